@@ -1,0 +1,158 @@
+"""One way to refuse: a sentence with the argument, its value, what was expected and how to mend it."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import math
+from collections.abc import Iterable, Sequence
+from types import ModuleType
+from typing import Any, TypeVar
+
+__all__ = [
+    "NarrowsError",
+    "RequestError",
+    "UnknownNameError",
+    "UnknownOptionError",
+    "WorkError",
+    "at_least",
+    "choice",
+    "fraction",
+    "missing_extra",
+    "nearest",
+    "number",
+    "optional",
+    "refuse",
+    "whole",
+]
+
+T = TypeVar("T")
+
+
+class NarrowsError(Exception):
+    """The root of every error that `narrows` raises on purpose; its text is a sentence for the user."""
+
+    exit_code = 1
+
+
+class RequestError(NarrowsError, ValueError):
+    """What was asked for cannot be done: a bad argument, file or combination (exit code 2)."""
+
+    exit_code = 2
+
+
+class UnknownNameError(RequestError, KeyError):
+    """A method, data set or proof that does not exist; the text lists the nearest names."""
+
+    __str__ = Exception.__str__  # KeyError would print the repr
+
+
+class UnknownOptionError(RequestError, TypeError):
+    """An option that a method or data source does not have; never dropped silently."""
+
+
+class WorkError(NarrowsError, RuntimeError):
+    """The request was right, but the work failed: a non-finite loss, a full disk (exit code 1)."""
+
+
+def refuse(argument: str, value: Any, expected: str, fix: str = "") -> RequestError:
+    """Build the error for a bad argument: ``raise refuse("k", 0, "a whole number of at least 1")``.
+
+    Args:
+        argument: the argument's name, as the user typed it.
+        value: what was given.
+        expected: what would have been right.
+        fix: how to mend it, a sentence; may be empty.
+
+    Example:
+        >>> str(refuse("k", 0, "a whole number of at least 1", "Try k=32."))
+        '`k` must be a whole number of at least 1, but got 0. Try k=32.'
+    """
+    shown = repr(value)
+    if len(shown) > 120:
+        shown = shown[:117] + "..."
+    return RequestError(f"`{argument}` must be {expected}, but got {shown}.{' ' + fix if fix else ''}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Say which known names are close to a wrong one, or list a few.
+
+    Example:
+        >>> nearest("vea", ["vae", "fsq"])
+        'Did you mean `vae`?'
+    """
+    known = sorted(names)
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    if close:
+        return "Did you mean " + " or ".join(f"`{c}`" for c in close) + "?"
+    few = ", ".join(f"`{k}`" for k in known[:12])
+    return f"Known: {few}{', ...' if len(known) > 12 else ''}."
+
+
+def number(argument: str, value: Any, *, low: float = -math.inf, high: float = math.inf) -> float:
+    """Return `value` as a finite float inside [low, high], or refuse it."""
+    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    if not good or not math.isfinite(value) or not low <= value <= high:
+        raise refuse(argument, value, f"a finite number{_range(low, high)}")
+    return float(value)
+
+
+def whole(argument: str, value: Any, *, low: int = 1, high: int | None = None, fix: str = "") -> int:
+    """Return `value` as an int inside [low, high], or refuse it."""
+    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    if isinstance(value, bool) or not is_whole or value < low or (high is not None and value > high):
+        top = math.inf if high is None else high
+        raise refuse(argument, value, f"a whole number{_range(low, top)}", fix)
+    return int(value)
+
+
+def at_least(argument: str, value: float, low: float, fix: str = "") -> float:
+    """Return `value` if it is a number of at least `low`, or refuse it with a hint."""
+    if not isinstance(value, (int, float)) or not value >= low:
+        raise refuse(argument, value, f"at least {low:g}", fix)
+    return value
+
+
+def fraction(argument: str, value: Any) -> float:
+    """Return `value` as a float strictly between 0 and 1, or refuse it."""
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1:
+        raise refuse(argument, value, "a fraction between 0 and 1, both excluded")
+    return float(value)
+
+
+def choice(argument: str, value: T, options: Sequence[T]) -> T:
+    """Return `value` if it is one of `options`, or refuse it and name the nearest."""
+    if value not in options:
+        raise refuse(
+            argument,
+            value,
+            "one of " + ", ".join(f"`{o}`" for o in options),
+            nearest(str(value), [str(o) for o in options]) if len(options) > 3 else "",
+        )
+    return value
+
+
+def missing_extra(package: str, extra: str, why: str = "") -> WorkError:
+    """Build the error for an optional dependency that is not installed."""
+    purpose = f" to {why}" if why else ""
+    return WorkError(f"`{package}` is needed{purpose}. Install it with: pip install 'narrows[{extra}]'")
+
+
+def optional(module: str, extra: str, why: str = "") -> ModuleType:
+    """Import an optional dependency, or raise an error that names the extra which brings it.
+
+    Raises:
+        WorkError: the package is not installed.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise missing_extra(module.split(".")[0], extra, why) from error
+
+
+def _range(low: float, high: float) -> str:
+    if low > -math.inf and high < math.inf:
+        return f" from {low:g} to {high:g}"
+    if low > -math.inf:
+        return f" of at least {low:g}"
+    return f" of at most {high:g}" if high < math.inf else ""
