@@ -1,0 +1,1 @@
+"""The narrow part: one mechanism a file."""

@@ -1,0 +1,1 @@
+"""Published methods: one system a file, in folders by family."""

@@ -1,0 +1,1 @@
+"""Methods that are told something: labels, attributes."""
