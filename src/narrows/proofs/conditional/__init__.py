@@ -1,0 +1,1 @@
+"""Proofs of the conditional methods, a file a method."""

@@ -1,0 +1,327 @@
+"""Proofs: a paper's claim as an inequality, the method and its baseline at equal budget, several seeds.
+
+A proof is a file ``proofs/<family>/<method>.py`` with a `Proof` named ``PROOF``. Data, seeds and scale are
+arguments of `prove`, so that anybody can try a proof where it was not tuned.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from narrows.check import RequestError, WorkError, choice, refuse, whole
+from narrows.methods.index import METHODS, find
+from narrows.proofs.progress import Progress
+from narrows.proofs.result import Result, environment, write_json
+from narrows.proofs.verdict import Claim
+
+if TYPE_CHECKING:
+    from narrows.core import Autoencoder
+    from narrows.data import Dataset, Source
+
+__all__ = ["RESULTS", "SCALES", "Claim", "Proof", "Result", "Trial", "load", "proof_of", "prove"]
+
+SCALES = ("quick", "default", "full")
+RESULTS = Path("proofs/results")
+"""Where results are written, below the current folder."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One seed of one proof: what `Proof.measure` is given.
+
+    Args:
+        seed: the seed of this trial.
+        data: the source whose ``train`` is trained on and whose ``test`` is measured.
+        budget: what the scale allows; ``steps`` (and ``batch_size``, where named) hold for `fit`.
+        device: where to compute.
+        say: where `log` goes.
+    """
+
+    seed: int
+    data: Source
+    budget: Mapping[str, int]
+    device: str = "cpu"
+    say: Callable[[str], None] = field(default=lambda text: None, repr=False, compare=False)
+
+    def build(self, builder: Callable[..., Autoencoder], **options: Any) -> Autoencoder:
+        """Build a method for this trial's data, its weights drawn from the trial's seed."""
+        import torch
+
+        torch.manual_seed(self.seed)
+        return builder(options.pop("spec", self.data.spec), **options)
+
+    def fit(self, model: Autoencoder, dataset: Dataset | None = None, **training: Any) -> Autoencoder:
+        """Train a model with this trial's seed and budget, and return it in ``eval()``.
+
+        Args:
+            model: what is trained, in place.
+            dataset: what it is trained on; ``data.train`` when None.
+            training: further arguments of `narrows.train.optimise`, such as ``lr``.
+        """
+        from narrows.train import optimise
+
+        if "epochs" not in training:
+            training.setdefault("steps", self.budget["steps"])
+        if "batch_size" in self.budget:
+            training.setdefault("batch_size", self.budget["batch_size"])
+        training.setdefault("seed", self.seed)
+        self.log(f"training, {training.get('steps') or training['epochs']} {_unit(training)}")
+        optimise(model, self.data.train if dataset is None else dataset, device=self.device, **training)
+        return model.eval()
+
+    def log(self, text: str) -> None:
+        """Say what is going on, beside the progress bar."""
+        self.say(text)
+
+
+@dataclass(frozen=True)
+class Proof:
+    """A paper's claim, ready to be measured.
+
+    Args:
+        method: the method's name.
+        data: name of the data it is measured on by default.
+        claims: inequalities over the measured numbers, fixed before anything was measured.
+        measure: trains the method and its baseline at equal budget, and returns numbers by name.
+        scales: budgets by scale: ``quick`` (seconds), ``default`` (minutes), ``full`` (hours, if need be).
+        seeds: how many seeds by default.
+        data_options: how the data is opened.
+        notes: what a reader should know: what was tried, how the setting differs from the paper's.
+    """
+
+    method: str
+    data: str
+    claims: tuple[Claim, ...]
+    measure: Callable[[Trial], Mapping[str, float]]
+    scales: Mapping[str, Mapping[str, int]]
+    seeds: int = 3
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+    notes: str = ""
+
+
+def load(name: str) -> Proof:
+    """The proof of a method.
+
+    Raises:
+        UnknownNameError: there is no such method.
+        RequestError: the method has no proof yet.
+    """
+    module = f"narrows.proofs.{find(name).module}"
+    try:
+        proof: Proof = import_module(module).PROOF
+    except ModuleNotFoundError as error:
+        if error.name is None or not module.startswith(error.name):
+            raise
+        raise RequestError(f"There is no proof of `{name}` yet. It would be the file {module}.") from error
+    return proof
+
+
+proof_of = load
+
+
+def prove(
+    name: str | Proof,
+    *,
+    scale: str = "default",
+    seeds: int | Sequence[int] | None = None,
+    data: Any = None,
+    data_options: Mapping[str, Any] | None = None,
+    device: str = "cpu",
+    out: str | Path | None = None,
+    progress: bool | None = None,
+) -> Result:
+    """Measure a method's claim, and say whether it holds.
+
+    The proof's verdict is the worst of its claims'; `narrows.proofs.verdict.Judgement` has the rule. Finished seeds
+    are kept beside the result until all are done, so that an interrupted proof goes on where it was.
+
+    Args:
+        name: a method, or a `Proof` of your own.
+        scale: ``quick``, ``default`` or ``full``.
+        seeds: how many seeds (0, 1, ...), or which; the proof's own count when None.
+        data: a name, a path, arrays or a source, where the proof shall be tried on other data.
+        data_options: how that data is opened.
+        device: ``cpu``, ``cuda``, or ``auto``.
+        out: where the result is written; when None ``proofs/results/NAME.json`` (with the scale, the data and the
+            seeds in the file's name where they are not the proof's own), and nothing at ``quick`` scale.
+        progress: show progress on stderr; when None, where stderr is a terminal.
+
+    Raises:
+        RequestError: an unknown method, scale or data set, or seeds that are none.
+        WorkError: a measurement gave no finite number, or lacks one that a claim names.
+    """
+    proof = name if isinstance(name, Proof) else load(name)
+    budget = proof.scales[choice("scale", scale, [s for s in SCALES if s in proof.scales])]
+    chosen = _seeds(proof.seeds if seeds is None else seeds)
+    device = _device(device)
+    source = _open(proof, data, data_options)
+    command, stem = _spelled(
+        proof, scale, chosen, source, own=data is None and data_options is None, device=device
+    )
+    path = Path(out) if out is not None else (None if scale == "quick" else RESULTS / f"{stem}.json")
+    kept = _Kept(path, _key(proof, scale, budget, source, device))
+    with Progress(proof.method, len(chosen), progress) as bar:
+        for seed in chosen:
+            if seed not in kept.numbers:
+                started = time.perf_counter()
+                numbers = _measure(proof, Trial(seed, source, budget, device, bar.say))
+                kept.add(seed, numbers, time.perf_counter() - started)
+            bar.done(seed)
+    measured = _by_name(proof, {seed: kept.numbers[seed] for seed in chosen})
+    result = Result(
+        name=proof.method,
+        claim=METHODS[proof.method].claim if proof.method in METHODS else "",
+        scale=scale,
+        data=source.describe(),
+        budget=dict(budget),
+        seeds=chosen,
+        measured=measured,
+        judgements=tuple(claim.judge(measured) for claim in proof.claims),
+        environment=environment(device, {seed: kept.seconds[seed] for seed in chosen}, command),
+        notes=proof.notes,
+    )
+    if path is not None:
+        result.save(path)
+        kept.forget()
+    return result
+
+
+class _Kept:
+    """Finished seeds, in a small JSON beside the result; of use only where everything agrees."""
+
+    def __init__(self, result: Path | None, key: Mapping[str, Any]) -> None:
+        self.path = None if result is None else result.with_name(f".{result.stem}.partial.json")
+        self.key = key
+        self.numbers: dict[int, dict[str, float]] = {}
+        self.seconds: dict[int, float] = {}
+        if self.path is not None and self.path.is_file():
+            self._read(self.path)
+
+    def _read(self, path: Path) -> None:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if found["key"] == self.key:
+                for seed, one in found["seeds"].items():
+                    self.numbers[int(seed)] = {str(k): float(v) for k, v in one["numbers"].items()}
+                    self.seconds[int(seed)] = float(one["seconds"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            self.numbers, self.seconds = {}, {}  # damaged: measure again
+
+    def add(self, seed: int, numbers: dict[str, float], seconds: float) -> None:
+        self.numbers[seed], self.seconds[seed] = numbers, seconds
+        if self.path is not None:
+            seeds = {s: {"numbers": n, "seconds": self.seconds[s]} for s, n in self.numbers.items()}
+            write_json(self.path, {"key": self.key, "seeds": seeds})
+
+    def forget(self) -> None:
+        if self.path is not None:
+            self.path.unlink(missing_ok=True)
+
+
+def _measure(proof: Proof, trial: Trial) -> dict[str, float]:
+    from narrows.core import seeded
+
+    with seeded(trial.seed):
+        numbers = {str(name): float(value) for name, value in proof.measure(trial).items()}
+    for name, value in numbers.items():
+        if not math.isfinite(value):
+            raise WorkError(
+                f"The proof of `{proof.method}` measured {name} = {value} with seed {trial.seed}."
+            )
+    return numbers
+
+
+def _by_name(proof: Proof, numbers: Mapping[int, Mapping[str, float]]) -> dict[str, list[float]]:
+    names = {tuple(one) for one in numbers.values()}
+    if len({frozenset(n) for n in names}) != 1:
+        raise WorkError(
+            f"The proof of `{proof.method}` measured other names with other seeds: {sorted(names)}."
+        )
+    return {name: [one[name] for one in numbers.values()] for name in next(iter(names))}
+
+
+def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
+    if isinstance(seeds, int):
+        return tuple(range(whole("seeds", seeds)))
+    chosen = tuple(whole("seeds", seed, low=0) for seed in seeds)
+    if not chosen or len(set(chosen)) < len(chosen):
+        raise refuse("seeds", list(seeds), "a count, or different seeds")
+    return chosen
+
+
+def _device(device: str) -> str:
+    import torch
+
+    if device == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise refuse("device", device, "a device of this machine", "There is no CUDA here; use device='cpu'.")
+    return device
+
+
+def _open(proof: Proof, data: Any, options: Mapping[str, Any] | None) -> Source:
+    from narrows.data import open as open_data
+
+    if data is None:
+        return open_data(proof.data, **{**proof.data_options, **(options or {})})
+    return open_data(data, **(options or {}))
+
+
+def _spelled(
+    proof: Proof, scale: str, seeds: tuple[int, ...], source: Source, *, own: bool, device: str
+) -> tuple[str, str]:
+    """The command that measures this again, and the stem of the result's file."""
+    command, stem = f"narrows prove {proof.method}", proof.method
+    if scale != "default":
+        command, stem = f"{command} --scale {scale}", f"{stem}.{scale}"
+    if not own:
+        plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in source.name)
+        command, stem = f"{command} --data {source.name}", f"{stem}.{plain}"
+    if seeds != tuple(range(proof.seeds)):
+        counted = seeds == tuple(range(len(seeds)))
+        said = str(len(seeds)) if counted else ",".join(map(str, seeds))
+        command, stem = f"{command} --seeds {said}", f"{stem}.{'seeds' if counted else 'seed'}-{said}"
+    if device != "cpu":
+        command = f"{command} --device {device}"
+    return command, stem
+
+
+def _key(proof: Proof, scale: str, budget: Mapping[str, int], source: Source, device: str) -> dict[str, Any]:
+    import torch
+
+    key = {
+        "method": proof.method,
+        "claims": [asdict(claim) for claim in proof.claims],
+        "scale": scale,
+        "budget": dict(budget),
+        "data": source.describe(),
+        "device": device,
+        "torch": torch.__version__,
+        "code": _code(),
+    }
+    found: dict[str, Any] = json.loads(json.dumps(key, default=str))
+    return found
+
+
+@lru_cache(maxsize=1)
+def _code() -> str:
+    """A digest of the package's source: a finished seed is of use only to the code that measured it."""
+    root = Path(__file__).parents[1]
+    digest = hashlib.sha256()
+    for file in sorted(root.rglob("*.py")):
+        digest.update(file.relative_to(root).as_posix().encode())
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _unit(training: Mapping[str, Any]) -> str:
+    return "steps" if training.get("steps") else "epochs"

@@ -1,0 +1,1 @@
+"""Proofs of the masked methods, a file a method."""

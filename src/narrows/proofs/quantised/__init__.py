@@ -1,0 +1,1 @@
+"""Proofs of the quantised methods, a file a method."""

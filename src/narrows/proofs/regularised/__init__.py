@@ -1,0 +1,1 @@
+"""Proofs of the regularised methods, a file a method."""

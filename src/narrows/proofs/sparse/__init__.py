@@ -1,0 +1,1 @@
+"""Proofs of the sparse methods, a file a method."""

@@ -1,0 +1,1 @@
+"""Proofs of the variational methods, a file a method."""

@@ -1,0 +1,163 @@
+"""From numbers to verdicts: the inequality, its interval over seeds, and the words for it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import NormalDist, fmean, stdev
+from typing import Literal, TypeAlias
+
+from narrows.check import WorkError, nearest
+
+__all__ = ["Claim", "Judgement", "Numbers", "Verdict", "interval", "spread", "worst"]
+
+Verdict: TypeAlias = Literal["reproduced", "inconclusive", "not reproduced"]
+Numbers: TypeAlias = Mapping[str, Sequence[float]]
+"""What was measured: by name, one value a seed."""
+
+_ORDER: tuple[Verdict, ...] = ("reproduced", "inconclusive", "not reproduced")
+# The 95 % point of Student's t for 1 to 10 degrees of freedom; beyond, the expansion below is right to 1e-3.
+_T95 = (6.3138, 2.9200, 2.3534, 2.1318, 2.0150, 1.9432, 1.8946, 1.8595, 1.8331, 1.8125)
+
+
+@dataclass(frozen=True)
+class Claim:
+    """An inequality between measured numbers, judged over the seeds.
+
+    Holds where ``left < factor * right + margin`` (or ``>``). The slack of a seed is the signed distance to the
+    side that was claimed: positive where the inequality holds. Factor and margin are fixed before anything is
+    measured.
+
+    Args:
+        says: the claim in words, with the number that matters.
+        left: name of a measured number.
+        relation: ``"<"`` or ``">"``.
+        right: name of a measured number, or a constant.
+        factor: what `right` is multiplied with.
+        margin: what is added to it, in the unit of the numbers.
+
+    Example:
+        >>> claim = Claim("IWAE is better by 0.3 nats", "iwae/nll", "<", "vae/nll", margin=-0.3)
+        >>> [round(s, 3) for s in claim.slack({"iwae/nll": [91.0, 91.5], "vae/nll": [92.0, 92.0]})]
+        [0.7, 0.2]
+    """
+
+    says: str
+    left: str
+    relation: Literal["<", ">"]
+    right: str | float
+    factor: float = 1.0
+    margin: float = 0.0
+
+    @property
+    def formula(self) -> str:
+        """The inequality as a text: ``iwae/nll < 1 * vae/nll - 0.3`` without what changes nothing."""
+        right = f"{self.right:g}" if not isinstance(self.right, str) else self.right
+        scaled = right if self.factor == 1 else f"{self.factor:g} * {right}"
+        shift = "" if self.margin == 0 else f" {'+' if self.margin > 0 else '-'} {abs(self.margin):g}"
+        return f"{self.left} {self.relation} {scaled}{shift}"
+
+    def slack(self, numbers: Numbers) -> list[float]:
+        """How far on the claimed side each seed lies.
+
+        Raises:
+            WorkError: the claim names a number that was not measured.
+        """
+        left = _look_up(numbers, self.left)
+        right = _look_up(numbers, self.right) if isinstance(self.right, str) else [self.right] * len(left)
+        sign = 1.0 if self.relation == ">" else -1.0
+        return [sign * (a - (self.factor * b + self.margin)) for a, b in zip(left, right, strict=True)]
+
+    def judge(self, numbers: Numbers) -> Judgement:
+        """Hold the claim to the numbers; see `Judgement` for the rule."""
+        slack = self.slack(numbers)
+        low, high = interval(slack)
+        return Judgement(self, tuple(slack), fmean(slack), low, high)
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """A claim held to what was measured.
+
+    The rule, with d the slack a seed and [low, high] its 90 % t-interval over seeds:
+
+    - ``reproduced``: mean d > 0 and low > 0;
+    - ``not reproduced``: high < 0, or mean d <= 0 where there is one seed only;
+    - ``inconclusive``: anything else. One seed alone can refute, and cannot confirm.
+    """
+
+    claim: Claim
+    slack: tuple[float, ...]
+    mean: float
+    low: float | None
+    high: float | None
+
+    @property
+    def verdict(self) -> Verdict:
+        """``reproduced``, ``not reproduced`` or ``inconclusive``."""
+        if self.low is None or self.high is None:
+            return "not reproduced" if self.mean <= 0 else "inconclusive"
+        if self.mean > 0 and self.low > 0:
+            return "reproduced"
+        return "not reproduced" if self.high < 0 else "inconclusive"
+
+    def as_dict(self) -> dict[str, object]:
+        """What a result file holds of it."""
+        return {
+            "says": self.claim.says,
+            "formula": self.claim.formula,
+            "slack": {"mean": self.mean, "low": self.low, "high": self.high, "seeds": list(self.slack)},
+            "verdict": self.verdict,
+        }
+
+
+def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
+    """The two-sided 90 % t-interval of a mean; (None, None) where there is one value.
+
+    Example:
+        >>> low, high = interval([1.0, 2.0, 3.0])
+        >>> round(low, 3), round(high, 3)
+        (0.314, 3.686)
+    """
+    if len(values) < 2:
+        return None, None
+    half = t95(len(values) - 1) * stdev(values) / math.sqrt(len(values))
+    return fmean(values) - half, fmean(values) + half
+
+
+def t95(freedom: int) -> float:
+    """The 95 % point of Student's t distribution.
+
+    Example:
+        >>> t95(2), round(t95(30), 3)
+        (2.92, 1.697)
+    """
+    if freedom <= len(_T95):
+        return _T95[freedom - 1]
+    z = NormalDist().inv_cdf(0.95)  # Cornish-Fisher: Abramowitz and Stegun 26.7.5
+    first = (z**3 + z) / 4
+    second = (5 * z**5 + 16 * z**3 + 3 * z) / 96
+    third = (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384
+    return z + first / freedom + second / freedom**2 + third / freedom**3
+
+
+def spread(values: Sequence[float]) -> float | None:
+    """The sample standard deviation over seeds, None where there is one."""
+    return stdev(values) if len(values) > 1 else None
+
+
+def worst(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict of a proof: the worst of its claims.
+
+    Example:
+        >>> worst(["reproduced", "inconclusive"])
+        'inconclusive'
+    """
+    return max(verdicts, key=_ORDER.index)
+
+
+def _look_up(numbers: Numbers, name: str) -> Sequence[float]:
+    if name not in numbers:
+        raise WorkError(f"The claim names `{name}`, which was not measured. {nearest(name, numbers)}")
+    return numbers[name]
