@@ -1,0 +1,54 @@
+"""The trainer: a loop that knows no method, checkpoints that resume exactly, progress."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from narrows.core import Autoencoder
+from narrows.train.cpu import training_mode
+from narrows.train.engine import Engine, Examples
+from narrows.train.loop import Step, Training, train
+from narrows.train.plan import Plan
+from narrows.train.progress import Progress, Silent
+from narrows.train.store import Store, read_metrics
+
+__all__ = [
+    "Engine",
+    "Plan",
+    "Progress",
+    "Silent",
+    "Step",
+    "Store",
+    "Training",
+    "optimise",
+    "read_metrics",
+    "train",
+    "training_mode",
+]
+
+
+def optimise(
+    model: Autoencoder,
+    examples: Examples,
+    *,
+    held_out: Examples | None = None,
+    progress: bool | Silent = False,
+    device: str = "cpu",
+    **plan: Any,
+) -> list[dict[str, Any]]:
+    """Train a model in place and in memory, through all its stages; nothing is written.
+
+    Args:
+        model: trained in place, left in `eval()`.
+        examples: a `Dataset` to train on.
+        held_out: a `Dataset` whose loss is followed, or None.
+        progress: True for a bar, or somebody to tell.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        plan: fields of `Plan`: steps, epochs, batch_size, lr, seed ...
+
+    Returns:
+        The metrics records, each the means over some steps.
+    """
+    who = progress if isinstance(progress, Silent) else Progress() if progress else None
+    with training_mode():
+        return Engine(model, Plan(device=device, **plan), examples, held_out, progress=who).run()

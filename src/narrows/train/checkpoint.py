@@ -1,0 +1,122 @@
+"""Checkpoints: everything needed to go on exactly, in safetensors and JSON, written to a side and renamed.
+
+A checkpoint is two files, ``step-000000500.safetensors`` and ``step-000000500.json``; the second holds the first's
+SHA-256 and is renamed last, so that a checkpoint is there whole or not at all. The newest two are kept.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from narrows.check import WorkError
+
+__all__ = ["Checkpoint", "digest", "newest", "save_tensors", "write_atomically", "write_checkpoint"]
+
+_KEEP = 2
+
+
+class Checkpoint:
+    """A checkpoint that was read and checked: its tensors, its facts."""
+
+    def __init__(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
+        self.tensors, self.facts = tensors, facts
+
+    def under(self, prefix: str) -> dict[str, Tensor]:
+        """The tensors whose name begins with a prefix, the prefix taken off."""
+        return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
+
+
+def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    """Write a checkpoint, then forget all but the newest two.
+
+    Raises:
+        WorkError: no space left or the folder cannot be written; earlier checkpoints stay as they were.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = folder / f"step-{step:09d}"
+    data = stem.with_suffix(".safetensors")
+    save_tensors(data, tensors)
+    write_atomically(stem.with_suffix(".json"), json.dumps({**facts, "sha256": digest(data)}).encode())
+    for old in sorted(folder.glob("step-*.json"))[:-_KEEP]:
+        old.unlink(missing_ok=True)
+        old.with_suffix(".safetensors").unlink(missing_ok=True)
+
+
+def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
+    """The newest sound checkpoint, and a sentence for each damaged one that was passed over."""
+    said: list[str] = []
+    for path in sorted(folder.glob("step-*.json"), reverse=True):
+        try:
+            return _read(path), said
+        except (OSError, ValueError, KeyError, SafetensorError) as error:
+            reason = str(error).split("\n")[0]
+            said.append(f"The checkpoint {path.stem} is damaged ({reason}); the one before it is used.")
+    return None, said
+
+
+def _read(path: Path) -> Checkpoint:
+    facts = json.loads(path.read_text())
+    data = path.with_suffix(".safetensors")
+    if digest(data) != facts["sha256"]:
+        raise ValueError("its checksum does not match")
+    return Checkpoint(load_file(data), facts)
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
+    """Write a safetensors file to a side and rename it.
+
+    Raises:
+        WorkError: the file cannot be written; what was there before stays.
+    """
+    side = path.with_name(path.name + ".part")
+    try:
+        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, side, metadata=metadata)
+        _settle(side, path)
+    except (OSError, SafetensorError) as error:
+        side.unlink(missing_ok=True)
+        raise _not_written(path, error) from error
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Write a file to a side and rename it.
+
+    Raises:
+        WorkError: the file cannot be written; what was there before stays.
+    """
+    side = path.with_name(path.name + ".part")
+    try:
+        side.write_bytes(content)
+        _settle(side, path)
+    except OSError as error:
+        side.unlink(missing_ok=True)
+        raise _not_written(path, error) from error
+
+
+def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hex."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _settle(side: Path, path: Path) -> None:
+    """Make sure that the bytes are on the disk before the name says so."""
+    with side.open("rb") as stream:
+        os.fsync(stream.fileno())
+    side.replace(path)
+
+
+def _not_written(path: Path, error: Exception) -> WorkError:
+    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
+    if full:
+        return WorkError(f"There is no space left to write {path}. Free some, then go on with: narrows resume")
+    return WorkError(f"{path} could not be written: {error}")

@@ -1,0 +1,48 @@
+"""Lightning Fabric from a plan: which devices, in which precision, joined how."""
+
+from __future__ import annotations
+
+import warnings
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from lightning_fabric.strategies import DDPStrategy
+
+from narrows.check import RequestError
+from narrows.train.plan import Plan
+
+__all__ = ["make_fabric"]
+
+_PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
+
+
+def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric:
+    """The devices of a plan, launched.
+
+    Args:
+        plan: how to train.
+        rivals: whether there are several players, so that a turn leaves some parameters unused.
+        launch: start the other processes, where there are any.
+
+    Raises:
+        RequestError: a device that this machine does not have.
+    """
+    if plan.device.startswith("cuda") and not torch.cuda.is_available():
+        raise RequestError("`device` is cuda, but PyTorch sees no CUDA device here. Use --device cpu or auto.")
+    if plan.device.startswith("cuda") and plan.devices > torch.cuda.device_count():
+        raise RequestError(f"`devices` is {plan.devices}, but there are {torch.cuda.device_count()} CUDA devices.")
+    strategy: Any = plan.strategy
+    if strategy == "ddp" or (strategy == "auto" and plan.devices > 1):
+        strategy = DDPStrategy(find_unused_parameters=rivals, broadcast_buffers=False)
+    accelerator = plan.device.split(":")[0]
+    if accelerator == "auto":  # not Apple's: its kernels lack parts that we need
+        accelerator = "cuda" if torch.cuda.is_available() else "cpu"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # advice about available hardware that the user did not ask for
+        fabric = Fabric(
+            accelerator=accelerator, devices=plan.devices, strategy=strategy, precision=_PRECISION[plan.precision]
+        )
+        if launch:
+            fabric.launch()
+    return fabric

@@ -1,0 +1,262 @@
+"""Carry out a plan: all stages of a model, with metrics, checkpoints and the watch for broken numbers."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor
+
+from narrows.check import RequestError, WorkError
+from narrows.core import Autoencoder, Batch, Part, Stage, seeded
+from narrows.data.feed import Feed
+from narrows.train.checkpoint import Checkpoint
+from narrows.train.devices import make_fabric
+from narrows.train.loop import Step, Training, train
+from narrows.train.plan import Plan
+from narrows.train.progress import Silent
+from narrows.train.store import Store
+
+__all__ = ["Engine"]
+
+_PREPARE_ROWS = 4096
+_HELD_OUT_ROWS = 2048
+
+
+class Examples(Protocol):
+    """What the engine needs of a data set: `narrows.data.Dataset` has it."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch: ...
+
+
+class Engine:
+    """Trains a model through all its stages, and can go on where a checkpoint was made.
+
+    Args:
+        model: trained in place.
+        plan: how.
+        examples: what it is trained on.
+        held_out: what the loss is followed on once an epoch, or None.
+        store: where checkpoints and metrics go, or None to keep nothing on disk.
+        progress: who is told.
+        fabric: the devices; made from the plan when None.
+    """
+
+    def __init__(
+        self,
+        model: Autoencoder,
+        plan: Plan,
+        examples: Examples,
+        held_out: Examples | None = None,
+        store: Store | None = None,
+        progress: Silent | None = None,
+        fabric: Fabric | None = None,
+    ) -> None:
+        if len(examples) == 0:
+            raise RequestError("There are no examples to train on.")
+        self.model, self.plan, self.examples, self.held_out = model, plan, examples, held_out
+        self.fabric = fabric or make_fabric(plan, len(model.players()) > 1)
+        self.store = store if self.fabric.is_global_zero else None
+        self.progress = progress if progress is not None and self.fabric.is_global_zero else Silent()
+        self.device = self.fabric.device
+        self.history: list[dict[str, Any]] = []
+        self.seconds = 0.0
+        self.made = 0  # steps of the stages that are finished
+
+    def run(self, resumed: Checkpoint | None = None) -> list[dict[str, Any]]:
+        """Train all stages, or what a checkpoint left of them; return the metrics records.
+
+        Raises:
+            WorkError: a loss is not finite; the text says at which step, in which term.
+        """
+        self.model.to(self.device)
+        torch.manual_seed(self.plan.seed + self.fabric.global_rank)
+        first = 0
+        if resumed is None:
+            self._prepare()
+        else:
+            first = int(resumed.facts["stage"])
+            self.seconds = float(resumed.facts["seconds"])
+        with self.progress:
+            for number, stage in enumerate(self.model.stages()):
+                feed = self._feed(stage)
+                until = self.plan.steps_of(stage.name, feed.steps_per_epoch)
+                if number >= first:
+                    self._run_stage(number, stage, feed, until, resumed if number == first else None)
+                self.made += until
+        self.model.eval()
+        return self.history
+
+    def _feed(self, stage: Stage) -> Feed:
+        fabric = self.fabric
+        return Feed(
+            self.examples,  # type: ignore[arg-type]
+            self.plan.batch_size,
+            self.plan.seed + (0 if stage.name == "autoencoder" else 1),
+            given=self.model.given,
+            device=self.device,
+            rank=fabric.global_rank,
+            world=fabric.world_size,
+        )
+
+    @torch.no_grad()
+    def _prepare(self) -> None:
+        """Initialisation from the data: every part sees the same large batch once."""
+        rows = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(self.plan.seed))
+        batch = self.examples.batch(rows[:_PREPARE_ROWS].sort().values, self.model.given, self.device)
+        objective = self.model.objective
+        if getattr(objective, "dataset_size", None) == 0:
+            objective.dataset_size = len(self.examples)  # type: ignore[assignment]
+        self.model.train()
+        for part in self.model.modules():
+            if isinstance(part, Part):
+                part.prepare(self.model, batch)
+
+    def _run_stage(self, number: int, stage: Stage, feed: Feed, until: int, resumed: Checkpoint | None) -> None:
+        plan, distributed = self.plan, self.fabric.world_size > 1 or self.plan.strategy == "fsdp"
+        training = Training(
+            stage.part,
+            lr=plan.lr,
+            optimizer=plan.optimizer,
+            weight_decay=plan.weight_decay,
+            clip=plan.clip,
+            wrap=self.fabric.setup_module if distributed else None,
+            autocast=self.fabric.autocast,
+            compiled=plan.compile,
+        )
+        if resumed is not None:
+            restore(self.model, training, resumed, self.fabric.global_rank)
+        elif number == 0:
+            self._save(number, training)
+        self.progress.begin(f"Training the {stage.name}", until, training.step)
+        self._steps(number, stage, training, feed, until)
+
+    def _steps(self, number: int, stage: Stage, training: Training, feed: Feed, until: int) -> None:
+        view = stage.view
+        batches: Callable[[int], Batch] = feed.at if view is None else lambda step: view(feed.at(step))
+        window: list[Step] = []
+        per_epoch, saved = feed.steps_per_epoch, time.monotonic()
+        for step in train(training, batches, until):
+            window.append(step)
+            epoch_ends = step.number % per_epoch == 0 or step.number == until
+            if len(window) < self.plan.log_every and not epoch_ends:
+                continue
+            means = read(window, stage.name)
+            record = {"at": self.made + step.number, "stage": stage.name, "step": step.number, **means}
+            if epoch_ends and self.held_out is not None:
+                record.update(self._hold_out(stage, training.step))
+            self._log(record)
+            self.progress.advance(step.number, {"loss": next(iter(means.values()))})
+            window = []
+            if self._due(saved) or step.number == until:
+                self._save(number, training, time.monotonic() - saved)
+                saved = time.monotonic()
+
+    def _due(self, saved: float) -> bool:
+        """Whether a checkpoint is due; rank 0 decides for all."""
+        due = time.monotonic() - saved >= self.plan.checkpoint_seconds
+        return bool(self.fabric.broadcast(due)) if self.fabric.world_size > 1 else due
+
+    @torch.no_grad()
+    def _hold_out(self, stage: Stage, step: int) -> dict[str, float]:
+        """The same losses on data that were not trained on, with noise of a fixed seed."""
+        assert self.held_out is not None
+        rows = torch.arange(min(len(self.held_out), _HELD_OUT_ROWS))
+        sums: dict[str, float] = {}
+        with seeded(0):
+            for chunk in rows.split(max(1, self.plan.batch_size)):
+                batch = self.held_out.batch(chunk, self.model.given, self.device)
+                batch = batch if stage.view is None else stage.view(batch)
+                player = stage.part.players()[0]  # type: ignore[operator]
+                loss = player.loss(batch, step)
+                for name, value in {"loss": loss.total, **loss.terms}.items():
+                    sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / len(rows)
+        return {f"held_out/{name}": value for name, value in sums.items()}
+
+    def _log(self, record: dict[str, Any]) -> None:
+        self.history.append(record)
+        if self.store is not None:
+            self.store.log(record)
+
+    def _save(self, stage: int, training: Training, seconds: float = 0.0) -> None:
+        self.seconds += seconds
+        if self.store is None and self.fabric.world_size == 1:
+            return
+        tensors, facts = snapshot(self.model, training, self.fabric)
+        if self.store is not None:
+            at = self.made + training.step
+            facts |= {"at": at, "stage": stage, "step": training.step, "seconds": self.seconds}
+            self.store.save(at, tensors, facts)
+
+
+def read(window: list[Step], stage: str) -> dict[str, float]:
+    """The mean of each term over a window of steps: the one place where the device is waited for.
+
+    Raises:
+        WorkError: a term is not finite.
+    """
+    names = list(window[0].terms)
+    table = torch.stack([torch.stack([s.terms[n].float() for n in names]) for s in window]).cpu()
+    if not bool(torch.isfinite(table).all()):
+        row, column = (int(i) for i in (~torch.isfinite(table)).nonzero()[0])
+        bad = next((n for n, v in zip(names, table[row].tolist(), strict=True) if not _sound(n, v)), names[column])
+        raise WorkError(
+            f"Training the {stage} stopped at step {window[row].number}: the term `{bad}` is "
+            f"{float(table[row][names.index(bad)])}. The last good checkpoint is kept. "
+            "Try a lower --lr, --clip 1, or --precision 32, and look for extreme values in the data."
+        )
+    return dict(zip(names, table.double().mean(0).tolist(), strict=True))
+
+
+def _sound(name: str, value: float) -> bool:
+    """A single term is to blame before the loss that sums them."""
+    return math.isfinite(value) or name.endswith("/loss")
+
+
+def snapshot(model: Autoencoder, training: Training, fabric: Fabric) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """All that going on exactly needs: weights, buffers, optimizer moments, random states."""
+    tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in _state_dict(model, training, fabric).items()}
+    groups: dict[str, Any] = {}
+    for name, optimizer in training.optimizers.items():
+        state = optimizer.state_dict()
+        for index, moments in state["state"].items():
+            for key, value in moments.items():
+                tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value)
+        groups[name] = json.loads(json.dumps(state["param_groups"]))
+    states = fabric.all_gather(torch.get_rng_state()) if fabric.world_size > 1 else torch.get_rng_state()[None]
+    tensors |= {f"rng/cpu/{rank}": state for rank, state in enumerate(states.cpu())}
+    if fabric.device.type == "cuda":
+        tensors[f"rng/cuda/{fabric.global_rank}"] = torch.cuda.get_rng_state(fabric.device)
+    return {k: v.detach().cpu().clone() for k, v in tensors.items()}, {"groups": groups}
+
+
+def _state_dict(model: Autoencoder, training: Training, fabric: Fabric) -> Mapping[str, Tensor]:
+    """The model's weights and buffers, gathered where FSDP holds them in pieces."""
+    if fabric.world_size == 1:
+        return model.state_dict()
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    return get_model_state_dict(model, options=options)
+
+
+def restore(model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int) -> None:
+    """Put model, optimizers, step and random states back as they were."""
+    model.load_state_dict(checkpoint.under("model/"))
+    for name, optimizer in training.optimizers.items():
+        moments: dict[int, dict[str, Tensor]] = {}
+        for key, value in checkpoint.under(f"optimizer/{name}/").items():
+            index, moment = key.split("/")
+            moments.setdefault(int(index), {})[moment] = value
+        optimizer.load_state_dict({"state": moments, "param_groups": checkpoint.facts["groups"][name]})
+    training.step = int(checkpoint.facts["step"])
+    torch.set_rng_state(checkpoint.tensors[f"rng/cpu/{rank}"])
+    if (key := f"rng/cuda/{rank}") in checkpoint.tensors:
+        torch.cuda.set_rng_state(checkpoint.tensors[key])

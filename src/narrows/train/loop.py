@@ -1,0 +1,153 @@
+"""The training loop: players take turns on their losses, hooks move the buffers. No branch on the method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from narrows.core import Batch, Code, Loss, Part, Player
+from narrows.schedules import Schedule, at, schedule
+
+__all__ = ["Step", "Training", "Turns", "train"]
+
+_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one step did: its number and its losses and terms, still on the device (reading them waits for it)."""
+
+    number: int
+    terms: dict[str, Tensor]
+
+
+class Turns(nn.Module):
+    """The losses of all players behind one `forward`, the only door that DDP and FSDP watch."""
+
+    def __init__(self, part: Part) -> None:
+        super().__init__()
+        self.part = part
+        self.players: list[Player] = part.players()  # type: ignore[operator]
+
+    def forward(self, player: int, batch: Batch, step: int) -> Loss:
+        """The loss of one player."""
+        return self.players[player].loss(batch, step)
+
+
+class Training:
+    """All that changes while a part is trained: the part, its players' optimizers, the step.
+
+    Args:
+        part: an autoencoder or a prior: anything with `players()`.
+        lr: learning rate or schedule of the players that bring none.
+        optimizer: ``adam``, ``adamw`` or ``sgd``.
+        weight_decay: of the optimizers.
+        clip: largest norm of a player's gradient, or None.
+        wrap: makes a module distributed (Fabric's `setup_module`), or None on a single device.
+        autocast: a context for the losses (mixed precision).
+    """
+
+    def __init__(
+        self,
+        part: Part,
+        *,
+        lr: Schedule = 1e-3,
+        optimizer: str = "adam",
+        weight_decay: float = 0.0,
+        clip: float | None = None,
+        wrap: Callable[[nn.Module], nn.Module] | None = None,
+        autocast: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        compiled: bool = False,
+    ) -> None:
+        self.part, self.clip, self.autocast, self.step = part, clip, autocast, 0
+        turns = Turns(part)
+        self.turns: nn.Module = turns if wrap is None else wrap(turns)
+        if compiled:
+            self.turns = torch.compile(self.turns)  # type: ignore[assignment]
+        if wrap is not None:
+            turns.players = part.players()  # type: ignore[operator]  # FSDP makes new parameters
+        self.players = turns.players
+        self.rates = [schedule(lr if p.lr is None else p.lr, "lr") for p in self.players]
+        kind = _OPTIMIZERS[optimizer]
+        self.optimizers: dict[str, Optimizer] = {
+            player.name: kind(player.parameters, lr=at(rate, 0), weight_decay=weight_decay, fused=True)
+            for player, rate in zip(self.players, self.rates, strict=True)
+        }
+        parts = [m for m in part.modules() if isinstance(m, Part)]
+        self.before_step = _overriding(parts, "before_step")
+        self.before_update = _overriding(parts, "before_update")
+        self.after_step = _overriding(parts, "after_step")
+
+    def take_turn(self, index: int, batch: Batch) -> Loss:
+        """Move one player: loss, gradient, surgery on it, update. Rivals are frozen meanwhile."""
+        player, rate = self.players[index], self.rates[index]
+        optimizer = self.optimizers[player.name]
+        optimizer.zero_grad(set_to_none=True)
+        with self._only(player):
+            with self.autocast():
+                loss: Loss = self.turns(index, batch, self.step)
+            loss.total.backward()  # type: ignore[no-untyped-call]
+        for hook in self.before_update:
+            hook()
+        if self.clip is not None:
+            nn.utils.clip_grad_norm_(player.parameters, self.clip)
+        if callable(rate):
+            for group in optimizer.param_groups:
+                group["lr"] = rate(self.step)
+        optimizer.step()
+        return loss
+
+    @contextmanager
+    def _only(self, player: Player) -> Iterator[None]:
+        """No gradient reaches another player's weights, and none is computed for them."""
+        rivals = [p for other in self.players if other is not player for p in other.parameters]
+        for p in rivals:
+            p.requires_grad_(False)
+            p.grad = None
+        try:
+            yield
+        finally:
+            for p in rivals:
+                p.requires_grad_(True)
+
+
+def train(training: Training, batches: Callable[[int], Batch], until: int) -> Iterator[Step]:
+    """Train until the step count reaches `until`; yield what each step did.
+
+    Logging, saving and stopping are the caller's for-loop. Nothing here waits for the device.
+
+    Args:
+        training: what is trained; its `step` says where to begin.
+        batches: the batch of a step, by its number.
+        until: how many steps have been made at the end, counted from the very first.
+    """
+    training.part.train()
+    while training.step < until:
+        for hook in training.before_step:
+            hook(training.step)
+        batch = batches(training.step)
+        code: Code | None = None
+        terms: dict[str, Tensor] = {}
+        for index, player in enumerate(training.players):
+            loss = training.take_turn(index, batch)
+            code = code or loss.code
+            terms[f"{player.name}/loss"] = loss.total.detach()
+            for name, value in loss.terms.items():
+                terms[f"{player.name}/{name}"] = value
+        if training.after_step and code is not None:
+            with torch.no_grad():
+                for hook in training.after_step:
+                    hook(code)
+        training.step += 1
+        yield Step(training.step, terms)
+
+
+def _overriding(parts: Sequence[Part], hook: str) -> list[Callable[..., None]]:
+    """The bound hooks of the parts that define one; the others cost nothing."""
+    return [getattr(p, hook) for p in parts if getattr(type(p), hook) is not getattr(Part, hook)]
