@@ -262,6 +262,10 @@ class Bottleneck(Part):
             "Fit a method with a prior (such as `vae`), or a second stage over the codes."
         )
 
+    def draw(self, n: int, given: Tree = None) -> Code:
+        """Draw n codes from the prior given (n, ...) labels where it is told them; else as `sample`."""
+        return self.sample(n)
+
     def symbols(self, code: Code) -> Tensor:
         """What is stored, and what a second-stage prior models: indices (B, L) or the code itself, (B, ...)."""
         return dense(code.z)
@@ -364,7 +368,11 @@ class Autoencoder(Part):
         Raises:
             RequestError: there is neither a prior in the bottleneck nor a second stage.
         """
-        code = self.bottleneck.sample(n) if self.prior is None else self.bottleneck.read(self.prior.sample(n))
+        code = (
+            self.bottleneck.draw(n, given)
+            if self.prior is None
+            else self.bottleneck.read(self.prior.sample(n))
+        )
         parameters = self.decode(code.z, given)
         return self.likelihood.sample(parameters) if draw else self.likelihood.mean(parameters)
 
@@ -440,11 +448,16 @@ class Objective(Part):
         """Further terms, each (*samples, B) or a scalar."""
         return {}
 
-    def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
-        """The loss of a batch. Pure: evaluating it changes no parameter and no buffer."""
-        code = model.encode(batch, self.samples)
-        terms = {"distortion": self.distortion(model, batch, code), **code.costs}
-        terms.update(self.extra(model, batch, code))
+    def terms(self, model: Autoencoder, batch: Batch, code: Code) -> dict[str, Tensor]:
+        """Every term by name, before its weight: the distortion, the code's costs and the extra ones."""
+        return {
+            "distortion": self.distortion(model, batch, code),
+            **code.costs,
+            **self.extra(model, batch, code),
+        }
+
+    def weigh(self, terms: Mapping[str, Tensor], step: int) -> Tensor:
+        """The weighted sum of the terms, (*samples, B)."""
         weighted = None
         for name, term in terms.items():
             weight = self.weight(name, step)
@@ -452,7 +465,14 @@ class Objective(Part):
                 part = term if weight == 1 else weight * term
                 weighted = part if weighted is None else weighted + part
         assert weighted is not None  # the distortion is always there
-        return Loss(self.reduce(weighted), {name: t.detach().mean() for name, t in terms.items()}, code)
+        return weighted
+
+    def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
+        """The loss of a batch. Pure: evaluating it changes no parameter and no buffer."""
+        code = model.encode(batch, self.samples)
+        terms = self.terms(model, batch, code)
+        total = self.reduce(self.weigh(terms, step))
+        return Loss(total, {name: t.detach().mean() for name, t in terms.items()}, code)
 
 
 def tree_map(f: Callable[[Tensor], Tensor], tree: Tree) -> Tree:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
@@ -9,13 +11,15 @@ from torch.distributions import Independent, Normal
 from narrows.check import whole
 from narrows.core import Bottleneck, Code, Tree
 
-__all__ = ["LOG_VARIANCE", "Gaussian", "kl", "normal"]
+__all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "kl", "normal"]
+
+Diagonal: TypeAlias = "Independent[Normal]"
 
 LOG_VARIANCE = (-20.0, 10.0)
 """Where log-variances are held: deviations from 5e-5 to 150, far beyond use, yet finite in float32."""
 
 
-def normal(features: Tensor) -> Independent[Normal]:
+def normal(features: Tensor) -> Diagonal:
     """Read a diagonal Gaussian from features: the mean, then the log-variance.
 
     Args:
@@ -35,7 +39,7 @@ def normal(features: Tensor) -> Independent[Normal]:
     return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
 
 
-def kl(q: Independent[Normal], p: Independent[Normal] | None = None, elementwise: bool = False) -> Tensor:
+def kl(q: Diagonal, p: Diagonal | None = None, elementwise: bool = False) -> Tensor:
     r"""KL(q || p) of diagonal Gaussians, in closed form.
 
     .. math:: \sum_j \log\frac{s_j}{\sigma_j} + \frac{\sigma_j^2 + (\mu_j - m_j)^2}{2 s_j^2} - \frac12
@@ -92,7 +96,7 @@ class Gaussian(Bottleneck):
         self.register_buffer("zero", torch.zeros(self.latent), persistent=False)
         self.register_buffer("one", torch.ones(self.latent), persistent=False)
 
-    def prior(self) -> Independent[Normal]:
+    def prior(self) -> Diagonal:
         """The prior over one code, N(0, I)."""
         return Independent(Normal(self.zero, self.one, validate_args=False), 1, validate_args=False)
 
@@ -100,9 +104,7 @@ class Gaussian(Bottleneck):
         """Draw z from the posterior that the features (B, 2Z) describe."""
         return self.code(normal(h), samples)
 
-    def code(
-        self, q: Independent[Normal], samples: tuple[int, ...] = (), p: Independent[Normal] | None = None
-    ) -> Code:
+    def code(self, q: Diagonal, samples: tuple[int, ...] = (), p: Diagonal | None = None) -> Code:
         """The code of a posterior against the prior `p`, N(0, I) when None: the draws and what they cost."""
         prior = self.prior() if p is None else p
         if samples:

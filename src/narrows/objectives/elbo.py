@@ -21,8 +21,8 @@ class Elbo(Objective):
 
     .. math:: -E_{q(z|x)}[\log p(x|z)] + \beta \sum_j \max(\lambda, E_x \mathrm{KL}_j)
 
-    With ``free_bits=0`` this is the plain bound (beta = 1) or that of the beta-VAE. What is missing to the floor
-    is a term of its own, ``free_bits``, so that ``kl`` stays what passing the bottleneck costs.
+    With ``free_bits=0`` this is the plain bound (beta = 1) or that of the beta-VAE. What is missing to the
+    floor is a term of its own, ``free_bits``, so that ``kl`` stays what passing the bottleneck costs.
 
     Args:
         beta: weight of the divergence, a schedule: a warm-up is ``"linear:0:1:2000"``.
