@@ -11,7 +11,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import lru_cache
 from importlib import import_module
 from pathlib import Path
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from narrows.core import Autoencoder
     from narrows.data import Dataset, Source
 
-__all__ = ["RESULTS", "SCALES", "Claim", "Proof", "Result", "Trial", "load", "proof_of", "prove"]
+__all__ = ["RESULTS", "SCALES", "Claim", "Proof", "Result", "Trial", "load", "prove"]
 
 SCALES = ("quick", "default", "full")
 RESULTS = Path("proofs/results")
@@ -125,9 +125,6 @@ def load(name: str) -> Proof:
     return proof
 
 
-proof_of = load
-
-
 def prove(
     name: str | Proof,
     *,
@@ -141,8 +138,8 @@ def prove(
 ) -> Result:
     """Measure a method's claim, and say whether it holds.
 
-    The proof's verdict is the worst of its claims'; `narrows.proofs.verdict.Judgement` has the rule. Finished seeds
-    are kept beside the result until all are done, so that an interrupted proof goes on where it was.
+    The proof's verdict is the worst of its claims'; `narrows.proofs.verdict.Judgement` has the rule. Finished
+    seeds are kept beside the result until all are done, so that an interrupted proof goes on where it was.
 
     Args:
         name: a method, or a `Proof` of your own.
@@ -151,8 +148,8 @@ def prove(
         data: a name, a path, arrays or a source, where the proof shall be tried on other data.
         data_options: how that data is opened.
         device: ``cpu``, ``cuda``, or ``auto``.
-        out: where the result is written; when None ``proofs/results/NAME.json`` (with the scale, the data and the
-            seeds in the file's name where they are not the proof's own), and nothing at ``quick`` scale.
+        out: where the result is written; when None ``proofs/results/NAME.json`` (with the scale, the data and
+            the seeds in the file's name where they are not the proof's own), and nothing at ``quick`` scale.
         progress: show progress on stderr; when None, where stderr is a terminal.
 
     Raises:
@@ -164,19 +161,11 @@ def prove(
     chosen = _seeds(proof.seeds if seeds is None else seeds)
     device = _device(device)
     source = _open(proof, data, data_options)
-    command, stem = _spelled(
-        proof, scale, chosen, source, own=data is None and data_options is None, device=device
-    )
+    own = data is None and data_options is None
+    command, stem = _spelled(proof, scale, chosen, source, own=own, device=device)
     path = Path(out) if out is not None else (None if scale == "quick" else RESULTS / f"{stem}.json")
     kept = _Kept(path, _key(proof, scale, budget, source, device))
-    with Progress(proof.method, len(chosen), progress) as bar:
-        for seed in chosen:
-            if seed not in kept.numbers:
-                started = time.perf_counter()
-                numbers = _measure(proof, Trial(seed, source, budget, device, bar.say))
-                kept.add(seed, numbers, time.perf_counter() - started)
-            bar.done(seed)
-    measured = _by_name(proof, {seed: kept.numbers[seed] for seed in chosen})
+    measured = _run(proof, chosen, Trial(0, source, budget, device), kept, progress)
     result = Result(
         name=proof.method,
         claim=METHODS[proof.method].claim if proof.method in METHODS else "",
@@ -227,6 +216,20 @@ class _Kept:
             self.path.unlink(missing_ok=True)
 
 
+def _run(
+    proof: Proof, seeds: tuple[int, ...], trial: Trial, kept: _Kept, progress: bool | None
+) -> dict[str, list[float]]:
+    """Measure the seeds that are not kept yet; all numbers by name."""
+    with Progress(proof.method, len(seeds), progress) as bar:
+        for seed in seeds:
+            if seed not in kept.numbers:
+                started = time.perf_counter()
+                numbers = _measure(proof, replace(trial, seed=seed, say=bar.say))
+                kept.add(seed, numbers, time.perf_counter() - started)
+            bar.done(seed)
+    return _by_name(proof, {seed: kept.numbers[seed] for seed in seeds})
+
+
 def _measure(proof: Proof, trial: Trial) -> dict[str, float]:
     from narrows.core import seeded
 
@@ -234,18 +237,14 @@ def _measure(proof: Proof, trial: Trial) -> dict[str, float]:
         numbers = {str(name): float(value) for name, value in proof.measure(trial).items()}
     for name, value in numbers.items():
         if not math.isfinite(value):
-            raise WorkError(
-                f"The proof of `{proof.method}` measured {name} = {value} with seed {trial.seed}."
-            )
+            raise WorkError(f"The proof of `{proof.method}` measured {name} = {value}, seed {trial.seed}.")
     return numbers
 
 
 def _by_name(proof: Proof, numbers: Mapping[int, Mapping[str, float]]) -> dict[str, list[float]]:
     names = {tuple(one) for one in numbers.values()}
     if len({frozenset(n) for n in names}) != 1:
-        raise WorkError(
-            f"The proof of `{proof.method}` measured other names with other seeds: {sorted(names)}."
-        )
+        raise WorkError(f"The proof of `{proof.method}` measured different names by seed: {sorted(names)}.")
     return {name: [one[name] for one in numbers.values()] for name in next(iter(names))}
 
 

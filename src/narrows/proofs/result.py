@@ -91,13 +91,9 @@ class Result:
         title = f"[bold]{self.name}[/bold]  {escape(self.claim)}"
         yield title
         numbers = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-        for heading, side in (
-            ("measured", "left"),
-            ("mean", "right"),
-            ("spread", "right"),
-            ("seeds", "left"),
-        ):
-            numbers.add_column(heading, justify="right" if side == "right" else "left", header_style="dim")
+        for heading in ("measured", "mean", "spread", "by seed"):
+            right = heading in ("mean", "spread")
+            numbers.add_column(heading, justify="right" if right else "left", header_style="dim")
         for name, values in self.measured.items():
             deviation = spread(values)
             numbers.add_row(
@@ -117,7 +113,8 @@ class Result:
         colour = COLOURS[self.verdict]
         yield (
             f"[bold {colour}]{self.verdict}[/bold {colour}]  "
-            f"[dim]{escape(str(source))}, {len(self.seeds)} seeds, {self.scale} scale, {seconds:.0f} s[/dim]\n"
+            f"[dim]{escape(str(source))}, seeds {', '.join(map(str, self.seeds))}, "
+            f"{self.scale} scale, {seconds:.0f} s[/dim]\n"
         )
 
 

@@ -25,9 +25,9 @@ _T95 = (6.3138, 2.9200, 2.3534, 2.1318, 2.0150, 1.9432, 1.8946, 1.8595, 1.8331, 
 class Claim:
     """An inequality between measured numbers, judged over the seeds.
 
-    Holds where ``left < factor * right + margin`` (or ``>``). The slack of a seed is the signed distance to the
-    side that was claimed: positive where the inequality holds. Factor and margin are fixed before anything is
-    measured.
+    Holds where ``left < factor * right + margin`` (or ``>``). The slack of a seed is the signed distance to
+    the side that was claimed: positive where the inequality holds. Factor and margin are fixed before
+    anything is measured.
 
     Args:
         says: the claim in words, with the number that matters.

@@ -1,0 +1,94 @@
+"""Several proofs one after the other: what ``narrows prove`` does.
+
+Exit codes: 0 when every proof ran, whatever it found; with `strict`, 1 where a verdict is ``not reproduced``.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from narrows.check import RequestError, WorkError
+from narrows.methods.index import METHODS, in_family
+from narrows.proofs.engine import load, prove
+from narrows.proofs.result import COLOURS, Result
+
+__all__ = ["chosen", "run"]
+
+
+def chosen(names: Sequence[str] = (), *, every: bool = False, family: str | None = None) -> list[str]:
+    """The methods that were asked for, each once; only those of a family where one is named.
+
+    Raises:
+        UnknownNameError: an unknown method.
+        RequestError: nothing was asked for, names and `every` both were, an unknown family, or no proof.
+    """
+    if names and (every or family is not None):
+        raise RequestError("Name methods, or give --all or --family, not both.")
+    if not names and not every and family is None:
+        raise RequestError("Which proof? Name methods (see: narrows list), or give --all or --family.")
+    wanted = list(dict.fromkeys(names)) or [row.name for row in in_family(family)]
+    for name in wanted:
+        load(name)  # refuse before the first one runs, not after an hour
+    return wanted
+
+
+def run(
+    names: Sequence[str] = (),
+    *,
+    every: bool = False,
+    family: str | None = None,
+    as_json: bool = False,
+    strict: bool = False,
+    out: str | Path | None = None,
+    **how: Any,
+) -> int:
+    """Prove, print, and return the exit code.
+
+    Args:
+        names: methods.
+        every: all methods that have a proof.
+        family: all of a family.
+        as_json: print one JSON array on stdout, and nothing else.
+        strict: return 1 where a verdict is ``not reproduced``.
+        out: a file for one proof, a folder for several.
+        how: scale, seeds, data, data_options, device, progress: as for `prove`.
+
+    Raises:
+        RequestError: see `chosen`.
+        WorkError: a proof could not be measured; the ones before it are printed and written.
+    """
+    wanted = chosen(names, every=every, family=family)
+    results: list[Result] = []
+    try:
+        for name in wanted:
+            target = out if out is None or len(wanted) == 1 else Path(out) / f"{name}.json"
+            results.append(prove(name, out=target, **how))
+            if not as_json:
+                results[-1].show()
+    except KeyboardInterrupt:
+        raise WorkError(
+            f"Stopped in the proof of `{name}`. Seeds that were finished are kept for next time."
+        ) from None
+    finally:
+        if as_json:
+            print(json.dumps([result.as_dict() for result in results], indent=2))
+    if not as_json and len(results) > 1:
+        _summary(results)
+    return 1 if strict and any(result.verdict == "not reproduced" for result in results) else 0
+
+
+def _summary(results: Sequence[Result]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
+    for heading in ("method", "verdict", "family"):
+        table.add_column(heading, header_style="dim")
+    for result in results:
+        colour = COLOURS[result.verdict]
+        family = METHODS[result.name].family if result.name in METHODS else ""
+        table.add_row(result.name, f"[{colour}]{result.verdict}[/{colour}]", family)
+    Console().print(table)
