@@ -1,0 +1,1 @@
+"""Networks: perceptrons, convolutions, residual nets, transformers. No word of latents here."""

@@ -1,0 +1,207 @@
+"""Convolutional encoders and decoders for images of any size, plain or with residual blocks.
+
+Every level halves the image, rounding up; the decoder doubles it and crops, so that sizes which are no multiples of
+the stride, and sides of one pixel, come back exactly. Vectors and sequences are seen as images of one row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from narrows.nets.lead import as_image, from_image, join, join_planes, over_leading, to_image
+from narrows.nets.mlp import dense_layers, initialise
+from narrows.nets.resnet import ResidualBlock
+
+__all__ = ["ConvDecoder", "ConvEncoder", "ConvGridDecoder", "ConvGridEncoder", "Down", "Up", "halvings"]
+
+HEAD = 256
+"""Width of the dense layer between the last feature map and the code."""
+
+
+def halvings(height: int, width: int, levels: int) -> list[tuple[int, int]]:
+    """The sizes of an image halved `levels` times, rounding up, the whole image first.
+
+    Example:
+        >>> halvings(28, 5, 2)
+        [(28, 5), (14, 3), (7, 2)]
+    """
+    return [(math.ceil(height / 2**i), math.ceil(width / 2**i)) for i in range(levels + 1)]
+
+
+def _finish(module: nn.Module) -> None:
+    """Initialise a network; residual blocks start as identities."""
+    initialise(module)
+    for block in module.modules():
+        if isinstance(block, ResidualBlock):
+            block.quieten()
+
+
+class Down(nn.Sequential):
+    """Strided convolutions, one a level, each followed by SiLU or by residual blocks.
+
+    Args:
+        channels: channels of the image.
+        widths: channels after each level.
+        blocks: residual blocks a level.
+        stride: 2, or 1 to keep the size.
+    """
+
+    def __init__(self, channels: int, widths: Sequence[int], blocks: int = 0, stride: int = 2) -> None:
+        layers: list[nn.Module] = []
+        for before, width in zip((channels, *widths[:-1]), widths, strict=True):
+            layers.append(nn.Conv2d(before, width, 3, stride=stride, padding=1))
+            layers += [ResidualBlock(width) for _ in range(blocks)]
+            layers.append(nn.SiLU())
+        super().__init__(*layers)
+
+
+class Up(nn.Module):
+    """Transposed convolutions, one a level, cropped to the sizes that `Down` went through.
+
+    Args:
+        widths: channels from the coarsest map to the finest, the image's own last.
+        sizes: sizes from the second coarsest to the image's.
+        blocks: residual blocks before each level.
+    """
+
+    def __init__(self, widths: Sequence[int], sizes: Sequence[tuple[int, int]], blocks: int = 0) -> None:
+        super().__init__()
+        self.sizes = list(sizes)
+        self.levels = nn.ModuleList()
+        for before, after in itertools.pairwise(widths):
+            inside = [ResidualBlock(before) for _ in range(blocks)]
+            # kernel 4 with stride 2: every output pixel gets as many taps, so no checkerboard
+            self.levels.append(nn.Sequential(*inside, nn.SiLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, h, w) -> (B, C', H, W)."""
+        for level, (height, width) in zip(self.levels, self.sizes, strict=True):
+            x = level(x)[..., :height, :width]
+        return x
+
+
+class ConvEncoder(nn.Module):
+    """Halve the image level by level, then one dense layer, then the code.
+
+    Args:
+        shape: shape of one input.
+        out: width of the output.
+        hidden: channels of each level, from the image inwards.
+        given: width G of what both sides are told, seen as constant channels.
+        blocks: residual blocks a level; 0 is a plain convolutional net.
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], out: int, hidden: Sequence[int], given: int = 0, blocks: int = 0
+    ) -> None:
+        super().__init__()
+        self.shape, self.given = tuple(shape), given
+        channels, height, width = as_image(shape)
+        h, w = halvings(height, width, len(hidden))[-1]
+        self.down = Down(channels + given, hidden, blocks)
+        _finish(self.down)
+        self.head = dense_layers((hidden[-1] * h * w, HEAD, out))
+
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """(*samples, B, *shape) -> (*samples, B, out)."""
+        return over_leading(self._run, join_planes(to_image(x, self.shape), given, self.given), 3)
+
+    def _run(self, x: Tensor) -> Tensor:
+        return self.head(self.down(x).flatten(1))
+
+
+class ConvDecoder(nn.Module):
+    """The mirror of `ConvEncoder`.
+
+    Args:
+        z: width of the code.
+        shape: shape of one output.
+        hidden: channels of each level, from the image inwards, as for the encoder.
+        given: width G of what both sides are told, appended to the code.
+        blocks: residual blocks a level.
+    """
+
+    def __init__(
+        self, z: int, shape: tuple[int, ...], hidden: Sequence[int], given: int = 0, blocks: int = 0
+    ) -> None:
+        super().__init__()
+        self.shape, self.given = tuple(shape), given
+        channels, height, width = as_image(shape)
+        sizes = halvings(height, width, len(hidden))[::-1]
+        self.coarse = (hidden[-1], *sizes[0])
+        self.stem = dense_layers((z + given, HEAD, math.prod(self.coarse)))
+        self.between = nn.SiLU()
+        self.up = Up((*hidden[::-1], channels), sizes[1:], blocks)
+        _finish(self.up)
+
+    def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        """(*samples, B, z) -> (*samples, B, *shape)."""
+        return from_image(over_leading(self._run, join(z, given, self.given), 1), self.shape)
+
+    def _run(self, z: Tensor) -> Tensor:
+        return self.up(self.stem(z).unflatten(-1, self.coarse))
+
+
+def _grid_widths(width: int, levels: int) -> list[int]:
+    """Channels after each level: the first, on the largest map, has half of them where there are more."""
+    return [max(8, width // 2)] * (levels > 1) + [width] * (levels - (levels > 1))
+
+
+class ConvGridEncoder(nn.Module):
+    """Halve the image level by level and hand over the last map as tokens.
+
+    Args:
+        shape: shape of one input.
+        channels: channels of a token.
+        levels: how often the image is halved.
+        width: channels inside.
+        blocks: residual blocks on the last map.
+    """
+
+    def __init__(self, shape: tuple[int, ...], channels: int, levels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        image, height, across = as_image(shape)
+        self.grid = halvings(height, across, levels)[-1]
+        widths = _grid_widths(width, levels) or [width]
+        down = Down(image, widths, stride=2 if levels else 1)
+        refine = [ResidualBlock(widths[-1]) for _ in range(blocks)]
+        self.net = nn.Sequential(down, *refine, nn.SiLU(), nn.Conv2d(widths[-1], channels, 1))
+        _finish(self.net)
+
+    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+        """(*samples, B, *shape) -> (*samples, B, L, channels), row by row."""
+        return over_leading(self.net, to_image(x, self.shape), 3).flatten(-2).mT
+
+
+class ConvGridDecoder(nn.Module):
+    """The mirror of `ConvGridEncoder`.
+
+    Args:
+        channels: channels of a token.
+        shape: shape of one output.
+        levels: how often the grid is doubled.
+        width: channels inside.
+        blocks: residual blocks on the coarse map.
+    """
+
+    def __init__(self, channels: int, shape: tuple[int, ...], levels: int, width: int, blocks: int) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        image, height, across = as_image(shape)
+        sizes = halvings(height, across, levels)[::-1]
+        self.grid = sizes[0]
+        refine = [ResidualBlock(width) for _ in range(blocks)]
+        last: nn.Module = Up((*_grid_widths(width, levels)[::-1], image), sizes[1:])
+        if not levels:
+            last = nn.Sequential(nn.SiLU(), nn.Conv2d(width, image, 3, padding=1))
+        self.net = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *refine, last)
+        _finish(self.net)
+
+    def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+        """(*samples, B, L, channels) -> (*samples, B, *shape)."""
+        return from_image(over_leading(self.net, z.mT.unflatten(-1, self.grid), 3), self.shape)
