@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias, TypeVar
+from typing import Any, ClassVar, Literal, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -228,6 +228,9 @@ class Stage:
 class Part(nn.Module):
     """A module with the trainer's hooks. Buffers move here and nowhere else."""
 
+    smooth: ClassVar[bool] = True
+    """False where a gradient is an estimate on purpose (straight-through, stopped): no finite difference has it."""
+
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Before the first step, once, with a large batch: initialisation from the data."""
 
@@ -368,11 +371,10 @@ class Autoencoder(Part):
         Raises:
             RequestError: there is neither a prior in the bottleneck nor a second stage.
         """
-        code = (
-            self.bottleneck.draw(n, given)
-            if self.prior is None
-            else self.bottleneck.read(self.prior.sample(n))
-        )
+        if self.prior is None:
+            code = self.bottleneck.draw(n, given)
+        else:
+            code = self.bottleneck.read(self.prior.sample(n, given))
         parameters = self.decode(code.z, given)
         return self.likelihood.sample(parameters) if draw else self.likelihood.mean(parameters)
 
