@@ -1,7 +1,8 @@
 """Checkpoints: everything needed to go on exactly, in safetensors and JSON, written to a side and renamed.
 
-A checkpoint is two files, ``step-000000500.safetensors`` and ``step-000000500.json``; the second holds the first's
-SHA-256 and is renamed last, so that a checkpoint is there whole or not at all. The newest two are kept.
+A checkpoint is two files, ``step-000000500.safetensors`` and ``step-000000500.json``; the second holds the
+SHA-256 of the first and is renamed last, so that a checkpoint is there whole or not at all. The newest two are
+kept.
 """
 
 from __future__ import annotations
@@ -36,7 +37,9 @@ class Checkpoint:
         return {k.removeprefix(prefix): v for k, v in self.tensors.items() if k.startswith(prefix)}
 
 
-def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def write_checkpoint(
+    folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+) -> None:
     """Write a checkpoint, then forget all but the newest two.
 
     Raises:
@@ -118,5 +121,5 @@ def _settle(side: Path, path: Path) -> None:
 def _not_written(path: Path, error: Exception) -> WorkError:
     full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
     if full:
-        return WorkError(f"There is no space left to write {path}. Free some, then go on with: narrows resume")
+        return WorkError(f"No space is left to write {path}. Free some, then go on with: narrows resume")
     return WorkError(f"{path} could not be written: {error}")

@@ -1,8 +1,9 @@
 """How a CPU is set while training: denormals flushed in every thread, threads chosen for the machine.
 
-Adam's moments of inputs that are always zero (MNIST's border) decay into denormal numbers, on which a CPU is many
-times slower. The mode that flushes them to zero belongs to a thread, and OpenMP's workers inherit it only when they
-are born, so the pool is dismissed after the switch: the next parallel region starts workers in the new mode.
+Adam's moments of inputs that are always zero (MNIST's border) decay into denormal numbers, on which a CPU is
+many times slower. The mode that flushes them to zero belongs to a thread, and OpenMP's workers inherit it only
+when they are born, so the pool is dismissed after the switch: the next parallel region starts workers in the new
+mode.
 """
 
 from __future__ import annotations

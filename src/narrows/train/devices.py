@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from lightning_fabric import Fabric
-from lightning_fabric.strategies import DDPStrategy
+from lightning_fabric.strategies.ddp import DDPStrategy
 
-from narrows.check import RequestError
+from narrows.check import RequestError, refuse
 from narrows.train.plan import Plan
 
 __all__ = ["make_fabric"]
@@ -29,9 +29,11 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
         RequestError: a device that this machine does not have.
     """
     if plan.device.startswith("cuda") and not torch.cuda.is_available():
-        raise RequestError("`device` is cuda, but PyTorch sees no CUDA device here. Use --device cpu or auto.")
+        raise RequestError(
+            "`device` is cuda, but PyTorch sees no CUDA device here. Use --device cpu or auto."
+        )
     if plan.device.startswith("cuda") and plan.devices > torch.cuda.device_count():
-        raise RequestError(f"`devices` is {plan.devices}, but there are {torch.cuda.device_count()} CUDA devices.")
+        raise refuse("devices", plan.devices, f"at most {torch.cuda.device_count()}, the CUDA devices here")
     strategy: Any = plan.strategy
     if strategy == "ddp" or (strategy == "auto" and plan.devices > 1):
         strategy = DDPStrategy(find_unused_parameters=rivals, broadcast_buffers=False)
@@ -41,7 +43,10 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about available hardware that the user did not ask for
         fabric = Fabric(
-            accelerator=accelerator, devices=plan.devices, strategy=strategy, precision=_PRECISION[plan.precision]
+            accelerator=accelerator,
+            devices=plan.devices,
+            strategy=strategy,
+            precision=_PRECISION[plan.precision],
         )
         if launch:
             fabric.launch()

@@ -13,7 +13,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from narrows.check import RequestError, WorkError
-from narrows.core import Autoencoder, Batch, Part, Stage, seeded
+from narrows.core import Autoencoder, Batch, Part, Stage, all_sum, seeded
 from narrows.data.feed import Feed
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.devices import make_fabric
@@ -119,7 +119,9 @@ class Engine:
             if isinstance(part, Part):
                 part.prepare(self.model, batch)
 
-    def _run_stage(self, number: int, stage: Stage, feed: Feed, until: int, resumed: Checkpoint | None) -> None:
+    def _run_stage(
+        self, number: int, stage: Stage, feed: Feed, until: int, resumed: Checkpoint | None
+    ) -> None:
         plan, distributed = self.plan, self.fabric.world_size > 1 or self.plan.strategy == "fsdp"
         training = Training(
             stage.part,
@@ -148,7 +150,7 @@ class Engine:
             epoch_ends = step.number % per_epoch == 0 or step.number == until
             if len(window) < self.plan.log_every and not epoch_ends:
                 continue
-            means = read(window, stage.name)
+            means = read(window, stage.name, self.fabric)
             record = {"at": self.made + step.number, "stage": stage.name, "step": step.number, **means}
             if epoch_ends and self.held_out is not None:
                 record.update(self._hold_out(stage, training.step))
@@ -196,20 +198,24 @@ class Engine:
             self.store.save(at, tensors, facts)
 
 
-def read(window: list[Step], stage: str) -> dict[str, float]:
-    """The mean of each term over a window of steps: the one place where the device is waited for.
+def read(window: list[Step], stage: str, fabric: Fabric) -> dict[str, float]:
+    """The mean of each term over a window of steps and all processes; only here the device is waited for.
 
     Raises:
         WorkError: a term is not finite.
     """
     names = list(window[0].terms)
-    table = torch.stack([torch.stack([s.terms[n].float() for n in names]) for s in window]).cpu()
+    table = torch.stack([torch.stack([s.terms[n].float() for n in names]) for s in window])
+    if fabric.world_size > 1:
+        table = all_sum(table) / fabric.world_size
+    table = table.cpu()
     if not bool(torch.isfinite(table).all()):
         row, column = (int(i) for i in (~torch.isfinite(table)).nonzero()[0])
-        bad = next((n for n, v in zip(names, table[row].tolist(), strict=True) if not _sound(n, v)), names[column])
+        values = dict(zip(names, table[row].tolist(), strict=True))
+        bad = next((n for n, v in values.items() if not _sound(n, v)), names[column])
         raise WorkError(
             f"Training the {stage} stopped at step {window[row].number}: the term `{bad}` is "
-            f"{float(table[row][names.index(bad)])}. The last good checkpoint is kept. "
+            f"{values[bad]}. The last good checkpoint is kept. "
             "Try a lower --lr, --clip 1, or --precision 32, and look for extreme values in the data."
         )
     return dict(zip(names, table.double().mean(0).tolist(), strict=True))
@@ -220,7 +226,9 @@ def _sound(name: str, value: float) -> bool:
     return math.isfinite(value) or name.endswith("/loss")
 
 
-def snapshot(model: Autoencoder, training: Training, fabric: Fabric) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def snapshot(
+    model: Autoencoder, training: Training, fabric: Fabric
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All that going on exactly needs: weights, buffers, optimizer moments, random states."""
     tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in _state_dict(model, training, fabric).items()}
     groups: dict[str, Any] = {}
@@ -230,7 +238,9 @@ def snapshot(model: Autoencoder, training: Training, fabric: Fabric) -> tuple[di
             for key, value in moments.items():
                 tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value)
         groups[name] = json.loads(json.dumps(state["param_groups"]))
-    states = fabric.all_gather(torch.get_rng_state()) if fabric.world_size > 1 else torch.get_rng_state()[None]
+    states: Any = torch.get_rng_state()[None]
+    if fabric.world_size > 1:
+        states = fabric.all_gather(states[0])
     tensors |= {f"rng/cpu/{rank}": state for rank, state in enumerate(states.cpu())}
     if fabric.device.type == "cuda":
         tensors[f"rng/cuda/{fabric.global_rank}"] = torch.cuda.get_rng_state(fabric.device)
@@ -244,7 +254,8 @@ def _state_dict(model: Autoencoder, training: Training, fabric: Fabric) -> Mappi
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    return get_model_state_dict(model, options=options)
+    gathered: Any = get_model_state_dict(model, options=options)
+    return dict(gathered)
 
 
 def restore(model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int) -> None:

@@ -21,7 +21,7 @@ _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torc
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did: its number and its losses and terms, still on the device (reading them waits for it)."""
+    """What one step did: its number, its losses and terms, still on the device (reading them waits for it)."""
 
     number: int
     terms: dict[str, Tensor]
@@ -92,7 +92,7 @@ class Training:
         with self._only(player):
             with self.autocast():
                 loss: Loss = self.turns(index, batch, self.step)
-            loss.total.backward()  # type: ignore[no-untyped-call]
+            loss.total.backward()
         for hook in self.before_update:
             hook()
         if self.clip is not None:

@@ -52,6 +52,7 @@ class Progress(Silent):
             TimeRemainingColumn(),
             TextColumn("{task.fields[facts]}"),
             console=self.console,
+            refresh_per_second=4,  # each redraw takes a millisecond or two from the training
             disable=not self.live,
         )
         self.task: Any = None

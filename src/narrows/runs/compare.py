@@ -1,0 +1,40 @@
+"""`compare`: several runs on one page."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from narrows.check import RequestError
+from narrows.runs.run import Run, load
+from narrows.train.checkpoint import write_atomically
+
+__all__ = ["compare"]
+
+
+def compare(runs: Sequence[Run | str | Path], out: str | Path = "compare.html", progress: Any = None) -> Path:
+    """Examine runs side by side and write one self-contained page.
+
+    Args:
+        runs: two or more runs, or their folders.
+        out: the page.
+        progress: a `narrows.train.Progress`, or None.
+
+    Raises:
+        RequestError: fewer than two runs, or a folder that is no run.
+    """
+    from narrows.audit.html import compare_page
+
+    if len(runs) < 2:
+        raise RequestError(f"`runs` must be two or more to be compared, but got {len(runs)}.")
+    opened = [run if isinstance(run, Run) else load(run) for run in runs]
+    rows = []
+    for run in opened:
+        recipe = json.loads((run.path / "recipe.json").read_text()) | {"run": run.path.name}
+        rows.append((recipe, run.metrics, run.audit(write=True, progress=progress)))
+    page = Path(out)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(page, compare_page(rows).encode())
+    return page

@@ -1,0 +1,227 @@
+"""`fit` and `resume`: from data and a method's name to a run folder, and on from wherever it was stopped."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from narrows import data as nd
+from narrows.check import NarrowsError, RequestError, refuse
+from narrows.core import Autoencoder
+from narrows.data import Source
+from narrows.methods import index
+from narrows.runs.card import write_card
+from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
+from narrows.runs.run import Run, load
+from narrows.train import Engine, Plan, Progress, Silent, Store, training_mode
+from narrows.train.checkpoint import Checkpoint, digest, save_tensors, write_atomically
+from narrows.train.cpu import available_threads
+from narrows.train.devices import make_fabric
+from narrows.train.loggers import make_logger
+
+__all__ = ["fit", "resume"]
+
+
+def fit(
+    data: Any,
+    method: str | Builder | Autoencoder = "vae",
+    out: str | Path | None = None,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    prior_steps: int | None = None,
+    batch_size: int = 128,
+    lr: float | str = 1e-3,
+    seed: int = 0,
+    device: str = "auto",
+    precision: str = "32",
+    devices: int = 1,
+    progress: bool | Silent = True,
+    logger: str | None = None,
+    data_options: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Run:
+    """Fit a method to data and keep everything in a run folder.
+
+    Args:
+        data: a name (``"digits"``), a path, an array, or a `Source`: see `narrows.data.open`.
+        method: a name of the table of methods, a builder function, or an `Autoencoder` you assembled.
+        out: the run folder, which must not exist; ``runs/<data>-<method>`` when None.
+        epochs: passes over the training data; 10 when neither this nor `steps` is given.
+        steps: optimizer steps.
+        prior_steps: steps of a second stage over the codes, where the method has one.
+        batch_size: examples a step, over all devices together.
+        lr: learning rate, or a schedule such as ``"cosine:1e-3:0:5000"``.
+        seed: of initialisation, order and noise.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        precision: ``32`` or ``bf16``.
+        devices: how many devices (or CPU processes) share each batch.
+        progress: show a progress bar on stderr.
+        logger: also log to ``tensorboard``, ``wandb`` or ``mlflow`` (extras of the same names).
+        data_options: options of `narrows.data.open`: key, labels, scale, split ...
+        training: further fields of `narrows.train.Plan`: optimizer, weight_decay, clip, strategy ...
+        options: the method's own options, as its builder names them.
+
+    Returns:
+        The finished run, its model in `eval()`.
+
+    Raises:
+        RequestError: something that was asked for cannot be: a sentence says what and how to mend it.
+        WorkError: the training failed; the run folder keeps the last good checkpoint.
+    """
+    plan = Plan(
+        steps=steps,
+        epochs=epochs,
+        prior_steps=prior_steps,
+        batch_size=batch_size,
+        lr=lr,
+        seed=seed,
+        device=device,
+        precision=precision,
+        devices=devices,
+        **(training or {}),
+    )
+    name, build = _resolve(method, options)
+    source = nd.open(data, **(data_options or {}))
+    torch.manual_seed(seed)
+    model = build(source)
+    folder = _fresh_folder(out, f"{source.name}-{name}")
+    recipe = Recipe(
+        name, options, source.spec, source.describe(), plan.to_json(), versions(available_threads())
+    )
+    fabric = make_fabric(plan, len(model.players()) > 1)
+    if fabric.is_global_zero:
+        try:
+            folder.mkdir(parents=True)
+            recipe.write(folder)
+        except (OSError, NarrowsError) as error:
+            shutil.rmtree(folder, ignore_errors=True)
+            if isinstance(error, NarrowsError):
+                raise
+            raise RequestError(f"The run folder {folder} cannot be made: {error}") from error
+    return _carry_out(Run(folder, recipe, model, source), plan, fabric, None, progress, logger)
+
+
+def resume(
+    path: str | Path,
+    *,
+    epochs: float | None = None,
+    steps: int | None = None,
+    method: Builder | Autoencoder | None = None,
+    data: Any = None,
+    progress: bool | Silent = True,
+    logger: str | None = None,
+) -> Run:
+    """Go on with a run where its last sound checkpoint was made; on a CPU, to the same bits.
+
+    A run that is finished is returned as it is, unless more `epochs` or `steps` (in all) are asked for.
+
+    Args:
+        path: the run folder.
+        epochs: train up to this many epochs in all, instead of what the recipe says.
+        steps: train up to this many steps in all.
+        method: the builder or model of a run that is not from the table of methods.
+        data: the data, where the recipe cannot open them again (arrays in memory).
+        progress: show a progress bar on stderr.
+        logger: as for `fit`.
+
+    Raises:
+        RequestError: no run, or no sound checkpoint in it.
+    """
+    folder = Path(path)
+    recipe = Recipe.read(folder)
+    if epochs is not None or steps is not None:
+        recipe = _longer(recipe, epochs, steps)
+    elif (folder / "result.json").is_file():
+        return load(folder, method=method)
+    plan = Plan.from_json(dict(recipe.training))
+    source = nd.open(**recipe.data) if data is None else nd.open(data)
+    torch.manual_seed(plan.seed)
+    model = method if isinstance(method, Autoencoder) else recipe.build(method)
+    fabric = make_fabric(plan, len(model.players()) > 1)
+    store = Store(folder)
+    checkpoint, said = store.restore()
+    for sentence in said:
+        (progress if isinstance(progress, Silent) else Progress()).say(sentence)
+    if checkpoint is None and said:
+        raise RequestError(f"Every checkpoint of {folder} is damaged. Fit it again in a new folder.")
+    if epochs is not None or steps is not None:
+        recipe.write(folder)
+    return _carry_out(Run(folder, recipe, model, source), plan, fabric, checkpoint, progress, logger)
+
+
+def _carry_out(
+    run: Run,
+    plan: Plan,
+    fabric: Any,
+    checkpoint: Checkpoint | None,
+    progress: bool | Silent,
+    logger: str | None,
+) -> Run:
+    source = run.data
+    loggers = (make_logger(logger, run.path),) if logger is not None and fabric.is_global_zero else ()
+    who = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
+    threads = run.recipe.versions.get("threads")
+    with training_mode(threads):
+        engine = Engine(
+            run.model, plan, source.train, source.test, Store(run.path, loggers), who, fabric=fabric
+        )
+        engine.run(checkpoint)
+    run.model.to("cpu")
+    if fabric.is_global_zero:
+        weights = run.path / "model.safetensors"
+        save_tensors(weights, run.model.state_dict(), {"format": "pt"})
+        result = {"sha256": digest(weights), "steps": engine.made, "seconds": round(engine.seconds, 3)}
+        write_card(run.path, run.recipe, run.model, result)
+        write_atomically(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    return run
+
+
+def _resolve(
+    method: str | Builder | Autoencoder, options: Mapping[str, Any]
+) -> tuple[str, Callable[[Source], Autoencoder]]:
+    """The recorded name of a method, and how to build it for some data."""
+    if isinstance(method, Autoencoder):
+        if options:
+            raise refuse("options", sorted(options), "none, since the model is assembled already")
+        return CUSTOM, lambda source: method
+    if isinstance(method, str):
+        builder, name = index.builder(method), method
+    elif callable(method):
+        builder = method
+        name = next((m.name for m in index.METHODS.values() if _same(m, method)), CUSTOM)
+    else:
+        raise refuse("method", method, "a name such as 'vae', a builder function or an Autoencoder")
+    arguments = check_options(builder, options, name)
+    return name, lambda source: builder(source.spec, **arguments)
+
+
+def _same(row: index.Method, builder: Builder) -> bool:
+    return builder.__module__ == f"narrows.methods.{row.module}" and builder.__name__ == row.function
+
+
+def _fresh_folder(out: str | Path | None, name: str) -> Path:
+    """The folder of a new run, which must not hold anything yet."""
+    if out is None:
+        tries = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10_000))
+        return next(p for p in tries if not p.exists())
+    folder = Path(out)
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise RequestError(
+            f"`out` {folder} exists already, and nothing is overwritten. "
+            f"Name another folder, remove this one, or go on with it: narrows resume {folder}"
+        )
+    if folder.exists():
+        folder.rmdir()
+    return folder
+
+
+def _longer(recipe: Recipe, epochs: float | None, steps: int | None) -> Recipe:
+    training = {**recipe.training, "epochs": epochs, "steps": steps}
+    return Recipe(**{**vars(recipe), "training": training})

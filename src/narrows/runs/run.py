@@ -1,0 +1,279 @@
+"""`Run`: a folder with a recipe and a model, and the verbs that use it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor
+
+from narrows import data as nd
+from narrows.audit.likelihood import importance_nll
+from narrows.check import RequestError, refuse, whole
+from narrows.core import Autoencoder, Batch, Sparse, dense, seeded
+from narrows.data import Dataset, Source
+from narrows.runs.codes import pack, unpack
+from narrows.runs.recipe import Builder, Recipe
+from narrows.train import read_metrics
+from narrows.train.checkpoint import digest, newest, write_atomically
+
+if TYPE_CHECKING:
+    from narrows.audit import Report
+
+__all__ = ["Run", "load"]
+
+_CHUNK = 512
+
+
+class Run:
+    """A fitted model in its folder.
+
+    Args:
+        path: the folder.
+        recipe: what was asked for.
+        model: the autoencoder, in `eval()` when the run is loaded.
+        source: the data, or None to open them from the recipe when they are needed.
+
+    Data arguments of the verbs are what `narrows.data.open` takes: None for the run's own test part, a name, a
+    path or an array. They are read with the run's own scaling, and results come back in the units of the data.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, model: Autoencoder, source: Source | None = None) -> None:
+        self.path, self.recipe, self.model, self._source = path, recipe, model, source
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.path)!r}, method={self.method!r}, data={self.recipe.data_name!r})"
+
+    @property
+    def method(self) -> str:
+        """The method's name, or ``custom``."""
+        return self.recipe.method
+
+    @cached_property
+    def data(self) -> Source:
+        """The data of the recipe, opened again where necessary."""
+        return self._source if self._source is not None else nd.open(**self.recipe.data)
+
+    @property
+    def metrics(self) -> list[dict[str, Any]]:
+        """The records of ``metrics.jsonl``."""
+        return read_metrics(self.path)
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the model learned."""
+        return sum(p.numel() for p in self.model.parameters())
+
+    def resume(self, **how: Any) -> Run:
+        """Go on training: see `narrows.resume`."""
+        from narrows.runs.fit import resume
+
+        return resume(self.path, **how)
+
+    def audit(self, data: Any = None, *, write: bool = True, progress: Any = None, **options: Any) -> Report:
+        """Ask the model all the questions of the audit, on the test part or on other data.
+
+        Args:
+            data: what to examine it on; the run's own test part when None.
+            write: write ``audit.json`` and ``report.html`` into the run folder.
+            progress: a `narrows.train.Progress`, or None.
+            options: of `narrows.audit.audit`: `limit`, `seed`.
+        """
+        from narrows.audit import audit
+
+        report = audit(
+            self.model,
+            self._dataset(data),
+            method=self.method,
+            data_name=self.recipe.data_name if data is None else str(data)[:60],
+            progress=progress,
+            **options,
+        )
+        if write:
+            from narrows.audit.html import run_page
+
+            write_atomically(
+                self.path / "audit.json", (json.dumps(report.to_json(), indent=2) + "\n").encode()
+            )
+            recipe = json.loads((self.path / "recipe.json").read_text())
+            page = run_page(report, recipe, self.metrics)
+            write_atomically(self.path / "report.html", page.encode())
+        return report
+
+    def encode(self, data: Any = None) -> dict[str, np.ndarray]:
+        """The codes of some data, as named arrays that `decode` reads back.
+
+        Returns:
+            ``indices`` (N, L) of a quantised code; ``indices``, ``values`` (N, k) and ``width`` of a sparse one;
+            else ``z`` (N, ...), with ``mean`` and ``scale`` of a Gaussian posterior. ``features`` (N, F) is what a
+            downstream probe reads, ``given`` (N, G) what both sides were told, where they were.
+        """
+
+        def one(batch: Batch) -> dict[str, Tensor]:
+            return pack(self.model, batch)
+
+        return _joined(self._over(data, one))
+
+    def decode(self, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+        """From what `encode` returned back to examples (N, *shape), in the units of the data.
+
+        Raises:
+            RequestError: arrays that this model's codes do not have, or of another shape.
+        """
+        parts = [
+            self.model.likelihood.mean(self.model.decode(z, given)) for z, given in unpack(self.model, codes)
+        ]
+        return self._units(torch.cat(parts))
+
+    def reconstruct(self, data: Any = None) -> np.ndarray:
+        """What the model makes of some data, (N, *shape), in the units of the data."""
+        return self._units(torch.cat(list(self._over(data, self.model.reconstruct))))
+
+    @torch.no_grad()
+    def sample(
+        self, n: int = 64, *, seed: int = 0, label: int | None = None, draw: bool = False
+    ) -> np.ndarray:
+        """New examples from the prior, (n, *shape).
+
+        Args:
+            n: how many.
+            seed: the same seed gives the same examples.
+            label: which class a conditional model is asked for; all in turn when None.
+            draw: draw from the likelihood instead of taking its mean.
+
+        Raises:
+            RequestError: the method has no prior; or a label that does not exist.
+        """
+        given = self._labels(whole("n", n), label)
+        with seeded(seed):
+            return self._units(self.model.sample(n, given, draw))
+
+    @torch.no_grad()
+    def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> np.ndarray:
+        """A straight line between the codes of examples i and j, decoded: (steps, *shape)."""
+        dataset = self._dataset(data)
+        for name, row in (("from", i), ("to", j)):
+            whole(name, row, low=0, high=len(dataset) - 1, fix="It is a row number of the data.")
+        batch = dataset.batch(torch.tensor([i, j]), self.model.given)
+        z = dense(self.model.encode(batch).z)
+        t = torch.linspace(0, 1, whole("steps", steps, low=2)).view(-1, *[1] * (z.dim() - 1))
+        line: Any = (1 - t) * z[:1] + t * z[1:]
+        if isinstance(self.model.encode(batch).z, Sparse):
+            line = Sparse(torch.arange(line.shape[-1]).expand(line.shape).contiguous(), line, line.shape[-1])
+        given = (
+            None
+            if batch.given is None
+            else (1 - t.flatten()[:, None]) * batch.given[:1] + t.flatten()[:, None] * batch.given[1:]
+        )
+        return self._units(self.model.likelihood.mean(self.model.decode(line, given)))
+
+    def score(self, data: Any = None, *, samples: int = 64, seed: int = 0) -> np.ndarray:
+        """How badly the model explains each example, (N,): the higher, the stranger.
+
+        The importance-weighted -log p(x) in nats where the code has a posterior, else the distortion. The same
+        data get the same scores every time.
+        """
+
+        def one(batch: Batch) -> Tensor:
+            code = self.model.encode(batch)
+            if code.rate is not None:
+                return importance_nll(self.model, batch, samples=samples, seed=seed)
+            weight = code.weight if code.weight is not None else batch.weight
+            return self.model.likelihood.nll(self.model.decode(code.z, batch.given), batch.goal, weight)
+
+        return torch.cat(list(self._over(data, one, chunk=128))).double().numpy()
+
+    def _dataset(self, data: Any) -> Dataset:
+        if data is None:
+            return self.data.test
+        return data if isinstance(data, Dataset) else nd.like(self.recipe.data, data)
+
+    @torch.no_grad()
+    def _over(self, data: Any, verb: Callable[[Batch], Any], chunk: int = _CHUNK) -> Iterator[Any]:
+        """A verb's answer for each chunk of the data; the same chunks each time, so the same answers."""
+        dataset = self._dataset(data)
+        for first in range(0, len(dataset), chunk):
+            with torch.no_grad():
+                yield verb(dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.given))
+
+    def _labels(self, n: int, label: int | None) -> Tensor | None:
+        if self.model.given is None:
+            if label is not None:
+                raise refuse(
+                    "label", label, f"left out: `{self.method}` is not told labels", "Try method cvae."
+                )
+            return None
+        classes = self.recipe.spec.classes
+        if label is not None:
+            whole("label", label, low=0, high=classes - 1)
+        rows = torch.arange(n) % classes if label is None else torch.full((n,), label)
+        return torch.nn.functional.one_hot(rows, classes).float()
+
+    def _units(self, x: Tensor) -> np.ndarray:
+        """From what the model sees to the units of the data."""
+        key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
+        form = self.recipe.data.get(key)
+        return (x if form is None else nd.Scaling.of(form).invert(x)).detach().numpy()
+
+
+def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Run:
+    """Open a run folder; of a run that was interrupted, the model of its newest sound checkpoint.
+
+    Args:
+        path: the run folder.
+        method: the builder, or a model to fill, of a run that is not from the table of methods.
+
+    Raises:
+        RequestError: no run, a damaged recipe, or weights that do not fit or whose checksum does not match.
+
+    Example:
+        >>> load("nowhere")
+        Traceback (most recent call last):
+        narrows.check.RequestError: nowhere is not a run: it has no recipe.json. Make one with: narrows fit
+    """
+    folder = Path(path)
+    recipe = Recipe.read(folder)
+    model = method if isinstance(method, Autoencoder) else recipe.build(method)
+    try:
+        model.load_state_dict(_weights(folder))
+    except RuntimeError as error:
+        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
+        raise RequestError(f"The weights of {folder} do not fit its recipe: {reason}") from error
+    return Run(folder, recipe, model.eval())
+
+
+def _weights(folder: Path) -> dict[str, Tensor]:
+    path = folder / "model.safetensors"
+    if not path.is_file():
+        checkpoint, said = newest(folder / "state")
+        if checkpoint is None:
+            raise RequestError(
+                f"{folder} holds no weights yet. {' '.join(said)} Train it: narrows resume {folder}"
+            )
+        return checkpoint.under("model/")
+    try:
+        kept = json.loads((folder / "result.json").read_text())["sha256"]
+        if kept == digest(path):
+            return load_file(path)
+        reason = "its checksum does not match result.json"
+    except (OSError, ValueError, KeyError, SafetensorError) as error:
+        reason = str(error).split("\n")[0]
+    raise RequestError(
+        f"{path} is damaged: {reason}. Move it and result.json away, then: narrows resume {folder}"
+    )
+
+
+def _joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """One array a name from the dicts of the chunks; scalars are kept once."""
+    chunks = list(parts)
+    return {
+        name: (torch.cat([c[name] for c in chunks]) if chunks[0][name].dim() else chunks[0][name]).numpy()
+        for name in chunks[0]
+    }

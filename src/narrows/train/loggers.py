@@ -1,0 +1,53 @@
+"""Metrics to TensorBoard, Weights & Biases or MLflow: one method, `log_metrics`, as Fabric's loggers have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from narrows.check import choice, optional
+
+__all__ = ["Logger", "make_logger"]
+
+_NAMES = ("tensorboard", "wandb", "mlflow")
+
+
+class Logger(Protocol):
+    """What a logger must answer to."""
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Take some numbers of a step."""
+
+
+def make_logger(name: str, folder: Path) -> Logger:
+    """A logger by name; its files, if it writes any, go below the run folder.
+
+    Raises:
+        RequestError: an unknown name.
+        WorkError: its package is not installed; the text names the extra.
+    """
+    choice("logger", name, _NAMES)
+    package: Any = optional(name, name, f"log to {name}")
+    if name == "tensorboard":
+        from lightning_fabric.loggers.tensorboard import TensorBoardLogger
+
+        return TensorBoardLogger(root_dir=folder, name="tensorboard", version="")
+    return _Wandb(package, folder) if name == "wandb" else _Mlflow(package, folder)
+
+
+class _Wandb:
+    def __init__(self, wandb: Any, folder: Path) -> None:
+        self.run = wandb.init(project="narrows", name=folder.name, dir=str(folder))
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.run.log(dict(metrics), step=step)
+
+
+class _Mlflow:
+    def __init__(self, mlflow: Any, folder: Path) -> None:
+        self.mlflow = mlflow
+        mlflow.start_run(run_name=folder.name)
+
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        self.mlflow.log_metrics({k.replace("/", "."): v for k, v in metrics.items()}, step=step)
