@@ -19,8 +19,8 @@ from narrows.nets.vit import ViTDecoder, ViTEncoder, ViTGridDecoder, ViTGridEnco
 
 __all__ = ["NETS", "GridMLP", "chosen", "decoder", "encoder", "grid_decoder", "grid_encoder", "grid_of"]
 
-NETS = ("auto", "mlp", "conv", "resnet", "vit")
-"""The kinds of network."""
+NETS = ("auto", "linear", "mlp", "conv", "resnet", "vit")
+"""The kinds of network; ``linear`` is a perceptron without hidden layers."""
 
 GRID_WIDTH = 64
 """Channels inside the convolutional grid encoders and decoders."""
@@ -41,25 +41,25 @@ def chosen(net: str, shape: tuple[int, ...]) -> str:
     return "conv" if len(shape) == 3 and min(shape[1:]) >= 16 else "mlp"
 
 
-def widths(net: str, shape: tuple[int, ...], hidden: Sequence[int] | None) -> tuple[int, ...]:
-    """The hidden widths, from the data inwards: those given, or those that suit the shape.
+def widths(net: str, shape: tuple[int, ...], hidden: Sequence[int] = ()) -> tuple[int, ...]:
+    """The hidden widths, from the data inwards: those given, or, where none are, those that suit the shape.
 
     A perceptron gets two layers, the first the power of two next above the size of the data, between 64 and 512,
     the second half of it. A convolutional net halves the image until its shorter side is about 4 to 7 pixels, with
     32 channels after the first level, then 64, 128, 256.
 
     Raises:
-        RequestError: a width below 1, or no level for a convolutional net.
+        RequestError: a width below 1, or widths for a linear map.
 
     Example:
-        >>> widths("mlp", (1, 28, 28), None), widths("conv", (3, 32, 32), None)
-        ((512, 256), (32, 64, 128))
+        >>> widths("mlp", (1, 28, 28)), widths("conv", (3, 32, 32)), widths("linear", (20,))
+        ((512, 256), (32, 64, 128), ())
     """
-    if hidden is not None:
-        if net != "mlp" and len(hidden) == 0:
-            raise refuse(
-                "hidden", hidden, f"at least one width for a {net} net", "Use net=mlp for a linear map."
-            )
+    if net == "linear" and hidden:
+        raise refuse(
+            "hidden", tuple(hidden), "empty for net=linear, which has no hidden layer", "Use net=mlp."
+        )
+    if hidden or net == "linear":
         return tuple(whole("hidden", n) for n in hidden)
     if net == "mlp":
         first = 2 ** math.ceil(math.log2(max(64, min(512, math.prod(shape)))))
@@ -70,26 +70,25 @@ def widths(net: str, shape: tuple[int, ...], hidden: Sequence[int] | None) -> tu
     return tuple(32 * 2**i for i in range(levels))
 
 
-def _vit(shape: tuple[int, ...], hidden: Sequence[int] | None) -> tuple[int, int, int]:
+def _vit(shape: tuple[int, ...], hidden: Sequence[int]) -> tuple[int, int, int]:
     """Patch, width and depth of a transformer: about 7 patches a side, `hidden` a width a block."""
-    sizes = (64, 64) if hidden is None else widths("vit", shape, hidden)
+    sizes = widths("vit", shape, hidden) if hidden else (64, 64)
     if len(set(sizes)) > 1:
-        raise refuse("hidden", tuple(hidden or ()), "the same width for every block of a vit")
+        raise refuse("hidden", tuple(hidden), "the same width for every block of a vit")
     _, height, width = as_image(shape)
     return max(1, math.ceil(max(height, width) / 8)), sizes[0], len(sizes)
 
 
 def encoder(
-    shape: tuple[int, ...], out: int, net: str = "auto", hidden: Sequence[int] | None = None, given: int = 0
+    shape: tuple[int, ...], out: int, net: str = "auto", hidden: Sequence[int] = (), given: int = 0
 ) -> nn.Module:
     """Make a net from examples to vectors: ``(x, given) -> (B, out)``.
 
     Args:
         shape: shape of one input.
         out: width of the output.
-        net: ``mlp``, ``conv``, ``resnet``, ``vit``, or ``auto`` to choose from the shape.
-        hidden: widths from the data inwards (layers, levels, or blocks), or None for those that suit the shape;
-            ``()`` makes a perceptron a linear map.
+        net: ``linear``, ``mlp``, ``conv``, ``resnet``, ``vit``, or ``auto`` to choose from the shape.
+        hidden: widths from the data inwards (of layers, levels or blocks); those that suit the shape when empty.
         given: width G of what both sides are told.
 
     Raises:
@@ -101,7 +100,7 @@ def encoder(
         torch.Size([2, 16])
     """
     net = chosen(net, shape)
-    if net == "mlp":
+    if net in ("linear", "mlp"):
         return MLP(shape, (out,), widths(net, shape, hidden), given)
     if net == "vit":
         return ViTEncoder(shape, out, *_vit(shape, hidden), given=given)
@@ -109,7 +108,7 @@ def encoder(
 
 
 def decoder(
-    z: int, shape_out: tuple[int, ...], net: str = "auto", hidden: Sequence[int] | None = None, given: int = 0
+    z: int, shape_out: tuple[int, ...], net: str = "auto", hidden: Sequence[int] = (), given: int = 0
 ) -> nn.Module:
     """Make a net from vectors to examples, the mirror of `encoder`: ``(z, given) -> (*samples, B, *shape_out)``.
 
@@ -129,7 +128,7 @@ def decoder(
         torch.Size([5, 2, 1, 28, 28])
     """
     net = chosen(net, shape_out)
-    if net == "mlp":
+    if net in ("linear", "mlp"):
         return MLP((z,), shape_out, widths(net, shape_out, hidden)[::-1], given)
     if net == "vit":
         return ViTDecoder(z, shape_out, *_vit(shape_out, hidden), given=given)
@@ -153,7 +152,7 @@ def grid_of(shape: tuple[int, ...], downsample: int, net: str = "auto") -> tuple
     """
     downsample = whole("downsample", downsample)
     net = _grid_net(net, shape)
-    if len(shape) == 1 and net == "mlp":
+    if len(shape) == 1 and net in ("linear", "mlp"):
         return 1, math.ceil(shape[0] / downsample**2)
     if net in ("conv", "resnet") and downsample & (downsample - 1):
         raise refuse("downsample", downsample, "a power of two for a convolutional net")
@@ -215,8 +214,8 @@ def grid_encoder(shape: tuple[int, ...], channels: int, downsample: int = 4, net
         (torch.Size([2, 64, 8]), (8, 8))
     """
     grid, net = grid_of(shape, downsample, net), _grid_net(net, shape)
-    if net == "mlp":
-        return GridMLP(shape, (grid[0] * grid[1], channels), widths(net, shape, None), grid)
+    if net in ("linear", "mlp"):
+        return GridMLP(shape, (grid[0] * grid[1], channels), widths(net, shape), grid)
     if net == "vit":
         return ViTGridEncoder(shape, channels, downsample)
     return ConvGridEncoder(shape, channels, downsample.bit_length() - 1, GRID_WIDTH, 1 + (net == "resnet"))
@@ -242,8 +241,8 @@ def grid_decoder(
         torch.Size([2, 3, 32, 32])
     """
     grid, net = grid_of(shape_out, downsample, net), _grid_net(net, shape_out)
-    if net == "mlp":
-        inwards = widths(net, shape_out, None)
+    if net in ("linear", "mlp"):
+        inwards = widths(net, shape_out)
         return GridMLP((grid[0] * grid[1], channels), shape_out, inwards[::-1], grid)
     if net == "vit":
         return ViTGridDecoder(channels, shape_out, downsample)
