@@ -1,0 +1,62 @@
+"""`check_method`: what every method must hold, ours and yours.
+
+from narrows.testing import check_method
+
+def test_mine():
+    check_method(my_method, latent=4)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from narrows.check import RequestError as RequestError
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.testing.case import Case, MethodError, examples
+from narrows.testing.properties import PROPERTIES
+
+__all__ = ["PROPERTIES", "SPECS", "Case", "MethodError", "check_method", "examples"]
+
+SPECS = (
+    Spec((12,), "real", classes=3),
+    Spec((1, 16, 16), "unit", classes=3),
+    Spec((12,), "real", classes=3, target=(10,)),
+)
+"""What a method is tried on where no spec is given: a vector, an image, and a vector with another target."""
+
+
+def check_method(
+    builder: Callable[..., Autoencoder], spec: Spec | tuple[int, ...] | None = None, **options: Any
+) -> list[str]:
+    """Hold a method to what every method must do.
+
+    The properties, each a function of this module: see `PROPERTIES`. A gradient is compared with finite
+    differences unless a part declares ``smooth = False``.
+
+    Args:
+        builder: ``builder(spec, **options) -> Autoencoder``.
+        spec: what the data look like; when None, every one of `SPECS` that the builder does not refuse.
+        options: arguments of the builder, for example small sizes.
+
+    Returns:
+        The names of the properties that hold.
+
+    Raises:
+        MethodError: a property does not hold.
+
+    Example:
+        >>> from narrows.methods.variational.vae import vae
+        >>> check_method(vae, (6,), latent=2, hidden=(8,))[:3]
+        ['unknown_options', 'shapes', 'finite']
+    """
+    name = getattr(builder, "__name__", str(builder))
+    cases = [Case(name, builder, as_spec(s), options) for s in (SPECS if spec is None else (spec,))]
+    if spec is None:
+        cases = [case for case in cases if case.accepted()]
+    if not cases:
+        raise MethodError(f"`{name}` refuses every spec that it was tried on. Give `spec`.")
+    for case in cases:
+        for check in PROPERTIES:
+            check(case)
+    return [check.__name__ for check in PROPERTIES]

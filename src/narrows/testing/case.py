@@ -1,0 +1,143 @@
+"""A builder, made-up data that fit it, and how a property that fails is said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from narrows.check import NarrowsError, RequestError
+from narrows.core import Autoencoder, Batch, Loss, Part, Player, Spec, Stage, seeded
+from narrows.data.dataset import Dataset
+from narrows.data.scaling import Scaling
+
+__all__ = [
+    "BATCH",
+    "ROWS",
+    "Case",
+    "MethodError",
+    "before_step",
+    "examples",
+    "losses",
+    "parts",
+    "prepare",
+    "some",
+    "view",
+]
+
+ROWS, BATCH = 64, 8
+
+
+class MethodError(NarrowsError, AssertionError):
+    """A method lacks a property that every method must have; the text says which, and where."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """A builder, its arguments, and made-up data that fit."""
+
+    name: str
+    builder: Callable[..., Autoencoder]
+    spec: Spec
+    options: dict[str, Any] = field(default_factory=dict)
+
+    def accepted(self) -> bool:
+        """Whether the builder takes this spec: a refusal is a `RequestError`."""
+        try:
+            self.model()
+        except RequestError:
+            return False
+        return True
+
+    def model(self, seed: int = 0) -> Autoencoder:
+        """Build the model, its weights drawn from a seed."""
+        with seeded(seed):
+            return self.builder(self.spec, **self.options)
+
+    def batch(self, model: Autoencoder, n: int = BATCH, seed: int = 0) -> Batch:
+        """A batch of made-up examples."""
+        return examples(self.spec, n, seed).all(given=model.given)
+
+    def prepared(self) -> tuple[Autoencoder, Batch]:
+        """A model that has seen a batch, as before the first step of training."""
+        model = self.model()
+        batch = self.batch(model)
+        prepare(model, self.batch(model, ROWS))
+        return model, batch
+
+    def require(self, holds: bool, check: Callable[[Case], None], sentence: str) -> None:
+        """Raise a `MethodError` unless something holds."""
+        if not holds:
+            raise MethodError(f"`{self.name}` on {self.spec}, {check.__name__}: {sentence}")
+
+
+def examples(spec: Spec, n: int = ROWS, seed: int = 0) -> Dataset:
+    """Made-up data with something to learn: three hidden numbers an example, seen through a random map.
+
+    Example:
+        >>> examples(Spec((1, 4, 4), "unit", classes=2), 5).all(given="labels").given.shape
+        torch.Size([5, 2])
+    """
+    draw = torch.Generator().manual_seed(seed)
+    maps = torch.Generator().manual_seed(0)  # the same world for every seed
+    hidden = torch.randn(n, 3, generator=draw)
+
+    def seen(shape: tuple[int, ...]) -> Tensor:
+        wide = hidden @ torch.randn(3, Spec(shape).size, generator=maps)
+        wide = (wide + 0.1 * torch.randn(wide.shape, generator=draw)).reshape(n, *shape)
+        if spec.values == "real":
+            return wide
+        return wide.sigmoid() if spec.values == "unit" else (wide > 0).float()
+
+    labels = hidden[:, 0].argsort().argsort() % spec.classes if spec.classes else None
+    return Dataset(
+        seen(spec.shape),
+        Scaling(),
+        spec.shape,
+        labels=labels,
+        class_names=tuple(map(str, range(spec.classes))),
+        target=None if spec.target is None else seen(spec.target),
+    )
+
+
+def parts(model: nn.Module) -> Iterator[Part]:
+    """The parts of a model that have hooks."""
+    return (m for m in model.modules() if isinstance(m, Part))
+
+
+def before_step(part: Part, step: int) -> None:
+    """Call the hook of every part."""
+    for one in parts(part):
+        one.before_step(step)
+
+
+def view(stage: Stage, batch: Batch) -> Batch:
+    """How a stage sees a batch of data."""
+    return batch if stage.view is None else stage.view(batch)
+
+
+def losses(model: Autoencoder, batch: Batch, step: int = 0) -> Iterator[tuple[Stage, Player, Loss]]:
+    """The loss of every player of every stage, with noise of a fixed seed."""
+    for stage in model.stages():
+        seen = view(stage, batch)
+        for player in stage.part.players():  # type: ignore[operator]
+            with seeded(5):
+                yield stage, player, player.loss(seen, step)
+
+
+def some(names: Sequence[str]) -> str:
+    """The first few of many names."""
+    shown = ", ".join(f"`{name}`" for name in sorted(names)[:5])
+    return f"{shown} and {len(names) - 5} more" if len(names) > 5 else shown
+
+
+@torch.no_grad()
+def prepare(model: Autoencoder, batch: Batch) -> None:
+    """What happens once before the first step of training."""
+    model.train()
+    with seeded(0):
+        for part in parts(model):
+            part.prepare(model, batch)

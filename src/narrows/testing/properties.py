@@ -1,0 +1,284 @@
+"""The properties, each a function that raises where a method lacks it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from safetensors.torch import load as from_bytes
+from safetensors.torch import save as to_bytes
+from torch import Tensor, nn
+
+from narrows.check import RequestError
+from narrows.core import Autoencoder, Batch, Player, seeded, tree_map
+from narrows.testing.case import BATCH, ROWS, Case, before_step, examples, losses, parts, some, view
+from narrows.train import optimise
+from narrows.train.loop import Training
+
+__all__ = ["PROPERTIES"]
+
+_STEPS = 60
+_UNKNOWN = "no_such_option"
+
+
+def unknown_options(case: Case) -> None:
+    """An option that the builder does not have is refused, not dropped."""
+    try:
+        with seeded(0):
+            case.builder(case.spec, **{**case.options, _UNKNOWN: 1})
+    except TypeError:
+        return
+    case.require(False, unknown_options, f"`{_UNKNOWN}=1` was accepted; a builder must not take **kwargs.")
+
+
+def shapes(case: Case) -> None:
+    """Codes, costs and reconstructions have the shapes of the contract."""
+    model = case.model().eval()
+    batch = case.batch(model)
+    code = model.encode(batch)
+    for name, cost in code.costs.items():
+        fits = cost.shape[-1:] == (BATCH,)
+        case.require(fits, shapes, f"cost `{name}` has shape {tuple(cost.shape)}, not (*samples, {BATCH}).")
+    wanted = (BATCH, *case.spec.goal)
+    got = tuple(model.reconstruct(batch).shape)
+    case.require(got == wanted, shapes, f"a reconstruction has shape {got}, not {wanted}.")
+    features = model.features(batch)
+    flat = features.ndim == 2 and len(features) == BATCH
+    case.require(flat, shapes, f"features have shape {tuple(features.shape)}, not (B, F).")
+    code = model.bottleneck.read(model.bottleneck.symbols(code))
+    again = tuple(model.likelihood.mean(model.decode(code.z, batch.given)).shape)
+    case.require(again == wanted, shapes, f"decoding what `symbols` and `read` give has shape {again}.")
+
+
+def finite(case: Case) -> None:
+    """Losses and reconstructions are finite, for constant data too."""
+    model, batch = case.prepared()
+    for x in (batch.x, tree_map(torch.zeros_like, batch.x), tree_map(torch.ones_like, batch.x)):
+        for mode in (True, False):
+            model.train(mode)
+            tried = Batch(x, batch.target, batch.given, batch.weight)
+            for stage, player, loss in losses(model, tried):
+                where = f"{stage.name}, player {player.name}, {'train' if mode else 'eval'}()"
+                bad = [t for t, value in loss.terms.items() if not value.isfinite().all()]
+                good = loss.total.ndim == 0 and bool(loss.total.isfinite()) and not bad
+                case.require(good, finite, f"the loss is {loss.total} in {where}; terms at fault: {bad}.")
+        out = model.reconstruct(tried)
+        case.require(bool(out.isfinite().all()), finite, "a reconstruction is not finite.")
+
+
+def gradients(case: Case) -> None:
+    """Every parameter belongs to one player, and gets a gradient from its loss within a few steps."""
+    model, batch = case.prepared()
+    names = {id(p): name for name, p in model.named_parameters()}
+    reached: set[int] = set()
+    owned: list[int] = []
+    for stage in model.stages():
+        training = Training(stage.part, lr=1e-3)
+        seen = view(stage, batch)
+        stage.part.train()
+        owned += [id(p) for player in training.players for p in player.parameters]
+        for step in range(4):
+            before_step(stage.part, step)
+            for index, player in enumerate(training.players):
+                training.take_turn(index, seen)
+                for p in player.parameters:
+                    if p.grad is not None and p.grad.isfinite().all() and p.grad.any():
+                        reached.add(id(p))
+            training.step += 1
+    needy = {id(p) for p in model.parameters() if p.requires_grad}
+    twice = [names.get(i, "?") for i in set(owned) if owned.count(i) > 1]
+    case.require(not twice, gradients, f"two players own {some(twice)}.")
+    lost = [names[i] for i in needy - set(owned)]
+    case.require(not lost, gradients, f"no player owns {some(lost)}; train it or set requires_grad=False.")
+    dry = [names.get(i, "?") for i in owned if i not in reached]
+    case.require(not dry, gradients, f"within 4 steps no (finite, non-zero) gradient reaches {some(dry)}.")
+
+
+def purity(case: Case) -> None:
+    """Evaluating a loss changes no state: no parameter, buffer, counter, gradient or mode."""
+    model, batch = case.prepared()
+    for mode in (True, False):
+        model.train(mode)
+        for stage in model.stages():
+            seen = view(stage, batch)
+            for player in stage.part.players():  # type: ignore[operator]
+                player.loss(seen, 0)  # a first time, so that what is cached is cached
+                before = _state(model)
+                player.loss(seen, 1)
+                changed = [key for key, value in _state(model).items() if not _same(value, before.get(key))]
+                sentence = f"evaluating the loss of {player.name} changed {some(changed)}; move it to a hook."
+                case.require(not changed, purity, sentence)
+
+
+def rivals(case: Case) -> None:
+    """A player's step moves its own weights and nobody else's."""
+    model, batch = case.prepared()
+    for stage in model.stages():
+        training, seen = Training(stage.part, lr=1e-2), view(stage, batch)
+        stage.part.train()
+        before_step(stage.part, 0)
+        for index, player in enumerate(training.players):
+            mine = {id(p) for p in player.parameters}
+            before = {n: p.detach().clone() for n, p in model.named_parameters() if id(p) not in mine}
+            training.take_turn(index, seen)
+            moved = [n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])]
+            case.require(not moved, rivals, f"the step of player {player.name} moved {some(moved)}.")
+
+
+def save_and_load(case: Case) -> None:
+    """A state dict that went through safetensors gives identical outputs in a new model."""
+    model, other = case.model(), case.model(seed=1)
+    _train(case, model, 2)
+    batch = case.batch(model)
+    stored = to_bytes({name: t.detach().clone().contiguous() for name, t in model.state_dict().items()})
+    other.load_state_dict(from_bytes(stored))
+    for name, value in _outputs(model, batch).items():
+        found = _outputs(other, batch)[name]
+        sentence = f"{name} differs after loading; is something not in the state dict?"
+        case.require(torch.equal(value, found), save_and_load, sentence)
+
+
+def eval_is_deterministic(case: Case) -> None:
+    """In `eval()` the same batch gives the same code and reconstruction, whatever the random state."""
+    model, batch = case.prepared()
+    model.eval()
+    seen = []
+    for seed in (1, 2):
+        with seeded(seed):
+            seen.append((model.features(batch), model.reconstruct(batch)))
+    for what, first, second in zip(("features", "reconstruction"), *seen):
+        case.require(torch.equal(first, second), eval_is_deterministic, f"the {what} of eval() is random.")
+
+
+def batch_sizes(case: Case) -> None:
+    """One example, and odd numbers of them, train; in `eval()` an example's code does not depend on the others."""
+    model, _ = case.prepared()
+    batch = case.batch(model, 7)
+    for n in (1, 3, 7):
+        model.train()
+        for _, player, loss in losses(model, batch[:n]):
+            sentence = f"the loss of {player.name} is {loss.total} on a batch of {n}."
+            case.require(bool(loss.total.isfinite()), batch_sizes, sentence)
+        model.eval()
+        alone, together = model.reconstruct(batch[:n]), model.reconstruct(batch)[:n]
+        close = torch.allclose(alone, together, rtol=1e-3, atol=1e-4)
+        case.require(close, batch_sizes, f"in eval(), {n} examples alone differ from the same among 7.")
+
+
+def exact_gradients(case: Case) -> None:
+    """In float64, gradients equal finite differences, unless a part says that its gradient is an estimate."""
+    model, batch = case.prepared()
+    if not all(part.smooth for part in parts(model)):
+        return
+    model.double().train()
+    batch = Batch(*(tree_map(Tensor.double, v) for v in (batch.x, batch.target, batch.given, batch.weight)))
+    with torch.no_grad(), seeded(3):
+        for p in model.parameters():  # away from the kinks of a fresh initialisation
+            p.add_(0.01 * torch.randn_like(p))
+    for stage in model.stages():
+        seen = view(stage, batch[:3])
+        for player in stage.part.players():  # type: ignore[operator]
+            _compare(case, player, seen, {id(p): n for n, p in model.named_parameters()})
+
+
+def training_lowers_the_loss(case: Case) -> None:
+    """A few training steps lower the loss; with rivals, the distortion, since their losses are a game."""
+    model = case.model()
+    before = _measure(case, model)
+    _train(case, model, _STEPS)
+    for name, value in _measure(case, model).items():
+        sentence = f"{_STEPS} steps took the {name} from {before[name]:.5g} to {value:.5g}."
+        case.require(value < before[name], training_lowers_the_loss, sentence)
+
+
+PROPERTIES: tuple[Callable[[Case], None], ...] = (
+    unknown_options,
+    shapes,
+    finite,
+    gradients,
+    purity,
+    rivals,
+    save_and_load,
+    eval_is_deterministic,
+    batch_sizes,
+    exact_gradients,
+    training_lowers_the_loss,
+)
+
+
+def _train(case: Case, model: Autoencoder, steps: int) -> None:
+    with seeded(0):
+        optimise(model, examples(case.spec), steps=steps, batch_size=ROWS // 2, lr=2e-3)
+
+
+@torch.no_grad()
+def _measure(case: Case, model: Autoencoder) -> dict[str, float]:
+    """What training must lower: the loss of each stage's first player, or its distortion among rivals."""
+    model.train()
+    batch = case.batch(model, ROWS)
+    found: dict[str, float] = {}
+    for stage, _, loss in losses(model, batch, _STEPS):
+        game = len(stage.part.players()) > 1  # type: ignore[operator]
+        value = loss.terms["distortion"] if game and "distortion" in loss.terms else loss.total
+        found.setdefault(f"{'distortion' if game else 'loss'} of the {stage.name}", float(value))
+    return found
+
+
+@torch.no_grad()
+def _outputs(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
+    model.eval()
+    out = {"features": model.features(batch), "reconstruction": model.reconstruct(batch)}
+    with seeded(7), contextlib.suppress(RequestError):  # it has no prior, and says so
+        out["samples"] = model.sample(len(batch), batch.given)
+    model.train()
+    out.update({f"loss of {player.name}": loss.total for _, player, loss in losses(model, batch)})
+    return out
+
+
+def _compare(case: Case, player: Player, batch: Batch, names: dict[int, str]) -> None:
+    """Directional derivatives, one random direction a parameter tensor, against central differences."""
+
+    def value() -> Tensor:
+        with seeded(11):
+            return player.loss(batch, 0).total
+
+    grads = torch.autograd.grad(value(), player.parameters, allow_unused=True)
+    with torch.no_grad():
+        for p, grad in zip(player.parameters, grads, strict=True):
+            direction = torch.randn(p.shape, dtype=p.dtype, generator=torch.Generator().manual_seed(0))
+            direction /= direction.norm()
+            start, ends = p.clone(), []
+            for sign in (1, -1):
+                p.copy_(start + sign * 1e-5 * direction)
+                ends.append(value())
+            p.copy_(start)
+            numeric = float(ends[0] - ends[1]) / 2e-5
+            exact = 0.0 if grad is None else float((grad * direction).sum())
+            noise = 1e-9 * (1 + abs(float(ends[0])))  # of float64, divided by the step
+            close = abs(numeric - exact) <= 1e-3 * max(abs(numeric), abs(exact)) + noise
+            sentence = (
+                f"along {names.get(id(p), '?')} the loss of {player.name} changes by {numeric:.6g} and its gradient "
+                f"says {exact:.6g}. A part with an estimated gradient must declare smooth = False."
+            )
+            case.require(close, exact_gradients, sentence)
+
+
+def _state(model: nn.Module) -> dict[str, Any]:
+    """Everything a module remembers: tensors, gradients, and plain attributes such as counters."""
+    found: dict[str, Any] = {}
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if isinstance(value, (bool, int, float, str, tuple, Tensor)):
+                found[f"{path}.{name}"] = value.detach().clone() if isinstance(value, Tensor) else value
+    for name, tensor in (*model.named_parameters(), *model.named_buffers()):
+        found[name] = tensor.detach().clone()
+        found[f"{name}.grad"] = None if tensor.grad is None else tensor.grad.clone()
+    return found
+
+
+def _same(a: Any, b: Any) -> bool:
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and torch.equal(a.nan_to_num(), b.nan_to_num())
+    return a is b or (type(a) is type(b) and not isinstance(a, Tensor) and bool(a == b))
