@@ -11,7 +11,7 @@ from torch.distributions import Independent, Normal
 from narrows.check import whole
 from narrows.core import Bottleneck, Code, Tree
 
-__all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "kl", "normal"]
+__all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "cost", "draw", "kl", "normal"]
 
 Diagonal: TypeAlias = "Independent[Normal]"
 
@@ -63,6 +63,16 @@ def kl(q: Diagonal, p: Diagonal | None = None, elementwise: bool = False) -> Ten
     return terms if elementwise else terms.sum(-1)
 
 
+def draw(q: Diagonal, samples: tuple[int, ...] = (), mean: bool = False) -> Tensor:
+    """Draw z from a posterior, reparameterised: ``(*samples, ..., Z)``; its mean where no samples are asked for."""
+    return q.mean if mean and not samples else q.rsample(samples)
+
+
+def cost(z: Tensor, q: Diagonal, p: Diagonal) -> Tensor:
+    """The log-ratio log q(z) - log p(z) at a draw: an estimate of KL(q || p) and part of an importance weight."""
+    return q.log_prob(z) - p.log_prob(z)
+
+
 class Gaussian(Bottleneck):
     r"""q(z | x) = N(mu(x), diag sigma(x)^2) against the prior N(0, I).
 
@@ -102,16 +112,9 @@ class Gaussian(Bottleneck):
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Draw z from the posterior that the features (B, 2Z) describe."""
-        return self.code(normal(h), samples)
-
-    def code(self, q: Diagonal, samples: tuple[int, ...] = (), p: Diagonal | None = None) -> Code:
-        """The code of a posterior against the prior `p`, N(0, I) when None: the draws and what they cost."""
-        prior = self.prior() if p is None else p
-        if samples:
-            z = q.rsample(samples)
-            return Code(z, {"kl": q.log_prob(z) - prior.log_prob(z)}, q, prior)
-        z = q.rsample() if self.training else q.mean
-        return Code(z, {"kl": kl(q, p)}, q, prior)
+        q, p = normal(h), self.prior()
+        z = draw(q, samples, mean=not self.training)
+        return Code(z, {"kl": cost(z, q, p) if samples else kl(q)}, q, p)
 
     def sample(self, n: int) -> Code:
         """Draw n codes from the prior, (n, Z)."""

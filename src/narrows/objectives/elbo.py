@@ -53,6 +53,7 @@ class Elbo(Objective):
 
 def rates(code: Code) -> Tensor:
     """The mean nats of each unit of a code over the batch: by latent, or by group where there are several."""
-    if isinstance(code.q, Independent) and isinstance(code.p, Independent):
-        return kl(code.q, code.p, elementwise=True).flatten(0, -2).mean(0)
-    return torch.stack([cost.mean() for name, cost in code.costs.items() if name.split("/")[0] == "kl"])
+    groups = [cost.mean() for name, cost in code.costs.items() if name.startswith("kl/")]
+    if groups or not isinstance(code.q, Independent) or not isinstance(code.p, Independent):
+        return torch.stack(groups or [code.costs["kl"].mean()])
+    return kl(code.q, code.p, elementwise=True).flatten(0, -2).mean(0)

@@ -54,7 +54,7 @@ def vae(
         latent: width of the code, Z.
         beta: weight of the divergence, a number or a schedule; 1 is the bound, more is the beta-VAE.
         free_bits: nats that each latent may carry free of charge, against posterior collapse.
-        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers; the net's own choice when empty.
         likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
 

@@ -1,0 +1,63 @@
+"""The total correlation variational autoencoder.
+
+Chen, Li, Grosse, Duvenaud, Isolating Sources of Disentanglement in Variational Autoencoders, NeurIPS 2018.
+arXiv:1802.04942
+"""
+
+from __future__ import annotations
+
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.methods.variational.vae import gaussian_autoencoder
+from narrows.objectives.total_correlation import TotalCorrelation
+from narrows.schedules import Schedule
+
+__all__ = ["beta_tcvae"]
+
+
+def beta_tcvae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latent: int = 10,
+    beta: Schedule = 6.0,
+    alpha: Schedule = 1.0,
+    gamma: Schedule = 1.0,
+    sampling: str = "stratified",
+    dataset_size: int = 0,
+    net: str = "auto",
+    hidden: tuple[int, ...] = (),
+    likelihood: str = "auto",
+) -> Autoencoder:
+    r"""A beta-TCVAE: only the dependence among the latents is penalised more than the bound does.
+
+    .. math:: E[\log p(x|z)] - \alpha I(z; n) - \beta\,\mathrm{KL}(q(z)\,\|\,\textstyle\prod_j q(z_j))
+              - \gamma \sum_j \mathrm{KL}(q(z_j)\,\|\,p(z_j))
+
+    Args:
+        spec: what the data look like, or the shape of one example.
+        latent: width of the code, Z.
+        beta: weight of the total correlation; 1 is the VAE.
+        alpha: weight of the mutual information between example and code.
+        gamma: weight of the dimension-wise divergence from the prior.
+        sampling: how q(z) is estimated in a batch: ``stratified`` or ``weighted``.
+        dataset_size: how many training examples there are; 0 lets the trainer say.
+        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        hidden: widths of the hidden layers; the net's own choice when empty.
+        likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> model = beta_tcvae((8,), latent=3, dataset_size=1000)
+        >>> model.objective.weight("tc", 0)
+        6.0
+
+    Reference:
+        Chen et al., Isolating Sources of Disentanglement in Variational Autoencoders, 2018. arXiv:1802.04942
+    """
+    objective = TotalCorrelation(
+        beta=beta, alpha=alpha, gamma=gamma, sampling=sampling, dataset_size=dataset_size
+    )
+    return gaussian_autoencoder(
+        as_spec(spec), objective, latent=latent, net=net, hidden=hidden, likelihood=likelihood
+    )

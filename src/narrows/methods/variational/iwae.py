@@ -1,0 +1,55 @@
+"""The importance-weighted autoencoder.
+
+Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016. arXiv:1509.00519
+"""
+
+from __future__ import annotations
+
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.methods.variational.vae import gaussian_autoencoder
+from narrows.objectives.importance import Importance
+from narrows.schedules import Schedule
+
+__all__ = ["iwae"]
+
+
+def iwae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latent: int = 16,
+    samples: int = 5,
+    gradient: str = "standard",
+    beta: Schedule = 1.0,
+    net: str = "auto",
+    hidden: tuple[int, ...] = (),
+    likelihood: str = "auto",
+) -> Autoencoder:
+    r"""An IWAE: the networks of a VAE, trained on a bound that tightens with K samples.
+
+    .. math:: \log p(x) \ge E\left[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\right] \ge \mathrm{ELBO}
+
+    Args:
+        spec: what the data look like, or the shape of one example.
+        latent: width of the code, Z.
+        samples: K, codes drawn for each example; 1 is the VAE with a sampled divergence.
+        gradient: ``standard``, ``stl`` or ``dreg``; the last keeps its signal when K is large.
+        beta: weight of log q(z|x) - log p(z) in the log-weights.
+        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        hidden: widths of the hidden layers; the net's own choice when empty.
+        likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> model = iwae((8,), latent=2, samples=3)
+        >>> model.objective.samples
+        (3,)
+
+    Reference:
+        Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016. arXiv:1509.00519
+    """
+    objective = Importance(samples, gradient=gradient, beta=beta)
+    return gaussian_autoencoder(
+        as_spec(spec), objective, latent=latent, net=net, hidden=hidden, likelihood=likelihood
+    )

@@ -1,0 +1,121 @@
+"""The divergence taken apart: index-code information, total correlation, dimension-wise divergence."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent
+
+from narrows.bottlenecks.gaussian import Diagonal
+from narrows.check import RequestError, choice, whole
+from narrows.core import Autoencoder, Batch, Code, Objective
+from narrows.schedules import Schedule
+
+__all__ = ["TotalCorrelation", "decompose", "log_weights"]
+
+SAMPLINGS = ("stratified", "weighted")
+
+
+def log_weights(batch: int, size: int, sampling: str = "stratified") -> Tensor:
+    r"""How much each posterior of a batch counts in the aggregate posterior of the whole data, in logarithms.
+
+    .. math:: q(z_i) \approx \sum_j w_{ij}\, q(z_i | x_j)
+
+    ``stratified``: w is 1/N for the example that z came from and (N-1)/(N (B-1)) for each other one: unbiased.
+    This is the paper's stratified estimator averaged over the order of the batch. ``weighted``: w is 1/(N B)
+    throughout; too small by about the factor N, a constant that no gradient sees, but the values do.
+
+    Args:
+        batch: B, how many examples the batch has.
+        size: N, how many the data have, at least B.
+        sampling: ``stratified`` or ``weighted``.
+
+    Returns:
+        (B, B).
+
+    Example:
+        >>> log_weights(3, 10).exp()
+        tensor([[0.1000, 0.4500, 0.4500],
+                [0.4500, 0.1000, 0.4500],
+                [0.4500, 0.4500, 0.1000]])
+    """
+    if sampling == "weighted":
+        return torch.full((batch, batch), -math.log(size * batch))
+    others = (size - 1) / (size * max(1, batch - 1))
+    own = 1 / size if batch > 1 else 1.0
+    weights = torch.full((batch, batch), others if batch > 1 else 1.0)
+    return weights.fill_diagonal_(own).log()
+
+
+def decompose(
+    z: Tensor, q: Diagonal, p: Distribution, size: int = 0, sampling: str = "stratified"
+) -> dict[str, Tensor]:
+    r"""Three terms that add up to log q(z|x) - log p(z), whose mean is the average divergence from the prior.
+
+    .. math:: \underbrace{\log\frac{q(z|x)}{q(z)}}_{\text{mi}} +
+              \underbrace{\log\frac{q(z)}{\prod_j q(z_j)}}_{\text{tc}} +
+              \underbrace{\sum_j\log\frac{q(z_j)}{p(z_j)}}_{\text{dimwise}}
+
+    Args:
+        z: a draw from every posterior, (*samples, B, Z).
+        q: the posteriors of the batch, (B, Z).
+        p: the prior over one code.
+        size: N, how many examples the data have; the batch alone when smaller than it.
+        sampling: how the aggregate posterior is estimated, see `log_weights`.
+
+    Returns:
+        ``mi``, ``tc`` and ``dimwise``, nats, each (*samples, B).
+    """
+    batch = z.shape[-2]
+    weights = log_weights(batch, max(size, batch), sampling).to(z)
+    # log q(z_i | x_j) of every latent: (*samples, B, B, Z)
+    pairs = q.base_dist.log_prob(z.unsqueeze(-2))
+    own = q.log_prob(z)
+    joint = (pairs.sum(-1) + weights).logsumexp(-1)
+    marginals = (pairs + weights.unsqueeze(-1)).logsumexp(-2).sum(-1)
+    return {"mi": own - joint, "tc": joint - marginals, "dimwise": marginals - p.log_prob(z)}
+
+
+class TotalCorrelation(Objective):
+    r"""The evidence lower bound with the three parts of its divergence weighted apart.
+
+    .. math:: -E[\log p(x|z)] + \alpha\,\mathrm{mi} + \beta\,\mathrm{tc} + \gamma\,\mathrm{dimwise}
+
+    Args:
+        beta: weight of the total correlation.
+        alpha: weight of the mutual information between the example's index and its code.
+        gamma: weight of the dimension-wise divergence from the prior.
+        sampling: ``stratified`` or ``weighted`` minibatch sampling, see `log_weights`.
+        dataset_size: N, how many examples the data have. 0 means not known yet: the trainer tells it, by setting
+            the attribute of this name; where nobody does, the batch stands for the data.
+
+    Raises:
+        RequestError: an unknown `sampling`, or a negative `dataset_size`.
+
+    Reference:
+        Chen, Li, Grosse, Duvenaud, Isolating Sources of Disentanglement in Variational Autoencoders, 2018,
+        section 3 and appendix C. arXiv:1802.04942
+    """
+
+    def __init__(
+        self,
+        *,
+        beta: Schedule = 6.0,
+        alpha: Schedule = 1.0,
+        gamma: Schedule = 1.0,
+        sampling: str = "stratified",
+        dataset_size: int = 0,
+    ) -> None:
+        # One draw is asked for, in eval() too: the terms are expectations over draws, not values at the mean.
+        super().__init__(samples=(1,), weights={"kl": 0.0, "mi": alpha, "tc": beta, "dimwise": gamma})
+        self.sampling = choice("sampling", sampling, SAMPLINGS)
+        self.dataset_size = whole("dataset_size", dataset_size, low=0)
+
+    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """The three terms, each (1, B)."""
+        if not isinstance(code.q, Independent) or code.p is None:
+            raise RequestError("The total correlation needs a diagonal Gaussian posterior and a prior.")
+        return decompose(code.z, code.q, code.p, self.dataset_size, self.sampling)
