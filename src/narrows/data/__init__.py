@@ -1,0 +1,43 @@
+"""Data: one way to open a name, a path or an array, and to feed it to a trainer.
+
+`names`, `info` and `get` answer without importing torch.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from narrows.data.dataset import Dataset as Dataset
+    from narrows.data.dataset import Source as Source
+    from narrows.data.feed import Feed as Feed
+    from narrows.data.fetch import get as get
+    from narrows.data.opening import like as like
+    from narrows.data.opening import open as open
+    from narrows.data.registry import info as info
+    from narrows.data.registry import names as names
+    from narrows.data.scaling import Scaling as Scaling
+
+_HOMES = {
+    "Dataset": "dataset",
+    "Feed": "feed",
+    "Scaling": "scaling",
+    "Source": "dataset",
+    "get": "fetch",
+    "info": "registry",
+    "like": "opening",
+    "names": "registry",
+    "open": "opening",
+}
+
+__all__ = [*_HOMES]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'narrows.data' has no attribute {name!r}")
+    value = getattr(import_module(f"narrows.data.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,253 @@
+"""From what a reader hands over to data sets: checks, split, labels, scaling."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from narrows.check import RequestError, fraction, refuse, whole
+from narrows.core import Spec
+from narrows.data.dataset import Dataset, Source
+from narrows.data.mapped import Rows, drop_pages, read_rows
+from narrows.data.raw import Raw
+from narrows.data.scaling import Scaling, Values, fit_scaling, values_of
+from narrows.data.shapes import infer_layout, model_shape
+
+__all__ = ["Split", "assemble", "one_part"]
+
+_SAMPLE = 1 << 16
+"""Of mapped data, so many rows at most are looked at to fit the scaling and to look for NaN."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """How examples are divided: the share of the test part, and a limit for both parts."""
+
+    share: float | None = None
+    limit: int | None = None
+
+
+def assemble(
+    raw: Raw,
+    name: str,
+    split: Split,
+    scale: str,
+    how: Mapping[str, Any],
+    *,
+    scaling: Mapping[str, Any] | None = None,
+    target_scaling: Mapping[str, Any] | None = None,
+    spec: Mapping[str, Any] | None = None,
+) -> Source:
+    """Check, split, limit and scale what a reader handed over."""
+    _check(raw, name)
+    scale = raw.scale if scale == "auto" else scale
+    layout = infer_layout(raw.x, raw.layout)
+    train, test = (_limited(part, split.limit) for part in divide(raw, split))
+    for part, called in ((train, "training"), (test, "test")):
+        if not len(part.x):
+            raise RequestError(f"The {called} part of `{name}` is empty. Give more data, or another `split`.")
+    classes = tuple(spec.get("class_names", ())) if spec else _classes(train, test)
+    shape = model_shape(train.x.shape[1:], layout)
+    fitted = Scaling.of(scaling) if scaling else fit_scaling(_oriented(_sample(train.x), layout), scale, raw.full)
+    goal = Scaling()
+    if train.target is not None:
+        goal = Scaling.of(target_scaling) if target_scaling else fit_scaling(_sample(train.target), scale)
+    parts = [_dataset(part, layout, shape, fitted, goal, classes, name) for part in (train, test)]
+    found = _spec(parts[0], classes)
+    if spec:
+        found = _expected(found, [len(p) for p in parts], spec, name)
+    return Source(name, parts[0], parts[1], found, dict(how), raw.truth)
+
+
+def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
+    """All examples of other data as one data set, read like the described ones."""
+    raw = _limited(raw.test or raw, limit)
+    _check(raw, name)
+    spec = description["spec"]
+    shape = tuple(spec["shape"])
+    layout = _same_layout(raw, shape, name)
+    goal = Scaling.of(description.get("target_scaling") or Scaling())
+    scaling = Scaling.of(description["scaling"])
+    return _dataset(raw, layout, shape, scaling, goal, tuple(spec["class_names"]), name)
+
+
+def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
+    """The training and the test part: official, as a column says, at random (fixed), or the last rows."""
+    if raw.test is not None or raw.part is not None:
+        if split.share is not None:
+            raise refuse("split", split.share, "left out: these data bring their own test part")
+        if raw.test is not None:
+            return raw, raw.test
+        assert raw.part is not None
+        return raw.rows(np.flatnonzero(~raw.part)), raw.rows(np.flatnonzero(raw.part))
+    n = len(raw.x)
+    share = raw.split if split.share is None else fraction("split", split.share)
+    tests = min(max(1, round(n * share)), n - 1)
+    if n < 2:
+        raise RequestError(f"There is {n} example, too few for a training and a test part. Give at least 2.")
+    if raw.ordered or isinstance(raw.x, np.memmap):
+        return raw.rows(slice(0, n - tests)), raw.rows(slice(n - tests, n))
+    shuffled = np.random.default_rng(n).permutation(n)
+    return raw.rows(np.sort(shuffled[tests:])), raw.rows(np.sort(shuffled[:tests]))
+
+
+def _limited(raw: Raw, limit: int | None) -> Raw:
+    if limit is None or whole("limit", limit) >= len(raw.x):
+        return raw
+    if raw.ordered or isinstance(raw.x, np.memmap):
+        return raw.rows(slice(0, limit))
+    return raw.rows(np.sort(np.random.default_rng(len(raw.x)).permutation(len(raw.x))[:limit]))
+
+
+def _check(raw: Raw, name: str) -> None:
+    """Refuse data that nothing can be learnt from, with the reason."""
+    for part in (raw, raw.test):
+        if part is None:
+            continue
+        _check_numbers("x", part.x, name)
+        for called in ("target", "labels", "factors"):
+            column = getattr(part, called)
+            if column is not None and len(column) != len(part.x):
+                raise refuse(called, f"{len(column)} rows", f"one entry for each of the {len(part.x)} examples")
+        if part.target is not None:
+            _check_numbers("target", part.target, name)
+
+
+def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
+    if x.dtype.kind not in "fiub":
+        raise refuse(called, f"an array of type {x.dtype} in `{name}`", "numbers", "Convert it to float32.")
+    if 0 in x.shape:
+        raise refuse(called, f"an array of shape {tuple(x.shape)} in `{name}`", "at least one example and value")
+    sample = _sample(x).numpy() if isinstance(x, np.memmap) else x
+    if sample.dtype.kind != "f" or np.isfinite(sample).all():
+        return
+    bad = ~np.isfinite(sample)
+    where = np.argwhere(bad)[0]
+    place = f"row {where[0]}" + (f", column {', '.join(map(str, where[1:]))}" if len(where) > 1 else "")
+    more = " of those looked at" if isinstance(x, np.memmap) else ""
+    raise RequestError(
+        f"`{called}` of `{name}` must hold finite numbers, but {int(bad.sum())} of them{more} are NaN or infinite; "
+        f"the first is at {place}. Drop or fill those rows first."
+    )
+
+
+def _classes(train: Raw, test: Raw) -> tuple[str, ...]:
+    """Names of the classes: given, or the sorted values of the labels."""
+    if train.labels is None or train.class_names:
+        return train.class_names
+    both = [part.labels for part in (train, test) if part.labels is not None]
+    return tuple(str(v) for v in np.unique(np.concatenate(both)).tolist())
+
+
+def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor:
+    """The number of each label's class, (N,) int64."""
+    labels = np.asarray(labels)
+    if labels.ndim != 1:
+        raise refuse("labels", f"an array of shape {labels.shape}", "one label for each example")
+    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
+        labels = labels.astype(np.int64)
+    seen, inverse = np.unique(labels, return_inverse=True)
+    number = {c: i for i, c in enumerate(classes)}
+    texts = [str(v) for v in seen.tolist()]
+    if not set(texts) <= set(number) and seen.dtype.kind in "iu" and 0 <= seen[0] <= seen[-1] < len(classes):
+        return torch.from_numpy(labels.astype(np.int64))
+    unknown = [t for t in texts if t not in number]
+    if unknown:
+        raise refuse("labels", unknown[0], f"one of the {len(classes)} classes of `{name}`: {', '.join(classes[:8])}")
+    return torch.from_numpy(np.asarray([number[t] for t in texts], dtype=np.int64)[inverse])
+
+
+def _sample(x: np.ndarray) -> Tensor:
+    """The examples to fit a scaling on: all of them, or blocks spread over a mapped file."""
+    if not isinstance(x, np.memmap) or len(x) <= _SAMPLE:
+        return _stored(x) if not isinstance(x, np.memmap) else read_rows(x, slice(0, len(x)))
+    row = max(1, x.nbytes // len(x))
+    rows = max(64, min(_SAMPLE, (256 << 20) // row)) // 64
+    starts = np.linspace(0, len(x) - rows, 64).astype(int)
+    return torch.cat([read_rows(x, slice(int(s), int(s) + rows)) for s in starts])
+
+
+def _stored(x: np.ndarray) -> Tensor:
+    """An array as a tensor in memory: bytes stay bytes, everything else becomes float32."""
+    dtype = np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32
+    array = np.ascontiguousarray(x, dtype=dtype)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
+
+
+def _oriented(x: Tensor, layout: str) -> Tensor:
+    """Stored examples as (B, C, H, W), (B, T, D) or (B, D), so that the scaling is fitted along the right axis."""
+    if layout == "image":
+        return x.unsqueeze(1)
+    return x.movedim(-1, 1) if layout == "hwc" else x
+
+
+def _dataset(
+    raw: Raw,
+    layout: str,
+    shape: tuple[int, ...],
+    scaling: Scaling,
+    goal: Scaling,
+    classes: tuple[str, ...],
+    name: str,
+) -> Dataset:
+    def kept(x: np.ndarray) -> Rows:
+        return x if isinstance(x, np.memmap) else _stored(x)
+
+    x = kept(raw.x)
+    if isinstance(x, Tensor) and layout in ("image", "hwc"):
+        x = _oriented(x, layout).contiguous()
+    labelled = raw.labels is not None and bool(classes)
+    return Dataset(
+        x,
+        scaling,
+        shape,
+        labels=_numbered(cast(np.ndarray, raw.labels), classes, name) if labelled else None,
+        factors=None if raw.factors is None else torch.from_numpy(raw.factors.astype(np.int64)),
+        factor_names=raw.factor_names,
+        class_names=classes if labelled else (),
+        target=None if raw.target is None else kept(raw.target),
+        target_scaling=goal,
+        channels_last=layout == "hwc" and not isinstance(x, Tensor),
+    )
+
+
+def _spec(train: Dataset, classes: tuple[str, ...]) -> Spec:
+    sample = _sample(train.x) if isinstance(train.x, np.memmap) else train.x
+    assert isinstance(sample, Tensor)
+    ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
+    target = None if train.target is None else tuple(train.target.shape[1:])
+    return Spec(train.shape, values_of(ready, train.scaling), len(classes), target)
+
+
+def _expected(found: Spec, rows: list[int], spec: Mapping[str, Any], name: str) -> Spec:
+    """Hold data that are opened again to their description."""
+    if list(found.shape) != list(spec["shape"]) or rows != list(spec["rows"]):
+        raise RequestError(
+            f"The data `{name}` changed: {rows[0]} + {rows[1]} examples of shape {found.shape} now, "
+            f"{spec['rows'][0]} + {spec['rows'][1]} of shape {tuple(spec['shape'])} when they were described. "
+            "Put the old data back, or fit anew."
+        )
+    return Spec(found.shape, cast(Values, spec["values"]), found.classes, found.target)
+
+
+def _same_layout(raw: Raw, shape: tuple[int, ...], name: str) -> str:
+    """The layout in which the examples have the wanted shape."""
+    stored = raw.x.shape[1:]
+    for layout in ("vector", "image", "chw", "hwc", "sequence"):
+        fits = len(stored) == len(shape) - (layout == "image")
+        if fits and model_shape(stored, layout) == shape:
+            return layout
+    raise RequestError(
+        f"The examples of `{name}` have the shape {tuple(stored)}, but {shape} is expected here. "
+        "Give data like those of the fit."
+    )
+
+
+def release(x: np.ndarray) -> None:
+    """Let go of the pages of a mapped array."""
+    drop_pages(x)

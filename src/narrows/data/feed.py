@@ -1,0 +1,204 @@
+"""`Feed`: the batch of any step, from the seed and the step alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from narrows.check import WorkError, refuse, whole
+from narrows.core import Batch
+from narrows.data.dataset import Dataset
+from narrows.data.mapped import Rows, read_rows
+
+__all__ = ["Feed"]
+
+_ON_DEVICE = 4 << 30
+"""Stores up to this size (bytes) are moved to the device once, instead of a batch at a time."""
+
+
+class Feed:
+    """Batches in an order that is drawn anew each epoch from (seed, epoch), and nothing else.
+
+    The batch of a step does not depend on the steps before it, so a run that is resumed at any step sees what the
+    uninterrupted run would have seen. The last batch of an epoch is dropped where it is not full, unless it is the
+    only one.
+
+    Args:
+        dataset: what is fed.
+        batch_size: examples a step, over all processes together.
+        seed: seed of the order.
+        given: ``"labels"`` or None, see `Dataset.batch`.
+        device: where batches must be.
+        rank: number of this process.
+        world: how many processes share a batch; process r gets every `world`-th of its rows, from the r-th on.
+
+    Example:
+        >>> from narrows.data.scaling import Scaling
+        >>> feed = Feed(Dataset(torch.arange(5.0).reshape(5, 1), Scaling(), (1,)), batch_size=2, seed=0)
+        >>> feed.steps_per_epoch, feed.at(7).x.shape
+        (2, torch.Size([2, 1]))
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int = 0,
+        given: str | None = None,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if not len(dataset):
+            raise refuse("dataset", "0 examples", "data with at least one example")
+        self.batch_size = min(whole("batch_size", batch_size), len(dataset))
+        self.rank, self.world = whole("rank", rank, low=0), whole("world", world)
+        if self.batch_size < self.world:
+            raise refuse("batch_size", batch_size, f"at least 1 example for each of {world} processes")
+        self.seed, self.given, self.device = whole("seed", seed, low=0), given, torch.device(device)
+        self.steps_per_epoch = len(dataset) // self.batch_size
+        self._reader: _Reader
+        if dataset.mapped:
+            self._reader = _Blocks(dataset, self.seed)
+        else:
+            fits = as_bytes(dataset) <= _ON_DEVICE
+            self._reader = _Memory(dataset.to(self.device) if fits else dataset, self.seed)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, counted from 0 over all epochs."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        first = within * self.batch_size
+        return self._reader.read(
+            epoch, slice(first + self.rank, first + self.batch_size, self.world), self.given, self.device
+        )
+
+
+class _Reader(Protocol):
+    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch: ...
+
+
+def as_bytes(dataset: Dataset) -> int:
+    """How many bytes the store of a data set takes."""
+    return int(dataset.x.nbytes)
+
+
+def order(seed: int, epoch: int, n: int, *more: int) -> np.ndarray:
+    """A permutation of n rows from (seed, epoch, ...) alone.
+
+    Example:
+        >>> bool((order(0, 1, 5) == order(0, 1, 5)).all())
+        True
+    """
+    return np.random.default_rng((seed, epoch, *more)).permutation(n)
+
+
+class _Memory:
+    """Rows of a tensor: any permutation is as cheap as any other."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        self.epoch, self.rows = -1, torch.empty(0)
+
+    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
+        if epoch != self.epoch:
+            store = self.dataset.x
+            assert isinstance(store, Tensor)
+            self.rows = torch.from_numpy(order(self.seed, epoch, len(store))).to(store.device)
+            self.epoch = epoch
+        return self.dataset.batch(self.rows[places], given, device)
+
+
+class _Blocks:
+    """Rows of a mapped file: the blocks of the file are shuffled, then the rows within a window of many blocks.
+
+    A window is read a block at a time while the one before is in use; two of them are all that is in memory.
+    """
+
+    block_bytes = 1 << 20
+    window_bytes = 64 << 20
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        n, row = len(dataset), max(1, as_bytes(dataset) // len(dataset))
+        self.block = max(1, min(self.block_bytes // row, -(-n // 16)))
+        self.per_window = max(1, self.window_bytes // (row * self.block))
+        self.sizes = np.diff(np.append(np.arange(0, n, self.block), n))
+        self.pool = ThreadPoolExecutor(1, "narrows-feed")
+        self.plan: tuple[int, np.ndarray, np.ndarray] = (-1, self.sizes, self.sizes)
+        self.windows: dict[tuple[int, int], Future[Dataset]] = {}
+
+    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
+        _, _, starts = self.planned(epoch)
+        wanted = np.arange(places.start, places.stop, places.step)
+        of = np.searchsorted(starts, wanted, side="right") - 1
+        parts = []
+        for w in range(of[0], of[-1] + 1):
+            here = torch.from_numpy(wanted[of == w] - starts[w])
+            parts.append(self.window(epoch, w).batch(here, given, device))
+        self.keep(epoch, int(of[-1]))
+        return parts[0] if len(parts) == 1 else _join(parts)
+
+    def planned(self, epoch: int) -> tuple[int, np.ndarray, np.ndarray]:
+        """The epoch, its order of blocks, and the place at which each window starts."""
+        if self.plan[0] != epoch:
+            blocks = order(self.seed, epoch, len(self.sizes))
+            places = np.append(0, np.cumsum(self.sizes[blocks])[:-1])
+            self.plan = (epoch, blocks, places[:: self.per_window])
+        return self.plan
+
+    def window(self, epoch: int, w: int) -> Dataset:
+        """A window in memory, its rows shuffled; asked of the reading thread unless it is under way."""
+        if (epoch, w) not in self.windows:
+            _, blocks, _ = self.planned(epoch)
+            chosen = blocks[w * self.per_window : (w + 1) * self.per_window]
+            self.windows[epoch, w] = self.pool.submit(self.load, epoch, w, chosen)
+        return self.windows[epoch, w].result()
+
+    def keep(self, epoch: int, w: int) -> None:
+        """Start reading the window after w, and forget those before it."""
+        _, blocks, starts = self.planned(epoch)
+        ahead = (epoch, w + 1) if w + 1 < len(starts) else (epoch + 1, 0)
+        if ahead not in self.windows:
+            if ahead[0] != epoch:
+                blocks = order(self.seed, epoch + 1, len(self.sizes))
+            chosen = blocks[ahead[1] * self.per_window : (ahead[1] + 1) * self.per_window]
+            self.windows[ahead] = self.pool.submit(self.load, *ahead, chosen)
+        self.windows = {key: window for key, window in self.windows.items() if key in ((epoch, w), ahead)}
+
+    def load(self, epoch: int, w: int, blocks: np.ndarray) -> Dataset:
+        """Read some blocks into memory and shuffle their rows."""
+        cuts = [slice(int(b) * self.block, int(b) * self.block + int(self.sizes[b])) for b in blocks]
+        rows = np.concatenate([np.arange(cut.start, cut.stop) for cut in cuts])
+        shuffle = torch.from_numpy(order(self.seed, epoch, len(rows), w))
+        data = self.dataset
+
+        def gather(store: Rows | None) -> Tensor | None:
+            return None if store is None else torch.cat([read_rows(store, cut) for cut in cuts])[shuffle]
+
+        x, target = gather(data.x), gather(data.target)
+        assert x is not None
+        check_finite("x", x, rows[shuffle.numpy()])
+        return replace(data, x=x, target=target, labels=gather(data.labels), factors=gather(data.factors))
+
+
+def check_finite(name: str, x: Tensor, rows: np.ndarray) -> None:
+    """Refuse NaN and infinity in examples that were read from a file while training."""
+    if x.is_floating_point() and not bool(torch.isfinite(x).all()):
+        bad = (~torch.isfinite(x)).flatten(1).any(1)
+        first = int(rows[bad.numpy()].min())
+        raise WorkError(
+            f"The data hold NaN or infinite numbers: `{name}` has {int(bad.sum())} such rows in the part just read, "
+            f"the first is row {first}. Clean the file, then resume."
+        )
+
+
+def _join(batches: list[Batch]) -> Batch:
+    def cat(parts: list[Tensor | None]) -> Tensor | None:
+        return None if parts[0] is None else torch.cat([p for p in parts if p is not None])
+
+    return Batch(cat([b.x for b in batches]), cat([b.target for b in batches]), cat([b.given for b in batches]))

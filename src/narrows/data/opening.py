@@ -1,0 +1,158 @@
+"""`open`: from a name, a path or arrays to a `Source`; `like`: other data with the same scaling."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from narrows.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
+from narrows.data.assemble import Split, assemble, one_part
+from narrows.data.dataset import Dataset, Source
+from narrows.data.raw import Raw
+from narrows.data.registry import SETS, WORLDS, expand, names
+
+__all__ = ["like", "open"]
+
+Reader = Callable[..., Raw]
+_ARRAYS = "arrays in memory"
+_COMMON = ("scale", "split", "limit", "scaling", "target_scaling", "spec")
+
+
+def open(
+    what: Any,
+    *,
+    scale: str = "auto",
+    split: float | str | None = None,
+    limit: int | None = None,
+    scaling: Mapping[str, Any] | None = None,
+    target_scaling: Mapping[str, Any] | None = None,
+    spec: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Source:
+    """Open data.
+
+    Args:
+        what: a name (see `names`), a path, an array (N, ...), a pair (x, y), a mapping with x_train, y_train,
+            x_test ... or a `Source`.
+        scale: ``auto``, ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1); fitted on the
+            training part.
+        split: the share of the test part, or the name of a key or column that says which example belongs to it.
+        limit: at most so many examples in each part.
+        scaling: a scaling that `Source.describe` wrote, instead of a new one.
+        target_scaling: the same for the target.
+        spec: what `Source.describe` wrote; the data must still be like it.
+        **options: what the reader of this kind of data takes: `key`, `labels`, `target`, `columns`, `layout`,
+            `size` for files; the options of a generated world.
+
+    Raises:
+        RequestError: no such data, or they cannot be read as they are.
+
+    Example:
+        >>> open("digits").spec
+        Spec(shape=(1, 8, 8), values='unit', classes=10, target=None)
+        >>> open(np.eye(4, dtype=np.float32), split=0.25).spec.values
+        'binary'
+    """
+    if isinstance(what, Source):
+        if not options and scaling is None and (scale, split, limit) == ("auto", None, None):
+            return what
+        raise refuse("what", what.name, "a name, a path or arrays where options are given", "Open it anew.")
+    name, key, reader = _find(what)
+    if isinstance(split, str):
+        options["split"] = split
+    raw = _call(reader, name, options)
+    how = {"what": key, "scale": scale, "split": split, "limit": limit, **options}
+    how = {k: _plain(v) for k, v in how.items() if v is not None and (k, v) != ("scale", "auto")}
+    plan = Split(split if not isinstance(split, str) else None, limit)
+    return assemble(raw, name, plan, scale, how, scaling=scaling, target_scaling=target_scaling, spec=spec)
+
+
+def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
+    """Read other data the way described ones were read: the same options, scaling and classes.
+
+    Args:
+        description: what `Source.describe` wrote; the described data themselves are not needed.
+        what: a name, a path or arrays.
+        **options: as of `open`; they go before the description's.
+
+    Returns:
+        All examples; of data with an official test part, that part.
+
+    Raises:
+        RequestError: the examples have another shape than the described ones.
+    """
+    if isinstance(what, Source):
+        what = what.describe()["what"]
+    name, _, reader = _find(what)
+    known = inspect.signature(reader).parameters
+    kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    limit = options.pop("limit", None)
+    optional = {k: v for k, v in kept.items() if k not in options}
+    raw = _call(reader, name, {**optional, **options})
+    return one_part(raw, name, description, limit)
+
+
+def _find(what: Any) -> tuple[str, str, Reader]:
+    """The short name, the key to open it again, and the reader of any kind of data."""
+    if isinstance(what, Path) or (isinstance(what, str) and not _is_name(what)):
+        if what == _ARRAYS:
+            raise RequestError("These data were arrays in memory; they are not kept. Pass the arrays again.")
+        path = Path(what).expanduser()
+        read = import_module("narrows.data.files").read_path
+        return path.stem, str(path.resolve()), _bound(read, path)
+    if isinstance(what, str):
+        if what in WORLDS:
+            return what, what, getattr(import_module(f"narrows.data.worlds.{what}"), what)
+        row = expand(what)
+        module, _, function = row.reader.partition(":")
+        return what, what, _bound(getattr(import_module(f"narrows.data.sets.{module}"), function), row)
+    return "arrays", _ARRAYS, _bound(import_module("narrows.data.arrays").from_memory, what)
+
+
+def _is_name(what: str) -> bool:
+    """Whether a text is the name of a set or a world, and not a path."""
+    if what in WORLDS or expand(what, strict=False) is not None:
+        return True
+    if what == _ARRAYS or any(c in what for c in "/\\.") or Path(what).exists():
+        return False
+    raise UnknownNameError(
+        f"There is no data set, file or folder `{what}`. {nearest(what, [*names(), *WORLDS])} See: narrows data list"
+    )
+
+
+def _bound(reader: Reader, first: Any) -> Reader:
+    """The reader with its first argument given; its signature shows the others."""
+
+    def bound(**options: Any) -> Raw:
+        return reader(first, **options)
+
+    parameters = list(inspect.signature(reader).parameters.values())[1:]
+    bound.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    return bound
+
+
+def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw:
+    known = list(inspect.signature(reader).parameters)
+    for option in options:
+        if option not in known:
+            takes = [*known, *(c for c in _COMMON if c not in known)]
+            raise UnknownOptionError(f"The data `{name}` have no option `{option}`. {nearest(option, takes)}")
+    return reader(**options)
+
+
+def _plain(value: Any) -> Any:
+    """A JSON-able form of an option; arrays are only named, for they are not kept."""
+    if isinstance(value, (np.ndarray, torch.Tensor)):
+        return _ARRAYS
+    if isinstance(value, Path):
+        return str(value.resolve())
+    return list(value) if isinstance(value, tuple) else value
+
+
+assert SETS

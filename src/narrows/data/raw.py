@@ -1,0 +1,62 @@
+"""`Raw`: what a reader hands over, before split, scaling and checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+__all__ = ["Raw"]
+
+
+@dataclass
+class Raw:
+    """Examples as a file or a generator gives them.
+
+    Args:
+        x: the examples, (N, ...); may be memory-mapped.
+        labels: class of each example, (N,) numbers or text.
+        target: what must be produced, (N, ...).
+        factors: known generating factors, (N, F) whole numbers.
+        factor_names: their names.
+        class_names: names of the classes, where labels are their numbers.
+        test: the official test part, where there is one.
+        part: for each example whether it belongs to the test part, (N,) bool.
+        layout: how an example lies in memory, see `narrows.data.shapes`.
+        full: the largest value that the format can have.
+        ordered: whether neighbours resemble each other (one long series), so that the last rows must be the test.
+        split: the share of the test part when nobody says.
+        scale: the scaling when nobody says.
+        truth: for a generated world, what generated it.
+    """
+
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    target: np.ndarray | None = None
+    factors: np.ndarray | None = None
+    factor_names: tuple[str, ...] = ()
+    class_names: tuple[str, ...] = ()
+    test: Raw | None = None
+    part: np.ndarray | None = None
+    layout: str = "auto"
+    full: float | None = None
+    ordered: bool = False
+    split: float = 0.1
+    scale: str = "auto"
+    truth: Any = None
+
+    def rows(self, rows: np.ndarray | slice) -> Raw:
+        """Some of the examples (without the test part)."""
+        cut = {name: getattr(self, name) for name in ("x", "labels", "target", "factors")}
+        kept = {name: None if v is None else v[rows] for name, v in cut.items()}
+        return Raw(
+            **kept,
+            factor_names=self.factor_names,
+            class_names=self.class_names,
+            layout=self.layout,
+            full=self.full,
+            scale=self.scale,
+            ordered=self.ordered,
+            truth=self.truth,
+        )

@@ -1,0 +1,164 @@
+"""Scaling: from stored numbers to what a model sees, fitted once on the training part and kept with the run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Literal, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from narrows.check import RequestError, choice
+
+__all__ = ["KINDS", "Scaling", "Values", "fit_scaling", "values_of"]
+
+Values: TypeAlias = Literal["binary", "unit", "real"]
+KINDS = ("auto", "none", "unit", "standard")
+_FULL = {torch.uint8: 255.0, torch.uint16: 65535.0}
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """x -> (x - shift) / scale, as float32.
+
+    Args:
+        kind: ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1 on the training part).
+        shift: one number, or one per column (vectors, sequences) or channel (images).
+        scale: the same; never zero.
+        axis: which axis of an example `shift` and `scale` run along when they are lists: the ``first`` (channels)
+            or the ``last`` (columns).
+
+    Example:
+        >>> scaling = Scaling("standard", (1.0, 0.0), (2.0, 1.0))
+        >>> scaling.apply(torch.tensor([[3.0, 5.0]]))
+        tensor([[1., 5.]])
+        >>> scaling.invert(torch.tensor([[1.0, 5.0]]))
+        tensor([[3., 5.]])
+    """
+
+    kind: str = "none"
+    shift: float | tuple[float, ...] = 0.0
+    scale: float | tuple[float, ...] = 1.0
+    axis: Literal["first", "last"] = "last"
+    _seen: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Scale stored examples (B, ...): always a new float32 tensor unless nothing is to be done."""
+        if isinstance(self.scale, tuple) or isinstance(self.shift, tuple):
+            shift, scale = self._tensors(x)
+            return (x - shift).div_(scale)
+        if self.shift == 0.0:
+            x = x.to(torch.float32)
+            return x if self.scale == 1.0 else x.mul(self._inverse) if self._inverse else x / self.scale
+        return (x.to(torch.float32) - self.shift).div_(self.scale)
+
+    @cached_property
+    def _inverse(self) -> float:
+        """1 / scale where a product is as exact as a quotient at the top of the range (and twice as fast), or 0."""
+        assert isinstance(self.scale, float)
+        return 1 / self.scale if np.float32(self.scale) * np.float32(1 / self.scale) == 1 else 0.0
+
+    def invert(self, x: Tensor) -> Tensor:
+        """From what the model sees, or produces, back to the units of the data."""
+        if isinstance(self.scale, tuple) or isinstance(self.shift, tuple):
+            shift, scale = self._tensors(x)
+            return x * scale + shift
+        return x * self.scale + self.shift
+
+    def describe(self) -> dict[str, Any]:
+        """A JSON-able form; `Scaling.of` reads it back exactly."""
+        form: dict[str, Any] = {"kind": self.kind, "shift": self.shift, "scale": self.scale, "axis": self.axis}
+        return {key: list(value) if isinstance(value, tuple) else value for key, value in form.items()}
+
+    @classmethod
+    def of(cls, form: Scaling | Mapping[str, Any]) -> Scaling:
+        """Read back what `describe` wrote."""
+        if isinstance(form, Scaling):
+            return form
+        try:
+            shift, scale = (tuple(v) if isinstance(v, list) else float(v) for v in (form["shift"], form["scale"]))
+            return cls(str(form["kind"]), shift, scale, form.get("axis", "last"))
+        except (KeyError, TypeError, ValueError) as error:
+            raise RequestError(
+                f"`scaling` must be what `Source.describe()` wrote, but got {form!r}. Leave it out to fit one."
+            ) from error
+
+    def _tensors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        key = (x.device, x.ndim)
+        if key not in self._seen:
+            trailing = x.ndim - 2 if self.axis == "first" else 0
+            pair = (torch.tensor(v, dtype=torch.float32, device=x.device) for v in (self.shift, self.scale))
+            shift, scale = (v.reshape(*v.shape, *[1] * trailing) if v.ndim else v for v in pair)
+            self._seen[key] = (shift, scale)
+        return self._seen[key]
+
+
+def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
+    """Choose and fit the scaling of the training part (or of a large sample of it).
+
+    ``auto`` means: bytes are divided by 255 (or by `full`, the known largest value); numbers that already lie
+    from 0 to 1 are left alone; anything else is standardised.
+
+    Args:
+        x: examples as stored, (N, *shape).
+        kind: ``auto``, ``none``, ``unit`` or ``standard``.
+        full: the largest value that the format can have, where it is known.
+
+    Example:
+        >>> fit_scaling(torch.tensor([[0, 128, 255]], dtype=torch.uint8), "auto").scale
+        255.0
+    """
+    choice("scale", kind, KINDS)
+    top = full if full is not None else _FULL.get(x.dtype)
+    low, high = (float(v) for v in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
+    if kind == "none":
+        return Scaling("none")
+    if low >= 0 and high <= 1 and kind in ("auto", "unit"):
+        return Scaling("unit")
+    if kind == "auto":
+        kind = "standard" if top is None else "unit"
+    if kind == "unit" and top is not None:
+        return Scaling("unit", 0.0, top)
+    return _fit_axis(x, kind)
+
+
+def _fit_axis(x: Tensor, kind: str) -> Scaling:
+    """One shift and scale for each column, or each channel of an image; a constant one is only shifted."""
+    image = x.ndim == 4
+    axis: Literal["first", "last"] = "first" if image else "last"
+    rows = (x.movedim(1, -1) if image else x).reshape(-1, x.shape[1] if image else x.shape[-1]).to(torch.float64)
+    if kind == "standard":
+        shift, scale = rows.mean(0), rows.std(0, correction=0)
+    else:
+        shift = rows.amin(0)
+        scale = rows.amax(0) - shift
+    constant = scale <= 1e-12 * (1 + shift.abs())
+    scale = torch.where(constant, torch.ones_like(scale), scale)
+    if image and len(shift) == 1:
+        return Scaling(kind, float(shift[0]), float(scale[0]))
+    return Scaling(kind, tuple(_short(shift)), tuple(_short(scale)), axis)
+
+
+def _short(values: Tensor) -> list[float]:
+    """Float32 is what a model sees: rounding here makes the JSON form exact and short."""
+    return [float(v) for v in values.to(torch.float32).numpy().astype(np.float64)]
+
+
+def values_of(x: Tensor, scaling: Scaling) -> Values:
+    """Whether scaled examples are ``binary``, ``unit`` or ``real``.
+
+    Example:
+        >>> values_of(torch.tensor([[0.0, 1.0]]), Scaling())
+        'binary'
+    """
+    if not x.numel():
+        return "real"
+    seen = scaling.apply(x)
+    if float(seen.amin()) < 0 or float(seen.amax()) > 1:
+        return "real"
+    return "binary" if bool(((seen == 0) | (seen == 1)).all()) else "unit"

@@ -1,0 +1,1 @@
+"""How the named sets are read: one function a way of storing them."""

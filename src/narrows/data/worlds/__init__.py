@@ -1,0 +1,1 @@
+"""Generated worlds, exact and seeded: what is true of them is known."""
