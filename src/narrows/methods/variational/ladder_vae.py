@@ -1,0 +1,115 @@
+"""The ladder variational autoencoder.
+
+Sonderby, Raiko, Maaloe, Sonderby, Winther, Ladder Variational Autoencoders, NIPS 2016. arXiv:1602.02282
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from narrows import likelihoods
+from narrows.bottlenecks.ladder import Ladder, halved
+from narrows.check import whole
+from narrows.core import Autoencoder, Spec, Tree, as_spec
+from narrows.nets import build
+from narrows.objectives.elbo import Elbo
+from narrows.schedules import Schedule
+
+__all__ = ["BottomUp", "Lowest", "ladder_vae"]
+
+
+class BottomUp(nn.Module):
+    """The deterministic path upwards: features d_1 of the data, d_2 of d_1, and so on.
+
+    The paper normalises over the batch; here it is over the features of an example, so that evaluating a loss
+    moves no buffer and an example's code does not depend on its neighbours.
+
+    Args:
+        first: a net from the data to d_1, ``(x, given) -> (B, F_1)``.
+        widths: widths F_1 ... F_L of the features.
+    """
+
+    def __init__(self, first: nn.Module, widths: Sequence[int]) -> None:
+        super().__init__()
+        self.first = first
+        self.norm = nn.Sequential(nn.LayerNorm(widths[0]), nn.SiLU())
+        self.steps = nn.ModuleList(
+            nn.Sequential(nn.Linear(below, above), nn.LayerNorm(above), nn.SiLU())
+            for below, above in itertools.pairwise(widths)
+        )
+
+    def forward(self, x: Tree, given: Tree = None) -> list[Tensor]:
+        """The features of each group, from the data upwards."""
+        features = [self.norm(self.first(x, given))]
+        for step in self.steps:
+            features.append(step(features[-1]))
+        return features
+
+
+class Lowest(nn.Module):
+    """A decoder that reads the lowest group alone, p(x | z_1).
+
+    Args:
+        net: the decoder of z_1.
+        width: how many latents z_1 has; they come first.
+    """
+
+    def __init__(self, net: nn.Module, width: int) -> None:
+        super().__init__()
+        self.net, self.width = net, width
+
+    def forward(self, z: Tensor, given: Tree = None) -> Tensor:
+        """(*samples, B, sum of widths) -> parameters of p(x | z_1)."""
+        return self.net(z[..., : self.width], given)
+
+
+def ladder_vae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latent: int = 32,
+    layers: int = 3,
+    beta: Schedule = "linear:0:1:1000",
+    free_bits: float = 0.0,
+    width: int = 256,
+    net: str = "auto",
+    hidden: tuple[int, ...] = (),
+    likelihood: str = "auto",
+) -> Autoencoder:
+    r"""A ladder VAE: several stochastic layers, inferred from the top down like they are generated.
+
+    .. math:: q(z_i | z_{i+1}, x) \propto N(\hat\mu_i(x), \hat\sigma_i^2(x))\; p(z_i | z_{i+1}),\quad
+              \mathrm{loss} = -E[\log p(x|z_1)] + \beta(t) \sum_i \mathrm{KL}_i
+
+    Args:
+        spec: what the data look like, or the shape of one example.
+        latent: width of the lowest layer, which the decoder reads; each layer above is half as wide.
+        layers: stochastic layers, L; 1 is the VAE.
+        beta: weight of the divergence; by default it warms up over 1000 steps, which the paper finds crucial.
+        free_bits: nats that each layer may carry free of charge.
+        width: width of the deterministic features of each layer.
+        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        hidden: widths of the hidden layers of the nets next to the data; their own choice when empty.
+        likelihood: p(x | z_1); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> model = ladder_vae((8,), latent=4, layers=2, width=16)
+        >>> model.bottleneck.widths, model.sample(3).shape
+        ((4, 2), torch.Size([3, 8]))
+
+    Reference:
+        Sonderby et al., Ladder Variational Autoencoders, 2016. arXiv:1602.02282
+    """
+    spec, width = as_spec(spec), whole("width", width)
+    latents = halved(latent, layers)
+    features = (width,) * len(latents)
+    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    encoder = BottomUp(build.encoder(spec.shape, width, net=net, hidden=hidden), features)
+    decoder = Lowest(build.decoder(latents[0], output.parameter_shape, net=net, hidden=hidden), latents[0])
+    objective = Elbo(beta=beta, free_bits=free_bits)
+    return Autoencoder(encoder, Ladder(latents, features, hidden=width), decoder, output, objective)
