@@ -115,10 +115,14 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)  # softmax is blind to a bias of the keys
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, width) -> (B, L, width)."""
+    def forward(self, x: Tensor, before: list[Tensor] | None = None) -> Tensor:
+        """(B, L, width) -> (B, L, width); `before`, where given, holds the keys and values of earlier tokens."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal)
+        if before is not None:
+            if before:
+                k, v = torch.cat([before[0], k], -2), torch.cat([before[1], v], -2)
+            before[:] = [k, v]
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal and x.shape[-2] > 1)
         return self.out(y.transpose(1, 2).flatten(-2))
 
 
@@ -131,9 +135,9 @@ class Block(nn.Module):
         self.attention = Attention(width, heads, causal)
         self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor, before: list[Tensor] | None = None) -> Tensor:
         """(B, L, width) -> (B, L, width)."""
-        x = x + self.attention(self.norm1(x))
+        x = x + self.attention(self.norm1(x), before)
         return x + self.mlp(self.norm2(x))
 
 
@@ -172,10 +176,16 @@ class TransformerBlocks(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, width) -> (B, L, width)."""
-        for block in self.blocks:
-            x = block(x)
+    def forward(self, x: Tensor, before: list[list[Tensor]] | None = None) -> Tensor:
+        """(B, L, width) -> (B, L, width).
+
+        Args:
+            x: tokens.
+            before: for causal blocks that are fed one token at a time, an empty list for each block at first: the
+                keys and values of the tokens so far are kept there.
+        """
+        for i, block in enumerate(self.blocks):
+            x = block(x, None if before is None else before[i])
         return self.norm(x)
 
 

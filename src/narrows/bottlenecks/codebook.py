@@ -1,0 +1,140 @@
+"""Which code is nearest: an exact lookup whose memory does not grow with tokens times codes."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.core import all_sum
+
+__all__ = ["kmeans", "nearest", "scatter_sum", "spread"]
+
+_BLOCK = 64
+_SCORES = 1 << 19
+"""How many scores are held at once: 2 MB of float32, so that they stay in a core's cache."""
+
+
+@torch.no_grad()
+def nearest(x: Tensor, codebook: Tensor, scores: int = _SCORES) -> Tensor:
+    r"""The index of the nearest code of every row, exactly.
+
+    .. math:: \arg\min_k \|x_i - e_k\|^2 = \arg\min_k \tfrac12\|e_k\|^2 - x_i^\top e_k
+
+    Rows are taken in chunks, and each row's minimum is found in two levels, first the block of codes that holds
+    it, then its place there: a reduction that keeps values alone is vectorised, one that keeps indices is not.
+
+    Args:
+        x: rows (..., d).
+        codebook: codes e, (K, d).
+        scores: how many of the N times K scores may be in memory at a time.
+
+    Returns:
+        Indices (...); of equally near codes the first.
+
+    Example:
+        >>> nearest(torch.tensor([[0.9], [0.1]]), torch.tensor([[0.0], [1.0]]))
+        tensor([1, 0])
+    """
+    with torch.autocast(x.device.type, enabled=False):
+        precise = torch.float64 if x.dtype == torch.float64 else torch.float32
+        rows, e = x.detach().flatten(0, -2).to(precise), codebook.detach().to(precise)
+        half = 0.5 * e.square().sum(-1)
+        block = min(_BLOCK, len(e))
+        lack = -len(e) % block
+        if lack:  # codes infinitely far away fill up the last block
+            e = torch.cat([e, e.new_zeros(lack, e.shape[1])])
+            half = torch.cat([half, half.new_full((lack,), torch.inf)])
+        away, chunk = -e.t(), max(1, scores // len(e))
+        found = [_first_of_least(torch.addmm(half, part, away), block) for part in rows.split(chunk)]
+    return torch.cat(found).view(x.shape[:-1])
+
+
+def _first_of_least(scores: Tensor, block: int) -> Tensor:
+    blocks = scores.view(len(scores), -1, block)
+    where = blocks.amin(-1).argmin(-1)
+    inside = blocks[torch.arange(len(scores), device=scores.device), where].argmin(-1)
+    return where * block + inside
+
+
+def scatter_sum(rows: Tensor, indices: Tensor, codes: int) -> tuple[Tensor, Tensor]:
+    """How many rows each code got, and their sum, over all processes, without one-hot vectors.
+
+    Args:
+        rows: (N, d).
+        indices: the code of each row, (N,).
+        codes: K.
+
+    Returns:
+        Counts (K,) and sums (K, d), in the rows' type.
+
+    Example:
+        >>> scatter_sum(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([0, 2, 2]), 3)
+        (tensor([1., 0., 2.]), tensor([[1.], [0.], [6.]]))
+    """
+    table = torch.cat([rows, rows.new_ones(len(rows), 1)], -1)
+    table = all_sum(rows.new_zeros(codes, table.shape[1]).index_add_(0, indices, table))
+    return table[:, -1], table[:, :-1]
+
+
+def spread(rows: Tensor, n: int, distance: Tensor | None = None) -> Tensor:
+    """Draw n of the rows of all processes, the same everywhere; far ones are likelier, as k-means++ seeds.
+
+    Args:
+        rows: (N, d), N >= 1.
+        n: how many.
+        distance: squared distance of each row from its present code, (N,); all rows are equal when None.
+
+    Returns:
+        (n, d). Rows repeat only where there are fewer of them than n.
+
+    Example:
+        >>> far = torch.tensor([0.0, 0.0, 1.0])
+        >>> spread(torch.tensor([[1.0], [2.0], [3.0]]), 1, far)
+        tensor([[3.]])
+    """
+    noise = torch.rand(len(rows), device=rows.device).clamp_min(1e-12).log().neg()
+    # Exponential races: the n smallest of noise / weight are a draw without replacement by weight.
+    race = noise if distance is None else noise / distance.to(noise.dtype).clamp_min(1e-20)
+    order = race.argsort()[:n]
+    chosen = rows[order[torch.arange(n, device=rows.device) % len(order)]]
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
+        mine = torch.arange(n, device=rows.device) % world == rank
+        chosen = all_sum(torch.where(mine[:, None], chosen, torch.zeros_like(chosen)))
+    return chosen
+
+
+@torch.no_grad()
+def kmeans(rows: Tensor, codes: int, iterations: int = 10) -> tuple[Tensor, Tensor]:
+    """Lloyd's algorithm over the rows of all processes; a centre that lost all its rows is placed anew.
+
+    Args:
+        rows: (N, d).
+        codes: K, how many centres.
+        iterations: how often rows are assigned and centres moved.
+
+    Returns:
+        Centres (K, d), and how many rows each has, (K,).
+
+    Example:
+        >>> from narrows.core import seeded
+        >>> with seeded(0):
+        ...     centres, counts = kmeans(torch.tensor([[0.0], [0.0], [9.0], [9.0]]), 2)
+        >>> centres.flatten().sort().values, counts
+        (tensor([0., 9.]), tensor([2., 2.]))
+    """
+    centres = spread(rows, codes)
+    counts = rows.new_zeros(codes)
+    for last in [False] * iterations + [True]:
+        indices = nearest(rows, centres)
+        counts, sums = scatter_sum(rows, indices, codes)
+        if last:
+            break
+        empty = counts == 0
+        centres = torch.where(empty[:, None], centres, sums / counts.clamp_min(1)[:, None])
+        if bool(empty.any()):
+            distance = (rows - centres[indices]).square().sum(-1)
+            centres = centres.index_put(
+                (empty.nonzero().squeeze(1),), spread(rows, int(empty.sum()), distance)
+            )
+    return centres, counts

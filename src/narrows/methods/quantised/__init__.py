@@ -1,0 +1,1 @@
+"""Quantised methods: the code is a few symbols of a finite alphabet."""

@@ -1,0 +1,74 @@
+"""Finite scalar quantisation.
+
+Mentzer, Minnen, Agustsson and Tschannen, Finite Scalar Quantization: VQ-VAE Made Simple, ICLR 2024. arXiv:2309.15505
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.fsq import FiniteScalarQuantizer, levels_for
+from narrows.bottlenecks.quantizer import Quantizer
+from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.methods.quantised.vq_vae import Second, token_autoencoder
+
+__all__ = ["fsq"]
+
+
+def fsq(
+    spec: Spec | tuple[int, ...],
+    *,
+    codes: int = 1000,
+    levels: tuple[int, ...] = (),
+    variant: str = "paper",
+    downsample: int = 4,
+    prior: str = "autoregressive",
+    labels: bool = False,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    net: str = "auto",
+    likelihood: str = "auto",
+) -> Autoencoder:
+    r"""An FSQ autoencoder: a grid of tokens of a few channels, each bounded and rounded to its levels.
+
+    .. math:: \hat z_i = \mathrm{round}(f_i(z_i)) / \lfloor L_i / 2 \rfloor,\qquad
+              K = \textstyle\prod_i L_i
+
+    Args:
+        spec: what the data look like, or the shape of one example.
+        codes: about how many codes, K; the levels whose product comes nearest are taken.
+        levels: how many levels each channel has, such as (8, 5, 5, 5); where given, `codes` is not asked.
+        variant: ``paper``, or ``symmetric``, where even levels too lie evenly around 0.
+        downsample: pixels a token, along each side; a vector has one token for the square of that many numbers.
+        prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
+        labels: whether the prior is told the labels, so that samples of a class can be asked for.
+        temperature: of the prior's samples; below 1 likely codes are drawn more often.
+        top_k: only so many likeliest codes are drawn at each place; all of them when 0.
+        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+
+    Raises:
+        RequestError: an argument out of range, or labels where the data have none.
+
+    Example:
+        >>> model = fsq((1, 8, 8), levels=(5, 4))
+        >>> model.bottleneck.codes, model.sample(3).shape
+        (20, torch.Size([3, 1, 8, 8]))
+
+    Reference:
+        Mentzer et al., Finite Scalar Quantization: VQ-VAE Made Simple, 2023. arXiv:2309.15505
+    """
+    chosen = tuple(levels) or levels_for(codes)
+
+    def quantizer(tokens: int) -> Quantizer:
+        return FiniteScalarQuantizer(len(chosen), levels=chosen, tokens=tokens, variant=variant)
+
+    second = Second(prior, labels, temperature, top_k)
+    return token_autoencoder(
+        as_spec(spec),
+        len(chosen),
+        quantizer,
+        Objective(),
+        second,
+        downsample=downsample,
+        net=net,
+        likelihood=likelihood,
+    )

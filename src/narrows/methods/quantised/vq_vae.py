@@ -1,0 +1,159 @@
+"""The vector-quantised autoencoder.
+
+Van den Oord, Vinyals and Kavukcuoglu, Neural Discrete Representation Learning, NeurIPS 2017. arXiv:1711.00937
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from narrows import likelihoods
+from narrows.bottlenecks.quantizer import Quantizer
+from narrows.bottlenecks.vq import VectorQuantizer
+from narrows.check import choice, refuse
+from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.nets import build
+from narrows.priors.autoregressive import Autoregressive
+from narrows.schedules import Schedule
+
+__all__ = ["Second", "token_autoencoder", "vq_vae"]
+
+
+class Second(NamedTuple):
+    """What the second stage shall be."""
+
+    prior: str
+    """``autoregressive`` or ``none``."""
+    labels: bool = False
+    """Whether it is told the labels."""
+    temperature: float = 1.0
+    top_k: int = 0
+
+
+def token_autoencoder(
+    spec: Spec,
+    width: int,
+    quantizer: Callable[[int], Quantizer],
+    objective: Objective,
+    second: Second,
+    *,
+    downsample: int,
+    net: str,
+    likelihood: str,
+) -> Autoencoder:
+    """An autoencoder whose code is a grid of symbols, and a prior over them.
+
+    Args:
+        spec: what the data look like.
+        width: width of a token before it is quantised and after.
+        quantizer: makes the bottleneck, from the number of tokens.
+        objective: what the first stage minimises.
+        second: what the second stage is.
+        downsample: pixels a token, along each side.
+        net: kind of the networks.
+        likelihood: p(x | z).
+
+    Raises:
+        RequestError: an argument out of range, or labels where the data have none.
+    """
+    choice("prior", second.prior, ("autoregressive", "none"))
+    if second.labels and not spec.classes:
+        raise refuse("labels", second.labels, "left out", "The data have no labels to tell the prior.")
+    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    encoder = build.grid_encoder(spec.shape, width, downsample, net)
+    decoder = build.grid_decoder(width, output.parameter_shape, downsample, net)
+    if encoder.grid != decoder.grid:
+        raise refuse(
+            "likelihood", likelihood, "one with a single parameter an element for data of this shape"
+        )
+    bottleneck = quantizer(encoder.grid[0] * encoder.grid[1])
+    prior = None
+    if second.prior != "none":
+        prior = Autoregressive(
+            bottleneck.codes,
+            bottleneck.tokens,
+            given=spec.classes if second.labels else 0,
+            temperature=second.temperature,
+            top_k=second.top_k,
+        )
+    given = "labels" if second.labels else None
+    return Autoencoder(encoder, bottleneck, decoder, output, objective, prior=prior, given=given)
+
+
+def vq_vae(
+    spec: Spec | tuple[int, ...],
+    *,
+    codes: int = 512,
+    width: int = 32,
+    downsample: int = 4,
+    codebook: str = "ema",
+    beta: Schedule = 0.25,
+    decay: float = 0.99,
+    gradient: str = "straight-through",
+    restart: float = 0.03,
+    prior: str = "autoregressive",
+    labels: bool = False,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    net: str = "auto",
+    likelihood: str = "auto",
+) -> Autoencoder:
+    r"""A VQ-VAE: a grid of tokens, each the nearest of K learned codes, and a learned prior over their indices.
+
+    .. math:: -\log p(x \mid z_q) + \|\mathrm{sg}(z_e) - e\|^2 + \beta \|z_e - \mathrm{sg}(e)\|^2
+
+    The middle term moves a codebook with ``codebook="gradient"``; with ``"ema"`` running means do.
+
+    Args:
+        spec: what the data look like, or the shape of one example.
+        codes: size of the codebook, K.
+        width: width of a code, d.
+        downsample: pixels a token, along each side; a vector has one token for the square of that many numbers.
+        codebook: how the codes are learned, ``ema`` or ``gradient``.
+        beta: weight of the commitment of the encoder to its codes, a number or a schedule.
+        decay: of the running means.
+        gradient: how it passes to the encoder, ``straight-through`` or ``rotation``.
+        restart: codes used less than this share of an even use are put elsewhere, 0 for never.
+        prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
+        labels: whether the prior is told the labels, so that samples of a class can be asked for.
+        temperature: of the prior's samples; below 1 likely codes are drawn more often.
+        top_k: only so many likeliest codes are drawn at each place; all of them when 0.
+        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+
+    Raises:
+        RequestError: an argument out of range, or labels where the data have none.
+
+    Example:
+        >>> model = vq_vae((1, 8, 8), codes=16, width=4)
+        >>> model.sample(3).shape, len(model.stages())
+        (torch.Size([3, 1, 8, 8]), 2)
+
+    Reference:
+        Van den Oord et al., Neural Discrete Representation Learning, 2017. arXiv:1711.00937
+    """
+
+    def quantizer(tokens: int) -> Quantizer:
+        return VectorQuantizer(
+            width,
+            codes=codes,
+            tokens=tokens,
+            codebook=codebook,
+            decay=decay,
+            gradient=gradient,
+            restart=restart,
+        )
+
+    objective = Objective(weights={"commitment": beta})
+    second = Second(prior, labels, temperature, top_k)
+    return token_autoencoder(
+        as_spec(spec),
+        width,
+        quantizer,
+        objective,
+        second,
+        downsample=downsample,
+        net=net,
+        likelihood=likelihood,
+    )

@@ -1,0 +1,1 @@
+"""Second stages: priors over the codes of a trained autoencoder, trained by the same trainer."""
