@@ -78,6 +78,9 @@ class Engine:
         """
         self.model.to(self.device)
         torch.manual_seed(self.plan.seed + self.fabric.global_rank)
+        objective = self.model.objective
+        if getattr(objective, "dataset_size", None) == 0:  # no buffer: to be told on resuming too
+            objective.dataset_size = len(self.examples)  # type: ignore[assignment]
         first = 0
         if resumed is None:
             self._prepare()
@@ -111,9 +114,6 @@ class Engine:
         """Initialisation from the data: every part sees the same large batch once."""
         rows = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(self.plan.seed))
         batch = self.examples.batch(rows[:_PREPARE_ROWS].sort().values, self.model.given, self.device)
-        objective = self.model.objective
-        if getattr(objective, "dataset_size", None) == 0:
-            objective.dataset_size = len(self.examples)  # type: ignore[assignment]
         self.model.train()
         for part in self.model.modules():
             if isinstance(part, Part):
