@@ -1,0 +1,78 @@
+"""Every error as one sentence on stderr and an exit code."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+
+from narrows.check import NarrowsError
+
+__all__ = ["Interrupted", "note", "report"]
+
+
+class Interrupted(NarrowsError):
+    """Ctrl-C; the text says how to go on."""
+
+    exit_code = 130
+
+
+def note(text: str) -> None:
+    """Tell the user something without touching stdout, which may hold a document."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def report(error: BaseException) -> int:
+    """Say what went wrong in one sentence on stderr.
+
+    Returns:
+        The exit code.
+
+    Example:
+        >>> from narrows.check import refuse
+        >>> report(refuse("k", 0, "a whole number of at least 1"))
+        2
+    """
+    if isinstance(error, BrokenPipeError):  # the reader, such as `head`, has had enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    text, code = sentence(error)
+    note(f"narrows: {text}")
+    return code
+
+
+def sentence(error: BaseException) -> tuple[str, int]:
+    """What to tell the user about an error, and the exit code.
+
+    Example:
+        >>> sentence(OSError(errno.ENOSPC, "No space left on device", "run/model.safetensors"))[0]
+        'No space is left to write run/model.safetensors. Free some, or write elsewhere; nothing was overwritten.'
+    """
+    if isinstance(error, NarrowsError):
+        return str(error), error.exit_code
+    if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
+        return "Interrupted; nothing was left half-written.", Interrupted.exit_code
+    if hasattr(error, "format_message"):  # the parser's own: a wrong option or a missing argument
+        return _tidy(error.format_message()) + " See it with --help.", 2
+    if isinstance(error, OSError):
+        return _system(error), 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return "There was not enough memory. Try a smaller --batch-size, --limit or model.", 1
+    first = (str(error).strip().splitlines() or [""])[0]
+    what = f"{type(error).__name__}: {first}" if first else type(error).__name__
+    return f"Something unexpected failed ({what}). Type the same with --debug to see where.", 1
+
+
+def _system(error: OSError) -> str:
+    where = f" {error.filename}" if error.filename else ""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        target = f" to write{where}" if where else " on the device"
+        return f"No space is left{target}. Free some, or write elsewhere; nothing was overwritten."
+    reason = error.strerror or str(error) or type(error).__name__
+    return f"The system refused{where}: {reason}." if where else f"The system refused: {reason}."
+
+
+def _tidy(text: str) -> str:
+    """A parser's message as a sentence on one line."""
+    joined = " ".join(text.split()).replace("'-h' / '--help'", "--help")
+    return joined if joined.endswith((".", "?", ")")) else f"{joined}."

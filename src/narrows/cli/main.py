@@ -1,0 +1,154 @@
+"""`narrows`: find the command that is asked for, run it, and turn every error into a sentence and an exit code.
+
+Only the module of the one command that runs is imported, so that the quick ones are quick: `narrows --help`,
+`list`, `paper` and `data list` never import torch.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, NamedTuple
+
+from narrows import __version__
+from narrows.check import UnknownNameError, nearest
+from narrows.cli import quick
+from narrows.cli.errors import report
+
+__all__ = ["COMMANDS", "Command", "main", "run"]
+
+
+class Command(NamedTuple):
+    """A command: what is typed, where it lives, and what it does in one line."""
+
+    name: str
+    group: str
+    home: str
+    """``module:function`` below `narrows.cli`."""
+    help: str
+
+
+_ROWS = (
+    Command(
+        "demo", "Start here", "reports:demo", "Fit three methods on real data and compare them on one page."
+    ),
+    Command("list", "Start here", "look:list_methods", "List the methods: name, year, paper and claim."),
+    Command(
+        "paper", "Start here", "look:paper", "Show the paper behind a method, its claim and its options."
+    ),
+    Command("data list", "Data", "look:data_list", "List the data that can be opened by name."),
+    Command(
+        "data info", "Data", "look:data_info", "Show what a named data set holds and where it comes from."
+    ),
+    Command("data get", "Data", "look:data_get", "Make a named data set ready to use on this machine."),
+    Command("fit", "Train", "training:fit", "Fit a method to data; the run is a folder."),
+    Command("resume", "Train", "training:resume", "Go on with a run that was stopped, exactly where it was."),
+    Command("encode", "Use a run", "codes:encode", "Write the codes of data."),
+    Command("decode", "Use a run", "codes:decode", "Write what codes stand for."),
+    Command("reconstruct", "Use a run", "codes:reconstruct", "Pass data through the code and back."),
+    Command("sample", "Use a run", "codes:sample", "Draw new examples."),
+    Command(
+        "interpolate", "Use a run", "codes:interpolate", "Walk through the code from one example to another."
+    ),
+    Command("score", "Use a run", "codes:score", "Score each example: how unlikely, or how badly rebuilt."),
+    Command("audit", "Examine", "reports:audit", "Examine a run: audit.json and report.html."),
+    Command("compare", "Examine", "reports:compare", "Compare runs on one page."),
+    Command("prove", "Examine", "reports:prove", "Measure a paper's claim and give a verdict."),
+)
+
+COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}
+
+_EXAMPLES = """\
+Examples:
+  narrows demo
+  narrows fit digits --method vae --latent 8 --out runs/vae
+  narrows audit runs/vae
+"""
+
+
+def main() -> None:
+    """Run the command line of this process, and exit with its code."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line.
+
+    Args:
+        arguments: what is typed after `narrows`.
+
+    Returns:
+        The exit code: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
+
+    Example:
+        >>> run(["--version"])
+        narrows 0.1.0
+        0
+    """
+    words = [word for word in arguments if word != "--debug"]
+    debug = len(words) < len(arguments)
+    try:
+        return _dispatch(words)
+    except (Exception, KeyboardInterrupt) as error:
+        if debug and not isinstance(error, KeyboardInterrupt):
+            raise
+        return report(error)
+
+
+def _dispatch(words: list[str]) -> int:
+    if not words or words[0] in ("-h", "--help", "help"):
+        print(overview(_ROWS))
+        return 0
+    if words[0] == "--version":
+        print(f"narrows {__version__}")
+        return 0
+    name, rest = words[0], words[1:]
+    group = [row for row in _ROWS if row.name.startswith(f"{name} ")]
+    if group:
+        if not rest or rest[0] in ("-h", "--help"):
+            print(overview(group))
+            return 0
+        name, rest = f"{name} {rest[0]}", rest[1:]
+    if name not in COMMANDS:
+        raise UnknownNameError(f"There is no command `{name}`. {nearest(name, COMMANDS)} See: narrows --help")
+    return _call(COMMANDS[name], rest)
+
+
+def _call(command: Command, rest: list[str]) -> int:
+    """Parse one command's arguments and call it."""
+    module, function = command.home.split(":")
+    home = import_module(f"narrows.cli.{module}")
+    if module == "look":
+        quick.call(getattr(home, function), f"narrows {command.name}", rest)
+        return 0
+    import typer
+
+    build: Callable[[Sequence[str]], Callable[..., Any]] | None = getattr(home, f"build_{function}", None)
+    app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
+    settings = {"help_option_names": ["-h", "--help"]}
+    app.command(context_settings=settings)(build(rest) if build else getattr(home, function))
+    code = app(args=rest, prog_name=f"narrows {command.name}", standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
+def overview(rows: Sequence[Command]) -> str:
+    """The help of the program, or of a group of its commands, by hand: Rich would take twice the time.
+
+    Args:
+        rows: the commands to show.
+    """
+    lines = ["narrows: autoencoders of every kind, and a proof for every method.", ""]
+    lines += ["Usage: narrows COMMAND [ARGUMENTS]      narrows COMMAND --help shows what a command takes", ""]
+    for title in dict.fromkeys(row.group for row in rows):
+        lines.append(f"{title}:")
+        lines += [f"  {row.name:<13}{row.help}" for row in rows if row.group == title]
+        lines.append("")
+    lines += ["Options:", "  --help       Show this text, or a command's own."]
+    lines += [
+        "  --version    Show the version.",
+        "  --debug      Show the traceback of an error.",
+        "",
+        _EXAMPLES.rstrip(),
+    ]
+    return "\n".join(lines)

@@ -1,0 +1,275 @@
+"""Options that are made, not written: those of a method, from its builder's signature, and those of the data."""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+import typer
+
+from narrows.check import RequestError, UnknownOptionError, choice, refuse
+from narrows.cli.docstrings import docstring_args, shown
+from narrows.schedules import schedule
+
+__all__ = [
+    "DATA_OPTIONS",
+    "Option",
+    "docstring_args",
+    "extend",
+    "method_options",
+    "number_or_schedule",
+    "shown",
+]
+
+Read = Callable[[str, str], Any]
+"""From the option as typed and its text to a value; refuses what it cannot read."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """An option of the command line that is gathered into a dict.
+
+    Args:
+        name: the keyword it becomes.
+        read: from its text to its value; None for a flag.
+        metavar: what the help shows in the value's place.
+        help: what it does.
+        default: what holds when it is not given, for the help.
+        panel: the heading it stands under.
+        repeated: whether it may be given several times; its values are dicts, which are joined.
+    """
+
+    name: str
+    read: Read | None
+    metavar: str = ""
+    help: str = ""
+    default: str = ""
+    panel: str = "Data"
+    repeated: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The option as it is typed."""
+        return "--" + self.name.replace("_", "-")
+
+    def value(self, typed: Any) -> Any:
+        """The value of what was typed."""
+        if self.read is None:
+            return typed
+        if self.repeated:
+            return {k: v for text in typed for k, v in self.read(self.flag, text).items()}
+        return self.read(self.flag, typed)
+
+    def parameter(self, name: str) -> inspect.Parameter:
+        """A parameter that Typer understands."""
+        shown = f"{self.help} [default: {self.default}]" if self.default else self.help
+        text = shown.strip().replace("[", r"\[")
+        decls = [self.flag] if self.read else [f"{self.flag}/--no-{self.flag[2:]}"]
+        about = typer.Option(
+            *decls, metavar=self.metavar or None, help=text, rich_help_panel=self.panel, show_default=False
+        )
+        kind: Any = bool | None if self.read is None else (list[str] | None if self.repeated else str | None)
+        return inspect.Parameter(
+            name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind, about]
+        )
+
+
+def extend(function: Callable[..., Any], **groups: Sequence[Option]) -> Callable[..., Any]:
+    """Give a command more options: each group arrives as a dict, under the group's name.
+
+    Args:
+        function: a command that takes a dict for each group.
+        groups: the options of each; only those that were typed are in the dict.
+    """
+    signature = inspect.signature(function, eval_str=True)
+    own = [p for name, p in signature.parameters.items() if name not in groups]
+    made = {f"{g}__{o.name}": (g, o) for g, options in groups.items() for o in options}
+    parameters = own + [option.parameter(name) for name, (_, option) in made.items()]
+
+    def call(**given: Any) -> Any:
+        dicts: dict[str, dict[str, Any]] = {group: {} for group in groups}
+        for name, (group, option) in made.items():
+            typed = given.pop(name, None)
+            if typed not in (None, []):
+                value = option.value(typed)
+                dicts[group].update(value if option.repeated else {option.name: value})
+        return function(**given, **dicts)
+
+    call.__doc__, call.__name__ = function.__doc__, function.__name__
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
+
+
+def method_options(method: str, reserved: Sequence[str] = ()) -> list[Option]:
+    """The options of a method, from its builder's signature and docstring (this imports torch).
+
+    Args:
+        method: a name of the table of methods.
+        reserved: options that the command itself has.
+
+    Raises:
+        UnknownNameError: there is no such method.
+    """
+    from narrows.methods.index import builder
+
+    function = builder(method)
+    hints, says = get_type_hints(function), docstring_args(inspect.getdoc(function) or "")
+    options = []
+    for name, parameter in inspect.signature(function).parameters.items():
+        if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
+            continue
+        if name in reserved:
+            raise UnknownOptionError(
+                f"The method `{method}` has an option `{name}`, which the command has too."
+            )
+        metavar, read = reader(hints[name])
+        panel = f"Options of {method}"
+        options.append(Option(name, read, metavar, says.get(name, ""), shown(parameter.default), panel))
+    return options
+
+
+def reader(hint: Any) -> tuple[str, Read | None]:
+    """How to read an option of a type: what the help shows, and from text to value.
+
+    Example:
+        >>> metavar, read = reader(tuple[int, ...])
+        >>> metavar, read("--hidden", "256,128")
+        ('INT,INT,...', (256, 128))
+    """
+    origin, members = get_origin(hint), get_args(hint)
+    if hint is bool:
+        return "", None
+    if hint in _PLAIN:
+        return _PLAIN[hint]
+    if origin is Literal:
+        names = [str(m) for m in members]
+        return "|".join(names), lambda flag, text: members[names.index(choice(flag, text, names))]
+    if origin is tuple:
+        metavar, one = reader(members[0])
+        return f"{metavar},{metavar},...", lambda flag, text: _several(flag, text, one, metavar)
+    if origin in (Union, types.UnionType):
+        return _union(members)
+    raise TypeError(f"an option of type {hint} cannot be typed on the command line")
+
+
+def _union(members: tuple[Any, ...]) -> tuple[str, Read | None]:
+    if any(get_origin(m) is not None and get_origin(m).__name__ == "Callable" for m in members):
+        return "NUMBER|SCHEDULE", number_or_schedule
+    kinds = [reader(m) for m in members if m is not type(None)]
+    metavar = "|".join(m for m, _ in kinds)
+
+    def read(flag: str, text: str) -> Any:
+        if text.lower() == "none" and type(None) in members:
+            return None
+        failure: RequestError | None = None
+        for _, one in kinds:
+            try:
+                return one(flag, text) if one else _yes(flag, text)
+            except RequestError as error:
+                failure = error
+        raise failure or refuse(flag, text, metavar)
+
+    return metavar, read
+
+
+def _whole(flag: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise refuse(flag, text, "a whole number") from None
+
+
+def _number(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise refuse(flag, text, "a number") from None
+
+
+def _text(flag: str, text: str) -> str:
+    return text
+
+
+def _yes(flag: str, text: str) -> bool:
+    return choice(flag, text.lower(), ("yes", "no", "true", "false")) in ("yes", "true")
+
+
+def number_or_schedule(flag: str, text: str) -> float | str:
+    """A number, or the text of a schedule that was found to be one.
+
+    Example:
+        >>> number_or_schedule("--beta", "4"), number_or_schedule("--beta", "linear:0:1:100")
+        (4.0, 'linear:0:1:100')
+    """
+    made = schedule(text, flag)
+    return text if callable(made) else made
+
+
+def _several(flag: str, text: str, one: Read | None, metavar: str) -> tuple[Any, ...]:
+    parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
+    if text.strip().lower() in ("none", ""):
+        parts = []
+    try:
+        return tuple(one(flag, part) if one else _yes(flag, part) for part in parts)
+    except RequestError:
+        raise refuse(flag, text, "numbers with commas between, such as 256,128") from None
+
+
+def _names(flag: str, text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]
+
+
+def _split(flag: str, text: str) -> float | str:
+    """A share of the rows, or the name of a column or key that says which rows are for testing."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def literal(text: str) -> Any:
+    """A value of an option whose type is not known here: a number, yes or no, numbers with commas, or text.
+
+    Example:
+        >>> literal("3"), literal("0.5"), literal("yes"), literal("1,2"), literal("square")
+        (3, 0.5, True, (1, 2), 'square')
+    """
+    if "," in text:
+        return tuple(literal(part.strip()) for part in text.split(",") if part.strip())
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return {"yes": True, "true": True, "no": False, "false": False, "none": None}.get(text.lower(), text)
+
+
+def _pair(flag: str, text: str) -> dict[str, Any]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise refuse(flag, text, "name=value", "Give it once for each: --data-option atoms=64.")
+    return {name.strip().replace("-", "_"): literal(value.strip())}
+
+
+_PLAIN: dict[Any, tuple[str, Read]] = {
+    int: ("INT", _whole),
+    float: ("NUMBER", _number),
+    str: ("TEXT", _text),
+}
+
+DATA_OPTIONS = (
+    Option("key", _text, "NAME", "Which array of an .npz or .safetensors file holds the examples."),
+    Option("labels", _text, "NAME", "The key or column of the labels."),
+    Option("target", _text, "NAME", "The key or column of what must be produced, where it is not the input."),
+    Option("columns", _names, "A,B,...", "Which columns of a table to use."),
+    Option("scale", _text, "HOW", "How numbers are scaled.", "auto"),
+    Option("split", _split, "SHARE", "The share of the examples that is kept for testing."),
+    Option("limit", _whole, "N", "Use only the first N examples."),
+    Option(
+        "data_option", _pair, "NAME=VALUE", "An option of a generated world, such as atoms=64.", repeated=True
+    ),
+)

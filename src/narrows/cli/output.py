@@ -1,0 +1,126 @@
+"""What commands write: JSON on stdout, and files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from narrows.check import refuse
+from narrows.cli.errors import note
+
+if TYPE_CHECKING:
+    import numpy as np
+
+__all__ = ["destination", "only_json", "print_json", "read_npz", "write_csv", "write_npz", "write_png"]
+
+
+def print_json(document: Any) -> None:
+    """Print one JSON document on stdout; a number that is not finite becomes null.
+
+    Example:
+        >>> print_json({"nll": float("nan"), "k": 3})
+        {
+          "nll": null,
+          "k": 3
+        }
+    """
+    print(json.dumps(_finite(document), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(k): _finite(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(v) for v in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+@contextmanager
+def only_json(wanted: bool) -> Iterator[None]:
+    """Send whatever is printed inside to stderr, so that stdout holds the document alone."""
+    if not wanted:
+        yield
+        return
+    with redirect_stdout(sys.stderr):
+        yield
+
+
+def destination(path: Path, force: bool, kinds: Sequence[str]) -> Path:
+    """Check that a file may be written, before any work is done.
+
+    Args:
+        path: where to write.
+        force: whether an existing file may be replaced.
+        kinds: the endings that are understood, such as ``.npz``.
+
+    Raises:
+        RequestError: another ending, a folder, or a file that exists.
+    """
+    if path.suffix.lower() not in kinds:
+        raise refuse("--out", str(path), "a file that ends in " + " or ".join(kinds))
+    if path.is_dir():
+        raise refuse("--out", str(path), "a file, not a folder")
+    if path.exists() and not force:
+        raise refuse("--out", str(path), "a file that does not exist yet", "Give --force to replace it.")
+    if not path.parent.is_dir():
+        raise refuse("--out", str(path), "a file in a folder that exists", f"Create {path.parent} first.")
+    return path
+
+
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays by name, compressed."""
+    import numpy as np
+
+    buffer = io.BytesIO()
+    np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
+    _write(path, buffer.getvalue())
+
+
+def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
+    """Write columns of equal length under their names."""
+    rows = zip(*columns.values(), strict=True)
+    lines = [",".join(columns), *(",".join(str(cell) for cell in row) for row in rows)]
+    _write(path, ("\n".join(lines) + "\n").encode())
+
+
+def write_png(path: Path, image: np.ndarray) -> None:
+    """Write an image (H, W) or (H, W, 3) of bytes."""
+    from narrows.check import optional
+
+    buffer = io.BytesIO()
+    optional("PIL.Image", "images", "write a picture").fromarray(image).save(buffer, format="PNG")
+    _write(path, buffer.getvalue())
+
+
+def _write(path: Path, content: bytes) -> None:
+    from narrows.train.checkpoint import write_atomically
+
+    write_atomically(path, content)
+    note(f"Wrote {path}")
+
+
+def read_npz(path: Path) -> dict[str, np.ndarray]:
+    """Read every array of an .npz file; never an object, which could run code.
+
+    Raises:
+        RequestError: no such file, another format, or objects inside.
+    """
+    import zipfile
+
+    import numpy as np
+
+    if not path.is_file():
+        raise refuse("CODES", str(path), "an .npz file that exists", "Write one with: narrows encode")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise refuse("CODES", str(path), f"an .npz file of plain arrays ({error})") from error

@@ -1,0 +1,121 @@
+"""`fit` and `resume`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from narrows.check import RequestError
+from narrows.cli.errors import Interrupted, note
+from narrows.cli.options import DATA_OPTIONS, extend, method_options, number_or_schedule
+from narrows.methods.index import find
+
+__all__ = ["build_fit", "fit", "resume"]
+
+
+def fit(
+    data: Annotated[
+        str, typer.Argument(help="A name (see `narrows data list`) or a file or folder.", metavar="DATA")
+    ],
+    method: Annotated[
+        str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The run folder to make.", metavar="RUN")] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the training data; 10 if neither is said.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
+    prior_steps: Annotated[
+        int | None, typer.Option(help="Steps of a prior over the codes, where there is one.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option(help="Examples a step, over all devices.")] = 128,
+    lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
+    seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
+    devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1,
+    logger: Annotated[str | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show how far the training is.")] = True,
+    *,
+    data_options: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    """Fit a method to data; the run is a folder.
+
+    `narrows fit --method NAME --help` shows the method's own options too.
+    """
+    if method is None:
+        raise RequestError("Say what to fit: --method NAME. The names are in: narrows list")
+    if out is None:
+        raise RequestError(f"Say where the run is kept: --out RUN, such as --out runs/{method}")
+    import narrows as nr
+
+    with _resumable(out):
+        run = nr.fit(
+            data,
+            method=method,
+            out=out,
+            epochs=epochs,
+            steps=steps,
+            prior_steps=prior_steps,
+            batch_size=batch_size,
+            lr=number_or_schedule("--lr", lr),
+            seed=seed,
+            device=device,
+            precision=precision,
+            devices=devices,
+            logger=logger,
+            progress=progress,
+            data_options=data_options,
+            **options,
+        )
+    note(f"The run is in {run.path}. Next: narrows audit {run.path}")
+
+
+def build_fit(rest: Sequence[str]) -> Callable[..., Any]:
+    """`fit` with the options of the method that is named in what was typed.
+
+    Args:
+        rest: what was typed after `fit`.
+    """
+    method = _after("--method", rest)
+    own = method_options(find(method).name) if method is not None else []
+    return extend(fit, options=own, data_options=DATA_OPTIONS)
+
+
+def resume(
+    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    epochs: Annotated[float | None, typer.Option(help="Train up to so many epochs in all.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Train up to so many steps in all.")] = None,
+    progress: Annotated[bool, typer.Option(help="Show how far the training is.")] = True,
+) -> None:
+    """Go on with a run that was stopped, exactly where it was."""
+    import narrows as nr
+
+    with _resumable(run):
+        nr.resume(run, epochs=epochs, steps=steps, progress=progress)
+    note(f"The run is in {run}. Next: narrows audit {run}")
+
+
+@contextmanager
+def _resumable(run: Path) -> Iterator[None]:
+    """Say how to go on when Ctrl-C stops the training."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Interrupted(f"Interrupted. Go on with: narrows resume {run}") from None
+
+
+def _after(option: str, words: Sequence[str]) -> str | None:
+    """The value of an option in what was typed, before it is parsed."""
+    value = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == option:
+            value = following
+        elif word.startswith(option + "="):
+            value = word.partition("=")[2]
+    return value
