@@ -63,11 +63,12 @@ def token_autoencoder(
     output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
     encoder = build.grid_encoder(spec.shape, width, downsample, net)
     decoder = build.grid_decoder(width, output.parameter_shape, downsample, net)
-    if encoder.grid != decoder.grid:
+    rows, columns = build.grid_of(spec.shape, downsample, net)
+    if (rows, columns) != build.grid_of(output.parameter_shape, downsample, net):
         raise refuse(
             "likelihood", likelihood, "one with a single parameter an element for data of this shape"
         )
-    bottleneck = quantizer(encoder.grid[0] * encoder.grid[1])
+    bottleneck = quantizer(rows * columns)
     prior = None
     if second.prior != "none":
         prior = Autoregressive(
@@ -77,8 +78,15 @@ def token_autoencoder(
             temperature=second.temperature,
             top_k=second.top_k,
         )
-    given = "labels" if second.labels else None
-    return Autoencoder(encoder, bottleneck, decoder, output, objective, prior=prior, given=given)
+    return Autoencoder(
+        encoder,
+        bottleneck,
+        decoder,
+        output,
+        objective,
+        prior=prior,
+        given="labels" if second.labels else None,
+    )
 
 
 def vq_vae(

@@ -1,0 +1,63 @@
+"""The Wasserstein autoencoder.
+
+Tolstikhin, Bousquet, Gelly and Schoelkopf, Wasserstein Auto-Encoders, ICLR 2018. arXiv:1711.01558
+"""
+
+from __future__ import annotations
+
+from narrows import likelihoods
+from narrows.bottlenecks.deterministic import Deterministic
+from narrows.check import choice
+from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.nets import build
+from narrows.objectives.adversarial import CodeAdversary
+from narrows.objectives.discrepancy import Discrepancy
+from narrows.schedules import Schedule
+
+__all__ = ["wae"]
+
+
+def wae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latent: int = 16,
+    penalty: str = "mmd",
+    weight: Schedule = 10.0,
+    sigma: float = 1.0,
+    net: str = "auto",
+    hidden: tuple[int, ...] = (),
+    likelihood: str = "squared",
+) -> Autoencoder:
+    r"""A WAE: a deterministic code, whose distribution over the data is brought to N(0, sigma^2 I).
+
+    .. math:: \min_{q, G} E_x E_{q(z|x)}[c(x, G(z))] + \lambda\, D(q(z), p(z))
+
+    Args:
+        spec: what the data look like, or the shape of one example.
+        latent: width of the code, Z.
+        penalty: D: ``mmd`` with an inverse multiquadratic kernel, or ``gan``, a critic of the codes.
+        weight: lambda, a number or a schedule, against the cost of an example.
+        sigma: standard deviation of the prior.
+        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        hidden: widths of the hidden layers; the net's own choice when empty.
+        likelihood: the cost c; the paper's is ``squared``.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> model = wae((8,), latent=2, penalty="gan")
+        >>> model.sample(3).shape, [player.name for player in model.players()]
+        (torch.Size([3, 8]), ['autoencoder', 'critic'])
+
+    Reference:
+        Tolstikhin et al., Wasserstein Auto-Encoders, 2018. arXiv:1711.01558
+    """
+    spec = as_spec(spec)
+    adversarial = choice("penalty", penalty, ("mmd", "gan")) == "gan"
+    bottleneck = Deterministic(latent, sigma)
+    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    objective: Objective = CodeAdversary(latent, weight) if adversarial else Discrepancy(weight, sigma)
+    encoder = build.encoder(spec.shape, latent, net=net, hidden=hidden)
+    decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden)
+    return Autoencoder(encoder, bottleneck, decoder, output, objective)

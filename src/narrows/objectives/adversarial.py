@@ -1,0 +1,85 @@
+"""A critic of codes: a second player that tells the model's codes from those that they should be like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from narrows.core import Autoencoder, Batch, Code, Loss, Objective, Player
+from narrows.nets import build
+from narrows.schedules import Schedule
+
+__all__ = ["CodeAdversary"]
+
+
+class CodeAdversary(Objective):
+    r"""Distortion plus lambda times what a critic of the codes makes of them; the critic learns beside.
+
+    .. math:: \text{autoencoder:}\ E[c(x, G(z))] - \lambda E_{q(z)}[\log D(z)],\qquad
+              \text{critic:}\ -E_{p(z)}[\log D(z)] - E_{q(z)}[\log(1 - D(z))]
+
+    The autoencoder's term is the non-saturating one. What the codes should be like, draws from the prior, and what
+    the autoencoder makes of the critic's scores are methods of their own: a total-correlation penalty draws codes
+    shuffled by latent instead, and reads the score as a log-ratio of densities.
+
+    Args:
+        latent: width of the code, Z.
+        weight: lambda, the weight of the term ``fool``.
+        critic: a net from codes (B, Z) to scores (B, 1), logits of D; a perceptron of two layers when None.
+        critic_lr: the critic's learning rate; the trainer's when None.
+
+    Reference:
+        Tolstikhin et al., Wasserstein Auto-Encoders, 2018, algorithm 1. arXiv:1711.01558. Makhzani et al.,
+        Adversarial Autoencoders, 2016. arXiv:1511.05644
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        weight: Schedule = 1.0,
+        critic: nn.Module | None = None,
+        critic_lr: Schedule | None = None,
+    ) -> None:
+        super().__init__(weights={"fool": weight})
+        self.critic = build.encoder((latent,), 1, net="mlp", hidden=(256, 256)) if critic is None else critic
+        self.critic_lr = critic_lr
+
+    def reference(self, model: Autoencoder, code: Code) -> Tensor:
+        """Codes as they should be, (B, Z): as many draws from the prior."""
+        z: Tensor = model.bottleneck.sample(len(code.z)).z
+        return z
+
+    def fool(self, scores: Tensor) -> Tensor:
+        """What the autoencoder pays for the scores of its codes: -log D."""
+        return F.softplus(-scores)
+
+    def scores(self, z: Tensor) -> Tensor:
+        """The critic's scores of codes (..., Z), (...): positive where it takes them for the reference."""
+        scores: Tensor = self.critic(z).squeeze(-1)
+        return scores
+
+    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """The term ``fool``, (*samples, B)."""
+        return {"fool": self.fool(self.scores(code.z))}
+
+    def judge(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
+        """The critic's loss; no gradient leaves it for the codes."""
+        with torch.no_grad():
+            code = model.encode(batch)
+            real, made = self.reference(model, code), code.z
+        real, made = self.scores(real), self.scores(made)
+        total = F.softplus(-real).mean() + F.softplus(made).mean()
+        right = 0.5 * ((real > 0).float().mean() + (made < 0).float().mean())
+        return Loss(total, {"accuracy": right})
+
+    def players(self, model: Autoencoder) -> list[Player]:
+        """The autoencoder, then its critic."""
+
+        def judge(batch: Batch, step: int) -> Loss:
+            return self.judge(model, batch, step)
+
+        rival = Player("critic", list(self.critic.parameters()), judge, self.critic_lr)
+        return [*super().players(model), rival]

@@ -1,0 +1,101 @@
+"""The code's distribution brought to the prior by a kernel: the maximum mean discrepancy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from narrows.check import number
+from narrows.core import Autoencoder, Batch, Code, Objective
+from narrows.schedules import Schedule
+
+__all__ = ["Discrepancy", "imq", "mmd"]
+
+SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
+
+
+def imq(squared: Tensor, width: float, scales: Sequence[float] = SCALES) -> Tensor:
+    r"""The inverse multiquadratic kernel, summed over scales: heavy tails that pull codes from afar.
+
+    .. math:: k(x, y) = \sum_s \frac{s C}{s C + \|x - y\|^2}
+
+    Args:
+        squared: squared distances, of any shape.
+        width: C.
+        scales: s.
+
+    Example:
+        >>> imq(torch.tensor([0.0, 2.0]), 2.0, (1.0,))
+        tensor([1.0000, 0.5000])
+    """
+    total = torch.zeros_like(squared)
+    for scale in scales:
+        total = total + scale * width / (scale * width + squared)
+    return total
+
+
+def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
+    r"""The squared maximum mean discrepancy of two samples, the unbiased estimate.
+
+    .. math:: \frac{1}{n(n-1)} \sum_{i \ne j} k(a_i, a_j) + \frac{1}{m(m-1)} \sum_{i \ne j} k(b_i, b_j)
+              - \frac{2}{nm} \sum_{i,j} k(a_i, b_j)
+
+    It is 0 on average where both have one distribution, and then as often a little negative. One row alone has no
+    pairs: its sum is empty.
+
+    Args:
+        a: (n, Z).
+        b: (m, Z).
+        kernel: from squared distances to k.
+
+    Returns:
+        A scalar.
+
+    Example:
+        >>> float(mmd(torch.zeros(4, 2), torch.zeros(3, 2), lambda d: torch.exp(-d)))
+        0.0
+
+    Reference:
+        Gretton et al., A Kernel Two-Sample Test, 2012, lemma 6.
+    """
+    return _pairs(a, kernel) + _pairs(b, kernel) - 2 * kernel(_squared(a, b)).mean()
+
+
+def _pairs(a: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean of the kernel over pairs of different rows."""
+    n = len(a)
+    gram = kernel(_squared(a, a))
+    return (gram.sum() - gram.diagonal().sum()) / max(1, n * (n - 1))
+
+
+def _squared(a: Tensor, b: Tensor) -> Tensor:
+    # Not `cdist`, whose root has no gradient at 0, where a row meets itself.
+    return (a.square().sum(-1)[:, None] + b.square().sum(-1) - 2 * a @ b.T).clamp_min(0)
+
+
+class Discrepancy(Objective):
+    r"""Distortion plus lambda times the MMD of a batch of codes to as many draws from the prior.
+
+    .. math:: E[c(x, G(z))] + \lambda\, \mathrm{MMD}_k(q(z), p(z)),\qquad C = 2 Z \sigma^2
+
+    The width C of the kernel is the mean squared distance of two draws from the prior.
+
+    Args:
+        weight: lambda.
+        sigma: standard deviation of the prior.
+
+    Reference:
+        Tolstikhin et al., Wasserstein Auto-Encoders, 2018, algorithm 2. arXiv:1711.01558
+    """
+
+    def __init__(self, weight: Schedule = 10.0, sigma: float = 1.0) -> None:
+        super().__init__(weights={"mmd": weight})
+        self.sigma = number("sigma", sigma)
+
+    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """The MMD, a scalar."""
+        z = code.z.flatten(0, -2)
+        width = 2 * z.shape[-1] * self.sigma**2
+        return {"mmd": mmd(z, model.bottleneck.sample(len(z)).z, lambda d: imq(d, width))}
