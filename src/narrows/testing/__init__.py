@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from narrows.check import RequestError as RequestError
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.properties import PROPERTIES
@@ -58,5 +57,5 @@ def check_method(
         raise MethodError(f"`{name}` refuses every spec that it was tried on. Give `spec`.")
     for case in cases:
         for check in PROPERTIES:
-            check(case)
+            case.hold(check)
     return [check.__name__ for check in PROPERTIES]

@@ -68,6 +68,16 @@ class Case:
         prepare(model, self.batch(model, ROWS))
         return model, batch
 
+    def hold(self, check: Callable[[Case], None]) -> None:
+        """Carry out a check; whatever goes wrong in it becomes a `MethodError` with its name."""
+        try:
+            check(self)
+        except MethodError:
+            raise
+        except Exception as error:
+            said = f"raised {type(error).__name__}: {error}"
+            raise MethodError(f"`{self.name}` on {self.spec}, {check.__name__}: {said}") from error
+
     def require(self, holds: bool, check: Callable[[Case], None], sentence: str) -> None:
         """Raise a `MethodError` unless something holds."""
         if not holds:

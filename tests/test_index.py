@@ -1,0 +1,108 @@
+"""The table of methods against the files beside it."""
+
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+
+import narrows.methods
+import narrows.proofs
+from narrows.check import UnknownNameError
+from narrows.methods.index import _ROWS, builder, families, find, in_family
+
+METHODS_FOLDER = Path(narrows.methods.__file__).parent
+PROOFS_FOLDER = Path(narrows.proofs.__file__).parent
+ALLOWED = (bool, int, float, str, type(None), tuple)
+
+
+def public_builders(file: Path) -> list[str]:
+    """Functions of a method's file that return an Autoencoder and take a spec first."""
+    text = file.read_text()
+    return re.findall(r"^def ([a-z]\w*)\(\s*spec: Spec \| tuple\[int, \.\.\.\]", text, re.MULTILINE)
+
+
+def test_names_are_unique_and_typeable():
+    names = [row.name for row in _ROWS]
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name) for name in names)
+
+
+def test_the_table_holds_every_file_and_every_file_is_in_the_table():
+    files = {
+        f"{file.parent.name}.{file.stem}"
+        for file in METHODS_FOLDER.glob("*/*.py")
+        if file.stem != "__init__" and not file.stem.startswith("_") and public_builders(file)
+    }
+    assert files == {row.module for row in _ROWS}
+
+
+def test_families_are_folders():
+    assert set(families()) == {row.module.split(".")[0] for row in _ROWS}
+    assert [row for family in families() for row in in_family(family)] == sorted(
+        _ROWS, key=lambda row: families().index(row.family)
+    )
+
+
+@pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.name)
+def test_a_row_is_complete(row):
+    assert re.fullmatch(r"\d{4}\.\d{4,5}|doi:10\.\d{4,}/\S+", row.arxiv), row.arxiv
+    assert row.family == row.module.split(".")[0]
+    assert row.title
+    assert row.claim.endswith(".")
+    assert 1950 < row.year < 2100
+    assert row.centrality in (0, 1, 2, 3)
+    assert row.id is None or row.id > 0
+
+
+@pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.name)
+def test_a_builder_can_be_typed_on_the_command_line(row):
+    function = builder(row.name)
+    assert function.__name__ == row.function
+    assert public_builders(METHODS_FOLDER / f"{row.module.replace('.', '/')}.py") == [row.function]
+    first, *options = inspect.signature(function).parameters.values()
+    hints = get_type_hints(function)
+    assert first.name == "spec"
+    for option in options:
+        assert option.kind is inspect.Parameter.KEYWORD_ONLY, option
+        assert option.name in hints, f"{option.name} has no type"
+        assert option.default is not inspect.Parameter.empty, f"{option.name} has no default"
+        assert isinstance(option.default, ALLOWED), option
+        json.dumps(option.default)
+        assert re.search(rf"^\s+{option.name}: ", function.__doc__, re.MULTILINE), (
+            f"{option.name} is not documented"
+        )
+    assert hints["return"].__name__ == "Autoencoder"
+
+
+@pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.name)
+def test_a_docstring_has_its_parts(row):
+    doc = inspect.getdoc(builder(row.name))
+    for part in ("Args:", "Example:", "Reference:"):
+        assert part in doc, f"{row.name} has no {part}"
+    if not row.arxiv.startswith("doi:"):
+        assert row.arxiv in doc
+
+
+@pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.name)
+def test_every_method_has_a_proof(row):
+    from narrows.proofs.engine import load
+
+    assert (PROOFS_FOLDER / f"{row.module.replace('.', '/')}.py").is_file()
+    proof = load(row.name)
+    assert proof.method == row.name
+    assert {"quick", "default"} <= set(proof.scales)
+    assert proof.seeds >= 3
+    assert proof.claims
+
+
+def test_no_proof_without_a_method():
+    files = {f"{f.parent.name}.{f.stem}" for f in PROOFS_FOLDER.glob("*/*.py") if not f.stem.startswith("_")}
+    assert files <= {row.module for row in _ROWS}
+
+
+def test_an_unknown_method_is_answered_with_the_nearest():
+    with pytest.raises(UnknownNameError, match="Did you mean `vae`"):
+        find("vea")

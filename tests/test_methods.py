@@ -1,0 +1,29 @@
+"""The property matrix over the whole index: every method, every kind of data that it takes."""
+
+import inspect
+
+import pytest
+
+from narrows.methods.index import METHODS, builder
+from narrows.testing import SPECS, Case, check_method
+
+# Small sizes, where a builder has such an argument: the properties do not depend on them.
+SMALL = {"latent": 4, "latents": 48, "k": 4, "codes": 16}
+
+
+def small(name: str) -> dict[str, int]:
+    known = inspect.signature(builder(name)).parameters
+    return {key: value for key, value in SMALL.items() if key in known}
+
+
+@pytest.mark.parametrize("spec", SPECS, ids=["vector", "image", "target"])
+@pytest.mark.parametrize("name", METHODS)
+def test_the_matrix(name, spec):
+    if not Case(name, builder(name), spec, small(name)).accepted():
+        pytest.skip("refused, by a sentence")
+    check_method(builder(name), spec, **small(name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_some_kind_of_data(name):
+    assert any(Case(name, builder(name), spec, small(name)).accepted() for spec in SPECS)
