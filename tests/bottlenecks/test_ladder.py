@@ -1,0 +1,113 @@
+"""The ladder against densities multiplied by hand and a loop over its groups."""
+
+import pytest
+import torch
+from torch.distributions import Normal
+
+from narrows.bottlenecks.gaussian import kl, normal
+from narrows.bottlenecks.ladder import Ladder, combine, halved
+from narrows.check import RequestError
+
+
+def ladder(widths: tuple[int, ...] = (4, 3, 2), seed: int = 0) -> tuple[Ladder, list[torch.Tensor]]:
+    torch.manual_seed(seed)
+    bottleneck = Ladder(widths, [5] * len(widths), hidden=7).double()
+    return bottleneck, [torch.randn(6, 5, dtype=torch.float64) for _ in widths]
+
+
+def by_hand(bottleneck: Ladder, h: list[torch.Tensor], z: torch.Tensor) -> list[torch.Tensor]:
+    """log q - log p of each group at z, from the paper's precisions, one number at a time."""
+    groups, ratios = bottleneck.split(z), []
+    for i, group in enumerate(groups):
+        mean, log_variance = bottleneck.estimates[i](h[i]).chunk(2, -1)
+        precision = (-log_variance).exp()
+        if i == len(groups) - 1:
+            p_mean, p_variance = torch.zeros_like(group), torch.ones_like(group)
+            q_mean, q_variance = mean.expand_as(group), (1 / precision).expand_as(group)
+        else:
+            p_mean, p_log_variance = bottleneck.priors[i](groups[i + 1]).chunk(2, -1)
+            p_variance = p_log_variance.exp()
+            q_variance = 1 / (precision + 1 / p_variance)
+            q_mean = q_variance * (mean * precision + p_mean / p_variance)
+        q, p = Normal(q_mean, q_variance.sqrt()), Normal(p_mean, p_variance.sqrt())
+        ratios.append((q.log_prob(group) - p.log_prob(group)).sum(-1))
+    return ratios
+
+
+def test_combine_is_the_normalised_product_of_densities() -> None:
+    estimate, prior = normal(torch.tensor([[1.0, 0.5]]).double()), normal(torch.tensor([[-2.0, -1.0]]).double())
+    grid = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None, None]
+    product = (estimate.log_prob(grid) + prior.log_prob(grid)).exp().squeeze()
+    product = product / product.sum()
+    line = grid.squeeze()
+    mean = (product * line).sum()
+    both = combine(estimate, prior)
+    torch.testing.assert_close(both.mean.squeeze(), mean)
+    torch.testing.assert_close(both.variance.squeeze(), (product * (line - mean) ** 2).sum())
+
+
+@pytest.mark.parametrize("samples", [(3,), (2, 4)])
+def test_costs_equal_a_loop_over_the_groups(samples: tuple[int, ...]) -> None:
+    bottleneck, h = ladder()
+    code = bottleneck(h, samples)
+    assert code.z.shape == (*samples, 6, 9)
+    expected = by_hand(bottleneck, h, code.z)
+    assert list(code.costs) == ["kl/0", "kl/1", "kl/2"]
+    for cost, ratio in zip(code.costs.values(), expected, strict=True):
+        torch.testing.assert_close(cost, ratio)
+    assert code.rate is not None
+    torch.testing.assert_close(code.rate, torch.stack(expected).sum(0))
+    torch.testing.assert_close(code.q.log_prob(code.z) - code.p.log_prob(code.z), code.rate)
+
+
+def test_closed_forms_average_to_the_log_ratios() -> None:
+    bottleneck, h = ladder((3, 2))
+    many = [features[:1].expand(60_000, -1) for features in h]
+    closed = bottleneck.train()(many)
+    drawn = bottleneck(many, (1,))
+    for name, cost in closed.costs.items():
+        error = (cost.std() + drawn.costs[name].std()) / 60_000**0.5
+        assert (cost.mean() - drawn.costs[name].mean()).abs() < 4 * error
+    torch.testing.assert_close(kl(closed.q, closed.p), closed.rate)
+
+
+def test_eval_is_the_mean_all_the_way_down() -> None:
+    bottleneck, h = ladder()
+    bottleneck.eval()
+    code = bottleneck(h)
+    torch.testing.assert_close(code.z, code.q.mean)
+    torch.testing.assert_close(bottleneck(h).z, code.z)
+    torch.testing.assert_close(bottleneck.features(code), code.z)
+    torch.testing.assert_close(bottleneck.read(bottleneck.symbols(code)).z, code.z)
+
+
+def test_prior_draws_follow_the_chain() -> None:
+    bottleneck, _ = ladder((2, 2))
+    with torch.no_grad():
+        low, top = bottleneck.split(bottleneck.sample(40_000).z)
+        mean, log_variance = bottleneck.priors[0](top).chunk(2, -1)
+    standard = torch.cat([(low - mean) * (-0.5 * log_variance).exp(), top], -1)
+    torch.testing.assert_close(standard.T.cov(), torch.eye(4).double(), atol=0.03, rtol=0)
+
+
+def test_one_group_is_the_plain_gaussian() -> None:
+    bottleneck, h = ladder((3,))
+    code = bottleneck(h)
+    torch.testing.assert_close(code.costs["kl/0"], kl(normal(bottleneck.estimates[0](h[0]))))
+
+
+def test_every_parameter_gets_a_gradient() -> None:
+    bottleneck, h = ladder()
+    code = bottleneck(h)
+    (code.rate.sum() + code.z.square().sum()).backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in bottleneck.parameters())
+
+
+def test_bad_widths_are_refused() -> None:
+    assert halved(8, 5) == (8, 4, 2, 1, 1)
+    with pytest.raises(RequestError, match="layers"):
+        halved(8, 0)
+    with pytest.raises(RequestError, match="features"):
+        Ladder((4, 2), (5,))
+    with pytest.raises(RequestError, match="groups"):
+        Ladder((4, 2), (5, 5))([torch.zeros(1, 5)])
