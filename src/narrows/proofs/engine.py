@@ -170,7 +170,7 @@ def prove(
         name=proof.method,
         claim=METHODS[proof.method].claim if proof.method in METHODS else "",
         scale=scale,
-        data=source.describe(),
+        data={"name": source.name, **source.describe()},
         budget=dict(budget),
         seeds=chosen,
         measured=measured,
@@ -251,9 +251,9 @@ def _by_name(proof: Proof, numbers: Mapping[int, Mapping[str, float]]) -> dict[s
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int):
         return tuple(range(whole("seeds", seeds)))
-    chosen = tuple(whole("seeds", seed, low=0) for seed in seeds)
+    chosen = tuple(whole("seeds", seed, low=0) for seed in seeds) if isinstance(seeds, Sequence) else ()
     if not chosen or len(set(chosen)) < len(chosen):
-        raise refuse("seeds", list(seeds), "a count, or different seeds")
+        raise refuse("seeds", seeds, "a count, or different seeds")
     return chosen
 
 
@@ -303,12 +303,19 @@ def _key(proof: Proof, scale: str, budget: Mapping[str, int], source: Source, de
         "scale": scale,
         "budget": dict(budget),
         "data": source.describe(),
+        "examples": _fingerprint(source),
         "device": device,
         "torch": torch.__version__,
         "code": _code(),
     }
     found: dict[str, Any] = json.loads(json.dumps(key, default=str))
     return found
+
+
+def _fingerprint(source: Source) -> str:
+    """A digest of some examples: arrays in memory have no name to tell them apart."""
+    some = [part.take(min(len(part), 256)).all().x for part in (source.train, source.test)]
+    return hashlib.sha256(b"".join(x.numpy().tobytes() for x in some)).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)

@@ -1,0 +1,250 @@
+"""The proof engine: verdicts against scipy and by hand, results, interruption, exit codes."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import nn
+
+from narrows.check import RequestError, UnknownNameError, WorkError
+from narrows.core import Autoencoder, Bottleneck, Code, Likelihood, Objective
+from narrows.proofs import run as many
+from narrows.proofs.engine import Claim, Proof, Trial, prove
+from narrows.proofs.verdict import interval, t95, worst
+
+X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
+LESS = Claim("a is less", "a", "<", "b")
+SCALES = {"quick": {"steps": 2}, "default": {"steps": 3}}
+
+
+def proof(measure=lambda trial: {"a": 1.0, "b": 2.0}, claims=(LESS,), **more):
+    return Proof("vae", "digits", tuple(claims), measure, SCALES, **more)
+
+
+@pytest.mark.parametrize("freedom", [1, 2, 3, 9, 10, 11, 15, 40, 200])
+def test_the_t_point_is_that_of_scipy(freedom):
+    assert t95(freedom) == pytest.approx(stats.t.ppf(0.95, freedom), rel=2e-4)
+
+
+def test_the_interval_is_that_of_scipy():
+    values = [0.3, 1.9, -0.4, 2.2, 0.8]
+    wanted = stats.t.interval(0.9, 4, loc=np.mean(values), scale=stats.sem(values))
+    assert interval(values) == pytest.approx(tuple(map(float, wanted)), abs=1e-4)
+    assert interval([1.0]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("slack", "verdict"),
+    [
+        ([1.0, 1.1, 0.9], "reproduced"),
+        ([0.5, 0.5], "reproduced"),
+        ([3.0, -1.0, 1.0], "inconclusive"),
+        ([-3.0, 1.0, -1.0], "inconclusive"),
+        ([-1.0, -1.1, -0.9], "not reproduced"),
+        ([2.0], "inconclusive"),
+        ([-2.0], "not reproduced"),
+        ([0.0], "not reproduced"),
+        ([0.0, 0.0], "inconclusive"),
+    ],
+)
+def test_the_rule(slack, verdict):
+    claim = Claim("positive", "a", ">", 0.0)
+    assert claim.judge({"a": slack}).verdict == verdict
+
+
+def test_slack_by_hand():
+    numbers = {"a": [10.0, 12.0], "b": [5.0, 8.0]}
+    assert Claim("", "a", ">", "b", factor=1.5, margin=1.0).slack(numbers) == [1.5, -1.0]
+    assert Claim("", "a", "<", "b", factor=2.0, margin=-1.0).slack(numbers) == [-1.0, 3.0]
+    assert Claim("", "a", "<", 11.0).slack(numbers) == [1.0, -1.0]
+    assert Claim("", "a", "<", "b", factor=0.9, margin=-1).formula == "a < 0.9 * b - 1"
+
+
+def test_the_worst_claim_decides():
+    assert worst(["reproduced", "not reproduced", "inconclusive"]) == "not reproduced"
+    claims = (Claim("yes", "a", "<", "b"), Claim("no", "b", "<", "a"))
+    assert prove(proof(claims=claims), data=X, scale="quick").verdict == "not reproduced"
+
+
+def test_a_claim_about_an_unmeasured_number_is_refused():
+    with pytest.raises(WorkError, match="`c`, which was not measured"):
+        prove(proof(claims=[Claim("", "a", "<", "c")]), data=X, scale="quick")
+
+
+def test_a_number_that_is_none_is_refused():
+    with pytest.raises(WorkError, match="measured a = nan"):
+        prove(proof(lambda trial: {"a": math.nan, "b": 1.0}), data=X, scale="quick")
+
+
+def test_every_seed_is_a_trial_with_the_budget_of_the_scale():
+    seen = []
+
+    def measure(trial):
+        seen.append((trial.seed, trial.budget["steps"], float(torch.rand(()))))
+        return {"a": trial.seed, "b": 9.0}
+
+    state = torch.get_rng_state()
+    result = prove(proof(measure), data=X, seeds=[4, 2], scale="quick")
+    assert [s[:2] for s in seen] == [(4, 2), (2, 2)]
+    torch.manual_seed(4)
+    assert seen[0][2] == float(torch.rand(()))  # a seed fixes what a trial draws
+    torch.set_rng_state(state)
+    assert result.measured["a"] == [4.0, 2.0]
+    assert result.as_dict()["measured"]["a"] == {
+        "mean": 3.0,
+        "spread": pytest.approx(math.sqrt(2)),
+        "seeds": [4, 2],
+    }
+
+
+def test_the_random_state_outside_is_left_alone():
+    before = torch.get_rng_state()
+    prove(proof(lambda trial: {"a": float(torch.rand(())), "b": 2.0}), data=X, scale="quick")
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_what_is_written(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    prove(proof(), data=X, scale="quick")
+    assert not list(tmp_path.iterdir())
+    prove(proof(data_options={}))
+    prove(proof(), seeds=2)
+    prove(proof(), data=X, out="mine.json", scale="quick")
+    folder = tmp_path / "proofs/results"
+    assert {f.name for f in folder.iterdir()} == {"vae.json", "vae.seeds-2.json"}
+    found = json.loads((folder / "vae.json").read_text())
+    assert found["verdict"] == "reproduced"
+    assert found["claims"][0]["slack"]["seeds"] == [1.0, 1.0, 1.0]
+    assert found["environment"]["command"] == "narrows prove vae"
+    assert found["environment"]["torch"] == torch.__version__
+    assert found["data"]["name"] == "digits"
+    assert set(found["environment"]["seconds_per_seed"]) == {"0", "1", "2"}
+    assert json.loads((tmp_path / "mine.json").read_text())["scale"] == "quick"
+
+
+def test_finished_seeds_survive_an_interruption(tmp_path):
+    asked = []
+
+    def measure(trial):
+        asked.append(trial.seed)
+        if trial.seed == 2 and asked.count(2) == 1:
+            raise KeyboardInterrupt
+        return {"a": trial.seed / 10, "b": 2.0}
+
+    out = tmp_path / "r.json"
+    with pytest.raises(KeyboardInterrupt):
+        prove(proof(measure), data=X, out=out)
+    assert not out.exists()
+    result = prove(proof(measure), data=X, out=out)
+    assert asked == [0, 1, 2, 2]
+    assert result.measured["a"] == [0.0, 0.1, 0.2]
+    assert [f.name for f in tmp_path.iterdir()] == ["r.json"]
+
+
+@pytest.mark.parametrize("change", ["scale", "data", "claim", "damage"])
+def test_finished_seeds_are_of_no_use_to_another_proof(tmp_path, change):
+    asked = []
+
+    def measure(trial):
+        asked.append(trial.seed)
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        return {"a": 1.0, "b": 2.0}
+
+    out = tmp_path / "r.json"
+    with pytest.raises(KeyboardInterrupt):
+        prove(proof(measure), data="digits", out=out)
+    (kept,) = tmp_path.iterdir()
+    if change == "damage":
+        kept.write_text(kept.read_text()[:-20])
+    claims = [Claim("other", "a", "<", "b", margin=1.0)] if change == "claim" else [LESS]
+    scale = "quick" if change == "scale" else "default"
+    prove(proof(measure, claims), data=X if change == "data" else "digits", scale=scale, out=out)
+    assert asked == [0, 1, 2, 0, 1, 2]
+
+
+@pytest.mark.parametrize("seeds", [0, [], [1, 1], [-1], 1.5])
+def test_seeds_that_are_none_are_refused(seeds):
+    with pytest.raises(RequestError, match="seeds"):
+        prove(proof(), data=X, seeds=seeds, scale="quick")
+
+
+def test_an_unknown_scale_or_method_is_refused():
+    with pytest.raises(RequestError, match="`quick`, `default`"):
+        prove(proof(), data=X, scale="full")
+    with pytest.raises(UnknownNameError, match="Did you mean"):
+        prove("vea")
+
+
+class Linear(nn.Linear):
+    def forward(self, x, given=None):
+        return super().forward(x)
+
+
+class Pass(Bottleneck):
+    def forward(self, h, samples=()):
+        return Code(h)
+
+
+class Error(Likelihood):
+    def nll(self, parameters, x, weight=None):
+        return self.sum((parameters - x).square(), weight)
+
+    def mean(self, parameters):
+        return parameters
+
+
+def linear(spec, latent=2):
+    width = spec.shape[0]
+    return Autoencoder(Linear(width, latent), Pass(), Linear(latent, width), Error(spec.shape), Objective())
+
+
+def test_a_trial_builds_and_fits_by_its_seed():
+    from narrows.data import open as open_data
+
+    source = open_data(X)
+    said = []
+    trial = Trial(5, source, {"steps": 40, "batch_size": 16}, say=said.append)
+    batch = source.test.all()
+    before = trial.build(linear)
+    models = [trial.fit(trial.build(linear, latent=2), lr=1e-2) for _ in range(2)]
+    with torch.no_grad():
+        errors = [float((m.reconstruct(batch) - batch.x).square().mean()) for m in (before, *models)]
+    assert errors[1] == errors[2] < errors[0]
+    assert not models[0].training
+    assert said == ["training, 40 steps"] * 2
+
+
+def test_many_and_their_exit_codes(monkeypatch, capsys):
+    proofs = {"vae": proof(), "iwae": proof(claims=[Claim("wrong", "b", "<", "a")])}
+    monkeypatch.setattr(many, "load", proofs.__getitem__)
+    monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
+    how = {"data": X, "scale": "quick", "progress": False}
+    assert many.run(["vae"], strict=True, **how) == 0
+    assert many.run(["vae", "iwae"], **how) == 0
+    assert "not reproduced" in capsys.readouterr().out
+    assert many.run(["vae", "iwae"], strict=True, as_json=True, **how) == 1
+    printed = json.loads(capsys.readouterr().out)
+    assert [p["verdict"] for p in printed] == ["reproduced", "not reproduced"]
+    assert printed[0]["measured"]["a"]["mean"] == 1.0
+
+
+def test_what_to_prove_must_be_said():
+    with pytest.raises(RequestError, match="Which proof"):
+        many.chosen()
+    with pytest.raises(RequestError, match="not both"):
+        many.chosen(["vae"], every=True)
+    with pytest.raises(UnknownNameError):
+        many.chosen(["vea"])
+    with pytest.raises(RequestError, match="no family"):
+        many.chosen(family="nope")
+
+
+def test_what_is_printed_says_it_all(capsys):
+    prove(proof(lambda t: {"a": 1.25 + t.seed, "b": 9.0}), data=X, scale="quick").show()
+    out = capsys.readouterr().out
+    for text in ("vae", "a is less", "a < b", "2.25", "reproduced", "90 % interval"):
+        assert text in out
