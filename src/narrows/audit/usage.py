@@ -7,7 +7,22 @@ from torch import Tensor
 
 from narrows.check import refuse, whole
 
-__all__ = ["active_units", "code_counts", "perplexity", "unit_variance"]
+__all__ = [
+    "ACTIVE",
+    "MIXED",
+    "PASSIVE",
+    "active_units",
+    "code_counts",
+    "perplexity",
+    "regimes",
+    "unit_variance",
+]
+
+PASSIVE, MIXED, ACTIVE = 0, 1, 2
+"""The regimes of a latent; see `regimes`."""
+
+_NARROWER = 0.9
+_NEARLY = 0.05
 
 
 def unit_variance(mean: Tensor) -> Tensor:
@@ -36,6 +51,33 @@ def active_units(mean: Tensor, threshold: float = 0.01) -> int:
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders (2016), section 5.2.
     """
     return int((unit_variance(mean) > threshold).sum())
+
+
+def regimes(ratio: Tensor) -> Tensor:
+    """Whether each latent is `ACTIVE`, `PASSIVE` or `MIXED` over the whole data set, (Z,).
+
+    A latent is in use for one example where its posterior is narrower than the prior: a variance below 0.9 of
+    the prior's, worth at least 0.0026 nats. Active latents are in use for at least 95 % of the examples,
+    passive ones for at most 5 %, mixed ones for some and not for others.
+
+    Args:
+        ratio: posterior variance over prior variance, (N, Z).
+
+    Example:
+        >>> regimes(torch.tensor([[0.01, 1.0, 0.2], [0.02, 0.99, 1.0]])).tolist()
+        [2, 0, 1]
+
+    Reference:
+        Bonheme, Grzes, Be More Active! Understanding the Differences between Mean and Sampled Representations of
+        Variational Autoencoders (2023), arXiv 2109.12679.
+    """
+    if ratio.ndim != 2 or len(ratio) == 0:
+        raise refuse("ratio", tuple(ratio.shape), "variance ratios (N, Z) of at least one example")
+    used = (ratio < _NARROWER).double().mean(0)
+    regime = torch.full(used.shape, MIXED, device=used.device)
+    regime[used >= 1 - _NEARLY] = ACTIVE
+    regime[used <= _NEARLY] = PASSIVE
+    return regime
 
 
 def code_counts(indices: Tensor, codes: int) -> Tensor:

@@ -1,0 +1,44 @@
+"""The questions, one a file: a function from the evidence to a finding, empty where it does not apply.
+
+A question asks what the code holds (a posterior, indices, a sparse code), never which method made it. To add one,
+write a file and a line here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from narrows.audit.checks.aggregate import aggregate_posterior
+from narrows.audit.checks.codebook import codebook_usage
+from narrows.audit.checks.collapse import collapse
+from narrows.audit.checks.error import reconstruction_error
+from narrows.audit.checks.factors import disentanglement
+from narrows.audit.checks.firing import firing
+from narrows.audit.checks.likelihood import likelihood
+from narrows.audit.checks.rate import rate_and_distortion
+from narrows.audit.checks.reconstructions import reconstructions
+from narrows.audit.checks.redundancy import redundancy
+from narrows.audit.checks.samples import samples
+from narrows.audit.checks.traversals import traversals
+from narrows.audit.checks.units import units
+from narrows.audit.finding import Finding
+from narrows.audit.view import View
+
+__all__ = ["CHECKS"]
+
+CHECKS: tuple[Callable[[View], Finding], ...] = (
+    collapse,
+    reconstruction_error,
+    rate_and_distortion,
+    likelihood,
+    units,
+    codebook_usage,
+    firing,
+    redundancy,
+    aggregate_posterior,
+    disentanglement,
+    reconstructions,
+    samples,
+    traversals,
+)
+"""Asked in this order, which is the report's."""

@@ -1,0 +1,104 @@
+"""How well the input comes back, on average and at worst."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.finding import Chart, Check, Finding, Series
+from narrows.audit.sparsity import fvu
+from narrows.audit.view import View
+from narrows.likelihoods import Categorical
+
+__all__ = ["histogram", "per_example", "reconstruction_error"]
+
+_TAIL = 10.0
+
+
+def reconstruction_error(view: View) -> Finding:
+    """FVU, the distribution of the error over examples, and whether a few are far worse than the rest."""
+    if not isinstance(view.batch.goal, Tensor):
+        return Finding()
+    if _classes(view):
+        return Finding((_accuracy(view),))
+    error = per_example(view)
+    unexplained = fvu(view.batch.goal, view.output, view.weight)
+    median, high, worst = (float(error.quantile(q)) for q in (0.5, 0.99, 1.0))
+    checks = (
+        _fvu_check(unexplained),
+        Check("error/median", median, "mean square", says="The squared error of half the examples is less."),
+        Check(
+            "error/p99",
+            high,
+            "mean square",
+            says="One example in a hundred is reconstructed worse than this.",
+        ),
+        Check("error/worst", worst, "mean square", says="The example that is reconstructed worst."),
+        _tail(high, median),
+    )
+    chart = Chart(
+        "error",
+        "Error of each example",
+        "A long tail to the right means that some kinds of example are not represented.",
+        "histogram",
+        (histogram("examples", error),),
+        x_label="mean squared error",
+        y_label="examples",
+    )
+    return Finding(checks, (chart,))
+
+
+def per_example(view: View) -> Tensor:
+    """The mean squared error of each example where the target counts, (N,) float64."""
+    goal = view.batch.goal
+    squared = (goal.double() - view.output.double()).square()
+    weight = torch.ones((), dtype=torch.double) if view.weight is None else view.weight.double()
+    weight = weight.expand(squared.shape) if weight.ndim in (0, squared.ndim) else weight
+    return (squared * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)
+
+
+def histogram(name: str, values: Tensor, bins: int = 40, tone: int = 1) -> Series:
+    """A series of counts between the least and the greatest value."""
+    values = values.double()
+    low, high = float(values.min()), float(values.max())
+    high = high if high > low else low + max(abs(low), 1.0) * 1e-3
+    counts = torch.histc(values, bins, low, high)
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.double)
+    return Series(name, tuple(counts.tolist()), tuple(edges.tolist()), tone)
+
+
+def _classes(view: View) -> bool:
+    """Whether the target holds class numbers, whose differences mean nothing."""
+    likelihood = view.model.likelihood
+    return isinstance(likelihood, Categorical) and not likelihood.scaled
+
+
+def _accuracy(view: View) -> Check:
+    right = float((view.output == view.batch.goal).double().mean())
+    return Check(
+        "accuracy", right, "", "info", "The share of elements whose most probable class is the true one."
+    )
+
+
+def _fvu_check(unexplained: float) -> Check:
+    if unexplained >= 1:
+        return Check(
+            "fvu",
+            unexplained,
+            "",
+            "bad",
+            "Reconstructions are no better than the mean of the data. Train longer, try another learning rate, "
+            "or weigh the costs less.",
+        )
+    explained = f"{100 * (1 - unexplained):.1f} % of the variance is explained."
+    if unexplained > 0.5:
+        return Check("fvu", unexplained, "", "warn", f"Only {explained} More capacity or training may help.")
+    return Check("fvu", unexplained, "", "ok", explained)
+
+
+def _tail(high: float, median: float) -> Check:
+    ratio = high / median if median > 0 else float("inf" if high > 0 else "nan")
+    if ratio > _TAIL:
+        says = "A few examples are reconstructed far worse than the rest. Look at the worst cases."
+        return Check("error/tail", ratio, "times", "warn", says)
+    return Check("error/tail", ratio, "times", "ok", "The 99th percentile of the error over its median.")

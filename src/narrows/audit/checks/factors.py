@@ -1,0 +1,90 @@
+"""Disentanglement, where the factors that made the data are known."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.disentanglement import dci, mig, mutual_information, sap
+from narrows.audit.finding import Chart, Check, Finding, Series
+from narrows.audit.sparsity import firings
+from narrows.audit.view import View
+from narrows.core import Sparse
+
+__all__ = ["disentanglement"]
+
+_LATENTS, _FEWEST = 32, 100
+
+
+def disentanglement(view: View) -> Finding:
+    """MIG, DCI and SAP of the codes, and which latent knows which factor."""
+    codes = _codes(view)
+    if view.factors is None or codes is None or len(view) < _FEWEST:
+        return Finding()
+    varying = (view.factors != view.factors[:1]).any(0)
+    factors = view.factors[:, varying].numpy()
+    if factors.shape[1] == 0:
+        return Finding()
+    z = codes.double().numpy()
+    scores = dci(z, factors, view.seed)
+    checks = (
+        Check(
+            "mig", mig(z, factors), "", "info", "Mutual information gap: 1 when one latent holds each factor."
+        ),
+        Check(
+            "dci/disentanglement", scores.disentanglement, "", "info", "1 when each latent tells one factor."
+        ),
+        Check(
+            "dci/completeness", scores.completeness, "", "info", "1 when each factor is told by one latent."
+        ),
+        Check(
+            "dci/informativeness", scores.informativeness, "", "info", "Held-out accuracy of a random forest."
+        ),
+        Check(
+            "sap",
+            sap(z, factors, view.seed),
+            "",
+            "info",
+            "Gap of the two latents that predict a factor best.",
+        ),
+    )
+    names = view.factor_names or tuple(f"factor {k}" for k in range(len(varying)))
+    kept = tuple(name for name, varies in zip(names, varying.tolist(), strict=True) if varies)
+    return Finding(checks, (_chart(z, factors, kept),))
+
+
+def _codes(view: View) -> Tensor | None:
+    """The dense code, or the sparse latents that fire most, cut to those that vary most."""
+    codes = view.dense
+    if codes is None and view.sparse is not None:
+        top = firings(view.sparse).argsort(descending=True, stable=True)[:_LATENTS]
+        return _columns(view.sparse, top).flatten(1)
+    if codes is None and view.indices is not None and isinstance(view.z, Tensor):
+        codes = view.z.flatten(1)
+    if codes is None:
+        return None
+    top = codes.var(0).argsort(descending=True, stable=True)[:_LATENTS]
+    return codes[:, top.sort().values]
+
+
+def _columns(z: Tensor | Sparse, chosen: Tensor) -> Tensor:
+    """Some latents of a sparse code, dense, without making the others so."""
+    if isinstance(z, Tensor):
+        return z[..., chosen]
+    matches = z.indices[..., None] == chosen
+    return (z.values[..., None] * matches).sum(-2)
+
+
+def _chart(z: object, factors: object, names: tuple[str, ...]) -> Chart:
+    information, entropy = mutual_information(z, factors)  # type: ignore[arg-type]
+    known = torch.as_tensor(information / entropy)
+    best = known.amax(1).argsort(descending=True, stable=True)[:16].sort().values.tolist()
+    rows = tuple(Series(f"latent {j}", tuple(known[j].tolist())) for j in best)
+    return Chart(
+        "factors",
+        "Which latent knows which factor",
+        "Mutual information over the factor's entropy; one dark cell a column is disentangled.",
+        "matrix",
+        rows,
+        columns=names,
+    )

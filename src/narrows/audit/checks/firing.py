@@ -1,0 +1,60 @@
+"""How often sparse latents fire: L0, dead and dense latents, firing density."""
+
+from __future__ import annotations
+
+import torch
+
+from narrows.audit.checks.error import histogram
+from narrows.audit.finding import Chart, Check, Finding
+from narrows.audit.sparsity import code_count, density, l0
+from narrows.audit.view import View
+
+__all__ = ["DENSE", "firing"]
+
+DENSE = 0.1
+"""A latent that fires in more than this share of the codes is dense: it is hardly a feature."""
+
+
+def firing(view: View) -> Finding:
+    """L0, dead and dense latents, where the code is sparse."""
+    if view.sparse is None:
+        return Finding()
+    share = density(view.sparse)
+    total, fires = len(share), share[share > 0]
+    dead, dense = total - len(fires), int((share > DENSE).sum())
+    unit, seen = f"of {total}", f"Never on in {code_count(view.sparse):,} codes."
+    checks = [
+        Check("l0", l0(view.sparse), "latents", "info", f"On in one code, on average, of {total}."),
+        Check(
+            "latents/dead",
+            float(dead),
+            unit,
+            "warn" if dead > 0.25 * total else "ok",
+            f"{seen} Raise the auxiliary loss, train longer, or take fewer." if dead > 0.25 * total else seen,
+        ),
+        Check(
+            "latents/dense",
+            float(dense),
+            unit,
+            "warn" if dense > max(0.05 * total, 2) and l0(view.sparse) < DENSE * total else "ok",
+            f"On in more than {DENSE:.0%} of the codes: these hold what is common, not features.",
+        ),
+    ]
+    if not len(fires):
+        return Finding(tuple(checks))
+    checks.append(
+        Check(
+            "density/median", float(fires.median()), "", "info", "How often the middle living latent is on."
+        )
+    )
+    chart = Chart(
+        "density",
+        "Firing density",
+        "How often each living latent is on. A healthy dictionary is one hill; a hump at the right is dense "
+        "latents, one at the left nearly dead ones.",
+        "histogram",
+        (histogram("latents", torch.log10(fires)),),
+        x_label="log10 of the share of codes in which it is on",
+        y_label="latents",
+    )
+    return Finding(tuple(checks), (chart,))

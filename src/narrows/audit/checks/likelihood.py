@@ -1,0 +1,35 @@
+"""The importance-weighted likelihood, and how far the bound lies above it."""
+
+from __future__ import annotations
+
+from narrows.audit.checks.rate import distortion_unit
+from narrows.audit.finding import Check, Finding
+from narrows.audit.view import NLL_SAMPLES, View
+
+__all__ = ["likelihood"]
+
+
+def likelihood(view: View) -> Finding:
+    """-log p(x) by importance sampling on the first examples, with its standard error."""
+    if view.nll is None or view.rate is None or distortion_unit(view) != "nats":
+        return Finding()
+    nll, n = view.nll.double(), len(view.nll)
+    mean = float(nll.mean())
+    error = float(nll.std(correction=1)) / n**0.5 if n > 1 else float("nan")
+    gap = float((view.rate[:n] + view.distortion[:n]).double().mean()) - mean
+    return Finding(
+        (
+            Check(
+                "nll",
+                mean,
+                "nats",
+                says=f"-log p(x), {NLL_SAMPLES} importance samples, {n} examples, standard error {error:.2g}.",
+            ),
+            Check(
+                "nll/gap",
+                gap,
+                "nats",
+                says="By how much the ELBO misses it on those: what the posterior's form and encoder cost.",
+            ),
+        )
+    )

@@ -1,0 +1,58 @@
+"""What the code costs, and what is lost: rate and distortion."""
+
+from __future__ import annotations
+
+import math
+
+from narrows.audit.finding import Check, Finding
+from narrows.audit.view import View
+from narrows.likelihoods import Squared
+
+__all__ = ["distortion_unit", "rate_and_distortion"]
+
+
+def distortion_unit(view: View) -> str:
+    """Nats, or squared error where the likelihood leaves its constants out."""
+    return "squared error" if isinstance(view.model.likelihood, Squared) else "nats"
+
+
+def rate_and_distortion(view: View) -> Finding:
+    """Mean rate and distortion of an example, their sum the negative ELBO, and the other costs."""
+    unit = distortion_unit(view)
+    distortion = float(view.distortion.double().mean())
+    checks = [Check("distortion", distortion, unit, says="-log p(x | z) of an example, on average.")]
+    if view.rate is not None:
+        rate = float(view.rate.double().mean())
+        checks.append(
+            Check(
+                "rate", rate, "nats", says=f"KL(q || p): {rate / math.log(2):.3g} bits pass the bottleneck."
+            )
+        )
+        if unit == "nats":
+            total = rate + distortion
+            checks.append(Check("bound", total, "nats", says="Rate plus distortion: the negative ELBO."))
+            checks.append(_per_dimension(view, total))
+    for name, cost in view.costs.items():
+        if name != "kl":
+            nats = name.startswith("kl/")
+            label = f"rate/{name[3:]}" if nats else f"cost/{name}"
+            says = "This part of the rate." if nats else f"The cost `{name}` of an example, unweighted."
+            checks.append(Check(label, float(cost.double().mean()), "nats" if nats else "", says=says))
+    if view.indices is not None:
+        checks.append(_capacity(view))
+    return Finding(tuple(checks))
+
+
+def _per_dimension(view: View, nats: float) -> Check:
+    bits = nats / (math.log(2) * math.prod(view.model.likelihood.shape))
+    says = "The bound for one number of an example; comparable only for data scaled alike."
+    return Check("bits-per-dimension", bits, "bits", says=says)
+
+
+def _capacity(view: View) -> Check:
+    """What a discrete code can hold at most: places times the log of the codebook."""
+    assert view.indices is not None
+    places = view.indices[0].numel()
+    nats = places * math.log(view.codes)
+    says = f"{places} places of {view.codes} codes: at most {nats / math.log(2):.4g} bits an example."
+    return Check("capacity", nats, "nats", says=says)

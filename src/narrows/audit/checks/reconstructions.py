@@ -1,0 +1,56 @@
+"""Pictures: originals beside reconstructions, and the worst cases."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.checks.error import per_example
+from narrows.audit.finding import Finding, Gallery
+from narrows.audit.view import View
+
+__all__ = ["reconstructions"]
+
+_SHOWN = 10
+
+
+def reconstructions(view: View) -> Finding:
+    """The first examples and the worst ones, each above what came back."""
+    goal = view.batch.goal
+    if not isinstance(goal, Tensor) or goal.shape != view.output.shape:
+        return Finding()
+    step = max(1, len(view) // _SHOWN)
+    typical = torch.arange(0, len(view), step)[:_SHOWN]
+    worst = per_example(view).argsort(descending=True, stable=True)[:_SHOWN]
+    return Finding(
+        figures=(
+            _pair(
+                view,
+                "reconstructions",
+                "Reconstructions",
+                "Examples from all over the data, and what came back.",
+                typical,
+            ),
+            _pair(
+                view,
+                "worst",
+                "Worst cases",
+                "The largest errors first: what kinds of example are these?",
+                worst,
+            ),
+        )
+    )
+
+
+def _pair(view: View, name: str, title: str, says: str, rows: Tensor) -> Gallery:
+    original = "original"
+    shown: list[tuple[str, Tensor]] = []
+    if view.batch.target is not None:
+        original = "target"
+    goal = view.batch.goal[rows]
+    if view.weight is not None and view.weight.ndim == goal.ndim:
+        # What the model was not asked for is what it saw: masked autoencoders.
+        hidden = view.weight[rows].expand(goal.shape)
+        shown.append(("seen", torch.where(hidden > 0, goal.new_full((), 0.5), goal)))
+    shown += [(original, goal), ("reconstruction", view.output[rows])]
+    return Gallery(name, title, says, tuple(shown))

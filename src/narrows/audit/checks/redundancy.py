@@ -1,0 +1,110 @@
+"""Whether the code says the same thing twice: correlated latents, near-duplicate atoms of a dictionary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.finding import Check, Finding, Verdict
+from narrows.audit.sparsity import firings
+from narrows.audit.usage import unit_variance
+from narrows.audit.view import View
+from narrows.core import Sparse, dense
+
+__all__ = ["atoms", "redundancy"]
+
+CORRELATED, DUPLICATE = 0.9, 0.95
+_LATENTS, _ATOMS = 512, 2048
+_CHUNK = 512
+
+
+def redundancy(view: View) -> Finding:
+    """Pairs of dense latents that rise and fall together; atoms that point the same way."""
+    if view.sparse is not None:
+        return _duplicates(view)
+    if view.dense is None or len(view) < 3:
+        return Finding()
+    variance = unit_variance(view.dense)
+    moving = (variance > 1e-4 * variance.max().clamp_min(1e-12)).nonzero().flatten()[:_LATENTS]
+    if len(moving) < 2:
+        return Finding()
+    r = torch.corrcoef(view.dense[:, moving].double().T).abs()
+    r.fill_diagonal_(0)
+    twins, highest = int((r > CORRELATED).any(0).sum()), float(r.max())
+    off = float(r.sum()) / (len(r) * (len(r) - 1))
+    share = twins / len(moving)
+    return Finding(
+        (
+            Check(
+                "latents/correlated",
+                float(twins),
+                f"of {len(moving)}",
+                "warn" if share > 0.25 else "ok",
+                f"Latents with a twin, |r| > {CORRELATED}; the closest pair has {highest:.2f}."
+                + (" The code is wider than what it holds: take fewer latents." if share > 0.25 else ""),
+            ),
+            Check("correlation", off, "", "info", "The mean |r| of two latents that move."),
+        )
+    )
+
+
+def _duplicates(view: View) -> Finding:
+    chosen, directions = atoms(view, _ATOMS)
+    if len(chosen) < 2:
+        return Finding()
+    unit = torch.nn.functional.normalize(directions.flatten(1).double(), dim=1)
+    closest = torch.cat([_closest(unit, start) for start in range(0, len(unit), _CHUNK)])
+    twins = int((closest > DUPLICATE).sum())
+    share = twins / len(chosen)
+    says = f"Living atoms with a twin, cosine > {DUPLICATE}; the middle atom's nearest has {closest.median():.2f}."
+    fix = " The dictionary is wider than the data need: take fewer latents." if share > 0.1 else ""
+    verdict: Verdict = "warn" if share > 0.1 else "ok"
+    return Finding((Check("atoms/duplicate", float(twins), f"of {len(chosen)}", verdict, says + fix),))
+
+
+def _closest(unit: Tensor, start: int) -> Tensor:
+    """The greatest cosine of each of some atoms with any other."""
+    cosine = unit[start : start + _CHUNK] @ unit.T
+    cosine[torch.arange(len(cosine)), torch.arange(start, start + len(cosine))] = -1
+    return cosine.amax(1)
+
+
+def atoms(view: View, most: int) -> tuple[Tensor, Tensor]:
+    """The latents that fire most, and what each adds to the output at its typical strength, (n, *shape).
+
+    An atom is the change of the decoder's output when one latent goes from 0 to its mean positive value.
+    """
+    z = view.sparse
+    assert z is not None
+    fires = firings(z)
+    order = fires.argsort(descending=True, stable=True)
+    chosen = order[fires[order] > 0][:most]
+    strength = _strength(z, len(fires))[chosen] / fires[chosen]
+    parts = []
+    shape = z.values.shape[1:-1] if isinstance(z, Sparse) else z.shape[1:-1]
+    for some, height in zip(chosen.split(_CHUNK), strength.split(_CHUNK), strict=True):
+        rows = torch.zeros(len(some), dtype=torch.long)
+        one = _one_hot(some, height, shape, len(fires), isinstance(z, Sparse))
+        none = _one_hot(some[:1], height[:1] * 0, shape, len(fires), isinstance(z, Sparse))
+        parts.append(view.decode(one, rows) - view.decode(none, rows[:1]))
+    return chosen, torch.cat(parts) if parts else torch.empty(0)
+
+
+def _strength(z: Tensor | Sparse, width: int) -> Tensor:
+    """The sum of each latent's values, (N,)."""
+    if isinstance(z, Sparse):
+        zeros = torch.zeros(width, dtype=z.values.dtype)
+        return zeros.index_add(0, z.indices.flatten(), z.values.flatten())
+    return z.flatten(0, -2).sum(0)
+
+
+def _one_hot(
+    latents: Tensor, height: Tensor, places: torch.Size, width: int, sparse: bool
+) -> Tensor | Sparse:
+    """A code for each latent in which only that one is on, everywhere."""
+    spread = (-1, *[1] * len(places), 1)
+    indices = latents.reshape(spread).expand(-1, *places, 1)
+    values = height.reshape(spread).expand(-1, *places, 1)
+    code = Sparse(indices.contiguous(), values.contiguous(), width)
+    made: Tensor | Sparse = code if sparse else dense(code)
+    return made

@@ -1,0 +1,34 @@
+"""Pictures: new examples, drawn from the prior."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.finding import Finding, Gallery
+from narrows.audit.view import View
+from narrows.check import NarrowsError
+
+__all__ = ["samples"]
+
+_ROWS, _COLUMNS = 4, 10
+
+
+def samples(view: View) -> Finding:
+    """Draws of the prior, decoded; by label where the model is told labels. Nothing without a prior."""
+    count = _ROWS * _COLUMNS
+    given = view.batch.given
+    labels: list[str] = [""] * _ROWS
+    if isinstance(given, Tensor) and given.ndim == 2:
+        classes = given.shape[1]
+        told = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
+        count, labels = len(told), [f"told {c}" for c in range(classes)]
+        given = told
+    device = next((p.device for p in view.model.parameters()), torch.device("cpu"))
+    try:
+        drawn = view.model.sample(count, None if given is None else given.to(device)).cpu()
+    except NarrowsError:
+        return Finding()
+    rows = tuple(zip(labels, drawn.split(_COLUMNS), strict=True))
+    title = "Samples"
+    return Finding(figures=(Gallery("samples", title, "New examples, from draws of the prior.", rows),))

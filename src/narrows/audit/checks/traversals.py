@@ -1,0 +1,94 @@
+"""Pictures: what each latent does. Traversals of dense codes, atoms of sparse ones, entries of a codebook."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.checks.redundancy import atoms
+from narrows.audit.finding import Finding, Gallery
+from narrows.audit.usage import code_counts, unit_variance
+from narrows.audit.view import View
+from narrows.check import NarrowsError
+
+__all__ = ["traversals"]
+
+_LATENTS, _STATIONS, _ATOMS = 10, 9, 30
+
+
+def traversals(view: View) -> Finding:
+    """The picture that fits the code, or none."""
+    if view.sparse is not None:
+        return _atoms(view)
+    if view.indices is not None:
+        return _entries(view)
+    z = view.z
+    if isinstance(z, Tensor) and z.ndim == 2 and len(view) > 1:
+        return _walks(view, z)
+    return Finding()
+
+
+def _walks(view: View, z: Tensor) -> Finding:
+    """Start from a typical example; move one latent over the range that the data's codes have."""
+    importance = unit_variance(z)
+    if (
+        view.posterior is not None
+        and view.posterior.kl is not None
+        and len(importance) == view.posterior.kl.shape[1]
+    ):
+        importance = view.posterior.kl.double().mean(0)
+    chosen = importance.argsort(descending=True, stable=True)[:_LATENTS].tolist()
+    start = int((z - z.median(0).values).square().sum(1).argmin())
+    stations = torch.linspace(0.01, 0.99, _STATIONS)
+    rows = []
+    for latent in chosen:
+        walk = z[start].repeat(_STATIONS, 1)
+        low, high = z[:, latent].quantile(stations[[0, -1]]).tolist()
+        walk[:, latent] = torch.linspace(low, high, _STATIONS)
+        outputs = view.decode(walk, torch.full((_STATIONS,), start))
+        rows.append((f"latent {latent}", outputs))
+    return Finding(
+        figures=(
+            Gallery(
+                "traversals",
+                "Traversals",
+                "A typical example; along each row one latent goes from its 1st to its 99th percentile.",
+                tuple(rows),
+                panels="row",
+            ),
+        )
+    )
+
+
+def _atoms(view: View) -> Finding:
+    chosen, directions = atoms(view, _ATOMS)
+    if not len(chosen):
+        return Finding()
+    rows = tuple(
+        (f"atoms {', '.join(str(i) for i in some.tolist())}", part)
+        for some, part in zip(chosen.split(_LATENTS), directions.split(_LATENTS), strict=True)
+    )
+    says = "What the latents that fire most add to the output, at their typical strength."
+    return Finding(figures=(Gallery("atoms", "Atoms of the dictionary", says, rows),))
+
+
+def _entries(view: View) -> Finding:
+    """The most used entries, each put in every place."""
+    assert view.indices is not None
+    used = code_counts(view.indices, view.codes)
+    chosen = used.argsort(descending=True, stable=True)[:_ATOMS]
+    chosen = chosen[used[chosen] > 0]
+    places = view.indices.shape[1:]
+    symbols = chosen.reshape(-1, *[1] * len(places)).expand(-1, *places)
+    device = next((p.device for p in view.model.parameters()), torch.device("cpu"))
+    try:
+        code = view.model.bottleneck.read(symbols.contiguous().to(device))
+        outputs = view.decode(code.z, torch.zeros(len(chosen), dtype=torch.long))
+    except (NarrowsError, RuntimeError):
+        return Finding()  # this bottleneck cannot read indices
+    rows = tuple(
+        (f"entries {', '.join(str(i) for i in some.tolist())}", part)
+        for some, part in zip(chosen.split(_LATENTS), outputs.split(_LATENTS), strict=True)
+    )
+    says = "The most used entries of the codebook, each put in every place."
+    return Finding(figures=(Gallery("entries", "Entries of the codebook", says, rows),))

@@ -1,0 +1,70 @@
+"""Which latents of a posterior are used: active units, KL of each, active, mixed and passive variables."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.finding import Chart, Check, Finding, Series
+from narrows.audit.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
+from narrows.audit.view import View
+
+__all__ = ["units"]
+
+_LISTED = 64
+_DRAWN = 128
+_NAMES = {ACTIVE: ("active", 1), MIXED: ("mixed", 2), PASSIVE: ("passive", 0)}
+
+
+def units(view: View) -> Finding:
+    """Active units, regimes and the divergence of each latent, where the posterior factorises."""
+    posterior = view.posterior
+    if posterior is None or len(view) < 2:
+        return Finding()
+    total, active = posterior.mean.shape[1], active_units(posterior.mean)
+    regime = regimes(posterior.ratio)
+    checks = [
+        Check(
+            "active-units",
+            float(active),
+            f"of {total}",
+            "ok" if active else "bad",
+            "Units whose posterior mean varies by more than 0.01 over the data (Burda et al. 2015).",
+        )
+    ]
+    says = {
+        ACTIVE: "Narrower than the prior for nearly every example.",
+        MIXED: "In use for some examples and at the prior for others.",
+        PASSIVE: "At the prior whatever the example: drop them before downstream use.",
+    }
+    for which, (name, _) in _NAMES.items():
+        count = float((regime == which).sum())
+        checks.append(Check(f"latents/{name}", count, f"of {total}", "info", says[which]))
+    if posterior.kl is None:
+        return Finding(tuple(checks))
+    kl = posterior.kl.double().mean(0)
+    if total <= _LISTED:
+        checks.extend(
+            Check(f"latent/{i}/kl", value, "nats", "info", _NAMES[int(regime[i])][0])
+            for i, value in enumerate(kl.tolist())
+        )
+    return Finding(tuple(checks), (_chart(kl, regime),))
+
+
+def _chart(kl: Tensor, regime: Tensor) -> Chart:
+    order = kl.argsort(descending=True)[:_DRAWN]
+    series = []
+    for which, (name, tone) in _NAMES.items():
+        places = (regime[order] == which).nonzero().flatten()
+        if len(places):
+            heights = torch.round(kl[order][places], decimals=6).tolist()
+            series.append(Series(name, tuple(heights), tuple(float(p) for p in places), tone))
+    return Chart(
+        "kl",
+        "Nats in each latent",
+        "Latents in order of their KL to the prior. Those at zero carry nothing.",
+        "bars",
+        tuple(series),
+        x_label="latents, the most used first",
+        y_label="nats",
+    )

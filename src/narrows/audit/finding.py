@@ -1,0 +1,114 @@
+"""What a check hands back: numbers with a verdict, charts and pictures, all plain data."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeAlias
+
+from torch import Tensor
+
+__all__ = ["Chart", "Check", "Figure", "Finding", "Gallery", "Series", "Verdict"]
+
+Verdict: TypeAlias = Literal["ok", "warn", "bad", "info"]
+
+
+@dataclass(frozen=True)
+class Check:
+    """One question, its answer, and what the answer means.
+
+    Args:
+        name: stable name for programs, ``group`` or ``group/detail``.
+        value: a number, a word, or None where there is no finite number.
+        unit: of the number: nats, bits, latents ...; may be empty.
+        verdict: ``ok``, ``warn``, ``bad``, or ``info`` where there is no good and bad.
+        says: one sentence for a person, with the remedy where something is wrong.
+    """
+
+    name: str
+    value: float | str | None
+    unit: str = ""
+    verdict: Verdict = "info"
+    says: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """The five fields; a number that is not finite becomes None, for JSON has none."""
+        value = self.value
+        if isinstance(value, float) and not math.isfinite(value):
+            value = None
+        return {**vars(self), "value": value}
+
+
+@dataclass(frozen=True)
+class Series:
+    """Numbers of one kind in a chart.
+
+    Args:
+        name: for the legend.
+        y: the heights; for a histogram, the counts.
+        x: where they stand; 0, 1, 2 ... when empty. For a histogram the edges, one more than counts.
+        tone: 1 to 6, a colour of the palette, or 0 for grey.
+    """
+
+    name: str
+    y: tuple[float, ...]
+    x: tuple[float, ...] = ()
+    tone: int = 1
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Numbers to be drawn.
+
+    Args:
+        name: stable name.
+        title: a few words.
+        says: one sentence: what to look for.
+        kind: ``bars``, ``histogram``, ``lines``, ``points`` or ``matrix`` (a series a row).
+        series: what is drawn.
+        x_label: of the horizontal axis.
+        y_label: of the vertical axis.
+        columns: names of a matrix's columns.
+        log: whether the vertical axis is logarithmic.
+    """
+
+    name: str
+    title: str
+    says: str
+    kind: Literal["bars", "histogram", "lines", "points", "matrix"]
+    series: tuple[Series, ...]
+    x_label: str = ""
+    y_label: str = ""
+    columns: tuple[str, ...] = ()
+    log: bool = False
+
+
+@dataclass(frozen=True)
+class Gallery:
+    r"""Examples to be looked at: images as images, anything else as curves.
+
+    Args:
+        name: stable name.
+        title: a few words.
+        says: one sentence: what to look for.
+        rows: a label and examples (n, \*shape) each.
+        panels: curves share a panel by ``column`` (an original and its reconstruction) or by ``row`` (the
+            stations of a traversal).
+    """
+
+    name: str
+    title: str
+    says: str
+    rows: tuple[tuple[str, Tensor], ...]
+    panels: Literal["column", "row"] = "column"
+
+
+Figure: TypeAlias = Chart | Gallery
+
+
+@dataclass(frozen=True)
+class Finding:
+    """All that one check found; empty where it does not apply."""
+
+    checks: tuple[Check, ...] = ()
+    figures: tuple[Figure, ...] = field(default=())
