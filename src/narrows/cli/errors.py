@@ -49,7 +49,8 @@ def sentence(error: BaseException) -> tuple[str, int]:
         'No space is left to write run/model.safetensors. Free some, or write elsewhere; nothing was overwritten.'
     """
     if isinstance(error, NarrowsError):
-        return str(error), error.exit_code
+        stopped = isinstance(error.__context__, KeyboardInterrupt)
+        return str(error), Interrupted.exit_code if stopped else error.exit_code
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return "Interrupted; nothing was left half-written.", Interrupted.exit_code
     if hasattr(error, "format_message"):  # the parser's own: a wrong option or a missing argument

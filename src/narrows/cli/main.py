@@ -117,17 +117,17 @@ def _dispatch(words: list[str]) -> int:
 
 def _call(command: Command, rest: list[str]) -> int:
     """Parse one command's arguments and call it."""
-    module, function = command.home.split(":")
-    home = import_module(f"narrows.cli.{module}")
+    module, name = command.home.split(":")
+    function: Callable[..., Any] = getattr(import_module(f"narrows.cli.{module}"), name)
     if module == "look":
-        quick.call(getattr(home, function), f"narrows {command.name}", rest)
+        quick.call(function, f"narrows {command.name}", rest)
         return 0
     import typer
 
-    build: Callable[[Sequence[str]], Callable[..., Any]] | None = getattr(home, f"build_{function}", None)
+    from narrows.cli.options import complete
+
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
-    settings = {"help_option_names": ["-h", "--help"]}
-    app.command(context_settings=settings)(build(rest) if build else getattr(home, function))
+    app.command(context_settings={"help_option_names": ["-h", "--help"]})(complete(function, rest))
     code = app(args=rest, prog_name=f"narrows {command.name}", standalone_mode=False)
     return code if isinstance(code, int) else 0
 

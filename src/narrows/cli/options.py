@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import typer
 
-from narrows.check import RequestError, UnknownOptionError, choice, refuse
+from narrows.check import RequestError, choice, refuse
 from narrows.cli.docstrings import docstring_args, shown
 from narrows.schedules import schedule
 
@@ -77,6 +77,23 @@ class Option:
         )
 
 
+def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[..., Any]:
+    """Give a command the options that its signature asks for as dicts.
+
+    Args:
+        function: a command; its parameter `data_options` asks for those of data, `options` for the method's.
+        words: what was typed, which names the method.
+    """
+    asked = inspect.signature(function).parameters
+    groups: dict[str, Sequence[Option]] = {}
+    if "options" in asked:
+        method = _after("--method", words)
+        groups["options"] = method_options(method) if method is not None else ()
+    if "data_options" in asked:
+        groups["data_options"] = DATA_OPTIONS
+    return extend(function, **groups) if groups else function
+
+
 def extend(function: Callable[..., Any], **groups: Sequence[Option]) -> Callable[..., Any]:
     """Give a command more options: each group arrives as a dict, under the group's name.
 
@@ -104,12 +121,11 @@ def extend(function: Callable[..., Any], **groups: Sequence[Option]) -> Callable
     return call
 
 
-def method_options(method: str, reserved: Sequence[str] = ()) -> list[Option]:
+def method_options(method: str) -> list[Option]:
     """The options of a method, from its builder's signature and docstring (this imports torch).
 
     Args:
         method: a name of the table of methods.
-        reserved: options that the command itself has.
 
     Raises:
         UnknownNameError: there is no such method.
@@ -122,10 +138,6 @@ def method_options(method: str, reserved: Sequence[str] = ()) -> list[Option]:
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
-        if name in reserved:
-            raise UnknownOptionError(
-                f"The method `{method}` has an option `{name}`, which the command has too."
-            )
         metavar, read = reader(hints[name])
         panel = f"Options of {method}"
         options.append(Option(name, read, metavar, says.get(name, ""), shown(parameter.default), panel))
@@ -174,6 +186,17 @@ def _union(members: tuple[Any, ...]) -> tuple[str, Read | None]:
         raise failure or refuse(flag, text, metavar)
 
     return metavar, read
+
+
+def _after(option: str, words: Sequence[str]) -> str | None:
+    """The value of an option in what was typed, before it is parsed."""
+    value = None
+    for word, following in zip(words, [*words[1:], None], strict=True):
+        if word == option:
+            value = following
+        elif word.startswith(option + "="):
+            value = word.partition("=")[2]
+    return value
 
 
 def _whole(flag: str, text: str) -> int:

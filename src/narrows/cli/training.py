@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -11,10 +11,9 @@ import typer
 
 from narrows.check import RequestError
 from narrows.cli.errors import Interrupted, note
-from narrows.cli.options import DATA_OPTIONS, extend, method_options, number_or_schedule
-from narrows.methods.index import find
+from narrows.cli.options import number_or_schedule
 
-__all__ = ["build_fit", "fit", "resume"]
+__all__ = ["fit", "resume"]
 
 
 def fit(
@@ -76,17 +75,6 @@ def fit(
     note(f"The run is in {run.path}. Next: narrows audit {run.path}")
 
 
-def build_fit(rest: Sequence[str]) -> Callable[..., Any]:
-    """`fit` with the options of the method that is named in what was typed.
-
-    Args:
-        rest: what was typed after `fit`.
-    """
-    method = _after("--method", rest)
-    own = method_options(find(method).name) if method is not None else []
-    return extend(fit, options=own, data_options=DATA_OPTIONS)
-
-
 def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
     epochs: Annotated[float | None, typer.Option(help="Train up to so many epochs in all.")] = None,
@@ -108,14 +96,3 @@ def _resumable(run: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         raise Interrupted(f"Interrupted. Go on with: narrows resume {run}") from None
-
-
-def _after(option: str, words: Sequence[str]) -> str | None:
-    """The value of an option in what was typed, before it is parsed."""
-    value = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
-        if word == option:
-            value = following
-        elif word.startswith(option + "="):
-            value = word.partition("=")[2]
-    return value

@@ -1,0 +1,179 @@
+"""The verbs that use a run: `encode`, `decode`, `reconstruct`, `sample`, `interpolate` and `score`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from narrows.check import RequestError
+from narrows.cli.output import destination, read_npz, write_csv, write_npz, write_png
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from narrows.data import Dataset
+    from narrows.runs.run import Run
+
+__all__ = ["decode", "encode", "interpolate", "reconstruct", "sample", "score"]
+
+_RUN = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
+_DATA = Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", metavar="DATA")]
+_FORCE = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
+_NPZ = Annotated[Path, typer.Option(help="The .npz file to write.")]
+_SHEET = Annotated[Path, typer.Option(help="The .npz or .png file to write.")]
+_EXAMPLES = (".npz", ".png")
+_SHOWN = 32
+"""How many examples a picture of reconstructions shows."""
+
+
+def encode(run: _RUN, data: _DATA, out: _NPZ, force: _FORCE = False, *, data_options: dict[str, Any]) -> None:
+    """Write the codes of data.
+
+    The file holds z (or indices), and features: what a probe reads.
+    """
+    path = destination(out, force, (".npz",))
+    opened, examples = _open(run, data, data_options)
+    write_npz(path, opened.encode(examples))
+
+
+def decode(
+    run: _RUN,
+    codes: Annotated[Path, typer.Argument(help="What `encode` wrote.", metavar="CODES.npz")],
+    out: _SHEET,
+    force: _FORCE = False,
+) -> None:
+    """Write what codes stand for."""
+    path = destination(out, force, _EXAMPLES)
+    arrays = read_npz(codes)
+    opened = _load(run)
+    _write_examples(path, opened, opened.decode(arrays))
+
+
+def reconstruct(
+    run: _RUN, data: _DATA, out: _SHEET, force: _FORCE = False, *, data_options: dict[str, Any]
+) -> None:
+    """Pass data through the code and back.
+
+    A .png shows the first examples, each above its reconstruction.
+    """
+    path = destination(out, force, _EXAMPLES)
+    opened, examples = _open(run, data, data_options)
+    if path.suffix.lower() == ".npz":
+        write_npz(path, {"x": opened.reconstruct(examples)})
+        return
+    from narrows.cli.pictures import picture
+
+    few = examples.take(min(_SHOWN, len(examples)))
+    pairs = _pairs(few.all().goal.numpy(), _shades(opened, opened.reconstruct(few)))
+    write_png(path, picture(pairs, columns=min(8, len(few))))
+
+
+def sample(
+    run: _RUN,
+    out: _SHEET,
+    n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 64,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same examples.")] = 0,
+    label: Annotated[
+        int | None, typer.Option(help="The class that a conditional model is asked for.")
+    ] = None,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="Draw from p(x | z) too, instead of its mean.")
+    ] = False,
+    force: _FORCE = False,
+) -> None:
+    """Draw new examples."""
+    path = destination(out, force, _EXAMPLES)
+    opened = _load(run)
+    _write_examples(path, opened, opened.sample(n, seed=seed, label=label, draw=draw))
+
+
+def interpolate(
+    run: _RUN,
+    data: _DATA,
+    out: _SHEET,
+    start: Annotated[int, typer.Option("--from", help="The row where the walk begins.", metavar="I")] = 0,
+    end: Annotated[int, typer.Option("--to", help="The row where it ends.", metavar="J")] = 1,
+    steps: Annotated[int, typer.Option(help="How many examples, both ends included.")] = 8,
+    force: _FORCE = False,
+    *,
+    data_options: dict[str, Any],
+) -> None:
+    """Walk through the code from one example to another."""
+    path = destination(out, force, _EXAMPLES)
+    opened, examples = _open(run, data, data_options)
+    walk = opened.interpolate(examples, start, end, steps=steps)
+    _write_examples(path, opened, walk, columns=steps)
+
+
+def score(
+    run: _RUN,
+    data: _DATA,
+    out: Annotated[Path, typer.Option(help="The .csv file to write.")],
+    samples: Annotated[
+        int, typer.Option(help="Codes drawn for each example, where there is a posterior.")
+    ] = 64,
+    seed: Annotated[int, typer.Option(help="Of those draws.")] = 0,
+    force: _FORCE = False,
+    *,
+    data_options: dict[str, Any],
+) -> None:
+    """Score each example: how unlikely, or how badly rebuilt.
+
+    The importance-weighted -log p(x) in nats where the code has a posterior, else the distortion.
+    """
+    path = destination(out, force, (".csv",))
+    opened, examples = _open(run, data, data_options)
+    scores = opened.score(examples, samples=samples, seed=seed)
+    write_csv(path, {"row": range(len(scores)), "score": scores.tolist()})
+
+
+def _load(run: Path) -> Run:
+    import narrows as nr
+
+    return nr.load(run)
+
+
+def _open(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
+    """A run, and data read the way the run's own were, with its scaling."""
+    opened = _load(run)
+    from narrows.data import like
+
+    return opened, like(opened.recipe.data, data, **options)
+
+
+def _write_examples(path: Path, run: Run, x: np.ndarray, columns: int | None = None) -> None:
+    """Write examples in the units of the data, or draw them."""
+    if path.suffix.lower() == ".npz":
+        write_npz(path, {"x": x})
+        return
+    from narrows.cli.pictures import picture
+
+    write_png(path, picture(_shades(run, x), columns))
+
+
+def _shades(run: Run, x: np.ndarray) -> np.ndarray:
+    """Examples in the units of the data as what the model sees: from 0 to 1 for images of bytes."""
+    import torch
+
+    from narrows.data import Scaling
+
+    key = "target_scaling" if run.recipe.spec.target is not None else "scaling"
+    form = run.recipe.data.get(key)
+    return x if form is None else Scaling.of(form).apply(torch.from_numpy(x)).numpy()
+
+
+def _pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> np.ndarray:
+    """Rows of originals, each with a row of reconstructions beneath: (2N, ...), N filled up to whole rows."""
+    import numpy as np
+
+    if above.shape != below.shape:
+        raise RequestError(
+            f"Examples of shape {above.shape[1:]} came back as {below.shape[1:]}: use --out x.npz."
+        )
+    across = min(columns, len(above))
+    missing = -len(above) % across
+    blank = np.ones((missing, *above.shape[1:]), above.dtype)
+    rows = [np.concatenate([part, blank]).reshape(-1, across, *above.shape[1:]) for part in (above, below)]
+    return np.stack(rows, 1).reshape(-1, *above.shape[1:])

@@ -1,0 +1,90 @@
+"""Examples as one picture: images in a grid, series as small plots."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from narrows.check import optional, refuse
+
+__all__ = ["grid", "picture"]
+
+_SIDE = 48
+"""Images smaller than this are enlarged by a whole factor, so that a grid of 8x8 digits can be seen."""
+_GAP, _PAPER = 2, 235
+_PLOT = (72, 144)
+"""Height and width of the plot of one series."""
+_INK = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75))
+
+
+def picture(examples: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Draw examples as a grid of bytes, (height, width, 3).
+
+    Args:
+        examples: images (N, C, H, W) with values from 0 to 1 and one or three channels, or series (N, T, D).
+        columns: how many stand beside each other; about as many as rows when None.
+
+    Raises:
+        RequestError: examples that no picture shows, such as rows of a table.
+
+    Example:
+        >>> picture(np.zeros((4, 1, 8, 8)), columns=2).shape
+        (102, 102, 3)
+    """
+    if examples.ndim == 4 and examples.shape[1] in (1, 3):
+        return grid(_images(examples), columns)
+    if examples.ndim == 3:
+        return grid(_plots(examples), columns)
+    raise refuse(
+        "--out",
+        f"a .png of examples of shape {examples.shape[1:]}",
+        "an .npz file for examples that are no images or series",
+        "Try --out x.npz.",
+    )
+
+
+def grid(tiles: np.ndarray, columns: int | None = None) -> np.ndarray:
+    """Put tiles (N, H, W, 3) of bytes into rows, with thin separators.
+
+    Example:
+        >>> grid(np.zeros((3, 4, 4, 3), np.uint8), columns=3).shape
+        (8, 20, 3)
+    """
+    count, height, width = tiles.shape[:3]
+    across = min(count, columns or math.ceil(math.sqrt(count)))
+    down = math.ceil(count / across)
+    shape = (_GAP + down * (height + _GAP), _GAP + across * (width + _GAP), 3)
+    sheet = np.full(shape, _PAPER, dtype=np.uint8)
+    for n, tile in enumerate(tiles):
+        top, left = _GAP + n // across * (height + _GAP), _GAP + n % across * (width + _GAP)
+        sheet[top : top + height, left : left + width] = tile
+    return sheet
+
+
+def _images(examples: np.ndarray) -> np.ndarray:
+    """(N, C, H, W) from 0 to 1 -> (N, H, W, 3) bytes, enlarged where small."""
+    shades = np.nan_to_num(examples.clip(0, 1) * 255).round().astype(np.uint8)
+    shades = np.broadcast_to(shades, (len(shades), 3, *shades.shape[2:]))
+    factor = max(1, math.ceil(_SIDE / max(shades.shape[2:])))
+    return np.moveaxis(shades, 1, -1).repeat(factor, 1).repeat(factor, 2)
+
+
+def _plots(series: np.ndarray) -> np.ndarray:
+    """(N, T, D) -> (N, H, W, 3) bytes: a line for each of the first columns, on one scale."""
+    image, draw = (
+        optional("PIL.Image", "images", "draw series"),
+        optional("PIL.ImageDraw", "images", "draw series"),
+    )
+    low, high = float(series.min()), float(series.max())
+    height, width = _PLOT
+    x = np.linspace(4, width - 5, series.shape[1])
+    y = height - 5 - (series - low) / max(high - low, 1e-12) * (height - 10)
+    tiles = []
+    for lines in y:
+        tile = image.new("RGB", (width, height), "white")
+        pen = draw.Draw(tile)
+        for line, ink in zip(lines.T, _INK, strict=False):
+            pen.line(list(zip(x.tolist(), line.tolist(), strict=True)), fill=ink, width=1)
+        tiles.append(np.asarray(tile))
+    return np.stack(tiles)

@@ -1,0 +1,123 @@
+"""`audit`, `compare`, `prove` and `demo`: what examines, and what shows it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from narrows.check import refuse
+from narrows.cli.errors import note
+from narrows.cli.output import destination, only_json, print_json
+
+__all__ = ["audit", "compare", "demo", "prove"]
+
+_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+
+
+def audit(
+    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    data: Annotated[
+        str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the rows that are looked at and of every draw.")] = 0,
+    json: _JSON = False,
+    *,
+    data_options: dict[str, Any],
+) -> None:
+    """Examine a run: audit.json and report.html."""
+    import narrows as nr
+    from narrows.data import like
+    from narrows.train import Progress
+
+    with only_json(json):
+        opened = nr.load(run)
+        if data_options and data is None:
+            raise refuse("--data", None, "given where data options are")
+        examples = None if data is None else like(opened.recipe.data, data, **data_options)
+        with Progress() as progress:
+            report = opened.audit(examples, progress=progress, seed=seed)
+    if json:
+        print_json(report.to_json())
+        return
+    report.show()
+    note(f"Wrote {run / 'audit.json'} and {run / 'report.html'}: open the page in a browser.")
+
+
+def compare(
+    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.", metavar="RUN RUN...")],
+    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
+) -> None:
+    """Compare runs on one page."""
+    path = destination(out, force, (".html",))
+    import narrows as nr
+    from narrows.train import Progress
+
+    with Progress() as progress:
+        page = nr.compare(runs, out=path, progress=progress)
+    note(f"Wrote {page}: open it in a browser.")
+
+
+def prove(
+    names: Annotated[list[str] | None, typer.Argument(help="Methods.", metavar="NAME...")] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every method that has a proof.")] = False,
+    family: Annotated[str | None, typer.Option(help="Every method of a family.")] = None,
+    scale: Annotated[str, typer.Option(help="quick (seconds), default (minutes) or full.")] = "default",
+    seeds: Annotated[str | None, typer.Option(help="How many seeds, or which: 3, or 0,1,5.")] = None,
+    data: Annotated[str | None, typer.Option(help="Other data than the proof's own.", metavar="DATA")] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
+    out: Annotated[
+        Path | None, typer.Option(help="Where the result is written: a file, or a folder for many.")
+    ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 where a claim is not reproduced.")
+    ] = False,
+    json: _JSON = False,
+    *,
+    data_options: dict[str, Any],
+) -> int:
+    """Measure a paper's claim and give a verdict."""
+    from narrows.proofs.run import run
+
+    return run(
+        names or (),
+        every=every,
+        family=family,
+        as_json=json,
+        strict=strict,
+        out=out,
+        scale=scale,
+        seeds=_seeds(seeds),
+        data=data,
+        data_options=data_options or None,
+        device=device,
+    )
+
+
+def demo(
+    out: Annotated[
+        Path, typer.Option(help="The folder to make; one that it made before is made anew.")
+    ] = Path("demo"),
+) -> None:
+    """Fit three methods on real data and compare them on one page."""
+    from narrows.demo import demo as run_demo
+
+    run_demo(out)
+
+
+def _seeds(text: str | None) -> int | list[int] | None:
+    """A count, or which seeds.
+
+    Example:
+        >>> _seeds("3"), _seeds("0,1,5")
+        (3, [0, 1, 5])
+    """
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise refuse("--seeds", text, "a count such as 3, or seeds such as 0,1,5") from None
+    return numbers if "," in text else numbers[0]
