@@ -35,7 +35,10 @@ def by_hand(bottleneck: Ladder, h: list[torch.Tensor], z: torch.Tensor) -> list[
 
 
 def test_combine_is_the_normalised_product_of_densities() -> None:
-    estimate, prior = normal(torch.tensor([[1.0, 0.5]]).double()), normal(torch.tensor([[-2.0, -1.0]]).double())
+    estimate, prior = (
+        normal(torch.tensor([[1.0, 0.5]]).double()),
+        normal(torch.tensor([[-2.0, -1.0]]).double()),
+    )
     grid = torch.linspace(-12, 12, 20_001, dtype=torch.float64)[:, None, None]
     product = (estimate.log_prob(grid) + prior.log_prob(grid)).exp().squeeze()
     product = product / product.sum()
