@@ -241,6 +241,7 @@ class ViTGridDecoder(nn.Module):
         width: channels inside.
         depth: number of blocks.
         heads: number of heads.
+        extra: tokens before those of the patches (a class token): seen by the blocks, without a place or an output.
     """
 
     place: Tensor
@@ -253,19 +254,21 @@ class ViTGridDecoder(nn.Module):
         width: int = 64,
         depth: int = 2,
         heads: int = 4,
+        extra: int = 0,
     ) -> None:
         super().__init__()
-        self.cut = Patches(shape, patch)
+        self.cut, self.extra = Patches(shape, patch), extra
         self.grid = self.cut.grid
         self.embed = initialise(nn.Linear(channels, width))
-        self.register_buffer("place", positions(self.grid, width), persistent=False)
+        place = torch.cat([torch.zeros(extra, width), positions(self.grid, width)])
+        self.register_buffer("place", place, persistent=False)
         self.blocks = TransformerBlocks(width, depth, heads)
         self.out = initialise(nn.Linear(width, self.cut.width))
 
     def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
-        """(*samples, B, L, channels) -> (*samples, B, *shape)."""
+        """(*samples, B, extra + L, channels) -> (*samples, B, *shape)."""
         tokens = self.embed(z) + self.place
-        return self.cut.join(over_leading(lambda t: self.out(self.blocks(t)), tokens, 2))
+        return self.cut.join(over_leading(lambda t: self.out(self.blocks(t)[:, self.extra :]), tokens, 2))
 
 
 class ViTEncoder(nn.Module):

@@ -1,1 +1,1 @@
-"""Regularised methods: plain autoencoders, and those whose codes are shaped without a variational bound."""
+"""Autoencoders held in check by width, noise or a penalty on the code."""

@@ -1,0 +1,49 @@
+"""Mask tokens: the code of a few visible patches, filled up with one learned vector."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from narrows.core import Bottleneck, Code, Tree
+from narrows.nets.vit import Patches
+
+__all__ = ["MaskTokens"]
+
+
+class MaskTokens(Bottleneck):
+    """``z_l = h_l`` where patch l is visible, the learned mask token where it is hidden.
+
+    The code must answer for the hidden patches alone: its `weight` is 1 there and 0 elsewhere (1 everywhere where
+    nothing is hidden). Which patches were hidden is ``seen["hidden"]``, (B, L).
+
+    Args:
+        cut: how examples are cut into L patches.
+        width: channels of a token, W.
+        summary: a class token comes before the patches.
+    """
+
+    def __init__(self, cut: Patches, width: int, summary: bool = False) -> None:
+        super().__init__()
+        self.cut, self.lead = cut, int(summary)
+        self.token = nn.Parameter(0.02 * torch.randn(width))
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Visible tokens (B, V, W) and which they are (B, V) -> z (*samples, B, L, W)."""
+        tokens, visible = h
+        b, width = len(tokens), tokens.shape[-1]
+        where = visible[..., None].expand(-1, -1, width)
+        z = self.token.expand(b, self.cut.count, width).scatter(1, where, tokens[:, self.lead :])
+        if self.lead:
+            z = torch.cat([tokens[:, :1], z], 1)
+        if samples:
+            z = z.expand(*samples, *z.shape)
+        hidden = tokens.new_ones(b, self.cut.count).scatter(1, visible, 0.0)
+        if visible.shape[1] == self.cut.count:
+            hidden = torch.ones_like(hidden)
+        weight = self.cut.join(hidden[..., None].expand(-1, -1, self.cut.width))
+        return Code(z, weight=weight, seen={"hidden": hidden.bool()})
+
+    def features(self, code: Code) -> Tensor:
+        """The class token where there is one, else the mean of the tokens: (B, W)."""
+        return code.z[..., 0, :] if self.lead else code.z.mean(-2)

@@ -1,0 +1,1 @@
+"""Autoencoders that see a part and must produce the rest."""

@@ -1,0 +1,78 @@
+"""Noise on the input of an encoder, in training only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from narrows.check import choice, number
+from narrows.core import Tree
+
+__all__ = ["KINDS", "Corrupted", "corrupt"]
+
+KINDS = ("gaussian", "masking", "salt-and-pepper")
+"""The kinds of corruption."""
+
+
+def corrupt(x: Tensor, kind: str, level: float, low: float = 0.0, high: float = 1.0) -> Tensor:
+    """Draw a corrupted copy of x.
+
+    Args:
+        x: any shape.
+        kind: ``gaussian`` adds N(0, level^2); ``masking`` sets a share `level` of the numbers to 0;
+            ``salt-and-pepper`` sets that share to `low` or `high`, whichever a fair coin says.
+        level: standard deviation in the units of x, or share of the numbers that are lost.
+        low: pepper.
+        high: salt.
+
+    Raises:
+        RequestError: an unknown kind.
+
+    Example:
+        >>> corrupt(torch.ones(2, 3), "masking", 1.0)
+        tensor([[0., 0., 0.],
+                [0., 0., 0.]])
+    """
+    if choice("corruption", kind, KINDS) == "gaussian":
+        return x + level * torch.randn_like(x)
+    u = torch.rand_like(x)
+    if kind == "masking":
+        return torch.where(u < level, 0.0, x)
+    grain = torch.where(u < level / 2, low, high).to(x.dtype)
+    return torch.where(u < level, grain, x)
+
+
+class Corrupted(nn.Module):
+    """An encoder that sees a corrupted copy of its input while it is trained, and the input itself in `eval()`.
+
+    Args:
+        net: the encoder, ``(x, given) -> features``.
+        kind: as for `corrupt`.
+        level: standard deviation, or share of the numbers.
+        low: pepper.
+        high: salt.
+
+    Raises:
+        RequestError: an unknown kind, or a level that it cannot have.
+
+    Example:
+        >>> from narrows.nets.mlp import MLP
+        >>> net = Corrupted(MLP((4,), (2,), ()), "gaussian", 0.5)
+        >>> x = torch.ones(1, 4)
+        >>> torch.equal(net(x), net(x)), torch.equal(net.eval()(x), net(x))
+        (False, True)
+    """
+
+    def __init__(self, net: nn.Module, kind: str, level: float, low: float = 0.0, high: float = 1.0) -> None:
+        super().__init__()
+        self.net, self.kind = net, choice("corruption", kind, KINDS)
+        self.level = (
+            number("level", level, low=0, high=1) if kind != "gaussian" else number("level", level, low=0)
+        )
+        self.low, self.high = low, high
+
+    def forward(self, x: Tensor, given: Tree = None) -> Tree:
+        """Features of the corrupted or, in `eval()`, of the true input."""
+        if self.training:
+            x = corrupt(x, self.kind, self.level, self.low, self.high)
+        return self.net(x, given)
