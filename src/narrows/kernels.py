@@ -32,7 +32,7 @@ from torch.nn import functional as F
 from narrows.check import whole
 from narrows.core import Sparse
 
-__all__ = ["Affine", "Path", "decode", "select"]
+__all__ = ["Affine", "Path", "decode", "select", "top"]
 
 Path: TypeAlias = Literal["auto", "bag", "index_add"]
 """How sums over sparse rows are computed: ``bag`` (`embedding_bag`), ``index_add`` (any device), or chosen."""
@@ -40,6 +40,8 @@ Path: TypeAlias = Literal["auto", "bag", "index_add"]
 _CHUNK = 7 * 2**20
 """Elements of a scratch matrix. 28 MB in float32 stays in a server's cache, and below the size (32 MB) from which
 the C allocator asks the kernel for fresh, zeroed pages at every step."""
+
+_TOO_MANY = "k cannot exceed the number of latents."
 
 _ROWS = 256
 """A chunk has at least so many rows, or the matrix product loses its speed."""
@@ -96,9 +98,24 @@ class Affine:
         Raises:
             RequestError: k is not between 1 and the width.
         """
-        whole("k", k, low=1, high=self.width, fix="k cannot exceed the number of latents.")
+        whole("k", k, low=1, high=self.width, fix=_TOO_MANY)
         values, indices = _Top.apply(self.x, self.weight, self.bias, self.shift, k, _choose(path, self.x))
         return Sparse(indices, values, self.width)
+
+
+def top(pre: Tensor | Affine, k: int, path: Path = "auto") -> Sparse:
+    """The k largest pre-activations of each row, of a tensor (B, N) or of a promise.
+
+    Example:
+        >>> top(torch.tensor([[3.0, 1.0, 2.0]]), 1)
+        Sparse(indices=tensor([[0]]), values=tensor([[3.]]), width=3)
+    """
+    if isinstance(pre, Affine):
+        return pre.top(k, path)
+    whole("k", k, low=1, high=pre.shape[-1], fix=_TOO_MANY)
+    _, indices = select(pre.detach().flatten(0, -2), k)
+    indices = indices.unflatten(0, pre.shape[:-1])
+    return Sparse(indices, pre.gather(-1, indices), pre.shape[-1])
 
 
 def decode(code: Sparse, atoms: Tensor, path: Path = "auto") -> Tensor:

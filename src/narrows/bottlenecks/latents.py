@@ -1,0 +1,95 @@
+"""What all sparse bottlenecks share: a record of which latents have gone idle, and the way to wake them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from narrows.check import whole
+from narrows.core import Bottleneck, Code, Sparse, Tree, all_sum, dense, tree_map
+from narrows.kernels import Affine, top
+
+__all__ = ["Latents"]
+
+
+class Latents(Bottleneck):
+    """A bottleneck of N non-negative latents, few of them on. A subclass says which: it defines `pick`.
+
+    `idle` holds for each latent how many examples (tokens) have passed since it was last on, over all processes.
+    The code's ``seen["latents"]`` is the detached code, `Sparse` or (B, N), for hooks and the audit.
+
+    Features are pre-activations (B, N), a tensor or a promise, or a pair of them and something that goes around the
+    narrow part (the input of a skip connection); then the decoder reads the pair of the code and that.
+
+    Args:
+        latents: how many, N.
+    """
+
+    idle: Tensor
+
+    def __init__(self, latents: int) -> None:
+        super().__init__()
+        self.width = whole("latents", latents)
+        self.register_buffer("idle", torch.zeros(latents, dtype=torch.int64))
+
+    def pick(self, pre: Tensor | Affine) -> tuple[Sparse | Tensor, dict[str, Tensor]]:
+        """The code of pre-activations (B, N), and what passing costs."""
+        raise NotImplementedError(f"{type(self).__name__} must define pick")
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Pass pre-activations through; with samples asked for, the one code is repeated."""
+        pre, around = _pair(h)
+        z, costs = self.pick(pre)
+        seen = {"latents": tree_map(Tensor.detach, z)}
+        read: Tree = z if around is None else (z, around)
+        if samples:
+            read = tree_map(lambda t: t.expand(*samples, *t.shape), read)
+            costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
+        return Code(read, costs, seen=seen)
+
+    def symbols(self, code: Code) -> Tensor:
+        """The dense code, (B, N), followed by what goes around it."""
+        z, around = _pair(code.z)
+        return dense(z) if around is None else torch.cat([dense(z), around], -1)
+
+    def read(self, symbols: Tensor) -> Code:
+        """The code that the symbols stand for."""
+        z, around = symbols[..., : self.width], symbols[..., self.width :]
+        return Code((z, around) if around.shape[-1] else z, seen={"latents": z.detach()})
+
+    def features(self, code: Code) -> Tensor:
+        """The dense code, (B, N)."""
+        return dense(_pair(code.z)[0]).flatten(1)
+
+    def after_step(self, code: Code) -> None:
+        """Count: a latent that was on starts at 0 again, the others add the examples of this step."""
+        z = code.seen["latents"]
+        if isinstance(z, Sparse):
+            fired = torch.zeros(self.width, dtype=torch.int64, device=self.idle.device)
+            fired.index_add_(0, z.indices.flatten(), (z.values > 0).flatten().long())
+        else:
+            fired = (z > 0).sum(0)
+        counted = all_sum(torch.cat([fired, fired.new_tensor([len(z)])]))
+        self.idle.add_(counted[-1]).masked_fill_(counted[:-1] > 0, 0)
+
+    def wake(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
+        """A code of dead latents alone: the k that come nearest to being on; None where none is dead.
+
+        Args:
+            h: features, as `forward` gets them; of a promise, only what belongs to the dead is computed.
+            k: how many at most.
+            dead_after: idle for more examples than this is dead.
+        """
+        dead = (self.idle > dead_after).nonzero().squeeze(1)
+        if not len(dead):
+            return None
+        pre, _ = _pair(h)
+        code = top(pre.only(dead) if isinstance(pre, Affine) else pre[:, dead], min(k, len(dead)))
+        return replace(code, indices=dead[code.indices], values=code.values.relu(), width=self.width)
+
+
+def _pair(tree: Tree) -> tuple[Tree, Tree]:
+    """What goes through, and what goes around it or None."""
+    return tree if isinstance(tree, tuple) else (tree, None)
