@@ -125,3 +125,11 @@ def test_bad_arguments_are_refused() -> None:
         beta_tcvae((6,), sampling="even")
     with pytest.raises(RequestError, match="dataset_size"):
         beta_tcvae((6,), dataset_size=-1)
+
+
+def test_size_of_the_data_is_set_once_and_saved() -> None:
+    model, other = (beta_tcvae((6,), latent=3) for _ in range(2))
+    assert model.objective.dataset_size == 0
+    model.objective.dataset_size = 500
+    other.load_state_dict(model.state_dict())
+    assert other.objective.dataset_size == 500

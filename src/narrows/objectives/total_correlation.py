@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 
 import torch
@@ -19,7 +18,7 @@ __all__ = ["TotalCorrelation", "decompose", "log_weights"]
 SAMPLINGS = ("stratified", "weighted")
 
 
-def log_weights(batch: int, size: int, sampling: str = "stratified") -> Tensor:
+def log_weights(batch: int, size: int | Tensor, sampling: str = "stratified") -> Tensor:
     r"""How much each posterior of a batch counts in the aggregate posterior of the whole data, in logarithms.
 
     .. math:: q(z_i) \approx \sum_j w_{ij}\, q(z_i | x_j)
@@ -42,16 +41,17 @@ def log_weights(batch: int, size: int, sampling: str = "stratified") -> Tensor:
                 [0.4500, 0.1000, 0.4500],
                 [0.4500, 0.4500, 0.1000]])
     """
+    n = torch.as_tensor(size, dtype=torch.float32)
     if sampling == "weighted":
-        return torch.full((batch, batch), -math.log(size * batch))
-    others = (size - 1) / (size * max(1, batch - 1))
-    own = 1 / size if batch > 1 else 1.0
-    weights = torch.full((batch, batch), others if batch > 1 else 1.0)
-    return weights.fill_diagonal_(own).log()
+        return -(n * batch).log().expand(batch, batch)
+    if batch == 1:
+        return n.new_zeros(1, 1)
+    others = (n - 1) / (n * (batch - 1))
+    return torch.where(torch.eye(batch, dtype=torch.bool, device=n.device), 1 / n, others).log()
 
 
 def decompose(
-    z: Tensor, q: Diagonal, p: Distribution, size: int = 0, sampling: str = "stratified"
+    z: Tensor, q: Diagonal, p: Distribution, size: int | Tensor = 0, sampling: str = "stratified"
 ) -> dict[str, Tensor]:
     r"""Three terms that add up to log q(z|x) - log p(z), whose mean is the average divergence from the prior.
 
@@ -70,7 +70,7 @@ def decompose(
         ``mi``, ``tc`` and ``dimwise``, nats, each (*samples, B).
     """
     batch = z.shape[-2]
-    weights = log_weights(batch, max(size, batch), sampling).to(z)
+    weights = log_weights(batch, torch.as_tensor(size).clamp(min=batch), sampling).to(z)
     # log q(z_i | x_j) of every latent: (*samples, B, B, Z)
     pairs = q.base_dist.log_prob(z.unsqueeze(-2))
     own = q.log_prob(z)
@@ -100,6 +100,8 @@ class TotalCorrelation(Objective):
         section 3 and appendix C. arXiv:1802.04942
     """
 
+    size: Tensor
+
     def __init__(
         self,
         *,
@@ -112,10 +114,20 @@ class TotalCorrelation(Objective):
         # One draw is asked for, in eval() too: the terms are expectations over draws, not values at the mean.
         super().__init__(samples=(1,), weights={"kl": 0.0, "mi": alpha, "tc": beta, "dimwise": gamma})
         self.sampling = choice("sampling", sampling, SAMPLINGS)
-        self.dataset_size = whole("dataset_size", dataset_size, low=0)
+        size = torch.tensor(whole("dataset_size", dataset_size, low=0))
+        self.register_buffer("size", size)  # so that it is saved with the weights
+
+    @property
+    def dataset_size(self) -> int:
+        """N, how many examples the data have; 0 while nobody said."""
+        return int(self.size)
+
+    @dataset_size.setter
+    def dataset_size(self, value: int) -> None:
+        self.size.fill_(value)
 
     def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
         """The three terms, each (1, B)."""
         if not isinstance(code.q, Independent) or code.p is None:
             raise RequestError("The total correlation needs a diagonal Gaussian posterior and a prior.")
-        return decompose(code.z, code.q, code.p, self.dataset_size, self.sampling)
+        return decompose(code.z, code.q, code.p, self.size, self.sampling)

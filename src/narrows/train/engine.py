@@ -79,7 +79,7 @@ class Engine:
         self.model.to(self.device)
         torch.manual_seed(self.plan.seed + self.fabric.global_rank)
         objective = self.model.objective
-        if getattr(objective, "dataset_size", None) == 0:  # no buffer: to be told on resuming too
+        if getattr(objective, "dataset_size", None) == 0:  # it asks, by having the attribute
             objective.dataset_size = len(self.examples)  # type: ignore[assignment]
         first = 0
         if resumed is None:
