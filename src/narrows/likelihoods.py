@@ -347,9 +347,10 @@ class LogisticMixture(Likelihood):
             centre = self.centres(means, couplings, drawn)[channel].gather(axis, pick)
             scale = log_scales.select(axis, channel).gather(axis, pick).exp()
             u = torch.rand_like(centre).clamp(1e-6, 1 - 1e-6)
-            drawn.append((centre + scale * (u.log() - (-u).log1p())).clamp(-1, 1))
-        y = self._unstretch(torch.cat(drawn, axis))
-        return (y * (self.levels - 1)).round() / (self.levels - 1)
+            y = (centre + scale * (u.log() - (-u).log1p())).clamp(-1, 1)
+            # to the nearest level at once: the next channel depends on what is seen
+            drawn.append(((y + 1) / 2 * (self.levels - 1)).round() * (2 / (self.levels - 1)) - 1)
+        return self._unstretch(torch.cat(drawn, axis))
 
     def _unstretch(self, y: Tensor) -> Tensor:
         """From [-1, 1] and (..., C, *rest) to [0, 1] and (..., *shape)."""
