@@ -1,0 +1,50 @@
+# make demo: see it work.   make test: the whole check.   Both work on a fresh clone.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+WORKERS ?= 2
+# Workers share the cores, so each process of the tests computes on one thread.
+TESTENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
+
+.PHONY: demo test lint types arrows tests proofs docs bench clean
+
+demo: $(VENV)/.users
+	$(BIN)/narrows demo
+
+test: lint types arrows tests proofs docs
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.users: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e ".[all]"
+	@touch $@
+
+$(VENV)/.developers: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	@touch $@ $(VENV)/.users
+
+lint: $(VENV)/.developers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.developers
+	$(BIN)/mypy
+
+arrows: $(VENV)/.developers
+	$(BIN)/lint-imports
+
+tests: $(VENV)/.developers
+	$(TESTENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+
+proofs: $(VENV)/.developers
+	$(BIN)/narrows prove --all --scale quick --strict
+
+docs: $(VENV)/.developers
+	$(BIN)/mkdocs build --strict --quiet
+
+bench: $(VENV)/.developers
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) build dist site demo .mypy_cache .ruff_cache .pytest_cache
