@@ -70,4 +70,6 @@ def from_mapping(arrays: Mapping[str, np.ndarray], layout: str = "auto") -> Raw:
         return raw
     if "x" in lower:
         return Raw(lower["x"], lower.get("y"), layout=layout)
-    raise RequestError(f"There are arrays {', '.join(f'`{k}`' for k in arrays)}, but none is called x or x_train.")
+    raise RequestError(
+        f"There are arrays {', '.join(f'`{k}`' for k in arrays)}, but none is called x or x_train."
+    )

@@ -53,7 +53,9 @@ def assemble(
             raise RequestError(f"The {called} part of `{name}` is empty. Give more data, or another `split`.")
     classes = tuple(spec.get("class_names", ())) if spec else _classes(train, test)
     shape = model_shape(train.x.shape[1:], layout)
-    fitted = Scaling.of(scaling) if scaling else fit_scaling(_oriented(_sample(train.x), layout), scale, raw.full)
+    fitted = (
+        Scaling.of(scaling) if scaling else fit_scaling(_oriented(_sample(train.x), layout), scale, raw.full)
+    )
     goal = Scaling()
     if train.target is not None:
         goal = Scaling.of(target_scaling) if target_scaling else fit_scaling(_sample(train.target), scale)
@@ -113,7 +115,9 @@ def _check(raw: Raw, name: str) -> None:
         for called in ("target", "labels", "factors"):
             column = getattr(part, called)
             if column is not None and len(column) != len(part.x):
-                raise refuse(called, f"{len(column)} rows", f"one entry for each of the {len(part.x)} examples")
+                raise refuse(
+                    called, f"{len(column)} rows", f"one entry for each of the {len(part.x)} examples"
+                )
         if part.target is not None:
             _check_numbers("target", part.target, name)
 
@@ -122,7 +126,9 @@ def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
     if x.dtype.kind not in "fiub":
         raise refuse(called, f"an array of type {x.dtype} in `{name}`", "numbers", "Convert it to float32.")
     if 0 in x.shape:
-        raise refuse(called, f"an array of shape {tuple(x.shape)} in `{name}`", "at least one example and value")
+        raise refuse(
+            called, f"an array of shape {tuple(x.shape)} in `{name}`", "at least one example and value"
+        )
     sample = _sample(x).numpy() if isinstance(x, np.memmap) else x
     if sample.dtype.kind != "f" or np.isfinite(sample).all():
         return
@@ -140,17 +146,32 @@ def _classes(train: Raw, test: Raw) -> tuple[str, ...]:
     """Names of the classes: given, or the sorted values of the labels."""
     if train.labels is None or train.class_names:
         return train.class_names
-    both = [part.labels for part in (train, test) if part.labels is not None]
+    both = [_tidy(part.labels) for part in (train, test) if part.labels is not None]
     return tuple(str(v) for v in np.unique(np.concatenate(both)).tolist())
+
+
+def _tidy(labels: np.ndarray) -> np.ndarray:
+    """Labels as one column of whole numbers or text."""
+    labels = np.asarray(labels)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise refuse("labels", f"an array of shape {labels.shape}", "one label for each example, (N,)")
+    if labels.dtype.kind != "f":
+        return labels
+    if not (labels == np.round(labels)).all():
+        raise refuse(
+            "labels",
+            "fractions or NaN",
+            "classes: whole numbers or text",
+            "To predict a number use `target`.",
+        )
+    return labels.astype(np.int64)
 
 
 def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor:
     """The number of each label's class, (N,) int64."""
-    labels = np.asarray(labels)
-    if labels.ndim != 1:
-        raise refuse("labels", f"an array of shape {labels.shape}", "one label for each example")
-    if labels.dtype.kind == "f" and (labels == np.round(labels)).all():
-        labels = labels.astype(np.int64)
+    labels = _tidy(labels)
     seen, inverse = np.unique(labels, return_inverse=True)
     number = {c: i for i, c in enumerate(classes)}
     texts = [str(v) for v in seen.tolist()]
@@ -158,7 +179,9 @@ def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor
         return torch.from_numpy(labels.astype(np.int64))
     unknown = [t for t in texts if t not in number]
     if unknown:
-        raise refuse("labels", unknown[0], f"one of the {len(classes)} classes of `{name}`: {', '.join(classes[:8])}")
+        raise refuse(
+            "labels", unknown[0], f"one of the {len(classes)} classes of `{name}`: {', '.join(classes[:8])}"
+        )
     return torch.from_numpy(np.asarray([number[t] for t in texts], dtype=np.int64)[inverse])
 
 

@@ -65,7 +65,9 @@ class Dataset:
         """How many classes the labels have; 0 without labels."""
         return len(self.class_names) if self.labels is not None else 0
 
-    def batch(self, rows: Tensor | slice, given: str | None = None, device: str | torch.device = "cpu") -> Batch:
+    def batch(
+        self, rows: Tensor | slice, given: str | None = None, device: str | torch.device = "cpu"
+    ) -> Batch:
         """Some examples as a model sees them: scaled float32.
 
         Args:
@@ -85,7 +87,9 @@ class Dataset:
             stored = stored.movedim(-1, 1)
         return self.scaling.apply(stored.reshape(len(stored), *self.shape))
 
-    def told(self, rows: Tensor | slice, given: str | None, device: str | torch.device = "cpu") -> Tensor | None:
+    def told(
+        self, rows: Tensor | slice, given: str | None, device: str | torch.device = "cpu"
+    ) -> Tensor | None:
         """What both sides are told about some rows: one-hot labels (B, classes), or None."""
         if given is None:
             return None
@@ -98,7 +102,9 @@ class Dataset:
         picked = self.labels[rows if isinstance(rows, slice) else rows.to(self.labels.device)]
         return one_hot(picked, self.classes).to(device, torch.float32)
 
-    def all(self, limit: int | None = None, given: str | None = None, device: str | torch.device = "cpu") -> Batch:
+    def all(
+        self, limit: int | None = None, given: str | None = None, device: str | torch.device = "cpu"
+    ) -> Batch:
         """Every example, or the first `limit`, as one batch."""
         return self.batch(slice(0, len(self) if limit is None else min(limit, len(self))), given, device)
 
@@ -111,14 +117,16 @@ class Dataset:
         if self.mapped and not isinstance(rows, slice):
             raise refuse("rows", rows, "a slice for data that are mapped from a file")
         cut = {name: getattr(self, name) for name in ("x", "labels", "factors", "target")}
-        return replace(self, **{name: None if v is None else v[rows] for name, v in cut.items()})
+        kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
+        return replace(self, **kept)
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same data set with its store in a device's memory (a mapped one stays in its file)."""
         if self.mapped:
             return self
-        moved = {name: getattr(self, name) for name in ("x", "labels", "target")}
-        return replace(self, **{n: v.to(device) if isinstance(v, Tensor) else v for n, v in moved.items()})
+        stores = {name: getattr(self, name) for name in ("x", "labels", "target")}
+        moved: dict[str, Any] = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in stores.items()}
+        return replace(self, **moved)
 
 
 @dataclass(frozen=True, eq=False)

@@ -201,4 +201,6 @@ def _join(batches: list[Batch]) -> Batch:
     def cat(parts: list[Tensor | None]) -> Tensor | None:
         return None if parts[0] is None else torch.cat([p for p in parts if p is not None])
 
-    return Batch(cat([b.x for b in batches]), cat([b.target for b in batches]), cat([b.given for b in batches]))
+    return Batch(
+        cat([b.x for b in batches]), cat([b.target for b in batches]), cat([b.given for b in batches])
+    )

@@ -15,7 +15,7 @@ from narrows.check import RequestError, UnknownNameError, UnknownOptionError, ne
 from narrows.data.assemble import Split, assemble, one_part
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
-from narrows.data.registry import SETS, WORLDS, expand, names
+from narrows.data.registry import WORLDS, expand, find, names, why_not
 
 __all__ = ["like", "open"]
 
@@ -64,12 +64,18 @@ def open(
             return what
         raise refuse("what", what.name, "a name, a path or arrays where options are given", "Open it anew.")
     name, key, reader = _find(what)
+    split = _share(split)
+    known = inspect.signature(reader).parameters
     if isinstance(split, str):
+        if "split" not in known:
+            raise refuse("split", split, "the share of the test part, between 0 and 1")
         options["split"] = split
     raw = _call(reader, name, options)
+    if raw.columns and "columns" in known:
+        options["columns"] = raw.columns
     how = {"what": key, "scale": scale, "split": split, "limit": limit, **options}
-    how = {k: _plain(v) for k, v in how.items() if v is not None and (k, v) != ("scale", "auto")}
-    plan = Split(split if not isinstance(split, str) else None, limit)
+    how = {k: _plain(v) for k, v in how.items() if v is not None and not (k == "scale" and v == "auto")}
+    plan = Split(split if isinstance(split, float) else None, limit)
     return assemble(raw, name, plan, scale, how, scaling=scaling, target_scaling=target_scaling, spec=spec)
 
 
@@ -93,8 +99,13 @@ def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
     known = inspect.signature(reader).parameters
     kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
     limit = options.pop("limit", None)
-    optional = {k: v for k, v in kept.items() if k not in options}
-    raw = _call(reader, name, {**optional, **options})
+    try:
+        raw = _call(reader, name, {**kept, **options})
+    except RequestError:
+        without = {k: v for k, v in kept.items() if k not in ("labels", "target", "split")}
+        if without == kept:
+            raise
+        raw = _call(reader, name, {**without, **options})  # new data often come without labels
     return one_part(raw, name, description, limit)
 
 
@@ -104,12 +115,20 @@ def _find(what: Any) -> tuple[str, str, Reader]:
         if what == _ARRAYS:
             raise RequestError("These data were arrays in memory; they are not kept. Pass the arrays again.")
         path = Path(what).expanduser()
-        read = import_module("narrows.data.files").read_path
-        return path.stem, str(path.resolve()), _bound(read, path)
+        return (
+            path.stem,
+            str(path.resolve()),
+            _bound(import_module("narrows.data.files").reader_of(path), path),
+        )
     if isinstance(what, str):
         if what in WORLDS:
             return what, what, getattr(import_module(f"narrows.data.worlds.{what}"), what)
         row = expand(what)
+        if not row.reader or row.parts:
+            raise RequestError(
+                f"`{what}` is not read as arrays: {why_not(row)}. "
+                f"Its files: {', '.join(f.path for f in row.files[:2])}."
+            )
         module, _, function = row.reader.partition(":")
         return what, what, _bound(getattr(import_module(f"narrows.data.sets.{module}"), function), row)
     return "arrays", _ARRAYS, _bound(import_module("narrows.data.arrays").from_memory, what)
@@ -117,12 +136,12 @@ def _find(what: Any) -> tuple[str, str, Reader]:
 
 def _is_name(what: str) -> bool:
     """Whether a text is the name of a set or a world, and not a path."""
-    if what in WORLDS or expand(what, strict=False) is not None:
+    if what in WORLDS or find(what) is not None:
         return True
     if what == _ARRAYS or any(c in what for c in "/\\.") or Path(what).exists():
         return False
     raise UnknownNameError(
-        f"There is no data set, file or folder `{what}`. {nearest(what, [*names(), *WORLDS])} See: narrows data list"
+        f"There is no data set, file or folder `{what}`. {nearest(what, names())} See: narrows data list"
     )
 
 
@@ -146,6 +165,14 @@ def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw:
     return reader(**options)
 
 
+def _share(split: float | str | None) -> float | str | None:
+    """A share that was typed as text is a number; any other text is a name."""
+    try:
+        return None if split is None else float(split)
+    except ValueError:
+        return split
+
+
 def _plain(value: Any) -> Any:
     """A JSON-able form of an option; arrays are only named, for they are not kept."""
     if isinstance(value, (np.ndarray, torch.Tensor)):
@@ -153,6 +180,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return str(value.resolve())
     return list(value) if isinstance(value, tuple) else value
-
-
-assert SETS

