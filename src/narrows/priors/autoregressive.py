@@ -86,6 +86,7 @@ class Autoregressive(Prior):
         for weight in (self.embed.weight, self.start, self.place, self.head.weight):
             nn.init.normal_(weight, std=0.02)
         nn.init.zeros_(self.head.bias)
+        self.embed.requires_grad_(self.tokens > 1)  # nothing follows a single index
 
     def forward(self, symbols: Tensor, given: Tree = None) -> Tensor:
         """The logits of every index from those before it: (B, L) -> (B, L, K)."""

@@ -27,4 +27,4 @@ class Prior(Part):
 
     def players(self) -> list[Player]:
         """One player, the prior itself."""
-        return [Player("prior", list(self.parameters()), self.loss)]
+        return [Player("prior", [p for p in self.parameters() if p.requires_grad], self.loss)]

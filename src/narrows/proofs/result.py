@@ -142,11 +142,11 @@ def environment(device: str, seconds: Mapping[int, float], command: str) -> dict
 
 def write_json(path: str | Path, value: Any) -> Path:
     """Write JSON to a side and rename it, so that the file is whole or not there."""
+    from narrows.train.checkpoint import write_atomically
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    side = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    side.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    os.replace(side, path)
+    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
     return path
 
 
