@@ -1,0 +1,61 @@
+"""A linear autoencoder is PCA; a deep one minimises the likelihood of its own reconstruction."""
+
+import pytest
+import torch
+
+from narrows.check import RequestError
+from narrows.core import Batch, Spec
+from narrows.methods.regularised.ae import ae
+
+
+def minimise(model, batch, rounds=40):
+    """Full-batch L-BFGS: to the optimum, not near it."""
+    optimiser = torch.optim.LBFGS(model.parameters(), max_iter=50, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimiser.zero_grad()
+        total = model.loss(batch).total
+        total.backward()
+        return total
+
+    for _ in range(rounds):
+        optimiser.step(closure)
+    return closure().item()
+
+
+@pytest.mark.parametrize("latent", [1, 3])
+def test_a_linear_autoencoder_reaches_the_error_of_pca(latent):
+    torch.manual_seed(0)
+    x = torch.randn(200, 8, dtype=torch.float64) @ torch.randn(8, 8, dtype=torch.float64) + 3
+    model = ae((8,), latent=latent, net="linear", likelihood="squared").double()
+    singular = torch.linalg.svdvals(x - x.mean(0))
+    pca = singular[latent:].square().sum().item() / len(x)
+    assert minimise(model, Batch(x)) == pytest.approx(pca, rel=1e-6)
+    again = (model.reconstruct(Batch(x)) - x).square().sum(-1).mean()
+    assert again.item() == pytest.approx(pca, rel=1e-6)
+
+
+def test_the_loss_is_the_cross_entropy_of_the_reconstruction():
+    torch.manual_seed(0)
+    model = ae(Spec((2, 5, 5), "unit"), latent=3).double()
+    x = torch.rand(4, 2, 5, 5, dtype=torch.float64)
+    p = model.reconstruct(Batch(x))
+    expected = -(x * p.log() + (1 - x) * (1 - p).log()).flatten(1).sum(1).mean()
+    torch.testing.assert_close(model.loss(Batch(x)).total, expected)
+
+
+def test_it_predicts_another_target():
+    torch.manual_seed(0)
+    x = torch.randn(100, 6, dtype=torch.float64)
+    y = x[:, :2] @ torch.randn(2, 4, dtype=torch.float64)
+    model = ae(Spec((6,), target=(4,)), latent=2, net="linear", likelihood="squared").double()
+    assert minimise(model, Batch(x, y)) < 1e-8
+
+
+def test_the_code_is_as_wide_as_asked_and_has_no_prior():
+    model = ae((6,), latent=2)
+    assert model.features(Batch(torch.rand(3, 6))).shape == (3, 2)
+    with pytest.raises(RequestError, match="no prior"):
+        model.sample(2)
+    with pytest.raises(RequestError, match="`latent`"):
+        ae((6,), latent=0)
