@@ -54,7 +54,7 @@ class Dictionary(Part):
     ) -> None:
         super().__init__()
         self.shape, self.unit_norm, self.normalise = tuple(shape), unit_norm, normalise
-        self.atoms = nn.Parameter(F.normalize(torch.randn(latents, math.prod(shape)), dim=1))
+        self.atoms = nn.Parameter(_directions(latents, shape))
         self.bias = nn.Parameter(torch.zeros(math.prod(shape)))
         self.register_buffer("scale", torch.ones(()))
 
@@ -158,8 +158,9 @@ class AffineEncoder(Part):
     ) -> None:
         super().__init__()
         self.normalise, self.around = normalise, around
-        start = torch.randn(latents, math.prod(shape)) if centre is None else centre.atoms.detach().clone()
-        self.weight = nn.Parameter(F.normalize(start, dim=1))
+        self.weight = nn.Parameter(
+            _directions(latents, shape) if centre is None else centre.atoms.detach().clone()
+        )
         self.bias = nn.Parameter(torch.zeros(latents))
         self.register_buffer("scale", torch.ones(()))
         # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
@@ -186,6 +187,11 @@ class AffineEncoder(Part):
             self.scale.copy_(1 / spread(x, centre))
         if self.shift is None:
             self.bias.copy_(-(self.weight @ (centre * self.scale)))
+
+
+def _directions(latents: int, shape: tuple[int, ...]) -> Tensor:
+    """Random rows of length 1."""
+    return F.normalize(torch.randn(latents, math.prod(shape)), dim=1)
 
 
 def geometric_median(x: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:

@@ -187,10 +187,14 @@ def record(run: Callable[[], Any], places: dict[str, nn.Module]) -> dict[str, Te
 
 def _model() -> Any:
     transformers = optional("transformers", "language", "read the model MiniLM")
-    model = transformers.AutoModel.from_pretrained(
-        _folder(), local_files_only=True, attn_implementation="eager"
-    )
-    return model.eval()
+    quiet = transformers.utils.logging
+    shown = quiet.is_progress_bar_enabled()
+    quiet.disable_progress_bar()
+    try:
+        return transformers.AutoModel.from_pretrained(_folder(), local_files_only=True).eval()
+    finally:
+        if shown:
+            quiet.enable_progress_bar()
 
 
 def _folder() -> str:

@@ -1,0 +1,146 @@
+"""The TopK autoencoder's loss against loops in float64, and its training against known atoms."""
+
+import copy
+
+import pytest
+import torch
+
+from narrows import train
+from narrows.check import RequestError
+from narrows.core import Batch, Spec
+from narrows.data import open as open_data
+from narrows.methods.sparse.topk_sae import topk_sae
+from narrows.nets.dictionary import geometric_median
+from narrows.testing import check_method
+
+
+def small(**options):
+    torch.manual_seed(0)
+    return topk_sae((6,), **{"latents": 30, "k": 3, **options}).double()
+
+
+def by_hand(model, x, alpha, aux_k):
+    """Reconstruction and auxiliary loss, one example and one latent at a time."""
+    enc, dec = model.encoder, model.decoder
+    s, b = float(dec.scale), dec.bias
+    dead = [n for n in range(30) if model.bottleneck.idle[n] > model.objective.dead_after]
+    pre = [[float((s * row - b) @ enc.weight[n] + enc.bias[n]) for n in range(30)] for row in x]
+
+    def best(row, among, k):
+        return {n: max(0.0, row[n]) for n in sorted(among, key=lambda n: -row[n])[:k]}
+
+    x_hat = torch.stack(
+        [(sum(v * dec.atoms[n] for n, v in best(r, range(30), 3).items()) + b) / s for r in pre]
+    )
+    e = (x - x_hat).detach()
+    loss = (x - x_hat).square().sum(1).mean()
+    if dead:
+        k = min(aux_k, len(dead))
+        e_hat = torch.stack([sum(v * dec.atoms[n] for n, v in best(r, dead, k).items()) / s for r in pre])
+        share = (e - e_hat).square().mean() / (e.mean(0).expand_as(e) - e).square().mean()
+        loss = loss + alpha * float(model.objective.variance) * share
+    return loss
+
+
+@pytest.mark.parametrize("dead", [0, 2, 10])
+def test_loss_equals_the_equations(dead):
+    model = small(aux_k=4, dead_after=50)
+    x = 3 * torch.randn(200, 6, dtype=torch.float64) + 1
+    with torch.no_grad():
+        for part in (model.encoder, model.decoder, model.objective):
+            part.prepare(model, Batch(x))
+        model.encoder.bias.normal_()
+    torch.testing.assert_close(model.objective.variance, (x - x.mean(0)).square().sum(1).mean())
+    model.bottleneck.idle[:dead] = 51
+    with torch.no_grad():
+        want = by_hand(model, x[:20], 1 / 32, 4)
+        torch.testing.assert_close(model.loss(Batch(x[:20])).total, want, atol=1e-10, rtol=1e-10)
+
+
+def test_the_auxiliary_gradient_reaches_the_dead_alone():
+    model = small(aux_k=4, dead_after=50)
+    model.bottleneck.idle[:9] = 51
+    x = torch.randn(20, 6, dtype=torch.float64)
+    batch = Batch(x)
+    residual = x - model.reconstruct(batch).detach()
+    model.objective.auxiliary(model, batch, residual).backward()
+    touched = model.encoder.weight.grad.abs().sum(1) > 0
+    assert touched[:9].any()
+    assert not touched[9:].any()
+    assert not (model.decoder.atoms.grad.abs().sum(1) > 0)[9:].any()
+
+
+def test_one_example_has_no_auxiliary_loss():
+    model = small(dead_after=1)
+    model.bottleneck.idle += 10
+    loss = model.loss(Batch(torch.randn(1, 6, dtype=torch.float64)))
+    assert float(loss.terms["auxk"]) == 0
+    assert torch.isfinite(loss.total)
+
+
+def test_the_loss_weighs_the_same_on_any_scale_of_data():
+    x = torch.randn(300, 6, dtype=torch.float64)
+    shares = []
+    for scale in (1.0, 1000.0):
+        model = small(dead_after=5)
+        with torch.no_grad():
+            for part in (model.encoder, model.decoder, model.objective):
+                part.prepare(model, Batch(scale * x))
+        model.bottleneck.idle[:15] = 6
+        loss = model.loss(Batch(scale * x))
+        shares.append(loss.total / model.objective.variance)
+    torch.testing.assert_close(*shares, atol=1e-6, rtol=1e-6)
+
+
+def test_defaults_follow_the_sizes():
+    model = topk_sae((2, 5))
+    assert model.bottleneck.width == 80
+    assert model.objective.k == 5
+    assert model.objective.dead_after == 100 * 5
+    assert topk_sae((6,), aux_weight=0.0).loss(Batch(torch.randn(3, 6))).terms.keys() == {"distortion"}
+
+
+def test_training_finds_known_atoms_and_keeps_its_constraints():
+    source = open_data("dictionary", n=6000, tests=500, d=16, atoms=24, l0=2.0)
+    torch.manual_seed(1)
+    model = topk_sae(source.spec, latents=32, k=3)
+    start = copy.deepcopy(model)
+    train.optimise(model, source.train, steps=600, batch_size=256, lr=3e-3)
+    found = source.truth.recovered(model.decoder.atoms.detach().numpy()).mean()
+    assert found > 0.9
+    assert source.truth.recovered(start.decoder.atoms.detach().numpy()).mean() < 0.7
+    torch.testing.assert_close(model.decoder.atoms.norm(dim=1), torch.ones(32))
+    assert (model.bottleneck.idle <= 600 * 256).all()
+
+
+def test_the_bias_starts_at_the_geometric_median():
+    model = topk_sae((4,), latents=8, k=2)
+    x = torch.randn(100, 4).exp()
+    with torch.no_grad():
+        model.decoder.prepare(model, Batch(x))
+    torch.testing.assert_close(model.decoder.bias / model.decoder.scale, geometric_median(x))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"k": 0}, "`k` must be a whole number"),
+        ({"k": 31}, "k cannot exceed"),
+        ({"latents": -3}, "`latents` must be"),
+        ({"aux_weight": -1.0}, "`aux_weight`"),
+        ({"dead_after": -1}, "`dead_after`"),
+        ({"aux_k": 0.5}, "`aux_k`"),
+    ],
+)
+def test_bad_options_are_refused(options, sentence):
+    with pytest.raises(RequestError, match=sentence):
+        topk_sae((6,), **{"latents": 30, **options})
+
+
+def test_data_with_a_target_belong_to_a_transcoder():
+    with pytest.raises(RequestError, match="transcoder"):
+        topk_sae(Spec((6,), target=(3,)))
+
+
+def test_properties_while_latents_are_dead():
+    check_method(topk_sae, (12,), latents=40, k=5, dead_after=3)
