@@ -28,16 +28,24 @@ class Step:
 
 
 class Turns(nn.Module):
-    """The losses of all players behind one `forward`, the only door that DDP and FSDP watch."""
+    """The losses of all players behind one `forward`, the only door that DDP and FSDP watch.
+
+    What goes through the door are numbers and a tensor, for Fabric looks into what it hands on; the batch and the
+    whole `Loss` wait beside it.
+    """
 
     def __init__(self, part: Part) -> None:
         super().__init__()
         self.part = part
         self.players: list[Player] = part.players()  # type: ignore[operator]
+        self.batch: Batch | None = None
+        self.loss: Loss | None = None
 
-    def forward(self, player: int, batch: Batch, step: int) -> Loss:
-        """The loss of one player."""
-        return self.players[player].loss(batch, step)
+    def forward(self, player: int, step: int) -> Tensor:
+        """The total loss of one player."""
+        assert self.batch is not None
+        self.loss = self.players[player].loss(self.batch, step)
+        return self.loss.total
 
 
 class Training:
@@ -66,10 +74,10 @@ class Training:
         compiled: bool = False,
     ) -> None:
         self.part, self.clip, self.autocast, self.step = part, clip, autocast, 0
-        turns = Turns(part)
-        self.turns: nn.Module = turns if wrap is None else wrap(turns)
+        self.turns = turns = Turns(part)
+        self.door: nn.Module = turns if wrap is None else wrap(turns)
         if compiled:
-            self.turns = torch.compile(self.turns)  # type: ignore[assignment]
+            self.door = torch.compile(self.door)  # type: ignore[assignment]
         if wrap is not None:
             turns.players = part.players()  # type: ignore[operator]  # FSDP makes new parameters
         self.players = turns.players
@@ -90,9 +98,10 @@ class Training:
         optimizer = self.optimizers[player.name]
         optimizer.zero_grad(set_to_none=True)
         with self._only(player):
+            self.turns.batch = batch
             with self.autocast():
-                loss: Loss = self.turns(index, batch, self.step)
-            loss.total.backward()
+                total: Tensor = self.door(index, self.step)
+            total.backward()
         for hook in self.before_update:
             hook()
         if self.clip is not None:
@@ -101,6 +110,8 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = rate(self.step)
         optimizer.step()
+        loss, self.turns.batch, self.turns.loss = self.turns.loss, None, None
+        assert loss is not None
         return loss
 
     @contextmanager
