@@ -13,7 +13,7 @@ from torch import Tensor
 from narrows.check import RequestError, fraction, refuse, whole
 from narrows.core import Spec
 from narrows.data.dataset import Dataset, Source
-from narrows.data.mapped import Rows, drop_pages, read_rows
+from narrows.data.mapped import Rows, spread
 from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, Values, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
@@ -186,13 +186,8 @@ def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor
 
 
 def _sample(x: np.ndarray) -> Tensor:
-    """The examples to fit a scaling on: all of them, or blocks spread over a mapped file."""
-    if not isinstance(x, np.memmap) or len(x) <= _SAMPLE:
-        return _stored(x) if not isinstance(x, np.memmap) else read_rows(x, slice(0, len(x)))
-    row = max(1, x.nbytes // len(x))
-    rows = max(64, min(_SAMPLE, (256 << 20) // row)) // 64
-    starts = np.linspace(0, len(x) - rows, 64).astype(int)
-    return torch.cat([read_rows(x, slice(int(s), int(s) + rows)) for s in starts])
+    """The examples to fit a scaling on: all of them, or runs spread over a mapped file."""
+    return spread(x, _SAMPLE) if isinstance(x, np.memmap) else _stored(x)
 
 
 def _stored(x: np.ndarray) -> Tensor:
@@ -269,8 +264,3 @@ def _same_layout(raw: Raw, shape: tuple[int, ...], name: str) -> str:
         f"The examples of `{name}` have the shape {tuple(stored)}, but {shape} is expected here. "
         "Give data like those of the fit."
     )
-
-
-def release(x: np.ndarray) -> None:
-    """Let go of the pages of a mapped array."""
-    drop_pages(x)

@@ -130,71 +130,74 @@ class _Blocks:
         self.sizes = np.diff(np.append(np.arange(0, n, self.block), n))
         self.pool = ThreadPoolExecutor(1, "narrows-feed")
         self.plan: tuple[int, np.ndarray, np.ndarray] = (-1, self.sizes, self.sizes)
-        self.windows: dict[tuple[int, int], Future[Dataset]] = {}
+        self.windows: dict[tuple[int, int], Future[tuple[Dataset, Tensor]]] = {}
 
     def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
-        _, _, starts = self.planned(epoch)
+        _, starts = self.planned(epoch)
         wanted = np.arange(places.start, places.stop, places.step)
         of = np.searchsorted(starts, wanted, side="right") - 1
         parts = []
         for w in range(of[0], of[-1] + 1):
-            here = torch.from_numpy(wanted[of == w] - starts[w])
-            parts.append(self.window(epoch, w).batch(here, given, device))
-        self.keep(epoch, int(of[-1]))
+            window, shuffled = self.window(epoch, w).result()
+            parts.append(window.batch(shuffled[torch.from_numpy(wanted[of == w] - starts[w])], given, device))
+        last = int(of[-1])
+        ahead = (epoch, last + 1) if last + 1 < len(starts) else (epoch + 1, 0)
+        self.window(*ahead)
+        self.windows = {key: window for key, window in self.windows.items() if key in ((epoch, last), ahead)}
         return parts[0] if len(parts) == 1 else _join(parts)
 
-    def planned(self, epoch: int) -> tuple[int, np.ndarray, np.ndarray]:
-        """The epoch, its order of blocks, and the place at which each window starts."""
+    def planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The epoch's order of blocks, and the place at which each window starts."""
         if self.plan[0] != epoch:
             blocks = order(self.seed, epoch, len(self.sizes))
             places = np.append(0, np.cumsum(self.sizes[blocks])[:-1])
             self.plan = (epoch, blocks, places[:: self.per_window])
-        return self.plan
+        return self.plan[1:]
 
-    def window(self, epoch: int, w: int) -> Dataset:
-        """A window in memory, its rows shuffled; asked of the reading thread unless it is under way."""
+    def window(self, epoch: int, w: int) -> Future[tuple[Dataset, Tensor]]:
+        """A window, asked of the reading thread unless it is under way."""
         if (epoch, w) not in self.windows:
-            _, blocks, _ = self.planned(epoch)
+            blocks = order(self.seed, epoch, len(self.sizes)) if self.plan[0] != epoch else self.plan[1]
             chosen = blocks[w * self.per_window : (w + 1) * self.per_window]
             self.windows[epoch, w] = self.pool.submit(self.load, epoch, w, chosen)
-        return self.windows[epoch, w].result()
+        return self.windows[epoch, w]
 
-    def keep(self, epoch: int, w: int) -> None:
-        """Start reading the window after w, and forget those before it."""
-        _, blocks, starts = self.planned(epoch)
-        ahead = (epoch, w + 1) if w + 1 < len(starts) else (epoch + 1, 0)
-        if ahead not in self.windows:
-            if ahead[0] != epoch:
-                blocks = order(self.seed, epoch + 1, len(self.sizes))
-            chosen = blocks[ahead[1] * self.per_window : (ahead[1] + 1) * self.per_window]
-            self.windows[ahead] = self.pool.submit(self.load, *ahead, chosen)
-        self.windows = {key: window for key, window in self.windows.items() if key in ((epoch, w), ahead)}
-
-    def load(self, epoch: int, w: int, blocks: np.ndarray) -> Dataset:
-        """Read some blocks into memory and shuffle their rows."""
+    def load(self, epoch: int, w: int, blocks: np.ndarray) -> tuple[Dataset, Tensor]:
+        """Some blocks in memory, and the order in which their rows are used."""
         cuts = [slice(int(b) * self.block, int(b) * self.block + int(self.sizes[b])) for b in blocks]
-        rows = np.concatenate([np.arange(cut.start, cut.stop) for cut in cuts])
-        shuffle = torch.from_numpy(order(self.seed, epoch, len(rows), w))
+        rows = sum(cut.stop - cut.start for cut in cuts)
         data = self.dataset
 
         def gather(store: Rows | None) -> Tensor | None:
-            return None if store is None else torch.cat([read_rows(store, cut) for cut in cuts])[shuffle]
+            if store is None:
+                return None
+            out, filled = torch.empty(0), 0
+            for cut in cuts:
+                part = read_rows(store, cut)
+                if not filled:
+                    out = part.new_empty(rows, *part.shape[1:])
+                check_finite(part, cut.start)
+                out[filled : filled + len(part)] = part
+                filled += len(part)
+            return out
 
-        x, target = gather(data.x), gather(data.target)
+        x = gather(data.x)
         assert x is not None
-        check_finite("x", x, rows[shuffle.numpy()])
-        return replace(data, x=x, target=target, labels=gather(data.labels), factors=gather(data.factors))
-
-
-def check_finite(name: str, x: Tensor, rows: np.ndarray) -> None:
-    """Refuse NaN and infinity in examples that were read from a file while training."""
-    if x.is_floating_point() and not bool(torch.isfinite(x).all()):
-        bad = (~torch.isfinite(x)).flatten(1).any(1)
-        first = int(rows[bad.numpy()].min())
-        raise WorkError(
-            f"The data hold NaN or infinite numbers: `{name}` has {int(bad.sum())} such rows in the part just read, "
-            f"the first is row {first}. Clean the file, then resume."
+        window = replace(
+            data, x=x, target=gather(data.target), labels=gather(data.labels), factors=gather(data.factors)
         )
+        return window, torch.from_numpy(order(self.seed, epoch, rows, w))
+
+
+def check_finite(x: Tensor, first: int) -> None:
+    """Refuse NaN and infinity in rows that were read from a file, from row `first` on, while training."""
+    if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
+        bad = (~torch.isfinite(x)).flatten(1).any(1)
+        if bad.any():  # a sum may overflow where every number is finite
+            row = first + int(bad.nonzero()[0])
+            raise WorkError(
+                f"The data hold NaN or infinite numbers: row {row} of the file is the first of them met."
+            )
 
 
 def _join(batches: list[Batch]) -> Batch:
