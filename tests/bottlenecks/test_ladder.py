@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from torch.distributions import Normal
+from torch.distributions import Normal, kl_divergence
 
 from narrows.bottlenecks.gaussian import kl, normal
-from narrows.bottlenecks.ladder import Ladder, combine, halved
+from narrows.bottlenecks.ladder import Chain, Ladder, combine, halved
 from narrows.check import RequestError
 
 
@@ -114,3 +114,20 @@ def test_bad_widths_are_refused() -> None:
         Ladder((4, 2), (5,))
     with pytest.raises(RequestError, match="groups"):
         Ladder((4, 2), (5, 5))([torch.zeros(1, 5)])
+
+
+@pytest.mark.parametrize("samples", [(), (3,)])
+def test_chain_costs_equal_a_loop_upwards(samples: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    chain, h = Chain((4, 3, 2), 5, hidden=7).double(), torch.randn(6, 5, dtype=torch.float64)
+    code = chain(h, samples)
+    groups = chain.split(code.z)
+    features = [chain.first(h), *(up(group) for up, group in zip(chain.ups, groups[:-1], strict=True))]
+    for i, (group, parameters) in enumerate(zip(groups, features, strict=True)):
+        mean, log_variance = parameters.chunk(2, -1)
+        p_mean = p_log_variance = torch.zeros(2).double()
+        if i < 2:
+            p_mean, p_log_variance = chain.priors[i](groups[i + 1]).chunk(2, -1)
+        q, p = Normal(mean, (0.5 * log_variance).exp()), Normal(p_mean, (0.5 * p_log_variance).exp())
+        ratio = q.log_prob(group) - p.log_prob(group) if samples else kl_divergence(q, p)
+        torch.testing.assert_close(code.costs[f"kl/{i}"], ratio.sum(-1))

@@ -1,4 +1,4 @@
-"""A ladder of Gaussian groups: the posterior goes down the same chain as the prior, and corrects it."""
+"""Groups of Gaussian latents, one above the other, inferred from the top down (ladder) or upwards (chain)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from narrows.check import refuse, whole
 from narrows.core import Bottleneck, Code, Tree
 from narrows.nets.mlp import MLP
 
-__all__ = ["Ladder", "combine", "halved", "joined"]
+__all__ = ["Chain", "Hierarchy", "Ladder", "combine", "halved", "joined"]
 
 
 def halved(width: int, layers: int) -> tuple[int, ...]:
@@ -59,18 +59,63 @@ def joined(parts: Sequence[Diagonal]) -> Diagonal:
     return Independent(both, 1, validate_args=False)
 
 
-class Ladder(Bottleneck):
-    r"""Groups z_1 ... z_L, the prior a chain from the top down, the posterior the same chain corrected by the data.
+class Hierarchy(Bottleneck):
+    r"""Groups z_1 ... z_L whose prior is a chain from the top down; a subclass infers them.
 
-    .. math:: p(z) = p(z_L) \prod_{i<L} p(z_i | z_{i+1}),\quad
-              q(z|x) = q(z_L|x) \prod_{i<L} q(z_i | z_{i+1}, x),
+    .. math:: p(z) = p(z_L) \prod_{i<L} p(z_i | z_{i+1})
 
-    where the top q is the bottom-up estimate, and each q below `combine`\ s its estimate with p(z_i | z_{i+1}).
     Group i costs ``kl/i``, counted from the data upwards: ``kl/0`` is that of z_1. It is the closed form given the
-    groups drawn above, and the log-ratio at the draw where samples are asked for.
+    other groups' draws, and the log-ratio at the draw where samples are asked for.
 
     The code holds all groups side by side, z_1 first: its first ``widths[0]`` entries are all that a decoder of
     p(x | z_1) needs. ``q`` and ``p`` are those of the groups along the path that was drawn.
+
+    Args:
+        widths: latents of each group, from the data upwards.
+        hidden: width of the hidden layer between a group and the prior of the one below.
+
+    Raises:
+        RequestError: no group.
+    """
+
+    def __init__(self, widths: Sequence[int], hidden: int = 128) -> None:
+        super().__init__()
+        self.widths = tuple(whole("widths", width) for width in widths)
+        if not self.widths:
+            raise refuse("widths", tuple(widths), "the width of at least one group")
+        self.priors = nn.ModuleList(
+            MLP((above,), (2 * below,), (hidden,)) for below, above in itertools.pairwise(self.widths)
+        )
+        self.top = Gaussian(self.widths[-1])
+
+    def prior(self, group: int, above: Tensor | None = None) -> Diagonal:
+        """p(z_i | z_{i+1}) of a group, counted from 0; the top one is N(0, I)."""
+        return self.top.prior() if above is None else normal(self.priors[group](above))
+
+    def split(self, z: Tensor) -> tuple[Tensor, ...]:
+        """The groups of a code (..., sum of widths), from the data upwards."""
+        return z.split(self.widths, -1)
+
+    def code(self, z: list[Tensor], q: list[Diagonal], p: list[Diagonal], sampled: bool) -> Code:
+        """The code of all groups, from the data upwards, and what each costs."""
+        groups = enumerate(zip(z, q, p, strict=True))
+        costs = {f"kl/{i}": cost(*group) if sampled else kl(*group[1:]) for i, group in groups}
+        return Code(torch.cat(z, -1), costs, joined(q), joined(p))
+
+    def sample(self, n: int) -> Code:
+        """Draw n codes from the prior, the top group first: (n, sum of widths)."""
+        z = [self.top.sample(n).z]
+        for i in reversed(range(len(self.widths) - 1)):
+            z.insert(0, self.prior(i, z[0]).sample())
+        return Code(torch.cat(z, -1))
+
+
+class Ladder(Hierarchy):
+    r"""A hierarchy inferred from the top down: the chain of the prior, corrected by the data.
+
+    .. math:: q(z|x) = q(z_L|x) \prod_{i<L} q(z_i | z_{i+1}, x)
+
+    The top q is the bottom-up estimate; each q below `combine`\ s its estimate with p(z_i | z_{i+1}).
 
     Args:
         widths: latents of each group, from the data upwards.
@@ -91,50 +136,63 @@ class Ladder(Bottleneck):
     """
 
     def __init__(self, widths: Sequence[int], features: Sequence[int], hidden: int = 128) -> None:
-        super().__init__()
-        self.widths = tuple(whole("widths", width) for width in widths)
-        if not self.widths or len(features) != len(self.widths):
+        super().__init__(widths, hidden)
+        if len(features) != len(self.widths):
             raise refuse("features", tuple(features), f"one width for each of the {len(self.widths)} groups")
         self.estimates = nn.ModuleList(
             nn.Linear(size, 2 * width) for size, width in zip(features, self.widths, strict=True)
         )
-        self.priors = nn.ModuleList(
-            MLP((above,), (2 * below,), (hidden,)) for below, above in itertools.pairwise(self.widths)
-        )
-        self.top = Gaussian(self.widths[-1])
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Go down the ladder with features ``[(B, F_1), ..., (B, F_L)]``, from the data upwards."""
         if len(h) != len(self.widths):
             raise refuse("h", f"{len(h)} features", f"one for each of the {len(self.widths)} groups")
-        estimates = [normal(net(features)) for net, features in zip(self.estimates, h, strict=True)]
-        drawn: list[Tensor] = []
-        qs: list[Diagonal] = []
-        ps: list[Diagonal] = []
-        for i in reversed(range(len(self.widths))):
-            top = not drawn
-            p = self.prior(i, None if top else drawn[-1])
-            q = estimates[i] if top else combine(estimates[i], p)
-            drawn.append(draw(q, samples if top else (), mean=not self.training and not samples))
-            qs.append(q)
-            ps.append(p)
-        groups = list(zip(drawn[::-1], qs[::-1], ps[::-1], strict=True))
-        costs = {f"kl/{i}": cost(z, q, p) if samples else kl(q, p) for i, (z, q, p) in enumerate(groups)}
-        return Code(torch.cat(drawn[::-1], -1), costs, joined(qs[::-1]), joined(ps[::-1]))
+        mean = not self.training and not samples
+        q = [normal(net(features)) for net, features in zip(self.estimates, h, strict=True)]
+        p, z = [self.prior(len(h) - 1)], [draw(q[-1], samples, mean)]
+        for i in reversed(range(len(h) - 1)):
+            p.insert(0, self.prior(i, z[0]))
+            q[i] = combine(q[i], p[0])
+            z.insert(0, draw(q[i], (), mean))
+        return self.code(z, q, p, bool(samples))
 
-    def prior(self, group: int, above: Tensor | None = None) -> Diagonal:
-        """p(z_i | z_{i+1}) of group `group`, counted from 0; the top one is N(0, I)."""
-        return self.top.prior() if above is None else normal(self.priors[group](above))
 
-    def split(self, z: Tensor) -> tuple[Tensor, ...]:
-        """The groups of a code (..., sum of widths), from the data upwards."""
-        return z.split(self.widths, -1)
+class Chain(Hierarchy):
+    r"""A hierarchy inferred from the data upwards, each group from the one below: the ladder's baseline.
 
-    def sample(self, n: int) -> Code:
-        """Draw n codes from the prior, the top group first: (n, sum of widths)."""
-        z = self.top.sample(n).z
-        drawn = [z]
-        for i in reversed(range(len(self.widths) - 1)):
-            z = self.prior(i, z).sample()
-            drawn.append(z)
-        return Code(torch.cat(drawn[::-1], -1))
+    .. math:: q(z|x) = q(z_1|x) \prod_{i>1} q(z_i | z_{i-1})
+
+    Args:
+        widths: latents of each group, from the data upwards.
+        features: width of the encoder's features.
+        hidden: width of the hidden layers between groups.
+
+    Raises:
+        RequestError: no group.
+
+    Example:
+        >>> code = Chain((4, 2), 8)(torch.zeros(3, 8), samples=(5,))
+        >>> code.z.shape, code.costs["kl/1"].shape
+        (torch.Size([5, 3, 6]), torch.Size([5, 3]))
+
+    Reference:
+        Sonderby et al., Ladder Variational Autoencoders, 2016, section 2.1 (there: VAE). arXiv:1602.02282
+    """
+
+    def __init__(self, widths: Sequence[int], features: int, hidden: int = 128) -> None:
+        super().__init__(widths, hidden)
+        self.first = nn.Linear(features, 2 * self.widths[0])
+        self.ups = nn.ModuleList(
+            MLP((below,), (2 * above,), (hidden,)) for below, above in itertools.pairwise(self.widths)
+        )
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Go up the chain from features (B, F)."""
+        mean = not self.training and not samples
+        q = [normal(self.first(h))]
+        z = [draw(q[0], samples, mean)]
+        for up in self.ups:
+            q.append(normal(up(z[-1])))
+            z.append(draw(q[-1], (), mean))
+        p = [self.prior(i, above) for i, above in enumerate([*z[1:], None])]
+        return self.code(z, q, p, bool(samples))

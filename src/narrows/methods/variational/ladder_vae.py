@@ -11,21 +11,38 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from narrows import likelihoods
-from narrows.bottlenecks.ladder import Ladder, halved
-from narrows.check import whole
+from narrows.bottlenecks.ladder import Chain, Ladder, halved
+from narrows.check import choice, whole
 from narrows.core import Autoencoder, Spec, Tree, as_spec
 from narrows.nets import build
 from narrows.objectives.elbo import Elbo
 from narrows.schedules import Schedule
 
-__all__ = ["BottomUp", "Lowest", "ladder_vae"]
+__all__ = ["BottomUp", "Lowest", "Normalised", "ladder_vae"]
+
+
+class Normalised(nn.Module):
+    """A net from the data to features, normalised over the features of each example.
+
+    The paper normalises over the batch; here evaluating a loss moves no buffer, and an example's code does not
+    depend on its neighbours.
+
+    Args:
+        net: ``(x, given) -> (B, F)``.
+        width: F.
+    """
+
+    def __init__(self, net: nn.Module, width: int) -> None:
+        super().__init__()
+        self.net, self.after = net, nn.Sequential(nn.LayerNorm(width), nn.SiLU())
+
+    def forward(self, x: Tree, given: Tree = None) -> Tensor:
+        """The features, (B, F)."""
+        return self.after(self.net(x, given))
 
 
 class BottomUp(nn.Module):
     """The deterministic path upwards: features d_1 of the data, d_2 of d_1, and so on.
-
-    The paper normalises over the batch; here it is over the features of an example, so that evaluating a loss
-    moves no buffer and an example's code does not depend on its neighbours.
 
     Args:
         first: a net from the data to d_1, ``(x, given) -> (B, F_1)``.
@@ -34,8 +51,7 @@ class BottomUp(nn.Module):
 
     def __init__(self, first: nn.Module, widths: Sequence[int]) -> None:
         super().__init__()
-        self.first = first
-        self.norm = nn.Sequential(nn.LayerNorm(widths[0]), nn.SiLU())
+        self.first = Normalised(first, widths[0])
         self.steps = nn.ModuleList(
             nn.Sequential(nn.Linear(below, above), nn.LayerNorm(above), nn.SiLU())
             for below, above in itertools.pairwise(widths)
@@ -43,7 +59,7 @@ class BottomUp(nn.Module):
 
     def forward(self, x: Tree, given: Tree = None) -> list[Tensor]:
         """The features of each group, from the data upwards."""
-        features = [self.norm(self.first(x, given))]
+        features = [self.first(x, given)]
         for step in self.steps:
             features.append(step(features[-1]))
         return features
@@ -73,6 +89,7 @@ def ladder_vae(
     layers: int = 3,
     beta: Schedule = "linear:0:1:1000",
     free_bits: float = 0.0,
+    inference: str = "top-down",
     width: int = 256,
     net: str = "auto",
     hidden: tuple[int, ...] = (),
@@ -89,6 +106,7 @@ def ladder_vae(
         layers: stochastic layers, L; 1 is the VAE.
         beta: weight of the divergence; by default it warms up over 1000 steps, which the paper finds crucial.
         free_bits: nats that each layer may carry free of charge.
+        inference: ``top-down``, the ladder, or ``bottom-up``, the hierarchical VAE that the paper compares with.
         width: width of the deterministic features of each layer.
         net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers of the nets next to the data; their own choice when empty.
@@ -107,9 +125,12 @@ def ladder_vae(
     """
     spec, width = as_spec(spec), whole("width", width)
     latents = halved(latent, layers)
-    features = (width,) * len(latents)
     output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
-    encoder = BottomUp(build.encoder(spec.shape, width, net=net, hidden=hidden), features)
+    first = build.encoder(spec.shape, width, net=net, hidden=hidden)
     decoder = Lowest(build.decoder(latents[0], output.parameter_shape, net=net, hidden=hidden), latents[0])
     objective = Elbo(beta=beta, free_bits=free_bits)
-    return Autoencoder(encoder, Ladder(latents, features, hidden=width), decoder, output, objective)
+    if choice("inference", inference, ("top-down", "bottom-up")) == "bottom-up":
+        return Autoencoder(Normalised(first, width), Chain(latents, width, width), decoder, output, objective)
+    features = (width,) * len(latents)
+    ladder = Ladder(latents, features, hidden=width)
+    return Autoencoder(BottomUp(first, features), ladder, decoder, output, objective)
