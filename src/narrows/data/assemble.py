@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -18,7 +18,7 @@ from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, Values, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
 
-__all__ = ["Split", "assemble", "one_part"]
+__all__ = ["Split", "assemble", "one_part", "rescaled"]
 
 _SAMPLE = 1 << 16
 """Of mapped data, so many rows at most are looked at to fit the scaling and to look for NaN."""
@@ -74,8 +74,26 @@ def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | N
     shape = tuple(spec["shape"])
     layout = _same_layout(raw, shape, name)
     goal = Scaling.of(description.get("target_scaling") or Scaling())
-    scaling = Scaling.of(description["scaling"])
+    scaling = _as_it_comes(raw.x, Scaling.of(description["scaling"]))
+    known = spec["class_names"]
+    if raw.labels is not None and not raw.class_names and not set(_classes(raw, raw)) <= set(known):
+        raw.labels = None  # classes that the fit never saw: they cannot be told to the model
     return _dataset(raw, layout, shape, scaling, goal, tuple(spec["class_names"]), name)
+
+
+def _as_it_comes(x: np.ndarray, scaling: Scaling) -> Scaling:
+    """Bytes were described, fractions from 0 to 1 are given: those have been scaled already."""
+    if scaling.kind != "unit" or scaling.shift != 0.0 or scaling.scale == 1.0 or x.dtype.kind != "f":
+        return scaling
+    return Scaling("unit") if x.min() >= 0 and x.max() <= 1 else scaling
+
+
+def rescaled(dataset: Dataset, description: Mapping[str, Any]) -> Dataset:
+    """An opened data set with the scaling of the described data."""
+    shape = tuple(description["spec"]["shape"])
+    if dataset.shape != shape:
+        raise _other_shape("the data", dataset.shape, shape)
+    return replace(dataset, scaling=Scaling.of(description["scaling"]))
 
 
 def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
@@ -260,7 +278,11 @@ def _same_layout(raw: Raw, shape: tuple[int, ...], name: str) -> str:
         fits = len(stored) == len(shape) - (layout == "image")
         if fits and model_shape(stored, layout) == shape:
             return layout
-    raise RequestError(
-        f"The examples of `{name}` have the shape {tuple(stored)}, but {shape} is expected here. "
+    raise _other_shape(f"`{name}`", stored, shape)
+
+
+def _other_shape(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> RequestError:
+    return RequestError(
+        f"The examples of {name} have the shape {tuple(found)}, but {shape} is expected here. "
         "Give data like those of the fit."
     )

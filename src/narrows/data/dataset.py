@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
@@ -156,7 +155,6 @@ class Source:
     spec: Spec
     how: Mapping[str, Any] = field(default_factory=dict)
     truth: Any = None
-    reader: Callable[[Mapping[str, Any], Any], Dataset] | None = field(default=None, repr=False)
 
     def describe(self) -> dict[str, Any]:
         """JSON-able arguments of `open`: the same data, split and scaling again.
@@ -183,7 +181,7 @@ class Source:
             RequestError: the examples have another shape than this source's.
 
         Example:
-            >>> import narrows.data
+            >>> import narrows.data, numpy as np
             >>> digits = narrows.data.open("digits")
             >>> digits.like(np.zeros((3, 8, 8), np.uint8)).all().x.shape
             torch.Size([3, 1, 8, 8])
@@ -191,8 +189,3 @@ class Source:
         from narrows.data.opening import like
 
         return like(self.describe(), what, **options)
-
-
-def as_array(x: Rows) -> np.ndarray:
-    """The raw store as a numpy array that shares its memory."""
-    return x.numpy() if isinstance(x, Tensor) else x

@@ -8,11 +8,9 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 
 from narrows.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
-from narrows.data.assemble import Split, assemble, one_part
+from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
 from narrows.data.registry import WORLDS, expand, find, names, why_not
@@ -56,6 +54,7 @@ def open(
     Example:
         >>> open("digits").spec
         Spec(shape=(1, 8, 8), values='unit', classes=10, target=None)
+        >>> import numpy as np
         >>> open(np.eye(4, dtype=np.float32), split=0.25).spec.values
         'binary'
     """
@@ -74,7 +73,7 @@ def open(
     if raw.columns and "columns" in known:
         options["columns"] = raw.columns
     how = {"what": key, "scale": scale, "split": split, "limit": limit, **options}
-    how = {k: _plain(v) for k, v in how.items() if v is not None and not (k == "scale" and v == "auto")}
+    how = {k: _plain(v) for k, v in how.items() if _told(k, v)}
     plan = Split(split if isinstance(split, float) else None, limit)
     return assemble(raw, name, plan, scale, how, scaling=scaling, target_scaling=target_scaling, spec=spec)
 
@@ -84,7 +83,8 @@ def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
 
     Args:
         description: what `Source.describe` wrote; the described data themselves are not needed.
-        what: a name, a path or arrays.
+        what: a name, a path, arrays, a `Source` (its test part) or a `Dataset`. Where the described examples were
+            bytes, numbers that lie from 0 to 1 are taken as scaled already.
         **options: as of `open`; they go before the description's.
 
     Returns:
@@ -93,8 +93,8 @@ def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
     Raises:
         RequestError: the examples have another shape than the described ones.
     """
-    if isinstance(what, Source):
-        what = what.describe()["what"]
+    if isinstance(what, (Source, Dataset)):
+        return rescaled(what.test if isinstance(what, Source) else what, description)
     name, _, reader = _find(what)
     known = inspect.signature(reader).parameters
     kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
@@ -173,10 +173,16 @@ def _share(split: float | str | None) -> float | str | None:
         return split
 
 
+def _told(option: str, value: Any) -> bool:
+    """Whether an option belongs into a description: not what nobody said, and no arrays."""
+    return isinstance(value, (str, int, float, bool, tuple, list, Path)) and (option, value) != (
+        "scale",
+        "auto",
+    )
+
+
 def _plain(value: Any) -> Any:
-    """A JSON-able form of an option; arrays are only named, for they are not kept."""
-    if isinstance(value, (np.ndarray, torch.Tensor)):
-        return _ARRAYS
+    """A JSON-able form of an option."""
     if isinstance(value, Path):
         return str(value.resolve())
     return list(value) if isinstance(value, tuple) else value
