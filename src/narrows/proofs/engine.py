@@ -96,6 +96,7 @@ class Proof:
         seeds: how many seeds by default.
         data_options: how the data is opened.
         notes: what a reader should know: what was tried, how the setting differs from the paper's.
+        quick_data: name of the data at quick scale where it is another: data that need no download.
     """
 
     method: str
@@ -106,6 +107,7 @@ class Proof:
     seeds: int = 3
     data_options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
+    quick_data: str = ""
 
 
 def load(name: str) -> Proof:
@@ -160,7 +162,7 @@ def prove(
     budget = proof.scales[choice("scale", scale, [s for s in SCALES if s in proof.scales])]
     chosen = _seeds(proof.seeds if seeds is None else seeds)
     device = _device(device)
-    source = _open(proof, data, data_options)
+    source = _open(proof, scale, data, data_options)
     own = data is None and data_options is None
     command, stem = _spelled(proof, scale, chosen, source, own=own, device=device)
     path = Path(out) if out is not None else (None if scale == "quick" else RESULTS / f"{stem}.json")
@@ -267,9 +269,11 @@ def _device(device: str) -> str:
     return device
 
 
-def _open(proof: Proof, data: Any, options: Mapping[str, Any] | None) -> Source:
+def _open(proof: Proof, scale: str, data: Any, options: Mapping[str, Any] | None) -> Source:
     from narrows.data import open as open_data
 
+    if data is None and scale == "quick" and proof.quick_data:
+        return open_data(proof.quick_data, **(options or {}))
     if data is None:
         return open_data(proof.data, **{**proof.data_options, **(options or {})})
     return open_data(data, **(options or {}))
