@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from typing import Any
 
 from narrows.check import NarrowsError
 
@@ -54,7 +55,7 @@ def sentence(error: BaseException) -> tuple[str, int]:
     if isinstance(error, KeyboardInterrupt) or type(error).__name__ == "Abort":
         return "Interrupted; nothing was left half-written.", Interrupted.exit_code
     if hasattr(error, "format_message"):  # the parser's own: a wrong option or a missing argument
-        return _tidy(error.format_message()) + " See it with --help.", 2
+        return _wrong_words(error), 2
     if isinstance(error, OSError):
         return _system(error), 1
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
@@ -73,7 +74,14 @@ def _system(error: OSError) -> str:
     return f"The system refused{where}: {reason}." if where else f"The system refused: {reason}."
 
 
-def _tidy(text: str) -> str:
-    """A parser's message as a sentence on one line."""
-    joined = " ".join(text.split()).replace("'-h' / '--help'", "--help")
-    return joined if joined.endswith((".", "?", ")")) else f"{joined}."
+def _wrong_words(error: Any) -> str:
+    """What the parser did not understand, as a sentence on one line."""
+    context = getattr(error, "ctx", None)
+    look = f" See: {getattr(context, 'command_path', 'narrows')} --help"
+    if hasattr(error, "option_name") and hasattr(error, "possibilities"):
+        near = " or ".join(f"`{name}`" for name in sorted(error.possibilities or ()))
+        return (
+            f"There is no option `{error.option_name}`." + (f" Did you mean {near}?" if near else "") + look
+        )
+    text = " ".join(str(error.format_message()).split())
+    return (text if text.endswith((".", "?", ")")) else f"{text}.") + look

@@ -123,4 +123,5 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except (ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        raise refuse("CODES", str(path), f"an .npz file of plain arrays ({error})") from error
+        fix = "Objects and pickles are never read, for they could run code."
+        raise refuse("CODES", str(path), "an .npz file of plain arrays", fix) from error

@@ -72,7 +72,7 @@ def fit(
             data_options=data_options,
             **options,
         )
-    note(f"The run is in {run.path}. Next: narrows audit {run.path}")
+    note(f"The run in {run.path} is finished. Next: narrows audit {run.path}")
 
 
 def resume(
@@ -84,9 +84,11 @@ def resume(
     """Go on with a run that was stopped, exactly where it was."""
     import narrows as nr
 
+    finished = epochs is None and steps is None and (run / "result.json").is_file()
     with _resumable(run):
         nr.resume(run, epochs=epochs, steps=steps, progress=progress)
-    note(f"The run is in {run}. Next: narrows audit {run}")
+    said = "was finished already; --steps N trains it further" if finished else "is finished"
+    note(f"The run in {run} {said}. Next: narrows audit {run}")
 
 
 @contextmanager

