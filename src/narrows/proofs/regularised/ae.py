@@ -1,0 +1,79 @@
+"""Does a deep autoencoder reconstruct unseen images with less error than PCA of the same width?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from narrows.methods.regularised.ae import ae
+from narrows.proofs.engine import Claim, Proof, Trial
+
+__all__ = ["PROOF", "pca_error"]
+
+WIDTH = 10
+
+
+def pca_error(train: Tensor, test: Tensor, width: int) -> float:
+    """The mean squared error, summed over an example, of unseen examples on the first principal components.
+
+    Args:
+        train: (N, D), from which the components are.
+        test: (M, D), which are projected.
+        width: how many components, Z.
+
+    Example:
+        >>> x = torch.tensor([[1.0, 0.1], [-1.0, -0.1], [2.0, -0.1], [-2.0, 0.1]])
+        >>> round(pca_error(x, x, 1), 3)
+        0.01
+    """
+    mean = train.mean(0)
+    centred = (train - mean).double()
+    _, vectors = torch.linalg.eigh(centred.T @ centred)
+    main = vectors[:, -width:]
+    rest = (test - mean).double()
+    return float((rest - rest @ main @ main.T).square().sum(-1).mean())
+
+
+def measure(trial: Trial) -> Mapping[str, float]:
+    """Test errors of PCA, of a linear and of a deep autoencoder, all of the same width and the same examples."""
+    rows = trial.data.train.take(trial.budget["rows"])
+    test = trial.data.test.all(trial.budget["test"])
+    numbers = {"pca/error": pca_error(rows.all().x.flatten(1), test.x.flatten(1), WIDTH)}
+    for name, net in (("linear", "linear"), ("deep", "mlp")):
+        model = trial.build(ae, latent=WIDTH, net=net, likelihood="squared")
+        trial.fit(model, rows)
+        with torch.no_grad():
+            again = model.to("cpu").reconstruct(test)
+        numbers[f"{name}/error"] = float((again - test.x).square().flatten(1).sum(-1).mean())
+    return numbers
+
+
+PROOF = Proof(
+    method="ae",
+    data="mnist",
+    claims=(
+        Claim(
+            "A deep autoencoder has at most 0.8 of PCA's error", "deep/error", "<", "pca/error", factor=0.8
+        ),
+        Claim(
+            "Depth does it: a linear autoencoder has no less error than PCA",
+            "linear/error",
+            ">",
+            "pca/error",
+            0.98,
+        ),
+    ),
+    measure=measure,
+    scales={
+        "quick": {"rows": 4000, "test": 1000, "steps": 500},
+        "default": {"rows": 60000, "test": 10000, "steps": 2500},
+        "full": {"rows": 60000, "test": 10000, "steps": 50000},
+    },
+    notes=(
+        "Squared error summed over the pixels of an image, codes of width 10. The paper trains for days on codes of "
+        "width 30 and reaches 3.00 against 13.87 for PCA, with layer-wise pretraining; here everything is learned "
+        "at once, by Adam, in seconds."
+    ),
+)
