@@ -102,7 +102,7 @@ def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
         if split.share is not None:
             raise refuse("split", split.share, "left out: these data bring their own test part")
         if raw.test is not None:
-            return raw, raw.test
+            return raw, replace(raw.test, factor_names=raw.factor_names)
         assert raw.part is not None
         return raw.rows(np.flatnonzero(~raw.part)), raw.rows(np.flatnonzero(raw.part))
     n = len(raw.x)
@@ -138,6 +138,11 @@ def _check(raw: Raw, name: str) -> None:
                 )
         if part.target is not None:
             _check_numbers("target", part.target, name)
+    if raw.test is not None:
+        for called, one, two in (("x", raw.x, raw.test.x), ("target", raw.target, raw.test.target)):
+            shapes = [None if part is None else part.shape[1:] for part in (one, two)]
+            if shapes[0] != shapes[1]:
+                raise refuse(called, f"examples of shape {shapes[0]} and {shapes[1]}", "alike in both parts")
 
 
 def _check_numbers(called: str, x: np.ndarray, name: str) -> None:

@@ -53,8 +53,11 @@ class Scaling:
             shift, scale = self._tensors(x)
             return (x - shift).div_(scale)
         if self.shift == 0.0:
-            x = x.to(torch.float32)
-            return x if self.scale == 1.0 else x.mul(self._inverse) if self._inverse else x / self.scale
+            y = x.to(torch.float32)
+            if self.scale == 1.0:
+                return y
+            y = y.clone() if y is x else y  # never in place on the store itself
+            return y.mul_(self._inverse) if self._inverse else y.div_(self.scale)
         return (x.to(torch.float32) - self.shift).div_(self.scale)
 
     @cached_property
