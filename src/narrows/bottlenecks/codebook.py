@@ -12,6 +12,8 @@ __all__ = ["kmeans", "nearest", "scatter_sum", "spread"]
 _BLOCK = 64
 _SCORES = 1 << 19
 """How many scores are held at once: 2 MB of float32, so that they stay in a core's cache."""
+_ROUNDS = 8
+"""In how many rounds k-means is seeded: as k-means++, with many centres a round."""
 
 
 @torch.no_grad()
@@ -106,7 +108,9 @@ def spread(rows: Tensor, n: int, distance: Tensor | None = None) -> Tensor:
 
 @torch.no_grad()
 def kmeans(rows: Tensor, codes: int, iterations: int = 10) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm over the rows of all processes; a centre that lost all its rows is placed anew.
+    """Lloyd's algorithm over the rows of all processes, seeded far apart.
+
+    A centre that lost all its rows is placed on another row, far from its centre.
 
     Args:
         rows: (N, d).
@@ -122,8 +126,15 @@ def kmeans(rows: Tensor, codes: int, iterations: int = 10) -> tuple[Tensor, Tens
         ...     centres, counts = kmeans(torch.tensor([[0.0], [0.0], [9.0], [9.0]]), 2)
         >>> centres.flatten().sort().values, counts
         (tensor([0., 9.]), tensor([2., 2.]))
+
+    Reference:
+        Arthur and Vassilvitskii, k-means++, 2007; Bahmani et al., Scalable k-means++, 2012. arXiv:1203.6402
     """
-    centres = spread(rows, codes)
+    few = -(-codes // _ROUNDS)
+    centres = spread(rows, few)
+    while len(centres) < codes:
+        new = spread(rows, min(few, codes - len(centres)), _distance(rows, centres[nearest(rows, centres)]))
+        centres = torch.cat([centres, new])
     counts = rows.new_zeros(codes)
     for last in [False] * iterations + [True]:
         indices = nearest(rows, centres)
@@ -138,3 +149,7 @@ def kmeans(rows: Tensor, codes: int, iterations: int = 10) -> tuple[Tensor, Tens
                 (empty.nonzero().squeeze(1),), spread(rows, int(empty.sum()), distance)
             )
     return centres, counts
+
+
+def _distance(a: Tensor, b: Tensor) -> Tensor:
+    return (a - b).square().sum(-1)

@@ -87,7 +87,8 @@ class FiniteScalarQuantizer(Quantizer):
         good = len(levels) > 0 and all(isinstance(n, int) and n >= fewest for n in levels)
         if not good or math.prod(levels) > 2**31:
             expected = f"whole numbers of at least {fewest} with a product of at most 2^31"
-            raise refuse("levels", levels, expected, "Two levels need variant=symmetric." if good else "")
+            hint = "Two levels need variant=symmetric." if not self.symmetric and 2 in levels else ""
+            raise refuse("levels", levels, expected, hint)
         super().__init__(features, len(levels), math.prod(levels), tokens)
         counts = torch.tensor(levels)
         self.register_buffer("levels", counts, persistent=False)

@@ -14,6 +14,9 @@ from narrows.core import Autoencoder, Batch, Code
 __all__ = ["VectorQuantizer"]
 
 _SMOOTHING = 1e-5
+_ROWS_A_CENTRE = 64
+_LEAST_SHARE = 1.0
+"""A centre of few rows begins with the count of an even share: with none, the recurrence would lose it at once."""
 
 
 class VectorQuantizer(Quantizer):
@@ -29,7 +32,10 @@ class VectorQuantizer(Quantizer):
     .. math:: n \leftarrow \gamma n + (1-\gamma) c,\quad S \leftarrow \gamma S + (1-\gamma) s,\quad
               e_k = S_k \Big/ \Big(N \frac{n_k + \epsilon}{N + K\epsilon}\Big),\quad N = \textstyle\sum_k n_k
 
-    The codebook begins at the k-means centres of the first batch. After each step, codes chosen less than
+    The costs are sums over the L tokens, as the distortion is one over pixels, so that the pull on a token does not
+    depend on the size of the grid; the paper takes their mean.
+
+    The codebook begins at the k-means centres of a first batch. After each step, codes chosen less than
     `restart` times as often as an even share (N / K) are dead; they are put on tokens of the batch, those far
     from their code more often, and begin with twice the count that is death.
 
@@ -42,6 +48,7 @@ class VectorQuantizer(Quantizer):
         decay: gamma.
         gradient: what passes to the encoder: ``straight-through`` or ``rotation``.
         restart: which share of an even use keeps a code alive, from 0 (codes are never restarted) to 0.5.
+        start: where the codes begin, ``kmeans`` or ``normal``: N(0, 1/d) draws.
 
     Raises:
         RequestError: an argument out of range.
@@ -72,18 +79,20 @@ class VectorQuantizer(Quantizer):
         decay: float = 0.99,
         gradient: str = "straight-through",
         restart: float = 0.03,
+        start: str = "kmeans",
     ) -> None:
         super().__init__(features, features if width is None else width, codes, tokens)
         self.ema = choice("codebook", codebook, ("ema", "gradient")) == "ema"
         self.decay = fraction("decay", decay)
         self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
         self.restart = number("restart", restart, low=0, high=0.5)
-        start = torch.randn(self.codes, self.width) * self.width**-0.5
+        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
+        normal = torch.randn(self.codes, self.width) * self.width**-0.5
         if self.ema:
-            self.register_buffer("codebook", start)
-            self.register_buffer("sums", start.clone())
+            self.register_buffer("codebook", normal)
+            self.register_buffer("sums", normal.clone())
         else:
-            self.codebook = nn.Parameter(start)
+            self.codebook = nn.Parameter(normal)
         # A count of one each and sums of code times count: the recurrence then begins at the codebook itself.
         self.register_buffer("counts", torch.ones(self.codes))
 
@@ -103,10 +112,14 @@ class VectorQuantizer(Quantizer):
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Put the codes on the k-means centres of a batch's tokens, each with its share of the count."""
-        tokens = self.inward(model.encoder(batch.x, batch.given))
-        centres, counts = kmeans(tokens.flatten(0, -2).to(self.codebook), self.codes)
+        if not self.kmeans:
+            return
+        tokens = self.inward(model.encoder(batch.x, batch.given)).flatten(0, -2).to(self.codebook)
+        centres, counts = kmeans(
+            tokens[torch.randperm(len(tokens))[: _ROWS_A_CENTRE * self.codes]], self.codes
+        )
         share = counts * (self.codes / counts.sum())
-        self._place(torch.arange(self.codes, device=share.device), centres, share.clamp_min(2 * self.restart))
+        self._place(torch.arange(self.codes, device=share.device), centres, share.clamp_min(_LEAST_SHARE))
 
     @torch.no_grad()
     def after_step(self, code: Code) -> None:

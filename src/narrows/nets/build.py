@@ -192,7 +192,9 @@ class GridMLP(MLP):
         return super().forward(x)
 
 
-def grid_encoder(shape: tuple[int, ...], channels: int, downsample: int = 4, net: str = "auto") -> nn.Module:
+def grid_encoder(
+    shape: tuple[int, ...], channels: int, downsample: int = 4, net: str = "auto", width: int = GRID_WIDTH
+) -> nn.Module:
     """Make a net from examples to a grid of tokens: ``(x, given) -> (B, L, channels)``, row by row.
 
     Its attribute ``grid`` is ``(rows, columns)``, with L = rows * columns; `grid_of` says how many. What is given
@@ -203,6 +205,7 @@ def grid_encoder(shape: tuple[int, ...], channels: int, downsample: int = 4, net
         channels: channels of a token.
         downsample: pixels a token, along each side.
         net: as for `encoder`; ``auto`` is convolutional for images and sequences, a perceptron for vectors.
+        width: channels inside a convolutional net or a transformer.
 
     Raises:
         RequestError: an unknown net, or a downsample that it cannot have.
@@ -217,12 +220,14 @@ def grid_encoder(shape: tuple[int, ...], channels: int, downsample: int = 4, net
     if net in ("linear", "mlp"):
         return GridMLP(shape, (grid[0] * grid[1], channels), widths(net, shape), grid)
     if net == "vit":
-        return ViTGridEncoder(shape, channels, downsample)
-    return ConvGridEncoder(shape, channels, downsample.bit_length() - 1, GRID_WIDTH, 1 + (net == "resnet"))
+        return ViTGridEncoder(shape, channels, downsample, whole("width", width))
+    return ConvGridEncoder(
+        shape, channels, downsample.bit_length() - 1, whole("width", width), 1 + (net == "resnet")
+    )
 
 
 def grid_decoder(
-    channels: int, shape_out: tuple[int, ...], downsample: int = 4, net: str = "auto"
+    channels: int, shape_out: tuple[int, ...], downsample: int = 4, net: str = "auto", width: int = GRID_WIDTH
 ) -> nn.Module:
     """Make a net from a grid of tokens to examples: ``(z, given) -> (*samples, B, *shape_out)``.
 
@@ -231,6 +236,7 @@ def grid_decoder(
         shape_out: shape of one output. Its grid must be the encoder's, so its sides must be those of the input.
         downsample: pixels a token, along each side.
         net: as for `grid_encoder`.
+        width: channels inside a convolutional net or a transformer.
 
     Raises:
         RequestError: an unknown net, or a downsample that it cannot have.
@@ -245,7 +251,7 @@ def grid_decoder(
         inwards = widths(net, shape_out)
         return GridMLP((grid[0] * grid[1], channels), shape_out, inwards[::-1], grid)
     if net == "vit":
-        return ViTGridDecoder(channels, shape_out, downsample)
+        return ViTGridDecoder(channels, shape_out, downsample, whole("width", width))
     return ConvGridDecoder(
-        channels, shape_out, downsample.bit_length() - 1, GRID_WIDTH, 1 + (net == "resnet")
+        channels, shape_out, downsample.bit_length() - 1, whole("width", width), 1 + (net == "resnet")
     )

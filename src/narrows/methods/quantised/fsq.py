@@ -24,7 +24,10 @@ def fsq(
     labels: bool = False,
     temperature: float = 1.0,
     top_k: int = 0,
+    prior_width: int = 128,
+    prior_depth: int = 3,
     net: str = "auto",
+    channels: int = 64,
     likelihood: str = "auto",
 ) -> Autoencoder:
     r"""An FSQ autoencoder: a grid of tokens of a few channels, each bounded and rounded to its levels.
@@ -42,7 +45,10 @@ def fsq(
         labels: whether the prior is told the labels, so that samples of a class can be asked for.
         temperature: of the prior's samples; below 1 likely codes are drawn more often.
         top_k: only so many likeliest codes are drawn at each place; all of them when 0.
+        prior_width: channels of the prior's transformer, a multiple of 4.
+        prior_depth: its blocks.
         net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        channels: channels inside the networks, where they have any.
         likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
 
     Raises:
@@ -61,10 +67,11 @@ def fsq(
     def quantizer(tokens: int) -> Quantizer:
         return FiniteScalarQuantizer(len(chosen), levels=chosen, tokens=tokens, variant=variant)
 
-    second = Second(prior, labels, temperature, top_k)
+    second = Second(prior, labels, temperature, top_k, prior_width, prior_depth)
     return token_autoencoder(
         as_spec(spec),
         len(chosen),
+        channels,
         quantizer,
         Objective(),
         second,

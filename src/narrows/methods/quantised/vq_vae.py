@@ -29,11 +29,14 @@ class Second(NamedTuple):
     """Whether it is told the labels."""
     temperature: float = 1.0
     top_k: int = 0
+    width: int = 128
+    depth: int = 3
 
 
 def token_autoencoder(
     spec: Spec,
     width: int,
+    channels: int,
     quantizer: Callable[[int], Quantizer],
     objective: Objective,
     second: Second,
@@ -47,6 +50,7 @@ def token_autoencoder(
     Args:
         spec: what the data look like.
         width: width of a token before it is quantised and after.
+        channels: channels inside the networks.
         quantizer: makes the bottleneck, from the number of tokens.
         objective: what the first stage minimises.
         second: what the second stage is.
@@ -61,8 +65,8 @@ def token_autoencoder(
     if second.labels and not spec.classes:
         raise refuse("labels", second.labels, "left out", "The data have no labels to tell the prior.")
     output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
-    encoder = build.grid_encoder(spec.shape, width, downsample, net)
-    decoder = build.grid_decoder(width, output.parameter_shape, downsample, net)
+    encoder = build.grid_encoder(spec.shape, width, downsample, net, channels)
+    decoder = build.grid_decoder(width, output.parameter_shape, downsample, net, channels)
     rows, columns = build.grid_of(spec.shape, downsample, net)
     if (rows, columns) != build.grid_of(output.parameter_shape, downsample, net):
         raise refuse(
@@ -77,6 +81,8 @@ def token_autoencoder(
             given=spec.classes if second.labels else 0,
             temperature=second.temperature,
             top_k=second.top_k,
+            width=second.width,
+            depth=second.depth,
         )
     return Autoencoder(
         encoder,
@@ -100,11 +106,15 @@ def vq_vae(
     decay: float = 0.99,
     gradient: str = "straight-through",
     restart: float = 0.03,
+    start: str = "kmeans",
     prior: str = "autoregressive",
     labels: bool = False,
     temperature: float = 1.0,
     top_k: int = 0,
+    prior_width: int = 128,
+    prior_depth: int = 3,
     net: str = "auto",
+    channels: int = 64,
     likelihood: str = "auto",
 ) -> Autoencoder:
     r"""A VQ-VAE: a grid of tokens, each the nearest of K learned codes, and a learned prior over their indices.
@@ -123,11 +133,15 @@ def vq_vae(
         decay: of the running means.
         gradient: how it passes to the encoder, ``straight-through`` or ``rotation``.
         restart: codes used less than this share of an even use are put elsewhere, 0 for never.
+        start: where the codes begin, ``kmeans`` on the first batch or ``normal`` draws.
         prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
         labels: whether the prior is told the labels, so that samples of a class can be asked for.
         temperature: of the prior's samples; below 1 likely codes are drawn more often.
         top_k: only so many likeliest codes are drawn at each place; all of them when 0.
+        prior_width: channels of the prior's transformer, a multiple of 4.
+        prior_depth: its blocks.
         net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        channels: channels inside the networks, where they have any.
         likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
 
     Raises:
@@ -151,13 +165,15 @@ def vq_vae(
             decay=decay,
             gradient=gradient,
             restart=restart,
+            start=start,
         )
 
     objective = Objective(weights={"commitment": beta})
-    second = Second(prior, labels, temperature, top_k)
+    second = Second(prior, labels, temperature, top_k, prior_width, prior_depth)
     return token_autoencoder(
         as_spec(spec),
         width,
+        channels,
         quantizer,
         objective,
         second,
