@@ -77,13 +77,14 @@ class Engine:
             WorkError: a loss is not finite; the text says at which step, in which term.
         """
         self.model.to(self.device)
-        torch.manual_seed(self.plan.seed + self.fabric.global_rank)
+        torch.manual_seed(self.plan.seed)
         objective = self.model.objective
         if getattr(objective, "dataset_size", None) == 0:  # it asks, by having the attribute
             objective.dataset_size = len(self.examples)  # type: ignore[assignment]
         first = 0
         if resumed is None:
-            self._prepare()
+            self._prepare()  # alike on all ranks, whose noise differs from here on
+            torch.manual_seed(self.plan.seed + self.fabric.global_rank)
         else:
             first = int(resumed.facts["stage"])
             self.seconds = float(resumed.facts["seconds"])
