@@ -94,6 +94,7 @@ class Gallery:
         rows: a label and examples (n, \*shape) each.
         panels: curves share a panel by ``column`` (an original and its reconstruction) or by ``row`` (the
             stations of a traversal).
+        signed: whether zero is the middle of the scale, as in an atom.
     """
 
     name: str
@@ -101,6 +102,7 @@ class Gallery:
     says: str
     rows: tuple[tuple[str, Tensor], ...]
     panels: Literal["column", "row"] = "column"
+    signed: bool = False
 
 
 Figure: TypeAlias = Chart | Gallery

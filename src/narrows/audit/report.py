@@ -138,8 +138,8 @@ def shown(value: float | str | None) -> str:
     """A value as people read it.
 
     Example:
-        >>> shown(0.123456), shown(1234567.0), shown(3.0), shown("none")
-        ('0.1235', '1,234,567', '3', 'none')
+        >>> shown(0.123456), shown(1234567.0), shown(3.0), shown(-0.0000123), shown("none")
+        ('0.1235', '1,234,567', '3', '-1.2e-05', 'none')
     """
     if value is None:
         return "—"
@@ -147,7 +147,7 @@ def shown(value: float | str | None) -> str:
         return value
     if abs(value) >= 1e4:
         return f"{value:,.0f}"
-    return f"{value:.4g}"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
 
 
 def audit(

@@ -67,6 +67,8 @@ class View:
         costs: what the code cost, each (N,).
         rate: the nats among the costs, (N,), or None.
         z: the codes, (N, ...), `Sparse` where they are; None where a code is no single tensor.
+        around: what goes around a sparse code to the decoder, (N, ...), where something does.
+        features: what a probe reads of a code that is neither sparse nor discrete, (N, F).
         drawn: codes drawn from the posterior, (N, ...), where there is one.
         posterior: where it factorises.
         indices: which codebook entries were used, (N, ...), where there is a codebook.
@@ -86,6 +88,8 @@ class View:
     costs: Mapping[str, Tensor]
     rate: Tensor | None
     z: Tensor | Sparse | None
+    around: Tensor | None
+    features: Tensor | None
     drawn: Tensor | None
     posterior: Posterior | None
     indices: Tensor | None
@@ -113,9 +117,7 @@ class View:
         """The code as a probe reads it where it is dense and continuous, (N, F): posterior means, or z."""
         if self.posterior is not None:
             return self.posterior.mean
-        if self.indices is not None or self.sparse is not None or not isinstance(self.z, Tensor):
-            return None
-        return self.z.flatten(1)
+        return None if self.indices is not None or self.sparse is not None else self.features
 
     def decode(self, z: Tree, rows: Tensor | None = None) -> Tensor:
         """E[x | z] for codes of the audit's own making, on the CPU; `rows` say whose `given` is told."""
@@ -255,7 +257,7 @@ def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
         "distortion": distortion[0] if code.rate is not None else distortion,
         "costs": {name: cost.expand(len(batch)) for name, cost in code.costs.items()},
         "rate": code.rate,
-        "z": code.z if isinstance(code.z, (Tensor, Sparse)) else None,
+        **_codes(model, code),
         "drawn": drawn,
         "posterior": _posterior(code),
         "indices": code.seen.get("indices"),
@@ -264,6 +266,17 @@ def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
     kept = {name: _to_cpu(value) for name, value in found.items()}
     kept["codes"] = _codebook_size(code)
     return kept
+
+
+def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
+    """The code itself: sparse latents with what goes around them, or a tensor and what a probe reads of it."""
+    latents = code.seen.get("latents")
+    if latents is not None:
+        return {"z": latents, "around": code.z[1] if isinstance(code.z, tuple) else None, "features": None}
+    single = isinstance(code.z, (Tensor, Sparse))
+    plain = isinstance(code.z, Tensor) and "indices" not in code.seen
+    features = model.bottleneck.features(code) if plain else None
+    return {"z": code.z if single else None, "around": None, "features": features}
 
 
 def _codebook_size(code: Code) -> int:

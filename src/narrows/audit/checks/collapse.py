@@ -13,7 +13,7 @@ import torch
 
 from narrows.audit.finding import Check, Finding, Verdict
 from narrows.audit.sparsity import dead, density
-from narrows.audit.usage import active_units, perplexity, unit_variance
+from narrows.audit.usage import PASSIVE, perplexity, regimes, unit_variance
 from narrows.audit.view import View
 
 __all__ = ["collapse"]
@@ -49,7 +49,7 @@ def collapse(view: View) -> Finding:
     return Finding(
         (
             Check("collapse", word, "", verdict, " ".join(filter(None, (evidence, advice)))),
-            Check("capacity-used", share, "", "info", evidence),
+            Check("capacity-used", share, "", "info", "The share of the code's capacity that is used."),
         )
     )
 
@@ -90,8 +90,9 @@ def _posterior(view: View) -> Use | None:
         "Posterior collapse: lower or warm up beta (for example 'linear:0:1:2000'), give free bits, weaken the "
         "decoder; or take fewer latents, if the rate is what you want it to be."
     )
-    total = view.posterior.mean.shape[1]
-    return Use(float(active_units(view.posterior.mean)), total, "units are active", 0.5, remedy)
+    # In a hierarchy a mean can move with the level above and still say nothing: it must differ from its prior.
+    active = (unit_variance(view.posterior.mean) > 0.01) & (regimes(view.posterior.ratio) != PASSIVE)
+    return Use(float(active.sum()), len(active), "latents carry information", 0.5, remedy)
 
 
 def _plain(view: View) -> Use | None:

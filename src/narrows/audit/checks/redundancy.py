@@ -86,8 +86,13 @@ def atoms(view: View, most: int) -> tuple[Tensor, Tensor]:
         rows = torch.zeros(len(some), dtype=torch.long)
         one = _one_hot(some, height, shape, len(fires), isinstance(z, Sparse))
         none = _one_hot(some[:1], height[:1] * 0, shape, len(fires), isinstance(z, Sparse))
-        parts.append(view.decode(one, rows) - view.decode(none, rows[:1]))
+        parts.append(_output(view, one, rows) - _output(view, none, rows[:1]))
     return chosen, torch.cat(parts) if parts else torch.empty(0)
+
+
+def _output(view: View, code: Tensor | Sparse, rows: Tensor) -> Tensor:
+    """What the decoder makes of a code; where something goes around the code, the same for all."""
+    return view.decode(code if view.around is None else (code, view.around[rows]), rows)
 
 
 def _strength(z: Tensor | Sparse, width: int) -> Tensor:

@@ -13,7 +13,7 @@ from narrows.check import NarrowsError
 
 __all__ = ["traversals"]
 
-_LATENTS, _STATIONS, _ATOMS = 10, 9, 30
+_LATENTS, _STATIONS, _ATOMS, _CANDIDATES = 10, 9, 30, 64
 
 
 def traversals(view: View) -> Finding:
@@ -30,29 +30,25 @@ def traversals(view: View) -> Finding:
 
 def _walks(view: View, z: Tensor) -> Finding:
     """Start from a typical example; move one latent over the range that the data's codes have."""
-    importance = unit_variance(z)
-    if (
-        view.posterior is not None
-        and view.posterior.kl is not None
-        and len(importance) == view.posterior.kl.shape[1]
-    ):
-        importance = view.posterior.kl.double().mean(0)
-    chosen = importance.argsort(descending=True, stable=True)[:_LATENTS].tolist()
     start = int((z - z.median(0).values).square().sum(1).argmin())
-    stations = torch.linspace(0.01, 0.99, _STATIONS)
-    rows = []
-    for latent in chosen:
-        walk = z[start].repeat(_STATIONS, 1)
-        low, high = z[:, latent].quantile(stations[[0, -1]]).tolist()
-        walk[:, latent] = torch.linspace(low, high, _STATIONS)
-        outputs = view.decode(walk, torch.full((_STATIONS,), start))
-        rows.append((f"latent {latent}", outputs))
+    low, high = z.quantile(torch.tensor([0.01, 0.99]), 0)
+
+    def walk(latent: int, stations: int) -> Tensor:
+        codes = z[start].repeat(stations, 1)
+        codes[:, latent] = torch.linspace(float(low[latent]), float(high[latent]), stations)
+        return view.decode(codes, torch.full((stations,), start))
+
+    moving = unit_variance(z).argsort(descending=True, stable=True)[:_CANDIDATES].tolist()
+    ends = {latent: walk(latent, 2) for latent in moving}
+    change = {latent: float((first - last).square().sum()) for latent, (first, last) in ends.items()}
+    chosen = sorted(moving, key=lambda latent: -change[latent])[:_LATENTS]
+    rows = [(f"latent {latent}", walk(latent, _STATIONS)) for latent in chosen]
     return Finding(
         figures=(
             Gallery(
                 "traversals",
                 "Traversals",
-                "A typical example; along each row one latent goes from its 1st to its 99th percentile.",
+                "A typical example; one latent a row, from its 1st to its 99th percentile.",
                 tuple(rows),
                 panels="row",
             ),
@@ -69,7 +65,7 @@ def _atoms(view: View) -> Finding:
         for some, part in zip(chosen.split(_LATENTS), directions.split(_LATENTS), strict=True)
     )
     says = "What the latents that fire most add to the output, at their typical strength."
-    return Finding(figures=(Gallery("atoms", "Atoms of the dictionary", says, rows),))
+    return Finding(figures=(Gallery("atoms", "Atoms of the dictionary", says, rows, signed=True),))
 
 
 def _entries(view: View) -> Finding:

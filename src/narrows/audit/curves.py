@@ -1,0 +1,119 @@
+"""Training curves, out of the metrics of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from narrows.audit.finding import Chart, Series
+
+__all__ = ["over_runs", "training_charts"]
+
+Metrics = Sequence[Mapping[str, Any]]
+_MOST = 6
+_WIDE_RANGE = 50.0
+
+
+def training_charts(metrics: Metrics) -> list[Chart]:
+    """The loss of each stage, its terms, and the path through the plane of rate and distortion."""
+    charts: list[Chart] = []
+    for stage in dict.fromkeys(str(record.get("stage", "autoencoder")) for record in metrics):
+        records = [record for record in metrics if str(record.get("stage", "autoencoder")) == stage]
+        for term in _terms(records)[:_MOST]:
+            series = _both(records, term)
+            title = f"{_plain(term)}, {stage}" if stage != "autoencoder" else _plain(term)
+            says = (
+                "On the training data, and on data not trained on."
+                if len(series) > 1
+                else "On the training data."
+            )
+            charts.append(_lines(f"curve/{stage}/{term}", title, says, series))
+    return [*charts, *_path(metrics)]
+
+
+def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
+    """One term of several runs over each other, on data not trained on where that was followed."""
+    series = []
+    for tone, (name, metrics) in enumerate(runs, start=1):
+        records = [record for record in metrics if record.get("stage", "autoencoder") == "autoencoder"]
+        found = _one(records, f"held_out/{term}", name, tone) or _one(
+            records, f"autoencoder/{term}", name, tone
+        )
+        series.extend(found)
+    if len(series) < 2:
+        return None
+    return _lines(
+        f"curve/{term}", _plain(term), "On data not trained on, where that was followed.", tuple(series)
+    )
+
+
+def _plain(term: str) -> str:
+    if term.startswith("kl/"):
+        return f"Rate of level {term[3:]} (KL)"
+    known = {"loss": "Loss", "distortion": "Distortion", "kl": "Rate (KL)"}
+    return known.get(term, f"Term: {term.replace('_', ' ')}")
+
+
+def _terms(records: Metrics) -> list[str]:
+    """The terms of a stage's losses, the loss first, the distortion next."""
+    names = dict.fromkeys(
+        key.split("/", 1)[1]
+        for record in records
+        for key, value in record.items()
+        if "/" in key and isinstance(value, (int, float))
+    )
+    return sorted(names, key=lambda name: {"loss": 0, "distortion": 1, "kl": 2}.get(name, 3))
+
+
+def _both(records: Metrics, term: str) -> tuple[Series, ...]:
+    keys = dict.fromkeys(
+        key for record in records for key in record if "/" in key and key.split("/", 1)[1] == term
+    )
+    series: list[Series] = []
+    for key in sorted(keys, key=lambda key: key.startswith("held_out/")):
+        player = key.split("/", 1)[0]
+        series += _one(records, key, "not trained on" if player == "held_out" else player, len(series) + 1)
+    return tuple(series)
+
+
+def _one(records: Metrics, key: str, name: str, tone: int) -> list[Series]:
+    points = [(float(r.get("at", i)), float(r[key])) for i, r in enumerate(records) if _number(r.get(key))]
+    if not points:
+        return []
+    x, y = zip(*points, strict=True)
+    return [Series(name, y, x, (tone - 1) % 6 + 1)]
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _lines(name: str, title: str, says: str, series: tuple[Series, ...]) -> Chart:
+    values = [y for s in series for y in s.y]
+    log = min(values) > 0 and max(values) > _WIDE_RANGE * min(values)
+    return Chart(
+        name, title, says, "lines", series, x_label="step", y_label="log scale" if log else "", log=log
+    )
+
+
+def _path(metrics: Metrics) -> list[Chart]:
+    """Where the model was in the plane of rate and distortion, at each look at held-out data."""
+    places = []
+    for record in metrics:
+        rates = [v for k, v in record.items() if k == "held_out/kl" or k.startswith("held_out/kl/")]
+        distortion = record.get("held_out/distortion")
+        if rates and _number(distortion) and all(_number(rate) for rate in rates):
+            places.append((sum(rates), distortion))
+    if len(places) < 2:
+        return []
+    x, y = zip(*places, strict=True)
+    series = (Series("path", y, x, 0), Series("the end", y[-1:], x[-1:], 2))
+    says = (
+        "The path of the training on data not trained on, to the dot. Left is cheaper, down is more faithful."
+    )
+    return [
+        Chart(
+            "path", "Rate and distortion", says, "lines", series, x_label="rate, nats", y_label="distortion"
+        )
+    ]
