@@ -1,4 +1,4 @@
-import threading
+import gc
 
 import numpy as np
 import pytest
@@ -141,7 +141,9 @@ class TestMapped:
     def test_no_thread_outlives_its_feed(self, tmp_path):
         feed = Feed(numbered(100, tmp_path), 5, 0)
         feed.at(0)
-        names = [t.name for t in threading.enumerate()]
-        assert any(name.startswith("narrows-feed") for name in names)
-        feed._reader.pool.shutdown()
-        assert not any(t.name.startswith("narrows-feed") for t in threading.enumerate())
+        (thread,) = feed._reader.pool._threads
+        assert thread.is_alive()
+        del feed
+        gc.collect()
+        thread.join(10)
+        assert not thread.is_alive()
