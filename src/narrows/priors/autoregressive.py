@@ -7,9 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.check import number, refuse, whole
-from narrows.core import Tree
+from narrows.core import Prior, Tree
 from narrows.nets.vit import TransformerBlocks
-from narrows.priors.base import Prior
 
 __all__ = ["Autoregressive", "keep_top"]
 

@@ -177,7 +177,7 @@ class Engine:
             for chunk in rows.split(max(1, self.plan.batch_size)):
                 batch = self.held_out.batch(chunk, self.model.given, self.device)
                 batch = batch if stage.view is None else stage.view(batch)
-                player = stage.part.players()[0]  # type: ignore[operator]
+                player = stage.part.players()[0]
                 loss = player.loss(batch, step)
                 for name, value in {"loss": loss.total, **loss.terms}.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / len(rows)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from narrows.core import Batch, Code, Loss, Part, Player
+from narrows.core import Autoencoder, Batch, Code, Loss, Part, Player, Prior
 from narrows.schedules import Schedule, at, schedule
 
 __all__ = ["Step", "Training", "Turns", "train"]
@@ -34,10 +34,10 @@ class Turns(nn.Module):
     whole `Loss` wait beside it.
     """
 
-    def __init__(self, part: Part) -> None:
+    def __init__(self, part: Autoencoder | Prior) -> None:
         super().__init__()
         self.part = part
-        self.players: list[Player] = part.players()  # type: ignore[operator]
+        self.players: list[Player] = part.players()
         self.batch: Batch | None = None
         self.loss: Loss | None = None
 
@@ -63,7 +63,7 @@ class Training:
 
     def __init__(
         self,
-        part: Part,
+        part: Autoencoder | Prior,
         *,
         lr: Schedule = 1e-3,
         optimizer: str = "adam",
@@ -79,7 +79,7 @@ class Training:
         if compiled:
             self.door = torch.compile(self.door)  # type: ignore[assignment]
         if wrap is not None:
-            turns.players = part.players()  # type: ignore[operator]  # FSDP makes new parameters
+            turns.players = part.players()  # FSDP makes new parameters
         self.players = turns.players
         self.rates = [schedule(lr if p.lr is None else p.lr, "lr") for p in self.players]
         kind = _OPTIMIZERS[optimizer]
