@@ -123,7 +123,8 @@ def read_npz(
         layout: how an example lies, see `narrows.data.shapes`.
     """
     try:
-        with np.load(path, allow_pickle=False) as z:
+        with path.open("rb") as file:
+            z = np.load(file, allow_pickle=False)
             if isinstance(z, np.ndarray):
                 raise ValueError("it is a single array; call it .npy")
             names = z.files

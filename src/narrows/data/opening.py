@@ -8,7 +8,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-
 from narrows.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
 from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
