@@ -1,0 +1,96 @@
+"""VQ-VAE and FSQ, whole: two stages, vectors and images, round trips."""
+
+import pytest
+import torch
+
+from narrows.check import RequestError
+from narrows.core import Batch, Spec
+from narrows.methods.quantised.fsq import fsq
+from narrows.methods.quantised.vq_vae import vq_vae
+
+SMALL = {"width": 4, "prior_width": 8, "prior_depth": 1}
+
+
+@pytest.mark.parametrize("builder", [vq_vae, fsq])
+@pytest.mark.parametrize("shape", [(12,), (1, 8, 8), (3, 9, 7), (10, 2)])
+def test_codes_come_back_from_their_indices(builder, shape):
+    torch.manual_seed(0)
+    model = builder(shape, codes=25, prior_width=8, prior_depth=1).eval()
+    x = torch.rand(5, *shape)
+    code = model.encode(Batch(x))
+    indices = model.bottleneck.symbols(code)
+    assert indices.shape == (5, model.bottleneck.tokens)
+    assert torch.allclose(model.bottleneck.read(indices).z, code.z)
+    assert torch.allclose(model.decode(model.bottleneck.read(indices).z), model.decode(code.z))
+    assert model.reconstruct(Batch(x)).shape == x.shape
+    assert model.sample(3).shape == (3, *shape)
+
+
+def test_the_loss_is_distortion_and_beta_times_commitment():
+    torch.manual_seed(0)
+    model = vq_vae((6,), codes=8, beta=0.3, codebook="gradient", likelihood="squared", **SMALL)
+    batch = Batch(torch.randn(5, 6))
+    loss = model.loss(batch)
+    h = model.encoder(batch.x)
+    e = model.bottleneck.codebook
+    q = e[torch.cdist(h, e).argmin(-1)]
+    distance = (h - q).square().sum((1, 2)).mean()
+    distortion = (model.decode(q) - batch.x).square().sum(1).mean()
+    assert torch.allclose(loss.total, distortion + 0.3 * distance + distance, rtol=1e-4)
+
+
+def test_the_second_stage_sees_indices_and_leaves_the_first_alone():
+    torch.manual_seed(0)
+    model = vq_vae((1, 8, 8), codes=16, downsample=2, **SMALL)
+    first, second = model.stages()
+    batch = second.view(Batch(torch.rand(4, 1, 8, 8)))
+    assert batch.x.shape == (4, 16)
+    assert batch.x.dtype == torch.long
+    (player,) = second.part.players()
+    player.loss(batch, 0).total.backward()
+    assert all(p.grad is not None for p in model.prior.parameters())
+    others = {id(p) for p in model.prior.parameters()}
+    assert all(p.grad is None for p in model.parameters() if id(p) not in others)
+    assert not others & {id(p) for player in first.part.players() for p in player.parameters}
+
+
+def test_a_prior_told_labels_draws_the_class_asked_for():
+    torch.manual_seed(0)
+    spec = Spec((1, 8, 8), "unit", classes=3)
+    model = vq_vae(spec, codes=16, labels=True, **SMALL)
+    assert model.given == "labels"
+    assert model.sample(4, torch.eye(3)[[0, 1, 2, 0]]).shape == (4, 1, 8, 8)
+    assert model.sample(4).shape == (4, 1, 8, 8)
+    with pytest.raises(RequestError, match="labels"):
+        vq_vae((1, 8, 8), codes=16, labels=True)
+
+
+@pytest.mark.parametrize("builder", [vq_vae, fsq])
+def test_no_prior_no_second_stage(builder):
+    model = builder((1, 8, 8), codes=25, prior="none")
+    assert len(model.stages()) == 1
+    assert model.sample(2).shape == (2, 1, 8, 8)
+    with pytest.raises(RequestError, match="prior"):
+        builder((1, 8, 8), prior="flow")
+
+
+def test_levels_are_what_was_asked():
+    assert fsq((1, 8, 8), levels=(8, 5, 5, 5)).bottleneck.codes == 1000
+    assert fsq((1, 8, 8), codes=240).bottleneck.codes == 240
+
+
+def test_training_a_vq_vae_uses_its_codes_and_learns_a_prior():
+    """On four distinct examples, four codes suffice: exact reconstruction, and a prior that draws only these."""
+    from narrows.data import open as open_data
+    from narrows.train import optimise
+
+    torch.manual_seed(0)
+    patterns = (torch.rand(4, 6) > 0.5).float()
+    source = open_data(patterns[torch.arange(400) % 4].numpy())
+    model = vq_vae(source.spec, codes=8, downsample=3, likelihood="squared", **SMALL)
+    optimise(model, source.train, steps=250, batch_size=64, lr=1e-2, seed=0)
+    x = source.train.all(100).x
+    assert (model.reconstruct(Batch(x)) - x).square().mean() < 0.02 * x.var()
+    drawn = model.sample(50)
+    nearest = torch.cdist(drawn, x.unique(dim=0)).amin(1)
+    assert (nearest < 0.3 * x.std() * 6**0.5).float().mean() > 0.8
