@@ -60,17 +60,23 @@ def pieces(language: bool) -> tuple[Piece, Piece, Piece]:
             "topk-sae",
             "minilm",
             "a sparse dictionary of a language model's activations",
-            {"steps": 800, "batch_size": 512, "lr": 1e-3},
+            {"steps": 600, "batch_size": 256, "lr": 1e-3},
             {"latents": 1536, "k": 32},
             {"tokens": 20_000},
         )
     return (
-        Piece("vae", "digits", "a continuous code with a prior", {"steps": 3000, "lr": 2e-3}, {"latent": 8}),
+        Piece(
+            "vae",
+            "digits",
+            "a continuous code with a prior",
+            {"steps": 2000, "batch_size": 64, "lr": 2e-3},
+            {"latent": 8, "hidden": (256, 128)},
+        ),
         Piece(
             "vq-vae",
             "digits",
             "a grid of discrete codes, and a learned prior over them",
-            {"steps": 2000, "prior_steps": 1000, "lr": 2e-3},
+            {"steps": 500, "prior_steps": 300, "batch_size": 64, "lr": 2e-3},
             {"codes": 64, "width": 16, "downsample": 2},
         ),
         sparse,

@@ -1,0 +1,289 @@
+"""Autoencoders as scikit-learn estimators, for tables: in pipelines, grid searches and cross-validation.
+
+Columns are standardised inside (``standardise=False`` leaves them alone). Training is in float32; what a fitted
+estimator computes is float64, so that the answer for a row does not depend on the rows beside it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, ClassVar, TypeAlias
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from narrows.check import RequestError, missing_extra, whole
+from narrows.core import Autoencoder, Batch, Spec, dense, seeded
+from narrows.data import Dataset, Scaling
+from narrows.methods.index import builder
+from narrows.runs.recipe import check_options
+from narrows.train import optimise
+
+try:
+    from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
+    from sklearn.preprocessing import StandardScaler
+    from sklearn.utils import check_random_state
+    from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+except ImportError as error:
+    raise missing_extra("scikit-learn", "sklearn", "make estimators") from error
+
+__all__ = ["VAE", "AutoencoderEstimator", "DenoisingAutoencoder", "SparseAutoencoder"]
+
+Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
+
+_CHUNK, _DRAWS = 1024, 32
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
+    """What all estimators share; a subclass says which method, with which options.
+
+    A dataclass, because scikit-learn wants constructors that only store, with every parameter in the signature.
+    """
+
+    steps: int | None = None
+    batch_size: int = 128
+    lr: float = 1e-3
+    standardise: bool = True
+    random_state: Any = None
+    verbose: bool = False
+
+    def _method(self) -> tuple[str, dict[str, Any]]:
+        """The method's name and its options."""
+        raise NotImplementedError(f"{type(self).__name__} must say which method it is")
+
+    def fit(self, X: Any, y: Any = None) -> _Estimator:
+        """Train on a table.
+
+        Args:
+            X: numbers (N, D).
+            y: ignored; it is there for pipelines.
+        """
+        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        self.scaler_ = StandardScaler(with_mean=self.standardise, with_std=self.standardise).fit(X)
+        self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
+        self.recipe_ = self._method()
+        x = torch.from_numpy(self.scaler_.transform(X)).float()
+        batch_size = min(whole("batch_size", self.batch_size), len(x))
+        steps = max(1000, 10 * len(x) // batch_size) if self.steps is None else whole("steps", self.steps)
+        with seeded(self.seed_):
+            model = self._build()
+            table = Dataset(x, Scaling(), (x.shape[1],))
+            plan = {"steps": steps, "batch_size": batch_size, "lr": self.lr, "seed": self.seed_}
+            self.records_ = optimise(model, table, progress=bool(self.verbose), **plan)
+        self.model_ = model.double().eval()
+        self.n_iter_ = steps
+        with torch.no_grad():
+            first = Batch(x[:1].double())
+            z = dense(model.encode(first).z)
+            self._n_features_out = model.features(first).shape[1]
+        self.code_shape_ = tuple(z.shape[1:]) if isinstance(z, Tensor) else None
+        return self
+
+    def transform(self, X: Any) -> Array:
+        """The codes of rows, (N, Z): the posterior's mean where there is one."""
+        return self._each(X, lambda batch: self.model_.features(batch))
+
+    def inverse_transform(self, X: Any) -> Array:
+        """From codes (N, Z) back to rows (N, D).
+
+        Raises:
+            RequestError: this method's code is not what `transform` returns (a hierarchy, for example).
+        """
+        check_is_fitted(self, "model_")
+        codes = check_array(X, dtype=np.float64)
+        if self.code_shape_ is None or math.prod(self.code_shape_) != self._n_features_out:
+            raise RequestError(
+                f"The code of `{self.recipe_[0]}` is more than `transform` returns; it has no inverse."
+            )
+        if codes.shape[1] != self._n_features_out:
+            raise RequestError(f"Codes have {self._n_features_out} columns, but X has {codes.shape[1]}.")
+        with torch.no_grad():
+            z = torch.from_numpy(codes).unflatten(1, self.code_shape_)
+            return self._rows(self.model_.decode(z))
+
+    def score_samples(self, X: Any) -> Array:
+        """How well the model explains each row, (N,): the higher, the more usual.
+
+        The importance-weighted log-likelihood in nats, in the units of `X`, where the code has a Gaussian
+        posterior; all rows share the same draws, so a row's score does not depend on the others. Else minus the
+        distortion (and minus the rate, where there is one), in standardised units.
+        """
+        return self._each(X, self._log_likelihood)
+
+    def score(self, X: Any, y: Any = None) -> float:
+        """The mean of `score_samples`."""
+        return float(self.score_samples(X).mean())
+
+    def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
+        """New rows from the prior, (n_samples, D), with the noise of the likelihood.
+
+        Raises:
+            RequestError: the method has no prior.
+        """
+        check_is_fitted(self, "model_")
+        count = whole("n_samples", n_samples)
+        seed = (
+            self.seed_ if random_state is None else int(check_random_state(random_state).randint(2**31 - 1))
+        )
+        with torch.no_grad(), seeded(seed):
+            drawn = self.model_.sample(count, draw=True)
+        return np.asarray(self.scaler_.inverse_transform(drawn.numpy()))
+
+    def _build(self) -> Autoencoder:
+        method, options = self.recipe_
+        function = builder(method)
+        return function(Spec((self.n_features_in_,)), **check_options(function, options, method))
+
+    def _each(self, X: Any, ask: Callable[[Batch], Tensor]) -> Array:
+        """Ask the model about rows, a chunk at a time."""
+        check_is_fitted(self, "model_")
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        x = torch.from_numpy(np.ascontiguousarray(self.scaler_.transform(X)))
+        with torch.no_grad():
+            return torch.cat([ask(Batch(part)) for part in x.split(_CHUNK)]).numpy()
+
+    def _rows(self, parameters: Tensor) -> Array:
+        return np.asarray(self.scaler_.inverse_transform(self.model_.likelihood.mean(parameters).numpy()))
+
+    def _log_likelihood(self, batch: Batch) -> Tensor:
+        model, code = self.model_, self.model_.encode(batch)
+        if not (
+            code.p is not None and isinstance(code.q, Independent) and isinstance(code.q.base_dist, Normal)
+        ):
+            explained = -model.likelihood.nll(model.decode(code.z), batch.goal, code.weight)
+            return explained if code.rate is None else explained - code.rate
+        noise = torch.Generator().manual_seed(self.seed_)
+        width = code.q.mean.shape[1:]
+        z = code.q.mean + code.q.stddev * torch.randn(_DRAWS, 1, *width, generator=noise, dtype=torch.float64)
+        weights = code.p.log_prob(z) - code.q.log_prob(z) - model.likelihood.nll(model.decode(z), batch.goal)
+        units = 0.0 if self.scaler_.scale_ is None else float(np.log(self.scaler_.scale_).sum())
+        return weights.logsumexp(0) - math.log(_DRAWS) - units
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The state with the model as plain arrays: a model may hold functions, which no copy can carry."""
+        state: dict[str, Any] = dict(super().__getstate__())
+        if "model_" in state:
+            state["model_"] = {name: t.numpy() for name, t in self.model_.state_dict().items()}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        arrays = self.__dict__.get("model_")
+        if isinstance(arrays, dict):
+            model = self._build().double()
+            model.load_state_dict({name: torch.from_numpy(np.array(a)) for name, a in arrays.items()})
+            self.model_ = model.eval()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class AutoencoderEstimator(_Estimator):
+    """Any method of the table as an estimator.
+
+    Args:
+        method: a name of `narrows list` that needs neither labels nor images.
+        options: the method's own options.
+        steps: optimizer steps; a thousand when None, or ten passes over the data where that is more.
+        batch_size: rows a step.
+        lr: learning rate.
+        standardise: give every column mean 0 and variance 1 first.
+        random_state: an int makes every fit the same.
+        verbose: show progress.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(64, 3))
+        >>> AutoencoderEstimator("ae", {"latent": 2}, steps=5, random_state=0).fit_transform(X).shape
+        (64, 2)
+    """
+
+    method: str = field(default="vae", kw_only=False)
+    options: Mapping[str, Any] | None = field(default=None, kw_only=False)
+
+    def _method(self) -> tuple[str, dict[str, Any]]:
+        return self.method, dict(self.options or {})
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class _Named(_Estimator):
+    """An estimator whose fields beyond the shared ones are the method's options."""
+
+    _name: ClassVar[str] = ""
+
+    def _method(self) -> tuple[str, dict[str, Any]]:
+        shared = {f.name for f in fields(_Estimator)}
+        return self._name, {f.name: getattr(self, f.name) for f in fields(self) if f.name not in shared}
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class VAE(_Named):
+    """A variational autoencoder: a density of the rows, with codes.
+
+    Args:
+        latent: width of the code.
+        beta: weight of the divergence, a number or a schedule; 1 is the bound.
+        hidden: widths of the hidden layers; the net's own choice when empty.
+
+    The other arguments are those of `AutoencoderEstimator`.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(64, 3))
+        >>> model = VAE(latent=2, steps=5, random_state=0).fit(X)
+        >>> model.score_samples(X).shape, model.sample(4).shape
+        ((64,), (4, 3))
+    """
+
+    _name: ClassVar[str] = "vae"
+    latent: int = 8
+    beta: float | str = 1.0
+    hidden: tuple[int, ...] = ()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class DenoisingAutoencoder(_Named):
+    """A denoising autoencoder: codes that survive missing or noisy entries.
+
+    Args:
+        latent: width of the code.
+        corruption: ``masking``, or another kind of `narrows paper denoising-ae`.
+        level: how strong it is.
+        hidden: widths of the hidden layers; the net's own choice when empty.
+
+    The other arguments are those of `AutoencoderEstimator`.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(64, 3))
+        >>> DenoisingAutoencoder(latent=2, steps=5, random_state=0).fit_transform(X).shape
+        (64, 2)
+    """
+
+    _name: ClassVar[str] = "denoising-ae"
+    latent: int = 8
+    corruption: str = "masking"
+    level: float = 0.3
+    hidden: tuple[int, ...] = ()
+
+
+@dataclass(eq=False, repr=False, kw_only=True)
+class SparseAutoencoder(_Named):
+    """A TopK sparse autoencoder: each row as the sum of a few atoms of a learned dictionary.
+
+    Args:
+        latents: how many atoms; eight for each column when 0.
+        k: how many of them may be on in one row.
+
+    The other arguments are those of `AutoencoderEstimator`.
+
+    Example:
+        >>> X = np.random.default_rng(0).normal(size=(64, 3))
+        >>> codes = SparseAutoencoder(latents=16, k=2, steps=5, random_state=0).fit_transform(X)
+        >>> codes.shape, int((codes != 0).sum(1).max())
+        ((64, 16), 2)
+    """
+
+    _name: ClassVar[str] = "topk-sae"
+    latents: int = 0
+    k: int = 4
