@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from html import escape
 from typing import NamedTuple
 
 import torch
@@ -16,7 +17,7 @@ from narrows.check import optional
 __all__ = ["Strip", "render"]
 
 _LEAST, _MOST, _GAP = 64, 128, 4
-_PANELS, _WIDE, _HIGH, _LONGEST = 10, 200, 96, 256
+_PANELS, _WIDE, _HIGH, _LONGEST = 12, 200, 96, 256
 
 
 class Strip(NamedTuple):
@@ -51,7 +52,7 @@ def _images(gallery: Gallery, rows: list[tuple[str, Tensor]]) -> list[Strip]:
         data = _png(grey.clamp(0, 1))
         alt = f"{gallery.title}: {label}" if label else gallery.title
         strips.append(
-            Strip(label, f'<img class="strip" alt="{_escape(alt)}" src="data:image/png;base64,{data}">')
+            Strip(label, f'<img class="strip" alt="{escape(alt)}" src="data:image/png;base64,{data}">')
         )
     return strips
 
@@ -78,22 +79,19 @@ def _png(images: Tensor) -> str:
 
 
 def _by_column(gallery: Gallery, rows: list[tuple[str, Tensor]]) -> list[Strip]:
-    """A panel an example; the rows of the gallery are curves in it."""
-    if (
-        any(len(shown) != len(rows[0][1]) for _, shown in rows)
-        or not any(label for label, _ in rows)
-        or gallery.signed
-    ):
-        return [
-            Strip(label, _panels([[(shown[i], 1.0)] for i in range(len(shown))][:_PANELS]))
-            for label, shown in rows
-        ]
-    kept = [shown for label, shown in rows if label != "seen"]
-    columns = range(min(_PANELS, len(kept[0])))
-    label = " and ".join(label for label, _ in rows if label != "seen")
-    shades = [1.0, 0.0]
-    panels = [[(shown[i], shades[min(r, 1)]) for r, shown in enumerate(kept)] for i in columns]
-    return [Strip(label, _panels(panels))]
+    """A panel an example. Where every row shows the same examples, its curves share their panels."""
+    rows = [(label, shown) for label, shown in rows if label != "seen"]
+    together = (
+        len({len(shown) for _, shown in rows}) == 1 and len(rows) > 1 and all(label for label, _ in rows)
+    )
+    if gallery.name == "samples" or gallery.signed or not together:
+        curves = torch.cat([shown for _, shown in rows])[:_PANELS]
+        return [Strip("", _panels([[(curve, _ink(1))] for curve in curves]))]
+    panels = [
+        [(shown[i], _ink(tone)) for tone, (_, shown) in enumerate(rows, start=1)]
+        for i in range(min(_PANELS, len(rows[0][1])))
+    ]
+    return [Strip("", _legend([label for label, _ in rows]) + _panels(panels))]
 
 
 def _by_row(rows: list[tuple[str, Tensor]]) -> list[Strip]:
@@ -101,39 +99,43 @@ def _by_row(rows: list[tuple[str, Tensor]]) -> list[Strip]:
     panels = []
     for _, shown in rows:
         last = max(1, len(shown) - 1)
-        panels.append([(curve, i / last) for i, curve in enumerate(shown)])
-    return [Strip("", _panels(panels, [label for label, _ in rows]))]
+        mixed = [f"color-mix(in srgb,var(--c1) {100 * i / last:.0f}%,var(--c2))" for i in range(len(shown))]
+        panels.append(list(zip(shown, mixed, strict=True)))
+    return [Strip("", _legend(["high", "low"]) + _panels(panels, [label for label, _ in rows]))]
 
 
-def _panels(panels: list[list[tuple[Tensor, float]]], captions: list[str] | None = None) -> str:
-    """Small drawings side by side; a curve has its own shade from 0 (second colour) to 1 (first)."""
+def _ink(tone: int) -> str:
+    return f"var(--c{(tone - 1) % 6 + 1})"
+
+
+def _legend(labels: list[str]) -> str:
+    items = [f'<li><i class="b{i % 6 + 1}"></i>{escape(label)}</li>' for i, label in enumerate(labels)]
+    return f'<ul class="legend">{"".join(items)}</ul>'
+
+
+def _panels(panels: list[list[tuple[Tensor, str]]], captions: list[str] | None = None) -> str:
+    """Small drawings side by side, each of curves and their colours."""
     parts = []
     for number, curves in enumerate(panels):
         values = torch.cat([curve.flatten() for curve, _ in curves])
         low, high = float(values.min()), float(values.max())
-        length = max(2, len(curves[0][0]))
-        frame = Frame(
-            (0, min(length, _LONGEST) - 1), (low, max(high, low + 1e-9)), False, 3, _WIDE - 3, 5, _HIGH - 5
+        end = max(2, min(len(curves[0][0]), _LONGEST)) - 1
+        frame = Frame((0, end), (low, max(high, low + 1e-9)), False, 3, _WIDE - 3, 5, _HIGH - 5)
+        lines = "".join(_curve(frame, curve, colour) for curve, colour in curves)
+        caption = f"<figcaption>{escape(captions[number])}</figcaption>" if captions else ""
+        parts.append(
+            f'<figure><svg viewBox="0 0 {_WIDE} {_HIGH}" aria-hidden="true">{lines}</svg>{caption}</figure>'
         )
-        lines = "".join(_curve(frame, curve, shade) for curve, shade in curves)
-        caption = f"<figcaption>{_escape(captions[number])}</figcaption>" if captions else ""
-        parts.append(f'<figure><svg viewBox="0 0 {_WIDE} {_HIGH}" role="img">{lines}</svg>{caption}</figure>')
     return f'<div class="panels">{"".join(parts)}</div>'
 
 
-def _curve(frame: Frame, curve: Tensor, shade: float) -> str:
+def _curve(frame: Frame, curve: Tensor, colour: str) -> str:
     """A vector as one line over its coordinates; a sequence as a line for each of its first channels."""
     channels = [curve] if curve.ndim == 1 else list(curve.reshape(len(curve), -1)[:, :3].T)
-    style = f'class="curve" style="stroke:color-mix(in srgb,var(--c1) {100 * shade:.0f}%,var(--c2))"'
+    style = f'class="curve" style="stroke:{colour}"'
     parts = []
     for channel in channels:
         if len(channel) > _LONGEST:
             channel = torch.nn.functional.interpolate(channel[None, None], _LONGEST, mode="linear")[0, 0]
         parts.append(polyline(frame, [float(i) for i in range(len(channel))], channel.tolist(), style))
     return "".join(parts)
-
-
-def _escape(text: str) -> str:
-    from html import escape
-
-    return escape(text)

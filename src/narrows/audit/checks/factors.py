@@ -18,8 +18,10 @@ _LATENTS, _FEWEST = 32, 100
 
 def disentanglement(view: View) -> Finding:
     """MIG, DCI and SAP of the codes, and which latent knows which factor."""
+    if view.factors is None or len(view) < _FEWEST:
+        return Finding()
     codes = _codes(view)
-    if view.factors is None or codes is None or len(view) < _FEWEST:
+    if codes is None:
         return Finding()
     varying = (view.factors != view.factors[:1]).any(0)
     factors = view.factors[:, varying].numpy()

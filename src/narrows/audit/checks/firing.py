@@ -12,7 +12,7 @@ from narrows.audit.view import View
 __all__ = ["DENSE", "firing"]
 
 DENSE = 0.1
-"""A latent that fires in more than this share of the codes is dense: it is hardly a feature."""
+"""A latent on in more than this share of the codes, and in 4 times as many as the mean one, is hardly a feature."""
 
 
 def firing(view: View) -> Finding:
@@ -21,7 +21,8 @@ def firing(view: View) -> Finding:
         return Finding()
     share = density(view.sparse)
     total, fires = len(share), share[share > 0]
-    dead, dense = total - len(fires), int((share > DENSE).sum())
+    often = max(DENSE, 4 * float(share.mean()))
+    dead, dense = total - len(fires), int((share > often).sum())
     unit, seen = f"of {total}", f"Never on in {code_count(view.sparse):,} codes."
     checks = [
         Check("l0", l0(view.sparse), "latents", "info", f"On in one code, on average, of {total}."),
@@ -36,8 +37,8 @@ def firing(view: View) -> Finding:
             "latents/dense",
             float(dense),
             unit,
-            "warn" if dense > max(0.05 * total, 2) and l0(view.sparse) < DENSE * total else "ok",
-            f"On in more than {DENSE:.0%} of the codes: these hold what is common, not features.",
+            "warn" if dense > max(0.05 * total, 2) else "ok",
+            f"On in more than {often:.0%} of the codes: these hold what is common, not features.",
         ),
     ]
     if not len(fires):
