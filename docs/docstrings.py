@@ -1,0 +1,25 @@
+"""How the reference reads our docstrings: ``Example:`` is code, and a name is shown where it is defined."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import griffe
+
+__all__ = ["Docstrings"]
+
+
+class Docstrings(griffe.Extension):
+    """An extension of griffe, the reader behind mkdocstrings."""
+
+    def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
+        """Google style knows ``Examples`` as doctests and ``Example`` as a note; ours are doctests."""
+        if obj.docstring is not None:
+            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+
+    def on_module_members(self, *, mod: griffe.Module, **kwargs: Any) -> None:
+        """Names that a module passes on are shown by the module that defines them."""
+        if isinstance(mod.exports, list):
+            own = [name for name in mod.exports if not (name in mod.members and mod.members[name].is_alias)]
+            mod.exports = own

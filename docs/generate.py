@@ -1,0 +1,242 @@
+"""What the site takes from the code: a page a method, the table, the gallery, the reference.
+
+A hook of mkdocs; nothing is written into the repository. ``python docs/generate.py`` prints the table of methods,
+which the README holds a copy of.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+import warnings
+from pathlib import Path
+from typing import Any, get_type_hints
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from equations import Equations
+from flow import data_flow
+
+import proofs
+from narrows.methods.index import METHODS, Method, builder, families, in_family
+
+PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
+REFERENCE = {
+    "Parts": ("core", "schedules", "likelihoods", "nets", "bottlenecks", "objectives", "priors", "kernels"),
+    "Work": ("data", "train", "runs", "audit", "proofs", "testing", "sklearn", "check"),
+}
+FAMILIES = {
+    "regularised": "One code, kept in order by something other than a posterior.",
+    "variational": "A posterior for every example, and a bound on the likelihood.",
+    "conditional": "Both sides are told something, and the code holds the rest.",
+    "quantised": "A code of symbols, with a learned prior over them.",
+    "sparse": "Many latents, few of them on.",
+    "masked": "Part of the input is hidden, and must be inferred.",
+}
+
+
+def table(link: str = "{name}.md") -> str:
+    """The table of methods in Markdown."""
+    lines = ["| method | paper | family | what its proof measures |", "|---|---|---|---|"]
+    for row in METHODS.values():
+        name = f"[`{row.name}`]({link.format(name=row.name)})" if link else f"`{row.name}`"
+        lines.append(f"| {name} | [{row.title}]({paper(row)}), {row.year} | {row.family} | {row.claim} |")
+    return "\n".join(lines)
+
+
+def paper(row: Method) -> str:
+    """Where the paper is read."""
+    return (
+        f"https://doi.org/{row.arxiv[4:]}"
+        if row.arxiv.startswith("doi:")
+        else f"https://arxiv.org/abs/{row.arxiv}"
+    )
+
+
+def method_page(row: Method) -> str:
+    """The page of a method."""
+    function = builder(row.name)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        drawing = data_flow(function)
+    reference = row.arxiv if row.arxiv.startswith("doi:") else f"arXiv:{row.arxiv}"
+    lead, rest = sections(function)
+    result = proofs.read(row.name)
+    data = "activations.npz" if row.family == "sparse" else "mnist"
+    parts = [
+        f"# {row.name}",
+        f'<p class="paper"><a href="{paper(row)}">{row.title}</a>, {row.year}. {reference}. '
+        f"Family: {row.family}.</p>",
+        f'!!! quote "The claim"\n    {row.claim} {proofs.badge(result["verdict"] if result else None)}',
+        lead,
+        "## Use",
+        f"```\nnarrows fit {data} --method {row.name} --out runs/{row.name}\nnarrows audit runs/{row.name}\n```",
+        f'```python\nimport narrows as nr\n\nrun = nr.fit("{data}", method="{row.name}", out="runs/{row.name}")\n'
+        "run.audit().show()\n```",
+        "## Data flow",
+        drawing,
+        "## Options",
+        options_table(function),
+        rest,
+        "## Proof",
+        proof_section(row, result),
+        "## In the code",
+        f"`narrows.methods.{row.module}`; its equation test lies in `tests/methods/`, its proof in "
+        f"`narrows.proofs.{row.module}`. The parts it assembles:",
+        parts_list(function),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def sections(function: Any) -> tuple[str, str]:
+    """A docstring's prose and equation, and what comes after its arguments (example, reference)."""
+    doc = inspect.getdoc(function) or ""
+    lead, *named = re.split(r"^(Args|Returns|Raises|Example|Reference):\n", doc, flags=re.MULTILINE)
+    found = dict(zip(named[::2], map(inspect.cleandoc, named[1::2]), strict=True))
+    rest = []
+    if "Example" in found:
+        rest.append(f"## Example\n\n```pycon\n{found['Example']}\n```")
+    if "Reference" in found:
+        rest.append(f"## Reference\n\n{found['Reference']}")
+    return lead.strip(), "\n\n".join(rest)
+
+
+def options_table(function: Any) -> str:
+    """The builder's keyword arguments: what the command line offers as ``--options``."""
+    doc = inspect.getdoc(function) or ""
+    said = arguments(doc)
+    hints = get_type_hints(function)
+    lines = ["| option | type | default | |", "|---|---|---|---|"]
+    for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
+        kind = type_name(hints[name]).replace("|", "\\|")
+        text = said.get(name, "").replace("|", "\\|")
+        lines.append(f"| `--{name.replace('_', '-')}` | {kind} | `{parameter.default!r}` | {text} |")
+    return "\n".join(lines)
+
+
+def arguments(doc: str) -> dict[str, str]:
+    """The Args section of a docstring, by name."""
+    found = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
+    body = inspect.cleandoc(found.group(1)) if found else ""
+    entries = re.findall(r"^(\w+): (.*(?:\n[ ]+.*)*)", body, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in entries}
+
+
+def type_name(hint: Any) -> str:
+    """A type as a user reads it; a `Schedule` by its name."""
+    text = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
+    if "Callable" in text:
+        return "number or schedule"
+    text = re.sub(r"typing\.|<class '(\w+)'>", r"\1", text)
+    return text.replace("tuple[int, ...]", "whole numbers")
+
+
+def proof_section(row: Method, result: dict[str, Any] | None) -> str:
+    """The proof's claims, and what was measured where a result is committed."""
+    if result is None:
+        return f"Not measured yet:\n\n```\nnarrows prove {row.name}\n```"
+    notes = f"\n\n{result['notes']}" if result.get("notes") else ""
+    return "\n\n".join(
+        [proofs.claims_table(result), proofs.numbers_table(result), proofs.conditions(result) + notes]
+    )
+
+
+def parts_list(function: Any) -> str:
+    """The modules of this package that the builder's file imports."""
+    source = Path(inspect.getsourcefile(function) or "").read_text(encoding="utf-8")
+    folders = "bottlenecks|objectives|priors|nets|likelihoods"
+    found = re.findall(rf"^from (narrows\.(?:{folders})[\w.]*) import ([\w, ]+)", source, re.MULTILINE)
+    lines = [
+        f"- `{module}`: {', '.join(f'`{n.strip()}`' for n in names.split(','))}" for module, names in found
+    ]
+    return "\n".join(lines) or "- `narrows.core`"
+
+
+def methods_index() -> str:
+    """The page of all methods."""
+    parts = [
+        "# Methods",
+        "Every method is one short file: a builder function whose keyword arguments are its hyper-parameters. "
+        "`narrows list` prints this table, `narrows paper NAME` says where a method comes from.",
+    ]
+    for family in families():
+        rows = in_family(family)
+        parts.append(f"## {family.capitalize()}\n\n{FAMILIES.get(family, '')}")
+        lines = ["| method | paper | what its proof measures | verdict |", "|---|---|---|---|"]
+        for row in rows:
+            result = proofs.read(row.name)
+            verdict = proofs.badge(result["verdict"] if result else None)
+            lines.append(
+                f"| [`{row.name}`]({row.name}.md) | [{row.title}]({paper(row)}), {row.year} | {row.claim} | {verdict} |"
+            )
+        parts.append("\n".join(lines))
+    return "\n\n".join(parts) + "\n"
+
+
+def gallery() -> str:
+    """All proofs, as pictures."""
+    cards = [proofs.card(row.name, row.title, row.claim, proofs.read(row.name)) for row in METHODS.values()]
+    verdicts = [r["verdict"] for r in map(proofs.read, METHODS) if r is not None]
+    count = (
+        ", ".join(f"{verdicts.count(v)} {v}" for v in proofs.BADGES if v in verdicts) or "none measured yet"
+    )
+    return (
+        "# Gallery of proofs\n\n"
+        f"{len(METHODS)} methods: {count}. Each dot is a seed, the bar is the 90 % interval of the mean, and the "
+        "shaded side is where the claim holds. [What a proof is](essays/proofs.md), and how a verdict is found. "
+        "Any of them is repeated by `narrows prove NAME`, and tried elsewhere by `--data` and `--seeds`.\n\n"
+        f'<div class="proof-cards">{"".join(cards)}</div>\n'
+    )
+
+
+def reference_pages() -> dict[str, tuple[str, str]]:
+    """The reference: by file name the title and the text, a page a module or package."""
+    pages: dict[str, tuple[str, str]] = {}
+    for group in ("Parts", "Work"):
+        for name in REFERENCE[group]:
+            folder = PACKAGE / name
+            if folder.is_dir():
+                modules = sorted(f"narrows.{name}.{f.stem}" for f in folder.glob("*.py") if documented(f))
+                modules.insert(0, f"narrows.{name}")
+            elif (PACKAGE / f"{name}.py").is_file():
+                modules = [f"narrows.{name}"]
+            else:
+                continue
+            body = "\n\n".join(f"::: {m}" for m in modules)
+            pages[f"api/{name}.md"] = (f"narrows.{name}", f"# narrows.{name}\n\n{body}\n")
+    return pages
+
+
+def documented(file: Path) -> bool:
+    """Whether a module has public names."""
+    return not file.stem.startswith("_") and "__all__" in file.read_text(encoding="utf-8")
+
+
+def on_config(config: Any) -> Any:
+    """Let mkdocs know the equations and the generated pages."""
+    config.markdown_extensions.append(Equations())
+    nav = {next(iter(entry)): entry for entry in config.nav}
+    by_family = [
+        {family.capitalize(): [{row.name: f"methods/{row.name}.md"} for row in in_family(family)]}
+        for family in families()
+    ]
+    nav["Methods"]["Methods"] = ["methods/index.md", *by_family]
+    nav["Reference"]["Reference"] = [{title: path} for path, (title, _) in reference_pages().items()]
+    return config
+
+
+def on_files(files: Any, *, config: Any) -> Any:
+    """Add the pages."""
+    from mkdocs.structure.files import File
+
+    pages = {"methods/index.md": methods_index(), "gallery.md": gallery()}
+    pages |= {f"methods/{row.name}.md": method_page(row) for row in METHODS.values()}
+    pages |= {path: text for path, (_, text) in reference_pages().items()}
+    for path, text in pages.items():
+        files.append(File.generated(config, path, content=text))
+    return files
+
+
+if __name__ == "__main__":
+    print(table(link=""))

@@ -1,0 +1,106 @@
+"""Results of proofs as pictures and tables: where the seeds lie, seen from the line that the claim draws."""
+
+from __future__ import annotations
+
+import json
+from html import escape
+from pathlib import Path
+from typing import Any
+
+__all__ = ["BADGES", "card", "claims_table", "read"]
+
+RESULTS = Path(__file__).parents[1] / "proofs" / "results"
+BADGES = {"reproduced": "yes", "inconclusive": "open", "not reproduced": "no"}
+_WIDTH, _HEIGHT = 300, 44
+
+
+def read(name: str) -> dict[str, Any] | None:
+    """The committed default result of a method, None where there is none."""
+    path = RESULTS / f"{name}.json"
+    if not path.is_file():
+        return None
+    found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return found
+
+
+def badge(verdict: str | None) -> str:
+    """A verdict as a coloured word."""
+    if verdict is None:
+        return '<span class="verdict verdict-none">not measured yet</span>'
+    return f'<span class="verdict verdict-{BADGES[verdict]}">{verdict}</span>'
+
+
+def picture(slack: dict[str, Any]) -> str:
+    """The seeds of a claim as dots, their 90 % interval as a bar, and the line they must be right of."""
+    values = [
+        *slack["seeds"],
+        slack["mean"],
+        *(v for v in (slack["low"], slack["high"]) if v is not None),
+        0.0,
+    ]
+    low, high = min(values), max(values)
+    pad = 0.08 * (high - low or 1.0)
+    low, high = low - pad, high + pad
+
+    def x(value: float) -> float:
+        return round(8 + (_WIDTH - 16) * (value - low) / (high - low), 1)
+
+    middle = 18
+    parts = [
+        f'<rect class="held" x="{x(0)}" y="4" width="{round(_WIDTH - 8 - x(0), 1)}" height="28"/>',
+        f'<line class="zero" x1="{x(0)}" x2="{x(0)}" y1="2" y2="34"/>',
+    ]
+    if slack["low"] is not None:
+        parts.append(
+            f'<line class="interval" x1="{x(slack["low"])}" x2="{x(slack["high"])}" y1="{middle}" y2="{middle}"/>'
+        )
+    parts += [f'<circle class="seed" cx="{x(v)}" cy="{middle}" r="4"/>' for v in slack["seeds"]]
+    anchor = "start" if x(0) < 40 else "end" if x(0) > _WIDTH - 40 else "middle"
+    parts.append(f'<text x="{x(0)}" y="43" text-anchor="{anchor}">the claim\'s line</text>')
+    label = f"slack by seed: {', '.join(f'{v:.3g}' for v in slack['seeds'])}"
+    return f'<svg class="slack" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
+
+
+def claims_table(result: dict[str, Any]) -> str:
+    """Each claim of a result: words, picture, inequality."""
+    rows = []
+    for claim in result["claims"]:
+        slack = claim["slack"]
+        between = "" if slack["low"] is None else f"; 90 % interval {slack['low']:.3g} to {slack['high']:.3g}"
+        rows.append(
+            f'<div class="claim"><p>{badge(claim["verdict"])} {escape(claim["says"])}</p>{picture(slack)}'
+            f'<p class="claim-formula"><code>{escape(claim["formula"])}</code> '
+            f"mean slack {slack['mean']:.3g}{between}</p></div>"
+        )
+    return "\n".join(rows)
+
+
+def numbers_table(result: dict[str, Any]) -> str:
+    """What was measured, a row a number."""
+    lines = ["| measured | mean | spread | by seed |", "|---|--:|--:|---|"]
+    for name, one in result["measured"].items():
+        spread = "" if one["spread"] is None else f"{one['spread']:.2g}"
+        seeds = ", ".join(f"{v:.4g}" for v in one["seeds"])
+        lines.append(f"| `{name}` | {one['mean']:.4g} | {spread} | {seeds} |")
+    return "\n".join(lines)
+
+
+def conditions(result: dict[str, Any]) -> str:
+    """Data, budget, machine and command in two lines."""
+    where = result["environment"]
+    budget = ", ".join(f"{k} {v:,}" for k, v in result["budget"].items())
+    return (
+        f"{result['data'].get('name', 'data')}; {budget}; seeds {', '.join(map(str, result['seeds']))}; "
+        f"{where['seconds']:.0f} s on {where['cpu']}, {where['threads']} threads, torch {where['torch']}.\n\n"
+        f"```\n{where['command']}\n```"
+    )
+
+
+def card(name: str, title: str, claim: str, result: dict[str, Any] | None) -> str:
+    """A method in the gallery."""
+    verdict = None if result is None else result["verdict"]
+    body = "" if result is None else claims_table(result)
+    return (
+        f'<div class="proof-card" id="{name}"><h3><a href="../methods/{name}/">{name}</a> {badge(verdict)}</h3>'
+        f'<p class="proof-title">{escape(title)}</p><p>{escape(claim)}</p>{body}</div>'
+    )
