@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from scipy.stats import multivariate_normal
 from sklearn.datasets import load_iris
+from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from narrows.check import RequestError
@@ -29,7 +30,78 @@ def test_scikit_learns_own_checks(estimator, check):
 
 
 def test_in_a_pipeline_and_a_grid_search():
-    pipe = make_pipeline(VAE(steps=200, lr=5e-3, random_state=0), LogisticRegression(max_iter=500))
+    pipe = make_pipeline(VAE(steps=100, lr=1e-2, random_state=0), LogisticRegression(max_iter=500))
     search = GridSearchCV(pipe, {"vae__latent": [1, 3]}, cv=2).fit(X, Y)
     assert search.best_score_ > 0.75  # three even classes: 0.33 by chance
     assert list(pipe.fit(X, Y)[:1].get_feature_names_out())[:1] == ["vae0"]
+
+
+def test_score_samples_is_a_density_in_the_units_of_the_data():
+    """A linear VAE with one variance is probabilistic PCA, whose likelihood scikit-learn knows in closed form."""
+    covariance = np.array([[9.0, 4.0, 0.0], [4.0, 4.0, 0.0], [0.0, 0.0, 0.01]])
+    draw = np.random.default_rng(0).multivariate_normal
+    rows, fresh = draw([5.0, -3.0, 0.0], covariance, 1000), draw([5.0, -3.0, 0.0], covariance, 400)
+    options = {"latent": 1, "net": "linear"}
+    model = AutoencoderEstimator("vae", options, steps=800, lr="cosine:2e-2:0:800", random_state=0).fit(rows)
+    scaler = StandardScaler().fit(rows)
+    exact = PCA(1).fit(scaler.transform(rows))
+    expected = exact.score_samples(scaler.transform(fresh)) - np.log(scaler.scale_).sum()
+    assert model.score(fresh) == pytest.approx(expected.mean(), abs=0.03)
+    assert np.corrcoef(model.score_samples(fresh), expected)[0, 1] > 0.99
+    spread = np.sqrt(np.diag(exact.get_covariance())) * scaler.scale_
+    np.testing.assert_allclose(model.sample(8000, random_state=0).std(0), spread, rtol=0.05)
+
+
+def test_the_same_seed_gives_the_same_model_and_another_seed_another():
+    first, again = (VAE(steps=20, random_state=3).fit(X) for _ in range(2))
+    np.testing.assert_array_equal(first.transform(X), again.transform(X))
+    np.testing.assert_array_equal(first.sample(5), again.sample(5))
+    assert np.abs(first.transform(X) - VAE(steps=20, random_state=4).fit(X).transform(X)).max() > 1e-3
+
+
+def test_fitting_leaves_torchs_generator_alone():
+    import torch
+
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    VAE(steps=2, random_state=1).fit(X).sample(2)
+    torch.testing.assert_close(torch.rand(3), expected, rtol=0, atol=0)
+
+
+def test_inverse_transform_is_the_decoder_and_refuses_other_widths():
+    model = SparseAutoencoder(latents=32, k=4, steps=300, lr=5e-3, random_state=0).fit(X)
+    back = model.inverse_transform(model.transform(X))
+    assert np.mean((back - X) ** 2) < 0.1 * X.var(0).mean()
+    assert (np.count_nonzero(model.transform(X), axis=1) <= 4).all()
+    with pytest.raises(RequestError, match="32 columns"):
+        model.inverse_transform(X)
+
+
+def test_a_method_without_a_prior_cannot_sample():
+    with pytest.raises(RequestError, match="no prior"):
+        SparseAutoencoder(steps=1, random_state=0).fit(X).sample(3)
+
+
+@pytest.mark.parametrize(
+    ("estimator", "says"),
+    [
+        (AutoencoderEstimator("vea"), "Did you mean `vae`"),
+        (AutoencoderEstimator("vae", {"latnt": 3}), "Did you mean `latent`"),
+        (VAE(latent=0), "`latent` must be"),
+        (VAE(steps=0), "`steps` must be"),
+        (VAE(batch_size=0), "`batch_size` must be"),
+        (AutoencoderEstimator("cvae", steps=1), "label"),
+    ],
+)
+def test_bad_parameters_are_refused_at_fit_with_a_sentence(estimator, says):
+    with pytest.raises(RequestError, match=says):
+        estimator.fit(X)
+
+
+def test_a_schedule_survives_copying():
+    """A model that holds a function cannot be copied as it is; the estimator rebuilds it."""
+    import copy
+
+    model = VAE(beta="linear:0:1:10", steps=15, random_state=0).fit(X)
+    np.testing.assert_array_equal(copy.deepcopy(model).transform(X), model.transform(X))

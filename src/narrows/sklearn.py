@@ -47,7 +47,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     steps: int | None = None
     batch_size: int = 128
-    lr: float = 1e-3
+    lr: float | str = 1e-3
     standardise: bool = True
     random_state: Any = None
     verbose: bool = False
@@ -73,7 +73,12 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         with seeded(self.seed_):
             model = self._build()
             table = Dataset(x, Scaling(), (x.shape[1],))
-            plan = {"steps": steps, "batch_size": batch_size, "lr": self.lr, "seed": self.seed_}
+            plan: dict[str, Any] = {
+                "steps": steps,
+                "batch_size": batch_size,
+                "lr": self.lr,
+                "seed": self.seed_,
+            }
             self.records_ = optimise(model, table, progress=bool(self.verbose), **plan)
         self.model_ = model.double().eval()
         self.n_iter_ = steps
@@ -189,7 +194,7 @@ class AutoencoderEstimator(_Estimator):
         options: the method's own options.
         steps: optimizer steps; a thousand when None, or ten passes over the data where that is more.
         batch_size: rows a step.
-        lr: learning rate.
+        lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``.
         standardise: give every column mean 0 and variance 1 first.
         random_state: an int makes every fit the same.
         verbose: show progress.
