@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -9,10 +10,10 @@ from torch import Tensor
 
 from narrows.bottlenecks.latents import Latents
 from narrows.check import number, refuse, whole
-from narrows.core import Autoencoder, Batch, Code, Objective
+from narrows.core import Autoencoder, Batch, Code, Objective, Sparse, all_sum
 from narrows.schedules import Schedule
 
-__all__ = ["AuxK", "unexplained"]
+__all__ = ["AuxK", "TargetL0", "unexplained"]
 
 
 class AuxK(Objective):
@@ -79,6 +80,47 @@ class AuxK(Objective):
         if dead is None:
             return residual.new_zeros(())
         return self.variance * unexplained(residual, model.decoder.combine(dead))  # type: ignore[operator]
+
+
+class TargetL0(Objective):
+    r"""A sparsity cost whose weight finds itself: it rises while more latents are on than wanted, and falls else.
+
+    .. math:: L = \|x - \hat x\|^2 + \lambda_t\, c, \qquad
+        \log \lambda_{t+1} = \log \lambda_t + \eta \log(L_0 / L_0^*), \quad \text{at most } \eta \text{ a step}
+
+    Two methods can then be compared at the same number of active latents, whatever the units of their costs.
+
+    Args:
+        l0: how many latents should be on in one example, on average.
+        cost: which of the code's costs is weighed.
+        start: the weight at first.
+        rate: how fast the weight moves, eta.
+
+    Example:
+        >>> TargetL0(8.0).log_weight.exp()
+        tensor(0.1000)
+    """
+
+    log_weight: Tensor
+
+    def __init__(self, l0: float, *, cost: str = "l1", start: float = 0.1, rate: float = 0.03) -> None:
+        super().__init__()
+        self.l0, self.cost = number("l0", l0, low=1e-3), cost
+        self.rate = number("rate", rate, low=0)
+        self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
+
+    def terms(self, model: Autoencoder, batch: Batch, code: Code) -> dict[str, Tensor]:
+        """The usual terms, the cost times its present weight."""
+        terms = super().terms(model, batch, code)
+        return {**terms, self.cost: self.log_weight.exp() * terms[self.cost]}
+
+    def after_step(self, code: Code) -> None:
+        """Move the weight by what this step's code had too many or too few."""
+        z = code.seen["latents"]
+        values = z.values if isinstance(z, Sparse) else z
+        on = all_sum(torch.stack([(values > 0).sum(), values.new_tensor(len(z))]).double())
+        gap = torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0)).clamp(-1, 1)
+        self.log_weight.add_(self.rate * gap.to(self.log_weight.dtype))
 
 
 def unexplained(x: Tensor, x_hat: Tensor) -> Tensor:
