@@ -101,7 +101,9 @@ class StandInCodebook(Bottleneck):
     def forward(self, h, samples=()):
         indices = torch.cdist(h, self.codebook.expand(len(h), -1, -1)).argmin(-1)
         z = h + (self.codebook[indices] - h).detach()
-        return Code(z, {"commitment": (z - h).square().sum((-1, -2))}, seen={"indices": indices})
+        return Code(
+            z, {"commitment": (z - h).square().sum((-1, -2))}, seen={"indices": indices, "codes": self.codes}
+        )
 
 
 class Tokens(Flat):
