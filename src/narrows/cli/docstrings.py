@@ -2,9 +2,47 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+from pathlib import Path
 from typing import Any
 
-__all__ = ["docstring_args", "shown"]
+from narrows.check import WorkError
+
+__all__ = ["docstring_args", "shown", "signature"]
+
+
+def signature(path: Path, function: str) -> tuple[str, list[dict[str, str]]]:
+    """A function's first docstring line and its options, read from its source: importing it may import torch.
+
+    Args:
+        path: the file.
+        function: a function at the file's top level.
+
+    Returns:
+        The summary, and for each option its name, default and what it does.
+
+    Raises:
+        WorkError: the file does not define the function.
+    """
+    tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef) and node.name == function:
+            text = inspect.cleandoc(ast.get_docstring(node) or "")
+            says = docstring_args(text)
+            placed = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+            pairs = [*zip(placed, node.args.defaults), *zip(node.args.kwonlyargs, node.args.kw_defaults)]
+            options = [{"name": a.arg, "default": _default(d), "says": says.get(a.arg, "")} for a, d in pairs]
+            return text.split("\n\n")[0].replace("\n", " "), options
+    raise WorkError(f"`{function}` is not in {path}. Install narrows again.")
+
+
+def _default(node: ast.expr | None) -> str:
+    """A default as it would be typed, or as the source has it where it is an expression."""
+    try:
+        return "" if node is None else shown(ast.literal_eval(node))
+    except ValueError:
+        return "" if node is None else ast.unparse(node)
 
 
 def shown(value: Any) -> str:

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import ast
-import inspect
 import os
 import shutil
 import sys
 import textwrap
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from narrows import methods
-from narrows.check import WorkError
-from narrows.cli.docstrings import docstring_args, shown
+from narrows.cli.docstrings import signature
 from narrows.cli.output import print_json
-from narrows.methods.index import Method, find, in_family
+from narrows.methods.index import Method, in_family
+from narrows.methods.index import find as find_method
 
 __all__ = ["data_get", "data_info", "data_list", "list_methods", "paper"]
 
@@ -36,8 +35,8 @@ def list_methods(family: str | None = None, json: bool = False) -> None:
 
 def paper(name: str, json: bool = False) -> None:
     """Show the paper behind a method, its claim and its options."""
-    row = find(name)
-    says, options = builder_source(row)
+    row = find_method(name)
+    says, options = signature(source_path(row), row.function)
     if json:
         print_json({**_facts(row), "summary": says, "options": options})
         return
@@ -61,7 +60,14 @@ def data_list(json: bool = False) -> None:
     if json:
         print_json(rows)
         return
-    table([(str(row["name"]), str(row.get("title", "")), "") for row in rows])
+    ready = [row for row in rows if row["opens"]]
+    first = max(len(row["name"]) for row in rows)
+    for kind in dict.fromkeys(row["kind"] for row in ready):
+        heading(kind)
+        table([(row["name"], _shape(row), row["title"]) for row in ready if row["kind"] == kind], first)
+        print()
+    print(f"{len(rows) - len(ready)} more are listed for later releases: narrows data list --json")
+    print("Next: narrows data info NAME, or narrows fit NAME --method vae --out runs/NAME")
 
 
 def data_info(name: str, json: bool = False) -> None:
@@ -69,17 +75,42 @@ def data_info(name: str, json: bool = False) -> None:
     from narrows import data
 
     facts = data.info(name)
+    options = _data_options(name)
     if json:
-        print_json(facts)
+        print_json({**facts, "options": options})
         return
-    table([(str(key), "", str(value)) for key, value in facts.items() if value not in (None, "", [], {})])
+    hidden = ("sha256", "downloads", "opens", "shape")
+    shown = {"shape": _shape(facts), **{k: v for k, v in facts.items() if k not in hidden}}
+    table([(key, "", ", ".join(v) if isinstance(v, list) else str(v)) for key, v in shown.items() if v])
+    if options:
+        print("\nOptions (--data-option NAME=VALUE):")
+        table([(o["name"], o["default"], o["says"]) for o in options])
+    if facts["opens"]:
+        print(f"\nFit it:  narrows fit {name} --method vae --out runs/{name}-vae")
 
 
 def data_get(name: str) -> None:
     """Make a named data set ready to use on this machine."""
     from narrows import data
 
-    print(data.get(name))
+    paths = data.get(name)
+    print("\n".join(str(path) for path in paths) or f"`{name}` needs no files: it is ready.")
+
+
+def _shape(facts: Mapping[str, Any]) -> str:
+    return " x ".join(str(n) for n in facts.get("shape", ()))
+
+
+def _data_options(name: str) -> list[dict[str, str]]:
+    """What the reader of a named set, or a generated world, can be asked for."""
+    from narrows.data.registry import WORLDS, find
+
+    folder = Path(__file__).parents[1] / "data"
+    if name in WORLDS:
+        return signature(folder / "worlds" / f"{name}.py", name)[1]
+    row = find(name)
+    module, _, function = row.reader.partition(":") if row is not None else ("", "", "")
+    return signature(folder / "sets" / f"{module}.py", function)[1] if function else []
 
 
 def _facts(row: Method) -> dict[str, Any]:
@@ -108,38 +139,6 @@ def link(reference: str) -> str:
 def source_path(row: Method) -> Path:
     """The file of a method."""
     return Path(methods.__file__).parent.joinpath(*row.module.split(".")).with_suffix(".py")
-
-
-def builder_source(row: Method) -> tuple[str, list[dict[str, str]]]:
-    """A builder's first docstring line and its options, read from its source: importing it would import torch.
-
-    Args:
-        row: the method.
-
-    Returns:
-        The summary, and for each option its name, default and what it does.
-
-    Raises:
-        WorkError: the file does not define the builder.
-    """
-    path = source_path(row)
-    tree = ast.parse(path.read_text(encoding="utf-8")) if path.exists() else ast.Module([], [])
-    for node in tree.body:
-        if isinstance(node, ast.FunctionDef) and node.name == row.function:
-            text = inspect.cleandoc(ast.get_docstring(node) or "")
-            says = docstring_args(text)
-            pairs = zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)
-            options = [{"name": a.arg, "default": _default(d), "says": says.get(a.arg, "")} for a, d in pairs]
-            return text.split("\n\n")[0].replace("\n", " "), options
-    raise WorkError(f"The builder of `{row.name}` is not in {path}. Install narrows again.")
-
-
-def _default(node: ast.expr | None) -> str:
-    """A default as it would be typed, or as the source has it where it is a name."""
-    try:
-        return "" if node is None else shown(ast.literal_eval(node))
-    except ValueError:
-        return "" if node is None else ast.unparse(node)
 
 
 def table(rows: list[tuple[str, str, str]], first: int = 0) -> None:

@@ -242,8 +242,10 @@ def _several(flag: str, text: str, one: Read | None, metavar: str) -> tuple[Any,
         raise refuse(flag, text, "numbers with commas between, such as 256,128") from None
 
 
-def _names(flag: str, text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+def _names(flag: str, text: str) -> str | list[str]:
+    """One name, or several with commas between."""
+    names = [part.strip() for part in text.split(",") if part.strip()]
+    return names[0] if len(names) == 1 else names
 
 
 def _split(flag: str, text: str) -> float | str:
@@ -286,13 +288,22 @@ _PLAIN: dict[Any, tuple[str, Read]] = {
 
 DATA_OPTIONS = (
     Option("key", _text, "NAME", "Which array of an .npz or .safetensors file holds the examples."),
-    Option("labels", _text, "NAME", "The key or column of the labels."),
-    Option("target", _text, "NAME", "The key or column of what must be produced, where it is not the input."),
+    Option("labels", _text, "NAME", "The key, column or file of the labels."),
+    Option("target", _names, "NAME", "The key, columns or file of what must be produced, if not the input."),
     Option("columns", _names, "A,B,...", "Which columns of a table to use."),
-    Option("scale", _text, "HOW", "How numbers are scaled.", "auto"),
-    Option("split", _split, "SHARE", "The share of the examples that is kept for testing."),
-    Option("limit", _whole, "N", "Use only the first N examples."),
+    Option("one_hot", None, "", "Turn the text columns of a table into indicators."),
     Option(
-        "data_option", _pair, "NAME=VALUE", "An option of a generated world, such as atoms=64.", repeated=True
+        "layout", _text, "LAYOUT", "How an array is laid out: vector, image, chw, hwc or sequence.", "auto"
+    ),
+    Option("size", _whole, "PIXELS", "The side to which the images of a folder are cut and resized."),
+    Option("scale", _text, "HOW", "auto, none, unit (from 0 to 1) or standard (mean 0, variance 1).", "auto"),
+    Option("split", _split, "SHARE|NAME", "The share of the test part, or the column that marks it."),
+    Option("limit", _whole, "N", "At most so many examples in each part."),
+    Option(
+        "data_option",
+        _pair,
+        "NAME=VALUE",
+        "An option of a named set or generated world (narrows data info NAME shows them), such as atoms=64.",
+        repeated=True,
     ),
 )
