@@ -21,5 +21,5 @@ class Docstrings(griffe.Extension):
     def on_module_members(self, *, mod: griffe.Module, **kwargs: Any) -> None:
         """Names that a module passes on are shown by the module that defines them."""
         if isinstance(mod.exports, list):
-            own = [name for name in mod.exports if not (name in mod.members and mod.members[name].is_alias)]
-            mod.exports = own
+            passed_on = {name for name, member in mod.members.items() if member.is_alias}
+            mod.exports = [name for name in mod.exports if str(name) not in passed_on]

@@ -17,7 +17,7 @@ from matplotlib.mathtext import math_to_image
 
 __all__ = ["Equations", "draw"]
 
-_SIZE = 12
+_SIZE = 13.5
 # What the drawing lacks, in terms of what it has.
 _REWRITES = (
     (r"\\label\{[^}]*\}", ""),

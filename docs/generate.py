@@ -1,7 +1,7 @@
 """What the site takes from the code: a page a method, the table, the gallery, the reference.
 
-A hook of mkdocs; nothing is written into the repository. ``python docs/generate.py`` prints the table of methods,
-which the README holds a copy of.
+A hook of mkdocs; nothing is written into the repository. ``python docs/generate.py`` puts the table of methods into
+the README.
 """
 
 from __future__ import annotations
@@ -23,7 +23,17 @@ from narrows.methods.index import METHODS, Method, builder, families, in_family
 
 PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
 REFERENCE = {
-    "Parts": ("core", "schedules", "likelihoods", "nets", "bottlenecks", "objectives", "priors", "kernels"),
+    "Parts": (
+        "core",
+        "values",
+        "schedules",
+        "likelihoods",
+        "nets",
+        "bottlenecks",
+        "objectives",
+        "priors",
+        "kernels",
+    ),
     "Work": ("data", "train", "runs", "audit", "proofs", "testing", "sklearn", "check"),
 }
 FAMILIES = {
@@ -63,7 +73,7 @@ def method_page(row: Method) -> str:
     reference = row.arxiv if row.arxiv.startswith("doi:") else f"arXiv:{row.arxiv}"
     lead, rest = sections(function)
     result = proofs.read(row.name)
-    data = "activations.npz" if row.family == "sparse" else "mnist"
+    data = "activations.npz" if row.family == "sparse" else "digits"
     parts = [
         f"# {row.name}",
         f'<p class="paper"><a href="{paper(row)}">{row.title}</a>, {row.year}. {reference}. '
@@ -82,8 +92,8 @@ def method_page(row: Method) -> str:
         "## Proof",
         proof_section(row, result),
         "## In the code",
-        f"`narrows.methods.{row.module}`; its equation test lies in `tests/methods/`, its proof in "
-        f"`narrows.proofs.{row.module}`. The parts it assembles:",
+        f"The builder is `narrows.methods.{row.module}`, the proof `narrows.proofs.{row.module}`. "
+        "What the builder assembles:",
         parts_list(function),
     ]
     return "\n\n".join(parts) + "\n"
@@ -238,5 +248,13 @@ def on_files(files: Any, *, config: Any) -> Any:
     return files
 
 
+def write_readme(readme: Path) -> None:
+    """Put the table of methods between its marks in the README."""
+    text = readme.read_text(encoding="utf-8")
+    begin, end = "<!-- methods: python docs/generate.py -->\n", "<!-- end -->"
+    head, rest = text.split(begin)
+    readme.write_text(f"{head}{begin}{table(link='')}\n{rest[rest.index(end) :]}", encoding="utf-8")
+
+
 if __name__ == "__main__":
-    print(table(link=""))
+    write_readme(Path(__file__).parents[1] / "README.md")

@@ -1,0 +1,80 @@
+"""The pages in the repository: links lead somewhere, the README's table is that of the index, equations are drawn."""
+
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+from narrows.methods.index import METHODS
+
+ROOT = Path(__file__).parents[1]
+PAGES = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
+GENERATED = ("methods/", "api/", "gallery.md")
+pytest.importorskip("matplotlib")
+pytest.importorskip("markdown")
+
+
+@pytest.fixture(scope="module")
+def docs():
+    """The site's own modules."""
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import equations
+        import generate
+
+        import proofs
+    finally:
+        sys.path.pop(0)
+    return {"equations": equations, "generate": generate, "proofs": proofs}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page):
+    for link in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
+        if re.match(r"\w+:", link):
+            continue
+        target = (page.parent / link).resolve()
+        known = any(generated in link for generated in GENERATED) and (ROOT / "docs") in page.parents
+        assert known or target.exists(), link
+
+
+def test_the_readme_has_the_table_of_the_index(docs):
+    text = (ROOT / "README.md").read_text()
+    assert docs["generate"].table(link="") in text
+    for row in METHODS.values():
+        assert f"| `{row.name}` | [{row.title}]" in text
+
+
+def test_every_option_is_documented_on_its_page(docs):
+    from narrows.methods.index import builder
+
+    said = docs["generate"].options_table(builder("vae"))
+    assert "| `--beta` | number or schedule | `1.0` | weight of the divergence" in said
+    for name in METHODS:
+        for line in docs["generate"].options_table(builder(name)).splitlines()[2:]:
+            assert not line.endswith("|  |"), f"{name}: {line}"
+
+
+def test_equations_of_all_docstrings_are_drawn(docs):
+    sources = [path.read_text() for path in (ROOT / "src").rglob("*.py")]
+    found = [
+        m for s in sources for m in re.findall(r"^([ ]*)\.\. math:: (.*(?:\n\1[ ]+\S.*)*)", s, re.MULTILINE)
+    ]
+    assert len(found) > 20
+    for _, tex in found:
+        assert "equation-source" not in docs["equations"].draw(tex), tex
+
+
+def test_an_unknown_symbol_is_shown_as_source(docs):
+    assert "equation-source" in docs["equations"].draw(r"\nosuchsymbol x")
+
+
+def test_a_result_is_pictured(docs):
+    slack = {"seeds": [0.5, 1.0, 1.5], "mean": 1.0, "low": 0.2, "high": 1.8}
+    drawn = docs["proofs"].picture(slack)
+    assert drawn.count('class="seed"') == 3
+    dots = [float(x) for x in re.findall(r'cx="([\d.]+)"', drawn)]
+    (zero,) = re.findall(r'class="zero" x1="([\d.]+)"', drawn)
+    assert float(zero) < dots[0] < dots[1] < dots[2]
+    assert dots[1] - dots[0] == pytest.approx(dots[2] - dots[1], abs=0.2)
