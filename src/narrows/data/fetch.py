@@ -46,6 +46,8 @@ def get(name: str, progress: Progress | bool = False) -> list[Path]:
         raise _absent(row)
     if found is None:
         return _download_all(row, progress)
+    if not found:  # bundled with another package
+        return []
     listed = row.files if found[0].name == Path(row.files[0].path).name else row.downloads
     for path, file in zip(found, listed, strict=True):
         if sha256(path) != file.sha256:

@@ -81,7 +81,7 @@ def parse_csv(file: TextIO, name: str) -> Table:
     rows = [row for row in csv.reader(file, delimiter=separator, skipinitialspace=True) if row]
     if not rows:
         raise RequestError(f"{name} is empty: there is no row in it.")
-    headed = any(_number(cell) is None for cell in rows[0])
+    headed = any(_values([cell.strip()]).dtype.kind == "U" for cell in rows[0])
     names = [cell.strip() for cell in rows[0]] if headed else [f"c{i}" for i in range(len(rows[0]))]
     body = rows[1:] if headed else rows
     if not body:
@@ -222,22 +222,15 @@ def _listed(names: str | Sequence[str] | None) -> list[str]:
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
-def _number(cell: str) -> float | None:
-    cell = cell.strip().lower()
-    if cell in ("true", "false"):
-        return float(cell == "true")
-    try:
-        return float(cell) if cell else float("nan")
-    except ValueError:
-        return None
-
-
 def _values(cells: list[str]) -> np.ndarray:
     """A column as numbers where every cell is one (an empty cell is NaN), as text otherwise."""
-    numbers = [_number(cell) for cell in cells]
-    if any(n is None for n in numbers):
-        return np.array(cells, dtype=np.str_)
-    return np.array(numbers, dtype=np.float64)
+    texts = np.array(cells, dtype=np.str_)
+    try:
+        return np.where(texts == "", "nan", texts).astype(np.float64)
+    except ValueError:
+        lower = np.char.lower(texts)
+        truth = np.isin(lower, ("true", "false"))
+        return (lower == "true").astype(np.float64) if truth.all() else texts
 
 
 def _column(column: object, name: str) -> np.ndarray:
