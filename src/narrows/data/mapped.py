@@ -40,7 +40,7 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
     return torch.from_numpy(copy)
 
 
-def spread(x: np.ndarray, most: int, most_bytes: int = 64 << 20) -> Tensor:
+def spread(x: np.ndarray, most: int, most_bytes: int = 32 << 20) -> Tensor:
     """Rows of a mapped array in 64 runs spread evenly over it, at most so many, or all if there are no more."""
     rows = max(64, min(most, most_bytes // max(1, x.nbytes // len(x)))) // 64
     if 64 * rows >= len(x):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -141,19 +141,24 @@ def _fit_axis(x: Tensor, kind: str) -> Scaling:
     """One shift and scale for each column, or each channel of an image; a constant one is only shifted."""
     image = x.ndim == 4
     axis: Literal["first", "last"] = "first" if image else "last"
-    rows = (
-        (x.movedim(1, -1) if image else x).reshape(-1, x.shape[1] if image else x.shape[-1]).to(torch.float64)
-    )
+    rows = (x.movedim(1, -1) if image else x).reshape(-1, x.shape[1] if image else x.shape[-1])
     if kind == "standard":
-        shift, scale = rows.mean(0), rows.std(0, correction=0)
+        shift = _mean(rows, lambda part: part)
+        scale = _mean(rows, lambda part: (part - shift).square_()).sqrt()
     else:
-        shift = rows.amin(0)
-        scale = rows.amax(0) - shift
+        low, high = (v.to(torch.float64) for v in torch.aminmax(rows, dim=0))
+        shift, scale = low, high - low
     constant = scale <= 1e-12 * (1 + shift.abs())
     scale = torch.where(constant, torch.ones_like(scale), scale)
     if image and len(shift) == 1:
         return Scaling(kind, float(shift[0]), float(scale[0]))
     return Scaling(kind, tuple(_short(shift)), tuple(_short(scale)), axis)
+
+
+def _mean(rows: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
+    """The mean of a function of rows, (N, D) -> (D,), in float64 but never with all rows in float64 at once."""
+    parts = [f(part.to(torch.float64)).sum(0) for part in rows.split(1 << 14)]
+    return torch.stack(parts).sum(0) / len(rows)
 
 
 def _short(values: Tensor) -> list[float]:
