@@ -10,7 +10,7 @@ from narrows.audit.checks.redundancy import atoms
 from narrows.audit.disentanglement import mig
 from narrows.audit.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
 from narrows.audit.view import examine
-from narrows.core import Batch
+from narrows.core import Batch, Part
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(400, 2, generator=GENERATOR) @ torch.randn(2, 6, generator=GENERATOR)
@@ -200,3 +200,23 @@ def test_a_posterior_far_from_the_prior_is_seen():
     assert far.value > 0.1 > near.value
     assert far.verdict == "warn"
     assert by_name(audit(model, X))["prior/shift"].value == pytest.approx(3, abs=0.5)
+
+
+class Uniform(Part):
+    """A second stage that holds every index for equally likely."""
+
+    def nll(self, symbols, given=None):
+        return torch.full((len(symbols),), symbols.shape[1] * math.log(8))
+
+    def sample(self, n, given=None):
+        return torch.zeros(n, 2, dtype=torch.long)
+
+
+def test_a_prior_over_codes_is_asked_what_they_cost():
+    model = codebook_model(codes=8, places=2)
+    assert "rate/prior" not in by_name(audit(model, X))
+    model.prior = Uniform()
+    model.bottleneck.symbols = lambda code: code.seen["indices"]
+    check = by_name(audit(model, X))["rate/prior"]
+    assert check.value == pytest.approx(2 * math.log(8), rel=1e-6)
+    assert "6 bits" in check.says

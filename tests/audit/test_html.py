@@ -8,7 +8,7 @@ from audit_models import codebook_model, gaussian_model, plain_model, sparse_mod
 
 from narrows.audit import Report, audit
 from narrows.audit.compared import columns, table
-from narrows.audit.curves import training_charts
+from narrows.audit.curves import over_runs, training_charts
 from narrows.audit.finding import Chart, Check, Gallery, Series
 from narrows.audit.html import compare_page, run_page
 from narrows.audit.pictures import render
@@ -173,6 +173,18 @@ def test_curves_follow_stages_and_held_out_data():
     assert charts["curve/prior/loss"].series[0].y == (3.0,)
     assert charts["path"].series[0].y[-1] == pytest.approx(8 / 29)
     assert training_charts([]) == []
+
+
+def test_the_rate_of_a_hierarchy_is_the_sum_of_its_levels_and_zeros_are_no_curve():
+    levels = [
+        {"at": s, "held_out/kl/0": 1.0, "held_out/kl/1": 2.0, "held_out/distortion": 9.0 - s} for s in (1, 2)
+    ]
+    silent = [{**record, "autoencoder/loss": 1.0, "autoencoder/auxk": 0.0} for record in levels]
+    charts = {chart.name: chart for chart in training_charts(silent)}
+    assert charts["path"].series[0].x == (3.0, 3.0)
+    assert "curve/autoencoder/auxk" not in charts
+    both = over_runs([("a", levels), ("b", levels)], "kl")
+    assert [series.y for series in both.series] == [(3.0, 3.0), (3.0, 3.0)]
 
 
 @pytest.mark.parametrize("kind", ["bars", "histogram", "lines", "points"])

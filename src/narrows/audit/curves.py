@@ -22,6 +22,8 @@ def training_charts(metrics: Metrics) -> list[Chart]:
         records = [record for record in metrics if str(record.get("stage", "autoencoder")) == stage]
         for term in _terms(records)[:_MOST]:
             series = _both(records, term)
+            if not series:
+                continue
             title = f"{_plain(term)}, {stage}" if stage != "autoencoder" else _plain(term)
             says = (
                 "On the training data, and on data not trained on."
@@ -78,11 +80,21 @@ def _both(records: Metrics, term: str) -> tuple[Series, ...]:
 
 
 def _one(records: Metrics, key: str, name: str, tone: int) -> list[Series]:
-    points = [(float(r.get("at", i)), float(r[key])) for i, r in enumerate(records) if _number(r.get(key))]
-    if not points:
-        return []
+    found = [(float(r.get("at", i)), _value(r, key)) for i, r in enumerate(records)]
+    points = [(at, value) for at, value in found if value is not None]
+    if not points or not any(value for _, value in points):
+        return []  # a term that was 0 throughout is no curve
     x, y = zip(*points, strict=True)
     return [Series(name, y, x, (tone - 1) % 6 + 1)]
+
+
+def _value(record: Mapping[str, Any], key: str) -> float | None:
+    """A term of a record; the rate of a hierarchy is the sum over its levels."""
+    if key.endswith("/kl") and key not in record:
+        parts = [value for name, value in record.items() if name.startswith(f"{key}/")]
+    else:
+        parts = [record.get(key)]
+    return float(sum(parts)) if parts and all(_number(part) for part in parts) else None
 
 
 def _number(value: Any) -> bool:
@@ -101,10 +113,9 @@ def _path(metrics: Metrics) -> list[Chart]:
     """Where the model was in the plane of rate and distortion, at each look at held-out data."""
     places = []
     for record in metrics:
-        rates = [v for k, v in record.items() if k == "held_out/kl" or k.startswith("held_out/kl/")]
-        distortion = record.get("held_out/distortion")
-        if rates and _number(distortion) and all(_number(rate) for rate in rates):
-            places.append((sum(rates), distortion))
+        rate, distortion = _value(record, "held_out/kl"), _value(record, "held_out/distortion")
+        if rate is not None and distortion is not None:
+            places.append((rate, distortion))
     if len(places) < 2:
         return []
     x, y = zip(*places, strict=True)

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from narrows.audit.compared import Column, columns, shared_galleries, table
 from narrows.audit.curves import over_runs, training_charts
-from narrows.audit.finding import Chart, Check, Figure, Gallery
+from narrows.audit.finding import Chart, Check, Figure, Gallery, Series
 from narrows.audit.pictures import Strip, render
 from narrows.audit.report import MARKS, Report, shown
 from narrows.audit.svg import draw
@@ -117,7 +117,7 @@ def compare_page(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, A
         warnings=warnings,
         cards={column.name: _cards(column.report)[:4] for column in held},
         curves=[_drawn(chart) for chart in curves],
-        plane=[_drawn(chart) for chart in _plane(held)],
+        plane=[] if warnings else [_drawn(chart) for chart in _plane(held)],
         galleries=[_drawn(gallery) for gallery in shared_galleries(held)],
         own=[(column, _own_charts(column)) for column in held],
         facts={column.name: _facts(column.recipe) for column in held},
@@ -223,8 +223,6 @@ def _facts(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _plane(held: Sequence[Column]) -> list[Chart]:
-    from narrows.audit.finding import Series
-
     points = []
     for tone, column in enumerate(held, start=1):
         rate, distortion = column.report.get("rate"), column.report.get("distortion")
@@ -234,7 +232,7 @@ def _plane(held: Sequence[Column]) -> list[Chart]:
             )
     if len(points) < 2:
         return []
-    says = "Left is cheaper, down is more faithful; compare only runs with one likelihood."
+    says = "Left is cheaper, down is more faithful."
     return [
         Chart(
             "plane",

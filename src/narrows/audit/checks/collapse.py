@@ -65,7 +65,7 @@ def _judge(share: float, use: Use) -> tuple[str, Verdict, str]:
 def _codebook(view: View) -> Use | None:
     if view.indices is None:
         return None
-    remedy = "Restart dead entries more eagerly, use an EMA codebook or fewer codes, or a fixed grid (`fsq`)."
+    remedy = "Restart dead entries more eagerly, use an EMA codebook or fewer codes, or a fixed grid (the method fsq)."
     effective = perplexity(view.indices, view.codes)
     # A place can show one entry only: fewer places than entries cannot use them all.
     total = min(view.codes, view.indices.numel())

@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 
 from narrows.audit.finding import Check, Finding
-from narrows.audit.view import View
+from narrows.audit.view import View, device_of
 from narrows.likelihoods import Squared
 
 __all__ = ["distortion_unit", "rate_and_distortion"]
+
+_PRIOR_ROWS = 256
 
 
 def distortion_unit(view: View) -> str:
@@ -40,6 +42,7 @@ def rate_and_distortion(view: View) -> Finding:
             checks.append(Check(label, float(cost.double().mean()), "nats" if nats else "", says=says))
     if view.indices is not None:
         checks.append(_capacity(view))
+    checks.extend(_second_stage(view))
     return Finding(tuple(checks))
 
 
@@ -47,6 +50,18 @@ def _per_dimension(view: View, nats: float) -> Check:
     bits = nats / (math.log(2) * math.prod(view.model.likelihood.shape))
     says = "The bound for one number of an example; comparable only for data scaled alike."
     return Check("bits-per-dimension", bits, "bits", says=says)
+
+
+def _second_stage(view: View) -> list[Check]:
+    """What the codes cost under a prior that was fitted to them."""
+    prior = view.model.prior
+    if prior is None or not hasattr(prior, "nll"):
+        return []
+    few = view.batch[slice(0, _PRIOR_ROWS)].to(device_of(view.model))
+    symbols = view.model.as_symbols(few)
+    nats = float(prior.nll(symbols.x, symbols.given).double().mean())
+    says = f"-log p(code) under the prior fitted to the codes: {nats / math.log(2):.4g} bits an example."
+    return [Check("rate/prior", nats, "nats", says=says)]
 
 
 def _capacity(view: View) -> Check:
