@@ -57,12 +57,12 @@ def test_the_second_stage_sees_indices_and_leaves_the_first_alone():
 def test_a_prior_told_labels_draws_the_class_asked_for():
     torch.manual_seed(0)
     spec = Spec((1, 8, 8), "unit", classes=3)
-    model = vq_vae(spec, codes=16, labels=True, **SMALL)
+    model = vq_vae(spec, codes=16, prior_labels=True, **SMALL)
     assert model.given == "labels"
     assert model.sample(4, torch.eye(3)[[0, 1, 2, 0]]).shape == (4, 1, 8, 8)
     assert model.sample(4).shape == (4, 1, 8, 8)
     with pytest.raises(RequestError, match="labels"):
-        vq_vae((1, 8, 8), codes=16, labels=True)
+        vq_vae((1, 8, 8), codes=16, prior_labels=True)
 
 
 @pytest.mark.parametrize("builder", [vq_vae, fsq])

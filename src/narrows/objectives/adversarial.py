@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from narrows.check import at_least
 from narrows.core import Autoencoder, Batch, Code, Loss, Objective, Player
 from narrows.nets import build
 from narrows.schedules import Schedule
@@ -20,8 +21,10 @@ class CodeAdversary(Objective):
 
     .. math:: \text{autoencoder:}\ E[c(x, G(z))] - \lambda E_{q(z)}[\log D(z)],\qquad
               \text{critic:}\ -E_{p(z)}[\log D(z)] - E_{q(z)}[\log(1 - D(z))]
+              + \tfrac{\gamma}{2} E_{p(z)} \|\nabla_z \mathrm{logit} D(z)\|^2
 
-    The autoencoder's term is the non-saturating one. What the codes should be like, draws from the prior, and what
+    The autoencoder's term is the non-saturating one. The last term of the critic is not in the paper; without it the
+    two are prone to circle each other. What the codes should be like, draws from the prior, and what
     the autoencoder makes of the critic's scores are methods of their own: a total-correlation penalty draws codes
     shuffled by latent instead, and reads the score as a log-ratio of densities.
 
@@ -30,10 +33,12 @@ class CodeAdversary(Objective):
         weight: lambda, the weight of the term ``fool``.
         critic: a net from codes (B, Z) to scores (B, 1), logits of D; a perceptron of two layers when None.
         critic_lr: the critic's learning rate; the trainer's when None.
+        gradient_penalty: gamma.
 
     Reference:
         Tolstikhin et al., Wasserstein Auto-Encoders, 2018, algorithm 1. arXiv:1711.01558. Makhzani et al.,
-        Adversarial Autoencoders, 2016. arXiv:1511.05644
+        Adversarial Autoencoders, 2016. arXiv:1511.05644. The penalty: Mescheder, Geiger, Nowozin, Which Training
+        Methods for GANs do actually Converge?, 2018. arXiv:1801.04406
     """
 
     def __init__(
@@ -42,10 +47,11 @@ class CodeAdversary(Objective):
         weight: Schedule = 1.0,
         critic: nn.Module | None = None,
         critic_lr: Schedule | None = None,
+        gradient_penalty: float = 1.0,
     ) -> None:
         super().__init__(weights={"fool": weight})
         self.critic = build.encoder((latent,), 1, net="mlp", hidden=(256, 256)) if critic is None else critic
-        self.critic_lr = critic_lr
+        self.critic_lr, self.gradient_penalty = critic_lr, at_least("gradient_penalty", gradient_penalty, 0)
 
     def reference(self, model: Autoencoder, code: Code) -> Tensor:
         """Codes as they should be, (B, Z): as many draws from the prior."""
@@ -69,11 +75,21 @@ class CodeAdversary(Objective):
         """The critic's loss; no gradient leaves it for the codes."""
         with torch.no_grad():
             code = model.encode(batch)
-            real, made = self.reference(model, code), code.z
-        real, made = self.scores(real), self.scores(made)
-        total = F.softplus(-real).mean() + F.softplus(made).mean()
-        right = 0.5 * ((real > 0).float().mean() + (made < 0).float().mean())
-        return Loss(total, {"accuracy": right})
+            reference, made = self.reference(model, code), code.z
+        reference = reference.detach().requires_grad_(bool(self.gradient_penalty))
+        real, fake = self.scores(reference), self.scores(made)
+        terms = {"judge": F.softplus(-real).mean() + F.softplus(fake).mean()}
+        if self.gradient_penalty:
+            terms["penalty"] = 0.5 * self.gradient_penalty * self._steepness(reference)
+        right = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())
+        total = torch.stack(list(terms.values())).sum()
+        return Loss(total, {**{name: term.detach() for name, term in terms.items()}, "accuracy": right})
+
+    def _steepness(self, z: Tensor) -> Tensor:
+        """The mean squared gradient of the scores with respect to the codes z."""
+        with torch.enable_grad():  # also where a loss is only looked at
+            (slope,) = torch.autograd.grad(self.scores(z).sum(), z, create_graph=True)
+        return slope.square().sum(-1).mean()
 
     def players(self, model: Autoencoder) -> list[Player]:
         """The autoencoder, then its critic."""

@@ -21,7 +21,7 @@ def fsq(
     variant: str = "paper",
     downsample: int = 4,
     prior: str = "autoregressive",
-    labels: bool = False,
+    prior_labels: bool = False,
     temperature: float = 1.0,
     top_k: int = 0,
     prior_width: int = 128,
@@ -42,7 +42,7 @@ def fsq(
         variant: ``paper``, or ``symmetric``, where even levels too lie evenly around 0.
         downsample: pixels a token, along each side; a vector has one token for the square of that many numbers.
         prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
-        labels: whether the prior is told the labels, so that samples of a class can be asked for.
+        prior_labels: whether the prior is told the labels, so that samples of a class can be asked for.
         temperature: of the prior's samples; below 1 likely codes are drawn more often.
         top_k: only so many likeliest codes are drawn at each place; all of them when 0.
         prior_width: channels of the prior's transformer, a multiple of 4.
@@ -67,7 +67,7 @@ def fsq(
     def quantizer(tokens: int) -> Quantizer:
         return FiniteScalarQuantizer(len(chosen), levels=chosen, tokens=tokens, variant=variant)
 
-    second = Second(prior, labels, temperature, top_k, prior_width, prior_depth)
+    second = Second(prior, prior_labels, temperature, top_k, prior_width, prior_depth)
     return token_autoencoder(
         as_spec(spec),
         len(chosen),

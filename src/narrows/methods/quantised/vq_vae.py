@@ -63,7 +63,7 @@ def token_autoencoder(
     """
     choice("prior", second.prior, ("autoregressive", "none"))
     if second.labels and not spec.classes:
-        raise refuse("labels", second.labels, "left out", "The data have no labels to tell the prior.")
+        raise refuse("prior_labels", second.labels, "left out", "The data have no labels to tell the prior.")
     output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
     encoder = build.grid_encoder(spec.shape, width, downsample, net, channels)
     decoder = build.grid_decoder(width, output.parameter_shape, downsample, net, channels)
@@ -108,7 +108,7 @@ def vq_vae(
     restart: float = 0.03,
     start: str = "kmeans",
     prior: str = "autoregressive",
-    labels: bool = False,
+    prior_labels: bool = False,
     temperature: float = 1.0,
     top_k: int = 0,
     prior_width: int = 128,
@@ -135,7 +135,7 @@ def vq_vae(
         restart: codes used less than this share of an even use are put elsewhere, 0 for never.
         start: where the codes begin, ``kmeans`` on the first batch or ``normal`` draws.
         prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
-        labels: whether the prior is told the labels, so that samples of a class can be asked for.
+        prior_labels: whether the prior is told the labels, so that samples of a class can be asked for.
         temperature: of the prior's samples; below 1 likely codes are drawn more often.
         top_k: only so many likeliest codes are drawn at each place; all of them when 0.
         prior_width: channels of the prior's transformer, a multiple of 4.
@@ -169,7 +169,7 @@ def vq_vae(
         )
 
     objective = Objective(weights={"commitment": beta})
-    second = Second(prior, labels, temperature, top_k, prior_width, prior_depth)
+    second = Second(prior, prior_labels, temperature, top_k, prior_width, prior_depth)
     return token_autoencoder(
         as_spec(spec),
         width,

@@ -1,0 +1,32 @@
+"""How good reconstructions and samples are, as several proofs measure it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.frechet import Features, classifier_features, frechet, principal_features
+from narrows.core import Autoencoder, Batch
+from narrows.proofs.engine import Trial
+
+__all__ = ["distance", "error", "features"]
+
+
+def features(trial: Trial, steps: int = 400) -> Features:
+    """Features of a trial's data: a small classifier's where there are labels, else principal components."""
+    train = trial.data.train
+    rows = min(len(train), 20_000)
+    if train.labels is None:
+        return principal_features(train.all(rows).x)
+    return classifier_features(train.all(rows).x, train.labels[:rows], steps=steps, seed=trial.seed)
+
+
+def distance(look: Features, made: Tensor, test: Batch) -> float:
+    """The Frechet distance of as many test examples' features from those of what was made."""
+    return frechet(look(made.to(test.x)), look(test.x[: len(made)]))
+
+
+@torch.no_grad()
+def error(model: Autoencoder, test: Batch) -> float:
+    """The mean squared error of an element of a test example."""
+    return float((model.reconstruct(test) - test.goal).square().mean())
