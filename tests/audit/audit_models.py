@@ -105,6 +105,12 @@ class StandInCodebook(Bottleneck):
             z, {"commitment": (z - h).square().sum((-1, -2))}, seen={"indices": indices, "codes": self.codes}
         )
 
+    def symbols(self, code):
+        return code.seen["indices"]
+
+    def read(self, symbols):
+        return Code(self.codebook[symbols])
+
 
 class Tokens(Flat):
     """Reads (B, L, C) tokens as one vector."""

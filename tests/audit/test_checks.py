@@ -216,7 +216,6 @@ def test_a_prior_over_codes_is_asked_what_they_cost():
     model = codebook_model(codes=8, places=2)
     assert "rate/prior" not in by_name(audit(model, X))
     model.prior = Uniform()
-    model.bottleneck.symbols = lambda code: code.seen["indices"]
     check = by_name(audit(model, X))["rate/prior"]
     assert check.value == pytest.approx(2 * math.log(8), rel=1e-6)
     assert "6 bits" in check.says
