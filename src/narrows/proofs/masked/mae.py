@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping
 from typing import cast
@@ -12,12 +13,15 @@ from torch import Tensor
 from narrows.core import Batch
 from narrows.data import Dataset
 from narrows.methods.masked.mae import MaskedAutoencoder, mae
+from narrows.nets.lead import as_image
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.probe import probe
 
 __all__ = ["PROOF"]
 
 SIZE = {"width": 64, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
+SIDE = 4
+"""Patches along the longer side of the data."""
 RATIO = 0.75
 
 
@@ -59,9 +63,11 @@ def encoder_seconds(models: Mapping[str, MaskedAutoencoder], x: Tensor) -> dict[
 def measure(trial: Trial) -> Mapping[str, float]:
     """MAE, the same transformer with nothing hidden, and one that never learned."""
     rows = trial.data.train.take(trial.budget["rows"])
+    _, high, across = as_image(trial.data.spec.shape)
+    patch = math.ceil(max(high, across) / SIDE)
     models: dict[str, MaskedAutoencoder] = {}
     for name, ratio in (("random", RATIO), ("unmasked", 0.0), ("mae", RATIO)):
-        model = trial.build(mae, mask_ratio=ratio, **SIZE)
+        model = trial.build(mae, mask_ratio=ratio, patch=patch, **SIZE)
         if name != "random":
             trial.fit(model, rows)
         models[name] = cast(MaskedAutoencoder, model.to("cpu").eval())
@@ -105,12 +111,13 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"rows": 4000, "probe": 2000, "test": 1000, "steps": 20},
-        "default": {"rows": 60000, "probe": 10000, "test": 10000, "steps": 500},
+        "quick": {"rows": 4000, "probe": 300, "test": 1000, "steps": 100, "batch_size": 64},
+        "default": {"rows": 60000, "probe": 10000, "test": 5000, "steps": 800},
         "full": {"rows": 60000, "probe": 60000, "test": 10000, "steps": 20000},
     },
     notes=(
-        "A tiny transformer (width 64, 2 blocks, patches of 4 x 4), three quarters hidden, features the mean of all "
-        "tokens. The paper pretrains for 800 epochs."
+        "A tiny transformer (width 64, 2 blocks, 4 x 4 patches an image), three quarters hidden; features are the "
+        "mean of all tokens. The paper pretrains for 800 epochs, this takes 2: the probe with few labels shows the "
+        "gain first, and with targets normalised by patch (tried, seed 0) it comes later."
     ),
 )

@@ -12,7 +12,7 @@ from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "pca_error"]
 
-WIDTH = 10
+WIDTH, HIDDEN = 10, (256, 128)
 
 
 def pca_error(train: Tensor, test: Tensor, width: int) -> float:
@@ -41,9 +41,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
     rows = trial.data.train.take(trial.budget["rows"])
     test = trial.data.test.all(trial.budget["test"])
     numbers = {"pca/error": pca_error(rows.all().x.flatten(1), test.x.flatten(1), WIDTH)}
-    for name, net in (("linear", "linear"), ("deep", "mlp")):
-        model = trial.build(ae, latent=WIDTH, net=net, likelihood="squared")
-        trial.fit(model, rows)
+    for name, net, hidden in (("linear", "linear", ()), ("deep", "mlp", HIDDEN)):
+        model = trial.build(ae, latent=WIDTH, net=net, hidden=hidden, likelihood="squared")
+        trial.fit(model, rows, lr=2e-3)
         with torch.no_grad():
             again = model.to("cpu").reconstruct(test)
         numbers[f"{name}/error"] = float((again - test.x).square().flatten(1).sum(-1).mean())
@@ -67,8 +67,8 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"rows": 4000, "test": 1000, "steps": 500},
-        "default": {"rows": 60000, "test": 10000, "steps": 2500},
+        "quick": {"rows": 4000, "test": 1000, "steps": 400},
+        "default": {"rows": 60000, "test": 10000, "steps": 3000},
         "full": {"rows": 60000, "test": 10000, "steps": 50000},
     },
     notes=(
