@@ -81,7 +81,8 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
     """Give a command the options that its signature asks for as dicts.
 
     Args:
-        function: a command; its parameter `data_options` asks for those of data, `options` for the method's.
+        function: a command; its parameter `data_options` asks for those of data that it has none of the same
+            name of itself, `options` for the method's.
         words: what was typed, which names the method.
     """
     asked = inspect.signature(function).parameters
@@ -90,7 +91,7 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
         method = _after("--method", words)
         groups["options"] = method_options(method) if method is not None else ()
     if "data_options" in asked:
-        groups["data_options"] = DATA_OPTIONS
+        groups["data_options"] = [option for option in DATA_OPTIONS if option.name not in asked]
     return extend(function, **groups) if groups else function
 
 

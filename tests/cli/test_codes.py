@@ -1,0 +1,154 @@
+"""The verbs that use a run: what is written is what the Python API returns, and nothing is overwritten."""
+
+import csv
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import narrows as nr
+from narrows.cli.pictures import grid, picture
+
+
+def load(path):
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
+
+
+def test_encode_and_decode_are_reconstruct(cli, fitted, tmp_path):
+    codes, back, direct = (tmp_path / name for name in ("z.npz", "x.npz", "r.npz"))
+    assert cli("encode", fitted, "digits", "--out", codes, "--limit", 20)[:2] == (0, "")
+    assert load(codes)["z"].shape == (20, 3)
+    assert cli("decode", fitted, codes, "--out", back)[0] == 0
+    assert cli("reconstruct", fitted, "digits", "--out", direct, "--limit", 20)[0] == 0
+    assert load(back)["x"].shape == (20, 1, 8, 8)
+    np.testing.assert_allclose(load(back)["x"], load(direct)["x"], rtol=1e-5, atol=1e-5)
+
+
+def test_sparse_codes_come_back_too(cli, sparse, tmp_path):
+    codes, back, direct = (tmp_path / name for name in ("z.npz", "x.npz", "r.npz"))
+    cli("encode", sparse, "digits", "--out", codes, "--limit", 9)
+    assert load(codes)["indices"].shape == (9, 4)
+    assert cli("decode", sparse, codes, "--out", back)[0] == 0
+    cli("reconstruct", sparse, "digits", "--out", direct, "--limit", 9)
+    np.testing.assert_allclose(load(back)["x"], load(direct)["x"], rtol=1e-5, atol=1e-5)
+
+
+def test_score_is_the_apis_and_the_same_twice(cli, fitted, tmp_path):
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
+    for path in (first, second):
+        assert cli("score", fitted, "digits", "--out", path, "--limit", 30, "--samples", 8)[:2] == (0, "")
+    assert first.read_bytes() == second.read_bytes()
+    rows = list(csv.DictReader(first.read_text().splitlines()))
+    run = nr.load(fitted)
+    from narrows.data import like
+
+    expected = run.score(like(run.recipe.data, "digits", limit=30), samples=8)
+    assert [int(row["row"]) for row in rows] == list(range(30))
+    np.testing.assert_array_equal([float(row["score"]) for row in rows], expected)
+
+
+def test_sample_is_seeded_and_writes_pictures(cli, fitted, tmp_path):
+    paths = [tmp_path / f"{n}.npz" for n in range(3)]
+    for path, seed in zip(paths, (0, 0, 1), strict=True):
+        assert cli("sample", fitted, "-n", 5, "--seed", seed, "--out", path)[0] == 0
+    first, again, other = (load(path)["x"] for path in paths)
+    np.testing.assert_array_equal(first, again)
+    assert np.abs(first - other).max() > 0
+    sheet = tmp_path / "s.png"
+    assert cli("sample", fitted, "-n", 5, "--out", sheet)[0] == 0
+    with Image.open(sheet) as image:
+        assert image.size == (
+            2 + 3 * 50,
+            2 + 2 * 50,
+        )  # 8x8 digits, six times as large, three beside each other
+
+
+def test_a_picture_of_reconstructions_has_the_originals_above(cli, fitted, tmp_path):
+    sheet = tmp_path / "r.png"
+    assert cli("reconstruct", fitted, "digits", "--out", sheet)[0] == 0
+    pixels = np.asarray(Image.open(sheet))
+    run = nr.load(fitted)
+    from narrows.data import like
+
+    examples = like(run.recipe.data, "digits").all(limit=2).x.numpy()
+    for n in range(2):
+        tile = pixels[2:50:6, 2 + 50 * n : 50 * (n + 1) : 6, 0]
+        np.testing.assert_array_equal(tile, np.round(examples[n, 0] * 255))
+
+
+def test_interpolate_walks_from_one_reconstruction_to_the_other(cli, fitted, tmp_path):
+    walk, ends = tmp_path / "w.npz", tmp_path / "r.npz"
+    words = ["interpolate", fitted, "digits", "--from", 3, "--to", 7, "--steps", 5, "--out", walk]
+    assert cli(*words)[0] == 0
+    cli("reconstruct", fitted, "digits", "--out", ends)
+    x, known = load(walk)["x"], load(ends)["x"]
+    assert len(x) == 5
+    np.testing.assert_allclose(x[[0, -1]], known[[3, 7]], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("encode {run} digits --out z.txt", "ends in .npz"),
+        ("encode {run} digits --out none/z.npz", "Create none first"),
+        ("encode {run} nodata --out z.npz", "nodata"),
+        ("encode {run} sines --out z.npz", "shape"),
+        ("sample {run} --out x.jpg", "ends in .npz or .png"),
+        ("sample {run} --out x.npz -n 0", "`n` must be"),
+        ("sample {run} --out x.npz --label 2", "`label` must be"),
+        ("sample {run}", "--out"),
+        ("sample {sparse} --out x.npz", "no prior"),
+        ("interpolate {run} digits --from 0 --to 99999 --out w.npz", "`to` must be"),
+        ("interpolate {run} digits --from 0 --to 1 --steps 1 --out w.npz", "`steps` must be"),
+        ("score {run} digits --out s.npz", "ends in .csv"),
+        ("decode {run} none.npz --out x.npz", "an .npz file that exists"),
+        ("decode {run} {run}/recipe.json --out x.npz", "plain arrays"),
+        ("audit {run} --labels y", "`--data` must be"),
+    ],
+)
+def test_bad_requests(refused, fitted, sparse, tmp_path, monkeypatch, words, says):
+    monkeypatch.chdir(tmp_path)
+    assert says in refused(*words.format(run=fitted, sparse=sparse).split())
+    assert not list(tmp_path.iterdir())
+
+
+def test_objects_in_codes_are_refused(refused, fitted, tmp_path):
+    codes = tmp_path / "z.npz"
+    np.savez(codes, z=np.array([{"a": 1}], dtype=object))
+    assert "plain arrays" in refused("decode", fitted, codes, "--out", tmp_path / "x.npz")
+
+
+def test_arrays_that_are_no_codes_are_refused(refused, fitted, tmp_path):
+    codes = tmp_path / "z.npz"
+    np.savez(codes, other=np.zeros((3, 3)))
+    assert "`z` or `indices`" in refused("decode", fitted, codes, "--out", tmp_path / "x.npz")
+
+
+def test_a_file_is_only_replaced_by_force(cli, refused, fitted, tmp_path):
+    path = tmp_path / "x.npz"
+    path.write_text("mine")
+    assert "--force" in refused("sample", fitted, "-n", 2, "--out", path)
+    assert path.read_text() == "mine"
+    assert cli("sample", fitted, "-n", 2, "--out", path, "--force")[0] == 0
+    assert load(path)["x"].shape == (2, 1, 8, 8)
+
+
+def test_tiles_stand_where_they_should():
+    tiles = np.arange(5, dtype=np.uint8).reshape(5, 1, 1, 1) * np.ones((5, 4, 6, 3), np.uint8)
+    sheet = grid(tiles, columns=2)
+    assert sheet.shape == (2 + 3 * 6, 2 + 2 * 8, 3)
+    for n in range(5):
+        assert (sheet[2 + n // 2 * 6 :][:4, 2 + n % 2 * 8 :][:, :6] == n).all()
+    assert (sheet[14:18, 10:16] == sheet[0, 0]).all()  # the sixth place is empty
+
+
+def test_series_are_drawn_and_tables_are_not():
+    flat, rising = np.zeros((1, 50, 1)), np.linspace(0, 1, 50).reshape(1, 50, 1)
+    sheet = picture(np.concatenate([flat, rising]), columns=2)
+    ink = (sheet != 255).any(-1) & (sheet != sheet[0, 0]).any(-1)
+    left, right = np.argwhere(ink[:, :146]), np.argwhere(ink[:, 146:])
+    assert np.ptp(left[:, 0]) == 0  # a constant is a level line
+    assert np.corrcoef(right[:, 0], right[:, 1])[0, 1] < -0.99  # up is towards smaller rows
+    with pytest.raises(nr.check.RequestError, match=r"\.npz"):
+        picture(np.zeros((3, 7)))
