@@ -1,10 +1,13 @@
 import re
+from base64 import b64decode
 from html.parser import HTMLParser
+from io import BytesIO
 from xml.etree import ElementTree
 
 import pytest
 import torch
 from audit_models import codebook_model, gaussian_model, plain_model, sparse_model, trained
+from PIL import Image
 
 from narrows.audit import Report, audit
 from narrows.audit.compared import columns, table
@@ -211,6 +214,12 @@ def test_ticks_are_round_and_inside():
 def test_pictures_by_shape():
     image = Gallery("g", "G", "", (("a", torch.rand(3, 3, 5, 5)), ("b", torch.rand(3, 3, 5, 5))))
     assert [strip.html.count("<img") for strip in render(image)] == [1, 1]
+    truth = torch.full((1, 1, 4, 4), 0.25)
+    dim = Gallery("g", "G", "", (("original", truth), ("reconstruction", truth * 40)))
+    (pixel, _) = (
+        Image.open(BytesIO(b64decode(strip.html.split("base64,")[1][:-2]))) for strip in render(dim)
+    )
+    assert pixel.getpixel((0, 0)) == (64, 64, 64, 255)
     curves = Gallery("g", "G", "", (("a", torch.rand(3, 9)), ("b", torch.rand(3, 9))))
     (strip,) = render(curves)
     assert strip.html.count("<svg") == 3

@@ -24,8 +24,6 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "latents/dead": "lower",
     "atoms/duplicate": "lower",
     "latents/correlated": "lower",
-    "capacity-used": "higher",
-    "prior/mmd": "lower",
     "mig": "higher",
     "sap": "higher",
     "dci/disentanglement": "higher",

@@ -38,8 +38,11 @@ def render(gallery: Gallery) -> list[Strip]:
 
 
 def _images(gallery: Gallery, rows: list[tuple[str, Tensor]]) -> list[Strip]:
-    low = min(float(shown.min()) for _, shown in rows)
-    high = max(float(shown.max()) for _, shown in rows)
+    # The originals set the scale: a reconstruction that overshoots must not dim them.
+    truth = [shown for label, shown in rows if label.endswith(("original", "target"))] or [
+        shown for _, shown in rows
+    ]
+    low, high = min(float(t.min()) for t in truth), max(float(t.max()) for t in truth)
     strips = []
     for label, shown in rows:
         if gallery.signed:
