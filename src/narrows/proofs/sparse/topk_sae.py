@@ -59,7 +59,7 @@ PROOF = Proof(
     notes=(
         "The paper's activations are of GPT-2 and GPT-4, for billions of tokens; here a small text encoder's, for a "
         "few passes over twenty thousand. The weight of the baseline's L1 cost is steered during training until a "
-        "tenth more latents are on than TopK's k, to its advantage; its learning rate and steps are the same. Dead means: not on for the "
-        "last `window` training tokens."
+        "tenth more latents are on than TopK's k, to its advantage; its learning rate and steps are the same. "
+        "Dead means: not on for the last `window` training tokens."
     ),
 )
