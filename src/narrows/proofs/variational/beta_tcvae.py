@@ -28,7 +28,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     options = {"latent": 10, "net": "mlp", "hidden": (256, 128)}
     numbers: dict[str, float] = {}
     for name, builder, beta in (("tcvae", beta_tcvae, BETA), ("beta-vae", vae, BETA), ("vae", vae, 1.0)):
-        model = trial.fit(trial.build(builder, beta=beta, **options))
+        model = trial.fit(trial.build(builder, beta=beta, **options), lr=2e-3)
         numbers.update({f"{name}/{what}": value for what, value in examined(model, trial).items()})
     return numbers
 

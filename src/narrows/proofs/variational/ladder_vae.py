@@ -31,7 +31,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
             beta=f"linear:0:1:{trial.budget['steps'] // 2}",
             inference=inference,
         )
-        trial.fit(model, data.train)
+        trial.fit(model, data.train, lr=3e-3)
         with torch.no_grad(), seeded(trial.seed):
             costs = model.encode(test, (8,)).costs
         numbers[f"{name}/bound"] = float(importance_nll(model, test, samples=1).mean())
@@ -49,8 +49,8 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 500, "rows": 2000},
-        "default": {"steps": 4000, "rows": 20_000},
+        "quick": {"steps": 300, "rows": 2000},
+        "default": {"steps": 3000, "rows": 20_000},
         "full": {"steps": 100_000, "rows": 60_000},
     },
     notes="Images are averaged to 14 x 14 and binarised; three stochastic layers of 16, 8 and 4 latents, both with "

@@ -25,8 +25,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VAE and a plain autoencoder with the same networks, and compare what they decode from N(0, I)."""
     data = reduced(trial.data, rows=trial.budget["rows"])
     options = {"spec": data.spec, "latent": LATENT, "net": "mlp"}
-    model = trial.fit(trial.build(vae, **options), data.train)
-    plain = trial.fit(trial.build(ae, **options), data.train)
+    model = trial.fit(trial.build(vae, **options), data.train, lr=3e-3)
+    plain = trial.fit(trial.build(ae, **options), data.train, lr=3e-3)
     train, test = data.train.all().x, data.test.all()
     with torch.no_grad(), seeded(trial.seed):
         bound = importance_nll(model, test, samples=1).mean()
@@ -90,7 +90,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 600, "rows": 2000},
+        "quick": {"steps": 300, "rows": 2000},
         "default": {"steps": 3000, "rows": 20_000},
         "full": {"steps": 50_000, "rows": 60_000},
     },
