@@ -16,7 +16,8 @@ class Docstrings(griffe.Extension):
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
         """Google style knows ``Examples`` as doctests and ``Example`` as a note; ours are doctests."""
         if obj.docstring is not None:
-            obj.docstring.value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
+            obj.docstring.value = re.sub(r"(?<=\w)::$", ":", value, flags=re.MULTILINE)
 
     def on_module_members(self, *, mod: griffe.Module, **kwargs: Any) -> None:
         """Names that a module passes on are shown by the module that defines them."""

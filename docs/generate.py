@@ -192,7 +192,7 @@ def gallery() -> str:
         ", ".join(f"{verdicts.count(v)} {v}" for v in proofs.BADGES if v in verdicts) or "none measured yet"
     )
     return (
-        "# Gallery of proofs\n\n"
+        "---\nhide: [toc]\n---\n\n# Gallery of proofs\n\n"
         f"{len(METHODS)} methods: {count}. Each dot is a seed, the bar is the 90 % interval of the mean, and the "
         "shaded side is where the claim holds. [What a proof is](essays/proofs.md), and how a verdict is found. "
         "Any of them is repeated by `narrows prove NAME`, and tried elsewhere by `--data` and `--seeds`.\n\n"
@@ -213,8 +213,9 @@ def reference_pages() -> dict[str, tuple[str, str]]:
                 modules = [f"narrows.{name}"]
             else:
                 continue
-            body = "\n\n".join(f"::: {m}" for m in modules)
-            pages[f"api/{name}.md"] = (f"narrows.{name}", f"# narrows.{name}\n\n{body}\n")
+            first = f"::: {modules[0]}\n    options: {{heading_level: 1}}"
+            body = "\n\n".join([first, *(f"::: {m}" for m in modules[1:])])
+            pages[f"api/{name}.md"] = (f"narrows.{name}", body + "\n")
     return pages
 
 
