@@ -77,7 +77,7 @@ def test_no_option_of_a_method_hides_one_of_the_command(name):
 def test_data_options_are_those_of_the_readers():
     from narrows.data import files, folder, opening, tables
 
-    readers = (opening.open, files.read_npy, files.read_npz, files.read_safetensors, tables.read_csv)
+    readers = (opening.open, files.read_npy, files.read_keyed, tables.read_table)
     known = {
         p
         for f in (*readers, tables.read_parquet, folder.read_folder)

@@ -170,6 +170,13 @@ class TestRoundTrips:
         assert nd.open(tmp_path, size=8).spec.shape == (3, 8, 8)
         assert nd.open(tmp_path, size=8, mode="L").spec.shape == (1, 8, 8)
 
+    def test_deep_grey_images_keep_their_upper_bits(self, tmp_path):
+        deep = np.array([[0, 257, 65535], [32768, 255, 256]], np.uint16)
+        for i in range(3):
+            Image.fromarray(deep).save(tmp_path / f"{i}.png")
+        stored = nd.open(tmp_path).train.x[0, 0]
+        assert stored.tolist() == [[0, 1, 255], [128, 0, 1]]
+
 
 class TestTables:
     text = "age,job,label\n20,clerk,a\n30,smith,b\n40,clerk,a\n50,clerk,b\n"
@@ -320,6 +327,19 @@ class TestRefusals:
         with pytest.raises(RequestError, match=r"`labels` must be one of the arrays of x.npz, but got 'y'"):
             nd.open(tmp_path / "x.npz", key="acts", labels="y")
 
+    def test_a_safetensors_header_that_does_not_add_up(self, tmp_path):
+        save_file({"x": X}, tmp_path / "x.safetensors")
+        content = (tmp_path / "x.safetensors").read_bytes()
+        (tmp_path / "x.safetensors").write_bytes(content.replace(b"[20,3]", b"[20,4]"))
+        for mapped in (True, False):
+            with pytest.raises(RequestError, match=r"cannot be read as .safetensors: truncated or damaged"):
+                nd.open(tmp_path / "x.safetensors", mapped=mapped)
+
+    def test_a_packed_file_cannot_be_mapped(self, tmp_path):
+        np.savez(tmp_path / "x.npz", x=X)
+        with pytest.raises(RequestError, match=r"`mapped` must be left out for a .npz file"):
+            nd.open(tmp_path / "x.npz", mapped=True)
+
     def test_an_npz_of_text_and_an_empty_one(self, tmp_path):
         np.savez(tmp_path / "t.npz", x=np.array(["a", "b"]))
         with pytest.raises(RequestError, match=r"`x` must be numbers, but got 'an array of type <U1 in `t`'"):
@@ -358,6 +378,7 @@ def test_large_files_are_mapped(tmp_path, monkeypatch):
         np.testing.assert_array_equal(source.train.all().x, X[:18])
         np.testing.assert_array_equal(source.test.batch(torch.tensor([1, 0])).x, X[[19, 18]])
     assert nd.open(io_path(tmp_path)).train.mapped
+    assert nd.open(np.load(tmp_path / "x.npy", mmap_mode="r")).train.mapped
 
 
 def io_path(folder):

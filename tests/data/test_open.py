@@ -144,6 +144,7 @@ def test_layouts(shape, dtype, layout, expected):
             {},
             "but 2 of them are NaN or infinite; the first is at row 1, column 1",
         ),
+        (np.eye(4) * 1e39, {}, r"`x` must be numbers that fit into float32"),
         (np.eye(4), {"split": 1.5}, "`split` must be a fraction between 0 and 1"),
         (
             np.eye(4),

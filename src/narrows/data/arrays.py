@@ -47,7 +47,7 @@ def numeric(argument: str, value: Any) -> np.ndarray:
         value = value.detach().to("cpu")
         value = (value.to(torch.float32) if value.dtype == torch.bfloat16 else value).numpy()
     try:
-        array = np.asarray(value)
+        array = value if isinstance(value, np.memmap) else np.asarray(value)
     except (TypeError, ValueError) as error:
         raise refuse(argument, value, "an array whose rows have one shape", f"({error})") from error
     if array.dtype == object:

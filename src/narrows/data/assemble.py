@@ -153,7 +153,13 @@ def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
             called, f"an array of shape {tuple(x.shape)} in `{name}`", "at least one example and value"
         )
     sample = _sample(x).numpy() if isinstance(x, np.memmap) else x
-    if sample.dtype.kind != "f" or np.isfinite(sample).all():
+    if sample.dtype.kind != "f":
+        return
+    if np.isfinite(sample).all():
+        if sample.dtype.itemsize > 4 and max(sample.max(), -sample.min()) > np.finfo(np.float32).max:
+            raise refuse(
+                called, "numbers beyond 3.4e38", "numbers that fit into float32", "Rescale or clip them."
+            )
         return
     bad = ~np.isfinite(sample)
     where = np.argwhere(bad)[0]

@@ -19,9 +19,9 @@ from narrows.check import RequestError, nearest, refuse
 from narrows.data.arrays import from_mapping
 from narrows.data.folder import SUFFIXES, read_folder
 from narrows.data.raw import Raw
-from narrows.data.tables import read_csv, read_parquet, test_part
+from narrows.data.tables import read_table, test_part
 
-__all__ = ["MAPPED_BYTES", "read_npy", "read_npz", "read_safetensors", "reader_of"]
+__all__ = ["MAPPED_BYTES", "read_keyed", "read_npy", "reader_of"]
 
 MAPPED_BYTES = 512 << 20
 """Files of at least this size stay on disk and are mapped, unless the option `mapped` says otherwise."""
@@ -93,57 +93,20 @@ def read_npy(
 
 
 def _npy(path: Path, mapped: bool | None) -> np.ndarray:
-    large = path.exists() and path.stat().st_size >= MAPPED_BYTES
+    if not path.is_file():
+        raise RequestError(f"There is no file {path}.")
     try:
-        return np.load(
-            path, mmap_mode="r" if (large if mapped is None else mapped) else None, allow_pickle=False
-        )
-    except FileNotFoundError as error:
-        raise RequestError(f"There is no file {path}.") from error
+        return np.load(path, mmap_mode="r" if _stays(path, mapped) else None, allow_pickle=False)
     except (ValueError, OSError, EOFError) as error:
         raise _unreadable(path, ".npy", error) from error
 
 
-def read_npz(
-    path: Path,
-    key: str | None = None,
-    labels: str | None = None,
-    target: str | None = None,
-    split: str | None = None,
-    layout: str = "auto",
-) -> Raw:
-    """Read a .npz file.
-
-    Args:
-        path: the file.
-        key: the array of examples. When None: x_train and x_test, or x, or the only array.
-        labels: the array of classes. When None: y_train and y_test, or y; ``"none"`` for none.
-        target: the array of what must be produced.
-        split: the array that says which examples are the test part.
-        layout: how an example lies, see `narrows.data.shapes`.
-    """
-    try:
-        with path.open("rb") as file:
-            z = np.load(file, allow_pickle=False)
-            if isinstance(z, np.ndarray):
-                raise ValueError("it is a single array; call it .npy")
-            names = z.files
-            wanted = [n for n in names if key is None or n in (key, labels, target, split)]
-            arrays = {name: z[name] for name in wanted if z[name].ndim or key is not None}
-    except (
-        ValueError,
-        OSError,
-        EOFError,
-        KeyError,
-        zipfile.BadZipFile,
-        zlib.error,
-        NotImplementedError,
-    ) as error:
-        raise _unreadable(path, ".npz", error) from error
-    return _keyed(path, names, arrays, key, labels, target, split, layout)
+def _stays(path: Path, mapped: bool | None) -> bool:
+    """Whether the arrays of a file stay on disk."""
+    return path.stat().st_size >= MAPPED_BYTES if mapped is None else mapped
 
 
-def read_safetensors(
+def read_keyed(
     path: Path,
     key: str | None = None,
     labels: str | None = None,
@@ -152,13 +115,81 @@ def read_safetensors(
     layout: str = "auto",
     mapped: bool | None = None,
 ) -> Raw:
-    """Read a .safetensors file; arguments as of `read_npz` and `read_npy`."""
+    """Read a file of named arrays, .npz or .safetensors.
+
+    Args:
+        path: the file.
+        key: the array of examples. When None: x_train and x_test, or x, or the only array.
+        labels: the array of classes. When None: y_train and y_test, or y; ``"none"`` for none.
+        target: the array of what must be produced.
+        split: the array that says which examples are the test part.
+        layout: how an example lies, see `narrows.data.shapes`.
+        mapped: leave the arrays of a .safetensors file on disk; when None, if the file is large.
+    """
+    needed = None if key is None else {key, labels, target, split}
+    if path.suffix.lower() == ".npz":
+        if mapped:
+            raise refuse(
+                "mapped", True, "left out for a .npz file, which is packed", "Use .npy or .safetensors."
+            )
+        names, arrays = _npz(path, needed)
+    else:
+        names, arrays = _safetensors(path, needed, _stays(path, mapped))
+    lower = {name.lower() for name in arrays}
+    rest = [name for name in arrays if name not in (labels, target, split)]
+    if key is None and lower & {"x", "x_train"}:
+        raw = from_mapping(arrays, layout)
+    elif key is not None or len(rest) == 1:
+        raw = Raw(_chosen(path, "key", rest[0] if key is None else key, arrays, names), layout=layout)
+    elif not rest:
+        raise RequestError(f"{path.name} holds no array of examples.")
+    else:
+        shapes = ", ".join(f"`{n}` {tuple(arrays[n].shape)}" for n in rest[:12])
+        raise RequestError(
+            f"{path.name} holds several arrays: {shapes}. Say which are the examples, such as key={rest[0]!r}."
+        )
+    if labels is not None:
+        raw.labels = None if labels == "none" else _chosen(path, "labels", labels, arrays, names)
+    if target is not None:
+        raw.target = _chosen(path, "target", target, arrays, names)
+    if split is not None:
+        raw.part = test_part(_chosen(path, "split", split, arrays, names), split)
+    return raw
+
+
+def _chosen(
+    path: Path, argument: str, name: str, arrays: Mapping[str, np.ndarray], names: list[str]
+) -> np.ndarray:
+    if name not in arrays:
+        raise refuse(argument, name, f"one of the arrays of {path.name}", nearest(name, names))
+    return arrays[name]
+
+
+def _npz(path: Path, needed: set[str | None] | None) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The names of all arrays, and those that are needed (all that are no single number, when None)."""
+    damaged = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
+    try:
+        with path.open("rb") as file:
+            z = np.load(file, allow_pickle=False)
+            if isinstance(z, np.ndarray):
+                raise ValueError("it is a single array; call it .npy")
+            arrays = {name: z[name] for name in z.files if needed is None or name in needed}
+            return z.files, {name: array for name, array in arrays.items() if array.ndim}
+    except damaged as error:
+        raise _unreadable(path, ".npz", error) from error
+
+
+def _safetensors(
+    path: Path, needed: set[str | None] | None, mapped: bool
+) -> tuple[list[str], dict[str, np.ndarray]]:
     header, start = _header(path)
-    large = path.stat().st_size >= MAPPED_BYTES
-    stay = large if mapped is None else mapped
-    wanted = [n for n in header if key is None or n in (key, labels, target, split)]
-    arrays = {name: _tensor(path, name, header[name], start, stay) for name in wanted}
-    return _keyed(path, list(header), arrays, key, labels, target, split, layout)
+    wanted = [name for name in header if needed is None or name in needed]
+    try:
+        return list(header), {name: _tensor(path, name, header[name], start, mapped) for name in wanted}
+    except (ValueError, TypeError, KeyError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise _unreadable(path, ".safetensors", error) from error
 
 
 def _header(path: Path) -> tuple[dict[str, Any], int]:
@@ -188,54 +219,11 @@ def _tensor(path: Path, name: str, entry: Mapping[str, Any], start: int, mapped:
             "key", name, f"a tensor of type {', '.join(_SAFETENSORS)} or BF16", f"This one is {kind}."
         )
     dtype = np.dtype(_SAFETENSORS[kind])
+    if last - first != int(np.prod(shape)) * dtype.itemsize:
+        raise ValueError(f"the size of {name} does not fit its shape")
     if mapped and shape and 0 not in shape:
         return np.memmap(path, dtype, "r", start + first, shape)
     return np.fromfile(path, dtype, (last - first) // dtype.itemsize, offset=start + first).reshape(shape)
-
-
-def _keyed(
-    path: Path,
-    names: list[str],
-    arrays: Mapping[str, np.ndarray],
-    key: str | None,
-    labels: str | None,
-    target: str | None,
-    split: str | None,
-    layout: str,
-) -> Raw:
-    """Choose among named arrays: by name, by convention, or the only one."""
-
-    def chosen(argument: str, name: str | None) -> np.ndarray | None:
-        if name is None or name == "none":
-            return None
-        if name not in arrays:
-            raise refuse(argument, name, f"one of the arrays of {path.name}", nearest(name, names))
-        return arrays[name]
-
-    lower = {name.lower() for name in arrays}
-    if key is None and lower & {"x", "x_train"}:
-        raw = from_mapping(arrays, layout)
-    else:
-        others = {labels, target, split}
-        rest = [name for name in arrays if name not in others]
-        if key is None and len(rest) != 1:
-            shapes = ", ".join(f"`{n}` {tuple(arrays[n].shape)}" for n in rest[:12])
-            if not rest:
-                raise RequestError(f"{path.name} holds no array of examples.")
-            raise RequestError(
-                f"{path.name} holds several arrays: {shapes}. Say which are the examples, such as key={rest[0]!r}."
-            )
-        x = chosen("key", key if key is not None else rest[0])
-        assert x is not None
-        raw = Raw(x, layout=layout)
-    if labels is not None:
-        raw.labels = chosen("labels", labels)
-    if target is not None:
-        raw.target = chosen("target", target)
-    if split is not None:
-        part = chosen("split", split)
-        raw.part = None if part is None else test_part(part, split)
-    return raw
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> RequestError:
@@ -250,11 +238,11 @@ def _unreadable(path: Path, kind: str, error: Exception) -> RequestError:
 
 READERS: dict[str, Callable[..., Raw]] = {
     ".npy": read_npy,
-    ".npz": read_npz,
-    ".csv": read_csv,
-    ".tsv": read_csv,
-    ".csv.gz": read_csv,
-    ".tsv.gz": read_csv,
-    ".parquet": read_parquet,
-    ".safetensors": read_safetensors,
+    ".npz": read_keyed,
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".csv.gz": read_table,
+    ".tsv.gz": read_table,
+    ".parquet": read_table,
+    ".safetensors": read_keyed,
 }

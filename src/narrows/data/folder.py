@@ -13,6 +13,7 @@ from narrows.data.raw import Raw
 __all__ = ["SUFFIXES", "read_folder"]
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp", ".ppm", ".pgm")
+_GREY = ("L", "1", "LA", "I", "I;16", "I;16B")
 _PARTS = {"train": False, "training": False, "test": True, "val": True, "valid": True, "validation": True}
 
 
@@ -33,7 +34,7 @@ def read_folder(path: Path, size: int | None = None, mode: str = "auto") -> Raw:
     if size is not None:
         whole("size", size)
     if mode == "auto":
-        mode = "L" if all(_mode(file) in ("L", "1", "I;16", "LA") for file in files) else "RGB"
+        mode = "L" if all(_mode(file) in _GREY for file in files) else "RGB"
     images = [_read(file, size, mode) for file in files]
     shapes = sorted({image.shape[:2] for image in images})
     if len(shapes) > 1:
@@ -63,6 +64,9 @@ def _read(file: Path, size: int | None, mode: str) -> np.ndarray:
     """One image, (H, W) or (H, W, 3) bytes."""
     with _opened(file) as image:
         try:
+            if image.mode.startswith("I"):  # 16 bits a pixel: the upper 8, where convert would cut at 255
+                pixels = (np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8)
+                image = optional("PIL.Image", "images", "read images").fromarray(pixels)
             converted = image.convert(mode)
         except (OSError, SyntaxError, ValueError) as error:
             raise _unreadable(file, error) from error
@@ -76,7 +80,7 @@ def _opened(file: Path) -> Any:
     image = optional("PIL.Image", "images", "read images")
     try:
         return image.open(file)
-    except (OSError, SyntaxError, ValueError) as error:
+    except (OSError, SyntaxError, ValueError, image.DecompressionBombError) as error:
         raise _unreadable(file, error) from error
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TextIO, TypeAlias
@@ -13,7 +14,7 @@ import numpy as np
 from narrows.check import RequestError, nearest, optional, refuse
 from narrows.data.raw import Raw
 
-__all__ = ["Table", "parse_csv", "raw_of_table", "read_csv", "read_parquet", "test_part"]
+__all__ = ["Table", "parse_csv", "read_table", "test_part"]
 
 Table: TypeAlias = dict[str, np.ndarray]
 """Column name to its values: float64 (N,), text (N,), or several numbers a row (N, ...)."""
@@ -22,36 +23,7 @@ _LABELS = ("label", "labels", "class", "y")
 _MOST_VALUES = 1000
 
 
-def read_csv(
-    path: Path,
-    labels: str | None = None,
-    target: str | Sequence[str] | None = None,
-    columns: str | Sequence[str] | None = None,
-    split: str | None = None,
-    one_hot: bool = False,
-) -> Raw:
-    """Read a .csv or .tsv file, also one with .gz behind.
-
-    Args:
-        path: the file.
-        labels: the column of the classes; a column called label, labels, class or y when None; ``"none"`` for none.
-        target: the column or columns that must be produced from the others.
-        columns: the columns to use, all other numeric ones when None; ``job=clerk`` is 1 where `job` is `clerk`.
-        split: the column that says which rows are the test part.
-        one_hot: use text columns too, an indicator for each value.
-    """
-    open_text = gzip.open if path.suffix == ".gz" else Path.open
-    try:
-        with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
-            table = parse_csv(file, path.name)
-    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, csv.Error) as error:
-        raise RequestError(
-            f"{path} cannot be read as a table of text: {error}. Is it damaged, or not UTF-8?"
-        ) from error
-    return raw_of_table(table, path.name, labels, target, columns, split, one_hot)
-
-
-def read_parquet(
+def read_table(
     path: Path,
     labels: str | None = None,
     target: str | Sequence[str] | None = None,
@@ -60,17 +32,53 @@ def read_parquet(
     one_hot: bool = False,
     layout: str = "auto",
 ) -> Raw:
-    """Read a .parquet file; a column of lists of one length is an array of its own. Arguments as of `read_csv`."""
+    """Read a .csv or .tsv file (also with .gz behind), or a .parquet file.
+
+    Args:
+        path: the file.
+        labels: the column of the classes; a column called label, labels, class or y when None; ``"none"`` for none.
+        target: the column or columns that must be produced from the others.
+        columns: the columns to use, all other numeric ones when None; ``job=clerk`` is 1 where `job` is `clerk`.
+            A column of lists of one length is an array of its own.
+        split: the column that says which rows are the test part.
+        one_hot: use text columns too, an indicator for each value.
+        layout: how an example of a column of lists lies, see `narrows.data.shapes`.
+    """
+    name = path.name
+    table = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    label = _label_column(table, labels)
+    goals = _listed(target)
+    chosen = _listed(columns) or _all_columns(table, {label, split, *goals}, one_hot, name)
+    x = _stacked(table, chosen, name, "columns")
+    return Raw(
+        x,
+        None if label is None else table[label],
+        _stacked(table, goals, name, "target") if goals else None,
+        part=None if split is None else test_part(_picked(table, split, "split"), split),
+        columns=tuple(chosen),
+        layout=layout if x.ndim > 2 else "vector",
+    )
+
+
+def _csv(path: Path) -> Table:
+    open_text = gzip.open if path.suffix == ".gz" else Path.open
+    try:
+        with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
+            return parse_csv(file, path.name)
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
+        raise RequestError(
+            f"{path} cannot be read as a table of text: {error}. Is it damaged, or not UTF-8?"
+        ) from error
+
+
+def _parquet(path: Path) -> Table:
     pyarrow = optional("pyarrow", "tables", "read Parquet files")
     parquet = optional("pyarrow.parquet", "tables", "read Parquet files")
     try:
         read = parquet.read_table(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise RequestError(f"{path} cannot be read as Parquet: truncated or damaged ({error}).") from error
-    table = {name: _column(read.column(name).combine_chunks(), name) for name in read.column_names}
-    raw = raw_of_table(table, path.name, labels, target, columns, split, one_hot)
-    raw.layout = layout if raw.layout == "auto" else raw.layout
-    return raw
+    return {name: _column(read.column(name).combine_chunks(), name) for name in read.column_names}
 
 
 def parse_csv(file: TextIO, name: str) -> Table:
@@ -95,31 +103,6 @@ def parse_csv(file: TextIO, name: str) -> Table:
                 f"{name} has {len(row)} cells in line {number}, but {len(names)} columns. Mend that line."
             )
     return {n: _values([row[i].strip() for row in body]) for i, n in enumerate(names)}
-
-
-def raw_of_table(
-    table: Table,
-    name: str,
-    labels: str | None = None,
-    target: str | Sequence[str] | None = None,
-    columns: str | Sequence[str] | None = None,
-    split: str | None = None,
-    one_hot: bool = False,
-) -> Raw:
-    """Choose the columns of a table; see `read_csv` for the arguments."""
-    label = _label_column(table, labels)
-    goals = _listed(target)
-    aside = {label, split, *goals}
-    chosen = _listed(columns) or _all_columns(table, aside, one_hot, name)
-    x = _stacked(table, chosen, name, "columns")
-    return Raw(
-        x,
-        None if label is None else table[label],
-        _stacked(table, goals, name, "target") if goals else None,
-        part=None if split is None else test_part(_picked(table, split, "split"), split),
-        columns=tuple(chosen),
-        layout="auto" if x.ndim > 2 else "vector",
-    )
 
 
 def test_part(values: np.ndarray, name: str) -> np.ndarray:

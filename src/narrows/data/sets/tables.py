@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-
 import numpy as np
 
 from narrows.check import WorkError
@@ -12,7 +9,7 @@ from narrows.data.raw import Raw
 from narrows.data.registry import Set
 from narrows.data.sets import arrays, paths
 from narrows.data.store import sha256
-from narrows.data.tables import parse_csv, raw_of_table
+from narrows.data.tables import read_table
 
 __all__ = ["adbench", "adult", "counts", "german"]
 
@@ -37,9 +34,7 @@ def _csv(row: Set, labels: str, columns: list[str] | None) -> Raw:
     (path,) = paths(row)
     if sha256(path) != row.files[0].sha256:
         raise WorkError(f"{path} is damaged or another version. Delete it and get it again.")
-    with gzip.open(path, "rt", encoding="utf-8") as file:
-        table = parse_csv(io.StringIO(file.read()), row.name)
-    return raw_of_table(table, row.name, labels=labels, columns=columns, one_hot=True)
+    return read_table(path, labels=labels, columns=columns, one_hot=True)
 
 
 def counts(row: Set) -> Raw:
