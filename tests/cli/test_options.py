@@ -78,11 +78,7 @@ def test_data_options_are_those_of_the_readers():
     from narrows.data import files, folder, opening, tables
 
     readers = (opening.open, files.read_npy, files.read_keyed, tables.read_table)
-    known = {
-        p
-        for f in (*readers, tables.read_parquet, folder.read_folder)
-        for p in inspect.signature(f).parameters
-    }
+    known = {p for f in (*readers, folder.read_folder) for p in inspect.signature(f).parameters}
     assert {option.name for option in DATA_OPTIONS} - {"data_option"} <= known
 
 
