@@ -56,8 +56,9 @@ def minilm(
     Args:
         row: the entry of the table.
         layer: which layer, from 0 to 5.
-        site: ``residual`` or ``mlp``, see `SITES`.
-        text: one of `TEXTS`, or the path of a text file (.txt or .txt.gz).
+        site: `residual`, what the layer puts out; or `mlp`, what enters its MLP, with what that puts out as the
+            target.
+        text: `bundled` (Python's documentation), `wikitext`, `shakespeare`, or the path of a text file.
         tokens: how many tokens; fewer where the text is shorter.
 
     Raises:

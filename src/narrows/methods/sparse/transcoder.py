@@ -72,7 +72,7 @@ def transcoder(
             "A transcoder learns to turn one thing into another, but these data have no target. Give both sides: "
             "what enters a layer as the data and what it puts out as the `target` (an option of files and arrays: a "
             "key, a column or an array with one row an example), or a source with both, such as `minilm` with "
-            "site='mlp'. To encode the data alone, fit `topk-sae`."
+            "--data-option site=mlp. To encode the data alone, fit `topk-sae`."
         )
     latents = latents or default_latents(spec)
     bottleneck: Latents
