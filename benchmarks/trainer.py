@@ -15,8 +15,9 @@ import argparse
 import io
 import statistics
 import tempfile
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 
@@ -83,18 +84,43 @@ def naive_loop(store: Tensor, steps: int) -> Iterator[None]:
         yield
 
 
-def ours(source: narrows.data.Source, steps: int) -> Iterator[None]:
-    """The engine of `narrows fit`, going on for `steps` more each round."""
-    model, total, checkpoint = network(), 0, None
-    with tempfile.TemporaryDirectory() as folder:
-        while True:
-            total += steps
-            store = Store(Path(folder))
-            plan = Plan(steps=total, batch_size=BATCH, device="cpu")
-            with training_mode(), redirect_stderr(io.StringIO()):
-                Engine(model, plan, source.train, None, store, Progress()).run(checkpoint)
-            checkpoint, _ = store.restore()
-            yield
+class Paced(Progress):
+    """The progress display of a fit, which stops at every `steps` until it is told to go on."""
+
+    def __init__(self, steps: int) -> None:
+        super().__init__()
+        self.steps, self.next = steps, steps
+        self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
+
+    def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
+        """Show, then wait at the end of a round."""
+        super().advance(done, facts)
+        if done >= self.next:
+            self.next += self.steps
+            self.done.release()
+            self.go.acquire()
+
+
+def ours(
+    source: narrows.data.Source,
+    steps: int,
+    build: Callable[[], Autoencoder] = network,
+    batch_size: int = BATCH,
+) -> Iterator[None]:
+    """The engine of `narrows fit` in one long run, held still between its rounds."""
+    paced = Paced(steps)
+
+    def run() -> None:
+        plan = Plan(steps=steps * 10_000, batch_size=batch_size, device="cpu", log_every=min(50, steps))
+        paced.go.acquire()
+        with tempfile.TemporaryDirectory() as folder, training_mode():
+            Engine(build(), plan, source.train, None, Store(Path(folder)), paced).run()
+
+    threading.Thread(target=run, daemon=True).start()
+    while True:
+        paced.go.release()
+        paced.done.acquire()
+        yield
 
 
 def pythae(store: Tensor, steps: int) -> Iterator[None]:

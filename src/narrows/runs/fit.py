@@ -18,9 +18,8 @@ from narrows.methods import index
 from narrows.runs.card import write_card
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
-from narrows.train import Engine, Plan, Progress, Silent, Store, training_mode
+from narrows.train import Engine, Plan, Progress, Silent, Store, threads_for, training_mode
 from narrows.train.checkpoint import Checkpoint, digest, save_tensors, write_atomically
-from narrows.train.cpu import available_threads
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
 
@@ -92,9 +91,8 @@ def fit(
     torch.manual_seed(seed)
     model = build(source)
     folder = _fresh_folder(out, f"{source.name}-{name}")
-    recipe = Recipe(
-        name, options, source.spec, source.describe(), plan.to_json(), versions(available_threads())
-    )
+    threads = threads_for(model, source.train, plan.batch_size)
+    recipe = Recipe(name, options, source.spec, source.describe(), plan.to_json(), versions(threads))
     fabric = make_fabric(plan, len(model.players()) > 1)
     if fabric.is_global_zero:
         try:
@@ -141,7 +139,7 @@ def resume(
     elif (folder / "result.json").is_file():
         return load(folder, method=method)
     plan = Plan.from_json(dict(recipe.training))
-    source = nd.open(**recipe.data) if data is None else nd.open(data)
+    source = nd.open(**{**recipe.data, **({} if data is None else {"what": data})})
     torch.manual_seed(plan.seed)
     model = method if isinstance(method, Autoencoder) else recipe.build(method)
     fabric = make_fabric(plan, len(model.players()) > 1)

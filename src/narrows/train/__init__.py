@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.core import Autoencoder
-from narrows.train.cpu import training_mode
-from narrows.train.engine import Engine, Examples
+from narrows.train.cpu import Examples, threads_for, training_mode
+from narrows.train.engine import Engine
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
 from narrows.train.progress import Progress, Silent
@@ -22,6 +22,7 @@ __all__ = [
     "Training",
     "optimise",
     "read_metrics",
+    "threads_for",
     "train",
     "training_mode",
 ]
@@ -50,5 +51,6 @@ def optimise(
         The metrics records, each the means over some steps.
     """
     who = progress if isinstance(progress, Silent) else Progress() if progress else None
-    with training_mode():
-        return Engine(model, Plan(device=device, **plan), examples, held_out, progress=who).run()
+    how = Plan(device=device, **plan)
+    with training_mode(threads_for(model, examples, how.batch_size)):
+        return Engine(model, how, examples, held_out, progress=who).run()

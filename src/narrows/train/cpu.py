@@ -13,10 +13,18 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
 
-__all__ = ["available_threads", "training_mode"]
+from narrows.core import Autoencoder, Batch, seeded
+
+__all__ = ["Examples", "available_threads", "threads_for", "training_mode"]
+
+_WORK = 5e7
+"""Multiply-adds of a forward pass that are worth a thread of their own; below, waking it costs more than it does."""
 
 
 def available_threads() -> int:
@@ -30,6 +38,36 @@ def available_threads() -> int:
         if quota != "max":
             cores = min(cores, max(1, int(quota) // int(period)))
     return min(cores, torch.get_num_threads())
+
+
+class Examples(Protocol):
+    """What training needs of a data set: `narrows.data.Dataset` has it."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch:
+        """The examples of some rows, as a model sees them."""
+
+
+def threads_for(model: Autoencoder, examples: Examples, batch_size: int) -> int:
+    """How many threads suit the work of one step: small networks are faster, and kinder to others, on one.
+
+    The choice depends on the model and the batch size alone, never on a stopwatch, since the last bits of a result
+    depend on it.
+
+    Args:
+        model: what will be trained; left as it is.
+        examples: what it will be trained on.
+        batch_size: how many of them a step sees.
+    """
+    available = available_threads()
+    if available == 1 or len(examples) == 0:
+        return available
+    batch = examples.batch(torch.arange(min(len(examples), batch_size)), model.given)
+    counter = FlopCounterMode(display=False)
+    with seeded(0), torch.no_grad(), counter:
+        model.loss(batch)
+    return max(1, min(available, int(counter.get_total_flops() / 2 / _WORK)))
 
 
 @contextmanager

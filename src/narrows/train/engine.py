@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from lightning_fabric import Fabric
@@ -16,6 +16,7 @@ from narrows.check import RequestError, WorkError
 from narrows.core import Autoencoder, Batch, Part, Stage, all_sum, seeded
 from narrows.data.feed import Feed
 from narrows.train.checkpoint import Checkpoint
+from narrows.train.cpu import Examples
 from narrows.train.devices import make_fabric
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
@@ -26,14 +27,6 @@ __all__ = ["Engine"]
 
 _PREPARE_ROWS = 4096
 _HELD_OUT_ROWS = 2048
-
-
-class Examples(Protocol):
-    """What the engine needs of a data set: `narrows.data.Dataset` has it."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch: ...
 
 
 class Engine:
