@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -105,13 +106,14 @@ def ours(
     source: narrows.data.Source,
     steps: int,
     build: Callable[[], Autoencoder] = network,
-    batch_size: int = BATCH,
+    **training: Any,
 ) -> Iterator[None]:
-    """The engine of `narrows fit` in one long run, held still between its rounds."""
+    """The engine of `narrows fit` in one long run, held still between its rounds; `training` goes to its plan."""
     paced = Paced(steps)
 
     def run() -> None:
-        plan = Plan(steps=steps * 10_000, batch_size=batch_size, device="cpu", log_every=min(50, steps))
+        settings = {"batch_size": BATCH, "log_every": min(50, steps), **training}
+        plan = Plan(steps=steps * 10_000, device="cpu", **settings)
         paced.go.acquire()
         with tempfile.TemporaryDirectory() as folder, training_mode():
             Engine(build(), plan, source.train, None, Store(Path(folder)), paced).run()
