@@ -297,3 +297,20 @@ def test_mixed_precision_looks_up_in_full():
     with torch.autocast("cpu", torch.bfloat16):
         code: Code = vq(x)
     assert torch.equal(code.seen["indices"], vq(x).seen["indices"])
+
+
+@pytest.mark.parametrize("codebook", ["ema", "gradient"])
+def test_two_processes_move_the_codebook_as_one_does(codebook, monkeypatch):
+    """The counts and sums of the halves of a batch, added where processes are, give the step of the whole."""
+    torch.manual_seed(0)
+    whole = VectorQuantizer(3, codes=8, tokens=5, codebook=codebook, restart=0.0)
+    half = VectorQuantizer(3, codes=8, tokens=5, codebook=codebook, restart=0.0)
+    half.load_state_dict(whole.state_dict())
+    x = torch.randn(6, 5, 3)
+    rest = torch.cat([x[3:].flatten(0, 1), torch.ones(15, 1)], 1)
+    table = torch.zeros(8, 4).index_add_(0, half(x[3:]).seen["indices"].flatten(), rest)
+    whole.after_step(batch_of(whole, x))
+    monkeypatch.setattr("narrows.bottlenecks.codebook.all_sum", lambda mine: mine + table)
+    half.after_step(batch_of(half, x[:3]))
+    for name, value in whole.state_dict().items():
+        assert torch.allclose(value, half.state_dict()[name], atol=1e-6)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-import torch
 from torch import Tensor
 
 from narrows.check import number
@@ -27,13 +26,12 @@ def imq(squared: Tensor, width: float, scales: Sequence[float] = SCALES) -> Tens
         scales: s.
 
     Example:
+        >>> import torch
         >>> imq(torch.tensor([0.0, 2.0]), 2.0, (1.0,))
         tensor([1.0000, 0.5000])
     """
-    total = torch.zeros_like(squared)
-    for scale in scales:
-        total = total + scale * width / (scale * width + squared)
-    return total
+    widths = width * squared.new_tensor(scales).view(-1, *[1] * squared.dim())
+    return (widths / (widths + squared)).sum(0)
 
 
 def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
@@ -54,6 +52,7 @@ def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
         A scalar.
 
     Example:
+        >>> import torch
         >>> float(mmd(torch.zeros(4, 2), torch.zeros(3, 2), lambda d: torch.exp(-d)))
         0.0
 

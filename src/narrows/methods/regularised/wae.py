@@ -22,7 +22,7 @@ def wae(
     *,
     latent: int = 16,
     penalty: str = "mmd",
-    weight: Schedule = 10.0,
+    weight: Schedule = "auto",
     sigma: float = 1.0,
     net: str = "auto",
     hidden: tuple[int, ...] = (),
@@ -36,9 +36,10 @@ def wae(
         spec: what the data look like, or the shape of one example.
         latent: width of the code, Z.
         penalty: D: ``mmd`` with an inverse multiquadratic kernel, or ``gan``, a critic of the codes.
-        weight: lambda, a number or a schedule, against the cost of an example.
+        weight: lambda, a number or a schedule, against the cost of an example; ``auto`` is 100 for the MMD, which is
+            small where the codes nearly match, and 10 for the critic.
         sigma: standard deviation of the prior.
-        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers; the net's own choice when empty.
         likelihood: the cost c; the paper's is ``squared``.
 
@@ -57,6 +58,8 @@ def wae(
     adversarial = choice("penalty", penalty, ("mmd", "gan")) == "gan"
     bottleneck = Deterministic(latent, sigma)
     output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    if weight == "auto":
+        weight = 10.0 if adversarial else 100.0
     objective: Objective = CodeAdversary(latent, weight) if adversarial else Discrepancy(weight, sigma)
     encoder = build.encoder(spec.shape, latent, net=net, hidden=hidden)
     decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden)
