@@ -133,7 +133,7 @@ def losses(model: Autoencoder, batch: Batch, step: int = 0) -> Iterator[tuple[St
     """The loss of every player of every stage, with noise of a fixed seed."""
     for stage in model.stages():
         seen = view(stage, batch)
-        for player in stage.part.players():  # type: ignore[operator]
+        for player in stage.part.players():
             with seeded(5):
                 yield stage, player, player.loss(seen, step)
 

@@ -100,7 +100,7 @@ def purity(case: Case) -> None:
         model.train(mode)
         for stage in model.stages():
             seen = view(stage, batch)
-            for player in stage.part.players():  # type: ignore[operator]
+            for player in stage.part.players():
                 player.loss(seen, 0)  # a first time, so that what is cached is cached
                 before = _state(model)
                 player.loss(seen, 1)
@@ -176,7 +176,7 @@ def exact_gradients(case: Case) -> None:
             p.add_(0.01 * torch.randn_like(p))
     for stage in model.stages():
         seen = view(stage, batch[:3])
-        for player in stage.part.players():  # type: ignore[operator]
+        for player in stage.part.players():
             _compare(case, player, seen, {id(p): n for n, p in model.named_parameters()})
 
 
@@ -217,7 +217,7 @@ def _measure(case: Case, model: Autoencoder) -> dict[str, float]:
     batch = case.batch(model, ROWS)
     found: dict[str, float] = {}
     for stage, _, loss in losses(model, batch, _STEPS):
-        game = len(stage.part.players()) > 1  # type: ignore[operator]
+        game = len(stage.part.players()) > 1
         value = loss.terms["distortion"] if game and "distortion" in loss.terms else loss.total
         found.setdefault(f"{'distortion' if game else 'loss'} of the {stage.name}", float(value))
     return found
