@@ -257,5 +257,12 @@ def write_readme(readme: Path) -> None:
     readme.write_text(f"{head}{begin}{table(link='')}\n{rest[rest.index(end) :]}", encoding="utf-8")
 
 
+def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
+    """Show a real report on the first page, where the picture has been taken."""
+    picture = "images/compare.png"
+    there = (Path(config.docs_dir) / picture).is_file()
+    return markdown.replace("<!-- picture -->", f"![Three methods on one page]({picture})" if there else "")
+
+
 if __name__ == "__main__":
     write_readme(Path(__file__).parents[1] / "README.md")

@@ -164,7 +164,8 @@ def prove(
     device = _device(device)
     source = _open(proof, scale, data, data_options)
     own = data is None and data_options is None
-    command, stem = _spelled(proof, scale, chosen, source, own=own, device=device)
+    other = "" if own else (str(data) if isinstance(data, (str, Path)) else source.name)
+    command, stem = _spelled(proof, scale, chosen, other, device)
     path = Path(out) if out is not None else (None if scale == "quick" else RESULTS / f"{stem}.json")
     kept = _Kept(path, _key(proof, scale, budget, source, device))
     measured = _run(proof, chosen, Trial(0, source, budget, device), kept, progress)
@@ -279,16 +280,14 @@ def _open(proof: Proof, scale: str, data: Any, options: Mapping[str, Any] | None
     return open_data(data, **(options or {}))
 
 
-def _spelled(
-    proof: Proof, scale: str, seeds: tuple[int, ...], source: Source, *, own: bool, device: str
-) -> tuple[str, str]:
+def _spelled(proof: Proof, scale: str, seeds: tuple[int, ...], other: str, device: str) -> tuple[str, str]:
     """The command that measures this again, and the stem of the result's file."""
     command, stem = f"narrows prove {proof.method}", proof.method
     if scale != "default":
         command, stem = f"{command} --scale {scale}", f"{stem}.{scale}"
-    if not own:
-        plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in source.name)
-        command, stem = f"{command} --data {source.name}", f"{stem}.{plain}"
+    if other:
+        plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(other).name)
+        command, stem = f"{command} --data {other}", f"{stem}.{plain}"
     if seeds != tuple(range(proof.seeds)):
         counted = seeds == tuple(range(len(seeds)))
         said = str(len(seeds)) if counted else ",".join(map(str, seeds))
