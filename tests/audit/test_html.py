@@ -170,7 +170,7 @@ def test_curves_follow_stages_and_held_out_data():
     second = [{"at": 40, "stage": "prior", "step": 1, "prior/loss": 3.0}]
     charts = {chart.name: chart for chart in training_charts([*METRICS, *second])}
     loss = charts["curve/autoencoder/loss"]
-    assert [series.name for series in loss.series] == ["autoencoder", "not trained on"]
+    assert [series.name for series in loss.series] == ["trained on", "not trained on"]
     assert loss.series[0].x[:2] == (1.0, 2.0)
     assert loss.series[0].y[1] == 4.5
     assert charts["curve/prior/loss"].series[0].y == (3.0,)

@@ -131,6 +131,14 @@ def test_arguments_out_of_range_are_refused(models):
         Report.from_json({"method": "m"})
 
 
+def test_large_examples_are_looked_at_in_smaller_numbers():
+    model = gaussian_model(shape=(3, 96, 96), latent=2)
+    view = examine(model, torch.rand(300, 3, 96, 96), limit=300, seed=0)
+    assert len(view) == 256
+    assert len(view.nll) == 16
+    assert view.nll.isfinite().all()
+
+
 def test_one_example_is_enough_for_an_audit(models):
     for model in models.values():
         assert audit(model, X[:1])["distortion"].value is not None

@@ -13,6 +13,7 @@ __all__ = ["over_runs", "training_charts"]
 Metrics = Sequence[Mapping[str, Any]]
 _MOST = 6
 _WIDE_RANGE = 50.0
+_PLAYERS = {"held_out": "not trained on", "autoencoder": "trained on"}
 
 
 def training_charts(metrics: Metrics) -> list[Chart]:
@@ -75,7 +76,7 @@ def _both(records: Metrics, term: str) -> tuple[Series, ...]:
     series: list[Series] = []
     for key in sorted(keys, key=lambda key: key.startswith("held_out/")):
         player = key.split("/", 1)[0]
-        series += _one(records, key, "not trained on" if player == "held_out" else player, len(series) + 1)
+        series += _one(records, key, _PLAYERS.get(player, player), len(series) + 1)
     return tuple(series)
 
 

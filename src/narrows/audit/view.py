@@ -21,11 +21,11 @@ __all__ = ["Examples", "Posterior", "View", "as_examples", "at_rest", "device_of
 CHUNK = 256
 """Examples that pass the model at once."""
 
-ELEMENTS = 1 << 25
-"""Numbers of data held at most: fewer rows of large examples are examined."""
+ELEMENTS, FEWEST = 1 << 22, 256
+"""Numbers of data examined at most, so that large examples take no longer: but never fewer rows than this."""
 
 NLL_ROWS, NLL_SAMPLES = 128, 64
-"""Examples, and codes for each, of the importance-weighted likelihood."""
+"""Examples, and codes for each, of the importance-weighted likelihood; fewer examples where they are large."""
 
 
 class Examples(Protocol):
@@ -166,7 +166,9 @@ def examine(
         joined = {name: _join([part[name] for part in parts]) for name in parts[0] if name != "codes"}
         nll = None
         if joined["rate"] is not None:
-            few = joined["batch"][slice(0, NLL_ROWS)].to(device_of(model))
+            size = max(1, joined["output"][0].numel())
+            count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))
+            few = joined["batch"][slice(0, count)].to(device_of(model))
             nll = importance_nll(model, few, NLL_SAMPLES, seed).cpu()
     extra: dict[str, Any] = {name: _side(dataset, name, rows) for name in ("factors", "labels")}
     names = tuple(getattr(dataset, "factor_names", ()) or ())
@@ -223,7 +225,7 @@ def _rows(examples: Examples, limit: int, seed: int) -> Tensor:
     """Row numbers in order, drawn from the seed where there are more than fit."""
     first = examples.batch(torch.zeros(1, dtype=torch.long), given=None)
     size = max(1, first.goal.numel()) if isinstance(first.goal, Tensor) else 1
-    count = min(limit, len(examples), max(16, ELEMENTS // size))
+    count = min(limit, len(examples), max(FEWEST, ELEMENTS // size))
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
     return order[:count].sort().values
 
