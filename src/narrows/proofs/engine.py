@@ -42,7 +42,7 @@ class Trial:
         seed: the seed of this trial.
         data: the source whose ``train`` is trained on and whose ``test`` is measured.
         budget: what the scale allows; ``steps`` (and ``batch_size``, where named) hold for `fit`.
-        device: where to compute.
+        device: where `fit` trains.
         say: where `log` goes.
     """
 
@@ -60,7 +60,9 @@ class Trial:
         return builder(options.pop("spec", self.data.spec), **options)
 
     def fit(self, model: Autoencoder, dataset: Dataset | None = None, **training: Any) -> Autoencoder:
-        """Train a model with this trial's seed and budget, and return it in ``eval()``.
+        """Train a model with this trial's seed and budget, and return it in ``eval()`` on the CPU.
+
+        It trains on the trial's device; what is measured afterwards need not know of it.
 
         Args:
             model: what is trained, in place.
@@ -76,7 +78,7 @@ class Trial:
         training.setdefault("seed", self.seed)
         self.log(f"training, {training.get('steps') or training['epochs']} {_unit(training)}")
         optimise(model, self.data.train if dataset is None else dataset, device=self.device, **training)
-        return model.eval()
+        return model.to("cpu").eval()
 
     def log(self, text: str) -> None:
         """Say what is going on, beside the progress bar."""

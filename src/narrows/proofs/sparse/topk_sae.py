@@ -25,7 +25,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Train both on the same examples for as many steps, and measure them on the test part."""
     latents, k = trial.budget["latents"], trial.budget["k"]
     numbers: dict[str, float] = {}
-    batch = trial.data.test.all(limit=4096, device=trial.device)
+    batch = trial.data.test.all(limit=4096)
     for name, model in (
         ("topk", trial.build(topk_sae, latents=latents, k=k)),
         ("relu", trial.build(relu_at_l0, latents=latents, l0=1.1 * k)),
