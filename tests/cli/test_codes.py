@@ -1,6 +1,8 @@
 """The verbs that use a run: what is written is what the Python API returns, and nothing is overwritten."""
 
 import csv
+import errno
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -132,6 +134,19 @@ def test_a_file_is_only_replaced_by_force(cli, refused, fitted, tmp_path):
     assert path.read_text() == "mine"
     assert cli("sample", fitted, "-n", 2, "--out", path, "--force")[0] == 0
     assert load(path)["x"].shape == (2, 1, 8, 8)
+
+
+def test_a_full_disk_is_said_and_leaves_the_old_file(refused, fitted, tmp_path, monkeypatch):
+    path = tmp_path / "x.npz"
+    path.write_text("mine")
+
+    def full(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    err = refused("sample", fitted, "-n", 2, "--out", path, "--force", code=1)
+    assert f"No space is left to write {path}." in err
+    assert path.read_text() == "mine"
 
 
 def test_tiles_stand_where_they_should():

@@ -53,13 +53,19 @@ def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(monkeypatch
         run([*words, "--debug"])
 
 
-def test_ctrl_c_says_how_to_go_on(monkeypatch, refused):
+@pytest.mark.parametrize(("begun", "says"), [(True, "narrows resume {run}"), (False, "had not begun")])
+def test_ctrl_c_says_how_to_go_on(monkeypatch, refused, tmp_path, begun, says):
+    run = tmp_path / "run"
+
     def stopped(*arguments, **options):
+        if begun:
+            run.mkdir()
+            (run / "recipe.json").write_text("{}")
         raise KeyboardInterrupt
 
     monkeypatch.setattr(nr, "fit", stopped, raising=False)
-    err = refused("fit", "digits", "--method", "vae", "--out", "runs/x", code=130)
-    assert "narrows resume runs/x" in err
+    err = refused("fit", "digits", "--method", "vae", "--out", run, code=130)
+    assert says.format(run=run) in err
 
 
 def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):

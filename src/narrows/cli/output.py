@@ -11,7 +11,7 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows.check import refuse
+from narrows.check import WorkError, refuse
 from narrows.cli.errors import note
 
 if TYPE_CHECKING:
@@ -103,7 +103,13 @@ def write_png(path: Path, image: np.ndarray) -> None:
 def _write(path: Path, content: bytes) -> None:
     from narrows.train.checkpoint import write_atomically
 
-    write_atomically(path, content)
+    try:
+        write_atomically(path, content)
+    except WorkError as error:
+        cause = error.__cause__
+        if isinstance(cause, OSError):  # said by `errors`, without the words about a run that resumes
+            raise OSError(cause.errno, cause.strerror, str(path)) from error
+        raise
     note(f"Wrote {path}")
 
 

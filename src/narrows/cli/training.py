@@ -97,4 +97,6 @@ def _resumable(run: Path) -> Iterator[None]:
     try:
         yield
     except KeyboardInterrupt:
-        raise Interrupted(f"Interrupted. Go on with: narrows resume {run}") from None
+        begun = (run / "recipe.json").is_file()
+        next_step = f"Go on with: narrows resume {run}" if begun else "The training had not begun."
+        raise Interrupted(f"Interrupted. {next_step}") from None
