@@ -90,7 +90,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"rows": 4000, "probe": 2000, "test": 1000, "steps": 400},
+        "quick": {"rows": 4000, "probe": 1000, "test": 1000, "steps": 300},
         "default": {"rows": 60000, "probe": 5000, "test": 5000, "steps": 2000},
         "full": {"rows": 60000, "probe": 60000, "test": 10000, "steps": 30000},
     },

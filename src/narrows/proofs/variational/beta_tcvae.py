@@ -65,7 +65,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 300, "batch_size": 64},
+        "quick": {"steps": 200, "batch_size": 64},
         "default": {"steps": 4000, "batch_size": 64},
         "full": {"steps": 100_000, "batch_size": 64},
     },
