@@ -22,7 +22,10 @@ def rate_and_distortion(view: View) -> Finding:
     """Mean rate and distortion of an example, their sum the negative ELBO, and the other costs."""
     unit = distortion_unit(view)
     distortion = float(view.distortion.double().mean())
-    checks = [Check("distortion", distortion, unit, says="-log p(x | z) of an example, on average.")]
+    lost = "-log p(x | z) of an example, on average."
+    if unit != "nats":
+        lost = "The squared error of an example, summed over it, on average."
+    checks = [Check("distortion", distortion, unit, says=lost)]
     if view.rate is not None:
         rate = float(view.rate.double().mean())
         checks.append(
