@@ -232,6 +232,7 @@ class TestReal:
         assert abs(mean - 0.1306604762738429) < 1e-12  # the number that every tutorial normalises by
         assert len(list((store.cache_folder() / "arrays").rglob("*.npy"))) == 2
 
+    @pytest.mark.slow
     def test_shapes_are_those_of_the_table(self, real):
         small = [
             row

@@ -17,6 +17,7 @@ Rows: TypeAlias = "Tensor | np.ndarray"
 """A tensor, or a memory-mapped array."""
 
 _GRAIN = mmap.ALLOCATIONGRANULARITY
+_AT_ONCE = 256
 
 
 def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
@@ -31,9 +32,19 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
     """
     if isinstance(x, Tensor):
         return x[rows] if isinstance(rows, slice) else x.index_select(0, rows.to(x.device))
-    picked = x[rows] if isinstance(rows, slice) else x[rows.cpu().numpy()]
-    if isinstance(rows, slice) and isinstance(picked, np.memmap) and picked.flags.c_contiguous:
+    if not isinstance(rows, slice):
+        few = rows.cpu().split(
+            _AT_ONCE
+        )  # a fault brings in the pages around it too: let go before there are many
+        return torch.cat([_copied(x, x[part.numpy()]) for part in few])
+    picked = x[rows]
+    if isinstance(picked, np.memmap) and picked.flags.c_contiguous:
         picked = _from_file(picked)
+    return _copied(x, picked)
+
+
+def _copied(x: np.ndarray, picked: np.ndarray) -> Tensor:
+    """Rows in memory of their own; the pages of the file that were touched for them are let go."""
     dtype = np.uint8 if picked.dtype in (np.uint8, np.bool_) else np.float32
     copy = np.array(picked, dtype=dtype, order="C")
     _drop_pages(x)
