@@ -50,7 +50,7 @@ class CodeAdversary(Objective):
         gradient_penalty: float = 1.0,
     ) -> None:
         super().__init__(weights={"fool": weight})
-        self.critic = build.encoder((latent,), 1, net="mlp", hidden=(256, 256)) if critic is None else critic
+        self.critic = build.encoder((latent,), 1, net="mlp", hidden=(128, 128)) if critic is None else critic
         self.critic_lr, self.gradient_penalty = critic_lr, at_least("gradient_penalty", gradient_penalty, 0)
 
     def reference(self, model: Autoencoder, code: Code) -> Tensor:

@@ -5,6 +5,8 @@ Tolstikhin, Bousquet, Gelly and Schoelkopf, Wasserstein Auto-Encoders, ICLR 2018
 
 from __future__ import annotations
 
+import math
+
 from narrows import likelihoods
 from narrows.bottlenecks.deterministic import Deterministic
 from narrows.check import choice
@@ -36,8 +38,9 @@ def wae(
         spec: what the data look like, or the shape of one example.
         latent: width of the code, Z.
         penalty: D: ``mmd`` with an inverse multiquadratic kernel, or ``gan``, a critic of the codes.
-        weight: lambda, a number or a schedule, against the cost of an example; ``auto`` is 100 for the MMD, which is
-            small where the codes nearly match, and 10 for the critic.
+        weight: lambda, a number or a schedule, against the cost of an example. ``auto`` is as many times 0.25 for the
+            MMD, 0.025 for the critic, as an example has elements, for the cost grows with them; of an MMD on
+            MNIST this is what the authors' code weighs it with.
         sigma: standard deviation of the prior.
         net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers; the net's own choice when empty.
@@ -59,7 +62,7 @@ def wae(
     bottleneck = Deterministic(latent, sigma)
     output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
     if weight == "auto":
-        weight = 10.0 if adversarial else 100.0
+        weight = (0.025 if adversarial else 0.25) * math.prod(spec.goal)
     objective: Objective = CodeAdversary(latent, weight) if adversarial else Discrepancy(weight, sigma)
     encoder = build.encoder(spec.shape, latent, net=net, hidden=hidden)
     decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden)
