@@ -19,8 +19,11 @@ class Interrupted(NarrowsError):
 
 
 def note(text: str) -> None:
-    """Tell the user something without touching stdout, which may hold a document."""
-    print(text, file=sys.stderr, flush=True)
+    """Tell the user something, once, without touching stdout, which may hold a document."""
+    if all(
+        os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK")
+    ):  # of several processes, the first
+        print(text, file=sys.stderr, flush=True)
 
 
 def report(error: BaseException) -> int:
