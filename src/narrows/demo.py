@@ -158,13 +158,15 @@ def _say(text: str) -> None:
 
 
 def _farewell(folder: Path, page: Path, wanted: tuple[Piece, ...]) -> str:
+    """What to open, and what to type next."""
     first = folder / wanted[0].method
-    return f"""
-Open in a browser:  {page}
-Each run has its own page too, such as {first / "report.html"}
-
-Type next:
-  narrows sample {first} --out samples.png          draw new digits
-  narrows fit digits --method beta-tcvae --out runs/tc   fit another method (see: narrows list)
-  narrows fit YOUR-DATA.csv --method vae --out runs/mine      or your own data
-  narrows prove vae --scale quick                        measure a paper's claim"""
+    commands = {
+        f"narrows sample {first} --out samples.png": "draw new examples",
+        "narrows fit digits --method beta-tcvae --out runs/tc": "fit another method (see: narrows list)",
+        "narrows fit YOUR-DATA.csv --method vae --out runs/mine": "or your own data",
+        "narrows prove vae --scale quick": "measure a paper's claim",
+    }
+    width = max(map(len, commands))
+    lines = [f"  {command:<{width}}   {says}" for command, says in commands.items()]
+    pages = f"Open in a browser:  {page}\nEach run has its own page too, such as {first / 'report.html'}"
+    return "\n".join(["", pages, "", "Type next:", *lines])

@@ -41,7 +41,10 @@ def report(error: BaseException) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     text, code = sentence(error)
-    note(f"narrows: {text}")
+    if isinstance(error, NarrowsError):
+        note(f"narrows: {text}")
+    else:  # one process alone may meet it
+        print(f"narrows: {text}", file=sys.stderr, flush=True)
     return code
 
 
