@@ -209,7 +209,9 @@ def find(name: str) -> Method:
 def builder(name: str) -> Callable[..., Autoencoder]:
     """Import the builder function of a method (this imports torch)."""
     row = find(name)
-    function: Callable[..., Autoencoder] = getattr(import_module(f"narrows.methods.{row.module}"), row.function)
+    function: Callable[..., Autoencoder] = getattr(
+        import_module(f"narrows.methods.{row.module}"), row.function
+    )
     return function
 
 

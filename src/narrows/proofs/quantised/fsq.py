@@ -83,7 +83,7 @@ PROOF = Proof(
     measure=measure,
     scales={
         "quick": {"steps": 120, "test": 359, "small": 64, "large": 240, "batch_size": 64},
-        "default": {"steps": 400, "test": 10_000, "small": 1000, "large": 4096, "batch_size": 64},
+        "default": {"steps": 300, "test": 10_000, "small": 1000, "large": 4096, "batch_size": 64},
         "full": {"steps": 40_000, "test": 10_000, "small": 1000, "large": 4096, "batch_size": 64},
     },
     notes=(
