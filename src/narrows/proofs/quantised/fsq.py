@@ -14,7 +14,7 @@ from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.quality import error
-from narrows.proofs.quantised.vq_vae import stride
+from narrows.proofs.quantised.vq_vae import RATE, stride
 
 __all__ = ["PROOF"]
 
@@ -39,7 +39,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         if size == "small":  # what today's remedies make of a VQ: for the record, no claim is about it
             models["vq-restarted"] = trial.build(vq_vae, codes=codes, **options)
         for name, model in models.items():
-            trial.fit(model)
+            trial.fit(model, lr=RATE)
             numbers[f"{name}/used"] = used(model, test)
             numbers[f"{name}/mse"] = error(model, test)
         numbers[f"fsq-{size}/mistakes"] = mistakes(finite, test)
@@ -82,7 +82,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 120, "test": 359, "small": 64, "large": 240, "batch_size": 64},
+        "quick": {"steps": 150, "test": 359, "small": 64, "large": 240, "batch_size": 64},
         "default": {"steps": 300, "test": 10_000, "small": 1000, "large": 4096, "batch_size": 64},
         "full": {"steps": 40_000, "test": 10_000, "small": 1000, "large": 4096, "batch_size": 64},
     },

@@ -14,7 +14,7 @@ from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.quality import distance, error, features
 
-__all__ = ["PROOF", "stride"]
+__all__ = ["PROOF", "RATE", "stride"]
 
 WIDTH = 8
 RATE = 3e-3
