@@ -140,9 +140,15 @@ def method_options(method: str) -> list[Option]:
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
         metavar, read = reader(hints[name])
+        read = read and _or_default(read, parameter.default)
         panel = f"Options of {method}"
         options.append(Option(name, read, metavar, says.get(name, ""), shown(parameter.default), panel))
     return options
+
+
+def _or_default(read: Read, default: Any) -> Read:
+    """Read the default as the help shows it, even where only the builder knows it (a schedule that is ``auto``)."""
+    return lambda flag, text: default if text == shown(default) else read(flag, text)
 
 
 def reader(hint: Any) -> tuple[str, Read | None]:
