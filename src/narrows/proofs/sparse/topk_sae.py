@@ -46,7 +46,11 @@ PROOF = Proof(
     claims=(
         Claim("TopK leaves less variance unexplained", "topk/fvu", "<", "relu/fvu", factor=0.95),
         Claim(
-            "the penalised baseline had at least as many latents on", "relu/l0", ">", "topk/l0", factor=0.95
+            "the penalised baseline had as many latents on, within a tenth",
+            "relu/l0",
+            ">",
+            "topk/l0",
+            factor=0.9,
         ),
         Claim("few latents of TopK are dead", "topk/dead", "<", 0.10),
     ),
