@@ -141,7 +141,7 @@ def test_a_model_assembled_by_hand_is_kept_and_loaded_with_its_builder(tmp_path)
     assert run.method == "custom"
     with pytest.raises(RequestError, match="assembled outside"):
         nr.load(run.path)
-    again = nr.load(run.path, method=lambda spec: vae(spec, latent=3, hidden=(8,)))
+    again = nr.load(run.path, method=lambda spec: vae((1, 8, 8), latent=3, hidden=(8,)))
     assert np.array_equal(run.encode()["z"], again.encode()["z"])
     with pytest.raises(RequestError, match="do not fit"):
         nr.load(run.path, method=lambda spec: vae(spec, latent=5, hidden=(8,)))
