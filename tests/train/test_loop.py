@@ -201,3 +201,8 @@ def test_part_defaults_do_nothing():
     part.before_step(0)
     part.before_update()
     assert list(part.parameters()) == []
+
+
+def test_a_strategy_that_needs_other_devices_is_refused():
+    with pytest.raises(RequestError, match="`strategy` fsdp does not go with these devices"):
+        optimise(linear_autoencoder(), Rows(torch.rand(8, 6)), steps=1, strategy="fsdp")

@@ -36,18 +36,23 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
         raise refuse("devices", plan.devices, f"at most {torch.cuda.device_count()}, the CUDA devices here")
     strategy: Any = plan.strategy
     if strategy == "ddp" or (strategy == "auto" and plan.devices > 1):
-        strategy = DDPStrategy(find_unused_parameters=rivals, broadcast_buffers=False)
+        strategy = DDPStrategy(find_unused_parameters=rivals)
     accelerator = plan.device.split(":")[0]
     if accelerator == "auto":  # not Apple's: its kernels lack parts that we need
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # advice about available hardware that the user did not ask for
-        fabric = Fabric(
-            accelerator=accelerator,
-            devices=plan.devices,
-            strategy=strategy,
-            precision=_PRECISION[plan.precision],
-        )
+        try:
+            fabric = Fabric(
+                accelerator=accelerator,
+                devices=plan.devices,
+                strategy=strategy,
+                precision=_PRECISION[plan.precision],
+            )
+        except ValueError as error:
+            raise RequestError(
+                f"`strategy` {plan.strategy} does not go with these devices: {error}"
+            ) from error
         if launch:
             fabric.launch()
     return fabric

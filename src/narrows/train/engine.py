@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -81,7 +82,10 @@ class Engine:
         else:
             first = int(resumed.facts["stage"])
             self.seconds = float(resumed.facts["seconds"])
-        with self.progress:
+        with self.progress, warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Grad strides do not match"
+            )  # DDP's advice on small convolutions
             for number, stage in enumerate(self.model.stages()):
                 feed = self._feed(stage)
                 until = self.plan.steps_of(stage.name, feed.steps_per_epoch)
@@ -232,10 +236,13 @@ def snapshot(
             for key, value in moments.items():
                 tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value)
         groups[name] = json.loads(json.dumps(state["param_groups"]))
-    states: Any = torch.get_rng_state()[None]
+    states = [torch.get_rng_state() for _ in range(fabric.world_size)]
     if fabric.world_size > 1:
-        states = fabric.all_gather(states[0])
-    tensors |= {f"rng/cpu/{rank}": state for rank, state in enumerate(states.cpu())}
+        mine = states[0].to(fabric.device)
+        gathered = [mine.clone() for _ in states]
+        torch.distributed.all_gather(gathered, mine)
+        states = [state.cpu() for state in gathered]
+    tensors |= {f"rng/cpu/{rank}": state for rank, state in enumerate(states)}
     if fabric.device.type == "cuda":
         tensors[f"rng/cuda/{fabric.global_rank}"] = torch.cuda.get_rng_state(fabric.device)
     return {k: v.detach().cpu().clone() for k, v in tensors.items()}, {"groups": groups}
