@@ -41,6 +41,7 @@ __all__ = [
     "Tree",
     "all_sum",
     "as_spec",
+    "counted",
     "dense",
     "seeded",
     "tree_map",
@@ -74,6 +75,19 @@ class Code:
         """The sum of the costs that are nats of rate, (*samples, B), or None where there are none."""
         nats = [cost for name, cost in self.costs.items() if name == "kl" or name.startswith("kl/")]
         return torch.stack(nats).sum(0) if nats else None
+
+
+def counted(code: Code, batch: Batch) -> Tensor | None:
+    """Where the target counts: where the batch says so, and where the code must answer for it.
+
+    Example:
+        >>> mask = torch.tensor([1.0, 0.0])
+        >>> counted(Code(None, weight=mask), Batch(mask, weight=torch.tensor([0.5, 0.5])))
+        tensor([0.5000, 0.0000])
+    """
+    if code.weight is None or batch.weight is None:
+        return batch.weight if code.weight is None else code.weight
+    return code.weight * batch.weight
 
 
 @dataclass(frozen=True)
@@ -343,8 +357,7 @@ class Objective(Part):
 
     def distortion(self, model: Autoencoder, batch: Batch, code: Code) -> Tensor:
         """-log p(target | z), (*samples, B), counted where the code or the batch says so."""
-        weight = code.weight if code.weight is not None else batch.weight
-        return model.likelihood.nll(model.decode(code.z, batch.given), batch.goal, weight)
+        return model.likelihood.nll(model.decode(code.z, batch.given), batch.goal, counted(code, batch))
 
     def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
         """Further terms, each (*samples, B) or a scalar."""

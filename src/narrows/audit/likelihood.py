@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from narrows.check import RequestError, whole
-from narrows.core import Autoencoder, Batch, seeded
+from narrows.core import Autoencoder, Batch, counted, seeded
 
 __all__ = ["importance_nll"]
 
@@ -58,6 +58,5 @@ def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:
             "This model's code has no posterior and no prior, so it has no importance-weighted likelihood. "
             "Use its reconstruction error instead, or fit a method with a posterior (such as `vae`)."
         )
-    weight = code.weight if code.weight is not None else batch.weight
-    nll = model.likelihood.nll(model.decode(code.z, batch.given), batch.goal, weight)
+    nll = model.likelihood.nll(model.decode(code.z, batch.given), batch.goal, counted(code, batch))
     return -(nll + code.rate)

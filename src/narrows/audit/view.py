@@ -14,7 +14,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from narrows.audit.likelihood import importance_nll
 from narrows.check import RequestError, refuse, whole
-from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, seeded, tree_map
+from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, counted, seeded, tree_map
 
 __all__ = ["Examples", "Posterior", "View", "as_examples", "at_rest", "device_of", "examine"]
 
@@ -246,7 +246,7 @@ def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
     """What a model does with one batch: the fields of `View`, on the CPU."""
     code = model.encode(batch)
     parameters = model.decode(code.z, batch.given)
-    weight = code.weight if code.weight is not None else batch.weight
+    weight = counted(code, batch)
     drawn, at = None, parameters
     if code.rate is not None:
         z = model.encode(batch, (1,)).z

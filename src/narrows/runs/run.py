@@ -17,7 +17,7 @@ from torch import Tensor
 from narrows import data as nd
 from narrows.audit.likelihood import importance_nll
 from narrows.check import RequestError, refuse, whole
-from narrows.core import Autoencoder, Batch, Sparse, dense, seeded
+from narrows.core import Autoencoder, Batch, Sparse, counted, dense, seeded
 from narrows.data import Dataset, Source
 from narrows.runs.codes import pack, unpack
 from narrows.runs.recipe import Builder, Recipe
@@ -185,8 +185,8 @@ class Run:
             code = self.model.encode(batch)
             if code.rate is not None:
                 return importance_nll(self.model, batch, samples=samples, seed=seed)
-            weight = code.weight if code.weight is not None else batch.weight
-            return self.model.likelihood.nll(self.model.decode(code.z, batch.given), batch.goal, weight)
+            parameters = self.model.decode(code.z, batch.given)
+            return self.model.likelihood.nll(parameters, batch.goal, counted(code, batch))
 
         return torch.cat(list(self._over(data, one, chunk=128))).double().numpy()
 
