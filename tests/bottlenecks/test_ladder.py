@@ -5,7 +5,7 @@ import torch
 from torch.distributions import Normal, kl_divergence
 
 from narrows.bottlenecks.gaussian import kl, normal
-from narrows.bottlenecks.ladder import Chain, Ladder, combine, halved
+from narrows.bottlenecks.ladder import SMALLEST, Chain, Ladder, combine, halved, softplus_normal
 from narrows.check import RequestError
 
 
@@ -15,18 +15,22 @@ def ladder(widths: tuple[int, ...] = (4, 3, 2), seed: int = 0) -> tuple[Ladder, 
     return bottleneck, [torch.randn(6, 5, dtype=torch.float64) for _ in widths]
 
 
+def variance(raw: torch.Tensor) -> torch.Tensor:
+    return (1 + raw.exp()).log() + SMALLEST
+
+
 def by_hand(bottleneck: Ladder, h: list[torch.Tensor], z: torch.Tensor) -> list[torch.Tensor]:
     """log q - log p of each group at z, from the paper's precisions, one number at a time."""
     groups, ratios = bottleneck.split(z), []
     for i, group in enumerate(groups):
-        mean, log_variance = bottleneck.estimates[i](h[i]).chunk(2, -1)
-        precision = (-log_variance).exp()
+        mean, raw = bottleneck.estimates[i](h[i]).chunk(2, -1)
+        precision = 1 / variance(raw)
         if i == len(groups) - 1:
             p_mean, p_variance = torch.zeros_like(group), torch.ones_like(group)
             q_mean, q_variance = mean.expand_as(group), (1 / precision).expand_as(group)
         else:
-            p_mean, p_log_variance = bottleneck.priors[i](groups[i + 1]).chunk(2, -1)
-            p_variance = p_log_variance.exp()
+            p_mean, raw = bottleneck.priors[i](groups[i + 1]).chunk(2, -1)
+            p_variance = variance(raw)
             q_variance = 1 / (precision + 1 / p_variance)
             q_mean = q_variance * (mean * precision + p_mean / p_variance)
         q, p = Normal(q_mean, q_variance.sqrt()), Normal(p_mean, p_variance.sqrt())
@@ -88,15 +92,15 @@ def test_prior_draws_follow_the_chain() -> None:
     bottleneck, _ = ladder((2, 2))
     with torch.no_grad():
         low, top = bottleneck.split(bottleneck.sample(40_000).z)
-        mean, log_variance = bottleneck.priors[0](top).chunk(2, -1)
-    standard = torch.cat([(low - mean) * (-0.5 * log_variance).exp(), top], -1)
+        mean, raw = bottleneck.priors[0](top).chunk(2, -1)
+    standard = torch.cat([(low - mean) / variance(raw).sqrt(), top], -1)
     torch.testing.assert_close(standard.T.cov(), torch.eye(4).double(), atol=0.03, rtol=0)
 
 
 def test_one_group_is_the_plain_gaussian() -> None:
     bottleneck, h = ladder((3,))
     code = bottleneck(h)
-    torch.testing.assert_close(code.costs["kl/0"], kl(normal(bottleneck.estimates[0](h[0]))))
+    torch.testing.assert_close(code.costs["kl/0"], kl(softplus_normal(bottleneck.estimates[0](h[0]))))
 
 
 def test_every_parameter_gets_a_gradient() -> None:
@@ -124,10 +128,11 @@ def test_chain_costs_equal_a_loop_upwards(samples: tuple[int, ...]) -> None:
     groups = chain.split(code.z)
     features = [chain.first(h), *(up(group) for up, group in zip(chain.ups, groups[:-1], strict=True))]
     for i, (group, parameters) in enumerate(zip(groups, features, strict=True)):
-        mean, log_variance = parameters.chunk(2, -1)
-        p_mean = p_log_variance = torch.zeros(2).double()
+        mean, raw = parameters.chunk(2, -1)
+        p_mean, p_variance = torch.zeros(2).double(), torch.ones(2).double()
         if i < 2:
-            p_mean, p_log_variance = chain.priors[i](groups[i + 1]).chunk(2, -1)
-        q, p = Normal(mean, (0.5 * log_variance).exp()), Normal(p_mean, (0.5 * p_log_variance).exp())
+            p_mean, p_raw = chain.priors[i](groups[i + 1]).chunk(2, -1)
+            p_variance = variance(p_raw)
+        q, p = Normal(mean, variance(raw).sqrt()), Normal(p_mean, p_variance.sqrt())
         ratio = q.log_prob(group) - p.log_prob(group) if samples else kl_divergence(q, p)
         torch.testing.assert_close(code.costs[f"kl/{i}"], ratio.sum(-1))

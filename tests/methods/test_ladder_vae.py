@@ -21,15 +21,16 @@ def chain(net: torch.nn.Module, groups: list[torch.Tensor]) -> list[tuple[Normal
     """(q, p) of each group, from the data upwards, given the values of the groups above."""
     pairs = []
     for i, features in enumerate(net.encoder(X)):
-        mean, log_variance = net.bottleneck.estimates[i](features).chunk(2, -1)
-        p_mean, p_log_variance = torch.zeros(2, *mean.shape).double()
-        precision = (-log_variance).exp()
+        mean, raw = net.bottleneck.estimates[i](features).chunk(2, -1)
+        p_mean, p_variance = torch.zeros_like(mean), torch.ones_like(mean)
+        precision = 1 / ((1 + raw.exp()).log() + 1e-6)
         if i < 2:
-            p_mean, p_log_variance = net.bottleneck.priors[i](groups[i + 1]).chunk(2, -1)
-            both = precision + (-p_log_variance).exp()
-            mean = (mean * precision + p_mean * (-p_log_variance).exp()) / both
+            p_mean, p_raw = net.bottleneck.priors[i](groups[i + 1]).chunk(2, -1)
+            p_variance = (1 + p_raw.exp()).log() + 1e-6
+            both = precision + 1 / p_variance
+            mean = (mean * precision + p_mean / p_variance) / both
             precision = both
-        pairs.append((Normal(mean, precision**-0.5), Normal(p_mean, (0.5 * p_log_variance).exp())))
+        pairs.append((Normal(mean, precision**-0.5), Normal(p_mean, p_variance.sqrt())))
     return pairs
 
 

@@ -6,15 +6,19 @@ import itertools
 from collections.abc import Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from narrows.bottlenecks.gaussian import Diagonal, Gaussian, cost, draw, kl, normal
+from narrows.bottlenecks.gaussian import Diagonal, Gaussian, cost, draw, kl
 from narrows.check import refuse, whole
 from narrows.core import Bottleneck, Code, Tree
 from narrows.nets.mlp import MLP
 
-__all__ = ["Chain", "Hierarchy", "Ladder", "combine", "halved", "joined"]
+__all__ = ["SMALLEST", "Chain", "Hierarchy", "Ladder", "combine", "halved", "joined", "softplus_normal"]
+
+SMALLEST = 1e-6
+"""The least variance of a latent in a hierarchy."""
 
 
 def halved(width: int, layers: int) -> tuple[int, ...]:
@@ -27,6 +31,20 @@ def halved(width: int, layers: int) -> tuple[int, ...]:
     return tuple(max(1, whole("latent", width) // 2**i) for i in range(whole("layers", layers)))
 
 
+def softplus_normal(features: Tensor) -> Diagonal:
+    """Read a diagonal Gaussian from features: the mean, then what softplus turns into the variance.
+
+    As in the paper. Between groups an exponential would let one odd draw cost thousands of nats.
+
+    Example:
+        >>> softplus_normal(torch.tensor([[1.0, 0.0]])).variance.round(decimals=4)
+        tensor([[0.6931]])
+    """
+    mean, raw = features.chunk(2, -1)
+    scale = (F.softplus(raw) + SMALLEST).sqrt()
+    return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
+
+
 def combine(estimate: Diagonal, prior: Diagonal) -> Diagonal:
     r"""The product of a bottom-up estimate and a top-down prior, renormalised: each counts by its precision.
 
@@ -34,6 +52,7 @@ def combine(estimate: Diagonal, prior: Diagonal) -> Diagonal:
               \mu = \sigma^2 (\hat\mu\,\hat\sigma^{-2} + \mu_p\,\sigma_p^{-2})
 
     Example:
+        >>> from narrows.bottlenecks.gaussian import normal
         >>> q = combine(normal(torch.tensor([[2.0, 0.0]])), normal(torch.tensor([[0.0, 0.0]])))
         >>> q.mean.round(decimals=3), q.variance.round(decimals=3)
         (tensor([[1.]]), tensor([[0.5000]]))
@@ -90,7 +109,7 @@ class Hierarchy(Bottleneck):
 
     def prior(self, group: int, above: Tensor | None = None) -> Diagonal:
         """p(z_i | z_{i+1}) of a group, counted from 0; the top one is N(0, I)."""
-        return self.top.prior() if above is None else normal(self.priors[group](above))
+        return self.top.prior() if above is None else softplus_normal(self.priors[group](above))
 
     def split(self, z: Tensor) -> tuple[Tensor, ...]:
         """The groups of a code (..., sum of widths), from the data upwards."""
@@ -148,7 +167,7 @@ class Ladder(Hierarchy):
         if len(h) != len(self.widths):
             raise refuse("h", f"{len(h)} features", f"one for each of the {len(self.widths)} groups")
         mean = not self.training and not samples
-        q = [normal(net(features)) for net, features in zip(self.estimates, h, strict=True)]
+        q = [softplus_normal(net(features)) for net, features in zip(self.estimates, h, strict=True)]
         p, z = [self.prior(len(h) - 1)], [draw(q[-1], samples, mean)]
         for i in reversed(range(len(h) - 1)):
             p.insert(0, self.prior(i, z[0]))
@@ -189,10 +208,10 @@ class Chain(Hierarchy):
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Go up the chain from features (B, F)."""
         mean = not self.training and not samples
-        q = [normal(self.first(h))]
+        q = [softplus_normal(self.first(h))]
         z = [draw(q[0], samples, mean)]
         for up in self.ups:
-            q.append(normal(up(z[-1])))
+            q.append(softplus_normal(up(z[-1])))
             z.append(draw(q[-1], (), mean))
         p = [self.prior(i, above) for i, above in enumerate([*z[1:], None])]
         return self.code(z, q, p, bool(samples))
