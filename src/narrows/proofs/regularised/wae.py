@@ -80,7 +80,7 @@ PROOF = Proof(
     claims=(*claims("mmd"), *claims("gan")),
     measure=measure,
     scales={
-        "quick": {"steps": 500, "test": 359, "batch_size": 64},
+        "quick": {"steps": 800, "test": 359, "batch_size": 64},
         "default": {"steps": 2000, "test": 5000},
         "full": {"steps": 40_000, "test": 10_000},
     },
