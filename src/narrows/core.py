@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -136,6 +136,13 @@ class Part(nn.Module):
     def after_step(self, code: Code) -> None:
         """After all players moved, without gradients: EMA codebooks, idle counts, thresholds, unit norms."""
 
+    def finish(self, model: Autoencoder) -> None:
+        """After the last step, on the model that is saved for use: fold scales into weights; it computes the same."""
+
+    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """Scalars that are no loss and worth following: looked at on held-out batches, logged with the losses."""
+        return {}
+
 
 class Bottleneck(Part):
     """The narrow part: features in, `Code` out. It owns its prior, and may own a loop (ladder, recurrent).
@@ -245,7 +252,8 @@ class Autoencoder(Part):
         likelihood: p(x | z).
         objective: what is minimised, and by whom.
         prior: a second stage over the code's symbols, or None.
-        given: which of the data's columns both sides are told: ``"labels"`` (one-hot) or None.
+        given: which of the data's columns both sides are told: ``"labels"`` (one-hot), the name of a column such as
+            ``"gradients"``, or None.
     """
 
     def __init__(
@@ -257,7 +265,7 @@ class Autoencoder(Part):
         objective: Objective,
         *,
         prior: Prior | None = None,
-        given: Literal["labels"] | None = None,
+        given: str | None = None,
     ) -> None:
         super().__init__()
         self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder

@@ -73,7 +73,7 @@ def test_refusals():
         Feed(numbered(9), 2, world=3)
     with pytest.raises(RequestError, match=r"`dataset` must be data with at least one example"):
         Feed(numbered(3).take(0), 2)
-    with pytest.raises(RequestError, match=r"`given` must be one of `labels`"):
+    with pytest.raises(RequestError, match="the column `text`"):
         Feed(numbered(3), 2, given="text").at(0)
     with pytest.raises(RequestError, match=r"the data have none"):
         Feed(Dataset(torch.zeros(3, 1), Scaling(), (1,)), 2, given="labels").at(0)

@@ -13,12 +13,14 @@ from narrows.check import RequestError
 from narrows.core import Batch, Spec
 from narrows.data import open as open_data
 from narrows.methods.sparse.topk_sae import sparse_autoencoder
-from narrows.objectives.sparse import AuxK, TargetL0, unexplained
+from narrows.objectives.budget import Target
+from narrows.objectives.revival import AuxK, unexplained
+from narrows.objectives.sparse import SparseObjective
 
 
 def model(l0_wanted, **options):
     torch.manual_seed(0)
-    objective = TargetL0(l0_wanted, **options)
+    objective = SparseObjective(target=Target(l0=l0_wanted, **options))
     return sparse_autoencoder(Spec((8,)), ReLU(24), objective, unit_norm=True, normalise=True)
 
 
@@ -35,9 +37,9 @@ def test_the_weight_follows_the_recurrence():
     for _ in range(3):
         code = net.encode(batch)
         on = sum(int((row > 0).sum()) for row in code.z) / 40
-        net.objective.after_step(code)
+        net.objective.target.after_step(code)
         log_weight += 0.1 * max(-1.0, min(1.0, math.log(on / 3.0)))
-        assert float(net.objective.log_weight) == pytest.approx(log_weight, abs=1e-5)
+        assert float(net.objective.target.log_weight) == pytest.approx(log_weight, abs=1e-5)
 
 
 def test_training_reaches_the_wanted_number_of_latents():
@@ -61,14 +63,18 @@ def test_aux_k_wants_sparse_latents():
     from narrows.bottlenecks.identity import Identity
 
     net = sparse_autoencoder(
-        Spec((8,)), TopK(24, 3), AuxK(k=2, dead_after=5), unit_norm=True, normalise=False
+        Spec((8,)),
+        TopK(24, 3),
+        SparseObjective(revival=AuxK(k=2, dead_after=5)),
+        unit_norm=True,
+        normalise=False,
     )
     net.bottleneck = Identity()
     with pytest.raises(RequestError, match="sparse latents"):
-        net.objective.prepare(net, Batch(torch.randn(5, 8)))
+        net.objective.revival.prepare(net, Batch(torch.randn(5, 8)))
 
 
 @pytest.mark.parametrize(("l0_wanted", "options"), [(0.0, {}), (3.0, {"start": 0.0}), (3.0, {"rate": -1.0})])
 def test_bad_numbers_are_refused(l0_wanted, options):
     with pytest.raises(RequestError):
-        TargetL0(l0_wanted, **options)
+        Target(l0=l0_wanted, **options)

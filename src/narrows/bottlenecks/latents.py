@@ -15,7 +15,7 @@ __all__ = ["Latents"]
 
 
 class Latents(Bottleneck):
-    """A bottleneck of N non-negative latents, few of them on. A subclass says which: it defines `pick`.
+    """A bottleneck of N latents, few of them on (not zero). A subclass says which: it defines `pick`.
 
     `idle` holds for each latent how many examples (tokens) have passed since it was last on, over all processes.
     The code's ``seen["latents"]`` is the detached code, `Sparse` or (B, N), for hooks and the audit.
@@ -49,6 +49,9 @@ class Latents(Bottleneck):
             costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
         return Code(read, costs, seen=seen)
 
+    def rescale(self, factor: Tensor) -> None:
+        """From now on pre-activations come `factor` times as large: thresholds and the like must follow."""
+
     def symbols(self, code: Code) -> Tensor:
         """The dense code, (B, N), followed by what goes around it."""
         z, around = _pair(code.z)
@@ -68,9 +71,9 @@ class Latents(Bottleneck):
         z = code.seen["latents"]
         if isinstance(z, Sparse):
             fired = torch.zeros(self.width, dtype=torch.int64, device=self.idle.device)
-            fired.index_add_(0, z.indices.flatten(), (z.values > 0).flatten().long())
+            fired.index_add_(0, z.indices.flatten(), (z.values != 0).flatten().long())
         else:
-            fired = (z > 0).sum(0)
+            fired = (z != 0).sum(0)
         counted = all_sum(torch.cat([fired, fired.new_tensor([len(z)])]))
         self.idle.add_(counted[-1]).masked_fill_(counted[:-1] > 0, 0)
 

@@ -137,9 +137,9 @@ class Quantizer(Bottleneck):
         if samples:
             z = z.expand(*samples, *z.shape)
             costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
-        return Code(z, costs, seen={**self.facts(indices), "tokens": tokens.detach()})
+        return Code(z, costs, seen={**self.said(indices), "tokens": tokens.detach()})
 
-    def facts(self, indices: Tensor) -> dict[str, Any]:
+    def said(self, indices: Tensor) -> dict[str, Any]:
         """What the audit reads of a code: the indices, and how many codes there are."""
         return {"indices": indices, "codes": self.codes}
 
@@ -162,4 +162,4 @@ class Quantizer(Bottleneck):
         low, high = (int(symbols.min()), int(symbols.max())) if symbols.numel() else (0, 0)
         if symbols.is_floating_point() or low < 0 or high >= self.codes:
             raise RequestError(f"Indices of codes must be whole numbers from 0 to {self.codes - 1}.")
-        return Code(self.outward(self.vectors(symbols)), seen=self.facts(symbols))
+        return Code(self.outward(self.vectors(symbols)), seen=self.said(symbols))

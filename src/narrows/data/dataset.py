@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from narrows.check import RequestError, choice, refuse
+from narrows.check import RequestError, refuse
 from narrows.core import Batch, Spec
 from narrows.data.mapped import Rows, read_rows
 from narrows.data.scaling import Scaling
@@ -33,6 +33,7 @@ class Dataset:
         target: what must be produced, (N, ...), where it is not the input.
         target_scaling: the scaling of the target.
         channels_last: whether the store is (N, H, W, C); a batch is always (B, C, H, W).
+        columns: further stores by name, (N, ...) each, that a method may be told: gradients, tokens ...
 
     Example:
         >>> ds = Dataset(torch.arange(6, dtype=torch.uint8).reshape(3, 2), Scaling("unit", 0.0, 5.0), (2,))
@@ -50,6 +51,7 @@ class Dataset:
     target: Rows | None = None
     target_scaling: Scaling = field(default_factory=Scaling)
     channels_last: bool = False
+    columns: Mapping[str, Rows] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)
@@ -71,7 +73,7 @@ class Dataset:
 
         Args:
             rows: row numbers, (B,) int64, or a slice.
-            given: ``"labels"`` puts one-hot labels (B, classes) into ``batch.given``.
+            given: ``"labels"`` puts one-hot labels (B, classes) into ``batch.given``; the name of a column, that.
             device: where the batch must be.
         """
         target = None
@@ -89,10 +91,14 @@ class Dataset:
     def told(
         self, rows: Tensor | slice, given: str | None, device: str | torch.device = "cpu"
     ) -> Tensor | None:
-        """What both sides are told about some rows: one-hot labels (B, classes), or None."""
+        """What both sides are told about some rows: one-hot labels (B, classes), a column's rows, or None."""
         if given is None:
             return None
-        choice("given", given, ("labels",))
+        if given in self.columns:
+            return read_rows(self.columns[given], rows).to(device)
+        if given != "labels":
+            has = f"They have: {', '.join(sorted(self.columns))}." if self.columns else "They have none."
+            raise RequestError(f"This method is told the column `{given}`, but the data lack it. {has}")
         if self.labels is None:
             raise RequestError(
                 "This method is told the labels (`given='labels'`), but the data have none. "
@@ -117,15 +123,17 @@ class Dataset:
             raise refuse("rows", rows, "a slice for data that are mapped from a file")
         cut = {name: getattr(self, name) for name in ("x", "labels", "factors", "target")}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
-        return replace(self, **kept)
+        return replace(self, **kept, columns={name: v[rows] for name, v in self.columns.items()})
 
     def to(self, device: str | torch.device) -> Dataset:
         """The same data set with its store in a device's memory (a mapped one stays in its file)."""
         if self.mapped:
             return self
         stores = {name: getattr(self, name) for name in ("x", "labels", "target")}
+        stores |= {f"columns/{name}": v for name, v in self.columns.items()}
         moved: dict[str, Any] = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in stores.items()}
-        return replace(self, **moved)
+        columns = {name: moved.pop(f"columns/{name}") for name in self.columns}
+        return replace(self, **moved, columns=columns)
 
 
 @dataclass(frozen=True, eq=False)

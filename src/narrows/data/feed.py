@@ -184,7 +184,12 @@ class _Blocks:
         x = gather(data.x)
         assert x is not None
         window = replace(
-            data, x=x, target=gather(data.target), labels=gather(data.labels), factors=gather(data.factors)
+            data,
+            x=x,
+            target=gather(data.target),
+            labels=gather(data.labels),
+            factors=gather(data.factors),
+            columns={name: column for name, v in data.columns.items() if (column := gather(v)) is not None},
         )
         return window, torch.from_numpy(order(self.seed, epoch, rows, w))
 

@@ -1,140 +1,69 @@
-"""Objectives of sparse autoencoders: reconstruct, and wake the latents that have died."""
+"""The objective of sparse autoencoders: reconstruct, at a price, and see to the latents that have died."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 
-import torch
 from torch import Tensor
 
-from narrows.bottlenecks.latents import Latents
-from narrows.check import number, refuse, whole
-from narrows.core import Autoencoder, Batch, Code, Objective, Sparse, all_sum
+from narrows.core import Autoencoder, Batch, Code, Loss, Objective
+from narrows.core import counted as where_it_counts
+from narrows.objectives.budget import Target
+from narrows.objectives.revival import Revival
 from narrows.schedules import Schedule
 
-__all__ = ["AuxK", "TargetL0", "unexplained"]
+__all__ = ["SparseObjective"]
 
 
-class AuxK(Objective):
-    r"""The distortion, and an auxiliary loss by which dead latents learn what the living ones leave out.
+class SparseObjective(Objective):
+    r"""A distortion, weighted costs of the code, and a term by which dead latents are revived.
 
-    .. math:: L = \|x - \hat x\|^2 + \alpha V \frac{\|e - \hat e\|^2}{\|e - \bar e\|^2},
-        \qquad e = x - \hat x \text{ (no gradient)}, \quad \hat e = \sum_{j \in \mathrm{top}_{k'}(dead)} z_j a_j
+    .. math:: L = d(x, \hat x) + \sum_c \lambda_c\, c(z) + \alpha\, r
 
-    The residual e is predicted by the k' best of the latents that have been idle for long, without the decoder's
-    bias. As in the authors' code the auxiliary error is a share of the residual's variance; V, the variance of the
-    data, makes it weigh the same against an error that is not normalised. It is 0 while no latent is dead.
-
-    The encoder is asked a second time, for the dead only: it makes a promise, so that this costs their product.
+    A subclass that measures the distortion otherwise (prefixes, another model's output) defines `fidelity`. After
+    each step the code's ``seen["fvu"]`` is the batch's share of variance unexplained, for a target to steer by.
 
     Args:
-        k: how many dead latents predict the residual, k'.
-        dead_after: a latent that is idle for more examples than this is dead.
-        weight: of the auxiliary loss, alpha.
-        weights: of the other terms.
-
-    Raises:
-        RequestError: a number out of range.
-
-    Reference:
-        Gao et al., Scaling and evaluating sparse autoencoders, 2024, section 2.4 and appendix A.2. arXiv:2406.04093
+        revival: what brings dead latents back, or None.
+        target: what finds a cost's weight by itself, or None where `weights` say it.
+        weights: schedules by term.
+        reduce: from (B,) to a scalar; the mean when None.
     """
-
-    smooth = False  # the residual is a target, and passes no gradient
-    variance: Tensor
 
     def __init__(
         self,
         *,
-        k: int,
-        dead_after: int,
-        weight: Schedule = 1 / 32,
+        revival: Revival | None = None,
+        target: Target | None = None,
         weights: Mapping[str, Schedule] | None = None,
+        reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(weights={"auxk": weight, **(weights or {})})
-        self.k, self.dead_after = whole("aux_k", k), whole("dead_after", dead_after)
-        if isinstance(weight, (int, float)):
-            number("aux_weight", weight, low=0)
-        self.register_buffer("variance", torch.ones(()))
+        revived = {} if revival is None else {revival.name: revival.weight}
+        super().__init__(weights={**revived, **(weights or {})}, reduce=reduce)
+        self.revival, self.target = revival, target
+        self.smooth = revival is None or revival.smooth  # type: ignore[misc]
 
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Measure the variance of what must be produced, summed over an example."""
-        if not isinstance(model.bottleneck, Latents):
-            raise refuse("bottleneck", type(model.bottleneck).__name__, "one of sparse latents", "Use TopK.")
-        goal = batch.goal.flatten(1)
-        self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
+    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+        """The distortion of each example, (B,), of what the decoder put out for the code."""
+        return model.likelihood.nll(output, batch.goal, where_it_counts(code, batch))
 
-    def terms(self, model: Autoencoder, batch: Batch, code: Code) -> dict[str, Tensor]:
-        """The distortion, the code's costs and ``auxk``; the code is decoded once for both errors."""
-        parameters = model.decode(code.z, batch.given)
-        distortion = model.likelihood.nll(parameters, batch.goal, batch.weight)
-        residual = batch.goal - model.likelihood.mean(parameters).detach()
-        return {"distortion": distortion, **code.costs, "auxk": self.auxiliary(model, batch, residual)}
-
-    def auxiliary(self, model: Autoencoder, batch: Batch, residual: Tensor) -> Tensor:
-        """V times the share of the residual (B, ...) that dead latents leave unexplained; 0 where none is dead."""
-        bottleneck = model.bottleneck
-        assert isinstance(bottleneck, Latents)
-        dead = bottleneck.wake(model.encoder(batch.x, batch.given), self.k, self.dead_after)
-        if dead is None:
-            return residual.new_zeros(())
-        return self.variance * unexplained(residual, model.decoder.combine(dead))  # type: ignore[operator]
-
-
-class TargetL0(Objective):
-    r"""A sparsity cost whose weight finds itself: it rises while more latents are on than wanted, and falls else.
-
-    .. math:: L = \|x - \hat x\|^2 + \lambda_t\, c, \qquad
-        \log \lambda_{t+1} = \log \lambda_t + \eta \log(L_0 / L_0^*), \quad \text{at most } \eta \text{ a step}
-
-    Two methods can then be compared at the same number of active latents, whatever the units of their costs.
-
-    Args:
-        l0: how many latents should be on in one example, on average.
-        cost: which of the code's costs is weighed.
-        start: the weight at first.
-        rate: how fast the weight moves, eta.
-
-    Example:
-        >>> TargetL0(8.0).log_weight.exp()
-        tensor(0.1000)
-    """
-
-    log_weight: Tensor
-
-    def __init__(self, l0: float, *, cost: str = "l1", start: float = 0.1, rate: float = 0.03) -> None:
-        super().__init__()
-        self.l0, self.cost = number("l0", l0, low=1e-3), cost
-        self.rate = number("rate", rate, low=0)
-        self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
-
-    def terms(self, model: Autoencoder, batch: Batch, code: Code) -> dict[str, Tensor]:
-        """The usual terms, the cost times its present weight."""
-        terms = super().terms(model, batch, code)
-        return {**terms, self.cost: self.log_weight.exp() * terms[self.cost]}
-
-    def after_step(self, code: Code) -> None:
-        """Move the weight by what this step's code had too many or too few."""
-        z = code.seen["latents"]
-        values = z.values if isinstance(z, Sparse) else z
-        on = all_sum(torch.stack([(values > 0).sum(), values.new_tensor(len(z))]).double())
-        gap = torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0)).clamp(-1, 1)
-        self.log_weight.add_(self.rate * gap.to(self.log_weight.dtype))
-
-
-def unexplained(x: Tensor, x_hat: Tensor) -> Tensor:
-    r"""The squared error as a share of the batch's variance, :math:`\|x - \hat x\|^2 / \|x - \bar x\|^2`.
-
-    0 where the batch does not vary (one example has no variance).
-
-    Args:
-        x: what is predicted, (B, ...).
-        x_hat: the prediction, of the same shape.
-
-    Example:
-        >>> unexplained(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [1.0]]))
-        tensor(0.5000)
-    """
-    error, varies = (x - x_hat).square().sum(), (x - x.mean(0)).square().sum()
-    return torch.where(varies > 0, error / varies.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+    def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
+        """The loss of a batch; the code is decoded once for all terms. Pure."""
+        code = model.encode(batch, self.samples)
+        output = model.decode(code.z, batch.given)
+        residual = batch.goal - model.likelihood.mean(output).detach()
+        terms = {
+            "distortion": self.fidelity(model, batch, code, output),
+            **code.costs,
+            **self.extra(model, batch, code),
+        }
+        if self.target is not None:
+            terms[self.target.cost] = self.target.weight * terms[self.target.cost]
+        if self.revival is not None:
+            terms[self.revival.name] = self.revival(model, batch, code, residual)
+        total = self.reduce(self.weigh(terms, step))
+        varies = (batch.goal - batch.goal.mean(0)).square().sum()
+        seen = {**code.seen, "fvu": residual.square().sum() / varies.clamp_min(1e-30)}
+        terms = {name: term.detach().mean() for name, term in terms.items()}
+        return Loss(total, terms, replace(code, seen=seen))

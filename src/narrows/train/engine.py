@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from narrows.check import RequestError, WorkError
-from narrows.core import Autoencoder, Batch, Part, Stage, all_sum, seeded
+from narrows.core import Autoencoder, Batch, Loss, Part, Stage, all_sum, seeded
 from narrows.data.feed import Feed
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
@@ -92,8 +92,16 @@ class Engine:
                 if number >= first:
                     self._run_stage(number, stage, feed, until, resumed if number == first else None)
                 self.made += until
-        self.model.eval()
+        self._finish()
         return self.history
+
+    @torch.no_grad()
+    def _finish(self) -> None:
+        """Every part's last word, once the state to go on from is kept."""
+        for part in self.model.modules():
+            if isinstance(part, Part):
+                part.finish(self.model)
+        self.model.eval()
 
     def _feed(self, stage: Stage) -> Feed:
         fabric = self.fabric
@@ -176,7 +184,8 @@ class Engine:
                 batch = batch if stage.view is None else stage.view(batch)
                 player = stage.part.players()[0]
                 loss = player.loss(batch, step)
-                for name, value in {"loss": loss.total, **loss.terms}.items():
+                seen = {"loss": loss.total, **loss.terms, **facts(self.model, stage, batch, loss)}
+                for name, value in seen.items():
                     sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / len(rows)
         return {f"held_out/{name}": value for name, value in sums.items()}
 
@@ -194,6 +203,14 @@ class Engine:
             at = self.made + training.step
             facts |= {"at": at, "stage": stage, "step": training.step, "seconds": self.seconds}
             self.store.save(at, tensors, facts)
+
+
+def facts(model: Autoencoder, stage: Stage, batch: Batch, loss: Loss) -> dict[str, Tensor]:
+    """What the parts have to say of a held-out batch besides its losses."""
+    if loss.code is None or stage.part is not model:
+        return {}
+    parts = [part for part in model.modules() if isinstance(part, Part)]
+    return {name: value for part in parts for name, value in part.facts(model, batch, loss.code).items()}
 
 
 def read(window: list[Step], stage: str, fabric: Fabric) -> dict[str, float]:

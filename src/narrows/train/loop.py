@@ -86,6 +86,7 @@ class Training:
         self.optimizers: dict[str, Optimizer] = {
             player.name: kind(player.parameters, lr=at(rate, 0), weight_decay=weight_decay, fused=True)
             for player, rate in zip(self.players, self.rates, strict=True)
+            if player.parameters
         }
         parts = [m for m in part.modules() if isinstance(m, Part)]
         self.before_step = _overriding(parts, "before_step")
@@ -93,8 +94,14 @@ class Training:
         self.after_step = _overriding(parts, "after_step")
 
     def take_turn(self, index: int, batch: Batch) -> Loss:
-        """Move one player: loss, gradient, surgery on it, update. Rivals are frozen meanwhile."""
+        """Move one player: loss, gradient, surgery on it, update. Rivals are frozen meanwhile.
+
+        A player without parameters learns in its hooks alone (closed forms, counts): its loss is only evaluated.
+        """
         player, rate = self.players[index], self.rates[index]
+        if not player.parameters:
+            with torch.no_grad(), self.autocast():
+                return player.loss(batch, self.step)
         optimizer = self.optimizers[player.name]
         optimizer.zero_grad(set_to_none=True)
         with self._only(player):

@@ -1,1 +1,30 @@
 """Quantised methods: the code is a few symbols of a finite alphabet."""
+
+from narrows.methods.row import Method
+
+__all__ = ["ROWS"]
+
+ROWS = (
+    Method(
+        "vq-vae",
+        "Neural Discrete Representation Learning",
+        2017,
+        "1711.00937",
+        "quantised",
+        "A discrete code reconstructs nearly as well as a continuous one, and a learned prior over it samples.",
+        3,
+        38,
+        "quantised.vq_vae",
+    ),
+    Method(
+        "fsq",
+        "Finite Scalar Quantization: VQ-VAE Made Simple",
+        2023,
+        "2309.15505",
+        "quantised",
+        "Rounding a few bounded channels uses nearly the whole implied codebook, where VQ leaves codes dead.",
+        3,
+        294,
+        "quantised.fsq",
+    ),
+)

@@ -1,1 +1,41 @@
 """Autoencoders held in check by width, noise or a penalty on the code."""
+
+from narrows.methods.row import Method
+
+__all__ = ["ROWS"]
+
+ROWS = (
+    Method(
+        "ae",
+        "Reducing the Dimensionality of Data with Neural Networks",
+        2006,
+        "doi:10.1126/science.1127647",
+        "regularised",
+        "At equal code width, a deep autoencoder reconstructs unseen images with less error than PCA.",
+        3,
+        None,
+        "regularised.ae",
+    ),
+    Method(
+        "denoising-ae",
+        "Extracting and Composing Robust Features with Denoising Autoencoders",
+        2008,
+        "doi:10.1145/1390156.1390294",
+        "regularised",
+        "Trained to undo corruption, a code classifies corrupted images better than a plain autoencoder's.",
+        3,
+        None,
+        "regularised.denoising_ae",
+    ),
+    Method(
+        "wae",
+        "Wasserstein Auto-Encoders",
+        2018,
+        "1711.01558",
+        "regularised",
+        "Matching the aggregated posterior alone reconstructs better than a VAE and samples better than an AE.",
+        3,
+        47,
+        "regularised.wae",
+    ),
+)

@@ -12,7 +12,8 @@ from narrows.check import RequestError, whole
 from narrows.core import Autoencoder, Objective, Spec, as_spec
 from narrows.likelihoods import Squared
 from narrows.nets.dictionary import AffineEncoder, Dictionary
-from narrows.objectives.sparse import AuxK
+from narrows.objectives.revival import AuxK
+from narrows.objectives.sparse import SparseObjective
 from narrows.schedules import Schedule
 
 __all__ = ["aux_k_objective", "default_latents", "sparse_autoencoder", "topk_sae"]
@@ -33,7 +34,7 @@ def topk_sae(
 
     .. math:: z = \mathrm{ReLU}(\mathrm{TopK}(W (x - b_d) + b_e)), \qquad \hat x = A^\top z + b_d
 
-    The loss is the squared error and the auxiliary one of `objectives.sparse.AuxK`. k-Sparse Autoencoders (2013)
+    The loss is the squared error and the auxiliary one of `objectives.revival.AuxK`. k-Sparse Autoencoders (2013)
     selects by size alone and decodes with the encoder's weights; this is the later form: ReLU after the selection,
     a decoder that is tied only at first, atoms of unit length, and the auxiliary loss instead of annealing k.
 
@@ -103,7 +104,7 @@ def aux_k_objective(
 ) -> Objective:
     """The auxiliary loss with defaults that suit the sizes, or the plain distortion where its weight is 0."""
     if weight == 0:
-        return Objective()
+        return SparseObjective()
     aux_k = whole("aux_k", aux_k, low=0) or max(1, spec.size // 2)
     dead_after = whole("dead_after", dead_after, low=0) or 100 * -(-latents // k)
-    return AuxK(k=aux_k, dead_after=dead_after, weight=weight)
+    return SparseObjective(revival=AuxK(k=aux_k, dead_after=dead_after, weight=weight))

@@ -10,7 +10,8 @@ from narrows.bottlenecks.latents import Latents
 from narrows.bottlenecks.relu import ReLU
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse.topk_sae import sparse_autoencoder, topk_sae
-from narrows.objectives.sparse import TargetL0
+from narrows.objectives.budget import Target
+from narrows.objectives.sparse import SparseObjective
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "relu_at_l0"]
@@ -18,7 +19,9 @@ __all__ = ["PROOF", "relu_at_l0"]
 
 def relu_at_l0(spec: Spec, *, latents: int, l0: float) -> Autoencoder:
     """The baseline: ReLU latents with an L1 cost whose weight is steered to a number of active latents."""
-    return sparse_autoencoder(spec, ReLU(latents), TargetL0(l0), unit_norm=True, normalise=True)
+    return sparse_autoencoder(
+        spec, ReLU(latents), SparseObjective(target=Target(l0=l0)), unit_norm=True, normalise=True
+    )
 
 
 def measure(trial: Trial) -> Mapping[str, float]:

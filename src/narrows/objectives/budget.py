@@ -1,0 +1,78 @@
+"""A price that finds itself: the weight of a cost, steered until the code is as sparse, or as exact, as wanted."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from narrows.check import number, refuse
+from narrows.core import Code, Part, Sparse, all_sum
+
+__all__ = ["Target"]
+
+
+class Target(Part):
+    r"""A weight that rises while more latents are on (or less is explained) than wanted, and falls else.
+
+    .. math:: \log \lambda_{t+1} = \log \lambda_t + \eta\, \mathrm{clip}(\log(L_0 / L_0^*), -1, 1)
+
+    and with a target for the unexplained variance, FVU, the same with :math:`\log(FVU^* / FVU)`. Methods can then be
+    compared at the same number of active latents, whatever the units of their costs.
+
+    Args:
+        l0: how many latents should be on in one example, on average; or None.
+        fvu: the share of variance that may stay unexplained; or None. Exactly one of the two.
+        cost: which of the code's costs is weighed.
+        start: the weight at first.
+        rate: how fast the weight moves, eta.
+
+    Raises:
+        RequestError: none or both of the targets, or a number out of range.
+
+    Example:
+        >>> Target(l0=8.0).weight
+        tensor(0.1000)
+    """
+
+    log_weight: Tensor
+
+    def __init__(
+        self,
+        *,
+        l0: float | None = None,
+        fvu: float | None = None,
+        cost: str = "l1",
+        start: float = 0.1,
+        rate: float = 0.03,
+    ) -> None:
+        super().__init__()
+        if (l0 is None) == (fvu is None):
+            raise refuse("target", (l0, fvu), "either `target_l0` or `target_fvu`", "Name one of them.")
+        self.l0 = None if l0 is None else number("target_l0", l0, low=1e-3)
+        self.fvu = None if fvu is None else number("target_fvu", fvu, low=1e-6, high=1)
+        self.cost, self.rate = cost, number("rate", rate, low=0)
+        self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as it stands."""
+        return self.log_weight.exp()
+
+    def after_step(self, code: Code) -> None:
+        """Move the weight by what this step's code had too many or too few."""
+        gap = self._gap(code).clamp(-1, 1)
+        self.log_weight.add_(self.rate * gap.to(self.log_weight.dtype))
+
+    def _gap(self, code: Code) -> Tensor:
+        """The logarithm of what the code is above its target, over all processes."""
+        z = code.seen["latents"]
+        values = z.values if isinstance(z, Sparse) else z
+        one = values.new_ones((), dtype=torch.double)
+        if self.l0 is not None:
+            on = all_sum(torch.stack([(values != 0).sum().double(), one * len(z)]))
+            return torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0))
+        assert self.fvu is not None
+        fvu = all_sum(torch.stack([code.seen["fvu"].double(), one]))
+        return torch.log(self.fvu * fvu[1] / fvu[0].clamp_min(1e-12))
