@@ -51,17 +51,8 @@ def table(link: str = "{name}.md") -> str:
     lines = ["| method | paper | family | what its proof measures |", "|---|---|---|---|"]
     for row in METHODS.values():
         name = f"[`{row.name}`]({link.format(name=row.name)})" if link else f"`{row.name}`"
-        lines.append(f"| {name} | [{row.title}]({paper(row)}), {row.year} | {row.family} | {row.claim} |")
+        lines.append(f"| {name} | [{row.title}]({row.url}), {row.year} | {row.family} | {row.claim} |")
     return "\n".join(lines)
-
-
-def paper(row: Method) -> str:
-    """Where the paper is read."""
-    return (
-        f"https://doi.org/{row.arxiv[4:]}"
-        if row.arxiv.startswith("doi:")
-        else f"https://arxiv.org/abs/{row.arxiv}"
-    )
 
 
 def method_page(row: Method) -> str:
@@ -70,13 +61,12 @@ def method_page(row: Method) -> str:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         drawing = data_flow(function)
-    reference = row.arxiv if row.arxiv.startswith("doi:") else f"arXiv:{row.arxiv}"
     lead, rest = sections(function)
     result = proofs.read(row.name)
     data = "activations.npz" if row.family == "sparse" else "digits"
     parts = [
         f"# {row.name}",
-        f'<p class="paper"><a href="{paper(row)}">{row.title}</a>, {row.year}. {reference}. '
+        f'<p class="paper"><a href="{row.url}">{row.title}</a>, {row.year}. {row.reference}. '
         f"Family: {row.family}.</p>",
         f'!!! quote "The claim"\n    {row.claim} {proofs.badge(result["verdict"] if result else None)}',
         lead,
@@ -178,7 +168,7 @@ def methods_index() -> str:
             result = proofs.read(row.name)
             verdict = proofs.badge(result["verdict"] if result else None)
             lines.append(
-                f"| [`{row.name}`]({row.name}.md) | [{row.title}]({paper(row)}), {row.year} | {row.claim} | {verdict} |"
+                f"| [`{row.name}`]({row.name}.md) | [{row.title}]({row.url}), {row.year} | {row.claim} | {verdict} |"
             )
         parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"

@@ -42,7 +42,7 @@ def paper(name: str, json: bool = False) -> None:
         return
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     heading(f"{row.title} ({row.year})")
-    print(f"{link(row.arxiv)}\n\n{textwrap.fill(says, width)}\n")
+    print(f"{row.url}\n\n{textwrap.fill(says, width)}\n")
     print(textwrap.fill(f"Claim: {row.claim}", width, subsequent_indent="       "))
     if options:
         print("\nOptions:")
@@ -122,18 +122,6 @@ def _facts(row: Method) -> dict[str, Any]:
 def heading(text: str) -> None:
     """Print a line, bold on a terminal."""
     print(f"\033[1m{text}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text)
-
-
-def link(reference: str) -> str:
-    """Where a paper can be read.
-
-    Example:
-        >>> link("1312.6114"), link("doi:10.1126/science.1127647")
-        ('https://arxiv.org/abs/1312.6114', 'https://doi.org/10.1126/science.1127647')
-    """
-    if reference.startswith("doi:"):
-        return f"https://doi.org/{reference[4:]}"
-    return f"https://arxiv.org/abs/{reference}" if reference[:1].isdigit() else reference
 
 
 def source_path(row: Method) -> Path:

@@ -14,7 +14,7 @@ class Method(NamedTuple):
     title: str
     year: int
     arxiv: str
-    """arXiv number, or another stable reference where there is none."""
+    """arXiv number; a ``doi:`` or an address where there is none."""
     family: str
     claim: str
     """What the proof measures, in one sentence of our own."""
@@ -28,3 +28,22 @@ class Method(NamedTuple):
     def function(self) -> str:
         """The builder's name."""
         return self.name.replace("-", "_")
+
+    @property
+    def url(self) -> str:
+        """Where the paper can be read.
+
+        Example:
+            >>> Method("vae", "", 2014, "1312.6114", "", "", 3, 1, "").url
+            'https://arxiv.org/abs/1312.6114'
+        """
+        if self.arxiv.startswith("doi:"):
+            return f"https://doi.org/{self.arxiv[4:]}"
+        return self.arxiv if self.arxiv.startswith("https://") else f"https://arxiv.org/abs/{self.arxiv}"
+
+    @property
+    def reference(self) -> str:
+        """How the paper is cited in a line: ``arXiv:1312.6114``, ``doi:...`` or the address."""
+        return (
+            self.arxiv if self.url == self.arxiv or self.arxiv.startswith("doi:") else f"arXiv:{self.arxiv}"
+        )

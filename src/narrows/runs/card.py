@@ -18,7 +18,7 @@ def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping
     """Write the card of a finished run."""
     row = METHODS.get(recipe.method)
     parameters = sum(p.numel() for p in model.parameters())
-    paper = "" if row is None else f"\n{row.title} ({row.year}), {_link(row.arxiv)}.\n{row.claim}\n"
+    paper = "" if row is None else f"\n{row.title} ({row.year}), {row.reference}.\n{row.claim}\n"
     arguments = "\n".join(f"| `{k}` | `{v}` |" for k, v in recipe.arguments.items()) or "| (defaults) | |"
     text = f"""---
 library_name: narrows
@@ -47,7 +47,3 @@ codes = run.encode(x)
 `recipe.json` makes this run again, `metrics.jsonl` holds its curves, `narrows audit {folder.name}` examines it.
 """
     write_atomically(folder / "README.md", text.encode())
-
-
-def _link(reference: str) -> str:
-    return reference if ":" in reference else f"arXiv {reference}"
