@@ -1,0 +1,196 @@
+"""Safetensors files by hand: their table, so that a part of a tensor can be read, and a writer that hashes as it goes.
+
+A file is 8 bytes of length, a JSON table of that length, then the numbers. Nothing in it is trusted: every place
+that the table names is checked against the size of the file.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from torch import Tensor
+
+from narrows.check import WorkError
+
+__all__ = ["DTYPES", "Entry", "dtype_named", "put", "read_table", "write_tensors"]
+
+DTYPES: dict[str, torch.dtype] = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+    "BOOL": torch.bool,
+}
+_CODES = {dtype: code for code, dtype in DTYPES.items()}
+
+
+class Entry:
+    """Where a tensor lies in a file.
+
+    Args:
+        path: the file.
+        dtype: of its numbers.
+        shape: of the tensor.
+        offset: the byte of the file at which it begins.
+    """
+
+    __slots__ = ("dtype", "offset", "path", "shape")
+
+    def __init__(self, path: Path, dtype: torch.dtype, shape: tuple[int, ...], offset: int) -> None:
+        self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
+
+    def read(self, first: int = 0, last: int | None = None) -> Tensor:
+        """Rows of the tensor, from one to before another, in memory of their own and in their own type."""
+        rows = (self.shape[0] if last is None else last) - first
+        out = torch.empty(rows, *self.shape[1:], dtype=self.dtype)
+        self.fill(out, first)
+        return out
+
+    def fill(self, out: Tensor, first: int = 0) -> None:
+        """Rows from `first` on, written into a contiguous tensor of the same type, without a copy between.
+
+        Raises:
+            WorkError: the file is gone, or shorter than it was.
+        """
+        if not out.numel():
+            return
+        target = memoryview(out.view(-1).view(torch.uint8).numpy())
+        row = len(target) // len(out)
+        try:
+            with self.path.open("rb", buffering=0) as file:
+                file.seek(self.offset + first * row)
+                done = 0
+                while done < len(target):
+                    got = file.readinto(target[done:])
+                    if not got:
+                        raise WorkError(
+                            f"{self.path} became shorter while it was read. Put the whole file back, then resume."
+                        )
+                    done += got
+        except OSError as error:
+            raise WorkError(f"{self.path} can no longer be read: {error}") from error
+
+
+def dtype_named(name: str) -> torch.dtype:
+    """A type by torch's name for it, such as ``"bfloat16"``.
+
+    Raises:
+        ValueError: no such type, or none that is stored.
+    """
+    found = getattr(torch, name, None) if isinstance(name, str) else None
+    if not isinstance(found, torch.dtype) or found not in _CODES:
+        raise ValueError(f"{name!r} is no type of numbers that is stored")
+    return found
+
+
+def read_table(path: Path) -> dict[str, Entry]:
+    """The tensors of a .safetensors file by name; only its table is read.
+
+    Raises:
+        ValueError: the file is truncated or damaged; the text says how.
+        OSError: it cannot be read.
+    """
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        head = file.read(8)
+        if len(head) < 8:
+            raise ValueError(f"{path.name} has only {size} bytes")
+        (length,) = struct.unpack("<Q", head)
+        if 8 + length > size:
+            raise ValueError(f"{path.name} is cut off inside its table")
+        table = json.loads(file.read(length))
+    if not isinstance(table, dict):
+        raise ValueError(f"the table of {path.name} is no mapping")
+    table.pop("__metadata__", None)
+    return {name: _entry(path, name, row, 8 + length, size) for name, row in table.items()}
+
+
+def _entry(path: Path, name: str, row: Any, start: int, size: int) -> Entry:
+    try:
+        dtype, shape = DTYPES[row["dtype"]], tuple(row["shape"])
+        first, last = row["data_offsets"]
+        whole = all(type(n) is int and n >= 0 for n in (*shape, first, last))
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"the table of {path.name} is damaged at {name!r}") from error
+    count = 1
+    for n in shape if whole else ():
+        count *= n
+    if not whole or last - first != count * dtype.itemsize:
+        raise ValueError(f"in {path.name} the size of {name!r} does not fit its shape")
+    if start + last > size:
+        raise ValueError(f"{path.name} is cut off: the end of {name!r} is missing")
+    return Entry(path, dtype, shape, start + first)
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], again: str) -> str:
+    """Write a .safetensors file beside its place and rename it; return its SHA-256.
+
+    Args:
+        path: the file.
+        tensors: what goes in, by name.
+        again: what mends it where there is no space, a sentence.
+
+    Raises:
+        WorkError: it cannot be written; what was there before stays.
+    """
+    ready = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
+    order = sorted(ready, key=lambda name: (-ready[name].dtype.itemsize, name))  # keeps every tensor aligned
+    table, at = {}, 0
+    for name in order:
+        t = ready[name]
+        table[name] = {
+            "dtype": _CODES[t.dtype],
+            "shape": list(t.shape),
+            "data_offsets": [at, at + t.nbytes],
+        }
+        at += t.nbytes
+    head = json.dumps(table, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)
+    digest = hashlib.sha256()
+    with put(path, again) as file:
+        for part in (struct.pack("<Q", len(head)), head, *(_bytes(ready[name]) for name in order)):
+            file.write(part)
+            digest.update(part)
+    return digest.hexdigest()
+
+
+def _bytes(t: Tensor) -> memoryview:
+    return memoryview(t.view(-1).view(torch.uint8).numpy()) if t.numel() else memoryview(b"")
+
+
+@contextmanager
+def put(path: Path, again: str = "") -> Iterator[BinaryIO]:
+    """Write a file beside its place; it gets its name when all of it is safely on the disk, or never.
+
+    Raises:
+        WorkError: it cannot be written, most often because the disk is full; the partial file is removed.
+    """
+    side = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        with side.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        side.replace(path)
+    except OSError as error:
+        side.unlink(missing_ok=True)
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise WorkError(f"No space is left to write {path}. What was written is kept. {again}") from error
+        raise WorkError(f"{path} cannot be written: {error}") from error
+    except BaseException:
+        side.unlink(missing_ok=True)
+        raise
