@@ -136,6 +136,10 @@ class Part(nn.Module):
     def after_step(self, code: Code) -> None:
         """After all players moved, without gradients: EMA codebooks, idle counts, thresholds, unit norms."""
 
+    def renew(self, model: Autoencoder, batch: Batch, code: Code) -> list[tuple[nn.Parameter, Tensor]]:
+        """After `after_step`: give rows of parameters new values, and name them: their momentum is forgotten."""
+        return []
+
     def finish(self, model: Autoencoder) -> None:
         """After the last step, on the model that is saved for use: fold scales into weights; it computes the same."""
 
@@ -216,8 +220,7 @@ class Likelihood(Part):
 
     def sum(self, terms: Tensor, weight: Tensor | None = None) -> Tensor:
         """Sum element-wise terms over one example: (*samples, B, *shape) -> (*samples, B)."""
-        if weight is not None:
-            terms = terms * weight
+        terms = terms if weight is None else terms * weight
         return terms.flatten(-len(self.shape)).sum(-1)
 
 
@@ -358,10 +361,7 @@ class Objective(Part):
 
     def weight(self, term: str, step: int) -> float:
         """The weight of a term at a step."""
-        value = self.weights.get(term)
-        if value is None:
-            value = self.weights.get(term.split("/")[0], 1.0)
-        return at(value, step)
+        return at(self.weights.get(term, self.weights.get(term.split("/")[0], 1.0)), step)
 
     def distortion(self, model: Autoencoder, batch: Batch, code: Code) -> Tensor:
         """-log p(target | z), (*samples, B), counted where the code or the batch says so."""
@@ -373,11 +373,8 @@ class Objective(Part):
 
     def terms(self, model: Autoencoder, batch: Batch, code: Code) -> dict[str, Tensor]:
         """Every term by name, before its weight: the distortion, the code's costs and the extra ones."""
-        return {
-            "distortion": self.distortion(model, batch, code),
-            **code.costs,
-            **self.extra(model, batch, code),
-        }
+        distortion = self.distortion(model, batch, code)
+        return {"distortion": distortion, **code.costs, **self.extra(model, batch, code)}
 
     def weigh(self, terms: Mapping[str, Tensor], step: int) -> Tensor:
         """The weighted sum of the terms, (*samples, B)."""

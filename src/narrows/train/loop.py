@@ -92,6 +92,7 @@ class Training:
         self.before_step = _overriding(parts, "before_step")
         self.before_update = _overriding(parts, "before_update")
         self.after_step = _overriding(parts, "after_step")
+        self.renew = _overriding(parts, "renew")
 
     def take_turn(self, index: int, batch: Batch) -> Loss:
         """Move one player: loss, gradient, surgery on it, update. Rivals are frozen meanwhile.
@@ -120,6 +121,14 @@ class Training:
         loss, self.turns.batch, self.turns.loss = self.turns.loss, None, None
         assert loss is not None
         return loss
+
+    def forget(self, renewed: Sequence[tuple[nn.Parameter, Tensor]]) -> None:
+        """Set to 0 what the optimizers remember of some rows (along the first axis) of some parameters."""
+        for parameter, rows in renewed:
+            for optimizer in self.optimizers.values():
+                for moment in optimizer.state.get(parameter, {}).values():
+                    if torch.is_tensor(moment) and moment.shape == parameter.shape:
+                        moment[rows] = 0
 
     @contextmanager
     def _only(self, player: Player) -> Iterator[None]:
@@ -158,14 +167,16 @@ def train(training: Training, batches: Callable[[int], Batch], until: int) -> It
             terms[f"{player.name}/loss"] = loss.total.detach()
             for name, value in loss.terms.items():
                 terms[f"{player.name}/{name}"] = value
-        if training.after_step and code is not None:
+        if code is not None:
             with torch.no_grad():
                 for hook in training.after_step:
                     hook(code)
+                for hook in training.renew:
+                    training.forget(hook(training.part, batch, code))
         training.step += 1
         yield Step(training.step, terms)
 
 
-def _overriding(parts: Sequence[Part], hook: str) -> list[Callable[..., None]]:
+def _overriding(parts: Sequence[Part], hook: str) -> list[Callable[..., Any]]:
     """The bound hooks of the parts that define one; the others cost nothing."""
     return [getattr(p, hook) for p in parts if getattr(type(p), hook) is not getattr(Part, hook)]
