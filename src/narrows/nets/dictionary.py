@@ -31,7 +31,8 @@ class Dictionary(Part):
 
     With `unit_norm` every atom has length 1: the part of its gradient along it is removed before each update, so
     that momentum does not fight the constraint, and the length is restored afterwards. Before training, b becomes
-    the geometric median of the data, and s, with `normalise`, makes their mean square 1 around it.
+    the geometric median of the data, and s, with `normalise`, makes their mean square 1 around it. After training
+    the scale is folded into the weights: the latents are then in units of the data, and s is 1.
 
     Args:
         latents: how many atoms, N.
@@ -66,6 +67,10 @@ class Dictionary(Part):
         """The weighted sum of atoms alone, without the bias: what some latents add, (*samples, B, *shape)."""
         return self._shaped(self._sum(z))
 
+    def lengths(self) -> Tensor:
+        """The length of each atom, with its gradient, (N,)."""
+        return torch.linalg.vector_norm(self.atoms, dim=1)
+
     def _sum(self, z: Sparse | Tensor) -> Tensor:
         return decode(z, self.atoms) if isinstance(z, Sparse) else z @ self.atoms
 
@@ -92,6 +97,30 @@ class Dictionary(Part):
         """Give each atom length 1 again."""
         if self.unit_norm:
             self.atoms.div_(self.atoms.norm(dim=1, keepdim=True).clamp_min(1e-12))
+
+    def finish(self, model: Autoencoder) -> None:
+        """Fold the scales into the weights, then the lengths of free atoms into the latents.
+
+        Lengths stay where latents compete (TopK): with others, others would win. They stay with a tied encoder too,
+        and nothing is folded around an encoder or a bottleneck that has no `rescale`.
+        """
+        encoder, bottleneck = model.encoder, model.bottleneck
+        if not isinstance(encoder, AffineEncoder) or not hasattr(bottleneck, "rescale"):
+            return
+        self._fold(encoder.scale)
+        factors = [1 / self.scale]
+        if not self.unit_norm and not encoder.tied and getattr(bottleneck, "elementwise", False):
+            lengths = self.lengths()
+            factors.append(torch.where(lengths > 0, lengths, torch.ones_like(lengths)))
+            self.atoms.div_(factors[1].unsqueeze(1))
+        for factor in factors:
+            encoder.rescale(factor)
+            bottleneck.rescale(factor)  # type: ignore[operator]
+        self.scale.fill_(1.0)
+
+    def _fold(self, seen: Tensor) -> None:
+        """Take the scale into what is added to the atoms; the encoder has scaled its input by `seen`."""
+        self.bias.div_(float(self.scale))
 
 
 class SkipDictionary(Dictionary):
@@ -127,6 +156,10 @@ class SkipDictionary(Dictionary):
         z, around = z
         return self._shaped(self._sum(z) + around @ self.skip + self.bias)
 
+    def _fold(self, seen: Tensor) -> None:
+        super()._fold(seen)
+        self.skip.mul_(float(seen / self.scale))
+
 
 class AffineEncoder(Part):
     """A linear encoder that leaves the product to the bottleneck: features are ``(s x - shift) W' + b``, promised.
@@ -138,6 +171,7 @@ class AffineEncoder(Part):
             starts from. None where input and output are different things, as in a transcoder; then b starts such
             that the pre-activations of the data's median are 0.
         normalise: scale the input as `Dictionary` scales the output.
+        tied: W is `centre`'s atoms for good, not only at first, and its bias is not subtracted.
         around: put out the pair of the promise and the (scaled) input, for a `SkipDictionary`.
 
     Example:
@@ -154,13 +188,13 @@ class AffineEncoder(Part):
         *,
         centre: Dictionary | None = None,
         normalise: bool = False,
+        tied: bool = False,
         around: bool = False,
     ) -> None:
         super().__init__()
-        self.normalise, self.around = normalise, around
-        self.weight = nn.Parameter(
-            _directions(latents, shape) if centre is None else centre.atoms.detach().clone()
-        )
+        self.normalise, self.tied, self.around = normalise, tied, around
+        weight = _directions(latents, shape) if centre is None else centre.atoms.detach().clone()
+        self.weight = None if tied else nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(latents))
         self.register_buffer("scale", torch.ones(()))
         # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
@@ -169,24 +203,45 @@ class AffineEncoder(Part):
     @property
     def shift(self) -> Tensor | None:
         """What is subtracted from the input, (D,), or None."""
-        return None if self._centre[0] is None else self._centre[0].bias
+        return None if self._centre[0] is None or self.tied else self._centre[0].bias
+
+    @property
+    def rows(self) -> Tensor:
+        """W, one row a latent, (N, D): its own or the dictionary's."""
+        if self.weight is not None:
+            return self.weight
+        assert self._centre[0] is not None
+        return self._centre[0].atoms
 
     def forward(self, x: Tree, given: Tree = None) -> Affine | tuple[Affine, Tensor]:
         """Promise the pre-activations (B, N) of inputs (B, *shape)."""
         x = x.flatten(1)
         if self.normalise:
             x = x * self.scale
-        promise = Affine(x, self.weight, self.bias, self.shift)
+        promise = Affine(x, self.rows, self.bias, self.shift)
         return (promise, x) if self.around else promise
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scale, and without a common centre the bias, from what is seen."""
-        x = batch.x.flatten(1).to(self.weight.dtype)
+        x = batch.x.flatten(1).to(self.bias.dtype)
         centre = geometric_median(x)
         if self.normalise:
             self.scale.copy_(1 / spread(x, centre))
         if self.shift is None:
-            self.bias.copy_(-(self.weight @ (centre * self.scale)))
+            self.bias.copy_(-(self.rows @ (centre * self.scale)))
+
+    def rescale(self, factor: Tensor) -> None:
+        """From now on take the data as they are, and promise pre-activations `factor` times as large.
+
+        The dictionary calls this when it takes its own scale into its bias, which is what is subtracted here.
+
+        Args:
+            factor: a scalar, or one for each latent, (N,).
+        """
+        if self.weight is not None:
+            self.weight.mul_((factor * self.scale).unsqueeze(-1))
+        self.bias.mul_(factor)
+        self.scale.fill_(1.0)
 
 
 def _directions(latents: int, shape: tuple[int, ...]) -> Tensor:
