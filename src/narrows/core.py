@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ from torch.distributions import Distribution
 from narrows.check import RequestError
 from narrows.schedules import Schedule, at, schedule
 from narrows.values import Batch, Sparse, Spec, Tree, all_sum, as_spec, dense, seeded, tree_map
+
+if TYPE_CHECKING:
+    from narrows.measures import Tally
 
 __all__ = [
     "Autoencoder",
@@ -143,8 +146,8 @@ class Part(nn.Module):
     def finish(self, model: Autoencoder) -> None:
         """After the last step, on the model that is saved for use: fold scales into weights; it computes the same."""
 
-    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
-        """Scalars that are no loss and worth following: looked at on held-out batches, logged with the losses."""
+    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
+        """What is no loss and worth following on held-out batches: scalars to be averaged, or tallies to be added."""
         return {}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from narrows.check import whole
-from narrows.core import Bottleneck, Code, Sparse, Tree, all_sum, dense, tree_map
+from narrows.core import Autoencoder, Batch, Bottleneck, Code, Sparse, Tree, all_sum, dense, tree_map
 from narrows.kernels import Affine, top
+from narrows.measures import Firing, Tally, l0
 
 __all__ = ["Latents"]
 
@@ -76,6 +78,19 @@ class Latents(Bottleneck):
             fired = (z != 0).sum(0)
         counted = all_sum(torch.cat([fired, fired.new_tensor([len(z)])]))
         self.idle.add_(counted[-1]).masked_fill_(counted[:-1] > 0, 0)
+
+    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
+        """L0, silent and dense latents, the density histogram; and the share that is ``dead`` by the training's count.
+
+        Dead is what was idle for longer than the objective waits, and where it does not wait, for a hundred times
+        the mean gap between two firings of a latent in fair use, N / L0 examples.
+        """
+        z = code.seen.get("latents")
+        if z is None:
+            return {}
+        waits = getattr(getattr(model.objective, "revival", None), "dead_after", 0)
+        waits = waits or 100 * self.width / max(l0(z), 1e-9)
+        return {"firing": Firing.of(z), "dead": (self.idle > waits).double().mean()}
 
     def wake(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
         """A code of dead latents alone: the k that come nearest to being on; None where none is dead.

@@ -15,6 +15,7 @@ another shape (a crosscoder's atoms span layers), another objective (Matryoshka 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from torch.nn import functional as F
 
 from narrows.core import Autoencoder, Batch, Code, Part, Sparse, Tree
 from narrows.kernels import Affine, decode
+from narrows.measures import Coherence, Tally
 
 __all__ = ["AffineEncoder", "Dictionary", "SkipDictionary", "geometric_median", "spread"]
 
@@ -121,6 +123,10 @@ class Dictionary(Part):
     def _fold(self, seen: Tensor) -> None:
         """Take the scale into what is added to the atoms; the encoder has scaled its input by `seen`."""
         self.bias.div_(float(self.scale))
+
+    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
+        """The largest absolute cosine of two atoms."""
+        return {"coherence": Coherence(self.atoms)}
 
 
 class SkipDictionary(Dictionary):

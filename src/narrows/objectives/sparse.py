@@ -9,6 +9,7 @@ from torch import Tensor
 
 from narrows.core import Autoencoder, Batch, Code, Loss, Objective
 from narrows.core import counted as where_it_counts
+from narrows.measures import Explained, Tally
 from narrows.objectives.budget import Target
 from narrows.objectives.revival import Revival
 from narrows.schedules import Schedule
@@ -22,7 +23,8 @@ class SparseObjective(Objective):
     .. math:: L = d(x, \hat x) + \sum_c \lambda_c\, c(z) + \alpha\, r
 
     A subclass that measures the distortion otherwise (prefixes, another model's output) defines `fidelity`. After
-    each step the code's ``seen["fvu"]`` is the batch's share of variance unexplained, for a target to steer by.
+    each step the code's ``seen["fvu"]`` is the batch's share of variance unexplained, for a target to steer by, and
+    ``seen["residual"]`` what the code left out.
 
     Args:
         revival: what brings dead latents back, or None.
@@ -64,6 +66,14 @@ class SparseObjective(Objective):
             terms[self.revival.name] = self.revival(model, batch, code, residual)
         total = self.reduce(self.weigh(terms, step))
         varies = (batch.goal - batch.goal.mean(0)).square().sum()
-        seen = {**code.seen, "fvu": residual.square().sum() / varies.clamp_min(1e-30)}
+        fvu = residual.square().sum() / varies.clamp_min(1e-30)
+        seen = {**code.seen, "fvu": fvu, "residual": residual}
         terms = {name: term.detach().mean() for name, term in terms.items()}
         return Loss(total, terms, replace(code, seen=seen))
+
+    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
+        """The fraction of variance unexplained and the mean cosine of what comes back."""
+        residual = code.seen.get("residual")
+        if residual is None:
+            return {}
+        return {"explained": Explained.of(batch.goal, batch.goal - residual)}

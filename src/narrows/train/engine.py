@@ -14,11 +14,12 @@ from lightning_fabric import Fabric
 from torch import Tensor
 
 from narrows.check import RequestError, WorkError
-from narrows.core import Autoencoder, Batch, Loss, Part, Stage, all_sum, seeded
+from narrows.core import Autoencoder, Batch, Part, Stage, all_sum
 from narrows.data.feed import Feed
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
 from narrows.train.devices import make_fabric
+from narrows.train.held_out import measured
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
 from narrows.train.progress import Silent
@@ -27,7 +28,6 @@ from narrows.train.store import Store
 __all__ = ["Engine"]
 
 _PREPARE_ROWS = 4096
-_HELD_OUT_ROWS = 2048
 
 
 class Engine:
@@ -37,10 +37,11 @@ class Engine:
         model: trained in place.
         plan: how.
         examples: what it is trained on.
-        held_out: what the loss is followed on once an epoch, or None.
+        held_out: what the loss is followed on once an epoch and every `measure_every` steps, or None.
         store: where checkpoints and metrics go, or None to keep nothing on disk.
         progress: who is told.
         fabric: the devices; made from the plan when None.
+        observe: told the model, in `eval()`, at each look at held-out data; what it measures is logged with the rest.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Engine:
         store: Store | None = None,
         progress: Silent | None = None,
         fabric: Fabric | None = None,
+        observe: Callable[[Autoencoder], Mapping[str, float]] | None = None,
     ) -> None:
         if len(examples) == 0:
             raise RequestError("There are no examples to train on.")
@@ -60,6 +62,7 @@ class Engine:
         self.store = store if self.fabric.is_global_zero else None
         self.progress = progress if progress is not None and self.fabric.is_global_zero else Silent()
         self.device = self.fabric.device
+        self.observe = observe
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.made = 0  # steps of the stages that are finished
@@ -150,16 +153,17 @@ class Engine:
         view = stage.view
         batches: Callable[[int], Batch] = feed.at if view is None else lambda step: view(feed.at(step))
         window: list[Step] = []
-        per_epoch, saved = feed.steps_per_epoch, time.monotonic()
+        per_epoch, every, saved = feed.steps_per_epoch, self.plan.measure_every, time.monotonic()
         for step in train(training, batches, until):
             window.append(step)
             epoch_ends = step.number % per_epoch == 0 or step.number == until
-            if len(window) < self.plan.log_every and not epoch_ends:
+            looks = epoch_ends or (every > 0 and step.number % every == 0)
+            if len(window) < self.plan.log_every and not looks:
                 continue
             means = read(window, stage.name, self.fabric)
             record = {"at": self.made + step.number, "stage": stage.name, "step": step.number, **means}
-            if epoch_ends and self.held_out is not None:
-                record.update(self._hold_out(stage, training.step))
+            if looks and self.held_out is not None:
+                record.update(self._look(stage, training.step))
             self._log(record)
             self.progress.advance(step.number, {"loss": next(iter(means.values()))})
             window = []
@@ -173,21 +177,17 @@ class Engine:
         return bool(self.fabric.broadcast(due)) if self.fabric.world_size > 1 else due
 
     @torch.no_grad()
-    def _hold_out(self, stage: Stage, step: int) -> dict[str, float]:
-        """The same losses on data that were not trained on, with noise of a fixed seed."""
+    def _look(self, stage: Stage, step: int) -> dict[str, Any]:
+        """The same losses on data that were not trained on, with what the parts and an observer make of them."""
         assert self.held_out is not None
-        rows = torch.arange(min(len(self.held_out), _HELD_OUT_ROWS))
-        sums: dict[str, float] = {}
-        with seeded(0):
-            for chunk in rows.split(max(1, self.plan.batch_size)):
-                batch = self.held_out.batch(chunk, self.model.given, self.device)
-                batch = batch if stage.view is None else stage.view(batch)
-                player = stage.part.players()[0]
-                loss = player.loss(batch, step)
-                seen = {"loss": loss.total, **loss.terms, **facts(self.model, stage, batch, loss)}
-                for name, value in seen.items():
-                    sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / len(rows)
-        return {f"held_out/{name}": value for name, value in sums.items()}
+        found = measured(self.model, stage, self.held_out, self.plan.batch_size, step, self.device)
+        if self.observe is not None and stage.part is self.model:
+            modes = [(module, module.training) for module in self.model.modules()]
+            self.model.eval()
+            found.update(self.observe(self.model))
+            for module, mode in modes:
+                module.training = mode
+        return {f"held_out/{name}": value for name, value in found.items()}
 
     def _log(self, record: dict[str, Any]) -> None:
         self.history.append(record)
@@ -203,14 +203,6 @@ class Engine:
             at = self.made + training.step
             facts |= {"at": at, "stage": stage, "step": training.step, "seconds": self.seconds}
             self.store.save(at, tensors, facts)
-
-
-def facts(model: Autoencoder, stage: Stage, batch: Batch, loss: Loss) -> dict[str, Tensor]:
-    """What the parts have to say of a held-out batch besides its losses."""
-    if loss.code is None or stage.part is not model:
-        return {}
-    parts = [part for part in model.modules() if isinstance(part, Part)]
-    return {name: value for part in parts for name, value in part.facts(model, batch, loss.code).items()}
 
 
 def read(window: list[Step], stage: str, fabric: Fabric) -> dict[str, float]:

@@ -35,6 +35,7 @@ class Plan:
         strategy: ``auto``, ``ddp`` or ``fsdp``.
         compile: compile the losses with `torch.compile`.
         log_every: steps a metrics record averages over.
+        measure_every: steps between two looks at held-out data; at the end of each epoch only when 0.
         checkpoint_seconds: seconds between checkpoints.
 
     Raises:
@@ -56,6 +57,7 @@ class Plan:
     strategy: str = "auto"
     compile: bool = False
     log_every: int = 50
+    measure_every: int = 0
     checkpoint_seconds: float = 20.0
 
     def __post_init__(self) -> None:
@@ -68,6 +70,7 @@ class Plan:
             raise refuse("epochs", self.epochs, "more than 0")
         for name in ("batch_size", "devices", "log_every"):
             whole(name, getattr(self, name))
+        whole("measure_every", self.measure_every, low=0)
         whole("seed", self.seed, low=0)
         rate = schedule(self.lr, "lr")
         if not callable(rate) and not number("lr", rate) > 0:

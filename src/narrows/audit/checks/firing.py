@@ -6,13 +6,10 @@ import torch
 
 from narrows.audit.checks.error import histogram
 from narrows.audit.finding import Chart, Check, Finding
-from narrows.audit.sparsity import code_count, density, l0
 from narrows.audit.view import View
+from narrows.measures import code_count, dense_above, density, l0
 
-__all__ = ["DENSE", "firing"]
-
-DENSE = 0.1
-"""A latent on in more than this share of the codes, and in 4 times as many as the mean one, is hardly a feature."""
+__all__ = ["firing"]
 
 
 def firing(view: View) -> Finding:
@@ -21,7 +18,7 @@ def firing(view: View) -> Finding:
         return Finding()
     share = density(view.sparse)
     total, fires = len(share), share[share > 0]
-    often = max(DENSE, 4 * float(share.mean()))
+    often = dense_above(share)
     dead, dense = total - len(fires), int((share > often).sum())
     unit, seen = f"of {total}", f"Never on in {code_count(view.sparse):,} codes."
     checks = [
