@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any, ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows.check import whole
 from narrows.core import Autoencoder, Batch, Bottleneck, Code, Sparse, Tree, all_sum, dense, tree_map
 from narrows.kernels import Affine, top
 from narrows.measures import Firing, Tally, l0
+from narrows.nets.dictionary import Dictionary
 
 __all__ = ["Latents"]
 
@@ -29,6 +31,9 @@ class Latents(Bottleneck):
         latents: how many, N.
     """
 
+    elementwise: ClassVar[bool] = False
+    """True where each latent passes by its own pre-activation alone, however large the others are."""
+
     idle: Tensor
 
     def __init__(self, latents: int) -> None:
@@ -40,11 +45,18 @@ class Latents(Bottleneck):
         """The code of pre-activations (B, N), and what passing costs."""
         raise NotImplementedError(f"{type(self).__name__} must define pick")
 
+    def pass_on(self, pre: Tensor | Affine) -> tuple[Sparse | Tensor, dict[str, Tensor], dict[str, Any]]:
+        """As `pick`, and what the objective of the same step shall see besides; that keeps its gradient."""
+        return *self.pick(pre), {}
+
+    def meet(self, dictionary: Dictionary) -> None:
+        """Get to know the atoms, once, when the model is assembled; most do not care."""
+
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Pass pre-activations through; with samples asked for, the one code is repeated."""
         pre, around = _pair(h)
-        z, costs = self.pick(pre)
-        seen = {"latents": tree_map(Tensor.detach, z)}
+        z, costs, seen = self.pass_on(pre)
+        seen["latents"] = tree_map(Tensor.detach, z)
         read: Tree = z if around is None else (z, around)
         if samples:
             read = tree_map(lambda t: t.expand(*samples, *t.shape), read)
@@ -52,7 +64,16 @@ class Latents(Bottleneck):
         return Code(read, costs, seen=seen)
 
     def rescale(self, factor: Tensor) -> None:
-        """From now on pre-activations come `factor` times as large: thresholds and the like must follow."""
+        """From now on pre-activations come `factor` times as large: thresholds and the like must follow.
+
+        Args:
+            factor: a scalar, where units change; or one for each latent, (N,), where lengths of atoms do.
+        """
+
+    def reset(self, rows: Tensor) -> list[nn.Parameter]:
+        """Begin anew with some latents (n,), without gradients; returned are the parameters that were touched."""
+        self.idle[rows] = 0
+        return []
 
     def symbols(self, code: Code) -> Tensor:
         """The dense code, (B, N), followed by what goes around it."""
@@ -100,12 +121,20 @@ class Latents(Bottleneck):
             k: how many at most.
             dead_after: idle for more examples than this is dead.
         """
-        dead = (self.idle > dead_after).nonzero().squeeze(1)
+        dead = self.dead(dead_after)
         if not len(dead):
             return None
-        pre, _ = _pair(h)
-        code = top(pre.only(dead) if isinstance(pre, Affine) else pre[:, dead], min(k, len(dead)))
+        code = top(self.only(h, dead), min(k, len(dead)))
         return replace(code, indices=dead[code.indices], values=code.values.relu(), width=self.width)
+
+    def dead(self, after: int) -> Tensor:
+        """The numbers of the latents that were idle for more than `after` examples, (n,)."""
+        return (self.idle > after).nonzero().squeeze(1)
+
+    def only(self, h: Tree, latents: Tensor) -> Tensor | Affine:
+        """The pre-activations of some latents (n,): (B, n), or the promise of them."""
+        pre, _ = _pair(h)
+        return pre.only(latents) if isinstance(pre, Affine) else pre[:, latents]
 
 
 def _pair(tree: Tree) -> tuple[Tree, Tree]:
