@@ -62,8 +62,9 @@ class SparseObjective(Objective):
         }
         if self.target is not None:
             terms[self.target.cost] = self.target.weight * terms[self.target.cost]
-        if self.revival is not None:
-            terms[self.revival.name] = self.revival(model, batch, code, residual)
+        revived = None if self.revival is None else self.revival(model, batch, code, residual)
+        if self.revival is not None and revived is not None:
+            terms[self.revival.name] = revived
         total = self.reduce(self.weigh(terms, step))
         varies = (batch.goal - batch.goal.mean(0)).square().sum()
         fvu = residual.square().sum() / varies.clamp_min(1e-30)
