@@ -63,7 +63,8 @@ def assemble(
     found = _spec(parts[0], classes)
     if spec:
         found = _expected(found, [len(p) for p in parts], spec, name)
-    return Source(name, parts[0], parts[1], found, dict(how), raw.truth)
+    train_part, test_part = (replace(part, truth=raw.truth) for part in parts)
+    return Source(name, train_part, test_part, found, dict(how), raw.truth)
 
 
 def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
@@ -260,6 +261,7 @@ def _dataset(
         target=None if raw.target is None else kept(raw.target),
         target_scaling=goal,
         channels_last=layout == "hwc" and not isinstance(x, Tensor),
+        columns={} if raw.codes is None else {"codes": _stored(raw.codes)},
     )
 
 

@@ -34,6 +34,7 @@ class Dataset:
         target_scaling: the scaling of the target.
         channels_last: whether the store is (N, H, W, C); a batch is always (B, C, H, W).
         columns: further stores by name, (N, ...) each, that a method may be told: gradients, tokens ...
+        truth: for a generated world, the world itself; the coefficients behind the examples are the column ``codes``.
 
     Example:
         >>> ds = Dataset(torch.arange(6, dtype=torch.uint8).reshape(3, 2), Scaling("unit", 0.0, 5.0), (2,))
@@ -52,6 +53,7 @@ class Dataset:
     target_scaling: Scaling = field(default_factory=Scaling)
     channels_last: bool = False
     columns: Mapping[str, Rows] = field(default_factory=dict)
+    truth: Any = None
 
     def __len__(self) -> int:
         return len(self.x)

@@ -30,6 +30,7 @@ class Raw:
         split: the share of the test part when nobody says.
         scale: the scaling when nobody says.
         truth: for a generated world, what generated it.
+        codes: for a dictionary world, the coefficients behind each example, (N, atoms).
     """
 
     x: np.ndarray
@@ -47,9 +48,10 @@ class Raw:
     split: float = 0.1
     scale: str = "auto"
     truth: Any = None
+    codes: np.ndarray | None = None
 
     def rows(self, rows: np.ndarray | slice) -> Raw:
         """Some of the examples (without the test part)."""
-        cut = {name: getattr(self, name) for name in ("x", "labels", "target", "factors")}
+        cut = {name: getattr(self, name) for name in ("x", "labels", "target", "factors", "codes")}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         return replace(self, test=None, part=None, **kept)

@@ -94,7 +94,8 @@ def dictionary(
     x = codes @ rows.astype(np.float32)
     x += np.float32(number("noise", noise, low=0)) * rng.standard_normal(x.shape, dtype=np.float32)
     truth = DictionaryTruth(rows, np.full(atoms, l0 / atoms), float(noise), codes[:n], codes[n:])
-    return Raw(x[:n], test=Raw(x[n:]), layout="vector", scale="none", truth=truth)
+    test = Raw(x[n:], codes=codes[n:])
+    return Raw(x[:n], test=test, layout="vector", scale="none", truth=truth, codes=codes[:n])
 
 
 def _quantile(p: float) -> float:
