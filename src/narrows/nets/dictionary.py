@@ -38,7 +38,8 @@ class Dictionary(Part):
 
     Args:
         latents: how many atoms, N.
-        shape: shape of what one code decodes to; (layers, D) for atoms that span layers.
+        shape: shape of what one code decodes to; (layers, D) for atoms that span layers. Where an example is several
+            of them (pooled layers), each counts as a row of its own.
         unit_norm: hold every atom at length 1.
         normalise: scale the data, so that learning rates mean the same on all.
 
@@ -83,7 +84,7 @@ class Dictionary(Part):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scale and the bias from what must be produced."""
-        goal = batch.goal.flatten(1).to(self.bias.dtype)
+        goal = batch.goal.reshape(-1, len(self.bias)).to(self.bias.dtype)
         centre = geometric_median(goal)
         if self.normalise:
             self.scale.copy_(1 / spread(goal, centre))
@@ -221,7 +222,7 @@ class AffineEncoder(Part):
 
     def forward(self, x: Tree, given: Tree = None) -> Affine | tuple[Affine, Tensor]:
         """Promise the pre-activations (B, N) of inputs (B, *shape)."""
-        x = x.flatten(1)
+        x = x.reshape(-1, self.rows.shape[1])
         if self.normalise:
             x = x * self.scale
         promise = Affine(x, self.rows, self.bias, self.shift)
@@ -229,7 +230,7 @@ class AffineEncoder(Part):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scale, and without a common centre the bias, from what is seen."""
-        x = batch.x.flatten(1).to(self.bias.dtype)
+        x = batch.x.reshape(-1, self.rows.shape[1]).to(self.bias.dtype)
         centre = geometric_median(x)
         if self.normalise:
             self.scale.copy_(1 / spread(x, centre))
