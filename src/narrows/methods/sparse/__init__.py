@@ -27,4 +27,15 @@ ROWS = (
         154,
         "sparse.transcoder",
     ),
+    Method(
+        "batchtopk-sae",
+        "BatchTopK Sparse Autoencoders",
+        2024,
+        "2412.06410",
+        "sparse",
+        "A budget of latents for the batch leaves less variance unexplained than the same budget for each example.",
+        3,
+        None,
+        "sparse.batchtopk_sae",
+    ),
 )
