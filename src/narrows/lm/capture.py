@@ -60,13 +60,19 @@ def capture(model: nn.Module, inputs: Any, places: Sequence[Place]) -> dict[str,
         return value
 
     seen = _run(model, inputs, places, noted)
-    if any(value._version != versions[id(value)] for value in seen.values()):  # written into since it was noted
+    if any(
+        value._version != versions[id(value)] for value in seen.values()
+    ):  # written into since it was noted
         seen = _run(model, inputs, places, torch.clone)
     return {place.name: _cut(seen[place.name], place) for place in places}
 
 
 def _run(
-    model: nn.Module, inputs: Any, places: Sequence[Place], keep: Callable[[Tensor], Tensor], stop: bool = True
+    model: nn.Module,
+    inputs: Any,
+    places: Sequence[Place],
+    keep: Callable[[Tensor], Tensor],
+    stop: bool = True,
 ) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
@@ -101,7 +107,9 @@ def _tensor(value: Any, place: Place) -> Tensor:
     """The first tensor of what a module takes or gives."""
     if isinstance(value, Tensor):
         return value
-    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    items = (
+        value.values() if isinstance(value, Mapping) else value if isinstance(value, (tuple, list)) else ()
+    )
     for item in items:
         if isinstance(item, Tensor) and item.is_floating_point():
             return item
@@ -149,7 +157,9 @@ def capture_with_gradients(
         seen = _run(model, inputs, places, tracked, stop=False)
         logits = getattr(output[0], "logits", None)
         if logits is None:
-            raise refuse("gradients", True, "left out for a model without a next-token loss", "Take a causal model.")
+            raise refuse(
+                "gradients", True, "left out for a model without a next-token loss", "Take a causal model."
+            )
         weight = torch.ones_like(tokens) if mask is None else mask
         costs = nn.functional.cross_entropy(
             logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none"

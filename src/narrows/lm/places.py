@@ -14,17 +14,40 @@ from narrows.check import UnknownNameError, nearest
 __all__ = ["Place", "blocks", "places", "resolve"]
 
 _BODIES = {
-    "mlp": ("mlp", "feed_forward", "ffn", "ff", "block_sparse_moe", "output.dense", "layer.1.DenseReluDense", "fc2"),
+    "mlp": (
+        "mlp",
+        "feed_forward",
+        "ffn",
+        "ff",
+        "block_sparse_moe",
+        "output.dense",
+        "layer.1.DenseReluDense",
+        "fc2",
+    ),
     "mlp_in": (
         *("mlp", "feed_forward", "ffn", "ff", "block_sparse_moe"),
         *("intermediate", "layer.1.DenseReluDense", "fc1"),
     ),
     "attn": (
-        *("self_attn", "attn", "self_attention", "attention.output.dense", "attention", "self_attention_block"),
+        *(
+            "self_attn",
+            "attn",
+            "self_attention",
+            "attention.output.dense",
+            "attention",
+            "self_attention_block",
+        ),
         "layer.0.SelfAttention",
     ),
     "attn_heads": (
-        *("self_attn.o_proj", "self_attn.out_proj", "self_attn.dense", "attn.c_proj", "attn.o_proj", "attn.out_proj"),
+        *(
+            "self_attn.o_proj",
+            "self_attn.out_proj",
+            "self_attn.dense",
+            "attn.c_proj",
+            "attn.o_proj",
+            "attn.out_proj",
+        ),
         *("attn.proj", "attention.output.dense", "attention.o_proj", "attention.out_proj", "attention.dense"),
         *("self_attention.dense", "layer.0.SelfAttention.o"),
     ),
@@ -71,9 +94,8 @@ def _stacks(module: nn.Module, path: str) -> Iterator[tuple[str, int]]:
     for name, child in module.named_children():
         inner = f"{path}.{name}" if path else name
         items = list(child.children()) if isinstance(child, (nn.ModuleList, nn.Sequential)) else []
-        if len({type(item) for item in items}) == 1 and any(True for _ in items[0].children()):
-            yield inner, len(items)
-        elif len({type(item) for item in items}) == 1 and isinstance(child, nn.ModuleList):
+        alike = len({type(item) for item in items}) == 1
+        if alike and (isinstance(child, nn.ModuleList) or any(True for _ in items[0].children())):
             yield inner, len(items)
         else:
             yield from _stacks(child, inner)
@@ -145,7 +167,9 @@ def _split(patterns: str | Sequence[str]) -> list[str]:
     texts: Iterable[str] = [patterns] if isinstance(patterns, str) else patterns
     split = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     if not split:
-        raise UnknownNameError("`at` names no layer. Give one, such as resid.3, or several separated by commas.")
+        raise UnknownNameError(
+            "`at` names no layer. Give one, such as resid.3, or several separated by commas."
+        )
     return split
 
 
@@ -159,7 +183,9 @@ def _expression(pattern: str) -> str:
 def _unknown(pattern: str, known: list[str]) -> UnknownNameError:
     near = nearest(pattern, known)
     few = _summary(known)
-    return UnknownNameError(f"No layer of the model matches `{pattern}`. {near}{few if few not in near else ''}")
+    return UnknownNameError(
+        f"No layer of the model matches `{pattern}`. {near}{few if few not in near else ''}"
+    )
 
 
 def _summary(known: list[str]) -> str:

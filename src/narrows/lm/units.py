@@ -1,0 +1,303 @@
+"""Units of work: a stretch of contexts, and the rows of activations that a model gives for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import safe_open
+from torch import Tensor
+
+from narrows.check import RequestError, WorkError
+from narrows.lm.capture import capture, capture_with_gradients, rows
+from narrows.lm.contexts import Contexts, Cut, kept
+from narrows.lm.models import Model, load
+from narrows.lm.places import Place
+
+__all__ = ["CONTEXTS", "Inputs", "Plan", "Work", "batches", "compute", "compute_unit", "work_of"]
+
+CONTEXTS = "contexts.safetensors"
+"""The file of a harvest folder that holds its contexts: token ids, and where each context ends."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How contexts are divided.
+
+    Args:
+        unit: contexts in a unit, which becomes one shard.
+        batch: contexts in one run of the model; another number may change the last bits.
+        gradients: whether the gradients of the loss are kept too.
+        dtype: in which activations are stored.
+    """
+
+    unit: int
+    batch: int
+    gradients: bool = False
+    dtype: str = "float32"
+
+
+class Work(Protocol):
+    """What a model is to read, context by context."""
+
+    def __len__(self) -> int:
+        """How many contexts there are."""
+
+    def sizes(self, first: int, last: int) -> np.ndarray:
+        """How many positions each context has."""
+
+    def keep(self, first: int, last: int) -> np.ndarray:
+        """For each position of each context, whether it is kept."""
+
+    def inputs(self, which: np.ndarray, device: torch.device) -> tuple[Any, Tensor | None]:
+        """What the model reads for some contexts, and its mask where they differ in length."""
+
+    def facts(self, first: int, last: int) -> dict[str, Tensor]:
+        """What is stored beside the activations."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """Contexts of token ids; shorter ones are padded at the end."""
+
+    contexts: Contexts
+
+    def __len__(self) -> int:
+        return len(self.contexts)
+
+    def sizes(self, first: int, last: int) -> np.ndarray:
+        """How many tokens each context has."""
+        return self.contexts.span(first, last)[1]
+
+    def keep(self, first: int, last: int) -> np.ndarray:
+        """For each token, whether its position is kept."""
+        return self.contexts.keep(first, last)
+
+    def inputs(self, which: np.ndarray, device: torch.device) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Token ids (contexts, positions), with a mask only where some are padded."""
+        spans = [self.contexts.span(int(at), int(at) + 1)[0] for at in which]
+        longest = max(map(len, spans))
+        ids = np.zeros((len(spans), longest), np.int64)
+        mask = np.zeros((len(spans), longest), np.int64)
+        for at, span in enumerate(spans):
+            ids[at, : len(span)], mask[at, : len(span)] = span, 1
+        inputs = {"input_ids": torch.from_numpy(ids).to(device)}
+        if mask.all():
+            return inputs, None
+        inputs["attention_mask"] = torch.from_numpy(mask).to(device)
+        return inputs, inputs["attention_mask"]
+
+    def facts(self, first: int, last: int) -> dict[str, Tensor]:
+        """The whole contexts, special tokens included."""
+        tokens, sizes = self.contexts.span(first, last)
+        return {
+            "context_tokens": torch.from_numpy(tokens.astype(np.int32)),
+            "context_sizes": torch.from_numpy(sizes.astype(np.int32)),
+        }
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Ready-made inputs: a tensor (N, ...) or a mapping of them by keyword.
+
+    Args:
+        tensors: the inputs; under the name "" the only one, given by place.
+        positions: how many positions an example has at the places of interest.
+        cut: which of them are kept.
+    """
+
+    tensors: Mapping[str, Tensor]
+    positions: int = 1
+    cut: Cut = field(default_factory=Cut)
+
+    def __len__(self) -> int:
+        return min(len(tensor) for tensor in self.tensors.values())
+
+    def sizes(self, first: int, last: int) -> np.ndarray:
+        """As many positions for every example."""
+        return np.full(last - first, self.positions, np.int64)
+
+    def keep(self, first: int, last: int) -> np.ndarray:
+        """All positions, or those that were asked for."""
+        return kept(np.ones((last - first) * self.positions, bool), self.sizes(first, last), self.cut)
+
+    def inputs(self, which: np.ndarray, device: torch.device) -> tuple[Any, None]:
+        """Some of the examples."""
+        some = {name: tensor[torch.from_numpy(which)].to(device) for name, tensor in self.tensors.items()}
+        return some.get("", some), None
+
+    def facts(self, first: int, last: int) -> dict[str, Tensor]:
+        """Nothing: these are no text."""
+        return {}
+
+
+def batches(work: Work, first: int, last: int, size: int) -> Iterator[np.ndarray]:
+    """Contexts from `first` to before `last` in batches of like length, the order being kept where all are alike."""
+    order = first + np.argsort(work.sizes(first, last), kind="stable")
+    yield from (order[at : at + size] for at in range(0, len(order), size))
+
+
+def compute(model: Model, places: Sequence[Place], work: Work, plan: Plan, unit: int) -> dict[str, Tensor]:
+    """The rows of one unit.
+
+    Args:
+        model: in eval mode.
+        places: with their shapes.
+        work: what the model reads.
+        plan: how it is divided.
+        unit: which; it holds the contexts from `unit * plan.unit` on.
+
+    Returns:
+        By the place's name its activations (rows, ...), with ``.grad`` their gradients; `positions` (rows,),
+        `context_rows` (contexts,), and for text `context_tokens` and `context_sizes`.
+
+    Raises:
+        WorkError: the model gives a number that is not finite.
+    """
+    first, last = unit * plan.unit, min((unit + 1) * plan.unit, len(work))
+    keep, sizes = work.keep(first, last), work.sizes(first, last)
+    starts = np.cumsum(sizes) - sizes
+    context_rows = np.add.reduceat(keep, starts, dtype=np.int64)
+    row_starts = np.cumsum(context_rows) - context_rows
+    out = _room(places, plan, int(keep.sum()))
+    for which in batches(work, first, last, plan.batch):
+        seen, width = _seen(model, places, work, which, plan)
+        local = which - first
+        took = [np.flatnonzero(keep[starts[i] : starts[i] + sizes[i]]) for i in local]
+        source = np.concatenate([at * width + some for at, some in enumerate(took)])
+        target = np.concatenate([row_starts[i] + np.arange(len(some)) for i, some in zip(local, took)])
+        for name, value in seen.items():
+            chosen = _chosen(value.flatten(0, 1), source)
+            _finite(chosen, name, model, which, source // width)
+            _put(out[name], chosen, target)
+    position = np.arange(len(keep)) - np.repeat(starts, sizes)
+    out["positions"] = torch.from_numpy(position[keep].astype(np.int32))
+    out["context_rows"] = torch.from_numpy(context_rows.astype(np.int32))
+    return out | work.facts(first, last)
+
+
+def _room(places: Sequence[Place], plan: Plan, count: int) -> dict[str, Tensor]:
+    """Empty rows for every place."""
+    ends = ("", ".grad") if plan.gradients else ("",)
+    return {
+        place.name + end: torch.empty(count, *(place.shape or ()), dtype=getattr(torch, plan.dtype))
+        for place in places
+        for end in ends
+    }
+
+
+def _seen(
+    model: Model, places: Sequence[Place], work: Work, which: np.ndarray, plan: Plan
+) -> tuple[dict[str, Tensor], int]:
+    """Activations (contexts, positions, ...) of one batch, and how many positions they have."""
+    inputs, mask = work.inputs(which, model.device)
+    if plan.gradients:
+        seen, slopes = capture_with_gradients(model.module, inputs["input_ids"], places, mask)
+        seen |= {f"{name}.grad": slope for name, slope in slopes.items()}
+    else:
+        seen = capture(model.module, inputs, places)
+    width = int(work.sizes(int(which[0]), int(which[0]) + 1)[0]) if mask is None else mask.shape[1]
+    by_name = {place.name: place for place in places}
+    for name in seen:
+        place = by_name[name if name in by_name else name.removesuffix(".grad")]
+        seen[name] = rows(seen[name], place)
+        if seen[name].shape[:2] != (len(which), width):
+            raise RequestError(
+                f"`{place.name}` gives {tuple(seen[name].shape[:2])} rows (examples, positions), where "
+                f"{len(which), width} are expected. Harvest layers of different lengths, such as pooled ones, into folders of their own."
+            )
+    return seen, width
+
+
+def _chosen(flat: Tensor, rows_wanted: np.ndarray) -> Tensor:
+    """Some rows; all of them without a copy."""
+    if len(rows_wanted) == len(flat):
+        return flat
+    return flat.index_select(0, torch.from_numpy(rows_wanted).to(flat.device))
+
+
+def _put(out: Tensor, some: Tensor, target: np.ndarray) -> None:
+    """Write rows to their places; in one stretch where they are neighbours."""
+    if not len(target):
+        return
+    if target[-1] - target[0] + 1 == len(target) and (np.diff(target) == 1).all():
+        out[int(target[0]) : int(target[0]) + len(target)] = some.to(out.dtype)
+    else:
+        out[torch.from_numpy(target)] = some.to("cpu", out.dtype)
+
+
+def _finite(some: Tensor, name: str, model: Model, which: np.ndarray, context: np.ndarray) -> None:
+    if bool(torch.isfinite(some.sum())):
+        return
+    bad = (~torch.isfinite(some.flatten(1))).any(1).nonzero()
+    if len(bad):
+        raise WorkError(
+            f"{model.name} gives NaN or infinite numbers at `{name}` in context {which[context[int(bad[0])]]}. "
+            "What was harvested before is kept."
+        )
+
+
+def work_of(header: Mapping[str, Any], folder: str | Path | None = None) -> Work:
+    """The contexts of a harvest, from the file in its folder.
+
+    Args:
+        header: of the harvest.
+        folder: where it lies now; when None, where it was made.
+    """
+    described = header["contexts"]
+    path = (Path(folder) if folder is not None else Path(described["folder"])) / CONTEXTS
+    if not path.is_file():
+        raise RequestError(
+            f"{path} is missing: it holds the harvest's contexts. Run the same harvest command again."
+        )
+    return Text(Contexts.of(*_arrays(path, path.stat().st_mtime_ns), described))
+
+
+@lru_cache(maxsize=4)
+def _arrays(path: Path, modified: int) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens and ends of a file of contexts; read again where it was modified."""
+    with safe_open(str(path), "pt") as file:
+        return file.get_tensor("tokens").numpy(), file.get_tensor("ends").numpy()
+
+
+@lru_cache(maxsize=2)
+def _loaded(source: str, device: str, dtype: str) -> Model:
+    return load(source, device, dtype)
+
+
+def compute_unit(
+    header: Mapping[str, Any], unit: int, folder: str | Path | None = None, device: str = "auto"
+) -> dict[str, Tensor]:
+    """The rows of one unit of a harvest that keeps none, computed anew: the same bits on the same machine.
+
+    Args:
+        header: of the harvest, from its manifest.
+        unit: which.
+        folder: where the harvest lies now; when None, where it was made.
+        device: where the model runs.
+
+    Returns:
+        What `compute` gives.
+
+    Raises:
+        RequestError: the model or the contexts are not there any more, or others than they were.
+    """
+    told = header["model"]
+    model = _loaded(told["source"], device, told["dtype"])
+    if model.revision != told["revision"]:
+        raise RequestError(
+            f"The model {told['name']} is another than when the harvest was made ({model.revision} instead of "
+            f"{told['revision']}). Harvest anew."
+        )
+    places = [
+        Place(name, row["module"], row["side"], row["heads"], tuple(row["shape"]))
+        for name, row in header["layers"].items()
+    ]
+    stored = next(iter(header["layers"].values()))["dtype"]
+    plan = Plan(header["units"]["contexts"], header["units"]["batch"], bool(header.get("gradients")), stored)
+    return compute(model, places, work_of(header, folder), plan, unit)
