@@ -141,3 +141,20 @@ def test_refusals():
         nd.open("dictionary", correlation=1)
     with pytest.raises(RequestError, match=r"`noise` must be a finite number of at least"):
         nd.open("linear", noise=0)
+
+
+def test_dictionary_atoms_follow_zipf_and_examples_differ_in_richness():
+    truth = nd.open("dictionary", n=40_000, atoms=32, l0=3.0, zipf=0.7, vary=0.9, signed=True, tests=1).truth
+    law = np.arange(1, 33) ** -0.7
+    assert truth.probability == pytest.approx(3 * law / law.sum())
+    assert (truth.codes != 0).mean(0) == pytest.approx(truth.probability, abs=0.012)
+    assert (truth.codes < 0).sum() / (truth.codes != 0).sum() == pytest.approx(0.5, abs=0.01)
+    counts = (truth.codes != 0).sum(1)
+    # The variance of a mixture: that within, and that of the richness, 9 times 0.9^2 / 3.
+    within = (truth.probability - (1 + 0.27) * truth.probability**2).sum()
+    assert counts.var() == pytest.approx(within + 9 * 0.27, rel=0.05)
+
+
+def test_dictionary_refuses_an_atom_that_is_always_on():
+    with pytest.raises(RequestError, match="zipf"):
+        nd.open("dictionary", n=10, atoms=8, l0=6.0, zipf=2.0)

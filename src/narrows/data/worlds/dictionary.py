@@ -14,7 +14,7 @@ __all__ = ["DictionaryTruth", "dictionary"]
 
 @dataclass(frozen=True, eq=False)
 class DictionaryTruth:
-    """x = codes atoms + noise e, with rows of `codes` sparse and non-negative.
+    """x = codes atoms + noise e, with rows of `codes` sparse, and non-negative unless they were asked to be signed.
 
     Args:
         atoms: (N, D), rows of unit length.
@@ -54,6 +54,9 @@ def dictionary(
     noise: float = 0.0,
     seed: int = 0,
     tests: int = 4_000,
+    zipf: float = 0.0,
+    vary: float = 0.0,
+    signed: bool = False,
 ) -> Raw:
     """Draw x = codes atoms + noise e.
 
@@ -61,6 +64,9 @@ def dictionary(
     g_i = sqrt(correlation) s_c(i) + sqrt(1 - correlation) e_i and one s for each group c of 8 atoms; so each atom is
     on with probability l0 / N, and `correlation` is the correlation of the Gaussians within a group. Coefficients
     are uniform from 0.5 to 1.5.
+
+    With `zipf` the atoms are not equally frequent: the i-th is on in proportion to i^-zipf. With `vary` examples are
+    not equally rich: each has all its probabilities times a number of its own, uniform from 1 - vary to 1 + vary.
 
     Args:
         n: training examples.
@@ -71,6 +77,9 @@ def dictionary(
         noise: standard deviation of the noise.
         seed: seed of atoms and draws.
         tests: test examples.
+        zipf: exponent of the law of frequencies; 0 for atoms that are equally frequent.
+        vary: from 0 (examples are equally rich) to 1.
+        signed: coefficients have either sign.
 
     Example:
         >>> import narrows.data
@@ -89,13 +98,37 @@ def dictionary(
     shared = rng.standard_normal((total, -(-atoms // 8)), dtype=np.float32)
     own = rng.standard_normal((total, atoms), dtype=np.float32)
     gauss = np.sqrt(correlation) * shared[:, np.arange(atoms) // 8] + np.sqrt(1 - correlation) * own
-    on = gauss < _quantile(l0 / atoms)
+    probability = _frequencies(atoms, l0, number("zipf", zipf, low=0))
+    # What draws for the later options has generators of its own: without them the world is what it was.
+    rich = np.random.default_rng((seed, 3)).uniform(
+        1 - vary, 1 + number("vary", vary, low=0, high=1), (total, 1)
+    )
+    on = gauss < (_quantile(l0 / atoms) if zipf == vary == 0 else _quantiles(rich * probability))
     codes = (on * rng.uniform(0.5, 1.5, on.shape)).astype(np.float32)
+    if signed:
+        codes *= np.random.default_rng((seed, 4)).choice(np.array([-1, 1], np.float32), codes.shape)
     x = codes @ rows.astype(np.float32)
     x += np.float32(number("noise", noise, low=0)) * rng.standard_normal(x.shape, dtype=np.float32)
-    truth = DictionaryTruth(rows, np.full(atoms, l0 / atoms), float(noise), codes[:n], codes[n:])
+    truth = DictionaryTruth(rows, probability, float(noise), codes[:n], codes[n:])
     test = Raw(x[n:], codes=codes[n:])
     return Raw(x[:n], test=test, layout="vector", scale="none", truth=truth, codes=codes[:n])
+
+
+def _frequencies(atoms: int, l0: float, zipf: float) -> np.ndarray:
+    """How often each atom is on, (N,), by Zipf's law, in sum l0."""
+    law = np.arange(1, atoms + 1, dtype=np.float64) ** -zipf
+    probability: np.ndarray = l0 * law / law.sum()
+    if probability[0] >= 1:
+        raise refuse("zipf", zipf, "such that no atom is always on", "Lower `zipf` or `l0`, or add atoms.")
+    return probability
+
+
+def _quantiles(p: np.ndarray) -> np.ndarray:
+    """The standard normal quantile of each element; infinite where p is 1 or more."""
+    import torch
+
+    found: np.ndarray = torch.special.ndtri(torch.from_numpy(p).clamp(0, 1)).numpy()
+    return found
 
 
 def _quantile(p: float) -> float:
