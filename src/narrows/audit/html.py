@@ -48,6 +48,8 @@ _CARDS = (
     ("codebook/perplexity", "Perplexity"),
     ("l0", "L0"),
     ("latents/dead", "Dead latents"),
+    ("recovery/mcc", "True atoms found (MCC)"),
+    ("splice/recovered", "Loss recovered"),
     ("mig", "MIG"),
 )
 _MOST_CARDS = 8
@@ -56,9 +58,11 @@ _SHORT = 24
 
 _GROUPS = (
     ("Capacity", ("collapse", "capacity", "active-units", "latents/", "codebook/", "l0", "density/")),
-    ("Fidelity", ("fvu", "error/", "accuracy")),
+    ("Fidelity", ("fvu", "cosine", "error/", "accuracy")),
     ("Rate and likelihood", ("distortion", "rate", "bound", "bits-per-dimension", "nll", "cost/")),
-    ("Redundancy and disentanglement", ("correlation", "atoms/", "mig", "dci/", "sap")),
+    ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "mig", "dci/", "sap")),
+    ("The true dictionary", ("recovery/",)),
+    ("In the language model", ("splice/",)),
     ("Codes and prior", ("prior/",)),
     ("Single latents", ("latent/",)),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -159,6 +159,7 @@ def audit(
     limit: int = 2048,
     seed: int = 0,
     progress: Progress | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> Report:
     """Ask a model everything that we know to ask.
 
@@ -174,13 +175,14 @@ def audit(
         limit: how many examples to look at, at most.
         seed: of the choice of examples and of every draw.
         progress: who is told how far the work is.
+        history: the metrics records of the training, by which the audit says since when something is wrong.
 
     Raises:
         RequestError: no examples, or examples that the model was not built for.
     """
     seed, limit = whole("seed", seed, low=0), whole("limit", limit)
     told = _Told(progress, len(CHECKS))
-    view = examine(model, dataset, limit, seed, told.chunk)
+    view = examine(model, dataset, limit, seed, told.chunk, history)
     checks: list[Check] = []
     figures: list[Figure] = []
     with at_rest(model):

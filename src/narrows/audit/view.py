@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -78,6 +78,10 @@ class View:
         factors: known factors (N, F), or None.
         factor_names: their names.
         labels: classes (N,), or None.
+        truth: for data of a generated world, the world.
+        true_codes: the true coefficients behind the examples, (N, M), where they are known.
+        dataset: what the examples are from.
+        history: the metrics records of the training, where there are any.
         seed: of every draw.
     """
 
@@ -99,6 +103,10 @@ class View:
     factors: Tensor | None = None
     factor_names: tuple[str, ...] = ()
     labels: Tensor | None = None
+    truth: Any = None
+    true_codes: Tensor | None = None
+    dataset: Any = None
+    history: Sequence[Mapping[str, Any]] = ()
     seed: int = 0
 
     def __len__(self) -> int:
@@ -137,6 +145,7 @@ def examine(
     limit: int,
     seed: int,
     advance: Callable[[int, int], None] = lambda done, total: None,
+    history: Sequence[Mapping[str, Any]] = (),
 ) -> View:
     """Pass up to `limit` examples through the model and keep what the checks need.
 
@@ -146,6 +155,7 @@ def examine(
         limit: how many examples at most, drawn without replacement and kept in order.
         seed: of the rows and of all draws.
         advance: told how many chunks of how many are done.
+        history: the metrics records of the training.
 
     Raises:
         RequestError: no examples, examples of another shape, or numbers that are not finite.
@@ -171,6 +181,9 @@ def examine(
             few = joined["batch"][slice(0, count)].to(device_of(model))
             nll = importance_nll(model, few, NLL_SAMPLES, seed).cpu()
     extra: dict[str, Any] = {name: _side(dataset, name, rows) for name in ("factors", "labels")}
+    extra |= {"truth": getattr(dataset, "truth", None), "dataset": dataset, "history": tuple(history)}
+    if (codes := getattr(dataset, "columns", {}).get("codes")) is not None:
+        extra["true_codes"] = torch.as_tensor(codes)[rows]
     names = tuple(getattr(dataset, "factor_names", ()) or ())
     return View(model, **joined, codes=parts[0]["codes"], nll=nll, factor_names=names, seed=seed, **extra)
 

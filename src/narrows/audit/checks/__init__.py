@@ -14,9 +14,11 @@ from narrows.audit.checks.collapse import collapse
 from narrows.audit.checks.error import reconstruction_error
 from narrows.audit.checks.factors import disentanglement
 from narrows.audit.checks.firing import firing
+from narrows.audit.checks.layers import layers
 from narrows.audit.checks.likelihood import likelihood
 from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
+from narrows.audit.checks.recovery import recovery
 from narrows.audit.checks.redundancy import redundancy
 from narrows.audit.checks.samples import samples
 from narrows.audit.checks.traversals import traversals
@@ -35,6 +37,8 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     codebook_usage,
     firing,
     redundancy,
+    layers,
+    recovery,
     aggregate_posterior,
     disentanglement,
     reconstructions,

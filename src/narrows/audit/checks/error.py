@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from narrows.audit.finding import Chart, Check, Finding, Series
-from narrows.audit.sparsity import fvu
 from narrows.audit.view import View
 from narrows.likelihoods import Categorical
+from narrows.measures import cosine, fvu
 
 __all__ = ["histogram", "per_example", "reconstruction_error"]
 
@@ -26,6 +26,11 @@ def reconstruction_error(view: View) -> Finding:
     median, high, worst = (float(error.quantile(q)) for q in (0.5, 0.99, 1.0))
     checks = (
         _fvu_check(unexplained),
+        Check(
+            "cosine",
+            float(cosine(view.batch.goal, view.output).mean()),
+            says="Cosine of an example and its reconstruction, the mean; both with their mean left in.",
+        ),
         Check("error/median", median, "mean square", says="The squared error of half the examples is less."),
         Check(
             "error/p99",

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from narrows.audit.finding import Check, Finding, Verdict
-from narrows.audit.sparsity import firings
 from narrows.audit.usage import unit_variance
 from narrows.audit.view import View
 from narrows.core import Sparse, dense
+from narrows.measures import coherence, firings
 
 __all__ = ["atoms", "redundancy"]
 
@@ -59,7 +59,19 @@ def _duplicates(view: View) -> Finding:
     says = f"Living atoms with a twin, cosine > {DUPLICATE}; the middle atom's nearest has {closest.median():.2f}."
     fix = " The dictionary is wider than the data need: take fewer latents." if share > 0.1 else ""
     verdict: Verdict = "warn" if share > 0.1 else "ok"
-    return Finding((Check("atoms/duplicate", float(twins), f"of {len(chosen)}", verdict, says + fix),))
+    return Finding(
+        (
+            Check("atoms/duplicate", float(twins), f"of {len(chosen)}", verdict, says + fix),
+            Check(
+                "atoms/coherence",
+                coherence(directions),
+                "",
+                "info",
+                "The largest |cosine| of two living atoms. Of N random directions in D dimensions it is about "
+                "sqrt(4 ln N / D).",
+            ),
+        )
+    )
 
 
 def _closest(unit: Tensor, start: int) -> Tensor:
@@ -72,7 +84,7 @@ def _closest(unit: Tensor, start: int) -> Tensor:
 def atoms(view: View, most: int) -> tuple[Tensor, Tensor]:
     """The latents that fire most, and what each adds to the output at its typical strength, (n, *shape).
 
-    An atom is the change of the decoder's output when one latent goes from 0 to its mean positive value.
+    An atom is the change of the decoder's output when one latent goes from 0 to the mean size of its values.
     """
     z = view.sparse
     assert z is not None
@@ -96,11 +108,11 @@ def _output(view: View, code: Tensor | Sparse, rows: Tensor) -> Tensor:
 
 
 def _strength(z: Tensor | Sparse, width: int) -> Tensor:
-    """The sum of each latent's values, (N,)."""
+    """The sum of the sizes of each latent's values, (N,): signed ones must not cancel."""
     if isinstance(z, Sparse):
         zeros = torch.zeros(width, dtype=z.values.dtype)
-        return zeros.index_add(0, z.indices.flatten(), z.values.flatten())
-    return z.flatten(0, -2).sum(0)
+        return zeros.index_add(0, z.indices.flatten(), z.values.abs().flatten())
+    return z.abs().flatten(0, -2).sum(0)
 
 
 def _one_hot(

@@ -1,0 +1,76 @@
+"""Whether the dictionary that made the data was found, where it is known."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.checks.error import histogram
+from narrows.audit.checks.redundancy import atoms
+from narrows.audit.finding import Chart, Check, Finding
+from narrows.audit.matching import f1, match, on
+from narrows.audit.view import View
+
+__all__ = ["recovery"]
+
+_ATOMS, _FOUND = 4096, 0.9
+
+
+def recovery(view: View) -> Finding:
+    """Mean |cosine| of the one-to-one matching (MCC), mean max cosine, and F1 of firing.
+
+    Learned atoms that are never on in the examples are left out.
+    """
+    true = getattr(view.truth, "atoms", None)
+    if true is None or view.sparse is None or view.true_codes is None:
+        return Finding()
+    truth = torch.as_tensor(true)
+    chosen, learned = atoms(view, _ATOMS)
+    if not len(chosen) or learned.flatten(1).shape[1] != truth.flatten(1).shape[1]:
+        return Finding()
+    found = match(truth, learned)
+    agreement = _agreement(view, chosen[found.learned], found.true)
+    largest = found.similarity.amax(1)
+    share = float((largest > _FOUND).double().mean())
+    says = f"{share:.0%} of the {len(truth)} true atoms have a learned one within |cos| {_FOUND}."
+    fix = "" if found.mcc >= 0.8 else " Train longer, set L0 to the truth's, or give more latents."
+    checks = (
+        Check(
+            "recovery/mcc",
+            found.mcc,
+            "",
+            "ok" if found.mcc >= 0.8 else "warn",
+            f"Mean |cosine| of true atoms and their partners, matched one to one. {says}{fix}",
+        ),
+        Check(
+            "recovery/mean-max-cosine",
+            found.mean_max,
+            "",
+            "info",
+            "The same where atoms may share a partner.",
+        ),
+        Check(
+            "recovery/f1",
+            float(agreement.sum()) / len(truth),
+            "",
+            "info",
+            "F1 of when a true atom and its partner are on, the mean over true atoms.",
+        ),
+    )
+    chart = Chart(
+        "recovery",
+        "True atoms found",
+        "For each true atom its largest |cosine| with a learned one. Found atoms stand at 1.",
+        "histogram",
+        (histogram("true atoms", largest),),
+        x_label="|cosine|",
+        y_label="true atoms",
+    )
+    return Finding(checks, (chart,))
+
+
+def _agreement(view: View, learned: Tensor, true: Tensor) -> Tensor:
+    """F1 of each pair."""
+    assert view.sparse is not None
+    assert view.true_codes is not None
+    return f1(view.true_codes[:, true] != 0, on(view.sparse)[:, learned])
