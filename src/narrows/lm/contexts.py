@@ -261,7 +261,8 @@ def _fits(ids: np.ndarray, tokenizer: Any, vocabulary: int) -> None:
     if vocabulary and len(ids) and (top := int(ids.max())) >= vocabulary:
         raise RequestError(
             f"The tokenizer does not fit the model: it gives token {top} "
-            f"({tokenizer.convert_ids_to_tokens(top)!r}), but the model knows only {vocabulary:,}. Take the tokenizer that the model was trained with."
+            f"({tokenizer.convert_ids_to_tokens(top)!r}), but the model knows only {vocabulary:,}. "
+            "Take the tokenizer that the model was trained with."
         )
 
 

@@ -19,7 +19,18 @@ from narrows.lm.contexts import Contexts, Cut, kept
 from narrows.lm.models import Model, load
 from narrows.lm.places import Place
 
-__all__ = ["CONTEXTS", "Inputs", "Plan", "Work", "batches", "compute", "compute_unit", "work_of"]
+__all__ = [
+    "CONTEXTS",
+    "Inputs",
+    "Plan",
+    "Text",
+    "Work",
+    "batches",
+    "compute",
+    "compute_unit",
+    "unit_rows",
+    "work_of",
+]
 
 CONTEXTS = "contexts.safetensors"
 """The file of a harvest folder that holds its contexts: token ids, and where each context ends."""
@@ -209,7 +220,8 @@ def _seen(
         if seen[name].shape[:2] != (len(which), width):
             raise RequestError(
                 f"`{place.name}` gives {tuple(seen[name].shape[:2])} rows (examples, positions), where "
-                f"{len(which), width} are expected. Harvest layers of different lengths, such as pooled ones, into folders of their own."
+                f"{len(which), width} are expected. Harvest layers of different lengths, such as "
+                "pooled ones, into folders of their own."
             )
     return seen, width
 
@@ -242,15 +254,25 @@ def _finite(some: Tensor, name: str, model: Model, which: np.ndarray, context: n
         )
 
 
-def work_of(header: Mapping[str, Any], folder: str | Path | None = None) -> Work:
+def unit_rows(work: Work, unit: int) -> list[int]:
+    """How many rows each unit has.
+
+    Args:
+        work: what the model reads.
+        unit: contexts in a unit.
+    """
+    starts = range(0, len(work), unit)
+    return [int(work.keep(start, min(start + unit, len(work))).sum()) for start in starts]
+
+
+def work_of(header: Mapping[str, Any], folder: str | Path) -> Text:
     """The contexts of a harvest, from the file in its folder.
 
     Args:
         header: of the harvest.
-        folder: where it lies now; when None, where it was made.
+        folder: where it lies.
     """
-    described = header["contexts"]
-    path = (Path(folder) if folder is not None else Path(described["folder"])) / CONTEXTS
+    described, path = header["contexts"], Path(folder) / CONTEXTS
     if not path.is_file():
         raise RequestError(
             f"{path} is missing: it holds the harvest's contexts. Run the same harvest command again."
@@ -271,14 +293,14 @@ def _loaded(source: str, device: str, dtype: str) -> Model:
 
 
 def compute_unit(
-    header: Mapping[str, Any], unit: int, folder: str | Path | None = None, device: str = "auto"
+    header: Mapping[str, Any], unit: int, folder: str | Path, device: str = "auto"
 ) -> dict[str, Tensor]:
     """The rows of one unit of a harvest that keeps none, computed anew: the same bits on the same machine.
 
     Args:
         header: of the harvest, from its manifest.
         unit: which.
-        folder: where the harvest lies now; when None, where it was made.
+        folder: where the harvest lies; it holds the contexts.
         device: where the model runs.
 
     Returns:
