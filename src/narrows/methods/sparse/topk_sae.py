@@ -90,6 +90,7 @@ def sparse_autoencoder(
             "`transcoder` to produce the target, or open the data without it."
         )
     dictionary = Dictionary(bottleneck.width, spec.goal, unit_norm=unit_norm, normalise=normalise)
+    bottleneck.meet(dictionary)
     encoder = AffineEncoder(bottleneck.width, spec.shape, centre=dictionary, normalise=normalise)
     return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
 

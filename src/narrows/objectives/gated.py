@@ -1,0 +1,48 @@
+"""The objective of gated latents: the gate alone must reconstruct too, through a decoder that does not move."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+from torch.func import functional_call
+
+from narrows.core import Autoencoder, Batch, Code
+from narrows.core import counted as where_it_counts
+from narrows.objectives.sparse import SparseObjective
+
+__all__ = ["GatedObjective"]
+
+
+class GatedObjective(SparseObjective):
+    r"""A sparse objective with the auxiliary loss that teaches the gate.
+
+    .. math:: L = \|x - \hat x(z)\|^2 + \lambda \sum_n \mathrm{ReLU}(\pi_n)
+        + \|x - \hat x_{frozen}(\mathrm{ReLU}(\pi))\|^2
+
+    The frozen decoder has the decoder's atoms and bias without their gradients, so that the gate learns to detect
+    and the decoder does not learn from what the price has shrunk.
+
+    Args:
+        frozen: without it (`frozen=False`) the decoder learns from the auxiliary loss too, as in SAELens.
+        options: as for `SparseObjective`.
+
+    Reference:
+        Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024. arXiv:2404.16014
+    """
+
+    def __init__(self, *, frozen: bool = True, **options: Any) -> None:
+        super().__init__(**options)
+        self.frozen = frozen
+        self.smooth = False  # type: ignore[misc]
+
+    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """The error of the gate alone, (B,)."""
+        decoder, inputs = model.decoder, (code.seen["gate"], batch.given)
+        if self.frozen:
+            weights = {name: value.detach() for name, value in decoder.named_parameters()}
+            output = functional_call(decoder, weights, inputs)
+        else:
+            output = decoder(*inputs)
+        return {"gate": model.likelihood.nll(output, batch.goal, where_it_counts(code, batch))}
