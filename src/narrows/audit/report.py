@@ -21,7 +21,7 @@ MARKS: Mapping[Verdict, str] = {"ok": "✓", "warn": "!", "bad": "✗", "info": 
 
 
 class Progress(Protocol):
-    """Who is told how far the work is: `narrows.train.progress` has them."""
+    """Who is told how far the work is: `narrows.progress` has them."""
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """A piece of work of `total` steps begins."""

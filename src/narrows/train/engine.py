@@ -16,13 +16,13 @@ from torch import Tensor
 from narrows.check import RequestError, WorkError
 from narrows.core import Autoencoder, Batch, Part, Stage, all_sum
 from narrows.data.feed import Feed
+from narrows.progress import Silent
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
 from narrows.train.devices import make_fabric
 from narrows.train.held_out import measured
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
-from narrows.train.progress import Silent
 from narrows.train.store import Store
 
 __all__ = ["Engine"]

@@ -22,8 +22,8 @@ class Silent:
     ) -> None:
         """Nothing to close."""
 
-    def begin(self, title: str, total: int, done: int = 0) -> None:
-        """A piece of work of `total` steps begins, `done` of them made before."""
+    def begin(self, title: str, total: int, done: int = 0, what: str = "steps") -> None:
+        """A piece of work of `total` steps begins, `done` of them made before; `what` they are."""
 
     def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
         """`done` steps are made; facts such as the loss are shown beside."""
@@ -66,13 +66,13 @@ class Progress(Silent):
     ) -> None:
         self.bar.stop()
 
-    def begin(self, title: str, total: int, done: int = 0) -> None:
+    def begin(self, title: str, total: int, done: int = 0, what: str = "steps") -> None:
         """Show a new bar."""
         self.title, self.total, self.first = title, total, done
         self.started = self.spoke = time.monotonic()
         self.task = self.bar.add_task(title, total=total, completed=done, rate="", facts="")
         if not self.live:
-            self._line(f"{title}: {total - done:,} steps")
+            self._line(f"{title}: {total - done:,} {what}")
 
     def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
         """Move the bar, or say a line if none was said for a while."""
