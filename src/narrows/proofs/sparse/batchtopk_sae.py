@@ -43,7 +43,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 150, "batch_size": 128, "latents": 256, "k": 8},
+        "quick": {"steps": 100, "batch_size": 128, "latents": 256, "k": 8},
         "default": {"steps": 1200, "batch_size": 256, "latents": 512, "k": 16},
         "full": {"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32},
     },
