@@ -122,10 +122,17 @@ class Latents(Bottleneck):
             dead_after: idle for more examples than this is dead.
         """
         dead = self.dead(dead_after)
-        if not len(dead):
-            return None
-        code = top(self.only(h, dead), min(k, len(dead)))
-        return replace(code, indices=dead[code.indices], values=code.values.relu(), width=self.width)
+        return self.alone(h, k, dead) if len(dead) else None
+
+    def alone(self, h: Tree, k: int, latents: Tensor) -> Sparse:
+        """A code of some latents (n,) alone, one at least: the k of them that come nearest to being on."""
+        code = self.nearest(self.only(h, latents), min(k, len(latents)))
+        return replace(code, indices=latents[code.indices], width=self.width)
+
+    def nearest(self, pre: Tensor | Affine, k: int) -> Sparse:
+        """The k latents that come nearest to being on, with the values they would have: the largest, where positive."""
+        code = top(pre, k)
+        return replace(code, values=code.values.relu())
 
     def dead(self, after: int) -> Tensor:
         """The numbers of the latents that were idle for more than `after` examples, (n,)."""

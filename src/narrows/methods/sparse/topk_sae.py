@@ -16,7 +16,7 @@ from narrows.objectives.revival import AuxK
 from narrows.objectives.sparse import SparseObjective
 from narrows.schedules import Schedule
 
-__all__ = ["aux_k_objective", "default_latents", "sparse_autoencoder", "topk_sae"]
+__all__ = ["aux_k_objective", "aux_k_revival", "default_latents", "sparse_autoencoder", "topk_sae"]
 
 
 def topk_sae(
@@ -104,8 +104,16 @@ def aux_k_objective(
     spec: Spec, latents: int, k: int, *, aux_k: int, weight: Schedule, dead_after: int
 ) -> Objective:
     """The auxiliary loss with defaults that suit the sizes, or the plain distortion where its weight is 0."""
+    revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=weight, dead_after=dead_after)
+    return SparseObjective(revival=revival)
+
+
+def aux_k_revival(
+    spec: Spec, latents: int, k: int, *, aux_k: int, weight: Schedule, dead_after: int
+) -> AuxK | None:
+    """The auxiliary term with defaults that suit the sizes, or None where its weight is 0."""
     if weight == 0:
-        return SparseObjective()
+        return None
     aux_k = whole("aux_k", aux_k, low=0) or max(1, spec.size // 2)
     dead_after = whole("dead_after", dead_after, low=0) or 100 * -(-latents // k)
-    return SparseObjective(revival=AuxK(k=aux_k, dead_after=dead_after, weight=weight))
+    return AuxK(k=aux_k, dead_after=dead_after, weight=weight)
