@@ -13,7 +13,7 @@ from torch import Tensor
 from narrows.check import RequestError, fraction, refuse, whole
 from narrows.core import Spec
 from narrows.data.dataset import Dataset, Source
-from narrows.data.mapped import Rows, spread
+from narrows.data.mapped import Rows, on_disk, spread
 from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, Values, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
@@ -45,6 +45,7 @@ def assemble(
 ) -> Source:
     """Check, split, limit and scale what a reader handed over."""
     _check(raw, name)
+    _same_model(raw, spec, name)
     scale = raw.scale if scale == "auto" else scale
     layout = infer_layout(raw.x, raw.layout)
     train, test = (_limited(part, split.limit) for part in divide(raw, split))
@@ -72,6 +73,7 @@ def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | N
     raw = _limited(raw.test or raw, limit)
     _check(raw, name)
     spec = description["spec"]
+    _same_model(raw, spec, name)
     shape = tuple(spec["shape"])
     layout = _same_layout(raw, shape, name)
     goal = Scaling.of(description.get("target_scaling") or Scaling())
@@ -111,7 +113,7 @@ def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
     tests = min(max(1, round(n * share)), n - 1)
     if n < 2:
         raise RequestError(f"There is {n} example, too few for a training and a test part. Give at least 2.")
-    if raw.ordered or isinstance(raw.x, np.memmap):
+    if raw.ordered or on_disk(raw.x):
         return raw.rows(slice(0, n - tests)), raw.rows(slice(n - tests, n))
     shuffled = np.random.default_rng(n).permutation(n)
     return raw.rows(np.sort(shuffled[tests:])), raw.rows(np.sort(shuffled[:tests]))
@@ -120,7 +122,7 @@ def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
 def _limited(raw: Raw, limit: int | None) -> Raw:
     if limit is None or whole("limit", limit) >= len(raw.x):
         return raw
-    if raw.ordered or isinstance(raw.x, np.memmap):
+    if raw.ordered or on_disk(raw.x):
         return raw.rows(slice(0, limit))
     return raw.rows(np.sort(np.random.default_rng(len(raw.x)).permutation(len(raw.x))[:limit]))
 
@@ -153,7 +155,7 @@ def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
         raise refuse(
             called, f"an array of shape {tuple(x.shape)} in `{name}`", "at least one example and value"
         )
-    sample = _sample(x).numpy() if isinstance(x, np.memmap) else x
+    sample = _sample(x).numpy() if on_disk(x) else x
     if sample.dtype.kind != "f":
         return
     if np.isfinite(sample).all():
@@ -165,7 +167,7 @@ def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
     bad = ~np.isfinite(sample)
     where = np.argwhere(bad)[0]
     place = f"row {where[0]}" + (f", column {', '.join(map(str, where[1:]))}" if len(where) > 1 else "")
-    more = " of those looked at" if isinstance(x, np.memmap) else ""
+    more = " of those looked at" if on_disk(x) else ""
     raise RequestError(
         f"`{called}` of `{name}` must hold finite numbers, but {int(bad.sum())} of them{more} are NaN or infinite; "
         f"the first is at {place}. Drop or fill those rows first."
@@ -215,9 +217,9 @@ def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor
     return torch.from_numpy(np.asarray([number[t] for t in texts], dtype=np.int64)[inverse])
 
 
-def _sample(x: np.ndarray) -> Tensor:
+def _sample(x: Any) -> Tensor:
     """The examples to fit a scaling on: all of them, or runs spread over a mapped file."""
-    return spread(x, _SAMPLE) if isinstance(x, np.memmap) else _stored(x)
+    return spread(x, _SAMPLE) if on_disk(x) else _stored(x)
 
 
 def _stored(x: np.ndarray) -> Tensor:
@@ -243,10 +245,13 @@ def _dataset(
     classes: tuple[str, ...],
     name: str,
 ) -> Dataset:
-    def kept(x: np.ndarray) -> Rows:
-        return x if isinstance(x, np.memmap) else _stored(x)
+    def kept(x: Any, names: bool = False) -> Rows:
+        if on_disk(x):
+            return cast(Rows, x)
+        return torch.from_numpy(x) if names and x.dtype == np.int64 else _stored(x)
 
     x = kept(raw.x)
+    columns = {**raw.stores} if raw.codes is None else {**raw.stores, "codes": raw.codes}
     if isinstance(x, Tensor) and layout in ("image", "hwc"):
         x = _oriented(x, layout).contiguous()
     labelled = raw.labels is not None and bool(classes)
@@ -261,12 +266,13 @@ def _dataset(
         target=None if raw.target is None else kept(raw.target),
         target_scaling=goal,
         channels_last=layout == "hwc" and not isinstance(x, Tensor),
-        columns={} if raw.codes is None else {"codes": _stored(raw.codes)},
+        columns={called: kept(store, names=True) for called, store in columns.items()},
+        origin=raw.origin,
     )
 
 
 def _spec(train: Dataset, classes: tuple[str, ...]) -> Spec:
-    sample = _sample(train.x) if isinstance(train.x, np.memmap) else train.x
+    sample = _sample(train.x) if on_disk(train.x) else train.x
     assert isinstance(sample, Tensor)
     ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
     target = None if train.target is None else tuple(train.target.shape[1:])
@@ -282,6 +288,16 @@ def _expected(found: Spec, rows: list[int], spec: Mapping[str, Any], name: str) 
             "Put the old data back, or fit anew."
         )
     return Spec(found.shape, cast(Values, spec["values"]), found.classes, found.target)
+
+
+def _same_model(raw: Raw, spec: Mapping[str, Any] | None, name: str) -> None:
+    """Hold activations to the model whose activations were described."""
+    described = (spec or {}).get("model")
+    if described and raw.origin is not None and raw.origin.model != described:
+        raise RequestError(
+            f"`{name}` holds activations of {raw.origin.model}, but those of the fit are of {described}. "
+            "Give a harvest of the same model."
+        )
 
 
 def _same_layout(raw: Raw, shape: tuple[int, ...], name: str) -> str:

@@ -23,7 +23,7 @@ class Dataset:
     """Examples as they are stored, and how a model sees them.
 
     Args:
-        x: the raw store, (N, *shape): a uint8 or float32 tensor, or a memory-mapped array.
+        x: the raw store, (N, *shape): a uint8 or float32 tensor, a memory-mapped array, or rows of a harvest.
         scaling: from stored numbers to what a model sees.
         shape: shape of one example as a model sees it, ``(C, H, W)``, ``(T, D)`` or ``(D,)``.
         labels: class of each example, (N,) int64, or None.
@@ -34,6 +34,7 @@ class Dataset:
         target_scaling: the scaling of the target.
         channels_last: whether the store is (N, H, W, C); a batch is always (B, C, H, W).
         columns: further stores by name, (N, ...) each, that a method may be told: gradients, tokens ...
+        origin: of activations, says of each row which token of which text it is (`narrows.data.origin.Origin`).
         truth: for a generated world, the world itself; the coefficients behind the examples are the column ``codes``.
 
     Example:
@@ -53,6 +54,7 @@ class Dataset:
     target_scaling: Scaling = field(default_factory=Scaling)
     channels_last: bool = False
     columns: Mapping[str, Rows] = field(default_factory=dict)
+    origin: Any = None
     truth: Any = None
 
     def __len__(self) -> int:
@@ -123,7 +125,7 @@ class Dataset:
         """Some examples as a data set of their own; a mapped one can only be cut by a slice."""
         if self.mapped and not isinstance(rows, slice):
             raise refuse("rows", rows, "a slice for data that are mapped from a file")
-        cut = {name: getattr(self, name) for name in ("x", "labels", "factors", "target")}
+        cut = {name: getattr(self, name) for name in ("x", "labels", "factors", "target", "origin")}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         return replace(self, **kept, columns={name: v[rows] for name, v in self.columns.items()})
 
@@ -179,6 +181,8 @@ class Source:
             "class_names": list(self.train.class_names),
             "rows": [len(self.train), len(self.test)],
         }
+        if self.train.origin is not None:
+            spec["model"] = self.train.origin.model
         form = {**self.how, "scaling": self.train.scaling.describe(), "spec": spec}
         if self.train.target is not None:
             form["target_scaling"] = self.train.target_scaling.describe()

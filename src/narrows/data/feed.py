@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.check import WorkError, refuse, whole
+from narrows.check import refuse, whole
 from narrows.core import Batch
 from narrows.data.dataset import Dataset
-from narrows.data.mapped import Rows, read_rows
+from narrows.data.mapped import fill_rows, new_rows
 
 __all__ = ["Feed"]
 
@@ -64,7 +64,7 @@ class Feed:
         self.steps_per_epoch = len(dataset) // self.batch_size
         self._reader: _Reader
         if dataset.mapped:
-            self._reader = _Blocks(dataset, self.seed)
+            self._reader = _Blocks(dataset, self.seed, given)
         else:
             fits = as_bytes(dataset) <= _ON_DEVICE
             self._reader = _Memory(dataset.to(self.device) if fits else dataset, self.seed)
@@ -114,20 +114,28 @@ class _Memory:
 
 
 class _Blocks:
-    """Rows of a mapped file: the blocks of the file are shuffled, then the rows within a window of many blocks.
+    """Rows that stay on disk: blocks of neighbours are shuffled, then the rows within a window of many blocks.
 
     A window is read a block at a time while the one before is in use; two of them are all that is in memory.
     """
 
     block_bytes = 1 << 20
     window_bytes = 64 << 20
+    least = 4
+    """Where a shard must be read as a whole it is a block, and a window mixes at least so many."""
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
-        self.dataset, self.seed = dataset, seed
+    def __init__(self, dataset: Dataset, seed: int, given: str | None = None) -> None:
+        self.dataset, self.seed, self.given = dataset, seed, given
         n, row = len(dataset), max(1, as_bytes(dataset) // len(dataset))
-        self.block = max(1, min(self.block_bytes // row, -(-n // 16)))
-        self.per_window = max(1, self.window_bytes // (row * self.block))
-        self.sizes = np.diff(np.append(np.arange(0, n, self.block), n))
+        sizes = getattr(dataset.x, "blocks", None)
+        if sizes is None:
+            block = max(1, min(self.block_bytes // row, -(-n // 16)))
+            self.sizes = np.diff(np.append(np.arange(0, n, block), n))
+            self.per_window = max(1, self.window_bytes // (row * block))
+        else:
+            self.sizes = sizes
+            self.per_window = max(self.least, self.window_bytes * len(sizes) // (row * n))
+        self.starts = np.cumsum(self.sizes) - self.sizes
         self.pool = ThreadPoolExecutor(1, "narrows-feed")
         self.plan: tuple[int, np.ndarray, np.ndarray] = (-1, self.sizes, self.sizes)
         self.windows: dict[tuple[int, int], Future[tuple[Dataset, Tensor]]] = {}
@@ -164,45 +172,32 @@ class _Blocks:
 
     def load(self, epoch: int, w: int, blocks: np.ndarray) -> tuple[Dataset, Tensor]:
         """Some blocks in memory, and the order in which their rows are used."""
-        cuts = [slice(int(b) * self.block, int(b) * self.block + int(self.sizes[b])) for b in blocks]
+        cuts = [slice(int(self.starts[b]), int(self.starts[b] + self.sizes[b])) for b in blocks]
         rows = sum(cut.stop - cut.start for cut in cuts)
         data = self.dataset
-
-        def gather(store: Rows | None) -> Tensor | None:
-            if store is None:
-                return None
-            out, filled = torch.empty(0), 0
-            for cut in cuts:
-                part = read_rows(store, cut)
-                if not filled:
-                    out = part.new_empty(rows, *part.shape[1:])
-                check_finite(part, cut.start)
-                out[filled : filled + len(part)] = part
-                filled += len(part)
-            return out
-
-        x = gather(data.x)
-        assert x is not None
+        stores = {
+            "x": data.x,
+            "target": data.target,
+            "labels": data.labels if self.given == "labels" else None,
+        }
+        stores |= {f"columns/{n}": store for n, store in data.columns.items() if n == self.given}
+        ready = {name: new_rows(store, rows) for name, store in stores.items() if store is not None}
+        filled = 0
+        for cut in cuts:  # all stores of a block together: where rows are computed, they are computed once
+            until = filled + cut.stop - cut.start
+            for name, out in ready.items():
+                fill_rows(out[filled:until], stores[name], cut)  # type: ignore[arg-type]
+            filled = until
         window = replace(
             data,
-            x=x,
-            target=gather(data.target),
-            labels=gather(data.labels),
-            factors=gather(data.factors),
-            columns={name: column for name, v in data.columns.items() if (column := gather(v)) is not None},
+            x=ready["x"],
+            target=ready.get("target"),
+            labels=ready.get("labels"),
+            factors=None,
+            columns={n: ready[f"columns/{n}"] for n in data.columns if f"columns/{n}" in ready},
+            origin=None,
         )
         return window, torch.from_numpy(order(self.seed, epoch, rows, w))
-
-
-def check_finite(x: Tensor, first: int) -> None:
-    """Refuse NaN and infinity in rows that were read from a file, from row `first` on, while training."""
-    if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
-        bad = (~torch.isfinite(x)).flatten(1).any(1)
-        if bad.any():  # a sum may overflow where every number is finite
-            row = first + int(bad.nonzero()[0])
-            raise WorkError(
-                f"The data hold NaN or infinite numbers: row {row} of the file is the first of them met."
-            )
 
 
 def _join(batches: list[Batch]) -> Batch:

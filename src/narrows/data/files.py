@@ -18,6 +18,7 @@ import numpy as np
 from narrows.check import RequestError, nearest, refuse
 from narrows.data.arrays import from_mapping
 from narrows.data.folder import SUFFIXES, read_folder
+from narrows.data.harvested import is_harvest, read_harvest
 from narrows.data.raw import Raw
 from narrows.data.tables import read_table, test_part
 
@@ -51,7 +52,7 @@ def reader_of(path: Path) -> Callable[..., Raw]:
             f"There is no file or folder {path}. {nearest(path.name, beside) if beside else ''}".strip()
         )
     if path.is_dir():
-        return read_folder
+        return read_harvest if is_harvest(path) else read_folder
     suffixes = [s.lower() for s in path.suffixes]
     suffix = "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
     if suffix in _PICKLES:

@@ -11,7 +11,17 @@ from typing import Any
 from narrows.check import RequestError
 from narrows.data.tensorfile import dtype_named
 
-__all__ = ["FORMAT", "MANIFEST", "VERSION", "Layer", "Manifest", "Shard", "difference", "layers_of"]
+__all__ = [
+    "FORMAT",
+    "MANIFEST",
+    "VERSION",
+    "Layer",
+    "Manifest",
+    "Shard",
+    "difference",
+    "layers_of",
+    "shard_of",
+]
 
 FORMAT, VERSION = "narrows-harvest", 1
 MANIFEST = "manifest.json"
@@ -108,7 +118,7 @@ class Manifest:
                     f"its version is {form['version']!r}, and this program reads version {VERSION}"
                 )
             layers_of(form["header"])
-            shards = tuple(_shard(row) for row in form["shards"])
+            shards = tuple(shard_of(row) for row in form["shards"])
             if [s.unit for s in shards] != sorted({s.unit for s in shards}):
                 raise ValueError("its shards are not in order")
             return cls(
@@ -164,7 +174,13 @@ def difference(one: Any, other: Any, place: str = "") -> str:
     return "" if one == other else f"`{place}` was {one!r} and is {other!r} now"
 
 
-def _shard(row: Mapping[str, Any]) -> Shard:
+def shard_of(row: Mapping[str, Any]) -> Shard:
+    """A shard from its JSON form.
+
+    Raises:
+        ValueError: its numbers are odd, or its file lies outside the folder.
+        TypeError: keys are missing or unknown.
+    """
     shard = Shard(**row)
     numbers = (shard.unit, shard.rows, shard.contexts, shard.bytes)
     if not all(type(n) is int and n >= 0 for n in numbers):

@@ -10,18 +10,56 @@ import torch
 from torch import Tensor
 
 from narrows.check import WorkError
+from narrows.data.stored import Stored
 
-__all__ = ["Rows", "read_rows", "spread"]
+__all__ = ["Rows", "check_finite", "fill_rows", "new_rows", "on_disk", "read_rows", "spread"]
 
-Rows: TypeAlias = "Tensor | np.ndarray"
-"""A tensor, or a memory-mapped array."""
+Rows: TypeAlias = "Tensor | np.ndarray | Stored"
+"""A tensor, a memory-mapped array, or rows of a harvest."""
 
 _GRAIN = mmap.ALLOCATIONGRANULARITY
 _AT_ONCE = 256
 
 
+def on_disk(x: Rows) -> bool:
+    """Whether rows stay where they are and are read as they are needed."""
+    return isinstance(x, (np.memmap, Stored))
+
+
+def fill_rows(out: Tensor, x: Rows, rows: slice) -> None:
+    """Read rows into a tensor that is there; numbers that are not finite are refused.
+
+    Raises:
+        WorkError: NaN or infinity; the text says where.
+    """
+    if isinstance(x, Stored):
+        x.fill(out, rows)
+    else:
+        part = read_rows(x, rows)
+        check_finite(part, rows.start)
+        out[:] = part
+
+
+def new_rows(x: Rows, count: int) -> Tensor:
+    """Room for so many rows of a store, of the type in which they are read."""
+    if isinstance(x, Stored):
+        return torch.empty(count, *x.shape[1:], dtype=x.kind)
+    return read_rows(x, slice(0, 0)).new_empty(count, *x.shape[1:])
+
+
+def check_finite(x: Tensor, first: int) -> None:
+    """Refuse NaN and infinity in rows that were read from a file, from row `first` on, while training."""
+    if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
+        bad = (~torch.isfinite(x)).flatten(1).any(1)
+        if bad.any():  # a sum may overflow where every number is finite
+            row = first + int(bad.nonzero()[0])
+            raise WorkError(
+                f"The data hold NaN or infinite numbers: row {row} of the file is the first of them met."
+            )
+
+
 def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
-    """Rows of a store as a tensor: bytes stay bytes, everything else is float32.
+    """Rows of a store as a tensor: bytes stay bytes, everything else is float32 (whole numbers of a harvest int64).
 
     Raises:
         WorkError: the file became shorter since it was opened.
@@ -32,6 +70,8 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
     """
     if isinstance(x, Tensor):
         return x[rows] if isinstance(rows, slice) else x.index_select(0, rows.to(x.device))
+    if isinstance(x, Stored):
+        return x.read(rows)
     if not isinstance(rows, slice):
         few = rows.cpu().split(
             _AT_ONCE
@@ -51,8 +91,10 @@ def _copied(x: np.ndarray, picked: np.ndarray) -> Tensor:
     return torch.from_numpy(copy)
 
 
-def spread(x: np.ndarray, most: int, most_bytes: int = 32 << 20) -> Tensor:
+def spread(x: np.ndarray | Stored, most: int, most_bytes: int = 32 << 20) -> Tensor:
     """Rows of a mapped array in 64 runs spread evenly over it, at most so many, or all if there are no more."""
+    if isinstance(x, Stored):
+        return x.sample(max(64, min(most, most_bytes // max(1, x.row_bytes))))
     rows = max(64, min(most, most_bytes // max(1, x.nbytes // len(x)))) // 64
     if 64 * rows >= len(x):
         return read_rows(x, slice(0, len(x)))

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ class Raw:
     """Examples as a file or a generator gives them.
 
     Args:
-        x: the examples, (N, ...); may be memory-mapped.
+        x: the examples, (N, ...): an array, memory-mapped or not, or `Stored` rows of a harvest.
         labels: class of each example, (N,) numbers or text.
         target: what must be produced, (N, ...).
         factors: known generating factors, (N, F) whole numbers.
@@ -31,11 +32,13 @@ class Raw:
         scale: the scaling when nobody says.
         truth: for a generated world, what generated it.
         codes: for a dictionary world, the coefficients behind each example, (N, atoms).
+        stores: further columns by name, (N, ...) each, see `Dataset.columns`.
+        origin: says where each row came from, see `Dataset.origin`.
     """
 
-    x: np.ndarray
+    x: Any
     labels: np.ndarray | None = None
-    target: np.ndarray | None = None
+    target: Any = None
     factors: np.ndarray | None = None
     factor_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
@@ -49,9 +52,12 @@ class Raw:
     scale: str = "auto"
     truth: Any = None
     codes: np.ndarray | None = None
+    stores: Mapping[str, Any] = field(default_factory=dict)
+    origin: Any = None
 
     def rows(self, rows: np.ndarray | slice) -> Raw:
         """Some of the examples (without the test part)."""
-        cut = {name: getattr(self, name) for name in ("x", "labels", "target", "factors", "codes")}
+        cut = {name: getattr(self, name) for name in ("x", "labels", "target", "factors", "codes", "origin")}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
-        return replace(self, test=None, part=None, **kept)
+        stores = {name: v[rows] for name, v in self.stores.items()}
+        return replace(self, test=None, part=None, stores=stores, **kept)

@@ -25,19 +25,20 @@ import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from narrows.check import WorkError, refuse
-from narrows.data.manifest import MANIFEST, Manifest, Shard, difference, layers_of
+from narrows.check import RequestError, WorkError, refuse
+from narrows.data.manifest import MANIFEST, Manifest, Shard, difference, layers_of, shard_of
 from narrows.data.tensorfile import dtype_named, put, read_table, write_tensors
 
-__all__ = ["MEANS", "PLACES", "ShardWriter", "sound"]
+__all__ = ["HEADER", "MEANS", "PLACES", "ShardWriter", "sound", "survey"]
 
-HEADER, MEANS = "header.json", "means.safetensors"
+HEADER, MEANS, CONTEXTS = "header.json", "means.safetensors", "contexts.safetensors"
 PLACES = ("positions", "context_rows", "context_tokens", "context_sizes", "tokens")
 _AGAIN = "Free some, then run the same harvest command again: it fills in only what is missing."
 
@@ -85,7 +86,7 @@ class ShardWriter:
         """Write the header first, or hold ours to the one that is there."""
         path = self.folder / HEADER
         if not path.exists():
-            strange = [p.name for p in self.folder.iterdir() if not p.name.startswith(".")]
+            strange = [p.name for p in self.folder.iterdir() if p.name[0] != "." and p.name != CONTEXTS]
             if strange and not path.exists():  # another rank may have been first just now
                 raise refuse(
                     "out",
@@ -242,6 +243,26 @@ class ShardWriter:
         if "context_tokens" in places:
             places["tokens"] = _token_of_row(places)
         return ready | places
+
+
+def survey(folder: Path) -> Manifest:
+    """What is on the disk of a harvest that may not be finished, from the notes beside its shards.
+
+    Raises:
+        RequestError: the header is missing or damaged.
+    """
+    path = folder / HEADER
+    try:
+        header = json.loads(path.read_text(encoding="utf-8"))
+        layers_of(header)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RequestError(f"{path} cannot be read: {error}. Harvest into a new folder.") from error
+    shards = []
+    for note in sorted(folder.glob("shard-*.json")):
+        with suppress(OSError, ValueError, TypeError, AttributeError):  # damaged: as if it were not there
+            row = json.loads(note.read_text(encoding="utf-8"))
+            shards.append(shard_of({key: value for key, value in row.items() if key != "sums"}))
+    return Manifest(folder, header, len(shards), tuple(sorted(shards, key=lambda s: s.unit)))
 
 
 def sound(folder: Path, shard: Shard) -> bool:

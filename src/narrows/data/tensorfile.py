@@ -14,12 +14,15 @@ import struct
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch import Tensor
 
 from narrows.check import WorkError
+
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
 
 __all__ = ["DTYPES", "Entry", "dtype_named", "put", "read_table", "write_tensors"]
 
@@ -53,6 +56,17 @@ class Entry:
     def __init__(self, path: Path, dtype: torch.dtype, shape: tuple[int, ...], offset: int) -> None:
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
 
+    def blame(self, row: int) -> str:
+        """Where a broken row lies and what mends it, two sentences."""
+        return (
+            f"row {row} of {self.path} is the first met. Remove that file, then run the same harvest command again: "
+            "it fills in only what is missing."
+        )
+
+    def shaped(self, shape: tuple[int, ...]) -> Entry:
+        """The same numbers read with another shape; what does not fill it at the end is left out."""
+        return Entry(self.path, self.dtype, shape, self.offset)
+
     def read(self, first: int = 0, last: int | None = None) -> Tensor:
         """Rows of the tensor, from one to before another, in memory of their own and in their own type."""
         rows = (self.shape[0] if last is None else last) - first
@@ -68,7 +82,7 @@ class Entry:
         """
         if not out.numel():
             return
-        target = memoryview(out.view(-1).view(torch.uint8).numpy())
+        target = _bytes(out)
         row = len(target) // len(out)
         try:
             with self.path.open("rb", buffering=0) as file:
@@ -162,14 +176,16 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], again: str) -> str:
     head += b" " * (-len(head) % 8)
     digest = hashlib.sha256()
     with put(path, again) as file:
-        for part in (struct.pack("<Q", len(head)), head, *(_bytes(ready[name]) for name in order)):
+        parts: list[Buffer] = [struct.pack("<Q", len(head)), head, *(_bytes(ready[name]) for name in order)]
+        for part in parts:
             file.write(part)
             digest.update(part)
     return digest.hexdigest()
 
 
-def _bytes(t: Tensor) -> memoryview:
-    return memoryview(t.view(-1).view(torch.uint8).numpy()) if t.numel() else memoryview(b"")
+def _bytes(t: Tensor) -> memoryview[int]:
+    """The memory of a contiguous tensor."""
+    return t.view(-1).view(torch.uint8).numpy().data if t.numel() else memoryview(b"")
 
 
 @contextmanager
