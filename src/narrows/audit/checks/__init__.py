@@ -21,6 +21,7 @@ from narrows.audit.checks.reconstructions import reconstructions
 from narrows.audit.checks.recovery import recovery
 from narrows.audit.checks.redundancy import redundancy
 from narrows.audit.checks.samples import samples
+from narrows.audit.checks.splice import splice
 from narrows.audit.checks.traversals import traversals
 from narrows.audit.checks.units import units
 from narrows.audit.finding import Finding
@@ -39,6 +40,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     redundancy,
     layers,
     recovery,
+    splice,
     aggregate_posterior,
     disentanglement,
     reconstructions,

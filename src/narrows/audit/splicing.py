@@ -1,0 +1,133 @@
+"""What a language model loses where its activations are replaced by what a model makes of them."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from narrows.check import NarrowsError
+from narrows.core import Autoencoder, Batch
+from narrows.lm.capture import capture
+from narrows.lm.places import Place, resolve
+from narrows.lm.splice import Baseline, Costs, Replace, baseline, join, measure
+
+__all__ = ["Splicer", "language_model"]
+
+TOKENS, BATCH = 4096, 16
+"""Tokens and contexts that are looked at; contexts that pass the language model at once."""
+
+_LOGITS = 1 << 26
+"""Logits of the untouched model that are kept; where there are more, they are computed anew each time."""
+
+
+class Splicer:
+    """Contexts of a harvest, and what the untouched language model makes of them; called with a model, its costs.
+
+    Only the positions that were harvested are replaced: tokens that were left out (such as the first of a text) stay
+    as they are. Every token but the first of each context counts as a prediction.
+
+    Args:
+        dataset: examples that are single rows of one place, with an `origin`.
+        language: the causal language model that they are from, a `narrows.lm.models.Model`.
+        place: where it is read and replaced.
+        tokens: how many tokens at most.
+    """
+
+    def __init__(self, dataset: Any, language: Any, place: Place, tokens: int = TOKENS) -> None:
+        self.dataset, self.module, self.place = dataset, language.module, place
+        contexts = _contexts(dataset, tokens)
+        self.inputs = [
+            _padded(contexts[first : first + BATCH], language.device)
+            for first in range(0, len(contexts), BATCH)
+        ]
+        count = sum(inputs["input_ids"].numel() for inputs, _ in self.inputs)
+        self.kept: list[Baseline] | None = None
+        if count * max(1, language.vocabulary) <= _LOGITS:
+            self.kept = [baseline(self.module, inputs, place) for inputs, _ in self.inputs]
+
+    @classmethod
+    def of(cls, dataset: Any, tokens: int = TOKENS) -> Splicer | None:
+        """The splicer of a data set, or None where it is no harvest of one place of a causal language model.
+
+        Raises:
+            RequestError: the language model cannot be found again.
+            WorkError: transformers is not installed.
+        """
+        origin = getattr(dataset, "origin", None)
+        if origin is None or len(origin.at) != 1 or origin.length or dataset.target is not None:
+            return None
+        told = origin.manifest.header["model"]
+        if told.get("kind") != "causal":
+            return None
+        language = language_model(str(told.get("source") or told["name"]))
+        places = resolve(language.module, origin.at[0])
+        return cls(dataset, language, places[0], tokens) if len(places) == 1 else None
+
+    @torch.no_grad()
+    def __call__(self, model: Autoencoder) -> Costs:
+        """The costs of replacing activations by a model's reconstructions of them."""
+        parts = []
+        for number, (inputs, kept) in enumerate(self.inputs):
+            before = self.kept[number] if self.kept is not None else None
+            seen = capture(self.module, inputs, [self.place])[self.place.name]
+            made = torch.where(
+                kept.reshape(*kept.shape, *[1] * (seen.ndim - 2)), self._made(model, seen), seen
+            )
+            parts.append(measure(self.module, inputs, self.place, _always(made), before=before))
+        return join(parts)
+
+    def _made(self, model: Autoencoder, seen: Tensor) -> Tensor:
+        """The model's reconstructions of activations (B, T, ...), in their units."""
+        scaling = self.dataset.scaling
+        x = scaling.apply(seen.reshape(-1, *self.dataset.shape).float().cpu())
+        device = next((t.device for t in model.parameters()), torch.device("cpu"))
+        out = scaling.invert(model.reconstruct(Batch(x.to(device))).float().cpu())
+        return out.reshape(seen.shape).to(seen)
+
+
+@lru_cache(maxsize=1)
+def language_model(name: str) -> Any:
+    """A language model by its name or folder, frozen; the last one is remembered."""
+    from narrows.lm.models import load
+
+    found = load(name)
+    found.module.requires_grad_(False)
+    return found
+
+
+def _contexts(dataset: Any, tokens: int) -> list[tuple[Tensor, Tensor]]:
+    """Whole contexts of the examples: their token ids (T,), and which positions are examples (T,)."""
+    origin, row, total = dataset.origin, 0, 0
+    found: list[tuple[Tensor, Tensor]] = []
+    while row < len(dataset) and (not found or total < tokens):
+        ids, _ = origin.context_of(row)
+        rows = torch.arange(row, min(row + len(ids), len(dataset)))
+        numbers = origin.contexts(rows)
+        rows = rows[numbers == numbers[0]]
+        kept = torch.zeros(len(ids), dtype=torch.bool)
+        kept[origin.positions(rows)] = True
+        if len(ids) > 1:
+            found.append((ids, kept))
+            total += len(ids)
+        row += len(rows)
+    if not found:
+        raise NarrowsError("The harvest holds no context of two tokens or more.")
+    return found
+
+
+def _always(made: Tensor) -> Replace:
+    """What stands in an activation's place, whatever it was."""
+    return lambda activation: made
+
+
+def _padded(contexts: list[tuple[Tensor, Tensor]], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
+    """Contexts as one batch, and which of its positions are examples, (B, T)."""
+    longest = max(len(ids) for ids, _ in contexts)
+    ids = torch.zeros(len(contexts), longest, dtype=torch.long)
+    mask, kept = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)
+    for row, (tokens, of) in enumerate(contexts):
+        ids[row, : len(tokens)], mask[row, : len(tokens)], kept[row, : len(tokens)] = tokens, 1, of
+    return {"input_ids": ids.to(device), "attention_mask": mask.to(device)}, kept.to(device)

@@ -1,0 +1,164 @@
+"""The splice check against plain hooks on a tiny language model."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+from audit_models import plain_model
+from torch import nn
+
+from narrows.audit import audit, splicing
+from narrows.audit.splicing import Splicer
+from narrows.core import Batch
+from narrows.data.dataset import Dataset
+from narrows.data.scaling import Scaling
+from narrows.lm.places import Place
+
+SIZES = (9, 6, 9)
+
+
+class TinyLanguageModel(nn.Module):
+    """Embedding, a causal mean, a linear map with a nonlinearity, an unembedding."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.mix, self.head = nn.Embedding(17, 6), nn.Linear(6, 6), nn.Linear(6, 17)
+
+    def forward(self, input_ids, attention_mask=None):
+        h = self.embed(input_ids)
+        count = torch.arange(1, h.shape[1] + 1)[:, None]
+        return self.head(self.mix(h.cumsum(1) / count).tanh() * 4)
+
+
+class Text:
+    """The origin of rows that are all tokens but the first of each context."""
+
+    at, length = ("mix",), 0
+
+    def __init__(self, kind="causal"):
+        self.manifest = SimpleNamespace(header={"model": {"kind": kind, "name": "tiny"}})
+        generator = torch.Generator().manual_seed(1)
+        self.ids = [torch.randint(17, (n,), generator=generator) for n in SIZES]
+        self.of = torch.cat([torch.full((n - 1,), i) for i, n in enumerate(SIZES)])
+        self.at_position = torch.cat([torch.arange(1, n) for n in SIZES])
+
+    def contexts(self, rows):
+        return self.of[rows]
+
+    def positions(self, rows):
+        return self.at_position[rows]
+
+    def tokens(self, rows):
+        return torch.stack(
+            [self.ids[c][p] for c, p in zip(self.of[rows], self.at_position[rows], strict=True)]
+        )
+
+    def context_of(self, row):
+        return self.ids[int(self.of[row])], int(self.at_position[row])
+
+
+class Rows(Dataset):
+    origin = None
+
+
+def harvest(kind="causal"):
+    lm, text = TinyLanguageModel().eval(), Text(kind)
+    with torch.no_grad():
+        x = torch.cat([lm.mix(hidden(lm, ids))[1:] for ids in text.ids])
+    data = Rows(x, Scaling("standard", 0.5, 2.0), (6,))
+    object.__setattr__(data, "origin", text)
+    return lm, data
+
+
+def hidden(lm, ids):
+    return lm.embed(ids).cumsum(0) / torch.arange(1, len(ids) + 1)[:, None]
+
+
+@pytest.fixture
+def world(monkeypatch):
+    lm, data = harvest()
+    language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"))
+    monkeypatch.setattr(splicing, "language_model", lambda name: language)
+    return lm, data
+
+
+@torch.no_grad()
+def by_hand(lm, data, change):
+    """Cross-entropies and KL, context by context: the activation of every token is changed."""
+    losses, divergences = [], []
+    for ids in data.origin.ids:
+        activation = lm.mix(hidden(lm, ids))
+        before = lm.head(activation.tanh() * 4).log_softmax(-1)[:-1].double()
+        after = lm.head(change(activation).tanh() * 4).log_softmax(-1)[:-1].double()
+        losses.append(-after[torch.arange(len(ids) - 1), ids[1:]])
+        divergences.append((before.exp() * (before - after)).sum(-1))
+    return float(torch.cat(losses).mean()), float(torch.cat(divergences).mean())
+
+
+def test_numbers_are_those_of_plain_hooks(world):
+    lm, data = world
+    model = plain_model((6,), latent=4, seed=3).eval()
+
+    def rebuilt(activation):
+        out = model.reconstruct(Batch((activation - 0.5) / 2)) * 2 + 0.5
+        return torch.cat([activation[:1], out[1:]])  # the first token was not harvested
+
+    report = audit(model, data)
+    original, _ = by_hand(lm, data, lambda a: a)
+    spliced, kl = by_hand(lm, data, rebuilt)
+    zero, _ = by_hand(lm, data, torch.zeros_like)
+    every = torch.cat([lm.mix(hidden(lm, ids)) for ids in data.origin.ids]).mean(0)
+    mean, _ = by_hand(lm, data, lambda a: every.expand_as(a))
+    assert report["splice/ce"].value == pytest.approx(spliced - original, abs=1e-5)
+    assert report["splice/kl"].value == pytest.approx(kl, abs=1e-5)
+    assert report["splice/recovered"].value == pytest.approx((zero - spliced) / (zero - original), abs=1e-4)
+    from_mean = report["splice/recovered-from-mean"].value
+    assert from_mean == pytest.approx((mean - spliced) / (mean - original), abs=1e-3)
+
+
+def test_logits_that_are_not_kept_change_nothing(world, monkeypatch):
+    _, data = world
+    model = plain_model((6,), latent=4, seed=3).eval()
+    kept = Splicer.of(data)(model).means()
+    monkeypatch.setattr(splicing, "_LOGITS", 0)
+    assert Splicer.of(data)(model).means() == pytest.approx(kept)
+    assert Splicer.of(data, tokens=1).inputs[0][0]["input_ids"].shape == (1, 9)
+
+
+def test_only_harvests_of_one_place_of_a_causal_model(world, monkeypatch):
+    _, data = world
+    assert Splicer.of(data.x) is None
+    assert Splicer.of(harvest("encoder")[1]) is None
+    data.origin.at = ("mix", "embed")
+    assert Splicer.of(data) is None
+    data.origin.at = ("mix",)
+
+    def gone(name):
+        from narrows.check import RequestError
+
+        raise RequestError("The model 'tiny' cannot be loaded.")
+
+    monkeypatch.setattr(splicing, "language_model", gone)
+    check = audit(plain_model((6,)), data)["splice/recovered"]
+    assert check.value is None
+    assert "cannot be loaded" in check.says
+
+
+def test_the_place_may_be_given_by_hand(world):
+    lm, data = world
+    language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"))
+    costs = Splicer(data, language, Place("mix", "mix"))(identity())
+    assert costs.recovered == pytest.approx(1, abs=1e-6)
+    assert float(costs.kl.abs().max()) < 1e-6
+    assert len(costs.spliced) == 3 * 8  # padded to three contexts of nine tokens
+    assert float(costs.weight.sum()) == sum(n - 1 for n in SIZES)
+
+
+def identity():
+    model = plain_model((6,), latent=6)
+    with torch.no_grad():
+        for linear in (model.encoder.linear, model.decoder.linear):
+            linear.weight.copy_(torch.eye(6))
+            linear.bias.zero_()
+    return model.eval()
