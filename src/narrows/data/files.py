@@ -18,7 +18,8 @@ import numpy as np
 from narrows.check import RequestError, nearest, refuse
 from narrows.data.arrays import from_mapping
 from narrows.data.folder import SUFFIXES, read_folder
-from narrows.data.harvested import is_harvest, read_harvest
+from narrows.data.harvest import is_harvest
+from narrows.data.harvested import read_harvest
 from narrows.data.raw import Raw
 from narrows.data.tables import read_table, test_part
 

@@ -121,8 +121,8 @@ class Engine:
     @torch.no_grad()
     def _prepare(self) -> None:
         """Initialisation from the data: every part sees the same large batch once."""
-        rows = torch.randperm(len(self.examples), generator=torch.Generator().manual_seed(self.plan.seed))
-        batch = self.examples.batch(rows[:_PREPARE_ROWS].sort().values, self.model.given, self.device)
+        rows = self.examples.some(_PREPARE_ROWS, self.plan.seed)
+        batch = self.examples.batch(rows, self.model.given, self.device)
         self.model.train()
         for part in self.model.modules():
             if isinstance(part, Part):
