@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from narrows.core import Code as Code
     from narrows.core import Objective as Objective
     from narrows.core import Spec as Spec
+    from narrows.harvesting.driver import harvest as harvest
     from narrows.methods.index import METHODS as METHODS
     from narrows.proofs.engine import prove as prove
     from narrows.runs.compare import compare as compare
@@ -30,6 +31,7 @@ _HOMES = {
     "Objective": "core",
     "Spec": "core",
     "METHODS": "methods.index",
+    "harvest": "harvesting.driver",
     "prove": "proofs.engine",
     "compare": "runs.compare",
     "fit": "runs.fit",

@@ -42,6 +42,9 @@ _ROWS = (
         "data info", "Data", "look:data_info", "Show what a named data set holds and where it comes from."
     ),
     Command("data get", "Data", "look:data_get", "Make a named data set ready to use on this machine."),
+    Command(
+        "harvest", "Data", "harvest:harvest", "Run a model over text and keep what flows through some layers."
+    ),
     Command("fit", "Train", "training:fit", "Fit a method to data; the run is a folder."),
     Command("resume", "Train", "training:resume", "Go on with a run that was stopped, exactly where it was."),
     Command("encode", "Use a run", "codes:encode", "Write the codes of data."),

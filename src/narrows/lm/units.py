@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -153,7 +153,14 @@ def batches(work: Work, first: int, last: int, size: int) -> Iterator[np.ndarray
     yield from (order[at : at + size] for at in range(0, len(order), size))
 
 
-def compute(model: Model, places: Sequence[Place], work: Work, plan: Plan, unit: int) -> dict[str, Tensor]:
+def compute(
+    model: Model,
+    places: Sequence[Place],
+    work: Work,
+    plan: Plan,
+    unit: int,
+    tell: Callable[[int], None] = lambda rows: None,
+) -> dict[str, Tensor]:
     """The rows of one unit.
 
     Args:
@@ -162,6 +169,7 @@ def compute(model: Model, places: Sequence[Place], work: Work, plan: Plan, unit:
         work: what the model reads.
         plan: how it is divided.
         unit: which; it holds the contexts from `unit * plan.unit` on.
+        tell: is told after each run of the model how many rows it gave.
 
     Returns:
         By the place's name its activations (rows, ...), with ``.grad`` their gradients; `positions` (rows,),
@@ -186,6 +194,7 @@ def compute(model: Model, places: Sequence[Place], work: Work, plan: Plan, unit:
             chosen = _chosen(value.flatten(0, 1), source)
             _finite(chosen, name, model, which, source // width)
             _put(out[name], chosen, target)
+        tell(len(target))
     position = np.arange(len(keep)) - np.repeat(starts, sizes)
     out["positions"] = torch.from_numpy(position[keep].astype(np.int32))
     out["context_rows"] = torch.from_numpy(context_rows.astype(np.int32))
