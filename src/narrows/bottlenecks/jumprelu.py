@@ -157,7 +157,7 @@ class _Jump(torch.autograd.Function):
     def forward(ctx: Any, h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool) -> Tensor:
         ctx.save_for_backward(h, theta)
         ctx.bandwidth, ctx.to_input = bandwidth, to_input
-        return h * (h > theta)
+        return torch.where(h > theta, h, h.new_zeros(()))
 
     @staticmethod
     @once_differentiable

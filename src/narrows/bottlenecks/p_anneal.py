@@ -37,7 +37,7 @@ class AnnealedP(Priced):
 
     Example:
         >>> code = AnnealedP(3, p=0.5)(torch.tensor([[4.0, -2.0, 9.0]]))
-        >>> code.z.tolist(), code.costs["lp"].round(decimals=3).tolist()
+        >>> code.z.tolist(), code.costs["lp"].round(decimals=1).tolist()
         ([[4.0, 0.0, 9.0]], [5.0])
 
     Reference:

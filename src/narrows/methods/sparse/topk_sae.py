@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from narrows.bottlenecks.latents import Latents
 from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError, whole
+from narrows.check import RequestError
 from narrows.core import Autoencoder, Objective, Spec, as_spec
 from narrows.likelihoods import Squared
+from narrows.methods.sparse.shared import revival
 from narrows.nets.dictionary import AffineEncoder, Dictionary
-from narrows.objectives.revival import AuxK
+from narrows.objectives.multi_topk import MultiTopK
+from narrows.objectives.revival import Revival
 from narrows.objectives.sparse import SparseObjective
 from narrows.schedules import Schedule
 
@@ -27,6 +29,10 @@ def topk_sae(
     aux_k: int = 0,
     aux_weight: Schedule = 1 / 32,
     dead_after: int = 0,
+    dead: str = "auxk",
+    multi_topk: Schedule = 0.0,
+    begin_k: int = 0,
+    anneal: int = 0,
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -34,9 +40,10 @@ def topk_sae(
 
     .. math:: z = \mathrm{ReLU}(\mathrm{TopK}(W (x - b_d) + b_e)), \qquad \hat x = A^\top z + b_d
 
-    The loss is the squared error and the auxiliary one of `objectives.revival.AuxK`. k-Sparse Autoencoders (2013)
-    selects by size alone and decodes with the encoder's weights; this is the later form: ReLU after the selection,
-    a decoder that is tied only at first, atoms of unit length, and the auxiliary loss instead of annealing k.
+    The loss is the squared error and the auxiliary one of `objectives.revival.AuxK`. k-Sparse Autoencoders (2013,
+    `k_sparse_ae`) selects by size alone and decodes with the encoder's weights; this is the later form: ReLU after
+    the selection, a decoder that is tied only at first, atoms of unit length, and the auxiliary loss instead of
+    annealing k. Multi-TopK adds the error of a code of 4 k latents, so that other k work on the trained model too.
 
     Args:
         spec: what the data look like, or the shape of one example; flattened.
@@ -46,6 +53,10 @@ def topk_sae(
         aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
         dead_after: a latent is dead when it was off for more examples than this. When 0, a hundred times N / k,
             the mean gap between two firings of a latent in fair use; the paper waits for ten million tokens.
+        dead: what is done for dead latents: ``auxk``, ``resample``, ``ghost`` or ``none``.
+        multi_topk: weight of the error with 4 k latents; 1/8 in the paper's multi-TopK.
+        begin_k: how many may be on at first; k when 0.
+        anneal: steps over which their number goes from there to k.
         unit_norm: hold every atom at length 1.
         normalise: scale the data to mean square 1 inside the model.
 
@@ -64,13 +75,23 @@ def topk_sae(
     """
     spec = as_spec(spec)
     latents = latents or default_latents(spec)
-    bottleneck = TopK(latents, k)
-    objective = aux_k_objective(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
+    bottleneck = TopK(latents, k, begin=begin_k, over=anneal)
+    revived = revival(dead, spec, latents, k, dead_after=dead_after, aux_k=aux_k, aux_weight=aux_weight)
+    if multi_topk == 0:
+        objective = SparseObjective(revival=revived)
+    else:
+        objective = MultiTopK(weight=multi_topk, revival=revived)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
 
 
 def sparse_autoencoder(
-    spec: Spec, bottleneck: Latents, objective: Objective, *, unit_norm: bool, normalise: bool
+    spec: Spec,
+    bottleneck: Latents,
+    objective: Objective,
+    *,
+    unit_norm: bool,
+    normalise: bool,
+    tied: bool = False,
 ) -> Autoencoder:
     """A linear encoder and a dictionary, tied at first and with a common centre, around any sparse bottleneck.
 
@@ -80,6 +101,7 @@ def sparse_autoencoder(
         objective: what is minimised.
         unit_norm: hold every atom at length 1.
         normalise: scale the data to mean square 1 inside the model.
+        tied: the encoder's rows are the atoms for good.
 
     Raises:
         RequestError: the data have a target of their own.
@@ -91,7 +113,7 @@ def sparse_autoencoder(
         )
     dictionary = Dictionary(bottleneck.width, spec.goal, unit_norm=unit_norm, normalise=normalise)
     bottleneck.meet(dictionary)
-    encoder = AffineEncoder(bottleneck.width, spec.shape, centre=dictionary, normalise=normalise)
+    encoder = AffineEncoder(bottleneck.width, spec.shape, centre=dictionary, normalise=normalise, tied=tied)
     return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
 
 
@@ -104,16 +126,13 @@ def aux_k_objective(
     spec: Spec, latents: int, k: int, *, aux_k: int, weight: Schedule, dead_after: int
 ) -> Objective:
     """The auxiliary loss with defaults that suit the sizes, or the plain distortion where its weight is 0."""
-    revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=weight, dead_after=dead_after)
-    return SparseObjective(revival=revival)
+    return SparseObjective(
+        revival=aux_k_revival(spec, latents, k, aux_k=aux_k, weight=weight, dead_after=dead_after)
+    )
 
 
 def aux_k_revival(
     spec: Spec, latents: int, k: int, *, aux_k: int, weight: Schedule, dead_after: int
-) -> AuxK | None:
+) -> Revival | None:
     """The auxiliary term with defaults that suit the sizes, or None where its weight is 0."""
-    if weight == 0:
-        return None
-    aux_k = whole("aux_k", aux_k, low=0) or max(1, spec.size // 2)
-    dead_after = whole("dead_after", dead_after, low=0) or 100 * -(-latents // k)
-    return AuxK(k=aux_k, dead_after=dead_after, weight=weight)
+    return revival("auxk", spec, latents, k, dead_after=dead_after, aux_k=aux_k, aux_weight=weight)

@@ -1,0 +1,62 @@
+"""The k-sparse autoencoder.
+
+Makhzani and Frey, k-Sparse Autoencoders, ICLR 2014. arXiv:1312.5663
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.topk import TopK
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
+from narrows.objectives.sparse import SparseObjective
+
+__all__ = ["k_sparse_ae"]
+
+
+def k_sparse_ae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latents: int = 0,
+    k: int = 16,
+    begin_k: int = 0,
+    anneal: int = 0,
+    alpha: float = 1.0,
+    normalise: bool = True,
+) -> Autoencoder:
+    r"""A linear autoencoder with one matrix, of which the k largest hidden units pass.
+
+    .. math:: h = W x + b, \qquad z = \mathrm{supp}_k(h)\ (\text{the } k \text{ largest of } h), \qquad
+        \hat x = W^\top z + b'
+
+    Only the squared error is trained, and only the winners get gradients. With a small k some units never win; the
+    remedy is to let k fall: `begin_k` at first, in a straight line to `k` over the first `anneal` steps (the paper:
+    over the first half of the training). For features alpha k units pass, with alpha from 1 to 3.
+
+    Args:
+        spec: what the data look like, or the shape of one example; flattened.
+        latents: how many hidden units, N; when 0, eight for each number of an example, at most 16384.
+        k: how many of them may be on in one example.
+        begin_k: how many may be on at the first step; k when 0.
+        anneal: steps over which their number falls from there to k.
+        alpha: outside training, alpha k pass.
+        normalise: scale the data to mean square 1 inside the model while it trains.
+
+    Raises:
+        RequestError: an argument out of range; data with a target of their own.
+
+    Example:
+        >>> model = k_sparse_ae((8,), latents=32, k=4, alpha=2).eval()
+        >>> import torch
+        >>> from narrows.core import Batch
+        >>> model.encode(Batch(torch.randn(5, 8))).z.values.shape
+        torch.Size([5, 8])
+
+    Reference:
+        Makhzani, Frey, k-Sparse Autoencoders, 2013. arXiv:1312.5663
+    """
+    spec = as_spec(spec)
+    latents = latents or default_latents(spec)
+    bottleneck = TopK(latents, k, signed=True, begin=begin_k, over=anneal, alpha=alpha)
+    return sparse_autoencoder(
+        spec, bottleneck, SparseObjective(), unit_norm=False, normalise=normalise, tied=True
+    )

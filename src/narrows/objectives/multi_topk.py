@@ -1,0 +1,49 @@
+"""Multi-TopK: the error of a second code with four times as many latents."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from narrows.bottlenecks.topk import TopK
+from narrows.check import refuse
+from narrows.core import Autoencoder, Batch, Code
+from narrows.objectives.sparse import SparseObjective
+from narrows.schedules import Schedule
+
+__all__ = ["MultiTopK"]
+
+_WIDER = 4
+
+
+class MultiTopK(SparseObjective):
+    r"""A sparse objective that a wider code of the same latents must meet too: :math:`L(k) + w\, L(4k)`.
+
+    Trained at one k only, a model fits this k too closely, and its error rises when more latents pass.
+
+    Args:
+        weight: of the second error, w; 1/8 in the paper.
+        options: as for `SparseObjective`.
+
+    Reference:
+        Gao et al., Scaling and evaluating sparse autoencoders, 2024, section 2.5 and appendix. arXiv:2406.04093
+    """
+
+    def __init__(self, *, weight: Schedule = 1 / 8, **options: Any) -> None:
+        super().__init__(weights={**options.pop("weights", {}), "multi": weight}, **options)
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Only TopK has a k."""
+        if not isinstance(model.bottleneck, TopK):
+            raise refuse(
+                "bottleneck", type(model.bottleneck).__name__, "TopK", "Only there k can be another."
+            )
+
+    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """The error with 4 k latents, (B,)."""
+        bottleneck = model.bottleneck
+        assert isinstance(bottleneck, TopK)
+        wide = bottleneck.largest(model.encoder(batch.x, batch.given), _WIDER * bottleneck.now)
+        return {"multi": self.fidelity(model, batch, code, model.decode(wide, batch.given))}
