@@ -117,24 +117,6 @@ class Dataset:
         """Every example, or the first `limit`, as one batch."""
         return self.batch(slice(0, len(self) if limit is None else min(limit, len(self))), given, device)
 
-    def some(self, n: int, seed: int = 0) -> Tensor:
-        """Numbers of at most n rows drawn without replacement, sorted; few shards' where each is read as a whole.
-
-        Args:
-            n: how many.
-            seed: they depend on it alone.
-        """
-        generator = torch.Generator().manual_seed(seed)
-        blocks = getattr(self.x, "blocks", None)
-        if blocks is None:
-            return torch.randperm(len(self), generator=generator)[:n].sort().values
-        sizes = torch.from_numpy(blocks)
-        starts = sizes.cumsum(0) - sizes
-        chosen = torch.randperm(len(sizes), generator=generator)
-        enough = int((sizes[chosen].cumsum(0) < n).sum()) + 1
-        rows = torch.cat([starts[b] + torch.arange(int(sizes[b])) for b in chosen[:enough]])
-        return rows[torch.randperm(len(rows), generator=generator)[:n]].sort().values
-
     def take(self, n: int) -> Dataset:
         """The first n examples as a data set of their own."""
         return self.rows(slice(0, n))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from narrows.core import Batch
 from narrows.data.dataset import Dataset
 from narrows.data.mapped import fill_rows, new_rows
 
-__all__ = ["Feed"]
+__all__ = ["Feed", "some_rows"]
 
 _ON_DEVICE = 4 << 30
 """Stores up to this size (bytes) are moved to the device once, instead of a batch at a time."""
@@ -76,6 +76,30 @@ class Feed:
         return self._reader.read(
             epoch, slice(first + self.rank, first + self.batch_size, self.world), self.given, self.device
         )
+
+
+def some_rows(examples: Any, n: int, seed: int) -> Tensor:
+    """Numbers of at most n rows without repeats, sorted; of few shards where each is read as a whole.
+
+    Args:
+        examples: a `Dataset`, or anything with a length.
+        n: how many.
+        seed: they depend on it alone.
+
+    Example:
+        >>> some_rows(range(10), 3, 0)
+        tensor([1, 4, 7])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    blocks = getattr(getattr(examples, "x", None), "blocks", None)
+    if blocks is None:
+        return torch.randperm(len(examples), generator=generator)[:n].sort().values
+    sizes = torch.from_numpy(blocks)
+    starts = sizes.cumsum(0) - sizes
+    chosen = torch.randperm(len(sizes), generator=generator)
+    enough = int((sizes[chosen].cumsum(0) < n).sum()) + 1
+    rows = torch.cat([starts[b] + torch.arange(int(sizes[b])) for b in chosen[:enough]])
+    return rows[torch.randperm(len(rows), generator=generator)[:n]].sort().values
 
 
 class _Reader(Protocol):

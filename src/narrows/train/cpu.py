@@ -45,9 +45,6 @@ class Examples(Protocol):
 
     def __len__(self) -> int: ...
 
-    def some(self, n: int, seed: int = 0) -> Tensor:
-        """Numbers of at most n rows, drawn from a seed and sorted."""
-
     def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch:
         """The examples of some rows, as a model sees them."""
 

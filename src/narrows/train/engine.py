@@ -15,7 +15,7 @@ from torch import Tensor
 
 from narrows.check import RequestError, WorkError
 from narrows.core import Autoencoder, Batch, Part, Stage, all_sum
-from narrows.data.feed import Feed
+from narrows.data.feed import Feed, some_rows
 from narrows.progress import Silent
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
@@ -121,7 +121,7 @@ class Engine:
     @torch.no_grad()
     def _prepare(self) -> None:
         """Initialisation from the data: every part sees the same large batch once."""
-        rows = self.examples.some(_PREPARE_ROWS, self.plan.seed)
+        rows = some_rows(self.examples, _PREPARE_ROWS, self.plan.seed)
         batch = self.examples.batch(rows, self.model.given, self.device)
         self.model.train()
         for part in self.model.modules():
