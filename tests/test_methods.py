@@ -6,7 +6,7 @@ import pytest
 
 from narrows.check import RequestError
 from narrows.methods.index import METHODS, builder
-from narrows.testing import SPECS, Case, check_method
+from narrows.testing import SPECS, STACKED, Case, check_method
 
 # Small sizes, where a builder has such an argument: the properties do not depend on them.
 SMALL = {"latent": 4, "latents": 48, "k": 4, "codes": 16}
@@ -27,6 +27,11 @@ def test_the_matrix(name, spec):
     check_method(builder(name), spec, **small(name))
 
 
+@pytest.mark.parametrize("spec", STACKED, ids=["layers", "layers-target", "pair"])
 @pytest.mark.parametrize("name", METHODS)
-def test_every_method_takes_some_kind_of_data(name):
-    assert any(Case(name, builder(name), spec, small(name)).accepted() for spec in SPECS)
+def test_the_matrix_of_methods_for_several_layers(name, spec):
+    """Of the others, which see just one more shape here, the vector and the image are enough."""
+    cases = {s: Case(name, builder(name), s, small(name)).accepted() for s in (*SPECS, *STACKED)}
+    if cases[spec] and not any(cases[s] for s in SPECS):
+        check_method(builder(name), spec, **small(name))
+    assert any(cases.values())  # every method takes some kind of data

@@ -15,7 +15,7 @@ from narrows.core import Autoencoder, Spec, as_spec
 from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.properties import PROPERTIES
 
-__all__ = ["PROPERTIES", "SPECS", "Case", "MethodError", "check_method", "examples"]
+__all__ = ["PROPERTIES", "SPECS", "STACKED", "Case", "MethodError", "check_method", "examples"]
 
 SPECS = (
     Spec((12,), "real", classes=3),
@@ -23,6 +23,9 @@ SPECS = (
     Spec((12,), "real", classes=3, target=(10,)),
 )
 """What a method is tried on where no spec is given: a vector, an image, and a vector with another target."""
+
+STACKED = (Spec((3, 6)), Spec((3, 6), target=(3, 6)), Spec((2, 6)))
+"""What a method is tried on that takes none of these: activations of several layers, such a pair, and two models."""
 
 
 def check_method(
@@ -35,7 +38,8 @@ def check_method(
 
     Args:
         builder: ``builder(spec, **options) -> Autoencoder``.
-        spec: what the data look like; when None, every one of `SPECS` that the builder does not refuse.
+        spec: what the data look like; when None, every one of `SPECS` that the builder does not refuse, or where it
+            refuses all, of `STACKED`.
         options: arguments of the builder, for example small sizes.
 
     Returns:
@@ -50,9 +54,10 @@ def check_method(
         ['unknown_options', 'shapes', 'finite']
     """
     name = getattr(builder, "__name__", str(builder))
-    cases = [Case(name, builder, as_spec(s), options) for s in (SPECS if spec is None else (spec,))]
-    if spec is None:
-        cases = [case for case in cases if case.accepted()]
+    cases: list[Case] = []
+    for group in (SPECS, STACKED) if spec is None else ((as_spec(spec),),):
+        tried = [Case(name, builder, s, options) for s in group]
+        cases = cases or [case for case in tried if spec is not None or case.accepted()]
     if not cases:
         raise MethodError(f"`{name}` refuses every spec that it was tried on. Give `spec`.")
     for case in cases:

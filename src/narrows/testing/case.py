@@ -87,6 +87,8 @@ class Case:
 def examples(spec: Spec, n: int = ROWS, seed: int = 0) -> Dataset:
     """Made-up data with something to learn: three hidden numbers an example, seen through a random map.
 
+    Their columns are `gradients`, of the examples' shape, and for several rows an example (T, D) `tokens`, (T,) each.
+
     Example:
         >>> examples(Spec((1, 4, 4), "unit", classes=2), 5).all(given="labels").given.shape
         torch.Size([5, 2])
@@ -103,13 +105,18 @@ def examples(spec: Spec, n: int = ROWS, seed: int = 0) -> Dataset:
         return wide.sigmoid() if spec.values == "unit" else (wide > 0).float()
 
     labels = hidden[:, 0].argsort().argsort() % spec.classes if spec.classes else None
+    x = seen(spec.shape)
+    columns = {"gradients": torch.randn(x.shape, generator=torch.Generator().manual_seed(seed + 1))}
+    if len(spec.shape) == 2:
+        columns["tokens"] = (hidden.argsort(1)[:, :1] + torch.arange(spec.shape[0])) % 3
     return Dataset(
-        seen(spec.shape),
+        x,
         Scaling(),
         spec.shape,
         labels=labels,
         class_names=tuple(map(str, range(spec.classes))),
         target=None if spec.target is None else seen(spec.target),
+        columns=columns,
     )
 
 

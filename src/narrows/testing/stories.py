@@ -13,8 +13,13 @@ import torch
 from torch import Tensor
 
 from narrows.core import seeded
+from narrows.lm.capture import capture, capture_with_gradients
+from narrows.lm.models import load
+from narrows.lm.places import resolve
 
-__all__ = ["stories", "story_model"]
+__all__ = ["NAME", "activations", "gradients", "stories", "story_model"]
+
+NAME = "stories260k"
 
 
 @lru_cache(maxsize=1)
@@ -25,16 +30,7 @@ def story_model() -> Any:
         WorkError: transformers is not installed.
         RequestError: the model is not here.
     """
-    import os
-    from pathlib import Path
-
-    from narrows.check import RequestError, optional
-
-    folder = Path(os.environ.get("NARROWS_DATA", "")) / "models" / "stories260K"
-    if not folder.is_dir():
-        raise RequestError("The story model is not here. Set NARROWS_DATA to the folder that holds it.")
-    transformers = optional("transformers", "language", "run a language model")
-    return transformers.AutoModelForCausalLM.from_pretrained(folder).eval().requires_grad_(False)
+    return load(NAME, device="cpu").module.requires_grad_(False)
 
 
 @lru_cache(maxsize=4)
@@ -59,3 +55,37 @@ def stories(contexts: int = 64, length: int = 128, seed: int = 0) -> Tensor:
             drawn = torch.multinomial(out.logits[:, -1].softmax(-1), 1)
             tokens = torch.cat([tokens, drawn], 1)
     return tokens
+
+
+@lru_cache(maxsize=4)
+def activations(at: str, contexts: int = 64, length: int = 128, seed: int = 0) -> Tensor:
+    """What flows through some places while the model reads its stories: (contexts, length, places, D).
+
+    The first position of a story is far from all others in every layer: leave it out of what is trained on.
+
+    Args:
+        at: places, as `narrows.lm.places.resolve` takes them: ``resid.*``.
+        contexts: as for `stories`.
+        length: as for `stories`.
+        seed: as for `stories`.
+    """
+    model, tokens = story_model(), stories(contexts, length, seed)
+    places = resolve(model, at)
+    parts = [capture(model, some, places) for some in tokens.split(64)]
+    return torch.cat([torch.stack([part[place.name] for place in places], 2) for part in parts])
+
+
+@lru_cache(maxsize=4)
+def gradients(at: str, contexts: int = 64, length: int = 128, seed: int = 0) -> Tensor:
+    """The gradient of the summed next-token loss at one place: (contexts, length, D).
+
+    Args:
+        at: one place.
+        contexts: as for `stories`.
+        length: as for `stories`.
+        seed: as for `stories`.
+    """
+    model, tokens = story_model(), stories(contexts, length, seed)
+    places = resolve(model, at)
+    parts = [capture_with_gradients(model, some, places)[1][places[0].name] for some in tokens.split(64)]
+    return torch.cat(parts)
