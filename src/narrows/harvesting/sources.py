@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +20,7 @@ from narrows.data.sets import paths
 from narrows.data.sets.activations import TEXTS, read_text
 from narrows.lm.contexts import Contexts, Cut, build
 from narrows.lm.models import Model
-from narrows.lm.texts import files, fingerprint, read
+from narrows.lm.texts import files, fingerprint, pieces, read
 from narrows.lm.units import Inputs, Text
 
 __all__ = ["Images", "Reading", "of_images", "of_inputs", "of_text"]
@@ -58,7 +59,7 @@ def of_text(text: Any, key: str, split: str) -> Reading:
     if isinstance(text, (str, Path)):
         if text == "bundled":
             whole = read_text("bundled")
-            return Reading("bundled", _digest([whole]), lambda: iter([(whole, False)]))
+            return Reading("bundled", _digest([whole]), lambda: pieces(re.findall(r"(?s).{1,16384}", whole)))
         if str(text) in TEXTS:
             found, name = paths(expand(TEXTS[str(text)])), str(text)
         elif Path(text).expanduser().exists():

@@ -21,7 +21,7 @@ MODES = ("packed", "documents", "chat")
 OVERLONG = ("split", "truncate", "drop")
 """What becomes of a document that is longer than a context."""
 
-_TOGETHER = 256
+_TOGETHER = 16
 
 
 @dataclass(frozen=True)

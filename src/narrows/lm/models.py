@@ -16,7 +16,7 @@ from torch import nn
 from narrows.check import RequestError, WorkError, choice, optional, refuse
 from narrows.lm.texts import fingerprint
 
-__all__ = ["DTYPES", "KNOWN", "Model", "load", "place_of", "wrap"]
+__all__ = ["DTYPES", "KNOWN", "Model", "load", "place_of", "quietly", "wrap"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 KNOWN = ("minilm", "stories260k")
@@ -97,7 +97,7 @@ def load(name: str | Path, device: str = "auto", dtype: str = "float32") -> Mode
     source = _source(str(name))
     transformers = optional("transformers", "language", "load a model")
     local = Path(source).is_dir()
-    with _readable(str(name), transformers):
+    with _readable(str(name)), quietly():
         config = transformers.AutoConfig.from_pretrained(source, local_files_only=local)
         causal = any(str(a).endswith(("ForCausalLM", "LMHeadModel")) for a in config.architectures or ())
         auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
@@ -206,15 +206,26 @@ def _images(transformers: Any, source: str, config: Any) -> dict[str, Any]:
 
 
 @contextmanager
-def _readable(name: str, transformers: Any) -> Iterator[None]:
-    """Load without a word on the terminal, and say in a sentence what goes wrong."""
-    quiet = transformers.utils.logging
+def quietly() -> Iterator[None]:
+    """Let transformers load and save without bars and remarks on the terminal."""
+    quiet = optional("transformers", "language").utils.logging
     shown, level = quiet.is_progress_bar_enabled(), quiet.get_verbosity()
     quiet.disable_progress_bar()
     quiet.set_verbosity_error()
     try:
         yield
-    except (ImportError, MemoryError):
+    finally:
+        quiet.set_verbosity(level)
+        if shown:
+            quiet.enable_progress_bar()
+
+
+@contextmanager
+def _readable(name: str) -> Iterator[None]:
+    """Say in a sentence what goes wrong while a model is loaded."""
+    try:
+        yield
+    except (ImportError, MemoryError, RequestError):
         raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
@@ -222,7 +233,3 @@ def _readable(name: str, transformers: Any) -> Iterator[None]:
         raise kind(
             f"The model {name!r} cannot be loaded: {first} Give a folder or a name on the hub."
         ) from error
-    finally:
-        quiet.set_verbosity(level)
-        if shown:
-            quiet.enable_progress_bar()

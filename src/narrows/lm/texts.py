@@ -12,12 +12,12 @@ from typing import IO, Any
 
 from narrows.check import RequestError, choice, nearest, optional, refuse
 
-__all__ = ["SPLITS", "files", "fingerprint", "read"]
+__all__ = ["SPLITS", "files", "fingerprint", "pieces", "read"]
 
 SPLITS = ("file", "paragraph", "line")
 """What is one document of a plain text file."""
 
-_PIECE = 1 << 16
+_PIECE = 1 << 14
 _SAMPLED = 256 << 20
 _BREAK = "<|endoftext|>"
 _PLAIN = "a text file, .jsonl, .parquet, .arrow, any of them packed as .gz, or a folder of those"
@@ -80,7 +80,9 @@ def read(paths: Sequence[Path], key: str = "text", split: str = "file") -> Itera
         split: what is one document of a plain text file, of `SPLITS`; ``<|endoftext|>`` ends one in any case.
 
     Yields:
-        The document, or a piece of it, and whether more of it follows.
+        The document, or a piece of it, and whether more of it follows. Pieces of 16 KiB, cut at the end of a line,
+        are tokenised two to three times as fast as a long text, and to the same tokens, save that a tokenizer which
+        puts a blank before a text puts one before each piece.
 
     Raises:
         RequestError: a file that cannot be read as what it is; of JSON lines, the line.
@@ -122,20 +124,25 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 def _plain(path: Path, split: str) -> Iterator[tuple[str, bool]]:
     """Documents of a plain file, in pieces that end where a line does."""
-    ends = {"file": _BREAK, "paragraph": "\n\n", "line": "\n"}[split]
     with _opened(path) as file:
-        rest, open_document = "", False
-        while chunk := file.read(_PIECE):
-            *whole, rest = _parts(rest + chunk, ends)
-            for document in whole:
-                yield document, False
-                open_document = False
-            cut = rest.rfind("\n") + 1
-            if len(rest) >= _PIECE and cut:
-                yield rest[:cut], True
-                rest, open_document = rest[cut:], True
-        if rest.strip() or open_document:
-            yield rest, False
+        yield from pieces(iter(lambda: file.read(_PIECE), ""), split)
+
+
+def pieces(chunks: Iterable[str], split: str = "file") -> Iterator[tuple[str, bool]]:
+    """Documents of a plain text that comes in chunks, long ones in pieces; see `read`."""
+    ends = {"file": _BREAK, "paragraph": "\n\n", "line": "\n"}[split]
+    rest, open_document = "", False
+    for chunk in chunks:
+        *whole, rest = _parts(rest + chunk, ends)
+        for document in whole:
+            yield document, False
+            open_document = False
+        cut = rest.rfind("\n") + 1
+        if len(rest) >= _PIECE and cut:
+            yield rest[:cut], True
+            rest, open_document = rest[cut:], True
+    if rest.strip() or open_document:
+        yield rest, False
 
 
 def _parts(text: str, ends: str) -> list[str]:

@@ -14,8 +14,9 @@ from typing import Any
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.properties import PROPERTIES
+from narrows.testing.tiny_lm import tiny_lm
 
-__all__ = ["PROPERTIES", "SPECS", "STACKED", "Case", "MethodError", "check_method", "examples"]
+__all__ = ["PROPERTIES", "SPECS", "STACKED", "Case", "MethodError", "check_method", "examples", "tiny_lm"]
 
 SPECS = (
     Spec((12,), "real", classes=3),

@@ -1,0 +1,167 @@
+"""A small causal language model of the Pythia architecture, trained on the spot and kept."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from narrows.check import RequestError, optional, refuse, whole
+from narrows.data.store import cache_folder
+from narrows.harvesting.sources import of_text
+from narrows.lm.contexts import Cut, build
+from narrows.lm.models import quietly
+from narrows.progress import Progress, Silent
+from narrows.schedules import cosine
+
+__all__ = ["tiny_lm"]
+
+_VERSION = 1
+_END = "<|endoftext|>"
+
+
+def tiny_lm(
+    text: str | Path | Sequence[str] = "bundled",
+    *,
+    width: int = 128,
+    layers: int = 4,
+    heads: int = 4,
+    context: int = 128,
+    vocabulary: int = 1024,
+    steps: int = 400,
+    batch_size: int = 16,
+    lr: float = 3e-3,
+    seed: int = 0,
+    progress: bool = False,
+) -> Path:
+    """Train a GPT-NeoX-type language model on a text, or find the one that was trained before.
+
+    At its defaults it takes about two minutes on two cores. The same arguments give the same model on the same
+    machine.
+
+    Args:
+        text: ``bundled``, ``wikitext``, ``shakespeare``, a path, or documents.
+        width: of the residual stream.
+        layers: blocks.
+        heads: attention heads of each.
+        context: positions.
+        vocabulary: tokens of the byte-level BPE tokenizer that is trained on the text first.
+        steps: of AdamW.
+        batch_size: contexts a step.
+        lr: learning rate, warmed up over a twentieth of the steps, then a cosine to a tenth.
+        seed: of initialisation and order.
+        progress: show how far the training is.
+
+    Returns:
+        A folder in the format of transformers, in the cache folder; `narrows.lm.models.load`, `narrows.harvest` and
+        ``AutoModelForCausalLM.from_pretrained`` take it.
+
+    Raises:
+        RequestError: the text is shorter than a batch.
+        WorkError: transformers is not installed.
+    """
+    transformers = optional("transformers", "language", "train a small language model")
+    if width % heads:
+        raise refuse("heads", heads, f"a divisor of the width, {width}")
+    reads = of_text(text, "text", "file")
+    told = [_VERSION, reads.sha256, width, layers, heads, context, vocabulary, steps, batch_size, lr, seed]
+    folder = cache_folder() / "models" / f"tiny-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]}"
+    if (folder / "config.json").is_file():
+        return folder
+    documents = list(reads.documents())
+    tokenizer = _tokenizer(
+        transformers, [piece for piece, _ in documents], whole("vocabulary", vocabulary, low=260)
+    )
+    contexts = build(documents, tokenizer, Cut(length=context))
+    rows = (
+        torch.from_numpy(contexts.tokens[: len(contexts.tokens) // context * context])
+        .view(-1, context)
+        .long()
+    )
+    if len(rows) < batch_size:
+        raise RequestError(
+            f"The text {reads.name} has {len(rows)} contexts of {context}, but a batch needs {batch_size}."
+        )
+    config = transformers.GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=context,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    with torch.random.fork_rng(devices=[]), Progress() if progress else Silent() as shown:
+        torch.manual_seed(seed)
+        model = transformers.GPTNeoXForCausalLM(config)
+        _train(model, _batches(rows, batch_size, steps), steps, lr, shown)
+    _keep(folder, model.eval(), tokenizer)
+    return folder
+
+
+def _tokenizer(transformers: Any, pieces: Sequence[str], size: int) -> Any:
+    """A byte-level BPE tokenizer of the text."""
+    tokenizers = optional("tokenizers", "language", "train a tokenizer")
+    bpe = tokenizers.Tokenizer(tokenizers.models.BPE())
+    bpe.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = tokenizers.decoders.ByteLevel()
+    trainer = tokenizers.trainers.BpeTrainer(
+        vocab_size=size,
+        special_tokens=[_END],
+        initial_alphabet=tokenizers.pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator(pieces, trainer)
+    return transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=_END, eos_token=_END)
+
+
+def _batches(rows: Tensor, size: int, steps: int) -> Iterator[Tensor]:
+    """Shuffled batches, over and over."""
+    made = 0
+    while made < steps:
+        order = torch.randperm(len(rows))
+        for start in range(0, len(rows) - size + 1, size):
+            yield rows[order[start : start + size]]
+            made += 1
+            if made == steps:
+                return
+
+
+def _train(model: Any, batches: Iterator[Tensor], steps: int, lr: float, shown: Silent) -> None:
+    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01)
+    rate = cosine(lr, lr / 10, steps, warmup=steps // 20)
+    shown.begin("Training a small language model", steps)
+    model.train()
+    for step, tokens in enumerate(batches):
+        for group in optimizer.param_groups:
+            group["lr"] = rate(step)
+        loss = model(input_ids=tokens, labels=tokens).loss
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        shown.advance(step + 1, {"loss": float(loss.detach())})
+
+
+def _keep(folder: Path, model: Any, tokenizer: Any) -> None:
+    """Write beside, then rename: a half-written model is never seen."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    side = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tiny-"))
+    try:
+        side.chmod(0o755)
+        with quietly():
+            model.save_pretrained(side)
+            tokenizer.save_pretrained(side)
+        with suppress(OSError):  # another process was first, with the same model
+            side.rename(folder)
+    finally:
+        shutil.rmtree(side, ignore_errors=True)
