@@ -68,6 +68,10 @@ class TopK(Latents):
         """The k largest, without the negative ones."""
         return self.largest(pre, self.now if self.training else self.tested), {}
 
+    def use(self, k: int) -> None:
+        """From now on k latents pass outside training: for a model that was trained to serve at several k."""
+        self.tested = whole("k", k, high=self.width, fix="k cannot exceed `latents`.")
+
     def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
         """The code of k latents instead, at most all."""
         code = top(pre, min(k, self.width))

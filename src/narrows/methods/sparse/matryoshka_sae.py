@@ -1,0 +1,113 @@
+"""Matryoshka sparse autoencoders, in three kinds of nesting.
+
+Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025. arXiv:2503.17547
+Nabeshima, Matryoshka Sparse Autoencoders, 2024.
+Zaigrajew, Baniecki, Biecek, Interpreting CLIP with Hierarchical Sparse Autoencoders, 2025. arXiv:2502.20578
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.batchtopk import BatchTopK
+from narrows.bottlenecks.latents import Latents
+from narrows.bottlenecks.topk import TopK
+from narrows.check import choice, refuse, whole
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents, sparse_autoencoder
+from narrows.objectives.nested import Nested, Prefixes, Ranks
+from narrows.objectives.revival import Revival
+from narrows.schedules import Schedule
+
+__all__ = ["matryoshka_sae"]
+
+
+def matryoshka_sae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latents: int = 0,
+    k: int = 16,
+    nesting: str = "fixed",
+    activation: str = "batchtopk",
+    widths: tuple[int, ...] = (),
+    prefixes: int = 10,
+    alpha: float = 0.5,
+    levels: tuple[int, ...] = (),
+    reverse: bool = False,
+    threshold_decay: float = 0.9,
+    aux_k: int = 0,
+    aux_weight: Schedule = 1 / 32,
+    dead_after: int = 0,
+    unit_norm: bool = True,
+    normalise: bool = True,
+) -> Autoencoder:
+    r"""One dictionary of which nested parts must each reconstruct: general latents first, special ones after.
+
+    .. math:: L = \sum_{m \in M} \|x - (z_{0:m} A_{0:m} + b)\|^2 + \alpha_{aux} L_{aux}
+
+    ``fixed``: the parts are the first m latents, for fixed m. ``sampled``: for ten m, drawn anew at each step
+    with :math:`P(m) \propto m^\alpha - (m-1)^\alpha`, N always among them. ``topk``: the parts are the k largest
+    latents, for several k, weighted alike or the smallest most; k can be picked at inference:
+    ``model.bottleneck.use(8)`` (the last level is the default).
+
+    The losses are summed, as in the paper and SAELens; dictionary_learning averages them. The paper's activation is
+    BatchTopK. Nabeshima's model has another one (a penalised ReLU), and re-sorts its latents by power now and then,
+    which is left out. As in dictionary_learning the auxiliary loss is put on what the whole code leaves out.
+
+    Args:
+        spec: what the data look like, or the shape of one example; flattened.
+        latents: how many, N; when 0, eight for each number of an example, at most 16384.
+        k: how many of them are on in an example (on average, with BatchTopK); with ``topk`` the smallest level.
+        nesting: ``fixed``, ``sampled`` or ``topk``.
+        activation: ``batchtopk`` or ``topk``; nesting by ``topk`` has TopK.
+        widths: the m of ``fixed``, ascending, without N; when empty, groups of 1/32, 1/16, 1/8, 1/4 and the rest.
+        prefixes: how many m ``sampled`` draws, N included.
+        alpha: exponent of the law of the drawn m.
+        levels: the k of ``topk``, ascending; when empty, 1, 2, 4 and 8 times `k`.
+        reverse: weigh the smallest level of ``topk`` most: G, G - 1, ... 1.
+        threshold_decay: how much of the running mean of BatchTopK's threshold stays at a step.
+        aux_k: how many dead latents predict the residual; when 0, half the numbers of an example.
+        aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
+        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
+        unit_norm: hold every atom at length 1.
+        normalise: scale the data to mean square 1 inside the model.
+
+    Raises:
+        RequestError: an argument out of range; widths or levels that do not ascend, or exceed the latents.
+
+    Example:
+        >>> model = matryoshka_sae((8,), latents=32, k=4)
+        >>> model.objective.widths
+        tensor([ 1,  3,  7, 15, 32])
+
+    Reference:
+        Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025. arXiv:2503.17547.
+        Sampled: Nabeshima, Matryoshka Sparse Autoencoders, 2024. TopK: Zaigrajew et al., 2025. arXiv:2502.20578
+    """
+    spec = as_spec(spec)
+    latents = whole("latents", latents or default_latents(spec))
+    choice("nesting", nesting, ("fixed", "sampled", "topk"))
+    choice("activation", activation, ("batchtopk", "topk"))
+    revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
+    bottleneck: Latents
+    objective: Nested
+    if nesting == "topk":
+        ks = tuple(levels) or tuple(sorted({min(latents, whole("k", k) * n) for n in (1, 2, 4, 8)}))
+        objective = Ranks(ks, reverse=reverse, revival=revival)
+        bottleneck = TopK(latents, ks[-1])
+    else:
+        if nesting == "fixed":
+            objective = _fixed(latents, widths, revival)
+        else:
+            ends = range(latents + 1 - min(latents, whole("prefixes", prefixes)), latents + 1)
+            objective = Prefixes(ends, alpha=alpha, revival=revival)
+        bottleneck = (
+            TopK(latents, k) if activation == "topk" else BatchTopK(latents, k, decay=threshold_decay)
+        )
+    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
+
+
+def _fixed(latents: int, widths: tuple[int, ...], revival: Revival | None) -> Prefixes:
+    """Prefixes of fixed widths, N the last of them."""
+    if widths and max(widths) >= latents:
+        raise refuse("widths", widths, f"below the number of latents, {latents}", "The last, N, is added.")
+    default = sorted({latents * part // 32 for part in (1, 3, 7, 15)} - {0, latents})
+    return Prefixes((*(widths or default), latents), revival=revival)
