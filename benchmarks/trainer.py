@@ -92,10 +92,12 @@ class Paced(Progress):
         super().__init__()
         self.steps, self.next = steps, steps
         self.go, self.done = threading.Semaphore(0), threading.Semaphore(0)
+        self.loss = float("nan")
 
     def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
         """Show, then wait at the end of a round."""
         super().advance(done, facts)
+        self.loss = (facts or {}).get("loss", self.loss)
         if done >= self.next:
             self.next += self.steps
             self.done.release()
@@ -107,8 +109,11 @@ def ours(
     steps: int,
     build: Callable[[], Autoencoder] = network,
     **training: Any,
-) -> Iterator[None]:
-    """The engine of `narrows fit` in one long run, held still between its rounds; `training` goes to its plan."""
+) -> Iterator[float]:
+    """The engine of `narrows fit` in one long run, held still between its rounds; `training` goes to its plan.
+
+    Yields the last loss shown.
+    """
     paced = Paced(steps)
 
     def run() -> None:
@@ -122,7 +127,7 @@ def ours(
     while True:
         paced.go.release()
         paced.done.acquire()
-        yield
+        yield paced.loss
 
 
 def pythae(store: Tensor, steps: int) -> Iterator[None]:
@@ -185,7 +190,9 @@ def epochs(n: int, steps: int, generator: torch.Generator) -> Iterator[Tensor]:
                 return
 
 
-def measure(variants: dict[str, Iterator[None]], rounds: int) -> dict[str, list[tuple[float, float]]]:
+def measure(
+    variants: Mapping[str, Iterator[float | None]], rounds: int
+) -> dict[str, list[tuple[float, float]]]:
     """Wall and CPU seconds of each variant in each round; one round before them is not counted."""
     times: dict[str, list[tuple[float, float]]] = {name: [] for name in variants}
     for number in range(rounds + 1):

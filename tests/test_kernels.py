@@ -60,6 +60,30 @@ def test_several_chunks_equal_one(path, monkeypatch):
         torch.testing.assert_close(a, b, atol=1e-12, rtol=1e-12)
 
 
+def test_a_code_is_sorted_once_for_encoder_and_decoder(monkeypatch):
+    made = []
+
+    class Counted(kernels._ByLatent):
+        def __init__(self, *of):
+            made.append(of)
+            super().__init__(*of)
+
+    monkeypatch.setattr(kernels, "_ByLatent", Counted)
+    leaves = parameters(torch.float64)
+    for _ in range(2):
+        torch.autograd.grad(sparse_step(*leaves, 7, "bag"), leaves)
+    assert len(made) == 2
+
+
+def test_indices_that_were_changed_are_sorted_again():
+    atoms = torch.randn(9, 3, requires_grad=True)
+    indices, values = torch.zeros(4, 2, dtype=torch.int64), torch.ones(4, 2)
+    for latent in (0, 5):
+        indices.fill_(latent)
+        (grad,) = torch.autograd.grad(decode(Sparse(indices, values, 9), atoms).sum(), atoms)
+        assert grad.sum(1).nonzero().flatten().tolist() == [latent]
+
+
 def test_scratch_rows_are_bounded_and_cover_the_batch():
     parts = list(kernels._chunks(5000, 262_144))
     assert max(part.stop - part.start for part in parts) <= 256

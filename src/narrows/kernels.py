@@ -12,6 +12,7 @@ gradients, in the encoder as in the decoder:
 Both directions are weighted sums of rows, which is what `embedding_bag` computes, on CPU and CUDA, with no copy of
 the gathered rows, and in a fixed order, so that two runs agree bit for bit. Where it is missing (`path="index_add"`
 forces this), gathers in bounded chunks do the same. The dense pre-activations exist for some rows at a time only.
+Encoder and decoder read the same code by latent on the way back, so it is sorted once for both.
 
 References:
     Gao et al. (2024), *Scaling and evaluating sparse autoencoders*, arXiv 2406.04093, appendix D (sparse kernels).
@@ -24,6 +25,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
@@ -149,7 +151,8 @@ def select(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
     The columns form groups. A row's k largest values lie in the k groups with the largest maxima: any other group's
     values are all below those k maxima. So: a maximum a group, the best k groups, then the best k of their members.
-    With groups of sqrt(N / k) that sorts 2 sqrt(N k) numbers instead of N.
+    With groups of sqrt(N / k) that sorts 2 sqrt(N k) numbers instead of N. On a CPU NumPy picks out the k best: its
+    partition is vectorised, and takes half the time of `topk`.
 
     Args:
         pre: (B, N), N >= k.
@@ -171,14 +174,23 @@ def select(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     # Group j holds the columns j, j + groups, j + 2 groups ...: so the maxima run along memory.
     groups = width // size
     inside = pre[:, : groups * size].unflatten(1, (size, groups))
-    best = inside.amax(1).topk(k, sorted=False).indices
+    best = _largest(inside.amax(1), k)
     members = inside.gather(2, best[:, None, :].expand(rows, size, k)).flatten(1)
     if groups * size < width:
         members = torch.cat([members, pre[:, groups * size :]], 1)
-    values, at = members.topk(k, sorted=False)
+    at = _largest(members, k)
+    values = members.gather(1, at)
     indices = at.div(k, rounding_mode="floor") * groups + best.gather(1, at % k)
     tail = at - size * k + groups * size
     return values, torch.where(at < size * k, indices, tail)
+
+
+def _largest(x: Tensor, k: int) -> Tensor:
+    """Where the k largest of each row are, in no order; x is on a CPU."""
+    if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
+        return x.topk(k, sorted=False).indices
+    at = np.argpartition(x.numpy(), x.shape[1] - k, axis=1)[:, x.shape[1] - k :]
+    return torch.from_numpy(np.ascontiguousarray(at))
 
 
 def _choose(path: Path, like: Tensor) -> Path:
@@ -228,6 +240,24 @@ class _ByLatent:
         return out
 
 
+class _Last:
+    """The code that was last read by latent: a dictionary asks for it on the way back, then its encoder."""
+
+    key: tuple[object, ...] = ()
+    indices: Tensor | None = None  # kept alive, so that no other tensor can have its address
+    found: _ByLatent | None = None
+
+    @classmethod
+    def of(cls, indices: Tensor, width: int, path: Path) -> _ByLatent:
+        """The same as `_ByLatent`, sorted only if these are other indices than the last."""
+        if torch.compiler.is_compiling() or indices.is_inference():
+            return _ByLatent(indices, width, path)
+        key = (indices.data_ptr(), indices._version, indices.shape, indices.stride(), width, path)
+        if cls.found is None or key != cls.key:
+            cls.key, cls.indices, cls.found = key, indices, _ByLatent(indices, width, path)
+        return cls.found
+
+
 class _Top(torch.autograd.Function):
     """The k largest of an affine map, chunk by chunk; backward touches the winners only."""
 
@@ -248,7 +278,7 @@ class _Top(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
         centred, weight, indices = ctx.saved_tensors
         needs_x, needs_weight, needs_bias, needs_shift = ctx.needs_input_grad[:4]
-        by_latent = _ByLatent(indices, len(weight), ctx.path)
+        by_latent = _Last.of(indices, len(weight), ctx.path)
         to_x = to_weight = to_bias = to_shift = None
         if needs_weight:
             to_weight = by_latent.sum(grad, centred)
@@ -298,5 +328,5 @@ class _AtomGradient(torch.autograd.Function):
         values, indices = ctx.saved_tensors
         to_atoms = None
         if ctx.needs_input_grad[1]:
-            to_atoms = _ByLatent(indices, ctx.width, ctx.path).sum(values, grad.contiguous())
+            to_atoms = _Last.of(indices, ctx.width, ctx.path).sum(values, grad.contiguous())
         return grad, to_atoms, None, None, None

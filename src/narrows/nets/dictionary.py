@@ -27,6 +27,9 @@ from narrows.measures import Coherence, Tally
 
 __all__ = ["AffineEncoder", "Dictionary", "SkipDictionary", "geometric_median", "spread"]
 
+_IN_CACHE = 2**17
+"""Elements of a matrix that stay in a core's cache from one pass over them to the next."""
+
 
 class Dictionary(Part):
     r"""A linear decoder whose rows are atoms: :math:`\hat x = (z A + b) / s`.
@@ -93,8 +96,10 @@ class Dictionary(Part):
     def before_update(self) -> None:
         """Remove from each atom's gradient what points along the atom."""
         if self.unit_norm and self.atoms.grad is not None:
-            along = torch.linalg.vecdot(self.atoms.grad, self.atoms.detach())
-            self.atoms.grad.addcmul_(along[:, None], self.atoms.detach(), value=-1)
+            # On a CPU a few rows at a time, which stay in the cache between the two passes.
+            rows = max(1, _IN_CACHE // self.atoms.shape[1]) if self.atoms.is_cpu else len(self.atoms)
+            for grad, atoms in zip(self.atoms.grad.split(rows), self.atoms.detach().split(rows), strict=True):
+                grad.addcmul_((grad * atoms).sum(1, keepdim=True), atoms, value=-1)
 
     def after_step(self, code: Code) -> None:
         """Give each atom length 1 again."""

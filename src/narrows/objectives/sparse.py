@@ -23,8 +23,8 @@ class SparseObjective(Objective):
     .. math:: L = d(x, \hat x) + \sum_c \lambda_c\, c(z) + \alpha\, r
 
     A subclass that measures the distortion otherwise (prefixes, another model's output) defines `fidelity`. After
-    each step the code's ``seen["fvu"]`` is the batch's share of variance unexplained, for a target to steer by, and
-    ``seen["residual"]`` what the code left out.
+    each step the code's ``seen["residual"]`` is what the code left out, and ``seen["fvu"]`` the batch's share of
+    variance unexplained, where there is a target to steer by it.
 
     Args:
         revival: what brings dead latents back, or None.
@@ -66,9 +66,10 @@ class SparseObjective(Objective):
         if self.revival is not None and revived is not None:
             terms[self.revival.name] = revived
         total = self.reduce(self.weigh(terms, step))
-        varies = (batch.goal - batch.goal.mean(0)).square().sum()
-        fvu = residual.square().sum() / varies.clamp_min(1e-30)
-        seen = {**code.seen, "fvu": fvu, "residual": residual}
+        seen = {**code.seen, "residual": residual}
+        if self.target is not None and self.target.fvu is not None:
+            varies = (batch.goal - batch.goal.mean(0)).square().sum()
+            seen["fvu"] = residual.square().sum() / varies.clamp_min(1e-30)
         terms = {name: term.detach().mean() for name, term in terms.items()}
         return Loss(total, terms, replace(code, seen=seen))
 
