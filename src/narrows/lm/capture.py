@@ -160,9 +160,10 @@ def capture_with_gradients(
             raise refuse(
                 "gradients", True, "left out for a model without a next-token loss", "Take a causal model."
             )
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weight = torch.ones_like(tokens) if mask is None else mask
         costs = nn.functional.cross_entropy(
-            logits[:, :-1].flatten(0, 1).float(), tokens[:, 1:].flatten(), reduction="none"
+            logits[:, :-1].flatten(0, 1), tokens[:, 1:].flatten(), reduction="none"
         )
         loss = (costs * weight[:, 1:].flatten()).sum()
         found = torch.autograd.grad(loss, list(seen.values()), allow_unused=True)
