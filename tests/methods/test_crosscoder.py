@@ -118,7 +118,7 @@ def test_the_properties_hold_on_stacked_layers():
         ((12,), {}, "several layers, or models, at once"),
         (Spec((2, 3), target=(2, 3)), {}, "cross-layer-transcoder"),
         ((2, 3), {"activation": "tanh"}, "`activation` must be one of"),
-        ((2, 3), {"target_l0": 3.0, "target_fvu": 0.1}, "either `target_l0` or `target_fvu`"),
+        ((2, 3), {"target_l0": 3.0, "target_fvu": 0.1}, "Name one target"),
         ((2, 3), {"latents": 4, "activation": "topk", "k": 5}, "k cannot exceed"),
     ],
 )

@@ -10,10 +10,20 @@ import torch
 from torch import Tensor
 
 from narrows.check import RequestError
-from narrows.core import Autoencoder, Batch, Spec
+from narrows.core import Autoencoder, Batch, Spec, Tree
+from narrows.kernels import Affine
 from narrows.nets.dictionary import AffineEncoder, Dictionary, geometric_median, spread
 
-__all__ = ["LayerScale", "StackedDictionary", "StackedEncoder", "layers_of"]
+__all__ = [
+    "LayerScale",
+    "PooledDictionary",
+    "PooledEncoder",
+    "StackedDictionary",
+    "StackedEncoder",
+    "balance_of",
+    "layers_of",
+    "size_of_layers",
+]
 
 
 def layers_of(spec: Spec, method: str) -> tuple[int, int]:
@@ -69,7 +79,6 @@ class StackedDictionary(Dictionary):
 
     balance: Tensor
     unit: Tensor
-    price: Tensor
 
     def __init__(
         self, latents: int, shape: tuple[int, ...], *, unit_norm: bool = True, normalise: bool = False
@@ -77,7 +86,6 @@ class StackedDictionary(Dictionary):
         super().__init__(latents, shape, unit_norm=unit_norm, normalise=normalise)
         for name in ("scale", "unit", "balance"):
             self.register_buffer(name, torch.ones_like(self.bias.detach()))
-        self.register_buffer("price", torch.ones(()))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scales and the bias from what must be produced."""
@@ -87,10 +95,7 @@ class StackedDictionary(Dictionary):
             self.scale.copy_(found.factor)
         self.unit.copy_(self.scale)
         self.bias.copy_(found.centre * self.scale)
-        varies = (goal - goal.mean(0)).square().mean(0)
-        total = (varies * self.unit.square()).sum()
-        self.price.copy_(torch.where(total > 0, varies.sum() / total.clamp_min(1e-30), 1.0))
-        self.balance.copy_(self.price * self.unit.square())
+        self.balance.copy_(balance_of(goal, self.unit))
 
     def norms(self) -> Tensor:
         """The length of each atom in each layer, in units of the layer's scale, with its gradient: (N, L)."""
@@ -158,3 +163,89 @@ class StackedEncoder(AffineEncoder):
         """From now on take the data as they are; the dictionary takes its scale into what is subtracted here."""
         self.rows.mul_(self.scale)
         self.scale.fill_(1.0)
+
+
+class PooledDictionary(Dictionary):
+    r"""The same atoms for every layer: :math:`\hat x^l = (z^l A + b) / s_l`, from a code for each layer.
+
+    With one centre for all layers, s brings each layer's mean square around 0 to 1. It cannot be folded into weights
+    that the layers share, and stays.
+
+    Args:
+        latents: how many atoms, N.
+        shape: (layers, D).
+        unit_norm: hold every atom at length 1.
+        normalise: bring each layer to mean square 1 inside.
+
+    Example:
+        >>> PooledDictionary(16, (3, 5))(torch.zeros(7, 3, 16)).shape
+        torch.Size([7, 3, 5])
+    """
+
+    balance: Tensor
+
+    def __init__(
+        self, latents: int, shape: tuple[int, ...], *, unit_norm: bool = True, normalise: bool = False
+    ) -> None:
+        super().__init__(latents, shape[1:], unit_norm=unit_norm, normalise=normalise)
+        self.register_buffer("scale", torch.ones(shape[0], 1))
+        self.register_buffer("balance", torch.ones(shape))
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Set the scales and the centre from what must be produced."""
+        goal = batch.goal.to(self.bias.dtype)
+        if self.normalise:
+            self.scale.copy_(size_of_layers(goal))
+        self.bias.copy_(geometric_median((goal * self.scale).flatten(0, 1)))
+        self.balance.copy_(balance_of(goal, self.scale))
+
+    def finish(self, model: Autoencoder) -> None:
+        """Nothing is folded."""
+
+
+class PooledEncoder(AffineEncoder):
+    """The same linear encoder for every layer: a promise of B L rows, of examples (B, L, D).
+
+    Args:
+        latents: how many, N.
+        shape: (layers, D).
+        centre: the dictionary whose bias is subtracted, and whose atoms W starts from.
+        normalise: bring each layer to mean square 1.
+    """
+
+    def __init__(
+        self, latents: int, shape: tuple[int, ...], *, centre: Dictionary, normalise: bool = False
+    ) -> None:
+        super().__init__(latents, shape[1:], centre=centre, normalise=normalise)
+        self.register_buffer("scale", torch.ones(shape[0], 1))
+
+    def forward(self, x: Tree, given: Tree = None) -> Affine:
+        """Promise the pre-activations (B L, N)."""
+        return Affine((x * self.scale).flatten(0, 1), self.rows, self.bias, self.shift)
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Set the scales from what is seen."""
+        if self.normalise:
+            self.scale.copy_(size_of_layers(batch.x))
+
+
+def size_of_layers(x: Tensor) -> Tensor:
+    """What brings each layer of x (B, L, D) to mean square 1: (L, 1), 1 where a layer is 0."""
+    size = x.square().mean((0, 2)).sqrt().unsqueeze(1)
+    return torch.where(size > 0, 1 / size.clamp_min(1e-30), 1.0)
+
+
+def balance_of(goal: Tensor, scale: Tensor) -> Tensor:
+    """What squared errors are multiplied with so that the variances of scaled layers count, in units of the data.
+
+    Args:
+        goal: what must be produced, (B, L, D), or flat.
+        scale: of each layer, broadcastable to one example.
+
+    Returns:
+        Of the shape of one example.
+    """
+    varies = (goal - goal.mean(0)).square().mean(0)
+    units = scale.square().expand_as(varies)
+    total = (varies * units).sum()
+    return units * torch.where(total > 0, varies.sum() / total.clamp_min(1e-30), 1.0)

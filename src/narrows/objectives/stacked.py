@@ -24,6 +24,6 @@ class StackedObjective(SparseObjective):
     def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
         """The squared error of each example, (B,), the layers weighted by the dictionary's `balance`."""
         balance: Any = model.decoder.balance
-        weight = balance.unflatten(0, batch.goal.shape[1:])
+        weight = balance.reshape(batch.goal.shape[1:])
         also = counted(code, batch)
         return model.likelihood.nll(output, batch.goal, weight if also is None else weight * also)

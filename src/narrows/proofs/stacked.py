@@ -11,9 +11,10 @@ from torch.nn import functional as F
 from narrows.core import Spec
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
+from narrows.measures import fvu
 from narrows.proofs.engine import Trial
 
-__all__ = ["Planted", "dataset", "layers", "spec_of"]
+__all__ = ["Planted", "dataset", "fvus", "layers", "spec_of"]
 
 
 @dataclass(frozen=True)
@@ -42,9 +43,7 @@ class Planted:
         draw = torch.Generator().manual_seed(trial.seed + 1000)  # not the draw that the models start from
         atoms = F.normalize(torch.randn(*has.shape, width, generator=draw), dim=-1) * has.unsqueeze(-1)
         codes = (trial.data.truth.codes, trial.data.truth.test_codes)
-        train, test = (
-            torch.einsum("bm,mld->bld", torch.from_numpy(c)[:, : len(has)], atoms) for c in codes
-        )
+        train, test = (torch.einsum("bm,mld->bld", torch.from_numpy(c)[:, : len(has)], atoms) for c in codes)
         return cls(atoms, train, test)
 
 
@@ -69,3 +68,8 @@ def dataset(x: Tensor, target: Tensor | None = None, **columns: Tensor) -> Datas
 def spec_of(x: Tensor, target: Tensor | None = None) -> Spec:
     """What one example looks like."""
     return Spec(tuple(x.shape[1:]), target=None if target is None else tuple(target.shape[1:]))
+
+
+def fvus(x: Tensor, x_hat: Tensor) -> list[float]:
+    """The fraction of variance unexplained of each layer, (B, L, D)."""
+    return [fvu(x[:, m], x_hat[:, m]) for m in range(x.shape[1])]

@@ -82,4 +82,15 @@ ROWS = (
         324,
         "sparse.abstopk_sae",
     ),
+    Method(
+        "multi-layer-sae",
+        "Residual Stream Analysis with Multi-Layer SAEs",
+        2024,
+        "2409.04185",
+        "sparse",
+        "One dictionary serves all layers, and within a token its latents are on at a narrower depth than overall.",
+        3,
+        1,
+        "sparse.multi_layer_sae",
+    ),
 )

@@ -10,17 +10,16 @@ from narrows.bottlenecks.batchtopk import BatchTopK
 from narrows.bottlenecks.latents import Latents
 from narrows.bottlenecks.relu import ReLU
 from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError, choice, whole
+from narrows.check import RequestError, choice
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.likelihoods import Squared
-from narrows.methods.sparse.topk_sae import default_latents
+from narrows.methods.sparse.shared import target
+from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents
 from narrows.nets.stacked import StackedDictionary, StackedEncoder, layers_of
-from narrows.objectives.budget import Target
-from narrows.objectives.revival import AuxK
 from narrows.objectives.stacked import StackedObjective
 from narrows.schedules import Schedule
 
-__all__ = ["crosscoder", "target_of"]
+__all__ = ["crosscoder"]
 
 
 def crosscoder(
@@ -45,7 +44,7 @@ def crosscoder(
 
     The price of a latent is the sum over layers of its decoder's norms, not the norm of them together: it pays for
     every layer that it writes to, so that latents of one layer alone (or of one of two models) can be. Each layer
-    is brought to mean square 1 inside. `audit.crosscoder` tells shared latents from exclusive ones. ``topk`` and
+    is brought to mean square 1 inside. `audit.checks.layers` tells shared latents from exclusive ones. ``topk`` and
     ``batchtopk`` set L0 instead of a price, with atoms of length 1 over all layers and the auxiliary loss of
     `topk_sae`; they are later variants, not the authors'.
 
@@ -85,26 +84,13 @@ def crosscoder(
     bottleneck: Latents
     if choice("activation", activation, ("relu", "topk", "batchtopk")) == "relu":
         bottleneck = ReLU(latents)
-        target = target_of("l1", target_l0, target_fvu)
-        objective = StackedObjective(target=target, weights={} if target else {"l1": l1})
+        steered = target("l1", target_l0, target_fvu)
+        objective = StackedObjective(target=steered, weights={} if steered else {"l1": l1})
     else:
         bottleneck = TopK(latents, k) if activation == "topk" else BatchTopK(latents, k)
-        aux_k = whole("aux_k", aux_k, low=0) or max(1, spec.size // 2)
-        dead_after = whole("dead_after", dead_after, low=0) or 100 * -(-latents // k)
-        revival = None if aux_weight == 0 else AuxK(k=aux_k, dead_after=dead_after, weight=aux_weight)
+        revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
         objective = StackedObjective(revival=revival)
     dictionary = StackedDictionary(latents, spec.shape, unit_norm=activation != "relu", normalise=normalise)
     bottleneck.meet(dictionary)
     encoder = StackedEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
     return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
-
-
-def target_of(cost: str, l0: float, fvu: float) -> Target | None:
-    """The controller that finds the weight of a cost by itself, or None where no target is set.
-
-    Raises:
-        RequestError: two targets.
-    """
-    if not l0 and not fvu:
-        return None
-    return Target(l0=l0 or None, fvu=fvu or None, cost=cost)

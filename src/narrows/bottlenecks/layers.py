@@ -1,0 +1,49 @@
+"""TopK in each of several layers: a code for every layer of an example."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from torch import Tensor
+
+from narrows.bottlenecks.topk import TopK
+from narrows.check import whole
+from narrows.core import Sparse, Tree
+from narrows.kernels import Affine
+
+__all__ = ["LayerTopK"]
+
+
+class LayerTopK(TopK):
+    """Keep the k largest latents in each layer of an example, of one set of latents for all layers.
+
+    Pre-activations come as rows, the layers of an example after another (B L, N); the code has an axis for them,
+    (B, L, k). A latent is idle while it is on in no layer.
+
+    Args:
+        latents: how many, N.
+        k: how many of them may be on in one layer.
+        layers: L.
+
+    Example:
+        >>> import torch
+        >>> LayerTopK(4, 1, 2)(torch.tensor([[3.0, 0, 0, 1], [0, 2, 0, 1]])).z.values.shape
+        torch.Size([1, 2, 1])
+    """
+
+    def __init__(self, latents: int, k: int, layers: int) -> None:
+        super().__init__(latents, k)
+        self.layers = whole("layers", layers)
+
+    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+        """The code of k latents in each layer."""
+        return self._unfolded(super().largest(pre, k))
+
+    def wake(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
+        """A code of dead latents alone, in each layer."""
+        code = super().wake(h, k, dead_after)
+        return None if code is None else self._unfolded(code)
+
+    def _unfolded(self, code: Sparse) -> Sparse:
+        shape = (-1, self.layers)
+        return replace(code, indices=code.indices.unflatten(0, shape), values=code.values.unflatten(0, shape))
