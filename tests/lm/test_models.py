@@ -79,7 +79,7 @@ def test_what_is_no_model(saved, tmp_path):
     with pytest.raises(RequestError, match="There is no such folder"):
         load(tmp_path / "nothing")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(RequestError, match="config.json"):
+    with pytest.raises(RequestError, match=r"config\.json"):
         load(tmp_path / "empty")
     folder = saved("llama")
     weights = folder / "model.safetensors"

@@ -107,5 +107,5 @@ def test_no_text(tmp_path):
         files(tmp_path)
     (tmp_path / "dataset_dict.json").write_text("{}")
     (tmp_path / "train").mkdir()
-    with pytest.raises(RequestError, match="one part of that data set.*train"):
+    with pytest.raises(RequestError, match=r"one part of that data set.*train"):
         files(tmp_path)

@@ -135,9 +135,10 @@ def pieces(chunks: Iterable[str], split: str = "file") -> Iterator[tuple[str, bo
     for chunk in chunks:
         *whole, rest = _parts(rest + chunk, ends)
         for document in whole:
-            yield document, False
+            if document.strip() or open_document:
+                yield document, False
             open_document = False
-        cut = rest.rfind("\n") + 1
+        cut = rest.rfind("\n", 0, -1) + 1  # the last line end may be half of a paragraph's
         if len(rest) >= _PIECE and cut:
             yield rest[:cut], True
             rest, open_document = rest[cut:], True
@@ -146,11 +147,9 @@ def pieces(chunks: Iterable[str], split: str = "file") -> Iterator[tuple[str, bo
 
 
 def _parts(text: str, ends: str) -> list[str]:
-    """Documents of a stretch of text; the last one may go on."""
-    parts = [
-        part for piece in text.split(_BREAK) for part in ([piece] if ends == _BREAK else piece.split(ends))
-    ]
-    return [part for part in parts[:-1] if part.strip()] + parts[-1:]
+    """Documents of a stretch of text, empty ones among them; the last one may go on."""
+    whole = text.split(_BREAK)
+    return whole if ends == _BREAK else [part for piece in whole for part in piece.split(ends)]
 
 
 def _json_lines(path: Path, key: str) -> Iterator[Any]:
