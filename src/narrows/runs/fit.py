@@ -171,14 +171,25 @@ def _carry_out(
             run.model, plan, source.train, source.test, Store(run.path, loggers), who, fabric=fabric
         )
         engine.run(checkpoint)
-    run.model.to("cpu")
     if fabric.is_global_zero:
-        weights = run.path / "model.safetensors"
-        save_tensors(weights, run.model.state_dict(), {"format": "pt"})
-        result = {"sha256": digest(weights), "steps": engine.made, "seconds": round(engine.seconds, 3)}
-        write_card(run.path, run.recipe, run.model, result)
-        write_atomically(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+        finish(run, engine)
+    run.model.to("cpu")
     return run
+
+
+def finish(run: Run, engine: Engine) -> None:
+    """Write what a trained run ends with: weights, card and result.
+
+    Args:
+        run: whose model is trained.
+        engine: that trained it.
+    """
+    run.model.to("cpu")
+    weights = run.path / "model.safetensors"
+    save_tensors(weights, run.model.state_dict(), {"format": "pt"})
+    result = {"sha256": digest(weights), "steps": engine.made, "seconds": round(engine.seconds, 3)}
+    write_card(run.path, run.recipe, run.model, result)
+    write_atomically(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
 def _resolve(

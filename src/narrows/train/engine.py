@@ -6,7 +6,7 @@ import json
 import math
 import time
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -42,6 +42,7 @@ class Engine:
         progress: who is told.
         fabric: the devices; made from the plan when None.
         observe: told the model, in `eval()`, at each look at held-out data; what it measures is logged with the rest.
+        feeds: makes the feed of a stage, with the arguments of `Feed`; a sweep shares one among its models.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Engine:
         progress: Silent | None = None,
         fabric: Fabric | None = None,
         observe: Callable[[Autoencoder], Mapping[str, float]] | None = None,
+        feeds: Callable[..., Feed] = Feed,
     ) -> None:
         if len(examples) == 0:
             raise RequestError("There are no examples to train on.")
@@ -62,7 +64,7 @@ class Engine:
         self.store = store if self.fabric.is_global_zero else None
         self.progress = progress if progress is not None and self.fabric.is_global_zero else Silent()
         self.device = self.fabric.device
-        self.observe = observe
+        self.observe, self.feeds = observe, feeds
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.made = 0  # steps of the stages that are finished
@@ -73,6 +75,16 @@ class Engine:
         Raises:
             WorkError: a loss is not finite; the text says at which step, in which term.
         """
+        with self.progress, warnings.catch_warnings():
+            warnings.filterwarnings(
+                "ignore", "Grad strides do not match"
+            )  # DDP's advice on small convolutions
+            for _ in self.go(resumed):
+                pass
+        return self.history
+
+    def go(self, resumed: Checkpoint | None = None) -> Iterator[int]:
+        """The same, step by step: yields the number of steps made so far, over all stages."""
         self.model.to(self.device)
         torch.manual_seed(self.plan.seed)
         objective = self.model.objective
@@ -85,18 +97,13 @@ class Engine:
         else:
             first = int(resumed.facts["stage"])
             self.seconds = float(resumed.facts["seconds"])
-        with self.progress, warnings.catch_warnings():
-            warnings.filterwarnings(
-                "ignore", "Grad strides do not match"
-            )  # DDP's advice on small convolutions
-            for number, stage in enumerate(self.model.stages()):
-                feed = self._feed(stage)
-                until = self.plan.steps_of(stage.name, feed.steps_per_epoch)
-                if number >= first:
-                    self._run_stage(number, stage, feed, until, resumed if number == first else None)
-                self.made += until
+        for number, stage in enumerate(self.model.stages()):
+            feed = self._feed(stage)
+            until = self.plan.steps_of(stage.name, feed.steps_per_epoch)
+            if number >= first:
+                yield from self._run_stage(number, stage, feed, until, resumed if number == first else None)
+            self.made += until
         self._finish()
-        return self.history
 
     @torch.no_grad()
     def _finish(self) -> None:
@@ -108,10 +115,10 @@ class Engine:
 
     def _feed(self, stage: Stage) -> Feed:
         fabric = self.fabric
-        return Feed(
-            self.examples,  # type: ignore[arg-type]
+        return self.feeds(
+            self.examples,
             self.plan.batch_size,
-            self.plan.seed + (0 if stage.name == "autoencoder" else 1),
+            self.plan.order + (0 if stage.name == "autoencoder" else 1),
             given=self.model.given,
             device=self.device,
             rank=fabric.global_rank,
@@ -121,7 +128,7 @@ class Engine:
     @torch.no_grad()
     def _prepare(self) -> None:
         """Initialisation from the data: every part sees the same large batch once."""
-        rows = some_rows(self.examples, _PREPARE_ROWS, self.plan.seed)
+        rows = some_rows(self.examples, _PREPARE_ROWS, self.plan.order)
         batch = self.examples.batch(rows, self.model.given, self.device)
         self.model.train()
         for part in self.model.modules():
@@ -130,7 +137,7 @@ class Engine:
 
     def _run_stage(
         self, number: int, stage: Stage, feed: Feed, until: int, resumed: Checkpoint | None
-    ) -> None:
+    ) -> Iterator[int]:
         plan, distributed = self.plan, self.fabric.world_size > 1 or self.plan.strategy == "fsdp"
         training = Training(
             stage.part,
@@ -147,15 +154,16 @@ class Engine:
         elif number == 0:
             self._save(number, training)
         self.progress.begin(f"Training the {stage.name}", until, training.step)
-        self._steps(number, stage, training, feed, until)
+        yield from self._steps(number, stage, training, feed, until)
 
-    def _steps(self, number: int, stage: Stage, training: Training, feed: Feed, until: int) -> None:
+    def _steps(self, number: int, stage: Stage, training: Training, feed: Feed, until: int) -> Iterator[int]:
         view = stage.view
         batches: Callable[[int], Batch] = feed.at if view is None else lambda step: view(feed.at(step))
         window: list[Step] = []
         per_epoch, every, saved = feed.steps_per_epoch, self.plan.measure_every, time.monotonic()
         for step in train(training, batches, until):
             window.append(step)
+            yield self.made + step.number
             epoch_ends = step.number % per_epoch == 0 or step.number == until
             looks = epoch_ends or (every > 0 and step.number % every == 0)
             if len(window) < self.plan.log_every and not looks:

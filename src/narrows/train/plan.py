@@ -26,6 +26,7 @@ class Plan:
         batch_size: examples a step, over all devices.
         lr: learning rate or schedule, for players that bring none of their own.
         seed: of initialisation, order and noise.
+        order_seed: of the order of the examples alone, or None for the seed's: the runs of a sweep share it.
         optimizer: ``adam``, ``adamw`` or ``sgd``.
         weight_decay: of the optimizer.
         clip: largest norm of a player's gradient, or None.
@@ -48,6 +49,7 @@ class Plan:
     batch_size: int = 128
     lr: Schedule = 1e-3
     seed: int = 0
+    order_seed: int | None = None
     optimizer: str = "adam"
     weight_decay: float = 0.0
     clip: float | None = None
@@ -72,6 +74,7 @@ class Plan:
             whole(name, getattr(self, name))
         whole("measure_every", self.measure_every, low=0)
         whole("seed", self.seed, low=0)
+        whole("order_seed", self.order, low=0)
         rate = schedule(self.lr, "lr")
         if not callable(rate) and not number("lr", rate) > 0:
             raise refuse("lr", self.lr, "more than 0")
@@ -83,6 +86,11 @@ class Plan:
         choice("precision", self.precision, _PRECISIONS)
         choice("strategy", self.strategy, _STRATEGIES)
         choice("device", self.device.split(":")[0], ("auto", "cpu", "cuda"))
+
+    @property
+    def order(self) -> int:
+        """The seed of the order of the examples."""
+        return self.seed if self.order_seed is None else self.order_seed
 
     def steps_of(self, stage: str, per_epoch: int) -> int:
         """How many steps a stage takes, given the steps an epoch has."""
