@@ -43,15 +43,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         numbers[f"{name}/fvu"] = sparsity.fvu(batch.x, model.reconstruct(batch))
         numbers[f"{name}/l0"] = sparsity.l0(model.encode(batch).z)
         numbers[f"{name}/cosine"] = float(source.truth.recovered(atoms).mean())
-        wide = (
-            None
-            if name == "relu"
-            else trial.build(
-                abstopk_sae if name == "abstopk" else topk_sae, k=k, latents=2 * options["latents"]
-            )
-        )
-        if wide is not None:
-            numbers[f"{name}/opposite"] = opposite(trial.fit(wide, lr=1e-2))
+        numbers[f"{name}/opposite"] = opposite(model)
     return numbers | (_activations(trial) if trial.budget["activation_steps"] else {})
 
 
@@ -83,7 +75,7 @@ PROOF = Proof(
         ),
         Claim("and better than ReLU", "abstopk/cosine", ">", "relu/cosine", margin=0.05),
         Claim(
-            "given twice the latents, TopK has more atoms with an opposite one",
+            "TopK has more atoms with an opposite one",
             "topk/opposite",
             ">",
             "abstopk/opposite",
@@ -92,15 +84,15 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 100, "relu_steps": 300, "batch_size": 128, "activation_steps": 0},
-        "default": {"steps": 400, "relu_steps": 400, "batch_size": 256, "activation_steps": 300},
+        "quick": {"steps": 200, "relu_steps": 400, "batch_size": 64, "activation_steps": 0},
+        "default": {"steps": 400, "relu_steps": 800, "batch_size": 256, "activation_steps": 300},
         "full": {"steps": 10_000, "relu_steps": 10_000, "batch_size": 1024, "activation_steps": 10_000},
     },
     notes=(
-        "48 atoms in 32 dimensions, 2 of them on with either sign; 48 latents, and 96 for the opposite atoms. The "
+        "48 atoms in 32 dimensions, 2 of them on with either sign; 48 latents. The "
         "paper's models are of language models' activations; the numbers of MiniLM stand beside, and no claim is put "
         "on them. ReLU's weight is steered to the same L0. The size of this world was chosen after a look at one seed: "
-        "with 64 atoms, 4 of them on, none of the three finds the atoms at this budget. At quick scale ReLU has three "
-        "times the steps, for its L0 is steered there by then only."
+        "with 64 atoms, 4 of them on, none of the three finds the atoms at this budget. ReLU has more steps, "
+        "for its L0 is steered there by then only."
     ),
 )
