@@ -20,7 +20,7 @@ from torch import Tensor
 from narrows.core import Sparse
 from narrows.kernels import Affine, Path, _choose, _chunks, _Top, select
 
-__all__ = ["above", "attach", "batch_top", "column_top", "dense_rows", "largest", "padded"]
+__all__ = ["above", "attach", "batch_top", "column_top", "dense_rows", "largest", "norm_top", "padded"]
 
 _NEAR = 0.75
 """Candidates are what exceeds this share of the expected threshold; too few of them, and the bar is lowered."""
@@ -199,6 +199,43 @@ def largest(pre: Tensor | Affine, k: int, score: Callable[[Tensor], Tensor] = to
         found.append((indices, chunk.gather(1, indices)))
     indices, values = (torch.cat(one) for one in zip(*found, strict=True))
     return attach(pre, Sparse(indices, values, _width(pre)))
+
+
+def norm_top(pre: Tensor | Affine, target: Tensor, lengths: Tensor | None = None) -> Sparse:
+    """The largest positive pre-activations of each row, as many as bring their norm closest to a target.
+
+    Args:
+        pre: (B, N), a tensor or a promise.
+        target: the norm wanted, (B,).
+        lengths: of the atoms, (N,), by which pre-activations count; None for unit length.
+
+    Example:
+        >>> norm_top(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), torch.tensor([4.9])).dense()
+        tensor([[4., 3., 0., 0.]])
+    """
+    rows, latents, values = [], [], []
+    for part, chunk in dense_rows(pre):
+        weighed = chunk.relu() if lengths is None else chunk.relu() * lengths
+        k, indices = _closest(weighed, target[part])
+        at = (torch.arange(indices.shape[1], device=k.device) < k[:, None]) & (weighed.gather(1, indices) > 0)
+        row, place = at.nonzero(as_tuple=True)
+        rows.append(row + part.start)
+        latents.append(indices[row, place])
+        values.append(chunk[row, latents[-1]])
+    found = padded(torch.cat(rows), torch.cat(latents), torch.cat(values), (len(pre), _width(pre)))
+    return attach(pre, found)
+
+
+def _closest(sizes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of the largest to take of each row, and their columns in order: as few are sorted as suffice."""
+    most = min(32, sizes.shape[1])
+    while True:
+        best = sizes.topk(most, dim=1)
+        norms = best.values.square().cumsum(1).sqrt()
+        enough = (norms[:, -1] >= target) | (best.values[:, -1] == 0)
+        if most == sizes.shape[1] or bool(enough.all()):
+            return (norms - target[:, None]).abs().argmin(1) + 1, best.indices
+        most = min(2 * most, sizes.shape[1])
 
 
 def _width(pre: Tensor | Affine) -> int:
