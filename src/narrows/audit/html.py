@@ -13,7 +13,7 @@ from narrows.audit.report import MARKS, Report, shown
 from narrows.audit.svg import draw
 from narrows.check import optional, refuse
 
-__all__ = ["compare_page", "run_page"]
+__all__ = ["compare_page", "page_of", "run_page"]
 
 
 class Card(NamedTuple):
@@ -69,19 +69,25 @@ _GROUPS = (
 _FOLDED = ("Single latents",)
 
 
-def run_page(report: Report, recipe: Mapping[str, Any], metrics: Sequence[Mapping[str, Any]]) -> str:
+def run_page(
+    report: Report,
+    recipe: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    links: Sequence[tuple[str, str]] = (),
+) -> str:
     """The page of one run.
 
     Args:
         report: its audit.
         recipe: what was asked for; may be empty.
         metrics: the records of ``metrics.jsonl``; may be empty.
+        links: further pages, an address and a few words each.
 
     Raises:
         WorkError: Jinja2 or Pillow is not installed.
     """
     figures = [_drawn(figure) for figure in report.figures]
-    return _page(
+    return page_of(
         "run.html",
         title=_title(report),
         report=report,
@@ -94,6 +100,7 @@ def run_page(report: Report, recipe: Mapping[str, Any], metrics: Sequence[Mappin
         groups=_grouped(report.checks),
         folded=_FOLDED,
         facts=_facts(recipe),
+        links=links,
     )
 
 
@@ -113,7 +120,7 @@ def compare_page(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, A
     named = [(column.name, metrics) for column, (_, metrics, _) in zip(held, runs, strict=True)]
     curves = [chart for term in ("distortion", "kl", "loss") if (chart := over_runs(named, term)) is not None]
     rows, warnings = table(held)
-    return _page(
+    return page_of(
         "compare.html",
         title=f"{len(held)} runs compared" if len(held) > 1 else "One run",
         columns=held,
@@ -136,7 +143,12 @@ _VERDICTS = {
 }
 
 
-def _page(template: str, **values: Any) -> str:
+def page_of(template: str, **values: Any) -> str:
+    """A page from a template of `templates/` and what it names.
+
+    Raises:
+        WorkError: Jinja2 is not installed.
+    """
     jinja = optional("jinja2", "report", "write the report")
     environment = jinja.Environment(
         loader=jinja.PackageLoader("narrows.audit", "templates"),

@@ -46,6 +46,7 @@ _ROWS = (
         "harvest", "Data", "harvest:harvest", "Run a model over text and keep what flows through some layers."
     ),
     Command("fit", "Train", "training:fit", "Fit a method to data; the run is a folder."),
+    Command("sweep", "Train", "sweep:sweep", "Fit several autoencoders on one stream of batches, read once."),
     Command("resume", "Train", "training:resume", "Go on with a run that was stopped, exactly where it was."),
     Command("encode", "Use a run", "codes:encode", "Write the codes of data."),
     Command("decode", "Use a run", "codes:decode", "Write what codes stand for."),
@@ -56,6 +57,7 @@ _ROWS = (
     ),
     Command("score", "Use a run", "codes:score", "Score each example: how unlikely, or how badly rebuilt."),
     Command("audit", "Examine", "reports:audit", "Examine a run: audit.json and report.html."),
+    Command("features", "Examine", "reports:features", "Show what single latents stand for: features.html."),
     Command("compare", "Examine", "reports:compare", "Compare runs on one page."),
     Command("prove", "Examine", "reports:prove", "Measure a paper's claim and give a verdict."),
 )

@@ -1,4 +1,4 @@
-"""`audit`, `compare`, `prove` and `demo`: what examines, and what shows it."""
+"""`audit`, `features`, `compare`, `prove` and `demo`: what examines, and what shows it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from narrows.check import refuse
 from narrows.cli.errors import note
 from narrows.cli.output import destination, only_json, print_json
 
-__all__ = ["audit", "compare", "demo", "prove"]
+__all__ = ["audit", "compare", "demo", "features", "prove"]
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
 
@@ -22,11 +22,12 @@ def audit(
         str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the rows that are looked at and of every draw.")] = 0,
+    features: Annotated[bool, typer.Option(help="Of a sparse code write features.html too.")] = True,
     json: _JSON = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Examine a run: audit.json and report.html."""
+    """Examine a run: audit.json, report.html, and of a sparse code features.html."""
     import narrows as nr
     from narrows.data import like
     from narrows.train import Progress
@@ -37,12 +38,54 @@ def audit(
             raise refuse("--data", None, "given where data options are")
         examples = None if data is None else like(opened.recipe.data, data, **data_options)
         with Progress() as progress:
-            report = opened.audit(examples, progress=progress, seed=seed)
+            report = opened.audit(examples, progress=progress, features=features, seed=seed)
     if json:
         print_json(report.to_json())
         return
     report.show()
-    note(f"Wrote {run / 'audit.json'} and {run / 'report.html'}: open the page in a browser.")
+    pages = [
+        run / "report.html",
+        *([run / "features.html"] if features and report.get("l0") is not None else []),
+    ]
+    note(f"Wrote {run / 'audit.json'} and {' and '.join(map(str, pages))}: open it in a browser.")
+
+
+def features(
+    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    data: Annotated[
+        str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; features.html in the run folder.")] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace the page that --out names.")] = False,
+    count: Annotated[int, typer.Option(help="How many latents are shown.")] = 300,
+    examples: Annotated[int, typer.Option(help="How many examples are passed over at most.")] = 50_000,
+    latents: Annotated[
+        str | None, typer.Option(help="These latents instead: numbers with commas.", metavar="N,N...")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+    *,
+    data_options: dict[str, Any],
+) -> None:
+    """Show what single latents of a sparse code stand for: one page of examples, densities, neighbours."""
+    chosen = _numbers("--latents", latents)
+    page = None if out is None else destination(out, force, (".html",))
+    import narrows as nr
+    from narrows.data import like
+    from narrows.progress import Progress
+
+    opened = nr.load(run)
+    if data_options and data is None:
+        raise refuse("--data", None, "given where data options are")
+    dataset = None if data is None else like(opened.recipe.data, data, **data_options)
+    with Progress() as progress:
+        made = opened.features(
+            dataset, out=page, count=count, examples=examples, latents=chosen, seed=seed, progress=progress
+        )
+    if made is None:
+        raise refuse(
+            "RUN", str(run), "a run whose code is sparse", f"`{opened.method}` has no latents to show."
+        )
+    note(f"Wrote {made}: open the page in a browser.")
 
 
 def compare(
@@ -105,6 +148,19 @@ def demo(
     from narrows.demo import demo as run_demo
 
     run_demo(out)
+
+
+def _numbers(option: str, text: str | None) -> tuple[int, ...]:
+    """Numbers with commas between them; none where nothing was typed.
+
+    Example:
+        >>> _numbers("--latents", "3,17")
+        (3, 17)
+    """
+    try:
+        return tuple(int(part) for part in (text or "").split(",") if part.strip())
+    except ValueError:
+        raise refuse(option, text, "numbers with commas between them, such as 3,17") from None
 
 
 def _seeds(text: str | None) -> int | list[int] | None:

@@ -33,7 +33,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path = "compare.html", 
     rows = []
     for run in opened:
         recipe = json.loads((run.path / "recipe.json").read_text()) | {"run": run.path.name}
-        rows.append((recipe, run.metrics, run.audit(write=True, progress=progress)))
+        rows.append((recipe, run.metrics, run.audit(write=True, features=False, progress=progress)))
     page = Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(page, compare_page(rows).encode())

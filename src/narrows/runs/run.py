@@ -77,12 +77,21 @@ class Run:
 
         return resume(self.path, **how)
 
-    def audit(self, data: Any = None, *, write: bool = True, progress: Any = None, **options: Any) -> Report:
+    def audit(
+        self,
+        data: Any = None,
+        *,
+        write: bool = True,
+        features: bool = True,
+        progress: Any = None,
+        **options: Any,
+    ) -> Report:
         """Ask the model all the questions of the audit, on the test part or on other data.
 
         Args:
             data: what to examine it on; the run's own test part when None.
             write: write ``audit.json`` and ``report.html`` into the run folder.
+            features: of a sparse code write ``features.html`` too.
             progress: a `narrows.train.Progress`, or None.
             options: of `narrows.audit.audit`: `limit`, `seed`.
         """
@@ -94,18 +103,37 @@ class Run:
             method=self.method,
             data_name=self.recipe.data_name if data is None else str(data)[:60],
             progress=progress,
+            history=self.metrics,
             **options,
         )
         if write:
             from narrows.audit.html import run_page
 
+            if features and report.get("l0") is not None:
+                self.features(data, progress=progress)
+            links = [(p.name, "Look at single latents, one by one") for p in self.path.glob("features.html")]
+
             write_atomically(
                 self.path / "audit.json", (json.dumps(report.to_json(), indent=2) + "\n").encode()
             )
             recipe = json.loads((self.path / "recipe.json").read_text())
-            page = run_page(report, recipe, self.metrics)
-            write_atomically(self.path / "report.html", page.encode())
+            text = run_page(report, recipe, self.metrics, links)
+            write_atomically(self.path / "report.html", text.encode())
         return report
+
+    def features(self, data: Any = None, *, out: str | Path | None = None, **options: Any) -> Path | None:
+        """Write a page that shows what single latents of a sparse code stand for; None where the code is not sparse.
+
+        Args:
+            data: what they are looked at on; the run's own test part when None.
+            out: the page; ``features.html`` in the run folder when None.
+            options: `count`, `examples`, `latents`, `seed` and `progress` of `narrows.runs.features.write_features`.
+        """
+        from narrows.runs.features import PAGE, write_features
+
+        page = self.path / PAGE if out is None else Path(out)
+        found = write_features(self, None if data is None else self._dataset(data), out=page, **options)
+        return None if found is None else page
 
     def encode(self, data: Any = None) -> dict[str, np.ndarray]:
         """The codes of some data, as named arrays that `decode` reads back.

@@ -11,7 +11,7 @@ from narrows.audit.view import View
 from narrows.core import Sparse, dense
 from narrows.measures import coherence, firings
 
-__all__ = ["atoms", "redundancy"]
+__all__ = ["atoms", "effects", "redundancy"]
 
 CORRELATED, DUPLICATE = 0.9, 0.95
 _LATENTS, _ATOMS = 512, 2048
@@ -91,15 +91,28 @@ def atoms(view: View, most: int) -> tuple[Tensor, Tensor]:
     fires = firings(z)
     order = fires.argsort(descending=True, stable=True)
     chosen = order[fires[order] > 0][:most]
-    strength = _strength(z, len(fires))[chosen] / fires[chosen]
+    return chosen, effects(view, chosen, _strength(z, len(fires))[chosen] / fires[chosen])
+
+
+def effects(view: View, latents: Tensor, heights: Tensor) -> Tensor:
+    """How the decoder's output changes when one latent goes from 0 to a height, (n, *shape).
+
+    Args:
+        view: of a model with a sparse code.
+        latents: which, (n,).
+        heights: how far, (n,).
+    """
+    z = view.sparse
+    assert z is not None
     parts = []
-    shape = z.values.shape[1:-1] if isinstance(z, Sparse) else z.shape[1:-1]
-    for some, height in zip(chosen.split(_CHUNK), strength.split(_CHUNK), strict=True):
+    sparse = isinstance(z, Sparse)
+    shape, width = (z.values.shape[1:-1], z.width) if isinstance(z, Sparse) else (z.shape[1:-1], z.shape[-1])
+    for some, height in zip(latents.split(_CHUNK), heights.split(_CHUNK), strict=True):
         rows = torch.zeros(len(some), dtype=torch.long)
-        one = _one_hot(some, height, shape, len(fires), isinstance(z, Sparse))
-        none = _one_hot(some[:1], height[:1] * 0, shape, len(fires), isinstance(z, Sparse))
+        one = _one_hot(some, height, shape, width, sparse)
+        none = _one_hot(some[:1], height[:1] * 0, shape, width, sparse)
         parts.append(_output(view, one, rows) - _output(view, none, rows[:1]))
-    return chosen, torch.cat(parts) if parts else torch.empty(0)
+    return torch.cat(parts) if parts else torch.empty(0)
 
 
 def _output(view: View, code: Tensor | Sparse, rows: Tensor) -> Tensor:

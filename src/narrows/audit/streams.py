@@ -1,0 +1,144 @@
+"""One pass over data with bounded memory: counts of every latent, and its few best or randomly drawn examples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from narrows.core import Sparse
+
+__all__ = ["BINS", "FINEST", "Best", "Counts", "Entries", "entries", "lottery", "peaks"]
+
+BINS, FINEST = 48, -14.0
+"""Of the histogram of activations: half octaves from 2^-14 on; what lies below or beyond is in the outermost."""
+
+
+@dataclass(frozen=True)
+class Entries:
+    """What is not zero in some codes, entry by entry.
+
+    Args:
+        latent: its latent, (E,).
+        row: the number of its example, (E,).
+        value: its value, signed, (E,).
+    """
+
+    latent: Tensor
+    row: Tensor
+    value: Tensor
+
+    def __getitem__(self, chosen: Tensor) -> Entries:
+        return Entries(self.latent[chosen], self.row[chosen], self.value[chosen])
+
+
+def entries(z: Tensor | Sparse, first: int = 0) -> Entries:
+    """The entries of codes (B, N) whose rows count from `first`.
+
+    Example:
+        >>> entries(torch.tensor([[0.0, 2.0], [-1.0, 0.0]]), first=10).row
+        tensor([10, 11])
+    """
+    values = z.values if isinstance(z, Sparse) else z
+    row, column = (values != 0).nonzero(as_tuple=True)
+    latent = z.indices[row, column] if isinstance(z, Sparse) else column
+    return Entries(latent.cpu(), row.cpu() + first, values[row, column].detach().float().cpu())
+
+
+def peaks(found: Entries, group: Tensor) -> Entries:
+    """Of each latent and group (such as a context) the entry of the largest size.
+
+    Args:
+        found: entries.
+        group: the group of each, (E,).
+    """
+    order = found.value.abs().argsort(descending=True, stable=True)
+    for key in (group, found.latent):
+        order = order[key[order].argsort(stable=True)]
+    latent, group = found.latent[order], group[order]
+    new = torch.ones(len(order), dtype=torch.bool)
+    new[1:] = (latent[1:] != latent[:-1]) | (group[1:] != group[:-1])
+    return found[order[new]]
+
+
+def lottery(found: Entries, seed: int) -> Tensor:
+    """A number from 0 to 1 for each entry, drawn from its latent, its row and the seed alone, (E,)."""
+    mixed = found.row * 0x9E3779B1 + found.latent * 0x85EBCA77 + (seed + 1) * 0xC2B2AE3D
+    for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39), (15, 1)):
+        mixed = ((mixed ^ (mixed >> shift)) * factor) & 0x7FFFFFFF
+    return mixed.double() / 0x80000000
+
+
+class Counts:
+    """How often each latent was on, how strongly, and the histogram of its activations.
+
+    Args:
+        width: how many latents, N.
+    """
+
+    def __init__(self, width: int) -> None:
+        self.codes = 0
+        self.fires = torch.zeros(width, dtype=torch.int64)
+        self.total, self.square, self.largest = (torch.zeros(width, dtype=torch.double) for _ in range(3))
+        self.bins = torch.zeros(width, BINS, dtype=torch.int32)
+
+    def add(self, found: Entries, codes: int) -> None:
+        """Count the entries of some codes."""
+        size, one = found.value.double().abs(), torch.ones_like(found.latent)
+        self.codes += codes
+        self.fires.index_add_(0, found.latent, one)
+        self.total.index_add_(0, found.latent, size)
+        self.square.index_add_(0, found.latent, size.square())
+        self.largest.scatter_reduce_(0, found.latent, size, "amax")
+        octave = ((size.log2() - FINEST) * 2).floor().clamp(0, BINS - 1).long()
+        flat = self.bins.view(-1)
+        flat.index_add_(0, found.latent * BINS + octave, one.to(torch.int32))
+
+    @property
+    def density(self) -> Tensor:
+        """The share of codes in which each latent is on, (N,) float64."""
+        return self.fires.double() / max(1, self.codes)
+
+
+class Best:
+    """For each latent the entries of the highest priority, in order, and nothing else.
+
+    Args:
+        width: how many latents, N.
+        keep: how many entries of each are kept, K.
+
+    Example:
+        >>> best = Best(2, keep=1)
+        >>> found = Entries(torch.tensor([0, 0]), torch.tensor([7, 8]), torch.tensor([1.0, -3.0]))
+        >>> best.add(found, found.value.abs())
+        >>> best.row.tolist(), best.value.tolist()
+        ([[8], [-1]], [[-3.0], [0.0]])
+    """
+
+    def __init__(self, width: int, keep: int) -> None:
+        self.keep = keep
+        self.priority = torch.full((width, keep), -torch.inf, dtype=torch.double)
+        self.row = torch.full((width, keep), -1, dtype=torch.int64)
+        self.value = torch.zeros(width, keep)
+
+    def add(self, found: Entries, priority: Tensor) -> None:
+        """Enter entries with their priorities, (E,); of equal ones the first stays."""
+        better = priority > self.priority[found.latent, -1]
+        found, priority = found[better], priority[better].double()
+        if not len(priority):
+            return
+        touched = found.latent.unique()
+        latent = torch.cat([touched.repeat_interleave(self.keep), found.latent])
+        priority = torch.cat([self.priority[touched].flatten(), priority])
+        row = torch.cat([self.row[touched].flatten(), found.row])
+        value = torch.cat([self.value[touched].flatten(), found.value])
+        order = priority.argsort(descending=True, stable=True)
+        order = order[latent[order].argsort(stable=True)]
+        latent = latent[order]
+        starts = torch.searchsorted(latent, touched)
+        rank = torch.arange(len(latent)) - starts[torch.searchsorted(touched, latent)]
+        chosen = rank < self.keep
+        at = (latent[chosen], rank[chosen])
+        self.priority[at] = priority[order][chosen]
+        self.row[at], self.value[at] = row[order][chosen], value[order][chosen]

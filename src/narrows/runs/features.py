@@ -1,0 +1,75 @@
+"""`features`: what the latents of a run stand for, as one page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from narrows.audit.features import COUNT, ROWS, Features, collect
+from narrows.train.checkpoint import write_atomically
+
+if TYPE_CHECKING:
+    from narrows.runs.run import Run
+
+__all__ = ["PAGE", "write_features"]
+
+PAGE = "features.html"
+
+
+def write_features(
+    run: Run,
+    data: Any = None,
+    *,
+    out: Path | None = None,
+    count: int = COUNT,
+    examples: int = ROWS,
+    latents: Sequence[int] = (),
+    seed: int = 0,
+    progress: Any = None,
+) -> Features | None:
+    """Write the page of a run's features; None, and no page, where its code is not sparse.
+
+    Args:
+        run: the run.
+        data: what the latents are looked at on, a `Dataset`; the run's own test part when None.
+        out: the page; ``features.html`` in the run folder when None.
+        count: how many latents are shown.
+        examples: how many examples are passed over at most.
+        latents: these latents instead of chosen ones.
+        seed: of what is drawn at random.
+        progress: a `narrows.progress.Progress`, or None.
+    """
+    dataset = run.data.test if data is None else data
+
+    told = _Told(progress)
+    found = collect(
+        run.model, dataset, count=count, examples=examples, latents=latents, seed=seed, advance=told
+    )
+    if found is None:
+        return None
+    from narrows.audit.feature_page import feature_page
+
+    page = run.path / PAGE if out is None else out
+    page.parent.mkdir(parents=True, exist_ok=True)
+    linked = page.parent == run.path or (run.path / "report.html").exists()
+    report = Path(os.path.relpath(run.path / "report.html", page.parent)).as_posix() if linked else ""
+    text = feature_page(found, method=run.method, data=run.recipe.data_name, report=report)
+    write_atomically(page, text.encode())
+    return found
+
+
+class _Told:
+    """Begins a progress bar when the first piece of work is done."""
+
+    def __init__(self, progress: Any) -> None:
+        self.progress, self.begun = progress, False
+
+    def __call__(self, done: int, total: int) -> None:
+        if self.progress is None:
+            return
+        if not self.begun:
+            self.progress.begin("Reading features", total, what="rows")
+            self.begun = True
+        self.progress.advance(done)
