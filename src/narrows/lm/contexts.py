@@ -99,7 +99,12 @@ class Contexts:
     def describe(self) -> dict[str, Any]:
         """The settings, what was counted and the special tokens, JSON-able."""
         counts = {"count": len(self), "tokens": len(self.tokens)}
-        return asdict(self.cut) | {"special_tokens": list(self.special)} | counts | self.facts
+        return (
+            asdict(self.cut)
+            | {"special_tokens": list(self.special)}
+            | counts
+            | dict(sorted(self.facts.items()))
+        )
 
     def tensors(self) -> dict[str, Tensor]:
         """What a file of these contexts holds."""

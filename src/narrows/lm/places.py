@@ -181,7 +181,7 @@ def _expression(pattern: str) -> str:
 
 
 def _unknown(pattern: str, known: list[str]) -> UnknownNameError:
-    near = nearest(pattern, known)
+    near = nearest(pattern, known) if known else "It has no named parts."
     few = _summary(known)
     return UnknownNameError(
         f"No layer of the model matches `{pattern}`. {near}{few if few not in near else ''}"

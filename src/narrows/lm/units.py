@@ -148,8 +148,8 @@ class Inputs:
 
 
 def batches(work: Work, first: int, last: int, size: int) -> Iterator[np.ndarray]:
-    """Contexts from `first` to before `last` in batches of like length, the order being kept where all are alike."""
-    order = first + np.argsort(work.sizes(first, last), kind="stable")
+    """Contexts from `first` to before `last` in batches of like length, the longest first, else in their order."""
+    order = first + np.argsort(-work.sizes(first, last), kind="stable")
     yield from (order[at : at + size] for at in range(0, len(order), size))
 
 
