@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from narrows.runs.fit import resume as resume
     from narrows.runs.run import Run as Run
     from narrows.runs.run import load as load
+    from narrows.runs.sweep import sweep as sweep
 
 _HOMES = {
     "Autoencoder": "core",
@@ -38,6 +39,7 @@ _HOMES = {
     "resume": "runs.fit",
     "Run": "runs.run",
     "load": "runs.run",
+    "sweep": "runs.sweep",
 }
 
 __all__ = [*_HOMES, "__version__"]

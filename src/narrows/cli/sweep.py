@@ -1,0 +1,144 @@
+"""`sweep`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from narrows.check import refuse
+from narrows.cli.errors import Interrupted, note
+from narrows.cli.options import literal, method_options, number_or_schedule
+from narrows.cli.output import only_json, print_json
+
+__all__ = ["sweep"]
+
+
+def sweep(
+    data: Annotated[
+        str, typer.Argument(help="A name (see `narrows data list`) or a file or folder.", metavar="DATA")
+    ],
+    over: Annotated[
+        list[str],
+        typer.Option(
+            help="What varies: k=16,32 or seed=0,1 or method=topk-sae,batchtopk-sae. Once for each name; values "
+            "that hold commas themselves are parted by semicolons.",
+            metavar="NAME=A,B,...",
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The folder of the sweep; a run folder in it for each.", metavar="RUNS")
+    ],
+    method: Annotated[
+        str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(help="Passes over the training data; 10 if neither is said.")
+    ] = None,
+    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
+    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 128,
+    lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
+    seed: Annotated[int, typer.Option(help="Of initialisation and noise, and of the order for all.")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
+    page: Annotated[bool, typer.Option(help="Examine and compare the runs on one page.")] = True,
+    progress: Annotated[bool, typer.Option(help="Show how far the training is.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the last figures of all runs as JSON.")] = False,
+    *,
+    data_options: dict[str, Any],
+    options: dict[str, Any],
+) -> None:
+    """Fit several autoencoders on one stream of batches, read once for all; the same command goes on with it."""
+    import narrows as nr
+    from narrows.runs.sweep import results
+
+    values = values_of(over, method)
+    try:
+        with only_json(json):
+            runs = nr.sweep(
+                data,
+                method=method,
+                over=values,
+                out=out,
+                epochs=epochs,
+                steps=steps,
+                batch_size=batch_size,
+                lr=number_or_schedule("--lr", lr),
+                seed=seed,
+                device=device,
+                precision=precision,
+                progress=progress,
+                page=page,
+                data_options=data_options,
+                **options,
+            )
+    except KeyboardInterrupt:
+        raise Interrupted("Interrupted. The same command goes on with it.") from None
+    rows = results(runs)
+    if json:
+        print_json(rows)
+    else:
+        print(table(rows))
+    note(
+        f"The {len(runs)} runs in {out} are finished."
+        + (f" Compared on {out / 'compare.html'}" if page else "")
+    )
+
+
+def values_of(over: list[str], method: str | None = None) -> dict[str, list[Any]]:
+    """What varies, as values: read as the options of the method are, where it has one of that name.
+
+    Args:
+        over: as typed, ``name=a,b``.
+        method: whose options are known, or None.
+
+    Raises:
+        RequestError: no values, or one that the option cannot be.
+
+    Example:
+        >>> values_of(["seed=0,1", "at=resid.1,resid.3"])
+        {'seed': [0, 1], 'at': ['resid.1', 'resid.3']}
+    """
+    asked: dict[str, str] = {}
+    for text in over:
+        name, equals, typed = text.partition("=")
+        if not equals or not name.strip() or not typed.strip():
+            raise refuse("--over", text, "a name and its values, such as k=16,32")
+        name = name.strip().replace("-", "_")
+        if name in asked:
+            raise refuse("--over", text, f"`{name}` once only", "Put all its values into one --over.")
+        asked[name] = typed
+    methods = [method] if method is not None else asked.get("method", "").split(",")
+    readers = {o.name: o for m in methods if m for o in method_options(m.strip())}
+    found = {}
+    for name, typed in asked.items():
+        parts = [part.strip() for part in typed.split(";" if ";" in typed else ",") if part.strip()]
+        option = readers.get(name)
+        found[name] = [literal(part) if option is None else _read(name, option, part) for part in parts]
+    return found
+
+
+def _read(name: str, option: Any, text: str) -> Any:
+    return literal(text) if option.read is None else option.read(f"--over {name}", text)
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """The last figures of runs, a line each.
+
+    Example:
+        >>> print(table([{"run": "k=2", "loss": 1.5}, {"run": "k=16", "loss": 0.25}]))
+        run   loss
+        k=2   1.5
+        k=16  0.25
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names] + [[_shown(row.get(name, "")) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
