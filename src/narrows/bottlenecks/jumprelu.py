@@ -39,6 +39,8 @@ class JumpReLU(Priced):
         threshold: where thresholds start, in units of the data's size.
         bandwidth: width of the kernel, epsilon, in the same units.
         positive: ``log`` learns the logarithm of theta, ``raw`` theta itself, held at 0 or above.
+        speed: how many times as fast as other parameters thresholds learn under Adam: what is learned is their
+            logarithm, or they themselves, divided by this.
         to_input: give the kernel's term, with the other sign, to the pre-activations too (Anthropic).
         steepness: c of ``tanh``.
         l0: L0* of ``quadratic``.
@@ -66,6 +68,7 @@ class JumpReLU(Priced):
         threshold: float = 0.1,
         bandwidth: float = 0.1,
         positive: str = "log",
+        speed: float = 1.0,
         to_input: bool = False,
         steepness: float = 4.0,
         l0: float = 0.0,
@@ -74,18 +77,20 @@ class JumpReLU(Priced):
         self.penalty = choice("penalty", penalty, _PENALTIES)
         self.positive = choice("positive", positive, ("log", "raw"))
         self.start = number("threshold", threshold, low=1e-9)
+        self.speed = number("threshold_speed", speed, low=1e-6)
         self.bandwidth = number("bandwidth", bandwidth, low=1e-9)
         self.to_input, self.steepness = to_input, number("steepness", steepness, low=0)
         self.l0 = number("target_l0", l0, low=0)
         if penalty == "quadratic" and not self.l0:
             raise refuse("target_l0", l0, "above 0 with the quadratic penalty", "Say how many shall be on.")
         start = math.log(self.start) if positive == "log" else self.start
-        self.threshold = nn.Parameter(torch.full((latents,), start))
+        self.threshold = nn.Parameter(torch.full((latents,), start / self.speed))
 
     @property
     def theta(self) -> Tensor:
         """The thresholds, (N,)."""
-        return self.threshold.exp() if self.positive == "log" else self.threshold
+        learned = self.speed * self.threshold
+        return learned.exp() if self.positive == "log" else learned
 
     def floor(self) -> Tensor:
         """Above these pre-activations a latent is on: the thresholds, (N,)."""
@@ -119,7 +124,7 @@ class JumpReLU(Priced):
         """Thresholds follow the pre-activations."""
         super().rescale(factor)
         if self.positive == "log":
-            self.threshold.add_(factor.log())
+            self.threshold.add_(factor.log() / self.speed)
         else:
             self.threshold.mul_(factor)
 
@@ -130,7 +135,7 @@ class JumpReLU(Priced):
 
     def _started(self, like: Tensor) -> Tensor:
         start = self.start * self.grain
-        return (start.log() if self.positive == "log" else start).expand_as(like)
+        return ((start.log() if self.positive == "log" else start) / self.speed).expand_as(like)
 
 
 def jump(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:

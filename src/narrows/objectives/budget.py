@@ -16,10 +16,12 @@ __all__ = ["Target"]
 class Target(Part):
     r"""A weight that rises while more latents are on (or less is explained) than wanted, and falls else.
 
-    .. math:: \log \lambda_{t+1} = \log \lambda_t + \eta\, \mathrm{clip}(\log(L_0 / L_0^*), -1, 1)
+    .. math:: e_t = \beta\, e_{t-1} + (1 - \beta) \log(L_0 / L_0^*), \qquad
+        \log \lambda_{t+1} = \log \lambda_t + \eta\, \mathrm{clip}(e_t + T (e_t - e_{t-1}), -1, 1)
 
-    and with a target for the unexplained variance, FVU, the same with :math:`\log(FVU^* / FVU)`. Methods can then be
-    compared at the same number of active latents, whatever the units of their costs.
+    and with a target for the unexplained variance, FVU, the same with :math:`\log(FVU^* / FVU)`. The weight follows
+    the gap that is foreseen T steps ahead, for the model answers late: without that it would swing past the target.
+    Methods can then be compared at the same number of active latents, whatever the units of their costs.
 
     Args:
         l0: how many latents should be on in one example, on average; or None.
@@ -27,6 +29,8 @@ class Target(Part):
         cost: which of the code's costs is weighed.
         start: the weight at first.
         rate: how fast the weight moves, eta.
+        ahead: how many steps the gap is foreseen, T.
+        smooth: how much of the gap's running mean stays at a step, beta.
 
     Raises:
         RequestError: none or both of the targets, or a number out of range.
@@ -37,6 +41,7 @@ class Target(Part):
     """
 
     log_weight: Tensor
+    gap: Tensor
 
     def __init__(
         self,
@@ -46,6 +51,8 @@ class Target(Part):
         cost: str = "l1",
         start: float = 0.1,
         rate: float = 0.03,
+        ahead: float = 60.0,
+        smooth: float = 0.8,
     ) -> None:
         super().__init__()
         if (l0 is None) == (fvu is None):
@@ -53,7 +60,9 @@ class Target(Part):
         self.l0 = None if l0 is None else number("target_l0", l0, low=1e-3)
         self.fvu = None if fvu is None else number("target_fvu", fvu, low=1e-6, high=1)
         self.cost, self.rate = cost, number("rate", rate, low=0)
+        self.ahead, self.kept = number("ahead", ahead, low=0), number("smooth", smooth, low=0, high=1)
         self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
+        self.register_buffer("gap", torch.tensor(math.nan))
 
     @property
     def weight(self) -> Tensor:
@@ -62,8 +71,11 @@ class Target(Part):
 
     def after_step(self, code: Code) -> None:
         """Move the weight by what this step's code had too many or too few."""
-        gap = self._gap(code).clamp(-1, 1)
-        self.log_weight.add_(self.rate * gap.to(self.log_weight.dtype))
+        gap = self._gap(code).clamp(-4, 4).to(self.gap.dtype)
+        before = torch.where(self.gap.isnan(), gap, self.gap)
+        self.gap.copy_(torch.lerp(gap, before, self.kept))
+        foreseen = self.gap + self.ahead * (self.gap - before)
+        self.log_weight.add_(self.rate * foreseen.clamp(-1, 1))
 
     def _gap(self, code: Code) -> Tensor:
         """The logarithm of what the code is above its target, over all processes."""

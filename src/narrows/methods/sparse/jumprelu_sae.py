@@ -31,6 +31,7 @@ def jumprelu_sae(
     threshold: float = 0.1,
     bandwidth: float = 0.1,
     positive: str = "log",
+    threshold_speed: float = 10.0,
     ste_to_input: bool = False,
     dead: str = "none",
     dead_after: int = 0,
@@ -54,10 +55,11 @@ def jumprelu_sae(
         weight: of the penalty, lambda; when 0, 1, and with ``quadratic`` twenty times `target_l0`.
         target_l0: how many latents shall be on in one example, on average; the weight is then steered. 0 is off.
         target_fvu: the share of variance that may stay unexplained; the weight is then steered. 0 is off.
-        threshold: where the thresholds start, in units of the data's size; 0.001 in the paper, whose training is
-            long enough to carry it to any value.
+        threshold: where the thresholds start, in units of the data's size; 0.001 in the paper.
         bandwidth: width of the kernel, in the same units; 0.001 in the paper.
         positive: ``log`` learns the logarithm of the thresholds, as the paper; ``raw`` themselves, held above 0.
+        threshold_speed: how many times as fast as the weights the thresholds learn; 1 in the paper, whose training
+            is long enough to carry them anywhere.
         ste_to_input: let the kernel teach the encoder too (Anthropic).
         dead: what is done for dead latents: ``auxk``, ``resample``, ``ghost``, ``preact`` or ``none``.
         dead_after: a latent is dead when it was off for more examples than this; when 0, as many as suit the sizes.
@@ -93,6 +95,7 @@ def jumprelu_sae(
         threshold=threshold,
         bandwidth=bandwidth,
         positive=positive,
+        speed=threshold_speed,
         to_input=ste_to_input,
         l0=target_l0,
     )
