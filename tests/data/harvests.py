@@ -24,10 +24,10 @@ def unit(number, head, contexts=7, length=5, keep=4):
     rows = contexts * keep
     tensors = {}
     for at, (name, layer) in enumerate(head["layers"].items()):
-        x = torch.zeros(rows, *layer["shape"])
+        x = torch.zeros(rows, *layer["shape"]).flatten(1)
         x[:, 0] = at * 1000 + number * 100 + torch.arange(rows) / 8
         x[:, -1] = torch.arange(rows) % 3
-        tensors[name] = x
+        tensors[name] = x = x.reshape(rows, *layer["shape"])
         if name in head.get("gradients", ()):
             tensors[f"{name}.grad"] = -x
     tensors["positions"] = torch.arange(length - keep, length).repeat(contexts)

@@ -150,6 +150,7 @@ class _Blocks:
 
     def __init__(self, dataset: Dataset, seed: int, given: str | None = None) -> None:
         self.dataset, self.seed, self.given = dataset, seed, given
+        dataset.told(slice(0, 0), given)  # refuses what the data lack
         n, row = len(dataset), max(1, as_bytes(dataset) // len(dataset))
         sizes = getattr(dataset.x, "blocks", None)
         if sizes is None:

@@ -124,9 +124,10 @@ class Harvest:
                 f"{min(lengths)} to {length} tokens. Harvest packed contexts, or take layout=rows."
             )
         parts: tuple[list[Index], list[Index]] = ([], [])
+        all_whole = sum(int((rows == length).sum()) for rows in self.context_rows)
+        every = _EVERY if all_whole >= _FEW else min(_EVERY, max(2, all_whole))
         for shard, rows in enumerate(self.context_rows):
             whole = np.arange(int((rows == length).sum()))
-            every = min(_EVERY, max(2, sum(map(len, self.context_rows))))
             test = (int(self.first_context[shard]) + whole) % every == every - 1
             for part, chosen in zip(parts, (~test, test), strict=True):
                 part.append(_runs(shard, np.ones(len(whole), np.int64), chosen))
