@@ -176,8 +176,7 @@ def _text(reads: Reading, model: Model, cut: Cut, out: Path, shown: Silent) -> T
             if _digest(work) == header["contexts"]["sha256"]:
                 work.contexts.facts.update({k: header["contexts"][k] for k in header["contexts"]["counted"]})
                 return work
-    shown.say(f"Reading {reads.name} ...")
-    return contexts_of(reads, model, cut, lambda tokens: None)
+    return contexts_of(reads, model, cut, shown.say)
 
 
 def _digest(work: Text) -> str:

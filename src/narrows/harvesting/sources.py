@@ -76,8 +76,14 @@ def of_text(text: Any, key: str, split: str) -> Reading:
     raise refuse("text", text, "a name, a path or a list of documents")
 
 
-def contexts_of(reading: Reading, model: Model, cut: Cut, tell: Callable[[int], None]) -> Text:
+def contexts_of(reading: Reading, model: Model, cut: Cut, say: Callable[[str], None]) -> Text:
     """A text's contexts for a model.
+
+    Args:
+        reading: the text.
+        model: that reads it.
+        cut: how it becomes contexts.
+        say: tells the user that the text is read now, and after each further ten million tokens.
 
     Raises:
         RequestError: the model reads no text, has no tokenizer, or not one that fits.
@@ -93,6 +99,15 @@ def contexts_of(reading: Reading, model: Model, cut: Cut, tell: Callable[[int], 
         )
     if model.longest and cut.length > model.longest:
         raise refuse("context", cut.length, f"at most {model.longest}, the longest context of {model.name}")
+    say(f"Reading {reading.name} ...")
+    said = 0
+
+    def tell(tokens: int) -> None:
+        nonlocal said
+        if tokens // 10_000_000 > said:
+            said = tokens // 10_000_000
+            say(f"{tokens:,} tokens are read.")
+
     return Text(build(reading.documents(), model.tokenizer, cut, model.vocabulary, tell))
 
 
