@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from torch import Tensor
 
 from narrows.core import Autoencoder, Part, Tree
 from narrows.kernels import Affine
-from narrows.nets.dictionary import Dictionary
 
-__all__ = ["TiedEncoder"]
+__all__ = ["Atoms", "TiedEncoder"]
+
+
+class Atoms(Protocol):
+    """What a dictionary must have to be coded with: atoms (N, D), a bias (D,), and a scale of the data."""
+
+    atoms: Tensor
+    bias: Tensor
+    scale: Tensor
+    normalise: bool
 
 
 class TiedEncoder(Part):
@@ -23,11 +33,12 @@ class TiedEncoder(Part):
 
     Example:
         >>> import torch
+        >>> from narrows.nets.dictionary import Dictionary
         >>> TiedEncoder(Dictionary(16, (2, 3)))(torch.ones(5, 2, 3)).dense().shape
         torch.Size([5, 16])
     """
 
-    def __init__(self, dictionary: Dictionary) -> None:
+    def __init__(self, dictionary: Atoms) -> None:
         super().__init__()
         # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
         self._dictionary = (dictionary,)

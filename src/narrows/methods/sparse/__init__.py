@@ -127,6 +127,17 @@ ROWS = (
         "sparse.top_afa_sae",
     ),
     Method(
+        "itda",
+        "Inference-Time Decomposition of Activations (ITDA): A Scalable Approach to Interpreting Large Language Models",
+        2025,
+        "2505.17769",
+        "sparse",
+        "Atoms that are activations, taken greedily, come near a trained dictionary at a small part of its time.",
+        3,
+        320,
+        "sparse.itda",
+    ),
+    Method(
         "relu-sae",
         "Sparse Autoencoders Find Highly Interpretable Features in Language Models",
         2023,

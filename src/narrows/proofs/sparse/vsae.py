@@ -91,8 +91,8 @@ PROOF = Proof(
     },
     notes=(
         "The paper's activations are of Pythia-70M, with 8192 latents and k = 256. Here a known dictionary (64 atoms "
-        "in 32 dimensions whose frequencies follow a power law, 4 on, 128 latents), and without a claim activations of a "
-        "small text encoder (`data/`). None has an auxiliary loss. `silent` is the share of latents that are on in "
+        "in 32 dimensions whose frequencies follow a power law, 4 on, 128 latents), and without a claim activations of "
+        "a small text encoder (`data/`). None has an auxiliary loss. `silent` is the share of latents that are on in "
         "none of 2000 test examples; codes are those of the means. Not all was fixed beforehand: a first look at one "
         "seed showed that latents go silent in the published setting, where nothing is drawn and of which the paper's "
         "numbers are, and that with draws of unit variance they do not: there the means collapse toward the prior, "
