@@ -182,7 +182,7 @@ def test_pictures_and_curves(shape):
     page = feature_page(found)
     parsed(page)
     assert found.kind == ("images" if len(shape) == 3 else "vectors")
-    assert page.count("data:image/png" if len(shape) == 3 else 'class="panels"') == 2 * len(found.features)
+    assert page.count("data:image/png" if len(shape) == 3 else 'class="panels"') == 3 * len(found.features)
     for feature in found.features:
         for s in feature.top:
             assert torch.equal(s.x, x[s.row])

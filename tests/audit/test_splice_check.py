@@ -11,6 +11,8 @@ from narrows.audit import audit, splicing
 from narrows.audit.splicing import Splicer
 from narrows.core import Batch
 from narrows.lm.places import Place
+from narrows.runs import observe
+from narrows.runs.observe import Spliced
 
 
 @pytest.fixture
@@ -100,3 +102,20 @@ def identity():
             linear.weight.copy_(torch.eye(6))
             linear.bias.zero_()
     return model.eval()
+
+
+def test_while_training_the_language_model_is_asked_too(world, monkeypatch):
+    _, data = world
+    model, told = plain_model((6,), latent=4, seed=3).eval(), []
+    state = torch.get_rng_state()
+    seen = Spliced(data, False, told.append)(model)
+    assert torch.equal(torch.get_rng_state(), state)
+    costs = Splicer.of(data)(model)
+    assert seen["splice/recovered"] == pytest.approx(costs.recovered)
+    assert seen["splice/ce"] == pytest.approx(costs.average("spliced") - costs.average("original"))
+    assert seen["splice/kl"] == pytest.approx(costs.average("kl"))
+    assert Spliced(data.x, False, told.append)(model) == {}
+    monkeypatch.setattr(observe, "_LARGE", 10)
+    assert Spliced(data, False, told.append)(model) == {}
+    assert Spliced(data, True, told.append)(model) == seen
+    assert told == []

@@ -11,8 +11,24 @@ from narrows.audit.finding import Chart, Series
 __all__ = ["over_runs", "training_charts"]
 
 Metrics = Sequence[Mapping[str, Any]]
-_MOST = 6
+_MOST = 12
 _WIDE_RANGE = 50.0
+_TITLES = {
+    "loss": "Loss",
+    "distortion": "Distortion",
+    "kl": "Rate (KL)",
+    "fvu": "Variance unexplained (FVU)",
+    "l0": "L0",
+    "dead": "Dead latents, share",
+    "splice/recovered": "Loss recovered",
+    "splice/kl": "KL of the spliced language model, nats",
+    "splice/ce": "What splicing adds to the cross-entropy, nats",
+    "dense": "Dense latents, share",
+    "cosine": "Cosine with the reconstruction",
+    "coherence": "Largest cosine of two atoms",
+    "silent": "Latents never on in the held-out examples, share",
+}
+"""Terms and facts in the order in which they are shown."""
 _PLAYERS = {"held_out": "not trained on", "autoencoder": "trained on"}
 
 
@@ -29,6 +45,8 @@ def training_charts(metrics: Metrics) -> list[Chart]:
             says = (
                 "On the training data, and on data not trained on."
                 if len(series) > 1
+                else f"On data {_PLAYERS['held_out']}."
+                if series[0].name == _PLAYERS["held_out"]
                 else "On the training data."
             )
             charts.append(_lines(f"curve/{stage}/{term}", title, says, series))
@@ -54,8 +72,7 @@ def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
 def _plain(term: str) -> str:
     if term.startswith("kl/"):
         return f"Rate of level {term[3:]} (KL)"
-    known = {"loss": "Loss", "distortion": "Distortion", "kl": "Rate (KL)"}
-    return known.get(term, f"Term: {term.replace('_', ' ')}")
+    return _TITLES.get(term, f"Term: {term.replace('_', ' ')}")
 
 
 def _terms(records: Metrics) -> list[str]:
@@ -66,7 +83,8 @@ def _terms(records: Metrics) -> list[str]:
         for key, value in record.items()
         if "/" in key and isinstance(value, (int, float))
     )
-    return sorted(names, key=lambda name: {"loss": 0, "distortion": 1, "kl": 2}.get(name, 3))
+    order = list(_TITLES)
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
 
 
 def _both(records: Metrics, term: str) -> tuple[Series, ...]:

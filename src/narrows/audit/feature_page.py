@@ -150,18 +150,19 @@ def _bars(bins: Sequence[int]) -> str:
 
 def _pictures(feature: Feature, kind: str) -> tuple[str, str]:
     """The examples, and what the latent adds to the output, as pictures or curves."""
-    examples = [s.x for s in (*feature.top, *feature.others) if s.x is not None]
-    atom = [] if feature.atom is None else [feature.atom]
-    if kind != "images":
-        examples, atom = [_short(x) for x in examples[:3]], [_short(x) for x in atom]
-    title = f"latent {feature.latent}"
-    made = []
-    for name, some, signed in (("examples", examples, False), ("atom", atom, True)):
-        gallery = Gallery(
-            name, f"{title}, {name}", "", (("", torch.stack(some)),) if some else (), signed=signed
-        )
-        made.append("".join(strip.html for strip in render(gallery)))
-    return made[0], made[1]
+    shown = {
+        "largest": [s.x for s in feature.top if s.x is not None],
+        "at random": [s.x for s in feature.others if s.x is not None],
+        "atom": [] if feature.atom is None else [feature.atom],
+    }
+    made = {}
+    for name, some in shown.items():
+        few = some if kind == "images" else [_short(x) for x in some[:3]]
+        rows = (("", torch.stack(few)),) if few else ()
+        gallery = Gallery(name, f"latent {feature.latent}, {name}", "", rows, signed=name == "atom")
+        strips = "".join(strip.html for strip in render(gallery))
+        made[name] = f'<p class="row-label">{name}</p>{strips}' if strips else ""
+    return made["largest"] + made["at random"], made["atom"]
 
 
 def _short(x: Tensor) -> Tensor:

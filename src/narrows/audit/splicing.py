@@ -49,8 +49,13 @@ class Splicer:
             self.kept = [baseline(self.module, inputs, place) for inputs, _ in self.inputs]
 
     @classmethod
-    def of(cls, dataset: Any, tokens: int = TOKENS) -> Splicer | None:
+    def of(cls, dataset: Any, tokens: int = TOKENS, largest: int | None = None) -> Splicer | None:
         """The splicer of a data set, or None where it is no harvest of one place of a causal language model.
+
+        Args:
+            dataset: any data.
+            tokens: how many tokens at most.
+            largest: None, too, where the language model has more parameters than this.
 
         Raises:
             RequestError: the language model cannot be found again.
@@ -63,6 +68,8 @@ class Splicer:
         if told.get("kind") != "causal":
             return None
         language = language_model(str(told.get("source") or told["name"]))
+        if largest is not None and sum(p.numel() for p in language.module.parameters()) > largest:
+            return None
         places = resolve(language.module, origin.at[0])
         return cls(dataset, language, places[0], tokens) if len(places) == 1 else None
 

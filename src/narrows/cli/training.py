@@ -38,6 +38,9 @@ def fit(
     precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
     devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1,
     logger: Annotated[str | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.")] = None,
+    measure_every: Annotated[
+        int, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
+    ] = 0,
     progress: Annotated[bool, typer.Option(help="Show how far the training is.")] = True,
     *,
     data_options: dict[str, Any],
@@ -68,6 +71,7 @@ def fit(
             precision=precision,
             devices=devices,
             logger=logger,
+            measure_every=measure_every,
             progress=progress,
             data_options=data_options,
             **options,

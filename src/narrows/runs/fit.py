@@ -16,6 +16,7 @@ from narrows.core import Autoencoder
 from narrows.data import Source
 from narrows.methods import index
 from narrows.runs.card import write_card
+from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Progress, Silent, Store, threads_for, training_mode
@@ -42,6 +43,7 @@ def fit(
     devices: int = 1,
     progress: bool | Silent = True,
     logger: str | None = None,
+    measure_every: int = 0,
     data_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     **options: Any,
@@ -63,6 +65,10 @@ def fit(
         devices: how many devices (or CPU processes) share each batch.
         progress: show a progress bar on stderr.
         logger: also log to ``tensorboard``, ``wandb`` or ``mlflow`` (extras of the same names).
+        measure_every: look at held-out data every so many steps, not at the end of each epoch only. Of a sparse code
+            that is L0, FVU, dead and dense latents and more; of a harvest of a causal language model what that loses
+            with reconstructions (CE, KL, loss recovered), always of a small one, of a large one only where this is
+            given.
         data_options: options of `narrows.data.open`: key, labels, scale, split ...
         training: further fields of `narrows.train.Plan`: optimizer, weight_decay, clip, strategy ...
         options: the method's own options, as its builder names them.
@@ -84,7 +90,7 @@ def fit(
         device=device,
         precision=precision,
         devices=devices,
-        **(training or {}),
+        **({"measure_every": measure_every} | dict(training or {})),
     )
     name, build = _resolve(method, options)
     source = nd.open(data, **(data_options or {}))
@@ -167,8 +173,10 @@ def _carry_out(
     who = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
     threads = run.recipe.versions.get("threads")
     with training_mode(threads):
+        spliced = Spliced(source.test, plan.measure_every > 0, who.say)
+        store = Store(run.path, loggers)
         engine = Engine(
-            run.model, plan, source.train, source.test, Store(run.path, loggers), who, fabric=fabric
+            run.model, plan, source.train, source.test, store, who, fabric=fabric, observe=spliced
         )
         engine.run(checkpoint)
     if fabric.is_global_zero:
