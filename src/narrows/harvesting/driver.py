@@ -312,9 +312,10 @@ def _run(job: _Job, shown: Silent) -> Manifest:
     todo = writer.missing(mine)
     total, left = sum(job.rows[unit] for unit in mine), sum(job.rows[unit] for unit in todo)
     _enough_room(job, left)
-    if todo and len(todo) < len(mine):
+    if len(todo) < len(mine):
         shown.say(f"{len(mine) - len(todo)} of {len(mine)} shards are there already.")
-    shown.begin(f"Harvesting {job.model.name}", total, total - left, "rows")
+    if todo:
+        shown.begin(f"Harvesting {job.model.name}", total, total - left, "rows")
     done = total - left
 
     def tell(count: int) -> None:
