@@ -297,11 +297,9 @@ class TestFaults:
         form = json.loads((tmp_path / "manifest.json").read_text())
         form["shards"][2]["sha256"] = digest
         (tmp_path / "manifest.json").write_text(json.dumps(form))
-        with pytest.raises(
-            WorkError, match=r"row 17 of .*shard-000002.safetensors is the first met. Remove that file"
-        ):
-            source = nd.open(tmp_path, mapped=mapped)
-            Feed(source.train, 8, 0).at(0)
+        said = r"row 17 of .*shard-000002.safetensors is the first met. Remove that file"
+        with pytest.raises(WorkError, match=said):
+            Feed(nd.open(tmp_path, mapped=mapped).train, 8, 0).at(0)
 
     def test_a_shard_cut_while_training_is_said(self, tmp_path):
         source = nd.open(written(tmp_path, header(layers=("a",)), UNITS), mapped=True)
