@@ -10,8 +10,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
-from collections.abc import Callable
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +18,18 @@ import numpy as np
 import torch
 from rich.console import Console
 from rich.progress import track
-from torch import Tensor, nn
+from torch import Tensor
 
 from narrows.check import RequestError, choice, optional, whole
 from narrows.data.raw import Raw
 from narrows.data.registry import Set, expand
 from narrows.data.sets import paths
 from narrows.data.store import kept
+from narrows.lm.capture import capture
+from narrows.lm.models import quietly
+from narrows.lm.places import resolve
 
-__all__ = ["SITES", "TEXTS", "minilm", "record"]
+__all__ = ["SITES", "TEXTS", "minilm"]
 
 SITES = ("residual", "mlp")
 """``residual``: what a layer puts out. ``mlp``: what enters its MLP, with what the MLP puts out as the target."""
@@ -125,78 +127,25 @@ def harvest(text: str, layer: int, site: str, tokens: int) -> tuple[np.ndarray, 
     model, windows = _model(), _windows(text, tokens)
     if not windows:
         raise RequestError("`text` must hold at least one word, but it is empty.")
-    if site == "residual":
-        places: dict[str, nn.Module] = {"out": model.encoder.layer[layer]}
-    else:
-        places = {
-            "in": model.encoder.layer[layer].intermediate,
-            "out": model.encoder.layer[layer].output.dense,
-        }
-    notes: dict[str, list[np.ndarray]] = {name: [] for name in places}
+    names = (f"resid.{layer}",) if site == "residual" else (f"mlp_in.{layer}", f"mlp.{layer}")
+    places = resolve(model, names)
+    notes: dict[str, list[np.ndarray]] = {name: [] for name in names}
     starts = range(0, len(windows), _BATCH)
     shown = Console(stderr=True)
     for start in track(
         starts, "Harvesting MiniLM", console=shown, disable=not shown.is_terminal, transient=True
     ):
         batch, inside = _padded(windows[start : start + _BATCH])
-        for name, value in record(partial(model, **batch), places).items():
+        for name, value in capture(model, batch, places).items():
             notes[name].append(value[inside].float().numpy())
-    found = {name: np.concatenate(parts)[:tokens] for name, parts in notes.items()}
-    return (found["out"], None) if site == "residual" else (found["in"], found["out"])
-
-
-@torch.no_grad()
-def record(run: Callable[[], Any], places: dict[str, nn.Module]) -> dict[str, Tensor]:
-    """Run a model once and note what enters or leaves some of its modules; stop when all have been seen.
-
-    Args:
-        run: calls the model.
-        places: modules by name; of a name that begins with ``in`` the first input is noted, else the output.
-
-    Returns:
-        By name, the tensor (the first one where there is a tuple).
-
-    Example:
-        >>> layers = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
-        >>> seen = record(lambda: layers(torch.ones(4, 3)), {"in": layers[1], "out": layers[1]})
-        >>> bool((seen["out"] == seen["in"].relu()).all())
-        True
-    """
-    seen: dict[str, Tensor] = {}
-
-    class AllSeen(Exception):
-        pass
-
-    def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
-            value = inputs[0] if name.startswith("in") else output
-            seen[name] = value if isinstance(value, Tensor) else value[0]
-            if len(seen) == len(places):
-                raise AllSeen
-
-        return hook
-
-    handles = [module.register_forward_hook(note(name)) for name, module in places.items()]
-    try:
-        run()
-    except AllSeen:
-        pass
-    finally:
-        for handle in handles:
-            handle.remove()
-    return seen
+    found = [np.concatenate(notes[name])[:tokens] for name in names]
+    return found[0], found[1] if site == "mlp" else None
 
 
 def _model() -> Any:
     transformers = optional("transformers", "language", "read the model MiniLM")
-    quiet = transformers.utils.logging
-    shown = quiet.is_progress_bar_enabled()
-    quiet.disable_progress_bar()
-    try:
+    with quietly():
         return transformers.AutoModel.from_pretrained(_folder(), local_files_only=True).eval()
-    finally:
-        if shown:
-            quiet.enable_progress_bar()
 
 
 def _folder() -> str:
