@@ -119,7 +119,8 @@ def harvest(
         raise refuse("out", out, "the folder to make")
     if sum(given is not None for given in (text, images, inputs)) != 1:
         raise RequestError("Say what the model reads: one of `text`, `images` or `inputs`.")
-    shown = progress if isinstance(progress, Silent) else (Progress() if progress else Silent())
+    first = os.environ.get("RANK", "0") == "0"
+    shown = progress if isinstance(progress, Silent) else (Progress() if progress and first else Silent())
     loaded = wrap(model, tokenizer) if isinstance(model, nn.Module) else load(model, device, model_dtype)
     loaded = loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
     kind = "chat" if chat else mode or "packed"
