@@ -59,7 +59,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     models = {"nested": trial.build(matryoshka_sae, latents=latents, nesting="topk", levels=LEVELS)}
     models |= {f"only{k}": trial.build(topk_sae, latents=latents, k=k) for k in LEVELS}
     for name, model in models.items():
-        trial.fit(model, lr=1e-3)
+        trial.fit(model, lr=trial.budget.get("lr_e4", 10) / 10_000)
         for k in LEVELS:
             cast(TopK, model.bottleneck).use(k)  # the same latents, more or fewer of them on
             numbers[f"{name}/fvu_at_{k}"] = sparsity.fvu(batch.x, model.reconstruct(batch))
@@ -120,7 +120,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 40, "batch_size": 64, "latents": 256, "family_steps": 100},
+        "quick": {"steps": 50, "batch_size": 64, "latents": 256, "family_steps": 100, "lr_e4": 25},
         "default": {"steps": 400, "batch_size": 128, "latents": 512, "family_steps": 500},
         "full": {"steps": 20_000, "batch_size": 2048, "latents": 6144, "family_steps": 5000},
     },
