@@ -1,17 +1,12 @@
 """The objectives of sparse codes: a share of variance, and a cost that finds its own weight."""
 
-import math
-
 import pytest
 import torch
 
-from narrows import train
-from narrows.audit.sparsity import l0
 from narrows.bottlenecks.relu import ReLU
 from narrows.bottlenecks.topk import TopK
 from narrows.check import RequestError
 from narrows.core import Batch, Spec
-from narrows.data import open as open_data
 from narrows.methods.sparse.topk_sae import sparse_autoencoder
 from narrows.objectives.budget import Target
 from narrows.objectives.revival import AuxK, unexplained
@@ -29,25 +24,6 @@ def test_the_cost_is_weighed_by_the_present_weight():
     z = net.encode(batch).z
     want = (batch.x - net.reconstruct(batch)).square().sum(1) + 0.25 * z.sum(1)
     torch.testing.assert_close(net.loss(batch).total, want.mean())
-
-
-def test_the_weight_follows_the_recurrence():
-    net, batch = model(3.0, start=0.5, rate=0.1), Batch(torch.randn(40, 8))
-    log_weight = math.log(0.5)
-    for _ in range(3):
-        code = net.encode(batch)
-        on = sum(int((row > 0).sum()) for row in code.z) / 40
-        net.objective.target.after_step(code)
-        log_weight += 0.1 * max(-1.0, min(1.0, math.log(on / 3.0)))
-        assert float(net.objective.target.log_weight) == pytest.approx(log_weight, abs=1e-5)
-
-
-def test_training_reaches_the_wanted_number_of_latents():
-    source = open_data("dictionary", n=4000, tests=500, d=8, atoms=12, l0=2.0)
-    for wanted in (1.5, 4.0):
-        net = model(wanted)
-        train.optimise(net, source.train, steps=400, batch_size=128, lr=3e-3)
-        assert l0(net.encode(source.test.all()).z) == pytest.approx(wanted, rel=0.25)
 
 
 def test_unexplained_equals_a_loop():

@@ -28,8 +28,8 @@ class Target(Part):
         fvu: the share of variance that may stay unexplained; or None. Exactly one of the two.
         cost: which of the code's costs is weighed.
         start: the weight at first.
-        rate: how fast the weight moves, eta.
-        ahead: how many steps the gap is foreseen, T.
+        rate: how fast the weight moves, eta; when None, 0.03 for L0 and 0.05 for FVU, which drifts for longer.
+        ahead: how many steps the gap is foreseen, T; when None, 60 for L0 and 40 for FVU.
         smooth: how much of the gap's running mean stays at a step, beta.
 
     Raises:
@@ -50,8 +50,8 @@ class Target(Part):
         fvu: float | None = None,
         cost: str = "l1",
         start: float = 0.1,
-        rate: float = 0.03,
-        ahead: float = 60.0,
+        rate: float | None = None,
+        ahead: float | None = None,
         smooth: float = 0.8,
     ) -> None:
         super().__init__()
@@ -59,8 +59,10 @@ class Target(Part):
             raise refuse("target", (l0, fvu), "either `target_l0` or `target_fvu`", "Name one of them.")
         self.l0 = None if l0 is None else number("target_l0", l0, low=1e-3)
         self.fvu = None if fvu is None else number("target_fvu", fvu, low=1e-6, high=1)
-        self.cost, self.rate = cost, number("rate", rate, low=0)
-        self.ahead, self.kept = number("ahead", ahead, low=0), number("smooth", smooth, low=0, high=1)
+        usual = (0.03, 60.0) if fvu is None else (0.05, 40.0)
+        self.cost, self.kept = cost, number("smooth", smooth, low=0, high=1)
+        self.rate = usual[0] if rate is None else number("rate", rate, low=0)
+        self.ahead = usual[1] if ahead is None else number("ahead", ahead, low=0)
         self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
         self.register_buffer("gap", torch.tensor(math.nan))
 
