@@ -100,15 +100,18 @@ class Computed:
 
     def read(self, first: int = 0, last: int | None = None) -> Tensor:
         """Rows in memory of their own."""
+        return self._all()[first:last].clone()
+
+    def fill_runs(self, out: Tensor, runs: Iterable[tuple[int, int]]) -> None:
+        """Runs of rows, (first, count) each, one after another into a tensor of the same type."""
+        torch.cat([self._all()[first : first + count] for first, count in runs], out=out)
+
+    def _all(self) -> Tensor:
         found = (self.units.places if self.place else self.units)(self.unit)[self.name]
         count = 1
         for n in self.shape:
             count *= n
-        return found.reshape(-1)[:count].reshape(self.shape)[first:last].clone()
-
-    def fill(self, out: Tensor, first: int = 0) -> None:
-        """Rows from `first` on, written into a tensor of the same type."""
-        out.copy_(self.read(first, first + len(out)))
+        return found.reshape(-1)[:count].reshape(self.shape)
 
     def blame(self, row: int) -> str:
         """Where a broken row lies and what mends it."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from operator import itemgetter
 from typing import Protocol
 
 import numpy as np
@@ -31,8 +33,8 @@ class Region(Protocol):
     def read(self, first: int = 0, last: int | None = None) -> Tensor:
         """Rows in memory of their own, in their own type."""
 
-    def fill(self, out: Tensor, first: int = 0) -> None:
-        """Rows from `first` on, written into a contiguous tensor of the same type."""
+    def fill_runs(self, out: Tensor, runs: Iterable[tuple[int, int]]) -> None:
+        """Runs of rows, (first, count) each, one after another into a contiguous tensor of the same type."""
 
 
 class Index:
@@ -172,10 +174,15 @@ class Stored:
         Raises:
             WorkError: a number is not finite (the text says which shard and row), or a file changed.
         """
+        back: Tensor | None = None
+        if not isinstance(rows, slice):
+            rows = torch.as_tensor(rows).cpu()
+            if bool((rows[1:] < rows[:-1]).any()):  # in the order of the shards, each is opened once
+                rows, back = rows.sort()
         index = self.index.picked(rows)
         out = torch.empty(len(index), *self.shape[1:], dtype=self.kind)
         self._fill(out, index)
-        return out
+        return out if back is None else torch.empty_like(out).index_copy_(0, back, out)
 
     def fill(self, out: Tensor, rows: slice) -> None:
         """`read` into a tensor that is there already."""
@@ -194,16 +201,19 @@ class Stored:
 
     def _fill(self, out: Tensor, index: Index) -> None:
         at = 0
-        for part, first, count in index:
+        for part, group in groupby(index, key=itemgetter(0)):
+            runs = [(first, count) for _, first, count in group]
+            until = at + sum(count for _, count in runs)
             for number, layer in enumerate(self.layers):
                 region = layer[part]
-                place = out[at : at + count]
-                place = place[:, number] if self.stacked else place
+                place = out[at:until, number] if self.stacked else out[at:until]
                 if region.dtype == out.dtype and place.is_contiguous():
-                    region.fill(place, first)
+                    region.fill_runs(place, runs)
                 else:
-                    place.copy_(region.read(first, first + count))
-            at += count
+                    read = torch.empty(place.shape, dtype=region.dtype)
+                    region.fill_runs(read, runs)
+                    place.copy_(read)
+            at = until
         if out.is_floating_point() and not bool(torch.isfinite(out.sum())):
             self._refuse(out, index)  # unless only the sum overflows
 

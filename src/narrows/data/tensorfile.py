@@ -11,7 +11,7 @@ import hashlib
 import json
 import os
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -75,26 +75,31 @@ class Entry:
         return out
 
     def fill(self, out: Tensor, first: int = 0) -> None:
-        """Rows from `first` on, written into a contiguous tensor of the same type, without a copy between.
+        """Rows from `first` on, written into a contiguous tensor of the same type, without a copy between."""
+        self.fill_runs(out, [(first, len(out))])
+
+    def fill_runs(self, out: Tensor, runs: Iterable[tuple[int, int]]) -> None:
+        """Several runs of rows, (first, count) each, one after another into a contiguous tensor of the same type.
 
         Raises:
             WorkError: the file is gone, or shorter than it was.
         """
         if not out.numel():
             return
-        target = _bytes(out)
+        target, at = _bytes(out), 0
         row = len(target) // len(out)
         try:
             with self.path.open("rb", buffering=0) as file:
-                file.seek(self.offset + first * row)
-                done = 0
-                while done < len(target):
-                    got = file.readinto(target[done:])
-                    if not got:
-                        raise WorkError(
-                            f"{self.path} became shorter while it was read. Put the whole file back, then resume."
-                        )
-                    done += got
+                for first, count in runs:
+                    file.seek(self.offset + first * row)
+                    until = at + count * row
+                    while at < until:
+                        got = file.readinto(target[at:until])
+                        if not got:
+                            raise WorkError(
+                                f"{self.path} became shorter while it was read. Put the whole file back, then resume."
+                            )
+                        at += got
         except OSError as error:
             raise WorkError(f"{self.path} can no longer be read: {error}") from error
 
