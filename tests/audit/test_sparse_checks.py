@@ -152,3 +152,26 @@ def test_coherence_and_cosine_are_told():
     with torch.no_grad():
         out = model.decode(model.bottleneck(model.encoder(x)).z)
     assert report["cosine"].value == pytest.approx(float(torch.cosine_similarity(x, out).mean()), abs=1e-5)
+
+
+def test_codes_whose_number_of_entries_differs_from_chunk_to_chunk():
+    torch.manual_seed(6)
+    model = dictionary_model(torch.randn(10, 6), torch.randn(10, 6), 5)
+    x = torch.randn(600, 6)
+    whole = audit(model, x, limit=600)
+    forward = model.bottleneck.forward
+
+    def ragged(h, samples=()):
+        code = forward(h, samples)
+        extra = 1 + len(h) % 7 + int(h[0, 0] > 0)
+        z = code.z
+        padded = Sparse(
+            torch.nn.functional.pad(z.indices, (0, extra)), torch.nn.functional.pad(z.values, (0, extra)), 10
+        )
+        return Code(padded, seen={"latents": padded})
+
+    model.bottleneck.forward = ragged
+    again = audit(model, x, limit=600)
+    assert again["l0"].value == whole["l0"].value == 5
+    assert again["fvu"].value == pytest.approx(whole["fvu"].value)
+    assert again["latents/dead"].value == whole["latents/dead"].value

@@ -347,7 +347,11 @@ def _join(parts: list[Any]) -> Any:
     if isinstance(first, Tensor):
         return torch.cat(parts)
     if isinstance(first, Sparse):
-        return Sparse(_join([p.indices for p in parts]), _join([p.values for p in parts]), first.width)
+        most = max(p.values.shape[-1] for p in parts)  # how many are on may differ from chunk to chunk
+        wide = [
+            torch.nn.functional.pad(t, (0, most - t.shape[-1])) for p in parts for t in (p.indices, p.values)
+        ]
+        return Sparse(torch.cat(wide[::2]), torch.cat(wide[1::2]), first.width)
     if isinstance(first, (Batch, Posterior)):
         return type(first)(*(_join([getattr(p, name) for p in parts]) for name in vars(first)))
     if isinstance(first, Mapping):
