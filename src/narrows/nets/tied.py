@@ -15,10 +15,16 @@ __all__ = ["Atoms", "TiedEncoder"]
 class Atoms(Protocol):
     """What a dictionary must have to be coded with: atoms (N, D), a bias (D,), and a scale of the data."""
 
-    atoms: Tensor
-    bias: Tensor
-    scale: Tensor
     normalise: bool
+    scale: Tensor
+
+    @property
+    def atoms(self) -> Tensor:
+        """One a row, (N, D)."""
+
+    @property
+    def bias(self) -> Tensor:
+        """What is added to them, (D,)."""
 
 
 class TiedEncoder(Part):

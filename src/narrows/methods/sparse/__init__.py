@@ -225,4 +225,15 @@ ROWS = (
         273,
         "sparse.masked_sae",
     ),
+    Method(
+        "concept-sae",
+        "VL-SAE: Interpreting and Enhancing Vision-Language Alignment with a Unified Concept Set",
+        2025,
+        "2510.21323",
+        "sparse",
+        "Scored by distance, both sides of a pair have more concepts in common than with linear encoders.",
+        3,
+        396,
+        "sparse.concept_sae",
+    ),
 )

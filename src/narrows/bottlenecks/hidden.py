@@ -1,0 +1,87 @@
+"""Codes of what is visible, that must answer for what is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.latents import Latents
+from narrows.bottlenecks.pursuit import coded_with
+from narrows.check import choice, fraction, whole
+from narrows.core import Code, Sparse, Tree
+from narrows.kernels import Affine, top
+from narrows.kernels_pursuit import orthogonal_pursuit
+
+__all__ = ["HiddenCoordinates"]
+
+
+class HiddenCoordinates(Latents):
+    r"""Hide random coordinates of each example, code the others, and answer for the hidden ones alone.
+
+    .. math:: z = \mathrm{OMP}_k([A]_M, [x]_M), \qquad L = \|[x]_{\bar M} - [A z]_{\bar M}\|^2
+
+    A code of the visible part M cannot fit the noise of the hidden one: with atoms to spare, and noise, an error on
+    what was seen rewards atoms that fit the noise. Coordinates are hidden in training only; in ``eval()`` all of the
+    example is coded, and the error is that of all.
+
+    Args:
+        latents: how many, N.
+        k: how many of them are on.
+        shape: shape of one example; a flat one when empty.
+        hide: the share of coordinates that is hidden, of each example anew; at least one, and not all.
+        coder: ``omp``, orthogonal matching pursuit with the visible part of the atoms, whose codes are held fixed;
+            or ``topk``, a linear encoder of the visible part (the hidden is its centre, what is seen scaled up to
+            the usual sum), through which gradients flow.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Reference:
+        Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sparse Coding, 2023.
+        arXiv:2302.12715
+    """
+
+    smooth = False
+
+    def __init__(
+        self, latents: int, k: int, *, shape: tuple[int, ...] = (), hide: float = 0.1, coder: str = "omp"
+    ) -> None:
+        super().__init__(latents)
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        self.shape = tuple(shape)
+        self.hide, self.coder = fraction("hide", hide), choice("coder", coder, ("omp", "topk"))
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Code the visible part; in training the code's weight says what is hidden, (B, D)."""
+        code = super().forward(h, samples)
+        hidden = code.seen.get("hidden")
+        return (
+            code
+            if hidden is None
+            else replace(code, weight=hidden.reshape(-1, *(self.shape or hidden.shape[1:])))
+        )
+
+    def pass_on(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor], dict[str, Any]]:
+        """The code, and where it must answer."""
+        x, atoms = coded_with(pre)
+        hidden = self.mask(x) if self.training else None
+        seen = None if hidden is None else 1 - hidden
+        if self.coder == "omp":
+            code = orthogonal_pursuit(x.detach(), atoms.detach(), self.k, seen)
+        else:
+            assert isinstance(pre, Affine)
+            if seen is not None:
+                x = x * seen * (x.shape[1] / seen.sum(1, keepdim=True))
+            code = top(replace(pre, x=x, shift=None), self.k)
+            code = replace(code, values=code.values.relu())
+        return code, {}, {} if hidden is None else {"hidden": hidden}
+
+    def mask(self, x: Tensor) -> Tensor:
+        """1 where a coordinate is hidden: as many in each row of (B, D), drawn anew."""
+        width = x.shape[1]
+        count = min(max(1, round(self.hide * width)), width - 1)
+        drawn = torch.rand(x.shape, device=x.device).argsort(1)
+        return (drawn < count).to(x.dtype)

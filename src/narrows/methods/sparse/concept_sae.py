@@ -1,0 +1,76 @@
+"""The concept set of two modalities.
+
+Shen, Sun, Huang, Wang, VL-SAE: Interpreting and Enhancing Vision-Language Alignment with a Unified Concept Set,
+NeurIPS 2025. arXiv:2510.21323
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.topk import TopK
+from narrows.core import Autoencoder, Objective, Spec
+from narrows.likelihoods import Squared
+from narrows.methods.sparse._alike import alike
+from narrows.methods.sparse.topk_sae import default_latents
+from narrows.nets.paired import PairDictionary, PairEncoder, widths
+from narrows.objectives.paired import PairAlignment
+from narrows.objectives.sparse import SparseObjective
+from narrows.schedules import Schedule
+
+__all__ = ["concept_sae"]
+
+
+def concept_sae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latents: int = 0,
+    k: int = 16,
+    first: int = 0,
+    score: str = "distance",
+    align: Schedule = 0.0,
+    normalise: bool = True,
+) -> Autoencoder:
+    r"""One set of concepts for two modalities: a shared encoder by distance, and a decoder for each.
+
+    .. math:: h_j(x) = 2 - \Big\| \frac{x}{|x|} - \frac{w_j}{|w_j|} \Big\|, \qquad
+        \hat x = D_1^\top \mathrm{TopK}(h(x)) + b_1, \qquad \hat y = D_2^\top \mathrm{TopK}(h(y)) + b_2, \qquad
+        L = \|x - \hat x\|^2 + \|y - \hat y\|^2
+
+    Each side of a pair (an image and its caption) is coded by itself; since latents score by the distance of
+    directions, sides that are alike have the same latents on, and each latent is one concept of both modalities. The
+    sides must live in one space with a meaningful cosine, as those of contrastive models do. Where they do not, the
+    paper aligns them first with an auxiliary autoencoder; here `align` trains a linear map for each side with a
+    contrastive term, together with the rest.
+
+    The code of a pair is (2, N), its first row the first side's.
+
+    Args:
+        spec: examples (2, D), or flat ones that hold both sides, one after the other.
+        latents: how many concepts, N; when 0, eight for each number of a pair, at most 16384.
+        k: how many of them are on in one side.
+        first: the width of the first side of flat examples; when 0, half of them.
+        score: ``distance``, or ``linear``, a shared affine encoder.
+        align: weight of a contrastive term on the sides after a map each; 0 leaves it out, and the maps where the
+            widths are equal.
+        normalise: scale each side to mean square 1 for the decoders.
+
+    Raises:
+        RequestError: examples that are no pairs; k larger than the number of latents; data with a target.
+
+    Example:
+        >>> import torch
+        >>> from narrows.core import Batch
+        >>> model = concept_sae((12,), latents=32, k=4, first=8)
+        >>> model.encode(Batch(torch.randn(5, 12))).z.values.shape
+        torch.Size([5, 2, 4])
+
+    Reference:
+        Shen, Sun, Huang, Wang, VL-SAE: Interpreting and Enhancing Vision-Language Alignment with a Unified Concept Set,
+        2025. arXiv:2510.21323
+    """
+    spec = alike(spec, "concept-sae")
+    latents = latents or default_latents(spec)
+    sides, aligned = widths(spec, first), align != 0
+    encoder = PairEncoder(latents, sides, score=score, mapped=aligned)
+    dictionary = PairDictionary(latents, spec.goal, sides, normalise=normalise)
+    objective: Objective = PairAlignment(align) if aligned else SparseObjective()
+    return Autoencoder(encoder, TopK(latents, k), dictionary, Squared(spec.goal), objective)

@@ -1,0 +1,71 @@
+"""Sparse coding with hidden coordinates.
+
+Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sparse Coding, ICML 2023. arXiv:2302.12715
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.hidden import HiddenCoordinates
+from narrows.core import Autoencoder, Spec
+from narrows.likelihoods import Squared
+from narrows.methods.sparse._alike import alike
+from narrows.methods.sparse.topk_sae import default_latents
+from narrows.nets.dictionary import AffineEncoder, Dictionary
+from narrows.nets.tied import TiedEncoder
+from narrows.objectives.sparse import SparseObjective
+
+__all__ = ["masked_sae"]
+
+
+def masked_sae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latents: int = 0,
+    k: int = 16,
+    hide: float = 0.1,
+    coder: str = "omp",
+    unit_norm: bool = True,
+    normalise: bool = True,
+) -> Autoencoder:
+    r"""A dictionary that predicts hidden coordinates of an example from a sparse code of the visible ones.
+
+    .. math:: z = \mathrm{OMP}_k([A]_M, [x - b]_M), \qquad L = \|[x]_{\bar M} - [A z + b]_{\bar M}\|^2
+
+    With more atoms than the data have, and noise, the usual error is lower for atoms that fit the noise than for the
+    true ones; the error on what was hidden is not. The paper codes by orthogonal matching pursuit, holds the code
+    fixed, and moves the dictionary (whose atoms are brought back to length 1) along the gradient. ``coder="topk"``
+    hides coordinates from a TopK autoencoder instead.
+
+    Args:
+        spec: what the data look like, or the shape of one example; flattened.
+        latents: how many, N; when 0, eight for each number of an example, at most 16384.
+        k: how many of them are on in one example.
+        hide: the share of coordinates that is hidden in training.
+        coder: ``omp``, with the dictionary itself, or ``topk``, a linear encoder that is trained.
+        unit_norm: hold every atom at length 1.
+        normalise: scale the data to mean square 1 inside the model.
+
+    Raises:
+        RequestError: an argument out of range; examples of one number; data with a target.
+
+    Example:
+        >>> import torch
+        >>> from narrows.core import Batch
+        >>> code = masked_sae((8,), latents=32, k=2, hide=0.25).encode(Batch(torch.randn(5, 8)))
+        >>> code.weight.sum(1)
+        tensor([2., 2., 2., 2., 2.])
+
+    Reference:
+        Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sparse Coding, 2023.
+        arXiv:2302.12715
+    """
+    spec = alike(spec, "masked-sae")
+    latents = latents or default_latents(spec)
+    bottleneck = HiddenCoordinates(latents, k, shape=spec.shape, hide=hide, coder=coder)
+    dictionary = Dictionary(latents, spec.goal, unit_norm=unit_norm, normalise=normalise)
+    encoder = (
+        TiedEncoder(dictionary)
+        if coder == "omp"
+        else AffineEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
+    )
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), SparseObjective())
