@@ -42,8 +42,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
         model = trial.build(builder, **options)
         trial.fit(model, rows, lr=1e-3)
         numbers[f"{name}/accuracy"] = accuracy(model, trial)
-    for name, options in (("kept", {}), ("annealed", {"begin_k": units // 4, "anneal": half})):
-        model = trial.build(k_sparse_ae, latents=units, k=few, **options)
+    falls = {"begin_k": units // 4, "anneal": half}
+    for name, schedule in (("kept", {}), ("annealed", falls)):
+        model = trial.build(k_sparse_ae, latents=units, k=few, **schedule)
         trial.fit(model, rows, lr=1e-3)
         idle = cast(Latents, model.bottleneck).idle
         numbers[f"{name}/dead"] = float((idle >= len(rows)).double().mean())

@@ -1,0 +1,166 @@
+"""Dead latents: resampled rows and forgotten momentum, ghost gradients and the pull, each by hand."""
+
+import math
+
+import pytest
+import torch
+
+from narrows.check import RequestError
+from narrows.core import Batch
+from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
+from narrows.methods.sparse.relu_sae import relu_sae
+from narrows.methods.sparse.shared import DEAD, revival
+from narrows.methods.sparse.topk_sae import topk_sae
+from narrows.objectives.revival import Ghost, PreAct, Resample
+from narrows.testing import check_method
+from narrows.testing.case import prepare
+from narrows.train.loop import Training, train
+
+DEADS = [2, 5, 6]
+
+
+def made(build=relu_sae, **options):
+    torch.manual_seed(0)
+    model = build((5,), latents=12, **options).double()
+    batch = Batch(2 * torch.randn(30, 5, dtype=torch.float64) + 1)
+    prepare(model, batch)
+    with torch.no_grad():
+        model.encoder.bias.normal_()
+    return model, batch
+
+
+def residual(model, batch):
+    return (batch.x - model.reconstruct(batch)).detach()
+
+
+def renewed(model, batch):
+    resample = model.objective.revival
+    code = model.objective(model, batch).code
+    with torch.no_grad():
+        return resample.renew(model, batch, code)
+
+
+def test_a_round_gives_the_dead_new_rows():
+    model, batch = made(dead="resample", dead_after=10)
+    resample, before = model.objective.revival, {k: v.clone() for k, v in model.state_dict().items()}
+    assert resample.every == 20
+    model.bottleneck.idle[DEADS] = 11
+    touched = renewed(model, batch)
+    names = {id(p): n for n, p in model.named_parameters()}
+    assert [names[id(p)] for p, _ in touched] == ["encoder.weight", "encoder.bias", "decoder.atoms"]
+    assert all(rows.tolist() == DEADS for _, rows in touched)
+    alive = [n for n in range(12) if n not in DEADS]
+    for name in ("encoder.weight", "encoder.bias", "decoder.atoms"):
+        assert torch.equal(model.state_dict()[name][alive], before[name][alive])
+    inputs = [s / s.norm() for s in model.decoder.scale * batch.x - model.decoder.bias]
+    length = 0.2 * sum(before["encoder.weight"][n].norm() for n in alive) / len(alive)
+    for n in DEADS:
+        atom = model.decoder.atoms[n]
+        assert min(float((atom - s).norm()) for s in inputs) < 1e-12
+        torch.testing.assert_close(model.encoder.weight[n], length * atom)
+        assert float(model.encoder.bias[n]) == 0
+        assert int(model.bottleneck.idle[n]) == 0
+
+
+def test_inputs_are_drawn_by_the_square_of_their_loss():
+    model, batch = made(dead="resample", dead_after=10)
+    wrong = torch.ones(30, 5, dtype=torch.float64)
+    wrong[7] *= 10  # squared error 100 times, squared again 10,000 times the others'
+    torch.manual_seed(0)
+    rows, _ = Resample._drawn(model.encoder, model.decoder, batch, wrong, 2000)
+    worst = model.decoder.scale * batch.x[7] - model.decoder.bias
+    share = float((rows @ (worst / worst.norm()) > 1 - 1e-12).double().mean())
+    assert share == pytest.approx(10_000 / 10_029, abs=0.002)
+
+
+def test_rounds_come_when_so_many_examples_have_passed_and_end():
+    model, batch = made(dead="resample", dead_after=10)
+    resample, due = model.objective.revival, []
+    resample.every, resample.rounds = 70, 2
+    for step in range(12):
+        resample.before_step(step)
+        model.bottleneck.idle[DEADS] = 11
+        if renewed(model, batch):
+            due.append(step)
+    # 30 examples a step: 70 have passed after the third, 140 after the fifth.
+    assert due == [2, 4]
+
+
+def test_momentum_of_the_new_rows_is_forgotten():
+    model, batch = made(dead="resample", dead_after=1000)
+    training = Training(model, lr=1e-3)
+    steps = train(training, lambda step: batch, 4)
+    next(steps)
+    model.bottleneck.idle[DEADS] = 10**6
+    with torch.no_grad():
+        model.encoder.bias[DEADS] = -1000.0  # off for good
+    model.objective.revival.every = 30  # due at the next step
+    state = training.optimizers["autoencoder"].state
+    next(steps)
+    for parameter in (model.encoder.weight, model.encoder.bias, model.decoder.atoms):
+        for name in ("exp_avg", "exp_avg_sq"):
+            moment = state[parameter][name]
+            assert not moment[DEADS].any()
+            assert moment[[0, 1, 3]].any()
+
+
+def test_a_ghost_is_as_the_definition_says():
+    model, batch = made(dead="ghost", dead_after=10, aux_weight=1.0)
+    model.bottleneck.idle[DEADS] = 11
+    e, pre = residual(model, batch), model.encoder(batch.x).dense()
+    misses, errors, scaled = [], [], []
+    for b in range(30):
+        ghost = sum(math.exp(float(pre[b, n])) * model.decoder.atoms[n].detach() for n in DEADS)
+        scaled.append(float(e[b].norm() / (2 * ghost.norm())))
+        misses.append(float((scaled[-1] * ghost - e[b]).square().sum()))
+        errors.append(float(e[b].square().sum()))
+    rescaled = sum(errors) / sum(misses)
+    term = model.objective.revival(model, batch, None, e)
+    # By value the term is the squared error; its gradient is that of the fit with constant factors.
+    assert float(term) == pytest.approx(sum(errors) / 30, rel=1e-9)
+    got = torch.autograd.grad(term, [model.encoder.bias, model.decoder.atoms])
+    c = torch.tensor(scaled, dtype=torch.float64)[:, None]
+    fit = (c * (pre[:, DEADS].exp() @ model.decoder.atoms[DEADS]) - e).square().sum(1).mean() * rescaled
+    want = torch.autograd.grad(fit, [model.encoder.bias, model.decoder.atoms])
+    for mine, theirs in zip(got, want, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-8, atol=1e-10)
+        assert mine[DEADS].any()
+        assert not mine[[0, 1, 3, 4]].any()
+
+
+def test_the_pull_reaches_up_to_the_threshold():
+    model, batch = made(jumprelu_sae, dead="preact", dead_after=10, threshold=0.4)
+    model.bottleneck.idle[DEADS] = 11
+    pre, theta = model.encoder(batch.x).dense(), model.bottleneck.theta
+    term = model.objective.revival(model, batch, None, residual(model, batch))
+    unit = float(model.bottleneck.unit)
+    want = [unit * sum(max(0.0, float(theta[n] - pre[b, n])) for n in DEADS) for b in range(30)]
+    assert term.tolist() == pytest.approx(want)
+
+
+@pytest.mark.parametrize("way", DEAD)
+def test_nothing_happens_while_nothing_is_dead(way):
+    model, batch = made(dead=way, dead_after=10, aux_weight=1.0)
+    plain, _ = made(dead="none")
+    torch.testing.assert_close(model.loss(batch).total, plain.loss(batch).total)
+    if way == "resample":
+        assert renewed(model, batch) == []
+
+
+@pytest.mark.parametrize("way", ["ghost", "resample", "preact"])
+def test_the_properties_hold_while_latents_are_dead(way):
+    check_method(relu_sae, (8,), latents=24, dead=way, dead_after=3)
+
+
+def test_the_helper_has_defaults_that_suit_the_sizes():
+    spec = topk_sae((6,)).likelihood.shape
+    assert spec == (6,)
+    from narrows.core import Spec
+
+    assert revival("auxk", Spec((6,)), 48, 4).dead_after == 1200
+    assert revival("resample", Spec((6,)), 48, 4).dead_after == 12_000
+    assert isinstance(revival("ghost", Spec((6,)), 48, 4), Ghost)
+    assert isinstance(revival("preact", Spec((6,)), 48, 4), PreAct)
+    assert revival("none", Spec((6,)), 48, 4) is None
+    with pytest.raises(RequestError, match="`dead`"):
+        revival("wake", Spec((6,)), 48, 4)
