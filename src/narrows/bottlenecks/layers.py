@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from narrows.bottlenecks.topk import TopK
@@ -11,7 +12,7 @@ from narrows.check import whole
 from narrows.core import Sparse, Tree
 from narrows.kernels import Affine
 
-__all__ = ["LayerTopK"]
+__all__ = ["CrossLayerTopK", "LayerTopK"]
 
 
 class LayerTopK(TopK):
@@ -47,3 +48,34 @@ class LayerTopK(TopK):
     def _unfolded(self, code: Sparse) -> Sparse:
         shape = (-1, self.layers)
         return replace(code, indices=code.indices.unflatten(0, shape), values=code.values.unflatten(0, shape))
+
+
+class CrossLayerTopK(TopK):
+    """Keep the k largest latents of each layer, where every layer has latents of its own.
+
+    Pre-activations are those of all layers one after another, (B, L M); so are the numbers of the latents in the code.
+
+    Args:
+        latents: how many in each layer, M.
+        k: how many of each layer may be on.
+        layers: L.
+
+    Example:
+        >>> import torch
+        >>> CrossLayerTopK(2, 1, 2)(torch.tensor([[3.0, 1, 0, 2]])).z.dense()
+        tensor([[3., 0., 0., 2.]])
+    """
+
+    def __init__(self, latents: int, k: int, layers: int) -> None:
+        whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        super().__init__(latents * whole("layers", layers), k)
+        self.layers = layers
+
+    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+        """The code of k latents in each layer, (B, L k)."""
+        h = pre.dense() if isinstance(pre, Affine) else pre
+        each = super().largest(h.unflatten(1, (self.layers, -1)).flatten(0, 1), k)
+        first = torch.arange(self.layers, device=h.device) * (self.width // self.layers)
+        indices = each.indices.unflatten(0, (-1, self.layers)) + first[:, None]
+        values = each.values.unflatten(0, (-1, self.layers))
+        return Sparse(indices.flatten(1), values.flatten(1), self.width)

@@ -6,6 +6,8 @@ to mean square 1 inside, so that no layer is an afterthought of the loudest one.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -99,8 +101,11 @@ class StackedDictionary(Dictionary):
 
     def norms(self) -> Tensor:
         """The length of each atom in each layer, in units of the layer's scale, with its gradient: (N, L)."""
-        scaled = self.atoms * (self.unit / self.scale)
-        return torch.linalg.vector_norm(scaled.unflatten(1, self.shape), dim=-1)
+        return torch.linalg.vector_norm(self.scaled().unflatten(1, self.shape), dim=-1)
+
+    def scaled(self) -> Tensor:
+        """The atoms in units of each layer's scale, (N, L D)."""
+        return self.atoms * (self.unit / self.scale)
 
     def lengths(self) -> Tensor:
         """The sum over layers of each atom's lengths, (N,): what a latent's activity is counted in."""
@@ -108,15 +113,16 @@ class StackedDictionary(Dictionary):
 
     def finish(self, model: Autoencoder) -> None:
         """Fold the layers' scales into the weights; then the lengths of free atoms into latents that pass alone."""
-        encoder, bottleneck = model.encoder, model.bottleneck
-        if not isinstance(encoder, StackedEncoder):
+        encoder: Any = model.encoder
+        bottleneck: Any = model.bottleneck
+        if not hasattr(encoder, "fold"):
             return
         if not self.unit_norm and getattr(bottleneck, "elementwise", False):
             lengths = self.lengths()
             lengths = torch.where(lengths > 0, lengths, torch.ones_like(lengths))
             self.atoms.div_(lengths.unsqueeze(1))
             encoder.amplify(lengths)
-            bottleneck.rescale(lengths)  # type: ignore[operator]
+            bottleneck.rescale(lengths)
         encoder.fold()
         self.atoms.div_(self.scale)
         self.bias.div_(self.scale)

@@ -1,8 +1,9 @@
-"""What the proofs of methods for several layers share: planted layers, and layers of the story model."""
+"""What proofs share that look into models: planted layers, layers of the story model, and a model that reads."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,10 +12,14 @@ from torch.nn import functional as F
 from narrows.core import Spec
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
+from narrows.lm.capture import capture_with_gradients
+from narrows.lm.places import resolve
+from narrows.lm.splice import Costs, Replace, measure
+from narrows.lm.toy import Toy, write
 from narrows.measures import fvu
 from narrows.proofs.engine import Trial
 
-__all__ = ["Planted", "dataset", "fvus", "layers", "spec_of"]
+__all__ = ["Planted", "Reading", "dataset", "fvus", "layers", "spec_of"]
 
 
 @dataclass(frozen=True)
@@ -73,3 +78,59 @@ def spec_of(x: Tensor, target: Tensor | None = None) -> Spec:
 def fvus(x: Tensor, x_hat: Tensor) -> list[float]:
     """The fraction of variance unexplained of each layer, (B, L, D)."""
     return [fvu(x[:, m], x_hat[:, m]) for m in range(x.shape[1])]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """A language model that reads, and one place in it: what methods are trained on that know the model's loss.
+
+    Args:
+        model: a frozen causal language model.
+        at: the place.
+        train: tokens, (contexts, length), and what flows through the place and its gradient, (contexts, length, D).
+        test: the same of other contexts.
+    """
+
+    model: Any
+    at: str
+    train: tuple[Tensor, Tensor, Tensor]
+    test: tuple[Tensor, Tensor, Tensor]
+
+    @classmethod
+    def of(cls, trial: Trial) -> Reading:
+        """The story model's third layer of five, on its own stories; or where the budget has none, a toy's first.
+
+        The toy's weights and what it writes depend on the trial's seed; the story model reads the same each time.
+        """
+        count, held = trial.budget["contexts"], 32
+        model, at, tokens = (_story if count else _toy)(trial, (count or 256) + held)
+        places = resolve(model, at)
+        parts = [capture_with_gradients(model, some, places) for some in tokens.split(64)]
+        name = places[0].name
+        seen, slopes = (torch.cat([part[side][name] for part in parts]) for side in (0, 1))
+        cut = [(tokens[rows], seen[rows], slopes[rows]) for rows in (slice(0, -held), slice(-held, None))]
+        return cls(model, at, cut[0], cut[1])
+
+    def rows(self, part: str = "train") -> tuple[Tensor, Tensor]:
+        """Activations and gradients as rows, without the first position of each context, which is far from all."""
+        _, seen, slopes = getattr(self, part)
+        return seen[:, 1:].flatten(0, 1), slopes[:, 1:].flatten(0, 1)
+
+    def spliced(self, replace: Replace) -> Costs:
+        """What it costs the model on the test part where `replace` gives all positions but the first."""
+
+        def some(activation: Tensor) -> Tensor:
+            return torch.cat([activation[:, :1], replace(activation[:, 1:])], 1)
+
+        return measure(self.model, self.test[0], self.at, some)
+
+
+def _story(trial: Trial, contexts: int) -> tuple[Any, str, Tensor]:
+    from narrows.testing.stories import stories, story_model
+
+    return story_model(), "resid.2", stories(contexts, 128)
+
+
+def _toy(trial: Trial, contexts: int) -> tuple[Any, str, Tensor]:
+    model = Toy(24, seed=trial.seed)
+    return model, "resid.0", write(model, contexts, 32, trial.seed)

@@ -236,4 +236,15 @@ ROWS = (
         396,
         "sparse.concept_sae",
     ),
+    Method(
+        "mfr-sae",
+        "Enhancing Neural Network Interpretability with Feature-Aligned Sparse Autoencoders",
+        2024,
+        "2411.01220",
+        "sparse",
+        "Rewarding features that others find too brings autoencoders nearer to the true ones, at no worse an error.",
+        3,
+        77,
+        "sparse.mfr_sae",
+    ),
 )
