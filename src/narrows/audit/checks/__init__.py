@@ -11,6 +11,7 @@ from collections.abc import Callable
 from narrows.audit.checks.aggregate import aggregate_posterior
 from narrows.audit.checks.codebook import codebook_usage
 from narrows.audit.checks.collapse import collapse
+from narrows.audit.checks.dying import dying
 from narrows.audit.checks.error import reconstruction_error
 from narrows.audit.checks.factors import disentanglement
 from narrows.audit.checks.firing import firing
@@ -37,6 +38,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     units,
     codebook_usage,
     firing,
+    dying,
     redundancy,
     layers,
     recovery,

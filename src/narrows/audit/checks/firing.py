@@ -28,7 +28,7 @@ def firing(view: View) -> Finding:
             float(dead),
             unit,
             "warn" if dead > 0.25 * total else "ok",
-            f"{seen} Raise the auxiliary loss, train longer, or take fewer." if dead > 0.25 * total else seen,
+            seen,
         ),
         Check(
             "latents/dense",
