@@ -46,7 +46,7 @@ def test_the_loss_equals_the_equations():
         total += 0.3 * float(model.bottleneck.unit) * sum(gate)
     assert float(model.loss(batch).total.detach()) == pytest.approx(total / 12, rel=1e-10)
     # The unit is the mean square of the data around their middle.
-    middle = dec.bias / dec.scale
+    middle = (dec.bias / dec.scale).detach()
     assert float(model.bottleneck.unit) == pytest.approx(float((batch.x - middle).square().mean()), rel=1e-9)
 
 
