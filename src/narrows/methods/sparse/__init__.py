@@ -247,4 +247,15 @@ ROWS = (
         77,
         "sparse.mfr_sae",
     ),
+    Method(
+        "cross-layer-transcoder",
+        "Circuit Tracing: Revealing Computational Graphs in Language Models",
+        2025,
+        "https://transformer-circuits.pub/2025/attribution-graphs/methods.html",
+        "sparse",
+        "Latents that write to later layers too imitate a stack of MLPs better than a transcoder for each layer.",
+        3,
+        154,
+        "sparse.cross_layer_transcoder",
+    ),
 )

@@ -1,0 +1,88 @@
+"""Mutual feature regularisation: autoencoders that are trained together, and shall find the same features."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from itertools import combinations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from narrows.bottlenecks.members import Members
+from narrows.core import Autoencoder, Batch, Code, Sparse
+from narrows.core import counted as where_it_counts
+from narrows.nets.dictionary import Dictionary
+from narrows.objectives.revival import Revival
+from narrows.objectives.sparse import SparseObjective
+from narrows.schedules import Schedule
+
+__all__ = ["MutualFeatures", "mmcs"]
+
+
+def mmcs(atoms: Tensor, others: Tensor) -> Tensor:
+    r"""Mean largest cosine: how well each atom has a like among others, :math:`\frac1N \sum_i \max_j \cos(a_i, b_j)`.
+
+    Args:
+        atoms: (N, D).
+        others: (M, D).
+
+    Example:
+        >>> mmcs(torch.eye(2), torch.tensor([[0.0, 3.0], [0.0, -1.0]]))
+        tensor(0.5000)
+    """
+    return (F.normalize(atoms, dim=1) @ F.normalize(others, dim=1).T).amax(1).mean()
+
+
+class MutualFeatures(SparseObjective):
+    r"""The mean of the members' own errors, and a penalty on atoms that other members do not have.
+
+    .. math:: L = \frac1S \sum_s \|x - \hat x_s\|^2
+        + \lambda V \Big(1 - \binom{S}{2}^{-1} \sum_{s < t} \mathrm{MMCS}(A_s, A_t)\Big)
+
+    V, the variance of the data, makes the weight mean the same on data of any scale. The paper's encoder and decoder
+    are tied, so that either may be compared; here it is the atoms.
+
+    Args:
+        weight: lambda, a schedule: the paper lets it rise over the first hundred steps.
+        revival: what is done for inactive latents, or None.
+        reduce: from (B,) to a scalar; the mean when None.
+
+    Reference:
+        Marks, Paren, Krueger, Barez, Enhancing Neural Network Interpretability with Feature-Aligned Sparse
+        Autoencoders, 2024. arXiv:2411.01220
+    """
+
+    variance: Tensor
+
+    def __init__(
+        self,
+        *,
+        weight: Schedule,
+        revival: Revival | None = None,
+        reduce: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__(revival=revival, weights={"mfr": weight}, reduce=reduce)
+        self.register_buffer("variance", torch.ones(()))
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Measure the variance of what must be produced, summed over an example."""
+        goal = batch.goal.flatten(1)
+        self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
+
+    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+        """The mean of the members' distortions, (B,)."""
+        codes = code.seen.get("members")
+        if not isinstance(codes, Sparse):  # one member is in use
+            return super().fidelity(model, batch, code, output)
+        outputs = model.decode(codes, batch.given).movedim(1, 0)
+        return model.likelihood.nll(outputs, batch.goal, where_it_counts(code, batch)).mean(0)
+
+    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """How far the members are from having the same atoms, in units of the variance; a scalar."""
+        bottleneck, decoder = model.bottleneck, model.decoder
+        assert isinstance(bottleneck, Members)
+        assert isinstance(decoder, Dictionary)
+        sets = decoder.atoms.split(bottleneck.each)
+        alike = [mmcs(a, b) for a, b in combinations(sets, 2)]
+        return {"mfr": self.variance * (1 - torch.stack(alike).mean())} if alike else {}
