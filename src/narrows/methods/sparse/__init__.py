@@ -255,7 +255,7 @@ ROWS = (
         "sparse",
         "Latents that write to later layers too imitate a stack of MLPs better than a transcoder for each layer.",
         3,
-        154,
+        None,
         "sparse.cross_layer_transcoder",
     ),
 )

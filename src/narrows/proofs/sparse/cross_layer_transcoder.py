@@ -1,0 +1,115 @@
+"""Latents that may write to later layers against a transcoder a layer, at as many latents, and as many on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TypeAlias
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from narrows.core import Batch
+from narrows.methods.sparse.cross_layer_transcoder import cross_layer_transcoder
+from narrows.methods.sparse.transcoder import transcoder
+from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.stacked import dataset, fvus, layers, spec_of
+
+__all__ = ["PROOF"]
+
+_LAYERS, _FEATURES = 3, 16
+
+Pair: TypeAlias = tuple[Tensor, Tensor]
+"""What enters the MLPs, and what they put out, (B, L, D) each."""
+
+
+def measure(trial: Trial) -> Mapping[str, float]:
+    """Imitate the same MLPs with both."""
+    train, test = real(trial) if trial.budget["contexts"] else planted(trial)
+    size = {"latents": trial.budget["latents"], "k": trial.budget["k"], "activation": "topk"}
+    whole = trial.build(cross_layer_transcoder, spec=spec_of(*train), **size)
+    trial.fit(whole, dataset(*train), lr=trial.budget["lr/1000"] / 1000)
+    with torch.no_grad():
+        crossing = fvus(test[1], whole.reconstruct(Batch(*test)))
+    alone = []
+    for m in range(train[0].shape[1]):
+        mine, held = ((x[:, m], y[:, m]) for x, y in (train, test))
+        one = trial.build(transcoder, spec=spec_of(*mine), **size)
+        trial.fit(one, dataset(*mine), lr=trial.budget["lr/1000"] / 1000)
+        with torch.no_grad():
+            back = one.reconstruct(Batch(*held))
+        alone += fvus(held[1][:, None], back[:, None])
+    return {
+        "crossing/fvu": sum(crossing) / len(crossing),
+        "alone/fvu": sum(alone) / len(alone),
+        "first/ratio": crossing[0] / alone[0],
+        "last/ratio": crossing[-1] / alone[-1],
+    }
+
+
+def real(trial: Trial) -> tuple[Pair, Pair]:
+    """The MLPs of the story model."""
+    train, test = layers(trial, "mlp_in.*,mlp.*")
+    half = train.shape[1] // 2
+    return (train[:, :half], train[:, half:]), (test[:, :half], test[:, half:])
+
+
+def planted(trial: Trial) -> tuple[Pair, Pair]:
+    """MLPs of which the second and third amplify what the first has found, while their own inputs hide it."""
+    draw = torch.Generator().manual_seed(trial.seed + 1000)
+    width = trial.budget["width"]
+    reads = F.normalize(torch.randn(_LAYERS, _FEATURES, width, generator=draw), dim=-1)
+    writes = F.normalize(torch.randn(_LAYERS, _FEATURES, width, generator=draw), dim=-1)
+    pairs = []
+    for codes in (trial.data.truth.codes, trial.data.truth.test_codes):
+        own = torch.from_numpy(codes).unflatten(1, (_LAYERS, _FEATURES))
+        x = torch.einsum("blm,lmd->bld", own, reads)
+        told = own.cumsum(1)  # a layer says what all before it have found, too
+        pairs.append((x, torch.einsum("blm,lmd->bld", told, writes)))
+    return pairs[0], pairs[1]
+
+
+PROOF = Proof(
+    method="cross-layer-transcoder",
+    data="dictionary",
+    data_options={"d": 16, "atoms": _LAYERS * _FEATURES, "l0": 6.0},
+    claims=(Claim("it leaves less of the MLPs' outputs unexplained", "crossing/fvu", "<", "alone/fvu"),),
+    measure=measure,
+    scales={
+        "quick": {
+            "steps": 50,
+            "batch_size": 256,
+            "latents": 32,
+            "k": 3,
+            "lr/1000": 10,
+            "width": 16,
+            "contexts": 0,
+        },
+        "default": {
+            "steps": 1000,
+            "batch_size": 256,
+            "latents": 256,
+            "k": 8,
+            "lr/1000": 3,
+            "width": 16,
+            "contexts": 128,
+        },
+        "full": {
+            "steps": 20_000,
+            "batch_size": 1024,
+            "latents": 1024,
+            "k": 16,
+            "lr/1000": 1,
+            "width": 16,
+            "contexts": 1024,
+        },
+    },
+    notes=(
+        "The MLPs are the story model's five, on stories that it wrote; at quick scale three planted ones, of which "
+        "each repeats what those before it have found. Both sides have as many latents a layer, and the same number "
+        "of them on a layer (TopK, so that this is exact; the authors' JumpReLU with its penalty is the method's "
+        "default); the error is the mean over layers of each output's FVU. The cross-layer side has more decoder "
+        "weights: a latent has one direction for every layer from its own on. `last/ratio` is its error in the last "
+        "layer, which all latents may write to, as a share of the other side's."
+    ),
+)
