@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from threading import RLock
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,7 +14,7 @@ from narrows.data.manifest import Manifest
 from narrows.data.shards import PLACES
 from narrows.data.stored import Region
 from narrows.data.tensorfile import dtype_named
-from narrows.lm.units import compute_unit, work_of
+from narrows.lm.units import compute_unit, layout, work_of
 
 __all__ = ["Computed", "FromModel", "Units", "Worker", "live_tables"]
 
@@ -131,17 +130,9 @@ class FromModel:
     def places(self, unit: int) -> dict[str, Tensor]:
         """Where the rows of a unit are, and the tokens around them."""
         first, last = unit * self.size, min((unit + 1) * self.size, len(self.work))
-        keep, sizes = self.work.keep(first, last), self.work.sizes(first, last)
-        of = np.repeat(np.arange(last - first), sizes)
-        position = np.arange(len(keep)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-        rows = np.bincount(of[keep], minlength=last - first)
-        places = {
-            "positions": torch.from_numpy(position[keep].astype(np.int32)),
-            "context_rows": torch.from_numpy(rows.astype(np.int32)),
-            **self.work.facts(first, last),
-        }
+        places = layout(self.work, first, last)
         if "context_tokens" in places:
-            places["tokens"] = places["context_tokens"][torch.from_numpy(keep)]
+            places["tokens"] = places["context_tokens"][torch.from_numpy(self.work.keep(first, last))]
         return places
 
     def compute(self, unit: int) -> dict[str, Tensor]:

@@ -195,10 +195,28 @@ def compute(
             _finite(chosen, name, model, which, source // width)
             _put(out[name], chosen, target)
         tell(len(target))
+    return out | layout(work, first, last)
+
+
+def layout(work: Work, first: int, last: int) -> dict[str, Tensor]:
+    """Where the rows of some contexts are, without running the model.
+
+    Args:
+        work: what the model reads.
+        first: the first context.
+        last: the one after the last.
+
+    Returns:
+        `positions` (rows,), `context_rows` (contexts,), and for text `context_tokens` and `context_sizes`.
+    """
+    keep, sizes = work.keep(first, last), work.sizes(first, last)
+    starts = np.cumsum(sizes) - sizes
     position = np.arange(len(keep)) - np.repeat(starts, sizes)
-    out["positions"] = torch.from_numpy(position[keep].astype(np.int32))
-    out["context_rows"] = torch.from_numpy(context_rows.astype(np.int32))
-    return out | work.facts(first, last)
+    return {
+        "positions": torch.from_numpy(position[keep].astype(np.int32)),
+        "context_rows": torch.from_numpy(np.add.reduceat(keep, starts, dtype=np.int32)),
+        **work.facts(first, last),
+    }
 
 
 def _room(places: Sequence[Place], plan: Plan, count: int) -> dict[str, Tensor]:
