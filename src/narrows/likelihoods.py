@@ -95,6 +95,8 @@ class Squared(Likelihood):
         tensor([25.])
     """
 
+    splits = ()
+
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """The sum of squared differences, (*samples, B)."""
         return self.sum((x - parameters).square(), weight)

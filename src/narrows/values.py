@@ -12,7 +12,18 @@ from torch import Tensor
 
 from narrows.check import refuse
 
-__all__ = ["Batch", "Sparse", "Spec", "Tree", "all_sum", "as_spec", "dense", "seeded", "tree_map"]
+__all__ = [
+    "Batch",
+    "Sparse",
+    "Spec",
+    "Tree",
+    "all_sum",
+    "as_spec",
+    "dense",
+    "same_batch",
+    "seeded",
+    "tree_map",
+]
 
 Tree: TypeAlias = Any
 """A tensor, a `Sparse`, or a tuple, list or dict of trees."""
@@ -153,11 +164,27 @@ def tree_map(f: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
 
 
 def all_sum(value: Tensor) -> Tensor:
-    """The sum of a tensor over all processes; the tensor itself where there is one process."""
+    """The sum of a tensor over all processes; the tensor itself where there is one, or all see the same batch."""
+    if _SAME:
+        return value
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         value = value.clone()
         torch.distributed.all_reduce(value)
     return value
+
+
+_SAME: list[bool] = []
+"""Not empty while all processes see the same batch."""
+
+
+@contextmanager
+def same_batch() -> Iterator[None]:
+    """Inside, the processes share the work on one batch, so that what they count is not summed."""
+    _SAME.append(True)
+    try:
+        yield
+    finally:
+        _SAME.pop()
 
 
 @contextmanager

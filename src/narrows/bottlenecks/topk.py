@@ -41,6 +41,8 @@ class TopK(Latents):
         Gao et al., Scaling and evaluating sparse autoencoders, 2024. arXiv:2406.04093
     """
 
+    splits = ()  # only numbers of latents, alike everywhere
+
     def __init__(
         self,
         latents: int,

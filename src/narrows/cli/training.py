@@ -37,6 +37,12 @@ def fit(
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
     devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1,
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="How: auto, ddp, fsdp, or tensor (the latents of a dictionary cut over the devices)."
+        ),
+    ] = "auto",
     logger: Annotated[str | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.")] = None,
     measure_every: Annotated[
         int, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
@@ -70,6 +76,7 @@ def fit(
             device=device,
             precision=precision,
             devices=devices,
+            training=None if strategy == "auto" else {"strategy": strategy},
             logger=logger,
             measure_every=measure_every,
             progress=progress,

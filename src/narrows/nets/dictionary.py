@@ -24,6 +24,7 @@ from torch.nn import functional as F
 from narrows.core import Autoencoder, Batch, Code, Part, Sparse, Tree
 from narrows.kernels import Affine, decode
 from narrows.measures import Coherence, Tally
+from narrows.parallel import Cut, SplitAffine, combine
 
 __all__ = ["AffineEncoder", "Dictionary", "SkipDictionary", "geometric_median", "spread"]
 
@@ -55,6 +56,8 @@ class Dictionary(Part):
     """
 
     scale: Tensor
+    splits = ("atoms",)
+    cut: Cut | None = None
 
     def __init__(
         self, latents: int, shape: tuple[int, ...], *, unit_norm: bool = True, normalise: bool = False
@@ -78,6 +81,8 @@ class Dictionary(Part):
         return torch.linalg.vector_norm(self.atoms, dim=1)
 
     def _sum(self, z: Sparse | Tensor) -> Tensor:
+        if self.cut is not None:
+            return combine(z, self.atoms, self.cut)
         return decode(z, self.atoms) if isinstance(z, Sparse) else z @ self.atoms
 
     def _shaped(self, flat: Tensor) -> Tensor:
@@ -132,7 +137,7 @@ class Dictionary(Part):
 
     def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
         """The largest absolute cosine of two atoms."""
-        return {"coherence": Coherence(self.atoms)}
+        return {} if self.cut is not None else {"coherence": Coherence(self.atoms)}
 
 
 class SkipDictionary(Dictionary):
@@ -192,6 +197,8 @@ class AffineEncoder(Part):
     """
 
     scale: Tensor
+    splits = ("weight", "bias")
+    cut: Cut | None = None
 
     def __init__(
         self,
@@ -231,6 +238,8 @@ class AffineEncoder(Part):
         if self.normalise:
             x = x * self.scale
         promise = Affine(x, self.rows, self.bias, self.shift)
+        if self.cut is not None:
+            promise = SplitAffine.of(promise, self.cut)
         return (promise, x) if self.around else promise
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

@@ -86,6 +86,7 @@ class AuxK(Revival):
 
     name = "auxk"
     smooth = False  # the residual is a target, and passes no gradient
+    splits = ()
     variance: Tensor
 
     def __init__(self, *, k: int, dead_after: int, weight: Schedule = 1 / 32) -> None:

@@ -33,6 +33,8 @@ class SparseObjective(Objective):
         reduce: from (B,) to a scalar; the mean when None.
     """
 
+    splits = ()
+
     def __init__(
         self,
         *,

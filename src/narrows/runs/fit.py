@@ -150,12 +150,12 @@ def resume(
     model = method if isinstance(method, Autoencoder) else recipe.build(method)
     fabric = make_fabric(plan, len(model.players()) > 1)
     store = Store(folder)
-    checkpoint, said = store.restore()
+    checkpoint, said = store.restore(trim=fabric.is_global_zero)
     for sentence in said:
         (progress if isinstance(progress, Silent) else Progress()).say(sentence)
     if checkpoint is None and said:
         raise RequestError(f"Every checkpoint of {folder} is damaged. Fit it again in a new folder.")
-    if epochs is not None or steps is not None:
+    if fabric.is_global_zero and (epochs is not None or steps is not None):
         recipe.write(folder)
     return _carry_out(Run(folder, recipe, model, source), plan, fabric, checkpoint, progress, logger)
 

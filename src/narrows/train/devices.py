@@ -35,7 +35,10 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
     if plan.device.startswith("cuda") and plan.devices > torch.cuda.device_count():
         raise refuse("devices", plan.devices, f"at most {torch.cuda.device_count()}, the CUDA devices here")
     strategy: Any = plan.strategy
-    if strategy == "ddp" or (strategy == "auto" and plan.devices > 1):
+    if strategy == "tensor" and plan.devices == 1:
+        strategy = "auto"
+    # Of DDP, tensor parallel training uses the processes only.
+    if strategy in ("ddp", "tensor") or (strategy == "auto" and plan.devices > 1):
         strategy = DDPStrategy(find_unused_parameters=rivals)
     accelerator = plan.device.split(":")[0]
     if accelerator == "auto":  # not Apple's: its kernels lack parts that we need

@@ -7,6 +7,7 @@ import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -16,6 +17,7 @@ from torch import Tensor
 from narrows.check import RequestError, WorkError
 from narrows.core import Autoencoder, Batch, Part, Stage, all_sum
 from narrows.data.feed import Feed, some_rows
+from narrows.parallel import Cut
 from narrows.progress import Silent
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
@@ -24,6 +26,8 @@ from narrows.train.held_out import measured
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
 from narrows.train.store import Store
+from narrows.train.tensor import cut_model, cut_tensor, join_model, names_of, whole_tensor
+from narrows.values import same_batch
 
 __all__ = ["Engine"]
 
@@ -65,6 +69,8 @@ class Engine:
         self.progress = progress if progress is not None and self.fabric.is_global_zero else Silent()
         self.device = self.fabric.device
         self.observe, self.feeds = observe, feeds
+        tensor = plan.strategy == "tensor" and self.fabric.world_size > 1
+        self.cut = Cut(self.fabric.global_rank, self.fabric.world_size) if tensor else None
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.made = 0  # steps of the stages that are finished
@@ -79,8 +85,9 @@ class Engine:
             warnings.filterwarnings(
                 "ignore", "Grad strides do not match"
             )  # DDP's advice on small convolutions
-            for _ in self.go(resumed):
-                pass
+            with nullcontext() if self.cut is None else same_batch():
+                for _ in self.go(resumed):
+                    pass
         return self.history
 
     def go(self, resumed: Checkpoint | None = None) -> Iterator[int]:
@@ -93,10 +100,12 @@ class Engine:
         first = 0
         if resumed is None:
             self._prepare()  # alike on all ranks, whose noise differs from here on
-            torch.manual_seed(self.plan.seed + self.fabric.global_rank)
+            torch.manual_seed(self.plan.seed + (self.fabric.global_rank if self.cut is None else 0))
         else:
             first = int(resumed.facts["stage"])
             self.seconds = float(resumed.facts["seconds"])
+        if self.cut is not None:
+            cut_model(self.model, self.cut)
         for number, stage in enumerate(self.model.stages()):
             feed = self._feed(stage)
             until = self.plan.steps_of(stage.name, feed.steps_per_epoch)
@@ -108,6 +117,8 @@ class Engine:
     @torch.no_grad()
     def _finish(self) -> None:
         """Every part's last word, once the state to go on from is kept."""
+        if self.cut is not None:
+            join_model(self.model, self.cut)
         for part in self.model.modules():
             if isinstance(part, Part):
                 part.finish(self.model)
@@ -121,8 +132,8 @@ class Engine:
             self.plan.order + (0 if stage.name == "autoencoder" else 1),
             given=self.model.given,
             device=self.device,
-            rank=fabric.global_rank,
-            world=fabric.world_size,
+            rank=fabric.global_rank if self.cut is None else 0,
+            world=fabric.world_size if self.cut is None else 1,
         )
 
     @torch.no_grad()
@@ -138,7 +149,8 @@ class Engine:
     def _run_stage(
         self, number: int, stage: Stage, feed: Feed, until: int, resumed: Checkpoint | None
     ) -> Iterator[int]:
-        plan, distributed = self.plan, self.fabric.world_size > 1 or self.plan.strategy == "fsdp"
+        plan = self.plan
+        distributed = self.cut is None and (self.fabric.world_size > 1 or plan.strategy == "fsdp")
         training = Training(
             stage.part,
             lr=plan.lr,
@@ -150,7 +162,7 @@ class Engine:
             compiled=plan.compile,
         )
         if resumed is not None:
-            restore(self.model, training, resumed, self.fabric.global_rank)
+            restore(self.model, training, resumed, self.fabric.global_rank, self.cut)
         elif number == 0:
             self._save(number, training)
         self.progress.begin(f"Training the {stage.name}", until, training.step)
@@ -206,7 +218,7 @@ class Engine:
         self.seconds += seconds
         if self.store is None and self.fabric.world_size == 1:
             return
-        tensors, facts = snapshot(self.model, training, self.fabric)
+        tensors, facts = snapshot(self.model, training, self.fabric, self.cut)
         if self.store is not None:
             at = self.made + training.step
             facts |= {"at": at, "stage": stage, "step": training.step, "seconds": self.seconds}
@@ -221,8 +233,10 @@ def read(window: list[Step], stage: str, fabric: Fabric) -> dict[str, float]:
     """
     names = list(window[0].terms)
     table = torch.stack([torch.stack([s.terms[n].float() for n in names]) for s in window])
-    if fabric.world_size > 1:
-        table = all_sum(table) / fabric.world_size
+    if (
+        fabric.world_size > 1
+    ):  # where all see the same batch, the sum is the table itself, and so are the means
+        table = all_sum(table) / all_sum(table.new_ones(()))
     table = table.cpu()
     if not bool(torch.isfinite(table).all()):
         row, column = (int(i) for i in (~torch.isfinite(table)).nonzero()[0])
@@ -242,16 +256,17 @@ def _sound(name: str, value: float) -> bool:
 
 
 def snapshot(
-    model: Autoencoder, training: Training, fabric: Fabric
+    model: Autoencoder, training: Training, fabric: Fabric, cut: Cut | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All that going on exactly needs: weights, buffers, optimizer moments, random states."""
-    tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in _state_dict(model, training, fabric).items()}
+    tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in _state_dict(model, fabric, cut).items()}
     groups: dict[str, Any] = {}
     for name, optimizer in training.optimizers.items():
-        state = optimizer.state_dict()
+        state, here = optimizer.state_dict(), names_of(model, optimizer)
         for index, moments in state["state"].items():
             for key, value in moments.items():
-                tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value)
+                whole = whole_tensor(torch.as_tensor(value), str(index), here, cut)
+                tensors[f"optimizer/{name}/{index}/{key}"] = whole
         groups[name] = json.loads(json.dumps(state["param_groups"]))
     states = [torch.get_rng_state() for _ in range(fabric.world_size)]
     if fabric.world_size > 1:
@@ -265,8 +280,11 @@ def snapshot(
     return {k: v.detach().cpu().clone() for k, v in tensors.items()}, {"groups": groups}
 
 
-def _state_dict(model: Autoencoder, training: Training, fabric: Fabric) -> Mapping[str, Tensor]:
-    """The model's weights and buffers, gathered where FSDP holds them in pieces."""
+def _state_dict(model: Autoencoder, fabric: Fabric, cut: Cut | None) -> Mapping[str, Tensor]:
+    """The model's weights and buffers, gathered where they are held in pieces."""
+    if cut is not None:
+        here = names_of(model)
+        return {name: whole_tensor(value, name, here, cut) for name, value in model.state_dict().items()}
     if fabric.world_size == 1:
         return model.state_dict()
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -276,14 +294,18 @@ def _state_dict(model: Autoencoder, training: Training, fabric: Fabric) -> Mappi
     return dict(gathered)
 
 
-def restore(model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int) -> None:
+def restore(
+    model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int, cut: Cut | None = None
+) -> None:
     """Put model, optimizers, step and random states back as they were."""
-    model.load_state_dict(checkpoint.under("model/"))
+    here = names_of(model)
+    model.load_state_dict({k: cut_tensor(v, k, here, cut) for k, v in checkpoint.under("model/").items()})
     for name, optimizer in training.optimizers.items():
         moments: dict[int, dict[str, Tensor]] = {}
+        here = names_of(model, optimizer)
         for key, value in checkpoint.under(f"optimizer/{name}/").items():
             index, moment = key.split("/")
-            moments.setdefault(int(index), {})[moment] = value
+            moments.setdefault(int(index), {})[moment] = cut_tensor(value, index, here, cut)
         optimizer.load_state_dict({"state": moments, "param_groups": checkpoint.facts["groups"][name]})
     training.step = int(checkpoint.facts["step"])
     torch.set_rng_state(checkpoint.tensors[f"rng/cpu/{rank}"])

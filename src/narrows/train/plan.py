@@ -12,7 +12,7 @@ __all__ = ["Plan"]
 
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _PRECISIONS = ("32", "bf16")
-_STRATEGIES = ("auto", "ddp", "fsdp")
+_STRATEGIES = ("auto", "ddp", "fsdp", "tensor")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,8 @@ class Plan:
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: how many devices or processes.
         precision: ``32``, or ``bf16`` for automatic mixed precision.
-        strategy: ``auto``, ``ddp`` or ``fsdp``.
+        strategy: ``auto``, ``ddp``, ``fsdp``, or ``tensor``: the latents of a dictionary cut over the devices, which
+            all see the same batch.
         compile: compile the losses with `torch.compile`.
         log_every: steps a metrics record averages over.
         measure_every: steps between two looks at held-out data; at the end of each epoch only when 0.
@@ -82,6 +83,10 @@ class Plan:
         at_least("checkpoint_seconds", self.checkpoint_seconds, 0)
         if self.clip is not None and not number("clip", self.clip) > 0:
             raise refuse("clip", self.clip, "more than 0, or left out")
+        if self.clip is not None and self.strategy == "tensor":
+            raise refuse(
+                "clip", self.clip, "left out where `strategy` is tensor", "No device has the whole gradient."
+            )
         choice("optimizer", self.optimizer, _OPTIMIZERS)
         choice("precision", self.precision, _PRECISIONS)
         choice("strategy", self.strategy, _STRATEGIES)

@@ -31,9 +31,15 @@ class Store:
         """Write a checkpoint."""
         write_checkpoint(self.path / "state", step, tensors, facts)
 
-    def restore(self) -> tuple[Checkpoint | None, list[str]]:
-        """The newest sound checkpoint, and what was passed over; metrics written after it are cut off."""
+    def restore(self, trim: bool = True) -> tuple[Checkpoint | None, list[str]]:
+        """The newest sound checkpoint, and what was passed over; metrics written after it are cut off.
+
+        Args:
+            trim: cut them off; of several processes one does.
+        """
         found, said = newest(self.path / "state")
+        if not trim:
+            return found, []
         kept = [r for r in read_metrics(self.path) if found is not None and r["at"] <= found.facts["at"]]
         lines = "".join(json.dumps(r) + "\n" for r in kept)
         write_atomically(self.path / "metrics.jsonl", lines.encode())
