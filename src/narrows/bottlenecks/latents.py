@@ -96,7 +96,7 @@ class Latents(Bottleneck):
             fired = torch.zeros(self.width, dtype=torch.int64, device=self.idle.device)
             fired.index_add_(0, z.indices.flatten(), (z.values != 0).flatten().long())
         else:
-            fired = (z != 0).sum(0)
+            fired = (z != 0).flatten(0, -2).sum(0)
         counted = all_sum(torch.cat([fired, fired.new_tensor([len(z)])]))
         self.idle.add_(counted[-1]).masked_fill_(counted[:-1] > 0, 0)
 
