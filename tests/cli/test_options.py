@@ -75,9 +75,9 @@ def test_no_option_of_a_method_hides_one_of_the_command(name):
 
 
 def test_data_options_are_those_of_the_readers():
-    from narrows.data import files, folder, opening, tables
+    from narrows.data import files, folder, harvested, opening, tables
 
-    readers = (opening.open, files.read_npy, files.read_keyed, tables.read_table)
+    readers = (opening.open, files.read_npy, files.read_keyed, tables.read_table, harvested.read_harvest)
     known = {p for f in (*readers, folder.read_folder) for p in inspect.signature(f).parameters}
     assert {option.name for option in DATA_OPTIONS} - {"data_option"} <= known
 

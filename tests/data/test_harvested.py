@@ -253,7 +253,7 @@ class TestFaults:
             nd.open(tmp_path)
         assert len(nd.open(tmp_path, partial=True).train) == 26
         writer.finish(range(3))
-        with pytest.raises(RequestError, match=r"not finished: 1 of 3 shards are there.*partial=yes"):
+        with pytest.raises(RequestError, match=r"not finished: 1 of 3 shards are there.*--partial"):
             nd.open(tmp_path)
 
     def test_nothing_is_there(self, tmp_path):

@@ -300,8 +300,15 @@ DATA_OPTIONS = (
     Option("columns", _names, "A,B,...", "Which columns of a table to use."),
     Option("one_hot", None, "", "Turn the text columns of a table into indicators."),
     Option(
-        "layout", _text, "LAYOUT", "How an array is laid out: vector, image, chw, hwc or sequence.", "auto"
+        "layout",
+        _text,
+        "LAYOUT",
+        "How an array is laid out: vector, image, chw, hwc or sequence; of a harvest: rows, stack, pool or contexts.",
+        "auto",
     ),
+    Option("at", _names, "A,B,...", "Which layers of a harvest; patterns such as resid.* work."),
+    Option("second", _text, "FOLDER", "A harvest of the same text from another model, beside the first."),
+    Option("partial", None, "", "Use what is there of an unfinished or damaged harvest."),
     Option("size", _whole, "PIXELS", "The side to which the images of a folder are cut and resized."),
     Option("scale", _text, "HOW", "auto, none, unit (from 0 to 1) or standard (mean 0, variance 1).", "auto"),
     Option("split", _split, "SHARE|NAME", "The share of the test part, or the column that marks it."),
