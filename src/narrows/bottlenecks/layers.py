@@ -1,4 +1,4 @@
-"""TopK in each of several layers: a code for every layer of an example."""
+"""Several layers, or positions, in one example: a code for each of them."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from narrows.bottlenecks.relu import ReLU
 from narrows.bottlenecks.topk import TopK
 from narrows.check import whole
 from narrows.core import Sparse, Tree
 from narrows.kernels import Affine
 
-__all__ = ["CrossLayerTopK", "LayerTopK"]
+__all__ = ["CrossLayerTopK", "LayerReLU", "LayerTopK"]
 
 
 class LayerTopK(TopK):
@@ -79,3 +80,24 @@ class CrossLayerTopK(TopK):
         indices = each.indices.unflatten(0, (-1, self.layers)) + first[:, None]
         values = each.values.unflatten(0, (-1, self.layers))
         return Sparse(indices.flatten(1), values.flatten(1), self.width)
+
+
+class LayerReLU(ReLU):
+    """ReLU latents for each layer, or position, of an example; the price is the sum over all of them.
+
+    Pre-activations come as rows, the layers of an example after another (B L, N); the code is (B, L, N).
+
+    Args:
+        latents: how many, N.
+        layers: L.
+    """
+
+    def __init__(self, latents: int, layers: int) -> None:
+        super().__init__(latents)
+        self.layers = whole("layers", layers)
+
+    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+        """The positive part, and the sum of it."""
+        z, costs = super().pick(pre)
+        shape = (-1, self.layers)
+        return z.unflatten(0, shape), {name: c.unflatten(0, shape).sum(1) for name, c in costs.items()}

@@ -103,7 +103,7 @@ def spliced_and_seen(
 
 def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
     """The cross-entropy of each next token, in nats: (B, T, V) logits and (B, T) tokens to (B, T - 1)."""
-    return F.cross_entropy(logits[:, :-1].float().mT, tokens[:, 1:], reduction="none")
+    return F.cross_entropy(_wide(logits[:, :-1]).mT, tokens[:, 1:], reduction="none")
 
 
 def divergence(original: Tensor, other: Tensor) -> Tensor:
@@ -117,7 +117,7 @@ def divergence(original: Tensor, other: Tensor) -> Tensor:
         >>> round(float(divergence(torch.tensor([0.0, 0.0]), torch.tensor([0.0, 9.0]).log_softmax(0))), 3)
         3.807
     """
-    p, q = original.float().log_softmax(-1), other.float().log_softmax(-1)
+    p, q = _wide(original).log_softmax(-1), _wide(other).log_softmax(-1)
     return F.kl_div(q, p, reduction="none", log_target=True).sum(-1)
 
 
@@ -334,6 +334,11 @@ def _hooked(model: nn.Module, place: Place, change: Replace) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def _wide(logits: Tensor) -> Tensor:
+    """Half precision is too coarse for logarithms of probabilities."""
+    return logits if logits.dtype == torch.float64 else logits.float()
 
 
 def _cut(value: Tensor, place: Place) -> Tensor:

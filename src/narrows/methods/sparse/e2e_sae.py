@@ -1,0 +1,109 @@
+"""The end-to-end sparse autoencoder: a dictionary for what the model computes, not for its activations.
+
+Braun, Taylor, Goldowsky-Dill, Sharkey, Identifying Functionally Important Features with End-to-End Sparse Dictionary
+Learning, NeurIPS 2024. arXiv:2405.12241
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.latents import Latents
+from narrows.bottlenecks.layers import LayerReLU, LayerTopK
+from narrows.check import RequestError, choice
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.likelihoods import Squared
+from narrows.methods.sparse.shared import target
+from narrows.nets.dictionary import AffineEncoder, Dictionary
+from narrows.objectives.downstream import TOY, Downstream
+from narrows.schedules import Schedule
+
+__all__ = ["e2e_sae"]
+
+
+def e2e_sae(
+    spec: Spec | tuple[int, ...],
+    *,
+    model: str = TOY,
+    at: str = "resid.0",
+    layers: str = "",
+    latents: int = 0,
+    activation: str = "relu",
+    k: int = 16,
+    l1: Schedule = 0.1,
+    target_l0: float = 0.0,
+    kl: float = 1.0,
+    ce: float = 0.0,
+    downstream: float = 1.0,
+    local: float = 0.0,
+    normalise: bool = True,
+) -> Autoencoder:
+    r"""Trained through a frozen language model: its output with the reconstruction in place shall stay what it was.
+
+    .. math:: L = \alpha\, \mathrm{KL}(p \,\|\, \hat p) + \lambda \|z\|_1
+        + \frac{\beta}{|\mathcal{L}| D} \sum_{l \in \mathcal{L}} \| a_l - \hat a_l \|^2
+
+    with p and :math:`\hat p` the model's predictions from x and from :math:`\hat x`, and a_l the activations of later
+    places. Without `layers` this is the paper's SAE_e2e, with all later residual streams there (``resid.*`` above
+    `at`) its SAE_e2e+ds; ``local=1, kl=0`` is SAE_local. An example is a whole context, (positions, width), and the
+    data carry its token ids as the column ``tokens``: open a harvest with ``layout="contexts"``. Where there are
+    more tokens than positions, the first ones are left alone. All terms are sums over a context.
+
+    Args:
+        spec: what the data look like: (positions, width).
+        model: the language model that the activations are from, a name or a folder; ``toy`` is an untrained one of
+            the data's width, for trying things out.
+        at: the place that they are from.
+        layers: later places whose activations are compared, names and globs, or "".
+        latents: how many, N; when 0, eight for each number of one position, at most 16384.
+        activation: ``relu`` (the paper's) or ``topk``.
+        k: how many latents may be on at a position, with ``topk``.
+        l1: weight of the L1 price, with ``relu``.
+        target_l0: find the weight by which so many latents are on at a position; 0 leaves `l1`.
+        kl: weight of the divergence between the model's predictions.
+        ce: weight of the cross-entropy of the next tokens.
+        downstream: weight of the mean squared error at `layers`.
+        local: weight of the mean squared error of the activation itself.
+        normalise: scale the data to mean square 1 inside the model.
+
+    Raises:
+        RequestError: data of another shape, or with a target; an argument out of range.
+
+    Example:
+        >>> import torch
+        >>> from narrows.core import Batch
+        >>> sae = e2e_sae((3, 8), latents=32)
+        >>> sae.loss(Batch(torch.randn(5, 3, 8), given=torch.tensor([[1, 4, 2]] * 5))).total.shape
+        torch.Size([])
+
+    Reference:
+        Braun et al., Identifying Functionally Important Features with End-to-End Sparse Dictionary Learning, 2024.
+        arXiv:2405.12241
+    """
+    spec = as_spec(spec)
+    if len(spec.shape) != 2 or spec.target is not None:
+        raise RequestError(
+            f"`e2e-sae` reads whole contexts, (positions, width), not {spec.shape}"
+            f"{'' if spec.target is None else ' with a target'}. Open a harvest with layout='contexts'."
+        )
+    positions, width = spec.shape
+    latents = latents or min(8 * width, 16_384)
+    bottleneck: Latents
+    steered = None
+    if choice("activation", activation, ("relu", "topk")) == "topk":
+        bottleneck = LayerTopK(latents, k, positions)
+    else:
+        bottleneck, steered = LayerReLU(latents, positions), target("l1", target_l0 * positions, 0.0)
+    dictionary = Dictionary(latents, (width,), normalise=normalise)
+    bottleneck.meet(dictionary)
+    objective = Downstream(
+        model=model,
+        at=at,
+        layers=layers,
+        kl=kl,
+        ce=ce,
+        downstream=downstream,
+        local=local,
+        target=steered,
+        weights={} if steered else {"l1": l1},
+    )
+    encoder = AffineEncoder(latents, (width,), centre=dictionary, normalise=normalise)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective, given="tokens")

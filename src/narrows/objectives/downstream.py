@@ -1,0 +1,121 @@
+"""The objective of end-to-end dictionaries: what a frozen language model makes of the reconstruction."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from narrows.check import WorkError, number, refuse
+from narrows.core import Autoencoder, Batch, Code
+from narrows.lm.models import load
+from narrows.lm.places import resolve
+from narrows.lm.splice import cross_entropy, divergence, spliced_and_seen
+from narrows.lm.toy import Toy
+from narrows.objectives.sparse import SparseObjective
+
+__all__ = ["TOY", "Downstream"]
+
+TOY = "toy"
+"""Name of the untrained model of `narrows.lm.toy`, of the data's width."""
+
+
+class Downstream(SparseObjective):
+    r"""The error that a reconstruction causes in a frozen language model, summed over a context.
+
+    .. math:: d = \alpha\, \mathrm{KL}\big(p(\cdot \mid x) \,\|\, p(\cdot \mid \hat x)\big)
+        - \gamma \log p(\text{next} \mid \hat x) + \frac{\beta}{|\mathcal{L}| D} \sum_{l \in \mathcal{L}}
+        \| a_l(x) - a_l(\hat x) \|^2 + \frac{\delta}{D} \| x - \hat x \|^2
+
+    The model reads ``batch.given``, token ids (B, S), with the reconstructions (B, T, D) in place of what flows
+    through `at`. Where S > T, the first S - T positions stay as they are. The model is loaded at the first step, is
+    no part of this one, and its weights are never saved with it.
+
+    Args:
+        model: what `narrows.lm.models.load` takes, or ``toy``.
+        at: the place whose output is reconstructed.
+        layers: later places a_l whose activations are compared, as `narrows.lm.places.resolve` takes them, or "".
+        kl: alpha.
+        ce: gamma.
+        downstream: beta.
+        local: delta.
+        options: of `SparseObjective`.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: str,
+        at: str,
+        layers: str = "",
+        kl: float = 1.0,
+        ce: float = 0.0,
+        downstream: float = 0.0,
+        local: float = 0.0,
+        **options: Any,
+    ) -> None:
+        super().__init__(**options)
+        self.model, self.at, self.layers = model, at, layers
+        self.kl, self.ce = number("kl", kl, low=0), number("ce", ce, low=0)
+        self.downstream = number("downstream", downstream, low=0)
+        self.local = number("local", local, low=0)
+        if not any((self.kl, self.ce, self.downstream and layers, self.local)):
+            raise refuse("kl", kl, "above 0, or another of the weights", "Nothing would be learned.")
+        self._held: list[Any] = []  # in a list, so that the model is no child of this module
+
+    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+        """What the reconstructions of each context cost, (B,)."""
+        tokens = self._tokens(batch)
+        back = model.likelihood.mean(output)
+        width, lead = back.shape[-1], tokens.shape[1] - back.shape[1]
+        lm = self.language_model(back)
+        look = resolve(lm, self.layers) if self.layers and self.downstream else []
+        with torch.no_grad():
+            plain, before = spliced_and_seen(lm, tokens, self.at, None, look)
+
+        def replace(activation: Tensor) -> Tensor:
+            if activation.shape[-1] != width:
+                raise refuse(
+                    "at", self.at, f"a place of width {width}, like the data", "Harvest it from there."
+                )
+            return torch.cat([activation[:, :lead], back.to(activation.dtype)], 1)
+
+        logits, after = spliced_and_seen(lm, tokens, self.at, replace, look)
+        total = self.local / width * (batch.x - back).square().sum((1, 2))
+        if self.kl:
+            total = total + self.kl * divergence(plain[:, lead:], logits[:, lead:]).sum(1)
+        if self.ce:
+            total = total + self.ce * cross_entropy(logits, tokens).sum(1)
+        for a, b in zip(before, after, strict=True):
+            share = self.downstream / (len(look) * width)
+            total = total + share * (a - b)[:, lead:].square().flatten(1).sum(1)
+        return total
+
+    def language_model(self, like: Tensor) -> Any:
+        """The frozen model, on the device of a tensor; float64 where that is, for tests."""
+        if not self._held:
+            width = like.shape[-1]
+            self._held.append(Toy(width) if self.model == TOY else _loaded(self.model, str(like.device)))
+        double = torch.float64 if like.dtype == torch.float64 else None
+        return self._held[0].to(device=like.device, dtype=double)
+
+    def _tokens(self, batch: Batch) -> Tensor:
+        tokens: Tensor | None = batch.given
+        if tokens is None or tokens.ndim != 2 or tokens.shape[1] < batch.x.shape[1]:
+            said = "none" if tokens is None else tuple(tokens.shape)
+            raise WorkError(
+                f"An end-to-end dictionary is told the token ids, at least {batch.x.shape[1]} a context, but the data "
+                f"have {said}. Open the harvest with layout='contexts'."
+            )
+        return tokens
+
+
+@lru_cache(maxsize=2)
+def _loaded(name: str, device: str) -> Any:
+    """A language model, shared by all that splice into it."""
+    found = load(name, device=device)
+    if found.kind != "causal":
+        raise refuse("model", name, "a causal language model", f"This is of the kind {found.kind}.")
+    return found.module.requires_grad_(False)
