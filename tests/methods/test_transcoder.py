@@ -69,5 +69,34 @@ def test_data_without_a_target_are_refused():
 
 
 def test_an_unknown_activation_is_refused():
-    with pytest.raises(RequestError, match="`activation` must be one of `topk`, `relu`"):
+    with pytest.raises(RequestError, match="`activation` must be one of `topk`, `relu`, `jumprelu`"):
         transcoder(SPEC, activation="gelu")
+
+
+@pytest.mark.parametrize("activation", ["relu", "jumprelu"])
+def test_a_price_is_steered_to_a_target(activation):
+    from narrows import train
+    from narrows.audit.sparsity import l0
+    from narrows.data.dataset import Dataset
+    from narrows.data.scaling import Scaling
+
+    draw = torch.Generator().manual_seed(0)
+    read, write = torch.randn(8, 24, generator=draw), torch.randn(24, 8, generator=draw)
+    x = torch.randn(8000, 8, generator=draw)
+    y = (x @ read - 3).relu() @ write
+    torch.manual_seed(0)
+    model = transcoder(Spec((8,), target=(8,)), latents=48, activation=activation, target_l0=2.0)
+    train.optimise(model, Dataset(x, Scaling(), (8,), target=y), steps=800, batch_size=128, lr=3e-3)
+    assert l0(model.encode(Batch(x, y)).z) == pytest.approx(2.0, rel=0.05 if activation == "relu" else 0.1)
+
+
+def test_topk_has_no_price_to_steer():
+    with pytest.raises(RequestError, match="Set `k`"):
+        transcoder(SPEC, latents=24, target_l0=5.0)
+
+
+@pytest.mark.parametrize("dead", ["resample", "ghost", "preact"])
+def test_the_properties_hold_whatever_is_done_for_the_dead(dead):
+    from narrows.testing import check_method
+
+    check_method(transcoder, SPEC, latents=24, activation="jumprelu", dead=dead, dead_after=3)

@@ -12,15 +12,21 @@ from narrows.core import Code, Part, Sparse, all_sum
 
 __all__ = ["Target"]
 
+_NEAR, _DRIFT, _MOST, _FADE = 0.5, 2e-4, 3e-3, 0.97
+"""The gap from which on the drift is collected, how fast, up to where, and how fast it fades further off."""
+
 
 class Target(Part):
     r"""A weight that rises while more latents are on (or less is explained) than wanted, and falls else.
 
     .. math:: e_t = \beta\, e_{t-1} + (1 - \beta) \log(L_0 / L_0^*), \qquad
-        \log \lambda_{t+1} = \log \lambda_t + \eta\, \mathrm{clip}(e_t + T (e_t - e_{t-1}), -1, 1)
+        f_t = \mathrm{clip}(e_t + T (e_t - e_{t-1}), -1, 1), \qquad
+        \log \lambda_{t+1} = \log \lambda_t + \eta f_t + d_t
 
     and with a target for the unexplained variance, FVU, the same with :math:`\log(FVU^* / FVU)`. The weight follows
     the gap that is foreseen T steps ahead, for the model answers late: without that it would swing past the target.
+    The drift d collects the gaps near the target (:math:`d_t = d_{t-1} + f_t / 5000` where :math:`|f_t| < 1/2`, else
+    it fades), for a model that goes on learning needs another weight at each step, which would leave a gap behind.
     Methods can then be compared at the same number of active latents, whatever the units of their costs.
 
     Args:
@@ -42,6 +48,7 @@ class Target(Part):
 
     log_weight: Tensor
     gap: Tensor
+    drift: Tensor
 
     def __init__(
         self,
@@ -65,6 +72,7 @@ class Target(Part):
         self.ahead = usual[1] if ahead is None else number("ahead", ahead, low=0)
         self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
         self.register_buffer("gap", torch.tensor(math.nan))
+        self.register_buffer("drift", torch.zeros(()))
 
     @property
     def weight(self) -> Tensor:
@@ -76,8 +84,10 @@ class Target(Part):
         gap = self._gap(code).clamp(-4, 4).to(self.gap.dtype)
         before = torch.where(self.gap.isnan(), gap, self.gap)
         self.gap.copy_(torch.lerp(gap, before, self.kept))
-        foreseen = self.gap + self.ahead * (self.gap - before)
-        self.log_weight.add_(self.rate * foreseen.clamp(-1, 1))
+        foreseen = (self.gap + self.ahead * (self.gap - before)).clamp(-1, 1)
+        collected = (self.drift + _DRIFT * foreseen).clamp(-_MOST, _MOST)
+        self.drift.copy_(torch.where(foreseen.abs() < _NEAR, collected, _FADE * self.drift))
+        self.log_weight.add_(self.rate * foreseen + self.drift)
 
     def _gap(self, code: Code) -> Tensor:
         """The logarithm of what the code is above its target, over all processes."""

@@ -5,14 +5,19 @@ Dunefsky, Chlenski, Nanda, Transcoders Find Interpretable LLM Feature Circuits, 
 
 from __future__ import annotations
 
+from typing import Any
+
+from narrows.bottlenecks.jumprelu import JumpReLU
 from narrows.bottlenecks.latents import Latents
 from narrows.bottlenecks.relu import ReLU
 from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError, choice
-from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.check import RequestError, choice, refuse
+from narrows.core import Autoencoder, Spec, as_spec
 from narrows.likelihoods import Squared
-from narrows.methods.sparse.topk_sae import aux_k_objective, default_latents
+from narrows.methods.sparse.shared import priced_terms, revival
+from narrows.methods.sparse.topk_sae import default_latents
 from narrows.nets.dictionary import AffineEncoder, Dictionary, SkipDictionary
+from narrows.objectives.sparse import SparseObjective
 from narrows.schedules import Schedule
 
 __all__ = ["transcoder"]
@@ -25,7 +30,11 @@ def transcoder(
     activation: str = "topk",
     k: int = 16,
     l1: Schedule = 1.0,
+    l0: Schedule = 1.0,
+    target_l0: float = 0.0,
+    target_fvu: float = 0.0,
     skip: bool = False,
+    dead: str = "",
     aux_k: int = 0,
     aux_weight: Schedule = 1 / 32,
     dead_after: int = 0,
@@ -37,17 +46,23 @@ def transcoder(
         L = \|y - \hat y\|^2 + \lambda \|z\|_1
 
     ``batch.x`` is what enters, ``batch.target`` what comes out; nothing is subtracted from x, for the two lie in
-    different spaces. ``relu`` with the L1 price is the paper's; ``topk`` sets L0 instead, without a price, and has
-    the auxiliary loss of `topk_sae`. A latent's influence on another layer's latent is its value times a number
-    that the weights alone decide, which is what makes circuits readable.
+    different spaces. ``relu`` with the L1 price is the paper's; ``jumprelu`` has thresholds and a price on L0, as
+    `jumprelu_sae`; ``topk`` sets L0 instead, without a price, and has the auxiliary loss of `topk_sae`. A latent's
+    influence on another layer's latent is its value times a number that the weights alone decide, which is what
+    makes circuits readable.
 
     Args:
         spec: what the data look like, with the shape of what must be produced in ``spec.target``.
         latents: how many, N; when 0, eight for each number that enters, at most 16384.
-        activation: ``topk`` or ``relu``.
+        activation: ``topk``, ``relu`` or ``jumprelu``.
         k: how many latents may be on in one example, with ``topk``.
         l1: weight of the sum of the latents, with ``relu``.
+        l0: weight of their number, with ``jumprelu``.
+        target_l0: how many latents shall be on in one example, on average; the weight is then steered. 0 is off.
+        target_fvu: the share of variance that may stay unexplained; the weight is then steered. 0 is off.
         skip: add a linear map S around the latents.
+        dead: what is done for dead latents: ``auxk``, ``resample``, ``ghost``, ``preact`` or ``none``; when empty,
+            ``auxk`` with ``topk`` and ``none`` with a price.
         aux_k: how many dead latents predict the residual, with ``topk``; when 0, half the numbers that enter.
         aux_weight: weight of their error; 0 leaves it out.
         dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
@@ -76,15 +91,34 @@ def transcoder(
         )
     latents = latents or default_latents(spec)
     bottleneck: Latents
-    if choice("activation", activation, ("topk", "relu")) == "topk":
+    if choice("activation", activation, ("topk", "relu", "jumprelu")) == "topk":
+        if target_l0 or target_fvu:
+            raise refuse("target_l0", target_l0 or target_fvu, "0 with TopK, which has no price", "Set `k`.")
         bottleneck = TopK(latents, k)
-        objective = aux_k_objective(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
+        terms: dict[str, Any] = {
+            "revival": revival(
+                dead or "auxk", spec, latents, k, dead_after=dead_after, aux_k=aux_k, aux_weight=aux_weight
+            )
+        }
     else:
-        bottleneck, objective = ReLU(latents), Objective(weights={"l1": l1})
+        relu = activation == "relu"
+        bottleneck = ReLU(latents) if relu else JumpReLU(latents, speed=10.0)
+        terms = priced_terms(
+            spec,
+            latents,
+            *(("l1", l1) if relu else ("l0", l0)),
+            target_l0=target_l0,
+            target_fvu=target_fvu,
+            dead=dead or "none",
+            dead_after=dead_after,
+            aux_weight=aux_weight,
+        )
     dictionary = (
         SkipDictionary(latents, spec.goal, spec.size, normalise=normalise)
         if skip
         else Dictionary(latents, spec.goal, normalise=normalise)
     )
+    bottleneck.meet(dictionary)
     encoder = AffineEncoder(latents, spec.shape, normalise=normalise, around=skip)
+    objective = SparseObjective(**terms)
     return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
