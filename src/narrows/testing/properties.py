@@ -170,7 +170,8 @@ def exact_gradients(case: Case) -> None:
     if not all(part.smooth for part in parts(model)):
         return
     model.double().train()
-    batch = Batch(*(tree_map(Tensor.double, v) for v in (batch.x, batch.target, batch.given, batch.weight)))
+    whole = (batch.x, batch.target, batch.given, batch.weight)
+    batch = Batch(*(tree_map(lambda t: t.double() if t.is_floating_point() else t, v) for v in whole))
     with torch.no_grad(), seeded(3):
         for p in model.parameters():  # away from the kinks of a fresh initialisation
             p.add_(0.01 * torch.randn_like(p))
