@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from narrows.data.opening import open as open
     from narrows.data.registry import info as info
     from narrows.data.registry import names as names
+    from narrows.data.related import related as related
     from narrows.data.scaling import Scaling as Scaling
 
 _HOMES = {
@@ -29,6 +30,7 @@ _HOMES = {
     "like": "opening",
     "names": "registry",
     "open": "opening",
+    "related": "related",
 }
 
 __all__ = [*_HOMES]
