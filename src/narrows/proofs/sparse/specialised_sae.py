@@ -106,8 +106,8 @@ PROOF = Proof(
         "256 atoms in 64 dimensions, their frequencies by Zipf's law with exponent 0.7, correlated in groups of 8; 192 "
         "latents, so that a general model has none for the rarest. The subdomain is that of the 64 rarest atoms: 64 "
         "examples with most of them are the seeds, and the 2000 training examples nearest to these are fitted on. "
-        "`fvu` is the price on all data. The world was made easier after a look at one seed, where next to no rare atom was "
-        "found by any of the three; there as here the tilt raised the weight of rich examples (more atoms than k) rather "
-        "than of rare atoms."
+        "`fvu` is the price on all data. The world was made easier after a look at one seed, where next to no rare "
+        "atom was found by any of the three. In it the tilt seemed to raise the weight of rich examples, with more "
+        "atoms than k, rather than that of rare atoms."
     ),
 )
