@@ -70,6 +70,9 @@ class Downstream(SparseObjective):
         tokens = self._tokens(batch)
         back = model.likelihood.mean(output)
         width, lead = back.shape[-1], tokens.shape[1] - back.shape[1]
+        total = self.local / width * (batch.x - back).square().sum((1, 2))
+        if not self.kl and not self.ce and not (self.layers and self.downstream):
+            return total
         lm = self.language_model(back)
         look = resolve(lm, self.layers) if self.layers and self.downstream else []
         with torch.no_grad():
@@ -83,7 +86,6 @@ class Downstream(SparseObjective):
             return torch.cat([activation[:, :lead], back.to(activation.dtype)], 1)
 
         logits, after = spliced_and_seen(lm, tokens, self.at, replace, look)
-        total = self.local / width * (batch.x - back).square().sum((1, 2))
         if self.kl:
             total = total + self.kl * divergence(plain[:, lead:], logits[:, lead:]).sum(1)
         if self.ce:

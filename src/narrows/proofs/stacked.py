@@ -17,9 +17,14 @@ from narrows.lm.places import resolve
 from narrows.lm.splice import Costs, Replace, measure
 from narrows.lm.toy import Toy, write
 from narrows.measures import fvu
+from narrows.objectives.downstream import TOY
 from narrows.proofs.engine import Trial
+from narrows.testing.stories import NAME, activations, stories, story_model
 
 __all__ = ["Planted", "Reading", "dataset", "fvus", "layers", "spec_of"]
+
+_WIDTH = 24
+"""Of the toy model."""
 
 
 @dataclass(frozen=True)
@@ -58,8 +63,6 @@ def layers(trial: Trial, at: str = "resid.*") -> tuple[Tensor, Tensor]:
     The tokens are those of stories that the model wrote itself, without the first position of each; every trial
     reads the same.
     """
-    from narrows.testing.stories import activations
-
     held, count = 32, trial.budget["contexts"]
     seen = activations(at, count + held, 128)[:, 1:]
     return seen[:count].flatten(0, 1), seen[count:].flatten(0, 1)
@@ -85,14 +88,18 @@ class Reading:
     """A language model that reads, and one place in it: what methods are trained on that know the model's loss.
 
     Args:
+        name: what loads the model.
         model: a frozen causal language model.
         at: the place.
+        later: the places after it where activations are compared.
         train: tokens, (contexts, length), and what flows through the place and its gradient, (contexts, length, D).
         test: the same of other contexts.
     """
 
+    name: str
     model: Any
     at: str
+    later: str
     train: tuple[Tensor, Tensor, Tensor]
     test: tuple[Tensor, Tensor, Tensor]
 
@@ -100,16 +107,22 @@ class Reading:
     def of(cls, trial: Trial) -> Reading:
         """The story model's third layer of five, on its own stories; or where the budget has none, a toy's first.
 
-        The toy's weights and what it writes depend on the trial's seed; the story model reads the same each time.
+        What the toy writes depends on the trial's seed; of the stories every trial reads the same.
         """
-        count, held = trial.budget["contexts"], 32
-        model, at, tokens = (_story if count else _toy)(trial, (count or 256) + held)
+        held, count = 32, trial.budget["contexts"]
+        length = trial.budget.get("length", 128)
+        if count:
+            name, at, later = NAME, "resid.2", "resid.3,resid.4"
+            model, tokens = story_model(), stories(count + held, length)
+        else:
+            name, at, later = TOY, "resid.0", "resid.1"
+            model = Toy(_WIDTH)
+            tokens = write(model, 256 + held, 32, trial.seed)
         places = resolve(model, at)
         parts = [capture_with_gradients(model, some, places) for some in tokens.split(64)]
-        name = places[0].name
-        seen, slopes = (torch.cat([part[side][name] for part in parts]) for side in (0, 1))
+        seen, slopes = (torch.cat([part[side][places[0].name] for part in parts]) for side in (0, 1))
         cut = [(tokens[rows], seen[rows], slopes[rows]) for rows in (slice(0, -held), slice(-held, None))]
-        return cls(model, at, cut[0], cut[1])
+        return cls(name, model, at, later, cut[0], cut[1])
 
     def rows(self, part: str = "train") -> tuple[Tensor, Tensor]:
         """Activations and gradients as rows, without the first position of each context, which is far from all."""
@@ -123,14 +136,3 @@ class Reading:
             return torch.cat([activation[:, :1], replace(activation[:, 1:])], 1)
 
         return measure(self.model, self.test[0], self.at, some)
-
-
-def _story(trial: Trial, contexts: int) -> tuple[Any, str, Tensor]:
-    from narrows.testing.stories import stories, story_model
-
-    return story_model(), "resid.2", stories(contexts, 128)
-
-
-def _toy(trial: Trial, contexts: int) -> tuple[Any, str, Tensor]:
-    model = Toy(24, seed=trial.seed)
-    return model, "resid.0", write(model, contexts, 32, trial.seed)
