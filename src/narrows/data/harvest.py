@@ -153,7 +153,7 @@ def _on_disk(
     if not manifest.complete and not partial:
         raise RequestError(
             f"The harvest {folder} is not finished: {len(shards)} of {manifest.units} shards are there. "
-            f"{MEND}; or use what is there with the option --partial (partial=True)."
+            f"{MEND}; or use what is there with --partial (partial=True)."
         )
     small = sum(shard.bytes for shard in shards) <= _VERIFIED
     verify = small if verify is None else verify
@@ -168,7 +168,8 @@ def _on_disk(
     if said and not partial:
         more = f" and {len(said) - 1} more" if len(said) > 1 else ""
         raise RequestError(
-            f"Of the harvest {folder} the shard {said[0]}{more}. {MEND}; or use the others with --partial (partial=True)."
+            f"Of the harvest {folder} the shard {said[0]}{more}. {MEND}; "
+            "or use the others with --partial (partial=True)."
         )
     if not any(shard.rows for shard in kept):
         raise RequestError(f"The harvest {folder} holds no sound shard with rows. {MEND}.")
