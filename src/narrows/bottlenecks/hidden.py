@@ -10,7 +10,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.latents import Latents
 from narrows.bottlenecks.pursuit import coded_with
-from narrows.check import choice, fraction, whole
+from narrows.check import choice, number, whole
 from narrows.core import Code, Sparse, Tree
 from narrows.kernels import Affine, top
 from narrows.kernels_pursuit import orthogonal_pursuit
@@ -31,7 +31,8 @@ class HiddenCoordinates(Latents):
         latents: how many, N.
         k: how many of them are on.
         shape: shape of one example; a flat one when empty.
-        hide: the share of coordinates that is hidden, of each example anew; at least one, and not all.
+        hide: the share of coordinates that is hidden, of each example anew; at least one, and not all. With 0 this
+            is plain sparse coding.
         coder: ``omp``, orthogonal matching pursuit with the visible part of the atoms, whose codes are held fixed;
             or ``topk``, a linear encoder of the visible part (the hidden is its centre, what is seen scaled up to
             the usual sum), through which gradients flow.
@@ -47,12 +48,15 @@ class HiddenCoordinates(Latents):
     smooth = False
 
     def __init__(
-        self, latents: int, k: int, *, shape: tuple[int, ...] = (), hide: float = 0.1, coder: str = "omp"
+        self, latents: int, k: int, *, shape: tuple[int, ...] = (), hide: float = 0.3, coder: str = "omp"
     ) -> None:
         super().__init__(latents)
         self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
         self.shape = tuple(shape)
-        self.hide, self.coder = fraction("hide", hide), choice("coder", coder, ("omp", "topk"))
+        self.hide, self.coder = (
+            number("hide", hide, low=0, high=0.99),
+            choice("coder", coder, ("omp", "topk")),
+        )
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Code the visible part; in training the code's weight says what is hidden, (B, D)."""
@@ -67,7 +71,7 @@ class HiddenCoordinates(Latents):
     def pass_on(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor], dict[str, Any]]:
         """The code, and where it must answer."""
         x, atoms = coded_with(pre)
-        hidden = self.mask(x) if self.training else None
+        hidden = self.mask(x) if self.training and self.hide else None
         seen = None if hidden is None else 1 - hidden
         if self.coder == "omp":
             code = orthogonal_pursuit(x.detach(), atoms.detach(), self.k, seen)

@@ -22,7 +22,7 @@ def masked_sae(
     *,
     latents: int = 0,
     k: int = 16,
-    hide: float = 0.1,
+    hide: float = 0.3,
     coder: str = "omp",
     unit_norm: bool = True,
     normalise: bool = True,
@@ -40,7 +40,7 @@ def masked_sae(
         spec: what the data look like, or the shape of one example; flattened.
         latents: how many, N; when 0, eight for each number of an example, at most 16384.
         k: how many of them are on in one example.
-        hide: the share of coordinates that is hidden in training.
+        hide: the share of coordinates that is hidden in training; 0 for plain sparse coding.
         coder: ``omp``, with the dictionary itself, or ``topk``, a linear encoder that is trained.
         unit_norm: hold every atom at length 1.
         normalise: scale the data to mean square 1 inside the model.
