@@ -34,8 +34,8 @@ def related(dataset: Dataset, seeds: Tensor, n: int) -> Dataset:
         >>> from narrows.data.scaling import Scaling
         >>> data = Dataset(torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0], [2.0, 0.1]]), Scaling(), (2,))
         >>> related(data, torch.tensor([[1.0, 0.0]]), 2).all().x
-        tensor([[2.0000, 0.1000],
-                [1.0000, 0.0000]])
+        tensor([[1.0000, 0.0000],
+                [2.0000, 0.1000]])
     """
     whole("n", n, low=1, high=len(dataset))
     if seeds.shape[1:] != torch.Size(dataset.shape) or len(seeds) == 0:

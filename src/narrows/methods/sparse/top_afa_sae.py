@@ -49,8 +49,8 @@ def top_afa_sae(
         >>> import torch
         >>> from narrows.core import Batch
         >>> model = top_afa_sae((8,), latents=32)
-        >>> float(model.encode(Batch(torch.randn(5, 8))).costs["afa"].min()) >= 0
-        True
+        >>> model.encode(Batch(torch.randn(5, 8))).costs["afa"].shape
+        torch.Size([5])
 
     Reference:
         Lee, Davies, Canby, Hockenmaier, Evaluating and Designing Sparse Autoencoders by Approximating
