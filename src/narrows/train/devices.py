@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
-from lightning_fabric.strategies.ddp import DDPStrategy
 
 from narrows.check import RequestError, refuse
 from narrows.train.plan import Plan
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["make_fabric"]
 
@@ -28,6 +29,10 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
     Raises:
         RequestError: a device that this machine does not have.
     """
+    # Here, for it takes as long as all the rest of what a fit imports besides torch.
+    from lightning_fabric import Fabric
+    from lightning_fabric.strategies.ddp import DDPStrategy
+
     if plan.device.startswith("cuda") and not torch.cuda.is_available():
         raise RequestError(
             "`device` is cuda, but PyTorch sees no CUDA device here. Use --device cpu or auto."

@@ -8,10 +8,9 @@ import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from narrows.check import RequestError, WorkError
@@ -28,6 +27,9 @@ from narrows.train.plan import Plan
 from narrows.train.store import Store
 from narrows.train.tensor import cut_model, cut_tensor, join_model, names_of, whole_tensor
 from narrows.values import same_batch
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 __all__ = ["Engine"]
 
