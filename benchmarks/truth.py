@@ -5,7 +5,7 @@ from 0.5 to 1.5, no noise. Every method gets 256 latents and, by `k` or by its c
 all else is its default. World and initialisation come from different generators and seeds: drawn from one, a model
 begins at the truth and scores .998 untrained.
 
-    python -m benchmarks.truth [--steps 600] [--seeds 2] [--methods topk-sae,relu-sae]
+    python -m benchmarks.truth [--steps 1000] [--seeds 2] [--methods topk-sae,relu-sae]
 """
 
 import argparse
@@ -74,10 +74,15 @@ def contenders(names: list[str], steps: int):
         try:
             index.builder(name)(as_spec(WIDTH), **told)
         except NarrowsError as error:
-            print(f"- {name} is left out: {error}")
+            print(f"- {name} is left out: {reason(error)}")
             continue
         yield name, lambda source, name=name, told=told: index.builder(name)(source.spec, **told)
     yield "(topk-sae from the truth)", from_truth
+
+
+def reason(error: Exception) -> str:
+    """The first sentence."""
+    return str(error).split(". ")[0].split("\n")[0].rstrip(".") + "."
 
 
 def row(name: str, runs: list[dict[str, float]]) -> str:
@@ -94,8 +99,8 @@ def row(name: str, runs: list[dict[str, float]]) -> str:
 def main() -> None:
     """Print the table, the best first."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("--steps", type=int, default=600)
-    parser.add_argument("--batch-size", type=int, default=1024)
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--batch-size", type=int, default=512)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--methods", default="")
     args = parser.parse_args()
@@ -104,8 +109,8 @@ def main() -> None:
     for name, build in contenders(names, args.steps):
         try:
             runs = [measured(build, seed, args.steps, args.batch_size) for seed in range(args.seeds)]
-        except NarrowsError as error:
-            print(f"- {name} is left out: {error}")
+        except (NarrowsError, RuntimeError) as error:
+            print(f"- {name} is left out: {reason(error)}", flush=True)
             continue
         rows.append((statistics.mean(run["MCC"] for run in runs), row(name, runs)))
         print(rows[-1][1], flush=True)

@@ -88,6 +88,9 @@ def test_on_counts_signed_values_and_no_unused_places():
     code = Sparse(torch.tensor([[0, 2], [1, 0]]), torch.tensor([[-1.0, 0.0], [2.0, 0.0]]), 3)
     assert on(code).tolist() == [[True, False, False], [False, True, False]]
     assert torch.equal(on(code), on(code.dense()))
+    placed = Sparse(code.indices[:, None].expand(2, 3, 2), code.values[:, None] * torch.eye(3)[:1].T, 3)
+    assert torch.equal(on(placed), on(code))
+    assert torch.equal(on(placed.dense()), on(code))
 
 
 def test_the_truth_is_recovered_even_with_signs_flipped():

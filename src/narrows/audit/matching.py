@@ -76,11 +76,13 @@ def match(truth: Tensor, learned: Tensor) -> Match:
 
 
 def on(z: Tensor | Sparse) -> Tensor:
-    """Whether each latent is on (not zero), (B, N)."""
+    """Whether each latent is on (not zero), (B, N); of codes with several places, at any of them."""
     if not isinstance(z, Sparse):
-        return z.detach() != 0
+        return (z.detach() != 0).flatten(1, -2).any(1) if z.ndim > 2 else z.detach() != 0
     counts = torch.zeros(len(z), z.width, dtype=torch.uint8, device=z.values.device)
-    return counts.scatter_reduce(1, z.indices, (z.values != 0).to(torch.uint8), "amax") > 0
+    return (
+        counts.scatter_reduce(1, z.indices.flatten(1), (z.values != 0).flatten(1).to(torch.uint8), "amax") > 0
+    )
 
 
 def f1(truth: Tensor, guess: Tensor) -> Tensor:
