@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -137,6 +137,14 @@ class _Memory:
         return self.dataset.batch(self.rows[places], given, device)
 
 
+class _Window(NamedTuple):
+    """Some blocks in memory, the order in which their rows are used, and the memory that they are in."""
+
+    data: Dataset
+    order: Tensor
+    memory: dict[str, Tensor]
+
+
 class _Blocks:
     """Rows that stay on disk: blocks of neighbours are shuffled, then the rows within a window of many blocks.
 
@@ -163,7 +171,9 @@ class _Blocks:
         self.starts = np.cumsum(self.sizes) - self.sizes
         self.pool = ThreadPoolExecutor(1, "narrows-feed")
         self.plan: tuple[int, np.ndarray, np.ndarray] = (-1, self.sizes, self.sizes)
-        self.windows: dict[tuple[int, int], Future[tuple[Dataset, Tensor]]] = {}
+        self.most = int(np.sort(self.sizes)[-self.per_window :].sum())  # rows of a window
+        self.windows: dict[tuple[int, int], Future[_Window]] = {}
+        self.spare: list[dict[str, Tensor]] = []
 
     def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
         _, starts = self.planned(epoch)
@@ -171,13 +181,21 @@ class _Blocks:
         of = np.searchsorted(starts, wanted, side="right") - 1
         parts = []
         for w in range(of[0], of[-1] + 1):
-            window, shuffled = self.window(epoch, w).result()
-            parts.append(window.batch(shuffled[torch.from_numpy(wanted[of == w] - starts[w])], given, device))
+            window = self.window(epoch, w).result()
+            rows = window.order[torch.from_numpy(wanted[of == w] - starts[w])]
+            parts.append(window.data.batch(rows, given, device))
         last = int(of[-1])
         ahead = (epoch, last + 1) if last + 1 < len(starts) else (epoch + 1, 0)
+        self.retire({(epoch, last), ahead})
         self.window(*ahead)
-        self.windows = {key: window for key, window in self.windows.items() if key in ((epoch, last), ahead)}
         return parts[0] if len(parts) == 1 else _join(parts)
+
+    def retire(self, needed: set[tuple[int, int]]) -> None:
+        """Let go of windows that are over; the next one is read into their memory, which is faster than new memory."""
+        for key in set(self.windows) - needed:
+            window = self.windows.pop(key)
+            if window.done() and not window.exception() and not self.spare:
+                self.spare.append(window.result().memory)
 
     def planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The epoch's order of blocks, and the place at which each window starts."""
@@ -187,7 +205,7 @@ class _Blocks:
             self.plan = (epoch, blocks, places[:: self.per_window])
         return self.plan[1:]
 
-    def window(self, epoch: int, w: int) -> Future[tuple[Dataset, Tensor]]:
+    def window(self, epoch: int, w: int) -> Future[_Window]:
         """A window, asked of the reading thread unless it is under way."""
         if (epoch, w) not in self.windows:
             blocks = order(self.seed, epoch, len(self.sizes)) if self.plan[0] != epoch else self.plan[1]
@@ -195,7 +213,7 @@ class _Blocks:
             self.windows[epoch, w] = self.pool.submit(self.load, epoch, w, chosen)
         return self.windows[epoch, w]
 
-    def load(self, epoch: int, w: int, blocks: np.ndarray) -> tuple[Dataset, Tensor]:
+    def load(self, epoch: int, w: int, blocks: np.ndarray) -> _Window:
         """Some blocks in memory, and the order in which their rows are used."""
         cuts = [slice(int(self.starts[b]), int(self.starts[b] + self.sizes[b])) for b in blocks]
         rows = sum(cut.stop - cut.start for cut in cuts)
@@ -206,12 +224,14 @@ class _Blocks:
             "labels": data.labels if self.given == "labels" else None,
         }
         stores |= {f"columns/{n}": store for n, store in data.columns.items() if n == self.given}
-        ready = {name: new_rows(store, rows) for name, store in stores.items() if store is not None}
+        present = {name: store for name, store in stores.items() if store is not None}
+        memory = self.spare.pop() if self.spare else {n: new_rows(s, self.most) for n, s in present.items()}
+        ready = {name: out[:rows] for name, out in memory.items()}
         filled = 0
         for cut in cuts:  # all stores of a block together: where rows are computed, they are computed once
             until = filled + cut.stop - cut.start
             for name, out in ready.items():
-                fill_rows(out[filled:until], stores[name], cut)  # type: ignore[arg-type]
+                fill_rows(out[filled:until], present[name], cut)
             filled = until
         window = replace(
             data,
@@ -222,7 +242,7 @@ class _Blocks:
             columns={n: ready[f"columns/{n}"] for n in data.columns if f"columns/{n}" in ready},
             origin=None,
         )
-        return window, torch.from_numpy(order(self.seed, epoch, rows, w))
+        return _Window(window, torch.from_numpy(order(self.seed, epoch, rows, w)), memory)
 
 
 def _join(batches: list[Batch]) -> Batch:
