@@ -28,9 +28,12 @@ PROOF = Proof(
         Claim("Mutual Choice leaves less unexplained than TopK", "mutual/fvu", "<", "topk/fvu"),
         Claim("at no more latents on average, within a tenth", "mutual/l0", "<", "budget", factor=1.1),
         Claim("the number of latents follows the number of atoms", "mutual/correlation", ">", 0.7),
-        Claim("next to no latent is silent", "mutual/silent", "<", 0.02),
     ),
     measure=measure,
     scales=SCALES,
-    notes=NOTES,
+    notes=(
+        f"{NOTES} A claim of our own, that next to no latent is silent, was dropped after it had been measured: 38 % were, "
+        "with the auxiliary loss and without; half of the latents have no atom to find here, and the loss teaches them "
+        "the residual without making them win."
+    ),
 )
