@@ -32,8 +32,8 @@ PROOF = Proof(
     measure=measure,
     scales=SCALES,
     notes=(
-        f"{NOTES} A claim of our own, that next to no latent is silent, was dropped after it had been measured: 38 % were, "
-        "with the auxiliary loss and without; half of the latents have no atom to find here, and the loss teaches them "
-        "the residual without making them win."
+        f"{NOTES} A claim of our own, that next to no latent is silent, was dropped after it had been measured: 38 % "
+        "were, with the auxiliary loss and without; half of the latents have no atom to find here, and the loss "
+        "teaches them the residual without making them win."
     ),
 )
