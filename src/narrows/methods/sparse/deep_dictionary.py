@@ -1,0 +1,69 @@
+"""Deep dictionary learning by majorisation-minimisation.
+
+Singhal and Majumdar, Majorization Minimization Technique for Optimally Solving Deep Dictionary Learning, Neural
+Processing Letters 2018. arXiv:1912.10801
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.shrinkage import Shrinkage
+from narrows.core import Autoencoder, Spec
+from narrows.likelihoods import Squared
+from narrows.methods.sparse._alike import alike
+from narrows.methods.sparse.topk_sae import default_latents
+from narrows.nets.deep_dictionary import DeepDictionary, DeepEncoder
+from narrows.objectives.sparse import SparseObjective
+
+__all__ = ["deep_dictionary"]
+
+
+def deep_dictionary(
+    spec: Spec | tuple[int, ...],
+    *,
+    latents: int = 0,
+    levels: tuple[int, ...] = (),
+    l1: float = 0.1,
+    activation: str = "identity",
+    iterations: int = 50,
+    sweeps: int = 1,
+) -> Autoencoder:
+    r"""Several dictionaries and a sparse code, solved for together, in closed steps that never raise the objective.
+
+    .. math:: \min_{D_1 \dots D_L, Z} \| X - \varphi(\cdots \varphi(Z D_L) \cdots D_2) D_1 \|^2 + \lambda \|Z\|_1
+
+    For each block (a level, or the code) the objective is majorised by a quadratic, whose minimiser is taken: the
+    deeper levels have a say in the shallower ones, which greedy layer-by-layer learning does not give them. Rows of
+    the dictionaries are at most 1 long, so that the price of the code cannot be evaded by scale. There are no
+    parameters and no learning rate: all levels are updated on the step's batch, from its code. With all data in one
+    batch this is the paper's setting; codes there are kept between sweeps (`nets.deep_dictionary.sweep`), here
+    each batch is coded anew. With small batches it is a stochastic form that the paper does not have.
+
+    Args:
+        spec: what the data look like, or the shape of one example; flattened.
+        latents: width of the code, N; when 0, eight for each number of an example, at most 16384.
+        levels: widths of the levels between data and code, the one nearest to the data first; when empty, one level
+            of as many as an example has numbers.
+        l1: the price of the code's size, lambda.
+        activation: ``identity`` or ``tanh``, between the levels.
+        iterations: how many shrinkage steps make a code.
+        sweeps: how often every block is updated on a batch.
+
+    Raises:
+        RequestError: an argument out of range; data with a target.
+
+    Example:
+        >>> model = deep_dictionary((8,), latents=32, levels=(12,))
+        >>> [tuple(level.shape) for level in model.decoder.levels]
+        [(12, 8), (32, 12)]
+
+    Reference:
+        Singhal and Majumdar, Majorization Minimization Technique for Optimally Solving Deep Dictionary Learning, 2018.
+        arXiv:1912.10801
+    """
+    spec = alike(spec, "deep-dictionary")
+    latents = latents or default_latents(spec)
+    widths = (*(levels or (spec.size,)), latents)
+    dictionary = DeepDictionary(widths, spec.goal, l1=l1, activation=activation, sweeps=sweeps)
+    bottleneck = Shrinkage(latents, iterations)
+    objective = SparseObjective(weights={"l1": l1})
+    return Autoencoder(DeepEncoder(dictionary), bottleneck, dictionary, Squared(spec.goal), objective)
