@@ -1,0 +1,42 @@
+"""The contrast within pairs: some latents shall agree, the others shall not be on in both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from narrows.core import Autoencoder, Batch, Code, dense
+from narrows.objectives.sparse import SparseObjective
+
+__all__ = ["Contrast"]
+
+
+class Contrast(SparseObjective):
+    r"""A term over pairs (+, -) of codes, of which the first latents are common, c, and the others tell, d.
+
+    .. math:: \| c^+ - c^- \|_1 + \| d^+ \circ d^- \|_1
+
+    It is counted in the same unit as the price of the latents.
+
+    Args:
+        common: how many latents are common; they come first.
+        options: of `SparseObjective`; the term's weight is that of ``contrast``.
+
+    Reference:
+        Poupart, Contrastive Sparse Autoencoders for Interpreting Planning of Chess-Playing Agents, 2024.
+        arXiv:2406.04028; the form of both parts as in the author's code.
+    """
+
+    def __init__(self, *, common: int, **options: Any) -> None:
+        super().__init__(**options)
+        self.common = common
+
+    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+        """The term for each pair, (B,)."""
+        first, second = dense(code.z).unbind(1)
+        apart = (first[:, : self.common] - second[:, : self.common]).abs().sum(1)
+        both = (first[:, self.common :] * second[:, self.common :]).abs().sum(1)
+        unit: Any = model.bottleneck.unit
+        return {"contrast": unit * (apart + both)}
