@@ -43,8 +43,9 @@ class Clock(Silent):
 def train(arguments: argparse.Namespace, latents: int, batch: int) -> Iterator[float]:
     """One run from the first step to the last; yields the median CPU milliseconds of a step."""
     generator = torch.Generator().manual_seed(0)
-    x = torch.randn(arguments.steps * batch, arguments.width, generator=generator).numpy()
-    source = narrows.data.open(x, scale="none", split=0.0)
+    rows = int((arguments.steps + 0.5) * batch / 0.9)
+    x = torch.randn(rows, arguments.width, generator=generator).numpy()
+    source = narrows.data.open(x, scale="none", split=0.1)
     torch.manual_seed(0)
     model = topk_sae((arguments.width,), latents=latents, k=arguments.k)
     plan = Plan(steps=arguments.steps, batch_size=batch, device="cpu", log_every=1, checkpoint_seconds=1e9)

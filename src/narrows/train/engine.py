@@ -279,7 +279,25 @@ def snapshot(
     tensors |= {f"rng/cpu/{rank}": state for rank, state in enumerate(states)}
     if fabric.device.type == "cuda":
         tensors[f"rng/cuda/{fabric.global_rank}"] = torch.cuda.get_rng_state(fabric.device)
-    return {k: v.detach().cpu().clone() for k, v in tensors.items()}, {"groups": groups}
+    return apart({k: v.detach().cpu() for k, v in tensors.items()}), {"groups": groups}
+
+
+def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors, none in the memory of another, which the file format forbids; the others are not copied.
+
+    Example:
+        >>> x = torch.zeros(4)
+        >>> found = apart({"whole": x, "part": x[:2]})
+        >>> found["whole"] is x, found["part"].data_ptr() == x.data_ptr()
+        (True, False)
+    """
+    found: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, value in tensors.items():
+        memory = value.untyped_storage().data_ptr()
+        found[name] = value.clone() if memory in taken else value
+        taken.add(memory)
+    return found
 
 
 def _state_dict(model: Autoencoder, fabric: Fabric, cut: Cut | None) -> Mapping[str, Tensor]:
