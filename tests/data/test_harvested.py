@@ -139,11 +139,13 @@ class TestTwoModels:
         same = header(layers=("h.0",), model="other")
         return [written(tmp_path / n, h, UNITS) for n, h in (("one", one), ("two", two), ("same", same))]
 
-    def test_they_are_stacked_where_widths_agree(self, folders):
-        source = nd.open(folders[0], second=str(folders[2]))
+    def test_they_are_stacked_where_widths_agree(self, folders, monkeypatch):
+        monkeypatch.chdir(folders[2].parent)
+        source = nd.open(folders[0], second=folders[2].name)
         assert source.spec.shape == (2, WIDTH)
         x = source.train.all().x
         assert torch.equal(x[:, 0], x[:, 1])
+        monkeypatch.chdir(folders[1])
         again = nd.open(**source.describe())
         assert torch.equal(again.train.all().x, x)
 

@@ -59,7 +59,7 @@ HOW = [
 @pytest.mark.parametrize("how", HOW)
 def test_batches_are_those_of_the_disk_to_the_last_bit(folders, how):
     disk, fly = folders
-    one, two = nd.open(disk, order="units", **how), nd.open(fly, **how)
+    one, two = nd.open(disk, order="units", **how), nd.open(fly, partial=True, **how)
     feeds = [Feed(source.train, 13, 3) for source in (one, two)]
     for step in range(2 * feeds[0].steps_per_epoch):
         a, b = (feed.at(step) for feed in feeds)

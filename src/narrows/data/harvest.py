@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -48,7 +49,7 @@ class Harvest:
 
     def __init__(self, folder: Path, partial: bool = False, verify: bool | None = None) -> None:
         self.folder = folder
-        manifest = survey(folder) if partial else Manifest.read(folder)
+        manifest = _found(folder) if partial else Manifest.read(folder)
         if manifest.live:
             from narrows.data.live import live_tables  # it may need a model
 
@@ -143,6 +144,15 @@ def is_harvest(folder: Path) -> bool:
             return FORMAT.encode() in file.read(256)
     except OSError:
         return False
+
+
+def _found(folder: Path) -> Manifest:
+    """What is there of a harvest: its shards, whatever its manifest says; a manifest alone where it needs none."""
+    with suppress(RequestError):
+        manifest = Manifest.read(folder)
+        if manifest.live or not (folder / HEADER).is_file():
+            return manifest
+    return survey(folder)
 
 
 def _on_disk(

@@ -18,6 +18,7 @@ __all__ = ["like", "open"]
 
 Reader = Callable[..., Raw]
 _ARRAYS = "arrays in memory"
+_PATHS = ("second",)
 _COMMON = ("scale", "split", "limit", "scaling", "target_scaling", "spec")
 
 
@@ -72,7 +73,7 @@ def open(
     if raw.columns and "columns" in known:
         options["columns"] = raw.columns
     how = {"what": key, "scale": scale, "split": split, "limit": limit, **options}
-    how = {k: _plain(v) for k, v in how.items() if _told(k, v)}
+    how = {k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in how.items() if _told(k, v)}
     plan = Split(split if isinstance(split, float) else None, limit)
     return assemble(raw, name, plan, scale, how, scaling=scaling, target_scaling=target_scaling, spec=spec)
 
