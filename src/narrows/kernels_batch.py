@@ -120,16 +120,30 @@ def batch_top(pre: Tensor | Affine, total: int, near: float = 0.0) -> Sparse:
         tensor([[3., 0.],
                 [2., 0.]])
     """
-    bar = _NEAR * (near if near > 0 else _guess(pre, total))
-    rows, latents, values = _entries(pre, bar)
-    while len(values) < total and bar > 0:
-        bar = bar / 2 if 8 * len(values) > total else 0.0
+    for bar in _bars(pre, total, near):
         rows, latents, values = _entries(pre, bar)
+        if len(values) >= total:
+            break
     if len(values) > total > 0:
         exact = values if values.dtype.itemsize >= 4 else values.float()  # half precision has no k-th value
         keep = exact >= exact.kthvalue(len(values) - total + 1).values
         rows, latents, values = rows[keep], latents[keep], values[keep]
     return attach(pre, padded(rows, latents, values, (len(pre), _width(pre))))
+
+
+def _bars(pre: Tensor | Affine, total: int, near: float) -> Iterator[float]:
+    """Ever lower bars to try: below what was expected, below what some rows say, and halves of that down to 0.
+
+    A bar of 0 has half of all pre-activations for candidates, which may not fit into memory: so it comes last.
+    """
+    if near > 0:
+        yield _NEAR * near
+    bar = _NEAR * _guess(pre, total)
+    for _ in range(8):
+        if bar > 0 and (near <= 0 or bar < _NEAR * near):
+            yield bar
+        bar /= 2
+    yield 0.0
 
 
 @torch.no_grad()
