@@ -302,4 +302,15 @@ ROWS = (
         53,
         "sparse.deep_dictionary",
     ),
+    Method(
+        "layer-group-sae",
+        "Efficient Training of Sparse Autoencoders for Large Language Models via Layer Groups",
+        2024,
+        "2410.21508",
+        "sparse",
+        "One dictionary for a group of layers that look alike costs a fraction of one a layer, at nearly its error.",
+        2,
+        5,
+        "sparse.layer_group_sae",
+    ),
 )

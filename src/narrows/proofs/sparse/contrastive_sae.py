@@ -88,7 +88,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 250, "batch_size": 128, "latents": 96, "on": 5, "contrast/10": 20, "lr/1000": 10},
+        "quick": {"steps": 400, "batch_size": 256, "latents": 96, "on": 5, "contrast/10": 20, "lr/1000": 10},
         "default": {
             "steps": 2000,
             "batch_size": 256,
