@@ -66,7 +66,7 @@ class JumpReLU(Priced):
         *,
         penalty: str = "l0",
         threshold: float = 0.1,
-        bandwidth: float = 0.1,
+        bandwidth: float = 0.5,
         positive: str = "log",
         speed: float = 1.0,
         to_input: bool = False,

@@ -29,7 +29,7 @@ def jumprelu_sae(
     target_l0: float = 0.0,
     target_fvu: float = 0.0,
     threshold: float = 0.1,
-    bandwidth: float = 0.1,
+    bandwidth: float = 0.5,
     positive: str = "log",
     threshold_speed: float = 10.0,
     ste_to_input: bool = False,

@@ -24,7 +24,7 @@ def at_one_l0(
     """Train models that were told how many latents shall be on, for as many steps each, and measure them.
 
     Args:
-        trial: the seed, the data, the budget with ``latents``.
+        trial: the seed, the data, the budget with ``latents`` and ``rate``, the learning rate in 1e-4.
         models: by name, a builder and its options.
 
     Returns:
@@ -34,7 +34,7 @@ def at_one_l0(
     numbers: dict[str, float] = {}
     for name, (builder, options) in models.items():
         model = trial.build(builder, latents=trial.budget["latents"], **options)
-        trial.fit(model, lr=3e-3)
+        trial.fit(model, lr=1e-4 * trial.budget["rate"])
         numbers.update({f"{name}/{what}": value for what, value in planted(model, trial).items()})
     return numbers
 

@@ -23,8 +23,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
 PROOF = Proof(
     method="p-anneal-sae",
     data="dictionary",
-    data_options={"d": 32, "atoms": 64, "l0": 4, "noise": 0.05},
-    quick_data="dictionary",
+    data_options={"d": 64, "atoms": 96, "l0": 3, "noise": 0.02},
     claims=(
         Claim(
             "annealing p leaves less variance unexplained than L1", "anneal/fvu", "<", "relu/fvu", factor=0.95
@@ -36,9 +35,9 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 400, "batch_size": 128, "latents": 64, "k": 4},
-        "default": {"steps": 2000, "batch_size": 256, "latents": 128, "k": 4},
-        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "k": 4},
+        "quick": {"steps": 350, "batch_size": 128, "latents": 96, "k": 3, "rate": 100},
+        "default": {"steps": 1500, "batch_size": 256, "latents": 128, "k": 3, "rate": 30},
+        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "k": 3, "rate": 10},
     },
     notes=(
         "The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be "

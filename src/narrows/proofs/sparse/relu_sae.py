@@ -34,8 +34,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
 PROOF = Proof(
     method="relu-sae",
     data="dictionary",
-    data_options={"d": 32, "atoms": 64, "l0": 4, "noise": 0.05},
-    quick_data="dictionary",
+    data_options={"d": 64, "atoms": 96, "l0": 3, "noise": 0.02},
     claims=(
         Claim("the true atoms' cosine is 0.1 above ICA's", "relu/cosine", ">", "ica/cosine", margin=0.1),
         Claim("and 0.1 above PCA's", "relu/cosine", ">", "pca/cosine", margin=0.1),
@@ -43,9 +42,9 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 400, "batch_size": 128, "latents": 64, "k": 8, "rows": 4000},
-        "default": {"steps": 2000, "batch_size": 256, "latents": 128, "k": 8, "rows": 20_000},
-        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "k": 8, "rows": 20_000},
+        "quick": {"steps": 350, "batch_size": 128, "latents": 96, "k": 6, "rate": 100, "rows": 3000},
+        "default": {"steps": 1500, "batch_size": 256, "latents": 128, "k": 6, "rate": 30, "rows": 10_000},
+        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "k": 6, "rate": 10, "rows": 20_000},
     },
     notes=(
         "The paper compares by automatic interpretability on a language model's activations; here by the true atoms of "
