@@ -21,7 +21,8 @@ MODES = ("packed", "documents", "chat")
 OVERLONG = ("split", "truncate", "drop")
 """What becomes of a document that is longer than a context."""
 
-_TOGETHER = 16
+_TOGETHER = 64
+"""Pieces of text that are tokenised together at most; the first batches are smaller, since a limit may end them."""
 
 
 @dataclass(frozen=True)
@@ -226,8 +227,9 @@ def _documents(
     """The token ids of whole documents, up to the limit; packed ones may be cut there, others are whole."""
     ahead = iter(documents)
     rest: list[np.ndarray] = []
-    total = 0
-    while batch := list(islice(ahead, _TOGETHER)):
+    total, together = 0, 1
+    while batch := list(islice(ahead, together)):
+        together = min(2 * together, _TOGETHER)
         texts = [
             _conversation(value, tokenizer) if cut.mode == "chat" else _text(value) for value, _ in batch
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import os
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from narrows.check import RequestError, WorkError, choice, optional, refuse
+from narrows.check import RequestError, WorkError, choice, nearest, optional, refuse
 from narrows.lm.texts import fingerprint
 
 __all__ = ["DTYPES", "KNOWN", "Model", "load", "place_of", "quietly", "wrap"]
@@ -230,6 +231,6 @@ def _readable(name: str) -> Iterator[None]:
     except Exception as error:  # transformers, safetensors and the hub each raise their own
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         kind = WorkError if isinstance(error, (ConnectionError, TimeoutError)) else RequestError
-        raise kind(
-            f"The model {name!r} cannot be loaded: {first} Give a folder or a name on the hub."
-        ) from error
+        close = difflib.get_close_matches(name, KNOWN)
+        fix = nearest(name, KNOWN) if close else "Give a folder or a name on the hub."
+        raise kind(f"The model {name!r} cannot be loaded: {first} {fix}") from error
