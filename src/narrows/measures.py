@@ -39,7 +39,7 @@ DENSE = 0.1
 EDGES = (-5.0, -4.5, -4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0)
 """Of the density histogram: log10 of the share of codes in which a latent is on."""
 
-_CHUNK, _PROBES = 512, 512
+_CHUNK, _PROBES = 512, 256
 
 
 def fvu(x: Tensor, x_hat: Tensor, weight: Tensor | None = None) -> float:
