@@ -93,7 +93,7 @@ PROOF = Proof(
     scales={
         "quick": {"steps": 60, "batch_size": 16, "latents": 64, "k": 2, "lr/1000": 10, "contexts": 0},
         "default": {
-            "steps": 200,
+            "steps": 160,
             "batch_size": 16,
             "latents": 256,
             "k": 8,

@@ -72,9 +72,17 @@ def partitions(count: int, groups: int) -> list[tuple[int, ...]]:
 
 
 def planted(trial: Trial) -> tuple[Tensor, Tensor]:
-    """Four layers of which the first two share all features' directions, and the last two others."""
+    """Four layers in two pairs; a pair shares directions, and half of the features that are on in a token."""
     world = Planted.of(trial, torch.ones(32, 2), trial.budget["width"])
-    return world.train[:, [0, 0, 1, 1]], world.test[:, [0, 0, 1, 1]]
+    draw = torch.Generator().manual_seed(trial.seed + 2000)
+    parts = []
+    for codes in (trial.data.truth.codes, trial.data.truth.test_codes):
+        own = torch.from_numpy(codes)
+        moved = own[torch.randperm(len(own), generator=draw)]
+        other = torch.where(torch.rand(own.shape, generator=draw) < 0.5, own, moved)
+        sides = [c @ world.atoms[:, m] for m in range(2) for c in (own, other)]
+        parts.append(torch.stack(sides, 1))
+    return parts[0], parts[1]
 
 
 PROOF = Proof(
@@ -100,11 +108,11 @@ PROOF = Proof(
     measure=measure,
     scales={
         "quick": {
-            "steps": 300,
-            "batch_size": 64,
+            "steps": 200,
+            "batch_size": 128,
             "latents": 48,
             "k": 3,
-            "lr/1000": 10,
+            "lr/1000": 30,
             "groups": 2,
             "width": 16,
             "contexts": 0,
