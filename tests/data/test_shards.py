@@ -218,6 +218,7 @@ class TestManifest:
             ({"shards": [{**shard, "rows": -1}]}, "odd numbers"),
             ({"shards": [{"unit": 0}]}, "argument"),
             ({"shards": [shard, shard]}, "not in order"),
+            ({"shards": [shard]}, "complete, but names 1 of 3 shards"),
         ):
             path.write_text(json.dumps({**form, **change}))
             with pytest.raises(RequestError, match=said):

@@ -121,6 +121,10 @@ class Manifest:
             shards = tuple(shard_of(row) for row in form["shards"])
             if [s.unit for s in shards] != sorted({s.unit for s in shards}):
                 raise ValueError("its shards are not in order")
+            if form["complete"] and not form["live"] and len(shards) != form["units"]:
+                raise ValueError(
+                    f"it says that it is complete, but names {len(shards)} of {form['units']} shards"
+                )
             return cls(
                 folder,
                 form["header"],
