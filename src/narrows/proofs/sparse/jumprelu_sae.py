@@ -60,7 +60,7 @@ PROOF = Proof(
         "in the data; steps, learning rate and width are the same. Slope: latents against the true coefficients, "
         "where a latent has found an atom (cosine above 0.9) and both are on. "
         "Not all was fixed beforehand: the first world (64 atoms in 32 dimensions, 4 on) was so crowded that a "
-        "linear encoder could hardly tell its atoms apart, TopK had a slope of 0.88 there; this one has more room, and "
-        "since TopK, which has no price, has 0.96 in it, the bound for not shrinking is 0.9 and not the first one, 0.95."
+        "linear encoder could hardly tell its atoms apart, TopK had a slope of 0.88 there; this one has more room, "
+        "and as TopK, which has no price, has 0.96 in it, the bound for not shrinking is 0.9, not the first, 0.95."
     ),
 )
