@@ -227,3 +227,20 @@ def test_pictures_by_shape():
     walk = Gallery("g", "G", "", (("latent 0", torch.rand(5, 9, 2)),), panels="row")
     assert render(walk)[0].html.count("<polyline") == 10
     assert render(Gallery("g", "G", "", ())) == []
+
+
+def test_facts_are_drawn_from_held_out_data_alone():
+    metrics = [
+        {
+            "at": s,
+            "autoencoder/loss": 1.0,
+            "autoencoder/l0": 900.0,
+            "held_out/l0": 16.0 + s,
+            "held_out/density": [1.0, 2.0],
+        }
+        for s in (1, 2)
+    ]
+    charts = {chart.title: chart for chart in training_charts(metrics)}
+    assert [s.y for s in charts["L0"].series] == [(17.0, 18.0)]
+    assert charts["L0"].says == "On data not trained on."
+    assert set(charts) == {"Loss", "L0"}

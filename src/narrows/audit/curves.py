@@ -29,6 +29,8 @@ _TITLES = {
     "silent": "Latents never on in the held-out examples, share",
 }
 """Terms and facts in the order in which they are shown."""
+_FACTS = tuple(_TITLES)[3:]
+"""What is measured on held-out data only; a cost of the same name (a weighted L0) is something else."""
 _PLAYERS = {"held_out": "not trained on", "autoencoder": "trained on"}
 
 
@@ -88,9 +90,8 @@ def _terms(records: Metrics) -> list[str]:
 
 
 def _both(records: Metrics, term: str) -> tuple[Series, ...]:
-    keys = dict.fromkeys(
-        key for record in records for key in record if "/" in key and key.split("/", 1)[1] == term
-    )
+    known = [f"held_out/{term}"] if term in _FACTS else [key for record in records for key in record]
+    keys = dict.fromkeys(key for key in known if "/" in key and key.split("/", 1)[1] == term)
     series: list[Series] = []
     for key in sorted(keys, key=lambda key: key.startswith("held_out/")):
         player = key.split("/", 1)[0]

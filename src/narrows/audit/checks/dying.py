@@ -29,7 +29,10 @@ def dying(view: View) -> Finding:
     found = causes(view, silent) if count else None
     if found is None:
         return Finding()
-    told = [f"Of {count} latents that are never on, {found.told}.", since(view.history, count / total)]
+    told = [
+        f"{count} {'latent is' if count == 1 else 'latents are'} never on: {found.told}.",
+        since(view.history, count / total),
+    ]
     told += [*_revival(view, z), found.remedy]
     verdict: Verdict = "warn" if count > _MANY * total else "info"
     says = " ".join(sentence for sentence in told if sentence)
@@ -74,7 +77,7 @@ class Causes:
     def remedy(self) -> str:
         """What to do about the commonest."""
         return {
-            "never chosen": "Raise the auxiliary loss's weight, train longer, or take fewer latents.",
+            "never chosen": "Train longer, take fewer latents, or strengthen what revives the dead.",
             "bias": "Begin with a smaller penalty or learning rate, or let dead latents be resampled.",
             "direction": "Let dead latents be resampled, or begin the encoder at the decoder's atoms.",
             "short weights": "Hold the atoms at unit length, weaken the penalty, or let dead latents be resampled.",
