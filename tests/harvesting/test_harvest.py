@@ -315,6 +315,13 @@ def test_a_number_that_is_not_finite_is_named(lm, text, tmp_path):
     assert not json.loads((tmp_path / "a" / "manifest.json").read_text())["complete"]
 
 
+def test_what_does_not_fit_the_stored_type_is_said(tmp_path):
+    net, x = nn.Sequential(nn.Identity()), torch.full((3, 2), 1e6)
+    with pytest.raises(WorkError, match=r"at `0` in context 0.*store bfloat16"):
+        nr.harvest(net, inputs=x, at="0", out=tmp_path / "a", dtype="float16", progress=False)
+    assert nr.harvest(net, inputs=x, at="0", out=tmp_path / "b", dtype="bfloat16", progress=False).complete
+
+
 def test_a_disk_that_is_too_small_is_refused_at_once(lm, text, tmp_path, monkeypatch):
     monkeypatch.setattr(driver.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
     with pytest.raises(RequestError, match=r"on a disk with .* GB free.*tokens=\d+"):

@@ -191,9 +191,7 @@ def compute(
         source = np.concatenate([at * width + some for at, some in enumerate(took)])
         target = np.concatenate([row_starts[i] + np.arange(len(some)) for i, some in zip(local, took)])
         for name, value in seen.items():
-            chosen = _chosen(value.flatten(0, 1), source)
-            _finite(chosen, name, model, which, source // width)
-            _put(out[name], chosen, target)
+            _finite(_put(out[name], value.flatten(0, 1), source, target), name, model, which, source // width)
         tell(len(target))
     return out | layout(work, first, last)
 
@@ -253,21 +251,22 @@ def _seen(
     return seen, width
 
 
-def _chosen(flat: Tensor, rows_wanted: np.ndarray) -> Tensor:
-    """Some rows; all of them without a copy."""
-    if len(rows_wanted) == len(flat):
-        return flat
-    return flat.index_select(0, torch.from_numpy(rows_wanted).to(flat.device))
-
-
-def _put(out: Tensor, some: Tensor, target: np.ndarray) -> None:
-    """Write rows to their places; in one stretch where they are neighbours."""
-    if not len(target):
-        return
-    if target[-1] - target[0] + 1 == len(target) and (np.diff(target) == 1).all():
-        out[int(target[0]) : int(target[0]) + len(target)] = some.to(out.dtype)
+def _put(out: Tensor, flat: Tensor, source: np.ndarray, target: np.ndarray) -> Tensor:
+    """Write some rows to their places, in one go where those are neighbours; returns what was written."""
+    rows_wanted = torch.from_numpy(source).to(flat.device)
+    first = int(target[0]) if len(target) else 0
+    if not (np.diff(target) == 1).all():
+        some = flat.index_select(0, rows_wanted).to("cpu", out.dtype)
+        out[torch.from_numpy(target)] = some
+        return some
+    room = out[first : first + len(target)]
+    if len(source) == len(flat):
+        room.copy_(flat)
+    elif flat.dtype == out.dtype and flat.device == out.device:
+        torch.index_select(flat, 0, rows_wanted, out=room)
     else:
-        out[torch.from_numpy(target)] = some.to("cpu", out.dtype)
+        room.copy_(flat.index_select(0, rows_wanted))
+    return room
 
 
 def _finite(some: Tensor, name: str, model: Model, which: np.ndarray, context: np.ndarray) -> None:
@@ -275,8 +274,9 @@ def _finite(some: Tensor, name: str, model: Model, which: np.ndarray, context: n
         return
     bad = (~torch.isfinite(some.flatten(1))).any(1).nonzero()
     if len(bad):
+        fix = " In float16 nothing above 65,504 fits: store bfloat16." if some.dtype == torch.float16 else ""
         raise WorkError(
-            f"{model.name} gives NaN or infinite numbers at `{name}` in context {which[context[int(bad[0])]]}. "
+            f"{model.name} gives NaN or infinite numbers at `{name}` in context {which[context[int(bad[0])]]}.{fix} "
             "What was harvested before is kept."
         )
 
