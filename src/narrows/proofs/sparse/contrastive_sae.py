@@ -110,7 +110,7 @@ PROOF = Proof(
         "alone and 8 in the bad one alone, each in an eighth of the pairs, all in 24 dimensions. Two thirds of the "
         "examples have a feature that tells, so that five sixths right is the best there is. The plain autoencoder "
         "is the same without the contrast, both steered to as many latents on; of it, two random halves are probed. "
-        "A margin of 0.05 in the first claim was given up after a look at the quick scale, where the gap is 0.04 to 0.09. "
+        "A margin of 0.05 in the first claim was given up after a look at the quick scale: the gap is 0.04 to 0.09. "
         "The paper looks at chess positions of a strong network, and at features by hand; no game is played here."
     ),
 )
