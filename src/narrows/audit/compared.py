@@ -29,6 +29,14 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "dci/disentanglement": "higher",
     "dci/completeness": "higher",
     "dci/informativeness": "higher",
+    "cosine": "higher",
+    "recovery/mcc": "higher",
+    "recovery/mean-max-cosine": "higher",
+    "recovery/f1": "higher",
+    "splice/recovered": "higher",
+    "splice/recovered-from-mean": "higher",
+    "splice/ce": "lower",
+    "splice/kl": "lower",
 }
 """Where a direction is better whatever one wants; a rate or an L0 is a choice, not a merit."""
 
