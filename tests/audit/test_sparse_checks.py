@@ -178,3 +178,18 @@ def test_codes_whose_number_of_entries_differs_from_chunk_to_chunk():
     assert again["l0"].value == whole["l0"].value == 5
     assert again["fvu"].value == pytest.approx(whole["fvu"].value)
     assert again["latents/dead"].value == whole["latents/dead"].value
+
+
+def test_latents_are_sparse_because_the_code_says_so():
+    from narrows.methods.sparse.relu_sae import relu_sae
+
+    model = relu_sae((6,), latents=20).eval()
+    with torch.no_grad():
+        model.encoder.bias += 100  # all are on
+    report = audit(model, torch.randn(100, 6))
+    assert report["l0"].value == 20
+    with torch.no_grad():
+        model.encoder.bias -= 200  # none is
+    report = audit(model, torch.randn(100, 6))
+    assert report["l0"].value == 0
+    assert report["latents/dead-because"].value == "bias"

@@ -114,8 +114,9 @@ class View:
 
     @property
     def sparse(self) -> Tensor | Sparse | None:
-        """The code where it is one of few latents among many: a `Sparse`, or a tensor that is mostly zero."""
-        if isinstance(self.z, Sparse) or self.z is None:
+        """The code where it is one of few latents among many: as it says, a `Sparse`, or a tensor mostly zero."""
+        said = self.features is None and self.indices is None  # `seen["latents"]`, however many are on
+        if isinstance(self.z, Sparse) or self.z is None or said:
             return self.z
         mostly_zero = self.indices is None and float((self.z == 0).float().mean()) > 0.5
         return self.z if mostly_zero and bool((self.z != 0).any()) else None
