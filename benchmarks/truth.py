@@ -12,6 +12,7 @@ import argparse
 import inspect
 import statistics
 import time
+from functools import lru_cache
 
 import torch
 
@@ -44,9 +45,15 @@ def options(name: str, steps: int) -> dict[str, object]:
     return {key: value for key, value in told.items() if key in known}
 
 
+@lru_cache(maxsize=4)
+def world(seed: int):
+    """The data of a seed."""
+    return nd.open("dictionary", n=100_000, tests=4_000, d=WIDTH, atoms=ATOMS, l0=L0, seed=1000 + seed)
+
+
 def measured(build, seed: int, steps: int, batch_size: int) -> dict[str, float]:
     """Train one model on the world of a seed and ask the audit."""
-    source = nd.open("dictionary", n=100_000, tests=4_000, d=WIDTH, atoms=ATOMS, l0=L0, seed=1000 + seed)
+    source = world(seed)
     torch.manual_seed(seed)
     model = build(source)
     began = time.process_time()
