@@ -1,5 +1,7 @@
 """`features`, and the page that `audit` links to."""
 
+import json
+
 import pytest
 
 
@@ -36,6 +38,9 @@ def test_features_of_chosen_latents(cli, sparse, tmp_path):
     assert 'id="f3"' in text
     assert text.count('<article class="sheet feature"') == 2
     assert cli("features", sparse, "--latents", "3", "--out", page)[0] == 2  # it exists
+    code, out, _ = cli("features", sparse, "--latents", "7", "--out", page, "--force", "--json")
+    assert code == 0
+    assert [f["latent"] for f in json.loads(out)["features"]] == [7]
     assert cli("features", sparse, "--data", "digits", "--out", page, "--force")[0] == 0
 
 

@@ -63,6 +63,7 @@ def features(
         str | None, typer.Option(help="These latents instead: numbers with commas.", metavar="N,N...")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+    json: _JSON = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
@@ -72,20 +73,25 @@ def features(
     import narrows as nr
     from narrows.data import like
     from narrows.progress import Progress
+    from narrows.runs.features import PAGE, write_features
 
-    opened = nr.load(run)
-    if data_options and data is None:
-        raise refuse("--data", None, "given where data options are")
-    dataset = None if data is None else like(opened.recipe.data, data, **data_options)
-    with Progress() as progress:
-        made = opened.features(
-            dataset, out=page, count=count, examples=examples, latents=chosen, seed=seed, progress=progress
-        )
-    if made is None:
+    with only_json(json):
+        opened = nr.load(run)
+        if data_options and data is None:
+            raise refuse("--data", None, "given where data options are")
+        dataset = None if data is None else like(opened.recipe.data, data, **data_options)
+        page = run / PAGE if page is None else page
+        how: dict[str, Any] = {"count": count, "examples": examples, "latents": chosen, "seed": seed}
+        with Progress() as progress:
+            found = write_features(opened, dataset, out=page, progress=progress, **how)
+    if found is None:
         raise refuse(
             "RUN", str(run), "a run whose code is sparse", f"`{opened.method}` has no latents to show."
         )
-    note(f"Wrote {made}: open the page in a browser.")
+    if json:
+        print_json(found.to_json())
+        return
+    note(f"Wrote {page}: open the page in a browser.")
 
 
 def compare(
