@@ -13,9 +13,9 @@ __all__ = ["PROOF"]
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """Both at one L0, for as many steps; p falls over the first two thirds of them."""
+    """Both at one L0, for as many steps; p falls over the first half of them."""
     wanted = {"target_l0": float(trial.budget["k"])}
-    falls = f"linear:1:0.2:{2 * trial.budget['steps'] // 3}"
+    falls = f"linear:1:0.2:{trial.budget['steps'] // 2}"
     annealed = {**wanted, "p": falls, "hold": max(10, trial.budget["steps"] // 15)}
     return at_one_l0(trial, {"anneal": (p_anneal_sae, annealed), "relu": (relu_sae, wanted)})
 
@@ -35,7 +35,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 350, "batch_size": 128, "latents": 96, "k": 3, "rate": 100},
+        "quick": {"steps": 450, "batch_size": 128, "latents": 96, "k": 3, "rate": 100},
         "default": {"steps": 1500, "batch_size": 256, "latents": 128, "k": 3, "rate": 30},
         "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "k": 3, "rate": 10},
     },
