@@ -278,6 +278,25 @@ def test_token_ids_as_inputs(lm, tmp_path):
         nr.harvest(model.module, ["some text"], at="resid.0", out=tmp_path / "c", progress=False)
 
 
+def test_a_model_that_lays_all_positions_in_one_row(tmp_path):
+    import transformers
+
+    sizes = {
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "ffn_dim": 32,
+        "vocab_size": 50,
+    }
+    model = transformers.OPTForCausalLM(transformers.OPTConfig(**sizes, word_embed_proj_dim=16)).eval()
+    ids = torch.randint(3, 50, (4, 5), generator=torch.Generator().manual_seed(0))
+    nr.harvest(
+        model, inputs=ids, at="embed,attn.0,mlp.0,resid.0", out=tmp_path / "a", batch_size=2, progress=False
+    )
+    rows = rows_of(tmp_path / "a")
+    torch.testing.assert_close(rows["embed"] + rows["attn.0"] + rows["mlp.0"], rows["resid.0"])
+
+
 def test_conversations(lm, tmp_path):
     turns = [{"role": "user", "content": "A boat"}, {"role": "bot", "content": "went out."}]
     long = [{"role": "user", "content": "A boat " * 40}]

@@ -19,6 +19,11 @@ KINDS = {
         transformers.GPT2LMHeadModel,
         {**TEXT, "n_embd": 16, "n_layer": 3, "n_head": 4},
     ),
+    "gemma2": (
+        transformers.Gemma2Config,
+        transformers.Gemma2ForCausalLM,
+        {**SMALL, **TEXT, "num_key_value_heads": 2, "head_dim": 4},
+    ),
     "bert": (transformers.BertConfig, transformers.BertModel, {**SMALL, "vocab_size": 50}),
     "vit": (transformers.ViTConfig, transformers.ViTModel, {**SMALL, "image_size": 8, "patch_size": 4}),
 }

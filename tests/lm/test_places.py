@@ -15,7 +15,7 @@ def seen_in(model, inputs, names=ALL):
     return capture(model, inputs, resolve(model, names))
 
 
-@pytest.mark.parametrize("kind", ["llama", "neox", "gpt2"])
+@pytest.mark.parametrize("kind", ["llama", "neox", "gpt2", "gemma2"])
 def test_attention_and_mlp_add_up_to_the_residual_stream(tiny, ids, kind):
     seen = seen_in(tiny(kind), ids)
     before = seen["embed"]

@@ -48,12 +48,25 @@ _BODIES = {
             "attn.o_proj",
             "attn.out_proj",
         ),
-        *("attn.proj", "attention.output.dense", "attention.o_proj", "attention.out_proj", "attention.dense"),
+        *(
+            "attn.proj",
+            "attention.output.dense",
+            "attention.o_proj",
+            "attention.out_proj",
+            "attention.dense",
+            "attention.out_lin",
+        ),
         *("self_attention.dense", "layer.0.SelfAttention.o"),
     ),
 }
 """Where a block keeps its parts, in the order in which they are tried. The part is what is *added* to the residual
 stream: of BERT, whose blocks add inside `output`, it is the linear map before."""
+
+_AFTER = {
+    "post_feedforward_layernorm": {"mlp": "post_feedforward_layernorm", "attn": "post_attention_layernorm"},
+    "post_mlp_layernorm": {"mlp": "post_mlp_layernorm", "attn": "post_self_attn_layernorm"},
+}
+"""Blocks that norm what a part puts out before they add it (Gemma 2, OLMo 2, GLM 4): the norm's output is what is added."""
 
 _INPUTS = ("mlp_in", "attn_heads")
 
@@ -118,7 +131,9 @@ def places(model: nn.Module) -> dict[str, Place]:
     for index, block in model.get_submodule(stack).named_children():
         path = f"{stack}.{index}"
         found[f"resid.{index}"] = Place(f"resid.{index}", path)
-        for kind, candidates in _BODIES.items():
+        after = next((norms for mark, norms in _AFTER.items() if _has(block, mark)), {})
+        for kind, bodies in _BODIES.items():
+            candidates = (after[kind], *bodies) if kind in after else bodies
             part = next((c for c in candidates if _has(block, c)), None)
             heads = _heads(model, block, part) if kind == "attn_heads" and part else 0
             if part is not None and (heads or kind != "attn_heads"):

@@ -241,7 +241,12 @@ def _seen(
     by_name = {place.name: place for place in places}
     for name in seen:
         place = by_name[name if name in by_name else name.removesuffix(".grad")]
-        seen[name] = rows(seen[name], place)
+        value = seen[name]
+        if (
+            value.dim() == 2 and len(value) == len(which) * width
+        ):  # some models lay all positions in one row (OPT)
+            value = value.unflatten(0, (len(which), width))
+        seen[name] = rows(value, place)
         if seen[name].shape[:2] != (len(which), width):
             raise RequestError(
                 f"`{place.name}` gives {tuple(seen[name].shape[:2])} rows (examples, positions), where "
