@@ -39,8 +39,7 @@ def text(monkeypatch):
     lm, data = harvest()
     lm.get_output_embeddings = lambda: SimpleNamespace(weight=lm.head.weight[:, :6])
     language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"), tokenizer=Tokenizer())
-    for module in (splicing, tokens):
-        monkeypatch.setattr(module, "language_model", lambda name: language)
+    monkeypatch.setattr(splicing, "language_model", lambda name: language)
     monkeypatch.setattr(passing, "_ROWS", 10)  # a context, and the beginning of the next
     return lm, data
 
@@ -193,3 +192,14 @@ def test_facts_are_json():
     told = json.loads(json.dumps(found.to_json()))
     assert [f["latent"] for f in told["features"]] == [f.latent for f in found.features]
     assert told["width"] == 12
+
+
+def test_a_model_that_was_in_memory_is_not_looked_for(text, monkeypatch):
+    _, data = text
+    data.origin.manifest.header["model"]["source"] = ""
+    monkeypatch.setattr(splicing, "language_model", lambda name: pytest.fail(f"looked for {name!r}"))
+    found = collect(signed_model(), data, count=3)
+    assert not found.logits
+    assert found.features[0].top[0].words[0].startswith(" #")
+    with pytest.raises(RequestError, match="in memory"):
+        splicing.Splicer.of(data)

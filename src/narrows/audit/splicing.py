@@ -8,13 +8,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.check import NarrowsError
+from narrows.check import NarrowsError, RequestError
 from narrows.core import Autoencoder, Batch
 from narrows.lm.capture import capture
 from narrows.lm.places import Place, resolve
 from narrows.lm.splice import Baseline, Costs, Replace, baseline, join, measure
 
-__all__ = ["Splicer", "language_model"]
+__all__ = ["Splicer", "language_model", "language_of"]
 
 TOKENS, BATCH = 4096, 16
 """Tokens and contexts that are looked at; contexts that pass the language model at once."""
@@ -64,10 +64,9 @@ class Splicer:
         origin = getattr(dataset, "origin", None)
         if origin is None or len(origin.at) != 1 or origin.length or dataset.target is not None:
             return None
-        told = origin.manifest.header["model"]
-        if told.get("kind") != "causal":
+        if origin.manifest.header["model"].get("kind") != "causal":
             return None
-        language = language_model(str(told.get("source") or told["name"]))
+        language = language_of(origin)
         if largest is not None and sum(p.numel() for p in language.module.parameters()) > largest:
             return None
         places = resolve(language.module, origin.at[0])
@@ -93,6 +92,23 @@ class Splicer:
         device = next((t.device for t in model.parameters()), torch.device("cpu"))
         out = scaling.invert(model.reconstruct(Batch(x.to(device))).float().cpu())
         return out.reshape(seen.shape).to(seen)
+
+
+def language_of(origin: Any) -> Any:
+    """The model that a harvest is from.
+
+    Raises:
+        RequestError: it was a model in memory, or cannot be loaded.
+        WorkError: transformers is not installed.
+    """
+    told = origin.manifest.header["model"]
+    source = told.get("source", told["name"])
+    if not source:
+        raise RequestError(
+            f"The model of this harvest ({told['name']}) was in memory and is not kept. Save it with "
+            "save_pretrained, and harvest from the folder."
+        )
+    return language_model(str(source))
 
 
 @lru_cache(maxsize=1)

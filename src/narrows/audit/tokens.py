@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from narrows.audit.splicing import language_model
+from narrows.audit.splicing import language_of
 from narrows.check import NarrowsError
 
 __all__ = ["Unembedding", "Words"]
@@ -30,9 +30,8 @@ class Words:
     @classmethod
     def of(cls, origin: Any) -> Words:
         """The words of the model that a harvest is from."""
-        told = origin.manifest.header["model"]
         try:
-            return cls(language_model(str(told.get("source") or told["name"])).tokenizer)
+            return cls(language_of(origin).tokenizer)
         except NarrowsError:
             return cls()
 
@@ -73,11 +72,11 @@ class Unembedding:
         origin = getattr(dataset, "origin", None)
         if origin is None or len(origin.at) != 1 or dataset.target is not None:
             return None
-        told, place = origin.manifest.header["model"], origin.at[0]
-        if told.get("kind") != "causal" or place.startswith(("mlp_in.", "attn_heads.")):
+        kind, place = origin.manifest.header["model"].get("kind"), origin.at[0]
+        if kind != "causal" or place.startswith(("mlp_in.", "attn_heads.")):
             return None
         try:
-            module = language_model(str(told.get("source") or told["name"])).module
+            module = language_of(origin).module
         except NarrowsError:
             return None
         head = module.get_output_embeddings()
