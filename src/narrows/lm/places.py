@@ -66,7 +66,8 @@ _AFTER = {
     "post_feedforward_layernorm": {"mlp": "post_feedforward_layernorm", "attn": "post_attention_layernorm"},
     "post_mlp_layernorm": {"mlp": "post_mlp_layernorm", "attn": "post_self_attn_layernorm"},
 }
-"""Blocks that norm what a part puts out before they add it (Gemma 2, OLMo 2, GLM 4): the norm's output is what is added."""
+"""Blocks that norm what a part puts out before they add it (Gemma 2, OLMo 2, GLM 4): the norm's output is what they
+add."""
 
 _INPUTS = ("mlp_in", "attn_heads")
 
