@@ -17,8 +17,8 @@ from narrows.proofs.probe import probe
 
 __all__ = ["PROOF"]
 
-_SIZES = {"units": 100, "k": 15, "few": 5, "batch_size": 128, "rate": 10}
-"""Hidden units, how many are on for the probe and for the dead units' sake, and the learning rate in 1e-4."""
+_SIZES = {"units": 100, "k": 15, "few": 5, "batch_size": 128, "few_rate": 10}
+"""Hidden units, how many are on for the probe and for the dead units' sake, there with a learning rate in 1e-4."""
 
 
 def accuracy(model: Autoencoder, trial: Trial) -> float:
@@ -43,12 +43,12 @@ def measure(trial: Trial) -> Mapping[str, float]:
         ("plain", ae, {"latent": units, "net": "linear"}),
     ):
         model = trial.build(builder, **options)
-        trial.fit(model, rows, lr=1e-4 * trial.budget["rate"])
+        trial.fit(model, rows, lr=1e-3)
         numbers[f"{name}/accuracy"] = accuracy(model, trial)
     falls = {"begin_k": units // 4, "anneal": half}
     for name, schedule in (("kept", {}), ("annealed", falls)):
         model = trial.build(k_sparse_ae, latents=units, k=few, **schedule)
-        trial.fit(model, rows, lr=1e-4 * trial.budget["rate"])
+        trial.fit(model, rows, lr=1e-4 * trial.budget["few_rate"])
         idle = cast(Latents, model.bottleneck).idle
         numbers[f"{name}/dead"] = float((idle >= len(rows)).double().mean())
     return numbers
@@ -67,7 +67,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {**_SIZES, "steps": 300, "batch_size": 64, "rate": 200, "rows": 1400, "probe": 1400},
+        "quick": {**_SIZES, "steps": 300, "batch_size": 64, "few_rate": 200, "rows": 1400, "probe": 1400},
         "default": {**_SIZES, "units": 400, "k": 30, "steps": 600, "rows": 10_000, "probe": 1500},
         "full": {
             **_SIZES,
