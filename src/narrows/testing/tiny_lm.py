@@ -36,7 +36,7 @@ def tiny_lm(
     heads: int = 4,
     context: int = 128,
     vocabulary: int = 1024,
-    steps: int = 400,
+    steps: int = 800,
     batch_size: int = 16,
     lr: float = 3e-3,
     seed: int = 0,
@@ -44,7 +44,7 @@ def tiny_lm(
 ) -> Path:
     """Train a GPT-NeoX-type language model on a text, or find the one that was trained before.
 
-    At its defaults it takes about two minutes on two cores. The same arguments give the same model on the same
+    At its defaults it takes about two minutes of one core's time. The same arguments give the same model on the same
     machine.
 
     Args:
