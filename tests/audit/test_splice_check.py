@@ -5,11 +5,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 from audit_models import plain_model
-from text_models import SIZES, harvest, hidden
+from text_models import SIZES, Rows, harvest, hidden
 
 from narrows.audit import audit, splicing
 from narrows.audit.splicing import Splicer
 from narrows.core import Batch
+from narrows.data.scaling import Scaling
 from narrows.lm.places import Place
 from narrows.runs import observe
 from narrows.runs.observe import Spliced
@@ -119,3 +120,23 @@ def test_while_training_the_language_model_is_asked_too(world, monkeypatch):
     assert Spliced(data, False, told.append)(model) == {}
     assert Spliced(data, True, told.append)(model) == seen
     assert told == []
+
+
+def test_a_transcoder_reads_one_place_and_replaces_another(world):
+    lm, data = world
+    model = plain_model((6,), latent=4, seed=3).eval()
+    embedded = torch.cat([lm.embed(ids).detach()[1:] for ids in data.origin.ids])
+    both = Rows(embedded, Scaling(), (6,), target=data.x, target_scaling=data.scaling)
+    object.__setattr__(both, "origin", data.origin)
+    assert Splicer.of(both) is None  # nobody knows where the target is from
+    data.origin.at, data.origin.target = ("embed",), ("mix",)
+    costs = Splicer.of(both)(model)
+    losses = []
+    with torch.no_grad():
+        for ids in data.origin.ids:
+            activation = lm.mix(hidden(lm, ids))
+            activation[1:] = (model.reconstruct(Batch(lm.embed(ids))) * 2 + 0.5)[1:]
+            after = lm.head(activation.tanh() * 4).log_softmax(-1)
+            losses.append(-after[torch.arange(len(ids) - 1), ids[1:]])
+    assert costs.average("spliced") == pytest.approx(float(torch.cat(losses).mean()), abs=1e-5)
+    assert costs.average("zero") == pytest.approx(by_hand(lm, data, torch.zeros_like)[0], abs=1e-5)

@@ -233,7 +233,8 @@ def _logits(dataset: Any, passed: Pass, directions: Tensor) -> list[Any] | None:
     unembedding = Unembedding.of(dataset)
     if unembedding is None:
         return None
-    scale = torch.as_tensor(dataset.scaling.scale, dtype=torch.float32)
+    scaling = dataset.scaling if dataset.target is None else dataset.target_scaling
+    scale = torch.as_tensor(scaling.scale, dtype=torch.float32)
     effect, words = unembedding(directions.float() * scale), Words.of(passed.origin)
     ends = [effect.topk(_TOKENS, largest=largest) for largest in (True, False)]
     return [

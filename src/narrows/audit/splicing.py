@@ -32,12 +32,16 @@ class Splicer:
     Args:
         dataset: examples that are single rows of one place, with an `origin`.
         language: the causal language model that they are from, a `narrows.lm.models.Model`.
-        place: where it is read and replaced.
+        place: where it is read.
         tokens: how many tokens at most.
+        target: where it is replaced, if the data have a target of their own (a transcoder's).
     """
 
-    def __init__(self, dataset: Any, language: Any, place: Place, tokens: int = TOKENS) -> None:
+    def __init__(
+        self, dataset: Any, language: Any, place: Place, tokens: int = TOKENS, target: Place | None = None
+    ) -> None:
         self.dataset, self.module, self.place = dataset, language.module, place
+        self.target = place if target is None else target
         contexts = _contexts(dataset, tokens)
         self.inputs = [
             _padded(contexts[first : first + BATCH], language.device)
@@ -46,7 +50,7 @@ class Splicer:
         count = sum(inputs["input_ids"].numel() for inputs, _ in self.inputs)
         self.kept: list[Baseline] | None = None
         if count * max(1, language.vocabulary) <= _LOGITS:
-            self.kept = [baseline(self.module, inputs, place) for inputs, _ in self.inputs]
+            self.kept = [baseline(self.module, inputs, self.target) for inputs, _ in self.inputs]
 
     @classmethod
     def of(cls, dataset: Any, tokens: int = TOKENS, largest: int | None = None) -> Splicer | None:
@@ -62,15 +66,20 @@ class Splicer:
             WorkError: transformers is not installed.
         """
         origin = getattr(dataset, "origin", None)
-        if origin is None or len(origin.at) != 1 or origin.length or dataset.target is not None:
+        if origin is None or len(origin.at) != 1 or origin.length:
+            return None
+        names = [origin.at[0], *(() if dataset.target is None else getattr(origin, "target", ()))]
+        if len(names) != 1 + (dataset.target is not None):
             return None
         if origin.manifest.header["model"].get("kind") != "causal":
             return None
         language = language_of(origin)
         if largest is not None and sum(p.numel() for p in language.module.parameters()) > largest:
             return None
-        places = resolve(language.module, origin.at[0])
-        return cls(dataset, language, places[0], tokens) if len(places) == 1 else None
+        places = [resolve(language.module, name) for name in names]
+        if any(len(found) != 1 for found in places):
+            return None
+        return cls(dataset, language, places[0][0], tokens, places[-1][0])
 
     @torch.no_grad()
     def __call__(self, model: Autoencoder) -> Costs:
@@ -78,20 +87,22 @@ class Splicer:
         parts = []
         for number, (inputs, kept) in enumerate(self.inputs):
             before = self.kept[number] if self.kept is not None else None
-            seen = capture(self.module, inputs, [self.place])[self.place.name]
-            made = torch.where(
-                kept.reshape(*kept.shape, *[1] * (seen.ndim - 2)), self._made(model, seen), seen
-            )
-            parts.append(measure(self.module, inputs, self.place, _always(made), before=before))
+            wanted = {self.place.name: self.place, self.target.name: self.target}
+            both = capture(self.module, inputs, list(wanted.values()))
+            seen, old = both[self.place.name], both[self.target.name]
+            spread = kept.reshape(*kept.shape, *[1] * (old.ndim - 2))
+            made = torch.where(spread, self._made(model, seen, old), old)
+            parts.append(measure(self.module, inputs, self.target, _always(made), before=before))
         return join(parts)
 
-    def _made(self, model: Autoencoder, seen: Tensor) -> Tensor:
-        """The model's reconstructions of activations (B, T, ...), in their units."""
-        scaling = self.dataset.scaling
-        x = scaling.apply(seen.reshape(-1, *self.dataset.shape).float().cpu())
+    def _made(self, model: Autoencoder, seen: Tensor, old: Tensor) -> Tensor:
+        """What the model makes of activations (B, T, ...), in the units and the shape of what it replaces."""
+        data = self.dataset
+        scaling = data.scaling if data.target is None else data.target_scaling
+        x = data.scaling.apply(seen.reshape(-1, *data.shape).float().cpu())
         device = next((t.device for t in model.parameters()), torch.device("cpu"))
         out = scaling.invert(model.reconstruct(Batch(x.to(device))).float().cpu())
-        return out.reshape(seen.shape).to(seen)
+        return out.reshape(old.shape).to(old)
 
 
 def language_of(origin: Any) -> Any:

@@ -70,9 +70,12 @@ class Unembedding:
     def of(cls, dataset: Any) -> Unembedding | None:
         """The unembedding that reads the place of a harvest, or None where there is none."""
         origin = getattr(dataset, "origin", None)
-        if origin is None or len(origin.at) != 1 or dataset.target is not None:
+        if origin is None:
             return None
-        kind, place = origin.manifest.header["model"].get("kind"), origin.at[0]
+        written = origin.at if dataset.target is None else getattr(origin, "target", ())
+        if len(written) != 1:
+            return None
+        kind, place = origin.manifest.header["model"].get("kind"), str(written[0])
         if kind != "causal" or place.startswith(("mlp_in.", "attn_heads.")):
             return None
         try:
@@ -81,7 +84,8 @@ class Unembedding:
             return None
         head = module.get_output_embeddings()
         matrix = getattr(head, "weight", None)
-        if matrix is None or tuple(dataset.shape) != (matrix.shape[1],):
+        shape = dataset.shape if dataset.target is None else dataset.target.shape[1:]
+        if matrix is None or tuple(shape) != (matrix.shape[1],):
             return None
         gain, centred = _final_norm(module)
         return cls(matrix.detach().float().cpu(), gain, centred)

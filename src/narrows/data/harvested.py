@@ -87,6 +87,7 @@ class _Plan:
             self.division = harvest.divided(self.group)
         self.x = self._regions(harvest, names)
         self.target: list[list[Region]] | None = None
+        self.produced: tuple[str, ...] = ()
         gradients = tuple(harvest.manifest.header.get("gradients", ()))
         self.columns: dict[str, list[list[Region]]] = {}
         if set(names) <= set(gradients):
@@ -143,6 +144,7 @@ class _Plan:
         if self.layout == "pool":
             raise refuse("target", names, "left out where layout=pool")
         self.target = self._regions(harvest, names)
+        self.produced = names if harvest is self.harvest else ()
 
     def nbytes(self) -> int:
         """How many bytes all of it would take in memory."""
@@ -177,6 +179,7 @@ class _Plan:
             harvest.first_context,
             self.group,
             self.length,
+            self.produced,
         )
         return Raw(
             x,

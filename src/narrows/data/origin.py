@@ -33,6 +33,7 @@ class Origin:
         first_context: the number of each shard's first context, counted over the whole harvest, (shards,).
         group: how many parts of the index belong to one shard (pooled layers).
         length: how many rows an example has, where examples are whole contexts; else 0.
+        target: the layers of the same model that must be produced, where they are not the rows' own.
     """
 
     def __init__(
@@ -44,9 +45,11 @@ class Origin:
         first_context: np.ndarray,
         group: int = 1,
         length: int = 0,
+        target: tuple[str, ...] = (),
     ) -> None:
         self.manifest, self.at, self.index = manifest, at, index
         self.places, self.first_context, self.group, self.length = places, first_context, group, length
+        self.target = target
 
     def __len__(self) -> int:
         return len(self.index)
@@ -60,6 +63,7 @@ class Origin:
             self.first_context,
             self.group,
             self.length,
+            self.target,
         )
 
     @property
