@@ -72,7 +72,7 @@ class Unembedding:
         origin = getattr(dataset, "origin", None)
         if origin is None:
             return None
-        written = origin.at if dataset.target is None else getattr(origin, "target", ())
+        written: tuple[str, ...] = origin.at if dataset.target is None else getattr(origin, "target", ())
         if len(written) != 1:
             return None
         kind, place = origin.manifest.header["model"].get("kind"), str(written[0])
