@@ -104,10 +104,14 @@ class Reading:
     test: tuple[Tensor, Tensor, Tensor]
 
     @classmethod
-    def of(cls, trial: Trial) -> Reading:
+    def of(cls, trial: Trial, weights: int = 0) -> Reading:
         """The story model's third layer of five, on its own stories; or where the budget has none, a toy's first.
 
         What the toy writes depends on the trial's seed; of the stories every trial reads the same.
+
+        Args:
+            trial: with its budget's contexts, 0 for the toy, and their length.
+            weights: seed of the toy's weights.
         """
         held, count = 32, trial.budget["contexts"]
         length = trial.budget.get("length", 128)
@@ -116,7 +120,7 @@ class Reading:
             model, tokens = story_model(), stories(count + held, length)
         else:
             name, at, later = TOY, "resid.0", "resid.1"
-            model = Toy(_WIDTH)
+            model = Toy(_WIDTH, seed=weights)
             tokens = write(model, 256 + held, 32, trial.seed)
         places = resolve(model, at)
         parts = [capture_with_gradients(model, some, places) for some in tokens.split(64)]

@@ -22,7 +22,7 @@ __all__ = ["PROOF"]
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train both on the same activations of a language model, and put them in the place of these."""
-    reading = Reading.of(trial)
+    reading = Reading.of(trial, weights=trial.seed)
     x, slopes = reading.rows()
     numbers: dict[str, float] = {}
     for name, builder in (("gradient", gradient_sae), ("topk", topk_sae)):
