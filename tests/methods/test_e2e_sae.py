@@ -1,5 +1,7 @@
 """The end-to-end loss against a model run by hand in float64; what is held, and what is refused."""
 
+import copy
+
 import pytest
 import torch
 
@@ -63,6 +65,9 @@ def test_the_language_model_is_held_but_not_owned():
     assert not any("blocks" in name for name, _ in model.named_modules())
     assert all(p.grad is None for p in model.objective.language_model(batch.x).parameters())
     assert all(p.grad is not None for p in model.parameters())
+    other = copy.deepcopy(model)
+    assert not other.objective._held
+    torch.testing.assert_close(other.loss(batch).total, model.loss(batch).total)
 
 
 def test_the_paper_kinds_differ_in_what_they_are_trained_for():

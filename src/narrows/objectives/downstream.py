@@ -103,6 +103,10 @@ class Downstream(SparseObjective):
         double = torch.float64 if like.dtype == torch.float64 else None
         return self._held[0].to(device=like.device, dtype=double)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy of this module gets the language model anew, and does not carry it about."""
+        return {**self.__dict__, "_held": []}
+
     def _tokens(self, batch: Batch) -> Tensor:
         tokens: Tensor | None = batch.given
         if tokens is None or tokens.ndim != 2 or tokens.shape[1] < batch.x.shape[1]:
