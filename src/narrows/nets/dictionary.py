@@ -259,9 +259,13 @@ class AffineEncoder(Part):
         Args:
             factor: a scalar, or one for each latent, (N,).
         """
+        if factor.ndim == 0:  # as numbers, which parameters in pieces (FSDP) take too
+            rows, bias = float(factor * self.scale), float(factor)
+        else:
+            rows, bias = (factor * self.scale).unsqueeze(-1), factor
         if self.weight is not None:
-            self.weight.mul_((factor * self.scale).unsqueeze(-1))
-        self.bias.mul_(factor)
+            self.weight.mul_(rows)
+        self.bias.mul_(bias)
         self.scale.fill_(1.0)
 
 
