@@ -244,3 +244,15 @@ def test_facts_are_drawn_from_held_out_data_alone():
     assert [s.y for s in charts["L0"].series] == [(17.0, 18.0)]
     assert charts["L0"].says == "On data not trained on."
     assert set(charts) == {"Loss", "L0"}
+
+
+def test_densities_over_the_training_are_a_matrix():
+    counts = [[float(b == s) * 4 for b in range(11)] for s in range(11)]
+    metrics = [{"at": s, "step": 10 * s, "held_out/density": counts[s]} for s in range(11)]
+    chart = training_charts(metrics)[-1]
+    assert chart.kind == "matrix"
+    assert chart.columns[:2] == ("0", "10")
+    assert [s.name for s in chart.series][-2:] == ["10^-5", "rarer"]
+    for row, series in enumerate(chart.series):
+        assert series.y == tuple(float(10 - row == column) for column in range(11))
+    assert len(training_charts(metrics * 3)[-1].columns) == 14

@@ -7,12 +7,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from narrows.audit.finding import Chart, Series
+from narrows.measures import EDGES
 
 __all__ = ["over_runs", "training_charts"]
 
 Metrics = Sequence[Mapping[str, Any]]
 _MOST = 12
 _WIDE_RANGE = 50.0
+_LOOKS = 14
 _TITLES = {
     "loss": "Loss",
     "distortion": "Distortion",
@@ -52,7 +54,7 @@ def training_charts(metrics: Metrics) -> list[Chart]:
                 else "On the training data."
             )
             charts.append(_lines(f"curve/{stage}/{term}", title, says, series))
-    return [*charts, *_path(metrics)]
+    return [*charts, *_path(metrics), *_densities(metrics)]
 
 
 def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
@@ -146,5 +148,34 @@ def _path(metrics: Metrics) -> list[Chart]:
     return [
         Chart(
             "path", "Rate and distortion", says, "lines", series, x_label="rate, nats", y_label="distortion"
+        )
+    ]
+
+
+def _densities(metrics: Metrics) -> list[Chart]:
+    """How the histogram of firing densities moved: a column a look, a row a class of density."""
+    noted = ((int(r.get("step", i)), r.get("held_out/density", ())) for i, r in enumerate(metrics))
+    looks = [(step, counts) for step, counts in noted if len(counts) == len(EDGES)]
+    if len(looks) < 2:
+        return []
+    chosen = (
+        [looks[round(i * (len(looks) - 1) / (_LOOKS - 1))] for i in range(_LOOKS)]
+        if len(looks) > _LOOKS
+        else looks
+    )
+    most = max(max(counts) for _, counts in chosen) or 1.0
+    rows = tuple(
+        Series(f"10^{edge:g}" if b else "rarer", tuple(counts[b] / most for _, counts in chosen))
+        for b, edge in reversed(list(enumerate((EDGES[0], *EDGES[:-1]))))
+    )
+    says = "How many latents are on how often, from left to right while training. Rows begin at the share they name."
+    return [
+        Chart(
+            "density-over-training",
+            "Firing densities while training",
+            says,
+            "matrix",
+            rows,
+            columns=tuple(f"{step:,}" for step, _ in chosen),
         )
     ]
