@@ -259,13 +259,11 @@ class AffineEncoder(Part):
         Args:
             factor: a scalar, or one for each latent, (N,).
         """
-        if factor.ndim == 0:  # as numbers, which parameters in pieces (FSDP) take too
-            rows, bias = float(factor * self.scale), float(factor)
-        else:
-            rows, bias = (factor * self.scale).unsqueeze(-1), factor
+        both = factor * self.scale
+        alike = factor.ndim == 0  # then as numbers, which parameters in pieces (FSDP) take too
         if self.weight is not None:
-            self.weight.mul_(rows)
-        self.bias.mul_(bias)
+            self.weight.mul_(float(both) if alike else both.unsqueeze(-1))
+        self.bias.mul_(float(factor) if alike else factor)
         self.scale.fill_(1.0)
 
 
