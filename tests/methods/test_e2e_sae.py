@@ -108,3 +108,18 @@ def test_mistakes_are_sentences():
     other.objective._held.append(Toy(4))
     with pytest.raises(RequestError, match="a place of width 8"):
         other.loss(Batch(torch.randn(2, 3, 8), given=torch.ones(2, 3, dtype=torch.long)))
+
+
+def test_activations_of_another_text_are_refused(monkeypatch):
+    """Where the token that begins a text was dropped, the model reads something else than it did."""
+    monkeypatch.setattr("narrows.objectives.downstream._loaded", lambda name, device: Toy(D))
+    _, _, batch, whole = prepared()
+    kept = Batch(whole.float(), given=batch.given)
+    model = e2e_sae((T, D), model="mine", latents=N)
+    with torch.no_grad():
+        model.objective.prepare(model, kept)
+    model = e2e_sae((T - 1, D), model="mine", latents=N)
+    with torch.no_grad():
+        model.objective.prepare(model, Batch(kept.x[:, 1:], given=kept.given))
+        with pytest.raises(NarrowsError, match="special tokens kept"):
+            model.objective.prepare(model, Batch(kept.x[:, 1:], given=kept.given[:, 1:]))

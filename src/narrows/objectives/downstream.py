@@ -18,6 +18,9 @@ from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["TOY", "Downstream"]
 
+_ALIKE = 0.05
+"""Activations may differ so much, for instance because they were stored in half precision."""
+
 TOY = "toy"
 """Name of the untrained model of `narrows.lm.toy`, of the data's width."""
 
@@ -61,9 +64,31 @@ class Downstream(SparseObjective):
         self.kl, self.ce = number("kl", kl, low=0), number("ce", ce, low=0)
         self.downstream = number("downstream", downstream, low=0)
         self.local = number("local", local, low=0)
-        if not any((self.kl, self.ce, self.downstream and layers, self.local)):
+        if not self._splices and not self.local:
             raise refuse("kl", kl, "above 0, or another of the weights", "Nothing would be learned.")
         self._held: list[Any] = []  # in a list, so that the model is no child of this module
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Hold a few contexts to what the language model itself makes of their tokens."""
+        if self.model == TOY or not self._splices:
+            return
+        some = batch[:4]
+        tokens = self._tokens(some)
+        lead = tokens.shape[1] - some.x.shape[1]
+        _, (own,) = spliced_and_seen(self.language_model(some.x), tokens, self.at, None, [self.at])
+        own = own[:, lead:].to(some.x.dtype)
+        apart = float((own - some.x).norm() / own.norm()) if own.shape == some.x.shape else 1.0
+        if apart > _ALIKE:
+            raise WorkError(
+                f"These activations are not what {self.model} holds at {self.at} for these tokens: they differ by "
+                f"{apart:.0%}. Harvest them there, unscaled, with all positions and special tokens kept, or the "
+                "model reads another text than it did."
+            )
+
+    @property
+    def _splices(self) -> bool:
+        """Whether the language model is asked at all."""
+        return bool(self.kl or self.ce or (self.layers and self.downstream))
 
     def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
         """What the reconstructions of each context cost, (B,)."""
@@ -71,7 +96,7 @@ class Downstream(SparseObjective):
         back = model.likelihood.mean(output)
         width, lead = back.shape[-1], tokens.shape[1] - back.shape[1]
         total = self.local / width * (batch.x - back).square().sum((1, 2))
-        if not self.kl and not self.ce and not (self.layers and self.downstream):
+        if not self._splices:
             return total
         lm = self.language_model(back)
         look = resolve(lm, self.layers) if self.layers and self.downstream else []
