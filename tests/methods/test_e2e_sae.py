@@ -99,12 +99,12 @@ def test_mistakes_are_sentences():
         e2e_sae(Spec((3, 4), target=(3, 4)))
     with pytest.raises(RequestError, match="Nothing would be learned"):
         e2e_sae((3, 4), kl=0.0)
-    model = e2e_sae((3, 8), at="resid.9")
+    model = e2e_sae((3, 8), place="resid.9")
     with pytest.raises(RequestError, match=r"No layer of the model matches `resid\.9`"):
         model.loss(Batch(torch.randn(2, 3, 8), given=torch.ones(2, 3, dtype=torch.long)))
     with pytest.raises(NarrowsError, match="layout='contexts'"):
         e2e_sae((3, 8)).loss(Batch(torch.randn(2, 3, 8)))
-    other = e2e_sae((3, 8), at="embed")
+    other = e2e_sae((3, 8), place="embed")
     other.objective._held.append(Toy(4))
     with pytest.raises(RequestError, match="a place of width 8"):
         other.loss(Batch(torch.randn(2, 3, 8), given=torch.ones(2, 3, dtype=torch.long)))

@@ -23,7 +23,7 @@ def e2e_sae(
     spec: Spec | tuple[int, ...],
     *,
     model: str = TOY,
-    at: str = "resid.0",
+    place: str = "resid.0",
     layers: str = "",
     latents: int = 0,
     activation: str = "relu",
@@ -43,7 +43,7 @@ def e2e_sae(
 
     with p and :math:`\hat p` the model's predictions from x and from :math:`\hat x`, and a_l the activations of later
     places. Without `layers` this is the paper's SAE_e2e, with all later residual streams there (``resid.*`` above
-    `at`) its SAE_e2e+ds; ``local=1, kl=0`` is SAE_local. An example is a whole context, (positions, width), and the
+    `place`) its SAE_e2e+ds; ``local=1, kl=0`` is SAE_local. An example is a whole context, (positions, width), and the
     data carry its token ids as the column ``tokens``: open a harvest with ``layout="contexts"``. Where there are
     more tokens than positions, the first ones are left alone. All terms are sums over a context.
 
@@ -51,7 +51,7 @@ def e2e_sae(
         spec: what the data look like: (positions, width).
         model: the language model that the activations are from, a name or a folder; ``toy`` is an untrained one of
             the data's width, for trying things out.
-        at: the place that they are from.
+        place: where in it they are from.
         layers: later places whose activations are compared, names and globs, or "".
         latents: how many, N; when 0, eight for each number of one position, at most 16384.
         activation: ``relu`` (the paper's) or ``topk``.
@@ -96,7 +96,7 @@ def e2e_sae(
     bottleneck.meet(dictionary)
     objective = Downstream(
         model=model,
-        at=at,
+        at=place,
         layers=layers,
         kl=kl,
         ce=ce,

@@ -33,7 +33,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
             e2e_sae,
             spec=spec_of(x),
             model=reading.name,
-            at=reading.at,
+            place=reading.at,
             activation="topk",
             latents=trial.budget["latents"],
             k=trial.budget["k"],
