@@ -52,13 +52,13 @@ def test_a_round_gives_the_dead_new_rows():
     alive = [n for n in range(12) if n not in DEADS]
     for name in ("encoder.weight", "encoder.bias", "decoder.atoms"):
         assert torch.equal(model.state_dict()[name][alive], before[name][alive])
-    inputs = [s / s.norm() for s in model.decoder.scale * batch.x - model.decoder.bias]
+    inputs = [s / s.norm() for s in (model.decoder.scale * batch.x - model.decoder.bias).detach()]
     length = 0.2 * sum(before["encoder.weight"][n].norm() for n in alive) / len(alive)
     for n in DEADS:
-        atom = model.decoder.atoms[n]
+        atom = model.decoder.atoms[n].detach()
         assert min(float((atom - s).norm()) for s in inputs) < 1e-12
-        torch.testing.assert_close(model.encoder.weight[n], length * atom)
-        assert float(model.encoder.bias[n]) == 0
+        torch.testing.assert_close(model.encoder.weight[n].detach(), length * atom)
+        assert float(model.encoder.bias[n].detach()) == 0
         assert int(model.bottleneck.idle[n]) == 0
 
 
@@ -110,7 +110,7 @@ def test_a_ghost_is_as_the_definition_says():
     e, pre = residual(model, batch), model.encoder(batch.x).dense()
     misses, errors, scaled = [], [], []
     for b in range(30):
-        ghost = sum(math.exp(float(pre[b, n])) * model.decoder.atoms[n].detach() for n in DEADS)
+        ghost = sum(math.exp(pre[b, n].item()) * model.decoder.atoms[n].detach() for n in DEADS)
         scaled.append(float(e[b].norm() / (2 * ghost.norm())))
         misses.append(float((scaled[-1] * ghost - e[b]).square().sum()))
         errors.append(float(e[b].square().sum()))

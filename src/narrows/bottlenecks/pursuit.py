@@ -17,7 +17,7 @@ class MatchingPursuit(Latents):
     r"""k greedy steps of matching pursuit, unrolled: gradients flow through all of them.
 
     .. math:: r_0 = x - b; \qquad j_t = \arg\max_j \langle a_j, r_{t-1} \rangle, \quad
-        z_{j_t} \mathrel{+}= \langle a_{j_t}, r_{t-1} \rangle, \quad
+        z_{j_t} \leftarrow z_{j_t} + \langle a_{j_t}, r_{t-1} \rangle, \quad
         r_t = r_{t-1} - \langle a_{j_t}, r_{t-1} \rangle a_{j_t}
 
     It needs the promise of a `nets.tied.TiedEncoder`: what is coded, and the atoms it is coded with. The error cannot

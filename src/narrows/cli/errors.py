@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from difflib import get_close_matches
 from typing import Any
 
 from narrows.check import NarrowsError
@@ -85,7 +86,8 @@ def _wrong_words(error: Any) -> str:
     context = getattr(error, "ctx", None)
     look = f" See: {getattr(context, 'command_path', 'narrows')} --help"
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
-        near = " or ".join(f"`{name}`" for name in sorted(error.possibilities or ()))
+        best = get_close_matches(error.option_name, sorted(error.possibilities or ()), n=2)
+        near = " or ".join(f"`{name}`" for name in best)
         return (
             f"There is no option `{error.option_name}`." + (f" Did you mean {near}?" if near else "") + look
         )

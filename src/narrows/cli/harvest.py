@@ -111,7 +111,7 @@ def harvest(
     shard: Annotated[int | None, typer.Option(help="Contexts in a shard.", rich_help_panel=_WORK)] = None,
     progress: Annotated[bool, typer.Option(help="Show how far the work is.", rich_help_panel=_WORK)] = True,
 ) -> None:
-    """Run a model over text or images and keep what flows through some of its layers.
+    """Run a model over text or images and keep some layers' activations.
 
     The same command again goes on where it stopped. Under torchrun the processes share the work.
     """

@@ -43,10 +43,18 @@ _ROWS = (
     ),
     Command("data get", "Data", "look:data_get", "Make a named data set ready to use on this machine."),
     Command(
-        "harvest", "Data", "harvest:harvest", "Run a model over text and keep what flows through some layers."
+        "harvest",
+        "Data",
+        "harvest:harvest",
+        "Run a model over text or images and keep some layers' activations.",
     ),
     Command("fit", "Train", "training:fit", "Fit a method to data; the run is a folder."),
-    Command("sweep", "Train", "sweep:sweep", "Fit several autoencoders on one stream of batches, read once."),
+    Command(
+        "sweep",
+        "Train",
+        "sweep:sweep",
+        "Fit several autoencoders on one stream of batches, read once.",
+    ),
     Command("resume", "Train", "training:resume", "Go on with a run that was stopped, exactly where it was."),
     Command("encode", "Use a run", "codes:encode", "Write the codes of data."),
     Command("decode", "Use a run", "codes:decode", "Write what codes stand for."),
@@ -56,7 +64,7 @@ _ROWS = (
         "interpolate", "Use a run", "codes:interpolate", "Walk through the code from one example to another."
     ),
     Command("score", "Use a run", "codes:score", "Score each example: how unlikely, or how badly rebuilt."),
-    Command("audit", "Examine", "reports:audit", "Examine a run: audit.json and report.html."),
+    Command("audit", "Examine", "reports:audit", "Examine a run: audit.json, report.html, features.html."),
     Command("features", "Examine", "reports:features", "Show what single latents stand for: features.html."),
     Command("compare", "Examine", "reports:compare", "Compare runs on one page."),
     Command("prove", "Examine", "reports:prove", "Measure a paper's claim and give a verdict."),

@@ -27,7 +27,7 @@ def audit(
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Examine a run: audit.json, report.html, and of a sparse code features.html."""
+    """Examine a run: audit.json, report.html, features.html."""
     import narrows as nr
     from narrows.data import like
     from narrows.train import Progress
@@ -67,7 +67,10 @@ def features(
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Show what single latents of a sparse code stand for: one page of examples, densities, neighbours."""
+    """Show what single latents stand for: features.html.
+
+    One page for a sparse code: examples, densities, neighbours.
+    """
     chosen = _numbers("--latents", latents)
     page = None if out is None else destination(out, force, (".html",))
     import narrows as nr

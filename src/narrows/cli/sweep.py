@@ -49,7 +49,10 @@ def sweep(
     data_options: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    """Fit several autoencoders on one stream of batches, read once for all; the same command goes on with it."""
+    """Fit several autoencoders on one stream of batches, read once.
+
+    The same command goes on with a sweep that was interrupted.
+    """
     import narrows as nr
     from narrows.runs.sweep import results
 

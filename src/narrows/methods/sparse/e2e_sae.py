@@ -13,7 +13,7 @@ from narrows.core import Autoencoder, Spec, as_spec
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.shared import target
 from narrows.nets.dictionary import AffineEncoder, Dictionary
-from narrows.objectives.downstream import TOY, Downstream
+from narrows.objectives.downstream import Downstream
 from narrows.schedules import Schedule
 
 __all__ = ["e2e_sae"]
@@ -22,7 +22,7 @@ __all__ = ["e2e_sae"]
 def e2e_sae(
     spec: Spec | tuple[int, ...],
     *,
-    model: str = TOY,
+    model: str = "toy",
     place: str = "resid.0",
     layers: str = "",
     latents: int = 0,

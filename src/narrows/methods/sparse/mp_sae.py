@@ -37,7 +37,7 @@ def mp_sae(
     r"""A dictionary whose encoder is matching pursuit with the same atoms, trained through its unrolled steps.
 
     .. math:: r_0 = x - b; \qquad j_t = \arg\max_j \langle a_j, r_{t-1} \rangle, \quad
-        z_{j_t} \mathrel{+}= \langle a_{j_t}, r_{t-1} \rangle, \quad
+        z_{j_t} \leftarrow z_{j_t} + \langle a_{j_t}, r_{t-1} \rangle, \quad
         r_t = r_{t-1} - \langle a_{j_t}, r_{t-1} \rangle a_{j_t}, \qquad \hat x = A^\top z + b
 
     Each atom is chosen for what the earlier ones left over, so that codes may use atoms that resemble each other, as
