@@ -82,9 +82,9 @@ PROOF = Proof(
             "tilt": 1,
         },
         "default": {
-            "steps": 600,
-            "more_steps": 400,
-            "batch_size": 256,
+            "steps": 400,
+            "more_steps": 250,
+            "batch_size": 128,
             "latents": 192,
             "k": 3,
             "seeds": 64,
