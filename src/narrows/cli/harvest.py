@@ -153,15 +153,14 @@ def harvest(
         raise Interrupted(
             "Interrupted. What is harvested is kept; the same command goes on from there."
         ) from None
-    rows = sum(made.header["units"]["rows"])
-    layers = ", ".join(made.header["layers"])
+    rows, layers = sum(made.header["units"]["rows"]), list(made.header["layers"])
+    which = f" --at {layers[0]}" if len(layers) > 1 else ""
+    following = f"Next: narrows fit {out}{which} --method topk-sae --out runs/sae"
     if made.live:
         note(
-            f"{out} describes {rows:,} rows of {layers}, computed when they are read. Next: narrows fit {out} ..."
+            f"{out} describes {rows:,} rows of {', '.join(layers)}, computed when they are read. {following}"
         )
     elif made.complete:
-        note(
-            f"{out} holds {rows:,} rows of {layers}. Next: narrows fit {out} --method topk-sae --out runs/sae"
-        )
+        note(f"{out} holds {rows:,} rows of {', '.join(layers)}. {following}")
     else:
         note(f"{out} holds {len(made.shards)} of {made.units} shards; other processes make the rest.")
