@@ -20,6 +20,7 @@ from flow import data_flow
 
 import proofs
 from narrows.methods.index import METHODS, Method, builder, families, in_family
+from narrows.proofs.engine import load
 
 PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
 REFERENCE = {
@@ -136,7 +137,8 @@ def proof_section(row: Method, result: dict[str, Any] | None) -> str:
     """The proof's claims, and what was measured where a result is committed."""
     if result is None:
         return f"Not measured yet:\n\n```\nnarrows prove {row.name}\n```"
-    notes = f"\n\n{result['notes']}" if result.get("notes") else ""
+    said = load(row.name).notes  # as the proof says it today: what is known of a setting grows
+    notes = f"\n\n{said}" if said else ""
     return "\n\n".join(
         [proofs.claims_table(result), proofs.numbers_table(result), proofs.conditions(result) + notes]
     )

@@ -230,6 +230,15 @@ def test_many_and_their_exit_codes(monkeypatch, capsys):
     printed = json.loads(capsys.readouterr().out)
     assert [p["verdict"] for p in printed] == ["reproduced", "not reproduced"]
     assert printed[0]["measured"]["a"]["mean"] == 1.0
+    monkeypatch.setattr(many, "known", lambda name: {"wrong"})
+    assert many.run(["iwae"], strict=True, **how) == 0  # the committed result says so already
+
+
+def test_what_is_known_is_what_the_committed_result_refutes(tmp_path):
+    claims = [{"says": "yes", "verdict": "reproduced"}, {"says": "no", "verdict": "not reproduced"}]
+    (tmp_path / "vae.json").write_text(json.dumps({"claims": claims}))
+    assert many.known("vae", tmp_path) == {"no"}
+    assert many.known("iwae", tmp_path) == set()
 
 
 def test_what_to_prove_must_be_said():

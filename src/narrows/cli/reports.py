@@ -124,7 +124,10 @@ def prove(
         Path | None, typer.Option(help="Where the result is written: a file, or a folder for many.")
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 1 where a claim is not reproduced.")
+        bool,
+        typer.Option(
+            "--strict", help="Exit with 1 where a claim is not reproduced that the committed result has."
+        ),
     ] = False,
     json: _JSON = False,
     *,

@@ -94,15 +94,17 @@ PROOF = Proof(
         },
     },
     notes=(
-        "The layers are the residual stream after each of the story model's five layers, on stories that it wrote; "
-        "at quick scale two planted layers that share all features. Both sides have as many latents in total, and "
-        "as many on (TopK, 4 a layer, so that this is exact); the error is the mean over layers of each layer's own "
-        "FVU. The authors compare losses at equal width and at equal compute; here only equal width is. The two "
-        "models are planted: features of the first, of the second and of both, with unrelated directions in each, "
-        "and the crosscoder has the paper's ReLU and price. A feature is told where a latent has a cosine above "
-        "0.9 with it, and over 0.9 of its norm in the feature's own model, or no more than that in either of two. "
-        "Looked at before the claims were settled: with the weight steered to the true L0 of 4, not to an FVU of a "
-        "tenth, it is twice as large, and long training splits shared features into one latent a model (0.46 of "
-        "them told after 1500 steps), as others found of this price (Minder et al., 2025, arXiv 2504.02922)."
+        "The layers are the residual stream after each of the story model's five layers, on stories that it wrote; at "
+        "quick scale two planted layers that share all features. Both sides have as many latents in total, and as "
+        "many on (TopK, 4 a layer, so that this is exact); the error is the mean over layers of each layer's own FVU. "
+        "The authors compare losses at equal width and at equal compute; here only equal width is. The two models are "
+        "planted: features of the first, of the second and of both, with unrelated directions in each, and the "
+        "crosscoder has the paper's ReLU and price. A feature is told where a latent has a cosine above 0.9 with it, "
+        "and over 0.9 of its norm in the feature's own model, or no more than that in either of two. Looked at before "
+        "the claims were settled: with the weight steered to the true L0 of 4, not to an FVU of a tenth, it is twice "
+        "as large, and long training splits shared features into one latent a model (0.46 of them told after 1500 "
+        "steps), as others found of this price (Minder et al., 2025, arXiv 2504.02922). Also changed after a look: "
+        "the layers' half went from a steered ReLU to TopK, which made a claim on equal L0 needless, and learning "
+        "rates."
     ),
 )

@@ -139,9 +139,9 @@ PROOF = Proof(
     notes=(
         "The paper's data are MNIST and its variants; here the small digits, and hierarchies made of two true levels. "
         "Both ways begin with the same random levels, have equal sizes, price and sweeps (level by level as many for "
-        "each level), and are compared at codes solved anew for the whole objective, 200 shrinkage steps. The price is "
-        "equal, the sparsity that comes of it is not. There is no activation between the levels. Level by level, the upper level's codes are dense and without a price. The "
-        "probe is logistic regression; TopK, a k-sparse autoencoder, stands beside without a claim, stacked denoising "
-        "and contractive autoencoders are left out."
+        "each level), and are compared at codes solved anew for the whole objective, 200 shrinkage steps. The price "
+        "is equal, the sparsity that comes of it is not. There is no activation between the levels. Level by level, "
+        "the upper level's codes are dense and without a price. The probe is logistic regression; TopK, a k-sparse "
+        "autoencoder, stands beside without a claim, stacked denoising and contractive autoencoders are left out."
     ),
 )

@@ -140,8 +140,9 @@ PROOF = Proof(
     },
     notes=(
         "The layers are the residual stream after each of the story model's five layers, in three groups; at quick "
-        "scale four planted layers in two. Every dictionary has as many latents, and sees as many activations, so that "
-        "groups need `rows/share` of the rows that a dictionary a layer needs: that is the saving, counted and not "
-        "timed. Other runs of layers are two drawn by the seed. The authors group the 12 layers of Pythia-160M."
+        "scale four planted layers in two. Every dictionary has as many latents, and sees as many activations, so "
+        "that groups need `rows/share` of the rows that a dictionary a layer needs: that is the saving, counted and "
+        "not timed. Other runs of layers are two drawn by the seed. The authors group the 12 layers of Pythia-160M. "
+        "Changed after quick runs that refuted a claim: the planted layers and the learning rate, until it held."
     ),
 )

@@ -90,7 +90,8 @@ PROOF = Proof(
         "atoms are on, and have equal training steps; 30 % is hidden. `noise` is the deviation of each coordinate and "
         "`bar` what the distance must be below, as a share of the plain one, both in percent; the quick scale is too "
         "short to gain anything, and its bar says only that not much is lost. Noise and what is hidden were chosen "
-        "after looks at one seed in about ten settings: at a noise of 0.1 a fifth hidden gained 15 %, masks learn slowly from random first "
-        "atoms, and much noise with few coordinates to see (32) misled them. The paper's sizes are larger."
+        "after looks at one seed in about ten settings: at a noise of 0.1 a fifth hidden gained 15 %, masks learn "
+        "slowly from random first atoms, and much noise with few coordinates to see (32) misled them. The paper's "
+        "sizes are larger."
     ),
 )

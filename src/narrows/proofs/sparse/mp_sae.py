@@ -131,13 +131,14 @@ PROOF = Proof(
     notes=(
         "The paper's activations are of vision-language models, its synthetic data trees of concepts. Here the forest "
         "has eight parents with six children each in 32 dimensions; a child is orthogonal to its own parent and has a "
-        "cosine of about one half with its cousins; two parents and a child of each are on in an example. All have 112 "
-        "latents there, twice as many as there are directions, and 4 on. The error against k is measured at 1, 2 ... 8 "
-        "times the trained k, in the forest, and (without a claim) on activations of a small text encoder. The weights "
-        "of the costs of ReLU and JumpReLU are steered until as many latents are on as TopK's k. Changed after a first "
-        "full run: it had exactly 56 latents and a learning rate of 0.005, and there matching pursuit found the "
-        "parents best (0.970; TopK 0.948, JumpReLU 0.956) and the children worse (0.754; TopK 0.822, JumpReLU 0.836), "
-        "so that the first and third claim failed. With exactly as many latents as directions they do not hold. The "
-        "steps went from 1500 to 1000 with that change, and a look at one seed with 112 latents came before it."
+        "cosine of about one half with its cousins; two parents and a child of each are on in an example. All have "
+        "112 latents there, twice as many as there are directions, and 4 on. The error against k is measured at 1, 2 "
+        "... 8 times the trained k, in the forest, and (without a claim) on activations of a small text encoder. The "
+        "weights of the costs of ReLU and JumpReLU are steered until as many latents are on as TopK's k. Changed "
+        "after a first full run: it had exactly 56 latents and a learning rate of 0.005, and there matching pursuit "
+        "found the parents best (0.970; TopK 0.948, JumpReLU 0.956) and the children worse (0.754; TopK 0.822, "
+        "JumpReLU 0.836), so that the first and third claim failed. With exactly as many latents as directions they "
+        "do not hold. The steps went from 1500 to 1000 with that change, and a look at one seed with 112 latents came "
+        "before it."
     ),
 )
