@@ -27,7 +27,7 @@ def documents(path, **options):
 def test_json_lines_packed_or_not(tmp_path):
     lines = "".join(json.dumps({"story": s, "n": 1}) + "\n\n" for s in STORIES)
     (tmp_path / "a.jsonl").write_text(lines, encoding="utf-8")
-    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode(, mtime=0)))
     assert documents(tmp_path / "a.jsonl", key="story") == STORIES
     assert documents(tmp_path / "a.jsonl.gz", key="story") == STORIES
 
@@ -91,7 +91,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path):
         ("a.jsonl", b'{"text": "good"}\n{"texts": "x"}\n', "line 2 of a.jsonl.*Did you mean `texts`"),
         ("a.jsonl", b'["no object"]\n', "a key of line 1"),
         ("a.txt", b"\xff\xfe\x00", "plain UTF-8"),
-        ("a.txt.gz", gzip.compress(b"long enough text " * 50)[:-12], "cannot be read"),
+        ("a.txt.gz", gzip.compress(b"long enough text " * 50, mtime=0)[:-12], "cannot be read"),
     ],
 )
 def test_bad_files_say_where(tmp_path, name, content, says):

@@ -99,7 +99,7 @@ ROWS = (
         2025,
         "2509.22994",
         "sparse",
-        "The price of a Gaussian prior kills latents and costs fidelity, the more the heavier it weighs.",
+        "As its code was published, the price of a Gaussian prior silences latents and costs fidelity.",
         3,
         303,
         "sparse.vsae",
