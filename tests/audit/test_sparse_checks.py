@@ -131,11 +131,14 @@ def test_layers_of_atoms():
     torch.manual_seed(3)
     atoms = torch.randn(12, 3, 5)
     atoms[:4, 1:] = 0  # four of the first layer alone
-    model = dictionary_model(atoms, torch.randn(12, 15), 6)
-    report = audit(model, torch.randn(300, 3, 5), limit=300)
+    loud = torch.tensor([100.0, 1.0, 1.0])[:, None]
+    model = dictionary_model(atoms * loud, torch.randn(12, 15), 6)
+    x = torch.randn(300, 3, 5)
+    report = audit(model, x * loud, limit=300)
     norms = atoms.double().norm(dim=-1)
+    assert torch.allclose(shares(atoms), norms / norms.sum(1, keepdim=True))
+    norms /= torch.stack([(x[:, n] - x[:, n].mean(0)).square().mean().sqrt() for n in range(3)])
     by_hand = norms / norms.sum(1, keepdim=True)
-    assert torch.allclose(shares(atoms), by_hand)
     assert report["layers/own"].value == 4
     effective = torch.exp(-(by_hand * by_hand.clamp_min(1e-30).log()).sum(1)).mean()
     assert report["layers/effective"].value == pytest.approx(float(effective), rel=1e-4)

@@ -16,13 +16,18 @@ _ATOMS, _MOST, _OWN = 4096, 64, 0.9
 
 
 def layers(view: View) -> Finding:
-    """Relative norms of atoms (N, L, D): how many are of one layer, how many are shared, and how alike their parts."""
+    """Relative norms of atoms (N, L, D): how many are of one layer, how many are shared, and how alike their parts.
+
+    Norms are in units of each layer's spread over the examples, or a loud layer would own all atoms.
+    """
     if view.sparse is None or len(view.output.shape) != 3 or not 2 <= view.output.shape[1] <= _MOST:
         return Finding()
     chosen, spans = atoms(view, _ATOMS)
     if not len(chosen):
         return Finding()
-    share = shares(spans)
+    goal = view.batch.goal
+    spread = (goal - goal.mean(0)).square().mean((0, 2)).sqrt()
+    share = shares(spans / torch.where(spread > 0, spread, 1.0)[:, None])
     own = share.amax(1) > _OWN
     effective = torch.special.entr(share).sum(1).exp()
     unit = torch.nn.functional.normalize(spans.double(), dim=-1)
