@@ -32,7 +32,9 @@ def splice(view: View) -> Finding:
     low = math.isnan(recovered) or recovered < _ENOUGH
     fix = " Train longer, or give the code more latents or a larger L0." if low else ""
     if recovered > 1:
-        fix = " Above 1 the reconstructions help: this text is unlike the model's own, so read the KL instead."
+        fix = (
+            " Above 1 the reconstructions help: this text is unlike the model's own, so read the KL instead."
+        )
     return Finding(
         (
             Check("splice/recovered", recovered, "", "warn" if low else "ok", told + fix),
