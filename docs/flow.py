@@ -15,16 +15,15 @@ from narrows.testing import examples
 
 __all__ = ["SPECS", "data_flow"]
 
-SPECS = (
-    Spec((1, 28, 28), "unit", classes=10),
-    Spec((384,), "real"),
-    Spec((384,), "real", target=(384,)),
-)
 _SAID = {
     Spec((1, 28, 28), "unit", classes=10): "28x28 grey images in 10 classes",
     Spec((384,), "real"): "vectors of 384 numbers",
     Spec((384,), "real", target=(384,)): "pairs of vectors of 384 numbers",
+    Spec((3, 64)): "activations of 3 layers, 64 numbers each",
+    Spec((3, 64), target=(3, 64)): "what enters 3 layers and what they put out, 64 numbers each",
+    Spec((2, 64)): "pairs of vectors of 64 numbers",
 }
+SPECS = tuple(_SAID)
 
 
 def data_flow(builder: Callable[..., Autoencoder]) -> str:
@@ -42,7 +41,7 @@ def data_flow(builder: Callable[..., Autoencoder]) -> str:
 def _draw(model: Autoencoder, spec: Spec) -> str:
     batch = examples(spec, 16).all(given=model.given)
     seen = _trace(model, batch)
-    told = f", told {tuple(batch.given.shape[1:])} labels" if batch.given is not None else ""
+    told = f", told {tuple(batch.given.shape[1:])} {model.given}" if batch.given is not None else ""
     rows = [
         _thing("x", _shape(batch.x), "what is seen" + told),
         _part("encoder", model.encoder),

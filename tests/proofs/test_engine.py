@@ -234,10 +234,11 @@ def test_many_and_their_exit_codes(monkeypatch, capsys):
     assert many.run(["iwae"], strict=True, **how) == 0  # the committed result says so already
 
 
-def test_what_is_known_is_what_the_committed_result_refutes(tmp_path):
-    claims = [{"says": "yes", "verdict": "reproduced"}, {"says": "no", "verdict": "not reproduced"}]
+def test_what_is_known_is_what_the_committed_result_could_not_reproduce(tmp_path):
+    verdicts = {"yes": "reproduced", "no": "not reproduced", "open": "inconclusive"}
+    claims = [{"says": says, "verdict": verdict} for says, verdict in verdicts.items()]
     (tmp_path / "vae.json").write_text(json.dumps({"claims": claims}))
-    assert many.known("vae", tmp_path) == {"no"}
+    assert many.known("vae", tmp_path) == {"no", "open"}
     assert many.known("iwae", tmp_path) == set()
 
 

@@ -1,7 +1,7 @@
 """Several proofs one after the other: what ``narrows prove`` does.
 
 Exit codes: 0 when every proof ran, whatever it found; with `strict`, 1 where a claim is ``not reproduced`` that the
-committed result of the method has not found so already: that one is known and stands in the table of results.
+committed result of the method does not leave open or refute itself: that is known and stands in the table of results.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def run(
         every: all methods that have a proof.
         family: all of a family.
         as_json: print one JSON array on stdout, and nothing else.
-        strict: return 1 where a claim is ``not reproduced`` that the committed result has not given up.
+        strict: return 1 where a claim is ``not reproduced`` that the committed result does not leave open or refute.
         out: a file for one proof, a folder for several.
         how: scale, seeds, data, data_options, device, progress: as for `prove`.
 
@@ -87,12 +87,12 @@ def refuted(result: Result) -> set[str]:
 
 
 def known(name: str, folder: Path | None = None) -> set[str]:
-    """The claims of a method that its committed result found not reproduced; none where there is no result."""
+    """The claims of a method that its committed result could not reproduce; none where there is no result."""
     path = (RESULTS if folder is None else folder) / f"{name}.json"
     if not path.is_file():
         return set()
     found = json.loads(path.read_text(encoding="utf-8"))
-    return {str(claim["says"]) for claim in found["claims"] if claim["verdict"] == "not reproduced"}
+    return {str(claim["says"]) for claim in found["claims"] if claim["verdict"] != "reproduced"}
 
 
 def _summary(results: Sequence[Result]) -> None:
