@@ -53,3 +53,12 @@ def test_what_cannot_be_trained():
         tiny_lm(TEXT, steps=1, **SIZES | {"heads": 3})
     with pytest.raises(RequestError, match="`vocabulary`"):
         tiny_lm(TEXT, steps=1, **SIZES | {"vocabulary": 20})
+
+
+def test_a_string_of_lines_is_the_text_itself():
+    from narrows.harvesting.sources import of_text
+
+    lines = "Once there was a fox.\nIt ran.\n" * 2000  # longer than any path
+    assert list(of_text(lines, "text", "file").documents()) == list(
+        of_text([lines], "text", "file").documents()
+    )

@@ -49,13 +49,16 @@ def of_text(text: Any, key: str, split: str) -> Reading:
     """A text by name, by path, or as an iterable of documents.
 
     Args:
-        text: ``bundled``, ``wikitext``, ``shakespeare``, a path, or documents in memory.
+        text: ``bundled``, ``wikitext``, ``shakespeare``, a path, or documents in memory; a string of more than one line
+            is a document itself.
         key: of JSON lines, or the column of a table.
         split: what is one document of a plain file.
 
     Raises:
         RequestError: there is no such text.
     """
+    if isinstance(text, str) and "\n" in text:
+        text = [text]
     if isinstance(text, (str, Path)):
         if text == "bundled":
             whole = read_text("bundled")

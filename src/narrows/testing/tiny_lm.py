@@ -48,7 +48,8 @@ def tiny_lm(
     machine.
 
     Args:
-        text: ``bundled``, ``wikitext``, ``shakespeare``, a path, or documents.
+        text: ``bundled``, ``wikitext``, ``shakespeare``, a path, or documents; a string of more than one
+            line is the text itself.
         width: of the residual stream.
         layers: blocks.
         heads: attention heads of each.
