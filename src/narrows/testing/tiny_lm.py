@@ -44,7 +44,7 @@ def tiny_lm(
 ) -> Path:
     """Train a GPT-NeoX-type language model on a text, or find the one that was trained before.
 
-    At its defaults it takes about two minutes of one core's time. The same arguments give the same model on the same
+    At its defaults it takes two to three minutes of one core's time. The same arguments give the same model on the same
     machine.
 
     Args:
