@@ -97,6 +97,7 @@ def test_every_method_has_a_proof(row):
     assert {"quick", "default"} <= set(proof.scales)
     assert proof.seeds >= 3
     assert proof.claims
+    assert set(proof.refuted) <= {claim.says for claim in proof.claims}
 
 
 def test_no_proof_without_a_method():

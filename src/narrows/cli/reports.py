@@ -126,7 +126,7 @@ def prove(
     strict: Annotated[
         bool,
         typer.Option(
-            "--strict", help="Exit with 1 where a claim is not reproduced that the committed result has."
+            "--strict", help="Exit with 1 where a claim is not reproduced that is not known to fail."
         ),
     ] = False,
     json: _JSON = False,

@@ -99,6 +99,7 @@ class Proof:
         data_options: how the data is opened.
         notes: what a reader should know: what was tried, how the setting differs from the paper's.
         quick_data: name of the data at quick scale where it is another: data that need no download.
+        refuted: claims, in their words, that were measured and do not hold: a strict run does not ask for them again.
     """
 
     method: str
@@ -110,6 +111,7 @@ class Proof:
     data_options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
     quick_data: str = ""
+    refuted: tuple[str, ...] = ()
 
 
 def load(name: str) -> Proof:

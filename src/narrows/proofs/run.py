@@ -1,7 +1,7 @@
 """Several proofs one after the other: what ``narrows prove`` does.
 
-Exit codes: 0 when every proof ran, whatever it found; with `strict`, 1 where a claim is ``not reproduced`` that the
-committed result of the method does not leave open or refute itself: that is known and stands in the table of results.
+Exit codes: 0 when every proof ran, whatever it found; with `strict`, 1 where a claim is ``not reproduced``,
+unless the proof itself names it among those it is known to refute.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 from narrows.check import RequestError, WorkError
 from narrows.methods.index import METHODS, in_family
-from narrows.proofs.engine import RESULTS, load, prove
+from narrows.proofs.engine import load, prove
 from narrows.proofs.result import COLOURS, Result
 
 __all__ = ["chosen", "run"]
@@ -53,7 +53,7 @@ def run(
         every: all methods that have a proof.
         family: all of a family.
         as_json: print one JSON array on stdout, and nothing else.
-        strict: return 1 where a claim is ``not reproduced`` that the committed result does not leave open or refute.
+        strict: return 1 where a claim is ``not reproduced`` that its proof does not name as `refuted`.
         out: a file for one proof, a folder for several.
         how: scale, seeds, data, data_options, device, progress: as for `prove`.
 
@@ -78,21 +78,13 @@ def run(
             print(json.dumps([result.as_dict() for result in results], indent=2))
     if not as_json and len(results) > 1:
         _summary(results)
-    return 1 if strict and any(refuted(result) - known(result.name) for result in results) else 0
+    return 1 if strict and any(map(unexpected, wanted, results)) else 0
 
 
-def refuted(result: Result) -> set[str]:
-    """The claims of a result that were not reproduced."""
-    return {judgement.claim.says for judgement in result.judgements if judgement.verdict == "not reproduced"}
-
-
-def known(name: str, folder: Path | None = None) -> set[str]:
-    """The claims of a method that its committed result could not reproduce; none where there is no result."""
-    path = (RESULTS if folder is None else folder) / f"{name}.json"
-    if not path.is_file():
-        return set()
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return {str(claim["says"]) for claim in found["claims"] if claim["verdict"] != "reproduced"}
+def unexpected(name: str, result: Result) -> set[str]:
+    """The claims of a method that were not reproduced and that the proof does not name as known to fail."""
+    found = {judgement.claim.says for judgement in result.judgements if judgement.verdict == "not reproduced"}
+    return found - set(load(name).refuted)
 
 
 def _summary(results: Sequence[Result]) -> None:

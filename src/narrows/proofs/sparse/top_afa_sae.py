@@ -77,6 +77,11 @@ PROOF = Proof(
             "topk/off_diagonal",
         ),
     ),
+    refuted=(
+        "the number of latents follows the number of atoms",
+        "it explains as much as TopK at the same L0, within a twentieth",
+        "and as BatchTopK",
+    ),
     measure=measure,
     scales={
         "quick": {"steps": 100, "batch_size": 128, "latents": 128},
