@@ -1,15 +1,15 @@
 """Models are loaded for what they are, and what does not fit is said."""
 
 import json
-import sys
 import shutil
+import sys
 from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
-from narrows.check import RequestError
+from narrows.check import RequestError, WorkError
 from narrows.lm.contexts import Cut, build
 from narrows.lm.models import load, quietly, wrap
 
