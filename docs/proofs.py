@@ -10,7 +10,7 @@ from typing import Any
 __all__ = ["BADGES", "card", "claims_table", "read"]
 
 RESULTS = Path(__file__).parents[1] / "proofs" / "results"
-BADGES = {"reproduced": "yes", "inconclusive": "open", "not reproduced": "no"}
+BADGES = {"reproduced": "yes", "reproduced post hoc": "late", "inconclusive": "open", "refuted here": "no"}
 _WIDTH, _HEIGHT = 300, 44
 
 
@@ -70,9 +70,14 @@ def claims_table(result: dict[str, Any]) -> str:
         rows.append(
             f'<div class="claim"><p>{badge(claim["verdict"])} {escape(claim["says"])}</p>{picture(slack)}'
             f'<p class="claim-formula"><code>{escape(claim["formula"])}</code> '
-            f"mean slack {slack['mean']:.3g}{between}</p></div>"
+            f"mean slack {slack['mean']:.3g}{between}{_post_hoc(claim)}</p></div>"
         )
     return "\n".join(rows)
+
+
+def _post_hoc(claim: dict[str, Any]) -> str:
+    """What was chosen after a look, where something was."""
+    return f"<br>Post hoc: {escape(claim['post_hoc'])}" if claim.get("post_hoc") else ""
 
 
 def numbers_table(result: dict[str, Any]) -> str:

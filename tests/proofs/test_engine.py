@@ -43,10 +43,10 @@ def test_the_interval_is_that_of_scipy():
         ([0.5, 0.5], "reproduced"),
         ([3.0, -1.0, 1.0], "inconclusive"),
         ([-3.0, 1.0, -1.0], "inconclusive"),
-        ([-1.0, -1.1, -0.9], "not reproduced"),
+        ([-1.0, -1.1, -0.9], "refuted here"),
         ([2.0], "inconclusive"),
-        ([-2.0], "not reproduced"),
-        ([0.0], "not reproduced"),
+        ([-2.0], "refuted here"),
+        ([0.0], "refuted here"),
         ([0.0, 0.0], "inconclusive"),
     ],
 )
@@ -64,9 +64,9 @@ def test_slack_by_hand():
 
 
 def test_the_worst_claim_decides():
-    assert worst(["reproduced", "not reproduced", "inconclusive"]) == "not reproduced"
+    assert worst(["reproduced", "refuted here", "inconclusive"]) == "refuted here"
     claims = (Claim("yes", "a", "<", "b"), Claim("no", "b", "<", "a"))
-    assert prove(proof(claims=claims), data=X, scale="quick").verdict == "not reproduced"
+    assert prove(proof(claims=claims), data=X, scale="quick").verdict == "refuted here"
 
 
 def test_a_claim_about_an_unmeasured_number_is_refused():
@@ -218,18 +218,19 @@ def test_a_trial_builds_and_fits_by_its_seed():
     assert said == ["training, 40 steps"] * 2
 
 
-def test_many_and_their_exit_codes(monkeypatch, capsys):
+def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
     proofs = {"vae": proof(), "iwae": proof(claims=[Claim("wrong", "b", "<", "a")])}
     monkeypatch.setattr(many, "load", proofs.__getitem__)
     monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
     how = {"data": X, "scale": "quick", "progress": False}
     assert many.run(["vae"], strict=True, **how) == 0
     assert many.run(["vae", "iwae"], **how) == 0
-    assert "not reproduced" in capsys.readouterr().out
+    assert "refuted here" in capsys.readouterr().out
     assert many.run(["vae", "iwae"], strict=True, as_json=True, **how) == 1
     printed = json.loads(capsys.readouterr().out)
-    assert [p["verdict"] for p in printed] == ["reproduced", "not reproduced"]
+    assert [p["verdict"] for p in printed] == ["reproduced", "refuted here"]
     assert printed[0]["measured"]["a"]["mean"] == 1.0
+    how = {**how, "scale": "default", "out": tmp_path / "r.json"}
     proofs["iwae"] = proof(claims=[Claim("wrong", "b", "<", "a")], refuted=("wrong",))
     assert many.run(["iwae"], strict=True, **how) == 0  # the proof says so itself
     proofs["iwae"] = proof(claims=[Claim("wrong", "b", "<", "a")], refuted=("other",))
@@ -252,3 +253,45 @@ def test_what_is_printed_says_it_all(capsys):
     out = capsys.readouterr().out
     for text in ("vae", "a is less", "a < b", "2.25", "reproduced", "90 % interval"):
         assert text in out
+
+
+def test_a_claim_chosen_after_a_look_says_so():
+    late = Claim("late", "a", "<", "b", post_hoc="The margin was 0.2 before seed 0 was seen.")
+    result = prove(proof(claims=[LESS, late]), data=X, scale="quick")
+    assert [j.verdict for j in result.judgements] == ["reproduced", "reproduced post hoc"]
+    assert result.verdict == "reproduced post hoc"
+    assert result.as_dict()["claims"][1]["post_hoc"] == late.post_hoc
+    wrong = Claim("wrong", "b", "<", "a", post_hoc="chosen late")
+    assert prove(proof(claims=[wrong]), data=X, scale="quick").verdict == "refuted here"
+
+
+def test_a_proof_may_name_its_seeds(tmp_path):
+    asked = []
+
+    def measure(trial):
+        asked.append(trial.seed)
+        return {"a": 1.0, "b": 2.0}
+
+    result = prove(proof(measure, seeds=(100, 101, 102)), data=X, out=tmp_path / "r.json")
+    assert asked == [100, 101, 102]
+    assert "--seeds" not in result.environment["command"]
+    asked.clear()
+    prove(proof(measure, seeds=(100, 101, 102)), data=X, scale="quick")
+    assert asked == [0, 1, 2]
+
+
+def test_quick_scale_asks_what_stands_there_and_holds_all_of_it(monkeypatch, tmp_path):
+    claims = [Claim("here too", "a", "<", "b"), Claim("not here", "b", "<", "a", quick=False)]
+    noisy = [Claim("unclear", "c", ">", 0.0)]
+    proofs = {
+        "vae": proof(claims=claims),
+        "iwae": proof(lambda t: {"c": (-1.0) ** t.seed}, noisy),
+    }
+    monkeypatch.setattr(many, "load", proofs.__getitem__)
+    monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
+    how = {"data": X, "progress": False, "strict": True}
+    assert [j.claim.says for j in prove(proofs["vae"], data=X, scale="quick").judgements] == ["here too"]
+    assert many.run(["vae"], scale="quick", **how) == 0
+    assert many.run(["iwae"], scale="quick", **how) == 1  # inconclusive is not enough there
+    assert many.run(["iwae"], scale="default", out=tmp_path / "one.json", **how) == 0
+    assert many.run(["vae"], scale="default", out=tmp_path / "two.json", **how) == 1

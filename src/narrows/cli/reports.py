@@ -125,9 +125,7 @@ def prove(
     ] = None,
     strict: Annotated[
         bool,
-        typer.Option(
-            "--strict", help="Exit with 1 where a claim is not reproduced that is not known to fail."
-        ),
+        typer.Option("--strict", help="Exit with 1 where a claim fails that is not known to."),
     ] = False,
     json: _JSON = False,
     *,

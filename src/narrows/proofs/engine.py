@@ -95,11 +95,14 @@ class Proof:
         claims: inequalities over the measured numbers, fixed before anything was measured.
         measure: trains the method and its baseline at equal budget, and returns numbers by name.
         scales: budgets by scale: ``quick`` (seconds), ``default`` (minutes), ``full`` (hours, if need be).
-        seeds: how many seeds by default.
+        seeds: how many seeds by default (0, 1, ...), or which: 100, 101, ... where something was chosen after a look
+            at lower ones.
         data_options: how the data is opened.
         notes: what a reader should know: what was tried, how the setting differs from the paper's.
         quick_data: name of the data at quick scale where it is another: data that need no download.
         refuted: claims, in their words, that were measured and do not hold: a strict run does not ask for them again.
+
+    At quick scale the seeds are 0, 1 and 2, and only claims with `Claim.quick` are asked.
     """
 
     method: str
@@ -107,7 +110,7 @@ class Proof:
     claims: tuple[Claim, ...]
     measure: Callable[[Trial], Mapping[str, float]]
     scales: Mapping[str, Mapping[str, int]]
-    seeds: int = 3
+    seeds: int | tuple[int, ...] = 3
     data_options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
     quick_data: str = ""
@@ -150,7 +153,7 @@ def prove(
     Args:
         name: a method, or a `Proof` of your own.
         scale: ``quick``, ``default`` or ``full``.
-        seeds: how many seeds (0, 1, ...), or which; the proof's own count when None.
+        seeds: how many seeds (0, 1, ...), or which; the proof's own when None.
         data: a name, a path, arrays or a source, where the proof shall be tried on other data.
         data_options: how that data is opened.
         device: ``cpu``, ``cuda``, or ``auto``.
@@ -164,7 +167,7 @@ def prove(
     """
     proof = name if isinstance(name, Proof) else load(name)
     budget = proof.scales[choice("scale", scale, [s for s in SCALES if s in proof.scales])]
-    chosen = _seeds(proof.seeds if seeds is None else seeds)
+    chosen = _seeds(_own_seeds(proof, scale) if seeds is None else seeds)
     device = _device(device)
     source = _open(proof, scale, data, data_options)
     own = data is None and data_options is None
@@ -181,7 +184,7 @@ def prove(
         budget=dict(budget),
         seeds=chosen,
         measured=measured,
-        judgements=tuple(claim.judge(measured) for claim in proof.claims),
+        judgements=tuple(claim.judge(measured) for claim in _asked(proof, scale)),
         environment=environment(device, {seed: kept.seconds[seed] for seed in chosen}, command),
         notes=proof.notes,
     )
@@ -255,6 +258,16 @@ def _by_name(proof: Proof, numbers: Mapping[int, Mapping[str, float]]) -> dict[s
     return {name: [one[name] for one in numbers.values()] for name in next(iter(names))}
 
 
+def _asked(proof: Proof, scale: str) -> list[Claim]:
+    """The claims that a scale asks."""
+    return [claim for claim in proof.claims if claim.quick or scale != "quick"]
+
+
+def _own_seeds(proof: Proof, scale: str) -> int | tuple[int, ...]:
+    """The seeds that a proof is measured on where nobody names others."""
+    return 3 if scale == "quick" else proof.seeds
+
+
 def _seeds(seeds: int | Sequence[int]) -> tuple[int, ...]:
     if isinstance(seeds, int):
         return tuple(range(whole("seeds", seeds)))
@@ -292,7 +305,7 @@ def _spelled(proof: Proof, scale: str, seeds: tuple[int, ...], other: str, devic
     if other:
         plain = "".join(c if c.isalnum() or c in "-_" else "_" for c in Path(other).name)
         command, stem = f"{command} --data {other}", f"{stem}.{plain}"
-    if seeds != tuple(range(proof.seeds)):
+    if seeds != _seeds(_own_seeds(proof, scale)):
         counted = seeds == tuple(range(len(seeds)))
         said = str(len(seeds)) if counted else ",".join(map(str, seeds))
         command, stem = f"{command} --seeds {said}", f"{stem}.{'seeds' if counted else 'seed'}-{said}"

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
 
 __all__ = ["COLOURS", "Result", "environment", "write_json"]
 
-COLOURS: dict[Verdict, str] = {"reproduced": "green", "inconclusive": "yellow", "not reproduced": "red"}
+COLOURS: dict[Verdict, str] = {
+    "reproduced": "green",
+    "reproduced post hoc": "green",
+    "inconclusive": "yellow",
+    "refuted here": "red",
+}
 
 
 @dataclass(frozen=True)
@@ -108,6 +113,8 @@ class Result:
             between = "" if j.low is None else f", 90 % interval {j.low:.3g} to {j.high:.3g}"
             yield f"  [{colour}]{j.verdict}[/{colour}]  {escape(j.claim.says)}"
             yield f"      [dim]{escape(j.claim.formula)}: mean slack {j.mean:.3g}{between}[/dim]"
+            if j.claim.post_hoc:
+                yield f"      [dim]post hoc: {escape(j.claim.post_hoc)}[/dim]"
         source = self.data.get("name", "data")
         seconds = self.environment.get("seconds", 0.0)
         colour = COLOURS[self.verdict]

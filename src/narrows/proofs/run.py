@@ -1,7 +1,8 @@
 """Several proofs one after the other: what ``narrows prove`` does.
 
-Exit codes: 0 when every proof ran, whatever it found; with `strict`, 1 where a claim is ``not reproduced``,
-unless the proof itself names it among those it is known to refute.
+Exit codes: 0 when every proof ran, whatever it found; with `strict`, 1 where a claim is not as the proof has it: at
+quick scale each claim that is asked must be reproduced, at the others none is refuted but those that the proof itself
+names.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def run(
         every: all methods that have a proof.
         family: all of a family.
         as_json: print one JSON array on stdout, and nothing else.
-        strict: return 1 where a claim is ``not reproduced`` that its proof does not name as `refuted`.
+        strict: return 1 where a claim is `unexpected`.
         out: a file for one proof, a folder for several.
         how: scale, seeds, data, data_options, device, progress: as for `prove`.
 
@@ -82,8 +83,16 @@ def run(
 
 
 def unexpected(name: str, result: Result) -> set[str]:
-    """The claims of a method that were not reproduced and that the proof does not name as known to fail."""
-    found = {judgement.claim.says for judgement in result.judgements if judgement.verdict == "not reproduced"}
+    """The claims of a method that a strict run does not let pass.
+
+    Args:
+        name: the method.
+        result: of its proof. At quick scale, each claim that was asked and does not hold; at the others, each that is
+            ``refuted here`` and that the proof does not name as `Proof.refuted`.
+    """
+    if result.scale == "quick":
+        return {judgement.claim.says for judgement in result.judgements if not judgement.holds}
+    found = {judgement.claim.says for judgement in result.judgements if judgement.verdict == "refuted here"}
     return found - set(load(name).refuted)
 
 

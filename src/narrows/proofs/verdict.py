@@ -6,17 +6,17 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
-from typing import Literal, TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 from narrows.check import WorkError, nearest
 
 __all__ = ["Claim", "Judgement", "Numbers", "Verdict", "interval", "spread", "worst"]
 
-Verdict: TypeAlias = Literal["reproduced", "inconclusive", "not reproduced"]
+Verdict: TypeAlias = Literal["reproduced", "reproduced post hoc", "inconclusive", "refuted here"]
 Numbers: TypeAlias = Mapping[str, Sequence[float]]
 """What was measured: by name, one value a seed."""
 
-_ORDER: tuple[Verdict, ...] = ("reproduced", "inconclusive", "not reproduced")
+_ORDER: tuple[Verdict, ...] = get_args(Verdict)
 # The 95 % point of Student's t for 1 to 10 degrees of freedom; beyond, the expansion below is right to 1e-3.
 _T95 = (6.3138, 2.9200, 2.3534, 2.1318, 2.0150, 1.9432, 1.8946, 1.8595, 1.8331, 1.8125)
 
@@ -36,6 +36,9 @@ class Claim:
         right: name of a measured number, or a constant.
         factor: what `right` is multiplied with.
         margin: what is added to it, in the unit of the numbers.
+        quick: whether it is asked at quick scale too: only what stands there by twice its interval should be.
+        post_hoc: what was chosen after a look at which numbers, in a sentence; empty where the claim, its margin, its
+            data and its budget were fixed before the first measurement.
 
     Example:
         >>> claim = Claim("IWAE is better by 0.3 nats", "iwae/nll", "<", "vae/nll", margin=-0.3)
@@ -49,6 +52,8 @@ class Claim:
     right: str | float
     factor: float = 1.0
     margin: float = 0.0
+    quick: bool = True
+    post_hoc: str = ""
 
     @property
     def formula(self) -> str:
@@ -82,8 +87,9 @@ class Judgement:
 
     The rule, with d the slack a seed and [low, high] its 90 % t-interval over seeds:
 
-    - ``reproduced``: mean d > 0 and low > 0;
-    - ``not reproduced``: high < 0, or mean d <= 0 where there is one seed only;
+    - ``reproduced``: mean d > 0 and low > 0; ``reproduced post hoc`` where something about the claim was chosen
+      after a look, and the seeds are others than those that were looked at;
+    - ``refuted here``: high < 0, or mean d <= 0 where there is one seed only;
     - ``inconclusive``: anything else. One seed alone can refute, and cannot confirm.
     """
 
@@ -95,18 +101,24 @@ class Judgement:
 
     @property
     def verdict(self) -> Verdict:
-        """``reproduced``, ``not reproduced`` or ``inconclusive``."""
+        """``reproduced``, ``reproduced post hoc``, ``inconclusive`` or ``refuted here``."""
         if self.low is None or self.high is None:
-            return "not reproduced" if self.mean <= 0 else "inconclusive"
+            return "refuted here" if self.mean <= 0 else "inconclusive"
         if self.mean > 0 and self.low > 0:
-            return "reproduced"
-        return "not reproduced" if self.high < 0 else "inconclusive"
+            return "reproduced post hoc" if self.claim.post_hoc else "reproduced"
+        return "refuted here" if self.high < 0 else "inconclusive"
+
+    @property
+    def holds(self) -> bool:
+        """Whether the claim was reproduced, post hoc or not."""
+        return self.verdict in ("reproduced", "reproduced post hoc")
 
     def as_dict(self) -> dict[str, object]:
         """What a result file holds of it."""
         return {
             "says": self.claim.says,
             "formula": self.claim.formula,
+            "post_hoc": self.claim.post_hoc,
             "slack": {"mean": self.mean, "low": self.low, "high": self.high, "seeds": list(self.slack)},
             "verdict": self.verdict,
         }
