@@ -6,7 +6,7 @@ WORKERS ?= 2
 # Workers share the cores, so each process of the tests computes on one thread.
 TESTENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
-.PHONY: demo test lint types arrows tests proofs docs bench clean
+.PHONY: demo test lint types arrows tests proofs docs bench fuzz clean
 
 demo: $(VENV)/.users
 	$(BIN)/narrows demo
@@ -47,6 +47,13 @@ docs: $(VENV)/.developers
 
 bench: $(VENV)/.developers
 	$(BIN)/python -m benchmarks
+
+# Damaged files of every format, read again: `make fuzz N=10000`, one case once more: `make fuzz CASE=npy:17`.
+N ?= 1000
+SEED ?= 0
+fuzz: $(VENV)/.developers
+	$(TESTENV) PYTHONPATH=src:tests $(BIN)/python -m fuzz --cases $(N) --seed $(SEED) $(if $(CASE),--case $(CASE)) \
+	  $(if $(FORMATS),--formats $(FORMATS))
 
 clean:
 	rm -rf $(VENV) build dist site demo .mypy_cache .ruff_cache .pytest_cache

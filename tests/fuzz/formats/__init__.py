@@ -1,0 +1,1 @@
+"""One module for each family of formats; each has `FORMATS`, a tuple of `fuzz.format.Format`."""
