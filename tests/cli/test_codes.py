@@ -2,7 +2,7 @@
 
 import csv
 import errno
-from pathlib import Path
+import os
 
 import numpy as np
 import pytest
@@ -140,10 +140,10 @@ def test_a_full_disk_is_said_and_leaves_the_old_file(refused, fitted, tmp_path, 
     path = tmp_path / "x.npz"
     path.write_text("mine")
 
-    def full(self, content):
-        raise OSError(errno.ENOSPC, "No space left on device", str(self))
+    def full(number):
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", full)
+    monkeypatch.setattr(os, "fsync", full)
     err = refused("sample", fitted, "-n", 2, "--out", path, "--force", code=1)
     assert f"No space is left to write {path}." in err
     assert path.read_text() == "mine"

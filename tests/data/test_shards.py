@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,6 @@ from safetensors.torch import load_file
 
 from narrows.check import RequestError, WorkError
 from narrows.data import shards as module
-from narrows.data import tensorfile
 from narrows.data.manifest import Manifest
 from narrows.data.shards import ShardWriter
 from narrows.data.tensorfile import read_table, write_tensors
@@ -95,13 +95,13 @@ class TestFaults:
     def test_what_a_killed_process_left_is_not_believed_and_is_cleared(self, tmp_path):
         head = header()
         writer = ShardWriter(tmp_path, head)
-        (tmp_path / ".shard-000001.safetensors.4711.part").write_bytes(b"half")
+        (tmp_path / ".narrows-0123456789abcdef.tmp").write_bytes(b"half")
         data = tmp_path / "shard-000001.safetensors"
         write_tensors(data, {"resid.0": torch.zeros(2, 4)}, "")  # renamed, but killed before its note
         assert writer.missing(range(2)) == [0, 1]
         writer.write(1, unit(1, head))
         assert writer.missing(range(2)) == [0]
-        assert not list(tmp_path.glob(".*.part"))
+        assert not list(tmp_path.glob(".narrows-*"))
 
     def test_a_full_disk_is_a_sentence_and_what_is_there_is_kept(self, tmp_path, monkeypatch):
         head = header()
@@ -111,7 +111,7 @@ class TestFaults:
         def full(number):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-        monkeypatch.setattr(tensorfile.os, "fsync", full)
+        monkeypatch.setattr(os, "fsync", full)
         with pytest.raises(
             WorkError, match=r"No space is left to write .* run the same harvest command again"
         ):

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import torch
 
 import narrows as nr
 from narrows.check import RequestError, UnknownNameError, UnknownOptionError, WorkError
-from narrows.train import checkpoint
+from narrows.train.checkpoint import write_checkpoint
 
 SMALL = {"latent": 4, "hidden": (16,), "steps": 30, "progress": False}
 
@@ -119,18 +120,16 @@ def test_an_edited_recipe_is_checked(tmp_path, run, edit):
 
 
 def test_a_full_disk_is_said_and_keeps_what_was_there(tmp_path, monkeypatch):
-    kept = tmp_path / "weights.safetensors"
-    checkpoint.save_tensors(kept, {"a": torch.ones(3)})
-    before = kept.read_bytes()
+    write_checkpoint(tmp_path / "state", 1, {"a": torch.ones(3)}, {})
+    before = {p.name: p.read_bytes() for p in (tmp_path / "state").iterdir()}
 
-    def full(source, target):
+    def full(number):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, "_settle", full)
-    with pytest.raises(WorkError, match="No space is left"):
-        checkpoint.save_tensors(kept, {"a": torch.zeros(3)})
-    assert kept.read_bytes() == before
-    assert [p.name for p in tmp_path.iterdir()] == ["weights.safetensors"]
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(WorkError, match=f"No space is left .* narrows resume {tmp_path}"):
+        write_checkpoint(tmp_path / "state", 2, {"a": torch.zeros(3)}, {})
+    assert {p.name: p.read_bytes() for p in (tmp_path / "state").iterdir()} == before
 
 
 def test_a_model_assembled_by_hand_is_kept_and_loaded_with_its_builder(tmp_path):

@@ -11,7 +11,8 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows.check import WorkError, refuse
+from narrows import files
+from narrows.check import refuse
 from narrows.cli.errors import note
 
 if TYPE_CHECKING:
@@ -101,15 +102,7 @@ def write_png(path: Path, image: np.ndarray) -> None:
 
 
 def _write(path: Path, content: bytes) -> None:
-    from narrows.train.checkpoint import write_atomically
-
-    try:
-        write_atomically(path, content)
-    except WorkError as error:
-        cause = error.__cause__
-        if isinstance(cause, OSError):  # said by `errors`, without the words about a run that resumes
-            raise OSError(cause.errno, cause.strerror, str(path)) from error
-        raise
+    files.write(path, content)
     note(f"Wrote {path}")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
@@ -14,7 +13,8 @@ from urllib.request import Request, urlopen
 
 from narrows.check import RequestError, WorkError
 from narrows.data.registry import WORLDS, File, Set, expand
-from narrows.data.store import cache_folder, sha256
+from narrows.data.store import cache_folder
+from narrows.files import replacing, sha256
 
 __all__ = ["download", "get", "located"]
 
@@ -100,22 +100,16 @@ def download(file: File, path: Path, tell: Progress | None = None) -> Path:
         return path
     path.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=path.name, suffix=".part", delete=False) as out:
-        try:
-            for chunk in _content(file.url, tell):
-                digest.update(chunk)
-                out.write(chunk)
-            out.close()
-            if digest.hexdigest() != file.sha256:
-                raise WorkError(
-                    f"What {file.url} sent is not the expected file: its SHA-256 is {digest.hexdigest()[:12]}..., "
-                    f"not {file.sha256[:12]}... Nothing was kept. "
-                    "Try again; if it stays so, the file has changed there."
-                )
-            Path(out.name).replace(path)
-        except BaseException:
-            Path(out.name).unlink(missing_ok=True)
-            raise
+    with replacing(path) as out:
+        for chunk in _content(file.url, tell):
+            digest.update(chunk)
+            out.write(chunk)
+        if digest.hexdigest() != file.sha256:
+            raise WorkError(
+                f"What {file.url} sent is not the expected file: its SHA-256 is {digest.hexdigest()[:12]}..., "
+                f"not {file.sha256[:12]}... Nothing was kept. "
+                "Try again; if it stays so, the file has changed there."
+            )
     return path
 
 

@@ -34,7 +34,8 @@ from torch import Tensor
 
 from narrows.check import RequestError, WorkError, refuse
 from narrows.data.manifest import MANIFEST, Manifest, Shard, difference, layers_of, shard_of
-from narrows.data.tensorfile import dtype_named, put, read_table, write_tensors
+from narrows.data.tensorfile import dtype_named, read_table, write_tensors
+from narrows.files import remove_sides, replacing
 
 __all__ = ["HEADER", "MEANS", "PLACES", "ShardWriter", "sound", "survey"]
 
@@ -95,7 +96,7 @@ class ShardWriter:
                     f"It holds `{sorted(strange)[0]}`.",
                 )
             side = self.folder / f".{HEADER}.{os.getpid()}.first"
-            with put(side, _AGAIN) as file:
+            with replacing(side, _AGAIN) as file:
                 file.write(json.dumps(self.header, indent=1).encode())
             try:
                 os.link(side, path)  # fails where another process was first, unlike a rename
@@ -139,8 +140,7 @@ class ShardWriter:
         ready = self._ready(unit, tensors)
         sums = {name: _sums(ready[name], name, unit, self.layers[name].dtype) for name in self.layers}
         name = self._name(unit)
-        for left in self.folder.glob(f".{name}.*"):  # of a process that was killed here
-            left.unlink(missing_ok=True)
+        remove_sides(self.folder)  # of a process that was killed here
         data = self.folder / f"{name}.safetensors"
         digest = write_tensors(data, ready, _AGAIN)
         shard = Shard(
@@ -151,7 +151,7 @@ class ShardWriter:
             data.stat().st_size,
             digest,
         )
-        with put(self.folder / f"{name}.json", _AGAIN) as file:
+        with replacing(self.folder / f"{name}.json", _AGAIN) as file:
             file.write(json.dumps({**vars(shard), "sums": sums}).encode())
 
     def finish(self, units: Iterable[int], live: bool = False) -> Manifest:
@@ -165,7 +165,7 @@ class ShardWriter:
         while True:
             found = {unit: row for unit in units if (row := self._sidecar(unit)) is not None}
             manifest = self._merged(found, len(units), live)
-            with put(self.folder / MANIFEST, _AGAIN) as file:
+            with replacing(self.folder / MANIFEST, _AGAIN) as file:
                 file.write((json.dumps(manifest.to_json(), indent=1) + "\n").encode())
             if live or all(self._sidecar(unit) is None for unit in units if unit not in found):
                 return manifest  # else another rank wrote on while we merged

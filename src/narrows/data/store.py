@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-import tempfile
 import zipfile
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,8 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from narrows.check import WorkError
+from narrows.files import replacing, sha256
 
-__all__ = ["cache_folder", "kept", "load_npz", "sha256"]
+__all__ = ["cache_folder", "kept", "load_npz"]
 
 _SMALL = 1 << 20
 """Arrays below this size (bytes) are unpacked each time."""
@@ -26,12 +25,6 @@ def cache_folder() -> Path:
     if own:
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "narrows"
-
-
-def sha256(path: Path) -> str:
-    """The SHA-256 checksum of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def kept(checksum: str, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
@@ -47,7 +40,7 @@ def kept(checksum: str, name: str, make: Callable[[], np.ndarray]) -> np.ndarray
         return np.load(path, allow_pickle=False)
     array = make()
     if array.nbytes >= _SMALL:
-        with suppress(OSError):  # a cache that cannot be written costs time, nothing else
+        with suppress(OSError, WorkError):  # a cache that cannot be written costs time, nothing else
             _write(path, array)
     return array
 
@@ -55,14 +48,8 @@ def kept(checksum: str, name: str, make: Callable[[], np.ndarray]) -> np.ndarray
 def _write(path: Path, array: np.ndarray) -> None:
     """Write beside, then rename: a half-written array is never seen under its name."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        try:
-            np.save(file, array, allow_pickle=False)
-            file.close()
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink(missing_ok=True)
-            raise
+    with replacing(path) as file:
+        np.save(file, array, allow_pickle=False)
 
 
 def load_npz(path: Path, checksum: str, *keys: str) -> list[np.ndarray]:

@@ -6,25 +6,23 @@ that the table names is checked against the size of the file.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
-import os
 import struct
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from narrows.check import WorkError
+from narrows.files import replacing
 
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["DTYPES", "Entry", "dtype_named", "put", "read_table", "write_tensors"]
+__all__ = ["DTYPES", "Entry", "dtype_named", "read_table", "write_tensors"]
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -155,20 +153,24 @@ def _entry(path: Path, name: str, row: Any, start: int, size: int) -> Entry:
     return Entry(path, dtype, shape, start + first)
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], again: str) -> str:
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], again: str, metadata: Mapping[str, str] | None = None
+) -> str:
     """Write a .safetensors file beside its place and rename it; return its SHA-256.
 
     Args:
         path: the file.
         tensors: what goes in, by name.
         again: what mends it where there is no space, a sentence.
+        metadata: texts that the table keeps.
 
     Raises:
         WorkError: it cannot be written; what was there before stays.
     """
     ready = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
     order = sorted(ready, key=lambda name: (-ready[name].dtype.itemsize, name))  # keeps every tensor aligned
-    table, at = {}, 0
+    table: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
+    at = 0
     for name in order:
         t = ready[name]
         table[name] = {
@@ -180,7 +182,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], again: str) -> str:
     head = json.dumps(table, separators=(",", ":")).encode()
     head += b" " * (-len(head) % 8)
     digest = hashlib.sha256()
-    with put(path, again) as file:
+    with replacing(path, again) as file:
         parts: list[Buffer] = [struct.pack("<Q", len(head)), head, *(_bytes(ready[name]) for name in order)]
         for part in parts:
             file.write(part)
@@ -191,27 +193,3 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], again: str) -> str:
 def _bytes(t: Tensor) -> memoryview[int]:
     """The memory of a contiguous tensor."""
     return t.view(-1).view(torch.uint8).numpy().data if t.numel() else memoryview(b"")
-
-
-@contextmanager
-def put(path: Path, again: str = "") -> Iterator[BinaryIO]:
-    """Write a file beside its place; it gets its name when all of it is safely on the disk, or never.
-
-    Raises:
-        WorkError: it cannot be written, most often because the disk is full; the partial file is removed.
-    """
-    side = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with side.open("wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        side.replace(path)
-    except OSError as error:
-        side.unlink(missing_ok=True)
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise WorkError(f"No space is left to write {path}. What was written is kept. {again}") from error
-        raise WorkError(f"{path} cannot be written: {error}") from error
-    except BaseException:
-        side.unlink(missing_ok=True)
-        raise

@@ -149,11 +149,11 @@ def environment(device: str, seconds: Mapping[int, float], command: str) -> dict
 
 def write_json(path: str | Path, value: Any) -> Path:
     """Write JSON to a side and rename it, so that the file is whole or not there."""
-    from narrows.train.checkpoint import write_atomically
+    from narrows import files
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
+    files.write(path, (json.dumps(value, indent=2, allow_nan=False) + "\n").encode())
     return path
 
 

@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from narrows import files
 from narrows.core import Autoencoder
 from narrows.methods.index import METHODS
 from narrows.runs.recipe import Recipe
-from narrows.train.checkpoint import write_atomically
 
 __all__ = ["write_card"]
 
@@ -46,4 +46,4 @@ codes = run.encode(x)
 
 `recipe.json` makes this run again, `metrics.jsonl` holds its curves, `narrows audit {folder.name}` examines it.
 """
-    write_atomically(folder / "README.md", text.encode())
+    files.write(folder / "README.md", text.encode())

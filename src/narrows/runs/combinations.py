@@ -11,11 +11,11 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from narrows import files
 from narrows.check import RequestError, refuse
 from narrows.methods import index
 from narrows.runs.recipe import check_options
 from narrows.train import Plan
-from narrows.train.checkpoint import write_atomically
 
 __all__ = ["Wanted", "combinations", "keep_request"]
 
@@ -130,4 +130,4 @@ def keep_request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RequestError(f"The folder {folder} cannot be made: {error}") from error
-    write_atomically(path, (json.dumps(request, indent=2) + "\n").encode())
+    files.write(path, (json.dumps(request, indent=2) + "\n").encode())

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from narrows import files
 from narrows.check import RequestError
 from narrows.runs.run import Run, load
-from narrows.train.checkpoint import write_atomically
 
 __all__ = ["compare"]
 
@@ -36,5 +36,5 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path = "compare.html", 
         rows.append((recipe, run.metrics, run.audit(write=True, features=False, progress=progress)))
     page = Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(page, compare_page(rows).encode())
+    files.write(page, compare_page(rows).encode())
     return page

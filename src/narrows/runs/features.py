@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from narrows import files
 from narrows.audit.features import COUNT, ROWS, Features, collect
-from narrows.train.checkpoint import write_atomically
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -56,7 +56,7 @@ def write_features(
     linked = page.parent == run.path or (run.path / "report.html").exists()
     report = Path(os.path.relpath(run.path / "report.html", page.parent)).as_posix() if linked else ""
     text = feature_page(found, method=run.method, data=run.recipe.data_name, report=report)
-    write_atomically(page, text.encode())
+    files.write(page, text.encode())
     return found
 
 

@@ -11,16 +11,18 @@ from typing import Any
 import torch
 
 from narrows import data as nd
+from narrows import files
 from narrows.check import NarrowsError, RequestError, refuse
 from narrows.core import Autoencoder
 from narrows.data import Source
+from narrows.data.tensorfile import write_tensors
 from narrows.methods import index
 from narrows.runs.card import write_card
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Progress, Silent, Store, threads_for, training_mode
-from narrows.train.checkpoint import Checkpoint, digest, save_tensors, write_atomically
+from narrows.train.checkpoint import Checkpoint
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
 
@@ -194,10 +196,11 @@ def finish(run: Run, engine: Engine) -> None:
     """
     run.model.to("cpu")
     weights = run.path / "model.safetensors"
-    save_tensors(weights, run.model.state_dict(), {"format": "pt"})
-    result = {"sha256": digest(weights), "steps": engine.made, "seconds": round(engine.seconds, 3)}
+    again = f"Free some, then go on with: narrows resume {run.path}"
+    sha256 = write_tensors(weights, run.model.state_dict(), again, {"format": "pt"})
+    result = {"sha256": sha256, "steps": engine.made, "seconds": round(engine.seconds, 3)}
     write_card(run.path, run.recipe, run.model, result)
-    write_atomically(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode())
+    files.write(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode(), again)
 
 
 def _resolve(

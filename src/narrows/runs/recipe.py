@@ -11,10 +11,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from narrows import files
 from narrows.check import RequestError, UnknownOptionError, nearest, refuse
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.methods import index
-from narrows.train.checkpoint import write_atomically
 
 __all__ = ["CUSTOM", "Builder", "Recipe", "check_options"]
 
@@ -81,7 +81,7 @@ class Recipe:
                 f"A recipe must be able to keep every argument, and it cannot keep one: {error}. "
                 "Use numbers, texts and tuples; a schedule as a text such as 'linear:0:1:1000'."
             ) from error
-        write_atomically(folder / "recipe.json", (text + "\n").encode())
+        files.write(folder / "recipe.json", (text + "\n").encode())
 
     @classmethod
     def read(cls, folder: Path) -> Recipe:

@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from narrows import data as nd
+from narrows import files
 from narrows.audit.likelihood import importance_nll
 from narrows.check import RequestError, refuse, whole
 from narrows.core import Autoencoder, Batch, Sparse, counted, dense, seeded
@@ -22,7 +23,7 @@ from narrows.data import Dataset, Source
 from narrows.runs.codes import pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.train import read_metrics
-from narrows.train.checkpoint import digest, newest, write_atomically
+from narrows.train.checkpoint import newest
 
 if TYPE_CHECKING:
     from narrows.audit import Report
@@ -113,12 +114,10 @@ class Run:
                 self.features(data, progress=progress)
             links = [(p.name, "Look at single latents, one by one") for p in self.path.glob("features.html")]
 
-            write_atomically(
-                self.path / "audit.json", (json.dumps(report.to_json(), indent=2) + "\n").encode()
-            )
+            files.write(self.path / "audit.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
             recipe = json.loads((self.path / "recipe.json").read_text())
             text = run_page(report, recipe, self.metrics, links)
-            write_atomically(self.path / "report.html", text.encode())
+            files.write(self.path / "report.html", text.encode())
         return report
 
     def features(self, data: Any = None, *, out: str | Path | None = None, **options: Any) -> Path | None:
@@ -288,7 +287,7 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         return checkpoint.under("model/")
     try:
         kept = json.loads((folder / "result.json").read_text())["sha256"]
-        if kept == digest(path):
+        if kept == files.sha256(path):
             return load_file(path)
         reason = "its checksum does not match result.json"
     except (OSError, ValueError, KeyError, SafetensorError) as error:

@@ -7,21 +7,19 @@ kept.
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
-from narrows.check import WorkError
+from narrows import files
+from narrows.data.tensorfile import write_tensors
 
-__all__ = ["Checkpoint", "digest", "newest", "save_tensors", "write_atomically", "write_checkpoint"]
+__all__ = ["Checkpoint", "newest", "write_checkpoint"]
 
 _KEEP = 2
 
@@ -48,8 +46,9 @@ def write_checkpoint(
     folder.mkdir(parents=True, exist_ok=True)
     stem = folder / f"step-{step:09d}"
     data = stem.with_suffix(".safetensors")
-    save_tensors(data, tensors)
-    write_atomically(stem.with_suffix(".json"), json.dumps({**facts, "sha256": digest(data)}).encode())
+    again = f"Free some, then go on with: narrows resume {folder.parent}"
+    sha256 = write_tensors(data, tensors, again)
+    files.write(stem.with_suffix(".json"), json.dumps({**facts, "sha256": sha256}).encode(), again)
     for old in sorted(folder.glob("step-*.json"))[:-_KEEP]:
         old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
@@ -70,56 +69,6 @@ def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
 def _read(path: Path) -> Checkpoint:
     facts = json.loads(path.read_text())
     data = path.with_suffix(".safetensors")
-    if digest(data) != facts["sha256"]:
+    if files.sha256(data) != facts["sha256"]:
         raise ValueError("its checksum does not match")
     return Checkpoint(load_file(data), facts)
-
-
-def save_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> None:
-    """Write a safetensors file to a side and rename it.
-
-    Raises:
-        WorkError: the file cannot be written; what was there before stays.
-    """
-    side = path.with_name(path.name + ".part")
-    try:
-        save_file({k: v.detach().contiguous() for k, v in tensors.items()}, side, metadata=metadata)
-        _settle(side, path)
-    except (OSError, SafetensorError) as error:
-        side.unlink(missing_ok=True)
-        raise _not_written(path, error) from error
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file to a side and rename it.
-
-    Raises:
-        WorkError: the file cannot be written; what was there before stays.
-    """
-    side = path.with_name(path.name + ".part")
-    try:
-        side.write_bytes(content)
-        _settle(side, path)
-    except OSError as error:
-        side.unlink(missing_ok=True)
-        raise _not_written(path, error) from error
-
-
-def digest(path: Path) -> str:
-    """The SHA-256 of a file, in hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _settle(side: Path, path: Path) -> None:
-    """Make sure that the bytes are on the disk before the name says so."""
-    with side.open("rb") as stream:
-        os.fsync(stream.fileno())
-    side.replace(path)
-
-
-def _not_written(path: Path, error: Exception) -> WorkError:
-    full = getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error)
-    if full:
-        return WorkError(f"No space is left to write {path}. Free some, then go on with: narrows resume")
-    return WorkError(f"{path} could not be written: {error}")

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
-from narrows.check import WorkError
-from narrows.train.checkpoint import Checkpoint, newest, write_atomically, write_checkpoint
+from narrows import files
+from narrows.train.checkpoint import Checkpoint, newest, write_checkpoint
 
 __all__ = ["Store", "read_metrics"]
 
@@ -42,16 +42,12 @@ class Store:
             return found, []
         kept = [r for r in read_metrics(self.path) if found is not None and r["at"] <= found.facts["at"]]
         lines = "".join(json.dumps(r) + "\n" for r in kept)
-        write_atomically(self.path / "metrics.jsonl", lines.encode())
+        files.write(self.path / "metrics.jsonl", lines.encode())
         return found, said
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a metrics record."""
-        try:
-            with (self.path / "metrics.jsonl").open("a") as stream:
-                stream.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise WorkError(f"{self.path / 'metrics.jsonl'} could not be written: {error}") from error
+        files.append(self.path / "metrics.jsonl", (json.dumps(record) + "\n").encode())
         numbers = {k: v for k, v in record.items() if isinstance(v, float)}
         for logger in self.loggers:
             logger.log_metrics(numbers, step=record["at"])

@@ -13,7 +13,8 @@ from narrows.check import WorkError, optional
 from narrows.data.raw import Raw
 from narrows.data.registry import Set
 from narrows.data.sets import arrays, paths
-from narrows.data.store import kept, sha256
+from narrows.data.store import kept
+from narrows.files import sha256
 
 __all__ = ["cifar10", "digits", "emoji", "faces", "omniglot", "plain", "silhouettes"]
 

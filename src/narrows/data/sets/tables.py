@@ -8,8 +8,8 @@ from narrows.check import WorkError
 from narrows.data.raw import Raw
 from narrows.data.registry import Set
 from narrows.data.sets import arrays, paths
-from narrows.data.store import sha256
 from narrows.data.tables import read_table
+from narrows.files import sha256
 
 __all__ = ["adbench", "adult", "counts", "german"]
 
