@@ -57,13 +57,27 @@ def test_kl_of_single_latents_sums_to_the_rate():
     assert sum(single) == pytest.approx(report["rate"].value, rel=1e-4)
 
 
-def test_regimes_follow_the_share_of_examples_in_use():
-    ratio = torch.ones(100, 4)
+def regime(values):
+    """The rule of Bonheme and Grzes for the posterior variances of one latent."""
+    mean = sum(values) / len(values)
+    variance = sum((v - mean) ** 2 for v in values) / len(values)
+    if variance < 0.1 and mean <= 0.1:
+        return ACTIVE
+    return PASSIVE if variance < 0.1 and 0.9 <= mean <= 1.1 else MIXED
+
+
+def test_regimes_follow_the_mean_and_the_variance_of_the_posterior_variance():
+    ratio = torch.ones(100, 7)
     ratio[:, 0] = 0.01
-    ratio[:96, 1] = 0.5
-    ratio[:50, 2] = 0.5
+    ratio[:, 1] = 0.5  # the same for every example, and yet neither near 0 nor near the prior
+    ratio[:50, 2] = 0.05
     ratio[:4, 3] = 0.5
-    assert regimes(ratio).tolist() == [ACTIVE, ACTIVE, MIXED, PASSIVE]
+    ratio[:3, 4] = 4.0  # a mean of 1.09, and a variance above 0.1
+    ratio[:, 5] = 1.2
+    ratio[:, 6] = torch.linspace(0, 0.19, 100)
+    expected = [regime(latent) for latent in ratio.T.tolist()]
+    assert expected == [ACTIVE, MIXED, MIXED, PASSIVE, MIXED, MIXED, ACTIVE]
+    assert regimes(ratio).tolist() == expected
 
 
 def test_posterior_collapse_is_called_total_with_a_remedy():

@@ -53,6 +53,26 @@ def test_the_loss_is_a_loop_over_hidden_patches(shape, normalise):
 
 
 @pytest.mark.parametrize("shape", CASES)
+def test_the_loss_is_the_papers_mean_times_the_count_of_hidden_pixels(shape):
+    net, x = model(shape), images(shape)
+    found = loss(net, Batch(x))
+    hidden, predicted = found.code.seen["hidden"], net.decode(found.code.z)
+    wrong = [
+        (float(predicted[b, c, i, j]) - float(x[b, c, i, j])) ** 2
+        for b in range(len(x))
+        for place, (rows, columns) in enumerate(tiles(shape))
+        if hidden[b, place]
+        for c in range(shape[0])
+        for i in range(rows.start, rows.stop)
+        for j in range(columns.start, columns.stop)
+    ]
+    paper = sum(wrong) / len(wrong)
+    assert float(found.total) == pytest.approx(paper * len(wrong) / len(x), rel=1e-9)
+    if shape == (1, 8, 8):
+        assert len(wrong) / len(x) == 48
+
+
+@pytest.mark.parametrize("shape", CASES)
 @pytest.mark.parametrize("normalise", [False, True])
 def test_visible_patches_are_ignored_exactly(shape, normalise):
     net, x = model(shape, normalise=normalise), images(shape)

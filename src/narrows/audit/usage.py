@@ -21,8 +21,11 @@ __all__ = [
 PASSIVE, MIXED, ACTIVE = 0, 1, 2
 """The regimes of a latent; see `regimes`."""
 
-_NARROWER = 0.9
-_NEARLY = 0.05
+_STEADY = 0.1
+"""The variance of a latent's posterior variances below which it does the same for every example."""
+
+_NEAR = 0.1
+"""How far the mean of the posterior variances may be from 0 (active) or from the prior's (passive)."""
 
 
 def unit_variance(mean: Tensor) -> Tensor:
@@ -54,18 +57,19 @@ def active_units(mean: Tensor, threshold: float = 0.01) -> int:
 
 
 def regimes(ratio: Tensor) -> Tensor:
-    """Whether each latent is `ACTIVE`, `PASSIVE` or `MIXED` over the whole data set, (Z,).
+    r"""Whether each latent is `ACTIVE`, `PASSIVE` or `MIXED` over the whole data set, (Z,).
 
-    A latent is in use for one example where its posterior is narrower than the prior: a variance below 0.9 of
-    the prior's, worth at least 0.0026 nats. Active latents are in use for at least 95 % of the examples,
-    passive ones for at most 5 %, mixed ones for some and not for others.
+    With m and v the mean and the variance over the examples of a latent's posterior variance, in units of the
+    prior's: active where v < 0.1 and m <= 0.1, passive where v < 0.1 and 0.9 <= m <= 1.1, mixed anywhere else. A
+    posterior that is half as wide as the prior for every example is mixed, too. The thresholds are those of the
+    authors' code; the ratio extends them to a prior whose variance is not 1.
 
     Args:
         ratio: posterior variance over prior variance, (N, Z).
 
     Example:
-        >>> regimes(torch.tensor([[0.01, 1.0, 0.2], [0.02, 0.99, 1.0]])).tolist()
-        [2, 0, 1]
+        >>> regimes(torch.tensor([[0.01, 1.0, 0.2, 0.5], [0.02, 0.99, 1.0, 0.5]])).tolist()
+        [2, 0, 1, 1]
 
     Reference:
         Bonheme, Grzes, Be More Active! Understanding the Differences between Mean and Sampled Representations of
@@ -73,10 +77,11 @@ def regimes(ratio: Tensor) -> Tensor:
     """
     if ratio.ndim != 2 or len(ratio) == 0:
         raise refuse("ratio", tuple(ratio.shape), "variance ratios (N, Z) of at least one example")
-    used = (ratio < _NARROWER).double().mean(0)
-    regime = torch.full(used.shape, MIXED, device=used.device)
-    regime[used >= 1 - _NEARLY] = ACTIVE
-    regime[used <= _NEARLY] = PASSIVE
+    values = ratio.detach().double()
+    mean, steady = values.mean(0), values.var(0, correction=0) < _STEADY
+    regime = torch.full(mean.shape, MIXED, device=mean.device)
+    regime[steady & (mean <= _NEAR)] = ACTIVE
+    regime[steady & ((mean - 1).abs() <= _NEAR)] = PASSIVE
     return regime
 
 

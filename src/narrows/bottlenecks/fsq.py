@@ -52,6 +52,10 @@ class FiniteScalarQuantizer(Quantizer):
 
     .. math:: \hat z_i = \frac{2}{L_i - 1} \mathrm{round}\Big((L_i - 1) \frac{\tanh(z_i) + 1}{2}\Big) - 1
 
+    Two details differ from the paper's listing. Its shift is tan(o / h), close to the inverse of tanh for small
+    o / h but not equal to it; here it is atanh, so that z = 0 falls on a level exactly. Its half width is
+    (L - 1)(1 - eps) / 2 with eps = 0.001, here it is (L - 1)(1 + eps) / 2. Rounding reaches the same L levels.
+
     The gradient passes the rounding straight through. There is no cost, and no buffer moves. An index counts in
     the mixed base of the levels, the first channel fastest.
 
@@ -108,8 +112,8 @@ class FiniteScalarQuantizer(Quantizer):
         top = (self.levels - 1).to(tokens.dtype)
         if self.symmetric:
             return top * (torch.tanh(tokens) + 1) / 2
-        # The half width is a little more than (L - 1) / 2, so that the outer levels can be reached, and the excess
-        # stays below 1/2, so that no level beyond them can.
+        # The half width is a little more than (L - 1) / 2; the excess stays below 1/2, so that no level beyond the
+        # outer ones can be reached.
         half = top / 2 + (top * 5e-4).clamp_max(0.25)
         offset = (1 - self.levels % 2).to(tokens.dtype) / 2
         shift = torch.atanh(offset / half)

@@ -27,8 +27,9 @@ class PatchSquared(Likelihood):
     .. math:: \sum_{l, d} w_{ld} (y_{ld} - t_{ld})^2,\qquad
               t_l = \frac{x_l - \mathrm{mean}(x_l)}{\sqrt{\mathrm{var}(x_l) + 10^{-6}}}
 
-    with the unbiased variance of the D numbers of a patch, and t = x where nothing is normalised. The paper's loss
-    is this sum over the count of hidden numbers, a constant.
+    with the unbiased variance of the D numbers of a patch, and t = x where nothing is normalised. The paper divides
+    this sum by the count of hidden numbers, which no optimizer with steps of its own size notices; the sum is what
+    every other likelihood has, so that a learning rate, a weight or a clipped gradient means the same here.
 
     Args:
         cut: how examples are cut into patches.
@@ -124,12 +125,13 @@ def mae(
 ) -> MaskedAutoencoder:
     r"""A masked autoencoder: see a quarter of the patches, paint the rest.
 
-    .. math:: \frac{1}{|H|} \sum_{l \in H} \lVert g(f(x_V))_l - x_l \rVert^2,\qquad
+    .. math:: \sum_{l \in H} \lVert g(f(x_V))_l - x_l \rVert^2,\qquad
               V \cup H = \{1 \ldots L\}, \; |H| \approx r L
 
     A large encoder sees the visible patches V alone; a light decoder gets their tokens, and one learned token with
-    the position of every hidden patch in H. The loss counts the hidden patches only. Sides that are no multiple of
-    the patch are padded, and the padding never counts. Vectors and sequences are images of one row.
+    the position of every hidden patch in H. The loss counts the hidden patches only: it is their sum, where the
+    paper has the mean over their pixels, |H| times a patch's pixels smaller. Sides that are no multiple of the
+    patch are padded, and the padding never counts. Vectors and sequences are images of one row.
 
     Args:
         spec: what the data look like, or the shape of one example.

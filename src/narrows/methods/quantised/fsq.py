@@ -35,6 +35,8 @@ def fsq(
     .. math:: \hat z_i = \mathrm{round}(f_i(z_i)) / \lfloor L_i / 2 \rfloor,\qquad
               K = \textstyle\prod_i L_i
 
+    The bound f differs from the paper's in two constants, which `FiniteScalarQuantizer` names.
+
     Args:
         spec: what the data look like, or the shape of one example.
         codes: about how many codes, K; the levels whose product comes nearest are taken.

@@ -38,7 +38,8 @@ def beta_tcvae(
         beta: weight of the total correlation; 1 is the VAE.
         alpha: weight of the mutual information between example and code.
         gamma: weight of the dimension-wise divergence from the prior.
-        sampling: how q(z) is estimated in a batch: ``stratified`` or ``weighted``.
+        sampling: how q(z) is estimated in a batch: ``stratified``, which is unbiased, or ``weighted``, which the
+            authors' code takes unless it is told otherwise.
         dataset_size: how many training examples there are; 0 lets the trainer say.
         net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers; the net's own choice when empty.
