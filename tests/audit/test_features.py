@@ -17,6 +17,7 @@ from narrows.audit.features import collect
 from narrows.audit.tokens import Unembedding, Words
 from narrows.check import RequestError
 from narrows.core import Batch
+from narrows.lm import models
 
 NASTY = '<script>alert("&")</script>'
 
@@ -39,7 +40,8 @@ def text(monkeypatch):
     lm, data = harvest()
     lm.get_output_embeddings = lambda: SimpleNamespace(weight=lm.head.weight[:, :6])
     language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"), tokenizer=Tokenizer())
-    monkeypatch.setattr(splicing, "language_model", lambda name: language)
+    monkeypatch.setattr(splicing, "language_model", lambda *told: language)
+    monkeypatch.setattr(models, "load_tokenizer", lambda source, **how: Tokenizer())
     monkeypatch.setattr(passing, "_ROWS", 10)  # a context, and the beginning of the next
     return lm, data
 
@@ -197,7 +199,7 @@ def test_facts_are_json():
 def test_a_model_that_was_in_memory_is_not_looked_for(text, monkeypatch):
     _, data = text
     data.origin.manifest.header["model"]["source"] = ""
-    monkeypatch.setattr(splicing, "language_model", lambda name: pytest.fail(f"looked for {name!r}"))
+    monkeypatch.setattr(splicing, "language_model", lambda *told: pytest.fail(f"looked for {told}"))
     found = collect(signed_model(), data, count=3)
     assert not found.logits
     assert found.features[0].top[0].words[0].startswith(" #")

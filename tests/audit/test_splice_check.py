@@ -20,7 +20,7 @@ from narrows.runs.observe import Spliced
 def world(monkeypatch):
     lm, data = harvest()
     language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"))
-    monkeypatch.setattr(splicing, "language_model", lambda name: language)
+    monkeypatch.setattr(splicing, "language_model", lambda *told: language)
     return lm, data
 
 
@@ -75,7 +75,7 @@ def test_only_harvests_of_one_place_of_a_causal_model(world, monkeypatch):
     assert Splicer.of(data) is None
     data.origin.at = ("mix",)
 
-    def gone(name):
+    def gone(*told):
         from narrows.check import RequestError
 
         raise RequestError("The model 'tiny' cannot be loaded.")

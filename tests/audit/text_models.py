@@ -31,7 +31,9 @@ class Text:
     at, length = ("mix",), 0
 
     def __init__(self, kind="causal"):
-        self.manifest = SimpleNamespace(header={"model": {"kind": kind, "name": "tiny"}})
+        self.manifest = SimpleNamespace(
+            header={"model": {"kind": kind, "name": "tiny", "source": "tiny", "revision": "r"}}
+        )
         generator = torch.Generator().manual_seed(1)
         self.ids = [torch.randint(17, (n,), generator=generator) for n in SIZES]
         self.of = torch.cat([torch.full((n - 1,), i) for i, n in enumerate(SIZES)])

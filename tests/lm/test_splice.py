@@ -59,7 +59,9 @@ def test_zeros_recover_nothing_and_the_mean_is_the_mean(story, tokens):
     level = a.reshape(-1, 64).mean(0)
     costs = measure(story, tokens, PLACE, lambda a: level.expand_as(a))
     assert costs.recovered_from_mean == pytest.approx(0.0, abs=1e-6)
-    assert costs.average("spliced") == pytest.approx(costs.average("mean"), abs=1e-6)
+    assert costs.average("spliced") == pytest.approx(
+        costs.average("mean"), rel=1e-6
+    )  # a few units in float32
     # A residual stream of zeros stays zero: every token is as likely as any other.
     assert costs.average("zero") == pytest.approx(math.log(512), abs=1e-5)
     other = measure(story, tokens, PLACE, lambda a: a, mean=torch.zeros(64))

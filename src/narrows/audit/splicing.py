@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.check import NarrowsError, RequestError
+from narrows.check import NarrowsError
 from narrows.core import Autoencoder, Batch
 from narrows.lm.capture import capture
 from narrows.lm.places import Place, resolve
@@ -106,28 +106,23 @@ class Splicer:
 
 
 def language_of(origin: Any) -> Any:
-    """The model that a harvest is from.
+    """The model that a harvest is from, as it was then, in float32.
 
     Raises:
-        RequestError: it was a model in memory, or cannot be loaded.
+        RequestError: it was a model in memory, cannot be loaded, or is another by now.
         WorkError: transformers is not installed.
     """
-    told = origin.manifest.header["model"]
-    source = told.get("source", told["name"])
-    if not source:
-        raise RequestError(
-            f"The model of this harvest ({told['name']}) was in memory and is not kept. Save it with "
-            "save_pretrained, and harvest from the folder."
-        )
-    return language_model(str(source))
+    from narrows.lm.models import noted
+
+    return language_model(*noted(origin.manifest.header["model"]))
 
 
 @lru_cache(maxsize=1)
-def language_model(name: str) -> Any:
-    """A language model by its name or folder, frozen; the last one is remembered."""
+def language_model(source: str, revision: str) -> Any:
+    """A language model as a harvest notes it, frozen; the last one is remembered."""
     from narrows.lm.models import load
 
-    found = load(name)
+    found = load(source, revision=revision, fetch=False)
     found.module.requires_grad_(False)
     return found
 

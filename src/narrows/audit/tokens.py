@@ -30,8 +30,11 @@ class Words:
     @classmethod
     def of(cls, origin: Any) -> Words:
         """The words of the model that a harvest is from."""
+        from narrows.lm.models import load_tokenizer, noted
+
         try:
-            return cls(language_of(origin).tokenizer)
+            source, revision = noted(origin.manifest.header["model"])
+            return cls(load_tokenizer(source, revision=revision, fetch=False))
         except NarrowsError:
             return cls()
 

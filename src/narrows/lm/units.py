@@ -16,7 +16,7 @@ from torch import Tensor
 from narrows.check import RequestError, WorkError
 from narrows.lm.capture import capture, capture_with_gradients, rows
 from narrows.lm.contexts import Contexts, Cut, kept
-from narrows.lm.models import Model, load
+from narrows.lm.models import Model, load, noted
 from narrows.lm.places import Place
 
 __all__ = [
@@ -320,8 +320,8 @@ def _arrays(path: Path, modified: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 @lru_cache(maxsize=2)
-def _loaded(source: str, device: str, dtype: str) -> Model:
-    return load(source, device, dtype)
+def _loaded(source: str, revision: str, device: str, dtype: str) -> Model:
+    return load(source, device, dtype, revision=revision, fetch=False)
 
 
 def compute_unit(
@@ -342,12 +342,7 @@ def compute_unit(
         RequestError: the model or the contexts are not there any more, or others than they were.
     """
     told = header["model"]
-    model = _loaded(told["source"], device, told["dtype"])
-    if model.revision != told["revision"]:
-        raise RequestError(
-            f"The model {told['name']} is another than when the harvest was made ({model.revision} instead of "
-            f"{told['revision']}). Harvest anew."
-        )
+    model = _loaded(*noted(told), device, str(told.get("dtype")))
     places = [
         Place(name, row["module"], row["side"], row["heads"], tuple(row["shape"]))
         for name, row in header["layers"].items()
