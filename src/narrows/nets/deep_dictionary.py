@@ -59,7 +59,14 @@ def _gradient(
     return (back if block == len(levels) else entering.T @ back), entering
 
 
-def code_step(x: Tensor, z: Tensor, levels: list[Tensor], l1: float, activation: str = "identity") -> Tensor:
+def code_step(
+    x: Tensor,
+    z: Tensor,
+    levels: list[Tensor],
+    l1: float,
+    activation: str = "identity",
+    start: float | None = None,
+) -> Tensor:
     """One shrinkage step of each example's code, (B, N); no example's objective rises, nor depends on the others.
 
     Args:
@@ -68,10 +75,11 @@ def code_step(x: Tensor, z: Tensor, levels: list[Tensor], l1: float, activation:
         levels: the dictionaries, the one nearest to the data first.
         l1: the price of the code's size, lambda.
         activation: ``identity`` or ``tanh``, between the levels.
+        start: the `curvature_of` these levels, where the caller has it: it takes longer than the step.
     """
     gradient, _ = _gradient(x, z, levels, activation, len(levels))
     before = _error(x, z, levels, activation)
-    curvature = x.new_full((len(x), 1), _curvature(levels, activation))
+    curvature = x.new_full((len(x), 1), curvature_of(levels, activation) if start is None else start)
 
     def moved() -> Tensor:
         target = z - gradient / curvature
@@ -95,7 +103,7 @@ def level_step(
     """One step of one level, (n_l, n_{l-1}), its rows projected onto length at most 1; the error does not rise."""
     gradient, entering = _gradient(x, z, levels, activation, depth)
     before, level = _error(x, z, levels, activation).sum(), levels[depth]
-    curvature = _curvature(levels[:depth], activation) * float(torch.linalg.matrix_norm(entering, 2)) ** 2
+    curvature = curvature_of(levels[:depth], activation) * float(torch.linalg.matrix_norm(entering, 2)) ** 2
     curvature = max(curvature, torch.finfo(x.dtype).tiny)
     for _ in range(_DOUBLINGS):
         new = _in_ball(level - gradient / curvature)
@@ -112,15 +120,15 @@ def sweep(
     x: Tensor, z: Tensor, levels: list[Tensor], l1: float, activation: str = "identity", inner: int = 1
 ) -> tuple[Tensor, list[Tensor]]:
     """Every block once, from the code up to the data: `inner` steps of the code, then one of each level."""
-    levels = list(levels)
+    levels, start = list(levels), curvature_of(levels, activation)
     for _ in range(inner):
-        z = code_step(x, z, levels, l1, activation)
+        z = code_step(x, z, levels, l1, activation, start)
     for depth in reversed(range(len(levels))):
         levels[depth] = level_step(x, z, levels, depth, activation)
     return z, levels
 
 
-def _curvature(levels: list[Tensor], activation: str) -> float:
+def curvature_of(levels: list[Tensor], activation: str) -> float:
     """Of the squared error through these levels: exact without an activation, else a start (tanh' is at most 1)."""
     if not levels:
         return 2.0
@@ -216,4 +224,5 @@ class DeepEncoder(Part):
         """The centred examples (B, D), and what makes better codes (B, N) of codes."""
         dictionary = self._dictionary[0]
         centred, levels = x.flatten(1) - dictionary.bias, dictionary.levels
-        return centred, lambda z: code_step(centred, z, levels, dictionary.l1, dictionary.activation)
+        start = curvature_of(levels, dictionary.activation)  # the same for all steps of the code
+        return centred, lambda z: code_step(centred, z, levels, dictionary.l1, dictionary.activation, start)
