@@ -1,8 +1,6 @@
 """Splicing against the model by hand, on a real causal language model."""
 
 import math
-import os
-from pathlib import Path
 
 import pytest
 import torch
@@ -23,10 +21,7 @@ PLACE = "resid.2"
 
 
 @pytest.fixture(scope="module")
-def story():
-    pytest.importorskip("transformers")
-    if not (Path(os.environ.get("NARROWS_DATA", "")) / "models" / "stories260K").is_dir():
-        pytest.skip("the story model is not here: set NARROWS_DATA")
+def story(story_folder):
     return story_model()
 
 
@@ -58,10 +53,8 @@ def test_zeros_recover_nothing_and_the_mean_is_the_mean(story, tokens):
     _, (a,) = spliced_and_seen(story, tokens, PLACE, None, [PLACE])
     level = a.reshape(-1, 64).mean(0)
     costs = measure(story, tokens, PLACE, lambda a: level.expand_as(a))
-    assert costs.recovered_from_mean == pytest.approx(0.0, abs=1e-6)
-    assert costs.average("spliced") == pytest.approx(
-        costs.average("mean"), rel=1e-6
-    )  # a few units in float32
+    assert costs.recovered_from_mean == pytest.approx(0.0, abs=1e-5)
+    assert costs.average("spliced") == pytest.approx(costs.average("mean"), rel=1e-5)
     # A residual stream of zeros stays zero: every token is as likely as any other.
     assert costs.average("zero") == pytest.approx(math.log(512), abs=1e-5)
     other = measure(story, tokens, PLACE, lambda a: a, mean=torch.zeros(64))
