@@ -6,12 +6,16 @@ WORKERS ?= 2
 # Workers share the cores, so each process of the tests computes on one thread.
 TESTENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 
-.PHONY: demo test lint types arrows tests proofs docs bench fuzz clean
+# Tests of real data are skipped where NARROWS_DATA names none; where it does, a skip is a failure.
+SKIPS := $(if $(NARROWS_DATA),--no-skips)
+
+.PHONY: demo test lint types arrows tests data proofs docs bench fuzz clean
 
 demo: $(VENV)/.users
 	$(BIN)/narrows demo
 
-test: lint types arrows tests proofs docs
+# The quick proofs are among the tests.
+test: lint types arrows tests docs
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
@@ -35,15 +39,18 @@ arrows: $(VENV)/.developers
 	$(BIN)/lint-imports
 
 tests: $(VENV)/.developers
-	$(TESTENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
+	$(TESTENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(SKIPS)
 
-# All quick proofs, a few at a time in each of the workers; fails if one of them does.
+# Only the tests that need the real data.
+data: $(VENV)/.developers
+	$(TESTENV) $(BIN)/python -m pytest -n $(WORKERS) -m data --no-skips
+
+# The quick proofs alone, each with its numbers.
 proofs: $(VENV)/.developers
-	$(BIN)/python -c "from narrows.methods.index import METHODS; print(*METHODS)" | \
-	  $(TESTENV) xargs -P $(WORKERS) -n 3 $(BIN)/narrows prove --scale quick --strict
+	$(BIN)/narrows prove --all --scale quick --strict
 
 docs: $(VENV)/.developers
-	$(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 
 bench: $(VENV)/.developers
 	$(BIN)/python -m benchmarks

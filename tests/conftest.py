@@ -10,6 +10,9 @@ from hypothesis import settings
 # Shared machines stall now and then: a slow example is no failure.
 settings.register_profile("narrows", deadline=None)
 settings.load_profile("narrows")
+os.environ.setdefault(
+    "SCIPY_ARRAY_API", "1"
+)  # read when scipy is imported: without it scikit-learn skips a check
 
 _NEEDS_DATA = {"real", "story_folder"}
 
