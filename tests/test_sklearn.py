@@ -105,3 +105,45 @@ def test_a_schedule_survives_copying():
 
     model = VAE(beta="linear:0:1:10", steps=15, random_state=0).fit(X)
     np.testing.assert_array_equal(copy.deepcopy(model).transform(X), model.transform(X))
+
+
+def test_numbers_of_numpy_are_options_like_pythons_own(tmp_path):
+    search = GridSearchCV(VAE(**QUICK), {"latent": np.arange(1, 3), "beta": np.array([0.5, 1.0])}, cv=2)
+    assert np.isfinite(search.fit(X).cv_results_["mean_test_score"]).all()
+    chosen = VAE(latent=np.int64(2), hidden=(np.int64(8),), steps=np.int32(5), lr=np.float32(1e-3)).fit(X)
+    assert chosen.transform(X).shape == (len(X), 2)
+    from narrows import fit, load
+
+    fit(
+        X,
+        "vae",
+        tmp_path / "run",
+        latent=np.int64(2),
+        hidden=(np.int64(8),),
+        steps=np.int64(3),
+        progress=False,
+    )
+    assert load(tmp_path / "run").recipe.arguments == {"latent": 2, "hidden": (8,)}
+    with pytest.raises(RequestError, match="`latent` must be a whole number"):
+        VAE(latent=np.float64(1.5), **QUICK).fit(X)
+
+
+def test_methods_that_round_or_look_up_sample_in_the_estimators_precision():
+    for method in ("fsq", "vq-vae", "ladder-vae", "wae"):
+        drawn = AutoencoderEstimator(method, **QUICK).fit(X).sample(4)
+        assert drawn.shape == (4, X.shape[1])
+        assert drawn.dtype == np.float64
+
+
+def test_fits_in_threads_are_the_fits_one_after_the_other():
+    from joblib import Parallel, delayed
+
+    def one(seed):
+        model = VAE(latent=2, steps=30, random_state=seed).fit(X)
+        return model.transform(X), model.sample(3, random_state=1)
+
+    serial = [one(seed) for seed in range(4)]
+    threaded = Parallel(n_jobs=4, backend="threading")(delayed(one)(seed) for seed in range(4))
+    for alone, beside in zip(serial, threaded, strict=True):
+        np.testing.assert_array_equal(alone[0], beside[0])
+        np.testing.assert_array_equal(alone[1], beside[1])

@@ -1,11 +1,18 @@
-"""One way to refuse: a sentence with the argument, its value, what was expected and how to mend it."""
+"""One way to refuse: a sentence with the argument, its value, what was expected and how to mend it.
+
+A message marks an argument, alone or with a value, by double backticks: ``labels`` or ``labels='kind'``. Who reads the
+message sees what they would type themselves: `labels='kind'` in Python, `--labels kind` on the command line.
+"""
 
 from __future__ import annotations
 
 import difflib
 import importlib
 import math
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from numbers import Integral, Real
 from types import ModuleType
 from typing import Any, TypeVar
 
@@ -16,23 +23,74 @@ __all__ = [
     "UnknownOptionError",
     "WorkError",
     "at_least",
+    "builtin",
     "choice",
     "fraction",
     "missing_extra",
     "nearest",
     "number",
     "optional",
+    "printable",
     "refuse",
+    "spelled",
     "whole",
 ]
 
 T = TypeVar("T")
 
 
+Spelling = Callable[[str, str | None], str]
+"""From an argument's name and its value as Python source, if it has one, to what the user types."""
+
+_MARKED = re.compile(r"``([A-Za-z_]\w*)(?:=(.+?))?``")
+
+
+def _python(name: str, value: str | None) -> str:
+    return f"`{name}`" if value is None else f"`{name}={value}`"
+
+
+_spelling: Spelling = _python
+
+
+@contextmanager
+def spelled(by: Spelling) -> Iterator[None]:
+    """Show the arguments in messages another way than Python's, as a front end must.
+
+    Args:
+        by: from an argument's name and its value as Python source, or None, to what the user types.
+
+    Example:
+        >>> with spelled(lambda name, value: f"--{name} {value}"):
+        ...     str(RequestError("Say ``labels='kind'``."))
+        "Say --labels 'kind'."
+    """
+    global _spelling
+    before, _spelling = _spelling, by
+    try:
+        yield
+    finally:
+        _spelling = before
+
+
+def printable(text: str) -> str:
+    r"""Text that does nothing but be read on a terminal: control characters and lone surrogates as escapes.
+
+    Example:
+        >>> printable(chr(27) + "[2J wine")
+        '\\x1b[2J wine'
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in "\n\t" else c.encode("unicode_escape").decode() for c in text)
+
+
 class NarrowsError(Exception):
     """The root of every error that `narrows` raises on purpose; its text is a sentence for the user."""
 
     exit_code = 1
+
+    def __str__(self) -> str:
+        return printable(_MARKED.sub(lambda found: _spelling(found[1], found[2]), Exception.__str__(self)))
 
 
 class RequestError(NarrowsError, ValueError):
@@ -43,8 +101,6 @@ class RequestError(NarrowsError, ValueError):
 
 class UnknownNameError(RequestError, KeyError):
     """A method, data set or proof that does not exist; the text lists the nearest names."""
-
-    __str__ = Exception.__str__  # KeyError would print the repr
 
 
 class UnknownOptionError(RequestError, TypeError):
@@ -59,7 +115,7 @@ def refuse(argument: str, value: Any, expected: str, fix: str = "") -> RequestEr
     """Build the error for a bad argument: ``raise refuse("k", 0, "a whole number of at least 1")``.
 
     Args:
-        argument: the argument's name, as the user typed it.
+        argument: the argument's name in Python; what else the user typed (``--out``) stays as it is.
         value: what was given.
         expected: what would have been right.
         fix: how to mend it, a sentence; may be empty.
@@ -71,11 +127,30 @@ def refuse(argument: str, value: Any, expected: str, fix: str = "") -> RequestEr
     shown = repr(value)
     if len(shown) > 120:
         shown = shown[:117] + "..."
-    return RequestError(f"`{argument}` must be {expected}, but got {shown}.{' ' + fix if fix else ''}")
+    marked = f"``{argument}``" if argument.isidentifier() else f"`{argument}`"
+    return RequestError(f"{marked} must be {expected}, but got {shown}.{' ' + fix if fix else ''}")
 
 
-def nearest(name: str, names: Iterable[str]) -> str:
+def builtin(value: Any) -> Any:
+    """A number of NumPy, as grids of scikit-learn hold them, as Python's own; anything else as it is.
+
+    Example:
+        >>> import numpy as np
+        >>> builtin((np.int64(3), np.float32(0.5), "auto"))
+        (3, 0.5, 'auto')
+    """
+    if isinstance(value, (tuple, list)):
+        return type(value)([builtin(one) for one in value])
+    return value.item() if getattr(value, "ndim", None) == 0 else value
+
+
+def nearest(name: str, names: Iterable[str], mark: str = "`") -> str:
     """Say which known names are close to a wrong one, or list a few.
+
+    Args:
+        name: the wrong one.
+        names: the known ones.
+        mark: what stands around each; two backticks where they are arguments.
 
     Example:
         >>> nearest("vea", ["vae", "fsq"])
@@ -84,14 +159,14 @@ def nearest(name: str, names: Iterable[str]) -> str:
     known = sorted(names)
     close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
     if close:
-        return "Did you mean " + " or ".join(f"`{c}`" for c in close) + "?"
-    few = ", ".join(f"`{k}`" for k in known[:12])
+        return "Did you mean " + " or ".join(f"{mark}{c}{mark}" for c in close) + "?"
+    few = ", ".join(f"{mark}{k}{mark}" for k in known[:12])
     return f"Known: {few}{', ...' if len(known) > 12 else ''}."
 
 
 def number(argument: str, value: Any, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return `value` as a finite float inside [low, high], or refuse it."""
-    good = isinstance(value, (int, float)) and not isinstance(value, bool)
+    good = isinstance(value, Real) and not isinstance(value, bool)
     if not good or not math.isfinite(value) or not low <= value <= high:
         raise refuse(argument, value, f"a finite number{_range(low, high)}")
     return float(value)
@@ -99,7 +174,7 @@ def number(argument: str, value: Any, *, low: float = -math.inf, high: float = m
 
 def whole(argument: str, value: Any, *, low: int = 1, high: int | None = None, fix: str = "") -> int:
     """Return `value` as an int inside [low, high], or refuse it."""
-    is_whole = isinstance(value, int) or (isinstance(value, float) and value.is_integer())
+    is_whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
     if isinstance(value, bool) or not is_whole or value < low or (high is not None and value > high):
         top = math.inf if high is None else high
         raise refuse(argument, value, f"a whole number{_range(low, top)}", fix)
@@ -108,14 +183,14 @@ def whole(argument: str, value: Any, *, low: int = 1, high: int | None = None, f
 
 def at_least(argument: str, value: float, low: float, fix: str = "") -> float:
     """Return `value` if it is a number of at least `low`, or refuse it with a hint."""
-    if not isinstance(value, (int, float)) or not value >= low:
+    if not isinstance(value, Real) or not value >= low:
         raise refuse(argument, value, f"at least {low:g}", fix)
     return value
 
 
 def fraction(argument: str, value: Any) -> float:
     """Return `value` as a float strictly between 0 and 1, or refuse it."""
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not 0 < value < 1:
+    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value < 1:
         raise refuse(argument, value, "a fraction between 0 and 1, both excluded")
     return float(value)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -187,9 +188,14 @@ def same_batch() -> Iterator[None]:
         _SAME.pop()
 
 
+_TURNS = threading.RLock()
+
+
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
     """Draw from a fixed seed inside, and leave the generators outside as they were.
+
+    All threads of a process draw from the same generators of torch, so they take turns: who comes second waits.
 
     Example:
         >>> with seeded(0):
@@ -199,6 +205,6 @@ def seeded(seed: int) -> Iterator[None]:
         True
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with torch.random.fork_rng(devices=list(devices)):
+    with _TURNS, torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(seed)
         yield

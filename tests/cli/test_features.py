@@ -46,7 +46,7 @@ def test_features_of_chosen_latents(cli, sparse, tmp_path):
 
 @pytest.mark.parametrize(
     ("words", "sentence"),
-    [("--latents 40", "from 0 to 39"), ("--latents x", "3,17"), ("--count 0", "`count`")],
+    [("--latents 40", "from 0 to 39"), ("--latents x", "3,17"), ("--count 0", "`--count`")],
 )
 def test_what_cannot_be(cli, sparse, words, sentence):
     code, _, err = cli("features", sparse, *words.split())

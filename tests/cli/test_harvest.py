@@ -118,7 +118,7 @@ def test_on_the_fly(cli, lm, words, tmp_path):
         (("--at", "resid.0", "--out", "a"), "--text bundled"),
         (("--text", "bundled", "--at", "resd.0", "--out", "a"), "Did you mean `resid.0`"),
         (("--text", "nothing.txt", "--at", "resid.0", "--out", "a"), "There is no text 'nothing.txt'"),
-        (("--text", "bundled", "--at", "resid.0", "--out", "a", "--positions", "x"), "`positions`"),
+        (("--text", "bundled", "--at", "resid.0", "--out", "a", "--positions", "x"), "`--positions`"),
         (("--text", "bundled", "--at", "resid.0", "--out", "a", "--context", "99"), "at most 16"),
     ],
 )

@@ -76,12 +76,13 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
         return type("Run", (), {"path": tmp_path})()
 
     monkeypatch.setattr(nr, "fit", noted, raising=False)
-    words = "fit a.csv --method vae --out r --latent 7 --beta linear:0:1:10 --hidden 64,32 --steps 9 --lr 0.1"
+    words = "fit a.csv --method vae --out r --latent 7 --beta linear:0:1:10 --hidden 64,32 --steps 9 --lr 0.1 --clip 2"
     more = " --columns a,b --labels y --split 0.3 --data-option n=5 --data-option seed=2 --batch-size 4 --one-hot"
     assert cli(*(words + more).split())[0] == 0
     assert asked["data"] == "a.csv"
     assert (asked["latent"], asked["beta"], asked["hidden"]) == (7, "linear:0:1:10", (64, 32))
     assert (asked["steps"], asked["epochs"], asked["lr"], asked["batch_size"]) == (9, None, 0.1, 4)
+    assert asked["training"] == {"clip": 2}
     expected = {"columns": ["a", "b"], "labels": "y", "split": 0.3, "n": 5, "seed": 2, "one_hot": True}
     assert asked["data_options"] == expected
     assert "free_bits" not in asked  # what was not typed is the builder's default
@@ -100,19 +101,19 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
             "There is no option `--latnt`. Did you mean `--latent`",
         ),
         ("fit digits --method vae --out x --latent three", "`--latent` must be a whole number"),
-        ("fit digits --method vae --out x --latent 0", "`latent` must be"),
+        ("fit digits --method vae --out x --latent 0", "`--latent` must be"),
         ("fit digits --method vae --out x --beta lin:1", "`--beta` must be"),
         ("fit digits --method vae --out x --lr fast", "`--lr` must be"),
-        ("fit digits --method vae --out x --lr -1", "`lr` must be"),
-        ("fit digits --method vae --out x --epochs 0", "`epochs` must be"),
-        ("fit digits --method vae --out x --steps 5 --epochs 5", "`steps` must be left out"),
+        ("fit digits --method vae --out x --lr -1", "`--lr` must be"),
+        ("fit digits --method vae --out x --epochs 0", "`--epochs` must be"),
+        ("fit digits --method vae --out x --steps 5 --epochs 5", "`--steps` must be left out"),
         ("fit digits --method vae --out x --seed one", "--seed"),
         ("fit digits --method vae --out x --device tpu", "device"),
         ("fit digits --method vae --out x --precision 8", "precision"),
-        ("fit digits --method vae --out x --scale foo", "`scale` must be"),
-        ("fit digits --method vae --out x --key k", "`key`"),
+        ("fit digits --method vae --out x --scale foo", "`--scale` must be"),
+        ("fit digits --method vae --out x --key k", "`--key`"),
         ("fit digits --method vae --out x --data-option n", "name=value"),
-        ("fit digits --method vae --out x --data-option colour=3", "`colour`"),
+        ("fit digits --method vae --out x --data-option colour=3", "`--data-option colour`"),
         ("fit nowhere.csv --method vae --out x", "nowhere.csv"),
         ("resume nowhere", "not a run"),
         ("audit nowhere", "not a run"),

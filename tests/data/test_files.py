@@ -163,9 +163,7 @@ class TestRoundTrips:
     def test_images_of_different_sizes_are_fitted(self, tmp_path):
         for i, size in enumerate([(10, 20), (30, 12), (16, 16)]):
             Image.new("RGB", size, (i, 0, 0)).save(tmp_path / f"{i}.jpg")
-        with pytest.raises(
-            RequestError, match=r"3 different sizes.*Give the option `size`, for example size=10"
-        ):
+        with pytest.raises(RequestError, match=r"3 different sizes.*Give `size`, such as `size=10`"):
             nd.open(tmp_path)
         assert nd.open(tmp_path, size=8).spec.shape == (3, 8, 8)
         assert nd.open(tmp_path, size=8, mode="L").spec.shape == (1, 8, 8)
@@ -183,9 +181,7 @@ class TestTables:
 
     def test_text_becomes_indicators_where_that_is_wanted(self, tmp_path):
         path = write(tmp_path / "t.csv", self.text)
-        with pytest.raises(
-            RequestError, match=r"has text in `job`.*labels='job'.*one_hot=True.*columns=\.\.\."
-        ):
+        with pytest.raises(RequestError, match=r"has text in `job`.*labels='job'.*one_hot=True.*`columns`"):
             nd.open(path)
         source = nd.open(path, one_hot=True, scale="none", split=0.5)
         assert source.describe()["columns"] == ["age", "job=clerk", "job=smith"]
@@ -227,7 +223,11 @@ class TestTables:
             ),
             ("a,b\n1,2\n3,4\n", {"labels": "c"}, r"`labels` must be a column of the table, but got 'c'"),
             ("a,b\n1,2\n3,4\n", {"columns": "a,d"}, r"`columns` must be a column of the table, but got 'd'"),
-            ("a,y,label\n1,2,3\n3,4,5\n", {}, r"Which column is the class, `y` or `label`\? Say labels='y'"),
+            (
+                "a,y,label\n1,2,3\n3,4,5\n",
+                {},
+                r"Which column is the class, `y` or `label`\? Say `labels='y'`",
+            ),
             (
                 "a,p\n1,2\n3,4\n",
                 {"split": "p"},
@@ -316,7 +316,7 @@ class TestRefusals:
     def test_which_array_is_meant(self, tmp_path):
         np.savez(tmp_path / "x.npz", acts=X, more=X)
         with pytest.raises(
-            RequestError, match=r"several arrays: `acts` \(20, 3\), `more` \(20, 3\).*such as key='acts'"
+            RequestError, match=r"several arrays: `acts` \(20, 3\), `more` \(20, 3\).*such as `key='acts'`"
         ):
             nd.open(tmp_path / "x.npz")
         with pytest.raises(

@@ -151,7 +151,7 @@ class TestTwoModels:
 
     def test_other_widths_may_be_the_target(self, folders):
         with pytest.raises(
-            RequestError, match=r"same width where they are stacked \(\(4,\), not \(6,\)\).*layout=rows"
+            RequestError, match=r"same width where they are stacked \(\(4,\), not \(6,\)\).*layout='rows'"
         ):
             nd.open(folders[0], second=str(folders[1]))
         source = nd.open(folders[0], second=str(folders[1]), layout="rows")
@@ -183,7 +183,7 @@ class TestAsked:
             nd.open(folder)
         with pytest.raises(RequestError, match=r"`at` must be a layer of .*but got 'resid.7'. Did you mean"):
             nd.open(folder, at="resid.7")
-        with pytest.raises(RequestError, match=r"one layer where layout=rows"):
+        with pytest.raises(RequestError, match=r"one layer where `layout='rows'`"):
             nd.open(folder, at="resid.*", layout="rows")
         with pytest.raises(RequestError, match=r"`layout` must be one of `auto`, `rows`"):
             nd.open(folder, at="resid.0", layout="hwc")
@@ -196,7 +196,7 @@ class TestAsked:
         head = header(layers=("a", "b"))
         head["layers"]["b"]["shape"] = [6]
         with pytest.raises(
-            RequestError, match=r"layers of one width where layout=stack.*They are: a \(4,\), b \(6,\)"
+            RequestError, match=r"layers of one width where `layout='stack'`.*They are: a \(4,\), b \(6,\)"
         ):
             nd.open(written(tmp_path, head), at="*")
 
@@ -255,7 +255,7 @@ class TestFaults:
             nd.open(tmp_path)
         assert len(nd.open(tmp_path, partial=True).train) == 26
         writer.finish(range(3))
-        with pytest.raises(RequestError, match=r"not finished: 1 of 3 shards are there.*--partial"):
+        with pytest.raises(RequestError, match=r"not finished: 1 of 3 shards are there.*`partial=True`"):
             nd.open(tmp_path)
 
     def test_nothing_is_there(self, tmp_path):

@@ -118,7 +118,7 @@ def test_conversations_stay_whole():
 def test_what_is_no_conversation(bad):
     with pytest.raises(RequestError, match="a list of turns"):
         build([(bad, False)], tokenizer(), Cut("chat", 16, "drop"))
-    with pytest.raises(RequestError, match="--chat"):
+    with pytest.raises(RequestError, match="`chat=True`"):
         build([([{"role": "user", "content": "x"}], False)], tokenizer(), Cut())
 
 

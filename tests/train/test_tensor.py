@@ -116,7 +116,7 @@ def test_the_parts_of_a_sum(monkeypatch):
 def test_what_cannot_be_cut_is_refused():
     with pytest.raises(RequestError, match=r"GaussianBottleneck|not known to work in parts"):
         cut_model(builder("vae")((8,)), Cut(0, 2))
-    with pytest.raises(RequestError, match=r"--latents 34"):
+    with pytest.raises(RequestError, match=r"`latents=34`"):
         cut_model(builder("topk-sae")((8,), latents=33, k=2), Cut(0, 2))
     with pytest.raises(RequestError, match="`clip`"):
         Plan(strategy="tensor", clip=1.0)

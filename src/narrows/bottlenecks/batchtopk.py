@@ -96,7 +96,7 @@ class BatchTopK(Thresholded):
 
     def __init__(self, latents: int, k: int, *, decay: float = 0.9) -> None:
         super().__init__(latents, decay=decay)
-        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
 
     def compete(self, pre: Tensor | Affine) -> Sparse:
         """The k B largest of the batch."""

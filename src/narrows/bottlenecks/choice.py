@@ -84,7 +84,7 @@ class FeatureChoice(Thresholded):
         self, latents: int, k: int, *, exponent: float = 1.0, offset: float = 0.0, decay: float = 0.9
     ) -> None:
         super().__init__(latents, decay=decay, each=True)
-        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         self.register_buffer("density", zipf_density(latents, k, exponent, offset))
         self.register_buffer("shift", torch.zeros((), dtype=torch.double))
 

@@ -84,6 +84,7 @@ class FiniteScalarQuantizer(Quantizer):
 
     levels: Tensor
     steps: Tensor
+    precise: Tensor
 
     def __init__(self, features: int, *, levels: Sequence[int], tokens: int, variant: str = "paper") -> None:
         self.symmetric = choice("variant", variant, ("paper", "symmetric")) == "symmetric"
@@ -98,6 +99,9 @@ class FiniteScalarQuantizer(Quantizer):
         self.register_buffer("levels", counts, persistent=False)
         steps = torch.cat([torch.ones_like(counts[:1]), counts.cumprod(0)[:-1]])
         self.register_buffer("steps", steps, persistent=False)
+        self.register_buffer(
+            "precise", torch.empty(0), persistent=False
+        )  # nothing else here says float or double
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Bound and round tokens (B, L, d)."""
@@ -133,7 +137,7 @@ class FiniteScalarQuantizer(Quantizer):
     def vectors(self, indices: Tensor) -> Tensor:
         """The codes of indices, (...) -> (..., d)."""
         places = indices[..., None] // self.steps % self.levels
-        return self.scale(places.to(torch.get_default_dtype()))
+        return self.scale(places.to(self.precise.dtype))
 
     def _middle(self, like: Tensor) -> Tensor:
         return (self.levels // 2).to(like.dtype)

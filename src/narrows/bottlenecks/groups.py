@@ -29,7 +29,7 @@ class GroupTopK(TopK):
     """
 
     def __init__(self, latents: int, k: int, groups: int) -> None:
-        whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         super().__init__(latents * groups, k)
         # In a tuple, so that the dictionary is not registered as a child.
         self._met: tuple[GroupDictionary, ...] = ()

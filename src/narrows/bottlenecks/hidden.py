@@ -51,7 +51,7 @@ class HiddenCoordinates(Latents):
         self, latents: int, k: int, *, shape: tuple[int, ...] = (), hide: float = 0.3, coder: str = "omp"
     ) -> None:
         super().__init__(latents)
-        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         self.shape = tuple(shape)
         self.hide, self.coder = (
             number("hide", hide, low=0, high=0.99),

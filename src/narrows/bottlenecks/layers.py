@@ -68,7 +68,7 @@ class CrossLayerTopK(TopK):
     """
 
     def __init__(self, latents: int, k: int, layers: int) -> None:
-        whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         super().__init__(latents * whole("layers", layers), k)
         self.layers = layers
 

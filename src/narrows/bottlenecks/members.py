@@ -45,7 +45,7 @@ class Members(Latents):
     def __init__(self, members: int, latents: int, k: int) -> None:
         super().__init__(whole("members", members) * whole("latents", latents))
         self.members, self.each = members, latents
-        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         self.only_member: int | None = None
 
     def use(self, member: int | None) -> None:

@@ -42,8 +42,8 @@ class MatchingPursuit(Latents):
         self, latents: int, k: int, *, k_eval: int = 0, signed: bool = False, tolerance: float = 0.0
     ) -> None:
         super().__init__(latents)
-        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
-        self.k_eval = whole("k_eval", k_eval, low=0, high=latents, fix="k_eval cannot exceed `latents`.")
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
+        self.k_eval = whole("k_eval", k_eval, low=0, high=latents, fix="k_eval cannot exceed ``latents``.")
         self.signed, self.tolerance = signed, number("tolerance", tolerance, low=0, high=1)
 
     def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:

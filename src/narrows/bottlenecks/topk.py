@@ -54,12 +54,12 @@ class TopK(Latents):
         alpha: float = 1.0,
     ) -> None:
         super().__init__(latents)
-        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
-        self.begin = whole("begin_k", begin, low=0, high=latents, fix="It cannot exceed `latents`.") or k
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
+        self.begin = whole("begin_k", begin, low=0, high=latents, fix="It cannot exceed ``latents``.") or k
         self.over = whole("anneal", over, low=0)
         self.signed, self.now = signed, self.begin if over else k
         share = number("alpha", alpha, low=0) * k
-        self.tested = whole("alpha", round(share), high=latents, fix="alpha k cannot exceed `latents`.")
+        self.tested = whole("alpha", round(share), high=latents, fix="alpha k cannot exceed ``latents``.")
 
     def before_step(self, step: int) -> None:
         """How many pass at this step."""
@@ -72,7 +72,7 @@ class TopK(Latents):
 
     def use(self, k: int) -> None:
         """From now on k latents pass outside training: for a model that was trained to serve at several k."""
-        self.tested = whole("k", k, high=self.width, fix="k cannot exceed `latents`.")
+        self.tested = whole("k", k, high=self.width, fix="k cannot exceed ``latents``.")
 
     def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
         """The code of k latents instead, at most all."""

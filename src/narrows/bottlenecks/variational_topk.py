@@ -63,7 +63,7 @@ class VariationalTopK(Latents):
         rectify: bool = True,
     ) -> None:
         super().__init__(latents)
-        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed `latents`.")
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         self.draws, self.rectify = sample, rectify
         self.learned = choice("variance", variance, ("fixed", "learned")) == "learned"
         self.selected = choice("kl", kl, ("all", "selected")) == "selected"

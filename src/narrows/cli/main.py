@@ -6,13 +6,14 @@ Only the module of the one command that runs is imported, so that the quick ones
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from narrows import __version__
-from narrows.check import UnknownNameError, nearest
+from narrows.check import NarrowsError, UnknownNameError, nearest, spelled
 from narrows.cli import quick
 from narrows.cli.errors import report
 
@@ -101,8 +102,11 @@ def run(arguments: Sequence[str]) -> int:
     """
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
+    _answer_in_any_encoding()
     try:
-        return _dispatch(words)
+        code = _dispatch(words)
+        sys.stdout.flush()  # here, where a reader that went away can be told from a failure
+        return code
     except (Exception, KeyboardInterrupt) as error:
         if debug and not isinstance(error, KeyboardInterrupt):
             raise
@@ -138,11 +142,29 @@ def _call(command: Command, rest: list[str]) -> int:
     import typer
 
     from narrows.cli.options import complete
+    from narrows.cli.spelling import spelling
 
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(complete(function, rest))
-    code = app(args=rest, prog_name=f"narrows {command.name}", standalone_mode=False)
+    parser = typer.main.get_command(app)
+    with spelled(spelling(parser.params, rest)):
+        try:
+            # not `parser.main`, which would end the process itself on Ctrl-C and where `head` has read enough
+            with parser.make_context(f"narrows {command.name}", list(rest)) as context:
+                code = parser.invoke(context)
+        except typer.Exit as end:
+            return end.exit_code
+        except NarrowsError as error:
+            error.args = (str(error),)  # in the words of this command, which nobody else knows
+            raise
     return code if isinstance(code, int) else 0
+
+
+def _answer_in_any_encoding() -> None:
+    """Print a mark where the terminal's encoding lacks a character, and go on."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+            stream.reconfigure(errors="replace")
 
 
 def overview(rows: Sequence[Command]) -> str:

@@ -6,6 +6,7 @@ import inspect
 import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
@@ -198,7 +199,7 @@ def _union(members: tuple[Any, ...]) -> tuple[str, Read | None]:
 def _after(option: str, words: Sequence[str]) -> str | None:
     """The value of an option in what was typed, before it is parsed."""
     value = None
-    for word, following in zip(words, [*words[1:], None], strict=True):
+    for word, following in zip_longest(words, words[1:]):
         if word == option:
             value = following
         elif word.startswith(option + "="):

@@ -33,6 +33,7 @@ def fit(
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Examples a step, over all devices.")] = 128,
     lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None,
     seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
@@ -62,6 +63,9 @@ def fit(
         raise RequestError(f"Say where the run is kept: --out RUN, such as --out runs/{method}")
     import narrows as nr
 
+    training: dict[str, Any] = {} if strategy == "auto" else {"strategy": strategy}
+    if clip is not None:
+        training["clip"] = clip
     with _resumable(out):
         run = nr.fit(
             data,
@@ -76,7 +80,7 @@ def fit(
             device=device,
             precision=precision,
             devices=devices,
-            training=None if strategy == "auto" else {"strategy": strategy},
+            training=training or None,
             logger=logger,
             measure_every=measure_every,
             progress=progress,

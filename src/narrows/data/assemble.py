@@ -51,7 +51,9 @@ def assemble(
     train, test = (_limited(part, split.limit) for part in divide(raw, split))
     for part, called in ((train, "training"), (test, "test")):
         if not len(part.x):
-            raise RequestError(f"The {called} part of `{name}` is empty. Give more data, or another `split`.")
+            raise RequestError(
+                f"The {called} part of `{name}` is empty. Give more data, or another ``split``."
+            )
     classes = tuple(spec.get("class_names", ())) if spec else _classes(train, test)
     shape = model_shape(train.x.shape[1:], layout)
     fitted = (
@@ -196,7 +198,7 @@ def _tidy(labels: np.ndarray) -> np.ndarray:
             "labels",
             "fractions or NaN",
             "classes: whole numbers or text",
-            "To predict a number use `target`.",
+            "To predict a number use ``target``.",
         )
     return labels.astype(np.int64)
 

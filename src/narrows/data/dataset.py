@@ -105,8 +105,8 @@ class Dataset:
             raise RequestError(f"This method is told the column `{given}`, but the data lack it. {has}")
         if self.labels is None:
             raise RequestError(
-                "This method is told the labels (`given='labels'`), but the data have none. "
-                "Name them with the option `labels` (a key, a column or an array)."
+                "This method is told the labels, but the data have none. "
+                "Name them with ``labels`` (a key, a column or an array)."
             )
         picked = self.labels[rows if isinstance(rows, slice) else rows.to(self.labels.device)]
         return one_hot(picked, self.classes).to(device, torch.float32)

@@ -148,7 +148,7 @@ def read_keyed(
     else:
         shapes = ", ".join(f"`{n}` {tuple(arrays[n].shape)}" for n in rest[:12])
         raise RequestError(
-            f"{path.name} holds several arrays: {shapes}. Say which are the examples, such as key={rest[0]!r}."
+            f"{path.name} holds several arrays: {shapes}. Say which are the examples, such as ``key={rest[0]!r}``."
         )
     if labels is not None:
         raw.labels = None if labels == "none" else _chosen(path, "labels", labels, arrays, names)

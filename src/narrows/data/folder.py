@@ -43,7 +43,7 @@ def read_folder(path: Path, size: int | None = None, mode: str = "auto") -> Raw:
         )
         raise RequestError(
             f"The images in {path} have {len(shapes)} different sizes, from {shapes[0]} to {shapes[-1]}: "
-            f"{files[0].name} is not like {odd.name}. Give the option `size`, for example size={min(map(min, shapes))}."
+            f"{files[0].name} is not like {odd.name}. Give ``size``, such as ``size={min(map(min, shapes))}``."
         )
     places = [file.relative_to(path).parts[:-1] for file in files]
     divided = all(place and place[0].lower() in _PARTS for place in places)

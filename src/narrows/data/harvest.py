@@ -121,7 +121,7 @@ class Harvest:
         length = max(lengths)
         if len(lengths) > 1 or any(rows.max() > length for rows in self.context_rows if len(rows)):
             raise RequestError(
-                f"`layout` contexts needs contexts of one length, but those of {self.folder} keep from "
+                f"``layout='contexts'`` needs contexts of one length, but those of {self.folder} keep from "
                 f"{min(lengths)} to {length} tokens. Harvest packed contexts, or take layout=rows."
             )
         parts: tuple[list[Index], list[Index]] = ([], [])
@@ -163,7 +163,7 @@ def _on_disk(
     if not manifest.complete and not partial:
         raise RequestError(
             f"The harvest {folder} is not finished: {len(shards)} of {manifest.units} shards are there. "
-            f"{MEND}; or use what is there with --partial (partial=True)."
+            f"{MEND}; or use what is there with ``partial=True``."
         )
     small = sum(shard.bytes for shard in shards) <= _VERIFIED
     verify = small if verify is None else verify
@@ -179,7 +179,7 @@ def _on_disk(
         more = f" and {len(said) - 1} more" if len(said) > 1 else ""
         raise RequestError(
             f"Of the harvest {folder} the shard {said[0]}{more}. {MEND}; "
-            "or use the others with --partial (partial=True)."
+            "or use the others with ``partial=True``."
         )
     if not any(shard.rows for shard in kept):
         raise RequestError(f"The harvest {folder} holds no sound shard with rows. {MEND}.")

@@ -60,13 +60,18 @@ def read_harvest(
     names = harvest.layers("at", at)
     layout = layout if layout != "auto" else "stack" if len(names) > 1 or second else "rows"
     if layout in ("rows", "contexts") and len(names) > 1:
-        raise refuse("at", names, f"one layer where layout={layout}", "Take layout=stack or layout=pool.")
+        raise refuse(
+            "at",
+            names,
+            f"one layer where ``layout={layout!r}``",
+            "Take ``layout='stack'`` or ``layout='pool'``.",
+        )
     by_unit = order == "units" or harvest.manifest.live
     plan = _Plan(harvest, names, layout, by_unit)
     if second is not None:
         plan.beside(Harvest(Path(second).expanduser(), partial, verify), second_at, target)
     elif second_at is not None:
-        raise refuse("second_at", second_at, "left out without `second`")
+        raise refuse("second_at", second_at, "left out without ``second``")
     elif target is not None:
         plan.produce(harvest, harvest.layers("target", target))
     size = plan.nbytes()
@@ -104,7 +109,9 @@ class _Plan:
             said = ", ".join(
                 f"{name} {regions[0].shape[1:]}" for name, regions in zip(names, found, strict=True)
             )
-            raise refuse("at", names, f"layers of one width where layout={self.layout}", f"They are: {said}.")
+            raise refuse(
+                "at", names, f"layers of one width where ``layout={self.layout!r}``", f"They are: {said}."
+            )
         return [self._parts(found)] if self.layout == "pool" else [self._parts([one]) for one in found]
 
     def _parts(self, layers: list[list[Region]]) -> list[Region]:
@@ -125,7 +132,7 @@ class _Plan:
             self.produce(other, other.layers("target", target) if target else other.layers("second_at", at))
             return
         if self.layout != "stack" or target is not None:
-            raise refuse("second", str(other.folder), "given with layout=stack or layout=rows")
+            raise refuse("second", str(other.folder), "given with ``layout='stack'`` or ``layout='rows'``")
         names = other.layers("second_at", at)
         more = self._regions(other, names)
         one, two = self.x[0][0].shape[1:], more[0][0].shape[1:]
@@ -134,7 +141,7 @@ class _Plan:
                 "second",
                 str(other.folder),
                 f"activations of the same width where they are stacked ({one}, not {two})",
-                "With layout=rows the second model's layer is the target, of any width.",
+                "With ``layout='rows'`` the second model's layer is the target, of any width.",
             )
         self.x += more
         self.columns.pop("gradients", None)
@@ -142,7 +149,7 @@ class _Plan:
     def produce(self, harvest: Harvest, names: tuple[str, ...]) -> None:
         """Take other layers as what must be produced."""
         if self.layout == "pool":
-            raise refuse("target", names, "left out where layout=pool")
+            raise refuse("target", names, "left out where ``layout='pool'``")
         self.target = self._regions(harvest, names)
         self.produced = names if harvest is self.harvest else ()
 

@@ -160,8 +160,10 @@ def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw:
     known = list(inspect.signature(reader).parameters)
     for option in options:
         if option not in known:
-            takes = [*known, *(c for c in _COMMON if c not in known)]
-            raise UnknownOptionError(f"The data `{name}` have no option `{option}`. {nearest(option, takes)}")
+            takes = {*known, *_COMMON} - {"scaling", "target_scaling", "spec"}
+            raise UnknownOptionError(
+                f"The data `{name}` have no option ``{option}``. {nearest(option, takes, '``')}"
+            )
     return reader(**options)
 
 

@@ -26,7 +26,7 @@ _LATER = {
     "language model": "it is a model to harvest activations from, which a later release does",
     "graph": "graph autoencoders come with a later release",
     "molecules": "molecule autoencoders come with a later release",
-    "photographs": "open the folder as a path, with the option `size`",
+    "photographs": "open the folder as a path, with ``size``",
 }
 
 

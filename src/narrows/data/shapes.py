@@ -43,7 +43,7 @@ def infer_layout(x: np.ndarray, layout: str = "auto") -> str:
     if layout != "auto" and x.ndim not in _NDIM[layout]:
         wanted = " or ".join(str(n) for n in _NDIM[layout])
         raise RequestError(
-            f"`layout` {layout!r} needs an array with {wanted} axes, but the data are {x.shape}."
+            f"``layout={layout!r}`` needs an array with {wanted} axes, but the data are {x.shape}."
         )
     if x.ndim == 2:
         return "vector"
@@ -58,7 +58,7 @@ def infer_layout(x: np.ndarray, layout: str = "auto") -> str:
     sample = np.asarray(x[: 1 << 10])
     if sample.min() >= 0 and sample.max() <= 1:
         return "image"
-    raise _ambiguous(x, "sequences or images", "Say which: layout='sequence' or layout='image'.")
+    raise _ambiguous(x, "sequences or images", "Say which: ``layout='sequence'`` or ``layout='image'``.")
 
 
 def _channels(x: np.ndarray) -> str:
@@ -69,7 +69,7 @@ def _channels(x: np.ndarray) -> str:
         return "chw"
     if last > 4 and last < min(first, middle):
         return "hwc"
-    raise _ambiguous(x, "channels first or channels last", "Say which: layout='chw' or layout='hwc'.")
+    raise _ambiguous(x, "channels first or channels last", "Say which: ``layout='chw'`` or ``layout='hwc'``.")
 
 
 def model_shape(stored: Sequence[int], layout: str) -> tuple[int, ...]:

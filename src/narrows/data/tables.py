@@ -142,8 +142,8 @@ def _all_columns(table: Table, aside: set[str | None], one_hot: bool, name: str)
     if texts and not one_hot:
         raise RequestError(
             f"{name} has text in {', '.join(f'`{t}`' for t in texts[:8])}. Make one of them the classes "
-            f"(labels={texts[0]!r}), use indicators for their values (one_hot=True), "
-            "or name the columns to use (columns=...)."
+            f"(``labels={texts[0]!r}``), use indicators for their values (``one_hot=True``), "
+            "or name the columns to use (``columns``)."
         )
     if not chosen:
         raise RequestError(f"{name} has no column of numbers left to learn from.")
@@ -151,7 +151,7 @@ def _all_columns(table: Table, aside: set[str | None], one_hot: bool, name: str)
     if wide and len(chosen) > 1:
         raise RequestError(
             f"{name} has columns of arrays: {', '.join(f'`{w}`' for w in wide)}. "
-            f"Say which is meant: columns={wide[0]!r}."
+            f"Say which is meant: ``columns={wide[0]!r}``."
         )
     return chosen
 
@@ -194,7 +194,7 @@ def _label_column(table: Table, labels: str | None) -> str | None:
     found = [c for c in table if c.lower() in _LABELS]
     if len(found) > 1:
         raise RequestError(
-            f"Which column is the class, {' or '.join(f'`{f}`' for f in found)}? Say labels={found[0]!r}."
+            f"Which column is the class, {' or '.join(f'`{f}`' for f in found)}? Say ``labels={found[0]!r}``."
         )
     return found[0] if found else None
 

@@ -118,7 +118,7 @@ def harvest(
     if not str(out):
         raise refuse("out", out, "the folder to make")
     if sum(given is not None for given in (text, images, inputs)) != 1:
-        raise RequestError("Say what the model reads: one of `text`, `images` or `inputs`.")
+        raise RequestError("Say what the model reads: one of ``text``, ``images`` or ``inputs``.")
     choice("dtype", dtype, DTYPES)
     first = os.environ.get("RANK", "0") == "0"
     shown = progress if isinstance(progress, Silent) else (Progress() if progress and first else Silent())
@@ -211,7 +211,9 @@ def _job(
     plan = Plan(whole("shard", shard), runs, gradients, dtype)
     counted = unit_rows(work, plan.unit)
     if not sum(counted):
-        raise RequestError("Not one position is kept. Choose other `positions`, or keep the special tokens.")
+        raise RequestError(
+            "Not one position is kept. Choose other ``positions``, or keep the special tokens."
+        )
     header = _header(model, places, work, told, plan, counted)
     return _Job(model, places, work, plan, header, folder, counted)
 
@@ -352,7 +354,7 @@ def _enough_room(job: _Job, rows_left: int) -> None:
             "out",
             str(job.folder),
             f"on a disk with {need / 1e9:.1f} GB free; it has {free / 1e9:.1f}",
-            f"Read less, such as tokens={fit}; store bfloat16; or read on the fly.",
+            f"Read less, such as ``tokens={fit}``; store ``dtype='bfloat16'``; or read ``on_the_fly=True``.",
         )
 
 

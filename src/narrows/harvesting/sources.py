@@ -98,7 +98,7 @@ def contexts_of(reading: Reading, model: Model, cut: Cut, say: Callable[[str], N
     if model.tokenizer is None:
         raise RequestError(
             f"The model {model.name} has no tokenizer, so it cannot read text. "
-            "Give `tokenizer`, or token ids as `inputs`."
+            "Give ``tokenizer``, or token ids as ``inputs``."
         )
     if model.longest and cut.length > model.longest:
         raise refuse("context", cut.length, f"at most {model.longest}, the longest context of {model.name}")

@@ -178,7 +178,7 @@ def build(
     parts = list(rows)
     if not parts:
         dropped = (
-            f" All {facts['dropped']} were longer than a context: raise `context`."
+            f" All {facts['dropped']} were longer than a context: raise ``context``."
             if facts["dropped"]
             else ""
         )
@@ -331,7 +331,7 @@ def _each(
 def _text(value: Any) -> str:
     if isinstance(value, str):
         return value
-    raise refuse("key", value, "the key or column of a text", "For conversations, add --chat.")
+    raise refuse("key", value, "the key or column of a text", "For conversations, add ``chat=True``.")
 
 
 def _conversation(value: Any, tokenizer: Any) -> str:

@@ -184,7 +184,7 @@ def _split(patterns: str | Sequence[str]) -> list[str]:
     split = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     if not split:
         raise UnknownNameError(
-            "`at` names no layer. Give one, such as resid.3, or several separated by commas."
+            "``at`` names no layer. Give one, such as resid.3, or several separated by commas."
         )
     return split
 

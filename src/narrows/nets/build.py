@@ -57,7 +57,10 @@ def widths(net: str, shape: tuple[int, ...], hidden: Sequence[int] = ()) -> tupl
     """
     if net == "linear" and hidden:
         raise refuse(
-            "hidden", tuple(hidden), "empty for net=linear, which has no hidden layer", "Use net=mlp."
+            "hidden",
+            tuple(hidden),
+            "empty for ``net='linear'``, which has no hidden layer",
+            "Use ``net='mlp'``.",
         )
     if hidden or net == "linear":
         return tuple(whole("hidden", n) for n in hidden)

@@ -147,7 +147,7 @@ def jaccard(a: GrownDictionary, b: GrownDictionary) -> float:
             "b",
             tuple(b.atoms.shape),
             f"atoms of {a.atoms.shape[1]} numbers, as in the other dictionary",
-            "To compare different models, tell both the numbers of the examples (the option `numbers`).",
+            "To compare different models, tell both the numbers of the examples (``numbers``).",
         )
     for one in (a, b):
         rows = (one.examples if numbered else one.atoms)[: int(one.count)].tolist()

@@ -44,7 +44,7 @@ def visible_count(patches: int, ratio: float) -> int:
         return patches
     if patches < 2:
         raise refuse(
-            "patch", "one patch for the whole example", "small enough for two patches", "Try patch=1."
+            "patch", "one patch for the whole example", "small enough for two patches", "Try ``patch=1``."
         )
     hidden = int(patches * ratio + 0.5 + 1e-9)  # the 1e-9: 10 * 0.85 must not fall below 8.5
     return patches - min(max(hidden, 1), patches - 1)

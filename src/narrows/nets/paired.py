@@ -37,7 +37,7 @@ def widths(spec: Spec, first: int) -> tuple[int, int]:
             "spec",
             spec.shape,
             "pairs (2, D), or flat examples of both sides",
-            "Say with `first` how many numbers belong to the first side.",
+            "Say with ``first`` how many numbers belong to the first side.",
         )
     first = whole("first", first or spec.shape[0] // 2, high=spec.shape[0] - 1)
     return first, spec.shape[0] - first

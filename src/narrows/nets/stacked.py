@@ -41,7 +41,7 @@ def layers_of(spec: Spec, method: str) -> tuple[int, int]:
     if len(spec.shape) != 2:
         raise RequestError(
             f"`{method}` reads the activations of several layers, or models, at once: examples of shape "
-            f"(layers, width), not {spec.shape}. Harvest several layers and open them with layout='stack'."
+            f"(layers, width), not {spec.shape}. Harvest several layers and open them with ``layout='stack'``."
         )
     return spec.shape[0], spec.shape[1]
 

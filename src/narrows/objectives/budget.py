@@ -63,7 +63,7 @@ class Target(Part):
     ) -> None:
         super().__init__()
         if (l0 is None) == (fvu is None):
-            raise refuse("target", (l0, fvu), "either `target_l0` or `target_fvu`", "Name one of them.")
+            raise refuse("target", (l0, fvu), "either ``target_l0`` or ``target_fvu``", "Name one of them.")
         self.l0 = None if l0 is None else number("target_l0", l0, low=1e-3)
         self.fvu = None if fvu is None else number("target_fvu", fvu, low=1e-6, high=1)
         usual = (0.03, 60.0) if fvu is None else (0.05, 40.0)

@@ -138,7 +138,7 @@ class Downstream(SparseObjective):
             said = "none" if tokens is None else tuple(tokens.shape)
             raise WorkError(
                 f"An end-to-end dictionary is told the token ids, at least {batch.x.shape[1]} a context, but the data "
-                f"have {said}. Open the harvest with layout='contexts'."
+                f"have {said}. Open the harvest with ``layout='contexts'``."
             )
         return tokens
 

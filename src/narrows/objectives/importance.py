@@ -101,7 +101,7 @@ def _constant(code: Code) -> Diagonal:
     """The posterior of a code with its parameters detached."""
     if not isinstance(code.q, Independent) or not isinstance(code.q.base_dist, Normal):
         raise RequestError(
-            "The gradients `stl` and `dreg` need one diagonal Gaussian posterior. Use gradient='standard'."
+            "The gradients `stl` and `dreg` need one diagonal Gaussian posterior. Use ``gradient='standard'``."
         )
     base = code.q.base_dist
     return Independent(

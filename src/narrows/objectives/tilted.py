@@ -120,8 +120,8 @@ def begin_with(model: Autoencoder, path: str | Path) -> None:
     for name, value in mine.items():
         if name in found and found[name].shape != value.shape:
             raise RequestError(
-                f"`start` has {name} of shape {tuple(found[name].shape)}, and this model's is {tuple(value.shape)}. "
-                "Give the same --latents, and data of the same width."
+                f"``start`` has {name} of shape {tuple(found[name].shape)}, and this model's is {tuple(value.shape)}. "
+                "Give the same ``latents``, and data of the same width."
             )
         if name in found:
             value.copy_(found[name])

@@ -44,15 +44,17 @@ def combinations(
     """All combinations, checked; nothing is opened or built yet."""
     for name, values in over.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not len(values):
-            raise refuse(f"over[{name!r}]", values, "a list of one or more values", "Such as k=16,32.")
+            raise refuse(
+                f"over[{name!r}]", values, "a list of one or more values", "Such as ``over={'k': [16, 32]}``."
+            )
         if name in _ONE or name in options or name in data or (name == "method" and method is not None):
             raise refuse(
                 "over", name, "a name that is not given for all runs already", "Say it in one place."
             )
     if not over:
-        raise refuse("over", over, "at least one name with its values", "Such as --over k=16,32.")
+        raise refuse("over", over, "at least one name with its values", "Such as ``over={'k': [16, 32]}``.")
     if method is None and "method" not in over:
-        raise RequestError("Say what to fit: `method`, or method=... in `over`.")
+        raise RequestError("Say what to fit: ``method``, or a method in ``over``.")
     wanted = []
     for values in product(*over.values()):
         chosen = dict(zip(over, values, strict=True))
@@ -125,7 +127,7 @@ def keep_request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> None:
             )
         return
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RequestError(f"`out` {folder} exists already and is no sweep. Name another folder.")
+        raise RequestError(f"``out`` {folder} exists already and is no sweep. Name another folder.")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -28,7 +28,7 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path = "compare.html", 
     from narrows.audit.html import compare_page
 
     if len(runs) < 2:
-        raise RequestError(f"`runs` must be two or more to be compared, but got {len(runs)}.")
+        raise RequestError(f"``runs`` must be two or more to be compared, but got {len(runs)}.")
     opened = [run if isinstance(run, Run) else load(run) for run in runs]
     rows = []
     for run in opened:

@@ -12,7 +12,7 @@ import torch
 
 from narrows import data as nd
 from narrows import files
-from narrows.check import NarrowsError, RequestError, refuse
+from narrows.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core import Autoencoder
 from narrows.data import Source
 from narrows.data.tensorfile import write_tensors
@@ -94,6 +94,7 @@ def fit(
         devices=devices,
         **({"measure_every": measure_every} | dict(training or {})),
     )
+    options = {key: builtin(value) for key, value in options.items()}
     name, build = _resolve(method, options)
     source = nd.open(data, **(data_options or {}))
     torch.manual_seed(seed)
@@ -234,7 +235,7 @@ def _fresh_folder(out: str | Path | None, name: str) -> Path:
     folder = Path(out)
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise RequestError(
-            f"`out` {folder} exists already, and nothing is overwritten. "
+            f"``out`` {folder} exists already, and nothing is overwritten. "
             f"Name another folder, remove this one, or go on with it: narrows resume {folder}"
         )
     if folder.exists():

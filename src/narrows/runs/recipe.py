@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows import files
-from narrows.check import RequestError, UnknownOptionError, nearest, refuse
+from narrows.check import RequestError, UnknownOptionError, builtin, nearest, refuse
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.methods import index
 
@@ -55,7 +55,7 @@ class Recipe:
             if self.method == CUSTOM:
                 raise RequestError(
                     "This run's model was assembled outside the table of methods, so the recipe cannot build it. "
-                    "Hand the builder (or the model) in: nr.load(path, method=...)."
+                    "Hand the builder (or the model) in as ``method``: in Python, nr.load."
                 )
             builder = index.builder(self.method)
         return builder(self.spec, **self.arguments)
@@ -130,12 +130,12 @@ def check_options(builder: Builder, options: Mapping[str, Any], method: str) -> 
     for name, value in options.items():
         if name not in known:
             raise UnknownOptionError(
-                f"`{method}` has no option `{name}` (given {value!r}). {nearest(name, known)} "
+                f"`{method}` has no option ``{name}`` (given {value!r}). {nearest(name, known, '``')} "
                 f"See: narrows fit --method {method} --help"
             )
         if isinstance(value, bytes) or (callable(value) and not isinstance(value, type)):
             raise refuse(name, value, "a number, a text or a tuple, which a recipe can keep")
-    return dict(options)
+    return {name: builtin(value) for name, value in options.items()}
 
 
 def _tuple(value: Any) -> Any:

@@ -35,7 +35,7 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
 
     if plan.device.startswith("cuda") and not torch.cuda.is_available():
         raise RequestError(
-            "`device` is cuda, but PyTorch sees no CUDA device here. Use --device cpu or auto."
+            "``device`` is cuda, but PyTorch sees no CUDA device here. Use ``device='cpu'`` or ``device='auto'``."
         )
     if plan.device.startswith("cuda") and plan.devices > torch.cuda.device_count():
         raise refuse("devices", plan.devices, f"at most {torch.cuda.device_count()}, the CUDA devices here")
@@ -59,7 +59,7 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
             )
         except ValueError as error:
             raise RequestError(
-                f"`strategy` {plan.strategy} does not go with these devices: {error}"
+                f"``strategy`` {plan.strategy} does not go with these devices: {error}"
             ) from error
         if launch:
             fabric.launch()

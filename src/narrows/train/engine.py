@@ -247,7 +247,8 @@ def read(window: list[Step], stage: str, fabric: Fabric) -> dict[str, float]:
         raise WorkError(
             f"Training the {stage} stopped at step {window[row].number}: the term `{bad}` is "
             f"{values[bad]}. The last good checkpoint is kept. "
-            "Try a lower --lr, --clip 1, or --precision 32, and look for extreme values in the data."
+            "Try a lower ``lr``, gradients cut by ``clip``, or ``precision='32'``, and look for extreme "
+            "values in the data."
         )
     return dict(zip(names, table.double().mean(0).tolist(), strict=True))
 

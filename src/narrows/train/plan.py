@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-from narrows.check import at_least, choice, number, refuse, whole
+from narrows.check import at_least, builtin, choice, number, refuse, whole
 from narrows.schedules import Schedule, schedule
 
 __all__ = ["Plan"]
@@ -64,8 +64,10 @@ class Plan:
     checkpoint_seconds: float = 20.0
 
     def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            object.__setattr__(self, name, builtin(value))
         if self.steps is not None and self.epochs is not None:
-            raise refuse("steps", self.steps, "left out where `epochs` is given", "Say one of the two.")
+            raise refuse("steps", self.steps, "left out where ``epochs`` is given", "Say one of the two.")
         for name in ("steps", "prior_steps"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
@@ -85,7 +87,10 @@ class Plan:
             raise refuse("clip", self.clip, "more than 0, or left out")
         if self.clip is not None and self.strategy == "tensor":
             raise refuse(
-                "clip", self.clip, "left out where `strategy` is tensor", "No device has the whole gradient."
+                "clip",
+                self.clip,
+                "left out where ``strategy`` is tensor",
+                "No device has the whole gradient.",
             )
         choice("optimizer", self.optimizer, _OPTIMIZERS)
         choice("precision", self.precision, _PRECISIONS)

@@ -28,14 +28,14 @@ def cut_model(model: Autoencoder, cut: Cut) -> None:
         known = not isinstance(part, Part) or part is model or "splits" in type(part).__dict__
         if not known or (part is model and model.prior is not None):
             raise RequestError(
-                f"`strategy` tensor cuts a dictionary over processes, and {type(part).__name__} is not known to "
-                "work in parts. Use --strategy ddp, or a method such as topk-sae."
+                f"``strategy='tensor'`` cuts a dictionary over processes, and {type(part).__name__} is not known to "
+                "work in parts. Use ``strategy='ddp'``, or a method such as topk-sae."
             )
     for part, name, parameter in list(_split(model)):
         if len(parameter) % cut.world:
             raise RequestError(
                 f"{len(parameter)} latents cannot be shared out equally over {cut.world} processes. "
-                f"Use --latents {-(-len(parameter) // cut.world) * cut.world}."
+                f"Use ``latents={-(-len(parameter) // cut.world) * cut.world}``."
             )
         setattr(part, name, nn.Parameter(cut.part(parameter.detach()).clone()))
         part.cut = cut  # type: ignore[assignment]

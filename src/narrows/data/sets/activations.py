@@ -104,7 +104,7 @@ def read_text(text: str) -> str:
         path = Path(text).expanduser()
         if not path.is_file():
             raise RequestError(
-                f"`text` must be one of {', '.join(f'`{name}`' for name in TEXTS)} or the path of a text file, "
+                f"``text`` must be one of {', '.join(f'`{name}`' for name in TEXTS)} or the path of a text file, "
                 f"but there is no file {text!r}."
             )
     try:
@@ -123,7 +123,7 @@ def harvest(text: str, layer: int, site: str, tokens: int) -> tuple[np.ndarray, 
     model = load("minilm", "cpu")
     windows = _windows(model.tokenizer, text, tokens)
     if not windows:
-        raise RequestError("`text` must hold at least one word, but it is empty.")
+        raise RequestError("``text`` must hold at least one word, but it is empty.")
     block = f"encoder.layer.{layer}"
     if site == "residual":
         places = [Place("out", block)]

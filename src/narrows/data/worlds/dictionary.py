@@ -119,7 +119,9 @@ def _frequencies(atoms: int, l0: float, zipf: float) -> np.ndarray:
     law = np.arange(1, atoms + 1, dtype=np.float64) ** -zipf
     probability: np.ndarray = l0 * law / law.sum()
     if probability[0] >= 1:
-        raise refuse("zipf", zipf, "such that no atom is always on", "Lower `zipf` or `l0`, or add atoms.")
+        raise refuse(
+            "zipf", zipf, "such that no atom is always on", "Lower ``zipf`` or ``l0``, or add ``atoms``."
+        )
     return probability
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from narrows import likelihoods
 from narrows.bottlenecks.conditional import Conditional, Told
-from narrows.check import choice, refuse
+from narrows.check import RequestError, choice
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.nets import build
 from narrows.objectives.elbo import Elbo
@@ -58,7 +58,9 @@ def cvae(
     """
     spec = as_spec(spec)
     if spec.classes < 1:
-        raise refuse("spec", spec, "of labelled data", "A CVAE is told labels; for data without, use vae.")
+        raise RequestError(
+            "A CVAE is told labels, and these data have none. Name them with ``labels``, or fit `vae`."
+        )
     learned = choice("prior", prior, ("standard", "learned")) == "learned"
     bottleneck = Conditional(latent, spec.classes, learned)
     output = likelihoods.likelihood(likelihood, spec.goal, spec.values)

@@ -82,7 +82,7 @@ def e2e_sae(
     if len(spec.shape) != 2 or spec.target is not None:
         raise RequestError(
             f"`e2e-sae` reads whole contexts, (positions, width), not {spec.shape}"
-            f"{'' if spec.target is None else ' with a target'}. Open a harvest with layout='contexts'."
+            f"{'' if spec.target is None else ' with a target'}. Open a harvest with ``layout='contexts'``."
         )
     positions, width = spec.shape
     latents = latents or min(8 * width, 16_384)

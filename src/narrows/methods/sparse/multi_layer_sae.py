@@ -66,8 +66,8 @@ def multi_layer_sae(
     if len(spec.shape) > 2 or spec.target is not None:
         raise RequestError(
             f"`multi-layer-sae` gives back activations of shape (layers, width), or (width,) where layers are pooled, "
-            f"not {spec.shape}{'' if spec.target is None else ' with a target'}. Open a harvest with layout='stack' "
-            "or layout='pool'."
+            f"not {spec.shape}{'' if spec.target is None else ' with a target'}. Open a harvest with "
+            "``layout='stack'`` or ``layout='pool'``."
         )
     width = spec.shape[-1]
     latents = latents or min(8 * width, 16_384)

@@ -62,7 +62,7 @@ def target(cost: str, target_l0: float, target_fvu: float) -> Target | None:
         RequestError: both are given, or one is out of range.
     """
     if target_l0 and target_fvu:
-        raise refuse("target_fvu", target_fvu, "0 where `target_l0` is given", "Name one target.")
+        raise refuse("target_fvu", target_fvu, "0 where ``target_l0`` is given", "Name one target.")
     if not target_l0 and not target_fvu:
         return None
     return Target(l0=target_l0 or None, fvu=target_fvu or None, cost=cost)

@@ -85,7 +85,7 @@ def transcoder(
     if spec.target is None:
         raise RequestError(
             "A transcoder learns to turn one thing into another, but these data have no target. Give both sides: "
-            "what enters a layer as the data and what it puts out as the `target` (an option of files and arrays: a "
+            "what enters a layer as the data and what it puts out as the ``target`` (of files and arrays a "
             "key, a column or an array with one row an example), or a source with both, such as `minilm` with "
             "--data-option site=mlp. To encode the data alone, fit `topk-sae`."
         )
@@ -93,7 +93,9 @@ def transcoder(
     bottleneck: Latents
     if choice("activation", activation, ("topk", "relu", "jumprelu")) == "topk":
         if target_l0 or target_fvu:
-            raise refuse("target_l0", target_l0 or target_fvu, "0 with TopK, which has no price", "Set `k`.")
+            raise refuse(
+                "target_l0", target_l0 or target_fvu, "0 with TopK, which has no price", "Set ``k``."
+            )
         bottleneck = TopK(latents, k)
         terms: dict[str, Any] = {
             "revival": revival(
