@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from numbers import Integral, Real
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 __all__ = [
     "NarrowsError",
@@ -166,15 +166,14 @@ def nearest(name: str, names: Iterable[str], mark: str = "`") -> str:
 
 def number(argument: str, value: Any, *, low: float = -math.inf, high: float = math.inf) -> float:
     """Return `value` as a finite float inside [low, high], or refuse it."""
-    good = isinstance(value, Real) and not isinstance(value, bool)
-    if not good or not math.isfinite(value) or not low <= value <= high:
+    if not _real(value) or not math.isfinite(value) or not low <= value <= high:
         raise refuse(argument, value, f"a finite number{_range(low, high)}")
     return float(value)
 
 
 def whole(argument: str, value: Any, *, low: int = 1, high: int | None = None, fix: str = "") -> int:
     """Return `value` as an int inside [low, high], or refuse it."""
-    is_whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+    is_whole = isinstance(value, Integral) or (_real(value) and float(value).is_integer())
     if isinstance(value, bool) or not is_whole or value < low or (high is not None and value > high):
         top = math.inf if high is None else high
         raise refuse(argument, value, f"a whole number{_range(low, top)}", fix)
@@ -183,14 +182,14 @@ def whole(argument: str, value: Any, *, low: int = 1, high: int | None = None, f
 
 def at_least(argument: str, value: float, low: float, fix: str = "") -> float:
     """Return `value` if it is a number of at least `low`, or refuse it with a hint."""
-    if not isinstance(value, Real) or not value >= low:
+    if not _real(value) or not value >= low:
         raise refuse(argument, value, f"at least {low:g}", fix)
     return value
 
 
 def fraction(argument: str, value: Any) -> float:
     """Return `value` as a float strictly between 0 and 1, or refuse it."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not 0 < value < 1:
+    if not _real(value) or not 0 < value < 1:
         raise refuse(argument, value, "a fraction between 0 and 1, both excluded")
     return float(value)
 
@@ -223,6 +222,11 @@ def optional(module: str, extra: str, why: str = "") -> ModuleType:
         return importlib.import_module(module)
     except ImportError as error:
         raise missing_extra(module.split(".")[0], extra, why) from error
+
+
+def _real(value: Any) -> TypeGuard[float]:
+    """Whether it is a number, Python's own or NumPy's."""
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _range(low: float, high: float) -> str:
