@@ -49,10 +49,13 @@ FAMILIES = {
 
 def table(link: str = "{name}.md") -> str:
     """The table of methods in Markdown."""
-    lines = ["| method | paper | family | what its proof measures |", "|---|---|---|---|"]
+    lines = ["| method | paper | family | what its proof measures | verdict |", "|---|---|---|---|---|"]
     for row in METHODS.values():
         name = f"[`{row.name}`]({link.format(name=row.name)})" if link else f"`{row.name}`"
-        lines.append(f"| {name} | [{row.title}]({row.url}), {row.year} | {row.family} | {row.claim} |")
+        result = proofs.read(row.name)
+        verdict = result["verdict"] if result else "not measured yet"
+        paper = f"[{row.title}]({row.url}), {row.year}"
+        lines.append(f"| {name} | {paper} | {row.family} | {row.claim} | {verdict} |")
     return "\n".join(lines)
 
 
@@ -179,13 +182,9 @@ def methods_index() -> str:
 def gallery() -> str:
     """All proofs, as pictures."""
     cards = [proofs.card(row.name, row.title, row.claim, proofs.read(row.name)) for row in METHODS.values()]
-    verdicts = [r["verdict"] for r in map(proofs.read, METHODS) if r is not None]
-    count = (
-        ", ".join(f"{verdicts.count(v)} {v}" for v in proofs.BADGES if v in verdicts) or "none measured yet"
-    )
     return (
         "---\nhide: [toc]\n---\n\n# Gallery of proofs\n\n"
-        f"{len(METHODS)} methods: {count}. Each dot is a seed, the bar is the 90 % interval of the mean, and the "
+        f"{proofs.summary(METHODS)}\n\nEach dot is a seed, the bar is the 90 % interval of the mean, and the "
         "shaded side is where the claim holds. [What a proof is](essays/proofs.md), and how a verdict is found. "
         "Any of them is repeated by `narrows prove NAME`, and tried elsewhere by `--data` and `--seeds`.\n\n"
         f'<div class="proof-cards">{"".join(cards)}</div>\n'

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from html import escape
 from pathlib import Path
 from typing import Any
 
-__all__ = ["BADGES", "card", "claims_table", "read"]
+__all__ = ["BADGES", "card", "claims_table", "read", "summary"]
 
 RESULTS = Path(__file__).parents[1] / "proofs" / "results"
 BADGES = {"reproduced": "yes", "reproduced post hoc": "late", "inconclusive": "open", "refuted here": "no"}
@@ -28,6 +29,20 @@ def badge(verdict: str | None) -> str:
     if verdict is None:
         return '<span class="verdict verdict-none">not measured yet</span>'
     return f'<span class="verdict verdict-{BADGES[verdict]}">{verdict}</span>'
+
+
+def summary(names: Iterable[str]) -> str:
+    """The verdicts in one look: how many of each, and of which methods."""
+    found: dict[str | None, list[str]] = {}
+    for name in names:
+        result = read(name)
+        found.setdefault(None if result is None else result["verdict"], []).append(name)
+    rows = ["| verdict | | methods |", "|---|--:|---|"]
+    for verdict in (*BADGES, None):
+        if verdict in found:
+            links = ", ".join(f"[{name}](#{name})" for name in found[verdict])
+            rows.append(f"| {badge(verdict)} | {len(found[verdict])} | {links} |")
+    return "\n".join(rows)
 
 
 def picture(slack: dict[str, Any]) -> str:
