@@ -109,9 +109,10 @@ def conditions(result: dict[str, Any]) -> str:
     """Data, budget, machine and command in two lines."""
     where = result["environment"]
     budget = ", ".join(f"{k} {v:,}" for k, v in result["budget"].items())
+    cpu = f" ({where['cpu_seconds']:.0f} s of the processor)" if "cpu_seconds" in where else ""
     return (
         f"{result['data'].get('name', 'data')}; {budget}; seeds {', '.join(map(str, result['seeds']))}; "
-        f"{where['seconds']:.0f} s on {where['cpu']}, {where['threads']} threads, torch {where['torch']}.\n\n"
+        f"{where['seconds']:.0f} s{cpu} on {where['cpu']}, {where['threads']} threads, torch {where['torch']}.\n\n"
         f"```\n{where['command']}\n```"
     )
 

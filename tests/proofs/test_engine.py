@@ -122,6 +122,7 @@ def test_what_is_written(tmp_path, monkeypatch):
     assert found["environment"]["torch"] == torch.__version__
     assert found["data"]["name"] == "digits"
     assert set(found["environment"]["seconds_per_seed"]) == {"0", "1", "2"}
+    assert 0 <= found["environment"]["cpu_seconds"] < 60
     assert json.loads((tmp_path / "mine.json").read_text())["scale"] == "quick"
 
 

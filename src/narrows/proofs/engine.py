@@ -201,7 +201,7 @@ class _Kept:
         self.path = None if result is None else result.with_name(f".{result.stem}.partial.json")
         self.key = key
         self.numbers: dict[int, dict[str, float]] = {}
-        self.seconds: dict[int, float] = {}
+        self.seconds: dict[int, tuple[float, float]] = {}  # on the clock, and of the processor
         if self.path is not None and self.path.is_file():
             self._read(self.path)
 
@@ -211,11 +211,12 @@ class _Kept:
             if found["key"] == self.key:
                 for seed, one in found["seeds"].items():
                     self.numbers[int(seed)] = {str(k): float(v) for k, v in one["numbers"].items()}
-                    self.seconds[int(seed)] = float(one["seconds"])
+                    clock, processor = map(float, one["seconds"])
+                    self.seconds[int(seed)] = clock, processor
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             self.numbers, self.seconds = {}, {}  # damaged: measure again
 
-    def add(self, seed: int, numbers: dict[str, float], seconds: float) -> None:
+    def add(self, seed: int, numbers: dict[str, float], seconds: tuple[float, float]) -> None:
         self.numbers[seed], self.seconds[seed] = numbers, seconds
         if self.path is not None:
             seeds = {s: {"numbers": n, "seconds": self.seconds[s]} for s, n in self.numbers.items()}
@@ -233,9 +234,10 @@ def _run(
     with Progress(proof.method, len(seeds), progress) as bar:
         for seed in seeds:
             if seed not in kept.numbers:
-                started = time.perf_counter()
+                started = time.perf_counter(), time.process_time()
                 numbers = _measure(proof, replace(trial, seed=seed, say=bar.say))
-                kept.add(seed, numbers, time.perf_counter() - started)
+                took = time.perf_counter() - started[0], time.process_time() - started[1]
+                kept.add(seed, numbers, took)
             bar.done(seed)
     return _by_name(proof, {seed: kept.numbers[seed] for seed in seeds})
 

@@ -125,8 +125,14 @@ class Result:
         )
 
 
-def environment(device: str, seconds: Mapping[int, float], command: str) -> dict[str, Any]:
-    """Where and with what a result was measured."""
+def environment(device: str, seconds: Mapping[int, tuple[float, float]], command: str) -> dict[str, Any]:
+    """Where and with what a result was measured.
+
+    Args:
+        device: that trained.
+        seconds: of each seed, on the clock and of the processor (all threads together).
+        command: that measures it again.
+    """
     import torch
 
     import narrows
@@ -141,8 +147,9 @@ def environment(device: str, seconds: Mapping[int, float], command: str) -> dict
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
         "device": torch.cuda.get_device_name() if device.startswith("cuda") else device,
-        "seconds": round(sum(seconds.values()), 2),
-        "seconds_per_seed": {str(seed): round(s, 2) for seed, s in seconds.items()},
+        "seconds": round(sum(clock for clock, _ in seconds.values()), 2),
+        "cpu_seconds": round(sum(cpu for _, cpu in seconds.values()), 2),
+        "seconds_per_seed": {str(seed): round(clock, 2) for seed, (clock, _) in seconds.items()},
         "command": command,
     }
 

@@ -107,4 +107,6 @@ def _summary(results: Sequence[Result]) -> None:
         colour = COLOURS[result.verdict]
         family = METHODS[result.name].family if result.name in METHODS else ""
         table.add_row(result.name, f"[{colour}]{result.verdict}[/{colour}]", family)
+    clock, cpu = (sum(r.environment.get(of, 0.0) for r in results) / 60 for of in ("seconds", "cpu_seconds"))
     Console().print(table)
+    Console().print(f"[dim]{len(results)} proofs: {clock:.1f} minutes, {cpu:.1f} of the processor[/dim]")
