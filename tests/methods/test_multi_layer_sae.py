@@ -1,10 +1,13 @@
 """The multi-layer autoencoder against loops in float64, and the law of total variance over layers."""
 
+from collections import Counter
+from itertools import combinations, product
+
 import numpy as np
 import pytest
 import torch
 
-from narrows.audit.depth import depth
+from narrows.audit.depth import depth, redealt
 from narrows.check import RequestError
 from narrows.core import Batch, Spec
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
@@ -97,16 +100,57 @@ def test_depth_obeys_the_law_of_total_variance():
     assert 0 < found.ratio < 1
 
 
-def test_a_control_deals_layers_out_anew():
-    """Latents on in two neighbouring layers of each token: chance would spread them over all four."""
+@pytest.mark.parametrize(
+    ("layers", "counts"),
+    [
+        ([[0, 1], [1, 2], [2]], [1, 2, 2]),
+        ([[0, 1, 2, 3], [0], [1, 2], [1, 3]], [2, 3, 2, 2]),
+    ],
+)
+def test_a_control_is_the_mean_over_all_choices_of_as_many_layers(layers, counts):
+    """By brute force: every way to choose as many layers a token, of which each is chosen as often."""
+    size = len(counts)
+
+    def codes(chosen):
+        z = torch.zeros(len(chosen), size, 1, dtype=torch.float64)
+        for t, some in enumerate(chosen):
+            z[t, list(some)] = 1.0
+        return z
+
+    ways = product(*[list(combinations(range(size), len(some))) for some in layers])
+    fair = [way for way in ways if [sum(m in some for some in way) for m in range(size)] == counts]
+    assert len(fair) > 3
+    exact = np.mean([depth(codes(way)).ratio for way in fair])
+    found = Counter()
+    for seed in range(600):
+        control = redealt(codes(layers), seed)[..., 0]
+        found[tuple(tuple(row.nonzero().flatten().tolist()) for row in control)] += 1
+    assert set(found) == set(fair)  # each of them comes up, and no other
+    drawn = sum(n * depth(codes(way)).ratio for way, n in found.items()) / 600
+    assert drawn == pytest.approx(exact, abs=0.02)
+    share = np.array([found[way] for way in fair]) / 600
+    np.testing.assert_allclose(share, 1 / len(fair), atol=4 * (1 / len(fair) / 600) ** 0.5)
+
+
+def test_a_control_keeps_how_many_layers_a_token_has_and_what_flows():
+    """Latents on in two neighbouring layers of each token: by chance the two would be apart, and never the same."""
     draw = torch.Generator().manual_seed(0)
     start = torch.randint(0, 3, (2000, 5), generator=draw)
     layers = torch.arange(4)[None, :, None]
     z = ((layers == start[:, None]) | (layers == start[:, None] + 1)).double()
-    found, control = depth(z), depth(z, shuffle=0)
-    torch.testing.assert_close(found.total, control.total)
-    assert found.ratio == pytest.approx(0.25 / float(found.total.mean()), rel=1e-6)
-    assert control.ratio == pytest.approx(0.5, abs=0.02)  # two draws: half the variance lies within
+    z = z * (torch.rand(z.shape, generator=draw) + 0.5)
+    control = redealt(z, 0)
+    assert torch.equal((control > 0).sum(1), (z > 0).sum(1))
+    assert torch.equal((control > 0).sum(0), (z > 0).sum(0))
+    torch.testing.assert_close(control.sort(1).values, z.sort(1).values)
+    binary = depth((control > 0).double())
+    torch.testing.assert_close(binary.total, depth((z > 0).double()).total)
+    assert depth((z > 0).double()).ratio == pytest.approx(0.25 / float(binary.total.mean()), rel=1e-6)
+    gaps = ((control > 0) * torch.arange(4)[:, None]).double()
+    own = gaps.amax(1) - torch.where(control > 0, gaps, torch.inf).amin(1)
+    assert own.min() == 1  # two layers that are never the same
+    assert binary.ratio == pytest.approx(float((own / 2).square().mean() / binary.total.mean()), rel=1e-6)
+    assert binary.ratio > 2 * depth((z > 0).double()).ratio
 
 
 def test_the_properties_hold_on_stacked_layers():
@@ -120,3 +164,5 @@ def test_bad_requests_are_sentences():
         multi_layer_sae(Spec((2, 3), target=(2, 3)))
     with pytest.raises(RequestError, match="non-negative codes"):
         depth(-torch.ones(2, 3, 4))
+    with pytest.raises(RequestError, match="non-negative codes"):
+        redealt(torch.ones(2, 3), 0)

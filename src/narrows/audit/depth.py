@@ -10,7 +10,7 @@ from torch import Tensor
 from narrows.check import refuse
 from narrows.core import Sparse, dense
 
-__all__ = ["Depth", "depth"]
+__all__ = ["Depth", "depth", "redealt"]
 
 
 @dataclass(frozen=True)
@@ -43,13 +43,11 @@ class Depth:
         return float((self.mass * self.within).sum()) / total if total > 0 else 0.0
 
 
-def depth(z: Tensor | Sparse, shuffle: int | None = None) -> Depth:
+def depth(z: Tensor | Sparse) -> Depth:
     """Measure the depth of latents.
 
     Args:
         z: non-negative codes, (B, L, N): a code for each layer of each token.
-        shuffle: a seed: deal each latent's layers out anew among its own activations, as a control. The total
-            variance hardly changes then, and what lies within tokens is what chance would put there.
 
     Raises:
         RequestError: codes of another shape, or negative ones.
@@ -63,15 +61,10 @@ def depth(z: Tensor | Sparse, shuffle: int | None = None) -> Depth:
     Reference:
         Lawson et al., Residual Stream Analysis with Multi-Layer SAEs, 2024, section 3. arXiv:2409.04185
     """
-    codes = dense(z).detach()
-    if codes.ndim != 3 or bool((codes < 0).any()):
-        raise refuse("z", tuple(codes.shape), "non-negative codes (tokens, layers, latents)")
+    codes = _stacked(z)
     tokens, _, latents = codes.shape
     token, layer, latent = codes.nonzero(as_tuple=True)
-    values = codes[token, layer, latent].double()
-    if shuffle is not None:
-        layer = _dealt(layer, latent, shuffle)
-    at = layer.double()
+    values, at = codes[token, layer, latent].double(), layer.double()
     sums = values.new_zeros(3, tokens * latents)
     sums.index_add_(1, token * latents + latent, torch.stack([values, values * at, values * at.square()]))
     mass, first, second = sums.unflatten(1, (tokens, latents))
@@ -82,13 +75,63 @@ def depth(z: Tensor | Sparse, shuffle: int | None = None) -> Depth:
     return Depth(mass, mean, second / safe - mean.square(), within / safe)
 
 
-def _dealt(layer: Tensor, latent: Tensor, seed: int) -> Tensor:
-    """The layers of activations (E,), permuted among those of the same latent."""
+def redealt(z: Tensor | Sparse, seed: int, rounds: int = 20) -> Tensor:
+    """The same codes with other layers, as a control: what depth would be if layers were chosen by chance.
+
+    Each latent keeps in how many layers of each token it is on, and in how many tokens it is on at each layer. Within
+    these margins all choices are equally likely: tokens are paired at random, and the layers that only one of a pair
+    has are dealt between the two anew, each keeping its number (the curveball algorithm). A token's activations of a
+    latent stay with the token, in an order drawn anew, so that `total` changes with their sizes alone.
+
+    Args:
+        z: non-negative codes, (B, L, N).
+        seed: of the draws.
+        rounds: how many times every token is paired.
+
+    Raises:
+        RequestError: codes of another shape, or negative ones.
+
+    Example:
+        >>> z = torch.tensor([[[1.0], [2.0], [0.0]], [[0.0], [3.0], [4.0]]])
+        >>> control = redealt(z, 0)
+        >>> (control > 0).sum(1).tolist(), (control > 0).sum(0).T.tolist()
+        ([[2], [2]], [[1, 2, 1]])
+
+    Reference:
+        Strona et al., A fast and unbiased procedure to randomize ecological binary matrices with fixed row and column
+        totals, Nature Communications 5, 2014.
+    """
+    codes = _stacked(z)
     draw = torch.Generator().manual_seed(seed)
-    keys = torch.rand(len(layer), dtype=torch.double, generator=draw).to(layer.device)
-    grouped = latent.argsort(stable=True)
-    mixed = keys.argsort()
-    mixed = mixed[latent[mixed].argsort(stable=True)]  # the same latents in the same order, mixed within each
-    out = torch.empty_like(layer)
-    out[grouped] = layer[mixed]
-    return out
+
+    def random(*shape: int) -> Tensor:
+        return torch.rand(shape, dtype=torch.double, generator=draw).to(codes.device)
+
+    by_latent = codes.permute(2, 0, 1)
+    latent, token = (by_latent > 0).any(2).nonzero().T.contiguous()  # in the order of the latents
+    values = by_latent[latent, token]
+    on = values > 0
+    for _ in range(rounds):
+        order = random(len(latent)).argsort()
+        order = order[latent[order].argsort(stable=True)]
+        place = torch.arange(len(order), device=codes.device)
+        first = place - torch.searchsorted(latent, latent)  # the place among the same latent's
+        paired = (first[:-1] % 2 == 0) & (latent[1:] == latent[:-1])
+        one, two = order[:-1][paired], order[1:][paired]
+        either = on[one] ^ on[two]
+        left = (on[one] & either).sum(1, keepdim=True)
+        rank = random(*either.shape).masked_fill(~either, 2.0).argsort(1).argsort(1)
+        both, taken = on[one] & on[two], rank < left
+        on[one], on[two] = both | taken, both | (either & ~taken)
+    mixed = values.gather(1, random(*values.shape).masked_fill(values == 0, 2.0).argsort(1))
+    dealt = torch.zeros_like(values).scatter(1, (~on).to(torch.uint8).argsort(dim=1, stable=True), mixed)
+    out = torch.zeros_like(by_latent)
+    out[latent, token] = dealt
+    return out.permute(1, 2, 0)
+
+
+def _stacked(z: Tensor | Sparse) -> Tensor:
+    codes = dense(z).detach()
+    if codes.ndim != 3 or bool((codes < 0).any()):
+        raise refuse("z", tuple(codes.shape), "non-negative codes (tokens, layers, latents)")
+    return codes
