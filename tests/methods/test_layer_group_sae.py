@@ -11,7 +11,9 @@ from narrows.core import Batch, Spec
 from narrows.methods.sparse.layer_group_sae import layer_group_sae
 from narrows.nets.dictionary import geometric_median
 from narrows.nets.groups import angles, group
+from narrows.proofs.stacked import dataset
 from narrows.testing import check_method
+from narrows.train import optimise
 
 LAYERS, D, N, K = 4, 5, 9, 2
 
@@ -56,6 +58,7 @@ def test_groups_are_those_of_complete_linkage_where_layers_drift():
 @pytest.mark.parametrize("dead", [(), (0, 3, N + 1)])
 def test_loss_is_a_topk_autoencoder_a_group(dead):
     model, x = prepared()
+    model.eval()
     assert model.decoder.groups.tolist() == [0, 1, 1, 1]
     model.bottleneck.idle[list(dead)] = 51
     s = x.square().mean((0, 2)).sqrt()
@@ -82,6 +85,57 @@ def test_loss_is_a_topk_autoencoder_a_group(dead):
         share = (e - aux).square().sum() / (e - e.mean(0)).square().sum()
         loss += (x - x.mean(0)).square().sum((1, 2)).mean() * share / 32
     torch.testing.assert_close(model.loss(Batch(x[:8])).total, loss, atol=1e-8, rtol=1e-8)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("dead", [(), (0, 3, N + 1)])
+def test_in_training_a_token_has_one_layer_of_each_group(dead):
+    model, x = prepared()
+    model.bottleneck.idle[list(dead)] = 51
+    s = x.square().mean((0, 2)).sqrt()
+    torch.manual_seed(3)
+    rows = model.decoder.draw(x)
+    layers = (rows[:, :, None] - (x / s[:, None])[:, None]).abs().sum(-1).argmin(-1)
+    torch.testing.assert_close(rows, (x / s[:, None]).gather(1, layers[..., None].expand(-1, -1, D)))
+    assert (layers[:, 0] == 0).all()
+    drawn = layers[:, 1].bincount(minlength=LAYERS)[1:] / len(x)
+    np.testing.assert_allclose(drawn, 1 / 3, atol=0.2)
+    A, centres = model.decoder.atoms.view(2, N, D), model.decoder.bias
+    varies = (x - x.mean(0)).square().mean(0).sum(1)
+    c = varies.sum() / (varies / s**2).sum()
+    loss, error, aux = 0.0, torch.zeros_like(rows), torch.zeros_like(rows)
+    for t in range(len(x)):
+        for g, members in ((0, 1), (1, 3)):
+            h = model.encoder.weight[g] @ (rows[t, g] - centres[g]) + model.encoder.bias[g]
+            x_hat = centres[g].clone()
+            for n in h.argsort(descending=True)[:K]:
+                x_hat += h[n].relu() * A[g, n]
+            error[t, g] = rows[t, g] - x_hat
+            for n in sorted((n for n in range(N) if g * N + n in dead), key=lambda n: -h[n])[:3]:
+                aux[t, g] += h[n].relu() * A[g, n]
+            loss += c * members * error[t, g].square().sum() / len(x)
+    if dead:
+        share = (error - aux).square().sum() / (error - error.mean(0)).square().sum()
+        loss += (x - x.mean(0)).square().sum((1, 2)).mean() * share / 32
+    torch.manual_seed(3)
+    torch.testing.assert_close(model.loss(Batch(x)).total, loss, atol=1e-8, rtol=1e-8)
+
+
+def test_a_group_of_one_layer_is_the_dictionary_of_that_layer():
+    """At equal steps it is trained as the baseline is: the same weights up to rounding."""
+    trained = []
+    for groups, assign in ((2, (0, 1, 1, 1)), (4, (0, 1, 2, 3))):
+        torch.manual_seed(0)
+        x = torch.randn(96, LAYERS, D)
+        model = layer_group_sae((LAYERS, D), groups=groups, assign=assign, latents=N, k=K, aux_weight=0.0)
+        with torch.no_grad():
+            model.encoder.weight[0] = model.decoder.atoms[:N] = torch.eye(N, D)
+        optimise(model, dataset(x), steps=30, batch_size=32, lr=1e-2)
+        trained.append(model)
+    first, second = trained
+    torch.testing.assert_close(first.decoder.atoms[:N], second.decoder.atoms[:N], atol=1e-3, rtol=0)
+    torch.testing.assert_close(first.encoder.weight[0], second.encoder.weight[0], atol=1e-3, rtol=0)
+    assert float((first.encoder.weight[0] - torch.eye(N, D)).abs().max()) > 0.05
 
 
 def test_groups_can_be_set():

@@ -20,7 +20,8 @@ __all__ = ["GroupTopK"]
 class GroupTopK(TopK):
     """Keep the k largest latents of each layer; the numbers in the code are those of all groups, one after another.
 
-    Pre-activations are (B, L, N), of each layer's own group; the code is (B, L, k) over G N latents.
+    Pre-activations are (B, L, N), of each layer's own group; the code is (B, L, k) over G N latents. Of rows drawn
+    for each group they are (B, G, N) and (B, G, k).
 
     Args:
         latents: how many in each group, N.
@@ -51,10 +52,10 @@ class GroupTopK(TopK):
         dead = self.idle > dead_after
         if not bool(dead.any()):
             return None
-        mine = dead.unflatten(0, (dictionary.count, -1))[dictionary.groups]
+        mine = dead.unflatten(0, (dictionary.count, -1))[dictionary.owners(h.shape[1])]
         code = top(h.masked_fill(~mine, -torch.inf), min(k, int(mine.sum(1).amax())))
         return self._numbered(replace(code, values=code.values.relu()), h.shape[-1])
 
     def _numbered(self, code: Sparse, latents: int) -> Sparse:
-        first = (self._met[0].groups * latents)[:, None]
+        first = (self._met[0].owners(code.indices.shape[1]) * latents)[:, None]
         return replace(code, indices=code.indices + first, width=self.width)

@@ -55,7 +55,8 @@ class GroupDictionary(PooledDictionary):
     r"""One dictionary for each group of layers: :math:`\hat x^l = (z^l A + b_{g(l)}) / s_l`.
 
     The code of a layer names atoms of its own group, of which all stand in one matrix, (G N, D). The groups are
-    found before training, by `angles` and `group`, unless they are given.
+    found before training, by `angles` and `group`, unless they are given. Beside whole examples (B, L, D) it decodes
+    rows that were drawn, one for each group, (B, G, D): these have mean square 1 already, and keep it.
 
     Args:
         latents: how many atoms in each group, N.
@@ -91,8 +92,24 @@ class GroupDictionary(PooledDictionary):
         self.register_buffer("groups", torch.tensor(start))
 
     def forward(self, z: Tree, given: Tree = None) -> Tensor:
-        """Decode codes (*samples, B, L, N G) to (*samples, B, L, D)."""
-        return self._shaped(self._sum(z) + self.bias[self.groups])
+        """Decode codes (*samples, B, L, N G) to (*samples, B, L, D); of drawn rows, (B, G, N G) to (B, G, D)."""
+        flat = self._sum(z)
+        return self._shaped(flat + self.bias[self.owners(flat.shape[-2])])
+
+    def owners(self, rows: int) -> Tensor:
+        """The group of each of so many rows of an example: of its L layers, or of one drawn for each group."""
+        if rows == len(self.groups):
+            return self.groups
+        return torch.arange(self.count, device=self.groups.device)
+
+    def draw(self, x: Tensor) -> Tensor:
+        """Of each example (B, L, D) a layer of each group by chance, brought to mean square 1: (B, G, D)."""
+        mine = self.groups == torch.arange(self.count, device=x.device).unsqueeze(1)
+        layer = (torch.rand(len(x), 1, len(self.groups), device=x.device) + mine).argmax(-1)
+        return (x * self.scale).gather(1, layer.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+
+    def _shaped(self, flat: Tensor) -> Tensor:
+        return super()._shaped(flat) if flat.shape[-2] == len(self.groups) else flat
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Group the layers; set the scales, and each group's centre."""
@@ -109,6 +126,8 @@ class GroupDictionary(PooledDictionary):
 
 class GroupEncoder(Part):
     """A linear encoder for each group of layers: pre-activations of each layer's own group, (B, L, N).
+
+    Rows that were drawn, one for each group, (B, G, D), are taken as they are.
 
     Args:
         centre: the dictionary of the groups, whose biases are subtracted, and whose atoms W starts from.
@@ -127,10 +146,11 @@ class GroupEncoder(Part):
         self._centre = (centre,)
 
     def forward(self, x: Tree, given: Tree = None) -> Tensor:
-        """Pre-activations of inputs (B, L, D)."""
+        """Pre-activations of inputs (B, L, D), or of drawn ones (B, G, D)."""
         (centre,) = self._centre
-        found = centre.groups
-        inner = x * self.scale - centre.bias[found]
+        found = centre.owners(x.shape[1])
+        whole = x.shape[1] == len(centre.groups)
+        inner = (x * self.scale if whole else x) - centre.bias[found]
         return torch.einsum("bld,lnd->bln", inner, self.weight[found]) + self.bias[found]
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

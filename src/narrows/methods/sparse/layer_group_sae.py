@@ -13,7 +13,7 @@ from narrows.likelihoods import Squared
 from narrows.methods.sparse.topk_sae import aux_k_revival
 from narrows.nets.groups import GroupDictionary, GroupEncoder
 from narrows.nets.stacked import layers_of
-from narrows.objectives.stacked import StackedObjective
+from narrows.objectives.stacked import DrawnObjective
 from narrows.schedules import Schedule
 
 __all__ = ["layer_group_sae"]
@@ -38,10 +38,11 @@ def layer_group_sae(
         z^l = \mathrm{ReLU}(\mathrm{TopK}(W_{g(l)} (x^l - b_{g(l)}) + e_{g(l)}))
 
     Before training, neighbouring layers (or groups) of the least distance are merged, with the largest distance of
-    their members for the distance of groups, until `groups` are left. A dictionary then learns from the
-    activations of all its layers: with as many tokens for each dictionary, G groups cost G / L of what a dictionary a
-    layer does. As many groups as layers are that baseline, one group is `multi_layer_sae`. Here only neighbours are
-    merged, so that groups are runs of layers, and each layer is brought to mean square 1 inside.
+    their members for the distance of groups, until `groups` are left. At each step a dictionary learns from one layer
+    of its group for each token, drawn by chance (the authors' sampling): at equal steps all dictionaries see as many
+    rows, and G groups cost G / L of what a dictionary a layer does. As many groups as layers are that baseline. In
+    ``eval()`` the loss is that of all layers. Here only neighbours are merged, so that groups are runs of layers, and
+    each layer is brought to mean square 1 inside.
 
     Args:
         spec: what the data look like: (layers, width).
@@ -82,5 +83,5 @@ def layer_group_sae(
     bottleneck.meet(dictionary)
     revival = aux_k_revival(Spec((width,)), latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
     encoder = GroupEncoder(dictionary, normalise=normalise)
-    objective = StackedObjective(revival=revival)
+    objective = DrawnObjective(revival=revival)
     return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
