@@ -38,6 +38,10 @@ def itda(
     a pass over a small share of the data is the training. Since each atom is an example, two models (or layers) can be
     compared by which examples they took: `nets.grown.jaccard`.
 
+    The authors' code measures what is unexplained otherwise, as the mean over D of :math:`(x / \|x\| - \hat x /
+    \|\hat x\|)^2`; it begins with the first D different examples for atoms, and appends all that a batch shows to be
+    explained too little at once. Thresholds do not carry over.
+
     Args:
         spec: what the data look like, or the shape of one example; flattened.
         latents: how many atoms there can be, N; when 0, eight for each number of an example, at most 16384.

@@ -24,27 +24,37 @@ Pair: TypeAlias = tuple[Tensor, Tensor]
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """Imitate the same MLPs with both."""
+    """Imitate the same MLPs with all three."""
     train, test = real(trial) if trial.budget["contexts"] else planted(trial)
     size = {"latents": trial.budget["latents"], "k": trial.budget["k"], "activation": "topk"}
     whole = trial.build(cross_layer_transcoder, spec=spec_of(*train), **size)
     trial.fit(whole, dataset(*train), lr=trial.budget["lr/1000"] / 1000)
     with torch.no_grad():
         crossing = fvus(test[1], whole.reconstruct(Batch(*test)))
-    alone = []
-    for m in range(train[0].shape[1]):
-        mine, held = ((x[:, m], y[:, m]) for x, y in (train, test))
-        one = trial.build(transcoder, spec=spec_of(*mine), **size)
-        trial.fit(one, dataset(*mine), lr=trial.budget["lr/1000"] / 1000)
-        with torch.no_grad():
-            back = one.reconstruct(Batch(*held))
-        alone += fvus(held[1][:, None], back[:, None])
+    count = train[0].shape[1]
+    alone = each(trial, train, test, trial.budget["latents"])
     return {
-        "crossing/fvu": sum(crossing) / len(crossing),
-        "alone/fvu": sum(alone) / len(alone),
+        "crossing/fvu": sum(crossing) / count,
+        "alone/fvu": sum(alone) / count,
+        "matched/fvu": sum(each(trial, train, test, trial.budget["latents"] * (count + 1) // 2)) / count,
         "first/ratio": crossing[0] / alone[0],
         "last/ratio": crossing[-1] / alone[-1],
     }
+
+
+def each(trial: Trial, train: Pair, test: Pair, latents: int) -> list[float]:
+    """The FVU of each layer by a transcoder of its own with so many latents."""
+    found = []
+    for m in range(train[0].shape[1]):
+        mine, held = ((x[:, m], y[:, m]) for x, y in (train, test))
+        one = trial.build(
+            transcoder, spec=spec_of(*mine), latents=latents, k=trial.budget["k"], activation="topk"
+        )
+        trial.fit(one, dataset(*mine), lr=trial.budget["lr/1000"] / 1000)
+        with torch.no_grad():
+            back = one.reconstruct(Batch(*held))
+        found += fvus(held[1][:, None], back[:, None])
+    return found
 
 
 def real(trial: Trial) -> tuple[Pair, Pair]:
@@ -73,8 +83,24 @@ PROOF = Proof(
     method="cross-layer-transcoder",
     data="dictionary",
     data_options={"d": 16, "atoms": _LAYERS * _FEATURES, "l0": 6.0},
-    claims=(Claim("it leaves less of the MLPs' outputs unexplained", "crossing/fvu", "<", "alone/fvu"),),
+    claims=(
+        Claim(
+            "it leaves less of the MLPs' outputs unexplained",
+            "crossing/fvu",
+            "<",
+            "alone/fvu",
+            post_hoc="The budget was cut after seeds 0 to 2 (0.231 against 0.292).",
+        ),
+        Claim(
+            "less too than transcoders with as many decoder weights",
+            "crossing/fvu",
+            "<",
+            "matched/fvu",
+            post_hoc="Added when the claim above was known to hold, as the harder one.",
+        ),
+    ),
     measure=measure,
+    seeds=(100, 101, 102),
     scales={
         "quick": {
             "steps": 50,
@@ -86,13 +112,13 @@ PROOF = Proof(
             "contexts": 0,
         },
         "default": {
-            "steps": 1000,
+            "steps": 600,
             "batch_size": 256,
-            "latents": 256,
+            "latents": 128,
             "k": 8,
             "lr/1000": 3,
             "width": 16,
-            "contexts": 128,
+            "contexts": 96,
         },
         "full": {
             "steps": 20_000,
@@ -108,8 +134,10 @@ PROOF = Proof(
         "The MLPs are the story model's five, on stories that it wrote; at quick scale three planted ones, of which "
         "each repeats what those before it have found. Both sides have as many latents a layer, and the same number "
         "of them on a layer (TopK, so that this is exact; the authors' JumpReLU with its penalty is the method's "
-        "default); the error is the mean over layers of each output's FVU. The cross-layer side has more decoder "
-        "weights: a latent has one direction for every layer from its own on. `last/ratio` is its error in the last "
+        "default); the error is the mean over layers of each output's FVU. That is easy for the cross-layer "
+        "side, which has more decoder weights: a latent has one direction for every layer from its own on. "
+        "`matched/fvu` is of a transcoder a layer with as many decoder weights in total, so three times the latents "
+        "(twice at quick scale), and as many on. `last/ratio` is its error in the last "
         "layer, which all latents may write to, as a share of the other side's."
     ),
 )

@@ -47,7 +47,7 @@ def diff(trial: Trial) -> dict[str, float]:
 
 
 def compare(trial: Trial) -> dict[str, float]:
-    """A crosscoder, and an autoencoder a layer with as many latents, and as many on, together."""
+    """A crosscoder, and an autoencoder a layer with as many latents together, or each; as many on together."""
     if trial.budget["contexts"]:
         train, test = layers(trial)
     else:
@@ -57,6 +57,9 @@ def compare(trial: Trial) -> dict[str, float]:
     return {
         "crosscoder/fvu": error_of(trial, train, test, count * latents, count * k),
         "each/fvu": fmean(error_of(trial, train[:, [m]], test[:, [m]], latents, k) for m in range(count)),
+        "wide/fvu": fmean(
+            error_of(trial, train[:, [m]], test[:, [m]], count * latents, k) for m in range(count)
+        ),
     }
 
 
@@ -69,21 +72,36 @@ def error_of(trial: Trial, train: Tensor, test: Tensor, latents: int, k: int) ->
     return fmean(fvus(test, back))
 
 
+_STEERED = "The price's weight was set by an FVU of a tenth, and not by the true L0, after a look at what that split."
+
 PROOF = Proof(
     method="crosscoder",
     data="dictionary",
     data_options={"d": 32, "atoms": 72, "l0": 4.0},
     claims=(
         Claim(
-            "one code of all layers leaves less unexplained", "crosscoder/fvu", "<", "each/fvu", factor=0.9
+            "one code of all layers leaves less unexplained",
+            "crosscoder/fvu",
+            "<",
+            "each/fvu",
+            factor=0.9,
+            post_hoc="After a look the layers' half went from a steered ReLU to TopK, and later its budget was cut.",
         ),
-        Claim("features of one model alone are told", "exclusive/told", ">", 0.9),
-        Claim("features of both models are told", "shared/told", ">", 0.9),
+        Claim(
+            "less too than a code a layer with as many latents in each",
+            "crosscoder/fvu",
+            "<",
+            "wide/fvu",
+            post_hoc="Added when the claim above was known to hold with 0.083 against 0.201.",
+        ),
+        Claim("features of one model alone are told", "exclusive/told", ">", 0.9, post_hoc=_STEERED),
+        Claim("features of both models are told", "shared/told", ">", 0.9, post_hoc=_STEERED),
     ),
     measure=measure,
+    seeds=(100, 101, 102),
     scales={
         "quick": {**_SIZES, "steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},
-        "default": {**_SIZES, "steps": 800, "lr/1000": 10, "compared": 800, "latents": 128, "contexts": 192},
+        "default": {**_SIZES, "steps": 800, "lr/1000": 10, "compared": 400, "latents": 96, "contexts": 96},
         "full": {
             **_SIZES,
             "steps": 5000,
@@ -97,7 +115,10 @@ PROOF = Proof(
         "The layers are the residual stream after each of the story model's five layers, on stories that it wrote; at "
         "quick scale two planted layers that share all features. Both sides have as many latents in total, and as "
         "many on (TopK, 4 a layer, so that this is exact); the error is the mean over layers of each layer's own FVU. "
-        "The authors compare losses at equal width and at equal compute; here only equal width is. The two models are "
+        "That is easy for the crosscoder: five times as many latents, and five times as many that are on, may write to "
+        "a layer. `wide/fvu` is of a code a layer with as many latents in each layer as the crosscoder has, five times "
+        "as many in total, and again 4 on in each: as many weights. The authors compare losses at equal width and at "
+        "equal compute; no claim here is on compute. The two models are "
         "planted: features of the first, of the second and of both, with unrelated directions in each, and the "
         "crosscoder has the paper's ReLU and price. A feature is told where a latent has a cosine above 0.9 with it, "
         "and over 0.9 of its norm in the feature's own model, or no more than that in either of two. Looked at before "

@@ -70,16 +70,33 @@ def judged(reading: Reading, model: Any) -> dict[str, float]:
     }
 
 
+_CHANGED = (
+    "On seeds 0 to 2 it was inconclusive with 160 steps on 512 contexts, which end-to-end training overfits; a look at "
+    "3000 contexts and 1500 steps gave 0.77 end to end and 0.58 with downstream errors. The factor was not touched."
+)
+
 PROOF = Proof(
     method="e2e-sae",
     data="dictionary",
     data_options={"n": 64, "tests": 64},
     claims=(
         Claim(
-            "trained end to end, it costs the model a quarter less", "e2e/ce", "<", "local/ce", factor=0.75
+            "trained end to end, it costs the model a quarter less",
+            "e2e/ce",
+            "<",
+            "local/ce",
+            factor=0.75,
+            quick=False,
+            post_hoc=_CHANGED,
         ),
         Claim(
-            "with downstream errors too, it costs a quarter less", "e2e+ds/ce", "<", "local/ce", factor=0.75
+            "with downstream errors too, it costs a quarter less",
+            "e2e+ds/ce",
+            "<",
+            "local/ce",
+            factor=0.75,
+            quick=False,
+            post_hoc=_CHANGED,
         ),
         Claim(
             "and later activations are nearer to what they were",
@@ -87,18 +104,20 @@ PROOF = Proof(
             "<",
             "e2e/later",
             factor=0.75,
+            post_hoc="The weight of the downstream errors was raised from 1 to 5 after a look at quick scale.",
         ),
     ),
     measure=measure,
+    seeds=(100, 101, 102),
     scales={
-        "quick": {"steps": 60, "batch_size": 16, "latents": 64, "k": 2, "lr/1000": 10, "contexts": 0},
+        "quick": {"steps": 50, "batch_size": 16, "latents": 64, "k": 2, "lr/1000": 10, "contexts": 0},
         "default": {
-            "steps": 160,
-            "batch_size": 16,
+            "steps": 1500,
+            "batch_size": 8,
             "latents": 256,
             "k": 8,
             "lr/1000": 5,
-            "contexts": 512,
+            "contexts": 3000,
             "length": 32,
         },
         "full": {
@@ -118,6 +137,7 @@ PROOF = Proof(
         "L1, so that as many latents are on. `ce` is what the cross-entropy rises by, in nats; `later` the mean FVU of "
         "the activations after the later layers; `alive` how many latents are on at some test token, of which the "
         "authors find fewer end to end at equal cost (no claim here: with TopK none is pressed to die). The weight "
-        "of the downstream errors was raised from 1 to 5 after a look at the quick scale."
+        "of the downstream errors was raised from 1 to 5 after a look at the quick scale, and the default budget from "
+        "160 steps of 16 contexts, of 512 in all, to 1500 steps of 8, of 3000."
     ),
 )

@@ -21,7 +21,7 @@ _OTHERS = 2
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """Train dictionaries for groups and for single layers, as many tokens each."""
+    """Train dictionaries for groups and for single layers, in equal steps."""
     train, test = layers(trial) if trial.budget["contexts"] else planted(trial)
     count, groups = train.shape[1], trial.budget["groups"]
     angular = error(trial, train, test, groups)
@@ -41,10 +41,8 @@ def error(
 ) -> tuple[float, tuple[int, ...]]:
     """The mean FVU over layers, and which layers share a dictionary.
 
-    Every dictionary sees as many activations as one of a single layer would: groups of several layers are trained
-    for fewer steps.
+    Every dictionary sees as many activations as one of a single layer would: a token shows a group one of its layers.
     """
-    count = train.shape[1]
     model: Any = trial.build(
         layer_group_sae,
         spec=spec_of(train),
@@ -53,8 +51,7 @@ def error(
         latents=trial.budget["latents"],
         k=trial.budget["k"],
     )
-    steps = round(trial.budget["steps"] * groups / count)
-    trial.fit(model, dataset(train), lr=trial.budget["lr/1000"] / 1000, steps=steps)
+    trial.fit(model, dataset(train), lr=trial.budget["lr/1000"] / 1000)
     with torch.no_grad():
         errors = fvus(test, model.reconstruct(Batch(test)))
     return sum(errors) / count, tuple(model.decoder.groups.tolist())
@@ -96,6 +93,10 @@ PROOF = Proof(
             "<",
             "each/fvu",
             factor=1.15,
+            post_hoc=(
+                "Seeds 0 to 2 were seen with 60 % of the steps for groups (1.25 times the error); with the authors' "
+                "equal steps a look gave 1.18. The factor was not touched."
+            ),
         ),
         Claim(
             "groups by angle are no worse than other runs of layers",
@@ -103,9 +104,12 @@ PROOF = Proof(
             "<",
             "others/fvu",
             factor=1.02,
+            post_hoc="Seeds 0 to 2 were seen with fewer steps for groups; the planted layers were chosen after a look.",
         ),
     ),
+    refuted=("groups leave at most 15 % more unexplained than a dictionary a layer",),
     measure=measure,
+    seeds=(100, 101, 102),
     scales={
         "quick": {
             "steps": 200,
@@ -140,9 +144,12 @@ PROOF = Proof(
     },
     notes=(
         "The layers are the residual stream after each of the story model's five layers, in three groups; at quick "
-        "scale four planted layers in two. Every dictionary has as many latents, and sees as many activations, so "
-        "that groups need `rows/share` of the rows that a dictionary a layer needs: that is the saving, counted and "
-        "not timed. Other runs of layers are two drawn by the seed. The authors group the 12 layers of Pythia-160M. "
-        "Changed after quick runs that refuted a claim: the planted layers and the learning rate, until it held."
+        "scale four planted layers in two. Every dictionary has as many latents, as many steps and as many activations "
+        "a step: a token shows a group of layers one of them. So groups need `rows/share` of the rows that a "
+        "dictionary a layer needs: that is the saving, counted and not timed. Other runs of layers are two drawn by "
+        "the seed. The authors group the 12 layers of Pythia-160M, where their released evaluation has 1.11 times the "
+        "error at a share of 0.55. Until the budget was mended, groups were trained for fewer steps, and a group of "
+        "one layer did worse than the same layer's own dictionary. Changed before that, after quick runs that refuted "
+        "a claim: the planted layers and the learning rate, until it held."
     ),
 )

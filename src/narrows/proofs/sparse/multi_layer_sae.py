@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from narrows.audit.depth import depth
-from narrows.core import Batch
+from narrows.audit.depth import depth, redealt
+from narrows.core import Batch, dense
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
@@ -24,7 +24,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     model = trial.build(multi_layer_sae, spec=spec_of(train), latents=count * latents, k=k)
     trial.fit(model, dataset(train), lr=trial.budget["lr/1000"] / 1000)
     with torch.no_grad():
-        z = model.encode(Batch(test)).z
+        z = dense(model.encode(Batch(test)).z)
         errors = fvus(test, model.reconstruct(Batch(test)))
     alone = []
     for m in range(count):
@@ -33,13 +33,40 @@ def measure(trial: Trial) -> Mapping[str, float]:
         with torch.no_grad():
             back = one.reconstruct(Batch(test[:, m]))
         alone += fvus(test[:, [m]], back[:, None])
+    control = redealt(z, trial.seed)
     return {
         "multi/fvu": sum(errors) / count,
         "each/fvu": sum(alone) / count,
         "worst/ratio": max(a / b for a, b in zip(errors, alone, strict=True)),
+        "latent/layers": layers_of_latents(z),
         "depth/ratio": depth(z).ratio,
-        "depth/control": depth(z, shuffle=trial.seed).ratio,
+        "depth/control": depth(control).ratio,
+        "authors/ratio": raw_share(z),
+        "authors/control": raw_share(control),
     }
+
+
+def layers_of_latents(z: Tensor) -> float:
+    """On how many layers a latent is on over all tokens: exp of the entropy of its activity, averaged by activity."""
+    mass = z.sum(0).double()
+    share = mass / mass.sum(0).clamp_min(1e-300)
+    counts = torch.special.entr(share).sum(0).exp()
+    return float((counts * mass.sum(0)).sum() / mass.sum())
+
+
+def raw_share(z: Tensor) -> float:
+    """What the authors' `variances.py` prints: its means are over all tokens, those where a latent is off too.
+
+    A latent's layers have no distribution there, and count as 0; so the second moment stands below the line, nearly.
+    """
+    at = torch.arange(z.shape[1], dtype=torch.double)
+    total = z.double().sum(1, keepdim=True)
+    share = torch.where(total > 0, z.double() / total.clamp_min(1e-300), 0.0)
+
+    def variance(p: Tensor) -> Tensor:
+        return torch.tensordot(p, at.square(), ([-2], [0])) - torch.tensordot(p, at, ([-2], [0])).square()
+
+    return float(variance(share).mean() / variance(share.mean(0)).mean())
 
 
 def planted(trial: Trial) -> tuple[Tensor, Tensor]:
@@ -58,24 +85,44 @@ def planted(trial: Trial) -> tuple[Tensor, Tensor]:
 _SIZES = {"batch_size": 256, "width": 24}
 
 
+_CHANGED = (
+    "Seeds 0 to 2 were seen with a control that could deal a token's activations of one latent to the same layer; the "
+    "control was mended afterwards (0.58 of the variance within tokens against 0.71 then), the factor was not touched."
+)
+
 PROOF = Proof(
     method="multi-layer-sae",
     data="dictionary",
     data_options={"d": 24, "atoms": 48, "l0": 4.0},
     claims=(
-        Claim("in no layer is the error over 1.5 times that of an SAE of its own", "worst/ratio", "<", 1.5),
+        Claim(
+            "in no layer is the error over 1.5 times that of an SAE of its own",
+            "worst/ratio",
+            "<",
+            1.5,
+            post_hoc="The budget was cut after seeds 0 to 2 (worst 0.91): fewer steps and contexts.",
+        ),
+        Claim(
+            "over all tokens a latent is on at several layers: at two or more",
+            "latent/layers",
+            ">",
+            2.0,
+            post_hoc="Added when the depth of the latents on seeds 0 to 2 was known.",
+        ),
         Claim(
             "a token's latents are on at a narrower depth than chance would have it",
             "depth/ratio",
             "<",
             "depth/control",
             factor=0.9,
+            post_hoc=_CHANGED,
         ),
     ),
     measure=measure,
+    seeds=(100, 101, 102),
     scales={
         "quick": {**_SIZES, "steps": 60, "lr/1000": 10, "latents": 24, "k": 3, "contexts": 0},
-        "default": {**_SIZES, "steps": 800, "lr/1000": 3, "latents": 128, "k": 8, "contexts": 128},
+        "default": {**_SIZES, "steps": 600, "lr/1000": 3, "latents": 128, "k": 8, "contexts": 96},
         "full": {**_SIZES, "steps": 20_000, "lr/1000": 1, "latents": 1024, "k": 16, "contexts": 1024},
     },
     notes=(
@@ -83,7 +130,9 @@ PROOF = Proof(
         "ones, in which each feature of a token is on in two neighbouring layers. The dictionaries of single layers "
         "have a fifth of the latents each, so that both sides have as many in total, and the same k. The variance "
         "of a latent's layer splits into what lies within tokens and between them; `depth/ratio` is the share "
-        "within. The control deals each latent's layers out anew among its own activations. The authors' models "
-        "have 6 to 34 layers."
+        "within. The control keeps in how many layers of each token a latent is on, and how often at each layer, and "
+        "is random else; the first one did not, was too narrow, and refuted the claim. `authors/ratio` is the figure "
+        "of the authors' script, a smaller one, since it counts tokens at which a latent is off. `latent/layers` is "
+        "exp of the entropy of a latent's layers. The authors' models have 6 to 34 layers."
     ),
 )
