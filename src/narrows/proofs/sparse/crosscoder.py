@@ -85,7 +85,7 @@ PROOF = Proof(
             "<",
             "each/fvu",
             factor=0.9,
-            post_hoc="After a look the layers' half went from a steered ReLU to TopK, and later its budget was cut.",
+            post_hoc="After a look the layers' half went from a steered ReLU to TopK.",
         ),
         Claim(
             "less too than a code a layer with as many latents in each",
@@ -101,7 +101,7 @@ PROOF = Proof(
     seeds=(100, 101, 102),
     scales={
         "quick": {**_SIZES, "steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},
-        "default": {**_SIZES, "steps": 800, "lr/1000": 10, "compared": 400, "latents": 96, "contexts": 96},
+        "default": {**_SIZES, "steps": 800, "lr/1000": 10, "compared": 800, "latents": 128, "contexts": 192},
         "full": {
             **_SIZES,
             "steps": 5000,

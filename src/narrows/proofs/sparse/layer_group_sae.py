@@ -54,7 +54,7 @@ def error(
     trial.fit(model, dataset(train), lr=trial.budget["lr/1000"] / 1000)
     with torch.no_grad():
         errors = fvus(test, model.reconstruct(Batch(test)))
-    return sum(errors) / count, tuple(model.decoder.groups.tolist())
+    return sum(errors) / len(errors), tuple(model.decoder.groups.tolist())
 
 
 def partitions(count: int, groups: int) -> list[tuple[int, ...]]:

@@ -78,12 +78,13 @@ PROOF = Proof(
     },
     notes=(
         "The paper's activations are of GPT-2 and GPT-4, for billions of tokens; here a small text encoder's, for some "
-        "passes over twenty thousand (a generated dictionary at quick scale). The weight of the baseline's L1 cost is steered during training until as many "
+        "passes over twenty thousand (a generated dictionary at quick "
+        "scale). The weight of the baseline's L1 cost is steered during training until as many "
         "latents are on as TopK's k; its learning rate and steps are the same. The penalised code learns more "
         "slowly, so that short budgets flatter TopK; at the default one the gap is the smaller one that lasts. "
         "Dead means: not on for the last `window` training tokens. Not all was fixed beforehand: with the end of the "
         "text as test part and a baseline that was not trained to its end the first claim held, with longer training "
-        "it would have failed on that split (0.2275 against 0.2334); every tenth window is the test part since then, and "
-        "the verdict is from seeds that nobody had seen."
+        "it would have failed on that split (0.2275 against 0.2334); every tenth window is the test part since "
+        "then, and the verdict is from seeds that nobody had seen."
     ),
 )
