@@ -24,7 +24,7 @@ from narrows.testing.stories import NAME, activations, stories, story_model
 __all__ = ["Planted", "Reading", "dataset", "fvus", "layers", "spec_of"]
 
 _WIDTH = 24
-"""Of the toy model, where the budget does not say it."""
+"""Of the toy model."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,7 @@ class Reading:
             model, tokens = story_model(), stories(count + held, length)
         else:
             name, at, later = TOY, "resid.0", "resid.1"
-            model = Toy(trial.budget.get("width", _WIDTH), seed=weights)
+            model = Toy(_WIDTH, seed=weights)
             tokens = write(model, 256 + held, 32, trial.seed)
         places = resolve(model, at)
         parts = [capture_with_gradients(model, some, places) for some in tokens.split(64)]

