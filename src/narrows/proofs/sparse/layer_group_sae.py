@@ -93,6 +93,7 @@ PROOF = Proof(
             "<",
             "each/fvu",
             factor=1.15,
+            quick=False,
             post_hoc=(
                 "Seeds 0 to 2 were seen with 60 % of the steps for groups (1.25 times the error); with the authors' "
                 "equal steps a look gave 1.18. The factor was not touched."
@@ -112,7 +113,7 @@ PROOF = Proof(
     seeds=(100, 101, 102),
     scales={
         "quick": {
-            "steps": 200,
+            "steps": 70,
             "batch_size": 128,
             "latents": 48,
             "k": 3,

@@ -91,7 +91,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 60, "batch_size": 128, "latents": 128},
+        "quick": {"steps": 50, "batch_size": 128, "latents": 128},
         "default": {"steps": 700, "batch_size": 256, "latents": 256},
         "full": {"steps": 10_000, "batch_size": 2048, "latents": 512},
     },

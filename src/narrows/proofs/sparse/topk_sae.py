@@ -73,7 +73,7 @@ PROOF = Proof(
     measure=measure,
     seeds=(100, 101, 102),
     scales={
-        "quick": {"steps": 150, "batch_size": 128, "latents": 64, "k": 4, "window": 10_000},
+        "quick": {"steps": 300, "batch_size": 128, "latents": 64, "k": 4, "window": 10_000},
         "default": {"steps": 2400, "batch_size": 256, "latents": 512, "k": 16, "window": 100_000},
         "full": {"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32, "window": 1_000_000},
     },
