@@ -39,3 +39,10 @@ def test_a_verdict_follows_from_the_numbers(path):
     assert found["verdict"] == worst([j.verdict for j in judged])
     for claim, judgement in zip(found["claims"], judged, strict=True):
         assert claim["slack"]["seeds"] == pytest.approx(list(judgement.slack))
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem in METHODS], ids=lambda p: p.stem)
+def test_the_notes_are_those_of_the_proof(path):
+    """What was looked at, and what was changed since, stands in the result as in the code."""
+    found, proof = json.loads(path.read_text()), load(path.stem)
+    assert found["notes"] == proof.notes

@@ -46,7 +46,8 @@ def crosscoder(
     every layer that it writes to, so that latents of one layer alone (or of one of two models) can be. Each layer
     is brought to mean square 1 inside. `audit.checks.layers` tells shared latents from exclusive ones. ``topk`` and
     ``batchtopk`` set L0 instead of a price, with atoms of length 1 over all layers and the auxiliary loss of
-    `topk_sae`; they are later variants, not the authors'.
+    `topk_sae`; they are later variants, not the authors'. The decoder's bias is subtracted from what is read, too,
+    which the equation above leaves to the encoder's bias: the same functions, from another start.
 
     Args:
         spec: what the data look like: (layers, width), or (2, width) for two models read side by side.

@@ -53,6 +53,9 @@ def gradient_sae(
     it with the activations). The ranking needs it wherever the code shall be the method's own, after training too,
     and with it the tokens that follow; given none, the model is a plain TopK autoencoder with the learned weights.
 
+    The size beside the product, and beta, are ours: the paper ranks by the product of size and alignment alone. With a
+    beta of 0.3 the order is near to that by size; the larger beta is, the nearer it is to the paper's.
+
     Args:
         spec: what the data look like, or the shape of one example; flattened.
         latents: how many, N; when 0, eight for each number of an example, at most 16384.

@@ -30,7 +30,9 @@ def top_afa_sae(
 
     .. math:: L = \|x - \hat x\|^2 + \lambda D\, (\|z\| - \|x - b\|)^2 + \alpha L_{aux}
 
-    `bottlenecks.afa.TopAFA` has the rule. The weight is the paper's, 1/16, where it was stable on all layers.
+    `bottlenecks.afa.TopAFA` has the rule. The weight is the paper's, 1/16, where it was stable on all layers. Two
+    things differ from the authors' code: its cost has the norm of x, not of x - b, although its selection has the
+    latter; and its encoder has no bias.
 
     Args:
         spec: what the data look like, or the shape of one example; flattened.

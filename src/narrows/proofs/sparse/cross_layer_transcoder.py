@@ -133,7 +133,7 @@ PROOF = Proof(
         "default); the error is the mean over layers of each output's FVU. That is easy for the cross-layer "
         "side, which has more decoder weights: a latent has one direction for every layer from its own on. "
         "`matched/fvu` is of a transcoder a layer with as many decoder weights in total, so three times the latents "
-        "(twice at quick scale), and as many on: on one seed that leaves less (0.20 against 0.23). `last/ratio` is its error in the last "
-        "layer, which all latents may write to, as a share of the other side's."
+        "(twice at quick scale), and as many on: on seed 0 that left less (0.20 against 0.23). `last/ratio` "
+        "is its error in the last layer, which all latents may write to, as a share of the other side's."
     ),
 )

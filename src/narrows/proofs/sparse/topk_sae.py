@@ -54,7 +54,6 @@ PROOF = Proof(
             "<",
             "relu/fvu",
             factor=0.95,
-            quick=False,
             post_hoc=(
                 "With the end of the text for test part and a longer run it would have failed on seeds 0 to 2 (0.2275 "
                 "against 0.2334); every tenth window is the test part since then, and the run was lengthened again."
