@@ -1,5 +1,7 @@
 """The demo: one page from several fits, twice in the same folder, and never in somebody else's."""
 
+import json
+
 import pytest
 
 from narrows.check import RequestError
@@ -39,13 +41,33 @@ def test_a_folder_that_no_demo_made_is_refused_and_left_alone(tmp_path):
         demo(tmp_path, TINY)
 
 
-def test_a_mark_cannot_lead_out_of_the_folder(tmp_path):
+@pytest.mark.parametrize("name", ["../other", "..", ".", "", "mine", 3, None, ["ae"]])
+def test_a_mark_cannot_lead_out_of_the_folder_or_to_what_is_no_run(tmp_path, name):
     other, folder = tmp_path / "other", tmp_path / "demo"
-    other.mkdir()
-    folder.mkdir()
-    (folder / "demo.json").write_text('{"made_by": "narrows demo", "runs": ["../other"]}')
+    for place in (other, folder / "mine"):
+        place.mkdir(parents=True)
+        (place / "recipe.json").write_text("{}")
+    (folder / "demo.json").write_text(json.dumps({"made_by": "narrows demo", "runs": [name]}))
+    with pytest.raises(RequestError, match="one that a demo made"):
+        demo(folder, TINY)
+    assert {p.name for p in tmp_path.rglob("*")} == {"other", "demo", "mine", "recipe.json", "demo.json"}
+
+
+def test_only_the_files_of_a_run_are_removed_and_no_link_is_followed(tmp_path):
+    folder, other = tmp_path / "demo", tmp_path / "other"
     demo(folder, TINY)
-    assert other.is_dir()
+    demo_ae = folder / "ae"
+    demo_ae.rename(other)
+    demo_ae.symlink_to(other)
+    (folder / "vae" / "notes.txt").write_text("mine")
+    before = sorted(p.name for p in other.rglob("*"))
+    with pytest.raises(RequestError, match="nothing is overwritten"):
+        demo(folder, TINY)
+    assert sorted(p.name for p in other.rglob("*")) == before
+    demo_ae.unlink()
+    with pytest.raises(RequestError, match="vae exists already"):
+        demo(folder, TINY)
+    assert (folder / "vae" / "notes.txt").read_text() == "mine"
 
 
 @pytest.mark.parametrize("language", [True, False])

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows.check import refuse
+from narrows.check import RequestError, refuse
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -19,6 +19,17 @@ if TYPE_CHECKING:
 __all__ = ["Piece", "demo", "pieces"]
 
 _MARK, _MAKER = "demo.json", "narrows demo"
+_FILES = (
+    "recipe.json",
+    "model.safetensors",
+    "result.json",
+    "metrics.jsonl",
+    "README.md",
+    "audit.json",
+    "report.html",
+    "features.html",
+)
+"""What `fit` and `audit` write into a run folder."""
 
 
 @dataclass(frozen=True)
@@ -129,28 +140,57 @@ def _language() -> bool:
 
 def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
     """Make the folder, or empty it of what an earlier demo put there, and of nothing else."""
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        if not _is_ours(folder):
-            raise refuse(
-                "--out",
-                str(folder),
-                "a new folder, or one that a demo made",
-                f"Remove it, or say another: narrows demo --out {folder}-2",
-            )
-        for name in json.loads((folder / _MARK).read_text())["runs"]:
-            shutil.rmtree(folder / Path(name).name, ignore_errors=True)
-        (folder / "report.html").unlink(missing_ok=True)
-    folder.mkdir(parents=True, exist_ok=True)
-    mark = {"made_by": _MAKER, "runs": [piece.method for piece in wanted]}
-    (folder / _MARK).write_text(json.dumps(mark) + "\n")
+    from narrows import files
 
-
-def _is_ours(folder: Path) -> bool:
     try:
-        mark = json.loads((folder / _MARK).read_text())
-        return mark["made_by"] == _MAKER and isinstance(mark["runs"], list)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            earlier = _earlier(folder)
+            if earlier is None:
+                raise refuse(
+                    "--out",
+                    str(folder),
+                    "a new folder, or one that a demo made",
+                    f"Remove it, or say another: narrows demo --out {folder}-2",
+                )
+            for name in earlier:
+                _remove_run(folder / name)
+            with suppress(OSError):
+                (folder / "report.html").unlink()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+    mark = {"made_by": _MAKER, "runs": [piece.method for piece in wanted]}
+    files.write(folder / _MARK, (json.dumps(mark) + "\n").encode())
+
+
+def _earlier(folder: Path) -> list[str] | None:
+    """The runs that an earlier demo made here, names of methods all; None where no demo did."""
+    from narrows import files
+    from narrows.methods.index import METHODS
+
+    try:
+        mark = files.read_json(folder / _MARK)
+        runs = mark["runs"] if mark["made_by"] == _MAKER else None
     except (OSError, ValueError, KeyError, TypeError):
-        return False
+        return None
+    known = isinstance(runs, list) and all(isinstance(name, str) and name in METHODS for name in runs)
+    return runs if known else None
+
+
+def _remove_run(run: Path) -> None:
+    """Remove the files that make a run, and the folder where nothing else is in it; links are left alone."""
+    from narrows.runs.lock import Lock
+
+    if run.is_symlink() or not (run / "recipe.json").is_file():
+        return
+    state = run / "state"
+    with Lock(run):
+        kept = [] if state.is_symlink() else [*state.glob("step-*.json"), *state.glob("step-*.safetensors")]
+        for path in [*kept, *(run / name for name in _FILES)]:
+            path.unlink(missing_ok=True)
+    for path in (state, run):
+        with suppress(OSError):  # it holds something else
+            path.rmdir()
 
 
 def _say(text: str) -> None:

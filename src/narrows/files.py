@@ -8,14 +8,16 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import json
+import math
 import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from narrows.check import WorkError
 
@@ -24,7 +26,20 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["LOCKS", "append", "is_side", "lock", "remove_sides", "replacing", "sha256", "write"]
+__all__ = [
+    "LOCKS",
+    "append",
+    "is_side",
+    "lock",
+    "parse_json",
+    "read_json",
+    "remove_sides",
+    "replacing",
+    "seal",
+    "sha256",
+    "unseal",
+    "write",
+]
 
 LOCKS = fcntl is not None
 """Whether this system can lock a file so that the lock ends with the process."""
@@ -32,6 +47,7 @@ LOCKS = fcntl is not None
 _ELSEWHERE = "Free some, or write elsewhere."
 _NEW = os.O_CREAT | os.O_EXCL
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_DEEPEST = 64
 _SIDE = re.compile(r"\.narrows-[0-9a-f]{16}\.tmp")
 
 
@@ -145,6 +161,94 @@ def sha256(path: Path) -> str:
     """The SHA-256 of a file, in hex."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def parse_json(text: str) -> Any:
+    """JSON of which nothing is trusted: also refused are NaN, infinity and what is nested without end.
+
+    Raises:
+        ValueError: no such JSON; the text says why.
+
+    Example:
+        >>> parse_json('{"a": [1, 1e999]}')
+        Traceback (most recent call last):
+        ValueError: 1e999 is no finite number
+    """
+    try:
+        value = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        if _nested(value, _DEEPEST):
+            return value
+    except RecursionError:
+        pass
+    raise ValueError(f"it is nested more than {_DEEPEST} deep")
+
+
+def read_json(path: Path, most: int = 64 << 20) -> Any:
+    """The JSON of a file that may be damaged, or a stranger's.
+
+    Args:
+        path: the file.
+        most: bytes that it may have; a larger one is not read.
+
+    Raises:
+        ValueError: what it holds is no JSON, or no file is there that can be read; the text says why.
+        FileNotFoundError: nothing is there.
+    """
+    try:
+        size = path.stat().st_size
+        if not path.is_file():
+            raise ValueError("it is no file")
+        if size > most:
+            raise ValueError(f"it has {size:,} bytes, more than {most:,}")
+        return parse_json(path.read_bytes().decode())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise ValueError(f"it cannot be read: {error.strerror or error}") from error
+
+
+def seal(form: Mapping[str, Any]) -> dict[str, Any]:
+    """A mapping for JSON with its own checksum in it; `unseal` compares them.
+
+    Example:
+        >>> unseal(seal({"steps": 3}))
+        {'steps': 3}
+    """
+    return {**form, "sha256": _digest(form)}
+
+
+def unseal(form: Any) -> dict[str, Any]:
+    """What was sealed, without the checksum.
+
+    Raises:
+        ValueError: not a single bit of its meaning may have changed, and some have.
+    """
+    if not isinstance(form, dict) or "sha256" not in form:
+        raise ValueError("its checksum is missing")
+    inner = {k: v for k, v in form.items() if k != "sha256"}
+    if form["sha256"] != _digest(inner):
+        raise ValueError("its checksum does not match")
+    return inner
+
+
+def _digest(form: Mapping[str, Any]) -> str:
+    text = json.dumps(form, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(f"{text} is no finite number")
+    return value
+
+
+def _nested(value: Any, left: int) -> bool:
+    """Whether lists and mappings lie at most so deep in each other."""
+    if isinstance(value, (list, dict)):
+        inner = value.values() if isinstance(value, dict) else value
+        return left > 0 and all(_nested(v, left - 1) for v in inner)
+    return True
 
 
 def _new_side(folder: Path) -> tuple[Path, int]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 from typing import TypeAlias
 
-from narrows.check import RequestError, refuse
+from narrows.check import number, refuse
 
 __all__ = ["Schedule", "at", "constant", "cosine", "cyclic", "linear", "schedule", "steps"]
 
@@ -101,19 +101,18 @@ def schedule(value: Schedule, argument: str = "schedule") -> float | Callable[[i
         0.5
     """
     if not isinstance(value, str):
-        return value if callable(value) else float(value)
+        return value if callable(value) else number(argument, value)
     kind, *numbers = value.split(":")
     try:
         if kind in _KINDS:
-            made = _KINDS[kind](*(float(n) for n in numbers))
+            made = _KINDS[kind](*(number(argument, float(n)) for n in numbers))
             made(0)
             return made
         if not numbers:
-            return float(kind)
-    except (TypeError, ValueError, ZeroDivisionError) as error:
-        if isinstance(error, RequestError):
-            raise
-    expected = "a number or a schedule such as 'linear:0:1:1000' (from, to, over how many steps)"
+            return number(argument, float(kind))
+    except (TypeError, ValueError, ZeroDivisionError):  # a number that is not finite, too
+        pass
+    expected = "a finite number or a schedule such as 'linear:0:1:1000' (from, to, over how many steps)"
     raise refuse(argument, value, expected, f"Kinds: {', '.join(_KINDS)}.")
 
 

@@ -35,6 +35,8 @@ def zipf_density(latents: int, k: float, exponent: float = 1.0, offset: float = 
     law = (torch.arange(1, latents + 1, dtype=torch.double) + number("zipf_offset", offset, low=0)).pow(
         -number("zipf", exponent, low=0)
     )
+    if law.is_meta:  # shapes without numbers
+        return law
     full = 0  # so many of the first are on in every example; c follows from what they leave
     while True:
         share = (k - full) / law[full:].sum() * law if full < latents else torch.ones_like(law)

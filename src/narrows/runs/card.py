@@ -20,6 +20,7 @@ def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping
     parameters = sum(p.numel() for p in model.parameters())
     paper = "" if row is None else f"\n{row.title} ({row.year}), {row.reference}.\n{row.claim}\n"
     arguments = "\n".join(f"| `{k}` | `{v}` |" for k, v in recipe.arguments.items()) or "| (defaults) | |"
+    name = folder.resolve().name
     text = f"""---
 library_name: narrows
 tags: [autoencoder, {recipe.method}]
@@ -40,10 +41,10 @@ tags: [autoencoder, {recipe.method}]
 
 ```python
 import narrows as nr
-run = nr.load("{folder.name}")
+run = nr.load("{name}")
 codes = run.encode(x)
 ```
 
-`recipe.json` makes this run again, `metrics.jsonl` holds its curves, `narrows audit {folder.name}` examines it.
+`recipe.json` makes this run again, `metrics.jsonl` holds its curves, `narrows audit {name}` examines it.
 """
     files.write(folder / "README.md", text.encode())

@@ -14,10 +14,11 @@ from typing import Any
 from narrows import files
 from narrows.check import RequestError, refuse
 from narrows.methods import index
+from narrows.runs.lock import is_empty
 from narrows.runs.recipe import check_options
 from narrows.train import Plan
 
-__all__ = ["Wanted", "combinations", "keep_request"]
+__all__ = ["Wanted", "combinations", "request"]
 
 _ONE = ("device", "devices", "precision", "strategy", "order_seed", "compile")
 """Fields of the plan that all runs of a sweep have in common."""
@@ -97,8 +98,13 @@ def _plain(value: Any) -> str:
     return re.sub(r"[^A-Za-z0-9.,+-]+", "-", text)
 
 
-def keep_request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> None:
-    """Write down what is asked for, or hold it to what was asked for before.
+def request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> bytes | None:
+    """What is asked for as ``sweep.json`` keeps it, held to what was asked for before; None where it is kept already.
+
+    Args:
+        folder: of the sweep, which is there and locked.
+        data: what is fitted.
+        wanted: the combinations.
 
     Raises:
         RequestError: the folder holds something else.
@@ -114,22 +120,25 @@ def keep_request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> None:
         for w in wanted
     }
     try:
-        request = json.loads(json.dumps({"data": what, "runs": runs}))
-    except TypeError as error:
+        asked = json.loads(json.dumps({"data": what, "runs": runs}, allow_nan=False))
+    except (TypeError, ValueError) as error:
         raise RequestError(
             f"A sweep must be able to keep every value, and it cannot keep one: {error}."
         ) from error
     path = folder / "sweep.json"
-    if path.is_file():
-        if json.loads(path.read_text()) != request:
-            raise RequestError(
-                f"{folder} holds another sweep. Name another folder, or ask for the same to go on."
-            )
-        return
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RequestError(f"``out`` {folder} exists already and is no sweep. Name another folder.")
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise RequestError(f"The folder {folder} cannot be made: {error}") from error
-    files.write(path, (json.dumps(request, indent=2) + "\n").encode())
+        if files.unseal(files.read_json(path)) == asked:
+            return None
+    except FileNotFoundError:
+        pass
+    except ValueError as error:
+        raise RequestError(
+            f"{path} is damaged: {error}. Move it away with the runs beside it, or name another folder."
+        ) from error
+    else:
+        raise RequestError(
+            f"{folder} holds another sweep. Name another folder, or ask for the same to go on."
+        )
+    if not is_empty(folder):
+        raise RequestError(f"``out`` {folder} exists already and is no sweep. Name another folder.")
+    return (json.dumps(files.seal(asked), indent=2) + "\n").encode()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from narrows.data import Source
 from narrows.data.tensorfile import write_tensors
 from narrows.methods import index
 from narrows.runs.card import write_card
+from narrows.runs.fingerprint import fingerprint, same_data
+from narrows.runs.lock import Lock, is_empty
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Progress, Silent, Store, threads_for, training_mode
-from narrows.train.checkpoint import Checkpoint
+from narrows.train.checkpoint import Checkpoint, fitting
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
 
@@ -99,20 +101,13 @@ def fit(
     source = nd.open(data, **(data_options or {}))
     torch.manual_seed(seed)
     model = build(source)
-    folder = _fresh_folder(out, f"{source.name}-{name}")
     threads = threads_for(model, source.train, plan.batch_size)
-    recipe = Recipe(name, options, source.spec, source.describe(), plan.to_json(), versions(threads))
+    kept = (source.spec, source.describe(), plan.to_json(), versions(threads), fingerprint(source))
+    recipe = Recipe(name, options, *kept)
     fabric = make_fabric(plan, len(model.players()) > 1)
-    if fabric.is_global_zero:
-        try:
-            folder.mkdir(parents=True)
-            recipe.write(folder)
-        except (OSError, NarrowsError) as error:
-            shutil.rmtree(folder, ignore_errors=True)
-            if isinstance(error, NarrowsError):
-                raise
-            raise RequestError(f"The run folder {folder} cannot be made: {error}") from error
-    return _carry_out(Run(folder, recipe, model, source), plan, fabric, None, progress, logger)
+    with ExitStack() as held:
+        folder = _on_one(fabric, lambda: _claimed(out, f"{source.name}-{name}", recipe, held))
+        return _carry_out(Run(folder, recipe, model, source), plan, fabric, None, progress, logger)
 
 
 def resume(
@@ -143,24 +138,113 @@ def resume(
     """
     folder = Path(path)
     recipe = Recipe.read(folder)
-    if epochs is not None or steps is not None:
-        recipe = _longer(recipe, epochs, steps)
-    elif (folder / "result.json").is_file():
+    more = epochs is not None or steps is not None
+    if not more and (folder / "result.json").is_file():
         return load(folder, method=method)
-    plan = Plan.from_json(dict(recipe.training))
-    source = nd.open(**{**recipe.data, **({} if data is None else {"what": data})})
+    wanted = _longer(recipe, epochs, steps) if more else recipe
+    plan = Plan.from_json(dict(wanted.training))
+    source = recipe.open(data)
     torch.manual_seed(plan.seed)
     model = method if isinstance(method, Autoencoder) else recipe.build(method)
     fabric = make_fabric(plan, len(model.players()) > 1)
-    store = Store(folder)
-    checkpoint, said = store.restore(trim=fabric.is_global_zero)
+    who = progress if isinstance(progress, Silent) else Progress()
+    found: list[Checkpoint | None] = []
+    with ExitStack() as held:
+        _on_one(
+            fabric,
+            lambda: found.append(_continued(recipe, wanted, Run(folder, wanted, model, source), who, held)),
+        )
+        checkpoint = found[0] if found else Store(folder).restore(fitting(model), trim=False)[0]
+        return _carry_out(Run(folder, wanted, model, source), plan, fabric, checkpoint, progress, logger)
+
+
+def _continued(recipe: Recipe, wanted: Recipe, run: Run, who: Silent, held: ExitStack) -> Checkpoint | None:
+    """Lock a run, hold it and its data to what is known of them, and find where to go on."""
+    held.enter_context(Lock(run.path))
+    if Recipe.read(run.path) != recipe:
+        raise RequestError(f"{run.path} was changed just now by another process. Try again.")
+    same_data(recipe.fingerprint, run.data)
+    for folder in (run.path, run.path / "state"):
+        if folder.is_dir():
+            files.remove_sides(folder)
+    checkpoint, said = Store(run.path).restore(fitting(run.model))
     for sentence in said:
-        (progress if isinstance(progress, Silent) else Progress()).say(sentence)
+        who.say(sentence)
     if checkpoint is None and said:
-        raise RequestError(f"Every checkpoint of {folder} is damaged. Fit it again in a new folder.")
-    if fabric.is_global_zero and (epochs is not None or steps is not None):
+        raise RequestError(f"Every checkpoint of {run.path} is damaged. Fit it again in a new folder.")
+    if wanted != recipe:  # killed from here on, it is a run that is not finished
+        (run.path / "result.json").unlink(missing_ok=True)
+        wanted.write(run.path)
+    return checkpoint
+
+
+def _claimed(out: str | Path | None, name: str, recipe: Recipe, held: ExitStack) -> Path:
+    """A new folder, locked, with the recipe in it; what fails leaves only what was there."""
+    folder, made = _new_folder(out, name)
+    try:
+        held.enter_context(Lock(folder))
+        if not is_empty(folder):
+            raise _taken(folder)
+        files.remove_sides(folder)
         recipe.write(folder)
-    return _carry_out(Run(folder, recipe, model, source), plan, fabric, checkpoint, progress, logger)
+    except NarrowsError:
+        held.close()
+        if made:
+            with suppress(OSError):  # it stays where another process has put something there
+                folder.rmdir()
+        raise
+    return folder
+
+
+def _new_folder(out: str | Path | None, name: str) -> tuple[Path, bool]:
+    """The folder of a new run, and whether it was made here: nobody else can have made the same one."""
+    folder = Path("runs") if out is None else Path(out)
+    try:
+        if out is None:
+            folder.mkdir(exist_ok=True)
+            return next(
+                p for n in range(1, 10_000) if _made(p := folder / (name if n == 1 else f"{name}-{n}"))
+            ), True
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        if _made(folder):
+            return folder, True
+        if not folder.is_dir() or not is_empty(folder):
+            raise _taken(folder)
+    except OSError as error:
+        raise RequestError(f"The run folder {folder} cannot be made: {error.strerror or error}.") from error
+    return folder, False
+
+
+def _made(folder: Path) -> bool:
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _taken(folder: Path) -> RequestError:
+    return RequestError(
+        f"``out`` {folder} exists already, and nothing is overwritten. "
+        f"Name another folder, remove this one, or go on with it: narrows resume {folder}"
+    )
+
+
+def _on_one(fabric: Any, work: Callable[[], Any]) -> Any:
+    """What one of several processes alone may do; all get its answer, or its refusal."""
+    answer: Any = None
+    if fabric.is_global_zero:
+        try:
+            answer = work()
+        except NarrowsError as error:
+            if fabric.world_size == 1:
+                raise
+            answer = error
+    if fabric.world_size > 1:
+        answer = fabric.broadcast(answer)
+    if isinstance(answer, NarrowsError):
+        raise answer
+    return answer
 
 
 def _carry_out(
@@ -225,22 +309,6 @@ def _resolve(
 
 def _same(row: index.Method, builder: Builder) -> bool:
     return builder.__module__ == f"narrows.methods.{row.module}" and builder.__name__ == row.function
-
-
-def _fresh_folder(out: str | Path | None, name: str) -> Path:
-    """The folder of a new run, which must not hold anything yet."""
-    if out is None:
-        tries = (Path("runs") / (name if n == 1 else f"{name}-{n}") for n in range(1, 10_000))
-        return next(p for p in tries if not p.exists())
-    folder = Path(out)
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise RequestError(
-            f"``out`` {folder} exists already, and nothing is overwritten. "
-            f"Name another folder, remove this one, or go on with it: narrows resume {folder}"
-        )
-    if folder.exists():
-        folder.rmdir()
-    return folder
 
 
 def _longer(recipe: Recipe, epochs: float | None, steps: int | None) -> Recipe:

@@ -11,10 +11,23 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from narrows import data as nd
 from narrows import files
-from narrows.check import RequestError, UnknownOptionError, builtin, nearest, refuse
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.check import (
+    NarrowsError,
+    RequestError,
+    UnknownOptionError,
+    builtin,
+    choice,
+    nearest,
+    number,
+    refuse,
+    whole,
+)
+from narrows.core import Autoencoder, Spec
+from narrows.data import Source
 from narrows.methods import index
+from narrows.train import Plan
 
 __all__ = ["CUSTOM", "Builder", "Recipe", "check_options"]
 
@@ -23,6 +36,20 @@ CUSTOM = "custom"
 
 Builder = Callable[..., Autoencoder]
 _FORMAT = 1
+_MOST = 1 << 40
+_KINDS = {
+    "format": int,
+    "method": str,
+    "arguments": dict,
+    "spec": dict,
+    "data": dict,
+    "training": dict,
+    "versions": dict,
+    "fingerprint": str,
+}
+"""What a recipe holds, and of which type."""
+_WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
+"""What following an edited recipe may end in, besides a refusal."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +63,7 @@ class Recipe:
         data: the arguments of `narrows.data.open`.
         training: the fields of `Plan`.
         versions: of narrows, torch and Python, and the number of threads (which decides the last bits of a sum).
+        fingerprint: of the data (see `narrows.runs.fingerprint`), or nothing where they cannot change.
     """
 
     method: str
@@ -44,12 +72,14 @@ class Recipe:
     data: Mapping[str, Any]
     training: Mapping[str, Any]
     versions: Mapping[str, Any] = field(default_factory=dict)
+    fingerprint: str = ""
 
     def build(self, builder: Builder | None = None) -> Autoencoder:
         """A fresh model; a method that is not in the table must be handed in.
 
         Raises:
-            RequestError: the recipe's method is ``custom`` and no builder was given.
+            RequestError: the recipe's method is ``custom`` and no builder was given, or its arguments are not those
+                of the builder.
         """
         if builder is None:
             if self.method == CUSTOM:
@@ -58,7 +88,27 @@ class Recipe:
                     "Hand the builder (or the model) in as ``method``: in Python, nr.load."
                 )
             builder = index.builder(self.method)
-        return builder(self.spec, **self.arguments)
+        try:
+            return builder(self.spec, **self.arguments)
+        except NarrowsError:
+            raise
+        except _WRONG as error:
+            reason = str(error).split("\n")[0]
+            raise RequestError(f"The recipe's arguments do not make a `{self.method}`: {reason}.") from error
+
+    def open(self, data: Any = None) -> Source:
+        """The data again, as they are described; or others in their place.
+
+        Raises:
+            RequestError: there are no such data, or the description cannot be followed.
+        """
+        try:
+            return nd.open(**{**self.data, **({} if data is None else {"what": data})})
+        except NarrowsError:
+            raise
+        except _WRONG as error:
+            reason = str(error).split("\n")[0]
+            raise RequestError(f"The recipe's data cannot be opened: {reason}.") from error
 
     @property
     def data_name(self) -> str:
@@ -72,16 +122,24 @@ class Recipe:
         Raises:
             RequestError: an argument that JSON cannot hold.
         """
+        text = json.dumps(files.seal(self.form()), indent=2)
+        files.write(folder / "recipe.json", (text + "\n").encode())
+
+    def form(self) -> dict[str, Any]:
+        """The recipe as JSON holds it.
+
+        Raises:
+            RequestError: an argument that JSON cannot hold.
+        """
         spec = {k: v for k, v in vars(self.spec).items() if v is not None}
-        kept = {"format": _FORMAT, **vars(self), "spec": spec}
         try:
-            text = json.dumps(kept, indent=2)
-        except TypeError as error:
+            kept = {"format": _FORMAT, **vars(self), "spec": spec}
+            return dict(json.loads(json.dumps(kept, allow_nan=False)))
+        except (TypeError, ValueError) as error:
             raise RequestError(
                 f"A recipe must be able to keep every argument, and it cannot keep one: {error}. "
-                "Use numbers, texts and tuples; a schedule as a text such as 'linear:0:1:1000'."
+                "Use finite numbers, texts and tuples; a schedule as a text such as 'linear:0:1:1000'."
             ) from error
-        files.write(folder / "recipe.json", (text + "\n").encode())
 
     @classmethod
     def read(cls, folder: Path) -> Recipe:
@@ -91,22 +149,93 @@ class Recipe:
             RequestError: the folder is no run, or its recipe is damaged or from another version.
         """
         path = folder / "recipe.json"
-        if not path.is_file():
-            raise RequestError(f"{folder} is not a run: it has no recipe.json. Make one with: narrows fit")
         try:
-            kept = json.loads(path.read_text())
-            if kept.pop("format") != _FORMAT:
-                raise ValueError("another format than this version reads")
-            spec = kept.pop("spec")
-            shapes = {k: tuple(spec[k]) for k in ("shape", "target") if spec.get(k) is not None}
-            recipe = cls(spec=Spec(**{**spec, **shapes}), **kept)
-            recipe = cls(**{**vars(recipe), "arguments": {k: _tuple(v) for k, v in recipe.arguments.items()}})
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise RequestError(f"{path} is damaged: {error}.") from error
-        as_spec(recipe.spec.shape)
+            kept = files.read_json(path)
+            if isinstance(kept, dict) and "sha256" in kept:  # who edits a recipe on purpose takes it out
+                kept = files.unseal(kept)
+            recipe = cls(**_checked(kept))
+        except (FileNotFoundError, NotADirectoryError):
+            raise RequestError(
+                f"{folder} is not a run: it has no recipe.json. Make one with: narrows fit"
+            ) from None
+        except _WRONG as error:
+            fix = (
+                "If you edited it on purpose, remove its entry `sha256`." if "checksum" in str(error) else ""
+            )
+            raise RequestError(f"{path} is damaged: {str(error).rstrip('.')}. {fix}".rstrip()) from error
         if recipe.method != CUSTOM:
             check_options(index.builder(recipe.method), recipe.arguments, recipe.method)
         return recipe
+
+
+def _checked(kept: Any) -> dict[str, Any]:
+    """The fields of a recipe out of JSON, each of its type.
+
+    Raises:
+        ValueError: one of them is missing, unknown, or not what a recipe holds.
+    """
+    if not isinstance(kept, dict) or kept.get("format") != _FORMAT:
+        raise ValueError("another format than this version reads")
+    for name, value in kept.items():
+        kind = _KINDS.get(name)
+        if kind is None or type(value) is not kind:
+            raise ValueError(f"`{name}` is not what a recipe holds")
+    missing = [name for name in _KINDS if name not in kept and name != "fingerprint"]
+    if missing:
+        raise ValueError(f"`{missing[0]}` is missing")
+    Plan.from_json(dict(kept["training"]))
+    _check_description(kept["data"])
+    threads = kept["versions"].get("threads")
+    if threads is not None:
+        whole("threads", threads, high=4096)
+    arguments = {k: _tuple(v) for k, v in kept["arguments"].items()}
+    return {k: v for k, v in kept.items() if k != "format"} | {
+        "spec": _spec(kept["spec"]),
+        "arguments": arguments,
+    }
+
+
+def _spec(form: dict[str, Any]) -> Spec:
+    """What one example looks like, out of JSON."""
+    if not set(form) <= {"shape", "values", "classes", "target"} or "shape" not in form:
+        raise ValueError("`spec` is not what a recipe holds")
+    values = choice("values", form.get("values", "real"), ("binary", "unit", "real"))
+    target = None if form.get("target") is None else _shape(form["target"])
+    classes = whole("classes", form.get("classes", 0), low=0, high=_MOST)
+    return Spec(_shape(form["shape"]), values, classes, target)
+
+
+def _shape(form: Any) -> tuple[int, ...]:
+    if not isinstance(form, list) or not 1 <= len(form) <= 8:
+        raise ValueError(f"{form!r} is no shape")
+    return tuple(whole("shape", n, high=_MOST) for n in form)
+
+
+def _check_description(data: Mapping[str, Any]) -> None:
+    """Hold the description of the data to what `Source.describe` writes."""
+    if not isinstance(data.get("what", ""), str):
+        raise ValueError("`what` of the data is no text")
+    for name in ("scaling", "target_scaling"):
+        if data.get(name) is not None:
+            _check_scaling(data[name])
+    spec = data.get("spec")
+    if spec is not None:
+        _shape(spec["shape"])
+        names, rows = spec["class_names"], spec["rows"]
+        if not isinstance(names, list) or not isinstance(rows, list) or len(rows) != 2:
+            raise ValueError("`spec` of the data is not what a recipe holds")
+        for n in rows:
+            whole("rows", n, low=0)
+        choice("values", spec["values"], ("binary", "unit", "real"))
+
+
+def _check_scaling(form: Mapping[str, Any]) -> None:
+    choice("kind", form["kind"], ("none", "unit", "standard"))
+    choice("axis", form.get("axis", "last"), ("first", "last"))
+    for name in ("shift", "scale"):
+        for value in form[name] if isinstance(form[name], list) else [form[name]]:
+            if number(name, value) == 0 and name == "scale":
+                raise ValueError("the scale of the data is 0")
 
 
 def versions(threads: int) -> dict[str, Any]:

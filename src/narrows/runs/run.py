@@ -17,7 +17,7 @@ from torch import Tensor
 from narrows import data as nd
 from narrows import files
 from narrows.audit.likelihood import importance_nll
-from narrows.check import RequestError, refuse, whole
+from narrows.check import RequestError, WorkError, refuse, whole
 from narrows.core import Autoencoder, Batch, Sparse, counted, dense, seeded
 from narrows.data import Dataset, Source
 from narrows.runs.codes import pack, unpack
@@ -60,7 +60,7 @@ class Run:
     @cached_property
     def data(self) -> Source:
         """The data of the recipe, opened again where necessary."""
-        return self._source if self._source is not None else nd.open(**self.recipe.data)
+        return self._source if self._source is not None else self.recipe.open()
 
     @property
     def metrics(self) -> list[dict[str, Any]]:
@@ -267,33 +267,67 @@ def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Ru
     """
     folder = Path(path)
     recipe = Recipe.read(folder)
-    model = method if isinstance(method, Autoencoder) else recipe.build(method)
-    try:
-        model.load_state_dict(_weights(folder))
-    except RuntimeError as error:
-        reason = str(error).split("\n")[1].strip() if "\n" in str(error) else str(error)
-        raise RequestError(f"The weights of {folder} do not fit its recipe: {reason}") from error
+    weights = _weights(folder)
+    if isinstance(method, Autoencoder):
+        model = method
+    else:
+        _hold(folder, weights, _built_nowhere(recipe, method))  # before memory is taken for what does not fit
+        model = recipe.build(method)
+    _hold(folder, weights, model)
+    model.load_state_dict(weights)
     return Run(folder, recipe, model.eval())
 
 
+def _built_nowhere(recipe: Recipe, method: Builder | None) -> Autoencoder | None:
+    """The model with shapes and no numbers; None where a builder needs numbers."""
+    try:
+        with torch.device("meta"):
+            return recipe.build(method)
+    except (RequestError, WorkError):
+        return None  # building it in earnest says why, if it fails too
+
+
+def _hold(folder: Path, weights: Mapping[str, Tensor], model: Autoencoder | None) -> None:
+    """Refuse weights whose names or shapes are not the model's."""
+    if model is None:
+        return
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    found = {name: tuple(value.shape) for name, value in weights.items()}
+    for name in sorted(expected.keys() | found.keys()):
+        if expected.get(name) != found.get(name):
+            one, two = (shapes.get(name, "nothing") for shapes in (found, expected))
+            raise RequestError(
+                f"The weights of {folder} do not fit its recipe: `{name}` is {one} in the file, {two} in the model."
+            )
+
+
 def _weights(folder: Path) -> dict[str, Tensor]:
-    path = folder / "model.safetensors"
-    if not path.is_file():
+    """The weights of a finished run, else those of its newest sound checkpoint."""
+    path, result = folder / "model.safetensors", folder / "result.json"
+    try:
+        kept = files.read_json(result)["sha256"]
+    except FileNotFoundError:
         checkpoint, said = newest(folder / "state")
         if checkpoint is None:
             raise RequestError(
-                f"{folder} holds no weights yet. {' '.join(said)} Train it: narrows resume {folder}"
-            )
+                f"{folder} holds no weights yet. {' '.join([*said, f'Train it: narrows resume {folder}'])}"
+            ) from None
         return checkpoint.under("model/")
+    except (ValueError, LookupError, TypeError) as error:
+        raise _damaged(result, folder, str(error).split("\n")[0]) from error
     try:
-        kept = json.loads((folder / "result.json").read_text())["sha256"]
         if kept == files.sha256(path):
             return load_file(path)
         reason = "its checksum does not match result.json"
-    except (OSError, ValueError, KeyError, SafetensorError) as error:
+    except (OSError, SafetensorError) as error:
         reason = str(error).split("\n")[0]
-    raise RequestError(
-        f"{path} is damaged: {reason}. Move it and result.json away, then: narrows resume {folder}"
+    raise _damaged(path, folder, reason)
+
+
+def _damaged(path: Path, folder: Path, reason: str) -> RequestError:
+    return RequestError(
+        f"{path} is damaged: {reason.rstrip('.')}. Move {folder / 'result.json'} away, then finish the run anew "
+        f"from its last checkpoint: narrows resume {folder}"
     )
 
 

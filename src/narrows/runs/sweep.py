@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,21 @@ import torch
 from torch import Tensor
 
 from narrows import data as nd
-from narrows.check import WorkError, refuse
+from narrows import files
+from narrows.check import RequestError, WorkError, refuse
 from narrows.core import Batch
 from narrows.data import Feed, Source
 from narrows.methods import index
 from narrows.progress import Progress, Silent
-from narrows.runs.combinations import Wanted, combinations, keep_request
+from narrows.runs.combinations import Wanted, combinations, request
 from narrows.runs.compare import compare
+from narrows.runs.fingerprint import fingerprint
 from narrows.runs.fit import finish
+from narrows.runs.lock import Lock, is_empty
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Store, threads_for, training_mode
-from narrows.train.checkpoint import Checkpoint
+from narrows.train.checkpoint import Checkpoint, fitting
 from narrows.train.devices import make_fabric
 
 __all__ = ["results", "sweep"]
@@ -96,12 +100,15 @@ def sweep(
         raise refuse("devices", settings["devices"], "1, since a sweep trains on one device")
     wanted = combinations(method, over or {}, settings, dict(data_options or {}), options)
     folder = Path(out)
-    keep_request(folder, data, wanted)
     who = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
-    runs = _Sweep(folder, data, wanted, who).run()
-    if page and len(runs) > 1:
-        with who:
-            compare(runs, folder / "compare.html", progress=who)
+    with _folder(folder), Lock(folder):
+        files.remove_sides(folder)
+        asked = request(folder, data, wanted)
+        with ExitStack() as held:
+            runs = _Sweep(folder, data, wanted, who, held).run(asked)
+        if page and len(runs) > 1:
+            with who:
+                compare(runs, folder / "compare.html", progress=who)
     return runs
 
 
@@ -120,6 +127,22 @@ def results(runs: Sequence[Run]) -> list[dict[str, Any]]:
         figures = held or {k: v for k, v in last.items() if "/" in k}
         rows.append({"run": run.path.name} | {k: v for k, v in figures.items() if isinstance(v, float)})
     return rows
+
+
+@contextmanager
+def _folder(folder: Path) -> Iterator[None]:
+    """Make a folder; it goes again where nothing was put into it."""
+    try:
+        made = not folder.is_dir()
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RequestError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+    try:
+        yield
+    finally:
+        if made:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 class _Shared(Feed):
@@ -202,13 +225,19 @@ class _Member:
 class _Sweep:
     """Carries out the combinations, those that are behind first."""
 
-    def __init__(self, folder: Path, data: Any, wanted: Sequence[Wanted], progress: Silent) -> None:
+    def __init__(
+        self, folder: Path, data: Any, wanted: Sequence[Wanted], progress: Silent, held: ExitStack
+    ) -> None:
         self.folder, self.data, self.wanted, self.progress = folder, data, wanted, progress
+        self.held, self.prints = held, dict[int, str]()
         self.fabric = make_fabric(wanted[0].plan)
         self.sources: dict[str, Source] = {}
 
-    def run(self) -> list[Run]:
+    def run(self, asked: bytes | None = None) -> list[Run]:
         """Train what is not finished.
+
+        Args:
+            asked: what becomes ``sweep.json`` once the data are opened and the models built.
 
         Raises:
             WorkError: some runs failed.
@@ -216,6 +245,8 @@ class _Sweep:
         todo = [w for w in self.wanted if not (self.folder / w.name / "result.json").is_file()]
         if todo:
             made = {w.name: self._made(w) for w in todo}
+            if asked is not None:
+                files.write(self.folder / "sweep.json", asked)
             threads = max(
                 threads_for(run.model, run.data.train, w.plan.batch_size) for w, run in _both(todo, made)
             )
@@ -259,22 +290,51 @@ class _Sweep:
         torch.manual_seed(wanted.plan.seed)
         model = index.builder(wanted.method)(source.spec, **wanted.options)
         recipe = Recipe(
-            wanted.method, wanted.options, source.spec, source.describe(), wanted.plan.to_json(), versions(1)
+            wanted.method,
+            wanted.options,
+            source.spec,
+            source.describe(),
+            wanted.plan.to_json(),
+            versions(1),
+            self._fingerprint(source),
         )
         return Run(self.folder / wanted.name, recipe, model, source)
 
     def _member(self, wanted: Wanted, run: Run, threads: int, streams: _Streams) -> _Member:
         """A model ready to be trained: from its last sound checkpoint where there is one."""
         checkpoint = None
-        if (run.path / "recipe.json").is_file():
-            checkpoint, said = Store(run.path).restore()
+        with _folder(run.path):
+            self.held.enter_context(Lock(run.path))
+        if (run.path / "recipe.json").exists():
+            self._same(run)
+            checkpoint, said = Store(run.path).restore(fitting(run.model))
             for sentence in said:
                 self.progress.say(f"{wanted.name}: {sentence}")
+        elif not is_empty(run.path):
+            raise RequestError(
+                f"{run.path} holds something that is no run. Move it away, or name another folder."
+            )
         else:
-            run.path.mkdir(parents=True, exist_ok=True)
             run.recipe = Recipe(**{**vars(run.recipe), "versions": versions(threads)})
             run.recipe.write(run.path)
         return _Member(run, wanted.plan, self.fabric, streams, checkpoint)
+
+    def _same(self, run: Run) -> None:
+        """Hold a run that an earlier call began to what is wanted now; how it began stays as it was."""
+        before = Recipe.read(run.path)
+        if before.fingerprint != run.recipe.fingerprint:
+            raise RequestError(
+                f"The data of {self.folder} changed since the sweep began. Put the old data back, or name another "
+                "folder."
+            )
+        if {**run.recipe.form(), "versions": before.versions} != before.form():
+            raise RequestError(f"{run.path} holds another run than this sweep asks for. Move it away.")
+        run.recipe = before
+
+    def _fingerprint(self, source: Source) -> str:
+        if id(source) not in self.prints:
+            self.prints[id(source)] = fingerprint(source)
+        return self.prints[id(source)]
 
 
 def _both(wanted: Sequence[Wanted], made: Mapping[str, Run]) -> list[tuple[Wanted, Run]]:

@@ -1,27 +1,32 @@
-"""Checkpoints: everything needed to go on exactly, in safetensors and JSON, written to a side and renamed.
+"""Checkpoints: everything needed to go on exactly, in safetensors and JSON, whole or not at all.
 
-A checkpoint is two files, ``step-000000500.safetensors`` and ``step-000000500.json``; the second holds the
-SHA-256 of the first and is renamed last, so that a checkpoint is there whole or not at all. The newest two are
-kept.
+A checkpoint is two files, ``step-000000500.safetensors`` and ``step-000000500.json``. The second is written last and
+holds one checksum over all that the checkpoint holds: over the digest of the tensors and over every fact. The newest
+two are kept.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
 from narrows import files
+from narrows.check import WorkError, number, whole
+from narrows.core import Autoencoder
 from narrows.data.tensorfile import write_tensors
 
-__all__ = ["Checkpoint", "newest", "write_checkpoint"]
+__all__ = ["Checkpoint", "fitting", "newest", "write_checkpoint"]
 
 _KEEP = 2
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
+"""What reading a damaged checkpoint may end in."""
 
 
 class Checkpoint:
@@ -43,32 +48,79 @@ def write_checkpoint(
     Raises:
         WorkError: no space left or the folder cannot be written; earlier checkpoints stay as they were.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    if folder.is_symlink():
+        raise WorkError(f"{folder} is a link, which is not followed. Put the folder itself in its place.")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise WorkError(f"{folder} cannot be made: {error.strerror or error}.") from error
     stem = folder / f"step-{step:09d}"
-    data = stem.with_suffix(".safetensors")
     again = f"Free some, then go on with: narrows resume {folder.parent}"
-    sha256 = write_tensors(data, tensors, again)
-    files.write(stem.with_suffix(".json"), json.dumps({**facts, "sha256": sha256}).encode(), again)
+    sha256 = write_tensors(stem.with_suffix(".safetensors"), tensors, again)
+    kept = files.seal({**facts, "tensors": sha256})
+    files.write(stem.with_suffix(".json"), json.dumps(kept).encode(), again)
     for old in sorted(folder.glob("step-*.json"))[:-_KEEP]:
         old.unlink(missing_ok=True)
         old.with_suffix(".safetensors").unlink(missing_ok=True)
 
 
-def newest(folder: Path) -> tuple[Checkpoint | None, list[str]]:
-    """The newest sound checkpoint, and a sentence for each damaged one that was passed over."""
+def newest(
+    folder: Path, check: Callable[[Checkpoint], None] | None = None
+) -> tuple[Checkpoint | None, list[str]]:
+    """The newest sound checkpoint, and a sentence for each damaged one that was passed over.
+
+    Args:
+        folder: the ``state`` of a run.
+        check: raises ValueError for a checkpoint that cannot be used, such as what `fitting` returns.
+    """
     said: list[str] = []
     for path in sorted(folder.glob("step-*.json"), reverse=True):
         try:
-            return _read(path), said
-        except (OSError, ValueError, KeyError, SafetensorError) as error:
-            reason = str(error).split("\n")[0]
+            found = _read(path)
+            if check is not None:
+                check(found)
+            return found, said
+        except _DAMAGE as error:
+            reason = str(error).split("\n")[0].rstrip(".")
             said.append(f"The checkpoint {path.stem} is damaged ({reason}); the one before it is used.")
     return None, said
 
 
+def fitting(model: Autoencoder) -> Callable[[Checkpoint], None]:
+    """A check that a checkpoint is one of this model.
+
+    Args:
+        model: as it is built.
+
+    Returns:
+        Raises ValueError where names, shapes or stages are others.
+    """
+    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
+    players = [{p.name for p in stage.part.players() if p.parameters} for stage in model.stages()]
+
+    def check(checkpoint: Checkpoint) -> None:
+        found = {name: tuple(value.shape) for name, value in checkpoint.under("model/").items()}
+        other = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+        if other:
+            raise ValueError(f"its weights are another model's, such as {other[0]}")
+        stage = checkpoint.facts["stage"]
+        if stage >= len(players) or set(checkpoint.facts["groups"]) != players[stage]:
+            raise ValueError("its optimizers are another model's")
+        random = checkpoint.tensors["rng/cpu/0"]
+        if random.dtype != torch.uint8 or random.shape != torch.get_rng_state().shape:
+            raise ValueError("its random state is of another version")
+
+    return check
+
+
 def _read(path: Path) -> Checkpoint:
-    facts = json.loads(path.read_text())
+    facts = files.unseal(files.read_json(path))
     data = path.with_suffix(".safetensors")
-    if files.sha256(data) != facts["sha256"]:
+    if files.sha256(data) != facts.pop("tensors"):
         raise ValueError("its checksum does not match")
+    for name in ("at", "stage", "step"):
+        whole(name, facts[name], low=0)
+    number("seconds", facts["seconds"], low=0)
+    if not isinstance(facts["groups"], dict):
+        raise ValueError("`groups` is no mapping")
     return Checkpoint(load_file(data), facts)

@@ -13,6 +13,7 @@ __all__ = ["Plan"]
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _PRECISIONS = ("32", "bf16")
 _STRATEGIES = ("auto", "ddp", "fsdp", "tensor")
+_SEEDS = 2**63 - 1
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,13 @@ class Plan:
         for name in ("batch_size", "devices", "log_every"):
             whole(name, getattr(self, name))
         whole("measure_every", self.measure_every, low=0)
-        whole("seed", self.seed, low=0)
-        whole("order_seed", self.order, low=0)
+        whole("seed", self.seed, low=0, high=_SEEDS)
+        whole("order_seed", self.order, low=0, high=_SEEDS)
         rate = schedule(self.lr, "lr")
         if not callable(rate) and not number("lr", rate) > 0:
             raise refuse("lr", self.lr, "more than 0")
+        if callable(rate) and not rate(0) >= 0:
+            raise refuse("lr", self.lr, "a schedule that does not begin below 0")
         number("weight_decay", self.weight_decay, low=0)
         at_least("checkpoint_seconds", self.checkpoint_seconds, 0)
         if self.clip is not None and not number("clip", self.clip) > 0:
