@@ -1,10 +1,12 @@
 """Small harvest folders for tests, written through `ShardWriter` from numbers that say where they came from."""
 
+import json
 from pathlib import Path
 
 import torch
 
 from narrows.data.shards import ShardWriter
+from narrows.files import seal
 
 WIDTH = 4
 
@@ -54,3 +56,11 @@ def rank_writes(folder, rank, units=8):
     for number in writer.missing(range(rank, units, 2)):
         writer.write(number, unit(number, head))
     writer.finish(range(units))
+
+
+def resealed(path, change):
+    """Change a JSON file of a harvest as a stranger would who knows the checksum: `change` edits the mapping."""
+    form = json.loads(path.read_text())
+    form.pop("sha256")
+    change(form)
+    path.write_text(json.dumps(seal(form)))

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from harvests import WIDTH, header, unit, written
+from harvests import WIDTH, header, resealed, unit, written
 
 import narrows.data as nd
 from narrows.check import RequestError, WorkError
@@ -283,9 +283,8 @@ class TestFaults:
         tensors = writer._ready(1, unit(1, head)) | {key: tensor}
         path = tmp_path / "shard-000001.safetensors"
         digest = write_tensors(path, {k: t for k, t in tensors.items() if t is not None}, "")
-        form = json.loads((tmp_path / "manifest.json").read_text())
-        form["shards"][1] |= {"sha256": digest, "bytes": path.stat().st_size}
-        (tmp_path / "manifest.json").write_text(json.dumps(form))
+        row = {"sha256": digest, "bytes": path.stat().st_size}
+        resealed(tmp_path / "manifest.json", lambda form: form["shards"][1].update(row))
         with pytest.raises(RequestError, match=rf"shard-000001.safetensors is damaged.*{said}"):
             nd.open(tmp_path)
 
@@ -296,9 +295,7 @@ class TestFaults:
         tensors["a"][17, 1] = float("nan")
         path = tmp_path / "shard-000002.safetensors"
         digest = write_tensors(path, tensors, "")  # as another program may have written it
-        form = json.loads((tmp_path / "manifest.json").read_text())
-        form["shards"][2]["sha256"] = digest
-        (tmp_path / "manifest.json").write_text(json.dumps(form))
+        resealed(tmp_path / "manifest.json", lambda form: form["shards"][2].update(sha256=digest))
         said = r"row 17 of .*shard-000002.safetensors is the first met. Remove that file"
         with pytest.raises(WorkError, match=said):
             Feed(nd.open(tmp_path, mapped=mapped).train, 8, 0).at(0)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from harvests import header, unit, written
+from harvests import header, resealed, unit, written
 from safetensors.torch import load_file
 
 from narrows.check import RequestError, WorkError
@@ -207,11 +207,11 @@ class TestManifest:
 
     def test_damaged_manifests_are_sentences(self, tmp_path):
         path = written(tmp_path) / "manifest.json"
-        form = json.loads(path.read_text())
-        shard = form["shards"][0]
+        sound = path.read_text()
+        shard = json.loads(sound)["shards"][0]
         for change, said in (
-            ({"format": "parquet"}, "its format is 'parquet'"),
-            ({"version": 99}, "its version is 99"),
+            ({"format": "parquet"}, "its format is not 'narrows-harvest'"),
+            ({"version": 99}, "is of version 99 of the harvest format"),
             ({"header": {}}, "its header lacks 'model'"),
             ({"shards": [{**shard, "file": "../../etc/passwd"}]}, "lies outside the folder"),
             ({"shards": [{**shard, "file": "/etc/passwd"}]}, "lies outside the folder"),
@@ -219,14 +219,53 @@ class TestManifest:
             ({"shards": [{"unit": 0}]}, "argument"),
             ({"shards": [shard, shard]}, "not in order"),
             ({"shards": [shard]}, "complete, but names 1 of 3 shards"),
+            ({"shards": [7]}, "no mapping"),
+            ({"units": "3"}, "units or its layers are odd"),
         ):
-            path.write_text(json.dumps({**form, **change}))
+            path.write_text(sound)
+            resealed(path, lambda form, change=change: form.update(change))
             with pytest.raises(RequestError, match=said):
                 Manifest.read(tmp_path)
-        for text in ("", "[]", "{", "{}"):
+        for text in (
+            "",
+            "[]",
+            "{",
+            "{}",
+            "[" * 10**5,
+            sound.replace('"complete": true', '"complete": false'),
+        ):
             path.write_text(text)
-            with pytest.raises(RequestError, match=r"no sound manifest.*Run the same harvest command again"):
+            with pytest.raises(
+                RequestError, match=r"no sound manifest.*Run the same harvest command again|version 1"
+            ):
                 Manifest.read(tmp_path)
+
+    def test_the_first_version_had_no_checksums(self, tmp_path):
+        path = written(tmp_path) / "manifest.json"
+        form = json.loads(path.read_text()) | {"version": 1}
+        del form["sha256"]
+        path.write_text(json.dumps(form))
+        with pytest.raises(
+            RequestError, match=r"version 1 of the harvest format.*Harvest anew, into a new folder"
+        ):
+            Manifest.read(tmp_path)
+        (tmp_path / "header.json").write_text(json.dumps(form["header"]))
+        with pytest.raises(RequestError, match=r"version 1 of the harvest format"):
+            ShardWriter(tmp_path, header())
+
+    def test_a_damaged_note_beside_a_shard_is_as_if_it_were_not_there(self, tmp_path):
+        """Every digit of a note in turn: the sums in it become the harvest's means and norms."""
+        note = written(tmp_path) / "shard-000001.json"
+        sound, changed = note.read_text(), 0
+        for at, sign in enumerate(sound):
+            if sign.isdigit():
+                note.write_text(sound[:at] + str((int(sign) + 1) % 10) + sound[at + 1 :])
+                other = json.loads(note.read_text()) != json.loads(sound)  # the last digit may not count
+                changed += other
+                assert ShardWriter(tmp_path, header()).missing(range(3)) == [1] * other
+        assert changed > 100
+        note.write_text(sound)
+        assert ShardWriter(tmp_path, header()).missing(range(3)) == []
 
 
 class TestTables:

@@ -15,7 +15,7 @@ from narrows.check import RequestError, WorkError
 from narrows.data.shards import ShardWriter
 from narrows.harvesting import driver
 from narrows.lm.models import load, wrap
-from narrows.lm.units import compute_unit
+from narrows.lm.recompute import compute_unit
 
 QUIET = {"progress": False, "device": "cpu"}
 
@@ -179,9 +179,9 @@ def test_on_the_fly_needs_the_same_model(lm, text, tmp_path):
     made = nr.harvest(copy, text, "resid.0", tmp_path / "live", context=16, on_the_fly=True, **QUIET)
     config = json.loads((copy / "config.json").read_text()) | {"rope_theta": 5.0}
     (copy / "config.json").write_text(json.dumps(config))
-    from narrows.lm import units
+    from narrows.lm import recompute
 
-    units._loaded.cache_clear()
+    recompute._loaded.cache_clear()
     with pytest.raises(RequestError, match="is another than when the harvest was made"):
         compute_unit(made.header, 0, made.folder, "cpu")
     with pytest.raises(RequestError, match="`on_the_fly`"):

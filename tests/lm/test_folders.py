@@ -10,8 +10,10 @@ import torch
 
 import narrows.data as nd
 from narrows.check import RequestError
+from narrows.data.manifest import sealed, unsealed
 from narrows.harvesting import harvest
-from narrows.lm import units
+from narrows.lm import recompute
+from narrows.lm.folders import folder_of
 from narrows.lm.models import load, load_tokenizer, quietly
 
 PLANTED = """
@@ -106,21 +108,13 @@ def test_a_live_harvest_runs_no_code_of_the_model_that_it_names(saved, tmp_path)
         file.unlink()
     plant(saved, tmp_path / "mark")
     for name in ("manifest.json", "header.json"):
-        form = json.loads((made.folder / name).read_text())
-        form |= {"live": True} if name == "manifest.json" else {}
-        told = form.get("header", form)["model"]
-        told |= {"source": str(saved), "revision": digest_of(saved)}
-        (made.folder / name).write_text(json.dumps(form))
-    units._loaded.cache_clear()
+        form = unsealed(made.folder / name) | ({"live": True} if name == "manifest.json" else {})
+        form["header"]["model"] |= {"source": str(saved), "revision": folder_of(str(saved)).revision}
+        (made.folder / name).write_text(json.dumps(sealed(form)))
+    recompute._loaded.cache_clear()
     with pytest.raises(RequestError, match="code that its author wrote"):
         nd.open(made.folder, at="resid.0").train.all()
     assert not (tmp_path / "mark").exists()
-
-
-def digest_of(folder):
-    from narrows.lm.folders import folder_of
-
-    return folder_of(str(folder)).revision
 
 
 class Marks:

@@ -109,3 +109,103 @@ def test_no_text(tmp_path):
     (tmp_path / "train").mkdir()
     with pytest.raises(RequestError, match=r"one part of that data set.*train"):
         files(tmp_path)
+
+
+@pytest.fixture
+def saved(tmp_path):
+    """A data set saved by `datasets`, in one file."""
+    pa = pytest.importorskip("pyarrow")
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    table = pa.table({"text": STORIES})
+    with pa.OSFile(str(folder / "a.arrow"), "wb") as sink, pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    listed(folder, "a.arrow")
+    return folder
+
+
+def listed(folder, name):
+    (folder / "state.json").write_text(json.dumps({"_data_files": [{"filename": name}]}))
+
+
+@pytest.mark.parametrize("name", ["../secret.txt", "/etc/passwd", "..", "", 7, None, ["a.arrow"], "a\0b"])
+def test_a_saved_data_set_names_only_its_own_files(saved, name):
+    (saved.parent / "secret.txt").write_text("a secret")
+    listed(saved, name)
+    with pytest.raises(RequestError, match=r"state\.json cannot be used: it names .*no file of this folder"):
+        documents(saved)
+
+
+def test_a_saved_data_set_that_is_damaged_is_said(saved):
+    assert documents(saved) == STORIES
+    for name, says in (("b.arrow", "b.arrow is missing"), ("state.json", "is no .arrow file")):
+        listed(saved, name)
+        with pytest.raises(RequestError, match=says):
+            documents(saved)
+    for content in ("", "[]", "{}", '{"_data_files": 3}', '{"_data_files": [{"x": 1}]}', "[" * 10**5):
+        (saved / "state.json").write_text(content)
+        with pytest.raises(RequestError, match=r"state\.json cannot be used"):
+            documents(saved)
+
+
+@pytest.mark.parametrize("kind", ["saved", "plain"])
+def test_links_out_of_a_folder_are_not_followed(saved, kind):
+    secret = saved.parent / "secret.txt"
+    secret.write_text("a secret")
+    if kind == "saved":
+        (saved / "b.arrow").symlink_to(secret)
+        listed(saved, "b.arrow")
+    else:
+        (saved / "state.json").unlink()
+        (saved / "b.txt").symlink_to(secret)
+    with pytest.raises(
+        RequestError, match=r"a link to .*secret\.txt, outside the folder; such links are not"
+    ):
+        documents(saved)
+
+
+def test_links_of_the_hubs_cache_are_followed(tmp_path):
+    snapshot, blobs = tmp_path / "snapshots" / ("a" * 40), tmp_path / "blobs"
+    snapshot.mkdir(parents=True)
+    blobs.mkdir()
+    (blobs / "1").write_text("of the hub")
+    (snapshot / "a.txt").symlink_to(blobs / "1")
+    assert documents(snapshot) == ["of the hub"]
+
+
+def test_a_damaged_column_is_found_before_it_is_read(saved):
+    """Offsets of text that point beyond the buffer: Arrow itself reads there, and crashes or shows other memory."""
+    content = (saved / "a.arrow").read_bytes()
+    offsets = content.index(b"\x00\x00\x00\x00" + len(STORIES[0].encode()).to_bytes(4, "little"))
+    far = (2**31 - 2).to_bytes(4, "little")
+    (saved / "a.arrow").write_bytes(content[: offsets + 4] + far + content[offsets + 8 :])
+    with pytest.raises(RequestError, match=r"a\.arrow cannot be read: truncated or damaged"):
+        documents(saved)
+
+
+def test_packed_text_that_is_damaged_inside_is_said(tmp_path):
+    content = bytearray(gzip.compress(b"some text to be packed, not all alike; " * 40, mtime=0))
+    content[12:40] = bytes(28)
+    (tmp_path / "a.txt.gz").write_bytes(content)
+    with pytest.raises(RequestError, match="cannot be read"):
+        documents(tmp_path / "a.txt.gz")
+
+
+def test_a_text_of_one_line_comes_in_pieces(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "_PIECE", 64)
+    monkeypatch.setattr(texts, "_LINE", 256)
+    text = "word " * 400 + "x" * 700
+    (tmp_path / "a.txt").write_text(text)
+    found = [piece for piece, _ in read([tmp_path / "a.txt"])]
+    assert "".join(found) == text
+    assert max(map(len, found)) <= 256 + 64
+
+
+def test_lines_of_json_have_an_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "_RECORD", 100)
+    (tmp_path / "a.jsonl").write_text('{"text": "short"}\n{"text": "' + "x" * 200 + '"}\n')
+    with pytest.raises(RequestError, match=r"Line 2 of .* has more than 100 characters"):
+        documents(tmp_path / "a.jsonl")
+    (tmp_path / "a.jsonl").write_text("[" * 90 + "\n")
+    with pytest.raises(RequestError, match=r"Line 1 of .* is no JSON"):
+        documents(tmp_path / "a.jsonl")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from torch import Tensor
 
 from narrows.check import RequestError, nearest, refuse
 from narrows.data.manifest import FORMAT, MANIFEST, Manifest, Shard
@@ -213,12 +214,23 @@ def _checked(manifest: Manifest, shard: Shard, verify: bool) -> Mapping[str, Reg
     for name, count in (("positions", shard.rows), ("tokens", shard.rows), ("context_rows", shard.contexts)):
         if name in table and table[name].shape != (count,):
             raise ValueError(f"`{name}` has the shape {table[name].shape} instead of {(count,)}")
-    rows = table["context_rows"].read()
+    rows = _whole_numbers(table, "context_rows")
     if int(rows.sum()) != shard.rows or (len(rows) and int(rows.min()) < 0):
         raise ValueError("its contexts do not have as many rows as it has")
+    if "context_tokens" in table:
+        sizes, ids = _whole_numbers(table, "context_sizes"), table["context_tokens"]
+        if len(sizes) != shard.contexts or ids.shape != (int(sizes.sum()),) or bool((sizes < 0).any()):
+            raise ValueError("its contexts do not have as many tokens as it has")
     if verify and not sound(manifest.folder, shard):
         raise ValueError("its checksum is not the one that was noted")
     return table
+
+
+def _whole_numbers(table: Mapping[str, Region], name: str) -> Tensor:
+    """A small tensor of whole numbers, (contexts,)."""
+    if name not in table or table[name].dtype.is_floating_point or len(table[name].shape) != 1:
+        raise ValueError(f"`{name}` is no list of whole numbers")
+    return table[name].read().long()
 
 
 def _runs(part: int, sizes: np.ndarray, chosen: np.ndarray) -> Index:

@@ -10,11 +10,13 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from narrows.check import RequestError, whole
 from narrows.data.manifest import Manifest
 from narrows.data.shards import PLACES
 from narrows.data.stored import Region
 from narrows.data.tensorfile import dtype_named
-from narrows.lm.units import compute_unit, layout, work_of
+from narrows.lm.recompute import check_layers, compute_unit, work_of
+from narrows.lm.units import layout
 
 __all__ = ["Computed", "FromModel", "Units", "Worker", "live_tables"]
 
@@ -125,7 +127,16 @@ class FromModel:
 
     def __init__(self, manifest: Manifest) -> None:
         self.manifest, self.work = manifest, work_of(manifest.header, manifest.folder)
-        self.size = int(manifest.header["units"]["contexts"])
+        units = manifest.header.get("units")
+        told = units if isinstance(units, dict) else {}
+        self.size = whole("units: contexts", told.get("contexts"), fix="Harvest anew.")
+        whole("units: batch", told.get("batch"), fix="Harvest anew.")
+        if manifest.units != -(-len(self.work) // self.size):
+            raise RequestError(
+                f"The manifest of {manifest.folder} speaks of {manifest.units} units of {self.size} contexts, but "
+                f"there are {len(self.work)} contexts. Harvest anew."
+            )
+        check_layers(manifest.header, self.work)
 
     def places(self, unit: int) -> dict[str, Tensor]:
         """Where the rows of a unit are, and the tokens around them."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +9,7 @@ from typing import Any
 
 from narrows.check import RequestError
 from narrows.data.tensorfile import dtype_named
+from narrows.files import read_json, seal, unseal
 
 __all__ = [
     "FORMAT",
@@ -20,11 +20,15 @@ __all__ = [
     "Shard",
     "difference",
     "layers_of",
+    "sealed",
     "shard_of",
+    "unsealed",
 ]
 
-FORMAT, VERSION = "narrows-harvest", 1
+FORMAT, VERSION = "narrows-harvest", 2
 MANIFEST = "manifest.json"
+_LARGEST = 1 << 30
+"""Bytes that a file of JSON may have: a note beside a shard holds a sum for every number of a row."""
 
 
 @dataclass(frozen=True)
@@ -89,17 +93,17 @@ class Manifest:
         return layers_of(self.header)
 
     def to_json(self) -> dict[str, Any]:
-        """What `manifest.json` holds."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "header": dict(self.header),
-            "units": self.units,
-            "complete": self.complete,
-            "live": self.live,
-            "layers": {name: dict(facts) for name, facts in self.layers.items()},
-            "shards": [vars(shard) for shard in self.shards],
-        }
+        """What `manifest.json` holds, its own checksum among it."""
+        return sealed(
+            {
+                "header": dict(self.header),
+                "units": self.units,
+                "complete": self.complete,
+                "live": self.live,
+                "layers": {name: dict(facts) for name, facts in self.layers.items()},
+                "shards": [vars(shard) for shard in self.shards],
+            }
+        )
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
@@ -110,35 +114,48 @@ class Manifest:
         """
         path = folder / MANIFEST
         try:
-            form = json.loads(path.read_text(encoding="utf-8"))
-            if form["format"] != FORMAT:
-                raise ValueError(f"its format is {form['format']!r}, not {FORMAT!r}")
-            if form["version"] != VERSION:
-                raise ValueError(
-                    f"its version is {form['version']!r}, and this program reads version {VERSION}"
-                )
+            form = unsealed(path)
             layers_of(form["header"])
             shards = tuple(shard_of(row) for row in form["shards"])
             if [s.unit for s in shards] != sorted({s.unit for s in shards}):
                 raise ValueError("its shards are not in order")
-            if form["complete"] and not form["live"] and len(shards) != form["units"]:
-                raise ValueError(
-                    f"it says that it is complete, but names {len(shards)} of {form['units']} shards"
-                )
-            return cls(
-                folder,
-                form["header"],
-                int(form["units"]),
-                shards,
-                form["layers"],
-                bool(form["complete"]),
-                bool(form["live"]),
-            )
+            facts, units, complete, live = (form[key] for key in ("layers", "units", "complete", "live"))
+            if type(units) is not int or units < 0 or not isinstance(facts, Mapping):
+                raise ValueError("its number of units or its layers are odd")
+            if complete and not live and len(shards) != units:
+                raise ValueError(f"it says that it is complete, but names {len(shards)} of {units} shards")
+            return cls(folder, form["header"], units, shards, facts, bool(complete), bool(live))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            if isinstance(error, RequestError):
+                raise
             raise RequestError(
                 f"{path} is no sound manifest of a harvest ({_reason(error)}). Run the same harvest command again: it "
                 "writes the manifest anew and fills in only what is missing."
             ) from error
+
+
+def sealed(form: Mapping[str, Any]) -> dict[str, Any]:
+    """What a JSON file of a harvest holds: a mapping with the name and version of the format, and a checksum."""
+    return seal({"format": FORMAT, "version": VERSION, **form})
+
+
+def unsealed(path: Path) -> dict[str, Any]:
+    """The mapping of a JSON file of a harvest, its checksum compared.
+
+    Raises:
+        RequestError: it is of another version of the format.
+        ValueError: it is damaged; the text says how.
+        OSError: it cannot be read.
+    """
+    form = read_json(path, _LARGEST)
+    if not isinstance(form, dict) or form.get("format", FORMAT) != FORMAT:
+        raise ValueError(f"its format is not {FORMAT!r}")
+    if form.get("version", 1) != VERSION:
+        raise RequestError(
+            f"{path} is of version {str(form.get('version', 1))[:20]} of the harvest format, and this program reads "
+            f"version {VERSION}, in which every file has a checksum. Harvest anew, into a new folder."
+        )
+    return unseal(form)
 
 
 def layers_of(header: Mapping[str, Any]) -> dict[str, Layer]:
@@ -152,6 +169,8 @@ def layers_of(header: Mapping[str, Any]) -> dict[str, Layer]:
             raise ValueError(f"its header lacks {key!r}")
     layers = {}
     for name, row in header["layers"].items():
+        if not isinstance(row, Mapping) or not isinstance(row.get("shape"), list):
+            raise ValueError(f"the layer {name!r} has no shape")
         shape = tuple(row["shape"])
         if not shape or not all(type(n) is int and n > 0 for n in shape):
             raise ValueError(f"the layer {name!r} has the shape {shape}")
@@ -159,6 +178,9 @@ def layers_of(header: Mapping[str, Any]) -> dict[str, Layer]:
         layers[name] = Layer(shape, row["dtype"])
     if not layers:
         raise ValueError("its header names no layer")
+    gradients = header.get("gradients", [])
+    if not isinstance(gradients, list) or any(name not in layers for name in gradients):
+        raise ValueError("its header names gradients of a layer that it does not have")
     return layers
 
 
@@ -185,6 +207,8 @@ def shard_of(row: Mapping[str, Any]) -> Shard:
         ValueError: its numbers are odd, or its file lies outside the folder.
         TypeError: keys are missing or unknown.
     """
+    if not isinstance(row, Mapping):
+        raise ValueError("a shard is no mapping")
     shard = Shard(**row)
     numbers = (shard.unit, shard.rows, shard.contexts, shard.bytes)
     if not all(type(n) is int and n >= 0 for n in numbers):

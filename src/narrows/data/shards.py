@@ -23,7 +23,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
+import secrets
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -33,9 +35,18 @@ import torch
 from torch import Tensor
 
 from narrows.check import RequestError, WorkError, refuse
-from narrows.data.manifest import MANIFEST, Manifest, Shard, difference, layers_of, shard_of
+from narrows.data.manifest import (
+    MANIFEST,
+    Manifest,
+    Shard,
+    difference,
+    layers_of,
+    sealed,
+    shard_of,
+    unsealed,
+)
 from narrows.data.tensorfile import dtype_named, read_table, write_tensors
-from narrows.files import remove_sides, replacing
+from narrows.files import remove_sides, write
 
 __all__ = ["HEADER", "MEANS", "PLACES", "ShardWriter", "sound", "survey"]
 
@@ -95,9 +106,8 @@ class ShardWriter:
                     "an empty folder or a harvest",
                     f"It holds `{sorted(strange)[0]}`.",
                 )
-            side = self.folder / f".{HEADER}.{os.getpid()}.first"
-            with replacing(side, _AGAIN) as file:
-                file.write(json.dumps(self.header, indent=1).encode())
+            side = self.folder / f".{HEADER}.{secrets.token_hex(8)}.first"
+            write(side, json.dumps(sealed({"header": self.header}), indent=1).encode(), _AGAIN)
             try:
                 os.link(side, path)  # fails where another process was first, unlike a rename
             except FileExistsError:
@@ -107,8 +117,10 @@ class ShardWriter:
             finally:
                 side.unlink(missing_ok=True)
         try:
-            there = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
+            there = unsealed(path)["header"]
+        except RequestError:
+            raise
+        except (OSError, ValueError, KeyError) as error:
             raise WorkError(
                 f"{path} cannot be read: {error}. Remove it if the folder is this harvest's."
             ) from error
@@ -151,8 +163,8 @@ class ShardWriter:
             data.stat().st_size,
             digest,
         )
-        with replacing(self.folder / f"{name}.json", _AGAIN) as file:
-            file.write(json.dumps({**vars(shard), "sums": sums}).encode())
+        note = sealed({"shard": vars(shard), "sums": sums})
+        write(self.folder / f"{name}.json", json.dumps(note).encode(), _AGAIN)
 
     def finish(self, units: Iterable[int], live: bool = False) -> Manifest:
         """Write the manifest of what is there; any rank may call it, and the last one sees all.
@@ -165,8 +177,8 @@ class ShardWriter:
         while True:
             found = {unit: row for unit in units if (row := self._sidecar(unit)) is not None}
             manifest = self._merged(found, len(units), live)
-            with replacing(self.folder / MANIFEST, _AGAIN) as file:
-                file.write((json.dumps(manifest.to_json(), indent=1) + "\n").encode())
+            content = json.dumps(manifest.to_json(), indent=1) + "\n"
+            write(self.folder / MANIFEST, content.encode(), _AGAIN)
             if live or all(self._sidecar(unit) is None for unit in units if unit not in found):
                 return manifest  # else another rank wrote on while we merged
 
@@ -186,7 +198,7 @@ class ShardWriter:
             }
         if means:
             write_tensors(self.folder / MEANS, means, _AGAIN)
-        shards = tuple(Shard(**{k: v for k, v in row.items() if k != "sums"}) for row in rows)
+        shards = tuple(Shard(**row["shard"]) for row in rows)
         whole = live or len(shards) == units
         return Manifest(self.folder, self.header, units, shards, facts, whole, live)
 
@@ -195,22 +207,25 @@ class ShardWriter:
 
     def _sidecar(self, unit: int) -> dict[str, Any] | None:
         """What is noted of a unit whose file has the right size, or None."""
+        name = f"{self._name(unit)}.safetensors"
         try:
-            row = json.loads((self.folder / f"{self._name(unit)}.json").read_text())
-            fits = (
-                row["unit"] == unit
-                and (self.folder / f"{self._name(unit)}.safetensors").stat().st_size == row["bytes"]
-            )
-            known = set(row["sums"]) == set(self.layers) and row["file"] == f"{self._name(unit)}.safetensors"
+            row = unsealed(self.folder / f"{self._name(unit)}.json")
+            shard = shard_of(row["shard"])
+            fits = shard.unit == unit and shard.file == name
+            fits &= (self.folder / name).stat().st_size == shard.bytes
+            fits &= set(row["sums"]) == set(self.layers)
+            for key, layer in self.layers.items():
+                fits &= len(row["sums"][key]["sum"]) == math.prod(layer.shape)
+                fits &= row["sums"][key]["count"] == shard.rows
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        return row if fits and known else None
+        return row if fits else None
 
     def _sound(self, unit: int) -> Shard | None:
         row = self._sidecar(unit)
         if row is None:
             return None
-        shard = Shard(**{k: v for k, v in row.items() if k != "sums"})
+        shard = Shard(**row["shard"])
         return shard if sound(self.folder, shard) else None
 
     def _ready(self, unit: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -253,15 +268,16 @@ def survey(folder: Path) -> Manifest:
     """
     path = folder / HEADER
     try:
-        header = json.loads(path.read_text(encoding="utf-8"))
+        header = unsealed(path)["header"]
         layers_of(header)
+    except RequestError:
+        raise
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RequestError(f"{path} cannot be read: {error}. Harvest into a new folder.") from error
     shards = []
     for note in sorted(folder.glob("shard-*.json")):
-        with suppress(OSError, ValueError, TypeError, AttributeError):  # damaged: as if it were not there
-            row = json.loads(note.read_text(encoding="utf-8"))
-            shards.append(shard_of({key: value for key, value in row.items() if key != "sums"}))
+        with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: as if it were not there
+            shards.append(shard_of(unsealed(note)["shard"]))
     return Manifest(folder, header, len(shards), tuple(sorted(shards, key=lambda s: s.unit)))
 
 

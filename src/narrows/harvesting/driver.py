@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -19,15 +17,16 @@ import torch
 from torch import nn
 
 from narrows.check import RequestError, choice, refuse, whole
-from narrows.data.manifest import Manifest
-from narrows.data.shards import ShardWriter
+from narrows.data.manifest import Manifest, unsealed
+from narrows.data.shards import HEADER, ShardWriter
 from narrows.data.tensorfile import write_tensors
 from narrows.harvesting.sources import Reading, contexts_of, of_images, of_inputs, of_text
 from narrows.lm.capture import capture, rows
 from narrows.lm.contexts import Cut
 from narrows.lm.models import DTYPES, Model, load, wrap
 from narrows.lm.places import Place, resolve
-from narrows.lm.units import CONTEXTS, Inputs, Plan, Text, compute, unit_rows, work_of
+from narrows.lm.recompute import CONTEXTS, digest_of, work_of
+from narrows.lm.units import Inputs, Plan, Text, compute, unit_rows
 from narrows.progress import Progress, Silent
 
 __all__ = ["harvest"]
@@ -169,20 +168,15 @@ class _Job:
 def _text(reads: Reading, model: Model, cut: Cut, out: Path, shown: Silent) -> Text:
     """The contexts: those of an earlier run of the same command, or made now."""
     with suppress(OSError, ValueError, KeyError, RequestError):
-        header = json.loads((out / "header.json").read_text(encoding="utf-8"))
+        header = unsealed(out / HEADER)["header"]
         same = header["text"] == reads.describe() and all(
             header["contexts"][k] == v for k, v in asdict(cut).items()
         )
         if same and header["model"]["revision"] == model.revision:
             work = work_of(header, out)
-            if _digest(work) == header["contexts"]["sha256"]:
-                work.contexts.facts.update({k: header["contexts"][k] for k in header["contexts"]["counted"]})
-                return work
+            work.contexts.facts.update({k: header["contexts"][k] for k in header["contexts"]["counted"]})
+            return work
     return contexts_of(reads, model, cut, shown.say)
-
-
-def _digest(work: Text) -> str:
-    return hashlib.sha256(work.contexts.tokens.tobytes() + work.contexts.ends.tobytes()).hexdigest()
 
 
 def _job(
@@ -248,7 +242,7 @@ def _header(
     if isinstance(work, Text):
         contexts = work.contexts.describe() | {
             "counted": sorted(work.contexts.facts),
-            "sha256": _digest(work),
+            "sha256": digest_of(work.contexts),
         }
     else:
         contexts = {
@@ -301,8 +295,11 @@ def _live(job: _Job) -> Manifest:
 def _begun(job: _Job) -> ShardWriter:
     """The folder, claimed for this harvest, with its contexts."""
     writer = ShardWriter(job.folder, job.header)
-    if isinstance(job.work, Text) and not (job.folder / CONTEXTS).is_file():
-        write_tensors(job.folder / CONTEXTS, job.work.contexts.tensors(), _AGAIN)
+    if isinstance(job.work, Text):
+        try:
+            work_of(job.header, job.folder)
+        except RequestError:  # not there yet, or damaged
+            write_tensors(job.folder / CONTEXTS, job.work.contexts.tensors(), _AGAIN)
     return writer
 
 
@@ -313,10 +310,13 @@ def _run(job: _Job, shown: Silent) -> Manifest:
     )
     units = range(len(job.rows))
     mine = list(units)[rank::world]
+    total = sum(job.rows[unit] for unit in mine)
+    if not (job.folder / HEADER).exists():
+        _enough_room(job, total)  # before the folder is claimed: what is refused here leaves nothing behind
     writer = _begun(job)
     todo = writer.missing(mine)
-    total, left = sum(job.rows[unit] for unit in mine), sum(job.rows[unit] for unit in todo)
-    _enough_room(job, left)
+    left = sum(job.rows[unit] for unit in todo)
+    _enough_room(job, left, _AGAIN)
     if len(todo) < len(mine):
         shown.say(f"{len(mine) - len(todo)} of {len(mine)} shards are there already.")
     if todo:
@@ -345,16 +345,18 @@ def _run(job: _Job, shown: Silent) -> Manifest:
     return writer.finish(units)
 
 
-def _enough_room(job: _Job, rows_left: int) -> None:
+def _enough_room(job: _Job, rows_left: int, fix: str = "") -> None:
     """Refuse at once what cannot fit on the disk."""
-    need, free = rows_left * job.row_bytes, shutil.disk_usage(job.folder).free
+    place = next(path for path in (job.folder, *job.folder.absolute().parents) if path.exists())
+    need, free = rows_left * job.row_bytes, shutil.disk_usage(place).free
     if need > free:
         fit = int(free * 0.9 / job.row_bytes)
+        less = f"Read less, such as ``tokens={fit}``; s" if fit else "S"
         raise refuse(
             "out",
             str(job.folder),
             f"on a disk with {need / 1e9:.1f} GB free; it has {free / 1e9:.1f}",
-            f"Read less, such as ``tokens={fit}``; store ``dtype='bfloat16'``; or read ``on_the_fly=True``.",
+            fix or f"{less}tore bfloat16; or read on the fly.",
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.check import RequestError, choice, refuse, whole
+from narrows.check import NarrowsError, RequestError, choice, refuse, whole
 
 __all__ = ["MODES", "OVERLONG", "Contexts", "Cut", "build", "kept"]
 
@@ -329,21 +329,32 @@ def _each(
 
 
 def _text(value: Any) -> str:
-    if isinstance(value, str):
-        return value
-    raise refuse("key", value, "the key or column of a text", "For conversations, add ``chat=True``.")
+    if not isinstance(value, str):
+        raise refuse("key", value, "the key or column of a text", "For conversations, add ``chat=True``.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+        raise refuse("text", value[max(0, error.start - 20) : error.end + 20], "valid Unicode") from error
+    return value
 
 
 def _conversation(value: Any, tokenizer: Any) -> str:
     """One conversation as the text that the model reads."""
     try:
         turns = [{"role": str(turn["role"]), "content": _said(turn["content"])} for turn in value]
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, AttributeError) as error:
         raise refuse("chat", value, 'a list of turns such as {"role": "user", "content": "Hello"}') from error
     if getattr(tokenizer, "chat_template", None):
-        return str(tokenizer.apply_chat_template(turns, tokenize=False))
+        try:
+            return _text(str(tokenizer.apply_chat_template(turns, tokenize=False)))
+        except NarrowsError:
+            raise
+        except Exception as error:  # the template is a program of the tokenizer's author, in Jinja's sandbox
+            raise RequestError(
+                f"The tokenizer's chat template does not take a conversation: {error}"
+            ) from error
     end = tokenizer.eos_token or ""
-    return (
+    return _text(
         (tokenizer.bos_token or "") + "".join(f"{turn['role']}: {turn['content']}\n" for turn in turns) + end
     )
 

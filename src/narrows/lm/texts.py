@@ -5,12 +5,13 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-from narrows.check import RequestError, choice, nearest, optional, refuse
+from narrows.check import NarrowsError, RequestError, choice, nearest, optional, refuse
 
 __all__ = ["SPLITS", "files", "fingerprint", "pieces", "read"]
 
@@ -18,6 +19,12 @@ SPLITS = ("file", "paragraph", "line")
 """What is one document of a plain text file."""
 
 _PIECE = 1 << 14
+_LINE = 1 << 22
+"""Characters after which a line that does not end is cut at a blank: a text may be one line."""
+
+_RECORD = 1 << 26
+"""Characters that a line of JSON may have."""
+
 _SAMPLED = 256 << 20
 _BREAK = "<|endoftext|>"
 _PLAIN = "a text file, .jsonl, .parquet, .arrow, any of them packed as .gz, or a folder of those"
@@ -40,14 +47,55 @@ def files(path: str | Path) -> list[Path]:
             "text", str(path), "one part of that data set", f"Take {where / parts[0]}." if parts else ""
         )
     if (where / "state.json").is_file():
-        listed = json.loads((where / "state.json").read_text(encoding="utf-8"))["_data_files"]
-        return [where / row["filename"] for row in listed]
-    found = sorted(
-        p for p in where.rglob("*") if p.is_file() and _kind(p) in (".txt", ".jsonl", ".parquet", ".arrow")
-    )
+        found = _listed(where)
+    else:
+        found = sorted(
+            p
+            for p in where.rglob("*")
+            if p.is_file() and _kind(p) in (".txt", ".jsonl", ".parquet", ".arrow")
+        )
     if not found:
         raise refuse("text", str(path), "a folder with files of text (.txt, .jsonl, .parquet, .arrow)")
+    for file in found:
+        _inside(file, where)
     return found
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files of a data set saved by the package `datasets`, as its `state.json` lists them.
+
+    Raises:
+        RequestError: it is damaged, or names a file that is not in the folder.
+    """
+    path = folder / "state.json"
+    try:
+        names = [row["filename"] for row in json.loads(path.read_text(encoding="utf-8"))["_data_files"]]
+        if wrong := [name for name in names if not _bare(name)]:
+            raise ValueError(f"it names {str(wrong[0])[:80]!r}, which is no file of this folder")
+        if gone := [name for name in names if not (folder / name).is_file()]:
+            raise ValueError(f"the file {gone[0][:80]} is missing")
+        if other := [name for name in names if _kind(Path(name)) != ".arrow"]:
+            raise ValueError(f"the file {other[0][:80]} is no .arrow file")
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"{error} is missing" if isinstance(error, KeyError) else error
+        raise RequestError(f"{path} cannot be used: {reason}. Save the data set again.") from error
+    return [folder / name for name in names]
+
+
+def _bare(name: Any) -> bool:
+    """Whether this is the name of a file, without a folder before it."""
+    return (
+        isinstance(name, str) and name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
+    )
+
+
+def _inside(file: Path, folder: Path) -> None:
+    """Refuse a link that leads out of a folder; those of the hub's cache lead to the blobs of the same set."""
+    target, root = file.resolve(), folder.resolve()
+    if root not in target.parents and root.parent.parent / "blobs" not in target.parents:
+        raise RequestError(
+            f"{file} is a link to {target}, outside the folder; such links are not followed. Give that file itself."
+        )
 
 
 def _kind(path: Path) -> str:
@@ -59,16 +107,23 @@ def fingerprint(paths: Iterable[Path]) -> str:
     """A SHA-256 of names, sizes and contents; of a file above 256 MiB its start, middle and end stand for it."""
     digest = hashlib.sha256()
     for path in paths:
-        size = path.stat().st_size
-        digest.update(f"{path.name}|{size}|".encode())
-        with path.open("rb") as file:
-            if size <= _SAMPLED:
-                digest.update(hashlib.file_digest(file, "sha256").digest())
-                continue
-            for start in (0, size // 2, size - (1 << 20)):
-                file.seek(start)
-                digest.update(file.read(1 << 20))
+        try:
+            _digested(path, digest.update)
+        except OSError as error:
+            raise RequestError(f"{path} cannot be read: {error.strerror or error}.") from error
     return digest.hexdigest()
+
+
+def _digested(path: Path, put: Callable[[bytes], None]) -> None:
+    size = path.stat().st_size
+    put(f"{path.name}|{size}|".encode("utf-8", "surrogateescape"))
+    with path.open("rb") as file:
+        if size <= _SAMPLED:
+            put(hashlib.file_digest(file, "sha256").digest())
+            return
+        for start in (0, size // 2, size - (1 << 20)):
+            file.seek(start)
+            put(file.read(1 << 20))
 
 
 def read(paths: Sequence[Path], key: str = "text", split: str = "file") -> Iterator[tuple[Any, bool]]:
@@ -118,7 +173,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
             else path.open(encoding="utf-8")
         ) as file:
             yield file
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise RequestError(f"The text {path} cannot be read: {error}. Give plain UTF-8 text.") from error
 
 
@@ -139,6 +194,9 @@ def pieces(chunks: Iterable[str], split: str = "file") -> Iterator[tuple[str, bo
                 yield document, False
             open_document = False
         cut = rest.rfind("\n", 0, -1) + 1  # the last line end may be half of a paragraph's
+        if not cut and len(rest) >= _LINE:  # a text of one endless line
+            blank = rest.rfind(" ")
+            cut = blank if blank > 0 else len(rest)
         if len(rest) >= _PIECE and cut:
             yield rest[:cut], True
             rest, open_document = rest[cut:], True
@@ -154,12 +212,16 @@ def _parts(text: str, ends: str) -> list[str]:
 
 def _json_lines(path: Path, key: str) -> Iterator[Any]:
     with _opened(path) as file:
-        for number, line in enumerate(file, 1):
+        for number, line in enumerate(iter(lambda: file.readline(_RECORD + 1), ""), 1):
             if not line.strip():
                 continue
+            if len(line) > _RECORD:
+                raise RequestError(
+                    f"Line {number} of {path} has more than {_RECORD:,} characters. Cut it up."
+                )
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise RequestError(f"Line {number} of {path} is no JSON: {error}.") from error
             if not isinstance(row, dict) or key not in row:
                 known = list(row) if isinstance(row, dict) else []
@@ -171,28 +233,49 @@ def _json_lines(path: Path, key: str) -> Iterator[Any]:
 
 def _parquet(path: Path, key: str) -> Iterator[Any]:
     parquet = optional("pyarrow.parquet", "tables", "read parquet")
-    table = _sound(path, lambda: parquet.ParquetFile(path))
-    _column(path, key, table.schema_arrow.names)
-    for batch in table.iter_batches(batch_size=1024, columns=[key]):
-        yield from batch.column(0).to_pylist()
+    with _sound(path):
+        table = parquet.ParquetFile(path, page_checksum_verification=True)
+        at = _column(path, key, table.schema_arrow.names)
+        for batch in table.iter_batches(batch_size=1024, columns=[table.schema_arrow.names[at]]):
+            yield from _values(batch.column(0))
 
 
 def _arrow(path: Path, key: str) -> Iterator[Any]:
+    """The values of a column. The file is read, not mapped, and only this column of it is."""
     arrow = optional("pyarrow", "tables", "read a data set in Arrow files")
-    with arrow.memory_map(str(path)) as source:
-        batches = _sound(path, lambda: arrow.ipc.open_stream(source))
-        _column(path, key, batches.schema.names)
-        for batch in batches:
-            yield from batch.column(key).to_pylist()
+    ipc = arrow.ipc
+    with _sound(path):
+        with arrow.OSFile(str(path)) as source:
+            at = _column(path, key, ipc.open_stream(source).schema.names)
+        with arrow.OSFile(str(path)) as source:
+            for batch in ipc.open_stream(source, options=ipc.IpcReadOptions(included_fields=[at])):
+                yield from _values(batch.column(0))
 
 
-def _sound(path: Path, opened: Any) -> Any:
+def _values(column: Any) -> Iterator[Any]:
+    """The values of a column of Arrow, whose offsets, lengths and text are checked first.
+
+    A damaged column is not noticed by Arrow itself: it would read beyond its buffers.
+    """
+    column.validate(full=True)
+    yield from column.to_pylist()
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """Say in a sentence that a table is damaged."""
+    lib = optional("pyarrow", "tables", "read tables").lib
     try:
-        return opened()
-    except (OSError, ValueError) as error:  # ArrowInvalid is a ValueError
-        raise RequestError(f"{path} cannot be read: truncated or damaged ({error}).") from error
+        yield
+    except NarrowsError:
+        raise
+    except (lib.ArrowException, OSError, ValueError, MemoryError, OverflowError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
+        raise RequestError(f"{path} cannot be read: truncated or damaged ({reason}).") from error
 
 
-def _column(path: Path, key: str, columns: list[str]) -> None:
+def _column(path: Path, key: str, columns: list[str]) -> int:
+    """The number of a column."""
     if key not in columns:
         raise refuse("key", key, f"a column of {path.name}", nearest(key, columns))
+    return columns.index(key)

@@ -4,36 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 import torch
-from safetensors import safe_open
 from torch import Tensor
 
 from narrows.check import RequestError, WorkError
 from narrows.lm.capture import capture, capture_with_gradients, rows
 from narrows.lm.contexts import Contexts, Cut, kept
-from narrows.lm.models import Model, load, noted
+from narrows.lm.models import Model
 from narrows.lm.places import Place
 
 __all__ = [
-    "CONTEXTS",
     "Inputs",
     "Plan",
     "Text",
     "Work",
     "batches",
     "compute",
-    "compute_unit",
     "unit_rows",
-    "work_of",
 ]
-
-CONTEXTS = "contexts.safetensors"
-"""The file of a harvest folder that holds its contexts: token ids, and where each context ends."""
 
 
 @dataclass(frozen=True)
@@ -295,58 +286,3 @@ def unit_rows(work: Work, unit: int) -> list[int]:
     """
     starts = range(0, len(work), unit)
     return [int(work.keep(start, min(start + unit, len(work))).sum()) for start in starts]
-
-
-def work_of(header: Mapping[str, Any], folder: str | Path) -> Text:
-    """The contexts of a harvest, from the file in its folder.
-
-    Args:
-        header: of the harvest.
-        folder: where it lies.
-    """
-    described, path = header["contexts"], Path(folder) / CONTEXTS
-    if not path.is_file():
-        raise RequestError(
-            f"{path} is missing: it holds the harvest's contexts. Run the same harvest command again."
-        )
-    return Text(Contexts.of(*_arrays(path, path.stat().st_mtime_ns), described))
-
-
-@lru_cache(maxsize=4)
-def _arrays(path: Path, modified: int) -> tuple[np.ndarray, np.ndarray]:
-    """Tokens and ends of a file of contexts; read again where it was modified."""
-    with safe_open(str(path), "pt") as file:
-        return file.get_tensor("tokens").numpy(), file.get_tensor("ends").numpy()
-
-
-@lru_cache(maxsize=2)
-def _loaded(source: str, revision: str, device: str, dtype: str) -> Model:
-    return load(source, device, dtype, revision=revision, fetch=False)
-
-
-def compute_unit(
-    header: Mapping[str, Any], unit: int, folder: str | Path, device: str = "auto"
-) -> dict[str, Tensor]:
-    """The rows of one unit of a harvest that keeps none, computed anew: the same bits on the same machine.
-
-    Args:
-        header: of the harvest, from its manifest.
-        unit: which.
-        folder: where the harvest lies; it holds the contexts.
-        device: where the model runs.
-
-    Returns:
-        What `compute` gives.
-
-    Raises:
-        RequestError: the model or the contexts are not there any more, or others than they were.
-    """
-    told = header["model"]
-    model = _loaded(*noted(told), device, str(told.get("dtype")))
-    places = [
-        Place(name, row["module"], row["side"], row["heads"], tuple(row["shape"]))
-        for name, row in header["layers"].items()
-    ]
-    stored = next(iter(header["layers"].values()))["dtype"]
-    plan = Plan(header["units"]["contexts"], header["units"]["batch"], bool(header.get("gradients")), stored)
-    return compute(model, places, work_of(header, folder), plan, unit)

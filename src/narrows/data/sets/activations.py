@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import zlib
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 from torch import Tensor
 
-from narrows.check import RequestError, choice, whole
+from narrows.check import RequestError, choice, refuse, whole
 from narrows.data.raw import Raw
 from narrows.data.registry import Set, expand
 from narrows.data.sets import paths
@@ -41,6 +42,7 @@ TEXTS: dict[str, str] = {
 """Texts by option, and the data set that has each. The bundled one is Python's own documentation."""
 
 _VERSION = 1  # of what is cached: raise it when what is harvested changes
+_LARGEST = 256 << 20
 _WINDOW, _BATCH, _LAYERS = 128, 16, 6
 
 
@@ -108,9 +110,12 @@ def read_text(text: str) -> str:
                 f"but there is no file {text!r}."
             )
     try:
-        raw = path.read_bytes()
-        return (gzip.decompress(raw) if path.suffix == ".gz" else raw).decode("utf-8")
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
+            raw = file.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise refuse("text", text, "a text of at most 256 MiB", "Larger ones are for `narrows harvest`.")
+        return raw.decode("utf-8")
+    except (OSError, EOFError, UnicodeDecodeError, zlib.error) as error:
         raise RequestError(f"The text {path} cannot be read: {error}. Give plain UTF-8 text.") from error
 
 
