@@ -31,8 +31,8 @@ class HiddenCoordinates(Latents):
         latents: how many, N.
         k: how many of them are on.
         shape: shape of one example; a flat one when empty.
-        hide: the share of coordinates that is hidden, of each example anew; at least one, and not all. With 0 this
-            is plain sparse coding.
+        hide: the share of coordinates that is hidden; at least one, and not all. With 0 this is plain sparse coding.
+        masks: ``example``, one for each example, or ``batch``, one for all examples of a batch, as the authors have it.
         coder: ``omp``, orthogonal matching pursuit with the visible part of the atoms, whose codes are held fixed;
             or ``topk``, a linear encoder of the visible part (the hidden is its centre, what is seen scaled up to
             the usual sum), through which gradients flow.
@@ -48,7 +48,14 @@ class HiddenCoordinates(Latents):
     smooth = False
 
     def __init__(
-        self, latents: int, k: int, *, shape: tuple[int, ...] = (), hide: float = 0.3, coder: str = "omp"
+        self,
+        latents: int,
+        k: int,
+        *,
+        shape: tuple[int, ...] = (),
+        hide: float = 0.3,
+        coder: str = "omp",
+        masks: str = "example",
     ) -> None:
         super().__init__(latents)
         self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
@@ -57,6 +64,7 @@ class HiddenCoordinates(Latents):
             number("hide", hide, low=0, high=0.99),
             choice("coder", coder, ("omp", "topk")),
         )
+        self.shared = choice("masks", masks, ("example", "batch")) == "batch"
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Code the visible part; in training the code's weight says what is hidden, (B, D)."""
@@ -84,8 +92,8 @@ class HiddenCoordinates(Latents):
         return code, {}, {} if hidden is None else {"hidden": hidden}
 
     def mask(self, x: Tensor) -> Tensor:
-        """1 where a coordinate is hidden: as many in each row of (B, D), drawn anew."""
+        """1 where a coordinate is hidden: as many in each row of (B, D), drawn anew at each step."""
         width = x.shape[1]
         count = min(max(1, round(self.hide * width)), width - 1)
-        drawn = torch.rand(x.shape, device=x.device).argsort(1)
-        return (drawn < count).to(x.dtype)
+        drawn = torch.rand(1 if self.shared else len(x), width, device=x.device).argsort(1)
+        return (drawn < count).to(x.dtype).expand(x.shape)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -68,10 +69,11 @@ class Specialised(SparseObjective):
         tilt: t of `Tilt`.
         start: a ``model.safetensors``, or a run's folder; nothing when empty.
         revival: what brings dead latents back, or None.
+        terms: ``target`` and ``weights`` of `SparseObjective`, where the code has a price; it is tilted, too.
     """
 
-    def __init__(self, *, tilt: float, start: str = "", revival: Revival | None = None) -> None:
-        super().__init__(revival=revival, reduce=Tilt(tilt))
+    def __init__(self, *, tilt: float, start: str = "", revival: Revival | None = None, **terms: Any) -> None:
+        super().__init__(revival=revival, reduce=Tilt(tilt), **terms)
         self.start = start
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

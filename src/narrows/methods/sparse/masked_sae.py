@@ -24,6 +24,7 @@ def masked_sae(
     k: int = 16,
     hide: float = 0.3,
     coder: str = "omp",
+    masks: str = "example",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -33,8 +34,10 @@ def masked_sae(
 
     With more atoms than the data have, and noise, the usual error is lower for atoms that fit the noise than for the
     true ones; the error on what was hidden is not. The paper codes by orthogonal matching pursuit, holds the code
-    fixed, and moves the dictionary (whose atoms are brought back to length 1) along the gradient. ``coder="topk"``
-    hides coordinates from a TopK autoencoder instead.
+    fixed, and moves the dictionary (whose atoms are brought back to length 1) along the gradient. Ours differs where
+    coordinates are hidden: the pursuit chooses by the cosine with an atom's visible part, whose length it divides by,
+    so that an atom does not lose for what is hidden of it. The authors hide a tenth, by one mask for all examples of
+    a batch (``hide=0.1, masks="batch"``). ``coder="topk"`` hides coordinates from a TopK autoencoder instead.
 
     Args:
         spec: what the data look like, or the shape of one example; flattened.
@@ -42,6 +45,7 @@ def masked_sae(
         k: how many of them are on in one example.
         hide: the share of coordinates that is hidden in training; 0 for plain sparse coding.
         coder: ``omp``, with the dictionary itself, or ``topk``, a linear encoder that is trained.
+        masks: a mask for each ``example``, or one for the whole ``batch``.
         unit_norm: hold every atom at length 1.
         normalise: scale the data to mean square 1 inside the model.
 
@@ -61,7 +65,7 @@ def masked_sae(
     """
     spec = alike(spec, "masked-sae")
     latents = latents or default_latents(spec)
-    bottleneck = HiddenCoordinates(latents, k, shape=spec.shape, hide=hide, coder=coder)
+    bottleneck = HiddenCoordinates(latents, k, shape=spec.shape, hide=hide, coder=coder, masks=masks)
     dictionary = Dictionary(latents, spec.goal, unit_norm=unit_norm, normalise=normalise)
     encoder = (
         TiedEncoder(dictionary)

@@ -6,11 +6,15 @@ Foundation Models, 2024. arXiv:2411.00743
 
 from __future__ import annotations
 
+from typing import Any
+
 from narrows.bottlenecks.batchtopk import BatchTopK
 from narrows.bottlenecks.latents import Latents
+from narrows.bottlenecks.relu import ReLU
 from narrows.bottlenecks.topk import TopK
 from narrows.check import choice
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.methods.sparse.shared import target
 from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents, sparse_autoencoder
 from narrows.objectives.tilted import Specialised
 from narrows.schedules import Schedule
@@ -26,6 +30,8 @@ def specialised_sae(
     tilt: float = 1.0,
     start: str = "",
     activation: str = "topk",
+    l1: Schedule = 1.0,
+    target_l0: float = 0.0,
     aux_k: int = 0,
     aux_weight: Schedule = 1 / 32,
     dead_after: int = 0,
@@ -39,7 +45,10 @@ def specialised_sae(
 
     The recipe: fit a general model; choose data near a few examples of the subdomain (`narrows.data.related`); fit
     this method on them with ``start`` at the general model's folder. The tilt raises the weight of the tail, where
-    rare concepts are. The paper tilts models with ReLU, TopK and gated latents.
+    rare concepts are. With TopK the tail of the losses holds the examples that have more atoms than k, rare or not;
+    with a price on ReLU latents they may have as many on as they need. The paper tilts models with ReLU, TopK and gated
+    latents, with t beside losses in the activations' units (its large ones are hundreds); ours counts in units of the
+    data's variance V, and is V times as large.
 
     Args:
         spec: what the data look like, or the shape of one example; flattened.
@@ -47,7 +56,9 @@ def specialised_sae(
         k: how many of them may be on in one example (on average, with BatchTopK).
         tilt: t; 0 gives the mean.
         start: a ``model.safetensors`` of a sparse autoencoder of the same shapes, or its run's folder, to begin from.
-        activation: ``topk`` or ``batchtopk``.
+        activation: ``topk``, ``batchtopk``, or ``relu`` with a price on the sum of the latents.
+        l1: weight of that price, with ``relu``.
+        target_l0: how many latents shall be on in one example, on average, with ``relu``; the weight is then steered.
         aux_k: how many dead latents predict the residual; when 0, half the numbers of an example.
         aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
         dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
@@ -67,9 +78,13 @@ def specialised_sae(
     """
     spec = as_spec(spec)
     latents = latents or default_latents(spec)
-    bottleneck: Latents = TopK(latents, k)
-    if choice("activation", activation, ("topk", "batchtopk")) == "batchtopk":
-        bottleneck = BatchTopK(latents, k)
+    terms: dict[str, Any] = {}
+    bottleneck: Latents
+    if choice("activation", activation, ("topk", "batchtopk", "relu")) == "relu":
+        bottleneck, steered = ReLU(latents), target("l1", target_l0, 0.0)
+        terms = {"target": steered, "weights": {} if steered is not None else {"l1": l1}}
+    else:
+        bottleneck = TopK(latents, k) if activation == "topk" else BatchTopK(latents, k)
     revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
-    objective = Specialised(tilt=tilt, start=start, revival=revival)
+    objective = Specialised(tilt=tilt, start=start, revival=revival, **terms)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

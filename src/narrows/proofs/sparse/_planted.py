@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,36 +13,92 @@ from torch.nn import functional as F
 
 from narrows.audit import sparsity
 from narrows.core import Autoencoder, dense
+from narrows.data import open as open_data
 from narrows.data.worlds.dictionary import DictionaryTruth
 from narrows.proofs.engine import Trial
 
-__all__ = ["at_one_l0", "planted", "slope"]
+__all__ = ["WORLD", "between", "frontier", "own_world", "planted", "slope"]
+
+WORLD = {"d": 64, "atoms": 96, "l0": 3, "noise": 0.02}
+"""The dictionary on which prices are compared: 96 atoms in 64 dimensions, 3 of them on, and a little noise."""
 
 
-def at_one_l0(
-    trial: Trial, models: Mapping[str, tuple[Callable[..., Autoencoder], dict[str, Any]]]
+def own_world(trial: Trial, **options: Any) -> Trial:
+    """The trial on a dictionary that is drawn from its seed, so that other seeds are other worlds.
+
+    Args:
+        trial: one seed; data that are no generated dictionary stay as they are.
+        options: of the dictionary, beside those that the data were opened with.
+    """
+    opened = {name: value for name, value in trial.data.how.items() if name != "what"}
+    if trial.data.how.get("what") != "dictionary":
+        return trial
+    seed = trial.seed + opened.get("seed", 0)
+    return replace(trial, data=open_data("dictionary", **{**opened, **options, "seed": seed}))
+
+
+def frontier(
+    trial: Trial,
+    name: str,
+    builder: Callable[..., Autoencoder],
+    settings: Sequence[Mapping[str, Any]],
+    at: Sequence[float],
 ) -> dict[str, float]:
-    """Train models that were told how many latents shall be on, for as many steps each, and measure them.
+    """Train a method at several sparsities, and read its error, atoms and shrinkage at given L0.
+
+    Two methods are never on in exactly as many latents, and where an error is steep a twentieth more latents is
+    a lot; between neighbours of a frontier it can be read at any L0.
 
     Args:
         trial: the seed, the data, the budget with ``latents`` and ``rate``, the learning rate in 1e-4.
-        models: by name, a builder and its options.
+        name: of the method, before its numbers.
+        builder: builds it.
+        settings: its options, one mapping a model.
+        at: where the frontier is read.
 
     Returns:
-        Of each model, on the test part: ``fvu``, ``l0``, ``cosine`` (mean over the true atoms of the largest with a
-        learned one) and ``slope`` (see `slope`).
+        Of each L0 ``fvu_at_L0``, ``cosine_at_L0`` and ``slope_at_L0`` as `planted` has them, and the L0 of the first
+        and the last model. An L0 outside these two has the numbers of the nearer one.
     """
-    numbers: dict[str, float] = {}
-    for name, (builder, options) in models.items():
+    points = []
+    for options in settings:
         model = trial.build(builder, latents=trial.budget["latents"], **options)
         trial.fit(model, lr=1e-4 * trial.budget["rate"])
-        numbers.update({f"{name}/{what}": value for what, value in planted(model, trial).items()})
-    return numbers
+        points.append(planted(model, trial))
+    numbers = {
+        f"{name}/{what}_at_{l0:g}": between(points, what, l0)
+        for l0 in at
+        for what in ("fvu", "cosine", "slope")
+    }
+    on = sorted(point["l0"] for point in points)
+    return {**numbers, f"{name}/least_l0": on[0], f"{name}/most_l0": on[-1]}
+
+
+def between(points: Sequence[Mapping[str, float]], what: str, l0: float) -> float:
+    """A number at some L0: linear in log L0 between the two neighbours, the error in its logarithm.
+
+    Example:
+        >>> points = [{"l0": 2.0, "fvu": 0.4}, {"l0": 8.0, "fvu": 0.1}]
+        >>> round(between(points, "fvu", 4.0), 6), between(points, "fvu", 1.0)
+        (0.2, 0.4)
+    """
+    ordered = sorted(points, key=lambda point: point["l0"])
+    on = [point["l0"] for point in ordered]
+    if not on[0] < l0 < on[-1]:
+        return ordered[0 if l0 <= on[0] else -1][what]
+    heights = np.array([point[what] for point in ordered])
+    read = np.interp(np.log(l0), np.log(on), np.log(heights) if what == "fvu" else heights)
+    return float(np.exp(read) if what == "fvu" else read)
 
 
 @torch.no_grad()
 def planted(model: Autoencoder, trial: Trial) -> dict[str, float]:
-    """Error, L0, atoms found and shrinkage of a trained model on the test part."""
+    """Error, L0, atoms found and shrinkage of a trained model on the test part.
+
+    Returns:
+        ``fvu``, ``l0``, ``cosine`` (mean over the true atoms of the largest with a learned one) and ``slope`` (see
+        `slope`).
+    """
     truth = cast(DictionaryTruth, trial.data.truth)
     batch = trial.data.test.all()
     z = dense(model.encode(batch).z)

@@ -1,4 +1,4 @@
-"""AbsTopK against TopK and ReLU where atoms have two signs, and the pairs of opposite atoms it does not need."""
+"""AbsTopK against TopK and ReLU where atoms have two signs, and the opposite atoms that it does not need."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.nets.dictionary import Dictionary
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.sparse._planted import own_world
 
 __all__ = ["PROOF"]
 
@@ -28,72 +29,129 @@ def opposite(model: Autoencoder) -> float:
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """All three on signed combinations of as many atoms as they have latents; two of them on activations."""
-    numbers: dict[str, float] = {}
-    source = trial.data
+    """AbsTopK and its rivals on signed combinations of as many atoms as it has latents, then on activations."""
+    trial = own_world(trial)
+    source, budget = trial.data, trial.budget
     k, batch = round(float(source.truth.probability.sum())), source.test.all(limit=4096)
-    options = {"latents": len(source.truth.atoms)}
-    for name, model in (
-        ("abstopk", trial.build(abstopk_sae, k=k, **options)),
-        ("topk", trial.build(topk_sae, k=k, **options)),
-        ("relu", trial.build(relu_sae, target_l0=float(k), **options)),
-    ):
-        trial.fit(model, lr=1e-2, steps=trial.budget["relu_steps" if name == "relu" else "steps"])
+    latents = len(source.truth.atoms)
+    models = {
+        "abstopk": trial.build(abstopk_sae, latents=latents, k=k),
+        "topk": trial.build(topk_sae, latents=latents, k=k),
+        "double": trial.build(topk_sae, latents=2 * latents, k=k),
+    }
+    if budget["relu_steps"]:
+        models["relu"] = trial.build(relu_sae, latents=latents, target_l0=float(k))
+    numbers: dict[str, float] = {}
+    for name, model in models.items():
+        trial.fit(model, lr=1e-2, steps=budget["relu_steps" if name == "relu" else "steps"])
         atoms = cast(Dictionary, model.decoder).atoms.detach().numpy()
         numbers[f"{name}/fvu"] = sparsity.fvu(batch.x, model.reconstruct(batch))
         numbers[f"{name}/l0"] = sparsity.l0(model.encode(batch).z)
         numbers[f"{name}/cosine"] = float(source.truth.recovered(atoms).mean())
         numbers[f"{name}/opposite"] = opposite(model)
-    return numbers | (_activations(trial) if trial.budget["activation_steps"] else {})
+    return numbers | (_activations(trial) if budget["activation_steps"] else {})
 
 
 def _activations(trial: Trial) -> dict[str, float]:
-    """The same two on activations of a text encoder."""
-    source = open_data("minilm", tokens=20_000)
-    batch, found = source.test.all(), {}
-    for name, builder in (("abstopk", abstopk_sae), ("topk", topk_sae)):
-        model = trial.build(builder, spec=source.spec, latents=512, k=16)
+    """AbsTopK, and TopK with as many and with twice as many latents, on activations of a text encoder."""
+    source, found = open_data("minilm", tokens=20_000), {}
+    batch = source.test.all()
+    for name, builder, latents in (
+        ("abstopk", abstopk_sae, 512),
+        ("topk", topk_sae, 512),
+        ("double", topk_sae, 1024),
+    ):
+        model = trial.build(builder, spec=source.spec, latents=latents, k=16)
         trial.fit(model, source.train, lr=1e-3, steps=trial.budget["activation_steps"])
         found[f"{name}/fvu_minilm"] = sparsity.fvu(batch.x, model.reconstruct(batch))
         found[f"{name}/opposite_minilm"] = opposite(model)
     return found
 
 
+_WORLD = (
+    "The world's size was chosen after a look at one seed (with 64 atoms, 4 of them on, none finds the atoms at this "
+    "budget), and the learning rate raised to 0.01."
+)
+
 PROOF = Proof(
     method="abstopk-sae",
     data="dictionary",
     data_options={"signed": True, "atoms": 48, "l0": 2.0},
     claims=(
-        Claim("AbsTopK leaves less unexplained than TopK", "abstopk/fvu", "<", "topk/fvu", factor=0.8),
-        Claim("and than ReLU at the same L0", "abstopk/fvu", "<", "relu/fvu", factor=0.8),
+        Claim(
+            "AbsTopK leaves less unexplained than TopK",
+            "abstopk/fvu",
+            "<",
+            "topk/fvu",
+            factor=0.8,
+            post_hoc=_WORLD,
+        ),
+        Claim(
+            "and than ReLU at the same L0",
+            "abstopk/fvu",
+            "<",
+            "relu/fvu",
+            factor=0.8,
+            quick=False,
+            post_hoc=_WORLD,
+        ),
+        Claim(
+            "and than TopK with a latent for each of the two poles",
+            "abstopk/fvu",
+            "<",
+            "double/fvu",
+            quick=False,
+            post_hoc="Added after a reader had measured 0.200 and 0.209 against 0.188 and 0.213.",
+        ),
+        Claim(
+            "on activations of a text encoder it leaves less unexplained than TopK",
+            "abstopk/fvu_minilm",
+            "<",
+            "topk/fvu_minilm",
+            quick=False,
+            post_hoc="Measured without a claim on seeds 0 to 2, where it failed (0.274 against 0.264); claimed since.",
+        ),
         Claim(
             "it finds the atoms better than TopK (mean largest size of the cosine)",
             "abstopk/cosine",
             ">",
             "topk/cosine",
             margin=0.05,
+            quick=False,
+            post_hoc=_WORLD,
         ),
-        Claim("and better than ReLU", "abstopk/cosine", ">", "relu/cosine", margin=0.05),
+        Claim(
+            "and better than ReLU",
+            "abstopk/cosine",
+            ">",
+            "relu/cosine",
+            margin=0.05,
+            quick=False,
+            post_hoc=_WORLD,
+        ),
         Claim(
             "TopK has more atoms with an opposite one",
             "topk/opposite",
             ">",
             "abstopk/opposite",
             margin=0.1,
+            quick=False,
+            post_hoc="It was to have twice as many; any more, by a tenth of the atoms, is claimed since a look.",
         ),
     ),
+    refuted=("on activations of a text encoder it leaves less unexplained than TopK",),
     measure=measure,
     scales={
-        "quick": {"steps": 200, "relu_steps": 400, "batch_size": 64, "activation_steps": 0},
-        "default": {"steps": 400, "relu_steps": 800, "batch_size": 256, "activation_steps": 300},
+        "quick": {"steps": 200, "relu_steps": 0, "batch_size": 64, "activation_steps": 0},
+        "default": {"steps": 400, "relu_steps": 1200, "batch_size": 256, "activation_steps": 300},
         "full": {"steps": 10_000, "relu_steps": 10_000, "batch_size": 1024, "activation_steps": 10_000},
     },
+    seeds=(100, 101, 102),
     notes=(
-        "48 atoms in 32 dimensions, 2 of them on with either sign; 48 latents. The paper's models are of language "
-        "models' activations; the numbers of MiniLM stand beside, and no claim is put on them. ReLU's weight is "
-        "steered to the same L0. The size of this world was chosen after a look at one seed: with 64 atoms, 4 of them "
-        "on, none of the three finds the atoms at this budget. ReLU has more steps, for its L0 is steered there by "
-        "then only. Changed after a look: TopK was to have twice as many opposite atoms, and any more is claimed now; "
-        "the learning rate went up to 0.01. On MiniLM AbsTopK is the worse one (0.274 against 0.264)."
+        "48 atoms in 32 dimensions, 2 of them on with either sign, a world of its own for each seed; 48 latents, and "
+        "TopK with 96 (`double`), for a code without signs needs two latents for the poles of an atom: against that "
+        "rival there is little left of the gain. The paper's models are of language models' activations, here a "
+        "small text encoder's. ReLU's weight is steered to the same L0; it has more steps, for its L0 is there "
+        "by then only."
     ),
 )

@@ -28,22 +28,24 @@ CONCEPTS, WIDTH, ON = 48, 32, 4
 def pairs(codes: Tensor, seed: int) -> Tensor:
     """Both sides of pairs whose concepts are these: nearly one direction a concept, and a gap between the modalities.
 
+    Both have length 1, as the embeddings of contrastive models have.
+
     Args:
         codes: the concepts of each pair, (B, CONCEPTS).
         seed: of the directions and the noise.
 
     Returns:
-        (B, 2, WIDTH); the sides differ in length, offset and noise, and by a part of each concept's direction.
+        (B, 2, WIDTH); the sides differ in offset and noise, and by a part of each concept's direction.
     """
     draw = torch.Generator().manual_seed(1000 + seed)
     shared = F.normalize(torch.randn(CONCEPTS, WIDTH, generator=draw), dim=1)
     sides = []
-    for length in (1.0, 2.0):
+    for _ in range(2):
         own = F.normalize(torch.randn(CONCEPTS, WIDTH, generator=draw), dim=1)
         offset = 0.7 * F.normalize(torch.randn(WIDTH, generator=draw), dim=0)
         x = codes @ F.normalize(shared + 0.3 * own, dim=1) + offset
-        sides.append(length * (x + 0.02 * torch.randn(len(codes), WIDTH, generator=draw)))
-    return torch.stack(sides, 1)
+        sides.append(x + 0.02 * torch.randn(len(codes), WIDTH, generator=draw))
+    return F.normalize(torch.stack(sides, 1), dim=2)
 
 
 def overlap(one: Tensor, two: Tensor) -> float:
@@ -89,24 +91,47 @@ def separate_codes(trial: Trial, data: Dataset, test: Batch) -> dict[str, float]
 def measure(trial: Trial) -> Mapping[str, float]:
     """Agreement of the two sides' codes, at equal L0, latents and steps."""
     draw = torch.Generator().manual_seed(trial.seed)
-    codes = (torch.rand(12_000, CONCEPTS, generator=draw) < ON / CONCEPTS).float()
+    rows = trial.budget["rows"]
+    codes = (torch.rand(rows + 2000, CONCEPTS, generator=draw) < ON / CONCEPTS).float()
     x = pairs(codes * (0.5 + torch.rand(codes.shape, generator=draw)), trial.seed)
-    data, test = Dataset(x[:10_000], Scaling(), (2, WIDTH)), Batch(x[10_000:])
+    data, test = Dataset(x[:rows], Scaling(), (2, WIDTH)), Batch(x[rows:])
     with torch.enable_grad():
         return {**shared_codes(trial, data, test), **separate_codes(trial, data, test)}
 
+
+_LENGTHS = (
+    "One side was twice as long as the other at first, and there the claim failed (seeds 0 to 2); "
+    "pairs have length 1 now, "
+    "where a reader saw it fail, too."
+)
 
 PROOF = Proof(
     method="concept-sae",
     data="dictionary",
     data_options={"n": 100, "tests": 100},
     claims=(
-        Claim("by distance, a pair has more concepts in common", "distance/overlap", ">", "linear/overlap"),
         Claim(
-            "and more than autoencoders apart, paired in hindsight",
+            "by distance, a pair has more concepts in common than with a shared linear encoder",
+            "distance/overlap",
+            ">",
+            "linear/overlap",
+            quick=False,
+            post_hoc=_LENGTHS,
+        ),
+        Claim(
+            "more than autoencoders apart",
+            "distance/overlap",
+            ">",
+            "separate/unpaired",
+            post_hoc="The rival of the paper, measured without a claim on seeds 0 to 2 (0.56 against 0.03).",
+        ),
+        Claim(
+            "and more than these, paired in hindsight",
             "distance/overlap",
             ">",
             "separate/overlap",
+            quick=False,
+            post_hoc=_LENGTHS,
         ),
         Claim(
             "leaving at most 0.1 more unexplained than the linear encoder",
@@ -114,20 +139,27 @@ PROOF = Proof(
             "<",
             "linear/fvu",
             margin=0.1,
+            quick=False,
+            post_hoc=f"The margin was 0.05 before a look at the quick scale. {_LENGTHS}",
         ),
+    ),
+    refuted=(
+        "by distance, a pair has more concepts in common than with a shared linear encoder",
+        "and more than these, paired in hindsight",
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 100, "batch_size": 128, "latents": 96},
-        "default": {"steps": 1200, "batch_size": 256, "latents": 96},
-        "full": {"steps": 10_000, "batch_size": 1024, "latents": 96},
+        "quick": {"steps": 60, "batch_size": 64, "latents": 96, "rows": 4000},
+        "default": {"steps": 1200, "batch_size": 256, "latents": 96, "rows": 10_000},
+        "full": {"steps": 10_000, "batch_size": 1024, "latents": 96, "rows": 10_000},
     },
+    seeds=(100, 101, 102),
     notes=(
         "The paper's pairs are images and texts of CLIP and LLaVA. Here they are generated (the data named above are "
         "not used): 48 concepts, 4 on, in two modalities of 32 dimensions. A concept's directions in the two have a "
-        "cosine of about 0.92; one side is twice as long, and each has an offset of its own. Overlap is the Jaccard "
+        "cosine of about 0.92, and each side has an offset of its own; all have length 1. Overlap is the Jaccard "
         "index of the latents that are on in the two sides of a test pair. Autoencoders apart share no numbering: "
-        "theirs is matched on training pairs, which the paper does not grant them. Zero-shot classification is not "
-        "measured. The margin of the error was widened from 0.05 to 0.1 after a look at the quick scale."
+        "`unpaired` takes theirs as it is, `overlap` matches it on training pairs, which the paper does not grant "
+        "them. Zero-shot classification is not measured."
     ),
 )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from itertools import pairwise
 from typing import cast
@@ -11,9 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.core import Spec
+from narrows.core import Batch, Spec
+from narrows.methods.regularised.denoising_ae import denoising_ae
 from narrows.methods.sparse.deep_dictionary import deep_dictionary
-from narrows.methods.sparse.topk_sae import topk_sae
+from narrows.methods.sparse.k_sparse_ae import k_sparse_ae
 from narrows.nets.deep_dictionary import DeepDictionary, code_step, cost, sweep
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.probe import probe
@@ -92,7 +92,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
         ("made", made - made.mean(0), (24, 48), 0.1),
         ("data", seen - centre, (48, 96), 0.3),
     ):
-        began = time.process_time()
         for name, (levels, costs) in solved(x, started(trial, x.shape[1], sizes), l1, sweeps).items():
             z = settled(x, levels, l1)
             numbers[f"{kind}/{name}/objective"] = cost(x, z, levels, l1) / len(x)
@@ -101,11 +100,19 @@ def measure(trial: Trial) -> Mapping[str, float]:
                 numbers[f"{kind}/largest_rise"] = max(b / a - 1 for a, b in pairwise(costs))
             if kind == "data":
                 numbers[f"{name}/accuracy"] = probe(z, labels, settled(new - centre, levels, l1), answers)
-        numbers[f"{kind}/seconds"] = time.process_time() - began
-    with torch.enable_grad():
-        model = trial.build(topk_sae, latents=96, k=16)
-        trial.fit(model, steps=trial.budget["steps"], batch_size=128)
-    numbers["topk/accuracy"] = probe(model.features(train), labels, model.features(test), answers)
+    return numbers | (rivals(trial, train, labels, test, answers) if trial.budget["steps"] else {})
+
+
+def rivals(trial: Trial, train: Batch, labels: Tensor, test: Batch, answers: Tensor) -> dict[str, float]:
+    """What a probe reads from the codes of two other autoencoders of the same width."""
+    numbers = {}
+    for name, model in (
+        ("k_sparse", trial.build(k_sparse_ae, latents=96, k=16)),
+        ("dae", trial.build(denoising_ae, latent=96, net="mlp", hidden=(48,))),
+    ):
+        with torch.enable_grad():
+            trial.fit(model, steps=trial.budget["steps"], batch_size=128)
+        numbers[f"{name}/accuracy"] = probe(model.features(train), labels, model.features(test), answers)
     return numbers
 
 
@@ -123,25 +130,46 @@ PROOF = Proof(
         ),
         Claim("and on digits", "data/joint/objective", "<", "data/greedy/objective"),
         Claim(
-            "codes are read no worse, by a point of accuracy",
+            "a probe of its codes is right more often than level by level",
             "joint/accuracy",
             ">",
             "greedy/accuracy",
-            margin=-0.01,
+            quick=False,
+            post_hoc=(
+                "Loosened to no worse by a point at first; the paper's claim is back (0.969 against 0.981, "
+                "seeds 0 to 2)."
+            ),
+        ),
+        Claim(
+            "than on codes of a k-sparse autoencoder",
+            "joint/accuracy",
+            ">",
+            "k_sparse/accuracy",
+            quick=False,
+            post_hoc="TopK stood beside without a claim (0.980) on seeds 0 to 2.",
+        ),
+        Claim(
+            "and than on those of a denoising autoencoder of the same widths",
+            "joint/accuracy",
+            ">",
+            "dae/accuracy",
+            quick=False,
         ),
     ),
+    refuted=("a probe of its codes is right more often than level by level",),
     measure=measure,
     scales={
-        "quick": {"sweeps": 10, "examples": 250, "steps": 20},
+        "quick": {"sweeps": 10, "examples": 250, "steps": 0},
         "default": {"sweeps": 150, "examples": 1400, "steps": 1000},
         "full": {"sweeps": 3000, "examples": 10_000, "steps": 10_000},
     },
+    seeds=(100, 101, 102),
     notes=(
         "The paper's data are MNIST and its variants; here the small digits, and hierarchies made of two true levels. "
         "Both ways begin with the same random levels, have equal sizes, price and sweeps (level by level as many for "
         "each level), and are compared at codes solved anew for the whole objective, 200 shrinkage steps. The price "
         "is equal, the sparsity that comes of it is not. There is no activation between the levels. Level by level, "
-        "the upper level's codes are dense and without a price. The probe is logistic regression; TopK, a k-sparse "
-        "autoencoder, stands beside without a claim, stacked denoising and contractive autoencoders are left out."
+        "the upper level's codes are dense and without a price. The probe is logistic regression. The paper's claim "
+        "of speed, belief networks and contractive autoencoders are left out."
     ),
 )

@@ -9,60 +9,82 @@ from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import at_one_l0
+from narrows.proofs.sparse._planted import WORLD, frontier, own_world
 
 __all__ = ["PROOF"]
 
+AT = (4.0, 6.0)
+"""L0 at which errors are compared; 3 atoms are on."""
+
+_FRONTIER = (
+    "At first all were steered to the true L0, where L1 had not converged after 1000 steps (seeds 0 to 2), and only "
+    "L1's and the gate's dead latents were resampled; the kernel taught the thresholds alone."
+)
+
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """All four at one L0, for as many steps."""
-    k = trial.budget["k"]
-    return at_one_l0(
-        trial,
-        {
-            "jumprelu": (jumprelu_sae, {"target_l0": float(k)}),
-            "relu": (relu_sae, {"target_l0": float(k)}),
-            "topk": (topk_sae, {"k": k}),
-            "gated": (gated_sae, {"target_l0": float(k)}),
-        },
+    """All at several L0, for as many steps and with the same revival of dead latents."""
+    trial = own_world(trial)
+    targets, ks = ((3.5, 5.0, 6.5), (3, 5, 7)) if trial.budget["sweep"] else (AT[:1], (4,))
+    priced = [{"target_l0": l0, "dead": "resample"} for l0 in targets]
+    numbers = {
+        **frontier(trial, "jumprelu", jumprelu_sae, [{**one, "ste_to_input": True} for one in priced], AT),
+        **frontier(trial, "relu", relu_sae, priced, AT),
+    }
+    if trial.budget["sweep"]:
+        numbers |= frontier(trial, "topk", topk_sae, [{"k": k, "dead": "resample"} for k in ks], AT)
+        numbers |= frontier(trial, "gated", gated_sae, priced, AT)
+        numbers |= frontier(trial, "paper", jumprelu_sae, priced[:2], AT[:1])
+    return numbers
+
+
+def _less(l0: float, rival: str, named: str, factor: float = 1.0) -> Claim:
+    return Claim(
+        f"at L0 {l0:g} JumpReLU leaves less variance unexplained than {named}",
+        f"jumprelu/fvu_at_{l0:g}",
+        "<",
+        f"{rival}/fvu_at_{l0:g}",
+        factor=factor,
+        quick=rival == "relu" and l0 == AT[0],
+        post_hoc=_FRONTIER,
     )
 
 
 PROOF = Proof(
     method="jumprelu-sae",
     data="dictionary",
-    data_options={"d": 64, "atoms": 96, "l0": 3, "noise": 0.02},
+    data_options=WORLD,
     claims=(
+        *(_less(l0, "relu", "L1", 0.95) for l0 in AT),
+        *(_less(l0, "topk", "TopK") for l0 in AT),
+        *(_less(l0, "gated", "gated latents") for l0 in AT),
+        Claim("L1 shrinks what it finds by a tenth", "relu/slope_at_4", "<", 0.9, post_hoc=_FRONTIER),
         Claim(
-            "JumpReLU leaves less variance unexplained than L1", "jumprelu/fvu", "<", "relu/fvu", factor=0.95
+            "JumpReLU does not",
+            "jumprelu/slope_at_4",
+            ">",
+            0.9,
+            quick=False,
+            post_hoc=(
+                "The bound was 0.95 in a first, more crowded world; TopK, which has no price, has 0.96 in this one."
+            ),
         ),
-        Claim("at no more latents, within a twentieth", "jumprelu/l0", "<", "relu/l0", factor=1.05),
-        Claim("it matches TopK within a tenth, or beats it", "jumprelu/fvu", "<", "topk/fvu", factor=1.1),
-        Claim(
-            "it matches gated latents within a quarter, or beats them",
-            "jumprelu/fvu",
-            "<",
-            "gated/fvu",
-            factor=1.25,
-        ),
-        Claim("L1 shrinks what it finds by a tenth", "relu/slope", "<", 0.9),
-        Claim("JumpReLU does not", "jumprelu/slope", ">", 0.9),
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 300, "batch_size": 128, "latents": 96, "k": 3, "rate": 100},
-        "default": {"steps": 1000, "batch_size": 256, "latents": 128, "k": 3, "rate": 30},
-        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "k": 3, "rate": 10},
+        "quick": {"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "sweep": 0},
+        "default": {"steps": 1800, "batch_size": 256, "latents": 128, "rate": 30, "sweep": 1},
+        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "rate": 10, "sweep": 1},
     },
+    seeds=(100, 101, 102),
     notes=(
         "The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be "
-        "measured against the truth. The weight of every price is steered until as many latents are on as atoms are "
-        "in the data; steps, learning rate and width are the same. Slope: latents against the true coefficients, "
-        "where a latent has found an atom (cosine above 0.9) and both are on. "
-        "Not all was fixed beforehand: the first world (64 atoms in 32 dimensions, 4 on) was so crowded that a "
-        "linear encoder could hardly tell its atoms apart, TopK had a slope of 0.88 there; this one has more room, "
-        "and as TopK, which has no price, has 0.96 in it, the bound for not shrinking is 0.9, not the first, 0.95. "
-        "Gated latents were to be matched within a tenth; in trials of a few hundred steps JumpReLU was at 1.15 times. "
-        "The default width of its kernel went from 0.1 to 0.5 after trials in this world."
+        "measured against the truth, in a world of its own for each seed. Prices are steered to several L0, and the "
+        "error between them is read from the frontier. Steps, learning rate, width and the resampling of dead latents "
+        "are the same. The kernel teaches the encoder, too (Anthropic's form); `paper` is the paper's, whose kernel "
+        "teaches the thresholds alone, without a claim. Slope: latents against the true coefficients, where a latent "
+        "has found an atom (cosine above 0.9) and both are on. The paper is ahead of gated latents and TopK; two "
+        "widened margins against them (a tenth and a quarter) were given up again. The default width of the kernel was "
+        "chosen in trials in this world."
     ),
 )

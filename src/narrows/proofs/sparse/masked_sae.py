@@ -39,9 +39,17 @@ def distance(truth: Tensor, learned: Tensor) -> float:
     return float((2 - 2 * cosines(truth, learned).amax(1)).sqrt().mean())
 
 
-def recovered(trial: Trial, source: Source, latents: int, hide: float) -> float:
+FORMS: Mapping[str, Mapping[str, Any]] = {
+    "plain": {"hide": 0.0},
+    "authors": {"hide": 0.1, "masks": "batch"},
+    "masked": {"hide": 0.3},
+}
+"""What is hidden: nothing, as much as in the authors' experiments and in their way, and more, in each example."""
+
+
+def recovered(trial: Trial, source: Source, latents: int, options: Mapping[str, Any]) -> float:
     """Train from atoms that are examples, and measure the distance."""
-    model = trial.build(masked_sae, spec=source.spec, latents=latents, k=trial.budget["on"], hide=hide)
+    model = trial.build(masked_sae, spec=source.spec, latents=latents, k=trial.budget["on"], **options)
     x = source.train.all().x
     atoms = cast(Tensor, model.decoder.atoms)
     with torch.no_grad():
@@ -51,17 +59,21 @@ def recovered(trial: Trial, source: Source, latents: int, hide: float) -> float:
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """The distance with and without hiding: at two and at four times the true atoms, and without noise."""
+    """The distance with and without hiding: at four and, where the budget has it, at two times the true atoms."""
     numbers: dict[str, float] = {}
-    loud, bar = trial.budget["noise"] / 100, trial.budget["bar"] / 100
-    for name, noise, times in (("twice", loud, 2), ("four", loud, 4), ("quiet", 0.0, 4)):
-        source = examples(trial, noise)
-        for kind, hide in (("masked", 0.3), ("plain", 0.0)):
-            numbers[f"{name}/{kind}"] = recovered(trial, source, times * trial.budget["atoms"], hide)
+    source = examples(trial, trial.budget["noise"] / 100)
+    for name, times in (("four", 4), ("twice", 2))[: trial.budget["sizes"]]:
+        for kind, options in FORMS.items():
+            latents = times * trial.budget["atoms"]
+            numbers[f"{name}/{kind}"] = recovered(trial, source, latents, options)
         numbers[f"{name}/gain"] = numbers[f"{name}/plain"] - numbers[f"{name}/masked"]
-    numbers["four/bar"] = bar * numbers["four/plain"]
     return numbers
 
+
+_WORLD = (
+    "Noise and what is hidden were chosen after looks at seed 0 in about ten settings, and the numbers of seeds 0 to 2 "
+    "were seen."
+)
 
 PROOF = Proof(
     method="masked-sae",
@@ -69,29 +81,47 @@ PROOF = Proof(
     data_options={"n": 100, "tests": 100},
     claims=(
         Claim(
-            "with four times the atoms, hiding lands below the bar: a fifth nearer at the default scale",
+            "with four times the atoms, hiding as the authors do lands nearer to the true ones",
+            "four/authors",
+            "<",
+            "four/plain",
+            quick=False,
+            post_hoc="The world was chosen for another way to hide; this one was not seen before.",
+        ),
+        Claim(
+            "hiding more, in each example, lands a fifth nearer",
             "four/masked",
             "<",
-            "four/bar",
+            "four/plain",
+            factor=0.8,
+            quick=False,
+            post_hoc=_WORLD,
         ),
-        Claim("the gain grows with the atoms to spare", "four/gain", ">", "twice/gain"),
-        Claim("without noise less than a third of it is left", "quiet/gain", "<", "four/gain", factor=1 / 3),
+        Claim("and nearer", "four/masked", "<", "four/plain", post_hoc=_WORLD),
+        Claim(
+            "the gain grows with the atoms to spare",
+            "four/gain",
+            ">",
+            "twice/gain",
+            quick=False,
+            post_hoc=_WORLD,
+        ),
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 50, "batch_size": 64, "atoms": 32, "on": 3, "noise": 25, "bar": 120},
-        "default": {"steps": 700, "batch_size": 128, "atoms": 64, "on": 4, "noise": 15, "bar": 80},
-        "full": {"steps": 10_000, "batch_size": 200, "atoms": 64, "on": 4, "noise": 15, "bar": 80},
+        "quick": {"steps": 150, "batch_size": 64, "atoms": 32, "on": 3, "noise": 20, "sizes": 1},
+        "default": {"steps": 700, "batch_size": 128, "atoms": 64, "on": 4, "noise": 15, "sizes": 2},
+        "full": {"steps": 10_000, "batch_size": 200, "atoms": 64, "on": 4, "noise": 15, "sizes": 2},
     },
+    seeds=(100, 101, 102),
     notes=(
         "Distances are of each true atom to the nearest learned one. 64 atoms in 64 dimensions, 4 on, a thousand "
         "examples that are seen many times; the data named above are not used, but others of this kind, one world a "
-        "seed. Both begin with atoms that are examples, code by orthogonal matching pursuit with as many steps as "
-        "atoms are on, and have equal training steps; 30 % is hidden. `noise` is the deviation of each coordinate and "
-        "`bar` what the distance must be below, as a share of the plain one, both in percent; the quick scale is too "
-        "short to gain anything, and its bar says only that not much is lost. Noise and what is hidden were chosen "
-        "after looks at one seed in about ten settings: at a noise of 0.1 a fifth hidden gained 15 %, masks learn "
-        "slowly from random first atoms, and much noise with few coordinates to see (32) misled them. The paper's "
-        "sizes are larger."
+        "seed. All begin with atoms that are examples, code by orthogonal matching pursuit with as many steps as "
+        "atoms are on, and have equal training steps. `authors` hides 10 % by one mask a batch, `masked` 30 % of each "
+        "example by a mask of its own; `noise` is the deviation of each coordinate, in percent. At a noise of 0.1 a "
+        "fifth hidden gained 15 %, masks learn slowly from random first atoms, and much noise with few coordinates to "
+        "see (32) misled them. A claim of our own, that without noise less than a third of the gain is left, was "
+        "dropped: it is not the paper's. The paper's sizes are larger."
     ),
 )

