@@ -32,6 +32,18 @@ def test_the_loss_counts_the_hidden_and_the_code_saw_the_rest(coder):
     torch.testing.assert_close(model.encode(changed).z.dense(), model.encode(batch).z.dense())
 
 
+def test_one_mask_may_hide_the_same_of_all_examples_of_a_batch():
+    torch.manual_seed(0)
+    model = masked_sae((10,), latents=24, k=3, hide=0.1, masks="batch")
+    batch = Batch(torch.randn(6, 10))
+    drawn = [model.encode(batch).weight for _ in range(20)]
+    for hidden in drawn:
+        assert hidden.shape == (6, 10)
+        assert hidden.sum(1).tolist() == [1] * 6
+        assert torch.equal(hidden, hidden[:1].expand(6, 10))
+    assert len({int(hidden[0].argmax()) for hidden in drawn}) > 1, "another one at each step"
+
+
 def test_the_visible_part_is_coded_with_the_visible_part_of_the_atoms():
     model, batch = made("omp")
     code = model.encode(batch)
@@ -77,3 +89,5 @@ def test_wrong_options_are_refused():
         HiddenCoordinates(4, 2, hide=1.0)
     with pytest.raises(RequestError, match="coder"):
         HiddenCoordinates(4, 2, coder="lasso")
+    with pytest.raises(RequestError, match="masks"):
+        HiddenCoordinates(4, 2, masks="none")

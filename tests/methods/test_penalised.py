@@ -118,6 +118,27 @@ def test_the_quadratic_penalty_reaches_its_own_target():
     assert l0(model.encode(source.test.all()).z) == pytest.approx(3.0, rel=0.1)
 
 
+@pytest.mark.parametrize("width", [4, 16])
+@pytest.mark.parametrize("normalise", [True, False])
+def test_jumprelu_counts_in_the_papers_unit_the_norm_of_an_example(width, normalise):
+    # Pairs that mirror each other at a point: that is their geometric median, whatever the draws.
+    half = 7 * torch.randn(50, width, generator=torch.Generator().manual_seed(0), dtype=torch.double)
+    centre = torch.arange(width, dtype=torch.double)
+    x = torch.cat([centre + half, centre - half])
+    options = {"threshold": 0.2, "bandwidth": 0.1, "normalise": normalise, "latents": 3}
+    model = jumprelu_sae((width,), **options).double()
+    prepare(model, Batch(x))
+    norm = half.square().sum(1).mean().sqrt()
+    scale = model.decoder.scale  # latents are in units of the data times this
+    torch.testing.assert_close(model.bottleneck.theta / scale, (0.2 * norm).expand(3), rtol=1e-6, atol=0)
+    # In data of mean squared norm 1 the kernel is 0.1 wide: it ends 0.05 from the threshold.
+    for share, inside in ((0.24, True), (0.26, False), (0.16, True), (0.14, False)):
+        pre = (share * norm * scale).expand(1, 3).clone()
+        model.zero_grad()
+        model.bottleneck.pick(pre)[1]["l0"].sum().backward()
+        assert bool((model.bottleneck.threshold.grad != 0).all()) is inside
+
+
 @pytest.mark.parametrize("name", PENALISED)
 def test_data_with_a_target_belong_to_a_transcoder(name):
     with pytest.raises(RequestError, match="transcoder"):

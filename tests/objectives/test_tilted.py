@@ -53,9 +53,24 @@ def test_the_loss_of_a_model_is_tilted():
     torch.testing.assert_close(model.loss(Batch(x)).total, want)
 
 
+def test_with_relu_latents_the_price_is_tilted_too():
+    torch.manual_seed(0)
+    model = specialised_sae((6,), latents=30, tilt=2.0, activation="relu", l1=0.3, aux_weight=0).double()
+    x = torch.randn(20, 6, dtype=torch.float64)
+    prepare(model, Batch(x))
+    with torch.no_grad():
+        code = model.encode(Batch(x))
+        scale = model.decoder.scale
+        size = (x - model.decoder.bias / scale).square().mean()
+        each = (x - model.decode(code.z)).square().sum(1) + 0.3 * size * code.z.sum(1)
+        variance = (x - x.mean(0)).square().sum(1).mean()
+        want = variance / 2 * ((2 * each / variance).exp().mean()).log()
+    torch.testing.assert_close(model.loss(Batch(x)).total, want)
+
+
 def fitted(source, builder=topk_sae, **options):
     torch.manual_seed(0)
-    model = builder(source.spec, latents=32, k=3, **options)
+    model = builder(source.spec, **{"latents": 32, "k": 3, **options})
     train.optimise(model, source.train, steps=40, batch_size=64, lr=3e-3, seed=0)
     return model.eval()
 

@@ -36,7 +36,8 @@ class JumpReLU(Priced):
     Args:
         latents: how many, N.
         penalty: ``l0``, ``tanh`` or ``quadratic``.
-        threshold: where thresholds start, in units of the data's size.
+        threshold: where thresholds start, in units of the data's size: the root mean square of a single number of the
+            centred examples, which is their norm's divided by the root of their width.
         bandwidth: width of the kernel, epsilon, in the same units.
         positive: ``log`` learns the logarithm of theta, ``raw`` theta itself, held at 0 or above.
         speed: how many times as fast as other parameters thresholds learn under Adam: what is learned is their

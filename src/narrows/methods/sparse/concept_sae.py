@@ -38,8 +38,8 @@ def concept_sae(
     Each side of a pair (an image and its caption) is coded by itself; since latents score by the distance of
     directions, sides that are alike have the same latents on, and each latent is one concept of both modalities. The
     sides must live in one space with a meaningful cosine, as those of contrastive models do. Where they do not, the
-    paper aligns them first with an auxiliary autoencoder; here `align` trains a linear map for each side with a
-    contrastive term, together with the rest.
+    paper aligns them first with an auxiliary autoencoder, which is then held; here `align` trains a linear map for each
+    side with a contrastive term together with the code, so that the maps answer for the reconstruction, too.
 
     The code of a pair is (2, N), its first row the first side's.
 

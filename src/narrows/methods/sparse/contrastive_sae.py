@@ -38,7 +38,9 @@ def contrastive_sae(
 
     An example is a pair, (2, width): a network's activations along a good and a bad continuation of one game, an
     answer with and without a fact ... In the paper each side is preceded by the activation of the position that both
-    start from; put the two side by side in the data for that. Common latents come first.
+    start from; put the two side by side in the data for that. Common latents come first. As in the paper the product
+    is of second degree in the latents' size and all else in the price of first: `contrast` means something else on data
+    of another scale, unless `normalise` gives all the same.
 
     Args:
         spec: what the data look like: (2, width).

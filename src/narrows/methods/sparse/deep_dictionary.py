@@ -33,7 +33,8 @@ def deep_dictionary(
 
     For each block (a level, or the code) the objective is majorised by a quadratic, whose minimiser is taken: the
     deeper levels have a say in the shallower ones, which greedy layer-by-layer learning does not give them. Rows of
-    the dictionaries are at most 1 long, so that the price of the code cannot be evaded by scale. There are no
+    the dictionaries are at most 1 long, so that the price of the code cannot be evaded by scale: the majoriser of a
+    level is minimised within that ball, where the paper has none and solves by pseudo-inverses. There are no
     parameters and no learning rate: all levels are updated on the step's batch, from its code. With all data in one
     batch this is the paper's setting; codes there are kept between sweeps (`nets.deep_dictionary.sweep`), here
     each batch is coded anew. With small batches it is a stochastic form that the paper does not have.

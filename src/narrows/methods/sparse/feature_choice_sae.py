@@ -36,7 +36,8 @@ def feature_choice_sae(
 
     Every latent is on in its share of the examples, so that none can die; an example has as many as chose it.
     `bottlenecks.choice.FeatureChoice` has the rule and what replaces it at inference. The paper begins with Mutual
-    Choice to learn the frequencies; here the budgets follow the law from the first step.
+    Choice to learn the frequencies; here the budgets follow the law from the first step. That it runs along the
+    latents' order, and its exponent, are our reading of the paper's summaries: its full text was not at hand.
 
     Args:
         spec: what the data look like, or the shape of one example; flattened.

@@ -7,7 +7,7 @@ arXiv:2407.14435
 from __future__ import annotations
 
 from narrows.bottlenecks.jumprelu import JumpReLU
-from narrows.check import refuse
+from narrows.check import number, refuse
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.methods.sparse.shared import priced_terms
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
@@ -28,8 +28,8 @@ def jumprelu_sae(
     weight: Schedule = 0.0,
     target_l0: float = 0.0,
     target_fvu: float = 0.0,
-    threshold: float = 0.1,
-    bandwidth: float = 0.5,
+    threshold: float = 0.0125,
+    bandwidth: float = 0.0625,
     positive: str = "log",
     threshold_speed: float = 10.0,
     ste_to_input: bool = False,
@@ -55,8 +55,9 @@ def jumprelu_sae(
         weight: of the penalty, lambda; when 0, 1, and with ``quadratic`` twenty times `target_l0`.
         target_l0: how many latents shall be on in one example, on average; the weight is then steered. 0 is off.
         target_fvu: the share of variance that may stay unexplained; the weight is then steered. 0 is off.
-        threshold: where the thresholds start, in units of the data's size; 0.001 in the paper.
-        bandwidth: width of the kernel, in the same units; 0.001 in the paper.
+        threshold: where the thresholds start, as a share of the centred examples' root mean square norm (the paper
+            scales data to mean squared norm 1); 0.001 there.
+        bandwidth: width of the kernel, in the same unit; 0.001 in the paper, for many more steps.
         positive: ``log`` learns the logarithm of the thresholds, as the paper; ``raw`` themselves, held above 0.
         threshold_speed: how many times as fast as the weights the thresholds learn; 1 in the paper, whose training
             is long enough to carry them anywhere.
@@ -89,11 +90,12 @@ def jumprelu_sae(
         raise refuse(
             "target_fvu", target_fvu, "0 with the quadratic penalty", "It has a target for L0 alone."
         )
+    norm = spec.size**0.5  # of an example whose numbers have mean square 1, the unit of the bottleneck
     bottleneck = JumpReLU(
         latents,
         penalty=penalty,
-        threshold=threshold,
-        bandwidth=bandwidth,
+        threshold=number("threshold", threshold, low=1e-9) * norm,
+        bandwidth=number("bandwidth", bandwidth, low=1e-9) * norm,
         positive=positive,
         speed=threshold_speed,
         to_input=ste_to_input,

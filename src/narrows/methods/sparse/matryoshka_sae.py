@@ -50,7 +50,8 @@ def matryoshka_sae(
 
     The losses are summed, as in the paper and SAELens; dictionary_learning averages them. The paper's activation is
     BatchTopK. Nabeshima's model has another one (a penalised ReLU), and re-sorts its latents by power now and then,
-    which is left out. As in dictionary_learning the auxiliary loss is put on what the whole code leaves out.
+    which is left out. So is the error of the bias alone, the part with m = 0, which the authors' code adds. As in
+    dictionary_learning the auxiliary loss is put on what the whole code leaves out.
 
     Args:
         spec: what the data look like, or the shape of one example; flattened.

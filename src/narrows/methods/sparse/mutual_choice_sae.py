@@ -37,7 +37,9 @@ def mutual_choice_sae(
         L = \|x - \hat x\|^2 + \alpha L_{aux\_zipf}
 
     The activation is that of `batchtopk_sae`, which appeared at the same time. The auxiliary loss is for all latents
-    that are on less often than Zipf's law has at their rank (`objectives.zipf.AuxZipf`), not for the dead alone.
+    that are on less often than Zipf's law has at their rank (`objectives.zipf.AuxZipf`), not for the dead alone. The
+    exponent of that law, the ranks by frequency, and the share `underused` are our reading of the paper's summaries:
+    its full text was not at hand.
 
     Args:
         spec: what the data look like, or the shape of one example; flattened.

@@ -1,4 +1,4 @@
-"""The ReLU sparse autoencoder with an L1 price.
+"""The ReLU sparse autoencoder with an L1 price, in the form of Bricken et al.
 
 Bricken et al., Towards Monosemanticity, Anthropic, 2023.
 Cunningham et al., Sparse Autoencoders Find Highly Interpretable Features in Language Models, 2023. arXiv:2309.08600
@@ -35,8 +35,9 @@ def relu_sae(
     .. math:: z = \mathrm{ReLU}(W (x - b_d) + b_e), \quad \hat x = A^\top z + b_d, \quad
         L = \|x - \hat x\|^2 + \lambda \sum_n z_n \|a_n\|
 
-    With ``norm="unit"`` atoms are held at length 1, as in 2023; with ``free`` they have any length, and the price
-    counts it (Anthropic's update of April 2024, which also leaves out the first b_d). The L1 price pulls all latents
+    The form is that of Bricken et al.; Cunningham et al. tie the two matrices and have no bias in the decoder. With
+    ``norm="unit"`` atoms are held at length 1, as in 2023; with ``free`` they have any length, and the price counts it
+    (Anthropic's update of April 2024, which also leaves out the first b_d). The L1 price pulls all latents
     toward 0, the large too, so that codes are smaller than what they stand for.
 
     Args:

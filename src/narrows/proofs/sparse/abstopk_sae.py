@@ -37,9 +37,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
     models = {
         "abstopk": trial.build(abstopk_sae, latents=latents, k=k),
         "topk": trial.build(topk_sae, latents=latents, k=k),
-        "double": trial.build(topk_sae, latents=2 * latents, k=k),
     }
     if budget["relu_steps"]:
+        models["double"] = trial.build(topk_sae, latents=2 * latents, k=k)
         models["relu"] = trial.build(relu_sae, latents=latents, target_l0=float(k))
     numbers: dict[str, float] = {}
     for name, model in models.items():

@@ -127,6 +127,7 @@ PROOF = Proof(
             "made/joint/objective",
             "<",
             "made/greedy/objective",
+            quick=False,
         ),
         Claim("and on digits", "data/joint/objective", "<", "data/greedy/objective"),
         Claim(

@@ -6,15 +6,16 @@ from collections.abc import Mapping
 
 from narrows.methods.sparse.feature_choice_sae import feature_choice_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._choices import DATA, NOTES, SCALES, WIDTH, ZIPF, against_topk
+from narrows.proofs.sparse._choices import DATA, NOTES, SCALES, WIDTH, ZIPF, Variants, against_topk
 
 __all__ = ["PROOF"]
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train TopK, Feature Choice by Zipf's law, and Feature Choice with equal budgets; the first two wider, too."""
-    feature = {"feature": (feature_choice_sae, {"zipf": ZIPF})}
-    return against_topk(trial, {**feature, "equal": (feature_choice_sae, {"zipf": 0.0})}, feature)
+    feature: Variants = {"feature": (feature_choice_sae, {"zipf": ZIPF})}
+    equal: Variants = {"equal": (feature_choice_sae, {"zipf": 0.0})} if trial.budget["wide"] else {}
+    return against_topk(trial, {**feature, **equal}, feature)
 
 
 PROOF = Proof(
@@ -60,6 +61,7 @@ PROOF = Proof(
             "<",
             "budget",
             factor=1.1,
+            quick=False,
             post_hoc=WIDTH,
         ),
         Claim(

@@ -25,14 +25,14 @@ _FRONTIER = (
 def measure(trial: Trial) -> Mapping[str, float]:
     """All at several L0, for as many steps and with the same revival of dead latents."""
     trial = own_world(trial)
-    targets, ks = ((3.5, 5.0, 6.5), (3, 5, 7)) if trial.budget["sweep"] else (AT[:1], (4,))
+    targets, at = ((3.5, 5.0, 6.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
     priced = [{"target_l0": l0, "dead": "resample"} for l0 in targets]
     numbers = {
-        **frontier(trial, "jumprelu", jumprelu_sae, [{**one, "ste_to_input": True} for one in priced], AT),
-        **frontier(trial, "relu", relu_sae, priced, AT),
+        **frontier(trial, "jumprelu", jumprelu_sae, [{**one, "ste_to_input": True} for one in priced], at),
+        **frontier(trial, "relu", relu_sae, priced, at),
     }
     if trial.budget["sweep"]:
-        numbers |= frontier(trial, "topk", topk_sae, [{"k": k, "dead": "resample"} for k in ks], AT)
+        numbers |= frontier(trial, "topk", topk_sae, [{"k": k, "dead": "resample"} for k in (3, 5, 7)], AT)
         numbers |= frontier(trial, "gated", gated_sae, priced, AT)
         numbers |= frontier(trial, "paper", jumprelu_sae, priced[:2], AT[:1])
     return numbers
@@ -45,7 +45,7 @@ def _less(l0: float, rival: str, named: str, factor: float = 1.0) -> Claim:
         "<",
         f"{rival}/fvu_at_{l0:g}",
         factor=factor,
-        quick=rival == "relu" and l0 == AT[0],
+        quick=False,
         post_hoc=_FRONTIER,
     )
 
@@ -58,6 +58,14 @@ PROOF = Proof(
         *(_less(l0, "relu", "L1", 0.95) for l0 in AT),
         *(_less(l0, "topk", "TopK") for l0 in AT),
         *(_less(l0, "gated", "gated latents") for l0 in AT),
+        Claim(
+            "JumpReLU shrinks less than L1, by a tenth",
+            "jumprelu/slope_at_4",
+            ">",
+            "relu/slope_at_4",
+            margin=0.1,
+            post_hoc="Added after a look at quick scale, where it holds.",
+        ),
         Claim("L1 shrinks what it finds by a tenth", "relu/slope_at_4", "<", 0.9, post_hoc=_FRONTIER),
         Claim(
             "JumpReLU does not",

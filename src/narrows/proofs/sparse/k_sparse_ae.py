@@ -100,6 +100,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
         numbers[f"{name}/accuracy"] = accuracy(model, trial)
     if trial.budget["rivals"]:
         numbers["rbm/accuracy"] = boltzmann(trial, rows)
+    if not trial.budget["few"]:
+        return numbers
     falls = {"begin_k": units // 4, "anneal": trial.budget["steps"] // 2}
     for name, schedule in (("kept", {}), ("annealed", falls)):
         model = trial.build(k_sparse_ae, latents=units, k=few, **schedule)
@@ -142,13 +144,14 @@ PROOF = Proof(
             "rbm/accuracy",
             quick=False,
         ),
-        Claim("and than on a plain linear code", "sparse/accuracy", ">", "plain/accuracy", quick=False),
+        Claim("and than on a plain linear code", "sparse/accuracy", ">", "plain/accuracy"),
         Claim(
             "annealing k leaves a third fewer dead units",
             "annealed/dead",
             "<",
             "kept/dead",
             factor=0.67,
+            quick=False,
             post_hoc="Half as many was claimed first; a run of 1000 steps had 0.13 against 0.32 of the units.",
         ),
     ),
@@ -158,9 +161,9 @@ PROOF = Proof(
             **_SIZES,
             "steps": 150,
             "batch_size": 64,
-            "few_rate": 200,
+            "few": 0,
             "rows": 1400,
-            "probe": 400,
+            "probe": 600,
             "rivals": 0,
         },
         "default": {**_SIZES, "units": 400, "k": 30, "steps": 600, "rows": 10_000, "probe": 1500},
@@ -181,7 +184,6 @@ PROOF = Proof(
         "with ReLU units and with linear ones (`linear_dae`), one whose ReLU units are dropped by half, a linear one, "
         "and a restricted Boltzmann machine trained by persistent contrastive divergence on as many examples. The "
         "paper's networks with dropout are trained on labels; here it is an autoencoder. Dead: not on during the last "
-        "pass over the examples. On few small images annealing helps only with high learning rates, which kill more "
-        "units; hence the quick scale's."
+        "pass over the examples."
     ),
 )

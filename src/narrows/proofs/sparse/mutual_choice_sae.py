@@ -41,6 +41,7 @@ PROOF = Proof(
             "<",
             "budget",
             factor=1.1,
+            quick=False,
             post_hoc=WIDTH,
         ),
         Claim(

@@ -102,6 +102,7 @@ PROOF = Proof(
             ">",
             "sae/found",
             margin=0.10,
+            quick=False,
             post_hoc=_WIDTH,
         ),
         Claim(
@@ -109,7 +110,6 @@ PROOF = Proof(
             "transcoder/cosine",
             ">",
             "sae/cosine",
-            quick=False,
             post_hoc=_WIDTH,
         ),
         Claim(
