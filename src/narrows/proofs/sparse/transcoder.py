@@ -123,7 +123,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 200, "batch_size": 128, "active": 4, "width": 16},
+        "quick": {"steps": 150, "batch_size": 128, "active": 4, "width": 16},
         "default": {"steps": 3000, "batch_size": 256, "active": 4, "width": 32},
         "full": {"steps": 20_000, "batch_size": 1024, "active": 4, "width": 64},
     },
