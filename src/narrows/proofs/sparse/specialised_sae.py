@@ -142,7 +142,10 @@ PROOF = Proof(
             post_hoc=_L1,
         ),
     ),
-    refuted=("with TopK, too, the tilt finds more rare atoms than the mean",),
+    refuted=(
+        "with the tilt more than with the mean",
+        "with TopK, too, the tilt finds more rare atoms than the mean",
+    ),
     measure=measure,
     scales={
         "quick": {
@@ -191,6 +194,8 @@ PROOF = Proof(
         "to 6 latents in the general model and held from there on; TopK has 3, and a tilt of 1. `fvu` is the price on "
         "all data. The world was made easier after a look at one seed, where next to no rare atom was found by any. "
         "With TopK the tilt raises the weight of rich examples, with more atoms than k, rather than that of rare "
-        "atoms. The paper measures the perplexity of the model that reads, and a classifier's worst group."
+        "atoms, and with L1, too, fewer are found the larger it is (seed 1: 12, 12, 12, 8 and 0 of 64 "
+        "with tilts of 0, 0.1, 0.3, 1 and 3, and 22 with -1). The paper measures the perplexity of the "
+        "model that reads, and a classifier's worst group."
     ),
 )
