@@ -200,6 +200,9 @@ class Likelihood(Part):
     channels = 1
     """How many parameters the decoder must put out for each element (along the first axis of `shape`)."""
 
+    nll_unit: ClassVar[str] = "nats"
+    """What `nll` counts; ``squared error`` where it leaves the constants of a density out."""
+
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
         self.shape = tuple(shape)

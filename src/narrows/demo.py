@@ -128,7 +128,7 @@ def demo(out: str | Path = "demo", plan: tuple[Piece, ...] | None = None) -> Pat
         )
     _say(f"\n{len(wanted) + 1}/{len(wanted) + 1}  Asking each of them the same questions")
     with Progress() as progress:
-        page = nr.compare(runs, out=folder / "report.html", progress=progress)
+        page = nr.compare(runs, out=folder / "report.html", progress=progress, write=True)
     print(_farewell(folder, page, wanted))
     return page
 

@@ -96,6 +96,7 @@ class Squared(Likelihood):
     """
 
     splits = ()
+    nll_unit = "squared error"
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """The sum of squared differences, (*samples, B)."""

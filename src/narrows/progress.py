@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
 
-__all__ = ["Progress", "Silent"]
+from narrows.check import printable
+
+__all__ = ["Progress", "Silent", "followed"]
+
+T = TypeVar("T")
 
 
 class Silent:
@@ -33,16 +37,21 @@ class Silent:
 
 
 class Progress(Silent):
-    """A Rich progress bar with rate and time left; without a terminal a line every ten seconds."""
+    """A Rich progress bar with rate and time left; without a terminal a line every ten seconds.
 
-    def __init__(self, every: float = 10.0) -> None:
+    Args:
+        every: how many seconds lie between two such lines.
+        brief: whether the work is mostly over in no time: then no line says that it begins.
+    """
+
+    def __init__(self, every: float = 10.0, brief: bool = False) -> None:
         from rich.console import Console
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
         self.console = Console(stderr=True, highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal
-        self.every, self.spoke = every, time.monotonic()
+        self.brief, self.every, self.spoke = brief, every, time.monotonic()
         self.title, self.total, self.first, self.started = "", 0, 0, self.spoke
         self.bar = Bar(
             TextColumn("[bold]{task.description}"),
@@ -68,10 +77,11 @@ class Progress(Silent):
 
     def begin(self, title: str, total: int, done: int = 0, what: str = "steps") -> None:
         """Show a new bar."""
+        title = printable(title)
         self.title, self.total, self.first = title, total, done
         self.started = self.spoke = time.monotonic()
         self.task = self.bar.add_task(title, total=total, completed=done, rate="", facts="")
-        if not self.live:
+        if not self.live and not self.brief:
             self._line(f"{title}: {total - done:,} {what}")
 
     def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
@@ -81,7 +91,9 @@ class Progress(Silent):
         shown = "  ".join(f"{k} {v:.4g}" for k, v in (facts or {}).items())
         if self.live:
             self.bar.update(self.task, completed=done, rate=f"{rate:,.0f}/s", facts=shown)
-        elif now - self.spoke >= self.every or (done >= self.total and now - self.started >= 2):
+        elif now - self.spoke >= self.every or (
+            not self.brief and done >= self.total and now - self.started >= 2
+        ):
             self.spoke = now
             left = (self.total - done) / max(rate, 1e-9)
             self._line(f"{self.title}: {done:,}/{self.total:,}  {rate:,.0f}/s  {left:,.0f} s left  {shown}")
@@ -91,7 +103,32 @@ class Progress(Silent):
         self._line(text)
 
     def _line(self, text: str) -> None:
+        text = printable(text)
         if self.live:
-            self.console.print(text)
+            self.console.print(text, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+def followed(
+    parts: Iterable[T], total: int, progress: Silent | None, title: str, chunk: int = 512
+) -> Iterator[T]:
+    """The parts of a piece of work as they are done, and how far it is.
+
+    Args:
+        parts: one for each chunk of rows; a part is done when the next one is asked for.
+        total: how many rows there are.
+        progress: who is told, or None.
+        title: what is being done.
+        chunk: rows in each part but the last.
+
+    Example:
+        >>> list(followed("abc", 1200, None, "Encoding"))
+        ['a', 'b', 'c']
+    """
+    if progress is not None:
+        progress.begin(title, total, what="rows")
+    for number, part in enumerate(parts, 1):
+        if progress is not None:
+            progress.advance(min(number * chunk, total))
+        yield part

@@ -47,7 +47,8 @@ def test_score_is_the_apis_and_the_same_twice(cli, fitted, tmp_path):
 
     expected = run.score(like(run.recipe.data, "digits", limit=30), samples=8)
     assert [int(row["row"]) for row in rows] == list(range(30))
-    np.testing.assert_array_equal([float(row["score"]) for row in rows], expected)
+    np.testing.assert_array_equal([float(row["nll_nats"]) for row in rows], expected)
+    assert run.score_unit() == "nll_nats"
 
 
 def test_sample_is_seeded_and_writes_pictures(cli, fitted, tmp_path):
@@ -92,7 +93,7 @@ def test_interpolate_walks_from_one_reconstruction_to_the_other(cli, fitted, tmp
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("encode {run} digits --out z.txt", "ends in .npz"),
+        ("encode {run} digits --out z.txt", "ends in .csv or .parquet or .npz"),
         ("encode {run} digits --out none/z.npz", "Create none first"),
         ("encode {run} nodata --out z.npz", "nodata"),
         ("encode {run} sines --out z.npz", "shape"),
@@ -103,7 +104,7 @@ def test_interpolate_walks_from_one_reconstruction_to_the_other(cli, fitted, tmp
         ("sample {sparse} --out x.npz", "no prior"),
         ("interpolate {run} digits --from 0 --to 99999 --out w.npz", "`--to` must be"),
         ("interpolate {run} digits --from 0 --to 1 --steps 1 --out w.npz", "`--steps` must be"),
-        ("score {run} digits --out s.npz", "ends in .csv"),
+        ("score {run} digits --out s.txt", "ends in .csv or .parquet or .npz"),
         ("decode {run} none.npz --out x.npz", "an .npz file that exists"),
         ("decode {run} {run}/recipe.json --out x.npz", "plain arrays"),
         ("audit {run} --labels y", "`--data` must be"),

@@ -17,6 +17,8 @@ def test_audit_json_is_one_document_and_the_same_twice(cli, fitted):
         assert {"name", "value", "unit", "verdict", "says"} <= set(check)
         assert check["verdict"] in ("ok", "warn", "bad", "info")
     assert json.loads(cli("audit", fitted, "--json")[1]) == document
+    assert cli("audit", fitted)[0] == 0
+    assert json.loads((fitted / "audit.json").read_text()) == document
     assert "<html" in (fitted / "report.html").read_text()
 
 
@@ -28,10 +30,55 @@ def test_audit_for_people(cli, fitted):
 
 
 def test_audit_of_other_data(cli, fitted):
-    _, own, _ = cli("audit", fitted, "--json")
-    code, out, _ = cli("audit", fitted, "--data", "digits", "--limit", 40, "--json")
+    cli("audit", fitted)
+    before = {path.name: path.read_bytes() for path in fitted.iterdir() if path.is_file()}
+    code, _, err = cli("audit", fitted, "--data", "digits", "--limit", 40)
     assert code == 0
-    assert json.loads(out) != json.loads(own)
+    other = json.loads((fitted / "audit-digits.json").read_text())
+    assert other["parameters"]["examples"] == 40
+    assert other["data"] == "digits"
+    assert str(fitted / "report-digits.html") in err
+    after = {path.name: path.read_bytes() for path in fitted.iterdir() if path.is_file()}
+    assert {name: after[name] for name in before} == before  # the run's own audit stays as it was
+    assert set(after) - set(before) == {"audit-digits.json", "report-digits.html"}
+
+
+def test_a_run_that_cannot_be_written_is_audited_elsewhere(cli, fitted, tmp_path, monkeypatch):
+    from pathlib import Path
+
+    from narrows import files
+
+    def held(write):
+        def guarded(path, *rest):
+            assert fitted not in Path(path).parents, f"{path} was written"
+            return write(path, *rest)
+
+        return guarded
+
+    monkeypatch.setattr(files, "write", held(files.write))
+    code, out, _ = cli("audit", fitted, "--json")
+    assert code == 0
+    elsewhere = tmp_path / "a" / "b"
+    assert cli("audit", fitted, "--out", elsewhere)[0] == 0
+    assert json.loads((elsewhere / "audit.json").read_text()) == json.loads(out)
+    assert "<html" in (elsewhere / "report.html").read_text()
+
+
+def test_the_pages_of_a_sparse_code_lead_to_each_other_wherever_they_are(cli, sparse, tmp_path):
+    assert cli("audit", sparse, "--data", "digits", "--limit", 30, "--out", tmp_path)[0] == 0
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {"audit-digits.json", "report-digits.html", "features-digits.html"}
+    assert 'href="features-digits.html"' in (tmp_path / "report-digits.html").read_text()
+    assert 'href="report-digits.html"' in (tmp_path / "features-digits.html").read_text()
+
+
+def test_comparing_leaves_the_runs_as_they_are(cli, fitted, sparse, tmp_path):
+    cli("audit", fitted, "--seed", 3)
+    before = [{p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} for run in (fitted, sparse)]
+    assert cli("compare", fitted, sparse, "--out", tmp_path / "c.html")[0] == 0
+    assert [
+        {p.name: p.read_bytes() for p in run.iterdir() if p.is_file()} for run in (fitted, sparse)
+    ] == before
 
 
 def test_compare_writes_one_page(cli, refused, fitted, sparse, tmp_path):

@@ -10,7 +10,9 @@ import torch
 
 import narrows as nr
 from narrows.check import RequestError, UnknownNameError, UnknownOptionError, WorkError
+from narrows.data import Dataset, Scaling, Source
 from narrows.train.checkpoint import write_checkpoint
+from narrows.values import Spec
 
 SMALL = {"latent": 4, "hidden": (16,), "steps": 30, "progress": False}
 
@@ -164,3 +166,30 @@ def test_nan_in_training_keeps_the_last_good_checkpoint(tmp_path):
 def test_bf16_trains(tmp_path):
     run = nr.fit("digits", method="vae", out=tmp_path / "run", precision="bf16", **SMALL)
     assert run.metrics[-1]["autoencoder/loss"] < run.metrics[0]["autoencoder/loss"] * 1.5
+
+
+def test_a_method_that_is_told_gradients_has_nothing_to_sample(tmp_path):
+    x, gradients = np.random.default_rng(0).normal(size=(2, 60, 6)).astype(np.float32)
+    stores = {"scaling": Scaling(), "shape": (6,)}
+    train = Dataset(torch.from_numpy(x), columns={"gradients": torch.from_numpy(gradients)}, **stores)
+    source = Source("told", train, train, Spec((6,), "real"), {"what": "told"})
+    run = nr.fit(source, "gradient-sae", tmp_path / "r", latents=12, k=2, steps=2, progress=False)
+    with pytest.raises(RequestError, match="told the gradients of each example, and no prior draws them"):
+        run.sample(3)
+    with pytest.raises(RequestError, match="`label` must be left out"):
+        run.sample(3, label=1)
+    assert run.audit(write=False).get("fvu") is not None
+
+
+def test_a_sparse_code_that_is_never_on_can_be_audited(tmp_path):
+    x = np.random.default_rng(0).normal(size=(60, 6)).astype(np.float32)
+    run = nr.fit(x, "relu-sae", tmp_path / "r", latents=12, steps=2, progress=False)
+    with torch.no_grad():
+        for name, value in run.model.named_parameters():
+            if ("encoder" in name and value.dim() == 1) or name.endswith("b_enc"):
+                value.fill_(-1e6)
+    assert not run.encode()["z"].any()
+    report = run.audit()
+    assert report["l0"].value == 0
+    assert (run.path / "report.html").is_file()
+    assert not (run.path / "features.html").exists()

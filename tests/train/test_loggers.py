@@ -1,12 +1,17 @@
 """Metrics reach the loggers; a missing package is named with its extra."""
 
+import re
 import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
 import narrows as nr
 from narrows.check import RequestError, WorkError
-from narrows.train.loggers import make_logger
+from narrows.train.loggers import LOGGERS, make_logger
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")
@@ -29,20 +34,28 @@ def test_an_unknown_logger_and_a_missing_package_are_refused(tmp_path, monkeypat
         make_logger("wandb", tmp_path)
 
 
-@pytest.mark.parametrize(("name", "calls"), [("wandb", "log"), ("mlflow", "log_metrics")])
-def test_the_thin_ones_hand_numbers_on(tmp_path, monkeypatch, name, calls):
-    """Their packages are stood in for: what is tested is what we say to them."""
+def test_the_thin_one_hands_numbers_on(tmp_path, monkeypatch):
+    """Its package is stood in for: what is tested is what we say to it."""
     told = []
 
     class Package:
         def __getattr__(self, attribute):
             def call(*args, **kwargs):
-                if attribute == calls:
+                if attribute == "log":
                     told.append((args[0], kwargs["step"]))
                 return self
 
             return call
 
-    monkeypatch.setitem(sys.modules, name, Package())
-    make_logger(name, tmp_path).log_metrics({"a/b": 1.5}, step=7)
-    assert told == [({"a/b" if name == "wandb" else "a.b": 1.5}, 7)]
+    monkeypatch.setitem(sys.modules, "wandb", Package())
+    make_logger("wandb", tmp_path).log_metrics({"a/b": 1.5}, step=7)
+    assert told == [({"a/b": 1.5}, 7)]
+
+
+@pytest.mark.parametrize("name", LOGGERS)
+def test_each_is_an_extra_that_the_constraints_pin(name):
+    """So that `pip install -c constraints.txt ".[NAME]"` gives a version that was resolved with all others."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    lowest = re.fullmatch(rf"{name}>=([0-9.]+)", extras[name][0])[1]
+    pinned = re.search(rf"^{name}==([0-9.]+)$", (ROOT / "constraints.txt").read_text(), re.MULTILINE)[1]
+    assert [int(n) for n in pinned.split(".")] >= [int(n) for n in lowest.split(".")]

@@ -23,12 +23,16 @@ from narrows.check import RequestError, whole
 from narrows.core import Autoencoder, Sparse
 from narrows.measures import dense_above
 
-__all__ = ["Feature", "Features", "Shown", "collect"]
+__all__ = ["Feature", "Features", "NothingOn", "Shown", "collect"]
 
 ROWS, COUNT = 50_000, 300
 """Examples that are passed over, and latents that are shown, when nobody says."""
 
 _NEIGHBOURS, _TOKENS, _CHUNK, _ATOMS = 5, 8, 1024, 1 << 15
+
+
+class NothingOn(RequestError):
+    """No latent is on for any of the examples, so that there is nothing to show."""
 
 
 @dataclass(frozen=True)
@@ -194,7 +198,7 @@ def _joined(
 ) -> Features:
     """All that is known of the chosen latents."""
     if not len(chosen):
-        raise RequestError("No latent is ever on in these data: there are no features to show.")
+        raise NothingOn("No latent is ever on in these data: there are no features to show.")
     density, often = counts.density, dense_above(counts.density)
     shape = tuple(view.output.shape[1:])
     kind = "text" if passed.text else "images" if len(shape) == 3 and shape[0] in (1, 3, 4) else "vectors"

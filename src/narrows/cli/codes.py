@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from narrows.check import RequestError
-from narrows.cli.output import destination, read_npz, write_csv, write_npz, write_png
+from narrows.cli.output import (
+    destination,
+    only_json,
+    print_json,
+    read_codes,
+    write_npz,
+    write_png,
+    write_table,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,38 +29,68 @@ __all__ = ["decode", "encode", "interpolate", "reconstruct", "sample", "score"]
 _RUN = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
 _DATA = Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", metavar="DATA")]
 _FORCE = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
-_NPZ = Annotated[Path, typer.Option(help="The .npz file to write.")]
+_TABLE = Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")]
 _SHEET = Annotated[Path, typer.Option(help="The .npz or .png file to write.")]
-_EXAMPLES = (".npz", ".png")
+_JSON = Annotated[bool, typer.Option("--json", help="Say in one JSON document on stdout what was written.")]
+_EXAMPLES, _TABLES = (".npz", ".png"), (".csv", ".parquet", ".npz")
 _SHOWN = 32
 """How many examples a picture of reconstructions shows."""
 
 
-def encode(run: _RUN, data: _DATA, out: _NPZ, force: _FORCE = False, *, data_options: dict[str, Any]) -> None:
-    """Write the codes of data.
+def encode(
+    run: _RUN,
+    data: _DATA,
+    out: _TABLE,
+    force: _FORCE = False,
+    json: _JSON = False,
+    *,
+    data_options: dict[str, Any],
+) -> None:
+    """Write the codes of data: .csv, .parquet or .npz.
 
-    The file holds z (or indices), and features: what a probe reads.
+    A table has a row for each example and a column for each latent. An .npz holds arrays: z (or indices), and
+    features, what a probe reads. `narrows decode` reads all of them.
     """
-    path = destination(out, force, (".npz",))
+    path = destination(out, force, _TABLES)
     opened, examples = _open(run, data, data_options)
-    write_npz(path, opened.encode(examples))
+    with only_json(json), _progress() as progress:
+        arrays = opened.encode(examples, progress=progress)
+    if path.suffix.lower() == ".npz":
+        write_npz(path, arrays)
+        said: Any = {name: list(array.shape) for name, array in arrays.items()}
+    else:
+        from narrows.runs.code_table import to_columns
+
+        columns = to_columns(arrays)
+        write_table(path, columns)
+        said = list(columns)
+    _told(json, path, rows=len(examples), holds=said)
 
 
 def decode(
     run: _RUN,
-    codes: Annotated[Path, typer.Argument(help="What `encode` wrote.", metavar="CODES.npz")],
+    codes: Annotated[Path, typer.Argument(help="What `encode` wrote.", metavar="CODES")],
     out: _SHEET,
     force: _FORCE = False,
+    json: _JSON = False,
 ) -> None:
     """Write what codes stand for."""
     path = destination(out, force, _EXAMPLES)
-    arrays = read_npz(codes)
+    arrays = read_codes(codes)
     opened = _load(run)
-    _write_examples(path, opened, opened.decode(arrays))
+    with only_json(json), _progress() as progress:
+        x = opened.decode(arrays, progress=progress)
+    _write_examples(path, opened, x, json)
 
 
 def reconstruct(
-    run: _RUN, data: _DATA, out: _SHEET, force: _FORCE = False, *, data_options: dict[str, Any]
+    run: _RUN,
+    data: _DATA,
+    out: _SHEET,
+    force: _FORCE = False,
+    json: _JSON = False,
+    *,
+    data_options: dict[str, Any],
 ) -> None:
     """Pass data through the code and back.
 
@@ -60,14 +98,18 @@ def reconstruct(
     """
     path = destination(out, force, _EXAMPLES)
     opened, examples = _open(run, data, data_options)
-    if path.suffix.lower() == ".npz":
-        write_npz(path, {"x": opened.reconstruct(examples)})
+    picture = path.suffix.lower() == ".png"
+    shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
+    with only_json(json), _progress() as progress:
+        x = opened.reconstruct(shown, progress=progress)
+    if not picture:
+        _write_examples(path, opened, x, json)
         return
-    from narrows.cli.pictures import picture
+    from narrows.cli.pictures import picture as drawn
 
-    few = examples.take(min(_SHOWN, len(examples)))
-    pairs = _pairs(few.all().goal.numpy(), _shades(opened, opened.reconstruct(few)))
-    write_png(path, picture(pairs, columns=min(8, len(few))))
+    pairs = _pairs(shown.all().goal.numpy(), _shades(opened, x))
+    write_png(path, drawn(pairs, columns=min(8, len(shown))))
+    _told(json, path, rows=len(shown), holds=["originals", "reconstructions"])
 
 
 def sample(
@@ -82,11 +124,14 @@ def sample(
         bool, typer.Option("--draw", help="Draw from p(x | z) too, instead of its mean.")
     ] = False,
     force: _FORCE = False,
+    json: _JSON = False,
 ) -> None:
     """Draw new examples."""
     path = destination(out, force, _EXAMPLES)
     opened = _load(run)
-    _write_examples(path, opened, opened.sample(n, seed=seed, label=label, draw=draw))
+    with only_json(json), _progress() as progress:
+        x = opened.sample(n, seed=seed, label=label, draw=draw, progress=progress)
+    _write_examples(path, opened, x, json)
 
 
 def interpolate(
@@ -97,6 +142,7 @@ def interpolate(
     end: Annotated[int, typer.Option("--to", help="The row where it ends.", metavar="J")] = 1,
     steps: Annotated[int, typer.Option(help="How many examples, both ends included.")] = 8,
     force: _FORCE = False,
+    json: _JSON = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
@@ -104,29 +150,48 @@ def interpolate(
     path = destination(out, force, _EXAMPLES)
     opened, examples = _open(run, data, data_options)
     walk = opened.interpolate(examples, start, end, steps=steps)
-    _write_examples(path, opened, walk, columns=steps)
+    _write_examples(path, opened, walk, json, columns=steps)
 
 
 def score(
     run: _RUN,
     data: _DATA,
-    out: Annotated[Path, typer.Option(help="The .csv file to write.")],
+    out: _TABLE,
     samples: Annotated[
         int, typer.Option(help="Codes drawn for each example, where there is a posterior.")
     ] = 64,
     seed: Annotated[int, typer.Option(help="Of those draws.")] = 0,
     force: _FORCE = False,
+    json: _JSON = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
     """Score each example: how unlikely, or how badly rebuilt.
 
-    The importance-weighted -log p(x) in nats where the code has a posterior, else the distortion.
+    The column says which: `nll_nats`, -log p(x) where the code has a posterior, else -log p(x | z); or
+    `squared_error`. Both of the data as the model sees them, scaled.
     """
-    path = destination(out, force, (".csv",))
+    path = destination(out, force, _TABLES)
     opened, examples = _open(run, data, data_options)
-    scores = opened.score(examples, samples=samples, seed=seed)
-    write_csv(path, {"row": range(len(scores)), "score": scores.tolist()})
+    with only_json(json), _progress() as progress:
+        scores = opened.score(examples, samples=samples, seed=seed, progress=progress)
+    unit = opened.score_unit(examples)
+    if path.suffix.lower() == ".npz":
+        write_npz(path, {unit: scores})
+    else:
+        write_table(path, {"row": range(len(scores)), unit: scores})
+    _told(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
+
+
+def _progress() -> Any:
+    from narrows.progress import Progress
+
+    return Progress(brief=True)
+
+
+def _told(json: bool, path: Path, **facts: Any) -> None:
+    if json:
+        print_json({"wrote": str(path), **facts})
 
 
 def _load(run: Path) -> Run:
@@ -143,14 +208,15 @@ def _open(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
     return opened, like(opened.recipe.data, data, **options)
 
 
-def _write_examples(path: Path, run: Run, x: np.ndarray, columns: int | None = None) -> None:
+def _write_examples(path: Path, run: Run, x: np.ndarray, json: bool, columns: int | None = None) -> None:
     """Write examples in the units of the data, or draw them."""
     if path.suffix.lower() == ".npz":
         write_npz(path, {"x": x})
-        return
-    from narrows.cli.pictures import picture
+    else:
+        from narrows.cli.pictures import picture
 
-    write_png(path, picture(_shades(run, x), columns))
+        write_png(path, picture(_shades(run, x), columns))
+    _told(json, path, rows=len(x), holds={"x": list(x.shape)})
 
 
 def _shades(run: Run, x: np.ndarray) -> np.ndarray:

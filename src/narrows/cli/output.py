@@ -18,7 +18,16 @@ from narrows.cli.errors import note
 if TYPE_CHECKING:
     import numpy as np
 
-__all__ = ["destination", "only_json", "print_json", "read_npz", "write_csv", "write_npz", "write_png"]
+__all__ = [
+    "destination",
+    "only_json",
+    "print_json",
+    "read_codes",
+    "read_npz",
+    "write_npz",
+    "write_png",
+    "write_table",
+]
 
 
 def print_json(document: Any) -> None:
@@ -85,10 +94,21 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     _write(path, buffer.getvalue())
 
 
-def write_csv(path: Path, columns: Mapping[str, Sequence[Any]]) -> None:
-    """Write columns of equal length under their names."""
-    rows = zip(*columns.values(), strict=True)
-    lines = [",".join(columns), *(",".join(str(cell) for cell in row) for row in rows)]
+def write_table(path: Path, columns: Mapping[str, Any]) -> None:
+    """Write columns of equal length under their names, as `.csv` or `.parquet`."""
+    import numpy as np
+
+    arrays = {name: np.asarray(values) for name, values in columns.items()}
+    if path.suffix.lower() == ".parquet":
+        from narrows.check import optional
+
+        table = optional("pyarrow", "tables", "write Parquet files").table(arrays)
+        buffer = io.BytesIO()
+        optional("pyarrow.parquet", "tables", "write Parquet files").write_table(table, buffer)
+        _write(path, buffer.getvalue())
+        return
+    rows = zip(*arrays.values(), strict=True)  # numbers of NumPy print as many digits as they have
+    lines = [",".join(arrays), *(",".join(map(str, row)) for row in rows)]
     _write(path, ("\n".join(lines) + "\n").encode())
 
 
@@ -104,6 +124,22 @@ def write_png(path: Path, image: np.ndarray) -> None:
 def _write(path: Path, content: bytes) -> None:
     files.write(path, content)
     note(f"Wrote {path}")
+
+
+def read_codes(path: Path) -> dict[str, np.ndarray]:
+    """Read codes as `encode` wrote them, whichever way.
+
+    Raises:
+        RequestError: no such file, another format, or no codes inside.
+    """
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        return read_npz(path)
+    if not path.is_file():
+        raise refuse("CODES", str(path), "a file that exists", "Write one with: narrows encode")
+    from narrows.data.tables import read_columns
+    from narrows.runs.code_table import from_columns
+
+    return from_columns(read_columns(path))
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:

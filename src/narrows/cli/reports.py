@@ -21,15 +21,25 @@ def audit(
     data: Annotated[
         str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")
     ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The folder to write into; the run's own.", metavar="FOLDER")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of the rows that are looked at and of every draw.")] = 0,
     features: Annotated[bool, typer.Option(help="Of a sparse code write features.html too.")] = True,
-    json: _JSON = False,
+    json: Annotated[
+        bool,
+        typer.Option("--json", help="Print the audit as one JSON document; write nothing but into --out."),
+    ] = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Examine a run: audit.json, report.html, features.html."""
+    """Examine a run: audit.json, report.html, features.html.
+
+    On other data than the run's own, audit-NAME.json and so on, beside the run's own.
+    """
     import narrows as nr
     from narrows.data import like
+    from narrows.runs.reports import file_name, name_of
     from narrows.train import Progress
 
     with only_json(json):
@@ -38,16 +48,20 @@ def audit(
             raise refuse("--data", None, "given where data options are")
         examples = None if data is None else like(opened.recipe.data, data, **data_options)
         with Progress() as progress:
-            report = opened.audit(examples, progress=progress, features=features, seed=seed)
+            write = not json or out is not None
+            how: dict[str, Any] = {"write": write, "out": out, "features": features, "seed": seed}
+            report = opened.audit(examples, name=name_of(data), progress=progress, **how)
     if json:
         print_json(report.to_json())
-        return
-    report.show()
-    pages = [
-        run / "report.html",
-        *([run / "features.html"] if features and report.get("l0") is not None else []),
-    ]
-    note(f"Wrote {run / 'audit.json'} and {' and '.join(map(str, pages))}: open it in a browser.")
+    else:
+        report.show()
+    if write:
+        shown = features and report.get("l0") is not None
+        names = ["audit.json", "report.html", *(["features.html"] if shown else [])]
+        files = [(run if out is None else out) / file_name(name, name_of(data)) for name in names]
+        note(
+            f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser."
+        )
 
 
 def features(

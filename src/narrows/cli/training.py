@@ -44,7 +44,7 @@ def fit(
             help="How: auto, ddp, fsdp, or tensor (the latents of a dictionary cut over the devices)."
         ),
     ] = "auto",
-    logger: Annotated[str | None, typer.Option(help="Also log to tensorboard, wandb or mlflow.")] = None,
+    logger: Annotated[str | None, typer.Option(help="Also log to tensorboard or wandb.")] = None,
     measure_every: Annotated[
         int, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
     ] = 0,

@@ -14,7 +14,7 @@ import numpy as np
 from narrows.check import RequestError, nearest, optional, refuse
 from narrows.data.raw import Raw
 
-__all__ = ["Table", "parse_csv", "read_table", "test_part"]
+__all__ = ["Table", "parse_csv", "read_columns", "read_table", "test_part"]
 
 Table: TypeAlias = dict[str, np.ndarray]
 """Column name to its values: float64 (N,), text (N,), or several numbers a row (N, ...)."""
@@ -45,7 +45,7 @@ def read_table(
         layout: how an example of a column of lists lies, see `narrows.data.shapes`.
     """
     name = path.name
-    table = _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    table = read_columns(path)
     label = _label_column(table, labels)
     goals = _listed(target)
     chosen = _listed(columns) or _all_columns(table, {label, split, *goals}, one_hot, name)
@@ -58,6 +58,17 @@ def read_table(
         columns=tuple(chosen),
         layout=layout if x.ndim > 2 else "vector",
     )
+
+
+def read_columns(path: Path) -> Table:
+    """The columns of a `.csv`, `.tsv`, `.csv.gz` or `.parquet` file, as they are.
+
+    Raises:
+        RequestError: no such file, or one that cannot be read.
+    """
+    if not path.is_file():
+        raise RequestError(f"There is no file {path}.")
+    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
 
 
 def _csv(path: Path) -> Table:

@@ -43,10 +43,12 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
     """What the decoder reads, and what it is told, a chunk at a time.
 
     Raises:
-        RequestError: arrays are missing, of different lengths, or out of range.
+        RequestError: arrays are missing, of different lengths, no finite numbers, or out of range.
     """
     arrays = {
-        k: torch.from_numpy(np.asarray(v)) for k, v in codes.items() if k not in ("features", "mean", "scale")
+        k: _numbers(k, np.asarray(v))
+        for k, v in codes.items()
+        if k in ("indices", "values", "width", "z", "given")
     }
     key = next((k for k in ("indices", "z") if k in arrays), None)
     if key is None:
@@ -55,20 +57,37 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
         )
     if model.given is not None and "given" not in arrays:
         raise RequestError("This model is told labels: the codes need an array `given` (N, classes).")
+    if key == "indices" and "values" in arrays:
+        _check_sparse(model, arrays)
     lengths = {k: len(v) for k, v in arrays.items() if v.dim()}
-    if len(set(lengths.values())) != 1:
+    if len(set(lengths.values())) != 1 or key not in lengths:
         raise RequestError(f"The arrays of the codes differ in length: {lengths}.")
     for first in range(0, lengths[key], _CHUNK):
         part = {k: v[first : first + _CHUNK] if v.dim() else v for k, v in arrays.items()}
-        yield _tree(model, part, key), part.get("given")
+        yield _tree(model, part, key), part["given"].float() if "given" in part else None
+
+
+def _numbers(name: str, array: np.ndarray) -> Tensor:
+    if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
+        raise RequestError(f"The array `{name}` of the codes must hold finite numbers.")
+    return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+
+
+def _check_sparse(model: Autoencoder, arrays: Mapping[str, Tensor]) -> None:
+    indices, width = arrays["indices"], arrays.get("width")
+    if indices.shape != arrays["values"].shape:
+        raise RequestError("The arrays `indices` and `values` of the codes must have one shape.")
+    latents = getattr(model.bottleneck, "width", None)
+    if width is None or width.dim() or int(width) != (int(width) if latents is None else latents):
+        raise RequestError(
+            f"The array `width` of the codes must be {latents}, the number of latents of this run."
+        )
+    if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < int(width):
+        raise RequestError(f"`indices` must lie from 0 to {int(width) - 1}, but reach {int(indices.max())}.")
 
 
 def _tree(model: Autoencoder, part: Mapping[str, Tensor], key: str) -> Tree:
     if "values" in part:
-        width = int(part["width"])
-        indices = part["indices"].long()
-        if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < width:
-            raise RequestError(f"`indices` must lie from 0 to {width - 1}, but reach {int(indices.max())}.")
-        return Sparse(indices, part["values"].float(), width)
+        return Sparse(part["indices"].long(), part["values"].float(), int(part["width"]))
     symbols = part[key].long() if key == "indices" else part[key].float()
     return model.bottleneck.read(symbols).z

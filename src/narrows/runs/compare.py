@@ -14,13 +14,19 @@ from narrows.runs.run import Run, load
 __all__ = ["compare"]
 
 
-def compare(runs: Sequence[Run | str | Path], out: str | Path = "compare.html", progress: Any = None) -> Path:
-    """Examine runs side by side and write one self-contained page.
+def compare(
+    runs: Sequence[Run | str | Path],
+    out: str | Path = "compare.html",
+    progress: Any = None,
+    write: bool = False,
+) -> Path:
+    """Examine runs side by side and write one self-contained page; the runs themselves stay as they are.
 
     Args:
         runs: two or more runs, or their folders.
         out: the page.
         progress: a `narrows.train.Progress`, or None.
+        write: also write the audit and report of each run that has none yet.
 
     Raises:
         RequestError: fewer than two runs, or a folder that is no run.
@@ -33,7 +39,8 @@ def compare(runs: Sequence[Run | str | Path], out: str | Path = "compare.html", 
     rows = []
     for run in opened:
         recipe = json.loads((run.path / "recipe.json").read_text()) | {"run": run.path.name}
-        rows.append((recipe, run.metrics, run.audit(write=True, features=False, progress=progress)))
+        fresh = write and not (run.path / "audit.json").exists()
+        rows.append((recipe, run.metrics, run.audit(write=fresh, features=False, progress=progress)))
     page = Path(out)
     page.parent.mkdir(parents=True, exist_ok=True)
     files.write(page, compare_page(rows).encode())

@@ -27,6 +27,7 @@ def write_features(
     examples: int = ROWS,
     latents: Sequence[int] = (),
     seed: int = 0,
+    report: Path | None = None,
     progress: Any = None,
 ) -> Features | None:
     """Write the page of a run's features; None, and no page, where its code is not sparse.
@@ -39,6 +40,7 @@ def write_features(
         examples: how many examples are passed over at most.
         latents: these latents instead of chosen ones.
         seed: of what is drawn at random.
+        report: the page of the run that this one leads back to; the run's own when None.
         progress: a `narrows.progress.Progress`, or None.
     """
     dataset = run.data.test if data is None else data
@@ -53,9 +55,10 @@ def write_features(
 
     page = run.path / PAGE if out is None else out
     page.parent.mkdir(parents=True, exist_ok=True)
-    linked = page.parent == run.path or (run.path / "report.html").exists()
-    report = Path(os.path.relpath(run.path / "report.html", page.parent)).as_posix() if linked else ""
-    text = feature_page(found, method=run.method, data=run.recipe.data_name, report=report)
+    home = run.path / "report.html" if report is None else report
+    linked = page.parent == home.parent or home.exists()
+    back = Path(os.path.relpath(home, page.parent)).as_posix() if linked else ""
+    text = feature_page(found, method=run.method, data=run.recipe.data_name, report=back)
     files.write(page, text.encode())
     return found
 

@@ -68,7 +68,7 @@ def fit(
         precision: ``32`` or ``bf16``.
         devices: how many devices (or CPU processes) share each batch.
         progress: show a progress bar on stderr.
-        logger: also log to ``tensorboard``, ``wandb`` or ``mlflow`` (extras of the same names).
+        logger: also log to ``tensorboard`` or ``wandb`` (extras of the same names).
         measure_every: look at held-out data every so many steps, not at the end of each epoch only. Of a sparse code
             that is L0, FVU, dead and dense latents and more; of a harvest of a causal language model what that loses
             with reconstructions (CE, KL, loss recovered), always of a small one, of a large one only where this is

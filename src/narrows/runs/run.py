@@ -17,9 +17,10 @@ from torch import Tensor
 from narrows import data as nd
 from narrows import files
 from narrows.audit.likelihood import importance_nll
-from narrows.check import RequestError, WorkError, refuse, whole
+from narrows.check import NarrowsError, RequestError, WorkError, refuse, whole
 from narrows.core import Autoencoder, Batch, Sparse, counted, dense, seeded
 from narrows.data import Dataset, Source
+from narrows.progress import followed
 from narrows.runs.codes import pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.train import read_metrics
@@ -82,7 +83,9 @@ class Run:
         self,
         data: Any = None,
         *,
+        name: str = "",
         write: bool = True,
+        out: str | Path | None = None,
         features: bool = True,
         progress: Any = None,
         **options: Any,
@@ -91,33 +94,30 @@ class Run:
 
         Args:
             data: what to examine it on; the run's own test part when None.
-            write: write ``audit.json`` and ``report.html`` into the run folder.
+            name: what these data are called; the name of their file where it is not said.
+            write: write ``audit.json`` and ``report.html``; of other data than the run's own, ``audit-NAME.json`` and
+                so on, beside the run's own.
+            out: the folder to write into; the run's own when None.
             features: of a sparse code write ``features.html`` too.
             progress: a `narrows.train.Progress`, or None.
             options: of `narrows.audit.audit`: `limit`, `seed`.
         """
         from narrows.audit import audit
+        from narrows.runs.reports import name_of, write_report
 
+        name = name_of(data if data is None else name or data)
         report = audit(
             self.model,
             self._dataset(data),
             method=self.method,
-            data_name=self.recipe.data_name if data is None else str(data)[:60],
+            data_name=name or self.recipe.data_name,
             progress=progress,
             history=self.metrics,
             **options,
         )
         if write:
-            from narrows.audit.html import run_page
-
-            if features and report.get("l0") is not None:
-                self.features(data, progress=progress)
-            links = [(p.name, "Look at single latents, one by one") for p in self.path.glob("features.html")]
-
-            files.write(self.path / "audit.json", (json.dumps(report.to_json(), indent=2) + "\n").encode())
-            recipe = json.loads((self.path / "recipe.json").read_text())
-            text = run_page(report, recipe, self.metrics, links)
-            files.write(self.path / "report.html", text.encode())
+            shown: dict[str, Any] = {"progress": progress} if features else {}
+            write_report(self, report, data, name, self.path if out is None else Path(out), **shown)
         return report
 
     def features(self, data: Any = None, *, out: str | Path | None = None, **options: Any) -> Path | None:
@@ -126,7 +126,8 @@ class Run:
         Args:
             data: what they are looked at on; the run's own test part when None.
             out: the page; ``features.html`` in the run folder when None.
-            options: `count`, `examples`, `latents`, `seed` and `progress` of `narrows.runs.features.write_features`.
+            options: `count`, `examples`, `latents`, `seed`, `report` and `progress` of
+                `narrows.runs.features.write_features`.
         """
         from narrows.runs.features import PAGE, write_features
 
@@ -134,8 +135,12 @@ class Run:
         found = write_features(self, None if data is None else self._dataset(data), out=page, **options)
         return None if found is None else page
 
-    def encode(self, data: Any = None) -> dict[str, np.ndarray]:
+    def encode(self, data: Any = None, *, progress: Any = None) -> dict[str, np.ndarray]:
         """The codes of some data, as named arrays that `decode` reads back.
+
+        Args:
+            data: what to encode; the run's own test part when None.
+            progress: a `narrows.progress.Progress`, or None.
 
         Returns:
             ``indices`` (N, L) of a quantised code; ``indices``, ``values`` (N, k) and ``width`` of a sparse one;
@@ -146,26 +151,46 @@ class Run:
         def one(batch: Batch) -> dict[str, Tensor]:
             return pack(self.model, batch)
 
-        return _joined(self._over(data, one))
+        return _joined(self._over(data, one, progress, "Encoding"))
 
-    def decode(self, codes: Mapping[str, np.ndarray]) -> np.ndarray:
+    def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> np.ndarray:
         """From what `encode` returned back to examples (N, *shape), in the units of the data.
+
+        Args:
+            codes: arrays by name.
+            progress: a `narrows.progress.Progress`, or None.
 
         Raises:
             RequestError: arrays that this model's codes do not have, or of another shape.
         """
-        parts = [
-            self.model.likelihood.mean(self.model.decode(z, given)) for z, given in unpack(self.model, codes)
-        ]
-        return self._units(torch.cat(parts))
+        read = unpack(self.model, codes)
+        rows = max((len(v) for v in codes.values() if np.ndim(v)), default=0)
+        parts = (self.model.likelihood.mean(self.model.decode(z, given)) for z, given in read)
+        try:
+            with torch.no_grad():
+                return self._units(torch.cat(list(followed(parts, rows, progress, "Decoding"))))
+        except (RuntimeError, IndexError, TypeError, ValueError) as error:
+            if isinstance(error, NarrowsError):
+                raise
+            shapes = {k: tuple(np.shape(v)) for k, v in codes.items()}
+            raise RequestError(
+                f"The codes do not have the shape of this run's codes: {shapes}. Make them with: narrows encode"
+            ) from error
 
-    def reconstruct(self, data: Any = None) -> np.ndarray:
+    def reconstruct(self, data: Any = None, *, progress: Any = None) -> np.ndarray:
         """What the model makes of some data, (N, *shape), in the units of the data."""
-        return self._units(torch.cat(list(self._over(data, self.model.reconstruct))))
+        made = self._over(data, self.model.reconstruct, progress, "Reconstructing")
+        return self._units(torch.cat(list(made)))
 
     @torch.no_grad()
     def sample(
-        self, n: int = 64, *, seed: int = 0, label: int | None = None, draw: bool = False
+        self,
+        n: int = 64,
+        *,
+        seed: int = 0,
+        label: int | None = None,
+        draw: bool = False,
+        progress: Any = None,
     ) -> np.ndarray:
         """New examples from the prior, (n, *shape).
 
@@ -174,13 +199,21 @@ class Run:
             seed: the same seed gives the same examples.
             label: which class a conditional model is asked for; all in turn when None.
             draw: draw from the likelihood instead of taking its mean.
+            progress: a `narrows.progress.Progress`, or None.
 
         Raises:
-            RequestError: the method has no prior; or a label that does not exist.
+            RequestError: the method has no prior, or is told what no prior draws; or a label that does not exist.
         """
-        given = self._labels(whole("n", n), label)
+        n = whole("n", n)
+        given = self._labels(n, label)
+        parts = (
+            self.model.sample(
+                min(_CHUNK, n - first), None if given is None else given[first : first + _CHUNK], draw
+            )
+            for first in range(0, n, _CHUNK)
+        )
         with seeded(seed):
-            return self._units(self.model.sample(n, given, draw))
+            return self._units(torch.cat(list(followed(parts, n, progress, "Sampling"))))
 
     @torch.no_grad()
     def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> np.ndarray:
@@ -201,12 +234,22 @@ class Run:
         )
         return self._units(self.model.likelihood.mean(self.model.decode(line, given)))
 
-    def score(self, data: Any = None, *, samples: int = 64, seed: int = 0) -> np.ndarray:
-        """How badly the model explains each example, (N,): the higher, the stranger.
+    def score(
+        self, data: Any = None, *, samples: int = 64, seed: int = 0, progress: Any = None
+    ) -> np.ndarray:
+        """How badly the model explains each example, (N,): the higher, the stranger; `score_unit` says of what.
 
-        The importance-weighted -log p(x) in nats where the code has a posterior, else the distortion. The same
-        data get the same scores every time.
+        The importance-weighted -log p(x) in nats where the code has a posterior, else the distortion: -log p(x | z),
+        or the squared error where the likelihood is no more than that. All of the data as the model sees them,
+        scaled. The same data get the same scores every time.
+
+        Args:
+            data: what to score; the run's own test part when None.
+            samples: how many codes are drawn for each example, where there is a posterior.
+            seed: of those draws.
+            progress: a `narrows.progress.Progress`, or None.
         """
+        whole("samples", samples)
 
         def one(batch: Batch) -> Tensor:
             code = self.model.encode(batch)
@@ -215,28 +258,51 @@ class Run:
             parameters = self.model.decode(code.z, batch.given)
             return self.model.likelihood.nll(parameters, batch.goal, counted(code, batch))
 
-        return torch.cat(list(self._over(data, one, chunk=128))).double().numpy()
+        return torch.cat(list(self._over(data, one, progress, "Scoring", chunk=128))).double().numpy()
+
+    def score_unit(self, data: Any = None) -> str:
+        """What `score` gives of some data: ``nll_nats``, ``squared_error``, or the two mixed.
+
+        Where a code with a posterior is decoded by the squared error alone, the score is -log p(x) but for a
+        constant: ``nll_nats_without_constant``.
+        """
+        if self.model.likelihood.nll_unit == "nats":
+            return "nll_nats"
+        first = self._dataset(data).batch(slice(0, 1), self.model.given)
+        with torch.no_grad():
+            return "squared_error" if self.model.encode(first).rate is None else "nll_nats_without_constant"
 
     def _dataset(self, data: Any) -> Dataset:
         if data is None:
             return self.data.test
         return data if isinstance(data, Dataset) else nd.like(self.recipe.data, data)
 
-    @torch.no_grad()
-    def _over(self, data: Any, verb: Callable[[Batch], Any], chunk: int = _CHUNK) -> Iterator[Any]:
+    def _over(
+        self, data: Any, verb: Callable[[Batch], Any], progress: Any, title: str, chunk: int = _CHUNK
+    ) -> Iterator[Any]:
         """A verb's answer for each chunk of the data; the same chunks each time, so the same answers."""
         dataset = self._dataset(data)
-        for first in range(0, len(dataset), chunk):
-            with torch.no_grad():
-                yield verb(dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.given))
+
+        def answers() -> Iterator[Any]:
+            for first in range(0, len(dataset), chunk):
+                with torch.no_grad():
+                    yield verb(
+                        dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.given)
+                    )
+
+        return followed(answers(), len(dataset), progress, title, chunk)
 
     def _labels(self, n: int, label: int | None) -> Tensor | None:
-        if self.model.given is None:
-            if label is not None:
-                raise refuse(
-                    "label", label, f"left out: `{self.method}` is not told labels", "Try method cvae."
-                )
+        told = self.model.given
+        if label is not None and told != "labels":
+            raise refuse("label", label, f"left out: `{self.method}` is not told labels", "Try method cvae.")
+        if told is None:
             return None
+        if told != "labels":
+            raise RequestError(
+                f"`{self.method}` is told the {told} of each example, and no prior draws them: there is nothing to "
+                "sample from. Fit a method with a prior, such as `vae`."
+            )
         classes = self.recipe.spec.classes
         if label is not None:
             whole("label", label, low=0, high=classes - 1)

@@ -108,7 +108,7 @@ def sweep(
             runs = _Sweep(folder, data, wanted, who, held).run(asked)
         if page and len(runs) > 1:
             with who:
-                compare(runs, folder / "compare.html", progress=who)
+                compare(runs, folder / "compare.html", progress=who, write=True)
     return runs
 
 

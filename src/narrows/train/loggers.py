@@ -1,4 +1,4 @@
-"""Metrics to TensorBoard, Weights & Biases or MLflow: one method, `log_metrics`, as Fabric's loggers have it."""
+"""Metrics to TensorBoard or Weights & Biases: one method, `log_metrics`, as Fabric's loggers have it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from typing import Any, Protocol
 
 from narrows.check import choice, optional
 
-__all__ = ["Logger", "make_logger"]
+__all__ = ["LOGGERS", "Logger", "make_logger"]
 
-_NAMES = ("tensorboard", "wandb", "mlflow")
+LOGGERS = ("tensorboard", "wandb")
 
 
 class Logger(Protocol):
@@ -27,13 +27,13 @@ def make_logger(name: str, folder: Path) -> Logger:
         RequestError: an unknown name.
         WorkError: its package is not installed; the text names the extra.
     """
-    choice("logger", name, _NAMES)
+    choice("logger", name, LOGGERS)
     package: Any = optional(name, name, f"log to {name}")
     if name == "tensorboard":
         from lightning_fabric.loggers.tensorboard import TensorBoardLogger
 
         return TensorBoardLogger(root_dir=folder, name="tensorboard", version="")
-    return _Wandb(package, folder) if name == "wandb" else _Mlflow(package, folder)
+    return _Wandb(package, folder)
 
 
 class _Wandb:
@@ -42,12 +42,3 @@ class _Wandb:
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
         self.run.log(dict(metrics), step=step)
-
-
-class _Mlflow:
-    def __init__(self, mlflow: Any, folder: Path) -> None:
-        self.mlflow = mlflow
-        mlflow.start_run(run_name=folder.name)
-
-    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        self.mlflow.log_metrics({k.replace("/", "."): v for k, v in metrics.items()}, step=step)

@@ -24,7 +24,7 @@ class Store:
 
     Args:
         path: the run folder.
-        loggers: Fabric loggers (TensorBoard, Weights & Biases, MLflow) that get each record too.
+        loggers: Fabric loggers (TensorBoard, Weights & Biases) that get each record too.
     """
 
     def __init__(self, path: Path, loggers: tuple[Any, ...] = ()) -> None:

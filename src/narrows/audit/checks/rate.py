@@ -6,7 +6,6 @@ import math
 
 from narrows.audit.finding import Check, Finding
 from narrows.audit.view import View, device_of
-from narrows.likelihoods import Squared
 
 __all__ = ["distortion_unit", "rate_and_distortion"]
 
@@ -15,7 +14,7 @@ _PRIOR_ROWS = 256
 
 def distortion_unit(view: View) -> str:
     """Nats, or squared error where the likelihood leaves its constants out."""
-    return "squared error" if isinstance(view.model.likelihood, Squared) else "nats"
+    return view.model.likelihood.nll_unit
 
 
 def rate_and_distortion(view: View) -> Finding:

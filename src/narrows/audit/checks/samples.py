@@ -18,8 +18,10 @@ def samples(view: View) -> Finding:
     """Draws of the prior, decoded; by label where the model is told labels. Nothing without a prior."""
     count = _ROWS * _COLUMNS
     given = view.batch.given
+    if view.model.given not in (None, "labels"):
+        return Finding()  # no prior draws what this method is told
     labels: list[str] = [""] * _ROWS
-    if isinstance(given, Tensor) and given.ndim == 2:
+    if isinstance(given, Tensor):
         classes = given.shape[1]
         told = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
         count, labels = len(told), [f"told {c}" for c in range(classes)]
