@@ -46,9 +46,9 @@ def encode(
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Write the codes of data: .csv, .parquet or .npz.
+    """Write the codes of data.
 
-    A table has a row for each example and a column for each latent. An .npz holds arrays: z (or indices), and
+    A .csv or .parquet has a row for each example and a column for each latent. An .npz holds arrays: z (or indices), and
     features, what a probe reads. `narrows decode` reads all of them.
     """
     path = destination(out, force, _TABLES)
