@@ -48,8 +48,8 @@ def encode(
 ) -> None:
     """Write the codes of data.
 
-    A .csv or .parquet has a row for each example and a column for each latent. An .npz holds arrays: z (or indices), and
-    features, what a probe reads. `narrows decode` reads all of them.
+    A .csv or .parquet has a row for each example and a column for each latent. An .npz holds arrays: z (or
+    indices), and features, what a probe reads. `narrows decode` reads all of them.
     """
     path = destination(out, force, _TABLES)
     opened, examples = _open(run, data, data_options)

@@ -13,7 +13,7 @@ from torch.distributions import Independent
 from narrows.check import RequestError
 from narrows.core import Autoencoder, Batch, Sparse, Tree
 
-__all__ = ["pack", "unpack"]
+__all__ = ["joined", "pack", "unpack"]
 
 _CHUNK = 512
 
@@ -36,6 +36,15 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
     if batch.given is not None:
         named["given"] = batch.given
     return {k: v.detach().cpu() for k, v in named.items()}
+
+
+def joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
+    """One array a name from the dicts of the chunks; scalars are kept once."""
+    chunks = list(parts)
+    return {
+        name: (torch.cat([c[name] for c in chunks]) if chunks[0][name].dim() else chunks[0][name]).numpy()
+        for name in chunks[0]
+    }
 
 
 @torch.no_grad()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,7 +20,7 @@ from narrows.check import NarrowsError, RequestError, WorkError, refuse, whole
 from narrows.core import Autoencoder, Batch, Sparse, counted, dense, seeded
 from narrows.data import Dataset, Source
 from narrows.progress import followed
-from narrows.runs.codes import pack, unpack
+from narrows.runs.codes import joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.train import read_metrics
 from narrows.train.checkpoint import newest
@@ -151,7 +150,7 @@ class Run:
         def one(batch: Batch) -> dict[str, Tensor]:
             return pack(self.model, batch)
 
-        return _joined(self._over(data, one, progress, "Encoding"))
+        return joined(self._over(data, one, progress, "Encoding"))
 
     def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> np.ndarray:
         """From what `encode` returned back to examples (N, *shape), in the units of the data.
@@ -395,12 +394,3 @@ def _damaged(path: Path, folder: Path, reason: str) -> RequestError:
         f"{path} is damaged: {reason.rstrip('.')}. Move {folder / 'result.json'} away, then finish the run anew "
         f"from its last checkpoint: narrows resume {folder}"
     )
-
-
-def _joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
-    """One array a name from the dicts of the chunks; scalars are kept once."""
-    chunks = list(parts)
-    return {
-        name: (torch.cat([c[name] for c in chunks]) if chunks[0][name].dim() else chunks[0][name]).numpy()
-        for name in chunks[0]
-    }
