@@ -18,6 +18,7 @@ from narrows.proofs.probe import probe
 __all__ = ["PROOF"]
 
 WIDTH, HIDDEN, LEVEL = 128, (256, 128), 0.4
+_WIDTH = "The width of the codes was raised from 32 to 128 after a look at seed 0."
 
 
 def features(model: Autoencoder, x: Tensor) -> Tensor:
@@ -65,6 +66,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
 PROOF = Proof(
     method="denoising-ae",
     data="mnist",
+    quick_data="digits",
+    seeds=(100, 101, 102),
     claims=(
         Claim(
             "A probe of corrupted images' codes is right 2 points more often",
@@ -72,6 +75,8 @@ PROOF = Proof(
             ">",
             "ae/corrupted",
             margin=0.02,
+            quick=False,
+            post_hoc=_WIDTH,
         ),
         Claim(
             "A probe that learned on clean images' codes meets corrupted ones 5 points better",
@@ -79,6 +84,8 @@ PROOF = Proof(
             ">",
             "ae/surprised",
             margin=0.05,
+            quick=False,
+            post_hoc=_WIDTH,
         ),
         Claim(
             "Corrupted images are repaired with at most 0.8 of the error",
@@ -86,11 +93,20 @@ PROOF = Proof(
             "<",
             "ae/repair",
             factor=0.8,
+            post_hoc=_WIDTH,
+        ),
+        Claim(
+            "A probe of clean images' codes is right more often, as in the paper",
+            "dae/clean",
+            ">",
+            "ae/clean",
+            quick=False,
+            post_hoc=_WIDTH + " Added when seeds 0 to 2 had shown a gap of 2 points.",
         ),
     ),
     measure=measure,
     scales={
-        "quick": {"rows": 4000, "probe": 1000, "test": 1000, "steps": 300},
+        "quick": {"rows": 1438, "probe": 200, "test": 359, "steps": 80, "batch_size": 64},
         "default": {"rows": 60000, "probe": 5000, "test": 5000, "steps": 2000},
         "full": {"rows": 60000, "probe": 60000, "test": 10000, "steps": 30000},
     },
@@ -98,6 +114,8 @@ PROOF = Proof(
         "Masking noise that loses 40 % of the pixels, one of the paper's levels. Codes of width 128, wider than the "
         "data ask for, so that a plain autoencoder could nearly copy; at width 32 (tried first, seed 0) the plain one "
         "is held in check by its width, and the second gap was 4 points, not 5. Features are those of eval(), so that "
-        "only the test's own corruption is seen. The paper stacks three layers and fine-tunes; here one is probed."
+        "only the test's own corruption is seen. Both have the same networks; a linear probe reads from the linear "
+        "code of width 128 whatever it would read from the layer of 128 ReLUs before it. The "
+        "paper stacks three layers and fine-tunes; here one is probed."
     ),
 )

@@ -15,17 +15,21 @@ from narrows.proofs.quality import distance, error, features
 
 __all__ = ["PROOF"]
 
-LATENT = 8
+LATENT, HIDDEN = 8, (128, 128)
+_MEASURED = 2000
+"""Examples and draws of which discrepancies are taken; their cost grows with the square."""
+_REVISED = "Rivals, networks, steps and the count of examples were chosen after looks at seeds 0 to 2."
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """Train an AE, a VAE and both WAEs with the same networks; measure errors, codes and samples on test examples."""
+    """Train an AE, two VAEs and both WAEs with the same networks; measure errors, codes and samples."""
     test = trial.data.test.all(trial.budget["test"])
-    look = features(trial)
-    options = {"latent": LATENT, "net": "mlp", "hidden": (256, 128)}
+    look = features(trial, trial.budget["look"])
+    options = {"latent": LATENT, "net": "mlp", "hidden": HIDDEN}
     models = {
         "ae": trial.build(ae, likelihood="squared", **options),
         "vae": trial.build(vae, likelihood="gaussian", **options),
+        "vae-fixed": trial.build(vae, likelihood="gaussian-fixed", **options),
         "mmd": trial.build(wae, penalty="mmd", **options),
         "gan": trial.build(wae, penalty="gan", **options),
     }
@@ -36,9 +40,10 @@ def measure(trial: Trial) -> Mapping[str, float]:
             code = model.encode(test)
             z = code.q.sample() if code.q is not None else code.z
             draws = torch.randn_like(z)
-            numbers[f"{name}/discrepancy"] = mmd(z, draws)
+            numbers[f"{name}/discrepancy"] = mmd(z[:_MEASURED], draws[:_MEASURED])
             if name == "ae":  # its codes have any place and size: to be kind to it, draws are moved there
-                numbers["ae-standardised/discrepancy"] = mmd((z - z.mean(0)) / z.std(0), draws)
+                standard = (z - z.mean(0)) / z.std(0)
+                numbers["ae-standardised/discrepancy"] = mmd(standard[:_MEASURED], draws[:_MEASURED])
                 draws = draws * z.std(0) + z.mean(0)
             made = model.likelihood.mean(model.decode(draws))
         numbers[f"{name}/mse"] = error(model, test)
@@ -46,30 +51,41 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers
 
 
+_CLAIMS = (
+    ("less error on unseen images than a VAE of unit variance", "mse", "vae-fixed/mse", 1.0),
+    ("less error on unseen images than a VAE that learns its variance", "mse", "vae/mse", 1.0),
+    ("codes at least twice as near to the prior as an AE's", "discrepancy", "ae/discrepancy", 0.5),
+    (
+        "codes nearer to the prior than an AE's standardised",
+        "discrepancy",
+        "ae-standardised/discrepancy",
+        1.0,
+    ),
+    ("samples of at most 3/4 of the Frechet distance of an AE's", "frechet", "ae/frechet", 0.75),
+    ("samples nearer to the data than those of a VAE of unit variance", "frechet", "vae-fixed/frechet", 1.0),
+    (
+        "samples nearer to the data than those of a VAE that learns its variance",
+        "frechet",
+        "vae/frechet",
+        1.0,
+    ),
+)
+_QUICK = ("mmd", "ae/discrepancy")
+
+
 def claims(form: str) -> tuple[Claim, ...]:
     """What is claimed of either form of the penalty."""
-    return (
-        Claim(f"WAE-{form.upper()}: less error on unseen images than a VAE", f"{form}/mse", "<", "vae/mse"),
+    return tuple(
         Claim(
-            f"WAE-{form.upper()}: codes at least twice as near to the prior as an AE's",
-            f"{form}/discrepancy",
+            f"WAE-{form.upper()}: {says}",
+            f"{form}/{left}",
             "<",
-            "ae/discrepancy",
-            factor=0.5,
-        ),
-        Claim(
-            f"WAE-{form.upper()}: samples of at most 3/4 of the Frechet distance of an AE's",
-            f"{form}/frechet",
-            "<",
-            "ae/frechet",
-            factor=0.75,
-        ),
-        Claim(
-            f"WAE-{form.upper()}: samples nearer to the data than a VAE's",
-            f"{form}/frechet",
-            "<",
-            "vae/frechet",
-        ),
+            right,
+            factor,
+            quick=(form, right) == _QUICK,
+            post_hoc=_REVISED,
+        )
+        for says, left, right, factor in _CLAIMS
     )
 
 
@@ -77,21 +93,28 @@ PROOF = Proof(
     method="wae",
     data="mnist",
     quick_data="digits",
+    seeds=(101, 102, 103),
     claims=(*claims("mmd"), *claims("gan")),
     measure=measure,
     scales={
-        "quick": {"steps": 800, "test": 359, "batch_size": 64},
-        "default": {"steps": 2000, "test": 5000},
-        "full": {"steps": 40_000, "test": 10_000},
+        "quick": {"steps": 40, "test": 200, "look": 20, "batch_size": 64},
+        "default": {"steps": 1500, "test": 5000, "look": 400},
+        "full": {"steps": 40_000, "test": 10_000, "look": 400},
     },
+    refuted=(
+        "WAE-MMD: less error on unseen images than a VAE that learns its variance",
+        "WAE-GAN: less error on unseen images than a VAE that learns its variance",
+    ),
     notes=(
-        "Codes of width 8, perceptrons with layers of 256 and 128. The weights of the penalties are the builder's; "
-        "they were chosen on another seed (100). The VAE is a strong one: its Gaussian likelihood learns its "
-        "variance, so that its divergence weighs what it should. The AE, too: samples are drawn from N(0, I) moved "
-        "to the mean and variance of its codes, latent by latent; the discrepancy of its codes once they are moved to "
-        "mean 0 and variance 1 is `ae-standardised`, of which nothing is claimed. Frechet distances are of 32 features "
-        "of a small classifier trained on the spot; the paper's are of Inception features of CelebA (55 against 63). "
-        "The claims on the adversarial form were added after a pilot, and the claim on the discrepancy was put back to "
-        "the catalogue's (the AE's codes as they are) after one."
+        "Codes of width 8, perceptrons with two layers of 128. The weights of the penalties are the builder's; they "
+        "were chosen on another seed (100), hence seeds from 101. `vae-fixed` has a Gaussian likelihood of variance 1, "
+        "whose error is that of the squared cost; `vae` learns its variance, so that its divergence weighs what it "
+        "should. On seeds 0 to 2 it reconstructed better than both WAEs, with layers of 256 and 128. The AE is a "
+        "strong rival, too: samples are drawn from N(0, I) moved to the mean and variance of its codes, latent by "
+        "latent, and `ae-standardised` is the discrepancy of its codes once they are moved to mean 0 and variance 1; on seeds 0 to "
+        "2 those lay as near to the prior as WAE's. Frechet distances are of 32 features of a small classifier trained "
+        "on the spot; the paper's are of Inception features of CelebA (55 against 63). The claims on the adversarial "
+        "form were added after a pilot. One pilot with a fifth of the MMD's weight passed the VAE of unit variance in "
+        "error; the weight was left alone."
     ),
 )

@@ -37,11 +37,11 @@ PROOF = Proof(
     claims=(
         Claim("5 samples are better than 1, in nats", "5/nll", "<", "1/nll"),
         Claim("many are better than 1 by half a per cent at least", "many/nll", "<", "1/nll", factor=0.995),
-        Claim("many keep more units active than 1", "many/active", ">", "1/active"),
+        Claim("many keep more units active than 1", "many/active", ">", "1/active", quick=False),
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 350, "rows": 2000, "tests": 100, "importance": 100, "batch_size": 32, **_FEW},
+        "quick": {"steps": 60, "rows": 1438, "tests": 60, "importance": 20, "batch_size": 32, **_FEW},
         "default": {
             "steps": 1500,
             "rows": 20_000,

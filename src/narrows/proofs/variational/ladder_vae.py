@@ -14,6 +14,10 @@ from narrows.proofs.reduced import reduced
 
 __all__ = ["PROOF"]
 
+_SOFTPLUS = (
+    "The variances became the paper's softplus after seeds 0 to 2, with exponentials, were inconclusive."
+)
+
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train one hierarchy with both directions of inference, networks, warm-up and steps being equal."""
@@ -43,13 +47,27 @@ PROOF = Proof(
     method="ladder-vae",
     data="mnist",
     quick_data="digits",
+    seeds=(100, 101, 102),
     claims=(
-        Claim("the layers above the first carry more nats", "ladder/rate-above", ">", "chain/rate-above"),
-        Claim("the bound on -log p(x) is lower", "ladder/bound", "<", "chain/bound"),
+        Claim(
+            "the layers above the first carry more nats",
+            "ladder/rate-above",
+            ">",
+            "chain/rate-above",
+            post_hoc=_SOFTPLUS,
+        ),
+        Claim(
+            "the bound on -log p(x) is lower",
+            "ladder/bound",
+            "<",
+            "chain/bound",
+            quick=False,
+            post_hoc=_SOFTPLUS,
+        ),
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 350, "rows": 2000, "warmup": 50, "batch_size": 64, "lr_e4": 50},
+        "quick": {"steps": 120, "rows": 1438, "warmup": 20, "batch_size": 64, "lr_e4": 50},
         "default": {"steps": 3000, "rows": 20_000, "warmup": 1500, "batch_size": 128, "lr_e4": 20},
         "full": {"steps": 100_000, "rows": 60_000, "warmup": 20_000, "batch_size": 256, "lr_e4": 10},
     },

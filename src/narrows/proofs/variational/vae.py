@@ -22,7 +22,7 @@ DRAWS = 200
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """Train a VAE and a plain autoencoder with the same networks, and compare what they decode from N(0, I)."""
+    """Train a VAE and a plain autoencoder with the same networks, and compare what they decode from Gaussian draws."""
     data = reduced(trial.data, rows=trial.budget["rows"])
     options = {"spec": data.spec, "latent": LATENT, "net": "mlp"}
     model = trial.fit(trial.build(vae, **options), data.train, lr=3e-3)
@@ -31,7 +31,12 @@ def measure(trial: Trial) -> Mapping[str, float]:
     with torch.no_grad(), seeded(trial.seed):
         bound = importance_nll(model, test, samples=1).mean()
         z = torch.randn(len(test), LATENT)
-        drawn = {name: net.likelihood.sample(net.decode(z)) for name, net in (("vae", model), ("ae", plain))}
+        codes = plain.encode(data.train.all()).z  # of any place and size: the draws are moved there
+        moved = z * codes.std(0) + codes.mean(0)
+        drawn = {
+            name: net.likelihood.sample(net.decode(draws))
+            for name, net, draws in (("vae", model, z), ("ae", plain, moved))
+        }
     variance = gradient_variance(model, test[:64], trial.seed)
     return {
         "vae/bound": float(bound),
@@ -65,20 +70,28 @@ PROOF = Proof(
     method="vae",
     data="mnist",
     quick_data="digits",
+    seeds=(100, 101, 102),
     claims=(
         Claim(
-            "the bound on -log p(x) is below 0.9 of what independent elements reach",
+            "the bound on -log p(x) is below 0.7 of what independent elements reach",
             "vae/bound",
             "<",
             "independent/nll",
-            factor=0.9,
+            factor=0.7,
+            quick=False,
+            post_hoc="The factor was first 0.7, then 0.9 after a look at quick scale; 0.7 again, when seeds 0 to 2 had "
+            "shown 0.64.",
         ),
         Claim(
-            "samples from the prior lie at least twice as near to the data as a plain autoencoder's",
+            "samples from the prior lie at least twice as near to the data as a plain autoencoder's from a Gaussian "
+            "fitted to its codes",
             "vae/mmd",
             "<",
             "ae/mmd",
             factor=0.5,
+            quick=False,
+            post_hoc="The autoencoder was decoded from N(0, I), whatever the scale of its codes, and seeds 0 to 2 had "
+            "shown a sixteenth.",
         ),
         Claim(
             "the reparameterised gradient has at most a tenth of the score function's variance",
@@ -90,12 +103,13 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 300, "rows": 2000},
+        "quick": {"steps": 100, "rows": 1438, "batch_size": 64},
         "default": {"steps": 3000, "rows": 20_000},
         "full": {"steps": 50_000, "rows": 60_000},
     },
     notes="Images are averaged to 14 x 14 and binarised. Nearness is the squared maximum mean discrepancy between "
-    "draws from p(x | z), z from N(0, I), and test examples; the paper shows pictures instead. The factor 0.9 was "
-    "first written down as 0.7, from what is known of 28 x 28 MNIST (110 of 206 nats); 8 x 8 digits, the data of "
-    "the quick scale, did not reach that, and it was set for both.",
+    "draws from p(x | z), z from N(0, I), and test examples; the paper shows pictures instead. The plain "
+    "autoencoder's draws are moved to the mean and variance of its codes of training examples, latent by latent. "
+    "The factor 0.7 comes from what is known of 28 x 28 MNIST (110 of 206 nats); 8 x 8 digits, the data of the "
+    "quick scale, do not reach it.",
 )
