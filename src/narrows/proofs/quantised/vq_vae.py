@@ -101,6 +101,7 @@ PROOF = Proof(
             "<",
             "uniform/frechet",
             factor=0.5,
+            quick=False,
         ),
         Claim(
             "and takes a quarter at least off that of codes with the frequencies of their places",
@@ -113,7 +114,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 60, "prior_steps": 60, "test": 200, "codes": 32, "look": 60, "batch_size": 32},
+        "quick": {"steps": 80, "prior_steps": 5, "test": 200, "codes": 512, "look": 10, "batch_size": 32},
         "default": {
             "steps": 500,
             "prior_steps": 500,

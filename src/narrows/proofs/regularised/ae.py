@@ -80,6 +80,6 @@ PROOF = Proof(
     notes=(
         "Squared error summed over the pixels of an image, codes of width 10. The paper trains for days on codes of "
         "width 30 and reaches 3.00 against 13.87 for PCA, with layer-wise pretraining; here everything is learned "
-        "at once, by Adam, in seconds. Quick scale, on 8 x 8 digits, is too short for the deep network to pass PCA."
+        "at once, by Adam, in seconds."
     ),
 )

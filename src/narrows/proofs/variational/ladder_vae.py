@@ -67,7 +67,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 120, "rows": 1438, "warmup": 20, "batch_size": 64, "lr_e4": 50},
+        "quick": {"steps": 100, "rows": 1438, "warmup": 50, "batch_size": 64, "lr_e4": 30},
         "default": {"steps": 3000, "rows": 20_000, "warmup": 1500, "batch_size": 128, "lr_e4": 20},
         "full": {"steps": 100_000, "rows": 60_000, "warmup": 20_000, "batch_size": 256, "lr_e4": 10},
     },
