@@ -112,9 +112,9 @@ PROOF = Proof(
         "should. On seeds 0 to 2 it reconstructed better than both WAEs, with layers of 256 and 128. The AE is a "
         "strong rival, too: samples are drawn from N(0, I) moved to the mean and variance of its codes, latent by "
         "latent, and `ae-standardised` is the discrepancy of its codes once they are moved to mean 0 and variance 1; "
-        "on seeds 0 to 2 those lay as near to the prior as WAE's. Frechet distances are of 32 features of a small classifier trained "
-        "on the spot; the paper's are of Inception features of CelebA (55 against 63). The claims on the adversarial "
-        "form were added after a pilot. One pilot with a fifth of the MMD's weight passed the VAE of unit variance in "
-        "error; the weight was left alone."
+        "on seeds 0 to 2 those lay as near to the prior as WAE's. Frechet distances are of 32 features of a small "
+        "classifier trained on the spot; the paper's are of Inception features of CelebA (55 against 63). The claims "
+        "on the adversarial form were added after a pilot. One pilot with a fifth of the MMD's weight passed the VAE "
+        "of unit variance in error; the weight was left alone."
     ),
 )
