@@ -160,7 +160,7 @@ PROOF = Proof(
     refuted=("a probe of its codes is right more often than level by level",),
     measure=measure,
     scales={
-        "quick": {"sweeps": 10, "examples": 250, "steps": 0},
+        "quick": {"sweeps": 10, "examples": 180, "steps": 0},
         "default": {"sweeps": 150, "examples": 1400, "steps": 1000},
         "full": {"sweeps": 3000, "examples": 10_000, "steps": 10_000},
     },

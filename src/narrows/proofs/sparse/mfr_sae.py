@@ -85,7 +85,7 @@ PROOF = Proof(
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 100, "batch_size": 128, "latents": 256, "k": 5, "rows": 6000},
+        "quick": {"steps": 70, "batch_size": 128, "latents": 256, "k": 5, "rows": 4000},
         "default": {"steps": 800, "batch_size": 256, "latents": 256, "k": 5, "rows": 30_000},
         "full": {"steps": 10_000, "batch_size": 1024, "latents": 256, "k": 5, "rows": 30_000},
     },
