@@ -179,7 +179,7 @@ def _earlier(folder: Path) -> list[str] | None:
 
 def _remove_run(run: Path) -> None:
     """Remove the files that make a run, and the folder where nothing else is in it; links are left alone."""
-    from narrows.runs.lock import Lock
+    from narrows.lock import Lock
 
     if run.is_symlink() or not (run / "recipe.json").is_file():
         return

@@ -13,6 +13,7 @@ from narrows.check import RequestError, WorkError
 from narrows.data.manifest import sealed, unsealed
 from narrows.harvesting import driver
 from narrows.lm import recompute
+from narrows.lock import Lock
 
 QUIET = {"progress": False, "device": "cpu"}
 HOW = {"at": "resid.1,mlp.0", "context": 16, "shard": 4, "batch_size": 2, **QUIET}
@@ -112,3 +113,34 @@ def test_rows_of_a_live_harvest_are_as_before(lm, text, tmp_path):
     live = nr.harvest(lm, text, out=tmp_path / "live", on_the_fly=True, **HOW)
     one, two = (nd.open(made.folder, at="mlp.0", order="units").train.all().x for made in (disk, live))
     assert torch.equal(one, two)
+
+
+def test_of_two_at_once_the_second_is_refused(lm, text, tmp_path, monkeypatch):
+    """The second begins while the first is at its second unit; another rank's share is free."""
+    want = nr.harvest(lm, text, out=tmp_path / "alone", **HOW).folder
+    compute, said = driver.compute, []
+
+    def meanwhile(model, places, work, plan, unit, *more):
+        if unit == 1 and not said:
+            said.append("")
+            with pytest.raises(
+                RequestError, match=r"is in use: process \d+ on .* Wait until it ends"
+            ) as refused:
+                nr.harvest(lm, text, out=tmp_path / "a", **HOW)
+            said[0] = str(refused.value)
+        return compute(model, places, work, plan, unit, *more)
+
+    monkeypatch.setattr(driver, "compute", meanwhile)
+    made = nr.harvest(lm, text, out=tmp_path / "a", **HOW)
+    assert said[0].startswith(str(tmp_path / "a"))
+    assert made.complete
+    assert everything(made.folder) == everything(want)
+
+
+def test_ranks_do_not_wait_for_each_other(lm, text, tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with Lock(nr.harvest(lm, text, out=tmp_path / "a", **HOW).folder, ".lock-0"):
+        with pytest.raises(RequestError, match="is in use"):
+            nr.harvest(lm, text, out=tmp_path / "a", **HOW)
+        monkeypatch.setenv("RANK", "1")
+        assert nr.harvest(lm, text, out=tmp_path / "a", **HOW).complete

@@ -16,7 +16,7 @@ import pytest
 
 import narrows as nr
 from narrows.check import NarrowsError, RequestError, WorkError
-from narrows.runs.lock import Lock
+from narrows.lock import Lock
 from narrows.runs.sweep import sweep
 from narrows.train import read_metrics
 
@@ -26,7 +26,7 @@ SMALL = {"latent": 2, "hidden": (8,), "progress": False}
 HOLD = """
 import sys, time
 from pathlib import Path
-from narrows.runs.lock import Lock
+from narrows.lock import Lock
 with Lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)

@@ -27,6 +27,7 @@ from narrows.lm.models import DTYPES, Model, load, wrap
 from narrows.lm.places import Place, resolve
 from narrows.lm.recompute import CONTEXTS, digest_of, work_of
 from narrows.lm.units import Inputs, Plan, Text, compute, unit_rows
+from narrows.lock import Lock
 from narrows.progress import Progress, Silent
 
 __all__ = ["harvest"]
@@ -289,31 +290,38 @@ def _live(job: _Job) -> Manifest:
     """Only the manifest and the contexts: rows are computed when they are read."""
     if not job.model.source or not isinstance(job.work, Text):
         raise refuse("on_the_fly", True, "left out for a model in memory, and where it reads no text")
-    return _begun(job).finish(range(len(job.rows)), live=True)
+    with _begun(job) as writer:
+        return writer.finish(range(len(job.rows)), live=True)
 
 
-def _begun(job: _Job) -> ShardWriter:
-    """The folder, claimed for this harvest, with its contexts."""
+@contextmanager
+def _begun(job: _Job, rank: int = 0) -> Iterator[ShardWriter]:
+    """The folder, claimed for this harvest, with its contexts; one process at a time does a rank's share."""
     writer = ShardWriter(job.folder, job.header)
-    if isinstance(job.work, Text):
-        try:
-            work_of(job.header, job.folder)
-        except RequestError:  # not there yet, or damaged
-            write_tensors(job.folder / CONTEXTS, job.work.contexts.tensors(), _AGAIN)
-    return writer
+    with Lock(job.folder, f".lock-{rank}"):
+        if isinstance(job.work, Text):
+            try:
+                work_of(job.header, job.folder)
+            except RequestError:  # not there yet, or damaged
+                write_tensors(job.folder / CONTEXTS, job.work.contexts.tensors(), _AGAIN)
+        yield writer
 
 
 def _run(job: _Job, shown: Silent) -> Manifest:
-    """Compute and write this rank's units; one is written while the next is computed."""
+    """Do this rank's share of the units."""
     rank, world = (
         int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
     )
-    units = range(len(job.rows))
-    mine = list(units)[rank::world]
-    total = sum(job.rows[unit] for unit in mine)
-    if not (job.folder / HEADER).exists():
-        _enough_room(job, total)  # before the folder is claimed: what is refused here leaves nothing behind
-    writer = _begun(job)
+    mine = list(range(len(job.rows)))[rank::world]
+    if not (job.folder / HEADER).exists():  # before it is claimed: what is refused here leaves nothing behind
+        _enough_room(job, sum(job.rows[unit] for unit in mine))
+    with _begun(job, rank) as writer:
+        return _share(job, writer, mine, shown)
+
+
+def _share(job: _Job, writer: ShardWriter, mine: list[int], shown: Silent) -> Manifest:
+    """Compute and write those of some units that are missing; one is written while the next is computed."""
+    units, total = range(len(job.rows)), sum(job.rows[unit] for unit in mine)
     todo = writer.missing(mine)
     left = sum(job.rows[unit] for unit in todo)
     _enough_room(job, left, _AGAIN)

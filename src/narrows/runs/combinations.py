@@ -13,8 +13,8 @@ from typing import Any
 
 from narrows import files
 from narrows.check import RequestError, refuse
+from narrows.lock import is_empty
 from narrows.methods import index
-from narrows.runs.lock import is_empty
 from narrows.runs.recipe import check_options
 from narrows.train import Plan
 

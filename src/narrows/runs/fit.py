@@ -16,10 +16,10 @@ from narrows.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core import Autoencoder
 from narrows.data import Source
 from narrows.data.tensorfile import write_tensors
+from narrows.lock import Lock, is_empty
 from narrows.methods import index
 from narrows.runs.card import write_card
 from narrows.runs.fingerprint import fingerprint, same_data
-from narrows.runs.lock import Lock, is_empty
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load

@@ -21,13 +21,13 @@ from narrows import files
 from narrows.check import RequestError, WorkError, refuse
 from narrows.core import Batch
 from narrows.data import Feed, Source
+from narrows.lock import Lock, is_empty
 from narrows.methods import index
 from narrows.progress import Progress, Silent
 from narrows.runs.combinations import Wanted, combinations, request
 from narrows.runs.compare import compare
 from narrows.runs.fingerprint import fingerprint
 from narrows.runs.fit import finish
-from narrows.runs.lock import Lock, is_empty
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Store, threads_for, training_mode

@@ -1,4 +1,4 @@
-"""Who is at work in a folder: one process at a time trains there."""
+"""Who is at work in a folder: one process at a time trains or harvests there."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ class Lock:
 
     Args:
         folder: which must be there.
+        name: of the file that is locked; where several processes share the work, each has its own.
 
     Raises:
         RequestError: another process is at work there; the text says which.
@@ -41,8 +42,8 @@ class Lock:
         []
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.path = folder, folder / _NAME
+    def __init__(self, folder: Path, name: str = _NAME) -> None:
+        self.folder, self.path = folder, folder / name
         self.number = -1
 
     def __enter__(self) -> Lock:
