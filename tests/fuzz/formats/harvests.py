@@ -32,7 +32,7 @@ _WARM = (
     "transformers.models.gpt_neox.modeling_gpt_neox",
     "tokenizers",
 )
-_JSON = ("acts/*.json",)
+_JSON = ("acts/manifest.json",)
 
 
 def _model(folder: Path) -> None:
