@@ -27,7 +27,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "e2e": {},
         "e2e+ds": {"layers": reading.later, "downstream": 5.0},
     }
-    lr = f"cosine:{trial.budget['lr/1000'] / 1000}:0:{trial.budget['steps']}"
+    rate = trial.budget["lr/1000"] / 1000
+    lr = f"cosine:{rate}:0:{trial.budget['steps']}" if trial.budget["decay"] else rate
     numbers: dict[str, float] = {}
     for name, terms in kinds.items():
         model: Any = trial.build(
@@ -111,7 +112,15 @@ PROOF = Proof(
     measure=measure,
     seeds=(100, 101, 102),
     scales={
-        "quick": {"steps": 50, "batch_size": 16, "latents": 64, "k": 2, "lr/1000": 10, "contexts": 0},
+        "quick": {
+            "steps": 50,
+            "batch_size": 16,
+            "latents": 64,
+            "k": 2,
+            "lr/1000": 10,
+            "contexts": 0,
+            "decay": 0,
+        },
         "default": {
             "steps": 700,
             "batch_size": 16,
@@ -119,6 +128,7 @@ PROOF = Proof(
             "k": 8,
             "lr/1000": 5,
             "contexts": 3000,
+            "decay": 1,
             "length": 32,
         },
         "full": {
@@ -128,6 +138,7 @@ PROOF = Proof(
             "k": 8,
             "lr/1000": 1,
             "contexts": 4096,
+            "decay": 1,
             "length": 128,
         },
     },
