@@ -15,7 +15,7 @@ from safetensors.torch import save_file as save_torch
 
 import narrows.data as nd
 from narrows.check import RequestError
-from narrows.data import files
+from narrows.data import files, npy, tables
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3)).astype(np.float32)
@@ -168,12 +168,53 @@ class TestRoundTrips:
         assert nd.open(tmp_path, size=8).spec.shape == (3, 8, 8)
         assert nd.open(tmp_path, size=8, mode="L").spec.shape == (1, 8, 8)
 
-    def test_deep_grey_images_keep_their_upper_bits(self, tmp_path):
+    def test_grey_images_of_16_bits_keep_all_of_them(self, tmp_path):
         deep = np.array([[0, 257, 65535], [32768, 255, 256]], np.uint16)
         for i in range(3):
-            Image.fromarray(deep).save(tmp_path / f"{i}.png")
-        stored = nd.open(tmp_path).train.x[0, 0]
-        assert stored.tolist() == [[0, 1, 255], [128, 0, 1]]
+            Image.fromarray(deep).save(tmp_path / f"{i}.{('png', 'tif', 'png')[i]}")
+        source = nd.open(tmp_path)
+        assert source.train.x[0, 0].tolist() == deep.tolist()
+        np.testing.assert_allclose(source.train.all().x[0, 0], deep / 65535, rtol=1e-6)
+        assert source.spec.values == "unit"
+        assert nd.open(tmp_path, mode="L").train.x[0, 0].tolist() == [[0, 1, 255], [128, 0, 1]]
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.int32])
+    def test_images_of_32_bits_are_read_as_their_numbers(self, tmp_path, dtype):
+        x = (RNG.normal(size=(6, 8, 9)) * 1e6 + (0 if dtype is np.float32 else 2e9)).astype(dtype)
+        for i, image in enumerate(x):
+            Image.fromarray(image).save(tmp_path / f"{i}.tiff")
+        source = nd.open(tmp_path)
+        kept = torch.cat([source.train.x, source.test.x])[:, 0].double().numpy()
+        assert sorted(kept.reshape(6, -1).tolist()) == sorted(x.reshape(6, -1).astype(float).tolist())
+        assert source.train.all().x.std() > 0.5
+        assert nd.open(tmp_path, size=4).spec.shape == (1, 4, 4)
+        with pytest.raises(RequestError, match=r"`mode` must be left out: .*0.tiff has 32 bits a pixel"):
+            nd.open(tmp_path, mode="L")
+        Image.new("L", (9, 8)).save(tmp_path / "other.png")
+        with pytest.raises(RequestError, match=r"differ in how many bits a pixel has.*Convert the images"):
+            nd.open(tmp_path)
+
+    @pytest.mark.parametrize("turn", [1, 3, 6, 8])
+    def test_photographs_are_turned_upright(self, tmp_path, turn):
+        upright = np.zeros((20, 30), np.uint8)
+        upright[:10, :15] = 255  # the upper left is white
+        held = {1: upright, 3: np.rot90(upright, 2), 6: np.rot90(upright, 1), 8: np.rot90(upright, 3)}[turn]
+        exif = Image.Exif()
+        exif[0x0112] = turn
+        for i in range(2):
+            Image.fromarray(np.ascontiguousarray(held)).save(tmp_path / f"{i}.png", exif=exif)
+        np.testing.assert_array_equal(nd.open(tmp_path).train.x[0, 0], upright)
+
+    @pytest.mark.parametrize("kind", ["gif", "tiff"])
+    def test_files_of_several_frames(self, tmp_path, kind):
+        frames = [Image.new("L", (8, 8), 40 * i) for i in range(3)]
+        for i in range(2):
+            frames[0].save(tmp_path / f"{i}.{kind}", save_all=True, append_images=frames[1:])
+        with pytest.raises(RequestError, match=rf"0.{kind} has 3 frames.*such as `frame=0`"):
+            nd.open(tmp_path)
+        assert (nd.open(tmp_path, frame=2, mode="L").train.x == 80).all()
+        with pytest.raises(RequestError, match=r"`frame` must be less than 3"):
+            nd.open(tmp_path, frame=3)
 
 
 class TestTables:
@@ -202,6 +243,32 @@ class TestTables:
         np.testing.assert_array_equal(source.train.x, [[2, 1], [8, 7]])
         np.testing.assert_array_equal(source.train.target, [[3], [9]])
         np.testing.assert_array_equal(source.test.x, [[5, 4]])
+
+    @pytest.mark.parametrize("column", ["number", "truth", "late text", "late empty", "text", "long text"])
+    def test_long_tables_are_read_as_in_one_piece(self, tmp_path, monkeypatch, column):
+        cells = {
+            "number": [str(i) for i in range(50)],
+            "truth": ["true", "False"] * 25,
+            "late text": [str(i) for i in range(40)] + ["x"] * 10,
+            "late empty": [str(i) for i in range(40)] + [""] * 10,
+            "text": ["a", "b"] * 25,
+            "long text": ["y" * 50_000 if i == 30 else f"{i}" for i in range(50)],
+        }[column]
+        path = write(tmp_path / "t.csv", "x,c\n" + "".join(f"{i},{c}\n" for i, c in enumerate(cells)))
+        monkeypatch.setattr(tables, "_CELLS", 14)  # seven rows at a time
+        with path.open() as file:
+            got = tables.parse_csv(file, "t")
+        assert got["x"].tolist() == list(range(50))
+        if column in ("number", "late empty"):
+            want = np.array([float(c or "nan") for c in cells])
+            np.testing.assert_array_equal(got["c"], want)
+        else:
+            assert got["c"].tolist() == ([float(c == "true") for c in cells] if column == "truth" else cells)
+
+    def test_a_line_without_end_is_refused(self, tmp_path, monkeypatch):
+        monkeypatch.setattr(tables, "_LONGEST_LINE", 1000)
+        with pytest.raises(RequestError, match=r"cannot be read as a table.*more than 1000 characters"):
+            nd.open(write(tmp_path / "t.csv", "a,b\n1,2\n" + "3" * 2000))
 
     @pytest.mark.parametrize(
         ("text", "options", "sentence"),
@@ -386,3 +453,110 @@ def io_path(folder):
     np.save(buffer, np.asfortranarray(X))
     (folder / "fortran.npy").write_bytes(buffer.getvalue())
     return folder / "fortran.npy"
+
+
+class TestHeaders:
+    """What a file says of itself is checked before memory is taken."""
+
+    def header(self, path, text, body=b""):
+        text = text.encode() + b"\n"
+        path.write_bytes(b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + body)
+        return path
+
+    @pytest.mark.parametrize(
+        ("descr", "order", "shape", "said"),
+        [
+            ("'<f4'", False, "(1000000000, 1000)", "takes 4000000000000 bytes"),
+            ("'<f4'", False, "(2, -2)", "its shape is damaged"),
+            ("'<f4'", False, "(99999999999999999999,)", "its shape is damaged"),
+            ("'<f4'", False, "(True, 4)", "its shape is damaged"),
+            ("'<f4'", 7, "(4,)", "its shape is damaged"),
+            ("'<f4', 0: 0", False, "(4,)", "no description of an array"),
+            ("'<f4'", False, "(" * 900, "no description of an array"),
+            ("[('a', '<f4')]", False, "(4,)", "it holds records"),
+            ("'<M8[ns]'", False, "(2,)", "save numbers or text"),
+            ("'f4,i4'", False, "(2,)", "its type is damaged"),
+            ("'<f3'", False, "(2,)", "'<f3' is unknown"),
+            ("'<f4'", False, "(3,)", "takes 12 bytes, but there are 16"),
+        ],
+    )
+    def test_headers_that_lie(self, tmp_path, descr, order, shape, said):
+        text = f"{{'descr': {descr}, 'fortran_order': {order}, 'shape': {shape}, }}"
+        path = self.header(tmp_path / "x.npy", text, bytes(16))
+        for mapped in (False, True):
+            with pytest.raises(RequestError, match=rf"x.npy cannot be read as .npy: truncated.*{said}"):
+                nd.open(path, mapped=mapped)
+        with zipfile.ZipFile(tmp_path / "x.npz", "w") as archive:
+            archive.write(path, "x.npy")
+        with pytest.raises(RequestError, match=rf"x.npz cannot be read as .npz.*{said}"):
+            nd.open(tmp_path / "x.npz")
+
+    @pytest.mark.parametrize("dtype", ["<f4", ">f4", "<i8", ">i2", "|b1", "<f2", "|u1", "<U3", "|S2"])
+    @pytest.mark.parametrize("order", ["C", "F"])
+    def test_every_type_and_order_is_read_as_numpy_reads_it(self, tmp_path, dtype, order):
+        x = np.asarray(np.arange(24).reshape(2, 3, 4) % 2, dtype=dtype, order=order)
+        np.save(tmp_path / "x.npy", x)
+        np.savez_compressed(tmp_path / "x.npz", x=x, y=x[0])
+        arrays = [npy.read_npy(tmp_path / "x.npy"), npy.read_npy(tmp_path / "x.npy", mapped=True)]
+        arrays.append(npy.read_npz(tmp_path / "x.npz", {"x"})[1]["x"])
+        for got in arrays:
+            np.testing.assert_array_equal(got, x)
+        assert npy.read_npz(tmp_path / "x.npz", {"x"})[0] == ["x", "y"]
+
+    def test_text_that_is_no_text_is_refused(self, tmp_path):
+        np.savez(tmp_path / "x.npz", x=X, y=np.full(20, 0xFFFFFFFF, np.uint32).view("<U1"))
+        with pytest.raises(RequestError, match=r"its text holds what is no character"):
+            nd.open(tmp_path / "x.npz")
+
+    def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(self, tmp_path, monkeypatch):
+        x = np.zeros((1 << 20, 1))
+        np.save(tmp_path / "x.npy", x)
+        np.savez_compressed(tmp_path / "x.npz", x=x)
+        (tmp_path / "x.csv.gz").write_bytes(gzip.compress(b"0\n" * (1 << 20)))
+        save_file({"x": x}, tmp_path / "x.safetensors")
+        monkeypatch.setenv("NARROWS_MEMORY", "10M")
+        for name in ("x.npy", "x.npz", "x.csv.gz", "x.safetensors"):
+            with pytest.raises(
+                RequestError, match=rf"{name} needs about \d+ MiB of memory, and 10 MiB may be taken"
+            ):
+                nd.open(tmp_path / name)
+        assert nd.open(tmp_path / "x.npy", mapped=True).train.mapped
+        monkeypatch.setenv("NARROWS_MEMORY", "2G")
+        assert len(nd.open(tmp_path / "x.npz").train) > 1 << 19
+        monkeypatch.setenv("NARROWS_MEMORY", "much")
+        with pytest.raises(RequestError, match=r"`NARROWS_MEMORY` must be an amount of memory"):
+            nd.open(tmp_path / "x.npz")
+
+    def test_masked_numbers_are_missing(self):
+        x = np.ma.masked_array(X, mask=np.zeros(X.shape, bool))
+        assert torch.equal(nd.open(x, scale="none").train.x, nd.open(X, scale="none").train.x)
+        x[3, 1] = x[7, 0] = np.ma.masked
+        for value in (x, list(x)):
+            with pytest.raises(RequestError, match=r"2 of them are masked; the first is in row 3\. Drop"):
+                nd.open(value)
+        with pytest.raises(RequestError, match=r"`labels` must hold no missing numbers, but 1 of them"):
+            nd.open(X, labels=np.ma.masked_array(Y, mask=[True] + [False] * 19))
+
+    @pytest.mark.parametrize(
+        ("labels", "said"),
+        [
+            (np.full(20, 1j), "an array of type complex128"),
+            (np.full(20, np.inf), "fractions or NaN"),
+            (np.array(3), "0 rows"),
+            (np.arange(20).astype("M8[D]"), "an array of type datetime64"),
+        ],
+    )
+    def test_labels_that_are_no_classes(self, labels, said):
+        with pytest.raises(RequestError, match=said):
+            nd.open(X, labels=labels)
+
+    def test_tensors_that_lie_over_each_other_or_leave_bytes(self, tmp_path):
+        head = b'{"a":{"dtype":"F32","shape":[4,2],"data_offsets":[0,32]},'
+        for more, said in (
+            (b'"b":{"dtype":"F32","shape":[4,2],"data_offsets":[0,32]}}', "does not follow"),
+            (b'"b":{"dtype":"F32","shape":[2],"data_offsets":[32,40]}}', "24 bytes that belong to no tensor"),
+        ):
+            table = head + more
+            (tmp_path / "x.safetensors").write_bytes(len(table).to_bytes(8, "little") + table + bytes(64))
+            with pytest.raises(RequestError, match=rf"cannot be read as .safetensors.*{said}"):
+                nd.open(tmp_path / "x.safetensors", key="a")

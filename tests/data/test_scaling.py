@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
+import narrows.data as nd
 from narrows.check import RequestError
 from narrows.data.scaling import Scaling, fit_scaling, values_of
 
@@ -99,3 +100,64 @@ def test_refusals():
         fit_scaling(torch.zeros(1, 1), "whiten")
     with pytest.raises(RequestError, match=r"`scaling` must be what `Source.describe"):
         Scaling.of({"kind": "unit"})
+
+
+class TestFarFromZero:
+    """Numbers whose differences float32 would not hold."""
+
+    times = 1.7e9 + np.arange(400) * 3.0  # seconds since 1970, 20 minutes of them
+
+    def wanted(self, x):
+        near = x - x[0]
+        return (near - near.mean(0)) / near.std(0)
+
+    @pytest.mark.parametrize("shift", [1e9, -3e7, 1.7e12])
+    @pytest.mark.parametrize("mapped", [False, True])
+    def test_they_are_standardised_as_in_float64(self, tmp_path, shift, mapped):
+        x = np.random.default_rng(0).normal(size=(300, 2)) + shift
+        np.save(tmp_path / "x.npy", x)
+        source = nd.open(tmp_path / "x.npy", mapped=mapped)
+        assert source.spec.values == "real"
+        train = x[: len(source.train)] if mapped else source.train.x.numpy()
+        got = source.train.all().x
+        assert got.dtype == torch.float32
+        np.testing.assert_allclose(got, self.wanted(train), atol=1e-3 if abs(shift) > 1e12 else 2e-6)
+        back = source.train.scaling.invert(got)
+        np.testing.assert_allclose(back, train, atol=1e-3, rtol=0)
+
+    def test_whole_numbers_and_tables_too(self, tmp_path):
+        stamps = self.times.astype(np.int64)
+        (tmp_path / "t.csv").write_text("when,x\n" + "".join(f"{t},{t % 7}\n" for t in stamps))
+        for source in (nd.open(np.stack([stamps, stamps % 7], 1)), nd.open(tmp_path / "t.csv")):
+            x = source.train.all().x.numpy()
+            assert len(np.unique(x[:, 0])) == len(x)
+            np.testing.assert_allclose(x.mean(0), 0, atol=1e-5)
+            np.testing.assert_allclose(x.std(0), 1, atol=1e-5)
+
+    def test_targets_too(self):
+        x = np.random.default_rng(0).normal(size=(50, 2))
+        source = nd.open(x, target=self.times[:50, None])
+        np.testing.assert_allclose(source.train.all().goal.std(0, correction=0), 1, atol=1e-5)
+
+    def test_a_described_scaling_does_the_same_to_other_data(self):
+        source = nd.open(self.times[:, None])
+        again = json.loads(json.dumps(source.describe()))
+        other = self.times[:5, None] + 1
+        want = (other - source.train.x.numpy().mean()) / source.train.x.numpy().std()
+        np.testing.assert_allclose(nd.like(again, other).all().x, want, atol=1e-6)
+
+    def test_batches_of_a_mapped_file_are_those_of_memory(self, tmp_path):
+        np.save(tmp_path / "x.npy", np.stack([self.times, -self.times], 1))
+        mapped = nd.open(tmp_path / "x.npy", mapped=True)
+        got = nd.Feed(mapped.train, len(mapped.train), 0).at(0).x
+        want = mapped.train.all().x
+        assert torch.equal(got[got[:, 0].argsort()], want)
+
+    def test_constant_columns_stay_zero(self):
+        x = np.stack([np.full(50, 1e9 + 0.3), np.arange(50) + 1e9], 1)
+        got = nd.open(x).train.all().x
+        assert (got[:, 0] == 0).all()
+        assert got[:, 1].std() > 0.9
+
+    def test_others_stay_in_float32(self):
+        assert nd.open(np.random.default_rng(0).normal(size=(50, 2)) + 100).train.x.dtype == torch.float32

@@ -274,7 +274,7 @@ class TestTables:
         [
             ({"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 20]}, "does not fit its shape"),
             ({"dtype": "F32", "shape": [200, 3], "data_offsets": [0, 2400]}, "is cut off"),
-            ({"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}, "is damaged at 'x'"),
+            ({"dtype": "F99", "shape": [2], "data_offsets": [0, 8]}, "is of type F99, but F64"),
             ({"dtype": "F32", "shape": [-2, -3], "data_offsets": [0, 24]}, "does not fit its shape"),
             ({"dtype": "F32", "shape": [6], "data_offsets": [-24, 0]}, "does not fit its shape"),
             ({"dtype": "F32", "shape": [6.0], "data_offsets": [0, 24]}, "does not fit its shape"),

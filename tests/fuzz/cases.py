@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import json
 import os
@@ -62,12 +63,11 @@ class Samples:
         if form.make not in self._made:
             path = self.folder / f"sound-{len(self._made)}"
             path.mkdir()
-            for module in form.warm:
-                importlib.import_module(module)
             found = apart(lambda: form.make(path), form.seconds * 10)
             if found["kind"] != "read":
                 raise RuntimeError(f"the sound sample of {form.name} cannot be made: {found['text']}")
             self._made[form.make] = path
+            _import([*found["modules"], *form.warm])
         return self._made[form.make]
 
     def expected(self, form: Format) -> str:
@@ -77,6 +77,7 @@ class Samples:
             if found["kind"] != "read":
                 raise RuntimeError(f"the sound sample of {form.name} cannot be read: {found['text']}")
             self._read[form.name] = found["digest"]
+            _import(found["modules"])
         return self._read[form.name]
 
     def read(self, form: Format, sound: Path, change: Callable[[Path], None] | None) -> dict[str, Any]:
@@ -149,7 +150,8 @@ def apart(work: Callable[[], Any], seconds: int) -> dict[str, Any]:
         os.close(out)
         try:
             found = _work(work, seconds)
-            os.write(into, json.dumps(found).encode()[: 1 << 16])
+            with os.fdopen(into, "wb") as pipe:
+                pipe.write(json.dumps(found).encode())
         finally:
             os._exit(0)
     os.close(into)
@@ -179,7 +181,7 @@ def _work(work: Callable[[], Any], seconds: int) -> dict[str, Any]:
     ):  # elsewhere addresses are not limited; what is touched is measured all the same
         limit = _resident("VmSize") + _ADDRESSES
         resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-    before = _resident("VmRSS")
+    before, known = _resident("VmRSS"), set(sys.modules)
     try:
         found: dict[str, Any] = {"kind": "read", "digest": digest(work())}
     except NarrowsError as error:
@@ -193,7 +195,15 @@ def _work(work: Callable[[], Any], seconds: int) -> dict[str, Any]:
         )
         found = {"kind": "fault", "text": f"{type(error).__name__}: {str(error)[:300]} ({place})"}
     found["bytes"] = max(0, _peak() - before)
+    found["modules"] = sorted(set(sys.modules) - known)
     return found
+
+
+def _import(modules: Sequence[str]) -> None:
+    """Import what a fork imported, so that the next forks need not."""
+    for name in modules:
+        with contextlib.suppress(Exception):  # what only its parent can import
+            importlib.import_module(name)
 
 
 def _peak() -> int:

@@ -25,7 +25,7 @@ class Format:
         sealed: whether a checksum guards those files: what is read of a changed file must then be what is read of
             the sound one. Otherwise other values are allowed (a bit of a number in a .npy file is a number, too).
         share: how many cases it gets, compared with the others.
-        warm: modules to import before the cases begin, such as those that `read` imports late.
+        warm: modules to import before the cases begin, beside those that reading the sound sample imports.
         seconds: the CPU time that one reading may take.
     """
 

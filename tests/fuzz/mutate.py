@@ -31,6 +31,16 @@ _NUMBERS = (
     b"1e999",
     b"nan",
 )
+_UNREADABLE = (
+    ValueError,
+    LookupError,
+    OSError,
+    EOFError,
+    RecursionError,
+    struct.error,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 _CELLS = (
     "",
     "nan",
@@ -91,16 +101,7 @@ def _mutate(name: str, data: bytes, rng: Random) -> Edit:
         edit = inside if inside is not None and rng.random() < 0.6 else _bytes
         try:
             changed, what = edit(changed, rng)
-        except (
-            ValueError,
-            LookupError,
-            OSError,
-            EOFError,
-            struct.error,
-            zipfile.BadZipFile,
-            zlib.error,
-            RecursionError,
-        ):
+        except _UNREADABLE:
             changed, what = _bytes(changed, rng)  # an earlier change left nothing to look into
         done.append(what)
     return changed, ", then ".join(done)

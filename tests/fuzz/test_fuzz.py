@@ -176,5 +176,14 @@ def test_digests_tell_values_types_and_shapes_apart():
         digest(object())
 
 
+def test_no_damaged_file_of_any_format_ends_in_a_fault():
+    done = alone("-m", "fuzz", "--cases", "300", "--seed", "20", "--json")
+    found = json.loads(done.stdout)
+    assert found["faults"] == [], "make fuzz SEED=20 CASE=format:number repeats a case"
+    assert done.returncode == 0, done.stderr
+    assert sum(sum(kinds.values()) for kinds in found["counts"].values()) >= 290
+    assert all(kinds for kinds in found["counts"].values())
+
+
 if __name__ == "__main__":
     outcomes()

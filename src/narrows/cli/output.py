@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from narrows import files
-from narrows.check import refuse
+from narrows.check import RequestError, refuse
 from narrows.cli.errors import note
 
 if TYPE_CHECKING:
@@ -146,17 +146,13 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     """Read every array of an .npz file; never an object, which could run code.
 
     Raises:
-        RequestError: no such file, another format, or objects inside.
+        RequestError: no such file, another format, damage, or objects inside.
     """
-    import zipfile
-
-    import numpy as np
+    from narrows.data import npy
 
     if not path.is_file():
         raise refuse("CODES", str(path), "an .npz file that exists", "Write one with: narrows encode")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except (ValueError, AttributeError, EOFError, zipfile.BadZipFile) as error:
-        fix = "Objects and pickles are never read, for they could run code."
-        raise refuse("CODES", str(path), "an .npz file of plain arrays", fix) from error
+        return npy.read_npz(path)[1]
+    except RequestError as error:
+        raise refuse("CODES", str(path), "an .npz file of plain arrays", str(error)) from error

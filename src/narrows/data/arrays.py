@@ -46,6 +46,7 @@ def numeric(argument: str, value: Any) -> np.ndarray:
     if isinstance(value, torch.Tensor):
         value = value.detach().to("cpu")
         value = (value.to(torch.float32) if value.dtype == torch.bfloat16 else value).numpy()
+    _refuse_masked(argument, value)
     try:
         array = value if isinstance(value, np.memmap) else np.asarray(value)
     except (TypeError, ValueError) as error:
@@ -58,6 +59,20 @@ def numeric(argument: str, value: Any) -> np.ndarray:
             "Rows of different lengths, or text among numbers? Make it rectangular and numeric.",
         )
     return array
+
+
+def _refuse_masked(argument: str, value: Any) -> None:
+    """Refuse what a mask hides, as NaN is refused: an array forgets its mask."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if not any(np.ma.isMaskedArray(part) for part in parts):
+        return
+    hidden = np.ma.getmaskarray(value if parts is not value else np.ma.stack(parts))
+    if hidden.any():
+        row = int(np.argwhere(hidden)[0][0])
+        raise RequestError(
+            f"`{argument}` must hold no missing numbers, but {int(hidden.sum())} of them are masked; the first is in "
+            f"row {row}. Drop those rows or fill them first, such as with np.ma.filled(x, x.mean())."
+        )
 
 
 def from_mapping(arrays: Mapping[str, np.ndarray], layout: str = "auto") -> Raw:

@@ -13,10 +13,11 @@ from torch import Tensor
 from narrows.check import RequestError, fraction, refuse, whole
 from narrows.core import Spec
 from narrows.data.dataset import Dataset, Source
-from narrows.data.mapped import Rows, on_disk, spread
+from narrows.data.mapped import Rows, exactly, on_disk, spread
 from narrows.data.raw import Raw
-from narrows.data.scaling import Scaling, Values, fit_scaling, values_of
+from narrows.data.scaling import Scaling, Values, exact, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
+from narrows.data.stored import Stored
 
 __all__ = ["Split", "assemble", "one_part", "rescaled"]
 
@@ -135,14 +136,13 @@ def _check(raw: Raw, name: str) -> None:
         if part is None:
             continue
         _check_numbers("x", part.x, name)
-        for called in ("target", "labels", "factors"):
-            column = getattr(part, called)
-            if column is not None and len(column) != len(part.x):
-                raise refuse(
-                    called, f"{len(column)} rows", f"one entry for each of the {len(part.x)} examples"
-                )
         if part.target is not None:
             _check_numbers("target", part.target, name)
+        for called in ("target", "labels", "factors"):
+            column = getattr(part, called)
+            rows = None if column is None else len(column) if np.ndim(column) else 0
+            if rows is not None and rows != len(part.x):
+                raise refuse(called, f"{rows} rows", f"one entry for each of the {len(part.x)} examples")
     if raw.test is not None:
         for called, one, two in (("x", raw.x, raw.test.x), ("target", raw.target, raw.test.target)):
             shapes = [None if part is None else part.shape[1:] for part in (one, two)]
@@ -153,7 +153,7 @@ def _check(raw: Raw, name: str) -> None:
 def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
     if x.dtype.kind not in "fiub":
         raise refuse(called, f"an array of type {x.dtype} in `{name}`", "numbers", "Convert it to float32.")
-    if 0 in x.shape:
+    if 0 in x.shape or not x.shape:
         raise refuse(
             called, f"an array of shape {tuple(x.shape)} in `{name}`", "at least one example and value"
         )
@@ -191,9 +191,11 @@ def _tidy(labels: np.ndarray) -> np.ndarray:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise refuse("labels", f"an array of shape {labels.shape}", "one label for each example, (N,)")
+    if labels.dtype.kind not in "fiubOSU":
+        raise refuse("labels", f"an array of type {labels.dtype}", "classes: whole numbers or text")
     if labels.dtype.kind != "f":
         return labels
-    if not (labels == np.round(labels)).all():
+    if not (np.abs(labels) < 1 << 62).all() or not (labels == np.round(labels)).all():
         raise refuse(
             "labels",
             "fractions or NaN",
@@ -221,14 +223,16 @@ def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor
 
 def _sample(x: Any) -> Tensor:
     """The examples to fit a scaling on: all of them, or runs spread over a mapped file."""
-    return spread(x, _SAMPLE) if on_disk(x) else _stored(x)
+    return spread(cast(Stored, exactly(x)), _SAMPLE) if on_disk(x) else exact(x)
 
 
-def _stored(x: np.ndarray) -> Tensor:
-    """An array as a tensor in memory: bytes stay bytes, everything else becomes float32."""
-    dtype = np.uint8 if x.dtype in (np.uint8, np.bool_) else np.float32
-    array = np.ascontiguousarray(x, dtype=dtype)
-    return torch.from_numpy(array if array.flags.writeable else array.copy())
+def _kept(x: Any, scaling: Scaling) -> Rows:
+    """Numbers as they are stored: bytes stay bytes, everything else is float32 unless its scaling needs float64."""
+    if on_disk(x):
+        return exactly(x) if scaling.far else cast(Rows, x)
+    if scaling.far or x.dtype in (np.uint8, np.bool_):
+        return exact(x)
+    return exact(np.asarray(x, dtype=np.float32))
 
 
 def _oriented(x: Tensor, layout: str) -> Tensor:
@@ -247,12 +251,11 @@ def _dataset(
     classes: tuple[str, ...],
     name: str,
 ) -> Dataset:
-    def kept(x: Any, names: bool = False) -> Rows:
-        if on_disk(x):
-            return cast(Rows, x)
-        return torch.from_numpy(x) if names and x.dtype == np.int64 else _stored(x)
+    def column(x: Any) -> Rows:
+        names = not on_disk(x) and x.dtype == np.int64
+        return torch.from_numpy(x) if names else _kept(x, Scaling())
 
-    x = kept(raw.x)
+    x = _kept(raw.x, scaling)
     columns = {**raw.stores} if raw.codes is None else {**raw.stores, "codes": raw.codes}
     if isinstance(x, Tensor) and layout in ("image", "hwc"):
         x = _oriented(x, layout).contiguous()
@@ -265,10 +268,10 @@ def _dataset(
         factors=None if raw.factors is None else torch.from_numpy(raw.factors.astype(np.int64)),
         factor_names=raw.factor_names,
         class_names=classes if labelled else (),
-        target=None if raw.target is None else kept(raw.target),
+        target=None if raw.target is None else _kept(raw.target, goal),
         target_scaling=goal,
         channels_last=layout == "hwc" and not isinstance(x, Tensor),
-        columns={called: kept(store, names=True) for called, store in columns.items()},
+        columns={called: column(store) for called, store in columns.items()},
         origin=raw.origin,
     )
 

@@ -23,7 +23,8 @@ class Dataset:
     """Examples as they are stored, and how a model sees them.
 
     Args:
-        x: the raw store, (N, *shape): a uint8 or float32 tensor, a memory-mapped array, or rows of a harvest.
+        x: the raw store, (N, *shape): a uint8 or float32 tensor (float64 where the scaling needs it), a memory-mapped
+            array, or rows of a harvest.
         scaling: from stored numbers to what a model sees.
         shape: shape of one example as a model sees it, ``(C, H, W)``, ``(T, D)`` or ``(D,)``.
         labels: class of each example, (N,) int64, or None.

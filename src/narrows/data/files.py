@@ -5,21 +5,20 @@ No pickle is ever read: a pickle can run any program while it is opened.
 
 from __future__ import annotations
 
-import json
-import struct
-import zipfile
-import zlib
+import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import torch
 
 from narrows.check import RequestError, nearest, refuse
+from narrows.data import npy, tensorfile
 from narrows.data.arrays import from_mapping
 from narrows.data.folder import SUFFIXES, read_folder
 from narrows.data.harvest import is_harvest
 from narrows.data.harvested import read_harvest
+from narrows.data.memory import make_room
 from narrows.data.raw import Raw
 from narrows.data.tables import read_table, test_part
 
@@ -29,16 +28,6 @@ MAPPED_BYTES = 512 << 20
 """Files of at least this size stay on disk and are mapped, unless the option `mapped` says otherwise."""
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".dill")
-_SAFETENSORS = {
-    "F64": "<f8",
-    "F32": "<f4",
-    "F16": "<f2",
-    "I64": "<i8",
-    "I32": "<i4",
-    "I16": "<i2",
-    "I8": "|i1",
-}
-_SAFETENSORS |= {"U8": "|u1", "U16": "<u2", "U32": "<u4", "BOOL": "|b1"}
 
 
 def reader_of(path: Path) -> Callable[..., Raw]:
@@ -54,6 +43,8 @@ def reader_of(path: Path) -> Callable[..., Raw]:
         )
     if path.is_dir():
         return read_harvest if is_harvest(path) else read_folder
+    if not path.is_file():
+        raise RequestError(f"{path} is neither a file nor a folder.")
     suffixes = [s.lower() for s in path.suffixes]
     suffix = "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
     if suffix in _PICKLES:
@@ -86,26 +77,17 @@ def read_npy(
         layout: how an example lies, see `narrows.data.shapes`.
         mapped: leave the array on disk; when None, if the file is large.
     """
-    x = _npy(path, mapped)
+    x = npy.read_npy(path, _stays(path, mapped))
     kinds = (
-        None if labels is None else _npy(Path(labels), False),
-        None if target is None else _npy(Path(target), mapped),
+        None if labels is None else npy.read_npy(Path(labels)),
+        None if target is None else npy.read_npy(Path(target), _stays(Path(target), mapped)),
     )
     return Raw(x, *kinds, layout=layout)
 
 
-def _npy(path: Path, mapped: bool | None) -> np.ndarray:
-    if not path.is_file():
-        raise RequestError(f"There is no file {path}.")
-    try:
-        return np.load(path, mmap_mode="r" if _stays(path, mapped) else None, allow_pickle=False)
-    except (ValueError, OSError, EOFError) as error:
-        raise _unreadable(path, ".npy", error) from error
-
-
 def _stays(path: Path, mapped: bool | None) -> bool:
     """Whether the arrays of a file stay on disk."""
-    return path.stat().st_size >= MAPPED_BYTES if mapped is None else mapped
+    return path.is_file() and path.stat().st_size >= MAPPED_BYTES if mapped is None else mapped
 
 
 def read_keyed(
@@ -169,73 +151,37 @@ def _chosen(
 
 def _npz(path: Path, needed: set[str | None] | None) -> tuple[list[str], dict[str, np.ndarray]]:
     """The names of all arrays, and those that are needed (all that are no single number, when None)."""
-    damaged = (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error, NotImplementedError)
-    try:
-        with path.open("rb") as file:
-            z = np.load(file, allow_pickle=False)
-            if isinstance(z, np.ndarray):
-                raise ValueError("it is a single array; call it .npy")
-            arrays = {name: z[name] for name in z.files if needed is None or name in needed}
-            return z.files, {name: array for name, array in arrays.items() if array.ndim}
-    except damaged as error:
-        raise _unreadable(path, ".npz", error) from error
+    names, arrays = npy.read_npz(path, needed)
+    return names, {name: array for name, array in arrays.items() if array.ndim}
 
 
 def _safetensors(
     path: Path, needed: set[str | None] | None, mapped: bool
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    header, start = _header(path)
-    wanted = [name for name in header if needed is None or name in needed]
+    """The same of a .safetensors file; single numbers are kept."""
     try:
-        return list(header), {name: _tensor(path, name, header[name], start, mapped) for name in wanted}
-    except (ValueError, TypeError, KeyError) as error:
+        table = tensorfile.read_table(path)
+        wanted = {name: entry for name, entry in table.items() if needed is None or name in needed}
+        if not mapped:
+            room = sum(npy.room_for(e.shape, np.dtype(f"V{e.dtype.itemsize}")) for e in wanted.values())
+            make_room(room, str(path), "Leave it on disk: ``mapped=True``.")
+        return list(table), {name: _tensor(entry, mapped) for name, entry in wanted.items()}
+    except (ValueError, OSError, OverflowError) as error:
         if isinstance(error, RequestError):
             raise
-        raise _unreadable(path, ".safetensors", error) from error
+        raise RequestError(
+            f"{path} cannot be read as .safetensors: truncated or damaged ({error})."
+        ) from error
 
 
-def _header(path: Path) -> tuple[dict[str, Any], int]:
-    """The table of a .safetensors file, and where its numbers begin: 8 bytes of length, then JSON."""
-    size = path.stat().st_size
-    try:
-        with path.open("rb") as file:
-            (length,) = struct.unpack("<Q", file.read(8))
-            if 8 + length > size:
-                raise ValueError("its table is cut off")
-            header = json.loads(file.read(length))
-        header.pop("__metadata__", None)
-        if any(8 + length + entry["data_offsets"][1] > size for entry in header.values()):
-            raise ValueError("its end is missing")
-    except (ValueError, KeyError, TypeError, AttributeError, struct.error) as error:
-        raise _unreadable(path, ".safetensors", error) from error
-    return header, 8 + length
-
-
-def _tensor(path: Path, name: str, entry: Mapping[str, Any], start: int, mapped: bool) -> np.ndarray:
-    kind, shape, (first, last) = entry["dtype"], tuple(entry["shape"]), entry["data_offsets"]
-    if kind == "BF16":
-        halves = np.fromfile(path, "<u2", (last - first) // 2, offset=start + first)
-        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(shape)
-    if kind not in _SAFETENSORS:
-        raise refuse(
-            "key", name, f"a tensor of type {', '.join(_SAFETENSORS)} or BF16", f"This one is {kind}."
-        )
-    dtype = np.dtype(_SAFETENSORS[kind])
-    if last - first != int(np.prod(shape)) * dtype.itemsize:
-        raise ValueError(f"the size of {name} does not fit its shape")
-    if mapped and shape and 0 not in shape:
-        return np.memmap(path, dtype, "r", start + first, shape)
-    return np.fromfile(path, dtype, (last - first) // dtype.itemsize, offset=start + first).reshape(shape)
-
-
-def _unreadable(path: Path, kind: str, error: Exception) -> RequestError:
-    text = str(error)
-    if "pickle" in text or "Object arrays" in text or "object" in text.lower():
-        return RequestError(
-            f"{path} holds Python objects, which are stored as a pickle, and pickles are never read: opening one can "
-            "run any program. Save arrays of numbers: np.save('x.npy', np.stack(rows))."
-        )
-    return RequestError(f"{path} cannot be read as {kind}: truncated or damaged ({text}).")
+def _tensor(entry: tensorfile.Entry, mapped: bool) -> np.ndarray:
+    if entry.dtype == torch.bfloat16:
+        halves = np.fromfile(entry.path, "<u2", math.prod(entry.shape), offset=entry.offset)
+        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry.shape)
+    dtype = np.dtype(str(entry.dtype).removeprefix("torch.")).newbyteorder("<")
+    if mapped and entry.shape and 0 not in entry.shape:
+        return np.memmap(entry.path, dtype, "r", entry.offset, entry.shape)
+    return np.fromfile(entry.path, dtype, math.prod(entry.shape), offset=entry.offset).reshape(entry.shape)
 
 
 READERS: dict[str, Callable[..., Raw]] = {

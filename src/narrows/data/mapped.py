@@ -12,13 +12,39 @@ from torch import Tensor
 from narrows.check import WorkError
 from narrows.data.stored import Stored
 
-__all__ = ["Rows", "check_finite", "fill_rows", "new_rows", "on_disk", "read_rows", "spread"]
+__all__ = [
+    "Exact",
+    "Rows",
+    "check_finite",
+    "exactly",
+    "fill_rows",
+    "new_rows",
+    "on_disk",
+    "read_rows",
+    "spread",
+]
 
 Rows: TypeAlias = "Tensor | np.ndarray | Stored"
 """A tensor, a memory-mapped array, or rows of a harvest."""
 
 _GRAIN = mmap.ALLOCATIONGRANULARITY
 _AT_ONCE = 256
+
+
+class Exact(np.memmap):
+    """A mapped array whose rows are read in float64, because float32 would not hold what tells them apart."""
+
+
+def exactly(x: Rows) -> Rows:
+    """The same rows, read in float64 where they are mapped from a file of numbers that float32 would round.
+
+    Example:
+        >>> exactly(np.zeros(2)).dtype
+        dtype('float64')
+    """
+    if isinstance(x, np.memmap) and not np.can_cast(x.dtype, np.float32):
+        return x.view(Exact)
+    return x
 
 
 def on_disk(x: Rows) -> bool:
@@ -59,7 +85,9 @@ def check_finite(x: Tensor, first: int) -> None:
 
 
 def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
-    """Rows of a store as a tensor: bytes stay bytes, everything else is float32 (whole numbers of a harvest int64).
+    """Rows of a store as a tensor: bytes stay bytes, everything else is float32.
+
+    Whole numbers of a harvest are int64, and rows of an `Exact` array float64.
 
     Raises:
         WorkError: the file became shorter since it was opened.
@@ -85,8 +113,8 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
 
 def _copied(x: np.ndarray, picked: np.ndarray) -> Tensor:
     """Rows in memory of their own; the pages of the file that were touched for them are let go."""
-    dtype = np.uint8 if picked.dtype in (np.uint8, np.bool_) else np.float32
-    copy = np.array(picked, dtype=dtype, order="C")
+    wide = np.float64 if isinstance(x, Exact) else np.float32
+    copy = np.array(picked, dtype=np.uint8 if picked.dtype in (np.uint8, np.bool_) else wide, order="C")
     _drop_pages(x)
     return torch.from_numpy(copy)
 

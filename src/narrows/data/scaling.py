@@ -13,16 +13,21 @@ from torch import Tensor
 
 from narrows.check import RequestError, choice
 
-__all__ = ["KINDS", "Scaling", "Values", "fit_scaling", "values_of"]
+__all__ = ["KINDS", "Scaling", "Values", "exact", "fit_scaling", "values_of"]
 
 Values: TypeAlias = Literal["binary", "unit", "real"]
 KINDS = ("auto", "none", "unit", "standard")
 _FULL = {torch.uint8: 255.0, torch.uint16: 65535.0}
+_FAR = 1e3
+"""Numbers that lie so many times farther from zero than they are spread are scaled in float64."""
 
 
 @dataclass(frozen=True)
 class Scaling:
     """x -> (x - shift) / scale, as float32.
+
+    Numbers far from zero, such as times in seconds since 1970, would lose their differences in float32: they are
+    scaled in float64 (see `far`), and `invert` gives them back in float64.
 
     Args:
         kind: ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1 on the training part).
@@ -43,12 +48,22 @@ class Scaling:
     shift: float | tuple[float, ...] = 0.0
     scale: float | tuple[float, ...] = 1.0
     axis: Literal["first", "last"] = "last"
-    _seen: dict[tuple[torch.device, int], tuple[Tensor, Tensor]] = field(
+    _seen: dict[tuple[torch.device, int, torch.dtype], tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
 
+    @cached_property
+    def far(self) -> bool:
+        """Whether a shift is so large beside its scale that float32 would not hold what is left of a number."""
+        shift, scale = (np.atleast_1d(np.asarray(v, np.float64)) for v in (self.shift, self.scale))
+        return bool((np.abs(shift) > _FAR * np.abs(scale)).any())
+
     def apply(self, x: Tensor) -> Tensor:
         """Scale stored examples (B, ...): always a new float32 tensor unless nothing is to be done."""
+        if self.far:
+            shift, scale = self._tensors(x, torch.float64)
+            return (x.to(torch.float64) - shift).div_(scale).to(torch.float32)
+        x = x.to(torch.float32) if x.dtype == torch.float64 else x
         if isinstance(self.scale, tuple) or isinstance(self.shift, tuple):
             shift, scale = self._tensors(x)
             return (x - shift).div_(scale)
@@ -68,6 +83,9 @@ class Scaling:
 
     def invert(self, x: Tensor) -> Tensor:
         """From what the model sees, or produces, back to the units of the data."""
+        if self.far:
+            shift, scale = self._tensors(x, torch.float64)
+            return x.to(torch.float64) * scale + shift
         if isinstance(self.scale, tuple) or isinstance(self.shift, tuple):
             shift, scale = self._tensors(x)
             return x * scale + shift
@@ -98,11 +116,11 @@ class Scaling:
                 f"`scaling` must be what `Source.describe()` wrote, but got {form!r}. Leave it out to fit one."
             ) from error
 
-    def _tensors(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        key = (x.device, x.ndim)
+    def _tensors(self, x: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
+        key = (x.device, x.ndim, dtype)
         if key not in self._seen:
             trailing = x.ndim - 2 if self.axis == "first" else 0
-            pair = (torch.tensor(v, dtype=torch.float32, device=x.device) for v in (self.shift, self.scale))
+            pair = (torch.tensor(v, dtype=dtype, device=x.device) for v in (self.shift, self.scale))
             shift, scale = (v.reshape(*v.shape, *[1] * trailing) if v.ndim else v for v in pair)
             self._seen[key] = (shift, scale)
         return self._seen[key]
@@ -143,16 +161,23 @@ def _fit_axis(x: Tensor, kind: str) -> Scaling:
     axis: Literal["first", "last"] = "first" if image else "last"
     rows = (x.movedim(1, -1) if image else x).reshape(-1, x.shape[1] if image else x.shape[-1])
     if kind == "standard":
-        shift = _mean(rows, lambda part: part)
+        first = rows[0].to(torch.float64)
+        shift = first + _mean(rows, lambda part: part - first)  # sums of small numbers lose nothing
         scale = _mean(rows, lambda part: (part - shift).square_()).sqrt()
     else:
         low, high = (v.to(torch.float64) for v in torch.aminmax(rows, dim=0))
         shift, scale = low, high - low
-    constant = scale <= 1e-12 * (1 + shift.abs())
+    constant = scale <= 1e-12 + 1e-14 * shift.abs()
     scale = torch.where(constant, torch.ones_like(scale), scale)
-    if image and len(shift) == 1:
-        return Scaling(kind, float(shift[0]), float(scale[0]))
-    return Scaling(kind, tuple(_short(shift)), tuple(_short(scale)), axis)
+    for numbers in (_short, Tensor.tolist):  # rounded ones where that is enough
+        shifts, scales = numbers(shift), numbers(scale)
+        if image and len(shift) == 1:
+            scaling = Scaling(kind, shifts[0], scales[0])
+        else:
+            scaling = Scaling(kind, tuple(shifts), tuple(scales), axis)
+        if not scaling.far:
+            break
+    return scaling
 
 
 def _mean(rows: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
@@ -164,6 +189,21 @@ def _mean(rows: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
 def _short(values: Tensor) -> list[float]:
     """Float32 is what a model sees: rounding here makes the JSON form exact and short."""
     return [float(v) for v in values.to(torch.float32).numpy().astype(np.float64)]
+
+
+def exact(x: np.ndarray) -> Tensor:
+    """An array as a tensor that holds its very numbers: bytes, float32, or float64 for what float32 would round.
+
+    Example:
+        >>> exact(np.array([1 << 25])).dtype, exact(np.array([True])).dtype
+        (torch.float64, torch.uint8)
+    """
+    if x.dtype in (np.uint8, np.bool_):
+        dtype: type[np.generic] = np.uint8
+    else:
+        dtype = np.float32 if np.can_cast(x.dtype, np.float32) else np.float64
+    array = np.ascontiguousarray(x, dtype=dtype)
+    return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
 def values_of(x: Tensor, scaling: Scaling) -> Values:

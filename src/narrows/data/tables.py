@@ -5,22 +5,30 @@ from __future__ import annotations
 import csv
 import gzip
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
-from typing import TextIO, TypeAlias
+from typing import Any, TextIO, TypeAlias
 
 import numpy as np
 
 from narrows.check import RequestError, nearest, optional, refuse
+from narrows.data.memory import make_room
 from narrows.data.raw import Raw
 
 __all__ = ["Table", "parse_csv", "read_columns", "read_table", "test_part"]
 
 Table: TypeAlias = dict[str, np.ndarray]
-"""Column name to its values: float64 (N,), text (N,), or several numbers a row (N, ...)."""
+"""Column name to its values: float64 (N,), text (N,) as objects, or several numbers a row (N, ...)."""
 
 _LABELS = ("label", "labels", "class", "y")
 _MOST_VALUES = 1000
+_LONGEST_LINE = 1 << 24
+_LONGEST_NUMBER = 400
+_CELLS = 1 << 15
+"""So many cells are turned into numbers at a time."""
+_COPIES = 4
+"""So many times are all numbers in memory at worst, on their way to a model."""
 
 
 def read_table(
@@ -86,34 +94,106 @@ def _parquet(path: Path) -> Table:
     pyarrow = optional("pyarrow", "tables", "read Parquet files")
     parquet = optional("pyarrow.parquet", "tables", "read Parquet files")
     try:
-        read = parquet.read_table(path)
-    except (pyarrow.ArrowException, OSError) as error:
+        with parquet.ParquetFile(path) as file:
+            said = file.metadata
+            make_room(4 * 8 * said.num_rows * said.num_columns, str(path))
+            read = file.read(use_threads=False)
+        if len(set(read.column_names)) < len(read.column_names):
+            raise RequestError(f"{path} has two columns of one name. Rename one.")
+        return {name: _column(read.column(name), name) for name in read.column_names}
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, RequestError):
+            raise
         raise RequestError(f"{path} cannot be read as Parquet: truncated or damaged ({error}).") from error
-    return {name: _column(read.column(name).combine_chunks(), name) for name in read.column_names}
 
 
 def parse_csv(file: TextIO, name: str) -> Table:
-    """Read a table with or without a line of column names; without one they are c0, c1 ..."""
-    first = file.readline()
+    """Read a table with or without a line of column names; without one they are c0, c1 ...
+
+    Rows are turned into numbers a block at a time: a table takes little more memory than its numbers do.
+    """
+    texts: set[int] = set()
+    while True:  # anew where a column turned out to be text after a block of numbers
+        file.seek(0)
+        table, late = _parsed(file, name, texts)
+        if not late:
+            return table
+        texts |= late
+
+
+def _parsed(file: TextIO, name: str, texts: set[int]) -> tuple[Table, set[int]]:
+    """The table, with the columns of these numbers as text, and further columns that must be read as text."""
+    first = file.readline(_LONGEST_LINE)
     separator = max(",;\t", key=first.count) if first.strip() else ","
     file.seek(0)
-    rows = [row for row in csv.reader(file, delimiter=separator, skipinitialspace=True) if row]
-    if not rows:
+    cells = csv.reader(_lines(file), delimiter=separator, skipinitialspace=True)
+    rows: Iterator[list[str]] = (row for row in cells if row)
+    head = next(rows, None)
+    if head is None:
         raise RequestError(f"{name} is empty: there is no row in it.")
-    headed = any(_values([cell.strip()]).dtype.kind == "U" for cell in rows[0])
-    names = [cell.strip() for cell in rows[0]] if headed else [f"c{i}" for i in range(len(rows[0]))]
-    body = rows[1:] if headed else rows
-    if not body:
+    names, headed = _names(head, name)
+    columns = [_Column(i in texts) for i in range(len(names))]
+    rows = rows if headed else chain([head], rows)
+    at_once = max(1, _CELLS // len(names))
+    number = 0
+    while block := list(islice(rows, at_once)):
+        for row in block:
+            number += 1
+            if len(row) != len(names):
+                line = number + headed
+                raise RequestError(
+                    f"{name} has {len(row)} cells in line {line}, but {len(names)} columns. Mend that line."
+                )
+        make_room(_COPIES * 8 * number * len(names), name)
+        for column, values in zip(columns, zip(*block, strict=True), strict=True):
+            column.add([value.strip() for value in values])
+    if not number:
         raise RequestError(f"{name} has 0 rows below its line of column names.")
+    late = {i for i, column in enumerate(columns) if column.late}
+    if late:
+        return {}, late
+    return {n: np.concatenate(column.blocks) for n, column in zip(names, columns, strict=True)}, late
+
+
+def _names(head: list[str], name: str) -> tuple[list[str], bool]:
+    """The names of the columns, and whether they stand in the first row."""
+    headed = any(_kind([cell.strip()])[0] == "text" for cell in head)
+    names = [cell.strip() for cell in head] if headed else [f"c{i}" for i in range(len(head))]
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
         raise RequestError(f"{name} has two columns called `{twice}`. Rename one.")
-    for number, row in enumerate(body, 2 if headed else 1):
-        if len(row) != len(names):
-            raise RequestError(
-                f"{name} has {len(row)} cells in line {number}, but {len(names)} columns. Mend that line."
-            )
-    return {n: _values([row[i].strip() for row in body]) for i, n in enumerate(names)}
+    return names, headed
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file, none so long that it alone would fill the memory."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE and not line.endswith("\n"):
+            raise csv.Error(f"a line has more than {_LONGEST_LINE} characters")
+        yield line
+
+
+class _Column:
+    """The blocks of a column, as numbers while all of them are.
+
+    Args:
+        is_text: whether it is known to be text.
+    """
+
+    def __init__(self, is_text: bool) -> None:
+        self.is_text, self.late, self.kind = is_text, False, ""
+        self.blocks: list[np.ndarray] = []
+        self.known: dict[str, str] = {}
+
+    def add(self, cells: list[str]) -> None:
+        """Take on a block; where text comes after numbers the column is `late`, and must be read anew."""
+        if not self.is_text:
+            kind, values = _kind(cells)
+            self.is_text = kind == "text" or self.kind not in ("", kind)
+            self.late = self.is_text and bool(self.blocks)
+            self.kind = kind
+        if not self.late:
+            self.blocks.append(_texts(cells, self.known) if self.is_text else values)
 
 
 def test_part(values: np.ndarray, name: str) -> np.ndarray:
@@ -140,7 +220,7 @@ def _all_columns(table: Table, aside: set[str | None], one_hot: bool, name: str)
     for column, values in table.items():
         if column in aside:
             continue
-        if values.dtype.kind != "U":
+        if values.dtype != object:
             chosen.append(column)
             continue
         texts.append(column)
@@ -175,10 +255,10 @@ def _stacked(table: Table, columns: Sequence[str], name: str, argument: str) -> 
     for column in columns:
         base, equals, value = column.partition("=")
         if column not in table and equals and base in table:
-            parts.append((table[base].astype(str) == value).astype(np.float32))
+            parts.append(np.array([str(v) == value for v in table[base].tolist()], dtype=np.float64))
             continue
         values = _picked(table, column, argument)
-        if values.dtype.kind == "U" or values.ndim > 1:
+        if values.dtype == object or values.ndim > 1:
             raise refuse(argument, column, "columns of one number a row", "For text write `column=value`.")
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
@@ -186,7 +266,7 @@ def _stacked(table: Table, columns: Sequence[str], name: str, argument: str) -> 
                 f"Column `{column}` of {name} is empty, NaN or infinite in {len(bad)} rows; the first is row {bad[0]}. "
                 "Drop or fill those rows first."
             )
-        parts.append(values.astype(np.float32))
+        parts.append(values)
     return np.stack(parts, 1)
 
 
@@ -216,27 +296,40 @@ def _listed(names: str | Sequence[str] | None) -> list[str]:
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
-def _values(cells: list[str]) -> np.ndarray:
-    """A column as numbers where every cell is one (an empty cell is NaN), as text otherwise."""
-    texts = np.array(cells, dtype=np.str_)
-    try:
-        return np.where(texts == "", "nan", texts).astype(np.float64)
-    except ValueError:
-        lower = np.char.lower(texts)
-        truth = np.isin(lower, ("true", "false"))
-        return (lower == "true").astype(np.float64) if truth.all() else texts
+def _kind(cells: list[str]) -> tuple[str, np.ndarray]:
+    """A block of cells as numbers (an empty cell is NaN) or as true and false, if every cell is such, or as text."""
+    if max(map(len, cells)) <= _LONGEST_NUMBER:
+        texts = np.array(cells, dtype=np.str_)
+        try:
+            return "number", np.where(texts == "", "nan", texts).astype(np.float64)
+        except ValueError:
+            lower = np.char.lower(texts)
+            if np.isin(lower, ("true", "false")).all():
+                return "truth", (lower == "true").astype(np.float64)
+    return "text", np.empty(0)
 
 
-def _column(column: object, name: str) -> np.ndarray:
+def _texts(cells: Sequence[str], known: dict[str, str] | None = None) -> np.ndarray:
+    """Text, (N,) objects: equal ones are kept once, and a long one does not widen the others."""
+    known = {} if known is None else known
+    array = np.empty(len(cells), dtype=object)
+    array[:] = [known.setdefault(cell, cell) for cell in cells]
+    return array
+
+
+def _column(column: Any, name: str) -> np.ndarray:
     """A Parquet column as an array: numbers, text, or lists of one length."""
-    values = column.to_numpy(zero_copy_only=False)  # type: ignore[attr-defined]
+    values = column.combine_chunks().to_numpy(zero_copy_only=False)
     if values.dtype != object:
-        return values.astype(np.float64) if values.dtype.kind in "fiub" else values.astype(np.str_)
+        return (
+            values.astype(np.float64) if values.dtype.kind in "fiub" else _texts(values.astype(str).tolist())
+        )
     if len(values) and isinstance(values[0], np.ndarray):
-        lengths = {len(v) if v is not None else 0 for v in values}
-        if len(lengths) > 1:
+        shapes = {np.shape(v) for v in values}
+        if len(shapes) > 1:
+            lengths = {s[0] if s else 0 for s in shapes}
             raise RequestError(
                 f"Column `{name}` holds lists of {min(lengths)} to {max(lengths)} values; one length is needed."
             )
         return np.stack(values)
-    return np.array(["" if v is None else str(v) for v in values], dtype=np.str_)
+    return _texts(["" if v is None else str(v) for v in values])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -34,6 +35,8 @@ DTYPES: dict[str, torch.dtype] = {
     "I16": torch.int16,
     "I8": torch.int8,
     "U8": torch.uint8,
+    "U16": torch.uint16,
+    "U32": torch.uint32,
     "BOOL": torch.bool,
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
@@ -53,6 +56,11 @@ class Entry:
 
     def __init__(self, path: Path, dtype: torch.dtype, shape: tuple[int, ...], offset: int) -> None:
         self.path, self.dtype, self.shape, self.offset = path, dtype, shape, offset
+
+    @property
+    def nbytes(self) -> int:
+        """How many bytes of the file it takes."""
+        return math.prod(self.shape) * self.dtype.itemsize
 
     def blame(self, row: int) -> str:
         """Where a broken row lies and what mends it, two sentences."""
@@ -129,20 +137,34 @@ def read_table(path: Path) -> dict[str, Entry]:
         (length,) = struct.unpack("<Q", head)
         if 8 + length > size:
             raise ValueError(f"{path.name} is cut off inside its table")
-        table = json.loads(file.read(length))
+        try:
+            table = json.loads(file.read(length))
+        except RecursionError as error:
+            raise ValueError(f"the table of {path.name} is nested too deeply") from error
     if not isinstance(table, dict):
         raise ValueError(f"the table of {path.name} is no mapping")
     table.pop("__metadata__", None)
-    return {name: _entry(path, name, row, 8 + length, size) for name, row in table.items()}
+    entries = {name: _entry(path, name, row, 8 + length, size) for name, row in table.items()}
+    end = 8 + length
+    for name, entry in sorted(entries.items(), key=lambda item: (item[1].offset, item[1].nbytes)):
+        if entry.offset != end:
+            raise ValueError(f"in {path.name} the tensor {name!r} does not follow the one before it")
+        end += entry.nbytes
+    if end != size:
+        raise ValueError(f"{path.name} has {size - end} bytes that belong to no tensor")
+    return entries
 
 
 def _entry(path: Path, name: str, row: Any, start: int, size: int) -> Entry:
     try:
-        dtype, shape = DTYPES[row["dtype"]], tuple(row["shape"])
+        kind, shape = row["dtype"], tuple(row["shape"])
         first, last = row["data_offsets"]
-        whole = all(type(n) is int and n >= 0 for n in (*shape, first, last))
+        whole = all(type(n) is int and 0 <= n < 1 << 62 for n in (*shape, first, last))
+        dtype = DTYPES.get(kind)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"the table of {path.name} is damaged at {name!r}") from error
+    if dtype is None:
+        raise ValueError(f"{name!r} in {path.name} is of type {kind}, but {', '.join(DTYPES)} are read")
     count = 1
     for n in shape if whole else ():
         count *= n

@@ -38,7 +38,6 @@ FORMATS = tuple(
         _read,
         files=("codes.npz",),
         share=0.3,
-        warm=("narrows.runs.run", "narrows.runs.fit", "narrows.train", "safetensors.torch"),
     )
     for method in _OPTIONS
 )
