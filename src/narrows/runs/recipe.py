@@ -162,7 +162,8 @@ class Recipe:
             fix = (
                 "If you edited it on purpose, remove its entry `sha256`." if "checksum" in str(error) else ""
             )
-            raise RequestError(f"{path} is damaged: {str(error).rstrip('.')}. {fix}".rstrip()) from error
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
+            raise RequestError(f"{path} is damaged: {reason}. {fix}".rstrip()) from error
         if recipe.method != CUSTOM:
             check_options(index.builder(recipe.method), recipe.arguments, recipe.method)
         return recipe
@@ -215,23 +216,25 @@ def _check_description(data: Mapping[str, Any]) -> None:
     """Hold the description of the data to what `Source.describe` writes."""
     if not isinstance(data.get("what", ""), str):
         raise ValueError("`what` of the data is no text")
-    for name in ("scaling", "target_scaling"):
-        if data.get(name) is not None:
-            _check_scaling(data[name])
-    spec = data.get("spec")
-    if spec is not None:
-        _shape(spec["shape"])
-        names, rows = spec["class_names"], spec["rows"]
-        if not isinstance(names, list) or not isinstance(rows, list) or len(rows) != 2:
-            raise ValueError("`spec` of the data is not what a recipe holds")
-        for n in rows:
-            whole("rows", n, low=0)
-        choice("values", spec["values"], ("binary", "unit", "real"))
+    spec = data["spec"]
+    _check_scaling(data["scaling"], spec, "shape")
+    if data.get("target_scaling") is not None:
+        _check_scaling(data["target_scaling"], spec, "target")
+    _shape(spec["shape"])
+    names, rows = spec["class_names"], spec["rows"]
+    if not isinstance(names, list) or not isinstance(rows, list) or len(rows) != 2:
+        raise ValueError("`spec` of the data is not what a recipe holds")
+    for n in rows:
+        whole("rows", n, low=0)
+    choice("values", spec["values"], ("binary", "unit", "real"))
 
 
-def _check_scaling(form: Mapping[str, Any]) -> None:
+def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str) -> None:
     choice("kind", form["kind"], ("none", "unit", "standard"))
-    choice("axis", form.get("axis", "last"), ("first", "last"))
+    axis = choice("axis", form.get("axis", "last"), ("first", "last"))
+    lengths = {len(form[name]) for name in ("shift", "scale") if isinstance(form[name], list)}
+    if lengths - {spec[shape][0 if axis == "first" else -1] if spec.get(shape) else None}:
+        raise ValueError("the scaling of the data is not one number for each of their columns")
     for name in ("shift", "scale"):
         for value in form[name] if isinstance(form[name], list) else [form[name]]:
             if number(name, value) == 0 and name == "scale":

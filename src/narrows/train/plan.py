@@ -72,10 +72,11 @@ class Plan:
         for name in ("steps", "prior_steps"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
-        if self.epochs is not None and not number("epochs", self.epochs, low=0) > 0:
+        if self.epochs is not None and not number("epochs", self.epochs, low=0, high=1e9) > 0:
             raise refuse("epochs", self.epochs, "more than 0")
-        for name in ("batch_size", "devices", "log_every"):
+        for name in ("batch_size", "log_every"):
             whole(name, getattr(self, name))
+        whole("devices", self.devices, high=1024)
         whole("measure_every", self.measure_every, low=0)
         whole("seed", self.seed, low=0, high=_SEEDS)
         whole("order_seed", self.order, low=0, high=_SEEDS)
