@@ -1,7 +1,11 @@
 """Messages speak the words of the command line, and no command line ends in anything but a sentence."""
 
 import inspect
+import os
 import re
+import subprocess
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -152,8 +156,6 @@ def test_escapes_in_what_was_typed_do_not_reach_the_terminal(refused):
 
 
 def test_run_is_quiet_about_a_reader_that_went_away(monkeypatch, fitted):
-    import sys
-
     class Gone:
         encoding, errors = "utf-8", "replace"
 
@@ -175,3 +177,30 @@ def test_run_is_quiet_about_a_reader_that_went_away(monkeypatch, fitted):
         monkeypatch.setattr(sys, "stdout", gone)
         assert run(["list"]) == 0
         assert run(["audit", str(fitted), "--json"]) == 0
+
+
+@pytest.mark.parametrize("reader", ["head -c 20", "true"])
+def test_a_reader_that_has_enough_ends_the_command_quietly(fitted, reader):
+    line = f"{sys.executable} -m narrows audit {fitted} --json | {reader}; echo ${{PIPESTATUS[0]}} >&2"
+    done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=True)
+    assert done.stderr.splitlines()[-1] in ("0", "141")
+    assert "Traceback" not in done.stderr
+    assert "Error" not in done.stderr
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_a_terminal_that_lacks_a_character_gets_a_mark(fitted, encoding):
+    words = [sys.executable, "-m", "narrows", "audit", str(fitted), "--out", str(fitted.parent / encoding)]
+    done = subprocess.run(words, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding})
+    assert done.returncode == 0, done.stderr
+    assert b"?" in done.stdout
+    assert b"fvu" in done.stdout
+
+
+def test_names_in_files_cannot_style_or_move_what_is_printed(fitted, capsys):
+    report = nr.load(fitted).audit(write=False, features=False, limit=50)
+    capsys.readouterr()
+    replace(report, data="\x1b[2J[red]wine[/red]").show()
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert r"\x1b[2J[red]wine[/red]" in out

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 from narrows.audit.checks import CHECKS
 from narrows.audit.finding import Check, Figure, Verdict
 from narrows.audit.view import NLL_SAMPLES, at_rest, examine
-from narrows.check import RequestError, whole
+from narrows.check import RequestError, printable, whole
 from narrows.core import Autoencoder, seeded
 
 __all__ = ["Check", "Progress", "Report", "audit"]
@@ -108,10 +108,11 @@ class Report:
         """Print the report on stdout, the details of single latents left out."""
         from rich.console import Console
         from rich.table import Table
+        from rich.text import Text
 
         console = Console()
-        title = " on ".join(part for part in (self.method, self.data) if part)
-        console.print(f"[bold]{title or 'audit'}[/bold]  {self.headline}")
+        title = printable(" on ".join(part for part in (self.method, self.data) if part))
+        console.print(Text.assemble((title or "audit", "bold"), f"  {self.headline}"))
         table = Table(box=None, pad_edge=False, header_style="dim")
         table.add_column("")
         table.add_column("check", no_wrap=True)
@@ -120,8 +121,9 @@ class Report:
         style = {"ok": "green", "warn": "yellow", "bad": "red", "info": "dim"}
         for check in self.checks:
             if not check.name.startswith("latent/"):
-                mark = f"[{style[check.verdict]}]{MARKS[check.verdict]}[/]"
-                table.add_row(mark, check.name, f"{shown(check.value)} {check.unit}".strip(), check.says)
+                mark = Text(MARKS[check.verdict], style[check.verdict])
+                cells = (check.name, f"{shown(check.value)} {check.unit}".strip(), check.says)
+                table.add_row(mark, *(Text(printable(cell)) for cell in cells))
         console.print(table)
 
     def html(self) -> str:

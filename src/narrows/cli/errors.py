@@ -8,7 +8,7 @@ import sys
 from difflib import get_close_matches
 from typing import Any
 
-from narrows.check import NarrowsError
+from narrows.check import NarrowsError, printable
 
 __all__ = ["Interrupted", "note", "report"]
 
@@ -24,7 +24,7 @@ def note(text: str) -> None:
     if all(
         os.environ.get(rank, "0") == "0" for rank in ("RANK", "LOCAL_RANK")
     ):  # of several processes, the first
-        print(text, file=sys.stderr, flush=True)
+        print(printable(text), file=sys.stderr, flush=True)
 
 
 def report(error: BaseException) -> int:
@@ -45,7 +45,7 @@ def report(error: BaseException) -> int:
     if isinstance(error, NarrowsError):
         note(f"narrows: {text}")
     else:  # one process alone may meet it
-        print(f"narrows: {text}", file=sys.stderr, flush=True)
+        print(printable(f"narrows: {text}"), file=sys.stderr, flush=True)
     return code
 
 

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from narrows.check import refuse
+from narrows.check import printable, refuse
 from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options, number_or_schedule
 from narrows.cli.output import only_json, print_json
@@ -82,7 +82,7 @@ def sweep(
     if json:
         print_json(rows)
     else:
-        print(table(rows))
+        print(printable(table(rows)))
     note(
         f"The {len(runs)} runs in {out} are finished."
         + (f" Compared on {out / 'compare.html'}" if page else "")

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from narrows import files
+from narrows.check import printable
 from narrows.core import Autoencoder
 from narrows.methods.index import METHODS
 from narrows.runs.recipe import Recipe
@@ -19,18 +23,21 @@ def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping
     row = METHODS.get(recipe.method)
     parameters = sum(p.numel() for p in model.parameters())
     paper = "" if row is None else f"\n{row.title} ({row.year}), {row.reference}.\n{row.claim}\n"
-    arguments = "\n".join(f"| `{k}` | `{v}` |" for k, v in recipe.arguments.items()) or "| (defaults) | |"
+    arguments = (
+        "\n".join(f"| {_code(k)} | {_code(v)} |" for k, v in recipe.arguments.items()) or "| (defaults) | |"
+    )
     name = folder.resolve().name
+    again = _code(f"narrows audit {shlex.quote(name)}")
     text = f"""---
 library_name: narrows
-tags: [autoencoder, {recipe.method}]
+tags: {json.dumps(["autoencoder", recipe.method])}
 ---
 
-# {recipe.method} on {recipe.data_name}
+# {_text(recipe.method)} on {_text(recipe.data_name)}
 {paper}
 | fact | value |
 |---|---|
-| data | `{recipe.data_name}`, one example {"x".join(map(str, recipe.spec.shape))}, {recipe.spec.values} |
+| data | {_code(recipe.data_name)}, one example {"x".join(map(str, recipe.spec.shape))}, {recipe.spec.values} |
 | parameters | {parameters:,} |
 | steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |
 | seed | {recipe.training["seed"]} |
@@ -41,10 +48,36 @@ tags: [autoencoder, {recipe.method}]
 
 ```python
 import narrows as nr
-run = nr.load("{name}")
+run = nr.load({json.dumps(name)})
 codes = run.encode(x)
 ```
 
-`recipe.json` makes this run again, `metrics.jsonl` holds its curves, `narrows audit {name}` examines it.
+`recipe.json` makes this run again, `metrics.jsonl` holds its curves, {again} examines it.
 """
     files.write(folder / "README.md", text.encode())
+
+
+def _text(value: Any) -> str:
+    r"""A name as Markdown that means nothing but its letters, on one line.
+
+    Example:
+        >>> print(_text("<b>my_data</b>"))
+        \<b\>my\_data\</b\>
+    """
+    return re.sub(r"([\\`*_{}\[\]<>()#!|~&$])", r"\\\1", _line(value))
+
+
+def _code(value: Any) -> str:
+    r"""A value as code in a cell of a Markdown table, on one line; a backtick in it cannot end it.
+
+    Example:
+        >>> print(_code("a|b"), _code("a`b"))
+        `a\|b` `` a`b ``
+    """
+    text = _line(value).replace("|", r"\|")
+    fence = "`" * (1 + max((len(run) for run in re.findall("`+", text)), default=0))
+    return f"{fence} {text} {fence}" if "`" in text else f"{fence}{text}{fence}"
+
+
+def _line(value: Any) -> str:
+    return " ".join(printable(str(value)).split())
