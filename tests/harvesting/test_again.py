@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 import narrows as nr
 import narrows.data as nd
+from narrows.audit.tokens import Words
 from narrows.check import RequestError, WorkError
 from narrows.data.manifest import sealed, unsealed
 from narrows.harvesting import driver
@@ -144,3 +145,13 @@ def test_ranks_do_not_wait_for_each_other(lm, text, tmp_path, monkeypatch):
             nr.harvest(lm, text, out=tmp_path / "a", **HOW)
         monkeypatch.setenv("RANK", "1")
         assert nr.harvest(lm, text, out=tmp_path / "a", **HOW).complete
+
+
+def test_words_need_the_tokenizer_alone(lm, text, tmp_path, monkeypatch):
+    made = nr.harvest(lm, text, out=tmp_path / "a", **HOW)
+    origin = nd.open(made.folder, at="resid.1").train.origin
+    auto = pytest.importorskip("transformers").AutoModelForCausalLM
+    monkeypatch.setattr(auto, "from_pretrained", lambda *a, **k: pytest.fail("the weights were loaded"))
+    words = Words.of(origin)
+    ids, _ = origin.context_of(0)
+    assert "".join(map(words, ids.tolist())).strip().startswith("The narrow")
