@@ -92,7 +92,6 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
     ("words", "says"),
     [
         ("fit digits --out x", "--method NAME"),
-        ("fit digits --method vae", "--out RUN"),
         ("fit --method vae --out x", "DATA"),
         ("fit digits --method vea --out x", "Did you mean `vae`"),
         ("fit digts --method vae --out x", "Did you mean `digits`"),
@@ -130,6 +129,14 @@ def test_bad_requests(refused, monkeypatch, tmp_path, words, says):
     monkeypatch.chdir(tmp_path)
     assert says in refused(*words.split())
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_without_a_name_is_called_after_its_data_and_method(cli, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    code, _, err = cli("fit", "digits", "--method", "ae", "--steps", 2, "--no-progress")
+    assert code == 0
+    assert "narrows audit runs/digits-ae" in err
+    assert (tmp_path / "runs" / "digits-ae" / "result.json").is_file()
 
 
 def test_a_run_folder_that_exists_is_left_alone(refused, fitted):

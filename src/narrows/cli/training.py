@@ -23,7 +23,9 @@ def fit(
     method: Annotated[
         str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
     ] = None,
-    out: Annotated[Path | None, typer.Option(help="The run folder to make.", metavar="RUN")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="The run folder to make; else runs/DATA-METHOD.", metavar="RUN")
+    ] = None,
     epochs: Annotated[
         float | None, typer.Option(help="Passes over the training data; 10 if neither is said.")
     ] = None,
@@ -59,8 +61,6 @@ def fit(
     """
     if method is None:
         raise RequestError("Say what to fit: --method NAME. The names are in: narrows list")
-    if out is None:
-        raise RequestError(f"Say where the run is kept: --out RUN, such as --out runs/{method}")
     import narrows as nr
 
     training: dict[str, Any] = {} if strategy == "auto" else {"strategy": strategy}
@@ -107,11 +107,15 @@ def resume(
 
 
 @contextmanager
-def _resumable(run: Path) -> Iterator[None]:
+def _resumable(run: Path | None) -> Iterator[None]:
     """Say how to go on when Ctrl-C stops the training."""
     try:
         yield
     except KeyboardInterrupt:
+        if run is None:
+            raise Interrupted(
+                "Interrupted. Go on with: narrows resume runs/NAME, the newest one there."
+            ) from None
         begun = (run / "recipe.json").is_file()
         next_step = f"Go on with: narrows resume {run}" if begun else "The training had not begun."
         raise Interrupted(f"Interrupted. {next_step}") from None
