@@ -211,7 +211,8 @@ def test_every_name_has_the_same_shapes_and_obeys_weights(name, shape):
 
 
 def test_auto_depends_on_the_values():
-    assert isinstance(likelihood("auto", (2,), "unit"), Bernoulli)
+    assert isinstance(likelihood("auto", (1, 4, 4), "unit"), Bernoulli)
+    assert likelihood("auto", (2,), "unit").variance == "shared"
     assert isinstance(likelihood("auto", (2,), "binary"), Bernoulli)
     assert likelihood("auto", (2,), "real").variance == "shared"
 

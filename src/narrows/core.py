@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution
 
 from narrows.check import RequestError
-from narrows.schedules import Schedule, at, schedule
+from narrows.schedules import Schedule, at, constant_from, schedule
 from narrows.values import Batch, Sparse, Spec, Tree, all_sum, as_spec, dense, seeded, tree_map
 
 if TYPE_CHECKING:
@@ -142,6 +142,13 @@ class Part(nn.Module):
     def renew(self, model: Autoencoder, batch: Batch, code: Code) -> list[tuple[nn.Parameter, Tensor]]:
         """After `after_step`: give rows of parameters new values, and name them: their momentum is forgotten."""
         return []
+
+    def settled(self, step: int) -> bool:
+        """Whether held-out losses from this step on mean the same: no schedule or steered weight still moves them.
+
+        Early stopping compares only such losses; where they never settle, training uses its whole budget.
+        """
+        return True
 
     def finish(self, model: Autoencoder) -> None:
         """After the last step, on the model that is saved for use: fold scales into weights; it computes the same."""
@@ -368,6 +375,14 @@ class Objective(Part):
     def weight(self, term: str, step: int) -> float:
         """The weight of a term at a step."""
         return at(self.weights.get(term, self.weights.get(term.split("/")[0], 1.0)), step)
+
+    def settled(self, step: int) -> bool:
+        """Whether all weights have come to their last value."""
+        return all(constant_from(value, step) for value in self.weights.values())
+
+    def followed(self, found: Mapping[str, float], step: int) -> float:
+        """What early stopping follows, of the means of the loss and its terms on held-out rows: the loss."""
+        return found["loss"]
 
     def distortion(self, model: Autoencoder, batch: Batch, code: Code) -> Tensor:
         """-log p(target | z), (*samples, B), counted where the code or the batch says so."""

@@ -366,8 +366,9 @@ def likelihood(name: str, shape: tuple[int, ...], values: str = "unit") -> Likel
     """Make a likelihood by name.
 
     Args:
-        name: one of `LIKELIHOODS`; ``auto`` is ``bernoulli`` for binary and unit values and ``gaussian`` with one
-            learned variance for real ones, so that a rate's weight means the same everywhere.
+        name: one of `LIKELIHOODS`; ``auto`` is ``bernoulli`` for binary values and for images and series of unit
+            values, else ``gaussian`` with one learned variance, so that a rate's weight means the same everywhere.
+            A column of a table that lies between 0 and 1 is an amount, for which two coins are no density.
         shape: shape of one target.
         values: ``binary``, ``unit`` or ``real``, as `Spec` says.
 
@@ -380,7 +381,8 @@ def likelihood(name: str, shape: tuple[int, ...], values: str = "unit") -> Likel
     """
     name = choice("likelihood", name, LIKELIHOODS)
     if name == "auto":
-        name = "gaussian" if values == "real" else "bernoulli"
+        amounts = values == "real" or (values == "unit" and len(shape) == 1)
+        name = "gaussian" if amounts else "bernoulli"
     if name in ("bernoulli", "categorical", "logistic-mixture") and values == "real":
         fix = "Use `gaussian` or `squared`, or scale the data to lie between 0 and 1."
         raise refuse("likelihood", name, "one for real values", fix)

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from narrows.check import number, refuse
 
-__all__ = ["Schedule", "at", "constant", "cosine", "cyclic", "linear", "schedule", "steps"]
+__all__ = ["Schedule", "at", "constant", "constant_from", "cosine", "cyclic", "linear", "schedule", "steps"]
 
 Schedule: TypeAlias = float | str | Callable[[int], float]
 
@@ -119,3 +119,14 @@ def schedule(value: Schedule, argument: str = "schedule") -> float | Callable[[i
 def at(value: float | Callable[[int], float], step: int) -> float:
     """The value of a schedule at a step."""
     return value(step) if callable(value) else value
+
+
+def constant_from(value: float | Callable[[int], float], step: int) -> bool:
+    """Whether a schedule keeps its value from a step on, as far as some later steps tell.
+
+    Example:
+        >>> constant_from(linear(0, 1, 10), 9), constant_from(linear(0, 1, 10), 10), constant_from(cyclic(0, 1, 8), 9)
+        (False, True, False)
+    """
+    later = (step + 1, 2 * step + 1, 10**6 + step, 10**9)
+    return all(at(value, n) == at(value, step) for n in later)

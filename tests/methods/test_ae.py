@@ -57,5 +57,23 @@ def test_the_code_is_as_wide_as_asked_and_has_no_prior():
     assert model.features(Batch(torch.rand(3, 6))).shape == (3, 2)
     with pytest.raises(RequestError, match="no prior"):
         model.sample(2)
-    with pytest.raises(RequestError, match="`latent`"):
-        ae((6,), latent=0)
+    assert ae((6,)).features(Batch(torch.rand(3, 6))).shape == (3, 3)
+    assert ae((1, 8, 8)).features(Batch(torch.rand(3, 1, 8, 8))).shape == (3, 16)
+    with pytest.raises(RequestError, match="latent"):
+        ae((6,), latent=-1)
+
+
+def test_a_table_begins_at_principal_components():
+    torch.manual_seed(0)
+    x = torch.randn(50, 7) @ torch.randn(7, 7) + 3
+    model = ae((7,), latent=3)
+    model.bottleneck.prepare(model, Batch(x))
+    mean = x.double().mean(0)
+    axes = torch.linalg.svd(x.double() - mean, full_matrices=False)[2][:3]
+    projected = (x.double() - mean) @ axes.T @ axes + mean
+    torch.testing.assert_close(model.reconstruct(Batch(x)).double(), projected, rtol=0, atol=1e-4)
+    left = (x.double() - projected).square().mean()
+    torch.testing.assert_close(model.likelihood.log_variance.exp().double(), left, rtol=1e-4, atol=0)
+    few = ae((7,), latent=5)
+    few.bottleneck.prepare(few, Batch(x[:3]))  # fewer rows than components
+    torch.testing.assert_close(few.reconstruct(Batch(x[:3])), x[:3], rtol=0, atol=1e-4)

@@ -192,7 +192,8 @@ def test_steps_and_epochs_exclude_each_other():
     with pytest.raises(RequestError, match="Say one of the two"):
         Plan(steps=1, epochs=1)
     assert Plan(epochs=0.5).steps_of("autoencoder", 100) == 50
-    assert Plan().steps_of("autoencoder", 7) == 70
+    assert Plan().steps_of("autoencoder", 7) == 5000
+    assert Plan().steps_of("autoencoder", 600) == 6000
     assert Plan(steps=5, prior_steps=9).steps_of("prior", 7) == 9
 
 

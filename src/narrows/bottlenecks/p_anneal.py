@@ -9,7 +9,7 @@ from narrows.bottlenecks.priced import Priced
 from narrows.check import number, refuse, whole
 from narrows.core import Code, all_sum
 from narrows.kernels import Affine
-from narrows.schedules import Schedule, at, schedule
+from narrows.schedules import Schedule, at, constant_from, schedule
 
 __all__ = ["AnnealedP"]
 
@@ -79,6 +79,10 @@ class AnnealedP(Priced):
             self.power.fill_(at(self._p, step))
             self.upcoming.fill_(at(self._p, step + self.hold))
         self._counts = since >= self.hold - self.queue
+
+    def settled(self, step: int) -> bool:
+        """Once the power has come to its last value."""
+        return constant_from(self._p, step)
 
     def after_step(self, code: Code) -> None:
         """Shortly before a change: add up the price at the present power and at the one to come."""

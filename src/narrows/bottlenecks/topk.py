@@ -66,6 +66,10 @@ class TopK(Latents):
         left = 1 - min(1.0, step / self.over) if self.over else 0.0
         self.now = round(self.k + (self.begin - self.k) * left)
 
+    def settled(self, step: int) -> bool:
+        """Once k has come to its last value."""
+        return step >= self.over
+
     def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
         """The k largest, without the negative ones."""
         return self.largest(pre, self.now if self.training else self.tested), {}

@@ -37,7 +37,9 @@ def sweep(
         float | None, typer.Option(help="Passes over the training data; 10 if neither is said.")
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples a step.")] = 128,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples a step; 128, or fewer for few examples.")
+    ] = None,
     lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
     seed: Annotated[int, typer.Option(help="Of initialisation and noise, and of the order for all.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",

@@ -27,13 +27,22 @@ def fit(
         Path | None, typer.Option(help="The run folder to make; else runs/DATA-METHOD.", metavar="RUN")
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Passes over the training data; 10 if neither is said.")
+        float | None,
+        typer.Option(
+            help="Passes over the training data; without it and --steps, until held-out rows say stop."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many looks at held-out rows without improvement (10 by default)."),
+    ] = None,
     prior_steps: Annotated[
         int | None, typer.Option(help="Steps of a prior over the codes, where there is one.")
     ] = None,
-    batch_size: Annotated[int, typer.Option(help="Examples a step, over all devices.")] = 128,
+    batch_size: Annotated[
+        int | None, typer.Option(help="Examples a step, over all devices; 128, or fewer for few examples.")
+    ] = None,
     lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None,
     seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0,
@@ -75,6 +84,7 @@ def fit(
             steps=steps,
             prior_steps=prior_steps,
             batch_size=batch_size,
+            patience=patience,
             lr=number_or_schedule("--lr", lr),
             seed=seed,
             device=device,

@@ -15,15 +15,42 @@ from narrows.check import choice, refuse, whole
 from narrows.nets.conv import ConvDecoder, ConvEncoder, ConvGridDecoder, ConvGridEncoder
 from narrows.nets.lead import as_image
 from narrows.nets.mlp import MLP
+from narrows.nets.skip import SkipMLP
 from narrows.nets.vit import ViTDecoder, ViTEncoder, ViTGridDecoder, ViTGridEncoder
 
-__all__ = ["NETS", "GridMLP", "chosen", "decoder", "encoder", "grid_decoder", "grid_encoder", "grid_of"]
+__all__ = [
+    "NETS",
+    "GridMLP",
+    "chosen",
+    "code_width",
+    "decoder",
+    "encoder",
+    "grid_decoder",
+    "grid_encoder",
+    "grid_of",
+]
 
-NETS = ("auto", "linear", "mlp", "conv", "resnet", "vit")
-"""The kinds of network; ``linear`` is a perceptron without hidden layers."""
+NETS = ("auto", "linear", "mlp", "skip", "conv", "resnet", "vit")
+"""The kinds of network; ``linear`` is a perceptron without hidden layers, ``skip`` one beside a linear map."""
 
 GRID_WIDTH = 64
 """Channels inside the convolutional grid encoders and decoders."""
+
+
+_PERCEPTRONS: dict[str, type[MLP]] = {"linear": MLP, "mlp": MLP, "skip": SkipMLP}
+
+
+def code_width(latent: int, shape: tuple[int, ...]) -> int:
+    """The width of a code: the one asked for, or, where that is 0, 16 or half of an example's numbers.
+
+    Raises:
+        RequestError: a negative width.
+
+    Example:
+        >>> code_width(0, (28, 28)), code_width(0, (13,)), code_width(0, (1,)), code_width(5, (4,))
+        (16, 6, 1, 5)
+    """
+    return whole("latent", latent, low=0) or max(1, min(16, math.prod(shape) // 2))
 
 
 def chosen(net: str, shape: tuple[int, ...]) -> str:
@@ -64,7 +91,7 @@ def widths(net: str, shape: tuple[int, ...], hidden: Sequence[int] = ()) -> tupl
         )
     if hidden or net == "linear":
         return tuple(whole("hidden", n) for n in hidden)
-    if net == "mlp":
+    if net in ("mlp", "skip"):
         first = 2 ** math.ceil(math.log2(max(64, min(512, math.prod(shape)))))
         return first, first // 2
     _, height, width = as_image(shape)
@@ -90,7 +117,7 @@ def encoder(
     Args:
         shape: shape of one input.
         out: width of the output.
-        net: ``linear``, ``mlp``, ``conv``, ``resnet``, ``vit``, or ``auto`` to choose from the shape.
+        net: ``linear``, ``mlp``, ``skip``, ``conv``, ``resnet``, ``vit``, or ``auto`` to choose from the shape.
         hidden: widths from the data inwards (of layers, levels or blocks); those that suit the shape when empty.
         given: width G of what both sides are told.
 
@@ -103,8 +130,8 @@ def encoder(
         torch.Size([2, 16])
     """
     net = chosen(net, shape)
-    if net in ("linear", "mlp"):
-        return MLP(shape, (out,), widths(net, shape, hidden), given)
+    if net in _PERCEPTRONS:
+        return _PERCEPTRONS[net](shape, (out,), widths(net, shape, hidden), given)
     if net == "vit":
         return ViTEncoder(shape, out, *_vit(shape, hidden), given=given)
     return ConvEncoder(shape, out, widths(net, shape, hidden), given, blocks=int(net == "resnet"))
@@ -131,8 +158,8 @@ def decoder(
         torch.Size([5, 2, 1, 28, 28])
     """
     net = chosen(net, shape_out)
-    if net in ("linear", "mlp"):
-        return MLP((z,), shape_out, widths(net, shape_out, hidden)[::-1], given)
+    if net in _PERCEPTRONS:
+        return _PERCEPTRONS[net]((z,), shape_out, widths(net, shape_out, hidden)[::-1], given)
     if net == "vit":
         return ViTDecoder(z, shape_out, *_vit(shape_out, hidden), given=given)
     return ConvDecoder(z, shape_out, widths(net, shape_out, hidden), given, blocks=int(net == "resnet"))
@@ -155,7 +182,7 @@ def grid_of(shape: tuple[int, ...], downsample: int, net: str = "auto") -> tuple
     """
     downsample = whole("downsample", downsample)
     net = _grid_net(net, shape)
-    if len(shape) == 1 and net in ("linear", "mlp"):
+    if len(shape) == 1 and net in _PERCEPTRONS:
         return 1, math.ceil(shape[0] / downsample**2)
     if net in ("conv", "resnet") and downsample & (downsample - 1):
         raise refuse("downsample", downsample, "a power of two for a convolutional net")
@@ -166,7 +193,7 @@ def grid_of(shape: tuple[int, ...], downsample: int, net: str = "auto") -> tuple
 def _grid_net(net: str, shape: tuple[int, ...]) -> str:
     """The kind of network behind a grid: convolutional where there are neighbourhoods."""
     if choice("net", net, NETS) != "auto":
-        return net
+        return "mlp" if net == "skip" else net
     return "mlp" if len(shape) == 1 else "conv"
 
 

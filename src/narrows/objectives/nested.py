@@ -102,6 +102,10 @@ class Prefixes(Nested):
         drawn = torch.multinomial(law, len(self.widths) - 1).sort().values + 1
         self.widths[:-1] = drawn.to(self.widths)
 
+    def settled(self, step: int) -> bool:
+        """Not where the widths are drawn anew at each step."""
+        return (self.alpha is None or len(self.widths) == 1) and super().settled(step)
+
     def segments(self, z: Sparse) -> list[Sparse]:
         """The latents between one width and the next."""
         ends = self.widths.tolist()

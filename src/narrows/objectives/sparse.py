@@ -52,6 +52,16 @@ class SparseObjective(Objective):
         """The distortion of each example, (B,), of what the decoder put out for the code."""
         return model.likelihood.nll(output, batch.goal, where_it_counts(code, batch))
 
+    def settled(self, step: int) -> bool:
+        """Never where a target steers a weight; revival's own weight does not matter, for `followed` leaves it out."""
+        return self.target is None and super().settled(step)
+
+    def followed(self, found: Mapping[str, float], step: int) -> float:
+        """The loss without the term that revives dead latents, which comes and goes with them."""
+        if self.revival is None or self.revival.name not in found:
+            return found["loss"]
+        return found["loss"] - self.weight(self.revival.name, step) * found[self.revival.name]
+
     def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
         """The loss of a batch; the code is decoded once for all terms. Pure."""
         code = model.encode(batch, self.samples)

@@ -23,7 +23,17 @@ from narrows.runs.fingerprint import fingerprint, same_data
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
-from narrows.train import Engine, Plan, Progress, Silent, Store, threads_for, training_mode
+from narrows.train import (
+    Engine,
+    Plan,
+    Progress,
+    Silent,
+    Store,
+    threads_for,
+    too_short,
+    training_mode,
+    validation_part,
+)
 from narrows.train.checkpoint import Checkpoint, fitting
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
@@ -39,7 +49,8 @@ def fit(
     epochs: float | None = None,
     steps: int | None = None,
     prior_steps: int | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
+    patience: int | None = None,
     lr: float | str = 1e-3,
     seed: int = 0,
     device: str = "auto",
@@ -58,10 +69,14 @@ def fit(
         data: a name (``"digits"``), a path, an array, or a `Source`: see `narrows.data.open`.
         method: a name of the table of methods, a builder function, or an `Autoencoder` you assembled.
         out: the run folder, which must not exist; ``runs/<data>-<method>`` when None.
-        epochs: passes over the training data; 10 when neither this nor `steps` is given.
+        epochs: passes over the training data. When neither this nor `steps` is given, a tenth of the training rows
+            is kept apart, training ends when the loss on them has not improved for a while, and the best weights are
+            kept: see `narrows.train.Plan`. The test part has no say in it.
         steps: optimizer steps.
         prior_steps: steps of a second stage over the codes, where the method has one.
-        batch_size: examples a step, over all devices together.
+        batch_size: examples a step, over all devices together; 128 when None, fewer for fewer than 1280 examples.
+        patience: looks at the rows kept apart without improvement after which training ends; 10 where neither
+            `epochs` nor `steps` is given, else training is not ended early unless this is.
         lr: learning rate, or a schedule such as ``"cosine:1e-3:0:5000"``.
         seed: of initialisation, order and noise.
         device: ``auto``, ``cpu`` or ``cuda``.
@@ -84,24 +99,22 @@ def fit(
         RequestError: something that was asked for cannot be: a sentence says what and how to mend it.
         WorkError: the training failed; the run folder keeps the last good checkpoint.
     """
-    plan = Plan(
-        steps=steps,
-        epochs=epochs,
-        prior_steps=prior_steps,
-        batch_size=batch_size,
-        lr=lr,
-        seed=seed,
-        device=device,
-        precision=precision,
-        devices=devices,
-        **({"measure_every": measure_every} | dict(training or {})),
-    )
+    fields: dict[str, Any] = {
+        "steps": steps,
+        "epochs": epochs,
+        "prior_steps": prior_steps,
+        "batch_size": batch_size,
+    }
+    fields |= {"patience": patience, "lr": lr, "seed": seed, "device": device, "precision": precision}
+    fields |= {"devices": devices, "measure_every": measure_every, **(training or {})}
+    plan = Plan(**fields)
     options = {key: builtin(value) for key, value in options.items()}
     name, build = _resolve(method, options)
     source = nd.open(data, **(data_options or {}))
+    plan = plan.settled(len(source.train))
     torch.manual_seed(seed)
     model = build(source)
-    threads = threads_for(model, source.train, plan.batch_size)
+    threads = threads_for(model, source.train, plan.batch_size or 1)
     kept = (source.spec, source.describe(), plan.to_json(), versions(threads), fingerprint(source))
     recipe = Recipe(name, options, *kept)
     fabric = make_fabric(plan, len(model.players()) > 1)
@@ -260,20 +273,22 @@ def _carry_out(
     who = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
     threads = run.recipe.versions.get("threads")
     with training_mode(threads):
-        spliced = Spliced(source.test, plan.measure_every > 0, who.say)
+        train, validation = validation_part(source.train, plan)
+        held_out = source.test if validation is None else validation
+        spliced = Spliced(held_out, plan.measure_every > 0, who.say)
         store = Store(run.path, loggers)
-        engine = Engine(
-            run.model, plan, source.train, source.test, store, who, fabric=fabric, observe=spliced
-        )
+        engine = Engine(run.model, plan, train, held_out, store, who, fabric=fabric, observe=spliced)
         engine.run(checkpoint)
     if fabric.is_global_zero:
-        finish(run, engine)
+        result = finish(run, engine)
+        if result.get("short"):
+            who.say(result["short"])
     run.model.to("cpu")
     return run
 
 
-def finish(run: Run, engine: Engine) -> None:
-    """Write what a trained run ends with: weights, card and result.
+def finish(run: Run, engine: Engine) -> dict[str, Any]:
+    """Write what a trained run ends with: weights, card and result; return the result.
 
     Args:
         run: whose model is trained.
@@ -284,8 +299,12 @@ def finish(run: Run, engine: Engine) -> None:
     again = f"Free some, then go on with: narrows resume {run.path}"
     sha256 = write_tensors(weights, run.model.state_dict(), again, {"format": "pt"})
     result = {"sha256": sha256, "steps": engine.made, "seconds": round(engine.seconds, 3)}
+    result |= {"stages": engine.ends}
+    if short := too_short(run.metrics):
+        result["short"] = short
     write_card(run.path, run.recipe, run.model, result)
     files.write(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode(), again)
+    return result
 
 
 def _resolve(
@@ -312,5 +331,5 @@ def _same(row: index.Method, builder: Builder) -> bool:
 
 
 def _longer(recipe: Recipe, epochs: float | None, steps: int | None) -> Recipe:
-    training = {**recipe.training, "epochs": epochs, "steps": steps}
+    training = {**recipe.training, "epochs": epochs, "steps": steps, "patience": None}
     return Recipe(**{**vars(recipe), "training": training})

@@ -30,7 +30,7 @@ from narrows.runs.fingerprint import fingerprint
 from narrows.runs.fit import finish
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.run import Run, load
-from narrows.train import Engine, Plan, Store, threads_for, training_mode
+from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
 from narrows.train.checkpoint import Checkpoint, fitting
 from narrows.train.devices import make_fabric
 
@@ -45,7 +45,8 @@ def sweep(
     *,
     epochs: float | None = None,
     steps: int | None = None,
-    batch_size: int = 128,
+    batch_size: int | None = None,
+    patience: int | None = None,
     lr: float | str = 1e-3,
     seed: int = 0,
     device: str = "auto",
@@ -70,6 +71,7 @@ def sweep(
         epochs: as for `fit`.
         steps: as for `fit`.
         batch_size: as for `fit`.
+        patience: as for `fit`.
         lr: as for `fit`.
         seed: of initialisation and noise, where it is not swept over, and of the order of the examples.
         device: ``auto``, ``cpu`` or ``cuda``; one for all.
@@ -95,6 +97,7 @@ def sweep(
         ['k=2', 'k=4']
     """
     common = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed}
+    common |= {"patience": patience}
     settings = {**common, "device": device, "precision": precision, "order_seed": seed, **(training or {})}
     if settings.get("devices", 1) != 1:
         raise refuse("devices", settings["devices"], "1, since a sweep trains on one device")
@@ -171,6 +174,20 @@ class _Streams:
         return self.made[key]
 
 
+class _Parts:
+    """What each run is trained on and what it is followed on, the same data sets for the same rows."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+
+    def __call__(self, source: Source, plan: Plan) -> tuple[Any, Any]:
+        key = (id(source), plan.order, plan.validation)
+        if key not in self.made:
+            train, validation = validation_part(source.train, plan)
+            self.made[key] = (train, source.test if validation is None else validation)
+        return self.made[key]
+
+
 class _Loss(Silent):
     """Remembers the loss that an engine shows."""
 
@@ -185,14 +202,19 @@ class _Member:
     """One model of a sweep: its run, its engine, and the random state that is its own."""
 
     def __init__(
-        self, run: Run, plan: Plan, fabric: Any, streams: _Streams, checkpoint: Checkpoint | None
+        self,
+        run: Run,
+        parts: tuple[Any, Any],
+        fabric: Any,
+        streams: _Streams,
+        checkpoint: Checkpoint | None,
     ) -> None:
-        source = run.data
+        (train, held_out), plan = parts, plan_of(run)
         self.run, self.loss, self.fabric = run, _Loss(), fabric
         self.engine = Engine(
-            run.model, plan, source.train, source.test, Store(run.path), self.loss, fabric, feeds=streams
+            run.model, plan, train, held_out, Store(run.path), self.loss, fabric, feeds=streams
         )
-        per_epoch = max(1, len(source.train) // plan.batch_size)
+        per_epoch = max(1, len(train) // (plan.batch_size or 1))
         self.total = sum(plan.steps_of(stage.name, per_epoch) for stage in run.model.stages())
         self.at = int(checkpoint.facts["at"]) if checkpoint is not None else 0
         self.steps: Iterator[int] = self.engine.go(checkpoint)
@@ -248,11 +270,13 @@ class _Sweep:
             if asked is not None:
                 files.write(self.folder / "sweep.json", asked)
             threads = max(
-                threads_for(run.model, run.data.train, w.plan.batch_size) for w, run in _both(todo, made)
+                threads_for(run.model, run.data.train, int(run.recipe.training["batch_size"]))
+                for run in made.values()
             )
             with training_mode(threads):
                 streams = _Streams()
-                members = [self._member(w, run, threads, streams) for w, run in _both(todo, made)]
+                parts = _Parts()
+                members = [self._member(w, run, threads, streams, parts) for w, run in _both(todo, made)]
                 with self.progress:
                     self._lockstep(members)
             failed = [f"{m.run.path.name}: {m.failure}" for m in members if m.failure]
@@ -287,6 +311,7 @@ class _Sweep:
     def _made(self, wanted: Wanted) -> Run:
         """The run of a combination with a fresh model; nothing is written."""
         source = self._source(wanted.data)
+        plan = wanted.plan.settled(len(source.train))
         torch.manual_seed(wanted.plan.seed)
         model = index.builder(wanted.method)(source.spec, **wanted.options)
         recipe = Recipe(
@@ -294,13 +319,13 @@ class _Sweep:
             wanted.options,
             source.spec,
             source.describe(),
-            wanted.plan.to_json(),
+            plan.to_json(),
             versions(1),
             self._fingerprint(source),
         )
         return Run(self.folder / wanted.name, recipe, model, source)
 
-    def _member(self, wanted: Wanted, run: Run, threads: int, streams: _Streams) -> _Member:
+    def _member(self, wanted: Wanted, run: Run, threads: int, streams: _Streams, parts: _Parts) -> _Member:
         """A model ready to be trained: from its last sound checkpoint where there is one."""
         checkpoint = None
         with _folder(run.path):
@@ -317,7 +342,7 @@ class _Sweep:
         else:
             run.recipe = Recipe(**{**vars(run.recipe), "versions": versions(threads)})
             run.recipe.write(run.path)
-        return _Member(run, wanted.plan, self.fabric, streams, checkpoint)
+        return _Member(run, parts(run.data, plan_of(run)), self.fabric, streams, checkpoint)
 
     def _same(self, run: Run) -> None:
         """Hold a run that an earlier call began to what is wanted now; how it began stays as it was."""
@@ -335,6 +360,11 @@ class _Sweep:
         if id(source) not in self.prints:
             self.prints[id(source)] = fingerprint(source)
         return self.prints[id(source)]
+
+
+def plan_of(run: Run) -> Plan:
+    """The settled plan that a run's recipe holds."""
+    return Plan.from_json(dict(run.recipe.training))
 
 
 def _both(wanted: Sequence[Wanted], made: Mapping[str, Run]) -> list[tuple[Wanted, Run]]:

@@ -10,6 +10,7 @@ from narrows.train.cpu import Examples, threads_for, training_mode
 from narrows.train.engine import Engine
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
+from narrows.train.stopping import too_short, validation_part
 from narrows.train.store import Store, read_metrics
 
 __all__ = [
@@ -23,8 +24,10 @@ __all__ = [
     "optimise",
     "read_metrics",
     "threads_for",
+    "too_short",
     "train",
     "training_mode",
+    "validation_part",
 ]
 
 
@@ -42,7 +45,8 @@ def optimise(
     Args:
         model: trained in place, left in `eval()`.
         examples: a `Dataset` to train on.
-        held_out: a `Dataset` whose loss is followed, or None.
+        held_out: a `Dataset` whose loss is followed, or None. Where it tells when to stop (see `Plan`) and is None,
+            a part of `examples` is kept apart for it.
         progress: True for a bar, or somebody to tell.
         device: ``cpu``, ``cuda`` or ``auto``.
         plan: fields of `Plan`: steps, epochs, batch_size, lr, seed ...
@@ -51,6 +55,9 @@ def optimise(
         The metrics records, each the means over some steps.
     """
     who = progress if isinstance(progress, Silent) else Progress() if progress else None
-    how = Plan(device=device, **plan)
+    how = Plan(device=device, **plan).settled(len(examples))
+    if how.patience is not None and held_out is None:
+        examples, held_out = validation_part(examples, how)
+    assert how.batch_size is not None
     with training_mode(threads_for(model, examples, how.batch_size)):
         return Engine(model, how, examples, held_out, progress=who).run()

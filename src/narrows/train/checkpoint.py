@@ -99,10 +99,11 @@ def fitting(model: Autoencoder) -> Callable[[Checkpoint], None]:
     players = [{p.name for p in stage.part.players() if p.parameters} for stage in model.stages()]
 
     def check(checkpoint: Checkpoint) -> None:
-        found = {name: tuple(value.shape) for name, value in checkpoint.under("model/").items()}
-        other = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
-        if other:
-            raise ValueError(f"its weights are another model's, such as {other[0]}")
+        for kept in ("model/", "best/"):
+            found = {name: tuple(value.shape) for name, value in checkpoint.under(kept).items()}
+            other = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
+            if other and (found or kept == "model/"):
+                raise ValueError(f"its weights are another model's, such as {other[0]}")
         stage = checkpoint.facts["stage"]
         if stage >= len(players) or set(checkpoint.facts["groups"]) != players[stage]:
             raise ValueError("its optimizers are another model's")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import math
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,8 +24,10 @@ from narrows.train.devices import make_fabric
 from narrows.train.held_out import measured
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
+from narrows.train.snapshot import best_of, gathered, restore, snapshot
+from narrows.train.stopping import FLOOR, Stopper, Weights
 from narrows.train.store import Store
-from narrows.train.tensor import cut_model, cut_tensor, join_model, names_of, whole_tensor
+from narrows.train.tensor import cut_model, join_model
 from narrows.values import same_batch
 
 if TYPE_CHECKING:
@@ -43,7 +45,8 @@ class Engine:
         model: trained in place.
         plan: how.
         examples: what it is trained on.
-        held_out: what the loss is followed on once an epoch and every `measure_every` steps, or None.
+        held_out: what the loss is followed on once an epoch and every `measure_every` steps, or None. Where the plan
+            has a `patience`, this is what tells when to stop: rows that no result is reported on.
         store: where checkpoints and metrics go, or None to keep nothing on disk.
         progress: who is told.
         fabric: the devices; made from the plan when None.
@@ -65,7 +68,10 @@ class Engine:
     ) -> None:
         if len(examples) == 0:
             raise RequestError("There are no examples to train on.")
-        self.model, self.plan, self.examples, self.held_out = model, plan, examples, held_out
+        self.model, self.examples, self.held_out = model, examples, held_out
+        self.plan = (
+            plan if plan.batch_size else replace(plan, batch_size=plan.settled(len(examples)).batch_size)
+        )
         self.fabric = fabric or make_fabric(plan, len(model.players()) > 1)
         self.store = store if self.fabric.is_global_zero else None
         self.progress = progress if progress is not None and self.fabric.is_global_zero else Silent()
@@ -76,6 +82,8 @@ class Engine:
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.made = 0  # steps of the stages that are finished
+        self.ends: list[dict[str, Any]] = []  # of those stages: at which step each ended, and why
+        self.best: Weights | None = None
 
     def run(self, resumed: Checkpoint | None = None) -> list[dict[str, Any]]:
         """Train all stages, or what a checkpoint left of them; return the metrics records.
@@ -106,6 +114,8 @@ class Engine:
         else:
             first = int(resumed.facts["stage"])
             self.seconds = float(resumed.facts["seconds"])
+            self.ends = list(resumed.facts.get("ends", []))
+            self.made = int(resumed.facts["at"]) - int(resumed.facts["step"])
         if self.cut is not None:
             cut_model(self.model, self.cut)
         for number, stage in enumerate(self.model.stages()):
@@ -113,7 +123,7 @@ class Engine:
             until = self.plan.steps_of(stage.name, feed.steps_per_epoch)
             if number >= first:
                 yield from self._run_stage(number, stage, feed, until, resumed if number == first else None)
-            self.made += until
+                self.made += self.ends[-1]["step"]
         self._finish()
 
     @torch.no_grad()
@@ -130,7 +140,7 @@ class Engine:
         fabric = self.fabric
         return self.feeds(
             self.examples,
-            self.plan.batch_size,
+            self._batch_size,
             self.plan.order + (0 if stage.name == "autoencoder" else 1),
             given=self.model.given,
             device=self.device,
@@ -163,18 +173,68 @@ class Engine:
             autocast=self.fabric.autocast,
             compiled=plan.compile,
         )
+        stopper = self._stopper()
+        self.best = None
         if resumed is not None:
+            if stopper is not None and resumed.facts.get("stopper"):
+                stopper = Stopper.from_json(resumed.facts["stopper"])
+                self.best = best_of(self.model, resumed, self.cut)
             restore(self.model, training, resumed, self.fabric.global_rank, self.cut)
-        elif number == 0:
-            self._save(number, training)
+        else:
+            training.part.train()
+            if stopper is not None:  # what the data initialised may be hard to better
+                self._follow(stopper, training, stage, self._look(stage, 0))
+            if number == 0:
+                self._save(number, training, stopper)
         self.progress.begin(f"Training the {stage.name}", until, training.step)
-        yield from self._steps(number, stage, training, feed, until)
+        yield from self._steps(number, stage, training, feed, until, stopper)
+        self._end(stage, training.step, until, stopper)
 
-    def _steps(self, number: int, stage: Stage, training: Training, feed: Feed, until: int) -> Iterator[int]:
+    @property
+    def _batch_size(self) -> int:
+        assert self.plan.batch_size is not None
+        return self.plan.batch_size
+
+    def _stopper(self) -> Stopper | None:
+        if self.plan.patience is None or self.held_out is None:
+            return None
+        return Stopper(self.plan.patience, floor=FLOOR if self.plan.open_ended else 0)
+
+    def _follow(self, stopper: Stopper, training: Training, stage: Stage, found: Mapping[str, Any]) -> None:
+        """Show a look to the stopper, where losses have settled; rank 0 decides for all."""
+        parts = [m for m in stage.part.modules() if isinstance(m, Part)]
+        if len(training.players) > 1 or not all(part.settled(training.step) for part in parts):
+            return  # a game's loss need not fall, and one that is steered means something else at each step
+        means = {name.removeprefix("held_out/"): value for name, value in found.items()}
+        objective = stage.part.objective if isinstance(stage.part, Autoencoder) else None
+        loss = means["loss"] if objective is None else objective.followed(means, training.step)
+        if self.fabric.world_size > 1:
+            loss = float(self.fabric.broadcast(loss))
+        if stopper.look(training.step, loss):
+            self.best = Weights(self.model)
+
+    def _end(self, stage: Stage, step: int, until: int, stopper: Stopper | None) -> None:
+        """Go back to the best weights, where losses were compared; note how the stage ended."""
+        end: dict[str, Any] = {"stage": stage.name, "step": step, "kept": step, "why": "budget"}
+        if stopper is not None:
+            end["why"] = "no improvement" if stopper.done else "ceiling" if self.plan.open_ended else "budget"
+            if self.best is not None:
+                self.best.put_back(self.model)
+                end["kept"] = stopper.best_step
+        self.best = None
+        self.ends.append(end)
+
+    def _steps(
+        self, number: int, stage: Stage, training: Training, feed: Feed, until: int, stopper: Stopper | None
+    ) -> Iterator[int]:
         view = stage.view
         batches: Callable[[int], Batch] = feed.at if view is None else lambda step: view(feed.at(step))
         window: list[Step] = []
         per_epoch, every, saved = feed.steps_per_epoch, self.plan.measure_every, time.monotonic()
+        if stopper is not None:
+            per_epoch = every = self.plan.look_every(per_epoch)
+        if stopper is not None and stopper.done:
+            return
         for step in train(training, batches, until):
             window.append(step)
             yield self.made + step.number
@@ -186,12 +246,17 @@ class Engine:
             record = {"at": self.made + step.number, "stage": stage.name, "step": step.number, **means}
             if looks and self.held_out is not None:
                 record.update(self._look(stage, training.step))
+                if stopper is not None:
+                    self._follow(stopper, training, stage, record)
             self._log(record)
             self.progress.advance(step.number, {"loss": next(iter(means.values()))})
             window = []
-            if self._due(saved) or step.number == until:
-                self._save(number, training, time.monotonic() - saved)
+            stops = step.number == until or (stopper is not None and stopper.done)
+            if self._due(saved) or stops:
+                self._save(number, training, stopper, time.monotonic() - saved)
                 saved = time.monotonic()
+            if stops:
+                break
 
     def _due(self, saved: float) -> bool:
         """Whether a checkpoint is due; rank 0 decides for all."""
@@ -202,7 +267,7 @@ class Engine:
     def _look(self, stage: Stage, step: int) -> dict[str, Any]:
         """The same losses on data that were not trained on, with what the parts and an observer make of them."""
         assert self.held_out is not None
-        found = measured(self.model, stage, self.held_out, self.plan.batch_size, step, self.device)
+        found = measured(self.model, stage, self.held_out, self._batch_size, step, self.device)
         if self.observe is not None and stage.part is self.model:
             modes = [(module, module.training) for module in self.model.modules()]
             self.model.eval()
@@ -216,15 +281,31 @@ class Engine:
         if self.store is not None:
             self.store.log(record)
 
-    def _save(self, stage: int, training: Training, seconds: float = 0.0) -> None:
+    def _save(
+        self, stage: int, training: Training, stopper: Stopper | None = None, seconds: float = 0.0
+    ) -> None:
         self.seconds += seconds
         if self.store is None and self.fabric.world_size == 1:
             return
         tensors, facts = snapshot(self.model, training, self.fabric, self.cut)
+        if stopper is not None:
+            facts["stopper"] = stopper.to_json()
+            if self.best is not None:
+                tensors |= self._best_tensors()
         if self.store is not None:
             at = self.made + training.step
             facts |= {"at": at, "stage": stage, "step": training.step, "seconds": self.seconds}
-            self.store.save(at, tensors, facts)
+            self.store.save(at, tensors, facts | {"ends": self.ends})
+
+    def _best_tensors(self) -> dict[str, Tensor]:
+        """The best weights, gathered where they are held in pieces; the model has them for that moment."""
+        assert self.best is not None
+        now = Weights(self.model)
+        self.best.put_back(self.model)
+        best = gathered(self.model, self.fabric, self.cut)
+        kept = {f"best/{name}": value.detach().cpu().clone() for name, value in best.items()}
+        now.put_back(self.model)
+        return kept
 
 
 def read(window: list[Step], stage: str, fabric: Fabric) -> dict[str, float]:
@@ -256,79 +337,3 @@ def read(window: list[Step], stage: str, fabric: Fabric) -> dict[str, float]:
 def _sound(name: str, value: float) -> bool:
     """A single term is to blame before the loss that sums them."""
     return math.isfinite(value) or name.endswith("/loss")
-
-
-def snapshot(
-    model: Autoencoder, training: Training, fabric: Fabric, cut: Cut | None = None
-) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All that going on exactly needs: weights, buffers, optimizer moments, random states."""
-    tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in _state_dict(model, fabric, cut).items()}
-    groups: dict[str, Any] = {}
-    for name, optimizer in training.optimizers.items():
-        state, here = optimizer.state_dict(), names_of(model, optimizer)
-        for index, moments in state["state"].items():
-            for key, value in moments.items():
-                whole = whole_tensor(torch.as_tensor(value), str(index), here, cut)
-                tensors[f"optimizer/{name}/{index}/{key}"] = whole
-        groups[name] = json.loads(json.dumps(state["param_groups"]))
-    states = [torch.get_rng_state() for _ in range(fabric.world_size)]
-    if fabric.world_size > 1:
-        mine = states[0].to(fabric.device)
-        gathered = [mine.clone() for _ in states]
-        torch.distributed.all_gather(gathered, mine)
-        states = [state.cpu() for state in gathered]
-    tensors |= {f"rng/cpu/{rank}": state for rank, state in enumerate(states)}
-    if fabric.device.type == "cuda":
-        tensors[f"rng/cuda/{fabric.global_rank}"] = torch.cuda.get_rng_state(fabric.device)
-    return apart({k: v.detach().cpu() for k, v in tensors.items()}), {"groups": groups}
-
-
-def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, none in the memory of another, which the file format forbids; the others are not copied.
-
-    Example:
-        >>> x = torch.zeros(4)
-        >>> found = apart({"whole": x, "part": x[:2]})
-        >>> found["whole"] is x, found["part"].data_ptr() == x.data_ptr()
-        (True, False)
-    """
-    found: dict[str, Tensor] = {}
-    taken: set[int] = set()
-    for name, value in tensors.items():
-        memory = value.untyped_storage().data_ptr()
-        found[name] = value.clone() if memory in taken else value
-        taken.add(memory)
-    return found
-
-
-def _state_dict(model: Autoencoder, fabric: Fabric, cut: Cut | None) -> Mapping[str, Tensor]:
-    """The model's weights and buffers, gathered where they are held in pieces."""
-    if cut is not None:
-        here = names_of(model)
-        return {name: whole_tensor(value, name, here, cut) for name, value in model.state_dict().items()}
-    if fabric.world_size == 1:
-        return model.state_dict()
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    gathered: Any = get_model_state_dict(model, options=options)
-    return dict(gathered)
-
-
-def restore(
-    model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int, cut: Cut | None = None
-) -> None:
-    """Put model, optimizers, step and random states back as they were."""
-    here = names_of(model)
-    model.load_state_dict({k: cut_tensor(v, k, here, cut) for k, v in checkpoint.under("model/").items()})
-    for name, optimizer in training.optimizers.items():
-        moments: dict[int, dict[str, Tensor]] = {}
-        here = names_of(model, optimizer)
-        for key, value in checkpoint.under(f"optimizer/{name}/").items():
-            index, moment = key.split("/")
-            moments.setdefault(int(index), {})[moment] = cut_tensor(value, index, here, cut)
-        optimizer.load_state_dict({"state": moments, "param_groups": checkpoint.facts["groups"][name]})
-    training.step = int(checkpoint.facts["step"])
-    torch.set_rng_state(checkpoint.tensors[f"rng/cpu/{rank}"])
-    if (key := f"rng/cuda/{rank}") in checkpoint.tensors:
-        torch.cuda.set_rng_state(checkpoint.tensors[key])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from narrows.check import at_least, builtin, choice, number, refuse, whole
 from narrows.schedules import Schedule, schedule
 
-__all__ = ["Plan"]
+__all__ = ["PATIENCE", "Plan"]
+
+PATIENCE = 10
+"""Looks without improvement after which training ends, where nobody said how long to train."""
+
+_BATCH, _SMALL_BATCH = 128, 8
+_CEILING = 5000
+_VALIDATION = 2048
 
 _OPTIMIZERS = ("adam", "adamw", "sgd")
 _PRECISIONS = ("32", "bf16")
@@ -21,10 +28,17 @@ class Plan:
     """How to train.
 
     Args:
-        steps: optimizer steps of the first stage; None when `epochs` says it.
-        epochs: passes over the training examples; None when `steps` says it. 10 when neither is given.
-        prior_steps: steps of a second stage over the codes; as many as the first stage when None.
-        batch_size: examples a step, over all devices.
+        steps: optimizer steps of the first stage, exactly so many where `patience` is left out.
+        epochs: passes over the training examples, in the same way. Where neither is given, training ends when the
+            loss on held-out rows has not improved for `patience` looks, at the latest after 10 epochs or 5,000
+            steps, whichever is more, and the best weights are kept.
+        prior_steps: steps of a second stage over the codes; the budget of the first stage when None.
+        patience: looks at held-out rows without improvement after which training ends; 10 where neither `steps`
+            nor `epochs` is given, else None: no early stop.
+        validation: training rows that are kept apart for those looks; a tenth, at least 10 (of few rows a third)
+            and at most 2048, when None and there is a `patience`.
+        batch_size: examples a step, over all devices; 128 when None, fewer where that leaves an epoch fewer than
+            ten steps, but at least 8.
         lr: learning rate or schedule, for players that bring none of their own.
         seed: of initialisation, order and noise.
         order_seed: of the order of the examples alone, or None for the seed's: the runs of a sweep share it.
@@ -48,7 +62,9 @@ class Plan:
     steps: int | None = None
     epochs: float | None = None
     prior_steps: int | None = None
-    batch_size: int = 128
+    patience: int | None = None
+    validation: int | None = None
+    batch_size: int | None = None
     lr: Schedule = 1e-3
     seed: int = 0
     order_seed: int | None = None
@@ -69,14 +85,15 @@ class Plan:
             object.__setattr__(self, name, builtin(value))
         if self.steps is not None and self.epochs is not None:
             raise refuse("steps", self.steps, "left out where ``epochs`` is given", "Say one of the two.")
-        for name in ("steps", "prior_steps"):
+        for name in ("steps", "prior_steps", "patience", "batch_size"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
         if self.epochs is not None and not number("epochs", self.epochs, low=0, high=1e9) > 0:
             raise refuse("epochs", self.epochs, "more than 0")
-        for name in ("batch_size", "log_every"):
-            whole(name, getattr(self, name))
+        whole("log_every", self.log_every)
         whole("devices", self.devices, high=1024)
+        if self.validation is not None:
+            whole("validation", self.validation, low=0)
         whole("measure_every", self.measure_every, low=0)
         whole("seed", self.seed, low=0, high=_SEEDS)
         whole("order_seed", self.order, low=0, high=_SEEDS)
@@ -106,10 +123,41 @@ class Plan:
         """The seed of the order of the examples."""
         return self.seed if self.order_seed is None else self.order_seed
 
+    @property
+    def open_ended(self) -> bool:
+        """Whether nobody said how long to train."""
+        return self.steps is None and self.epochs is None
+
+    def settled(self, rows: int) -> Plan:
+        """The plan for so many training rows: batch size, patience and validation rows are numbers.
+
+        Example:
+            >>> plan = Plan().settled(160)
+            >>> plan.validation, plan.batch_size, plan.patience
+            (16, 14, 10)
+            >>> Plan(steps=100).settled(10_000).batch_size
+            128
+        """
+        patience = self.patience or (PATIENCE if self.open_ended else None)
+        validation = self.validation
+        if validation is None:
+            wanted = max(round(0.1 * rows), min(10, rows // 3))
+            validation = 0 if patience is None else min(_VALIDATION, wanted)
+        left = max(1, rows - validation)
+        batch_size = self.batch_size or min(left, max(_SMALL_BATCH, min(_BATCH, left // 10)))
+        return replace(self, patience=patience, validation=validation, batch_size=batch_size)
+
+    def look_every(self, per_epoch: int) -> int:
+        """Steps between two looks that early stopping counts, given the steps an epoch has."""
+        return self.measure_every or min(max(per_epoch, 50), 500)
+
     def steps_of(self, stage: str, per_epoch: int) -> int:
-        """How many steps a stage takes, given the steps an epoch has."""
-        first = self.steps if self.steps is not None else max(1, round((self.epochs or 10) * per_epoch))
-        return self.prior_steps if stage == "prior" and self.prior_steps is not None else first
+        """How many steps a stage takes at most, given the steps an epoch has."""
+        if stage == "prior" and self.prior_steps is not None:
+            return self.prior_steps
+        if self.open_ended:
+            return max(_CEILING, 10 * per_epoch)
+        return self.steps if self.steps is not None else max(1, round((self.epochs or 0) * per_epoch))
 
     def to_json(self) -> dict[str, Any]:
         """The plan as a recipe keeps it.

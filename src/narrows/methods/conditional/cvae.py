@@ -42,7 +42,7 @@ def cvae(
         free_bits: nats that each latent may carry free of charge.
         net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers; the net's own choice when empty.
-        likelihood: p(x | z, y); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+        likelihood: p(x | z, y); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: data without labels, or an argument out of range.

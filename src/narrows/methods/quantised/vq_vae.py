@@ -142,7 +142,7 @@ def vq_vae(
         prior_depth: its blocks.
         net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         channels: channels inside the networks, where they have any.
-        likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+        likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range, or labels where the data have none.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.methods.regularised.ae import ae
+from narrows.nets.build import chosen
 from narrows.nets.corrupt import Corrupted
 
 __all__ = ["SALT", "denoising_ae"]
@@ -40,7 +41,7 @@ def denoising_ae(
         level: standard deviation of Gaussian noise in the data's units, else the share of numbers that are lost.
         net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers; the net's own choice when empty.
-        likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+        likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range.
@@ -54,7 +55,7 @@ def denoising_ae(
         Autoencoders, 2008. doi:10.1145/1390156.1390294
     """
     spec = as_spec(spec)
-    model = ae(spec, latent=latent, net=net, hidden=hidden, likelihood=likelihood)
+    model = ae(spec, latent=latent, net=chosen(net, spec.shape), hidden=hidden, likelihood=likelihood)
     low, high = SALT[spec.values]
     model.encoder = Corrupted(model.encoder, corruption, level, low, high)
     return model

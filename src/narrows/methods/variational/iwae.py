@@ -36,7 +36,7 @@ def iwae(
         beta: weight of log q(z|x) - log p(z) in the log-weights.
         net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers; the net's own choice when empty.
-        likelihood: p(x | z); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+        likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range.

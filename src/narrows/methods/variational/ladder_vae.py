@@ -110,7 +110,7 @@ def ladder_vae(
         width: width of the deterministic features of each layer.
         net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         hidden: widths of the hidden layers of the nets next to the data; their own choice when empty.
-        likelihood: p(x | z_1); ``auto`` is Bernoulli for values from 0 to 1, Gaussian for real ones.
+        likelihood: p(x | z_1); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range.
