@@ -2,10 +2,10 @@
 
     python -m benchmarks.defaults [--sets sk-wine,adbench-glass] [--methods ae,vae] [--seed 0]
 
-The tables that scikit-learn carries, and those of `NARROWS_DATA` (ADBench, UCI Adult, German credit). A row is one fit
-by `narrows.fit` without any option but the seed; the width of the code is the default too. FVU is the fraction of
-variance unexplained of the test part, which training never sees; PCA is fitted on the whole training part, the method on
-what is left of it after the rows that tell when to stop. Seconds are of the whole fit, the folder written.
+The tables that scikit-learn carries, and those of `NARROWS_DATA` (ADBench, UCI Adult, German credit). A row is one
+fit without any option but the seed; the width of the code is the default too. FVU is the fraction of
+variance unexplained of the test part, which training never sees; PCA is fitted on the whole training part, the method
+on what is left of it after the rows that tell when to stop. Seconds are of the whole fit, the folder written.
 """
 
 from __future__ import annotations

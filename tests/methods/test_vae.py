@@ -74,6 +74,23 @@ def test_shapes_come_back(shape: tuple[int, ...]) -> None:
 
 
 def test_bad_arguments_are_refused() -> None:
-    for options in ({"latent": 0}, {"net": "tree"}, {"likelihood": "cauchy"}):
+    for options in ({"latent": -1}, {"net": "tree"}, {"likelihood": "cauchy"}):
         with pytest.raises(RequestError, match=next(iter(options))):
             vae((4,), **options)
+
+
+def test_a_table_begins_where_the_bound_is_tight():
+    torch.manual_seed(0)
+    x = torch.randn(60, 7) @ torch.randn(7, 7) + 3
+    model = vae((7,), latent=3)
+    model.bottleneck.prepare(model, Batch(x))
+    rows = x.double()
+    mean = rows.mean(0)
+    values, vectors = torch.linalg.eigh((rows - mean).T @ (rows - mean) / len(rows))
+    left = values[:4].mean()
+    loading = vectors[:, 4:] * (values[4:] - left).sqrt()
+    covariance = loading @ loading.T + left * torch.eye(7, dtype=torch.double)
+    exact = -torch.distributions.MultivariateNormal(mean, covariance).log_prob(rows).mean()
+    with torch.no_grad():
+        bounds = torch.stack([model.loss(Batch(x)).total for _ in range(1500)]).double()
+    assert abs(bounds.mean() - exact) < 5 * bounds.std() / 1500**0.5 + 1e-3
