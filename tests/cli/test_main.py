@@ -100,7 +100,7 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
             "There is no option `--latnt`. Did you mean `--latent`",
         ),
         ("fit digits --method vae --out x --latent three", "`--latent` must be a whole number"),
-        ("fit digits --method vae --out x --latent 0", "`--latent` must be"),
+        ("fit digits --method vae --out x --latent=-1", "`--latent` must be"),
         ("fit digits --method vae --out x --beta lin:1", "`--beta` must be"),
         ("fit digits --method vae --out x --lr fast", "`--lr` must be"),
         ("fit digits --method vae --out x --lr -1", "`--lr` must be"),
