@@ -64,7 +64,7 @@ def files(tmp_path, monkeypatch):
         ("fit either.npy --method ae --out x", "`--layout chw`"),
         ("fit flat.npy --method ae --out x --labels y", "There is no file y"),
         ("fit flat.npy --method cvae --out x", "`--labels`"),
-        ("fit flat.npy --method ae --out x --latent 0", "`--latent` must be"),
+        ("fit flat.npy --method ae --out x --latent=-1", "`--latent` must be"),
         ("fit flat.npy --method ae --out x --net linear --hidden 3", "`--net linear`"),
         ("fit flat.npy --method ae --out x --steps 3 --epochs 2", "where `--epochs` is given"),
         ("fit flat.npy --method ae --out x --split 3", "`--split` must be"),
