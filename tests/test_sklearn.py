@@ -88,7 +88,7 @@ def test_a_method_without_a_prior_cannot_sample():
     [
         (AutoencoderEstimator("vea"), "Did you mean `vae`"),
         (AutoencoderEstimator("vae", {"latnt": 3}), "Did you mean `latent`"),
-        (VAE(latent=0), "`latent` must be"),
+        (VAE(latent=-1), "`latent` must be"),
         (VAE(steps=0), "`steps` must be"),
         (VAE(batch_size=0), "`batch_size` must be"),
         (AutoencoderEstimator("cvae", steps=1), "label"),

@@ -108,7 +108,7 @@ def test_in_python_the_same_messages_speak_python(files):
     with pytest.raises(RequestError, match=r"\(`labels='kind'`\).*\(`one_hot=True`\).*\(`columns`\)"):
         nr.fit("text.csv", "ae", "x")
     with pytest.raises(RequestError, match="`latent` must be"):
-        nr.fit("flat.npy", "ae", "x", latent=0)
+        nr.fit("flat.npy", "ae", "x", latent=-1)
 
 
 def test_a_value_is_typed_as_a_shell_reads_it():
@@ -136,7 +136,7 @@ def test_a_value_is_typed_as_a_shell_reads_it():
 
 
 def test_the_spelling_ends_with_the_command(refused, files):
-    refused("fit", "flat.npy", "--method", "ae", "--latent", "0", "--out", "x")
+    refused("fit", "flat.npy", "--method", "ae", "--latent=-1", "--out", "x")
     assert str(refuse("latent", 0, "more")).startswith("`latent`")
 
 
