@@ -177,7 +177,7 @@ def test_other_shapes_train(shape):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"patch": 8}, "Try patch=1"),
+        ({"patch": 8}, "Try `patch=1`"),
         ({"patch": 9}, "`patch`"),
         ({"mask_ratio": 1.0}, "`mask_ratio`"),
         ({"heads": 3}, "`heads`"),
