@@ -88,7 +88,9 @@ def fitted(source: nd.Source, method: str, seed: int) -> Fit:
         made = [
             run.model.reconstruct(source.test.batch(rows)) for rows in torch.arange(len(batch.x)).split(4096)
         ]
-    return Fit(float(fvu(batch.x, torch.cat(made))), f"{end['kept']} of {end['step']}, {end['why']}", cpu, clock)
+    return Fit(
+        float(fvu(batch.x, torch.cat(made))), f"{end['kept']} of {end['step']}, {end['why']}", cpu, clock
+    )
 
 
 def main() -> None:

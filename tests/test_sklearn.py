@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.datasets import load_iris
+from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -91,6 +91,7 @@ def test_a_method_without_a_prior_cannot_sample():
         (VAE(latent=-1), "`latent` must be"),
         (VAE(steps=0), "`steps` must be"),
         (VAE(batch_size=0), "`batch_size` must be"),
+        (VAE(patience=0), "`patience` must be"),
         (AutoencoderEstimator("cvae", steps=1), "label"),
     ],
 )
@@ -147,3 +148,31 @@ def test_fits_in_threads_are_the_fits_one_after_the_other():
     for alone, beside in zip(serial, threaded, strict=True):
         np.testing.assert_array_equal(alone[0], beside[0])
         np.testing.assert_array_equal(alone[1], beside[1])
+
+
+def test_defaults_are_those_of_fit_and_no_worse_than_pca():
+    """Rows that the fit has not seen, against scikit-learn's own components of the same width."""
+    rows = load_wine().data
+    order = np.random.default_rng(0).permutation(len(rows))
+    test, train = rows[order[:20]], rows[order[20:]]
+    model = AutoencoderEstimator("ae", random_state=0).fit(train)
+    pca = PCA(6).fit(StandardScaler().fit_transform(train))
+    assert model.transform(test).shape == (20, 6)
+
+    def error(back):
+        return np.mean(((back - test) / model.scaler_.scale_) ** 2)
+
+    own = error(model.inverse_transform(model.transform(test)))
+    standard = model.scaler_.transform(test)
+    rival = np.mean((pca.inverse_transform(pca.transform(standard)) - standard) ** 2)
+    assert own <= 1.05 * rival
+    looks = [r["step"] for r in model.records_ if "held_out/loss" in r]
+    assert looks[:2] == [50, 100]
+    assert 500 <= model.n_iter_ == looks[-1] < 5000
+
+
+def test_steps_are_made_exactly_unless_patience_ends_them():
+    assert VAE(steps=30, random_state=0).fit(X).n_iter_ == 30
+    shorter = AutoencoderEstimator("ae", steps=3000, patience=1, lr=0.1, random_state=0).fit(X)
+    assert shorter.n_iter_ < 3000
+    assert shorter.n_iter_ == shorter.records_[-1]["step"]

@@ -46,7 +46,8 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     """
 
     steps: int | None = None
-    batch_size: int = 128
+    batch_size: int | None = None
+    patience: int | None = None
     lr: float | str = 1e-3
     standardise: bool = True
     random_state: Any = None
@@ -68,20 +69,20 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.seed_ = int(check_random_state(self.random_state).randint(2**31 - 1))
         self.recipe_ = self._method()
         x = torch.from_numpy(self.scaler_.transform(X)).float()
-        batch_size = min(whole("batch_size", self.batch_size), len(x))
-        steps = max(1000, 10 * len(x) // batch_size) if self.steps is None else whole("steps", self.steps)
+        batch_size = None if self.batch_size is None else min(whole("batch_size", self.batch_size), len(x))
         with seeded(self.seed_):
             model = self._build()
             table = Dataset(x, Scaling(), (x.shape[1],))
             plan: dict[str, Any] = {
-                "steps": steps,
+                "steps": self.steps,
                 "batch_size": batch_size,
+                "patience": self.patience,
                 "lr": self.lr,
                 "seed": self.seed_,
             }
             self.records_ = optimise(model, table, progress=bool(self.verbose), **plan)
         self.model_ = model.double().eval()
-        self.n_iter_ = steps
+        self.n_iter_ = int(self.records_[-1]["at"])
         with torch.no_grad():
             first = Batch(x[:1].double())
             z = dense(model.encode(first).z)
@@ -192,8 +193,11 @@ class AutoencoderEstimator(_Estimator):
     Args:
         method: a name of `narrows list` that needs neither labels nor images.
         options: the method's own options.
-        steps: optimizer steps; a thousand when None, or ten passes over the data where that is more.
-        batch_size: rows a step.
+        steps: optimizer steps, exactly so many. When None, a tenth of the rows is kept apart, training ends when the
+            loss on them has not improved for a while, and the best weights are kept, as in `narrows.fit`.
+        batch_size: rows a step; 128 when None, fewer for fewer than 1280 rows.
+        patience: looks at the rows kept apart without improvement after which training ends; 10 when `steps` is None,
+            else training is not ended early unless this is given.
         lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``.
         standardise: give every column mean 0 and variance 1 first.
         random_state: an int makes every fit the same.
@@ -228,7 +232,7 @@ class VAE(_Named):
     """A variational autoencoder: a density of the rows, with codes.
 
     Args:
-        latent: width of the code.
+        latent: width of the code; half the columns and at most 16 when 0.
         beta: weight of the divergence, a number or a schedule; 1 is the bound.
         hidden: widths of the hidden layers; the net's own choice when empty.
 
@@ -242,7 +246,7 @@ class VAE(_Named):
     """
 
     _name: ClassVar[str] = "vae"
-    latent: int = 8
+    latent: int = 0
     beta: float | str = 1.0
     hidden: tuple[int, ...] = ()
 
@@ -252,7 +256,7 @@ class DenoisingAutoencoder(_Named):
     """A denoising autoencoder: codes that survive missing or noisy entries.
 
     Args:
-        latent: width of the code.
+        latent: width of the code; half the columns and at most 16 when 0.
         corruption: ``masking``, or another kind of `narrows paper denoising-ae`.
         level: how strong it is.
         hidden: widths of the hidden layers; the net's own choice when empty.
@@ -266,7 +270,7 @@ class DenoisingAutoencoder(_Named):
     """
 
     _name: ClassVar[str] = "denoising-ae"
-    latent: int = 8
+    latent: int = 16
     corruption: str = "masking"
     level: float = 0.3
     hidden: tuple[int, ...] = ()

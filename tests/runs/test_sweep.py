@@ -155,6 +155,18 @@ def test_the_command(tmp_path, capsys):
         "k=4_seed=1",
     ]
     assert run([*words, "--steps", "3", "--out", str(tmp_path / "runs"), "--over", "seed=2"]) == 2
+    more = [
+        "--steps",
+        "3",
+        "--patience",
+        "2",
+        "--out",
+        str(tmp_path / "patient"),
+        "--no-page",
+        "--no-progress",
+    ]
+    assert run([*words, *more]) == 0
+    assert nr.load(tmp_path / "patient" / "k=2_seed=0").recipe.training["patience"] == 2
 
 
 def test_a_dataset_is_moved_once(tmp_path, monkeypatch):

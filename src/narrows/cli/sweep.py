@@ -34,9 +34,16 @@ def sweep(
         str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
     ] = None,
     epochs: Annotated[
-        float | None, typer.Option(help="Passes over the training data; 10 if neither is said.")
+        float | None,
+        typer.Option(
+            help="Passes over the training data; without it and --steps, until held-out rows say stop."
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many looks at held-out rows without improvement (10 by default)."),
+    ] = None,
     batch_size: Annotated[
         int | None, typer.Option(help="Examples a step; 128, or fewer for few examples.")
     ] = None,
@@ -69,6 +76,7 @@ def sweep(
                 epochs=epochs,
                 steps=steps,
                 batch_size=batch_size,
+                patience=patience,
                 lr=number_or_schedule("--lr", lr),
                 seed=seed,
                 device=device,
