@@ -15,7 +15,7 @@ Y = torch.eye(3).repeat(3, 1)
 
 def test_loss_is_the_conditional_bound() -> None:
     torch.manual_seed(0)
-    model = cvae(SPEC, latent=2, beta=3.0, prior="learned").eval()
+    model = cvae(SPEC, latent=2, beta=3.0, prior="learned", likelihood="bernoulli").eval()
     torch.nn.init.normal_(model.bottleneck.net.weight)
     loss = model.loss(Batch(X, given=Y))
     mean, log_variance = model.encoder.net(X, Y).chunk(2, -1)

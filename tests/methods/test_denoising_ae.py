@@ -44,7 +44,7 @@ def test_a_linear_one_learns_the_best_linear_denoiser(kind, level):
 
 def test_the_target_is_clean_and_the_input_is_not():
     torch.manual_seed(0)
-    model = denoising_ae(Spec((20,), "unit"), latent=2, level=0.5)
+    model = denoising_ae(Spec((20,), "unit"), latent=2, level=0.5, likelihood="bernoulli")
     batch = Batch(torch.rand(4, 20))
     torch.manual_seed(5)
     loss = model.loss(batch).total

@@ -14,7 +14,8 @@ X = torch.rand(5, 6, generator=torch.Generator().manual_seed(0)).double()
 
 def model(**options: object) -> torch.nn.Module:
     torch.manual_seed(0)
-    return ladder_vae(Spec((6,), "unit"), latent=4, layers=3, width=8, **options).double().eval()  # type: ignore[arg-type]
+    sizes = {"latent": 4, "layers": 3, "width": 8, "likelihood": "bernoulli"}
+    return ladder_vae(Spec((6,), "unit"), **sizes, **options).double().eval()  # type: ignore[arg-type]
 
 
 def chain(net: torch.nn.Module, groups: list[torch.Tensor]) -> list[tuple[Normal, Normal]]:

@@ -27,6 +27,14 @@ def test_a_result_is_of_the_proof_as_it_stands(path):
     assert found["environment"]["command"] == f"narrows prove {path.stem}"
     assert [c["formula"] for c in found["claims"]] == [c.formula for c in proof.claims]
     assert [c["says"] for c in found["claims"]] == [c.says for c in proof.claims]
+    assert [c["post_hoc"] for c in found["claims"]] == [c.post_hoc for c in proof.claims]
+
+
+@pytest.mark.parametrize("path", [p for p in FILES if p.stem in METHODS], ids=lambda p: p.stem)
+def test_the_proof_names_what_its_result_refutes(path):
+    claims = json.loads(path.read_text())["claims"]
+    refuted = {claim["says"] for claim in claims if claim["verdict"] == "refuted here"}
+    assert refuted <= set(load(path.stem).refuted)
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)

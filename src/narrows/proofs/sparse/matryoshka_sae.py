@@ -174,6 +174,7 @@ PROOF = Proof(
             post_hoc=_WORLD,
         ),
     ),
+    refuted=("nested by TopK, one model is within a tenth of the specialist at k = 128",),
     measure=measure,
     scales={
         "quick": {"steps": 0, "batch_size": 64, "latents": 256, "family_steps": 150, "rows": 6000},

@@ -83,6 +83,7 @@ PROOF = Proof(
             ),
         ),
     ),
+    refuted=("they lie nearer to the true atoms", "the held-out error of a member is lower"),
     measure=measure,
     scales={
         "quick": {"steps": 70, "batch_size": 128, "latents": 256, "k": 5, "rows": 4000},

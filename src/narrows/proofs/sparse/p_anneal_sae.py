@@ -69,6 +69,7 @@ PROOF = Proof(
             for l0 in AT
         ),
     ),
+    refuted=("at L0 4 it finds the atoms better", "at L0 6 it finds the atoms better"),
     measure=measure,
     scales={
         "quick": {"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "sweep": 0},
