@@ -162,6 +162,7 @@ def audit(
     seed: int = 0,
     progress: Progress | None = None,
     history: Sequence[Mapping[str, Any]] = (),
+    train: Any = None,
 ) -> Report:
     """Ask a model everything that we know to ask.
 
@@ -178,13 +179,14 @@ def audit(
         seed: of the choice of examples and of every draw.
         progress: who is told how far the work is.
         history: the metrics records of the training, by which the audit says since when something is wrong.
+        train: the examples that the model was trained on; a code of real numbers is compared with PCA on them.
 
     Raises:
         RequestError: no examples, or examples that the model was not built for.
     """
     seed, limit = whole("seed", seed, low=0), whole("limit", limit)
     told = _Told(progress, len(CHECKS))
-    view = examine(model, dataset, limit, seed, told.chunk, history)
+    view = examine(model, dataset, limit, seed, told.chunk, history, train)
     checks: list[Check] = []
     figures: list[Figure] = []
     with at_rest(model):

@@ -82,6 +82,7 @@ class View:
         true_codes: the true coefficients behind the examples, (N, M), where they are known.
         dataset: what the examples are from.
         history: the metrics records of the training, where there are any.
+        train: the examples that the model was trained on, where they are known.
         seed: of every draw.
     """
 
@@ -107,6 +108,7 @@ class View:
     true_codes: Tensor | None = None
     dataset: Any = None
     history: Sequence[Mapping[str, Any]] = ()
+    train: Any = None
     seed: int = 0
 
     def __len__(self) -> int:
@@ -147,6 +149,7 @@ def examine(
     seed: int,
     advance: Callable[[int, int], None] = lambda done, total: None,
     history: Sequence[Mapping[str, Any]] = (),
+    train: Any = None,
 ) -> View:
     """Pass up to `limit` examples through the model and keep what the checks need.
 
@@ -157,6 +160,7 @@ def examine(
         seed: of the rows and of all draws.
         advance: told how many chunks of how many are done.
         history: the metrics records of the training.
+        train: the examples that the model was trained on.
 
     Raises:
         RequestError: no examples, examples of another shape, or numbers that are not finite.
@@ -183,6 +187,7 @@ def examine(
             nll = importance_nll(model, few, NLL_SAMPLES, seed).cpu()
     extra: dict[str, Any] = {name: _side(dataset, name, rows) for name in ("factors", "labels")}
     extra |= {"truth": getattr(dataset, "truth", None), "dataset": dataset, "history": tuple(history)}
+    extra["train"] = train
     if (codes := getattr(dataset, "columns", {}).get("codes")) is not None:
         extra["true_codes"] = torch.as_tensor(codes)[rows]
     names = tuple(getattr(dataset, "factor_names", ()) or ())

@@ -15,7 +15,10 @@ from narrows.core import Autoencoder
 from narrows.methods.index import METHODS
 from narrows.runs.recipe import Recipe
 
-__all__ = ["write_card"]
+__all__ = ["SAID", "write_card"]
+
+SAID = ("short", "behind")
+"""Entries of a result that are sentences for a person."""
 
 
 def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping[str, Any]) -> None:
@@ -26,6 +29,9 @@ def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping
     arguments = (
         "\n".join(f"| {_code(k)} | {_code(v)} |" for k, v in recipe.arguments.items()) or "| (defaults) | |"
     )
+    said = "".join(f"{_text(result[name])}\n\n" for name in SAID if result.get(name))
+    kept = recipe.training.get("validation")
+    apart = f"\n| kept apart to tell when to stop | {kept:,} training rows |" if kept else ""
     name = folder.resolve().name
     again = _code(f"narrows audit {shlex.quote(name)}")
     text = f"""---
@@ -39,10 +45,10 @@ tags: {json.dumps(["autoencoder", recipe.method])}
 |---|---|
 | data | {_code(recipe.data_name)}, one example {"x".join(map(str, recipe.spec.shape))}, {recipe.spec.values} |
 | parameters | {parameters:,} |
-| steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |
+| steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |{apart}
 | seed | {recipe.training["seed"]} |
 
-| option | value |
+{said}| option | value |
 |---|---|
 {arguments}
 

@@ -112,6 +112,7 @@ class Run:
             data_name=name or self.recipe.data_name,
             progress=progress,
             history=self.metrics,
+            train=self.data.train if data is None else None,
             **options,
         )
         if write:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from narrows.audit.checks.aggregate import aggregate_posterior
+from narrows.audit.checks.budget import budget
 from narrows.audit.checks.codebook import codebook_usage
 from narrows.audit.checks.collapse import collapse
 from narrows.audit.checks.dying import dying
@@ -17,6 +18,7 @@ from narrows.audit.checks.factors import disentanglement
 from narrows.audit.checks.firing import firing
 from narrows.audit.checks.layers import layers
 from narrows.audit.checks.likelihood import likelihood
+from narrows.audit.checks.principal import principal
 from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
 from narrows.audit.checks.recovery import recovery
@@ -31,8 +33,10 @@ from narrows.audit.view import View
 __all__ = ["CHECKS"]
 
 CHECKS: tuple[Callable[[View], Finding], ...] = (
+    budget,
     collapse,
     reconstruction_error,
+    principal,
     rate_and_distortion,
     likelihood,
     units,

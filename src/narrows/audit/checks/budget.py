@@ -1,0 +1,19 @@
+"""Whether the training was long enough to mean anything."""
+
+from __future__ import annotations
+
+from narrows.audit.finding import Check, Finding
+from narrows.audit.view import View
+from narrows.train.stopping import too_short
+
+__all__ = ["budget"]
+
+
+def budget(view: View) -> Finding:
+    """How many steps there were, and whether the loss was still falling at the last of them."""
+    steps = [int(r["step"]) for r in view.history if r.get("stage") == "autoencoder"]
+    if not steps:
+        return Finding()
+    short = too_short(view.history)
+    says = short or "The loss had levelled off when training ended."
+    return Finding((Check("steps", float(max(steps)), "steps", "warn" if short else "ok", says),))
