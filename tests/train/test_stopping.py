@@ -206,6 +206,8 @@ def test_a_short_fit_says_so():
 
     assert "still falling after 2,000 steps" in too_short(curve(lambda s: 5 - s / 1000, 2000))
     assert too_short(curve(lambda s: math.exp(-s / 100), 2000)) == ""
+    bumpy = curve(lambda s: 5 if s < 200 else 1.5 if s == 1600 else 1, 2000)  # best long ago, then a bump
+    assert too_short(bumpy) == ""
     assert "60 steps" in too_short(curve(lambda s: 1.0, 60))
     assert too_short([]) == ""
 

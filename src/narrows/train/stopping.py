@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import chain
+from itertools import accumulate, chain
 from typing import Any
 
 import numpy as np
@@ -117,7 +117,7 @@ def validation_part(examples: Any, plan: Plan) -> tuple[Any, Any]:
 def too_short(history: Sequence[Mapping[str, Any]]) -> str:
     """A sentence where a training was too short to mean anything, else nothing.
 
-    It was where the loss of the first stage made 3 % of all its fall in the last fifth of the steps, or
+    It was where the lowest loss of the first stage made 3 % of all its fall in the last fifth of the steps, or
     where there were too few steps to tell. The loss is the one on held-out rows, where there is one.
 
     Args:
@@ -140,9 +140,9 @@ def too_short(history: Sequence[Mapping[str, Any]]) -> str:
     for name in ("held_out/loss", "autoencoder/loss"):
         curve = [(int(r["step"]), float(r[name])) for r in records if name in r]
         if len(curve) >= 5:
-            first = curve[0][1]
-            late = next(value for step, value in curve if step >= 0.8 * last)
-            fall, recent = first - curve[-1][1], late - curve[-1][1]
+            lowest = list(accumulate((value for _, value in curve), min))  # so far: it may have risen since
+            late = next(low for (step, _), low in zip(curve, lowest, strict=True) if step >= 0.8 * last)
+            fall, recent = lowest[0] - lowest[-1], late - lowest[-1]
             if fall > 0 and recent > STILL_FALLING * fall:
                 share = f"{100 * recent / fall:.0f} %"
                 return (
