@@ -6,6 +6,7 @@ import gzip
 import io
 import re
 import struct
+import warnings
 import zipfile
 from collections.abc import Callable
 from random import Random
@@ -265,7 +266,8 @@ def _zip(data: bytes, rng: Random) -> Edit:
     else:
         members.append((rng.choice(("more.npy", f"{name}.npy")), content))
     out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", packed) as new:
+    with warnings.catch_warnings(), zipfile.ZipFile(out, "w", packed) as new:
+        warnings.simplefilter("ignore", UserWarning)  # two members of one name are meant
         for called, inside in members:
             new.writestr(called, inside)
     return out.getvalue(), what
