@@ -55,6 +55,15 @@ def test_a_single_bit_anywhere_in_a_checkpoint_is_seen(run):
     assert before is not None
 
 
+def test_what_a_recipe_does_not_say_of_the_training_has_its_default(run):
+    def lost(form):
+        del form["training"]["seed"], form["training"]["weight_decay"]
+
+    edit(run.path / "recipe.json", lost)
+    assert nr.load(run.path).recipe.training == run.recipe.training
+    assert "| seed | 0 |" in (nr.resume(run.path, steps=9, progress=False).path / "README.md").read_text()
+
+
 @pytest.mark.parametrize(
     "change",
     [

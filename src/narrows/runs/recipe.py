@@ -184,7 +184,7 @@ def _checked(kept: Any) -> dict[str, Any]:
     missing = [name for name in _KINDS if name not in kept and name != "fingerprint"]
     if missing:
         raise ValueError(f"`{missing[0]}` is missing")
-    Plan.from_json(dict(kept["training"]))
+    training = Plan.from_json(dict(kept["training"])).to_json()  # what is not there has its default
     _check_description(kept["data"])
     threads = kept["versions"].get("threads")
     if threads is not None:
@@ -193,6 +193,7 @@ def _checked(kept: Any) -> dict[str, Any]:
     return {k: v for k, v in kept.items() if k != "format"} | {
         "spec": _spec(kept["spec"]),
         "arguments": arguments,
+        "training": training,
     }
 
 
