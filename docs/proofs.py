@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,7 @@ def badge(verdict: str | None) -> str:
     return f'<span class="verdict verdict-{BADGES[verdict]}">{verdict}</span>'
 
 
-def summary(names: Iterable[str]) -> str:
+def summary(names: Collection[str]) -> str:
     """The verdicts in one look: how many of each, and of which methods."""
     found: dict[str | None, list[str]] = {}
     for name in names:
@@ -42,7 +42,8 @@ def summary(names: Iterable[str]) -> str:
         if verdict in found:
             links = ", ".join(f"[{name}](#{name})" for name in found[verdict])
             rows.append(f"| {badge(verdict)} | {len(found[verdict])} | {links} |")
-    return "\n".join(rows)
+    cpu = sum(result["environment"].get("cpu_seconds", 0.0) for result in map(read, names) if result) / 60
+    return "\n".join(rows) + f"\n\nAll of them, `narrows prove --all`: {cpu:.0f} minutes of the processor.\n"
 
 
 def picture(slack: dict[str, Any]) -> str:
