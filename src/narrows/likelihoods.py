@@ -1,4 +1,4 @@
-"""p(x | z): what the decoder's output means. Every value is in nats, summed over one example.
+"""p(x | z): what the decoder's output means. Values are sums over one example, in its `nll_unit` (nats, but one).
 
 The decoder puts out *parameters* of shape ``(*samples, B, *likelihood.parameter_shape)``; the target has shape
 ``(B, *shape)`` and is broadcast over the sample axes.
@@ -366,9 +366,8 @@ def likelihood(name: str, shape: tuple[int, ...], values: str = "unit") -> Likel
     """Make a likelihood by name.
 
     Args:
-        name: one of `LIKELIHOODS`; ``auto`` is ``bernoulli`` for binary values and for images and series of unit
-            values, else ``gaussian`` with one learned variance, so that a rate's weight means the same everywhere.
-            A column of a table that lies between 0 and 1 is an amount, for which two coins are no density.
+        name: one of `LIKELIHOODS`; ``auto`` is ``bernoulli`` for binary values and for images and series from 0 to 1,
+            else ``gaussian`` with one learned variance, so that a rate's weight means the same everywhere.
         shape: shape of one target.
         values: ``binary``, ``unit`` or ``real``, as `Spec` says.
 
@@ -381,8 +380,7 @@ def likelihood(name: str, shape: tuple[int, ...], values: str = "unit") -> Likel
     """
     name = choice("likelihood", name, LIKELIHOODS)
     if name == "auto":
-        amounts = values == "real" or (values == "unit" and len(shape) == 1)
-        name = "gaussian" if amounts else "bernoulli"
+        name = "gaussian" if values == "real" or (values == "unit" and len(shape) == 1) else "bernoulli"
     if name in ("bernoulli", "categorical", "logistic-mixture") and values == "real":
         fix = "Use `gaussian` or `squared`, or scale the data to lie between 0 and 1."
         raise refuse("likelihood", name, "one for real values", fix)

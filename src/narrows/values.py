@@ -5,21 +5,24 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
+from torch.distributions import Distribution
 
 from narrows.check import refuse
 
 __all__ = [
     "Batch",
+    "Code",
     "Sparse",
     "Spec",
     "Tree",
     "all_sum",
     "as_spec",
+    "counted",
     "dense",
     "same_batch",
     "seeded",
@@ -144,6 +147,48 @@ class Sparse:
 
     def __len__(self) -> int:
         return len(self.values)
+
+
+@dataclass(frozen=True)
+class Code:
+    """What came through the narrow part.
+
+    Args:
+        z: what the decoder reads.
+        costs: what passing cost, each ``(*samples, B)``, in nats where that means something. A cost named ``kl``
+            or ``kl/...`` is KL(q || p) in closed form, or log q(z|x) - log p(z) at the drawn z where samples were
+            asked for, so that the sum of these costs is the log-ratio an importance weight needs.
+        q: the posterior, where there is one.
+        p: the prior, where there is one.
+        weight: where this code must answer for the target, broadcastable to it (MAE: the hidden patches).
+        seen: facts for hooks and the audit, detached: ``indices``, ``pre`` (pre-activations) ...
+    """
+
+    z: Tree
+    costs: Mapping[str, Tensor] = field(default_factory=dict)
+    q: Distribution | None = None
+    p: Distribution | None = None
+    weight: Tensor | None = None
+    seen: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def rate(self) -> Tensor | None:
+        """The sum of the costs that are nats of rate, (*samples, B), or None where there are none."""
+        nats = [cost for name, cost in self.costs.items() if name == "kl" or name.startswith("kl/")]
+        return torch.stack(nats).sum(0) if nats else None
+
+
+def counted(code: Code, batch: Batch) -> Tensor | None:
+    """Where the target counts: where the batch says so, and where the code must answer for it.
+
+    Example:
+        >>> mask = torch.tensor([1.0, 0.0])
+        >>> counted(Code(None, weight=mask), Batch(mask, weight=torch.tensor([0.5, 0.5])))
+        tensor([0.5000, 0.0000])
+    """
+    if code.weight is None or batch.weight is None:
+        return batch.weight if code.weight is None else code.weight
+    return code.weight * batch.weight
 
 
 def dense(z: Tree) -> Tree:
