@@ -10,9 +10,10 @@ from sklearn.datasets import load_linnerud
 
 import narrows as nr
 from narrows.audit import audit
-from narrows.audit.baseline import baseline, beside_pca, pca
+from narrows.audit.baseline import baseline, beside_pca
 from narrows.core import Batch
 from narrows.data import Dataset, Scaling
+from narrows.principal import principal
 
 
 def left_by_numpy(rows, x, width):
@@ -36,7 +37,7 @@ def dataset(x):
 @pytest.mark.parametrize("width", [1, 4])
 def test_components_are_those_of_numpy(n, columns, rank, width):
     rows, x = table(n, columns, 0, rank), table(40, columns, 1, rank)
-    mine = pca(torch.from_numpy(rows), torch.from_numpy(x), width).numpy()
+    mine = principal(torch.from_numpy(rows), width).project(torch.from_numpy(x)).numpy()
     exact = x.astype(float)
     unexplained = ((exact - mine) ** 2).sum() / ((exact - exact.mean(0)) ** 2).sum()
     wanted = left_by_numpy(rows.astype(float), exact, width)

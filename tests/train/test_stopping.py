@@ -222,3 +222,9 @@ def test_a_short_fit_is_said_in_the_result(tmp_path, capsys):
 def test_rows_like_a_users_own_are_cut_as_well():
     rows = Rows(torch.arange(60.0).reshape(10, 6) / 60)
     assert validation_part(rows, Plan(steps=1).settled(10)) == (rows, None)
+
+
+@pytest.mark.parametrize(("rows", "kept", "patience"), [(1, 0, None), (2, 1, 10), (3, 1, 10), (30, 10, 10)])
+def test_tiny_sets_keep_a_row_apart_or_are_never_stopped_by_the_test_part(rows, kept, patience):
+    plan = Plan().settled(rows)
+    assert (plan.validation, plan.patience) == (kept, patience)

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from narrows.audit.view import at_rest
 from narrows.core import Autoencoder, Batch, counted
 from narrows.data.feed import some_rows
 from narrows.measures import fvu
+from narrows.principal import MOST, principal
 
-__all__ = ["Baseline", "baseline", "beside_pca", "pca"]
+__all__ = ["Baseline", "baseline", "beside_pca"]
 
-_ROWS, _NUMBERS, _SIDE = 20_000, 1 << 25, 2048
-"""Training rows and numbers that components are taken of at most; rows, where rows and columns are more than this."""
+_ROWS, _NUMBERS = 20_000, 1 << 25
+"""Training rows and numbers that components are taken of at most."""
 
 _LOOKED_AT = 2048
 
@@ -72,37 +72,13 @@ def beside_pca(train: Any, batch: Batch, z: Any, output: Tensor) -> Baseline | N
     if batch.target is not None or not all(isinstance(t, Tensor) and t.is_floating_point() for t in (x, z)):
         return None
     width, size = z.flatten(1).shape[1], x.flatten(1).shape[1]
-    count = min(len(train), _ROWS, max(_SIDE, _NUMBERS // size))
-    count = _SIDE if min(count, size) > _SIDE else count
+    count = min(len(train), _ROWS, max(MOST, _NUMBERS // size))
+    count = MOST if min(count, size) > MOST else count
     if not 0 < width < size or count < 2 or output.shape != x.shape:
         return None
     rows = train.batch(some_rows(train, count, 0)).x
-    back = pca(rows.flatten(1), x.flatten(1).cpu(), width)
+    back = principal(rows.flatten(1), width).project(x.flatten(1).cpu())
     return Baseline(width, count, fvu(x.flatten(1).cpu(), back), fvu(x.cpu(), output.cpu()))
-
-
-def pca(rows: Tensor, x: Tensor, width: int) -> Tensor:
-    """What is left of examples by the first principal components of rows, in float64.
-
-    Args:
-        rows: what the components are taken of, (N, D).
-        x: examples (M, D).
-        width: how many components.
-
-    Example:
-        >>> rows = torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.5], [2.0, -0.5]])
-        >>> pca(rows, torch.tensor([[5.0, 7.0]]), 1).tolist()
-        [[5.0, 0.0]]
-    """
-    mean = rows.double().mean(0)
-    centred = rows.double() - mean
-    wide = centred.shape[1] > centred.shape[0]
-    values, vectors = torch.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
-    values, vectors = values.flip(0)[:width], vectors.flip(1)[:, :width]
-    kept = values > 1e-10 * values[:1].clamp_min(1e-30)  # beyond the rank of the rows there are none
-    axes = vectors[:, kept]
-    axes = centred.T @ axes / values[kept].sqrt() if wide else axes
-    return (x.double() - mean) @ axes @ axes.T + mean
 
 
 def baseline(model: Autoencoder, train: Any, held_out: Any) -> Baseline | None:

@@ -138,11 +138,12 @@ class Plan:
             >>> Plan(steps=100).settled(10_000).batch_size
             128
         """
-        patience = self.patience or (PATIENCE if self.open_ended else None)
+        patience = self.patience or (PATIENCE if self.open_ended and self.validation != 0 else None)
         validation = self.validation
         if validation is None:
-            wanted = max(round(0.1 * rows), min(10, rows // 3))
+            wanted = max(round(0.1 * rows), min(10, max(rows // 3, min(1, rows - 1))))
             validation = 0 if patience is None else min(_VALIDATION, wanted)
+            patience = patience if validation else None  # the test part has no say in when to stop
         left = max(1, rows - validation)
         batch_size = self.batch_size or min(left, max(_SMALL_BATCH, min(_BATCH, left // 10)))
         return replace(self, patience=patience, validation=validation, batch_size=batch_size)

@@ -11,7 +11,8 @@ from narrows import likelihoods
 from narrows.bottlenecks.identity import Identity
 from narrows.core import Autoencoder, Batch, Objective, Spec, as_spec
 from narrows.nets import build
-from narrows.nets.skip import SkipMLP, principal
+from narrows.nets.skip import SkipMLP
+from narrows.principal import principal
 
 __all__ = ["ae"]
 

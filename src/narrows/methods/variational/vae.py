@@ -11,8 +11,9 @@ from narrows import likelihoods
 from narrows.bottlenecks.gaussian import Gaussian
 from narrows.core import Autoencoder, Batch, Objective, Spec, as_spec
 from narrows.nets import build
-from narrows.nets.skip import SkipMLP, principal
+from narrows.nets.skip import SkipMLP
 from narrows.objectives.elbo import Elbo
+from narrows.principal import principal
 from narrows.schedules import Schedule
 
 __all__ = ["gaussian_autoencoder", "vae"]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from narrows.methods.regularised.ae import ae
+from narrows.principal import principal
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "pca_error"]
@@ -28,12 +29,7 @@ def pca_error(train: Tensor, test: Tensor, width: int) -> float:
         >>> round(pca_error(x, x, 1), 3)
         0.009
     """
-    mean = train.mean(0)
-    centred = (train - mean).double()
-    _, vectors = torch.linalg.eigh(centred.T @ centred)
-    main = vectors[:, -width:]
-    rest = (test - mean).double()
-    return float((rest - rest @ main @ main.T).square().sum(-1).mean())
+    return float((test - principal(train, width).project(test)).square().sum(-1).mean())
 
 
 def measure(trial: Trial) -> Mapping[str, float]:

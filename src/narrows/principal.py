@@ -1,0 +1,62 @@
+"""Principal components: where an autoencoder of a table begins, and what it must better."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+__all__ = ["MOST", "Principal", "principal"]
+
+MOST = 2048
+"""Rows that components are taken of, where rows and columns are both more than this: it costs their cube."""
+
+
+class Principal(NamedTuple):
+    """Principal components: the mean (D,), the axes (Z, D), the variances along them (Z,), and that of the rest."""
+
+    mean: Tensor
+    axes: Tensor
+    variances: Tensor
+    rest: float
+
+    def project(self, x: Tensor) -> Tensor:
+        """What the components leave of examples (M, D), in float64.
+
+        Example:
+            >>> found = principal(torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.5], [2.0, -0.5]]), 1)
+            >>> found.project(torch.tensor([[5.0, 7.0]])).tolist()
+            [[5.0, 0.0]]
+        """
+        return (x.double() - self.mean) @ self.axes.T @ self.axes + self.mean
+
+
+def principal(x: Tensor, count: int) -> Principal:
+    """The first principal components of rows, in float64; axes beyond the data's rank are zero.
+
+    Of more than `MOST` rows with more than so many columns every second, third ... is taken.
+
+    Args:
+        x: rows (N, D).
+        count: how many components, Z.
+
+    Example:
+        >>> found = principal(torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.5], [2.0, -0.5]]), 1)
+        >>> found.mean.tolist(), found.axes.abs().tolist(), found.variances.tolist(), found.rest
+        ([2.0, 0.0], [[1.0, 0.0]], [0.5], 0.125)
+    """
+    rows = x.double()
+    if min(rows.shape) > MOST:
+        rows = rows[:: -(-len(rows) // MOST)]
+    mean = rows.mean(0)
+    centred = rows - mean
+    n, d = centred.shape
+    values, vectors = torch.linalg.eigh(centred.T @ centred if d <= n else centred @ centred.T)
+    values, vectors = values.flip(0).clamp_min(0), vectors.flip(1)
+    kept = min(count, int((values > 1e-10 * values[:1].clamp_min(1e-30)).sum()))
+    axes, variances = rows.new_zeros(count, d), rows.new_zeros(count)
+    found = vectors[:, :kept] if d <= n else centred.T @ vectors[:, :kept] / values[:kept].sqrt()
+    axes[:kept], variances[:kept] = found.T, values[:kept] / n
+    rest = float(values[kept:].sum()) / n / max(1, d - count)
+    return Principal(mean, axes, variances, rest)
