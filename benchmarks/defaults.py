@@ -25,8 +25,8 @@ import torch
 
 import narrows as nr
 import narrows.data as nd
-from narrows.check import NarrowsError
-from narrows.measures import fvu
+from narrows.core.check import NarrowsError
+from narrows.kernels.metrics import fvu
 from narrows.nets.build import code_width
 
 SCIKIT = ("iris", "wine", "breast_cancer", "diabetes", "digits", "linnerud")

@@ -22,9 +22,9 @@ from typing import Any
 
 import torch
 
-from narrows.harvesting import harvest
-from narrows.lm.models import Model, load
-from narrows.lm.units import CONTEXTS, batches, work_of
+from narrows.activations.models import Model, load
+from narrows.activations.units import CONTEXTS, batches, work_of
+from narrows.runs.harvesting import harvest
 
 
 class Stop(Exception):

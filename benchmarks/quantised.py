@@ -12,7 +12,7 @@ import time
 
 import torch
 
-from narrows.bottlenecks.vq import VectorQuantizer
+from narrows.bottlenecks.discrete.vq import VectorQuantizer
 
 CASES = ((8192, 64, 512), (8192, 64, 1024), (4096, 64, 8192))
 """Tokens N, width d, codes K."""

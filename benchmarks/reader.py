@@ -36,8 +36,8 @@ import torch
 from torch import Tensor
 
 import narrows.data
+from narrows.activations.shards import ShardWriter
 from narrows.data import Feed
-from narrows.data.shards import ShardWriter
 
 WIDTH, CONTEXT, BATCH, SHARDS = 384, 128, 4096, 12
 

@@ -7,8 +7,8 @@ Each variant runs in a process of its own, a round of it after a round of each o
 checkpoints and a progress display, idle counts on. Dense is what one writes from the paper in an hour: all
 pre-activations kept, a dense code times the dictionary, gradients through both, the same projection and
 renormalisation of the atoms. The two sparse bare loops are ours without the trainer, by both paths of
-`narrows.kernels`. The other libraries are those of `benchmarks.peers`, which also says how DIR is made; one that is
-not there is skipped. All use Adam, see the same batches from the same start, and flush denormals.
+`narrows.kernels.sparse`. The other libraries are those of `benchmarks.peers`, which also says how DIR is made; one
+that is not there is skipped. All use Adam, see the same batches from the same start, and flush denormals.
 
 The losses say where the maths is the same: the bare loops and ours to the last but one digit of float32. SAELens and
 overcomplete hold their atoms otherwise, and all but sparsify clip the gradient: their losses part after the first
@@ -35,7 +35,7 @@ from benchmarks.peers import PEERS, Start, enter
 from benchmarks.trainer import ours
 from narrows.core import Autoencoder, Batch
 from narrows.data import Feed
-from narrows.kernels import Path, decode
+from narrows.kernels.sparse import Path, decode
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.train import training_mode
 

@@ -18,8 +18,8 @@ import torch
 
 import narrows.data as nd
 from narrows.audit import audit
-from narrows.check import NarrowsError
 from narrows.core import as_spec
+from narrows.core.check import NarrowsError
 from narrows.methods import index
 from narrows.train import optimise
 

@@ -22,8 +22,8 @@ import torch
 
 import narrows.data
 from benchmarks.apart import measure, serve
+from narrows.core.progress import Silent
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.progress import Silent
 from narrows.train import Engine, Plan, Store, training_mode
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from narrows.check import RequestError
 from narrows.core import Autoencoder, Batch, Likelihood, Sparse, Spec, seeded
+from narrows.core.check import RequestError
 from narrows.testing import examples
 
 __all__ = ["SPECS", "data_flow"]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.methods.index import Method
 from narrows.proofs.engine import Proof, prove
 from narrows.testing import PROPERTIES, check_method

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.demo import Piece, demo, pieces
 
 TINY = (

@@ -10,8 +10,8 @@ import pytest
 
 import narrows.methods
 import narrows.proofs
-from narrows.check import UnknownNameError
 from narrows.core import Autoencoder
+from narrows.core.check import UnknownNameError
 from narrows.methods.index import _ROWS, builder, families, find, in_family
 
 METHODS_FOLDER = Path(narrows.methods.__file__).parent

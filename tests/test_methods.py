@@ -4,7 +4,7 @@ import inspect
 
 import pytest
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.methods.index import METHODS, builder
 from narrows.testing import SPECS, STACKED, Case, check_method
 

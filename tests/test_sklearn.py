@@ -10,7 +10,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.sklearn import VAE, AutoencoderEstimator, DenoisingAutoencoder, SparseAutoencoder
 
 X, Y = load_iris(return_X_y=True)

@@ -14,12 +14,12 @@ if TYPE_CHECKING:
     from narrows.core import Code as Code
     from narrows.core import Objective as Objective
     from narrows.core import Spec as Spec
-    from narrows.harvesting.driver import harvest as harvest
     from narrows.methods.index import METHODS as METHODS
     from narrows.proofs.engine import prove as prove
     from narrows.runs.compare import compare as compare
     from narrows.runs.fit import fit as fit
     from narrows.runs.fit import resume as resume
+    from narrows.runs.harvesting.driver import harvest as harvest
     from narrows.runs.run import Run as Run
     from narrows.runs.run import load as load
     from narrows.runs.sweep import sweep as sweep
@@ -32,7 +32,7 @@ _HOMES = {
     "Objective": "core",
     "Spec": "core",
     "METHODS": "methods.index",
-    "harvest": "harvesting.driver",
+    "harvest": "runs.harvesting.driver",
     "prove": "proofs.engine",
     "compare": "runs.compare",
     "fit": "runs.fit",

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows.check import RequestError, refuse
+from narrows.core.check import RequestError, refuse
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -140,7 +140,7 @@ def _language() -> bool:
 
 def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
     """Make the folder, or empty it of what an earlier demo put there, and of nothing else."""
-    from narrows import files
+    from narrows.core import files
 
     try:
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -165,7 +165,7 @@ def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
 
 def _earlier(folder: Path) -> list[str] | None:
     """The runs that an earlier demo made here, names of methods all; None where no demo did."""
-    from narrows import files
+    from narrows.core import files
     from narrows.methods.index import METHODS
 
     try:
@@ -179,7 +179,7 @@ def _earlier(folder: Path) -> list[str] | None:
 
 def _remove_run(run: Path) -> None:
     """Remove the files that make a run, and the folder where nothing else is in it; links are left alone."""
-    from narrows.lock import Lock
+    from narrows.core.lock import Lock
 
     if run.is_symlink() or not (run / "recipe.json").is_file():
         return

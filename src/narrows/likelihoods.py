@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from narrows.check import choice, number, refuse, whole
 from narrows.core import Likelihood
+from narrows.core.check import choice, number, refuse, whole
 
 __all__ = [
     "LIKELIHOODS",

@@ -16,8 +16,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from narrows.check import RequestError, missing_extra, whole
 from narrows.core import Autoencoder, Batch, Spec, dense, seeded
+from narrows.core.check import RequestError, missing_extra, whole
 from narrows.data import Dataset, Scaling
 from narrows.methods.index import builder
 from narrows.runs.recipe import check_options

@@ -10,10 +10,10 @@ from sklearn.datasets import load_linnerud
 
 import narrows as nr
 from narrows.audit import audit
-from narrows.audit.baseline import baseline, beside_pca
+from narrows.audit.metrics.baseline import baseline, beside_pca
 from narrows.core import Batch
 from narrows.data import Dataset, Scaling
-from narrows.principal import principal
+from narrows.kernels.principal import principal
 
 
 def left_by_numpy(rows, x, width):

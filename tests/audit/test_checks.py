@@ -7,9 +7,9 @@ from audit_models import codebook_model, gaussian_model, plain_model, sparse_mod
 from narrows.audit import audit
 from narrows.audit.checks.error import histogram, per_example
 from narrows.audit.checks.redundancy import atoms
-from narrows.audit.disentanglement import mig
-from narrows.audit.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
-from narrows.audit.view import examine
+from narrows.audit.evidence.view import examine
+from narrows.audit.metrics.disentanglement import mig
+from narrows.audit.metrics.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
 from narrows.core import Batch, Part
 
 GENERATOR = torch.Generator().manual_seed(0)

@@ -3,8 +3,8 @@ import math
 import numpy as np
 import pytest
 
-from narrows.audit.disentanglement import dci, dci_scores, mig, mutual_information, sap
-from narrows.check import RequestError
+from narrows.audit.metrics.disentanglement import dci, dci_scores, mig, mutual_information, sap
+from narrows.core.check import RequestError
 
 RNG = np.random.default_rng(0)
 FACTORS = np.stack([RNG.integers(0, n, 4000) for n in (2, 3, 5, 10)], 1)

@@ -11,13 +11,13 @@ from test_html import parsed
 from test_sparse_checks import dictionary_model
 from text_models import harvest
 
-from narrows.audit import passing, splicing, tokens
-from narrows.audit.feature_page import feature_page
-from narrows.audit.features import collect
-from narrows.audit.tokens import Unembedding, Words
-from narrows.check import RequestError
+from narrows.activations import models
+from narrows.audit.evidence import passing, splicing, tokens
+from narrows.audit.evidence.features import collect
+from narrows.audit.evidence.tokens import Unembedding, Words
+from narrows.audit.report.feature_page import feature_page
 from narrows.core import Batch
-from narrows.lm import models
+from narrows.core.check import RequestError
 
 NASTY = '<script>alert("&")</script>'
 

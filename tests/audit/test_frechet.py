@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy.linalg import sqrtm
 
-from narrows.audit.frechet import classifier_features, frechet, principal_features
-from narrows.check import RequestError
+from narrows.audit.metrics.frechet import classifier_features, frechet, principal_features
+from narrows.core.check import RequestError
 
 
 def test_clouds_with_known_moments():

@@ -10,13 +10,13 @@ from audit_models import codebook_model, gaussian_model, plain_model, sparse_mod
 from PIL import Image
 
 from narrows.audit import Report, audit
-from narrows.audit.compared import columns, table
-from narrows.audit.curves import over_runs, training_charts
-from narrows.audit.finding import Chart, Check, Gallery, Series
-from narrows.audit.html import compare_page, run_page
-from narrows.audit.pictures import render
-from narrows.audit.svg import draw, ticks
-from narrows.check import RequestError
+from narrows.audit.report.compared import columns, table
+from narrows.audit.report.curves import over_runs, training_charts
+from narrows.audit.report.finding import Chart, Check, Gallery, Series
+from narrows.audit.report.html import compare_page, run_page
+from narrows.audit.report.pictures import render
+from narrows.audit.report.svg import draw, ticks
+from narrows.core.check import RequestError
 
 X = torch.rand(300, 1, 4, 4, generator=torch.Generator().manual_seed(0))
 METRICS = [

@@ -3,9 +3,9 @@ import torch
 from audit_models import gaussian_model, plain_model
 from torch.distributions import MultivariateNormal
 
-from narrows.audit.likelihood import importance_nll
-from narrows.check import RequestError
+from narrows.audit.evidence.likelihood import importance_nll
 from narrows.core import Batch
+from narrows.core.check import RequestError
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@ import math
 import pytest
 import torch
 
-from narrows.audit.geometry import mmd
-from narrows.audit.sparsity import dead, density, firings, fvu, l0
-from narrows.audit.usage import active_units, code_counts, perplexity, unit_variance
-from narrows.check import RequestError
+from narrows.audit.metrics.geometry import mmd
+from narrows.audit.metrics.usage import active_units, code_counts, perplexity, unit_variance
 from narrows.core import Sparse
+from narrows.core.check import RequestError
+from narrows.kernels.metrics import dead, density, firings, fvu, l0
 
 
 def test_active_units_are_those_whose_mean_varies_by_more_than_a_hundredth():

@@ -7,8 +7,8 @@ from audit_models import codebook_model, gaussian_model, plain_model, sparse_mod
 
 from narrows.audit import Check, Report, audit
 from narrows.audit.checks import CHECKS
-from narrows.audit.view import examine
-from narrows.check import RequestError
+from narrows.audit.evidence.view import examine
+from narrows.core.check import RequestError
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(400, 2, generator=GENERATOR) @ torch.randn(2, 6, generator=GENERATOR)

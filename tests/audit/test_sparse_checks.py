@@ -11,7 +11,7 @@ from torch import nn
 import narrows.data as nd
 from narrows.audit import audit
 from narrows.audit.checks.layers import shares
-from narrows.audit.matching import Match, cosines, f1, match, on
+from narrows.audit.metrics.matching import Match, cosines, f1, match, on
 from narrows.core import Autoencoder, Bottleneck, Code, Objective, Sparse
 
 

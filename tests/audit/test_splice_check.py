@@ -7,11 +7,12 @@ import torch
 from audit_models import plain_model
 from text_models import SIZES, Rows, harvest, hidden
 
-from narrows.audit import audit, splicing
-from narrows.audit.splicing import Splicer
+from narrows.activations.hook_points import Place
+from narrows.audit import audit
+from narrows.audit.evidence import splicing
+from narrows.audit.evidence.splicing import Splicer
 from narrows.core import Batch
 from narrows.data.scaling import Scaling
-from narrows.lm.places import Place
 from narrows.runs import observe
 from narrows.runs.observe import Spliced
 
@@ -76,7 +77,7 @@ def test_only_harvests_of_one_place_of_a_causal_model(world, monkeypatch):
     data.origin.at = ("mix",)
 
     def gone(*told):
-        from narrows.check import RequestError
+        from narrows.core.check import RequestError
 
         raise RequestError("The model 'tiny' cannot be loaded.")
 

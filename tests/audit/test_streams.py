@@ -5,7 +5,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from narrows.audit.streams import BINS, FINEST, Best, Counts, Entries, entries, lottery, peaks
+from narrows.audit.evidence.streams import BINS, FINEST, Best, Counts, Entries, entries, lottery, peaks
 from narrows.core import Sparse
 
 

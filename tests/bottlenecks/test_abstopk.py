@@ -4,11 +4,11 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.bottlenecks.abstopk import AbsTopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.abstopk import AbsTopK
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
-from narrows.kernels import Affine
+from narrows.kernels.sparse import Affine
 from narrows.methods.sparse.abstopk_sae import abstopk_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.bottlenecks.afa import TopAFA
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.afa import TopAFA
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
-from narrows.kernels import Affine
-from narrows.kernels_batch import norm_top
+from narrows.kernels.batch import norm_top
+from narrows.kernels.sparse import Affine
 from narrows.methods.sparse.top_afa_sae import top_afa_sae
 
 
@@ -28,8 +28,8 @@ def search(pre, target, lengths):
 @pytest.mark.parametrize("size", [0.1, 1.0, 4.0, 100.0])
 @pytest.mark.parametrize("free", [False, True])
 def test_the_code_is_that_of_a_search_over_every_k(monkeypatch, size, free):
-    monkeypatch.setattr("narrows.kernels._CHUNK", 300)
-    monkeypatch.setattr("narrows.kernels._ROWS", 4)
+    monkeypatch.setattr("narrows.kernels.sparse._CHUNK", 300)
+    monkeypatch.setattr("narrows.kernels.sparse._ROWS", 4)
     draw = torch.Generator().manual_seed(0)
     pre = torch.randn(13, 90, generator=draw, dtype=torch.float64)
     target = size * torch.rand(13, generator=draw, dtype=torch.float64)

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.bottlenecks.batchtopk import BatchTopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Batch, Code, Spec
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.testing import check_method

@@ -4,13 +4,13 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.bottlenecks.choice import FeatureChoice, zipf_density
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.choice import FeatureChoice, zipf_density
 from narrows.core import Batch, Code, Sparse
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.methods.sparse.feature_choice_sae import feature_choice_sae
 from narrows.methods.sparse.mutual_choice_sae import mutual_choice_sae
-from narrows.objectives.revival import unexplained
+from narrows.objectives.dead_latents import unexplained
 from narrows.objectives.zipf import AuxZipf
 
 

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from narrows.bottlenecks.conditional import Conditional, Told
-from narrows.check import RequestError
+from narrows.bottlenecks.gaussian.conditional import Conditional, Told
+from narrows.core.check import RequestError
 
 
 def learned(seed: int = 0) -> Conditional:

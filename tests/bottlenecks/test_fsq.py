@@ -7,8 +7,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from narrows.bottlenecks.fsq import FiniteScalarQuantizer, levels_for
-from narrows.check import RequestError
+from narrows.bottlenecks.discrete.fsq import FiniteScalarQuantizer, levels_for
+from narrows.core.check import RequestError
 
 
 def quantizer(levels, variant="paper"):

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from narrows.bottlenecks.gated import Gated
+from narrows.bottlenecks.sparse.gated import Gated
 from narrows.core import Batch
 from narrows.methods.sparse.gated_sae import gated_sae
 from narrows.testing.case import prepare

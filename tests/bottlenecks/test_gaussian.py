@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from narrows.bottlenecks.gaussian import Gaussian, cost, draw, kl, normal
-from narrows.check import RequestError
+from narrows.bottlenecks.gaussian.diagonal import Gaussian, cost, draw, kl, normal
+from narrows.core.check import RequestError
 
 
 def gaussians(*shape: int, seed: int = 0) -> Independent:

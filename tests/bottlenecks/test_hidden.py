@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from narrows.bottlenecks.hidden import HiddenCoordinates
-from narrows.check import RequestError
+from narrows.bottlenecks.masked.masked_coordinates import HiddenCoordinates
 from narrows.core import Batch
-from narrows.kernels_pursuit import orthogonal_pursuit
+from narrows.core.check import RequestError
+from narrows.kernels.pursuit import orthogonal_pursuit
 from narrows.methods.sparse.masked_sae import masked_sae
 
 

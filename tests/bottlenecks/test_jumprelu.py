@@ -5,9 +5,9 @@ import math
 import pytest
 import torch
 
-from narrows.bottlenecks.jumprelu import JumpReLU, jump, step
-from narrows.check import RequestError
-from narrows.nets.dictionary import Dictionary
+from narrows.bottlenecks.sparse.jumprelu import JumpReLU, jump, step
+from narrows.core.check import RequestError
+from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.testing import check_method
 
 EPS = 0.4

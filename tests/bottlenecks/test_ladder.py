@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from narrows.bottlenecks.gaussian import kl, normal
-from narrows.bottlenecks.ladder import SMALLEST, Chain, Ladder, combine, halved, softplus_normal
-from narrows.check import RequestError
+from narrows.bottlenecks.gaussian.diagonal import kl, normal
+from narrows.bottlenecks.gaussian.ladder import SMALLEST, Chain, Ladder, combine, halved, softplus_normal
+from narrows.core.check import RequestError
 
 
 def ladder(widths: tuple[int, ...] = (4, 3, 2), seed: int = 0) -> tuple[Ladder, list[torch.Tensor]]:

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from narrows import kernels_pursuit
-from narrows.bottlenecks.pursuit import MatchingPursuit
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Batch
-from narrows.kernels import decode
-from narrows.kernels_pursuit import matching_pursuit, orthogonal_pursuit
+from narrows.core.check import RequestError
+from narrows.kernels.pursuit import matching_pursuit, orthogonal_pursuit
+from narrows.kernels.sparse import decode
+from narrows.kernels.sparse import pursuit as kernels_pursuit
 from narrows.methods.sparse.mp_sae import mp_sae
 
 

@@ -4,12 +4,12 @@ import pytest
 import torch
 from torch import nn
 
-from narrows.bottlenecks.relu import ReLU
-from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.relu import ReLU
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Batch, Code, Sparse
-from narrows.kernels import Affine
-from narrows.nets.dictionary import AffineEncoder, Dictionary, geometric_median
+from narrows.core.check import RequestError
+from narrows.kernels.sparse import Affine
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, geometric_median
 
 
 def brute_topk(pre, k):

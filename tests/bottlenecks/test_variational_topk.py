@@ -4,9 +4,9 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from narrows.bottlenecks.variational_topk import VariationalTopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.variational_topk import VariationalTopK
 from narrows.core import Batch, seeded
+from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 from narrows.methods.sparse.topk_sae import topk_sae

@@ -5,11 +5,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from narrows.bottlenecks.codebook import kmeans, nearest, scatter_sum, spread
-from narrows.bottlenecks.quantizer import rotation, straight_through
-from narrows.bottlenecks.vq import VectorQuantizer
-from narrows.check import RequestError
+from narrows.bottlenecks.discrete.codebook import kmeans, nearest, scatter_sum, spread
+from narrows.bottlenecks.discrete.quantizer import rotation, straight_through
+from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Batch, Code
+from narrows.core.check import RequestError
 
 
 def batch_of(vq, tokens):
@@ -310,7 +310,7 @@ def test_two_processes_move_the_codebook_as_one_does(codebook, monkeypatch):
     rest = torch.cat([x[3:].flatten(0, 1), torch.ones(15, 1)], 1)
     table = torch.zeros(8, 4).index_add_(0, half(x[3:]).seen["indices"].flatten(), rest)
     whole.after_step(batch_of(whole, x))
-    monkeypatch.setattr("narrows.bottlenecks.codebook.all_sum", lambda mine: mine + table)
+    monkeypatch.setattr("narrows.bottlenecks.discrete.codebook.all_sum", lambda mine: mine + table)
     half.after_step(batch_of(half, x[:3]))
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, half.state_dict()[name], atol=1e-6)

@@ -166,5 +166,5 @@ def test_series_are_drawn_and_tables_are_not():
     left, right = np.argwhere(ink[:, :146]), np.argwhere(ink[:, 146:])
     assert np.ptp(left[:, 0]) == 0  # a constant is a level line
     assert np.corrcoef(right[:, 0], right[:, 1])[0, 1] < -0.99  # up is towards smaller rows
-    with pytest.raises(nr.check.RequestError, match=r"\.npz"):
+    with pytest.raises(nr.core.check.RequestError, match=r"\.npz"):
         picture(np.zeros((3, 7)))

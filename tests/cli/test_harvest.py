@@ -12,11 +12,11 @@ import torch
 from safetensors.torch import load_file
 
 from narrows.cli import harvest as module
-from narrows.harvesting import driver
+from narrows.runs.harvesting import driver
 
 transformers = pytest.importorskip("transformers")
 
-from narrows.lm.models import quietly  # noqa: E402
+from narrows.activations.models import quietly  # noqa: E402
 from narrows.testing import tiny_lm  # noqa: E402
 
 SIZES = {"width": 16, "layers": 2, "heads": 2, "context": 16, "vocabulary": 280, "batch_size": 2, "steps": 2}

@@ -6,9 +6,9 @@ import os
 import pytest
 
 import narrows as nr
-from narrows.check import RequestError, WorkError
 from narrows.cli.errors import sentence
 from narrows.cli.main import run
+from narrows.core.check import RequestError, WorkError
 
 
 @pytest.mark.parametrize(

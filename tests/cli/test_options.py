@@ -5,11 +5,11 @@ from typing import Literal
 
 import pytest
 
-from narrows.check import RequestError
 from narrows.cli.options import DATA_OPTIONS, complete, literal, method_options, reader
 from narrows.cli.training import fit
+from narrows.core.check import RequestError
+from narrows.core.schedules import Schedule
 from narrows.methods.index import METHODS, builder
-from narrows.schedules import Schedule
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,11 @@ def test_no_option_of_a_method_hides_one_of_the_command(name):
 
 
 def test_data_options_are_those_of_the_readers():
-    from narrows.data import files, folder, harvested, opening, tables
+    from narrows.data import opening
+    from narrows.data.readers import formats as files
+    from narrows.data.readers import harvest as harvested
+    from narrows.data.readers import image_folder as folder
+    from narrows.data.readers import tables
 
     readers = (opening.open, files.read_npy, files.read_keyed, tables.read_table, harvested.read_harvest)
     known = {p for f in (*readers, folder.read_folder) for p in inspect.signature(f).parameters}

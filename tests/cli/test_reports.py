@@ -46,7 +46,7 @@ def test_audit_of_other_data(cli, fitted):
 def test_a_run_that_cannot_be_written_is_audited_elsewhere(cli, fitted, tmp_path, monkeypatch):
     from pathlib import Path
 
-    from narrows import files
+    from narrows.core import files
 
     def held(write):
         def guarded(path, *rest):

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import narrows as nr
-from narrows.check import RequestError, UnknownNameError, refuse, spelled
 from narrows.cli.main import COMMANDS, run
 from narrows.cli.options import DATA_OPTIONS, method_options
 from narrows.cli.spelling import spelling
+from narrows.core.check import RequestError, UnknownNameError, refuse, spelled
 
 PYTHON = re.compile(
     r"""[A-Za-z_]\w*=(['"(\[{]|True\b|False\b|None\b|\.\.\.)|\bnr\.|\w\(\)|`[a-z]+_[a-z_]+`"""

@@ -8,8 +8,8 @@ import pyarrow.parquet as parquet
 import pytest
 
 import narrows as nr
-from narrows.check import RequestError
 from narrows.cli.main import run as narrows
+from narrows.core.check import RequestError
 from narrows.runs.code_table import from_columns, to_columns
 
 KINDS = {

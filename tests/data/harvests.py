@@ -5,8 +5,8 @@ from pathlib import Path
 
 import torch
 
-from narrows.data.shards import ShardWriter
-from narrows.files import seal
+from narrows.activations.shards import ShardWriter
+from narrows.core.files import seal
 
 WIDTH = 4
 

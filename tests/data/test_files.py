@@ -14,8 +14,9 @@ from safetensors.numpy import save_file
 from safetensors.torch import save_file as save_torch
 
 import narrows.data as nd
-from narrows.check import RequestError
-from narrows.data import files, tables
+from narrows.core.check import RequestError
+from narrows.data.readers import formats as files
+from narrows.data.readers import tables
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3)).astype(np.float32)

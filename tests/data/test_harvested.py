@@ -8,12 +8,12 @@ import torch
 from harvests import WIDTH, header, resealed, unit, written
 
 import narrows.data as nd
-from narrows.check import RequestError, WorkError
+from narrows.activations.rows import Stored
+from narrows.activations.shards import ShardWriter
+from narrows.core.check import RequestError, WorkError
+from narrows.core.tensorfile import write_tensors
 from narrows.data import Feed
-from narrows.data import feed as feed_module
-from narrows.data.shards import ShardWriter
-from narrows.data.stored import Stored
-from narrows.data.tensorfile import write_tensors
+from narrows.data import batches as feed_module
 
 UNITS, CONTEXTS, KEEP = 4, 7, 4
 

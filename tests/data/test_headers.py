@@ -9,8 +9,8 @@ import torch
 from safetensors.numpy import save_file
 
 import narrows.data as nd
-from narrows.check import RequestError
-from narrows.data import npy
+from narrows.core.check import RequestError
+from narrows.data.readers import npy
 
 X = np.random.default_rng(0).normal(size=(20, 3)).astype(np.float32)
 Y = np.arange(20) % 2

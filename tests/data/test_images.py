@@ -6,7 +6,7 @@ import torch
 from PIL import Image
 
 import narrows.data as nd
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 
 RNG = np.random.default_rng(0)
 

@@ -8,12 +8,13 @@ from harvests import header, unit, written
 
 import narrows as nr
 import narrows.data as nd
-from narrows.check import RequestError, WorkError
-from narrows.data import Feed, live
-from narrows.data import feed as feed_module
-from narrows.data.feed import some_rows
-from narrows.data.manifest import Manifest
-from narrows.data.shards import PLACES, ShardWriter
+from narrows.activations import live
+from narrows.activations.manifest import Manifest
+from narrows.activations.shards import PLACES, ShardWriter
+from narrows.core.check import RequestError, WorkError
+from narrows.data import Feed
+from narrows.data import batches as feed_module
+from narrows.data.batches import some_rows
 from narrows.testing import tiny_lm
 
 UNITS = 9

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import narrows.data as nd
-from narrows.check import WorkError
+from narrows.core.check import WorkError
 from narrows.data.mapped import read_rows, spread
 
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 import narrows.data as nd
-from narrows.check import RequestError, UnknownNameError, UnknownOptionError
+from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError
 
 
 def same(a, b):

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 import narrows.data as nd
-from narrows.check import RequestError, UnknownNameError, WorkError
-from narrows.data import fetch, registry, store
-from narrows.data.registry import File, Set
+from narrows.core.check import RequestError, UnknownNameError, WorkError
+from narrows.data.named import fetch, registry
+from narrows.data.named import unpacked as store
+from narrows.data.named.registry import File, Set
 
 BODY = bytes(range(256)) * 5000
 
@@ -169,9 +170,9 @@ class TestTable:
         for row in registry.sets().values():
             if row.reader:
                 module, function = row.reader.split(":")
-                assert callable(getattr(import_module(f"narrows.data.sets.{module}"), function))
+                assert callable(getattr(import_module(f"narrows.data.named.{module}"), function))
         for name in registry.WORLDS:
-            assert callable(getattr(import_module(f"narrows.data.worlds.{name}"), name))
+            assert callable(getattr(import_module(f"narrows.data.synthetic.{name}"), name))
 
     def test_what_is_not_opened_says_why(self):
         for row in registry.sets().values():

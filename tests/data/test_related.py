@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.related import related
 from narrows.data.scaling import Scaling

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 import narrows.data as nd
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.data.scaling import Scaling, fit_scaling, values_of
 
 tables = hnp.arrays(

@@ -13,11 +13,11 @@ import torch
 from harvests import header, resealed, unit, written
 from safetensors.torch import load_file
 
-from narrows.check import RequestError, WorkError
-from narrows.data import shards as module
-from narrows.data.manifest import Manifest
-from narrows.data.shards import ShardWriter
-from narrows.data.tensorfile import read_table, write_tensors
+from narrows.activations import shards as module
+from narrows.activations.manifest import Manifest
+from narrows.activations.shards import ShardWriter
+from narrows.core.check import RequestError, WorkError
+from narrows.core.tensorfile import read_table, write_tensors
 
 
 def names(folder):

@@ -6,9 +6,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narrows.check import RequestError
-from narrows.data.stored import Index, Stored
-from narrows.data.tensorfile import read_table, write_tensors
+from narrows.activations.rows import Index, Stored
+from narrows.core.check import RequestError
+from narrows.core.tensorfile import read_table, write_tensors
 
 RUNS = st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9), st.integers(0, 5)), max_size=8)
 

@@ -4,8 +4,8 @@ import torch
 from scipy.stats import multivariate_normal
 
 import narrows.data as nd
-from narrows.check import RequestError
-from narrows.data.worlds.sprites import render
+from narrows.core.check import RequestError
+from narrows.data.synthetic.sprites import render
 
 
 @pytest.mark.parametrize("name", ["linear", "dictionary", "sines", "sprites"])

@@ -168,7 +168,7 @@ def apart(work: Callable[[], Any], seconds: int) -> dict[str, Any]:
 
 
 def _work(work: Callable[[], Any], seconds: int) -> dict[str, Any]:
-    from narrows.check import NarrowsError
+    from narrows.core.check import NarrowsError
 
     quiet = os.open(os.devnull, os.O_WRONLY)
     os.dup2(quiet, 1)

@@ -41,7 +41,7 @@ def broken(folder):
 
 
 def silent(folder):
-    from narrows.check import RequestError
+    from narrows.core.check import RequestError
 
     raise RequestError("")
 
@@ -65,7 +65,7 @@ def away(folder):
 
 
 def refusing(folder):
-    from narrows.check import RequestError
+    from narrows.core.check import RequestError
 
     if (folder / "x.npy").read_bytes()[:6] != b"\x93NUMPY":
         raise RequestError("The file is damaged.")

@@ -3,12 +3,12 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 from narrows.methods.sparse.cross_layer_transcoder import cross_layer_transcoder
-from narrows.nets.dictionary import geometric_median
+from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.testing import check_method
 from narrows.train import optimise
 

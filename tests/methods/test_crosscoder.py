@@ -5,10 +5,10 @@ import copy
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.sparse.crosscoder import crosscoder
-from narrows.nets.dictionary import geometric_median
+from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.testing import check_method
 
 LAYERS, WIDTH, N = 3, 4, 10

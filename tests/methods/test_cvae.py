@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.conditional.cvae import cvae
 
 SPEC = Spec((6,), "unit", classes=3)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.regularised.denoising_ae import denoising_ae
 
 

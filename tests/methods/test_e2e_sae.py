@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 
-from narrows.check import NarrowsError, RequestError
+from narrows.activations.toy import Toy, write
 from narrows.core import Batch, Spec
-from narrows.lm.toy import Toy, write
+from narrows.core.check import NarrowsError, RequestError
 from narrows.methods.sparse.e2e_sae import e2e_sae
 from narrows.testing import check_method
 

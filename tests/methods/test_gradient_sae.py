@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 from narrows.methods.sparse.gradient_sae import gradient_sae

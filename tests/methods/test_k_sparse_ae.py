@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.methods.sparse.k_sparse_ae import k_sparse_ae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.testing import check_method

@@ -5,7 +5,7 @@ import math
 import torch
 from torch.distributions import Normal, kl_divergence
 
-from narrows.audit.likelihood import importance_nll
+from narrows.audit.evidence.likelihood import importance_nll
 from narrows.core import Batch, Spec
 from narrows.methods.variational.ladder_vae import ladder_vae
 

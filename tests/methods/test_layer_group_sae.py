@@ -6,11 +6,11 @@ import torch
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.sparse.layer_group_sae import layer_group_sae
-from narrows.nets.dictionary import geometric_median
-from narrows.nets.groups import angles, group
+from narrows.nets.dictionaries.dictionary import geometric_median
+from narrows.nets.dictionaries.layer_groups import angles, group
 from narrows.proofs.stacked import dataset
 from narrows.testing import check_method
 from narrows.train import optimise

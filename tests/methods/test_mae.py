@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.masked.mae import mae
 
 SMALL = {"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_heads": 2}

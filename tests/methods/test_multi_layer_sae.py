@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 import torch
 
-from narrows.audit.depth import depth, redealt
-from narrows.check import RequestError
+from narrows.audit.metrics.depth import depth, redealt
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
-from narrows.nets.dictionary import geometric_median
+from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.testing import check_method
 
 LAYERS, WIDTH, N, K = 3, 4, 12, 2

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.methods.index import builder
 from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
@@ -108,7 +108,7 @@ def test_training_finds_known_atoms(name):
 
 
 def test_the_quadratic_penalty_reaches_its_own_target():
-    from narrows.audit.sparsity import l0
+    from narrows.kernels.metrics import l0
 
     source = open_data("dictionary", n=6000, tests=500, d=24, atoms=32, l0=2.0)
     torch.manual_seed(1)

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.nets.dictionary import geometric_median
+from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.testing import check_method
 
 

@@ -3,10 +3,10 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.sparse.transcoder import transcoder
-from narrows.nets.dictionary import geometric_median
+from narrows.nets.dictionaries.dictionary import geometric_median
 
 SPEC = Spec((5,), target=(3,))
 
@@ -76,9 +76,9 @@ def test_an_unknown_activation_is_refused():
 @pytest.mark.parametrize("activation", ["relu", "jumprelu"])
 def test_a_price_is_steered_to_a_target(activation):
     from narrows import train
-    from narrows.audit.sparsity import l0
     from narrows.data.dataset import Dataset
     from narrows.data.scaling import Scaling
+    from narrows.kernels.metrics import l0
 
     draw = torch.Generator().manual_seed(0)
     read, write = torch.randn(8, 24, generator=draw), torch.randn(24, 8, generator=draw)

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.likelihoods import bounded
 from narrows.methods.variational.vae import vae
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.nets.corrupt import Corrupted, corrupt
 
 X = torch.full((400, 500), 0.6)

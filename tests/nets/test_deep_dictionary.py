@@ -10,7 +10,7 @@ from narrows.core import Batch
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 from narrows.methods.sparse.deep_dictionary import deep_dictionary
-from narrows.nets.deep_dictionary import _gradient, code_step, cost, level_step, sweep
+from narrows.nets.dictionaries.deep import _gradient, code_step, cost, level_step, sweep
 from narrows.train import optimise
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 from narrows.methods.sparse.itda import itda
-from narrows.nets.grown import GrownDictionary, jaccard
+from narrows.nets.dictionaries.itda import GrownDictionary, jaccard
 from narrows.train import optimise
 
 

@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narrows.check import RequestError
-from narrows.nets.masked import MaskedEncoder, auto_patch, visible_count
+from narrows.core.check import RequestError
+from narrows.nets.masked_vit import MaskedEncoder, auto_patch, visible_count
 from narrows.nets.vit import Patches
 
 

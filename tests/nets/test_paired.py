@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.sparse.concept_sae import concept_sae
-from narrows.nets.paired import PairEncoder, widths
+from narrows.nets.dictionaries.paired import PairEncoder, widths
 
 
 def pairs(n=7, width=6):

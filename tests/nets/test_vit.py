@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.nets.vit import Attention, Patches, TransformerBlocks, positions
 
 

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.audit.sparsity import fvu, l0
-from narrows.check import RequestError
 from narrows.core import Code
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
+from narrows.kernels.metrics import fvu, l0
 from narrows.methods.index import builder
-from narrows.objectives.budget import Target
+from narrows.objectives.target import Target
 
 
 def by_hand(gaps, start, rate, ahead, smooth):

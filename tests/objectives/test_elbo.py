@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from narrows.bottlenecks.gaussian import kl
-from narrows.check import RequestError
+from narrows.bottlenecks.gaussian.diagonal import kl
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.methods.variational.ladder_vae import ladder_vae
 from narrows.methods.variational.vae import vae
 

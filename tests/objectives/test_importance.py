@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from narrows.check import RequestError
 from narrows.core import Autoencoder, Batch
+from narrows.core.check import RequestError
 from narrows.likelihoods import bounded
 from narrows.methods.variational.iwae import iwae
 from narrows.objectives.importance import importance_bound

@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.check import RequestError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
-from narrows.kernels import decode
+from narrows.kernels.sparse import decode
 from narrows.methods.sparse.matryoshka_sae import matryoshka_sae
 from narrows.objectives.nested import Prefixes, Ranks
 from narrows.testing import check_method
@@ -75,7 +75,7 @@ def test_each_segment_is_decoded_once(monkeypatch):
         decoded.append(int((code.values != 0).sum()))
         return decode(code, atoms, path)
 
-    monkeypatch.setattr("narrows.nets.dictionary.decode", counting)
+    monkeypatch.setattr("narrows.nets.dictionaries.dictionary.decode", counting)
     model.loss(batch)
     on = model.encode(batch).z
     inside = int(((on.indices < 17) & (on.values != 0)).sum())

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.check import RequestError
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.methods.sparse.mfr_sae import mfr_sae
 from narrows.objectives.mutual import mmcs

@@ -5,13 +5,13 @@ import math
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.shared import DEAD, revival
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.objectives.revival import Ghost, PreAct, Resample
+from narrows.objectives.dead_latents import Ghost, PreAct, Resample
 from narrows.testing import check_method
 from narrows.testing.case import prepare
 from narrows.train.loop import Training, train

@@ -3,14 +3,14 @@
 import pytest
 import torch
 
-from narrows.bottlenecks.relu import ReLU
-from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.relu import ReLU
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError
 from narrows.methods.sparse.topk_sae import sparse_autoencoder
-from narrows.objectives.budget import Target
-from narrows.objectives.revival import AuxK, unexplained
+from narrows.objectives.dead_latents import AuxK, unexplained
 from narrows.objectives.sparse import SparseObjective
+from narrows.objectives.target import Target
 
 
 def model(l0_wanted, **options):
@@ -36,7 +36,7 @@ def test_unexplained_equals_a_loop():
 
 
 def test_aux_k_wants_sparse_latents():
-    from narrows.bottlenecks.identity import Identity
+    from narrows.bottlenecks.deterministic.identity import Identity
 
     net = sparse_autoencoder(
         Spec((8,)),

@@ -7,8 +7,8 @@ import torch
 from safetensors.torch import save_file
 
 from narrows import train
-from narrows.check import RequestError, WorkError
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError, WorkError
 from narrows.data import open as open_data
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.methods.sparse.specialised_sae import specialised_sae

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from narrows.bottlenecks.gaussian import Gaussian
-from narrows.check import RequestError
+from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.methods.variational.beta_tcvae import beta_tcvae
 from narrows.objectives.total_correlation import decompose, log_weights
 

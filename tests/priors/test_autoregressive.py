@@ -5,8 +5,8 @@ import itertools
 import pytest
 import torch
 
-from narrows.check import RequestError
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.priors.autoregressive import Autoregressive, keep_top
 
 

@@ -9,8 +9,8 @@ import torch
 from scipy import stats
 from torch import nn
 
-from narrows.check import RequestError, UnknownNameError, WorkError
 from narrows.core import Autoencoder, Bottleneck, Code, Likelihood, Objective
+from narrows.core.check import RequestError, UnknownNameError, WorkError
 from narrows.proofs import run as many
 from narrows.proofs.engine import Claim, Proof, Trial, prove
 from narrows.proofs.verdict import interval, t95, worst

@@ -10,9 +10,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import narrows as nr
-from narrows import files
-from narrows.check import RequestError
-from narrows.data.tensorfile import write_tensors
+from narrows.core import files
+from narrows.core.check import RequestError
+from narrows.core.tensorfile import write_tensors
 from narrows.train import read_metrics
 from narrows.train.checkpoint import fitting, newest
 
@@ -177,7 +177,8 @@ def test_weights_are_compared_with_the_recipe_before_memory_is_taken(run):
         lambda recipe: recipe["arguments"].update(hidden=[20_000, 20_000]),
         sealed=False,
     )
-    code = "import sys, resource, narrows as nr; from narrows.runs import run; from narrows.check import RequestError\n"
+    code = "import sys, resource, narrows as nr; from narrows.runs import run\n"
+    code += "from narrows.core.check import RequestError\n"
     code += "import narrows.nets.build, narrows.methods.variational.vae, torch._meta_registrations\n"
     code += "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
     code += "try: nr.load(sys.argv[1])\n"

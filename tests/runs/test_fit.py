@@ -9,10 +9,10 @@ import pytest
 import torch
 
 import narrows as nr
-from narrows.check import RequestError, UnknownNameError, UnknownOptionError, WorkError
+from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, WorkError
+from narrows.core.values import Spec
 from narrows.data import Dataset, Scaling, Source
 from narrows.train.checkpoint import write_checkpoint
-from narrows.values import Spec
 
 SMALL = {"latent": 4, "hidden": (16,), "steps": 30, "progress": False}
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 import narrows as nr
-from narrows.check import NarrowsError, RequestError, WorkError
-from narrows.lock import Lock
+from narrows.core.check import NarrowsError, RequestError, WorkError
+from narrows.core.lock import Lock
 from narrows.runs.sweep import sweep
 from narrows.train import read_metrics
 
@@ -26,7 +26,7 @@ SMALL = {"latent": 2, "hidden": (8,), "progress": False}
 HOLD = """
 import sys, time
 from pathlib import Path
-from narrows.lock import Lock
+from narrows.core.lock import Lock
 with Lock(Path(sys.argv[1])):
     print("held", flush=True)
     time.sleep(600)
@@ -122,7 +122,7 @@ def test_a_lock_is_one_at_a_time_and_leaves_nothing(tmp_path):
 
 
 def test_without_locks_the_file_itself_stands_for_one(tmp_path, monkeypatch):
-    monkeypatch.setattr("narrows.files.LOCKS", False)
+    monkeypatch.setattr("narrows.core.files.LOCKS", False)
     says = r"has no locks: if that process has ended, remove .*lock"
     with Lock(tmp_path), pytest.raises(RequestError, match=says), Lock(tmp_path):
         pass

@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 
 import narrows as nr
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 from narrows.train import read_metrics
 
 FIT = """

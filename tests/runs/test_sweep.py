@@ -8,10 +8,10 @@ import torch
 from safetensors.torch import load_file
 
 import narrows as nr
-from narrows.check import RequestError, WorkError
+from narrows.core.check import RequestError, WorkError
+from narrows.core.progress import Silent
+from narrows.data.batches import Feed
 from narrows.data.dataset import Dataset
-from narrows.data.feed import Feed
-from narrows.progress import Silent
 from narrows.runs.sweep import results, sweep
 
 HOW = {

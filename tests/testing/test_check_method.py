@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from narrows.check import RequestError
 from narrows.core import Autoencoder, Bottleneck, Code, Likelihood, Loss, Objective, Player, as_spec
+from narrows.core.check import RequestError
 from narrows.testing import PROPERTIES, MethodError, check_method
 
 

@@ -5,7 +5,7 @@ import torch
 
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
-from narrows.measures import coherence, density, fvu, l0
+from narrows.kernels.metrics import coherence, density, fvu, l0
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.train import Engine, Plan
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import narrows as nr
-from narrows.check import RequestError, WorkError
+from narrows.core.check import RequestError, WorkError
 from narrows.train.loggers import LOGGERS, make_logger
 
 ROOT = Path(__file__).parents[2]

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from narrows.bottlenecks.identity import Identity
-from narrows.check import RequestError, WorkError
+from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.core import Autoencoder, Batch, Loss, Objective, Part, Player
+from narrows.core.check import RequestError, WorkError
 from narrows.likelihoods import Squared
 from narrows.train import Plan, Training, optimise, train
 

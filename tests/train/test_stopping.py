@@ -12,9 +12,9 @@ from tests.train.test_loop import Rows
 import narrows as nr
 import narrows.data as nd
 from narrows.core import Part
+from narrows.core.schedules import schedule
 from narrows.methods.regularised.ae import ae
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.schedules import schedule
 from narrows.train import Engine, Plan, Store, optimise, too_short, validation_part
 from narrows.train.stopping import Stopper, Weights
 

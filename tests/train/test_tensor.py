@@ -10,11 +10,11 @@ import torch
 from safetensors.torch import load_file
 
 import narrows as nr
-from narrows.check import RequestError
 from narrows.core import Sparse
-from narrows.kernels import Affine
+from narrows.core.check import RequestError
+from narrows.kernels.parallel import Cut, SplitAffine, combine
+from narrows.kernels.sparse import Affine
 from narrows.methods.index import builder
-from narrows.parallel import Cut, SplitAffine, combine
 from narrows.train import Plan, read_metrics
 from narrows.train.tensor import cut_model
 

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from narrows.check import RequestError
 from narrows.cli.output import (
     destination,
     only_json,
@@ -17,6 +16,7 @@ from narrows.cli.output import (
     write_png,
     write_table,
 )
+from narrows.core.check import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,7 +184,7 @@ def score(
 
 
 def _progress() -> Any:
-    from narrows.progress import Progress
+    from narrows.core.progress import Progress
 
     return Progress(brief=True)
 

@@ -7,7 +7,7 @@ import inspect
 from pathlib import Path
 from typing import Any
 
-from narrows.check import WorkError
+from narrows.core.check import WorkError
 
 __all__ = ["docstring_args", "shown", "signature"]
 

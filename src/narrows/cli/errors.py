@@ -8,7 +8,7 @@ import sys
 from difflib import get_close_matches
 from typing import Any
 
-from narrows.check import NarrowsError, printable
+from narrows.core.check import NarrowsError, printable
 
 __all__ = ["Interrupted", "note", "report"]
 
@@ -34,7 +34,7 @@ def report(error: BaseException) -> int:
         The exit code.
 
     Example:
-        >>> from narrows.check import refuse
+        >>> from narrows.core.check import refuse
         >>> report(refuse("k", 0, "a whole number of at least 1"))
         2
     """

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from narrows.check import RequestError
 from narrows.cli.errors import Interrupted, note
+from narrows.core.check import RequestError
 
 __all__ = ["harvest"]
 

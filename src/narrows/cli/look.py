@@ -103,14 +103,14 @@ def _shape(facts: Mapping[str, Any]) -> str:
 
 def _data_options(name: str) -> list[dict[str, str]]:
     """What the reader of a named set, or a generated world, can be asked for."""
-    from narrows.data.registry import WORLDS, find
+    from narrows.data.named.registry import WORLDS, find
 
     folder = Path(__file__).parents[1] / "data"
     if name in WORLDS:
-        return signature(folder / "worlds" / f"{name}.py", name)[1]
+        return signature(folder / "synthetic" / f"{name}.py", name)[1]
     row = find(name)
     module, _, function = row.reader.partition(":") if row is not None else ("", "", "")
-    return signature(folder / "sets" / f"{module}.py", function)[1] if function else []
+    return signature(folder / "named" / f"{module}.py", function)[1] if function else []
 
 
 def _facts(row: Method) -> dict[str, Any]:

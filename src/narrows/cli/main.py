@@ -13,9 +13,9 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 from narrows import __version__
-from narrows.check import NarrowsError, UnknownNameError, nearest, spelled
 from narrows.cli import quick
 from narrows.cli.errors import report
+from narrows.core.check import NarrowsError, UnknownNameError, nearest, spelled
 
 __all__ = ["COMMANDS", "Command", "main", "run"]
 

@@ -11,9 +11,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 
 import typer
 
-from narrows.check import RequestError, choice, refuse
 from narrows.cli.docstrings import docstring_args, shown
-from narrows.schedules import schedule
+from narrows.core.check import RequestError, choice, refuse
+from narrows.core.schedules import schedule
 
 __all__ = [
     "DATA_OPTIONS",

@@ -11,9 +11,9 @@ from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows import files
-from narrows.check import RequestError, refuse
 from narrows.cli.errors import note
+from narrows.core import files
+from narrows.core.check import RequestError, refuse
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +100,7 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
 
     arrays = {name: np.asarray(values) for name, values in columns.items()}
     if path.suffix.lower() == ".parquet":
-        from narrows.check import optional
+        from narrows.core.check import optional
 
         table = optional("pyarrow", "tables", "write Parquet files").table(arrays)
         buffer = io.BytesIO()
@@ -114,7 +114,7 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
 
 def write_png(path: Path, image: np.ndarray) -> None:
     """Write an image (H, W) or (H, W, 3) of bytes."""
-    from narrows.check import optional
+    from narrows.core.check import optional
 
     buffer = io.BytesIO()
     optional("PIL.Image", "images", "write a picture").fromarray(image).save(buffer, format="PNG")
@@ -136,7 +136,7 @@ def read_codes(path: Path) -> dict[str, np.ndarray]:
         return read_npz(path)
     if not path.is_file():
         raise refuse("CODES", str(path), "a file that exists", "Write one with: narrows encode")
-    from narrows.data.tables import read_columns
+    from narrows.data.readers.tables import read_columns
     from narrows.runs.code_table import from_columns
 
     return from_columns(read_columns(path))
@@ -148,7 +148,7 @@ def read_npz(path: Path) -> dict[str, np.ndarray]:
     Raises:
         RequestError: no such file, another format, damage, or objects inside.
     """
-    from narrows.data import npy
+    from narrows.data.readers import npy
 
     if not path.is_file():
         raise refuse("CODES", str(path), "an .npz file that exists", "Write one with: narrows encode")

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 
-from narrows.check import optional, refuse
+from narrows.core.check import optional, refuse
 
 __all__ = ["grid", "picture"]
 

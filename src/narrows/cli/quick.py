@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 
 __all__ = ["call"]
 

@@ -7,9 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from narrows.check import refuse
 from narrows.cli.errors import note
 from narrows.cli.output import destination, only_json, print_json
+from narrows.core.check import refuse
 
 __all__ = ["audit", "compare", "demo", "features", "prove"]
 
@@ -88,8 +88,8 @@ def features(
     chosen = _numbers("--latents", latents)
     page = None if out is None else destination(out, force, (".html",))
     import narrows as nr
+    from narrows.core.progress import Progress
     from narrows.data import like
-    from narrows.progress import Progress
     from narrows.runs.features import PAGE, write_features
 
     with only_json(json):

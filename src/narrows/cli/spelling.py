@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
-from narrows.check import Spelling
+from narrows.core.check import Spelling
 
 __all__ = ["spelling"]
 

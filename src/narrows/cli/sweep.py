@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from narrows.check import printable, refuse
 from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options, number_or_schedule
 from narrows.cli.output import only_json, print_json
+from narrows.core.check import printable, refuse
 
 __all__ = ["sweep"]
 

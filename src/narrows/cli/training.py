@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 import typer
 
-from narrows.check import RequestError
 from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import number_or_schedule
+from narrows.core.check import RequestError
 
 __all__ = ["fit", "resume"]
 

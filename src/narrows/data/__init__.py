@@ -9,26 +9,26 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from narrows.data.batches import Feed as Feed
     from narrows.data.dataset import Dataset as Dataset
     from narrows.data.dataset import Source as Source
-    from narrows.data.feed import Feed as Feed
-    from narrows.data.fetch import get as get
+    from narrows.data.named.fetch import get as get
+    from narrows.data.named.registry import info as info
+    from narrows.data.named.registry import names as names
     from narrows.data.opening import like as like
     from narrows.data.opening import open as open
-    from narrows.data.registry import info as info
-    from narrows.data.registry import names as names
     from narrows.data.related import related as related
     from narrows.data.scaling import Scaling as Scaling
 
 _HOMES = {
     "Dataset": "dataset",
-    "Feed": "feed",
+    "Feed": "batches",
     "Scaling": "scaling",
     "Source": "dataset",
-    "get": "fetch",
-    "info": "registry",
+    "get": "named.fetch",
+    "info": "named.registry",
     "like": "opening",
-    "names": "registry",
+    "names": "named.registry",
     "open": "opening",
     "related": "related",
 }

@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.check import RequestError, fraction, refuse, whole
+from narrows.activations.rows import Stored
 from narrows.core import Spec
+from narrows.core.check import RequestError, fraction, refuse, whole
 from narrows.data.dataset import Dataset, Source
 from narrows.data.mapped import Rows, exactly, on_disk, spread
 from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, Values, exact, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
-from narrows.data.stored import Stored
 
 __all__ = ["Split", "assemble", "one_part", "rescaled"]
 

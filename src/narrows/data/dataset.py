@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
-from narrows.check import RequestError, refuse
 from narrows.core import Batch, Spec
+from narrows.core.check import RequestError, refuse
 from narrows.data.mapped import Rows, read_rows
 from narrows.data.scaling import Scaling
 
@@ -35,7 +35,8 @@ class Dataset:
         target_scaling: the scaling of the target.
         channels_last: whether the store is (N, H, W, C); a batch is always (B, C, H, W).
         columns: further stores by name, (N, ...) each, that a method may be told: gradients, tokens ...
-        origin: of activations, says of each row which token of which text it is (`narrows.data.origin.Origin`).
+        origin: of activations, says of each row which token of which text it is
+            (`narrows.activations.provenance.Origin`).
         truth: for a generated world, the world itself; the coefficients behind the examples are the column ``codes``.
 
     Example:

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.check import WorkError
-from narrows.data.stored import Stored
+from narrows.activations.rows import Stored
+from narrows.core.check import WorkError
 
 __all__ = [
     "Exact",

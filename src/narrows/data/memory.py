@@ -6,7 +6,7 @@ import os
 import re
 from pathlib import Path
 
-from narrows.check import RequestError, refuse
+from narrows.core.check import RequestError, refuse
 
 __all__ = ["free_bytes", "make_room"]
 

@@ -8,11 +8,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from narrows.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
+from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
 from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
+from narrows.data.named.registry import WORLDS, expand, find, names, why_not
 from narrows.data.raw import Raw
-from narrows.data.registry import WORLDS, expand, find, names, why_not
 
 __all__ = ["like", "open"]
 
@@ -118,11 +118,11 @@ def _find(what: Any) -> tuple[str, str, Reader]:
         return (
             path.stem,
             str(path.resolve()),
-            _bound(import_module("narrows.data.files").reader_of(path), path),
+            _bound(import_module("narrows.data.readers.formats").reader_of(path), path),
         )
     if isinstance(what, str):
         if what in WORLDS:
-            return what, what, getattr(import_module(f"narrows.data.worlds.{what}"), what)
+            return what, what, getattr(import_module(f"narrows.data.synthetic.{what}"), what)
         row = expand(what)
         if not row.reader or row.parts:
             raise RequestError(
@@ -130,8 +130,12 @@ def _find(what: Any) -> tuple[str, str, Reader]:
                 f"Its files: {', '.join(f.path for f in row.files[:2])}."
             )
         module, _, function = row.reader.partition(":")
-        return what, what, _bound(getattr(import_module(f"narrows.data.sets.{module}"), function), row)
-    return "arrays", _ARRAYS, _bound(import_module("narrows.data.arrays").from_memory, what)
+        return (
+            what,
+            what,
+            _bound(getattr(import_module(f"narrows.data.named.{module}"), function), row),
+        )
+    return "arrays", _ARRAYS, _bound(import_module("narrows.data.readers.arrays").from_memory, what)
 
 
 def _is_name(what: str) -> bool:

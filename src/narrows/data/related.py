@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.check import refuse, whole
+from narrows.core.check import refuse, whole
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 

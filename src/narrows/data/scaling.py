@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.check import RequestError, choice
+from narrows.core.check import RequestError, choice
 
 __all__ = ["KINDS", "Scaling", "Values", "exact", "fit_scaling", "values_of"]
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from narrows.check import RequestError, choice
+from narrows.core.check import RequestError, choice
 
 __all__ = ["LAYOUTS", "infer_layout", "model_shape"]
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
-from narrows.check import RequestError, UnknownNameError, nearest
+from narrows.core.check import RequestError, UnknownNameError, nearest
 from narrows.methods import conditional, masked, quantised, regularised, sparse, variational
 from narrows.methods.row import Method
 

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from narrows.check import choice, refuse, whole
+from narrows.core.check import choice, refuse, whole
+from narrows.nets.axes import as_image
 from narrows.nets.conv import ConvDecoder, ConvEncoder, ConvGridDecoder, ConvGridEncoder
-from narrows.nets.lead import as_image
 from narrows.nets.mlp import MLP
 from narrows.nets.skip import SkipMLP
 from narrows.nets.vit import ViTDecoder, ViTEncoder, ViTGridDecoder, ViTGridEncoder

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from narrows.nets.lead import as_image, from_image, join, join_planes, over_leading, to_image
+from narrows.nets.axes import as_image, from_image, join, join_planes, over_leading, to_image
 from narrows.nets.mlp import dense_layers, initialise
 from narrows.nets.resnet import ResidualBlock
 

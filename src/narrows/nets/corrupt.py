@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from narrows.check import choice, number
 from narrows.core import Tree
+from narrows.core.check import choice, number
 
 __all__ = ["KINDS", "Corrupted", "corrupt"]
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from narrows.nets.lead import join
+from narrows.nets.axes import join
 
 __all__ = ["MLP", "dense_layers", "initialise"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
-from narrows.nets.lead import join
+from narrows.nets.axes import join
 from narrows.nets.mlp import MLP
 
 __all__ = ["SkipMLP"]

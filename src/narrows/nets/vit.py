@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from narrows.check import refuse, whole
-from narrows.nets.lead import as_image, from_image, join, over_leading, to_image
+from narrows.core.check import refuse, whole
+from narrows.nets.axes import as_image, from_image, join, over_leading, to_image
 from narrows.nets.mlp import initialise
 
 __all__ = [

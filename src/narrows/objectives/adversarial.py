@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.check import at_least
 from narrows.core import Autoencoder, Batch, Code, Loss, Objective, Player
+from narrows.core.check import at_least
+from narrows.core.schedules import Schedule
 from narrows.nets import build
-from narrows.schedules import Schedule
 
 __all__ = ["CodeAdversary"]
 

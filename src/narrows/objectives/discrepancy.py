@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from narrows.check import number
 from narrows.core import Autoencoder, Batch, Code, Objective
-from narrows.schedules import Schedule
+from narrows.core.check import number
+from narrows.core.schedules import Schedule
 
 __all__ = ["Discrepancy", "imq", "mmd"]
 

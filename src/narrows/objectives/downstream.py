@@ -8,12 +8,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.check import WorkError, number, refuse
+from narrows.activations.hook_points import resolve
+from narrows.activations.models import load
+from narrows.activations.splice import cross_entropy, divergence, spliced_and_seen
+from narrows.activations.toy import Toy
 from narrows.core import Autoencoder, Batch, Code
-from narrows.lm.models import load
-from narrows.lm.places import resolve
-from narrows.lm.splice import cross_entropy, divergence, spliced_and_seen
-from narrows.lm.toy import Toy
+from narrows.core.check import WorkError, number, refuse
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["TOY", "Downstream"]
@@ -22,7 +22,7 @@ _ALIKE = 0.05
 """Activations may differ so much, for instance because they were stored in half precision."""
 
 TOY = "toy"
-"""Name of the untrained model of `narrows.lm.toy`, of the data's width."""
+"""Name of the untrained model of `narrows.activations.toy`, of the data's width."""
 
 
 class Downstream(SparseObjective):
@@ -37,9 +37,10 @@ class Downstream(SparseObjective):
     no part of this one, and its weights are never saved with it.
 
     Args:
-        model: what `narrows.lm.models.load` takes, or ``toy``.
+        model: what `narrows.activations.models.load` takes, or ``toy``.
         at: the place whose output is reconstructed.
-        layers: later places a_l whose activations are compared, as `narrows.lm.places.resolve` takes them, or "".
+        layers: later places a_l whose activations are compared, as
+            `narrows.activations.hook_points.resolve` takes them, or "".
         kl: alpha.
         ce: gamma.
         downstream: beta.

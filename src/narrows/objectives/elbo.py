@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from narrows.bottlenecks.gaussian import kl
-from narrows.check import at_least
+from narrows.bottlenecks.gaussian.diagonal import kl
 from narrows.core import Autoencoder, Batch, Code, Objective
-from narrows.schedules import Schedule
+from narrows.core.check import at_least
+from narrows.core.schedules import Schedule
 
 __all__ = ["Elbo"]
 

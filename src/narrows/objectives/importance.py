@@ -7,10 +7,10 @@ import math
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from narrows.bottlenecks.gaussian import Diagonal
-from narrows.check import RequestError, choice, whole
+from narrows.bottlenecks.gaussian.diagonal import Diagonal
 from narrows.core import Autoencoder, Batch, Code, Loss, Objective
-from narrows.schedules import Schedule
+from narrows.core.check import RequestError, choice, whole
+from narrows.core.schedules import Schedule
 
 __all__ = ["Importance", "importance_bound"]
 

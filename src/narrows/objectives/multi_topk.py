@@ -7,11 +7,11 @@ from typing import Any
 
 from torch import Tensor
 
-from narrows.bottlenecks.topk import TopK
-from narrows.check import refuse
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Batch, Code
+from narrows.core.check import refuse
+from narrows.core.schedules import Schedule
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["MultiTopK"]
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.bottlenecks.members import Members
+from narrows.bottlenecks.sparse.ensemble import Members
 from narrows.core import Autoencoder, Batch, Code, Sparse
 from narrows.core import counted as where_it_counts
-from narrows.nets.dictionary import Dictionary
-from narrows.objectives.revival import Revival
+from narrows.core.schedules import Schedule
+from narrows.nets.dictionaries.dictionary import Dictionary
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["MutualFeatures", "mmcs"]
 

@@ -8,9 +8,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from narrows.check import number, refuse, whole
 from narrows.core import Autoencoder, Batch, Code, Sparse
-from narrows.objectives.revival import Revival
+from narrows.core.check import number, refuse, whole
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["Nested", "Prefixes", "Ranks"]

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from narrows.core import Autoencoder, Batch, Code, Loss, Objective
 from narrows.core import counted as where_it_counts
-from narrows.measures import Explained, Tally
-from narrows.objectives.budget import Target
-from narrows.objectives.revival import Revival
-from narrows.schedules import Schedule
+from narrows.core.schedules import Schedule
+from narrows.kernels.metrics import Explained, Tally
+from narrows.objectives.dead_latents import Revival
+from narrows.objectives.target import Target
 
 __all__ = ["SparseObjective"]
 

@@ -11,9 +11,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from narrows.check import RequestError, WorkError, number, refuse
 from narrows.core import Autoencoder, Batch, Part
-from narrows.objectives.revival import Revival
+from narrows.core.check import RequestError, WorkError, number, refuse
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["Specialised", "Tilt", "begin_with"]

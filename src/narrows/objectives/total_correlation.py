@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, Independent
 
-from narrows.bottlenecks.gaussian import Diagonal
-from narrows.check import RequestError, choice, whole
+from narrows.bottlenecks.gaussian.diagonal import Diagonal
 from narrows.core import Autoencoder, Batch, Code, Objective
-from narrows.schedules import Schedule
+from narrows.core.check import RequestError, choice, whole
+from narrows.core.schedules import Schedule
 
 __all__ = ["TotalCorrelation", "decompose", "log_weights"]
 

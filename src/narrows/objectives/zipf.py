@@ -5,12 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.choice import zipf_density
-from narrows.bottlenecks.latents import Latents
-from narrows.check import number
+from narrows.bottlenecks.sparse.choice import zipf_density
+from narrows.bottlenecks.sparse.latents import Latents
 from narrows.core import Autoencoder, Batch, Code, Sparse, all_sum
-from narrows.objectives.revival import AuxK, unexplained
-from narrows.schedules import Schedule
+from narrows.core.check import number
+from narrows.core.schedules import Schedule
+from narrows.objectives.dead_latents import AuxK, unexplained
 
 __all__ = ["AuxZipf"]
 

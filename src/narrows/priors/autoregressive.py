@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.check import number, refuse, whole
 from narrows.core import Prior, Tree
+from narrows.core.check import number, refuse, whole
 from narrows.nets.vit import TransformerBlocks
 
 __all__ = ["Autoregressive", "keep_top"]

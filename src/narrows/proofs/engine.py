@@ -17,7 +17,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows.check import RequestError, WorkError, choice, refuse, whole
+from narrows.core.check import RequestError, WorkError, choice, refuse, whole
 from narrows.methods.index import METHODS, find
 from narrows.proofs.progress import Progress
 from narrows.proofs.result import Result, environment, write_json

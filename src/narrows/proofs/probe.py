@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from narrows.check import optional
+from narrows.core.check import optional
 
 __all__ = ["probe"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.frechet import Features, classifier_features, frechet, principal_features
+from narrows.audit.metrics.frechet import Features, classifier_features, frechet, principal_features
 from narrows.core import Autoencoder, Batch
 from narrows.proofs.engine import Trial
 

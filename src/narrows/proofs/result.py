@@ -156,7 +156,7 @@ def environment(device: str, seconds: Mapping[int, tuple[float, float]], command
 
 def write_json(path: str | Path, value: Any) -> Path:
     """Write JSON to a side and rename it, so that the file is whole or not there."""
-    from narrows import files
+    from narrows.core import files
 
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from narrows.check import RequestError, WorkError
+from narrows.core.check import RequestError, WorkError
 from narrows.methods.index import METHODS, in_family
 from narrows.proofs.engine import load, prove
 from narrows.proofs.result import COLOURS, Result

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from narrows.activations.capture import capture_with_gradients
+from narrows.activations.hook_points import resolve
+from narrows.activations.splice import Costs, Replace, measure
+from narrows.activations.toy import Toy, write
 from narrows.core import Spec
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
-from narrows.lm.capture import capture_with_gradients
-from narrows.lm.places import resolve
-from narrows.lm.splice import Costs, Replace, measure
-from narrows.lm.toy import Toy, write
-from narrows.measures import fvu
+from narrows.kernels.metrics import fvu
 from narrows.objectives.downstream import TOY
 from narrows.proofs.engine import Trial
 from narrows.testing.stories import NAME, activations, stories, story_model

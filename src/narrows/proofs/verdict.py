@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 from typing import Literal, TypeAlias, get_args
 
-from narrows.check import WorkError, nearest
+from narrows.core.check import WorkError, nearest
 
 __all__ = ["Claim", "Judgement", "Numbers", "Verdict", "interval", "spread", "worst"]
 

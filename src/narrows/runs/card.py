@@ -9,9 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from narrows import files
-from narrows.check import printable
-from narrows.core import Autoencoder
+from narrows.core import Autoencoder, files
+from narrows.core.check import printable
 from narrows.methods.index import METHODS
 from narrows.runs.recipe import Recipe
 

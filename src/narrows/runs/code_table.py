@@ -13,7 +13,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from narrows.check import RequestError
+from narrows.core.check import RequestError
 
 __all__ = ["from_columns", "to_columns"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from narrows.check import RequestError
 from narrows.core import Autoencoder, Batch, Sparse, Tree
+from narrows.core.check import RequestError
 
 __all__ = ["joined", "pack", "unpack"]
 

@@ -11,9 +11,9 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
-from narrows import files
-from narrows.check import RequestError, refuse
-from narrows.lock import is_empty
+from narrows.core import files
+from narrows.core.check import RequestError, refuse
+from narrows.core.lock import is_empty
 from narrows.methods import index
 from narrows.runs.recipe import check_options
 from narrows.train import Plan

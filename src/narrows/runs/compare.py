@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from narrows import files
-from narrows.check import RequestError
+from narrows.core import files
+from narrows.core.check import RequestError
 from narrows.runs.run import Run, load
 
 __all__ = ["compare"]
@@ -31,7 +31,7 @@ def compare(
     Raises:
         RequestError: fewer than two runs, or a folder that is no run.
     """
-    from narrows.audit.html import compare_page
+    from narrows.audit.report.html import compare_page
 
     if len(runs) < 2:
         raise RequestError(f"``runs`` must be two or more to be compared, but got {len(runs)}.")

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows import files
-from narrows.audit.features import COUNT, ROWS, Features, collect
+from narrows.audit.evidence.features import COUNT, ROWS, Features, collect
+from narrows.core import files
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -41,7 +41,7 @@ def write_features(
         latents: these latents instead of chosen ones.
         seed: of what is drawn at random.
         report: the page of the run that this one leads back to; the run's own when None.
-        progress: a `narrows.progress.Progress`, or None.
+        progress: a `narrows.core.progress.Progress`, or None.
     """
     dataset = run.data.test if data is None else data
 
@@ -51,7 +51,7 @@ def write_features(
     )
     if found is None:
         return None
-    from narrows.audit.feature_page import feature_page
+    from narrows.audit.report.feature_page import feature_page
 
     page = run.path / PAGE if out is None else out
     page.parent.mkdir(parents=True, exist_ok=True)

@@ -7,12 +7,12 @@ import hashlib
 import torch
 from torch import Tensor
 
-from narrows.check import RequestError
+from narrows.activations.rows import Stored
+from narrows.core.check import RequestError
 from narrows.data import Source
 from narrows.data.dataset import Dataset
 from narrows.data.mapped import Rows, read_rows, spread
-from narrows.data.registry import WORLDS, find
-from narrows.data.stored import Stored
+from narrows.data.named.registry import WORLDS, find
 
 __all__ = ["fingerprint", "same_data"]
 

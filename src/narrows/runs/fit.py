@@ -11,13 +11,12 @@ from typing import Any
 import torch
 
 from narrows import data as nd
-from narrows import files
-from narrows.audit.baseline import baseline
-from narrows.check import NarrowsError, RequestError, builtin, refuse
-from narrows.core import Autoencoder
+from narrows.audit.metrics.baseline import baseline
+from narrows.core import Autoencoder, files
+from narrows.core.check import NarrowsError, RequestError, builtin, refuse
+from narrows.core.lock import Lock, is_empty
+from narrows.core.tensorfile import write_tensors
 from narrows.data import Source
-from narrows.data.tensorfile import write_tensors
-from narrows.lock import Lock, is_empty
 from narrows.methods import index
 from narrows.runs.card import SAID, write_card
 from narrows.runs.fingerprint import fingerprint, same_data

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from narrows.audit.splicing import Splicer
-from narrows.check import NarrowsError
+from narrows.audit.evidence.splicing import Splicer
 from narrows.core import Autoencoder, seeded
+from narrows.core.check import NarrowsError
 
 __all__ = ["Spliced"]
 

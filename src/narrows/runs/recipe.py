@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from narrows import data as nd
-from narrows import files
-from narrows.check import (
+from narrows.core import Autoencoder, Spec, files
+from narrows.core.check import (
     NarrowsError,
     RequestError,
     UnknownOptionError,
@@ -24,7 +24,6 @@ from narrows.check import (
     refuse,
     whole,
 )
-from narrows.core import Autoencoder, Spec
 from narrows.data import Source
 from narrows.methods import index
 from narrows.train import Plan

@@ -7,8 +7,8 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from narrows import files
-from narrows.check import WorkError
+from narrows.core import files
+from narrows.core.check import WorkError
 
 if TYPE_CHECKING:
     from narrows.audit import Report
@@ -58,8 +58,8 @@ def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, *
     Raises:
         WorkError: the folder cannot be made or written.
     """
-    from narrows.audit.features import NothingOn
-    from narrows.audit.html import run_page
+    from narrows.audit.evidence.features import NothingOn
+    from narrows.audit.report.html import run_page
 
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -14,12 +14,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from narrows import data as nd
-from narrows import files
-from narrows.audit.likelihood import importance_nll
-from narrows.check import NarrowsError, RequestError, WorkError, refuse, whole
-from narrows.core import Autoencoder, Batch, Sparse, counted, dense, seeded
+from narrows.audit.evidence.likelihood import importance_nll
+from narrows.core import Autoencoder, Batch, Sparse, counted, dense, files, seeded
+from narrows.core.check import NarrowsError, RequestError, WorkError, refuse, whole
+from narrows.core.progress import followed
 from narrows.data import Dataset, Source
-from narrows.progress import followed
 from narrows.runs.codes import joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.train import read_metrics
@@ -140,7 +139,7 @@ class Run:
 
         Args:
             data: what to encode; the run's own test part when None.
-            progress: a `narrows.progress.Progress`, or None.
+            progress: a `narrows.core.progress.Progress`, or None.
 
         Returns:
             ``indices`` (N, L) of a quantised code; ``indices``, ``values`` (N, k) and ``width`` of a sparse one;
@@ -158,7 +157,7 @@ class Run:
 
         Args:
             codes: arrays by name.
-            progress: a `narrows.progress.Progress`, or None.
+            progress: a `narrows.core.progress.Progress`, or None.
 
         Raises:
             RequestError: arrays that this model's codes do not have, or of another shape.
@@ -199,7 +198,7 @@ class Run:
             seed: the same seed gives the same examples.
             label: which class a conditional model is asked for; all in turn when None.
             draw: draw from the likelihood instead of taking its mean.
-            progress: a `narrows.progress.Progress`, or None.
+            progress: a `narrows.core.progress.Progress`, or None.
 
         Raises:
             RequestError: the method has no prior, or is told what no prior draws; or a label that does not exist.
@@ -247,7 +246,7 @@ class Run:
             data: what to score; the run's own test part when None.
             samples: how many codes are drawn for each example, where there is a posterior.
             seed: of those draws.
-            progress: a `narrows.progress.Progress`, or None.
+            progress: a `narrows.core.progress.Progress`, or None.
         """
         whole("samples", samples)
 
@@ -329,7 +328,7 @@ def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Ru
     Example:
         >>> load("nowhere")
         Traceback (most recent call last):
-        narrows.check.RequestError: nowhere is not a run: it has no recipe.json. Make one with: narrows fit
+        narrows.core.check.RequestError: nowhere is not a run: it has no recipe.json. Make one with: narrows fit
     """
     folder = Path(path)
     recipe = Recipe.read(folder)

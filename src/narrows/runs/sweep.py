@@ -17,13 +17,12 @@ import torch
 from torch import Tensor
 
 from narrows import data as nd
-from narrows import files
-from narrows.check import RequestError, WorkError, refuse
-from narrows.core import Batch
+from narrows.core import Batch, files
+from narrows.core.check import RequestError, WorkError, refuse
+from narrows.core.lock import Lock, is_empty
+from narrows.core.progress import Progress, Silent
 from narrows.data import Feed, Source
-from narrows.lock import Lock, is_empty
 from narrows.methods import index
-from narrows.progress import Progress, Silent
 from narrows.runs.combinations import Wanted, combinations, request
 from narrows.runs.compare import compare
 from narrows.runs.fingerprint import fingerprint

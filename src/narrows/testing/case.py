@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from narrows.check import NarrowsError, RequestError
 from narrows.core import Autoencoder, Batch, Loss, Part, Player, Spec, Stage, seeded
+from narrows.core.check import NarrowsError, RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 

@@ -11,8 +11,8 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from narrows.check import RequestError
 from narrows.core import Autoencoder, Batch, Player, seeded, tree_map
+from narrows.core.check import RequestError
 from narrows.testing.case import BATCH, ROWS, Case, before_step, examples, losses, parts, some, view
 from narrows.train import optimise
 from narrows.train.loop import Training

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from narrows.activations.capture import capture, capture_with_gradients
+from narrows.activations.hook_points import resolve
+from narrows.activations.models import load
 from narrows.core import seeded
-from narrows.lm.capture import capture, capture_with_gradients
-from narrows.lm.models import load
-from narrows.lm.places import resolve
 
 __all__ = ["NAME", "activations", "gradients", "stories", "story_model"]
 
@@ -64,7 +64,7 @@ def activations(at: str, contexts: int = 64, length: int = 128, seed: int = 0) -
     The first position of a story is far from all others in every layer: leave it out of what is trained on.
 
     Args:
-        at: places, as `narrows.lm.places.resolve` takes them: ``resid.*``.
+        at: places, as `narrows.activations.hook_points.resolve` takes them: ``resid.*``.
         contexts: as for `stories`.
         length: as for `stories`.
         seed: as for `stories`.

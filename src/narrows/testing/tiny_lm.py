@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.check import RequestError, optional, refuse, whole
-from narrows.data.store import cache_folder
-from narrows.harvesting.sources import of_text
-from narrows.lm.contexts import Cut, build
-from narrows.lm.models import quietly
-from narrows.progress import Progress, Silent
-from narrows.schedules import cosine
+from narrows.activations.contexts import Cut, build
+from narrows.activations.models import quietly
+from narrows.core.check import RequestError, optional, refuse, whole
+from narrows.core.progress import Progress, Silent
+from narrows.core.schedules import cosine
+from narrows.data.named.unpacked import cache_folder
+from narrows.runs.harvesting.inputs import of_text
 
 __all__ = ["tiny_lm"]
 
@@ -62,8 +62,8 @@ def tiny_lm(
         progress: show how far the training is.
 
     Returns:
-        A folder in the format of transformers, in the cache folder; `narrows.lm.models.load`, `narrows.harvest` and
-        ``AutoModelForCausalLM.from_pretrained`` take it.
+        A folder in the format of transformers, in the cache folder; `narrows.activations.models.load`,
+        `narrows.harvest` and ``AutoModelForCausalLM.from_pretrained`` take it.
 
     Raises:
         RequestError: the text is shorter than a batch.

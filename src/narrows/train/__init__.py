@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.core import Autoencoder
-from narrows.progress import Progress, Silent
+from narrows.core.progress import Progress, Silent
 from narrows.train.cpu import Examples, threads_for, training_mode
 from narrows.train.engine import Engine
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
+from narrows.train.records import Store, read_metrics
 from narrows.train.stopping import too_short, validation_part
-from narrows.train.store import Store, read_metrics
 
 __all__ = [
     "Engine",

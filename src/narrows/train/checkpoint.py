@@ -17,10 +17,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor
 
-from narrows import files
-from narrows.check import WorkError, number, whole
-from narrows.core import Autoencoder
-from narrows.data.tensorfile import write_tensors
+from narrows.core import Autoencoder, files
+from narrows.core.check import WorkError, number, whole
+from narrows.core.tensorfile import write_tensors
 
 __all__ = ["Checkpoint", "fitting", "newest", "write_checkpoint"]
 

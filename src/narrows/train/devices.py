@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from narrows.check import RequestError, refuse
+from narrows.core.check import RequestError, refuse
 from narrows.train.plan import Plan
 
 if TYPE_CHECKING:

@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from narrows.check import RequestError, WorkError
 from narrows.core import Autoencoder, Batch, Part, Stage, all_sum
-from narrows.data.feed import Feed, some_rows
-from narrows.parallel import Cut
-from narrows.progress import Silent
+from narrows.core.check import RequestError, WorkError
+from narrows.core.progress import Silent
+from narrows.core.values import same_batch
+from narrows.data.batches import Feed, some_rows
+from narrows.kernels.parallel import Cut
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
 from narrows.train.devices import make_fabric
 from narrows.train.held_out import measured
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
+from narrows.train.records import Store
 from narrows.train.snapshot import best_of, gathered, restore, snapshot
 from narrows.train.stopping import FLOOR, Stopper, Weights
-from narrows.train.store import Store
 from narrows.train.tensor import cut_model, join_model
-from narrows.values import same_batch
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

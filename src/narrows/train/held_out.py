@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder, Part, Stage, seeded
-from narrows.measures import Tally
+from narrows.kernels.metrics import Tally
 from narrows.train.cpu import Examples
 
 __all__ = ["measured"]

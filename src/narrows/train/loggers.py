@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from narrows.check import choice, optional
+from narrows.core.check import choice, optional
 
 __all__ = ["LOGGERS", "Logger", "make_logger"]
 

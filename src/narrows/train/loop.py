@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from narrows.core import Autoencoder, Batch, Code, Loss, Part, Player, Prior
-from narrows.schedules import Schedule, at, schedule
+from narrows.core.schedules import Schedule, at, schedule
 
 __all__ = ["Step", "Training", "Turns", "train"]
 

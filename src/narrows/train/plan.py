@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
-from narrows.check import at_least, builtin, choice, number, refuse, whole
-from narrows.schedules import Schedule, schedule
+from narrows.core.check import at_least, builtin, choice, number, refuse, whole
+from narrows.core.schedules import Schedule, schedule
 
 __all__ = ["PATIENCE", "Plan"]
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder
-from narrows.parallel import Cut
+from narrows.kernels.parallel import Cut
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.loop import Training
 from narrows.train.stopping import Weights

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from narrows.check import RequestError
 from narrows.core import Autoencoder, Part
-from narrows.parallel import Cut
+from narrows.core.check import RequestError
+from narrows.kernels.parallel import Cut
 
 __all__ = ["cut_model", "cut_tensor", "join_model", "names_of", "whole_tensor"]
 

@@ -11,8 +11,8 @@ from typing import Any
 import narrows as nr
 import narrows.data as nd
 from fuzz.format import Format
-from narrows.files import seal
-from narrows.lm.models import load
+from narrows.activations.models import load
+from narrows.core.files import seal
 from narrows.testing import tiny_lm
 
 _TEXT = [f"The boat number {n} went out at dawn, and nobody saw it again. " * 3 for n in range(12)]
@@ -25,9 +25,9 @@ _HOW: dict[str, Any] = {
     "progress": False,
 }
 _WARM = (
-    "narrows.harvesting",
-    "narrows.data.harvested",
-    "narrows.data.live",
+    "narrows.runs.harvesting",
+    "narrows.data.readers.harvest",
+    "narrows.activations.live",
     "narrows.testing.tiny_lm",
     "transformers.models.gpt_neox.modeling_gpt_neox",
     "tokenizers",

@@ -15,9 +15,9 @@ _ROWS = numbers(40, 6)
 _WARM = (
     "narrows.runs.fit",
     "narrows.runs.compare",
-    "narrows.audit.html",
+    "narrows.audit.report.html",
     "narrows.audit.checks",
-    "narrows.data.arrays",
+    "narrows.data.readers.arrays",
     "lightning_fabric",
     "lightning_fabric.strategies.ddp",
     "safetensors.torch",

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from fuzz.format import Format
-from narrows.lm.texts import files, fingerprint, read
+from narrows.activations.texts import files, fingerprint, read
 
 _STORIES = [
     f"Story {i}: the boat went out at dawn.\n\nNobody saw it again. \u00fc{'a' * (i % 7)}" for i in range(40)
 ]
-_WARM = ("narrows.lm.texts", "pyarrow.parquet", "pyarrow.ipc")
+_WARM = ("narrows.activations.texts", "pyarrow.parquet", "pyarrow.ipc")
 
 
 def _plain(folder: Path) -> None:

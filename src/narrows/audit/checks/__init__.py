@@ -27,8 +27,8 @@ from narrows.audit.checks.samples import samples
 from narrows.audit.checks.splice import splice
 from narrows.audit.checks.traversals import traversals
 from narrows.audit.checks.units import units
-from narrows.audit.finding import Finding
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Finding
 
 __all__ = ["CHECKS"]
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.finding import Chart, Check, Finding, Series
-from narrows.audit.geometry import mmd
-from narrows.audit.view import View
-from narrows.check import NarrowsError
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.geometry import mmd
+from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.core.check import NarrowsError
 
 __all__ = ["aggregate_posterior"]
 

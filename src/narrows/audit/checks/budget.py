@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from narrows.audit.finding import Check, Finding
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Check, Finding
 from narrows.train.stopping import too_short
 
 __all__ = ["budget"]

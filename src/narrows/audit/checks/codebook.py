@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from narrows.audit.finding import Chart, Check, Finding, Series
-from narrows.audit.usage import code_counts, perplexity
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.usage import code_counts, perplexity
+from narrows.audit.report.finding import Chart, Check, Finding, Series
 
 __all__ = ["codebook_usage"]
 

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import torch
 
-from narrows.audit.finding import Check, Finding, Verdict
-from narrows.audit.sparsity import dead, density
-from narrows.audit.usage import PASSIVE, perplexity, regimes, unit_variance
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.usage import PASSIVE, perplexity, regimes, unit_variance
+from narrows.audit.report.finding import Check, Finding, Verdict
+from narrows.kernels.metrics import dead, density
 
 __all__ = ["collapse"]
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.audit.finding import Check, Finding, Verdict
-from narrows.audit.view import View, device_of
+from narrows.audit.evidence.view import View, device_of
+from narrows.audit.report.finding import Check, Finding, Verdict
 from narrows.core import Sparse
-from narrows.measures import firings, l0
+from narrows.kernels.metrics import firings, l0
 
 __all__ = ["Causes", "causes", "dying", "since"]
 

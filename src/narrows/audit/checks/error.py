@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.finding import Chart, Check, Finding, Series
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.kernels.metrics import cosine, fvu
 from narrows.likelihoods import Categorical
-from narrows.measures import cosine, fvu
 
 __all__ = ["histogram", "per_example", "reconstruction_error"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.disentanglement import dci, mig, mutual_information, sap
-from narrows.audit.finding import Chart, Check, Finding, Series
-from narrows.audit.sparsity import firings
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.disentanglement import dci, mig, mutual_information, sap
+from narrows.audit.report.finding import Chart, Check, Finding, Series
 from narrows.core import Sparse
+from narrows.kernels.metrics import firings
 
 __all__ = ["disentanglement"]
 

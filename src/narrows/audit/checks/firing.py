@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 
 from narrows.audit.checks.error import histogram
-from narrows.audit.finding import Chart, Check, Finding
-from narrows.audit.view import View
-from narrows.measures import code_count, dense_above, density, l0
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Chart, Check, Finding
+from narrows.kernels.metrics import code_count, dense_above, density, l0
 
 __all__ = ["firing"]
 

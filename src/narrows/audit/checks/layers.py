@@ -7,8 +7,8 @@ from torch import Tensor
 
 from narrows.audit.checks.error import histogram
 from narrows.audit.checks.redundancy import atoms
-from narrows.audit.finding import Chart, Check, Finding, Series
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Chart, Check, Finding, Series
 
 __all__ = ["layers", "shares"]
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from narrows.audit.checks.rate import distortion_unit
-from narrows.audit.finding import Check, Finding
-from narrows.audit.view import NLL_SAMPLES, View
+from narrows.audit.evidence.view import NLL_SAMPLES, View
+from narrows.audit.report.finding import Check, Finding
 
 __all__ = ["likelihood"]
 

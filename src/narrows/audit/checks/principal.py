@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from narrows.audit.baseline import beside_pca
-from narrows.audit.finding import Check, Finding
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.baseline import beside_pca
+from narrows.audit.report.finding import Check, Finding
 
 __all__ = ["principal"]
 

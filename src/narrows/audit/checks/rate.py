@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from narrows.audit.finding import Check, Finding
-from narrows.audit.view import View, device_of
+from narrows.audit.evidence.view import View, device_of
+from narrows.audit.report.finding import Check, Finding
 
 __all__ = ["distortion_unit", "rate_and_distortion"]
 

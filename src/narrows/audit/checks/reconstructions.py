@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from narrows.audit.checks.error import per_example
-from narrows.audit.finding import Finding, Gallery
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Finding, Gallery
 
 __all__ = ["reconstructions"]
 

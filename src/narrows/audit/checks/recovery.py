@@ -7,9 +7,9 @@ from torch import Tensor
 
 from narrows.audit.checks.error import histogram
 from narrows.audit.checks.redundancy import atoms
-from narrows.audit.finding import Chart, Check, Finding
-from narrows.audit.matching import f1, match, on
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.matching import f1, match, on
+from narrows.audit.report.finding import Chart, Check, Finding
 
 __all__ = ["recovery"]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.finding import Check, Finding, Verdict
-from narrows.audit.usage import unit_variance
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.usage import unit_variance
+from narrows.audit.report.finding import Check, Finding, Verdict
 from narrows.core import Sparse, dense
-from narrows.measures import coherence, firings
+from narrows.kernels.metrics import coherence, firings
 
 __all__ = ["atoms", "effects", "redundancy"]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.finding import Finding, Gallery
-from narrows.audit.view import View
-from narrows.check import NarrowsError
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Finding, Gallery
+from narrows.core.check import NarrowsError
 
 __all__ = ["samples"]
 

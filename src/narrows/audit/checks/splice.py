@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 
-from narrows.audit.finding import Check, Finding
-from narrows.audit.splicing import Splicer
-from narrows.audit.view import View
-from narrows.check import NarrowsError
+from narrows.audit.evidence.splicing import Splicer
+from narrows.audit.evidence.view import View
+from narrows.audit.report.finding import Check, Finding
+from narrows.core.check import NarrowsError
 
 __all__ = ["splice"]
 

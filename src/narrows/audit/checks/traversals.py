@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from narrows.audit.checks.redundancy import atoms
-from narrows.audit.finding import Finding, Gallery
-from narrows.audit.usage import code_counts, unit_variance
-from narrows.audit.view import View
-from narrows.check import NarrowsError
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.usage import code_counts, unit_variance
+from narrows.audit.report.finding import Finding, Gallery
+from narrows.core.check import NarrowsError
 
 __all__ = ["traversals"]
 

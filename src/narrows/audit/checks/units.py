@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.finding import Chart, Check, Finding, Series
-from narrows.audit.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
-from narrows.audit.view import View
+from narrows.audit.evidence.view import View
+from narrows.audit.metrics.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
+from narrows.audit.report.finding import Chart, Check, Finding, Series
 
 __all__ = ["units"]
 

@@ -8,12 +8,12 @@ Models, NIPS 2015.
 from __future__ import annotations
 
 from narrows import likelihoods
-from narrows.bottlenecks.conditional import Conditional, Told
-from narrows.check import RequestError, choice
+from narrows.bottlenecks.gaussian.conditional import Conditional, Told
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError, choice
+from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.objectives.elbo import Elbo
-from narrows.schedules import Schedule
 
 __all__ = ["cvae"]
 

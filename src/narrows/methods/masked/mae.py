@@ -11,11 +11,11 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.masked import MaskTokens
-from narrows.check import choice, refuse, whole
+from narrows.bottlenecks.masked.mask_tokens import MaskTokens
 from narrows.core import Autoencoder, Batch, Likelihood, Objective, Spec, as_spec
-from narrows.nets.lead import as_image
-from narrows.nets.masked import MaskedEncoder, auto_patch, visible_count
+from narrows.core.check import choice, refuse, whole
+from narrows.nets.axes import as_image
+from narrows.nets.masked_vit import MaskedEncoder, auto_patch, visible_count
 from narrows.nets.vit import Patches, ViTGridDecoder
 
 __all__ = ["MaskedAutoencoder", "PatchSquared", "mae"]

@@ -5,8 +5,8 @@ Mentzer, Minnen, Agustsson and Tschannen, Finite Scalar Quantization: VQ-VAE Mad
 
 from __future__ import annotations
 
-from narrows.bottlenecks.fsq import FiniteScalarQuantizer, levels_for
-from narrows.bottlenecks.quantizer import Quantizer
+from narrows.bottlenecks.discrete.fsq import FiniteScalarQuantizer, levels_for
+from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Objective, Spec, as_spec
 from narrows.methods.quantised.vq_vae import Second, token_autoencoder
 

@@ -9,13 +9,13 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from narrows import likelihoods
-from narrows.bottlenecks.quantizer import Quantizer
-from narrows.bottlenecks.vq import VectorQuantizer
-from narrows.check import choice, refuse
+from narrows.bottlenecks.discrete.quantizer import Quantizer
+from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.core.check import choice, refuse
+from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.priors.autoregressive import Autoregressive
-from narrows.schedules import Schedule
 
 __all__ = ["Second", "token_autoencoder", "vq_vae"]
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import torch
 
 from narrows import likelihoods
-from narrows.bottlenecks.identity import Identity
+from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.core import Autoencoder, Batch, Objective, Spec, as_spec
+from narrows.kernels.principal import principal
 from narrows.nets import build
 from narrows.nets.skip import SkipMLP
-from narrows.principal import principal
 
 __all__ = ["ae"]
 

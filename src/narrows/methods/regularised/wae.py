@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 
 from narrows import likelihoods
-from narrows.bottlenecks.deterministic import Deterministic
-from narrows.check import choice
+from narrows.bottlenecks.deterministic.noiseless import Deterministic
 from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.core.check import choice
+from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.objectives.adversarial import CodeAdversary
 from narrows.objectives.discrepancy import Discrepancy
-from narrows.schedules import Schedule
 
 __all__ = ["wae"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from narrows.check import RequestError
 from narrows.core import Spec, as_spec
+from narrows.core.check import RequestError
 
 __all__ = ["alike"]
 

@@ -5,10 +5,10 @@ Zhu, Khalili, Zhu, AbsTopK: Rethinking Sparse Autoencoders For Bidirectional Fea
 
 from __future__ import annotations
 
-from narrows.bottlenecks.abstopk import AbsTopK
+from narrows.bottlenecks.sparse.abstopk import AbsTopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.topk_sae import aux_k_objective, default_latents, sparse_autoencoder
-from narrows.schedules import Schedule
 
 __all__ = ["abstopk_sae"]
 

@@ -5,10 +5,10 @@ Bussmann, Leask, Nanda, BatchTopK Sparse Autoencoders, 2024. arXiv:2412.06410
 
 from __future__ import annotations
 
-from narrows.bottlenecks.batchtopk import BatchTopK
+from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.topk_sae import aux_k_objective, default_latents, sparse_autoencoder
-from narrows.schedules import Schedule
 
 __all__ = ["batchtopk_sae"]
 

@@ -6,15 +6,15 @@ NeurIPS 2025. arXiv:2510.21323
 
 from __future__ import annotations
 
-from narrows.bottlenecks.topk import TopK
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Objective, Spec
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse._alike import alike
 from narrows.methods.sparse.topk_sae import default_latents
-from narrows.nets.paired import PairDictionary, PairEncoder, widths
-from narrows.objectives.paired import PairAlignment
+from narrows.nets.dictionaries.paired import PairDictionary, PairEncoder, widths
+from narrows.objectives.pairs import PairAlignment
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["concept_sae"]
 

@@ -5,14 +5,14 @@ Poupart, Contrastive Sparse Autoencoders for Interpreting Planning of Chess-Play
 
 from __future__ import annotations
 
-from narrows.bottlenecks.layers import LayerReLU
-from narrows.check import RequestError, fraction
+from narrows.bottlenecks.sparse.per_layer import LayerReLU
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError, fraction
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.shared import target
-from narrows.nets.dictionary import AffineEncoder, Dictionary
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.objectives.contrast import Contrast
-from narrows.schedules import Schedule
 
 __all__ = ["contrastive_sae"]
 

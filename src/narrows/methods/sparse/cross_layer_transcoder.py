@@ -7,19 +7,19 @@ Dunefsky, Chlenski, Nanda, Transcoders Find Interpretable LLM Feature Circuits, 
 
 from __future__ import annotations
 
-from narrows.bottlenecks.jumprelu import JumpReLU
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.layers import CrossLayerTopK
-from narrows.bottlenecks.relu import ReLU
-from narrows.check import RequestError, choice
+from narrows.bottlenecks.sparse.jumprelu import JumpReLU
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.per_layer import CrossLayerTopK
+from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError, choice
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.shared import target
 from narrows.methods.sparse.topk_sae import aux_k_revival
-from narrows.nets.cross_layer import CrossLayerDictionary, LayerEncoder
-from narrows.nets.stacked import layers_of
-from narrows.objectives.stacked import StackedObjective
-from narrows.schedules import Schedule
+from narrows.nets.dictionaries.cross_layer import CrossLayerDictionary, LayerEncoder
+from narrows.nets.dictionaries.stacked import layers_of
+from narrows.objectives.layerwise import StackedObjective
 
 __all__ = ["cross_layer_transcoder"]
 

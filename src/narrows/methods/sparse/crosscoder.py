@@ -6,18 +6,18 @@ https://transformer-circuits.pub/2024/crosscoders
 
 from __future__ import annotations
 
-from narrows.bottlenecks.batchtopk import BatchTopK
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.relu import ReLU
-from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError, choice
+from narrows.bottlenecks.sparse.batchtopk import BatchTopK
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.relu import ReLU
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError, choice
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.shared import target
 from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents
-from narrows.nets.stacked import StackedDictionary, StackedEncoder, layers_of
-from narrows.objectives.stacked import StackedObjective
-from narrows.schedules import Schedule
+from narrows.nets.dictionaries.stacked import StackedDictionary, StackedEncoder, layers_of
+from narrows.objectives.layerwise import StackedObjective
 
 __all__ = ["crosscoder"]
 

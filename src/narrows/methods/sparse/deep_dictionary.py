@@ -6,12 +6,12 @@ Processing Letters 2018. arXiv:1912.10801
 
 from __future__ import annotations
 
-from narrows.bottlenecks.shrinkage import Shrinkage
+from narrows.bottlenecks.sparse.shrinkage import Shrinkage
 from narrows.core import Autoencoder, Spec
 from narrows.likelihoods import Squared
 from narrows.methods.sparse._alike import alike
 from narrows.methods.sparse.topk_sae import default_latents
-from narrows.nets.deep_dictionary import DeepDictionary, DeepEncoder
+from narrows.nets.dictionaries.deep import DeepDictionary, DeepEncoder
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["deep_dictionary"]

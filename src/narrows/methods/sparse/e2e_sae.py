@@ -6,15 +6,15 @@ Learning, NeurIPS 2024. arXiv:2405.12241
 
 from __future__ import annotations
 
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.layers import LayerReLU, LayerTopK
-from narrows.check import RequestError, choice
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.per_layer import LayerReLU, LayerTopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError, choice
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.shared import target
-from narrows.nets.dictionary import AffineEncoder, Dictionary
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.objectives.downstream import Downstream
-from narrows.schedules import Schedule
 
 __all__ = ["e2e_sae"]
 

@@ -5,11 +5,11 @@ Ayonrinde, Adaptive Sparse Allocation with Mutual Choice & Feature Choice Sparse
 
 from __future__ import annotations
 
-from narrows.bottlenecks.choice import FeatureChoice
+from narrows.bottlenecks.sparse.choice import FeatureChoice
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.mutual_choice_sae import aux_zipf_objective
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
-from narrows.schedules import Schedule
 
 __all__ = ["feature_choice_sae"]
 

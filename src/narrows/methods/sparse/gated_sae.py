@@ -5,12 +5,12 @@ Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencode
 
 from __future__ import annotations
 
-from narrows.bottlenecks.gated import Gated
+from narrows.bottlenecks.sparse.gated import Gated
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.shared import priced_terms
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
-from narrows.objectives.gated import GatedObjective
-from narrows.schedules import Schedule
+from narrows.objectives.gate import GatedObjective
 
 __all__ = ["gated_sae"]
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from narrows.bottlenecks.influence import InfluenceTopK, Sloped
+from narrows.bottlenecks.sparse.influence import InfluenceTopK, Sloped
 from narrows.core import Autoencoder, Spec, Tree, as_spec
-from narrows.kernels import Affine
+from narrows.core.schedules import Schedule
+from narrows.kernels.sparse import Affine
 from narrows.likelihoods import Squared
 from narrows.methods.sparse._alike import alike
 from narrows.methods.sparse.topk_sae import aux_k_objective, default_latents
-from narrows.nets.dictionary import AffineEncoder, Dictionary
-from narrows.schedules import Schedule
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 
 __all__ = ["gradient_sae"]
 

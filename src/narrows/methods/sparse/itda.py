@@ -6,13 +6,13 @@ Large Language Models, ICML 2025. arXiv:2505.17769
 
 from __future__ import annotations
 
-from narrows.bottlenecks.pursuit import MatchingPursuit
+from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Autoencoder, Spec
 from narrows.likelihoods import Squared
 from narrows.methods.sparse._alike import alike
 from narrows.methods.sparse.topk_sae import default_latents
-from narrows.nets.grown import GrownDictionary
-from narrows.nets.tied import TiedEncoder
+from narrows.nets.dictionaries.itda import GrownDictionary
+from narrows.nets.dictionaries.tied import TiedEncoder
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["itda"]

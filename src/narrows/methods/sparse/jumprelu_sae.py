@@ -6,13 +6,13 @@ arXiv:2407.14435
 
 from __future__ import annotations
 
-from narrows.bottlenecks.jumprelu import JumpReLU
-from narrows.check import number, refuse
+from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import number, refuse
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.shared import priced_terms
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["jumprelu_sae"]
 

@@ -5,7 +5,7 @@ Makhzani and Frey, k-Sparse Autoencoders, ICLR 2014. arXiv:1312.5663
 
 from __future__ import annotations
 
-from narrows.bottlenecks.topk import TopK
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective

@@ -6,15 +6,15 @@ arXiv:2410.21508
 
 from __future__ import annotations
 
-from narrows.bottlenecks.groups import GroupTopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.group_topk import GroupTopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.topk_sae import aux_k_revival
-from narrows.nets.groups import GroupDictionary, GroupEncoder
-from narrows.nets.stacked import layers_of
-from narrows.objectives.stacked import DrawnObjective
-from narrows.schedules import Schedule
+from narrows.nets.dictionaries.layer_groups import GroupDictionary, GroupEncoder
+from narrows.nets.dictionaries.stacked import layers_of
+from narrows.objectives.layerwise import DrawnObjective
 
 __all__ = ["layer_group_sae"]
 

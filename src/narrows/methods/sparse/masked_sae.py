@@ -5,13 +5,13 @@ Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sp
 
 from __future__ import annotations
 
-from narrows.bottlenecks.hidden import HiddenCoordinates
+from narrows.bottlenecks.masked.masked_coordinates import HiddenCoordinates
 from narrows.core import Autoencoder, Spec
 from narrows.likelihoods import Squared
 from narrows.methods.sparse._alike import alike
 from narrows.methods.sparse.topk_sae import default_latents
-from narrows.nets.dictionary import AffineEncoder, Dictionary
-from narrows.nets.tied import TiedEncoder
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
+from narrows.nets.dictionaries.tied import TiedEncoder
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["masked_sae"]

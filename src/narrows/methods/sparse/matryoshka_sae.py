@@ -7,15 +7,15 @@ Zaigrajew, Baniecki, Biecek, Interpreting CLIP with Hierarchical Sparse Autoenco
 
 from __future__ import annotations
 
-from narrows.bottlenecks.batchtopk import BatchTopK
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.topk import TopK
-from narrows.check import choice, refuse, whole
+from narrows.bottlenecks.sparse.batchtopk import BatchTopK
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import choice, refuse, whole
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents, sparse_autoencoder
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.nested import Nested, Prefixes, Ranks
-from narrows.objectives.revival import Revival
-from narrows.schedules import Schedule
 
 __all__ = ["matryoshka_sae"]
 

@@ -6,13 +6,13 @@ arXiv:2411.01220
 
 from __future__ import annotations
 
-from narrows.bottlenecks.members import Members
-from narrows.check import choice
+from narrows.bottlenecks.sparse.ensemble import Members
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import choice
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.shared import revival
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
 from narrows.objectives.mutual import MutualFeatures
-from narrows.schedules import Schedule
 
 __all__ = ["mfr_sae"]
 

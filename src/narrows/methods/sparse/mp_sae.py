@@ -6,16 +6,16 @@ NeurIPS 2025. arXiv:2506.03093
 
 from __future__ import annotations
 
-from narrows.bottlenecks.pursuit import MatchingPursuit
+from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Autoencoder, Spec
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse._alike import alike
 from narrows.methods.sparse.shared import revival
 from narrows.methods.sparse.topk_sae import default_latents
-from narrows.nets.dictionary import Dictionary
-from narrows.nets.tied import TiedEncoder
+from narrows.nets.dictionaries.dictionary import Dictionary
+from narrows.nets.dictionaries.tied import TiedEncoder
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["mp_sae"]
 
@@ -52,7 +52,7 @@ def mp_sae(
         signed: choose by the absolute value of the fit, as the classical pursuit does; the paper's does not.
         tolerance: stop where the residual is shorter than this share of the centred example.
         dead: what is done for dead latents: ``none`` as in the paper, or ``auxk``, ``ghost``, ``preact`` (see
-            `narrows.objectives.revival`).
+            `narrows.objectives.dead_latents`).
         aux_k: how many dead latents predict the residual, with ``auxk``; when 0, half the numbers of an example.
         aux_weight: weight of that term; 0 leaves it out.
         dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.

@@ -5,14 +5,14 @@ Lawson, Farnik, Houghton, Aitchison, Residual Stream Analysis with Multi-Layer S
 
 from __future__ import annotations
 
-from narrows.bottlenecks.layers import LayerTopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.per_layer import LayerTopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.topk_sae import aux_k_revival, topk_sae
-from narrows.nets.stacked import PooledDictionary, PooledEncoder
-from narrows.objectives.stacked import StackedObjective
-from narrows.schedules import Schedule
+from narrows.nets.dictionaries.stacked import PooledDictionary, PooledEncoder
+from narrows.objectives.layerwise import StackedObjective
 
 __all__ = ["multi_layer_sae"]
 

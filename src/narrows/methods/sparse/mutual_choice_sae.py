@@ -5,13 +5,13 @@ Ayonrinde, Adaptive Sparse Allocation with Mutual Choice & Feature Choice Sparse
 
 from __future__ import annotations
 
-from narrows.bottlenecks.batchtopk import BatchTopK
-from narrows.check import whole
+from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import whole
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.zipf import AuxZipf
-from narrows.schedules import Schedule
 
 __all__ = ["aux_zipf_objective", "mutual_choice_sae"]
 

@@ -6,12 +6,12 @@ NeurIPS 2024. arXiv:2408.00113
 
 from __future__ import annotations
 
-from narrows.bottlenecks.p_anneal import AnnealedP
+from narrows.bottlenecks.sparse.p_anneal import AnnealedP
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.shared import priced_terms
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["p_anneal_sae"]
 

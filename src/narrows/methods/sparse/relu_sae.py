@@ -6,13 +6,13 @@ Cunningham et al., Sparse Autoencoders Find Highly Interpretable Features in Lan
 
 from __future__ import annotations
 
-from narrows.bottlenecks.relu import ReLU
-from narrows.check import choice
+from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import choice
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.shared import priced_terms
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["relu_sae"]
 

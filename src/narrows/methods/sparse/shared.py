@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from narrows.check import choice, refuse, whole
 from narrows.core import Spec
-from narrows.objectives.budget import Target
-from narrows.objectives.revival import AuxK, Ghost, PreAct, Resample, Revival
-from narrows.schedules import Schedule
+from narrows.core.check import choice, refuse, whole
+from narrows.core.schedules import Schedule
+from narrows.objectives.dead_latents import AuxK, Ghost, PreAct, Resample, Revival
+from narrows.objectives.target import Target
 
 __all__ = ["DEAD", "priced_terms", "revival", "target"]
 
 DEAD = ("auxk", "resample", "ghost", "preact", "none")
-"""Ways to deal with dead latents; see `narrows.objectives.revival`."""
+"""Ways to deal with dead latents; see `narrows.objectives.dead_latents`."""
 
 _USUAL_L0 = 16
 

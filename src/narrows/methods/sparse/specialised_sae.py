@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from narrows.bottlenecks.batchtopk import BatchTopK
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.relu import ReLU
-from narrows.bottlenecks.topk import TopK
-from narrows.check import choice
+from narrows.bottlenecks.sparse.batchtopk import BatchTopK
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.relu import ReLU
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import choice
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.shared import target
 from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents, sparse_autoencoder
 from narrows.objectives.tilted import Specialised
-from narrows.schedules import Schedule
 
 __all__ = ["specialised_sae"]
 

@@ -6,11 +6,11 @@ Lee, Davies, Canby, Hockenmaier, Evaluating and Designing Sparse Autoencoders by
 
 from __future__ import annotations
 
-from narrows.bottlenecks.afa import TopAFA
+from narrows.bottlenecks.sparse.afa import TopAFA
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["top_afa_sae"]
 

@@ -6,17 +6,17 @@ Gao et al., Scaling and Evaluating Sparse Autoencoders, 2024. arXiv:2406.04093
 
 from __future__ import annotations
 
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.core.check import RequestError
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.shared import revival
-from narrows.nets.dictionary import AffineEncoder, Dictionary
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.multi_topk import MultiTopK
-from narrows.objectives.revival import Revival
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["aux_k_objective", "aux_k_revival", "default_latents", "sparse_autoencoder", "topk_sae"]
 

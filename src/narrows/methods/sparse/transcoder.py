@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from narrows.bottlenecks.jumprelu import JumpReLU
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.relu import ReLU
-from narrows.bottlenecks.topk import TopK
-from narrows.check import RequestError, choice, refuse
+from narrows.bottlenecks.sparse.jumprelu import JumpReLU
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.relu import ReLU
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import RequestError, choice, refuse
+from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.methods.sparse.shared import priced_terms, revival
 from narrows.methods.sparse.topk_sae import default_latents
-from narrows.nets.dictionary import AffineEncoder, Dictionary, SkipDictionary
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, SkipDictionary
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["transcoder"]
 

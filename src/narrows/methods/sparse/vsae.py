@@ -5,12 +5,12 @@ Baker, Li, Analysis of Variational Sparse Autoencoders, 2025. arXiv:2509.22994
 
 from __future__ import annotations
 
-from narrows.bottlenecks.variational_topk import VariationalTopK
+from narrows.bottlenecks.sparse.variational_topk import VariationalTopK
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.sparse.shared import revival
 from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective
-from narrows.schedules import Schedule
 
 __all__ = ["vsae"]
 

@@ -7,9 +7,9 @@ arXiv:1802.04942
 from __future__ import annotations
 
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.variational.vae import gaussian_autoencoder
 from narrows.objectives.total_correlation import TotalCorrelation
-from narrows.schedules import Schedule
 
 __all__ = ["beta_tcvae"]
 

@@ -6,9 +6,9 @@ Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016. arXiv
 from __future__ import annotations
 
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.methods.variational.vae import gaussian_autoencoder
 from narrows.objectives.importance import Importance
-from narrows.schedules import Schedule
 
 __all__ = ["iwae"]
 

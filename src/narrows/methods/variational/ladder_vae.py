@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 
 from narrows import likelihoods
-from narrows.bottlenecks.ladder import Chain, Ladder, halved
-from narrows.check import choice, whole
+from narrows.bottlenecks.gaussian.ladder import Chain, Ladder, halved
 from narrows.core import Autoencoder, Spec, Tree, as_spec
+from narrows.core.check import choice, whole
+from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.objectives.elbo import Elbo
-from narrows.schedules import Schedule
 
 __all__ = ["BottomUp", "Lowest", "Normalised", "ladder_vae"]
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 import torch
 
 from narrows import likelihoods
-from narrows.bottlenecks.gaussian import Gaussian
+from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Autoencoder, Batch, Objective, Spec, as_spec
+from narrows.core.schedules import Schedule
+from narrows.kernels.principal import principal
 from narrows.nets import build
 from narrows.nets.skip import SkipMLP
 from narrows.objectives.elbo import Elbo
-from narrows.principal import principal
-from narrows.schedules import Schedule
 
 __all__ = ["gaussian_autoencoder", "vae"]
 

@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from narrows.check import RequestError
 from narrows.core import Autoencoder, Batch, seeded
+from narrows.core.check import RequestError
 from narrows.methods.conditional.cvae import cvae
 from narrows.methods.variational.vae import vae
 from narrows.proofs.engine import Claim, Proof, Trial

@@ -12,8 +12,8 @@ from torch import Tensor
 from narrows.core import Batch
 from narrows.data import Dataset
 from narrows.methods.masked.mae import MaskedAutoencoder, mae
-from narrows.nets.lead import as_image
-from narrows.nets.masked import visible_count
+from narrows.nets.axes import as_image
+from narrows.nets.masked_vit import visible_count
 from narrows.nets.vit import Patches
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.probe import probe

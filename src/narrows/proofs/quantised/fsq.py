@@ -7,8 +7,8 @@ from collections.abc import Mapping
 
 import torch
 
-from narrows.audit.usage import code_counts
-from narrows.bottlenecks.fsq import levels_for
+from narrows.audit.metrics.usage import code_counts
+from narrows.bottlenecks.discrete.fsq import levels_for
 from narrows.core import Autoencoder, Batch
 from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.vq_vae import vq_vae

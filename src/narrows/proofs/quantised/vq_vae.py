@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from narrows.audit.usage import perplexity
-from narrows.bottlenecks.identity import Identity
+from narrows.audit.metrics.usage import perplexity
+from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.core import Autoencoder, Batch, Spec
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial

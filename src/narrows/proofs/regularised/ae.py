@@ -7,8 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from narrows.kernels.principal import principal
 from narrows.methods.regularised.ae import ae
-from narrows.principal import principal
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "pca_error"]

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from narrows.audit.geometry import mmd
+from narrows.audit.metrics.geometry import mmd
 from narrows.methods.regularised.ae import ae
 from narrows.methods.regularised.wae import wae
 from narrows.methods.variational.vae import vae

@@ -7,8 +7,8 @@ from typing import Any
 
 import torch
 
-from narrows.audit import sparsity
 from narrows.core import Autoencoder
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Trial
 from narrows.proofs.sparse._counts import chosen, correlation

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.audit import sparsity
 from narrows.core import Autoencoder, dense
 from narrows.data import open as open_data
-from narrows.data.worlds.dictionary import DictionaryTruth
+from narrows.data.synthetic.dictionary import DictionaryTruth
+from narrows.kernels import metrics as sparsity
 from narrows.proofs.engine import Trial
 
 __all__ = ["WORLD", "between", "frontier", "own_world", "planted", "slope"]

@@ -8,13 +8,13 @@ from typing import cast
 import torch
 from torch.nn import functional as F
 
-from narrows.audit import sparsity
 from narrows.core import Autoencoder
 from narrows.data import open as open_data
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.abstopk_sae import abstopk_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.nets.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.sparse._planted import own_world
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from narrows.audit import sparsity
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial

@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.audit import sparsity
-from narrows.audit.matching import Match, on
+from narrows.audit.metrics.matching import Match, on
 from narrows.core import Batch, Spec
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.concept_sae import concept_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial

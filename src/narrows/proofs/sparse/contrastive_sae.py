@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from narrows.core import Batch
-from narrows.measures import l0
+from narrows.kernels.metrics import l0
 from narrows.methods.sparse.contrastive_sae import contrastive_sae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.probe import probe

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from narrows.audit.checks.layers import shares
-from narrows.audit.matching import cosines
+from narrows.audit.metrics.matching import cosines
 from narrows.core import Batch
 from narrows.methods.sparse.crosscoder import crosscoder
 from narrows.proofs.engine import Claim, Proof, Trial

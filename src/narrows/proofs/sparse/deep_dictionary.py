@@ -14,7 +14,7 @@ from narrows.core import Batch, Spec
 from narrows.methods.regularised.denoising_ae import denoising_ae
 from narrows.methods.sparse.deep_dictionary import deep_dictionary
 from narrows.methods.sparse.k_sparse_ae import k_sparse_ae
-from narrows.nets.deep_dictionary import DeepDictionary, code_step, cost, sweep
+from narrows.nets.dictionaries.deep import DeepDictionary, code_step, cost, sweep
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.probe import probe
 

@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from narrows.activations.splice import spliced_and_seen
 from narrows.core import Batch
-from narrows.lm.splice import spliced_and_seen
-from narrows.measures import firings, fvu
+from narrows.kernels.metrics import firings, fvu
 from narrows.methods.sparse.e2e_sae import e2e_sae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.stacked import Reading, dataset, spec_of

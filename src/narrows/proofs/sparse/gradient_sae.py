@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from narrows.activations.splice import divergence, spliced
 from narrows.core import Batch, Sparse
-from narrows.lm.splice import divergence, spliced
-from narrows.measures import dead, firings, fvu
+from narrows.kernels.metrics import dead, firings, fvu
 from narrows.methods.sparse.gradient_sae import gradient_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from narrows.audit import sparsity
 from narrows.core import Autoencoder
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.itda import itda
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.nets.grown import GrownDictionary, jaccard
+from narrows.nets.dictionaries.itda import GrownDictionary, jaccard
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "cka", "layers"]

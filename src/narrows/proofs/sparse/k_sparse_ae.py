@@ -8,9 +8,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.latents import Latents
-from narrows.check import optional
+from narrows.bottlenecks.sparse.latents import Latents
 from narrows.core import Autoencoder
+from narrows.core.check import optional
 from narrows.data.dataset import Dataset
 from narrows.methods.regularised.ae import ae
 from narrows.methods.regularised.denoising_ae import denoising_ae

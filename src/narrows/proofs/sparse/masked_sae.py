@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.audit.matching import cosines
+from narrows.audit.metrics.matching import cosines
 from narrows.core import Autoencoder
 from narrows.data.dataset import Source
 from narrows.methods.sparse.masked_sae import masked_sae
-from narrows.nets.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "distance"]

@@ -9,15 +9,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.audit import sparsity
-from narrows.bottlenecks.topk import TopK
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Batch
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.methods.sparse.matryoshka_sae import matryoshka_sae
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.nets.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "family"]

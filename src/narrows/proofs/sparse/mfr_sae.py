@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from narrows.audit import sparsity
-from narrows.bottlenecks.members import Members
+from narrows.bottlenecks.sparse.ensemble import Members
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.mfr_sae import mfr_sae
-from narrows.nets.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.objectives.mutual import mmcs
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.sparse._planted import own_world

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.audit import sparsity
-from narrows.audit.matching import cosines
-from narrows.bottlenecks.pursuit import MatchingPursuit
-from narrows.bottlenecks.topk import TopK
+from narrows.audit.metrics.matching import cosines
+from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
+from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Batch, Spec
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.mp_sae import mp_sae
 from narrows.methods.sparse.relu_sae import relu_sae

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from narrows.audit.depth import depth, redealt
+from narrows.audit.metrics.depth import depth, redealt
 from narrows.core import Batch, dense
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
 from narrows.methods.sparse.topk_sae import topk_sae

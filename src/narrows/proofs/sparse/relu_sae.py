@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from narrows.check import optional
-from narrows.data.worlds.dictionary import DictionaryTruth
+from narrows.core.check import optional
+from narrows.data.synthetic.dictionary import DictionaryTruth
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.sparse._planted import WORLD, own_world, planted

@@ -10,14 +10,14 @@ from typing import Any, cast
 import torch
 from safetensors.torch import save_file
 
-from narrows.audit import sparsity
 from narrows.core import Autoencoder, Batch
 from narrows.data.dataset import Dataset
 from narrows.data.related import related
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.specialised_sae import specialised_sae
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.nets.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.objectives.sparse import SparseObjective
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.sparse._planted import own_world

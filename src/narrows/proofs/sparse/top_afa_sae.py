@@ -6,12 +6,12 @@ from collections.abc import Mapping
 
 import torch
 
-from narrows.audit import sparsity
 from narrows.core import Autoencoder, Batch
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.methods.sparse.top_afa_sae import top_afa_sae
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.nets.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.sparse._counts import chosen, correlation
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from narrows.audit import sparsity
-from narrows.bottlenecks.latents import Latents
-from narrows.bottlenecks.relu import ReLU
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.topk_sae import sparse_autoencoder, topk_sae
-from narrows.objectives.budget import Target
 from narrows.objectives.sparse import SparseObjective
+from narrows.objectives.target import Target
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "relu_at_l0"]

@@ -8,10 +8,10 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from narrows.audit import sparsity
-from narrows.audit.matching import cosines
+from narrows.audit.metrics.matching import cosines
 from narrows.core import Autoencoder, Batch
 from narrows.data.dataset import Source
+from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.methods.sparse.vsae import vsae
 from narrows.proofs.engine import Claim, Proof, Trial

@@ -7,10 +7,10 @@ from typing import cast
 
 import torch
 
-from narrows.audit.disentanglement import mig
-from narrows.bottlenecks.gaussian import Diagonal
-from narrows.check import RequestError
+from narrows.audit.metrics.disentanglement import mig
+from narrows.bottlenecks.gaussian.diagonal import Diagonal
 from narrows.core import Autoencoder, seeded
+from narrows.core.check import RequestError
 from narrows.methods.variational.beta_tcvae import beta_tcvae
 from narrows.methods.variational.vae import vae
 from narrows.objectives.total_correlation import decompose

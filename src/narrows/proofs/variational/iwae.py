@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from narrows.audit.likelihood import importance_nll
-from narrows.audit.usage import active_units
+from narrows.audit.evidence.likelihood import importance_nll
+from narrows.audit.metrics.usage import active_units
 from narrows.methods.variational.iwae import iwae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.reduced import reduced

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import torch
 
-from narrows.audit.likelihood import importance_nll
+from narrows.audit.evidence.likelihood import importance_nll
 from narrows.core import seeded
 from narrows.methods.variational.ladder_vae import ladder_vae
 from narrows.proofs.engine import Claim, Proof, Trial

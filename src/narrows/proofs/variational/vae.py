@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import torch
 
-from narrows.audit.geometry import mmd
-from narrows.audit.likelihood import importance_nll
+from narrows.audit.evidence.likelihood import importance_nll
+from narrows.audit.metrics.geometry import mmd
 from narrows.core import Autoencoder, Batch, seeded
 from narrows.methods.regularised.ae import ae
 from narrows.methods.variational.vae import vae

@@ -1,0 +1,235 @@
+"""Places in a model where activations flow: module paths, globs and short names, found by the model's structure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from narrows.core.check import UnknownNameError, nearest
+
+__all__ = ["Place", "blocks", "places", "resolve"]
+
+_BODIES = {
+    "mlp": (
+        "mlp",
+        "feed_forward",
+        "ffn",
+        "ff",
+        "block_sparse_moe",
+        "output.dense",
+        "layer.1.DenseReluDense",
+        "fc2",
+    ),
+    "mlp_in": (
+        *("mlp", "feed_forward", "ffn", "ff", "block_sparse_moe"),
+        *("intermediate", "layer.1.DenseReluDense", "fc1"),
+    ),
+    "attn": (
+        *(
+            "self_attn",
+            "attn",
+            "self_attention",
+            "attention.output.dense",
+            "attention",
+            "self_attention_block",
+        ),
+        "layer.0.SelfAttention",
+    ),
+    "attn_heads": (
+        *(
+            "self_attn.o_proj",
+            "self_attn.out_proj",
+            "self_attn.dense",
+            "attn.c_proj",
+            "attn.o_proj",
+            "attn.out_proj",
+        ),
+        *(
+            "attn.proj",
+            "attention.output.dense",
+            "attention.o_proj",
+            "attention.out_proj",
+            "attention.dense",
+            "attention.out_lin",
+        ),
+        *("self_attention.dense", "layer.0.SelfAttention.o"),
+    ),
+}
+"""Where a block keeps its parts, in the order in which they are tried. The part is what is *added* to the residual
+stream: of BERT, whose blocks add inside `output`, it is the linear map before."""
+
+_AFTER = {
+    "post_feedforward_layernorm": {"mlp": "post_feedforward_layernorm", "attn": "post_attention_layernorm"},
+    "post_mlp_layernorm": {"mlp": "post_mlp_layernorm", "attn": "post_self_attn_layernorm"},
+}
+"""Blocks that norm what a part puts out before they add it (Gemma 2, OLMo 2, GLM 4): the norm's output is what they
+add."""
+
+_INPUTS = ("mlp_in", "attn_heads")
+
+
+@dataclass(frozen=True)
+class Place:
+    """One place in a model.
+
+    Args:
+        name: as typed; activations are stored under it.
+        path: the module's path in the model.
+        side: ``output`` or ``input`` of that module.
+        heads: into how many attention heads the last axis is cut; 0 for none.
+        shape: of one row, where it is known (see `narrows.activations.capture.probe`).
+    """
+
+    name: str
+    path: str
+    side: str = "output"
+    heads: int = 0
+    shape: tuple[int, ...] | None = None
+
+
+def blocks(model: nn.Module) -> str | None:
+    """The path of a model's stack of blocks: the longest list of modules of one class that lies in no other list.
+
+    Example:
+        >>> net = nn.Sequential(nn.Linear(2, 2), nn.ModuleList([nn.GRUCell(2, 2) for _ in range(3)]))
+        >>> blocks(net)
+        '1'
+    """
+    found = max(_stacks(model, ""), default=None, key=lambda pair: pair[1])
+    return None if found is None else found[0]
+
+
+def _stacks(module: nn.Module, path: str) -> Iterator[tuple[str, int]]:
+    """Paths and lengths of the outermost lists of like modules."""
+    for name, child in module.named_children():
+        inner = f"{path}.{name}" if path else name
+        items = list(child.children()) if isinstance(child, (nn.ModuleList, nn.Sequential)) else []
+        alike = len({type(item) for item in items}) == 1
+        if alike and (isinstance(child, nn.ModuleList) or any(True for _ in items[0].children())):
+            yield inner, len(items)
+        else:
+            yield from _stacks(child, inner)
+
+
+def places(model: nn.Module) -> dict[str, Place]:
+    """Every short name that a model has, in the order of its blocks.
+
+    ``embed`` is what enters the first block, ``resid.i`` what block i puts out, ``attn.i`` and ``mlp.i`` what its
+    attention and its MLP add to the residual stream, ``mlp_in.i`` what enters the MLP, and ``attn_heads.i`` what
+    each attention head puts out before the output projection, (heads, head width).
+
+    Args:
+        model: any module; one without a stack of blocks has no short names.
+    """
+    stack = blocks(model)
+    if stack is None:
+        return {}
+    found = {"embed": Place("embed", f"{stack}.0", "input")}
+    for index, block in model.get_submodule(stack).named_children():
+        path = f"{stack}.{index}"
+        found[f"resid.{index}"] = Place(f"resid.{index}", path)
+        after = next((norms for mark, norms in _AFTER.items() if _has(block, mark)), {})
+        for kind, bodies in _BODIES.items():
+            candidates = (after[kind], *bodies) if kind in after else bodies
+            part = next((c for c in candidates if _has(block, c)), None)
+            heads = _heads(model, block, part) if kind == "attn_heads" and part else 0
+            if part is not None and (heads or kind != "attn_heads"):
+                side = "input" if kind in _INPUTS else "output"
+                found[f"{kind}.{index}"] = Place(f"{kind}.{index}", f"{path}.{part}", side, heads)
+    return found
+
+
+def resolve(model: nn.Module, patterns: str | Sequence[str]) -> list[Place]:
+    """The places that names and globs stand for.
+
+    Args:
+        model: any module.
+        patterns: short names (see `places`), paths of modules, or globs of either, in which ``*`` matches within
+            a part of the path and ``**`` over parts; a path that ends in ``:input`` is what enters that module.
+            One text may hold several, separated by commas.
+
+    Returns:
+        Each place once: in the order of the patterns, and for a glob in the order of the model.
+
+    Raises:
+        UnknownNameError: a pattern that matches nothing; the text names the nearest.
+
+    Example:
+        >>> net = nn.ModuleDict({"layers": nn.ModuleList([nn.Sequential(nn.Linear(2, 2)) for _ in range(3)])})
+        >>> [place.path for place in resolve(net, "resid.1,layers.*.0:input")]
+        ['layers.1', 'layers.0.0', 'layers.1.0', 'layers.2.0']
+    """
+    short = places(model)
+    paths = [path for path, _ in model.named_modules() if path]
+    found: dict[str, Place] = {}
+    for pattern in _split(patterns):
+        path, colon, side = pattern.partition(":")
+        fits = re.compile(_expression(path))
+        matched = [] if colon else [place for name, place in short.items() if fits.fullmatch(name)]
+        if not matched and side in ("", "input", "output"):
+            matched = [Place(p + colon + side, p, side or "output") for p in paths if fits.fullmatch(p)]
+        if not matched:
+            raise _unknown(pattern, [*short, *paths])
+        found.update((place.name, place) for place in matched)
+    return list(found.values())
+
+
+def _split(patterns: str | Sequence[str]) -> list[str]:
+    """Patterns without commas and blanks."""
+    texts: Iterable[str] = [patterns] if isinstance(patterns, str) else patterns
+    split = [part.strip() for text in texts for part in text.split(",") if part.strip()]
+    if not split:
+        raise UnknownNameError(
+            "``at`` names no layer. Give one, such as resid.3, or several separated by commas."
+        )
+    return split
+
+
+def _expression(pattern: str) -> str:
+    """A glob over dotted paths as a regular expression."""
+    parts = re.split(r"(\*\*|\*|\?)", pattern)
+    meaning = {"**": ".*", "*": r"[^.]*", "?": r"[^.]"}
+    return "".join(meaning.get(part, re.escape(part)) for part in parts)
+
+
+def _unknown(pattern: str, known: list[str]) -> UnknownNameError:
+    near = nearest(pattern, known) if known else "It has no named parts."
+    few = _summary(known)
+    return UnknownNameError(
+        f"No layer of the model matches `{pattern}`. {near}{few if few not in near else ''}"
+    )
+
+
+def _summary(known: list[str]) -> str:
+    """The short names, numbers drawn together."""
+    ranges: dict[str, list[int]] = {}
+    for name in known:
+        kind, dot, index = name.partition(".")
+        if dot and index.isdigit() and kind in ("resid", *_BODIES):
+            ranges.setdefault(kind, []).append(int(index))
+    listed = [f"{kind}.{min(at)} to {kind}.{max(at)}" for kind, at in ranges.items()]
+    return f" It has {', '.join(listed)}, and module paths." if listed else ""
+
+
+def _has(block: nn.Module, path: str) -> bool:
+    try:
+        block.get_submodule(path)
+    except AttributeError:
+        return False
+    return True
+
+
+def _heads(model: nn.Module, block: nn.Module, projection: str) -> int:
+    """How many attention heads a block has: its attention module says it, or the model's configuration."""
+    attention: Any = block.get_submodule(projection.rpartition(".")[0]) if "." in projection else block
+    config = getattr(model, "config", None)
+    for holder in (attention, getattr(attention, "self", None), config, getattr(config, "text_config", None)):
+        for name in ("num_attention_heads", "num_heads", "n_head", "n_heads"):
+            heads = getattr(holder, name, None)
+            if isinstance(heads, int) and heads > 0:
+                return heads
+    return 0

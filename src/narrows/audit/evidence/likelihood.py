@@ -1,0 +1,62 @@
+"""The importance-weighted likelihood: how well a model with a posterior explains data, in nats."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from narrows.core import Autoencoder, Batch, counted, seeded
+from narrows.core.check import RequestError, whole
+
+__all__ = ["importance_nll"]
+
+
+@torch.no_grad()
+def importance_nll(
+    model: Autoencoder, batch: Batch, samples: int = 100, seed: int = 0, chunk: int = 16
+) -> Tensor:
+    """The importance-weighted estimate of -log p(x), an upper bound that tightens with the samples.
+
+    ``-log 1/K sum_k p(x | z_k) p(z_k) / q(z_k | x)``, the z_k drawn from q(z | x).
+
+    Args:
+        model: an autoencoder whose code has a rate (a posterior and a prior); its mode is left as it was.
+        batch: B examples.
+        samples: K, how many codes are drawn for each example.
+        seed: the draws are the same for the same seed and chunk.
+        chunk: how many of the K are held in memory at once.
+
+    Returns:
+        Nats, (B,), on the model's device.
+
+    Raises:
+        RequestError: the code has no rate, so that there is no likelihood to estimate.
+
+    Reference:
+        Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv 1509.00519.
+    """
+    samples, chunk = whole("samples", samples), whole("chunk", chunk)
+    training = model.training
+    model.eval()
+    parts = []
+    try:
+        with seeded(seed):
+            for start in range(0, samples, chunk):
+                parts.append(_log_weights(model, batch, min(chunk, samples - start)).logsumexp(0))
+    finally:
+        model.train(training)
+    return math.log(samples) - torch.stack(parts).logsumexp(0)
+
+
+def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:
+    """The log of p(x, z) / q(z | x) at drawn z, (samples, B)."""
+    code = model.encode(batch, (samples,))
+    if code.rate is None:
+        raise RequestError(
+            "This model's code has no posterior and no prior, so it has no importance-weighted likelihood. "
+            "Use its reconstruction error instead, or fit a method with a posterior (such as `vae`)."
+        )
+    nll = model.likelihood.nll(model.decode(code.z, batch.given), batch.goal, counted(code, batch))
+    return -(nll + code.rate)

@@ -1,0 +1,195 @@
+"""Passing over data: what latents do, their best examples, and the tokens around those."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from narrows.audit.evidence.streams import Best, Counts, Entries, entries, lottery, peaks
+from narrows.audit.evidence.tokens import Words
+from narrows.audit.evidence.view import device_of
+from narrows.core import Autoencoder, Sparse
+from narrows.core.check import RequestError
+
+__all__ = ["Pass", "Shown", "examples_of"]
+
+_ROWS, _TOP, _OTHERS = 1024, 6, 3
+_BEFORE, _AFTER = 18, 9
+
+
+@dataclass(frozen=True)
+class Shown:
+    """An example of a latent.
+
+    Args:
+        row: its number in the data.
+        value: the latent's value there.
+        words: the tokens around it, of text.
+        values: the latent's value at each of them; None where the harvest left a token out.
+        at: which of the words is the example.
+        x: the example as the model sees it, where it is no text.
+    """
+
+    row: int
+    value: float
+    words: tuple[str, ...] = ()
+    values: tuple[float | None, ...] = ()
+    at: int = 0
+    x: Tensor | None = None
+
+
+class Pass:
+    """Walks over the first rows of the data, in order."""
+
+    def __init__(
+        self, model: Autoencoder, dataset: Any, total: int, seed: int, advance: Callable[[int, int], None]
+    ) -> None:
+        self.model, self.dataset, self.total, self.seed, self.advance = model, dataset, total, seed, advance
+        origin = getattr(dataset, "origin", None)
+        self.origin = None if origin is None or origin.length else origin
+        self.text = self.origin is not None and _is_text(self.origin)
+
+    def codes(self, rows: slice | Tensor) -> Tensor | Sparse:
+        """The sparse codes of some rows."""
+        batch = self.dataset.batch(rows, given=self.model.given, device=device_of(self.model))
+        code = self.model.encode(batch)
+        found: Tensor | Sparse = code.seen.get("latents", code.z)
+        return found
+
+    def first(self, width: int) -> tuple[Counts, Best, Best]:
+        """Count all latents and keep their best examples, one a context, and some drawn at random."""
+        counts, top, others = Counts(width), Best(width, _TOP), Best(width, _OTHERS)
+        start = 0
+        while start < self.total:
+            rows, groups = self.piece(start)
+            found = entries(self.codes(rows), start)
+            counts.add(found, rows.stop - start)
+            others.add(found, lottery(found, self.seed))
+            peak = peaks(found, groups[found.row - start])
+            top.add(peak, peak.value.abs())
+            self.advance(rows.stop, 2 * self.total)
+            start = rows.stop
+        return counts, top, others
+
+    def piece(self, start: int) -> tuple[slice, Tensor]:
+        """The rows that pass at once from one on, and the context of each; no context is cut if it need not be."""
+        stop = min(start + _ROWS, self.total)
+        if self.origin is None:
+            return slice(start, stop), torch.arange(start, stop)
+        groups: Tensor = self.origin.contexts(slice(start, stop))
+        begins = (groups[1:] != groups[:-1]).nonzero().squeeze(1) + 1
+        if stop < self.total and len(begins):
+            stop = start + int(begins[-1])
+        return slice(start, stop), groups[: stop - start]
+
+    def values(self, wanted: Entries) -> Tensor:
+        """What some latents do at some rows, (E,); the entries' own values are not looked at."""
+        rows, where = wanted.row.unique(return_inverse=True)
+        out = torch.zeros(len(wanted.row))
+        for start in range(0, len(rows), _ROWS):
+            z = self.codes(rows[start : start + _ROWS])
+            here = ((where >= start) & (where < start + _ROWS)).nonzero().squeeze(1)
+            row, latent = where[here] - start, wanted.latent[here]
+            if isinstance(z, Sparse):
+                match = z.indices.cpu()[row] == latent[:, None]
+                out[here] = (z.values.float().cpu()[row] * match).sum(1)
+            else:
+                out[here] = z.float().cpu()[row, latent]
+            self.advance(self.total + self.total * min(start + _ROWS, len(rows)) // len(rows), 2 * self.total)
+        return out
+
+
+@dataclass(frozen=True)
+class Window:
+    """The tokens around an example.
+
+    Args:
+        shown: the example's latent, by its place among the chosen ones.
+        row: its number.
+        value: what the latent does there.
+        ids: of the tokens.
+        at: which of them is the example.
+        rows: the row of each token, -1 where it is none.
+    """
+
+    shown: int
+    row: int
+    value: float
+    ids: list[int]
+    at: int
+    rows: list[int]
+
+
+def examples_of(
+    passed: Pass, tables: tuple[Best, Best], chosen: Tensor
+) -> tuple[list[tuple[Shown, ...]], list[tuple[Shown, ...]]]:
+    """The examples of each chosen latent in two tables."""
+    if passed.text:
+        made = _in_context(passed, tables, chosen)
+    else:
+        made = [_as_they_are(passed, table, chosen) for table in tables]
+    return made[0], made[1]
+
+
+def _as_they_are(passed: Pass, table: Best, chosen: Tensor) -> list[tuple[Shown, ...]]:
+    rows = table.row[chosen]
+    known = rows[rows >= 0].unique()
+    x = passed.dataset.batch(known, device="cpu").x
+    return [
+        tuple(
+            Shown(row, value, x=x[int(torch.searchsorted(known, row))])
+            for row, value in zip(rows[i].tolist(), table.value[latent].tolist(), strict=True)
+            if row >= 0
+        )
+        for i, latent in enumerate(chosen.tolist())
+    ]
+
+
+def _in_context(passed: Pass, tables: tuple[Best, Best], chosen: Tensor) -> list[list[tuple[Shown, ...]]]:
+    """Examples that are tokens, with the tokens around them and what the latent does at each."""
+    words, made = Words.of(passed.origin), []
+    windows = [
+        [
+            _window(passed, i, row, value)
+            for i, latent in enumerate(chosen.tolist())
+            for row, value in zip(table.row[latent].tolist(), table.value[latent].tolist(), strict=True)
+            if row >= 0
+        ]
+        for table in tables
+    ]
+    places = [(w.shown, row) for table in windows for w in table for row in w.rows if row >= 0]
+    latent, row = chosen[torch.tensor([p[0] for p in places])], torch.tensor([p[1] for p in places])
+    values = iter(passed.values(Entries(latent, row, torch.zeros(len(row)))).tolist())
+    for table in windows:
+        shown: list[list[Shown]] = [[] for _ in range(len(chosen))]
+        for w in table:
+            around = tuple(next(values) if row >= 0 else None for row in w.rows)
+            shown[w.shown].append(Shown(w.row, w.value, tuple(map(words, w.ids)), around, w.at))
+        made.append([tuple(few) for few in shown])
+    return made
+
+
+def _window(passed: Pass, shown: int, row: int, value: float) -> Window:
+    origin = passed.origin
+    assert origin is not None
+    ids, position = origin.context_of(row)
+    first, last = max(0, position - _BEFORE), min(len(ids), position + _AFTER + 1)
+    near = torch.arange(max(0, row - _BEFORE), min(len(passed.dataset), row + _AFTER + 1))
+    near = near[origin.contexts(near) == origin.contexts(torch.tensor([row]))]
+    rows = [-1] * (last - first)
+    for at, which in zip(origin.positions(near).tolist(), near.tolist(), strict=True):
+        if first <= at < last:
+            rows[at - first] = which
+    return Window(shown, row, value, ids[first:last].tolist(), position - first, rows)
+
+
+def _is_text(origin: Any) -> bool:
+    try:
+        origin.tokens(slice(0, 1))
+    except RequestError:
+        return False
+    return True

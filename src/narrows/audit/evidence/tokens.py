@@ -1,0 +1,117 @@
+"""Tokens as people read them, and which of them a direction in a language model promotes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from narrows.audit.evidence.splicing import language_of
+from narrows.core.check import NarrowsError
+
+__all__ = ["Unembedding", "Words"]
+
+_MARKS = ("▁", "Ġ")
+
+
+class Words:
+    """The text of each token of a harvest; ``#17`` where the tokenizer is not at hand.
+
+    Args:
+        tokenizer: of `transformers`, or None.
+    """
+
+    def __init__(self, tokenizer: Any = None) -> None:
+        self.tokenizer = tokenizer
+        self.known: dict[int, str] = {}
+        self.pieces = tokenizer is not None and any(t.startswith("##") for t in tokenizer.get_vocab())
+
+    @classmethod
+    def of(cls, origin: Any) -> Words:
+        """The words of the model that a harvest is from."""
+        from narrows.activations.models import load_tokenizer, noted
+
+        try:
+            source, revision = noted(origin.manifest.header["model"])
+            return cls(load_tokenizer(source, revision=revision, fetch=False))
+        except NarrowsError:
+            return cls()
+
+    def __call__(self, token: int) -> str:
+        """The text of a token, with its leading space."""
+        if token not in self.known:
+            self.known[token] = self._text(token)
+        return self.known[token]
+
+    def _text(self, token: int) -> str:
+        if self.tokenizer is None:
+            return f" #{token}"
+        raw = str(self.tokenizer.convert_ids_to_tokens(token))
+        if self.pieces:
+            return raw[2:] if raw.startswith("##") else f" {raw}"
+        text = (str(self.tokenizer.decode([token])) or raw).replace("▁", " ")
+        return f" {text}" if raw.startswith(_MARKS) and not text.startswith(" ") else text
+
+
+class Unembedding:
+    r"""What a direction adds to the logits of a language model, :math:`W_U (\gamma \odot a)`, less its mean.
+
+    The final norm's gain :math:`\gamma` is folded in, and for a LayerNorm the direction is centred; the norm's division
+    by the size of the stream is not, for it depends on the context. So the numbers rank tokens, and are no logits.
+
+    Args:
+        matrix: the unembedding, (V, D).
+        gain: of the final norm, (D,), or None.
+        centred: whether the final norm takes the mean away.
+    """
+
+    def __init__(self, matrix: Tensor, gain: Tensor | None, centred: bool) -> None:
+        self.matrix, self.gain, self.centred = matrix, gain, centred
+
+    @classmethod
+    def of(cls, dataset: Any) -> Unembedding | None:
+        """The unembedding that reads the place of a harvest, or None where there is none."""
+        origin = getattr(dataset, "origin", None)
+        if origin is None:
+            return None
+        written: tuple[str, ...] = origin.at if dataset.target is None else getattr(origin, "target", ())
+        if len(written) != 1:
+            return None
+        kind, place = origin.manifest.header["model"].get("kind"), str(written[0])
+        if kind != "causal" or place.startswith(("mlp_in.", "attn_heads.")):
+            return None
+        try:
+            module = language_of(origin).module
+        except NarrowsError:
+            return None
+        head = module.get_output_embeddings()
+        matrix = getattr(head, "weight", None)
+        shape = dataset.shape if dataset.target is None else dataset.target.shape[1:]
+        if matrix is None or tuple(shape) != (matrix.shape[1],):
+            return None
+        gain, centred = _final_norm(module)
+        return cls(matrix.detach().float().cpu(), gain, centred)
+
+    @torch.no_grad()
+    def __call__(self, directions: Tensor) -> Tensor:
+        """Of directions (n, D) in the units of the activations, the effects (n, V)."""
+        if self.centred:
+            directions = directions - directions.mean(1, keepdim=True)
+        if self.gain is not None:
+            directions = directions * self.gain
+        found = directions @ self.matrix.T
+        return found - found.mean(1, keepdim=True)
+
+
+def _final_norm(module: nn.Module) -> tuple[Tensor | None, bool]:
+    """The gain of the last norm beside the blocks, and whether it centres."""
+    base = getattr(module, "base_model", module)
+    norms = [child for child in base.children() if "norm" in type(child).__name__.lower()]
+    weight = getattr(norms[-1], "weight", None) if norms else None
+    if weight is None:
+        return None, False
+    gain = weight.detach().float().cpu()
+    if type(norms[-1]).__name__.startswith("Gemma"):  # its gain is stored less one
+        gain = gain + 1
+    return gain, isinstance(norms[-1], nn.LayerNorm)

@@ -1,0 +1,370 @@
+"""`View`: everything the checks look at, computed once, from a seed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Independent, Normal, kl_divergence
+
+from narrows.audit.evidence.likelihood import importance_nll
+from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, counted, seeded, tree_map
+from narrows.core.check import RequestError, refuse, whole
+
+__all__ = ["Examples", "Posterior", "View", "as_examples", "at_rest", "device_of", "examine"]
+
+CHUNK = 256
+"""Examples that pass the model at once."""
+
+ELEMENTS, FEWEST = 1 << 22, 256
+"""Numbers of data examined at most, so that large examples take no longer: but never fewer rows than this."""
+
+NLL_ROWS, NLL_SAMPLES = 128, 64
+"""Examples, and codes for each, of the importance-weighted likelihood; fewer examples where they are large."""
+
+
+class Examples(Protocol):
+    """What the audit needs of a data set: `narrows.data.Dataset` has it, and may have labels and factors."""
+
+    def __len__(self) -> int: ...
+
+    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch:
+        """Some examples as the model sees them."""
+        ...
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """A factorised posterior over N examples, on Z latents.
+
+    Args:
+        mean: (N, Z).
+        variance: (N, Z).
+        kl: nats of each latent for each example, (N, Z), or None without a closed form.
+        ratio: posterior variance over the prior's, (N, Z).
+    """
+
+    mean: Tensor
+    variance: Tensor
+    kl: Tensor | None
+    ratio: Tensor
+
+
+@dataclass(frozen=True)
+class View:
+    r"""The evidence: what the model did with N examples, all on the CPU.
+
+    Args:
+        model: the model, in `eval()` while checks look.
+        batch: the examples.
+        output: E[x | z], (N, \*shape of the target).
+        distortion: -log p(x | z), (N,), at one draw of the posterior where there is one.
+        costs: what the code cost, each (N,).
+        rate: the nats among the costs, (N,), or None.
+        z: the codes, (N, ...), `Sparse` where they are; None where a code is no single tensor.
+        around: what goes around a sparse code to the decoder, (N, ...), where something does.
+        features: what a probe reads of a code that is neither sparse nor discrete, (N, F).
+        drawn: codes drawn from the posterior, (N, ...), where there is one.
+        posterior: where it factorises.
+        indices: which codebook entries were used, (N, ...), where there is a codebook.
+        codes: how many entries the codebook has.
+        weight: where the target counts, broadcastable to it.
+        nll: the importance-weighted likelihood of the first rows, where there is one.
+        factors: known factors (N, F), or None.
+        factor_names: their names.
+        labels: classes (N,), or None.
+        truth: for data of a generated world, the world.
+        true_codes: the true coefficients behind the examples, (N, M), where they are known.
+        dataset: what the examples are from.
+        history: the metrics records of the training, where there are any.
+        train: the examples that the model was trained on, where they are known.
+        seed: of every draw.
+    """
+
+    model: Autoencoder
+    batch: Batch
+    output: Tensor
+    distortion: Tensor
+    costs: Mapping[str, Tensor]
+    rate: Tensor | None
+    z: Tensor | Sparse | None
+    around: Tensor | None
+    features: Tensor | None
+    drawn: Tensor | None
+    posterior: Posterior | None
+    indices: Tensor | None
+    codes: int
+    weight: Tensor | None
+    nll: Tensor | None = None
+    factors: Tensor | None = None
+    factor_names: tuple[str, ...] = ()
+    labels: Tensor | None = None
+    truth: Any = None
+    true_codes: Tensor | None = None
+    dataset: Any = None
+    history: Sequence[Mapping[str, Any]] = ()
+    train: Any = None
+    seed: int = 0
+
+    def __len__(self) -> int:
+        return len(self.output)
+
+    @property
+    def sparse(self) -> Tensor | Sparse | None:
+        """The code where it is one of few latents among many: as it says, a `Sparse`, or a tensor mostly zero."""
+        said = self.features is None and self.indices is None  # `seen["latents"]`, however many are on
+        if isinstance(self.z, Sparse) or self.z is None or said:
+            return self.z
+        mostly_zero = self.indices is None and float((self.z == 0).float().mean()) > 0.5
+        return self.z if mostly_zero and bool((self.z != 0).any()) else None
+
+    @property
+    def dense(self) -> Tensor | None:
+        """The code as a probe reads it where it is dense and continuous, (N, F): posterior means, or z."""
+        if self.posterior is not None:
+            return self.posterior.mean
+        return None if self.indices is not None or self.sparse is not None else self.features
+
+    def decode(self, z: Tree, rows: Tensor | None = None) -> Tensor:
+        """E[x | z] for codes of the audit's own making, on the CPU; `rows` say whose `given` is told."""
+        device = device_of(self.model)
+        given = None
+        if self.batch.given is not None:
+            given = tree_map(lambda t: t[: len(z)] if rows is None else t[rows], self.batch.given)
+        move: Callable[[Tensor], Tensor] = lambda t: t.to(device)  # noqa: E731
+        with torch.no_grad():
+            mean = self.model.likelihood.mean(self.model.decode(tree_map(move, z), tree_map(move, given)))
+        return mean.cpu()
+
+
+def examine(
+    model: Autoencoder,
+    dataset: Any,
+    limit: int,
+    seed: int,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+    history: Sequence[Mapping[str, Any]] = (),
+    train: Any = None,
+) -> View:
+    """Pass up to `limit` examples through the model and keep what the checks need.
+
+    Args:
+        model: left as it was, mode and buffers.
+        dataset: a data set, or a tensor or array of examples as the model sees them.
+        limit: how many examples at most, drawn without replacement and kept in order.
+        seed: of the rows and of all draws.
+        advance: told how many chunks of how many are done.
+        history: the metrics records of the training.
+        train: the examples that the model was trained on.
+
+    Raises:
+        RequestError: no examples, examples of another shape, or numbers that are not finite.
+    """
+    examples = as_examples(dataset)
+    whole("limit", limit)
+    if len(examples) == 0:
+        raise refuse("dataset", "0 examples", "at least one example to audit")
+    rows = _rows(examples, limit, seed)
+    chunks = list(rows.split(CHUNK))
+    parts: list[dict[str, Any]] = []
+    with at_rest(model), seeded(seed):
+        for done, chunk in enumerate(chunks):
+            batch = examples.batch(chunk, given=model.given, device=device_of(model))
+            _check_batch(model, batch)
+            parts.append(_look(model, batch))
+            advance(done + 1, len(chunks))
+        joined = {name: _join([part[name] for part in parts]) for name in parts[0] if name != "codes"}
+        nll = None
+        if joined["rate"] is not None:
+            size = max(1, joined["output"][0].numel())
+            count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))
+            few = joined["batch"][slice(0, count)].to(device_of(model))
+            nll = importance_nll(model, few, NLL_SAMPLES, seed).cpu()
+    extra: dict[str, Any] = {name: _side(dataset, name, rows) for name in ("factors", "labels")}
+    extra |= {"truth": getattr(dataset, "truth", None), "dataset": dataset, "history": tuple(history)}
+    extra["train"] = train
+    if (codes := getattr(dataset, "columns", {}).get("codes")) is not None:
+        extra["true_codes"] = torch.as_tensor(codes)[rows]
+    names = tuple(getattr(dataset, "factor_names", ()) or ())
+    return View(model, **joined, codes=parts[0]["codes"], nll=nll, factor_names=names, seed=seed, **extra)
+
+
+@contextmanager
+def at_rest(model: Autoencoder) -> Iterator[None]:
+    """`eval()` and no gradients inside; every module's mode as it was outside."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def device_of(model: Autoencoder) -> torch.device:
+    """Where the model's first tensor lives."""
+    first = next((t for t in (*model.parameters(), *model.buffers())), None)
+    return torch.device("cpu") if first is None else first.device
+
+
+def as_examples(dataset: Any) -> Examples:
+    """A data set as it is; a tensor or array of examples as a data set."""
+    if isinstance(dataset, (Tensor, np.ndarray)):
+        return _Given(torch.as_tensor(dataset))
+    if not hasattr(dataset, "batch") or not hasattr(dataset, "__len__"):
+        raise refuse("dataset", type(dataset).__name__, "a data set, a tensor or an array of examples")
+    examples: Examples = dataset
+    return examples
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Examples that somebody holds already, as the model sees them."""
+
+    x: Tensor
+
+    def __len__(self) -> int:
+        return len(self.x) if self.x.ndim else 0
+
+    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch:
+        if given is not None:
+            raise RequestError(
+                f"This method is told the {given}, and a bare array has none. Give a data set."
+            )
+        return Batch(self.x[rows].to(device, torch.float32))
+
+
+def _rows(examples: Examples, limit: int, seed: int) -> Tensor:
+    """Row numbers in order, drawn from the seed where there are more than fit."""
+    first = examples.batch(torch.zeros(1, dtype=torch.long), given=None)
+    size = max(1, first.goal.numel()) if isinstance(first.goal, Tensor) else 1
+    count = min(limit, len(examples), max(FEWEST, ELEMENTS // size))
+    order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
+    return order[:count].sort().values
+
+
+def _check_batch(model: Autoencoder, batch: Batch) -> None:
+    goal, wanted = batch.goal, model.likelihood.shape
+    if isinstance(goal, Tensor) and tuple(goal.shape[1:]) != tuple(wanted):
+        raise refuse(
+            "dataset",
+            f"examples of shape {tuple(goal.shape[1:])}",
+            f"examples of shape {tuple(wanted)}, which this model was built for",
+        )
+    if isinstance(batch.x, Tensor) and not bool(torch.isfinite(batch.x).all()):
+        raise refuse("dataset", "NaN or infinity", "finite numbers", "Clean the data, or drop those rows.")
+
+
+def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
+    """What a model does with one batch: the fields of `View`, on the CPU."""
+    code = model.encode(batch)
+    parameters = model.decode(code.z, batch.given)
+    weight = counted(code, batch)
+    drawn, at = None, parameters
+    if code.rate is not None:
+        z = model.encode(batch, (1,)).z
+        at = model.decode(z, batch.given)
+        drawn = z[0] if isinstance(z, Tensor) else None
+    distortion = model.likelihood.nll(at, batch.goal, weight)
+    found = {
+        "batch": batch,
+        "output": model.likelihood.mean(parameters),
+        "distortion": distortion[0] if code.rate is not None else distortion,
+        "costs": {name: cost.expand(len(batch)) for name, cost in code.costs.items()},
+        "rate": code.rate,
+        **_codes(model, code),
+        "drawn": drawn,
+        "posterior": _posterior(code),
+        "indices": code.seen.get("indices"),
+        "weight": weight,
+    }
+    kept = {name: _to_cpu(value) for name, value in found.items()}
+    kept["codes"] = _codebook_size(code)
+    return kept
+
+
+def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
+    """The code itself: sparse latents with what goes around them, or a tensor and what a probe reads of it."""
+    latents = code.seen.get("latents")
+    if latents is not None:
+        return {"z": latents, "around": code.z[1] if isinstance(code.z, tuple) else None, "features": None}
+    single = isinstance(code.z, (Tensor, Sparse))
+    plain = isinstance(code.z, Tensor) and "indices" not in code.seen
+    features = model.bottleneck.features(code) if plain else None
+    return {"z": code.z if single else None, "around": None, "features": features}
+
+
+def _codebook_size(code: Code) -> int:
+    """How many entries the codebook has: what the code says, else what its indices imply."""
+    indices = code.seen.get("indices")
+    if indices is None:
+        return 0
+    return int(code.seen.get("codes", int(indices.max()) + 1))
+
+
+def _posterior(code: Code) -> Posterior | None:
+    """Mean, variance and divergence of each latent, where the posterior factorises."""
+    if code.q is None:
+        return None
+    try:
+        q = _base(code.q)
+        mean, variance = q.mean.flatten(1), q.variance.flatten(1)
+    except NotImplementedError:
+        return None
+    kl, prior_variance = None, torch.ones_like(variance)
+    if code.p is not None:
+        p = _base(code.p)
+        try:
+            each = kl_divergence(q, p)
+            # Dependent latents have one divergence together and none each.
+            kl = each.flatten(1) if each.shape == q.mean.shape else None
+            if isinstance(p, Normal):
+                prior_variance = p.variance.expand(q.mean.shape).flatten(1)
+        except NotImplementedError:
+            kl = None
+    return Posterior(mean, variance, kl, variance / prior_variance)
+
+
+def _base(distribution: Distribution) -> Distribution:
+    while isinstance(distribution, Independent):
+        distribution = distribution.base_dist
+    return distribution
+
+
+def _to_cpu(value: Any) -> Any:
+    if isinstance(value, Batch):
+        return value.to("cpu")
+    if isinstance(value, Posterior):
+        return Posterior(*(_to_cpu(v) for v in vars(value).values()))
+    return tree_map(lambda t: t.detach().cpu(), value)
+
+
+def _join(parts: list[Any]) -> Any:
+    """The chunks of one field, one after the other."""
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, Tensor):
+        return torch.cat(parts)
+    if isinstance(first, Sparse):
+        most = max(p.values.shape[-1] for p in parts)  # how many are on may differ from chunk to chunk
+        wide = [
+            torch.nn.functional.pad(t, (0, most - t.shape[-1])) for p in parts for t in (p.indices, p.values)
+        ]
+        return Sparse(torch.cat(wide[::2]), torch.cat(wide[1::2]), first.width)
+    if isinstance(first, (Batch, Posterior)):
+        return type(first)(*(_join([getattr(p, name) for p in parts]) for name in vars(first)))
+    if isinstance(first, Mapping):
+        return {name: _join([p[name] for p in parts]) for name in first}
+    return type(first)(_join(list(each)) for each in zip(*parts, strict=True))
+
+
+def _side(dataset: Any, name: str, rows: Tensor) -> Tensor | None:
+    known = getattr(dataset, name, None)
+    return None if known is None else torch.as_tensor(known)[rows]

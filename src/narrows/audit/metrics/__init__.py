@@ -1,0 +1,1 @@
+"""The measures behind the checks, each a function of codes and data."""

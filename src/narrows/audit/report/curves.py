@@ -1,0 +1,181 @@
+"""Training curves, out of the metrics of a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from narrows.audit.report.finding import Chart, Series
+from narrows.kernels.metrics import EDGES
+
+__all__ = ["over_runs", "training_charts"]
+
+Metrics = Sequence[Mapping[str, Any]]
+_MOST = 12
+_WIDE_RANGE = 50.0
+_LOOKS = 14
+_TITLES = {
+    "loss": "Loss",
+    "distortion": "Distortion",
+    "kl": "Rate (KL)",
+    "fvu": "Variance unexplained (FVU)",
+    "l0": "L0",
+    "dead": "Dead latents, share",
+    "splice/recovered": "Loss recovered",
+    "splice/kl": "KL of the spliced language model, nats",
+    "splice/ce": "What splicing adds to the cross-entropy, nats",
+    "dense": "Dense latents, share",
+    "cosine": "Cosine with the reconstruction",
+    "coherence": "Largest cosine of two atoms",
+    "silent": "Latents never on in the held-out examples, share",
+}
+"""Terms and facts in the order in which they are shown."""
+_FACTS = tuple(_TITLES)[3:]
+"""What is measured on held-out data only; a cost of the same name (a weighted L0) is something else."""
+_PLAYERS = {"held_out": "not trained on", "autoencoder": "trained on"}
+
+
+def training_charts(metrics: Metrics) -> list[Chart]:
+    """The loss of each stage, its terms, and the path through the plane of rate and distortion."""
+    charts: list[Chart] = []
+    for stage in dict.fromkeys(str(record.get("stage", "autoencoder")) for record in metrics):
+        records = [record for record in metrics if str(record.get("stage", "autoencoder")) == stage]
+        for term in _terms(records)[:_MOST]:
+            series = _both(records, term)
+            if not series:
+                continue
+            title = f"{_plain(term)}, {stage}" if stage != "autoencoder" else _plain(term)
+            says = (
+                "On the training data, and on data not trained on."
+                if len(series) > 1
+                else f"On data {_PLAYERS['held_out']}."
+                if series[0].name == _PLAYERS["held_out"]
+                else "On the training data."
+            )
+            charts.append(_lines(f"curve/{stage}/{term}", title, says, series))
+    return [*charts, *_path(metrics), *_densities(metrics)]
+
+
+def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
+    """One term of several runs over each other, on data not trained on where that was followed."""
+    series = []
+    for tone, (name, metrics) in enumerate(runs, start=1):
+        records = [record for record in metrics if record.get("stage", "autoencoder") == "autoencoder"]
+        found = _one(records, f"held_out/{term}", name, tone) or _one(
+            records, f"autoencoder/{term}", name, tone
+        )
+        series.extend(found)
+    if len(series) < 2:
+        return None
+    return _lines(
+        f"curve/{term}", _plain(term), "On data not trained on, where that was followed.", tuple(series)
+    )
+
+
+def _plain(term: str) -> str:
+    if term.startswith("kl/"):
+        return f"Rate of level {term[3:]} (KL)"
+    return _TITLES.get(term, f"Term: {term.replace('_', ' ')}")
+
+
+def _terms(records: Metrics) -> list[str]:
+    """The terms of a stage's losses, the loss first, the distortion next."""
+    names = dict.fromkeys(
+        key.split("/", 1)[1]
+        for record in records
+        for key, value in record.items()
+        if "/" in key and isinstance(value, (int, float))
+    )
+    order = list(_TITLES)
+    return sorted(names, key=lambda name: order.index(name) if name in order else len(order))
+
+
+def _both(records: Metrics, term: str) -> tuple[Series, ...]:
+    known = [f"held_out/{term}"] if term in _FACTS else [key for record in records for key in record]
+    keys = dict.fromkeys(key for key in known if "/" in key and key.split("/", 1)[1] == term)
+    series: list[Series] = []
+    for key in sorted(keys, key=lambda key: key.startswith("held_out/")):
+        player = key.split("/", 1)[0]
+        series += _one(records, key, _PLAYERS.get(player, player), len(series) + 1)
+    return tuple(series)
+
+
+def _one(records: Metrics, key: str, name: str, tone: int) -> list[Series]:
+    found = [(float(r.get("at", i)), _value(r, key)) for i, r in enumerate(records)]
+    points = [(at, value) for at, value in found if value is not None]
+    if not points or not any(value for _, value in points):
+        return []  # a term that was 0 throughout is no curve
+    x, y = zip(*points, strict=True)
+    return [Series(name, y, x, (tone - 1) % 6 + 1)]
+
+
+def _value(record: Mapping[str, Any], key: str) -> float | None:
+    """A term of a record; the rate of a hierarchy is the sum over its levels."""
+    if key.endswith("/kl") and key not in record:
+        parts = [value for name, value in record.items() if name.startswith(f"{key}/")]
+    else:
+        parts = [record.get(key)]
+    return float(sum(parts)) if parts and all(_number(part) for part in parts) else None
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _lines(name: str, title: str, says: str, series: tuple[Series, ...]) -> Chart:
+    values = [y for s in series for y in s.y]
+    log = min(values) > 0 and max(values) > _WIDE_RANGE * min(values)
+    return Chart(
+        name, title, says, "lines", series, x_label="step", y_label="log scale" if log else "", log=log
+    )
+
+
+def _path(metrics: Metrics) -> list[Chart]:
+    """Where the model was in the plane of rate and distortion, at each look at held-out data."""
+    places = []
+    for record in metrics:
+        rate, distortion = _value(record, "held_out/kl"), _value(record, "held_out/distortion")
+        if rate is not None and distortion is not None:
+            places.append((rate, distortion))
+    if len(places) < 2:
+        return []
+    x, y = zip(*places, strict=True)
+    series = (Series("path", y, x, 0), Series("the end", y[-1:], x[-1:], 2))
+    says = (
+        "The path of the training on data not trained on, to the dot. Left is cheaper, down is more faithful."
+    )
+    return [
+        Chart(
+            "path", "Rate and distortion", says, "lines", series, x_label="rate, nats", y_label="distortion"
+        )
+    ]
+
+
+def _densities(metrics: Metrics) -> list[Chart]:
+    """How the histogram of firing densities moved: a column a look, a row a class of density."""
+    noted = ((int(r.get("step", i)), r.get("held_out/density", ())) for i, r in enumerate(metrics))
+    looks = [(step, counts) for step, counts in noted if len(counts) == len(EDGES)]
+    if len(looks) < 2:
+        return []
+    chosen = (
+        [looks[round(i * (len(looks) - 1) / (_LOOKS - 1))] for i in range(_LOOKS)]
+        if len(looks) > _LOOKS
+        else looks
+    )
+    most = max(max(counts) for _, counts in chosen) or 1.0
+    rows = tuple(
+        Series(f"10^{edge:g}" if b else "rarer", tuple(counts[b] / most for _, counts in chosen))
+        for b, edge in reversed(list(enumerate((EDGES[0], *EDGES[:-1]))))
+    )
+    says = "How many latents are on how often, from left to right while training. Rows begin at the share they name."
+    return [
+        Chart(
+            "density-over-training",
+            "Firing densities while training",
+            says,
+            "matrix",
+            rows,
+            columns=tuple(f"{step:,}" for step, _ in chosen),
+        )
+    ]

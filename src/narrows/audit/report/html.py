@@ -1,0 +1,267 @@
+"""Reports as self-contained pages: no network, no script, light and dark, phone and paper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from narrows.audit.report.compared import Column, columns, shared_galleries, table
+from narrows.audit.report.curves import over_runs, training_charts
+from narrows.audit.report.finding import Chart, Check, Figure, Gallery, Series
+from narrows.audit.report.pictures import Strip, render
+from narrows.audit.report.report import MARKS, Report, shown
+from narrows.audit.report.svg import draw
+from narrows.core.check import optional, refuse
+
+__all__ = ["compare_page", "page_of", "run_page"]
+
+
+class Card(NamedTuple):
+    """A key figure."""
+
+    label: str
+    value: str
+    unit: str
+    verdict: str
+
+
+class Drawn(NamedTuple):
+    """A figure, drawn."""
+
+    name: str
+    title: str
+    says: str
+    svg: str
+    strips: list[Strip]
+    beside: bool
+    legend: list[tuple[str, int]]
+
+
+_CARDS = (
+    ("collapse", "Collapse"),
+    ("fvu", "Variance explained"),
+    ("accuracy", "Accuracy"),
+    ("bound", "Negative ELBO"),
+    ("nll", "−log p(x)"),
+    ("rate", "Rate"),
+    ("active-units", "Active units"),
+    ("codebook/perplexity", "Perplexity"),
+    ("l0", "L0"),
+    ("latents/dead", "Dead latents"),
+    ("recovery/mcc", "True atoms found (MCC)"),
+    ("splice/recovered", "Loss recovered"),
+    ("mig", "MIG"),
+)
+_MOST_CARDS = 8
+_SHORT = 24
+"""A label of at most so many letters stands beside its strip, a longer one above."""
+
+_GROUPS = (
+    ("Capacity", ("collapse", "capacity", "active-units", "latents/", "codebook/", "l0", "density/")),
+    ("Fidelity", ("fvu", "cosine", "error/", "accuracy")),
+    ("Rate and likelihood", ("distortion", "rate", "bound", "bits-per-dimension", "nll", "cost/")),
+    ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "mig", "dci/", "sap")),
+    ("The true dictionary", ("recovery/",)),
+    ("In the language model", ("splice/",)),
+    ("Codes and prior", ("prior/",)),
+    ("Single latents", ("latent/",)),
+)
+_FOLDED = ("Single latents",)
+
+
+def run_page(
+    report: Report,
+    recipe: Mapping[str, Any],
+    metrics: Sequence[Mapping[str, Any]],
+    links: Sequence[tuple[str, str]] = (),
+) -> str:
+    """The page of one run.
+
+    Args:
+        report: its audit.
+        recipe: what was asked for; may be empty.
+        metrics: the records of ``metrics.jsonl``; may be empty.
+        links: further pages, an address and a few words each.
+
+    Raises:
+        WorkError: Jinja2 or Pillow is not installed.
+    """
+    figures = [_drawn(figure) for figure in report.figures]
+    return page_of(
+        "run.html",
+        title=_title(report),
+        report=report,
+        verdict=_VERDICTS[report.verdict],
+        summary=_summary(report),
+        cards=_cards(report),
+        curves=[_drawn(chart) for chart in training_charts(metrics)],
+        charts=[figure for figure in figures if figure.svg],
+        galleries=[figure for figure in figures if figure.strips],
+        groups=_grouped(report.checks),
+        folded=_FOLDED,
+        facts=_facts(recipe),
+        links=links,
+    )
+
+
+def compare_page(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]], Report]]) -> str:
+    """The page that sets several runs side by side.
+
+    Args:
+        runs: recipe, metrics and audit of each.
+
+    Raises:
+        RequestError: no runs.
+        WorkError: Jinja2 or Pillow is not installed.
+    """
+    if not runs:
+        raise refuse("runs", [], "at least one run to compare")
+    held = columns([(recipe, report) for recipe, _, report in runs])
+    named = [(column.name, metrics) for column, (_, metrics, _) in zip(held, runs, strict=True)]
+    curves = [chart for term in ("distortion", "kl", "loss") if (chart := over_runs(named, term)) is not None]
+    rows, warnings = table(held)
+    return page_of(
+        "compare.html",
+        title=f"{len(held)} runs compared" if len(held) > 1 else "One run",
+        columns=held,
+        rows=rows,
+        warnings=warnings,
+        cards={column.name: _cards(column.report)[:4] for column in held},
+        curves=[_drawn(chart) for chart in curves],
+        plane=[] if warnings else [_drawn(chart) for chart in _plane(held)],
+        galleries=[_drawn(gallery) for gallery in shared_galleries(held)],
+        own=[(column, _own_charts(column)) for column in held],
+        facts={column.name: _facts(column.recipe) for column in held},
+    )
+
+
+_VERDICTS = {
+    "ok": ("ok", "Healthy"),
+    "info": ("ok", "Nothing of concern"),
+    "warn": ("warn", "Look closer"),
+    "bad": ("bad", "Something is wrong"),
+}
+
+
+def page_of(template: str, **values: Any) -> str:
+    """A page from a template of `templates/` and what it names.
+
+    Raises:
+        WorkError: Jinja2 is not installed.
+    """
+    jinja = optional("jinja2", "report", "write the report")
+    environment = jinja.Environment(
+        loader=jinja.PackageLoader("narrows.audit", "templates"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja.StrictUndefined,
+    )
+    environment.filters["shown"] = shown
+    environment.globals.update(
+        marks=MARKS, words={"ok": "fine", "warn": "look", "bad": "wrong", "info": "fact"}
+    )
+    page: str = environment.get_template(template).render(**values)
+    return page
+
+
+def _title(report: Report) -> str:
+    return " on ".join(part for part in (report.method or "A model", report.data) if part)
+
+
+def _summary(report: Report) -> str:
+    """The first thing to know, in one sentence or two."""
+    wrong = report.concerns
+    if wrong:
+        rest = f" {len(wrong)} of {len(report.checks)} checks ask for attention." if len(wrong) > 1 else ""
+        return rest.strip() or "One check asks for attention."
+    good = sum(check.verdict == "ok" for check in report.checks)
+    return f"Nothing asks for attention: {good} checks passed, on {report.parameters.get('examples', 'the')} examples."
+
+
+def _cards(report: Report) -> list[Card]:
+    cards = []
+    for name, label in _CARDS:
+        check = report.get(name)
+        if check is None:
+            continue
+        value, unit = shown(check.value), check.unit
+        if name == "fvu" and isinstance(check.value, float):
+            value, unit = f"{100 * (1 - check.value):.1f}", "%"
+        cards.append(Card(label, value, unit, check.verdict))
+    return cards[:_MOST_CARDS]
+
+
+def _grouped(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
+    """The checks under headings, none left out."""
+    groups: dict[str, list[Check]] = {name: [] for name, _ in _GROUPS}
+    for check in checks:
+        groups.setdefault(_group(check.name), []).append(check)
+    return [(name, held) for name, held in groups.items() if held]
+
+
+def _group(name: str) -> str:
+    for title, starts in _GROUPS:
+        if any(name == start or name.startswith(start) for start in starts):
+            return title
+    return "Other"
+
+
+def _drawn(figure: Figure) -> Drawn:
+    if isinstance(figure, Gallery):
+        strips = render(figure)
+        labels = [len(strip.label) for strip in strips]
+        beside = (
+            any(labels) and max(labels) <= _SHORT and not any("<figure" in strip.html for strip in strips)
+        )
+        return Drawn(figure.name, figure.title, figure.says, "", strips, beside, [])
+    legend = (
+        [(s.name, s.tone) for s in figure.series]
+        if len(figure.series) > 1 and figure.kind != "matrix"
+        else []
+    )
+    return Drawn(figure.name, figure.title, figure.says, draw(figure), [], False, legend)
+
+
+def _facts(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The recipe as pairs of name and value, simple values only."""
+    facts: list[tuple[str, str]] = []
+    for group in ("arguments", "training", "data", "versions"):
+        held = recipe.get(group) or {}
+        for name, value in held.items() if isinstance(held, Mapping) else ():
+            if (
+                value is not None
+                and isinstance(value, (str, int, float, bool, tuple, list))
+                and len(str(value)) < 60
+            ):
+                facts.append((name if group == "arguments" else f"{group}: {name}", str(value)))
+    return facts
+
+
+def _plane(held: Sequence[Column]) -> list[Chart]:
+    points = []
+    for tone, column in enumerate(held, start=1):
+        rate, distortion = column.report.get("rate"), column.report.get("distortion")
+        if rate is not None and distortion is not None and isinstance(rate.value, float):
+            points.append(
+                Series(column.name, (float(distortion.value or 0),), (rate.value,), (tone - 1) % 6 + 1)
+            )
+    if len(points) < 2:
+        return []
+    says = "Left is cheaper, down is more faithful."
+    return [
+        Chart(
+            "plane",
+            "Rate and distortion",
+            says,
+            "points",
+            tuple(points),
+            x_label="rate, nats",
+            y_label="distortion",
+        )
+    ]
+
+
+def _own_charts(column: Column) -> list[Drawn]:
+    names = ("kl", "codebook", "density", "error")
+    return [_drawn(figure) for figure in column.report.figures if figure.name in names]

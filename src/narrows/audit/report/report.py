@@ -1,0 +1,226 @@
+"""`audit`: the same questions to every method; `Report`: the answers, for programs and for people."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from narrows.audit.checks import CHECKS
+from narrows.audit.evidence.view import NLL_SAMPLES, at_rest, examine
+from narrows.audit.report.finding import Check, Figure, Verdict
+from narrows.core import Autoencoder, seeded
+from narrows.core.check import RequestError, printable, whole
+
+__all__ = ["Check", "Progress", "Report", "audit"]
+
+_ORDER: tuple[Verdict, ...] = ("bad", "warn", "ok", "info")
+MARKS: Mapping[Verdict, str] = {"ok": "✓", "warn": "!", "bad": "✗", "info": "·"}
+"""Marks that differ in shape, so that nobody needs to tell colours apart."""
+
+
+class Progress(Protocol):
+    """Who is told how far the work is: `narrows.core.progress` has them."""
+
+    def begin(self, title: str, total: int, done: int = 0) -> None:
+        """A piece of work of `total` steps begins."""
+        ...
+
+    def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
+        """`done` steps are made."""
+        ...
+
+
+@dataclass(frozen=True)
+class Report:
+    """What an audit found.
+
+    Args:
+        method: the method's name.
+        data: the data's name.
+        parameters: what the audit was asked for and what it looked at.
+        checks: the answers.
+        figures: charts and pictures; empty when read back from JSON.
+    """
+
+    method: str
+    data: str
+    parameters: Mapping[str, Any]
+    checks: tuple[Check, ...]
+    figures: tuple[Figure, ...] = ()
+
+    def __getitem__(self, name: str) -> Check:
+        """The check of a name."""
+        for check in self.checks:
+            if check.name == name:
+                return check
+        raise KeyError(name)
+
+    def get(self, name: str) -> Check | None:
+        """The check of a name, or None where the question did not apply."""
+        return next((check for check in self.checks if check.name == name), None)
+
+    @property
+    def verdict(self) -> Verdict:
+        """The worst verdict of all checks."""
+        return min((check.verdict for check in self.checks), key=_ORDER.index, default="info")
+
+    @property
+    def concerns(self) -> list[Check]:
+        """What is wrong, the worst first."""
+        wrong = [check for check in self.checks if check.verdict in ("bad", "warn")]
+        return sorted(wrong, key=lambda check: _ORDER.index(check.verdict))
+
+    @property
+    def headline(self) -> str:
+        """The audit in a few words."""
+        wrong = self.concerns
+        if not wrong:
+            return "Healthy"
+        bad = sum(check.verdict == "bad" for check in wrong)
+        kind = "Broken" if bad else "Look closer"
+        return f"{kind}: {len(wrong)} of {len(self.checks)} checks ask for attention"
+
+    def to_json(self) -> dict[str, Any]:
+        """``method``, ``data``, ``parameters`` and ``checks``, a flat list."""
+        return {
+            "method": self.method,
+            "data": self.data,
+            "parameters": dict(self.parameters),
+            "checks": [check.to_json() for check in self.checks],
+        }
+
+    @classmethod
+    def from_json(cls, kept: Mapping[str, Any]) -> Report:
+        """A report without figures, from what `to_json` kept.
+
+        Raises:
+            RequestError: this is no audit.
+        """
+        try:
+            checks = tuple(Check(**check) for check in kept["checks"])
+            return cls(kept["method"], kept["data"], kept["parameters"], checks)
+        except (KeyError, TypeError) as error:
+            raise RequestError(f"This is not an audit: {error}. Make one with: narrows audit RUN") from error
+
+    def show(self) -> None:
+        """Print the report on stdout, the details of single latents left out."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console()
+        title = printable(" on ".join(part for part in (self.method, self.data) if part))
+        console.print(Text.assemble((title or "audit", "bold"), f"  {self.headline}"))
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("")
+        table.add_column("check", no_wrap=True)
+        table.add_column("value", justify="right", no_wrap=True)
+        table.add_column("what it means", ratio=1)
+        style = {"ok": "green", "warn": "yellow", "bad": "red", "info": "dim"}
+        for check in self.checks:
+            if not check.name.startswith("latent/"):
+                mark = Text(MARKS[check.verdict], style[check.verdict])
+                cells = (check.name, f"{shown(check.value)} {check.unit}".strip(), check.says)
+                table.add_row(mark, *(Text(printable(cell)) for cell in cells))
+        console.print(table)
+
+    def html(self) -> str:
+        """One self-contained page."""
+        from narrows.audit.report.html import run_page
+
+        return run_page(self, {}, [])
+
+    def __str__(self) -> str:
+        return json.dumps(self.to_json(), indent=2, allow_nan=False)
+
+
+def shown(value: float | str | None) -> str:
+    """A value as people read it.
+
+    Example:
+        >>> shown(0.123456), shown(1234567.0), shown(3.0), shown(-0.0000123), shown("none")
+        ('0.1235', '1,234,567', '3', '-1.2e-05', 'none')
+    """
+    if value is None:
+        return "—"
+    if isinstance(value, str):
+        return value
+    if abs(value) >= 1e4:
+        return f"{value:,.0f}"
+    return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
+
+
+def audit(
+    model: Autoencoder,
+    dataset: Any,
+    *,
+    method: str = "",
+    data_name: str = "",
+    limit: int = 2048,
+    seed: int = 0,
+    progress: Progress | None = None,
+    history: Sequence[Mapping[str, Any]] = (),
+    train: Any = None,
+) -> Report:
+    """Ask a model everything that we know to ask.
+
+    Two audits of the same model and data with the same seed are equal to the last bit, and leave the model as it
+    was.
+
+    Args:
+        model: any autoencoder.
+        dataset: what it is examined on, unseen data by preference: a `Dataset`, or a tensor or array of examples
+            as the model sees them.
+        method: the method's name, for the report.
+        data_name: the data's name, for the report.
+        limit: how many examples to look at, at most.
+        seed: of the choice of examples and of every draw.
+        progress: who is told how far the work is.
+        history: the metrics records of the training, by which the audit says since when something is wrong.
+        train: the examples that the model was trained on; a code of real numbers is compared with PCA on them.
+
+    Raises:
+        RequestError: no examples, or examples that the model was not built for.
+    """
+    seed, limit = whole("seed", seed, low=0), whole("limit", limit)
+    told = _Told(progress, len(CHECKS))
+    view = examine(model, dataset, limit, seed, told.chunk, history, train)
+    checks: list[Check] = []
+    figures: list[Figure] = []
+    with at_rest(model):
+        for done, ask in enumerate(CHECKS):
+            with seeded(seed):
+                found = ask(view)
+            checks.extend(found.checks)
+            figures.extend(found.figures)
+            told.check(done + 1)
+    parameters: dict[str, Any] = {
+        "examples": len(view),
+        "limit": limit,
+        "seed": seed,
+        "likelihood": type(model.likelihood).__name__,
+        "shape": list(model.likelihood.shape),
+    }
+    if view.nll is not None:
+        parameters |= {"nll_examples": len(view.nll), "nll_samples": NLL_SAMPLES}
+    return Report(method, data_name, parameters, tuple(checks), tuple(figures))
+
+
+class _Told:
+    """Progress over chunks of data first, then over checks."""
+
+    def __init__(self, progress: Progress | None, checks: int) -> None:
+        self.progress, self.checks, self.chunks = progress, checks, 0
+
+    def chunk(self, done: int, total: int) -> None:
+        if self.progress is not None:
+            if done == 1:
+                self.chunks = total
+                self.progress.begin("Auditing", total + self.checks)
+            self.progress.advance(done)
+
+    def check(self, done: int) -> None:
+        if self.progress is not None:
+            self.progress.advance(self.chunks + done)

@@ -1,0 +1,266 @@
+"""Charts as SVG that takes its colours from the page, so that one drawing serves light, dark and print.
+
+Drawn here rather than by a plotting library: the text stays text, colours are style-sheet variables, and a chart
+is a few kilobytes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from narrows.audit.report.finding import Chart, Series
+
+__all__ = ["Frame", "draw", "polyline", "ticks"]
+
+WIDTH, HEIGHT = 420, 236
+_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 10, 40
+_MOST_POINTS = 300
+
+
+@dataclass(frozen=True)
+class Frame:
+    """The plane of a chart: from data to drawing.
+
+    Args:
+        x: least and greatest on the horizontal axis.
+        y: least and greatest on the vertical axis.
+        log: whether the vertical axis is logarithmic.
+        left: the drawing's left edge, in its own units.
+        right: its right edge.
+        top: its upper edge.
+        bottom: its lower edge.
+    """
+
+    x: tuple[float, float]
+    y: tuple[float, float]
+    log: bool = False
+    left: float = _LEFT
+    right: float = WIDTH - _RIGHT
+    top: float = _TOP
+    bottom: float = HEIGHT - _BOTTOM
+
+    def across(self, x: float) -> float:
+        """The horizontal place of a value."""
+        low, high = self.x
+        return self.left + (x - low) / (high - low or 1) * (self.right - self.left)
+
+    def up(self, y: float) -> float:
+        """The vertical place of a value."""
+        low, high = self.y
+        if self.log:
+            low, high, y = math.log10(low), math.log10(high), math.log10(max(y, low))
+        return self.bottom - (y - low) / (high - low or 1) * (self.bottom - self.top)
+
+
+def ticks(low: float, high: float, count: int = 5) -> list[float]:
+    """Round numbers between two ends, about `count` of them.
+
+    Example:
+        >>> ticks(0, 9.7)
+        [0.0, 2.0, 4.0, 6.0, 8.0]
+    """
+    if not high > low:
+        return [low]
+    raw = (high - low) / count
+    power = 10.0 ** math.floor(math.log10(raw))
+    step = next(m * power for m in (1, 2, 5, 10) if m * power >= raw * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [round(n * step, 12) + 0.0 for n in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def draw(chart: Chart) -> str:
+    """The chart as an SVG element.
+
+    Example:
+        >>> draw(Chart("c", "A title", "", "bars", (Series("s", (1.0, 2.0)),)))[:4]
+        '<svg'
+    """
+    body = _KINDS[chart.kind](chart)
+    height = HEIGHT if chart.kind != "matrix" else _matrix_height(chart)
+    return (
+        f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(chart.title)}">'
+        f"{body}</svg>"
+    )
+
+
+def polyline(frame: Frame, x: Sequence[float], y: Sequence[float], style: str) -> str:
+    """A line through points that are finite; gaps are left out."""
+    places = [
+        f"{frame.across(a):.1f},{frame.up(b):.1f}" for a, b in zip(x, y, strict=True) if math.isfinite(a + b)
+    ]
+    return f'<polyline points="{" ".join(places)}" {style}/>'
+
+
+def _abscissae(series: Series) -> tuple[float, ...]:
+    return series.x or tuple(float(i) for i in range(len(series.y)))
+
+
+def _span(values: Sequence[float], zero: bool = False, pad: float = 0.0) -> tuple[float, float]:
+    finite = [v for v in values if math.isfinite(v)] or [0.0]
+    low, high = min(finite), max(finite)
+    if zero:
+        low, high = min(low, 0.0), max(high, 0.0)
+    if high <= low:
+        low, high = low - 0.5 * abs(low or 1), high + 0.5 * abs(high or 1)
+    margin = pad * (high - low)
+    return (low if zero and low == 0 else low - margin, high if zero and high == 0 else high + margin)
+
+
+def _axes(chart: Chart, frame: Frame, x_marks: bool = True) -> str:
+    parts = []
+    if frame.log:
+        marks = [
+            10.0**p for p in range(math.ceil(math.log10(frame.y[0])), math.floor(math.log10(frame.y[1])) + 1)
+        ]
+    else:
+        marks = ticks(*frame.y, 4)
+    for mark in marks:
+        y = frame.up(mark)
+        parts.append(f'<line class="grid" x1="{frame.left}" x2="{frame.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(
+            f'<text class="tick" x="{frame.left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(mark)}</text>'
+        )
+    for mark in ticks(*frame.x, 5) if x_marks else ():
+        x = frame.across(mark)
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{frame.bottom + 15}" text-anchor="middle">{_short(mark)}</text>'
+        )
+    middle = (frame.left + frame.right) / 2
+    parts.append(
+        f'<line class="axis" x1="{frame.left}" x2="{frame.right}" y1="{frame.bottom}" y2="{frame.bottom}"/>'
+    )
+    if chart.x_label:
+        parts.append(
+            f'<text class="label" x="{middle}" y="{HEIGHT - 7}" text-anchor="middle">{escape(chart.x_label)}</text>'
+        )
+    if chart.y_label:
+        centre = (frame.top + frame.bottom) / 2
+        parts.append(
+            f'<text class="label" transform="translate(11 {centre}) rotate(-90)" '
+            f'text-anchor="middle">{escape(chart.y_label)}</text>'
+        )
+    return "".join(parts)
+
+
+def _short(value: float) -> str:
+    """A tick's text: few characters, no exponent where none is needed."""
+    size = abs(value)
+    if size >= 1e6 or (0 < size < 1e-3):
+        return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
+    if size >= 1e4:
+        return f"{value / 1e3:g}k"
+    return f"{value:.4g}"
+
+
+def _bars(chart: Chart) -> str:
+    places = [x for s in chart.series for x in _abscissae(s)]
+    heights = [y for s in chart.series for y in s.y]
+    frame = Frame((-0.5, max(places, default=0) + 0.5), _span(heights, zero=True, pad=0.04))
+    width = frame.across(1) - frame.across(0)
+    gap = min(3.0, 0.2 * width)
+    parts = [_axes(chart, frame, x_marks=False)]
+    for s in chart.series:
+        for x, y in zip(_abscissae(s), s.y, strict=True):
+            left, top = frame.across(x - 0.5) + gap / 2, frame.up(max(y, 0))
+            size = max(abs(frame.up(0) - frame.up(y)), 0.8)
+            parts.append(
+                f'<rect class="t{s.tone}" x="{left:.1f}" y="{top:.1f}" width="{width - gap:.1f}" height="{size:.1f}">'
+                f"<title>{escape(s.name)}: {y:.4g}</title></rect>"
+            )
+    return "".join(parts)
+
+
+def _histogram(chart: Chart) -> str:
+    edges = [x for s in chart.series for x in s.x]
+    frame = Frame(_span(edges), _span([y for s in chart.series for y in s.y], zero=True, pad=0.04))
+    parts = [_axes(chart, frame)]
+    for s in chart.series:
+        for low, high, y in zip(s.x, s.x[1:], s.y, strict=False):
+            left, right, top = frame.across(low), frame.across(high), frame.up(y)
+            if y:
+                parts.append(
+                    f'<rect class="t{s.tone}" x="{left:.1f}" y="{top:.1f}" width="{max(right - left - 0.8, 0.6):.1f}" '
+                    f'height="{frame.bottom - top:.1f}"><title>{low:.3g} to {high:.3g}: {y:g}</title></rect>'
+                )
+    return "".join(parts)
+
+
+def _plane(chart: Chart, pad: float) -> Frame:
+    xs = [x for s in chart.series for x in _abscissae(s)]
+    ys = [y for s in chart.series for y in s.y if math.isfinite(y)]
+    log = chart.log and bool(ys) and min(ys) > 0
+    y = (min(ys) / 1.1, max(ys) * 1.1) if log else _span(ys, pad=max(pad, 0.04))
+    return Frame(_span(xs, pad=pad), y, log)
+
+
+def _lines(chart: Chart) -> str:
+    frame = _plane(chart, 0.0)
+    parts = [_axes(chart, frame)]
+    for s in chart.series:
+        every = max(1, len(s.y) // _MOST_POINTS)
+        keep = sorted({*range(0, len(s.y), every), len(s.y) - 1})
+        x = _abscissae(s)
+        parts.append(polyline(frame, [x[i] for i in keep], [s.y[i] for i in keep], f'class="line s{s.tone}"'))
+        if len(s.y) == 1:
+            parts.append(_dot(frame, x[0], s.y[0], s, 4))
+    return "".join(parts)
+
+
+def _points(chart: Chart) -> str:
+    frame = _plane(chart, 0.06)
+    parts = [_axes(chart, frame)]
+    for s in chart.series:
+        radius = 2.2 if len(s.y) > 30 else 5.5
+        parts.extend(_dot(frame, x, y, s, radius) for x, y in zip(_abscissae(s), s.y, strict=True))
+    return "".join(parts)
+
+
+def _dot(frame: Frame, x: float, y: float, series: Series, radius: float) -> str:
+    title = f"<title>{escape(series.name)}: {x:.4g}, {y:.4g}</title>" if radius > 3 else ""
+    return (
+        f'<circle class="t{series.tone} dot" cx="{frame.across(x):.1f}" cy="{frame.up(y):.1f}" r="{radius}">'
+        f"{title}</circle>"
+    )
+
+
+_CELL, _HEAD = 20, 46
+
+
+def _matrix_height(chart: Chart) -> int:
+    return _HEAD + _CELL * len(chart.series) + 6
+
+
+def _matrix(chart: Chart) -> str:
+    left = 84
+    width = min(54.0, (WIDTH - left - 14) / max(1, len(chart.columns)))
+    parts = []
+    for c, name in enumerate(chart.columns):
+        x = left + (c + 0.5) * width
+        parts.append(
+            f'<text class="tick" transform="translate({x:.1f} {_HEAD - 6}) rotate(-28)">{escape(name[:14])}</text>'
+        )
+    for r, s in enumerate(chart.series):
+        y = _HEAD + r * _CELL
+        parts.append(
+            f'<text class="tick" x="{left - 8}" y="{y + 14}" text-anchor="end">{escape(s.name)}</text>'
+        )
+        for c, value in enumerate(s.y):
+            shade = min(1.0, max(0.0, value))
+            parts.append(
+                f'<rect class="t1" fill-opacity="{0.04 + 0.96 * shade:.3f}" x="{left + c * width:.1f}" y="{y}" '
+                f'width="{width - 2:.1f}" height="{_CELL - 2}"><title>{escape(s.name)}, '
+                f"{escape(chart.columns[c])}: {value:.3f}</title></rect>"
+            )
+    return "".join(parts)
+
+
+_KINDS: dict[str, Callable[[Chart], str]] = {
+    "bars": _bars,
+    "histogram": _histogram,
+    "lines": _lines,
+    "points": _points,
+    "matrix": _matrix,
+}

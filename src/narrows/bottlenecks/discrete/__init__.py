@@ -1,0 +1,1 @@
+"""Codebooks: every token becomes one of K codes."""

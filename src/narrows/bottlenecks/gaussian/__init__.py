@@ -1,0 +1,1 @@
+"""Gaussian posteriors and their priors."""

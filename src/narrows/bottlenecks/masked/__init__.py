@@ -1,0 +1,1 @@
+"""Codes of what is visible, that answer for what is hidden."""

@@ -1,0 +1,99 @@
+"""Codes of what is visible, that must answer for what is hidden."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.pursuit import coded_with
+from narrows.core import Code, Sparse, Tree
+from narrows.core.check import choice, number, whole
+from narrows.kernels.pursuit import orthogonal_pursuit
+from narrows.kernels.sparse import Affine, top
+
+__all__ = ["HiddenCoordinates"]
+
+
+class HiddenCoordinates(Latents):
+    r"""Hide random coordinates of each example, code the others, and answer for the hidden ones alone.
+
+    .. math:: z = \mathrm{OMP}_k([A]_M, [x]_M), \qquad L = \|[x]_{\bar M} - [A z]_{\bar M}\|^2
+
+    A code of the visible part M cannot fit the noise of the hidden one: with atoms to spare, and noise, an error on
+    what was seen rewards atoms that fit the noise. Coordinates are hidden in training only; in ``eval()`` all of the
+    example is coded, and the error is that of all.
+
+    Args:
+        latents: how many, N.
+        k: how many of them are on.
+        shape: shape of one example; a flat one when empty.
+        hide: the share of coordinates that is hidden; at least one, and not all. With 0 this is plain sparse coding.
+        masks: ``example``, one for each example, or ``batch``, one for all examples of a batch, as the authors have it.
+        coder: ``omp``, orthogonal matching pursuit with the visible part of the atoms, whose codes are held fixed;
+            or ``topk``, a linear encoder of the visible part (the hidden is its centre, what is seen scaled up to
+            the usual sum), through which gradients flow.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Reference:
+        Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sparse Coding, 2023.
+        arXiv:2302.12715
+    """
+
+    smooth = False
+
+    def __init__(
+        self,
+        latents: int,
+        k: int,
+        *,
+        shape: tuple[int, ...] = (),
+        hide: float = 0.3,
+        coder: str = "omp",
+        masks: str = "example",
+    ) -> None:
+        super().__init__(latents)
+        self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
+        self.shape = tuple(shape)
+        self.hide, self.coder = (
+            number("hide", hide, low=0, high=0.99),
+            choice("coder", coder, ("omp", "topk")),
+        )
+        self.shared = choice("masks", masks, ("example", "batch")) == "batch"
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Code the visible part; in training the code's weight says what is hidden, (B, D)."""
+        code = super().forward(h, samples)
+        hidden = code.seen.get("hidden")
+        return (
+            code
+            if hidden is None
+            else replace(code, weight=hidden.reshape(-1, *(self.shape or hidden.shape[1:])))
+        )
+
+    def pass_on(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor], dict[str, Any]]:
+        """The code, and where it must answer."""
+        x, atoms = coded_with(pre)
+        hidden = self.mask(x) if self.training and self.hide else None
+        seen = None if hidden is None else 1 - hidden
+        if self.coder == "omp":
+            code = orthogonal_pursuit(x.detach(), atoms.detach(), self.k, seen)
+        else:
+            assert isinstance(pre, Affine)
+            if seen is not None:
+                x = x * seen * (x.shape[1] / seen.sum(1, keepdim=True))
+            code = top(replace(pre, x=x, shift=None), self.k)
+            code = replace(code, values=code.values.relu())
+        return code, {}, {} if hidden is None else {"hidden": hidden}
+
+    def mask(self, x: Tensor) -> Tensor:
+        """1 where a coordinate is hidden: as many in each row of (B, D), drawn anew at each step."""
+        width = x.shape[1]
+        count = min(max(1, round(self.hide * width)), width - 1)
+        drawn = torch.rand(1 if self.shared else len(x), width, device=x.device).argsort(1)
+        return (drawn < count).to(x.dtype).expand(x.shape)

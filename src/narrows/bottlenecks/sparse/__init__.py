@@ -1,0 +1,1 @@
+"""Codes of few active latents among many."""

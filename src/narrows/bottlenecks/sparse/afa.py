@@ -1,0 +1,76 @@
+"""Top-AFA: as many latents pass as bring the code's norm closest to the input's, so that no k is set."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.sparse.latents import Latents
+from narrows.core import Autoencoder, Batch, Sparse
+from narrows.core.check import refuse
+from narrows.kernels.batch import norm_top
+from narrows.kernels.sparse import Affine
+from narrows.nets.dictionaries.dictionary import Dictionary
+
+__all__ = ["TopAFA"]
+
+
+class TopAFA(Latents):
+    r"""Keep the largest latents of each example up to the input's norm; cost ``afa`` pulls the two together.
+
+    .. math:: k(x) = \arg\min_k \Big|\, \Big(\sum_{n \in \mathrm{top}_k} z_n^2 \|a_n\|^2\Big)^{1/2}
+        - \|x - b\| \,\Big|, \qquad L_{afa} = D\, (\|z\| - \|x - b\|)^2
+
+    Where atoms are nearly orthogonal, :math:`\|\sum z_n a_n\|^2 \approx \sum z_n^2 \|a_n\|^2`, so the norm of the
+    right code is known beforehand: the approximate feature activation. D numbers an example make the cost weigh the
+    same against a sum of squared errors as the paper's does against their mean. The authors' code has the norm of x
+    itself in the loss; here it is that of x - b, as in the selection, and a target without gradient.
+
+    Args:
+        latents: how many latents, N.
+
+    Raises:
+        RequestError: pre-activations without the input that they were made from.
+
+    Example:
+        >>> a = Affine(torch.tensor([[3.0, 4.0, 0.1]]), torch.eye(3), torch.zeros(3))
+        >>> TopAFA(3)(a).z.dense()
+        tensor([[3.0000, 4.0000, 0.1000]])
+
+    Reference:
+        Lee, Davies, Canby, Hockenmaier, Evaluating and Designing Sparse Autoencoders by Approximating
+        Quasi-Orthogonality, 2025. arXiv:2503.24277
+    """
+
+    smooth = False  # the input's norm is a target, although the decoder's bias is in it
+    unit: Tensor
+
+    def __init__(self, latents: int) -> None:
+        super().__init__(latents)
+        self.register_buffer("unit", torch.ones(()))
+        self._free: tuple[Dictionary, ...] = ()  # in a tuple, so that it is not registered as a child
+
+    def meet(self, dictionary: Dictionary) -> None:
+        """Remember the dictionary where its atoms may have any length."""
+        self._free = () if dictionary.unit_norm else (dictionary,)
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Set the unit of the cost: D, in the square of the unit of the data."""
+        scale = getattr(model.encoder, "scale", torch.ones(()))
+        self.unit.copy_(batch.x.flatten(1).shape[1] / scale.square())
+
+    def rescale(self, factor: Tensor) -> None:
+        """Code and input come in other units."""
+        if factor.ndim == 0:
+            self.unit.div_(factor.square())
+
+    def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
+        """The largest up to the input's norm, and by how much the norms differ."""
+        if not isinstance(pre, Affine):
+            raise refuse("encoder", type(pre).__name__, "one that keeps its input", "Use AffineEncoder.")
+        x = pre.x if pre.shift is None else pre.x - pre.shift
+        target = torch.linalg.vector_norm(x.detach(), dim=1)
+        lengths = self._free[0].lengths() if self._free else None
+        z = norm_top(pre, target, None if lengths is None else lengths.detach())
+        sizes = z.values if lengths is None else z.values * lengths[z.indices]
+        return z, {"afa": self.unit * (torch.linalg.vector_norm(sizes, dim=1) - target).square()}

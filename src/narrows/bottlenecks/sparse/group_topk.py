@@ -1,0 +1,61 @@
+"""TopK in each layer, among the latents of the layer's group."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.sparse.topk import TopK
+from narrows.core import Sparse, Tree
+from narrows.core.check import whole
+from narrows.kernels.sparse import Affine, top
+from narrows.nets.dictionaries.dictionary import Dictionary
+from narrows.nets.dictionaries.layer_groups import GroupDictionary
+
+__all__ = ["GroupTopK"]
+
+
+class GroupTopK(TopK):
+    """Keep the k largest latents of each layer; the numbers in the code are those of all groups, one after another.
+
+    Pre-activations are (B, L, N), of each layer's own group; the code is (B, L, k) over G N latents. Of rows drawn
+    for each group they are (B, G, N) and (B, G, k).
+
+    Args:
+        latents: how many in each group, N.
+        k: how many of them may be on in one layer.
+        groups: how many groups, G.
+    """
+
+    def __init__(self, latents: int, k: int, groups: int) -> None:
+        whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
+        super().__init__(latents * groups, k)
+        # In a tuple, so that the dictionary is not registered as a child.
+        self._met: tuple[GroupDictionary, ...] = ()
+
+    def meet(self, dictionary: Dictionary) -> None:
+        """Remember who knows the groups."""
+        assert isinstance(dictionary, GroupDictionary)
+        self._met = (dictionary,)
+
+    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+        """The code of k latents in each layer."""
+        assert isinstance(pre, Tensor)
+        code = top(pre, min(k, pre.shape[-1]))
+        return self._numbered(replace(code, values=code.values.relu()), pre.shape[-1])
+
+    def wake(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
+        """A code of dead latents alone, in each layer those of its group."""
+        (dictionary,) = self._met
+        dead = self.idle > dead_after
+        if not bool(dead.any()):
+            return None
+        mine = dead.unflatten(0, (dictionary.count, -1))[dictionary.owners(h.shape[1])]
+        code = top(h.masked_fill(~mine, -torch.inf), min(k, int(mine.sum(1).amax())))
+        return self._numbered(replace(code, values=code.values.relu()), h.shape[-1])
+
+    def _numbered(self, code: Sparse, latents: int) -> Sparse:
+        first = (self._met[0].owners(code.indices.shape[1]) * latents)[:, None]
+        return replace(code, indices=code.indices + first, width=self.width)

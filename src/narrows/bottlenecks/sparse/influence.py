@@ -1,0 +1,78 @@
+"""TopK by influence: it counts what a latent does to the model's loss, not its size alone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.sparse.topk import TopK
+from narrows.core import Autoencoder, Batch, Sparse
+from narrows.core.check import number
+from narrows.kernels.sparse import Affine, select
+from narrows.nets.dictionaries.dictionary import Dictionary
+
+__all__ = ["InfluenceTopK", "Sloped"]
+
+
+@dataclass(frozen=True)
+class Sloped(Affine):
+    """A promise of pre-activations that comes with the gradient of a loss.
+
+    Args:
+        slope: the gradient with respect to what is encoded, (B, D), or None.
+    """
+
+    slope: Tensor | None = None
+
+
+class InfluenceTopK(TopK):
+    r"""Keep k latents by size and by first-order effect on a loss; they keep their ordinary values.
+
+    .. math:: z_j = \mathrm{ReLU}(h_j)\, 1[j \in \mathrm{top}_k], \qquad
+        \text{ranked by } h_j + \beta\, h_j\, | a_j \cdot \nabla_x \mathcal{L} | / u
+
+    u is the mean of the alignments :math:`| a_j \cdot \nabla_x \mathcal{L} |` before training, so that beta is free of
+    the loss's units. The atoms in the ranking are not trained by it. Where no gradient is given, or it is 0 (nothing
+    comes after the last token), latents are ranked by size alone.
+
+    Args:
+        latents: how many latents, N.
+        k: how many of them may be on in one example.
+        beta: how much the effect counts beside the size.
+
+    Reference:
+        Olmo et al., Features that Make a Difference, 2024. arXiv:2411.10397
+    """
+
+    usual: Tensor
+
+    def __init__(self, latents: int, k: int, beta: float = 0.3) -> None:
+        super().__init__(latents, k)
+        self.beta = number("beta", beta, low=0)
+        self.register_buffer("usual", torch.ones(()))
+        # In a tuple, so that the dictionary is not registered as a child.
+        self._met: tuple[Dictionary, ...] = ()
+
+    def meet(self, dictionary: Dictionary) -> None:
+        """Remember the atoms, whose alignment with the gradient counts."""
+        self._met = (dictionary,)
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Measure the usual alignment of an atom with a gradient."""
+        if batch.given is not None and self._met:
+            mean = self._aligned(batch.given.flatten(1)).mean()
+            self.usual.copy_(torch.where(mean > 0, mean, 1.0))
+
+    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+        """The code of k latents by their rank."""
+        if not isinstance(pre, Sloped) or pre.slope is None or not self._met:
+            return super().largest(pre, k)
+        h = pre.dense()
+        with torch.no_grad():
+            _, indices = select(h * (1 + self.beta * self._aligned(pre.slope) / self.usual), k)
+        return Sparse(indices, h.gather(1, indices).relu(), self.width)
+
+    def _aligned(self, slope: Tensor) -> Tensor:
+        return (slope.to(self._met[0].atoms.dtype) @ self._met[0].atoms.T).abs()

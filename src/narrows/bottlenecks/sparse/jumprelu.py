@@ -1,0 +1,198 @@
+"""JumpReLU: each latent passes whole above a threshold of its own, which learns through a kernel."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from narrows.bottlenecks.sparse.penalised import Priced
+from narrows.core import Autoencoder, Batch, Code
+from narrows.core.check import choice, number, refuse
+from narrows.kernels.sparse import Affine
+
+__all__ = ["JumpReLU", "jump", "step"]
+
+_PENALTIES = ("l0", "tanh", "quadratic")
+
+
+class JumpReLU(Priced):
+    r"""What exceeds its latent's threshold passes as it is: :math:`z = h\, H(h - \theta)`.
+
+    The code is flat in theta almost everywhere, so theta gets the kernel estimates of the gradients of expectations
+    (straight-through), with the rectangle :math:`K(t) = 1[|t| < 1/2]`:
+
+    .. math:: \frac{\partial z}{\partial \theta} := -\frac{\theta}{\epsilon} K\Big(\frac{h - \theta}{\epsilon}\Big),
+        \qquad \frac{\partial H(h - \theta)}{\partial \theta} :=
+        -\frac{1}{\epsilon} K\Big(\frac{h - \theta}{\epsilon}\Big)
+
+    The cost has the penalty's name. ``l0``: :math:`\sum_n H(h_n - \theta_n)`, of the pre-activations, so that those
+    just below their threshold count in the kernel too. ``tanh`` (Anthropic): :math:`\sum_n \tanh(c\, s_n)` with the
+    sizes of `Priced`. ``quadratic``: :math:`(\bar L_0 / L_0^* - 1)^2` with the batch's mean.
+
+    Args:
+        latents: how many, N.
+        penalty: ``l0``, ``tanh`` or ``quadratic``.
+        threshold: where thresholds start, in units of the data's size: the root mean square of a single number of the
+            centred examples, which is their norm's divided by the root of their width.
+        bandwidth: width of the kernel, epsilon, in the same units.
+        positive: ``log`` learns the logarithm of theta, ``raw`` theta itself, held at 0 or above.
+        speed: how many times as fast as other parameters thresholds learn under Adam: what is learned is their
+            logarithm, or they themselves, divided by this.
+        to_input: give the kernel's term, with the other sign, to the pre-activations too (Anthropic).
+        steepness: c of ``tanh``.
+        l0: L0* of ``quadratic``.
+
+    Raises:
+        RequestError: a choice that is none, a number out of range.
+
+    Example:
+        >>> code = JumpReLU(3, threshold=1.5)(torch.tensor([[1.0, -2.0, 3.0]]))
+        >>> code.z.tolist(), code.costs["l0"].tolist()
+        ([[0.0, 0.0, 3.0]], [1.0])
+
+    Reference:
+        Rajamanoharan et al., Jumping Ahead, 2024. arXiv:2407.14435. The tanh penalty and gradients to the input:
+        Anthropic, Circuits Updates, January 2025.
+    """
+
+    smooth = False  # the thresholds' gradients are estimates
+
+    def __init__(
+        self,
+        latents: int,
+        *,
+        penalty: str = "l0",
+        threshold: float = 0.1,
+        bandwidth: float = 0.5,
+        positive: str = "log",
+        speed: float = 1.0,
+        to_input: bool = False,
+        steepness: float = 4.0,
+        l0: float = 0.0,
+    ) -> None:
+        super().__init__(latents)
+        self.penalty = choice("penalty", penalty, _PENALTIES)
+        self.positive = choice("positive", positive, ("log", "raw"))
+        self.start = number("threshold", threshold, low=1e-9)
+        self.speed = number("threshold_speed", speed, low=1e-6)
+        self.bandwidth = number("bandwidth", bandwidth, low=1e-9)
+        self.to_input, self.steepness = to_input, number("steepness", steepness, low=0)
+        self.l0 = number("target_l0", l0, low=0)
+        if penalty == "quadratic" and not self.l0:
+            raise refuse("target_l0", l0, "above 0 with the quadratic penalty", "Say how many shall be on.")
+        start = math.log(self.start) if positive == "log" else self.start
+        self.threshold = nn.Parameter(torch.full((latents,), start / self.speed))
+
+    @property
+    def theta(self) -> Tensor:
+        """The thresholds, (N,)."""
+        learned = self.speed * self.threshold
+        return learned.exp() if self.positive == "log" else learned
+
+    def floor(self) -> Tensor:
+        """Above these pre-activations a latent is on: the thresholds, (N,)."""
+        return self.theta
+
+    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+        """What is above its threshold, and the penalty."""
+        h, theta = self.dense(pre), self.theta
+        width = self.bandwidth * self.grain
+        z = jump(h, theta, width, self.to_input)
+        if self.penalty == "tanh":
+            return z, {"tanh": self.price((self.steepness * self.sizes(z)).tanh())}
+        on = step(h, theta, width, self.to_input)
+        if self.penalty == "l0":
+            return z, {"l0": self.price(on)}
+        gap = on.sum(-1).mean() / self.l0 - 1
+        return z, {"quadratic": (self.unit * gap.square()).expand(len(on))}
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Start the thresholds in units of the data."""
+        super().prepare(model, batch)
+        self.threshold.copy_(self._started(self.threshold))
+
+    def after_step(self, code: Code) -> None:
+        """Keep thresholds that are learned as they are from falling below 0."""
+        super().after_step(code)
+        if self.positive == "raw":
+            self.threshold.clamp_(min=0)
+
+    def rescale(self, factor: Tensor) -> None:
+        """Thresholds follow the pre-activations."""
+        super().rescale(factor)
+        if self.positive == "log":
+            self.threshold.add_(factor.log() / self.speed)
+        else:
+            self.threshold.mul_(factor)
+
+    def reset(self, rows: Tensor) -> list[nn.Parameter]:
+        """Thresholds of some latents start again."""
+        self.threshold[rows] = self._started(self.threshold[rows])
+        return [*super().reset(rows), self.threshold]
+
+    def _started(self, like: Tensor) -> Tensor:
+        start = self.start * self.grain
+        return ((start.log() if self.positive == "log" else start) / self.speed).expand_as(like)
+
+
+def jump(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:
+    """``h`` where it exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel's estimate of its gradient.
+
+    Example:
+        >>> theta = torch.tensor([1.0], requires_grad=True)
+        >>> jump(torch.tensor([[1.2]]), theta, 0.5).sum().backward()
+        >>> theta.grad
+        tensor([-2.])
+    """
+    out: Tensor = _Jump.apply(h, theta, bandwidth, to_input)
+    return out
+
+
+def step(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:
+    """1 where ``h`` exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel's estimate of its gradient."""
+    out: Tensor = _Step.apply(h, theta, bandwidth, to_input)
+    return out
+
+
+class _Jump(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool) -> Tensor:
+        ctx.save_for_backward(h, theta)
+        ctx.bandwidth, ctx.to_input = bandwidth, to_input
+        return torch.where(h > theta, h, h.new_zeros(()))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        h, theta = ctx.saved_tensors
+        kernel = grad * theta * _kernel(h, theta, ctx.bandwidth)
+        to_h = grad * (h > theta)
+        return to_h + kernel if ctx.to_input else to_h, -_over_examples(kernel), None, None
+
+
+class _Step(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool) -> Tensor:
+        ctx.save_for_backward(h, theta)
+        ctx.bandwidth, ctx.to_input = bandwidth, to_input
+        return (h > theta).to(h.dtype)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        h, theta = ctx.saved_tensors
+        kernel = grad * _kernel(h, theta, ctx.bandwidth)
+        return kernel if ctx.to_input else None, -_over_examples(kernel), None, None
+
+
+def _kernel(h: Tensor, theta: Tensor, bandwidth: Tensor | float) -> Tensor:
+    """K((h - theta) / epsilon) / epsilon with the rectangle K: 1 / epsilon in the window around theta, else 0."""
+    return ((h - theta).abs() < bandwidth / 2).to(h.dtype) / bandwidth
+
+
+def _over_examples(gradient: Tensor) -> Tensor:
+    return gradient.flatten(0, -2).sum(0)

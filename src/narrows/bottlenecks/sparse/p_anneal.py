@@ -1,0 +1,97 @@
+"""ReLU latents whose price falls from the sum of sizes toward their count."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.sparse.penalised import Priced
+from narrows.core import Code, all_sum
+from narrows.core.check import number, refuse, whole
+from narrows.core.schedules import Schedule, at, constant_from, schedule
+from narrows.kernels.sparse import Affine
+
+__all__ = ["AnnealedP"]
+
+_TINY = 1e-6
+"""Added to sizes, for the slope of the p-th power is infinite at 0."""
+
+
+class AnnealedP(Priced):
+    r"""What is positive passes, at the price of p-th powers of sizes, with p annealed: cost ``lp``.
+
+    .. math:: z = \max(h, 0), \qquad c = u\, \lambda_t \sum_n s_n^{p_t}, \qquad
+        \lambda_{t'} = \lambda_t \frac{\sum_{q} \sum_n s_n^{p_t}}{\sum_{q} \sum_n s_n^{p_{t'}}}
+
+    p is looked up every `hold` steps. When it changes, the coefficient is matched over the last `queue` batches, so
+    that the price as a whole goes on at the height it had. It starts at 1, where p = 1 is the L1 price.
+
+    Args:
+        latents: how many, N.
+        p: the power by step; above 0.
+        hold: steps between two changes of p.
+        queue: batches over which the coefficient is matched.
+
+    Raises:
+        RequestError: a number out of range.
+
+    Example:
+        >>> code = AnnealedP(3, p=0.5)(torch.tensor([[4.0, -2.0, 9.0]]))
+        >>> code.z.tolist(), code.costs["lp"].round(decimals=1).tolist()
+        ([[4.0, 0.0, 9.0]], [5.0])
+
+    Reference:
+        Karvonen et al., Measuring Progress in Dictionary Learning for Language Model Interpretability with Board
+        Game Models, 2024. arXiv:2408.00113
+    """
+
+    coefficient: Tensor
+    power: Tensor
+    upcoming: Tensor
+    sums: Tensor
+
+    def __init__(self, latents: int, *, p: Schedule = 1.0, hold: int = 100, queue: int = 10) -> None:
+        super().__init__(latents)
+        self._p = schedule(p, "p")
+        if not number("p", at(self._p, 0)) > 0:
+            raise refuse("p", p, "above 0 at all steps")
+        self.hold = whole("hold", hold)
+        self.queue = whole("queue", queue, high=hold, fix="A queue is filled anew between two changes.")
+        self.register_buffer("coefficient", torch.ones(()))
+        self.register_buffer("power", torch.tensor(at(self._p, 0)))
+        self.register_buffer("upcoming", torch.tensor(at(self._p, 0)))
+        self.register_buffer("sums", torch.zeros(2, dtype=torch.double))
+        self._counts = False
+
+    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+        """The positive part, and the sum of its powers."""
+        z = self.dense(pre).relu()
+        return z, {"lp": self.coefficient * self.price(self._powers(z, self.power))}
+
+    def before_step(self, step: int) -> None:
+        """At a change: match the coefficient to the power that begins. Before one: have the sums collected."""
+        since = step % self.hold
+        if since == 0:
+            before, after = self.sums
+            matched = torch.where(after > 0, before / after, torch.ones_like(after))
+            self.coefficient.mul_(matched.to(self.coefficient.dtype))
+            self.sums.zero_()
+            self.power.fill_(at(self._p, step))
+            self.upcoming.fill_(at(self._p, step + self.hold))
+        self._counts = since >= self.hold - self.queue
+
+    def settled(self, step: int) -> bool:
+        """Once the power has come to its last value."""
+        return constant_from(self._p, step)
+
+    def after_step(self, code: Code) -> None:
+        """Shortly before a change: add up the price at the present power and at the one to come."""
+        super().after_step(code)
+        if self._counts:
+            z = code.seen["latents"]
+            sums = [self._powers(z, p).sum(dtype=torch.double) for p in (self.power, self.upcoming)]
+            self.sums.add_(all_sum(torch.stack(sums)))
+
+    def _powers(self, z: Tensor, p: Tensor) -> Tensor:
+        """The sizes to the power p, (B, N); 0 stays 0."""
+        return (self.sizes(z) + _TINY).pow(p) - p.new_tensor(_TINY).pow(p)

@@ -1,0 +1,103 @@
+"""Several layers, or positions, in one example: a code for each of them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.sparse.relu import ReLU
+from narrows.bottlenecks.sparse.topk import TopK
+from narrows.core import Sparse, Tree
+from narrows.core.check import whole
+from narrows.kernels.sparse import Affine
+
+__all__ = ["CrossLayerTopK", "LayerReLU", "LayerTopK"]
+
+
+class LayerTopK(TopK):
+    """Keep the k largest latents in each layer of an example, of one set of latents for all layers.
+
+    Pre-activations come as rows, the layers of an example after another (B L, N); the code has an axis for them,
+    (B, L, k). A latent is idle while it is on in no layer.
+
+    Args:
+        latents: how many, N.
+        k: how many of them may be on in one layer.
+        layers: L.
+
+    Example:
+        >>> import torch
+        >>> LayerTopK(4, 1, 2)(torch.tensor([[3.0, 0, 0, 1], [0, 2, 0, 1]])).z.values.shape
+        torch.Size([1, 2, 1])
+    """
+
+    def __init__(self, latents: int, k: int, layers: int) -> None:
+        super().__init__(latents, k)
+        self.layers = whole("layers", layers)
+
+    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+        """The code of k latents in each layer."""
+        return self._unfolded(super().largest(pre, k))
+
+    def wake(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
+        """A code of dead latents alone, in each layer."""
+        code = super().wake(h, k, dead_after)
+        return None if code is None else self._unfolded(code)
+
+    def _unfolded(self, code: Sparse) -> Sparse:
+        shape = (-1, self.layers)
+        return replace(code, indices=code.indices.unflatten(0, shape), values=code.values.unflatten(0, shape))
+
+
+class CrossLayerTopK(TopK):
+    """Keep the k largest latents of each layer, where every layer has latents of its own.
+
+    Pre-activations are those of all layers one after another, (B, L M); so are the numbers of the latents in the code.
+
+    Args:
+        latents: how many in each layer, M.
+        k: how many of each layer may be on.
+        layers: L.
+
+    Example:
+        >>> import torch
+        >>> CrossLayerTopK(2, 1, 2)(torch.tensor([[3.0, 1, 0, 2]])).z.dense()
+        tensor([[3., 0., 0., 2.]])
+    """
+
+    def __init__(self, latents: int, k: int, layers: int) -> None:
+        whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
+        super().__init__(latents * whole("layers", layers), k)
+        self.layers = layers
+
+    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+        """The code of k latents in each layer, (B, L k)."""
+        h = pre.dense() if isinstance(pre, Affine) else pre
+        each = super().largest(h.unflatten(1, (self.layers, -1)).flatten(0, 1), k)
+        first = torch.arange(self.layers, device=h.device) * (self.width // self.layers)
+        indices = each.indices.unflatten(0, (-1, self.layers)) + first[:, None]
+        values = each.values.unflatten(0, (-1, self.layers))
+        return Sparse(indices.flatten(1), values.flatten(1), self.width)
+
+
+class LayerReLU(ReLU):
+    """ReLU latents for each layer, or position, of an example; the price is the sum over all of them.
+
+    Pre-activations come as rows, the layers of an example after another (B L, N); the code is (B, L, N).
+
+    Args:
+        latents: how many, N.
+        layers: L.
+    """
+
+    def __init__(self, latents: int, layers: int) -> None:
+        super().__init__(latents)
+        self.layers = whole("layers", layers)
+
+    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+        """The positive part, and the sum of it."""
+        z, costs = super().pick(pre)
+        shape = (-1, self.layers)
+        return z.unflatten(0, shape), {name: c.unflatten(0, shape).sum(1) for name, c in costs.items()}

@@ -1,0 +1,254 @@
+"""`Feed`: the batch of any step, from the seed and the step alone."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from narrows.core import Batch
+from narrows.core.check import refuse, whole
+from narrows.data.dataset import Dataset
+from narrows.data.mapped import fill_rows, new_rows
+
+__all__ = ["Feed", "some_rows"]
+
+_ON_DEVICE = 4 << 30
+"""Stores up to this size (bytes) are moved to the device once, instead of a batch at a time."""
+
+
+class Feed:
+    """Batches in an order that is drawn anew each epoch from (seed, epoch), and nothing else.
+
+    The batch of a step does not depend on the steps before it, so a run that is resumed at any step sees what the
+    uninterrupted run would have seen. The last batch of an epoch is dropped where it is not full, unless it is the
+    only one.
+
+    Args:
+        dataset: what is fed.
+        batch_size: examples a step, over all processes together.
+        seed: seed of the order.
+        given: ``"labels"`` or None, see `Dataset.batch`.
+        device: where batches must be.
+        rank: number of this process.
+        world: how many processes share a batch; process r gets every `world`-th of its rows, from the r-th on.
+
+    Example:
+        >>> from narrows.data.scaling import Scaling
+        >>> feed = Feed(Dataset(torch.arange(5.0).reshape(5, 1), Scaling(), (1,)), batch_size=2, seed=0)
+        >>> feed.steps_per_epoch, feed.at(7).x.shape
+        (2, torch.Size([2, 1]))
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        batch_size: int,
+        seed: int = 0,
+        given: str | None = None,
+        device: str | torch.device = "cpu",
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        if not len(dataset):
+            raise refuse("dataset", "0 examples", "data with at least one example")
+        self.batch_size = min(whole("batch_size", batch_size), len(dataset))
+        self.rank, self.world = whole("rank", rank, low=0), whole("world", world)
+        if self.batch_size < self.world:
+            raise refuse("batch_size", batch_size, f"at least 1 example for each of {world} processes")
+        self.seed, self.given, self.device = whole("seed", seed, low=0), given, torch.device(device)
+        self.steps_per_epoch = len(dataset) // self.batch_size
+        self._reader: _Reader
+        if dataset.mapped:
+            self._reader = _Blocks(dataset, self.seed, given)
+        else:
+            fits = as_bytes(dataset) <= _ON_DEVICE
+            self._reader = _Memory(dataset.to(self.device) if fits else dataset, self.seed)
+
+    def at(self, step: int) -> Batch:
+        """The batch of a step, counted from 0 over all epochs."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        first = within * self.batch_size
+        return self._reader.read(
+            epoch, slice(first + self.rank, first + self.batch_size, self.world), self.given, self.device
+        )
+
+
+def some_rows(examples: Any, n: int, seed: int) -> Tensor:
+    """Numbers of at most n rows without repeats, sorted; of few shards where each is read as a whole.
+
+    Args:
+        examples: a `Dataset`, or anything with a length.
+        n: how many.
+        seed: they depend on it alone.
+
+    Example:
+        >>> some_rows(range(10), 3, 0)
+        tensor([1, 4, 7])
+    """
+    generator = torch.Generator().manual_seed(seed)
+    blocks = getattr(getattr(examples, "x", None), "blocks", None)
+    if blocks is None:
+        return torch.randperm(len(examples), generator=generator)[:n].sort().values
+    sizes = torch.from_numpy(blocks)
+    starts = sizes.cumsum(0) - sizes
+    chosen = torch.randperm(len(sizes), generator=generator)
+    enough = int((sizes[chosen].cumsum(0) < n).sum()) + 1
+    rows = torch.cat([starts[b] + torch.arange(int(sizes[b])) for b in chosen[:enough]])
+    return rows[torch.randperm(len(rows), generator=generator)[:n]].sort().values
+
+
+class _Reader(Protocol):
+    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch: ...
+
+
+def as_bytes(dataset: Dataset) -> int:
+    """How many bytes the store of a data set takes."""
+    return int(dataset.x.nbytes)
+
+
+def order(seed: int, epoch: int, n: int, *more: int) -> np.ndarray:
+    """A permutation of n rows from (seed, epoch, ...) alone.
+
+    Example:
+        >>> bool((order(0, 1, 5) == order(0, 1, 5)).all())
+        True
+    """
+    return np.random.default_rng((seed, epoch, *more)).permutation(n)
+
+
+class _Memory:
+    """Rows of a tensor: any permutation is as cheap as any other."""
+
+    def __init__(self, dataset: Dataset, seed: int) -> None:
+        self.dataset, self.seed = dataset, seed
+        self.epoch, self.rows = -1, torch.empty(0)
+
+    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
+        if epoch != self.epoch:
+            store = self.dataset.x
+            assert isinstance(store, Tensor)
+            self.rows = torch.from_numpy(order(self.seed, epoch, len(store))).to(store.device)
+            self.epoch = epoch
+        return self.dataset.batch(self.rows[places], given, device)
+
+
+class _Window(NamedTuple):
+    """Some blocks in memory, the order in which their rows are used, and the memory that they are in."""
+
+    data: Dataset
+    order: Tensor
+    memory: dict[str, Tensor]
+
+
+class _Blocks:
+    """Rows that stay on disk: blocks of neighbours are shuffled, then the rows within a window of many blocks.
+
+    A window is read a block at a time while the one before is in use; two of them are all that is in memory.
+    """
+
+    block_bytes = 1 << 20
+    window_bytes = 64 << 20
+    least = 4
+    """Where a shard must be read as a whole it is a block, and a window mixes at least so many."""
+
+    def __init__(self, dataset: Dataset, seed: int, given: str | None = None) -> None:
+        self.dataset, self.seed, self.given = dataset, seed, given
+        dataset.told(slice(0, 0), given)  # refuses what the data lack
+        n, row = len(dataset), max(1, as_bytes(dataset) // len(dataset))
+        sizes = getattr(dataset.x, "blocks", None)
+        if sizes is None:
+            block = max(1, min(self.block_bytes // row, -(-n // 16)))
+            self.sizes = np.diff(np.append(np.arange(0, n, block), n))
+            self.per_window = max(1, self.window_bytes // (row * block))
+        else:
+            self.sizes = sizes
+            self.per_window = max(self.least, self.window_bytes * len(sizes) // (row * n))
+        self.starts = np.cumsum(self.sizes) - self.sizes
+        self.pool = ThreadPoolExecutor(1, "narrows-feed")
+        self.plan: tuple[int, np.ndarray, np.ndarray] = (-1, self.sizes, self.sizes)
+        self.most = int(np.sort(self.sizes)[-self.per_window :].sum())  # rows of a window
+        self.windows: dict[tuple[int, int], Future[_Window]] = {}
+        self.spare: list[dict[str, Tensor]] = []
+
+    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
+        _, starts = self.planned(epoch)
+        wanted = np.arange(places.start, places.stop, places.step)
+        of = np.searchsorted(starts, wanted, side="right") - 1
+        parts = []
+        for w in range(of[0], of[-1] + 1):
+            window = self.window(epoch, w).result()
+            rows = window.order[torch.from_numpy(wanted[of == w] - starts[w])]
+            parts.append(window.data.batch(rows, given, device))
+        last = int(of[-1])
+        ahead = (epoch, last + 1) if last + 1 < len(starts) else (epoch + 1, 0)
+        self.retire({(epoch, last), ahead})
+        self.window(*ahead)
+        return parts[0] if len(parts) == 1 else _join(parts)
+
+    def retire(self, needed: set[tuple[int, int]]) -> None:
+        """Let go of windows that are over; the next one is read into their memory, which is faster than new memory."""
+        for key in set(self.windows) - needed:
+            window = self.windows.pop(key)
+            if window.done() and not window.exception() and not self.spare:
+                self.spare.append(window.result().memory)
+
+    def planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The epoch's order of blocks, and the place at which each window starts."""
+        if self.plan[0] != epoch:
+            blocks = order(self.seed, epoch, len(self.sizes))
+            places = np.append(0, np.cumsum(self.sizes[blocks])[:-1])
+            self.plan = (epoch, blocks, places[:: self.per_window])
+        return self.plan[1:]
+
+    def window(self, epoch: int, w: int) -> Future[_Window]:
+        """A window, asked of the reading thread unless it is under way."""
+        if (epoch, w) not in self.windows:
+            blocks = order(self.seed, epoch, len(self.sizes)) if self.plan[0] != epoch else self.plan[1]
+            chosen = blocks[w * self.per_window : (w + 1) * self.per_window]
+            self.windows[epoch, w] = self.pool.submit(self.load, epoch, w, chosen)
+        return self.windows[epoch, w]
+
+    def load(self, epoch: int, w: int, blocks: np.ndarray) -> _Window:
+        """Some blocks in memory, and the order in which their rows are used."""
+        cuts = [slice(int(self.starts[b]), int(self.starts[b] + self.sizes[b])) for b in blocks]
+        rows = sum(cut.stop - cut.start for cut in cuts)
+        data = self.dataset
+        stores = {
+            "x": data.x,
+            "target": data.target,
+            "labels": data.labels if self.given == "labels" else None,
+        }
+        stores |= {f"columns/{n}": store for n, store in data.columns.items() if n == self.given}
+        present = {name: store for name, store in stores.items() if store is not None}
+        memory = self.spare.pop() if self.spare else {n: new_rows(s, self.most) for n, s in present.items()}
+        ready = {name: out[:rows] for name, out in memory.items()}
+        filled = 0
+        for cut in cuts:  # all stores of a block together: where rows are computed, they are computed once
+            until = filled + cut.stop - cut.start
+            for name, out in ready.items():
+                fill_rows(out[filled:until], present[name], cut)
+            filled = until
+        window = replace(
+            data,
+            x=ready["x"],
+            target=ready.get("target"),
+            labels=ready.get("labels"),
+            factors=None,
+            columns={n: ready[f"columns/{n}"] for n in data.columns if f"columns/{n}" in ready},
+            origin=None,
+        )
+        return _Window(window, torch.from_numpy(order(self.seed, epoch, rows, w)), memory)
+
+
+def _join(batches: list[Batch]) -> Batch:
+    def cat(parts: list[Tensor | None]) -> Tensor | None:
+        return None if parts[0] is None else torch.cat([p for p in parts if p is not None])
+
+    return Batch(
+        cat([b.x for b in batches]), cat([b.target for b in batches]), cat([b.given for b in batches])
+    )

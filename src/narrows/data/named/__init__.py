@@ -1,0 +1,1 @@
+"""Data sets with a name, an address and a checksum."""

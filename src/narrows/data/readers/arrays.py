@@ -1,0 +1,90 @@
+"""Arrays in memory: numpy, torch, data frames, pairs (x, y) and mappings with x_train, y_train, x_test ..."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from narrows.core.check import RequestError, refuse
+from narrows.data.raw import Raw
+
+__all__ = ["from_mapping", "from_memory", "numeric"]
+
+
+def from_memory(what: Any, labels: Any = None, target: Any = None, layout: str = "auto") -> Raw:
+    """Read arrays.
+
+    Args:
+        what: an array (N, ...), a pair (x, labels) or a mapping of arrays.
+        labels: the class of each example, (N,).
+        target: what must be produced, (N, ...).
+        layout: how an example lies, see `narrows.data.shapes`.
+
+    Example:
+        >>> from_memory((np.zeros((2, 3)), ["a", "b"])).labels.tolist()
+        ['a', 'b']
+    """
+    if isinstance(what, Mapping):
+        return from_mapping({k: numeric(k, v) for k, v in what.items()}, layout=layout)
+    if isinstance(what, tuple) and len(what) == 2:
+        if labels is not None:
+            raise refuse("labels", "an array", "left out where the data are a pair (x, labels)")
+        what, labels = what
+    return Raw(
+        numeric("what", what),
+        None if labels is None else numeric("labels", labels),
+        None if target is None else numeric("target", target),
+        layout=layout,
+    )
+
+
+def numeric(argument: str, value: Any) -> np.ndarray:
+    """Any array-like as a numpy array of numbers or text."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().to("cpu")
+        value = (value.to(torch.float32) if value.dtype == torch.bfloat16 else value).numpy()
+    _refuse_masked(argument, value)
+    try:
+        array = value if isinstance(value, np.memmap) else np.asarray(value)
+    except (TypeError, ValueError) as error:
+        raise refuse(argument, value, "an array whose rows have one shape", f"({error})") from error
+    if array.dtype == object:
+        raise refuse(
+            argument,
+            f"an array of objects of shape {array.shape}",
+            "an array of numbers",
+            "Rows of different lengths, or text among numbers? Make it rectangular and numeric.",
+        )
+    return array
+
+
+def _refuse_masked(argument: str, value: Any) -> None:
+    """Refuse what a mask hides, as NaN is refused: an array forgets its mask."""
+    parts = value if isinstance(value, (list, tuple)) else [value]
+    if not any(np.ma.isMaskedArray(part) for part in parts):
+        return
+    hidden = np.ma.getmaskarray(value if parts is not value else np.ma.stack(parts))
+    if hidden.any():
+        row = int(np.argwhere(hidden)[0][0])
+        raise RequestError(
+            f"`{argument}` must hold no missing numbers, but {int(hidden.sum())} of them are masked; the first is in "
+            f"row {row}. Drop those rows or fill them first, such as with np.ma.filled(x, x.mean())."
+        )
+
+
+def from_mapping(arrays: Mapping[str, np.ndarray], layout: str = "auto") -> Raw:
+    """Read the conventions x_train, y_train, x_test, y_test, or x and y; names are taken as they are written."""
+    lower = {k.lower(): v for k, v in arrays.items()}
+    if "x_train" in lower:
+        raw = Raw(lower["x_train"], lower.get("y_train"), layout=layout)
+        if "x_test" in lower:
+            raw.test = Raw(lower["x_test"], lower.get("y_test"), layout=layout)
+        return raw
+    if "x" in lower:
+        return Raw(lower["x"], lower.get("y"), layout=layout)
+    raise RequestError(
+        f"There are arrays {', '.join(f'`{k}`' for k in arrays)}, but none is called x or x_train."
+    )

@@ -1,0 +1,197 @@
+"""Files and folders: which reader a path has, and the readers of arrays (.npy, .npz, .safetensors).
+
+No pickle is ever read: a pickle can run any program while it is opened.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from narrows.activations.harvest import is_harvest
+from narrows.core import tensorfile
+from narrows.core.check import RequestError, nearest, refuse
+from narrows.data.memory import make_room
+from narrows.data.raw import Raw
+from narrows.data.readers import npy
+from narrows.data.readers.arrays import from_mapping
+from narrows.data.readers.harvest import read_harvest
+from narrows.data.readers.image_folder import SUFFIXES, read_folder
+from narrows.data.readers.tables import read_table, test_part
+
+__all__ = ["MAPPED_BYTES", "read_keyed", "read_npy", "reader_of"]
+
+MAPPED_BYTES = 512 << 20
+"""Files of at least this size stay on disk and are mapped, unless the option `mapped` says otherwise."""
+
+_PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".dill")
+
+
+def reader_of(path: Path) -> Callable[..., Raw]:
+    """The reader of a file or folder.
+
+    Raises:
+        RequestError: there is no such path, or its kind is not read.
+    """
+    if not path.exists():
+        beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise RequestError(
+            f"There is no file or folder {path}. {nearest(path.name, beside) if beside else ''}".strip()
+        )
+    if path.is_dir():
+        return read_harvest if is_harvest(path) else read_folder
+    if not path.is_file():
+        raise RequestError(f"{path} is neither a file nor a folder.")
+    suffixes = [s.lower() for s in path.suffixes]
+    suffix = "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
+    if suffix in _PICKLES:
+        raise RequestError(
+            f"{path} is a pickle, and pickles are never read: opening one can run any program. Convert it where you "
+            "trust it: np.save('x.npy', torch.load('x.pt', weights_only=True).numpy()), or use safetensors."
+        )
+    if suffix in SUFFIXES:
+        raise RequestError(f"{path} is one image; give the folder of images.")
+    if suffix not in READERS:
+        raise refuse("data", str(path), f"a folder of images or a file of the kind {', '.join(READERS)}")
+    if path.stat().st_size == 0:
+        raise RequestError(f"{path} is empty (0 bytes).")
+    return READERS[suffix]
+
+
+def read_npy(
+    path: Path,
+    labels: str | None = None,
+    target: str | None = None,
+    layout: str = "auto",
+    mapped: bool | None = None,
+) -> Raw:
+    """Read a .npy file.
+
+    Args:
+        path: the file, one array (N, ...).
+        labels: another .npy file with the class of each example.
+        target: another .npy file with what must be produced.
+        layout: how an example lies, see `narrows.data.shapes`.
+        mapped: leave the array on disk; when None, if the file is large.
+    """
+    x = npy.read_npy(path, _stays(path, mapped))
+    kinds = (
+        None if labels is None else npy.read_npy(Path(labels)),
+        None if target is None else npy.read_npy(Path(target), _stays(Path(target), mapped)),
+    )
+    return Raw(x, *kinds, layout=layout)
+
+
+def _stays(path: Path, mapped: bool | None) -> bool:
+    """Whether the arrays of a file stay on disk."""
+    return path.is_file() and path.stat().st_size >= MAPPED_BYTES if mapped is None else mapped
+
+
+def read_keyed(
+    path: Path,
+    key: str | None = None,
+    labels: str | None = None,
+    target: str | None = None,
+    split: str | None = None,
+    layout: str = "auto",
+    mapped: bool | None = None,
+) -> Raw:
+    """Read a file of named arrays, .npz or .safetensors.
+
+    Args:
+        path: the file.
+        key: the array of examples. When None: x_train and x_test, or x, or the only array.
+        labels: the array of classes. When None: y_train and y_test, or y; ``"none"`` for none.
+        target: the array of what must be produced.
+        split: the array that says which examples are the test part.
+        layout: how an example lies, see `narrows.data.shapes`.
+        mapped: leave the arrays of a .safetensors file on disk; when None, if the file is large.
+    """
+    needed = None if key is None else {key, labels, target, split}
+    if path.suffix.lower() == ".npz":
+        if mapped:
+            raise refuse(
+                "mapped", True, "left out for a .npz file, which is packed", "Use .npy or .safetensors."
+            )
+        names, arrays = _npz(path, needed)
+    else:
+        names, arrays = _safetensors(path, needed, _stays(path, mapped))
+    lower = {name.lower() for name in arrays}
+    rest = [name for name in arrays if name not in (labels, target, split)]
+    if key is None and lower & {"x", "x_train"}:
+        raw = from_mapping(arrays, layout)
+    elif key is not None or len(rest) == 1:
+        raw = Raw(_chosen(path, "key", rest[0] if key is None else key, arrays, names), layout=layout)
+    elif not rest:
+        raise RequestError(f"{path.name} holds no array of examples.")
+    else:
+        shapes = ", ".join(f"`{n}` {tuple(arrays[n].shape)}" for n in rest[:12])
+        raise RequestError(
+            f"{path.name} holds several arrays: {shapes}. Say which are the examples, such as ``key={rest[0]!r}``."
+        )
+    if labels is not None:
+        raw.labels = None if labels == "none" else _chosen(path, "labels", labels, arrays, names)
+    if target is not None:
+        raw.target = _chosen(path, "target", target, arrays, names)
+    if split is not None:
+        raw.part = test_part(_chosen(path, "split", split, arrays, names), split)
+    return raw
+
+
+def _chosen(
+    path: Path, argument: str, name: str, arrays: Mapping[str, np.ndarray], names: list[str]
+) -> np.ndarray:
+    if name not in arrays:
+        raise refuse(argument, name, f"one of the arrays of {path.name}", nearest(name, names))
+    return arrays[name]
+
+
+def _npz(path: Path, needed: set[str | None] | None) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The names of all arrays, and those that are needed (all that are no single number, when None)."""
+    names, arrays = npy.read_npz(path, needed)
+    return names, {name: array for name, array in arrays.items() if array.ndim}
+
+
+def _safetensors(
+    path: Path, needed: set[str | None] | None, mapped: bool
+) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The same of a .safetensors file; single numbers are kept."""
+    try:
+        table = tensorfile.read_table(path)
+        wanted = {name: entry for name, entry in table.items() if needed is None or name in needed}
+        if not mapped:
+            room = sum(npy.room_for(e.shape, np.dtype(f"V{e.dtype.itemsize}")) for e in wanted.values())
+            make_room(room, str(path), "Leave it on disk: ``mapped=True``.")
+        return list(table), {name: _tensor(entry, mapped) for name, entry in wanted.items()}
+    except (ValueError, OSError, OverflowError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(
+            f"{path} cannot be read as .safetensors: truncated or damaged ({error})."
+        ) from error
+
+
+def _tensor(entry: tensorfile.Entry, mapped: bool) -> np.ndarray:
+    if entry.dtype == torch.bfloat16:
+        halves = np.fromfile(entry.path, "<u2", math.prod(entry.shape), offset=entry.offset)
+        return (halves.astype(np.uint32) << 16).view(np.float32).reshape(entry.shape)
+    dtype = np.dtype(str(entry.dtype).removeprefix("torch.")).newbyteorder("<")
+    if mapped and entry.shape and 0 not in entry.shape:
+        return np.memmap(entry.path, dtype, "r", entry.offset, entry.shape)
+    return np.fromfile(entry.path, dtype, math.prod(entry.shape), offset=entry.offset).reshape(entry.shape)
+
+
+READERS: dict[str, Callable[..., Raw]] = {
+    ".npy": read_npy,
+    ".npz": read_keyed,
+    ".csv": read_table,
+    ".tsv": read_table,
+    ".csv.gz": read_table,
+    ".tsv.gz": read_table,
+    ".parquet": read_table,
+    ".safetensors": read_keyed,
+}

@@ -1,0 +1,335 @@
+"""Tables: columns of numbers and text, from CSV or Parquet, as vectors."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import zlib
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain, islice
+from pathlib import Path
+from typing import Any, TextIO, TypeAlias
+
+import numpy as np
+
+from narrows.core.check import RequestError, nearest, optional, refuse
+from narrows.data.memory import make_room
+from narrows.data.raw import Raw
+
+__all__ = ["Table", "parse_csv", "read_columns", "read_table", "test_part"]
+
+Table: TypeAlias = dict[str, np.ndarray]
+"""Column name to its values: float64 (N,), text (N,) as objects, or several numbers a row (N, ...)."""
+
+_LABELS = ("label", "labels", "class", "y")
+_MOST_VALUES = 1000
+_LONGEST_LINE = 1 << 24
+_LONGEST_NUMBER = 400
+_CELLS = 1 << 15
+"""So many cells are turned into numbers at a time."""
+_COPIES = 4
+"""So many times are all numbers in memory at worst, on their way to a model."""
+
+
+def read_table(
+    path: Path,
+    labels: str | None = None,
+    target: str | Sequence[str] | None = None,
+    columns: str | Sequence[str] | None = None,
+    split: str | None = None,
+    one_hot: bool = False,
+    layout: str = "auto",
+) -> Raw:
+    """Read a .csv or .tsv file (also with .gz behind), or a .parquet file.
+
+    Args:
+        path: the file.
+        labels: the column of the classes; a column called label, labels, class or y when None; ``"none"`` for none.
+        target: the column or columns that must be produced from the others.
+        columns: the columns to use, all other numeric ones when None; ``job=clerk`` is 1 where `job` is `clerk`.
+            A column of lists of one length is an array of its own.
+        split: the column that says which rows are the test part.
+        one_hot: use text columns too, an indicator for each value.
+        layout: how an example of a column of lists lies, see `narrows.data.shapes`.
+    """
+    name = path.name
+    table = read_columns(path)
+    label = _label_column(table, labels)
+    goals = _listed(target)
+    chosen = _listed(columns) or _all_columns(table, {label, split, *goals}, one_hot, name)
+    x = _stacked(table, chosen, name, "columns")
+    return Raw(
+        x,
+        None if label is None else table[label],
+        _stacked(table, goals, name, "target") if goals else None,
+        part=None if split is None else test_part(_picked(table, split, "split"), split),
+        columns=tuple(chosen),
+        layout=layout if x.ndim > 2 else "vector",
+    )
+
+
+def read_columns(path: Path) -> Table:
+    """The columns of a `.csv`, `.tsv`, `.csv.gz` or `.parquet` file, as they are.
+
+    Raises:
+        RequestError: no such file, or one that cannot be read.
+    """
+    if not path.is_file():
+        raise RequestError(f"There is no file {path}.")
+    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+
+
+def _csv(path: Path) -> Table:
+    open_text = gzip.open if path.suffix == ".gz" else Path.open
+    try:
+        with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
+            return parse_csv(file, path.name)
+    except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
+        raise RequestError(
+            f"{path} cannot be read as a table of text: {error}. Is it damaged, or not UTF-8?"
+        ) from error
+
+
+def _parquet(path: Path) -> Table:
+    pyarrow = optional("pyarrow", "tables", "read Parquet files")
+    parquet = optional("pyarrow.parquet", "tables", "read Parquet files")
+    try:
+        with parquet.ParquetFile(path) as file:
+            said = file.metadata
+            make_room(4 * 8 * said.num_rows * said.num_columns, str(path))
+            read = file.read(use_threads=False)
+        if len(set(read.column_names)) < len(read.column_names):
+            raise RequestError(f"{path} has two columns of one name. Rename one.")
+        return {name: _column(read.column(name), name) for name in read.column_names}
+    except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
+        if isinstance(error, RequestError):
+            raise
+        raise RequestError(f"{path} cannot be read as Parquet: truncated or damaged ({error}).") from error
+
+
+def parse_csv(file: TextIO, name: str) -> Table:
+    """Read a table with or without a line of column names; without one they are c0, c1 ...
+
+    Rows are turned into numbers a block at a time: a table takes little more memory than its numbers do.
+    """
+    texts: set[int] = set()
+    while True:  # anew where a column turned out to be text after a block of numbers
+        file.seek(0)
+        table, late = _parsed(file, name, texts)
+        if not late:
+            return table
+        texts |= late
+
+
+def _parsed(file: TextIO, name: str, texts: set[int]) -> tuple[Table, set[int]]:
+    """The table, with the columns of these numbers as text, and further columns that must be read as text."""
+    first = file.readline(_LONGEST_LINE)
+    separator = max(",;\t", key=first.count) if first.strip() else ","
+    file.seek(0)
+    cells = csv.reader(_lines(file), delimiter=separator, skipinitialspace=True)
+    rows: Iterator[list[str]] = (row for row in cells if row)
+    head = next(rows, None)
+    if head is None:
+        raise RequestError(f"{name} is empty: there is no row in it.")
+    names, headed = _names(head, name)
+    columns = [_Column(i in texts) for i in range(len(names))]
+    rows = rows if headed else chain([head], rows)
+    at_once = max(1, _CELLS // len(names))
+    number = 0
+    while block := list(islice(rows, at_once)):
+        for row in block:
+            number += 1
+            if len(row) != len(names):
+                line = number + headed
+                raise RequestError(
+                    f"{name} has {len(row)} cells in line {line}, but {len(names)} columns. Mend that line."
+                )
+        make_room(_COPIES * 8 * number * len(names), name)
+        for column, values in zip(columns, zip(*block, strict=True), strict=True):
+            column.add([value.strip() for value in values])
+    if not number:
+        raise RequestError(f"{name} has 0 rows below its line of column names.")
+    late = {i for i, column in enumerate(columns) if column.late}
+    if late:
+        return {}, late
+    return {n: np.concatenate(column.blocks) for n, column in zip(names, columns, strict=True)}, late
+
+
+def _names(head: list[str], name: str) -> tuple[list[str], bool]:
+    """The names of the columns, and whether they stand in the first row."""
+    headed = any(_kind([cell.strip()])[0] == "text" for cell in head)
+    names = [cell.strip() for cell in head] if headed else [f"c{i}" for i in range(len(head))]
+    if len(set(names)) < len(names):
+        twice = next(n for n in names if names.count(n) > 1)
+        raise RequestError(f"{name} has two columns called `{twice}`. Rename one.")
+    return names, headed
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """The lines of a file, none so long that it alone would fill the memory."""
+    while line := file.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE and not line.endswith("\n"):
+            raise csv.Error(f"a line has more than {_LONGEST_LINE} characters")
+        yield line
+
+
+class _Column:
+    """The blocks of a column, as numbers while all of them are.
+
+    Args:
+        is_text: whether it is known to be text.
+    """
+
+    def __init__(self, is_text: bool) -> None:
+        self.is_text, self.late, self.kind = is_text, False, ""
+        self.blocks: list[np.ndarray] = []
+        self.known: dict[str, str] = {}
+
+    def add(self, cells: list[str]) -> None:
+        """Take on a block; where text comes after numbers the column is `late`, and must be read anew."""
+        if not self.is_text:
+            kind, values = _kind(cells)
+            self.is_text = kind == "text" or self.kind not in ("", kind)
+            self.late = self.is_text and bool(self.blocks)
+            self.kind = kind
+        if not self.late:
+            self.blocks.append(_texts(cells, self.known) if self.is_text else values)
+
+
+def test_part(values: np.ndarray, name: str) -> np.ndarray:
+    """Which rows are the test part, (N,) bool, from a column of 0 and 1 or of train, val, test.
+
+    Example:
+        >>> test_part(np.array(["train", "test"]), "split").tolist()
+        [False, True]
+    """
+    texts = [str(v).lower() for v in values.tolist()]
+    meaning = {**dict.fromkeys(("0", "0.0", "false", "train", "training"), False)}
+    meaning.update(dict.fromkeys(("1", "1.0", "true", "test", "val", "valid", "validation", "dev"), True))
+    strange = sorted(set(texts) - set(meaning))
+    if strange:
+        raise refuse(
+            "split", name, "a column of 0 and 1, or of train, val and test", f"It holds {strange[:3]}."
+        )
+    return np.array([meaning[t] for t in texts], dtype=bool)
+
+
+def _all_columns(table: Table, aside: set[str | None], one_hot: bool, name: str) -> list[str]:
+    """All columns that are not put aside; text ones as indicators, if that is wanted."""
+    chosen, texts = [], []
+    for column, values in table.items():
+        if column in aside:
+            continue
+        if values.dtype != object:
+            chosen.append(column)
+            continue
+        texts.append(column)
+        seen = np.unique(values)
+        if one_hot and len(seen) > _MOST_VALUES:
+            raise RequestError(
+                f"Column `{column}` of {name} has {len(seen)} different texts, too many for indicators."
+            )
+        chosen += [f"{column}={value}" for value in seen.tolist()]
+    if texts and not one_hot:
+        raise RequestError(
+            f"{name} has text in {', '.join(f'`{t}`' for t in texts[:8])}. Make one of them the classes "
+            f"(``labels={texts[0]!r}``), use indicators for their values (``one_hot=True``), "
+            "or name the columns to use (``columns``)."
+        )
+    if not chosen:
+        raise RequestError(f"{name} has no column of numbers left to learn from.")
+    wide = [c for c in chosen if c in table and table[c].ndim > 1]
+    if wide and len(chosen) > 1:
+        raise RequestError(
+            f"{name} has columns of arrays: {', '.join(f'`{w}`' for w in wide)}. "
+            f"Say which is meant: ``columns={wide[0]!r}``."
+        )
+    return chosen
+
+
+def _stacked(table: Table, columns: Sequence[str], name: str, argument: str) -> np.ndarray:
+    """Columns side by side, (N, D); one column of arrays as it is, (N, ...)."""
+    if len(columns) == 1 and columns[0] in table and table[columns[0]].ndim > 1:
+        return table[columns[0]]
+    parts = []
+    for column in columns:
+        base, equals, value = column.partition("=")
+        if column not in table and equals and base in table:
+            parts.append(np.array([str(v) == value for v in table[base].tolist()], dtype=np.float64))
+            continue
+        values = _picked(table, column, argument)
+        if values.dtype == object or values.ndim > 1:
+            raise refuse(argument, column, "columns of one number a row", "For text write `column=value`.")
+        bad = np.flatnonzero(~np.isfinite(values))
+        if len(bad):
+            raise RequestError(
+                f"Column `{column}` of {name} is empty, NaN or infinite in {len(bad)} rows; the first is row {bad[0]}. "
+                "Drop or fill those rows first."
+            )
+        parts.append(values)
+    return np.stack(parts, 1)
+
+
+def _picked(table: Mapping[str, np.ndarray], column: str, argument: str) -> np.ndarray:
+    if column not in table:
+        raise refuse(argument, column, "a column of the table", nearest(column, table))
+    return table[column]
+
+
+def _label_column(table: Table, labels: str | None) -> str | None:
+    if labels is not None:
+        if labels == "none":
+            return None
+        _picked(table, labels, "labels")
+        return labels
+    found = [c for c in table if c.lower() in _LABELS]
+    if len(found) > 1:
+        raise RequestError(
+            f"Which column is the class, {' or '.join(f'`{f}`' for f in found)}? Say ``labels={found[0]!r}``."
+        )
+    return found[0] if found else None
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str]:
+    if names is None:
+        return []
+    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def _kind(cells: list[str]) -> tuple[str, np.ndarray]:
+    """A block of cells as numbers (an empty cell is NaN) or as true and false, if every cell is such, or as text."""
+    if max(map(len, cells)) <= _LONGEST_NUMBER:
+        texts = np.array(cells, dtype=np.str_)
+        try:
+            return "number", np.where(texts == "", "nan", texts).astype(np.float64)
+        except ValueError:
+            lower = np.char.lower(texts)
+            if np.isin(lower, ("true", "false")).all():
+                return "truth", (lower == "true").astype(np.float64)
+    return "text", np.empty(0)
+
+
+def _texts(cells: Sequence[str], known: dict[str, str] | None = None) -> np.ndarray:
+    """Text, (N,) objects: equal ones are kept once, and a long one does not widen the others."""
+    known = {} if known is None else known
+    array = np.empty(len(cells), dtype=object)
+    array[:] = [known.setdefault(cell, cell) for cell in cells]
+    return array
+
+
+def _column(column: Any, name: str) -> np.ndarray:
+    """A Parquet column as an array: numbers, text, or lists of one length."""
+    values = column.combine_chunks().to_numpy(zero_copy_only=False)
+    if values.dtype != object:
+        return (
+            values.astype(np.float64) if values.dtype.kind in "fiub" else _texts(values.astype(str).tolist())
+        )
+    if len(values) and isinstance(values[0], np.ndarray):
+        shapes = {np.shape(v) for v in values}
+        if len(shapes) > 1:
+            lengths = {s[0] if s else 0 for s in shapes}
+            raise RequestError(
+                f"Column `{name}` holds lists of {min(lengths)} to {max(lengths)} values; one length is needed."
+            )
+        return np.stack(values)
+    return _texts(["" if v is None else str(v) for v in values])

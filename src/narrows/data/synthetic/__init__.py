@@ -1,0 +1,1 @@
+"""Generated data, exact and seeded: what is true of them is known."""

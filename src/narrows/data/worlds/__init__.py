@@ -1,1 +1,0 @@
-"""Generated worlds, exact and seeded: what is true of them is known."""

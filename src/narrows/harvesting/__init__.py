@@ -1,7 +1,0 @@
-"""Harvesting: run a model over text or images and keep what flows through some of its layers."""
-
-from __future__ import annotations
-
-from narrows.harvesting.driver import harvest
-
-__all__ = ["harvest"]

@@ -1,0 +1,1 @@
+"""Numerics that several parts share: sparse products, selections, pursuit, principal components, metrics of codes."""

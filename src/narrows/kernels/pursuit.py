@@ -1,0 +1,178 @@
+"""Pursuits: sparse codes that are found greedily, one atom after the other, for a whole batch at once.
+
+    r_0 = x,   j_t = the atom that fits r_{t-1} best,   z_t = <a_{j_t}, r_{t-1}>,   r_t = r_{t-1} - z_t a_{j_t}
+
+Matching pursuit keeps earlier coefficients; orthogonal pursuit solves for all of them again after each choice. What
+costs is the fit of all N atoms at each step: (B, D, N) multiply-adds from the residual, or (B, N) from the atoms' Gram
+matrix, by which the fits of the last step become those of the next one.
+
+References:
+    Mallat and Zhang (1993), *Matching pursuits with time-frequency dictionaries*, IEEE Trans. Signal Processing 41.
+    Pati, Rezaiifar, Krishnaprasad (1993), *Orthogonal matching pursuit*, Asilomar.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from narrows.core import Sparse
+from narrows.core.check import whole
+from narrows.kernels.sparse import _chunks
+
+__all__ = ["matching_pursuit", "orthogonal_pursuit"]
+
+_GRAM = 4096
+"""The widest dictionary whose Gram matrix is kept: 64 MB in float32."""
+
+
+def matching_pursuit(
+    x: Tensor, atoms: Tensor, k: int, *, signed: bool = False, tolerance: float = 0.0
+) -> Sparse:
+    r"""The code of k greedy steps; gradients flow through all of them, the choices held fixed.
+
+    .. math:: j_t = \arg\max_j \langle a_j, r_{t-1} \rangle, \qquad z_t = \langle a_{j_t}, r_{t-1} \rangle,
+        \qquad r_t = r_{t-1} - z_t a_{j_t}
+
+    An atom that is chosen again adds to its first coefficient; the place of the repetition then holds 0.
+
+    Args:
+        x: what is coded, (B, D).
+        atoms: one a row, of length 1, (N, D); a row of zeros is never used.
+        k: how many steps.
+        signed: choose by the absolute value of the fit; else only atoms that point the residual's way are used.
+        tolerance: an example whose residual is shorter than this share of its own length takes no further step.
+
+    Returns:
+        indices and values, (B, k).
+
+    Example:
+        >>> matching_pursuit(torch.tensor([[1.0, 3.0]]), torch.eye(2), 2).values
+        tensor([[3., 1.]])
+    """
+    whole("k", k, low=1, high=len(atoms), fix="k cannot exceed the number of atoms.")
+    values, indices = _Greedy.apply(x, atoms, k, signed, tolerance)
+    if k == 1:
+        return Sparse(indices, values, len(atoms))
+    # `argmax` finds the first of equals: the place where this atom was chosen before.
+    first = (indices.unsqueeze(2) == indices.unsqueeze(1)).to(torch.uint8).argmax(2)
+    return Sparse(indices, torch.zeros_like(values).scatter_add(1, first, values), len(atoms))
+
+
+@torch.no_grad()
+def orthogonal_pursuit(x: Tensor, atoms: Tensor, k: int, weight: Tensor | None = None) -> Sparse:
+    r"""The code of k steps of orthogonal matching pursuit, without gradients.
+
+    .. math:: j_t = \arg\max_j \frac{|\langle a_j, r_{t-1} \rangle_w|}{\|a_j\|_w}, \qquad
+        z = \arg\min_z \Big\| x - \sum_{s \le t} z_s a_{j_s} \Big\|_w, \qquad r_t = x - \sum_{s \le t} z_s a_{j_s}
+
+    Args:
+        x: what is coded, (B, D).
+        atoms: one a row, of any length, (N, D).
+        k: how many steps.
+        weight: which coordinates of an example count, (B, D) of 0 and 1; all when None.
+
+    Returns:
+        indices, all different in a row, and values, (B, k).
+
+    Example:
+        >>> orthogonal_pursuit(torch.tensor([[1.0, 3.0]]), torch.eye(2), 2).values.round(decimals=4)
+        tensor([[3., 1.]])
+    """
+    whole("k", k, low=1, high=len(atoms), fix="k cannot exceed the number of atoms.")
+    weight = x.new_ones(1, x.shape[1]) if weight is None else weight
+    x = x * weight
+    tiny = torch.finfo(x.dtype).tiny
+    lengths = (weight @ atoms.square().T).sqrt().clamp_min(tiny**0.5)
+    indices = torch.zeros(len(x), k, dtype=torch.int64, device=x.device)
+    chosen = x.new_zeros(len(x), k, x.shape[1])
+    gram, fit = x.new_zeros(len(x), k, k), x.new_zeros(len(x), k)
+    rest, values = x, fit
+    for t in range(k):
+        score = (rest @ atoms.T).abs_().div_(lengths)
+        score.scatter_(1, indices[:, :t], -1.0)
+        indices[:, t] = score.max(1).indices
+        new = atoms[indices[:, t]] * weight
+        chosen[:, t] = new
+        products = torch.linalg.vecdot(chosen[:, : t + 1], new.unsqueeze(1))
+        gram[:, t, : t + 1] = gram[:, : t + 1, t] = products
+        fit[:, t] = torch.linalg.vecdot(new, x)
+        values = _solve(gram[:, : t + 1, : t + 1], fit[:, : t + 1])
+        rest = x - torch.bmm(values.unsqueeze(1), chosen[:, : t + 1]).squeeze(1)
+    return Sparse(indices, values, len(atoms))
+
+
+def _solve(gram: Tensor, fit: Tensor) -> Tensor:
+    """The least-squares coefficients (B, t); atoms that say the same share what they explain."""
+    diagonal = gram.diagonal(dim1=1, dim2=2)
+    ridge = 8 * torch.finfo(gram.dtype).eps * diagonal.amax(1, keepdim=True) + torch.finfo(gram.dtype).tiny
+    factor, _ = torch.linalg.cholesky_ex(gram + torch.diag_embed(ridge.expand_as(diagonal)))
+    found = torch.cholesky_solve(fit.unsqueeze(2), factor).squeeze(2)
+    return torch.where(found.isfinite(), found, 0.0)
+
+
+class _Greedy(torch.autograd.Function):
+    """The greedy steps, chunk by chunk; backward walks them back, and recovers each residual from the next one."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: Tensor, atoms: Tensor, k: int, signed: bool, tolerance: float
+    ) -> tuple[Tensor, Tensor]:
+        # The Gram matrix costs (N, D, N); it pays where the steps of the batch would cost more.
+        gram = atoms @ atoms.T if len(atoms) <= min(_GRAM, k * len(x)) else None
+        values, rest = x.new_zeros(len(x), k), torch.empty_like(x)
+        indices = torch.zeros(len(x), k, dtype=torch.int64, device=x.device)
+        for part in _chunks(len(x), len(atoms)):
+            rest[part] = _steps(x[part], atoms, gram, values[part], indices[part], signed, tolerance)
+        ctx.save_for_backward(atoms, values, indices, rest)
+        ctx.mark_non_differentiable(indices)
+        return values, indices
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor, _: Any) -> tuple[Tensor | None, ...]:
+        atoms, values, indices, rest = ctx.saved_tensors
+        to_rest, to_atoms = torch.zeros_like(rest), torch.zeros_like(atoms)
+        rest = rest.clone()
+        for t in reversed(range(values.shape[1])):
+            index, value = indices[:, t], values[:, t : t + 1]
+            atom = atoms.index_select(0, index)
+            to_value = grad[:, t : t + 1] - torch.linalg.vecdot(atom, to_rest).unsqueeze(1)
+            to_value = to_value.masked_fill_(value == 0, 0.0)  # no step was taken
+            rest.addcmul_(value, atom)
+            to_atoms.index_add_(0, index, to_value * rest - value * to_rest)
+            to_rest.addcmul_(to_value, atom)
+        return to_rest, to_atoms, None, None, None
+
+
+def _steps(
+    x: Tensor,
+    atoms: Tensor,
+    gram: Tensor | None,
+    values: Tensor,
+    indices: Tensor,
+    signed: bool,
+    tolerance: float,
+) -> Tensor:
+    """Fill in values and indices (B, k) of some rows x (B, D), and return what is left of them."""
+    rest, fits = x.clone(), x @ atoms.T
+    least = tolerance**2 * x.square().sum(1)
+    for t in range(values.shape[1]):
+        index = (fits.abs() if signed else fits).max(1).indices  # on CPU faster than `argmax`
+        atom = atoms.index_select(0, index)
+        value = torch.linalg.vecdot(atom, rest)
+        if not signed:
+            value = value.clamp_min_(0.0)
+        if tolerance > 0:
+            value = torch.where(rest.square().sum(1) > least, value, 0.0)
+        values[:, t], indices[:, t] = value, index
+        rest.addcmul_(value.unsqueeze(1), atom, value=-1)
+        if t + 1 < values.shape[1]:
+            if gram is None:
+                fits = rest @ atoms.T
+            else:
+                fits.addcmul_(value.unsqueeze(1), gram.index_select(0, index), value=-1)
+    return rest

@@ -1,0 +1,156 @@
+"""A dictionary that is not trained but collected: its atoms are examples that the earlier atoms could not explain."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from narrows.core import Autoencoder, Batch, Code, Part, Sparse, Tree
+from narrows.core.check import number, refuse, whole
+from narrows.kernels.pursuit import matching_pursuit
+from narrows.kernels.sparse import decode
+
+__all__ = ["GrownDictionary", "jaccard"]
+
+_AHEAD = 64
+"""So many examples are coded together while looking for the next one that is to be appended."""
+
+
+class GrownDictionary(Part):
+    r"""Examples become atoms where matching pursuit with the present atoms leaves too much of them.
+
+    .. math:: \frac{\|x - \hat x\|^2}{\|x - c\|^2} > \tau \;\Rightarrow\; A \leftarrow [A;\, (x - c) / \|x - c\|]
+
+    All is in buffers of full size with a count, so that a saved state has one shape. Unused rows are 0 and no pursuit
+    chooses them. Beside each atom stands the number of the example it came from, where the batch tells numbers (its
+    ``given``, one whole number an example), else -1.
+
+    Args:
+        latents: how many atoms there can be, N.
+        shape: shape of one example.
+        threshold: the share of an example's squared length that may stay unexplained, tau.
+        k: how many steps the pursuit makes.
+        signed: whether it may subtract atoms.
+        centre: take the data's mean c from every example; else c is 0.
+        at_once: so many examples are appended before those after them are coded anew; 1 is the exact stream.
+
+    Raises:
+        RequestError: a number out of range.
+
+    Reference:
+        Leask, Nanda, Al Moubayed, Inference-Time Decomposition of Activations (ITDA), 2025. arXiv:2505.17769
+    """
+
+    smooth = False
+    normalise = False
+    atoms: Tensor
+    bias: Tensor
+    scale: Tensor
+    count: Tensor
+    examples: Tensor
+
+    def __init__(
+        self,
+        latents: int,
+        shape: tuple[int, ...],
+        *,
+        threshold: float,
+        k: int,
+        signed: bool = True,
+        centre: bool = False,
+        at_once: int = 1,
+    ) -> None:
+        super().__init__()
+        self.shape, self.k, self.signed, self.centre = tuple(shape), whole("k", k), signed, centre
+        self.threshold, self.at_once = (
+            number("threshold", threshold, low=0, high=1),
+            whole("at_once", at_once),
+        )
+        width = math.prod(shape)
+        self.register_buffer("atoms", torch.zeros(whole("latents", latents), width))
+        self.register_buffer("bias", torch.zeros(width))
+        self.register_buffer("scale", torch.ones(()))
+        self.register_buffer("count", torch.zeros((), dtype=torch.int64))
+        self.register_buffer("examples", torch.full((latents,), -1, dtype=torch.int64))
+
+    def forward(self, z: Tree, given: Tree = None) -> Tensor:
+        """Decode codes (*samples, B, N) to (*samples, B, *shape)."""
+        flat = (decode(z, self.atoms) if isinstance(z, Sparse) else z @ self.atoms) + self.bias
+        return flat if len(self.shape) == 1 else flat.unflatten(-1, self.shape)
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Set the centre."""
+        if self.centre:
+            self.bias.copy_(batch.x.flatten(1).mean(0))
+
+    def renew(self, model: Autoencoder, batch: Batch, code: Code) -> list[tuple[nn.Parameter, Tensor]]:
+        """Look through the batch for examples to append; no parameter is touched."""
+        numbers = None if batch.given is None else batch.given.reshape(len(batch), -1)[:, 0]
+        self.grow(batch.x.flatten(1) - self.bias, numbers)
+        return []
+
+    @torch.no_grad()
+    def grow(self, x: Tensor, numbers: Tensor | None = None) -> None:
+        """Append those of centred examples x (B, D), in their order, that are explained too little.
+
+        Args:
+            x: centred examples.
+            numbers: which examples they are, (B,); -1 each when None.
+        """
+        numbers = torch.full((len(x),), -1, device=x.device) if numbers is None else numbers.long()
+        start = 0
+        while start < len(x) and int(self.count) < len(self.atoms):
+            ahead = x[start : start + _AHEAD]
+            found = (self.unexplained(ahead) > self.threshold).nonzero().squeeze(1)
+            found = found[: min(self.at_once, len(self.atoms) - int(self.count))]
+            self._append(ahead[found], numbers[start + found])
+            start += int(found[-1]) + 1 if len(found) == self.at_once else len(ahead)
+
+    def unexplained(self, x: Tensor) -> Tensor:
+        """The share of each centred example (B, D) that the atoms leave, (B,); 0 of an example that is 0."""
+        total, count = x.square().sum(1), int(self.count)
+        if count == 0:
+            return (total > 0).to(x.dtype)
+        code = matching_pursuit(x, self.atoms[:count], min(self.k, count), signed=self.signed)
+        rest = (x - decode(code, self.atoms)).square().sum(1)
+        return torch.where(total > 0, rest / total.clamp_min(torch.finfo(x.dtype).tiny), 0.0)
+
+    def _append(self, x: Tensor, numbers: Tensor) -> None:
+        rows = slice(int(self.count), int(self.count) + len(x))
+        self.atoms[rows] = nn.functional.normalize(x, dim=1)
+        self.examples[rows] = numbers
+        self.count += len(x)
+
+
+def jaccard(a: GrownDictionary, b: GrownDictionary) -> float:
+    r"""How alike two dictionaries are by the examples they took as atoms: :math:`|A \cap B| / |A \cup B|`.
+
+    Examples are the same where they have the same number; without numbers, where the atoms are equal to the last bit.
+    With numbers, dictionaries of different layers or models compare, whatever their widths.
+
+    Args:
+        a: one dictionary.
+        b: the other.
+
+    Returns:
+        from 0 to 1; 0 where both are empty.
+
+    Raises:
+        RequestError: numbers are missing, and the atoms differ in width.
+    """
+    sets = []
+    numbered = all(bool((one.examples[: int(one.count)] >= 0).all()) for one in (a, b))
+    if not numbered and a.atoms.shape[1] != b.atoms.shape[1]:
+        raise refuse(
+            "b",
+            tuple(b.atoms.shape),
+            f"atoms of {a.atoms.shape[1]} numbers, as in the other dictionary",
+            "To compare different models, tell both the numbers of the examples (``numbers``).",
+        )
+    for one in (a, b):
+        rows = (one.examples if numbered else one.atoms)[: int(one.count)].tolist()
+        sets.append({row if numbered else tuple(row) for row in rows})
+    either = len(sets[0] | sets[1])
+    return len(sets[0] & sets[1]) / either if either else 0.0

@@ -1,0 +1,58 @@
+"""The objective over several layers at once: each layer's error counts by its own variance."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor
+
+from narrows.core import Autoencoder, Batch, Code, Loss, counted
+from narrows.nets.dictionaries.layer_groups import GroupDictionary
+from narrows.objectives.sparse import SparseObjective
+
+__all__ = ["DrawnObjective", "StackedObjective"]
+
+
+class StackedObjective(SparseObjective):
+    r"""Squared errors of several layers, each on its own scale.
+
+    .. math:: d(x, \hat x) = c \sum_l \| s_l (x^l - \hat x^l) \|^2
+
+    s_l brings layer l to mean square 1, and c brings the sum back into units of the data, where the prices of
+    latents and the auxiliary loss are. Both are the dictionary's, in its `balance`.
+    """
+
+    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+        """The squared error of each example, (B,), the layers weighted by the dictionary's `balance`."""
+        balance: Any = model.decoder.balance
+        weight = balance.reshape(batch.goal.shape[1:])
+        also = counted(code, batch)
+        return model.likelihood.nll(output, batch.goal, weight if also is None else weight * also)
+
+
+class DrawnObjective(StackedObjective):
+    r"""The same of groups of layers, where each example trains a group's dictionary with one layer, drawn by chance.
+
+    .. math:: d(x, \hat x) = c \sum_g n_g \| s_{l_g} (x^{l_g} - \hat x^{l_g}) \|^2, \qquad l_g \sim g
+
+    With n_g the number of layers in group g this is in expectation the sum over all layers, which is what it is
+    in ``eval()``. A step costs each dictionary as many rows as if its group had one layer.
+    """
+
+    def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
+        """The loss of a batch; of drawn layers in training."""
+        decoder = model.decoder
+        assert isinstance(decoder, GroupDictionary)
+        if model.training and batch.weight is None and decoder.count < len(decoder.groups):
+            batch = Batch(decoder.draw(batch.x))
+        return super().forward(model, batch, step)
+
+    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+        """The squared error of each example, (B,), the layers weighted as in `StackedObjective`."""
+        decoder = model.decoder
+        assert isinstance(decoder, GroupDictionary)
+        if batch.x.shape[1] == len(decoder.groups):
+            return super().fidelity(model, batch, code, output)
+        unit = decoder.balance[0, 0] / decoder.scale[0, 0].square()
+        weight = unit * decoder.groups.bincount(minlength=decoder.count).unsqueeze(1)
+        return model.likelihood.nll(output, batch.goal, weight)

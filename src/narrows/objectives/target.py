@@ -1,0 +1,102 @@
+"""A price that finds itself: the weight of a cost, steered until the code is as sparse, or as exact, as wanted."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from narrows.core import Code, Part, Sparse, all_sum
+from narrows.core.check import number, refuse
+
+__all__ = ["Target"]
+
+_NEAR, _DRIFT, _MOST, _FADE = 0.5, 2e-4, 3e-3, 0.97
+"""The gap from which on the drift is collected, how fast, up to where, and how fast it fades further off."""
+
+
+class Target(Part):
+    r"""A weight that rises while more latents are on (or less is explained) than wanted, and falls else.
+
+    .. math:: e_t = \beta\, e_{t-1} + (1 - \beta) \log(L_0 / L_0^*), \qquad
+        f_t = \mathrm{clip}(e_t + T (e_t - e_{t-1}), -1, 1), \qquad
+        \log \lambda_{t+1} = \log \lambda_t + \eta f_t + d_t
+
+    and with a target for the unexplained variance, FVU, the same with :math:`\log(FVU^* / FVU)`. The weight follows
+    the gap that is foreseen T steps ahead, for the model answers late: without that it would swing past the target.
+    The drift d collects the gaps near the target (:math:`d_t = d_{t-1} + f_t / 5000` where :math:`|f_t| < 1/2`, else
+    it fades), for a model that goes on learning needs another weight at each step, which would leave a gap behind.
+    Methods can then be compared at the same number of active latents, whatever the units of their costs.
+
+    Args:
+        l0: how many latents should be on in one example, on average; or None.
+        fvu: the share of variance that may stay unexplained; or None. Exactly one of the two.
+        cost: which of the code's costs is weighed.
+        start: the weight at first.
+        rate: how fast the weight moves, eta; when None, 0.03 for L0 and 0.05 for FVU, which drifts for longer.
+        ahead: how many steps the gap is foreseen, T; when None, 60 for L0 and 40 for FVU.
+        smooth: how much of the gap's running mean stays at a step, beta.
+
+    Raises:
+        RequestError: none or both of the targets, or a number out of range.
+
+    Example:
+        >>> Target(l0=8.0).weight
+        tensor(0.1000)
+    """
+
+    log_weight: Tensor
+    gap: Tensor
+    drift: Tensor
+
+    def __init__(
+        self,
+        *,
+        l0: float | None = None,
+        fvu: float | None = None,
+        cost: str = "l1",
+        start: float = 0.1,
+        rate: float | None = None,
+        ahead: float | None = None,
+        smooth: float = 0.8,
+    ) -> None:
+        super().__init__()
+        if (l0 is None) == (fvu is None):
+            raise refuse("target", (l0, fvu), "either ``target_l0`` or ``target_fvu``", "Name one of them.")
+        self.l0 = None if l0 is None else number("target_l0", l0, low=1e-3)
+        self.fvu = None if fvu is None else number("target_fvu", fvu, low=1e-6, high=1)
+        usual = (0.03, 60.0) if fvu is None else (0.05, 40.0)
+        self.cost, self.kept = cost, number("smooth", smooth, low=0, high=1)
+        self.rate = usual[0] if rate is None else number("rate", rate, low=0)
+        self.ahead = usual[1] if ahead is None else number("ahead", ahead, low=0)
+        self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
+        self.register_buffer("gap", torch.tensor(math.nan))
+        self.register_buffer("drift", torch.zeros(()))
+
+    @property
+    def weight(self) -> Tensor:
+        """The weight as it stands."""
+        return self.log_weight.exp()
+
+    def after_step(self, code: Code) -> None:
+        """Move the weight by what this step's code had too many or too few."""
+        gap = self._gap(code).clamp(-4, 4).to(self.gap.dtype)
+        before = torch.where(self.gap.isnan(), gap, self.gap)
+        self.gap.copy_(torch.lerp(gap, before, self.kept))
+        foreseen = (self.gap + self.ahead * (self.gap - before)).clamp(-1, 1)
+        collected = (self.drift + _DRIFT * foreseen).clamp(-_MOST, _MOST)
+        self.drift.copy_(torch.where(foreseen.abs() < _NEAR, collected, _FADE * self.drift))
+        self.log_weight.add_(self.rate * foreseen + self.drift)
+
+    def _gap(self, code: Code) -> Tensor:
+        """The logarithm of what the code is above its target, over all processes."""
+        z = code.seen["latents"]
+        values = z.values if isinstance(z, Sparse) else z
+        one = values.new_ones((), dtype=torch.double)
+        if self.l0 is not None:
+            on = all_sum(torch.stack([(values != 0).sum().double(), one * len(z)]))
+            return torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0))
+        assert self.fvu is not None
+        fvu = all_sum(torch.stack([code.seen["fvu"].double(), one]))
+        return torch.log(self.fvu * fvu[1] / fvu[0].clamp_min(1e-12))

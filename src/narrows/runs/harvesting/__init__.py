@@ -1,0 +1,7 @@
+"""Harvesting: run a model over text or images and keep what flows through some of its layers."""
+
+from __future__ import annotations
+
+from narrows.runs.harvesting.driver import harvest
+
+__all__ = ["harvest"]

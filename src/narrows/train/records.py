@@ -1,0 +1,102 @@
+"""The part of a run folder that training writes: checkpoints and metrics, in step with each other."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from narrows.core import files
+from narrows.train.checkpoint import Checkpoint, newest, write_checkpoint
+
+__all__ = ["Store", "read_metrics"]
+
+_NAME = "metrics.jsonl"
+
+
+class Store:
+    """Checkpoints under ``state/`` and one JSON object a line in ``metrics.jsonl``.
+
+    Args:
+        path: the run folder.
+        loggers: Fabric loggers (TensorBoard, Weights & Biases) that get each record too.
+    """
+
+    def __init__(self, path: Path, loggers: tuple[Any, ...] = ()) -> None:
+        self.path, self.loggers = path, loggers
+
+    def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+        """Write a checkpoint."""
+        write_checkpoint(self.path / "state", step, tensors, facts)
+
+    def restore(
+        self, check: Callable[[Checkpoint], None] | None = None, trim: bool = True
+    ) -> tuple[Checkpoint | None, list[str]]:
+        """The newest sound checkpoint, and what was passed over; metrics written after it are cut off.
+
+        Args:
+            check: see `narrows.train.checkpoint.newest`.
+            trim: cut them off; of several processes one does.
+        """
+        found, said = newest(self.path / "state", check)
+        if not trim:
+            return found, []
+        kept = [r for r in read_metrics(self.path) if found is not None and r["at"] <= found.facts["at"]]
+        files.write(self.path / _NAME, "".join(json.dumps(r) + "\n" for r in kept).encode())
+        return found, said
+
+    def log(self, record: Mapping[str, Any]) -> None:
+        """Append a metrics record; a number that is not finite is kept as null."""
+        line = json.dumps({k: None if _broken(v) else v for k, v in record.items()}, allow_nan=False)
+        files.append(self.path / _NAME, (line + "\n").encode())
+        numbers = {k: v for k, v in record.items() if isinstance(v, float)}
+        for logger in self.loggers:
+            logger.log_metrics(numbers, step=record["at"])
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The records of a run's ``metrics.jsonl``.
+
+    Left out are a last line cut short by an interruption, lines that are damaged, and what was not a finite number.
+    """
+    records: list[dict[str, Any]] = []
+    with suppress(OSError):
+        file = path / _NAME
+        for line in file.read_bytes().splitlines() if file.is_file() else ():
+            with suppress(ValueError):
+                records.append(_record(files.parse_json(line.decode())))
+    return records
+
+
+def _record(form: Any) -> dict[str, Any]:
+    """A record out of JSON; ValueError where it is none."""
+    if not isinstance(form, dict) or not isinstance(form.get("stage"), str):
+        raise ValueError("no record")
+    places = [form.get("at"), form.get("step")]
+    if not all(type(n) is int and n >= 0 for n in places):
+        raise ValueError("no place")
+    return {
+        k: v
+        for k, v in form.items()
+        if k == "stage" or _counts(k, v) or (_number(v) and not k.endswith("/density"))
+    }
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _counts(name: str, value: Any) -> bool:
+    """Whether it is a histogram."""
+    return name.endswith("/density") and isinstance(value, list) and all(_number(v) for v in value)
+
+
+def _broken(value: Any) -> bool:
+    if isinstance(value, list):
+        return any(_broken(v) for v in value)
+    return isinstance(value, float) and not math.isfinite(value)
