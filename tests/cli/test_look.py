@@ -9,10 +9,11 @@ from importlib import import_module
 import pytest
 
 from narrows import __version__
-from narrows.cli.docstrings import docstring_args, shown, signature
+from narrows.cli.docstrings import signature
 from narrows.cli.look import source_path
 from narrows.cli.main import COMMANDS
 from narrows.core.check import WorkError
+from narrows.core.texts import docstring_args, shown
 from narrows.methods.index import METHODS, builder
 
 QUICK = [

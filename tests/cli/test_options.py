@@ -5,10 +5,11 @@ from typing import Literal
 
 import pytest
 
-from narrows.cli.options import DATA_OPTIONS, complete, literal, method_options, reader
+from narrows.cli.options import DATA_OPTIONS, complete, literal, method_options
 from narrows.cli.training import fit
 from narrows.core.check import RequestError
 from narrows.core.schedules import Schedule
+from narrows.core.texts import reader
 from narrows.methods.index import METHODS, builder
 
 

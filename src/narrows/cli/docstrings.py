@@ -5,11 +5,11 @@ from __future__ import annotations
 import ast
 import inspect
 from pathlib import Path
-from typing import Any
 
 from narrows.core.check import WorkError
+from narrows.core.texts import docstring_args, shown
 
-__all__ = ["docstring_args", "shown", "signature"]
+__all__ = ["signature"]
 
 
 def signature(path: Path, function: str) -> tuple[str, list[dict[str, str]]]:
@@ -43,39 +43,3 @@ def _default(node: ast.expr | None) -> str:
         return "" if node is None else shown(ast.literal_eval(node))
     except ValueError:
         return "" if node is None else ast.unparse(node)
-
-
-def shown(value: Any) -> str:
-    """A default as it would be typed.
-
-    Example:
-        >>> shown((256, 128)), shown(True), shown(None)
-        ('256,128', 'yes', 'none')
-    """
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, tuple):
-        return ",".join(str(v) for v in value) or "none"
-    return "none" if value is None else str(value)
-
-
-def docstring_args(text: str) -> dict[str, str]:
-    """What a Google-style docstring says of each argument.
-
-    Example:
-        >>> docstring_args(chr(10).join(["Do.", "", "Args:", "    k: how many", "        are on.", "", "Raises:"]))
-        {'k': 'how many are on.'}
-    """
-    found: dict[str, str] = {}
-    inside, name = False, ""
-    for line in text.splitlines():
-        if not line.startswith(" ") and line.strip():
-            inside = line.strip() == "Args:"
-        elif inside and line.strip():
-            depth = len(line) - len(line.lstrip())
-            if depth == 4:
-                name, _, says = line.strip().partition(":")
-                found[name] = says.strip()
-            elif name:
-                found[name] += " " + line.strip()
-    return {name: says.replace("`", "") for name, says in found.items()}

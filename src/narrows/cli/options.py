@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 import inspect
-import types
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, get_type_hints
 
 import typer
 
-from narrows.cli.docstrings import docstring_args, shown
-from narrows.core.check import RequestError, choice, refuse
-from narrows.core.schedules import schedule
+from narrows.core.check import refuse
+from narrows.core.texts import Read, docstring_args, reader, shown
 
-__all__ = [
-    "DATA_OPTIONS",
-    "Option",
-    "docstring_args",
-    "extend",
-    "method_options",
-    "number_or_schedule",
-    "shown",
-]
+__all__ = ["DATA_OPTIONS", "Option", "extend", "method_options"]
 
-Read = Callable[[str, str], Any]
-"""From the option as typed and its text to a value; refuses what it cannot read."""
+_whole, _text = reader(int)[1], reader(str)[1]
 
 
 @dataclass(frozen=True)
@@ -152,50 +141,6 @@ def _or_default(read: Read, default: Any) -> Read:
     return lambda flag, text: default if text == shown(default) else read(flag, text)
 
 
-def reader(hint: Any) -> tuple[str, Read | None]:
-    """How to read an option of a type: what the help shows, and from text to value.
-
-    Example:
-        >>> metavar, read = reader(tuple[int, ...])
-        >>> metavar, read("--hidden", "256,128")
-        ('INT,INT,...', (256, 128))
-    """
-    origin, members = get_origin(hint), get_args(hint)
-    if hint is bool:
-        return "", None
-    if hint in _PLAIN:
-        return _PLAIN[hint]
-    if origin is Literal:
-        names = [str(m) for m in members]
-        return "|".join(names), lambda flag, text: members[names.index(choice(flag, text, names))]
-    if origin is tuple:
-        metavar, one = reader(members[0])
-        return f"{metavar},{metavar},...", lambda flag, text: _several(flag, text, one, metavar)
-    if origin in (Union, types.UnionType):
-        return _union(members)
-    raise TypeError(f"an option of type {hint} cannot be typed on the command line")
-
-
-def _union(members: tuple[Any, ...]) -> tuple[str, Read | None]:
-    if any(get_origin(m) is not None and get_origin(m).__name__ == "Callable" for m in members):
-        return "NUMBER|SCHEDULE", number_or_schedule
-    kinds = [reader(m) for m in members if m is not type(None)]
-    metavar = "|".join(m for m, _ in kinds)
-
-    def read(flag: str, text: str) -> Any:
-        if text.lower() == "none" and type(None) in members:
-            return None
-        failure: RequestError | None = None
-        for _, one in kinds:
-            try:
-                return one(flag, text) if one else _yes(flag, text)
-            except RequestError as error:
-                failure = error
-        raise failure or refuse(flag, text, metavar)
-
-    return metavar, read
-
-
 def _after(option: str, words: Sequence[str]) -> str | None:
     """The value of an option in what was typed, before it is parsed."""
     value = None
@@ -223,31 +168,6 @@ def _number(flag: str, text: str) -> float:
 
 def _text(flag: str, text: str) -> str:
     return text
-
-
-def _yes(flag: str, text: str) -> bool:
-    return choice(flag, text.lower(), ("yes", "no", "true", "false")) in ("yes", "true")
-
-
-def number_or_schedule(flag: str, text: str) -> float | str:
-    """A number, or the text of a schedule that was found to be one.
-
-    Example:
-        >>> number_or_schedule("--beta", "4"), number_or_schedule("--beta", "linear:0:1:100")
-        (4.0, 'linear:0:1:100')
-    """
-    made = schedule(text, flag)
-    return text if callable(made) else made
-
-
-def _several(flag: str, text: str, one: Read | None, metavar: str) -> tuple[Any, ...]:
-    parts = [part.strip() for part in text.strip("()[] ").split(",") if part.strip()]
-    if text.strip().lower() in ("none", ""):
-        parts = []
-    try:
-        return tuple(one(flag, part) if one else _yes(flag, part) for part in parts)
-    except RequestError:
-        raise refuse(flag, text, "numbers with commas between, such as 256,128") from None
 
 
 def _names(flag: str, text: str) -> str | list[str]:
@@ -287,12 +207,6 @@ def _pair(flag: str, text: str) -> dict[str, Any]:
         raise refuse(flag, text, "name=value", "Give it once for each: --data-option atoms=64.")
     return {name.strip().replace("-", "_"): literal(value.strip())}
 
-
-_PLAIN: dict[Any, tuple[str, Read]] = {
-    int: ("INT", _whole),
-    float: ("NUMBER", _number),
-    str: ("TEXT", _text),
-}
 
 DATA_OPTIONS = (
     Option("key", _text, "NAME", "Which array of an .npz or .safetensors file holds the examples."),

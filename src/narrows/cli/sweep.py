@@ -8,9 +8,10 @@ from typing import Annotated, Any
 import typer
 
 from narrows.cli.errors import Interrupted, note
-from narrows.cli.options import literal, method_options, number_or_schedule
+from narrows.cli.options import literal, method_options
 from narrows.cli.output import only_json, print_json
 from narrows.core.check import printable, refuse
+from narrows.core.texts import number_or_schedule
 
 __all__ = ["sweep"]
 

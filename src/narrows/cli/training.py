@@ -10,8 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from narrows.cli.errors import Interrupted, note
-from narrows.cli.options import number_or_schedule
 from narrows.core.check import RequestError
+from narrows.core.texts import number_or_schedule
 
 __all__ = ["fit", "resume"]
 
