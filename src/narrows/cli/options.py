@@ -152,24 +152,6 @@ def _after(option: str, words: Sequence[str]) -> str | None:
     return value
 
 
-def _whole(flag: str, text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise refuse(flag, text, "a whole number") from None
-
-
-def _number(flag: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise refuse(flag, text, "a number") from None
-
-
-def _text(flag: str, text: str) -> str:
-    return text
-
-
 def _names(flag: str, text: str) -> str | list[str]:
     """One name, or several with commas between."""
     names = [part.strip() for part in text.split(",") if part.strip()]
