@@ -13,6 +13,7 @@ import time
 import torch
 
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
+from narrows.core import Pass
 
 CASES = ((8192, 64, 512), (8192, 64, 1024), (4096, 64, 8192))
 """Tokens N, width d, codes K."""
@@ -47,7 +48,7 @@ def ours(vq, x):
     code = vq(x[None])
     (code.z.sum() + 0.25 * code.costs["commitment"].sum()).backward()
     with torch.no_grad():
-        vq.after_step(code)
+        vq.after_step(Pass(None, code))
 
 
 def usual(vq, x):

@@ -8,7 +8,7 @@ each way, in batches of 4096 rows as torch tensors, and the next way goes on whe
 the page cache (they were just written), so this is the cost of the reader and not of the disk.
 
 ==================  =================================================================================================
-ours                `Feed` over the mapped harvest: rows shuffled across shards, a window of 64 MiB ahead of the step
+ours                `BatchReader` over the mapped harvest: rows shuffled across shards, a window of 64 MiB ahead
 ours, loose rows    `Dataset.batch` of random row numbers: no order at all is asked of the disk
 Arrow, in order     slices of contexts one after another: no rows are shuffled at all
 Arrow, mixed        the same through a mixing buffer of 64 MiB, half of which is served: what SAELens does with a cache
@@ -37,7 +37,7 @@ from torch import Tensor
 
 import narrows.data
 from narrows.activations.shards import ShardWriter
-from narrows.data import Feed
+from narrows.data import BatchReader
 
 WIDTH, CONTEXT, BATCH, SHARDS = 384, 128, 4096, 12
 
@@ -79,7 +79,7 @@ def write_arrow(folder: Path, rows: Tensor, datasets: Any) -> float:
 def ours(folder: Path, loose: bool) -> Iterator[Tensor]:
     """Batches without end."""
     data = narrows.data.open(folder, mapped=True, verify=False).train
-    feed, step = Feed(data, BATCH, seed=0), 0
+    feed, step = BatchReader(data, BATCH, seed=0), 0
     draw = np.random.default_rng(0)
     while True:
         if loose:

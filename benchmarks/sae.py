@@ -34,7 +34,7 @@ from benchmarks.apart import Variant, measure, ratio, serve
 from benchmarks.peers import PEERS, Start, enter
 from benchmarks.trainer import ours
 from narrows.core import Autoencoder, Batch
-from narrows.data import Feed
+from narrows.data import BatchReader
 from narrows.kernels.sparse import Path, decode
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.train import training_mode
@@ -68,7 +68,7 @@ def sparse(model: Autoencoder, x: Tensor, path: Path) -> Tensor:
 def bare(forward: Forward, source: narrows.data.Source, arguments: argparse.Namespace) -> Iterator[float]:
     """A loop without a trainer."""
     model = network(arguments)
-    feed = Feed(source.train, arguments.batch)
+    feed = BatchReader(source.train, arguments.batch)
     with torch.no_grad():
         model.decoder.prepare(model, first(source))
     optimizer = torch.optim.Adam(model.parameters(), lr=RATE, fused=True)
@@ -111,7 +111,7 @@ def peer(name: str, source: narrows.data.Source, arguments: argparse.Namespace) 
     model = network(arguments)
     with torch.no_grad():
         model.decoder.prepare(model, first(source))
-    feed = Feed(source.train, arguments.batch)
+    feed = BatchReader(source.train, arguments.batch)
     weight, centre = model.encoder.weight.detach(), model.decoder.bias.detach()
     return rounds(Start(weight, centre, lambda step: feed.at(step).x, arguments.k, arguments.steps, RATE))
 

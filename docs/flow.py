@@ -39,9 +39,11 @@ def data_flow(builder: Callable[..., Autoencoder]) -> str:
 
 
 def _draw(model: Autoencoder, spec: Spec) -> str:
-    batch = examples(spec, 16).all(given=model.given)
+    batch = examples(spec, 16).all(conditions=model.conditions)
     seen = _trace(model, batch)
-    told = f", told {tuple(batch.given.shape[1:])} {model.given}" if batch.given is not None else ""
+    told = (
+        f", told {tuple(batch.condition.shape[1:])} {model.conditions}" if batch.condition is not None else ""
+    )
     rows = [
         _thing("x", _shape(batch.x), "what is seen" + told),
         _part("encoder", model.encoder),

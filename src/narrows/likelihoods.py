@@ -1,4 +1,4 @@
-"""p(x | z): what the decoder's output means. Values are sums over one example, in its `nll_unit` (nats, but one).
+"""p(x | z): what the decoder's output means. Values are sums over one example, in its `unit` (nats, but one).
 
 The decoder puts out *parameters* of shape ``(*samples, B, *likelihood.parameter_shape)``; the target has shape
 ``(B, *shape)`` and is broadcast over the sample axes.
@@ -96,7 +96,7 @@ class Squared(Likelihood):
     """
 
     splits = ()
-    nll_unit = "squared error"
+    unit = "squared error"
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """The sum of squared differences, (*samples, B)."""

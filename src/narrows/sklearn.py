@@ -161,12 +161,14 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         if not (
             code.p is not None and isinstance(code.q, Independent) and isinstance(code.q.base_dist, Normal)
         ):
-            explained = -model.likelihood.nll(model.decode(code.z), batch.goal, code.weight)
+            explained = -model.likelihood.nll(model.decode(code.z), batch.target, code.weight)
             return explained if code.rate is None else explained - code.rate
         noise = torch.Generator().manual_seed(self.seed_)
         width = code.q.mean.shape[1:]
         z = code.q.mean + code.q.stddev * torch.randn(_DRAWS, 1, *width, generator=noise, dtype=torch.float64)
-        weights = code.p.log_prob(z) - code.q.log_prob(z) - model.likelihood.nll(model.decode(z), batch.goal)
+        weights = (
+            code.p.log_prob(z) - code.q.log_prob(z) - model.likelihood.nll(model.decode(z), batch.target)
+        )
         units = 0.0 if self.scaler_.scale_ is None else float(np.log(self.scaler_.scale_).sum())
         return weights.logsumexp(0) - math.log(_DRAWS) - units
 

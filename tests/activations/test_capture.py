@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from narrows.activations.capture import capture, capture_with_gradients, probe
-from narrows.activations.hook_points import Place, resolve
+from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.models import load
 from narrows.core.check import RequestError, WorkError
 
@@ -66,14 +66,14 @@ def test_the_forward_pass_stops_at_the_last_place(tiny, ids):
 def test_no_hook_stays_when_the_model_fails():
     net = nn.Sequential(nn.Linear(3, 2), nn.Linear(5, 1))
     with pytest.raises(RuntimeError):
-        capture(net, torch.ones(1, 3), [Place("a", "1")])
+        capture(net, torch.ones(1, 3), [HookPoint("a", "1")])
     assert not net[1]._forward_hooks
 
 
 def test_a_tensor_that_is_written_into_later_is_noted_as_it_was():
     net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(inplace=True), nn.Linear(4, 1))
     x = torch.randn(5, 3)
-    seen = capture(net, x, [Place("a", "0"), Place("b", "2")])
+    seen = capture(net, x, [HookPoint("a", "0"), HookPoint("b", "2")])
     assert torch.equal(seen["a"], net[0](x))
     assert (seen["a"] < 0).any()
 
@@ -92,7 +92,9 @@ def test_tuples_mappings_and_keywords():
             return self.rnn(self.odd(hidden=x)["states"])
 
     x = torch.randn(4, 3, 2)
-    seen = capture(Net(), x, [Place("in", "odd", "input"), Place("out", "odd"), Place("rnn", "rnn")])
+    seen = capture(
+        Net(), x, [HookPoint("in", "odd", "input"), HookPoint("out", "odd"), HookPoint("rnn", "rnn")]
+    )
     assert torch.equal(seen["in"], x)
     assert torch.equal(seen["out"], x + 1)
     assert seen["rnn"].shape == (4, 3, 2)
@@ -102,14 +104,14 @@ def test_a_place_that_is_never_passed():
     net = nn.ModuleDict({"a": nn.Linear(2, 2), "b": nn.Linear(2, 2)})
     net.forward = lambda x: net["a"](x)
     with pytest.raises(WorkError, match="never through `b`"):
-        capture(net, torch.ones(1, 2), [Place("b", "b")])
+        capture(net, torch.ones(1, 2), [HookPoint("b", "b")])
 
 
 def test_shapes_of_rows(tiny, ids):
     found = probe(tiny("llama"), ids, resolve(tiny("llama"), "resid.1,attn_heads.1"))
     assert [place.shape for place in found] == [(16,), (4, 4)]
     images = nn.Sequential(nn.Conv2d(3, 6, 3, padding=1))
-    assert probe(images, torch.ones(2, 3, 4, 5), [Place("0", "0")])[0].shape == (6,)
+    assert probe(images, torch.ones(2, 3, 4, 5), [HookPoint("0", "0")])[0].shape == (6,)
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from narrows.activations.contexts import Contexts, Cut, build, kept
+from narrows.activations.contexts import ContextOptions, Contexts, build, kept
 from narrows.core.check import RequestError
 
 transformers = pytest.importorskip("transformers")
@@ -37,7 +37,7 @@ def rows(contexts):
 def test_packed_like_by_hand():
     rng = np.random.default_rng(0)
     documents = [rng.integers(0, 40, n) for n in (5, 1, 17, 0, 9, 30, 2)]
-    made = build([text(*d) for d in documents], tokenizer(), Cut(length=8))
+    made = build([text(*d) for d in documents], tokenizer(), ContextOptions(length=8))
     flat = []
     for document in documents:
         if len(document):
@@ -56,21 +56,21 @@ def test_packed_like_by_hand():
     ],
 )
 def test_what_stands_around_and_between(words, first, joint):
-    made = build([text(1, 2), text(3)], words, Cut(length=10))
+    made = build([text(1, 2), text(3)], words, ContextOptions(length=10))
     assert rows(made) == [[*first, 4, 5, *joint, 6]]
 
 
 def test_a_first_token_where_it_is_asked_for():
     words = tokenizer(frame=False)
-    assert rows(build([text(1, 2, 3)], words, Cut(length=3, bos=True))) == [[0, 4, 5], [0, 6]]
-    assert rows(build([text(1, 2)], tokenizer(eos=False), Cut(length=3, bos=False))) == [[4, 5]]
+    assert rows(build([text(1, 2, 3)], words, ContextOptions(length=3, bos=True))) == [[0, 4, 5], [0, 6]]
+    assert rows(build([text(1, 2)], tokenizer(eos=False), ContextOptions(length=3, bos=False))) == [[4, 5]]
     with pytest.raises(RequestError, match="without a first token"):
-        build([text(1)], tokenizer(frame=False, bos=False), Cut(length=3, bos=True))
+        build([text(1)], tokenizer(frame=False, bos=False), ContextOptions(length=3, bos=True))
 
 
 def test_pieces_of_one_document_are_joined_without_a_seam():
     pieces = [("w1 w2", True), ("w3", True), ("w4", False), ("w5", False)]
-    assert rows(build(pieces, tokenizer(eos=False), Cut(length=20))) == [[0, 4, 5, 6, 7, 0, 8]]
+    assert rows(build(pieces, tokenizer(eos=False), ContextOptions(length=20))) == [[0, 4, 5, 6, 7, 0, 8]]
 
 
 @pytest.mark.parametrize(
@@ -82,16 +82,16 @@ def test_pieces_of_one_document_are_joined_without_a_seam():
     ],
 )
 def test_one_document_a_context(overlong, expected, fact):
-    made = build([text(1, 2), text(3, 4, 5, 6)], tokenizer(), Cut("documents", 5, overlong))
+    made = build([text(1, 2), text(3, 4, 5, 6)], tokenizer(), ContextOptions("documents", 5, overlong))
     assert rows(made) == [[0, *row, 1] for row in expected]
     assert made.facts == {"documents": 2, "truncated": 0, "dropped": 0} | fact
 
 
 def test_the_limit_counts_tokens_of_text():
     many = [text(*range(7)) for _ in range(50)]
-    packed = build(iter(many), tokenizer(eos=False), Cut(length=4, limit=16))
+    packed = build(iter(many), tokenizer(eos=False), ContextOptions(length=4, limit=16))
     assert sum(int(t) >= 3 for t in packed.tokens) == 16
-    whole = build(iter(many), tokenizer(eos=False), Cut("documents", 10, limit=16))
+    whole = build(iter(many), tokenizer(eos=False), ContextOptions("documents", 10, limit=16))
     assert len(whole) == 3  # documents stay whole
 
 
@@ -102,12 +102,12 @@ def test_conversations_stay_whole():
     ]
     long = [{"role": "user", "content": "w1 " * 30}]
     words = tokenizer()
-    plain = build([(turns, False), (long, False)], words, Cut("chat", 16, "drop", special="keep"))
+    plain = build([(turns, False), (long, False)], words, ContextOptions("chat", 16, "drop", special="keep"))
     assert words.decode(plain.tokens) == "<s>user: w1 w2 bot: w3</s>" or len(plain) == 1
     assert (plain.facts["dropped"], plain.facts["documents"]) == (1, 2)
     assert plain.facts["chat_template"].startswith("plain")
     words.chat_template = "{% for m in messages %}<turn> {{ m.role }} : {{ m.content }} {% endfor %}"
-    made = build([(turns, False), (long, False)], words, Cut("chat", 16, "truncate"))
+    made = build([(turns, False), (long, False)], words, ContextOptions("chat", 16, "truncate"))
     said = [words.convert_ids_to_tokens(row) for row in rows(made)]
     assert said[0] == ["<turn>", "user", ":", "w1", "w2", "<turn>", "bot", ":", "w3"]
     assert len(said[1]) == 16
@@ -117,16 +117,16 @@ def test_conversations_stay_whole():
 @pytest.mark.parametrize("bad", ["no list", [{"role": "user"}], [3]])
 def test_what_is_no_conversation(bad):
     with pytest.raises(RequestError, match="a list of turns"):
-        build([(bad, False)], tokenizer(), Cut("chat", 16, "drop"))
+        build([(bad, False)], tokenizer(), ContextOptions("chat", 16, "drop"))
     with pytest.raises(RequestError, match="`chat=True`"):
-        build([([{"role": "user", "content": "x"}], False)], tokenizer(), Cut())
+        build([([{"role": "user", "content": "x"}], False)], tokenizer(), ContextOptions())
 
 
 @pytest.mark.parametrize("special", ["keep", "drop"])
 @pytest.mark.parametrize("positions", ["all", "last", "2:", "50:"])
 def test_kept_positions_like_by_hand(special, positions):
     documents = [text(*range(n)) for n in (1, 4, 9)]
-    made = build(documents, tokenizer(), Cut("documents", 7, special=special, positions=positions))
+    made = build(documents, tokenizer(), ContextOptions("documents", 7, special=special, positions=positions))
     expected = []
     for row in rows(made):
         good = [special == "keep" or token not in (0, 1) for token in row]
@@ -141,11 +141,11 @@ def test_kept_positions_like_by_hand(special, positions):
 
 
 def test_nothing_kept_has_no_last():
-    assert not kept(np.zeros(4, bool), np.array([2, 2]), Cut(positions="last")).any()
+    assert not kept(np.zeros(4, bool), np.array([2, 2]), ContextOptions(positions="last")).any()
 
 
 def test_what_was_said_leads_to_the_same_contexts():
-    made = build([text(*range(9))], tokenizer(), Cut(length=6, positions="1:"))
+    made = build([text(*range(9))], tokenizer(), ContextOptions(length=6, positions="1:"))
     again = Contexts.of(made.tokens, made.ends, made.describe())
     assert (again.cut, again.special) == (made.cut, made.special)
     assert (again.keep(0, 2) == made.keep(0, 2)).all()
@@ -163,13 +163,13 @@ def test_what_was_said_leads_to_the_same_contexts():
 )
 def test_bad_settings(options, says):
     with pytest.raises(RequestError, match=says):
-        Cut(**options)
+        ContextOptions(**options)
 
 
 def test_nothing_to_read():
     with pytest.raises(RequestError, match="nothing to read"):
-        build([("", False)], tokenizer(), Cut())
+        build([("", False)], tokenizer(), ContextOptions())
     with pytest.raises(RequestError, match="All 1 were longer"):
-        build([text(*range(20))], tokenizer(), Cut("documents", 5, "drop"))
+        build([text(*range(20))], tokenizer(), ContextOptions("documents", 5, "drop"))
     with pytest.raises(RequestError, match="longer than the special tokens"):
-        build([text(1)], tokenizer(), Cut(length=2))
+        build([text(1)], tokenizer(), ContextOptions(length=2))

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from narrows.activations.contexts import Cut, build
+from narrows.activations.contexts import ContextOptions, build
 from narrows.activations.models import load, quietly, wrap
 from narrows.core.check import RequestError, WorkError
 
@@ -120,8 +120,13 @@ def test_a_tokenizer_of_another_model_is_refused(saved):
     with pytest.raises(
         RequestError, match=r"does not fit the model: it gives token \d+ \('.*'\), but .* only 50"
     ):
-        build([("A narrow strait.", False)], other.tokenizer, Cut(length=16), model.vocabulary)
-    assert len(build([("A narrow strait.", False)], other.tokenizer, Cut(length=16), other.vocabulary)) == 1
+        build([("A narrow strait.", False)], other.tokenizer, ContextOptions(length=16), model.vocabulary)
+    assert (
+        len(
+            build([("A narrow strait.", False)], other.tokenizer, ContextOptions(length=16), other.vocabulary)
+        )
+        == 1
+    )
 
 
 def test_a_folder_is_named_by_where_it_lies(saved, tmp_path):

@@ -7,6 +7,7 @@ from torch import nn
 from torch.distributions import Independent, Normal, kl_divergence
 
 from narrows.core import Autoencoder, Batch, Bottleneck, Code, Likelihood, Objective, Sparse
+from narrows.core.evidence import Indices, Latents
 
 
 class Flat(nn.Module):
@@ -16,7 +17,7 @@ class Flat(nn.Module):
         super().__init__()
         self.shape_out, self.linear = tuple(shape_out), nn.Linear(into, math.prod(shape_out))
 
-    def forward(self, x, given=None):
+    def forward(self, x, condition=()):
         lead = x.shape[: x.ndim - 1] if x.shape[-1] == self.linear.in_features else x.shape[:1]
         flat = x.reshape(*lead, self.linear.in_features)
         return self.linear(flat).reshape(*lead, *self.shape_out)
@@ -57,7 +58,7 @@ class StandInGaussian(Bottleneck):
         cost = q.log_prob(z) - p.log_prob(z) if samples else kl_divergence(q, p)
         return Code(z, {"kl": cost}, q, p)
 
-    def sample(self, n):
+    def sample(self, n, condition=()):
         return Code(torch.randn(n, self.latent))
 
 
@@ -77,7 +78,8 @@ class StandInTopK(Bottleneck):
 
     def forward(self, h, samples=()):
         values, indices = h.relu().topk(self.k, -1)
-        return Code(Sparse(indices, values, self.latents), seen={"pre": h.detach()})
+        z = Sparse(indices, values, self.latents)
+        return Code(z, evidence=(Latents(z),))
 
 
 class DenseRead(nn.Module):
@@ -87,7 +89,7 @@ class DenseRead(nn.Module):
         super().__init__()
         self.inner = Flat(latents, shape_out)
 
-    def forward(self, z, given=None):
+    def forward(self, z, condition=()):
         return self.inner(z.dense() if isinstance(z, Sparse) else z)
 
 
@@ -102,20 +104,20 @@ class StandInCodebook(Bottleneck):
         indices = torch.cdist(h, self.codebook.expand(len(h), -1, -1)).argmin(-1)
         z = h + (self.codebook[indices] - h).detach()
         return Code(
-            z, {"commitment": (z - h).square().sum((-1, -2))}, seen={"indices": indices, "codes": self.codes}
+            z, {"commitment": (z - h).square().sum((-1, -2))}, evidence=(Indices(indices, self.codes),)
         )
 
-    def symbols(self, code):
-        return code.seen["indices"]
+    def to_symbols(self, code):
+        return code[Indices].indices
 
-    def read(self, symbols):
+    def from_symbols(self, symbols):
         return Code(self.codebook[symbols])
 
 
 class Tokens(Flat):
     """Reads (B, L, C) tokens as one vector."""
 
-    def forward(self, x, given=None):
+    def forward(self, x, condition=()):
         return super().forward(x.flatten(1))
 
 

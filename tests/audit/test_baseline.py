@@ -61,7 +61,7 @@ def test_what_is_no_narrower_real_code_of_the_example_is_not_compared():
     assert beside_pca(train, Batch(x), torch.zeros(30, 6), x) is None
     assert beside_pca(train, Batch(x), codes.long(), x) is None
     assert beside_pca(train, Batch(x.long()), codes, x) is None
-    assert beside_pca(train, Batch(x, target=x), codes, x) is None
+    assert beside_pca(train, Batch(x, target=x.clone()), codes, x) is None
     assert baseline(sparse_model(), train, dataset(table(30, 6, 2))) is None
 
 

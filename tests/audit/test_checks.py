@@ -10,7 +10,7 @@ from narrows.audit.checks.redundancy import atoms
 from narrows.audit.evidence.view import examine
 from narrows.audit.metrics.disentanglement import mig
 from narrows.audit.metrics.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
-from narrows.core import Batch, Part
+from narrows.core import Batch, Prior
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(400, 2, generator=GENERATOR) @ torch.randn(2, 6, generator=GENERATOR)
@@ -30,7 +30,7 @@ class Worlds:
     def __len__(self):
         return len(self.x)
 
-    def batch(self, rows, given=None, device="cpu"):
+    def batch(self, rows, conditions=(), device="cpu"):
         return Batch(self.x[rows])
 
 
@@ -216,13 +216,13 @@ def test_a_posterior_far_from_the_prior_is_seen():
     assert by_name(audit(model, X))["prior/shift"].value == pytest.approx(3, abs=0.5)
 
 
-class Uniform(Part):
+class Uniform(Prior):
     """A second stage that holds every index for equally likely."""
 
-    def nll(self, symbols, given=None):
+    def nll(self, symbols, condition=()):
         return torch.full((len(symbols),), symbols.shape[1] * math.log(8))
 
-    def sample(self, n, given=None):
+    def sample(self, n, condition=()):
         return torch.zeros(n, 2, dtype=torch.long)
 
 

@@ -66,7 +66,7 @@ def test_top_examples_are_the_largest_of_each_context(text):
         assert feature.mean == pytest.approx(float(column.abs().sum() / max(1, feature.fires)), rel=1e-5)
         best = {}
         for row, value in enumerate(column.tolist()):
-            context = int(data.origin.of[row])
+            context = int(data.provenance.of[row])
             if value and (context not in best or abs(value) > abs(best[context][1])):
                 best[context] = (row, value)
         expected = sorted(best.values(), key=lambda pair: -abs(pair[1]))
@@ -83,7 +83,7 @@ def test_words_and_values_stand_where_they_belong(text):
         z = model.encode(Batch(data.batch(slice(0, len(data))).x)).z.dense()
     for feature in found.features:
         for s in feature.top + feature.others:
-            ids, position = data.origin.context_of(s.row)
+            ids, position = data.provenance.context_of(s.row)
             assert list(s.words) == [NASTY if i == 3 else f" {chr(97 + i)}" for i in ids.tolist()]
             assert s.at == position
             assert s.values[0] is None  # the first token of a context was not harvested
@@ -198,7 +198,7 @@ def test_facts_are_json():
 
 def test_a_model_that_was_in_memory_is_not_looked_for(text, monkeypatch):
     _, data = text
-    data.origin.manifest.header["model"]["source"] = ""
+    data.provenance.manifest.header["model"]["source"] = ""
     monkeypatch.setattr(splicing, "language_model", lambda *told: pytest.fail(f"looked for {told}"))
     found = collect(signed_model(), data, count=3)
     assert not found.logits

@@ -90,7 +90,7 @@ def test_questions_are_asked_by_what_the_code_holds(models):
 
 
 def test_progress_reaches_its_total(models):
-    class Told:
+    class ConditionedEncoder:
         calls = ()
 
         def begin(self, title, total, done=0):
@@ -99,7 +99,7 @@ def test_progress_reaches_its_total(models):
         def advance(self, done, facts=None):
             self.calls += (done,)
 
-    told = Told()
+    told = ConditionedEncoder()
     audit(models["plain"], X, progress=told)
     assert told.calls == tuple(range(1, told.total + 1))
     assert told.total == 2 + len(CHECKS)  # 400 examples are two chunks

@@ -13,6 +13,7 @@ from narrows.audit import audit
 from narrows.audit.checks.layers import shares
 from narrows.audit.metrics.matching import Match, cosines, f1, match, on
 from narrows.core import Autoencoder, Bottleneck, Code, Objective, Sparse
+from narrows.core.evidence import Latents
 
 
 class Signed(Bottleneck):
@@ -25,7 +26,7 @@ class Signed(Bottleneck):
     def forward(self, h, samples=()):
         indices = h.abs().topk(self.k, -1).indices
         code = Sparse(indices, h.gather(-1, indices), self.width)
-        return Code(code, seen={"latents": code})
+        return Code(code, evidence=(Latents(code),))
 
 
 class Atoms(nn.Module):
@@ -35,7 +36,7 @@ class Atoms(nn.Module):
         super().__init__()
         self.atoms = nn.Parameter(atoms)
 
-    def forward(self, z, given=None):
+    def forward(self, z, condition=()):
         return torch.tensordot(z.dense(), self.atoms, 1)
 
 
@@ -115,7 +116,7 @@ def clean(forward):
     def cleaned(h, samples=()):
         code = forward(h, samples)
         z = replace(code.z, values=code.z.values * (code.z.values.abs() > 0.1))
-        return Code(z, seen={"latents": z})
+        return Code(z, evidence=(Latents(z),))
 
     return cleaned
 
@@ -174,7 +175,7 @@ def test_codes_whose_number_of_entries_differs_from_chunk_to_chunk():
         padded = Sparse(
             torch.nn.functional.pad(z.indices, (0, extra)), torch.nn.functional.pad(z.values, (0, extra)), 10
         )
-        return Code(padded, seen={"latents": padded})
+        return Code(padded, evidence=(Latents(padded),))
 
     model.bottleneck.forward = ragged
     again = audit(model, x, limit=600)

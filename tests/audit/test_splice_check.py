@@ -7,7 +7,7 @@ import torch
 from audit_models import plain_model
 from text_models import SIZES, Rows, harvest, hidden
 
-from narrows.activations.hook_points import Place
+from narrows.activations.hook_points import HookPoint
 from narrows.audit import audit
 from narrows.audit.evidence import splicing
 from narrows.audit.evidence.splicing import Splicer
@@ -29,7 +29,7 @@ def world(monkeypatch):
 def by_hand(lm, data, change):
     """Cross-entropies and KL, context by context: the activation of every token is changed."""
     losses, divergences = [], []
-    for ids in data.origin.ids:
+    for ids in data.provenance.ids:
         activation = lm.mix(hidden(lm, ids))
         before = lm.head(activation.tanh() * 4).log_softmax(-1)[:-1].double()
         after = lm.head(change(activation).tanh() * 4).log_softmax(-1)[:-1].double()
@@ -50,7 +50,7 @@ def test_numbers_are_those_of_plain_hooks(world):
     original, _ = by_hand(lm, data, lambda a: a)
     spliced, kl = by_hand(lm, data, rebuilt)
     zero, _ = by_hand(lm, data, torch.zeros_like)
-    every = torch.cat([lm.mix(hidden(lm, ids)) for ids in data.origin.ids]).mean(0)
+    every = torch.cat([lm.mix(hidden(lm, ids)) for ids in data.provenance.ids]).mean(0)
     mean, _ = by_hand(lm, data, lambda a: every.expand_as(a))
     assert report["splice/ce"].value == pytest.approx(spliced - original, abs=1e-5)
     assert report["splice/kl"].value == pytest.approx(kl, abs=1e-5)
@@ -72,9 +72,9 @@ def test_only_harvests_of_one_place_of_a_causal_model(world, monkeypatch):
     _, data = world
     assert Splicer.of(data.x) is None
     assert Splicer.of(harvest("encoder")[1]) is None
-    data.origin.at = ("mix", "embed")
+    data.provenance.at = ("mix", "embed")
     assert Splicer.of(data) is None
-    data.origin.at = ("mix",)
+    data.provenance.at = ("mix",)
 
     def gone(*told):
         from narrows.core.check import RequestError
@@ -90,7 +90,7 @@ def test_only_harvests_of_one_place_of_a_causal_model(world, monkeypatch):
 def test_the_place_may_be_given_by_hand(world):
     lm, data = world
     language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"))
-    costs = Splicer(data, language, Place("mix", "mix"))(identity())
+    costs = Splicer(data, language, HookPoint("mix", "mix"))(identity())
     assert costs.recovered == pytest.approx(1, abs=1e-6)
     assert float(costs.kl.abs().max()) < 1e-6
     assert len(costs.spliced) == 3 * 8  # padded to three contexts of nine tokens
@@ -126,15 +126,15 @@ def test_while_training_the_language_model_is_asked_too(world, monkeypatch):
 def test_a_transcoder_reads_one_place_and_replaces_another(world):
     lm, data = world
     model = plain_model((6,), latent=4, seed=3).eval()
-    embedded = torch.cat([lm.embed(ids).detach()[1:] for ids in data.origin.ids])
+    embedded = torch.cat([lm.embed(ids).detach()[1:] for ids in data.provenance.ids])
     both = Rows(embedded, Scaling(), (6,), target=data.x, target_scaling=data.scaling)
-    object.__setattr__(both, "origin", data.origin)
+    object.__setattr__(both, "provenance", data.provenance)
     assert Splicer.of(both) is None  # nobody knows where the target is from
-    data.origin.at, data.origin.target = ("embed",), ("mix",)
+    data.provenance.at, data.provenance.target = ("embed",), ("mix",)
     costs = Splicer.of(both)(model)
     losses = []
     with torch.no_grad():
-        for ids in data.origin.ids:
+        for ids in data.provenance.ids:
             activation = lm.mix(hidden(lm, ids))
             activation[1:] = (model.reconstruct(Batch(lm.embed(ids))) * 2 + 0.5)[1:]
             after = lm.head(activation.tanh() * 4).log_softmax(-1)

@@ -26,7 +26,7 @@ class TinyLanguageModel(nn.Module):
 
 
 class Text:
-    """The origin of rows that are all tokens but the first of each context."""
+    """The provenance of rows that are all tokens but the first of each context."""
 
     at, length = ("mix",), 0
 
@@ -55,7 +55,7 @@ class Text:
 
 
 class Rows(Dataset):
-    origin = None
+    provenance = None
 
 
 def harvest(kind="causal"):
@@ -63,7 +63,7 @@ def harvest(kind="causal"):
     with torch.no_grad():
         x = torch.cat([lm.mix(hidden(lm, ids))[1:] for ids in text.ids])
     data = Rows(x, Scaling("standard", 0.5, 2.0), (6,))
-    object.__setattr__(data, "origin", text)
+    object.__setattr__(data, "provenance", text)
     return lm, data
 
 

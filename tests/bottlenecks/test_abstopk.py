@@ -5,10 +5,10 @@ import torch
 
 from narrows import train
 from narrows.bottlenecks.sparse.abstopk import AbsTopK
-from narrows.core import Batch
+from narrows.core import Batch, Pass
 from narrows.core.check import RequestError
 from narrows.data import open as open_data
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.methods.sparse.abstopk_sae import abstopk_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 
@@ -42,12 +42,12 @@ def test_the_dead_are_woken_by_size():
     bottleneck = AbsTopK(5, 2)
     bottleneck.idle[2:] = 100
     pre = torch.tensor([[9.0, 9.0, 1.0, -3.0, 2.0]])
-    a = Affine(pre, torch.eye(5), torch.zeros(5))
+    a = LazyLinear(pre, torch.eye(5), torch.zeros(5))
     for h in (pre, a):
         torch.testing.assert_close(
-            bottleneck.wake(h, 2, 50).dense(), torch.tensor([[0.0, 0.0, 0.0, -3.0, 2.0]])
+            bottleneck.revive(h, 2, 50).dense(), torch.tensor([[0.0, 0.0, 0.0, -3.0, 2.0]])
         )
-    bottleneck.after_step(bottleneck(torch.tensor([[0.0, 0.0, 0.0, -3.0, 2.0]])))
+    bottleneck.after_step(Pass(None, bottleneck(torch.tensor([[0.0, 0.0, 0.0, -3.0, 2.0]]))))
     assert bottleneck.idle.tolist() == [1, 1, 101, 0, 0]
 
 

@@ -9,7 +9,7 @@ from narrows.core import Batch
 from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.kernels.batch import norm_top
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.methods.sparse.top_afa_sae import top_afa_sae
 
 
@@ -84,7 +84,7 @@ def test_the_input_must_be_known():
 def test_orthogonal_atoms_are_counted_exactly():
     """With orthonormal atoms and the right encoder the norm decides the number without an error."""
     codes = (torch.rand(50, 8) < 0.4) * (torch.rand(50, 8) + 0.5)
-    code = TopAFA(8)(Affine(codes, torch.eye(8), torch.zeros(8)))
+    code = TopAFA(8)(LazyLinear(codes, torch.eye(8), torch.zeros(8)))
     torch.testing.assert_close(code.z.dense(), codes)
     assert float(code.costs["afa"].max()) < 1e-6
 

@@ -5,8 +5,9 @@ import torch
 
 from narrows import train
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
-from narrows.core import Batch, Code, Spec
+from narrows.core import Batch, Code, Pass, Spec
 from narrows.core.check import RequestError
+from narrows.core.evidence import Latents
 from narrows.data import open as open_data
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.testing import check_method
@@ -25,7 +26,7 @@ def test_the_threshold_is_the_running_mean_of_the_smallest_that_passed():
         code = bottleneck(pre)
         smallest = float(pre.flatten().sort(descending=True).values[23])
         expected = smallest if expected is None else 0.9 * expected + 0.1 * smallest
-        bottleneck.after_step(code)
+        bottleneck.after_step(Pass(None, code))
     assert float(bottleneck.threshold) == pytest.approx(expected, rel=1e-5)
 
 
@@ -34,7 +35,7 @@ def test_a_batch_without_anything_positive_leaves_the_threshold():
     bottleneck.threshold.fill_(0.3)
     code = bottleneck(-torch.ones(2, 4))
     assert not code.z.dense().any()
-    bottleneck.after_step(code)
+    bottleneck.after_step(Pass(None, code))
     assert float(bottleneck.threshold) == pytest.approx(0.3)
 
 
@@ -71,7 +72,7 @@ def trained(steps=300):
 
 def test_after_training_the_threshold_gives_the_budget_and_it_was_folded_with_the_weights():
     model, batch = trained()
-    z = model.encode(batch).seen["latents"]
+    z = model.encode(batch)[Latents].z
     assert 2.6 < float((z.values != 0).sum()) / len(batch) < 3.4
     other = batchtopk_sae((16,), latents=64, k=3)
     other.load_state_dict(model.state_dict())

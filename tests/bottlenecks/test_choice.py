@@ -5,8 +5,9 @@ import torch
 
 from narrows import train
 from narrows.bottlenecks.sparse.choice import FeatureChoice, zipf_density
-from narrows.core import Batch, Code, Sparse
+from narrows.core import Batch, Code, Pass, Sparse
 from narrows.core.check import RequestError
+from narrows.core.evidence import Latents
 from narrows.data import open as open_data
 from narrows.methods.sparse.feature_choice_sae import feature_choice_sae
 from narrows.methods.sparse.mutual_choice_sae import mutual_choice_sae
@@ -55,7 +56,7 @@ def test_every_latent_has_a_threshold_of_its_own():
         pre = torch.randn(12, 6, generator=torch.Generator().manual_seed(step)) + torch.arange(6)
         least = pre.sort(0, descending=True).values[3]
         want = least if want is None else 0.8 * want + 0.2 * least
-        bottleneck.after_step(bottleneck(pre))
+        bottleneck.after_step(Pass(None, bottleneck(pre)))
     torch.testing.assert_close(bottleneck.threshold, want)
     bottleneck.eval()
     pre = 4 * torch.randn(30, 6)
@@ -85,7 +86,7 @@ def test_rates_are_running_means_over_examples(kind):
     aux, z = rates(), torch.tensor([[1.0, 0, 0, 2.0], [3.0, 0, 0, 0]])
     code = Sparse(torch.tensor([[0, 3], [0, 1]]), torch.tensor([[1.0, 2.0], [3.0, 0.0]]), 4)
     before = aux.rate.clone()
-    aux.after_step(Code(None, seen={"latents": code if kind == "sparse" else z}))
+    aux.after_step(Pass(None, Code(None, evidence=(Latents(code if kind == "sparse" else z),))))
     keep = torch.exp(torch.tensor(-2 / 100))
     torch.testing.assert_close(aux.rate, keep * before + (1 - keep) * torch.tensor([1.0, 0.0, 0.0, 0.5]))
 
@@ -106,7 +107,7 @@ def test_the_auxiliary_loss_equals_its_equation():
             best = few[row[few].argsort(descending=True)[:2]]
             into[best] = row[best].relu()
         want = aux.variance * unexplained(residual, z @ model.decoder.atoms)
-        torch.testing.assert_close(aux(model, batch, model.encode(batch), residual), want)
+        torch.testing.assert_close(aux(model, model(batch), residual), want)
 
 
 def test_after_training_thresholds_give_about_the_budget_and_no_latent_is_silent():
@@ -114,7 +115,7 @@ def test_after_training_thresholds_give_about_the_budget_and_no_latent_is_silent
     torch.manual_seed(0)
     model = feature_choice_sae(source.spec, latents=64, k=3, zipf=0.3)
     train.optimise(model, source.train, steps=300, batch_size=128, lr=3e-3, seed=0)
-    z = model.eval().encode(source.test.all()).seen["latents"].dense()
+    z = model.eval().encode(source.test.all())[Latents].z.dense()
     assert 2.4 < float((z != 0).sum(1).double().mean()) < 3.6
     assert bool((z != 0).any(0).all())
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from narrows.bottlenecks.discrete.fsq import FiniteScalarQuantizer, levels_for
 from narrows.core.check import RequestError
+from narrows.core.evidence import Indices
 
 
 def quantizer(levels, variant="paper"):
@@ -37,9 +38,9 @@ def test_codes_and_indices_are_a_bijection_of_the_grid(variant, levels):
     places = torch.cartesian_prod(*(torch.arange(n) for n in levels)).view(codes, -1)
     tokens = inverse(fsq, places.double())
     code = fsq.double()(tokens[:, None])
-    assert torch.equal(code.seen["indices"][:, 0].sort().values, torch.arange(codes))
-    assert torch.allclose(code.z[:, 0].float(), fsq.float().vectors(code.seen["indices"][:, 0]), atol=1e-6)
-    assert torch.equal(fsq.number(places), code.seen["indices"][:, 0])
+    assert torch.equal(code[Indices].indices[:, 0].sort().values, torch.arange(codes))
+    assert torch.allclose(code.z[:, 0].float(), fsq.float().vectors(code[Indices].indices[:, 0]), atol=1e-6)
+    assert torch.equal(fsq.number(places), code[Indices].indices[:, 0])
 
 
 def inverse(fsq, places):
@@ -56,7 +57,7 @@ def inverse(fsq, places):
 @pytest.mark.parametrize("count", [3, 4, 5, 8, 999, 1000, 1001, 4000])
 def test_every_level_can_be_reached_and_none_beyond(variant, count):
     x = torch.cat([torch.tensor([-torch.inf, torch.inf]), torch.linspace(-20, 20, 400_001)])
-    found = quantizer((count,), variant)(x[:, None, None]).seen["indices"].unique()
+    found = quantizer((count,), variant)(x[:, None, None])[Indices].indices.unique()
     assert torch.equal(found, torch.arange(count))
 
 

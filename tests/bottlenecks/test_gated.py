@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from narrows.bottlenecks.sparse.gated import Gated
-from narrows.core import Batch
+from narrows.core import Batch, Pass
 from narrows.methods.sparse.gated_sae import gated_sae
 from narrows.testing.case import prepare
 
@@ -61,7 +61,7 @@ def test_the_code_equals_the_equations():
 @pytest.mark.parametrize("frozen", [True, False])
 def test_the_auxiliary_loss_teaches_the_decoder_only_where_it_is_not_frozen(frozen):
     model, batch = made(frozen=frozen)
-    terms = model.objective.extra(model, batch, model.encode(batch))
+    terms = model.objective.extra(model, model(batch))
     terms["gate"].sum().backward()
     # The decoder's bias is the encoder's centre too, so that only the atoms tell.
     assert (model.decoder.atoms.grad is None) == frozen
@@ -72,7 +72,7 @@ def test_the_auxiliary_loss_teaches_the_decoder_only_where_it_is_not_frozen(froz
 def test_the_reconstruction_does_not_teach_the_gate():
     model, batch = made()
     code = model.encode(batch)
-    model.objective.fidelity(model, batch, code, model.decode(code.z)).sum().backward()
+    model.objective.distortion(model, Pass(batch, code, model.decode(code.z))).sum().backward()
     assert model.encoder.bias.grad is None or not model.encoder.bias.grad.any()
     assert model.bottleneck.bias.grad.abs().sum() > 0
 

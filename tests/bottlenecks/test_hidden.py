@@ -22,7 +22,7 @@ def made(coder, hide=0.3, shape=(10,)):
 def test_the_loss_counts_the_hidden_and_the_code_saw_the_rest(coder):
     model, batch = made(coder)
     loss = model.loss(batch)
-    code, hidden = loss.code, loss.code.weight
+    code, hidden = loss.passed.code, loss.passed.code.weight
     assert hidden.sum(1).tolist() == [3] * 6
     assert len({tuple(row) for row in hidden.tolist()}) > 1, "each example has a mask of its own"
     error = ((batch.x - model.decode(code.z)) * hidden).square().sum(1).mean()
@@ -58,7 +58,7 @@ def test_the_dictionary_moves_along_the_gradient_with_the_code_held_fixed():
     model, batch = made("omp")
     loss = model.loss(batch)
     loss.total.backward()
-    hidden, z = loss.code.weight, loss.code.z.dense()
+    hidden, z = loss.passed.code.weight, loss.passed.code.z.dense()
     rest = hidden * (z @ model.decoder.atoms.detach() + model.decoder.bias.detach() - batch.x)
     torch.testing.assert_close(model.decoder.atoms.grad, 2 * z.T @ rest / 6)
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU, jump, step
+from narrows.core import Pass
 from narrows.core.check import RequestError
 from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.testing import check_method
@@ -72,7 +73,7 @@ def test_what_is_learned_gets_the_chain_factor(positive, speed):
     h, _, _ = draws()
     net = JumpReLU(5, threshold=0.3, bandwidth=EPS, positive=positive, speed=speed).double()
     torch.testing.assert_close(net.theta, torch.full((5,), 0.3, dtype=torch.float64), rtol=1e-6, atol=0)
-    net.pick(h)[1]["l0"].sum().backward()
+    net.activate(h)[1]["l0"].sum().backward()
     to_theta = by_loop(h, net.theta, torch.ones_like(h), lambda t: 1.0)
     factor = speed * (net.theta if positive == "log" else 1.0)
     torch.testing.assert_close(net.threshold.grad, to_theta * factor)
@@ -86,10 +87,10 @@ def test_the_penalties_equal_loops():
     found = {}
     for penalty in ("l0", "tanh", "quadratic"):
         net = JumpReLU(5, penalty=penalty, threshold=0.3, l0=1.5).double()
-        net.meet(atoms)
+        net.bind(atoms)
         net.unit.fill_(4.0)
         net.grain.fill_(2.0)
-        found[penalty] = net.pick(h)[1][penalty].tolist()
+        found[penalty] = net.activate(h)[1][penalty].tolist()
     rows = h.tolist()
     on = [sum(v > 0.3 for v in row) for row in rows]
     assert found["l0"] == pytest.approx([4.0 * n for n in on])
@@ -102,7 +103,7 @@ def test_thresholds_start_again_and_stay_positive():
     net = JumpReLU(4, threshold=0.2, positive="raw")
     with torch.no_grad():
         net.threshold.copy_(torch.tensor([-1.0, 0.5, 0.6, -0.1]))
-        net.after_step(net(torch.randn(3, 4)))
+        net.after_step(Pass(None, net(torch.randn(3, 4))))
         assert net.threshold.tolist() == pytest.approx([0, 0.5, 0.6, 0])
         touched = net.reset(torch.tensor([1]))
     assert touched[0] is net.threshold

@@ -85,7 +85,7 @@ def test_eval_is_the_mean_all_the_way_down() -> None:
     torch.testing.assert_close(code.z, code.q.mean)
     torch.testing.assert_close(bottleneck(h).z, code.z)
     torch.testing.assert_close(bottleneck.features(code), code.z)
-    torch.testing.assert_close(bottleneck.read(bottleneck.symbols(code)).z, code.z)
+    torch.testing.assert_close(bottleneck.from_symbols(bottleneck.to_symbols(code)).z, code.z)
 
 
 def test_prior_draws_follow_the_chain() -> None:

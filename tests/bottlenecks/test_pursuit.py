@@ -7,9 +7,9 @@ from torch.nn import functional as F
 from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Batch
 from narrows.core.check import RequestError
+from narrows.kernels import pursuit as kernels_pursuit
 from narrows.kernels.pursuit import matching_pursuit, orthogonal_pursuit
 from narrows.kernels.sparse import decode
-from narrows.kernels.sparse import pursuit as kernels_pursuit
 from narrows.methods.sparse.mp_sae import mp_sae
 
 

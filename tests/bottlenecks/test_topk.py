@@ -6,9 +6,9 @@ from torch import nn
 
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
-from narrows.core import Batch, Code, Sparse
+from narrows.core import Batch, Code, Pass, Sparse
 from narrows.core.check import RequestError
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, geometric_median
 
 
@@ -68,7 +68,7 @@ def test_idle_counts_follow_the_recurrence(kind):
         pre = torch.randn(step + 1, 6, generator=torch.Generator().manual_seed(step)) - 0.5
         code = bottleneck(pre)
         assert torch.equal(bottleneck.idle, torch.tensor(counts)), "the loss must not move the counts"
-        bottleneck.after_step(code)
+        bottleneck.after_step(Pass(None, code))
         z = code.z.dense() if isinstance(code.z, Sparse) else code.z
         for n in range(6):
             on = any(float(row[n]) > 0 for row in z)
@@ -82,17 +82,17 @@ def test_waking_asks_the_dead_alone():
     bottleneck = TopK(6, 2)
     bottleneck.idle.copy_(torch.tensor([0, 11, 10, 99, 0, 12]))
     pre = torch.tensor([[9.0, 1.0, 8.0, 3.0, 7.0, -2.0], [9.0, -1.0, 8.0, -3.0, 7.0, 2.0]])
-    woken = bottleneck.wake(pre, 2, dead_after=10)
+    woken = bottleneck.revive(pre, 2, dead_after=10)
     assert woken.dense().tolist() == [[0, 1, 0, 3, 0, 0], [0, 0, 0, 0, 0, 2]]
-    assert bottleneck.wake(pre, 9, dead_after=10).values.shape == (2, 3)
-    assert bottleneck.wake(pre, 2, dead_after=99) is None
+    assert bottleneck.revive(pre, 9, dead_after=10).values.shape == (2, 3)
+    assert bottleneck.revive(pre, 2, dead_after=99) is None
 
 
 def test_waking_through_a_promise_is_the_same():
     bottleneck = TopK(30, 2)
     bottleneck.idle[7:15] = 100
-    promise = Affine(*(torch.randn(*s, dtype=torch.float64) for s in ((5, 4), (30, 4), (30,), (4,))))
-    one, two = (bottleneck.wake(h, 3, dead_after=10).dense() for h in (promise, promise.dense()))
+    promise = LazyLinear(*(torch.randn(*s, dtype=torch.float64) for s in ((5, 4), (30, 4), (30,), (4,))))
+    one, two = (bottleneck.revive(h, 3, dead_after=10).dense() for h in (promise, promise.dense()))
     torch.testing.assert_close(one, two, atol=1e-12, rtol=0)
 
 
@@ -100,7 +100,7 @@ def test_symbols_can_be_read_again():
     bottleneck = TopK(9, 2)
     for h in (torch.randn(4, 9), (torch.randn(4, 9), torch.randn(4, 3))):
         code = bottleneck(h)
-        again = bottleneck.read(bottleneck.symbols(code)).z
+        again = bottleneck.from_symbols(bottleneck.to_symbols(code)).z
         if isinstance(h, tuple):
             assert torch.equal(again[1], h[1])
             again = again[0]
@@ -137,7 +137,7 @@ def test_atoms_keep_length_one_and_gradients_are_orthogonal_to_them():
         optimizer.step()
         optimizer.zero_grad()
         with torch.no_grad():
-            dictionary.after_step(code)
+            dictionary.after_step(Pass(None, code))
         torch.testing.assert_close(dictionary.atoms.norm(dim=1), torch.ones(20))
 
 
@@ -145,7 +145,7 @@ def test_free_atoms_are_left_alone():
     dictionary = Dictionary(5, (3,), unit_norm=False)
     with torch.no_grad():
         dictionary.atoms.mul_(3)
-        dictionary.after_step(Code(None))
+        dictionary.after_step(Pass(None, Code(None)))
     torch.testing.assert_close(dictionary.atoms.norm(dim=1), torch.full((5,), 3.0))
 
 

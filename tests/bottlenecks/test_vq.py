@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from narrows.bottlenecks.discrete.codebook import kmeans, nearest, scatter_sum, spread
 from narrows.bottlenecks.discrete.quantizer import rotation, straight_through
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
-from narrows.core import Batch, Code
+from narrows.core import Batch, Code, Pass
 from narrows.core.check import RequestError
+from narrows.core.evidence import Indices
 
 
 def batch_of(vq, tokens):
@@ -96,7 +97,7 @@ def test_the_ema_codebook_follows_the_written_recurrence(decay):
         ]
         total = sum(n)
         e = [[v / (total * (n[k] + eps) / (total + codes * eps)) for v in s[k]] for k in range(codes)]
-        vq.after_step(batch_of(vq, x))
+        vq.after_step(Pass(None, batch_of(vq, x)))
         assert torch.allclose(vq.codebook, torch.tensor(e, dtype=torch.float64), rtol=1e-10, atol=1e-12)
         assert torch.allclose(vq.counts, torch.tensor(n, dtype=torch.float64), rtol=1e-12)
 
@@ -122,7 +123,7 @@ def test_dead_codes_are_replaced_whole_and_the_living_stay(codebook):
     while True:  # until the share of the third code falls below a tenth of an even one
         used, unused = 0.9 * used + 0.1 * 25, 0.9 * unused
         least = 0.1 * (2 * used + unused) / 3
-        vq.after_step(batch_of(vq, x))
+        vq.after_step(Pass(None, batch_of(vq, x)))
         if unused < least:
             break
         assert vq.codebook[2].min() > 90
@@ -141,8 +142,8 @@ def test_a_restarted_code_is_used():
     vq.sums.copy_(vq.codebook)
     x = torch.randn(4, 256, 8)
     for _ in range(60):
-        vq.after_step(batch_of(vq, x))
-    assert len(vq(x).seen["indices"].unique()) > 55
+        vq.after_step(Pass(None, batch_of(vq, x)))
+    assert len(vq(x)[Indices].indices.unique()) > 55
 
 
 def test_no_restart_where_none_is_wanted():
@@ -151,7 +152,7 @@ def test_no_restart_where_none_is_wanted():
     vq.codebook.copy_(torch.tensor([[0.0, 0.0], [99.0, 99.0]]))
     vq.sums.copy_(vq.codebook)
     for _ in range(5):
-        vq.after_step(batch_of(vq, torch.randn(3, 5, 2)))
+        vq.after_step(Pass(None, batch_of(vq, torch.randn(3, 5, 2))))
     assert vq.codebook[1].min() > 90
 
 
@@ -161,7 +162,7 @@ def test_the_costs_put_beta_on_the_commitment():
     vq = VectorQuantizer(3, codes=4, tokens=2, codebook="gradient").double()
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     code = vq(x)
-    e = vq.codebook[code.seen["indices"]]
+    e = vq.codebook[code[Indices].indices]
     squares = ((x - e) ** 2).sum((1, 2))
     assert torch.allclose(code.costs["commitment"], squares)
     assert torch.allclose(code.costs["codebook"], squares)
@@ -169,7 +170,7 @@ def test_the_costs_put_beta_on_the_commitment():
     (code.costs["codebook"] + beta * code.costs["commitment"]).sum().backward()
     assert torch.allclose(x.grad, beta * 2 * (x - e).detach())
     expected = torch.zeros_like(vq.codebook)
-    for i, k in enumerate(code.seen["indices"].flatten().tolist()):
+    for i, k in enumerate(code[Indices].indices.flatten().tolist()):
         expected[k] += 2 * (e - x).detach().flatten(0, 1)[i]
     assert torch.allclose(vq.codebook.grad, expected)
 
@@ -247,7 +248,7 @@ def test_more_codes_than_tokens_stay_finite():
     x = torch.randn(1, 3, 2)
     vq.prepare(Model(), Batch(x))
     for _ in range(3):
-        vq.after_step(batch_of(vq, x))
+        vq.after_step(Pass(None, batch_of(vq, x)))
     assert torch.isfinite(vq.codebook).all()
     assert vq(x).costs["commitment"].max() < 1e-6
 
@@ -257,13 +258,13 @@ def test_narrow_codes_are_joined_to_wide_tokens():
     code = vq(torch.randn(4, 5, 8), samples=(2,))
     assert code.z.shape == (2, 4, 5, 8)
     assert code.costs["commitment"].shape == (2, 4)
-    assert torch.equal(vq.read(vq.symbols(code)).z, code.z[0])
+    assert torch.equal(vq.from_symbols(vq.to_symbols(code)).z, code.z[0])
     assert vq.sample(6).z.shape == (6, 5, 8)
 
 
 def test_without_a_prior_every_code_is_as_likely():
     torch.manual_seed(0)
-    indices = VectorQuantizer(2, codes=4, tokens=100).sample(200).seen["indices"]
+    indices = VectorQuantizer(2, codes=4, tokens=100).sample(200)[Indices].indices
     assert torch.allclose(indices.flatten().bincount() / 20000, torch.full((4,), 0.25), atol=0.02)
 
 
@@ -287,7 +288,7 @@ def test_bad_arguments_are_refused(wrong):
 @pytest.mark.parametrize("symbols", [torch.tensor([[8]]), torch.tensor([[-1]]), torch.tensor([[0.5]])])
 def test_no_code_has_a_wrong_index(symbols):
     with pytest.raises(RequestError, match="0 to 7"):
-        VectorQuantizer(4, codes=8, tokens=1).read(symbols)
+        VectorQuantizer(4, codes=8, tokens=1).from_symbols(symbols)
 
 
 def test_mixed_precision_looks_up_in_full():
@@ -296,7 +297,7 @@ def test_mixed_precision_looks_up_in_full():
     x = torch.randn(8, 64, 4)
     with torch.autocast("cpu", torch.bfloat16):
         code: Code = vq(x)
-    assert torch.equal(code.seen["indices"], vq(x).seen["indices"])
+    assert torch.equal(code[Indices].indices, vq(x)[Indices].indices)
 
 
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
@@ -308,9 +309,9 @@ def test_two_processes_move_the_codebook_as_one_does(codebook, monkeypatch):
     half.load_state_dict(whole.state_dict())
     x = torch.randn(6, 5, 3)
     rest = torch.cat([x[3:].flatten(0, 1), torch.ones(15, 1)], 1)
-    table = torch.zeros(8, 4).index_add_(0, half(x[3:]).seen["indices"].flatten(), rest)
-    whole.after_step(batch_of(whole, x))
+    table = torch.zeros(8, 4).index_add_(0, half(x[3:])[Indices].indices.flatten(), rest)
+    whole.after_step(Pass(None, batch_of(whole, x)))
     monkeypatch.setattr("narrows.bottlenecks.discrete.codebook.all_sum", lambda mine: mine + table)
-    half.after_step(batch_of(half, x[:3]))
+    half.after_step(Pass(None, batch_of(half, x[:3])))
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, half.state_dict()[name], atol=1e-6)

@@ -26,7 +26,7 @@ COLUMNS = {
     "ae": ["z0", "z1"],
     "topk-sae": [f"{part}{n}" for n in range(4) for part in ("index", "value")] + ["width"],
     "jumprelu-sae": [f"z{n}" for n in range(24)],
-    "cvae": ["z0", "z1", "scale0", "scale1", *(f"given{n}" for n in range(10))],
+    "cvae": ["z0", "z1", "scale0", "scale1", *(f"condition/labels{n}" for n in range(10))],
 }
 
 
@@ -101,11 +101,14 @@ def test_a_score_that_mixes_squares_and_nats_says_so(tmp_path):
 
 def test_arrays_of_any_shape_survive_the_table():
     rng = np.random.default_rng(0)
-    codes = {"z": rng.normal(size=(4, 2, 3, 1)).astype(np.float32), "given": np.eye(4, dtype=np.float32)}
+    codes = {
+        "z": rng.normal(size=(4, 2, 3, 1)).astype(np.float32),
+        "condition/labels": np.eye(4, dtype=np.float32),
+    }
     columns = to_columns(codes)
     assert "z1_2_0" in columns
     back = from_columns({**columns, "note": np.array(["mine"] * 4)})
-    assert set(back) == {"z", "given"}
+    assert set(back) == {"z", "condition/labels"}
     for name, array in codes.items():
         np.testing.assert_array_equal(back[name], array)
 
@@ -148,7 +151,7 @@ def test_files_that_are_no_codes_are_refused(refused, runs, tmp_path, text, says
         {"z": np.float32(1)},
         {"z": np.ones((2, 3), np.complex64)},
         {"indices": np.array([[1, 2]])},
-        {"z": np.ones((2, 3)), "given": np.ones((3, 3))},
+        {"z": np.ones((2, 3)), "condition/labels": np.ones((3, 3))},
     ],
 )
 def test_codes_of_another_make_are_refused(runs, change):

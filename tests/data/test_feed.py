@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from narrows.core.check import RequestError, WorkError
-from narrows.data import Dataset, Feed, Scaling
+from narrows.data import BatchReader, Dataset, Scaling
 from narrows.data import batches as feed_module
 
 
@@ -29,7 +29,7 @@ def epoch(feed, number=0):
 
 @given(st.integers(1, 40), st.integers(1, 50), st.integers(0, 5))
 def test_an_epoch_visits_every_row_at_most_once_and_only_full_batches(n, batch_size, seed):
-    feed = Feed(numbered(n), batch_size, seed)
+    feed = BatchReader(numbered(n), batch_size, seed)
     batches = epoch(feed, 2)
     seen = [row for batch in batches for row in batch]
     assert len(seen) == len(set(seen))
@@ -41,13 +41,13 @@ def test_an_epoch_visits_every_row_at_most_once_and_only_full_batches(n, batch_s
 @settings(deadline=None)
 @given(st.integers(4, 40), st.integers(2, 9), st.integers(0, 5), st.integers(1, 3))
 def test_a_batch_depends_on_the_step_alone_and_ranks_share_it(n, batch_size, seed, world):
-    whole = Feed(numbered(n), batch_size, seed)
+    whole = BatchReader(numbered(n), batch_size, seed)
     straight = [whole.at(i).x.flatten().tolist() for i in range(7)]
     world = min(world, batch_size, n)
     for step in (6, 0, 3):
-        alone = Feed(numbered(n), batch_size, seed).at(step).x.flatten().tolist()
+        alone = BatchReader(numbered(n), batch_size, seed).at(step).x.flatten().tolist()
         parts = [
-            Feed(numbered(n), batch_size, seed, rank=r, world=world).at(step).x.flatten()
+            BatchReader(numbered(n), batch_size, seed, rank=r, world=world).at(step).x.flatten()
             for r in range(world)
         ]
         assert alone == straight[step]
@@ -55,28 +55,28 @@ def test_a_batch_depends_on_the_step_alone_and_ranks_share_it(n, batch_size, see
 
 
 def test_epochs_and_seeds_differ():
-    feed = Feed(numbered(64), 64, 0)
+    feed = BatchReader(numbered(64), 64, 0)
     assert epoch(feed, 0) != epoch(feed, 1)
-    assert epoch(feed, 0) != epoch(Feed(numbered(64), 64, 1), 0)
+    assert epoch(feed, 0) != epoch(BatchReader(numbered(64), 64, 1), 0)
 
 
 def test_labels_are_told_to_both_sides():
-    batch = Feed(numbered(9), 9, 0, given="labels").at(0)
+    batch = BatchReader(numbered(9), 9, 0, conditions=("labels",)).at(0)
     want = torch.nn.functional.one_hot(batch.x.flatten().long() % 3, 3).float()
-    assert torch.equal(batch.given, want)
+    assert torch.equal(batch.condition["labels"], want)
 
 
 def test_refusals():
     with pytest.raises(
         RequestError, match=r"`batch_size` must be at least 1 example for each of 3 processes"
     ):
-        Feed(numbered(9), 2, world=3)
+        BatchReader(numbered(9), 2, world=3)
     with pytest.raises(RequestError, match=r"`dataset` must be data with at least one example"):
-        Feed(numbered(3).take(0), 2)
+        BatchReader(numbered(3).take(0), 2)
     with pytest.raises(RequestError, match="the column `text`"):
-        Feed(numbered(3), 2, given="text").at(0)
+        BatchReader(numbered(3), 2, conditions=("text",)).at(0)
     with pytest.raises(RequestError, match=r"the data have none"):
-        Feed(Dataset(torch.zeros(3, 1), Scaling(), (1,)), 2, given="labels").at(0)
+        BatchReader(Dataset(torch.zeros(3, 1), Scaling(), (1,)), 2, conditions=("labels",)).at(0)
 
 
 class TestMapped:
@@ -89,34 +89,34 @@ class TestMapped:
     def test_an_epoch_visits_every_row_at_most_once(self, tmp_path, n, batch_size):
         data = numbered(n, tmp_path)
         for number in (0, 1):
-            seen = [row for batch in epoch(Feed(data, batch_size, 3), number) for row in batch]
+            seen = [row for batch in epoch(BatchReader(data, batch_size, 3), number) for row in batch]
             assert len(seen) == len(set(seen))
             assert n - len(seen) < batch_size
 
     def test_any_step_first_gives_the_same_batch(self, tmp_path):
         data = numbered(100, tmp_path)
-        feed = Feed(data, 9, 1, given="labels")
+        feed = BatchReader(data, 9, 1, conditions=("labels",))
         straight = [feed.at(i) for i in range(25)]
         for step in (24, 3, 11, 10, 0):
-            alone = Feed(data, 9, 1, given="labels").at(step)
+            alone = BatchReader(data, 9, 1, conditions=("labels",)).at(step)
             assert torch.equal(alone.x, straight[step].x)
-            assert torch.equal(alone.given, straight[step].given)
-            assert torch.equal(alone.given.argmax(1), alone.x.flatten().long() % 3)
+            assert torch.equal(alone.condition["labels"], straight[step].condition["labels"])
+            assert torch.equal(alone.condition["labels"].argmax(1), alone.x.flatten().long() % 3)
 
     def test_ranks_share_a_batch(self, tmp_path):
         data = numbered(100, tmp_path)
-        whole = Feed(data, 10, 1).at(5).x.flatten()
-        parts = [Feed(data, 10, 1, rank=r, world=2).at(5).x.flatten() for r in range(2)]
+        whole = BatchReader(data, 10, 1).at(5).x.flatten()
+        parts = [BatchReader(data, 10, 1, rank=r, world=2).at(5).x.flatten() for r in range(2)]
         assert torch.equal(whole[0::2], parts[0])
         assert torch.equal(whole[1::2], parts[1])
 
     def test_rows_are_mixed_beyond_their_block(self, tmp_path):
-        first = epoch(Feed(numbered(300, tmp_path), 12, 0))[0]
+        first = epoch(BatchReader(numbered(300, tmp_path), 12, 0))[0]
         assert max(first) - min(first) > 24
         assert sorted(first) != first
 
     def test_at_most_two_windows_are_kept(self, tmp_path):
-        feed = Feed(numbered(100, tmp_path), 5, 0)
+        feed = BatchReader(numbered(100, tmp_path), 5, 0)
         for step in range(40):
             feed.at(step)
             assert len(feed._reader.windows) <= 2
@@ -126,7 +126,7 @@ class TestMapped:
         x[57] = np.nan
         np.save(tmp_path / "x.npy", x)
         data = Dataset(np.load(tmp_path / "x.npy", mmap_mode="r"), Scaling(), (1,))
-        feed = Feed(data, 10, 0)
+        feed = BatchReader(data, 10, 0)
         with pytest.raises(WorkError, match=r"NaN or infinite numbers: row 57 of the file"):
             epoch(feed)
 
@@ -135,11 +135,11 @@ class TestMapped:
         np.save(tmp_path / "x.npy", x)
         np.save(tmp_path / "t.npy", 2 * x)
         maps = [np.load(tmp_path / f, mmap_mode="r") for f in ("x.npy", "t.npy")]
-        batch = Feed(Dataset(maps[0], Scaling(), (1,), target=maps[1]), 20, 0).at(1)
+        batch = BatchReader(Dataset(maps[0], Scaling(), (1,), target=maps[1]), 20, 0).at(1)
         assert torch.equal(batch.target, 2 * batch.x)
 
     def test_no_thread_outlives_its_feed(self, tmp_path):
-        feed = Feed(numbered(100, tmp_path), 5, 0)
+        feed = BatchReader(numbered(100, tmp_path), 5, 0)
         feed.at(0)
         (thread,) = feed._reader.pool._threads
         assert thread.is_alive()

@@ -8,11 +8,11 @@ import torch
 from harvests import WIDTH, header, resealed, unit, written
 
 import narrows.data as nd
-from narrows.activations.rows import Stored
+from narrows.activations.rows import ActivationRows
 from narrows.activations.shards import ShardWriter
 from narrows.core.check import RequestError, WorkError
 from narrows.core.tensorfile import write_tensors
-from narrows.data import Feed
+from narrows.data import BatchReader
 from narrows.data import batches as feed_module
 
 UNITS, CONTEXTS, KEEP = 4, 7, 4
@@ -56,13 +56,13 @@ class TestLayouts:
         source = nd.open(written(tmp_path, head, UNITS), at="resid.*", layout="pool", mapped=mapped)
         assert source.spec.classes == 2
         assert source.train.class_names == ("resid.0", "resid.1")
-        batch = source.train.all(given="labels")
-        of = batch.given.argmax(1)
+        batch = source.train.all(conditions=("labels",))
+        of = batch.condition["labels"].argmax(1)
         for at, layer in enumerate(("resid.0", "resid.1")):
             assert torch.equal(batch.x[of == at], all_rows(head, layer)[0].flatten(0, 1))
-        origin = source.train.origin
+        provenance = source.train.provenance
         assert torch.equal(
-            origin.tokens(slice(0, 24)), origin.tokens(slice(28, 52))
+            provenance.tokens(slice(0, 24)), provenance.tokens(slice(28, 52))
         )  # 28 rows a layer of shard 0
 
     def test_contexts_are_whole_and_know_their_tokens(self, tmp_path, mapped):
@@ -72,9 +72,9 @@ class TestLayouts:
         assert source.spec.shape == (KEEP, WIDTH)
         assert torch.equal(source.train.all().x, train)
         assert torch.equal(source.test.all().x, test)
-        tokens = source.train.all(given="tokens").given
+        tokens = source.train.all(conditions=("tokens",)).condition["tokens"]
         assert tokens.dtype == torch.int64
-        assert torch.equal(tokens, source.train.origin.tokens(slice(None)))
+        assert torch.equal(tokens, source.train.provenance.tokens(slice(None)))
         assert tokens[8].tolist() == [1006, 1007, 1008, 1009]  # context 1 of shard 1
 
     def test_contexts_of_other_lengths_are_refused_but_the_last_of_a_shard_may_be_shorter(self, tmp_path):
@@ -93,22 +93,26 @@ class TestLayouts:
         folder = written(tmp_path, head, UNITS)
         one = nd.open(folder, at="in", target="out", mapped=mapped)
         assert one.spec.target == (WIDTH,)
-        assert torch.equal(one.train.all().goal, all_rows(head, "out")[0].flatten(0, 1))
+        assert torch.equal(one.train.all().target, all_rows(head, "out")[0].flatten(0, 1))
         two = nd.open(folder, at="in", target=["out", "late"], mapped=mapped)
         want = torch.stack([all_rows(head, layer)[0].flatten(0, 1) for layer in ("out", "late")], 1)
-        assert torch.equal(two.train.all().goal, want)
-        fed = Feed(two.train, 5, 0).at(3)
-        assert torch.equal(fed.goal[:, 0, 0], fed.x[:, 0] + 1000)
+        assert torch.equal(two.train.all().target, want)
+        fed = BatchReader(two.train, 5, 0).at(3)
+        assert torch.equal(fed.target[:, 0, 0], fed.x[:, 0] + 1000)
 
     def test_gradients_are_a_column(self, tmp_path, mapped):
         head = header(gradients=["resid.0"])
         folder = written(tmp_path, head, UNITS)
-        batch = Feed(nd.open(folder, at="resid.0", mapped=mapped).train, 5, 0, given="gradients").at(2)
-        assert torch.equal(batch.given, -batch.x)
+        batch = BatchReader(
+            nd.open(folder, at="resid.0", mapped=mapped).train, 5, 0, conditions=("gradients",)
+        ).at(2)
+        assert torch.equal(batch.condition["gradients"], -batch.x)
         with pytest.raises(
             RequestError, match=r"the column `gradients`, but the data lack it.*They have: tokens"
         ):
-            Feed(nd.open(folder, at="resid.1", mapped=mapped).train, 5, 0, given="gradients").at(0)
+            BatchReader(
+                nd.open(folder, at="resid.1", mapped=mapped).train, 5, 0, conditions=("gradients",)
+            ).at(0)
 
     @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
     def test_halves_come_out_as_float32(self, tmp_path, mapped, dtype):
@@ -207,7 +211,9 @@ class TestAsked:
         assert form["spec"]["model"] == "toy"
         assert len(again.train) == 30
         assert torch.equal(again.train.all().x, source.train.all().x)
-        assert torch.equal(again.train.origin.tokens(slice(None)), source.train.origin.tokens(slice(None)))
+        assert torch.equal(
+            again.train.provenance.tokens(slice(None)), source.train.provenance.tokens(slice(None))
+        )
 
     def test_another_model_or_width_than_that_of_the_fit_is_refused(self, tmp_path):
         source = nd.open(written(tmp_path / "a", header(layers=("a",))))
@@ -298,7 +304,7 @@ class TestFaults:
         resealed(tmp_path / "manifest.json", lambda form: form["shards"][2].update(sha256=digest))
         said = r"row 17 of .*shard-000002.safetensors is the first met. Remove that file"
         with pytest.raises(WorkError, match=said):
-            Feed(nd.open(tmp_path, mapped=mapped).train, 8, 0).at(0)
+            BatchReader(nd.open(tmp_path, mapped=mapped).train, 8, 0).at(0)
 
     def test_a_shard_cut_while_training_is_said(self, tmp_path):
         source = nd.open(written(tmp_path, header(layers=("a",)), UNITS), mapped=True)
@@ -313,20 +319,20 @@ class TestOrigin:
     def test_rows_know_their_tokens_places_and_contexts(self, tmp_path, mapped, layout):
         source = nd.open(written(tmp_path, header(layers=("a",)), UNITS), layout=layout, mapped=mapped)
         part = source.train.rows(slice(2, 20))
-        origin, row = part.origin, 13
+        provenance, row = part.provenance, 13
         shard, within = divmod(float(part.batch(slice(row, row + 1)).x.flatten()[0]), 100)
         number = round(within * 8)  # the row of its shard
         context, place = divmod(number, KEEP)
         first = int(shard) * 1000 + context * 5
-        assert (origin.model, origin.folder, len(origin)) == ("toy", tmp_path, 18)
-        ids, at = origin.context_of(row)
+        assert (provenance.model, provenance.folder, len(provenance)) == ("toy", tmp_path, 18)
+        ids, at = provenance.context_of(row)
         assert ids.tolist() == list(range(first, first + 5))
         assert at == place + 1
-        tokens = origin.tokens(torch.tensor([row]))
+        tokens = provenance.tokens(torch.tensor([row]))
         assert tokens.flatten()[0] == first + place + 1
         assert tokens.shape == ((1, KEEP) if layout == "contexts" else (1,))
-        assert origin.positions(slice(row, row + 1)).flatten()[0] == place + 1
-        assert origin.contexts(slice(row, row + 1)).tolist() == [int(shard) * CONTEXTS + context]
+        assert provenance.positions(slice(row, row + 1)).flatten()[0] == place + 1
+        assert provenance.contexts(slice(row, row + 1)).tolist() == [int(shard) * CONTEXTS + context]
 
     def test_inputs_that_are_no_text_have_no_tokens(self, tmp_path):
         head = header(layers=("a",))
@@ -336,7 +342,7 @@ class TestOrigin:
         source = nd.open(tmp_path)
         assert "tokens" not in source.train.columns
         with pytest.raises(RequestError, match=r"was not made from text"):
-            source.train.origin.tokens(slice(0, 3))
+            source.train.provenance.tokens(slice(0, 3))
 
 
 class TestFeed:
@@ -348,20 +354,20 @@ class TestFeed:
     @pytest.mark.parametrize("order", ["blocks", "units"])
     def test_an_epoch_is_every_row_once_across_shards_and_any_step_can_be_first(self, tmp_path, order):
         data = nd.open(written(tmp_path, header(layers=("a",)), 9), mapped=True, order=order).train
-        feed = Feed(data, 7, 1)
+        feed = BatchReader(data, 7, 1)
         batches = [feed.at(step).x for step in range(feed.steps_per_epoch)]
         seen = torch.cat(batches)[:, 0].tolist()
         known = set(data.all().x[:, 0].tolist())
         assert len(seen) == len(set(seen)) > len(known) - 7
         assert set(seen) <= known
         for step in (20, 3, 11):
-            assert torch.equal(Feed(data, 7, 1).at(step).x, batches[step])
+            assert torch.equal(BatchReader(data, 7, 1).at(step).x, batches[step])
         shards = torch.stack([(batch[:, 0] // 100).long().float().std() for batch in batches])
         assert (shards > 0).float().mean() > 0.8  # batches mix shards
 
     def test_rows_of_a_stored_part_stay_on_disk_until_they_are_read(self, tmp_path, monkeypatch):
         data = nd.open(written(tmp_path, header(layers=("a",)), UNITS), mapped=True).train
         rows = data.rows(slice(5, 25)).rows(slice(3, 9)).x
-        assert isinstance(rows, Stored)
+        assert isinstance(rows, ActivationRows)
         assert rows.nbytes == 6 * 4 * WIDTH
         np.testing.assert_array_equal(rows.read(slice(None)), data.all().x[8:14])

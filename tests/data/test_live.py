@@ -12,7 +12,7 @@ from narrows.activations import live
 from narrows.activations.manifest import Manifest
 from narrows.activations.shards import PLACES, ShardWriter
 from narrows.core.check import RequestError, WorkError
-from narrows.data import Feed
+from narrows.data import BatchReader
 from narrows.data import batches as feed_module
 from narrows.data.batches import some_rows
 from narrows.testing import tiny_lm
@@ -63,32 +63,35 @@ HOW = [
 def test_batches_are_those_of_the_disk_to_the_last_bit(folders, how):
     disk, fly = folders
     one, two = nd.open(disk, order="units", **how), nd.open(fly, partial=True, **how)
-    feeds = [Feed(source.train, 13, 3) for source in (one, two)]
+    feeds = [BatchReader(source.train, 13, 3) for source in (one, two)]
     for step in range(2 * feeds[0].steps_per_epoch):
         a, b = (feed.at(step) for feed in feeds)
         assert torch.equal(a.x, b.x)
-        assert torch.equal(a.goal, b.goal)
-    alone = Feed(nd.open(fly, **how).train, 13, 3).at(11)  # as after a resume
+        assert torch.equal(a.target, b.target)
+    alone = BatchReader(nd.open(fly, **how).train, 13, 3).at(11)  # as after a resume
     assert torch.equal(alone.x, feeds[0].at(11).x)
     assert torch.equal(one.test.all().x, two.test.all().x)
     rows = [some_rows(source.train, 40, 0) for source in (one, two)]
     assert torch.equal(*rows)
-    assert torch.equal(one.train.origin.tokens(rows[0]), two.train.origin.tokens(rows[1]))
+    assert torch.equal(one.train.provenance.tokens(rows[0]), two.train.provenance.tokens(rows[1]))
 
 
 @pytest.mark.parametrize("given", ["tokens", "gradients"])
 def test_columns_too(folders, given):
     disk, fly = folders
-    feeds = [Feed(nd.open(d, at="resid.1", order="units").train, 13, 3, given=given) for d in (disk, fly)]
+    feeds = [
+        BatchReader(nd.open(d, at="resid.1", order="units").train, 13, 3, conditions=(given,))
+        for d in (disk, fly)
+    ]
     for step in range(5):
-        assert torch.equal(feeds[0].at(step).given, feeds[1].at(step).given)
+        assert torch.equal(feeds[0].at(step).condition[given], feeds[1].at(step).condition[given])
 
 
 def test_an_epoch_computes_each_unit_once_and_opening_computes_one(folders):
     source = nd.open(folders[1], at="resid.1")
     assert StandIn.counts[0] <= 2  # to look at the numbers of the training and the test part
     before = StandIn.counts[0]
-    feed = Feed(source.train, 13, 0)
+    feed = BatchReader(source.train, 13, 0)
     for step in range(feed.steps_per_epoch):
         feed.at(step)
     feed._reader.pool.shutdown()
@@ -124,7 +127,7 @@ def test_two_threads_wait_for_each_other(folders):
     """The reading thread computes a window while the other asks for rows of the test part."""
     source = nd.open(folders[1], at="resid.1")
     want = nd.open(folders[0], at="resid.1").test.all().x
-    feed = Feed(source.train, 13, 0)
+    feed = BatchReader(source.train, 13, 0)
     for step in range(8):
         feed.at(step)
         assert torch.equal(source.test.all().x, want)
@@ -171,7 +174,7 @@ class TestWithAModel:
         assert all(torch.equal(w, weights[1][name]) for name, w in weights[0].items())
 
     def test_tokens_are_known_without_the_model(self, made):
-        disk, fly = (nd.open(folder, at="resid.0").train.origin for folder in made)
+        disk, fly = (nd.open(folder, at="resid.0").train.provenance for folder in made)
         rows = torch.tensor([5, 100, 101])
         assert torch.equal(disk.tokens(rows), fly.tokens(rows))
         assert torch.equal(disk.positions(rows), fly.positions(rows))

@@ -70,7 +70,7 @@ def test_mapped_and_loaded_data_are_the_same_to_a_model(tmp_path):
     assert mapped.spec == loaded.spec
     assert torch.equal(mapped.train.all().x, loaded.train.all().x)
     assert torch.equal(mapped.test.batch(torch.tensor([4, 1])).x, loaded.test.batch(torch.tensor([4, 1])).x)
-    rows = nd.Feed(mapped.train, 180, 0).at(0).x
+    rows = nd.BatchReader(mapped.train, 180, 0).at(0).x
     key = lambda x: sorted(x.flatten(1)[:, :9].tolist())  # noqa: E731
     assert key(rows) == key(loaded.train.all().x)
     again = nd.open(**mapped.describe())
@@ -95,7 +95,7 @@ def resident():
 source = nd.open(sys.argv[1])
 assert source.train.mapped
 before, most = resident(), 0
-feed = nd.Feed(source.train, 4096)
+feed = nd.BatchReader(source.train, 4096)
 for step in range(feed.steps_per_epoch):
     feed.at(step)
     most = max(most, resident())

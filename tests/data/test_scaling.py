@@ -137,7 +137,7 @@ class TestFarFromZero:
     def test_targets_too(self):
         x = np.random.default_rng(0).normal(size=(50, 2))
         source = nd.open(x, target=self.times[:50, None])
-        np.testing.assert_allclose(source.train.all().goal.std(0, correction=0), 1, atol=1e-5)
+        np.testing.assert_allclose(source.train.all().target.std(0, correction=0), 1, atol=1e-5)
 
     def test_a_described_scaling_does_the_same_to_other_data(self):
         source = nd.open(self.times[:, None])
@@ -149,7 +149,7 @@ class TestFarFromZero:
     def test_batches_of_a_mapped_file_are_those_of_memory(self, tmp_path):
         np.save(tmp_path / "x.npy", np.stack([self.times, -self.times], 1))
         mapped = nd.open(tmp_path / "x.npy", mapped=True)
-        got = nd.Feed(mapped.train, len(mapped.train), 0).at(0).x
+        got = nd.BatchReader(mapped.train, len(mapped.train), 0).at(0).x
         want = mapped.train.all().x
         assert torch.equal(got[got[:, 0].argsort()], want)
 

@@ -6,7 +6,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from narrows.activations.rows import Index, Stored
+from narrows.activations.rows import ActivationRows, Index
 from narrows.core.check import RequestError
 from narrows.core.tensorfile import read_table, write_tensors
 
@@ -62,7 +62,7 @@ def test_rows_are_read_as_they_were_written(tmp_path, dtype, stacked):
         write_tensors(tmp_path / f"{number}.safetensors", part, "")
         tables.append(read_table(tmp_path / f"{number}.safetensors"))
     layers = [[table[n] for table in tables] for n in ("ab" if stacked else "a")]
-    stored = Stored(Index([1, 0], [2, 0], [5, 7]), layers, stacked)
+    stored = ActivationRows(Index([1, 0], [2, 0], [5, 7]), layers, stacked)
     flat = {n: torch.cat([parts[1][n][2:], parts[0][n]]) for n in "ab"}
     want = torch.stack([flat["a"], flat["b"]], 1) if stacked else flat["a"]
     want = want.to(torch.float32 if dtype.is_floating_point else torch.int64)

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from narrows.kernels import batch as kernels_batch
 from narrows.kernels.batch import above, attach, batch_top, column_top, dense_rows, largest, padded
-from narrows.kernels.sparse import Affine, decode
-from narrows.kernels.sparse import batch as kernels_batch
+from narrows.kernels.sparse import LazyLinear, decode
 
 
 @pytest.fixture(autouse=True)
@@ -20,7 +20,7 @@ def promise(rows=23, d=6, n=40, seed=0):
     x, w, b, s = (
         torch.randn(shape, generator=draw, dtype=torch.float64) for shape in ((rows, d), (n, d), (n,), (d,))
     )
-    return Affine(x.requires_grad_(), w.requires_grad_(), b.requires_grad_(), s.requires_grad_())
+    return LazyLinear(x.requires_grad_(), w.requires_grad_(), b.requires_grad_(), s.requires_grad_())
 
 
 def batch_mask(pre, total):

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 
 from narrows.core import Sparse
 from narrows.core.check import RequestError
-from narrows.kernels.sparse import Affine, decode, select
-from narrows.kernels.sparse import sparse as kernels
+from narrows.kernels import sparse as kernels
+from narrows.kernels.sparse import LazyLinear, decode, select
 
 PATHS = ("bag", "index_add")
 TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-10}
@@ -31,7 +31,7 @@ def dense_step(x, weight, bias, shift, atoms, k):
 
 
 def sparse_step(x, weight, bias, shift, atoms, k, path):
-    code = Affine(x, weight, bias, shift).top(k, path)
+    code = LazyLinear(x, weight, bias, shift).top(k, path)
     code = Sparse(code.indices, code.values.relu(), code.width)
     return (decode(code, atoms, path) - x.detach()).pow(2).mean()
 
@@ -94,7 +94,7 @@ def test_scratch_rows_are_bounded_and_cover_the_batch():
 def test_gradcheck_of_both_halves(path):
     x, weight, bias, shift, atoms = parameters(torch.float64, rows=4, wide=3, latents=9)
     assert torch.autograd.gradcheck(
-        lambda x, w, b, s: Affine(x, w, b, s).top(3, path).values, (x, weight, bias, shift)
+        lambda x, w, b, s: LazyLinear(x, w, b, s).top(3, path).values, (x, weight, bias, shift)
     )
     indices = torch.randint(9, (4, 3))  # with repeats: a latent named twice counts twice
     values = torch.randn(4, 3, dtype=torch.float64, requires_grad=True)
@@ -128,24 +128,24 @@ def test_leading_axes_are_kept(path):
 def test_only_some_latents():
     x, weight, bias, shift, _ = parameters(torch.float64)
     some = torch.tensor([5, 17, 3])
-    whole = Affine(x, weight, bias, shift)
+    whole = LazyLinear(x, weight, bias, shift)
     torch.testing.assert_close(whole.only(some).dense(), whole.dense()[:, some])
 
 
 def test_autocast_keeps_the_code_in_full_precision():
     x, weight, bias, shift, atoms = parameters(torch.float32)
     with torch.autocast("cpu", torch.bfloat16):
-        code = Affine(x, weight, bias, shift).top(5)
+        code = LazyLinear(x, weight, bias, shift).top(5)
     decode(code, atoms).sum().backward()
     assert code.values.dtype == weight.grad.dtype == torch.float32
     torch.testing.assert_close(
-        code.values, Affine(x, weight, bias, shift).dense().gather(1, code.indices), atol=0.1, rtol=0.02
+        code.values, LazyLinear(x, weight, bias, shift).dense().gather(1, code.indices), atol=0.1, rtol=0.02
     )
 
 
 def test_bfloat16_parameters():
     x, weight, bias, shift, atoms = parameters(torch.bfloat16)
-    code = Affine(x, weight, bias, shift).top(5)
+    code = LazyLinear(x, weight, bias, shift).top(5)
     decode(code, atoms).sum().backward()
     assert weight.grad.dtype == atoms.grad.dtype == torch.bfloat16
     assert torch.isfinite(weight.grad).all()
@@ -154,4 +154,4 @@ def test_bfloat16_parameters():
 @pytest.mark.parametrize("k", [0, 201, 2.5])
 def test_a_wrong_k_is_refused(k):
     with pytest.raises(RequestError, match="`k` must be a whole number"):
-        Affine(*parameters(torch.float32)[:4]).top(k)
+        LazyLinear(*parameters(torch.float32)[:4]).top(k)

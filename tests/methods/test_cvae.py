@@ -17,11 +17,11 @@ def test_loss_is_the_conditional_bound() -> None:
     torch.manual_seed(0)
     model = cvae(SPEC, latent=2, beta=3.0, prior="learned", likelihood="bernoulli").eval()
     torch.nn.init.normal_(model.bottleneck.net.weight)
-    loss = model.loss(Batch(X, given=Y))
-    mean, log_variance = model.encoder.net(X, Y).chunk(2, -1)
+    loss = model.loss(Batch(X, condition={"labels": Y}))
+    mean, log_variance = model.encoder.net(X, {"labels": Y}).chunk(2, -1)
     p_mean, p_log_variance = model.bottleneck.net(Y).chunk(2, -1)
     q, p = Normal(mean, (0.5 * log_variance).exp()), Normal(p_mean, (0.5 * p_log_variance).exp())
-    logits = model.decoder(mean, Y)
+    logits = model.decoder(mean, {"labels": Y})
     nll = torch.nn.functional.binary_cross_entropy_with_logits(logits, X, reduction="none").sum(-1)
     torch.testing.assert_close(loss.total, (nll + 3 * kl_divergence(q, p).sum(-1)).mean())
 
@@ -29,9 +29,9 @@ def test_loss_is_the_conditional_bound() -> None:
 def test_encoder_and_decoder_are_told() -> None:
     torch.manual_seed(0)
     model = cvae(SPEC, latent=2).eval()
-    one, two = (model.encode(Batch(X, given=labels)) for labels in (Y, Y.roll(1, 1)))
+    one, two = (model.encode(Batch(X, condition={"labels": labels})) for labels in (Y, Y.roll(1, 1)))
     assert not torch.allclose(one.z, two.z)
-    assert not torch.allclose(model.decode(one.z, Y), model.decode(one.z, Y.roll(1, 1)))
+    assert not torch.allclose(*(model.decode(one.z, {"labels": y}) for y in (Y, Y.roll(1, 1))))
 
 
 def test_samples_follow_the_learned_prior_of_their_label() -> None:
@@ -39,9 +39,9 @@ def test_samples_follow_the_learned_prior_of_their_label() -> None:
     model = cvae(SPEC, latent=2, prior="learned").eval()
     with torch.no_grad():
         model.bottleneck.net.weight[:2] = torch.tensor([[-50.0, 0.0, 50.0], [0.0, 50.0, 0.0]])
-    z = model.bottleneck.draw(3, torch.eye(3)).z
+    z = model.bottleneck.sample(3, {"labels": torch.eye(3)}).z
     torch.testing.assert_close(z / 50, torch.tensor([[-1.0, 0], [0, 1], [1, 0]]), atol=0.2, rtol=0)
-    assert model.sample(3, torch.eye(3)).shape == (3, 6)
+    assert model.sample(3, {"labels": torch.eye(3)}).shape == (3, 6)
 
 
 def test_what_is_missing_is_said() -> None:
@@ -49,7 +49,7 @@ def test_what_is_missing_is_said() -> None:
         cvae((6,))
     with pytest.raises(RequestError, match="prior"):
         cvae(SPEC, prior="mixture")
-    with pytest.raises(RequestError, match="given"):
+    with pytest.raises(RequestError, match="labels"):
         cvae(SPEC).encode(Batch(X))
-    with pytest.raises(RequestError, match="given"):
+    with pytest.raises(RequestError, match="labels"):
         cvae(SPEC, prior="learned").sample(2)

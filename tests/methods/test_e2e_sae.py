@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from narrows.activations.toy import Toy, write
-from narrows.core import Batch, Spec
+from narrows.core import Batch, Pass, Spec
 from narrows.core.check import NarrowsError, RequestError
 from narrows.methods.sparse.e2e_sae import e2e_sae
 from narrows.testing import check_method
@@ -20,7 +20,7 @@ def prepared(lead=0, **options):
     lm = Toy(D).double()
     tokens = write(lm, 12, T + lead)
     x = lm.blocks[0](lm.embed(tokens) + lm.before(torch.cat([0 * tokens[:, :1], tokens[:, :-1]], 1)))
-    batch = Batch(x[:, lead:], given=tokens)
+    batch = Batch(x[:, lead:], condition={"tokens": tokens})
     with torch.no_grad():
         for part in (model.encoder, model.decoder, model.bottleneck):
             part.prepare(model, batch)
@@ -34,7 +34,7 @@ def prepared(lead=0, **options):
 def test_loss_is_the_equation(activation, lead):
     weights = {"kl": 0.7, "ce": 0.2, "downstream": 3.0, "local": 0.4}
     model, lm, batch, whole = prepared(lead, activation=activation, k=3, l1=0.3, layers="resid.*", **weights)
-    x, tokens = batch.x, batch.given
+    x, tokens = batch.x, batch.condition["tokens"]
     s, b = model.decoder.scale, model.decoder.bias
     h = (s * x - b) @ model.encoder.weight.T + model.encoder.bias
     z = h.relu()
@@ -76,9 +76,9 @@ def test_the_paper_kinds_differ_in_what_they_are_trained_for():
     unread = torch.linalg.svd(lm.head.weight.detach()).Vh[-1]  # the head does not read it, nor do the blocks
     output = batch.x + unread
     code = model.encode(batch)
-    assert float(model.objective.fidelity(model, batch, code, output).abs().max().detach()) < 1e-9
+    assert float(model.objective.distortion(model, Pass(batch, code, output)).abs().max().detach()) < 1e-9
     local, _, _, _ = prepared(local=1.0, kl=0.0)
-    cost = local.objective.fidelity(local, batch, code, output).detach()
+    cost = local.objective.distortion(local, Pass(batch, code, output)).detach()
     torch.testing.assert_close(cost, torch.full_like(cost, T / D))
 
 
@@ -101,25 +101,27 @@ def test_mistakes_are_sentences():
         e2e_sae((3, 4), kl=0.0)
     model = e2e_sae((3, 8), place="resid.9")
     with pytest.raises(RequestError, match=r"No layer of the model matches `resid\.9`"):
-        model.loss(Batch(torch.randn(2, 3, 8), given=torch.ones(2, 3, dtype=torch.long)))
+        model.loss(Batch(torch.randn(2, 3, 8), condition={"tokens": torch.ones(2, 3, dtype=torch.long)}))
     with pytest.raises(NarrowsError, match="layout='contexts'"):
         e2e_sae((3, 8)).loss(Batch(torch.randn(2, 3, 8)))
     other = e2e_sae((3, 8), place="embed")
     other.objective._held.append(Toy(4))
     with pytest.raises(RequestError, match="a place of width 8"):
-        other.loss(Batch(torch.randn(2, 3, 8), given=torch.ones(2, 3, dtype=torch.long)))
+        other.loss(Batch(torch.randn(2, 3, 8), condition={"tokens": torch.ones(2, 3, dtype=torch.long)}))
 
 
 def test_activations_of_another_text_are_refused(monkeypatch):
     """Where the token that begins a text was dropped, the model reads something else than it did."""
     monkeypatch.setattr("narrows.objectives.downstream._loaded", lambda name, device: Toy(D))
     _, _, batch, whole = prepared()
-    kept = Batch(whole.float(), given=batch.given)
+    kept = Batch(whole.float(), condition=batch.condition)
     model = e2e_sae((T, D), model="mine", latents=N)
     with torch.no_grad():
         model.objective.prepare(model, kept)
     model = e2e_sae((T - 1, D), model="mine", latents=N)
     with torch.no_grad():
-        model.objective.prepare(model, Batch(kept.x[:, 1:], given=kept.given))
+        model.objective.prepare(model, Batch(kept.x[:, 1:], condition=kept.condition))
         with pytest.raises(NarrowsError, match="special tokens kept"):
-            model.objective.prepare(model, Batch(kept.x[:, 1:], given=kept.given[:, 1:]))
+            model.objective.prepare(
+                model, Batch(kept.x[:, 1:], condition={"tokens": kept.condition["tokens"][:, 1:]})
+            )

@@ -21,7 +21,7 @@ def prepared():
     x, g = (2 * torch.randn(64, 5, dtype=torch.float64) + 1 for _ in range(2))
     with torch.no_grad():
         for part in (model.encoder, model.decoder, model.bottleneck):
-            part.prepare(model, Batch(x, given=g))
+            part.prepare(model, Batch(x, condition={"gradients": g}))
         model.encoder.bias.normal_()
     return model, x, g
 
@@ -46,7 +46,7 @@ def by_hand(model, x, g):
 def test_the_most_influential_latents_pass_with_their_own_values():
     model, x, g = prepared()
     codes, loss = by_hand(model, x[:10], g[:10])
-    batch = Batch(x[:10], given=g[:10])
+    batch = Batch(x[:10], condition={"gradients": g[:10]})
     torch.testing.assert_close(model.encode(batch).z.dense(), codes)
     torch.testing.assert_close(model.loss(batch).total.detach(), loss, atol=1e-9, rtol=1e-9)
     plain = model.encode(Batch(x[:10])).z.dense()
@@ -55,12 +55,12 @@ def test_the_most_influential_latents_pass_with_their_own_values():
 
 def test_the_gradients_size_does_not_matter_and_zero_means_size_alone():
     model, x, g = prepared()
-    code = model.encode(Batch(x, given=g)).z.dense()
+    code = model.encode(Batch(x, condition={"gradients": g})).z.dense()
     plain = model.encode(Batch(x)).z.dense()
-    torch.testing.assert_close(model.encode(Batch(x, given=0 * g)).z.dense(), plain)
+    torch.testing.assert_close(model.encode(Batch(x, condition={"gradients": 0 * g})).z.dense(), plain)
     with torch.no_grad():
-        model.bottleneck.prepare(model, Batch(x, given=1e-6 * g))
-    torch.testing.assert_close(model.encode(Batch(x, given=1e-6 * g)).z.dense(), code)
+        model.bottleneck.prepare(model, Batch(x, condition={"gradients": 1e-6 * g}))
+    torch.testing.assert_close(model.encode(Batch(x, condition={"gradients": 1e-6 * g})).z.dense(), code)
     other = topk_sae((5,), latents=N, k=K).double()
     own = other.state_dict()
     other.load_state_dict({**own, **{name: v for name, v in model.state_dict().items() if name in own}})
@@ -70,7 +70,7 @@ def test_the_gradients_size_does_not_matter_and_zero_means_size_alone():
 def test_the_ranking_trains_no_atom():
     """The gradient of the code's sum reaches the encoder alone."""
     model, x, g = prepared()
-    model.encode(Batch(x, given=g)).z.values.sum().backward()
+    model.encode(Batch(x, condition={"gradients": g})).z.values.sum().backward()
     assert model.encoder.weight.grad.any()
     assert model.decoder.atoms.grad is None
 

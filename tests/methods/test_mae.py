@@ -5,6 +5,7 @@ import torch
 
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError
+from narrows.core.evidence import Hidden
 from narrows.methods.masked.mae import mae
 
 SMALL = {"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_heads": 2}
@@ -40,7 +41,7 @@ def tiles(shape, side=2):
 def test_the_loss_is_a_loop_over_hidden_patches(shape, normalise):
     net, x = model(shape, normalise=normalise), images(shape)
     found = loss(net, Batch(x))
-    hidden, predicted = found.code.seen["hidden"], net.decode(found.code.z)
+    hidden, predicted = found.passed.code[Hidden].mask, net.decode(found.passed.code.z)
     expected = 0.0
     for b in range(len(x)):
         for place, (rows, columns) in enumerate(tiles(shape)):
@@ -56,7 +57,7 @@ def test_the_loss_is_a_loop_over_hidden_patches(shape, normalise):
 def test_the_loss_is_the_papers_mean_times_the_count_of_hidden_pixels(shape):
     net, x = model(shape), images(shape)
     found = loss(net, Batch(x))
-    hidden, predicted = found.code.seen["hidden"], net.decode(found.code.z)
+    hidden, predicted = found.passed.code[Hidden].mask, net.decode(found.passed.code.z)
     wrong = [
         (float(predicted[b, c, i, j]) - float(x[b, c, i, j])) ** 2
         for b in range(len(x))
@@ -77,7 +78,7 @@ def test_the_loss_is_the_papers_mean_times_the_count_of_hidden_pixels(shape):
 def test_visible_patches_are_ignored_exactly(shape, normalise):
     net, x = model(shape, normalise=normalise), images(shape)
     first = loss(net, Batch(x, x.clone()))
-    visible = 1 - first.code.weight
+    visible = 1 - first.passed.code.weight
     assert torch.equal(loss(net, Batch(x, x + 5 * visible * torch.rand_like(x))).total, first.total)
     assert not torch.equal(
         loss(net, Batch(x, x + 0.1 * (1 - visible) * torch.rand_like(x))).total, first.total
@@ -91,26 +92,26 @@ def test_visible_patches_are_ignored_exactly(shape, normalise):
 def test_hidden_pixels_do_not_reach_the_prediction():
     net, x = model(), images((1, 8, 8))
     first = loss(net, Batch(x))
-    noisy = x + first.code.weight * torch.rand_like(x)
+    noisy = x + first.passed.code.weight * torch.rand_like(x)
     second = loss(net, Batch(noisy))
-    assert torch.equal(net.decode(first.code.z), net.decode(second.code.z))
+    assert torch.equal(net.decode(first.passed.code.z), net.decode(second.passed.code.z))
 
 
 @pytest.mark.parametrize(
     ("ratio", "hidden"), [(0.75, 12), (0.9, 14), (0.25, 4), (0.5, 8), (0.01, 1), (0.99, 15)]
 )
 def test_every_example_hides_the_same_exact_count(ratio, hidden):
-    code = loss(model(mask_ratio=ratio), Batch(images((1, 8, 8)))).code
-    assert (code.seen["hidden"].sum(1) == hidden).all()
+    code = loss(model(mask_ratio=ratio), Batch(images((1, 8, 8)))).passed.code
+    assert (code[Hidden].mask.sum(1) == hidden).all()
     assert torch.equal(code.weight.sum((1, 2, 3)), torch.full((4,), 4.0 * hidden, dtype=torch.float64))
 
 
 def test_a_ratio_of_zero_counts_every_patch():
     net, x = model(mask_ratio=0.0), images((1, 8, 8))
     found = net.loss(Batch(x))
-    expected = (net.decode(found.code.z) - x).square().sum((1, 2, 3)).mean()
+    expected = (net.decode(found.passed.code.z) - x).square().sum((1, 2, 3)).mean()
     torch.testing.assert_close(found.total, expected)
-    torch.testing.assert_close(net.reconstruct(Batch(x)), net.decode(found.code.z).clamp(0, 1))
+    torch.testing.assert_close(net.reconstruct(Batch(x)), net.decode(found.passed.code.z).clamp(0, 1))
 
 
 @pytest.mark.parametrize("normalise", [False, True])

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from narrows.audit.metrics.depth import depth, redealt
-from narrows.core import Batch, Spec
+from narrows.core import Batch, Pass, Spec
 from narrows.core.check import RequestError
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
 from narrows.nets.dictionaries.dictionary import geometric_median
@@ -75,7 +75,7 @@ def test_a_latent_is_idle_while_it_is_on_in_no_layer():
     model, x = prepared()
     code = model.encode(Batch(x))
     on = (code.z.dense() > 0).any(0).any(0)
-    model.bottleneck.after_step(code)
+    model.bottleneck.after_step(Pass(None, code))
     assert torch.equal(model.bottleneck.idle == 0, on)
     assert (model.bottleneck.idle[~on] == 64).all()
 

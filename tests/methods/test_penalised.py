@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.core import Batch, Spec
+from narrows.core import Batch, Pass, Spec
 from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.methods.index import builder
@@ -90,7 +90,7 @@ def test_the_coefficient_is_matched_over_the_queue():
         assert torch.allclose(
             code.costs["lp"], net.unit * net.coefficient * (code.z**power * (code.z > 0)).sum(1), rtol=0.02
         )
-        net.after_step(code)
+        net.after_step(Pass(None, code))
         queue = [*queue, code.z.detach()][-3:]
     assert coefficient != pytest.approx(1.0, abs=0.02)
 
@@ -135,7 +135,7 @@ def test_jumprelu_counts_in_the_papers_unit_the_norm_of_an_example(width, normal
     for share, inside in ((0.24, True), (0.26, False), (0.16, True), (0.14, False)):
         pre = (share * norm * scale).expand(1, 3).clone()
         model.zero_grad()
-        model.bottleneck.pick(pre)[1]["l0"].sum().backward()
+        model.bottleneck.activate(pre)[1]["l0"].sum().backward()
         assert bool((model.bottleneck.threshold.grad != 0).all()) is inside
 
 

@@ -18,10 +18,10 @@ def test_codes_come_back_from_their_indices(builder, shape):
     model = builder(shape, codes=25, prior_width=8, prior_depth=1).eval()
     x = torch.rand(5, *shape)
     code = model.encode(Batch(x))
-    indices = model.bottleneck.symbols(code)
+    indices = model.bottleneck.to_symbols(code)
     assert indices.shape == (5, model.bottleneck.tokens)
-    assert torch.allclose(model.bottleneck.read(indices).z, code.z)
-    assert torch.allclose(model.decode(model.bottleneck.read(indices).z), model.decode(code.z))
+    assert torch.allclose(model.bottleneck.from_symbols(indices).z, code.z)
+    assert torch.allclose(model.decode(model.bottleneck.from_symbols(indices).z), model.decode(code.z))
     assert model.reconstruct(Batch(x)).shape == x.shape
     assert model.sample(3).shape == (3, *shape)
 
@@ -58,8 +58,8 @@ def test_a_prior_told_labels_draws_the_class_asked_for():
     torch.manual_seed(0)
     spec = Spec((1, 8, 8), "unit", classes=3)
     model = vq_vae(spec, codes=16, prior_labels=True, **SMALL)
-    assert model.given == "labels"
-    assert model.sample(4, torch.eye(3)[[0, 1, 2, 0]]).shape == (4, 1, 8, 8)
+    assert model.conditions == ("labels",)
+    assert model.sample(4, {"labels": torch.eye(3)[[0, 1, 2, 0]]}).shape == (4, 1, 8, 8)
     assert model.sample(4).shape == (4, 1, 8, 8)
     with pytest.raises(RequestError, match="labels"):
         vq_vae((1, 8, 8), codes=16, prior_labels=True)

@@ -58,8 +58,12 @@ def test_an_images_grid_is_its_size_over_the_downsample():
 @pytest.mark.parametrize("shape", [(6,), (5, 2), (2, 9, 7)])
 def test_what_is_given_is_seen_by_both_sides(net, shape):
     torch.manual_seed(0)
-    encoder, decoder = build.encoder(shape, 4, net, given=3), build.decoder(4, shape, net, given=3)
-    x, one, other = torch.rand(2, *shape), torch.eye(3)[[0, 1]], torch.eye(3)[[0, 2]]
+    encoder, decoder = (
+        build.encoder(shape, 4, net, condition={"labels": 3}),
+        build.decoder(4, shape, net, condition={"labels": 3}),
+    )
+    x = torch.rand(2, *shape)
+    one, other = ({"labels": torch.eye(3)[rows]} for rows in ([0, 1], [0, 2]))
     for module, seen in ((encoder, x), (decoder, torch.randn(2, 4))):
         same, changed = (
             module(seen, one)[0] - module(seen, other)[0],

@@ -35,7 +35,7 @@ def test_salt_and_pepper_come_in_equal_shares():
 @pytest.mark.parametrize("kind", ["gaussian", "masking", "salt-and-pepper"])
 def test_no_level_no_change_and_none_in_eval(kind):
     class Plain(nn.Module):
-        def forward(self, x, given=None):
+        def forward(self, x, condition=()):
             return x
 
     assert torch.equal(Corrupted(Plain(), kind, 0.0)(X), X)

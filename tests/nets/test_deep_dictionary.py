@@ -90,12 +90,12 @@ def test_the_loss_is_the_objective_and_a_step_is_a_sweep():
     with torch.no_grad():
         model.decoder.prepare(model, Batch(x))
         loss, levels = model.loss(Batch(x)), model.decoder.levels
-        centred, z = x - x.mean(0), loss.code.z
+        centred, z = x - x.mean(0), loss.passed.code.z
         assert float(loss.total) == pytest.approx(cost(centred, z, levels, 0.3) / 40)
         wanted = [level.clone() for level in levels]
         for _ in range(2):
             z, wanted = sweep(centred, z, wanted, 0.3)
-        model.decoder.renew(model, Batch(x), loss.code)
+        model.decoder.reinitialise_rows(model, loss.passed)
     for found, level in zip(model.decoder.levels, wanted):
         torch.testing.assert_close(found, level)
 

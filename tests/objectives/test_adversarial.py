@@ -89,7 +89,7 @@ def test_a_trained_critic_is_near_the_optimal_one():
 
 
 class Pass(torch.nn.Module):
-    def forward(self, x, given=None):
+    def forward(self, x, condition=()):
         return x
 
 

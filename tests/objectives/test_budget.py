@@ -6,8 +6,9 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.core import Code
+from narrows.core import Batch, Code, Pass
 from narrows.core.check import RequestError
+from narrows.core.evidence import Latents, Residual
 from narrows.data import open as open_data
 from narrows.kernels.metrics import fvu, l0
 from narrows.methods.index import builder
@@ -34,7 +35,7 @@ def test_the_weight_follows_the_recurrence_of_l0():
         z[:, :on] = torch.randn(5, on).abs() + 0.1
         z[0, 0] = 0
         gaps.append(math.log((5 * on - 1) / 5 / 3.0))
-        target.after_step(Code(z, seen={"latents": z}))
+        target.after_step(Pass(None, Code(z, evidence=(Latents(z),))))
         found.append(float(target.log_weight))
     assert found == pytest.approx(by_hand(gaps, 0.5, 0.1, 4.0, 0.6), abs=1e-5)
 
@@ -44,7 +45,9 @@ def test_the_weight_follows_the_recurrence_of_fvu():
     seen = (0.9, 0.5, 0.2, 0.1)
     found = []
     for share in seen:
-        target.after_step(Code(None, seen={"latents": torch.ones(2, 3), "fvu": torch.tensor(share)}))
+        x = torch.tensor([[-1.0], [1.0]])
+        left = Residual(math.sqrt(share) * x)
+        target.after_step(Pass(Batch(x), Code(None, evidence=(Latents(torch.ones(2, 3)), left))))
         found.append(float(target.log_weight))
     # More is left unexplained than wanted: the price falls.
     assert found == pytest.approx(by_hand([math.log(0.2 / s) for s in seen], 0.1, 0.1, 0.0, 0.0), abs=1e-5)

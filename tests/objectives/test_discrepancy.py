@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from narrows.core import Batch
+from narrows.core import Batch, Pass
 from narrows.methods.regularised.wae import wae
 from narrows.objectives.discrepancy import SCALES, Discrepancy, imq, mmd
 
@@ -84,7 +84,7 @@ def test_training_on_it_brings_codes_to_the_prior():
     apart = []
     for _ in range(400):
         optimizer.zero_grad()
-        term = objective.extra(model, Batch(z), model.bottleneck(z))["mmd"]
+        term = objective.extra(model, Pass(Batch(z), model.bottleneck(z)))["mmd"]
         term.backward()
         optimizer.step()
         apart.append(term.item())

@@ -35,9 +35,9 @@ def residual(model, batch):
 
 def renewed(model, batch):
     resample = model.objective.revival
-    code = model.objective(model, batch).code
+    passed = model.objective(model, batch).passed
     with torch.no_grad():
-        return resample.renew(model, batch, code)
+        return resample.reinitialise_rows(model, passed)
 
 
 def test_a_round_gives_the_dead_new_rows():
@@ -115,7 +115,7 @@ def test_a_ghost_is_as_the_definition_says():
         misses.append(float((scaled[-1] * ghost - e[b]).square().sum()))
         errors.append(float(e[b].square().sum()))
     rescaled = sum(errors) / sum(misses)
-    term = model.objective.revival(model, batch, None, e)
+    term = model.objective.revival(model, model(batch), e)
     # By value the term is the squared error; its gradient is that of the fit with constant factors.
     assert float(term) == pytest.approx(sum(errors) / 30, rel=1e-9)
     got = torch.autograd.grad(term, [model.encoder.bias, model.decoder.atoms])
@@ -132,7 +132,7 @@ def test_the_pull_reaches_up_to_the_threshold():
     model, batch = made(jumprelu_sae, dead="preact", dead_after=10, threshold=0.4)
     model.bottleneck.idle[DEADS] = 11
     pre, theta = model.encoder(batch.x).dense(), model.bottleneck.theta
-    term = model.objective.revival(model, batch, None, residual(model, batch))
+    term = model.objective.revival(model, model(batch), residual(model, batch))
     unit = float(model.bottleneck.unit)
     want = [unit * sum(max(0.0, float(theta[n] - pre[b, n])) for n in DEADS) for b in range(30)]
     assert term.tolist() == pytest.approx(want)

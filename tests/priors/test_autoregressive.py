@@ -10,9 +10,17 @@ from narrows.core.check import RequestError
 from narrows.priors.autoregressive import Autoregressive, keep_top
 
 
-def tiny(given=0, **options):
+def tiny(labels=0, **options):
     torch.manual_seed(0)
-    prior = Autoregressive(codes=3, tokens=4, width=8, depth=2, heads=2, given=given, **options)
+    prior = Autoregressive(
+        codes=3,
+        tokens=4,
+        width=8,
+        depth=2,
+        heads=2,
+        condition={"labels": labels} if labels else {},
+        **options,
+    )
     for p in prior.parameters():  # far from the near-uniform start
         torch.nn.init.normal_(p, std=0.7)
     return prior.eval()
@@ -37,8 +45,8 @@ def test_an_index_is_read_from_those_before_it_alone():
 @pytest.mark.parametrize("given", [0, 2])
 def test_the_likelihood_of_all_sequences_sums_to_one(given):
     prior = tiny(given).double()
-    labels = torch.tensor([[0.0, 1.0]], dtype=torch.float64).expand(81, -1) if given else None
-    total = (-prior.nll(everything(), labels)).exp().sum()
+    labels = torch.tensor([[0.0, 1.0]], dtype=torch.float64).expand(81, -1)
+    total = (-prior.nll(everything(), {"labels": labels} if given else {})).exp().sum()
     assert torch.allclose(total, torch.tensor(1.0, dtype=torch.float64), atol=1e-10)
 
 
@@ -58,14 +66,14 @@ def test_a_label_changes_what_is_drawn():
     sequences = everything()
     places = torch.tensor([27, 9, 3, 1])
     for label in torch.eye(2):
-        p = (-prior.nll(sequences, label.expand(81, -1))).exp().detach()
-        drawn = (prior.sample(10_000, label.expand(10_000, -1)) * places).sum(-1)
+        p = (-prior.nll(sequences, {"labels": label.expand(81, -1)})).exp().detach()
+        drawn = (prior.sample(10_000, {"labels": label.expand(10_000, -1)}) * places).sum(-1)
         assert (drawn.bincount(minlength=81) / 10_000 - p).abs().sum() < 0.08
     assert prior.sample(5).shape == (5, 4)
-    with pytest.raises(RequestError, match="given"):
+    with pytest.raises(RequestError, match="labels"):
         prior.nll(sequences)
-    with pytest.raises(RequestError, match="given"):
-        prior.sample(3, torch.eye(2))
+    with pytest.raises(RequestError, match="rows"):
+        prior.sample(3, {"labels": torch.eye(2)})
 
 
 def test_temperature_and_top_k_sharpen():

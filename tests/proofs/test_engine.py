@@ -181,7 +181,7 @@ def test_an_unknown_scale_or_method_is_refused():
 
 
 class Linear(nn.Linear):
-    def forward(self, x, given=None):
+    def forward(self, x, condition=()):
         return super().forward(x)
 
 

@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import narrows as nr
+from narrows.core import Spec
 from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, WorkError
-from narrows.core.values import Spec
 from narrows.data import Dataset, Scaling, Source
 from narrows.train.checkpoint import write_checkpoint
 

@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 import narrows as nr
 from narrows.core.check import RequestError, WorkError
 from narrows.core.progress import Silent
-from narrows.data.batches import Feed
+from narrows.data.batches import BatchReader
 from narrows.data.dataset import Dataset
 from narrows.runs.sweep import results, sweep
 
@@ -53,8 +53,8 @@ def test_each_run_ends_in_the_bits_it_would_have_alone(tmp_path):
 
 def test_a_batch_is_read_once_for_all(tmp_path, monkeypatch):
     read = []
-    at = Feed.at
-    monkeypatch.setattr(Feed, "at", lambda self, step: read.append(step) or at(self, step))
+    at = BatchReader.at
+    monkeypatch.setattr(BatchReader, "at", lambda self, step: read.append(step) or at(self, step))
     sweep("digits", "topk-sae", {"k": [2, 4, 8]}, tmp_path, page=False, latents=64, **HOW)
     assert read == list(range(40))
 

@@ -18,7 +18,7 @@ class Plain(nn.Module):
         super().__init__()
         self.map = nn.Linear(inputs, outputs)
 
-    def forward(self, x, given=None):
+    def forward(self, x, condition=()):
         return self.map(x)
 
 
@@ -41,12 +41,12 @@ class Error(Likelihood):
 
 def assemble(spec, encoder=None, bottleneck=None, decoder=None, objective=None, cls=Autoencoder):
     spec = as_spec(spec)
-    width, out = spec.shape[0], spec.goal[0]
+    width, out = spec.shape[0], spec.output_shape[0]
     return cls(
         encoder or Plain(width, 4),
         bottleneck or Pass(),
         decoder or Plain(4, out),
-        Error(spec.goal),
+        Error(spec.output_shape),
         objective or Objective(weights={"size": 0.01}),
     )
 
@@ -195,7 +195,7 @@ class Critic(Objective):
         ]
 
     def rival(self, model):
-        return lambda batch, step: self(model, batch, step)
+        return lambda batch, step, passed=None: self(model, batch, step)
 
 
 class Meddler(Objective):
@@ -209,7 +209,7 @@ class Meddler(Objective):
     def players(self, model):
         self.decoder = [model.decoder]
 
-        def loss(batch, step):
+        def loss(batch, step, passed=None):
             total = (self.critic(model.encode(batch).z).mean() - 1).square()
             return Loss(total, {"critic": total.detach()})
 

@@ -13,12 +13,12 @@ from narrows.likelihoods import Squared
 from narrows.train import Plan, Training, optimise, train
 
 
-class Told(nn.Module):
+class ConditionedEncoder(nn.Module):
     def __init__(self, width_in, width_out):
         super().__init__()
         self.linear = nn.Linear(width_in, width_out)
 
-    def forward(self, x, given=None):
+    def forward(self, x, condition=()):
         return self.linear(x)
 
 
@@ -33,7 +33,7 @@ class Rows:
     def __len__(self):
         return len(self.x)
 
-    def batch(self, rows, given=None, device="cpu"):
+    def batch(self, rows, conditions=(), device="cpu"):
         return Batch(self.x[rows].to(device))
 
     def to(self, device):
@@ -41,7 +41,13 @@ class Rows:
 
 
 def linear_autoencoder(objective=None):
-    return Autoencoder(Told(6, 2), Identity(), Told(2, 6), Squared((6,)), objective or Objective())
+    return Autoencoder(
+        ConditionedEncoder(6, 2),
+        Identity(),
+        ConditionedEncoder(2, 6),
+        Squared((6,)),
+        objective or Objective(),
+    )
 
 
 def test_equals_a_plain_loop():
@@ -86,11 +92,11 @@ class Rivals(Objective):
         super().__init__()
         self.critic = nn.Linear(2, 1)
 
-    def extra(self, model, batch, code):
-        return {"fool": self.critic(code.z).squeeze(-1) ** 2}
+    def extra(self, model, passed):
+        return {"fool": self.critic(passed.code.z).squeeze(-1) ** 2}
 
     def players(self, model):
-        def judge(batch, step):
+        def judge(batch, step, passed=None):
             total = (self.critic(model.encode(batch).z) - 1).square().mean()
             return Loss(total, {"critic": total.detach()})
 
@@ -132,16 +138,18 @@ class Watching(Identity):
 
 def test_hooks_come_in_their_order():
     log = []
-    model = Autoencoder(Told(6, 2), Watching(log), Told(2, 6), Squared((6,)), Objective())
+    model = Autoencoder(
+        ConditionedEncoder(6, 2), Watching(log), ConditionedEncoder(2, 6), Squared((6,)), Objective()
+    )
     optimise(model, Rows(torch.randn(10, 6)), steps=2, batch_size=5)
     turn = ["before_update", "after_step"]
     assert log == [("prepare", 10), ("before_step", 0), *turn, ("before_step", 1), *turn]
 
 
 class Breaks(Objective):
-    def extra(self, model, batch, code):
+    def extra(self, model, passed):
         self.calls = getattr(self, "calls", 0) + 1
-        return {"mine": code.z.sum(-1) * (math.nan if self.calls == 13 else 0.0)}
+        return {"mine": passed.code.z.sum(-1) * (math.nan if self.calls == 13 else 0.0)}
 
 
 def test_a_term_that_is_not_finite_stops_with_step_and_name():

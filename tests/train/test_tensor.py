@@ -12,8 +12,8 @@ from safetensors.torch import load_file
 import narrows as nr
 from narrows.core import Sparse
 from narrows.core.check import RequestError
-from narrows.kernels.parallel import Cut, SplitAffine, combine
-from narrows.kernels.sparse import Affine
+from narrows.kernels.parallel import SplitAffine, TensorShard, combine
+from narrows.kernels.sparse import LazyLinear
 from narrows.methods.index import builder
 from narrows.train import Plan, read_metrics
 from narrows.train.tensor import cut_model
@@ -75,7 +75,7 @@ def alone(tmp_path):
     torch.distributed.init_process_group(
         "gloo", init_method=f"file://{tmp_path / 'store'}", rank=0, world_size=1
     )
-    yield Cut(0, 1)
+    yield TensorShard(0, 1)
     torch.distributed.destroy_process_group()
 
 
@@ -93,9 +93,9 @@ def test_one_part_is_the_whole(alone):
         few = promise.only(torch.tensor([2, 7, 11])).top(2)
         return sum_of(code).square().sum() + few.values.square().sum() + promise.dense().sin().sum()
 
-    whole = loss(Affine(x, weight, bias, shift), lambda code: code.dense() @ atoms)
+    whole = loss(LazyLinear(x, weight, bias, shift), lambda code: code.dense() @ atoms)
     part = loss(
-        SplitAffine.of(Affine(x, weight, bias, shift), alone), lambda code: combine(code, atoms, alone)
+        SplitAffine.of(LazyLinear(x, weight, bias, shift), alone), lambda code: combine(code, atoms, alone)
     )
     torch.testing.assert_close(part, whole)
     wanted, got = (torch.autograd.grad(value, leaves) for value in (whole, part))
@@ -109,14 +109,14 @@ def test_the_parts_of_a_sum(monkeypatch):
     atoms = torch.randn(12, 5)
     code = Sparse(torch.randint(12, (7, 3)), torch.randn(7, 3), 12)
     for z in (code, code.dense()):
-        parts = [combine(z, Cut(rank, 3).part(atoms), Cut(rank, 3)) for rank in range(3)]
+        parts = [combine(z, TensorShard(rank, 3).part(atoms), TensorShard(rank, 3)) for rank in range(3)]
         torch.testing.assert_close(sum(parts), code.dense() @ atoms)
 
 
 def test_what_cannot_be_cut_is_refused():
     with pytest.raises(RequestError, match=r"GaussianBottleneck|not known to work in parts"):
-        cut_model(builder("vae")((8,)), Cut(0, 2))
+        cut_model(builder("vae")((8,)), TensorShard(0, 2))
     with pytest.raises(RequestError, match=r"`latents=34`"):
-        cut_model(builder("topk-sae")((8,), latents=33, k=2), Cut(0, 2))
+        cut_model(builder("topk-sae")((8,), latents=33, k=2), TensorShard(0, 2))
     with pytest.raises(RequestError, match="`clip`"):
         Plan(strategy="tensor", clip=1.0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from narrows.activations.hook_points import Place
+from narrows.activations.hook_points import HookPoint
 from narrows.core.check import RequestError, WorkError, refuse
 
 __all__ = ["call", "capture", "capture_with_gradients", "probe"]
@@ -28,7 +28,7 @@ def call(model: nn.Module, inputs: Any) -> Any:
 
 
 @torch.no_grad()
-def capture(model: nn.Module, inputs: Any, places: Sequence[Place]) -> dict[str, Tensor]:
+def capture(model: nn.Module, inputs: Any, places: Sequence[HookPoint]) -> dict[str, Tensor]:
     """Run a model once and note its activations at some places.
 
     The forward pass stops as soon as all have been seen. What is noted are the model's own tensors, to the last bit;
@@ -49,7 +49,7 @@ def capture(model: nn.Module, inputs: Any, places: Sequence[Place]) -> dict[str,
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 2), nn.ReLU(), nn.Linear(2, 1))
-        >>> seen = capture(net, torch.ones(4, 3), [Place("in", "1", "input"), Place("out", "1")])
+        >>> seen = capture(net, torch.ones(4, 3), [HookPoint("in", "1", "input"), HookPoint("out", "1")])
         >>> bool((seen["out"] == seen["in"].relu()).all())
         True
     """
@@ -70,13 +70,13 @@ def capture(model: nn.Module, inputs: Any, places: Sequence[Place]) -> dict[str,
 def _run(
     model: nn.Module,
     inputs: Any,
-    places: Sequence[Place],
+    places: Sequence[HookPoint],
     keep: Callable[[Tensor], Tensor],
     stop: bool = True,
 ) -> dict[str, Tensor]:
     seen: dict[str, Tensor] = {}
 
-    def note(place: Place, value: Any) -> None:
+    def note(place: HookPoint, value: Any) -> None:
         if place.name not in seen:
             seen[place.name] = keep(_tensor(value, place))
             if stop and len(seen) == len(places):
@@ -95,7 +95,7 @@ def _run(
     return seen
 
 
-def _hook(module: nn.Module, place: Place, note: Callable[[Place, Any], None]) -> Any:
+def _hook(module: nn.Module, place: HookPoint, note: Callable[[HookPoint, Any], None]) -> Any:
     if place.side == "output":
         return module.register_forward_hook(lambda module, inputs, output: note(place, output))
     return module.register_forward_pre_hook(
@@ -103,7 +103,7 @@ def _hook(module: nn.Module, place: Place, note: Callable[[Place, Any], None]) -
     )
 
 
-def _tensor(value: Any, place: Place) -> Tensor:
+def _tensor(value: Any, place: HookPoint) -> Tensor:
     """The first tensor of what a module takes or gives."""
     if isinstance(value, Tensor):
         return value
@@ -118,13 +118,13 @@ def _tensor(value: Any, place: Place) -> Tensor:
     )
 
 
-def _cut(value: Tensor, place: Place) -> Tensor:
+def _cut(value: Tensor, place: HookPoint) -> Tensor:
     """Attention heads as an axis of their own."""
     return value.unflatten(-1, (place.heads, -1)) if place.heads else value
 
 
 def capture_with_gradients(
-    model: nn.Module, tokens: Tensor, places: Sequence[Place], mask: Tensor | None = None
+    model: nn.Module, tokens: Tensor, places: Sequence[HookPoint], mask: Tensor | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     r"""Activations of a causal language model, and the gradient of its loss with respect to each.
 
@@ -176,7 +176,7 @@ def capture_with_gradients(
     return cut[0], cut[1]
 
 
-def probe(model: nn.Module, inputs: Any, places: Sequence[Place]) -> list[Place]:
+def probe(model: nn.Module, inputs: Any, places: Sequence[HookPoint]) -> list[HookPoint]:
     """The places with the shape of a row, from one run of the model on a small input.
 
     Args:
@@ -188,7 +188,7 @@ def probe(model: nn.Module, inputs: Any, places: Sequence[Place]) -> list[Place]
     return [replace(place, shape=tuple(rows(seen[place.name], place).shape[2:])) for place in places]
 
 
-def rows(value: Tensor, place: Place) -> Tensor:
+def rows(value: Tensor, place: HookPoint) -> Tensor:
     """Activations as (batch, positions, ...): a vector has one position, a map (channels, height, width) its pixels.
 
     Args:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from narrows.core.check import NarrowsError, RequestError, choice, refuse, whole
 
-__all__ = ["MODES", "OVERLONG", "Contexts", "Cut", "build", "kept"]
+__all__ = ["MODES", "OVERLONG", "ContextOptions", "Contexts", "build", "kept"]
 
 MODES = ("packed", "documents", "chat")
 """``packed``: documents joined and cut to length. ``documents``: one each. ``chat``: one whole conversation each."""
@@ -26,7 +26,7 @@ _TOGETHER = 64
 
 
 @dataclass(frozen=True)
-class Cut:
+class ContextOptions:
     """How text becomes contexts, and which of their positions are kept.
 
     Args:
@@ -79,7 +79,7 @@ class Contexts:
     tokens: np.ndarray
     ends: np.ndarray
     special: tuple[int, ...]
-    cut: Cut
+    cut: ContextOptions
     facts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -114,11 +114,11 @@ class Contexts:
     @classmethod
     def of(cls, tokens: np.ndarray, ends: np.ndarray, described: Mapping[str, Any]) -> Contexts:
         """Contexts from what `tensors` and `describe` said."""
-        cut = Cut(**{name: described[name] for name in asdict(Cut())})
+        cut = ContextOptions(**{name: described[name] for name in asdict(ContextOptions())})
         return cls(tokens, ends, tuple(described["special_tokens"]), cut)
 
 
-def kept(good: np.ndarray, sizes: np.ndarray, cut: Cut) -> np.ndarray:
+def kept(good: np.ndarray, sizes: np.ndarray, cut: ContextOptions) -> np.ndarray:
     """Which positions are kept.
 
     Args:
@@ -128,9 +128,9 @@ def kept(good: np.ndarray, sizes: np.ndarray, cut: Cut) -> np.ndarray:
 
     Example:
         >>> good = np.array([False, True, True, False, True, True])
-        >>> kept(good, np.array([4, 2]), Cut(positions="2:")).astype(int)
+        >>> kept(good, np.array([4, 2]), ContextOptions(positions="2:")).astype(int)
         array([0, 0, 1, 0, 0, 0])
-        >>> kept(good, np.array([4, 2]), Cut(positions="last")).astype(int)
+        >>> kept(good, np.array([4, 2]), ContextOptions(positions="last")).astype(int)
         array([0, 0, 1, 0, 0, 1])
     """
     starts = np.cumsum(sizes) - sizes
@@ -147,7 +147,7 @@ def kept(good: np.ndarray, sizes: np.ndarray, cut: Cut) -> np.ndarray:
 def build(
     documents: Iterable[tuple[Any, bool]],
     tokenizer: Any,
-    cut: Cut,
+    cut: ContextOptions,
     vocabulary: int = 0,
     tell: Callable[[int], None] = lambda tokens: None,
 ) -> Contexts:
@@ -198,7 +198,7 @@ class _Frame:
     special: set[int]
 
     @classmethod
-    def of(cls, tokenizer: Any, cut: Cut) -> _Frame:
+    def of(cls, tokenizer: Any, cut: ContextOptions) -> _Frame:
         bare, framed = (list(tokenizer("a", add_special_tokens=add)["input_ids"]) for add in (False, True))
         at = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
         before, after = framed[:at], framed[at + len(bare) :]
@@ -220,7 +220,7 @@ class _Frame:
 def _documents(
     documents: Iterable[tuple[Any, bool]],
     tokenizer: Any,
-    cut: Cut,
+    cut: ContextOptions,
     vocabulary: int,
     tell: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
@@ -274,7 +274,7 @@ def _fits(ids: np.ndarray, tokenizer: Any, vocabulary: int) -> None:
 
 
 def _packed(
-    documents: Iterable[np.ndarray], frame: _Frame, cut: Cut, facts: dict[str, Any]
+    documents: Iterable[np.ndarray], frame: _Frame, cut: ContextOptions, facts: dict[str, Any]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
     """Documents joined, and cut where a context is full; the last context may be shorter."""
     inner = cut.length - len(frame.before) - len(frame.after)
@@ -309,7 +309,7 @@ def _framed(rows: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[np
 
 
 def _each(
-    documents: Iterable[np.ndarray], frame: _Frame, cut: Cut, facts: dict[str, Any]
+    documents: Iterable[np.ndarray], frame: _Frame, cut: ContextOptions, facts: dict[str, Any]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
     """One context for each document; one that is too long is split, truncated or dropped."""
     before, after = np.array(frame.before, np.int32), np.array(frame.after, np.int32)

@@ -11,7 +11,7 @@ from torch import nn
 
 from narrows.core.check import UnknownNameError, nearest
 
-__all__ = ["Place", "blocks", "places", "resolve"]
+__all__ = ["HookPoint", "blocks", "places", "resolve"]
 
 _BODIES = {
     "mlp": (
@@ -73,7 +73,7 @@ _INPUTS = ("mlp_in", "attn_heads")
 
 
 @dataclass(frozen=True)
-class Place:
+class HookPoint:
     """One place in a model.
 
     Args:
@@ -115,7 +115,7 @@ def _stacks(module: nn.Module, path: str) -> Iterator[tuple[str, int]]:
             yield from _stacks(child, inner)
 
 
-def places(model: nn.Module) -> dict[str, Place]:
+def places(model: nn.Module) -> dict[str, HookPoint]:
     """Every short name that a model has, in the order of its blocks.
 
     ``embed`` is what enters the first block, ``resid.i`` what block i puts out, ``attn.i`` and ``mlp.i`` what its
@@ -128,10 +128,10 @@ def places(model: nn.Module) -> dict[str, Place]:
     stack = blocks(model)
     if stack is None:
         return {}
-    found = {"embed": Place("embed", f"{stack}.0", "input")}
+    found = {"embed": HookPoint("embed", f"{stack}.0", "input")}
     for index, block in model.get_submodule(stack).named_children():
         path = f"{stack}.{index}"
-        found[f"resid.{index}"] = Place(f"resid.{index}", path)
+        found[f"resid.{index}"] = HookPoint(f"resid.{index}", path)
         after = next((norms for mark, norms in _AFTER.items() if _has(block, mark)), {})
         for kind, bodies in _BODIES.items():
             candidates = (after[kind], *bodies) if kind in after else bodies
@@ -139,11 +139,11 @@ def places(model: nn.Module) -> dict[str, Place]:
             heads = _heads(model, block, part) if kind == "attn_heads" and part else 0
             if part is not None and (heads or kind != "attn_heads"):
                 side = "input" if kind in _INPUTS else "output"
-                found[f"{kind}.{index}"] = Place(f"{kind}.{index}", f"{path}.{part}", side, heads)
+                found[f"{kind}.{index}"] = HookPoint(f"{kind}.{index}", f"{path}.{part}", side, heads)
     return found
 
 
-def resolve(model: nn.Module, patterns: str | Sequence[str]) -> list[Place]:
+def resolve(model: nn.Module, patterns: str | Sequence[str]) -> list[HookPoint]:
     """The places that names and globs stand for.
 
     Args:
@@ -165,13 +165,13 @@ def resolve(model: nn.Module, patterns: str | Sequence[str]) -> list[Place]:
     """
     short = places(model)
     paths = [path for path, _ in model.named_modules() if path]
-    found: dict[str, Place] = {}
+    found: dict[str, HookPoint] = {}
     for pattern in _split(patterns):
         path, colon, side = pattern.partition(":")
         fits = re.compile(_expression(path))
         matched = [] if colon else [place for name, place in short.items() if fits.fullmatch(name)]
         if not matched and side in ("", "input", "output"):
-            matched = [Place(p + colon + side, p, side or "output") for p in paths if fits.fullmatch(p)]
+            matched = [HookPoint(p + colon + side, p, side or "output") for p in paths if fits.fullmatch(p)]
         if not matched:
             raise _unknown(pattern, [*short, *paths])
         found.update((place.name, place) for place in matched)

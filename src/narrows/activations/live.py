@@ -73,7 +73,7 @@ class Units:
 
 
 class Computed:
-    """One tensor of one unit: a region of `Stored` rows that is computed when it is read.
+    """One tensor of one unit: a region of `ActivationRows` rows that is computed when it is read.
 
     Args:
         units: computes it.

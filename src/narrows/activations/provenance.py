@@ -1,4 +1,4 @@
-"""`Origin`: where each row of a harvest came from: its token, its place, the whole context, the model."""
+"""`Provenance`: where each row of a harvest came from: its token, its place, the whole context, the model."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from narrows.activations.manifest import Manifest
 from narrows.activations.rows import Index
 from narrows.core.check import RequestError
 
-__all__ = ["Origin", "Places"]
+__all__ = ["Places", "Provenance"]
 
 Places = dict[str, Tensor]
 """The small tensors of a shard: `positions`, `context_rows` and, of text, `tokens`, `context_tokens`, ..."""
@@ -22,7 +22,7 @@ Places = dict[str, Tensor]
 _KEPT = 64
 
 
-class Origin:
+class Provenance:
     """Says of the rows of a `Dataset` where they came from.
 
     Args:
@@ -54,8 +54,8 @@ class Origin:
     def __len__(self) -> int:
         return len(self.index)
 
-    def __getitem__(self, rows: slice | Tensor | np.ndarray) -> Origin:
-        return Origin(
+    def __getitem__(self, rows: slice | Tensor | np.ndarray) -> Provenance:
+        return Provenance(
             self.manifest,
             self.at,
             self.index.picked(rows),

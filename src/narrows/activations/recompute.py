@@ -16,7 +16,7 @@ from torch import Tensor
 
 from narrows.activations.capture import probe
 from narrows.activations.contexts import Contexts
-from narrows.activations.hook_points import Place, resolve
+from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.models import Model, load, noted
 from narrows.activations.units import Plan, Text, compute
 from narrows.core.check import RequestError
@@ -132,7 +132,7 @@ def compute_unit(
     return compute(model, places, work_of(header, folder), plan, unit)
 
 
-def _places(model: Model, layers: Mapping[str, Any]) -> list[Place]:
+def _places(model: Model, layers: Mapping[str, Any]) -> list[HookPoint]:
     """The layers of a header in its model, found again by their names."""
     found = resolve(model.module, list(layers))
     for place in found:

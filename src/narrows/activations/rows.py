@@ -1,4 +1,4 @@
-"""`Stored`: rows that stay in the shards of a harvest, read a run at a time; `Index`: which rows those are."""
+"""`ActivationRows`: rows that stay in the shards of a harvest, read a run at a time; `Index`: which rows those are."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from narrows.core.check import WorkError, refuse
 
-__all__ = ["Index", "Region", "Stored"]
+__all__ = ["ActivationRows", "Index", "Region"]
 
 _SAMPLED_RUNS = 64
 
@@ -108,7 +108,7 @@ class Index:
         return self.take(np.flatnonzero(rows) if rows.dtype == np.bool_ else rows)
 
 
-class Stored:
+class ActivationRows:
     """Rows of a harvest, (N, ...), that are read when they are asked for.
 
     Args:
@@ -165,8 +165,8 @@ class Stored:
         unit = self.index.part // self.group
         return np.add.reduceat(self.index.count, np.flatnonzero(np.append(True, unit[1:] != unit[:-1])))
 
-    def __getitem__(self, rows: slice | Tensor | np.ndarray) -> Stored:
-        return Stored(self.index.picked(rows), self.layers, self.stacked, self.group, self.by_unit)
+    def __getitem__(self, rows: slice | Tensor | np.ndarray) -> ActivationRows:
+        return ActivationRows(self.index.picked(rows), self.layers, self.stacked, self.group, self.by_unit)
 
     def read(self, rows: slice | Tensor | np.ndarray) -> Tensor:
         """Some rows in memory: float32, or int64 where they are whole numbers.

@@ -4,7 +4,8 @@
     costs = measure(model, tokens, "resid.2", replace)       cross-entropies, KL, loss recovered
     before = baseline(model, tokens, "resid.2")              once, where many replacements are compared
 
-A place is a name that `places.resolve` knows (``resid.2``, ``mlp.2``, a module's path, ``PATH:input``), or a `Place`.
+A hook point is a `HookPoint`, or a name that `hook_points.resolve` knows: ``resid.2``, ``mlp.2``, a module's path,
+``PATH:input``.
 Of a tuple the first member is the activation; attention heads come as an axis of their own, as in `capture`.
 """
 
@@ -20,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.activations.hook_points import Place, resolve
+from narrows.activations.hook_points import HookPoint, resolve
 from narrows.core.check import refuse
 
 __all__ = [
@@ -41,7 +42,7 @@ Replace: TypeAlias = Callable[[Tensor], Tensor]
 
 
 def spliced(
-    model: nn.Module, inputs: Tensor | Mapping[str, Any], place: str | Place, replace: Replace
+    model: nn.Module, inputs: Tensor | Mapping[str, Any], place: str | HookPoint, replace: Replace
 ) -> Tensor:
     """The logits of a model in which one place's output is replaced.
 
@@ -72,9 +73,9 @@ def spliced(
 def spliced_and_seen(
     model: nn.Module,
     inputs: Tensor | Mapping[str, Any],
-    place: str | Place,
+    place: str | HookPoint,
     replace: Replace | None,
-    look: Sequence[str | Place] = (),
+    look: Sequence[str | HookPoint] = (),
 ) -> tuple[Tensor, list[Tensor]]:
     """The logits of a spliced model, and what further places put out in the same pass, differentiable.
 
@@ -195,7 +196,7 @@ class Costs:
 def baseline(
     model: nn.Module,
     inputs: Tensor | Mapping[str, Any],
-    place: str | Place,
+    place: str | HookPoint,
     *,
     mean: Tensor | None = None,
     weight: Tensor | None = None,
@@ -229,7 +230,7 @@ def baseline(
 def measure(
     model: nn.Module,
     inputs: Tensor | Mapping[str, Any],
-    place: str | Place,
+    place: str | HookPoint,
     replace: Replace,
     *,
     mean: Tensor | None = None,
@@ -275,9 +276,9 @@ def join(parts: Sequence[Costs]) -> Costs:
     return Costs(*(torch.cat([getattr(part, name).flatten() for part in parts]) for name in names))
 
 
-def _place(model: nn.Module, place: str | Place) -> Place:
+def _place(model: nn.Module, place: str | HookPoint) -> HookPoint:
     """The one place that is meant."""
-    if isinstance(place, Place):
+    if isinstance(place, HookPoint):
         return place
     found = resolve(model, place)
     if len(found) != 1:
@@ -286,7 +287,7 @@ def _place(model: nn.Module, place: str | Place) -> Place:
 
 
 @contextmanager
-def _replaced(model: nn.Module, place: Place, replace: Replace) -> Iterator[None]:
+def _replaced(model: nn.Module, place: HookPoint, replace: Replace) -> Iterator[None]:
     """Within, a place holds what `replace` makes of its activation."""
 
     def swap(old: Tensor) -> Tensor:
@@ -301,7 +302,7 @@ def _replaced(model: nn.Module, place: Place, replace: Replace) -> Iterator[None
 
 
 @contextmanager
-def _noted(model: nn.Module, place: Place, seen: dict[int, Tensor], key: int) -> Iterator[None]:
+def _noted(model: nn.Module, place: HookPoint, seen: dict[int, Tensor], key: int) -> Iterator[None]:
     """Within, a place's activation is noted under a key."""
 
     def note(value: Tensor) -> Tensor:
@@ -313,7 +314,7 @@ def _noted(model: nn.Module, place: Place, seen: dict[int, Tensor], key: int) ->
 
 
 @contextmanager
-def _hooked(model: nn.Module, place: Place, change: Replace) -> Iterator[None]:
+def _hooked(model: nn.Module, place: HookPoint, change: Replace) -> Iterator[None]:
     """Within, the first tensor that a module takes, or puts out, goes through `change`."""
 
     def after(_: nn.Module, inputs: Any, out: Any) -> Any:
@@ -341,7 +342,7 @@ def _wide(logits: Tensor) -> Tensor:
     return logits if logits.dtype == torch.float64 else logits.float()
 
 
-def _cut(value: Tensor, place: Place) -> Tensor:
+def _cut(value: Tensor, place: HookPoint) -> Tensor:
     return value.unflatten(-1, (place.heads, -1)) if place.heads else value
 
 

@@ -11,8 +11,8 @@ import torch
 from torch import Tensor
 
 from narrows.activations.capture import capture, capture_with_gradients, rows
-from narrows.activations.contexts import Contexts, Cut, kept
-from narrows.activations.hook_points import Place
+from narrows.activations.contexts import ContextOptions, Contexts, kept
+from narrows.activations.hook_points import HookPoint
 from narrows.activations.models import Model
 from narrows.core.check import RequestError, WorkError
 
@@ -59,7 +59,7 @@ class Work(Protocol):
     def inputs(self, which: np.ndarray, device: torch.device) -> tuple[Any, Tensor | None]:
         """What the model reads for some contexts, and its mask where they differ in length."""
 
-    def facts(self, first: int, last: int) -> dict[str, Tensor]:
+    def metrics(self, first: int, last: int) -> dict[str, Tensor]:
         """What is stored beside the activations."""
 
 
@@ -94,7 +94,7 @@ class Text:
         inputs["attention_mask"] = torch.from_numpy(mask).to(device)
         return inputs, inputs["attention_mask"]
 
-    def facts(self, first: int, last: int) -> dict[str, Tensor]:
+    def metrics(self, first: int, last: int) -> dict[str, Tensor]:
         """The whole contexts, special tokens included."""
         tokens, sizes = self.contexts.span(first, last)
         return {
@@ -115,7 +115,7 @@ class Inputs:
 
     tensors: Mapping[str, Tensor]
     positions: int = 1
-    cut: Cut = field(default_factory=Cut)
+    cut: ContextOptions = field(default_factory=ContextOptions)
 
     def __len__(self) -> int:
         return min(len(tensor) for tensor in self.tensors.values())
@@ -133,7 +133,7 @@ class Inputs:
         some = {name: tensor[torch.from_numpy(which)].to(device) for name, tensor in self.tensors.items()}
         return some.get("", some), None
 
-    def facts(self, first: int, last: int) -> dict[str, Tensor]:
+    def metrics(self, first: int, last: int) -> dict[str, Tensor]:
         """Nothing: these are no text."""
         return {}
 
@@ -146,7 +146,7 @@ def batches(work: Work, first: int, last: int, size: int) -> Iterator[np.ndarray
 
 def compute(
     model: Model,
-    places: Sequence[Place],
+    places: Sequence[HookPoint],
     work: Work,
     plan: Plan,
     unit: int,
@@ -204,11 +204,11 @@ def layout(work: Work, first: int, last: int) -> dict[str, Tensor]:
     return {
         "positions": torch.from_numpy(position[keep].astype(np.int32)),
         "context_rows": torch.from_numpy(np.add.reduceat(keep, starts, dtype=np.int32)),
-        **work.facts(first, last),
+        **work.metrics(first, last),
     }
 
 
-def _room(places: Sequence[Place], plan: Plan, count: int) -> dict[str, Tensor]:
+def _room(places: Sequence[HookPoint], plan: Plan, count: int) -> dict[str, Tensor]:
     """Empty rows for every place."""
     ends = ("", ".grad") if plan.gradients else ("",)
     return {
@@ -219,7 +219,7 @@ def _room(places: Sequence[Place], plan: Plan, count: int) -> dict[str, Tensor]:
 
 
 def _seen(
-    model: Model, places: Sequence[Place], work: Work, which: np.ndarray, plan: Plan
+    model: Model, places: Sequence[HookPoint], work: Work, which: np.ndarray, plan: Plan
 ) -> tuple[dict[str, Tensor], int]:
     """Activations (contexts, positions, ...) of one batch, and how many positions they have."""
     inputs, mask = work.inputs(which, model.device)

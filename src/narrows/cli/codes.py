@@ -107,7 +107,7 @@ def reconstruct(
         return
     from narrows.cli.pictures import picture as drawn
 
-    pairs = _pairs(shown.all().goal.numpy(), _shades(opened, x))
+    pairs = _pairs(shown.all().target.numpy(), _shades(opened, x))
     write_png(path, drawn(pairs, columns=min(8, len(shown))))
     _told(json, path, rows=len(shown), holds=["originals", "reconstructions"])
 

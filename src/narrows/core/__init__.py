@@ -9,46 +9,62 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from narrows.core.code import Code as Code
+    from narrows.core.code import Loss as Loss
+    from narrows.core.code import Pass as Pass
+    from narrows.core.code import counted as counted
+    from narrows.core.evidence import Evidence as Evidence
+    from narrows.core.objective import Objective as Objective
+    from narrows.core.parts import Accumulator as Accumulator
     from narrows.core.parts import Autoencoder as Autoencoder
     from narrows.core.parts import Bottleneck as Bottleneck
     from narrows.core.parts import Likelihood as Likelihood
-    from narrows.core.parts import Loss as Loss
-    from narrows.core.parts import Objective as Objective
     from narrows.core.parts import Part as Part
-    from narrows.core.parts import Player as Player
     from narrows.core.parts import Prior as Prior
-    from narrows.core.parts import Stage as Stage
+    from narrows.core.spec import Spec as Spec
+    from narrows.core.spec import as_spec as as_spec
+    from narrows.core.stages import Player as Player
+    from narrows.core.stages import Stage as Stage
+    from narrows.core.values import NO_CONDITION as NO_CONDITION
+    from narrows.core.values import NO_WIDTHS as NO_WIDTHS
     from narrows.core.values import Batch as Batch
-    from narrows.core.values import Code as Code
+    from narrows.core.values import Condition as Condition
     from narrows.core.values import Sparse as Sparse
-    from narrows.core.values import Spec as Spec
     from narrows.core.values import Tree as Tree
+    from narrows.core.values import Views as Views
+    from narrows.core.values import Widths as Widths
     from narrows.core.values import all_sum as all_sum
-    from narrows.core.values import as_spec as as_spec
-    from narrows.core.values import counted as counted
     from narrows.core.values import dense as dense
     from narrows.core.values import same_batch as same_batch
     from narrows.core.values import seeded as seeded
     from narrows.core.values import tree_map as tree_map
 
 _HOMES = {
+    "Code": "code",
+    "Loss": "code",
+    "Pass": "code",
+    "counted": "code",
+    "Evidence": "evidence",
+    "Objective": "objective",
+    "Accumulator": "parts",
     "Autoencoder": "parts",
     "Bottleneck": "parts",
     "Likelihood": "parts",
-    "Loss": "parts",
-    "Objective": "parts",
     "Part": "parts",
-    "Player": "parts",
     "Prior": "parts",
-    "Stage": "parts",
+    "Spec": "spec",
+    "as_spec": "spec",
+    "Player": "stages",
+    "Stage": "stages",
+    "NO_CONDITION": "values",
+    "NO_WIDTHS": "values",
     "Batch": "values",
-    "Code": "values",
+    "Condition": "values",
     "Sparse": "values",
-    "Spec": "values",
     "Tree": "values",
+    "Views": "values",
+    "Widths": "values",
     "all_sum": "values",
-    "as_spec": "values",
-    "counted": "values",
     "dense": "values",
     "same_batch": "values",
     "seeded": "values",

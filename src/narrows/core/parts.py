@@ -2,9 +2,9 @@
 
 An autoencoder is an encoder, a bottleneck, a decoder with a likelihood, and an objective::
 
-    Batch --encoder(x, given)--> features --bottleneck--> Code --decoder(z, given)--> parameters of p(x | z)
-                                                            |                               |
-                                                            +------- Objective -------------+--> Loss
+    Batch --encoder(x, condition)--> features --bottleneck--> Code --decoder(z, condition)--> parameters of p(x | z)
+                                                                |                                    |
+                                                                +------------ Objective -------------+--> Loss
 
 Shapes use one glossary: B batch, K samples, D data, Z latent, N dictionary or codebook. Leading sample axes come
 before the batch: ``(*samples, B, ...)``.
@@ -12,82 +12,33 @@ before the batch: ``(*samples, B, ...)``.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from narrows.core.check import RequestError
-from narrows.core.schedules import Schedule, at, constant_from, schedule
-from narrows.core.values import (
-    Batch,
-    Code,
-    Sparse,
-    Spec,
-    Tree,
-    all_sum,
-    as_spec,
-    counted,
-    dense,
-    seeded,
-    tree_map,
-)
+from narrows.core.code import Code, Loss, Pass
+from narrows.core.stages import Player, Stage
+from narrows.core.values import NO_CONDITION, Batch, Condition, Tree, dense
 
 if TYPE_CHECKING:
-    from narrows.kernels.metrics import Tally
+    from narrows.core.objective import Objective
 
-__all__ = [
-    "Autoencoder",
-    "Batch",
-    "Bottleneck",
-    "Code",
-    "Likelihood",
-    "Loss",
-    "Objective",
-    "Part",
-    "Player",
-    "Prior",
-    "Sparse",
-    "Spec",
-    "Stage",
-    "Tree",
-    "all_sum",
-    "as_spec",
-    "counted",
-    "dense",
-    "seeded",
-    "tree_map",
-]
+__all__ = ["Accumulator", "Autoencoder", "Bottleneck", "Likelihood", "Part", "Prior"]
 
 
-@dataclass(frozen=True)
-class Loss:
-    """A loss to minimise, the detached mean of each of its terms, and the code it was computed from."""
+class Accumulator(Protocol):
+    """What is added up over batches before it becomes metrics."""
 
-    total: Tensor
-    terms: Mapping[str, Tensor]
-    code: Code | None = None
+    def __add__(self, other: Self) -> Self:
+        """Both together."""
+        ...
 
-
-@dataclass(frozen=True)
-class Player:
-    """Who is optimised on which loss. An adversary is a second player with its own parameters."""
-
-    name: str
-    parameters: list[nn.Parameter]
-    loss: Callable[[Batch, int], Loss]
-    lr: Schedule | None = None
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One thing to train: a part with players, and how it sees a batch of data (a prior sees codes)."""
-
-    name: str
-    part: Autoencoder | Prior
-    view: Callable[[Batch], Batch] | None = None
+    def read(self) -> Mapping[str, float | list[float]]:
+        """The metrics by name."""
+        ...
 
 
 class Part(nn.Module):
@@ -97,7 +48,7 @@ class Part(nn.Module):
     """False where a gradient is an estimate on purpose (straight-through, stopped): no finite difference has it."""
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Before the first step, once, with a large batch: initialisation from the data."""
+        """Before the first step of the stage, once, with a large batch: initialisation from the data."""
 
     def before_step(self, step: int) -> None:
         """Before the losses of a step: what depends on the step alone."""
@@ -105,10 +56,10 @@ class Part(nn.Module):
     def before_update(self) -> None:
         """Between a player's backward pass and its optimizer: surgery on gradients."""
 
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """After all players moved, without gradients: EMA codebooks, idle counts, thresholds, unit norms."""
 
-    def renew(self, model: Autoencoder, batch: Batch, code: Code) -> list[tuple[nn.Parameter, Tensor]]:
+    def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
         """After `after_step`: give rows of parameters new values, and name them: their momentum is forgotten."""
         return []
 
@@ -122,8 +73,8 @@ class Part(nn.Module):
     def finish(self, model: Autoencoder) -> None:
         """After the last step, on the model that is saved for use: fold scales into weights; it computes the same."""
 
-    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
-        """What is no loss and worth following on held-out batches: scalars to be averaged, or tallies to be added."""
+    def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
+        """What is no loss and worth following on held-out batches: scalars to be averaged, or accumulators."""
         return {}
 
 
@@ -137,8 +88,8 @@ class Bottleneck(Part):
         """Pass features (B, ...) through; draws of shape ``(*samples, B, ...)`` where samples are asked for."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    def sample(self, n: int) -> Code:
-        """Draw n codes from the prior.
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
+        """Draw n codes from the prior, under n rows of what it is told.
 
         Raises:
             RequestError: this bottleneck has no prior.
@@ -148,16 +99,12 @@ class Bottleneck(Part):
             "Fit a method with a prior (such as `vae`), or a second stage over the codes."
         )
 
-    def draw(self, n: int, given: Tree = None) -> Code:
-        """Draw n codes from the prior given (n, ...) labels where it is told them; else as `sample`."""
-        return self.sample(n)
-
-    def symbols(self, code: Code) -> Tensor:
+    def to_symbols(self, code: Code) -> Tensor:
         """What is stored, and what a second-stage prior models: indices (B, L) or the code itself, (B, ...)."""
         return dense(code.z)
 
-    def read(self, symbols: Tensor) -> Code:
-        """The code that the symbols stand for: the inverse of `symbols`."""
+    def from_symbols(self, symbols: Tensor) -> Code:
+        """The code that the symbols stand for: the inverse of `to_symbols`."""
         return Code(symbols)
 
     def features(self, code: Code) -> Tensor:
@@ -176,8 +123,11 @@ class Likelihood(Part):
     channels = 1
     """How many parameters the decoder must put out for each element (along the first axis of `shape`)."""
 
-    nll_unit: ClassVar[str] = "nats"
+    unit: ClassVar[str] = "nats"
     """What `nll` counts; ``squared error`` where it leaves the constants of a density out."""
+
+    discrete: ClassVar[bool] = False
+    """True where a target is one of finitely many values, so that there is no squared error of it."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -188,39 +138,48 @@ class Likelihood(Part):
         """The shape of the decoder's output for one example."""
         return (self.shape[0] * self.channels, *self.shape[1:])
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+    def nll(self, parameters: Tree, x: Tree, weight: Tensor | None = None) -> Tensor:
         """-log p(x | parameters) summed over an example, (*samples, B); elements count by `weight`."""
         raise NotImplementedError(f"{type(self).__name__} must define nll")
 
-    def mean(self, parameters: Tensor) -> Tensor:
+    def mean(self, parameters: Tree) -> Tree:
         """E[x | parameters], (*samples, B, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} must define mean")
 
-    def sample(self, parameters: Tensor) -> Tensor:
+    def sample(self, parameters: Tree) -> Tree:
         """A draw of x, (*samples, B, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")
 
     def sum(self, terms: Tensor, weight: Tensor | None = None) -> Tensor:
-        """Sum element-wise terms over one example: (*samples, B, *shape) -> (*samples, B)."""
-        terms = terms if weight is None else terms * weight
+        """Sum element-wise terms over one example: (*samples, B, *shape) -> (*samples, B).
+
+        What has no weight is left out, whatever its term is.
+        """
+        if weight is not None:
+            terms = torch.where(weight != 0, terms * weight, terms.new_zeros(()))
         return terms.flatten(-len(self.shape)).sum(-1)
 
 
 class Prior(Part):
-    """p(symbols | given), trained on a finished autoencoder's codes; a subclass defines `nll` and `sample`."""
+    """p(symbols | condition), trained on a finished autoencoder's codes; a subclass says its loss and draws."""
 
-    def nll(self, symbols: Tensor, given: Tree = None) -> Tensor:
+    def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of each row of symbols (or a bound of it), in nats, (B,)."""
         raise NotImplementedError(f"{type(self).__name__} must define nll")
 
-    def sample(self, n: int, given: Tree = None) -> Tensor:
-        """n draws, as `Bottleneck.read` takes them."""
+    @property
+    def has_nll(self) -> bool:
+        """Whether `nll` is defined."""
+        return type(self).nll is not Prior.nll
+
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Tensor:
+        """n draws, as `Bottleneck.from_symbols` takes them."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")
 
-    def loss(self, batch: Batch, step: int = 0) -> Loss:
+    def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean nll of a batch of symbols; evaluating it changes nothing."""
-        nll = self.nll(batch.x, batch.given).mean()
-        return Loss(nll, {"nll": nll.detach()})
+        nll = self.nll(batch.x, batch.condition).mean()
+        return Loss(nll, {"nll": nll.detach()}, Pass(batch, Code(batch.x)))
 
     def players(self) -> list[Player]:
         """One player, the prior itself."""
@@ -231,14 +190,14 @@ class Autoencoder(Part):
     """Encoder, bottleneck, decoder, likelihood and objective, joined.
 
     Args:
-        encoder: ``(x, given) -> features``; corruption and masking live here.
+        encoder: ``(x, condition) -> features``; corruption and masking live here.
         bottleneck: features -> `Code`.
-        decoder: ``(z, given) -> parameters`` of the likelihood.
+        decoder: ``(z, condition) -> parameters`` of the likelihood.
         likelihood: p(x | z).
         objective: what is minimised, and by whom.
         prior: a second stage over the code's symbols, or None.
-        given: which of the data's columns both sides are told: ``"labels"`` (one-hot), the name of a column such as
-            ``"gradients"``, or None.
+        conditions: which of the data both sides are told, by name: ``"labels"`` (one-hot), a column such as
+            ``"gradients"``. Masks and positions come with the data, unasked.
     """
 
     def __init__(
@@ -250,39 +209,48 @@ class Autoencoder(Part):
         objective: Objective,
         *,
         prior: Prior | None = None,
-        given: str | None = None,
+        conditions: tuple[str, ...] = (),
     ) -> None:
         super().__init__()
         self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
-        self.likelihood, self.objective, self.prior, self.given = likelihood, objective, prior, given
+        self.likelihood, self.objective, self.prior = likelihood, objective, prior
+        self.conditions = tuple(conditions)
+
+    def forward(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
+        """Encode and decode a batch, once."""
+        batch = batch.visible()
+        features = self.encoder(batch.x, batch.condition)
+        code = self.bottleneck(features, samples)
+        return Pass(batch, code, self.decode(code.z, batch.condition), features)
 
     def encode(self, batch: Batch, samples: tuple[int, ...] = ()) -> Code:
         """The code of a batch; ``z`` is ``(*samples, B, ...)``."""
-        return self.bottleneck(self.encoder(batch.x, batch.given), samples)
+        batch = batch.visible()
+        return self.bottleneck(self.encoder(batch.x, batch.condition), samples)
 
-    def decode(self, z: Tree, given: Tree = None) -> Tensor:
+    def decode(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """The likelihood's parameters for z."""
-        return self.decoder(z, given)
+        return self.decoder(z, condition)
 
     def reconstruct(self, batch: Batch) -> Tensor:
         """E[x | z] at the code of the batch."""
-        return self.likelihood.mean(self.decode(self.encode(batch).z, batch.given))
+        return self.likelihood.mean(self(batch).output)
 
     def features(self, batch: Batch) -> Tensor:
         """What a downstream probe reads of a batch, (B, F)."""
         return self.bottleneck.features(self.encode(batch))
 
-    def sample(self, n: int, given: Tree = None, draw: bool = False) -> Tensor:
+    def sample(self, n: int, condition: Condition = NO_CONDITION, draw: bool = False) -> Tensor:
         """n new examples, (n, *shape): the likelihood's mean, or a draw from it.
 
         Raises:
             RequestError: there is neither a prior in the bottleneck nor a second stage.
         """
         if self.prior is None:
-            code = self.bottleneck.draw(n, given)
+            code = self.bottleneck.sample(n, condition)
         else:
-            code = self.bottleneck.read(self.prior.sample(n, given))
-        parameters = self.decode(code.z, given)
+            code = self.bottleneck.from_symbols(self.prior.sample(n, condition))
+        parameters = self.decode(code.z, condition)
         return self.likelihood.sample(parameters) if draw else self.likelihood.mean(parameters)
 
     def loss(self, batch: Batch, step: int = 0) -> Loss:
@@ -304,82 +272,6 @@ class Autoencoder(Part):
         training = self.training
         self.eval()
         try:
-            return Batch(self.bottleneck.symbols(self.encode(batch)), given=batch.given)
+            return Batch(self.bottleneck.to_symbols(self.encode(batch)), condition=batch.condition)
         finally:
             self.train(training)
-
-
-class Objective(Part):
-    """Distortion plus weighted costs, a value a sample and example, reduced to one number.
-
-    ``total = reduce(sum_t weight_t(step) * term_t)``, the terms being ``distortion`` (nats), the code's costs and
-    whatever a subclass adds in `extra`. A weight for ``kl`` holds for ``kl/0``, ``kl/1`` ... too; the default is 1.
-
-    Args:
-        samples: how many codes are drawn a batch, for example ``(K,)``; ``()`` draws one and uses closed forms.
-        reduce: from ``(*samples, B)`` to a scalar; the mean when None.
-        lr: this player's own learning rate or schedule, or None for the trainer's.
-        weights: schedules by term.
-    """
-
-    def __init__(
-        self,
-        *,
-        samples: tuple[int, ...] = (),
-        reduce: Callable[[Tensor], Tensor] | None = None,
-        lr: Schedule | None = None,
-        weights: Mapping[str, Schedule] | None = None,
-    ) -> None:
-        super().__init__()
-        self.samples, self.lr = tuple(samples), lr
-        self.reduce = torch.mean if reduce is None else reduce
-        self.weights = {name: schedule(value, name) for name, value in (weights or {}).items()}
-
-    def players(self, model: Autoencoder) -> list[Player]:
-        """The autoencoder, trained on this objective; a subclass adds its rivals."""
-        rivals = {id(p) for owner in (self, model.prior) if owner is not None for p in owner.parameters()}
-        mine = [p for p in model.parameters() if id(p) not in rivals and p.requires_grad]
-        return [Player("autoencoder", mine, lambda batch, step: self(model, batch, step), self.lr)]
-
-    def weight(self, term: str, step: int) -> float:
-        """The weight of a term at a step."""
-        return at(self.weights.get(term, self.weights.get(term.split("/")[0], 1.0)), step)
-
-    def settled(self, step: int) -> bool:
-        """Whether all weights have come to their last value."""
-        return all(constant_from(value, step) for value in self.weights.values())
-
-    def followed(self, found: Mapping[str, float], step: int) -> float:
-        """What early stopping follows, of the means of the loss and its terms on held-out rows: the loss."""
-        return found["loss"]
-
-    def distortion(self, model: Autoencoder, batch: Batch, code: Code) -> Tensor:
-        """-log p(target | z), (*samples, B), counted where the code or the batch says so."""
-        return model.likelihood.nll(model.decode(code.z, batch.given), batch.goal, counted(code, batch))
-
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
-        """Further terms, each (*samples, B) or a scalar."""
-        return {}
-
-    def terms(self, model: Autoencoder, batch: Batch, code: Code) -> dict[str, Tensor]:
-        """Every term by name, before its weight: the distortion, the code's costs and the extra ones."""
-        distortion = self.distortion(model, batch, code)
-        return {"distortion": distortion, **code.costs, **self.extra(model, batch, code)}
-
-    def weigh(self, terms: Mapping[str, Tensor], step: int) -> Tensor:
-        """The weighted sum of the terms, (*samples, B)."""
-        weighted = None
-        for name, term in terms.items():
-            weight = self.weight(name, step)
-            if weight != 0:
-                part = term if weight == 1 else weight * term
-                weighted = part if weighted is None else weighted + part
-        assert weighted is not None  # the distortion is always there
-        return weighted
-
-    def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
-        """The loss of a batch. Pure: evaluating it changes no parameter and no buffer."""
-        code = model.encode(batch, self.samples)
-        terms = self.terms(model, batch, code)
-        total = self.reduce(self.weigh(terms, step))
-        return Loss(total, {name: t.detach().mean() for name, t in terms.items()}, code)

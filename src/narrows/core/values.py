@@ -1,4 +1,4 @@
-"""What is passed around: batches, sparse codes and trees of tensors, and what one example looks like."""
+"""What is passed around: batches, sparse codes and trees of tensors."""
 
 from __future__ import annotations
 
@@ -6,23 +6,22 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any, Literal, TypeAlias
+from functools import partial
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution
-
-from narrows.core.check import refuse
 
 __all__ = [
+    "NO_CONDITION",
+    "NO_WIDTHS",
     "Batch",
-    "Code",
+    "Condition",
     "Sparse",
-    "Spec",
     "Tree",
+    "Views",
+    "Widths",
     "all_sum",
-    "as_spec",
-    "counted",
     "dense",
     "same_batch",
     "seeded",
@@ -33,54 +32,40 @@ Tree: TypeAlias = Any
 """A tensor, a `Sparse`, or a tuple, list or dict of trees."""
 
 
+Condition: TypeAlias = Mapping[str, Tensor]
+"""What both sides are told, by name: labels, times, positions, edges, masks."""
+
+NO_CONDITION: Condition = {}
+
+Widths: TypeAlias = Mapping[str, int]
+"""What a net is told: how many numbers each condition has, by name."""
+
+NO_WIDTHS: Widths = {}
+
+
 @dataclass(frozen=True)
-class Spec:
-    """What one example looks like: all that a builder needs to know of the data.
+class Views:
+    """Several modalities of one example each, any of them missing in any row.
 
     Args:
-        shape: shape of one example: ``(D,)`` a vector, ``(C, H, W)`` an image, ``(T, D)`` a sequence.
-        values: ``binary`` (0 or 1), ``unit`` (from 0 to 1) or ``real``.
-        classes: how many label classes there are, 0 without labels.
-        target: shape of what must be produced, where it is not the input itself.
-    """
-
-    shape: tuple[int, ...]
-    values: Literal["binary", "unit", "real"] = "real"
-    classes: int = 0
-    target: tuple[int, ...] | None = None
-
-    @property
-    def goal(self) -> tuple[int, ...]:
-        """The shape of what the decoder must produce."""
-        return self.shape if self.target is None else self.target
-
-    @property
-    def size(self) -> int:
-        """How many numbers one example has."""
-        size = 1
-        for n in self.shape:
-            size *= n
-        return size
-
-
-def as_spec(spec: Spec | tuple[int, ...] | int) -> Spec:
-    """Accept a shape, or a width, where a `Spec` is wanted.
+        values: what is seen, by modality, (B, ...) each; zeros where it is missing.
+        present: which are there, (B, M) bool, in the order of `values`.
 
     Example:
-        >>> as_spec(8).shape
-        (8,)
+        >>> views = Views({"a": torch.zeros(2, 3), "b": torch.zeros(2, 1)}, torch.tensor([[True, False]] * 2))
+        >>> len(views), views.there("b")
+        (2, tensor([False, False]))
     """
-    if isinstance(spec, Spec):
-        return spec
-    if isinstance(spec, int):
-        return Spec((spec,))
-    if (
-        isinstance(spec, (tuple, list, torch.Size))
-        and spec
-        and all(isinstance(n, int) and n > 0 for n in spec)
-    ):
-        return Spec(tuple(spec))
-    raise refuse("spec", spec, "a Spec or the shape of one example, such as (1, 28, 28)")
+
+    values: Mapping[str, Tree]
+    present: Tensor
+
+    def __len__(self) -> int:
+        return len(self.present)
+
+    def there(self, name: str) -> Tensor:
+        """The rows that have a modality, (B,) bool."""
+        return self.present[:, list(self.values).index(name)]
 
 
 @dataclass(frozen=True)
@@ -89,37 +74,91 @@ class Batch:
 
     Args:
         x: what the encoder sees, (B, ...).
-        target: what the decoder must produce; `x` when None.
-        given: labels, coordinates, edges: told to both sides.
-        weight: where the target counts, broadcastable to it: padding, missing entries.
+        target: what the decoder must produce; `x` itself where nothing else is said.
+        condition: what both sides are told, by name. Masks are among it: `observed` and `mask` say what of x is there.
+        weight: where the target counts, broadcastable to it: padding and missing entries are 0. Everywhere when None.
+
+    Example:
+        >>> batch = Batch(torch.zeros(2, 3))
+        >>> batch.target is batch.x, len(batch)
+        (True, 2)
     """
 
     x: Tree
     target: Tree = None
-    given: Tree = None
+    condition: Condition = field(default_factory=dict)
     weight: Tensor | None = None
 
-    @property
-    def goal(self) -> Tree:
-        """What the decoder must produce."""
-        return self.x if self.target is None else self.target
+    def __post_init__(self) -> None:
+        if self.target is None:
+            object.__setattr__(self, "target", self.x)
 
     def __len__(self) -> int:
         first = self.x
-        while not isinstance(first, Tensor):
+        while not isinstance(first, (Tensor, Views)):
             first = next(iter(first.values() if isinstance(first, Mapping) else first))
         return len(first)
 
+    def map(self, f: Callable[[Tensor], Tensor]) -> Batch:
+        """The batch with a function applied to each of its tensors."""
+        return Batch(
+            tree_map(f, self.x),
+            None if self.target is self.x else tree_map(f, self.target),
+            tree_map(f, self.condition),
+            tree_map(f, self.weight),
+        )
+
     def to(self, device: torch.device | str) -> Batch:
         """The same batch on another device."""
-        return Batch(*(tree_map(lambda t: t.to(device), v) for v in self._fields()))
+        return self.map(lambda t: t.to(device))
 
     def __getitem__(self, rows: Any) -> Batch:
         """The batch of some of the examples."""
-        return Batch(*(tree_map(lambda t: t[rows], v) for v in self._fields()))
+        return self.map(lambda t: t[rows])
 
-    def _fields(self) -> tuple[Tree, ...]:
-        return self.x, self.target, self.given, self.weight
+    def visible(self) -> Batch:
+        """The batch with zeros in place of all that is not there, so that nothing can depend on it.
+
+        In x that is what ``observed``, ``mask`` or `Views.present` leave out, in the target what has no weight.
+
+        Example:
+            >>> x, there = torch.tensor([[1.0, torch.nan]]), torch.tensor([[True, False]])
+            >>> Batch(x, None, {"observed": there}, there.float()).visible().x
+            tensor([[1., 0.]])
+        """
+        masks = [self.condition[name] for name in ("observed", "mask") if name in self.condition]
+        views = isinstance(self.x, Views) or isinstance(self.target, Views)
+        if not masks and self.weight is None and not views:
+            return self
+        x = _there(self.x, masks, self.condition)
+        same = self.target is self.x
+        target = x if same else _there(self.target, [], self.condition)
+        if self.weight is not None and isinstance(target, Tensor):
+            target = _zero(target, self.weight != 0)
+        elif same:
+            target = None
+        return Batch(x, target, self.condition, self.weight)
+
+
+def _there(x: Tree, masks: list[Tensor], condition: Condition) -> Tree:
+    """What is there of x; zeros elsewhere."""
+    if isinstance(x, Views):
+        seen = {}
+        for name, value in x.values.items():
+            seen[name] = tree_map(partial(_zero, mask=x.there(name)), value)
+            if f"{name}/mask" in condition:
+                seen[name] = _zero(seen[name], condition[f"{name}/mask"])
+        return Views(seen, x.present)
+    if isinstance(x, Tensor):
+        for mask in masks:
+            x = _zero(x, mask)
+    return x
+
+
+def _zero(x: Tensor, mask: Tensor) -> Tensor:
+    """Zeros where a mask over the first axes of x is false."""
+    wide = mask.reshape(*mask.shape, *[1] * (x.dim() - mask.dim())) if mask.dim() < x.dim() else mask
+    return torch.where(wide.bool(), x, x.new_zeros(()))
 
 
 @dataclass(frozen=True)
@@ -149,48 +188,6 @@ class Sparse:
         return len(self.values)
 
 
-@dataclass(frozen=True)
-class Code:
-    """What came through the narrow part.
-
-    Args:
-        z: what the decoder reads.
-        costs: what passing cost, each ``(*samples, B)``, in nats where that means something. A cost named ``kl``
-            or ``kl/...`` is KL(q || p) in closed form, or log q(z|x) - log p(z) at the drawn z where samples were
-            asked for, so that the sum of these costs is the log-ratio an importance weight needs.
-        q: the posterior, where there is one.
-        p: the prior, where there is one.
-        weight: where this code must answer for the target, broadcastable to it (MAE: the hidden patches).
-        seen: facts for hooks and the audit, detached: ``indices``, ``pre`` (pre-activations) ...
-    """
-
-    z: Tree
-    costs: Mapping[str, Tensor] = field(default_factory=dict)
-    q: Distribution | None = None
-    p: Distribution | None = None
-    weight: Tensor | None = None
-    seen: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def rate(self) -> Tensor | None:
-        """The sum of the costs that are nats of rate, (*samples, B), or None where there are none."""
-        nats = [cost for name, cost in self.costs.items() if name == "kl" or name.startswith("kl/")]
-        return torch.stack(nats).sum(0) if nats else None
-
-
-def counted(code: Code, batch: Batch) -> Tensor | None:
-    """Where the target counts: where the batch says so, and where the code must answer for it.
-
-    Example:
-        >>> mask = torch.tensor([1.0, 0.0])
-        >>> counted(Code(None, weight=mask), Batch(mask, weight=torch.tensor([0.5, 0.5])))
-        tensor([0.5000, 0.0000])
-    """
-    if code.weight is None or batch.weight is None:
-        return batch.weight if code.weight is None else code.weight
-    return code.weight * batch.weight
-
-
 def dense(z: Tree) -> Tree:
     """A `Sparse` made dense; anything else as it is."""
     return z.dense() if isinstance(z, Sparse) else z
@@ -204,6 +201,8 @@ def tree_map(f: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
         return f(tree)
     if isinstance(tree, Sparse):
         return replace(tree, indices=f(tree.indices), values=f(tree.values))
+    if isinstance(tree, Views):
+        return Views(tree_map(f, tree.values), f(tree.present))
     if isinstance(tree, Mapping):
         return {k: tree_map(f, v) for k, v in tree.items()}
     return type(tree)(tree_map(f, v) for v in tree)

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from narrows.data.batches import Feed as Feed
+    from narrows.data.batches import BatchReader as BatchReader
     from narrows.data.dataset import Dataset as Dataset
     from narrows.data.dataset import Source as Source
     from narrows.data.named.fetch import get as get
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOMES = {
     "Dataset": "dataset",
-    "Feed": "batches",
+    "BatchReader": "batches",
     "Scaling": "scaling",
     "Source": "dataset",
     "get": "named.fetch",

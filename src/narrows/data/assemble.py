@@ -10,16 +10,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.activations.rows import Stored
+from narrows.activations.rows import ActivationRows
 from narrows.core import Spec
 from narrows.core.check import RequestError, fraction, refuse, whole
 from narrows.data.dataset import Dataset, Source
 from narrows.data.mapped import Rows, exactly, on_disk, spread
 from narrows.data.raw import Raw
-from narrows.data.scaling import Scaling, Values, exact, fit_scaling, values_of
+from narrows.data.scaling import Scaling, exact, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
 
 __all__ = ["Split", "assemble", "one_part", "rescaled"]
+
+_OF_THE_DATA = ("class_names", "rows", "model")
+"""What a description says of the data beside their `Spec`."""
 
 _SAMPLE = 1 << 16
 """Of mapped data, so many rows at most are looked at to fit the scaling and to look for NaN."""
@@ -223,7 +226,7 @@ def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor
 
 def _sample(x: Any) -> Tensor:
     """The examples to fit a scaling on: all of them, or runs spread over a mapped file."""
-    return spread(cast(Stored, exactly(x)), _SAMPLE) if on_disk(x) else exact(x)
+    return spread(cast(ActivationRows, exactly(x)), _SAMPLE) if on_disk(x) else exact(x)
 
 
 def _kept(x: Any, scaling: Scaling) -> Rows:
@@ -272,12 +275,12 @@ def _dataset(
         target_scaling=goal,
         channels_last=layout == "hwc" and not isinstance(x, Tensor),
         columns={called: column(store) for called, store in columns.items()},
-        origin=raw.origin,
+        provenance=raw.provenance,
     )
 
 
 def _spec(train: Dataset, classes: tuple[str, ...]) -> Spec:
-    sample = _sample(train.x) if on_disk(train.x) else train.x
+    sample = _sample(train.x) if train.mapped else train.x
     assert isinstance(sample, Tensor)
     ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
     target = None if train.target is None else tuple(train.target.shape[1:])
@@ -292,15 +295,16 @@ def _expected(found: Spec, rows: list[int], spec: Mapping[str, Any], name: str) 
             f"{spec['rows'][0]} + {spec['rows'][1]} of shape {tuple(spec['shape'])} when they were described. "
             "Put the old data back, or fit anew."
         )
-    return Spec(found.shape, cast(Values, spec["values"]), found.classes, found.target)
+    kept = Spec.from_json({k: v for k, v in spec.items() if k not in _OF_THE_DATA})
+    return replace(found, values=kept.values, classes=found.classes)
 
 
 def _same_model(raw: Raw, spec: Mapping[str, Any] | None, name: str) -> None:
     """Hold activations to the model whose activations were described."""
     described = (spec or {}).get("model")
-    if described and raw.origin is not None and raw.origin.model != described:
+    if described and raw.provenance is not None and raw.provenance.model != described:
         raise RequestError(
-            f"`{name}` holds activations of {raw.origin.model}, but those of the fit are of {described}. "
+            f"`{name}` holds activations of {raw.provenance.model}, but those of the fit are of {described}. "
             "Give a harvest of the same model."
         )
 

@@ -1,4 +1,4 @@
-"""`Feed`: the batch of any step, from the seed and the step alone."""
+"""`BatchReader`: the batch of any step, from the seed and the step alone."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from torch import Tensor
 
 from narrows.core import Batch
 from narrows.core.check import refuse, whole
-from narrows.data.dataset import Dataset
-from narrows.data.mapped import fill_rows, new_rows
+from narrows.data.dataset import Dataset, Examples
+from narrows.data.mapped import Rows, fill_rows, new_rows
+from narrows.data.stores import Once, Ragged
 
-__all__ = ["Feed", "some_rows"]
+__all__ = ["BatchReader", "some_rows"]
 
 _ON_DEVICE = 4 << 30
 """Stores up to this size (bytes) are moved to the device once, instead of a batch at a time."""
 
 
-class Feed:
+class BatchReader:
     """Batches in an order that is drawn anew each epoch from (seed, epoch), and nothing else.
 
     The batch of a step does not depend on the steps before it, so a run that is resumed at any step sees what the
@@ -32,24 +33,24 @@ class Feed:
         dataset: what is fed.
         batch_size: examples a step, over all processes together.
         seed: seed of the order.
-        given: ``"labels"`` or None, see `Dataset.batch`.
+        conditions: what the method is told, see `Dataset.batch`.
         device: where batches must be.
         rank: number of this process.
         world: how many processes share a batch; process r gets every `world`-th of its rows, from the r-th on.
 
     Example:
         >>> from narrows.data.scaling import Scaling
-        >>> feed = Feed(Dataset(torch.arange(5.0).reshape(5, 1), Scaling(), (1,)), batch_size=2, seed=0)
+        >>> feed = BatchReader(Dataset(torch.arange(5.0).reshape(5, 1), Scaling(), (1,)), batch_size=2, seed=0)
         >>> feed.steps_per_epoch, feed.at(7).x.shape
         (2, torch.Size([2, 1]))
     """
 
     def __init__(
         self,
-        dataset: Dataset,
+        dataset: Examples,
         batch_size: int,
         seed: int = 0,
-        given: str | None = None,
+        conditions: tuple[str, ...] = (),
         device: str | torch.device = "cpu",
         rank: int = 0,
         world: int = 1,
@@ -60,21 +61,23 @@ class Feed:
         self.rank, self.world = whole("rank", rank, low=0), whole("world", world)
         if self.batch_size < self.world:
             raise refuse("batch_size", batch_size, f"at least 1 example for each of {world} processes")
-        self.seed, self.given, self.device = whole("seed", seed, low=0), given, torch.device(device)
+        self.seed, self.conditions = whole("seed", seed, low=0), tuple(conditions)
+        self.device = torch.device(device)
         self.steps_per_epoch = len(dataset) // self.batch_size
         self._reader: _Reader
-        if dataset.mapped:
-            self._reader = _Blocks(dataset, self.seed, given)
+        if isinstance(dataset, Dataset) and dataset.mapped:
+            self._reader = _Blocks(dataset, self.seed, self.conditions)
         else:
-            fits = as_bytes(dataset) <= _ON_DEVICE
-            self._reader = _Memory(dataset.to(self.device) if fits else dataset, self.seed)
+            if isinstance(dataset, Dataset) and as_bytes(dataset) <= _ON_DEVICE:
+                dataset = dataset.to(self.device)
+            self._reader = _Memory(dataset, self.seed)
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
         epoch, within = divmod(step, self.steps_per_epoch)
         first = within * self.batch_size
         return self._reader.read(
-            epoch, slice(first + self.rank, first + self.batch_size, self.world), self.given, self.device
+            epoch, slice(first + self.rank, first + self.batch_size, self.world), self.conditions, self.device
         )
 
 
@@ -103,7 +106,7 @@ def some_rows(examples: Any, n: int, seed: int) -> Tensor:
 
 
 class _Reader(Protocol):
-    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch: ...
+    def read(self, epoch: int, places: slice, conditions: tuple[str, ...], device: torch.device) -> Batch: ...
 
 
 def as_bytes(dataset: Dataset) -> int:
@@ -122,19 +125,19 @@ def order(seed: int, epoch: int, n: int, *more: int) -> np.ndarray:
 
 
 class _Memory:
-    """Rows of a tensor: any permutation is as cheap as any other."""
+    """Rows in memory, or of a user's own source: any permutation is as cheap as any other."""
 
-    def __init__(self, dataset: Dataset, seed: int) -> None:
+    def __init__(self, dataset: Examples, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
         self.epoch, self.rows = -1, torch.empty(0)
 
-    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
+    def read(self, epoch: int, places: slice, conditions: tuple[str, ...], device: torch.device) -> Batch:
         if epoch != self.epoch:
-            store = self.dataset.x
-            assert isinstance(store, Tensor)
-            self.rows = torch.from_numpy(order(self.seed, epoch, len(store))).to(store.device)
+            store = self.dataset.x if isinstance(self.dataset, Dataset) else None
+            where = store.device if isinstance(store, Tensor) else "cpu"
+            self.rows = torch.from_numpy(order(self.seed, epoch, len(self.dataset))).to(where)
             self.epoch = epoch
-        return self.dataset.batch(self.rows[places], given, device)
+        return self.dataset.batch(self.rows[places], conditions, device)
 
 
 class _Window(NamedTuple):
@@ -156,9 +159,9 @@ class _Blocks:
     least = 4
     """Where a shard must be read as a whole it is a block, and a window mixes at least so many."""
 
-    def __init__(self, dataset: Dataset, seed: int, given: str | None = None) -> None:
-        self.dataset, self.seed, self.given = dataset, seed, given
-        dataset.told(slice(0, 0), given)  # refuses what the data lack
+    def __init__(self, dataset: Dataset, seed: int, conditions: tuple[str, ...] = ()) -> None:
+        self.dataset, self.seed, self.conditions = dataset, seed, conditions
+        dataset.condition(slice(0, 0), conditions)  # refuses what the data lack
         n, row = len(dataset), max(1, as_bytes(dataset) // len(dataset))
         sizes = getattr(dataset.x, "blocks", None)
         if sizes is None:
@@ -175,7 +178,7 @@ class _Blocks:
         self.windows: dict[tuple[int, int], Future[_Window]] = {}
         self.spare: list[dict[str, Tensor]] = []
 
-    def read(self, epoch: int, places: slice, given: str | None, device: torch.device) -> Batch:
+    def read(self, epoch: int, places: slice, conditions: tuple[str, ...], device: torch.device) -> Batch:
         _, starts = self.planned(epoch)
         wanted = np.arange(places.start, places.stop, places.step)
         of = np.searchsorted(starts, wanted, side="right") - 1
@@ -183,7 +186,7 @@ class _Blocks:
         for w in range(of[0], of[-1] + 1):
             window = self.window(epoch, w).result()
             rows = window.order[torch.from_numpy(wanted[of == w] - starts[w])]
-            parts.append(window.data.batch(rows, given, device))
+            parts.append(window.data.batch(rows, conditions, device))
         last = int(of[-1])
         ahead = (epoch, last + 1) if last + 1 < len(starts) else (epoch + 1, 0)
         self.retire({(epoch, last), ahead})
@@ -221,10 +224,17 @@ class _Blocks:
         stores = {
             "x": data.x,
             "target": data.target,
-            "labels": data.labels if self.given == "labels" else None,
+            "weight": data.weight,
+            "labels": data.labels if "labels" in self.conditions else None,
         }
-        stores |= {f"columns/{n}": store for n, store in data.columns.items() if n == self.given}
-        present = {name: store for name, store in stores.items() if store is not None}
+        told = {*self.conditions, *data.always}
+        stores |= {f"columns/{n}": store for n, store in data.columns.items() if n in told}
+        present: dict[str, Rows] = {}
+        for name, store in stores.items():
+            if isinstance(store, (Ragged, Once)):
+                raise refuse(name, type(store).__name__, "rows of one length beside rows mapped from a file")
+            if store is not None:
+                present[name] = store
         memory = self.spare.pop() if self.spare else {n: new_rows(s, self.most) for n, s in present.items()}
         ready = {name: out[:rows] for name, out in memory.items()}
         filled = 0
@@ -237,18 +247,34 @@ class _Blocks:
             data,
             x=ready["x"],
             target=ready.get("target"),
+            weight=ready.get("weight"),
             labels=ready.get("labels"),
             factors=None,
             columns={n: ready[f"columns/{n}"] for n in data.columns if f"columns/{n}" in ready},
-            origin=None,
+            provenance=None,
         )
         return _Window(window, torch.from_numpy(order(self.seed, epoch, rows, w)), memory)
 
 
 def _join(batches: list[Batch]) -> Batch:
-    def cat(parts: list[Tensor | None]) -> Tensor | None:
-        return None if parts[0] is None else torch.cat([p for p in parts if p is not None])
+    """Batches one after the other; shorter rows are padded to the longest."""
 
+    def cat(parts: list[Any]) -> Any:
+        if not isinstance(parts[0], Tensor):
+            return None
+        longest = max(p.shape[1] if p.dim() > 1 else 0 for p in parts)
+        return torch.cat([p if p.dim() < 2 else _padded(p, longest) for p in parts])
+
+    first = batches[0]
     return Batch(
-        cat([b.x for b in batches]), cat([b.target for b in batches]), cat([b.given for b in batches])
+        cat([b.x for b in batches]),
+        None if first.target is first.x else cat([b.target for b in batches]),
+        {name: cat([b.condition[name] for b in batches]) for name in first.condition},
+        cat([b.weight for b in batches]),
     )
+
+
+def _padded(x: Tensor, length: int) -> Tensor:
+    """Zeros at the end of the second axis, up to a length."""
+    more = length - x.shape[1]
+    return x if not more else torch.cat([x, x.new_zeros(len(x), more, *x.shape[2:])], 1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -12,19 +12,35 @@ from torch.nn.functional import one_hot
 
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError, refuse
-from narrows.data.mapped import Rows, read_rows
+from narrows.data.mapped import on_disk
 from narrows.data.scaling import Scaling
+from narrows.data.stores import Once, Ragged, Store, move, read_store
 
-__all__ = ["Dataset", "Source"]
+__all__ = ["Dataset", "Examples", "Source"]
+
+
+class Examples(Protocol):
+    """What training and the audit need of data; a user's own source trains like ours.
+
+    It may have `labels`, `factors` and `factor_names` besides, as `Dataset` has.
+    """
+
+    def __len__(self) -> int: ...
+
+    def batch(
+        self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
+    ) -> Batch:
+        """Some examples as a model sees them, with the conditions that it names and all masks."""
+        ...
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples as they are stored, and how a model sees them.
+    """Examples as they are stored, and how a model sees them: named stores with roles.
 
     Args:
-        x: the raw store, (N, *shape): a uint8 or float32 tensor (float64 where the scaling needs it), a memory-mapped
-            array, or rows of a harvest.
+        x: what is seen, (N, *shape): a uint8 or float32 tensor (float64 where the scaling needs it), a memory-mapped
+            array, rows of a harvest, or rows of unequal length (`Ragged`), whose mask a batch has in its condition.
         scaling: from stored numbers to what a model sees.
         shape: shape of one example as a model sees it, ``(C, H, W)``, ``(T, D)`` or ``(D,)``.
         labels: class of each example, (N,) int64, or None.
@@ -35,29 +51,38 @@ class Dataset:
         target_scaling: the scaling of the target.
         channels_last: whether the store is (N, H, W, C); a batch is always (B, C, H, W).
         columns: further stores by name, (N, ...) each, that a method may be told: gradients, tokens ...
-        origin: of activations, says of each row which token of which text it is
-            (`narrows.activations.provenance.Origin`).
-        truth: for a generated world, the world itself; the coefficients behind the examples are the column ``codes``.
+        provenance: of activations, says of each row which token of which text it is
+            (`narrows.activations.provenance.Provenance`).
+        truth: for generated data, what generated them; the coefficients behind the examples are the column ``codes``.
+        weight: where the target counts, (N, ...); everywhere when None.
+        holes: NaN in x is a missing value: a batch has 0 there, ``observed`` in its condition, and no weight.
+        always: columns that every batch brings unasked, such as ``times`` and ``positions``.
 
     Example:
         >>> ds = Dataset(torch.arange(6, dtype=torch.uint8).reshape(3, 2), Scaling("unit", 0.0, 5.0), (2,))
         >>> ds.batch(torch.tensor([2])).x
         tensor([[0.8000, 1.0000]])
+        >>> holes = Dataset(torch.tensor([[1.0, torch.nan]]), Scaling(), (2,), holes=True).all()
+        >>> holes.x, holes.weight, holes.condition
+        (tensor([[1., 0.]]), tensor([[1., 0.]]), {'observed': tensor([[ True, False]])})
     """
 
-    x: Rows
+    x: Store
     scaling: Scaling
     shape: tuple[int, ...]
     labels: Tensor | None = None
     factors: Tensor | None = None
     factor_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
-    target: Rows | None = None
+    target: Store | None = None
     target_scaling: Scaling = field(default_factory=Scaling)
     channels_last: bool = False
-    columns: Mapping[str, Rows] = field(default_factory=dict)
-    origin: Any = None
+    columns: Mapping[str, Store] = field(default_factory=dict)
+    provenance: Any = None
     truth: Any = None
+    weight: Store | None = None
+    holes: bool = False
+    always: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.x)
@@ -65,7 +90,7 @@ class Dataset:
     @property
     def mapped(self) -> bool:
         """Whether the examples stay in a file and are read as they are needed."""
-        return not isinstance(self.x, Tensor)
+        return not isinstance(self.x, (Ragged, Once)) and on_disk(self.x)
 
     @property
     def classes(self) -> int:
@@ -73,51 +98,83 @@ class Dataset:
         return len(self.class_names) if self.labels is not None else 0
 
     def batch(
-        self, rows: Tensor | slice, given: str | None = None, device: str | torch.device = "cpu"
+        self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
     ) -> Batch:
-        """Some examples as a model sees them: scaled float32.
+        """Some examples as a model sees them: scaled float32, padded, holes filled with 0.
 
         Args:
             rows: row numbers, (B,) int64, or a slice.
-            given: ``"labels"`` puts one-hot labels (B, classes) into ``batch.given``; the name of a column, that.
+            conditions: what the method is told: ``"labels"`` puts one-hot labels (B, classes) into the condition, the
+                name of a column that column.
             device: where the batch must be.
+
+        Raises:
+            RequestError: the data lack a condition.
         """
+        stored, there = read_store(self.x, rows)
+        x = self.arrange(stored) if there is None else self._scaled(stored)
+        condition = self.condition(rows, (*conditions, *self.always))
+        weight = None if self.weight is None else read_store(self.weight, rows)[0].float()
+        if there is not None:
+            condition["mask"] = there
+            wide = there.reshape(*there.shape, *[1] * (x.dim() - 2))
+            x = torch.where(wide, x, x.new_zeros(()))
+            weight = there.float() if weight is None else weight * there
+        if self.holes:
+            seen = condition["observed"] = ~x.isnan()
+            x = torch.where(seen, x, x.new_zeros(()))
+            weight = seen.float() if weight is None else _wide(weight, seen.dim()) * seen
         target = None
         if self.target is not None:
-            target = self.target_scaling.apply(read_rows(self.target, rows)).to(device)
-        x = self.arrange(read_rows(self.x, rows)).to(device)
-        return Batch(x, target, self.told(rows, given, device))
+            target = self.target_scaling.apply(read_store(self.target, rows)[0]).to(device)
+        moved = {name: value.to(device) for name, value in condition.items()}
+        return Batch(x.to(device), target, moved, None if weight is None else weight.to(device))
 
     def arrange(self, stored: Tensor) -> Tensor:
         """Scale and lay out stored examples, (B, ...) -> (B, *shape)."""
         if self.channels_last:
             stored = stored.movedim(-1, 1)
-        return self.scaling.apply(stored.reshape(len(stored), *self.shape))
+        return self._scaled(stored.reshape(len(stored), *self.shape))
 
-    def told(
-        self, rows: Tensor | slice, given: str | None, device: str | torch.device = "cpu"
-    ) -> Tensor | None:
-        """What both sides are told about some rows: one-hot labels (B, classes), a column's rows, or None."""
-        if given is None:
-            return None
-        if given in self.columns:
-            return read_rows(self.columns[given], rows).to(device)
-        if given != "labels":
+    def _scaled(self, x: Tensor) -> Tensor:
+        """What a model sees; whole numbers (tokens) are seen as they are."""
+        return x if x.dtype == torch.int64 else self.scaling.apply(x)
+
+    def condition(self, rows: Tensor | slice, names: tuple[str, ...]) -> dict[str, Tensor]:
+        """What both sides are told about some rows, by name; the mask of a ragged column is ``NAME_mask``."""
+        found: dict[str, Tensor] = {}
+        for name in names:
+            if name in self.columns:
+                found[name], there = read_store(self.columns[name], rows)
+                if there is not None:
+                    found[f"{name}_mask"] = there
+            else:
+                found[name] = self._known(rows, name)
+        return found
+
+    def _known(self, rows: Tensor | slice, name: str) -> Tensor:
+        """One-hot labels, (B, classes), or the numbers of the rows, (B,)."""
+        if name == "row":
+            return torch.arange(len(self))[rows] if isinstance(rows, slice) else rows.cpu()
+        if name != "labels":
             has = f"They have: {', '.join(sorted(self.columns))}." if self.columns else "They have none."
-            raise RequestError(f"This method is told the column `{given}`, but the data lack it. {has}")
+            raise RequestError(f"This method is told the column `{name}`, but the data lack it. {has}")
         if self.labels is None:
             raise RequestError(
                 "This method is told the labels, but the data have none. "
                 "Name them with ``labels`` (a key, a column or an array)."
             )
         picked = self.labels[rows if isinstance(rows, slice) else rows.to(self.labels.device)]
-        return one_hot(picked, self.classes).to(device, torch.float32)
+        return one_hot(picked, self.classes).to(torch.float32)
 
     def all(
-        self, limit: int | None = None, given: str | None = None, device: str | torch.device = "cpu"
+        self,
+        limit: int | None = None,
+        conditions: tuple[str, ...] = (),
+        device: str | torch.device = "cpu",
     ) -> Batch:
         """Every example, or the first `limit`, as one batch."""
-        return self.batch(slice(0, len(self) if limit is None else min(limit, len(self))), given, device)
+        return self.batch(slice(0, len(self) if limit is None else min(limit, len(self))), conditions, device)
 
     def take(self, n: int) -> Dataset:
         """The first n examples as a data set of their own."""
@@ -127,19 +184,25 @@ class Dataset:
         """Some examples as a data set of their own; a mapped one can only be cut by a slice."""
         if self.mapped and not isinstance(rows, slice):
             raise refuse("rows", rows, "a slice for data that are mapped from a file")
-        cut = {name: getattr(self, name) for name in ("x", "labels", "factors", "target", "origin")}
+        names = ("x", "labels", "factors", "target", "provenance", "weight")
+        cut = {name: getattr(self, name) for name in names}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         return replace(self, **kept, columns={name: v[rows] for name, v in self.columns.items()})
 
     def to(self, device: str | torch.device) -> Dataset:
-        """The same data set with its store in a device's memory (a mapped one stays in its file)."""
+        """The same data set with its stores in a device's memory (a mapped one stays in its file)."""
         if self.mapped:
             return self
-        stores = {name: getattr(self, name) for name in ("x", "labels", "target")}
-        stores |= {f"columns/{name}": v for name, v in self.columns.items()}
-        moved: dict[str, Any] = {n: v.to(device) if isinstance(v, Tensor) else v for n, v in stores.items()}
-        columns = {name: moved.pop(f"columns/{name}") for name in self.columns}
+        moved: dict[str, Any] = {
+            name: None if (store := getattr(self, name)) is None else move(store, device)
+            for name in ("x", "labels", "target", "weight")
+        }
+        columns = {name: move(store, device) for name, store in self.columns.items()}
         return replace(self, **moved, columns=columns)
+
+
+def _wide(weight: Tensor, dims: int) -> Tensor:
+    return weight.reshape(*weight.shape, *[1] * (dims - weight.dim()))
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,15 +239,12 @@ class Source:
         Data that were given as arrays cannot be opened from their description; `like` still works with it.
         """
         spec = {
-            "shape": list(self.spec.shape),
-            "values": self.spec.values,
-            "classes": self.spec.classes,
-            "target": None if self.spec.target is None else list(self.spec.target),
+            **self.spec.to_json(),
             "class_names": list(self.train.class_names),
             "rows": [len(self.train), len(self.test)],
         }
-        if self.train.origin is not None:
-            spec["model"] = self.train.origin.model
+        if self.train.provenance is not None:
+            spec["model"] = self.train.provenance.model
         form = {**self.how, "scaling": self.train.scaling.describe(), "spec": spec}
         if self.train.target is not None:
             form["target_scaling"] = self.train.target_scaling.describe()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.activations.rows import Stored
+from narrows.activations.rows import ActivationRows
 from narrows.core.check import WorkError
 
 __all__ = [
@@ -24,7 +24,7 @@ __all__ = [
     "spread",
 ]
 
-Rows: TypeAlias = "Tensor | np.ndarray | Stored"
+Rows: TypeAlias = "Tensor | np.ndarray | ActivationRows"
 """A tensor, a memory-mapped array, or rows of a harvest."""
 
 _GRAIN = mmap.ALLOCATIONGRANULARITY
@@ -49,7 +49,7 @@ def exactly(x: Rows) -> Rows:
 
 def on_disk(x: Rows) -> bool:
     """Whether rows stay where they are and are read as they are needed."""
-    return isinstance(x, (np.memmap, Stored))
+    return isinstance(x, (np.memmap, ActivationRows))
 
 
 def fill_rows(out: Tensor, x: Rows, rows: slice) -> None:
@@ -58,7 +58,7 @@ def fill_rows(out: Tensor, x: Rows, rows: slice) -> None:
     Raises:
         WorkError: NaN or infinity; the text says where.
     """
-    if isinstance(x, Stored):
+    if isinstance(x, ActivationRows):
         x.fill(out, rows)
     else:
         part = read_rows(x, rows)
@@ -68,7 +68,7 @@ def fill_rows(out: Tensor, x: Rows, rows: slice) -> None:
 
 def new_rows(x: Rows, count: int) -> Tensor:
     """Room for so many rows of a store, of the type in which they are read."""
-    if isinstance(x, Stored):
+    if isinstance(x, ActivationRows):
         return torch.empty(count, *x.shape[1:], dtype=x.kind)
     return read_rows(x, slice(0, 0)).new_empty(count, *x.shape[1:])
 
@@ -98,7 +98,7 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
     """
     if isinstance(x, Tensor):
         return x[rows] if isinstance(rows, slice) else x.index_select(0, rows.to(x.device))
-    if isinstance(x, Stored):
+    if isinstance(x, ActivationRows):
         return x.read(rows)
     if not isinstance(rows, slice):
         few = rows.cpu().split(
@@ -119,9 +119,9 @@ def _copied(x: np.ndarray, picked: np.ndarray) -> Tensor:
     return torch.from_numpy(copy)
 
 
-def spread(x: np.ndarray | Stored, most: int, most_bytes: int = 32 << 20) -> Tensor:
+def spread(x: np.ndarray | ActivationRows, most: int, most_bytes: int = 32 << 20) -> Tensor:
     """Rows of a mapped array in 64 runs spread evenly over it, at most so many, or all if there are no more."""
-    if isinstance(x, Stored):
+    if isinstance(x, ActivationRows):
         return x.sample(max(64, min(most, most_bytes // max(1, x.row_bytes))))
     rows = max(64, min(most, most_bytes // max(1, x.nbytes // len(x)))) // 64
     if 64 * rows >= len(x):

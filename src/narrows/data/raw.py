@@ -16,7 +16,7 @@ class Raw:
     """Examples as a file or a generator gives them.
 
     Args:
-        x: the examples, (N, ...): an array, memory-mapped or not, or `Stored` rows of a harvest.
+        x: the examples, (N, ...): an array, memory-mapped or not, or `ActivationRows` of a harvest.
         labels: class of each example, (N,) numbers or text.
         target: what must be produced, (N, ...).
         factors: known generating factors, (N, F) whole numbers.
@@ -33,7 +33,7 @@ class Raw:
         truth: for a generated world, what generated it.
         codes: for a dictionary world, the coefficients behind each example, (N, atoms).
         stores: further columns by name, (N, ...) each, see `Dataset.columns`.
-        origin: says where each row came from, see `Dataset.origin`.
+        provenance: says where each row came from, see `Dataset.provenance`.
     """
 
     x: Any
@@ -53,11 +53,13 @@ class Raw:
     truth: Any = None
     codes: np.ndarray | None = None
     stores: Mapping[str, Any] = field(default_factory=dict)
-    origin: Any = None
+    provenance: Any = None
 
     def rows(self, rows: np.ndarray | slice) -> Raw:
         """Some of the examples (without the test part)."""
-        cut = {name: getattr(self, name) for name in ("x", "labels", "target", "factors", "codes", "origin")}
+        cut = {
+            name: getattr(self, name) for name in ("x", "labels", "target", "factors", "codes", "provenance")
+        }
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         stores = {name: v[rows] for name, v in self.stores.items()}
         return replace(self, test=None, part=None, stores=stores, **kept)

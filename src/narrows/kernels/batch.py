@@ -1,6 +1,6 @@
 """Selections over a whole batch of promised pre-activations, with gradients for the chosen alone.
 
-`kernels.Affine.top` keeps the k largest of each row. Here the rule is another: the largest of the batch, all above a
+`LazyLinear.top` keeps the k largest of each row. Here the rule is another: the largest of the batch, all above a
 threshold, a budget for each latent, the largest in size. All of them work alike. What is chosen is found without
 gradients, a chunk of rows (or of latents) at a time, so that the dense pre-activations never exist whole; `attach`
 then gives the chosen values their gradient, which touches their rows and latents only.
@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from narrows.core import Sparse
-from narrows.kernels.sparse import Affine, Path, _choose, _chunks, _Top, select
+from narrows.kernels.sparse import LazyLinear, Path, _choose, _chunks, _Top, select
 
 __all__ = ["above", "attach", "batch_top", "column_top", "dense_rows", "largest", "norm_top", "padded"]
 
@@ -40,7 +40,7 @@ class _Attached(_Top):
         return found.values.to(x.dtype), found.indices
 
 
-def attach(pre: Tensor | Affine, found: Sparse, path: Path = "auto") -> Sparse:
+def attach(pre: Tensor | LazyLinear, found: Sparse, path: Path = "auto") -> Sparse:
     """Give values that were found without gradients the gradient of the pre-activations they are.
 
     Args:
@@ -49,7 +49,7 @@ def attach(pre: Tensor | Affine, found: Sparse, path: Path = "auto") -> Sparse:
             no gradient.
         path: how the gradients are summed.
     """
-    if isinstance(pre, Affine):
+    if isinstance(pre, LazyLinear):
         values, _ = _Attached.apply(pre.x, pre.weight, pre.bias, pre.shift, found, _choose(path, pre.x))
     else:
         values = pre.gather(-1, found.indices)
@@ -57,11 +57,11 @@ def attach(pre: Tensor | Affine, found: Sparse, path: Path = "auto") -> Sparse:
 
 
 @torch.no_grad()
-def dense_rows(pre: Tensor | Affine) -> Iterator[tuple[slice, Tensor]]:
+def dense_rows(pre: Tensor | LazyLinear) -> Iterator[tuple[slice, Tensor]]:
     """The pre-activations, a bounded chunk of rows at a time, without gradients: (rows, (b, N))."""
     for rows in _chunks(len(pre), _width(pre)):
-        if isinstance(pre, Affine):
-            yield rows, Affine(pre.x[rows], pre.weight, pre.bias, pre.shift).dense().detach()
+        if isinstance(pre, LazyLinear):
+            yield rows, LazyLinear(pre.x[rows], pre.weight, pre.bias, pre.shift).dense().detach()
         else:
             yield rows, pre[rows].detach()
 
@@ -93,7 +93,7 @@ def padded(rows: Tensor, latents: Tensor, values: Tensor, shape: tuple[int, int]
     return Sparse(indices, out, width)
 
 
-def above(pre: Tensor | Affine, threshold: Tensor) -> Sparse:
+def above(pre: Tensor | LazyLinear, threshold: Tensor) -> Sparse:
     """What exceeds a threshold (a number, or one for each latent) and 0.
 
     Example:
@@ -103,7 +103,7 @@ def above(pre: Tensor | Affine, threshold: Tensor) -> Sparse:
     return attach(pre, padded(*_entries(pre, threshold.detach().clamp_min(0)), (len(pre), _width(pre))))
 
 
-def batch_top(pre: Tensor | Affine, total: int, near: float = 0.0) -> Sparse:
+def batch_top(pre: Tensor | LazyLinear, total: int, near: float = 0.0) -> Sparse:
     """The largest positive pre-activations of the whole batch, exactly; ties with the last pass together.
 
     A bar slightly below the threshold that is expected leaves few candidates, and the threshold is found among
@@ -131,7 +131,7 @@ def batch_top(pre: Tensor | Affine, total: int, near: float = 0.0) -> Sparse:
     return attach(pre, padded(rows, latents, values, (len(pre), _width(pre))))
 
 
-def _bars(pre: Tensor | Affine, total: int, near: float) -> Iterator[float]:
+def _bars(pre: Tensor | LazyLinear, total: int, near: float) -> Iterator[float]:
     """Ever lower bars to try: below what was expected, below what some rows say, and halves of that down to 0.
 
     A bar of 0 has half of all pre-activations for candidates, which may not fit into memory: so it comes last.
@@ -147,15 +147,19 @@ def _bars(pre: Tensor | Affine, total: int, near: float) -> Iterator[float]:
 
 
 @torch.no_grad()
-def _guess(pre: Tensor | Affine, total: int) -> float:
+def _guess(pre: Tensor | LazyLinear, total: int) -> float:
     """The threshold of the first few rows: near that of the batch."""
-    few = pre[:64] if isinstance(pre, Tensor) else Affine(pre.x[:64], pre.weight, pre.bias, pre.shift).dense()
+    few = (
+        pre[:64]
+        if isinstance(pre, Tensor)
+        else LazyLinear(pre.x[:64], pre.weight, pre.bias, pre.shift).dense()
+    )
     share = min(few.numel(), max(1, round(total * len(few) / max(1, len(pre)))))
     return float(select(few.detach().reshape(1, -1), share)[0].min().clamp_min(0))
 
 
 @torch.no_grad()
-def _entries(pre: Tensor | Affine, bar: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+def _entries(pre: Tensor | LazyLinear, bar: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
     """Row, latent and value of all that exceed a bar."""
     found = []
     for part, chunk in dense_rows(pre):
@@ -166,17 +170,17 @@ def _entries(pre: Tensor | Affine, bar: Tensor | float) -> tuple[Tensor, Tensor,
 
 
 @torch.no_grad()
-def _by_column(pre: Tensor | Affine) -> Iterator[tuple[slice, Tensor]]:
+def _by_column(pre: Tensor | LazyLinear) -> Iterator[tuple[slice, Tensor]]:
     """The pre-activations, some latents at a time: (latents, (B, n))."""
     for latents in _chunks(_width(pre), max(1, len(pre))):
-        if isinstance(pre, Affine):
-            few = Affine(pre.x, pre.weight[latents], pre.bias[latents], pre.shift)
+        if isinstance(pre, LazyLinear):
+            few = LazyLinear(pre.x, pre.weight[latents], pre.bias[latents], pre.shift)
             yield latents, few.dense().detach()
         else:
             yield latents, pre[:, latents].detach()
 
 
-def column_top(pre: Tensor | Affine, counts: Tensor) -> Sparse:
+def column_top(pre: Tensor | LazyLinear, counts: Tensor) -> Sparse:
     """For each latent the examples of the batch on which it is largest, as many as its budget, where positive.
 
     Args:
@@ -200,7 +204,7 @@ def column_top(pre: Tensor | Affine, counts: Tensor) -> Sparse:
     return attach(pre, padded(rows[order], latents[order], values[order], (len(pre), _width(pre))))
 
 
-def largest(pre: Tensor | Affine, k: int, score: Callable[[Tensor], Tensor] = torch.abs) -> Sparse:
+def largest(pre: Tensor | LazyLinear, k: int, score: Callable[[Tensor], Tensor] = torch.abs) -> Sparse:
     """The k of each row with the highest score, signed: of largest size.
 
     Example:
@@ -215,7 +219,7 @@ def largest(pre: Tensor | Affine, k: int, score: Callable[[Tensor], Tensor] = to
     return attach(pre, Sparse(indices, values, _width(pre)))
 
 
-def norm_top(pre: Tensor | Affine, target: Tensor, lengths: Tensor | None = None) -> Sparse:
+def norm_top(pre: Tensor | LazyLinear, target: Tensor, lengths: Tensor | None = None) -> Sparse:
     """The largest positive pre-activations of each row, as many as bring their norm closest to a target.
 
     Args:
@@ -252,5 +256,5 @@ def _closest(sizes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
         most = min(2 * most, sizes.shape[1])
 
 
-def _width(pre: Tensor | Affine) -> int:
-    return pre.width if isinstance(pre, Affine) else pre.shape[-1]
+def _width(pre: Tensor | LazyLinear) -> int:
+    return pre.width if isinstance(pre, LazyLinear) else pre.shape[-1]

@@ -8,7 +8,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -21,7 +20,6 @@ __all__ = [
     "Coherence",
     "Explained",
     "Firing",
-    "Tally",
     "code_count",
     "coherence",
     "cosine",
@@ -166,18 +164,6 @@ def coherence(atoms: Tensor, probes: int | None = None) -> float:
         size[torch.arange(len(chunk), device=unit.device), chunk] = 0
         largest = max(largest, float(size.max()))
     return min(largest, 1.0)
-
-
-class Tally(Protocol):
-    """A measurement over many batches: tallies of batches add up, and only then are read."""
-
-    def __add__(self, other: Any) -> Any:
-        """The tally of both."""
-        ...
-
-    def read(self) -> Mapping[str, float | list[float]]:
-        """Numbers by name."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -27,17 +27,17 @@ from torch.nn import functional as F
 
 from narrows.core.check import whole
 from narrows.core.values import Sparse
-from narrows.kernels.sparse import Affine, Path, _choose, _Top, decode, select
+from narrows.kernels.sparse import LazyLinear, Path, _choose, _Top, decode, select
 
-__all__ = ["Cut", "SplitAffine", "combine"]
+__all__ = ["SplitAffine", "TensorShard", "combine"]
 
 
 @dataclass(frozen=True)
-class Cut:
+class TensorShard:
     """Which part of the latents is here: number `rank` of `world` equal parts.
 
     Example:
-        >>> Cut(1, 2).part(torch.arange(6))
+        >>> TensorShard(1, 2).part(torch.arange(6))
         tensor([3, 4, 5])
     """
 
@@ -54,7 +54,7 @@ class Cut:
 
 
 @dataclass(frozen=True)
-class SplitAffine(Affine):
+class SplitAffine(LazyLinear):
     """A promise of pre-activations (B, N) of which this process has some of the rows of `weight` and `bias`.
 
     Args:
@@ -65,10 +65,10 @@ class SplitAffine(Affine):
 
     numbers: Tensor | None = None
     total: int = 0
-    cut: Cut = Cut(0, 1)
+    cut: TensorShard = TensorShard(0, 1)
 
     @classmethod
-    def of(cls, promise: Affine, cut: Cut) -> SplitAffine:
+    def of(cls, promise: LazyLinear, cut: TensorShard) -> SplitAffine:
         """The promise of all latents, of which `promise` is this process's part."""
         n = len(promise.weight)
         numbers = torch.arange(cut.rank * n, (cut.rank + 1) * n, device=promise.weight.device)
@@ -114,7 +114,7 @@ class SplitAffine(Affine):
         return Sparse(numbers.gather(1, at), candidates.gather(1, at), self.total)
 
 
-def combine(z: Sparse | Tensor, atoms: Tensor, cut: Cut) -> Tensor:
+def combine(z: Sparse | Tensor, atoms: Tensor, cut: TensorShard) -> Tensor:
     """The weighted sum of atoms of which this process has a part: ``z @ all atoms``, everywhere.
 
     Args:
@@ -171,7 +171,7 @@ class _Gather(torch.autograd.Function):
     """The processes' columns side by side, (B, k) -> (B, W k); each keeps the gradient of its own."""
 
     @staticmethod
-    def forward(ctx: Any, part: Tensor, cut: Cut) -> Tensor:
+    def forward(ctx: Any, part: Tensor, cut: TensorShard) -> Tensor:
         ctx.own = slice(cut.rank * part.shape[1], (cut.rank + 1) * part.shape[1])
         return torch.cat(_gathered(part, cut.world), 1)
 

@@ -4,8 +4,8 @@ A wide dictionary has N latents of which k (a few dozen) are on for one example.
 (B, D, N) products; here it costs one, the encoder's, because only the winners are decoded and only they get
 gradients, in the encoder as in the decoder:
 
-    pre = (x - shift) W' + b      `Affine`, a promise: (B, N), never kept whole
-    z = the k largest of pre      `Affine.top` -> `Sparse`, (B, k) values and indices
+    pre = (x - shift) W' + b      `LazyLinear`, a promise: (B, N), never kept whole
+    z = the k largest of pre      `LazyLinear.top` -> `Sparse`, (B, k) values and indices
     x_hat = z A                   `decode`, (B, D): a weighted sum of k atoms
     dW = (dz)' (x - shift)        a weighted sum of the few rows that used each latent
 
@@ -34,7 +34,7 @@ from torch.nn import functional as F
 from narrows.core import Sparse
 from narrows.core.check import whole
 
-__all__ = ["Affine", "Path", "decode", "select", "top"]
+__all__ = ["LazyLinear", "Path", "decode", "select", "top"]
 
 Path: TypeAlias = Literal["auto", "bag", "index_add"]
 """How sums over sparse rows are computed: ``bag`` (`embedding_bag`), ``index_add`` (any device), or chosen."""
@@ -50,7 +50,7 @@ _ROWS = 256
 
 
 @dataclass(frozen=True)
-class Affine:
+class LazyLinear:
     """Pre-activations that nobody has computed yet: what a linear encoder promises a bottleneck.
 
     ``pre = (x - shift) @ weight.T + bias``, (B, N). A bottleneck that needs all of them asks for `dense`; one that
@@ -63,7 +63,7 @@ class Affine:
         shift: subtracted from x first, (D,), or None.
 
     Example:
-        >>> a = Affine(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0], [0, 1], [1, 1]]), torch.zeros(3))
+        >>> a = LazyLinear(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0], [0, 1], [1, 1]]), torch.zeros(3))
         >>> a.dense(), a.top(1).values
         (tensor([[1., 2., 3.]]), tensor([[3.]]))
     """
@@ -86,9 +86,9 @@ class Affine:
         x = self.x if self.shift is None else self.x - self.shift
         return F.linear(x, self.weight, self.bias)
 
-    def only(self, latents: Tensor) -> Affine:
+    def only(self, latents: Tensor) -> LazyLinear:
         """The same promise for some of the latents, in the order of their numbers `latents` (n,)."""
-        return Affine(self.x, self.weight[latents], self.bias[latents], self.shift)
+        return LazyLinear(self.x, self.weight[latents], self.bias[latents], self.shift)
 
     def top(self, k: int, path: Path = "auto") -> Sparse:
         """The k largest pre-activations of each row, signed; only they get a gradient.
@@ -105,14 +105,14 @@ class Affine:
         return Sparse(indices, values, self.width)
 
 
-def top(pre: Tensor | Affine, k: int, path: Path = "auto") -> Sparse:
+def top(pre: Tensor | LazyLinear, k: int, path: Path = "auto") -> Sparse:
     """The k largest pre-activations of each row, of a tensor (B, N) or of a promise.
 
     Example:
         >>> top(torch.tensor([[3.0, 1.0, 2.0]]), 1)
         Sparse(indices=tensor([[0]]), values=tensor([[3.]]), width=3)
     """
-    if isinstance(pre, Affine):
+    if isinstance(pre, LazyLinear):
         return pre.top(k, path)
     whole("k", k, low=1, high=pre.shape[-1], fix=_TOO_MANY)
     _, indices = select(pre.detach().flatten(0, -2), k)

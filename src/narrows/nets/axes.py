@@ -11,6 +11,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from narrows.core import Condition, Widths
+from narrows.core.check import refuse
+
 __all__ = ["as_image", "from_image", "join", "join_planes", "over_leading", "to_image"]
 
 
@@ -33,18 +36,43 @@ def over_leading(module: Callable[[Tensor], Tensor], z: Tensor, event_dims: int)
     return out.reshape(*lead, *out.shape[1:])
 
 
-def join(z: Tensor, given: Tensor | None, width: int) -> Tensor:
-    """Append `given` (B, G) to vectors (*samples, B, D), the same for every sample; nothing where `width` is 0."""
-    if not width or given is None:
+def told(condition: Condition, widths: Widths) -> Tensor | None:
+    """What a net is told, side by side, (B, G); None where it is told nothing.
+
+    Raises:
+        RequestError: a condition is missing, or has another width.
+
+    Example:
+        >>> told({"labels": torch.eye(2)}, {"labels": 2})
+        tensor([[1., 0.],
+                [0., 1.]])
+    """
+    if not widths:
+        return None
+    for name, width in widths.items():
+        found = condition.get(name)
+        if found is None or found.shape[-1] != width:
+            shape = None if found is None else tuple(found.shape)
+            raise refuse(
+                name, shape, f"a condition of {width} columns", "One row an example; labels are one-hot."
+            )
+    return torch.cat([condition[name] for name in widths], -1)
+
+
+def join(z: Tensor, condition: Condition, widths: Widths) -> Tensor:
+    """Append what is told (B, G) to vectors (*samples, B, D), the same for every sample."""
+    more = told(condition, widths)
+    if more is None:
         return z
-    return torch.cat([z, given.to(z.dtype).expand(*z.shape[:-1], given.shape[-1])], -1)
+    return torch.cat([z, more.to(z.dtype).expand(*z.shape[:-1], more.shape[-1])], -1)
 
 
-def join_planes(x: Tensor, given: Tensor | None, width: int) -> Tensor:
-    """Append `given` (B, G) to images (*samples, B, C, H, W) as G constant channels."""
-    if not width or given is None:
+def join_planes(x: Tensor, condition: Condition, widths: Widths) -> Tensor:
+    """Append what is told (B, G) to images (*samples, B, C, H, W) as G constant channels."""
+    more = told(condition, widths)
+    if more is None:
         return x
-    planes = given.to(x.dtype)[..., None, None].expand(*x.shape[:-3], given.shape[-1], *x.shape[-2:])
+    planes = more.to(x.dtype)[..., None, None].expand(*x.shape[:-3], more.shape[-1], *x.shape[-2:])
     return torch.cat([x, planes], -3)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Widths
 from narrows.core.check import choice, refuse, whole
 from narrows.nets.axes import as_image
 from narrows.nets.conv import ConvDecoder, ConvEncoder, ConvGridDecoder, ConvGridEncoder
@@ -110,16 +111,20 @@ def _vit(shape: tuple[int, ...], hidden: Sequence[int]) -> tuple[int, int, int]:
 
 
 def encoder(
-    shape: tuple[int, ...], out: int, net: str = "auto", hidden: Sequence[int] = (), given: int = 0
+    shape: tuple[int, ...],
+    out: int,
+    net: str = "auto",
+    hidden: Sequence[int] = (),
+    condition: Widths = NO_WIDTHS,
 ) -> nn.Module:
-    """Make a net from examples to vectors: ``(x, given) -> (B, out)``.
+    """Make a net from examples to vectors: ``(x, condition) -> (B, out)``.
 
     Args:
         shape: shape of one input.
         out: width of the output.
         net: ``linear``, ``mlp``, ``skip``, ``conv``, ``resnet``, ``vit``, or ``auto`` to choose from the shape.
         hidden: widths from the data inwards (of layers, levels or blocks); those that suit the shape when empty.
-        given: width G of what both sides are told.
+        condition: what both sides are told, by name, and how many numbers each has.
 
     Raises:
         RequestError: an unknown net, or widths that it cannot have.
@@ -131,23 +136,27 @@ def encoder(
     """
     net = chosen(net, shape)
     if net in _PERCEPTRONS:
-        return _PERCEPTRONS[net](shape, (out,), widths(net, shape, hidden), given)
+        return _PERCEPTRONS[net](shape, (out,), widths(net, shape, hidden), condition)
     if net == "vit":
-        return ViTEncoder(shape, out, *_vit(shape, hidden), given=given)
-    return ConvEncoder(shape, out, widths(net, shape, hidden), given, blocks=int(net == "resnet"))
+        return ViTEncoder(shape, out, *_vit(shape, hidden), condition=condition)
+    return ConvEncoder(shape, out, widths(net, shape, hidden), condition, blocks=int(net == "resnet"))
 
 
 def decoder(
-    z: int, shape_out: tuple[int, ...], net: str = "auto", hidden: Sequence[int] = (), given: int = 0
+    z: int,
+    shape_out: tuple[int, ...],
+    net: str = "auto",
+    hidden: Sequence[int] = (),
+    condition: Widths = NO_WIDTHS,
 ) -> nn.Module:
-    """Make a net from vectors to examples, the mirror of `encoder`: ``(z, given) -> (*samples, B, *shape_out)``.
+    """Make a net from vectors to examples, the mirror of `encoder`: ``(z, condition) -> (*samples, B, *shape_out)``.
 
     Args:
         z: width of the code.
         shape_out: shape of one output, the likelihood's `parameter_shape`.
         net: as for `encoder`.
         hidden: widths from the data inwards, in the encoder's order; the decoder goes through them backwards.
-        given: width G of what both sides are told.
+        condition: what both sides are told, by name, and how many numbers each has.
 
     Raises:
         RequestError: an unknown net, or widths that it cannot have.
@@ -159,10 +168,10 @@ def decoder(
     """
     net = chosen(net, shape_out)
     if net in _PERCEPTRONS:
-        return _PERCEPTRONS[net]((z,), shape_out, widths(net, shape_out, hidden)[::-1], given)
+        return _PERCEPTRONS[net]((z,), shape_out, widths(net, shape_out, hidden)[::-1], condition)
     if net == "vit":
-        return ViTDecoder(z, shape_out, *_vit(shape_out, hidden), given=given)
-    return ConvDecoder(z, shape_out, widths(net, shape_out, hidden), given, blocks=int(net == "resnet"))
+        return ViTDecoder(z, shape_out, *_vit(shape_out, hidden), condition=condition)
+    return ConvDecoder(z, shape_out, widths(net, shape_out, hidden), condition, blocks=int(net == "resnet"))
 
 
 def grid_of(shape: tuple[int, ...], downsample: int, net: str = "auto") -> tuple[int, int]:
@@ -217,7 +226,7 @@ class GridMLP(MLP):
         super().__init__(shape_in, shape_out, hidden)
         self.grid = grid
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape_in) -> (*samples, B, *shape_out)."""
         return super().forward(x)
 
@@ -225,9 +234,9 @@ class GridMLP(MLP):
 def grid_encoder(
     shape: tuple[int, ...], channels: int, downsample: int = 4, net: str = "auto", width: int = GRID_WIDTH
 ) -> nn.Module:
-    """Make a net from examples to a grid of tokens: ``(x, given) -> (B, L, channels)``, row by row.
+    """Make a net from examples to a grid of tokens: ``(x, condition) -> (B, L, channels)``, row by row.
 
-    Its attribute ``grid`` is ``(rows, columns)``, with L = rows * columns; `grid_of` says how many. What is given
+    Its attribute ``grid`` is ``(rows, columns)``, with L = rows * columns; `grid_of` says how many. A condition
     is accepted and not used.
 
     Args:
@@ -259,7 +268,7 @@ def grid_encoder(
 def grid_decoder(
     channels: int, shape_out: tuple[int, ...], downsample: int = 4, net: str = "auto", width: int = GRID_WIDTH
 ) -> nn.Module:
-    """Make a net from a grid of tokens to examples: ``(z, given) -> (*samples, B, *shape_out)``.
+    """Make a net from a grid of tokens to examples: ``(z, condition) -> (*samples, B, *shape_out)``.
 
     Args:
         channels: channels of a token.

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Widths
 from narrows.nets.axes import as_image, from_image, join, join_planes, over_leading, to_image
 from narrows.nets.mlp import dense_layers, initialise
 from narrows.nets.resnet import ResidualBlock
@@ -91,24 +92,29 @@ class ConvEncoder(nn.Module):
         shape: shape of one input.
         out: width of the output.
         hidden: channels of each level, from the image inwards.
-        given: width G of what both sides are told, seen as constant channels.
+        condition: what both sides are told, by name, and how many numbers each has, seen as constant channels.
         blocks: residual blocks a level; 0 is a plain convolutional net.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], out: int, hidden: Sequence[int], given: int = 0, blocks: int = 0
+        self,
+        shape: tuple[int, ...],
+        out: int,
+        hidden: Sequence[int],
+        condition: Widths = NO_WIDTHS,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
-        self.shape, self.given = tuple(shape), given
+        self.shape, self.condition = tuple(shape), dict(condition)
         channels, height, width = as_image(shape)
         h, w = halvings(height, width, len(hidden))[-1]
-        self.down = Down(channels + given, hidden, blocks)
+        self.down = Down(channels + sum(condition.values()), hidden, blocks)
         _finish(self.down)
         self.head = dense_layers((hidden[-1] * h * w, HEAD, out))
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape) -> (*samples, B, out)."""
-        return over_leading(self._run, join_planes(to_image(x, self.shape), given, self.given), 3)
+        return over_leading(self._run, join_planes(to_image(x, self.shape), condition, self.condition), 3)
 
     def _run(self, x: Tensor) -> Tensor:
         return self.head(self.down(x).flatten(1))
@@ -121,26 +127,31 @@ class ConvDecoder(nn.Module):
         z: width of the code.
         shape: shape of one output.
         hidden: channels of each level, from the image inwards, as for the encoder.
-        given: width G of what both sides are told, appended to the code.
+        condition: what both sides are told, by name, and how many numbers each has, appended to the code.
         blocks: residual blocks a level.
     """
 
     def __init__(
-        self, z: int, shape: tuple[int, ...], hidden: Sequence[int], given: int = 0, blocks: int = 0
+        self,
+        z: int,
+        shape: tuple[int, ...],
+        hidden: Sequence[int],
+        condition: Widths = NO_WIDTHS,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
-        self.shape, self.given = tuple(shape), given
+        self.shape, self.condition = tuple(shape), dict(condition)
         channels, height, width = as_image(shape)
         sizes = halvings(height, width, len(hidden))[::-1]
         self.coarse = (hidden[-1], *sizes[0])
-        self.stem = dense_layers((z + given, HEAD, math.prod(self.coarse)))
+        self.stem = dense_layers((z + sum(condition.values()), HEAD, math.prod(self.coarse)))
         self.between = nn.SiLU()
         self.up = Up((*hidden[::-1], channels), sizes[1:], blocks)
         _finish(self.up)
 
-    def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, z) -> (*samples, B, *shape)."""
-        return from_image(over_leading(self._run, join(z, given, self.given), 1), self.shape)
+        return from_image(over_leading(self._run, join(z, condition, self.condition), 1), self.shape)
 
     def _run(self, z: Tensor) -> Tensor:
         return self.up(self.stem(z).unflatten(-1, self.coarse))
@@ -173,7 +184,7 @@ class ConvGridEncoder(nn.Module):
         self.net = nn.Sequential(down, *refine, nn.SiLU(), nn.Conv2d(widths[-1], channels, 1))
         _finish(self.net)
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape) -> (*samples, B, L, channels), row by row."""
         return over_leading(self.net, to_image(x, self.shape), 3).flatten(-2).mT
 
@@ -202,6 +213,6 @@ class ConvGridDecoder(nn.Module):
         self.net = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *refine, last)
         _finish(self.net)
 
-    def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, L, channels) -> (*samples, B, *shape)."""
         return from_image(over_leading(self.net, z.mT.unflatten(-1, self.grid), 3), self.shape)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Tree
+from narrows.core import NO_CONDITION, Condition, Tree
 from narrows.core.check import choice, number
 
 __all__ = ["KINDS", "Corrupted", "corrupt"]
@@ -46,7 +46,7 @@ class Corrupted(nn.Module):
     """An encoder that sees a corrupted copy of its input while it is trained, and the input itself in `eval()`.
 
     Args:
-        net: the encoder, ``(x, given) -> features``.
+        net: the encoder, ``(x, condition) -> features``.
         kind: as for `corrupt`.
         level: standard deviation, or share of the numbers.
         low: pepper.
@@ -71,8 +71,8 @@ class Corrupted(nn.Module):
         )
         self.low, self.high = low, high
 
-    def forward(self, x: Tensor, given: Tree = None) -> Tree:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tree:
         """Features of the corrupted or, in `eval()`, of the true input."""
         if self.training:
             x = corrupt(x, self.kind, self.level, self.low, self.high)
-        return self.net(x, given)
+        return self.net(x, condition)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from narrows.core import seeded
+from narrows.core import NO_CONDITION, Condition, seeded
 from narrows.core.check import number, refuse
 from narrows.nets.mlp import initialise
 from narrows.nets.vit import Patches, TransformerBlocks, positions
@@ -87,7 +87,7 @@ class MaskedEncoder(nn.Module):
         noise = torch.rand(patches.shape[:2], device=patches.device)
         return noise.argsort(1)[:, : self.visible]
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> tuple[Tensor, Tensor]:
         """Tokens of the visible patches, (B, V, W), after the class token if any; and which they are, (B, V)."""
         patches = self.cut(x)
         visible = self.choose(patches)

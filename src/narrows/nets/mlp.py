@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Widths
 from narrows.nets.axes import join
 
 __all__ = ["MLP", "dense_layers", "initialise"]
@@ -53,7 +54,7 @@ class MLP(nn.Module):
         shape_in: shape of one input, flattened.
         shape_out: shape of one output.
         hidden: widths of the hidden layers; ``()`` is one linear map.
-        given: width G of what both sides are told, appended to the input.
+        condition: what both sides are told, by name, and how many numbers each has, appended to the input.
 
     Example:
         >>> import torch
@@ -62,13 +63,19 @@ class MLP(nn.Module):
     """
 
     def __init__(
-        self, shape_in: tuple[int, ...], shape_out: tuple[int, ...], hidden: Sequence[int], given: int = 0
+        self,
+        shape_in: tuple[int, ...],
+        shape_out: tuple[int, ...],
+        hidden: Sequence[int],
+        condition: Widths = NO_WIDTHS,
     ) -> None:
         super().__init__()
-        self.shape_in, self.shape_out, self.given = tuple(shape_in), tuple(shape_out), given
-        self.layers = dense_layers((math.prod(shape_in) + given, *hidden, math.prod(shape_out)))
+        self.shape_in, self.shape_out, self.condition = tuple(shape_in), tuple(shape_out), dict(condition)
+        self.layers = dense_layers(
+            (math.prod(shape_in) + sum(condition.values()), *hidden, math.prod(shape_out))
+        )
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape_in) -> (*samples, B, *shape_out)."""
-        y: Tensor = self.layers(join(x.flatten(-len(self.shape_in)), given, self.given))
+        y: Tensor = self.layers(join(x.flatten(-len(self.shape_in)), condition, self.condition))
         return y.unflatten(-1, self.shape_out) if len(self.shape_out) > 1 else y

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Widths
 from narrows.nets.axes import join
 from narrows.nets.mlp import MLP
 
@@ -20,7 +21,7 @@ class SkipMLP(MLP):
         shape_in: shape of one input, flattened.
         shape_out: shape of one output.
         hidden: widths of the perceptron's hidden layers.
-        given: width G of what both sides are told, appended to the input.
+        condition: what both sides are told, by name, and how many numbers each has, appended to the input.
 
     Example:
         >>> import torch
@@ -31,18 +32,22 @@ class SkipMLP(MLP):
     """
 
     def __init__(
-        self, shape_in: tuple[int, ...], shape_out: tuple[int, ...], hidden: Sequence[int], given: int = 0
+        self,
+        shape_in: tuple[int, ...],
+        shape_out: tuple[int, ...],
+        hidden: Sequence[int],
+        condition: Widths = NO_WIDTHS,
     ) -> None:
-        super().__init__(shape_in, shape_out, hidden, given)
+        super().__init__(shape_in, shape_out, hidden, condition)
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)
-        self.linear = nn.Linear(math.prod(shape_in) + given, math.prod(shape_out))
+        self.linear = nn.Linear(math.prod(shape_in) + sum(condition.values()), math.prod(shape_out))
         nn.init.normal_(self.linear.weight, std=self.linear.in_features**-0.5)
         nn.init.zeros_(self.linear.bias)
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape_in) -> (*samples, B, *shape_out)."""
-        joined = join(x.flatten(-len(self.shape_in)), given, self.given)
+        joined = join(x.flatten(-len(self.shape_in)), condition, self.condition)
         y: Tensor = self.linear(joined) + self.layers(joined)
         return y.unflatten(-1, self.shape_out) if len(self.shape_out) > 1 else y

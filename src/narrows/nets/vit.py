@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Widths
 from narrows.core.check import refuse, whole
-from narrows.nets.axes import as_image, from_image, join, over_leading, to_image
+from narrows.nets.axes import as_image, from_image, join, over_leading, to_image, told
 from narrows.nets.mlp import initialise
 
 __all__ = [
@@ -199,7 +200,7 @@ class ViTGridEncoder(nn.Module):
         width: channels inside.
         depth: number of blocks.
         heads: number of heads.
-        given: width G of what both sides are told, added to every token.
+        condition: what both sides are told, by name, and how many numbers each has, added to every token.
     """
 
     place: Tensor
@@ -212,22 +213,23 @@ class ViTGridEncoder(nn.Module):
         width: int = 64,
         depth: int = 2,
         heads: int = 4,
-        given: int = 0,
+        condition: Widths = NO_WIDTHS,
     ) -> None:
         super().__init__()
-        self.cut, self.given = Patches(shape, patch), given
+        self.cut, self.condition = Patches(shape, patch), dict(condition)
         self.grid = self.cut.grid
         self.embed = initialise(nn.Linear(self.cut.width, width))
-        self.tell = nn.Linear(given, width, bias=False) if given else None
+        self.tell = nn.Linear(sum(condition.values()), width, bias=False) if condition else None
         self.register_buffer("place", positions(self.grid, width), persistent=False)
         self.blocks = TransformerBlocks(width, depth, heads)
         self.out = initialise(nn.Linear(width, channels))
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape) -> (*samples, B, L, channels)."""
         tokens = self.embed(self.cut(x)) + self.place
-        if self.tell is not None and given is not None:
-            tokens = tokens + self.tell(given.to(tokens.dtype)).unsqueeze(-2)
+        more = told(condition, self.condition)
+        if self.tell is not None and more is not None:
+            tokens = tokens + self.tell(more.to(tokens.dtype)).unsqueeze(-2)
         return over_leading(lambda t: self.out(self.blocks(t)), tokens, 2)
 
 
@@ -265,7 +267,7 @@ class ViTGridDecoder(nn.Module):
         self.blocks = TransformerBlocks(width, depth, heads)
         self.out = initialise(nn.Linear(width, self.cut.width))
 
-    def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, extra + L, channels) -> (*samples, B, *shape)."""
         tokens = self.embed(z) + self.place
         return self.cut.join(over_leading(lambda t: self.out(self.blocks(t)[:, self.extra :]), tokens, 2))
@@ -280,19 +282,25 @@ class ViTEncoder(nn.Module):
         patch: side of a patch.
         width: channels inside.
         depth: number of blocks.
-        given: width G of what both sides are told.
+        condition: what both sides are told, by name, and how many numbers each has.
     """
 
     def __init__(
-        self, shape: tuple[int, ...], out: int, patch: int, width: int = 64, depth: int = 2, given: int = 0
+        self,
+        shape: tuple[int, ...],
+        out: int,
+        patch: int,
+        width: int = 64,
+        depth: int = 2,
+        condition: Widths = NO_WIDTHS,
     ) -> None:
         super().__init__()
-        self.tokens = ViTGridEncoder(shape, width, patch, width, depth, given=given)
+        self.tokens = ViTGridEncoder(shape, width, patch, width, depth, condition=condition)
         self.out = initialise(nn.Linear(width, out))
 
-    def forward(self, x: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape) -> (*samples, B, out)."""
-        return self.out(self.tokens(x, given).mean(-2))
+        return self.out(self.tokens(x, condition).mean(-2))
 
 
 class ViTDecoder(nn.Module):
@@ -304,18 +312,24 @@ class ViTDecoder(nn.Module):
         patch: side of a patch.
         width: channels inside.
         depth: number of blocks.
-        given: width G of what both sides are told, appended to the code.
+        condition: what both sides are told, by name, and how many numbers each has, appended to the code.
     """
 
     def __init__(
-        self, z: int, shape: tuple[int, ...], patch: int, width: int = 64, depth: int = 2, given: int = 0
+        self,
+        z: int,
+        shape: tuple[int, ...],
+        patch: int,
+        width: int = 64,
+        depth: int = 2,
+        condition: Widths = NO_WIDTHS,
     ) -> None:
         super().__init__()
-        self.given = given
+        self.condition = dict(condition)
         self.patches = ViTGridDecoder(width, shape, patch, width, depth)
-        self.spread = initialise(nn.Linear(z + given, self.patches.cut.count * width))
+        self.spread = initialise(nn.Linear(z + sum(condition.values()), self.patches.cut.count * width))
         self.split = (self.patches.cut.count, width)
 
-    def forward(self, z: Tensor, given: Tensor | None = None) -> Tensor:
+    def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, z) -> (*samples, B, *shape)."""
-        return self.patches(self.spread(join(z, given, self.given)).unflatten(-1, self.split))
+        return self.patches(self.spread(join(z, condition, self.condition)).unflatten(-1, self.split))

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import Autoencoder, Batch, Code, Loss, Objective, Player
+from narrows.core import Autoencoder, Batch, Code, Loss, Objective, Pass, Player
 from narrows.core.check import at_least
 from narrows.core.schedules import Schedule
 from narrows.nets import build
@@ -67,15 +67,15 @@ class CodeAdversary(Objective):
         scores: Tensor = self.critic(z).squeeze(-1)
         return scores
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The term ``fool``, (*samples, B)."""
-        return {"fool": self.fool(self.scores(code.z))}
+        return {"fool": self.fool(self.scores(passed.code.z))}
 
-    def judge(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
+    def judge(self, model: Autoencoder, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The critic's loss; no gradient leaves it for the codes."""
         with torch.no_grad():
-            code = model.encode(batch)
-            reference, made = self.reference(model, code), code.z
+            code = model.encode(batch) if passed is None else passed.code
+            reference, made = self.reference(model, code), code.z.detach()
         reference = reference.detach().requires_grad_(bool(self.gradient_penalty))
         real, fake = self.scores(reference), self.scores(made)
         terms = {"judge": F.softplus(-real).mean() + F.softplus(fake).mean()}
@@ -94,8 +94,8 @@ class CodeAdversary(Objective):
     def players(self, model: Autoencoder) -> list[Player]:
         """The autoencoder, then its critic."""
 
-        def judge(batch: Batch, step: int) -> Loss:
-            return self.judge(model, batch, step)
+        def judge(batch: Batch, step: int, passed: Pass | None = None) -> Loss:
+            return self.judge(model, batch, step, passed)
 
         rival = Player("critic", list(self.critic.parameters()), judge, self.critic_lr)
         return [*super().players(model), rival]

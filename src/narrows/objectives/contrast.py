@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, Code, dense
+from narrows.core import Autoencoder, Pass, dense
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["Contrast"]
@@ -33,9 +33,9 @@ class Contrast(SparseObjective):
         super().__init__(**options)
         self.common = common
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The term for each pair, (B,)."""
-        first, second = dense(code.z).unbind(1)
+        first, second = dense(passed.code.z).unbind(1)
         apart = (first[:, : self.common] - second[:, : self.common]).abs().sum(1)
         both = (first[:, self.common :] * second[:, self.common :]).abs().sum(1)
         unit: Any = model.bottleneck.unit

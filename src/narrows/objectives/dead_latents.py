@@ -6,12 +6,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.bottlenecks.sparse.latents import Latents
-from narrows.bottlenecks.sparse.penalised import Priced
-from narrows.core import Autoencoder, Batch, Code, Part
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
+from narrows.bottlenecks.sparse.penalised import Penalised
+from narrows.core import Autoencoder, Batch, Part, Pass
 from narrows.core.check import number, refuse, whole
+from narrows.core.evidence import Residual
 from narrows.core.schedules import Schedule
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 
 __all__ = ["AuxK", "Ghost", "PreAct", "Resample", "Revival", "unexplained"]
@@ -35,29 +36,28 @@ class Revival(Part):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Only sparse latents can be revived."""
-        if not isinstance(model.bottleneck, Latents):
+        if not isinstance(model.bottleneck, SparseBottleneck):
             raise refuse("bottleneck", type(model.bottleneck).__name__, "one of sparse latents", "Use TopK.")
 
-    def forward(self, model: Autoencoder, batch: Batch, code: Code, residual: Tensor) -> Tensor | None:
+    def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor | None:
         """The term: (B,) or a scalar; None where all is done in the hooks.
 
         Args:
             model: the whole.
-            batch: what is trained on.
-            code: the code of the batch.
+            passed: what was encoded and decoded.
             residual: what the code left out, (B, ...), without gradient.
         """
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
-    def _dead(self, model: Autoencoder, batch: Batch) -> tuple[Latents, Tensor, Tensor | None]:
+    def _dead(self, model: Autoencoder, passed: Pass) -> tuple[SparseBottleneck, Tensor, Tensor | None]:
         """The bottleneck, the numbers of its dead latents (n,), and their pre-activations (B, n) where any are."""
         bottleneck = model.bottleneck
-        assert isinstance(bottleneck, Latents)
+        assert isinstance(bottleneck, SparseBottleneck)
         dead = bottleneck.dead(self.dead_after)
         if not len(dead):
             return bottleneck, dead, None
-        pre = bottleneck.only(model.encoder(batch.x, batch.given), dead)
-        return bottleneck, dead, pre.dense() if isinstance(pre, Affine) else pre
+        pre = bottleneck.only(passed.features, dead)
+        return bottleneck, dead, pre.dense() if isinstance(pre, LazyLinear) else pre
 
 
 class AuxK(Revival):
@@ -70,7 +70,7 @@ class AuxK(Revival):
     bias. As in the authors' code the auxiliary error is a share of the residual's variance; V, the variance of the
     data, makes it weigh the same against an error that is not normalised. It is 0 while no latent is dead.
 
-    The encoder is asked a second time, for the dead only: it makes a promise, so that this costs their product.
+    Of a lazy linear map only the rows of the dead are computed.
 
     Args:
         k: how many dead latents predict the residual, k'.
@@ -99,14 +99,14 @@ class AuxK(Revival):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the variance of what must be produced, summed over an example."""
         super().prepare(model, batch)
-        goal = batch.goal.flatten(1)
+        goal = batch.target.flatten(1)
         self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
 
-    def forward(self, model: Autoencoder, batch: Batch, code: Code, residual: Tensor) -> Tensor:
+    def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor:
         """V times the share of the residual (B, ...) that dead latents leave unexplained; 0 where none is dead."""
         bottleneck = model.bottleneck
-        assert isinstance(bottleneck, Latents)
-        dead = bottleneck.wake(model.encoder(batch.x, batch.given), self.k, self.dead_after)
+        assert isinstance(bottleneck, SparseBottleneck)
+        dead = bottleneck.revive(passed.features, self.k, self.dead_after)
         if dead is None:
             return residual.new_zeros(())
         return self.variance * unexplained(residual, model.decoder.combine(dead))  # type: ignore[operator]
@@ -132,9 +132,9 @@ class Ghost(Revival):
     name = "ghost"
     smooth = False
 
-    def forward(self, model: Autoencoder, batch: Batch, code: Code, residual: Tensor) -> Tensor:
+    def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor:
         """The fit of the dead to the residual (B, ...), as large as the residual's mean square; a scalar."""
-        _, dead, pre = self._dead(model, batch)
+        _, dead, pre = self._dead(model, passed)
         if pre is None:
             return residual.new_zeros(())
         # A factor that the whole row shares cancels, so that the largest exponent may be 0.
@@ -166,10 +166,10 @@ class PreAct(Revival):
 
     name = "preact"
 
-    def forward(self, model: Autoencoder, batch: Batch, code: Code, residual: Tensor) -> Tensor:
+    def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor:
         """How far below their thresholds the dead are, (B,)."""
-        bottleneck, dead, pre = self._dead(model, batch)
-        if pre is None or not isinstance(bottleneck, Priced):
+        bottleneck, dead, pre = self._dead(model, passed)
+        if pre is None or not isinstance(bottleneck, Penalised):
             return residual.new_zeros(())
         below = (bottleneck.floor()[dead] - pre).relu()
         return bottleneck.price(bottleneck.sizes(below, dead))
@@ -222,22 +222,22 @@ class Resample(Revival):
         """Remember the step, from which follows whether a round is due."""
         self._step = step
 
-    def forward(self, model: Autoencoder, batch: Batch, code: Code, residual: Tensor) -> None:
-        """No term: all is done in `renew`."""
+    def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> None:
+        """No term: all is done in `reinitialise_rows`."""
 
-    def renew(self, model: Autoencoder, batch: Batch, code: Code) -> list[tuple[nn.Parameter, Tensor]]:
+    def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
         """Where a round is due, give the dead new rows."""
-        before, after = ((self._step + n) * len(batch) * _processes() // self.every for n in (0, 1))
+        before, after = ((self._step + n) * len(passed.batch) * _processes() // self.every for n in (0, 1))
         if after == before or before >= self.rounds:
             return []
         bottleneck, encoder, decoder = model.bottleneck, model.encoder, model.decoder
-        assert isinstance(bottleneck, Latents)
+        assert isinstance(bottleneck, SparseBottleneck)
         assert isinstance(encoder, AffineEncoder)
         assert isinstance(decoder, Dictionary)
         dead = bottleneck.dead(self.dead_after)
         if not len(dead) or encoder.weight is None:
             return []
-        rows, atoms = self._drawn(encoder, decoder, batch, code.seen["residual"], len(dead))
+        rows, atoms = self._drawn(encoder, decoder, passed.batch, passed.code[Residual].value, len(dead))
         living = torch.ones_like(bottleneck.idle, dtype=torch.bool).index_fill(0, dead, False)
         lengths = encoder.weight.norm(dim=1)
         length = lengths[living].mean() if living.any() else lengths.mean()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, Code, Objective
+from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import number
 from narrows.core.schedules import Schedule
 
@@ -93,8 +93,8 @@ class Discrepancy(Objective):
         super().__init__(weights={"mmd": weight})
         self.sigma = number("sigma", sigma)
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The MMD, a scalar."""
-        z = code.z.flatten(0, -2)
+        z = passed.code.z.flatten(0, -2)
         width = 2 * z.shape[-1] * self.sigma**2
         return {"mmd": mmd(z, model.bottleneck.sample(len(z)).z, lambda d: imq(d, width))}

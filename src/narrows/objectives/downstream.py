@@ -12,7 +12,7 @@ from narrows.activations.hook_points import resolve
 from narrows.activations.models import load
 from narrows.activations.splice import cross_entropy, divergence, spliced_and_seen
 from narrows.activations.toy import Toy
-from narrows.core import Autoencoder, Batch, Code
+from narrows.core import Autoencoder, Batch, Pass
 from narrows.core.check import WorkError, number, refuse
 from narrows.objectives.sparse import SparseObjective
 
@@ -32,7 +32,7 @@ class Downstream(SparseObjective):
         - \gamma \log p(\text{next} \mid \hat x) + \frac{\beta}{|\mathcal{L}| D} \sum_{l \in \mathcal{L}}
         \| a_l(x) - a_l(\hat x) \|^2 + \frac{\delta}{D} \| x - \hat x \|^2
 
-    The model reads ``batch.given``, token ids (B, S), with the reconstructions (B, T, D) in place of what flows
+    The model is told ``tokens``, their ids (B, S), with the reconstructions (B, T, D) in place of what flows
     through `at`. Where S > T, the first S - T positions stay as they are. The model is loaded at the first step, is
     no part of this one, and its weights are never saved with it.
 
@@ -91,12 +91,12 @@ class Downstream(SparseObjective):
         """Whether the language model is asked at all."""
         return bool(self.kl or self.ce or (self.layers and self.downstream))
 
-    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+    def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """What the reconstructions of each context cost, (B,)."""
-        tokens = self._tokens(batch)
-        back = model.likelihood.mean(output)
+        tokens = self._tokens(passed.batch)
+        back = model.likelihood.mean(passed.output)
         width, lead = back.shape[-1], tokens.shape[1] - back.shape[1]
-        total = self.local / width * (batch.x - back).square().sum((1, 2))
+        total = self.local / width * (passed.batch.x - back).square().sum((1, 2))
         if not self._splices:
             return total
         lm = self.language_model(back)
@@ -134,7 +134,7 @@ class Downstream(SparseObjective):
         return {**self.__dict__, "_held": []}
 
     def _tokens(self, batch: Batch) -> Tensor:
-        tokens: Tensor | None = batch.given
+        tokens = batch.condition.get("tokens")
         if tokens is None or tokens.ndim != 2 or tokens.shape[1] < batch.x.shape[1]:
             said = "none" if tokens is None else tuple(tokens.shape)
             raise WorkError(

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from narrows.bottlenecks.gaussian.diagonal import kl
-from narrows.core import Autoencoder, Batch, Code, Objective
+from narrows.core import Autoencoder, Code, Objective, Pass
 from narrows.core.check import at_least
 from narrows.core.schedules import Schedule
 
@@ -44,11 +44,11 @@ class Elbo(Objective):
         super().__init__(weights={"kl": beta, "free_bits": beta})
         self.free_bits = at_least("free_bits", free_bits, 0)
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """What is missing to the floor, a scalar: below it, this cancels the gradient of the divergence."""
         if not self.free_bits:
             return {}
-        return {"free_bits": (self.free_bits - rates(code)).relu().sum()}
+        return {"free_bits": (self.free_bits - rates(passed.code)).relu().sum()}
 
 
 def rates(code: Code) -> Tensor:

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 from torch.func import functional_call
 
-from narrows.core import Autoencoder, Batch, Code
-from narrows.core import counted as where_it_counts
+from narrows.core import Autoencoder, Pass
+from narrows.core.evidence import Gate
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["GatedObjective"]
@@ -37,12 +37,12 @@ class GatedObjective(SparseObjective):
         self.frozen = frozen
         self.smooth = False  # type: ignore[misc]
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The error of the gate alone, (B,)."""
-        decoder, inputs = model.decoder, (code.seen["gate"], batch.given)
+        decoder, inputs = model.decoder, (passed.code[Gate].open, passed.batch.condition)
         if self.frozen:
             weights = {name: value.detach() for name, value in decoder.named_parameters()}
             output = functional_call(decoder, weights, inputs)
         else:
             output = decoder(*inputs)
-        return {"gate": model.likelihood.nll(output, batch.goal, where_it_counts(code, batch))}
+        return {"gate": model.likelihood.nll(output, passed.batch.target, passed.weight)}

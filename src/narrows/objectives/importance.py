@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal
-from narrows.core import Autoencoder, Batch, Code, Loss, Objective
+from narrows.core import Autoencoder, Code, Loss, Objective, Pass
 from narrows.core.check import RequestError, choice, whole
 from narrows.core.schedules import Schedule
 
@@ -75,26 +75,25 @@ class Importance(Objective):
         super().__init__(samples=(draws,), reduce=importance_bound, weights={"kl": beta})
         self.gradient = choice("gradient", gradient, ("standard", "stl", "dreg"))
 
-    def terms(self, model: Autoencoder, batch: Batch, code: Code) -> dict[str, Tensor]:
+    def terms(self, model: Autoencoder, passed: Pass) -> dict[str, Tensor]:
         """The terms of the log-weights; for `stl` and `dreg`, q is held constant in them and z is not."""
-        terms = super().terms(model, batch, code)
+        terms = super().terms(model, passed)
         if self.gradient != "standard":
-            q, p = _constant(code), code.p
+            q, p = _constant(passed.code), passed.code.p
             assert p is not None  # a code with a posterior has a prior
-            terms["kl"] = q.log_prob(code.z) - p.log_prob(code.z)
+            terms["kl"] = q.log_prob(passed.code.z) - p.log_prob(passed.code.z)
         return terms
 
-    def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
-        """The loss of a batch."""
-        code = model.encode(batch, self.samples)
-        terms = self.terms(model, batch, code)
+    def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
+        """The loss of a pass."""
+        terms, z = self.terms(model, passed), passed.code.z
         nats = self.weigh(terms, step)
-        if self.gradient == "dreg" and code.z.requires_grad:
+        if self.gradient == "dreg" and z.requires_grad:
             # What flows through z carries v_k once already, from the bound; here it gets the second factor.
             beta = self.weight("kl", step)
             share = 1 - beta + beta * (-nats.detach()).softmax(0).unsqueeze(-1)
-            code.z.register_hook(lambda gradient: gradient * share)
-        return Loss(self.reduce(nats), {name: t.detach().mean() for name, t in terms.items()}, code)
+            z.register_hook(lambda gradient: gradient * share)
+        return Loss(self.reduce(nats), {name: t.detach().mean() for name, t in terms.items()}, passed)
 
 
 def _constant(code: Code) -> Diagonal:

@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, Code, Loss, counted
+from narrows.core import Autoencoder, Batch, Loss, Pass
 from narrows.nets.dictionaries.layer_groups import GroupDictionary
 from narrows.objectives.sparse import SparseObjective
 
@@ -22,12 +22,13 @@ class StackedObjective(SparseObjective):
     latents and the auxiliary loss are. Both are the dictionary's, in its `balance`.
     """
 
-    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+    def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """The squared error of each example, (B,), the layers weighted by the dictionary's `balance`."""
         balance: Any = model.decoder.balance
-        weight = balance.reshape(batch.goal.shape[1:])
-        also = counted(code, batch)
-        return model.likelihood.nll(output, batch.goal, weight if also is None else weight * also)
+        weight = balance.reshape(passed.batch.target.shape[1:])
+        if passed.weight is not None:
+            weight = weight * passed.weight
+        return model.likelihood.nll(passed.output, passed.batch.target, weight)
 
 
 class DrawnObjective(StackedObjective):
@@ -47,12 +48,12 @@ class DrawnObjective(StackedObjective):
             batch = Batch(decoder.draw(batch.x))
         return super().forward(model, batch, step)
 
-    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+    def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """The squared error of each example, (B,), the layers weighted as in `StackedObjective`."""
         decoder = model.decoder
         assert isinstance(decoder, GroupDictionary)
-        if batch.x.shape[1] == len(decoder.groups):
-            return super().fidelity(model, batch, code, output)
+        if passed.batch.x.shape[1] == len(decoder.groups):
+            return super().distortion(model, passed)
         unit = decoder.balance[0, 0] / decoder.scale[0, 0].square()
         weight = unit * decoder.groups.bincount(minlength=decoder.count).unsqueeze(1)
-        return model.likelihood.nll(output, batch.goal, weight)
+        return model.likelihood.nll(passed.output, passed.batch.target, weight)

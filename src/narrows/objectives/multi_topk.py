@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
 
 from narrows.bottlenecks.sparse.topk import TopK
-from narrows.core import Autoencoder, Batch, Code
+from narrows.core import Autoencoder, Batch, Pass
 from narrows.core.check import refuse
 from narrows.core.schedules import Schedule
 from narrows.objectives.sparse import SparseObjective
@@ -41,9 +42,13 @@ class MultiTopK(SparseObjective):
                 "bottleneck", type(model.bottleneck).__name__, "TopK", "Only there k can be another."
             )
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The error with 4 k latents, (B,)."""
         bottleneck = model.bottleneck
         assert isinstance(bottleneck, TopK)
-        wide = bottleneck.largest(model.encoder(batch.x, batch.given), _WIDER * bottleneck.now)
-        return {"multi": self.fidelity(model, batch, code, model.decode(wide, batch.given))}
+        wide = bottleneck.largest(passed.features, _WIDER * bottleneck.now)
+        return {
+            "multi": self.distortion(
+                model, replace(passed, output=model.decode(wide, passed.batch.condition))
+            )
+        }

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.bottlenecks.sparse.ensemble import Members
-from narrows.core import Autoencoder, Batch, Code, Sparse
-from narrows.core import counted as where_it_counts
+from narrows.bottlenecks.sparse.ensemble import Ensemble
+from narrows.core import Autoencoder, Batch, Pass
+from narrows.core.evidence import EnsembleCodes
 from narrows.core.schedules import Schedule
 from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.objectives.dead_latents import Revival
@@ -67,21 +67,21 @@ class MutualFeatures(SparseObjective):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the variance of what must be produced, summed over an example."""
-        goal = batch.goal.flatten(1)
+        goal = batch.target.flatten(1)
         self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
 
-    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
+    def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """The mean of the members' distortions, (B,)."""
-        codes = code.seen.get("members")
-        if not isinstance(codes, Sparse):  # one member is in use
-            return super().fidelity(model, batch, code, output)
-        outputs = model.decode(codes, batch.given).movedim(1, 0)
-        return model.likelihood.nll(outputs, batch.goal, where_it_counts(code, batch)).mean(0)
+        codes = passed.code.find(EnsembleCodes)
+        if codes is None:  # one member is in use
+            return super().distortion(model, passed)
+        outputs = model.decode(codes.z, passed.batch.condition).movedim(1, 0)
+        return model.likelihood.nll(outputs, passed.batch.target, passed.weight).mean(0)
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """How far the members are from having the same atoms, in units of the variance; a scalar."""
         bottleneck, decoder = model.bottleneck, model.decoder
-        assert isinstance(bottleneck, Members)
+        assert isinstance(bottleneck, Ensemble)
         assert isinstance(decoder, Dictionary)
         sets = decoder.atoms.split(bottleneck.each)
         alike = [mmcs(a, b) for a, b in combinations(sets, 2)]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import pairwise
 
 import torch
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, Code, Sparse
+from narrows.core import Autoencoder, Pass, Sparse
 from narrows.core.check import number, refuse, whole
 from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
@@ -44,18 +45,18 @@ class Nested(SparseObjective):
         """What each nested part has beyond the one inside it, without the last: codes (B, ...) over all latents."""
         raise NotImplementedError(f"{type(self).__name__} must define segments")
 
-    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
-        """The weighted sum of the distortions, (B,); `output` is that of the whole code."""
-        segments = self.segments(code.z)
+    def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
+        """The weighted sum of the distortions, (B,)."""
+        segments = self.segments(passed.code.z)
         share = (1.0,) * (len(segments) + 1) if self.share is None else self.share
-        total = share[-1] * super().fidelity(model, batch, code, output)
+        total = share[-1] * super().distortion(model, passed)
         running: Tensor | None = None
         for weight, segment in zip(share[:-1], segments, strict=True):
             if running is None:
-                running = model.decode(segment, batch.given)
+                running = model.decode(segment, passed.batch.condition)
             else:
                 running = running + model.decoder.combine(segment)  # type: ignore[operator]
-            total = total + weight * super().fidelity(model, batch, code, running)
+            total = total + weight * super().distortion(model, replace(passed, output=running))
         return total
 
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.core import Autoencoder, Batch, Code
+from narrows.core import Autoencoder, Pass
 from narrows.core.check import number
 from narrows.core.schedules import Schedule
 from narrows.nets.dictionaries.paired import PairEncoder
@@ -35,11 +35,11 @@ class PairAlignment(SparseObjective):
         super().__init__(weights={"align": weight})
         self.temperature = number("temperature", temperature, low=1e-4)
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The contrastive term of each pair, (B,)."""
         encoder = model.encoder
         assert isinstance(encoder, PairEncoder)
-        one, two = F.normalize(encoder.brought(batch.x), dim=2).unbind(1)
+        one, two = F.normalize(encoder.brought(passed.batch.x), dim=2).unbind(1)
         table, same = one @ two.T / self.temperature, torch.arange(len(one), device=one.device)
         ways = (F.cross_entropy(t, same, reduction="none") for t in (table, table.T))
         return {"align": 0.5 * sum(ways, torch.zeros_like(table[0]))}

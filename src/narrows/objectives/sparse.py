@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, Code, Loss, Objective
-from narrows.core import counted as where_it_counts
+from narrows.core import Accumulator, Autoencoder, Loss, Objective, Pass
+from narrows.core.evidence import Residual
 from narrows.core.schedules import Schedule
-from narrows.kernels.metrics import Explained, Tally
+from narrows.kernels.metrics import Explained
 from narrows.objectives.dead_latents import Revival
 from narrows.objectives.target import Target
 
@@ -22,9 +22,8 @@ class SparseObjective(Objective):
 
     .. math:: L = d(x, \hat x) + \sum_c \lambda_c\, c(z) + \alpha\, r
 
-    A subclass that measures the distortion otherwise (prefixes, another model's output) defines `fidelity`. After
-    each step the code's ``seen["residual"]`` is what the code left out, and ``seen["fvu"]`` the batch's share of
-    variance unexplained, where there is a target to steer by it.
+    A subclass that measures the distortion otherwise (prefixes, another model's output) defines `distortion`. The
+    pass of each loss has `Residual` among its code's evidence.
 
     Args:
         revival: what brings dead latents back, or None.
@@ -48,10 +47,6 @@ class SparseObjective(Objective):
         self.revival, self.target = revival, target
         self.smooth = revival is None or revival.smooth  # type: ignore[misc]
 
-    def fidelity(self, model: Autoencoder, batch: Batch, code: Code, output: Tensor) -> Tensor:
-        """The distortion of each example, (B,), of what the decoder put out for the code."""
-        return model.likelihood.nll(output, batch.goal, where_it_counts(code, batch))
-
     def settled(self, step: int) -> bool:
         """Never where a target steers a weight; revival's own weight does not matter, for `followed` leaves it out."""
         return self.target is None and super().settled(step)
@@ -62,32 +57,23 @@ class SparseObjective(Objective):
             return found["loss"]
         return found["loss"] - self.weight(self.revival.name, step) * found[self.revival.name]
 
-    def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
-        """The loss of a batch; the code is decoded once for all terms. Pure."""
-        code = model.encode(batch, self.samples)
-        output = model.decode(code.z, batch.given)
-        residual = batch.goal - model.likelihood.mean(output).detach()
-        terms = {
-            "distortion": self.fidelity(model, batch, code, output),
-            **code.costs,
-            **self.extra(model, batch, code),
-        }
+    def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
+        """The loss of a pass."""
+        residual = passed.batch.target - model.likelihood.mean(passed.output).detach()
+        terms = self.terms(model, passed)
         if self.target is not None:
             terms[self.target.cost] = self.target.weight * terms[self.target.cost]
-        revived = None if self.revival is None else self.revival(model, batch, code, residual)
+        revived = None if self.revival is None else self.revival(model, passed, residual)
         if self.revival is not None and revived is not None:
             terms[self.revival.name] = revived
         total = self.reduce(self.weigh(terms, step))
-        seen = {**code.seen, "residual": residual}
-        if self.target is not None and self.target.fvu is not None:
-            varies = (batch.goal - batch.goal.mean(0)).square().sum()
-            seen["fvu"] = residual.square().sum() / varies.clamp_min(1e-30)
+        code = replace(passed.code, evidence=(*passed.code.evidence, Residual(residual)))
         terms = {name: term.detach().mean() for name, term in terms.items()}
-        return Loss(total, terms, replace(code, seen=seen))
+        return Loss(total, terms, replace(passed, code=code))
 
-    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
+    def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
         """The fraction of variance unexplained and the mean cosine of what comes back."""
-        residual = code.seen.get("residual")
+        residual = passed.code.find(Residual)
         if residual is None:
             return {}
-        return {"explained": Explained.of(batch.goal, batch.goal - residual)}
+        return {"explained": Explained.of(passed.batch.target, passed.batch.target - residual.value)}

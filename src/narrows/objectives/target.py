@@ -7,8 +7,9 @@ import math
 import torch
 from torch import Tensor
 
-from narrows.core import Code, Part, Sparse, all_sum
+from narrows.core import Part, Pass, Sparse, all_sum
 from narrows.core.check import number, refuse
+from narrows.core.evidence import Latents, Residual
 
 __all__ = ["Target"]
 
@@ -79,9 +80,9 @@ class Target(Part):
         """The weight as it stands."""
         return self.log_weight.exp()
 
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """Move the weight by what this step's code had too many or too few."""
-        gap = self._gap(code).clamp(-4, 4).to(self.gap.dtype)
+        gap = self._gap(passed).clamp(-4, 4).to(self.gap.dtype)
         before = torch.where(self.gap.isnan(), gap, self.gap)
         self.gap.copy_(torch.lerp(gap, before, self.kept))
         foreseen = (self.gap + self.ahead * (self.gap - before)).clamp(-1, 1)
@@ -89,14 +90,17 @@ class Target(Part):
         self.drift.copy_(torch.where(foreseen.abs() < _NEAR, collected, _FADE * self.drift))
         self.log_weight.add_(self.rate * foreseen + self.drift)
 
-    def _gap(self, code: Code) -> Tensor:
+    def _gap(self, passed: Pass) -> Tensor:
         """The logarithm of what the code is above its target, over all processes."""
-        z = code.seen["latents"]
+        z = passed.code[Latents].z
         values = z.values if isinstance(z, Sparse) else z
         one = values.new_ones((), dtype=torch.double)
         if self.l0 is not None:
             on = all_sum(torch.stack([(values != 0).sum().double(), one * len(z)]))
             return torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0))
         assert self.fvu is not None
-        fvu = all_sum(torch.stack([code.seen["fvu"].double(), one]))
+        target = passed.batch.target
+        varies = (target - target.mean(0)).square().sum().clamp_min(1e-30)
+        share = passed.code[Residual].value.square().sum() / varies
+        fvu = all_sum(torch.stack([share.double(), one]))
         return torch.log(self.fvu * fvu[1] / fvu[0].clamp_min(1e-12))

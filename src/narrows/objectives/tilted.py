@@ -51,7 +51,7 @@ class Tilt(Part):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the variance of what must be produced, summed over an example."""
-        goal = batch.goal.flatten(1)
+        goal = batch.target.flatten(1)
         self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
 
     def forward(self, losses: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal
-from narrows.core import Autoencoder, Batch, Code, Objective
+from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import RequestError, choice, whole
 from narrows.core.schedules import Schedule
 
@@ -126,8 +126,8 @@ class TotalCorrelation(Objective):
     def dataset_size(self, value: int) -> None:
         self.size.fill_(value)
 
-    def extra(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor]:
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The three terms, each (1, B)."""
-        if not isinstance(code.q, Independent) or code.p is None:
+        if not isinstance(passed.code.q, Independent) or passed.code.p is None:
             raise RequestError("The total correlation needs a diagonal Gaussian posterior and a prior.")
-        return decompose(code.z, code.q, code.p, self.size, self.sampling)
+        return decompose(passed.code.z, passed.code.q, passed.code.p, self.size, self.sampling)

@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from narrows.bottlenecks.sparse.choice import zipf_density
-from narrows.bottlenecks.sparse.latents import Latents
-from narrows.core import Autoencoder, Batch, Code, Sparse, all_sum
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
+from narrows.core import Autoencoder, Pass, Sparse, all_sum
 from narrows.core.check import number
+from narrows.core.evidence import Latents
 from narrows.core.schedules import Schedule
 from narrows.objectives.dead_latents import AuxK, unexplained
 
@@ -70,9 +71,9 @@ class AuxZipf(AuxK):
         low = self.rate[order] < self.share * self.expected
         return order[low].sort().values
 
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """Move the running means of how often each latent is on, over all processes."""
-        z = code.seen["latents"]
+        z = passed.code[Latents].z
         if isinstance(z, Sparse):
             fired = torch.zeros_like(self.rate)
             fired.index_add_(0, z.indices.flatten(), (z.values != 0).flatten().to(fired.dtype))
@@ -82,11 +83,11 @@ class AuxZipf(AuxK):
         keep = torch.exp(-counted[-1] / self.dead_after)
         self.rate.lerp_(counted[:-1] / counted[-1], 1 - keep)
 
-    def forward(self, model: Autoencoder, batch: Batch, code: Code, residual: Tensor) -> Tensor:
+    def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor:
         """V times the share of the residual (B, ...) that the underused leave unexplained; 0 where none is."""
         bottleneck, few = model.bottleneck, self.underused()
-        assert isinstance(bottleneck, Latents)
+        assert isinstance(bottleneck, SparseBottleneck)
         if not len(few):
             return residual.new_zeros(())
-        alone = bottleneck.alone(model.encoder(batch.x, batch.given), self.k, few)
+        alone = bottleneck.alone(passed.features, self.k, few)
         return self.variance * unexplained(residual, model.decoder.combine(alone))  # type: ignore[operator]

@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import Prior, Tree
+from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Prior, Widths
 from narrows.core.check import number, refuse, whole
+from narrows.nets.axes import told
 from narrows.nets.vit import TransformerBlocks
 
 __all__ = ["Autoregressive", "keep_top"]
@@ -40,7 +41,7 @@ class Autoregressive(Prior):
         width: channels of the transformer.
         depth: its blocks.
         heads: its heads, a divisor of `width`.
-        given: width G of the labels that it is told, 0 for none.
+        condition: what it is told, by name, and how many numbers each has.
         temperature: of `sample`: below 1 likely codes are drawn more often.
         top_k: of `sample`: only the k likeliest codes are drawn; all of them when 0.
 
@@ -65,13 +66,13 @@ class Autoregressive(Prior):
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
-        given: int = 0,
+        condition: Widths = NO_WIDTHS,
         temperature: float = 1.0,
         top_k: int = 0,
     ) -> None:
         super().__init__()
         self.codes, self.tokens = whole("codes", codes), whole("tokens", tokens)
-        self.given = whole("given", given, low=0)
+        self.condition = dict(condition)
         self.temperature, self.top_k = (
             number("temperature", temperature, low=1e-3),
             whole("top_k", top_k, low=0),
@@ -79,7 +80,8 @@ class Autoregressive(Prior):
         self.embed = nn.Embedding(codes, width)
         self.start = nn.Parameter(torch.empty(width))
         self.place = nn.Parameter(torch.empty(tokens, width))
-        self.tell = nn.Linear(given, width, bias=False) if given else None
+        told_width = sum(self.condition.values())
+        self.tell = nn.Linear(told_width, width, bias=False) if told_width else None
         self.blocks = TransformerBlocks(width, depth, heads, causal=True)
         self.head = nn.Linear(width, codes)
         for weight in (self.embed.weight, self.start, self.place, self.head.weight):
@@ -87,31 +89,30 @@ class Autoregressive(Prior):
         nn.init.zeros_(self.head.bias)
         self.embed.requires_grad_(self.tokens > 1)  # nothing follows a single index
 
-    def forward(self, symbols: Tensor, given: Tree = None) -> Tensor:
+    def forward(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """The logits of every index from those before it: (B, L) -> (B, L, K)."""
-        start = self._start(len(symbols), given)[:, None]
+        start = self._start(len(symbols), condition)[:, None]
         inputs = torch.cat([start, self.embed(symbols[:, :-1])], 1) + self.place
         return self.head(self.blocks(inputs))
 
-    def nll(self, symbols: Tensor, given: Tree = None) -> Tensor:
+    def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of indices (B, L), in nats, (B,)."""
-        logits = self(symbols, given).transpose(1, 2)
+        logits = self(symbols, condition).transpose(1, 2)
         return F.cross_entropy(logits, symbols, reduction="none").sum(-1)
 
     @torch.no_grad()
-    def sample(self, n: int, given: Tree = None) -> Tensor:
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Tensor:
         """Draw n rows of indices, (n, L), one index after the other.
 
         Args:
             n: how many.
-            given: their labels, one-hot (n, G); drawn evenly where the prior wants labels and none are given.
+            condition: their labels, one-hot (n, G); drawn evenly where the prior wants labels and is told none.
         """
         drawn: list[Tensor] = []
         before: list[list[Tensor]] = [[] for _ in self.blocks.blocks]
-        if self.given and given is None:
-            labels = torch.randint(self.given, (n,), device=self.start.device)
-            given = F.one_hot(labels, self.given)
-        inputs = self._start(n, given)
+        if not set(self.condition) <= set(condition):
+            condition = {name: self._even(n, width) for name, width in self.condition.items()}
+        inputs = self._start(n, condition)
         for place in self.place:
             h = self.blocks((inputs + place)[:, None], before)[:, 0]
             logits = keep_top(self.head(h) / self.temperature, self.top_k)
@@ -119,12 +120,17 @@ class Autoregressive(Prior):
             inputs = self.embed(drawn[-1])
         return torch.stack(drawn, 1)
 
-    def _start(self, n: int, given: Tree) -> Tensor:
+    def _even(self, n: int, width: int) -> Tensor:
+        """One of the classes for each of n rows, one-hot, (n, width)."""
+        return F.one_hot(torch.randint(width, (n,), device=self.start.device), width)
+
+    def _start(self, n: int, condition: Condition) -> Tensor:
         """The first token, (n, width)."""
         start = self.start.expand(n, -1)
         if self.tell is None:
             return start
-        if given is None or tuple(given.shape) != (n, self.given):
-            shape = None if given is None else tuple(given.shape)
-            raise refuse("given", shape, f"one-hot labels of shape {(n, self.given)}")
-        return start + self.tell(given.to(start.dtype))
+        more = told(condition, self.condition)
+        assert more is not None
+        if len(more) != n:
+            raise refuse("condition", tuple(more.shape), f"{n} rows")
+        return start + self.tell(more.to(start.dtype))

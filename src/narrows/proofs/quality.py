@@ -29,4 +29,4 @@ def distance(look: Features, made: Tensor, test: Batch) -> float:
 @torch.no_grad()
 def error(model: Autoencoder, test: Batch) -> float:
     """The mean squared error of an element of a test example."""
-    return float((model.reconstruct(test) - test.goal).square().mean())
+    return float((model.reconstruct(test) - test.target).square().mean())

@@ -3,7 +3,7 @@
 The columns say all that `decode` needs: `z0`, `z1` ... of a dense code, with one more number for each further axis
 (`z0_3_1`); `index0` ... of a quantised one; of a sparse one a pair for each latent that may be on, `index0`, `value0`,
 `index1` ..., and `width`, how many latents there are. `scale0` ... are the standard deviations of a Gaussian posterior,
-whose mean is z; `given0` ... what both sides were told.
+whose mean is z; `condition/labels0` ... what both sides were told.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from narrows.core.check import RequestError
 
 __all__ = ["from_columns", "to_columns"]
 
-_COLUMN = {"indices": "index", "values": "value", "z": "z", "scale": "scale", "given": "given"}
+_COLUMN = {"indices": "index", "values": "value", "z": "z", "scale": "scale"}
 _ARRAY = {column: array for array, column in _COLUMN.items()}
-_NAME = re.compile(rf"({'|'.join(_ARRAY)})(\d+(?:_\d+)*)")
+_TOLD = "condition/"
+_NAME = re.compile(rf"({'|'.join(_ARRAY)}|{_TOLD}.*?)(\d+(?:_\d+)*)")
 _MOST = 1 << 20
 """More columns than this are no table that anybody meant."""
 
@@ -32,7 +33,8 @@ def to_columns(codes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         ['z0', 'z1', 'scale0', 'scale1']
     """
     columns: dict[str, np.ndarray] = {}
-    for array, column in _COLUMN.items():
+    told = {name: name for name in codes if name.startswith(_TOLD)}
+    for array, column in {**_COLUMN, **told}.items():
         if array not in codes or (array == "values" and "index0" in columns):
             continue
         for place in np.ndindex(codes[array].shape[1:]):
@@ -64,8 +66,8 @@ def from_columns(columns: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
             if not np.issubdtype(values.dtype, np.number):
                 raise RequestError(f"Column `{name}` of the codes must hold numbers, but holds text.")
             at = tuple(int(n) for n in found[2].split("_"))
-            places.setdefault(_ARRAY[found[1]], {})[at] = values
-    arrays = {array: _stacked(_COLUMN[array], parts) for array, parts in places.items()}
+            places.setdefault(_ARRAY.get(found[1], found[1]), {})[at] = values
+    arrays = {array: _stacked(_COLUMN.get(array, array), parts) for array, parts in places.items()}
     if "indices" in arrays:
         arrays["indices"] = arrays["indices"].astype(np.int64)
     if "width" in columns and "values" in arrays:

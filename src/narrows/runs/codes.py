@@ -16,6 +16,7 @@ from narrows.core.check import RequestError
 __all__ = ["joined", "pack", "unpack"]
 
 _CHUNK = 512
+_TOLD = "condition/"
 
 
 def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
@@ -25,7 +26,7 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
     if isinstance(code.z, Sparse):
         named |= {"indices": code.z.indices, "values": code.z.values, "width": torch.tensor(code.z.width)}
     else:
-        symbols = model.bottleneck.symbols(code)
+        symbols = model.bottleneck.to_symbols(code)
         named |= {"z": symbols} if symbols.is_floating_point() else {"indices": symbols}
     if code.q is not None:
         q: Any = code.q.base_dist if isinstance(code.q, Independent) else code.q
@@ -33,8 +34,7 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
         if hasattr(q, "scale"):
             named["scale"] = q.scale
     named["features"] = model.features(batch)
-    if batch.given is not None:
-        named["given"] = batch.given
+    named |= {f"{_TOLD}{name}": batch.condition[name] for name in model.conditions}
     return {k: v.detach().cpu() for k, v in named.items()}
 
 
@@ -48,7 +48,7 @@ def joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
 
 
 @torch.no_grad()
-def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tuple[Tree, Tree]]:
+def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tuple[Tree, dict[str, Tensor]]]:
     """What the decoder reads, and what it is told, a chunk at a time.
 
     Raises:
@@ -57,15 +57,18 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
     arrays = {
         k: _numbers(k, np.asarray(v))
         for k, v in codes.items()
-        if k in ("indices", "values", "width", "z", "given")
+        if k in ("indices", "values", "width", "z") or k.startswith(_TOLD)
     }
     key = next((k for k in ("indices", "z") if k in arrays), None)
     if key is None:
         raise RequestError(
             f"Codes need an array `z` or `indices`, but there are {sorted(codes)}. Make them with: narrows encode"
         )
-    if model.given is not None and "given" not in arrays:
-        raise RequestError("This model is told labels: the codes need an array `given` (N, classes).")
+    for name in model.conditions:
+        if _TOLD + name not in arrays:
+            raise RequestError(
+                f"This model is told {name}: the codes need an array `{_TOLD}{name}` (N, ...)."
+            )
     if key == "indices" and "values" in arrays:
         _check_sparse(model, arrays)
     lengths = {k: len(v) for k, v in arrays.items() if v.dim()}
@@ -73,7 +76,8 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
         raise RequestError(f"The arrays of the codes differ in length: {lengths}.")
     for first in range(0, lengths[key], _CHUNK):
         part = {k: v[first : first + _CHUNK] if v.dim() else v for k, v in arrays.items()}
-        yield _tree(model, part, key), part["given"].float() if "given" in part else None
+        told = {k.removeprefix(_TOLD): v for k, v in part.items() if k.startswith(_TOLD)}
+        yield _tree(model, part, key), {k: v.float() if v.is_floating_point() else v for k, v in told.items()}
 
 
 def _numbers(name: str, array: np.ndarray) -> Tensor:
@@ -99,4 +103,4 @@ def _tree(model: Autoencoder, part: Mapping[str, Tensor], key: str) -> Tree:
     if "values" in part:
         return Sparse(part["indices"].long(), part["values"].float(), int(part["width"]))
     symbols = part[key].long() if key == "indices" else part[key].float()
-    return model.bottleneck.read(symbols).z
+    return model.bottleneck.from_symbols(symbols).z

@@ -7,12 +7,13 @@ import hashlib
 import torch
 from torch import Tensor
 
-from narrows.activations.rows import Stored
+from narrows.activations.rows import ActivationRows
 from narrows.core.check import RequestError
 from narrows.data import Source
 from narrows.data.dataset import Dataset
 from narrows.data.mapped import Rows, read_rows, spread
 from narrows.data.named.registry import WORLDS, find
+from narrows.data.stores import Once, Ragged
 
 __all__ = ["fingerprint", "same_data"]
 
@@ -71,10 +72,17 @@ def same_data(expected: str, source: Source) -> None:
 
 def _stores(part: Dataset) -> list[tuple[str, Rows]]:
     named = {"x": part.x, "target": part.target, "labels": part.labels, **part.columns}
-    kept = {name: store for name, store in named.items() if store is not None and len(store)}
-    return [
-        (n, s) for n, s in kept.items() if not (isinstance(s, Stored) and s.by_unit and n in ("x", "target"))
-    ]
+    kept: list[tuple[str, Rows]] = []
+    for name, store in named.items():
+        if store is None or not len(store):
+            continue
+        if isinstance(store, Ragged):
+            kept += [(name, store.values), (f"{name}/ends", store.ends)]
+        elif isinstance(store, Once):
+            kept.append((name, store.value[None]))
+        elif not (isinstance(store, ActivationRows) and store.by_unit and name in ("x", "target")):
+            kept.append((name, store))
+    return kept
 
 
 def _bytes(store: Rows) -> int:

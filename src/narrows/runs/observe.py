@@ -17,7 +17,7 @@ _LARGE = 300_000_000
 
 
 class Spliced:
-    """Told a model, gives what the language model loses with its reconstructions; nothing where there is none.
+    """Called with a model, gives what the language model loses with its reconstructions; nothing where there is none.
 
     Args:
         dataset: held-out data; a harvest of one place of a causal language model, or anything else.

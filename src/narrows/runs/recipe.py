@@ -130,7 +130,7 @@ class Recipe:
         Raises:
             RequestError: an argument that JSON cannot hold.
         """
-        spec = {k: v for k, v in vars(self.spec).items() if v is not None}
+        spec = self.spec.to_json()
         try:
             kept = {"format": _FORMAT, **vars(self), "spec": spec}
             return dict(json.loads(json.dumps(kept, allow_nan=False)))
@@ -198,12 +198,12 @@ def _checked(kept: Any) -> dict[str, Any]:
 
 def _spec(form: dict[str, Any]) -> Spec:
     """What one example looks like, out of JSON."""
-    if not set(form) <= {"shape", "values", "classes", "target"} or "shape" not in form:
-        raise ValueError("`spec` is not what a recipe holds")
-    values = choice("values", form.get("values", "real"), ("binary", "unit", "real"))
-    target = None if form.get("target") is None else _shape(form["target"])
-    classes = whole("classes", form.get("classes", 0), low=0, high=_MOST)
-    return Spec(_shape(form["shape"]), values, classes, target)
+    if form.get("kind") != "views":
+        _shape(form.get("shape"))
+    if form.get("target") is not None:
+        _shape(form["target"])
+    whole("classes", form.get("classes", 0), low=0, high=_MOST)
+    return Spec.from_json(form)
 
 
 def _shape(form: Any) -> tuple[int, ...]:
@@ -220,13 +220,12 @@ def _check_description(data: Mapping[str, Any]) -> None:
     _check_scaling(data["scaling"], spec, "shape")
     if data.get("target_scaling") is not None:
         _check_scaling(data["target_scaling"], spec, "target")
-    _shape(spec["shape"])
     names, rows = spec["class_names"], spec["rows"]
     if not isinstance(names, list) or not isinstance(rows, list) or len(rows) != 2:
         raise ValueError("`spec` of the data is not what a recipe holds")
     for n in rows:
         whole("rows", n, low=0)
-    choice("values", spec["values"], ("binary", "unit", "real"))
+    _spec({k: v for k, v in spec.items() if k not in ("class_names", "rows", "model")})
 
 
 def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str) -> None:

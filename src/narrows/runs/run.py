@@ -15,7 +15,7 @@ from torch import Tensor
 
 from narrows import data as nd
 from narrows.audit.evidence.likelihood import importance_nll
-from narrows.core import Autoencoder, Batch, Sparse, counted, dense, files, seeded
+from narrows.core import Autoencoder, Batch, Sparse, dense, files, seeded
 from narrows.core.check import NarrowsError, RequestError, WorkError, refuse, whole
 from narrows.core.progress import followed
 from narrows.data import Dataset, Source
@@ -144,7 +144,7 @@ class Run:
         Returns:
             ``indices`` (N, L) of a quantised code; ``indices``, ``values`` (N, k) and ``width`` of a sparse one;
             else ``z`` (N, ...), with ``mean`` and ``scale`` of a Gaussian posterior. ``features`` (N, F) is what a
-            downstream probe reads, ``given`` (N, G) what both sides were told, where they were.
+            downstream probe reads, ``condition/NAME`` (N, ...) what both sides were told, where they were.
         """
 
         def one(batch: Batch) -> dict[str, Tensor]:
@@ -164,7 +164,7 @@ class Run:
         """
         read = unpack(self.model, codes)
         rows = max((len(v) for v in codes.values() if np.ndim(v)), default=0)
-        parts = (self.model.likelihood.mean(self.model.decode(z, given)) for z, given in read)
+        parts = (self.model.likelihood.mean(self.model.decode(z, condition)) for z, condition in read)
         try:
             with torch.no_grad():
                 return self._units(torch.cat(list(followed(parts, rows, progress, "Decoding"))))
@@ -204,10 +204,10 @@ class Run:
             RequestError: the method has no prior, or is told what no prior draws; or a label that does not exist.
         """
         n = whole("n", n)
-        given = self._labels(n, label)
+        condition = self._labels(n, label)
         parts = (
             self.model.sample(
-                min(_CHUNK, n - first), None if given is None else given[first : first + _CHUNK], draw
+                min(_CHUNK, n - first), {k: v[first : first + _CHUNK] for k, v in condition.items()}, draw
             )
             for first in range(0, n, _CHUNK)
         )
@@ -220,18 +220,15 @@ class Run:
         dataset = self._dataset(data)
         for name, row in (("from", i), ("to", j)):
             whole(name, row, low=0, high=len(dataset) - 1, fix="It is a row number of the data.")
-        batch = dataset.batch(torch.tensor([i, j]), self.model.given)
-        z = dense(self.model.encode(batch).z)
+        batch = dataset.batch(torch.tensor([i, j]), self.model.conditions)
+        code = self.model.encode(batch)
+        z = dense(code.z)
         t = torch.linspace(0, 1, whole("steps", steps, low=2)).view(-1, *[1] * (z.dim() - 1))
         line: Any = (1 - t) * z[:1] + t * z[1:]
-        if isinstance(self.model.encode(batch).z, Sparse):
+        if isinstance(code.z, Sparse):
             line = Sparse(torch.arange(line.shape[-1]).expand(line.shape).contiguous(), line, line.shape[-1])
-        given = (
-            None
-            if batch.given is None
-            else (1 - t.flatten()[:, None]) * batch.given[:1] + t.flatten()[:, None] * batch.given[1:]
-        )
-        return self._units(self.model.likelihood.mean(self.model.decode(line, given)))
+        condition = {name: _between(value, t) for name, value in batch.condition.items()}
+        return self._units(self.model.likelihood.mean(self.model.decode(line, condition)))
 
     def score(
         self, data: Any = None, *, samples: int = 64, seed: int = 0, progress: Any = None
@@ -251,11 +248,10 @@ class Run:
         whole("samples", samples)
 
         def one(batch: Batch) -> Tensor:
-            code = self.model.encode(batch)
-            if code.rate is not None:
+            if self.model.encode(batch).rate is not None:
                 return importance_nll(self.model, batch, samples=samples, seed=seed)
-            parameters = self.model.decode(code.z, batch.given)
-            return self.model.likelihood.nll(parameters, batch.goal, counted(code, batch))
+            passed = self.model(batch)
+            return self.model.likelihood.nll(passed.output, passed.batch.target, passed.weight)
 
         return torch.cat(list(self._over(data, one, progress, "Scoring", chunk=128))).double().numpy()
 
@@ -265,9 +261,9 @@ class Run:
         Where a code with a posterior is decoded by the squared error alone, the score is -log p(x) but for a
         constant: ``nll_nats_without_constant``.
         """
-        if self.model.likelihood.nll_unit == "nats":
+        if self.model.likelihood.unit == "nats":
             return "nll_nats"
-        first = self._dataset(data).batch(slice(0, 1), self.model.given)
+        first = self._dataset(data).batch(slice(0, 1), self.model.conditions)
         with torch.no_grad():
             return "squared_error" if self.model.encode(first).rate is None else "nll_nats_without_constant"
 
@@ -286,33 +282,41 @@ class Run:
             for first in range(0, len(dataset), chunk):
                 with torch.no_grad():
                     yield verb(
-                        dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.given)
+                        dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.conditions)
                     )
 
         return followed(answers(), len(dataset), progress, title, chunk)
 
-    def _labels(self, n: int, label: int | None) -> Tensor | None:
-        told = self.model.given
-        if label is not None and told != "labels":
+    def _labels(self, n: int, label: int | None) -> dict[str, Tensor]:
+        told = self.model.conditions
+        if label is not None and "labels" not in told:
             raise refuse("label", label, f"left out: `{self.method}` is not told labels", "Try method cvae.")
-        if told is None:
-            return None
-        if told != "labels":
+        if not told:
+            return {}
+        if told != ("labels",):
             raise RequestError(
-                f"`{self.method}` is told the {told} of each example, and no prior draws them: there is nothing to "
-                "sample from. Fit a method with a prior, such as `vae`."
+                f"`{self.method}` is told the {', '.join(told)} of each example, and no prior draws them: "
+                "there is nothing to sample from. Fit a method with a prior, such as `vae`."
             )
         classes = self.recipe.spec.classes
         if label is not None:
             whole("label", label, low=0, high=classes - 1)
         rows = torch.arange(n) % classes if label is None else torch.full((n,), label)
-        return torch.nn.functional.one_hot(rows, classes).float()
+        return {"labels": torch.nn.functional.one_hot(rows, classes).float()}
 
     def _units(self, x: Tensor) -> np.ndarray:
         """From what the model sees to the units of the data."""
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
         form = self.recipe.data.get(key)
         return (x if form is None else nd.Scaling.of(form).invert(x)).detach().numpy()
+
+
+def _between(value: Tensor, t: Tensor) -> Tensor:
+    """Rows on the line from the first of two rows to the second, at (steps, ...) shares t; whole numbers do not mix."""
+    if not value.is_floating_point():
+        return value[:1].expand(len(t), *value.shape[1:])
+    share = t.reshape(-1, *[1] * (value.dim() - 1))
+    return (1 - share) * value[:1] + share * value[1:]
 
 
 def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Run:

@@ -21,7 +21,7 @@ from narrows.core import Batch, files
 from narrows.core.check import RequestError, WorkError, refuse
 from narrows.core.lock import Lock, is_empty
 from narrows.core.progress import Progress, Silent
-from narrows.data import Feed, Source
+from narrows.data import BatchReader, Source
 from narrows.methods import index
 from narrows.runs.combinations import Wanted, combinations, request
 from narrows.runs.compare import compare
@@ -147,7 +147,7 @@ def _folder(folder: Path) -> Iterator[None]:
                 folder.rmdir()
 
 
-class _Shared(Feed):
+class _Shared(BatchReader):
     """A feed that remembers its last batch, so that models in lockstep read it once."""
 
     step = -1

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Loss, Part, Player, Spec, Stage, seeded
+from narrows.core import Autoencoder, Batch, Loss, Part, Pass, Player, Spec, Stage, seeded
 from narrows.core.check import NarrowsError, RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
@@ -59,7 +59,7 @@ class Case:
 
     def batch(self, model: Autoencoder, n: int = BATCH, seed: int = 0) -> Batch:
         """A batch of made-up examples."""
-        return examples(self.spec, n, seed).all(given=model.given)
+        return examples(self.spec, n, seed).all(conditions=model.conditions)
 
     def prepared(self) -> tuple[Autoencoder, Batch]:
         """A model that has seen a batch, as before the first step of training."""
@@ -90,7 +90,7 @@ def examples(spec: Spec, n: int = ROWS, seed: int = 0) -> Dataset:
     Their columns are `gradients`, of the examples' shape, and for several rows an example (T, D) `tokens`, (T,) each.
 
     Example:
-        >>> examples(Spec((1, 4, 4), "unit", classes=2), 5).all(given="labels").given.shape
+        >>> examples(Spec((1, 4, 4), "unit", classes=2), 5).all(conditions=("labels",)).condition.shape
         torch.Size([5, 2])
     """
     draw = torch.Generator().manual_seed(seed)
@@ -140,9 +140,12 @@ def losses(model: Autoencoder, batch: Batch, step: int = 0) -> Iterator[tuple[St
     """The loss of every player of every stage, with noise of a fixed seed."""
     for stage in model.stages():
         seen = view(stage, batch)
+        passed: Pass | None = None
         for player in stage.part.players():
             with seeded(5):
-                yield stage, player, player.loss(seen, step)
+                loss = player.loss(seen, step, passed)
+            passed = passed or loss.passed
+            yield stage, player, loss
 
 
 def some(names: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Player, seeded, tree_map
+from narrows.core import Autoencoder, Batch, Pass, Player, seeded, tree_map
 from narrows.core.check import RequestError
 from narrows.testing.case import BATCH, ROWS, Case, before_step, examples, losses, parts, some, view
 from narrows.train import optimise
@@ -41,15 +41,17 @@ def shapes(case: Case) -> None:
     for name, cost in code.costs.items():
         fits = cost.shape[-1:] == (BATCH,)
         case.require(fits, shapes, f"cost `{name}` has shape {tuple(cost.shape)}, not (*samples, {BATCH}).")
-    wanted = (BATCH, *case.spec.goal)
+    wanted = (BATCH, *case.spec.output_shape)
     got = tuple(model.reconstruct(batch).shape)
     case.require(got == wanted, shapes, f"a reconstruction has shape {got}, not {wanted}.")
     features = model.features(batch)
     flat = features.ndim == 2 and len(features) == BATCH
     case.require(flat, shapes, f"features have shape {tuple(features.shape)}, not (B, F).")
-    code = model.bottleneck.read(model.bottleneck.symbols(code))
-    again = tuple(model.likelihood.mean(model.decode(code.z, batch.given)).shape)
-    case.require(again == wanted, shapes, f"decoding what `symbols` and `read` give has shape {again}.")
+    code = model.bottleneck.from_symbols(model.bottleneck.to_symbols(code))
+    again = tuple(model.likelihood.mean(model.decode(code.z, batch.condition)).shape)
+    case.require(
+        again == wanted, shapes, f"decoding what `to_symbols` and `from_symbols` give has shape {again}."
+    )
 
 
 def finite(case: Case) -> None:
@@ -58,7 +60,7 @@ def finite(case: Case) -> None:
     for x in (batch.x, tree_map(torch.zeros_like, batch.x), tree_map(torch.ones_like, batch.x)):
         for mode in (True, False):
             model.train(mode)
-            tried = Batch(x, batch.target, batch.given, batch.weight)
+            tried = Batch(x, batch.target, batch.condition, batch.weight)
             for stage, player, loss in losses(model, tried):
                 where = f"{stage.name}, player {player.name}, {'train' if mode else 'eval'}()"
                 bad = [t for t, value in loss.terms.items() if not value.isfinite().all()]
@@ -83,8 +85,9 @@ def gradients(case: Case) -> None:
         part.train()
         for step in range(_TURNS):
             before_step(part, step)
+            passed: Pass | None = None
             for index, player in enumerate(training.players):
-                training.take_turn(index, seen)
+                passed = training.take_turn(index, seen, passed).passed or passed
                 grads = {id(p): p.grad for p in player.parameters}
                 reached |= {i for i, g in grads.items() if g is not None and g.isfinite().all() and g.any()}
             training.step += 1
@@ -100,10 +103,12 @@ def purity(case: Case) -> None:
         model.train(mode)
         for stage in model.stages():
             seen = view(stage, batch)
+            passed: Pass | None = None
             for player in stage.part.players():
-                player.loss(seen, 0)  # a first time, so that what is cached is cached
+                # a first time, so that what is cached is cached
+                passed = player.loss(seen, 0, passed).passed or passed
                 before = _state(model)
-                player.loss(seen, 1)
+                player.loss(seen, 1, passed)
                 changed = [key for key, value in _state(model).items() if not _same(value, before.get(key))]
                 sentence = f"evaluating the loss of {player.name} changed {some(changed)}; move it to a hook."
                 case.require(not changed, purity, sentence)
@@ -170,8 +175,7 @@ def exact_gradients(case: Case) -> None:
     if not all(part.smooth for part in parts(model)):
         return
     model.double().train()
-    whole = (batch.x, batch.target, batch.given, batch.weight)
-    batch = Batch(*(tree_map(lambda t: t.double() if t.is_floating_point() else t, v) for v in whole))
+    batch = batch.map(lambda t: t.double() if t.is_floating_point() else t)
     with torch.no_grad(), seeded(3):
         for p in model.parameters():  # away from the kinks of a fresh initialisation
             p.add_(0.01 * torch.randn_like(p))
@@ -229,7 +233,7 @@ def _outputs(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
     model.eval()
     out = {"features": model.features(batch), "reconstruction": model.reconstruct(batch)}
     with seeded(7), contextlib.suppress(RequestError):  # it has no prior, and says so
-        out["samples"] = model.sample(len(batch), batch.given)
+        out["samples"] = model.sample(len(batch), batch.condition)
     model.train()
     out.update({f"loss of {player.name}": loss.total for _, player, loss in losses(model, batch)})
     return out
@@ -240,7 +244,7 @@ def _compare(case: Case, player: Player, batch: Batch, names: dict[int, str]) ->
 
     def value() -> Tensor:
         with seeded(11):
-            return player.loss(batch, 0).total
+            return player.loss(batch, 0, None).total
 
     grads = torch.autograd.grad(value(), player.parameters, allow_unused=True)
     with torch.no_grad():

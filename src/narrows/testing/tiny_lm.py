@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.activations.contexts import Cut, build
+from narrows.activations.contexts import ContextOptions, build
 from narrows.activations.models import quietly
 from narrows.core.check import RequestError, optional, refuse, whole
 from narrows.core.progress import Progress, Silent
@@ -81,7 +81,7 @@ def tiny_lm(
     tokenizer = _tokenizer(
         transformers, [piece for piece, _ in documents], whole("vocabulary", vocabulary, low=260)
     )
-    contexts = build(documents, tokenizer, Cut(length=context))
+    contexts = build(documents, tokenizer, ContextOptions(length=context))
     rows = (
         torch.from_numpy(contexts.tokens[: len(contexts.tokens) // context * context])
         .view(-1, context)

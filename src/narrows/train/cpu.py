@@ -13,13 +13,12 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from narrows.core import Autoencoder, Batch, seeded
+from narrows.core import Autoencoder, seeded
+from narrows.data.dataset import Examples
 
 __all__ = ["Examples", "available_threads", "threads_for", "training_mode"]
 
@@ -40,15 +39,6 @@ def available_threads() -> int:
     return min(cores, torch.get_num_threads())
 
 
-class Examples(Protocol):
-    """What training needs of a data set: `narrows.data.Dataset` has it."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch:
-        """The examples of some rows, as a model sees them."""
-
-
 def threads_for(model: Autoencoder, examples: Examples, batch_size: int) -> int:
     """How many threads suit the work of one step: small networks are faster, and kinder to others, on one.
 
@@ -63,7 +53,7 @@ def threads_for(model: Autoencoder, examples: Examples, batch_size: int) -> int:
     available = available_threads()
     if available == 1 or len(examples) == 0:
         return available
-    batch = examples.batch(torch.arange(min(len(examples), batch_size)), model.given)
+    batch = examples.batch(torch.arange(min(len(examples), batch_size)), model.conditions)
     counter = FlopCounterMode(display=False)
     with seeded(0), torch.no_grad(), counter:
         model.loss(batch)

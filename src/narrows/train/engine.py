@@ -17,8 +17,8 @@ from narrows.core import Autoencoder, Batch, Part, Stage, all_sum
 from narrows.core.check import RequestError, WorkError
 from narrows.core.progress import Silent
 from narrows.core.values import same_batch
-from narrows.data.batches import Feed, some_rows
-from narrows.kernels.parallel import Cut
+from narrows.data.batches import BatchReader, some_rows
+from narrows.kernels.parallel import TensorShard
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
 from narrows.train.devices import make_fabric
@@ -51,7 +51,7 @@ class Engine:
         progress: who is told.
         fabric: the devices; made from the plan when None.
         observe: told the model, in `eval()`, at each look at held-out data; what it measures is logged with the rest.
-        feeds: makes the feed of a stage, with the arguments of `Feed`; a sweep shares one among its models.
+        feeds: makes the feed of a stage, with the arguments of `BatchReader`; a sweep shares one among its models.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Engine:
         progress: Silent | None = None,
         fabric: Fabric | None = None,
         observe: Callable[[Autoencoder], Mapping[str, float]] | None = None,
-        feeds: Callable[..., Feed] = Feed,
+        feeds: Callable[..., BatchReader] = BatchReader,
     ) -> None:
         if len(examples) == 0:
             raise RequestError("There are no examples to train on.")
@@ -78,7 +78,7 @@ class Engine:
         self.device = self.fabric.device
         self.observe, self.feeds = observe, feeds
         tensor = plan.strategy == "tensor" and self.fabric.world_size > 1
-        self.cut = Cut(self.fabric.global_rank, self.fabric.world_size) if tensor else None
+        self.cut = TensorShard(self.fabric.global_rank, self.fabric.world_size) if tensor else None
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
         self.made = 0  # steps of the stages that are finished
@@ -136,13 +136,13 @@ class Engine:
                 part.finish(self.model)
         self.model.eval()
 
-    def _feed(self, stage: Stage) -> Feed:
+    def _feed(self, stage: Stage) -> BatchReader:
         fabric = self.fabric
         return self.feeds(
             self.examples,
             self._batch_size,
             self.plan.order + (0 if stage.name == "autoencoder" else 1),
-            given=self.model.given,
+            conditions=self.model.conditions,
             device=self.device,
             rank=fabric.global_rank if self.cut is None else 0,
             world=fabric.world_size if self.cut is None else 1,
@@ -152,14 +152,14 @@ class Engine:
     def _prepare(self) -> None:
         """Initialisation from the data: every part sees the same large batch once."""
         rows = some_rows(self.examples, _PREPARE_ROWS, self.plan.order)
-        batch = self.examples.batch(rows, self.model.given, self.device)
+        batch = self.examples.batch(rows, self.model.conditions, self.device)
         self.model.train()
         for part in self.model.modules():
             if isinstance(part, Part):
-                part.prepare(self.model, batch)
+                part.prepare(self.model, batch.visible())
 
     def _run_stage(
-        self, number: int, stage: Stage, feed: Feed, until: int, resumed: Checkpoint | None
+        self, number: int, stage: Stage, feed: BatchReader, until: int, resumed: Checkpoint | None
     ) -> Iterator[int]:
         plan = self.plan
         distributed = self.cut is None and (self.fabric.world_size > 1 or plan.strategy == "fsdp")
@@ -225,7 +225,13 @@ class Engine:
         self.ends.append(end)
 
     def _steps(
-        self, number: int, stage: Stage, training: Training, feed: Feed, until: int, stopper: Stopper | None
+        self,
+        number: int,
+        stage: Stage,
+        training: Training,
+        feed: BatchReader,
+        until: int,
+        stopper: Stopper | None,
     ) -> Iterator[int]:
         view = stage.view
         batches: Callable[[int], Batch] = feed.at if view is None else lambda step: view(feed.at(step))

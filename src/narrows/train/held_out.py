@@ -7,8 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.core import Autoencoder, Part, Stage, seeded
-from narrows.kernels.metrics import Tally
+from narrows.core import Accumulator, Autoencoder, Part, Stage, seeded
 from narrows.train.cpu import Examples
 
 __all__ = ["measured"]
@@ -33,16 +32,16 @@ def measured(
     """
     rows = torch.arange(min(len(examples), _ROWS))
     sums: dict[str, Any] = {}
-    tallies: dict[str, Tally] = {}
+    tallies: dict[str, Accumulator] = {}
     with seeded(0):
         for chunk in rows.split(max(1, batch_size)):
-            batch = examples.batch(chunk, model.given, device)
+            batch = examples.batch(chunk, model.conditions, device)
             batch = batch if stage.view is None else stage.view(batch)
-            loss = stage.part.players()[0].loss(batch, step)
+            loss = stage.part.players()[0].loss(batch, step, None)
             seen: dict[str, Any] = {"loss": loss.total, **loss.terms}
-            if loss.code is not None and stage.part is model:
+            if loss.passed is not None and stage.part is model:
                 for part in model.modules():
-                    seen |= part.facts(model, batch, loss.code) if isinstance(part, Part) else {}
+                    seen |= part.metrics(model, loss.passed) if isinstance(part, Part) else {}
             for name, value in seen.items():
                 if isinstance(value, Tensor):
                     sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / len(rows)

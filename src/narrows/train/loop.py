@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from narrows.core import Autoencoder, Batch, Code, Loss, Part, Player, Prior
+from narrows.core import Autoencoder, Batch, Loss, Part, Pass, Player, Prior
 from narrows.core.schedules import Schedule, at, schedule
 
-__all__ = ["Step", "Training", "Turns", "train"]
+__all__ = ["PlayerLosses", "Step", "Training", "train"]
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
@@ -27,7 +27,7 @@ class Step:
     terms: dict[str, Tensor]
 
 
-class Turns(nn.Module):
+class PlayerLosses(nn.Module):
     """The losses of all players behind one `forward`, the only door that DDP and FSDP watch.
 
     What goes through the door are numbers and a tensor, for Fabric looks into what it hands on; the batch and the
@@ -39,12 +39,13 @@ class Turns(nn.Module):
         self.part = part
         self.players: list[Player] = part.players()
         self.batch: Batch | None = None
+        self.passed: Pass | None = None
         self.loss: Loss | None = None
 
     def forward(self, player: int, step: int) -> Tensor:
         """The total loss of one player."""
         assert self.batch is not None
-        self.loss = self.players[player].loss(self.batch, step)
+        self.loss = self.players[player].loss(self.batch, step, self.passed)
         return self.loss.total
 
 
@@ -74,7 +75,7 @@ class Training:
         compiled: bool = False,
     ) -> None:
         self.part, self.clip, self.autocast, self.step = part, clip, autocast, 0
-        self.turns = turns = Turns(part)
+        self.turns = turns = PlayerLosses(part)
         self.door: nn.Module = turns if wrap is None else wrap(turns)
         if compiled:
             self.door = torch.compile(self.door)  # type: ignore[assignment]
@@ -92,9 +93,9 @@ class Training:
         self.before_step = _overriding(parts, "before_step")
         self.before_update = _overriding(parts, "before_update")
         self.after_step = _overriding(parts, "after_step")
-        self.renew = _overriding(parts, "renew")
+        self.reinitialise_rows = _overriding(parts, "reinitialise_rows")
 
-    def take_turn(self, index: int, batch: Batch) -> Loss:
+    def take_turn(self, index: int, batch: Batch, passed: Pass | None = None) -> Loss:
         """Move one player: loss, gradient, surgery on it, update. Rivals are frozen meanwhile.
 
         A player without parameters learns in its hooks alone (closed forms, counts): its loss is only evaluated.
@@ -102,11 +103,11 @@ class Training:
         player, rate = self.players[index], self.rates[index]
         if not player.parameters:
             with torch.no_grad(), self.autocast():
-                return player.loss(batch, self.step)
+                return player.loss(batch, self.step, passed)
         optimizer = self.optimizers[player.name]
         optimizer.zero_grad(set_to_none=True)
         with self._only(player):
-            self.turns.batch = batch
+            self.turns.batch, self.turns.passed = batch, passed
             with self.autocast():
                 total: Tensor = self.door(index, self.step)
             total.backward()
@@ -118,7 +119,7 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = rate(self.step)
         optimizer.step()
-        loss, self.turns.batch, self.turns.loss = self.turns.loss, None, None
+        loss, self.turns.batch, self.turns.passed, self.turns.loss = self.turns.loss, None, None, None
         assert loss is not None
         return loss
 
@@ -159,20 +160,20 @@ def train(training: Training, batches: Callable[[int], Batch], until: int) -> It
         for hook in training.before_step:
             hook(training.step)
         batch = batches(training.step)
-        code: Code | None = None
+        passed: Pass | None = None
         terms: dict[str, Tensor] = {}
         for index, player in enumerate(training.players):
-            loss = training.take_turn(index, batch)
-            code = code or loss.code
+            loss = training.take_turn(index, batch, passed)
+            passed = passed or loss.passed
             terms[f"{player.name}/loss"] = loss.total.detach()
             for name, value in loss.terms.items():
                 terms[f"{player.name}/{name}"] = value
-        if code is not None:
+        if passed is not None:
             with torch.no_grad():
                 for hook in training.after_step:
-                    hook(code)
-                for hook in training.renew:
-                    training.forget(hook(training.part, batch, code))
+                    hook(passed)
+                for hook in training.reinitialise_rows:
+                    training.forget(hook(training.part, passed))
         training.step += 1
         yield Step(training.step, terms)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder
-from narrows.kernels.parallel import Cut
+from narrows.kernels.parallel import TensorShard
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.loop import Training
 from narrows.train.stopping import Weights
@@ -23,7 +23,7 @@ __all__ = ["best_of", "gathered", "restore", "snapshot"]
 
 
 def snapshot(
-    model: Autoencoder, training: Training, fabric: Fabric, cut: Cut | None = None
+    model: Autoencoder, training: Training, fabric: Fabric, cut: TensorShard | None = None
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All that going on exactly needs: weights, buffers, optimizer moments, random states."""
     tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in gathered(model, fabric, cut).items()}
@@ -65,7 +65,7 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def gathered(model: Autoencoder, fabric: Fabric, cut: Cut | None) -> Mapping[str, Tensor]:
+def gathered(model: Autoencoder, fabric: Fabric, cut: TensorShard | None) -> Mapping[str, Tensor]:
     """The model's weights and buffers, gathered where they are held in pieces."""
     if cut is not None:
         here = names_of(model)
@@ -79,7 +79,7 @@ def gathered(model: Autoencoder, fabric: Fabric, cut: Cut | None) -> Mapping[str
     return dict(found)
 
 
-def best_of(model: Autoencoder, checkpoint: Checkpoint, cut: Cut | None = None) -> Weights | None:
+def best_of(model: Autoencoder, checkpoint: Checkpoint, cut: TensorShard | None = None) -> Weights | None:
     """The best weights that a checkpoint holds; the model has them afterwards."""
     best = checkpoint.under("best/")
     if not best:
@@ -90,7 +90,7 @@ def best_of(model: Autoencoder, checkpoint: Checkpoint, cut: Cut | None = None) 
 
 
 def restore(
-    model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int, cut: Cut | None = None
+    model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int, cut: TensorShard | None = None
 ) -> None:
     """Put model, optimizers, step and random states back as they were."""
     here = names_of(model)

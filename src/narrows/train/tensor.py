@@ -13,12 +13,12 @@ from torch.optim import Optimizer
 
 from narrows.core import Autoencoder, Part
 from narrows.core.check import RequestError
-from narrows.kernels.parallel import Cut
+from narrows.kernels.parallel import TensorShard
 
 __all__ = ["cut_model", "cut_tensor", "join_model", "names_of", "whole_tensor"]
 
 
-def cut_model(model: Autoencoder, cut: Cut) -> None:
+def cut_model(model: Autoencoder, cut: TensorShard) -> None:
     """Keep this process's part of the latents.
 
     Raises:
@@ -41,7 +41,7 @@ def cut_model(model: Autoencoder, cut: Cut) -> None:
         part.cut = cut  # type: ignore[assignment]
 
 
-def join_model(model: Autoencoder, cut: Cut) -> None:
+def join_model(model: Autoencoder, cut: TensorShard) -> None:
     """Put the whole model together again, on all processes."""
     for part, name, parameter in list(_split(model)):
         setattr(part, name, nn.Parameter(cut.join(parameter)))
@@ -57,12 +57,12 @@ def names_of(model: Autoencoder, optimizer: Optimizer | None = None) -> set[str]
     return {str(index) for index, p in enumerate(parameters) if id(p) in cut}
 
 
-def whole_tensor(value: Tensor, name: str, cut_names: set[str], cut: Cut | None) -> Tensor:
+def whole_tensor(value: Tensor, name: str, cut_names: set[str], cut: TensorShard | None) -> Tensor:
     """A tensor of the state as it is kept: gathered where it is cut; single numbers are alike everywhere."""
     return cut.join(value) if cut is not None and name in cut_names and value.ndim else value
 
 
-def cut_tensor(value: Tensor, name: str, cut_names: set[str], cut: Cut | None) -> Tensor:
+def cut_tensor(value: Tensor, name: str, cut_names: set[str], cut: TensorShard | None) -> Tensor:
     """The inverse of `whole_tensor`."""
     return cut.part(value).clone() if cut is not None and name in cut_names and value.ndim else value
 

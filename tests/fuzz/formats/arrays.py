@@ -25,7 +25,12 @@ def opened(path: Path, **options: Any) -> dict[str, Any]:
     found: dict[str, Any] = {"shape": source.spec.shape, "values": source.spec.values}
     for name, part in (("train", source.train), ("test", source.test)):
         batch = part.all()
-        found[name] = {"x": batch.x, "target": batch.goal, "labels": part.labels, "classes": part.class_names}
+        found[name] = {
+            "x": batch.x,
+            "target": batch.target,
+            "labels": part.labels,
+            "classes": part.class_names,
+        }
     return found
 
 

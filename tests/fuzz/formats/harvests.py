@@ -64,12 +64,16 @@ def _live(folder: Path) -> None:
 def opened(folder: Path) -> dict[str, Any]:
     """What a user gets of a harvest: the rows of both parts, their tokens and places, and what is said of them."""
     source = nd.open(folder / "acts", at="resid.0")
-    manifest = source.train.origin.manifest
+    manifest = source.train.provenance.manifest
     found: dict[str, Any] = {"header": dict(manifest.header), "layers": dict(manifest.layers)}
     for name, part in (("train", source.train), ("test", source.test)):
         rows = slice(0, len(part))
-        places = [part.origin.tokens(rows), part.origin.positions(rows), part.origin.contexts(rows)]
-        found[name] = [part.all().x, *places, part.origin.context_of(0)]
+        places = [
+            part.provenance.tokens(rows),
+            part.provenance.positions(rows),
+            part.provenance.contexts(rows),
+        ]
+        found[name] = [part.all().x, *places, part.provenance.context_of(0)]
     return found
 
 

@@ -149,9 +149,9 @@ def test_ranks_do_not_wait_for_each_other(lm, text, tmp_path, monkeypatch):
 
 def test_words_need_the_tokenizer_alone(lm, text, tmp_path, monkeypatch):
     made = nr.harvest(lm, text, out=tmp_path / "a", **HOW)
-    origin = nd.open(made.folder, at="resid.1").train.origin
+    provenance = nd.open(made.folder, at="resid.1").train.provenance
     auto = pytest.importorskip("transformers").AutoModelForCausalLM
     monkeypatch.setattr(auto, "from_pretrained", lambda *a, **k: pytest.fail("the weights were loaded"))
-    words = Words.of(origin)
-    ids, _ = origin.context_of(0)
+    words = Words.of(provenance)
+    ids, _ = provenance.context_of(0)
     assert "".join(map(words, ids.tolist())).strip().startswith("The narrow")

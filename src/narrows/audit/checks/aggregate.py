@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.view import View
+from narrows.audit.evidence.view import View, device_of
 from narrows.audit.metrics.geometry import mmd
 from narrows.audit.report.finding import Chart, Check, Finding, Series
 from narrows.core.check import NarrowsError
@@ -46,10 +46,9 @@ def aggregate_posterior(view: View) -> Finding:
 
 def _prior_draws(view: View, n: int) -> Tensor | None:
     try:
-        given = view.batch.given
-        told = given[torch.arange(n) % len(given)] if isinstance(given, Tensor) else None
-        device = next((p.device for p in view.model.parameters()), torch.device("cpu"))
-        z = view.model.bottleneck.draw(n, None if told is None else told.to(device)).z
+        rows, device = torch.arange(n) % len(view.batch), device_of(view.model)
+        condition = {name: value[rows].to(device) for name, value in view.batch.condition.items()}
+        z = view.model.bottleneck.sample(n, condition).z
     except NarrowsError:
         return None  # without a prior there is nothing to compare
     return z.cpu() if isinstance(z, Tensor) else None

@@ -93,7 +93,7 @@ def causes(view: View, silent: Tensor) -> Causes | None:
         silent: which latents are never on, (N,).
     """
     few = view.batch[slice(0, _ROWS)].to(device_of(view.model))
-    h: Any = view.model.encoder(few.x, few.given)
+    h: Any = view.model.encoder(few.x, few.condition)
     h = h[0] if isinstance(h, tuple) else h
     which = silent.nonzero().squeeze(1).to(device_of(view.model))
     pre = h.only(which).dense() if hasattr(h, "only") else h

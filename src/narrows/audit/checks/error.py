@@ -17,18 +17,18 @@ _TAIL = 10.0
 
 def reconstruction_error(view: View) -> Finding:
     """FVU, the distribution of the error over examples, and whether a few are far worse than the rest."""
-    if not isinstance(view.batch.goal, Tensor):
+    if not isinstance(view.batch.target, Tensor):
         return Finding()
     if _classes(view):
         return Finding((_accuracy(view),))
     error = per_example(view)
-    unexplained = fvu(view.batch.goal, view.output, view.weight)
+    unexplained = fvu(view.batch.target, view.output, view.weight)
     median, high, worst = (float(error.quantile(q)) for q in (0.5, 0.99, 1.0))
     checks = (
         _fvu_check(unexplained),
         Check(
             "cosine",
-            float(cosine(view.batch.goal, view.output).mean()),
+            float(cosine(view.batch.target, view.output).mean()),
             says="Cosine of an example and its reconstruction, the mean; both with their mean left in.",
         ),
         Check("error/median", median, "mean square", says="The squared error of half the examples is less."),
@@ -55,7 +55,7 @@ def reconstruction_error(view: View) -> Finding:
 
 def per_example(view: View) -> Tensor:
     """The mean squared error of each example where the target counts, (N,) float64."""
-    goal = view.batch.goal
+    goal = view.batch.target
     squared = (goal.double() - view.output.double()).square()
     weight = torch.ones((), dtype=torch.double) if view.weight is None else view.weight.double()
     weight = weight.expand(squared.shape) if weight.ndim in (0, squared.ndim) else weight
@@ -79,7 +79,7 @@ def _classes(view: View) -> bool:
 
 
 def _accuracy(view: View) -> Check:
-    right = float((view.output == view.batch.goal).double().mean())
+    right = float((view.output == view.batch.target).double().mean())
     return Check(
         "accuracy", right, "", "info", "The share of elements whose most probable class is the true one."
     )

@@ -25,7 +25,7 @@ def layers(view: View) -> Finding:
     chosen, spans = atoms(view, _ATOMS)
     if not len(chosen):
         return Finding()
-    goal = view.batch.goal
+    goal = view.batch.target
     spread = (goal - goal.mean(0)).square().mean((0, 2)).sqrt()
     share = shares(spans / torch.where(spread > 0, spread, 1.0)[:, None])
     own = share.amax(1) > _OWN

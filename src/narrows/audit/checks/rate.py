@@ -14,7 +14,7 @@ _PRIOR_ROWS = 256
 
 def distortion_unit(view: View) -> str:
     """Nats, or squared error where the likelihood leaves its constants out."""
-    return view.model.likelihood.nll_unit
+    return view.model.likelihood.unit
 
 
 def rate_and_distortion(view: View) -> Finding:
@@ -57,11 +57,11 @@ def _per_dimension(view: View, nats: float) -> Check:
 def _second_stage(view: View) -> list[Check]:
     """What the codes cost under a prior that was fitted to them."""
     prior = view.model.prior
-    if prior is None or not hasattr(prior, "nll"):
+    if prior is None or not prior.has_nll:
         return []
     few = view.batch[slice(0, _PRIOR_ROWS)].to(device_of(view.model))
     symbols = view.model.as_symbols(few)
-    nats = float(prior.nll(symbols.x, symbols.given).double().mean())
+    nats = float(prior.nll(symbols.x, symbols.condition).double().mean())
     says = f"-log p(code) under the prior fitted to the codes: {nats / math.log(2):.4g} bits an example."
     return [Check("rate/prior", nats, "nats", says=says)]
 

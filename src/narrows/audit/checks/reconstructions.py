@@ -16,7 +16,7 @@ _SHOWN = 10
 
 def reconstructions(view: View) -> Finding:
     """The first examples and the worst ones, each above what came back."""
-    goal = view.batch.goal
+    goal = view.batch.target
     if not isinstance(goal, Tensor) or goal.shape != view.output.shape:
         return Finding()
     step = max(1, len(view) // _SHOWN)
@@ -45,9 +45,9 @@ def reconstructions(view: View) -> Finding:
 def _pair(view: View, name: str, title: str, says: str, rows: Tensor) -> Gallery:
     original = "original"
     shown: list[tuple[str, Tensor]] = []
-    if view.batch.target is not None:
+    if view.batch.target is not view.batch.x:
         original = "target"
-    goal = view.batch.goal[rows]
+    goal = view.batch.target[rows]
     if view.weight is not None and view.weight.ndim == goal.ndim:
         # What the model was not asked for is what it saw: masked autoencoders.
         hidden = view.weight[rows].expand(goal.shape)

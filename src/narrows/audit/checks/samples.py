@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.view import View
+from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Finding, Gallery
 from narrows.core.check import NarrowsError
 
@@ -17,18 +17,17 @@ _ROWS, _COLUMNS = 4, 10
 def samples(view: View) -> Finding:
     """Draws of the prior, decoded; by label where the model is told labels. Nothing without a prior."""
     count = _ROWS * _COLUMNS
-    given = view.batch.given
-    if view.model.given not in (None, "labels"):
+    if not set(view.model.conditions) <= {"labels"}:
         return Finding()  # no prior draws what this method is told
+    condition: dict[str, Tensor] = {}
     labels: list[str] = [""] * _ROWS
-    if isinstance(given, Tensor):
-        classes = given.shape[1]
+    if view.model.conditions:
+        classes = view.batch.condition["labels"].shape[1]
         told = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
         count, labels = len(told), [f"told {c}" for c in range(classes)]
-        given = told
-    device = next((p.device for p in view.model.parameters()), torch.device("cpu"))
+        condition = {"labels": told.to(device_of(view.model))}
     try:
-        drawn = view.model.sample(count, None if given is None else given.to(device)).cpu()
+        drawn = view.model.sample(count, condition).cpu()
     except NarrowsError:
         return Finding()
     rows = tuple(zip(labels, drawn.split(_COLUMNS), strict=True))

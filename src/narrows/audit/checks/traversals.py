@@ -78,7 +78,7 @@ def _entries(view: View) -> Finding:
     symbols = chosen.reshape(-1, *[1] * len(places)).expand(-1, *places)
     device = next((p.device for p in view.model.parameters()), torch.device("cpu"))
     try:
-        code = view.model.bottleneck.read(symbols.contiguous().to(device))
+        code = view.model.bottleneck.from_symbols(symbols.contiguous().to(device))
         outputs = view.decode(code.z, torch.zeros(len(chosen), dtype=torch.long))
     except (NarrowsError, RuntimeError):
         return Finding()  # this bottleneck cannot read indices

@@ -121,7 +121,7 @@ def collect(
 
     Args:
         model: with a sparse code, one for each example.
-        dataset: what it is looked at on, as `audit.audit` takes it; tokens are shown where it has an `origin`.
+        dataset: what it is looked at on, as `audit.audit` takes it; tokens are shown where it has a `provenance`.
         count: how many latents: two thirds are those that add most to the output, the others are drawn at random.
         examples: how many of the first examples are passed over at most.
         latents: these instead, in this order.
@@ -239,7 +239,7 @@ def _logits(dataset: Any, passed: Pass, directions: Tensor) -> list[Any] | None:
         return None
     scaling = dataset.scaling if dataset.target is None else dataset.target_scaling
     scale = torch.as_tensor(scaling.scale, dtype=torch.float32)
-    effect, words = unembedding(directions.float() * scale), Words.of(passed.origin)
+    effect, words = unembedding(directions.float() * scale), Words.of(passed.provenance)
     ends = [effect.topk(_TOKENS, largest=largest) for largest in (True, False)]
     return [
         tuple(

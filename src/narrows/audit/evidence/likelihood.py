@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, counted, seeded
+from narrows.core import Autoencoder, Batch, seeded
 from narrows.core.check import RequestError, whole
 
 __all__ = ["importance_nll"]
@@ -52,11 +52,12 @@ def importance_nll(
 
 def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:
     """The log of p(x, z) / q(z | x) at drawn z, (samples, B)."""
-    code = model.encode(batch, (samples,))
-    if code.rate is None:
+    passed = model(batch, (samples,))
+    rate = passed.code.rate
+    if rate is None:
         raise RequestError(
             "This model's code has no posterior and no prior, so it has no importance-weighted likelihood. "
             "Use its reconstruction error instead, or fit a method with a posterior (such as `vae`)."
         )
-    nll = model.likelihood.nll(model.decode(code.z, batch.given), batch.goal, counted(code, batch))
-    return -(nll + code.rate)
+    nll = model.likelihood.nll(passed.output, passed.batch.target, passed.weight)
+    return -(nll + rate)

@@ -14,6 +14,7 @@ from narrows.audit.evidence.tokens import Words
 from narrows.audit.evidence.view import device_of
 from narrows.core import Autoencoder, Sparse
 from narrows.core.check import RequestError
+from narrows.core.evidence import Latents
 
 __all__ = ["Pass", "Shown", "examples_of"]
 
@@ -49,16 +50,16 @@ class Pass:
         self, model: Autoencoder, dataset: Any, total: int, seed: int, advance: Callable[[int, int], None]
     ) -> None:
         self.model, self.dataset, self.total, self.seed, self.advance = model, dataset, total, seed, advance
-        origin = getattr(dataset, "origin", None)
-        self.origin = None if origin is None or origin.length else origin
-        self.text = self.origin is not None and _is_text(self.origin)
+        provenance = getattr(dataset, "provenance", None)
+        self.provenance = None if provenance is None or provenance.length else provenance
+        self.text = self.provenance is not None and _is_text(self.provenance)
 
     def codes(self, rows: slice | Tensor) -> Tensor | Sparse:
         """The sparse codes of some rows."""
-        batch = self.dataset.batch(rows, given=self.model.given, device=device_of(self.model))
+        batch = self.dataset.batch(rows, conditions=self.model.conditions, device=device_of(self.model))
         code = self.model.encode(batch)
-        found: Tensor | Sparse = code.seen.get("latents", code.z)
-        return found
+        found = code.find(Latents)
+        return code.z if found is None else found.z
 
     def first(self, width: int) -> tuple[Counts, Best, Best]:
         """Count all latents and keep their best examples, one a context, and some drawn at random."""
@@ -78,9 +79,9 @@ class Pass:
     def piece(self, start: int) -> tuple[slice, Tensor]:
         """The rows that pass at once from one on, and the context of each; no context is cut if it need not be."""
         stop = min(start + _ROWS, self.total)
-        if self.origin is None:
+        if self.provenance is None:
             return slice(start, stop), torch.arange(start, stop)
-        groups: Tensor = self.origin.contexts(slice(start, stop))
+        groups: Tensor = self.provenance.contexts(slice(start, stop))
         begins = (groups[1:] != groups[:-1]).nonzero().squeeze(1) + 1
         if stop < self.total and len(begins):
             stop = start + int(begins[-1])
@@ -151,7 +152,7 @@ def _as_they_are(passed: Pass, table: Best, chosen: Tensor) -> list[tuple[Shown,
 
 def _in_context(passed: Pass, tables: tuple[Best, Best], chosen: Tensor) -> list[list[tuple[Shown, ...]]]:
     """Examples that are tokens, with the tokens around them and what the latent does at each."""
-    words, made = Words.of(passed.origin), []
+    words, made = Words.of(passed.provenance), []
     windows = [
         [
             _window(passed, i, row, value)
@@ -174,22 +175,22 @@ def _in_context(passed: Pass, tables: tuple[Best, Best], chosen: Tensor) -> list
 
 
 def _window(passed: Pass, shown: int, row: int, value: float) -> Window:
-    origin = passed.origin
-    assert origin is not None
-    ids, position = origin.context_of(row)
+    provenance = passed.provenance
+    assert provenance is not None
+    ids, position = provenance.context_of(row)
     first, last = max(0, position - _BEFORE), min(len(ids), position + _AFTER + 1)
     near = torch.arange(max(0, row - _BEFORE), min(len(passed.dataset), row + _AFTER + 1))
-    near = near[origin.contexts(near) == origin.contexts(torch.tensor([row]))]
+    near = near[provenance.contexts(near) == provenance.contexts(torch.tensor([row]))]
     rows = [-1] * (last - first)
-    for at, which in zip(origin.positions(near).tolist(), near.tolist(), strict=True):
+    for at, which in zip(provenance.positions(near).tolist(), near.tolist(), strict=True):
         if first <= at < last:
             rows[at - first] = which
     return Window(shown, row, value, ids[first:last].tolist(), position - first, rows)
 
 
-def _is_text(origin: Any) -> bool:
+def _is_text(provenance: Any) -> bool:
     try:
-        origin.tokens(slice(0, 1))
+        provenance.tokens(slice(0, 1))
     except RequestError:
         return False
     return True

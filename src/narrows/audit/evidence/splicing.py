@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from narrows.activations.capture import capture
-from narrows.activations.hook_points import Place, resolve
+from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.splice import Baseline, Costs, Replace, baseline, join, measure
 from narrows.core import Autoencoder, Batch
 from narrows.core.check import NarrowsError
@@ -30,7 +30,7 @@ class Splicer:
     as they are. Every token but the first of each context counts as a prediction.
 
     Args:
-        dataset: examples that are single rows of one place, with an `origin`.
+        dataset: examples that are single rows of one place, with a `provenance`.
         language: the causal language model that they are from, a `narrows.activations.models.Model`.
         place: where it is read.
         tokens: how many tokens at most.
@@ -38,7 +38,12 @@ class Splicer:
     """
 
     def __init__(
-        self, dataset: Any, language: Any, place: Place, tokens: int = TOKENS, target: Place | None = None
+        self,
+        dataset: Any,
+        language: Any,
+        place: HookPoint,
+        tokens: int = TOKENS,
+        target: HookPoint | None = None,
     ) -> None:
         self.dataset, self.module, self.place = dataset, language.module, place
         self.target = place if target is None else target
@@ -65,15 +70,15 @@ class Splicer:
             RequestError: the language model cannot be found again.
             WorkError: transformers is not installed.
         """
-        origin = getattr(dataset, "origin", None)
-        if origin is None or len(origin.at) != 1 or origin.length:
+        provenance = getattr(dataset, "provenance", None)
+        if provenance is None or len(provenance.at) != 1 or provenance.length:
             return None
-        names = [origin.at[0], *(() if dataset.target is None else getattr(origin, "target", ()))]
+        names = [provenance.at[0], *(() if dataset.target is None else getattr(provenance, "target", ()))]
         if len(names) != 1 + (dataset.target is not None):
             return None
-        if origin.manifest.header["model"].get("kind") != "causal":
+        if provenance.manifest.header["model"].get("kind") != "causal":
             return None
-        language = language_of(origin)
+        language = language_of(provenance)
         if largest is not None and sum(p.numel() for p in language.module.parameters()) > largest:
             return None
         places = [resolve(language.module, name) for name in names]
@@ -105,7 +110,7 @@ class Splicer:
         return out.reshape(old.shape).to(old)
 
 
-def language_of(origin: Any) -> Any:
+def language_of(provenance: Any) -> Any:
     """The model that a harvest is from, as it was then, in float32.
 
     Raises:
@@ -114,7 +119,7 @@ def language_of(origin: Any) -> Any:
     """
     from narrows.activations.models import noted
 
-    return language_model(*noted(origin.manifest.header["model"]))
+    return language_model(*noted(provenance.manifest.header["model"]))
 
 
 @lru_cache(maxsize=1)
@@ -129,15 +134,15 @@ def language_model(source: str, revision: str) -> Any:
 
 def _contexts(dataset: Any, tokens: int) -> list[tuple[Tensor, Tensor]]:
     """Whole contexts of the examples: their token ids (T,), and which positions are examples (T,)."""
-    origin, row, total = dataset.origin, 0, 0
+    provenance, row, total = dataset.provenance, 0, 0
     found: list[tuple[Tensor, Tensor]] = []
     while row < len(dataset) and (not found or total < tokens):
-        ids, _ = origin.context_of(row)
+        ids, _ = provenance.context_of(row)
         rows = torch.arange(row, min(row + len(ids), len(dataset)))
-        numbers = origin.contexts(rows)
+        numbers = provenance.contexts(rows)
         rows = rows[numbers == numbers[0]]
         kept = torch.zeros(len(ids), dtype=torch.bool)
-        kept[origin.positions(rows)] = True
+        kept[provenance.positions(rows)] = True
         if len(ids) > 1:
             found.append((ids, kept))
             total += len(ids)

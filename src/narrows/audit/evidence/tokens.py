@@ -28,12 +28,12 @@ class Words:
         self.pieces = tokenizer is not None and any(t.startswith("##") for t in tokenizer.get_vocab())
 
     @classmethod
-    def of(cls, origin: Any) -> Words:
+    def of(cls, provenance: Any) -> Words:
         """The words of the model that a harvest is from."""
         from narrows.activations.models import load_tokenizer, noted
 
         try:
-            source, revision = noted(origin.manifest.header["model"])
+            source, revision = noted(provenance.manifest.header["model"])
             return cls(load_tokenizer(source, revision=revision, fetch=False))
         except NarrowsError:
             return cls()
@@ -72,17 +72,19 @@ class Unembedding:
     @classmethod
     def of(cls, dataset: Any) -> Unembedding | None:
         """The unembedding that reads the place of a harvest, or None where there is none."""
-        origin = getattr(dataset, "origin", None)
-        if origin is None:
+        provenance = getattr(dataset, "provenance", None)
+        if provenance is None:
             return None
-        written: tuple[str, ...] = origin.at if dataset.target is None else getattr(origin, "target", ())
+        written: tuple[str, ...] = (
+            provenance.at if dataset.target is None else getattr(provenance, "target", ())
+        )
         if len(written) != 1:
             return None
-        kind, place = origin.manifest.header["model"].get("kind"), str(written[0])
+        kind, place = provenance.manifest.header["model"].get("kind"), str(written[0])
         if kind != "causal" or place.startswith(("mlp_in.", "attn_heads.")):
             return None
         try:
-            module = language_of(origin).module
+            module = language_of(provenance).module
         except NarrowsError:
             return None
         head = module.get_output_embeddings()

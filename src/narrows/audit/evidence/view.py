@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,10 +13,12 @@ from torch import Tensor
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from narrows.audit.evidence.likelihood import importance_nll
-from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, counted, seeded, tree_map
+from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, seeded, tree_map
 from narrows.core.check import RequestError, refuse, whole
+from narrows.core.evidence import Indices, Latents
+from narrows.data.dataset import Examples
 
-__all__ = ["Examples", "Posterior", "View", "as_examples", "at_rest", "device_of", "examine"]
+__all__ = ["Posterior", "View", "as_examples", "at_rest", "device_of", "examine"]
 
 CHUNK = 256
 """Examples that pass the model at once."""
@@ -26,16 +28,6 @@ ELEMENTS, FEWEST = 1 << 22, 256
 
 NLL_ROWS, NLL_SAMPLES = 128, 64
 """Examples, and codes for each, of the importance-weighted likelihood; fewer examples where they are large."""
-
-
-class Examples(Protocol):
-    """What the audit needs of a data set: `narrows.data.Dataset` has it, and may have labels and factors."""
-
-    def __len__(self) -> int: ...
-
-    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch:
-        """Some examples as the model sees them."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -71,6 +63,7 @@ class View:
         features: what a probe reads of a code that is neither sparse nor discrete, (N, F).
         drawn: codes drawn from the posterior, (N, ...), where there is one.
         posterior: where it factorises.
+        latents: whether the code is one of few active latents among many.
         indices: which codebook entries were used, (N, ...), where there is a codebook.
         codes: how many entries the codebook has.
         weight: where the target counts, broadcastable to it.
@@ -97,6 +90,7 @@ class View:
     features: Tensor | None
     drawn: Tensor | None
     posterior: Posterior | None
+    latents: bool
     indices: Tensor | None
     codes: int
     weight: Tensor | None
@@ -116,12 +110,8 @@ class View:
 
     @property
     def sparse(self) -> Tensor | Sparse | None:
-        """The code where it is one of few latents among many: as it says, a `Sparse`, or a tensor mostly zero."""
-        said = self.features is None and self.indices is None  # `seen["latents"]`, however many are on
-        if isinstance(self.z, Sparse) or self.z is None or said:
-            return self.z
-        mostly_zero = self.indices is None and float((self.z == 0).float().mean()) > 0.5
-        return self.z if mostly_zero and bool((self.z != 0).any()) else None
+        """The code where it is one of few latents among many."""
+        return self.z if self.latents else None
 
     @property
     def dense(self) -> Tensor | None:
@@ -131,14 +121,12 @@ class View:
         return None if self.indices is not None or self.sparse is not None else self.features
 
     def decode(self, z: Tree, rows: Tensor | None = None) -> Tensor:
-        """E[x | z] for codes of the audit's own making, on the CPU; `rows` say whose `given` is told."""
+        """E[x | z] for codes of the audit's own making, on the CPU; `rows` say whose condition is told."""
         device = device_of(self.model)
-        given = None
-        if self.batch.given is not None:
-            given = tree_map(lambda t: t[: len(z)] if rows is None else t[rows], self.batch.given)
+        told = tree_map(lambda t: t[: len(z)] if rows is None else t[rows], self.batch.condition)
         move: Callable[[Tensor], Tensor] = lambda t: t.to(device)  # noqa: E731
         with torch.no_grad():
-            mean = self.model.likelihood.mean(self.model.decode(tree_map(move, z), tree_map(move, given)))
+            mean = self.model.likelihood.mean(self.model.decode(tree_map(move, z), tree_map(move, told)))
         return mean.cpu()
 
 
@@ -174,11 +162,15 @@ def examine(
     parts: list[dict[str, Any]] = []
     with at_rest(model), seeded(seed):
         for done, chunk in enumerate(chunks):
-            batch = examples.batch(chunk, given=model.given, device=device_of(model))
+            batch = examples.batch(chunk, conditions=model.conditions, device=device_of(model))
             _check_batch(model, batch)
             parts.append(_look(model, batch))
             advance(done + 1, len(chunks))
-        joined = {name: _join([part[name] for part in parts]) for name in parts[0] if name != "codes"}
+        joined = {
+            name: _join([part[name] for part in parts])
+            for name in parts[0]
+            if name not in ("codes", "latents")
+        }
         nll = None
         if joined["rate"] is not None:
             size = max(1, joined["output"][0].numel())
@@ -191,7 +183,16 @@ def examine(
     if (codes := getattr(dataset, "columns", {}).get("codes")) is not None:
         extra["true_codes"] = torch.as_tensor(codes)[rows]
     names = tuple(getattr(dataset, "factor_names", ()) or ())
-    return View(model, **joined, codes=parts[0]["codes"], nll=nll, factor_names=names, seed=seed, **extra)
+    return View(
+        model,
+        **joined,
+        codes=parts[0]["codes"],
+        latents=parts[0]["latents"],
+        nll=nll,
+        factor_names=names,
+        seed=seed,
+        **extra,
+    )
 
 
 @contextmanager
@@ -232,25 +233,26 @@ class _Given:
     def __len__(self) -> int:
         return len(self.x) if self.x.ndim else 0
 
-    def batch(self, rows: Tensor, given: str | None = None, device: Any = "cpu") -> Batch:
-        if given is not None:
-            raise RequestError(
-                f"This method is told the {given}, and a bare array has none. Give a data set."
-            )
+    def batch(
+        self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
+    ) -> Batch:
+        if conditions:
+            told = ", ".join(conditions)
+            raise RequestError(f"This method is told the {told}, and a bare array has none. Give a data set.")
         return Batch(self.x[rows].to(device, torch.float32))
 
 
 def _rows(examples: Examples, limit: int, seed: int) -> Tensor:
     """Row numbers in order, drawn from the seed where there are more than fit."""
-    first = examples.batch(torch.zeros(1, dtype=torch.long), given=None)
-    size = max(1, first.goal.numel()) if isinstance(first.goal, Tensor) else 1
+    first = examples.batch(torch.zeros(1, dtype=torch.long))
+    size = max(1, first.target.numel()) if isinstance(first.target, Tensor) else 1
     count = min(limit, len(examples), max(FEWEST, ELEMENTS // size))
     order = torch.randperm(len(examples), generator=torch.Generator().manual_seed(seed))
     return order[:count].sort().values
 
 
 def _check_batch(model: Autoencoder, batch: Batch) -> None:
-    goal, wanted = batch.goal, model.likelihood.shape
+    goal, wanted = batch.target, model.likelihood.shape
     if isinstance(goal, Tensor) and tuple(goal.shape[1:]) != tuple(wanted):
         raise refuse(
             "dataset",
@@ -263,49 +265,42 @@ def _check_batch(model: Autoencoder, batch: Batch) -> None:
 
 def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
     """What a model does with one batch: the fields of `View`, on the CPU."""
-    code = model.encode(batch)
-    parameters = model.decode(code.z, batch.given)
-    weight = counted(code, batch)
-    drawn, at = None, parameters
+    passed = model(batch)
+    code, batch, weight = passed.code, passed.batch, passed.weight
+    drawn, at = None, passed.output
     if code.rate is not None:
-        z = model.encode(batch, (1,)).z
-        at = model.decode(z, batch.given)
-        drawn = z[0] if isinstance(z, Tensor) else None
-    distortion = model.likelihood.nll(at, batch.goal, weight)
+        again = model.bottleneck(passed.features, (1,))
+        at = model.decode(again.z, batch.condition)
+        drawn = again.z[0] if isinstance(again.z, Tensor) else None
+    distortion = model.likelihood.nll(at, batch.target, weight)
+    indices = code.find(Indices)
     found = {
         "batch": batch,
-        "output": model.likelihood.mean(parameters),
+        "output": model.likelihood.mean(passed.output),
         "distortion": distortion[0] if code.rate is not None else distortion,
         "costs": {name: cost.expand(len(batch)) for name, cost in code.costs.items()},
         "rate": code.rate,
         **_codes(model, code),
         "drawn": drawn,
         "posterior": _posterior(code),
-        "indices": code.seen.get("indices"),
+        "indices": None if indices is None else indices.indices,
         "weight": weight,
     }
     kept = {name: _to_cpu(value) for name, value in found.items()}
-    kept["codes"] = _codebook_size(code)
+    kept["latents"] = code.find(Latents) is not None
+    kept["codes"] = 0 if indices is None else indices.codes
     return kept
 
 
 def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
     """The code itself: sparse latents with what goes around them, or a tensor and what a probe reads of it."""
-    latents = code.seen.get("latents")
+    latents = code.find(Latents)
     if latents is not None:
-        return {"z": latents, "around": code.z[1] if isinstance(code.z, tuple) else None, "features": None}
+        return {"z": latents.z, "around": latents.skip, "features": None}
     single = isinstance(code.z, (Tensor, Sparse))
-    plain = isinstance(code.z, Tensor) and "indices" not in code.seen
+    plain = isinstance(code.z, Tensor) and code.find(Indices) is None
     features = model.bottleneck.features(code) if plain else None
     return {"z": code.z if single else None, "around": None, "features": features}
-
-
-def _codebook_size(code: Code) -> int:
-    """How many entries the codebook has: what the code says, else what its indices imply."""
-    indices = code.seen.get("indices")
-    if indices is None:
-        return 0
-    return int(code.seen.get("codes", int(indices.max()) + 1))
 
 
 def _posterior(code: Code) -> Posterior | None:
@@ -358,7 +353,11 @@ def _join(parts: list[Any]) -> Any:
             torch.nn.functional.pad(t, (0, most - t.shape[-1])) for p in parts for t in (p.indices, p.values)
         ]
         return Sparse(torch.cat(wide[::2]), torch.cat(wide[1::2]), first.width)
-    if isinstance(first, (Batch, Posterior)):
+    if isinstance(first, Batch):
+        same = first.target is first.x
+        fields = {name: _join([getattr(p, name) for p in parts]) for name in ("x", "condition", "weight")}
+        return Batch(**fields, target=None if same else _join([p.target for p in parts]))
+    if isinstance(first, Posterior):
         return type(first)(*(_join([getattr(p, name) for p in parts]) for name in vars(first)))
     if isinstance(first, Mapping):
         return {name: _join([p[name] for p in parts]) for name in first}

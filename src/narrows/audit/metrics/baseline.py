@@ -8,7 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from narrows.audit.evidence.view import at_rest
-from narrows.core import Autoencoder, Batch, counted
+from narrows.core import Autoencoder, Batch
+from narrows.core.evidence import Indices, Latents
 from narrows.data.batches import some_rows
 from narrows.kernels.metrics import fvu
 from narrows.kernels.principal import MOST, principal
@@ -69,7 +70,9 @@ def beside_pca(train: Any, batch: Batch, z: Any, output: Tensor) -> Baseline | N
         output: their reconstructions.
     """
     x = batch.x
-    if batch.target is not None or not all(isinstance(t, Tensor) and t.is_floating_point() for t in (x, z)):
+    if batch.target is not batch.x or not all(
+        isinstance(t, Tensor) and t.is_floating_point() for t in (x, z)
+    ):
         return None
     width, size = z.flatten(1).shape[1], x.flatten(1).shape[1]
     count = min(len(train), _ROWS, max(MOST, _NUMBERS // size))
@@ -89,12 +92,13 @@ def baseline(model: Autoencoder, train: Any, held_out: Any) -> Baseline | None:
         train: the examples that it was trained on.
         held_out: examples that it was not trained on.
     """
-    batch = held_out.batch(slice(0, min(_LOOKED_AT, len(held_out))), model.given)
+    batch = held_out.batch(slice(0, min(_LOOKED_AT, len(held_out))), model.conditions)
     with at_rest(model):
-        code = model.encode(batch)
-        if not isinstance(code.z, Tensor) or counted(code, batch) is not None:
+        passed = model(batch)
+        code = passed.code
+        if not isinstance(code.z, Tensor) or passed.weight is not None:
             return None
-        if "indices" in code.seen or "latents" in code.seen:
+        if code.find(Indices) is not None or code.find(Latents) is not None:
             return None
-        output = model.likelihood.mean(model.decode(code.z, batch.given))
+        output = model.likelihood.mean(passed.output)
     return beside_pca(train, batch, code.z, output)

@@ -10,7 +10,7 @@ from torch.distributions import Independent, Normal
 
 from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.bottlenecks.gaussian.diagonal import Diagonal
-from narrows.core import Code, Tree
+from narrows.core import NO_CONDITION, Code, Condition, Tree
 from narrows.core.check import number, refuse, whole
 
 __all__ = ["Deterministic"]
@@ -52,7 +52,7 @@ class Deterministic(Identity):
         """Pass features (B, Z) as they are; samples are copies."""
         return replace(super().forward(h, samples), p=self.prior())
 
-    def sample(self, n: int) -> Code:
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes from the prior, (n, Z)."""
         p = self.prior()
         return Code(p.sample((n,)), p=p)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Bottleneck, Code, Tree
+from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import RequestError, whole
+from narrows.core.evidence import Indices
 
 __all__ = ["GRADIENTS", "Quantised", "Quantizer", "rotation", "straight_through"]
 
@@ -94,7 +95,7 @@ class Quantizer(Bottleneck):
     """L tokens, each replaced by one of K codes: the base of all quantizers.
 
     A subclass defines `quantize` and `vectors`, and where its codebook learns by counting, `after_step`, which
-    finds ``indices`` and ``tokens`` in ``code.seen``.
+    finds the evidence `Indices` in the code.
 
     Args:
         features: width of the encoder's tokens.
@@ -137,23 +138,22 @@ class Quantizer(Bottleneck):
         if samples:
             z = z.expand(*samples, *z.shape)
             costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
-        return Code(z, costs, seen={**self.said(indices), "tokens": tokens.detach()})
+        return Code(z, costs, evidence=(self.evidence(indices, tokens.detach()),))
 
-    def said(self, indices: Tensor) -> dict[str, Any]:
-        """What the audit reads of a code: the indices, and how many codes there are."""
-        return {"indices": indices, "codes": self.codes}
+    def evidence(self, indices: Tensor, tokens: Tensor | None = None) -> Indices:
+        """What the audit and an EMA codebook read of a code."""
+        return Indices(indices, self.codes, tokens)
 
-    def sample(self, n: int) -> Code:
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes without a prior: every code is as likely, everywhere."""
         device = next((t.device for t in (*self.parameters(), *self.buffers())), None)
-        return self.read(torch.randint(self.codes, (n, self.tokens), device=device))
+        return self.from_symbols(torch.randint(self.codes, (n, self.tokens), device=device))
 
-    def symbols(self, code: Code) -> Tensor:
+    def to_symbols(self, code: Code) -> Tensor:
         """The indices, (B, L)."""
-        indices: Tensor = code.seen["indices"]
-        return indices
+        return code[Indices].indices
 
-    def read(self, symbols: Tensor) -> Code:
+    def from_symbols(self, symbols: Tensor) -> Code:
         """The code of indices (B, L), the same that encoding gave.
 
         Raises:
@@ -162,4 +162,4 @@ class Quantizer(Bottleneck):
         low, high = (int(symbols.min()), int(symbols.max())) if symbols.numel() else (0, 0)
         if symbols.is_floating_point() or low < 0 or high >= self.codes:
             raise RequestError(f"Indices of codes must be whole numbers from 0 to {self.codes - 1}.")
-        return Code(self.outward(self.vectors(symbols)), seen=self.said(symbols))
+        return Code(self.outward(self.vectors(symbols)), evidence=(self.evidence(symbols),))

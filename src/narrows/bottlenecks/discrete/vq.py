@@ -8,8 +8,9 @@ from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.codebook import kmeans, nearest, scatter_sum, spread
 from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Code
+from narrows.core import Autoencoder, Batch, Pass
 from narrows.core.check import choice, fraction, number
+from narrows.core.evidence import Indices
 
 __all__ = ["VectorQuantizer"]
 
@@ -56,7 +57,7 @@ class VectorQuantizer(Quantizer):
     Example:
         >>> vq = VectorQuantizer(4, codes=16, tokens=9)
         >>> code = vq(torch.randn(2, 9, 4))
-        >>> code.seen["indices"].shape, bool((vq.read(vq.symbols(code)).z == code.z).all())
+        >>> code[Indices].indices.shape, bool((vq.from_symbols(vq.to_symbols(code)).z == code.z).all())
         (torch.Size([2, 9]), True)
 
     Reference:
@@ -114,7 +115,7 @@ class VectorQuantizer(Quantizer):
         """Put the codes on the k-means centres of a batch's tokens, each with its share of the count."""
         if not self.kmeans:
             return
-        tokens = self.inward(model.encoder(batch.x, batch.given)).flatten(0, -2).to(self.codebook)
+        tokens = self.inward(model.encoder(batch.x, batch.condition)).flatten(0, -2).to(self.codebook)
         centres, counts = kmeans(
             tokens[torch.randperm(len(tokens))[: _ROWS_A_CENTRE * self.codes]], self.codes
         )
@@ -122,9 +123,11 @@ class VectorQuantizer(Quantizer):
         self._place(torch.arange(self.codes, device=share.device), centres, share.clamp_min(_LEAST_SHARE))
 
     @torch.no_grad()
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """Move the codebook one step towards what it was chosen for, then restart the dead."""
-        tokens, indices = code.seen["tokens"].flatten(0, -2), code.seen["indices"].flatten()
+        found = passed.code[Indices]
+        assert found.tokens is not None
+        tokens, indices = found.tokens.flatten(0, -2), found.indices.flatten()
         tokens = tokens.to(self.codebook)
         counts, sums = scatter_sum(tokens, indices, self.codes)
         distance = (tokens - self.codebook[indices]).square().sum(-1) if self.restart else None

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, cost, draw, kl, normal
-from narrows.core import Code, Tree
+from narrows.core import NO_CONDITION, Code, Condition, Tree, Widths
 from narrows.core.check import refuse, whole
+from narrows.nets.axes import told
 
-__all__ = ["Conditional", "Told", "needed"]
-
-
-def needed(given: Tree, width: int) -> Tensor:
-    """Return what is given, (B, width), or refuse its absence.
-
-    Raises:
-        RequestError: nothing was given, or something of another width.
-    """
-    if not isinstance(given, Tensor) or given.shape[-1] != width:
-        shape = tuple(given.shape) if isinstance(given, Tensor) else given
-        fix = "This model is told labels: give one row an example, one-hot."
-        raise refuse("given", shape, f"a tensor of {width} columns", fix)
-    return given
+__all__ = ["Conditional", "ConditionedEncoder"]
 
 
-class Told(nn.Module):
+class ConditionedEncoder(nn.Module):
     """An encoder that hands what it was told on to the bottleneck, whose prior depends on it.
 
     Args:
-        net: the encoder proper, ``(x, given) -> features``.
-        width: columns of what is given, G.
+        net: the encoder proper, ``(x, condition) -> features``.
+        condition: what it is told, by name, and how many numbers each has; G in all.
     """
 
-    def __init__(self, net: nn.Module, width: int) -> None:
+    def __init__(self, net: nn.Module, condition: Widths) -> None:
         super().__init__()
-        self.net, self.width = net, width
+        self.net, self.condition = net, dict(condition)
 
-    def forward(self, x: Tree, given: Tree = None) -> tuple[Tensor, Tensor]:
-        """The features, and what was given, (B, G)."""
-        given = needed(given, self.width)
-        return self.net(x, given), given
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> tuple[Tensor, Tensor]:
+        """The features, and what was told, (B, G)."""
+        y = told(condition, self.condition)
+        assert y is not None  # there is a condition
+        return self.net(x, condition), y
 
 
 class Conditional(Gaussian):
@@ -50,60 +38,57 @@ class Conditional(Gaussian):
 
     Args:
         latent: the width of the code, Z.
-        given: width of y, G.
+        condition: what y is made of, by name, and how many numbers each has; G in all.
         learned: p(z | y) is a Gaussian whose mean and variance are linear in y (for one-hot y, one Gaussian a
             class); otherwise it is N(0, I) for every y.
 
     Raises:
-        RequestError: a width below 1.
+        RequestError: nothing is told.
 
     Example:
-        >>> bottleneck = Conditional(2, given=3)
+        >>> bottleneck = Conditional(2, {"labels": 3})
         >>> bottleneck((torch.zeros(5, 4), torch.eye(3)[[0, 1, 2, 0, 1]])).costs["kl"].shape
         torch.Size([5])
-        >>> bottleneck.draw(3, torch.eye(3)).z.shape
+        >>> bottleneck.sample(3, {"labels": torch.eye(3)}).z.shape
         torch.Size([3, 2])
 
     Reference:
         Sohn, Lee, Yan, Learning Structured Output Representation using Deep Conditional Generative Models, 2015.
     """
 
-    def __init__(self, latent: int, given: int, learned: bool = True) -> None:
+    def __init__(self, latent: int, condition: Widths, learned: bool = True) -> None:
         super().__init__(latent)
-        self.given = whole("given", given)
-        self.net = nn.Linear(self.given, 2 * self.latent) if learned else None
+        self.condition = dict(condition)
+        width = whole("condition", sum(self.condition.values()))
+        self.net = nn.Linear(width, 2 * self.latent) if learned else None
         if self.net is not None:
             # Every class starts at N(0, I), so that only the data draw the priors apart.
             nn.init.zeros_(self.net.weight)
             nn.init.zeros_(self.net.bias)
 
-    def prior_of(self, given: Tree) -> Diagonal:
+    def prior_of(self, y: Tensor) -> Diagonal:
         """p(z | y) for each row of y, (B, G)."""
-        given = needed(given, self.given)
         if self.net is None:
             return self.prior()
-        return normal(self.net(given.to(self.net.weight.dtype)))
+        return normal(self.net(y.to(self.net.weight.dtype)))
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Draw z from the posterior that the features (B, 2Z) describe; h is (features, y)."""
-        features, given = h
-        q, p = normal(features), self.prior_of(given)
+        features, y = h
+        q, p = normal(features), self.prior_of(y)
         z = draw(q, samples, mean=not self.training)
         return Code(z, {"kl": cost(z, q, p) if samples else kl(q, p)}, q, p)
 
-    def draw(self, n: int, given: Tree = None) -> Code:
-        """Draw n codes, (n, Z), one from p(z | y) of each of the n rows of y."""
-        p = self.prior_of(given)
-        if len(given) != n:
-            raise refuse("given", tuple(given.shape), f"{n} rows, one for each code")
-        return Code(p.expand(torch.Size([n])).sample(), p=p)
-
-    def sample(self, n: int) -> Code:
-        """Draw n codes without being told what of: only where every y has the same prior.
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
+        """Draw n codes, (n, Z), one from p(z | y) of each of the n rows of y.
 
         Raises:
-            RequestError: the prior depends on what is given.
+            RequestError: the prior depends on a condition that is missing, or has another number of rows.
         """
-        if self.net is not None:
-            needed(None, self.given)
-        return super().sample(n)
+        if self.net is None:
+            return super().sample(n)
+        y = told(condition, self.condition)
+        assert y is not None
+        if len(y) != n:
+            raise refuse("condition", tuple(y.shape), f"{n} rows, one for each code")
+        return Code(self.prior_of(y).sample(), p=self.prior_of(y))

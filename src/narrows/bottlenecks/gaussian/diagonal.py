@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from narrows.core import Bottleneck, Code, Tree
+from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import whole
 
 __all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "cost", "draw", "kl", "normal"]
@@ -116,7 +116,7 @@ class Gaussian(Bottleneck):
         z = draw(q, samples, mean=not self.training)
         return Code(z, {"kl": cost(z, q, p) if samples else kl(q)}, q, p)
 
-    def sample(self, n: int) -> Code:
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes from the prior, (n, Z)."""
         p = self.prior()
         return Code(p.sample((n,)), p=p)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, cost, draw, kl
-from narrows.core import Bottleneck, Code, Tree
+from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import refuse, whole
 from narrows.nets.mlp import MLP
 
@@ -121,7 +121,7 @@ class Hierarchy(Bottleneck):
         costs = {f"kl/{i}": cost(*group) if sampled else kl(*group[1:]) for i, group in groups}
         return Code(torch.cat(z, -1), costs, joined(q), joined(p))
 
-    def sample(self, n: int) -> Code:
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes from the prior, the top group first: (n, sum of widths)."""
         z = [self.top.sample(n).z]
         for i in reversed(range(len(self.widths) - 1)):

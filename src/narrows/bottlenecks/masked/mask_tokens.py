@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import Bottleneck, Code, Tree
+from narrows.core.evidence import Hidden
 from narrows.nets.vit import Patches
 
 __all__ = ["MaskTokens"]
@@ -15,7 +16,7 @@ class MaskTokens(Bottleneck):
     """``z_l = h_l`` where patch l is visible, the learned mask token where it is hidden.
 
     The code must answer for the hidden patches alone: its `weight` is 1 there and 0 elsewhere (1 everywhere where
-    nothing is hidden). Which patches were hidden is ``seen["hidden"]``, (B, L).
+    nothing is hidden). Which patches were hidden is the evidence `Hidden`, (B, L).
 
     Args:
         cut: how examples are cut into L patches.
@@ -42,7 +43,7 @@ class MaskTokens(Bottleneck):
         if visible.shape[1] == self.cut.count:
             hidden = torch.ones_like(hidden)
         weight = self.cut.join(hidden[..., None].expand(-1, -1, self.cut.width))
-        return Code(z, weight=weight, seen={"hidden": hidden.bool()})
+        return Code(z, weight=weight, evidence=(Hidden(hidden.bool()),))
 
     def features(self, code: Code) -> Tensor:
         """The class token where there is one, else the mean of the tokens: (B, W)."""

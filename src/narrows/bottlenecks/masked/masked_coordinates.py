@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.pursuit import coded_with
-from narrows.core import Code, Sparse, Tree
+from narrows.core import Code, Evidence, Sparse, Tree
 from narrows.core.check import choice, number, whole
+from narrows.core.evidence import Hidden
 from narrows.kernels.pursuit import orthogonal_pursuit
-from narrows.kernels.sparse import Affine, top
+from narrows.kernels.sparse import LazyLinear, top
 
 __all__ = ["HiddenCoordinates"]
 
 
-class HiddenCoordinates(Latents):
+class HiddenCoordinates(SparseBottleneck):
     r"""Hide random coordinates of each example, code the others, and answer for the hidden ones alone.
 
     .. math:: z = \mathrm{OMP}_k([A]_M, [x]_M), \qquad L = \|[x]_{\bar M} - [A z]_{\bar M}\|^2
@@ -69,14 +69,15 @@ class HiddenCoordinates(Latents):
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Code the visible part; in training the code's weight says what is hidden, (B, D)."""
         code = super().forward(h, samples)
-        hidden = code.seen.get("hidden")
-        return (
-            code
-            if hidden is None
-            else replace(code, weight=hidden.reshape(-1, *(self.shape or hidden.shape[1:])))
-        )
+        hidden = code.find(Hidden)
+        if hidden is None:
+            return code
+        mask = hidden.mask
+        return replace(code, weight=mask.reshape(-1, *(self.shape or mask.shape[1:])))
 
-    def pass_on(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor], dict[str, Any]]:
+    def activate_with_evidence(
+        self, pre: Tensor | LazyLinear
+    ) -> tuple[Sparse, dict[str, Tensor], tuple[Evidence, ...]]:
         """The code, and where it must answer."""
         x, atoms = coded_with(pre)
         hidden = self.mask(x) if self.training and self.hide else None
@@ -84,12 +85,12 @@ class HiddenCoordinates(Latents):
         if self.coder == "omp":
             code = orthogonal_pursuit(x.detach(), atoms.detach(), self.k, seen)
         else:
-            assert isinstance(pre, Affine)
+            assert isinstance(pre, LazyLinear)
             if seen is not None:
                 x = x * seen * (x.shape[1] / seen.sum(1, keepdim=True))
             code = top(replace(pre, x=x, shift=None), self.k)
             code = replace(code, values=code.values.relu())
-        return code, {}, {} if hidden is None else {"hidden": hidden}
+        return code, {}, () if hidden is None else (Hidden(hidden),)
 
     def mask(self, x: Tensor) -> Tensor:
         """1 where a coordinate is hidden: as many in each row of (B, D), drawn anew at each step."""

@@ -7,7 +7,7 @@ from torch import Tensor
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Sparse
 from narrows.kernels.batch import largest
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["AbsTopK"]
 
@@ -34,10 +34,10 @@ class AbsTopK(TopK):
         Zhu, Khalili, Zhu, AbsTopK: Rethinking Sparse Autoencoders For Bidirectional Features, 2025. arXiv:2510.00404
     """
 
-    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+    def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The k of largest size, with their signs."""
         return largest(pre, min(k, self.width))
 
-    def nearest(self, pre: Tensor | Affine, k: int) -> Sparse:
+    def nearest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The k of some latents that have the largest size."""
         return largest(pre, k)

@@ -5,17 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse
 from narrows.core.check import refuse
 from narrows.kernels.batch import norm_top
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import Dictionary
 
 __all__ = ["TopAFA"]
 
 
-class TopAFA(Latents):
+class TopAFA(SparseBottleneck):
     r"""Keep the largest latents of each example up to the input's norm; cost ``afa`` pulls the two together.
 
     .. math:: k(x) = \arg\min_k \Big|\, \Big(\sum_{n \in \mathrm{top}_k} z_n^2 \|a_n\|^2\Big)^{1/2}
@@ -33,7 +33,7 @@ class TopAFA(Latents):
         RequestError: pre-activations without the input that they were made from.
 
     Example:
-        >>> a = Affine(torch.tensor([[3.0, 4.0, 0.1]]), torch.eye(3), torch.zeros(3))
+        >>> a = LazyLinear(torch.tensor([[3.0, 4.0, 0.1]]), torch.eye(3), torch.zeros(3))
         >>> TopAFA(3)(a).z.dense()
         tensor([[3.0000, 4.0000, 0.1000]])
 
@@ -50,7 +50,7 @@ class TopAFA(Latents):
         self.register_buffer("unit", torch.ones(()))
         self._free: tuple[Dictionary, ...] = ()  # in a tuple, so that it is not registered as a child
 
-    def meet(self, dictionary: Dictionary) -> None:
+    def bind(self, dictionary: Dictionary) -> None:
         """Remember the dictionary where its atoms may have any length."""
         self._free = () if dictionary.unit_norm else (dictionary,)
 
@@ -64,9 +64,9 @@ class TopAFA(Latents):
         if factor.ndim == 0:
             self.unit.div_(factor.square())
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
         """The largest up to the input's norm, and by how much the norms differ."""
-        if not isinstance(pre, Affine):
+        if not isinstance(pre, LazyLinear):
             raise refuse("encoder", type(pre).__name__, "one that keeps its input", "Use AffineEncoder.")
         x = pre.x if pre.shift is None else pre.x - pre.shift
         target = torch.linalg.vector_norm(x.detach(), dim=1)

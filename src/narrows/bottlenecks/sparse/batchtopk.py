@@ -5,16 +5,17 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.latents import Latents
-from narrows.core import Code, Sparse, all_sum
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
+from narrows.core import Pass, Sparse, all_sum
 from narrows.core.check import number, whole
+from narrows.core.evidence import Latents
 from narrows.kernels.batch import above, batch_top
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["BatchTopK", "Thresholded"]
 
 
-class Thresholded(Latents):
+class Thresholded(SparseBottleneck):
     r"""Latents that compete in training and are judged alone afterwards: :math:`z = h\, 1[h > \theta]` in `eval()`.
 
     The threshold is a running mean over the training batches of the smallest value that passed. A subclass says
@@ -33,21 +34,22 @@ class Thresholded(Latents):
         self.decay = number("threshold_decay", decay, low=0, high=1)
         self.register_buffer("threshold", torch.zeros((latents,) if each else ()))
 
-    def compete(self, pre: Tensor | Affine) -> Sparse:
+    def compete(self, pre: Tensor | LazyLinear) -> Sparse:
         """What passes in training, by comparison within the batch."""
         raise NotImplementedError(f"{type(self).__name__} must define compete")
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
         """What wins in training, what exceeds the threshold in `eval()`."""
         return self.compete(pre) if self.training else above(pre, self.threshold), {}
 
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """Count idle latents, and move the threshold toward the smallest value that passed (mean of processes)."""
-        super().after_step(code)
-        z = code.seen["latents"]
+        super().after_step(passed)
+        z = passed.code[Latents].z
+        assert isinstance(z, Sparse)
         least = self._least(z)
-        passed = torch.isfinite(least)
-        both = all_sum(torch.stack([torch.where(passed, least, 0), passed.to(least.dtype)]))
+        found = torch.isfinite(least)
+        both = all_sum(torch.stack([torch.where(found, least, 0), found.to(least.dtype)]))
         mean = both[0] / both[1].clamp_min(1)
         moved = torch.where(self.threshold > 0, torch.lerp(mean, self.threshold, self.decay), mean)
         self.threshold.copy_(torch.where(both[1] > 0, moved, self.threshold))
@@ -98,6 +100,6 @@ class BatchTopK(Thresholded):
         super().__init__(latents, decay=decay)
         self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
 
-    def compete(self, pre: Tensor | Affine) -> Sparse:
+    def compete(self, pre: Tensor | LazyLinear) -> Sparse:
         """The k B largest of the batch."""
         return batch_top(pre, self.k * len(pre), float(self.threshold))

@@ -11,7 +11,7 @@ from narrows.bottlenecks.sparse.batchtopk import Thresholded
 from narrows.core import Sparse
 from narrows.core.check import number, whole
 from narrows.kernels.batch import column_top
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["FeatureChoice", "zipf_density"]
 
@@ -100,7 +100,7 @@ class FeatureChoice(Thresholded):
         ends = (examples * self.density.double().cumsum(0) + self.shift.double() + 1e-7).floor()
         return torch.diff(ends, prepend=ends.new_zeros(1)).long().clamp_max(examples)
 
-    def compete(self, pre: Tensor | Affine) -> Sparse:
+    def compete(self, pre: Tensor | LazyLinear) -> Sparse:
         """Each latent's best examples."""
         return column_top(pre, self.budgets(len(pre)))
 

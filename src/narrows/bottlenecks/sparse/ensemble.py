@@ -3,26 +3,26 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.latents import Latents
-from narrows.core import Sparse
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
+from narrows.core import Evidence, Sparse
 from narrows.core.check import whole
-from narrows.kernels.sparse import Affine, top
+from narrows.core.evidence import EnsembleCodes
+from narrows.kernels.sparse import LazyLinear, top
 
-__all__ = ["Members"]
+__all__ = ["Ensemble"]
 
 
-class Members(Latents):
+class Ensemble(SparseBottleneck):
     r"""S codes of N latents each, the k largest of every one; what is decoded is their mean.
 
     .. math:: z = \tfrac{1}{S} (z_1, \dots, z_S), \qquad z_s = \mathrm{ReLU}(\mathrm{TopK}(h_s))
 
     The pre-activations are those of all members, (B, S N), one after the other. The codes of the single members are
-    in ``seen["members"]``, (B, S, k) over all S N latents, for an objective that trains each on its own. After
+    in the evidence `EnsembleCodes`, (B, S, k) over all S N latents, for an objective that trains each on its own. After
     training one may go on with one of them: `use`.
 
     Args:
@@ -34,7 +34,7 @@ class Members(Latents):
         RequestError: k is not between 1 and the number of latents.
 
     Example:
-        >>> bottleneck = Members(2, 2, 1)
+        >>> bottleneck = Ensemble(2, 2, 1)
         >>> bottleneck(torch.tensor([[3.0, 1.0, 2.0, 4.0]])).z.dense()
         tensor([[1.5000, 0.0000, 0.0000, 2.0000]])
         >>> bottleneck.use(1)
@@ -52,25 +52,27 @@ class Members(Latents):
         """Outside training let only this member pass, counted from 0; None for the mean of all."""
         self.only_member = None if member is None else whole("member", member, low=0, high=self.members - 1)
 
-    def pass_on(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor], dict[str, Any]]:
+    def activate_with_evidence(
+        self, pre: Tensor | LazyLinear
+    ) -> tuple[Sparse, dict[str, Tensor], tuple[Evidence, ...]]:
         """The mean of the members' codes, or the code of one; and the codes of all."""
         if not self.training and self.only_member is not None:
-            return self._code(pre, self.only_member), {}, {}
+            return self._code(pre, self.only_member), {}, ()
         codes = [self._code(pre, member) for member in range(self.members)]
         indices = torch.stack([code.indices for code in codes], 1)
         values = torch.stack([code.values for code in codes], 1)
         mean = Sparse(indices.flatten(1), values.flatten(1) / self.members, self.width)
-        return mean, {}, {"members": Sparse(indices, values, self.width)}
+        return mean, {}, (EnsembleCodes(Sparse(indices, values, self.width)),)
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
         """The mean of the members' codes, or the code of one."""
-        return self.pass_on(pre)[:2]
+        return self.activate_with_evidence(pre)[:2]
 
-    def _code(self, pre: Tensor | Affine, member: int) -> Sparse:
+    def _code(self, pre: Tensor | LazyLinear, member: int) -> Sparse:
         """The code of one member, over the latents of all."""
         start = member * self.each
         own = slice(start, start + self.each)
-        if isinstance(pre, Affine):
+        if isinstance(pre, LazyLinear):
             found = top(replace(pre, weight=pre.weight[own], bias=pre.bias[own]), self.k)
         else:
             found = top(pre[:, own], self.k)

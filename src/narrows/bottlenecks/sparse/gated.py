@@ -3,26 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.sparse.penalised import Priced
-from narrows.kernels.sparse import Affine
+from narrows.bottlenecks.sparse.penalised import Penalised
+from narrows.core import Evidence
+from narrows.core.evidence import Gate
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["Gated"]
 
 
-class Gated(Priced):
+class Gated(Penalised):
     r"""A gate says which latents are on, a second path how much they are, so that the price shrinks nothing.
 
     .. math:: \pi = W x + b_{gate}, \qquad m = \mathrm{ReLU}(e^{r} \odot W x + b_{mag}), \qquad z = 1[\pi > 0]\, m
 
     W and the gate's bias are the encoder's; r and b_mag are learned here. The cost ``l1`` is
-    :math:`u \sum_n \mathrm{ReLU}(\pi_n)`, in the sizes of `Priced`: on the gate, not on z. The gate is flat almost
+    :math:`u \sum_n \mathrm{ReLU}(\pi_n)`, in the sizes of `Penalised`: on the gate, not on z. The gate is flat almost
     everywhere, and learns by the cost and by the auxiliary loss of `objectives.gated`, which reads ReLU(pi) as
-    ``seen["gate"]``.
+    the evidence `Gate`.
 
     Args:
         latents: how many, N.
@@ -43,20 +44,22 @@ class Gated(Priced):
         self.log_gain = nn.Parameter(torch.zeros(latents))
         self.bias = nn.Parameter(torch.zeros(latents))
 
-    def pass_on(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor], dict[str, Any]]:
+    def activate_with_evidence(
+        self, pre: Tensor | LazyLinear
+    ) -> tuple[Tensor, dict[str, Tensor], tuple[Evidence, ...]]:
         """The code, the price of the gate, and the gate itself."""
-        if isinstance(pre, Affine):
+        if isinstance(pre, LazyLinear):
             product = replace(pre, bias=torch.zeros_like(pre.bias)).dense()
             gate = product + pre.bias
         else:
             product = gate = pre
         magnitude = (product * self.log_gain.exp() + self.bias).relu()
         gate = gate.relu()
-        return magnitude * (gate > 0), {"l1": self.price(self.sizes(gate))}, {"gate": gate}
+        return magnitude * (gate > 0), {"l1": self.price(self.sizes(gate))}, (Gate(gate),)
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
         """The code and the price of the gate."""
-        z, costs, _ = self.pass_on(pre)
+        z, costs, _ = self.activate_with_evidence(pre)
         return z, costs
 
     def rescale(self, factor: Tensor) -> None:

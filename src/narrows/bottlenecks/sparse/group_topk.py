@@ -10,7 +10,7 @@ from torch import Tensor
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Sparse, Tree
 from narrows.core.check import whole
-from narrows.kernels.sparse import Affine, top
+from narrows.kernels.sparse import LazyLinear, top
 from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.nets.dictionaries.layer_groups import GroupDictionary
 
@@ -35,18 +35,18 @@ class GroupTopK(TopK):
         # In a tuple, so that the dictionary is not registered as a child.
         self._met: tuple[GroupDictionary, ...] = ()
 
-    def meet(self, dictionary: Dictionary) -> None:
+    def bind(self, dictionary: Dictionary) -> None:
         """Remember who knows the groups."""
         assert isinstance(dictionary, GroupDictionary)
         self._met = (dictionary,)
 
-    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+    def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of k latents in each layer."""
         assert isinstance(pre, Tensor)
         code = top(pre, min(k, pre.shape[-1]))
         return self._numbered(replace(code, values=code.values.relu()), pre.shape[-1])
 
-    def wake(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
+    def revive(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
         """A code of dead latents alone, in each layer those of its group."""
         (dictionary,) = self._met
         dead = self.idle > dead_after

@@ -10,14 +10,14 @@ from torch import Tensor
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Batch, Sparse
 from narrows.core.check import number
-from narrows.kernels.sparse import Affine, select
+from narrows.kernels.sparse import LazyLinear, select
 from narrows.nets.dictionaries.dictionary import Dictionary
 
 __all__ = ["InfluenceTopK", "Sloped"]
 
 
 @dataclass(frozen=True)
-class Sloped(Affine):
+class Sloped(LazyLinear):
     """A promise of pre-activations that comes with the gradient of a loss.
 
     Args:
@@ -55,17 +55,18 @@ class InfluenceTopK(TopK):
         # In a tuple, so that the dictionary is not registered as a child.
         self._met: tuple[Dictionary, ...] = ()
 
-    def meet(self, dictionary: Dictionary) -> None:
+    def bind(self, dictionary: Dictionary) -> None:
         """Remember the atoms, whose alignment with the gradient counts."""
         self._met = (dictionary,)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the usual alignment of an atom with a gradient."""
-        if batch.given is not None and self._met:
-            mean = self._aligned(batch.given.flatten(1)).mean()
+        slope = batch.condition.get("gradients")
+        if slope is not None and self._met:
+            mean = self._aligned(slope.flatten(1)).mean()
             self.usual.copy_(torch.where(mean > 0, mean, 1.0))
 
-    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+    def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of k latents by their rank."""
         if not isinstance(pre, Sloped) or pre.slope is None or not self._met:
             return super().largest(pre, k)

@@ -9,17 +9,17 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from narrows.bottlenecks.sparse.penalised import Priced
-from narrows.core import Autoencoder, Batch, Code
+from narrows.bottlenecks.sparse.penalised import Penalised
+from narrows.core import Autoencoder, Batch, Pass
 from narrows.core.check import choice, number, refuse
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["JumpReLU", "jump", "step"]
 
 _PENALTIES = ("l0", "tanh", "quadratic")
 
 
-class JumpReLU(Priced):
+class JumpReLU(Penalised):
     r"""What exceeds its latent's threshold passes as it is: :math:`z = h\, H(h - \theta)`.
 
     The code is flat in theta almost everywhere, so theta gets the kernel estimates of the gradients of expectations
@@ -31,7 +31,7 @@ class JumpReLU(Priced):
 
     The cost has the penalty's name. ``l0``: :math:`\sum_n H(h_n - \theta_n)`, of the pre-activations, so that those
     just below their threshold count in the kernel too. ``tanh`` (Anthropic): :math:`\sum_n \tanh(c\, s_n)` with the
-    sizes of `Priced`. ``quadratic``: :math:`(\bar L_0 / L_0^* - 1)^2` with the batch's mean.
+    sizes of `Penalised`. ``quadratic``: :math:`(\bar L_0 / L_0^* - 1)^2` with the batch's mean.
 
     Args:
         latents: how many, N.
@@ -97,7 +97,7 @@ class JumpReLU(Priced):
         """Above these pre-activations a latent is on: the thresholds, (N,)."""
         return self.theta
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
         """What is above its threshold, and the penalty."""
         h, theta = self.dense(pre), self.theta
         width = self.bandwidth * self.grain
@@ -115,9 +115,9 @@ class JumpReLU(Priced):
         super().prepare(model, batch)
         self.threshold.copy_(self._started(self.threshold))
 
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """Keep thresholds that are learned as they are from falling below 0."""
-        super().after_step(code)
+        super().after_step(passed)
         if self.positive == "raw":
             self.threshold.clamp_(min=0)
 

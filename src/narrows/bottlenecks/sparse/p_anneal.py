@@ -5,11 +5,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.penalised import Priced
-from narrows.core import Code, all_sum
+from narrows.bottlenecks.sparse.penalised import Penalised
+from narrows.core import Pass, all_sum
 from narrows.core.check import number, refuse, whole
+from narrows.core.evidence import Latents
 from narrows.core.schedules import Schedule, at, constant_from, schedule
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["AnnealedP"]
 
@@ -17,7 +18,7 @@ _TINY = 1e-6
 """Added to sizes, for the slope of the p-th power is infinite at 0."""
 
 
-class AnnealedP(Priced):
+class AnnealedP(Penalised):
     r"""What is positive passes, at the price of p-th powers of sizes, with p annealed: cost ``lp``.
 
     .. math:: z = \max(h, 0), \qquad c = u\, \lambda_t \sum_n s_n^{p_t}, \qquad
@@ -63,7 +64,7 @@ class AnnealedP(Priced):
         self.register_buffer("sums", torch.zeros(2, dtype=torch.double))
         self._counts = False
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
         """The positive part, and the sum of its powers."""
         z = self.dense(pre).relu()
         return z, {"lp": self.coefficient * self.price(self._powers(z, self.power))}
@@ -84,11 +85,12 @@ class AnnealedP(Priced):
         """Once the power has come to its last value."""
         return constant_from(self._p, step)
 
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """Shortly before a change: add up the price at the present power and at the one to come."""
-        super().after_step(code)
+        super().after_step(passed)
         if self._counts:
-            z = code.seen["latents"]
+            z = passed.code[Latents].z
+            assert isinstance(z, Tensor)
             sums = [self._powers(z, p).sum(dtype=torch.double) for p in (self.power, self.upcoming)]
             self.sums.add_(all_sum(torch.stack(sums)))
 

@@ -5,16 +5,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import Dictionary, geometric_median, spread
 
-__all__ = ["Priced"]
+__all__ = ["Penalised"]
 
 
-class Priced(Latents):
-    r"""Latents that pass one by one, and cost something. A subclass says in `pick` which pass, and how much it is.
+class Penalised(SparseBottleneck):
+    r"""Latents that pass one by one, and cost something. A subclass says in `activate` which pass, and how much it is.
 
     Prices are put on sizes :math:`s_n = z_n \|a_n\| / g`, with g the size of the data where latents are in units of
     the data, and 1 where the decoder scales them; :math:`\|a_n\|` is left out where atoms have length 1. The costs
@@ -36,13 +36,13 @@ class Priced(Latents):
         # In a tuple, so that the dictionary is not registered as a child.
         self._free: tuple[Dictionary, ...] = ()
 
-    def meet(self, dictionary: Dictionary) -> None:
+    def bind(self, dictionary: Dictionary) -> None:
         """Remember the dictionary where its atoms may have any length."""
         self._free = () if dictionary.unit_norm else (dictionary,)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure what must be produced: its size sigma around its middle."""
-        goal = batch.goal.flatten(1)
+        goal = batch.target.flatten(1)
         sigma = spread(goal, geometric_median(goal))
         self.unit.copy_(sigma.square())
         self.grain.copy_(torch.ones_like(sigma) if getattr(model.decoder, "normalise", False) else sigma)
@@ -69,6 +69,6 @@ class Priced(Latents):
         return self.unit * amounts.sum(-1)
 
     @staticmethod
-    def dense(pre: Tensor | Affine) -> Tensor:
+    def dense(pre: Tensor | LazyLinear) -> Tensor:
         """Pre-activations (B, N), computed where they were only promised."""
-        return pre.dense() if isinstance(pre, Affine) else pre
+        return pre.dense() if isinstance(pre, LazyLinear) else pre

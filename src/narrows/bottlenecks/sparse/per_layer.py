@@ -11,7 +11,7 @@ from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Sparse, Tree
 from narrows.core.check import whole
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["CrossLayerTopK", "LayerReLU", "LayerTopK"]
 
@@ -37,13 +37,13 @@ class LayerTopK(TopK):
         super().__init__(latents, k)
         self.layers = whole("layers", layers)
 
-    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+    def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of k latents in each layer."""
         return self._unfolded(super().largest(pre, k))
 
-    def wake(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
+    def revive(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
         """A code of dead latents alone, in each layer."""
-        code = super().wake(h, k, dead_after)
+        code = super().revive(h, k, dead_after)
         return None if code is None else self._unfolded(code)
 
     def _unfolded(self, code: Sparse) -> Sparse:
@@ -72,9 +72,9 @@ class CrossLayerTopK(TopK):
         super().__init__(latents * whole("layers", layers), k)
         self.layers = layers
 
-    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+    def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of k latents in each layer, (B, L k)."""
-        h = pre.dense() if isinstance(pre, Affine) else pre
+        h = pre.dense() if isinstance(pre, LazyLinear) else pre
         each = super().largest(h.unflatten(1, (self.layers, -1)).flatten(0, 1), k)
         first = torch.arange(self.layers, device=h.device) * (self.width // self.layers)
         indices = each.indices.unflatten(0, (-1, self.layers)) + first[:, None]
@@ -96,8 +96,8 @@ class LayerReLU(ReLU):
         super().__init__(latents)
         self.layers = whole("layers", layers)
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
         """The positive part, and the sum of it."""
-        z, costs = super().pick(pre)
+        z, costs = super().activate(pre)
         shape = (-1, self.layers)
         return z.unflatten(0, shape), {name: c.unflatten(0, shape).sum(1) for name, c in costs.items()}

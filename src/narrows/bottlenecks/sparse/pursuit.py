@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Sparse
 from narrows.core.check import number, refuse, whole
 from narrows.kernels.pursuit import matching_pursuit
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["MatchingPursuit", "coded_with"]
 
 
-class MatchingPursuit(Latents):
+class MatchingPursuit(SparseBottleneck):
     r"""k greedy steps of matching pursuit, unrolled: gradients flow through all of them.
 
     .. math:: r_0 = x - b; \qquad j_t = \arg\max_j \langle a_j, r_{t-1} \rangle, \quad
@@ -46,20 +46,20 @@ class MatchingPursuit(Latents):
         self.k_eval = whole("k_eval", k_eval, low=0, high=latents, fix="k_eval cannot exceed ``latents``.")
         self.signed, self.tolerance = signed, number("tolerance", tolerance, low=0, high=1)
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
         """The code of k steps."""
         x, atoms = coded_with(pre)
         k = self.k if self.training else self.k_eval or self.k
         return matching_pursuit(x, atoms, k, signed=self.signed, tolerance=self.tolerance), {}
 
 
-def coded_with(pre: Tensor | Affine) -> tuple[Tensor, Tensor]:
+def coded_with(pre: Tensor | LazyLinear) -> tuple[Tensor, Tensor]:
     """What is coded (B, D), and the atoms (N, D) it is coded with, from a promise.
 
     Raises:
         RequestError: the pre-activations are a tensor already: a pursuit cannot begin.
     """
-    if not isinstance(pre, Affine):
+    if not isinstance(pre, LazyLinear):
         raise refuse(
             "pre", type(pre).__name__, "the promise of a `TiedEncoder`", "A pursuit needs the atoms."
         )

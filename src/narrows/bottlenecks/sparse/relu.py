@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.penalised import Priced
-from narrows.kernels.sparse import Affine
+from narrows.bottlenecks.sparse.penalised import Penalised
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["ReLU"]
 
 
-class ReLU(Priced):
+class ReLU(Penalised):
     r"""What is positive passes, at a price: :math:`z = \max(h, 0)`, cost ``l1`` :math:`= u \sum_n s_n`.
 
     How sparse the code becomes is decided by the weight of the cost. The sizes :math:`s_n` are the latents, times
-    the lengths of their atoms where these are free; the unit u is the mean square of the data (see `Priced`).
+    the lengths of their atoms where these are free; the unit u is the mean square of the data (see `Penalised`).
 
     Args:
         latents: how many latents, N.
@@ -30,7 +30,7 @@ class ReLU(Priced):
         Interpretable Features in Language Models, 2023. arXiv:2309.08600
     """
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
         """The positive part, and its sum."""
         z = self.dense(pre).relu()
         return z, {"l1": self.price(self.sizes(z))}

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import torch
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Code, Tree
 from narrows.core.check import whole
+from narrows.core.evidence import Latents
 
 __all__ = ["Shrinkage"]
 
 
-class Shrinkage(Latents):
+class Shrinkage(SparseBottleneck):
     r"""A sparse code by iterative shrinkage from 0: :math:`\arg\min_z \|x - f(z)\|^2 + \lambda \|z\|_1`, nearly.
 
     Features are the examples and a function that takes one step of their codes (`nets.deep_dictionary.DeepEncoder`).
@@ -40,5 +41,5 @@ class Shrinkage(Latents):
             z = step(z)
         size = z.abs().sum(1)
         return Code(
-            z.expand(*samples, *z.shape), {"l1": size.expand(*samples, *size.shape)}, seen={"latents": z}
+            z.expand(*samples, *z.shape), {"l1": size.expand(*samples, *size.shape)}, evidence=(Latents(z),)
         )

@@ -6,19 +6,19 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Sparse
 from narrows.core.check import number, whole
-from narrows.kernels.sparse import Affine, top
+from narrows.kernels.sparse import LazyLinear, top
 
 __all__ = ["TopK"]
 
 
-class TopK(Latents):
+class TopK(SparseBottleneck):
     r"""Keep the k largest pre-activations of each example: :math:`z = \mathrm{ReLU}(\mathrm{TopK}(h))`.
 
     L0 is set, not tuned: no penalty pulls the latents toward 0. The ReLU removes what is negative even among the k.
-    The code is `Sparse`, and of a promise (`kernels.Affine`) only the winners are ever kept.
+    The code is `Sparse`, and of a promise (`kernels.LazyLinear`) only the winners are ever kept.
 
     Args:
         latents: how many latents, N.
@@ -70,7 +70,7 @@ class TopK(Latents):
         """Once k has come to its last value."""
         return step >= self.over
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
         """The k largest, without the negative ones."""
         return self.largest(pre, self.now if self.training else self.tested), {}
 
@@ -78,7 +78,7 @@ class TopK(Latents):
         """From now on k latents pass outside training: for a model that was trained to serve at several k."""
         self.tested = whole("k", k, high=self.width, fix="k cannot exceed ``latents``.")
 
-    def largest(self, pre: Tensor | Affine, k: int) -> Sparse:
+    def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of k latents instead, at most all."""
         code = top(pre, min(k, self.width))
         return code if self.signed else replace(code, values=code.values.relu())

@@ -7,11 +7,11 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Sparse
 from narrows.core.check import choice, refuse, whole
 from narrows.kernels.batch import largest
-from narrows.kernels.sparse import Affine, top
+from narrows.kernels.sparse import LazyLinear, top
 
 __all__ = ["VariationalTopK"]
 
@@ -19,7 +19,7 @@ _LOW, _HIGH, _START = -6.0, 2.0, -2.0
 """Between which the learned log variance is clamped, and where it starts."""
 
 
-class VariationalTopK(Latents):
+class VariationalTopK(SparseBottleneck):
     r"""Latents are drawn from a Gaussian around the pre-activations, and the k largest by size pass.
 
     .. math:: \mu = \mathrm{ReLU}(W (x - b_d) + b_e), \qquad z = \mu + \sigma \epsilon, \qquad
@@ -73,13 +73,13 @@ class VariationalTopK(Latents):
             self.weight = nn.Parameter(torch.zeros(latents, whole("width", width)))
             self.bias = nn.Parameter(torch.full((latents,), _START))
 
-    def pick(self, pre: Tensor | Affine) -> tuple[Sparse, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
         """The k largest of a draw by size, or of the means, and the KL."""
         drawn = self.draws and self.training
         code = None if drawn else self._top_means(pre)
         if code is not None and self.selected and not self.learned:
             return code, {"kl": 0.5 * (code.values / self.unit).square().sum(1)}
-        means = pre.dense() if isinstance(pre, Affine) else pre
+        means = pre.dense() if isinstance(pre, LazyLinear) else pre
         means = means.relu() if self.rectify else means
         kl, deviation = (means / self.unit).square(), self.unit
         if self.learned:
@@ -89,20 +89,20 @@ class VariationalTopK(Latents):
             code = largest(means + deviation * torch.randn_like(means), self.k)
         return code, {"kl": 0.5 * (kl.gather(1, code.indices) if self.selected else kl).sum(1)}
 
-    def _top_means(self, pre: Tensor | Affine) -> Sparse:
+    def _top_means(self, pre: Tensor | LazyLinear) -> Sparse:
         """Without a draw only the winners get a gradient, as in `TopK`: of a promise nothing else is kept."""
         if not self.rectify:
             return largest(pre, self.k)
         code = top(pre, self.k)
         return replace(code, values=code.values.relu())
 
-    def log_variance(self, pre: Tensor | Affine) -> Tensor:
+    def log_variance(self, pre: Tensor | LazyLinear) -> Tensor:
         """The clamped log variance of each latent, (B, N).
 
         Raises:
             RequestError: the pre-activations are a tensor: what was encoded is not known.
         """
-        if not isinstance(pre, Affine):
+        if not isinstance(pre, LazyLinear):
             raise refuse("pre", type(pre).__name__, "a promise", "A learned variance reads what is encoded.")
         x = pre.x if pre.shift is None else pre.x - pre.shift
         return torch.nn.functional.linear(x, self.weight, self.bias).clamp(_LOW, _HIGH)

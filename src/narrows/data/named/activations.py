@@ -21,7 +21,7 @@ from rich.progress import track
 from torch import Tensor
 
 from narrows.activations.capture import capture
-from narrows.activations.hook_points import Place
+from narrows.activations.hook_points import HookPoint
 from narrows.activations.models import load
 from narrows.core.check import RequestError, choice, refuse, whole
 from narrows.data.named.reading import paths
@@ -131,9 +131,12 @@ def harvest(text: str, layer: int, site: str, tokens: int) -> tuple[np.ndarray, 
         raise RequestError("``text`` must hold at least one word, but it is empty.")
     block = f"encoder.layer.{layer}"
     if site == "residual":
-        places = [Place("out", block)]
+        places = [HookPoint("out", block)]
     else:
-        places = [Place("in", f"{block}.intermediate", "input"), Place("out", f"{block}.output.dense")]
+        places = [
+            HookPoint("in", f"{block}.intermediate", "input"),
+            HookPoint("out", f"{block}.output.dense"),
+        ]
     notes: dict[str, list[np.ndarray]] = {place.name: [] for place in places}
     starts = range(0, len(windows), _BATCH)
     shown = Console(stderr=True)

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from narrows.activations.harvest import MEND, Harvest
-from narrows.activations.provenance import Origin
-from narrows.activations.rows import Index, Region, Stored
+from narrows.activations.provenance import Provenance
+from narrows.activations.rows import ActivationRows, Index, Region
 from narrows.activations.shards import PLACES
 from narrows.core.check import choice, refuse
 from narrows.data.raw import Raw
@@ -101,7 +101,7 @@ class _Plan:
             self.columns["tokens"] = [self._parts([harvest.regions("tokens")] * self.group)]
 
     def _regions(self, harvest: Harvest, names: tuple[str, ...]) -> list[list[Region]]:
-        """What `Stored` wants: for each layer side by side, the regions of all parts."""
+        """What `ActivationRows` wants: for each layer side by side, the regions of all parts."""
         flat = self.layout in ("stack", "pool") or len(names) > 1
         found = [harvest.regions(name, flat) for name in names]
         widths = {regions[0].shape[1:] for regions in found}
@@ -159,10 +159,10 @@ class _Plan:
         stores = [self.x, *([self.target] if self.target else []), *self.columns.values()]
         return both * sum(self._stored(Index([], [], []), regions).row_bytes for regions in stores)
 
-    def _stored(self, index: Index, regions: list[list[Region]]) -> Stored:
+    def _stored(self, index: Index, regions: list[list[Region]]) -> ActivationRows:
         alike = (self.x, self.columns.get("gradients"))
         stacked = len(regions) > 1 or (self.layout == "stack" and any(regions is one for one in alike))
-        return Stored(index, regions, stacked, self.group, self.by_unit)
+        return ActivationRows(index, regions, stacked, self.group, self.by_unit)
 
     def raw(self, stays: bool) -> Raw:
         """The examples for `open`, both parts."""
@@ -178,7 +178,7 @@ class _Plan:
         x, harvest = made(self.x), self.harvest
         pooled = self.layout == "pool"
         labels = np.repeat(index.part % self.group, index.count) if pooled else None
-        origin = Origin(
+        provenance = Provenance(
             harvest.manifest,
             self.names,
             index,
@@ -196,7 +196,7 @@ class _Plan:
             stores={name: made(regions) for name, regions in self.columns.items()},
             layout="vector" if x.ndim == 2 else "sequence",
             scale="none",
-            origin=origin,
+            provenance=provenance,
         )
 
 

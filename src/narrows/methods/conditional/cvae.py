@@ -8,7 +8,7 @@ Models, NIPS 2015.
 from __future__ import annotations
 
 from narrows import likelihoods
-from narrows.bottlenecks.gaussian.conditional import Conditional, Told
+from narrows.bottlenecks.gaussian.conditional import Conditional, ConditionedEncoder
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.check import RequestError, choice
 from narrows.core.schedules import Schedule
@@ -50,7 +50,7 @@ def cvae(
     Example:
         >>> import torch
         >>> model = cvae(Spec((8,), classes=3), latent=2)
-        >>> model.sample(3, given=torch.eye(3)).shape
+        >>> model.sample(3, condition={"labels": torch.eye(3)}).shape
         torch.Size([3, 8])
 
     Reference:
@@ -61,10 +61,18 @@ def cvae(
         raise RequestError(
             "A CVAE is told labels, and these data have none. Name them with ``labels``, or fit `vae`."
         )
+    told = {"labels": spec.classes}
     learned = choice("prior", prior, ("standard", "learned")) == "learned"
-    bottleneck = Conditional(latent, spec.classes, learned)
-    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
-    encoder = build.encoder(spec.shape, 2 * latent, net=net, hidden=hidden, given=spec.classes)
-    decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden, given=spec.classes)
+    bottleneck = Conditional(latent, told, learned)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    encoder = build.encoder(spec.shape, 2 * latent, net=net, hidden=hidden, condition=told)
+    decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden, condition=told)
     objective = Elbo(beta=beta, free_bits=free_bits)
-    return Autoencoder(Told(encoder, spec.classes), bottleneck, decoder, output, objective, given="labels")
+    return Autoencoder(
+        ConditionedEncoder(encoder, told),
+        bottleneck,
+        decoder,
+        output,
+        objective,
+        conditions=("labels",),
+    )

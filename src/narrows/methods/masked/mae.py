@@ -14,6 +14,7 @@ from torch import Tensor
 from narrows.bottlenecks.masked.mask_tokens import MaskTokens
 from narrows.core import Autoencoder, Batch, Likelihood, Objective, Spec, as_spec
 from narrows.core.check import choice, refuse, whole
+from narrows.core.evidence import Hidden
 from narrows.nets.axes import as_image
 from narrows.nets.masked_vit import MaskedEncoder, auto_patch, visible_count
 from narrows.nets.vit import Patches, ViTGridDecoder
@@ -42,7 +43,7 @@ class PatchSquared(Likelihood):
 
     def __init__(self, cut: Patches, normalise: bool = False, unit: bool = False) -> None:
         super().__init__(cut.shape)
-        self.cut, self.normalise, self.unit = cut, normalise, unit
+        self.cut, self.normalise, self.bounded = cut, normalise, unit
         self.register_buffer("inside", cut.inside().float(), persistent=False)
         self.register_buffer("typical", torch.tensor([[0.0], [1.0]]).expand(2, cut.count).clone())
 
@@ -56,7 +57,7 @@ class PatchSquared(Likelihood):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Keep each place's typical mean and deviation, for pictures of a code without its example."""
         if self.normalise:
-            means = [part.squeeze(-1).mean(0) for part in self.statistics(self.cut(batch.goal))]
+            means = [part.squeeze(-1).mean(0) for part in self.statistics(self.cut(batch.target))]
             self.typical.copy_(torch.stack(means))
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -87,7 +88,7 @@ class PatchSquared(Likelihood):
         return self._kept(self.cut.join(torch.where(hidden[..., None], guess, target)))
 
     def _kept(self, x: Tensor) -> Tensor:
-        return x.clamp(0, 1) if self.unit else x
+        return x.clamp(0, 1) if self.bounded else x
 
 
 class MaskedAutoencoder(Autoencoder):
@@ -99,9 +100,9 @@ class MaskedAutoencoder(Autoencoder):
         Where the targets are normalised, a prediction is put back to its true patch's mean and deviation (as the
         paper's pictures are), so that its error flatters.
         """
-        code = self.encode(batch)
+        passed = self(batch)
         likelihood = cast(PatchSquared, self.likelihood)
-        return likelihood.paste(self.decode(code.z), batch.goal, code.seen["hidden"])
+        return likelihood.paste(passed.output, batch.target, passed.code[Hidden].mask)
 
     def features(self, batch: Batch) -> Tensor:
         """The class token, or the mean of the tokens, of an encoder to which nothing is hidden: (B, W)."""
@@ -159,7 +160,7 @@ def mae(
         He et al., Masked Autoencoders Are Scalable Vision Learners, 2021. arXiv:2111.06377
     """
     spec = as_spec(spec)
-    if spec.goal != spec.shape:
+    if spec.output_shape != spec.shape:
         raise refuse("spec", spec, "without another target", "A masked autoencoder produces its own input.")
     _, high, across = as_image(spec.shape)
     patch = whole("patch", patch, low=0, high=max(high, across)) or auto_patch(high, across)

@@ -64,7 +64,7 @@ def token_autoencoder(
     choice("prior", second.prior, ("autoregressive", "none"))
     if second.labels and not spec.classes:
         raise refuse("prior_labels", second.labels, "left out", "The data have no labels to tell the prior.")
-    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     encoder = build.grid_encoder(spec.shape, width, downsample, net, channels)
     decoder = build.grid_decoder(width, output.parameter_shape, downsample, net, channels)
     rows, columns = build.grid_of(spec.shape, downsample, net)
@@ -78,7 +78,7 @@ def token_autoencoder(
         prior = Autoregressive(
             bottleneck.codes,
             bottleneck.tokens,
-            given=spec.classes if second.labels else 0,
+            condition={"labels": spec.classes} if second.labels else {},
             temperature=second.temperature,
             top_k=second.top_k,
             width=second.width,
@@ -91,7 +91,7 @@ def token_autoencoder(
         output,
         objective,
         prior=prior,
-        given="labels" if second.labels else None,
+        conditions=("labels",) if second.labels else (),
     )
 
 

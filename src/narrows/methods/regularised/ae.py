@@ -92,7 +92,7 @@ def ae(
     latent = build.code_width(latent, spec.shape)
     if net == "auto" and len(spec.shape) == 1:
         net = "skip"
-    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     encoder = build.encoder(spec.shape, latent, net=net, hidden=hidden)
     decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden)
     principal_start = net == "skip" and spec.target is None

@@ -60,9 +60,9 @@ def wae(
     spec = as_spec(spec)
     adversarial = choice("penalty", penalty, ("mmd", "gan")) == "gan"
     bottleneck = Deterministic(latent, sigma)
-    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     if weight == "auto":
-        weight = (0.025 if adversarial else 0.25) * math.prod(spec.goal)
+        weight = (0.025 if adversarial else 0.25) * math.prod(spec.output_shape)
     objective: Objective = CodeAdversary(latent, weight) if adversarial else Discrepancy(weight, sigma)
     encoder = build.encoder(spec.shape, latent, net=net, hidden=hidden)
     decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden)

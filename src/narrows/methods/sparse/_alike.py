@@ -15,7 +15,7 @@ def alike(spec: Spec | tuple[int, ...] | int, method: str) -> Spec:
         RequestError: they have one.
 
     Example:
-        >>> alike((8,), "mp-sae").goal
+        >>> alike((8,), "mp-sae").target
         (8,)
     """
     spec = as_spec(spec)

@@ -71,6 +71,6 @@ def concept_sae(
     latents = latents or default_latents(spec)
     sides, aligned = widths(spec, first), align != 0
     encoder = PairEncoder(latents, sides, score=score, mapped=aligned)
-    dictionary = PairDictionary(latents, spec.goal, sides, normalise=normalise)
+    dictionary = PairDictionary(latents, spec.output_shape, sides, normalise=normalise)
     objective: Objective = PairAlignment(align) if aligned else SparseObjective()
-    return Autoencoder(encoder, TopK(latents, k), dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, TopK(latents, k), dictionary, Squared(spec.output_shape), objective)

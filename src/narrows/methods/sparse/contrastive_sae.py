@@ -82,6 +82,6 @@ def contrastive_sae(
         weights={"contrast": contrast} | ({} if steered else {"l1": l1}),
     )
     dictionary = Dictionary(latents, (width,), unit_norm=unit_norm, normalise=normalise)
-    bottleneck.meet(dictionary)
+    bottleneck.bind(dictionary)
     encoder = AffineEncoder(latents, (width,), centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)

@@ -8,7 +8,7 @@ Dunefsky, Chlenski, Nanda, Transcoders Find Interpretable LLM Feature Circuits, 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.per_layer import CrossLayerTopK
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec, as_spec
@@ -91,7 +91,7 @@ def cross_layer_transcoder(
             "the data alone, fit `crosscoder`."
         )
     latents = latents or min(8 * width, 16_384)
-    bottleneck: Latents
+    bottleneck: SparseBottleneck
     if choice("activation", activation, ("jumprelu", "relu", "topk")) == "topk":
         bottleneck = CrossLayerTopK(latents, k, layers)
         revival = aux_k_revival(
@@ -115,6 +115,6 @@ def cross_layer_transcoder(
     dictionary = CrossLayerDictionary(
         latents, spec.target, unit_norm=activation == "topk", normalise=normalise
     )
-    bottleneck.meet(dictionary)
+    bottleneck.bind(dictionary)
     encoder = LayerEncoder(latents, spec.shape, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)

@@ -7,7 +7,7 @@ https://transformer-circuits.pub/2024/crosscoders
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
@@ -82,7 +82,7 @@ def crosscoder(
             "`cross-layer-transcoder` to produce the target, or open the data without it."
         )
     latents = latents or default_latents(spec)
-    bottleneck: Latents
+    bottleneck: SparseBottleneck
     if choice("activation", activation, ("relu", "topk", "batchtopk")) == "relu":
         bottleneck = ReLU(latents)
         steered = target("l1", target_l0, target_fvu)
@@ -92,6 +92,6 @@ def crosscoder(
         revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
         objective = StackedObjective(revival=revival)
     dictionary = StackedDictionary(latents, spec.shape, unit_norm=activation != "relu", normalise=normalise)
-    bottleneck.meet(dictionary)
+    bottleneck.bind(dictionary)
     encoder = StackedEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)

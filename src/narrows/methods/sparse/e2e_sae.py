@@ -6,7 +6,7 @@ Learning, NeurIPS 2024. arXiv:2405.12241
 
 from __future__ import annotations
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.per_layer import LayerReLU, LayerTopK
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.check import RequestError, choice
@@ -71,7 +71,7 @@ def e2e_sae(
         >>> import torch
         >>> from narrows.core import Batch
         >>> sae = e2e_sae((3, 8), latents=32)
-        >>> sae.loss(Batch(torch.randn(5, 3, 8), given=torch.tensor([[1, 4, 2]] * 5))).total.shape
+        >>> sae.loss(Batch(torch.randn(5, 3, 8), condition={"tokens": torch.tensor([[1, 4, 2]] * 5)})).total.shape
         torch.Size([])
 
     Reference:
@@ -86,14 +86,14 @@ def e2e_sae(
         )
     positions, width = spec.shape
     latents = latents or min(8 * width, 16_384)
-    bottleneck: Latents
+    bottleneck: SparseBottleneck
     steered = None
     if choice("activation", activation, ("relu", "topk")) == "topk":
         bottleneck = LayerTopK(latents, k, positions)
     else:
         bottleneck, steered = LayerReLU(latents, positions), target("l1", target_l0 * positions, 0.0)
     dictionary = Dictionary(latents, (width,), normalise=normalise)
-    bottleneck.meet(dictionary)
+    bottleneck.bind(dictionary)
     objective = Downstream(
         model=model,
         at=place,
@@ -106,4 +106,6 @@ def e2e_sae(
         weights={} if steered else {"l1": l1},
     )
     encoder = AffineEncoder(latents, (width,), centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective, given="tokens")
+    return Autoencoder(
+        encoder, bottleneck, dictionary, Squared(spec.output_shape), objective, conditions=("tokens",)
+    )

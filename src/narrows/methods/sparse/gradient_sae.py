@@ -9,9 +9,9 @@ from __future__ import annotations
 from torch import Tensor
 
 from narrows.bottlenecks.sparse.influence import InfluenceTopK, Sloped
-from narrows.core import Autoencoder, Spec, Tree, as_spec
+from narrows.core import NO_CONDITION, Autoencoder, Condition, Spec, Tree, as_spec
 from narrows.core.schedules import Schedule
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.likelihoods import Squared
 from narrows.methods.sparse._alike import alike
 from narrows.methods.sparse.topk_sae import aux_k_objective, default_latents
@@ -23,11 +23,12 @@ __all__ = ["gradient_sae"]
 class _Encoder(AffineEncoder):
     """A linear encoder that hands the gradient on beside the promise."""
 
-    def forward(self, x: Tree, given: Tree = None) -> Affine | tuple[Affine, Tensor]:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
         """Promise the pre-activations (B, N) of inputs (B, *shape), with their gradients (B, *shape) or None."""
-        plain = super().forward(x, given)
-        assert isinstance(plain, Affine)
-        slope = None if given is None else given.flatten(1).to(plain.x.dtype)
+        plain = super().forward(x, condition)
+        assert isinstance(plain, LazyLinear)
+        slope = condition.get("gradients")
+        slope = None if slope is None else slope.flatten(1).to(plain.x.dtype)
         return Sloped(plain.x, plain.weight, plain.bias, plain.shift, slope)
 
 
@@ -74,7 +75,7 @@ def gradient_sae(
         >>> import torch
         >>> from narrows.core import Batch
         >>> model = gradient_sae((8,), latents=32, k=4)
-        >>> model.encode(Batch(torch.randn(5, 8), given=torch.randn(5, 8))).z.values.shape
+        >>> model.encode(Batch(torch.randn(5, 8), condition={"gradients": torch.randn(5, 8)})).z.values.shape
         torch.Size([5, 4])
 
     Reference:
@@ -84,7 +85,9 @@ def gradient_sae(
     latents = latents or default_latents(spec)
     bottleneck = InfluenceTopK(latents, k, beta)
     objective = aux_k_objective(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
-    dictionary = Dictionary(latents, spec.goal, unit_norm=unit_norm, normalise=normalise)
-    bottleneck.meet(dictionary)
+    dictionary = Dictionary(latents, spec.output_shape, unit_norm=unit_norm, normalise=normalise)
+    bottleneck.bind(dictionary)
     encoder = _Encoder(latents, spec.shape, centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective, given="gradients")
+    return Autoencoder(
+        encoder, bottleneck, dictionary, Squared(spec.output_shape), objective, conditions=("gradients",)
+    )

@@ -68,13 +68,13 @@ def itda(
     latents = latents or default_latents(spec)
     bottleneck = MatchingPursuit(latents, k, signed=signed)
     dictionary = GrownDictionary(
-        latents, spec.goal, threshold=threshold, k=k, signed=signed, centre=centre, at_once=at_once
+        latents, spec.output_shape, threshold=threshold, k=k, signed=signed, centre=centre, at_once=at_once
     )
     return Autoencoder(
         TiedEncoder(dictionary),
         bottleneck,
         dictionary,
-        Squared(spec.goal),
+        Squared(spec.output_shape),
         SparseObjective(),
-        given=numbers or None,
+        conditions=(numbers,) if numbers else (),
     )

@@ -80,8 +80,8 @@ def layer_group_sae(
         latents, spec.shape, groups, assign=assign, unit_norm=unit_norm, normalise=normalise
     )
     bottleneck = GroupTopK(latents, k, groups)
-    bottleneck.meet(dictionary)
+    bottleneck.bind(dictionary)
     revival = aux_k_revival(Spec((width,)), latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
     encoder = GroupEncoder(dictionary, normalise=normalise)
     objective = DrawnObjective(revival=revival)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)

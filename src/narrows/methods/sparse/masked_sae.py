@@ -66,10 +66,10 @@ def masked_sae(
     spec = alike(spec, "masked-sae")
     latents = latents or default_latents(spec)
     bottleneck = HiddenCoordinates(latents, k, shape=spec.shape, hide=hide, coder=coder, masks=masks)
-    dictionary = Dictionary(latents, spec.goal, unit_norm=unit_norm, normalise=normalise)
+    dictionary = Dictionary(latents, spec.output_shape, unit_norm=unit_norm, normalise=normalise)
     encoder = (
         TiedEncoder(dictionary)
         if coder == "omp"
         else AffineEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
     )
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), SparseObjective())
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), SparseObjective())

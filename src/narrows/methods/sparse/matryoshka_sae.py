@@ -8,7 +8,7 @@ Zaigrajew, Baniecki, Biecek, Interpreting CLIP with Hierarchical Sparse Autoenco
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.check import choice, refuse, whole
@@ -88,7 +88,7 @@ def matryoshka_sae(
     choice("nesting", nesting, ("fixed", "sampled", "topk"))
     choice("activation", activation, ("batchtopk", "topk"))
     revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
-    bottleneck: Latents
+    bottleneck: SparseBottleneck
     objective: Nested
     if nesting == "topk":
         ks = tuple(levels) or tuple(sorted({min(latents, whole("k", k) * n) for n in (1, 2, 4, 8)}))

@@ -6,7 +6,7 @@ arXiv:2411.01220
 
 from __future__ import annotations
 
-from narrows.bottlenecks.sparse.ensemble import Members
+from narrows.bottlenecks.sparse.ensemble import Ensemble
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.check import choice
 from narrows.core.schedules import Schedule
@@ -70,7 +70,7 @@ def mfr_sae(
     """
     spec = as_spec(spec)
     latents = latents or default_latents(spec)
-    bottleneck = Members(members, latents, k)
+    bottleneck = Ensemble(members, latents, k)
     choice("dead", dead, ("resample", "auxk", "none"))
     after = dead_after or 100 * -(-latents // k)
     terms = revival(dead, spec, latents, k, dead_after=after, aux_k=aux_k, aux_weight=aux_weight)

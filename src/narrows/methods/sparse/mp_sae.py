@@ -76,7 +76,11 @@ def mp_sae(
     latents = latents or default_latents(spec)
     bottleneck = MatchingPursuit(latents, k, k_eval=k_eval, signed=signed, tolerance=tolerance)
     revived = revival(dead, spec, latents, k, dead_after=dead_after, aux_k=aux_k, aux_weight=aux_weight)
-    dictionary = Dictionary(latents, spec.goal, normalise=normalise)
+    dictionary = Dictionary(latents, spec.output_shape, normalise=normalise)
     return Autoencoder(
-        TiedEncoder(dictionary), bottleneck, dictionary, Squared(spec.goal), SparseObjective(revival=revived)
+        TiedEncoder(dictionary),
+        bottleneck,
+        dictionary,
+        Squared(spec.output_shape),
+        SparseObjective(revival=revived),
     )

@@ -90,6 +90,6 @@ def multi_layer_sae(
         )
     )
     dictionary = PooledDictionary(latents, spec.shape, unit_norm=unit_norm, normalise=normalise)
-    bottleneck.meet(dictionary)
+    bottleneck.bind(dictionary)
     encoder = PooledEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
@@ -79,7 +79,7 @@ def specialised_sae(
     spec = as_spec(spec)
     latents = latents or default_latents(spec)
     terms: dict[str, Any] = {}
-    bottleneck: Latents
+    bottleneck: SparseBottleneck
     if choice("activation", activation, ("topk", "batchtopk", "relu")) == "relu":
         bottleneck, steered = ReLU(latents), target("l1", target_l0, 0.0)
         terms = {"target": steered, "weights": {} if steered is not None else {"l1": l1}}

@@ -6,7 +6,7 @@ Gao et al., Scaling and Evaluating Sparse Autoencoders, 2024. arXiv:2406.04093
 
 from __future__ import annotations
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Objective, Spec, as_spec
 from narrows.core.check import RequestError
@@ -86,7 +86,7 @@ def topk_sae(
 
 def sparse_autoencoder(
     spec: Spec,
-    bottleneck: Latents,
+    bottleneck: SparseBottleneck,
     objective: Objective,
     *,
     unit_norm: bool,
@@ -111,10 +111,10 @@ def sparse_autoencoder(
             "A sparse autoencoder gives back what it sees, but these data have a target of their own. Fit "
             "`transcoder` to produce the target, or open the data without it."
         )
-    dictionary = Dictionary(bottleneck.width, spec.goal, unit_norm=unit_norm, normalise=normalise)
-    bottleneck.meet(dictionary)
+    dictionary = Dictionary(bottleneck.width, spec.output_shape, unit_norm=unit_norm, normalise=normalise)
+    bottleneck.bind(dictionary)
     encoder = AffineEncoder(bottleneck.width, spec.shape, centre=dictionary, normalise=normalise, tied=tied)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)
 
 
 def default_latents(spec: Spec) -> int:

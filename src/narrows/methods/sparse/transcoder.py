@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
@@ -90,7 +90,7 @@ def transcoder(
             "--data-option site=mlp. To encode the data alone, fit `topk-sae`."
         )
     latents = latents or default_latents(spec)
-    bottleneck: Latents
+    bottleneck: SparseBottleneck
     if choice("activation", activation, ("topk", "relu", "jumprelu")) == "topk":
         if target_l0 or target_fvu:
             raise refuse(
@@ -116,11 +116,11 @@ def transcoder(
             aux_weight=aux_weight,
         )
     dictionary = (
-        SkipDictionary(latents, spec.goal, spec.size, normalise=normalise)
+        SkipDictionary(latents, spec.output_shape, spec.size, normalise=normalise)
         if skip
-        else Dictionary(latents, spec.goal, normalise=normalise)
+        else Dictionary(latents, spec.output_shape, normalise=normalise)
     )
-    bottleneck.meet(dictionary)
+    bottleneck.bind(dictionary)
     encoder = AffineEncoder(latents, spec.shape, normalise=normalise, around=skip)
     objective = SparseObjective(**terms)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.goal), objective)
+    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)

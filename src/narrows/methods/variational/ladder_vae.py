@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.ladder import Chain, Ladder, halved
-from narrows.core import Autoencoder, Spec, Tree, as_spec
+from narrows.core import NO_CONDITION, Autoencoder, Condition, Spec, Tree, as_spec
 from narrows.core.check import choice, whole
 from narrows.core.schedules import Schedule
 from narrows.nets import build
@@ -28,7 +28,7 @@ class Normalised(nn.Module):
     depend on its neighbours.
 
     Args:
-        net: ``(x, given) -> (B, F)``.
+        net: ``(x, condition) -> (B, F)``.
         width: F.
     """
 
@@ -36,16 +36,16 @@ class Normalised(nn.Module):
         super().__init__()
         self.net, self.after = net, nn.Sequential(nn.LayerNorm(width), nn.SiLU())
 
-    def forward(self, x: Tree, given: Tree = None) -> Tensor:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """The features, (B, F)."""
-        return self.after(self.net(x, given))
+        return self.after(self.net(x, condition))
 
 
 class BottomUp(nn.Module):
     """The deterministic path upwards: features d_1 of the data, d_2 of d_1, and so on.
 
     Args:
-        first: a net from the data to d_1, ``(x, given) -> (B, F_1)``.
+        first: a net from the data to d_1, ``(x, condition) -> (B, F_1)``.
         widths: widths F_1 ... F_L of the features.
     """
 
@@ -57,9 +57,9 @@ class BottomUp(nn.Module):
             for below, above in itertools.pairwise(widths)
         )
 
-    def forward(self, x: Tree, given: Tree = None) -> list[Tensor]:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> list[Tensor]:
         """The features of each group, from the data upwards."""
-        features = [self.first(x, given)]
+        features = [self.first(x, condition)]
         for step in self.steps:
             features.append(step(features[-1]))
         return features
@@ -77,9 +77,9 @@ class Lowest(nn.Module):
         super().__init__()
         self.net, self.width = net, width
 
-    def forward(self, z: Tensor, given: Tree = None) -> Tensor:
+    def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, sum of widths) -> parameters of p(x | z_1)."""
-        return self.net(z[..., : self.width], given)
+        return self.net(z[..., : self.width], condition)
 
 
 def ladder_vae(
@@ -125,7 +125,7 @@ def ladder_vae(
     """
     spec, width = as_spec(spec), whole("width", width)
     latents = halved(latent, layers)
-    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     first = build.encoder(spec.shape, width, net=net, hidden=hidden)
     decoder = Lowest(build.decoder(latents[0], output.parameter_shape, net=net, hidden=hidden), latents[0])
     objective = Elbo(beta=beta, free_bits=free_bits)

@@ -65,7 +65,7 @@ def gaussian_autoencoder(
         likelihood: p(x | z).
     """
     bottleneck = PrincipalStart(latent) if net == "skip" and spec.target is None else Gaussian(latent)
-    output = likelihoods.likelihood(likelihood, spec.goal, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     encoder = build.encoder(spec.shape, 2 * latent, net=net, hidden=hidden)
     decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden)
     return Autoencoder(encoder, bottleneck, decoder, output, objective)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import Autoencoder, Batch, Part, Tree
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Tree
 from narrows.nets.dictionaries.stacked import LayerScale, StackedDictionary
 
 __all__ = ["CrossLayerDictionary", "LayerEncoder"]
@@ -72,7 +72,7 @@ class LayerEncoder(Part):
         self.bias = nn.Parameter(torch.zeros(layers * latents))
         self.register_buffer("scale", torch.ones(layers, width))
 
-    def forward(self, x: Tree, given: Tree = None) -> Tensor:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Pre-activations of inputs (B, L, D)."""
         return torch.einsum("bld,lmd->blm", x * self.scale, self.weight).flatten(1) + self.bias
 

@@ -15,8 +15,9 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Code, Part, Tree
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Pass, Tree
 from narrows.core.check import choice, number, refuse, whole
+from narrows.core.evidence import Latents
 
 __all__ = ["DeepDictionary", "DeepEncoder", "code_step", "cost", "level_step", "sweep"]
 
@@ -189,18 +190,19 @@ class DeepDictionary(Part):
         """The dictionaries, the one nearest to the data first."""
         return [self.get_buffer(f"level_{depth}") for depth in range(self.count)]
 
-    def forward(self, z: Tree, given: Tree = None) -> Tensor:
+    def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Decode codes (*samples, B, N) to (*samples, B, *shape)."""
         flat = _chain(z, self.levels, self.activation)[0] + self.bias
         return flat if len(self.shape) == 1 else flat.unflatten(-1, self.shape)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """The bias becomes the mean."""
-        self.bias.copy_(batch.goal.flatten(1).mean(0))
+        self.bias.copy_(batch.target.flatten(1).mean(0))
 
-    def renew(self, model: Autoencoder, batch: Batch, code: Code) -> list[tuple[nn.Parameter, Tensor]]:
+    def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
         """Sweep over all blocks, from the batch's code; no parameter is touched."""
-        x, z, levels = batch.x.flatten(1) - self.bias, code.seen["latents"], self.levels
+        x, z, levels = passed.batch.x.flatten(1) - self.bias, passed.code[Latents].z, self.levels
+        assert isinstance(z, Tensor)
         for _ in range(self.sweeps):
             z, levels = sweep(x, z, levels, self.l1, self.activation)
         for mine, new in zip(self.levels, levels, strict=True):
@@ -220,7 +222,9 @@ class DeepEncoder(Part):
         # In a tuple, so that the dictionary is not registered as a child: its buffers are the decoder's.
         self._dictionary = (dictionary,)
 
-    def forward(self, x: Tree, given: Tree = None) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
+    def forward(
+        self, x: Tree, condition: Condition = NO_CONDITION
+    ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The centred examples (B, D), and what makes better codes (B, N) of codes."""
         dictionary = self._dictionary[0]
         centred, levels = x.flatten(1) - dictionary.bias, dictionary.levels

@@ -2,10 +2,10 @@
 
 Where the parts meet. The encoder owns W and b, yet it must not multiply: whether all pre-activations are wanted, or
 the largest only, is the bottleneck's to say, and a top-k that is computed together with the product needs neither
-the dense matrix nor its gradient. So the features of `AffineEncoder` are a `kernels.Affine`, the triple (x, W, b) as
+the dense matrix nor its gradient. So the features of `AffineEncoder` are a `LazyLinear`, the triple (x, W, b) as
 a promise::
 
-    x --AffineEncoder--> Affine --TopK--> Code(z=Sparse) --Dictionary--> x_hat       k-sparse both ways
+    x --AffineEncoder--> LazyLinear --TopK--> Code(z=Sparse) --Dictionary--> x_hat       k-sparse both ways
                                 --ReLU--> Code(z=Tensor) --Dictionary--> x_hat       dense, the same two halves
 
 Each part keeps its duty, and each later relative costs one file: another bottleneck (gated, JumpReLU, BatchTopK),
@@ -21,10 +21,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import Autoencoder, Batch, Code, Part, Sparse, Tree
-from narrows.kernels.metrics import Coherence, Tally
-from narrows.kernels.parallel import Cut, SplitAffine, combine
-from narrows.kernels.sparse import Affine, decode
+from narrows.core import (
+    NO_CONDITION,
+    Accumulator,
+    Autoencoder,
+    Batch,
+    Condition,
+    Part,
+    Pass,
+    Sparse,
+    Tree,
+)
+from narrows.kernels.metrics import Coherence
+from narrows.kernels.parallel import SplitAffine, TensorShard, combine
+from narrows.kernels.sparse import LazyLinear, decode
 
 __all__ = ["AffineEncoder", "Dictionary", "SkipDictionary", "geometric_median", "spread"]
 
@@ -57,7 +67,7 @@ class Dictionary(Part):
 
     scale: Tensor
     splits = ("atoms",)
-    cut: Cut | None = None
+    cut: TensorShard | None = None
 
     def __init__(
         self, latents: int, shape: tuple[int, ...], *, unit_norm: bool = True, normalise: bool = False
@@ -68,7 +78,7 @@ class Dictionary(Part):
         self.bias = nn.Parameter(torch.zeros(math.prod(shape)))
         self.register_buffer("scale", torch.ones(()))
 
-    def forward(self, z: Tree, given: Tree = None) -> Tensor:
+    def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Decode codes (*samples, B, N), sparse or dense, to (*samples, B, *shape)."""
         return self._shaped(self._sum(z) + self.bias)
 
@@ -92,7 +102,7 @@ class Dictionary(Part):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scale and the bias from what must be produced."""
-        goal = batch.goal.reshape(-1, len(self.bias)).to(self.bias.dtype)
+        goal = batch.target.reshape(-1, len(self.bias)).to(self.bias.dtype)
         centre = geometric_median(goal)
         if self.normalise:
             self.scale.copy_(1 / spread(goal, centre))
@@ -106,7 +116,7 @@ class Dictionary(Part):
             for grad, atoms in zip(self.atoms.grad.split(rows), self.atoms.detach().split(rows), strict=True):
                 grad.addcmul_((grad * atoms).sum(1, keepdim=True), atoms, value=-1)
 
-    def after_step(self, code: Code) -> None:
+    def after_step(self, passed: Pass) -> None:
         """Give each atom length 1 again."""
         if self.unit_norm:
             self.atoms.div_(self.atoms.norm(dim=1, keepdim=True).clamp_min(1e-12))
@@ -135,7 +145,7 @@ class Dictionary(Part):
         """Take the scale into what is added to the atoms; the encoder has scaled its input by `seen`."""
         self.bias.div_(float(self.scale))
 
-    def facts(self, model: Autoencoder, batch: Batch, code: Code) -> Mapping[str, Tensor | Tally]:
+    def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
         """The largest absolute cosine of two atoms."""
         return {} if self.cut is not None else {"coherence": Coherence(self.atoms)}
 
@@ -168,7 +178,7 @@ class SkipDictionary(Dictionary):
         super().__init__(latents, shape, unit_norm=unit_norm, normalise=normalise)
         self.skip = nn.Parameter(torch.zeros(width, math.prod(shape)))
 
-    def forward(self, z: Tree, given: Tree = None) -> Tensor:
+    def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Decode pairs of codes (*samples, B, N) and what goes around them (*samples, B, width)."""
         z, around = z
         return self._shaped(self._sum(z) + around @ self.skip + self.bias)
@@ -198,7 +208,7 @@ class AffineEncoder(Part):
 
     scale: Tensor
     splits = ("weight", "bias")
-    cut: Cut | None = None
+    cut: TensorShard | None = None
 
     def __init__(
         self,
@@ -232,12 +242,12 @@ class AffineEncoder(Part):
         assert self._centre[0] is not None
         return self._centre[0].atoms
 
-    def forward(self, x: Tree, given: Tree = None) -> Affine | tuple[Affine, Tensor]:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
         """Promise the pre-activations (B, N) of inputs (B, *shape)."""
         x = x.reshape(-1, self.rows.shape[1])
         if self.normalise:
             x = x * self.scale
-        promise = Affine(x, self.rows, self.bias, self.shift)
+        promise = LazyLinear(x, self.rows, self.bias, self.shift)
         if self.cut is not None:
             promise = SplitAffine.of(promise, self.cut)
         return (promise, x) if self.around else promise

@@ -7,7 +7,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Code, Part, Sparse, Tree
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Pass, Sparse, Tree
 from narrows.core.check import number, refuse, whole
 from narrows.kernels.pursuit import matching_pursuit
 from narrows.kernels.sparse import decode
@@ -25,7 +25,7 @@ class GrownDictionary(Part):
 
     All is in buffers of full size with a count, so that a saved state has one shape. Unused rows are 0 and no pursuit
     chooses them. Beside each atom stands the number of the example it came from, where the batch tells numbers (its
-    ``given``, one whole number an example), else -1.
+    a condition, one whole number an example), else -1.
 
     Args:
         latents: how many atoms there can be, N.
@@ -75,7 +75,7 @@ class GrownDictionary(Part):
         self.register_buffer("count", torch.zeros((), dtype=torch.int64))
         self.register_buffer("examples", torch.full((latents,), -1, dtype=torch.int64))
 
-    def forward(self, z: Tree, given: Tree = None) -> Tensor:
+    def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Decode codes (*samples, B, N) to (*samples, B, *shape)."""
         flat = (decode(z, self.atoms) if isinstance(z, Sparse) else z @ self.atoms) + self.bias
         return flat if len(self.shape) == 1 else flat.unflatten(-1, self.shape)
@@ -85,10 +85,11 @@ class GrownDictionary(Part):
         if self.centre:
             self.bias.copy_(batch.x.flatten(1).mean(0))
 
-    def renew(self, model: Autoencoder, batch: Batch, code: Code) -> list[tuple[nn.Parameter, Tensor]]:
+    def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
         """Look through the batch for examples to append; no parameter is touched."""
-        numbers = None if batch.given is None else batch.given.reshape(len(batch), -1)[:, 0]
-        self.grow(batch.x.flatten(1) - self.bias, numbers)
+        told = next(iter(passed.batch.condition.values()), None)
+        numbers = None if told is None else told.reshape(len(passed.batch), -1)[:, 0]
+        self.grow(passed.batch.x.flatten(1) - self.bias, numbers)
         return []
 
     @torch.no_grad()

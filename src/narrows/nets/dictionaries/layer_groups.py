@@ -8,7 +8,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Part, Tree
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Tree
 from narrows.core.check import refuse, whole
 from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.nets.dictionaries.stacked import PooledDictionary, balance_of, size_of_layers
@@ -91,7 +91,7 @@ class GroupDictionary(PooledDictionary):
         start = self.assign or [layer * groups // layers for layer in range(layers)]
         self.register_buffer("groups", torch.tensor(start))
 
-    def forward(self, z: Tree, given: Tree = None) -> Tensor:
+    def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Decode codes (*samples, B, L, N G) to (*samples, B, L, D); of drawn rows, (B, G, N G) to (B, G, D)."""
         flat = self._sum(z)
         return self._shaped(flat + self.bias[self.owners(flat.shape[-2])])
@@ -113,7 +113,7 @@ class GroupDictionary(PooledDictionary):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Group the layers; set the scales, and each group's centre."""
-        goal = batch.goal.to(self.bias.dtype)
+        goal = batch.target.to(self.bias.dtype)
         if not self.assign:
             self.groups.copy_(torch.tensor(group(angles(goal), self.count)))
         if self.normalise:
@@ -145,7 +145,7 @@ class GroupEncoder(Part):
         # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
         self._centre = (centre,)
 
-    def forward(self, x: Tree, given: Tree = None) -> Tensor:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Pre-activations of inputs (B, L, D), or of drawn ones (B, G, D)."""
         (centre,) = self._centre
         found = centre.owners(x.shape[1])

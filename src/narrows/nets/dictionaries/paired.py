@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import Autoencoder, Batch, Part, Sparse, Spec, Tree
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Sparse, Spec, Tree
 from narrows.core.check import choice, refuse, whole
 from narrows.kernels.sparse import decode
 from narrows.nets.dictionaries.dictionary import spread
@@ -73,7 +73,7 @@ class PairEncoder(Part):
         if mapped or sides[0] != sides[1]:
             self.maps.extend(nn.Linear(side, wide, bias=False) for side in sides)
 
-    def forward(self, x: Tree, given: Tree = None) -> Tensor:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """The scores of both sides of each pair, (B, *shape) -> (B, 2, N)."""
         both = self.brought(x)
         if self.bias is not None:
@@ -119,7 +119,7 @@ class PairDictionary(Part):
         self.biases = nn.ParameterList(torch.zeros(side) for side in sides)
         self.register_buffer("scale", torch.ones(2))
 
-    def forward(self, z: Tree, given: Tree = None) -> Tensor:
+    def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Decode codes (*samples, B, 2, N), sparse or dense, to (*samples, B, *shape)."""
         out = []
         for side, atoms in enumerate((self.first, self.second)):
@@ -134,7 +134,7 @@ class PairDictionary(Part):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set biases and scales from the data, each side its own."""
         sides = [atoms.shape[1] for atoms in (self.first, self.second)]
-        for side, x in enumerate(batch.goal.flatten(1).split(sides, 1)):
+        for side, x in enumerate(batch.target.flatten(1).split(sides, 1)):
             centre = x.mean(0)
             if self.normalise:
                 self.scale[side] = 1 / spread(x, centre)

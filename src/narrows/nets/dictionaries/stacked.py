@@ -11,9 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, Spec, Tree
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Spec, Tree
 from narrows.core.check import RequestError
-from narrows.kernels.sparse import Affine
+from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, geometric_median, spread
 
 __all__ = [
@@ -91,7 +91,7 @@ class StackedDictionary(Dictionary):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scales and the bias from what must be produced."""
-        goal = batch.goal.flatten(1).to(self.bias.dtype)
+        goal = batch.target.flatten(1).to(self.bias.dtype)
         found = LayerScale(goal, self.shape[0])
         if self.normalise:
             self.scale.copy_(found.factor)
@@ -199,7 +199,7 @@ class PooledDictionary(Dictionary):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scales and the centre from what must be produced."""
-        goal = batch.goal.to(self.bias.dtype)
+        goal = batch.target.to(self.bias.dtype)
         if self.normalise:
             self.scale.copy_(size_of_layers(goal))
         self.bias.copy_(geometric_median((goal * self.scale).flatten(0, 1)))
@@ -225,9 +225,9 @@ class PooledEncoder(AffineEncoder):
         super().__init__(latents, shape[1:], centre=centre, normalise=normalise)
         self.register_buffer("scale", torch.ones(shape[0], 1))
 
-    def forward(self, x: Tree, given: Tree = None) -> Affine:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear:
         """Promise the pre-activations (B L, N)."""
-        return Affine((x * self.scale).flatten(0, 1), self.rows, self.bias, self.shift)
+        return LazyLinear((x * self.scale).flatten(0, 1), self.rows, self.bias, self.shift)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scales from what is seen."""

@@ -6,8 +6,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from narrows.core import Autoencoder, Part, Tree
-from narrows.kernels.sparse import Affine
+from narrows.core import NO_CONDITION, Autoencoder, Condition, Part, Tree
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["Atoms", "TiedEncoder"]
 
@@ -30,7 +30,7 @@ class Atoms(Protocol):
 class TiedEncoder(Part):
     r"""The correlations of the data with a dictionary's own atoms: :math:`(s x - b) A^\top`, promised.
 
-    What it puts out is a `kernels.Affine` with the dictionary's atoms as weights, so that a pursuit finds in it both
+    What it puts out is a `LazyLinear` with the dictionary's atoms as weights, so that a pursuit finds in it both
     what is to be coded and what it is coded with; whoever wants pre-activations (the auxiliary loss) gets those of a
     pursuit's first step. Nothing is learned here, and scales are the dictionary's.
 
@@ -49,13 +49,13 @@ class TiedEncoder(Part):
         # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
         self._dictionary = (dictionary,)
 
-    def forward(self, x: Tree, given: Tree = None) -> Affine:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear:
         """Promise the correlations (B, N) of inputs (B, *shape)."""
         dictionary = self._dictionary[0]
         flat: Tensor = x.reshape(-1, dictionary.atoms.shape[1])
         if dictionary.normalise:
             flat = flat * dictionary.scale
-        return Affine(flat, dictionary.atoms, flat.new_zeros(len(dictionary.atoms)), dictionary.bias)
+        return LazyLinear(flat, dictionary.atoms, flat.new_zeros(len(dictionary.atoms)), dictionary.bias)
 
     def finish(self, model: Autoencoder) -> None:
         """Fold the scale into the bias: codes of a pursuit are then in units of the data."""

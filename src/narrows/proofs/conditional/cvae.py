@@ -38,7 +38,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     for weight in WEIGHTS:
         model = trial.fit(trial.build(cvae, beta=weight, **options), data.train, lr=3e-3)
         with torch.no_grad(), seeded(trial.seed):
-            drawn = model.sample(len(labels), F.one_hot(labels, data.spec.classes).float())
+            drawn = model.sample(len(labels), {"labels": F.one_hot(labels, data.spec.classes).float()})
         numbers[f"{weight:g}/accuracy"] = share(oracle, drawn, labels)
         numbers[f"{weight:g}/diversity"] = float(
             drawn.unflatten(0, (-1, EACH)).var(1).flatten(1).sum(1).mean()
@@ -56,9 +56,9 @@ def classifier(data: Reduced, seed: int, steps: int) -> nn.Module:
         optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
         for _ in range(steps):
             rows = torch.randint(len(data.train), (128,))
-            batch = data.train.batch(rows, "labels")
+            batch = data.train.batch(rows, ("labels",))
             optimiser.zero_grad()
-            F.cross_entropy(net(batch.x), batch.given).backward()
+            F.cross_entropy(net(batch.x), batch.condition["labels"]).backward()
             optimiser.step()
     return net.eval()
 
@@ -89,11 +89,11 @@ def by_class(model: Autoencoder, data: Reduced, labels: Tensor, seed: int) -> Te
 @torch.no_grad()
 def swapped(model: Autoencoder, data: Reduced, oracle: nn.Module) -> float:
     """Decode the codes of test examples with the next label; the share that shows it."""
-    test, labels = data.test.all(given="labels"), data.test.labels
+    test, labels = data.test.all(conditions=("labels",)), data.test.labels
     assert labels is not None
     other = (labels + 1) % data.spec.classes
-    z = model.encode(Batch(test.x, given=test.given)).z
-    x = model.likelihood.mean(model.decode(z, F.one_hot(other, data.spec.classes).float()))
+    z = model.encode(Batch(test.x, condition=test.condition)).z
+    x = model.likelihood.mean(model.decode(z, {"labels": F.one_hot(other, data.spec.classes).float()}))
     return share(oracle, x, other)
 
 

@@ -10,6 +10,7 @@ import torch
 from narrows.audit.metrics.usage import code_counts
 from narrows.bottlenecks.discrete.fsq import levels_for
 from narrows.core import Autoencoder, Batch
+from narrows.core.evidence import Indices
 from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
@@ -52,17 +53,17 @@ def measure(trial: Trial) -> Mapping[str, float]:
 @torch.no_grad()
 def used(model: Autoencoder, test: Batch) -> float:
     """The share of the codes that some token of the test examples has."""
-    code = model.encode(test)
-    return float((code_counts(code.seen["indices"], code.seen["codes"]) > 0).double().mean())
+    found = model.encode(test)[Indices]
+    return float((code_counts(found.indices, found.codes) > 0).double().mean())
 
 
 @torch.no_grad()
 def mistakes(model: Autoencoder, test: Batch) -> float:
     """How many numbers of the test examples' codes do not come back from their indices, and equal codes."""
     code = model.encode(test)
-    lost = (model.bottleneck.read(model.bottleneck.symbols(code)).z != code.z).sum()
-    codes: int = code.seen["codes"]
-    grid = model.bottleneck.read(torch.arange(codes).view(-1, 1)).z
+    lost = (model.bottleneck.from_symbols(model.bottleneck.to_symbols(code)).z != code.z).sum()
+    codes = code[Indices].codes
+    grid = model.bottleneck.from_symbols(torch.arange(codes).view(-1, 1)).z
     return float(lost) + codes - len(grid.unique(dim=0))
 
 

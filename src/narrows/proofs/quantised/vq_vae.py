@@ -44,12 +44,12 @@ def measure(trial: Trial) -> Mapping[str, float]:
     trial.fit(plain, lr=RATE)
     variance = float(test.x.var(0, correction=0).mean())
     with torch.no_grad():
-        indices = model.bottleneck.symbols(model.encode(test))
+        indices = model.bottleneck.to_symbols(model.encode(test))
         learned = model.sample(len(test))
         uniform = decoded(model, model.bottleneck.sample(len(test)).z)
-        known = model.bottleneck.symbols(model.encode(trial.data.train.all(trial.budget["test"])))
+        known = model.bottleneck.to_symbols(model.encode(trial.data.train.all(trial.budget["test"])))
         drawn = independent(known, trial.budget["codes"], len(test))
-        positions = decoded(model, model.bottleneck.read(drawn).z)
+        positions = decoded(model, model.bottleneck.from_symbols(drawn).z)
     return {
         "vq/unexplained": error(model, test) / variance,
         "ae/unexplained": error(plain, test) / variance,

@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder, Batch, Sparse
+from narrows.core.evidence import Latents
 
 __all__ = ["chosen", "correlation"]
 
 
 def chosen(model: Autoencoder, batch: Batch) -> Tensor:
     """How many latents are on in each example, (B,)."""
-    z = model.encode(batch).seen["latents"]
+    z = model.encode(batch)[Latents].z
     return ((z.values if isinstance(z, Sparse) else z) != 0).sum(-1).double()
 
 

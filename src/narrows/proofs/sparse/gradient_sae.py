@@ -39,18 +39,19 @@ def judged(trial: Trial, reading: Reading, model: Any) -> dict[str, float]:
     """What the model's code costs, and what its atoms do."""
     slopes = reading.test[2][:, 1:]
 
-    def coded(given: Tensor | None) -> float:
+    def coded(slope: Tensor | None) -> float:
         def replace(activation: Tensor) -> Tensor:
-            rows = None if given is None else given.flatten(0, 1)
-            back = model.reconstruct(Batch(activation.flatten(0, 1), given=rows))
+            told = {} if slope is None else {"gradients": slope.flatten(0, 1)}
+            back = model.reconstruct(Batch(activation.flatten(0, 1), condition=told))
             return back.unflatten(0, activation.shape[:2])
 
         costs = reading.spliced(replace)
         return costs.average("spliced") - costs.average("original")
 
-    x, given = reading.rows("test")
-    z = model.encode(Batch(x, given=given)).z
-    effects = (given @ model.decoder.atoms.T).abs()
+    x, slope = reading.rows("test")
+    batch = Batch(x, condition={"gradients": slope})
+    z = model.encode(batch).z
+    effects = (slope @ model.decoder.atoms.T).abs()
 
     def influence(code: Sparse) -> float:
         return float((code.values * effects.gather(1, code.indices)).sum(1).mean())
@@ -58,7 +59,7 @@ def judged(trial: Trial, reading: Reading, model: Any) -> dict[str, float]:
     return {
         "ce": coded(slopes),
         "ce without gradients": coded(None),
-        "fvu": fvu(x, model.reconstruct(Batch(x, given=given))),
+        "fvu": fvu(x, model.reconstruct(batch)),
         "influence": influence(z) / influence(model.encode(Batch(x)).z),
         "steering": steered(trial, reading, F.normalize(model.decoder.atoms[firings(z) > 0], dim=1)),
         "silent": dead(z) / z.width,

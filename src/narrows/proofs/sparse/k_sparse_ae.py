@@ -8,8 +8,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.sparse.latents import Latents
-from narrows.core import Autoencoder
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
+from narrows.core import NO_CONDITION, Autoencoder, Condition
 from narrows.core.check import optional
 from narrows.data.dataset import Dataset
 from narrows.methods.regularised.ae import ae
@@ -37,9 +37,9 @@ class Rectified(nn.Module):
         super().__init__()
         self.inner, self.drop = inner, nn.Dropout(drop)
 
-    def forward(self, x: Tensor, given: object = None) -> Tensor:
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """The units of inputs (B, ...), (B, units)."""
-        units: Tensor = self.drop(self.inner(x, given).relu())
+        units: Tensor = self.drop(self.inner(x, condition).relu())
         return units
 
 
@@ -104,7 +104,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     for name, schedule in (("kept", {}), ("annealed", falls)):
         model = trial.build(k_sparse_ae, latents=units, k=few, **schedule)
         trial.fit(model, rows, lr=1e-4 * trial.budget["few_rate"])
-        idle = cast(Latents, model.bottleneck).idle
+        idle = cast(SparseBottleneck, model.bottleneck).idle
         numbers[f"{name}/dead"] = float((idle >= len(rows)).double().mean())
     return numbers
 

@@ -1,11 +1,11 @@
-"""Members that are rewarded for each other's features, against members trained side by side."""
+"""Ensemble that are rewarded for each other's features, against members trained side by side."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import cast
 
-from narrows.bottlenecks.sparse.ensemble import Members
+from narrows.bottlenecks.sparse.ensemble import Ensemble
 from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.mfr_sae import mfr_sae
 from narrows.nets.dictionaries.dictionary import Dictionary
@@ -24,7 +24,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     for name, options in (("mfr", {}), ("plain", {"mfr": 0.0})):
         model = trial.build(mfr_sae, latents=budget["latents"], k=budget["k"], **options)
         trial.fit(model, lr=5e-3)
-        bottleneck = cast(Members, model.bottleneck)
+        bottleneck = cast(Ensemble, model.bottleneck)
         sets = cast(Dictionary, model.decoder).atoms.detach().split(bottleneck.each)
         numbers[f"{name}/alike"] = float(mmcs(*sets))
         found = [trial.data.truth.recovered(atoms.numpy()) for atoms in sets]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import cast
 
-from narrows.bottlenecks.sparse.latents import Latents
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec
 from narrows.kernels import metrics as sparsity
@@ -37,7 +37,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         z = model.encode(batch).z
         numbers[f"{name}/fvu"] = sparsity.fvu(batch.x, model.reconstruct(batch))
         numbers[f"{name}/l0"] = sparsity.l0(z)
-        idle = cast(Latents, model.bottleneck).idle
+        idle = cast(SparseBottleneck, model.bottleneck).idle
         numbers[f"{name}/dead"] = float((idle > trial.budget["window"]).double().mean())
     return numbers
 

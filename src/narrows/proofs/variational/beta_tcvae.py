@@ -45,7 +45,7 @@ def examined(model: Autoencoder, trial: Trial) -> Mapping[str, float]:
     return {
         "mig": mig(q.mean.numpy(), factors[:1000].numpy()),
         "tc": float(decompose(code.z, q, code.p)["tc"].mean()),
-        "distortion": float(model.likelihood.nll(model.decode(code.z), test.goal).mean()),
+        "distortion": float(model.likelihood.nll(model.decode(code.z), test.target).mean()),
     }
 
 

@@ -57,7 +57,7 @@ def gradient_variance(model: Autoencoder, batch: Batch, seed: int) -> Mapping[st
         assert q is not None
         noise = torch.randn(DRAWS, *q.mean.shape)
     z = (q.mean + q.stddev * noise).detach().requires_grad_()
-    nll = model.likelihood.nll(model.decode(z), batch.goal)
+    nll = model.likelihood.nll(model.decode(z), batch.target)
     (reparameterised,) = torch.autograd.grad(nll.sum(), z)
     score = nll.detach().unsqueeze(-1) * noise / q.stddev.detach()
     return {

@@ -17,8 +17,8 @@ import torch
 from torch import nn
 
 from narrows.activations.capture import capture, rows
-from narrows.activations.contexts import Cut
-from narrows.activations.hook_points import Place, resolve
+from narrows.activations.contexts import ContextOptions
+from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.manifest import Manifest, unsealed
 from narrows.activations.models import DTYPES, Model, load, wrap
 from narrows.activations.recompute import CONTEXTS, digest_of, work_of
@@ -125,7 +125,7 @@ def harvest(
     loaded = wrap(model, tokenizer) if isinstance(model, nn.Module) else load(model, device, model_dtype)
     loaded = loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
     kind = "chat" if chat else mode or "packed"
-    cut = Cut(
+    cut = ContextOptions(
         kind,
         context or min(128, loaded.longest or 128),
         overlong or ("drop" if chat else "split"),
@@ -153,7 +153,7 @@ class _Job:
     """All that is settled before the first unit."""
 
     model: Model
-    places: list[Place]
+    places: list[HookPoint]
     work: Text | Inputs
     plan: Plan
     header: dict[str, Any]
@@ -166,7 +166,7 @@ class _Job:
         return _row_bytes(self.places, self.plan.dtype, self.plan.gradients)
 
 
-def _text(reads: Reading, model: Model, cut: Cut, out: Path, shown: Silent) -> Text:
+def _text(reads: Reading, model: Model, cut: ContextOptions, out: Path, shown: Silent) -> Text:
     """The contexts: those of an earlier run of the same command, or made now."""
     with suppress(OSError, ValueError, KeyError, RequestError):
         header = unsealed(out / HEADER)["header"]
@@ -182,7 +182,7 @@ def _text(reads: Reading, model: Model, cut: Cut, out: Path, shown: Silent) -> T
 
 def _job(
     model: Model,
-    places: list[Place],
+    places: list[HookPoint],
     work: Text | Inputs,
     told: Mapping[str, Any],
     folder: Path,
@@ -213,7 +213,9 @@ def _job(
     return _Job(model, places, work, plan, header, folder, counted)
 
 
-def _tried(model: Model, places: list[Place], work: Text | Inputs) -> tuple[Text | Inputs, list[Place]]:
+def _tried(
+    model: Model, places: list[HookPoint], work: Text | Inputs
+) -> tuple[Text | Inputs, list[HookPoint]]:
     """What is read and the places, with shapes, from one small run."""
     some = work.inputs(np.arange(1), model.device)[0]
     if isinstance(work, Text):
@@ -226,14 +228,14 @@ def _tried(model: Model, places: list[Place], work: Text | Inputs) -> tuple[Text
     return work, places
 
 
-def _row_bytes(places: Iterable[Place], dtype: str, gradients: bool) -> int:
+def _row_bytes(places: Iterable[HookPoint], dtype: str, gradients: bool) -> int:
     numbers = sum(torch.Size(place.shape or ()).numel() for place in places)
     return numbers * torch.tensor([], dtype=getattr(torch, dtype)).element_size() * (1 + gradients)
 
 
 def _header(
     model: Model,
-    places: list[Place],
+    places: list[HookPoint],
     work: Text | Inputs,
     told: Mapping[str, Any],
     plan: Plan,

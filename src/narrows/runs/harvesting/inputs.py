@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.activations.contexts import Contexts, Cut, build
+from narrows.activations.contexts import ContextOptions, Contexts, build
 from narrows.activations.models import Model
 from narrows.activations.texts import files, fingerprint, pieces, read
 from narrows.activations.units import Inputs, Text
@@ -79,7 +79,7 @@ def of_text(text: Any, key: str, split: str) -> Reading:
     raise refuse("text", text, "a name, a path or a list of documents")
 
 
-def contexts_of(reading: Reading, model: Model, cut: Cut, say: Callable[[str], None]) -> Text:
+def contexts_of(reading: Reading, model: Model, cut: ContextOptions, say: Callable[[str], None]) -> Text:
     """A text's contexts for a model.
 
     Args:
@@ -136,7 +136,7 @@ class Images(Inputs):
         return {"pixel_values": (x - mean) / std}, None
 
 
-def of_images(images: Any, model: Model, cut: Cut) -> tuple[Images, dict[str, Any]]:
+def of_images(images: Any, model: Model, cut: ContextOptions) -> tuple[Images, dict[str, Any]]:
     """Images by the name of a data set, a folder, a file or an array, in their own order.
 
     Args:
@@ -167,7 +167,7 @@ def of_images(images: Any, model: Model, cut: Cut) -> tuple[Images, dict[str, An
     return Images({"": x}, 1, cut, model.images), told | {"prepared": dict(model.images)}
 
 
-def of_inputs(inputs: Any, model: Model, cut: Cut) -> tuple[Inputs | Text, dict[str, Any]]:
+def of_inputs(inputs: Any, model: Model, cut: ContextOptions) -> tuple[Inputs | Text, dict[str, Any]]:
     """Ready-made inputs: a tensor, tensors by keyword, or batches of either, which are gathered.
 
     Args:
