@@ -126,7 +126,7 @@ class Likelihood(Part):
     unit: ClassVar[str] = "nats"
     """What `nll` counts; ``squared error`` where it leaves the constants of a density out."""
 
-    discrete: ClassVar[bool] = False
+    discrete: bool = False
     """True where a target is one of finitely many values, so that there is no squared error of it."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:

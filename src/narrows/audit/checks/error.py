@@ -8,7 +8,6 @@ from torch import Tensor
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Chart, Check, Finding, Series
 from narrows.kernels.metrics import cosine, fvu
-from narrows.likelihoods import Categorical
 
 __all__ = ["histogram", "per_example", "reconstruction_error"]
 
@@ -17,9 +16,10 @@ _TAIL = 10.0
 
 def reconstruction_error(view: View) -> Finding:
     """FVU, the distribution of the error over examples, and whether a few are far worse than the rest."""
-    if not isinstance(view.batch.target, Tensor):
-        return Finding()
-    if _classes(view):
+    target, output = view.batch.target, view.output
+    if not isinstance(target, Tensor) or not isinstance(output, Tensor) or target.shape != output.shape:
+        return Finding()  # modalities and edges have checks of their own
+    if view.model.likelihood.discrete:
         return Finding((_accuracy(view),))
     error = per_example(view)
     unexplained = fvu(view.batch.target, view.output, view.weight)
@@ -72,16 +72,12 @@ def histogram(name: str, values: Tensor, bins: int = 40, tone: int = 1) -> Serie
     return Series(name, tuple(counts.tolist()), tuple(edges.tolist()), tone)
 
 
-def _classes(view: View) -> bool:
-    """Whether the target holds class numbers, whose differences mean nothing."""
-    likelihood = view.model.likelihood
-    return isinstance(likelihood, Categorical) and not likelihood.scaled
-
-
 def _accuracy(view: View) -> Check:
-    right = float((view.output == view.batch.target).double().mean())
+    right = (view.output == view.batch.target).double()
+    weight = torch.ones_like(right) if view.weight is None else view.weight.double().expand(right.shape)
+    share = float((right * weight).sum() / weight.sum().clamp_min(1e-12))
     return Check(
-        "accuracy", right, "", "info", "The share of elements whose most probable class is the true one."
+        "accuracy", share, "", "info", "The share of elements whose most probable class is the true one."
     )
 
 
