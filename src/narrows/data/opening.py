@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
+from narrows.core.spec import Kind
 from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
 from narrows.data.named.registry import WORLDS, expand, find, names, why_not
@@ -16,7 +19,12 @@ from narrows.data.raw import Raw
 
 __all__ = ["like", "open"]
 
-Reader = Callable[..., Raw]
+Reader = Callable[..., "Raw | Source | Dataset"]
+"""What reads data: arrays to be split and scaled (`Raw`), or a whole `Source`.
+
+With a parameter `kind`, whose annotation names the kinds that it can make, it is asked for what a method reads. With a
+parameter `like`, the description of a fit's data, it gives all of other data as one data set.
+"""
 _ARRAYS = "arrays in memory"
 _PATHS = ("second",)
 _COMMON = ("scale", "split", "limit", "scaling", "target_scaling", "spec")
@@ -31,6 +39,7 @@ def open(
     scaling: Mapping[str, Any] | None = None,
     target_scaling: Mapping[str, Any] | None = None,
     spec: Mapping[str, Any] | None = None,
+    kinds: Sequence[Kind] = (),
     **options: Any,
 ) -> Source:
     """Open data.
@@ -45,6 +54,8 @@ def open(
         scaling: a scaling that `Source.describe` wrote, instead of a new one.
         target_scaling: the same for the target.
         spec: what `Source.describe` wrote; the data must still be like it.
+        kinds: which kinds of data are wanted (what a method reads), where what is opened can be had as several: an
+            image as an array or a field, a table with text as a mixed table or as indicators.
         **options: what the reader of this kind of data takes: `key`, `labels`, `target`, `columns`, `layout`,
             `size` for files; the options of a generated world.
 
@@ -53,7 +64,7 @@ def open(
 
     Example:
         >>> open("digits").spec
-        Spec(shape=(1, 8, 8), values='unit', classes=10, target=None)
+        Spec(shape=(1, 8, 8), values='unit', classes=10)
         >>> import numpy as np
         >>> open(np.eye(4, dtype=np.float32), split=0.25).spec.values
         'binary'
@@ -69,7 +80,16 @@ def open(
         if "split" not in known:
             raise refuse("split", split, "the share of the test part, between 0 and 1")
         options["split"] = split
+    if "kind" not in options and (kind := _kind(reader, kinds)):
+        options["kind"] = kind
+    for option, value in (("scale", scale), ("split", split), ("limit", limit)):
+        if option in known and option not in options and value not in (None, "auto"):
+            options[option] = value
     raw = _call(reader, name, options)
+    if isinstance(raw, Source):
+        kept = {"what": key, **{k: _plain(v) for k, v in options.items() if _told(k, v)}}
+        return _as_described(replace(raw, name=raw.name or name, how=kept), spec)
+    assert isinstance(raw, Raw)
     if raw.columns and "columns" in known:
         options["columns"] = raw.columns
     how = {"what": key, "scale": scale, "split": split, "limit": limit, **options}
@@ -98,6 +118,10 @@ def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
     name, _, reader = _find(what)
     known = inspect.signature(reader).parameters
     kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    if "like" in known:
+        found = _call(reader, name, {**kept, **options, "like": description})
+        assert not isinstance(found, Raw | Source)
+        return found
     limit = options.pop("limit", None)
     try:
         raw = _call(reader, name, {**kept, **options})
@@ -106,7 +130,29 @@ def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
         if without == kept:
             raise
         raw = _call(reader, name, {**without, **options})  # new data often come without labels
+    assert isinstance(raw, Raw)
     return one_part(raw, name, description, limit)
+
+
+def _kind(reader: Reader, kinds: Sequence[Kind]) -> str | None:
+    """The kind that a reader is asked for: its usual one where that is wanted, else the first wanted that it makes."""
+    parameter = inspect.signature(reader).parameters.get("kind")
+    if parameter is None or not kinds or parameter.default in kinds:
+        return None
+    makes = str(parameter.annotation)
+    return next((kind for kind in kinds if re.search(rf"\b{kind}\b", makes)), None)
+
+
+def _as_described(source: Source, spec: Mapping[str, Any] | None) -> Source:
+    """Hold data that are opened again to their description."""
+    if spec is not None and (list(source.spec.shape), [len(source.train), len(source.test)]) != (
+        list(spec["shape"]),
+        list(spec["rows"]),
+    ):
+        raise RequestError(
+            f"The data `{source.name}` changed since they were described. Put the old data back, or fit anew."
+        )
+    return source
 
 
 def _find(what: Any) -> tuple[str, str, Reader]:
@@ -152,7 +198,7 @@ def _is_name(what: str) -> bool:
 def _bound(reader: Reader, first: Any) -> Reader:
     """The reader with its first argument given; its signature shows the others."""
 
-    def bound(**options: Any) -> Raw:
+    def bound(**options: Any) -> Raw | Source | Dataset:
         return reader(first, **options)
 
     parameters = list(inspect.signature(reader).parameters.values())[1:]
@@ -160,11 +206,11 @@ def _bound(reader: Reader, first: Any) -> Reader:
     return bound
 
 
-def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw:
+def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw | Source | Dataset:
     known = list(inspect.signature(reader).parameters)
     for option in options:
         if option not in known:
-            takes = {*known, *_COMMON} - {"scaling", "target_scaling", "spec"}
+            takes = {*known, *_COMMON} - {"scaling", "target_scaling", "spec", "like", "kind"}
             raise UnknownOptionError(
                 f"The data `{name}` have no option ``{option}``. {nearest(option, takes, '``')}"
             )

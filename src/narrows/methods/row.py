@@ -23,6 +23,8 @@ class Method(NamedTuple):
     id: int | None
     module: str
     """Below `narrows.methods`; the builder has the method's name with underscores."""
+    reads: tuple[str, ...] = ("array",)
+    """Which kinds of data it reads, the usual one first."""
 
     @property
     def function(self) -> str:

@@ -113,7 +113,8 @@ def fit(
     plan = Plan(**fields)
     options = {key: builtin(value) for key, value in options.items()}
     name, build = _resolve(method, options)
-    source = nd.open(data, **(data_options or {}))
+    kinds = index.METHODS[name].reads if name in index.METHODS else ()
+    source = nd.open(data, **{"kinds": kinds, **(data_options or {})})
     plan = plan.settled(len(source.train))
     torch.manual_seed(seed)
     model = build(source)

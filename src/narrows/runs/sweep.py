@@ -309,7 +309,8 @@ class _Sweep:
 
     def _made(self, wanted: Wanted) -> Run:
         """The run of a combination with a fresh model; nothing is written."""
-        source = self._source(wanted.data)
+        reads = index.METHODS[wanted.method].reads
+        source = self._source({"kinds": reads, **wanted.data})
         plan = wanted.plan.settled(len(source.train))
         torch.manual_seed(wanted.plan.seed)
         model = index.builder(wanted.method)(source.spec, **wanted.options)

@@ -46,7 +46,7 @@ def sines(
     Example:
         >>> import narrows.data
         >>> narrows.data.open("sines", n=10).spec
-        Spec(shape=(24, 5), values='unit', classes=0, target=None)
+        Spec(shape=(24, 5), values='unit')
     """
     rng = np.random.default_rng((seed, 3))
     total = whole("n", n) + whole("tests", tests)
