@@ -8,7 +8,7 @@ from torch import Tensor
 
 from narrows.core.values import Sparse
 
-__all__ = ["EnsembleCodes", "Evidence", "Gate", "Hidden", "Indices", "Latents", "Residual"]
+__all__ = ["EnsembleCodes", "Evidence", "Experts", "Gate", "Hidden", "Indices", "Latents", "Residual"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,21 @@ class EnsembleCodes(Evidence):
     """
 
     z: Sparse
+
+
+@dataclass(frozen=True)
+class Experts(Evidence):
+    """What each modality says of the code, a Gaussian each.
+
+    Args:
+        mean: (B, M, Z), without gradient.
+        scale: standard deviations, (B, M, Z), without gradient.
+        present: which of them count, (B, M) bool.
+    """
+
+    mean: Tensor
+    scale: Tensor
+    present: Tensor
 
 
 @dataclass(frozen=True)

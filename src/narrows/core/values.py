@@ -55,6 +55,8 @@ class Views:
         >>> views = Views({"a": torch.zeros(2, 3), "b": torch.zeros(2, 1)}, torch.tensor([[True, False]] * 2))
         >>> len(views), views.there("b")
         (2, tensor([False, False]))
+        >>> views.only("b").present.any()
+        tensor(False)
     """
 
     values: Mapping[str, Tree]
@@ -62,6 +64,16 @@ class Views:
 
     def __len__(self) -> int:
         return len(self.present)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The modalities, in order."""
+        return tuple(self.values)
+
+    def only(self, *names: str) -> Views:
+        """The same examples with nothing there but some modalities."""
+        kept = torch.tensor([name in names for name in self.values], device=self.present.device)
+        return Views(self.values, self.present & kept)
 
     def there(self, name: str) -> Tensor:
         """The rows that have a modality, (B,) bool."""

@@ -1,0 +1,59 @@
+"""The bottleneck of several modalities: an expert each, fused into one posterior of the code."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch.distributions import Independent, Normal
+
+from narrows.bottlenecks.fusion.base import Fusion
+from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Diagonal, Gaussian, kl
+from narrows.core import Code, Tree
+from narrows.core.evidence import Experts
+
+__all__ = ["FusedGaussian"]
+
+
+class FusedGaussian(Gaussian):
+    r"""q(z | x_A) from the experts of the modalities A that are present, against the prior N(0, I).
+
+    .. math:: \mathrm{kl} = \mathrm{KL}(q(z \mid x_A)\,\|\,p(z))
+
+    Which modalities are present is a fact of each example. Features are a pair: the experts (B, M, 2Z), each a mean
+    and a log-variance, and their presence (*subsets, B, M); several subsets of the same experts come as leading
+    axes, before which those of the draws stand.
+
+    Args:
+        latent: the width of the code, Z.
+        fusion: how the experts become one posterior.
+
+    Raises:
+        RequestError: `latent` is no whole number of at least 1.
+
+    Example:
+        >>> import torch
+        >>> from narrows.bottlenecks.fusion.product import Product
+        >>> experts, present = torch.zeros(3, 2, 4), torch.ones(3, 2, dtype=torch.bool)
+        >>> code = FusedGaussian(2, Product())((experts, present), samples=(5,))
+        >>> code.z.shape, code.costs["kl"].shape
+        (torch.Size([5, 3, 2]), torch.Size([5, 3]))
+
+    Reference:
+        Wu and Goodman, 2018, section 2.2. arXiv:1802.05335
+    """
+
+    def __init__(self, latent: int, fusion: Fusion) -> None:
+        super().__init__(latent)
+        self.fusion = fusion
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Draw z from the fused posterior of (experts, present)."""
+        experts, present = h
+        mean, log_variance = experts.chunk(2, -1)
+        log_variance = log_variance.clamp(*LOG_VARIANCE)
+        q, p = self.fusion.posterior(mean, log_variance, present), self.prior()
+        z = q.rsample(samples) if self.training or samples else q.mean
+        closed = isinstance(q, Independent) and isinstance(q.base_dist, Normal) and not samples
+        kept = Experts(mean.detach(), (0.5 * log_variance).exp().detach(), present)
+        nats = kl(cast(Diagonal, q)) if closed else q.log_prob(z) - p.log_prob(z)
+        return Code(z, {"kl": nats}, q, p, evidence=(kept,))
