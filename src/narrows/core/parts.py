@@ -123,7 +123,7 @@ class Likelihood(Part):
     channels = 1
     """How many parameters the decoder must put out for each element (along the first axis of `shape`)."""
 
-    unit: ClassVar[str] = "nats"
+    unit: str = "nats"
     """What `nll` counts; ``squared error`` where it leaves the constants of a density out."""
 
     discrete: bool = False

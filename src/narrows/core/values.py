@@ -89,6 +89,7 @@ class Batch:
         target: what the decoder must produce; `x` itself where nothing else is said.
         condition: what both sides are told, by name. Masks are among it: `observed` and `mask` say what of x is there.
         weight: where the target counts, broadcastable to it: padding and missing entries are 0. Everywhere when None.
+            Of several modalities, by name, where one of them has any.
 
     Example:
         >>> batch = Batch(torch.zeros(2, 3))
@@ -99,7 +100,7 @@ class Batch:
     x: Tree
     target: Tree = None
     condition: Condition = field(default_factory=dict)
-    weight: Tensor | None = None
+    weight: Tree = None
 
     def __post_init__(self) -> None:
         if self.target is None:
