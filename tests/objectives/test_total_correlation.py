@@ -129,7 +129,8 @@ def test_bad_arguments_are_refused() -> None:
 
 def test_size_of_the_data_is_set_once_and_saved() -> None:
     model, other = (beta_tcvae((6,), latent=3) for _ in range(2))
-    assert model.objective.dataset_size == 0
-    model.objective.dataset_size = 500
+    assert int(model.objective.size) == 0
+    model.objective.set_rows(500)
+    model.objective.set_rows(600)  # it is known
     other.load_state_dict(model.state_dict())
-    assert other.objective.dataset_size == 500
+    assert int(other.objective.size) == 500

@@ -199,10 +199,10 @@ def test_a_plan_refuses_by_name(field, value):
 def test_steps_and_epochs_exclude_each_other():
     with pytest.raises(RequestError, match="Say one of the two"):
         Plan(steps=1, epochs=1)
-    assert Plan(epochs=0.5).steps_of("autoencoder", 100) == 50
-    assert Plan().steps_of("autoencoder", 7) == 5000
-    assert Plan().steps_of("autoencoder", 600) == 6000
-    assert Plan(steps=5, prior_steps=9).steps_of("prior", 7) == 9
+    assert Plan(epochs=0.5).steps_of(100) == 50
+    assert Plan().steps_of(7) == 5000
+    assert Plan().steps_of(600) == 6000
+    assert Plan(steps=5, prior_steps=9).of_stage("prior").steps_of(7) == 9
 
 
 def test_part_defaults_do_nothing():

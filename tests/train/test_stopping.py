@@ -76,7 +76,7 @@ def test_what_is_kept_apart_and_the_batch(rows, validation, batch):
 def test_an_explicit_budget_and_batch_are_obeyed():
     plan = Plan(steps=7, batch_size=128).settled(142)
     assert (plan.patience, plan.validation, plan.batch_size) == (None, 0, 128)
-    assert plan.steps_of("autoencoder", 1) == 7
+    assert plan.steps_of(1) == 7
     assert Plan(epochs=100).settled(142).patience is None
     assert Plan(steps=7, patience=3).settled(142).validation == 14
 

@@ -16,7 +16,7 @@ from narrows.kernels.parallel import SplitAffine, TensorShard, combine
 from narrows.kernels.sparse import LazyLinear
 from narrows.methods.index import builder
 from narrows.train import Plan, read_metrics
-from narrows.train.tensor import cut_model
+from narrows.train.strategies.tensor_parallel import cut_model
 
 RUN = """
 import sys, json, narrows as nr

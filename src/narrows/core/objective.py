@@ -64,10 +64,6 @@ class Objective(Part):
         """Whether all weights have come to their last value."""
         return all(constant_from(value, step) for value in self.weights.values())
 
-    def followed(self, found: Mapping[str, float], step: int) -> float:
-        """What early stopping follows, of the means of the loss and its terms on held-out rows: the loss."""
-        return found["loss"]
-
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """-log p(target | z), (*samples, B), counted where the code or the batch says so."""
         return model.likelihood.nll(passed.output, passed.batch.target, passed.weight)

@@ -47,6 +47,12 @@ class Part(nn.Module):
     smooth: ClassVar[bool] = True
     """False where a gradient is an estimate on purpose (straight-through, stopped): no finite difference has it."""
 
+    splits: ClassVar[tuple[str, ...]] = ()
+    """Which of its parameters have a row a latent, which processes can share out. A class must say it itself."""
+
+    def set_rows(self, rows: int) -> None:
+        """Before `prepare`: how many examples there are to train on."""
+
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Before the first step of the stage, once, with a large batch: initialisation from the data."""
 
@@ -69,6 +75,10 @@ class Part(nn.Module):
         Early stopping compares only such losses; where they never settle, training uses its whole budget.
         """
         return True
+
+    def followed(self, found: Mapping[str, float], step: int) -> float:
+        """What early stopping follows, of the means of the loss and its terms on held-out rows: the loss."""
+        return found["loss"]
 
     def finish(self, model: Autoencoder) -> None:
         """After the last step, on the model that is saved for use: fold scales into weights; it computes the same."""
@@ -261,6 +271,10 @@ class Autoencoder(Part):
         """Who is optimised on what, in turn order."""
         return self.objective.players(self)
 
+    def followed(self, found: Mapping[str, float], step: int) -> float:
+        """What its objective follows."""
+        return self.objective.followed(found, step)
+
     def stages(self) -> list[Stage]:
         """What is trained, one after the other: the autoencoder, then a prior over its symbols."""
         first = [Stage("autoencoder", self)]
@@ -269,9 +283,13 @@ class Autoencoder(Part):
     @torch.no_grad()
     def as_symbols(self, batch: Batch) -> Batch:
         """The batch of this batch's symbols: what a second stage is trained on."""
-        training = self.training
+        modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
             return Batch(self.bottleneck.to_symbols(self.encode(batch)), condition=batch.condition)
         finally:
-            self.train(training)
+            for (
+                module,
+                mode,
+            ) in modes:  # in its own stage a prior is trained beside an autoencoder that is not
+                module.training = mode

@@ -48,9 +48,11 @@ class Stage:
         part: an autoencoder, or a prior over its codes.
         view: how it sees a batch of data (a prior sees codes), or None.
         plan: its own fields of the training plan: steps, lr, batch_size, ema ...
+        fixed: whether the view gives an example the same each time, so that it can be kept; False where it draws.
     """
 
     name: str
     part: Autoencoder | Prior
     view: Callable[[Batch], Batch] | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
+    fixed: bool = True

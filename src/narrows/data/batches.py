@@ -74,11 +74,16 @@ class BatchReader:
 
     def at(self, step: int) -> Batch:
         """The batch of a step, counted from 0 over all epochs."""
+        return self._reader.read(*self._places(step), self.conditions, self.device)
+
+    def rows(self, step: int) -> Tensor:
+        """The numbers of the examples of which `at` makes that batch, (B,)."""
+        return self._reader.rows(*self._places(step))
+
+    def _places(self, step: int) -> tuple[int, slice]:
         epoch, within = divmod(step, self.steps_per_epoch)
         first = within * self.batch_size
-        return self._reader.read(
-            epoch, slice(first + self.rank, first + self.batch_size, self.world), self.conditions, self.device
-        )
+        return epoch, slice(first + self.rank, first + self.batch_size, self.world)
 
 
 def some_rows(examples: Any, n: int, seed: int) -> Tensor:
@@ -108,6 +113,8 @@ def some_rows(examples: Any, n: int, seed: int) -> Tensor:
 class _Reader(Protocol):
     def read(self, epoch: int, places: slice, conditions: tuple[str, ...], device: torch.device) -> Batch: ...
 
+    def rows(self, epoch: int, places: slice) -> Tensor: ...
+
 
 def as_bytes(dataset: Dataset) -> int:
     """How many bytes the store of a data set takes."""
@@ -129,15 +136,18 @@ class _Memory:
 
     def __init__(self, dataset: Examples, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
-        self.epoch, self.rows = -1, torch.empty(0)
+        self.epoch, self.order = -1, torch.empty(0)
 
     def read(self, epoch: int, places: slice, conditions: tuple[str, ...], device: torch.device) -> Batch:
+        return self.dataset.batch(self.rows(epoch, places), conditions, device)
+
+    def rows(self, epoch: int, places: slice) -> Tensor:
         if epoch != self.epoch:
             store = self.dataset.x if isinstance(self.dataset, Dataset) else None
             where = store.device if isinstance(store, Tensor) else "cpu"
-            self.rows = torch.from_numpy(order(self.seed, epoch, len(self.dataset))).to(where)
+            self.order = torch.from_numpy(order(self.seed, epoch, len(self.dataset))).to(where)
             self.epoch = epoch
-        return self.dataset.batch(self.rows[places], conditions, device)
+        return self.order[places]
 
 
 class _Window(NamedTuple):
@@ -192,6 +202,17 @@ class _Blocks:
         self.retire({(epoch, last), ahead})
         self.window(*ahead)
         return parts[0] if len(parts) == 1 else _join(parts)
+
+    def rows(self, epoch: int, places: slice) -> Tensor:
+        _, starts = self.planned(epoch)
+        wanted = np.arange(places.start, places.stop, places.step)
+        of = np.searchsorted(starts, wanted, side="right") - 1
+        found = []
+        for w in range(of[0], of[-1] + 1):
+            chosen = self.plan[1][w * self.per_window : (w + 1) * self.per_window]
+            held = np.concatenate([self.starts[b] + np.arange(self.sizes[b]) for b in chosen])
+            found.append(held[order(self.seed, epoch, len(held), w)[wanted[of == w] - starts[w]]])
+        return torch.from_numpy(np.concatenate(found))
 
     def retire(self, needed: set[tuple[int, int]]) -> None:
         """Let go of windows that are over; the next one is read into their memory, which is faster than new memory."""

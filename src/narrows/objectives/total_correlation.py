@@ -89,8 +89,8 @@ class TotalCorrelation(Objective):
         alpha: weight of the mutual information between the example's index and its code.
         gamma: weight of the dimension-wise divergence from the prior.
         sampling: ``stratified`` or ``weighted`` minibatch sampling, see `log_weights`.
-        dataset_size: N, how many examples the data have. 0 means not known yet: the trainer tells it, by setting
-            the attribute of this name; where nobody does, the batch stands for the data.
+        dataset_size: N, how many examples the data have. 0 means not known yet: the trainer tells it, by
+            `set_rows`; where nobody does, the batch stands for the data.
 
     Raises:
         RequestError: an unknown `sampling`, or a negative `dataset_size`.
@@ -117,14 +117,10 @@ class TotalCorrelation(Objective):
         size = torch.tensor(whole("dataset_size", dataset_size, low=0))
         self.register_buffer("size", size)  # so that it is saved with the weights
 
-    @property
-    def dataset_size(self) -> int:
-        """N, how many examples the data have; 0 while nobody said."""
-        return int(self.size)
-
-    @dataset_size.setter
-    def dataset_size(self, value: int) -> None:
-        self.size.fill_(value)
+    def set_rows(self, rows: int) -> None:
+        """N is so many, where nobody said otherwise."""
+        if not int(self.size):
+            self.size.fill_(rows)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The three terms, each (1, B)."""

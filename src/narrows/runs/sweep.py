@@ -32,6 +32,7 @@ from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
 from narrows.train.checkpoint import Checkpoint, fitting
 from narrows.train.devices import make_fabric
+from narrows.train.stages import total_steps
 
 __all__ = ["results", "sweep"]
 
@@ -211,10 +212,9 @@ class _Member:
         (train, held_out), plan = parts, plan_of(run)
         self.run, self.loss, self.fabric = run, _Loss(), fabric
         self.engine = Engine(
-            run.model, plan, train, held_out, Store(run.path), self.loss, fabric, feeds=streams
+            run.model, plan, train, held_out, Store(run.path), self.loss, fabric, readers=streams
         )
-        per_epoch = max(1, len(train) // (plan.batch_size or 1))
-        self.total = sum(plan.steps_of(stage.name, per_epoch) for stage in run.model.stages())
+        self.total = total_steps(run.model, plan, len(train))
         self.at = int(checkpoint.facts["at"]) if checkpoint is not None else 0
         self.steps: Iterator[int] = self.engine.go(checkpoint)
         self.random: list[Tensor] | None = None  # the engine seeds it at its first step

@@ -98,7 +98,7 @@ def fitting(model: Autoencoder) -> Callable[[Checkpoint], None]:
     players = [{p.name for p in stage.part.players() if p.parameters} for stage in model.stages()]
 
     def check(checkpoint: Checkpoint) -> None:
-        for kept in ("model/", "best/"):
+        for kept in ("model/", "best/", "average/"):
             found = {name: tuple(value.shape) for name, value in checkpoint.under(kept).items()}
             other = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
             if other and (found or kept == "model/"):

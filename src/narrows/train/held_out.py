@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,13 +19,20 @@ _ROWS = 2048
 
 @torch.no_grad()
 def measured(
-    model: Autoencoder, stage: Stage, examples: Examples, batch_size: int, step: int, device: torch.device
+    model: Autoencoder,
+    stage: Stage,
+    parts: Sequence[Part],
+    examples: Examples,
+    batch_size: int,
+    step: int,
+    device: torch.device,
 ) -> dict[str, Any]:
     """The first player's loss, its terms and the facts of all parts, by name, with noise of a fixed seed.
 
     Args:
         model: the whole.
         stage: what is being trained.
+        parts: those of the stage.
         examples: data that were not trained on.
         batch_size: examples that pass at once.
         step: of the training.
@@ -39,9 +47,9 @@ def measured(
             batch = batch if stage.view is None else stage.view(batch)
             loss = stage.part.players()[0].loss(batch, step, None)
             seen: dict[str, Any] = {"loss": loss.total, **loss.terms}
-            if loss.passed is not None and stage.part is model:
-                for part in model.modules():
-                    seen |= part.metrics(model, loss.passed) if isinstance(part, Part) else {}
+            if loss.passed is not None:
+                for part in parts:
+                    seen |= part.metrics(model, loss.passed)
             for name, value in seen.items():
                 if isinstance(value, Tensor):
                     sums[name] = sums.get(name, 0.0) + float(value) * len(chunk) / len(rows)

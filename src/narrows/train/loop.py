@@ -13,10 +13,9 @@ from torch.optim import Optimizer
 
 from narrows.core import Autoencoder, Batch, Loss, Part, Pass, Player, Prior
 from narrows.core.schedules import Schedule, at, schedule
+from narrows.train.optimizers import Maker, make_optimizer
 
 __all__ = ["PlayerLosses", "Step", "Training", "train"]
-
-_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW, "sgd": torch.optim.SGD}
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,10 @@ class Training:
 
     Args:
         part: an autoencoder or a prior: anything with `players()`.
+        parts: those whose hooks run; all that it has when None.
         lr: learning rate or schedule of the players that bring none.
-        optimizer: ``adam``, ``adamw`` or ``sgd``.
-        weight_decay: of the optimizers.
+        optimizer: of the players that bring none, see `narrows.train.optimizers.make_optimizer`.
+        weight_decay: of the optimizers that do not say their own.
         clip: largest norm of a player's gradient, or None.
         wrap: makes a module distributed (Fabric's `setup_module`), or None on a single device.
         autocast: a context for the losses (mixed precision).
@@ -66,8 +66,9 @@ class Training:
         self,
         part: Autoencoder | Prior,
         *,
+        parts: Sequence[Part] | None = None,
         lr: Schedule = 1e-3,
-        optimizer: str = "adam",
+        optimizer: str | Maker = "adam",
         weight_decay: float = 0.0,
         clip: float | None = None,
         wrap: Callable[[nn.Module], nn.Module] | None = None,
@@ -83,13 +84,15 @@ class Training:
             turns.players = part.players()  # FSDP makes new parameters
         self.players = turns.players
         self.rates = [schedule(lr if p.lr is None else p.lr, "lr") for p in self.players]
-        kind = _OPTIMIZERS[optimizer]
         self.optimizers: dict[str, Optimizer] = {
-            player.name: kind(player.parameters, lr=at(rate, 0), weight_decay=weight_decay, fused=True)
+            player.name: make_optimizer(
+                player.optimizer or optimizer, player.parameters, at(rate, 0), weight_decay
+            )
             for player, rate in zip(self.players, self.rates, strict=True)
             if player.parameters
         }
-        parts = [m for m in part.modules() if isinstance(m, Part)]
+        if parts is None:
+            parts = [m for m in part.modules() if isinstance(m, Part)]
         self.before_step = _overriding(parts, "before_step")
         self.before_update = _overriding(parts, "before_update")
         self.after_step = _overriding(parts, "after_step")

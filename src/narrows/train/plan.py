@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from narrows.core.check import at_least, builtin, choice, number, refuse, whole
+from narrows.core.check import at_least, builtin, choice, fraction, number, refuse, whole
 from narrows.core.schedules import Schedule, schedule
+from narrows.train.optimizers import check_optimizer
 
 __all__ = ["PATIENCE", "Plan"]
 
@@ -17,7 +19,10 @@ _BATCH, _SMALL_BATCH = 128, 8
 _CEILING = 5000
 _VALIDATION = 2048
 
-_OPTIMIZERS = ("adam", "adamw", "sgd")
+_OF_A_STAGE = (
+    *("steps", "epochs", "patience", "batch_size", "lr", "optimizer", "weight_decay", "clip", "ema"),
+    *("log_every", "measure_every"),
+)
 _PRECISIONS = ("32", "bf16")
 _STRATEGIES = ("auto", "ddp", "fsdp", "tensor")
 _SEEDS = 2**63 - 1
@@ -33,6 +38,10 @@ class Plan:
             loss on held-out rows has not improved for `patience` looks, at the latest after 10 epochs or 5,000
             steps, whichever is more, and the best weights are kept.
         prior_steps: steps of a second stage over the codes; the budget of the first stage when None.
+        stages: by a stage's name, fields of the plan that are others there: steps, epochs, patience, batch_size, lr,
+            optimizer, weight_decay, clip, ema, log_every and measure_every. They come before what the method itself
+            has for that stage. A stage with its own steps or epochs makes exactly so many, unless it has its own
+            patience.
         patience: looks at held-out rows without improvement after which training ends; 10 where neither `steps`
             nor `epochs` is given, else None: no early stop.
         validation: training rows that are kept apart for those looks; a tenth, at least 10 (of few rows a third)
@@ -42,8 +51,11 @@ class Plan:
         lr: learning rate or schedule, for players that bring none of their own.
         seed: of initialisation, order and noise.
         order_seed: of the order of the examples alone, or None for the seed's: the runs of a sweep share it.
-        optimizer: ``adam``, ``adamw`` or ``sgd``.
-        weight_decay: of the optimizer.
+        optimizer: ``adam``, ``adamw``, ``sgd`` or ``rmsprop``, with options after a colon:
+            ``adam:betas=0.5/0.9``.
+        weight_decay: of an optimizer that does not say its own.
+        ema: average the weights: a decay such as 0.999, or None. Held-out data see the averaged weights, and they
+            are kept in the end. Of the first steps the decay is smaller, (1 + t) / (10 + t).
         clip: largest norm of a player's gradient, or None.
         device: ``auto``, ``cpu`` or ``cuda``.
         devices: how many devices or processes.
@@ -62,6 +74,7 @@ class Plan:
     steps: int | None = None
     epochs: float | None = None
     prior_steps: int | None = None
+    stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     patience: int | None = None
     validation: int | None = None
     batch_size: int | None = None
@@ -70,6 +83,7 @@ class Plan:
     order_seed: int | None = None
     optimizer: str = "adam"
     weight_decay: float = 0.0
+    ema: float | None = None
     clip: float | None = None
     device: str = "auto"
     devices: int = 1
@@ -113,7 +127,13 @@ class Plan:
                 "left out where ``strategy`` is tensor",
                 "No device has the whole gradient.",
             )
-        choice("optimizer", self.optimizer, _OPTIMIZERS)
+        check_optimizer(self.optimizer)
+        if self.ema is not None:
+            fraction("ema", self.ema)
+        for name, changes in self.stages.items():
+            self.of_stage(name, {})
+            if not isinstance(changes, Mapping):
+                raise refuse("stages", self.stages, "fields of the plan by the name of a stage")
         choice("precision", self.precision, _PRECISIONS)
         choice("strategy", self.strategy, _STRATEGIES)
         choice("device", self.device.split(":")[0], ("auto", "cpu", "cuda"))
@@ -152,10 +172,38 @@ class Plan:
         """Steps between two looks that early stopping counts, given the steps an epoch has."""
         return self.measure_every or min(max(per_epoch, 50), 500)
 
-    def steps_of(self, stage: str, per_epoch: int) -> int:
-        """How many steps a stage takes at most, given the steps an epoch has."""
-        if stage == "prior" and self.prior_steps is not None:
-            return self.prior_steps
+    def of_stage(self, name: str, own: Mapping[str, Any] | None = None) -> Plan:
+        """The plan of one stage.
+
+        Args:
+            name: the stage's name.
+            own: what the stage itself says, see `narrows.core.Stage`.
+
+        Raises:
+            RequestError: a field that is the same for all stages, or is none.
+
+        Example:
+            >>> plan = Plan(epochs=3, prior_steps=9).of_stage("prior", {"lr": 3e-4, "steps": 5})
+            >>> plan.steps, plan.epochs, plan.lr
+            (9, None, 0.0003)
+        """
+        changes = dict(own or {})
+        if name == "prior" and self.prior_steps is not None:
+            changes = {**changes, "steps": self.prior_steps, "epochs": None}
+        said = self.stages.get(name, {})
+        if "epochs" in said:
+            changes.pop("steps", None)
+        changes |= said
+        for field_name in changes:
+            if field_name not in _OF_A_STAGE:
+                expected = f"one of {', '.join(_OF_A_STAGE)}"
+                raise refuse("stages", field_name, expected, "Everything else holds for all stages.")
+        if "steps" in changes or "epochs" in changes:
+            changes = {"steps": None, "epochs": None, "patience": None, **changes}
+        return replace(self, stages={}, prior_steps=None, **changes) if changes else self
+
+    def steps_of(self, per_epoch: int) -> int:
+        """How many steps are made at most, given the steps an epoch has."""
         if self.open_ended:
             return max(_CEILING, 10 * per_epoch)
         return self.steps if self.steps is not None else max(1, round((self.epochs or 0) * per_epoch))

@@ -3,48 +3,50 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder
-from narrows.kernels.parallel import TensorShard
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.loop import Training
-from narrows.train.stopping import Weights
-from narrows.train.tensor import cut_tensor, names_of, whole_tensor
+from narrows.train.strategies import Strategy
 
-if TYPE_CHECKING:
-    from lightning_fabric import Fabric
-
-__all__ = ["best_of", "gathered", "restore", "snapshot"]
+__all__ = ["restore", "snapshot", "weights_of"]
 
 
 def snapshot(
-    model: Autoencoder, training: Training, fabric: Fabric, cut: TensorShard | None = None
+    model: Autoencoder, training: Training, strategy: Strategy
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """All that going on exactly needs: weights, buffers, optimizer moments, random states."""
-    tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in gathered(model, fabric, cut).items()}
+    tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in strategy.state(model).items()}
     groups: dict[str, Any] = {}
     for name, optimizer in training.optimizers.items():
-        state, here = optimizer.state_dict(), names_of(model, optimizer)
+        state = strategy.optimizer_state(model, optimizer)
         for index, moments in state["state"].items():
             for key, value in moments.items():
-                whole = whole_tensor(torch.as_tensor(value), str(index), here, cut)
-                tensors[f"optimizer/{name}/{index}/{key}"] = whole
+                tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value)
         groups[name] = json.loads(json.dumps(state["param_groups"]))
-    states = [torch.get_rng_state() for _ in range(fabric.world_size)]
-    if fabric.world_size > 1:
-        mine = states[0].to(fabric.device)
-        everyone = [mine.clone() for _ in states]
-        torch.distributed.all_gather(everyone, mine)
-        states = [state.cpu() for state in everyone]
-    tensors |= {f"rng/cpu/{rank}": state for rank, state in enumerate(states)}
-    if fabric.device.type == "cuda":
-        tensors[f"rng/cuda/{fabric.global_rank}"] = torch.cuda.get_rng_state(fabric.device)
+    tensors |= strategy.random_states()
     return apart({k: v.detach().cpu() for k, v in tensors.items()}), {"groups": groups}
+
+
+def weights_of(
+    model: Autoencoder, strategy: Strategy, applied: Callable[[], AbstractContextManager[None]], prefix: str
+) -> dict[str, Tensor]:
+    """Other weights of a model, whole, which it has for that moment.
+
+    Args:
+        model: left as it is.
+        strategy: gathers them where they are held in pieces.
+        applied: a context in which the model has them.
+        prefix: before each name.
+    """
+    with applied():
+        return {f"{prefix}{k}": v.detach().cpu().clone() for k, v in strategy.state(model).items()}
 
 
 def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -65,44 +67,15 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return found
 
 
-def gathered(model: Autoencoder, fabric: Fabric, cut: TensorShard | None) -> Mapping[str, Tensor]:
-    """The model's weights and buffers, gathered where they are held in pieces."""
-    if cut is not None:
-        here = names_of(model)
-        return {name: whole_tensor(value, name, here, cut) for name, value in model.state_dict().items()}
-    if fabric.world_size == 1:
-        return model.state_dict()
-    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
-
-    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
-    found: Any = get_model_state_dict(model, options=options)
-    return dict(found)
-
-
-def best_of(model: Autoencoder, checkpoint: Checkpoint, cut: TensorShard | None = None) -> Weights | None:
-    """The best weights that a checkpoint holds; the model has them afterwards."""
-    best = checkpoint.under("best/")
-    if not best:
-        return None
-    here = names_of(model)
-    model.load_state_dict({k: cut_tensor(v, k, here, cut) for k, v in best.items()})
-    return Weights(model)
-
-
-def restore(
-    model: Autoencoder, training: Training, checkpoint: Checkpoint, rank: int, cut: TensorShard | None = None
-) -> None:
+def restore(model: Autoencoder, training: Training, checkpoint: Checkpoint, strategy: Strategy) -> None:
     """Put model, optimizers, step and random states back as they were."""
-    here = names_of(model)
-    model.load_state_dict({k: cut_tensor(v, k, here, cut) for k, v in checkpoint.under("model/").items()})
+    strategy.load_state(model, checkpoint.under("model/"))
     for name, optimizer in training.optimizers.items():
         moments: dict[int, dict[str, Tensor]] = {}
-        here = names_of(model, optimizer)
         for key, value in checkpoint.under(f"optimizer/{name}/").items():
             index, moment = key.split("/")
-            moments.setdefault(int(index), {})[moment] = cut_tensor(value, index, here, cut)
-        optimizer.load_state_dict({"state": moments, "param_groups": checkpoint.facts["groups"][name]})
+            moments.setdefault(int(index), {})[moment] = value
+        kept = {"state": moments, "param_groups": checkpoint.facts["groups"][name]}
+        strategy.load_optimizer_state(model, optimizer, kept)
     training.step = int(checkpoint.facts["step"])
-    torch.set_rng_state(checkpoint.tensors[f"rng/cpu/{rank}"])
-    if (key := f"rng/cuda/{rank}") in checkpoint.tensors:
-        torch.cuda.set_rng_state(checkpoint.tensors[key])
+    strategy.load_random_states(checkpoint.tensors)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import accumulate, chain
 from typing import Any
@@ -90,6 +91,16 @@ class Weights:
         """Give a module these values, in place."""
         for name, tensor in _tensors(module).items():
             tensor.detach().copy_(self.kept[name])
+
+    @contextmanager
+    def applied(self, module: nn.Module) -> Iterator[None]:
+        """Inside, a module has these values."""
+        present = Weights(module)
+        self.put_back(module)
+        try:
+            yield
+        finally:
+            present.put_back(module)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:

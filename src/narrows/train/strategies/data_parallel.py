@@ -1,0 +1,44 @@
+"""Each process sees its share of a batch: whole copies of the model (DDP) or pieces of it (FSDP)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor
+
+from narrows.core import Autoencoder, all_sum
+from narrows.train.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["DataParallel"]
+
+
+class DataParallel(Strategy):
+    """Gradients are averaged over the processes by what Fabric wraps around the losses.
+
+    Args:
+        fabric: the launched devices, with a strategy of DDP or FSDP.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        super().__init__(fabric)
+        self.rank, self.world = fabric.global_rank, fabric.world_size
+        self.noise = fabric.global_rank
+        self.wrap = fabric.setup_module
+
+    def state(self, model: Autoencoder) -> Mapping[str, Tensor]:
+        """Gathered where it is held in pieces."""
+        if self.world == 1:
+            return model.state_dict()
+        from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+        options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+        found: Any = get_model_state_dict(model, options=options)
+        return dict(found)
+
+    def mean(self, table: Tensor) -> Tensor:
+        """Summed and divided."""
+        return table if self.world == 1 else all_sum(table) / self.world

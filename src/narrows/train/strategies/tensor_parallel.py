@@ -1,0 +1,130 @@
+"""Tensor parallel training: the latents of a model cut over processes, and put together again.
+
+A part says by `splits`, in its own class, which of its parameters have a row a latent; without such a word it is
+not known to compute alike in parts, and the model is refused. What is kept on disk is always whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from narrows.core import Autoencoder, Part
+from narrows.core.check import RequestError
+from narrows.core.values import same_batch
+from narrows.kernels.parallel import TensorShard
+from narrows.train.strategies.base import Strategy
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
+
+__all__ = ["TensorParallel", "cut_model", "join_model"]
+
+
+class TensorParallel(Strategy):
+    """Each process holds some of the latents; all see the same batch, with the same noise.
+
+    Args:
+        fabric: the launched devices, of which the processes alone are used.
+    """
+
+    def __init__(self, fabric: Fabric) -> None:
+        super().__init__(fabric)
+        self.cut = TensorShard(fabric.global_rank, fabric.world_size)
+
+    def running(self) -> AbstractContextManager[None]:
+        """What the processes count is not summed: they count the same."""
+        return same_batch()
+
+    def begin(self, model: Autoencoder) -> None:
+        """TensorShard the model."""
+        cut_model(model, self.cut)
+
+    def end(self, model: Autoencoder) -> None:
+        """Join it."""
+        join_model(model, self.cut)
+
+    def state(self, model: Autoencoder) -> Mapping[str, Tensor]:
+        """Gathered where it is cut."""
+        names = _names(model)
+        return {name: self._whole(value, name in names) for name, value in model.state_dict().items()}
+
+    def load_state(self, model: Autoencoder, tensors: Mapping[str, Tensor]) -> None:
+        """Each process takes its part."""
+        names = _names(model)
+        model.load_state_dict({name: self._part(value, name in names) for name, value in tensors.items()})
+
+    def optimizer_state(self, model: Autoencoder, optimizer: Optimizer) -> dict[str, Any]:
+        """Gathered where it is cut."""
+        return self._moments(model, optimizer, optimizer.state_dict(), self._whole)
+
+    def load_optimizer_state(self, model: Autoencoder, optimizer: Optimizer, kept: dict[str, Any]) -> None:
+        """Each process takes its part."""
+        optimizer.load_state_dict(self._moments(model, optimizer, kept, self._part))
+
+    def _moments(self, model: Autoencoder, optimizer: Optimizer, state: Mapping[str, Any], of: Any) -> Any:
+        cut = {id(parameter) for _, _, parameter in _split(model)}
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        moments = {
+            index: {key: of(torch.as_tensor(v), id(parameters[int(index)]) in cut) for key, v in one.items()}
+            for index, one in state["state"].items()
+        }
+        return {**state, "state": moments}
+
+    def _whole(self, value: Tensor, cut: bool) -> Tensor:
+        """A tensor as it is kept; single numbers are alike everywhere."""
+        return self.cut.join(value) if cut and value.ndim else value
+
+    def _part(self, value: Tensor, cut: bool) -> Tensor:
+        """The inverse of `_whole`."""
+        return self.cut.part(value).clone() if cut and value.ndim else value
+
+
+def cut_model(model: Autoencoder, cut: TensorShard) -> None:
+    """Keep this process's part of the latents.
+
+    Raises:
+        RequestError: a part of the model cannot be trained so, or the latents cannot be shared out equally.
+    """
+    for part in model.modules():
+        known = not isinstance(part, Part) or part is model or "splits" in type(part).__dict__
+        if not known or (part is model and model.prior is not None):
+            raise RequestError(
+                f"``strategy='tensor'`` cuts a dictionary over processes, and {type(part).__name__} is not known to "
+                "work in parts. Use ``strategy='ddp'``, or a method such as topk-sae."
+            )
+    for part, name, parameter in list(_split(model)):
+        if len(parameter) % cut.world:
+            raise RequestError(
+                f"{len(parameter)} latents cannot be shared out equally over {cut.world} processes. "
+                f"Use ``latents={-(-len(parameter) // cut.world) * cut.world}``."
+            )
+        setattr(part, name, nn.Parameter(cut.part(parameter.detach()).clone()))
+        part.cut = cut  # type: ignore[assignment]
+
+
+def join_model(model: Autoencoder, cut: TensorShard) -> None:
+    """Put the whole model together again, on all processes."""
+    for part, name, parameter in list(_split(model)):
+        setattr(part, name, nn.Parameter(cut.join(parameter)))
+        part.cut = None  # type: ignore[assignment]
+
+
+def _names(model: Autoencoder) -> set[str]:
+    """The names of what is cut in the model's state."""
+    cut = {id(parameter) for _, _, parameter in _split(model)}
+    return {name for name, p in model.named_parameters() if id(p) in cut}
+
+
+def _split(model: Autoencoder) -> Iterator[tuple[Part, str, nn.Parameter]]:
+    """The parts, names and parameters that are cut."""
+    for part in [part for part in model.modules() if isinstance(part, Part)]:
+        for name in getattr(part, "splits", ()):
+            parameter = getattr(part, name)
+            if parameter is not None:
+                yield part, name, parameter
