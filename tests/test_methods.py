@@ -6,7 +6,7 @@ import pytest
 
 from narrows.core.check import RequestError
 from narrows.methods.index import METHODS, builder
-from narrows.testing import SPECS, STACKED, Case, check_method
+from narrows.testing import KINDS, SPECS, STACKED, Case, check_method
 
 # Small sizes, where a builder has such an argument: the properties do not depend on them.
 SMALL = {"latent": 4, "latents": 48, "k": 4, "codes": 16}
@@ -31,7 +31,22 @@ def test_the_matrix(name, spec):
 @pytest.mark.parametrize("name", METHODS)
 def test_the_matrix_of_methods_for_several_layers(name, spec):
     """Of the others, which see just one more shape here, the vector and the image are enough."""
-    cases = {s: Case(name, builder(name), s, small(name)).accepted() for s in (*SPECS, *STACKED)}
-    if cases[spec] and not any(cases[s] for s in SPECS):
+    accepted = {s: Case(name, builder(name), s, small(name)).accepted() for s in (*SPECS, spec)}
+    if accepted[spec] and not any(accepted[s] for s in SPECS):
         check_method(builder(name), spec, **small(name))
-    assert any(cases.values())  # every method takes some kind of data
+
+
+@pytest.mark.parametrize("spec", KINDS, ids=[spec.kind for spec in KINDS])
+@pytest.mark.parametrize("name", METHODS)
+def test_the_matrix_of_data_with_missing_values(name, spec):
+    """The row of a method says which kinds it reads, and those it must take."""
+    takes = Case(name, builder(name), spec, small(name)).accepted()
+    assert takes == (spec.kind in METHODS[name].reads)
+    if takes:
+        check_method(builder(name), spec, **small(name))
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_takes_some_kind_of_data(name):
+    specs = (*SPECS, *STACKED, *KINDS)
+    assert any(Case(name, builder(name), s, small(name)).accepted() for s in specs)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from torch import nn
 
-from narrows.core import Autoencoder, Bottleneck, Code, Likelihood, Loss, Objective, Player, as_spec
+from narrows import core
+from narrows.core import Autoencoder, Bottleneck, Code, Likelihood, Loss, Objective, Player, Spec, as_spec
 from narrows.core.check import RequestError
 from narrows.testing import PROPERTIES, MethodError, check_method
 
@@ -39,14 +40,16 @@ class Error(Likelihood):
         return parameters
 
 
-def assemble(spec, encoder=None, bottleneck=None, decoder=None, objective=None, cls=Autoencoder):
-    spec = as_spec(spec)
+def assemble(
+    spec, encoder=None, bottleneck=None, decoder=None, objective=None, likelihood=None, cls=Autoencoder
+):
+    spec = as_spec(spec, "array", "table")
     width, out = spec.shape[0], spec.output_shape[0]
     return cls(
         encoder or Plain(width, 4),
         bottleneck or Pass(),
         decoder or Plain(4, out),
-        Error(spec.output_shape),
+        (likelihood or Error)(spec.output_shape),
         objective or Objective(weights={"size": 0.01}),
     )
 
@@ -56,7 +59,8 @@ def sound(spec):
 
 
 def test_a_sound_method_passes():
-    assert check_method(sound, (12,)) == [p.__name__ for p in PROPERTIES]
+    for spec in ((12,), TABLE):
+        assert check_method(sound, spec) == [p.__name__ for p in PROPERTIES]
 
 
 def test_it_tries_every_spec_that_is_not_refused():
@@ -220,6 +224,25 @@ class Meddler(Objective):
         self.decoder[0].map.weight.mul_(0.99)
 
 
+class EverythingSeen(Autoencoder):
+    """Reads what is missing."""
+
+    def forward(self, batch, samples=()):
+        features = self.encoder(batch.x, batch.condition)
+        code = self.bottleneck(features, samples)
+        return core.Pass(batch, code, self.decode(code.z), features)
+
+
+class EverythingCounts(Error):
+    """Counts what is missing."""
+
+    def nll(self, parameters, x, weight=None):
+        return super().nll(parameters, x)
+
+
+TABLE = Spec((12,), kind="table")
+
+
 def swallow(spec, **options):
     return assemble(spec)
 
@@ -248,6 +271,8 @@ BROKEN = {
         lambda spec: assemble(spec, bottleneck=Pairs()),
     ],
     "exact_gradients": [lambda spec: assemble(spec, bottleneck=Rounded())],
+    "missing_values_are_not_read": [lambda spec: assemble(spec, cls=EverythingSeen)],
+    "a_hole_equals_removal": [lambda spec: assemble(spec, likelihood=EverythingCounts)],
     "training_lowers_the_loss": [lambda spec: assemble(spec, objective=Rising())],
 }
 
@@ -261,7 +286,7 @@ def test_every_property_has_a_broken_method():
 )
 def test_a_broken_method_is_caught_by_name(name, number):
     with pytest.raises(MethodError, match=name):
-        check_method(BROKEN[name][number], (12,))
+        check_method(BROKEN[name][number], TABLE if "hole" in name or "missing" in name else (12,))
 
 
 def test_an_estimated_gradient_may_say_so():

@@ -16,7 +16,17 @@ from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.properties import PROPERTIES
 from narrows.testing.tiny_lm import tiny_lm
 
-__all__ = ["PROPERTIES", "SPECS", "STACKED", "Case", "MethodError", "check_method", "examples", "tiny_lm"]
+__all__ = [
+    "KINDS",
+    "PROPERTIES",
+    "SPECS",
+    "STACKED",
+    "Case",
+    "MethodError",
+    "check_method",
+    "examples",
+    "tiny_lm",
+]
 
 SPECS = (
     Spec((12,), "real", classes=3),
@@ -27,6 +37,26 @@ SPECS = (
 
 STACKED = (Spec((3, 6)), Spec((3, 6), target=(3, 6)), Spec((2, 6)))
 """What a method is tried on that takes none of these: activations of several layers, such a pair, and two models."""
+
+KINDS = (
+    Spec(
+        (5,),
+        kind="table",
+        parts={
+            "age": Spec(()),
+            "height": Spec(()),
+            "member": Spec((), "binary"),
+            "city": Spec((), "categories", 4),
+            "grade": Spec((), "categories", 3),
+        },
+    ),
+    Spec((10, 2), kind="series"),
+    Spec((9,), "tokens", kind="tokens", vocabulary=tuple("abcdef")),
+    Spec((8, 5), kind="graph"),
+    Spec((16, 1), kind="field", conditions={"positions": (1,)}),
+    Spec((), kind="views", parts={"a": Spec((6,)), "b": Spec((1, 8, 8), "unit"), "c": Spec((3,), "binary")}),
+)
+"""What a method is tried on that reads no arrays: one spec a kind, with missing values and unequal lengths."""
 
 
 def check_method(
@@ -40,7 +70,7 @@ def check_method(
     Args:
         builder: ``builder(spec, **options) -> Autoencoder``.
         spec: what the data look like; when None, every one of `SPECS` that the builder does not refuse, or where it
-            refuses all, of `STACKED`.
+            refuses all, of `STACKED` or `KINDS`.
         options: arguments of the builder, for example small sizes.
 
     Returns:
@@ -56,7 +86,7 @@ def check_method(
     """
     name = getattr(builder, "__name__", str(builder))
     cases: list[Case] = []
-    for group in (SPECS, STACKED) if spec is None else ((as_spec(spec),),):
+    for group in (SPECS, STACKED, KINDS) if spec is None else ((_any(spec),),):
         tried = [Case(name, builder, s, options) for s in group]
         cases = cases or [case for case in tried if spec is not None or case.accepted()]
     if not cases:
@@ -65,3 +95,7 @@ def check_method(
         for check in PROPERTIES:
             case.hold(check)
     return [check.__name__ for check in PROPERTIES]
+
+
+def _any(spec: Spec | tuple[int, ...]) -> Spec:
+    return spec if isinstance(spec, Spec) else as_spec(spec)

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Loss, Part, Pass, Player, Spec, Stage, seeded
+from narrows.core import Autoencoder, Batch, Loss, Part, Pass, Player, Spec, Stage, Tree, seeded, tree_map
 from narrows.core.check import NarrowsError, RequestError
 from narrows.data.dataset import Dataset
-from narrows.data.scaling import Scaling
+from narrows.testing.made import Made, made
 
 __all__ = [
     "BATCH",
@@ -21,6 +21,7 @@ __all__ = [
     "MethodError",
     "before_step",
     "examples",
+    "leaves",
     "losses",
     "parts",
     "prepare",
@@ -84,40 +85,16 @@ class Case:
             raise MethodError(f"`{self.name}` on {self.spec}, {check.__name__}: {sentence}")
 
 
-def examples(spec: Spec, n: int = ROWS, seed: int = 0) -> Dataset:
-    """Made-up data with something to learn: three hidden numbers an example, seen through a random map.
+def examples(spec: Spec, n: int = ROWS, seed: int = 0) -> Dataset | Made:
+    """Made-up data with something to learn, see `narrows.testing.made`."""
+    return made(spec, n, seed)
 
-    Their columns are `gradients`, of the examples' shape, and for several rows an example (T, D) `tokens`, (T,) each.
 
-    Example:
-        >>> examples(Spec((1, 4, 4), "unit", classes=2), 5).all(conditions=("labels",)).condition.shape
-        torch.Size([5, 2])
-    """
-    draw = torch.Generator().manual_seed(seed)
-    maps = torch.Generator().manual_seed(0)  # the same world for every seed
-    hidden = torch.randn(n, 3, generator=draw)
-
-    def seen(shape: tuple[int, ...]) -> Tensor:
-        wide = hidden @ torch.randn(3, Spec(shape).size, generator=maps)
-        wide = (wide + 0.1 * torch.randn(wide.shape, generator=draw)).reshape(n, *shape)
-        if spec.values == "real":
-            return wide
-        return wide.sigmoid() if spec.values == "unit" else (wide > 0).float()
-
-    labels = hidden[:, 0].argsort().argsort() % spec.classes if spec.classes else None
-    x = seen(spec.shape)
-    columns = {"gradients": torch.randn(x.shape, generator=torch.Generator().manual_seed(seed + 1))}
-    if len(spec.shape) == 2:
-        columns["tokens"] = (hidden.argsort(1)[:, :1] + torch.arange(spec.shape[0])) % 3
-    return Dataset(
-        x,
-        Scaling(),
-        spec.shape,
-        labels=labels,
-        class_names=tuple(map(str, range(spec.classes))),
-        target=None if spec.target is None else seen(spec.target),
-        columns=columns,
-    )
+def leaves(tree: Tree) -> list[Tensor]:
+    """The tensors of a tree."""
+    found: list[Tensor] = []
+    tree_map(lambda t: found.append(t) or t, tree)  # type: ignore[func-returns-value]
+    return found
 
 
 def parts(model: nn.Module) -> Iterator[Part]:

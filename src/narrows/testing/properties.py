@@ -11,9 +11,10 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Pass, Player, seeded, tree_map
+from narrows.core import Autoencoder, Batch, Pass, Player, Tree, Views, seeded, tree_map
 from narrows.core.check import RequestError
-from narrows.testing.case import BATCH, ROWS, Case, before_step, examples, losses, parts, some, view
+from narrows.testing.case import BATCH, ROWS, Case, before_step, examples, leaves, losses, parts, some, view
+from narrows.testing.missing import a_hole_equals_removal, missing_values_are_not_read
 from narrows.train import optimise
 from narrows.train.loop import Training
 
@@ -41,16 +42,18 @@ def shapes(case: Case) -> None:
     for name, cost in code.costs.items():
         fits = cost.shape[-1:] == (BATCH,)
         case.require(fits, shapes, f"cost `{name}` has shape {tuple(cost.shape)}, not (*samples, {BATCH}).")
-    wanted = (BATCH, *case.spec.output_shape)
-    got = tuple(model.reconstruct(batch).shape)
-    case.require(got == wanted, shapes, f"a reconstruction has shape {got}, not {wanted}.")
+    back = model.reconstruct(batch)
+    plain = case.spec.kind not in ("graph", "tokens")  # edges and lengths are the model's own
+    wanted, got = ([tuple(t.shape) for t in _values(tree)] for tree in (batch.target, back))
+    case.require(not plain or got == wanted, shapes, f"a reconstruction has shape {got}, not {wanted}.")
     features = model.features(batch)
     flat = features.ndim == 2 and len(features) == BATCH
     case.require(flat, shapes, f"features have shape {tuple(features.shape)}, not (B, F).")
     code = model.bottleneck.from_symbols(model.bottleneck.to_symbols(code))
-    again = tuple(model.likelihood.mean(model.decode(code.z, batch.condition)).shape)
+    back = model.likelihood.mean(model.decode(code.z, batch.condition))
+    again = [tuple(t.shape) for t in _values(back)]
     case.require(
-        again == wanted, shapes, f"decoding what `to_symbols` and `from_symbols` give has shape {again}."
+        again == got, shapes, f"decoding what `to_symbols` and `from_symbols` give has shape {again}."
     )
 
 
@@ -66,8 +69,8 @@ def finite(case: Case) -> None:
                 bad = [t for t, value in loss.terms.items() if not value.isfinite().all()]
                 good = loss.total.ndim == 0 and bool(loss.total.isfinite()) and not bad
                 case.require(good, finite, f"the loss is {loss.total} in {where}; terms at fault: {bad}.")
-        out = model.reconstruct(tried)
-        case.require(bool(out.isfinite().all()), finite, "a reconstruction is not finite.")
+        good = all(bool(t.isfinite().all()) for t in leaves(model.reconstruct(tried)))
+        case.require(good, finite, "a reconstruction is not finite.")
 
 
 def gradients(case: Case) -> None:
@@ -138,7 +141,7 @@ def eval_is_deterministic(case: Case) -> None:
         with seeded(seed):
             seen.append((model.features(batch), model.reconstruct(batch)))
     for what, first, second in zip(("features", "reconstruction"), *seen):
-        case.require(torch.equal(first, second), eval_is_deterministic, f"the {what} of eval() is random.")
+        case.require(_equal(first, second), eval_is_deterministic, f"the {what} of eval() is random.")
 
 
 def save_and_load(case: Case) -> None:
@@ -151,7 +154,7 @@ def save_and_load(case: Case) -> None:
     for name, value in _outputs(model, batch).items():
         found = _outputs(other, batch)[name]
         sentence = f"{name} differs after loading; is something not in the state dict?"
-        case.require(torch.equal(value, found), save_and_load, sentence)
+        case.require(_equal(value, found), save_and_load, sentence)
 
 
 def batch_sizes(case: Case) -> None:
@@ -164,8 +167,10 @@ def batch_sizes(case: Case) -> None:
             sentence = f"the loss of {player.name} is {loss.total} on a batch of {n}."
             case.require(bool(loss.total.isfinite()), batch_sizes, sentence)
         model.eval()
-        alone, together = model.reconstruct(batch[:n]), model.reconstruct(batch)[:n]
-        close = torch.allclose(alone, together, rtol=1e-3, atol=1e-4)
+        alone, together = (leaves(model.reconstruct(b)) for b in (batch[:n], batch))
+        close = all(
+            torch.allclose(a, b[:n], rtol=1e-3, atol=1e-4) for a, b in zip(alone, together, strict=True)
+        )
         case.require(close, batch_sizes, f"in eval(), {n} examples alone differ from the same among 7.")
 
 
@@ -206,6 +211,8 @@ PROPERTIES: tuple[Callable[[Case], None], ...] = (
     save_and_load,
     batch_sizes,
     exact_gradients,
+    missing_values_are_not_read,
+    a_hole_equals_removal,
     training_lowers_the_loss,
 )
 
@@ -229,9 +236,9 @@ def _measure(case: Case, model: Autoencoder) -> dict[str, float]:
 
 
 @torch.no_grad()
-def _outputs(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
+def _outputs(model: Autoencoder, batch: Batch) -> dict[str, Tree]:
     model.eval()
-    out = {"features": model.features(batch), "reconstruction": model.reconstruct(batch)}
+    out: dict[str, Tree] = {"features": model.features(batch), "reconstruction": model.reconstruct(batch)}
     with seeded(7), contextlib.suppress(RequestError):  # it has no prior, and says so
         out["samples"] = model.sample(len(batch), batch.condition)
     model.train()
@@ -265,6 +272,15 @@ def _compare(case: Case, player: Player, batch: Batch, names: dict[int, str]) ->
                 f"says {exact:.6g}. A part with an estimated gradient must declare smooth = False."
             )
             case.require(close, exact_gradients, sentence)
+
+
+def _values(tree: Tree) -> list[Tensor]:
+    """The tensors of a tree, of several modalities without what says which are there."""
+    return leaves(tree.values if isinstance(tree, Views) else tree)
+
+
+def _equal(a: Tree, b: Tree) -> bool:
+    return all(torch.equal(x, y) for x, y in zip(leaves(a), leaves(b), strict=True))
 
 
 def _state(model: nn.Module) -> dict[str, Any]:
