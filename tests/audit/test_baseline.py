@@ -10,7 +10,7 @@ from sklearn.datasets import load_linnerud
 
 import narrows as nr
 from narrows.audit import audit
-from narrows.audit.metrics.baseline import baseline, beside_pca
+from narrows.audit.evidence.baseline import baseline, beside_pca
 from narrows.core import Batch
 from narrows.data import Dataset, Scaling
 from narrows.kernels.principal import principal

@@ -5,11 +5,12 @@ import torch
 from audit_models import codebook_model, gaussian_model, plain_model, sparse_model, trained
 
 from narrows.audit import audit
-from narrows.audit.checks.error import histogram, per_example
-from narrows.audit.checks.redundancy import atoms
+from narrows.audit.checks.error import per_example
+from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.view import examine
 from narrows.audit.metrics.disentanglement import mig
 from narrows.audit.metrics.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
+from narrows.audit.report.finding import histogram
 from narrows.core import Batch, Prior
 
 GENERATOR = torch.Generator().manual_seed(0)

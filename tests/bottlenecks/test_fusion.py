@@ -3,10 +3,10 @@
 import itertools
 
 import torch
-from narrows.core.evidence import Experts
 
 from narrows.bottlenecks.fusion.experts import FusedGaussian
 from narrows.bottlenecks.fusion.product import Product
+from narrows.core.evidence import Experts
 
 
 def by_integration(mean, deviation, prior):

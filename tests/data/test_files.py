@@ -150,7 +150,7 @@ class TestTables:
     def test_other_tables_are_read_into_the_same_columns(self, tmp_path):
         source = nd.open(write(tmp_path / "t.csv", self.text), one_hot=True, scale="none", split=0.5)
         other = write(tmp_path / "o.csv", "job,extra,age\npilot,1,33\nsmith,2,44\n")
-        np.testing.assert_array_equal(source.like(other).all().x, [[33, 0, 0], [44, 0, 1]])
+        np.testing.assert_array_equal(nd.like(source, other).all().x, [[33, 0, 0], [44, 0, 1]])
 
     def test_columns_target_and_split(self, tmp_path):
         text = "a,b,out,part\n1,2,3,train\n4,5,6,test\n7,8,9,train\n"
@@ -346,7 +346,7 @@ def test_new_data_may_come_without_labels(tmp_path):
     np.savez(tmp_path / "fit.npz", acts=X, kind=Y)
     np.savez(tmp_path / "new.npz", acts=X[:4])
     source = nd.open(tmp_path / "fit.npz", key="acts", labels="kind")
-    got = source.like(tmp_path / "new.npz")
+    got = nd.like(source, tmp_path / "new.npz")
     assert len(got) == 4
     assert got.labels is None
     assert torch.equal(got.all().x, source.train.scaling.apply(torch.from_numpy(X[:4])))

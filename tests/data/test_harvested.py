@@ -219,14 +219,14 @@ class TestAsked:
         source = nd.open(written(tmp_path / "a", header(layers=("a",))))
         other = written(tmp_path / "b", header(layers=("a",), model="else"))
         with pytest.raises(RequestError, match=r"activations of else, but those of the fit are of toy"):
-            source.like(other)
+            nd.like(source, other)
         with pytest.raises(RequestError, match=r"activations of else, but"):
             nd.open(**{**source.describe(), "what": str(other)})
         wide = written(tmp_path / "c", header(layers=("a",), width=6))
         with pytest.raises(RequestError, match=r"have the shape \(6,\), but \(4,\) is expected"):
-            source.like(wide)
+            nd.like(source, wide)
         more = written(tmp_path / "d", header(layers=("a", "b")), UNITS)
-        assert len(source.like(more, at="b")) == 8
+        assert len(nd.like(source, more, at="b")) == 8
 
 
 class TestFaults:

@@ -203,7 +203,7 @@ class TestLike:
     def test_the_fits_scaling_is_used(self):
         source = nd.open(np.array([[0.0], [2.0], [4.0], [6.0]]), split=0.25)
         shift, scale = source.train.scaling.shift, source.train.scaling.scale
-        got = source.like(np.array([[10.0], [20.0]])).all().x
+        got = nd.like(source, np.array([[10.0], [20.0]])).all().x
         np.testing.assert_allclose(got, (np.array([[10.0], [20.0]]) - shift) / scale, rtol=1e-6)
 
     def test_the_description_is_enough(self):
@@ -224,31 +224,31 @@ class TestLike:
         source = nd.open("digits")
         stored = np.full((2, 8, 8), 16, np.uint8)
         for form in (stored, stored[:, None], stored / 16, torch.ones(2, 1, 8, 8)):
-            assert (source.like(form).all().x == 1).all()
+            assert (nd.like(source, form).all().x == 1).all()
 
     def test_sources_and_data_sets_are_taken(self):
         source = nd.open("digits")
-        assert len(source.like(source)) == len(source.test)
-        assert len(source.like(source.train)) == len(source.train)
-        assert len(source.like("digits", limit=7)) == 7
+        assert len(nd.like(source, source)) == len(source.test)
+        assert len(nd.like(source, source.train)) == len(source.train)
+        assert len(nd.like(source, "digits", limit=7)) == 7
 
     def test_unknown_classes_are_not_told(self):
         source = nd.open((np.eye(4), ["a", "b", "a", "b"]), split=0.5)
-        assert source.like((np.eye(4), ["b", "b", "a", "a"])).labels.tolist() == [1, 1, 0, 0]
-        assert source.like((np.eye(4), ["x", "b", "a", "a"])).labels is None
+        assert nd.like(source, (np.eye(4), ["b", "b", "a", "a"])).labels.tolist() == [1, 1, 0, 0]
+        assert nd.like(source, (np.eye(4), ["x", "b", "a", "a"])).labels is None
 
     @pytest.mark.parametrize("x", [np.zeros((3, 8, 9), np.uint8), np.zeros((3, 63)), np.zeros((3, 3, 8, 8))])
     def test_another_shape_is_refused(self, x):
         with pytest.raises(
             RequestError, match=r"but \(1, 8, 8\) is expected here. Give data like those of the fit"
         ):
-            nd.open("digits").like(x)
+            nd.like(nd.open("digits"), x)
         with pytest.raises(RequestError, match=r"have the shape \(5,\), but \(1, 8, 8\)"):
-            nd.open("digits").like(nd.open(np.eye(5)))
+            nd.like(nd.open("digits"), nd.open(np.eye(5)))
 
     def test_nan_is_refused(self):
         with pytest.raises(RequestError, match=r"the first is at row 0, column 1"):
-            nd.open(np.eye(4)).like(np.array([[0, np.nan, 0, 0]]))
+            nd.like(nd.open(np.eye(4)), np.array([[0, np.nan, 0, 0]]))
 
 
 def test_changed_data_are_noticed(tmp_path):

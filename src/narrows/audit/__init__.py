@@ -6,11 +6,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from narrows.audit.examination import audit as audit
+    from narrows.audit.report.html import page as page
     from narrows.audit.report.report import Check as Check
     from narrows.audit.report.report import Report as Report
-    from narrows.audit.report.report import audit as audit
 
-_HOMES = {"Check": "report.report", "Report": "report.report", "audit": "report.report"}
+_HOMES = {"Check": "report.report", "Report": "report.report", "audit": "examination", "page": "report.html"}
 
 __all__ = [*_HOMES]
 

@@ -236,7 +236,7 @@ class Source:
     def describe(self) -> dict[str, Any]:
         """JSON-able arguments of `open`: the same data, split and scaling again.
 
-        Data that were given as arrays cannot be opened from their description; `like` still works with it.
+        Data that were given as arrays cannot be opened from their description; `data.like` still works with it.
         """
         spec = {
             **self.spec.to_json(),
@@ -249,19 +249,3 @@ class Source:
         if self.train.target is not None:
             form["target_scaling"] = self.train.target_scaling.describe()
         return form
-
-    def like(self, what: Any, **options: Any) -> Dataset:
-        """Read other data with this source's scaling.
-
-        Raises:
-            RequestError: the examples have another shape than this source's.
-
-        Example:
-            >>> import narrows.data, numpy as np
-            >>> digits = narrows.data.open("digits")
-            >>> digits.like(np.zeros((3, 8, 8), np.uint8)).all().x.shape
-            torch.Size([3, 1, 8, 8])
-        """
-        from narrows.data.opening import like
-
-        return like(self.describe(), what, **options)

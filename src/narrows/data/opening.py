@@ -83,7 +83,8 @@ def open(
     if "kind" not in options and (kind := _kind(reader, kinds)):
         options["kind"] = kind
     for option, value in (("scale", scale), ("split", split), ("limit", limit)):
-        if option in known and option not in options and value not in (None, "auto"):
+        takes = option in known and (option != "split" or "float" in str(known[option].annotation))
+        if takes and option not in options and value not in (None, "auto"):
             options[option] = value
     raw = _call(reader, name, options)
     if isinstance(raw, Source):
@@ -98,11 +99,11 @@ def open(
     return assemble(raw, name, plan, scale, how, scaling=scaling, target_scaling=target_scaling, spec=spec)
 
 
-def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
+def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Dataset:
     """Read other data the way described ones were read: the same options, scaling and classes.
 
     Args:
-        description: what `Source.describe` wrote; the described data themselves are not needed.
+        described: a `Source`, or what `Source.describe` wrote; the described data themselves are not needed.
         what: a name, a path, arrays, a `Source` (its test part) or a `Dataset`. Where the described examples were
             bytes, numbers that lie from 0 to 1 are taken as scaled already.
         **options: as of `open`; they go before the description's.
@@ -112,7 +113,13 @@ def like(description: Mapping[str, Any], what: Any, **options: Any) -> Dataset:
 
     Raises:
         RequestError: the examples have another shape than the described ones.
+
+    Example:
+        >>> import numpy as np
+        >>> like(open("digits"), np.zeros((3, 8, 8), np.uint8)).all().x.shape
+        torch.Size([3, 1, 8, 8])
     """
+    description = described.describe() if isinstance(described, Source) else described
     if isinstance(what, (Source, Dataset)):
         return rescaled(what.test if isinstance(what, Source) else what, description)
     name, _, reader = _find(what)

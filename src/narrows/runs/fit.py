@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from narrows import data as nd
-from narrows.audit.metrics.baseline import baseline
+from narrows.audit.evidence.baseline import baseline
 from narrows.core import Autoencoder, files
 from narrows.core.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core.lock import Lock, is_empty
@@ -128,7 +128,7 @@ def fit(
 
 
 def resume(
-    path: str | Path,
+    run: str | Path | Run,
     *,
     epochs: float | None = None,
     steps: int | None = None,
@@ -142,7 +142,7 @@ def resume(
     A run that is finished is returned as it is, unless more `epochs` or `steps` (in all) are asked for.
 
     Args:
-        path: the run folder.
+        run: the run folder, or the run.
         epochs: train up to this many epochs in all, instead of what the recipe says.
         steps: train up to this many steps in all.
         method: the builder or model of a run that is not from the table of methods.
@@ -153,7 +153,7 @@ def resume(
     Raises:
         RequestError: no run, or no sound checkpoint in it.
     """
-    folder = Path(path)
+    folder = run.path if isinstance(run, Run) else Path(run)
     recipe = Recipe.read(folder)
     more = epochs is not None or steps is not None
     if not more and (folder / "result.json").is_file():

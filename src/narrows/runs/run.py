@@ -71,12 +71,6 @@ class Run:
         """How many numbers the model learned."""
         return sum(p.numel() for p in self.model.parameters())
 
-    def resume(self, **how: Any) -> Run:
-        """Go on training: see `narrows.resume`."""
-        from narrows.runs.fit import resume
-
-        return resume(self.path, **how)
-
     def audit(
         self,
         data: Any = None,

@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from narrows.audit.evidence.view import View
-from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.audit.report.finding import Chart, Check, Finding, histogram
 from narrows.kernels.metrics import cosine, fvu
 
-__all__ = ["histogram", "per_example", "reconstruction_error"]
+__all__ = ["per_example", "reconstruction_error"]
 
 _TAIL = 10.0
 
@@ -60,16 +60,6 @@ def per_example(view: View) -> Tensor:
     weight = torch.ones((), dtype=torch.double) if view.weight is None else view.weight.double()
     weight = weight.expand(squared.shape) if weight.ndim in (0, squared.ndim) else weight
     return (squared * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)
-
-
-def histogram(name: str, values: Tensor, bins: int = 40, tone: int = 1) -> Series:
-    """A series of counts between the least and the greatest value."""
-    values = values.double()
-    low, high = float(values.min()), float(values.max())
-    high = high if high > low else low + max(abs(low), 1.0) * 1e-3
-    counts = torch.histc(values, bins, low, high)
-    edges = torch.linspace(low, high, bins + 1, dtype=torch.double)
-    return Series(name, tuple(counts.tolist()), tuple(edges.tolist()), tone)
 
 
 def _accuracy(view: View) -> Check:

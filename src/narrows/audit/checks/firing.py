@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from narrows.audit.checks.error import histogram
 from narrows.audit.evidence.view import View
-from narrows.audit.report.finding import Chart, Check, Finding
+from narrows.audit.report.finding import Chart, Check, Finding, histogram
 from narrows.kernels.metrics import code_count, dense_above, density, l0
 
 __all__ = ["firing"]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.checks.error import histogram
-from narrows.audit.checks.redundancy import atoms
+from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.view import View
-from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.audit.report.finding import Chart, Check, Finding, Series, histogram
 
 __all__ = ["layers", "shares"]
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from narrows.audit.evidence.baseline import beside_pca
 from narrows.audit.evidence.view import View
-from narrows.audit.metrics.baseline import beside_pca
 from narrows.audit.report.finding import Check, Finding
 
 __all__ = ["principal"]

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.checks.error import histogram
-from narrows.audit.checks.redundancy import atoms
+from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.matching import f1, match, on
-from narrows.audit.report.finding import Chart, Check, Finding
+from narrows.audit.report.finding import Chart, Check, Finding, histogram
 
 __all__ = ["recovery"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.audit.checks.redundancy import atoms
+from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import code_counts, unit_variance
 from narrows.audit.report.finding import Finding, Gallery

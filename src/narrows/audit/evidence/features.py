@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.audit.checks.redundancy import effects
+from narrows.audit.evidence.effects import effects
 from narrows.audit.evidence.passing import Pass, Shown, examples_of
 from narrows.audit.evidence.streams import Best, Counts
 from narrows.audit.evidence.tokens import Unembedding, Words

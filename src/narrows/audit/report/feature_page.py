@@ -10,11 +10,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from narrows.audit.checks.error import histogram
 from narrows.audit.evidence.features import Feature, Features
 from narrows.audit.evidence.passing import Shown
 from narrows.audit.evidence.streams import FINEST
-from narrows.audit.report.finding import Chart, Gallery
+from narrows.audit.report.finding import Chart, Gallery, histogram
 from narrows.audit.report.html import page_of
 from narrows.audit.report.pictures import render
 from narrows.audit.report.report import shown

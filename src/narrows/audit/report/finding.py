@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+import torch
 from torch import Tensor
 
-__all__ = ["Chart", "Check", "Figure", "Finding", "Gallery", "Series", "Verdict"]
+__all__ = ["Chart", "Check", "Figure", "Finding", "Gallery", "Series", "Verdict", "histogram"]
 
 Verdict: TypeAlias = Literal["ok", "warn", "bad", "info"]
 
@@ -114,3 +115,13 @@ class Finding:
 
     checks: tuple[Check, ...] = ()
     figures: tuple[Figure, ...] = field(default=())
+
+
+def histogram(name: str, values: Tensor, bins: int = 40, tone: int = 1) -> Series:
+    """A series of counts between the least and the greatest value."""
+    values = values.double()
+    low, high = float(values.min()), float(values.max())
+    high = high if high > low else low + max(abs(low), 1.0) * 1e-3
+    counts = torch.histc(values, bins, low, high)
+    edges = torch.linspace(low, high, bins + 1, dtype=torch.double)
+    return Series(name, tuple(counts.tolist()), tuple(edges.tolist()), tone)

@@ -13,7 +13,7 @@ from narrows.audit.report.report import MARKS, Report, shown
 from narrows.audit.report.svg import draw
 from narrows.core.check import optional, refuse
 
-__all__ = ["compare_page", "page_of", "run_page"]
+__all__ = ["compare_page", "page", "page_of", "run_page"]
 
 
 class Card(NamedTuple):
@@ -67,6 +67,11 @@ _GROUPS = (
     ("Single latents", ("latent/",)),
 )
 _FOLDED = ("Single latents",)
+
+
+def page(report: Report) -> str:
+    """One self-contained page of a report alone."""
+    return run_page(report, {}, [])
 
 
 def run_page(

@@ -1,0 +1,73 @@
+"""What single latents of a sparse code do to the decoder's output."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.audit.evidence.view import View
+from narrows.core import Sparse, dense
+from narrows.kernels.metrics import firings
+
+__all__ = ["atoms", "effects"]
+
+_CHUNK = 512
+
+
+def atoms(view: View, most: int) -> tuple[Tensor, Tensor]:
+    """The latents that fire most, and what each adds to the output at its typical strength, (n, *shape).
+
+    An atom is the change of the decoder's output when one latent goes from 0 to the mean size of its values.
+    """
+    z = view.sparse
+    assert z is not None
+    fires = firings(z)
+    order = fires.argsort(descending=True, stable=True)
+    chosen = order[fires[order] > 0][:most]
+    return chosen, effects(view, chosen, _strength(z, len(fires))[chosen] / fires[chosen])
+
+
+def effects(view: View, latents: Tensor, heights: Tensor) -> Tensor:
+    """How the decoder's output changes when one latent goes from 0 to a height, (n, *shape).
+
+    Args:
+        view: of a model with a sparse code.
+        latents: which, (n,).
+        heights: how far, (n,).
+    """
+    z = view.sparse
+    assert z is not None
+    parts = []
+    sparse = isinstance(z, Sparse)
+    shape, width = (z.values.shape[1:-1], z.width) if isinstance(z, Sparse) else (z.shape[1:-1], z.shape[-1])
+    for some, height in zip(latents.split(_CHUNK), heights.split(_CHUNK), strict=True):
+        rows = torch.zeros(len(some), dtype=torch.long)
+        one = _one_hot(some, height, shape, width, sparse)
+        none = _one_hot(some[:1], height[:1] * 0, shape, width, sparse)
+        parts.append(_output(view, one, rows) - _output(view, none, rows[:1]))
+    return torch.cat(parts) if parts else torch.empty(0)
+
+
+def _output(view: View, code: Tensor | Sparse, rows: Tensor) -> Tensor:
+    """What the decoder makes of a code; where something goes around the code, the same for all."""
+    return view.decode(code if view.around is None else (code, view.around[rows]), rows)
+
+
+def _strength(z: Tensor | Sparse, width: int) -> Tensor:
+    """The sum of the sizes of each latent's values, (N,): signed ones must not cancel."""
+    if isinstance(z, Sparse):
+        zeros = torch.zeros(width, dtype=z.values.dtype)
+        return zeros.index_add(0, z.indices.flatten(), z.values.abs().flatten())
+    return z.abs().flatten(0, -2).sum(0)
+
+
+def _one_hot(
+    latents: Tensor, height: Tensor, places: torch.Size, width: int, sparse: bool
+) -> Tensor | Sparse:
+    """A code for each latent in which only that one is on, everywhere."""
+    spread = (-1, *[1] * len(places), 1)
+    indices = latents.reshape(spread).expand(-1, *places, 1)
+    values = height.reshape(spread).expand(-1, *places, 1)
+    code = Sparse(indices.contiguous(), values.contiguous(), width)
+    made: Tensor | Sparse = code if sparse else dense(code)
+    return made
