@@ -80,15 +80,15 @@ def main():
         torch.manual_seed(0)
         x = torch.randn(tokens, width)
         mine = VectorQuantizer(width, codes=codes, tokens=tokens, restart=0.0).train()
-        mine.codebook.copy_(
+        mine.book.codebook.copy_(
             x[torch.randperm(tokens)[:codes]] if codes <= tokens else torch.randn(codes, width)
         )
-        mine.sums.copy_(mine.codebook)
-        theirs = OneHot(mine.codebook)
+        mine.book.sums.copy_(mine.book.codebook)
+        theirs = OneHot(mine.book.codebook)
         times = {ours: [], usual: []}
         for step, vq in ((ours, mine), (usual, theirs)):
             timed(step, vq, x)
-        assert torch.allclose(mine.codebook, theirs.codebook, atol=1e-4), "the two steps disagree"
+        assert torch.allclose(mine.book.codebook, theirs.codebook, atol=1e-4), "the two steps disagree"
         for _ in range(options.repeats):
             for step, vq in ((ours, mine), (usual, theirs)):
                 times[step].append(1e3 * timed(step, vq, x))

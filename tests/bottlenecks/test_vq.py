@@ -80,7 +80,7 @@ def test_the_ema_codebook_follows_the_written_recurrence(decay):
     codes, width, eps = 5, 3, 1e-5
     vq = VectorQuantizer(width, codes=codes, tokens=4, decay=decay, restart=0.0).double()
     n = [1.0] * codes
-    s = [[float(v) for v in row] for row in vq.codebook]
+    s = [[float(v) for v in row] for row in vq.book.codebook]
     e = [row[:] for row in s]
     for _ in range(6):
         x = torch.randn(7, 4, width, dtype=torch.float64)
@@ -98,8 +98,8 @@ def test_the_ema_codebook_follows_the_written_recurrence(decay):
         total = sum(n)
         e = [[v / (total * (n[k] + eps) / (total + codes * eps)) for v in s[k]] for k in range(codes)]
         vq.after_step(Pass(None, batch_of(vq, x)))
-        assert torch.allclose(vq.codebook, torch.tensor(e, dtype=torch.float64), rtol=1e-10, atol=1e-12)
-        assert torch.allclose(vq.counts, torch.tensor(n, dtype=torch.float64), rtol=1e-12)
+        assert torch.allclose(vq.book.codebook, torch.tensor(e, dtype=torch.float64), rtol=1e-10, atol=1e-12)
+        assert torch.allclose(vq.book.counts, torch.tensor(n, dtype=torch.float64), rtol=1e-12)
 
 
 def test_a_lookup_moves_no_buffer():
@@ -114,9 +114,9 @@ def test_dead_codes_are_replaced_whole_and_the_living_stay(codebook):
     torch.manual_seed(0)
     vq = VectorQuantizer(2, codes=3, tokens=50, codebook=codebook, decay=0.9, restart=0.1)
     with torch.no_grad():
-        vq.codebook.copy_(torch.tensor([[0.0, 0.0], [9.0, 9.0], [99.0, 99.0]]))
+        vq.book.codebook.copy_(torch.tensor([[0.0, 0.0], [9.0, 9.0], [99.0, 99.0]]))
     if codebook == "ema":
-        vq.sums.copy_(vq.codebook)
+        vq.book.sums.copy_(vq.book.codebook)
     x = torch.randn(1, 50, 2) * 0.1
     x[:, 25:] += 9
     used, unused = 1.0, 1.0
@@ -126,20 +126,20 @@ def test_dead_codes_are_replaced_whole_and_the_living_stay(codebook):
         vq.after_step(Pass(None, batch_of(vq, x)))
         if unused < least:
             break
-        assert vq.codebook[2].min() > 90
-    assert any(torch.allclose(vq.codebook[2], token) for token in x[0])
-    assert torch.allclose(vq.counts, torch.tensor([used, used, 2 * least]), rtol=1e-5)
+        assert vq.book.codebook[2].min() > 90
+    assert any(torch.allclose(vq.book.codebook[2], token) for token in x[0])
+    assert torch.allclose(vq.book.counts, torch.tensor([used, used, 2 * least]), rtol=1e-5)
     if codebook == "ema":
-        assert torch.allclose(vq.sums[2], vq.codebook[2] * vq.counts[2])
-        assert (vq.codebook[:2] - torch.tensor([[0.0, 0.0], [9.0, 9.0]])).abs().max() < 0.5
+        assert torch.allclose(vq.book.sums[2], vq.book.codebook[2] * vq.book.counts[2])
+        assert (vq.book.codebook[:2] - torch.tensor([[0.0, 0.0], [9.0, 9.0]])).abs().max() < 0.5
 
 
 def test_a_restarted_code_is_used():
     """The order matters: replaced before the EMA, a code would be overwritten at once, and stay dead."""
     torch.manual_seed(0)
     vq = VectorQuantizer(8, codes=64, tokens=256, decay=0.9, restart=0.05)
-    vq.codebook.mul_(0).add_(50)  # all on one spot far away: one code gets every token
-    vq.sums.copy_(vq.codebook)
+    vq.book.codebook.mul_(0).add_(50)  # all on one spot far away: one code gets every token
+    vq.book.sums.copy_(vq.book.codebook)
     x = torch.randn(4, 256, 8)
     for _ in range(60):
         vq.after_step(Pass(None, batch_of(vq, x)))
@@ -149,11 +149,11 @@ def test_a_restarted_code_is_used():
 def test_no_restart_where_none_is_wanted():
     torch.manual_seed(0)
     vq = VectorQuantizer(2, codes=2, tokens=5, decay=0.5, restart=0.0)
-    vq.codebook.copy_(torch.tensor([[0.0, 0.0], [99.0, 99.0]]))
-    vq.sums.copy_(vq.codebook)
+    vq.book.codebook.copy_(torch.tensor([[0.0, 0.0], [99.0, 99.0]]))
+    vq.book.sums.copy_(vq.book.codebook)
     for _ in range(5):
         vq.after_step(Pass(None, batch_of(vq, torch.randn(3, 5, 2))))
-    assert vq.codebook[1].min() > 90
+    assert vq.book.codebook[1].min() > 90
 
 
 def test_the_costs_put_beta_on_the_commitment():
@@ -162,17 +162,17 @@ def test_the_costs_put_beta_on_the_commitment():
     vq = VectorQuantizer(3, codes=4, tokens=2, codebook="gradient").double()
     x = torch.randn(5, 2, 3, dtype=torch.float64, requires_grad=True)
     code = vq(x)
-    e = vq.codebook[code[Indices].indices]
+    e = vq.book.codebook[code[Indices].indices]
     squares = ((x - e) ** 2).sum((1, 2))
     assert torch.allclose(code.costs["commitment"], squares)
     assert torch.allclose(code.costs["codebook"], squares)
     beta = 0.25
     (code.costs["codebook"] + beta * code.costs["commitment"]).sum().backward()
     assert torch.allclose(x.grad, beta * 2 * (x - e).detach())
-    expected = torch.zeros_like(vq.codebook)
+    expected = torch.zeros_like(vq.book.codebook)
     for i, k in enumerate(code[Indices].indices.flatten().tolist()):
         expected[k] += 2 * (e - x).detach().flatten(0, 1)[i]
-    assert torch.allclose(vq.codebook.grad, expected)
+    assert torch.allclose(vq.book.codebook.grad, expected)
 
 
 def test_straight_through_is_exact_both_ways():
@@ -232,12 +232,12 @@ def test_codes_start_at_the_centres_of_the_data():
     centres = torch.tensor([[5.0, 5.0], [5.0, -5.0], [-5.0, 5.0], [-5.0, -5.0]])
     x = centres[torch.arange(400) % 4].view(40, 10, 2) + 0.01 * torch.randn(40, 10, 2)
     vq.prepare(Model(), Batch(x))
-    assert torch.cdist(centres, vq.codebook).amin(1).max() < 0.01
-    assert torch.allclose(vq.sums, vq.codebook * vq.counts[:, None])
+    assert torch.cdist(centres, vq.book.codebook).amin(1).max() < 0.01
+    assert torch.allclose(vq.book.sums, vq.book.codebook * vq.book.counts[:, None])
     plain = VectorQuantizer(2, codes=4, tokens=10, start="normal")
-    before = plain.codebook.clone()
+    before = plain.book.codebook.clone()
     plain.prepare(Model(), Batch(x))
-    assert torch.equal(plain.codebook, before)
+    assert torch.equal(plain.book.codebook, before)
 
 
 def test_more_codes_than_tokens_stay_finite():
@@ -249,7 +249,7 @@ def test_more_codes_than_tokens_stay_finite():
     vq.prepare(Model(), Batch(x))
     for _ in range(3):
         vq.after_step(Pass(None, batch_of(vq, x)))
-    assert torch.isfinite(vq.codebook).all()
+    assert torch.isfinite(vq.book.codebook).all()
     assert vq(x).costs["commitment"].max() < 1e-6
 
 

@@ -8,20 +8,23 @@ from narrows.core.check import RequestError
 from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.vq_vae import vq_vae
 
-SMALL = {"width": 4, "prior_width": 8, "prior_depth": 1}
+SMALL = {"width": 4, "prior": "ar:width=8,depth=1"}
 
 
 @pytest.mark.parametrize("builder", [vq_vae, fsq])
 @pytest.mark.parametrize("shape", [(12,), (1, 8, 8), (3, 9, 7), (10, 2)])
 def test_codes_come_back_from_their_indices(builder, shape):
     torch.manual_seed(0)
-    model = builder(shape, codes=25, prior_width=8, prior_depth=1).eval()
+    model = builder(shape, codes=25).eval()
     x = torch.rand(5, *shape)
     code = model.encode(Batch(x))
     indices = model.bottleneck.to_symbols(code)
-    assert indices.shape == (5, model.bottleneck.tokens)
+    assert indices.shape == (5, *model.bottleneck.symbols.shape)
+    assert model.symbols_of(Batch(x)) == model.bottleneck.symbols
     assert torch.allclose(model.bottleneck.from_symbols(indices).z, code.z)
-    assert torch.allclose(model.decode(model.bottleneck.from_symbols(indices).z), model.decode(code.z))
+    assert torch.allclose(
+        model.decode(model.bottleneck.from_symbols(indices).z), model.decode(code.z), atol=1e-6
+    )
     assert model.reconstruct(Batch(x)).shape == x.shape
     assert model.sample(3).shape == (3, *shape)
 
@@ -32,7 +35,7 @@ def test_the_loss_is_distortion_and_beta_times_commitment():
     batch = Batch(torch.randn(5, 6))
     loss = model.loss(batch)
     h = model.encoder(batch.x)
-    e = model.bottleneck.codebook
+    e = model.bottleneck.book.codebook
     q = e[torch.cdist(h, e).argmin(-1)]
     distance = (h - q).square().sum((1, 2)).mean()
     distortion = (model.decode(q) - batch.x).square().sum(1).mean()
@@ -57,12 +60,12 @@ def test_the_second_stage_sees_indices_and_leaves_the_first_alone():
 def test_a_prior_told_labels_draws_the_class_asked_for():
     torch.manual_seed(0)
     spec = Spec((1, 8, 8), "unit", classes=3)
-    model = vq_vae(spec, codes=16, prior_labels=True, **SMALL)
+    model = vq_vae(spec, codes=16, width=4, prior="ar:width=8,depth=1,labels=yes")
     assert model.conditions == ("labels",)
     assert model.sample(4, {"labels": torch.eye(3)[[0, 1, 2, 0]]}).shape == (4, 1, 8, 8)
     assert model.sample(4).shape == (4, 1, 8, 8)
     with pytest.raises(RequestError, match="labels"):
-        vq_vae((1, 8, 8), codes=16, prior_labels=True)
+        vq_vae((1, 8, 8), codes=16, prior="ar:labels=yes")
 
 
 @pytest.mark.parametrize("builder", [vq_vae, fsq])

@@ -125,12 +125,17 @@ def sample(
     ] = False,
     force: _FORCE = False,
     json: _JSON = False,
+    *,
+    sampling: dict[str, Any],
 ) -> None:
-    """Draw new examples."""
+    """Draw new examples.
+
+    `narrows sample RUN --help` shows the options of the run's second stage too, where it has one.
+    """
     path = destination(out, force, _EXAMPLES)
     opened = _load(run)
     with only_json(json), _progress() as progress:
-        x = opened.sample(n, seed=seed, label=label, draw=draw, progress=progress)
+        x = opened.sample(n, seed=seed, label=label, draw=draw, progress=progress, **sampling)
     _write_examples(path, opened, x, json)
 
 

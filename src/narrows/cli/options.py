@@ -30,6 +30,7 @@ class Option:
         default: what holds when it is not given, for the help.
         panel: the heading it stands under.
         repeated: whether it may be given several times; its values are dicts, which are joined.
+        hidden: whether the help leaves it out.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Option:
     default: str = ""
     panel: str = "Data"
     repeated: bool = False
+    hidden: bool = False
 
     @property
     def flag(self) -> str:
@@ -59,7 +61,12 @@ class Option:
         text = shown.strip().replace("[", r"\[")
         decls = [self.flag] if self.read else [f"{self.flag}/--no-{self.flag[2:]}"]
         about = typer.Option(
-            *decls, metavar=self.metavar or None, help=text, rich_help_panel=self.panel, show_default=False
+            *decls,
+            metavar=self.metavar or None,
+            help=text,
+            rich_help_panel=self.panel,
+            show_default=False,
+            hidden=self.hidden,
         )
         kind: Any = bool | None if self.read is None else (list[str] | None if self.repeated else str | None)
         return inspect.Parameter(
@@ -71,9 +78,10 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
     """Give a command the options that its signature asks for as dicts.
 
     Args:
-        function: a command; its parameter `data_options` asks for those of data that it has none of the same
-            name of itself, `options` for the method's.
-        words: what was typed, which names the method.
+        function: a command; its parameter `data_options` asks for those of data, `options` for the method's,
+            `sampling` for those that a run's prior is drawn with; in each case those that it has none of the same name
+            of itself.
+        words: what was typed, which names the method or the run.
     """
     asked = inspect.signature(function).parameters
     groups: dict[str, Sequence[Option]] = {}
@@ -81,8 +89,13 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
         method = _after("--method", words)
         groups["options"] = method_options(method) if method is not None else ()
     if "data_options" in asked:
-        groups["data_options"] = [option for option in DATA_OPTIONS if option.name not in asked]
-    return extend(function, **groups) if groups else function
+        groups["data_options"] = DATA_OPTIONS
+    if "sampling" in asked:
+        from narrows.cli.sampling import sampling_options
+
+        groups["sampling"] = sampling_options(words)
+    own = {name: [option for option in group if option.name not in asked] for name, group in groups.items()}
+    return extend(function, **own) if own else function
 
 
 def extend(function: Callable[..., Any], **groups: Sequence[Option]) -> Callable[..., Any]:

@@ -13,14 +13,17 @@ before the batch: ``(*samples, B, ...)``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, ClassVar, Protocol, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
 from torch import Tensor, nn
 
 from narrows.core.check import RequestError
 from narrows.core.code import Code, Loss, Pass
+from narrows.core.evidence import Indices
 from narrows.core.stages import Player, Stage
+from narrows.core.symbols import Symbols
 from narrows.core.values import NO_CONDITION, Batch, Condition, Tree, dense
 
 if TYPE_CHECKING:
@@ -173,6 +176,16 @@ class Likelihood(Part):
 class Prior(Part):
     """p(symbols | condition), trained on a finished autoencoder's codes; a subclass says its loss and draws."""
 
+    reads: ClassVar[tuple[str, ...]] = ()
+    """The kinds of `Symbols` that it models."""
+
+    conditions: tuple[str, ...] = ()
+    """What it is told, by name: ``labels``."""
+
+    def view(self, model: Autoencoder, batch: Batch) -> Batch:
+        """What it learns from, of a batch of data: the symbols of the codes."""
+        return model.as_symbols(batch)
+
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of each row of symbols (or a bound of it), in nats, (B,)."""
         raise NotImplementedError(f"{type(self).__name__} must define nll")
@@ -183,7 +196,7 @@ class Prior(Part):
         return type(self).nll is not Prior.nll
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Tensor:
-        """n draws, as `Bottleneck.from_symbols` takes them."""
+        """n draws, as `Bottleneck.from_symbols` takes them. A subclass may have options, all by keyword."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
@@ -223,8 +236,19 @@ class Autoencoder(Part):
     ) -> None:
         super().__init__()
         self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
-        self.likelihood, self.objective, self.prior = likelihood, objective, prior
+        self.likelihood, self.objective = likelihood, objective
         self.conditions = tuple(conditions)
+        self.prior: Prior | None = None
+        self.set_prior(prior)
+
+    def set_prior(self, prior: Prior | None) -> None:
+        """Put a second stage over the code's symbols, in the place of what was there."""
+        self.prior = prior
+        if prior is not None:
+            self.conditions = (
+                *self.conditions,
+                *(name for name in prior.conditions if name not in self.conditions),
+            )
 
     def forward(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
         """Encode and decode a batch, once."""
@@ -250,8 +274,16 @@ class Autoencoder(Part):
         """What a downstream probe reads of a batch, (B, F)."""
         return self.bottleneck.features(self.encode(batch))
 
-    def sample(self, n: int, condition: Condition = NO_CONDITION, draw: bool = False) -> Tensor:
+    def sample(
+        self, n: int, condition: Condition = NO_CONDITION, draw: bool = False, **options: Any
+    ) -> Tensor:
         """n new examples, (n, *shape): the likelihood's mean, or a draw from it.
+
+        Args:
+            n: how many.
+            condition: n rows of what the model is told, by name.
+            draw: draw from the likelihood.
+            options: of the second stage's `sample`, where there is one.
 
         Raises:
             RequestError: there is neither a prior in the bottleneck nor a second stage.
@@ -259,7 +291,7 @@ class Autoencoder(Part):
         if self.prior is None:
             code = self.bottleneck.sample(n, condition)
         else:
-            code = self.bottleneck.from_symbols(self.prior.sample(n, condition))
+            code = self.bottleneck.from_symbols(self.prior.sample(n, condition, **options))
         parameters = self.decode(code.z, condition)
         return self.likelihood.sample(parameters) if draw else self.likelihood.mean(parameters)
 
@@ -278,18 +310,36 @@ class Autoencoder(Part):
     def stages(self) -> list[Stage]:
         """What is trained, one after the other: the autoencoder, then a prior over its symbols."""
         first = [Stage("autoencoder", self)]
-        return first if self.prior is None else [*first, Stage("prior", self.prior, self.as_symbols)]
+        prior = self.prior
+        return first if prior is None else [*first, Stage("prior", prior, partial(prior.view, self))]
 
     @torch.no_grad()
-    def as_symbols(self, batch: Batch) -> Batch:
-        """The batch of this batch's symbols: what a second stage is trained on."""
+    def encode_fixed(self, batch: Batch) -> Code:
+        """The code of a batch as `eval()` gives it, whatever the mode: without noise."""
+        # In its own stage a prior is trained beside an autoencoder that is not.
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
-            return Batch(self.bottleneck.to_symbols(self.encode(batch)), condition=batch.condition)
+            return self.encode(batch)
         finally:
-            for (
-                module,
-                mode,
-            ) in modes:  # in its own stage a prior is trained beside an autoencoder that is not
+            for module, mode in modes:
                 module.training = mode
+
+    def as_symbols(self, batch: Batch) -> Batch:
+        """The batch of this batch's symbols: what a second stage models."""
+        return Batch(self.bottleneck.to_symbols(self.encode_fixed(batch)), condition=batch.condition)
+
+    def symbols_of(self, batch: Batch) -> Symbols:
+        """What the bottleneck stores of an example, from a batch of examples.
+
+        Raises:
+            RequestError: it is no array of numbers.
+        """
+        code = self.encode_fixed(batch)
+        found: Any = self.bottleneck.to_symbols(code)
+        if not isinstance(found, Tensor):
+            raise RequestError(
+                "This method's code is no array of numbers, so that no prior here can model it."
+            )
+        indices = None if found.is_floating_point() else code.find(Indices)
+        return Symbols(tuple(found.shape[1:]), 0 if indices is None else indices.codes)

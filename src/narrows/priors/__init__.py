@@ -1,1 +1,99 @@
 """Second stages: priors over the codes of a trained autoencoder, trained by the same trainer."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from typing import Any
+
+from narrows.core import Prior, Symbols
+from narrows.core.check import RequestError, nearest, refuse
+from narrows.core.spelling import Option, Table
+from narrows.core.texts import docstring_args
+
+__all__ = ["PRIORS", "check_sampling", "make_prior", "require", "sampling_options"]
+
+PRIORS: Table[Prior] = Table(
+    "prior",
+    "narrows.core:Prior",
+    {
+        "ar": "narrows.priors.autoregressive:Autoregressive",
+        "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
+        "maskgit": "narrows.priors.maskgit:MaskGIT",
+        "flow-matching": "narrows.priors.flow_matching:FlowMatching",
+    },
+    words={"none": "no second stage"},
+    given=("symbols", "classes"),
+)
+"""The priors that a text can name."""
+
+
+def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior | None:
+    """The second stage that was asked for, or None.
+
+    Args:
+        prior: ``ar:width=128`` and the like, ``none``, or a prior.
+        symbols: what the bottleneck stores of an example.
+        classes: how many labels the data have.
+
+    Raises:
+        RequestError: no such prior or option, or one that does not read these symbols.
+
+    Example:
+        >>> make_prior("ar:width=8,heads=2", Symbols((9,), codes=16)).sample(2).shape
+        torch.Size([2, 9])
+    """
+    return None if PRIORS.word(prior) else PRIORS.make(prior, symbols=symbols, classes=classes)
+
+
+def require(symbols: Symbols, prior: type[Prior]) -> None:
+    """Refuse symbols that a prior does not read, and say which priors do.
+
+    Raises:
+        RequestError: they are of another kind.
+    """
+    if symbols.kind in prior.reads:
+        return
+    fit = [name for name in PRIORS.parts if symbols.kind in PRIORS.constructor(name).reads]  # type: ignore[attr-defined]
+    named = next((name for name in PRIORS.parts if PRIORS.constructor(name) is prior), prior.__name__)
+    raise refuse("prior", named, f"one that reads {symbols}", f"These do: {', '.join(fit)}.")
+
+
+def sampling_options(prior: type[Prior]) -> dict[str, Option]:
+    """What `sample` of a prior can be asked for, by name.
+
+    Example:
+        >>> from narrows.priors.flow_matching import FlowMatching
+        >>> list(sampling_options(FlowMatching))
+        ['steps', 'sampler', 'guidance']
+    """
+    says = docstring_args(inspect.getdoc(prior.sample) or "")
+    parameters = inspect.signature(prior.sample, eval_str=True).parameters.values()
+    return {
+        p.name: Option(p.name, p.annotation, p.default, says.get(p.name, ""))
+        for p in parameters
+        if p.kind is inspect.Parameter.KEYWORD_ONLY
+    }
+
+
+def check_sampling(prior: Prior | None, options: Mapping[str, Any]) -> None:
+    """Refuse options that the prior's `sample` does not have, and list those it has.
+
+    Raises:
+        RequestError: there is no such option.
+    """
+    known = {} if prior is None else sampling_options(type(prior))
+    for name, value in options.items():
+        if name not in known:
+            if not known:
+                raise refuse(
+                    name,
+                    value,
+                    "left out",
+                    "No second stage draws these codes, so that there is nothing to set.",
+                )
+            listed = ", ".join(f"``{option}``" for option in known)
+            close = nearest(name, known, "``") if len(known) > 3 else ""
+            raise RequestError(
+                f"This run's prior has no option ``{name}`` to sample with. It has {listed}. {close}".rstrip()
+            )

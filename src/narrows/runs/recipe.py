@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows import data as nd
-from narrows.core import Autoencoder, Spec, files
+from narrows.core import Autoencoder, Spec, Symbols, files, seeded
 from narrows.core.check import (
     NarrowsError,
     RequestError,
@@ -26,6 +26,7 @@ from narrows.core.check import (
 )
 from narrows.data import Source
 from narrows.methods import index
+from narrows.priors import PRIORS, make_prior
 from narrows.train import Plan
 
 __all__ = ["CUSTOM", "Builder", "Recipe", "check_options"]
@@ -45,8 +46,12 @@ _KINDS = {
     "training": dict,
     "versions": dict,
     "fingerprint": str,
+    "prior": dict,
+    "base": dict,
 }
 """What a recipe holds, and of which type."""
+_LATER = ("fingerprint", "prior", "base")
+"""What a recipe may be without."""
 _WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
 """What following an edited recipe may end in, besides a refusal."""
 
@@ -63,6 +68,8 @@ class Recipe:
         training: the fields of `Plan`.
         versions: of narrows, torch and Python, and the number of threads (which decides the last bits of a sum).
         fingerprint: of the data (see `narrows.runs.fingerprint`), or nothing where they cannot change.
+        prior: a second stage that stands in no argument of the method: its text, and the shape of the codes.
+        base: of a second stage on a finished run: that run's folder, recipe, and the digest of its weights.
     """
 
     method: str
@@ -72,6 +79,8 @@ class Recipe:
     training: Mapping[str, Any]
     versions: Mapping[str, Any] = field(default_factory=dict)
     fingerprint: str = ""
+    prior: Mapping[str, Any] = field(default_factory=dict)
+    base: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, builder: Builder | None = None) -> Autoencoder:
         """A fresh model; a method that is not in the table must be handed in.
@@ -88,12 +97,20 @@ class Recipe:
                 )
             builder = index.builder(self.method)
         try:
-            return builder(self.spec, **self.arguments)
+            return self.put_prior(builder(self.spec, **self.arguments))
         except NarrowsError:
             raise
         except _WRONG as error:
             reason = str(error).split("\n")[0]
             raise RequestError(f"The recipe's arguments do not make a `{self.method}`: {reason}.") from error
+
+    def put_prior(self, model: Autoencoder) -> Autoencoder:
+        """Put the recipe's own second stage, where it has one, on a model; its weights depend on the seed alone."""
+        if self.prior:
+            symbols = Symbols(tuple(self.prior["shape"]), self.prior["codes"])
+            with seeded(self.training["seed"]):
+                model.set_prior(make_prior(self.prior["text"], symbols, self.spec.classes))
+        return model
 
     def open(self, data: Any = None) -> Source:
         """The data again, as they are described; or others in their place.
@@ -132,7 +149,10 @@ class Recipe:
         """
         spec = self.spec.to_json()
         try:
-            kept = {"format": _FORMAT, **vars(self), "spec": spec}
+            said = {
+                name: value for name, value in vars(self).items() if value or name not in ("prior", "base")
+            }
+            kept = {"format": _FORMAT, **said, "spec": spec}
             return dict(json.loads(json.dumps(kept, allow_nan=False)))
         except (TypeError, ValueError) as error:
             raise RequestError(
@@ -180,11 +200,13 @@ def _checked(kept: Any) -> dict[str, Any]:
         kind = _KINDS.get(name)
         if kind is None or type(value) is not kind:
             raise ValueError(f"`{name}` is not what a recipe holds")
-    missing = [name for name in _KINDS if name not in kept and name != "fingerprint"]
+    missing = [name for name in _KINDS if name not in kept and name not in _LATER]
     if missing:
         raise ValueError(f"`{missing[0]}` is missing")
     training = Plan.from_json(dict(kept["training"])).to_json()  # what is not there has its default
     _check_description(kept["data"])
+    if kept.get("prior"):
+        _check_prior(kept["prior"])
     threads = kept["versions"].get("threads")
     if threads is not None:
         whole("threads", threads, high=4096)
@@ -210,6 +232,16 @@ def _shape(form: Any) -> tuple[int, ...]:
     if not isinstance(form, list) or not 1 <= len(form) <= 8:
         raise ValueError(f"{form!r} is no shape")
     return tuple(whole("shape", n, high=_MOST) for n in form)
+
+
+def _check_prior(form: Mapping[str, Any]) -> None:
+    """Hold what a recipe says of a second stage to what `Recipe.put_prior` reads."""
+    if set(form) != {"text", "shape", "codes"} or not isinstance(form["text"], str):
+        raise ValueError("`prior` is not what a recipe holds")
+    whole("codes", form["codes"], low=0, high=_MOST)
+    for n in form["shape"]:
+        whole("shape", n, high=_MOST)
+    PRIORS.read(form["text"])
 
 
 def _check_description(data: Mapping[str, Any]) -> None:

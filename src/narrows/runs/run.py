@@ -15,12 +15,13 @@ from torch import Tensor
 
 from narrows import data as nd
 from narrows.audit.evidence.likelihood import importance_nll
-from narrows.core import Autoencoder, Batch, Sparse, dense, files, seeded
-from narrows.core.check import NarrowsError, RequestError, WorkError, refuse, whole
+from narrows.core import Autoencoder, Batch, Sparse, dense, files
+from narrows.core.check import NarrowsError, RequestError, WorkError, whole
 from narrows.core.progress import followed
 from narrows.data import Dataset, Source
 from narrows.runs.codes import joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
+from narrows.runs.verbs.sample import sample
 from narrows.train import read_metrics
 from narrows.train.checkpoint import newest
 
@@ -175,7 +176,6 @@ class Run:
         made = self._over(data, self.model.reconstruct, progress, "Reconstructing")
         return self._units(torch.cat(list(made)))
 
-    @torch.no_grad()
     def sample(
         self,
         n: int = 64,
@@ -184,6 +184,7 @@ class Run:
         label: int | None = None,
         draw: bool = False,
         progress: Any = None,
+        **options: Any,
     ) -> np.ndarray:
         """New examples from the prior, (n, *shape).
 
@@ -193,20 +194,13 @@ class Run:
             label: which class a conditional model is asked for; all in turn when None.
             draw: draw from the likelihood instead of taking its mean.
             progress: a `narrows.core.progress.Progress`, or None.
+            options: how the second stage draws, where there is one: ``steps``, ``temperature`` ...
 
         Raises:
-            RequestError: the method has no prior, or is told what no prior draws; or a label that does not exist.
+            RequestError: the method has no prior, or one without these options, or is told what no prior draws; or a
+                label that does not exist.
         """
-        n = whole("n", n)
-        condition = self._labels(n, label)
-        parts = (
-            self.model.sample(
-                min(_CHUNK, n - first), {k: v[first : first + _CHUNK] for k, v in condition.items()}, draw
-            )
-            for first in range(0, n, _CHUNK)
-        )
-        with seeded(seed):
-            return self._units(torch.cat(list(followed(parts, n, progress, "Sampling"))))
+        return sample(self, n, seed=seed, label=label, draw=draw, progress=progress, **options)
 
     @torch.no_grad()
     def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> np.ndarray:
@@ -281,23 +275,6 @@ class Run:
 
         return followed(answers(), len(dataset), progress, title, chunk)
 
-    def _labels(self, n: int, label: int | None) -> dict[str, Tensor]:
-        told = self.model.conditions
-        if label is not None and "labels" not in told:
-            raise refuse("label", label, f"left out: `{self.method}` is not told labels", "Try method cvae.")
-        if not told:
-            return {}
-        if told != ("labels",):
-            raise RequestError(
-                f"`{self.method}` is told the {', '.join(told)} of each example, and no prior draws them: "
-                "there is nothing to sample from. Fit a method with a prior, such as `vae`."
-            )
-        classes = self.recipe.spec.classes
-        if label is not None:
-            whole("label", label, low=0, high=classes - 1)
-        rows = torch.arange(n) % classes if label is None else torch.full((n,), label)
-        return {"labels": torch.nn.functional.one_hot(rows, classes).float()}
-
     def _units(self, x: Tensor) -> np.ndarray:
         """From what the model sees to the units of the data."""
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
@@ -332,7 +309,7 @@ def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Ru
     recipe = Recipe.read(folder)
     weights = _weights(folder)
     if isinstance(method, Autoencoder):
-        model = method
+        model = recipe.put_prior(method)
     else:
         _hold(folder, weights, _built_nowhere(recipe, method))  # before memory is taken for what does not fit
         model = recipe.build(method)

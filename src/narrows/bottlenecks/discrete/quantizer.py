@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
+from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Symbols, Tree
 from narrows.core.check import RequestError, whole
 from narrows.core.evidence import Indices
 
@@ -144,13 +144,18 @@ class Quantizer(Bottleneck):
         """What the audit and an EMA codebook read of a code."""
         return Indices(indices, self.codes, tokens)
 
+    @property
+    def symbols(self) -> Symbols:
+        """What is stored of an example: an index for each token."""
+        return Symbols((self.tokens,), self.codes)
+
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes without a prior: every code is as likely, everywhere."""
         device = next((t.device for t in (*self.parameters(), *self.buffers())), None)
-        return self.from_symbols(torch.randint(self.codes, (n, self.tokens), device=device))
+        return self.from_symbols(torch.randint(self.codes, (n, *self.symbols.shape), device=device))
 
     def to_symbols(self, code: Code) -> Tensor:
-        """The indices, (B, L)."""
+        """The indices, (B, L) or as `symbols` says."""
         return code[Indices].indices
 
     def from_symbols(self, symbols: Tensor) -> Code:

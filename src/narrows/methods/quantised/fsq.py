@@ -8,7 +8,7 @@ from __future__ import annotations
 from narrows.bottlenecks.discrete.fsq import FiniteScalarQuantizer, levels_for
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Objective, Spec, as_spec
-from narrows.methods.quantised.vq_vae import Second, token_autoencoder
+from narrows.methods.quantised._assemble import token_autoencoder
 
 __all__ = ["fsq"]
 
@@ -20,12 +20,7 @@ def fsq(
     levels: tuple[int, ...] = (),
     variant: str = "paper",
     downsample: int = 4,
-    prior: str = "autoregressive",
-    prior_labels: bool = False,
-    temperature: float = 1.0,
-    top_k: int = 0,
-    prior_width: int = 128,
-    prior_depth: int = 3,
+    prior: str = "ar",
     net: str = "auto",
     channels: int = 64,
     likelihood: str = "auto",
@@ -43,12 +38,8 @@ def fsq(
         levels: how many levels each channel has, such as (8, 5, 5, 5); where given, `codes` is not asked.
         variant: ``paper``, or ``symmetric``, where even levels too lie evenly around 0.
         downsample: pixels a token, along each side; a vector has one token for the square of that many numbers.
-        prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
-        prior_labels: whether the prior is told the labels, so that samples of a class can be asked for.
-        temperature: of the prior's samples; below 1 likely codes are drawn more often.
-        top_k: only so many likeliest codes are drawn at each place; all of them when 0.
-        prior_width: channels of the prior's transformer, a multiple of 4.
-        prior_depth: its blocks.
+        prior: the second stage over the indices: ``ar``, ``maskgit``, ``none`` (all codes are as likely), with its
+            options after a colon: ``ar:width=128,labels=yes``.
         net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         channels: channels inside the networks, where they have any.
         likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
@@ -69,14 +60,13 @@ def fsq(
     def quantizer(tokens: int) -> Quantizer:
         return FiniteScalarQuantizer(len(chosen), levels=chosen, tokens=tokens, variant=variant)
 
-    second = Second(prior, prior_labels, temperature, top_k, prior_width, prior_depth)
     return token_autoencoder(
         as_spec(spec),
         len(chosen),
         channels,
         quantizer,
         Objective(),
-        second,
+        prior,
         downsample=downsample,
         net=net,
         likelihood=likelihood,

@@ -37,7 +37,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "channels": 32,
         "likelihood": "squared",
     }
-    model = trial.build(vq_vae, prior_width=64, prior_depth=2, **options)
+    model = trial.build(vq_vae, prior="ar:width=64,depth=2", **options)
     trial.fit(model, prior_steps=trial.budget["prior_steps"], lr=RATE)
     plain = trial.build(vq_vae, prior="none", **options)
     plain.bottleneck = Identity()

@@ -1,0 +1,140 @@
+"""Residual quantisation: a token is a sum of codes, each the nearest to what those before it left over."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from narrows.bottlenecks.discrete.codebook import nearest
+from narrows.bottlenecks.discrete.learned import LearnedCodebook
+from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
+from narrows.core import Autoencoder, Batch, Pass, Symbols
+from narrows.core.check import choice, whole
+from narrows.core.evidence import Indices
+
+__all__ = ["ResidualQuantizer"]
+
+
+class ResidualQuantizer(Quantizer):
+    r"""A token as a stack of D codes, whose sum comes nearer to it with every one.
+
+    .. math:: r_0 = z,\quad k_d = \arg\min_k \|r_{d-1} - e_k\|^2,\quad r_d = r_{d-1} - e_{k_d},\qquad
+              \hat z^{(d)} = \sum_{i \le d} e_{k_i}
+
+    .. math:: \mathrm{commitment} = \sum_{d=1}^{D} \|z - \mathrm{sg}(\hat z^{(d)})\|^2
+
+    The decoder reads the sum of all D codes, and one gradient passes it to the encoder. Codes are running means of
+    the residuals that they were chosen for, and dead ones are put on residuals of the batch: see `LearnedCodebook`.
+    A shared codebook sees the residuals of all depths. Codes begin at k-means centres of a first batch, depth by
+    depth; of a shared codebook each depth has an equal part to begin with.
+
+    Args:
+        features: width of the encoder's tokens.
+        codes: size of a codebook, K.
+        tokens: how many tokens an example has, L.
+        depth: codes of a token, D.
+        shared: one codebook for all depths, as in the paper, else one for each.
+        width: width of a code, d; that of the tokens when None.
+        decay: of the running means.
+        gradient: what passes to the encoder: ``straight-through`` or ``rotation``.
+        restart: which share of an even use keeps a code alive, from 0 (codes are never restarted) to 0.5.
+        start: where the codes begin, ``kmeans`` or ``normal``: N(0, 1/d) draws.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> rq = ResidualQuantizer(4, codes=16, tokens=9, depth=3)
+        >>> code = rq(torch.randn(2, 9, 4))
+        >>> rq.to_symbols(code).shape, bool(torch.allclose(rq.from_symbols(rq.to_symbols(code)).z, code.z))
+        (torch.Size([2, 9, 3]), True)
+
+    Reference:
+        Lee et al., Autoregressive Image Generation using Residual Quantization, 2022, section 3.1. arXiv:2203.01941
+    """
+
+    def __init__(
+        self,
+        features: int,
+        *,
+        codes: int,
+        tokens: int,
+        depth: int = 4,
+        shared: bool = True,
+        width: int | None = None,
+        decay: float = 0.99,
+        gradient: str = "straight-through",
+        restart: float = 0.03,
+        start: str = "kmeans",
+    ) -> None:
+        super().__init__(features, features if width is None else width, codes, tokens)
+        self.depth, self.shared = whole("depth", depth), shared
+        self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
+        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
+        self.books = nn.ModuleList(
+            LearnedCodebook(self.codes, self.width, decay=decay, restart=restart)
+            for _ in range(1 if shared else self.depth)
+        )
+
+    @property
+    def symbols(self) -> Symbols:
+        """What is stored of an example: a stack of indices for each token."""
+        return Symbols((self.tokens, self.depth), self.codes)
+
+    def book(self, level: int) -> LearnedCodebook:
+        """The codebook of a depth, counted from 0."""
+        found = self.books[0 if self.shared else level]
+        assert isinstance(found, LearnedCodebook)
+        return found
+
+    def quantize(self, tokens: Tensor) -> Quantised:
+        """Replace tokens (B, L, d) by sums of codes; their indices are (B, L, D)."""
+        start = tokens.detach()
+        total, indices, costs = torch.zeros_like(start), [], []
+        for level in range(self.depth):
+            indices.append(self.book(level).nearest(start - total))
+            total = total + self.book(level).vectors(indices[-1])
+            costs.append((tokens - total).square().sum((-2, -1)))
+        cost = torch.stack(costs).sum(0)
+        return Quantised(self.passes(tokens, total), torch.stack(indices, -1), {"commitment": cost})
+
+    def vectors(self, indices: Tensor) -> Tensor:
+        """The sums of the codes of indices, (..., D) -> (..., d)."""
+        total = self.book(0).vectors(indices[..., 0])
+        for level in range(1, self.depth):
+            total = total + self.book(level).vectors(indices[..., level])
+        return total
+
+    @torch.no_grad()
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Put the codes on k-means centres: of a batch's tokens, then of what each depth leaves over."""
+        if not self.kmeans:
+            return
+        left = self.inward(model.encoder(batch.x, batch.condition)).to(self.book(0).codebook)
+        for level in range(self.depth):
+            ends = (level * self.codes // self.depth, (level + 1) * self.codes // self.depth)
+            part = slice(*ends) if self.shared else slice(None)
+            codes = self.book(level).codebook[part]
+            if len(codes):
+                self.book(level).begin(left, part)
+                left = left - F.embedding(nearest(left, codes), codes)
+
+    @torch.no_grad()
+    def after_step(self, passed: Pass) -> None:
+        """Move the codebooks towards the residuals that they were chosen for."""
+        found = passed.code[Indices]
+        assert found.tokens is not None
+        left, indices = self.residuals(found.tokens, found.indices), found.indices.movedim(-1, 0)
+        if self.shared:
+            self.book(0).learn(left, indices)
+            return
+        for level in range(self.depth):
+            self.book(level).learn(left[level], indices[level])
+
+    def residuals(self, tokens: Tensor, indices: Tensor) -> Tensor:
+        """What each code of a stack was chosen for, r_0 ... r_{D-1}: (..., d) and (..., D) -> (D, ..., d)."""
+        left = [tokens.to(self.book(0).codebook)]
+        for level in range(self.depth - 1):
+            left.append(left[-1] - self.book(level).vectors(indices[..., level]))
+        return torch.stack(left)

@@ -1,0 +1,43 @@
+"""What a bottleneck stores of an example, and so what a prior over its codes models."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+__all__ = ["Symbols"]
+
+_SAYS = {
+    "indices": "{} indices of {} codes",
+    "stacks": "{} indices of {} codes, places x depth",
+    "vector": "a vector of {} real numbers",
+    "tokens": "tokens of {} real numbers",
+    "array": "{} real numbers",
+}
+
+
+@dataclass(frozen=True)
+class Symbols:
+    """What is stored of one example.
+
+    Args:
+        shape: of the symbols: (L,) one index a place, (L, D) a stack of D at each; (Z,) a vector, (L, C) tokens.
+        codes: how many different indices there are, K; 0 where the symbols are real numbers.
+
+    Example:
+        >>> str(Symbols((49,), codes=512)), str(Symbols((16,)))
+        ('49 indices of 512 codes', 'a vector of 16 real numbers')
+    """
+
+    shape: tuple[int, ...]
+    codes: int = 0
+
+    @property
+    def kind(self) -> str:
+        """``indices`` (L,) or ``stacks`` (L, D) of them; ``vector`` (Z,), ``tokens`` (L, C) or another ``array``."""
+        axes = len(self.shape)
+        if self.codes:
+            return "indices" if axes == 1 else "stacks"
+        return {1: "vector", 2: "tokens"}.get(axes, "array")
+
+    def __str__(self) -> str:
+        return _SAYS[self.kind].format(" x ".join(map(str, self.shape)), self.codes)

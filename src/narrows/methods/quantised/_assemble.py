@@ -1,0 +1,55 @@
+"""What quantised methods share: networks to and from a grid of tokens, a quantiser, a prior over its indices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from narrows import likelihoods
+from narrows.bottlenecks.discrete.quantizer import Quantizer
+from narrows.core import Autoencoder, Objective, Spec
+from narrows.core.check import refuse
+from narrows.nets import build
+from narrows.priors import make_prior
+
+__all__ = ["token_autoencoder"]
+
+
+def token_autoencoder(
+    spec: Spec,
+    width: int,
+    channels: int,
+    quantizer: Callable[[int], Quantizer],
+    objective: Objective,
+    prior: str,
+    *,
+    downsample: int,
+    net: str,
+    likelihood: str,
+) -> Autoencoder:
+    """An autoencoder whose code is a grid of symbols, and a prior over them.
+
+    Args:
+        spec: what the data look like.
+        width: width of a token before it is quantised and after.
+        channels: channels inside the networks.
+        quantizer: makes the bottleneck, from the number of tokens.
+        objective: what the first stage minimises.
+        prior: the second stage, spelled: see `narrows.priors.PRIORS`.
+        downsample: pixels a token, along each side.
+        net: kind of the networks.
+        likelihood: p(x | z).
+
+    Raises:
+        RequestError: an argument out of range, or a prior that is told labels where the data have none.
+    """
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    encoder = build.grid_encoder(spec.shape, width, downsample, net, channels)
+    decoder = build.grid_decoder(width, output.parameter_shape, downsample, net, channels)
+    rows, columns = build.grid_of(spec.shape, downsample, net)
+    if (rows, columns) != build.grid_of(output.parameter_shape, downsample, net):
+        raise refuse(
+            "likelihood", likelihood, "one with a single parameter an element for data of this shape"
+        )
+    bottleneck = quantizer(rows * columns)
+    second = make_prior(prior, bottleneck.symbols, spec.classes)
+    return Autoencoder(encoder, bottleneck, decoder, output, objective, prior=second)

@@ -1,0 +1,100 @@
+"""What priors share that are told labels: reading them, leaving some out in training, guidance by them."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from narrows.core import Condition
+from narrows.core.check import number, refuse, whole
+
+__all__ = ["DROP", "classes_told", "drawn", "dropped", "guided", "labels_of", "with_rival"]
+
+DROP = 0.1
+"""The share of training rows whose labels are left out, so that the prior also learns p without labels."""
+
+
+def classes_told(labels: bool, classes: int) -> int:
+    """How many classes a prior is told, 0 where it is told none.
+
+    Args:
+        labels: whether it shall be told.
+        classes: how many classes the data have.
+
+    Raises:
+        RequestError: labels of data that have none.
+    """
+    if labels and not classes:
+        raise refuse("labels", labels, "left out", "The data have no labels to tell the prior.")
+    return whole("classes", classes) if labels else 0
+
+
+def labels_of(condition: Condition, n: int, classes: int) -> Tensor | None:
+    """The one-hot labels (n, G) of a condition; None for a prior that is told none.
+
+    Args:
+        condition: by name; ``labels`` is read.
+        n: how many rows.
+        classes: G, 0 for a prior that is told none.
+
+    Raises:
+        RequestError: no labels, or of another shape.
+    """
+    if not classes:
+        return None
+    labels = condition.get("labels")
+    if labels is None or tuple(labels.shape) != (n, classes):
+        shape = None if labels is None else tuple(labels.shape)
+        raise refuse("labels", shape, f"one-hot labels of shape {(n, classes)}")
+    return labels
+
+
+def drawn(condition: Condition, n: int, classes: int, device: torch.device) -> Tensor | None:
+    """The labels to sample from: those given, else drawn evenly; None for a prior that is told none."""
+    if classes and "labels" not in condition:
+        return F.one_hot(torch.randint(classes, (n,), device=device), classes)
+    return labels_of(condition, n, classes)
+
+
+def dropped(labels: Tensor | None, training: bool) -> Tensor | None:
+    """In training, labels with a share `DROP` of the rows set to zeros, which say nothing."""
+    if labels is None or not training:
+        return labels
+    kept = torch.rand(len(labels), 1, device=labels.device) >= DROP
+    return labels * kept
+
+
+def with_rival(labels: Tensor | None, guidance: float) -> Tensor | None:
+    """For guidance, the labels and as many rows of zeros beneath; without it the labels alone.
+
+    Raises:
+        RequestError: guidance for a prior that is told no labels.
+    """
+    if number("guidance", guidance, low=0) == 1:
+        return labels
+    if labels is None:
+        raise refuse(
+            "guidance", guidance, "1: this prior is told no labels", "Fit one that is: ``labels=true``."
+        )
+    return torch.cat([labels, torch.zeros_like(labels)])
+
+
+def guided(both: Tensor, guidance: float) -> Tensor:
+    r"""What is predicted with the labels, c, drawn away from what is predicted without, u: u + w (c - u).
+
+    Args:
+        both: c and u, one beneath the other, (2n, ...); where w = 1, c alone, (n, ...).
+        guidance: w; 1 is none.
+
+    Example:
+        >>> guided(torch.tensor([3.0, 1.0]), 2.0)
+        tensor([5.])
+
+    Reference:
+        Ho and Salimans, Classifier-Free Diffusion Guidance, 2022. arXiv:2207.12598. Their w is ours less 1.
+    """
+    if guidance == 1:
+        return both
+    with_labels, without = both.chunk(2)
+    return without + guidance * (with_labels - without)

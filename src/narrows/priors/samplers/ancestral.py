@@ -1,0 +1,61 @@
+"""Draws from a softmax: with a temperature, of the likeliest codes only."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.core.check import number, refuse, whole
+
+__all__ = ["draw", "keep_nucleus", "keep_top", "sharpened"]
+
+
+def keep_top(logits: Tensor, k: int) -> Tensor:
+    """The k largest logits of each row; the others at -inf. All of them where k is 0.
+
+    Example:
+        >>> keep_top(torch.tensor([1.0, 3.0, 2.0]), 2)
+        tensor([-inf, 3., 2.])
+    """
+    if not 0 < k < logits.shape[-1]:
+        return logits
+    values, where = logits.topk(k)
+    return torch.full_like(logits, -torch.inf).scatter(-1, where, values)
+
+
+def keep_nucleus(logits: Tensor, p: float) -> Tensor:
+    """The fewest of the largest logits whose probabilities reach p; the others at -inf. All of them where p is 1.
+
+    Example:
+        >>> keep_nucleus(torch.tensor([0.6, 0.1, 0.3]).log(), 0.7).exp()
+        tensor([0.6000, 0.0000, 0.3000])
+
+    Reference:
+        Holtzman et al., The Curious Case of Neural Text Degeneration, 2019. arXiv:1904.09751
+    """
+    if p >= 1:
+        return logits
+    values, where = logits.sort(-1, descending=True)
+    shares = values.softmax(-1)
+    before = shares.cumsum(-1) - shares
+    return torch.full_like(logits, -torch.inf).scatter(-1, where, values.masked_fill(before >= p, -torch.inf))
+
+
+def sharpened(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Tensor:
+    """Logits (..., K) over the temperature, then the `top_k` likeliest of them, then the nucleus `top_p`.
+
+    Raises:
+        RequestError: a temperature that is not above 0, a negative `top_k`, a `top_p` outside (0, 1].
+    """
+    if not number("temperature", temperature, low=0) > 0:
+        raise refuse("temperature", temperature, "above 0", "The likeliest code alone: top_k=1.")
+    if not number("top_p", top_p, low=0, high=1) > 0:
+        raise refuse("top_p", top_p, "above 0, at most 1")
+    logits = keep_top(logits / temperature, whole("top_k", top_k, low=0))
+    return keep_nucleus(logits, top_p)
+
+
+def draw(logits: Tensor) -> Tensor:
+    """One index a row of logits: (..., K) -> (...)."""
+    shares = logits.softmax(-1)
+    return torch.multinomial(shares.flatten(0, -2), 1).view(logits.shape[:-1])
