@@ -171,7 +171,7 @@ class TestTable:
             if row.reader:
                 module, function = row.reader.split(":")
                 assert callable(getattr(import_module(f"narrows.data.named.{module}"), function))
-        for name in registry.WORLDS:
+        for name in registry.SYNTHETIC:
             assert callable(getattr(import_module(f"narrows.data.synthetic.{name}"), name))
 
     def test_what_is_not_opened_says_why(self):

@@ -107,10 +107,10 @@ def test_no_player_moves_anothers_weights():
     model, x = linear_autoencoder(Rivals()), torch.randn(16, 6)
     training = Training(model, lr=0.01)
     critic = [p.detach().clone() for p in model.objective.critic.parameters()]
-    training.take_turn(0, Batch(x))
+    training.step_player(0, Batch(x))
     assert all(torch.equal(a, b) for a, b in zip(critic, model.objective.critic.parameters(), strict=True))
     rest = {n: p.detach().clone() for n, p in model.named_parameters() if "critic" not in n}
-    training.take_turn(1, Batch(x))
+    training.step_player(1, Batch(x))
     after = dict(model.named_parameters())
     assert all(torch.equal(value, after[name]) for name, value in rest.items())
     assert not torch.equal(critic[0], model.objective.critic.weight)

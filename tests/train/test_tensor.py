@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 import narrows as nr
 from narrows.core import Sparse
 from narrows.core.check import RequestError
-from narrows.kernels.parallel import SplitAffine, TensorShard, combine
+from narrows.kernels.parallel import SplitLinear, TensorShard, combine
 from narrows.kernels.sparse import LazyLinear
 from narrows.methods.index import builder
 from narrows.train import Plan, read_metrics
@@ -95,7 +95,7 @@ def test_one_part_is_the_whole(alone):
 
     whole = loss(LazyLinear(x, weight, bias, shift), lambda code: code.dense() @ atoms)
     part = loss(
-        SplitAffine.of(LazyLinear(x, weight, bias, shift), alone), lambda code: combine(code, atoms, alone)
+        SplitLinear.of(LazyLinear(x, weight, bias, shift), alone), lambda code: combine(code, atoms, alone)
     )
     torch.testing.assert_close(part, whole)
     wanted, got = (torch.autograd.grad(value, leaves) for value in (whole, part))

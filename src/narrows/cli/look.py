@@ -102,11 +102,11 @@ def _shape(facts: Mapping[str, Any]) -> str:
 
 
 def _data_options(name: str) -> list[dict[str, str]]:
-    """What the reader of a named set, or a generated world, can be asked for."""
-    from narrows.data.named.registry import WORLDS, find
+    """What the reader of a named set, or a synthetic set, can be asked for."""
+    from narrows.data.named.registry import SYNTHETIC, find
 
     folder = Path(__file__).parents[1] / "data"
-    if name in WORLDS:
+    if name in SYNTHETIC:
         return signature(folder / "synthetic" / f"{name}.py", name)[1]
     row = find(name)
     module, _, function = row.reader.partition(":") if row is not None else ("", "", "")

@@ -227,7 +227,7 @@ DATA_OPTIONS = (
         "data_option",
         _pair,
         "NAME=VALUE",
-        "An option of a named set or generated world (narrows data info NAME shows them), such as atoms=64.",
+        "An option of a named set or synthetic set (narrows data info NAME shows them), such as atoms=64.",
         repeated=True,
     ),
 )

@@ -215,7 +215,7 @@ class Source:
         test: the part that it is examined on.
         spec: what one example looks like; what a builder needs.
         how: the arguments of `open` that lead here again.
-        truth: for a generated world, the world itself (atoms, exact likelihood ...).
+        truth: for a synthetic set, what generated it (atoms, exact likelihood ...).
 
     Example:
         >>> import narrows.data

@@ -14,7 +14,7 @@ from narrows.core.check import RequestError, UnknownNameError, UnknownOptionErro
 from narrows.core.spec import Kind
 from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
-from narrows.data.named.registry import WORLDS, expand, find, names, why_not
+from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
 from narrows.data.raw import Raw
 
 __all__ = ["like", "open"]
@@ -57,7 +57,7 @@ def open(
         kinds: which kinds of data are wanted (what a method reads), where what is opened can be had as several: an
             image as an array or a field, a table with text as a mixed table or as indicators.
         **options: what the reader of this kind of data takes: `key`, `labels`, `target`, `columns`, `layout`,
-            `size` for files; the options of a generated world.
+            `size` for files; the options of a synthetic set.
 
     Raises:
         RequestError: no such data, or they cannot be read as they are.
@@ -174,7 +174,7 @@ def _find(what: Any) -> tuple[str, str, Reader]:
             _bound(import_module("narrows.data.readers.formats").reader_of(path), path),
         )
     if isinstance(what, str):
-        if what in WORLDS:
+        if what in SYNTHETIC:
             return what, what, getattr(import_module(f"narrows.data.synthetic.{what}"), what)
         row = expand(what)
         if not row.reader or row.parts:
@@ -192,8 +192,8 @@ def _find(what: Any) -> tuple[str, str, Reader]:
 
 
 def _is_name(what: str) -> bool:
-    """Whether a text is the name of a set or a world, and not a path."""
-    if what in WORLDS or find(what) is not None:
+    """Whether a text is the name of a set, and not a path."""
+    if what in SYNTHETIC or find(what) is not None:
         return True
     if what == _ARRAYS or any(c in what for c in "/\\.") or Path(what).exists():
         return False

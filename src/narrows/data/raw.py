@@ -30,8 +30,8 @@ class Raw:
         ordered: whether neighbours resemble each other (one long series), so that the last rows must be the test.
         split: the share of the test part when nobody says.
         scale: the scaling when nobody says.
-        truth: for a generated world, what generated it.
-        codes: for a dictionary world, the coefficients behind each example, (N, atoms).
+        truth: for a synthetic set, what generated it.
+        codes: for a synthetic dictionary, the coefficients behind each example, (N, atoms).
         stores: further columns by name, (N, ...) each, see `Dataset.columns`.
         provenance: says where each row came from, see `Dataset.provenance`.
     """

@@ -1,4 +1,4 @@
-"""Selections over a whole batch of promised pre-activations, with gradients for the chosen alone.
+"""Selections over a whole batch of pre-activations that are not computed yet, with gradients for the chosen alone.
 
 `LazyLinear.top` keeps the k largest of each row. Here the rule is another: the largest of the batch, all above a
 threshold, a budget for each latent, the largest in size. All of them work alike. What is chosen is found without
@@ -44,7 +44,7 @@ def attach(pre: Tensor | LazyLinear, found: Sparse, path: Path = "auto") -> Spar
     """Give values that were found without gradients the gradient of the pre-activations they are.
 
     Args:
-        pre: (B, N), a tensor or a promise.
+        pre: (B, N), a tensor or a `LazyLinear`.
         found: entries (B, k) whose values are those of `pre`, or 0 where a place is unused: such a place passes
             no gradient.
         path: how the gradients are summed.
@@ -111,7 +111,7 @@ def batch_top(pre: Tensor | LazyLinear, total: int, near: float = 0.0) -> Sparse
     If too few pass the bar it is lowered, so the result depends on the guess in nothing but time.
 
     Args:
-        pre: (B, N), a tensor or a promise.
+        pre: (B, N), a tensor or a `LazyLinear`.
         total: how many to keep.
         near: about where the threshold will be; 0 where nothing is known.
 
@@ -184,7 +184,7 @@ def column_top(pre: Tensor | LazyLinear, counts: Tensor) -> Sparse:
     """For each latent the examples of the batch on which it is largest, as many as its budget, where positive.
 
     Args:
-        pre: (B, N), a tensor or a promise.
+        pre: (B, N), a tensor or a `LazyLinear`.
         counts: budgets, (N,) whole numbers from 0 to B.
 
     Example:
@@ -223,7 +223,7 @@ def norm_top(pre: Tensor | LazyLinear, target: Tensor, lengths: Tensor | None = 
     """The largest positive pre-activations of each row, as many as bring their norm closest to a target.
 
     Args:
-        pre: (B, N), a tensor or a promise.
+        pre: (B, N), a tensor or a `LazyLinear`.
         target: the norm wanted, (B,).
         lengths: of the atoms, (N,), by which pre-activations count; None for unit length.
 

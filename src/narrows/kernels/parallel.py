@@ -29,7 +29,7 @@ from narrows.core.check import whole
 from narrows.core.values import Sparse
 from narrows.kernels.sparse import LazyLinear, Path, _choose, _Top, decode, select
 
-__all__ = ["SplitAffine", "TensorShard", "combine"]
+__all__ = ["SplitLinear", "TensorShard", "combine"]
 
 
 @dataclass(frozen=True)
@@ -54,12 +54,12 @@ class TensorShard:
 
 
 @dataclass(frozen=True)
-class SplitAffine(LazyLinear):
-    """A promise of pre-activations (B, N) of which this process has some of the rows of `weight` and `bias`.
+class SplitLinear(LazyLinear):
+    """Pre-activations (B, N), not computed yet, of which this process has some of the rows of `weight` and `bias`.
 
     Args:
-        numbers: the number of each row here among all that are promised, (n,).
-        total: how many are promised by all processes together.
+        numbers: the number of each row here among all, (n,).
+        total: how many there are on all processes together.
         cut: which part is here.
     """
 
@@ -68,16 +68,16 @@ class SplitAffine(LazyLinear):
     cut: TensorShard = TensorShard(0, 1)
 
     @classmethod
-    def of(cls, promise: LazyLinear, cut: TensorShard) -> SplitAffine:
-        """The promise of all latents, of which `promise` is this process's part."""
-        n = len(promise.weight)
-        numbers = torch.arange(cut.rank * n, (cut.rank + 1) * n, device=promise.weight.device)
-        x, shift = (None if t is None else _Alike.apply(t) for t in (promise.x, promise.shift))
-        return cls(x, promise.weight, promise.bias, shift, numbers, cut.world * n, cut)  # type: ignore[arg-type]
+    def of(cls, part: LazyLinear, cut: TensorShard) -> SplitLinear:
+        """All latents, of which `part` is this process's part."""
+        n = len(part.weight)
+        numbers = torch.arange(cut.rank * n, (cut.rank + 1) * n, device=part.weight.device)
+        x, shift = (None if t is None else _Alike.apply(t) for t in (part.x, part.shift))
+        return cls(x, part.weight, part.bias, shift, numbers, cut.world * n, cut)  # type: ignore[arg-type]
 
     @property
     def width(self) -> int:
-        """How many latents are promised by all processes."""
+        """How many latents there are on all processes."""
         return self.total
 
     def dense(self) -> Tensor:
@@ -86,13 +86,13 @@ class SplitAffine(LazyLinear):
         assert self.numbers is not None
         return _Sum.apply(here.new_zeros(len(here), self.total).index_copy(1, self.numbers, here))
 
-    def only(self, latents: Tensor) -> SplitAffine:
-        """The same promise for some of the latents, in the order of their numbers `latents` (n,)."""
+    def only(self, latents: Tensor) -> SplitLinear:
+        """The same for some of the latents, in the order of their numbers `latents` (n,)."""
         assert self.numbers is not None
         first = int(self.numbers[0])
         mine = ((latents >= first) & (latents < first + len(self.weight))).nonzero().squeeze(1)
         rows = latents[mine] - first
-        return SplitAffine(
+        return SplitLinear(
             self.x, self.weight[rows], self.bias[rows], self.shift, mine, len(latents), self.cut
         )
 

@@ -4,7 +4,7 @@ A wide dictionary has N latents of which k (a few dozen) are on for one example.
 (B, D, N) products; here it costs one, the encoder's, because only the winners are decoded and only they get
 gradients, in the encoder as in the decoder:
 
-    pre = (x - shift) W' + b      `LazyLinear`, a promise: (B, N), never kept whole
+    pre = (x - shift) W' + b      `LazyLinear`: (B, N), never kept whole
     z = the k largest of pre      `LazyLinear.top` -> `Sparse`, (B, k) values and indices
     x_hat = z A                   `decode`, (B, D): a weighted sum of k atoms
     dW = (dz)' (x - shift)        a weighted sum of the few rows that used each latent
@@ -51,7 +51,7 @@ _ROWS = 256
 
 @dataclass(frozen=True)
 class LazyLinear:
-    """Pre-activations that nobody has computed yet: what a linear encoder promises a bottleneck.
+    """Pre-activations that nobody has computed yet: a linear encoder's output, left to the bottleneck.
 
     ``pre = (x - shift) @ weight.T + bias``, (B, N). A bottleneck that needs all of them asks for `dense`; one that
     keeps only the largest asks for `top`, and then neither the values nor their gradients are ever dense.
@@ -87,7 +87,7 @@ class LazyLinear:
         return F.linear(x, self.weight, self.bias)
 
     def only(self, latents: Tensor) -> LazyLinear:
-        """The same promise for some of the latents, in the order of their numbers `latents` (n,)."""
+        """The same for some of the latents, in the order of their numbers `latents` (n,)."""
         return LazyLinear(self.x, self.weight[latents], self.bias[latents], self.shift)
 
     def top(self, k: int, path: Path = "auto") -> Sparse:
@@ -106,7 +106,7 @@ class LazyLinear:
 
 
 def top(pre: Tensor | LazyLinear, k: int, path: Path = "auto") -> Sparse:
-    """The k largest pre-activations of each row, of a tensor (B, N) or of a promise.
+    """The k largest pre-activations of each row, of a tensor (B, N) or of a `LazyLinear`.
 
     Example:
         >>> top(torch.tensor([[3.0, 1.0, 2.0]]), 1)

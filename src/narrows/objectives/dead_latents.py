@@ -99,8 +99,8 @@ class AuxK(Revival):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the variance of what must be produced, summed over an example."""
         super().prepare(model, batch)
-        goal = batch.target.flatten(1)
-        self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
+        target = batch.target.flatten(1)
+        self.variance.copy_((target - target.mean(0)).square().sum(1).mean())
 
     def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor:
         """V times the share of the residual (B, ...) that dead latents leave unexplained; 0 where none is dead."""

@@ -67,8 +67,8 @@ class MutualFeatures(SparseObjective):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the variance of what must be produced, summed over an example."""
-        goal = batch.target.flatten(1)
-        self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
+        target = batch.target.flatten(1)
+        self.variance.copy_((target - target.mean(0)).square().sum(1).mean())
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """The mean of the members' distortions, (B,)."""

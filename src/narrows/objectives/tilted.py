@@ -51,8 +51,8 @@ class Tilt(Part):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the variance of what must be produced, summed over an example."""
-        goal = batch.target.flatten(1)
-        self.variance.copy_((goal - goal.mean(0)).square().sum(1).mean())
+        target = batch.target.flatten(1)
+        self.variance.copy_((target - target.mean(0)).square().sum(1).mean())
 
     def forward(self, losses: Tensor) -> Tensor:
         """The tilted mean of losses of any shape."""

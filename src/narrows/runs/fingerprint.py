@@ -12,7 +12,7 @@ from narrows.core.check import RequestError
 from narrows.data import Source
 from narrows.data.dataset import Dataset
 from narrows.data.mapped import Rows, read_rows, spread
-from narrows.data.named.registry import WORLDS, find
+from narrows.data.named.registry import SYNTHETIC, find
 from narrows.data.stores import Once, Ragged
 
 __all__ = ["fingerprint", "same_data"]
@@ -26,7 +26,7 @@ def fingerprint(source: Source) -> str:
     """The SHA-256 of the data: of every number, or of 64 runs of rows spread over large data, and of the shapes.
 
     Numbers count as the float32 that a fit sees, so the same table as .csv and as .npz is the same data. Sets that
-    have a name are checked when they are opened, and generated worlds cannot change: theirs is empty. Of rows that
+    have a name are checked when they are opened, and synthetic sets cannot change: theirs is empty. Of rows that
     a model computes while they are read, their places in the text count.
 
     Args:
@@ -40,7 +40,7 @@ def fingerprint(source: Source) -> str:
         (True, '')
     """
     what = source.how.get("what")
-    if isinstance(what, str) and (what in WORLDS or find(what) is not None):
+    if isinstance(what, str) and (what in SYNTHETIC or find(what) is not None):
         return ""
     stores = [store for part in (source.train, source.test) for store in _stores(part)]
     whole = sum(_bytes(store) for _, store in stores) <= _ALL

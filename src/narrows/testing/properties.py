@@ -90,7 +90,7 @@ def gradients(case: Case) -> None:
             before_step(part, step)
             passed: Pass | None = None
             for index, player in enumerate(training.players):
-                passed = training.take_turn(index, seen, passed).passed or passed
+                passed = training.step_player(index, seen, passed).passed or passed
                 grads = {id(p): p.grad for p in player.parameters}
                 reached |= {i for i, g in grads.items() if g is not None and g.isfinite().all() and g.any()}
             training.step += 1
@@ -127,7 +127,7 @@ def rivals(case: Case) -> None:
         for index, player in enumerate(training.players):
             mine = {id(p) for p in player.parameters}
             before = {n: p.detach().clone() for n, p in model.named_parameters() if id(p) not in mine}
-            training.take_turn(index, seen)
+            training.step_player(index, seen)
             moved = [n for n, p in model.named_parameters() if n in before and not torch.equal(p, before[n])]
             case.require(not moved, rivals, f"the step of player {player.name} moved {some(moved)}.")
 

@@ -1,4 +1,4 @@
-"""The training loop: players take turns on their losses, hooks move the buffers. No branch on the method."""
+"""The training loop: players step on their losses one after the other, hooks move the buffers. No branch on the method."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ class Step:
 
 
 class PlayerLosses(nn.Module):
-    """The losses of all players behind one `forward`, the only door that DDP and FSDP watch.
+    """The losses of all players behind one `forward`, the only one that DDP and FSDP watch.
 
-    What goes through the door are numbers and a tensor, for Fabric looks into what it hands on; the batch and the
+    It takes numbers and gives a tensor, for Fabric looks into what it hands on; the batch and the
     whole `Loss` wait beside it.
     """
 
@@ -76,13 +76,13 @@ class Training:
         compiled: bool = False,
     ) -> None:
         self.part, self.clip, self.autocast, self.step = part, clip, autocast, 0
-        self.turns = turns = PlayerLosses(part)
-        self.door: nn.Module = turns if wrap is None else wrap(turns)
+        self.losses = losses = PlayerLosses(part)
+        self.wrapped: nn.Module = losses if wrap is None else wrap(losses)
         if compiled:
-            self.door = torch.compile(self.door)  # type: ignore[assignment]
+            self.wrapped = torch.compile(self.wrapped)  # type: ignore[assignment]
         if wrap is not None:
-            turns.players = part.players()  # FSDP makes new parameters
-        self.players = turns.players
+            losses.players = part.players()  # FSDP makes new parameters
+        self.players = losses.players
         self.rates = [schedule(lr if p.lr is None else p.lr, "lr") for p in self.players]
         self.optimizers: dict[str, Optimizer] = {
             player.name: make_optimizer(
@@ -98,7 +98,7 @@ class Training:
         self.after_step = _overriding(parts, "after_step")
         self.reinitialise_rows = _overriding(parts, "reinitialise_rows")
 
-    def take_turn(self, index: int, batch: Batch, passed: Pass | None = None) -> Loss:
+    def step_player(self, index: int, batch: Batch, passed: Pass | None = None) -> Loss:
         """Move one player: loss, gradient, surgery on it, update. Rivals are frozen meanwhile.
 
         A player without parameters learns in its hooks alone (closed forms, counts): its loss is only evaluated.
@@ -110,9 +110,9 @@ class Training:
         optimizer = self.optimizers[player.name]
         optimizer.zero_grad(set_to_none=True)
         with self._only(player):
-            self.turns.batch, self.turns.passed = batch, passed
+            self.losses.batch, self.losses.passed = batch, passed
             with self.autocast():
-                total: Tensor = self.door(index, self.step)
+                total: Tensor = self.wrapped(index, self.step)
             total.backward()
         for hook in self.before_update:
             hook()
@@ -122,7 +122,7 @@ class Training:
             for group in optimizer.param_groups:
                 group["lr"] = rate(self.step)
         optimizer.step()
-        loss, self.turns.batch, self.turns.passed, self.turns.loss = self.turns.loss, None, None, None
+        loss, self.losses.batch, self.losses.passed, self.losses.loss = self.losses.loss, None, None, None
         assert loss is not None
         return loss
 
@@ -166,7 +166,7 @@ def train(training: Training, batches: Callable[[int], Batch], until: int) -> It
         passed: Pass | None = None
         terms: dict[str, Tensor] = {}
         for index, player in enumerate(training.players):
-            loss = training.take_turn(index, batch, passed)
+            loss = training.step_player(index, batch, passed)
             passed = passed or loss.passed
             terms[f"{player.name}/loss"] = loss.total.detach()
             for name, value in loss.terms.items():

@@ -55,8 +55,8 @@ def reconstruction_error(view: View) -> Finding:
 
 def per_example(view: View) -> Tensor:
     """The mean squared error of each example where the target counts, (N,) float64."""
-    goal = view.batch.target
-    squared = (goal.double() - view.output.double()).square()
+    target = view.batch.target
+    squared = (target.double() - view.output.double()).square()
     weight = torch.ones((), dtype=torch.double) if view.weight is None else view.weight.double()
     weight = weight.expand(squared.shape) if weight.ndim in (0, squared.ndim) else weight
     return (squared * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)

@@ -24,8 +24,8 @@ def layers(view: View) -> Finding:
     chosen, spans = atoms(view, _ATOMS)
     if not len(chosen):
         return Finding()
-    goal = view.batch.target
-    spread = (goal - goal.mean(0)).square().mean((0, 2)).sqrt()
+    target = view.batch.target
+    spread = (target - target.mean(0)).square().mean((0, 2)).sqrt()
     share = shares(spans / torch.where(spread > 0, spread, 1.0)[:, None])
     own = share.amax(1) > _OWN
     effective = torch.special.entr(share).sum(1).exp()

@@ -16,8 +16,8 @@ _SHOWN = 10
 
 def reconstructions(view: View) -> Finding:
     """The first examples and the worst ones, each above what came back."""
-    goal = view.batch.target
-    if not isinstance(goal, Tensor) or goal.shape != view.output.shape:
+    target = view.batch.target
+    if not isinstance(target, Tensor) or target.shape != view.output.shape:
         return Finding()
     step = max(1, len(view) // _SHOWN)
     typical = torch.arange(0, len(view), step)[:_SHOWN]
@@ -47,10 +47,10 @@ def _pair(view: View, name: str, title: str, says: str, rows: Tensor) -> Gallery
     shown: list[tuple[str, Tensor]] = []
     if view.batch.target is not view.batch.x:
         original = "target"
-    goal = view.batch.target[rows]
-    if view.weight is not None and view.weight.ndim == goal.ndim:
+    target = view.batch.target[rows]
+    if view.weight is not None and view.weight.ndim == target.ndim:
         # What the model was not asked for is what it saw: masked autoencoders.
-        hidden = view.weight[rows].expand(goal.shape)
-        shown.append(("seen", torch.where(hidden > 0, goal.new_full((), 0.5), goal)))
-    shown += [(original, goal), ("reconstruction", view.output[rows])]
+        hidden = view.weight[rows].expand(target.shape)
+        shown.append(("seen", torch.where(hidden > 0, target.new_full((), 0.5), target)))
+    shown += [(original, target), ("reconstruction", view.output[rows])]
     return Gallery(name, title, says, tuple(shown))

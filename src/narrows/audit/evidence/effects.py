@@ -50,7 +50,7 @@ def effects(view: View, latents: Tensor, heights: Tensor) -> Tensor:
 
 def _output(view: View, code: Tensor | Sparse, rows: Tensor) -> Tensor:
     """What the decoder makes of a code; where something goes around the code, the same for all."""
-    return view.decode(code if view.around is None else (code, view.around[rows]), rows)
+    return view.decode(code if view.skip is None else (code, view.skip[rows]), rows)
 
 
 def _strength(z: Tensor | Sparse, width: int) -> Tensor:

@@ -59,7 +59,7 @@ class View:
         costs: what the code cost, each (N,).
         rate: the nats among the costs, (N,), or None.
         z: the codes, (N, ...), `Sparse` where they are; None where a code is no single tensor.
-        around: what goes around a sparse code to the decoder, (N, ...), where something does.
+        skip: what goes past a sparse code to the decoder, (N, ...), where something does.
         features: what a probe reads of a code that is neither sparse nor discrete, (N, F).
         drawn: codes drawn from the posterior, (N, ...), where there is one.
         posterior: where it factorises.
@@ -71,7 +71,7 @@ class View:
         factors: known factors (N, F), or None.
         factor_names: their names.
         labels: classes (N,), or None.
-        truth: for data of a generated world, the world.
+        truth: of synthetic data, what generated them.
         true_codes: the true coefficients behind the examples, (N, M), where they are known.
         dataset: what the examples are from.
         history: the metrics records of the training, where there are any.
@@ -86,7 +86,7 @@ class View:
     costs: Mapping[str, Tensor]
     rate: Tensor | None
     z: Tensor | Sparse | None
-    around: Tensor | None
+    skip: Tensor | None
     features: Tensor | None
     drawn: Tensor | None
     posterior: Posterior | None
@@ -252,11 +252,11 @@ def _rows(examples: Examples, limit: int, seed: int) -> Tensor:
 
 
 def _check_batch(model: Autoencoder, batch: Batch) -> None:
-    goal, wanted = batch.target, model.likelihood.shape
-    if isinstance(goal, Tensor) and tuple(goal.shape[1:]) != tuple(wanted):
+    target, wanted = batch.target, model.likelihood.shape
+    if isinstance(target, Tensor) and tuple(target.shape[1:]) != tuple(wanted):
         raise refuse(
             "dataset",
-            f"examples of shape {tuple(goal.shape[1:])}",
+            f"examples of shape {tuple(target.shape[1:])}",
             f"examples of shape {tuple(wanted)}, which this model was built for",
         )
     if isinstance(batch.x, Tensor) and not bool(torch.isfinite(batch.x).all()):
@@ -296,11 +296,11 @@ def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
     """The code itself: sparse latents with what goes around them, or a tensor and what a probe reads of it."""
     latents = code.find(Latents)
     if latents is not None:
-        return {"z": latents.z, "around": latents.skip, "features": None}
+        return {"z": latents.z, "skip": latents.skip, "features": None}
     single = isinstance(code.z, (Tensor, Sparse))
     plain = isinstance(code.z, Tensor) and code.find(Indices) is None
     features = model.bottleneck.features(code) if plain else None
-    return {"z": code.z if single else None, "around": None, "features": features}
+    return {"z": code.z if single else None, "skip": None, "features": features}
 
 
 def _posterior(code: Code) -> Posterior | None:

@@ -42,8 +42,8 @@ class Penalised(SparseBottleneck):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure what must be produced: its size sigma around its middle."""
-        goal = batch.target.flatten(1)
-        sigma = spread(goal, geometric_median(goal))
+        target = batch.target.flatten(1)
+        sigma = spread(target, geometric_median(target))
         self.unit.copy_(sigma.square())
         self.grain.copy_(torch.ones_like(sigma) if getattr(model.decoder, "normalise", False) else sigma)
 

@@ -13,7 +13,7 @@ from urllib.request import Request, urlopen
 
 from narrows.core.check import RequestError, WorkError
 from narrows.core.files import replacing, sha256
-from narrows.data.named.registry import WORLDS, File, Set, expand
+from narrows.data.named.registry import SYNTHETIC, File, Set, expand
 from narrows.data.named.unpacked import cache_folder
 
 __all__ = ["download", "get", "located"]
@@ -36,7 +36,7 @@ def get(name: str, progress: Progress | bool = False) -> list[Path]:
         UnknownNameError: no such set.
         WorkError: a file is damaged, or absent without a public address; the text says where to put it.
     """
-    if name in WORLDS:
+    if name in SYNTHETIC:
         raise RequestError(
             f"`{name}` is a generated world: there is nothing to get. Open it: narrows.data.open({name!r})"
         )

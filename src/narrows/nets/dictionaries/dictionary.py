@@ -1,4 +1,4 @@
-"""The two linear halves of every sparse autoencoder: an encoder that promises, and a dictionary of atoms.
+"""The two linear halves of every sparse autoencoder: a lazy encoder, and a dictionary of atoms.
 
 Where the parts meet. The encoder owns W and b, yet it must not multiply: whether all pre-activations are wanted, or
 the largest only, is the bottleneck's to say, and a top-k that is computed together with the product needs neither
@@ -33,7 +33,7 @@ from narrows.core import (
     Tree,
 )
 from narrows.kernels.metrics import Coherence
-from narrows.kernels.parallel import SplitAffine, TensorShard, combine
+from narrows.kernels.parallel import SplitLinear, TensorShard, combine
 from narrows.kernels.sparse import LazyLinear, decode
 
 __all__ = ["AffineEncoder", "Dictionary", "SkipDictionary", "geometric_median", "spread"]
@@ -102,10 +102,10 @@ class Dictionary(Part):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scale and the bias from what must be produced."""
-        goal = batch.target.reshape(-1, len(self.bias)).to(self.bias.dtype)
-        centre = geometric_median(goal)
+        target = batch.target.reshape(-1, len(self.bias)).to(self.bias.dtype)
+        centre = geometric_median(target)
         if self.normalise:
-            self.scale.copy_(1 / spread(goal, centre))
+            self.scale.copy_(1 / spread(target, centre))
         self.bias.copy_(centre * self.scale)
 
     def before_update(self) -> None:
@@ -189,7 +189,7 @@ class SkipDictionary(Dictionary):
 
 
 class AffineEncoder(Part):
-    """A linear encoder that leaves the product to the bottleneck: features are ``(s x - shift) W' + b``, promised.
+    """A linear encoder that leaves the product to the bottleneck: ``(s x - shift) W' + b`` is not computed yet.
 
     Args:
         latents: how many latents, N.
@@ -199,7 +199,7 @@ class AffineEncoder(Part):
             that the pre-activations of the data's median are 0.
         normalise: scale the input as `Dictionary` scales the output.
         tied: W is `centre`'s atoms for good, not only at first, and its bias is not subtracted.
-        around: put out the pair of the promise and the (scaled) input, for a `SkipDictionary`.
+        around: put out the pair of the pre-activations and the (scaled) input, for a `SkipDictionary`.
 
     Example:
         >>> AffineEncoder(16, (2, 3))(torch.ones(5, 2, 3)).dense().shape
@@ -247,10 +247,10 @@ class AffineEncoder(Part):
         x = x.reshape(-1, self.rows.shape[1])
         if self.normalise:
             x = x * self.scale
-        promise = LazyLinear(x, self.rows, self.bias, self.shift)
+        pre = LazyLinear(x, self.rows, self.bias, self.shift)
         if self.cut is not None:
-            promise = SplitAffine.of(promise, self.cut)
-        return (promise, x) if self.around else promise
+            pre = SplitLinear.of(pre, self.cut)
+        return (pre, x) if self.around else pre
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scale, and without a common centre the bias, from what is seen."""
@@ -262,7 +262,7 @@ class AffineEncoder(Part):
             self.bias.copy_(-(self.rows @ (centre * self.scale)))
 
     def rescale(self, factor: Tensor) -> None:
-        """From now on take the data as they are, and promise pre-activations `factor` times as large.
+        """From now on take the data as they are, and give pre-activations `factor` times as large.
 
         The dictionary calls this when it takes its own scale into its bias, which is what is subtracted here.
 

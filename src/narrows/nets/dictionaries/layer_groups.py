@@ -113,15 +113,15 @@ class GroupDictionary(PooledDictionary):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Group the layers; set the scales, and each group's centre."""
-        goal = batch.target.to(self.bias.dtype)
+        target = batch.target.to(self.bias.dtype)
         if not self.assign:
-            self.groups.copy_(torch.tensor(group(angles(goal), self.count)))
+            self.groups.copy_(torch.tensor(group(angles(target), self.count)))
         if self.normalise:
-            self.scale.copy_(size_of_layers(goal))
-        scaled = goal * self.scale
+            self.scale.copy_(size_of_layers(target))
+        scaled = target * self.scale
         for number in range(self.count):
             self.bias[number] = geometric_median(scaled[:, self.groups == number].flatten(0, 1))
-        self.balance.copy_(balance_of(goal, self.scale))
+        self.balance.copy_(balance_of(target, self.scale))
 
 
 class GroupEncoder(Part):

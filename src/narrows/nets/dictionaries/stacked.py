@@ -91,13 +91,13 @@ class StackedDictionary(Dictionary):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scales and the bias from what must be produced."""
-        goal = batch.target.flatten(1).to(self.bias.dtype)
-        found = LayerScale(goal, self.shape[0])
+        target = batch.target.flatten(1).to(self.bias.dtype)
+        found = LayerScale(target, self.shape[0])
         if self.normalise:
             self.scale.copy_(found.factor)
         self.unit.copy_(self.scale)
         self.bias.copy_(found.centre * self.scale)
-        self.balance.copy_(balance_of(goal, self.unit))
+        self.balance.copy_(balance_of(target, self.unit))
 
     def norms(self) -> Tensor:
         """The length of each atom in each layer, in units of the layer's scale, with its gradient: (N, L)."""
@@ -161,7 +161,7 @@ class StackedEncoder(AffineEncoder):
             self.bias.copy_(-(self.rows @ (found.centre * self.scale)))
 
     def amplify(self, factor: Tensor) -> None:
-        """From now on promise pre-activations that are `factor` times as large, (N,)."""
+        """From now on pre-activations are `factor` times as large, (N,)."""
         self.rows.mul_(factor.unsqueeze(1))
         self.bias.mul_(factor)
 
@@ -199,18 +199,18 @@ class PooledDictionary(Dictionary):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the scales and the centre from what must be produced."""
-        goal = batch.target.to(self.bias.dtype)
+        target = batch.target.to(self.bias.dtype)
         if self.normalise:
-            self.scale.copy_(size_of_layers(goal))
-        self.bias.copy_(geometric_median((goal * self.scale).flatten(0, 1)))
-        self.balance.copy_(balance_of(goal, self.scale))
+            self.scale.copy_(size_of_layers(target))
+        self.bias.copy_(geometric_median((target * self.scale).flatten(0, 1)))
+        self.balance.copy_(balance_of(target, self.scale))
 
     def finish(self, model: Autoencoder) -> None:
         """Nothing is folded."""
 
 
 class PooledEncoder(AffineEncoder):
-    """The same linear encoder for every layer: a promise of B L rows, of examples (B, L, D).
+    """The same linear encoder for every layer: a `LazyLinear` of B L rows, of examples (B, L, D).
 
     Args:
         latents: how many, N.
@@ -241,17 +241,17 @@ def size_of_layers(x: Tensor) -> Tensor:
     return torch.where(size > 0, 1 / size.clamp_min(1e-30), 1.0)
 
 
-def balance_of(goal: Tensor, scale: Tensor) -> Tensor:
+def balance_of(target: Tensor, scale: Tensor) -> Tensor:
     """What squared errors are multiplied with so that the variances of scaled layers count, in units of the data.
 
     Args:
-        goal: what must be produced, (B, L, D), or flat.
+        target: what must be produced, (B, L, D), or flat.
         scale: of each layer, broadcastable to one example.
 
     Returns:
         Of the shape of one example.
     """
-    varies = (goal - goal.mean(0)).square().mean(0)
+    varies = (target - target.mean(0)).square().mean(0)
     units = scale.square().expand_as(varies)
     total = (varies * units).sum()
     return units * torch.where(total > 0, varies.sum() / total.clamp_min(1e-30), 1.0)

@@ -28,7 +28,7 @@ class Atoms(Protocol):
 
 
 class TiedEncoder(Part):
-    r"""The correlations of the data with a dictionary's own atoms: :math:`(s x - b) A^\top`, promised.
+    r"""The correlations of the data with a dictionary's own atoms: :math:`(s x - b) A^\top`, not computed yet.
 
     What it puts out is a `LazyLinear` with the dictionary's atoms as weights, so that a pursuit finds in it both
     what is to be coded and what it is coded with; whoever wants pre-activations (the auxiliary loss) gets those of a
