@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from html import escape
 from typing import Any
 
 from torch import Tensor, nn
 
-from narrows.core import Autoencoder, Batch, Likelihood, Sparse, Spec, seeded
+from narrows.core import Autoencoder, Batch, Likelihood, Sparse, Spec, Views, seeded
 from narrows.core.check import RequestError
-from narrows.testing import examples
+from narrows.testing import KINDS, examples
 
 __all__ = ["SPECS", "data_flow"]
 
@@ -22,7 +22,7 @@ _SAID = {
     Spec((3, 64)): "activations of 3 layers, 64 numbers each",
     Spec((3, 64), target=(3, 64)): "what enters 3 layers and what they put out, 64 numbers each",
     Spec((2, 64)): "pairs of vectors of 64 numbers",
-}
+} | {spec: f"a small example of the kind `{spec.kind}`" for spec in KINDS}
 SPECS = tuple(_SAID)
 
 
@@ -41,9 +41,7 @@ def data_flow(builder: Callable[..., Autoencoder]) -> str:
 def _draw(model: Autoencoder, spec: Spec) -> str:
     batch = examples(spec, 16).all(conditions=model.conditions)
     seen = _trace(model, batch)
-    told = (
-        f", told {tuple(batch.condition.shape[1:])} {model.conditions}" if batch.condition is not None else ""
-    )
+    told = "".join(f", told {name} {tuple(value.shape[1:])}" for name, value in batch.condition.items())
     rows = [
         _thing("x", _shape(batch.x), "what is seen" + told),
         _part("encoder", model.encoder),
@@ -76,11 +74,11 @@ def _trace(model: Autoencoder, batch: Batch) -> dict[str, Any]:
     with seeded(0), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         loss = model.loss(batch)
-        players = {p.name: list(p.loss(batch, 0).terms) for p in model.players()}
+        players = {p.name: list(p.loss(batch, 0, loss.passed).terms) for p in model.players()}
     for handle in handles:
         handle.remove()
-    code = loss.code
-    assert code is not None
+    assert loss.passed is not None
+    code = loss.passed.code
     found["z"] = _shape(code.z)
     found["kind"] = (
         f"{code.z.indices.shape[-1]} of {code.z.width} latents" if isinstance(code.z, Sparse) else ""
@@ -98,7 +96,9 @@ def _shape(value: Any) -> str:
         return str(tuple(sizes))
     if isinstance(value, Sparse):
         return _shape(value.values)
-    if isinstance(value, dict):
+    if isinstance(value, Views):
+        value = value.values
+    if isinstance(value, Mapping):
         return ", ".join(f"{k} {_shape(v)}" for k, v in value.items())
     if isinstance(value, (tuple, list)):
         return ", ".join(_shape(v) for v in value)

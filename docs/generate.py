@@ -1,6 +1,6 @@
-"""What the site takes from the code: a page a method, the table, the gallery, the reference.
+"""What the site takes from the code: a page a method, the tables, the gallery, the drawings, the reference.
 
-A hook of mkdocs; nothing is written into the repository. ``python docs/generate.py`` puts the table of methods into
+A hook of mkdocs; nothing is written into the repository. ``python docs/generate.py`` puts the table of families into
 the README.
 """
 
@@ -17,6 +17,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from equations import Equations
 from flow import data_flow
+from imports import diagram
 
 import proofs
 from narrows.methods.index import METHODS, Method, builder, families, in_family
@@ -26,8 +27,6 @@ PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
 REFERENCE = {
     "Parts": (
         "core",
-        "values",
-        "schedules",
         "likelihoods",
         "nets",
         "bottlenecks",
@@ -35,7 +34,7 @@ REFERENCE = {
         "priors",
         "kernels",
     ),
-    "Work": ("data", "train", "runs", "audit", "proofs", "testing", "sklearn", "check"),
+    "Work": ("data", "train", "runs", "audit", "activations", "proofs", "testing", "sklearn"),
 }
 FAMILIES = {
     "regularised": "One code, kept in order by something other than a posterior.",
@@ -44,18 +43,22 @@ FAMILIES = {
     "quantised": "A code of symbols, with a learned prior over them.",
     "sparse": "Many latents, few of them on.",
     "masked": "Part of the input is hidden, and must be inferred.",
+    "structured": "Graphs, series, texts and fields.",
+    "multimodal": "Several modalities through one code, any of them missing.",
+    "tabular": "Rows of mixed tables, with holes.",
 }
 
 
-def table(link: str = "{name}.md") -> str:
-    """The table of methods in Markdown."""
-    lines = ["| method | paper | family | what its proof measures | verdict |", "|---|---|---|---|---|"]
-    for row in METHODS.values():
-        name = f"[`{row.name}`]({link.format(name=row.name)})" if link else f"`{row.name}`"
-        result = proofs.read(row.name)
-        verdict = result["verdict"] if result else "not measured yet"
-        paper = f"[{row.title}]({row.url}), {row.year}"
-        lines.append(f"| {name} | {paper} | {row.family} | {row.claim} | {verdict} |")
+def family_table() -> str:
+    """The families in Markdown: how many methods, and the best known of them."""
+    lines = ["| family | methods | among them |", "|---|---|---|"]
+    for family in families():
+        rows = sorted(in_family(family), key=lambda row: (-row.centrality, row.year))
+        known = ", ".join(f"`{row.name}`" for row in rows[:6])
+        more = f" and {len(rows) - 6} more" if len(rows) > 6 else ""
+        lines.append(
+            f"| {family}: {FAMILIES[family][0].lower()}{FAMILIES[family][1:-1]} | {len(rows)} | {known}{more} |"
+        )
     return "\n".join(lines)
 
 
@@ -198,7 +201,10 @@ def reference_pages() -> dict[str, tuple[str, str]]:
         for name in REFERENCE[group]:
             folder = PACKAGE / name
             if folder.is_dir():
-                modules = sorted(f"narrows.{name}.{f.stem}" for f in folder.glob("*.py") if documented(f))
+                files = sorted(f for f in folder.rglob("*.py") if documented(f) and f.stem != "__init__")
+                modules = [
+                    ".".join(("narrows", *f.relative_to(PACKAGE).with_suffix("").parts)) for f in files
+                ]
                 modules.insert(0, f"narrows.{name}")
             elif (PACKAGE / f"{name}.py").is_file():
                 modules = [f"narrows.{name}"]
@@ -241,17 +247,19 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 
 def write_readme(readme: Path) -> None:
-    """Put the table of methods between its marks in the README."""
+    """Put the table of families between its marks in the README."""
     text = readme.read_text(encoding="utf-8")
     begin, end = "<!-- methods: python docs/generate.py -->\n", "<!-- end -->"
     head, rest = text.split(begin)
-    readme.write_text(f"{head}{begin}{table(link='')}\n{rest[rest.index(end) :]}", encoding="utf-8")
+    readme.write_text(f"{head}{begin}{family_table()}\n{rest[rest.index(end) :]}", encoding="utf-8")
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
     """Show a real report on the first page, where the picture has been taken."""
     picture = "images/compare.png"
     there = (Path(config.docs_dir) / picture).is_file()
+    if "<!-- imports -->" in markdown:
+        markdown = markdown.replace("<!-- imports -->", diagram())
     return markdown.replace("<!-- picture -->", f"![Three methods on one page]({picture})" if there else "")
 
 

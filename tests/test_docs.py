@@ -22,11 +22,12 @@ def docs():
     try:
         import equations
         import generate
+        import imports
 
         import proofs
     finally:
         sys.path.pop(0)
-    return {"equations": equations, "generate": generate, "proofs": proofs}
+    return {"equations": equations, "generate": generate, "imports": imports, "proofs": proofs}
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -39,11 +40,22 @@ def test_links_lead_somewhere(page):
         assert known or target.exists(), link
 
 
-def test_the_readme_has_the_table_of_the_index(docs):
-    text = (ROOT / "README.md").read_text()
-    assert docs["generate"].table(link="") in text
+def test_the_site_has_all_methods_and_the_readme_counts_them(docs):
+    pages = docs["generate"].methods_index()
     for row in METHODS.values():
-        assert f"| `{row.name}` | [{row.title}]" in text
+        assert f"| [`{row.name}`]({row.name}.md) | [{row.title}]" in pages
+    counts = re.findall(r"^\| \w+: .* \| (\d+) \|", (ROOT / "README.md").read_text(), re.M)
+    assert sum(map(int, counts)) == len(METHODS)
+
+
+def test_the_drawing_of_imports_is_that_of_the_code(docs):
+    found = docs["imports"].imports()
+    assert found["cli", "runs"] >= 3
+    assert ("core", "methods") not in found
+    svg = docs["imports"].diagram()
+    assert svg.count("<rect") == sum(len(row) for row in docs["imports"].layers()) - 1
+    rooms = {room for row in docs["imports"].layers() for room in row} - {"__main__"}
+    assert svg.count("<path") == len([pair for pair in found if set(pair) <= rooms])
 
 
 def test_every_option_is_documented_on_its_page(docs):

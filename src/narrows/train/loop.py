@@ -1,4 +1,4 @@
-"""The training loop: players step on their losses one after the other, hooks move the buffers. No branch on the method."""
+"""The training loop: players step one after the other, hooks move the buffers. No branch on the method."""
 
 from __future__ import annotations
 
