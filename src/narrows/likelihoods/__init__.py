@@ -1,4 +1,4 @@
-"""p(x | z): what the decoder's output means. Values are sums over one example, in its `unit` (nats, but one).
+"""p(x | z): what the decoder's output means. Values are sums over one example, in its `unit` (nats, but two).
 
 The decoder puts out *parameters* of shape ``(*samples, B, *likelihood.parameter_shape)``; the target has shape
 ``(B, *shape)`` and is broadcast over the sample axes.
@@ -10,6 +10,7 @@ from typing import Literal
 
 from narrows.core import Likelihood
 from narrows.core.check import choice, refuse
+from narrows.likelihoods.absolute import Absolute
 from narrows.likelihoods.bernoulli import Bernoulli
 from narrows.likelihoods.categorical import Categorical
 from narrows.likelihoods.logistic import LogisticMixture
@@ -17,6 +18,7 @@ from narrows.likelihoods.normal import Gaussian, Squared, bounded
 
 __all__ = [
     "LIKELIHOODS",
+    "Absolute",
     "Bernoulli",
     "Categorical",
     "Gaussian",
@@ -33,6 +35,7 @@ LIKELIHOODS = (
     "gaussian-fixed",
     "gaussian-learned",
     "squared",
+    "absolute",
     "categorical",
     "logistic-mixture",
 )
@@ -63,6 +66,8 @@ def likelihood(name: str, shape: tuple[int, ...], values: str = "unit") -> Likel
         raise refuse("likelihood", name, "one for real values", fix)
     if name == "bernoulli":
         return Bernoulli(shape)
+    if name == "absolute":
+        return Absolute(shape)
     if name == "squared":
         return Squared(shape)
     if name == "categorical":

@@ -1,8 +1,9 @@
-"""A critic of codes: a second player that tells the model's codes from those that they should be like."""
+"""Critics: second players that tell what a model makes from what that should be like. A critic of codes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
@@ -13,10 +14,56 @@ from narrows.core.check import at_least
 from narrows.core.schedules import Schedule
 from narrows.nets import build
 
-__all__ = ["CodeAdversary"]
+__all__ = ["Adversary", "CodeAdversary"]
 
 
-class CodeAdversary(Objective):
+class Adversary(Objective):
+    """An objective with a critic as its second player; a subclass says in `judge` what the critic learns.
+
+    The critic reads the pass that the first player just made, and no gradient leaves it for the model.
+
+    Args:
+        critic: a net that scores codes or examples.
+        weights: schedules by term.
+        lr: the autoencoder's own learning rate; the trainer's when None.
+        critic_lr: the critic's.
+        optimizer: of both players, see `narrows.core.Player`; the trainer's when None.
+        samples: how many codes are drawn a batch.
+    """
+
+    def __init__(
+        self,
+        critic: nn.Module,
+        *,
+        weights: Mapping[str, Schedule],
+        lr: Schedule | None = None,
+        critic_lr: Schedule | None = None,
+        optimizer: str | None = None,
+        samples: tuple[int, ...] = (),
+    ) -> None:
+        super().__init__(samples=samples, lr=lr, weights=weights)
+        self.critic, self.critic_lr, self.optimizer = critic, critic_lr, optimizer
+
+    def judge(self, model: Autoencoder, passed: Pass, step: int = 0) -> Loss:
+        """The critic's loss of a pass."""
+        raise NotImplementedError(f"{type(self).__name__} must define judge")
+
+    def players(self, model: Autoencoder) -> list[Player]:
+        """The autoencoder, then its critic."""
+
+        def judge(batch: Batch, step: int, passed: Pass | None = None) -> Loss:
+            if passed is None:
+                with torch.no_grad():
+                    passed = model(batch, self.samples)
+            return self.judge(model, passed, step)
+
+        (first,) = super().players(model)
+        parameters = list(self.critic.parameters())
+        rival = Player("critic", parameters, judge, self.critic_lr, self.optimizer)
+        return [replace(first, optimizer=self.optimizer), rival]
+
+
+class CodeAdversary(Adversary):
     r"""Distortion plus lambda times what a critic of the codes makes of them; the critic learns beside.
 
     .. math:: \text{autoencoder:}\ E[c(x, G(z))] - \lambda E_{q(z)}[\log D(z)],\qquad
@@ -49,9 +96,10 @@ class CodeAdversary(Objective):
         critic_lr: Schedule | None = None,
         gradient_penalty: float = 1.0,
     ) -> None:
-        super().__init__(weights={"fool": weight})
-        self.critic = build.encoder((latent,), 1, net="mlp", hidden=(128, 128)) if critic is None else critic
-        self.critic_lr, self.gradient_penalty = critic_lr, at_least("gradient_penalty", gradient_penalty, 0)
+        if critic is None:
+            critic = build.encoder((latent,), 1, net="mlp", hidden=(128, 128))
+        super().__init__(critic, weights={"fool": weight}, critic_lr=critic_lr)
+        self.gradient_penalty = at_least("gradient_penalty", gradient_penalty, 0)
 
     def reference(self, model: Autoencoder, code: Code) -> Tensor:
         """Codes as they should be, (B, Z): as many draws from the prior."""
@@ -71,11 +119,10 @@ class CodeAdversary(Objective):
         """The term ``fool``, (*samples, B)."""
         return {"fool": self.fool(self.scores(passed.code.z))}
 
-    def judge(self, model: Autoencoder, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
+    def judge(self, model: Autoencoder, passed: Pass, step: int = 0) -> Loss:
         """The critic's loss; no gradient leaves it for the codes."""
         with torch.no_grad():
-            code = model.encode(batch) if passed is None else passed.code
-            reference, made = self.reference(model, code), code.z.detach()
+            reference, made = self.reference(model, passed.code), passed.code.z.detach()
         reference = reference.detach().requires_grad_(bool(self.gradient_penalty))
         real, fake = self.scores(reference), self.scores(made)
         terms = {"judge": F.softplus(-real).mean() + F.softplus(fake).mean()}
@@ -90,12 +137,3 @@ class CodeAdversary(Objective):
         with torch.enable_grad():  # also where a loss is only looked at
             (slope,) = torch.autograd.grad(self.scores(z).sum(), z, create_graph=True)
         return slope.square().sum(-1).mean()
-
-    def players(self, model: Autoencoder) -> list[Player]:
-        """The autoencoder, then its critic."""
-
-        def judge(batch: Batch, step: int, passed: Pass | None = None) -> Loss:
-            return self.judge(model, batch, step, passed)
-
-        rival = Player("critic", list(self.critic.parameters()), judge, self.critic_lr)
-        return [*super().players(model), rival]

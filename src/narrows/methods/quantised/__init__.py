@@ -17,6 +17,17 @@ ROWS = (
         "quantised.vq_vae",
     ),
     Method(
+        "vqgan",
+        "Taming Transformers for High-Resolution Image Synthesis",
+        2021,
+        "2012.09841",
+        "quantised",
+        "A perceptual distance and a critic of patches keep the look of pictures that few codes cannot keep exactly.",
+        3,
+        None,
+        "quantised.vqgan",
+    ),
+    Method(
         "fsq",
         "Finite Scalar Quantization: VQ-VAE Made Simple",
         2023,

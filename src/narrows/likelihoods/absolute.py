@@ -1,0 +1,39 @@
+"""Real numbers: the absolute error."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.core import Likelihood
+
+__all__ = ["Absolute"]
+
+
+class Absolute(Likelihood):
+    """The sum of absolute differences, no constants.
+
+    ``nll = sum_d |x_d - m_d|``; up to a constant the nll of a Laplace distribution of scale 1, which `sample` draws
+    from.
+
+    Args:
+        shape: shape of one target.
+
+    Example:
+        >>> Absolute((2,)).nll(torch.zeros(1, 2), torch.tensor([[3.0, -4.0]]))
+        tensor([7.])
+    """
+
+    unit = "absolute error"
+
+    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The sum of absolute differences, (*samples, B)."""
+        return self.sum((x - parameters).abs(), weight)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """The parameters themselves: the median, too."""
+        return parameters
+
+    def sample(self, parameters: Tensor) -> Tensor:
+        """A draw from a Laplace distribution of scale 1 around the parameters."""
+        return torch.distributions.Laplace(parameters, 1.0).sample()

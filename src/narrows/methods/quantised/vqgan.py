@@ -1,0 +1,106 @@
+"""The vector-quantised autoencoder with a perceptual distance and a critic of patches.
+
+Esser, Rombach and Ommer, Taming Transformers for High-Resolution Image Synthesis, CVPR 2021. arXiv:2012.09841
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from narrows.bottlenecks.discrete.vq import VectorQuantizer
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
+from narrows.methods.quantised.vq_vae import Second, token_autoencoder
+from narrows.nets.critic import CRITICS
+from narrows.nets.features import FEATURES
+from narrows.objectives.critic import OutputAdversary
+from narrows.objectives.perceptual import PerceptualDistance
+
+__all__ = ["vqgan"]
+
+
+def vqgan(
+    spec: Spec | tuple[int, ...],
+    *,
+    codes: int = 512,
+    width: int = 32,
+    downsample: int = 4,
+    codebook: str = "gradient",
+    beta: Schedule = 0.25,
+    perceptual: str | nn.Module = "random",
+    perceptual_weight: Schedule = 1.0,
+    critic: str | nn.Module = "patch",
+    adversary: Schedule = 0.8,
+    critic_from: int = 0,
+    optimizer: str = "adam:betas=0.5/0.9",
+    prior: str = "autoregressive",
+    prior_width: int = 128,
+    prior_depth: int = 3,
+    net: str = "auto",
+    channels: int = 64,
+    likelihood: str = "absolute",
+) -> Autoencoder:
+    r"""A VQ-VAE whose reconstructions must look right: to a frozen network, and to a critic of patches.
+
+    .. math:: \min\; \|x - \hat x\|_1 + p\, D\, d(x, \hat x) + \|\mathrm{sg}(z_e) - e\|^2
+              + \beta \|z_e - \mathrm{sg}(e)\|^2 - w \lambda\, E[C(\hat x)]
+
+    d is a perceptual distance, D how many numbers an example has, C the critic of patches, which learns beside with a
+    hinge loss, and lambda the ratio of the gradients of the first two terms and of the last at the decoder's last
+    layer: see `narrows.objectives.critic.OutputAdversary`. The second stage models the indices, as in a VQ-VAE.
+
+    Args:
+        spec: what the data look like, or the shape of one example.
+        codes: size of the codebook, K.
+        width: width of a code, d.
+        downsample: pixels a token, along each side; a vector has one token for the square of that many numbers.
+        codebook: how the codes are learned, ``gradient`` or ``ema``.
+        beta: weight of the commitment of the encoder to its codes, a number or a schedule.
+        perceptual: the network of the distance: ``random:channels=16,levels=3`` for random convolutions,
+            ``vgg:FILE`` or ``resnet:FILE`` for pictures, with weights from a file, ``none``; or a module.
+        perceptual_weight: p, the weight of the distance against the distortion of one number.
+        critic: the critic, ``patch:channels=32,levels=3``, or a module.
+        adversary: w, its weight.
+        critic_from: the step from which the critic plays.
+        optimizer: of both players.
+        prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
+        prior_width: channels of the prior's transformer, a multiple of 4.
+        prior_depth: its blocks.
+        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
+        channels: channels inside the networks, where they have any.
+        likelihood: the distortion; the paper's is ``absolute``.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> model = vqgan((1, 8, 8), codes=16, width=4)
+        >>> [player.name for player in model.players()], model.sample(3).shape
+        (['autoencoder', 'critic'], torch.Size([3, 1, 8, 8]))
+
+    Reference:
+        Esser, Rombach, Ommer, Taming Transformers for High-Resolution Image Synthesis, 2021. arXiv:2012.09841
+    """
+    spec = as_spec(spec)
+    shape = spec.output_shape
+    looks = None if FEATURES.word(perceptual) == "none" else FEATURES.make(perceptual, shape=shape)
+    objective = OutputAdversary(
+        CRITICS.make(critic, shape=shape),
+        adversary,
+        distance=None if looks is None else PerceptualDistance(looks),
+        perceptual=perceptual_weight,
+        start=critic_from,
+        weights={"commitment": beta},
+        optimizer=optimizer,
+    )
+    return token_autoencoder(
+        spec,
+        width,
+        channels,
+        lambda tokens: VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook),
+        objective,
+        Second(prior, width=prior_width, depth=prior_depth),
+        downsample=downsample,
+        net=net,
+        likelihood=likelihood,
+    )
