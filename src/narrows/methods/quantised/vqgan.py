@@ -10,7 +10,7 @@ from torch import nn
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.schedules import Schedule
-from narrows.methods.quantised.vq_vae import Second, token_autoencoder
+from narrows.methods.quantised._assemble import token_autoencoder
 from narrows.nets.critic import CRITICS
 from narrows.nets.features import FEATURES
 from narrows.objectives.critic import OutputAdversary
@@ -33,9 +33,7 @@ def vqgan(
     adversary: Schedule = 0.8,
     critic_from: int = 0,
     optimizer: str = "adam:betas=0.5/0.9",
-    prior: str = "autoregressive",
-    prior_width: int = 128,
-    prior_depth: int = 3,
+    prior: str = "ar",
     net: str = "auto",
     channels: int = 64,
     likelihood: str = "absolute",
@@ -63,9 +61,8 @@ def vqgan(
         adversary: w, its weight.
         critic_from: the step from which the critic plays.
         optimizer: of both players.
-        prior: the second stage over the indices, ``autoregressive`` or ``none`` (all codes are as likely).
-        prior_width: channels of the prior's transformer, a multiple of 4.
-        prior_depth: its blocks.
+        prior: the second stage over the indices: ``ar``, ``maskgit``, ``none`` (all codes are as likely), with its
+            options after a colon: ``ar:width=128,labels=yes``.
         net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
         channels: channels inside the networks, where they have any.
         likelihood: the distortion; the paper's is ``absolute``.
@@ -99,7 +96,7 @@ def vqgan(
         channels,
         lambda tokens: VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook),
         objective,
-        Second(prior, width=prior_width, depth=prior_depth),
+        prior,
         downsample=downsample,
         net=net,
         likelihood=likelihood,

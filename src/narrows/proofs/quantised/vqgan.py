@@ -49,8 +49,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "downsample": budget["downsample"],
         "codebook": "ema",
         "channels": 32,
-        "prior_width": 64,
-        "prior_depth": 2,
+        "prior": "ar:width=64,depth=2",
     }
     models = {
         "vq": trial.build(vq_vae, likelihood="squared", **options),
