@@ -87,10 +87,10 @@ def test_nothing_is_encoded_or_decoded_twice_and_rivals_move_nothing_of_each_oth
         n: p.detach().clone() for n, p in model.named_parameters() if not n.startswith("objective.critic")
     }
     its = [p.detach().clone() for p in critic.parameters()]
-    loss = training.take_turn(0, batch())
+    loss = training.step_player(0, batch())
     assert all(torch.equal(a, b) for a, b in zip(its, critic.parameters(), strict=True))
     mine = {n: p.detach().clone() for n, p in model.named_parameters() if n in mine}
-    training.take_turn(1, batch(), loss.passed)
+    training.step_player(1, batch(), loss.passed)
     assert all(torch.equal(value, dict(model.named_parameters())[n]) for n, value in mine.items())
     assert not torch.equal(its[0], next(critic.parameters()))
     assert (model.encoder.calls, model.decoder.calls) == (1, 1)
