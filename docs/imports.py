@@ -11,7 +11,7 @@ from pathlib import Path
 __all__ = ["diagram", "imports", "layers"]
 
 ROOT = Path(__file__).parents[1]
-_WIDE, _HIGH, _GAP, _STEP, _MARGIN = 118, 34, 16, 74, 8
+_WIDE, _HIGH, _GAP, _STEP, _MARGIN = 112, 30, 24, 66, 8
 
 
 def layers() -> list[list[str]]:
@@ -44,10 +44,13 @@ def _imported(node: ast.AST) -> list[str]:
 def diagram() -> str:
     """An SVG: an arrow for each pair of rooms, thicker the more files stand behind it, its title says how many."""
     rows = [row for row in layers() if row != ["__main__"]]
-    width = max(len(row) for row in rows) * (_WIDE + _GAP) - _GAP + 2 * _MARGIN
+    width = 5 * (_WIDE + _GAP) - _GAP + 2 * _MARGIN
     places: dict[str, tuple[float, float]] = {}
     for level, row in enumerate(rows):
-        left = (width - len(row) * (_WIDE + _GAP) + _GAP) / 2
+        aside = (
+            (-1, 0, 1)[level % 3] * (_WIDE + _GAP) if len(row) == 1 else 0
+        )  # so that arrows can be told apart
+        left = (width - len(row) * (_WIDE + _GAP) + _GAP) / 2 + aside
         for number, room in enumerate(row):
             places[room] = (left + number * (_WIDE + _GAP), _MARGIN + level * _STEP)
     height = _MARGIN * 2 + (len(rows) - 1) * _STEP + _HIGH
