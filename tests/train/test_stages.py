@@ -1,5 +1,6 @@
 """Stages: each with its own plan, parts, initialisation and codes; skipped, resumed, averaged."""
 
+from dataclasses import replace
 from typing import ClassVar
 
 import pytest
@@ -11,7 +12,7 @@ from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.core import Autoencoder, Objective, Part, Prior, Stage
 from narrows.core.check import RequestError
 from narrows.likelihoods import Squared
-from narrows.train import Engine, Plan, Store
+from narrows.train import Engine, Plan, Store, Training, train
 from narrows.train.checkpoint import fitting
 from narrows.train.optimizers import make_optimizer
 
@@ -267,6 +268,35 @@ def test_an_optimizer_is_spelled(text, kind, group):
 def test_an_optimizer_that_is_none_is_refused(text):
     with pytest.raises(RequestError, match="optimizer"):
         make_optimizer(text, [nn.Parameter(torch.zeros(2))], lr=0.01)
+
+
+def test_an_optimizer_that_a_function_made_keeps_its_rate_and_a_schedule_moves_it():
+    class Own(Objective):
+        rate = None
+
+        def players(self, model):
+            (player,) = super().players(model)
+            return [replace(player, lr=self.rate, optimizer=lambda p: torch.optim.SGD(p, lr=0.25))]
+
+    model = Autoencoder(Linear(6, 2), Identity(), Linear(2, 6), Squared((6,)), Own())
+    for rate, expected in ((None, 0.25), (lambda step: 0.5 / (1 + step), 0.25)):
+        model.objective.rate = rate
+        training = Training(model, lr=lambda step: 7.0)
+        for _ in train(training, lambda step: rows().batch(torch.arange(5)), 2):
+            pass
+        assert training.optimizers["autoencoder"].param_groups[0]["lr"] == expected
+
+
+def test_a_prior_has_a_plan_of_its_own():
+    class Slow(Centre):
+        plan: ClassVar[dict] = {"ema": 0.5, "lr": 0.1}
+        fixed = False
+
+    model = Autoencoder(Linear(6, 2), Identity(), Linear(2, 6), Squared((6,)), Objective(), prior=Slow(2))
+    _, stage = model.stages()
+    assert not stage.fixed
+    assert Plan(lr=0.3).of_stage(stage.name, stage.plan).ema == 0.5
+    assert Plan(stages={"prior": {"lr": 0.3}}).of_stage(stage.name, stage.plan).lr == 0.3
 
 
 def test_a_part_that_defines_no_hook_of_a_stage_costs_nothing():

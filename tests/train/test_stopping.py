@@ -11,7 +11,7 @@ from tests.train.test_loop import Rows
 
 import narrows as nr
 import narrows.data as nd
-from narrows.core import Part
+from narrows.core import Batch, Part
 from narrows.core.schedules import schedule
 from narrows.methods.regularised.ae import ae
 from narrows.methods.sparse.topk_sae import topk_sae
@@ -228,3 +228,29 @@ def test_rows_like_a_users_own_are_cut_as_well():
 def test_tiny_sets_keep_a_row_apart_or_are_never_stopped_by_the_test_part(rows, kept, patience):
     plan = Plan().settled(rows)
     assert (plan.validation, plan.patience) == (kept, patience)
+
+
+class Pairs:
+    """A source of one's own: a length and batches, nothing else."""
+
+    def __init__(self, x):
+        self.x, self.read = x, set()
+
+    def __len__(self):
+        return len(self.x)
+
+    def batch(self, rows, conditions=(), device="cpu"):
+        found = self.x[rows]
+        self.read |= set(found[:, 0].tolist())
+        return Batch(found.to(device))
+
+
+def test_a_source_of_ones_own_is_cut_for_the_rows_that_tell_when_to_stop():
+    data = Pairs(torch.cat([torch.arange(60.0)[:, None], torch.randn(60, 3)], 1) / 60)
+    torch.manual_seed(0)
+    optimise(ae((4,), latent=2, net="mlp"), data, patience=2, measure_every=5, steps=40, batch_size=10)
+    train, held_out = validation_part(data, Plan(steps=40, patience=2).settled(60))
+    first, second = (set(part.batch(slice(0, 60)).x[:, 0].tolist()) for part in (train, held_out))
+    assert not first & second
+    assert (len(first), len(second)) == (50, 10)
+    assert data.read == first | second

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import torch
@@ -182,6 +183,12 @@ class Prior(Part):
     conditions: tuple[str, ...] = ()
     """What it is told, by name: ``labels``."""
 
+    plan: Mapping[str, Any] = MappingProxyType({})
+    """Fields of the training plan that suit it: lr, ema ...; what a user says of that stage comes first."""
+
+    fixed: ClassVar[bool] = True
+    """Whether `view` gives an example the same each time, so that it can be kept; False where it draws."""
+
     def view(self, model: Autoencoder, batch: Batch) -> Batch:
         """What it learns from, of a batch of data: the symbols of the codes."""
         return model.as_symbols(batch)
@@ -311,7 +318,14 @@ class Autoencoder(Part):
         """What is trained, one after the other: the autoencoder, then a prior over its symbols."""
         first = [Stage("autoencoder", self)]
         prior = self.prior
-        return first if prior is None else [*first, Stage("prior", prior, partial(prior.view, self))]
+        return (
+            first
+            if prior is None
+            else [
+                *first,
+                Stage("prior", prior, partial(prior.view, self), prior.plan, prior.fixed),
+            ]
+        )
 
     @torch.no_grad()
     def encode_fixed(self, batch: Batch) -> Code:

@@ -83,7 +83,13 @@ class Training:
         if wrap is not None:
             losses.players = part.players()  # FSDP makes new parameters
         self.players = losses.players
-        self.rates = [schedule(lr if p.lr is None else p.lr, "lr") for p in self.players]
+        # An optimizer that a function made has its own rate, unless its player has a schedule.
+        brings = [p.optimizer is not None and not isinstance(p.optimizer, str) for p in self.players]
+        shared = [0.0 if own else lr for own in brings]
+        self.rates = [
+            schedule(rate if p.lr is None else p.lr, "lr")
+            for p, rate in zip(self.players, shared, strict=True)
+        ]
         self.optimizers: dict[str, Optimizer] = {
             player.name: make_optimizer(
                 player.optimizer or optimizer, player.parameters, at(rate, 0), weight_decay

@@ -13,9 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from narrows.core import Batch
+from narrows.data.dataset import Dataset, Examples
 from narrows.train.plan import Plan
 
-__all__ = ["Stopper", "Weights", "too_short", "validation_part"]
+__all__ = ["Stopper", "Subset", "Weights", "too_short", "validation_part"]
 
 FLOOR = 500
 """Steps before which no training is stopped."""
@@ -107,22 +109,47 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
     return dict(chain(module.named_parameters(), module.named_buffers()))
 
 
-def validation_part(examples: Any, plan: Plan) -> tuple[Any, Any]:
+def validation_part(examples: Examples, plan: Plan) -> tuple[Any, Any]:
     """The rows to train on, and those of them that are kept apart to tell when to stop (or None).
 
     They are drawn from the order's seed alone; of data that stay on disk they are the last rows.
 
     Args:
-        examples: a `Dataset`, the training part.
+        examples: the training part.
         plan: settled, so that it says how many.
     """
     count, n = plan.validation or 0, len(examples)
     if not 0 < count < n:
         return examples, None
-    if examples.mapped:
+    if isinstance(examples, Dataset) and examples.mapped:
         return examples.rows(slice(0, n - count)), examples.rows(slice(n - count, n))
     drawn = torch.from_numpy(np.random.default_rng((plan.order, n)).permutation(n))
-    return examples.rows(drawn[count:].sort().values), examples.rows(drawn[:count].sort().values)
+    parts = drawn[count:].sort().values, drawn[:count].sort().values
+    if isinstance(examples, Dataset):
+        return examples.rows(parts[0]), examples.rows(parts[1])
+    return Subset(examples, parts[0]), Subset(examples, parts[1])
+
+
+class Subset:
+    """Some examples of a source that cannot be cut itself.
+
+    Args:
+        examples: the source.
+        rows: which of its examples, (n,).
+    """
+
+    def __init__(self, examples: Examples, rows: Tensor) -> None:
+        self.examples, self.rows = examples, rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batch(
+        self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
+    ) -> Batch:
+        """Some of these examples."""
+        chosen = self.rows[rows if isinstance(rows, slice) else rows.cpu()]
+        return self.examples.batch(chosen, conditions, device)
 
 
 def too_short(history: Sequence[Mapping[str, Any]]) -> str:

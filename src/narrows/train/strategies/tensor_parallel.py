@@ -124,7 +124,7 @@ def _names(model: Autoencoder) -> set[str]:
 def _split(model: Autoencoder) -> Iterator[tuple[Part, str, nn.Parameter]]:
     """The parts, names and parameters that are cut."""
     for part in [part for part in model.modules() if isinstance(part, Part)]:
-        for name in getattr(part, "splits", ()):
+        for name in part.splits:
             parameter = getattr(part, name)
             if parameter is not None:
                 yield part, name, parameter
