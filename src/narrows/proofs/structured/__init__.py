@@ -1,0 +1,1 @@
+"""Proofs of the structured methods, a file a method."""
