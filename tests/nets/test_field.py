@@ -32,7 +32,7 @@ def encoder():
 
 
 def test_fourier_features_of_a_position():
-    net, y = Fourier(2, 3), torch.rand(4, 2)
+    net, y = Fourier(2, frequencies=3), torch.rand(4, 2)
     angle = 2 * math.pi * y.numpy() @ net.matrix.numpy()
     expected = np.concatenate([y.numpy(), np.cos(angle), np.sin(angle)], 1)
     assert np.allclose(net(y).numpy(), expected, atol=1e-5)
@@ -128,8 +128,8 @@ def test_a_split_decoder_gives_each_layer_its_share():
 
 def test_a_siren_begins_with_phases_of_unit_variance():
     torch.manual_seed(0)
-    net = CoordinateNet(2, 1, (256, 256, 256), "siren", scale=2.5)
-    h = torch.rand(1, 2000, 2) * 2 - 1
+    net = CoordinateNet(2, 1, (256, 256, 256), "siren:w0=30")
+    h = net.features(torch.rand(1, 2000, 2))
     for layer in net.layers[:-1]:
         phase = net.activation.w0 * (h @ layer.weight.T)  # without the biases, which only move it
         h = torch.sin(net.activation.w0 * layer(h))
@@ -180,9 +180,9 @@ def test_principal_functions_of_points_that_differ_by_example():
     rng = np.random.default_rng(1)
     y = torch.from_numpy(rng.uniform(0, 1, (600, 200))).float()
     draws = torch.from_numpy(rng.standard_normal((600, 2))).float()
-    x = draws[:, :1] * math.sqrt(2) * torch.sin(2 * math.pi * y) + 0.5 * draws[:, 1:] * math.sqrt(2) * torch.cos(
-        2 * math.pi * y
-    )
+    x = draws[:, :1] * math.sqrt(2) * torch.sin(2 * math.pi * y) + 0.5 * draws[:, 1:] * math.sqrt(
+        2
+    ) * torch.cos(2 * math.pi * y)
     condition = {"positions": y[..., None], "quadrature": trapezium(y)}
     encoder, decoder = FieldEncoder((200, 1), 1, 6), LinearDecoder(3, 1, 1)
     principal_start(encoder, decoder, x[..., None], condition, 0.05)

@@ -220,6 +220,12 @@ DATA_OPTIONS = (
     Option("second", _text, "FOLDER", "A harvest of the same text from another model, beside the first."),
     Option("partial", None, "", "Use what is there of an unfinished or damaged harvest."),
     Option("size", _whole, "PIXELS", "The side to which the images of a folder are cut and resized."),
+    Option(
+        "points",
+        lambda flag, text: literal(text),
+        "SHARE|N",
+        "Of images read as fields, the share of the pixels that are known; of a generated field, how many points.",
+    ),
     Option("scale", _text, "HOW", "auto, none, unit (from 0 to 1) or standard (mean 0, variance 1).", "auto"),
     Option("split", _split, "SHARE|NAME", "The share of the test part, or the column that marks it."),
     Option("limit", _whole, "N", "At most so many examples in each part."),

@@ -13,11 +13,15 @@ from torch import Tensor
 from narrows.activations.rows import ActivationRows
 from narrows.core import Spec
 from narrows.core.check import RequestError, fraction, refuse, whole
+from narrows.core.spec import Kind
 from narrows.data.dataset import Dataset, Source
-from narrows.data.mapped import Rows, exactly, on_disk, spread
+from narrows.data.domain import Domain
+from narrows.data.fields import as_fields
+from narrows.data.mapped import exactly, on_disk, spread
 from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, exact, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
+from narrows.data.stores import Once, Ragged, Store
 
 __all__ = ["Split", "assemble", "one_part", "rescaled"]
 
@@ -45,13 +49,14 @@ def assemble(
     *,
     scaling: Mapping[str, Any] | None = None,
     target_scaling: Mapping[str, Any] | None = None,
+    domain: Mapping[str, Any] | None = None,
     spec: Mapping[str, Any] | None = None,
 ) -> Source:
     """Check, split, limit and scale what a reader handed over."""
     _check(raw, name)
     _same_model(raw, spec, name)
     scale = raw.scale if scale == "auto" else scale
-    layout = infer_layout(raw.x, raw.layout)
+    layout: str = infer_layout(raw.x, raw.layout) if raw.kind == "array" else raw.kind
     train, test = (_limited(part, split.limit) for part in divide(raw, split))
     for part, called in ((train, "training"), (test, "test")):
         if not len(part.x):
@@ -61,13 +66,16 @@ def assemble(
     classes = tuple(spec.get("class_names", ())) if spec else _classes(train, test)
     shape = model_shape(train.x.shape[1:], layout)
     fitted = (
-        Scaling.of(scaling) if scaling else fit_scaling(_oriented(_sample(train.x), layout), scale, raw.full)
+        Scaling.of(scaling)
+        if scaling
+        else fit_scaling(_known(_oriented(_sample(train.x), layout)), scale, raw.full)
     )
     goal = Scaling()
     if train.target is not None:
         goal = Scaling.of(target_scaling) if target_scaling else fit_scaling(_sample(train.target), scale)
-    parts = [_dataset(part, layout, shape, fitted, goal, classes, name) for part in (train, test)]
-    found = _spec(parts[0], classes)
+    box = raw.domain if domain is None else Domain.of(domain)
+    parts = [_dataset(part, layout, shape, fitted, goal, classes, name, box) for part in (train, test)]
+    found = _spec(parts[0], classes, raw.kind)
     if spec:
         found = _expected(found, [len(p) for p in parts], spec, name)
     train_part, test_part = (replace(part, truth=raw.truth) for part in parts)
@@ -81,18 +89,22 @@ def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | N
     spec = description["spec"]
     _same_model(raw, spec, name)
     shape = tuple(spec["shape"])
-    layout = _same_layout(raw, shape, name)
+    layout = _same_layout(raw, shape, name) if raw.kind == "array" else str(raw.kind)
+    shape = shape if raw.kind == "array" else _same_kind(raw, spec, name)
     goal = Scaling.of(description.get("target_scaling") or Scaling())
     scaling = _as_it_comes(raw.x, Scaling.of(description["scaling"]))
     known = spec["class_names"]
     if raw.labels is not None and not raw.class_names and not set(_classes(raw, raw)) <= set(known):
         raw.labels = None  # classes that the fit never saw: they cannot be told to the model
-    return _dataset(raw, layout, shape, scaling, goal, tuple(spec["class_names"]), name)
+    box = Domain.of(description["domain"]) if "domain" in description else None
+    return _dataset(raw, layout, shape, scaling, goal, tuple(spec["class_names"]), name, box)
 
 
-def _as_it_comes(x: np.ndarray, scaling: Scaling) -> Scaling:
+def _as_it_comes(x: Any, scaling: Scaling) -> Scaling:
     """Bytes were described, fractions from 0 to 1 are given: those have been scaled already."""
-    if scaling.kind != "unit" or scaling.shift != 0.0 or scaling.scale == 1.0 or x.dtype.kind != "f":
+    if isinstance(x, Ragged) or scaling.kind != "unit" or scaling.shift != 0.0 or scaling.scale == 1.0:
+        return scaling
+    if x.dtype.kind != "f":
         return scaling
     return Scaling("unit") if x.min() >= 0 and x.max() <= 1 else scaling
 
@@ -138,7 +150,7 @@ def _check(raw: Raw, name: str) -> None:
     for part in (raw, raw.test):
         if part is None:
             continue
-        _check_numbers("x", part.x, name)
+        _check_numbers("x", part.x.values.numpy() if isinstance(part.x, Ragged) else part.x, name, part.holes)
         if part.target is not None:
             _check_numbers("target", part.target, name)
         for called in ("target", "labels", "factors"):
@@ -153,7 +165,7 @@ def _check(raw: Raw, name: str) -> None:
                 raise refuse(called, f"examples of shape {shapes[0]} and {shapes[1]}", "alike in both parts")
 
 
-def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
+def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -> None:
     if x.dtype.kind not in "fiub":
         raise refuse(called, f"an array of type {x.dtype} in `{name}`", "numbers", "Convert it to float32.")
     if 0 in x.shape or not x.shape:
@@ -163,6 +175,7 @@ def _check_numbers(called: str, x: np.ndarray, name: str) -> None:
     sample = _sample(x).numpy() if on_disk(x) else x
     if sample.dtype.kind != "f":
         return
+    sample = np.nan_to_num(sample, nan=0.0, posinf=np.inf, neginf=-np.inf) if holes else sample
     if np.isfinite(sample).all():
         if sample.dtype.itemsize > 4 and max(sample.max(), -sample.min()) > np.finfo(np.float32).max:
             raise refuse(
@@ -226,13 +239,25 @@ def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor
 
 def _sample(x: Any) -> Tensor:
     """The examples to fit a scaling on: all of them, or runs spread over a mapped file."""
+    if isinstance(x, Ragged):
+        return x.values
     return spread(cast(ActivationRows, exactly(x)), _SAMPLE) if on_disk(x) else exact(x)
 
 
-def _kept(x: Any, scaling: Scaling) -> Rows:
+def _known(x: Tensor) -> Tensor:
+    """The rows of numbers (..., C) that lack none, where some do."""
+    if not x.is_floating_point() or not bool(x.isnan().any()):
+        return x
+    rows = x.reshape(-1, x.shape[-1])
+    return rows[~rows.isnan().any(1)]
+
+
+def _kept(x: Any, scaling: Scaling) -> Store:
     """Numbers as they are stored: bytes stay bytes, everything else is float32 unless its scaling needs float64."""
+    if isinstance(x, (Tensor, Ragged, Once)):
+        return x
     if on_disk(x):
-        return exactly(x) if scaling.far else cast(Rows, x)
+        return exactly(x) if scaling.far else cast(Store, x)
     if scaling.far or x.dtype in (np.uint8, np.bool_):
         return exact(x)
     return exact(np.asarray(x, dtype=np.float32))
@@ -253,9 +278,10 @@ def _dataset(
     goal: Scaling,
     classes: tuple[str, ...],
     name: str,
+    domain: Domain | None = None,
 ) -> Dataset:
-    def column(x: Any) -> Rows:
-        names = not on_disk(x) and x.dtype == np.int64
+    def column(x: Any) -> Store:
+        names = isinstance(x, np.ndarray) and not on_disk(x) and x.dtype == np.int64
         return torch.from_numpy(x) if names else _kept(x, Scaling())
 
     x = _kept(raw.x, scaling)
@@ -263,7 +289,7 @@ def _dataset(
     if isinstance(x, Tensor) and layout in ("image", "hwc"):
         x = _oriented(x, layout).contiguous()
     labelled = raw.labels is not None and bool(classes)
-    return Dataset(
+    dataset = Dataset(
         x,
         scaling,
         shape,
@@ -276,10 +302,19 @@ def _dataset(
         channels_last=layout == "hwc" and not isinstance(x, Tensor),
         columns={called: column(store) for called, store in columns.items()},
         provenance=raw.provenance,
+        holes=raw.holes,
+        always=raw.always,
     )
+    return dataset if domain is None else as_fields(dataset, domain)
 
 
-def _spec(train: Dataset, classes: tuple[str, ...]) -> Spec:
+def _spec(train: Dataset, classes: tuple[str, ...], kind: Kind = "array") -> Spec:
+    if kind != "array":
+        told = {name: tuple(train.columns[name].shape[1:]) for name in train.always if name == "positions"}
+        values = values_of(
+            _known(train.x if isinstance(train.x, Tensor) else _sample(train.x)), train.scaling
+        )
+        return Spec(train.shape, values, len(classes), kind=kind, conditions=told)
     sample = _sample(train.x) if train.mapped else train.x
     assert isinstance(sample, Tensor)
     ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
@@ -297,6 +332,14 @@ def _expected(found: Spec, rows: list[int], spec: Mapping[str, Any], name: str) 
         )
     kept = Spec.from_json({k: v for k, v in spec.items() if k not in _OF_THE_DATA})
     return replace(found, values=kept.values, classes=found.classes)
+
+
+def _same_kind(raw: Raw, spec: Mapping[str, Any], name: str) -> tuple[int, ...]:
+    """The shape of examples of the described kind, which have as many numbers a point; there may be more points."""
+    shape, found = tuple(spec["shape"]), tuple(raw.x.shape[1:])
+    if spec.get("kind") != raw.kind or shape[1:] != found[1:]:
+        raise _other_shape(f"`{name}`", found, shape)
+    return found
 
 
 def _same_model(raw: Raw, spec: Mapping[str, Any] | None, name: str) -> None:

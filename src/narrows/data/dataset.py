@@ -12,6 +12,7 @@ from torch.nn.functional import one_hot
 
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError, refuse
+from narrows.data.domain import Domain
 from narrows.data.mapped import on_disk
 from narrows.data.scaling import Scaling
 from narrows.data.stores import Once, Ragged, Store, move, read_store
@@ -57,6 +58,7 @@ class Dataset:
         weight: where the target counts, (N, ...); everywhere when None.
         holes: NaN in x is a missing value: a batch has 0 there, ``observed`` in its condition, and no weight.
         always: columns that every batch brings unasked, such as ``times`` and ``positions``.
+        domain: of fields, the box in which their positions lie, and its grid (`narrows.data.domain.Domain`).
 
     Example:
         >>> ds = Dataset(torch.arange(6, dtype=torch.uint8).reshape(3, 2), Scaling("unit", 0.0, 5.0), (2,))
@@ -83,6 +85,7 @@ class Dataset:
     weight: Store | None = None
     holes: bool = False
     always: tuple[str, ...] = ()
+    domain: Domain | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -119,7 +122,8 @@ class Dataset:
             condition["mask"] = there
             wide = there.reshape(*there.shape, *[1] * (x.dim() - 2))
             x = torch.where(wide, x, x.new_zeros(()))
-            weight = there.float() if weight is None else weight * there
+            seen = _wide(there, x.dim())
+            weight = seen.float() if weight is None else _wide(weight, x.dim()) * seen
         if self.holes:
             seen = condition["observed"] = ~x.isnan()
             x = torch.where(seen, x, x.new_zeros(()))
@@ -248,4 +252,6 @@ class Source:
         form = {**self.how, "scaling": self.train.scaling.describe(), "spec": spec}
         if self.train.target is not None:
             form["target_scaling"] = self.train.target_scaling.describe()
+        if self.train.domain is not None:
+            form["domain"] = self.train.domain.describe()
         return form

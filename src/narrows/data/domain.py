@@ -74,7 +74,9 @@ class Domain:
             RequestError: positions of another number of coordinates.
         """
         if positions.shape[-1] != self.k:
-            raise refuse("positions", f"{positions.shape[-1]} coordinates", f"{self.k}, as the data of the fit have")
+            raise refuse(
+                "positions", f"{positions.shape[-1]} coordinates", f"{self.k}, as the data of the fit have"
+            )
         low, high = self._ends()
         return ((positions.to(torch.float64) - low) / (high - low)).to(torch.float32)
 
@@ -104,7 +106,11 @@ class Domain:
             low, high = (tuple(float(v) for v in form[end]) for end in ("low", "high"))
             domain = cls(low, high, tuple(int(n) for n in form["grid"]), bool(form["cells"]))
         except (KeyError, TypeError, ValueError) as error:
-            raise RequestError(f"`domain` must be what a reader of fields wrote, but got {form!r}.") from error
-        if len(low) != len(high) or not all(math.isfinite(a) and a < b for a, b in zip(low, high, strict=True)):
+            raise RequestError(
+                f"`domain` must be what a reader of fields wrote, but got {form!r}."
+            ) from error
+        if len(low) != len(high) or not all(
+            math.isfinite(a) and a < b for a, b in zip(low, high, strict=True)
+        ):
             raise RequestError(f"`domain` must have its lower ends below its upper ends, but got {form!r}.")
         return domain

@@ -16,6 +16,7 @@ from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
 from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
 from narrows.data.raw import Raw
+from narrows.data.readers.fields import fields_of_images
 
 __all__ = ["like", "open"]
 
@@ -27,7 +28,7 @@ parameter `like`, the description of a fit's data, it gives all of other data as
 """
 _ARRAYS = "arrays in memory"
 _PATHS = ("second",)
-_COMMON = ("scale", "split", "limit", "scaling", "target_scaling", "spec")
+_COMMON = ("scale", "split", "limit", "scaling", "target_scaling", "domain", "spec")
 
 
 def open(
@@ -38,6 +39,7 @@ def open(
     limit: int | None = None,
     scaling: Mapping[str, Any] | None = None,
     target_scaling: Mapping[str, Any] | None = None,
+    domain: Mapping[str, Any] | None = None,
     spec: Mapping[str, Any] | None = None,
     kinds: Sequence[Kind] = (),
     **options: Any,
@@ -53,6 +55,7 @@ def open(
         limit: at most so many examples in each part.
         scaling: a scaling that `Source.describe` wrote, instead of a new one.
         target_scaling: the same for the target.
+        domain: the domain of fields that `Source.describe` wrote, instead of the box around their positions.
         spec: what `Source.describe` wrote; the data must still be like it.
         kinds: which kinds of data are wanted (what a method reads), where what is opened can be had as several: an
             image as an array or a field, a table with text as a mixed table or as indicators.
@@ -86,17 +89,20 @@ def open(
         takes = option in known and (option != "split" or "float" in str(known[option].annotation))
         if takes and option not in options and value not in (None, "auto"):
             options[option] = value
-    raw = _call(reader, name, options)
+    raw = _read(reader, name, options, kinds)
     if isinstance(raw, Source):
         kept = {"what": key, **{k: _plain(v) for k, v in options.items() if _told(k, v)}}
         return _as_described(replace(raw, name=raw.name or name, how=kept), spec)
     assert isinstance(raw, Raw)
     if raw.columns and "columns" in known:
         options["columns"] = raw.columns
+    if raw.kind != "array":
+        options["kind"] = raw.kind
     how = {"what": key, "scale": scale, "split": split, "limit": limit, **options}
     how = {k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in how.items() if _told(k, v)}
     plan = Split(split if isinstance(split, float) else None, limit)
-    return assemble(raw, name, plan, scale, how, scaling=scaling, target_scaling=target_scaling, spec=spec)
+    kept = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
+    return assemble(raw, name, plan, scale, how, **kept)
 
 
 def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Dataset:
@@ -124,21 +130,36 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
         return rescaled(what.test if isinstance(what, Source) else what, description)
     name, _, reader = _find(what)
     known = inspect.signature(reader).parameters
-    kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    told = {*known, "points", "kind"} if description.get("kind") == "field" else {*known}
+    kept = {k: v for k, v in description.items() if k in told and k not in _COMMON and k != "what"}
     if "like" in known:
         found = _call(reader, name, {**kept, **options, "like": description})
         assert not isinstance(found, Raw | Source)
         return found
     limit = options.pop("limit", None)
     try:
-        raw = _call(reader, name, {**kept, **options})
+        raw = _read(reader, name, {**kept, **options}, ())
     except RequestError:
         without = {k: v for k, v in kept.items() if k not in ("labels", "target", "split")}
         if without == kept:
             raise
-        raw = _call(reader, name, {**without, **options})  # new data often come without labels
+        raw = _read(reader, name, {**without, **options}, ())  # new data often come without labels
     assert isinstance(raw, Raw)
     return one_part(raw, name, description, limit)
+
+
+def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence[str]) -> Any:
+    """What a reader gives; images as fields, where fields are read and no arrays."""
+    if "kind" in options:
+        kinds = (options["kind"],)
+    if "field" not in kinds or "array" in kinds:
+        return _call(reader, name, options)
+    known = inspect.signature(reader).parameters
+    own = {k: v for k, v in options.items() if k in known or k not in ("kind", "points")}
+    raw = _call(reader, name, own)
+    if not isinstance(raw, Raw) or raw.kind != "array":
+        return raw
+    return fields_of_images(raw, options.get("points", 1.0))
 
 
 def _kind(reader: Reader, kinds: Sequence[Kind]) -> str | None:

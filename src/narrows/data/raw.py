@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from narrows.core.spec import Kind
+
+if TYPE_CHECKING:
+    from narrows.data.domain import Domain
 
 __all__ = ["Raw"]
 
@@ -16,7 +21,7 @@ class Raw:
     """Examples as a file or a generator gives them.
 
     Args:
-        x: the examples, (N, ...): an array, memory-mapped or not, or `ActivationRows` of a harvest.
+        x: the examples, (N, ...): an array, memory-mapped or not, `ActivationRows` of a harvest, or `Ragged` rows.
         labels: class of each example, (N,) numbers or text.
         target: what must be produced, (N, ...).
         factors: known generating factors, (N, F) whole numbers.
@@ -34,6 +39,10 @@ class Raw:
         codes: for a synthetic dictionary, the coefficients behind each example, (N, atoms).
         stores: further columns by name, (N, ...) each, see `Dataset.columns`.
         provenance: says where each row came from, see `Dataset.provenance`.
+        kind: what an example is, see `Spec.kind`; anything but an array keeps its shape as it is stored.
+        holes: whether NaN in `x` is a missing value.
+        always: of the stores, those that every batch brings unasked.
+        domain: of fields, where they are defined (`narrows.data.domain.Domain`).
     """
 
     x: Any
@@ -54,6 +63,10 @@ class Raw:
     codes: np.ndarray | None = None
     stores: Mapping[str, Any] = field(default_factory=dict)
     provenance: Any = None
+    kind: Kind = "array"
+    holes: bool = False
+    always: tuple[str, ...] = ()
+    domain: Domain | None = None
 
     def rows(self, rows: np.ndarray | slice) -> Raw:
         """Some of the examples (without the test part)."""

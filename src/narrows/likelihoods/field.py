@@ -19,11 +19,10 @@ class FunctionGaussian(Likelihood):
     .. math:: -\log p(u \mid f) = \frac{1}{2 \sigma^2} \int (u(y) - f(y))^2 \, dy
               \approx \frac{1}{2 \sigma^2} \sum_q w_q (u(y_q) - f(y_q))^2
 
-    The weights w are those of a quadrature, divided by their sum: the mean over the domain. So the same function on two
-    grids costs the same, up to the error of the quadrature, and points that are missing are left out of the mean; a bare
-    sum would make the balance of rate and distortion depend on the grid. White noise in a function space has no density
-    against Lebesgue measure: this is -log p up to a constant of the data, and `relative` is the log-ratio to the noise
-    alone, which is well defined.
+    The weights w are those of a quadrature, divided by their sum: the mean over the domain. So the same function costs
+    the same on two grids, up to the error of the quadrature, and points that are missing are left out of the mean. A
+    bare sum would make the balance of rate and distortion depend on the grid. White noise in a function space has no
+    density: this is -log p up to a constant of the data, and `relative` is the log-ratio to the noise alone.
 
     Args:
         shape: points and channels of one target, (Q, C); other numbers of points are welcome.
@@ -85,7 +84,10 @@ class FunctionGaussian(Likelihood):
         if weight is None:
             return self.sum(term(parameters, target) / target.shape[-2])
         weight = weight.unsqueeze(-1) if weight.dim() < target.dim() else weight
-        there, zero = weight != 0, target.new_zeros(())  # zeros before any product, so that no gradient is NaN
+        there, zero = (
+            weight != 0,
+            target.new_zeros(()),
+        )  # zeros before any product, so that no gradient is NaN
         terms = term(torch.where(there, parameters, zero), torch.where(there, target, zero))
         total = weight.sum(-2, keepdim=True)
         return self.sum(terms, weight / torch.where(total > 0, total, 1.0))

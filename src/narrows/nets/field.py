@@ -6,23 +6,41 @@ with stride 0, and what depends on them alone is computed once.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from narrows.core.check import choice, number, refuse, whole
+from narrows.core.check import number, refuse, whole
+from narrows.core.spelling import Table
 from narrows.kernels.quadrature import normalised
 from narrows.nets.mlp import initialise
 from narrows.nets.skip import SkipMLP
 
-__all__ = ["COORDINATES", "DECODERS", "CoordinateNet", "FieldEncoder", "Fourier", "LinearDecoder", "NonlinearDecoder"]
+__all__ = [
+    "COORDINATES",
+    "DECODERS",
+    "CoordinateNet",
+    "Coordinates",
+    "FieldEncoder",
+    "Fourier",
+    "LinearDecoder",
+    "NonlinearDecoder",
+    "Siren",
+]
 
-COORDINATES = ("fourier", "siren")
-"""How a net reads positions: random Fourier features before smooth layers, or layers of sines."""
+COORDINATES: Table[Coordinates] = Table(
+    "coordinates",
+    "narrows.nets.field:Coordinates",
+    {"fourier": "narrows.nets.field:Fourier", "siren": "narrows.nets.field:Siren"},
+    given=("k",),
+)
+"""How a net reads positions, by name."""
 
 DECODERS = ("linear", "concat", "split")
+"""How a decoder uses the code: as weights of modes, at its first layer, or a share of it at each."""
 
 
 def points(condition: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor | None]:
@@ -39,18 +57,39 @@ def points(condition: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor |
     return torch.where(there[..., None], y, 0.0), mask
 
 
-class Fourier(nn.Module):
+class Coordinates(nn.Module):
+    """How a net reads positions: what its first layer sees of them, and what stands between its layers.
+
+    Args:
+        k: how many coordinates a position has.
+        width: how many numbers the first layer sees.
+    """
+
+    def __init__(self, k: int, width: int) -> None:
+        super().__init__()
+        self.k, self.width = k, width
+
+    def activation(self) -> nn.Module:
+        """What stands between the layers."""
+        return nn.SiLU()
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(..., k) -> (..., width)."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
+
+
+class Fourier(Coordinates):
     r"""Random Fourier features of positions, with the positions themselves.
 
     .. math:: \gamma(y) = (y, \cos 2\pi B y, \sin 2\pi B y),\quad B_{ij} \sim N(0, s^2)
 
     Args:
         k: how many coordinates a position has.
-        frequencies: rows of B.
         scale: s, in cycles across the domain; a smaller one gives smoother functions.
+        frequencies: rows of B.
 
     Example:
-        >>> Fourier(2, 8)(torch.zeros(5, 2)).shape
+        >>> Fourier(2, frequencies=8)(torch.zeros(5, 2)).shape
         torch.Size([5, 18])
 
     Reference:
@@ -59,9 +98,8 @@ class Fourier(nn.Module):
 
     matrix: Tensor
 
-    def __init__(self, k: int, frequencies: int = 64, scale: float = 3.0) -> None:
-        super().__init__()
-        self.width = k + 2 * whole("frequencies", frequencies)
+    def __init__(self, k: int, scale: float = 3.0, frequencies: int = 64) -> None:
+        super().__init__(k, k + 2 * whole("frequencies", frequencies))
         self.register_buffer("matrix", torch.randn(k, frequencies) * number("scale", scale, low=1e-6))
 
     def forward(self, y: Tensor) -> Tensor:
@@ -71,10 +109,10 @@ class Fourier(nn.Module):
 
 
 class Sine(nn.Module):
-    r"""The sine of a fast phase, sin(w0 x).
+    """The sine of a fast phase, sin(w0 x).
 
     Args:
-        w0: the factor; weights before it are drawn so that phases keep unit variance.
+        w0: the factor.
     """
 
     def __init__(self, w0: float) -> None:
@@ -86,6 +124,34 @@ class Sine(nn.Module):
         return torch.sin(self.w0 * x)
 
 
+class Siren(Coordinates):
+    r"""Positions from -1 to 1, for layers of sines: :math:`a(x) = \sin w_0 x`.
+
+    Args:
+        k: how many coordinates a position has.
+        w0: a factor of all phases; a smaller one gives smoother functions.
+
+    Example:
+        >>> Siren(2)(torch.zeros(5, 2))[0]
+        tensor([-1., -1.])
+
+    Reference:
+        Sitzmann and others, Implicit Neural Representations with Periodic Activation Functions, 2020. arXiv:2006.09661
+    """
+
+    def __init__(self, k: int, w0: float = 30.0) -> None:
+        super().__init__(k, k)
+        self.w0 = number("w0", w0, low=1e-6)
+
+    def activation(self) -> nn.Module:
+        """A sine."""
+        return Sine(self.w0)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """(..., k) -> (..., k)."""
+        return 2 * y - 1
+
+
 class CoordinateNet(nn.Module):
     r"""A function of a position, and of a code where one is told to its layers.
 
@@ -95,43 +161,37 @@ class CoordinateNet(nn.Module):
         k: how many coordinates a position has.
         out: numbers at a point.
         hidden: widths of the hidden layers.
-        coordinates: ``fourier`` or ``siren``.
-        scale: of ``fourier`` the deviation of its frequencies, in cycles across the domain; of ``siren`` a twelfth of
-            the phase's factor w0, so that the two reach about the same frequencies.
+        coordinates: how positions are read: ``fourier``, ``siren`` (see `COORDINATES`).
         code: width of the code that each layer is told, from the first on.
 
     Example:
-        >>> net = CoordinateNet(2, 3, (16, 16), code=(4, 4))
+        >>> net = CoordinateNet(2, 3, (16, 16), "fourier:scale=2", code=(4, 4))
         >>> net(torch.zeros(1, 9, 2), torch.zeros(5, 7, 8)).shape
         torch.Size([5, 7, 9, 3])
-
-    Reference:
-        Sitzmann and others, Implicit Neural Representations with Periodic Activation Functions, 2020. arXiv:2006.09661
     """
 
     def __init__(
         self,
         k: int,
         out: int,
-        hidden: Sequence[int] = (64, 64),
+        hidden: Sequence[int] = (256,),
         coordinates: str = "fourier",
-        scale: float = 3.0,
         code: Sequence[int] = (),
     ) -> None:
         super().__init__()
         self.code = tuple(code)
-        fourier = choice("coordinates", coordinates, COORDINATES) == "fourier"
-        self.features = Fourier(k, scale=scale) if fourier else nn.Identity()
-        self.activation: nn.Module = nn.SiLU() if fourier else Sine(12 * number("scale", scale, low=1e-6))
-        widths = (self.features.width if isinstance(self.features, Fourier) else k, *hidden, out)
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(widths, widths[1:], strict=False))
+        self.features = COORDINATES.make(coordinates, k=k)
+        self.activation = self.features.activation()
+        widths = (self.features.width, *hidden, out)
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in itertools.pairwise(widths))
         self.told = nn.ModuleList(
-            nn.Linear(z, layer.out_features, bias=False) if z else nn.Identity()
-            for z, layer in zip(self.code, self.layers, strict=False)
+            nn.Linear(z, wide, bias=False) if z else nn.Identity()
+            for z, wide in zip(self.code, widths[1:], strict=False)
         )
         self._initialise()
 
     def _initialise(self) -> None:
+        """He's initialisation, or, before sines, one that keeps phases of unit variance."""
         if not isinstance(self.activation, Sine):
             initialise(self)
             return
@@ -181,7 +241,7 @@ class FieldEncoder(nn.Module):
         out: width of the output.
         hidden: widths of the hidden layers behind the integral; a linear map stands beside them.
         width: how many integrals.
-        coordinates: as of `CoordinateNet`, and `scale` too.
+        coordinates: as of `CoordinateNet`.
 
     Reads from the condition: ``positions`` (B, P, k); ``mask`` (B, P) and ``observed`` (B, P, C), what is there;
     ``quadrature`` (B, P), the weights w, which are divided by their sum over the points that are there; without it,
@@ -202,11 +262,10 @@ class FieldEncoder(nn.Module):
         hidden: Sequence[int] = (128,),
         width: int = 64,
         coordinates: str = "fourier",
-        scale: float = 3.0,
     ) -> None:
         super().__init__()
         self.channels, self.width = shape[-1], whole("width", width)
-        self.kernel = CoordinateNet(k, width * 2 * self.channels, (256,), coordinates, scale)
+        self.kernel = CoordinateNet(k, width * 2 * self.channels, (256,), coordinates)
         self.head = SkipMLP((width,), (out,), tuple(hidden))
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
@@ -252,7 +311,7 @@ class LinearDecoder(_Decoder):
         channels: numbers at a point, C.
         k: how many coordinates a position has.
         hidden: widths of the hidden layers of the net behind t.
-        coordinates: as of `CoordinateNet`, and `scale` too.
+        coordinates: as of `CoordinateNet`.
 
     Example:
         >>> net = LinearDecoder(3, 1, 2)
@@ -267,11 +326,10 @@ class LinearDecoder(_Decoder):
         k: int,
         hidden: Sequence[int] = (256,),
         coordinates: str = "fourier",
-        scale: float = 3.0,
     ) -> None:
         super().__init__()
         self.latent, self.channels = latent, channels
-        self.net = CoordinateNet(k, (latent + 1) * channels, hidden, coordinates, scale)
+        self.net = CoordinateNet(k, (latent + 1) * channels, hidden, coordinates)
 
     def modes(self, y: Tensor) -> tuple[Tensor, Tensor]:
         """The mean function t_0 (..., Q, C) and the modes t_1 ... t_Z (..., Q, Z, C) at positions (..., Q, k)."""
@@ -296,7 +354,7 @@ class NonlinearDecoder(_Decoder):
         k: how many coordinates a position has.
         split: give each layer a share of the code, instead of all of it to the first.
         hidden: widths of the hidden layers.
-        coordinates: as of `CoordinateNet`, and `scale` too.
+        coordinates: as of `CoordinateNet`.
 
     Example:
         >>> net = NonlinearDecoder(3, 1, 2, split=True)
@@ -312,14 +370,15 @@ class NonlinearDecoder(_Decoder):
         split: bool = False,
         hidden: Sequence[int] = (64, 64),
         coordinates: str = "fourier",
-        scale: float = 3.0,
     ) -> None:
         super().__init__()
         layers = len(hidden) + 1
         if split and latent < layers:
-            raise refuse("latent", latent, f"at least {layers}, one for each layer that takes a share of the code")
+            raise refuse(
+                "latent", latent, f"at least {layers}, one for each layer that takes a share of the code"
+            )
         share = [latent // layers + (i < latent % layers) for i in range(layers)] if split else [latent]
-        self.net = CoordinateNet(k, channels, hidden, coordinates, scale, share)
+        self.net = CoordinateNet(k, channels, hidden, coordinates, share)
         nn.init.zeros_(self.net.last.weight)
 
     def forward(self, z: Tensor, condition: Mapping[str, Tensor]) -> Tensor:

@@ -55,7 +55,9 @@ def principal_start(
     found = axes.Vh[:count].unflatten(1, mean.shape)
     functions[:count] = torch.linalg.solve_triangular(root.T, found, upper=True)
     scale = (variances - noise**2).sqrt()
-    _write(decoder.net, torch.cat([mean[None], functions * scale[:, None, None]]).transpose(1, 2).flatten(0, 1))
+    _write(
+        decoder.net, torch.cat([mean[None], functions * scale[:, None, None]]).transpose(1, 2).flatten(0, 1)
+    )
     values = torch.einsum("bpf,kfc->bpck", features, functions)
     shift = torch.einsum("fg,fc,kgc->k", gram, mean, functions)
     _write_encoder(encoder, y, weights, values, scale / variances, shift, (noise**2 / variances).log())
@@ -98,16 +100,24 @@ def _write(net: CoordinateNet, rows: Tensor) -> None:
 
 
 def _write_encoder(
-    encoder: FieldEncoder, y: Tensor, weights: Tensor, values: Tensor, gain: Tensor, shift: Tensor, spread: Tensor
+    encoder: FieldEncoder,
+    y: Tensor,
+    weights: Tensor,
+    values: Tensor,
+    gain: Tensor,
+    shift: Tensor,
+    spread: Tensor,
 ) -> None:
-    """Let the first integrals be those against functions with `values` (B or 1, P, C, Z), and read the posterior off."""
+    """Let the first integrals be those against functions of `values` (B or 1, P, C, Z), and read the posterior off."""
     latent, channels = len(gain), values.shape[-2]
     features = _features(encoder.kernel, y)
     each = weights.mean(0, keepdim=True) if len(features) == 1 else weights
     weighed = (features * each[..., None]).flatten(0, 1)
     fitted = _solved(weighed.T @ features.flatten(0, 1), weighed.T @ values.flatten(0, 1).flatten(1))
     last = encoder.kernel.last
-    rows = torch.cat([last.weight, last.bias[:, None]], 1).double().unflatten(0, (2 * channels, encoder.width))
+    rows = (
+        torch.cat([last.weight, last.bias[:, None]], 1).double().unflatten(0, (2 * channels, encoder.width))
+    )
     rows[:, :latent] = 0
     rows[:channels, :latent] = fitted.T.unflatten(0, (channels, latent))
     _write(encoder.kernel, rows.flatten(0, 1))

@@ -49,7 +49,11 @@ class SomePoints(Elbo):
         def pick(values: Tensor) -> Tensor:
             """Some points of (B, Q, ...); one row for all examples stays one."""
             shared = len(values) > 1 and values.stride(0) == 0
-            return values[:1, chosen].expand(len(values), *(-1 for _ in values.shape[1:])) if shared else values[:, chosen]
+            return (
+                values[:1, chosen].expand(len(values), *(-1 for _ in values.shape[1:]))
+                if shared
+                else values[:, chosen]
+            )
 
         name = "queries" if "queries" in batch.condition else "positions"
         mask = "queries_mask" if name == "queries" else "mask"

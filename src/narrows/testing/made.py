@@ -163,7 +163,7 @@ def _graph(spec: Spec, world: _World) -> Made:
 
 def _field(spec: Spec, world: _World) -> Made:
     points, channels = spec.shape
-    (dims,) = spec.conditions.get("positions", (1,))
+    dims = spec.conditions.get("positions", (1,))[-1]
     mask = world.lengths(points)
     positions = torch.rand(world.n, points, dims, generator=world.draw)
     waves = torch.sin(3 * positions.sum(-1, keepdim=True) + world.hidden[:, None, :channels])

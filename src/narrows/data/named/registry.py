@@ -19,6 +19,7 @@ SYNTHETIC: dict[str, str] = {
     "dictionary": "Sparse combinations of known atoms, with chosen L0, correlation and noise",
     "linear": "Linear-Gaussian data with known exact likelihood",
     "sines": "Sequences of sinusoids with random frequency and phase",
+    "grf": "Gaussian random fields with known eigenfunctions and eigenvalues, at any resolution",
 }
 
 _LATER = {

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from narrows.core.check import RequestError, refuse
 from narrows.data.raw import Raw
+from narrows.data.readers.fields import as_raw, read_fields
 
 __all__ = ["from_mapping", "from_memory", "numeric"]
 
 
-def from_memory(what: Any, labels: Any = None, target: Any = None, layout: str = "auto") -> Raw:
+def from_memory(
+    what: Any,
+    labels: Any = None,
+    target: Any = None,
+    layout: str = "auto",
+    kind: Literal["array", "field"] = "array",
+) -> Raw:
     """Read arrays.
 
     Args:
@@ -22,11 +30,15 @@ def from_memory(what: Any, labels: Any = None, target: Any = None, layout: str =
         labels: the class of each example, (N,).
         target: what must be produced, (N, ...).
         layout: how an example lies, see `narrows.data.shapes`.
+        kind: ``field`` reads a mapping with ``u`` and ``grid`` or ``points``, see `narrows.data.readers.fields`.
 
     Example:
         >>> from_memory((np.zeros((2, 3)), ["a", "b"])).labels.tolist()
         ['a', 'b']
     """
+    if kind == "field" and isinstance(what, Mapping) and {"u", "grid", "points"} & set(what):
+        fields = as_raw(read_fields({k: numeric(k, v) for k, v in what.items()}, "arrays"))
+        return replace(fields, labels=None if labels is None else numeric("labels", labels))
     if isinstance(what, Mapping):
         return from_mapping({k: numeric(k, v) for k, v in what.items()}, layout=layout)
     if isinstance(what, tuple) and len(what) == 2:

@@ -14,16 +14,20 @@ NaN stands for a point where nothing is known.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
 
-from narrows.core.check import RequestError, refuse
+from narrows.core.check import RequestError, number, refuse
 from narrows.data.domain import Domain
+from narrows.data.raw import Raw
+from narrows.data.shapes import infer_layout
+from narrows.data.stores import Once, Ragged
 from narrows.kernels.quadrature import trapezium
 
-__all__ = ["Fields", "of_images", "read_fields"]
+__all__ = ["Fields", "as_raw", "fields_of_images", "of_images", "read_fields"]
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,9 @@ def _scattered(u: np.ndarray, points: np.ndarray, ends: np.ndarray | None) -> Fi
     if points.ndim != rows + 1 or u.ndim != rows + 1 or u.shape[:rows] != points.shape[:rows]:
         wanted = "(total, k) beside `u` (total, C)" if ends is not None else "(N, P, k) beside `u` (N, P, C)"
         raise refuse("points", f"an array {points.shape} beside `u` {u.shape}", wanted)
-    if ends is not None and (ends.ndim != 1 or not len(ends) or ends[-1] != len(u) or (np.diff(ends) < 0).any()):
+    if ends is not None and (
+        ends.ndim != 1 or not len(ends) or ends[-1] != len(u) or (np.diff(ends) < 0).any()
+    ):
         raise refuse("ends", ends, f"row numbers that rise to {len(u)}, the number of rows of `u`")
     return Fields(u, points, _box(points.reshape(-1, points.shape[-1])), ends=ends)
 
@@ -100,7 +106,9 @@ def _shared(u: np.ndarray, grid: np.ndarray) -> Fields:
     values = u[..., None] if u.shape[1:] == sides else u
     if values.shape[1:-1] != sides:
         raise refuse(
-            "grid", f"an array {grid.shape} beside `u` {u.shape}", "positions (..., k) of values (N, ...) or (N, ..., C)"
+            "grid",
+            f"an array {grid.shape} beside `u` {u.shape}",
+            "positions (..., k) of values (N, ...) or (N, ..., C)",
         )
     axes = _axes(grid) if len(sides) == k else None
     box = _box(grid.reshape(-1, k), () if axes is None else sides)
@@ -130,7 +138,9 @@ def _box(positions: np.ndarray, sides: tuple[int, ...] = ()) -> Domain:
     """The box around positions (P, k)."""
     low, high = positions.min(0), positions.max(0)
     if (low >= high).any():
-        raise refuse("grid", f"positions that are all {low.tolist()}", "points that differ along each coordinate")
+        raise refuse(
+            "grid", f"positions that are all {low.tolist()}", "points that differ along each coordinate"
+        )
     return Domain(tuple(low.tolist()), tuple(high.tolist()), sides)
 
 
@@ -146,8 +156,68 @@ def of_images(images: np.ndarray, layout: str) -> Fields:
         array([[0.125     , 0.08333334],
                [0.125     , 0.25      ]], dtype=float32)
     """
-    stacked = images[..., None] if layout == "image" else np.moveaxis(images, 1, -1) if layout == "chw" else images
+    stacked = (
+        images[..., None] if layout == "image" else np.moveaxis(images, 1, -1) if layout == "chw" else images
+    )
     sides = (int(stacked.shape[1]), int(stacked.shape[2]))
     domain = Domain((0.0, 0.0), (1.0, 1.0), sides, cells=True)
     values = stacked.reshape(len(stacked), -1, stacked.shape[-1])
     return Fields(values, domain.points().numpy(), domain)
+
+
+def as_raw(fields: Fields, **more: Any) -> Raw:
+    """Fields as a reader hands them over.
+
+    Args:
+        fields: values, positions, domain.
+        more: further fields of `Raw`: labels, scale, truth ...
+    """
+    values = torch.from_numpy(np.ascontiguousarray(fields.values))
+    positions = torch.from_numpy(fields.positions)
+    stores: dict[str, Any] = dict(more.pop("stores", {}))
+    if fields.ends is not None:
+        ends = torch.from_numpy(fields.ends.astype(np.int64))
+        x: Any = Ragged(values, ends)
+        stores["positions"] = Ragged(positions, ends)
+    else:
+        x = fields.values
+        stores["positions"] = positions if positions.dim() == 3 else Once(positions, len(x))
+    if fields.quadrature is not None:
+        stores["quadrature"] = Once(torch.from_numpy(fields.quadrature), len(x))
+    holes = fields.values.dtype.kind == "f" and bool(np.isnan(fields.values).any())
+    return Raw(x, stores=stores, kind="field", holes=holes, domain=fields.domain, **more)
+
+
+def fields_of_images(raw: Raw, points: float = 1.0) -> Raw:
+    """Images as a reader gives them, as functions of row and column.
+
+    Args:
+        raw: the images.
+        points: the share of the pixels that are known of each image, drawn at random.
+
+    Raises:
+        RequestError: the data are no images, or `points` is no share.
+    """
+    share = number("points", points, low=1e-6, high=1)
+    layout = infer_layout(raw.x, raw.layout)
+    if layout not in ("image", "chw", "hwc"):
+        raise RequestError(
+            "This method reads fields: values at points. Give images, or an .npz file with `u` (values) and `grid` or "
+            "`points` (positions)."
+        )
+    test = None if raw.test is None else _thinned(raw.test, layout, share, 1)
+    return replace(_thinned(raw, layout, share, 0), test=test)
+
+
+def _thinned(raw: Raw, layout: str, share: float, seed: int) -> Raw:
+    """Images as fields, with a share of the pixels of each."""
+    fields = of_images(raw.x, layout)
+    n, pixels = fields.values.shape[:2]
+    stores: dict[str, Any] = {"positions": Once(torch.from_numpy(fields.positions), n)}
+    count = max(1, round(share * pixels))
+    if count < pixels:
+        rng, mask = np.random.default_rng((seed, 9)), np.zeros((n, pixels), np.bool_)
+        for row in mask:
+            row[rng.permutation(pixels)[:count]] = True
+        stores["mask"] = torch.from_numpy(mask)
+    return replace(raw, x=fields.values, stores=stores, kind="field", layout="auto", domain=fields.domain)

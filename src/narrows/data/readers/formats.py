@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import torch
@@ -19,6 +21,7 @@ from narrows.data.memory import make_room
 from narrows.data.raw import Raw
 from narrows.data.readers import npy
 from narrows.data.readers.arrays import from_mapping
+from narrows.data.readers.fields import as_raw, read_fields
 from narrows.data.readers.harvest import read_harvest
 from narrows.data.readers.image_folder import SUFFIXES, read_folder
 from narrows.data.readers.tables import read_table, test_part
@@ -99,6 +102,7 @@ def read_keyed(
     split: str | None = None,
     layout: str = "auto",
     mapped: bool | None = None,
+    kind: Literal["array", "field"] = "array",
 ) -> Raw:
     """Read a file of named arrays, .npz or .safetensors.
 
@@ -110,7 +114,10 @@ def read_keyed(
         split: the array that says which examples are the test part.
         layout: how an example lies, see `narrows.data.shapes`.
         mapped: leave the arrays of a .safetensors file on disk; when None, if the file is large.
+        kind: ``field`` reads ``u`` with ``grid`` or ``points``, see `narrows.data.readers.fields`.
     """
+    if kind == "field" and (fields := _keyed_fields(path, labels, split)) is not None:
+        return fields
     needed = None if key is None else {key, labels, target, split}
     if path.suffix.lower() == ".npz":
         if mapped:
@@ -137,6 +144,20 @@ def read_keyed(
         raw.labels = None if labels == "none" else _chosen(path, "labels", labels, arrays, names)
     if target is not None:
         raw.target = _chosen(path, "target", target, arrays, names)
+    if split is not None:
+        raw.part = test_part(_chosen(path, "split", split, arrays, names), split)
+    return raw
+
+
+def _keyed_fields(path: Path, labels: str | None, split: str | None) -> Raw | None:
+    """The values and positions of a file; None where it has no such arrays (it may hold images)."""
+    reads = _npz if path.suffix.lower() == ".npz" else partial(_safetensors, mapped=False)
+    names, arrays = reads(path, None)
+    if not {"u", "grid", "points"} & set(arrays):
+        return None
+    raw = as_raw(read_fields(arrays, path.name))
+    if labels is not None:
+        raw.labels = _chosen(path, "labels", labels, arrays, names)
     if split is not None:
         raw.part = test_part(_chosen(path, "split", split, arrays, names), split)
     return raw

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,7 +75,7 @@ def grf(
     Example:
         >>> import narrows.data
         >>> narrows.data.open("grf", n=10, points=100).spec
-        Spec(shape=(100, 1), kind='field', conditions={'positions': (100, 1)}, rows=10)
+        Spec(shape=(100, 1), kind='field', conditions={'positions': (100, 1)})
     """
     points, total = whole("points", points, low=2), whole("n", n) + whole("tests", tests)
     k = np.arange(1, whole("modes", modes) + 1)
@@ -89,5 +89,5 @@ def grf(
     else:
         y = line.points().numpy()[:, 0]
         values = draws @ truth.functions(y).T
-    fields = Fields(values.astype(np.float32)[..., None], y[..., None], line)
-    return as_raw(fields, tests=tests, truth=truth)
+    fields = as_raw(Fields(values.astype(np.float32)[..., None], y[..., None], line), truth=truth)
+    return replace(fields.rows(slice(0, n)), test=fields.rows(slice(n, total)))

@@ -6,17 +6,21 @@ Seidman, Kissas, Pappas and Perdikaris, Variational Autoencoding Neural Operator
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Autoencoder, Batch, Spec, as_spec
-from narrows.core.check import choice
+from narrows.core.check import choice, whole
 from narrows.core.schedules import Schedule
 from narrows.likelihoods.field import FunctionGaussian
 from narrows.nets.field import DECODERS, FieldEncoder, LinearDecoder, NonlinearDecoder
 from narrows.nets.field_start import principal_start
-from narrows.objectives.elbo import Elbo
+from narrows.objectives.some_points import SomePoints
 
 __all__ = ["vano"]
+
+QUERIES = 256
+"""Points a step at which a nonlinear decoder is evaluated, where nobody says how many."""
 
 
 class PrincipalFunctions(Gaussian):
@@ -33,7 +37,7 @@ class PrincipalFunctions(Gaussian):
 
 
 def vano(
-    spec: Spec,
+    spec: Spec | tuple[int, ...],
     *,
     latent: int = 16,
     decoder: str = "linear",
@@ -41,9 +45,9 @@ def vano(
     beta: Schedule = 1.0,
     free_bits: float = 0.0,
     width: int = 64,
-    hidden: tuple[int, ...] = (64, 64),
+    hidden: tuple[int, ...] = (),
     coordinates: str = "fourier",
-    scale: float = 4.0,
+    queries: int = 0,
 ) -> Autoencoder:
     r"""A VAE of functions: known at some points, each its own if need be, and decoded at any.
 
@@ -62,9 +66,11 @@ def vano(
         beta: weight of the divergence, a number or a schedule.
         free_bits: nats that each latent may carry free of charge.
         width: how many integrals the encoder takes of a function.
-        hidden: widths of the hidden layers of the decoder's net.
-        coordinates: how nets read positions, ``fourier`` (random features) or ``siren`` (layers of sines).
-        scale: how fast functions may vary, in cycles across the domain.
+        hidden: widths of the hidden layers of the decoder's net; 256 of a linear one, else 128 and 128, when empty.
+        coordinates: how nets read positions: ``fourier:scale=3``, random features of so many cycles across the domain,
+            or ``siren:w0=30``, layers of sines.
+        queries: points a training step at which the decoder is evaluated, drawn anew each time; when 0, all of them for
+            a linear decoder and 256 for another, which takes time for each.
 
     Raises:
         RequestError: data of another kind, or an argument out of range.
@@ -77,15 +83,19 @@ def vano(
     Reference:
         Seidman, Kissas, Pappas, Perdikaris, Variational Autoencoding Neural Operators, 2023. arXiv:2302.10351
     """
-    spec, how = as_spec(spec, "field"), {"coordinates": coordinates, "scale": scale}
-    channels, k = spec.output_shape[-1], spec.conditions["positions"][-1]
+    spec = as_spec(spec, "field")
+    width = max(whole("width", width), whole("latent", latent))
+    channels, k = spec.output_shape[-1], spec.conditions.get("positions", (1,))[-1]
     linear = choice("decoder", decoder, DECODERS) == "linear"
+    if linear:
+        net: nn.Module = LinearDecoder(latent, channels, k, hidden or (256,), coordinates)
+    else:
+        net = NonlinearDecoder(latent, channels, k, decoder == "split", hidden or (128, 128), coordinates)
+        queries = queries or QUERIES
     return Autoencoder(
-        FieldEncoder(spec.shape, k, 2 * latent, width=max(width, latent), **how),
+        FieldEncoder(spec.shape, k, 2 * latent, width=width, coordinates=coordinates),
         PrincipalFunctions(latent) if linear else Gaussian(latent),
-        LinearDecoder(latent, channels, k, hidden, **how)
-        if linear
-        else NonlinearDecoder(latent, channels, k, decoder == "split", hidden, **how),
+        net,
         FunctionGaussian(spec.output_shape, noise),
-        Elbo(beta=beta, free_bits=free_bits),
+        SomePoints(queries, beta=beta, free_bits=free_bits),
     )

@@ -27,7 +27,7 @@ GRIDS: Mapping[str, Mapping[str, int | bool]] = {
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """Train at 64 points, hold the decoder to the true expansion, and reconstruct the test functions on other points."""
+    """Train at 64 points, hold the decoder to the true expansion, and reconstruct test functions on other points."""
     model = trial.fit(trial.build(vano, latent=LATENT, noise=NOISE), lr=_rate(trial))
     grid = trial.data.train.all().condition["positions"][0, :, 0]
     vectors = Dataset(trial.data.train.all().x[..., 0], type(trial.data.train.scaling)(), (len(grid),))
@@ -59,9 +59,7 @@ def interpolated(model: Autoencoder, batch: Batch, grid: Tensor) -> Tensor:
     """
     points, values = (t[..., 0].double().numpy() for t in (batch.condition["positions"], batch.x))
     order = points.argsort(1)
-    on_grid = [
-        np.interp(grid.numpy(), y[i], u[i]) for y, u, i in zip(points, values, order, strict=True)
-    ]
+    on_grid = [np.interp(grid.numpy(), y[i], u[i]) for y, u, i in zip(points, values, order, strict=True)]
     made = model.reconstruct(Batch(torch.from_numpy(np.stack(on_grid)).float())).numpy()
     back = [np.interp(y, grid.numpy(), f) for y, f in zip(points, made, strict=True)]
     return torch.from_numpy(np.stack(back)).float()[..., None]
@@ -147,7 +145,7 @@ PROOF = Proof(
         "default": {"steps": 2000},
         "full": {"steps": 50_000},
     },
-    notes="Both methods have 8 latents and begin at principal components, from which their linear maps are set: what is "
-    "asked of the expansion is that training keeps it. The VAE of vectors learns the variance of its noise, VANO's is "
+    notes="Both methods have 8 latents, and their linear maps begin at principal components: what is asked of the "
+    "expansion is that training keeps it. The VAE of vectors learns the variance of its noise, VANO's is "
     "0.01 of the field's deviation.",
 )
