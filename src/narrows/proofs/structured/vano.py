@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder, Batch, Spec, seeded
-from narrows.data import Dataset
+from narrows.data import Dataset, like
 from narrows.kernels.quadrature import trapezium
 from narrows.methods.structured.vano import vano
 from narrows.methods.variational.vae import vae
@@ -25,6 +25,8 @@ GRIDS: Mapping[str, Mapping[str, int | bool]] = {
     "random": {"points": 256, "random": True},
 }
 
+RATE = "The learning rate was 1e-3 until seeds 0 to 2 at quick scale had shown that it shakes the modes off their start."
+
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train at 64 points, hold the decoder to the true expansion, and reconstruct test functions on other points."""
@@ -35,7 +37,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     numbers = _expansion(trial, model)
     with torch.no_grad():
         for name, options in GRIDS.items():
-            batch = trial.data.like("grf", **options).all()
+            batch = like(trial.data.describe(), "grf", **options).all()
             numbers[f"vano/error/{name}"] = _relative(model.reconstruct(batch), batch)
             numbers[f"vae/error/{name}"] = _relative(interpolated(rival, batch, grid), batch)
     for method in ("vano", "vae"):
@@ -46,7 +48,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 def _rate(trial: Trial) -> str:
-    return f"cosine:1e-3:0:{trial.budget['steps']}"
+    return f"cosine:3e-4:0:{trial.budget['steps']}"
 
 
 def interpolated(model: Autoencoder, batch: Batch, grid: Tensor) -> Tensor:
@@ -100,15 +102,29 @@ PROOF = Proof(
     data_options={"n": 10_000},
     seeds=(100, 101, 102),
     claims=(
-        Claim("the first four modes span the true eigenfunctions to 0.95", "overlap", ">", 0.95),
+        Claim(
+            "the first four modes span the true eigenfunctions to 0.95",
+            "overlap",
+            ">",
+            0.95,
+            post_hoc=RATE,
+        ),
         Claim(
             "their squared loadings are the eigenvalues less the noise's variance, to 10 %",
             "loadings/error",
             "<",
             0.1,
             quick=False,
+            post_hoc=RATE,
         ),
-        Claim("samples have the true covariance, to 10 %", "samples/covariance", "<", 0.1, quick=False),
+        Claim(
+            "samples have the true covariance, to 10 %",
+            "samples/covariance",
+            "<",
+            0.1,
+            quick=False,
+            post_hoc=RATE,
+        ),
         Claim(
             "trained at 64 points, the error at 256 changes by less than 5 %",
             "vano/change/256",
