@@ -43,7 +43,7 @@ def fit(path: Path, epochs: int) -> None:
     imported = peak()
     source = narrows.data.open(path)
     torch.manual_seed(0)
-    model = ae(source.spec, latent=8, hidden=(64,), likelihood="squared")
+    model = ae(source.spec, latent=8, net="mlp:64", likelihood="squared")
     begun = time.perf_counter()
     records = optimise(model, source.train, epochs=epochs, batch_size=2048)
     seconds = time.perf_counter() - begun

@@ -47,7 +47,11 @@ def network(arguments: argparse.Namespace) -> Autoencoder:
     """The model that all variants train; no latent counts as dead, so that the maths is the plain one's."""
     torch.manual_seed(0)
     return topk_sae(
-        (arguments.width,), latents=arguments.latents, k=arguments.k, dead_after=10**9, normalise=False
+        (arguments.width,),
+        latents=arguments.latents,
+        k=arguments.k,
+        dead="auxk:dead_after=1000000000",
+        normalise=False,
     )
 
 

@@ -37,7 +37,7 @@ BATCH = 128
 def network() -> Autoencoder:
     """The network that all variants train."""
     torch.manual_seed(0)
-    return vae(Spec((1, 28, 28), "unit"), latent=16, net="mlp", hidden=(512,), likelihood="bernoulli")
+    return vae(Spec((1, 28, 28), "unit"), latent=16, net="mlp:512", likelihood="bernoulli")
 
 
 def bare_loss(model: Autoencoder, x: Tensor) -> Tensor:

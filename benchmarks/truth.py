@@ -38,7 +38,7 @@ def options(name: str, steps: int) -> dict[str, object]:
     """What a method is told: the width, five latents at once, and a schedule that ends within the budget."""
     known = inspect.signature(index.builder(name)).parameters
     told: dict[str, object] = (
-        {"latents": LATENTS, "k": K} if "k" in known else {"latents": LATENTS, "target_l0": K}
+        {"latents": LATENTS, "k": K} if "k" in known else {"latents": LATENTS, "price_target": f"l0={K}"}
     )
     if name == "p-anneal-sae":
         told["p"] = f"linear:1:0.2:{steps * 2 // 3}"  # its default ends after 2000 steps

@@ -20,7 +20,11 @@ from flow import data_flow
 from imports import diagram
 
 import proofs
+from narrows.core import spelling
+from narrows.core.texts import shown
 from narrows.methods.index import METHODS, Method, builder, families, in_family
+from narrows.methods.options import explained, part_tables
+from narrows.methods.options import table as part_table
 from narrows.proofs.engine import load
 
 PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
@@ -84,7 +88,7 @@ def method_page(row: Method) -> str:
         "## Data flow",
         drawing,
         "## Options",
-        options_table(function),
+        options_table(function, row.family),
         rest,
         "## Proof",
         proof_section(row, result),
@@ -109,25 +113,44 @@ def sections(function: Any) -> tuple[str, str]:
     return lead.strip(), "\n\n".join(rest)
 
 
-def options_table(function: Any) -> str:
+def options_table(function: Any, family: str) -> str:
     """The builder's keyword arguments: what the command line offers as ``--options``."""
-    doc = inspect.getdoc(function) or ""
-    said = arguments(doc)
+    said = explained(inspect.getdoc(function) or "", family)
     hints = get_type_hints(function)
     lines = ["| option | type | default | |", "|---|---|---|---|"]
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
-        kind = type_name(hints[name]).replace("|", "\\|")
-        text = said.get(name, "").replace("|", "\\|")
-        lines.append(f"| `--{name.replace('_', '-')}` | {kind} | `{parameter.default!r}` | {text} |")
+        parts = part_table(name, hints[name])
+        kind = type_name(hints[name]) if parts is None else f"[{parts.argument}](parts.md#{parts.argument})"
+        cells = (f"`--{name.replace('_', '-')}`", kind, f"`{parameter.default!r}`", said.get(name, ""))
+        lines.append(row_of(*cells))
     return "\n".join(lines)
 
 
-def arguments(doc: str) -> dict[str, str]:
-    """The Args section of a docstring, by name."""
-    found = re.search(r"^Args:\n(.*?)(?=^\S|\Z)", doc, re.MULTILINE | re.DOTALL)
-    body = inspect.cleandoc(found.group(1)) if found else ""
-    entries = re.findall(r"^(\w+): (.*(?:\n[ ]+.*)*)", body, re.MULTILINE)
-    return {name: " ".join(text.split()) for name, text in entries}
+def row_of(*cells: str) -> str:
+    """A row of a table in Markdown."""
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def parts_page() -> str:
+    """The page of spelled parts: the grammar, and a table for each argument that takes a part."""
+    grammar = inspect.getdoc(spelling) or ""
+    sections = [f"# Parts that are spelled\n\n{grammar.partition(chr(10) * 2)[2]}"]
+    for parts in part_tables():
+        lines = [f"## {parts.argument}", ", ".join(f"`{word}`: {says}" for word, says in parts.words.items())]
+        for name in parts.parts:
+            about = (inspect.getdoc(parts.constructor(name)) or "").split("\n\n")[0]
+            lines.append(f"### {name}\n\n{' '.join(about.split())}\n\n`{parts.usage(name)}`")
+            options = parts.options(name).values()
+            rows = [row_of(f"`{o.name}`", o.metavar, default_of(o.default), o.says) for o in options]
+            if rows:
+                lines.append("\n".join(["| option | value | default | |", "|---|---|---|---|", *rows]))
+        sections.append("\n\n".join(line for line in lines if line))
+    return "\n\n".join(sections) + "\n"
+
+
+def default_of(value: Any) -> str:
+    """A default as it is spelled; nothing where it follows from the sizes, or must be said."""
+    return "" if value is inspect.Parameter.empty else f"`{shown(value)}`"
 
 
 def type_name(hint: Any) -> str:
@@ -229,7 +252,7 @@ def on_config(config: Any) -> Any:
         {family.capitalize(): [{row.name: f"methods/{row.name}.md"} for row in in_family(family)]}
         for family in families()
     ]
-    nav["Methods"]["Methods"] = ["methods/index.md", *by_family]
+    nav["Methods"]["Methods"] = ["methods/index.md", {"Parts": "methods/parts.md"}, *by_family]
     nav["Reference"]["Reference"] = [{title: path} for path, (title, _) in reference_pages().items()]
     return config
 
@@ -238,7 +261,7 @@ def on_files(files: Any, *, config: Any) -> Any:
     """Add the pages."""
     from mkdocs.structure.files import File
 
-    pages = {"methods/index.md": methods_index(), "gallery.md": gallery()}
+    pages = {"methods/index.md": methods_index(), "methods/parts.md": parts_page(), "gallery.md": gallery()}
     pages |= {f"methods/{row.name}.md": method_page(row) for row in METHODS.values()}
     pages |= {path: text for path, (_, text) in reference_pages().items()}
     for path, text in pages.items():

@@ -3,6 +3,7 @@
 import inspect
 import json
 import re
+import statistics
 from pathlib import Path
 from typing import get_type_hints
 
@@ -12,7 +13,9 @@ import narrows.methods
 import narrows.proofs
 from narrows.core import Autoencoder
 from narrows.core.check import UnknownNameError
+from narrows.core.texts import docstring_args
 from narrows.methods.index import _ROWS, builder, families, find, in_family
+from narrows.methods.options import SHARED
 
 METHODS_FOLDER = Path(narrows.methods.__file__).parent
 PROOFS_FOLDER = Path(narrows.proofs.__file__).parent
@@ -72,16 +75,57 @@ def test_a_builder_can_be_typed_on_the_command_line(row):
         assert option.default is not inspect.Parameter.empty, f"{option.name} has no default"
         assert isinstance(option.default, ALLOWED), option
         json.dumps(option.default)
-        assert re.search(rf"^\s+{option.name}: ", function.__doc__, re.MULTILINE), (
-            f"{option.name} is not documented"
-        )
     assert issubclass(hints["return"], Autoencoder)
+
+
+@pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.name)
+def test_every_option_is_explained_exactly_once(row):
+    """What all or a family share stands in the table of shared options, what is a method's own in its docstring."""
+    function = builder(row.name)
+    own = docstring_args(inspect.getdoc(function))
+    shared = {**SHARED[""], **SHARED.get(row.family, {})}
+    _, *options = inspect.signature(function).parameters
+    for name in options:
+        assert (name in own) != (name in shared), (
+            f"{name} of {row.name}: {own.get(name)!r}, {shared.get(name)!r}"
+        )
+    assert set(own) <= {"spec", *options}, "an option that is not there"
+
+
+def test_what_is_shared_is_shared():
+    """An option stands in a table of shared ones when two builders at least have it."""
+    for family, options in SHARED.items():
+        rows = [row for row in _ROWS if family in ("", row.family)]
+        for name in options:
+            having = [row.name for row in rows if name in inspect.signature(builder(row.name)).parameters]
+            assert len(having) > 1, f"{name}: {having}"
+
+
+@pytest.mark.parametrize("file", sorted(METHODS_FOLDER.glob("*/*.py")), ids=lambda file: file.stem)
+def test_no_method_imports_another(file):
+    """What two of them share lives in a part or in the family's ``_assemble``."""
+    imported = re.findall(r"^from narrows\.methods\.(\w+)\.(\w+) import", file.read_text(), re.MULTILINE)
+    assert all(module.startswith("_") and family == file.parent.name for family, module in imported)
+
+
+@pytest.mark.parametrize("file", sorted(PROOFS_FOLDER.glob("*/*.py")), ids=lambda file: file.stem)
+def test_no_proof_imports_another(file):
+    imported = re.findall(r"^from narrows\.proofs\.(\w+)\.(\w+) import", file.read_text(), re.MULTILINE)
+    assert all(module.startswith("_") and family == file.parent.name for family, module in imported)
+
+
+def test_method_files_are_short():
+    lengths = [
+        len((METHODS_FOLDER / f"{row.module.replace('.', '/')}.py").read_text().splitlines()) for row in _ROWS
+    ]
+    assert statistics.median(lengths) < 60
+    assert max(lengths) <= 150
 
 
 @pytest.mark.parametrize("row", _ROWS, ids=lambda row: row.name)
 def test_a_docstring_has_its_parts(row):
     doc = inspect.getdoc(builder(row.name))
-    for part in ("Args:", "Example:", "Reference:"):
+    for part in ("Example:", "Reference:"):
         assert part in doc, f"{row.name} has no {part}"
     if row.arxiv[0].isdigit():
         assert row.arxiv in doc

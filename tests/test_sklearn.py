@@ -111,7 +111,7 @@ def test_a_schedule_survives_copying():
 def test_numbers_of_numpy_are_options_like_pythons_own(tmp_path):
     search = GridSearchCV(VAE(**QUICK), {"latent": np.arange(1, 3), "beta": np.array([0.5, 1.0])}, cv=2)
     assert np.isfinite(search.fit(X).cv_results_["mean_test_score"]).all()
-    chosen = VAE(latent=np.int64(2), hidden=(np.int64(8),), steps=np.int32(5), lr=np.float32(1e-3)).fit(X)
+    chosen = VAE(latent=np.int64(2), net="mlp:8", steps=np.int32(5), lr=np.float32(1e-3)).fit(X)
     assert chosen.transform(X).shape == (len(X), 2)
     from narrows import fit, load
 
@@ -120,11 +120,11 @@ def test_numbers_of_numpy_are_options_like_pythons_own(tmp_path):
         "vae",
         tmp_path / "run",
         latent=np.int64(2),
-        hidden=(np.int64(8),),
+        net="mlp:8",
         steps=np.int64(3),
         progress=False,
     )
-    assert load(tmp_path / "run").recipe.arguments == {"latent": 2, "hidden": (8,)}
+    assert load(tmp_path / "run").recipe.arguments == {"latent": 2, "net": "mlp:8"}
     with pytest.raises(RequestError, match="`latent` must be a whole number"):
         VAE(latent=np.float64(1.5), **QUICK).fit(X)
 

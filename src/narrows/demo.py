@@ -81,7 +81,7 @@ def pieces(language: bool) -> tuple[Piece, Piece, Piece]:
             "digits",
             "a continuous code with a prior",
             {"steps": 1500, "batch_size": 64, "lr": 2e-3},
-            {"latent": 8, "hidden": (256, 128)},
+            {"latent": 8, "net": "mlp:256,128"},
         ),
         Piece(
             "vq-vae",

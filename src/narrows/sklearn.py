@@ -236,7 +236,7 @@ class VAE(_Named):
     Args:
         latent: width of the code; half the columns and at most 16 when 0.
         beta: weight of the divergence, a number or a schedule; 1 is the bound.
-        hidden: widths of the hidden layers; the net's own choice when empty.
+        net: the networks, such as ``mlp:256,128``; ``auto`` suits the data.
 
     The other arguments are those of `AutoencoderEstimator`.
 
@@ -250,7 +250,7 @@ class VAE(_Named):
     _name: ClassVar[str] = "vae"
     latent: int = 0
     beta: float | str = 1.0
-    hidden: tuple[int, ...] = ()
+    net: str = "auto"
 
 
 @dataclass(eq=False, repr=False, kw_only=True)
@@ -261,7 +261,7 @@ class DenoisingAutoencoder(_Named):
         latent: width of the code; half the columns and at most 16 when 0.
         corruption: ``masking``, or another kind of `narrows paper denoising-ae`.
         level: how strong it is.
-        hidden: widths of the hidden layers; the net's own choice when empty.
+        net: the networks, such as ``mlp:256,128``; ``auto`` suits the data.
 
     The other arguments are those of `AutoencoderEstimator`.
 
@@ -275,7 +275,7 @@ class DenoisingAutoencoder(_Named):
     latent: int = 16
     corruption: str = "masking"
     level: float = 0.3
-    hidden: tuple[int, ...] = ()
+    net: str = "auto"
 
 
 @dataclass(eq=False, repr=False, kw_only=True)

@@ -49,14 +49,14 @@ def test_the_commonest_cause_gives_its_remedy():
 
 @pytest.mark.parametrize(("idle", "acted"), [(5_000, False), (50_000, True)])
 def test_a_revival_that_waits_longer_than_the_run_is_called_inert(idle, acted):
-    model = killed(dead_after=10_000)
+    model = killed(dead="auxk:dead_after=10000")
     model.bottleneck.idle.fill_(idle)
     says = audit(model, X)["latents/dead-because"].says
     assert ("it never acted" in says) is not acted
     if not acted:
         assert "idle for 10,000 examples" in says
         assert "about 500" in says
-    assert "Nothing revives" in audit(killed(aux_weight=0), X)["latents/dead-because"].says
+    assert "Nothing revives" in audit(killed(dead="none"), X)["latents/dead-because"].says
 
 
 def test_since_when_comes_from_the_metrics():

@@ -27,7 +27,7 @@ def test_it_is_the_nearest_k_sparse_code():
 
 def test_the_loss_equals_the_equations():
     torch.manual_seed(0)
-    model = abstopk_sae((6,), latents=30, k=3, aux_weight=0).double()
+    model = abstopk_sae((6,), latents=30, k=3, dead="none").double()
     x = torch.randn(40, 6, dtype=torch.float64)
     with torch.no_grad():
         model.encoder.bias.normal_()

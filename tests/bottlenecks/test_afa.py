@@ -41,7 +41,7 @@ def test_the_code_is_that_of_a_search_over_every_k(monkeypatch, size, free):
 @pytest.mark.parametrize("unit_norm", [True, False])
 def test_the_loss_equals_the_equations(unit_norm):
     torch.manual_seed(0)
-    model = top_afa_sae((6,), latents=30, afa=0.3, aux_weight=0, unit_norm=unit_norm).double()
+    model = top_afa_sae((6,), latents=30, afa=0.3, dead="none", unit_norm=unit_norm).double()
     x = 3 * torch.randn(20, 6, dtype=torch.float64) + 1
     with torch.no_grad():
         for part in (model.encoder, model.bottleneck, model.decoder):

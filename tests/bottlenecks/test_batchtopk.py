@@ -50,7 +50,7 @@ def test_in_eval_an_example_does_not_know_its_batch():
 
 def test_the_loss_equals_the_equations():
     torch.manual_seed(0)
-    model = batchtopk_sae((6,), latents=30, k=3, aux_weight=0).double()
+    model = batchtopk_sae((6,), latents=30, k=3, dead="none").double()
     x = torch.randn(40, 6, dtype=torch.float64)
     with torch.no_grad():
         model.encoder.bias.normal_()
@@ -108,4 +108,4 @@ def test_bad_numbers_are_refused(options):
 
 
 def test_the_properties_hold_without_the_auxiliary_loss_too():
-    check_method(batchtopk_sae, Spec((12,)), latents=40, k=4, aux_weight=0)
+    check_method(batchtopk_sae, Spec((12,)), latents=40, k=4, dead="none")

@@ -93,7 +93,7 @@ def test_rates_are_running_means_over_examples(kind):
 
 def test_the_auxiliary_loss_equals_its_equation():
     torch.manual_seed(0)
-    model = mutual_choice_sae((6,), latents=30, k=3, aux_k=2).double()
+    model = mutual_choice_sae((6,), latents=30, k=3, dead="zipf:k=2").double()
     aux, x = model.objective.revival, torch.randn(20, 6, dtype=torch.float64)
     aux.rate[5:9] = 0
     few = aux.underused()
@@ -120,8 +120,17 @@ def test_after_training_thresholds_give_about_the_budget_and_no_latent_is_silent
     assert bool((z != 0).any(0).all())
 
 
-@pytest.mark.parametrize("options", [{"zipf": -1.0}, {"zipf_offset": -0.1}, {"underused": 2.0}, {"k": 65}])
-@pytest.mark.parametrize("builder", [mutual_choice_sae, feature_choice_sae])
+@pytest.mark.parametrize(
+    ("builder", "options"),
+    [
+        (feature_choice_sae, {"zipf": -1.0}),
+        (feature_choice_sae, {"zipf_offset": -0.1}),
+        (mutual_choice_sae, {"dead": "zipf:exponent=-1"}),
+        (mutual_choice_sae, {"dead": "zipf:share=2"}),
+        (mutual_choice_sae, {"k": 65}),
+        (feature_choice_sae, {"k": 65}),
+    ],
+)
 def test_bad_numbers_are_refused(builder, options):
     with pytest.raises(RequestError):
         builder((16,), latents=64, **options)

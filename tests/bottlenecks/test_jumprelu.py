@@ -129,5 +129,5 @@ def test_bad_options_are_refused(options):
 def test_the_properties_hold_for_every_penalty():
     from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 
-    check_method(jumprelu_sae, (8,), latents=24, penalty="tanh", positive="raw", dead="preact", dead_after=5)
-    check_method(jumprelu_sae, (8,), latents=24, penalty="quadratic", target_l0=5.0)
+    check_method(jumprelu_sae, (8,), latents=24, penalty="tanh", positive="raw", dead="preact:dead_after=5")
+    check_method(jumprelu_sae, (8,), latents=24, penalty="quadratic", price_target="l0=5")

@@ -66,11 +66,11 @@ def test_without_noise_and_price_it_is_topk_exactly():
     x = torch.randn(300, 8, generator=torch.Generator().manual_seed(0))
     trained = []
     for build, options in (
-        (topk_sae, {"dead": "auxk"}),
-        (vsae, {"dead": "auxk", "beta": 0.0, "sample": False}),
+        (topk_sae, {"dead": "auxk:dead_after=50"}),
+        (vsae, {"dead": "auxk:dead_after=50", "beta": 0.0, "sample": False}),
     ):
         with seeded(0):
-            model = build((8,), latents=40, k=4, dead_after=50, **options)
+            model = build((8,), latents=40, k=4, **options)
         optimise(model, Dataset(x, Scaling(), (8,)), steps=30, batch_size=32, seed=0, lr=1e-2)
         trained.append(model.eval())
     one, two = trained

@@ -90,13 +90,14 @@ def test_list_of_a_family(cli):
 @pytest.mark.parametrize("name", METHODS)
 def test_paper_reads_from_the_source_what_the_builder_has(name):
     """The source is read without importing it; what Python finds on import must be the same."""
-    says, options = signature(source_path(METHODS[name]), METHODS[name].function)
+    row = METHODS[name]
+    says, options = signature(source_path(row), row.function, row.family)
     function = builder(name)
     assert inspect.getdoc(function).startswith(says.split(".")[0].split("\n")[0][:40])
     known = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]
     assert [o["name"] for o in options] == [p.name for p in known]
     for option, parameter in zip(options, known, strict=True):
-        assert option["says"], f"`{option['name']}` of {name} is not in the docstring"
+        assert option["says"], f"`{option['name']}` of {name} is not explained"
         if "/" not in option["default"]:
             assert option["default"] == shown(parameter.default)
 

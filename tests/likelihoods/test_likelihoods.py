@@ -15,6 +15,7 @@ from narrows.likelihoods import (
     Gaussian,
     LogisticMixture,
     Squared,
+    StudentT,
     bounded,
     likelihood,
 )
@@ -193,7 +194,7 @@ def test_the_logistic_mean_is_the_expected_level_where_nothing_is_clipped(draw):
     torch.testing.assert_close(p.mean(parameters), expected, atol=2e-3, rtol=0)
 
 
-@pytest.mark.parametrize("name", LIKELIHOODS)
+@pytest.mark.parametrize("name", [*LIKELIHOODS, "gaussian:fixed,0.5", "gaussian:learned", "student-t:df=2.5"])
 @pytest.mark.parametrize("shape", [(5,), (7, 3), (3, 4, 2)])
 def test_every_name_has_the_same_shapes_and_obeys_weights(name, shape):
     torch.manual_seed(0)
@@ -210,6 +211,31 @@ def test_every_name_has_the_same_shapes_and_obeys_weights(name, shape):
     torch.testing.assert_close(kept + rest, nll, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("weighted", [False, True])
+def test_student_t_equals_torch(draw, weighted):
+    p = StudentT(SHAPE, df=2.5, scale=0.7)
+    parameters, x = draw(3, 4, *SHAPE), 5 * draw(4, *SHAPE)
+    weight = draw(4, *SHAPE).abs() if weighted else None
+    terms = -torch.distributions.StudentT(2.5, parameters, p.log_scale.detach().exp()).log_prob(x)
+    expected = (terms if weight is None else terms * weight).flatten(2).sum(-1)
+    torch.testing.assert_close(p.nll(parameters, x, weight).detach(), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_student_t_draws_have_its_quartiles():
+    torch.manual_seed(0)
+    drawn = StudentT((1,), df=1.0, scale=2.0).sample(torch.full((40_000, 1), 3.0))
+    found = drawn.quantile(torch.tensor([0.25, 0.5, 0.75]))  # of a Cauchy: one scale from the centre
+    torch.testing.assert_close(found, torch.tensor([1.0, 3.0, 5.0]), atol=0.08, rtol=0)
+
+
+def test_a_likelihood_may_be_an_object_and_its_options_are_spelled():
+    made = StudentT((2,), df=3.0)
+    assert likelihood(made, (2,)) is made
+    assert likelihood("student-t:df=3", (2,), "real").df == 3.0
+    assert likelihood("categorical:classes=7", (2,), "unit").classes == 7
+    assert likelihood("categorical", (2,), "binary").classes == 2
+
+
 def test_auto_depends_on_the_values():
     assert isinstance(likelihood("auto", (1, 4, 4), "unit"), Bernoulli)
     assert likelihood("auto", (2,), "unit").variance == "shared"
@@ -222,6 +248,9 @@ def test_auto_depends_on_the_values():
     [
         (lambda: likelihood("bernouli", (2,)), "Did you mean `bernoulli`"),
         (lambda: likelihood("bernoulli", (2,), "real"), "Use `gaussian`"),
+        (lambda: likelihood("gaussian:some", (2,)), "one of `fixed`, `shared`, `learned`"),
+        (lambda: likelihood("student-t:df=0", (2,)), "`df`"),
+        (lambda: likelihood(3, (2,)), "or a Likelihood"),
         (lambda: Gaussian((2,), "none"), "`variance`"),
         (lambda: Gaussian((2,), "fixed", 0.0), "above 0"),
         (lambda: Categorical((2,), 1), "`classes`"),

@@ -55,14 +55,16 @@ def test_the_order_of_a_pair_does_not_matter():
 
 def test_the_properties_hold():
     check_method(contrastive_sae, (2, 6), latents=24)
-    check_method(contrastive_sae, (2, 6), latents=24, target_l0=3.0, unit_norm=False)
-    assert contrastive_sae((2, 6), target_l0=3.0).objective.target.l0 == 6.0
+    check_method(contrastive_sae, (2, 6), latents=24, price_target="l0=3", unit_norm=False)
+    assert contrastive_sae((2, 6), price_target="l0=3").objective.target.l0 == 6.0
 
 
-@pytest.mark.parametrize("spec", [(12,), (3, 6), Spec((2, 6), target=(2, 6))])
+@pytest.mark.parametrize("spec", [(12,), (3, 6)])
 def test_what_is_no_pair_is_refused(spec):
     with pytest.raises(RequestError, match="pairs of activations"):
         contrastive_sae(spec)
+    with pytest.raises(RequestError, match="have a target"):
+        contrastive_sae(Spec((2, 6), target=(2, 6)))
 
 
 def test_a_share_is_a_share():

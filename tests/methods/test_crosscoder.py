@@ -109,7 +109,7 @@ def test_folding_computes_the_same(activation):
 def test_the_properties_hold_on_stacked_layers():
     for activation in ("relu", "topk", "batchtopk"):
         check_method(crosscoder, (3, 6), latents=48, k=4, activation=activation)
-    check_method(crosscoder, (3, 6), latents=48, target_l0=4.0)
+    check_method(crosscoder, (3, 6), latents=48, price_target="l0=4")
 
 
 @pytest.mark.parametrize(
@@ -118,7 +118,7 @@ def test_the_properties_hold_on_stacked_layers():
         ((12,), {}, "several layers, or models, at once"),
         (Spec((2, 3), target=(2, 3)), {}, "cross-layer-transcoder"),
         ((2, 3), {"activation": "tanh"}, "`activation` must be one of"),
-        ((2, 3), {"target_l0": 3.0, "target_fvu": 0.1}, "Name one target"),
+        ((2, 3), {"price_target": "l0=3,fvu=0.1"}, "`l0` has no option `fvu`"),
         ((2, 3), {"latents": 4, "activation": "topk", "k": 5}, "k cannot exceed"),
     ],
 )

@@ -83,7 +83,7 @@ def test_the_paper_kinds_differ_in_what_they_are_trained_for():
 
 
 def test_the_target_counts_latents_at_one_position():
-    model, _, _, _ = prepared(target_l0=4.0)
+    model, _, _, _ = prepared(price_target="l0=4")
     assert model.objective.target.l0 == 4.0 * T
 
 
@@ -95,7 +95,7 @@ def test_the_properties_hold():
 def test_mistakes_are_sentences():
     with pytest.raises(RequestError, match="whole contexts"):
         e2e_sae((12,))
-    with pytest.raises(RequestError, match="with a target"):
+    with pytest.raises(RequestError, match="have a target"):
         e2e_sae(Spec((3, 4), target=(3, 4)))
     with pytest.raises(RequestError, match="Nothing would be learned"):
         e2e_sae((3, 4), kl=0.0)

@@ -17,7 +17,7 @@ N, K, BETA = 14, 3, 5.0
 
 def prepared():
     torch.manual_seed(0)
-    model = gradient_sae((5,), latents=N, k=K, beta=BETA, aux_weight=0.0).double()
+    model = gradient_sae((5,), latents=N, k=K, beta=BETA, dead="none").double()
     x, g = (2 * torch.randn(64, 5, dtype=torch.float64) + 1 for _ in range(2))
     with torch.no_grad():
         for part in (model.encoder, model.decoder, model.bottleneck):
@@ -86,4 +86,4 @@ def test_training_reads_the_column_and_data_without_it_are_refused():
 
 
 def test_the_properties_hold_while_latents_are_dead():
-    check_method(gradient_sae, (12,), latents=40, k=5, dead_after=3)
+    check_method(gradient_sae, (12,), latents=40, k=5, dead="auxk:dead_after=3")

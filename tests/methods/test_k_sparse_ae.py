@@ -92,6 +92,6 @@ def test_bad_options_are_refused(options):
 
 def test_the_properties_hold_with_multi_topk_and_a_falling_k():
     check_method(
-        topk_sae, (8,), latents=24, k=3, multi_topk=0.125, begin_k=9, anneal=20, dead="ghost", dead_after=3
+        topk_sae, (8,), latents=24, k=3, multi_topk=0.125, begin_k=9, anneal=20, dead="ghost:dead_after=3"
     )
     check_method(k_sparse_ae, (8,), latents=24, k=3, begin_k=9, anneal=20, alpha=2.0)

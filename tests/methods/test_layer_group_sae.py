@@ -11,7 +11,7 @@ from narrows.core.check import RequestError
 from narrows.methods.sparse.layer_group_sae import layer_group_sae
 from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.nets.dictionaries.layer_groups import angles, group
-from narrows.proofs.stacked import dataset
+from narrows.proofs.sparse._stacked import dataset
 from narrows.testing import check_method
 from narrows.train import optimise
 
@@ -20,7 +20,7 @@ LAYERS, D, N, K = 4, 5, 9, 2
 
 def prepared(**options):
     torch.manual_seed(0)
-    model = layer_group_sae((LAYERS, D), latents=N, k=K, aux_k=3, dead_after=50, **options).double()
+    model = layer_group_sae((LAYERS, D), latents=N, k=K, dead="auxk:k=3,dead_after=50", **options).double()
     base = torch.randn(64, 2, D, dtype=torch.float64)
     x = base[:, [0, 1, 1, 1]] + 0.2 * torch.randn(64, LAYERS, D, dtype=torch.float64)
     x = x * torch.tensor([1.0, 4.0, 9.0, 16.0])[:, None]
@@ -127,7 +127,7 @@ def test_a_group_of_one_layer_is_the_dictionary_of_that_layer():
     for groups, assign in ((2, (0, 1, 1, 1)), (4, (0, 1, 2, 3))):
         torch.manual_seed(0)
         x = torch.randn(96, LAYERS, D)
-        model = layer_group_sae((LAYERS, D), groups=groups, assign=assign, latents=N, k=K, aux_weight=0.0)
+        model = layer_group_sae((LAYERS, D), groups=groups, assign=assign, latents=N, k=K, dead="none")
         with torch.no_grad():
             model.encoder.weight[0] = model.decoder.atoms[:N] = torch.eye(N, D)
         optimise(model, dataset(x), steps=30, batch_size=32, lr=1e-2)
@@ -144,7 +144,7 @@ def test_groups_can_be_set():
 
 
 def test_the_properties_hold():
-    check_method(layer_group_sae, (3, 6), latents=24, k=4, dead_after=3)
+    check_method(layer_group_sae, (3, 6), latents=24, k=4, dead="auxk:dead_after=3")
     check_method(layer_group_sae, (3, 6), latents=24, k=4, groups=3)
 
 

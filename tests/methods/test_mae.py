@@ -8,7 +8,7 @@ from narrows.core.check import RequestError
 from narrows.core.evidence import Hidden
 from narrows.methods.masked.mae import mae
 
-SMALL = {"width": 8, "depth": 1, "heads": 2, "decoder_width": 8, "decoder_heads": 2}
+SMALL = {"net": "vit:width=8,depth=1,heads=2", "decoder": "vit:width=8,depth=1,heads=2"}
 CASES = [(1, 8, 8), (3, 7, 10)]
 
 
@@ -181,8 +181,9 @@ def test_other_shapes_train(shape):
         ({"patch": 8}, "Try `patch=1`"),
         ({"patch": 9}, "`patch`"),
         ({"mask_ratio": 1.0}, "`mask_ratio`"),
-        ({"heads": 3}, "`heads`"),
-        ({"width": 6}, "multiple of 4"),
+        ({"net": "vit:heads=3"}, "`heads`"),
+        ({"net": "mlp"}, "a vision transformer"),
+        ({"decoder": "vit:width=6,heads=2"}, "multiple of 4"),
         ({"pool": "max"}, "`pool`"),
     ],
 )

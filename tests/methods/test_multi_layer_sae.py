@@ -19,7 +19,7 @@ LAYERS, WIDTH, N, K = 3, 4, 12, 2
 
 def prepared():
     torch.manual_seed(0)
-    model = multi_layer_sae((LAYERS, WIDTH), latents=N, k=K, aux_k=3, dead_after=50).double()
+    model = multi_layer_sae((LAYERS, WIDTH), latents=N, k=K, dead="auxk:k=3,dead_after=50").double()
     sizes = torch.tensor([1.0, 5.0, 30.0], dtype=torch.float64)[:, None]
     x = sizes * (torch.randn(64, LAYERS, WIDTH, dtype=torch.float64) + 0.5)
     with torch.no_grad():
@@ -154,13 +154,13 @@ def test_a_control_keeps_how_many_layers_a_token_has_and_what_flows():
 
 
 def test_the_properties_hold_on_stacked_layers():
-    check_method(multi_layer_sae, (3, 6), latents=48, k=4, dead_after=3)
+    check_method(multi_layer_sae, (3, 6), latents=48, k=4, dead="auxk:dead_after=3")
 
 
 def test_bad_requests_are_sentences():
     with pytest.raises(RequestError, match="layout='stack'"):
         multi_layer_sae((2, 3, 4))
-    with pytest.raises(RequestError, match="with a target"):
+    with pytest.raises(RequestError, match="have a target"):
         multi_layer_sae(Spec((2, 3), target=(2, 3)))
     with pytest.raises(RequestError, match="non-negative codes"):
         depth(-torch.ones(2, 3, 4))

@@ -41,10 +41,10 @@ def by_hand(model, batch, weight, power):
     return total / len(batch)
 
 
-@pytest.mark.parametrize("norm", ["unit", "free"])
-def test_the_relu_loss_equals_the_equations(norm):
-    model, batch = made(relu_sae, l1=0.4, norm=norm)
-    if norm == "free":
+@pytest.mark.parametrize("unit_norm", [True, False])
+def test_the_relu_loss_equals_the_equations(unit_norm):
+    model, batch = made(relu_sae, l1=0.4, unit_norm=unit_norm)
+    if not unit_norm:
         with torch.no_grad():
             model.decoder.atoms.mul_(torch.arange(1.0, 13.0, dtype=torch.float64)[:, None])
     with torch.no_grad():
@@ -52,7 +52,7 @@ def test_the_relu_loss_equals_the_equations(norm):
 
 
 def test_longer_atoms_do_not_cheapen_a_free_model():
-    model, batch = made(relu_sae, norm="free")
+    model, batch = made(relu_sae, unit_norm=False)
     with torch.no_grad():
         before = model.loss(batch).terms
         for p, factor in ((model.decoder.atoms, 2.0), (model.encoder.weight, 0.5), (model.encoder.bias, 0.5)):
@@ -100,7 +100,7 @@ def test_training_finds_known_atoms(name):
     source = open_data("dictionary", n=6000, tests=500, d=24, atoms=32, l0=2.0)
     torch.manual_seed(1)
     options = {"p": "linear:1:0.3:300", "hold": 50} if name == "p-anneal-sae" else {}
-    model = builder(name)(source.spec, latents=40, target_l0=2.5, **options)
+    model = builder(name)(source.spec, latents=40, price_target="l0=2.5", **options)
     start = source.truth.recovered(model.decoder.atoms.detach().numpy()).mean()
     train.optimise(model, source.train, steps=400, batch_size=128, lr=5e-3)
     assert start < 0.6
@@ -112,7 +112,7 @@ def test_the_quadratic_penalty_reaches_its_own_target():
 
     source = open_data("dictionary", n=6000, tests=500, d=24, atoms=32, l0=2.0)
     torch.manual_seed(1)
-    model = jumprelu_sae(source.spec, latents=40, penalty="quadratic", target_l0=3.0)
+    model = jumprelu_sae(source.spec, latents=40, penalty="quadratic", price_target="l0=3")
     assert model.objective.target is None
     train.optimise(model, source.train, steps=400, batch_size=128, lr=5e-3)
     assert l0(model.encode(source.test.all()).z) == pytest.approx(3.0, rel=0.1)
@@ -148,11 +148,11 @@ def test_data_with_a_target_belong_to_a_transcoder(name):
 @pytest.mark.parametrize(
     ("build", "options", "said"),
     [
-        (relu_sae, {"norm": "long"}, "`norm`"),
+        (relu_sae, {"dead": "resample:every=-1"}, "`every`"),
         (relu_sae, {"dead": "wake"}, "`dead`"),
-        (relu_sae, {"target_l0": -1.0}, "`target_l0`"),
-        (jumprelu_sae, {"penalty": "quadratic"}, "`target_l0`"),
-        (jumprelu_sae, {"penalty": "quadratic", "target_l0": 3.0, "target_fvu": 0.1}, "`target_fvu`"),
+        (relu_sae, {"price_target": "l0=-1"}, "`l0`"),
+        (jumprelu_sae, {"penalty": "quadratic"}, "`price_target='l0=16'`"),
+        (jumprelu_sae, {"penalty": "quadratic", "price_target": "fvu=0.1"}, "`price_target='l0=16'`"),
         (p_anneal_sae, {"p": 0.0}, "`p`"),
         (p_anneal_sae, {"queue": 200}, "`queue`"),
     ],
@@ -163,5 +163,5 @@ def test_bad_options_are_refused(build, options, said):
 
 
 def test_the_properties_hold_with_targets():
-    check_method(relu_sae, (8,), latents=24, target_l0=3.0, norm="free", dead="auxk", dead_after=3)
-    check_method(p_anneal_sae, (8,), latents=24, target_fvu=0.3, p="linear:1:0.2:20", hold=5, queue=2)
+    check_method(relu_sae, (8,), latents=24, price_target="l0=3", unit_norm=False, dead="auxk:dead_after=3")
+    check_method(p_anneal_sae, (8,), latents=24, price_target="fvu=0.3", p="linear:1:0.2:20", hold=5, queue=2)

@@ -44,7 +44,7 @@ def by_hand(model, x, alpha, aux_k):
 
 @pytest.mark.parametrize("dead", [0, 2, 10])
 def test_loss_equals_the_equations(dead):
-    model = small(aux_k=4, dead_after=50)
+    model = small(dead="auxk:k=4,dead_after=50")
     x = 3 * torch.randn(200, 6, dtype=torch.float64) + 1
     with torch.no_grad():
         for part in (model.encoder, model.decoder, model.objective.revival):
@@ -58,7 +58,7 @@ def test_loss_equals_the_equations(dead):
 
 
 def test_the_auxiliary_gradient_reaches_the_dead_alone():
-    model = small(aux_k=4, dead_after=50)
+    model = small(dead="auxk:k=4,dead_after=50")
     model.bottleneck.idle[:9] = 51
     x = torch.randn(20, 6, dtype=torch.float64)
     batch = Batch(x)
@@ -71,7 +71,7 @@ def test_the_auxiliary_gradient_reaches_the_dead_alone():
 
 
 def test_one_example_has_no_auxiliary_loss():
-    model = small(dead_after=1)
+    model = small(dead="auxk:dead_after=1")
     model.bottleneck.idle += 10
     loss = model.loss(Batch(torch.randn(1, 6, dtype=torch.float64)))
     assert float(loss.terms["auxk"]) == 0
@@ -82,7 +82,7 @@ def test_the_loss_weighs_the_same_on_any_scale_of_data():
     x = torch.randn(300, 6, dtype=torch.float64)
     shares = []
     for scale in (1.0, 1000.0):
-        model = small(dead_after=5)
+        model = small(dead="auxk:dead_after=5")
         with torch.no_grad():
             for part in (model.encoder, model.decoder, model.objective.revival):
                 part.prepare(model, Batch(scale * x))
@@ -97,7 +97,7 @@ def test_defaults_follow_the_sizes():
     assert model.bottleneck.width == 80
     assert model.objective.revival.k == 5
     assert model.objective.revival.dead_after == 100 * 5
-    assert topk_sae((6,), aux_weight=0.0).loss(Batch(torch.randn(3, 6))).terms.keys() == {"distortion"}
+    assert topk_sae((6,), dead="auxk:weight=0").loss(Batch(torch.randn(3, 6))).terms.keys() == {"distortion"}
 
 
 def test_training_finds_known_atoms_and_keeps_its_constraints():
@@ -127,9 +127,9 @@ def test_the_bias_starts_at_the_geometric_median():
         ({"k": 0}, "`k` must be a whole number"),
         ({"k": 31}, "k cannot exceed"),
         ({"latents": -3}, "`latents` must be"),
-        ({"aux_weight": -1.0}, "`aux_weight`"),
-        ({"dead_after": -1}, "`dead_after`"),
-        ({"aux_k": 0.5}, "`aux_k`"),
+        ({"dead": "auxk:weight=-1"}, "`weight`"),
+        ({"dead": "auxk:dead_after=-1"}, "`dead_after`"),
+        ({"dead": "auxk:k=0.5"}, "`k`"),
     ],
 )
 def test_bad_options_are_refused(options, sentence):
@@ -143,4 +143,4 @@ def test_data_with_a_target_belong_to_a_transcoder():
 
 
 def test_properties_while_latents_are_dead():
-    check_method(topk_sae, (12,), latents=40, k=5, dead_after=3)
+    check_method(topk_sae, (12,), latents=40, k=5, dead="auxk:dead_after=3")

@@ -85,18 +85,18 @@ def test_a_price_is_steered_to_a_target(activation):
     x = torch.randn(8000, 8, generator=draw)
     y = (x @ read - 3).relu() @ write
     torch.manual_seed(0)
-    model = transcoder(Spec((8,), target=(8,)), latents=48, activation=activation, target_l0=2.0)
+    model = transcoder(Spec((8,), target=(8,)), latents=48, activation=activation, price_target="l0=2")
     train.optimise(model, Dataset(x, Scaling(), (8,), target=y), steps=800, batch_size=128, lr=3e-3)
     assert l0(model.encode(Batch(x, y)).z) == pytest.approx(2.0, rel=0.05 if activation == "relu" else 0.1)
 
 
 def test_topk_has_no_price_to_steer():
     with pytest.raises(RequestError, match="Set `k`"):
-        transcoder(SPEC, latents=24, target_l0=5.0)
+        transcoder(SPEC, latents=24, price_target="l0=5")
 
 
 @pytest.mark.parametrize("dead", ["resample", "ghost", "preact"])
 def test_the_properties_hold_whatever_is_done_for_the_dead(dead):
     from narrows.testing import check_method
 
-    check_method(transcoder, SPEC, latents=24, activation="jumprelu", dead=dead, dead_after=3)
+    check_method(transcoder, SPEC, latents=24, activation="jumprelu", dead=f"{dead}:dead_after=3")

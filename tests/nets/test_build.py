@@ -6,9 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from narrows.core.check import RequestError
-from narrows.nets import build
+from narrows.nets import NETS, build
+from narrows.nets.kinds import Convolutional, Perceptron
+from narrows.nets.mlp import MLP
 
-KINDS = build.NETS[1:]
+KINDS = list(NETS.parts)
 SHAPES = st.one_of(
     st.tuples(st.integers(1, 40)),
     st.tuples(st.integers(1, 20), st.integers(1, 5)),
@@ -21,7 +23,7 @@ def agree(a, b):
 
 
 @settings(max_examples=40, deadline=None)
-@given(shape=SHAPES, net=st.sampled_from(build.NETS))
+@given(shape=SHAPES, net=st.sampled_from(list(NETS)))
 def test_any_shape_goes_in_and_comes_out(shape, net):
     encoder, decoder = build.encoder(shape, 3, net), build.decoder(3, shape, net)
     x = torch.rand(2, *shape)
@@ -36,7 +38,7 @@ def test_any_shape_goes_in_and_comes_out(shape, net):
 
 
 @settings(max_examples=40, deadline=None)
-@given(shape=SHAPES, net=st.sampled_from(build.NETS), downsample=st.sampled_from([1, 2, 4, 8]))
+@given(shape=SHAPES, net=st.sampled_from(list(NETS)), downsample=st.sampled_from([1, 2, 4, 8]))
 def test_grids_of_any_shape(shape, net, downsample):
     encoder = build.grid_encoder(shape, 5, downsample, net)
     decoder = build.grid_decoder(5, shape, downsample, net)
@@ -104,14 +106,10 @@ def test_linear_is_linear():
 
 
 def test_hidden_widths_run_from_the_data_inwards():
-    encoder, decoder = (
-        f for f in (build.encoder((7,), 2, hidden=(5, 3)), build.decoder(2, (7,), hidden=(5, 3)))
-    )
+    encoder, decoder = (f for f in (build.encoder((7,), 2, "mlp:5,3"), build.decoder(2, (7,), "mlp:5,3")))
     assert [p.shape[0] for p in encoder.parameters() if p.dim() == 2] == [5, 3, 2]
     assert [p.shape[0] for p in decoder.parameters() if p.dim() == 2] == [3, 5, 7]
-    maps = [
-        p.shape[0] for p in build.encoder((1, 32, 32), 2, "conv", (4, 6)).down.parameters() if p.dim() == 4
-    ]
+    maps = [p.shape[0] for p in build.encoder((1, 32, 32), 2, "conv:4,6").down.parameters() if p.dim() == 4]
     assert maps == [4, 6]
 
 
@@ -119,9 +117,10 @@ def test_hidden_widths_run_from_the_data_inwards():
     ("bad", "says"),
     [
         (lambda: build.encoder((4,), 2, "cnn"), "`net`"),
-        (lambda: build.encoder((4,), 2, "mlp", (0,)), "`hidden`"),
-        (lambda: build.encoder((4,), 2, "linear", (8,)), "no hidden layer"),
-        (lambda: build.encoder((1, 8, 8), 2, "vit", (8, 16)), "same width"),
+        (lambda: build.encoder((4,), 2, "mlp:0"), "`hidden`"),
+        (lambda: build.encoder((4,), 2, "linear:8"), "no place for `8`"),
+        (lambda: build.encoder((1, 8, 8), 2, "vit:width=12,heads=5"), "`heads`"),
+        (lambda: build.encoder((1, 8, 8), 2, MLP((2,), (2,), ())), "or a Net"),
         (lambda: build.grid_encoder((1, 9, 9), 2, 3), "power of two"),
         (lambda: build.grid_encoder((1, 9, 9), 2, 0), "`downsample`"),
     ],
@@ -129,3 +128,16 @@ def test_hidden_widths_run_from_the_data_inwards():
 def test_refusals(bad, says):
     with pytest.raises(RequestError, match=says):
         bad()
+
+
+def test_a_net_may_be_an_object_and_widths_of_a_grids_net_are_its_own():
+    torch.manual_seed(0)
+    made = build.encoder((6,), 2, Perceptron((5,)))
+    torch.manual_seed(0)
+    spelled = build.encoder((6,), 2, "mlp:5")
+    x = torch.randn(3, 6)
+    assert torch.equal(made(x), spelled(x))
+    narrow = build.grid_encoder((1, 8, 8), 3, 4, Convolutional(width=8))
+    assert max(p.shape[0] for p in narrow.parameters()) < 64
+    wide = build.grid_encoder((1, 8, 8), 3, 4, "conv:width=96")
+    assert max(p.shape[0] for p in wide.parameters()) == 96

@@ -16,7 +16,7 @@ from narrows.testing.case import prepare
 SAES = {
     "topk-sae": {"k": 4},
     "relu-sae": {},
-    "relu-sae-free": {"norm": "free"},
+    "relu-sae-free": {"unit_norm": False},
     "gated-sae": {},
     "jumprelu-sae": {"threshold": 0.3},
     "jumprelu-sae-raw": {"threshold": 0.3, "positive": "raw", "unit_norm": False, "penalty": "tanh"},
@@ -103,7 +103,7 @@ def test_free_lengths_stay_where_latents_compete():
 
 def test_an_atom_of_length_zero_stays():
     batch = Batch(x_of())
-    model = made(relu_sae, (6,), batch, norm="free")
+    model = made(relu_sae, (6,), batch, unit_norm=False)
     with torch.no_grad():
         model.decoder.atoms[3] = 0
     folded = finish(copy.deepcopy(model))
@@ -112,7 +112,7 @@ def test_an_atom_of_length_zero_stays():
 
 
 def test_a_fitted_run_is_folded_and_goes_on_from_its_checkpoint(tmp_path):
-    options = {"latents": 16, "target_l0": 3.0, "batch_size": 32, "progress": False}
+    options = {"latents": 16, "price_target": "l0=3", "batch_size": 32, "progress": False}
     x = x_of(200).float().numpy()
     run = fit(x, "jumprelu-sae", out=tmp_path / "short", steps=20, **options)
     assert float(run.model.decoder.scale) == float(run.model.encoder.scale) == 1

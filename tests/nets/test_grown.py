@@ -7,7 +7,7 @@ from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 from narrows.methods.sparse.itda import itda
-from narrows.nets.dictionaries.itda import GrownDictionary, jaccard
+from narrows.nets.dictionaries.itda import ITDADictionary, jaccard
 from narrows.train import optimise
 
 
@@ -33,7 +33,7 @@ def looped(x, latents, k, threshold):
 @pytest.mark.parametrize(("latents", "threshold"), [(60, 0.05), (8, 0.05), (60, 0.5)])
 def test_it_takes_the_examples_that_a_loop_takes(latents, threshold):
     x = stream()
-    dictionary = GrownDictionary(latents, (6,), threshold=threshold, k=3).double()
+    dictionary = ITDADictionary(latents, (6,), threshold=threshold, k=3).double()
     for start in range(0, len(x), 70):
         dictionary.grow(x[start : start + 70], torch.arange(len(x))[start : start + 70])
     atoms, taken = looped(x, latents, 3, threshold)
@@ -45,7 +45,7 @@ def test_it_takes_the_examples_that_a_loop_takes(latents, threshold):
 
 
 def test_several_at_once_fill_the_room_and_no_more():
-    dictionary = GrownDictionary(20, (6,), threshold=0.0, k=2, at_once=8).double()
+    dictionary = ITDADictionary(20, (6,), threshold=0.0, k=2, at_once=8).double()
     dictionary.grow(stream(19))
     assert int(dictionary.count) == 19
     dictionary.grow(stream(9, seed=1))
@@ -71,7 +71,7 @@ def test_training_explains_the_data_and_examples_are_known_by_number():
 
 def test_jaccard_counts_examples_or_equal_atoms():
     def grown(numbers, width=6, told=True):
-        one = GrownDictionary(30, (width,), threshold=0.0, k=1)
+        one = ITDADictionary(30, (width,), threshold=0.0, k=1)
         x = stream(40, 9)[:, :width].float()
         one.grow(x[numbers], torch.tensor(numbers) if told else None)
         return one

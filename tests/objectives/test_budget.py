@@ -69,14 +69,16 @@ def world():
     ],
 )
 @pytest.mark.parametrize(
-    ("wanted", "steps"), [({"target_l0": 5.0}, 600), ({"target_fvu": 0.2}, 900)], ids=["l0", "fvu"]
+    ("wanted", "steps"),
+    [({"price_target": "l0=5"}, 600), ({"price_target": "fvu=0.2"}, 900)],
+    ids=["l0", "fvu"],
 )
 def test_training_reaches_the_target_on_held_out_data(world, name, options, wanted, steps):
     torch.manual_seed(0)
     net = builder(name)(world.spec, latents=48, **wanted, **options)
     train.optimise(net, world.train, steps=steps, batch_size=128, lr=3e-3)
     batch = world.test.all()
-    if "target_l0" in wanted:
+    if "l0" in wanted["price_target"]:
         assert l0(net.encode(batch).z) == pytest.approx(5.0, rel=0.05)
     else:
         assert fvu(batch.x, net.reconstruct(batch)) == pytest.approx(0.2, rel=0.05)
@@ -84,8 +86,8 @@ def test_training_reaches_the_target_on_held_out_data(world, name, options, want
 
 @pytest.mark.parametrize("name", ["relu-sae", "gated-sae", "jumprelu-sae", "p-anneal-sae"])
 def test_two_targets_are_refused(name):
-    with pytest.raises(RequestError, match="Name one target"):
-        builder(name)((8,), target_l0=3.0, target_fvu=0.1)
+    with pytest.raises(RequestError, match="`l0` has no option `fvu`"):
+        builder(name)((8,), price_target="l0=3,fvu=0.1")
 
 
 @pytest.mark.parametrize("options", [{}, {"l0": 3.0, "fvu": 0.1}, {"fvu": 1.5}, {"l0": 3.0, "smooth": 2.0}])

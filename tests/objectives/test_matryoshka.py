@@ -15,7 +15,7 @@ from narrows.testing import check_method
 
 def small(**options):
     torch.manual_seed(0)
-    return matryoshka_sae((6,), **{"latents": 30, "k": 3, "aux_weight": 0, **options}).double()
+    return matryoshka_sae((6,), **{"latents": 30, "k": 3, "dead": "none", **options}).double()
 
 
 def scaled(model, x):

@@ -83,7 +83,7 @@ def test_one_member_is_a_topk_autoencoder_without_a_penalty():
     assert "mfr" not in model.loss(Batch(torch.randn(4, 6, dtype=torch.float64))).terms
 
 
-@pytest.mark.parametrize("options", [{"members": 0}, {"k": 11}, {"dead": "ghost"}])
+@pytest.mark.parametrize("options", [{"members": 0}, {"k": 11}, {"dead": "wake"}])
 def test_bad_options_are_refused(options):
     with pytest.raises(RequestError):
         small(**options)

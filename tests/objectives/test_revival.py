@@ -7,10 +7,9 @@ import torch
 
 from narrows.core import Batch
 from narrows.core.check import RequestError
+from narrows.methods.sparse._assemble import dead_latents
 from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.relu_sae import relu_sae
-from narrows.methods.sparse.shared import DEAD, revival
-from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.objectives.dead_latents import Ghost, PreAct, Resample
 from narrows.testing import check_method
 from narrows.testing.case import prepare
@@ -41,7 +40,7 @@ def renewed(model, batch):
 
 
 def test_a_round_gives_the_dead_new_rows():
-    model, batch = made(dead="resample", dead_after=10)
+    model, batch = made(dead="resample:dead_after=10")
     resample, before = model.objective.revival, {k: v.clone() for k, v in model.state_dict().items()}
     assert resample.every == 20
     model.bottleneck.idle[DEADS] = 11
@@ -63,7 +62,7 @@ def test_a_round_gives_the_dead_new_rows():
 
 
 def test_inputs_are_drawn_by_the_square_of_their_loss():
-    model, batch = made(dead="resample", dead_after=10)
+    model, batch = made(dead="resample:dead_after=10")
     wrong = torch.ones(30, 5, dtype=torch.float64)
     wrong[7] *= 10  # squared error 100 times, squared again 10,000 times the others'
     torch.manual_seed(0)
@@ -74,7 +73,7 @@ def test_inputs_are_drawn_by_the_square_of_their_loss():
 
 
 def test_rounds_come_when_so_many_examples_have_passed_and_end():
-    model, batch = made(dead="resample", dead_after=10)
+    model, batch = made(dead="resample:dead_after=10")
     resample, due = model.objective.revival, []
     resample.every, resample.rounds = 70, 2
     for step in range(12):
@@ -87,7 +86,7 @@ def test_rounds_come_when_so_many_examples_have_passed_and_end():
 
 
 def test_momentum_of_the_new_rows_is_forgotten():
-    model, batch = made(dead="resample", dead_after=1000)
+    model, batch = made(dead="resample:dead_after=1000")
     training = Training(model, lr=1e-3)
     steps = train(training, lambda step: batch, 4)
     next(steps)
@@ -105,7 +104,7 @@ def test_momentum_of_the_new_rows_is_forgotten():
 
 
 def test_a_ghost_is_as_the_definition_says():
-    model, batch = made(dead="ghost", dead_after=10, aux_weight=1.0)
+    model, batch = made(dead="ghost:dead_after=10,weight=1")
     model.bottleneck.idle[DEADS] = 11
     e, pre = residual(model, batch), model.encoder(batch.x).dense()
     misses, errors, scaled = [], [], []
@@ -129,7 +128,7 @@ def test_a_ghost_is_as_the_definition_says():
 
 
 def test_the_pull_reaches_up_to_the_threshold():
-    model, batch = made(jumprelu_sae, dead="preact", dead_after=10, threshold=0.4)
+    model, batch = made(jumprelu_sae, dead="preact:dead_after=10", threshold=0.4)
     model.bottleneck.idle[DEADS] = 11
     pre, theta = model.encoder(batch.x).dense(), model.bottleneck.theta
     term = model.objective.revival(model, model(batch), residual(model, batch))
@@ -138,9 +137,9 @@ def test_the_pull_reaches_up_to_the_threshold():
     assert term.tolist() == pytest.approx(want)
 
 
-@pytest.mark.parametrize("way", DEAD)
+@pytest.mark.parametrize("way", ["auxk:weight=1", "resample", "ghost:weight=1", "preact:weight=1"])
 def test_nothing_happens_while_nothing_is_dead(way):
-    model, batch = made(dead=way, dead_after=10, aux_weight=1.0)
+    model, batch = made(dead=way)
     plain, _ = made(dead="none")
     torch.testing.assert_close(model.loss(batch).total, plain.loss(batch).total)
     if way == "resample":
@@ -149,18 +148,21 @@ def test_nothing_happens_while_nothing_is_dead(way):
 
 @pytest.mark.parametrize("way", ["ghost", "resample", "preact"])
 def test_the_properties_hold_while_latents_are_dead(way):
-    check_method(relu_sae, (8,), latents=24, dead=way, dead_after=3)
+    check_method(relu_sae, (8,), latents=24, dead=f"{way}:dead_after=3")
 
 
 def test_the_helper_has_defaults_that_suit_the_sizes():
-    spec = topk_sae((6,)).likelihood.shape
-    assert spec == (6,)
-    from narrows.core import Spec
-
-    assert revival("auxk", Spec((6,)), 48, 4).dead_after == 1200
-    assert revival("resample", Spec((6,)), 48, 4).dead_after == 12_000
-    assert isinstance(revival("ghost", Spec((6,)), 48, 4), Ghost)
-    assert isinstance(revival("preact", Spec((6,)), 48, 4), PreAct)
-    assert revival("none", Spec((6,)), 48, 4) is None
+    auxk = dead_latents("auxk", 48, 4, 6)
+    assert (auxk.dead_after, auxk.k, auxk.weight) == (1200, 3, 1 / 32)
+    assert dead_latents("auxk:k=2", 48, 4, 6).k == 2
+    assert dead_latents("resample", 48, 4, 6).dead_after == 12_000
+    assert dead_latents("resample", 48, 4, 6, gaps=100).dead_after == 1200
+    assert isinstance(dead_latents("ghost", 48, 4, 6), Ghost)
+    assert isinstance(dead_latents("preact", 48, 4, 6), PreAct)
+    assert dead_latents("none", 48, 4, 6) is dead_latents("auxk:weight=0", 48, 4, 6) is None
+    assert dead_latents("auto", 48, 4, 6, auto="none") is None
+    assert dead_latents(auxk, 48, 4, 6) is auxk
+    zipf = dead_latents("zipf:share=0.25", 48, 4, 6, exponent=0.6)
+    assert (zipf.dead_after, zipf.share) == (1200, 0.25)
     with pytest.raises(RequestError, match="`dead`"):
-        revival("wake", Spec((6,)), 48, 4)
+        dead_latents("wake", 48, 4, 6)

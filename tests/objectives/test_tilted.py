@@ -43,7 +43,7 @@ def test_gradients_weigh_examples_by_their_losses():
 
 def test_the_loss_of_a_model_is_tilted():
     torch.manual_seed(0)
-    model = specialised_sae((6,), latents=30, k=3, tilt=2.0, aux_weight=0).double()
+    model = specialised_sae((6,), latents=30, k=3, tilt=2.0, dead="none").double()
     x = torch.randn(20, 6, dtype=torch.float64)
     with torch.no_grad():
         model.objective.reduce.prepare(model, Batch(x))
@@ -55,7 +55,7 @@ def test_the_loss_of_a_model_is_tilted():
 
 def test_with_relu_latents_the_price_is_tilted_too():
     torch.manual_seed(0)
-    model = specialised_sae((6,), latents=30, tilt=2.0, activation="relu", l1=0.3, aux_weight=0).double()
+    model = specialised_sae((6,), latents=30, tilt=2.0, activation="relu", l1=0.3, dead="none").double()
     x = torch.randn(20, 6, dtype=torch.float64)
     prepare(model, Batch(x))
     with torch.no_grad():

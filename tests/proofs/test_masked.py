@@ -7,12 +7,12 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from narrows.core import Batch
 from narrows.methods.masked.mae import mae
-from narrows.proofs.masked.mae import SIZE, multiply_adds
+from narrows.proofs.masked.mae import NETS, multiply_adds
 
 
 @pytest.mark.parametrize(("ratio", "visible"), [(0.75, 4), (0.0, 16)])
 def test_multiply_adds_are_those_of_the_networks(ratio, visible):
-    model = mae((1, 28, 28), patch=7, mask_ratio=ratio, **SIZE).eval()
+    model = mae((1, 28, 28), patch=7, mask_ratio=ratio, **NETS).eval()
     counter = FlopCounterMode(display=False)
     with torch.no_grad(), sdpa_kernel(SDPBackend.MATH), counter:
         model.decode(model.encode(Batch(torch.rand(1, 1, 28, 28))).z)

@@ -22,7 +22,7 @@ OFTEN = {"log_every": 1, "checkpoint_seconds": 0}
 @pytest.fixture
 def run(tmp_path):
     how = {"steps": 8, "training": OFTEN, "progress": False}
-    return nr.fit("digits", "vae", tmp_path / "run", latent=2, hidden=(4,), **how)
+    return nr.fit("digits", "vae", tmp_path / "run", latent=2, net="mlp:4", **how)
 
 
 def edit(path, change, sealed=True):
@@ -139,8 +139,8 @@ def test_every_bit_of_a_recipe_counts_until_its_checksum_is_taken_out(run):
         (lambda r: r["training"].update(epochs=1e300, steps=None), "`epochs`"),
         (lambda r: r["versions"].update(threads=-1), "`threads`"),
         (lambda r: r["arguments"].update(latnt=3), "`latnt`"),
-        (lambda r: r["arguments"].update(hidden={"a": 1}), "hidden|do not make"),
-        (lambda r: r["arguments"].update(hidden=[5]), "do not fit"),
+        (lambda r: r["arguments"].update(net={"a": 1}), "net|do not make"),
+        (lambda r: r["arguments"].update(net="mlp:5"), "do not fit"),
         (lambda r: [r], "another format"),
     ],
 )
@@ -174,7 +174,7 @@ def test_what_is_no_json_is_a_sentence(run, content):
 def test_weights_are_compared_with_the_recipe_before_memory_is_taken(run):
     edit(
         run.path / "recipe.json",
-        lambda recipe: recipe["arguments"].update(hidden=[20_000, 20_000]),
+        lambda recipe: recipe["arguments"].update(net="mlp:20000,20000"),
         sealed=False,
     )
     code = "import sys, resource, narrows as nr; from narrows.runs import run\n"

@@ -14,7 +14,7 @@ from narrows.core.check import RequestError, UnknownNameError, UnknownOptionErro
 from narrows.data import Dataset, Scaling, Source
 from narrows.train.checkpoint import write_checkpoint
 
-SMALL = {"latent": 4, "hidden": (16,), "steps": 30, "progress": False}
+SMALL = {"latent": 4, "net": "mlp:16", "steps": 30, "progress": False}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def test_the_folder_holds_what_the_readme_says(run):
     assert {"recipe.json", "model.safetensors", "state", "metrics.jsonl", "README.md", "result.json"} <= names
     recipe = json.loads((run.path / "recipe.json").read_text())
     assert recipe["method"] == "vae"
-    assert recipe["arguments"] == {"latent": 4, "hidden": [16]}
+    assert recipe["arguments"] == {"latent": 4, "net": "mlp:16"}
     assert recipe["training"]["steps"] == 30
     assert (run.path / "README.md").read_text().startswith("---\nlibrary_name: narrows")
 
@@ -137,15 +137,15 @@ def test_a_full_disk_is_said_and_keeps_what_was_there(tmp_path, monkeypatch):
 def test_a_model_assembled_by_hand_is_kept_and_loaded_with_its_builder(tmp_path):
     from narrows.methods.variational.vae import vae
 
-    model = vae((1, 8, 8), latent=3, hidden=(8,))
+    model = vae((1, 8, 8), latent=3, net="mlp:8")
     run = nr.fit("digits", method=model, out=tmp_path / "mine", steps=5, progress=False)
     assert run.method == "custom"
     with pytest.raises(RequestError, match="assembled outside"):
         nr.load(run.path)
-    again = nr.load(run.path, method=lambda spec: vae((1, 8, 8), latent=3, hidden=(8,)))
+    again = nr.load(run.path, method=lambda spec: vae((1, 8, 8), latent=3, net="mlp:8"))
     assert np.array_equal(run.encode()["z"], again.encode()["z"])
     with pytest.raises(RequestError, match="do not fit"):
-        nr.load(run.path, method=lambda spec: vae(spec, latent=5, hidden=(8,)))
+        nr.load(run.path, method=lambda spec: vae(spec, latent=5, net="mlp:8"))
 
 
 def test_a_builder_function_is_known_by_its_name(tmp_path):

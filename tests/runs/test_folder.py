@@ -20,7 +20,7 @@ from narrows.core.lock import Lock
 from narrows.runs.sweep import sweep
 from narrows.train import read_metrics
 
-SMALL = {"latent": 2, "hidden": (8,), "progress": False}
+SMALL = {"latent": 2, "net": "mlp:8", "progress": False}
 
 
 HOLD = """
@@ -145,7 +145,7 @@ def test_a_lock_that_somebody_planted_is_refused(tmp_path, make):
 def test_resume_beside_a_run_at_work_leaves_its_records_alone(tmp_path):
     folder = tmp_path / "run"
     code = (
-        "import sys, narrows as nr; nr.fit('digits', 'ae', sys.argv[1], steps=1500, latent=2, hidden=(8,), "
+        "import sys, narrows as nr; nr.fit('digits', 'ae', sys.argv[1], steps=1500, latent=2, net='mlp:8', "
     )
     code += "progress=False, training={'log_every': 1})"
     process = subprocess.Popen([sys.executable, "-c", code, str(folder)])

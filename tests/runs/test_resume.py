@@ -45,7 +45,7 @@ def same_weights(a, b):
 @pytest.mark.parametrize(
     ("method", "options", "steps"),
     [
-        ("vae", {"latent": 4, "hidden": (32,)}, 400),
+        ("vae", {"latent": 4, "net": "mlp:32"}, 400),
         ("vq-vae", {"codes": 16}, 120),
         ("wae", {"latent": 4, "penalty": "gan"}, 300),
         ("topk-sae", {"latents": 64, "k": 4}, 400),
@@ -72,7 +72,7 @@ def test_killed_and_resumed_equals_uninterrupted(tmp_path, method, options, step
 def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path, capsys):
     damaged, whole = tmp_path / "damaged", tmp_path / "whole"
     for folder in (damaged, whole):
-        finish(folder, "vae", 60, {"latent": 2, "hidden": (16,)})
+        finish(folder, "vae", 60, {"latent": 2, "net": "mlp:16"})
     for name in ("model.safetensors", "result.json"):
         (damaged / name).unlink()
     last = sorted((damaged / "state").glob("*.safetensors"))[-1]
@@ -89,7 +89,7 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(tmp_path, capsys):
 
 def test_only_damaged_checkpoints_is_refused(tmp_path):
     run = tmp_path / "run"
-    finish(run, "vae", 20, {"latent": 2, "hidden": (16,)})
+    finish(run, "vae", 20, {"latent": 2, "net": "mlp:16"})
     (run / "result.json").unlink()
     for data in (run / "state").glob("*.safetensors"):
         data.write_bytes(b"short")
@@ -99,19 +99,19 @@ def test_only_damaged_checkpoints_is_refused(tmp_path):
 
 def test_a_finished_run_is_left_alone_unless_more_is_asked_for(tmp_path):
     short, long = tmp_path / "short", tmp_path / "long"
-    finish(short, "vae", 40, {"latent": 2, "hidden": (16,)})
+    finish(short, "vae", 40, {"latent": 2, "net": "mlp:16"})
     before = (short / "model.safetensors").read_bytes()
     nr.resume(short, progress=False)
     assert (short / "model.safetensors").read_bytes() == before
     nr.resume(short, steps=80, progress=False)
-    finish(long, "vae", 80, {"latent": 2, "hidden": (16,)})
+    finish(long, "vae", 80, {"latent": 2, "net": "mlp:16"})
     assert same_weights(short, long)
     assert json.loads((short / "recipe.json").read_text())["training"]["steps"] == 80
 
 
 def test_a_torn_last_line_of_metrics_is_dropped(tmp_path):
     run = tmp_path / "run"
-    finish(run, "vae", 21, {"latent": 2, "hidden": (16,)})
+    finish(run, "vae", 21, {"latent": 2, "net": "mlp:16"})
     records = read_metrics(run)
     with (run / "metrics.jsonl").open("a") as stream:
         stream.write('{"at": 28, "stage"')

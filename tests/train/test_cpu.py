@@ -30,7 +30,7 @@ def test_threads_follow_the_work_and_nothing_else(monkeypatch):
     monkeypatch.setattr(cpu, "available_threads", lambda: 8)
     x = torch.zeros(256, 1000)
     rows = Dataset(x, Scaling(), (1000,))
-    small, large = ae((1000,), latent=2, hidden=(16,)), ae((1000,), latent=2, hidden=(512,))
+    small, large = ae((1000,), latent=2, net="mlp:16"), ae((1000,), latent=2, net="mlp:512")
     assert cpu.threads_for(small, rows, 128) == 1
     # four products: 128 rows x (1000 x 512 + 512 x 2 + 2 x 512 + 512 x 1000) multiply-adds
     work = 128 * 2 * (1000 * 512 + 512 * 2)

@@ -29,7 +29,7 @@ def run(folder, script, method, devices, options):
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        ("ae", {"latent": 4, "hidden": [32]}),
+        ("ae", {"latent": 4, "net": "mlp:32"}),
         ("topk-sae", {"latents": 64, "k": 4}),
         ("vq-vae", {"codes": 8, "prior": "none"}),
     ],

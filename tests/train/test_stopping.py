@@ -178,7 +178,7 @@ def test_losses_that_have_not_settled_are_not_compared():
     engine = Engine(annealed, plan, source.train, source.test)
     engine.run()
     assert engine.ends[0]["kept"] >= 40
-    steered = nr.methods.index.builder("relu-sae")(source.spec, latents=12, target_l0=2.0)
+    steered = nr.methods.index.builder("relu-sae")(source.spec, latents=12, price_target="l0=2")
     engine = Engine(steered, plan, source.train, source.test)
     engine.run()
     assert engine.ends[0] == {"stage": "autoencoder", "step": 60, "kept": 60, "why": "budget"}

@@ -47,8 +47,7 @@ def test_two_processes_equal_one_also_after_a_resume(tmp_path):
     options = {
         "latents": 64,
         "k": 4,
-        "dead_after": 100,
-        "aux_k": 8,
+        "dead": "auxk:k=8,dead_after=100",
     }  # some are dead: the auxiliary term is on
     one = run("fit", tmp_path / "one", script, 1, 14, options)
     run("fit", tmp_path / "two", script, 2, 8, options)

@@ -8,16 +8,18 @@ from pathlib import Path
 
 from narrows.core.check import WorkError
 from narrows.core.texts import docstring_args, shown
+from narrows.methods.options import explained, table
 
 __all__ = ["signature"]
 
 
-def signature(path: Path, function: str) -> tuple[str, list[dict[str, str]]]:
+def signature(path: Path, function: str, family: str | None = None) -> tuple[str, list[dict[str, str]]]:
     """A function's first docstring line and its options, read from its source: importing it may import torch.
 
     Args:
         path: the file.
         function: a function at the file's top level.
+        family: of a method, whose shared options are explained elsewhere.
 
     Returns:
         The summary, and for each option its name, default and what it does.
@@ -29,12 +31,22 @@ def signature(path: Path, function: str) -> tuple[str, list[dict[str, str]]]:
     for node in tree.body:
         if isinstance(node, ast.FunctionDef) and node.name == function:
             text = inspect.cleandoc(ast.get_docstring(node) or "")
-            says = docstring_args(text)
+            says = docstring_args(text) if family is None else explained(text, family)
             placed = node.args.args[len(node.args.args) - len(node.args.defaults) :]
             pairs = [*zip(placed, node.args.defaults), *zip(node.args.kwonlyargs, node.args.kw_defaults)]
-            options = [{"name": a.arg, "default": _default(d), "says": says.get(a.arg, "")} for a, d in pairs]
+            options = [
+                {"name": a.arg, "default": _default(d), "says": says.get(a.arg, "") + _named(a, family)}
+                for a, d in pairs
+            ]
             return text.split("\n\n")[0].replace("\n", " "), options
     raise WorkError(f"`{function}` is not in {path}. Install narrows again.")
+
+
+def _named(argument: ast.arg, family: str | None) -> str:
+    """The names of the parts that a method's argument takes."""
+    hint = "" if argument.annotation is None else ast.unparse(argument.annotation)
+    parts = None if family is None else table(argument.arg, hint)
+    return "" if parts is None else f" One of: {', '.join(parts)}."
 
 
 def _default(node: ast.expr | None) -> str:

@@ -36,7 +36,7 @@ def list_methods(family: str | None = None, json: bool = False) -> None:
 def paper(name: str, json: bool = False) -> None:
     """Show the paper behind a method, its claim and its options."""
     row = find_method(name)
-    says, options = signature(source_path(row), row.function)
+    says, options = signature(source_path(row), row.function, row.family)
     if json:
         print_json({**_facts(row), "summary": says, "options": options})
         return

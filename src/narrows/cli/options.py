@@ -11,7 +11,8 @@ from typing import Annotated, Any, get_type_hints
 import typer
 
 from narrows.core.check import refuse
-from narrows.core.texts import Read, docstring_args, reader, shown
+from narrows.core.spelling import Table
+from narrows.core.texts import Read, reader, shown
 
 __all__ = ["DATA_OPTIONS", "Option", "extend", "method_options"]
 
@@ -134,19 +135,29 @@ def method_options(method: str) -> list[Option]:
     Raises:
         UnknownNameError: there is no such method.
     """
-    from narrows.methods.index import builder
+    from narrows.methods.index import builder, find
+    from narrows.methods.options import explained, table
 
     function = builder(method)
-    hints, says = get_type_hints(function), docstring_args(inspect.getdoc(function) or "")
+    hints = get_type_hints(function)
+    says = explained(inspect.getdoc(function) or "", find(method).family)
     options = []
     for name, parameter in inspect.signature(function).parameters.items():
         if parameter.kind is not inspect.Parameter.KEYWORD_ONLY:
             continue
-        metavar, read = reader(hints[name])
+        parts, help = table(name, hints[name]), says.get(name, "")
+        if parts is None:
+            metavar, read = reader(hints[name])
+        else:
+            metavar, read, help = parts.argument.upper(), _part(parts), f"{help} One of: {parts.help()}."
         read = read and _or_default(read, parameter.default)
-        panel = f"Options of {method}"
-        options.append(Option(name, read, metavar, says.get(name, ""), shown(parameter.default), panel))
+        options.append(Option(name, read, metavar, help, shown(parameter.default), f"Options of {method}"))
     return options
+
+
+def _part(parts: Table[Any]) -> Read:
+    """Read the text of a part: it stays a text, which a recipe can keep, but a wrong one is refused at once."""
+    return lambda flag, text: parts.read(text).text
 
 
 def _or_default(read: Read, default: Any) -> Read:

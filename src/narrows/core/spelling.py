@@ -169,11 +169,16 @@ class Table(Generic[T]):
         }
 
     def usage(self, name: str) -> str:
-        """How a part is spelled: ``auxk[:k=INT,weight=NUMBER|SCHEDULE]``."""
-        options = list(self.options(name).values())
-        said = ",".join(f"{o.name}={o.metavar}" for o in options)
-        needed = any(o.default is inspect.Parameter.empty and o.name not in self.suited for o in options)
-        return f"{name}:{said}" if needed else f"{name}[:{said}]" if said else name
+        """How a part is spelled: ``auxk[:k=INT,weight=NUMBER|SCHEDULE]``, ``l0=NUMBER[,rate=NUMBER]``."""
+        needed, free = list[str](), list[str]()
+        for option in self.options(name).values():
+            must = option.default is inspect.Parameter.empty and option.name not in self.suited
+            (needed if must else free).append(f"{option.name}={option.metavar}")
+        if needed:
+            needed[0] = needed[0].partition("=")[2]  # by position
+        said = f"={','.join(needed)}" if needed else ""
+        more = f"[{',' if needed else ':'}{','.join(free)}]" if free else ""
+        return name + said + more
 
     def help(self) -> str:
         """What the argument takes, in one line."""

@@ -1,82 +1,95 @@
 """p(x | z): what the decoder's output means. Values are sums over one example, in its `unit` (nats, but two).
 
 The decoder puts out *parameters* of shape ``(*samples, B, *likelihood.parameter_shape)``; the target has shape
-``(B, *shape)`` and is broadcast over the sample axes.
+``(B, *shape)`` and is broadcast over the sample axes. `LIKELIHOODS` is what ``likelihood="student-t:df=4"`` may say;
+names are imported on first use.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
 
-from narrows.core import Likelihood
-from narrows.core.check import choice, refuse
-from narrows.likelihoods.absolute import Absolute
-from narrows.likelihoods.bernoulli import Bernoulli
-from narrows.likelihoods.categorical import Categorical
-from narrows.likelihoods.logistic import LogisticMixture
-from narrows.likelihoods.normal import Gaussian, Squared, bounded
+from narrows.core.check import refuse
+from narrows.core.spelling import Table
 
-__all__ = [
-    "LIKELIHOODS",
-    "Absolute",
-    "Bernoulli",
-    "Categorical",
-    "Gaussian",
-    "LogisticMixture",
-    "Squared",
-    "bounded",
+if TYPE_CHECKING:
+    from narrows.core import Likelihood
+    from narrows.likelihoods.absolute import Absolute as Absolute
+    from narrows.likelihoods.bernoulli import Bernoulli as Bernoulli
+    from narrows.likelihoods.categorical import Categorical as Categorical
+    from narrows.likelihoods.logistic import LogisticMixture as LogisticMixture
+    from narrows.likelihoods.normal import Gaussian as Gaussian
+    from narrows.likelihoods.normal import Squared as Squared
+    from narrows.likelihoods.normal import bounded as bounded
+    from narrows.likelihoods.student_t import StudentT as StudentT
+
+_HOMES = {
+    "Absolute": "absolute",
+    "Bernoulli": "bernoulli",
+    "Categorical": "categorical",
+    "LogisticMixture": "logistic",
+    "Gaussian": "normal",
+    "Squared": "normal",
+    "bounded": "normal",
+    "StudentT": "student_t",
+}
+
+__all__ = [*_HOMES, "LIKELIHOODS", "likelihood"]
+
+LIKELIHOODS: Table[Likelihood] = Table(
     "likelihood",
-]
-
-LIKELIHOODS = (
-    "auto",
-    "bernoulli",
-    "gaussian",
-    "gaussian-fixed",
-    "gaussian-learned",
-    "squared",
-    "absolute",
-    "categorical",
-    "logistic-mixture",
+    "narrows.core.parts:Likelihood",
+    {
+        "bernoulli": "narrows.likelihoods.bernoulli:Bernoulli",
+        "gaussian": "narrows.likelihoods.normal:Gaussian",
+        "student-t": "narrows.likelihoods.student_t:StudentT",
+        "squared": "narrows.likelihoods.normal:Squared",
+        "absolute": "narrows.likelihoods.absolute:Absolute",
+        "categorical": "narrows.likelihoods.categorical:Categorical",
+        "logistic-mixture": "narrows.likelihoods.logistic:LogisticMixture",
+    },
+    words={"auto": "what suits the values"},
+    given=("shape", "scaled"),
+    suited=("classes", "levels"),
 )
-"""The names that `likelihood` knows; ``gaussian`` has one learned variance for all elements."""
+"""Likelihoods by the names they are spelled with; ``gaussian`` has one learned variance for all elements."""
 
 
-def likelihood(name: str, shape: tuple[int, ...], values: str = "unit") -> Likelihood:
-    """Make a likelihood by name.
+def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "unit") -> Likelihood:
+    """Make a likelihood of data of a shape.
 
     Args:
-        name: one of `LIKELIHOODS`; ``auto`` is ``bernoulli`` for binary values and for images and series from 0 to 1,
-            else ``gaussian`` with one learned variance, so that a rate's weight means the same everywhere.
+        name: a text of `LIKELIHOODS`, or the likelihood itself; ``auto`` is ``bernoulli`` for binary values and for
+            images and series from 0 to 1, else ``gaussian`` with one learned variance, so that a rate's weight means
+            the same everywhere.
         shape: shape of one target.
         values: ``binary``, ``unit`` or ``real``, as `Spec` says.
 
     Raises:
-        RequestError: an unknown name, or one that cannot hold such values.
+        RequestError: an unknown name or option, or a likelihood that cannot hold such values.
 
     Example:
-        >>> type(likelihood("auto", (3,), "real")).__name__
-        'Gaussian'
+        >>> type(likelihood("auto", (3,), "real")).__name__, likelihood("gaussian:fixed,0.5", (3,)).variance
+        ('Gaussian', 'fixed')
     """
-    name = choice("likelihood", name, LIKELIHOODS)
-    if name == "auto":
-        name = "gaussian" if values == "real" or (values == "unit" and len(shape) == 1) else "bernoulli"
-    if name in ("bernoulli", "categorical", "logistic-mixture") and values == "real":
+    if LIKELIHOODS.word(name):
+        real = values == "real" or (values == "unit" and len(shape) == 1)
+        name = "gaussian" if real else "bernoulli"
+    if not isinstance(name, str):
+        return LIKELIHOODS.checked(name)
+    spelled = LIKELIHOODS.read(name)
+    if spelled.name in ("bernoulli", "categorical", "logistic-mixture") and values == "real":
         fix = "Use `gaussian` or `squared`, or scale the data to lie between 0 and 1."
         raise refuse("likelihood", name, "one for real values", fix)
-    if name == "bernoulli":
-        return Bernoulli(shape)
-    if name == "absolute":
-        return Absolute(shape)
-    if name == "squared":
-        return Squared(shape)
-    if name == "categorical":
-        return Categorical(shape, 2 if values == "binary" else 256)
-    if name == "logistic-mixture":
-        return LogisticMixture(shape, levels=2 if values == "binary" else 256)
-    kinds: dict[str, Literal["fixed", "shared", "learned"]] = {
-        "gaussian": "shared",
-        "gaussian-fixed": "fixed",
-        "gaussian-learned": "learned",
-    }
-    return Gaussian(shape, kinds[name])
+    levels = 2 if values == "binary" else 256
+    return spelled.make(shape=shape, classes=levels, levels=levels)
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name on first use."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'narrows.likelihoods' has no attribute {name!r}")
+    value = getattr(import_module(f"narrows.likelihoods.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

@@ -1,1 +1,50 @@
-"""Networks: perceptrons, convolutions, residual nets, transformers. No word of latents here."""
+"""Networks: perceptrons, convolutions, residual nets, transformers. No word of latents here.
+
+`NETS` is what ``net="mlp:256,128"`` may say; importing it loads no network.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from narrows.core.spelling import Table
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from narrows.nets.kinds import Net
+
+__all__ = ["CRITICS", "FEATURES", "NETS"]
+
+NETS: Table[Net] = Table(
+    "net",
+    "narrows.nets.kinds:Net",
+    {
+        "linear": "narrows.nets.kinds:Linear",
+        "mlp": "narrows.nets.kinds:Perceptron",
+        "skip": "narrows.nets.kinds:Skip",
+        "conv": "narrows.nets.kinds:Convolutional",
+        "resnet": "narrows.nets.kinds:Residual",
+        "vit": "narrows.nets.kinds:Transformer",
+    },
+    words={"auto": "chosen by the shape of the data"},
+)
+"""The kinds of network, by the names they are spelled with."""
+
+CRITICS: Table[nn.Module] = Table(
+    "critic", "torch.nn:Module", {"patch": "narrows.nets.critic:critic"}, given=("shape",)
+)
+"""The critics that a text can name."""
+
+FEATURES: Table[nn.Module] = Table(
+    "perceptual",
+    "torch.nn:Module",
+    {
+        "random": "narrows.nets.features:RandomFeatures",
+        "resnet": "narrows.nets.features:ResNetFeatures",
+        "vgg": "narrows.nets.features:VGGFeatures",
+    },
+    words={"none": "no perceptual distance"},
+    given=("shape",),
+)
+"""The feature nets that a text can name."""

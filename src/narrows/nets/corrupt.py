@@ -8,10 +8,13 @@ from torch import Tensor, nn
 from narrows.core import NO_CONDITION, Condition, Tree
 from narrows.core.check import choice, number
 
-__all__ = ["KINDS", "Corrupted", "corrupt"]
+__all__ = ["KINDS", "SALT", "Corrupted", "corrupt"]
 
 KINDS = ("gaussian", "masking", "salt-and-pepper")
 """The kinds of corruption."""
+
+SALT = {"real": (-2.0, 2.0), "unit": (0.0, 1.0), "binary": (0.0, 1.0)}
+"""Pepper and salt: the ends of the range, or two standard deviations of real (standardised) values."""
 
 
 def corrupt(x: Tensor, kind: str, level: float, low: float = 0.0, high: float = 1.0) -> Tensor:

@@ -7,12 +7,11 @@ import math
 from torch import Tensor, nn
 
 from narrows.core.check import whole
-from narrows.core.spelling import Table
 from narrows.nets.axes import over_leading
 from narrows.nets.mlp import dense_layers
 from narrows.nets.resnet import group_norm
 
-__all__ = ["CRITICS", "PatchCritic", "critic"]
+__all__ = ["PatchCritic", "critic"]
 
 _SLOPE = 0.2
 
@@ -100,9 +99,3 @@ def critic(shape: tuple[int, ...], channels: int = 32, levels: int = 3) -> nn.Mo
     if len(shape) == 3 and min(shape[1:]) >= 6:
         return PatchCritic(shape, channels, levels)
     return _WholeCritic(shape, (4 * channels, 4 * channels))
-
-
-CRITICS: Table[nn.Module] = Table(
-    "critic", "torch.nn:Module", {"patch": "narrows.nets.critic:critic"}, given=("shape",)
-)
-"""The critics that a text can name."""

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.core.check import RequestError, refuse, whole
-from narrows.core.spelling import Table
 from narrows.nets.axes import as_image, to_image
 
-__all__ = ["FEATURES", "Frozen", "RandomFeatures", "ResNetFeatures", "VGGFeatures", "read_weights"]
+__all__ = ["Frozen", "RandomFeatures", "ResNetFeatures", "VGGFeatures", "read_weights"]
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Of the pixels of ImageNet, by which the nets that read pictures were trained to scale them."""
@@ -212,20 +211,6 @@ class _Block(nn.Module):
             more = (inner.shape[1] - h.shape[1]) // 2
             h = F.pad(h[..., ::2, ::2], (0, 0, 0, 0, more, more))
         return F.relu(h + inner)
-
-
-FEATURES: Table[nn.Module] = Table(
-    "perceptual",
-    "torch.nn:Module",
-    {
-        "random": "narrows.nets.features:RandomFeatures",
-        "resnet": "narrows.nets.features:ResNetFeatures",
-        "vgg": "narrows.nets.features:VGGFeatures",
-    },
-    words={"none": "no perceptual distance"},
-    given=("shape",),
-)
-"""The feature nets that a text can name."""
 
 
 def read_weights(path: str) -> dict[str, Tensor]:

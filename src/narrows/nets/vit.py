@@ -283,6 +283,7 @@ class ViTEncoder(nn.Module):
         width: channels inside.
         depth: number of blocks.
         condition: what both sides are told, by name, and how many numbers each has.
+        heads: number of heads.
     """
 
     def __init__(
@@ -293,9 +294,10 @@ class ViTEncoder(nn.Module):
         width: int = 64,
         depth: int = 2,
         condition: Widths = NO_WIDTHS,
+        heads: int = 4,
     ) -> None:
         super().__init__()
-        self.tokens = ViTGridEncoder(shape, width, patch, width, depth, condition=condition)
+        self.tokens = ViTGridEncoder(shape, width, patch, width, depth, heads, condition)
         self.out = initialise(nn.Linear(width, out))
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
@@ -313,6 +315,7 @@ class ViTDecoder(nn.Module):
         width: channels inside.
         depth: number of blocks.
         condition: what both sides are told, by name, and how many numbers each has, appended to the code.
+        heads: number of heads.
     """
 
     def __init__(
@@ -323,10 +326,11 @@ class ViTDecoder(nn.Module):
         width: int = 64,
         depth: int = 2,
         condition: Widths = NO_WIDTHS,
+        heads: int = 4,
     ) -> None:
         super().__init__()
         self.condition = dict(condition)
-        self.patches = ViTGridDecoder(width, shape, patch, width, depth)
+        self.patches = ViTGridDecoder(width, shape, patch, width, depth, heads)
         self.spread = initialise(nn.Linear(z + sum(condition.values()), self.patches.cut.count * width))
         self.split = (self.patches.cut.count, width)
 

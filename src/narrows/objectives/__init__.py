@@ -1,1 +1,42 @@
-"""What is minimised: one idea a file."""
+"""What is minimised: distortions, weighted costs, adversaries, and what steers or mends them.
+
+`DEAD` and `TARGETS` are what ``dead="auxk:k=8"`` and ``price_target="l0=16"`` may say; importing them loads no
+objective.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from narrows.core.spelling import Table
+
+if TYPE_CHECKING:
+    from narrows.objectives.dead_latents import Revival
+    from narrows.objectives.target import Target
+
+__all__ = ["DEAD", "TARGETS"]
+
+DEAD: Table[Revival] = Table(
+    "dead",
+    "narrows.objectives.dead_latents:Revival",
+    {
+        "auxk": "narrows.objectives.dead_latents:AuxK",
+        "resample": "narrows.objectives.dead_latents:Resample",
+        "ghost": "narrows.objectives.dead_latents:Ghost",
+        "preact": "narrows.objectives.dead_latents:PreAct",
+        "zipf": "narrows.objectives.zipf:AuxZipf",
+    },
+    words={"none": "nothing", "auto": "what suits the activation"},
+    given=("latents", "budget"),
+    suited=("k", "dead_after", "window", "exponent", "offset"),
+)
+"""What is done for latents that are never on."""
+
+TARGETS: Table[Target] = Table(
+    "price_target",
+    "narrows.objectives.target:Target",
+    {"l0": "narrows.objectives.target:target_l0", "fvu": "narrows.objectives.target:target_fvu"},
+    words={"none": "the weight stays as it is"},
+    given=("cost", "rows"),
+)
+"""What the weight of a price is steered by."""

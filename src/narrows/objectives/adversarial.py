@@ -97,7 +97,7 @@ class CodeAdversary(Adversary):
         gradient_penalty: float = 1.0,
     ) -> None:
         if critic is None:
-            critic = build.encoder((latent,), 1, net="mlp", hidden=(128, 128))
+            critic = build.encoder((latent,), 1, "mlp:128,128")
         super().__init__(critic, weights={"fool": weight}, critic_lr=critic_lr)
         self.gradient_penalty = at_least("gradient_penalty", gradient_penalty, 0)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,7 +32,10 @@ class Revival(Part):
 
     name = "revival"
 
-    def __init__(self, dead_after: int, weight: Schedule = 1.0) -> None:
+    gaps: ClassVar[int] = 100
+    """What suits `dead_after`: so many of the mean gap between two firings of a latent in fair use."""
+
+    def __init__(self, dead_after: int, weight: Schedule = 1 / 32) -> None:
         super().__init__()
         self.dead_after, self.weight = whole("dead_after", dead_after), weight
 
@@ -91,9 +96,9 @@ class AuxK(Revival):
 
     def __init__(self, *, k: int, dead_after: int, weight: Schedule = 1 / 32) -> None:
         super().__init__(dead_after, weight)
-        self.k = whole("aux_k", k)
+        self.k = whole("k", k)
         if isinstance(weight, (int, float)):
-            number("aux_weight", weight, low=0)
+            number("weight", weight, low=0)
         self.register_buffer("variance", torch.ones(()))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
@@ -198,6 +203,7 @@ class Resample(Revival):
     """
 
     name = "resample"
+    gaps = 1000  # it is drastic
 
     def __init__(self, *, dead_after: int, every: int = 0, rounds: int = 4) -> None:
         super().__init__(dead_after)

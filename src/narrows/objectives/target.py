@@ -11,7 +11,7 @@ from narrows.core import Part, Pass, Sparse, all_sum
 from narrows.core.check import number, refuse
 from narrows.core.evidence import Latents, Residual
 
-__all__ = ["Target"]
+__all__ = ["Target", "target_fvu", "target_l0"]
 
 _NEAR, _DRIFT, _MOST, _FADE = 0.5, 2e-4, 3e-3, 0.97
 """The gap from which on the drift is collected, how fast, up to where, and how fast it fades further off."""
@@ -35,8 +35,8 @@ class Target(Part):
         fvu: the share of variance that may stay unexplained; or None. Exactly one of the two.
         cost: which of the code's costs is weighed.
         start: the weight at first.
-        rate: how fast the weight moves, eta; when None, 0.03 for L0 and 0.05 for FVU, which drifts for longer.
-        ahead: how many steps the gap is foreseen, T; when None, 60 for L0 and 40 for FVU.
+        rate: how fast the weight moves, eta.
+        ahead: how many steps the gap is foreseen, T.
         smooth: how much of the gap's running mean stays at a step, beta.
 
     Raises:
@@ -58,19 +58,17 @@ class Target(Part):
         fvu: float | None = None,
         cost: str = "l1",
         start: float = 0.1,
-        rate: float | None = None,
-        ahead: float | None = None,
+        rate: float = 0.03,
+        ahead: float = 60.0,
         smooth: float = 0.8,
     ) -> None:
         super().__init__()
         if (l0 is None) == (fvu is None):
-            raise refuse("target", (l0, fvu), "either ``target_l0`` or ``target_fvu``", "Name one of them.")
-        self.l0 = None if l0 is None else number("target_l0", l0, low=1e-3)
-        self.fvu = None if fvu is None else number("target_fvu", fvu, low=1e-6, high=1)
-        usual = (0.03, 60.0) if fvu is None else (0.05, 40.0)
+            raise refuse("target", (l0, fvu), "either ``l0`` or ``fvu``", "Name one of them.")
+        self.l0 = None if l0 is None else number("l0", l0, low=1e-3)
+        self.fvu = None if fvu is None else number("fvu", fvu, low=1e-6, high=1)
         self.cost, self.kept = cost, number("smooth", smooth, low=0, high=1)
-        self.rate = usual[0] if rate is None else number("rate", rate, low=0)
-        self.ahead = usual[1] if ahead is None else number("ahead", ahead, low=0)
+        self.rate, self.ahead = number("rate", rate, low=0), number("ahead", ahead, low=0)
         self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
         self.register_buffer("gap", torch.tensor(math.nan))
         self.register_buffer("drift", torch.zeros(()))
@@ -104,3 +102,49 @@ class Target(Part):
         share = passed.code[Residual].value.square().sum() / varies
         fvu = all_sum(torch.stack([share.double(), one]))
         return torch.log(self.fvu * fvu[1] / fvu[0].clamp_min(1e-12))
+
+
+def target_l0(
+    l0: float,
+    *,
+    start: float = 0.1,
+    rate: float = 0.03,
+    ahead: float = 60.0,
+    smooth: float = 0.8,
+    cost: str = "l1",
+    rows: int = 1,
+) -> Target:
+    """A target for how many latents are on.
+
+    Args:
+        l0: how many, on average, in one example (in one row, where an example has several).
+        start: the weight at first.
+        rate: how fast the weight moves.
+        ahead: how many steps the gap is foreseen.
+        smooth: how much of the gap's running mean stays at a step.
+        cost: which of the code's costs is weighed.
+        rows: how many rows an example has.
+    """
+    return Target(l0=rows * l0, cost=cost, start=start, rate=rate, ahead=ahead, smooth=smooth)
+
+
+def target_fvu(
+    fvu: float,
+    *,
+    start: float = 0.1,
+    rate: float = 0.05,
+    ahead: float = 40.0,
+    smooth: float = 0.8,
+    cost: str = "l1",
+) -> Target:
+    """A target for the share of variance that stays unexplained, which drifts for longer than L0 does.
+
+    Args:
+        fvu: the share.
+        start: the weight at first.
+        rate: how fast the weight moves.
+        ahead: how many steps the gap is foreseen.
+        smooth: how much of the gap's running mean stays at a step.
+        cost: which of the code's costs is weighed.
+    """
+    return Target(fvu=fvu, cost=cost, start=start, rate=rate, ahead=ahead, smooth=smooth)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from narrows.core import Prior, Symbols
 from narrows.core.check import RequestError, nearest, refuse
 from narrows.core.spelling import Option, Table
 from narrows.core.texts import docstring_args
+
+if TYPE_CHECKING:
+    from narrows.core import Prior, Symbols
 
 __all__ = ["PRIORS", "check_sampling", "make_prior", "require", "sampling_options"]
 

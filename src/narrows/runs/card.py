@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import re
 import shlex
@@ -11,7 +12,8 @@ from typing import Any
 
 from narrows.core import Autoencoder, files
 from narrows.core.check import printable
-from narrows.methods.index import METHODS
+from narrows.methods.index import METHODS, builder
+from narrows.methods.options import explained
 from narrows.runs.recipe import Recipe
 
 __all__ = ["SAID", "write_card"]
@@ -25,9 +27,7 @@ def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping
     row = METHODS.get(recipe.method)
     parameters = sum(p.numel() for p in model.parameters())
     paper = "" if row is None else f"\n{row.title} ({row.year}), {row.reference}.\n{row.claim}\n"
-    arguments = (
-        "\n".join(f"| {_code(k)} | {_code(v)} |" for k, v in recipe.arguments.items()) or "| (defaults) | |"
-    )
+    arguments = _arguments(recipe)
     said = "".join(f"{_text(result[name])}\n\n" for name in SAID if result.get(name))
     kept = recipe.training.get("validation")
     apart = f"\n| kept apart to tell when to stop | {kept:,} training rows |" if kept else ""
@@ -47,8 +47,8 @@ tags: {json.dumps(["autoencoder", recipe.method])}
 | steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |{apart}
 | seed | {recipe.training["seed"]} |
 
-{said}| option | value |
-|---|---|
+{said}| option | value | |
+|---|---|---|
 {arguments}
 
 ```python
@@ -60,6 +60,15 @@ codes = run.encode(x)
 `recipe.json` makes this run again, `metrics.jsonl` holds its curves, {again} examines it.
 """
     files.write(folder / "README.md", text.encode())
+
+
+def _arguments(recipe: Recipe) -> str:
+    """The rows of a table: what was asked for, and what it does."""
+    says = {}
+    if recipe.method in METHODS:
+        says = explained(inspect.getdoc(builder(recipe.method)) or "", METHODS[recipe.method].family)
+    rows = [f"| {_code(k)} | {_code(v)} | {_text(says.get(k, ''))} |" for k, v in recipe.arguments.items()]
+    return "\n".join(rows) or "| (defaults) | | |"
 
 
 def _text(value: Any) -> str:

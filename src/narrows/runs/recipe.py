@@ -6,7 +6,7 @@ import inspect
 import json
 import platform
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from narrows.core.check import (
 from narrows.data import Source
 from narrows.methods import index
 from narrows.priors import PRIORS, make_prior
+from narrows.runs.upgrade import upgraded
 from narrows.train import Plan
 
 __all__ = ["CUSTOM", "Builder", "Recipe", "check_options"]
@@ -183,9 +184,19 @@ class Recipe:
             )
             reason = f"{error} is missing" if isinstance(error, KeyError) else str(error).rstrip(".")
             raise RequestError(f"{path} is damaged: {reason}. {fix}".rstrip()) from error
-        if recipe.method != CUSTOM:
-            check_options(index.builder(recipe.method), recipe.arguments, recipe.method)
-        return recipe
+        return recipe if recipe.method == CUSTOM else recipe.known()
+
+    def known(self) -> Recipe:
+        """The recipe with options that the method's builder has, those of earlier releases under today's names.
+
+        Raises:
+            UnknownOptionError: an option that the method does not have.
+        """
+        parameters = inspect.signature(index.builder(self.method)).parameters
+        defaults = {name: parameter.default for name, parameter in parameters.items()}
+        arguments = upgraded(self.method, self.arguments, defaults, self.spec)
+        check_options(index.builder(self.method), arguments, self.method)
+        return replace(self, arguments=arguments)
 
 
 def _checked(kept: Any) -> dict[str, Any]:

@@ -81,7 +81,7 @@ def check_method(
 
     Example:
         >>> from narrows.methods.variational.vae import vae
-        >>> check_method(vae, (6,), latent=2, hidden=(8,))[:3]
+        >>> check_method(vae, (6,), latent=2, net="mlp:8")[:3]
         ['unknown_options', 'shapes', 'finite']
     """
     name = getattr(builder, "__name__", str(builder))

@@ -27,7 +27,7 @@ _WARM = (
 
 def _finished(folder: Path) -> None:
     how = {"training": {"log_every": 1, "checkpoint_seconds": 0}, "progress": False}
-    nr.fit(_ROWS, "vae", folder / "run", steps=6, batch_size=8, latent=2, hidden=(5,), **how)
+    nr.fit(_ROWS, "vae", folder / "run", steps=6, batch_size=8, latent=2, net="mlp:5", **how)
 
 
 def _edited(folder: Path) -> None:

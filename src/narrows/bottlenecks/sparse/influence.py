@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 
 from narrows.bottlenecks.sparse.topk import TopK
-from narrows.core import Autoencoder, Batch, Sparse
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Sparse, Tree
 from narrows.core.check import number
 from narrows.kernels.sparse import LazyLinear, select
-from narrows.nets.dictionaries.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 
-__all__ = ["InfluenceTopK", "Sloped"]
+__all__ = ["InfluenceTopK", "Sloped", "SlopedEncoder"]
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,18 @@ class Sloped(LazyLinear):
     """
 
     slope: Tensor | None = None
+
+
+class SlopedEncoder(AffineEncoder):
+    """A linear encoder that hands the gradient on beside the promise."""
+
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
+        """Promise the pre-activations (B, N) of inputs (B, *shape), with their gradients (B, *shape) or None."""
+        plain = super().forward(x, condition)
+        assert isinstance(plain, LazyLinear)
+        slope = condition.get("gradients")
+        slope = None if slope is None else slope.flatten(1).to(plain.x.dtype)
+        return Sloped(plain.x, plain.weight, plain.bias, plain.shift, slope)
 
 
 class InfluenceTopK(TopK):

@@ -6,9 +6,10 @@ from collections.abc import Callable
 
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.quantizer import Quantizer
-from narrows.core import Autoencoder, Objective, Spec
+from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec
 from narrows.core.check import refuse
 from narrows.nets import build
+from narrows.nets.kinds import Net
 from narrows.priors import make_prior
 
 __all__ = ["token_autoencoder"]
@@ -16,25 +17,23 @@ __all__ = ["token_autoencoder"]
 
 def token_autoencoder(
     spec: Spec,
-    width: int,
-    channels: int,
     quantizer: Callable[[int], Quantizer],
     objective: Objective,
-    prior: str,
     *,
+    width: int,
     downsample: int,
-    net: str,
-    likelihood: str,
+    prior: str | Prior,
+    net: str | Net,
+    likelihood: str | Likelihood,
 ) -> Autoencoder:
     """An autoencoder whose code is a grid of symbols, and a prior over them.
 
     Args:
         spec: what the data look like.
-        width: width of a token before it is quantised and after.
-        channels: channels inside the networks.
         quantizer: makes the bottleneck, from the number of tokens.
         objective: what the first stage minimises.
-        prior: the second stage, spelled: see `narrows.priors.PRIORS`.
+        width: width of a token before it is quantised and after.
+        prior: the second stage.
         downsample: pixels a token, along each side.
         net: kind of the networks.
         likelihood: p(x | z).
@@ -43,8 +42,8 @@ def token_autoencoder(
         RequestError: an argument out of range, or a prior that is told labels where the data have none.
     """
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
-    encoder = build.grid_encoder(spec.shape, width, downsample, net, channels)
-    decoder = build.grid_decoder(width, output.parameter_shape, downsample, net, channels)
+    encoder = build.grid_encoder(spec.shape, width, downsample, net)
+    decoder = build.grid_decoder(width, output.parameter_shape, downsample, net)
     rows, columns = build.grid_of(spec.shape, downsample, net)
     if (rows, columns) != build.grid_of(output.parameter_shape, downsample, net):
         raise refuse(

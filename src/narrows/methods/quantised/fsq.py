@@ -1,16 +1,12 @@
-"""Finite scalar quantisation.
-
-Mentzer, Minnen, Agustsson and Tschannen, Finite Scalar Quantization: VQ-VAE Made Simple, ICLR 2024. arXiv:2309.15505
-"""
+"""Finite scalar quantisation."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.discrete.fsq import FiniteScalarQuantizer, levels_for
 from narrows.bottlenecks.discrete.quantizer import Quantizer
-from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
 from narrows.methods.quantised._assemble import token_autoencoder
-
-__all__ = ["fsq"]
+from narrows.nets.kinds import Net
 
 
 def fsq(
@@ -20,10 +16,9 @@ def fsq(
     levels: tuple[int, ...] = (),
     variant: str = "paper",
     downsample: int = 4,
-    prior: str = "ar",
-    net: str = "auto",
-    channels: int = 64,
-    likelihood: str = "auto",
+    prior: str | Prior = "ar",
+    net: str | Net = "auto",
+    likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
     r"""An FSQ autoencoder: a grid of tokens of a few channels, each bounded and rounded to its levels.
 
@@ -33,16 +28,9 @@ def fsq(
     The bound f differs from the paper's in two constants, which `FiniteScalarQuantizer` names.
 
     Args:
-        spec: what the data look like, or the shape of one example.
         codes: about how many codes, K; the levels whose product comes nearest are taken.
         levels: how many levels each channel has, such as (8, 5, 5, 5); where given, `codes` is not asked.
         variant: ``paper``, or ``symmetric``, where even levels too lie evenly around 0.
-        downsample: pixels a token, along each side; a vector has one token for the square of that many numbers.
-        prior: the second stage over the indices: ``ar``, ``maskgit``, ``none`` (all codes are as likely), with its
-            options after a colon: ``ar:width=128,labels=yes``.
-        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
-        channels: channels inside the networks, where they have any.
-        likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range, or labels where the data have none.
@@ -62,12 +50,11 @@ def fsq(
 
     return token_autoencoder(
         as_spec(spec),
-        len(chosen),
-        channels,
         quantizer,
         Objective(),
-        prior,
+        width=len(chosen),
         downsample=downsample,
+        prior=prior,
         net=net,
         likelihood=likelihood,
     )

@@ -1,22 +1,17 @@
-"""The vector-quantised autoencoder with a perceptual distance and a critic of patches.
-
-Esser, Rombach and Ommer, Taming Transformers for High-Resolution Image Synthesis, CVPR 2021. arXiv:2012.09841
-"""
+"""The vector-quantised autoencoder with a perceptual distance and a critic of patches."""
 
 from __future__ import annotations
 
 from torch import nn
 
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Prior, Spec, as_spec
 from narrows.core.schedules import Schedule
 from narrows.methods.quantised._assemble import token_autoencoder
-from narrows.nets.critic import CRITICS
-from narrows.nets.features import FEATURES
+from narrows.nets import CRITICS, FEATURES
+from narrows.nets.kinds import Net
 from narrows.objectives.critic import OutputAdversary
 from narrows.objectives.perceptual import PerceptualDistance
-
-__all__ = ["vqgan"]
 
 
 def vqgan(
@@ -33,10 +28,9 @@ def vqgan(
     adversary: Schedule = 0.8,
     critic_from: int = 0,
     optimizer: str = "adam:betas=0.5/0.9",
-    prior: str = "ar",
-    net: str = "auto",
-    channels: int = 64,
-    likelihood: str = "absolute",
+    prior: str | Prior = "ar",
+    net: str | Net = "auto",
+    likelihood: str | Likelihood = "absolute",
 ) -> Autoencoder:
     r"""A VQ-VAE whose reconstructions must look right: to a frozen network, and to a critic of patches.
 
@@ -48,24 +42,16 @@ def vqgan(
     layer: see `narrows.objectives.critic.OutputAdversary`. The second stage models the indices, as in a VQ-VAE.
 
     Args:
-        spec: what the data look like, or the shape of one example.
         codes: size of the codebook, K.
         width: width of a code, d.
-        downsample: pixels a token, along each side; a vector has one token for the square of that many numbers.
         codebook: how the codes are learned, ``gradient`` or ``ema``.
         beta: weight of the commitment of the encoder to its codes, a number or a schedule.
-        perceptual: the network of the distance: ``random:channels=16,levels=3`` for random convolutions,
-            ``vgg:FILE`` or ``resnet:FILE`` for pictures, with weights from a file, ``none``; or a module.
+        perceptual: the network of the distance: random convolutions, or one for pictures with weights from a file.
         perceptual_weight: p, the weight of the distance against the distortion of one number.
-        critic: the critic, ``patch:channels=32,levels=3``, or a module.
+        critic: who tells reconstructions from data.
         adversary: w, its weight.
         critic_from: the step from which the critic plays.
         optimizer: of both players.
-        prior: the second stage over the indices: ``ar``, ``maskgit``, ``none`` (all codes are as likely), with its
-            options after a colon: ``ar:width=128,labels=yes``.
-        net: ``auto``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
-        channels: channels inside the networks, where they have any.
-        likelihood: the distortion; the paper's is ``absolute``.
 
     Raises:
         RequestError: an argument out of range.
@@ -92,12 +78,11 @@ def vqgan(
     )
     return token_autoencoder(
         spec,
-        width,
-        channels,
         lambda tokens: VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook),
         objective,
-        prior,
+        width=width,
         downsample=downsample,
+        prior=prior,
         net=net,
         likelihood=likelihood,
     )

@@ -1,20 +1,12 @@
-"""The denoising autoencoder.
-
-Vincent, Larochelle, Bengio and Manzagol, Extracting and Composing Robust Features with Denoising Autoencoders,
-ICML 2008.
-"""
+"""The denoising autoencoder."""
 
 from __future__ import annotations
 
-from narrows.core import Autoencoder, Spec, as_spec
-from narrows.methods.regularised.ae import ae
-from narrows.nets.build import chosen
-from narrows.nets.corrupt import Corrupted
-
-__all__ = ["SALT", "denoising_ae"]
-
-SALT = {"real": (-2.0, 2.0), "unit": (0.0, 1.0), "binary": (0.0, 1.0)}
-"""Pepper and salt: the ends of the range, or two standard deviations of real (standardised) values."""
+from narrows.core import Autoencoder, Likelihood, Spec, as_spec
+from narrows.methods.regularised._assemble import deterministic_autoencoder
+from narrows.nets.build import code_width
+from narrows.nets.corrupt import SALT, Corrupted
+from narrows.nets.kinds import Net
 
 
 def denoising_ae(
@@ -23,25 +15,20 @@ def denoising_ae(
     latent: int = 16,
     corruption: str = "masking",
     level: float = 0.3,
-    net: str = "auto",
-    hidden: tuple[int, ...] = (),
-    likelihood: str = "auto",
+    net: str | Net = "auto",
+    likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
     r"""An autoencoder that sees a corrupted input and must produce the clean one.
 
     .. math:: \min_{f, g} \; E_x E_{\tilde x \sim C(\tilde x \mid x)}
               \left[ -\log p(x \mid g(f(\tilde x))) \right]
 
-    The corruption is drawn anew at every step of training; in `eval()` the input is taken as it is.
+    The corruption is drawn anew at every step of training; in `eval()` the input is taken as it is. The code may be
+    wider than the data, since the noise forbids to copy.
 
     Args:
-        spec: what the data look like, or the shape of one example.
-        latent: width of the code, Z; it may exceed the data's, since the noise forbids to copy.
         corruption: ``gaussian``, ``masking`` or ``salt-and-pepper``.
         level: standard deviation of Gaussian noise in the data's units, else the share of numbers that are lost.
-        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
-        hidden: widths of the hidden layers; the net's own choice when empty.
-        likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range.
@@ -55,7 +42,7 @@ def denoising_ae(
         Autoencoders, 2008. doi:10.1145/1390156.1390294
     """
     spec = as_spec(spec)
-    model = ae(spec, latent=latent, net=chosen(net, spec.shape), hidden=hidden, likelihood=likelihood)
-    low, high = SALT[spec.values]
-    model.encoder = Corrupted(model.encoder, corruption, level, low, high)
+    width = code_width(latent, spec.shape)
+    model = deterministic_autoencoder(spec, width, net=net, likelihood=likelihood)
+    model.encoder = Corrupted(model.encoder, corruption, level, *SALT[spec.values])
     return model

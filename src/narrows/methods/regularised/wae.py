@@ -1,22 +1,18 @@
-"""The Wasserstein autoencoder.
-
-Tolstikhin, Bousquet, Gelly and Schoelkopf, Wasserstein Auto-Encoders, ICLR 2018. arXiv:1711.01558
-"""
+"""The Wasserstein autoencoder."""
 
 from __future__ import annotations
 
 import math
 
-from narrows import likelihoods
 from narrows.bottlenecks.deterministic.noiseless import Deterministic
-from narrows.core import Autoencoder, Objective, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Objective, Spec, as_spec
 from narrows.core.check import choice
 from narrows.core.schedules import Schedule
-from narrows.nets import build
+from narrows.methods.regularised._assemble import deterministic_autoencoder
+from narrows.nets.build import code_width
+from narrows.nets.kinds import Net
 from narrows.objectives.adversarial import CodeAdversary
 from narrows.objectives.discrepancy import Discrepancy
-
-__all__ = ["wae"]
 
 
 def wae(
@@ -26,25 +22,19 @@ def wae(
     penalty: str = "mmd",
     weight: Schedule = "auto",
     sigma: float = 1.0,
-    net: str = "auto",
-    hidden: tuple[int, ...] = (),
-    likelihood: str = "squared",
+    net: str | Net = "auto",
+    likelihood: str | Likelihood = "squared",
 ) -> Autoencoder:
     r"""A WAE: a deterministic code, whose distribution over the data is brought to N(0, sigma^2 I).
 
     .. math:: \min_{q, G} E_x E_{q(z|x)}[c(x, G(z))] + \lambda\, D(q(z), p(z))
 
     Args:
-        spec: what the data look like, or the shape of one example.
-        latent: width of the code, Z.
         penalty: D: ``mmd`` with an inverse multiquadratic kernel, or ``gan``, a critic of the codes.
         weight: lambda, a number or a schedule, against the cost of an example. ``auto`` is as many times 0.25 for the
             MMD, 0.025 for the critic, as an example has elements, for the cost grows with them; of an MMD on
             MNIST this is what the authors' code weighs it with.
         sigma: standard deviation of the prior.
-        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
-        hidden: widths of the hidden layers; the net's own choice when empty.
-        likelihood: the cost c; the paper's is ``squared``.
 
     Raises:
         RequestError: an argument out of range.
@@ -58,12 +48,12 @@ def wae(
         Tolstikhin et al., Wasserstein Auto-Encoders, 2018. arXiv:1711.01558
     """
     spec = as_spec(spec)
+    latent = code_width(latent, spec.shape)
     adversarial = choice("penalty", penalty, ("mmd", "gan")) == "gan"
     bottleneck = Deterministic(latent, sigma)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     if weight == "auto":
         weight = (0.025 if adversarial else 0.25) * math.prod(spec.output_shape)
     objective: Objective = CodeAdversary(latent, weight) if adversarial else Discrepancy(weight, sigma)
-    encoder = build.encoder(spec.shape, latent, net=net, hidden=hidden)
-    decoder = build.decoder(latent, output.parameter_shape, net=net, hidden=hidden)
-    return Autoencoder(encoder, bottleneck, decoder, output, objective)
+    return deterministic_autoencoder(
+        spec, latent, net=net, likelihood=likelihood, bottleneck=bottleneck, objective=objective
+    )

@@ -1,16 +1,12 @@
-"""The BatchTopK sparse autoencoder.
-
-Bussmann, Leask, Nanda, BatchTopK Sparse Autoencoders, 2024. arXiv:2412.06410
-"""
+"""The BatchTopK sparse autoencoder."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
-from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.schedules import Schedule
-from narrows.methods.sparse.topk_sae import aux_k_objective, default_latents, sparse_autoencoder
-
-__all__ = ["batchtopk_sae"]
+from narrows.core import Autoencoder, Spec
+from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.objectives.dead_latents import Revival
+from narrows.objectives.sparse import SparseObjective
 
 
 def batchtopk_sae(
@@ -19,9 +15,7 @@ def batchtopk_sae(
     latents: int = 0,
     k: int = 16,
     threshold_decay: float = 0.9,
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -32,17 +26,6 @@ def batchtopk_sae(
 
     In training the k B largest positive pre-activations of a batch pass; at inference all above a threshold that
     was estimated meanwhile (`bottlenecks.batchtopk.BatchTopK` says who estimates it how).
-
-    Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
-        k: how many of them are on in an example, on average.
-        threshold_decay: how much of the running mean of the threshold stays at a step.
-        aux_k: how many dead latents predict the residual; when 0, half the numbers of an example.
-        aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
-        unit_norm: hold every atom at length 1.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -57,8 +40,7 @@ def batchtopk_sae(
     Reference:
         Bussmann, Leask, Nanda, BatchTopK Sparse Autoencoders, 2024. arXiv:2412.06410
     """
-    spec = as_spec(spec)
-    latents = latents or default_latents(spec)
+    spec, latents = sized(spec, "batchtopk-sae", latents)
     bottleneck = BatchTopK(latents, k, decay=threshold_decay)
-    objective = aux_k_objective(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
+    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -1,22 +1,14 @@
-"""The concept set of two modalities.
-
-Shen, Sun, Huang, Wang, VL-SAE: Interpreting and Enhancing Vision-Language Alignment with a Unified Concept Set,
-NeurIPS 2025. arXiv:2510.21323
-"""
+"""The concept set of two modalities."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Objective, Spec
 from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse._alike import alike
-from narrows.methods.sparse.topk_sae import default_latents
+from narrows.methods.sparse._assemble import assemble, sized
 from narrows.nets.dictionaries.paired import PairDictionary, PairEncoder, widths
 from narrows.objectives.pairs import PairAlignment
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["concept_sae"]
 
 
 def concept_sae(
@@ -45,13 +37,10 @@ def concept_sae(
 
     Args:
         spec: examples (2, D), or flat ones that hold both sides, one after the other.
-        latents: how many concepts, N; when 0, eight for each number of a pair, at most 16384.
-        k: how many of them are on in one side.
         first: the width of the first side of flat examples; when 0, half of them.
         score: ``distance``, or ``linear``, a shared affine encoder.
         align: weight of a contrastive term on the sides after a map each; 0 leaves it out, and the maps where the
             widths are equal.
-        normalise: scale each side to mean square 1 for the decoders.
 
     Raises:
         RequestError: examples that are no pairs; k larger than the number of latents; data with a target.
@@ -67,10 +56,9 @@ def concept_sae(
         Shen, Sun, Huang, Wang, VL-SAE: Interpreting and Enhancing Vision-Language Alignment with a Unified Concept Set,
         2025. arXiv:2510.21323
     """
-    spec = alike(spec, "concept-sae")
-    latents = latents or default_latents(spec)
+    spec, latents = sized(spec, "concept-sae", latents)
     sides, aligned = widths(spec, first), align != 0
     encoder = PairEncoder(latents, sides, score=score, mapped=aligned)
     dictionary = PairDictionary(latents, spec.output_shape, sides, normalise=normalise)
     objective: Objective = PairAlignment(align) if aligned else SparseObjective()
-    return Autoencoder(encoder, TopK(latents, k), dictionary, Squared(spec.output_shape), objective)
+    return assemble(spec, encoder, TopK(latents, k), dictionary, objective)

@@ -1,20 +1,14 @@
-"""The contrastive sparse autoencoder: what two activations share, and what tells them apart.
-
-Poupart, Contrastive Sparse Autoencoders for Interpreting Planning of Chess-Playing Agents, 2024. arXiv:2406.04028
-"""
+"""The contrastive sparse autoencoder: what two activations share, and what tells them apart."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.per_layer import LayerReLU
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError, fraction
 from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse.shared import target
-from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
+from narrows.methods.sparse._assemble import default_latents, price, sparse_autoencoder, without_target
 from narrows.objectives.contrast import Contrast
-
-__all__ = ["contrastive_sae"]
+from narrows.objectives.target import Target
 
 
 def contrastive_sae(
@@ -24,8 +18,7 @@ def contrastive_sae(
     common: float = 0.5,
     l1: Schedule = 0.1,
     contrast: Schedule = 0.1,
-    target_l0: float = 0.0,
-    target_fvu: float = 0.0,
+    price_target: str | Target = "none",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -44,14 +37,9 @@ def contrastive_sae(
 
     Args:
         spec: what the data look like: (2, width).
-        latents: how many, N; when 0, eight for each number of one side, at most 16384.
         common: the share of them that are common.
         l1: weight of the sum of the latents of both sides.
         contrast: weight of the contrast, mu.
-        target_l0: find the weight of the price by which so many latents are on in one side; 0 leaves `l1`.
-        target_fvu: find the weight by which this share of variance stays unexplained; 0 leaves `l1`.
-        unit_norm: hold every atom at length 1.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: data that are not pairs, or have a target; an argument out of range.
@@ -66,22 +54,15 @@ def contrastive_sae(
         Poupart, Contrastive Sparse Autoencoders for Interpreting Planning of Chess-Playing Agents, 2024.
         arXiv:2406.04028
     """
-    spec = as_spec(spec)
-    if len(spec.shape) != 2 or spec.shape[0] != 2 or spec.target is not None:
+    spec = without_target(spec, "contrastive-sae")
+    if len(spec.shape) != 2 or spec.shape[0] != 2:
         raise RequestError(
-            f"`contrastive-sae` reads pairs of activations, (2, width), not {spec.shape}"
-            f"{'' if spec.target is None else ' with a target'}. Stack what is to be compared."
+            f"`contrastive-sae` reads pairs of activations, (2, width), not {spec.shape}. Stack what is to be compared."
         )
-    width = spec.shape[1]
-    latents = latents or min(8 * width, 16_384)
-    bottleneck = LayerReLU(latents, 2)
-    steered = target("l1", 2 * target_l0, target_fvu)
-    objective = Contrast(
-        common=round(fraction("common", common) * latents),
-        target=steered,
-        weights={"contrast": contrast} | ({} if steered else {"l1": l1}),
+    latents = default_latents(latents, spec.shape[1])
+    terms = price("l1", l1, price_target, rows=2)
+    weights = {"contrast": contrast, **terms.pop("weights", {})}
+    objective = Contrast(common=round(fraction("common", common) * latents), weights=weights, **terms)
+    return sparse_autoencoder(
+        spec, LayerReLU(latents, 2), objective, unit_norm=unit_norm, normalise=normalise, row=spec.shape[1:]
     )
-    dictionary = Dictionary(latents, (width,), unit_norm=unit_norm, normalise=normalise)
-    bottleneck.bind(dictionary)
-    encoder = AffineEncoder(latents, (width,), centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)

@@ -1,25 +1,18 @@
-"""The crosscoder: one sparse code of several layers, or of two models.
-
-Lindsey, Templeton, Marcus, Conerly, Batson, Olah, Sparse Crosscoders for Cross-Layer Features and Model Diffing, 2024.
-https://transformer-circuits.pub/2024/crosscoders
-"""
+"""The crosscoder: one sparse code of several layers, or of two models."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
-from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
-from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.check import RequestError, choice
+from narrows.core import Autoencoder, Spec
+from narrows.core.check import choice
 from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse.shared import target
-from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents
+from narrows.methods.sparse._assemble import assemble, dead_latents, price, sized, unpriced
 from narrows.nets.dictionaries.stacked import StackedDictionary, StackedEncoder, layers_of
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.layerwise import StackedObjective
-
-__all__ = ["crosscoder"]
+from narrows.objectives.target import Target
 
 
 def crosscoder(
@@ -29,11 +22,8 @@ def crosscoder(
     activation: str = "relu",
     k: int = 16,
     l1: Schedule = 0.1,
-    target_l0: float = 0.0,
-    target_fvu: float = 0.0,
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    price_target: str | Target = "none",
+    dead: str | Revival = "auto",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""Each latent reads all layers and writes to all, with a direction of its own in each.
@@ -51,16 +41,8 @@ def crosscoder(
 
     Args:
         spec: what the data look like: (layers, width), or (2, width) for two models read side by side.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
         activation: ``relu``, ``topk`` or ``batchtopk``.
-        k: how many latents may be on in one example, with ``topk`` (on average with ``batchtopk``).
         l1: weight of the price, with ``relu``.
-        target_l0: find the weight by which so many latents are on, with ``relu``; 0 leaves `l1`.
-        target_fvu: find the weight by which this share of variance stays unexplained; 0 leaves `l1`.
-        aux_k: how many dead latents predict the residual, without ``relu``; when 0, half the numbers of an example.
-        aux_weight: weight of their error; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
-        normalise: bring each layer to mean square 1 inside the model.
 
     Raises:
         RequestError: data that are not stacked layers, or have a target; an argument out of range.
@@ -74,24 +56,13 @@ def crosscoder(
         Lindsey et al., Sparse Crosscoders for Cross-Layer Features and Model Diffing, 2024.
         https://transformer-circuits.pub/2024/crosscoders. BatchTopK: Minder et al., 2025. arXiv:2504.02922
     """
-    spec = as_spec(spec)
+    spec, latents = sized(spec, "crosscoder", latents)
     layers_of(spec, "crosscoder")
-    if spec.target is not None:
-        raise RequestError(
-            "A crosscoder gives back what it sees, but these data have a target of their own. Fit "
-            "`cross-layer-transcoder` to produce the target, or open the data without it."
-        )
-    latents = latents or default_latents(spec)
-    bottleneck: SparseBottleneck
-    if choice("activation", activation, ("relu", "topk", "batchtopk")) == "relu":
-        bottleneck = ReLU(latents)
-        steered = target("l1", target_l0, target_fvu)
-        objective = StackedObjective(target=steered, weights={} if steered else {"l1": l1})
-    else:
-        bottleneck = TopK(latents, k) if activation == "topk" else BatchTopK(latents, k)
-        revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
-        objective = StackedObjective(revival=revival)
-    dictionary = StackedDictionary(latents, spec.shape, unit_norm=activation != "relu", normalise=normalise)
+    relu = choice("activation", activation, ("relu", "topk", "batchtopk")) == "relu"
+    terms = price("l1", l1, price_target) if relu else unpriced(price_target)
+    revived = dead_latents(dead, latents, k, spec.size, auto="none" if relu else "auxk")
+    bottleneck = ReLU(latents) if relu else (TopK if activation == "topk" else BatchTopK)(latents, k)
+    dictionary = StackedDictionary(latents, spec.shape, unit_norm=not relu, normalise=normalise)
     bottleneck.bind(dictionary)
     encoder = StackedEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)
+    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(revival=revived, **terms))

@@ -1,20 +1,12 @@
-"""Deep dictionary learning by majorisation-minimisation.
-
-Singhal and Majumdar, Majorization Minimization Technique for Optimally Solving Deep Dictionary Learning, Neural
-Processing Letters 2018. arXiv:1912.10801
-"""
+"""Deep dictionary learning by majorisation-minimisation."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.shrinkage import Shrinkage
 from narrows.core import Autoencoder, Spec
-from narrows.likelihoods import Squared
-from narrows.methods.sparse._alike import alike
-from narrows.methods.sparse.topk_sae import default_latents
+from narrows.methods.sparse._assemble import assemble, sized
 from narrows.nets.dictionaries.deep import DeepDictionary, DeepEncoder
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["deep_dictionary"]
 
 
 def deep_dictionary(
@@ -40,8 +32,6 @@ def deep_dictionary(
     each batch is coded anew. With small batches it is a stochastic form that the paper does not have.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: width of the code, N; when 0, eight for each number of an example, at most 16384.
         levels: widths of the levels between data and code, the one nearest to the data first; when empty, one level
             of as many as an example has numbers.
         l1: the price of the code's size, lambda.
@@ -61,10 +51,8 @@ def deep_dictionary(
         Singhal and Majumdar, Majorization Minimization Technique for Optimally Solving Deep Dictionary Learning, 2018.
         arXiv:1912.10801
     """
-    spec = alike(spec, "deep-dictionary")
-    latents = latents or default_latents(spec)
+    spec, latents = sized(spec, "deep-dictionary", latents)
     widths = (*(levels or (spec.size,)), latents)
     dictionary = DeepDictionary(widths, spec.output_shape, l1=l1, activation=activation, sweeps=sweeps)
-    bottleneck = Shrinkage(latents, iterations)
     objective = SparseObjective(weights={"l1": l1})
-    return Autoencoder(DeepEncoder(dictionary), bottleneck, dictionary, Squared(spec.output_shape), objective)
+    return assemble(spec, DeepEncoder(dictionary), Shrinkage(latents, iterations), dictionary, objective)

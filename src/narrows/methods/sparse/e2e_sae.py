@@ -1,22 +1,21 @@
-"""The end-to-end sparse autoencoder: a dictionary for what the model computes, not for its activations.
-
-Braun, Taylor, Goldowsky-Dill, Sharkey, Identifying Functionally Important Features with End-to-End Sparse Dictionary
-Learning, NeurIPS 2024. arXiv:2405.12241
-"""
+"""The end-to-end sparse autoencoder: a dictionary for what the model computes, not for its activations."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.per_layer import LayerReLU, LayerTopK
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError, choice
 from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse.shared import target
-from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
+from narrows.methods.sparse._assemble import (
+    default_latents,
+    price,
+    sparse_autoencoder,
+    unpriced,
+    without_target,
+)
 from narrows.objectives.downstream import Downstream
-
-__all__ = ["e2e_sae"]
+from narrows.objectives.target import Target
 
 
 def e2e_sae(
@@ -29,7 +28,7 @@ def e2e_sae(
     activation: str = "relu",
     k: int = 16,
     l1: Schedule = 0.1,
-    target_l0: float = 0.0,
+    price_target: str | Target = "none",
     kl: float = 1.0,
     ce: float = 0.0,
     downstream: float = 1.0,
@@ -53,16 +52,12 @@ def e2e_sae(
             the data's width, for trying things out.
         place: where in it they are from.
         layers: later places whose activations are compared, names and globs, or "".
-        latents: how many, N; when 0, eight for each number of one position, at most 16384.
         activation: ``relu`` (the paper's) or ``topk``.
-        k: how many latents may be on at a position, with ``topk``.
         l1: weight of the L1 price, with ``relu``.
-        target_l0: find the weight by which so many latents are on at a position; 0 leaves `l1`.
         kl: weight of the divergence between the model's predictions.
         ce: weight of the cross-entropy of the next tokens.
         downstream: weight of the mean squared error at `layers`.
         local: weight of the mean squared error of the activation itself.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: data of another shape, or with a target; an argument out of range.
@@ -78,34 +73,19 @@ def e2e_sae(
         Braun et al., Identifying Functionally Important Features with End-to-End Sparse Dictionary Learning, 2024.
         arXiv:2405.12241
     """
-    spec = as_spec(spec)
-    if len(spec.shape) != 2 or spec.target is not None:
+    spec = without_target(spec, "e2e-sae")
+    if len(spec.shape) != 2:
         raise RequestError(
-            f"`e2e-sae` reads whole contexts, (positions, width), not {spec.shape}"
-            f"{'' if spec.target is None else ' with a target'}. Open a harvest with ``layout='contexts'``."
+            f"`e2e-sae` reads whole contexts, (positions, width), not {spec.shape}. Open a harvest with "
+            "``layout='contexts'``."
         )
     positions, width = spec.shape
-    latents = latents or min(8 * width, 16_384)
-    bottleneck: SparseBottleneck
-    steered = None
-    if choice("activation", activation, ("relu", "topk")) == "topk":
-        bottleneck = LayerTopK(latents, k, positions)
-    else:
-        bottleneck, steered = LayerReLU(latents, positions), target("l1", target_l0 * positions, 0.0)
-    dictionary = Dictionary(latents, (width,), normalise=normalise)
-    bottleneck.bind(dictionary)
-    objective = Downstream(
-        model=model,
-        at=place,
-        layers=layers,
-        kl=kl,
-        ce=ce,
-        downstream=downstream,
-        local=local,
-        target=steered,
-        weights={} if steered else {"l1": l1},
-    )
-    encoder = AffineEncoder(latents, (width,), centre=dictionary, normalise=normalise)
-    return Autoencoder(
-        encoder, bottleneck, dictionary, Squared(spec.output_shape), objective, conditions=("tokens",)
+    latents = default_latents(latents, width)
+    relu = choice("activation", activation, ("relu", "topk")) == "relu"
+    bottleneck: SparseBottleneck = LayerReLU(latents, positions) if relu else LayerTopK(latents, k, positions)
+    terms = price("l1", l1, price_target, rows=positions) if relu else unpriced(price_target)
+    weighed = {"kl": kl, "ce": ce, "downstream": downstream, "local": local}
+    objective = Downstream(model=model, at=place, layers=layers, **weighed, **terms)
+    return sparse_autoencoder(
+        spec, bottleneck, objective, unit_norm=True, normalise=normalise, row=(width,), conditions=("tokens",)
     )

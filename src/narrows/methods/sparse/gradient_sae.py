@@ -1,35 +1,13 @@
-"""The gradient sparse autoencoder: TopK that looks downstream.
-
-Olmo, Wilson, Forsey, Hepner, Howe, Wingate, Features that Make a Difference: Leveraging Gradients for Improved
-Dictionary Learning, 2024. arXiv:2411.10397
-"""
+"""The gradient sparse autoencoder: TopK that looks downstream."""
 
 from __future__ import annotations
 
-from torch import Tensor
-
-from narrows.bottlenecks.sparse.influence import InfluenceTopK, Sloped
-from narrows.core import NO_CONDITION, Autoencoder, Condition, Spec, Tree, as_spec
-from narrows.core.schedules import Schedule
-from narrows.kernels.sparse import LazyLinear
-from narrows.likelihoods import Squared
-from narrows.methods.sparse._alike import alike
-from narrows.methods.sparse.topk_sae import aux_k_objective, default_latents
-from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
-
-__all__ = ["gradient_sae"]
-
-
-class _Encoder(AffineEncoder):
-    """A linear encoder that hands the gradient on beside the promise."""
-
-    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
-        """Promise the pre-activations (B, N) of inputs (B, *shape), with their gradients (B, *shape) or None."""
-        plain = super().forward(x, condition)
-        assert isinstance(plain, LazyLinear)
-        slope = condition.get("gradients")
-        slope = None if slope is None else slope.flatten(1).to(plain.x.dtype)
-        return Sloped(plain.x, plain.weight, plain.bias, plain.shift, slope)
+from narrows.bottlenecks.sparse.influence import InfluenceTopK, SlopedEncoder
+from narrows.core import Autoencoder, Spec
+from narrows.methods.sparse._assemble import assemble, dead_latents, sized
+from narrows.nets.dictionaries.dictionary import Dictionary
+from narrows.objectives.dead_latents import Revival
+from narrows.objectives.sparse import SparseObjective
 
 
 def gradient_sae(
@@ -38,9 +16,7 @@ def gradient_sae(
     latents: int = 0,
     k: int = 16,
     beta: float = 0.3,
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -58,15 +34,7 @@ def gradient_sae(
     beta of 0.3 the order is near to that by size; the larger beta is, the nearer it is to the paper's.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
-        k: how many of them may be on in one example.
         beta: how much a latent's effect on the loss counts beside its size in the ranking; 0 is `topk_sae`.
-        aux_k: how many dead latents predict the residual; when 0, half the numbers of an example.
-        aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
-        unit_norm: hold every atom at length 1.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -81,13 +49,10 @@ def gradient_sae(
     Reference:
         Olmo et al., Features that Make a Difference, 2024. arXiv:2411.10397
     """
-    spec = alike(as_spec(spec), "gradient-sae")
-    latents = latents or default_latents(spec)
+    spec, latents = sized(spec, "gradient-sae", latents)
     bottleneck = InfluenceTopK(latents, k, beta)
-    objective = aux_k_objective(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
+    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
     dictionary = Dictionary(latents, spec.output_shape, unit_norm=unit_norm, normalise=normalise)
     bottleneck.bind(dictionary)
-    encoder = _Encoder(latents, spec.shape, centre=dictionary, normalise=normalise)
-    return Autoencoder(
-        encoder, bottleneck, dictionary, Squared(spec.output_shape), objective, conditions=("gradients",)
-    )
+    encoder = SlopedEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
+    return assemble(spec, encoder, bottleneck, dictionary, objective, conditions=("gradients",))

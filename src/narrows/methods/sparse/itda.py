@@ -1,21 +1,13 @@
-"""Inference-time decomposition of activations.
-
-Leask, Nanda, Al Moubayed, Inference-Time Decomposition of Activations (ITDA): A Scalable Approach to Interpreting
-Large Language Models, ICML 2025. arXiv:2505.17769
-"""
+"""Inference-time decomposition of activations."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Autoencoder, Spec
-from narrows.likelihoods import Squared
-from narrows.methods.sparse._alike import alike
-from narrows.methods.sparse.topk_sae import default_latents
-from narrows.nets.dictionaries.itda import GrownDictionary
+from narrows.methods.sparse._assemble import assemble, sized
+from narrows.nets.dictionaries.itda import ITDADictionary
 from narrows.nets.dictionaries.tied import TiedEncoder
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["itda"]
 
 
 def itda(
@@ -43,9 +35,6 @@ def itda(
     explained too little at once. Thresholds do not carry over.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many atoms there can be, N; when 0, eight for each number of an example, at most 16384.
-        k: how many steps the pursuit makes.
         threshold: the share of an example's squared length that may stay unexplained; the lower, the sooner the
             dictionary is full.
         signed: the pursuit may subtract atoms, as the classical one.
@@ -64,17 +53,16 @@ def itda(
     Reference:
         Leask, Nanda, Al Moubayed, Inference-Time Decomposition of Activations (ITDA), 2025. arXiv:2505.17769
     """
-    spec = alike(spec, "itda")
-    latents = latents or default_latents(spec)
-    bottleneck = MatchingPursuit(latents, k, signed=signed)
-    dictionary = GrownDictionary(
+    spec, latents = sized(spec, "itda", latents)
+    dictionary = ITDADictionary(
         latents, spec.output_shape, threshold=threshold, k=k, signed=signed, centre=centre, at_once=at_once
     )
-    return Autoencoder(
+    bottleneck = MatchingPursuit(latents, k, signed=signed)
+    return assemble(
+        spec,
         TiedEncoder(dictionary),
         bottleneck,
         dictionary,
-        Squared(spec.output_shape),
         SparseObjective(),
         conditions=(numbers,) if numbers else (),
     )

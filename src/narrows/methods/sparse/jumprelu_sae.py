@@ -1,20 +1,16 @@
-"""The JumpReLU sparse autoencoder.
-
-Rajamanoharan et al., Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders, 2024.
-arXiv:2407.14435
-"""
+"""The JumpReLU sparse autoencoder."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
-from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.check import number, refuse
+from narrows.core import Autoencoder, Spec
+from narrows.core.check import RequestError, number
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse.shared import priced_terms
-from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
+from narrows.methods.sparse._assemble import priced, sized, sparse_autoencoder
+from narrows.objectives import TARGETS
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["jumprelu_sae"]
+from narrows.objectives.target import Target
 
 _FIRM = 20
 """Weight of the quadratic penalty for each wanted latent: its minimum is then some per cent off the target."""
@@ -26,16 +22,13 @@ def jumprelu_sae(
     latents: int = 0,
     penalty: str = "l0",
     weight: Schedule = 0.0,
-    target_l0: float = 0.0,
-    target_fvu: float = 0.0,
+    price_target: str | Target = "none",
     threshold: float = 0.0125,
     bandwidth: float = 0.0625,
     positive: str = "log",
     threshold_speed: float = 10.0,
     ste_to_input: bool = False,
-    dead: str = "none",
-    dead_after: int = 0,
-    aux_weight: Schedule = 1 / 32,
+    dead: str | Revival = "none",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -46,15 +39,11 @@ def jumprelu_sae(
 
     The thresholds learn through the kernel estimates of `bottlenecks.jumprelu`. Nothing pulls a latent that passes
     toward 0, so codes are not shrunk. ``penalty`` may also be ``tanh`` (Anthropic) or ``quadratic``, the square of
-    how far the mean L0 of a batch is from `target_l0`, with a weight that stays.
+    how far the mean L0 of a batch is from the target's, with a weight that stays.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
         penalty: ``l0``, ``tanh`` or ``quadratic``.
-        weight: of the penalty, lambda; when 0, 1, and with ``quadratic`` twenty times `target_l0`.
-        target_l0: how many latents shall be on in one example, on average; the weight is then steered. 0 is off.
-        target_fvu: the share of variance that may stay unexplained; the weight is then steered. 0 is off.
+        weight: of the penalty, lambda; when 0, 1, and with ``quadratic`` twenty times the L0 of `price_target`.
         threshold: where the thresholds start, as a share of the centred examples' root mean square norm (the paper
             scales data to mean squared norm 1); 0.001 there.
         bandwidth: width of the kernel, in the same unit; 0.001 in the paper, for many more steps.
@@ -62,18 +51,12 @@ def jumprelu_sae(
         threshold_speed: how many times as fast as the weights the thresholds learn; 1 in the paper, whose training
             is long enough to carry them anywhere.
         ste_to_input: let the kernel teach the encoder too (Anthropic).
-        dead: what is done for dead latents: ``auxk``, ``resample``, ``ghost``, ``preact`` or ``none``.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, as many as suit the sizes.
-        aux_weight: weight of the term by which dead latents learn, where there is one.
-        unit_norm: hold every atom at length 1; else the ``tanh`` penalty counts its length.
-        normalise: scale the data to mean square 1 inside the model while it trains.
 
     Raises:
-        RequestError: an argument out of range; both targets; ``quadratic`` without `target_l0`; data with a
-            target of their own.
+        RequestError: an argument out of range; ``quadratic`` without a target for L0; data with a target.
 
     Example:
-        >>> model = jumprelu_sae((8,), latents=32, target_l0=4)
+        >>> model = jumprelu_sae((8,), latents=32, price_target="l0=4")
         >>> import torch
         >>> from narrows.core import Batch
         >>> sorted(model.loss(Batch(torch.randn(5, 8))).terms)
@@ -83,13 +66,9 @@ def jumprelu_sae(
         Rajamanoharan et al., Jumping Ahead: Improving Reconstruction Fidelity with JumpReLU Sparse Autoencoders,
         2024. arXiv:2407.14435
     """
-    spec = as_spec(spec)
-    latents = latents or default_latents(spec)
-    quadratic = penalty == "quadratic"
-    if quadratic and target_fvu:
-        raise refuse(
-            "target_fvu", target_fvu, "0 with the quadratic penalty", "It has a target for L0 alone."
-        )
+    spec, latents = sized(spec, "jumprelu-sae", latents)
+    firm = penalty == "quadratic"
+    l0 = _wanted(price_target) if firm else 0.0
     norm = spec.size**0.5  # of an example whose numbers have mean square 1, the unit of the bottleneck
     bottleneck = JumpReLU(
         latents,
@@ -99,18 +78,17 @@ def jumprelu_sae(
         positive=positive,
         speed=threshold_speed,
         to_input=ste_to_input,
-        l0=target_l0,
+        l0=l0,
     )
-    terms = priced_terms(
-        spec,
-        latents,
-        penalty,
-        weight or (_FIRM * target_l0 if quadratic else 1.0),
-        target_l0=0.0 if quadratic else target_l0,
-        target_fvu=target_fvu,
-        dead=dead,
-        dead_after=dead_after,
-        aux_weight=aux_weight,
-    )
+    weight = weight or (_FIRM * l0 if firm else 1.0)
+    terms = priced(spec, latents, penalty, weight, "none" if firm else price_target, dead)
     objective = SparseObjective(**terms)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
+
+
+def _wanted(target: str | Target) -> float:
+    """How many latents the quadratic penalty pulls to, which has a target without steering its weight."""
+    made = None if TARGETS.word(target) else TARGETS.make(target)
+    if made is None or made.l0 is None:
+        raise RequestError("The quadratic penalty needs a number of latents: ``price_target='l0=16'``.")
+    return made.l0

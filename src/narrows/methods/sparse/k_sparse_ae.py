@@ -1,16 +1,11 @@
-"""The k-sparse autoencoder.
-
-Makhzani and Frey, k-Sparse Autoencoders, ICLR 2014. arXiv:1312.5663
-"""
+"""The k-sparse autoencoder."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.topk import TopK
-from narrows.core import Autoencoder, Spec, as_spec
-from narrows.methods.sparse.topk_sae import default_latents, sparse_autoencoder
+from narrows.core import Autoencoder, Spec
+from narrows.methods.sparse._assemble import sized, sparse_autoencoder
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["k_sparse_ae"]
 
 
 def k_sparse_ae(
@@ -33,13 +28,7 @@ def k_sparse_ae(
     over the first half of the training). For features alpha k units pass, with alpha from 1 to 3.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many hidden units, N; when 0, eight for each number of an example, at most 16384.
-        k: how many of them may be on in one example.
-        begin_k: how many may be on at the first step; k when 0.
-        anneal: steps over which their number falls from there to k.
         alpha: outside training, alpha k pass.
-        normalise: scale the data to mean square 1 inside the model while it trains.
 
     Raises:
         RequestError: an argument out of range; data with a target of their own.
@@ -54,8 +43,7 @@ def k_sparse_ae(
     Reference:
         Makhzani, Frey, k-Sparse Autoencoders, 2013. arXiv:1312.5663
     """
-    spec = as_spec(spec)
-    latents = latents or default_latents(spec)
+    spec, latents = sized(spec, "k-sparse-ae", latents)
     bottleneck = TopK(latents, k, signed=True, begin=begin_k, over=anneal, alpha=alpha)
     return sparse_autoencoder(
         spec, bottleneck, SparseObjective(), unit_norm=False, normalise=normalise, tied=True

@@ -1,22 +1,14 @@
-"""Sparse autoencoders for groups of layers that look alike.
-
-Ghilardi, Belotti, Molinari, Efficient Training of Sparse Autoencoders for Large Language Models via Layer Groups, 2024.
-arXiv:2410.21508
-"""
+"""Sparse autoencoders for groups of layers that look alike."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.group_topk import GroupTopK
-from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.check import RequestError
-from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse.topk_sae import aux_k_revival
+from narrows.core import Autoencoder, Spec
+from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, without_target
 from narrows.nets.dictionaries.layer_groups import GroupDictionary, GroupEncoder
 from narrows.nets.dictionaries.stacked import layers_of
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.layerwise import DrawnObjective
-
-__all__ = ["layer_group_sae"]
 
 
 def layer_group_sae(
@@ -26,9 +18,7 @@ def layer_group_sae(
     assign: tuple[int, ...] = (),
     latents: int = 0,
     k: int = 16,
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -48,13 +38,6 @@ def layer_group_sae(
         spec: what the data look like: (layers, width).
         groups: how many dictionaries.
         assign: the group of each layer, from 0 on, to set them by hand; () finds them in the data.
-        latents: how many in each dictionary, N; when 0, eight for each number of one layer, at most 16384.
-        k: how many of them may be on in one layer.
-        aux_k: how many dead latents predict the residual; when 0, half the numbers of one layer.
-        aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
-        unit_norm: hold every atom at length 1.
-        normalise: bring each layer to mean square 1 inside the model.
 
     Raises:
         RequestError: data that are not layers, or have a target; more groups than layers; a number out of range.
@@ -68,20 +51,14 @@ def layer_group_sae(
         Ghilardi et al., Efficient Training of Sparse Autoencoders for Large Language Models via Layer Groups, 2024.
         arXiv:2410.21508
     """
-    spec = as_spec(spec)
+    spec = without_target(spec, "layer-group-sae")
     _, width = layers_of(spec, "layer-group-sae")
-    if spec.target is not None:
-        raise RequestError(
-            "`layer-group-sae` gives back what it sees, but these data have a target of their own. Fit "
-            "`cross-layer-transcoder` to produce the target, or open the data without it."
-        )
-    latents = latents or min(8 * width, 16_384)
+    latents = default_latents(latents, width)
     dictionary = GroupDictionary(
         latents, spec.shape, groups, assign=assign, unit_norm=unit_norm, normalise=normalise
     )
     bottleneck = GroupTopK(latents, k, groups)
     bottleneck.bind(dictionary)
-    revival = aux_k_revival(Spec((width,)), latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
     encoder = GroupEncoder(dictionary, normalise=normalise)
-    objective = DrawnObjective(revival=revival)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)
+    objective = DrawnObjective(revival=dead_latents(dead, latents, k, width))
+    return assemble(spec, encoder, bottleneck, dictionary, objective)

@@ -1,20 +1,13 @@
-"""Sparse coding with hidden coordinates.
-
-Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sparse Coding, ICML 2023. arXiv:2302.12715
-"""
+"""Sparse coding with hidden coordinates."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.masked.masked_coordinates import HiddenCoordinates
 from narrows.core import Autoencoder, Spec
-from narrows.likelihoods import Squared
-from narrows.methods.sparse._alike import alike
-from narrows.methods.sparse.topk_sae import default_latents
+from narrows.methods.sparse._assemble import assemble, sized
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.nets.dictionaries.tied import TiedEncoder
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["masked_sae"]
 
 
 def masked_sae(
@@ -40,14 +33,9 @@ def masked_sae(
     a batch (``hide=0.1, masks="batch"``). ``coder="topk"`` hides coordinates from a TopK autoencoder instead.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
-        k: how many of them are on in one example.
         hide: the share of coordinates that is hidden in training; 0 for plain sparse coding.
         coder: ``omp``, with the dictionary itself, or ``topk``, a linear encoder that is trained.
         masks: a mask for each ``example``, or one for the whole ``batch``.
-        unit_norm: hold every atom at length 1.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: an argument out of range; examples of one number; data with a target.
@@ -63,8 +51,7 @@ def masked_sae(
         Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sparse Coding, 2023.
         arXiv:2302.12715
     """
-    spec = alike(spec, "masked-sae")
-    latents = latents or default_latents(spec)
+    spec, latents = sized(spec, "masked-sae", latents)
     bottleneck = HiddenCoordinates(latents, k, shape=spec.shape, hide=hide, coder=coder, masks=masks)
     dictionary = Dictionary(latents, spec.output_shape, unit_norm=unit_norm, normalise=normalise)
     encoder = (
@@ -72,4 +59,4 @@ def masked_sae(
         if coder == "omp"
         else AffineEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
     )
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), SparseObjective())
+    return assemble(spec, encoder, bottleneck, dictionary, SparseObjective())

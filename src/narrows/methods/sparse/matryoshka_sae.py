@@ -1,23 +1,15 @@
-"""Matryoshka sparse autoencoders, in three kinds of nesting.
-
-Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025. arXiv:2503.17547
-Nabeshima, Matryoshka Sparse Autoencoders, 2024.
-Zaigrajew, Baniecki, Biecek, Interpreting CLIP with Hierarchical Sparse Autoencoders, 2025. arXiv:2502.20578
-"""
+"""Matryoshka sparse autoencoders, in three kinds of nesting."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.topk import TopK
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Spec
 from narrows.core.check import choice, refuse, whole
-from narrows.core.schedules import Schedule
-from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
 from narrows.objectives.dead_latents import Revival
 from narrows.objectives.nested import Nested, Prefixes, Ranks
-
-__all__ = ["matryoshka_sae"]
 
 
 def matryoshka_sae(
@@ -33,9 +25,7 @@ def matryoshka_sae(
     levels: tuple[int, ...] = (),
     reverse: bool = False,
     threshold_decay: float = 0.9,
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -54,9 +44,6 @@ def matryoshka_sae(
     dictionary_learning the auxiliary loss is put on what the whole code leaves out.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
-        k: how many of them are on in an example (on average, with BatchTopK); with ``topk`` the smallest level.
         nesting: ``fixed``, ``sampled`` or ``topk``.
         activation: ``batchtopk`` or ``topk``; nesting by ``topk`` has TopK.
         widths: the m of ``fixed``, ascending, without N; when empty, groups of 1/32, 1/16, 1/8, 1/4 and the rest.
@@ -64,12 +51,6 @@ def matryoshka_sae(
         alpha: exponent of the law of the drawn m.
         levels: the k of ``topk``, ascending; when empty, 1, 2, 4 and 8 times `k`.
         reverse: weigh the smallest level of ``topk`` most: G, G - 1, ... 1.
-        threshold_decay: how much of the running mean of BatchTopK's threshold stays at a step.
-        aux_k: how many dead latents predict the residual; when 0, half the numbers of an example.
-        aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
-        unit_norm: hold every atom at length 1.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: an argument out of range; widths or levels that do not ascend, or exceed the latents.
@@ -83,26 +64,20 @@ def matryoshka_sae(
         Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025. arXiv:2503.17547.
         Sampled: Nabeshima, Matryoshka Sparse Autoencoders, 2024. TopK: Zaigrajew et al., 2025. arXiv:2502.20578
     """
-    spec = as_spec(spec)
-    latents = whole("latents", latents or default_latents(spec))
-    choice("nesting", nesting, ("fixed", "sampled", "topk"))
+    spec, latents = sized(spec, "matryoshka-sae", whole("latents", latents, low=0))
     choice("activation", activation, ("batchtopk", "topk"))
-    revival = aux_k_revival(spec, latents, k, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
-    bottleneck: SparseBottleneck
+    revival = dead_latents(dead, latents, k, spec.size)
     objective: Nested
-    if nesting == "topk":
+    if choice("nesting", nesting, ("fixed", "sampled", "topk")) == "topk":
         ks = tuple(levels) or tuple(sorted({min(latents, whole("k", k) * n) for n in (1, 2, 4, 8)}))
-        objective = Ranks(ks, reverse=reverse, revival=revival)
-        bottleneck = TopK(latents, ks[-1])
+        objective, k, activation = Ranks(ks, reverse=reverse, revival=revival), ks[-1], "topk"
+    elif nesting == "fixed":
+        objective = _fixed(latents, widths, revival)
     else:
-        if nesting == "fixed":
-            objective = _fixed(latents, widths, revival)
-        else:
-            ends = range(latents + 1 - min(latents, whole("prefixes", prefixes)), latents + 1)
-            objective = Prefixes(ends, alpha=alpha, revival=revival)
-        bottleneck = (
-            TopK(latents, k) if activation == "topk" else BatchTopK(latents, k, decay=threshold_decay)
-        )
+        ends = range(latents + 1 - min(latents, whole("prefixes", prefixes)), latents + 1)
+        objective = Prefixes(ends, alpha=alpha, revival=revival)
+    topk = activation == "topk"
+    bottleneck: SparseBottleneck = TopK(latents, k) if topk else BatchTopK(latents, k, decay=threshold_decay)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
 
 

@@ -1,23 +1,14 @@
-"""The matching-pursuit sparse autoencoder.
-
-Costa, Fel, Lubana, Tolooshams, Ba, From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit,
-NeurIPS 2025. arXiv:2506.03093
-"""
+"""The matching-pursuit sparse autoencoder."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Autoencoder, Spec
-from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse._alike import alike
-from narrows.methods.sparse.shared import revival
-from narrows.methods.sparse.topk_sae import default_latents
+from narrows.methods.sparse._assemble import assemble, dead_latents, sized
 from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.nets.dictionaries.tied import TiedEncoder
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["mp_sae"]
 
 
 def mp_sae(
@@ -28,10 +19,7 @@ def mp_sae(
     k_eval: int = 0,
     signed: bool = False,
     tolerance: float = 0.0,
-    dead: str = "none",
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "none",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""A dictionary whose encoder is matching pursuit with the same atoms, trained through its unrolled steps.
@@ -45,18 +33,9 @@ def mp_sae(
     have length 1. The loss is the squared error; what is done for dead latents elsewhere is there as an option.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
-        k: how many steps; an atom may be chosen more than once.
         k_eval: how many steps in use; k when 0.
         signed: choose by the absolute value of the fit, as the classical pursuit does; the paper's does not.
         tolerance: stop where the residual is shorter than this share of the centred example.
-        dead: what is done for dead latents: ``none`` as in the paper, or ``auxk``, ``ghost``, ``preact`` (see
-            `narrows.objectives.dead_latents`).
-        aux_k: how many dead latents predict the residual, with ``auxk``; when 0, half the numbers of an example.
-        aux_weight: weight of that term; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -72,15 +51,8 @@ def mp_sae(
         Costa, Fel, Lubana, Tolooshams, Ba, From Flat to Hierarchical: Extracting Sparse Representations with Matching
         Pursuit, 2025. arXiv:2506.03093
     """
-    spec = alike(spec, "mp-sae")
-    latents = latents or default_latents(spec)
+    spec, latents = sized(spec, "mp-sae", latents)
     bottleneck = MatchingPursuit(latents, k, k_eval=k_eval, signed=signed, tolerance=tolerance)
-    revived = revival(dead, spec, latents, k, dead_after=dead_after, aux_k=aux_k, aux_weight=aux_weight)
+    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
     dictionary = Dictionary(latents, spec.output_shape, normalise=normalise)
-    return Autoencoder(
-        TiedEncoder(dictionary),
-        bottleneck,
-        dictionary,
-        Squared(spec.output_shape),
-        SparseObjective(revival=revived),
-    )
+    return assemble(spec, TiedEncoder(dictionary), bottleneck, dictionary, objective)

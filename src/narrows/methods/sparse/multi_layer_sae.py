@@ -1,20 +1,22 @@
-"""The multi-layer sparse autoencoder: one dictionary for the residual stream at every depth.
-
-Lawson, Farnik, Houghton, Aitchison, Residual Stream Analysis with Multi-Layer SAEs, ICLR 2025. arXiv:2409.04185
-"""
+"""The multi-layer sparse autoencoder: one dictionary for the residual stream at every depth."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.per_layer import LayerTopK
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.bottlenecks.sparse.topk import TopK
+from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError
-from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse.topk_sae import aux_k_revival, topk_sae
+from narrows.methods.sparse._assemble import (
+    assemble,
+    dead_latents,
+    default_latents,
+    sparse_autoencoder,
+    without_target,
+)
 from narrows.nets.dictionaries.stacked import PooledDictionary, PooledEncoder
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.layerwise import StackedObjective
-
-__all__ = ["multi_layer_sae"]
+from narrows.objectives.sparse import SparseObjective
 
 
 def multi_layer_sae(
@@ -22,9 +24,7 @@ def multi_layer_sae(
     *,
     latents: int = 0,
     k: int = 16,
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -40,14 +40,6 @@ def multi_layer_sae(
 
     Args:
         spec: what the data look like: (layers, D), or (D,) where layers were pooled.
-        latents: how many, N; when 0, eight for each number of one layer, at most 16384.
-        k: how many of them may be on in one layer of an example.
-        aux_k: how many dead latents predict the residual; when 0, half the numbers of one layer.
-        aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
-        dead_after: a latent is dead when it was off in all layers of more examples than this; when 0, a hundred times
-            the mean gap between two firings of a latent in fair use.
-        unit_norm: hold every atom at length 1.
-        normalise: bring each layer (of pooled data, all together) to mean square 1 inside the model.
 
     Raises:
         RequestError: data of another shape, or with a target; an argument out of range.
@@ -62,34 +54,19 @@ def multi_layer_sae(
     Reference:
         Lawson et al., Residual Stream Analysis with Multi-Layer SAEs, 2024. arXiv:2409.04185
     """
-    spec = as_spec(spec)
-    if len(spec.shape) > 2 or spec.target is not None:
+    spec = without_target(spec, "multi-layer-sae")
+    if len(spec.shape) > 2:
         raise RequestError(
             f"`multi-layer-sae` gives back activations of shape (layers, width), or (width,) where layers are pooled, "
-            f"not {spec.shape}{'' if spec.target is None else ' with a target'}. Open a harvest with "
-            "``layout='stack'`` or ``layout='pool'``."
+            f"not {spec.shape}. Open a harvest with ``layout='stack'`` or ``layout='pool'``."
         )
-    width = spec.shape[-1]
-    latents = latents or min(8 * width, 16_384)
+    layers, width = (1, *spec.shape)[-2:]
+    latents = default_latents(latents, width)
+    revived = dead_latents(dead, latents, k * layers, width)
     if len(spec.shape) == 1:
-        return topk_sae(
-            spec,
-            latents=latents,
-            k=k,
-            aux_k=aux_k,
-            aux_weight=aux_weight,
-            dead_after=dead_after,
-            unit_norm=unit_norm,
-            normalise=normalise,
-        )
-    layers = spec.shape[0]
-    bottleneck = LayerTopK(latents, k, layers)
-    objective = StackedObjective(
-        revival=aux_k_revival(
-            Spec((width,)), latents, k * layers, aux_k=aux_k, weight=aux_weight, dead_after=dead_after
-        )
-    )
+        objective = SparseObjective(revival=revived)
+        return sparse_autoencoder(spec, TopK(latents, k), objective, unit_norm=unit_norm, normalise=normalise)
     dictionary = PooledDictionary(latents, spec.shape, unit_norm=unit_norm, normalise=normalise)
-    bottleneck.bind(dictionary)
     encoder = PooledEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)
+    bottleneck = LayerTopK(latents, k, layers)
+    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(revival=revived))

@@ -1,18 +1,13 @@
-"""The top-AFA sparse autoencoder.
-
-Lee, Davies, Canby, Hockenmaier, Evaluating and Designing Sparse Autoencoders by Approximating Quasi-Orthogonality,
-2025. arXiv:2503.24277
-"""
+"""The top-AFA sparse autoencoder."""
 
 from __future__ import annotations
 
 from narrows.bottlenecks.sparse.afa import TopAFA
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse.topk_sae import aux_k_revival, default_latents, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["top_afa_sae"]
 
 
 def top_afa_sae(
@@ -20,9 +15,7 @@ def top_afa_sae(
     *,
     latents: int = 0,
     afa: Schedule = 1 / 16,
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -35,14 +28,7 @@ def top_afa_sae(
     latter; and its encoder has no bias.
 
     Args:
-        spec: what the data look like, or the shape of one example; flattened.
-        latents: how many, N; when 0, eight for each number of an example, at most 16384.
         afa: weight of the difference of the norms.
-        aux_k: how many dead latents predict the residual; when 0, half the numbers of an example.
-        aux_weight: weight of their error, as a share of the residual's variance; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, 10 times N.
-        unit_norm: hold every atom at length 1.
-        normalise: scale the data to mean square 1 inside the model.
 
     Raises:
         RequestError: an argument out of range; data with a target.
@@ -58,8 +44,7 @@ def top_afa_sae(
         Lee, Davies, Canby, Hockenmaier, Evaluating and Designing Sparse Autoencoders by Approximating
         Quasi-Orthogonality, 2025. arXiv:2503.24277
     """
-    spec = as_spec(spec)
-    latents = latents or default_latents(spec)
-    revival = aux_k_revival(spec, latents, 10, aux_k=aux_k, weight=aux_weight, dead_after=dead_after)
-    objective = SparseObjective(revival=revival, weights={"afa": afa})
+    spec, latents = sized(spec, "top-afa-sae", latents)
+    revived = dead_latents(dead, latents, 10, spec.size)
+    objective = SparseObjective(revival=revived, weights={"afa": afa})
     return sparse_autoencoder(spec, TopAFA(latents), objective, unit_norm=unit_norm, normalise=normalise)

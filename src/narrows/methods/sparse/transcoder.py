@@ -1,26 +1,19 @@
-"""The transcoder: a sparse imitation of a layer.
-
-Dunefsky, Chlenski, Nanda, Transcoders Find Interpretable LLM Feature Circuits, NeurIPS 2024. arXiv:2406.11944
-"""
+"""The transcoder: a sparse imitation of a layer."""
 
 from __future__ import annotations
-
-from typing import Any
 
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.check import RequestError, choice, refuse
+from narrows.core.check import RequestError, choice
 from narrows.core.schedules import Schedule
-from narrows.likelihoods import Squared
-from narrows.methods.sparse.shared import priced_terms, revival
-from narrows.methods.sparse.topk_sae import default_latents
+from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, priced, unpriced
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, SkipDictionary
+from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
-
-__all__ = ["transcoder"]
+from narrows.objectives.target import Target
 
 
 def transcoder(
@@ -31,13 +24,9 @@ def transcoder(
     k: int = 16,
     l1: Schedule = 1.0,
     l0: Schedule = 1.0,
-    target_l0: float = 0.0,
-    target_fvu: float = 0.0,
+    price_target: str | Target = "none",
     skip: bool = False,
-    dead: str = "",
-    aux_k: int = 0,
-    aux_weight: Schedule = 1 / 32,
-    dead_after: int = 0,
+    dead: str | Revival = "auto",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""What enters a layer is encoded sparsely, and decoded to what the layer puts out.
@@ -53,20 +42,10 @@ def transcoder(
 
     Args:
         spec: what the data look like, with the shape of what must be produced in ``spec.target``.
-        latents: how many, N; when 0, eight for each number that enters, at most 16384.
         activation: ``topk``, ``relu`` or ``jumprelu``.
-        k: how many latents may be on in one example, with ``topk``.
         l1: weight of the sum of the latents, with ``relu``.
         l0: weight of their number, with ``jumprelu``.
-        target_l0: how many latents shall be on in one example, on average; the weight is then steered. 0 is off.
-        target_fvu: the share of variance that may stay unexplained; the weight is then steered. 0 is off.
         skip: add a linear map S around the latents.
-        dead: what is done for dead latents: ``auxk``, ``resample``, ``ghost``, ``preact`` or ``none``; when empty,
-            ``auxk`` with ``topk`` and ``none`` with a price.
-        aux_k: how many dead latents predict the residual, with ``topk``; when 0, half the numbers that enter.
-        aux_weight: weight of their error; 0 leaves it out.
-        dead_after: a latent is dead when it was off for more examples than this; when 0, a hundred times N / k.
-        normalise: scale both sides to mean square 1 inside the model.
 
     Raises:
         RequestError: the data have no target; an argument out of range.
@@ -89,32 +68,16 @@ def transcoder(
             "key, a column or an array with one row an example), or a source with both, such as `minilm` with "
             "--data-option site=mlp. To encode the data alone, fit `topk-sae`."
         )
-    latents = latents or default_latents(spec)
+    latents = default_latents(latents, spec.size)
     bottleneck: SparseBottleneck
     if choice("activation", activation, ("topk", "relu", "jumprelu")) == "topk":
-        if target_l0 or target_fvu:
-            raise refuse(
-                "target_l0", target_l0 or target_fvu, "0 with TopK, which has no price", "Set ``k``."
-            )
         bottleneck = TopK(latents, k)
-        terms: dict[str, Any] = {
-            "revival": revival(
-                dead or "auxk", spec, latents, k, dead_after=dead_after, aux_k=aux_k, aux_weight=aux_weight
-            )
-        }
+        terms = {**unpriced(price_target), "revival": dead_latents(dead, latents, k, spec.size)}
     else:
         relu = activation == "relu"
         bottleneck = ReLU(latents) if relu else JumpReLU(latents, speed=10.0)
-        terms = priced_terms(
-            spec,
-            latents,
-            *(("l1", l1) if relu else ("l0", l0)),
-            target_l0=target_l0,
-            target_fvu=target_fvu,
-            dead=dead or "none",
-            dead_after=dead_after,
-            aux_weight=aux_weight,
-        )
+        cost, weight = ("l1", l1) if relu else ("l0", l0)
+        terms = priced(spec, latents, cost, weight, price_target, dead)
     dictionary = (
         SkipDictionary(latents, spec.output_shape, spec.size, normalise=normalise)
         if skip
@@ -122,5 +85,4 @@ def transcoder(
     )
     bottleneck.bind(dictionary)
     encoder = AffineEncoder(latents, spec.shape, normalise=normalise, around=skip)
-    objective = SparseObjective(**terms)
-    return Autoencoder(encoder, bottleneck, dictionary, Squared(spec.output_shape), objective)
+    return assemble(spec, encoder, bottleneck, dictionary, SparseObjective(**terms))

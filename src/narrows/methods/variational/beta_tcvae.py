@@ -1,17 +1,12 @@
-"""The total correlation variational autoencoder.
-
-Chen, Li, Grosse, Duvenaud, Isolating Sources of Disentanglement in Variational Autoencoders, NeurIPS 2018.
-arXiv:1802.04942
-"""
+"""The total correlation variational autoencoder."""
 
 from __future__ import annotations
 
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.schedules import Schedule
-from narrows.methods.variational.vae import gaussian_autoencoder
+from narrows.methods.variational._assemble import gaussian_autoencoder
+from narrows.nets.kinds import Net
 from narrows.objectives.total_correlation import TotalCorrelation
-
-__all__ = ["beta_tcvae"]
 
 
 def beta_tcvae(
@@ -23,9 +18,8 @@ def beta_tcvae(
     gamma: Schedule = 1.0,
     sampling: str = "stratified",
     dataset_size: int = 0,
-    net: str = "auto",
-    hidden: tuple[int, ...] = (),
-    likelihood: str = "auto",
+    net: str | Net = "auto",
+    likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
     r"""A beta-TCVAE: only the dependence among the latents is penalised more than the bound does.
 
@@ -33,17 +27,12 @@ def beta_tcvae(
               - \gamma \sum_j \mathrm{KL}(q(z_j)\,\|\,p(z_j))
 
     Args:
-        spec: what the data look like, or the shape of one example.
-        latent: width of the code, Z.
         beta: weight of the total correlation; 1 is the VAE.
         alpha: weight of the mutual information between example and code.
         gamma: weight of the dimension-wise divergence from the prior.
         sampling: how q(z) is estimated in a batch: ``stratified``, which is unbiased, or ``weighted``, which the
             authors' code takes unless it is told otherwise.
         dataset_size: how many training examples there are; 0 lets the trainer say.
-        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
-        hidden: widths of the hidden layers; the net's own choice when empty.
-        likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range.
@@ -59,6 +48,4 @@ def beta_tcvae(
     objective = TotalCorrelation(
         beta=beta, alpha=alpha, gamma=gamma, sampling=sampling, dataset_size=dataset_size
     )
-    return gaussian_autoencoder(
-        as_spec(spec), objective, latent=latent, net=net, hidden=hidden, likelihood=likelihood
-    )
+    return gaussian_autoencoder(as_spec(spec), objective, latent=latent, net=net, likelihood=likelihood)

@@ -1,16 +1,12 @@
-"""The importance-weighted autoencoder.
-
-Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, ICLR 2016. arXiv:1509.00519
-"""
+"""The importance-weighted autoencoder."""
 
 from __future__ import annotations
 
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.schedules import Schedule
-from narrows.methods.variational.vae import gaussian_autoencoder
+from narrows.methods.variational._assemble import gaussian_autoencoder
+from narrows.nets.kinds import Net
 from narrows.objectives.importance import Importance
-
-__all__ = ["iwae"]
 
 
 def iwae(
@@ -20,23 +16,17 @@ def iwae(
     samples: int = 5,
     gradient: str = "standard",
     beta: Schedule = 1.0,
-    net: str = "auto",
-    hidden: tuple[int, ...] = (),
-    likelihood: str = "auto",
+    net: str | Net = "auto",
+    likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
     r"""An IWAE: the networks of a VAE, trained on a bound that tightens with K samples.
 
     .. math:: \log p(x) \ge E\left[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\right] \ge \mathrm{ELBO}
 
     Args:
-        spec: what the data look like, or the shape of one example.
-        latent: width of the code, Z.
         samples: K, codes drawn for each example; 1 is the VAE with a sampled divergence.
         gradient: ``standard``, ``stl`` or ``dreg``; the last keeps its signal when K is large.
         beta: weight of log q(z|x) - log p(z) in the log-weights.
-        net: ``auto``, ``linear``, ``mlp``, ``conv``, ``resnet`` or ``vit``.
-        hidden: widths of the hidden layers; the net's own choice when empty.
-        likelihood: p(x | z); ``auto`` is Bernoulli for binary values and pixels from 0 to 1, else Gaussian.
 
     Raises:
         RequestError: an argument out of range.
@@ -50,6 +40,4 @@ def iwae(
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016. arXiv:1509.00519
     """
     objective = Importance(samples, gradient=gradient, beta=beta)
-    return gaussian_autoencoder(
-        as_spec(spec), objective, latent=latent, net=net, hidden=hidden, likelihood=likelihood
-    )
+    return gaussian_autoencoder(as_spec(spec), objective, latent=latent, net=net, likelihood=likelihood)

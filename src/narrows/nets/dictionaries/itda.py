@@ -12,13 +12,13 @@ from narrows.core.check import number, refuse, whole
 from narrows.kernels.pursuit import matching_pursuit
 from narrows.kernels.sparse import decode
 
-__all__ = ["GrownDictionary", "jaccard"]
+__all__ = ["ITDADictionary", "jaccard"]
 
 _AHEAD = 64
 """So many examples are coded together while looking for the next one that is to be appended."""
 
 
-class GrownDictionary(Part):
+class ITDADictionary(Part):
     r"""Examples become atoms where matching pursuit with the present atoms leaves too much of them.
 
     .. math:: \frac{\|x - \hat x\|^2}{\|x - c\|^2} > \tau \;\Rightarrow\; A \leftarrow [A;\, (x - c) / \|x - c\|]
@@ -125,7 +125,7 @@ class GrownDictionary(Part):
         self.count += len(x)
 
 
-def jaccard(a: GrownDictionary, b: GrownDictionary) -> float:
+def jaccard(a: ITDADictionary, b: ITDADictionary) -> float:
     r"""How alike two dictionaries are by the examples they took as atoms: :math:`|A \cap B| / |A \cup B|`.
 
     Examples are the same where they have the same number; without numbers, where the atoms are equal to the last bit.

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from narrows.core import Batch
 from narrows.data import Dataset
-from narrows.methods.masked.mae import MaskedAutoencoder, mae
+from narrows.methods.masked._assemble import MaskedAutoencoder
+from narrows.methods.masked.mae import mae
 from narrows.nets.axes import as_image
 from narrows.nets.masked_vit import visible_count
 from narrows.nets.vit import Patches
@@ -20,7 +21,12 @@ from narrows.proofs.probe import probe
 
 __all__ = ["PROOF"]
 
-SIZE = {"width": 64, "depth": 2, "heads": 2, "decoder_width": 32, "decoder_depth": 1, "decoder_heads": 2}
+WIDE, DEEP, NARROW, SHALLOW = 64, 2, 32, 1
+"""Channels and blocks of the encoder, and of the decoder."""
+NETS = {
+    "net": f"vit:width={WIDE},depth={DEEP},heads=2",
+    "decoder": f"vit:width={NARROW},depth={SHALLOW},heads=2",
+}
 SIDE = 4
 """Patches along the longer side of the data."""
 RATIO = 0.75
@@ -50,7 +56,7 @@ def judge(model: MaskedAutoencoder, trial: Trial) -> dict[str, float]:
 
 
 def multiply_adds(patches: int, visible: int, numbers: int) -> int:
-    """Multiply-adds of one example's way through encoder and decoder, of `SIZE`, counted from the shapes.
+    """Multiply-adds of one example's way through encoder and decoder, of `NETS`, counted from the shapes.
 
     A block of width W takes 12 W^2 a token (queries, keys, values and output 4, two layers of four times the width
     8) and 2 W a pair of tokens (scores and their weighted sum). The backward pass takes twice as many.
@@ -60,13 +66,12 @@ def multiply_adds(patches: int, visible: int, numbers: int) -> int:
         visible: tokens that the encoder sees, V.
         numbers: numbers in a patch.
     """
-    wide, narrow = SIZE["width"], SIZE["decoder_width"]
 
     def blocks(depth: int, width: int, tokens: int) -> int:
         return depth * (12 * width**2 * tokens + 2 * width * tokens**2)
 
-    encoder = visible * numbers * wide + blocks(SIZE["depth"], wide, visible)
-    decoder = blocks(SIZE["decoder_depth"], narrow, patches) + patches * narrow * (wide + numbers)
+    encoder = visible * numbers * WIDE + blocks(DEEP, WIDE, visible)
+    decoder = blocks(SHALLOW, NARROW, patches) + patches * NARROW * (WIDE + numbers)
     return encoder + decoder
 
 
@@ -78,7 +83,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     cut = Patches(trial.data.spec.shape, patch)
     models: dict[str, MaskedAutoencoder] = {}
     for name, ratio in (("random", RATIO), ("unmasked", 0.0), ("mae", RATIO)):
-        model = trial.build(mae, mask_ratio=ratio, patch=patch, **SIZE)
+        model = trial.build(mae, mask_ratio=ratio, patch=patch, **NETS)
         if name != "random":
             trial.fit(model, rows, lr=RATE)
         models[name] = cast(MaskedAutoencoder, model.to("cpu").eval())

@@ -9,21 +9,15 @@ from torch import Tensor
 
 from narrows.audit.metrics.usage import perplexity
 from narrows.bottlenecks.deterministic.identity import Identity
-from narrows.core import Autoencoder, Batch, Spec
+from narrows.core import Autoencoder, Batch
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.quality import distance, error, features
+from narrows.proofs.quantised._grids import RATE, stride
 
-__all__ = ["PROOF", "RATE", "stride"]
+__all__ = ["PROOF"]
 
 WIDTH = 8
-RATE = 3e-3
-"""Learning rate of all: budgets are small."""
-
-
-def stride(spec: Spec) -> int:
-    """Pixels a token along each side: 4, and 2 where an image is small."""
-    return 4 if len(spec.shape) < 3 or min(spec.shape[1:]) >= 16 else 2
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
@@ -34,7 +28,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "codes": trial.budget["codes"],
         "width": WIDTH,
         "downsample": stride(trial.data.spec),
-        "channels": 32,
+        "net": "conv:width=32",
         "likelihood": "squared",
     }
     model = trial.build(vq_vae, prior="ar:width=64,depth=2", **options)

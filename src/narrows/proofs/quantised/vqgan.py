@@ -48,7 +48,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "width": 8,
         "downsample": budget["downsample"],
         "codebook": "ema",
-        "channels": 32,
+        "net": "conv:width=32",
         "prior": "ar:width=64,depth=2",
     }
     models = {

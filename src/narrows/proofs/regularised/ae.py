@@ -13,7 +13,7 @@ from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "pca_error"]
 
-WIDTH, HIDDEN = 10, (256, 128)
+WIDTH = 10
 
 
 def pca_error(train: Tensor, test: Tensor, width: int) -> float:
@@ -37,8 +37,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
     rows = trial.data.train.take(trial.budget["rows"])
     test = trial.data.test.all(trial.budget["test"])
     numbers = {"pca/error": pca_error(rows.all().x.flatten(1), test.x.flatten(1), WIDTH)}
-    for name, net, hidden in (("linear", "linear", ()), ("deep", "mlp", HIDDEN)):
-        model = trial.build(ae, latent=WIDTH, net=net, hidden=hidden, likelihood="squared")
+    for name, net in (("linear", "linear"), ("deep", "mlp:256,128")):
+        model = trial.build(ae, latent=WIDTH, net=net, likelihood="squared")
         trial.fit(model, rows, lr=2e-3)
         with torch.no_grad():
             again = model.to("cpu").reconstruct(test)

@@ -17,7 +17,7 @@ from narrows.proofs.probe import probe
 
 __all__ = ["PROOF"]
 
-WIDTH, HIDDEN, LEVEL = 128, (256, 128), 0.4
+WIDTH, NET, LEVEL = 128, "mlp:256,128", 0.4
 _WIDTH = "The width of the codes was raised from 32 to 128 after a look at seed 0."
 
 
@@ -57,7 +57,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         ("ae", ae, {}),
         ("dae", denoising_ae, {"corruption": "masking", "level": LEVEL}),
     ):
-        model = trial.build(builder, latent=WIDTH, net="mlp", hidden=HIDDEN, **options)
+        model = trial.build(builder, latent=WIDTH, net=NET, **options)
         trial.fit(model, rows, lr=2e-3)
         numbers.update({f"{name}/{what}": value for what, value in judge(model, trial).items()})
     return numbers

@@ -15,7 +15,7 @@ from narrows.proofs.quality import distance, error, features
 
 __all__ = ["PROOF"]
 
-LATENT, HIDDEN = 8, (128, 128)
+LATENT = 8
 _MEASURED = 2000
 """Examples and draws of which discrepancies are taken; their cost grows with the square."""
 _REVISED = "Rivals, networks, steps and the count of examples were chosen after looks at seeds 0 to 2."
@@ -25,11 +25,11 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Train an AE, two VAEs and both WAEs with the same networks; measure errors, codes and samples."""
     test = trial.data.test.all(trial.budget["test"])
     look = features(trial, trial.budget["look"])
-    options = {"latent": LATENT, "net": "mlp", "hidden": HIDDEN}
+    options = {"latent": LATENT, "net": "mlp:128,128"}
     models = {
         "ae": trial.build(ae, likelihood="squared", **options),
         "vae": trial.build(vae, likelihood="gaussian", **options),
-        "vae-fixed": trial.build(vae, likelihood="gaussian-fixed", **options),
+        "vae-fixed": trial.build(vae, likelihood="gaussian:fixed", **options),
         "mmd": trial.build(wae, penalty="mmd", **options),
         "gan": trial.build(wae, penalty="gan", **options),
     }

@@ -40,7 +40,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     }
     if budget["relu_steps"]:
         models["double"] = trial.build(topk_sae, latents=2 * latents, k=k)
-        models["relu"] = trial.build(relu_sae, latents=latents, target_l0=float(k))
+        models["relu"] = trial.build(relu_sae, latents=latents, price_target=f"l0={k}")
     numbers: dict[str, float] = {}
     for name, model in models.items():
         trial.fit(model, lr=1e-2, steps=budget["relu_steps" if name == "relu" else "steps"])

@@ -16,7 +16,7 @@ from narrows.methods.sparse.contrastive_sae import contrastive_sae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.probe import probe
 from narrows.proofs.sparse._planted import own_world
-from narrows.proofs.stacked import dataset, spec_of
+from narrows.proofs.sparse._stacked import dataset, spec_of
 
 __all__ = ["PROOF"]
 
@@ -37,7 +37,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
             spec=spec_of(train),
             latents=latents,
             contrast=contrast,
-            target_l0=trial.budget["on"],
+            price_target=f"l0={trial.budget['on']}",
         )
         trial.fit(model, dataset(train), lr=trial.budget["lr/1000"] / 1000)
         with torch.no_grad():

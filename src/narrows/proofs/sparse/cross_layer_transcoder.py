@@ -13,7 +13,7 @@ from narrows.core import Batch
 from narrows.methods.sparse.cross_layer_transcoder import cross_layer_transcoder
 from narrows.methods.sparse.transcoder import transcoder
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.stacked import dataset, fvus, layers, spec_of
+from narrows.proofs.sparse._stacked import dataset, fvus, layers, spec_of
 
 __all__ = ["PROOF"]
 

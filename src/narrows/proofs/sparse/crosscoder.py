@@ -14,7 +14,7 @@ from narrows.audit.metrics.matching import cosines
 from narrows.core import Batch
 from narrows.methods.sparse.crosscoder import crosscoder
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.stacked import Planted, dataset, fvus, layers, spec_of
+from narrows.proofs.sparse._stacked import Planted, dataset, fvus, layers, spec_of
 
 __all__ = ["PROOF"]
 
@@ -33,7 +33,9 @@ def diff(trial: Trial) -> dict[str, float]:
     """Which of the planted features are found and told by the norms of their latents."""
     kinds = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]]).repeat_interleave(_EACH, 0)
     world = Planted.of(trial, kinds, trial.budget["width"])
-    model: Any = trial.build(crosscoder, spec=spec_of(world.train), latents=2 * len(kinds), target_fvu=0.1)
+    model: Any = trial.build(
+        crosscoder, spec=spec_of(world.train), latents=2 * len(kinds), price_target="fvu=0.1"
+    )
     trial.fit(model, dataset(world.train), lr=trial.budget["lr/1000"] / 1000)
     atoms = model.decoder.atoms.detach().unflatten(1, world.train.shape[1:])
     cosine, best = cosines(world.atoms.flatten(1), atoms.flatten(1)).max(1)

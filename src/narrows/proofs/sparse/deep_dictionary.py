@@ -108,7 +108,7 @@ def rivals(trial: Trial, train: Batch, labels: Tensor, test: Batch, answers: Ten
     numbers = {}
     for name, model in (
         ("k_sparse", trial.build(k_sparse_ae, latents=96, k=16)),
-        ("dae", trial.build(denoising_ae, latent=96, net="mlp", hidden=(48,))),
+        ("dae", trial.build(denoising_ae, latent=96, net="mlp:48")),
     ):
         with torch.enable_grad():
             trial.fit(model, steps=trial.budget["steps"], batch_size=128)

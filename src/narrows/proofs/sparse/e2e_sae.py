@@ -13,7 +13,7 @@ from narrows.core import Batch
 from narrows.kernels.metrics import firings, fvu
 from narrows.methods.sparse.e2e_sae import e2e_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.stacked import Reading, dataset, spec_of
+from narrows.proofs.sparse._stacked import Reading, dataset, spec_of
 
 __all__ = ["PROOF"]
 

@@ -25,7 +25,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Both at several L0, for as many steps and with the same revival of dead latents."""
     trial = own_world(trial)
     targets, at = ((3.5, 5.0, 6.5, 8.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
-    wanted: list[dict[str, Any]] = [{"target_l0": l0, "dead": "resample"} for l0 in targets]
+    wanted: list[dict[str, Any]] = [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets]
     return {
         **frontier(trial, "gated", gated_sae, wanted[:3], at[:2]),
         **frontier(trial, "relu", relu_sae, wanted, at),

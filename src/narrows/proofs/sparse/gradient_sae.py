@@ -15,7 +15,7 @@ from narrows.kernels.metrics import dead, firings, fvu
 from narrows.methods.sparse.gradient_sae import gradient_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.stacked import Reading, dataset, spec_of
+from narrows.proofs.sparse._stacked import Reading, dataset, spec_of
 
 __all__ = ["PROOF"]
 

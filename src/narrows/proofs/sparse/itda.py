@@ -12,7 +12,7 @@ from narrows.core import Autoencoder
 from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse.itda import itda
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.nets.dictionaries.itda import GrownDictionary, jaccard
+from narrows.nets.dictionaries.itda import ITDADictionary, jaccard
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "cka", "layers"]
@@ -59,9 +59,9 @@ def layers(seed: int, shown: Tensor, steps: int) -> list[Tensor]:
     return found
 
 
-def collected(x: Tensor) -> GrownDictionary:
+def collected(x: Tensor) -> ITDADictionary:
     """The dictionary of one layer, which knows its examples by number."""
-    dictionary = GrownDictionary(256, x.shape[1:], threshold=0.05, k=4)
+    dictionary = ITDADictionary(256, x.shape[1:], threshold=0.05, k=4)
     dictionary.grow(x / x.norm(dim=1).mean(), torch.arange(len(x)))
     return dictionary
 

@@ -26,7 +26,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """All at several L0, for as many steps and with the same revival of dead latents."""
     trial = own_world(trial)
     targets, at = ((3.5, 5.0, 6.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
-    priced = [{"target_l0": l0, "dead": "resample"} for l0 in targets]
+    priced = [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets]
     numbers = {
         **frontier(trial, "jumprelu", jumprelu_sae, priced, at),
         **frontier(trial, "relu", relu_sae, priced, at),

@@ -12,7 +12,7 @@ from torch import Tensor
 from narrows.core import Batch
 from narrows.methods.sparse.layer_group_sae import layer_group_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.stacked import Planted, dataset, fvus, layers, spec_of
+from narrows.proofs.sparse._stacked import Planted, dataset, fvus, layers, spec_of
 
 __all__ = ["PROOF"]
 

@@ -63,8 +63,8 @@ def recovery(trial: Trial) -> dict[str, float]:
     builders: dict[str, tuple[Callable[..., Autoencoder], dict[str, Any]]] = {
         "mp": (mp_sae, {"k": ON}),
         "topk": (topk_sae, {"k": ON}),
-        "relu": (relu_sae, {"target_l0": float(ON)}),
-        "jumprelu": (jumprelu_sae, {"target_l0": float(ON)}),
+        "relu": (relu_sae, {"price_target": f"l0={ON}"}),
+        "jumprelu": (jumprelu_sae, {"price_target": f"l0={ON}"}),
     }
     for name in list(builders)[: trial.budget["rivals"] + 1]:
         builder, options = builders[name]

@@ -12,7 +12,7 @@ from narrows.core import Batch, dense
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.stacked import Planted, dataset, fvus, layers, spec_of
+from narrows.proofs.sparse._stacked import Planted, dataset, fvus, layers, spec_of
 
 __all__ = ["PROOF"]
 

@@ -15,8 +15,8 @@ _DROPPED = "Dropped after seeds 0 to 2 had refuted it at this width (0.38 agains
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train TopK and Mutual Choice; wider ones, too, and there Mutual Choice without the auxiliary loss."""
-    mutual = {"mutual": (mutual_choice_sae, {"zipf": ZIPF})}
-    wide = {**mutual, "no_aux": (mutual_choice_sae, {"zipf": ZIPF, "aux_weight": 0.0})}
+    mutual = {"mutual": (mutual_choice_sae, {"dead": f"zipf:exponent={ZIPF}"})}
+    wide = {**mutual, "no_aux": (mutual_choice_sae, {"dead": "none"})}
     return against_topk(trial, mutual, wide)
 
 

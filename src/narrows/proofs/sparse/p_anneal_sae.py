@@ -24,7 +24,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Both at several L0, for as many steps and with the same revival; p falls over the first half of them."""
     trial = own_world(trial)
     targets, at = ((3.5, 5.0, 6.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
-    priced = [{"target_l0": l0, "dead": "resample"} for l0 in targets]
+    priced = [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets]
     falls = f"linear:1:0.2:{trial.budget['steps'] // 2}"
     annealed = [{**one, "p": falls, "hold": max(10, trial.budget["steps"] // 15)} for one in priced]
     return {

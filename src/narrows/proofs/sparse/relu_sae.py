@@ -20,9 +20,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Both forms of the price, and the two classics, on the same examples."""
     budget, trial = trial.budget, own_world(trial, n=trial.budget["rows"], tests=1000)
     numbers: dict[str, float] = {}
-    wanted: dict[str, Any] = {"latents": budget["latents"], "target_l0": float(budget["k"])}
-    for name, norm in (("relu", "unit"), ("free", "free"))[: budget["forms"]]:
-        model = trial.build(relu_sae, norm=norm, **wanted)
+    wanted: dict[str, Any] = {"latents": budget["latents"], "price_target": f"l0={budget['k']}"}
+    for name, unit_norm in (("relu", True), ("free", False))[: budget["forms"]]:
+        model = trial.build(relu_sae, unit_norm=unit_norm, **wanted)
         trial.fit(model, lr=1e-4 * budget["rate"])
         numbers.update({f"{name}/{what}": value for what, value in planted(model, trial).items()})
     truth = cast(DictionaryTruth, trial.data.truth)

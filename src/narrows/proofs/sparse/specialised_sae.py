@@ -36,7 +36,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     rich = torch.from_numpy((data.truth.codes[:, -TAIL:] != 0).sum(1)).topk(budget["seeds"]).indices
     seeds = data.train.batch(rich).x
     near, domain = related(data.train, seeds, budget["near"]), related(data.test, seeds, 400).all()
-    options: dict[str, Any] = {**sizes, "target_l0": float(2 * budget["k"]), "dead": "auxk"}
+    options: dict[str, Any] = {**sizes, "price_target": f"l0={2 * budget['k']}", "dead": "auxk"}
     general = trial.fit(trial.build(relu_sae, **options), lr=3e-3)
     price = cast(SparseObjective, general.objective).target
     assert price is not None

@@ -9,7 +9,8 @@ from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec
 from narrows.kernels import metrics as sparsity
-from narrows.methods.sparse.topk_sae import sparse_autoencoder, topk_sae
+from narrows.methods.sparse._assemble import sparse_autoencoder
+from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.target import Target
 from narrows.proofs.engine import Claim, Proof, Trial

@@ -25,7 +25,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Train with a weight on the total correlation, and with one on all of the divergence."""
     if trial.data.test.factors is None:
         raise RequestError(f"`{trial.data.name}` has no known factors; the proof of beta-tcvae needs them.")
-    options = {"latent": 6, "net": "mlp", "hidden": (128,)}
+    options = {"latent": 6, "net": "mlp:128"}
     numbers: dict[str, float] = {}
     for name, builder, beta in (("tcvae", beta_tcvae, 6.0), ("beta-vae", vae, 4.0)):
         model = trial.fit(trial.build(builder, beta=beta, **options), lr=3e-3)

@@ -19,7 +19,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     data = reduced(trial.data, rows=budget["rows"], tests=budget["tests"])
     test, numbers = data.test.all(), {}
     for name, k in (("1", 1), ("5", 5), ("many", budget["many"])):
-        model = trial.build(iwae, spec=data.spec, latent=40, net="mlp", hidden=(100, 100), samples=k)
+        model = trial.build(iwae, spec=data.spec, latent=40, net="mlp:100,100", samples=k)
         trial.fit(model, data.train, lr=3e-3)
         nll = importance_nll(model, test, samples=budget["importance"], chunk=50)
         numbers[f"{name}/nll"] = float(nll.mean())

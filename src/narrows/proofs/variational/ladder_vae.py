@@ -30,8 +30,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
             latent=16,
             layers=3,
             width=128,
-            net="mlp",
-            hidden=(128,),
+            net="mlp:128",
             beta=f"linear:0:1:{trial.budget['warmup']}",
             inference=inference,
         )

@@ -1,0 +1,44 @@
+"""What the builders of this family share: the model around a code without a posterior."""
+
+from __future__ import annotations
+
+from narrows import likelihoods
+from narrows.bottlenecks.deterministic.identity import Identity
+from narrows.bottlenecks.deterministic.principal import PrincipalIdentity
+from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Spec
+from narrows.nets.build import net_for
+from narrows.nets.kinds import Net, Skip
+
+__all__ = ["deterministic_autoencoder"]
+
+
+def deterministic_autoencoder(
+    spec: Spec,
+    latent: int,
+    *,
+    net: str | Net,
+    likelihood: str | Likelihood,
+    vectors: str = "mlp",
+    bottleneck: Bottleneck | None = None,
+    objective: Objective | None = None,
+) -> Autoencoder:
+    """An autoencoder whose code is what the encoder puts out.
+
+    Args:
+        spec: what the data look like.
+        latent: width of the code, Z.
+        net: kind of the networks.
+        likelihood: p(x | z).
+        vectors: what ``net="auto"`` is for vectors.
+        bottleneck: what the code passes; when None nothing, and with linear maps beside perceptrons these begin at
+            principal components.
+        objective: what is minimised; the distortion when None.
+    """
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]
+    encoder = sides[0].encoder(spec.shape, latent)
+    decoder = sides[1].decoder(latent, output.parameter_shape)
+    if bottleneck is None:
+        principal = all(isinstance(side, Skip) for side in sides) and spec.target is None
+        bottleneck = PrincipalIdentity() if principal else Identity()
+    return Autoencoder(encoder, bottleneck, decoder, output, objective or Objective())

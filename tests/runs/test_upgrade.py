@@ -1,0 +1,72 @@
+"""Recipes of 0.1 say of their parts what they said, under today's names."""
+
+import inspect
+import json
+
+import numpy as np
+import pytest
+
+import narrows as nr
+from narrows.core import Spec, files
+from narrows.methods.index import builder
+from narrows.runs.upgrade import upgraded
+
+SPECS = {
+    "transcoder": Spec((6,), target=(4,)),
+    "cvae": Spec((1, 20, 20), "unit", 3),
+    "crosscoder": Spec((2, 6)),
+}
+
+
+def now(method, arguments, spec=None):
+    defaults = {name: p.default for name, p in inspect.signature(builder(method)).parameters.items()}
+    return upgraded(method, arguments, defaults, spec or SPECS.get(method, Spec((1, 20, 20), "unit")))
+
+
+@pytest.mark.parametrize(
+    ("method", "old", "new"),
+    [
+        ("vae", {"latent": 2, "hidden": (8, 4)}, {"latent": 2, "net": "conv:8,4"}),
+        ("vae", {"net": "vit", "hidden": (16, 16, 16)}, {"net": "vit:width=16,depth=3"}),
+        ("iwae", {"hidden": ()}, {}),
+        ("wae", {"likelihood": "gaussian-fixed"}, {"likelihood": "gaussian:fixed"}),
+        ("cvae", {"prior": "learned"}, {"learned_prior": True}),
+        ("vq-vae", {"channels": 32}, {"net": "conv:width=32"}),
+        ("fsq", {"prior": "autoregressive"}, {"prior": "ar"}),
+        ("fsq", {"prior": "none", "prior_width": 64}, {"prior": "none"}),
+        ("vq-vae", {"prior_width": 64, "prior_labels": False, "temperature": 0.5}, {"prior": "ar:width=64"}),
+        ("mae", {"width": 32, "heads": 2}, {"net": "vit:depth=4,width=32,heads=2"}),
+        ("mae", {"depth": 2, "decoder_depth": 3}, {"net": "vit:depth=2", "decoder": "vit:width=32,depth=3"}),
+        ("topk-sae", {"aux_k": 8, "dead_after": 100}, {"dead": "auxk:k=8,dead_after=100"}),
+        ("topk-sae", {"aux_weight": 0}, {"dead": "none"}),
+        ("topk-sae", {"dead": "ghost", "aux_k": 3, "aux_weight": 0.5}, {"dead": "ghost:weight=0.5"}),
+        ("relu-sae", {"target_l0": 16.0, "norm": "free"}, {"price_target": "l0=16.0", "unit_norm": False}),
+        ("gated-sae", {"target_fvu": 0.1, "dead_after": 0}, {"price_target": "fvu=0.1"}),
+        ("transcoder", {"dead": "", "aux_k": 4}, {"dead": "auxk:k=4"}),
+        ("crosscoder", {"activation": "relu", "aux_k": 4}, {"activation": "relu"}),
+        ("mutual-choice-sae", {"zipf": 0.6, "underused": 0.3}, {"dead": "zipf:share=0.3,exponent=0.6"}),
+    ],
+)
+def test_spread_options_become_the_text_of_their_part(method, old, new):
+    spec = SPECS.get(method, Spec((1, 20, 20), "unit"))
+    assert now(method, old, spec) == new
+    assert now(method, new, spec) == new
+    builder(method)(spec, **new)
+
+
+def test_vectors_keep_the_net_that_auto_meant_for_them():
+    assert now("vae", {"hidden": (8,)}, Spec((6,))) == {"net": "skip:8"}
+    assert now("iwae", {"hidden": (8,)}, Spec((6,))) == {"net": "mlp:8"}
+    assert now("fsq", {"channels": 8}, Spec((6,))) == {}
+
+
+def test_a_folder_of_an_earlier_release_loads(tmp_path):
+    run = nr.fit("digits", "vae", tmp_path / "run", steps=3, latent=2, net="mlp:8", progress=False)
+    path = run.path / "recipe.json"
+    recipe = {k: v for k, v in files.read_json(path).items() if k != "sha256"}
+    recipe["arguments"] = {"latent": 2, "hidden": [8]}
+    path.write_text(json.dumps(recipe))
+    again = nr.load(run.path)
+    assert again.recipe.arguments == {"latent": 2, "net": "mlp:8"}
+    now, before = again.encode("digits"), run.encode("digits")
+    assert all(np.array_equal(now[name], before[name]) for name in before)
