@@ -32,6 +32,9 @@ class Silent:
     def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
         """`done` steps are made; facts such as the loss are shown beside."""
 
+    def note(self, text: str) -> None:
+        """What is going on now, beside the bar."""
+
     def say(self, text: str) -> None:
         """A sentence for the user."""
 
@@ -97,6 +100,11 @@ class Progress(Silent):
             self.spoke = now
             left = (self.total - done) / max(rate, 1e-9)
             self._line(f"{self.title}: {done:,}/{self.total:,}  {rate:,.0f}/s  {left:,.0f} s left  {shown}")
+
+    def note(self, text: str) -> None:
+        """Show what is going on; without a terminal nothing."""
+        if self.live and self.task is not None:
+            self.bar.update(self.task, facts=printable(text))
 
     def say(self, text: str) -> None:
         """Print a sentence above the bar."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from narrows.core.check import RequestError, WorkError, choice, refuse, whole
+from narrows.core.progress import Progress, Silent
 from narrows.methods.index import METHODS, find
-from narrows.proofs.progress import Progress
 from narrows.proofs.result import Result, environment, write_json
 from narrows.proofs.verdict import Claim
 
@@ -231,14 +232,16 @@ def _run(
     proof: Proof, seeds: tuple[int, ...], trial: Trial, kept: _Kept, progress: bool | None
 ) -> dict[str, list[float]]:
     """Measure the seeds that are not kept yet; all numbers by name."""
-    with Progress(proof.method, len(seeds), progress) as bar:
-        for seed in seeds:
+    shown = progress is not False and (progress is True or sys.stderr.isatty())
+    with Progress() if shown else Silent() as bar:
+        bar.begin(proof.method, len(seeds), what="seeds")
+        for done, seed in enumerate(seeds, 1):
             if seed not in kept.numbers:
                 started = time.perf_counter(), time.process_time()
-                numbers = _measure(proof, replace(trial, seed=seed, say=bar.say))
+                numbers = _measure(proof, replace(trial, seed=seed, say=bar.note))
                 took = time.perf_counter() - started[0], time.process_time() - started[1]
                 kept.add(seed, numbers, took)
-            bar.done(seed)
+            bar.advance(done)
     return _by_name(proof, {seed: kept.numbers[seed] for seed in seeds})
 
 

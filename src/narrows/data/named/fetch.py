@@ -6,6 +6,7 @@ import hashlib
 import os
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.client import HTTPException
 from pathlib import Path
 from urllib.error import URLError
@@ -13,6 +14,7 @@ from urllib.request import Request, urlopen
 
 from narrows.core.check import RequestError, WorkError
 from narrows.core.files import replacing, sha256
+from narrows.core.progress import Progress as Bar
 from narrows.data.named.registry import SYNTHETIC, File, Set, expand
 from narrows.data.named.unpacked import cache_folder
 
@@ -82,10 +84,29 @@ def _absent(row: Set) -> WorkError:
 
 
 def _download_all(row: Set, progress: Progress | bool) -> list[Path]:
-    from narrows.data.named.download_bar import bar
-
-    with bar(row.title, progress) as tell:
+    with shown(row.title, progress) as tell:
         return [download(file, cache_folder() / "data" / file.path, tell) for file in row.downloads]
+
+
+@contextmanager
+def shown(title: str, progress: Progress | bool) -> Iterator[Progress | None]:
+    """A function that is told (file, bytes so far, bytes in all): a bar on stderr, the caller's own, or None."""
+    if not isinstance(progress, bool):
+        yield progress
+        return
+    if not progress:
+        yield None
+        return
+    with Bar(brief=True) as bar:
+        begun: set[str] = set()
+
+        def tell(file: str, so_far: int, total: int) -> None:
+            if file not in begun:
+                begun.add(file)
+                bar.begin(f"{title}: {file}", total, what="bytes")
+            bar.advance(so_far)
+
+        yield tell
 
 
 def download(file: File, path: Path, tell: Progress | None = None) -> Path:
