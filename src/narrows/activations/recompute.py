@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from narrows.activations.capture import probe
@@ -20,6 +19,7 @@ from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.models import Model, load, noted
 from narrows.activations.units import Plan, Text, compute
 from narrows.core.check import RequestError
+from narrows.core.tensorfile import read_tensors
 
 __all__ = ["CONTEXTS", "check_layers", "compute_unit", "digest_of", "work_of"]
 
@@ -70,9 +70,9 @@ def _digest(tokens: np.ndarray, ends: np.ndarray) -> str:
 def _arrays(path: Path, modified: int) -> tuple[np.ndarray, np.ndarray, str]:
     """Tokens and ends of a file of contexts, and their checksum; read again where it was modified."""
     try:
-        with safe_open(str(path), "pt") as file:
-            tokens, ends = file.get_tensor("tokens"), file.get_tensor("ends")
-    except SafetensorError as error:
+        found = read_tensors(path)
+        tokens, ends = found["tokens"], found["ends"]
+    except (ValueError, KeyError) as error:
         raise ValueError(f"it is damaged ({error})") from error
     if (tokens.dtype, tokens.dim(), ends.dtype, ends.dim()) != (torch.int32, 1, torch.int64, 1):
         raise ValueError("it holds no tokens and ends")

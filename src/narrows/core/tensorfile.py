@@ -23,7 +23,7 @@ from narrows.core.files import replacing
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["DTYPES", "Entry", "dtype_named", "read_table", "write_tensors"]
+__all__ = ["DTYPES", "Entry", "dtype_named", "read_table", "read_tensors", "write_tensors"]
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -153,6 +153,21 @@ def read_table(path: Path) -> dict[str, Entry]:
     if end != size:
         raise ValueError(f"{path.name} has {size - end} bytes that belong to no tensor")
     return entries
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """All tensors of a .safetensors file by name, in memory.
+
+    Raises:
+        ValueError: the file is truncated or damaged; the text says how.
+        OSError: it cannot be read.
+    """
+    found = {}
+    for name, entry in read_table(path).items():
+        out = torch.empty(entry.shape, dtype=entry.dtype)
+        entry.fill(out.reshape(1, -1))
+        found[name] = out
+    return found
 
 
 def _entry(path: Path, name: str, row: Any, start: int, size: int) -> Entry:

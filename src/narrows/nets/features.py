@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.core.check import RequestError, refuse, whole
+from narrows.core.tensorfile import read_tensors
 from narrows.nets.axes import as_image, to_image
 
 __all__ = ["Frozen", "RandomFeatures", "ResNetFeatures", "VGGFeatures", "read_weights"]
@@ -228,9 +229,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
         if file.suffix == ".npz":
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
-        from safetensors.torch import load_file
-
-        return load_file(file)
+        return read_tensors(file)
     except Exception as error:  # the readers raise whatever they meet in a damaged file
         reason = str(error).split("\n")[0]
         raise RequestError(f"``weights`` {path} cannot be read: {reason}.") from error

@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from narrows.core import Autoencoder, Batch, Part
 from narrows.core.check import RequestError, WorkError, number, refuse
+from narrows.core.tensorfile import read_tensors
 from narrows.objectives.dead_latents import Revival
 from narrows.objectives.sparse import SparseObjective
 
@@ -101,8 +100,8 @@ def begin_with(model: Autoencoder, path: str | Path) -> None:
     if not file.is_file():
         raise refuse("start", str(path), "a model.safetensors, or the folder of a run that has one")
     try:
-        found = load_file(file)
-    except SafetensorError as error:
+        found = read_tensors(file)
+    except ValueError as error:
         raise WorkError(f"{file} cannot be read: {error}. Fit the model that it holds again.") from error
     sides: dict[str, nn.Module] = {
         "encoder": model.encoder,

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from narrows import data as nd
@@ -18,6 +16,7 @@ from narrows.audit.evidence.likelihood import importance_nll
 from narrows.core import Autoencoder, Batch, Sparse, dense, files
 from narrows.core.check import NarrowsError, RequestError, WorkError, whole
 from narrows.core.progress import followed
+from narrows.core.tensorfile import read_tensors
 from narrows.data import Dataset, Source
 from narrows.runs.codes import joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
@@ -357,9 +356,9 @@ def _weights(folder: Path) -> dict[str, Tensor]:
         raise _damaged(result, folder, str(error).split("\n")[0]) from error
     try:
         if kept == files.sha256(path):
-            return load_file(path)
+            return read_tensors(path)
         reason = "its checksum does not match result.json"
-    except (OSError, SafetensorError) as error:
+    except (OSError, ValueError) as error:
         reason = str(error).split("\n")[0]
     raise _damaged(path, folder, reason)
 

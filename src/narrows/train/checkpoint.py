@@ -13,18 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from narrows.core import Autoencoder, files
 from narrows.core.check import WorkError, number, whole
-from narrows.core.tensorfile import write_tensors
+from narrows.core.tensorfile import read_tensors, write_tensors
 
 __all__ = ["Checkpoint", "fitting", "newest", "write_checkpoint"]
 
 _KEEP = 2
-_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError, SafetensorError)
+_DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeError)
 """What reading a damaged checkpoint may end in."""
 
 
@@ -123,4 +121,4 @@ def _read(path: Path) -> Checkpoint:
     number("seconds", facts["seconds"], low=0)
     if not isinstance(facts["groups"], dict):
         raise ValueError("`groups` is no mapping")
-    return Checkpoint(load_file(data), facts)
+    return Checkpoint(read_tensors(data), facts)
