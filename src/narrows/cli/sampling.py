@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Sequence
 from pathlib import Path
 
-from narrows.cli.options import Option
+from narrows.cli.option import Option
 from narrows.core.check import NarrowsError
 from narrows.core.texts import reader, shown
 
