@@ -1,6 +1,8 @@
 """Options made from signatures: types, defaults, refusals; none of them hides another."""
 
 import inspect
+import pkgutil
+from importlib import import_module
 from typing import Literal
 
 import pytest
@@ -76,14 +78,15 @@ def test_no_option_of_a_method_hides_one_of_the_command(name):
 
 
 def test_data_options_are_those_of_the_readers():
-    from narrows.data import opening
-    from narrows.data.readers import formats as files
-    from narrows.data.readers import harvest as harvested
-    from narrows.data.readers import image_folder as folder
-    from narrows.data.readers import tables
+    from narrows.data import named, opening, readers
 
-    readers = (opening.open, files.read_npy, files.read_keyed, tables.read_table, harvested.read_harvest)
-    known = {p for f in (*readers, folder.read_folder) for p in inspect.signature(f).parameters}
+    modules = [
+        import_module(f"{package.__name__}.{found.name}")
+        for package in (readers, named)
+        for found in pkgutil.iter_modules(package.__path__)
+    ]
+    functions = [f for module in modules for f in vars(module).values() if inspect.isfunction(f)]
+    known = {p for f in (opening.open, *functions) for p in inspect.signature(f).parameters}
     assert {option.name for option in DATA_OPTIONS} - {"data_option"} <= known
 
 
