@@ -87,7 +87,7 @@ def test_a_disk_that_fails_is_a_sentence(tmp_path, monkeypatch, number, says):
 
 
 def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(tmp_path, victim):
-    kill = "import os, signal, sys; from pathlib import Path; from narrows import files\n"
+    kill = "import os, signal, sys; from pathlib import Path; from narrows.core import files\n"
     kill += (
         "with files.replacing(Path(sys.argv[1])) as f: f.write(b'half'); os.kill(os.getpid(), signal.SIGKILL)"
     )
