@@ -14,7 +14,9 @@ from narrows.train import Training, train
 
 def small(**options):
     torch.manual_seed(0)
-    return vqgan((1, 8, 8), codes=8, width=4, downsample=2, channels=8, prior="none", **options)
+    return vqgan(
+        (1, 8, 8), codes=8, width=4, downsample=2, **{"net": "conv:width=8", "prior": "none"} | options
+    )
 
 
 def batch(seed=1):
