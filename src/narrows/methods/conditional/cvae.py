@@ -1,7 +1,5 @@
 """The conditional variational autoencoder, told attributes on both sides."""
 
-from __future__ import annotations
-
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.conditional import Conditional, ConditionedEncoder
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec

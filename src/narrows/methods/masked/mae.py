@@ -1,7 +1,5 @@
 """The masked autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.masked.mask_tokens import MaskTokens
 from narrows.core import Objective, Spec, as_spec
 from narrows.core.check import choice, refuse, whole

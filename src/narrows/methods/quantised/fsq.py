@@ -1,7 +1,5 @@
 """Finite scalar quantisation."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.discrete.fsq import FiniteScalarQuantizer, levels_for
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec

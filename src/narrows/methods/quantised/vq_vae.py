@@ -1,7 +1,5 @@
 """The vector-quantised autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec

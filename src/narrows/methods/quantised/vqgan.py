@@ -1,7 +1,5 @@
 """The vector-quantised autoencoder with a perceptual distance and a critic of patches."""
 
-from __future__ import annotations
-
 from torch import nn
 
 from narrows.bottlenecks.discrete.vq import VectorQuantizer

@@ -1,7 +1,5 @@
 """The denoising autoencoder."""
 
-from __future__ import annotations
-
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.methods.regularised._assemble import deterministic_autoencoder
 from narrows.nets.build import code_width

@@ -1,7 +1,5 @@
 """The Wasserstein autoencoder."""
 
-from __future__ import annotations
-
 import math
 
 from narrows.bottlenecks.deterministic.noiseless import Deterministic

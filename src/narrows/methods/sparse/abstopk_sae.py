@@ -1,7 +1,5 @@
 """The AbsTopK sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.abstopk import AbsTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder

@@ -1,7 +1,5 @@
 """The BatchTopK sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder

@@ -1,7 +1,5 @@
 """The concept set of two modalities."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Objective, Spec
 from narrows.core.schedules import Schedule

@@ -1,7 +1,5 @@
 """The contrastive sparse autoencoder: what two activations share, and what tells them apart."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.per_layer import LayerReLU
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError, fraction

@@ -1,7 +1,5 @@
 """The cross-layer transcoder: sparse imitations of all MLPs at once, each of which may answer for later ones too."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.per_layer import CrossLayerTopK

@@ -1,7 +1,5 @@
 """The crosscoder: one sparse code of several layers, or of two models."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK

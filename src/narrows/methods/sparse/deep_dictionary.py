@@ -1,7 +1,5 @@
 """Deep dictionary learning by majorisation-minimisation."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.shrinkage import Shrinkage
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, sized

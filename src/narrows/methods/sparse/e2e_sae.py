@@ -1,7 +1,5 @@
 """The end-to-end sparse autoencoder: a dictionary for what the model computes, not for its activations."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.per_layer import LayerReLU, LayerTopK
 from narrows.core import Autoencoder, Spec

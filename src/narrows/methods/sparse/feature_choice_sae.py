@@ -1,7 +1,5 @@
 """The Feature Choice sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.choice import FeatureChoice
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder

@@ -1,7 +1,5 @@
 """The gated sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.gated import Gated
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule

@@ -1,7 +1,5 @@
 """The gradient sparse autoencoder: TopK that looks downstream."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.influence import InfluenceTopK, SlopedEncoder
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, dead_latents, sized

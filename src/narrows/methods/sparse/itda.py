@@ -1,7 +1,5 @@
 """Inference-time decomposition of activations."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, sized

@@ -1,7 +1,5 @@
 """The JumpReLU sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError, number

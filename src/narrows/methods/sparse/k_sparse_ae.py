@@ -1,7 +1,5 @@
 """The k-sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import sized, sparse_autoencoder

@@ -1,7 +1,5 @@
 """Sparse autoencoders for groups of layers that look alike."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.group_topk import GroupTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, without_target

@@ -1,7 +1,5 @@
 """Sparse coding with hidden coordinates."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.masked.masked_coordinates import HiddenCoordinates
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, sized

@@ -1,7 +1,5 @@
 """Matryoshka sparse autoencoders, in three kinds of nesting."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.topk import TopK

@@ -1,7 +1,5 @@
 """Sparse autoencoders with mutual feature regularisation."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.ensemble import Ensemble
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule

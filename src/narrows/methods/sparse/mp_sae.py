@@ -1,7 +1,5 @@
 """The matching-pursuit sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.pursuit import MatchingPursuit
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, dead_latents, sized

@@ -1,7 +1,5 @@
 """The multi-layer sparse autoencoder: one dictionary for the residual stream at every depth."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.per_layer import LayerTopK
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec

@@ -1,7 +1,5 @@
 """The sparse autoencoder with an annealed power in its price."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.p_anneal import AnnealedP
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule

@@ -1,7 +1,5 @@
 """The ReLU sparse autoencoder with an L1 price, in the form of Bricken et al."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule

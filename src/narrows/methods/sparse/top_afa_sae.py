@@ -1,7 +1,5 @@
 """The top-AFA sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.afa import TopAFA
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule

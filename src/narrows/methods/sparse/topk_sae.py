@@ -1,7 +1,5 @@
 """The TopK sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule

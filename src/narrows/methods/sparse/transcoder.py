@@ -1,7 +1,5 @@
 """The transcoder: a sparse imitation of a layer."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU

@@ -1,7 +1,5 @@
 """The variational sparse autoencoder."""
 
-from __future__ import annotations
-
 from narrows.bottlenecks.sparse.variational_topk import VariationalTopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule

@@ -3,8 +3,6 @@
 Seidman, Kissas, Pappas and Perdikaris, Variational Autoencoding Neural Operators, ICML 2023. arXiv:2302.10351
 """
 
-from __future__ import annotations
-
 import torch
 from torch import nn
 
@@ -13,6 +11,7 @@ from narrows.core import Autoencoder, Batch, Spec, as_spec
 from narrows.core.check import choice, whole
 from narrows.core.schedules import Schedule
 from narrows.likelihoods.field import FunctionGaussian
+from narrows.nets.build import code_width
 from narrows.nets.field import DECODERS, FieldEncoder, LinearDecoder, NonlinearDecoder
 from narrows.nets.field_start import principal_start
 from narrows.objectives.some_points import SomePoints
@@ -59,12 +58,10 @@ def vano(
 
     Args:
         spec: what the data look like; of the kind ``field``.
-        latent: width of the code, Z.
         decoder: ``linear``, a mean function and a sum of modes; ``concat``, a net of position and code; ``split``, the
             same with a share of the code for each layer.
         noise: sigma, the deviation of white noise on the scaled functions: finer detail than it is left out.
         beta: weight of the divergence, a number or a schedule.
-        free_bits: nats that each latent may carry free of charge.
         width: how many integrals the encoder takes of a function.
         hidden: widths of the hidden layers of the decoder's net; 256 of a linear one, else 128 and 128, when empty.
         coordinates: how nets read positions: ``fourier:scale=3``, random features of so many cycles across the domain,
@@ -84,7 +81,8 @@ def vano(
         Seidman, Kissas, Pappas, Perdikaris, Variational Autoencoding Neural Operators, 2023. arXiv:2302.10351
     """
     spec = as_spec(spec, "field")
-    width = max(whole("width", width), whole("latent", latent))
+    latent = code_width(latent, spec.shape)
+    width = max(whole("width", width), latent)
     channels, k = spec.output_shape[-1], spec.conditions.get("positions", (1,))[-1]
     linear = choice("decoder", decoder, DECODERS) == "linear"
     if linear:

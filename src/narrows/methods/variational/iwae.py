@@ -1,7 +1,5 @@
 """The importance-weighted autoencoder."""
 
-from __future__ import annotations
-
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.schedules import Schedule
 from narrows.methods.variational._assemble import gaussian_autoencoder

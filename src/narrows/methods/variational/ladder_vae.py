@@ -1,7 +1,5 @@
 """The ladder variational autoencoder."""
 
-from __future__ import annotations
-
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.ladder import Chain, Ladder, halved
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
