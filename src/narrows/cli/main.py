@@ -60,6 +60,12 @@ _ROWS = (
     Command("encode", "Use a run", "codes:encode", "Write the codes of data."),
     Command("decode", "Use a run", "codes:decode", "Write what codes stand for."),
     Command("reconstruct", "Use a run", "codes:reconstruct", "Pass data through the code and back."),
+    Command(
+        "impute",
+        "Use a run",
+        "impute:impute",
+        "Fill the missing cells of a table; all others stay as they are.",
+    ),
     Command("sample", "Use a run", "codes:sample", "Draw new examples."),
     Command(
         "interpolate", "Use a run", "codes:interpolate", "Walk through the code from one example to another."

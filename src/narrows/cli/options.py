@@ -124,6 +124,13 @@ def _names(flag: str, text: str) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
+def _share(flag: str, text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        raise refuse(flag, text, "a share of the cells, such as 0.2") from None
+
+
 def _split(flag: str, text: str) -> float | str:
     """A share of the rows, or the name of a column or key that says which rows are for testing."""
     try:
@@ -162,6 +169,15 @@ DATA_OPTIONS = (
     Option("target", _names, "NAME", "The key, columns or file of what must be produced, if not the input."),
     Option("columns", _names, "A,B,...", "Which columns of a table to use."),
     Option("one_hot", None, "", "Turn the text columns of a table into indicators."),
+    Option(
+        "categories", _names, "A,B,...", "Columns of a table whose numbers are names, such as postal codes."
+    ),
+    Option(
+        "missing_values", _names, "A,B,...", "Texts that mean a missing cell of a table, such as ? or -999."
+    ),
+    Option(
+        "missing", _share, "SHARE", "Hide this share of a table's cells, to see how well they are filled in."
+    ),
     Option(
         "layout",
         _text,

@@ -160,6 +160,11 @@ class Likelihood(Part):
         """E[x | parameters], (*samples, B, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} must define mean")
 
+    def mixture_mean(self, parameters: Tensor, weights: Tensor) -> Tensor:
+        """As `mean`, where x comes from a mixture of the likelihoods (K, B, ...) with weights (K, B): (B, *shape)."""
+        mean = self.mean(parameters)
+        return (weights.reshape(*weights.shape, *[1] * len(self.shape)) * mean).sum(0)
+
     def sample(self, parameters: Tree) -> Tree:
         """A draw of x, (*samples, B, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")

@@ -13,13 +13,12 @@ from torch import Tensor
 from narrows.activations.rows import ActivationRows
 from narrows.core import Spec
 from narrows.core.check import RequestError, fraction, refuse, whole
-from narrows.core.spec import Kind
 from narrows.data.dataset import Dataset, Source
 from narrows.data.domain import Domain
 from narrows.data.fields import as_fields
 from narrows.data.mapped import exactly, on_disk, spread
 from narrows.data.raw import Raw
-from narrows.data.scaling import Scaling, exact, fit_scaling, values_of
+from narrows.data.scaling import Scaling, exact, fit_columns, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
 from narrows.data.stores import Once, Ragged, Store
 
@@ -65,21 +64,26 @@ def assemble(
             )
     classes = tuple(spec.get("class_names", ())) if spec else _classes(train, test)
     shape = model_shape(train.x.shape[1:], layout)
-    fitted = (
-        Scaling.of(scaling)
-        if scaling
-        else fit_scaling(_known(_oriented(_sample(train.x), layout)), scale, raw.full)
-    )
+    fitted = Scaling.of(scaling) if scaling else _fitted(train, layout, scale)
     goal = Scaling()
     if train.target is not None:
         goal = Scaling.of(target_scaling) if target_scaling else fit_scaling(_sample(train.target), scale)
     box = raw.domain if domain is None else Domain.of(domain)
     parts = [_dataset(part, layout, shape, fitted, goal, classes, name, box) for part in (train, test)]
-    found = _spec(parts[0], classes, raw.kind)
+    found = _spec(parts[0], classes, raw)
     if spec:
         found = _expected(found, [len(p) for p in parts], spec, name)
     train_part, test_part = (replace(part, truth=raw.truth) for part in parts)
     return Source(name, train_part, test_part, found, dict(how), raw.truth)
+
+
+def _fitted(train: Raw, layout: str, scale: str) -> Scaling:
+    """The scaling of a training part; of a mixed table only the columns of numbers have one."""
+    if train.kind == "table":
+        return fit_columns(
+            train.x, [part.values not in ("binary", "categories") for part in train.parts.values()], scale
+        )
+    return fit_scaling(_known(_oriented(_sample(train.x), layout)), scale, train.full)
 
 
 def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
@@ -188,7 +192,8 @@ def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -
     more = " of those looked at" if on_disk(x) else ""
     raise RequestError(
         f"`{called}` of `{name}` must hold finite numbers, but {int(bad.sum())} of them{more} are NaN or infinite; "
-        f"the first is at {place}. Drop or fill those rows first."
+        f"the first is at {place}. Drop or fill those rows first, or fit a method for tables with missing cells: "
+        "`missing-iwae`."
     )
 
 
@@ -308,7 +313,10 @@ def _dataset(
     return dataset if domain is None else as_fields(dataset, domain)
 
 
-def _spec(train: Dataset, classes: tuple[str, ...], kind: Kind = "array") -> Spec:
+def _spec(train: Dataset, classes: tuple[str, ...], raw: Raw) -> Spec:
+    kind = raw.kind
+    if kind == "table":
+        return Spec(train.shape, classes=len(classes), kind=kind, parts=raw.parts)
     if kind != "array":
         told = {name: tuple(train.columns[name].shape[1:]) for name in train.always if name == "positions"}
         values = values_of(

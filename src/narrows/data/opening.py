@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
-from narrows.core.spec import Kind
+from narrows.core.spec import Kind, Spec
 from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
+from narrows.data.holes import with_holes
 from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
 from narrows.data.raw import Raw
 from narrows.data.readers.fields import fields_of_images
+from narrows.data.readers.mixed import as_table
 
-__all__ = ["like", "open"]
+__all__ = ["like", "open", "raw_like"]
 
 Reader = Callable[..., "Raw | Source | Dataset"]
 """What reads data: arrays to be split and scaled (`Raw`), or a whole `Source`.
@@ -28,7 +30,7 @@ parameter `like`, the description of a fit's data, it gives all of other data as
 """
 _ARRAYS = "arrays in memory"
 _PATHS = ("second",)
-_COMMON = ("scale", "split", "limit", "scaling", "target_scaling", "domain", "spec")
+_COMMON = ("scale", "split", "limit", "missing", "scaling", "target_scaling", "domain", "spec")
 
 
 def open(
@@ -42,6 +44,7 @@ def open(
     domain: Mapping[str, Any] | None = None,
     spec: Mapping[str, Any] | None = None,
     kinds: Sequence[Kind] = (),
+    missing: float = 0.0,
     **options: Any,
 ) -> Source:
     """Open data.
@@ -59,6 +62,8 @@ def open(
         spec: what `Source.describe` wrote; the data must still be like it.
         kinds: which kinds of data are wanted (what a method reads), where what is opened can be had as several: an
             image as an array or a field, a table with text as a mixed table or as indicators.
+        missing: hide this share of a table's cells, at random but the same ones each time, to see how well they are
+            filled in; their truth is kept beside, where only the audit reads it.
         **options: what the reader of this kind of data takes: `key`, `labels`, `target`, `columns`, `layout`,
             `size` for files; the options of a synthetic set.
 
@@ -73,7 +78,7 @@ def open(
         'binary'
     """
     if isinstance(what, Source):
-        if not options and scaling is None and (scale, split, limit) == ("auto", None, None):
+        if not options and scaling is None and (scale, split, limit, missing) == ("auto", None, None, 0):
             return what
         raise refuse("what", what.name, "a name, a path or arrays where options are given", "Open it anew.")
     name, key, reader = _find(what)
@@ -89,8 +94,10 @@ def open(
         takes = option in known and (option != "split" or "float" in str(known[option].annotation))
         if takes and option not in options and value not in (None, "auto"):
             options[option] = value
-    raw = _read(reader, name, options, kinds)
+    raw = _read(reader, name, options | _columns(known, spec), kinds)
     if isinstance(raw, Source):
+        if missing:
+            raise refuse("missing", missing, f"left out: `{name}` is no table")
         kept = {"what": key, **{k: _plain(v) for k, v in options.items() if _told(k, v)}}
         return _as_described(replace(raw, name=raw.name or name, how=kept), spec)
     assert isinstance(raw, Raw)
@@ -98,11 +105,14 @@ def open(
         options["columns"] = raw.columns
     if raw.kind != "array":
         options["kind"] = raw.kind
-    how = {"what": key, "scale": scale, "split": split, "limit": limit, **options}
+    if "table" in kinds or (spec or {}).get("kind") == "table":
+        raw = as_table(raw, name, _parts(spec))
+    how = {"what": key, "scale": scale, "split": split, "limit": limit, "missing": missing or None, **options}
     how = {k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in how.items() if _told(k, v)}
     plan = Split(split if isinstance(split, float) else None, limit)
     kept = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
-    return assemble(raw, name, plan, scale, how, **kept)
+    source = assemble(raw, name, plan, scale, how, **kept)
+    return with_holes(source, missing) if missing else source
 
 
 def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Dataset:
@@ -136,7 +146,17 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
         found = _call(reader, name, {**kept, **options, "like": description})
         assert not isinstance(found, Raw | Source)
         return found
-    limit = options.pop("limit", None)
+    raw = raw_like(description, what, **options)
+    return one_part(raw, name, description, options.get("limit"))
+
+
+def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
+    """Other data as they stand, read the way described ones were; see `like`."""
+    name, _, reader = _find(what)
+    known, spec = inspect.signature(reader).parameters, description["spec"]
+    kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    kept |= _columns(known, spec)
+    options.pop("limit", None)
     try:
         raw = _read(reader, name, {**kept, **options}, ())
     except RequestError:
@@ -145,7 +165,17 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
             raise
         raw = _read(reader, name, {**without, **options}, ())  # new data often come without labels
     assert isinstance(raw, Raw)
-    return one_part(raw, name, description, limit)
+    return as_table(raw, name, _parts(spec)) if spec.get("kind") == "table" else raw
+
+
+def _columns(known: Mapping[str, Any], spec: Mapping[str, Any] | None) -> dict[str, Any]:
+    """What a reader of tables is told of the columns of a described table."""
+    return {"parts": parts} if "parts" in known and (parts := _parts(spec)) else {}
+
+
+def _parts(spec: Mapping[str, Any] | None) -> dict[str, Spec] | None:
+    form = (spec or {}).get("parts")
+    return {name: Spec.from_json(part) for name, part in form.items()} if form else None
 
 
 def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence[str]) -> Any:
@@ -238,7 +268,7 @@ def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw | Source
     known = list(inspect.signature(reader).parameters)
     for option in options:
         if option not in known:
-            takes = {*known, *_COMMON} - {"scaling", "target_scaling", "spec", "like", "kind"}
+            takes = {*known, *_COMMON} - {"scaling", "target_scaling", "spec", "like", "kind", "parts"}
             raise UnknownOptionError(
                 f"The data `{name}` have no option ``{option}``. {nearest(option, takes, '``')}"
             )

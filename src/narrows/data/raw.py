@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from narrows.core.spec import Kind
+from narrows.core.spec import Kind, Spec
 
 if TYPE_CHECKING:
     from narrows.data.domain import Domain
@@ -43,6 +43,7 @@ class Raw:
         holes: whether NaN in `x` is a missing value.
         always: of the stores, those that every batch brings unasked.
         domain: of fields, where they are defined (`narrows.data.domain.Domain`).
+        parts: the columns of a table.
     """
 
     x: Any
@@ -67,6 +68,7 @@ class Raw:
     holes: bool = False
     always: tuple[str, ...] = ()
     domain: Domain | None = None
+    parts: Mapping[str, Spec] = field(default_factory=dict)
 
     def rows(self, rows: np.ndarray | slice) -> Raw:
         """Some of the examples (without the test part)."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Literal, TypeAlias
@@ -13,7 +13,7 @@ from torch import Tensor
 
 from narrows.core.check import RequestError, choice
 
-__all__ = ["KINDS", "Scaling", "Values", "exact", "fit_scaling", "values_of"]
+__all__ = ["KINDS", "Scaling", "Values", "exact", "fit_columns", "fit_scaling", "values_of"]
 
 Values: TypeAlias = Literal["binary", "unit", "real"]
 KINDS = ("auto", "none", "unit", "standard")
@@ -153,6 +153,30 @@ def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
     if kind == "unit" and top is not None:
         return Scaling("unit", 0.0, top)
     return _fit_axis(x, kind)
+
+
+def fit_columns(x: np.ndarray, numbers: Sequence[bool], kind: str) -> Scaling:
+    """The scaling of a table's columns of numbers, from the cells that are not NaN; other columns stay as they are.
+
+    Args:
+        x: cells (N, D).
+        numbers: which columns hold numbers.
+        kind: as of `fit_scaling`; ``auto`` is ``standard``.
+
+    Example:
+        >>> fit_columns(np.array([[1.0, 2.0], [np.nan, 0.0], [5.0, 1.0]]), [True, False], "auto").scale
+        (2.0, 1.0)
+    """
+    kind = "standard" if choice("scale", kind, KINDS) == "auto" else kind
+    if kind == "none":
+        return Scaling("none")
+    shift, scale = [0.0] * len(numbers), [1.0] * len(numbers)
+    for place in np.flatnonzero(numbers):
+        cells = x[~np.isnan(x[:, place]), place]
+        if len(cells):
+            one = _fit_axis(torch.from_numpy(cells[:, None].astype(np.float64)), kind)
+            shift[place], scale[place] = one.shift[0], one.scale[0]  # type: ignore[index]
+    return Scaling(kind, tuple(shift), tuple(scale))
 
 
 def _fit_axis(x: Tensor, kind: str) -> Scaling:

@@ -10,7 +10,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 from narrows.core.check import RequestError, UnknownNameError, nearest
-from narrows.methods import conditional, masked, quantised, regularised, sparse, structured, variational
+from narrows.methods import (
+    conditional,
+    masked,
+    quantised,
+    regularised,
+    sparse,
+    structured,
+    tabular,
+    variational,
+)
 from narrows.methods.row import Method
 
 if TYPE_CHECKING:
@@ -22,7 +31,7 @@ __all__ = ["METHODS", "Method", "builder", "families", "find", "in_family"]
 
 _ROWS = tuple(
     row
-    for family in (regularised, variational, conditional, quantised, sparse, masked, structured)
+    for family in (regularised, variational, conditional, quantised, sparse, masked, structured, tabular)
     for row in family.ROWS
 )
 

@@ -65,6 +65,7 @@ _TABLES = {
     "critic": "narrows.nets:CRITICS",
     "perceptual": "narrows.nets:FEATURES",
     "likelihood": "narrows.likelihoods:LIKELIHOODS",
+    "numbers": "narrows.likelihoods.table:NOISES",
     "prior": "narrows.priors:PRIORS",
     "dead": "narrows.objectives:DEAD",
     "price_target": "narrows.objectives:TARGETS",

@@ -317,7 +317,11 @@ def finish(run: Run, engine: Engine) -> dict[str, Any]:
 def _behind_pca(run: Run) -> str:
     """A sentence where PCA of the same width does as well on the test part; of small tables, where it costs little."""
     source = run.data
-    if len(source.spec.shape) != 1 or len(source.train) * source.spec.shape[0] > _SMALL:
+    if (
+        source.spec.kind != "array"
+        or len(source.spec.shape) != 1
+        or len(source.train) * source.spec.shape[0] > _SMALL
+    ):
         return ""
     found = baseline(run.model.eval(), source.train, source.test)
     return found.says if found is not None and found.behind else ""

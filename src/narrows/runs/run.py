@@ -175,6 +175,17 @@ class Run:
         made = self._over(data, self.model.reconstruct, progress, "Reconstructing")
         return self._units(torch.cat(list(made)))
 
+    def impute(self, data: Any = None, **how: Any) -> dict[str, np.ndarray] | np.ndarray:
+        """Fill the missing cells of a table: its columns by name, or an array where it came as one.
+
+        Args:
+            data: a file, an array, or None for the run's own test part.
+            how: `samples`, `draws`, `seed` and `progress` of `narrows.runs.verbs.impute.impute`.
+        """
+        from narrows.runs.verbs.impute import impute
+
+        return impute(self, data, **how).result()
+
     def sample(
         self,
         n: int = 64,

@@ -25,6 +25,7 @@ from narrows.audit.checks.recovery import recovery
 from narrows.audit.checks.redundancy import redundancy
 from narrows.audit.checks.samples import samples
 from narrows.audit.checks.splice import splice
+from narrows.audit.checks.table import table
 from narrows.audit.checks.traversals import traversals
 from narrows.audit.checks.units import units
 from narrows.audit.evidence.view import View
@@ -47,6 +48,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     layers,
     recovery,
     splice,
+    table,
     aggregate_posterior,
     disentanglement,
     reconstructions,

@@ -19,6 +19,8 @@ def reconstruction_error(view: View) -> Finding:
     target, output = view.batch.target, view.output
     if not isinstance(target, Tensor) or not isinstance(output, Tensor) or target.shape != output.shape:
         return Finding()  # modalities and edges have checks of their own
+    if view.mixed:
+        return Finding()  # tables too
     if view.model.likelihood.discrete:
         return Finding((_accuracy(view),))
     error = per_example(view)

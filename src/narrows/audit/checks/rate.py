@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from torch import Tensor
+
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Check, Finding
 
@@ -49,7 +51,10 @@ def rate_and_distortion(view: View) -> Finding:
 
 
 def _per_dimension(view: View, nats: float) -> Check:
-    bits = nats / (math.log(2) * math.prod(view.model.likelihood.shape))
+    numbers = float(math.prod(view.model.likelihood.shape))
+    if view.weight is not None and isinstance(view.batch.target, Tensor):
+        numbers = float((view.weight != 0).expand_as(view.batch.target).flatten(1).sum(1).double().mean())
+    bits = nats / (math.log(2) * max(numbers, 1.0))
     says = "The bound for one number of an example; comparable only for data scaled alike."
     return Check("bits-per-dimension", bits, "bits", says=says)
 

@@ -17,7 +17,7 @@ _SHOWN = 10
 def reconstructions(view: View) -> Finding:
     """The first examples and the worst ones, each above what came back."""
     target = view.batch.target
-    if not isinstance(target, Tensor) or target.shape != view.output.shape:
+    if view.mixed or not isinstance(target, Tensor) or target.shape != view.output.shape:
         return Finding()
     step = max(1, len(view) // _SHOWN)
     typical = torch.arange(0, len(view), step)[:_SHOWN]

@@ -17,8 +17,8 @@ _ROWS, _COLUMNS = 4, 10
 def samples(view: View) -> Finding:
     """Draws of the prior, decoded; by label where the model is told labels. Nothing without a prior."""
     count = _ROWS * _COLUMNS
-    if not set(view.model.conditions) <= {"labels"}:
-        return Finding()  # no prior draws what this method is told
+    if view.mixed or not set(view.model.conditions) <= {"labels"}:
+        return Finding()  # class numbers are no picture, and no prior draws what a method is told
     condition: dict[str, Tensor] = {}
     labels: list[str] = [""] * _ROWS
     if view.model.conditions:

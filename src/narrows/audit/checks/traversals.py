@@ -23,7 +23,7 @@ def traversals(view: View) -> Finding:
     if view.indices is not None:
         return _entries(view)
     z = view.z
-    if isinstance(z, Tensor) and z.ndim == 2 and len(view) > 1:
+    if isinstance(z, Tensor) and z.ndim == 2 and len(view) > 1 and not view.mixed:
         return _walks(view, z)
     return Finding()
 

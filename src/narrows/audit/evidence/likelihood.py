@@ -10,7 +10,7 @@ from torch import Tensor
 from narrows.core import Autoencoder, Batch, seeded
 from narrows.core.check import RequestError, whole
 
-__all__ = ["importance_nll"]
+__all__ = ["importance_nll", "log_weights"]
 
 
 @torch.no_grad()
@@ -44,14 +44,23 @@ def importance_nll(
     try:
         with seeded(seed):
             for start in range(0, samples, chunk):
-                parts.append(_log_weights(model, batch, min(chunk, samples - start)).logsumexp(0))
+                parts.append(log_weights(model, batch, min(chunk, samples - start))[0].logsumexp(0))
     finally:
         model.train(training)
     return math.log(samples) - torch.stack(parts).logsumexp(0)
 
 
-def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:
-    """The log of p(x, z) / q(z | x) at drawn z, (samples, B)."""
+def log_weights(model: Autoencoder, batch: Batch, samples: int) -> tuple[Tensor, Tensor]:
+    """log p(x, z) - log q(z | x) at drawn z, (K, B), and the likelihood's parameters there, (K, B, ...).
+
+    Args:
+        model: an autoencoder whose code has a rate.
+        batch: B examples.
+        samples: K.
+
+    Raises:
+        RequestError: the code has no rate.
+    """
     passed = model(batch, (samples,))
     rate = passed.code.rate
     if rate is None:
@@ -60,4 +69,4 @@ def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:
             "Use its reconstruction error instead, or fit a method with a posterior (such as `vae`)."
         )
     nll = model.likelihood.nll(passed.output, passed.batch.target, passed.weight)
-    return -(nll + rate)
+    return -(nll + rate), passed.output

@@ -16,7 +16,9 @@ from narrows.audit.evidence.likelihood import importance_nll
 from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, seeded, tree_map
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.evidence import Indices, Latents
-from narrows.data.dataset import Examples
+from narrows.data.dataset import Dataset, Examples
+from narrows.data.holes import hidden_truth
+from narrows.likelihoods.table import MixedTable
 
 __all__ = ["Posterior", "View", "as_examples", "at_rest", "device_of", "examine"]
 
@@ -72,6 +74,7 @@ class View:
         factor_names: their names.
         labels: classes (N,), or None.
         truth: of synthetic data, what generated them.
+        hidden: what the examples' cells were before some were hidden, scaled, (N, D), where that is known.
         true_codes: the true coefficients behind the examples, (N, M), where they are known.
         dataset: what the examples are from.
         history: the metrics records of the training, where there are any.
@@ -99,6 +102,7 @@ class View:
     factor_names: tuple[str, ...] = ()
     labels: Tensor | None = None
     truth: Any = None
+    hidden: Tensor | None = None
     true_codes: Tensor | None = None
     dataset: Any = None
     history: Sequence[Mapping[str, Any]] = ()
@@ -107,6 +111,11 @@ class View:
 
     def __len__(self) -> int:
         return len(self.output)
+
+    @property
+    def mixed(self) -> bool:
+        """Whether an example is a row of a table, some of whose columns hold class numbers."""
+        return isinstance(self.model.likelihood, MixedTable)
 
     @property
     def sparse(self) -> Tensor | Sparse | None:
@@ -180,6 +189,8 @@ def examine(
     extra: dict[str, Any] = {name: _side(dataset, name, rows) for name in ("factors", "labels")}
     extra |= {"truth": getattr(dataset, "truth", None), "dataset": dataset, "history": tuple(history)}
     extra["train"] = train
+    if isinstance(dataset, Dataset):
+        extra["hidden"] = hidden_truth(dataset, rows)
     if (codes := getattr(dataset, "columns", {}).get("codes")) is not None:
         extra["true_codes"] = torch.as_tensor(codes)[rows]
     names = tuple(getattr(dataset, "factor_names", ()) or ())

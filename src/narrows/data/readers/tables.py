@@ -5,22 +5,25 @@ from __future__ import annotations
 import csv
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from itertools import chain, islice
 from pathlib import Path
-from typing import Any, TextIO, TypeAlias
+from typing import Any, Literal, TextIO, TypeAlias
 
 import numpy as np
 
+from narrows.core import Spec
 from narrows.core.check import RequestError, nearest, optional, refuse
 from narrows.data.memory import make_room
 from narrows.data.raw import Raw
+from narrows.data.readers.mixed import mixed
 
-__all__ = ["Table", "parse_csv", "read_columns", "read_table", "test_part"]
+__all__ = ["Table", "parse_csv", "read_arrow", "read_columns", "read_table", "read_texts", "test_part"]
 
 Table: TypeAlias = dict[str, np.ndarray]
 """Column name to its values: float64 (N,), text (N,) as objects, or several numbers a row (N, ...)."""
 
+_HOLES = "Or fit a method that reads tables as they are, text and missing cells too: `missing-iwae`."
 _LABELS = ("label", "labels", "class", "y")
 _MOST_VALUES = 1000
 _LONGEST_LINE = 1 << 24
@@ -39,6 +42,10 @@ def read_table(
     split: str | None = None,
     one_hot: bool = False,
     layout: str = "auto",
+    kind: Literal["array", "table"] = "array",
+    categories: str | Sequence[str] | None = None,
+    missing_values: str | Sequence[str] | None = None,
+    parts: Mapping[str, Spec] | None = None,
 ) -> Raw:
     """Read a .csv or .tsv file (also with .gz behind), or a .parquet file.
 
@@ -51,12 +58,34 @@ def read_table(
         split: the column that says which rows are the test part.
         one_hot: use text columns too, an indicator for each value.
         layout: how an example of a column of lists lies, see `narrows.data.shapes`.
+        kind: ``array``: complete numbers, (N, D); ``table``: columns of numbers and of categories, with missing cells.
+        categories: columns of a table whose numbers are names.
+        missing_values: texts that mean a missing cell of a table, beside empty ones.
+        parts: of a table, what its columns were when the model was fitted.
     """
-    name = path.name
-    table = read_columns(path)
+    name, words = path.name, _listed(categories)
+    if kind == "array" and (words or missing_values):
+        given = "categories" if words else "missing_values"
+        raise refuse(given, words or missing_values, "left out: this method reads complete numbers", _HOLES)
+    as_text = [*words, *(n for n, part in (parts or {}).items() if part.values == "categories")]
+    table = read_columns(path, as_text)
     label = _label_column(table, labels)
     goals = _listed(target)
-    chosen = _listed(columns) or _all_columns(table, {label, split, *goals}, one_hot, name)
+    aside = {label, split, *goals}
+    if kind == "table" and not goals and not any(v.ndim > 1 for n, v in table.items() if n not in aside):
+        chosen = _listed(columns) or [n for n in table if n not in aside]
+        x, kinds = mixed(table, chosen, name, categories=words, missing=_listed(missing_values), known=parts)
+        return Raw(
+            x,
+            None if label is None else table[label],
+            part=None if split is None else test_part(_picked(table, split, "split"), split),
+            columns=tuple(chosen),
+            layout="vector",
+            kind="table",
+            holes=bool(np.isnan(x).any()),
+            parts=kinds,
+        )
+    chosen = _listed(columns) or _all_columns(table, aside, one_hot, name)
     x = _stacked(table, chosen, name, "columns")
     return Raw(
         x,
@@ -68,22 +97,37 @@ def read_table(
     )
 
 
-def read_columns(path: Path) -> Table:
+def read_columns(path: Path, texts: Collection[str] = ()) -> Table:
     """The columns of a `.csv`, `.tsv`, `.csv.gz` or `.parquet` file, as they are.
+
+    Args:
+        path: the file.
+        texts: columns of a text file that are text, whatever stands in them.
 
     Raises:
         RequestError: no such file, or one that cannot be read.
     """
     if not path.is_file():
         raise RequestError(f"There is no file {path}.")
-    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path)
+    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, texts)
 
 
-def _csv(path: Path) -> Table:
+def read_texts(path: Path) -> dict[str, list[str]]:
+    """The columns of a text table with every cell as it is written, but for spaces around it.
+
+    Raises:
+        RequestError: no such file, or one that cannot be read.
+    """
+    if not path.is_file():
+        raise RequestError(f"There is no file {path}.")
+    return {name: values.tolist() for name, values in _csv(path, None).items()}
+
+
+def _csv(path: Path, texts: Collection[str] | None = ()) -> Table:
     open_text = gzip.open if path.suffix == ".gz" else Path.open
     try:
         with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return parse_csv(file, path.name)
+            return parse_csv(file, path.name, texts)
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
         raise RequestError(
             f"{path} cannot be read as a table of text: {error}. Is it damaged, or not UTF-8?"
@@ -91,6 +135,18 @@ def _csv(path: Path) -> Table:
 
 
 def _parquet(path: Path) -> Table:
+    read = read_arrow(path)
+    return {name: _column(column, name) for name, column in read.items()}
+
+
+def read_arrow(path: Path) -> dict[str, Any]:
+    """The columns of a Parquet file, as Arrow holds them.
+
+    Raises:
+        RequestError: no such file, a damaged one, or two columns of one name.
+    """
+    if not path.is_file():
+        raise RequestError(f"There is no file {path}.")
     pyarrow = optional("pyarrow", "tables", "read Parquet files")
     parquet = optional("pyarrow.parquet", "tables", "read Parquet files")
     try:
@@ -100,29 +156,34 @@ def _parquet(path: Path) -> Table:
             read = file.read(use_threads=False)
         if len(set(read.column_names)) < len(read.column_names):
             raise RequestError(f"{path} has two columns of one name. Rename one.")
-        return {name: _column(read.column(name), name) for name in read.column_names}
+        return {name: read.column(name) for name in read.column_names}
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, RequestError):
             raise
         raise RequestError(f"{path} cannot be read as Parquet: truncated or damaged ({error}).") from error
 
 
-def parse_csv(file: TextIO, name: str) -> Table:
+def parse_csv(file: TextIO, name: str, texts: Collection[str] | None = ()) -> Table:
     """Read a table with or without a line of column names; without one they are c0, c1 ...
 
     Rows are turned into numbers a block at a time: a table takes little more memory than its numbers do.
+
+    Args:
+        file: the table, which is read from its start.
+        name: what it is called in sentences.
+        texts: columns that are text whatever stands in them; all when None.
     """
-    texts: set[int] = set()
+    late: set[str] = set()
     while True:  # anew where a column turned out to be text after a block of numbers
         file.seek(0)
-        table, late = _parsed(file, name, texts)
-        if not late:
+        table, found = _parsed(file, name, None if texts is None else {*texts, *late})
+        if not found:
             return table
-        texts |= late
+        late |= found
 
 
-def _parsed(file: TextIO, name: str, texts: set[int]) -> tuple[Table, set[int]]:
-    """The table, with the columns of these numbers as text, and further columns that must be read as text."""
+def _parsed(file: TextIO, name: str, texts: set[str] | None) -> tuple[Table, set[str]]:
+    """The table, with the columns of these names as text, and further columns that must be read as text."""
     first = file.readline(_LONGEST_LINE)
     separator = max(",;\t", key=first.count) if first.strip() else ","
     file.seek(0)
@@ -132,7 +193,7 @@ def _parsed(file: TextIO, name: str, texts: set[int]) -> tuple[Table, set[int]]:
     if head is None:
         raise RequestError(f"{name} is empty: there is no row in it.")
     names, headed = _names(head, name)
-    columns = [_Column(i in texts) for i in range(len(names))]
+    columns = [_Column(texts is None or called in texts) for called in names]
     rows = rows if headed else chain([head], rows)
     at_once = max(1, _CELLS // len(names))
     number = 0
@@ -149,7 +210,7 @@ def _parsed(file: TextIO, name: str, texts: set[int]) -> tuple[Table, set[int]]:
             column.add([value.strip() for value in values])
     if not number:
         raise RequestError(f"{name} has 0 rows below its line of column names.")
-    late = {i for i, column in enumerate(columns) if column.late}
+    late = {called for called, column in zip(names, columns, strict=True) if column.late}
     if late:
         return {}, late
     return {n: np.concatenate(column.blocks) for n, column in zip(names, columns, strict=True)}, late
@@ -234,7 +295,7 @@ def _all_columns(table: Table, aside: set[str | None], one_hot: bool, name: str)
         raise RequestError(
             f"{name} has text in {', '.join(f'`{t}`' for t in texts[:8])}. Make one of them the classes "
             f"(``labels={texts[0]!r}``), use indicators for their values (``one_hot=True``), "
-            "or name the columns to use (``columns``)."
+            f"or name the columns to use (``columns``). {_HOLES}"
         )
     if not chosen:
         raise RequestError(f"{name} has no column of numbers left to learn from.")
@@ -264,7 +325,7 @@ def _stacked(table: Table, columns: Sequence[str], name: str, argument: str) -> 
         if len(bad):
             raise RequestError(
                 f"Column `{column}` of {name} is empty, NaN or infinite in {len(bad)} rows; the first is row {bad[0]}. "
-                "Drop or fill those rows first."
+                f"Drop or fill those rows first. {_HOLES}"
             )
         parts.append(values)
     return np.stack(parts, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,25 +32,63 @@ class LinearTruth:
         """W W' + noise^2 I, (D, D)."""
         return self.weight @ self.weight.T + self.noise**2 * np.eye(len(self.bias))
 
-    def log_likelihood(self, x: np.ndarray) -> np.ndarray:
-        """Exact log p(x) in nats, (B, D) -> (B,), in float64.
+    def log_likelihood(self, x: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
+        """Exact log p of x, or of what is observed of it, in nats, (B, D) -> (B,), in float64.
 
         Example:
             >>> truth = LinearTruth(np.zeros((1, 1)), np.zeros(1), 1.0)
             >>> bool(np.isclose(truth.log_likelihood(np.zeros((1, 1)))[0], -0.5 * np.log(2 * np.pi)))
             True
         """
-        centred = np.asarray(x, np.float64).reshape(len(x), -1) - self.bias
-        factor = np.linalg.cholesky(self.covariance)
+        x = np.asarray(x, np.float64).reshape(len(x), -1)
+        if observed is None:
+            return self._log_density(x, np.ones(len(self.bias), bool))
+        out = np.zeros(len(x))
+        for seen, rows in _patterns(observed):
+            out[rows] = self._log_density(x[rows], seen)
+        return out
+
+    def _log_density(self, x: np.ndarray, seen: np.ndarray) -> np.ndarray:
+        centred = (x - self.bias)[:, seen]
+        factor = np.linalg.cholesky(self.covariance[np.ix_(seen, seen)])
         white = np.linalg.solve(factor, centred.T)
         log_det = 2 * np.log(np.diag(factor)).sum()
-        return -0.5 * ((white**2).sum(0) + log_det + len(self.bias) * np.log(2 * np.pi))
+        return -0.5 * ((white**2).sum(0) + log_det + seen.sum() * np.log(2 * np.pi))
+
+    def conditional(self, x: np.ndarray, observed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Mean and variance of every cell given those that are observed, (B, D) each, in float64.
+
+        What is observed has itself for its mean and no variance; what x holds elsewhere is not read.
+
+        Example:
+            >>> truth = LinearTruth(np.ones((2, 1)), np.zeros(2), 1.0)
+            >>> mean, variance = truth.conditional(np.array([[3.0, np.nan]]), np.array([[True, False]]))
+            >>> mean.tolist(), variance.tolist()
+            ([[3.0, 1.5]], [[0.0, 1.5]])
+        """
+        mean, variance = np.asarray(x, np.float64).copy(), np.zeros(np.shape(x))
+        for seen, rows in _patterns(observed):
+            cross, inner = self.covariance[np.ix_(~seen, seen)], self.covariance[np.ix_(seen, seen)]
+            gain = np.linalg.solve(inner, cross.T).T
+            mean[np.ix_(rows, ~seen)] = (
+                self.bias[~seen] + (mean[np.ix_(rows, seen)] - self.bias[seen]) @ gain.T
+            )
+            left = np.diag(self.covariance)[~seen] - (gain * cross).sum(1)
+            variance[np.ix_(rows, ~seen)] = left
+        return mean, variance
 
     def posterior(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Mean (B, Z) and covariance (Z, Z) of p(z | x)."""
         precision = np.eye(self.weight.shape[1]) + self.weight.T @ self.weight / self.noise**2
         covariance = np.linalg.inv(precision)
         return (np.asarray(x, np.float64) - self.bias) @ self.weight @ covariance / self.noise**2, covariance
+
+
+def _patterns(observed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Each pattern of what is observed, (D,), with the numbers of its rows."""
+    patterns, which = np.unique(observed, axis=0, return_inverse=True)
+    for i, seen in enumerate(patterns):
+        yield seen, np.flatnonzero(which.ravel() == i)
 
 
 def linear(

@@ -1,0 +1,240 @@
+"""A user's table as its own cells: missing ones are filled, all others stay what they are, bit for bit."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrows.core.check import optional
+from narrows.data.readers.tables import read_arrow, read_texts
+
+__all__ = ["Cells", "encoded"]
+
+
+class Cells:
+    """The columns of a table by name, as they stand in a file or in memory.
+
+    Args:
+        columns: each a list of texts (of a .csv), a column of Arrow (of a .parquet), or a NumPy array.
+        missing: texts that mean a missing cell, beside empty ones, NaN and null.
+
+    Example:
+        >>> cells = Cells({"age": ["39", "", "41"], "job": ["clerk", "?", "nurse"]}, missing=("?",))
+        >>> cells.holes("age").tolist(), cells.holes("job").tolist()
+        ([False, True, False], [False, True, False])
+        >>> cells.fill("age", [38.7])
+        >>> cells.fill("job", ["clerk"])
+        >>> cells.columns
+        {'age': ['39', '39', '41'], 'job': ['clerk', 'clerk', 'nurse']}
+    """
+
+    def __init__(self, columns: Mapping[str, Any], missing: Sequence[str] = ()) -> None:
+        self.columns, self.missing = dict(columns), tuple(missing)
+
+    @classmethod
+    def read(cls, path: Path, missing: Sequence[str] = ()) -> Cells:
+        """The cells of a .csv, .tsv, .csv.gz or .parquet file.
+
+        Raises:
+            RequestError: no such file, or one that cannot be read.
+        """
+        return cls(read_arrow(path) if path.suffix.lower() == ".parquet" else read_texts(path), missing)
+
+    def __len__(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def holes(self, name: str) -> np.ndarray:
+        """Which cells of a column are missing, (N,)."""
+        column = self.columns[name]
+        if isinstance(column, list):
+            empty = {"", "nan", *(text.lower() for text in self.missing)}
+            return np.array([text.lower() in empty for text in column])
+        values = column if isinstance(column, np.ndarray) else _objects(column)
+        if values.dtype.kind == "f":
+            named = [float(text) for text in self.missing if _is_number(text)]
+            return np.isnan(values) | np.isin(values, named)
+        return np.array([_missing(value, self.missing) for value in values.tolist()], dtype=bool)
+
+    def fill(self, name: str, values: Sequence[float] | Sequence[str]) -> None:
+        """Put values into the missing cells of a column, in order; whole numbers where all of the others are."""
+        holes = np.flatnonzero(self.holes(name))
+        if len(holes):
+            column = self.columns[name]
+            if isinstance(column, list):
+                self.columns[name] = _fill_texts(column, holes, list(values))
+            else:
+                fill = _fill_array if isinstance(column, np.ndarray) else _fill_arrow
+                self.columns[name] = fill(column, holes, list(values))
+
+    def repeated(self, times: int) -> Cells:
+        """The same rows several times over, with a first column `draw` that counts them."""
+        rows = len(self)
+        columns: dict[str, Any] = {"draw": np.repeat(np.arange(times), rows)}
+        for name, column in self.columns.items():
+            if isinstance(column, list):
+                columns[name] = column * times
+            elif isinstance(column, np.ndarray):
+                columns[name] = np.concatenate([column] * times)
+            else:
+                columns[name] = _arrow("chunked_array")([column] * times, type=column.type)
+        return Cells(columns, self.missing)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The columns as NumPy arrays: numbers where all cells are, else text."""
+        return {name: _as_array(column) for name, column in self.columns.items()}
+
+    def encoded(self, kind: str) -> bytes:
+        """The content of a file: ``.csv``, ``.parquet`` or ``.npz``."""
+        return encoded(self.columns, kind)
+
+
+def encoded(columns: Mapping[str, Any], kind: str) -> bytes:
+    r"""Columns of `Cells`, or arrays (N, ...), as the content of a .csv, .parquet or .npz file.
+
+    Example:
+        >>> encoded({"a": ["1", ""], "b": np.array([0.5, 2.0])}, ".csv")
+        b'a,b\n1,0.5\n,2.0\n'
+    """
+    if kind == ".npz":
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **{n: _as_array(c) for n, c in columns.items()})
+        return buffer.getvalue()
+    if kind == ".parquet":
+        parquet, buffer = optional("pyarrow.parquet", "tables", "write Parquet files"), io.BytesIO()
+        table = {n: _as_array(c) if isinstance(c, list) else c for n, c in columns.items()}
+        parquet.write_table(_arrow("table")(table), buffer)
+        return buffer.getvalue()
+    text = io.StringIO(newline="")
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    writer.writerows(zip(*(_as_texts(column) for column in columns.values()), strict=True))
+    return text.getvalue().encode()
+
+
+def _fill_texts(column: list[str], holes: np.ndarray, values: list[Any]) -> list[str]:
+    """Fill texts: a number as the others are written."""
+    gone = set(holes.tolist())
+    known = Counter(text for row, text in enumerate(column) if row not in gone)
+    filled = list(column)
+    if values and isinstance(values[0], str):
+        texts = values
+    elif known and all(_truth(text) for text in known):
+        words = {_truth(text) == "true": text for text, _ in known.most_common()[::-1]}
+        texts = [words.get(value > 0.5, str(value > 0.5).lower()) for value in values]
+    else:
+        whole = bool(known) and all(_is_whole(text) for text in known)
+        texts = [str(round(value)) if whole else str(np.float32(value)) for value in values]
+    for row, text in zip(holes.tolist(), texts, strict=True):
+        filled[row] = text
+    return filled
+
+
+def _fill_array(column: np.ndarray, holes: np.ndarray, values: list[Any]) -> np.ndarray:
+    filled = column.copy()
+    if column.dtype.kind == "f" and values and not isinstance(values[0], str):
+        filled[holes] = np.rint(values) if _all_whole(np.delete(column, holes)) else values
+    else:
+        filled = filled.astype(object) if filled.dtype.kind in "US" else filled
+        filled[holes] = values
+    return filled
+
+
+def _fill_arrow(column: Any, holes: np.ndarray, values: list[Any]) -> Any:
+    """Fill a column of Arrow in its own type."""
+    types, kind = optional("pyarrow.types", "tables", "read Parquet files"), column.type
+    inner = kind.value_type if types.is_dictionary(kind) else kind
+    if types.is_null(inner):  # nothing at all was in it
+        inner = _arrow("string" if isinstance(values[0], str) else "float64")()
+    others = np.delete(_objects(column), holes)
+    if types.is_boolean(inner):
+        made: list[Any] = [v in ("True", "true") if isinstance(v, str) else v > 0.5 for v in values]
+    elif types.is_integer(inner):
+        made = [round(float(v)) for v in values]
+    elif types.is_floating(inner):
+        made = [float(v) for v in (np.rint(values) if _all_whole(others) else values)]
+    else:
+        made = [str(v) for v in values]
+    mask = np.zeros(len(column), dtype=bool)
+    mask[holes] = True
+    plain = column if inner == kind else column.cast(inner)
+    plain = plain.combine_chunks() if hasattr(plain, "chunks") else plain
+    compute = optional("pyarrow.compute", "tables", "fill Parquet columns")
+    filled = compute.replace_with_mask(plain, mask, _arrow("array")(made, type=inner))
+    return filled.dictionary_encode().cast(kind) if types.is_dictionary(kind) else filled
+
+
+def _as_array(column: Any) -> np.ndarray:
+    if isinstance(column, list):
+        return _typed(column)
+    values = column if isinstance(column, np.ndarray) else _objects(column)
+    return values.astype(str) if values.dtype == object else values
+
+
+def _typed(texts: list[str]) -> np.ndarray:
+    """Texts as whole numbers or numbers where every one is written like one, else as they are."""
+    if all(_is_whole(text) and abs(int(text)) < 1 << 63 for text in texts):
+        return np.array([int(text) for text in texts], dtype=np.int64)
+    codes = any(
+        _is_number(text) and text.lstrip("+-")[:1] == "0" and text.isdigit() and len(text) > 1
+        for text in texts
+    )
+    if not codes and all(text == "" or _is_number(text) for text in texts):
+        return np.array([float(text or "nan") for text in texts])
+    return np.array(texts, dtype=np.str_)
+
+
+def _as_texts(column: Any) -> list[str]:
+    if isinstance(column, list):
+        return column
+    values = column.tolist() if isinstance(column, np.ndarray) else column.to_pylist()
+    return ["" if value is None or value != value else str(value) for value in values]
+
+
+def _objects(column: Any) -> np.ndarray:
+    """A column of Arrow as an array: floats with NaN where it holds numbers, else objects."""
+    if hasattr(column.type, "index_type"):  # a dictionary
+        column = column.cast(column.type.value_type)
+    values: np.ndarray = (
+        column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
+    )
+    return values
+
+
+def _missing(value: Any, missing: Sequence[str]) -> bool:
+    if isinstance(value, (list, np.ndarray)):
+        return False
+    return value is None or value != value or str(value) == "" or str(value) in missing
+
+
+def _all_whole(values: np.ndarray) -> bool:
+    values = values[~np.isnan(values)] if values.dtype.kind == "f" else values
+    return bool(len(values)) and bool((values == np.rint(values)).all())
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_whole(text: str) -> bool:
+    """Whether a text is a whole number as it is usually written, with no zero before it."""
+    digits = text.removeprefix("-")
+    return digits.isdecimal() and digits.isascii() and (digits == "0" or digits[0] != "0")
+
+
+def _truth(text: str) -> str:
+    lower = text.lower()
+    return lower if lower in ("true", "false") else ""
+
+
+def _arrow(name: str) -> Any:
+    return getattr(optional("pyarrow", "tables", "use Parquet files"), name)

@@ -1,0 +1,218 @@
+"""p(x | z) of a mixed table: a likelihood a column, and missing cells that count nothing."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from narrows.core import Batch, Likelihood, Spec
+from narrows.core.check import number, refuse
+from narrows.core.columns import Columns, pick
+from narrows.core.spelling import Table
+
+if TYPE_CHECKING:
+    from narrows.core import Autoencoder
+
+__all__ = ["NOISES", "GaussianNoise", "MixedTable", "Noise", "StudentTNoise"]
+
+_FLOOR = 1e-4
+"""The least variance of a column of numbers: a hundredth of the column's deviation where the data are standardised.
+
+A column with repeated values has no density; without a floor it would outweigh every other one.
+"""
+
+
+class Noise:
+    """How numbers of variance (or squared scale) v lie around their location."""
+
+    def nll(self, error: Tensor, variance: Tensor) -> Tensor:
+        """-log of the density at a distance from the location, an element each."""
+        raise NotImplementedError(f"{type(self).__name__} must define nll")
+
+    def sample(self, variance: Tensor) -> Tensor:
+        """Draws of the distance from the location, of the shape of the variance."""
+        raise NotImplementedError(f"{type(self).__name__} must define sample")
+
+
+class GaussianNoise(Noise):
+    """A Gaussian.
+
+    Example:
+        >>> GaussianNoise().nll(torch.ones(1), torch.ones(1))
+        tensor([1.4189])
+    """
+
+    def nll(self, error: Tensor, variance: Tensor) -> Tensor:
+        """-log N(error; 0, variance)."""
+        return 0.5 * (error.square() / variance + (2 * math.pi * variance).log())
+
+    def sample(self, variance: Tensor) -> Tensor:
+        """Draws of N(0, variance)."""
+        return variance.sqrt() * torch.randn_like(variance)
+
+
+class StudentTNoise(Noise):
+    """A Student-t, whose tails make outliers cheap.
+
+    Args:
+        df: degrees of freedom; the fewer, the heavier the tails.
+
+    Raises:
+        RequestError: `df` of 1 or less, where there is no mean to impute.
+
+    Example:
+        >>> StudentTNoise(3).nll(torch.zeros(1), torch.ones(1))
+        tensor([1.0009])
+    """
+
+    def __init__(self, df: float = 4.0) -> None:
+        self.df = number("df", df, low=1.001)
+
+    def nll(self, error: Tensor, variance: Tensor) -> Tensor:
+        """-log of the density of a Student-t with that squared scale."""
+        constant = math.lgamma(self.df / 2) - math.lgamma((self.df + 1) / 2)
+        tail = (self.df + 1) / 2 * torch.log1p(error.square() / (self.df * variance))
+        return constant + 0.5 * (math.pi * self.df * variance).log() + tail
+
+    def sample(self, variance: Tensor) -> Tensor:
+        """Draws of a Student-t with that squared scale."""
+        chi2 = torch.distributions.Chi2(torch.full_like(variance, self.df))
+        return (variance * self.df / chi2.sample()).sqrt() * torch.randn_like(variance)
+
+
+NOISES: Table[Noise] = Table(
+    "numbers",
+    f"{__name__}:Noise",
+    {"gaussian": f"{__name__}:GaussianNoise", "student-t": f"{__name__}:StudentTNoise"},
+)
+"""How the numbers of a table may lie around their location."""
+
+
+class MixedTable(Likelihood):
+    r"""Columns that are independent given z: numbers, two values, categories.
+
+    .. math:: -\log p(x \mid z) = -\sum_d s_d \log p_d(x_d \mid z),\quad s_d = 1 \text{ where cell } d \text{ is there}
+
+    A number has a location :math:`m_d(z)` and noise of one learned variance a column; two values are Bernoulli, and
+    categories have a softmax. The decoder's output is counted from what the columns are on the training data: zero
+    means the column's mean, or its classes as often as they come.
+
+    Args:
+        spec: the table, whose `parts` are its columns; vectors without parts are columns alike.
+        noise: of the numbers; Gaussian when None.
+
+    Raises:
+        RequestError: a column of another kind, or another target than the table itself.
+
+    Example:
+        >>> p = MixedTable(Spec((2,), parts={"a": Spec(()), "b": Spec((), "categories", classes=4)}))
+        >>> p.nll(torch.zeros(1, 5), torch.tensor([[0.0, 3.0]]), torch.tensor([[0.0, 1.0]])).detach()
+        tensor([1.3863])
+
+    Reference:
+        Mattei and Frellsen, MIWAE, 2019. arXiv:1812.02633;
+        Nazabal et al., Handling Incomplete Heterogeneous Data using VAEs, 2020. arXiv:1807.03653
+    """
+
+    offset: Tensor
+
+    def __init__(self, spec: Spec, noise: Noise | None = None) -> None:
+        super().__init__(spec.shape)
+        if spec.target is not None:
+            raise refuse("target", spec.target, "left out: the cells of a table are produced from the others")
+        self.columns = Columns.of(spec)
+        self.names = tuple(spec.parts) or tuple(f"c{i}" for i in range(spec.shape[0]))
+        self.noise = GaussianNoise() if noise is None else noise
+        self.register_buffer("offset", torch.zeros(self.columns.width))
+        reals = len(self.columns.real)
+        self.log_variance = nn.Parameter(torch.zeros(reals)) if reals else None
+
+    @property
+    def parameter_shape(self) -> tuple[int, ...]:
+        """An entry for a number or two values, one for each class of a category."""
+        return (self.columns.width,)
+
+    @torch.no_grad()
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Let zero mean the column's mean, or its classes as often as they come, in a large batch."""
+        seen = _there(batch.target, batch.weight)
+        wide = self.columns.expand(batch.target, seen)
+        there = pick(seen, self.columns.owner).to(wide.dtype)
+        count = there.sum(0)
+        reals, ones = len(self.columns.real), len(self.columns.real) + len(self.columns.binary)
+        mean = wide[:, :reals].sum(0) / count[:reals].clamp_min(1)
+        # half a row of each kind on top, so that what was not seen is rare and not impossible
+        share = (wide[:, reals:].sum(0) + 0.5) / (count[reals:] + 1)
+        self.offset.copy_(torch.cat([mean, share[: ones - reals].logit(), share[ones - reals :].log()]))
+        if self.log_variance is not None:
+            square = there[:, :reals] * (wide[:, :reals] - mean).square()
+            self.log_variance.copy_((square.sum(0) / count[:reals].clamp_min(1)).clamp_min(_FLOOR).log())
+
+    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """-log p of the cells that are there, (*samples, B); of numbers a density, of the others a probability."""
+        there = _there(x, weight)
+        x = torch.where(there, x, 0)  # what lies under a hole must not reach a gradient, NaN least of all
+        real, binary, *categories = self._split(parameters)
+        terms = []
+        if self.columns.real:
+            terms.append(self.noise.nll(pick(x, self.columns.real) - real, self._variance()))
+        if self.columns.binary:
+            terms.append(F.softplus(binary) - pick(x, self.columns.binary) * binary)
+        for (place, _), logits in zip(self.columns.categories, categories, strict=True):
+            index = x[..., place, None].long().expand(*logits.shape[:-1], 1)
+            terms.append(logits.logsumexp(-1, keepdim=True) - logits.gather(-1, index))
+        counted = None if weight is None else pick(weight.expand_as(x), self.columns.order)
+        return self.sum(torch.cat(terms, -1), counted)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """The means of numbers, the probability of 1, and the most probable category, (*samples, B, D)."""
+        return self._assembled(self._expected(parameters))
+
+    def mixture_mean(self, parameters: Tensor, weights: Tensor) -> Tensor:
+        """As `mean`, of the mixture over the first axis: categories by their mixed probabilities."""
+        return self._assembled(torch.einsum("kb,kbp->bp", weights, self._expected(parameters)))
+
+    def sample(self, parameters: Tensor) -> Tensor:
+        """A draw of every column, (*samples, B, D)."""
+        real, binary, *categories = self._split(parameters)
+        noise = [self.noise.sample(self._variance().expand_as(real))] if self.columns.real else []
+        drawn = [*(real + n for n in noise), torch.bernoulli(binary.sigmoid())]
+        for logits in categories:
+            share = logits.softmax(-1)
+            chosen = torch.multinomial(share.flatten(0, -2), 1).reshape(*share.shape[:-1], 1)
+            drawn.append(chosen.to(share.dtype))
+        return self._in_place(torch.cat(drawn, -1))
+
+    def _split(self, parameters: Tensor) -> tuple[Tensor, ...]:
+        """Locations of numbers, logits of two values, and the logits of each category."""
+        return (parameters + self.offset).split(
+            self.columns.sizes, -1
+        )  # its gradient is one copy, that of slices many
+
+    def _expected(self, parameters: Tensor) -> Tensor:
+        """Means and probabilities, an entry each, (..., width)."""
+        real, binary, *categories = self._split(parameters)
+        return torch.cat([real, binary.sigmoid(), *(logits.softmax(-1) for logits in categories)], -1)
+
+    def _assembled(self, expected: Tensor) -> Tensor:
+        """From means and probabilities (..., width) to cells (..., D)."""
+        real, binary, *shares = expected.split(self.columns.sizes, -1)
+        cells = [real, binary, *(share.argmax(-1, keepdim=True).to(share.dtype) for share in shares)]
+        return self._in_place(torch.cat(cells, -1))
+
+    def _in_place(self, cells: Tensor) -> Tensor:
+        """From the order in which columns are written to that of the table."""
+        return pick(cells, sorted(range(len(self.columns)), key=self.columns.order.__getitem__))
+
+    def _variance(self) -> Tensor:
+        assert self.log_variance is not None  # there are numbers
+        return self.log_variance.exp() + _FLOOR
+
+
+def _there(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Which cells count, of the shape of x."""
+    return torch.ones_like(x, dtype=torch.bool) if weight is None else (weight != 0).expand_as(x)

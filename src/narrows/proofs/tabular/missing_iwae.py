@@ -1,0 +1,162 @@
+"""MIWAE: hidden cells of a table come back better than by column means and by chained regressions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from narrows.audit.evidence.imputation import impute
+from narrows.audit.metrics.imputation import ColumnMeans, imputation_errors
+from narrows.core import Batch
+from narrows.core.check import optional
+from narrows.core.columns import Columns
+from narrows.data import Source
+from narrows.data import open as open_data
+from narrows.data.holes import hidden_truth, hide
+from narrows.methods.tabular.missing_iwae import missing_iwae
+from narrows.proofs.engine import Claim, Proof, Trial
+
+__all__ = ["PROOF"]
+
+SHARE = 0.2
+"""So much of the cells is hidden, of the training and of the test part."""
+
+
+def measure(trial: Trial) -> Mapping[str, float]:
+    """Hide a fifth of the cells, fit, and fill the test rows; again on data whose conditional means are known."""
+    numbers = _errors(trial, trial.data, trial.budget["steps"], chained=True)
+    world = open_data("linear", n=5000, tests=1000)
+    known = _errors(trial, world, trial.budget["linear_steps"])
+    return {**numbers, **{f"linear/{name}": value for name, value in known.items()}}
+
+
+def _errors(trial: Trial, source: Source, steps: int, chained: bool = False) -> dict[str, float]:
+    """The errors of all ways to fill the hidden cells of the test part, by arm."""
+    parts = [hide(part, SHARE, seed=2 * trial.seed + i) for i, part in enumerate((source.train, source.test))]
+    train, test = (part.all() for part in parts)
+    model = trial.fit(trial.build(missing_iwae, spec=source.spec), parts[0], steps=steps)
+    columns = Columns.of(source.spec)
+    means = ColumnMeans.of(train.x, train.condition["observed"], columns)
+    trial.log("filling the test rows")
+    arms = {
+        "missing-iwae": impute(model, test, trial.budget["samples"], seed=trial.seed).cells,
+        "one draw": impute(model, test, 1, seed=trial.seed).cells,
+        "mean": means.cells.expand_as(test.x),
+    }
+    if source.truth is not None:
+        observed = test.condition["observed"]
+        exact = source.truth.conditional(test.x.numpy(), observed.numpy())[0]
+        arms["exact"] = torch.from_numpy(exact).float()
+    if chained:
+        for name, options in (("chained", {}), ("chained-30", {"n_nearest_features": 30})):
+            arms[name] = _chained(train[: trial.budget["chained_rows"]], test, columns, trial.seed, **options)
+    truth = hidden_truth(parts[1])
+    assert truth is not None
+    numbers = {}
+    for arm, cells in arms.items():
+        errors = imputation_errors(cells, truth, ~test.condition["observed"], columns, means.deviation)
+        numbers[f"{arm}/rmse"] = errors.mean_rmse
+        if len(errors.accuracy):
+            numbers[f"{arm}/accuracy"] = errors.mean_accuracy
+    return numbers
+
+
+def _chained(train: Batch, test: Batch, columns: Columns, seed: int, **options: Any) -> Tensor:
+    """Scikit-learn's IterativeImputer on numbers and indicators, a category being its largest indicator."""
+    optional("sklearn.experimental.enable_iterative_imputer", "sklearn", "compare with IterativeImputer")
+    imputer = optional("sklearn.impute", "sklearn", "compare with IterativeImputer").IterativeImputer(
+        random_state=seed, **options
+    )
+    imputer.fit(_with_gaps(train, columns))
+    filled = torch.from_numpy(imputer.transform(_with_gaps(test, columns))).float()
+    real, binary, *categories = filled.split(columns.sizes, 1)
+    cells = torch.cat([real, binary, *(group.argmax(1, keepdim=True).float() for group in categories)], 1)
+    return cells[:, np.argsort(columns.order)]
+
+
+def _with_gaps(batch: Batch, columns: Columns) -> np.ndarray:
+    """Numbers and indicators side by side, NaN where a cell is missing."""
+    observed = batch.condition["observed"]
+    wide = columns.expand(batch.x, observed)
+    found: np.ndarray = torch.where(observed[:, columns.owner], wide, torch.nan).numpy()
+    return found
+
+
+PROOF = Proof(
+    method="missing-iwae",
+    data="adult",
+    data_options={"kind": "table"},
+    quick_data="linear",
+    seeds=(100, 101, 102),
+    claims=(
+        Claim(
+            "The error of numbers is a twentieth below that of column means",
+            "missing-iwae/rmse",
+            "<",
+            "mean/rmse",
+            factor=0.95,
+        ),
+        Claim(
+            "Categories are right in a tenth of the cells more than the most frequent one is",
+            "missing-iwae/accuracy",
+            ">",
+            "mean/accuracy",
+            margin=0.1,
+            quick=False,
+        ),
+        Claim(
+            "The error of numbers is below that of chained regressions (IterativeImputer)",
+            "missing-iwae/rmse",
+            "<",
+            "chained/rmse",
+            quick=False,
+        ),
+        Claim(
+            "Categories are right more often by 0.05 than by chained regressions",
+            "missing-iwae/accuracy",
+            ">",
+            "chained/accuracy",
+            margin=0.05,
+            quick=False,
+        ),
+        Claim(
+            "... and by 0.02 than by those on the 30 nearest columns, which indicators of one category harm less",
+            "missing-iwae/accuracy",
+            ">",
+            "chained-30/accuracy",
+            margin=0.02,
+            quick=False,
+        ),
+        Claim(
+            "Where the exact conditional mean is known, the error is at most a twentieth above its own",
+            "linear/missing-iwae/rmse",
+            "<",
+            "linear/exact/rmse",
+            factor=1.05,
+        ),
+        Claim(
+            "Importance weights matter: the error is a twentieth below that of a single code",
+            "missing-iwae/rmse",
+            "<",
+            "one draw/rmse",
+            factor=0.95,
+        ),
+    ),
+    measure=measure,
+    scales={
+        "quick": {"steps": 300, "linear_steps": 1000, "samples": 200, "chained_rows": 200},
+        "default": {"steps": 2500, "linear_steps": 1500, "samples": 500, "chained_rows": 4000},
+        "full": {"steps": 20_000, "linear_steps": 5000, "samples": 10_000, "chained_rows": 30_000},
+    },
+    notes="A fifth of all cells is hidden at random, in training and test rows, anew for each seed; errors are of the "
+    "hidden cells of the test rows. Numbers: RMSE over the column's standard deviation; categories: share of right "
+    "cells; both averaged over columns. The paper has numbers only, in small UCI sets and MNIST. IterativeImputer has "
+    "its default settings and reads an indicator for each category; there each indicator is one minus the others of "
+    "its category, which are missing with it, so that it mostly gives back the most frequent one: the second arm "
+    "regresses on the 30 nearest columns only. Claims and margins were fixed after a prototype was seen on seed 0, so "
+    "the seeds begin at 100.",
+)
