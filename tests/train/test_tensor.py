@@ -27,7 +27,7 @@ if __name__ == "__main__":
     else:
         strategy = "tensor" if devices == "2" else "auto"
         nr.fit("digits", method="topk-sae", out=folder, steps=int(steps), batch_size=64, seed=1, progress=False,
-               device="cpu", devices=int(devices), training={"log_every": 1, "strategy": strategy},
+               device="cpu", devices=int(devices), training={"log_every": 1, "strategy": strategy, "ema": 0.9},
                **json.loads(options))
 """
 

@@ -77,7 +77,8 @@ class Training:
     ) -> None:
         self.part, self.clip, self.autocast, self.step = part, clip, autocast, 0
         self.losses = losses = PlayerLosses(part)
-        self.wrapped: nn.Module = losses if wrap is None else wrap(losses)
+        with self._others_frozen():  # DDP would wait for their gradients
+            self.wrapped: nn.Module = losses if wrap is None else wrap(losses)
         if compiled:
             self.wrapped = torch.compile(self.wrapped)  # type: ignore[assignment]
         if wrap is not None:
@@ -139,6 +140,19 @@ class Training:
                 for moment in optimizer.state.get(parameter, {}).values():
                     if torch.is_tensor(moment) and moment.shape == parameter.shape:
                         moment[rows] = 0
+
+    @contextmanager
+    def _others_frozen(self) -> Iterator[None]:
+        """What no player of this stage owns takes no gradient: another stage trains it."""
+        owned = {id(p) for player in self.losses.players for p in player.parameters}
+        others = [p for p in self.part.parameters() if p.requires_grad and id(p) not in owned]
+        for p in others:
+            p.requires_grad_(False)
+        try:
+            yield
+        finally:
+            for p in others:
+                p.requires_grad_(True)
 
     @contextmanager
     def _only(self, player: Player) -> Iterator[None]:
