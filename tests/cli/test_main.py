@@ -77,12 +77,12 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
 
     monkeypatch.setattr(nr, "fit", noted, raising=False)
     words = "fit a.csv --method vae --out r --latent 7 --beta linear:0:1:10 --net mlp:64,32 --steps 9 --lr 0.1 --clip 2"
-    more = " --columns a,b --labels y --split 0.3 --data-option n=5 --data-option seed=2 --batch-size 4 --one-hot"
+    more = " --ema 0.9 --columns a,b --labels y --split 0.3 --data-option n=5 --data-option seed=2 --batch-size 4 --one-hot"
     assert cli(*(words + more).split())[0] == 0
     assert asked["data"] == "a.csv"
     assert (asked["latent"], asked["beta"], asked["net"]) == (7, "linear:0:1:10", "mlp:64,32")
     assert (asked["steps"], asked["epochs"], asked["lr"], asked["batch_size"]) == (9, None, 0.1, 4)
-    assert asked["training"] == {"clip": 2}
+    assert asked["training"] == {"clip": 2, "ema": 0.9}
     expected = {"columns": ["a", "b"], "labels": "y", "split": 0.3, "n": 5, "seed": 2, "one_hot": True}
     assert asked["data_options"] == expected
     assert "free_bits" not in asked  # what was not typed is the builder's default

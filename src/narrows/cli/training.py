@@ -45,6 +45,9 @@ def fit(
     ] = None,
     lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Average the weights with this decay (0.999), and keep the averages.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
@@ -73,8 +76,7 @@ def fit(
     import narrows as nr
 
     training: dict[str, Any] = {} if strategy == "auto" else {"strategy": strategy}
-    if clip is not None:
-        training["clip"] = clip
+    training |= {name: value for name, value in {"clip": clip, "ema": ema}.items() if value is not None}
     with _resumable(out):
         run = nr.fit(
             data,
