@@ -77,7 +77,8 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
 
     monkeypatch.setattr(nr, "fit", noted, raising=False)
     words = "fit a.csv --method vae --out r --latent 7 --beta linear:0:1:10 --net mlp:64,32 --steps 9 --lr 0.1 --clip 2"
-    more = " --ema 0.9 --columns a,b --labels y --split 0.3 --data-option n=5 --data-option seed=2 --batch-size 4 --one-hot"
+    words += " --ema 0.9"
+    more = " --columns a,b --labels y --split 0.3 --data-option n=5 --data-option seed=2 --batch-size 4 --one-hot"
     assert cli(*(words + more).split())[0] == 0
     assert asked["data"] == "a.csv"
     assert (asked["latent"], asked["beta"], asked["net"]) == (7, "linear:0:1:10", "mlp:64,32")
