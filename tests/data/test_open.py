@@ -182,8 +182,8 @@ def test_unknown_names_and_options_name_the_nearest():
         nd.open(np.eye(3), labls=1)
     with pytest.raises(UnknownOptionError, match=r"no option `key`"):
         nd.open("digits", key="x")
-    with pytest.raises(RequestError, match=r"`cora` is not read as arrays: graph autoencoders"):
-        nd.open("cora")
+    with pytest.raises(RequestError, match=r"`zinc` is not read as arrays: molecule autoencoders"):
+        nd.open("zinc")
     with pytest.raises(
         RequestError, match=r"it is a collection: open one of its parts, such as `adbench-annthyroid`"
     ):

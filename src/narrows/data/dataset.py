@@ -118,19 +118,21 @@ class Dataset:
         x = self.arrange(stored) if there is None else self._scaled(stored)
         condition = self.condition(rows, (*conditions, *self.always))
         weight = None if self.weight is None else read_store(self.weight, rows)[0].float()
+        target, counts = None, there
+        if self.target is not None:  # its own padding counts, and not that of x
+            raw, counts = read_store(self.target, rows)
+            target = (raw if raw.dtype == torch.int64 else self.target_scaling.apply(raw)).to(device)
         if there is not None:
             condition["mask"] = there
-            wide = there.reshape(*there.shape, *[1] * (x.dim() - 2))
-            x = torch.where(wide, x, x.new_zeros(()))
-            seen = _wide(there, x.dim())
-            weight = seen.float() if weight is None else _wide(weight, x.dim()) * seen
+            x = torch.where(_wide(there, x.dim()), x, x.new_zeros(()))
+        if counts is not None:
+            dims = (x if target is None else target).dim()
+            seen = _wide(counts, dims)
+            weight = seen.float() if weight is None else _wide(weight, dims) * seen
         if self.holes:
             seen = condition["observed"] = ~x.isnan()
             x = torch.where(seen, x, x.new_zeros(()))
             weight = seen.float() if weight is None else _wide(weight, seen.dim()) * seen
-        target = None
-        if self.target is not None:
-            target = self.target_scaling.apply(read_store(self.target, rows)[0]).to(device)
         moved = {name: value.to(device) for name, value in condition.items()}
         return Batch(x.to(device), target, moved, None if weight is None else weight.to(device))
 

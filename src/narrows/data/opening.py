@@ -81,7 +81,10 @@ def open(
         if not options and scaling is None and (scale, split, limit, missing) == ("auto", None, None, 0):
             return what
         raise refuse("what", what.name, "a name, a path or arrays where options are given", "Open it anew.")
-    name, key, reader = _find(what)
+    if "kind" in options:
+        kinds = (options["kind"],)
+    kinds = kinds or ((spec.get("kind", "array"),) if spec else ())
+    name, key, reader = _find(what, kinds)
     split = _share(split)
     known = inspect.signature(reader).parameters
     if isinstance(split, str):
@@ -138,7 +141,7 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
     description = described.describe() if isinstance(described, Source) else described
     if isinstance(what, (Source, Dataset)):
         return rescaled(what.test if isinstance(what, Source) else what, description)
-    name, _, reader = _find(what)
+    name, _, reader = _find(what, (description["spec"].get("kind", "array"),))
     known = inspect.signature(reader).parameters
     told = {*known, "points", "kind"} if description.get("kind") == "field" else {*known}
     kept = {k: v for k, v in description.items() if k in told and k not in _COMMON and k != "what"}
@@ -152,7 +155,7 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
 
 def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
     """Other data as they stand, read the way described ones were; see `like`."""
-    name, _, reader = _find(what)
+    name, _, reader = _find(what, (description["spec"].get("kind", "array"),))
     known, spec = inspect.signature(reader).parameters, description["spec"]
     kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
     kept |= _columns(known, spec)
@@ -213,8 +216,8 @@ def _as_described(source: Source, spec: Mapping[str, Any] | None) -> Source:
     return source
 
 
-def _find(what: Any) -> tuple[str, str, Reader]:
-    """The short name, the key to open it again, and the reader of any kind of data."""
+def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
+    """The short name, the key to open it again, and the reader of any kind of data, for the kinds that are wanted."""
     if isinstance(what, Path) or (isinstance(what, str) and not _is_name(what)):
         if what == _ARRAYS:
             raise RequestError("These data were arrays in memory; they are not kept. Pass the arrays again.")
@@ -222,7 +225,7 @@ def _find(what: Any) -> tuple[str, str, Reader]:
         return (
             path.stem,
             str(path.resolve()),
-            _bound(import_module("narrows.data.readers.formats").reader_of(path), path),
+            _bound(import_module("narrows.data.readers.formats").reader_of(path, kinds), path),
         )
     if isinstance(what, str):
         if what in SYNTHETIC:

@@ -33,6 +33,9 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         ),
         "prior": "the second stage over the code; with none, all codes are as likely.",
     },
+    "structured": {
+        "latent": "width of the code, Z; of a graph, of each node's.",
+    },
     "sparse": {
         "latents": (
             "how many latents, N; when 0, eight for each number of an example (of one layer or row, where it has "
@@ -60,6 +63,7 @@ SHARED: Mapping[str, Mapping[str, str]] = {
 """What every family shares, then what each shares: option -> what it does."""
 
 _TABLES = {
+    "encoder": "narrows.nets.graph:GRAPH_NETS",
     "net": "narrows.nets:NETS",
     "decoder": "narrows.nets:NETS",
     "critic": "narrows.nets:CRITICS",

@@ -153,12 +153,13 @@ def _graph(spec: Spec, world: _World) -> Made:
     nodes, width = spec.shape
     mask = world.lengths(nodes)
     x = world.values(spec, (nodes, width)) * mask[..., None]
-    ends = torch.randint(0, nodes, (world.n, 4 * nodes, 2), generator=world.draw).sort(-1).values
-    there = (ends[..., 0] != ends[..., 1]) & mask.gather(1, ends.flatten(1)).unflatten(1, (-1, 2)).all(-1)
-    ends = torch.where(there[..., None], ends, 0)
-    half = 2 * nodes
-    condition = {"edges": ends[:, :half], "edges_mask": there[:, :half], "mask": mask}
-    return Made(Batch(x, ends, condition | {"target_mask": there}))
+    pairs = torch.triu_indices(nodes, nodes, 1).T.expand(world.n, -1, -1)
+    alike = world.seen((nodes, 2))
+    close = (alike[:, pairs[0, :, 0]] * alike[:, pairs[0, :, 1]]).sum(-1) > 0
+    there = close & mask[:, pairs[0]].all(-1) & world.there(pairs.shape[1:2])
+    shown = there & world.there(pairs.shape[1:2])
+    edges, seen = (torch.where(t[..., None], pairs, 0) for t in (there, shown))
+    return Made(Batch(x, edges, {"edges": seen, "edges_mask": shown, "mask": mask}, there.float()))
 
 
 def _field(spec: Spec, world: _World) -> Made:

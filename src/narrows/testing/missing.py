@@ -82,7 +82,14 @@ def _spoilt(batch: Batch, value: float) -> Batch:
     for name, mask in (("times", "mask"), ("positions", "mask"), ("queries", "queries_mask")):
         if name in condition and mask in condition:
             condition[name] = _spoil(condition[name], condition[mask], 7.0)
+    if "edges" in condition:  # where there is none, one between two nodes
+        condition["edges"] = _misled(condition["edges"], condition["edges_mask"])
+        target = _misled(batch.target, counts[0])
     return Batch(x, target, condition, batch.weight)
+
+
+def _misled(edges: Tensor, there: Tensor) -> Tensor:
+    return torch.where(there[..., None], edges, edges.new_tensor([1, 0]))
 
 
 def _spoil_tree(x: Tree, masks: list[Tensor], value: float) -> Tree:
@@ -124,5 +131,5 @@ def _longer(batch: Batch, kind: str, more: int = 3) -> Batch:
     target = None if batch.target is batch.x else batch.target
     if kind != "graph" and target is not None:
         target = padded(target)
-    weight = None if batch.weight is None else padded(batch.weight)
+    weight = batch.weight if batch.weight is None or kind == "graph" else padded(batch.weight)
     return replace(batch, x=padded(batch.x), target=target, condition=condition, weight=weight)

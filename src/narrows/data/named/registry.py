@@ -20,12 +20,12 @@ SYNTHETIC: dict[str, str] = {
     "linear": "Linear-Gaussian data with known exact likelihood",
     "sines": "Sequences of sinusoids with random frequency and phase",
     "grf": "Gaussian random fields with known eigenfunctions and eigenvalues, at any resolution",
+    "sbm": "A graph of a stochastic block model: communities that are known, and data of the nodes",
 }
 
 _LATER = {
     "text": "a language model's activations are harvested from text, which a later release does",
     "language model": "it is a model to harvest activations from, which a later release does",
-    "graph": "graph autoencoders come with a later release",
     "molecules": "molecule autoencoders come with a later release",
     "photographs": "open the folder as a path, with ``size``",
 }
@@ -121,7 +121,7 @@ def info(name: str) -> dict[str, Any]:
     """What is known of a set or a world: title, kind, shape of an example, licence, source, files, JSON-able.
 
     Example:
-        >>> info("mnist")["shape"], info("cora")["opens"]
+        >>> info("mnist")["shape"], info("zinc")["opens"]
         ([1, 28, 28], False)
     """
     if name in SYNTHETIC:

@@ -6,10 +6,10 @@ No pickle is ever read: a pickle can run any program while it is opened.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ from narrows.data.raw import Raw
 from narrows.data.readers import npy
 from narrows.data.readers.arrays import from_mapping
 from narrows.data.readers.fields import as_raw, read_fields
+from narrows.data.readers.graph import read_edge_list, read_graphs
 from narrows.data.readers.harvest import read_harvest
 from narrows.data.readers.image_folder import SUFFIXES, read_folder
 from narrows.data.readers.tables import read_table, test_part
@@ -34,8 +35,12 @@ MAPPED_BYTES = 512 << 20
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".dill")
 
 
-def reader_of(path: Path) -> Callable[..., Raw]:
+def reader_of(path: Path, kinds: Sequence[str] = ()) -> Callable[..., Any]:
     """The reader of a file or folder.
+
+    Args:
+        path: the file or folder.
+        kinds: the kinds of data that are wanted, where a file can hold several.
 
     Raises:
         RequestError: there is no such path, or its kind is not read.
@@ -62,6 +67,11 @@ def reader_of(path: Path) -> Callable[..., Raw]:
         raise refuse("data", str(path), f"a folder of images or a file of the kind {', '.join(READERS)}")
     if path.stat().st_size == 0:
         raise RequestError(f"{path} is empty (0 bytes).")
+    for kind in kinds:
+        if kind == "array":
+            break
+        if suffix in _OF_A_KIND.get(kind, {}):
+            return _OF_A_KIND[kind][suffix]
     return READERS[suffix]
 
 
@@ -216,3 +226,14 @@ READERS: dict[str, Callable[..., Raw]] = {
     ".parquet": read_table,
     ".safetensors": read_keyed,
 }
+
+_OF_A_KIND: dict[str, dict[str, Callable[..., Any]]] = {
+    "graph": {
+        ".npz": read_graphs,
+        ".csv": read_edge_list,
+        ".tsv": read_edge_list,
+        ".csv.gz": read_edge_list,
+        ".tsv.gz": read_edge_list,
+    },
+}
+"""Readers of files that hold something else where something else is wanted."""

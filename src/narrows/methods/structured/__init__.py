@@ -6,6 +6,30 @@ __all__ = ["ROWS"]
 
 ROWS = (
     Method(
+        "vgae",
+        "Variational Graph Auto-Encoders",
+        2016,
+        "1611.07308",
+        "structured",
+        "Codes made from links and data of the nodes predict links that were held out better than links alone do.",
+        3,
+        185,
+        "structured.vgae",
+        reads=("graph",),
+    ),
+    Method(
+        "gae",
+        "Variational Graph Auto-Encoders",
+        2016,
+        "1611.07308",
+        "structured",
+        "Without noise and prior, inner products of graph convolutions predict held-out links about as well.",
+        3,
+        185,
+        "structured.gae",
+        reads=("graph",),
+    ),
+    Method(
         "vano",
         "Variational Autoencoding Neural Operators",
         2023,

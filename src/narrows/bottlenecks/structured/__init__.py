@@ -1,0 +1,1 @@
+"""Bottlenecks whose code has a row for each step, or node."""

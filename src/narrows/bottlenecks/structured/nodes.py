@@ -1,0 +1,75 @@
+"""Codes of the nodes of a graph: a Gaussian for each, or the features themselves."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from narrows.bottlenecks.deterministic.identity import Identity
+from narrows.bottlenecks.gaussian.diagonal import Gaussian, cost, draw, kl, normal
+from narrows.core import Code, Tree
+from narrows.core.check import whole
+from narrows.core.values import NO_CONDITION, Condition
+
+__all__ = ["NodeGaussian", "NodeIdentity"]
+
+
+class NodeGaussian(Gaussian):
+    r"""A diagonal Gaussian posterior for each node, against N(0, I).
+
+    .. math:: q(Z \mid X, A) = \prod_i N(z_i;\, \mu_i, \mathrm{diag}\,\sigma_i^2),\qquad
+              \mathrm{kl} = \sum_i \mathrm{KL}(q(z_i)\,\|\,N(0, I))
+
+    The features are (B, N, 2Z) and which nodes are there, (B, N). The sum runs over those; the code of a node that is
+    not there is 0.
+
+    Args:
+        latent: width of a node's code, Z.
+        nodes: how many nodes a graph that is drawn from the prior has, N.
+
+    Example:
+        >>> there = torch.tensor([[True, True, False]])
+        >>> code = NodeGaussian(2, nodes=3)((torch.ones(1, 3, 4), there), samples=(5,))
+        >>> code.z.shape, code.costs["kl"].shape
+        (torch.Size([5, 1, 3, 2]), torch.Size([5, 1]))
+
+    Reference:
+        Kipf and Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
+    """
+
+    def __init__(self, latent: int, nodes: int) -> None:
+        super().__init__(latent)
+        self.nodes = whole("nodes", nodes)
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Draw the codes of the nodes that are there."""
+        features, there = h
+        here = there.unsqueeze(-1)
+        q, p = (
+            normal(torch.where(here, features, 0.0)),
+            self.prior(),
+        )  # an absent node's posterior is the prior
+        z = draw(q, samples, mean=not self.training)
+        nats = cost(z, q, p) if samples else kl(q)
+        return Code(torch.where(here, z, 0.0), {"kl": nats.sum(-1)}, q, p)
+
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
+        """Draw the codes of n graphs from the prior, (n, N, Z)."""
+        p = self.prior()
+        return Code(p.sample((n, self.nodes)), p=p)
+
+
+class NodeIdentity(Identity):
+    """The features of the nodes that are there are their codes; of the others the code is 0.
+
+    Example:
+        >>> NodeIdentity()((torch.ones(1, 2, 3), torch.tensor([[True, False]]))).z
+        tensor([[[1., 1., 1.],
+                 [0., 0., 0.]]])
+    """
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Pass the features (B, N, Z) of the nodes that are there."""
+        features, there = h
+        z: Tensor = torch.where(there.unsqueeze(-1), features, 0.0)
+        return Code(z.expand(*samples, *z.shape))

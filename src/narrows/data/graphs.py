@@ -1,0 +1,259 @@
+"""Graphs: one with some of its edges held out, or many, as examples of kind ``graph``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from narrows.core import Spec
+from narrows.core.check import RequestError, fraction, number, refuse, whole
+from narrows.data.dataset import Dataset, Source
+from narrows.data.scaling import Scaling
+from narrows.data.stores import Ragged
+
+__all__ = ["Graph", "Split", "divide", "held_out", "many", "whole_graphs"]
+
+
+@dataclass(frozen=True, eq=False)
+class Graph:
+    """One undirected graph.
+
+    Args:
+        edges: pairs of different nodes, each once, the lower number first, sorted: (E, 2) int64.
+        x: the data of the nodes, (N, F) float32; F is 0 where there are none.
+        labels: the class of each node, (N,), or None.
+        names: what the nodes are called, where they are not numbers.
+    """
+
+    edges: np.ndarray
+    x: np.ndarray
+    labels: np.ndarray | None = None
+    names: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls,
+        edges: np.ndarray,
+        x: np.ndarray | None = None,
+        labels: np.ndarray | None = None,
+        names: tuple[str, ...] = (),
+    ) -> Graph:
+        """A graph from pairs in any order; an edge that comes twice counts once, one of a node with itself not at all.
+
+        Raises:
+            RequestError: no edges, nodes that do not exist, or data of other nodes.
+
+        Example:
+            >>> Graph.of(np.array([[2, 0], [0, 2], [1, 1]])).edges
+            array([[0, 2]])
+        """
+        edges = np.asarray(edges)
+        if edges.ndim != 2 or edges.shape[1] != 2:
+            raise refuse("edges", f"an array of shape {edges.shape}", "pairs of nodes, (E, 2)")
+        if edges.dtype.kind not in "iu" and not (
+            edges.dtype.kind == "f" and (edges == np.round(edges)).all()
+        ):
+            raise refuse("edges", f"an array of type {edges.dtype}", "numbers of nodes, whole and from 0 on")
+        edges = edges.astype(np.int64)
+        if len(edges) and edges.min() < 0:
+            raise refuse("edges", int(edges.min()), "numbers of nodes, whole and from 0 on")
+        given = [len(each) for each in (x, labels, names or None) if each is not None]
+        nodes = given[0] if given else int(edges.max(initial=-1)) + 1
+        if any(n != nodes for n in given) or int(edges.max(initial=-1)) >= nodes:
+            raise RequestError(
+                f"The edges name nodes up to {int(edges.max(initial=-1))}, and there are data of "
+                f"{' and '.join(map(str, given))} nodes. Nodes are numbered from 0 on, the same way everywhere."
+            )
+        pairs = np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1)
+        if not len(pairs):
+            raise RequestError("The graph has no edge between two different nodes.")
+        return cls(np.unique(pairs, axis=0), _data(x, nodes), labels, names)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+
+@dataclass(frozen=True, eq=False)
+class Split:
+    """The edges of a graph in three parts, each with as many pairs that are not joined, (n, 2) all.
+
+    Args:
+        train: what a model may see.
+        validation: edges held out, to choose by.
+        test: edges held out, to judge by.
+        validation_non_edges: pairs beside the validation edges.
+        test_non_edges: pairs beside the test edges.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    validation_non_edges: np.ndarray
+    test_non_edges: np.ndarray
+
+
+def divide(graph: Graph, test: float = 0.1, validation: float = 0.05, seed: int = 0) -> Split:
+    """Hold out edges of a graph at random, and draw as many pairs that are not joined.
+
+    Args:
+        graph: the graph.
+        test: share of the edges to judge by.
+        validation: share of the edges to choose by.
+        seed: of the draws.
+
+    Raises:
+        RequestError: shares that leave nothing, or a graph with too few edges, or too few pairs without.
+
+    Example:
+        >>> ring = Graph.of(np.stack([np.arange(40), (np.arange(40) + 1) % 40], 1))
+        >>> split = divide(ring)
+        >>> len(split.train), len(split.validation), len(split.test), len(split.test_non_edges)
+        (34, 2, 4, 4)
+    """
+    number("test", test, low=0, high=1)
+    number("validation", validation, low=0, high=1)
+    rng = np.random.default_rng((whole("seed", seed, low=0), 7))
+    tests, looks = int(test * len(graph.edges)), int(validation * len(graph.edges))
+    left = len(graph.edges) - tests - looks
+    if left < 1 or tests < 1:
+        raise refuse(
+            "test", test, f"a share that leaves edges in each part of {len(graph.edges)}", "Try test=0.1."
+        )
+    order = rng.permutation(len(graph.edges))
+    held = graph.edges[order[: tests + looks]]
+    apart = _non_edges(graph, tests + looks, rng)
+    rest = np.sort(order[tests + looks :])
+    return Split(graph.edges[rest], held[tests:], held[:tests], apart[tests:], apart[:tests])
+
+
+def _non_edges(graph: Graph, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Different pairs that are not joined, (count, 2)."""
+    n = len(graph)
+    free = n * (n - 1) // 2 - len(graph.edges)
+    if free < count:
+        raise RequestError(
+            f"Of this graph's pairs only {free} are not joined, too few to set beside {count} edges held out."
+        )
+    taken = graph.edges[:, 0] * n + graph.edges[:, 1]
+    found = np.zeros(0, np.int64)
+    while len(found) < count:
+        pairs = np.sort(rng.integers(n, size=(2 * count + 64, 2)), axis=1)
+        drawn = (pairs[:, 0] * n + pairs[:, 1])[pairs[:, 0] != pairs[:, 1]]
+        found = np.concatenate([found, drawn[~np.isin(drawn, taken)]])
+        found = found[
+            np.sort(np.unique(found, return_index=True)[1])
+        ]  # in the order in which they were drawn
+    return np.stack(np.divmod(found[:count], n), 1)
+
+
+def _data(x: np.ndarray | None, nodes: int) -> np.ndarray:
+    if x is None:
+        return np.zeros((nodes, 0), np.float32)
+    if x.ndim != 2 or x.dtype.kind not in "fiub":
+        raise refuse(
+            "x", f"an array of shape {x.shape} and type {x.dtype}", "a row of numbers for each node, (N, F)"
+        )
+    if not np.isfinite(x).all():
+        raise refuse("x", "NaN or infinity", "finite numbers for each node", "Drop or fill them first.")
+    return np.ascontiguousarray(x, np.float32)
+
+
+def held_out(
+    graph: Graph, name: str, *, test: float = 0.1, validation: float = 0.05, seed: int = 0, truth: Any = None
+) -> Source:
+    """One graph as a training and a test part, a row each: see `divide` for what is held out.
+
+    Both parts show the encoder the training edges alone. Those are what the training part must produce; the test part
+    must produce all. It has the columns ``validation_edges``, ``validation_non_edges``, ``test_edges`` and
+    ``test_non_edges``, and ``node_labels`` where there are classes.
+
+    Args:
+        graph: the graph.
+        name: what it is called.
+        test: as for `divide`.
+        validation: as for `divide`.
+        seed: as for `divide`.
+        truth: of a generated graph, what generated it.
+    """
+    split = divide(graph, test, validation, seed)
+    x, seen = torch.from_numpy(graph.x).unsqueeze(0), _row(split.train)
+    held = {
+        f"{part}_{what}": _row(getattr(split, part if what == "edges" else f"{part}_{what}"))
+        for part in ("validation", "test")
+        for what in ("edges", "non_edges")
+    }
+    if graph.labels is not None:
+        _, numbers = np.unique(graph.labels, return_inverse=True)
+        held["node_labels"] = torch.from_numpy(numbers.reshape(1, -1))
+    shape = (len(graph), graph.x.shape[1])
+    train = Dataset(x, Scaling(), shape, target=seen, columns={"edges": seen}, always=("edges",), truth=truth)
+    test_part = replace(train, target=_row(graph.edges), columns={"edges": seen, **held})
+    spec = Spec(shape, target=(len(graph), len(graph)), kind="graph", rows=1)
+    return Source(name, train, test_part, spec, truth=truth)
+
+
+def many(graphs: Sequence[Graph], name: str, share: float = 0.1, seed: int = 0) -> Source:
+    """Many graphs as rows; some of them, drawn at random, are the test part.
+
+    Args:
+        graphs: at least two, with as many numbers of a node each.
+        name: what they are called.
+        share: of the test part.
+        seed: of the draw.
+
+    Raises:
+        RequestError: fewer than two graphs, or graphs that differ in the numbers of a node.
+    """
+    widths = sorted({one.x.shape[1] for one in graphs})
+    if len(graphs) < 2 or len(widths) > 1:
+        raise refuse(
+            "graphs", f"{len(graphs)} graphs with {widths} numbers of a node", "two or more that are alike"
+        )
+    order = np.random.default_rng((whole("seed", seed, low=0), 9)).permutation(len(graphs))
+    tests = min(max(1, round(len(graphs) * fraction("test", share))), len(graphs) - 1)
+    nodes = max(len(one) for one in graphs)
+    train, test = (_rows([graphs[i] for i in np.sort(some)]) for some in (order[tests:], order[:tests]))
+    spec = Spec((nodes, widths[0]), target=(nodes, nodes), kind="graph", rows=len(train))
+    return Source(name, train, test, spec)
+
+
+def whole_graphs(graphs: Sequence[Graph], like: Mapping[str, Any]) -> Dataset:
+    """Other graphs for a model that was fitted: the encoder sees all their edges.
+
+    Args:
+        graphs: at least one.
+        like: what `Source.describe` wrote of the data of the fit.
+
+    Raises:
+        RequestError: nodes with other numbers than those of the fit, or more nodes where they are told by number.
+    """
+    nodes, width = like["spec"]["shape"]
+    for one in graphs:
+        if one.x.shape[1] != width or (not width and len(one) > nodes):
+            raise RequestError(
+                f"A graph of {len(one)} nodes with {one.x.shape[1]} numbers each was given; those of the fit have "
+                f"{nodes} nodes with {width}. Give graphs like those of the fit."
+            )
+    return _rows(graphs)
+
+
+def _rows(graphs: Sequence[Graph]) -> Dataset:
+    x = Ragged(
+        torch.from_numpy(np.concatenate([one.x for one in graphs])), _ends([len(one) for one in graphs])
+    )
+    pairs = torch.from_numpy(np.concatenate([one.edges for one in graphs]))
+    edges = Ragged(pairs, _ends([len(one.edges) for one in graphs]))
+    return Dataset(x, Scaling(), x.shape[1:], target=edges, columns={"edges": edges}, always=("edges",))
+
+
+def _ends(lengths: list[int]) -> Tensor:
+    return torch.tensor(lengths).cumsum(0)
+
+
+def _row(pairs: np.ndarray) -> Tensor:
+    return torch.from_numpy(pairs).unsqueeze(0)

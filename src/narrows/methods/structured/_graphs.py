@@ -1,0 +1,43 @@
+"""What autoencoders of graphs share: a graph network, codes of nodes, inner products as logits of the edges."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from narrows.bottlenecks.structured.nodes import NodeGaussian, NodeIdentity
+from narrows.core import Autoencoder, Spec
+from narrows.core.check import choice
+from narrows.core.schedules import Schedule
+from narrows.likelihoods.edges import Edges
+from narrows.nets.graph import GRAPH_NETS, WithPresence
+from narrows.objectives.edges import BalancedEdges
+from narrows.objectives.elbo import Elbo
+
+__all__ = ["graph_autoencoder"]
+
+
+def graph_autoencoder(
+    spec: Spec,
+    bottleneck: NodeGaussian | NodeIdentity,
+    *,
+    latent: int,
+    encoder: str | nn.Module,
+    form: str,
+    beta: Schedule = 1.0,
+) -> Autoencoder:
+    """An autoencoder whose code has a row for each node, and whose inner products are the logits of the edges.
+
+    Args:
+        spec: what the graphs look like, (N, F).
+        bottleneck: of the nodes.
+        latent: width of a node's code, Z.
+        encoder: as `GRAPH_NETS` spells it, or a network of your own.
+        form: ``paper``, for balanced edges, or ``bound``, where the edges have a bias.
+        beta: weight of the rate.
+    """
+    out = 2 * latent if isinstance(bottleneck, NodeGaussian) else latent
+    network = GRAPH_NETS.make(encoder, shape=spec.shape, out=out)
+    balanced = choice("form", form, ("paper", "bound")) == "paper"
+    objective = BalancedEdges(beta=beta) if balanced else Elbo(beta=beta)
+    output = Edges(spec.shape[0], latent, bias=not balanced)
+    return Autoencoder(network, bottleneck, WithPresence(), output, objective)

@@ -1,0 +1,52 @@
+"""The graph autoencoder.
+
+Kipf and Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from narrows.bottlenecks.structured.nodes import NodeIdentity
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.check import whole
+from narrows.methods.structured._graphs import graph_autoencoder
+
+__all__ = ["gae"]
+
+
+def gae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latent: int = 16,
+    form: str = "paper",
+    encoder: str | nn.Module = "gcn",
+) -> Autoencoder:
+    r"""An autoencoder of a graph: a code for each node, and an edge where two codes point the same way.
+
+    .. math:: Z = \mathrm{GCN}(X, A),\qquad p(A_{ij} = 1 \mid z) = \mathrm{sigmoid}(z_i \cdot z_j)
+
+    The VGAE without noise and prior: it predicts edges about as well, and draws no graphs.
+
+    Args:
+        spec: what the graphs look like, or nodes and numbers of a node, (N, F).
+        form: ``paper``, the published loss, in which the edges together weigh as much as all that is no edge; or
+            ``bound``, -log p(A | z) in nats.
+        encoder: a network on graphs; its ``features`` say what it sees of a node.
+
+    Raises:
+        RequestError: data of another kind, or an argument out of range.
+
+    Example:
+        >>> import torch
+        >>> from narrows.core import Batch
+        >>> model = gae(Spec((5, 3), kind="graph"), latent=2)
+        >>> edges = torch.tensor([[[0, 1], [1, 2], [3, 4]]])
+        >>> model.encode(Batch(torch.rand(1, 5, 3), edges, {"edges": edges})).z.shape
+        torch.Size([1, 5, 2])
+
+    Reference:
+        Kipf and Welling, 2016. arXiv:1611.07308
+    """
+    spec = as_spec(spec, "graph")
+    return graph_autoencoder(spec, NodeIdentity(), latent=whole("latent", latent), encoder=encoder, form=form)

@@ -1,0 +1,58 @@
+"""The variational graph autoencoder.
+
+Kipf and Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
+"""
+
+from __future__ import annotations
+
+from torch import nn
+
+from narrows.bottlenecks.structured.nodes import NodeGaussian
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
+from narrows.methods.structured._graphs import graph_autoencoder
+
+__all__ = ["vgae"]
+
+
+def vgae(
+    spec: Spec | tuple[int, ...],
+    *,
+    latent: int = 16,
+    form: str = "paper",
+    beta: Schedule = 1.0,
+    encoder: str | nn.Module = "gcn",
+) -> Autoencoder:
+    r"""A VAE of a graph: a Gaussian code for each node, and an edge where two codes point the same way.
+
+    .. math:: q(z_i \mid X, A) = N(\mu_i, \mathrm{diag}\,\sigma_i^2),\quad (\mu, \log \sigma^2) = \mathrm{GCN}(X, A),
+              \qquad p(A_{ij} = 1 \mid z) = \mathrm{sigmoid}(z_i \cdot z_j)
+
+    A code's mean tells the nodes apart; pairs that are not joined yet and whose means have a large inner product are
+    the edges to expect. Probabilities are another matter: balanced edges make them far too high, as if half of all
+    pairs were joined. Train on the bound for a density.
+
+    Args:
+        spec: what the graphs look like, or nodes and numbers of a node, (N, F).
+        form: ``paper``, the published loss, in which the edges together weigh as much as all that is no edge; or
+            ``bound``, the negative evidence lower bound in nats.
+        beta: weight of the divergence, a number or a schedule.
+        encoder: a network on graphs; its ``features`` say what it sees of a node.
+
+    Raises:
+        RequestError: data of another kind, or an argument out of range.
+
+    Example:
+        >>> import torch
+        >>> from narrows.core import Batch
+        >>> model = vgae(Spec((5, 3), kind="graph"), latent=2).eval()
+        >>> edges = torch.tensor([[[0, 1], [1, 2], [3, 4]]])
+        >>> model.encode(Batch(torch.rand(1, 5, 3), edges, {"edges": edges})).z.shape
+        torch.Size([1, 5, 2])
+
+    Reference:
+        Kipf and Welling, 2016. arXiv:1611.07308
+    """
+    spec = as_spec(spec, "graph")
+    bottleneck = NodeGaussian(latent, spec.shape[0])
+    return graph_autoencoder(spec, bottleneck, latent=latent, encoder=encoder, form=form, beta=beta)
