@@ -40,6 +40,9 @@ REFERENCE = {
     ),
     "Work": ("data", "train", "runs", "audit", "activations", "proofs", "testing", "sklearn"),
 }
+UNSHOWN = {"__init__.py", "checks", "named", "readers", "strategies", "harvesting"}
+"""Files and folders that the reference leaves out: nobody calls what is in them but the room itself."""
+
 FAMILIES = {
     "regularised": "One code, kept in order by something other than a posterior.",
     "variational": "A posterior for every example, and a bound on the likelihood.",
@@ -224,7 +227,7 @@ def reference_pages() -> dict[str, tuple[str, str]]:
         for name in REFERENCE[group]:
             folder = PACKAGE / name
             if folder.is_dir():
-                files = sorted(f for f in folder.rglob("*.py") if documented(f) and f.stem != "__init__")
+                files = sorted(f for f in folder.rglob("*.py") if documented(f) and not UNSHOWN & {*f.parts})
                 modules = [
                     ".".join(("narrows", *f.relative_to(PACKAGE).with_suffix("").parts)) for f in files
                 ]
