@@ -15,7 +15,7 @@ def likelihood(view: View) -> Finding:
         return Finding()
     nll, n = view.nll.double(), len(view.nll)
     mean = float(nll.mean())
-    error = float(nll.std(correction=1)) / n**0.5 if n > 1 else float("nan")
+    error = f", standard error {float(nll.std(correction=1)) / n**0.5:.2g}" if n > 1 else ""
     gap = float((view.rate[:n] + view.distortion[:n]).double().mean()) - mean
     return Finding(
         (
@@ -23,7 +23,7 @@ def likelihood(view: View) -> Finding:
                 "nll",
                 mean,
                 "nats",
-                says=f"-log p(x), {NLL_SAMPLES} importance samples, {n} examples, standard error {error:.2g}.",
+                says=f"-log p(x), {NLL_SAMPLES} importance samples, examples: {n}{error}.",
             ),
             Check(
                 "nll/gap",

@@ -264,13 +264,19 @@ def _rows(examples: Examples, limit: int, seed: int) -> Tensor:
 
 def _check_batch(model: Autoencoder, batch: Batch) -> None:
     target, wanted = batch.target, model.likelihood.shape
-    if isinstance(target, Tensor) and tuple(target.shape[1:]) != tuple(wanted):
-        raise refuse(
-            "dataset",
-            f"examples of shape {tuple(target.shape[1:])}",
-            f"examples of shape {tuple(wanted)}, which this model was built for",
-        )
-    if isinstance(batch.x, Tensor) and not bool(torch.isfinite(batch.x).all()):
+    if isinstance(target, Tensor) and "edges" not in batch.condition:
+        free = int(
+            "mask" in batch.condition or "queries" in batch.condition
+        )  # lengths differ from batch to batch
+        found = tuple(target.shape[1 + free :])
+        if found != tuple(wanted[free:]):
+            raise refuse(
+                "dataset",
+                f"examples of shape {tuple(target.shape[1:])}",
+                f"examples of shape {tuple(wanted)}, which this model was built for",
+            )
+    x = batch.visible().x
+    if isinstance(x, Tensor) and not bool(torch.isfinite(x).all()):
         raise refuse("dataset", "NaN or infinity", "finite numbers", "Clean the data, or drop those rows.")
 
 
@@ -357,7 +363,8 @@ def _join(parts: list[Any]) -> Any:
     if first is None:
         return None
     if isinstance(first, Tensor):
-        return torch.cat(parts)
+        shapes = {part.shape[1:] for part in parts}
+        return torch.cat(parts if len(shapes) == 1 else _padded(parts))
     if isinstance(first, Sparse):
         most = max(p.values.shape[-1] for p in parts)  # how many are on may differ from chunk to chunk
         wide = [
@@ -378,3 +385,15 @@ def _join(parts: list[Any]) -> Any:
 def _side(dataset: Any, name: str, rows: Tensor) -> Tensor | None:
     known = getattr(dataset, name, None)
     return None if known is None else torch.as_tensor(known)[rows]
+
+
+def _padded(parts: list[Tensor]) -> list[Tensor]:
+    """Chunks whose examples have other lengths, with zeros up to the longest of them."""
+    longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    wide = []
+    for part in parts:
+        more = [
+            n for want, have in zip(longest[::-1], part.shape[:0:-1], strict=True) for n in (0, want - have)
+        ]
+        wide.append(torch.nn.functional.pad(part, more))
+    return wide
