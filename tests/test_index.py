@@ -16,6 +16,7 @@ from narrows.core.check import UnknownNameError
 from narrows.core.texts import docstring_args
 from narrows.methods.index import _ROWS, builder, families, find, in_family
 from narrows.methods.options import SHARED
+from narrows.priors import PRIORS
 
 METHODS_FOLDER = Path(narrows.methods.__file__).parent
 PROOFS_FOLDER = Path(narrows.proofs.__file__).parent
@@ -149,7 +150,8 @@ def test_every_method_has_a_proof(row):
 
 def test_no_proof_without_a_method():
     files = {f"{f.parent.name}.{f.stem}" for f in PROOFS_FOLDER.glob("*/*.py") if not f.stem.startswith("_")}
-    assert files <= {row.module for row in _ROWS}
+    second = {f"priors.{name.replace('-', '_')}" for name in PRIORS.parts}
+    assert files <= {row.module for row in _ROWS} | second
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():

@@ -6,12 +6,13 @@ import torch
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError
 from narrows.methods.quantised.fsq import fsq
+from narrows.methods.quantised.rq_vae import rq_vae
 from narrows.methods.quantised.vq_vae import vq_vae
 
 SMALL = {"width": 4, "prior": "ar:width=8,depth=1"}
 
 
-@pytest.mark.parametrize("builder", [vq_vae, fsq])
+@pytest.mark.parametrize("builder", [vq_vae, fsq, rq_vae])
 @pytest.mark.parametrize("shape", [(12,), (1, 8, 8), (3, 9, 7), (10, 2)])
 def test_codes_come_back_from_their_indices(builder, shape):
     torch.manual_seed(0)
@@ -68,13 +69,26 @@ def test_a_prior_told_labels_draws_the_class_asked_for():
         vq_vae((1, 8, 8), codes=16, prior="ar:labels=yes")
 
 
-@pytest.mark.parametrize("builder", [vq_vae, fsq])
+@pytest.mark.parametrize("builder", [vq_vae, fsq, rq_vae])
 def test_no_prior_no_second_stage(builder):
     model = builder((1, 8, 8), codes=25, prior="none")
     assert len(model.stages()) == 1
     assert model.sample(2).shape == (2, 1, 8, 8)
     with pytest.raises(RequestError, match="prior"):
         builder((1, 8, 8), prior="flow")
+
+
+def test_the_loss_of_an_rq_vae_is_distortion_and_beta_times_the_commitment_of_every_partial_sum():
+    torch.manual_seed(0)
+    model = rq_vae((6,), codes=8, depth=3, beta=0.3, likelihood="squared", width=4, prior="none")
+    batch = Batch(torch.randn(5, 6))
+    h, e = model.encoder(batch.x), model.bottleneck.books[0].codebook
+    total, commitment = torch.zeros_like(h), 0.0
+    for _ in range(3):
+        total = total + e[torch.cdist(h - total, e).argmin(-1)]
+        commitment = commitment + (h - total).square().sum((1, 2)).mean()
+    distortion = (model.decode(total) - batch.x).square().sum(1).mean()
+    assert torch.allclose(model.loss(batch).total, distortion + 0.3 * commitment, rtol=1e-4)
 
 
 def test_levels_are_what_was_asked():

@@ -7,7 +7,7 @@ from narrows.proofs.engine import prove
 from narrows.proofs.run import unexpected
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, "flow-matching", "maskgit"])
 def test_the_quick_proof_holds(name, monkeypatch):
     monkeypatch.delenv("NARROWS_DATA", raising=False)
     result = prove(name, scale="quick", progress=False)

@@ -26,6 +26,13 @@ def fit(
     out: Annotated[
         Path | None, typer.Option(help="The run folder to make; else runs/DATA-METHOD.", metavar="RUN")
     ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="A second stage over the codes; on a finished RUN in the place of DATA, this alone.",
+            metavar="NAME[:OPTIONS]",
+        ),
+    ] = None,
     epochs: Annotated[
         float | None,
         typer.Option(
@@ -69,9 +76,10 @@ def fit(
 ) -> None:
     """Fit a method to data; the run is a folder.
 
-    `narrows fit --method NAME --help` shows the method's own options too.
+    `narrows fit --method NAME --help` shows the method's own options too. With --prior, DATA may be a finished run:
+    the prior is fitted to its codes, and the new run holds both.
     """
-    if method is None:
+    if method is None and prior is None and not (Path(data) / "recipe.json").is_file():
         raise RequestError("Say what to fit: --method NAME. The names are in: narrows list")
     import narrows as nr
 
@@ -82,6 +90,7 @@ def fit(
             data,
             method=method,
             out=out,
+            prior=prior,
             epochs=epochs,
             steps=steps,
             prior_steps=prior_steps,

@@ -42,6 +42,7 @@ def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior 
         RequestError: no such prior or option, or one that does not read these symbols.
 
     Example:
+        >>> from narrows.core import Symbols
         >>> make_prior("ar:width=8,heads=2", Symbols((9,), codes=16)).sample(2).shape
         torch.Size([2, 9])
     """

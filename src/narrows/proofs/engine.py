@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from narrows.core.check import RequestError, WorkError, choice, refuse, whole
 from narrows.core.progress import Progress, Silent
 from narrows.methods.index import METHODS, find
+from narrows.priors import PRIORS
 from narrows.proofs.result import Result, environment, write_json
 from narrows.proofs.verdict import Claim
 
@@ -119,13 +120,14 @@ class Proof:
 
 
 def load(name: str) -> Proof:
-    """The proof of a method.
+    """The proof of a method, or of a second stage.
 
     Raises:
         UnknownNameError: there is no such method.
-        RequestError: the method has no proof yet.
+        RequestError: it has no proof yet.
     """
-    module = f"narrows.proofs.{find(name).module}"
+    home = f"priors.{name.replace('-', '_')}" if name in PRIORS.parts else find(name).module
+    module = f"narrows.proofs.{home}"
     try:
         proof: Proof = import_module(module).PROOF
     except ModuleNotFoundError as error:

@@ -9,7 +9,7 @@ from narrows.audit.metrics.frechet import Features, classifier_features, frechet
 from narrows.core import Autoencoder, Batch
 from narrows.proofs.engine import Trial
 
-__all__ = ["distance", "error", "features"]
+__all__ = ["decoded", "distance", "error", "features", "independent", "reconstructed"]
 
 
 def features(trial: Trial, steps: int = 400) -> Features:
@@ -30,3 +30,25 @@ def distance(look: Features, made: Tensor, test: Batch) -> float:
 def error(model: Autoencoder, test: Batch) -> float:
     """The mean squared error of an element of a test example."""
     return float((model.reconstruct(test) - test.target).square().mean())
+
+
+def independent(indices: Tensor, codes: int, n: int) -> Tensor:
+    """Draw n grids of indices, (n, L): each place as often as in `indices` (N, L), whatever stands elsewhere.
+
+    Example:
+        >>> independent(torch.tensor([[0, 1], [0, 1]]), 4, 3).tolist()
+        [[0, 1], [0, 1], [0, 1]]
+    """
+    counts = torch.nn.functional.one_hot(indices, codes).sum(0).float()
+    return torch.multinomial(counts, n, replacement=True).T
+
+
+def decoded(model: Autoencoder, z: Tensor) -> Tensor:
+    """E[x | z]."""
+    return model.likelihood.mean(model.decode(z))
+
+
+@torch.no_grad()
+def reconstructed(model: Autoencoder, test: Batch) -> Tensor:
+    """Reconstructions of the test examples in another order, so that none is compared with itself."""
+    return model.reconstruct(test).flip(0)

@@ -31,6 +31,9 @@ def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping
     said = "".join(f"{_text(result[name])}\n\n" for name in SAID if result.get(name))
     kept = recipe.training.get("validation")
     apart = f"\n| kept apart to tell when to stop | {kept:,} training rows |" if kept else ""
+    second = f"\n| second stage | {_code(recipe.prior['text'])} |" if recipe.prior else ""
+    if recipe.base:
+        second += f"\n| fitted to the codes of | the run {_code(recipe.base['run'])} |"
     name = folder.resolve().name
     again = _code(f"narrows audit {shlex.quote(name)}")
     text = f"""---
@@ -44,7 +47,7 @@ tags: {json.dumps(["autoencoder", recipe.method])}
 |---|---|
 | data | {_code(recipe.data_name)}, one example {"x".join(map(str, recipe.spec.shape))}, {recipe.spec.values} |
 | parameters | {parameters:,} |
-| steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |{apart}
+| steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |{apart}{second}
 | seed | {recipe.training["seed"]} |
 
 {said}| option | value | |

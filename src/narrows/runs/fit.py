@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +15,25 @@ from narrows import data as nd
 from narrows.audit.evidence.baseline import baseline
 from narrows.core import Autoencoder, files
 from narrows.core.check import NarrowsError, RequestError, builtin, refuse
-from narrows.core.lock import Lock, is_empty
+from narrows.core.lock import Lock
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Source
 from narrows.methods import index
 from narrows.runs.card import SAID, write_card
 from narrows.runs.fingerprint import fingerprint, same_data
+from narrows.runs.folder import claimed
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
+from narrows.runs.second_stage import (
+    FINISHED,
+    base_of,
+    begin_with,
+    belongs_to,
+    on_a_run,
+    with_prior,
+    write_begin,
+)
 from narrows.train import (
     Engine,
     Plan,
@@ -46,9 +57,10 @@ _SMALL = 1 << 22
 
 def fit(
     data: Any,
-    method: str | Builder | Autoencoder = "vae",
+    method: str | Builder | Autoencoder | None = None,
     out: str | Path | None = None,
     *,
+    prior: str | None = None,
     epochs: float | None = None,
     steps: int | None = None,
     prior_steps: int | None = None,
@@ -69,9 +81,13 @@ def fit(
     """Fit a method to data and keep everything in a run folder.
 
     Args:
-        data: a name (``"digits"``), a path, an array, or a `Source`: see `narrows.data.open`.
-        method: a name of the table of methods, a builder function, or an `Autoencoder` you assembled.
+        data: a name (``"digits"``), a path, an array, or a `Source`: see `narrows.data.open`. With a `prior`, a
+            finished run or its folder too: the prior is fitted to its codes, and the new run holds all of it.
+        method: a name of the table of methods, a builder function, or an `Autoencoder` you assembled; ``vae`` when
+            None.
         out: the run folder, which must not exist; ``runs/<data>-<method>`` when None.
+        prior: a second stage over the codes, such as ``flow-matching:width=128`` (see `narrows.priors.PRIORS`), in the
+            place of the method's own.
         epochs: passes over the training data. When neither this nor `steps` is given, a tenth of the training rows
             is kept apart, training ends when the loss on them has not improved for a while, and the best weights are
             kept: see `narrows.train.Plan`. The test part has no say in it.
@@ -110,21 +126,55 @@ def fit(
     }
     fields |= {"patience": patience, "lr": lr, "seed": seed, "device": device, "precision": precision}
     fields |= {"devices": devices, "measure_every": measure_every, **(training or {})}
-    plan = Plan(**fields)
     options = {key: builtin(value) for key, value in options.items()}
-    name, build = _resolve(method, options)
-    kinds = index.METHODS[name].reads if name in index.METHODS else ()
-    source = nd.open(data, **{"kinds": kinds, **(data_options or {})})
-    plan = plan.settled(len(source.train))
-    torch.manual_seed(seed)
-    model = build(source)
-    threads = threads_for(model, source.train, plan.batch_size or 1)
-    kept = (source.spec, source.describe(), plan.to_json(), versions(threads), fingerprint(source))
-    recipe = Recipe(name, options, *kept)
+    recipe, model, source = _begun(data, method, prior, Plan(**fields), data_options or {}, options)
+    plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
+    name = f"{source.name}-{recipe.method}"
     with ExitStack() as held:
-        folder = _on_one(fabric, lambda: _claimed(out, f"{source.name}-{name}", recipe, held))
+        folder = _on_one(
+            fabric, lambda: claimed(out, name, held, lambda folder: _written(folder, recipe, model))
+        )
         return _carry_out(Run(folder, recipe, model, source), plan, fabric, None, progress, logger)
+
+
+def _begun(
+    data: Any,
+    method: str | Builder | Autoencoder | None,
+    prior: str | None,
+    plan: Plan,
+    data_options: Mapping[str, Any],
+    options: dict[str, Any],
+) -> tuple[Recipe, Autoencoder, Source]:
+    """What a run begins with: its recipe, its model and its data."""
+    base = base_of(data, prior)
+    if base is not None:
+        for argument, value in {"method": method, **data_options}.items():
+            if value is not None:
+                raise refuse(argument, value, f"left out: the run {base.path} has its method and its data")
+        recipe, model, source = on_a_run(base, options)
+    else:
+        name, build = _resolve(method or "vae", options, prior)
+        kinds = index.METHODS[name].reads if name in index.METHODS else ()
+        source = nd.open(data, **{"kinds": kinds, **data_options})
+        torch.manual_seed(plan.seed)
+        model = build(source)
+        recipe = Recipe(name, options, source.spec, source.describe(), {})
+    plan = plan.settled(len(source.train))
+    threads = threads_for(model, source.train, plan.batch_size or 1)
+    recipe = replace(
+        recipe, training=plan.to_json(), versions=versions(threads), fingerprint=fingerprint(source)
+    )
+    if prior is not None and options.get("prior") is not prior:
+        recipe = with_prior(recipe, model, prior, source)
+    return recipe, model, source
+
+
+def _written(folder: Path, recipe: Recipe, model: Autoencoder) -> None:
+    """Put into a new folder what the run can be begun anew with."""
+    if recipe.base:
+        write_begin(folder, model)
+    recipe.write(folder)
 
 
 def resume(
@@ -162,7 +212,7 @@ def resume(
     plan = Plan.from_json(dict(wanted.training))
     source = recipe.open(data)
     torch.manual_seed(plan.seed)
-    model = method if isinstance(method, Autoencoder) else recipe.build(method)
+    model = recipe.put_prior(method) if isinstance(method, Autoencoder) else recipe.build(method)
     fabric = make_fabric(plan, len(model.players()) > 1)
     who = progress if isinstance(progress, Silent) else Progress()
     found: list[Checkpoint | None] = []
@@ -172,6 +222,8 @@ def resume(
             lambda: found.append(_continued(recipe, wanted, Run(folder, wanted, model, source), who, held)),
         )
         checkpoint = found[0] if found else Store(folder).restore(fitting(model), trim=False)[0]
+        if checkpoint is None and recipe.base:
+            begin_with(folder, model)
         return _carry_out(Run(folder, wanted, model, source), plan, fabric, checkpoint, progress, logger)
 
 
@@ -193,58 +245,6 @@ def _continued(recipe: Recipe, wanted: Recipe, run: Run, who: Silent, held: Exit
         (run.path / "result.json").unlink(missing_ok=True)
         wanted.write(run.path)
     return checkpoint
-
-
-def _claimed(out: str | Path | None, name: str, recipe: Recipe, held: ExitStack) -> Path:
-    """A new folder, locked, with the recipe in it; what fails leaves only what was there."""
-    folder, made = _new_folder(out, name)
-    try:
-        held.enter_context(Lock(folder))
-        if not is_empty(folder):
-            raise _taken(folder)
-        files.remove_sides(folder)
-        recipe.write(folder)
-    except NarrowsError:
-        held.close()
-        if made:
-            with suppress(OSError):  # it stays where another process has put something there
-                folder.rmdir()
-        raise
-    return folder
-
-
-def _new_folder(out: str | Path | None, name: str) -> tuple[Path, bool]:
-    """The folder of a new run, and whether it was made here: nobody else can have made the same one."""
-    folder = Path("runs") if out is None else Path(out)
-    try:
-        if out is None:
-            folder.mkdir(exist_ok=True)
-            return next(
-                p for n in range(1, 10_000) if _made(p := folder / (name if n == 1 else f"{name}-{n}"))
-            ), True
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        if _made(folder):
-            return folder, True
-        if not folder.is_dir() or not is_empty(folder):
-            raise _taken(folder)
-    except OSError as error:
-        raise RequestError(f"The run folder {folder} cannot be made: {error.strerror or error}.") from error
-    return folder, False
-
-
-def _made(folder: Path) -> bool:
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
-def _taken(folder: Path) -> RequestError:
-    return RequestError(
-        f"``out`` {folder} exists already, and nothing is overwritten. "
-        f"Name another folder, remove this one, or go on with it: narrows resume {folder}"
-    )
 
 
 def _on_one(fabric: Any, work: Callable[[], Any]) -> Any:
@@ -281,7 +281,10 @@ def _carry_out(
         held_out = source.test if validation is None else validation
         spliced = Spliced(held_out, plan.measure_every > 0, who.say)
         store = Store(run.path, loggers)
-        engine = Engine(run.model, plan, train, held_out, store, who, fabric=fabric, observe=spliced)
+        finished = FINISHED if run.recipe.base else ()
+        engine = Engine(
+            run.model, plan, train, held_out, store, who, fabric=fabric, observe=spliced, finished=finished
+        )
         engine.run(checkpoint)
     if fabric.is_global_zero:
         result = finish(run, engine)
@@ -328,9 +331,9 @@ def _behind_pca(run: Run) -> str:
 
 
 def _resolve(
-    method: str | Builder | Autoencoder, options: Mapping[str, Any]
+    method: str | Builder | Autoencoder, options: dict[str, Any], prior: str | None
 ) -> tuple[str, Callable[[Source], Autoencoder]]:
-    """The recorded name of a method, and how to build it for some data."""
+    """The recorded name of a method, and how to build it for some data; a prior that it takes joins its options."""
     if isinstance(method, Autoencoder):
         if options:
             raise refuse("options", sorted(options), "none, since the model is assembled already")
@@ -342,6 +345,8 @@ def _resolve(
         name = next((m.name for m in index.METHODS.values() if _same(m, method)), CUSTOM)
     else:
         raise refuse("method", method, "a name such as 'vae', a builder function or an Autoencoder")
+    if prior is not None and belongs_to(prior, builder):
+        options["prior"] = prior
     arguments = check_options(builder, options, name)
     return name, lambda source: builder(source.spec, **arguments)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from narrows.core import Autoencoder
@@ -38,6 +39,7 @@ def optimise(
     held_out: Examples | None = None,
     progress: bool | Silent = False,
     device: str = "cpu",
+    finished: Collection[str] = (),
     **plan: Any,
 ) -> list[dict[str, Any]]:
     """Train a model in place and in memory, through all its stages; nothing is written.
@@ -49,6 +51,7 @@ def optimise(
             a part of `examples` is kept apart for it.
         progress: True for a bar, or somebody to tell.
         device: ``cpu``, ``cuda`` or ``auto``.
+        finished: names of stages that are not trained, because they were before.
         plan: fields of `Plan`: steps, epochs, batch_size, lr, seed ...
 
     Returns:
@@ -60,4 +63,4 @@ def optimise(
         examples, held_out = validation_part(examples, how)
     assert how.batch_size is not None
     with training_mode(threads_for(model, examples, how.batch_size)):
-        return Engine(model, how, examples, held_out, progress=who).run()
+        return Engine(model, how, examples, held_out, progress=who, finished=finished).run()

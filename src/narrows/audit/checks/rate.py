@@ -67,7 +67,11 @@ def _second_stage(view: View) -> list[Check]:
     few = view.batch[slice(0, _PRIOR_ROWS)].to(device_of(view.model))
     symbols = view.model.as_symbols(few)
     nats = float(prior.nll(symbols.x, symbols.condition).double().mean())
-    says = f"-log p(code) under the prior fitted to the codes: {nats / math.log(2):.4g} bits an example."
+    says = "-log p(code) under the prior fitted to the codes"
+    if symbols.x.is_floating_point():
+        says += ", a density: what it would cost to keep them depends on how finely they are kept."
+    else:
+        says += f": {nats / math.log(2):.4g} bits an example."
     return [Check("rate/prior", nats, "nats", says=says)]
 
 

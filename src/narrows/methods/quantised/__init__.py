@@ -38,4 +38,15 @@ ROWS = (
         294,
         "quantised.fsq",
     ),
+    Method(
+        "rq-vae",
+        "Autoregressive Image Generation using Residual Quantization",
+        2022,
+        "2203.01941",
+        "quantised",
+        "Stacks of codes from one small codebook keep more than a large codebook does; a prior draws them by stacks.",
+        3,
+        106,
+        "quantised.rq_vae",
+    ),
 )

@@ -20,8 +20,7 @@ def fsq(
 ) -> Autoencoder:
     r"""An FSQ autoencoder: a grid of tokens of a few channels, each bounded and rounded to its levels.
 
-    .. math:: \hat z_i = \mathrm{round}(f_i(z_i)) / \lfloor L_i / 2 \rfloor,\qquad
-              K = \textstyle\prod_i L_i
+    .. math:: \hat z_i = \mathrm{round}(f_i(z_i)) / \lfloor L_i / 2 \rfloor,\qquad K = \textstyle\prod_i L_i
 
     The bound f differs from the paper's in two constants, which `FiniteScalarQuantizer` names.
 

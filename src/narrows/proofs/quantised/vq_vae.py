@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from narrows.audit.metrics.usage import perplexity
 from narrows.bottlenecks.deterministic.identity import Identity
-from narrows.core import Autoencoder, Batch
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.quality import distance, error, features
+from narrows.proofs.quality import decoded, distance, error, features, independent, reconstructed
 from narrows.proofs.quantised._grids import RATE, stride
 
 __all__ = ["PROOF"]
@@ -53,28 +51,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "positions/frechet": distance(look, positions, test),
         "reconstructions/frechet": distance(look, reconstructed(model, test), test),
     }
-
-
-def independent(indices: Tensor, codes: int, n: int) -> Tensor:
-    """Draw n grids of indices, (n, L): each place as often as in `indices` (N, L), whatever stands elsewhere.
-
-    Example:
-        >>> independent(torch.tensor([[0, 1], [0, 1]]), 4, 3).tolist()
-        [[0, 1], [0, 1], [0, 1]]
-    """
-    counts = torch.nn.functional.one_hot(indices, codes).sum(0).float()
-    return torch.multinomial(counts, n, replacement=True).T
-
-
-def decoded(model: Autoencoder, z: Tensor) -> Tensor:
-    """E[x | z]."""
-    return model.likelihood.mean(model.decode(z))
-
-
-@torch.no_grad()
-def reconstructed(model: Autoencoder, test: Batch) -> Tensor:
-    """Reconstructions of the test examples in another order, so that none is compared with itself."""
-    return model.reconstruct(test).flip(0)
 
 
 PROOF = Proof(

@@ -1,0 +1,82 @@
+"""The residual-quantised autoencoder, with the RQ-Transformer."""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.discrete.quantizer import Quantizer
+from narrows.bottlenecks.discrete.residual import ResidualQuantizer
+from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
+from narrows.core.schedules import Schedule
+from narrows.methods.quantised._assemble import token_autoencoder
+from narrows.nets.kinds import Net
+
+
+def rq_vae(
+    spec: Spec | tuple[int, ...],
+    *,
+    codes: int = 256,
+    depth: int = 4,
+    shared: bool = True,
+    width: int = 32,
+    downsample: int = 4,
+    beta: Schedule = 0.25,
+    decay: float = 0.99,
+    gradient: str = "straight-through",
+    restart: float = 0.03,
+    start: str = "kmeans",
+    prior: str | Prior = "rq-transformer",
+    net: str | Net = "auto",
+    likelihood: str | Likelihood = "auto",
+) -> Autoencoder:
+    r"""An RQ-VAE: a grid of tokens, each a sum of D codes, and a prior that draws a token as a stack of them.
+
+    .. math:: -\log p(x \mid \hat z^{(D)}) + \beta \sum_{d=1}^{D} \|z - \mathrm{sg}(\hat z^{(d)})\|^2,\qquad
+              \hat z^{(d)} = \sum_{i \le d} e_{k_i},\quad k_d = \arg\min_k \|z - \hat z^{(d-1)} - e_k\|^2
+
+    The paper adds a perceptual and an adversarial loss to the first term, and trains its prior on soft labels.
+
+    Args:
+        codes: size of a codebook, K.
+        depth: codes of a token, D.
+        shared: one codebook for all depths, else one for each.
+        width: width of a code, d.
+        beta: weight of the commitment of the encoder to its codes, a number or a schedule.
+        decay: of the running means that the codes are.
+        gradient: how it passes to the encoder, ``straight-through`` or ``rotation``.
+        restart: codes used less than this share of an even use are put elsewhere, 0 for never.
+        start: where the codes begin, ``kmeans`` on the first batch or ``normal`` draws.
+
+    Raises:
+        RequestError: an argument out of range, or labels where the data have none.
+
+    Example:
+        >>> model = rq_vae((1, 8, 8), codes=16, depth=3, width=4)
+        >>> model.bottleneck.symbols.shape, model.sample(3).shape
+        ((4, 3), torch.Size([3, 1, 8, 8]))
+
+    Reference:
+        Lee et al., Autoregressive Image Generation using Residual Quantization, 2022. arXiv:2203.01941
+    """
+
+    def quantizer(tokens: int) -> Quantizer:
+        return ResidualQuantizer(
+            width,
+            codes=codes,
+            tokens=tokens,
+            depth=depth,
+            shared=shared,
+            decay=decay,
+            gradient=gradient,
+            restart=restart,
+            start=start,
+        )
+
+    return token_autoencoder(
+        as_spec(spec),
+        quantizer,
+        Objective(weights={"commitment": beta}),
+        width=width,
+        downsample=downsample,
+        prior=prior,
+        net=net,
+        likelihood=likelihood,
+    )

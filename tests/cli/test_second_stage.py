@@ -1,0 +1,65 @@
+"""A prior on a finished run from the command line, and how it draws."""
+
+import json
+
+import pytest
+from PIL import Image
+
+from narrows.cli.sampling import prior_of, sampling_options
+from narrows.priors import PRIORS
+
+
+@pytest.fixture(scope="module")
+def flow(fitted, tmp_path_factory):
+    from narrows import fit
+
+    folder = tmp_path_factory.mktemp("second") / "flow"
+    fit(fitted, prior="flow-matching:width=8,depth=1", out=folder, steps=5, progress=False)
+    return folder
+
+
+def test_fit_on_a_run_and_sample(cli, fitted, tmp_path):
+    out, sheet = tmp_path / "f", tmp_path / "g.png"
+    code = cli("fit", fitted, "--prior", "flow-matching:width=8,depth=1", "--steps", 4, "--out", out)[0]
+    assert code == 0
+    assert json.loads((out / "recipe.json").read_text())["prior"]["text"] == "flow-matching:width=8,depth=1"
+    assert cli("sample", out, "--steps", 3, "--sampler", "euler", "-n", 4, "--out", sheet)[0] == 0
+    with Image.open(sheet) as picture:
+        assert picture.size[0] > 16
+
+
+def test_the_options_are_those_of_the_runs_prior(cli, flow, tmp_path):
+    assert prior_of(["sample", str(flow)]) == "flow-matching"
+    shown = {option.name for option in sampling_options([str(flow)]) if not option.hidden}
+    assert shown == {"steps", "sampler", "guidance"}
+    code, _, said = cli("sample", flow, "--top-k", 5, "--out", tmp_path / "g.png")
+    assert code == 2
+    assert "It has `--steps`, `--sampler`, `--guidance`" in said
+    assert not (tmp_path / "g.png").exists()
+    assert prior_of(["nowhere"]) == ""
+
+
+def test_the_options_of_every_prior_can_be_typed():
+    for name in PRIORS.parts:
+        assert set(sampling_names(name)) <= {option.name for option in sampling_options([])}
+
+
+def sampling_names(name):
+    from narrows.priors import sampling_options as of_prior
+
+    return of_prior(PRIORS.constructor(name))
+
+
+def test_a_run_without_a_second_stage_has_nothing_to_set(cli, fitted, tmp_path):
+    code, _, said = cli("sample", fitted, "--temperature", 0.5, "--out", tmp_path / "g.png")
+    assert code == 2
+    assert "nothing to set" in said
+
+
+def test_a_run_is_no_data_without_a_prior(cli, fitted, tmp_path):
+    code, _, said = cli("fit", fitted, "--out", tmp_path / "no")
+    assert code == 2
+    assert "--prior NAME, of ar, rq-transformer, maskgit, flow-matching" in said
+    code, _, said = cli("fit", fitted, "--prior", "maskgit", "--out", tmp_path / "no")
+    assert code == 2
+    assert "These do: flow-matching" in said
