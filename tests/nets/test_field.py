@@ -6,14 +6,15 @@ import torch
 
 from narrows.core.check import RequestError
 from narrows.kernels.quadrature import trapezium
-from narrows.nets.field import CoordinateNet, FieldEncoder, Fourier, LinearDecoder, NonlinearDecoder
+from narrows.nets.coordinates import CoordinateNet, Fourier
+from narrows.nets.field import FieldEncoder, LinearDecoder, NonlinearDecoder
 from narrows.nets.field_start import principal_start
 
 DECODERS = (
-    LinearDecoder(6, 2, 2),
-    NonlinearDecoder(6, 2, 2),
-    NonlinearDecoder(6, 2, 2, split=True),
-    NonlinearDecoder(6, 2, 2, split=True, coordinates="siren"),
+    LinearDecoder(6, (30, 2), 2),
+    NonlinearDecoder(6, (30, 2), 2),
+    NonlinearDecoder(6, (30, 2), 2, split=True),
+    NonlinearDecoder(6, (30, 2), 2, split=True, coordinates="siren"),
 )
 
 
@@ -109,21 +110,21 @@ def test_the_value_at_a_point_does_not_depend_on_the_others(decoder):
 
 
 def test_the_linear_decoder_is_the_sum_of_its_modes():
-    decoder, z, y = LinearDecoder(3, 2, 1), torch.randn(4, 3), torch.rand(4, 9, 1)
+    decoder, z, y = LinearDecoder(3, (9, 2), 1), torch.randn(4, 3), torch.rand(4, 9, 1)
     mean, modes = decoder.modes(y)
     expected = mean + sum(z[:, k, None, None] * modes[:, :, k] for k in range(3))
     assert torch.allclose(decoder(z, {"positions": y}), expected, atol=1e-5)
 
 
 def test_a_split_decoder_gives_each_layer_its_share():
-    decoder = NonlinearDecoder(5, 1, 1, split=True, hidden=(8, 8))
+    decoder = NonlinearDecoder(5, (4, 1), 1, split=True, hidden=(8, 8))
     net, z, y = decoder.net, torch.randn(1, 5), torch.rand(1, 4, 1)
     h = net.features(y)
     for i, (layer, part) in enumerate(zip(net.layers, (z[:, :2], z[:, 2:4], z[:, 4:]), strict=True)):
         h = layer(net.activation(h) if i else h) + part @ net.told[i].weight.T
     assert torch.allclose(decoder(z, {"positions": y}), h, atol=1e-5)
     with pytest.raises(RequestError, match="at least 3"):
-        NonlinearDecoder(2, 1, 1, split=True, hidden=(8, 8))
+        NonlinearDecoder(2, (4, 1), 1, split=True, hidden=(8, 8))
 
 
 def test_a_siren_begins_with_phases_of_unit_variance():
@@ -153,7 +154,7 @@ def test_a_linear_autoencoder_begins_at_the_principal_functions_of_brownian_moti
     torch.manual_seed(0)
     noise, latent, (x, y) = 0.1, 6, brownian(500, 257)
     condition = {"positions": y[None, :, None].expand(500, -1, 1), "quadrature": trapezium(y).expand(500, -1)}
-    encoder, decoder = FieldEncoder((257, 1), 1, 2 * latent), LinearDecoder(latent, 1, 1)
+    encoder, decoder = FieldEncoder((257, 1), 1, 2 * latent), LinearDecoder(latent, (257, 1), 1)
     principal_start(encoder, decoder, x, condition, noise)
     with torch.no_grad():
         fine = torch.linspace(0, 1, 1001)
@@ -184,7 +185,7 @@ def test_principal_functions_of_points_that_differ_by_example():
         2
     ) * torch.cos(2 * math.pi * y)
     condition = {"positions": y[..., None], "quadrature": trapezium(y)}
-    encoder, decoder = FieldEncoder((200, 1), 1, 6), LinearDecoder(3, 1, 1)
+    encoder, decoder = FieldEncoder((200, 1), 1, 6), LinearDecoder(3, (200, 1), 1)
     principal_start(encoder, decoder, x[..., None], condition, 0.05)
     with torch.no_grad():
         fine = torch.linspace(0, 1, 1001)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from narrows.cli.fields import field_arrays, field_pairs, field_picture, needs_grid
 from narrows.cli.output import (
     destination,
     only_json,
@@ -31,6 +32,10 @@ _DATA = Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", me
 _FORCE = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 _TABLE = Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")]
 _SHEET = Annotated[Path, typer.Option(help="The .npz or .png file to write.")]
+_RESOLUTION = Annotated[
+    float | None,
+    typer.Option(help="Of fields: so many times the points along each side that the fit's data have."),
+]
 _JSON = Annotated[bool, typer.Option("--json", help="Say in one JSON document on stdout what was written.")]
 _EXAMPLES, _TABLES = (".npz", ".png"), (".csv", ".parquet", ".npz")
 _SHOWN = 32
@@ -87,6 +92,7 @@ def reconstruct(
     run: _RUN,
     data: _DATA,
     out: _SHEET,
+    resolution: _RESOLUTION = None,
     force: _FORCE = False,
     json: _JSON = False,
     *,
@@ -101,13 +107,18 @@ def reconstruct(
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
     with only_json(json), _progress() as progress:
-        x = opened.reconstruct(shown, progress=progress)
+        if picture and resolution is None and needs_grid(opened):
+            resolution = 1.0
+        x = opened.reconstruct(shown, resolution=resolution, progress=progress)
     if not picture:
-        _write_examples(path, opened, x, json)
+        _write_examples(path, opened, x, json, examples=shown if resolution is None else None)
         return
     from narrows.cli.pictures import picture as drawn
 
-    pairs = _pairs(shown.all().target.numpy(), _shades(opened, x))
+    if opened.recipe.spec.kind == "field":
+        pairs = _pairs(*field_pairs(opened, shown, _shades(opened, x)))
+    else:
+        pairs = _pairs(shown.all().target.numpy(), _shades(opened, x))
     write_png(path, drawn(pairs, columns=min(8, len(shown))))
     _told(json, path, rows=len(shown), holds=["originals", "reconstructions"])
 
@@ -123,6 +134,7 @@ def sample(
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw from p(x | z) too, instead of its mean.")
     ] = False,
+    resolution: _RESOLUTION = None,
     force: _FORCE = False,
     json: _JSON = False,
     *,
@@ -135,7 +147,9 @@ def sample(
     path = destination(out, force, _EXAMPLES)
     opened = _load(run)
     with only_json(json), _progress() as progress:
-        x = opened.sample(n, seed=seed, label=label, draw=draw, progress=progress, **sampling)
+        resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
+        how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
+        x = opened.sample(n, progress=progress, **how, **sampling)
     _write_examples(path, opened, x, json)
 
 
@@ -213,15 +227,25 @@ def _open(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
     return opened, like(opened.recipe.data, data, **options)
 
 
-def _write_examples(path: Path, run: Run, x: np.ndarray, json: bool, columns: int | None = None) -> None:
-    """Write examples in the units of the data, or draw them."""
+def _write_examples(
+    path: Path,
+    run: Run,
+    x: np.ndarray,
+    json: bool,
+    columns: int | None = None,
+    examples: Dataset | None = None,
+) -> None:
+    """Write examples in the units of the data, or draw them; fields where the examples are, or on a grid."""
+    field = run.recipe.spec.kind == "field"
+    arrays = field_arrays(run, x, examples) if field else {"x": x}
     if path.suffix.lower() == ".npz":
-        write_npz(path, {"x": x})
+        write_npz(path, arrays)
     else:
         from narrows.cli.pictures import picture
 
-        write_png(path, picture(_shades(run, x), columns))
-    _told(json, path, rows=len(x), holds={"x": list(x.shape)})
+        shades = _shades(run, x)
+        write_png(path, picture(field_picture(run, shades) if field else shades, columns))
+    _told(json, path, rows=len(x), holds={name: list(array.shape) for name, array in arrays.items()})
 
 
 def _shades(run: Run, x: np.ndarray) -> np.ndarray:

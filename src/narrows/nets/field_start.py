@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from narrows.nets.field import CoordinateNet, FieldEncoder, LinearDecoder, points
+from narrows.nets.coordinates import CoordinateNet
+from narrows.nets.field import FieldEncoder, LinearDecoder, points
 
 __all__ = ["principal_start"]
 

@@ -20,6 +20,7 @@ from narrows.core.tensorfile import read_tensors
 from narrows.data import Dataset, Source
 from narrows.runs.codes import joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
+from narrows.runs.verbs.reconstruct import reconstruct
 from narrows.runs.verbs.sample import sample
 from narrows.train import read_metrics
 from narrows.train.checkpoint import newest
@@ -170,10 +171,18 @@ class Run:
                 f"The codes do not have the shape of this run's codes: {shapes}. Make them with: narrows encode"
             ) from error
 
-    def reconstruct(self, data: Any = None, *, progress: Any = None) -> np.ndarray:
-        """What the model makes of some data, (N, *shape), in the units of the data."""
-        made = self._over(data, self.model.reconstruct, progress, "Reconstructing")
-        return self._units(torch.cat(list(made)))
+    def reconstruct(
+        self, data: Any = None, *, resolution: float | None = None, progress: Any = None
+    ) -> np.ndarray:
+        """What the model makes of some data, (N, *shape), in the units of the data.
+
+        Args:
+            data: what is reconstructed; the run's own test part when None.
+            resolution: of fields, so many times the points along each coordinate that the data of the fit have, on a
+                grid; (N, Q, C). When None, the points of the data, padded with NaN where their numbers differ.
+            progress: a `narrows.core.progress.Progress`, or None.
+        """
+        return reconstruct(self, data, resolution=resolution, progress=progress)
 
     def impute(self, data: Any = None, **how: Any) -> dict[str, np.ndarray] | np.ndarray:
         """Fill the missing cells of a table: its columns by name, or an array where it came as one.
@@ -193,6 +202,7 @@ class Run:
         seed: int = 0,
         label: int | None = None,
         draw: bool = False,
+        resolution: float | None = None,
         progress: Any = None,
         **options: Any,
     ) -> np.ndarray:
@@ -203,6 +213,7 @@ class Run:
             seed: the same seed gives the same examples.
             label: which class a conditional model is asked for; all in turn when None.
             draw: draw from the likelihood instead of taking its mean.
+            resolution: of fields, as for `reconstruct`.
             progress: a `narrows.core.progress.Progress`, or None.
             options: how the second stage draws, where there is one: ``steps``, ``temperature`` ...
 
@@ -210,7 +221,8 @@ class Run:
             RequestError: the method has no prior, or one without these options, or is told what no prior draws; or a
                 label that does not exist.
         """
-        return sample(self, n, seed=seed, label=label, draw=draw, progress=progress, **options)
+        how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
+        return sample(self, n, progress=progress, **how, **options)
 
     @torch.no_grad()
     def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> np.ndarray:

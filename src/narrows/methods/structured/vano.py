@@ -83,12 +83,14 @@ def vano(
     spec = as_spec(spec, "field")
     latent = code_width(latent, spec.shape)
     width = max(whole("width", width), latent)
-    channels, k = spec.output_shape[-1], spec.conditions.get("positions", (1,))[-1]
+    k = spec.conditions.get("positions", (1,))[-1]
     linear = choice("decoder", decoder, DECODERS) == "linear"
     if linear:
-        net: nn.Module = LinearDecoder(latent, channels, k, hidden or (256,), coordinates)
+        net: nn.Module = LinearDecoder(latent, spec.output_shape, k, hidden or (256,), coordinates)
     else:
-        net = NonlinearDecoder(latent, channels, k, decoder == "split", hidden or (128, 128), coordinates)
+        net = NonlinearDecoder(
+            latent, spec.output_shape, k, decoder == "split", hidden or (128, 128), coordinates
+        )
         queries = queries or QUERIES
     return Autoencoder(
         FieldEncoder(spec.shape, k, 2 * latent, width=width, coordinates=coordinates),

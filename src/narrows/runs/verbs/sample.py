@@ -12,6 +12,7 @@ from narrows.core import seeded
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.progress import followed
 from narrows.priors import check_sampling
+from narrows.runs.verbs.grid import queries as fields_grid
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -23,7 +24,15 @@ _CHUNK = 512
 
 @torch.no_grad()
 def sample(
-    run: Run, n: int, *, seed: int, label: int | None, draw: bool, progress: Any, **options: Any
+    run: Run,
+    n: int,
+    *,
+    seed: int,
+    label: int | None,
+    draw: bool,
+    resolution: float | None = None,
+    progress: Any,
+    **options: Any,
 ) -> np.ndarray:
     """New examples from the prior, (n, *shape).
 
@@ -33,6 +42,7 @@ def sample(
         seed: the same seed gives the same examples.
         label: which class a model that is told labels is asked for; all in turn when None.
         draw: draw from the likelihood instead of taking its mean.
+        resolution: of fields, so many times the points along each coordinate that the data of the fit have.
         progress: a `narrows.core.progress.Progress`, or None.
         options: how the second stage draws, where there is one: ``steps``, ``temperature`` ...
 
@@ -42,11 +52,11 @@ def sample(
     """
     n = whole("n", n)
     check_sampling(run.model.prior, options)
-    condition = labels(run, n, label)
+    condition, grid = labels(run, n, label), fields_grid(run, resolution)
 
     def part(first: int) -> Tensor:
         told = {k: v[first : first + _CHUNK] for k, v in condition.items()}
-        return run.model.sample(min(_CHUNK, n - first), told, draw, **options)
+        return run.model.sample(min(_CHUNK, n - first), {**told, **grid}, draw, **options)
 
     with seeded(seed):
         parts = followed((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")
