@@ -19,17 +19,24 @@ def samples(view: View) -> Finding:
     count = _ROWS * _COLUMNS
     if view.mixed or not set(view.model.conditions) <= {"labels"}:
         return Finding()  # class numbers are no picture, and no prior draws what a method is told
-    condition: dict[str, Tensor] = {}
     labels: list[str] = [""] * _ROWS
+    told: dict[str, Tensor] = {}
     if view.model.conditions:
         classes = view.batch.condition["labels"].shape[1]
-        told = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
-        count, labels = len(told), [f"told {c}" for c in range(classes)]
-        condition = {"labels": told.to(device_of(view.model))}
+        told["labels"] = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
+        count, labels = len(told["labels"]), [f"told {c}" for c in range(classes)]
+    rows = torch.arange(count) % len(view.batch)
+    like = {
+        name: value[rows] for name, value in view.batch.condition.items()
+    }  # times, positions: of real examples
+    condition = {name: value.to(device_of(view.model)) for name, value in {**like, **told}.items()}
     try:
-        drawn = view.model.sample(count, condition).cpu()
+        drawn = view.model.sample(count, condition)
     except NarrowsError:
         return Finding()
-    rows = tuple(zip(labels, drawn.split(_COLUMNS), strict=True))
+    if not isinstance(drawn, Tensor) or drawn.dim() < 2:
+        return Finding()
+    drawn = drawn.cpu()
+    shown = tuple(zip(labels, drawn.split(_COLUMNS), strict=True))
     title = "Samples"
-    return Finding(figures=(Gallery("samples", title, "New examples, from draws of the prior.", rows),))
+    return Finding(figures=(Gallery("samples", title, "New examples, from draws of the prior.", shown),))
