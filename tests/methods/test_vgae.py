@@ -2,13 +2,14 @@ import numpy as np
 import pytest
 import torch
 
+from narrows import fit, load
 from narrows.core import Batch, Spec, seeded
 from narrows.core.check import RequestError
 from narrows.data.graphs import held_out, many
 from narrows.data.synthetic.sbm import draw
 from narrows.methods.structured.gae import gae
 from narrows.methods.structured.vgae import vgae
-from narrows.train import optimise
+from narrows.train import Plan, optimise
 
 
 @pytest.fixture(scope="module")
@@ -135,3 +136,41 @@ def test_graphs_are_drawn_from_the_prior(source):
     assert set(np.unique(drawn)) <= {0.0, 1.0}
     with pytest.raises(RequestError, match="no prior"):
         gae(source.spec).sample(1)
+
+
+def test_one_graph_is_trained_as_published_where_nobody_says_how_long(source):
+    stage = vgae(source.spec).stages()[0]
+    plan = Plan().settled(1).of_stage(stage.name, stage.plan, stage.usual)
+    assert (plan.steps, plan.lr) == (200, 0.01)
+    said = Plan(steps=7).settled(1).of_stage(stage.name, stage.plan, stage.usual)
+    assert (said.steps, said.lr) == (7, Plan.lr)
+    rate = Plan(lr=0.5).settled(1).of_stage(stage.name, stage.plan, stage.usual)
+    assert (rate.steps, rate.lr) == (200, 0.5)
+    several = (
+        Plan().settled(100).of_stage(stage.name, stage.plan, stage.usual)
+    )  # held-out graphs say when to stop
+    assert (several.steps, several.patience) == (None, 10)
+
+
+def test_a_run_reads_other_graphs(tmp_path):
+    """A run from a file, and what the verbs give for another one, whose edges the encoder may all see."""
+    one, other = (draw(n, 2, 0.4, 0.05, width=3, seed=n)[0] for n in (40, 30))
+    for name, graph in (("one", one), ("other", other)):
+        np.savez(tmp_path / f"{name}.npz", edges=graph.edges, x=graph.x, labels=graph.labels)
+    run = fit(tmp_path / "one.npz", "vgae", tmp_path / "run", steps=5, latent=2, progress=False)
+    assert run.data.spec.shape == (40, 3)
+    seen = run.data.train.all().condition["edges"]
+    assert seen.shape[1] == run.data.train.all().target.shape[1] < len(one.edges)
+    again = load(tmp_path / "run")
+    assert torch.equal(again.data.train.all().condition["edges"], seen)
+    codes = again.encode(tmp_path / "other.npz")
+    assert codes["z"].shape == (1, 30, 2)
+    batch = held_out(other, "other").train.all()
+    edges = torch.from_numpy(other.edges).unsqueeze(0)
+    wanted = again.model.encode(Batch(batch.x, edges, {"edges": edges})).q.mean
+    np.testing.assert_allclose(codes["z"], wanted.detach().numpy(), atol=1e-5)
+    assert again.reconstruct(tmp_path / "other.npz").shape == (1, 30, 30)
+    assert np.isfinite(again.score(tmp_path / "other.npz")).all()
+    np.savez(tmp_path / "wide.npz", edges=other.edges, x=np.zeros((30, 5)))
+    with pytest.raises(RequestError, match="30 nodes with 5 numbers each"):
+        again.encode(tmp_path / "wide.npz")

@@ -8,7 +8,17 @@ from torch import Tensor
 
 from narrows.core.values import Sparse
 
-__all__ = ["EnsembleCodes", "Evidence", "Experts", "Gate", "Hidden", "Indices", "Latents", "Residual"]
+__all__ = [
+    "Elements",
+    "EnsembleCodes",
+    "Evidence",
+    "Experts",
+    "Gate",
+    "Hidden",
+    "Indices",
+    "Latents",
+    "Residual",
+]
 
 
 @dataclass(frozen=True)
@@ -90,6 +100,17 @@ class Experts(Evidence):
     mean: Tensor
     scale: Tensor
     present: Tensor
+
+
+@dataclass(frozen=True)
+class Elements(Evidence):
+    """The code has a row for each element of an example, such as the nodes of a graph.
+
+    Args:
+        there: which elements are there, (B, L) bool.
+    """
+
+    there: Tensor
 
 
 @dataclass(frozen=True)

@@ -235,6 +235,9 @@ class Autoencoder(Part):
             ``"gradients"``. Masks and positions come with the data, unasked.
     """
 
+    usual: Mapping[str, Any] = {}
+    """Fields of the training plan where nobody says how long to train, and no rows are kept apart to tell."""
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -321,7 +324,7 @@ class Autoencoder(Part):
 
     def stages(self) -> list[Stage]:
         """What is trained, one after the other: the autoencoder, then a prior over its symbols."""
-        first = [Stage("autoencoder", self)]
+        first = [Stage("autoencoder", self, usual=self.usual)]
         prior = self.prior
         return (
             first

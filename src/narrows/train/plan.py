@@ -172,12 +172,15 @@ class Plan:
         """Steps between two looks that early stopping counts, given the steps an epoch has."""
         return self.measure_every or min(max(per_epoch, 50), 500)
 
-    def of_stage(self, name: str, own: Mapping[str, Any] | None = None) -> Plan:
+    def of_stage(
+        self, name: str, own: Mapping[str, Any] | None = None, usual: Mapping[str, Any] | None = None
+    ) -> Plan:
         """The plan of one stage.
 
         Args:
             name: the stage's name.
             own: what the stage itself says, see `narrows.core.Stage`.
+            usual: what it says for a plan that leaves open how long to train, with no rows kept apart to tell.
 
         Raises:
             RequestError: a field that is the same for all stages, or is none.
@@ -188,6 +191,9 @@ class Plan:
             (9, None, 0.0003)
         """
         changes = dict(own or {})
+        if usual and self.open_ended and self.patience is None:
+            same = {f.name: f.default for f in fields(self)}
+            changes = {k: v for k, v in usual.items() if getattr(self, k) == same[k]} | changes
         if name == "prior" and self.prior_steps is not None:
             changes = {**changes, "steps": self.prior_steps, "epochs": None}
         said = self.stages.get(name, {})

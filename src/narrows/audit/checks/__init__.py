@@ -16,6 +16,7 @@ from narrows.audit.checks.dying import dying
 from narrows.audit.checks.error import reconstruction_error
 from narrows.audit.checks.factors import disentanglement
 from narrows.audit.checks.firing import firing
+from narrows.audit.checks.graph import graph
 from narrows.audit.checks.layers import layers
 from narrows.audit.checks.likelihood import likelihood
 from narrows.audit.checks.principal import principal
@@ -39,6 +40,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     reconstruction_error,
     principal,
     rate_and_distortion,
+    graph,
     likelihood,
     units,
     codebook_usage,

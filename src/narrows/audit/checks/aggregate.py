@@ -20,7 +20,9 @@ _FAR = 0.03
 def aggregate_posterior(view: View) -> Finding:
     """MMD of drawn codes and draws of the prior, beside that of two draws of the prior; moments of each latent."""
     codes = view.drawn if view.drawn is not None else view.z
-    if not isinstance(codes, Tensor) or view.indices is not None or view.sparse is not None or len(view) < 50:
+    if not isinstance(codes, Tensor) or view.indices is not None or view.sparse is not None:
+        return Finding()
+    if len(view) < 50 or view.elements:
         return Finding()
     n = min(len(codes), _ROWS)
     prior = _prior_draws(view, 2 * n)

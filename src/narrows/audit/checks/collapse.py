@@ -32,7 +32,7 @@ class Use(NamedTuple):
 
 def collapse(view: View) -> Finding:
     """``none``, ``partial`` or ``total``, with the evidence and the remedy."""
-    if len(view) < 2:
+    if view.rows < 2:
         return Finding()
     use = next((found for kind in _KINDS if (found := kind(view)) is not None), None)
     if use is None:

@@ -147,8 +147,8 @@ def _expected(expected: Tensor, degrees: Tensor) -> tuple[Check, ...]:
     off = not 0.5 < ratio < 2
     if off:
         says += (
-            " So the probabilities are none: rank pairs by them, and do not count by them. "
-            "Fit with ``form='bound'`` for a density."
+            " So the probabilities are none: rank pairs by them, and do not count by them. Trained on the bound, the "
+            "model is a density."
         )
     checks = [Check("degree/expected", float(expected.mean()), "neighbours", "warn" if off else "ok", says)]
     if float(expected.std()) > 0 and float(degrees.std()) > 0:

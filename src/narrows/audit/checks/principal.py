@@ -11,7 +11,7 @@ __all__ = ["principal"]
 
 def principal(view: View) -> Finding:
     """FVU by as many principal components of the training part as the code has numbers, beside the method's own."""
-    if view.train is None or view.features is None or view.weight is not None or view.mixed:
+    if view.train is None or view.features is None or view.weight is not None or view.mixed or view.elements:
         return Finding()
     found = beside_pca(view.train, view.batch, view.z, view.output)
     if found is None:

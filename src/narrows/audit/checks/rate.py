@@ -8,6 +8,7 @@ from torch import Tensor
 
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Check, Finding
+from narrows.likelihoods.edges import Edges, entries
 
 __all__ = ["distortion_unit", "rate_and_distortion"]
 
@@ -51,6 +52,10 @@ def rate_and_distortion(view: View) -> Finding:
 
 
 def _per_dimension(view: View, nats: float) -> Check:
+    if isinstance(view.model.likelihood, Edges):
+        edges = float(entries(view.batch.target, view.batch.weight)[1].sum(-1).double().mean())
+        says = "The bound for one edge: what it takes to say which nodes it joins."
+        return Check("bits-per-edge", nats / (math.log(2) * max(edges, 1.0)), "bits", says=says)
     numbers = float(math.prod(view.model.likelihood.shape))
     if view.weight is not None and isinstance(view.batch.target, Tensor):
         numbers = float((view.weight != 0).expand_as(view.batch.target).flatten(1).sum(1).double().mean())

@@ -22,7 +22,7 @@ def redundancy(view: View) -> Finding:
     """Pairs of dense latents that rise and fall together; atoms that point the same way."""
     if view.sparse is not None:
         return _duplicates(view)
-    if view.dense is None or len(view) < 3:
+    if view.dense is None or view.rows < 3:
         return Finding()
     variance = unit_variance(view.dense)
     moving = (variance > 1e-4 * variance.max().clamp_min(1e-12)).nonzero().flatten()[:_LATENTS]

@@ -17,7 +17,7 @@ _ROWS, _COLUMNS = 4, 10
 def samples(view: View) -> Finding:
     """Draws of the prior, decoded; by label where the model is told labels. Nothing without a prior."""
     count = _ROWS * _COLUMNS
-    if view.mixed or not set(view.model.conditions) <= {"labels"}:
+    if view.mixed or view.elements or not set(view.model.conditions) <= {"labels"}:
         return Finding()  # class numbers are no picture, and no prior draws what a method is told
     labels: list[str] = [""] * _ROWS
     told: dict[str, Tensor] = {}

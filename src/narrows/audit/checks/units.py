@@ -19,7 +19,7 @@ _NAMES = {ACTIVE: ("active", 1), MIXED: ("mixed", 2), PASSIVE: ("passive", 0)}
 def units(view: View) -> Finding:
     """Active units, regimes and the divergence of each latent, where the posterior factorises."""
     posterior = view.posterior
-    if posterior is None or len(view) < 2:
+    if posterior is None or view.rows < 2:
         return Finding()
     total, active = posterior.mean.shape[1], active_units(posterior.mean)
     regime = regimes(posterior.ratio)

@@ -15,7 +15,7 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, seeded, tree_map
 from narrows.core.check import RequestError, refuse, whole
-from narrows.core.evidence import Indices, Latents
+from narrows.core.evidence import Elements, Indices, Latents
 from narrows.data.dataset import Dataset, Examples
 from narrows.data.holes import hidden_truth
 from narrows.likelihoods.table import MixedTable
@@ -56,15 +56,17 @@ class View:
     Args:
         model: the model, in `eval()` while checks look.
         batch: the examples.
-        output: E[x | z], (N, \*shape of the target).
+        output: E[x | z], (N, \*shape of the target); of elements what the decoder put out.
         distortion: -log p(x | z), (N,), at one draw of the posterior where there is one.
         costs: what the code cost, each (N,).
         rate: the nats among the costs, (N,), or None.
         z: the codes, (N, ...), `Sparse` where they are; None where a code is no single tensor.
         skip: what goes past a sparse code to the decoder, (N, ...), where something does.
-        features: what a probe reads of a code that is neither sparse nor discrete, (N, F).
-        drawn: codes drawn from the posterior, (N, ...), where there is one.
-        posterior: where it factorises.
+        features: what a probe reads of a code that is neither sparse nor discrete, (N, F); of a code with a row for
+            each element (a node), those of all elements that are there, one after the other.
+        drawn: codes drawn from the posterior, (N, ...), where there is one; of elements as `features`.
+        posterior: where it factorises; of elements as `features`.
+        elements: whether the code has a row for each element.
         latents: whether the code is one of few active latents among many.
         indices: which codebook entries were used, (N, ...), where there is a codebook.
         codes: how many entries the codebook has.
@@ -93,6 +95,7 @@ class View:
     features: Tensor | None
     drawn: Tensor | None
     posterior: Posterior | None
+    elements: bool
     latents: bool
     indices: Tensor | None
     codes: int
@@ -110,7 +113,12 @@ class View:
     seed: int = 0
 
     def __len__(self) -> int:
-        return len(self.output)
+        return len(self.batch)
+
+    @property
+    def rows(self) -> int:
+        """How many codes there are: as many as examples, or as elements of theirs."""
+        return len(self.features) if self.elements and self.features is not None else len(self)
 
     @property
     def mixed(self) -> bool:
@@ -178,7 +186,7 @@ def examine(
         joined = {
             name: _join([part[name] for part in parts])
             for name in parts[0]
-            if name not in ("codes", "latents")
+            if name not in ("codes", "elements", "latents")
         }
         nll = None
         if joined["rate"] is not None:
@@ -199,6 +207,7 @@ def examine(
         **joined,
         codes=parts[0]["codes"],
         latents=parts[0]["latents"],
+        elements=parts[0]["elements"],
         nll=nll,
         factor_names=names,
         seed=seed,
@@ -290,20 +299,25 @@ def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
         at = model.decode(again.z, batch.condition)
         drawn = again.z[0] if isinstance(again.z, Tensor) else None
     distortion = model.likelihood.nll(at, batch.target, weight)
-    indices = code.find(Indices)
+    indices, elements = code.find(Indices), code.find(Elements)
     found = {
         "batch": batch,
-        "output": model.likelihood.mean(passed.output),
+        "output": model.likelihood.mean(passed.output) if elements is None else passed.output,
         "distortion": distortion[0] if code.rate is not None else distortion,
         "costs": {name: cost.expand(len(batch)) for name, cost in code.costs.items()},
         "rate": code.rate,
         **_codes(model, code),
         "drawn": drawn,
-        "posterior": _posterior(code),
+        "posterior": _posterior(code, elements),
         "indices": None if indices is None else indices.indices,
         "weight": weight,
     }
+    if elements is not None:
+        for name in ("features", "drawn"):
+            value = code.z if name == "features" else drawn
+            found[name] = None if value is None else value[elements.there]
     kept = {name: _to_cpu(value) for name, value in found.items()}
+    kept["elements"] = elements is not None
     kept["latents"] = code.find(Latents) is not None
     kept["codes"] = 0 if indices is None else indices.codes
     return kept
@@ -320,13 +334,24 @@ def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
     return {"z": code.z if single else None, "skip": None, "features": features}
 
 
-def _posterior(code: Code) -> Posterior | None:
-    """Mean, variance and divergence of each latent, where the posterior factorises."""
+def _posterior(code: Code, elements: Elements | None = None) -> Posterior | None:
+    """Mean, variance and divergence of each latent, where the posterior factorises; a row for each element."""
+    found = _factorised(code, 1 if elements is None else 2)
+    if found is None or elements is None:
+        return found
+    there = elements.there.flatten()
+    kl = None if found.kl is None else found.kl[there]
+    return Posterior(found.mean[there], found.variance[there], kl, found.ratio[there])
+
+
+def _factorised(code: Code, rows: int) -> Posterior | None:
+    """The same, with so many leading axes joined to one of rows."""
+    flat: Callable[[Tensor], Tensor] = lambda t: t.flatten(rows).flatten(0, rows - 1)  # noqa: E731
     if code.q is None:
         return None
     try:
         q = _base(code.q)
-        mean, variance = q.mean.flatten(1), q.variance.flatten(1)
+        mean, variance = flat(q.mean), flat(q.variance)
     except NotImplementedError:
         return None
     kl, prior_variance = None, torch.ones_like(variance)
@@ -335,9 +360,9 @@ def _posterior(code: Code) -> Posterior | None:
         try:
             each = kl_divergence(q, p)
             # Dependent latents have one divergence together and none each.
-            kl = each.flatten(1) if each.shape == q.mean.shape else None
+            kl = flat(each) if each.shape == q.mean.shape else None
             if isinstance(p, Normal):
-                prior_variance = p.variance.expand(q.mean.shape).flatten(1)
+                prior_variance = flat(p.variance.expand(q.mean.shape))
         except NotImplementedError:
             kl = None
     return Posterior(mean, variance, kl, variance / prior_variance)

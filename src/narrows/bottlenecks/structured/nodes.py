@@ -9,6 +9,7 @@ from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.bottlenecks.gaussian.diagonal import Gaussian, cost, draw, kl, normal
 from narrows.core import Code, Tree
 from narrows.core.check import whole
+from narrows.core.evidence import Elements
 from narrows.core.values import NO_CONDITION, Condition
 
 __all__ = ["NodeGaussian", "NodeIdentity"]
@@ -51,7 +52,7 @@ class NodeGaussian(Gaussian):
         )  # an absent node's posterior is the prior
         z = draw(q, samples, mean=not self.training)
         nats = cost(z, q, p) if samples else kl(q)
-        return Code(torch.where(here, z, 0.0), {"kl": nats.sum(-1)}, q, p)
+        return Code(torch.where(here, z, 0.0), {"kl": nats.sum(-1)}, q, p, evidence=(Elements(there),))
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw the codes of n graphs from the prior, (n, N, Z)."""
@@ -72,4 +73,4 @@ class NodeIdentity(Identity):
         """Pass the features (B, N, Z) of the nodes that are there."""
         features, there = h
         z: Tensor = torch.where(there.unsqueeze(-1), features, 0.0)
-        return Code(z.expand(*samples, *z.shape))
+        return Code(z.expand(*samples, *z.shape), evidence=(Elements(there),))

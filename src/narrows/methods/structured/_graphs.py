@@ -13,7 +13,10 @@ from narrows.nets.graph import GRAPH_NETS, WithPresence
 from narrows.objectives.edges import BalancedEdges
 from narrows.objectives.elbo import Elbo
 
-__all__ = ["graph_autoencoder"]
+__all__ = ["PUBLISHED", "graph_autoencoder"]
+
+PUBLISHED = {"steps": 200, "lr": 0.01}
+"""How the paper trains on one graph."""
 
 
 def graph_autoencoder(
@@ -40,4 +43,6 @@ def graph_autoencoder(
     balanced = choice("form", form, ("paper", "bound")) == "paper"
     objective = BalancedEdges(beta=beta) if balanced else Elbo(beta=beta)
     output = Edges(spec.shape[0], latent, bias=not balanced)
-    return Autoencoder(network, bottleneck, WithPresence(), output, objective)
+    model = Autoencoder(network, bottleneck, WithPresence(), output, objective)
+    model.usual = PUBLISHED
+    return model
