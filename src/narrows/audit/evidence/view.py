@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from narrows.audit.evidence.likelihood import importance_nll
+from narrows.audit.evidence.posterior import Posterior, posterior_of
 from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, seeded, tree_map
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.evidence import Elements, Indices, Latents
@@ -30,23 +30,6 @@ ELEMENTS, FEWEST = 1 << 22, 256
 
 NLL_ROWS, NLL_SAMPLES = 128, 64
 """Examples, and codes for each, of the importance-weighted likelihood; fewer examples where they are large."""
-
-
-@dataclass(frozen=True)
-class Posterior:
-    """A factorised posterior over N examples, on Z latents.
-
-    Args:
-        mean: (N, Z).
-        variance: (N, Z).
-        kl: nats of each latent for each example, (N, Z), or None without a closed form.
-        ratio: posterior variance over the prior's, (N, Z).
-    """
-
-    mean: Tensor
-    variance: Tensor
-    kl: Tensor | None
-    ratio: Tensor
 
 
 @dataclass(frozen=True)
@@ -308,7 +291,7 @@ def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
         "rate": code.rate,
         **_codes(model, code),
         "drawn": drawn,
-        "posterior": _posterior(code, elements),
+        "posterior": posterior_of(code, elements),
         "indices": None if indices is None else indices.indices,
         "weight": weight,
     }
@@ -332,46 +315,6 @@ def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
     plain = isinstance(code.z, Tensor) and code.find(Indices) is None
     features = model.bottleneck.features(code) if plain else None
     return {"z": code.z if single else None, "skip": None, "features": features}
-
-
-def _posterior(code: Code, elements: Elements | None = None) -> Posterior | None:
-    """Mean, variance and divergence of each latent, where the posterior factorises; a row for each element."""
-    found = _factorised(code, 1 if elements is None else 2)
-    if found is None or elements is None:
-        return found
-    there = elements.there.flatten()
-    kl = None if found.kl is None else found.kl[there]
-    return Posterior(found.mean[there], found.variance[there], kl, found.ratio[there])
-
-
-def _factorised(code: Code, rows: int) -> Posterior | None:
-    """The same, with so many leading axes joined to one of rows."""
-    flat: Callable[[Tensor], Tensor] = lambda t: t.flatten(rows).flatten(0, rows - 1)  # noqa: E731
-    if code.q is None:
-        return None
-    try:
-        q = _base(code.q)
-        mean, variance = flat(q.mean), flat(q.variance)
-    except NotImplementedError:
-        return None
-    kl, prior_variance = None, torch.ones_like(variance)
-    if code.p is not None:
-        p = _base(code.p)
-        try:
-            each = kl_divergence(q, p)
-            # Dependent latents have one divergence together and none each.
-            kl = flat(each) if each.shape == q.mean.shape else None
-            if isinstance(p, Normal):
-                prior_variance = flat(p.variance.expand(q.mean.shape))
-        except NotImplementedError:
-            kl = None
-    return Posterior(mean, variance, kl, variance / prior_variance)
-
-
-def _base(distribution: Distribution) -> Distribution:
-    while isinstance(distribution, Independent):
-        distribution = distribution.base_dist
-    return distribution
 
 
 def _to_cpu(value: Any) -> Any:
