@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 __version__ = "0.1.0"
+
+from narrows.core.lazy import lazily
 
 if TYPE_CHECKING:
     from narrows.core import Autoencoder as Autoencoder
@@ -45,13 +46,7 @@ _HOMES = {
 __all__ = [*_HOMES, "__version__"]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use, so that `import narrows` needs no torch."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'narrows' has no attribute {name!r}")
-    value = getattr(import_module(f"narrows.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOMES)
 
 
 def __dir__() -> list[str]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from narrows.core.lazy import lazily
 
 if TYPE_CHECKING:
     from narrows.audit.examination import audit as audit
@@ -16,8 +17,4 @@ _HOMES = {"Check": "report.report", "Report": "report.report", "audit": "examina
 __all__ = [*_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    """Import on first use: a proof that needs one metric pays for one metric."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'narrows.audit' has no attribute {name!r}")
-    return getattr(import_module(f"narrows.audit.{_HOMES[name]}"), name)
+__getattr__ = lazily(__name__, _HOMES)

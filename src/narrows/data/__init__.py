@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from narrows.core.lazy import lazily
 
 if TYPE_CHECKING:
     from narrows.data.batches import BatchReader as BatchReader
@@ -36,10 +37,4 @@ _HOMES = {
 __all__ = [*_HOMES]
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'narrows.data' has no attribute {name!r}")
-    value = getattr(import_module(f"narrows.data.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOMES)

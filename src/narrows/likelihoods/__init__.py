@@ -7,10 +7,10 @@ names are imported on first use.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from narrows.core.check import refuse
+from narrows.core.lazy import lazily
 from narrows.core.spelling import Table
 
 if TYPE_CHECKING:
@@ -86,10 +86,4 @@ def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "un
     return spelled.make(shape=shape, classes=levels, levels=levels)
 
 
-def __getattr__(name: str) -> Any:
-    """Import a public name on first use."""
-    if name not in _HOMES:
-        raise AttributeError(f"module 'narrows.likelihoods' has no attribute {name!r}")
-    value = getattr(import_module(f"narrows.likelihoods.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+__getattr__ = lazily(__name__, _HOMES)
