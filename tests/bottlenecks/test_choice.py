@@ -94,7 +94,7 @@ def test_rates_are_running_means_over_examples(kind):
 def test_the_auxiliary_loss_equals_its_equation():
     torch.manual_seed(0)
     model = mutual_choice_sae((6,), latents=30, k=3, dead="zipf:k=2").double()
-    aux, x = model.objective.revival, torch.randn(20, 6, dtype=torch.float64)
+    aux, x = model.objective.dead, torch.randn(20, 6, dtype=torch.float64)
     aux.rate[5:9] = 0
     few = aux.underused()
     assert set(range(5, 9)) <= set(few.tolist())

@@ -20,7 +20,7 @@ def prepared(**options):
     sizes = torch.tensor([1.0, 5.0, 30.0], dtype=torch.float64)[:, None]
     x = sizes * torch.randn(64, LAYERS, WIDTH, dtype=torch.float64) + 2
     with torch.no_grad():
-        for part in (model.encoder, model.decoder, model.bottleneck, model.objective.revival):
+        for part in (model.encoder, model.decoder, model.bottleneck, model.objective.dead):
             if part is not None:
                 part.prepare(model, Batch(x))
         model.encoder.bias.normal_()

@@ -25,7 +25,7 @@ def prepared(**options):
     x = base[:, [0, 1, 1, 1]] + 0.2 * torch.randn(64, LAYERS, D, dtype=torch.float64)
     x = x * torch.tensor([1.0, 4.0, 9.0, 16.0])[:, None]
     with torch.no_grad():
-        for part in (model.encoder, model.decoder, model.objective.revival):
+        for part in (model.encoder, model.decoder, model.objective.dead):
             part.prepare(model, Batch(x))
         model.encoder.bias.normal_()
     return model, x

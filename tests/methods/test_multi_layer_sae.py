@@ -23,7 +23,7 @@ def prepared():
     sizes = torch.tensor([1.0, 5.0, 30.0], dtype=torch.float64)[:, None]
     x = sizes * (torch.randn(64, LAYERS, WIDTH, dtype=torch.float64) + 0.5)
     with torch.no_grad():
-        for part in (model.encoder, model.decoder, model.objective.revival):
+        for part in (model.encoder, model.decoder, model.objective.dead):
             part.prepare(model, Batch(x))
         model.encoder.bias.normal_()
     return model, x

@@ -23,7 +23,7 @@ def by_hand(model, x, alpha, aux_k):
     """Reconstruction and auxiliary loss, one example and one latent at a time."""
     enc, dec = model.encoder, model.decoder
     s, b = float(dec.scale), dec.bias
-    dead = [n for n in range(30) if model.bottleneck.idle[n] > model.objective.revival.dead_after]
+    dead = [n for n in range(30) if model.bottleneck.idle[n] > model.objective.dead.dead_after]
     pre = [[float((s * row - b) @ enc.weight[n] + enc.bias[n]) for n in range(30)] for row in x]
 
     def best(row, among, k):
@@ -38,7 +38,7 @@ def by_hand(model, x, alpha, aux_k):
         k = min(aux_k, len(dead))
         e_hat = torch.stack([sum(v * dec.atoms[n] for n, v in best(r, dead, k).items()) / s for r in pre])
         share = (e - e_hat).square().mean() / (e.mean(0).expand_as(e) - e).square().mean()
-        loss = loss + alpha * float(model.objective.revival.variance) * share
+        loss = loss + alpha * float(model.objective.dead.variance) * share
     return loss
 
 
@@ -47,10 +47,10 @@ def test_loss_equals_the_equations(dead):
     model = small(dead="auxk:k=4,dead_after=50")
     x = 3 * torch.randn(200, 6, dtype=torch.float64) + 1
     with torch.no_grad():
-        for part in (model.encoder, model.decoder, model.objective.revival):
+        for part in (model.encoder, model.decoder, model.objective.dead):
             part.prepare(model, Batch(x))
         model.encoder.bias.normal_()
-    torch.testing.assert_close(model.objective.revival.variance, (x - x.mean(0)).square().sum(1).mean())
+    torch.testing.assert_close(model.objective.dead.variance, (x - x.mean(0)).square().sum(1).mean())
     model.bottleneck.idle[:dead] = 51
     with torch.no_grad():
         want = by_hand(model, x[:20], 1 / 32, 4)
@@ -63,7 +63,7 @@ def test_the_auxiliary_gradient_reaches_the_dead_alone():
     x = torch.randn(20, 6, dtype=torch.float64)
     batch = Batch(x)
     residual = x - model.reconstruct(batch).detach()
-    model.objective.revival(model, model(batch), residual).backward()
+    model.objective.dead(model, model(batch), residual).backward()
     touched = model.encoder.weight.grad.abs().sum(1) > 0
     assert touched[:9].any()
     assert not touched[9:].any()
@@ -84,19 +84,19 @@ def test_the_loss_weighs_the_same_on_any_scale_of_data():
     for scale in (1.0, 1000.0):
         model = small(dead="auxk:dead_after=5")
         with torch.no_grad():
-            for part in (model.encoder, model.decoder, model.objective.revival):
+            for part in (model.encoder, model.decoder, model.objective.dead):
                 part.prepare(model, Batch(scale * x))
         model.bottleneck.idle[:15] = 6
         loss = model.loss(Batch(scale * x))
-        shares.append(loss.total / model.objective.revival.variance)
+        shares.append(loss.total / model.objective.dead.variance)
     torch.testing.assert_close(*shares, atol=1e-6, rtol=1e-6)
 
 
 def test_defaults_follow_the_sizes():
     model = topk_sae((2, 5))
     assert model.bottleneck.width == 80
-    assert model.objective.revival.k == 5
-    assert model.objective.revival.dead_after == 100 * 5
+    assert model.objective.dead.k == 5
+    assert model.objective.dead.dead_after == 100 * 5
     assert topk_sae((6,), dead="auxk:weight=0").loss(Batch(torch.randn(3, 6))).terms.keys() == {"distortion"}
 
 

@@ -41,13 +41,13 @@ def test_aux_k_wants_sparse_latents():
     net = sparse_autoencoder(
         Spec((8,)),
         TopK(24, 3),
-        SparseObjective(revival=AuxK(k=2, dead_after=5)),
+        SparseObjective(dead=AuxK(k=2, dead_after=5)),
         unit_norm=True,
         normalise=False,
     )
     net.bottleneck = Identity()
     with pytest.raises(RequestError, match="sparse latents"):
-        net.objective.revival.prepare(net, Batch(torch.randn(5, 8)))
+        net.objective.dead.prepare(net, Batch(torch.randn(5, 8)))
 
 
 @pytest.mark.parametrize(("l0_wanted", "options"), [(0.0, {}), (3.0, {"start": 0.0}), (3.0, {"rate": -1.0})])

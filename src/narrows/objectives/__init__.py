@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 from narrows.core.spelling import Table
 
 if TYPE_CHECKING:
-    from narrows.objectives.dead_latents import Revival
+    from narrows.objectives.dead_latents import DeadLatents
     from narrows.objectives.target import Target
 
 __all__ = ["DEAD", "TARGETS"]
 
-DEAD: Table[Revival] = Table(
+DEAD: Table[DeadLatents] = Table(
     "dead",
-    "narrows.objectives.dead_latents:Revival",
+    "narrows.objectives.dead_latents:DeadLatents",
     {
         "auxk": "narrows.objectives.dead_latents:AuxK",
         "resample": "narrows.objectives.dead_latents:Resample",

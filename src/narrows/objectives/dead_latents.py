@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import torch
@@ -10,17 +11,17 @@ from torch.nn import functional as F
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.penalised import Penalised
-from narrows.core import Autoencoder, Batch, Part, Pass
+from narrows.core import Accumulator, Autoencoder, Batch, Part, Pass
 from narrows.core.check import number, refuse, whole
 from narrows.core.evidence import Residual
 from narrows.core.schedules import Schedule
 from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 
-__all__ = ["AuxK", "Ghost", "PreAct", "Resample", "Revival", "unexplained"]
+__all__ = ["AuxK", "DeadLatents", "Ghost", "PreAct", "Resample", "unexplained"]
 
 
-class Revival(Part):
+class DeadLatents(Part):
     """What is done for latents that have been idle for long.
 
     Called in the loss, it gives a term by its `name`, weighted by `weight`; its hooks may do the rest.
@@ -30,7 +31,7 @@ class Revival(Part):
         weight: of the term.
     """
 
-    name = "revival"
+    name = "dead"
 
     gaps: ClassVar[int] = 100
     """What suits `dead_after`: so many of the mean gap between two firings of a latent in fair use."""
@@ -43,6 +44,11 @@ class Revival(Part):
         """Only sparse latents can be revived."""
         if not isinstance(model.bottleneck, SparseBottleneck):
             raise refuse("bottleneck", type(model.bottleneck).__name__, "one of sparse latents", "Use TopK.")
+
+    def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
+        """The share of latents that are dead by what is waited for here."""
+        assert isinstance(model.bottleneck, SparseBottleneck)
+        return {"dead": (model.bottleneck.idle > self.dead_after).double().mean()}
 
     def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor | None:
         """The term: (B,) or a scalar; None where all is done in the hooks.
@@ -65,7 +71,7 @@ class Revival(Part):
         return bottleneck, dead, pre.dense() if isinstance(pre, LazyLinear) else pre
 
 
-class AuxK(Revival):
+class AuxK(DeadLatents):
     r"""An auxiliary loss by which dead latents learn what the living ones leave out.
 
     .. math:: V \frac{\|e - \hat e\|^2}{\|e - \bar e\|^2},
@@ -117,7 +123,7 @@ class AuxK(Revival):
         return self.variance * unexplained(residual, model.decoder.combine(dead))  # type: ignore[operator]
 
 
-class Ghost(Revival):
+class Ghost(DeadLatents):
     r"""Ghost gradients: what the dead would add if they were on is fitted to what the living leave out.
 
     .. math:: g = e^{h_{dead}} A_{dead}, \qquad
@@ -153,7 +159,7 @@ class Ghost(Revival):
         return misses * (error.square().sum(1).mean() / misses.detach().clamp_min(1e-30))
 
 
-class PreAct(Revival):
+class PreAct(DeadLatents):
     r"""A pull on dead latents, up to where they would be on.
 
     .. math:: L = u \sum_{n \in dead} \mathrm{ReLU}(\theta_n - h_n)\, \|a_n\| / g
@@ -180,7 +186,7 @@ class PreAct(Revival):
         return bottleneck.price(bottleneck.sizes(below, dead))
 
 
-class Resample(Revival):
+class Resample(DeadLatents):
     r"""Dead latents begin anew, now and then, at inputs that are reconstructed badly.
 
     An input of the step's batch is drawn for each dead latent with a probability that grows with its squared error

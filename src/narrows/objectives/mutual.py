@@ -14,7 +14,7 @@ from narrows.core import Autoencoder, Batch, Pass
 from narrows.core.evidence import EnsembleCodes
 from narrows.core.schedules import Schedule
 from narrows.nets.dictionaries.dictionary import Dictionary
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["MutualFeatures", "mmcs"]
@@ -45,7 +45,7 @@ class MutualFeatures(SparseObjective):
 
     Args:
         weight: lambda, a schedule: the paper lets it rise over the first hundred steps.
-        revival: what is done for inactive latents, or None.
+        dead: what is done for inactive latents, or None.
         reduce: from (B,) to a scalar; the mean when None.
 
     Reference:
@@ -59,10 +59,10 @@ class MutualFeatures(SparseObjective):
         self,
         *,
         weight: Schedule,
-        revival: Revival | None = None,
+        dead: DeadLatents | None = None,
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(revival=revival, weights={"mfr": weight}, reduce=reduce)
+        super().__init__(dead=dead, weights={"mfr": weight}, reduce=reduce)
         self.register_buffer("variance", torch.ones(()))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

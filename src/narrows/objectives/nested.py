@@ -11,7 +11,7 @@ from torch import Tensor
 
 from narrows.core import Autoencoder, Pass, Sparse
 from narrows.core.check import number, refuse, whole
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["Nested", "Prefixes", "Ranks"]
@@ -27,7 +27,7 @@ class Nested(SparseObjective):
 
     Args:
         share: weights w of the nested parts, from the smallest to the whole; None weighs all 1.
-        revival: what brings dead latents back, or None. It sees what the whole code leaves out.
+        dead: what brings dead latents back, or None. It sees what the whole code leaves out.
         reduce: from (B,) to a scalar; the mean when None.
     """
 
@@ -35,10 +35,10 @@ class Nested(SparseObjective):
         self,
         *,
         share: Sequence[float] | None = None,
-        revival: Revival | None = None,
+        dead: DeadLatents | None = None,
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        super().__init__(revival=revival, reduce=reduce)
+        super().__init__(dead=dead, reduce=reduce)
         self.share = None if share is None else tuple(number("share", w, low=0) for w in share)
 
     def segments(self, z: Sparse) -> list[Sparse]:
@@ -69,7 +69,7 @@ class Prefixes(Nested):
     Args:
         widths: the widths m, ascending; the last is the number of latents.
         alpha: redraw all but the last; None keeps the widths.
-        revival: what brings dead latents back, or None.
+        dead: what brings dead latents back, or None.
 
     Raises:
         RequestError: widths that do not ascend, or alpha out of range.
@@ -87,9 +87,9 @@ class Prefixes(Nested):
     widths: Tensor
 
     def __init__(
-        self, widths: Sequence[int], *, alpha: float | None = None, revival: Revival | None = None
+        self, widths: Sequence[int], *, alpha: float | None = None, dead: DeadLatents | None = None
     ) -> None:
-        super().__init__(revival=revival)
+        super().__init__(dead=dead)
         found = _ascending("widths", widths)
         self.alpha = None if alpha is None else number("alpha", alpha, low=1e-3)
         self.register_buffer("widths", torch.tensor(found))
@@ -121,7 +121,7 @@ class Ranks(Nested):
     Args:
         levels: the k, ascending; the last is that of the bottleneck.
         reverse: weigh the g-th of G levels with G - g + 1, the smallest most; else all alike.
-        revival: what brings dead latents back, or None.
+        dead: what brings dead latents back, or None.
 
     Raises:
         RequestError: levels that do not ascend.
@@ -136,10 +136,10 @@ class Ranks(Nested):
     """
 
     def __init__(
-        self, levels: Sequence[int], *, reverse: bool = False, revival: Revival | None = None
+        self, levels: Sequence[int], *, reverse: bool = False, dead: DeadLatents | None = None
     ) -> None:
         self.levels = _ascending("levels", levels)
-        super().__init__(share=range(len(self.levels), 0, -1) if reverse else None, revival=revival)
+        super().__init__(share=range(len(self.levels), 0, -1) if reverse else None, dead=dead)
 
     def segments(self, z: Sparse) -> list[Sparse]:
         """The latents between one rank and the next, by size."""

@@ -11,7 +11,7 @@ from narrows.core import Accumulator, Autoencoder, Loss, Objective, Pass
 from narrows.core.evidence import Residual
 from narrows.core.schedules import Schedule
 from narrows.kernels.metrics import Explained
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.target import Target
 
 __all__ = ["SparseObjective"]
@@ -26,7 +26,7 @@ class SparseObjective(Objective):
     pass of each loss has `Residual` among its code's evidence.
 
     Args:
-        revival: what brings dead latents back, or None.
+        dead: what brings dead latents back, or None.
         target: what finds a cost's weight by itself, or None where `weights` say it.
         weights: schedules by term.
         reduce: from (B,) to a scalar; the mean when None.
@@ -37,25 +37,25 @@ class SparseObjective(Objective):
     def __init__(
         self,
         *,
-        revival: Revival | None = None,
+        dead: DeadLatents | None = None,
         target: Target | None = None,
         weights: Mapping[str, Schedule] | None = None,
         reduce: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
-        revived = {} if revival is None else {revival.name: revival.weight}
+        revived = {} if dead is None else {dead.name: dead.weight}
         super().__init__(weights={**revived, **(weights or {})}, reduce=reduce)
-        self.revival, self.target = revival, target
-        self.smooth = revival is None or revival.smooth  # type: ignore[misc]
+        self.dead, self.target = dead, target
+        self.smooth = dead is None or dead.smooth  # type: ignore[misc]
 
     def settled(self, step: int) -> bool:
-        """Never where a target steers a weight; revival's own weight does not matter, for `followed` leaves it out."""
+        """Never where a target steers a weight; that of the term for dead latents does not matter to `followed`."""
         return self.target is None and super().settled(step)
 
     def followed(self, found: Mapping[str, float], step: int) -> float:
         """The loss without the term that revives dead latents, which comes and goes with them."""
-        if self.revival is None or self.revival.name not in found:
+        if self.dead is None or self.dead.name not in found:
             return found["loss"]
-        return found["loss"] - self.weight(self.revival.name, step) * found[self.revival.name]
+        return found["loss"] - self.weight(self.dead.name, step) * found[self.dead.name]
 
     def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
         """The loss of a pass."""
@@ -63,9 +63,9 @@ class SparseObjective(Objective):
         terms = self.terms(model, passed)
         if self.target is not None:
             terms[self.target.cost] = self.target.weight * terms[self.target.cost]
-        revived = None if self.revival is None else self.revival(model, passed, residual)
-        if self.revival is not None and revived is not None:
-            terms[self.revival.name] = revived
+        revived = None if self.dead is None else self.dead(model, passed, residual)
+        if self.dead is not None and revived is not None:
+            terms[self.dead.name] = revived
         total = self.reduce(self.weigh(terms, step))
         code = replace(passed.code, evidence=(*passed.code.evidence, Residual(residual)))
         terms = {name: term.detach().mean() for name, term in terms.items()}

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from narrows.core import Autoencoder, Batch, Part
 from narrows.core.check import RequestError, WorkError, number, refuse
 from narrows.core.tensorfile import read_tensors
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["Specialised", "Tilt", "begin_with"]
@@ -67,12 +67,14 @@ class Specialised(SparseObjective):
     Args:
         tilt: t of `Tilt`.
         start: a ``model.safetensors``, or a run's folder; nothing when empty.
-        revival: what brings dead latents back, or None.
+        dead: what brings dead latents back, or None.
         terms: ``target`` and ``weights`` of `SparseObjective`, where the code has a price; it is tilted, too.
     """
 
-    def __init__(self, *, tilt: float, start: str = "", revival: Revival | None = None, **terms: Any) -> None:
-        super().__init__(revival=revival, reduce=Tilt(tilt), **terms)
+    def __init__(
+        self, *, tilt: float, start: str = "", dead: DeadLatents | None = None, **terms: Any
+    ) -> None:
+        super().__init__(dead=dead, reduce=Tilt(tilt), **terms)
         self.start = start
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

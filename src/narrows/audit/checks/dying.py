@@ -136,10 +136,10 @@ def since(history: Sequence[Mapping[str, Any]], share: float) -> str:
 def _revival(view: View, z: Tensor | Sparse) -> list[str]:
     """Whether anything that revives the dead could act at all."""
     objective, idle = view.model.objective, getattr(view.model.bottleneck, "idle", None)
-    if not hasattr(objective, "revival") or idle is None:
+    if not hasattr(objective, "dead") or idle is None:
         return []
-    waits = getattr(objective.revival, "dead_after", None)
-    if objective.revival is None or waits is None:
+    waits = getattr(objective.dead, "dead_after", None)
+    if objective.dead is None or waits is None:
         return ["Nothing revives dead latents here."]
     longest = int(idle.max())
     if longest > waits or longest == 0:

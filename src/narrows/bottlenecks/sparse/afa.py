@@ -7,10 +7,11 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse
+from narrows.core.borrowed import Borrowed
 from narrows.core.check import refuse
 from narrows.kernels.batch import norm_top
 from narrows.kernels.sparse import LazyLinear
-from narrows.nets.dictionaries.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 
 __all__ = ["TopAFA"]
 
@@ -48,15 +49,15 @@ class TopAFA(SparseBottleneck):
     def __init__(self, latents: int) -> None:
         super().__init__(latents)
         self.register_buffer("unit", torch.ones(()))
-        self._free: tuple[Dictionary, ...] = ()  # in a tuple, so that it is not registered as a child
+        self._free: Borrowed[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember the dictionary where its atoms may have any length."""
-        self._free = () if dictionary.unit_norm else (dictionary,)
+        self._free = None if dictionary.unit_norm else Borrowed(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the unit of the cost: D, in the square of the unit of the data."""
-        scale = getattr(model.encoder, "scale", torch.ones(()))
+        scale = model.encoder.scale if isinstance(model.encoder, AffineEncoder) else torch.ones(())
         self.unit.copy_(batch.x.flatten(1).shape[1] / scale.square())
 
     def rescale(self, factor: Tensor) -> None:
@@ -70,7 +71,7 @@ class TopAFA(SparseBottleneck):
             raise refuse("encoder", type(pre).__name__, "one that keeps its input", "Use AffineEncoder.")
         x = pre.x if pre.shift is None else pre.x - pre.shift
         target = torch.linalg.vector_norm(x.detach(), dim=1)
-        lengths = self._free[0].lengths() if self._free else None
+        lengths = self._free.module.lengths() if self._free is not None else None
         z = norm_top(pre, target, None if lengths is None else lengths.detach())
         sizes = z.values if lengths is None else z.values * lengths[z.indices]
         return z, {"afa": self.unit * (torch.linalg.vector_norm(sizes, dim=1) - target).square()}

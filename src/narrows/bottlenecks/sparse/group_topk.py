@@ -9,6 +9,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Sparse, Tree
+from narrows.core.borrowed import Borrowed
 from narrows.core.check import whole
 from narrows.kernels.sparse import LazyLinear, top
 from narrows.nets.dictionaries.dictionary import Dictionary
@@ -32,13 +33,18 @@ class GroupTopK(TopK):
     def __init__(self, latents: int, k: int, groups: int) -> None:
         whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         super().__init__(latents * groups, k)
-        # In a tuple, so that the dictionary is not registered as a child.
-        self._met: tuple[GroupDictionary, ...] = ()
+        self._groups: Borrowed[GroupDictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember who knows the groups."""
         assert isinstance(dictionary, GroupDictionary)
-        self._met = (dictionary,)
+        self._groups = Borrowed(dictionary)
+
+    @property
+    def dictionary(self) -> GroupDictionary:
+        """Who knows the groups."""
+        assert self._groups is not None
+        return self._groups.module
 
     def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of k latents in each layer."""
@@ -48,7 +54,7 @@ class GroupTopK(TopK):
 
     def revive(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
         """A code of dead latents alone, in each layer those of its group."""
-        (dictionary,) = self._met
+        dictionary = self.dictionary
         dead = self.idle > dead_after
         if not bool(dead.any()):
             return None
@@ -57,5 +63,5 @@ class GroupTopK(TopK):
         return self._numbered(replace(code, values=code.values.relu()), h.shape[-1])
 
     def _numbered(self, code: Sparse, latents: int) -> Sparse:
-        first = (self._met[0].owners(code.indices.shape[1]) * latents)[:, None]
+        first = (self.dictionary.owners(code.indices.shape[1]) * latents)[:, None]
         return replace(code, indices=code.indices + first, width=self.width)

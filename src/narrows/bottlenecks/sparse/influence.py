@@ -9,6 +9,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Sparse, Tree
+from narrows.core.borrowed import Borrowed
 from narrows.core.check import number
 from narrows.kernels.sparse import LazyLinear, select
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
@@ -64,23 +65,22 @@ class InfluenceTopK(TopK):
         super().__init__(latents, k)
         self.beta = number("beta", beta, low=0)
         self.register_buffer("usual", torch.ones(()))
-        # In a tuple, so that the dictionary is not registered as a child.
-        self._met: tuple[Dictionary, ...] = ()
+        self._dictionary: Borrowed[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember the atoms, whose alignment with the gradient counts."""
-        self._met = (dictionary,)
+        self._dictionary = Borrowed(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the usual alignment of an atom with a gradient."""
         slope = batch.condition.get("gradients")
-        if slope is not None and self._met:
+        if slope is not None and self._dictionary is not None:
             mean = self._aligned(slope.flatten(1)).mean()
             self.usual.copy_(torch.where(mean > 0, mean, 1.0))
 
     def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of k latents by their rank."""
-        if not isinstance(pre, Sloped) or pre.slope is None or not self._met:
+        if not isinstance(pre, Sloped) or pre.slope is None or self._dictionary is None:
             return super().largest(pre, k)
         h = pre.dense()
         with torch.no_grad():
@@ -88,4 +88,6 @@ class InfluenceTopK(TopK):
         return Sparse(indices, h.gather(1, indices).relu(), self.width)
 
     def _aligned(self, slope: Tensor) -> Tensor:
-        return (slope.to(self._met[0].atoms.dtype) @ self._met[0].atoms.T).abs()
+        assert self._dictionary is not None
+        atoms = self._dictionary.module.atoms
+        return (slope.to(atoms.dtype) @ atoms.T).abs()

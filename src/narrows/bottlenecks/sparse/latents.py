@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -26,12 +25,12 @@ from narrows.core.check import whole
 from narrows.core.evidence import Latents
 from narrows.kernels.metrics import Firing, l0
 from narrows.kernels.sparse import LazyLinear, top
-from narrows.nets.dictionaries.dictionary import Dictionary
+from narrows.nets.dictionaries.dictionary import Dictionary, Rescaled
 
 __all__ = ["SparseBottleneck"]
 
 
-class SparseBottleneck(Bottleneck):
+class SparseBottleneck(Bottleneck, Rescaled):
     """A bottleneck of N latents, few of them on (not zero). A subclass says which: it defines `activate`.
 
     `idle` holds for each latent how many examples (tokens) have passed since it was last on, over all processes.
@@ -43,9 +42,6 @@ class SparseBottleneck(Bottleneck):
     Args:
         latents: how many, N.
     """
-
-    elementwise: ClassVar[bool] = False
-    """True where each latent passes by its own pre-activation alone, however large the others are."""
 
     idle: Tensor
 
@@ -77,13 +73,6 @@ class SparseBottleneck(Bottleneck):
             read = tree_map(lambda t: t.expand(*samples, *t.shape), read)
             costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
         return Code(read, costs, evidence=evidence)
-
-    def rescale(self, factor: Tensor) -> None:
-        """From now on pre-activations come `factor` times as large: thresholds and the like must follow.
-
-        Args:
-            factor: a scalar, where units change; or one for each latent, (N,), where lengths of atoms do.
-        """
 
     def reset(self, rows: Tensor) -> list[nn.Parameter]:
         """Begin anew with some latents (n,), without gradients; returned are the parameters that were touched."""
@@ -118,15 +107,14 @@ class SparseBottleneck(Bottleneck):
     def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
         """L0, silent and dense latents, the density histogram; and the share that is ``dead`` by the training's count.
 
-        Dead is what was idle for longer than the objective waits, and where it does not wait, for a hundred times
-        the mean gap between two firings of a latent in fair use, N / L0 examples.
+        Dead is what was idle for a hundred times the mean gap between two firings of a latent in fair use, N / L0
+        examples; an objective that deals with dead latents counts by what it waits for instead.
         """
         found = passed.code.find(Latents)
         if found is None:
             return {}
         z = found.z
-        waits = getattr(getattr(model.objective, "revival", None), "dead_after", 0)
-        waits = waits or 100 * self.width / max(l0(z), 1e-9)
+        waits = 100 * self.width / max(l0(z), 1e-9)
         return {"firing": Firing.of(z), "dead": (self.idle > waits).double().mean()}
 
     def revive(self, h: Tree, k: int, dead_after: int) -> Sparse | None:

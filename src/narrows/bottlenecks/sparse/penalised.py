@@ -7,6 +7,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch
+from narrows.core.borrowed import Borrowed
 from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import Dictionary, geometric_median, spread
 
@@ -33,19 +34,19 @@ class Penalised(SparseBottleneck):
         super().__init__(latents)
         self.register_buffer("unit", torch.ones(()))
         self.register_buffer("grain", torch.ones(()))
-        # In a tuple, so that the dictionary is not registered as a child.
-        self._free: tuple[Dictionary, ...] = ()
+        self._free: Borrowed[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember the dictionary where its atoms may have any length."""
-        self._free = () if dictionary.unit_norm else (dictionary,)
+        self._free = None if dictionary.unit_norm else Borrowed(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure what must be produced: its size sigma around its middle."""
         target = batch.target.flatten(1)
         sigma = spread(target, geometric_median(target))
         self.unit.copy_(sigma.square())
-        self.grain.copy_(torch.ones_like(sigma) if getattr(model.decoder, "normalise", False) else sigma)
+        scaled = isinstance(model.decoder, Dictionary) and model.decoder.normalise
+        self.grain.copy_(torch.ones_like(sigma) if scaled else sigma)
 
     def rescale(self, factor: Tensor) -> None:
         """Latents come in other units; lengths of atoms that change cancel in the sizes."""
@@ -59,9 +60,9 @@ class Penalised(SparseBottleneck):
     def sizes(self, z: Tensor, latents: Tensor | None = None) -> Tensor:
         """What the price is put on, (B, N), or (B, n) of some latents."""
         z = z / self.grain
-        if not self._free:
+        if self._free is None:
             return z
-        lengths = self._free[0].lengths()
+        lengths = self._free.module.lengths()
         return z * (lengths if latents is None else lengths[latents])
 
     def price(self, amounts: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.objectives import DEAD, TARGETS
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.target import Target
 
 __all__ = [
@@ -62,7 +62,7 @@ def default_latents(latents: int, numbers: int) -> int:
 
 
 def dead_latents(
-    dead: str | Revival,
+    dead: str | DeadLatents,
     latents: int,
     budget: float,
     numbers: int,
@@ -70,7 +70,7 @@ def dead_latents(
     auto: str = "auxk",
     gaps: int = 0,
     **suited: float,
-) -> Revival | None:
+) -> DeadLatents | None:
     """What is done for dead latents, with defaults that suit the sizes.
 
     Args:
@@ -92,7 +92,7 @@ def dead_latents(
     if spelled.name == "none":
         return None
     gap = -(-latents // max(budget, 1e-3))
-    kind = cast("type[Revival]", DEAD.constructor(spelled.name))
+    kind = cast("type[DeadLatents]", DEAD.constructor(spelled.name))
     after = int((gaps or kind.gaps) * gap)
     sizes = {"latents": latents, "budget": budget, "k": max(1, numbers // 2)}
     made = spelled.make(**sizes, dead_after=after, window=after, **suited)
@@ -127,12 +127,12 @@ def unpriced(target: str | Target) -> dict[str, Any]:
 
 
 def priced(
-    spec: Spec, latents: int, cost: str, weight: Schedule, target: str | Target, dead: str | Revival
+    spec: Spec, latents: int, cost: str, weight: Schedule, target: str | Target, dead: str | DeadLatents
 ) -> dict[str, Any]:
     """The arguments of a `SparseObjective` around one price: what weighs it, and what is done for dead latents."""
     terms = price(cost, weight, target)
     wanted = terms["target"].l0 if "target" in terms else None
-    return {**terms, "revival": dead_latents(dead, latents, wanted or _USUAL_L0, spec.size, auto="none")}
+    return {**terms, "dead": dead_latents(dead, latents, wanted or _USUAL_L0, spec.size, auto="none")}
 
 
 def assemble(

@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.abstopk import AbsTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -12,7 +12,7 @@ def abstopk_sae(
     *,
     latents: int = 0,
     k: int = 16,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -37,5 +37,5 @@ def abstopk_sae(
         Zhu, Khalili, Zhu, AbsTopK: Rethinking Sparse Autoencoders For Bidirectional Features, 2025. arXiv:2510.00404
     """
     spec, latents = sized(spec, "abstopk-sae", latents)
-    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
+    objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     return sparse_autoencoder(spec, AbsTopK(latents, k), objective, unit_norm=unit_norm, normalise=normalise)

@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -13,7 +13,7 @@ def batchtopk_sae(
     latents: int = 0,
     k: int = 16,
     threshold_decay: float = 0.9,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -40,5 +40,5 @@ def batchtopk_sae(
     """
     spec, latents = sized(spec, "batchtopk-sae", latents)
     bottleneck = BatchTopK(latents, k, decay=threshold_decay)
-    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
+    objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -10,7 +10,7 @@ from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, price, unpriced
 from narrows.nets.dictionaries.cross_layer import CrossLayerDictionary, LayerEncoder
 from narrows.nets.dictionaries.stacked import layers_of
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.layerwise import StackedObjective
 from narrows.objectives.target import Target
 
@@ -26,7 +26,7 @@ def cross_layer_transcoder(
     threshold: float = 0.03,
     bandwidth: float = 1.0,
     price_target: str | Target = "none",
-    dead: str | Revival = "auto",
+    dead: str | DeadLatents = "auto",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""Latents read one layer's MLP input, and write to the MLP outputs of that layer and of all later ones.
@@ -90,4 +90,4 @@ def cross_layer_transcoder(
     dictionary = CrossLayerDictionary(latents, spec.target, unit_norm=counted, normalise=normalise)
     bottleneck.bind(dictionary)
     encoder = LayerEncoder(latents, spec.shape, normalise=normalise)
-    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(revival=revived, **terms))
+    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(dead=revived, **terms))

@@ -8,7 +8,7 @@ from narrows.core.check import choice
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import assemble, dead_latents, price, sized, unpriced
 from narrows.nets.dictionaries.stacked import StackedDictionary, StackedEncoder, layers_of
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.layerwise import StackedObjective
 from narrows.objectives.target import Target
 
@@ -21,7 +21,7 @@ def crosscoder(
     k: int = 16,
     l1: Schedule = 0.1,
     price_target: str | Target = "none",
-    dead: str | Revival = "auto",
+    dead: str | DeadLatents = "auto",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""Each latent reads all layers and writes to all, with a direction of its own in each.
@@ -63,4 +63,4 @@ def crosscoder(
     dictionary = StackedDictionary(latents, spec.shape, unit_norm=not relu, normalise=normalise)
     bottleneck.bind(dictionary)
     encoder = StackedEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
-    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(revival=revived, **terms))
+    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(dead=revived, **terms))

@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.choice import FeatureChoice
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -15,7 +15,7 @@ def feature_choice_sae(
     zipf: float = 1.0,
     zipf_offset: float = 0.0,
     threshold_decay: float = 0.9,
-    dead: str | Revival = "zipf",
+    dead: str | DeadLatents = "zipf",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -50,5 +50,5 @@ def feature_choice_sae(
     spec, latents = sized(spec, "feature-choice-sae", latents)
     bottleneck = FeatureChoice(latents, k, exponent=zipf, offset=zipf_offset, decay=threshold_decay)
     revived = dead_latents(dead, latents, k, spec.size, exponent=zipf, offset=zipf_offset)
-    objective = SparseObjective(revival=revived)
+    objective = SparseObjective(dead=revived)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -4,7 +4,7 @@ from narrows.bottlenecks.sparse.gated import Gated
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import priced, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.gate import GatedObjective
 from narrows.objectives.target import Target
 
@@ -16,7 +16,7 @@ def gated_sae(
     l1: Schedule = 1.0,
     price_target: str | Target = "none",
     frozen: bool = True,
-    dead: str | Revival = "resample",
+    dead: str | DeadLatents = "resample",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:

@@ -4,7 +4,7 @@ from narrows.bottlenecks.sparse.influence import InfluenceTopK, SlopedEncoder
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, dead_latents, sized
 from narrows.nets.dictionaries.dictionary import Dictionary
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -14,7 +14,7 @@ def gradient_sae(
     latents: int = 0,
     k: int = 16,
     beta: float = 0.3,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -49,7 +49,7 @@ def gradient_sae(
     """
     spec, latents = sized(spec, "gradient-sae", latents)
     bottleneck = InfluenceTopK(latents, k, beta)
-    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
+    objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     dictionary = Dictionary(latents, spec.output_shape, unit_norm=unit_norm, normalise=normalise)
     bottleneck.bind(dictionary)
     encoder = SlopedEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)

@@ -6,7 +6,7 @@ from narrows.core.check import RequestError, number
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import priced, sized, sparse_autoencoder
 from narrows.objectives import TARGETS
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.target import Target
 
@@ -26,7 +26,7 @@ def jumprelu_sae(
     positive: str = "log",
     threshold_speed: float = 10.0,
     ste_to_input: bool = False,
-    dead: str | Revival = "none",
+    dead: str | DeadLatents = "none",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:

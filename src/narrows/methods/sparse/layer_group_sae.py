@@ -5,7 +5,7 @@ from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, without_target
 from narrows.nets.dictionaries.layer_groups import GroupDictionary, GroupEncoder
 from narrows.nets.dictionaries.stacked import layers_of
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.layerwise import DrawnObjective
 
 
@@ -16,7 +16,7 @@ def layer_group_sae(
     assign: tuple[int, ...] = (),
     latents: int = 0,
     k: int = 16,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -58,5 +58,5 @@ def layer_group_sae(
     bottleneck = GroupTopK(latents, k, groups)
     bottleneck.bind(dictionary)
     encoder = GroupEncoder(dictionary, normalise=normalise)
-    objective = DrawnObjective(revival=dead_latents(dead, latents, k, width))
+    objective = DrawnObjective(dead=dead_latents(dead, latents, k, width))
     return assemble(spec, encoder, bottleneck, dictionary, objective)

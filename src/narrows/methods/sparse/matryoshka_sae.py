@@ -6,7 +6,7 @@ from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import choice, refuse, whole
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.nested import Nested, Prefixes, Ranks
 
 
@@ -23,7 +23,7 @@ def matryoshka_sae(
     levels: tuple[int, ...] = (),
     reverse: bool = False,
     threshold_decay: float = 0.9,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -64,24 +64,24 @@ def matryoshka_sae(
     """
     spec, latents = sized(spec, "matryoshka-sae", whole("latents", latents, low=0))
     choice("activation", activation, ("batchtopk", "topk"))
-    revival = dead_latents(dead, latents, k, spec.size)
+    revived = dead_latents(dead, latents, k, spec.size)
     objective: Nested
     if choice("nesting", nesting, ("fixed", "sampled", "topk")) == "topk":
         ks = tuple(levels) or tuple(sorted({min(latents, whole("k", k) * n) for n in (1, 2, 4, 8)}))
-        objective, k, activation = Ranks(ks, reverse=reverse, revival=revival), ks[-1], "topk"
+        objective, k, activation = Ranks(ks, reverse=reverse, dead=revived), ks[-1], "topk"
     elif nesting == "fixed":
-        objective = _fixed(latents, widths, revival)
+        objective = _fixed(latents, widths, revived)
     else:
         ends = range(latents + 1 - min(latents, whole("prefixes", prefixes)), latents + 1)
-        objective = Prefixes(ends, alpha=alpha, revival=revival)
+        objective = Prefixes(ends, alpha=alpha, dead=revived)
     topk = activation == "topk"
     bottleneck: SparseBottleneck = TopK(latents, k) if topk else BatchTopK(latents, k, decay=threshold_decay)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
 
 
-def _fixed(latents: int, widths: tuple[int, ...], revival: Revival | None) -> Prefixes:
+def _fixed(latents: int, widths: tuple[int, ...], revived: DeadLatents | None) -> Prefixes:
     """Prefixes of fixed widths, N the last of them."""
     if widths and max(widths) >= latents:
         raise refuse("widths", widths, f"below the number of latents, {latents}", "The last, N, is added.")
     default = sorted({latents * part // 32 for part in (1, 3, 7, 15)} - {0, latents})
-    return Prefixes((*(widths or default), latents), revival=revival)
+    return Prefixes((*(widths or default), latents), dead=revived)

@@ -4,7 +4,7 @@ from narrows.bottlenecks.sparse.ensemble import Ensemble
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.mutual import MutualFeatures
 
 
@@ -15,7 +15,7 @@ def mfr_sae(
     k: int = 16,
     members: int = 2,
     mfr: Schedule = "linear:0:0.02:100",
-    dead: str | Revival = "resample",
+    dead: str | DeadLatents = "resample",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -51,5 +51,5 @@ def mfr_sae(
     spec, latents = sized(spec, "mfr-sae", latents)
     bottleneck = Ensemble(members, latents, k)
     revived = dead_latents(dead, latents, k, spec.size, gaps=100)
-    objective = MutualFeatures(weight=mfr, revival=revived)
+    objective = MutualFeatures(weight=mfr, dead=revived)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

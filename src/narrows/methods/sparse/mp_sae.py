@@ -5,7 +5,7 @@ from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import assemble, dead_latents, sized
 from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.nets.dictionaries.tied import TiedEncoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -17,7 +17,7 @@ def mp_sae(
     k_eval: int = 0,
     signed: bool = False,
     tolerance: float = 0.0,
-    dead: str | Revival = "none",
+    dead: str | DeadLatents = "none",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""A dictionary whose encoder is matching pursuit with the same atoms, trained through its unrolled steps.
@@ -51,6 +51,6 @@ def mp_sae(
     """
     spec, latents = sized(spec, "mp-sae", latents)
     bottleneck = MatchingPursuit(latents, k, k_eval=k_eval, signed=signed, tolerance=tolerance)
-    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
+    objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     dictionary = Dictionary(latents, spec.output_shape, normalise=normalise)
     return assemble(spec, TiedEncoder(dictionary), bottleneck, dictionary, objective)

@@ -12,7 +12,7 @@ from narrows.methods.sparse._assemble import (
     without_target,
 )
 from narrows.nets.dictionaries.stacked import PooledDictionary, PooledEncoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.layerwise import StackedObjective
 from narrows.objectives.sparse import SparseObjective
 
@@ -22,7 +22,7 @@ def multi_layer_sae(
     *,
     latents: int = 0,
     k: int = 16,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -62,9 +62,9 @@ def multi_layer_sae(
     latents = default_latents(latents, width)
     revived = dead_latents(dead, latents, k * layers, width)
     if len(spec.shape) == 1:
-        objective = SparseObjective(revival=revived)
+        objective = SparseObjective(dead=revived)
         return sparse_autoencoder(spec, TopK(latents, k), objective, unit_norm=unit_norm, normalise=normalise)
     dictionary = PooledDictionary(latents, spec.shape, unit_norm=unit_norm, normalise=normalise)
     encoder = PooledEncoder(latents, spec.shape, centre=dictionary, normalise=normalise)
     bottleneck = LayerTopK(latents, k, layers)
-    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(revival=revived))
+    return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(dead=revived))

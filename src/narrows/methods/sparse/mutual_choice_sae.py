@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -13,7 +13,7 @@ def mutual_choice_sae(
     latents: int = 0,
     k: int = 16,
     threshold_decay: float = 0.9,
-    dead: str | Revival = "zipf",
+    dead: str | DeadLatents = "zipf",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -43,5 +43,5 @@ def mutual_choice_sae(
     """
     spec, latents = sized(spec, "mutual-choice-sae", latents)
     bottleneck = BatchTopK(latents, k, decay=threshold_decay)
-    objective = SparseObjective(revival=dead_latents(dead, latents, k, spec.size))
+    objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -4,7 +4,7 @@ from narrows.bottlenecks.sparse.p_anneal import AnnealedP
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import priced, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.target import Target
 
@@ -18,7 +18,7 @@ def p_anneal_sae(
     queue: int = 10,
     lp: Schedule = 1.0,
     price_target: str | Target = "none",
-    dead: str | Revival = "resample",
+    dead: str | DeadLatents = "resample",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:

@@ -7,7 +7,7 @@ from narrows.core import Autoencoder, Spec
 from narrows.core.check import choice
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import dead_latents, price, sized, sparse_autoencoder, unpriced
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.target import Target
 from narrows.objectives.tilted import Specialised
 
@@ -22,7 +22,7 @@ def specialised_sae(
     activation: str = "topk",
     l1: Schedule = 1.0,
     price_target: str | Target = "none",
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -60,5 +60,5 @@ def specialised_sae(
     bottleneck = ReLU(latents) if relu else (TopK if activation == "topk" else BatchTopK)(latents, k)
     terms = price("l1", l1, price_target) if relu else unpriced(price_target)
     revived = dead_latents(dead, latents, k, spec.size)
-    objective = Specialised(tilt=tilt, start=start, revival=revived, **terms)
+    objective = Specialised(tilt=tilt, start=start, dead=revived, **terms)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -4,7 +4,7 @@ from narrows.bottlenecks.sparse.afa import TopAFA
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -13,7 +13,7 @@ def top_afa_sae(
     *,
     latents: int = 0,
     afa: Schedule = 1 / 16,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -44,5 +44,5 @@ def top_afa_sae(
     """
     spec, latents = sized(spec, "top-afa-sae", latents)
     revived = dead_latents(dead, latents, 10, spec.size)
-    objective = SparseObjective(revival=revived, weights={"afa": afa})
+    objective = SparseObjective(dead=revived, weights={"afa": afa})
     return sparse_autoencoder(spec, TopAFA(latents), objective, unit_norm=unit_norm, normalise=normalise)

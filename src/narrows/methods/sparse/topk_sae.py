@@ -4,7 +4,7 @@ from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.multi_topk import MultiTopK
 from narrows.objectives.sparse import SparseObjective
 
@@ -14,7 +14,7 @@ def topk_sae(
     *,
     latents: int = 0,
     k: int = 16,
-    dead: str | Revival = "auxk",
+    dead: str | DeadLatents = "auxk",
     multi_topk: Schedule = 0.0,
     begin_k: int = 0,
     anneal: int = 0,
@@ -25,7 +25,7 @@ def topk_sae(
 
     .. math:: z = \mathrm{ReLU}(\mathrm{TopK}(W (x - b_d) + b_e)), \qquad \hat x = A^\top z + b_d
 
-    The loss is the squared error and the auxiliary one of `objectives.revival.AuxK`. k-Sparse Autoencoders (2013,
+    The loss is the squared error and the auxiliary one of `objectives.dead_latents.AuxK`. k-Sparse Autoencoders (2013,
     `k_sparse_ae`) selects by size alone and decodes with the encoder's weights; this is the later form: ReLU after
     the selection, a decoder that is tied only at first, atoms of unit length, and the auxiliary loss instead of
     annealing k. Multi-TopK adds the error of a code of 4 k latents, so that other k work on the trained model too.
@@ -50,5 +50,5 @@ def topk_sae(
     bottleneck = TopK(latents, k, begin=begin_k, over=anneal)
     revived = dead_latents(dead, latents, k, spec.size)
     plain = multi_topk == 0
-    objective = SparseObjective(revival=revived) if plain else MultiTopK(weight=multi_topk, revival=revived)
+    objective = SparseObjective(dead=revived) if plain else MultiTopK(weight=multi_topk, dead=revived)
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -9,7 +9,7 @@ from narrows.core.check import RequestError, choice
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, priced, unpriced
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, SkipDictionary
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.target import Target
 
@@ -24,7 +24,7 @@ def transcoder(
     l0: Schedule = 1.0,
     price_target: str | Target = "none",
     skip: bool = False,
-    dead: str | Revival = "auto",
+    dead: str | DeadLatents = "auto",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""What enters a layer is encoded sparsely, and decoded to what the layer puts out.
@@ -70,7 +70,7 @@ def transcoder(
     bottleneck: SparseBottleneck
     if choice("activation", activation, ("topk", "relu", "jumprelu")) == "topk":
         bottleneck = TopK(latents, k)
-        terms = {**unpriced(price_target), "revival": dead_latents(dead, latents, k, spec.size)}
+        terms = {**unpriced(price_target), "dead": dead_latents(dead, latents, k, spec.size)}
     else:
         relu = activation == "relu"
         bottleneck = ReLU(latents) if relu else JumpReLU(latents, speed=10.0)

@@ -4,7 +4,7 @@ from narrows.bottlenecks.sparse.variational_topk import VariationalTopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
-from narrows.objectives.dead_latents import Revival
+from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
 
@@ -18,7 +18,7 @@ def vsae(
     variance: str = "fixed",
     kl: str = "all",
     rectify: bool = True,
-    dead: str | Revival = "none",
+    dead: str | DeadLatents = "none",
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
@@ -59,5 +59,5 @@ def vsae(
         latents, k, width=spec.size, sample=sample, variance=variance, kl=kl, rectify=rectify
     )
     revived = dead_latents(dead, latents, k, spec.size)
-    objective = SparseObjective(revival=revived, weights={"kl": beta})
+    objective = SparseObjective(dead=revived, weights={"kl": beta})
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

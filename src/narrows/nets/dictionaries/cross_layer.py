@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Tree
-from narrows.nets.dictionaries.stacked import LayerScale, StackedDictionary
+from narrows.nets.dictionaries.stacked import FoldsLayers, LayerScale, StackedDictionary
 
 __all__ = ["CrossLayerDictionary", "LayerEncoder"]
 
@@ -49,7 +49,7 @@ class CrossLayerDictionary(StackedDictionary):
             rows[:, : layer * self.shape[1]] = 0
 
 
-class LayerEncoder(Part):
+class LayerEncoder(Part, FoldsLayers):
     """A linear encoder for each layer: pre-activations of all layers one after another, (B, L M).
 
     Args:

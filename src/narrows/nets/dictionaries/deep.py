@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Pass, Tree
+from narrows.core.borrowed import Borrowed
 from narrows.core.check import choice, number, refuse, whole
 from narrows.core.evidence import Latents
 
@@ -219,14 +220,13 @@ class DeepEncoder(Part):
 
     def __init__(self, dictionary: DeepDictionary) -> None:
         super().__init__()
-        # In a tuple, so that the dictionary is not registered as a child: its buffers are the decoder's.
-        self._dictionary = (dictionary,)
+        self._dictionary = Borrowed(dictionary)
 
     def forward(
         self, x: Tree, condition: Condition = NO_CONDITION
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
         """The centred examples (B, D), and what makes better codes (B, N) of codes."""
-        dictionary = self._dictionary[0]
+        dictionary = self._dictionary.module
         centred, levels = x.flatten(1) - dictionary.bias, dictionary.levels
         start = curvature_of(levels, dictionary.activation)  # the same for all steps of the code
         return centred, lambda z: code_step(centred, z, levels, dictionary.l1, dictionary.activation, start)

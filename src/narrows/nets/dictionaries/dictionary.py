@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -32,14 +33,29 @@ from narrows.core import (
     Sparse,
     Tree,
 )
+from narrows.core.borrowed import Borrowed
 from narrows.kernels.metrics import Coherence
 from narrows.kernels.parallel import SplitLinear, TensorShard, combine
 from narrows.kernels.sparse import LazyLinear, decode
 
-__all__ = ["AffineEncoder", "Dictionary", "SkipDictionary", "geometric_median", "spread"]
+__all__ = ["AffineEncoder", "Dictionary", "Rescaled", "SkipDictionary", "geometric_median", "spread"]
 
 _IN_CACHE = 2**17
 """Elements of a matrix that stay in a core's cache from one pass over them to the next."""
+
+
+class Rescaled:
+    """A bottleneck that follows when the units of its pre-activations change, as they do when scales are folded."""
+
+    elementwise: ClassVar[bool] = False
+    """True where each latent passes by its own pre-activation alone, however large the others are."""
+
+    def rescale(self, factor: Tensor) -> None:
+        """From now on pre-activations come `factor` times as large: thresholds and the like must follow.
+
+        Args:
+            factor: a scalar, where units change; or one for each latent, (N,), where lengths of atoms do.
+        """
 
 
 class Dictionary(Part):
@@ -125,20 +141,20 @@ class Dictionary(Part):
         """Fold the scales into the weights, then the lengths of free atoms into the latents.
 
         Lengths stay where latents compete (TopK): with others, others would win. They stay with a tied encoder too,
-        and nothing is folded around an encoder or a bottleneck that has no `rescale`.
+        and nothing is folded around an encoder that is not affine, or a bottleneck that is not `Rescaled`.
         """
         encoder, bottleneck = model.encoder, model.bottleneck
-        if not isinstance(encoder, AffineEncoder) or not hasattr(bottleneck, "rescale"):
+        if not isinstance(encoder, AffineEncoder) or not isinstance(bottleneck, Rescaled):
             return
         self._fold(encoder.scale)
         factors = [1 / self.scale]
-        if not self.unit_norm and not encoder.tied and getattr(bottleneck, "elementwise", False):
+        if not self.unit_norm and not encoder.tied and bottleneck.elementwise:
             lengths = self.lengths()
             factors.append(torch.where(lengths > 0, lengths, torch.ones_like(lengths)))
             self.atoms.div_(factors[1].unsqueeze(1))
         for factor in factors:
             encoder.rescale(factor)
-            bottleneck.rescale(factor)  # type: ignore[operator]
+            bottleneck.rescale(factor)
         self.scale.fill_(1.0)
 
     def _fold(self, seen: Tensor) -> None:
@@ -226,21 +242,20 @@ class AffineEncoder(Part):
         self.weight = None if tied else nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(latents))
         self.register_buffer("scale", torch.ones(()))
-        # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
-        self._centre = (centre,)
+        self._centre = None if centre is None else Borrowed(centre)
 
     @property
     def shift(self) -> Tensor | None:
         """What is subtracted from the input, (D,), or None."""
-        return None if self._centre[0] is None or self.tied else self._centre[0].bias
+        return None if self._centre is None or self.tied else self._centre.module.bias
 
     @property
     def rows(self) -> Tensor:
         """W, one row a latent, (N, D): its own or the dictionary's."""
         if self.weight is not None:
             return self.weight
-        assert self._centre[0] is not None
-        return self._centre[0].atoms
+        assert self._centre is not None
+        return self._centre.module.atoms
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
         """Promise the pre-activations (B, N) of inputs (B, *shape)."""

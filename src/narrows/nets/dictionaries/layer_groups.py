@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Tree
+from narrows.core.borrowed import Borrowed
 from narrows.core.check import refuse, whole
 from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.nets.dictionaries.stacked import PooledDictionary, balance_of, size_of_layers
@@ -142,12 +143,11 @@ class GroupEncoder(Part):
         self.weight = nn.Parameter(centre.atoms.detach().clone().unflatten(0, (centre.count, -1)))
         self.bias = nn.Parameter(torch.zeros(self.weight.shape[:2]))
         self.register_buffer("scale", torch.ones_like(centre.scale))
-        # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
-        self._centre = (centre,)
+        self._centre = Borrowed(centre)
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Pre-activations of inputs (B, L, D), or of drawn ones (B, G, D)."""
-        (centre,) = self._centre
+        centre = self._centre.module
         found = centre.owners(x.shape[1])
         whole = x.shape[1] == len(centre.groups)
         inner = (x * self.scale if whole else x) - centre.bias[found]

@@ -6,17 +6,16 @@ to mean square 1 inside, so that no layer is an afterthought of the loudest one.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Spec, Tree
 from narrows.core.check import RequestError
 from narrows.kernels.sparse import LazyLinear
-from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, geometric_median, spread
+from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, Rescaled, geometric_median, spread
 
 __all__ = [
+    "FoldsLayers",
     "LayerScale",
     "PooledDictionary",
     "PooledEncoder",
@@ -66,6 +65,18 @@ class LayerScale:
         self.factor = (1 / sizes).repeat_interleave(parts[0].shape[1])
 
 
+class FoldsLayers:
+    """An encoder that takes the scales of layers, and the lengths of atoms, into its weights."""
+
+    def amplify(self, factor: Tensor) -> None:
+        """From now on put out pre-activations that are `factor` times as large, (N,)."""
+        raise NotImplementedError(f"{type(self).__name__} must define amplify")
+
+    def fold(self) -> None:
+        """From now on take the data as they are; the dictionary takes its scale into what it adds."""
+        raise NotImplementedError(f"{type(self).__name__} must define fold")
+
+
 class StackedDictionary(Dictionary):
     r"""Atoms that span layers: :math:`\hat x^l = (z A^l + b^l) / s_l`, each layer on its own scale.
 
@@ -113,11 +124,10 @@ class StackedDictionary(Dictionary):
 
     def finish(self, model: Autoencoder) -> None:
         """Fold the layers' scales into the weights; then the lengths of free atoms into latents that pass alone."""
-        encoder: Any = model.encoder
-        bottleneck: Any = model.bottleneck
-        if not hasattr(encoder, "fold"):
+        encoder, bottleneck = model.encoder, model.bottleneck
+        if not isinstance(encoder, FoldsLayers):
             return
-        if not self.unit_norm and getattr(bottleneck, "elementwise", False):
+        if not self.unit_norm and isinstance(bottleneck, Rescaled) and bottleneck.elementwise:
             lengths = self.lengths()
             lengths = torch.where(lengths > 0, lengths, torch.ones_like(lengths))
             self.atoms.div_(lengths.unsqueeze(1))
@@ -129,7 +139,7 @@ class StackedDictionary(Dictionary):
         self.scale.fill_(1.0)
 
 
-class StackedEncoder(AffineEncoder):
+class StackedEncoder(AffineEncoder, FoldsLayers):
     """A linear encoder of several layers: what each says is summed, ``sum_l s_l (x^l - shift^l) W^l' + b``.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import Tensor
 
 from narrows.core import NO_CONDITION, Autoencoder, Condition, Part, Tree
+from narrows.core.borrowed import Borrowed
 from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["Atoms", "TiedEncoder"]
@@ -46,12 +47,11 @@ class TiedEncoder(Part):
 
     def __init__(self, dictionary: Atoms) -> None:
         super().__init__()
-        # In a tuple, so that the dictionary is not registered as a child: its weights are the decoder's.
-        self._dictionary = (dictionary,)
+        self._dictionary = Borrowed(dictionary)
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear:
         """Promise the correlations (B, N) of inputs (B, *shape)."""
-        dictionary = self._dictionary[0]
+        dictionary = self._dictionary.module
         flat: Tensor = x.reshape(-1, dictionary.atoms.shape[1])
         if dictionary.normalise:
             flat = flat * dictionary.scale
@@ -59,6 +59,6 @@ class TiedEncoder(Part):
 
     def finish(self, model: Autoencoder) -> None:
         """Fold the scale into the bias: codes of a pursuit are then in units of the data."""
-        dictionary = self._dictionary[0]
+        dictionary = self._dictionary.module
         dictionary.bias.div_(dictionary.scale)
         dictionary.scale.fill_(1.0)

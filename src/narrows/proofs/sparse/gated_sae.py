@@ -22,7 +22,7 @@ _FRONTIER = (
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
-    """Both at several L0, for as many steps and with the same revival of dead latents."""
+    """Both at several L0, for as many steps and with dead latents resampled alike."""
     trial = own_world(trial)
     targets, at = ((3.5, 5.0, 6.5, 8.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
     wanted: list[dict[str, Any]] = [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets]

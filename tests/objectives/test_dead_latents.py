@@ -33,7 +33,7 @@ def residual(model, batch):
 
 
 def renewed(model, batch):
-    resample = model.objective.revival
+    resample = model.objective.dead
     passed = model.objective(model, batch).passed
     with torch.no_grad():
         return resample.reinitialise_rows(model, passed)
@@ -41,7 +41,7 @@ def renewed(model, batch):
 
 def test_a_round_gives_the_dead_new_rows():
     model, batch = made(dead="resample:dead_after=10")
-    resample, before = model.objective.revival, {k: v.clone() for k, v in model.state_dict().items()}
+    resample, before = model.objective.dead, {k: v.clone() for k, v in model.state_dict().items()}
     assert resample.every == 20
     model.bottleneck.idle[DEADS] = 11
     touched = renewed(model, batch)
@@ -74,7 +74,7 @@ def test_inputs_are_drawn_by_the_square_of_their_loss():
 
 def test_rounds_come_when_so_many_examples_have_passed_and_end():
     model, batch = made(dead="resample:dead_after=10")
-    resample, due = model.objective.revival, []
+    resample, due = model.objective.dead, []
     resample.every, resample.rounds = 70, 2
     for step in range(12):
         resample.before_step(step)
@@ -93,7 +93,7 @@ def test_momentum_of_the_new_rows_is_forgotten():
     model.bottleneck.idle[DEADS] = 10**6
     with torch.no_grad():
         model.encoder.bias[DEADS] = -1000.0  # off for good
-    model.objective.revival.every = 30  # due at the next step
+    model.objective.dead.every = 30  # due at the next step
     state = training.optimizers["autoencoder"].state
     next(steps)
     for parameter in (model.encoder.weight, model.encoder.bias, model.decoder.atoms):
@@ -114,7 +114,7 @@ def test_a_ghost_is_as_the_definition_says():
         misses.append(float((scaled[-1] * ghost - e[b]).square().sum()))
         errors.append(float(e[b].square().sum()))
     rescaled = sum(errors) / sum(misses)
-    term = model.objective.revival(model, model(batch), e)
+    term = model.objective.dead(model, model(batch), e)
     # By value the term is the squared error; its gradient is that of the fit with constant factors.
     assert float(term) == pytest.approx(sum(errors) / 30, rel=1e-9)
     got = torch.autograd.grad(term, [model.encoder.bias, model.decoder.atoms])
@@ -131,7 +131,7 @@ def test_the_pull_reaches_up_to_the_threshold():
     model, batch = made(jumprelu_sae, dead="preact:dead_after=10", threshold=0.4)
     model.bottleneck.idle[DEADS] = 11
     pre, theta = model.encoder(batch.x).dense(), model.bottleneck.theta
-    term = model.objective.revival(model, model(batch), residual(model, batch))
+    term = model.objective.dead(model, model(batch), residual(model, batch))
     unit = float(model.bottleneck.unit)
     want = [unit * sum(max(0.0, float(theta[n] - pre[b, n])) for n in DEADS) for b in range(30)]
     assert term.tolist() == pytest.approx(want)
