@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from narrows.cli import training_options as shared
 from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options
 from narrows.cli.output import only_json, print_json
@@ -17,9 +18,7 @@ __all__ = ["sweep"]
 
 
 def sweep(
-    data: Annotated[
-        str, typer.Argument(help="A name (see `narrows data list`) or a file or folder.", metavar="DATA")
-    ],
+    data: shared.Data,
     over: Annotated[
         list[str],
         typer.Option(
@@ -31,29 +30,17 @@ def sweep(
     out: Annotated[
         Path, typer.Option(help="The folder of the sweep; a run folder in it for each.", metavar="RUNS")
     ],
-    method: Annotated[
-        str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
-    ] = None,
-    epochs: Annotated[
-        float | None,
-        typer.Option(
-            help="Passes over the training data; without it and --steps, until held-out rows say stop."
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="Stop after so many looks at held-out rows without improvement (10 by default)."),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Examples a step; 128, or fewer for few examples.")
-    ] = None,
-    lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
+    method: shared.Method = None,
+    epochs: shared.Epochs = None,
+    steps: shared.Steps = None,
+    patience: shared.Patience = None,
+    batch_size: shared.BatchSize = None,
+    lr: shared.Lr = "1e-3",
     seed: Annotated[int, typer.Option(help="Of initialisation and noise, and of the order for all.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
+    device: shared.Device = "auto",
+    precision: shared.Precision = "32",
     page: Annotated[bool, typer.Option(help="Examine and compare the runs on one page.")] = True,
-    progress: Annotated[bool, typer.Option(help="Show how far the training is.")] = True,
+    progress: shared.ShowProgress = True,
     json: Annotated[bool, typer.Option("--json", help="Print the last figures of all runs as JSON.")] = False,
     *,
     data_options: dict[str, Any],

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from narrows.cli import training_options as shared
 from narrows.cli.errors import Interrupted, note
 from narrows.core.check import RequestError
 from narrows.core.texts import number_or_schedule
@@ -17,12 +18,8 @@ __all__ = ["fit", "resume"]
 
 
 def fit(
-    data: Annotated[
-        str, typer.Argument(help="A name (see `narrows data list`) or a file or folder.", metavar="DATA")
-    ],
-    method: Annotated[
-        str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
-    ] = None,
+    data: shared.Data,
+    method: shared.Method = None,
     out: Annotated[
         Path | None, typer.Option(help="The run folder to make; else runs/DATA-METHOD.", metavar="RUN")
     ] = None,
@@ -33,31 +30,21 @@ def fit(
             metavar="NAME[:OPTIONS]",
         ),
     ] = None,
-    epochs: Annotated[
-        float | None,
-        typer.Option(
-            help="Passes over the training data; without it and --steps, until held-out rows say stop."
-        ),
-    ] = None,
-    steps: Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="Stop after so many looks at held-out rows without improvement (10 by default)."),
-    ] = None,
+    epochs: shared.Epochs = None,
+    steps: shared.Steps = None,
+    patience: shared.Patience = None,
     prior_steps: Annotated[
         int | None, typer.Option(help="Steps of a prior over the codes, where there is one.")
     ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="Examples a step, over all devices; 128, or fewer for few examples.")
-    ] = None,
-    lr: Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")] = "1e-3",
+    batch_size: shared.BatchSize = None,
+    lr: shared.Lr = "1e-3",
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None,
     ema: Annotated[
         float | None, typer.Option(help="Average the weights with this decay (0.999), and keep the averages.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    precision: Annotated[str, typer.Option(help="32 or bf16.")] = "32",
+    device: shared.Device = "auto",
+    precision: shared.Precision = "32",
     devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1,
     strategy: Annotated[
         str,
@@ -69,7 +56,7 @@ def fit(
     measure_every: Annotated[
         int, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
     ] = 0,
-    progress: Annotated[bool, typer.Option(help="Show how far the training is.")] = True,
+    progress: shared.ShowProgress = True,
     *,
     data_options: dict[str, Any],
     options: dict[str, Any],
@@ -115,7 +102,7 @@ def resume(
     run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
     epochs: Annotated[float | None, typer.Option(help="Train up to so many epochs in all.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train up to so many steps in all.")] = None,
-    progress: Annotated[bool, typer.Option(help="Show how far the training is.")] = True,
+    progress: shared.ShowProgress = True,
 ) -> None:
     """Go on with a run that was stopped, exactly where it was."""
     import narrows as nr

@@ -1,0 +1,43 @@
+"""The options that every command that trains has."""
+
+from __future__ import annotations
+
+from typing import Annotated, TypeAlias
+
+import typer
+
+__all__ = [
+    "BatchSize",
+    "Data",
+    "Device",
+    "Epochs",
+    "Lr",
+    "Method",
+    "Patience",
+    "Precision",
+    "ShowProgress",
+    "Steps",
+]
+
+Data: TypeAlias = Annotated[
+    str, typer.Argument(help="A name (see `narrows data list`) or a file or folder.", metavar="DATA")
+]
+Method: TypeAlias = Annotated[
+    str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
+]
+Epochs: TypeAlias = Annotated[
+    float | None,
+    typer.Option(help="Passes over the training data; without it and --steps, until held-out rows say stop."),
+]
+Steps: TypeAlias = Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")]
+Patience: TypeAlias = Annotated[
+    int | None,
+    typer.Option(help="Stop after so many looks at held-out rows without improvement (10 by default)."),
+]
+BatchSize: TypeAlias = Annotated[
+    int | None, typer.Option(help="Examples a step, over all devices; 128, or fewer for few examples.")
+]
+Lr: TypeAlias = Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+Precision: TypeAlias = Annotated[str, typer.Option(help="32 or bf16.")]
+ShowProgress: TypeAlias = Annotated[bool, typer.Option(help="Show how far the training is.")]
