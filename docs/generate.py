@@ -137,7 +137,9 @@ def row_of(*cells: str) -> str:
 def parts_page() -> str:
     """The page of spelled parts: the grammar, and a table for each argument that takes a part."""
     grammar = inspect.getdoc(spelling) or ""
-    sections = [f"# Parts that are spelled\n\n{grammar.partition(chr(10) * 2)[2]}"]
+    sections = [
+        f"# Parts that are spelled\n\n{grammar.partition(chr(10) * 2)[2].replace('::' + chr(10), ':' + chr(10))}"
+    ]
     for parts in part_tables():
         lines = [f"## {parts.argument}", ", ".join(f"`{word}`: {says}" for word, says in parts.words.items())]
         for name in parts.parts:

@@ -1,7 +1,7 @@
 r"""Parts that are spelled: a text such as ``auxk:k=8,weight=1/32`` stands for a part with its options.
 
-One grammar serves every argument that hands a part on (``net``, ``likelihood``, ``dead``, ``target``, ``prior``, an
-optimizer)::
+One grammar serves every argument that hands a part on (``net``, ``likelihood``, ``dead``, ``price_target``,
+``prior``, an optimizer)::
 
     text     = name | name (":" | "=") argument ("," argument)*
     argument = value | option "=" value

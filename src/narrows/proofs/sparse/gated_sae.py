@@ -8,7 +8,7 @@ from typing import Any
 from narrows.methods.sparse.gated_sae import gated_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import WORLD, frontier, own_world
+from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, shrinkage
 
 __all__ = ["PROOF"]
 
@@ -57,31 +57,10 @@ PROOF = Proof(
             quick=False,
             post_hoc="Added with the frontiers, after looks at errors at other L0.",
         ),
-        Claim(
-            "The gate shrinks less than L1",
-            "gated/slope_at_4",
-            ">",
-            "relu/slope_at_4",
-            post_hoc="Added after a look at quick scale, where it holds.",
-        ),
-        Claim("L1 shrinks what it finds by a tenth", "relu/slope_at_4", "<", 0.9, post_hoc=_FRONTIER),
-        Claim(
-            "gated latents do not",
-            "gated/slope_at_4",
-            ">",
-            0.9,
-            quick=False,
-            post_hoc=(
-                "The bound was 0.95 in a first, more crowded world; TopK, which has no price, has 0.96 in this one."
-            ),
-        ),
+        *shrinkage("gated", "The gate", "gated latents", _FRONTIER),
     ),
     measure=measure,
-    scales={
-        "quick": {"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "sweep": 0},
-        "default": {"steps": 2000, "batch_size": 256, "latents": 128, "rate": 30, "sweep": 1},
-        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "rate": 10, "sweep": 1},
-    },
+    scales=SCALES,
     seeds=(100, 101, 102),
     notes=(
         "The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be "

@@ -9,7 +9,7 @@ from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import WORLD, frontier, own_world
+from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, shrinkage
 
 __all__ = ["PROOF"]
 
@@ -59,31 +59,10 @@ PROOF = Proof(
         *(_less(l0, "relu", "L1", 0.95) for l0 in AT),
         *(_less(l0, "topk", "TopK") for l0 in AT),
         *(_less(l0, "gated", "gated latents") for l0 in AT),
-        Claim(
-            "JumpReLU shrinks less than L1",
-            "jumprelu/slope_at_4",
-            ">",
-            "relu/slope_at_4",
-            post_hoc="Added after a look at quick scale, where it holds.",
-        ),
-        Claim("L1 shrinks what it finds by a tenth", "relu/slope_at_4", "<", 0.9, post_hoc=_FRONTIER),
-        Claim(
-            "JumpReLU does not",
-            "jumprelu/slope_at_4",
-            ">",
-            0.9,
-            quick=False,
-            post_hoc=(
-                "The bound was 0.95 in a first, more crowded world; TopK, which has no price, has 0.96 in this one."
-            ),
-        ),
+        *shrinkage("jumprelu", "JumpReLU", "JumpReLU", _FRONTIER),
     ),
     measure=measure,
-    scales={
-        "quick": {"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "sweep": 0},
-        "default": {"steps": 1800, "batch_size": 256, "latents": 128, "rate": 30, "sweep": 1},
-        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "rate": 10, "sweep": 1},
-    },
+    scales={**SCALES, "default": {**SCALES["default"], "steps": 1800}},
     seeds=(100, 101, 102),
     notes=(
         "The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be "

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from narrows.methods.sparse.p_anneal_sae import p_anneal_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import WORLD, frontier, own_world
+from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world
 
 __all__ = ["PROOF"]
 
@@ -71,11 +71,7 @@ PROOF = Proof(
     ),
     refuted=("at L0 4 it finds the atoms better", "at L0 6 it finds the atoms better"),
     measure=measure,
-    scales={
-        "quick": {"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "sweep": 0},
-        "default": {"steps": 2000, "batch_size": 256, "latents": 128, "rate": 30, "sweep": 1},
-        "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "rate": 10, "sweep": 1},
-    },
+    scales=SCALES,
     seeds=(100, 101, 102),
     notes=(
         "The paper's activations are of models of chess and Othello, and it measures coverage of board facts; here "
