@@ -1,0 +1,94 @@
+"""A Gaussian posterior at every step, against a prior that a recurrent net learns from the steps before."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import Independent, Normal
+
+from narrows.bottlenecks.gaussian.diagonal import Diagonal, kl
+from narrows.core import Bottleneck, Code, Tree
+from narrows.core.check import whole
+from narrows.likelihoods.recurrent import Recurrence, Step, softplus_gaussian
+from narrows.nets.mlp import dense_layers
+from narrows.nets.sequence import Steps
+
+__all__ = ["Stepwise"]
+
+
+class Stepwise(Bottleneck):
+    r"""q(z_t | x up to t, z before t) against p(z_t | x before t, z before t), step by step.
+
+    .. math:: \mathrm{kl} = \sum_t \mathrm{KL}(q(z_t \mid x_{\le t}, z_{<t})\,\|\,p(z_t \mid x_{<t}, z_{<t}))
+
+    The code is the noise of the latents, u = (z - prior mean) / prior deviation, (B, T, Z): in these coordinates the
+    prior is N(0, I) at every step, whatever came before, and the divergence is the same. At a step of which nothing
+    was observed the posterior is the prior, which costs nothing; a step that is not there has the code 0.
+
+    Args:
+        core: the generative net, which the likelihood shares.
+        features: width F of the encoder's features of a step.
+        length: steps of a code that is drawn from the prior.
+
+    Example:
+        >>> from narrows.likelihoods import Gaussian
+        >>> from narrows.nets.sequence import StepEncoder
+        >>> core = Recurrence(2, Gaussian((3,)), width=8)
+        >>> code = Stepwise(core, 6, 5)(StepEncoder(3, 6)(torch.zeros(4, 5, 3)))
+        >>> code.z.shape, code.costs["kl"].shape
+        (torch.Size([4, 5, 2]), torch.Size([4]))
+
+    Reference:
+        Chung et al., A Recurrent Latent Variable Model for Sequential Data, 2015, equations 5 to 11. arXiv:1506.02216
+    """
+
+    def __init__(self, core: Recurrence, features: int, length: int) -> None:
+        super().__init__()
+        self.core, self.length = core, whole("length", length)
+        self.posterior = dense_layers(
+            (whole("features", features) + core.context, core.width, 2 * core.latent)
+        )
+
+    def infer(self, features: Tensor, step: Step) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of q(z_t | ...), (..., Z), from features (B, F) and where the step stands."""
+        told = torch.cat([features.expand(*step.context.shape[:-1], -1), step.context], -1)
+        return softplus_gaussian(self.posterior(told))
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Infer and draw a step after the other.
+
+        Args:
+            h: ``features`` (B, T, F), the series ``x`` (B, T, C) and its ``steps``.
+            samples: leading axes of the draws.
+        """
+        steps = Steps(*h["steps"])
+        informed = (steps.observed.any(-1) & steps.mask).unsqueeze(-1)
+        drawn, means, scales = self.training or bool(samples), [], []
+
+        def choose(t: int, step: Step) -> Tensor:
+            mean, scale = self.infer(h["features"][:, t], step)
+            mean = torch.where(informed[:, t], (mean - step.mean) / step.scale, 0.0)
+            scale = torch.where(informed[:, t], scale / step.scale, 1.0)
+            means.append(mean)
+            scales.append(scale)
+            u = mean + scale * torch.randn_like(mean) if drawn else mean
+            noise.append(torch.where(steps.mask[:, t, None], u, 0.0))
+            return step.mean + step.scale * noise[-1]
+
+        noise: list[Tensor] = []
+        self.core.walk(choose, steps, (*samples, len(h["x"])), h["x"])
+        u = torch.stack(noise, -2)
+        q = _gaussian(torch.stack(means, -2), torch.stack(scales, -2))
+        p = _gaussian(torch.zeros_like(q.mean), torch.ones_like(q.mean))
+        nats = q.log_prob(u) - p.log_prob(u) if samples else kl(q)
+        return Code(u, {"kl": torch.where(informed.squeeze(-1), nats, 0.0).sum(-1)}, q, p)
+
+    def sample(self, n: int) -> Code:
+        """Draw the noise of n series, (n, T, Z)."""
+        like = self.core.first
+        u = torch.randn(n, self.length, self.core.latent, dtype=like.dtype, device=like.device)
+        return Code(u, p=_gaussian(torch.zeros_like(u), torch.ones_like(u)))
+
+
+def _gaussian(mean: Tensor, scale: Tensor) -> Diagonal:
+    return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)

@@ -1,0 +1,265 @@
+r"""p(x | noise) of series by a recurrent net: what is drawn at a step is read at the next.
+
+The net owns the whole generative model of a variational recurrent network. At a step with the state h, the prior of the
+latent is a Gaussian of h, the output a likelihood of latent and h, and both are read into the next state. A latent is
+written by its *noise* u = (z - mean) / deviation, so that any u from N(0, I) is a draw of the prior, whatever was
+written before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from narrows.core import Likelihood
+from narrows.core.check import whole
+from narrows.nets.mlp import dense_layers
+from narrows.nets.sequence import Clock, Steps
+
+__all__ = ["Path", "Recurrence", "Recurrent", "Step", "WithSteps", "softplus_gaussian"]
+
+_SMALLEST = 1e-3
+"""The least standard deviation of a latent."""
+
+
+def softplus_gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of a diagonal Gaussian, (..., 2Z) -> (..., Z) each, the deviation by softplus.
+
+    Example:
+        >>> softplus_gaussian(torch.tensor([1.0, 0.0]))[1].round(decimals=4)
+        tensor([0.6941])
+    """
+    mean, raw = features.chunk(2, -1)
+    return mean, F.softplus(raw) + _SMALLEST
+
+
+class WithSteps(nn.Module):
+    """The decoder of a recurrent likelihood: codes (*samples, B, T, Z), and beside them what is known of each step.
+
+    Example:
+        >>> WithSteps(3)(torch.zeros(2, 5, 4)).shape
+        torch.Size([2, 5, 9])
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.channels = whole("channels", channels)
+
+    def forward(self, z: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Put z, which numbers were observed, which steps are there and their gaps side by side."""
+        empty = z.new_zeros(z.shape[-3], z.shape[-2], self.channels)
+        known = Steps.of(condition or {}, empty)
+        beside = torch.cat(
+            [known.observed.to(z), known.mask.unsqueeze(-1).to(z), known.passed.unsqueeze(-1)], -1
+        )
+        return torch.cat([z, beside.expand(*z.shape[:-1], -1)], -1)
+
+
+class Step(NamedTuple):
+    """Where a step stands: what every net is told there, (..., context), and the prior of its latent, (..., Z)."""
+
+    context: Tensor
+    mean: Tensor
+    scale: Tensor
+
+
+class Path(NamedTuple):
+    """A way through all steps.
+
+    Args:
+        context: what every net was told at each step, (*lead, T, context).
+        z: the latents, (*lead, T, Z).
+        x: what was read at each step, (*lead, T, C): what was given, and what was written where nothing was.
+    """
+
+    context: Tensor
+    z: Tensor
+    x: Tensor
+
+
+class Recurrence(nn.Module):
+    r"""The generative net of a variational recurrent network, a step at a time.
+
+    .. math:: z_t \sim N(\mu(h_{t-1}), \mathrm{diag}\,\sigma^2(h_{t-1})),\quad x_t \sim p(x_t \mid z_t, h_{t-1}),\quad
+              h_t = \mathrm{GRU}(h_{t-1}, [\varphi_x(x_t), \varphi_z(z_t)])
+
+    Beside the state, every net is told the gap before the step where the series have times. A number that was not
+    observed is read as 0 with a mark where the model is made for holes; else what the model expects stands in for it.
+
+    Args:
+        latent: width of z at a step, Z.
+        emission: p(x_t | z_t, h), the likelihood of one step (C,).
+        width: width of the state and of the hidden layers.
+        holes: whether numbers of the training data are missing.
+        timed: whether the training data have times.
+    """
+
+    def __init__(
+        self, latent: int, emission: Likelihood, *, width: int = 64, holes: bool = False, timed: bool = False
+    ) -> None:
+        super().__init__()
+        self.latent, self.width, self.holes = whole("latent", latent), whole("width", width), holes
+        self.emission, self.clock = emission, Clock() if timed else None
+        self.context = width + timed
+        self.read_x = dense_layers((emission.shape[0] * (1 + holes), width, width))
+        self.read_z = dense_layers((latent, width, width))
+        self.prior = dense_layers((self.context, width, 2 * latent))
+        self.output = dense_layers((width + self.context, width, emission.parameter_shape[0]))
+        self.cell = nn.GRUCell(2 * width + timed, width)
+        self.first = nn.Parameter(torch.zeros(width))
+
+    def start(self, lead: tuple[int, ...]) -> Tensor:
+        """The state before the first step, (*lead, width)."""
+        return self.first.expand(*lead, -1)
+
+    def step(self, state: Tensor, passed: Tensor) -> Step:
+        """Where a step stands, after the state (..., B, width) and a gap (B,)."""
+        context = state
+        if self.clock is not None:
+            context = torch.cat(
+                [state, self.clock(passed).to(state)[:, None].expand(*state.shape[:-1], 1)], -1
+            )
+        return Step(context, *softplus_gaussian(self.prior(context)))
+
+    def emit(self, z: Tensor, context: Tensor) -> Tensor:
+        """The emission's parameters for latents (..., Z)."""
+        out: Tensor = self.output(torch.cat([self.read_z(z), context], -1))
+        return out
+
+    def reading(self, x: Tensor, observed: Tensor) -> Tensor:
+        """What the state is told of values (..., C), of which some were observed."""
+        seen = torch.where(observed, x, 0.0)
+        out: Tensor = self.read_x(
+            torch.cat([seen, observed.to(x).expand(seen.shape)], -1) if self.holes else seen
+        )
+        return out
+
+    def advance(self, state: Tensor, step: Step, z: Tensor, read: Tensor) -> Tensor:
+        """The next state (..., width), from the latents and the `reading` of this step."""
+        inputs = torch.cat([read.expand(*state.shape), self.read_z(z), step.context[..., self.width :]], -1)
+        after: Tensor = self.cell(inputs.flatten(0, -2), state.flatten(0, -2))
+        return after.reshape(state.shape)
+
+    def walk(
+        self,
+        choose: Callable[[int, Step], Tensor],
+        steps: Steps,
+        lead: tuple[int, ...],
+        x: Tensor | None = None,
+        write: Callable[[Tensor], Tensor] | None = None,
+    ) -> Path:
+        """Go through all steps.
+
+        Args:
+            choose: the latents of step t, (*lead, Z), from where it stands.
+            steps: what is known of the steps.
+            lead: the leading axes, (*samples, B).
+            x: what is read, (B, T, C), where it was observed; the model's own writing when None.
+            write: from the emission's parameters to values, where they are not observed. When None, they are read
+                as missing by a model that is made for holes, and as what the model expects by another.
+        """
+        if x is not None and write is None and not self.holes:
+            there = steps.observed | ~steps.mask.unsqueeze(-1)
+            write = None if bool(there.all()) else self.emission.mean
+        ready = None if x is None or write is not None else self.reading(x, steps.observed)
+        state, kept = self.start(lead), []
+        for t in range(steps.mask.shape[1]):
+            step = self.step(state, steps.passed[:, t])
+            z = choose(t, step)
+            if ready is not None:
+                value, read = x[:, t], ready[:, t]  # type: ignore[index]
+            else:
+                assert write is not None  # without x, somebody writes
+                value = write(self.emit(z, step.context))
+                if x is not None:
+                    value = torch.where(steps.observed[:, t], x[:, t], value)
+                read = self.reading(value, torch.ones_like(value, dtype=torch.bool))
+            kept.append((step.context, z, value.expand(*lead, -1)))
+            state = torch.where(steps.mask[:, t, None], self.advance(state, step, z, read), state)
+        return Path(*(torch.stack(each, -2) for each in zip(*kept, strict=True)))
+
+
+class Recurrent(Likelihood):
+    r"""Series from the noise of their latents, each step from those before it.
+
+    .. math:: -\log p(x \mid u) = -\sum_t \log p(x_t \mid z_t, h_{t-1}),\quad z_t = \mu(h_{t-1}) + \sigma(h_{t-1})\, u_t
+
+    The parameters are what `WithSteps` puts out, (*samples, B, T, Z + C + 2). `nll` reads the true values of earlier
+    steps (teacher forcing), `mean` and `sample` what they wrote themselves: they cannot see a target. With u from
+    N(0, I), `sample` draws from the model exactly.
+
+    Args:
+        shape: (T, C) of the longest series.
+        core: the generative net, which the bottleneck shares.
+
+    Example:
+        >>> from narrows.likelihoods import Gaussian
+        >>> p = Recurrent((5, 3), Recurrence(2, Gaussian((3,)), width=8))
+        >>> p.mean(WithSteps(3)(torch.zeros(4, 5, 2))).shape
+        torch.Size([4, 5, 3])
+
+    Reference:
+        Chung et al., A Recurrent Latent Variable Model for Sequential Data, 2015, section 3. arXiv:1506.02216
+    """
+
+    def __init__(self, shape: tuple[int, ...], core: Recurrence) -> None:
+        super().__init__(shape)
+        self.core = core
+
+    @property
+    def parameter_shape(self) -> tuple[int, ...]:
+        """The shape of the parameters of one example."""
+        return (self.shape[0], self.core.latent + self.shape[1] + 2)
+
+    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """-log p(x | u) in nats, (*samples, B), over what was observed."""
+        u, steps = self._unpacked(parameters)
+        x = torch.where(steps.observed, x, 0.0)
+        path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x)
+        counts = steps.observed if weight is None else weight
+        return self.core.emission.nll(self.core.emit(path.z, path.context), x, counts).sum(-1)
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """What is expected of each step after what was expected of those before it, (*samples, B, T, C)."""
+        return self._written(parameters, self.core.emission.mean)
+
+    def sample(self, parameters: Tensor) -> Tensor:
+        """A draw of each step after what was drawn before it, (*samples, B, T, C)."""
+        return self._written(parameters, self.core.emission.sample)
+
+    def complete(self, parameters: Tensor, x: Tensor, draw: bool = False) -> Tensor:
+        """Series with the holes filled, (*samples, B, T, C): what was observed as it is, the rest written.
+
+        Args:
+            parameters: with what was observed.
+            x: the values (B, T, C); only what was observed is read.
+            draw: draw what is missing, instead of expecting it.
+        """
+        u, steps = self._unpacked(parameters)
+        x = torch.where(steps.observed, x, 0.0)
+        emission = self.core.emission
+        write = None if self.core.holes else emission.sample if draw else emission.mean
+        path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x, write)
+        if write is not None:
+            return path.x
+        made = self.core.emit(path.z, path.context)
+        return torch.where(steps.observed, x, emission.sample(made) if draw else emission.mean(made))
+
+    def _written(self, parameters: Tensor, write: Callable[[Tensor], Tensor]) -> Tensor:
+        u, steps = self._unpacked(parameters)
+        return self.core.walk(_by_noise(u), steps, u.shape[:-2], None, write).x
+
+    def _unpacked(self, parameters: Tensor) -> tuple[Tensor, Steps]:
+        """The noise, and what is known of the steps: the same for all samples."""
+        u, observed, mask, passed = parameters.split([self.core.latent, self.shape[1], 1, 1], -1)
+        first = (0,) * (parameters.dim() - 3)
+        return u, Steps(observed[first] > 0.5, mask[first].squeeze(-1) > 0.5, passed[first].squeeze(-1))
+
+
+def _by_noise(u: Tensor) -> Callable[[int, Step], Tensor]:
+    """The latents that a noise (*lead, T, Z) stands for."""
+    return lambda t, step: step.mean + step.scale * u[..., t, :]

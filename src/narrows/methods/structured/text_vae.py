@@ -1,0 +1,68 @@
+"""The text VAE: one code for a whole text, and a recurrent decoder that writes it.
+
+Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio, Generating Sentences from a Continuous Space, CoNLL 2016.
+arXiv:1511.06349
+"""
+
+from __future__ import annotations
+
+from narrows.bottlenecks.gaussian.diagonal import Gaussian
+from narrows.core import Autoencoder, Schedule, Spec, as_spec
+from narrows.core.check import whole
+from narrows.likelihoods.tokens import Tokens
+from narrows.nets import build
+from narrows.nets.sequence import NETS, RNN, TokenEncoder
+from narrows.objectives.elbo import Elbo
+
+__all__ = ["text_vae"]
+
+
+def text_vae(
+    spec: Spec,
+    *,
+    latent: int = 16,
+    beta: Schedule = "linear:0:1:2000",
+    free_bits: float = 0.0,
+    word_dropout: float = 0.3,
+    net: str | RNN = "lstm:width=128",
+    embedding: int = 64,
+) -> Autoencoder:
+    r"""A VAE of texts: a recurrent net reads one into a Gaussian code, another writes it from there.
+
+    .. math:: \log p(x) \ge E_{q(z|x)}\left[\sum_t \log p(x_t \mid x_{<t}, z)\right] - \mathrm{KL}(q(z|x)\,\|\,p(z))
+
+    All in nats a text, its end counted. A decoder that reads the symbols before can do without z, and then training
+    takes the code away (posterior collapse): the divergence is warmed up and symbols before are hidden from the
+    decoder while it learns, so that it has to ask z. The audit says whether it does.
+
+    Args:
+        spec: what the texts look like.
+        latent: width of the code, Z.
+        beta: weight of the divergence; the paper's annealing is ``"linear:0:1:2000"``, and 1 has none.
+        free_bits: nats that each latent may carry free of charge, against posterior collapse.
+        word_dropout: share of the symbols before that are hidden from the decoder in training; 1 hides them all.
+        net: the recurrent nets, ``gru`` or ``lstm``, such as ``lstm:width=256,layers=2``; the encoder's reads in both
+            directions.
+        embedding: width of a symbol's vector.
+
+    Raises:
+        RequestError: data that are no texts, or an argument out of range.
+
+    Example:
+        >>> spec = Spec((6,), values="tokens", kind="tokens", vocabulary=("<pad>", "<start>", "<end>", "<unknown>", "a"))
+        >>> text_vae(spec, latent=2, net="gru:width=8").sample(3).shape
+        torch.Size([3, 6])
+
+    Reference:
+        Bowman et al., Generating Sentences from a Continuous Space, 2016. arXiv:1511.06349
+    """
+    spec, rnn, latent = as_spec(spec, "tokens"), NETS.make(net), whole("latent", latent)
+    symbols = len(spec.vocabulary)
+    output = Tokens(spec.output_shape, symbols, latent, rnn, embedding=embedding, word_dropout=word_dropout)
+    return Autoencoder(
+        TokenEncoder(symbols, 2 * latent, rnn, embedding=embedding),
+        Gaussian(latent),
+        build.decoder(latent, output.parameter_shape, net="linear"),
+        output,
+        Elbo(beta=beta, free_bits=free_bits),
+    )

@@ -1,0 +1,355 @@
+"""Recurrent nets over steps that may be missing: rows of unequal length, gaps in time, tokens.
+
+Steps are read in order, and one that is not there is not read: the state goes from the last step that is there to the
+next. Padding and holes therefore have no share in any output, whatever they hold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from narrows.core import Autoencoder, Batch, Part, Tree
+from narrows.core.check import choice, whole
+from narrows.core.spelling import Table
+from narrows.nets.mlp import dense_layers
+
+__all__ = [
+    "NETS",
+    "RNN",
+    "Clock",
+    "MaskedRNN",
+    "SequenceEncoder",
+    "StepEncoder",
+    "Steps",
+    "TokenEncoder",
+    "gaps",
+    "gru",
+    "lstm",
+]
+
+_CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LSTM}
+
+
+@dataclass(frozen=True)
+class RNN:
+    """A kind of recurrent net and its sizes.
+
+    Args:
+        kind: ``gru`` or ``lstm``.
+        width: width of the state.
+        layers: nets one above the other.
+
+    Raises:
+        RequestError: no such kind, or a size below 1.
+
+    Example:
+        >>> RNN("lstm", 8).make(3)(torch.zeros(2, 5, 3))[0].shape
+        torch.Size([2, 5, 8])
+    """
+
+    kind: str = "gru"
+    width: int = 128
+    layers: int = 1
+
+    def __post_init__(self) -> None:
+        choice("kind", self.kind, _CELLS)
+        whole("width", self.width)
+        whole("layers", self.layers)
+
+    def make(self, inputs: int) -> nn.GRU | nn.LSTM:
+        """The net, (B, T, inputs) -> (B, T, width)."""
+        return _CELLS[self.kind](inputs, self.width, self.layers, batch_first=True)
+
+
+def gru(width: int = 128, layers: int = 1) -> RNN:
+    """Gated recurrent units.
+
+    Args:
+        width: width of the state.
+        layers: nets one above the other.
+    """
+    return RNN("gru", width, layers)
+
+
+def lstm(width: int = 128, layers: int = 1) -> RNN:
+    """Long short-term memory.
+
+    Args:
+        width: width of the state.
+        layers: nets one above the other.
+    """
+    return RNN("lstm", width, layers)
+
+
+NETS: Table[RNN] = Table(
+    "net", "narrows.nets.sequence:RNN", {name: f"narrows.nets.sequence:{name}" for name in _CELLS}
+)
+"""The recurrent nets, as they are spelled: ``lstm:width=256,layers=2``."""
+
+
+def gaps(times: Tensor, mask: Tensor | None = None) -> Tensor:
+    """The time that passed since the last step that is there, (B, T); 0 at the first step.
+
+    Args:
+        times: when each step was, (B, T), rising.
+        mask: which steps are there; all of them when None. The gap of one that is not is 0.
+
+    Example:
+        >>> gaps(torch.tensor([[1.0, 1.5, 4.0]]))
+        tensor([[0.0000, 0.5000, 2.5000]])
+        >>> gaps(torch.tensor([[1.0, 0.0, 4.0]]), torch.tensor([[True, False, True]]))
+        tensor([[0., 0., 3.]])
+    """
+    if mask is None:
+        mask = torch.ones_like(times, dtype=torch.bool)
+    known = torch.where(mask, times, -torch.inf)
+    last = torch.cat([known[:, :1], known.cummax(1).values[:, :-1]], 1)
+    return torch.where(mask & last.isfinite(), times - last, 0.0).clamp(min=0)
+
+
+class Clock(Part):
+    """Gaps between steps as numbers of the order of 1, whatever the unit of time: log(1 + gap / usual gap).
+
+    The usual gap is the mean of those of the batch that `prepare` sees.
+    """
+
+    pace: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("pace", torch.ones(()))
+
+    @torch.no_grad()
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Note the usual gap."""
+        if "times" in batch.condition:
+            passed = gaps(batch.condition["times"], batch.condition.get("mask"))
+            if bool((passed > 0).any()):
+                self.pace.copy_(passed[passed > 0].mean())
+
+    def forward(self, passed: Tensor) -> Tensor:
+        """What a net is told of gaps, of the same shape."""
+        return (passed.to(self.pace) / self.pace).log1p()
+
+
+class Steps(NamedTuple):
+    """What is known of the steps of series beside their values.
+
+    Args:
+        observed: which numbers were observed, (B, T, C) bool.
+        mask: which steps are there, (B, T) bool.
+        passed: the time since the step before, (B, T).
+    """
+
+    observed: Tensor
+    mask: Tensor
+    passed: Tensor
+
+    @classmethod
+    def of(cls, condition: Mapping[str, Tensor], x: Tensor) -> Steps:
+        """Read them from what is told of a batch of series (B, T, C); what nobody says is there, a step apart."""
+        mask = condition.get("mask")
+        mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
+        observed = condition.get("observed")
+        observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
+        times = condition.get("times")
+        places = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
+        passed = gaps((places if times is None else times).to(x), mask)
+        return cls(observed & mask.unsqueeze(-1), mask, passed)
+
+
+class MaskedRNN(nn.Module):
+    """A recurrent net that skips the steps that are not there.
+
+    Args:
+        inputs: width of a step.
+        rnn: kind and sizes of the net.
+        both: read backwards too, and put the two outputs side by side.
+
+    Example:
+        >>> net, x = MaskedRNN(3, RNN(width=4)), torch.randn(1, 5, 3)
+        >>> mask = torch.tensor([[True, True, False, True, False]])
+        >>> bool(torch.allclose(net(x, mask)[1], net(x[:, [0, 1, 3]])[1], atol=1e-6))
+        True
+    """
+
+    def __init__(self, inputs: int, rnn: RNN, both: bool = False) -> None:
+        super().__init__()
+        self.out = rnn.width * (1 + both)
+        self.nets = nn.ModuleList(rnn.make(inputs) for _ in range(1 + both))
+
+    def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Read steps (B, T, inputs).
+
+        Args:
+            x: the steps.
+            mask: which of them are there, (B, T); all of them when None.
+
+        Returns:
+            The output of each step, (B, T, out), 0 where there is none; and that of each row's last step in reading
+            order, (B, out).
+        """
+        if mask is None:
+            mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
+        order = (~mask).int().argsort(dim=1, stable=True)  # the steps that are there, then the others
+        count = mask.sum(1, keepdim=True)
+        place = torch.arange(x.shape[1], device=x.device).expand_as(mask)
+        back = torch.where(place < count, count - 1 - place, place)
+        # What is not there may hold NaN, which no later mask would take out of a gradient.
+        x = torch.where(mask.unsqueeze(-1), x, torch.zeros_like(x))
+        steps, lasts = [], []
+        for net, turned in zip(self.nets, (order, order.gather(1, back)), strict=False):
+            y = net(_rows(x, turned))[0]
+            lasts.append(_rows(y, (count - 1).clamp(min=0)).squeeze(1) * (count > 0))
+            steps.append(_rows(y, turned.argsort(1)))
+        return torch.where(mask.unsqueeze(-1), torch.cat(steps, -1), 0.0), torch.cat(lasts, -1)
+
+
+class SequenceEncoder(nn.Module):
+    r"""A recurrent net over series with holes: each step is its value, what of it was observed, and the gap before it.
+
+    .. math:: h_t = \mathrm{GRU}(h_{t-1}, [x_t \odot o_t,\ o_t,\ \log(1 + (t_t - t_{t-1}) / \bar\delta)])
+
+    Args:
+        channels: numbers a step, C.
+        out: width of the output.
+        rnn: kind and sizes of the net.
+        both: read backwards too.
+        steps: put out a row for each step instead of one for the whole series.
+        observed: whether it is told which numbers were observed; else 0 says it.
+        timed: whether it is told the times.
+
+    Example:
+        >>> net = SequenceEncoder(3, 8, RNN(), timed=True)
+        >>> net(torch.zeros(2, 5, 3), {"times": torch.arange(5.0).expand(2, 5)}).shape
+        torch.Size([2, 8])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        rnn: RNN,
+        *,
+        both: bool = False,
+        steps: bool = False,
+        observed: bool = True,
+        timed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.steps, self.observed, self.timed = steps, observed, timed
+        self.clock = Clock()
+        self.net = MaskedRNN(channels * (1 + observed) + timed, rnn, both)
+        self.head = nn.Linear(self.net.out, whole("out", out))
+
+    def forward(self, x: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Read series (B, T, C) -> (B, out), or (B, T, out) where every step has an output."""
+        told = condition or {}
+        observed = told.get("observed")
+        if observed is not None:
+            x = torch.where(observed, x, 0.0)
+        parts = [x]
+        if self.observed:
+            parts.append(torch.ones_like(x) if observed is None else observed.to(x))
+        if self.timed:
+            times = told.get("times")
+            if times is None:
+                times = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
+            parts.append(self.clock(gaps(times, told.get("mask"))).to(x).unsqueeze(-1))
+        each, last = self.net(torch.cat(parts, -1), told.get("mask"))
+        return self.head(each if self.steps else last)
+
+
+class StepEncoder(nn.Module):
+    """Features of every step of a series, beside the series itself and what is known of its steps.
+
+    Args:
+        channels: numbers a step, C.
+        out: width of the features.
+        width: width of the hidden layer.
+        observed: whether it is told which numbers were observed.
+        ahead: a recurrent net that reads the whole series in both directions, so that features know what comes; None
+            for features of each step alone.
+        timed: whether that net is told the times.
+
+    Example:
+        >>> StepEncoder(3, 8)(torch.zeros(2, 5, 3))["features"].shape
+        torch.Size([2, 5, 8])
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        out: int,
+        *,
+        width: int = 64,
+        observed: bool = False,
+        ahead: RNN | None = None,
+        timed: bool = False,
+    ) -> None:
+        super().__init__()
+        self.observed = observed
+        self.alone = None if ahead else dense_layers((channels * (1 + observed), width, out))
+        self.both = None
+        if ahead is not None:
+            told = {"observed": observed, "timed": timed}
+            self.both = SequenceEncoder(channels, out, ahead, both=True, steps=True, **told)
+
+    def forward(self, x: Tensor, condition: Mapping[str, Tensor] | None = None) -> dict[str, Tree]:
+        """Read series (B, T, C) -> ``features`` (B, T, out), ``x`` and ``steps``."""
+        steps = Steps.of(condition or {}, x)
+        x = torch.where(steps.observed, x, 0.0)
+        if self.both is not None:
+            features = self.both(x, condition)
+        else:
+            assert self.alone is not None  # one of the two nets is there
+            features = self.alone(torch.cat([x, steps.observed.to(x)], -1) if self.observed else x)
+        return {"features": features, "x": x, "steps": tuple(steps)}
+
+
+class TokenEncoder(nn.Module):
+    """A recurrent net over tokens.
+
+    Args:
+        vocabulary: how many symbols there are, V.
+        out: width of the output.
+        rnn: kind and sizes of the net.
+        embedding: width of a symbol's vector.
+        both: read backwards too.
+
+    Example:
+        >>> mask = torch.tensor([[True, True, True, False]])
+        >>> TokenEncoder(30, 8, RNN("lstm", 16))(torch.tensor([[4, 5, 2, 0]]), {"mask": mask}).shape
+        torch.Size([1, 8])
+    """
+
+    def __init__(
+        self,
+        vocabulary: int,
+        out: int,
+        rnn: RNN,
+        *,
+        embedding: int = 64,
+        both: bool = True,
+    ) -> None:
+        super().__init__()
+        self.embed = nn.Embedding(vocabulary, embedding)
+        self.net = MaskedRNN(embedding, rnn, both)
+        self.head = nn.Linear(self.net.out, whole("out", out))
+
+    def forward(self, x: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
+        """Read tokens (B, T) -> (B, out)."""
+        mask = (condition or {}).get("mask")
+        if mask is not None:
+            x = torch.where(mask, x, 0)
+        return self.head(self.net(self.embed(x), mask)[1])
+
+
+def _rows(x: Tensor, places: Tensor) -> Tensor:
+    """Steps of each row in another order, (B, T, D) and (B, S) -> (B, S, D)."""
+    return x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
