@@ -117,12 +117,10 @@ class Recurrence(nn.Module):
         return self.first.expand(*lead, -1)
 
     def step(self, state: Tensor, passed: Tensor) -> Step:
-        """Where a step stands, after the state (..., B, width) and a gap (B,)."""
+        """Where a step stands, after the state (..., B, width) and a gap (B,), as `Clock` tells it."""
         context = state
         if self.clock is not None:
-            context = torch.cat(
-                [state, self.clock(passed).to(state)[:, None].expand(*state.shape[:-1], 1)], -1
-            )
+            context = torch.cat([state, passed[:, None].expand(*state.shape[:-1], 1)], -1)
         return Step(context, *softplus_gaussian(self.prior(context)))
 
     def emit(self, z: Tensor, context: Tensor) -> Tensor:
@@ -167,8 +165,10 @@ class Recurrence(nn.Module):
             write = None if bool(there.all()) else self.emission.mean
         ready = None if x is None or write is not None else self.reading(x, steps.observed)
         state, kept = self.start(lead), []
+        passed = steps.passed if self.clock is None else self.clock(steps.passed).to(state)
+        full = bool(steps.mask.all())
         for t in range(steps.mask.shape[1]):
-            step = self.step(state, steps.passed[:, t])
+            step = self.step(state, passed[:, t])
             z = choose(t, step)
             if ready is not None:
                 value, read = x[:, t], ready[:, t]  # type: ignore[index]
@@ -179,7 +179,8 @@ class Recurrence(nn.Module):
                     value = torch.where(steps.observed[:, t], x[:, t], value)
                 read = self.reading(value, torch.ones_like(value, dtype=torch.bool))
             kept.append((step.context, z, value.expand(*lead, -1)))
-            state = torch.where(steps.mask[:, t, None], self.advance(state, step, z, read), state)
+            after = self.advance(state, step, z, read)
+            state = after if full else torch.where(steps.mask[:, t, None], after, state)
         return Path(*(torch.stack(each, -2) for each in zip(*kept, strict=True)))
 
 
@@ -220,8 +221,13 @@ class Recurrent(Likelihood):
         u, steps = self._unpacked(parameters)
         x = torch.where(steps.observed, x, 0.0)
         path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x)
-        counts = steps.observed if weight is None else weight
-        return self.core.emission.nll(self.core.emit(path.z, path.context), x, counts).sum(-1)
+        return self.along(path, x, steps.observed if weight is None else weight)
+
+    def along(self, path: Path, x: Tensor, weight: Tensor | None = None) -> Tensor:
+        """The nll of series on a way that was gone already, (*samples, B)."""
+        if weight is not None and weight.dim() < x.dim():
+            weight = weight.unsqueeze(-1)
+        return self.core.emission.nll(self.core.emit(path.z, path.context), x, weight).sum(-1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """What is expected of each step after what was expected of those before it, (*samples, B, T, C)."""

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, kl
-from narrows.core import Bottleneck, Code, Tree
+from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import whole
-from narrows.likelihoods.recurrent import Recurrence, Step, softplus_gaussian
+from narrows.core.evidence import Evidence
+from narrows.likelihoods.recurrent import Path, Recurrence, Step, softplus_gaussian
 from narrows.nets.mlp import dense_layers
 from narrows.nets.sequence import Steps
 
-__all__ = ["Stepwise"]
+__all__ = ["Stepwise", "Walked"]
+
+
+@dataclass(frozen=True)
+class Walked(Evidence):
+    """The way through the generative net on which the code was inferred.
+
+    Args:
+        path: it, with its gradient: what `likelihoods.recurrent.Recurrent.nll` would go again.
+    """
+
+    path: Path
 
 
 class Stepwise(Bottleneck):
@@ -63,30 +77,35 @@ class Stepwise(Bottleneck):
         """
         steps = Steps(*h["steps"])
         informed = (steps.observed.any(-1) & steps.mask).unsqueeze(-1)
+        full = bool(informed.all())
         drawn, means, scales = self.training or bool(samples), [], []
 
         def choose(t: int, step: Step) -> Tensor:
             mean, scale = self.infer(h["features"][:, t], step)
-            mean = torch.where(informed[:, t], (mean - step.mean) / step.scale, 0.0)
-            scale = torch.where(informed[:, t], scale / step.scale, 1.0)
+            mean, scale = (mean - step.mean) / step.scale, scale / step.scale
+            if not full:
+                mean = torch.where(informed[:, t], mean, 0.0)
+                scale = torch.where(informed[:, t], scale, 1.0)
             means.append(mean)
             scales.append(scale)
             u = mean + scale * torch.randn_like(mean) if drawn else mean
-            noise.append(torch.where(steps.mask[:, t, None], u, 0.0))
+            noise.append(u if full else torch.where(steps.mask[:, t, None], u, 0.0))
             return step.mean + step.scale * noise[-1]
 
         noise: list[Tensor] = []
-        self.core.walk(choose, steps, (*samples, len(h["x"])), h["x"])
+        path = self.core.walk(choose, steps, (*samples, len(h["x"])), h["x"])
         u = torch.stack(noise, -2)
         q = _gaussian(torch.stack(means, -2), torch.stack(scales, -2))
         p = _gaussian(torch.zeros_like(q.mean), torch.ones_like(q.mean))
         nats = q.log_prob(u) - p.log_prob(u) if samples else kl(q)
-        return Code(u, {"kl": torch.where(informed.squeeze(-1), nats, 0.0).sum(-1)}, q, p)
+        cost = torch.where(informed.squeeze(-1), nats, 0.0).sum(-1)
+        return Code(u, {"kl": cost}, q, p, evidence=(Walked(path),))
 
-    def sample(self, n: int) -> Code:
-        """Draw the noise of n series, (n, T, Z)."""
-        like = self.core.first
-        u = torch.randn(n, self.length, self.core.latent, dtype=like.dtype, device=like.device)
+    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
+        """Draw the noise of n series, (n, T, Z); of as many steps as the condition has, else of the longest."""
+        told = [condition[name] for name in ("mask", "times", "observed") if name in condition]
+        like, length = self.core.first, told[0].shape[1] if told else self.length
+        u = torch.randn(n, length, self.core.latent, dtype=like.dtype, device=like.device)
         return Code(u, p=_gaussian(torch.zeros_like(u), torch.ones_like(u)))
 
 

@@ -7,7 +7,8 @@ arXiv:1511.06349
 from __future__ import annotations
 
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
-from narrows.core import Autoencoder, Schedule, Spec, as_spec
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.core.check import whole
 from narrows.likelihoods.tokens import Tokens
 from narrows.nets import build

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from narrows import likelihoods
 from narrows.bottlenecks.structured.stepwise import Stepwise
-from narrows.core import Autoencoder, Schedule, Spec, as_spec
+from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.schedules import Schedule
 from narrows.core.check import choice
 from narrows.likelihoods.recurrent import Recurrence, Recurrent, WithSteps
 from narrows.nets.sequence import RNN, StepEncoder
-from narrows.objectives.elbo import Elbo
+from narrows.objectives.stepwise import StepwiseElbo
 
 __all__ = ["vrnn"]
 
@@ -67,5 +68,5 @@ def vrnn(
         Stepwise(core, width, length),
         WithSteps(channels),
         Recurrent((length, channels), core),
-        Elbo(beta=beta),
+        StepwiseElbo(beta=beta),
     )

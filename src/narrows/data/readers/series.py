@@ -1,0 +1,270 @@
+"""Series of unequal length with times and holes: from tables in long form and from arrays with ends."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from narrows.core.check import RequestError, nearest, refuse, whole
+from narrows.data.readers.tables import read_columns
+
+__all__ = ["SeriesRows", "from_arrays", "read_long"]
+
+_SERIES = ("series", "series_id", "id", "unit", "subject")
+_TIMES = ("time", "t", "times", "timestamp", "date", "datetime")
+_LABELS = ("label", "labels", "class", "y")
+_LONGEST = 10_000
+"""Steps of a series, above which it must be cut into windows."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesRows:
+    """Series one after the other.
+
+    Args:
+        values: all steps, (total, C) float32; NaN where nothing was observed.
+        ends: where each series ends, (N,) int64.
+        times: when each step was, (total,) float32, counted from the first step of its series; None where steps are
+            one apart.
+        labels: class of each series, (N,), or None.
+        columns: the names of the C numbers, where they have some.
+        ordered: whether neighbours are pieces of one series.
+    """
+
+    values: np.ndarray
+    ends: np.ndarray
+    times: np.ndarray | None = None
+    labels: np.ndarray | None = None
+    columns: tuple[str, ...] = ()
+    ordered: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ends)
+
+    @property
+    def starts(self) -> np.ndarray:
+        """Where each series begins, (N,)."""
+        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
+
+    def rows(self, rows: np.ndarray) -> SeriesRows:
+        """Some of the series."""
+        spans = [np.arange(a, b) for a, b in zip(self.starts[rows], self.ends[rows], strict=True)]
+        steps = np.concatenate(spans) if spans else np.empty(0, np.int64)
+        return replace(
+            self,
+            values=self.values[steps],
+            ends=np.cumsum([len(s) for s in spans], dtype=np.int64),
+            times=None if self.times is None else self.times[steps],
+            labels=None if self.labels is None else self.labels[rows],
+        )
+
+    def windows(self, length: int) -> SeriesRows:
+        """Every series cut into pieces of at most so many steps.
+
+        Example:
+            >>> SeriesRows(np.zeros((7, 1)), np.array([5, 7])).windows(2).ends.tolist()
+            [2, 4, 5, 7]
+        """
+        cuts = [np.arange(a, b, whole("window", length))[1:] for a, b in zip(self.starts, self.ends, strict=True)]
+        pieces = [len(c) + 1 for c in cuts]
+        ends = np.concatenate([np.append(c, e) for c, e in zip(cuts, self.ends, strict=True)]).astype(np.int64)
+        labels = None if self.labels is None else np.repeat(self.labels, pieces)
+        times = None if self.times is None else _from_first(self.times, ends)
+        return replace(self, ends=ends, labels=labels, times=times, ordered=self.ordered or len(self) == 1)
+
+
+def read_long(
+    path: Path,
+    series: str | None = None,
+    time: str | None = None,
+    columns: str | Sequence[str] | None = None,
+    labels: str | None = None,
+    window: int | None = None,
+) -> SeriesRows:
+    """Read a table in long form: a row for each step, with the name of its series, its time and its values.
+
+    Args:
+        path: a .csv, .tsv or .parquet file. An empty cell among the values was not observed.
+        series: the column that names the series; one called series, series_id, id, unit or subject when None. A table
+            without is one series, which ``window`` cuts.
+        time: the column of the times, numbers or dates; one called time, t, times, timestamp, date or datetime when
+            None. A table without has its rows in order, one unit of time apart.
+        columns: the columns of values; all other numeric ones when None.
+        labels: the column with the class of each series, the same in all its rows; one called label, labels, class or
+            y when None; ``"none"`` for none.
+        window: cut the series into pieces of at most so many steps.
+
+    Raises:
+        RequestError: columns that are not there, are no numbers or say two things of one series; times that repeat.
+    """
+    table, name = read_columns(path), path.name
+    which, when = _found(table, series, _SERIES, "series"), _found(table, time, _TIMES, "time")
+    classes = None if labels == "none" else _found(table, labels, _LABELS, "labels")
+    chosen = _listed(columns) or [
+        c for c, v in table.items() if c not in (which, when, classes) and v.dtype != object and v.ndim == 1
+    ]
+    if not chosen:
+        raise RequestError(f"{name} has no column of numbers left to learn from.")
+    values = np.stack([_numbers(table, column, name) for column in chosen], 1)
+    rows = len(values)
+    groups, first = _grouped(table[which] if which else np.zeros(rows), name)
+    moments = np.arange(rows, dtype=np.float64) if when is None else _moments(table[when], when, name)
+    order = np.lexsort((moments, groups))
+    ends = np.cumsum(np.bincount(groups), dtype=np.int64)
+    made = SeriesRows(
+        values[order].astype(np.float32),
+        ends,
+        None if when is None else _from_first(moments[order], ends),
+        None if classes is None else _one_each(table[classes], groups, first, classes, name),
+        tuple(chosen),
+    )
+    if when is not None:
+        _rising(made, when, name)
+    return cut(made, window, name)
+
+
+def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None = None) -> SeriesRows:
+    """Read arrays: ``x`` (total, C) or (total,) with ``ends`` (N,), or ``x`` (N, T, C); ``times`` alike; ``y`` (N,).
+
+    Args:
+        arrays: by name; NaN in x was not observed.
+        name: of the data, for messages.
+        window: cut the series into pieces of at most so many steps.
+
+    Raises:
+        RequestError: no x, or lengths that do not fit together.
+
+    Example:
+        >>> made = from_arrays({"x": np.arange(5.0), "ends": np.array([2, 5])}, "a")
+        >>> made.values.shape, len(made)
+        ((5, 1), 2)
+    """
+    if "x" not in arrays:
+        raise RequestError(f"{name} has no array `x`: {', '.join(arrays) or 'it is empty'}.")
+    x, times, labels = (arrays.get(key) for key in ("x", "times", "y"))
+    assert x is not None
+    if x.dtype.kind not in "fiub":
+        raise refuse("x", f"an array of type {x.dtype} in `{name}`", "numbers")
+    if "ends" in arrays:
+        values = x.astype(np.float32)[:, None] if x.ndim == 1 else x.astype(np.float32)
+        ends = np.asarray(arrays["ends"]).astype(np.int64)
+        fits = values.ndim == 2 and ends.ndim == 1 and len(ends) and ends[-1] == len(values)
+        if not fits or (np.diff(ends, prepend=0) < 1).any():
+            expected = f"numbers that rise to {len(x)}, the steps of all series together"
+            raise refuse("ends", ends.tolist()[:8], expected)
+        moments = None if times is None else np.asarray(times, np.float64)
+    else:
+        if x.ndim != 3:
+            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) beside ``ends``")
+        values, ends = x.reshape(-1, x.shape[2]).astype(np.float32), x.shape[1] * np.arange(1, len(x) + 1)
+        moments = None if times is None else np.broadcast_to(np.asarray(times, np.float64), x.shape[:2]).reshape(-1)
+    if moments is not None and len(moments) != len(values):
+        raise refuse("times", f"{len(moments)} times", f"one for each of the {len(values)} steps")
+    if labels is not None and len(labels) != len(ends):
+        raise refuse("y", f"{len(labels)} classes", f"one for each of the {len(ends)} series")
+    made = SeriesRows(values, ends, None if moments is None else _from_first(moments, ends), labels)
+    if moments is not None:
+        _rising(made, "times", name)
+    return cut(made, window, name)
+
+
+def cut(rows: SeriesRows, window: int | None, name: str) -> SeriesRows:
+    """The series in pieces where that was asked for; refused where it was not and must be.
+
+    Raises:
+        RequestError: one series alone, or one that is too long, and no window; a number that is infinite.
+    """
+    if np.isinf(rows.values).any():
+        where = np.argwhere(np.isinf(rows.values))[0]
+        raise RequestError(f"`{name}` holds an infinite number, in step {where[0]}, column {where[1]}.")
+    if window is not None:
+        return rows.windows(window)
+    longest = int(np.diff(rows.ends, prepend=0).max())
+    if len(rows) == 1 or longest > _LONGEST:
+        said = "is one series" if len(rows) == 1 else f"has a series of {longest} steps"
+        raise RequestError(f"`{name}` {said}. Say how many steps are an example: ``window=64``.")
+    return rows
+
+
+def _from_first(moments: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Times counted from the first step of each series, which float32 holds."""
+    lengths = np.diff(ends, prepend=0)
+    return (moments - np.repeat(moments[ends - lengths], lengths)).astype(np.float32)
+
+
+def _rising(rows: SeriesRows, when: str, name: str) -> None:
+    """Refuse times that repeat or go back."""
+    assert rows.times is not None
+    step = np.diff(rows.times)
+    step[rows.ends[:-1] - 1] = 1  # from one series to the next
+    if not (step > 0).all():
+        at = int(np.flatnonzero(~(step > 0))[0])
+        which = int(np.searchsorted(rows.ends, at, side="right"))
+        raise RequestError(
+            f"`{when}` of `{name}` must rise within a series, but does not in series {which}, step "
+            f"{at + 1 - int(rows.starts[which])}. Sort the steps and drop those that stand twice."
+        )
+
+
+def _found(
+    table: Mapping[str, np.ndarray], said: str | None, usual: Sequence[str], argument: str
+) -> str | None:
+    if said is not None:
+        if said not in table:
+            raise refuse(argument, said, "a column of the table", nearest(said, table))
+        return said
+    return next((c for u in usual for c in table if c.lower() == u), None)
+
+
+def _listed(names: str | Sequence[str] | None) -> list[str]:
+    if names is None:
+        return []
+    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def _numbers(table: Mapping[str, np.ndarray], column: str, name: str) -> np.ndarray:
+    if column not in table:
+        raise refuse("columns", column, "a column of the table", nearest(column, table))
+    values = table[column]
+    if values.dtype == object or values.ndim > 1:
+        raise refuse("columns", column, f"columns of {name} with one number a row")
+    return values
+
+
+def _grouped(names: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """The number of each row's series, in order of their first rows, and those rows."""
+    texts = names.astype(str)
+    if (texts == "").any() or (texts == "nan").any():
+        raise RequestError(f"{name} has a row without the name of its series.")
+    _, first, inverse = np.unique(texts, return_index=True, return_inverse=True)
+    rank = np.empty(len(first), np.int64)
+    rank[np.argsort(first)] = np.arange(len(first))
+    return rank[inverse], np.sort(first)
+
+
+def _moments(values: np.ndarray, column: str, name: str) -> np.ndarray:
+    """Times as numbers; dates are seconds."""
+    if values.dtype != object:
+        numbers = values.astype(np.float64)
+    else:
+        try:
+            dates = np.array([str(v).replace("Z", "") for v in values], dtype="datetime64[us]")
+            numbers = np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)
+        except ValueError as error:
+            fix = "Dates are written as 2024-03-31 or 2024-03-31T12:00:00."
+            raise refuse("time", column, f"a column of {name} with numbers or dates", fix) from error
+    if not np.isfinite(numbers).all():
+        raise RequestError(f"Column `{column}` of {name} lacks the time of {int((~np.isfinite(numbers)).sum())} rows.")
+    return numbers
+
+
+def _one_each(values: np.ndarray, groups: np.ndarray, first: np.ndarray, column: str, name: str) -> np.ndarray:
+    """The class of each series, which all its rows must have."""
+    each: np.ndarray = values[first]
+    if (values != each[groups]).any():
+        fix = "Name another column, or ``labels='none'``."
+        raise refuse("labels", column, f"a column of {name} with one class a series", fix)
+    return each

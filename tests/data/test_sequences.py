@@ -1,0 +1,164 @@
+"""Texts and series: worlds with exact probabilities, and the user's own files."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import numpy as np
+import pytest
+
+from narrows.core.check import RequestError
+from narrows.core.vocabulary import SPECIAL, numbered, symbols_of, written
+from narrows.data.readers.series import SeriesRows, from_arrays, read_long
+from narrows.data.readers.text import read_texts, tokenised
+from narrows.data.synthetic import grammar
+from narrows.data.synthetic.lds import draw_lds
+
+
+def test_the_filter_gives_the_density_of_all_observed_values_together():
+    rng = np.random.default_rng(0)
+    x, times, truth = draw_lds(rng, 5, 7, 3, 4, 0.3, 0.1, True)
+    seen = rng.random(x.shape) > 0.4
+    seen[1, 3] = False  # a whole step
+    seen[2, :2] = False  # and the first ones
+    found = truth.log_likelihood(np.where(seen, x, np.nan), times)
+    for b in range(5):
+        cov, kept = truth.covariance(times[b]), seen[b].ravel()
+        apart = (x[b] - truth.bias).ravel()[kept]
+        cov = cov[np.ix_(kept, kept)]
+        log_det = np.linalg.slogdet(cov)[1]
+        exact = -0.5 * (apart @ np.linalg.solve(cov, apart) + log_det + kept.sum() * np.log(2 * np.pi))
+        assert abs(found[b] - exact) < 1e-9
+
+
+def test_series_of_the_linear_system_have_its_covariance():
+    x, _, truth = draw_lds(np.random.default_rng(0), 40_000, 4, 2, 2, 0.3, 0.2, False)
+    found, exact = np.cov(x.reshape(len(x), -1).T), truth.covariance(np.arange(4))
+    assert np.abs(found - exact).max() < 0.05 * np.abs(exact).max()
+
+
+def test_probabilities_of_the_grammar_are_those_of_its_draws():
+    truth = grammar.truth()
+    assert abs(sum(truth.probabilities.values()) - 1) < 1e-12
+    rng = np.random.default_rng(0)
+
+    def drawn(text: str) -> str:
+        while found := grammar._NAME.search(text):
+            rule = grammar.RULES[found[1]]
+            part = rng.choice(list(rule), p=list(rule.values()))
+            text = text[: found.start()] + part + text[found.end() :]
+        return text
+
+    texts = [drawn("<start>") for _ in range(20_000)]
+    for text in ("cod swims", "cow eats", "two cods swim in bay"):
+        p = truth.probabilities[text]
+        assert abs(texts.count(text) / len(texts) - p) < 4 * (p / len(texts)) ** 0.5
+    log_p = truth.log_likelihood(texts)
+    assert abs(-log_p.mean() - truth.entropy) < 4 * log_p.std() / len(texts) ** 0.5
+    assert truth.log_likelihood(["cow swims"])[0] == -np.inf
+
+
+def test_a_text_that_can_be_made_in_two_ways_counts_both():
+    assert grammar.texts_of("<a>", {"a": {"<b>y": 0.5, "x<b>": 0.5}, "b": {"x": 0.2, "y": 0.8}})["xy"] == 0.5
+    with pytest.raises(RequestError, match="`c`|'c'"):
+        grammar.texts_of("<c>", {"b": {"x": 1.0}})
+
+
+@pytest.mark.parametrize("unit", ["characters", "words"])
+def test_texts_come_back_from_their_numbers(unit):
+    texts = ["so it goes", "it goes", "é ü"]
+    vocabulary = symbols_of(texts, unit)
+    values, ends = tokenised(texts, vocabulary, unit)
+    rows = np.split(values, ends[:-1])
+    assert [written(row, vocabulary, unit) for row in rows] == texts
+    assert written(numbered("zz", vocabulary, unit), vocabulary, unit) in ("��", "�")
+    assert vocabulary[:4] == SPECIAL
+
+
+def test_lines_json_lines_and_packed_files_are_the_same_texts(tmp_path):
+    texts, labels = ["one line", "another", "a third, which is " + "long " * 9000], ["a", "b", "a"]
+    plain, lines, packed = tmp_path / "a.txt", tmp_path / "a.jsonl", tmp_path / "a.txt.gz"
+    plain.write_text("\n\n".join(texts) + "\n", encoding="utf-8")
+    rows = [json.dumps({"text": t, "label": c}) for t, c in zip(texts, labels, strict=True)]
+    lines.write_text("\n".join(rows), encoding="utf-8")
+    packed.write_bytes(gzip.compress(plain.read_bytes()))
+    for path in (plain, lines, packed):
+        assert list(read_texts(path).texts) == [t.strip() for t in texts]
+    assert read_texts(lines, labels="label").labels.tolist() == labels
+    with pytest.raises(RequestError, match="longest=200"):
+        read_texts(plain).fitting("characters", None, "a")
+    assert len(read_texts(plain).fitting("characters", 10, "a")) == 2
+    with pytest.raises(RequestError, match="at least 7"):
+        read_texts(plain).fitting("characters", 3, "a")
+    (tmp_path / "empty.txt").write_text("\n \n")
+    with pytest.raises(RequestError, match="no line"):
+        read_texts(tmp_path / "empty.txt")
+
+
+LONG = """patient,when,pulse,pressure,class
+b,2024-01-01T00:00:10,70,,ill
+a,2024-01-02,60,120,well
+b,2024-01-01T00:00:00,71,130,ill
+a,2024-01-03,,121,well
+b,2024-01-01T00:01:00,72,131,ill
+"""
+
+
+def test_a_table_in_long_form_is_series(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text(LONG)
+    made = read_long(path, series="patient", time="when")
+    assert made.columns == ("pulse", "pressure")
+    assert made.ends.tolist() == [3, 5]  # b stands first
+    assert made.times.tolist() == [0, 10, 60, 0, 86400]
+    assert np.array_equal(made.values[:, 0], [71, 70, 72, 60, np.nan], equal_nan=True)
+    assert made.labels.tolist() == ["ill", "well"]
+    assert made.rows(np.array([1])).times.tolist() == [0, 86400]
+    pieces = made.windows(2)
+    assert pieces.ends.tolist() == [2, 3, 5]
+    assert pieces.times.tolist() == [0, 10, 0, 0, 86400]
+    assert pieces.labels.tolist() == ["ill", "ill", "well"]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "said"),
+    [
+        (LONG.replace("00:01:00", "00:00:10"), {"series": "patient", "time": "when"}, "must rise.*series 0, step 2"),
+        (LONG.replace("130,ill", "130,well"), {"series": "patient", "time": "when"}, "one class a series"),
+        (LONG, {"series": "patiant"}, "patient"),
+        (LONG, {"series": "patient", "time": "class"}, "numbers or dates"),
+        (LONG, {"series": "patient", "time": "when", "columns": "class"}, "one number a row"),
+        ("a,b\n1,2\n3,4\n", {}, "is one series.*window=64"),
+    ],
+)
+def test_what_is_wrong_with_a_table_is_said(tmp_path, text, options, said):
+    path = tmp_path / "long.csv"
+    path.write_text(text)
+    with pytest.raises(RequestError, match=said):
+        read_long(path, **options)
+
+
+def test_arrays_of_unequal_and_of_equal_length_are_series():
+    x, ends = np.arange(10.0).reshape(5, 2), np.array([2, 5])
+    made = from_arrays({"x": x, "ends": ends, "times": np.array([5, 6, 0, 1, 4]), "y": np.array([0, 1])}, "a")
+    assert made.times.tolist() == [0, 1, 0, 1, 4]
+    equal = from_arrays({"x": np.zeros((3, 4, 2)), "times": np.arange(4)}, "b")
+    assert equal.ends.tolist() == [4, 8, 12]
+    assert equal.times.tolist() == [0, 1, 2, 3] * 3
+    for wrong, said in (
+        ({"x": x, "ends": np.array([2, 4])}, "ends"),
+        ({"x": x, "ends": ends, "times": np.zeros(4)}, "times"),
+        ({"x": x, "ends": ends, "times": np.zeros(5)}, "must rise"),
+        ({"x": x}, "ends"),
+        ({"x": np.where(x == 3, np.inf, x), "ends": ends}, "infinite"),
+        ({"x": x, "ends": ends, "y": np.zeros(3)}, "y"),
+    ):
+        with pytest.raises(RequestError, match=said):
+            from_arrays(wrong, "c")
+
+
+def test_windows_of_one_series_are_in_order():
+    one = SeriesRows(np.zeros((9, 1), np.float32), np.array([9]))
+    assert one.windows(4).ordered
+    assert one.windows(4).ends.tolist() == [4, 8, 9]
