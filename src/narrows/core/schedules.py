@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 from narrows.core.check import number, refuse
 
-__all__ = ["Schedule", "at", "constant", "constant_from", "cosine", "cyclic", "linear", "schedule", "steps"]
+__all__ = ["Schedule", "at", "constant", "constant_from", "cosine", "cyclic", "linear", "schedule", "sigmoid", "steps"]
 
 Schedule: TypeAlias = float | str | Callable[[int], float]
 
@@ -59,6 +59,23 @@ def cyclic(low: float, high: float, period: float, rise: float = 0.5) -> Callabl
     return lambda step: low + (high - low) * min(1.0, (step % period) / (rise * period))
 
 
+def sigmoid(start: float, end: float, middle: float, width: float) -> Callable[[int], float]:
+    """From `start` to `end` along a logistic curve, half-way at step `middle`; done ten `width` before and after.
+
+    Example:
+        >>> [round(sigmoid(0, 1, 1000, 100)(s), 3) for s in (0, 900, 1000, 1100, 2000)]
+        [0, 0.269, 0.5, 0.731, 1]
+    """
+
+    def value(step: int) -> float:
+        along = (step - middle) / width
+        if abs(along) >= 10:
+            return end if along > 0 else start
+        return start + (end - start) / (1 + math.exp(-along))
+
+    return value
+
+
 def steps(*pairs: float) -> Callable[[int], float]:
     """Piecewise constant: ``steps(v0, s1, v1, s2, v2)`` is v0, from step s1 on v1, from s2 on v2.
 
@@ -84,6 +101,7 @@ _KINDS: dict[str, Callable[..., Callable[[int], float]]] = {
     "linear": linear,
     "cosine": cosine,
     "cyclic": cyclic,
+    "sigmoid": sigmoid,
     "steps": steps,
 }
 

@@ -39,7 +39,8 @@ class Tokens(Likelihood):
         conditioning: width of what the decoder puts out.
         rnn: kind and sizes of the net.
         embedding: width of a symbol's vector.
-        word_dropout: share of the symbols before that are hidden from the net in training, so that it must ask z.
+        word_dropout: share of the symbols before that are hidden from the net in training, so that it must ask z. Where
+            it is 1 the net never reads any, and all symbols come from z alone.
 
     Raises:
         RequestError: a size or a share out of range.
@@ -96,9 +97,13 @@ class Tokens(Likelihood):
         if self.training and self.word_dropout:
             hidden = torch.rand(before.shape, device=x.device) < self.word_dropout
             before = torch.where(hidden & (before != START), UNKNOWN, before)
-        inputs = torch.cat([self.embed(before), z.unsqueeze(1).expand(-1, x.shape[1], -1)], -1)
+        inputs = torch.cat([self.embed(self._visible(before)), z.unsqueeze(1).expand(-1, x.shape[1], -1)], -1)
         hidden, _ = self.net(inputs, self._start(z))
         return hidden
+
+    def _visible(self, before: Tensor) -> Tensor:
+        """What the net reads of the symbols before: nothing but the start where all are hidden."""
+        return before if self.word_dropout < 1 else torch.where(before == START, START, UNKNOWN)
 
     def _surprise(self, hidden: Tensor, target: Tensor) -> Tensor:
         """-log p of symbols (M,) from outputs (M, width), some at a time."""
@@ -159,7 +164,7 @@ class Tokens(Likelihood):
         state, last = self._start(z), torch.full((len(z),), START, device=z.device)
         going = torch.ones_like(last, dtype=torch.bool)
         for t in range(length):
-            inputs = torch.cat([self.embed(last), z], -1).unsqueeze(1)
+            inputs = torch.cat([self.embed(self._visible(last)), z], -1).unsqueeze(1)
             hidden, state = self.net(inputs, state)
             logits = self._logits(hidden.squeeze(1))
             logits[:, UNKNOWN] = -torch.inf
