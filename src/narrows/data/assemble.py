@@ -22,7 +22,7 @@ from narrows.data.scaling import Scaling, exact, fit_columns, fit_scaling, value
 from narrows.data.shapes import infer_layout, model_shape
 from narrows.data.stores import Once, Ragged, Store
 
-__all__ = ["Split", "assemble", "one_part", "rescaled"]
+__all__ = ["Split", "assemble", "class_names", "divide", "limited", "numbered", "one_part", "rescaled"]
 
 _OF_THE_DATA = ("class_names", "rows", "model")
 """What a description says of the data beside their `Spec`."""
@@ -56,13 +56,13 @@ def assemble(
     _same_model(raw, spec, name)
     scale = raw.scale if scale == "auto" else scale
     layout: str = infer_layout(raw.x, raw.layout) if raw.kind == "array" else raw.kind
-    train, test = (_limited(part, split.limit) for part in divide(raw, split))
+    train, test = (limited(part, split.limit) for part in divide(raw, split))
     for part, called in ((train, "training"), (test, "test")):
         if not len(part.x):
             raise RequestError(
                 f"The {called} part of `{name}` is empty. Give more data, or another ``split``."
             )
-    classes = tuple(spec.get("class_names", ())) if spec else _classes(train, test)
+    classes = tuple(spec.get("class_names", ())) if spec else class_names(train, test)
     shape = model_shape(train.x.shape[1:], layout)
     fitted = Scaling.of(scaling) if scaling else _fitted(train, layout, scale)
     goal = Scaling()
@@ -88,7 +88,7 @@ def _fitted(train: Raw, layout: str, scale: str) -> Scaling:
 
 def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
     """All examples of other data as one data set, read like the described ones."""
-    raw = _limited(raw.test or raw, limit)
+    raw = limited(raw.test or raw, limit)
     _check(raw, name)
     spec = description["spec"]
     _same_model(raw, spec, name)
@@ -98,7 +98,7 @@ def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | N
     goal = Scaling.of(description.get("target_scaling") or Scaling())
     scaling = _as_it_comes(raw.x, Scaling.of(description["scaling"]))
     known = spec["class_names"]
-    if raw.labels is not None and not raw.class_names and not set(_classes(raw, raw)) <= set(known):
+    if raw.labels is not None and not raw.class_names and not set(class_names(raw, raw)) <= set(known):
         raw.labels = None  # classes that the fit never saw: they cannot be told to the model
     box = Domain.of(description["domain"]) if "domain" in description else None
     return _dataset(raw, layout, shape, scaling, goal, tuple(spec["class_names"]), name, box)
@@ -141,7 +141,8 @@ def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
     return raw.rows(np.sort(shuffled[tests:])), raw.rows(np.sort(shuffled[:tests]))
 
 
-def _limited(raw: Raw, limit: int | None) -> Raw:
+def limited(raw: Raw, limit: int | None) -> Raw:
+    """At most so many examples: the first of an ordered set, else some that are drawn (fixed)."""
     if limit is None or whole("limit", limit) >= len(raw.x):
         return raw
     if raw.ordered or on_disk(raw.x):
@@ -197,7 +198,7 @@ def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -
     )
 
 
-def _classes(train: Raw, test: Raw) -> tuple[str, ...]:
+def class_names(train: Raw, test: Raw) -> tuple[str, ...]:
     """Names of the classes: given, or the sorted values of the labels."""
     if train.labels is None or train.class_names:
         return train.class_names
@@ -226,7 +227,7 @@ def _tidy(labels: np.ndarray) -> np.ndarray:
     return labels.astype(np.int64)
 
 
-def _numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor:
+def numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor:
     """The number of each label's class, (N,) int64."""
     labels = _tidy(labels)
     seen, inverse = np.unique(labels, return_inverse=True)
@@ -298,7 +299,7 @@ def _dataset(
         x,
         scaling,
         shape,
-        labels=_numbered(cast(np.ndarray, raw.labels), classes, name) if labelled else None,
+        labels=numbered(cast(np.ndarray, raw.labels), classes, name) if labelled else None,
         factors=None if raw.factors is None else torch.from_numpy(raw.factors.astype(np.int64)),
         factor_names=raw.factor_names,
         class_names=classes if labelled else (),
