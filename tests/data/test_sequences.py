@@ -11,7 +11,8 @@ import pytest
 from narrows.core.check import RequestError
 from narrows.core.vocabulary import SPECIAL, numbered, symbols_of, written
 from narrows.data.readers.series import SeriesRows, from_arrays, read_long
-from narrows.data.readers.text import read_texts, tokenised
+from narrows.data.readers.text import read_texts
+from narrows.data.sequences import tokenised
 from narrows.data.synthetic import grammar
 from narrows.data.synthetic.lds import draw_lds
 

@@ -149,6 +149,10 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
         found = _call(reader, name, {**kept, **options, "like": description})
         assert not isinstance(found, Raw | Source)
         return found
+    if what in SYNTHETIC:
+        made = _call(reader, name, {**kept, **options})
+        if isinstance(made, Source):
+            return rescaled(made.test, description)
     raw = raw_like(description, what, **options)
     return one_part(raw, name, description, options.get("limit"))
 

@@ -15,15 +15,19 @@ from torch import Tensor
 
 from narrows.core import Spec
 from narrows.core.check import RequestError
+from narrows.core.vocabulary import numbered as symbol_numbers
 from narrows.core.vocabulary import symbols_of
 from narrows.data.assemble import Split, class_names, divide, limited, numbered
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
-from narrows.data.readers.text import tokenised
 from narrows.data.scaling import Scaling, fit_scaling, values_of
 from narrows.data.stores import Ragged
 
-__all__ = ["listed", "series_like", "series_source", "text_source", "texts_like"]
+__all__ = ["listed", "series_like", "series_source", "text_source", "texts_like", "tokenised"]
+
+
+_EVEN = Split()
+"""Divided as usual."""
 
 
 def listed(rows: Sequence[Any]) -> np.ndarray:
@@ -42,38 +46,37 @@ def listed(rows: Sequence[Any]) -> np.ndarray:
 def text_source(
     raw: Raw,
     name: str,
-    split: Split,
-    how: Mapping[str, Any],
+    split: Split = _EVEN,
     *,
     unit: str = "characters",
     least: int = 1,
-    spec: Mapping[str, Any] | None = None,
+    vocabulary: tuple[str, ...] = (),
+    longest: int = 0,
 ) -> Source:
     """Divide texts, and number their symbols by those of the training part.
 
     Args:
         raw: its x are texts.
-        name: short name for reports.
+        name: what messages call them.
         split: how examples are divided.
-        how: the arguments of `open` that lead here again.
         unit: ``characters`` or ``words``.
         least: how often a symbol must stand in the training part to be one of the vocabulary.
-        spec: what `Source.describe` wrote, whose vocabulary and classes hold then.
+        vocabulary: all symbols, where they are known beforehand.
+        longest: symbols of the longest text, its end included, where that is known beforehand.
 
     Raises:
-        RequestError: a part without texts, or texts that are not those described.
+        RequestError: a part without texts.
     """
     parts = _parts(raw, name, split)
-    classes = tuple(spec["class_names"]) if spec else class_names(*parts)
-    vocabulary = tuple(spec["vocabulary"]) if spec else symbols_of(parts[0].x, unit, least)
+    classes = class_names(*parts)
+    vocabulary = vocabulary or symbols_of(parts[0].x, unit, least)
     stores = [_tokens(part, vocabulary, unit) for part in parts]
-    longest = spec["shape"][0] if spec else max(store.shape[1] for store in stores)
+    longest = max(longest, *(store.shape[1] for store in stores))
     train, test = (
         _text_part(part, store, longest, classes, name) for part, store in zip(parts, stores, strict=True)
     )
-    found = Spec((longest,), "tokens", len(classes), kind="tokens", vocabulary=vocabulary, rows=len(train))
-    _as_described(spec, train, test, name)
-    return Source(name, replace(train, truth=raw.truth), replace(test, truth=raw.truth), found, dict(how), raw.truth)
+    spec = Spec((longest,), "tokens", len(classes), kind="tokens", vocabulary=vocabulary, rows=len(train))
+    return Source("", train, test, spec, truth=raw.truth)
 
 
 def texts_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
@@ -94,51 +97,32 @@ def texts_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int |
     return _text_part(part, store, longest, _known_classes(part, spec), name)
 
 
-def series_source(
-    raw: Raw,
-    name: str,
-    split: Split,
-    scale: str,
-    how: Mapping[str, Any],
-    *,
-    scaling: Mapping[str, Any] | None = None,
-    spec: Mapping[str, Any] | None = None,
-) -> Source:
+def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto") -> Source:
     """Divide and scale series.
 
     Args:
         raw: its x are arrays (T, C) with NaN where nothing was observed; its column ``times``, if there is one, has
             the times of each, (T,).
-        name: short name for reports.
+        name: what messages call them.
         split: how examples are divided.
-        scale: as for `open`; fitted on what was observed of the training part.
-        how: the arguments of `open` that lead here again.
-        scaling: a scaling that was described, instead.
-        spec: what `Source.describe` wrote; the series must still be like it.
+        scale: as for `narrows.data.open`; fitted on what was observed of the training part.
 
     Raises:
-        RequestError: a part without series, nothing observed of a column, or series that are not those described.
+        RequestError: a part without series, or nothing observed of a column.
     """
     parts = _parts(raw, name, split)
-    classes = tuple(spec["class_names"]) if spec else class_names(*parts)
-    fitted = Scaling.of(scaling) if scaling else _fitted(parts[0], raw.scale if scale == "auto" else scale, name)
-    train, test = (_series_part(part, fitted, 0, classes, name) for part in parts)
-    longest = spec["shape"][0] if spec else max(train.x.shape[1], test.x.shape[1])
-    channels = train.x.shape[2]
-    shape = (longest, channels)
-    conditions: dict[str, tuple[int, ...]] = {"times": (longest,)} if "times" in raw.stores else {}
-    # Rows of equal length without holes are plain arrays; a mask comes with rows of unequal length.
+    classes = class_names(*parts)
+    scaling = _fitted(parts[0], raw.scale if scale == "auto" else scale, name)
+    train, test = (_series_part(part, scaling, 0, classes, name) for part in parts)
+    shape = (max(train.x.shape[1], test.x.shape[1]), train.x.shape[2])
+    conditions: dict[str, tuple[int, ...]] = {"times": shape[:1]} if "times" in raw.stores else {}
     if train.holes or test.holes:
-        train, test = replace(train, holes=True), replace(test, holes=True)
         conditions["observed"] = shape
-    seen = torch.from_numpy(np.concatenate(list(parts[0].x)))
-    values = spec["values"] if spec and "values" in spec else values_of(seen[~seen.isnan().any(1)][None], fitted)
-    if spec and list(spec["shape"][1:]) != [channels]:
-        raise RequestError(f"The series of `{name}` have {channels} columns, those of the fit {spec['shape'][1]}.")
-    _as_described(spec, train, test, name)
-    found = Spec(shape, values, len(classes), kind="series", conditions=conditions, rows=len(train))
-    whole = (replace(part, shape=shape, truth=raw.truth) for part in (train, test))
-    return Source(name, *whole, found, dict(how), raw.truth)
+    seen = torch.from_numpy(np.concatenate(list(parts[0].x)).astype(np.float32))
+    values = values_of(seen[~seen.isnan().any(1)].unsqueeze(0), scaling)
+    spec = Spec(shape, values, len(classes), kind="series", conditions=conditions, rows=len(train))
+    whole = (replace(part, shape=shape, holes="observed" in conditions, truth=raw.truth) for part in (train, test))
+    return Source("", *whole, spec, truth=raw.truth)
 
 
 def series_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
@@ -166,15 +150,6 @@ def _parts(raw: Raw, name: str, split: Split) -> tuple[Raw, Raw]:
     return train, test
 
 
-def _as_described(spec: Mapping[str, Any] | None, train: Dataset, test: Dataset, name: str) -> None:
-    """Hold data that are opened again to the count of rows of their description."""
-    if spec and list(spec["rows"]) != [len(train), len(test)]:
-        raise RequestError(
-            f"The data `{name}` changed: {len(train)} + {len(test)} examples now, {spec['rows'][0]} + "
-            f"{spec['rows'][1]} when they were described. Put the old data back, or fit anew."
-        )
-
-
 def _known_classes(part: Raw, spec: Mapping[str, Any]) -> tuple[str, ...]:
     """The described classes, where the labels of other data are among them."""
     known = tuple(spec["class_names"])
@@ -183,6 +158,19 @@ def _known_classes(part: Raw, spec: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _labels(part: Raw, classes: tuple[str, ...], name: str) -> Tensor | None:
     return numbered(part.labels, classes, name) if part.labels is not None and classes else None
+
+
+def tokenised(texts: Sequence[str], vocabulary: Sequence[str], unit: str) -> tuple[np.ndarray, np.ndarray]:
+    """The numbers of all symbols, one text after the other, and where each ends, its end symbol included.
+
+    Example:
+        >>> from narrows.core.vocabulary import SPECIAL
+        >>> tokenised(["ab", "b"], (*SPECIAL, "a", "b"), "characters")
+        (array([4, 5, 2, 5, 2]), array([3, 5]))
+    """
+    known = {symbol: i for i, symbol in enumerate(vocabulary)}
+    rows = [symbol_numbers(text, known, unit) for text in texts]
+    return np.concatenate([np.array(row, np.int64) for row in rows]), np.cumsum([len(row) for row in rows])
 
 
 def _tokens(part: Raw, vocabulary: tuple[str, ...], unit: str) -> Ragged:

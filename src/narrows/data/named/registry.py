@@ -21,6 +21,8 @@ SYNTHETIC: dict[str, str] = {
     "sines": "Sequences of sinusoids with random frequency and phase",
     "grf": "Gaussian random fields with known eigenfunctions and eigenvalues, at any resolution",
     "sbm": "A graph of a stochastic block model: communities that are known, and data of the nodes",
+    "lds": "Series of a linear dynamical system, with holes and irregular times, with known exact likelihood",
+    "grammar": "Texts of a small grammar, with known exact probability",
 }
 
 _LATER = {

@@ -25,7 +25,9 @@ from narrows.data.readers.fields import as_raw, read_fields
 from narrows.data.readers.graph import read_edge_list, read_graphs
 from narrows.data.readers.harvest import read_harvest
 from narrows.data.readers.image_folder import SUFFIXES, read_folder
+from narrows.data.readers.series import read_series_arrays, read_series_table
 from narrows.data.readers.tables import read_table, test_part
+from narrows.data.readers.text import read_text_file
 
 __all__ = ["MAPPED_BYTES", "read_keyed", "read_npy", "reader_of"]
 
@@ -63,10 +65,13 @@ def reader_of(path: Path, kinds: Sequence[str] = ()) -> Callable[..., Any]:
         )
     if suffix in SUFFIXES:
         raise RequestError(f"{path} is one image; give the folder of images.")
-    if suffix not in READERS:
-        raise refuse("data", str(path), f"a folder of images or a file of the kind {', '.join(READERS)}")
+    if suffix not in READERS and suffix not in _TEXTS:
+        known = ", ".join([*READERS, *_TEXTS])
+        raise refuse("data", str(path), f"a folder of images or a file of the kind {known}")
     if path.stat().st_size == 0:
         raise RequestError(f"{path} is empty (0 bytes).")
+    if suffix in _TEXTS:
+        return read_text_file
     for kind in kinds:
         if kind == "array":
             break
@@ -235,5 +240,15 @@ _OF_A_KIND: dict[str, dict[str, Callable[..., Any]]] = {
         ".csv.gz": read_edge_list,
         ".tsv.gz": read_edge_list,
     },
+    "series": {
+        ".npz": read_series_arrays,
+        ".csv": read_series_table,
+        ".tsv": read_series_table,
+        ".csv.gz": read_series_table,
+        ".tsv.gz": read_series_table,
+        ".parquet": read_series_table,
+    },
 }
 """Readers of files that hold something else where something else is wanted."""
+
+_TEXTS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from narrows.activations.texts import read
 from narrows.core.check import RequestError, choice, refuse, whole
-from narrows.core.vocabulary import UNITS, numbered, split_text
+from narrows.core.vocabulary import UNITS, split_text
+from narrows.data.assemble import Split
+from narrows.data.dataset import Dataset, Source
+from narrows.data.raw import Raw
+from narrows.data.sequences import listed, text_source, texts_like
 
-__all__ = ["LONGEST", "Texts", "read_texts", "tokenised"]
+__all__ = ["LONGEST", "Texts", "opened", "read_text_file", "read_texts"]
 
 LONGEST = 1000
 """Symbols of a text, above which a reader wants to be told what to do."""
@@ -59,13 +64,63 @@ class Texts:
         return self if len(kept) == len(self) else self.rows(kept)
 
 
-def read_texts(path: Path, key: str = "text", labels: str | None = None) -> Texts:
+def opened(
+    found: Texts,
+    name: str,
+    like: Mapping[str, Any] | None = None,
+    *,
+    tokens: str = "characters",
+    least: int = 1,
+    longest: int | None = None,
+    split: float | None = None,
+    limit: int | None = None,
+) -> Source | Dataset:
+    """The texts as a source, or, where they are to be like described ones, all of them as one data set."""
+    kept = found.fitting(tokens, longest, name)
+    raw = Raw(listed(kept.texts), kept.labels, class_names=kept.class_names)
+    if like is not None:
+        return texts_like(raw, name, like, limit)
+    return text_source(raw, name, Split(split, limit), unit=tokens, least=least)
+
+
+def read_text_file(
+    path: Path,
+    key: str = "text",
+    labels: str | None = None,
+    tokens: str = "characters",
+    least: int = 1,
+    longest: int | None = None,
+    like: Mapping[str, Any] | None = None,
+    split: float | None = None,
+    limit: int | None = None,
+) -> Source | Dataset:
+    """Read a text file, one example a line, or JSON lines, one example a line; see `read_texts`.
+
+    Args:
+        path: a .txt or .jsonl file, packed as .gz or not.
+        key: the key of JSON lines that holds the text.
+        labels: the key that holds the class.
+        tokens: what a symbol is, ``characters`` or ``words``.
+        least: how often a symbol must stand in the training part; rarer ones are unknown.
+        longest: leave out texts of more symbols.
+        like: the description of texts that these are to be read like.
+        split: the share of the test part.
+        limit: at most so many texts in each part.
+    """
+    told = {"tokens": tokens, "least": least, "longest": longest, "split": split, "limit": limit}
+    return opened(read_texts(path, key, labels), path.name, like, **told)  # type: ignore[arg-type]
+
+
+def read_texts(
+    path: Path, key: str = "text", labels: str | None = None, class_names: tuple[str, ...] = ()
+) -> Texts:
     """Read a text file, one example a line, or JSON lines or a table, one example a row; empty ones are left out.
 
     Args:
         path: a .txt, .jsonl, .parquet or .arrow file, packed as .gz or not.
         key: the key of JSON lines, or the column, that holds the text.
         labels: the key that holds the class.
+        class_names: names of the classes, where that key holds their numbers.
 
     Raises:
         RequestError: a file that cannot be read, or without text.
@@ -83,23 +138,11 @@ def read_texts(path: Path, key: str = "text", labels: str | None = None) -> Text
     texts = [text.strip() for text in found]
     classes = None
     if labels is not None and labels != "none":
-        classes = np.array([str(value) for value, _ in read([path], labels, split="line")])
+        values = [value for value, _ in read([path], labels, split="line")]
+        classes = np.array(values if class_names else [str(value) for value in values])
         if len(classes) != len(texts):
             raise refuse("labels", labels, f"a key with a class for each of the {len(texts)} texts of {path.name}")
     kept = np.array([i for i, text in enumerate(texts) if text], np.int64)
     if not len(kept):
         raise RequestError(f"{path} has no line with text in it.")
-    return Texts(texts, classes).rows(kept)
-
-
-def tokenised(texts: Sequence[str], vocabulary: Sequence[str], unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of all symbols, one text after the other, and where each ends, its end symbol included.
-
-    Example:
-        >>> from narrows.core.vocabulary import SPECIAL
-        >>> tokenised(["ab", "b"], (*SPECIAL, "a", "b"), "characters")
-        (array([4, 5, 2, 5, 2]), array([3, 5]))
-    """
-    known = {symbol: i for i, symbol in enumerate(vocabulary)}
-    rows = [numbered(text, known, unit) for text in texts]
-    return np.concatenate([np.array(row, np.int64) for row in rows]), np.cumsum([len(row) for row in rows])
+    return Texts(texts, classes, class_names).rows(kept)

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
 
-from narrows.core.check import refuse
+from narrows.core.check import refuse, whole
+from narrows.core.vocabulary import SPECIAL
+from narrows.data.dataset import Source
+from narrows.data.raw import Raw
+from narrows.data.sequences import listed, text_source
 
-__all__ = ["RULES", "TOPICS", "GrammarTruth", "texts_of"]
+__all__ = ["RULES", "TOPICS", "GrammarTruth", "grammar", "texts_of", "topics", "truth"]
 
 TOPICS = ("sea", "farm", "town")
 """What a text is about; all its words agree on it."""
@@ -58,8 +62,8 @@ def texts_of(text: str, rules: Mapping[str, Mapping[str, float]] = RULES) -> dic
         raise refuse("rules", found[1], f"a rule for every name; there are {', '.join(rules)}")
     made: dict[str, float] = {}
     for part, share in rules[found[1]].items():
-        for whole, probability in texts_of(text[: found.start()] + part + text[found.end() :], rules).items():
-            made[whole] = made.get(whole, 0.0) + share * probability
+        for made_text, probability in texts_of(text[: found.start()] + part + text[found.end() :], rules).items():
+            made[made_text] = made.get(made_text, 0.0) + share * probability
     return made
 
 
@@ -117,3 +121,29 @@ def topics() -> dict[str, int]:
 def truth() -> GrammarTruth:
     """The grammar of `RULES`."""
     return GrammarTruth(texts_of("<start>"))
+
+
+def grammar(n: int = 8000, seed: int = 0, tests: int = 1000) -> Source:
+    """Texts of a small grammar, whose exact probability `GrammarTruth` gives; the label is what they are about.
+
+    Args:
+        n: training texts.
+        seed: seed of the draws.
+        tests: test texts.
+
+    Example:
+        >>> import narrows.data
+        >>> source = narrows.data.open("grammar", n=10)
+        >>> source.spec.shape, round(source.truth.entropy / source.truth.symbols, 3)
+        ((33,), 0.339)
+    """
+    rng, made = np.random.default_rng((seed, 6)), truth()
+    train, test = (_drawn(made.draw(rng, whole(name, k))) for name, k in (("n", n), ("tests", tests)))
+    vocabulary = (*SPECIAL, *made.characters)
+    longest = 1 + max(map(len, made.probabilities))
+    return text_source(replace(train, test=test, truth=made), "grammar", vocabulary=vocabulary, longest=longest)
+
+
+def _drawn(texts: list[str]) -> Raw:
+    known = topics()
+    return Raw(listed(texts), np.array([known[text] for text in texts]), class_names=TOPICS)

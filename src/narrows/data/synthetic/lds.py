@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from narrows.core.check import number, refuse, whole
+from narrows.data.dataset import Source
+from narrows.data.raw import Raw
+from narrows.data.sequences import listed, series_source
 
-__all__ = ["LDSTruth", "draw_lds"]
+__all__ = ["LDSTruth", "draw_lds", "lds"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -154,3 +157,51 @@ def draw_lds(
             z = np.einsum("bzy,by->bz", truth.transition(step), z) + fresh
         x[:, t] = z @ weight.T + truth.bias + truth.noise * rng.standard_normal((n, d))
     return x, times, truth
+
+
+def lds(
+    n: int = 2000,
+    steps: int = 20,
+    d: int = 3,
+    latent: int = 4,
+    noise: float = 0.3,
+    damping: float = 0.1,
+    irregular: bool = False,
+    missing: float = 0.0,
+    shortest: int = 0,
+    seed: int = 0,
+    tests: int = 1000,
+) -> Source:
+    """Series of one linear dynamical system, whose exact likelihood `LDSTruth` gives.
+
+    Args:
+        n: training series.
+        steps: steps of the longest, T.
+        d: numbers a step, D.
+        latent: states, an even number.
+        noise: standard deviation of the noise.
+        damping: how fast the past is forgotten, in units of 1 / step.
+        irregular: gaps between steps are drawn, with mean 1, instead of being 1.
+        missing: share of the numbers that nobody observed.
+        shortest: steps of the shortest series; all are equally long when 0.
+        seed: seed of the system and of the draws.
+        tests: test series.
+
+    Example:
+        >>> import narrows.data
+        >>> source = narrows.data.open("lds", n=10, steps=5, missing=0.2)
+        >>> batch = source.test.all(4)
+        >>> source.truth.log_likelihood(batch.x.numpy(), None, batch.condition["observed"].numpy()).shape
+        (4,)
+    """
+    rng = np.random.default_rng((seed, 5))
+    n, total = whole("n", n), n + whole("tests", tests)
+    x, times, truth = draw_lds(rng, total, steps, d, latent, noise, damping, irregular)
+    x[rng.random(x.shape) < number("missing", missing, low=0, high=0.99)] = np.nan
+    low = whole("shortest", shortest, low=0, high=steps) or steps
+    lengths = rng.integers(low, steps, total, endpoint=True)
+    rows = listed([row[:length] for row, length in zip(x, lengths, strict=True)])
+    stores = {"times": listed([t[:k] for t, k in zip(times, lengths, strict=True)])} if irregular else {}
+    parts = (slice(0, n), slice(n, total))
+    train, test = (Raw(rows[part], stores={k: v[part] for k, v in stores.items()}) for part in parts)
+    return series_source(replace(train, test=test, truth=truth, scale="none"), "lds")
