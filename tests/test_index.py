@@ -26,7 +26,9 @@ ALLOWED = (bool, int, float, str, type(None), tuple)
 def public_builders(file: Path) -> list[str]:
     """Functions of a method's file that return an Autoencoder and take a spec first."""
     text = file.read_text()
-    return re.findall(r"^def ([a-z]\w*)\(\s*spec: Spec \| tuple\[int, \.\.\.\]", text, re.MULTILINE)
+    return re.findall(
+        r"^def ([a-z]\w*)\(\s*spec: Spec(?: \| tuple\[int, \.\.\.\]|,\s*\*,)", text, re.MULTILINE
+    )
 
 
 def test_names_are_unique_and_typeable():

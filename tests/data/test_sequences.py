@@ -62,7 +62,7 @@ def test_probabilities_of_the_grammar_are_those_of_its_draws():
 
 def test_a_text_that_can_be_made_in_two_ways_counts_both():
     assert grammar.texts_of("<a>", {"a": {"<b>y": 0.5, "x<b>": 0.5}, "b": {"x": 0.2, "y": 0.8}})["xy"] == 0.5
-    with pytest.raises(RequestError, match="`c`|'c'"):
+    with pytest.raises(RequestError, match=r"`c`|'c'"):
         grammar.texts_of("<c>", {"b": {"x": 1.0}})
 
 
@@ -125,7 +125,11 @@ def test_a_table_in_long_form_is_series(tmp_path):
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
-        (LONG.replace("00:01:00", "00:00:10"), {"series": "patient", "time": "when"}, "must rise.*series 0, step 2"),
+        (
+            LONG.replace("00:01:00", "00:00:10"),
+            {"series": "patient", "time": "when"},
+            "must rise.*series 0, step 2",
+        ),
         (LONG.replace("130,ill", "130,well"), {"series": "patient", "time": "when"}, "one class a series"),
         (LONG, {"series": "patiant"}, "patient"),
         (LONG, {"series": "patient", "time": "class"}, "numbers or dates"),

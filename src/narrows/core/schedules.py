@@ -12,7 +12,18 @@ from typing import TypeAlias
 
 from narrows.core.check import number, refuse
 
-__all__ = ["Schedule", "at", "constant", "constant_from", "cosine", "cyclic", "linear", "schedule", "sigmoid", "steps"]
+__all__ = [
+    "Schedule",
+    "at",
+    "constant",
+    "constant_from",
+    "cosine",
+    "cyclic",
+    "linear",
+    "schedule",
+    "sigmoid",
+    "steps",
+]
 
 Schedule: TypeAlias = float | str | Callable[[int], float]
 

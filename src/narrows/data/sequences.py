@@ -121,8 +121,9 @@ def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto"
     seen = torch.from_numpy(np.concatenate(list(parts[0].x)).astype(np.float32))
     values = values_of(seen[~seen.isnan().any(1)].unsqueeze(0), scaling)
     spec = Spec(shape, values, len(classes), kind="series", conditions=conditions, rows=len(train))
-    whole = (replace(part, shape=shape, holes="observed" in conditions, truth=raw.truth) for part in (train, test))
-    return Source("", *whole, spec, truth=raw.truth)
+    holes = "observed" in conditions
+    train, test = (replace(part, shape=shape, holes=holes, truth=raw.truth) for part in (train, test))
+    return Source("", train, test, spec, truth=raw.truth)
 
 
 def series_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
@@ -134,7 +135,9 @@ def series_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int 
     part, spec = limited(raw.test or raw, limit), description["spec"]
     longest, channels = spec["shape"]
     if part.x[0].shape[1] != channels:
-        raise RequestError(f"The series of `{name}` have {part.x[0].shape[1]} columns, those of the fit {channels}.")
+        raise RequestError(
+            f"The series of `{name}` have {part.x[0].shape[1]} columns, those of the fit {channels}."
+        )
     if "times" in spec.get("conditions", {}) and "times" not in part.stores:
         raise RequestError(f"The series of `{name}` have no times, and those of the fit had. Give them.")
     fitted = Scaling.of(description["scaling"])
@@ -146,7 +149,9 @@ def _parts(raw: Raw, name: str, split: Split) -> tuple[Raw, Raw]:
     train, test = (limited(part, split.limit) for part in divide(raw, split))
     for part, called in ((train, "training"), (test, "test")):
         if not len(part.x):
-            raise RequestError(f"The {called} part of `{name}` is empty. Give more data, or another ``split``.")
+            raise RequestError(
+                f"The {called} part of `{name}` is empty. Give more data, or another ``split``."
+            )
     return train, test
 
 

@@ -57,7 +57,7 @@ class RNN:
     layers: int = 1
 
     def __post_init__(self) -> None:
-        choice("kind", self.kind, _CELLS)
+        choice("kind", self.kind, tuple(_CELLS))
         whole("width", self.width)
         whole("layers", self.layers)
 

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core.vocabulary import SPECIAL
 from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.properties import PROPERTIES
 from narrows.testing.tiny_lm import tiny_lm
@@ -51,7 +52,7 @@ KINDS = (
         },
     ),
     Spec((10, 2), kind="series"),
-    Spec((9,), "tokens", kind="tokens", vocabulary=tuple("abcdef")),
+    Spec((9,), "tokens", kind="tokens", vocabulary=(*SPECIAL, *"abcdef")),
     Spec((8, 5), kind="graph"),
     Spec((16, 1), kind="field", conditions={"positions": (1,)}),
     Spec((), kind="views", parts={"a": Spec((6,)), "b": Spec((1, 8, 8), "unit"), "c": Spec((3,), "binary")}),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from narrows.core import Batch, Spec, Views
 from narrows.core.check import RequestError
+from narrows.core.vocabulary import END, SPECIAL
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
 
@@ -144,8 +145,13 @@ def _series(spec: Spec, world: _World) -> Made:
 def _tokens(spec: Spec, world: _World) -> Made:
     (longest,) = spec.shape
     mask = world.lengths(longest)
-    symbols = len(spec.vocabulary) or 5
-    x = (world.seen((longest,)).sigmoid() * symbols).floor().clamp(0, symbols - 1).long()
+    first, symbols = len(SPECIAL), max(len(spec.vocabulary), len(SPECIAL) + 1)
+    x = (
+        first
+        + (world.seen((longest,)).sigmoid() * (symbols - first)).floor().clamp(0, symbols - first - 1).long()
+    )
+    ends = mask.sum(1, keepdim=True) - 1
+    x = x.scatter(1, ends, END)
     return Made(Batch(torch.where(mask, x, 0), None, {"mask": mask}, mask.float()))
 
 

@@ -51,7 +51,7 @@ def pieces(
 def engines(
     row: Set, like: Mapping[str, Any] | None = None, limit: int | None = None, scale: str = "auto"
 ) -> Source | Dataset:
-    """The lives of 100 engines, 128 to 362 cycles of 24 settings and sensors; those of the official test part end early.
+    """The lives of 100 engines, up to 362 cycles of 24 settings and sensors; those of the test part end early.
 
     Args:
         row: which set.

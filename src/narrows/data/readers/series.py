@@ -80,9 +80,13 @@ class SeriesRows:
             >>> SeriesRows(np.zeros((7, 1)), np.array([5, 7])).windows(2).ends.tolist()
             [2, 4, 5, 7]
         """
-        cuts = [np.arange(a, b, whole("window", length))[1:] for a, b in zip(self.starts, self.ends, strict=True)]
+        cuts = [
+            np.arange(a, b, whole("window", length))[1:] for a, b in zip(self.starts, self.ends, strict=True)
+        ]
         pieces = [len(c) + 1 for c in cuts]
-        ends = np.concatenate([np.append(c, e) for c, e in zip(cuts, self.ends, strict=True)]).astype(np.int64)
+        ends = np.concatenate([np.append(c, e) for c, e in zip(cuts, self.ends, strict=True)]).astype(
+            np.int64
+        )
         labels = None if self.labels is None else np.repeat(self.labels, pieces)
         times = None if self.times is None else _from_first(self.times, ends)
         return replace(self, ends=ends, labels=labels, times=times, ordered=self.ordered or len(self) == 1)
@@ -238,7 +242,9 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None 
         if x.ndim != 3:
             raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) beside ``ends``")
         values, ends = x.reshape(-1, x.shape[2]).astype(np.float32), x.shape[1] * np.arange(1, len(x) + 1)
-        moments = None if times is None else np.broadcast_to(np.asarray(times, np.float64), x.shape[:2]).reshape(-1)
+        moments = (
+            None if times is None else np.broadcast_to(np.asarray(times, np.float64), x.shape[:2]).reshape(-1)
+        )
     if moments is not None and len(moments) != len(values):
         raise refuse("times", f"{len(moments)} times", f"one for each of the {len(values)} steps")
     if labels is not None and len(labels) != len(ends):
@@ -335,11 +341,15 @@ def _moments(values: np.ndarray, column: str, name: str) -> np.ndarray:
             fix = "Dates are written as 2024-03-31 or 2024-03-31T12:00:00."
             raise refuse("time", column, f"a column of {name} with numbers or dates", fix) from error
     if not np.isfinite(numbers).all():
-        raise RequestError(f"Column `{column}` of {name} lacks the time of {int((~np.isfinite(numbers)).sum())} rows.")
+        raise RequestError(
+            f"Column `{column}` of {name} lacks the time of {int((~np.isfinite(numbers)).sum())} rows."
+        )
     return numbers
 
 
-def _one_each(values: np.ndarray, groups: np.ndarray, first: np.ndarray, column: str, name: str) -> np.ndarray:
+def _one_each(
+    values: np.ndarray, groups: np.ndarray, first: np.ndarray, column: str, name: str
+) -> np.ndarray:
     """The class of each series, which all its rows must have."""
     each: np.ndarray = values[first]
     if (values != each[groups]).any():

@@ -129,7 +129,9 @@ def read_texts(
     whole_line = True
     for value, more in read([path], key, split="line"):
         if not isinstance(value, str):
-            raise refuse("key", key, f"a key of {path.name} whose values are text, not {type(value).__name__}")
+            raise refuse(
+                "key", key, f"a key of {path.name} whose values are text, not {type(value).__name__}"
+            )
         if whole_line:
             found.append(value)
         else:
@@ -141,7 +143,9 @@ def read_texts(
         values = [value for value, _ in read([path], labels, split="line")]
         classes = np.array(values if class_names else [str(value) for value in values])
         if len(classes) != len(texts):
-            raise refuse("labels", labels, f"a key with a class for each of the {len(texts)} texts of {path.name}")
+            raise refuse(
+                "labels", labels, f"a key with a class for each of the {len(texts)} texts of {path.name}"
+            )
     kept = np.array([i for i, text in enumerate(texts) if text], np.int64)
     if not len(kept):
         raise RequestError(f"{path} has no line with text in it.")

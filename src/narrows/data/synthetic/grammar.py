@@ -62,7 +62,9 @@ def texts_of(text: str, rules: Mapping[str, Mapping[str, float]] = RULES) -> dic
         raise refuse("rules", found[1], f"a rule for every name; there are {', '.join(rules)}")
     made: dict[str, float] = {}
     for part, share in rules[found[1]].items():
-        for made_text, probability in texts_of(text[: found.start()] + part + text[found.end() :], rules).items():
+        for made_text, probability in texts_of(
+            text[: found.start()] + part + text[found.end() :], rules
+        ).items():
             made[made_text] = made.get(made_text, 0.0) + share * probability
     return made
 
@@ -141,7 +143,9 @@ def grammar(n: int = 8000, seed: int = 0, tests: int = 1000) -> Source:
     train, test = (_drawn(made.draw(rng, whole(name, k))) for name, k in (("n", n), ("tests", tests)))
     vocabulary = (*SPECIAL, *made.characters)
     longest = 1 + max(map(len, made.probabilities))
-    return text_source(replace(train, test=test, truth=made), "grammar", vocabulary=vocabulary, longest=longest)
+    return text_source(
+        replace(train, test=test, truth=made), "grammar", vocabulary=vocabulary, longest=longest
+    )
 
 
 def _drawn(texts: list[str]) -> Raw:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.schedules import Schedule
 from narrows.core.check import whole
+from narrows.core.schedules import Schedule
 from narrows.likelihoods.tokens import Tokens
 from narrows.nets import build
 from narrows.nets.sequence import NETS, RNN, TokenEncoder
@@ -22,7 +22,7 @@ def text_vae(
     spec: Spec,
     *,
     latent: int = 16,
-    beta: Schedule = "linear:0:1:2000",
+    beta: Schedule = "sigmoid:0:1:2000:200",
     free_bits: float = 0.0,
     word_dropout: float = 0.3,
     net: str | RNN = "lstm:width=128",
@@ -39,7 +39,8 @@ def text_vae(
     Args:
         spec: what the texts look like.
         latent: width of the code, Z.
-        beta: weight of the divergence; the paper's annealing is ``"linear:0:1:2000"``, and 1 has none.
+        beta: weight of the divergence, a number or a schedule. The paper anneals it along a logistic curve, here from
+            0 to 1 with its middle at step 2000; 1 is the plain bound.
         free_bits: nats that each latent may carry free of charge, against posterior collapse.
         word_dropout: share of the symbols before that are hidden from the decoder in training; 1 hides them all.
         net: the recurrent nets, ``gru`` or ``lstm``, such as ``lstm:width=256,layers=2``; the encoder's reads in both
@@ -50,7 +51,8 @@ def text_vae(
         RequestError: data that are no texts, or an argument out of range.
 
     Example:
-        >>> spec = Spec((6,), values="tokens", kind="tokens", vocabulary=("<pad>", "<start>", "<end>", "<unknown>", "a"))
+        >>> from narrows.core.vocabulary import SPECIAL
+        >>> spec = Spec((6,), "tokens", kind="tokens", vocabulary=(*SPECIAL, "a", "b"))
         >>> text_vae(spec, latent=2, net="gru:width=8").sample(3).shape
         torch.Size([3, 6])
 

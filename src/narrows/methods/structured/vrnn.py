@@ -9,8 +9,8 @@ from __future__ import annotations
 from narrows import likelihoods
 from narrows.bottlenecks.structured.stepwise import Stepwise
 from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.schedules import Schedule
 from narrows.core.check import choice
+from narrows.core.schedules import Schedule
 from narrows.likelihoods.recurrent import Recurrence, Recurrent, WithSteps
 from narrows.nets.sequence import RNN, StepEncoder
 from narrows.objectives.stepwise import StepwiseElbo

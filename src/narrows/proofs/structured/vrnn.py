@@ -64,7 +64,13 @@ def _on_the_linear_system(trial: Trial) -> dict[str, float]:
     """Bound, exact likelihood, and that of every step alone, on series with irregular times and holes."""
     budget = trial.budget
     world = open_data(
-        "lds", n=budget["series"], tests=_SERIES, steps=budget["length"], missing=0.2, irregular=True, seed=trial.seed
+        "lds",
+        n=budget["series"],
+        tests=_SERIES,
+        steps=budget["length"],
+        missing=0.2,
+        irregular=True,
+        seed=trial.seed,
     )
     model = trial.build(vrnn, spec=world.spec, latent=4, width=budget["lds_width"], inference="smoothed")
     lr = f"cosine:{budget['lr_e4'] * 1e-4}:0:{budget['lds_steps']}"
@@ -76,7 +82,9 @@ def _on_the_linear_system(trial: Trial) -> dict[str, float]:
     bound = float(importance_nll(model, test, samples=1, seed=trial.seed).mean())
     exact = -float(truth.log_likelihood(x, times, seen).mean())
     apart = np.concatenate([x[:, t : t + 1] for t in range(x.shape[1])])
-    alone = -truth.log_likelihood(apart, None, np.concatenate([seen[:, t : t + 1] for t in range(x.shape[1])]))
+    alone = -truth.log_likelihood(
+        apart, None, np.concatenate([seen[:, t : t + 1] for t in range(x.shape[1])])
+    )
     return {
         "lds/bound": bound,
         "lds/exact": exact,
@@ -138,8 +146,8 @@ PROOF = Proof(
             "lr_e4": 20,
         },
     },
-    notes="Windows of 24 readings of 28 sensors in a house, where the paper has speech and handwriting; Gaussian outputs "
-    "with a learned variance. A recurrent net without latents is the same net with their noise at zero: its likelihood "
-    "is exact. On the linear system a fifth of the numbers is missing, gaps are exponential, and the posterior knows "
-    "the whole series.",
+    notes="Windows of 24 readings of 28 sensors in a house, where the paper has speech and handwriting; Gaussian "
+    "outputs with a learned variance. The recurrent net without latents is the same net with their noise at zero: its "
+    "likelihood is exact. On the linear system a fifth of the numbers is missing, gaps are exponential, and the "
+    "posterior knows the whole series.",
 )
