@@ -34,23 +34,27 @@ _WRITTEN = 300
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
+    """Three VAEs and a language model on the data, and a VAE on texts of a grammar."""
+    return {**(_on_data(trial) if trial.budget["steps"] else {}), **_against_the_grammar(trial)}
+
+
+def _on_data(trial: Trial) -> dict[str, float]:
     """Train the VAE with and without the paper's two remedies, without any input, and a language model alone."""
-    steps, batch = trial.budget["steps"], trial.data.test.all(_TEXTS)
-    warm = _annealing(steps)
-    numbers: dict[str, float] = {}
-    arms: dict[str, dict[str, Any]] = {
-        "plain": {"beta": 1.0, "word_dropout": 0.0},
-        "annealed": {"beta": warm, "word_dropout": 0.5},
-        "inputless": {"beta": warm, "word_dropout": 1.0},
+    batch, numbers = trial.data.test.all(_TEXTS), dict[str, float]()
+    usual, more = trial.budget["steps"], trial.budget["inputless_steps"]
+    arms: dict[str, tuple[int, dict[str, Any]]] = {
+        "plain": (usual, {"beta": 1.0, "word_dropout": 0.0}),
+        "annealed": (usual, {"beta": _annealing(usual), "word_dropout": 0.5}),
+        "inputless": (more, {"beta": _annealing(more), "word_dropout": 1.0}),
     }
-    for name, options in arms.items():
-        model = _fitted(trial, _built(trial, trial.data, **options))
+    for name, (steps, options) in arms.items():
+        model = _fitted(trial, _built(trial, trial.data, **options), steps)
         numbers |= {f"{name}/{what}": value for what, value in _judged(model, batch, trial.seed).items()}
-    alone = _fitted(trial, _language_model(trial))
+    alone = _fitted(trial, _language_model(trial), usual)
     with torch.no_grad():
         numbers["lm/nll"] = float(alone.loss(batch).total)
     numbers["places/nll"] = _by_place(trial.data.train.all().x, batch.x, len(trial.data.spec.vocabulary))
-    return numbers | _against_the_grammar(trial)
+    return numbers
 
 
 def _annealing(steps: int) -> str:
@@ -63,8 +67,8 @@ def _built(trial: Trial, source: Source, **options: Any) -> Autoencoder:
     return trial.build(text_vae, spec=source.spec, latent=16, net=net, embedding=32, **options)
 
 
-def _fitted(trial: Trial, model: Autoencoder) -> Autoencoder:
-    return trial.fit(model, lr=trial.budget["lr_e4"] * 1e-4, clip=5.0)
+def _fitted(trial: Trial, model: Autoencoder, steps: int) -> Autoencoder:
+    return trial.fit(model, steps=steps, lr=trial.budget["lr_e4"] * 1e-4, clip=5.0)
 
 
 def _judged(model: Autoencoder, batch: Batch, seed: int) -> dict[str, float]:
@@ -123,7 +127,7 @@ def _by_place(train: Tensor, test: Tensor, symbols: int) -> float:
 
 def _against_the_grammar(trial: Trial) -> dict[str, float]:
     """The bound on texts of a grammar beside their exact probability, and both a character."""
-    world = open_data("grammar", n=trial.budget["texts"], tests=_TEXTS, seed=trial.seed)
+    world = open_data("grammar", n=trial.budget["texts"], tests=trial.budget["tests"], seed=trial.seed)
     steps = trial.budget["grammar_steps"]
     model = _built(trial, world, beta=_annealing(steps), word_dropout=0.0)
     trial.fit(model, world.train, steps=steps, lr=trial.budget["lr_e4"] * 1e-4, clip=5.0)
@@ -179,7 +183,8 @@ PROOF = Proof(
             "<",
             "places/nll",
             quick=False,
-            post_hoc="The factor was 0.9, and the bound of one sample, before seed 0 showed 17.5 nats against 16.7.",
+            post_hoc="The factor was 0.9, and the bound of one sample, before seed 0 showed 17.5 nats against 16.7; "
+            "after 17.3 nats of 1000 steps it was given 2500 of them.",
         ),
         Claim(
             "as a language model it is no better than the recurrent net alone (a negative result of the paper)",
@@ -207,17 +212,20 @@ PROOF = Proof(
     measure=measure,
     scales={
         "quick": {
-            "steps": 20,
-            "grammar_steps": 60,
+            "steps": 0,
+            "grammar_steps": 80,
             "texts": 1000,
+            "tests": 200,
             "width": 24,
             "batch_size": 32,
             "lr_e4": 50,
         },
         "default": {
             "steps": 1000,
+            "inputless_steps": 2500,
             "grammar_steps": 1200,
             "texts": 20_000,
+            "tests": 1000,
             "width": 64,
             "batch_size": 64,
             "lr_e4": 30,
