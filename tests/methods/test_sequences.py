@@ -21,9 +21,9 @@ def test_a_model_that_is_made_for_holes_and_times_holds_the_matrix(options):
     check_method(vrnn, HOLED, latent=2, width=8, **options)
 
 
-@pytest.mark.parametrize("options", [{"net": "gru:width=8"}, {"word_dropout": 1.0, "free_bits": 0.5}])
+@pytest.mark.parametrize("options", [{"rnn": "gru:width=8"}, {"word_dropout": 1.0, "free_bits": 0.5}])
 def test_other_text_vaes_hold_the_matrix(options):
-    check_method(text_vae, TEXTS, latent=3, **{"net": "lstm:width=8,layers=2", **options})
+    check_method(text_vae, TEXTS, latent=3, **{"rnn": "lstm:width=8,layers=2", **options})
 
 
 def test_the_distortion_is_the_likelihoods_nll_on_the_same_way():

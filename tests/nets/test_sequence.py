@@ -7,8 +7,8 @@ import torch
 
 from narrows.core import Batch
 from narrows.core.check import RequestError
+from narrows.nets import RNNS
 from narrows.nets.sequence import (
-    NETS,
     RNN,
     Clock,
     MaskedRNN,
@@ -92,7 +92,7 @@ def test_filtered_features_know_nothing_of_later_steps_and_smoothed_ones_do():
 
 
 def test_nets_are_spelled():
-    assert NETS.make("lstm:width=16,layers=2") == RNN("lstm", 16, 2)
-    assert NETS.make("gru:32") == RNN("gru", 32)
+    assert RNNS.make("lstm:width=16,layers=2") == RNN("lstm", 16, 2)
+    assert RNNS.make("gru:32") == RNN("gru", 32)
     with pytest.raises(RequestError, match="width"):
-        NETS.make("gru:width=0")
+        RNNS.make("gru:width=0")

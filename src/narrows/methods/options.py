@@ -68,6 +68,7 @@ _TABLES = {
     "decoder": "narrows.nets:NETS",
     "critic": "narrows.nets:CRITICS",
     "perceptual": "narrows.nets:FEATURES",
+    "rnn": "narrows.nets:RNNS",
     "likelihood": "narrows.likelihoods:LIKELIHOODS",
     "numbers": "narrows.likelihoods.table:NOISES",
     "prior": "narrows.priors:PRIORS",

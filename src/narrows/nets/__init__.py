@@ -13,8 +13,9 @@ if TYPE_CHECKING:
     from torch import nn
 
     from narrows.nets.kinds import Net
+    from narrows.nets.sequence import RNN
 
-__all__ = ["CRITICS", "FEATURES", "NETS"]
+__all__ = ["CRITICS", "FEATURES", "NETS", "RNNS"]
 
 NETS: Table[Net] = Table(
     "net",
@@ -48,3 +49,10 @@ FEATURES: Table[nn.Module] = Table(
     given=("shape",),
 )
 """The feature nets that a text can name."""
+
+RNNS: Table[RNN] = Table(
+    "rnn",
+    "narrows.nets.sequence:RNN",
+    {"gru": "narrows.nets.sequence:gru", "lstm": "narrows.nets.sequence:lstm"},
+)
+"""The recurrent nets that a text can name."""

@@ -15,11 +15,9 @@ from torch import Tensor, nn
 
 from narrows.core import Autoencoder, Batch, Part, Tree
 from narrows.core.check import choice, whole
-from narrows.core.spelling import Table
 from narrows.nets.mlp import dense_layers
 
 __all__ = [
-    "NETS",
     "RNN",
     "Clock",
     "MaskedRNN",
@@ -84,12 +82,6 @@ def lstm(width: int = 128, layers: int = 1) -> RNN:
         layers: nets one above the other.
     """
     return RNN("lstm", width, layers)
-
-
-NETS: Table[RNN] = Table(
-    "net", "narrows.nets.sequence:RNN", {name: f"narrows.nets.sequence:{name}" for name in _CELLS}
-)
-"""The recurrent nets, as they are spelled: ``lstm:width=256,layers=2``."""
 
 
 def gaps(times: Tensor, mask: Tensor | None = None) -> Tensor:

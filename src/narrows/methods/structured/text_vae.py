@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.check import whole
 from narrows.core.schedules import Schedule
 from narrows.likelihoods.tokens import Tokens
-from narrows.nets import build
-from narrows.nets.sequence import NETS, RNN, TokenEncoder
+from narrows.nets import RNNS, build
+from narrows.nets.sequence import RNN, TokenEncoder
 from narrows.objectives.elbo import Elbo
 
 __all__ = ["text_vae"]
@@ -25,7 +24,7 @@ def text_vae(
     beta: Schedule = "sigmoid:0:1:2000:200",
     free_bits: float = 0.0,
     word_dropout: float = 0.3,
-    net: str | RNN = "lstm:width=128",
+    rnn: str | RNN = "lstm:width=128",
     embedding: int = 64,
 ) -> Autoencoder:
     r"""A VAE of texts: a recurrent net reads one into a Gaussian code, another writes it from there.
@@ -37,14 +36,10 @@ def text_vae(
     decoder while it learns, so that it has to ask z. The audit says whether it does.
 
     Args:
-        spec: what the texts look like.
-        latent: width of the code, Z.
         beta: weight of the divergence, a number or a schedule. The paper anneals it along a logistic curve, here from
             0 to 1 with its middle at step 2000; 1 is the plain bound.
-        free_bits: nats that each latent may carry free of charge, against posterior collapse.
         word_dropout: share of the symbols before that are hidden from the decoder in training; 1 hides them all.
-        net: the recurrent nets, ``gru`` or ``lstm``, such as ``lstm:width=256,layers=2``; the encoder's reads in both
-            directions.
+        rnn: the recurrent nets; the encoder's reads in both directions.
         embedding: width of a symbol's vector.
 
     Raises:
@@ -53,17 +48,18 @@ def text_vae(
     Example:
         >>> from narrows.core.vocabulary import SPECIAL
         >>> spec = Spec((6,), "tokens", kind="tokens", vocabulary=(*SPECIAL, "a", "b"))
-        >>> text_vae(spec, latent=2, net="gru:width=8").sample(3).shape
+        >>> text_vae(spec, latent=2, rnn="gru:width=8").sample(3).shape
         torch.Size([3, 6])
 
     Reference:
         Bowman et al., Generating Sentences from a Continuous Space, 2016. arXiv:1511.06349
     """
-    spec, rnn, latent = as_spec(spec, "tokens"), NETS.make(net), whole("latent", latent)
+    spec, kind = as_spec(spec, "tokens"), RNNS.make(rnn)
+    latent = build.code_width(latent, spec.shape)
     symbols = len(spec.vocabulary)
-    output = Tokens(spec.output_shape, symbols, latent, rnn, embedding=embedding, word_dropout=word_dropout)
+    output = Tokens(spec.output_shape, symbols, latent, kind, embedding=embedding, word_dropout=word_dropout)
     return Autoencoder(
-        TokenEncoder(symbols, 2 * latent, rnn, embedding=embedding),
+        TokenEncoder(symbols, 2 * latent, kind, embedding=embedding),
         Gaussian(latent),
         build.decoder(latent, output.parameter_shape, net="linear"),
         output,

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from narrows import likelihoods
 from narrows.bottlenecks.structured.stepwise import Stepwise
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.check import choice
 from narrows.core.schedules import Schedule
 from narrows.likelihoods.recurrent import Recurrence, Recurrent, WithSteps
+from narrows.nets import build
 from narrows.nets.sequence import RNN, StepEncoder
 from narrows.objectives.stepwise import StepwiseElbo
 
@@ -25,7 +26,7 @@ def vrnn(
     width: int = 64,
     inference: str = "filtered",
     beta: Schedule = 1.0,
-    likelihood: str = "gaussian-learned",
+    likelihood: str | Likelihood = "gaussian:learned",
 ) -> Autoencoder:
     r"""A VAE at every step, whose prior a recurrent net learns from the steps before.
 
@@ -33,15 +34,12 @@ def vrnn(
               - \mathrm{KL}(q(z_t \mid x_{\le t}, z_{<t})\,\|\,p(z_t \mid x_{<t}, z_{<t}))
 
     In nats a series, over what was observed. The series may have holes, unequal lengths and times; a forecast is a
-    hole at the end. The code is the noise of the latents, N(0, I) a priori: see `Stepwise`.
+    hole at the end. The latent has its width at every step, and the likelihood is that of one step. The code is the noise of the latents, N(0, I) a priori: see `Stepwise`.
 
     Args:
-        spec: what the series look like, or the shape (T, C) of one.
-        latent: width of the latent of a step, Z.
         width: width of the recurrent state and of all hidden layers.
         inference: ``filtered`` is the paper's posterior, of the steps so far; ``smoothed`` knows the whole series.
         beta: weight of the divergence, a number or a schedule.
-        likelihood: p(x_t | z, h) of one step.
 
     Raises:
         RequestError: data that are no series, or an argument out of range.
@@ -59,6 +57,7 @@ def vrnn(
     holes, timed = "observed" in spec.conditions, "times" in spec.conditions
     ahead = choice("inference", inference, ("filtered", "smoothed")) == "smoothed"
     emission = likelihoods.likelihood(likelihood, (channels,), spec.values)
+    latent = build.code_width(latent, (2 * channels,))
     core = Recurrence(latent, emission, width=width, holes=holes, timed=timed)
     encoder = StepEncoder(
         channels, width, width=width, observed=holes, ahead=RNN("gru", width) if ahead else None, timed=timed

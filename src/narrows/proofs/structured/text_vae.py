@@ -63,8 +63,8 @@ def _annealing(steps: int) -> str:
 
 
 def _built(trial: Trial, source: Source, **options: Any) -> Autoencoder:
-    net = f"lstm:width={trial.budget['width']}"
-    return trial.build(text_vae, spec=source.spec, latent=16, net=net, embedding=32, **options)
+    rnn = f"lstm:width={trial.budget['width']}"
+    return trial.build(text_vae, spec=source.spec, latent=16, rnn=rnn, embedding=32, **options)
 
 
 def _fitted(trial: Trial, model: Autoencoder, steps: int) -> Autoencoder:
