@@ -34,7 +34,8 @@ def vrnn(
               - \mathrm{KL}(q(z_t \mid x_{\le t}, z_{<t})\,\|\,p(z_t \mid x_{<t}, z_{<t}))
 
     In nats a series, over what was observed. The series may have holes, unequal lengths and times; a forecast is a
-    hole at the end. The latent has its width at every step, and the likelihood is that of one step. The code is the noise of the latents, N(0, I) a priori: see `Stepwise`.
+    hole at the end. Every step has a latent of its own, of width Z, and the likelihood is that of one step. The code
+    is the noise of the latents, N(0, I) a priori: see `Stepwise`.
 
     Args:
         width: width of the recurrent state and of all hidden layers.
