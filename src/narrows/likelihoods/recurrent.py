@@ -114,7 +114,7 @@ class Recurrence(nn.Module):
 
     def start(self, lead: tuple[int, ...]) -> Tensor:
         """The state before the first step, (*lead, width)."""
-        return self.first.expand(*lead, -1)
+        return self.first + self.first.new_zeros(*lead, self.first.shape[-1])
 
     def step(self, state: Tensor, passed: Tensor) -> Step:
         """Where a step stands, after the state (..., B, width) and a gap (B,), as `Clock` tells it."""
