@@ -143,8 +143,7 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
         return rescaled(what.test if isinstance(what, Source) else what, description)
     name, _, reader = _find(what, (description["spec"].get("kind", "array"),))
     known = inspect.signature(reader).parameters
-    told = {*known, "points", "kind"} if description.get("kind") == "field" else {*known}
-    kept = {k: v for k, v in description.items() if k in told and k not in _COMMON and k != "what"}
+    kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
     if "like" in known:
         found = _call(reader, name, {**kept, **options, "like": description})
         assert not isinstance(found, Raw | Source)
@@ -159,18 +158,21 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
 
 def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
     """Other data as they stand, read the way described ones were; see `like`."""
-    name, _, reader = _find(what, (description["spec"].get("kind", "array"),))
-    known, spec = inspect.signature(reader).parameters, description["spec"]
-    kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    spec = description["spec"]
+    kinds = (spec.get("kind", "array"),)
+    name, _, reader = _find(what, kinds)
+    known = inspect.signature(reader).parameters
+    told = {*known, "points"} if kinds == ("field",) else {*known}
+    kept = {k: v for k, v in description.items() if k in told and k not in _COMMON and k != "what"}
     kept |= _columns(known, spec)
     options.pop("limit", None)
     try:
-        raw = _read(reader, name, {**kept, **options}, ())
+        raw = _read(reader, name, {**kept, **options}, kinds)
     except RequestError:
         without = {k: v for k, v in kept.items() if k not in ("labels", "target", "split")}
         if without == kept:
             raise
-        raw = _read(reader, name, {**without, **options}, ())  # new data often come without labels
+        raw = _read(reader, name, {**without, **options}, kinds)  # new data often come without labels
     assert isinstance(raw, Raw)
     return as_table(raw, name, _parts(spec)) if spec.get("kind") == "table" else raw
 
