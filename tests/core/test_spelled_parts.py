@@ -146,7 +146,7 @@ def test_the_part_itself_is_accepted_and_nothing_else(table):
 
 
 def test_help_is_made_of_the_constructors(table):
-    assert table.usage("mlp") == "mlp[:hidden=INT/INT/...,act=relu|tanh]"
+    assert table.usage("mlp") == "mlp[:INT,INT,...,act=relu|tanh]"
     assert table.usage("share") == "share=NUMBER"
     assert table.help().startswith("none, mlp[")
     assert {o.name: o.says for o in table.options("auxk").values()}["k"] == "how many predict."

@@ -173,9 +173,11 @@ class Table(Generic[T]):
         needed, free = list[str](), list[str]()
         for option in self.options(name).values():
             must = option.default is inspect.Parameter.empty and option.name not in self.suited
-            (needed if must else free).append(f"{option.name}={option.metavar}")
+            several = option.several and not needed and not free  # by position, with commas
+            said = reader(option.hint)[0] if several else f"{option.name}={option.metavar}"
+            (needed if must else free).append(said)
         if needed:
-            needed[0] = needed[0].partition("=")[2]  # by position
+            needed[0] = needed[0].rpartition("=")[2]  # by position
         said = f"={','.join(needed)}" if needed else ""
         more = f"[{',' if needed else ':'}{','.join(free)}]" if free else ""
         return name + said + more
