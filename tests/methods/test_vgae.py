@@ -174,3 +174,15 @@ def test_a_run_reads_other_graphs(tmp_path):
     np.savez(tmp_path / "wide.npz", edges=other.edges, x=np.zeros((30, 5)))
     with pytest.raises(RequestError, match="30 nodes with 5 numbers each"):
         again.encode(tmp_path / "wide.npz")
+
+
+def test_a_list_of_edges_alone_makes_a_run(tmp_path):
+    graph, _ = draw(30, 2, 0.4, 0.05, width=0, seed=1)
+    rows = "\n".join(f"n{i:02},n{j:02}" for i, j in graph.edges)
+    (tmp_path / "edges.csv").write_text(f"source,target\n{rows}\n")
+    fit(tmp_path / "edges.csv", "gae", tmp_path / "run", steps=3, latent=2, progress=False)
+    run = load(tmp_path / "run")
+    assert run.data.spec.shape == (30, 0)
+    assert run.encode(tmp_path / "edges.csv")["z"].shape == (1, 30, 2)
+    with pytest.raises(RequestError, match="reads arrays; these are a graph"):
+        fit("sbm", "vae", tmp_path / "other")

@@ -116,7 +116,7 @@ class Spec:
         try:
             target = form.get("target")
             return cls(
-                _shape(form["shape"]),
+                _shape(form["shape"], form.get("kind") == "graph"),
                 choice("values", form.get("values", "real"), get_args(Values)),
                 _count(form.get("classes", 0)),
                 None if target is None else _shape(target),
@@ -177,8 +177,10 @@ def _plain(spec: Spec | tuple[int, ...] | int) -> Spec:
     raise refuse("spec", spec, "a Spec or the shape of one example, such as (1, 28, 28)")
 
 
-def _shape(form: Any) -> tuple[int, ...]:
-    if not isinstance(form, (list, tuple)) or not all(type(n) is int and n > 0 for n in form):
+def _shape(form: Any, nodes: bool = False) -> tuple[int, ...]:
+    """A shape; that of nodes may end with 0, for nodes without data."""
+    sizes = form[:-1] if nodes and isinstance(form, (list, tuple)) and form[-1:] in ([0], (0,)) else form
+    if not isinstance(form, (list, tuple)) or not all(type(n) is int and n > 0 for n in sizes):
         raise refuse("shape", form, "whole numbers of at least 1")
     return tuple(form)
 

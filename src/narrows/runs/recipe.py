@@ -232,17 +232,17 @@ def _checked(kept: Any) -> dict[str, Any]:
 def _spec(form: dict[str, Any]) -> Spec:
     """What one example looks like, out of JSON."""
     if form.get("kind") != "views":
-        _shape(form.get("shape"))
+        _shape(form.get("shape"), low=0 if form.get("kind") == "graph" else 1)
     if form.get("target") is not None:
         _shape(form["target"])
     whole("classes", form.get("classes", 0), low=0, high=_MOST)
     return Spec.from_json(form)
 
 
-def _shape(form: Any) -> tuple[int, ...]:
+def _shape(form: Any, low: int = 1) -> tuple[int, ...]:
     if not isinstance(form, list) or not 1 <= len(form) <= 8:
         raise ValueError(f"{form!r} is no shape")
-    return tuple(whole("shape", n, high=_MOST) for n in form)
+    return tuple(whole("shape", n, low=low, high=_MOST) for n in form)
 
 
 def _check_prior(form: Mapping[str, Any]) -> None:
