@@ -9,7 +9,7 @@ import pytest
 import narrows as nr
 from narrows.core import Spec, files
 from narrows.methods.index import builder
-from narrows.runs.upgrade import upgraded
+from narrows.runs.upgrade import renamed, upgraded
 
 SPECS = {
     "transcoder": Spec((6,), target=(4,)),
@@ -70,3 +70,18 @@ def test_a_folder_of_an_earlier_release_loads(tmp_path):
     assert again.recipe.arguments == {"latent": 2, "net": "mlp:8"}
     now, before = again.encode("digits"), run.encode("digits")
     assert all(np.array_equal(now[name], before[name]) for name in before)
+
+
+def test_weights_of_an_earlier_release_have_todays_names():
+    model = builder("topk-sae")((6,), latents=12, k=2, dead="auxk:k=2,dead_after=5")
+    weights = {
+        name.replace("objective.dead.", "objective.revival."): w for name, w in model.state_dict().items()
+    }
+    assert "objective.revival.variance" in weights
+    model.load_state_dict(renamed(weights))
+    quantised = builder("vq-vae")((1, 8, 8), codes=8, width=4, prior="none")
+    weights = {
+        name.replace("bottleneck.book.", "bottleneck."): w for name, w in quantised.state_dict().items()
+    }
+    assert "bottleneck.codebook" in weights
+    quantised.load_state_dict(renamed(weights))

@@ -20,6 +20,7 @@ from narrows.core.tensorfile import read_tensors
 from narrows.data import Dataset, Source
 from narrows.runs.codes import joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
+from narrows.runs.upgrade import renamed
 from narrows.runs.verbs.reconstruct import reconstruct
 from narrows.runs.verbs.sample import sample
 from narrows.train import read_metrics
@@ -329,7 +330,7 @@ def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Ru
     """
     folder = Path(path)
     recipe = Recipe.read(folder)
-    weights = _weights(folder)
+    weights = renamed(_weights(folder))
     if isinstance(method, Autoencoder):
         model = recipe.put_prior(method)
     else:

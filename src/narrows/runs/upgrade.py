@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from narrows.core import Spec
 
-__all__ = ["upgraded"]
+__all__ = ["renamed", "upgraded"]
+
+T = TypeVar("T")
 
 _DEAD = ("dead", "aux_k", "aux_weight", "dead_after", "underused")
 _TAKES = {
@@ -26,6 +28,7 @@ _NETS = (
         "vit:width=32,depth=1",
     ),
 )
+_WEIGHTS = {f"bottleneck.{name}": f"bottleneck.book.{name}" for name in ("codebook", "counts", "sums")}
 _LIKELIHOODS = {"gaussian-fixed": "gaussian:fixed", "gaussian-learned": "gaussian:learned"}
 
 
@@ -69,6 +72,18 @@ def upgraded(
     if found.get("likelihood") in _LIKELIHOODS:
         found["likelihood"] = _LIKELIHOODS[found["likelihood"]]
     return found
+
+
+def renamed(weights: Mapping[str, T]) -> dict[str, T]:
+    """Weights of an earlier release by today's names.
+
+    Example:
+        >>> renamed({"objective.revival.variance": 1.0, "decoder.bias": 0.0})
+        {'objective.dead.variance': 1.0, 'decoder.bias': 0.0}
+    """
+    return {
+        _WEIGHTS.get(n, n.replace("objective.revival.", "objective.dead.")): w for n, w in weights.items()
+    }
 
 
 def _net(found: dict[str, Any], method: str, spec: Spec) -> None:
