@@ -79,7 +79,7 @@ def test_no_option_of_a_method_hides_one_of_the_command(name):
 
 
 def test_data_options_are_those_of_the_readers():
-    from narrows.data import named, opening, readers
+    from narrows.data import as_views, named, opening, readers
 
     modules = [
         import_module(f"{package.__name__}.{found.name}")
@@ -87,7 +87,11 @@ def test_data_options_are_those_of_the_readers():
         for found in pkgutil.iter_modules(package.__path__)
     ]
     functions = [f for module in modules for f in vars(module).values() if inspect.isfunction(f)]
-    known = {p for f in (opening.open, *functions) for p in inspect.signature(f).parameters}
+    known = {
+        p
+        for f in (opening.open, as_views.as_views("x", "x", opening.open), *functions)
+        for p in inspect.signature(f).parameters
+    }
     assert {option.name for option in DATA_OPTIONS} - {"data_option"} <= known
 
 

@@ -172,7 +172,8 @@ class TestTable:
                 module, function = row.reader.split(":")
                 assert callable(getattr(import_module(f"narrows.data.named.{module}"), function))
         for name in registry.SYNTHETIC:
-            assert callable(getattr(import_module(f"narrows.data.synthetic.{name}"), name))
+            called = name.replace("-", "_")
+            assert callable(getattr(import_module(f"narrows.data.synthetic.{called}"), called))
 
     def test_what_is_not_opened_says_why(self):
         for row in registry.sets().values():

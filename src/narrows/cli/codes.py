@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,7 +26,18 @@ if TYPE_CHECKING:
     from narrows.data import Dataset
     from narrows.runs.run import Run
 
-__all__ = ["decode", "encode", "interpolate", "reconstruct", "sample", "score"]
+__all__ = [
+    "decode",
+    "encode",
+    "interpolate",
+    "open_run",
+    "reconstruct",
+    "sample",
+    "score",
+    "show_progress",
+    "tell",
+    "write_examples",
+]
 
 _RUN = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
 _DATA = Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", metavar="DATA")]
@@ -57,8 +69,8 @@ def encode(
     indices), and features, what a probe reads. `narrows decode` reads all of them.
     """
     path = destination(out, force, _TABLES)
-    opened, examples = _open(run, data, data_options)
-    with only_json(json), _progress() as progress:
+    opened, examples = open_run(run, data, data_options)
+    with only_json(json), show_progress() as progress:
         arrays = opened.encode(examples, progress=progress)
     if path.suffix.lower() == ".npz":
         write_npz(path, arrays)
@@ -69,7 +81,7 @@ def encode(
         columns = to_columns(arrays)
         write_table(path, columns)
         said = list(columns)
-    _told(json, path, rows=len(examples), holds=said)
+    tell(json, path, rows=len(examples), holds=said)
 
 
 def decode(
@@ -83,9 +95,9 @@ def decode(
     path = destination(out, force, _EXAMPLES)
     arrays = read_codes(codes)
     opened = _load(run)
-    with only_json(json), _progress() as progress:
+    with only_json(json), show_progress() as progress:
         x = opened.decode(arrays, progress=progress)
-    _write_examples(path, opened, x, json)
+    write_examples(path, opened, x, json)
 
 
 def reconstruct(
@@ -103,24 +115,27 @@ def reconstruct(
     A .png shows the first examples, each above its reconstruction.
     """
     path = destination(out, force, _EXAMPLES)
-    opened, examples = _open(run, data, data_options)
+    opened, examples = open_run(run, data, data_options)
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
-    with only_json(json), _progress() as progress:
+    with only_json(json), show_progress() as progress:
         if picture and resolution is None and needs_grid(opened):
             resolution = 1.0
         x = opened.reconstruct(shown, resolution=resolution, progress=progress)
     if not picture:
-        _write_examples(path, opened, x, json, examples=shown if resolution is None else None)
+        write_examples(path, opened, x, json, examples=shown if resolution is None else None)
         return
     from narrows.cli.pictures import picture as drawn
 
     if opened.recipe.spec.kind == "field":
         pairs = _pairs(*field_pairs(opened, shown, _shades(opened, x)))
+    elif isinstance(x, Mapping):
+        name = _drawable(x)
+        pairs = _pairs(shown.all().target.values[name].numpy(), _shades(opened, x[name], name))
     else:
         pairs = _pairs(shown.all().target.numpy(), _shades(opened, x))
     write_png(path, drawn(pairs, columns=min(8, len(shown))))
-    _told(json, path, rows=len(shown), holds=["originals", "reconstructions"])
+    tell(json, path, rows=len(shown), holds=["originals", "reconstructions"])
 
 
 def sample(
@@ -146,11 +161,11 @@ def sample(
     """
     path = destination(out, force, _EXAMPLES)
     opened = _load(run)
-    with only_json(json), _progress() as progress:
+    with only_json(json), show_progress() as progress:
         resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
         how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
         x = opened.sample(n, progress=progress, **how, **sampling)
-    _write_examples(path, opened, x, json)
+    write_examples(path, opened, x, json)
 
 
 def interpolate(
@@ -167,9 +182,9 @@ def interpolate(
 ) -> None:
     """Walk through the code from one example to another."""
     path = destination(out, force, _EXAMPLES)
-    opened, examples = _open(run, data, data_options)
+    opened, examples = open_run(run, data, data_options)
     walk = opened.interpolate(examples, start, end, steps=steps)
-    _write_examples(path, opened, walk, json, columns=steps)
+    write_examples(path, opened, walk, json, columns=steps)
 
 
 def score(
@@ -191,24 +206,26 @@ def score(
     `squared_error`. Both of the data as the model sees them, scaled.
     """
     path = destination(out, force, _TABLES)
-    opened, examples = _open(run, data, data_options)
-    with only_json(json), _progress() as progress:
+    opened, examples = open_run(run, data, data_options)
+    with only_json(json), show_progress() as progress:
         scores = opened.score(examples, samples=samples, seed=seed, progress=progress)
     unit = opened.score_unit(examples)
     if path.suffix.lower() == ".npz":
         write_npz(path, {unit: scores})
     else:
         write_table(path, {"row": range(len(scores)), unit: scores})
-    _told(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
+    tell(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
 
 
-def _progress() -> Any:
+def show_progress() -> Any:
+    """A progress bar that says little."""
     from narrows.core.progress import Progress
 
     return Progress(brief=True)
 
 
-def _told(json: bool, path: Path, **facts: Any) -> None:
+def tell(json: bool, path: Path, **facts: Any) -> None:
+    """Say what was written, where a program asks."""
     if json:
         print_json({"wrote": str(path), **facts})
 
@@ -219,7 +236,7 @@ def _load(run: Path) -> Run:
     return nr.load(run)
 
 
-def _open(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
+def open_run(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
     """A run, and data read the way the run's own were, with its scaling."""
     opened = _load(run)
     from narrows.data import like
@@ -227,35 +244,45 @@ def _open(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
     return opened, like(opened.recipe.data, data, **options)
 
 
-def _write_examples(
+def write_examples(
     path: Path,
     run: Run,
-    x: np.ndarray,
+    x: Any,
     json: bool,
     columns: int | None = None,
     examples: Dataset | None = None,
 ) -> None:
-    """Write examples in the units of the data, or draw them; fields where the examples are, or on a grid."""
-    field = run.recipe.spec.kind == "field"
-    arrays = field_arrays(run, x, examples) if field else {"x": x}
+    """Write examples in the units of the data, or draw them; fields where the examples are, or on a grid.
+
+    Of several modalities all are written; a picture shows the first that is an image or a series.
+    """
+    field, views = run.recipe.spec.kind == "field", isinstance(x, Mapping)
+    arrays = x if views else field_arrays(run, x, examples) if field else {"x": x}
     if path.suffix.lower() == ".npz":
         write_npz(path, arrays)
     else:
         from narrows.cli.pictures import picture
 
-        shades = _shades(run, x)
+        name = _drawable(x) if views else None
+        shades = _shades(run, x if name is None else x[name], name)
         write_png(path, picture(field_picture(run, shades) if field else shades, columns))
-    _told(json, path, rows=len(x), holds={name: list(array.shape) for name, array in arrays.items()})
+    rows = len(next(iter(arrays.values()))) if views else len(x)
+    tell(json, path, rows=rows, holds={name: list(array.shape) for name, array in arrays.items()})
 
 
-def _shades(run: Run, x: np.ndarray) -> np.ndarray:
+def _drawable(values: Mapping[str, np.ndarray]) -> str:
+    """The first modality that a picture can show; where there is none, the first."""
+    return next((name for name, x in values.items() if x.ndim > 2), next(iter(values)))
+
+
+def _shades(run: Run, x: np.ndarray, name: str | None = None) -> np.ndarray:
     """Examples in the units of the data as what the model sees: from 0 to 1 for images of bytes."""
     import torch
 
     from narrows.data import Scaling
 
     key = "target_scaling" if run.recipe.spec.target is not None else "scaling"
-    form = run.recipe.data.get(key)
+    form = run.recipe.data.get(key) if name is None else run.recipe.data["forms"][name]["scaling"]
     return x if form is None else Scaling.of(form).apply(torch.from_numpy(x)).numpy()
 
 

@@ -107,7 +107,8 @@ def _data_options(name: str) -> list[dict[str, str]]:
 
     folder = Path(__file__).parents[1] / "data"
     if name in SYNTHETIC:
-        return signature(folder / "synthetic" / f"{name}.py", name)[1]
+        called = name.replace("-", "_")
+        return signature(folder / "synthetic" / f"{called}.py", called)[1]
     row = find(name)
     module, _, function = row.reader.partition(":") if row is not None else ("", "", "")
     return signature(folder / "named" / f"{module}.py", function)[1] if function else []

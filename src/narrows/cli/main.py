@@ -70,6 +70,9 @@ _ROWS = (
     Command(
         "interpolate", "Use a run", "codes:interpolate", "Walk through the code from one example to another."
     ),
+    Command(
+        "translate", "Use a run", "translate:translate", "Say what some modalities look like, given others."
+    ),
     Command("score", "Use a run", "codes:score", "Score each example: how unlikely, or how badly rebuilt."),
     Command("audit", "Examine", "reports:audit", "Examine a run: audit.json, report.html, features.html."),
     Command("features", "Examine", "reports:features", "Show what single latents stand for: features.html."),

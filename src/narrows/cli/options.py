@@ -176,7 +176,10 @@ DATA_OPTIONS = (
         "missing_values", _names, "A,B,...", "Texts that mean a missing cell of a table, such as ? or -999."
     ),
     Option(
-        "missing", _share, "SHARE", "Hide this share of a table's cells, to see how well they are filled in."
+        "missing",
+        _share,
+        "SHARE",
+        "Hide this share of a table's cells, or of all modalities of all rows, to see what a method makes of it.",
     ),
     Option(
         "layout",

@@ -12,6 +12,7 @@ from typing import Any
 
 from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
 from narrows.core.spec import Kind, Spec
+from narrows.data.as_views import as_views
 from narrows.data.assemble import Split, assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
 from narrows.data.holes import with_holes
@@ -62,8 +63,8 @@ def open(
         spec: what `Source.describe` wrote; the data must still be like it.
         kinds: which kinds of data are wanted (what a method reads), where what is opened can be had as several: an
             image as an array or a field, a table with text as a mixed table or as indicators.
-        missing: hide this share of a table's cells, at random but the same ones each time, to see how well they are
-            filled in; their truth is kept beside, where only the audit reads it.
+        missing: hide this share of a table's cells, or of all modalities of all rows, at random but the same ones each
+            time, to see how well they are filled in; their truth is kept beside, where only the audit reads it.
         **options: what the reader of this kind of data takes: `key`, `labels`, `target`, `columns`, `layout`,
             `size` for files; the options of a synthetic set.
 
@@ -85,6 +86,8 @@ def open(
         kinds = (options["kind"],)
     kinds = kinds or ((spec.get("kind", "array"),) if spec else ())
     name, key, reader = _find(what, kinds)
+    if [*kinds][:1] == ["views"] or _views(reader):
+        reader, options = as_views(what, name, reader), {**options, "kind": "views"}
     split = _share(split)
     known = inspect.signature(reader).parameters
     if isinstance(split, str):
@@ -93,14 +96,14 @@ def open(
         options["split"] = split
     if "kind" not in options and (kind := _kind(reader, kinds)):
         options["kind"] = kind
-    for option, value in (("scale", scale), ("split", split), ("limit", limit)):
+    for option, value in (("scale", scale), ("split", split), ("limit", limit), ("missing", missing)):
         takes = option in known and (option != "split" or "float" in str(known[option].annotation))
-        if takes and option not in options and value not in (None, "auto"):
+        if takes and option not in options and value not in (None, "auto", 0.0):
             options[option] = value
     raw = _read(reader, name, options | _columns(known, spec), kinds)
     if isinstance(raw, Source):
-        if missing:
-            raise refuse("missing", missing, f"left out: `{name}` is no table")
+        if missing and "missing" not in known:
+            raise refuse("missing", missing, f"left out: `{name}` is no table, nor several modalities")
         kept = {"what": key, **{k: _plain(v) for k, v in options.items() if _told(k, v)}}
         return _as_described(replace(raw, name=raw.name or name, how=kept), spec)
     assert isinstance(raw, Raw)
@@ -141,7 +144,10 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
     description = described.describe() if isinstance(described, Source) else described
     if isinstance(what, (Source, Dataset)):
         return rescaled(what.test if isinstance(what, Source) else what, description)
-    name, _, reader = _find(what, (description["spec"].get("kind", "array"),))
+    kind = description["spec"].get("kind", "array")
+    name, _, reader = _find(what, (kind,))
+    if kind == "views" or _views(reader):
+        reader = as_views(what, name, reader)
     known = inspect.signature(reader).parameters
     kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
     if "like" in known:
@@ -201,6 +207,11 @@ def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence
     return fields_of_images(raw, options.get("points", 1.0))
 
 
+def _views(reader: Reader) -> bool:
+    """Whether a reader makes nothing but several modalities."""
+    return inspect.signature(reader).return_annotation == "RawViews"
+
+
 def _kind(reader: Reader, kinds: Sequence[Kind]) -> str | None:
     """The kind that a reader is asked for: its usual one where that is wanted, else the first wanted that it makes."""
     parameter = inspect.signature(reader).parameters.get("kind")
@@ -235,7 +246,7 @@ def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
         )
     if isinstance(what, str):
         if what in SYNTHETIC:
-            return what, what, getattr(import_module(f"narrows.data.synthetic.{what}"), what)
+            return what, what, _synthetic(what)
         row = expand(what)
         if not row.reader or row.parts:
             raise RequestError(
@@ -249,6 +260,13 @@ def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
             _bound(getattr(import_module(f"narrows.data.named.{module}"), function), row),
         )
     return "arrays", _ARRAYS, _bound(import_module("narrows.data.readers.arrays").from_memory, what)
+
+
+def _synthetic(name: str) -> Reader:
+    """What makes a synthetic set: the function of its name in the module of its name."""
+    called = name.replace("-", "_")
+    found: Reader = getattr(import_module(f"narrows.data.synthetic.{called}"), called)
+    return found
 
 
 def _is_name(what: str) -> bool:

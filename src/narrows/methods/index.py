@@ -13,6 +13,7 @@ from narrows.core.check import RequestError, UnknownNameError, nearest
 from narrows.methods import (
     conditional,
     masked,
+    multimodal,
     quantised,
     regularised,
     sparse,
@@ -31,7 +32,17 @@ __all__ = ["METHODS", "Method", "builder", "families", "find", "in_family"]
 
 _ROWS = tuple(
     row
-    for family in (regularised, variational, conditional, quantised, sparse, masked, structured, tabular)
+    for family in (
+        regularised,
+        variational,
+        conditional,
+        multimodal,
+        quantised,
+        sparse,
+        masked,
+        structured,
+        tabular,
+    )
     for row in family.ROWS
 )
 

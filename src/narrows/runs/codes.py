@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch.distributions import Independent
 from narrows.core import Autoencoder, Batch, Sparse, Tree
 from narrows.core.check import RequestError
 
-__all__ = ["joined", "pack", "unpack"]
+__all__ = ["joined", "pack", "together", "unpack"]
 
 _CHUNK = 512
 _TOLD = "condition/"
@@ -45,6 +45,14 @@ def joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
         name: (torch.cat([c[name] for c in chunks]) if chunks[0][name].dim() else chunks[0][name]).numpy()
         for name in chunks[0]
     }
+
+
+def together(parts: Iterable[Tree]) -> Tree:
+    """The chunks of an answer, one after the other; of several modalities by name."""
+    chunks = list(parts)
+    if isinstance(chunks[0], Mapping):
+        return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
+    return torch.cat(chunks)
 
 
 @torch.no_grad()

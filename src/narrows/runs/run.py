@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,13 @@ from torch import Tensor
 
 from narrows import data as nd
 from narrows.audit.evidence.likelihood import importance_nll
-from narrows.core import Autoencoder, Batch, Sparse, dense, files
+from narrows.core import Autoencoder, Batch, Sparse, Tree, dense, files
 from narrows.core.check import NarrowsError, RequestError, WorkError, whole
 from narrows.core.progress import followed
 from narrows.core.tensorfile import read_tensors
 from narrows.data import Dataset, Source
-from narrows.runs.codes import joined, pack, unpack
+from narrows.data.views import in_units
+from narrows.runs.codes import joined, pack, together, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.runs.upgrade import renamed
 from narrows.runs.verbs.reconstruct import reconstruct
@@ -148,8 +149,9 @@ class Run:
 
         return joined(self._over(data, one, progress, "Encoding"))
 
-    def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> np.ndarray:
-        """From what `encode` returned back to examples (N, *shape), in the units of the data.
+    def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> Any:
+        """From what `encode` returned back to examples (N, *shape), in the units of the data; of several modalities
+        a dict of them by name.
 
         Args:
             codes: arrays by name.
@@ -163,7 +165,7 @@ class Run:
         parts = (self.model.likelihood.mean(self.model.decode(z, condition)) for z, condition in read)
         try:
             with torch.no_grad():
-                return self._units(torch.cat(list(followed(parts, rows, progress, "Decoding"))))
+                return self._units(together(followed(parts, rows, progress, "Decoding")))
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             if isinstance(error, NarrowsError):
                 raise
@@ -172,10 +174,8 @@ class Run:
                 f"The codes do not have the shape of this run's codes: {shapes}. Make them with: narrows encode"
             ) from error
 
-    def reconstruct(
-        self, data: Any = None, *, resolution: float | None = None, progress: Any = None
-    ) -> np.ndarray:
-        """What the model makes of some data, (N, *shape), in the units of the data.
+    def reconstruct(self, data: Any = None, *, resolution: float | None = None, progress: Any = None) -> Any:
+        """What the model makes of some data, (N, *shape), in the units of the data; by name of several modalities.
 
         Args:
             data: what is reconstructed; the run's own test part when None.
@@ -226,8 +226,8 @@ class Run:
         return sample(self, n, progress=progress, **how, **options)
 
     @torch.no_grad()
-    def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> np.ndarray:
-        """A straight line between the codes of examples i and j, decoded: (steps, *shape)."""
+    def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> Any:
+        """A straight line between the codes of examples i and j, decoded: (steps, *shape), by name of several."""
         dataset = self._dataset(data)
         for name, row in (("from", i), ("to", j)):
             whole(name, row, low=0, high=len(dataset) - 1, fix="It is a row number of the data.")
@@ -240,6 +240,18 @@ class Run:
             line = Sparse(torch.arange(line.shape[-1]).expand(line.shape).contiguous(), line, line.shape[-1])
         condition = {name: _between(value, t) for name, value in batch.condition.items()}
         return self._units(self.model.likelihood.mean(self.model.decode(line, condition)))
+
+    def translate(
+        self,
+        data: Any = None,
+        source: str | Sequence[str] = "others",
+        to: str | Sequence[str] = "all",
+        **how: Any,
+    ) -> dict[str, np.ndarray]:
+        """Say what some modalities look like, given others: see `narrows.runs.verbs.translate.translate`."""
+        from narrows.runs.verbs.translate import translate
+
+        return translate(self, data, source=source, to=to, **how)
 
     def score(
         self, data: Any = None, *, samples: int = 64, seed: int = 0, progress: Any = None
@@ -298,8 +310,10 @@ class Run:
 
         return followed(answers(), len(dataset), progress, title, chunk)
 
-    def _units(self, x: Tensor) -> np.ndarray:
-        """From what the model sees to the units of the data."""
+    def _units(self, x: Tree) -> Any:
+        """From what the model sees to the units of the data; several modalities by name."""
+        if isinstance(x, Mapping):
+            return in_units(self.recipe.data["forms"], x)
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
         form = self.recipe.data.get(key)
         return (x if form is None else nd.Scaling.of(form).invert(x)).detach().numpy()

@@ -50,6 +50,13 @@ def a_hole_equals_removal(case: Case) -> None:
         a, b, both = (model.likelihood.nll(passed.output, passed.batch.target, w) for w in weights)
         close = torch.allclose(a + b, both, rtol=1e-4, atol=1e-4)
         case.require(close, a_hole_equals_removal, "a missing cell has a part in the distortion.")
+    if case.spec.kind == "views":
+        passed = model(batch)
+        first, *others = batch.x.names
+        apart = (batch.target.only(first), batch.target.only(*others), batch.target)
+        a, b, both = (model.likelihood.nll(passed.output, target) for target in apart)
+        close = torch.allclose(a + b, both, rtol=1e-4, atol=1e-4)
+        case.require(close, a_hole_equals_removal, "a missing modality has a part in the distortion.")
 
 
 def _losses(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:

@@ -19,6 +19,7 @@ from narrows.audit.checks.firing import firing
 from narrows.audit.checks.graph import graph
 from narrows.audit.checks.layers import layers
 from narrows.audit.checks.likelihood import likelihood
+from narrows.audit.checks.modalities import modalities
 from narrows.audit.checks.principal import principal
 from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
@@ -41,6 +42,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     principal,
     rate_and_distortion,
     graph,
+    modalities,
     likelihood,
     units,
     codebook_usage,

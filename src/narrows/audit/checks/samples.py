@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -31,12 +34,17 @@ def samples(view: View) -> Finding:
     }  # times, positions: of real examples
     condition = {name: value.to(device_of(view.model)) for name, value in {**like, **told}.items()}
     try:
-        drawn = view.model.sample(count, condition)
+        drawn: Any = view.model.sample(count, condition)
     except NarrowsError:
         return Finding()
+    if isinstance(drawn, Mapping):
+        named = ((f"samples/{name}", f"Samples of {name}", x) for name, x in drawn.items() if x.dim() > 2)
+        return Finding(figures=tuple(_gallery(*one, labels) for one in named))
     if not isinstance(drawn, Tensor) or drawn.dim() < 2:
         return Finding()
-    drawn = drawn.cpu()
-    shown = tuple(zip(labels, drawn.split(_COLUMNS), strict=True))
-    title = "Samples"
-    return Finding(figures=(Gallery("samples", title, "New examples, from draws of the prior.", shown),))
+    return Finding(figures=(_gallery("samples", "Samples", drawn, labels),))
+
+
+def _gallery(name: str, title: str, drawn: Tensor, labels: list[str]) -> Gallery:
+    shown = tuple(zip(labels, drawn.cpu().split(_COLUMNS), strict=True))
+    return Gallery(name, title, "New examples, from draws of the prior.", shown)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -33,27 +36,33 @@ def _walks(view: View, z: Tensor) -> Finding:
     start = int((z - z.median(0).values).square().sum(1).argmin())
     low, high = z.quantile(torch.tensor([0.01, 0.99]), 0)
 
-    def walk(latent: int, stations: int) -> Tensor:
+    def walk(latent: int, stations: int) -> Mapping[str, Tensor]:
         codes = z[start].repeat(stations, 1)
         codes[:, latent] = torch.linspace(float(low[latent]), float(high[latent]), stations)
-        return view.decode(codes, torch.full((stations,), start))
+        return _pictures(view.decode(codes, torch.full((stations,), start)))
 
     moving = unit_variance(z).argsort(descending=True, stable=True)[:_CANDIDATES].tolist()
     ends = {latent: walk(latent, 2) for latent in moving}
-    change = {latent: float((first - last).square().sum()) for latent, (first, last) in ends.items()}
+    change = {
+        latent: sum(float((x[0].double() - x[1].double()).square().sum()) for x in both.values())
+        for latent, both in ends.items()
+    }
     chosen = sorted(moving, key=lambda latent: -change[latent])[:_LATENTS]
     rows = [(f"latent {latent}", walk(latent, _STATIONS)) for latent in chosen]
-    return Finding(
-        figures=(
-            Gallery(
-                "traversals",
-                "Traversals",
-                "A typical example; one latent a row, from its 1st to its 99th percentile.",
-                tuple(rows),
-                panels="row",
-            ),
-        )
-    )
+    says = "A typical example; one latent a row, from its 1st to its 99th percentile."
+    galleries = []
+    for name in next(iter(ends.values())):
+        shown = tuple((label, walked[name]) for label, walked in rows)
+        called, of = (f"traversals/{name}", f" of {name}") if name else ("traversals", "")
+        galleries.append(Gallery(called, f"Traversals{of}", says, shown, panels="row"))
+    return Finding(figures=tuple(galleries))
+
+
+def _pictures(x: Any) -> Mapping[str, Tensor]:
+    """What is drawn of some examples, by name; of several modalities the images and series."""
+    if not isinstance(x, Mapping):
+        return {"": x}
+    return {name: value for name, value in x.items() if value.dim() > 2} or dict([next(iter(x.items()))])
 
 
 def _atoms(view: View) -> Finding:

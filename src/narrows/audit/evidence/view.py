@@ -13,7 +13,7 @@ from torch import Tensor
 
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.evidence.posterior import Posterior, posterior_of
-from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, seeded, tree_map
+from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, Views, seeded, tree_map
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.evidence import Elements, Indices, Latents
 from narrows.data.dataset import Dataset, Examples
@@ -120,14 +120,14 @@ class View:
             return self.posterior.mean
         return None if self.indices is not None or self.sparse is not None else self.features
 
-    def decode(self, z: Tree, rows: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tree, rows: Tensor | None = None) -> Any:
         """E[x | z] for codes of the audit's own making, on the CPU; `rows` say whose condition is told."""
         device = device_of(self.model)
         told = tree_map(lambda t: t[: len(z)] if rows is None else t[rows], self.batch.condition)
         move: Callable[[Tensor], Tensor] = lambda t: t.to(device)  # noqa: E731
         with torch.no_grad():
             mean = self.model.likelihood.mean(self.model.decode(tree_map(move, z), tree_map(move, told)))
-        return mean.cpu()
+        return tree_map(lambda t: t.cpu(), mean)
 
 
 def examine(
@@ -173,7 +173,7 @@ def examine(
         }
         nll = None
         if joined["rate"] is not None:
-            size = max(1, joined["output"][0].numel())
+            size = max(1, _numbers(joined["output"]))
             count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))
             few = joined["batch"][slice(0, count)].to(device_of(model))
             nll = importance_nll(model, few, NLL_SAMPLES, seed).cpu()
@@ -343,11 +343,18 @@ def _join(parts: list[Any]) -> Any:
         same = first.target is first.x
         fields = {name: _join([getattr(p, name) for p in parts]) for name in ("x", "condition", "weight")}
         return Batch(**fields, target=None if same else _join([p.target for p in parts]))
-    if isinstance(first, Posterior):
+    if isinstance(first, Posterior | Views):
         return type(first)(*(_join([getattr(p, name) for p in parts]) for name in vars(first)))
     if isinstance(first, Mapping):
         return {name: _join([p[name] for p in parts]) for name in first}
     return type(first)(_join(list(each)) for each in zip(*parts, strict=True))
+
+
+def _numbers(x: Tree) -> int:
+    """How many numbers an example has."""
+    if isinstance(x, Mapping):
+        return sum(_numbers(part) for part in x.values())
+    return int(x[0].numel())
 
 
 def _side(dataset: Any, name: str, rows: Tensor) -> Tensor | None:

@@ -18,6 +18,7 @@ SYNTHETIC: dict[str, str] = {
     "sprites": "Drawn shapes with known factors: shape, scale, rotation, x, y and colour",
     "dictionary": "Sparse combinations of known atoms, with chosen L0, correlation and noise",
     "linear": "Linear-Gaussian data with known exact likelihood",
+    "gaussian-views": "Several views of one Gaussian code, with exact joint, subset and conditional likelihood",
     "sines": "Sequences of sinusoids with random frequency and phase",
     "grf": "Gaussian random fields with known eigenfunctions and eigenvalues, at any resolution",
     "sbm": "A graph of a stochastic block model: communities that are known, and data of the nodes",

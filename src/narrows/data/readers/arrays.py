@@ -53,8 +53,8 @@ def from_memory(
     )
 
 
-def numeric(argument: str, value: Any) -> np.ndarray:
-    """Any array-like as a numpy array of numbers or text."""
+def numeric(argument: str, value: Any, text: bool = False) -> np.ndarray:
+    """Any array-like as a numpy array of numbers or text; with `text`, objects too where all of them are texts."""
     if isinstance(value, torch.Tensor):
         value = value.detach().to("cpu")
         value = (value.to(torch.float32) if value.dtype == torch.bfloat16 else value).numpy()
@@ -63,7 +63,8 @@ def numeric(argument: str, value: Any) -> np.ndarray:
         array = value if isinstance(value, np.memmap) else np.asarray(value)
     except (TypeError, ValueError) as error:
         raise refuse(argument, value, "an array whose rows have one shape", f"({error})") from error
-    if array.dtype == object:
+    texts = text and array.dtype == object and all(v is None or isinstance(v, str) for v in array.flat)
+    if array.dtype == object and not texts:
         raise refuse(
             argument,
             f"an array of objects of shape {array.shape}",

@@ -29,7 +29,7 @@ from narrows.data.readers.series import read_series_arrays, read_series_table
 from narrows.data.readers.tables import read_table, test_part
 from narrows.data.readers.text import read_text_file
 
-__all__ = ["MAPPED_BYTES", "read_keyed", "read_npy", "reader_of"]
+__all__ = ["MAPPED_BYTES", "read_arrays", "read_keyed", "read_npy", "reader_of"]
 
 MAPPED_BYTES = 512 << 20
 """Files of at least this size stay on disk and are mapped, unless the option `mapped` says otherwise."""
@@ -176,6 +176,13 @@ def _keyed_fields(path: Path, labels: str | None, split: str | None) -> Raw | No
     if split is not None:
         raw.part = test_part(_chosen(path, "split", split, arrays, names), split)
     return raw
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """All arrays of a .npz or .safetensors file by name, single numbers left out."""
+    if path.suffix.lower() == ".npz":
+        return _npz(path, None)[1]
+    return {name: array for name, array in _safetensors(path, None, False)[1].items() if array.ndim}
 
 
 def _chosen(

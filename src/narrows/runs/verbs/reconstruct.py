@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from narrows.core import Batch
+from narrows.runs.codes import together
 from narrows.runs.verbs.grid import queries
 
 if TYPE_CHECKING:
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
 __all__ = ["reconstruct"]
 
 
-def reconstruct(run: Run, data: Any = None, *, resolution: float | None, progress: Any) -> np.ndarray:
-    """What the model makes of some data, (N, *shape), in the units of the data.
+def reconstruct(run: Run, data: Any = None, *, resolution: float | None, progress: Any) -> Any:
+    """What the model makes of some data, (N, *shape), in the units of the data; by name of several modalities.
 
     Args:
         run: the run.
@@ -32,15 +33,16 @@ def reconstruct(run: Run, data: Any = None, *, resolution: float | None, progres
     """
     asked = queries(run, resolution)
 
-    def one(batch: Batch) -> Tensor:
+    def one(batch: Batch) -> Any:
         if asked:
             z = run.model.encode(batch).z
             return run.model.likelihood.mean(run.model.decode(z, {**batch.condition, **asked}))
-        made = run.model.reconstruct(batch)
-        there = batch.condition.get("positions_mask")
+        made: Any = run.model.reconstruct(batch)
+        there = None if isinstance(made, Mapping) else batch.condition.get("positions_mask")
         return made if there is None else torch.where(there[..., None], made, torch.nan)
 
-    return run._units(_joined(list(run._over(data, one, progress, "Reconstructing"))))
+    parts = list(run._over(data, one, progress, "Reconstructing"))
+    return run._units(together(parts) if isinstance(parts[0], Mapping) else _joined(parts))
 
 
 def _joined(parts: list[Tensor]) -> Tensor:

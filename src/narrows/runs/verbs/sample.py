@@ -12,6 +12,7 @@ from narrows.core import seeded
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.progress import followed
 from narrows.priors import check_sampling
+from narrows.runs.codes import together
 from narrows.runs.verbs.grid import queries as fields_grid
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def sample(
 
     with seeded(seed):
         parts = followed((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")
-        return run._units(torch.cat(list(parts)))
+        return run._units(together(parts))
 
 
 def labels(run: Run, n: int, label: int | None) -> dict[str, Tensor]:
