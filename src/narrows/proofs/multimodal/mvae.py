@@ -36,7 +36,10 @@ def measure(trial: Trial) -> Mapping[str, float]:
     oracle = read_labels(data, trial.seed, trial.budget["oracle"])
     test = data.test.all().x.values
     numbers = {"oracle/accuracy": share(oracle, test["image"], test["label"][:, 0])}
-    for name, (train, alone) in arms(data, trial.seed).items():
+    chosen = arms(data, trial.seed)
+    if trial.budget.get("brief"):  # what is asked at quick scale
+        chosen = {"mvae": chosen["mvae"]}
+    for name, (train, alone) in chosen.items():
         options = {"latent": LATENT, "net": "mlp", "weights": "label=50", "alone": alone}
         model = trial.fit(trial.build(mvae, spec=data.spec, **options), train, lr=LR)
         label, image = translated(model, data.test)
@@ -44,7 +47,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
         numbers[f"{name}/image"] = share(oracle, image, test["label"][:, 0])
         if name == "mvae":
             numbers["mvae/nll"] = nll(model, data.test.batch(slice(0, 500)), ("image",))
-    return {**numbers, **rivals(trial, data, oracle), **gaussian(trial)}
+    numbers |= vector(trial, data, oracle)
+    return numbers if trial.budget.get("brief") else {**numbers, **single(trial, data), **gaussian(trial)}
 
 
 def arms(data: Pairs, seed: int) -> dict[str, tuple[ViewsDataset, bool]]:
@@ -81,8 +85,8 @@ def nll(model: Autoencoder, batch: Batch, names: tuple[str, ...], samples: int =
     return float(importance_nll(model, Batch(batch.x.only(*names)), samples=samples).mean())
 
 
-def rivals(trial: Trial, data: Pairs, oracle: torch.nn.Module) -> dict[str, float]:
-    """A VAE on both modalities in one vector, which sees zeros where one is missing; a VAE of the images alone."""
+def vector(trial: Trial, data: Pairs, oracle: torch.nn.Module) -> dict[str, float]:
+    """A VAE on both modalities in one vector, which sees zeros where one is missing."""
     both, spec = joined(data)
     model = trial.fit(trial.build(vae, spec=spec, latent=LATENT, net="mlp"), both.train, lr=LR)
     x = both.test.all().x
@@ -93,14 +97,18 @@ def rivals(trial: Trial, data: Pairs, oracle: torch.nn.Module) -> dict[str, floa
             torch.cat([torch.zeros_like(x[:, :pixels]), x[:, pixels:]], 1),
         )
         label, image = (model.reconstruct(Batch(part)) for part in seen)
-    single = trial.build(vae, spec=data.spec.parts["image"], latent=LATENT, net="mlp")
-    trial.fit(single, data.train.parts["image"], lr=LR)
-    images = data.test.parts["image"].batch(slice(0, 500))
     return {
         "vector/label": float((label[:, pixels:].argmax(1) == truth).double().mean()),
         "vector/image": share(oracle, image[:, :pixels].reshape(-1, *data.spec.parts["image"].shape), truth),
-        "single/nll": float(importance_nll(single, images, samples=64).mean()),
     }
+
+
+def single(trial: Trial, data: Pairs) -> dict[str, float]:
+    """A VAE of the images alone."""
+    model = trial.build(vae, spec=data.spec.parts["image"], latent=LATENT, net="mlp")
+    trial.fit(model, data.train.parts["image"], lr=LR)
+    images = data.test.parts["image"].batch(slice(0, 500))
+    return {"single/nll": float(importance_nll(model, images, samples=64).mean())}
 
 
 def gaussian(trial: Trial) -> dict[str, float]:
@@ -128,20 +136,23 @@ PROOF = Proof(
     method="mvae",
     data="mnist",
     quick_data="digits",
+    seeds=(100, 101, 102),
     claims=(
-        Claim("an image alone tells the label in 9 of 10 cases", "mvae/label", ">", 0.9),
+        Claim("an image alone tells the label in 9 of 10 cases", "mvae/label", ">", 0.9, quick=False),
         Claim(
             "with 4 of 10 entries missing in training it loses at most a twentieth of that",
             "holes/label",
             ">",
             "mvae/label",
             factor=0.95,
+            quick=False,
         ),
         Claim(
             "a label alone gives an image that shows it in 9 of 10 cases, whatever was missing in training",
             "holes/image",
             ">",
             0.9,
+            quick=False,
         ),
         Claim(
             "trained on complete examples alone, without single modalities, it draws from labels a tenth worse",
@@ -149,6 +160,7 @@ PROOF = Proof(
             "<",
             "mvae/image",
             factor=0.9,
+            quick=False,
         ),
         Claim(
             "a VAE on both in one vector, zeros for what is missing, reads labels a tenth worse",
@@ -156,6 +168,15 @@ PROOF = Proof(
             "<",
             "mvae/label",
             factor=0.9,
+            quick=False,
+        ),
+        Claim(
+            "and draws images from labels that show them a tenth more seldom",
+            "vector/image",
+            "<",
+            "mvae/image",
+            factor=0.9,
+            post_hoc="Added when seeds 0 to 2 at quick scale had shown 0.33 to 0.47 against 1.",
         ),
         Claim(
             "an image alone is explained as well as by a VAE of images, within a twentieth of its nats",
@@ -163,6 +184,7 @@ PROOF = Proof(
             "<",
             "single/nll",
             factor=1.05,
+            quick=False,
         ),
         Claim(
             "images without labels help: with one label in 50 it reads a tenth better than on the labelled rows alone",
@@ -170,24 +192,27 @@ PROOF = Proof(
             ">",
             "pairs/label",
             factor=1.1,
+            quick=False,
         ),
         Claim(
             "a linear model, a third of its entries missing, is within 0.15 nats of the exact joint density",
             "gaussian/joint",
             "<",
             0.15,
+            quick=False,
         ),
-        Claim("of the exact density of every subset", "gaussian/subset", "<", 0.15),
-        Claim("and of the exact conditional densities", "gaussian/conditional", "<", 0.15),
+        Claim("of the exact density of every subset", "gaussian/subset", "<", 0.15, quick=False),
+        Claim("and of the exact conditional densities", "gaussian/conditional", "<", 0.15, quick=False),
     ),
     measure=measure,
     scales={
-        "quick": {"steps": 150, "rows": 1438, "oracle": 150, "batch_size": 64},
+        "quick": {"steps": 150, "rows": 1438, "oracle": 100, "batch_size": 64, "brief": 1},
         "default": {"steps": 1500, "rows": 20_000, "oracle": 800},
         "full": {"steps": 30_000, "rows": 60_000, "oracle": 5000},
     },
     notes="Images are averaged to 14 x 14 and binarised; labels are the second modality, their distortion weighted by "
-    "50 as in the paper. The image of a label is read by a perceptron trained on the same images. The paper shows "
-    "bounds of the same models (its tables 2 and 3) and accuracies by the share of labels; what it calls robust is "
-    "measured here with 4 of 10 entries of both modalities missing at random.",
+    "50 as in the paper. The image of a label is read by a perceptron trained on the same images. What the paper calls "
+    "robust is measured with 4 of 10 entries of both modalities missing at random. Looked at before the default scale: "
+    "quick scale, seeds 0 to 2, where a VAE on one vector reads labels better than the MVAE (0.8 against 0.55 after 150 "
+    "steps); and a linear model of 300 steps, which was 0.3 to 1.7 nats from the exact densities.",
 )
