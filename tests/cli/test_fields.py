@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import narrows as nr
+import narrows.data as nd
 from narrows.core.check import RequestError
 from narrows.methods.structured.vano import vano
 
@@ -36,7 +37,7 @@ def test_what_is_written_is_read_again(cli, line, tmp_path):
     with np.load(tmp_path / "fine.npz") as made:
         assert made["u"].shape == (60, 68)
         np.testing.assert_allclose(made["grid"], np.linspace(-1, 3, 68), atol=1e-6)
-    again = nr.data.like(run.recipe.data, tmp_path / "fine.npz").all()
+    again = nd.like(run.recipe.data, tmp_path / "fine.npz").all()
     np.testing.assert_allclose(again.condition["positions"][0, :, 0], np.linspace(0, 1, 68), atol=1e-6)
     np.testing.assert_allclose(run._units(again.x), run.reconstruct(path, resolution=4), rtol=1e-4, atol=1e-5)
 
@@ -96,9 +97,9 @@ def test_only_fields_have_a_resolution(cli, fitted, tmp_path):
 def test_a_fit_on_arrays_in_memory_reads_others_of_other_points():
     y = np.linspace(0, 1, 9)
     u = np.random.default_rng(0).standard_normal((40, 1)) * y
-    source = nr.data.open({"u": u, "grid": y}, kinds=("field",))
+    source = nd.open({"u": u, "grid": y}, kinds=("field",))
     model = vano(source.spec, latent=1)
-    other = nr.data.like(source.describe(), {"u": u[:, ::2], "grid": y[::2]})
+    other = nd.like(source.describe(), {"u": u[:, ::2], "grid": y[::2]})
     assert model.reconstruct(other.all()).shape == (40, 5, 1)
     with pytest.raises(RequestError, match="expected here"):
-        nr.data.like(source.describe(), {"u": u[..., None].repeat(2, 2), "grid": y})
+        nd.like(source.describe(), {"u": u[..., None].repeat(2, 2), "grid": y})

@@ -154,7 +154,7 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
         found = _call(reader, name, {**kept, **options, "like": description})
         assert not isinstance(found, Raw | Source)
         return found
-    if what in SYNTHETIC:
+    if isinstance(what, str) and what in SYNTHETIC:
         made = _call(reader, name, {**kept, **options})
         if isinstance(made, Source):
             return rescaled(made.test, description)

@@ -41,6 +41,8 @@ class FunctionGaussian(Likelihood):
         Seidman, Kissas, Pappas, Perdikaris, Variational Autoencoding Neural Operators, 2023. arXiv:2302.10351
     """
 
+    unit = "nats but for a constant"
+
     def __init__(self, shape: tuple[int, ...], noise: float = 0.01) -> None:
         super().__init__(shape)
         if not 0 < noise < float("inf"):

@@ -25,7 +25,7 @@ def rate_and_distortion(view: View) -> Finding:
     unit = distortion_unit(view)
     distortion = float(view.distortion.double().mean())
     lost = "-log p(x | z) of an example, on average."
-    if unit != "nats":
+    if unit == "squared error":
         lost = "The squared error of an example, summed over it, on average."
     checks = [Check("distortion", distortion, unit, says=lost)]
     if view.rate is not None:
