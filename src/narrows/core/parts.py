@@ -140,6 +140,9 @@ class Likelihood(Part):
     unit: str = "nats"
     """What `nll` counts; ``squared error`` where it leaves the constants of a density out."""
 
+    element: ClassVar[str] = "dimension"
+    """What `elements` counts: a number of an example, an edge."""
+
     discrete: bool = False
     """True where a target is one of finitely many values, so that there is no squared error of it."""
 
@@ -168,6 +171,15 @@ class Likelihood(Part):
     def sample(self, parameters: Tree) -> Tree:
         """A draw of x, (*samples, B, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")
+
+    def elements(self, x: Tree, weight: Tensor | None = None) -> Tensor:
+        """How many elements of each target count, (B,)."""
+        if not isinstance(x, Tensor):
+            raise NotImplementedError(f"{type(self).__name__} must define elements")
+        if weight is None:
+            return x.new_full((len(x),), x[0].numel(), dtype=torch.double)
+        wide = weight.reshape(*weight.shape, *[1] * (x.dim() - weight.dim()))
+        return (wide != 0).expand_as(x).flatten(1).sum(1).double()
 
     def sum(self, terms: Tensor, weight: Tensor | None = None) -> Tensor:
         """Sum element-wise terms over one example: (*samples, B, *shape) -> (*samples, B).

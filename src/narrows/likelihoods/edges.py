@@ -75,6 +75,8 @@ class Edges(Likelihood):
 
     bias: Tensor
 
+    element = "edge"
+
     def __init__(
         self, nodes: int, latent: int, *, bias: bool = False, exact: int = 4096, pairs: int = 1 << 18
     ) -> None:
@@ -101,6 +103,10 @@ class Edges(Likelihood):
     def parameter_shape(self) -> tuple[int, ...]:
         """For each node its code, and whether it is there."""
         return (self.shape[0], self.latent + 1)
+
+    def elements(self, x: Tree, weight: Tensor | None = None) -> Tensor:
+        """How many edges each graph has, (B,)."""
+        return entries(x, weight)[1].sum(-1).double()
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """-log p(edges | codes), (*samples, B); an entry of `x` (B, E, 2) counts where its weight is above 0."""

@@ -8,7 +8,6 @@ from torch import Tensor
 
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Check, Finding
-from narrows.likelihoods.edges import Edges, entries
 
 __all__ = ["distortion_unit", "rate_and_distortion"]
 
@@ -38,7 +37,7 @@ def rate_and_distortion(view: View) -> Finding:
         if unit == "nats":
             total = rate + distortion
             checks.append(Check("bound", total, "nats", says="Rate plus distortion: the negative ELBO."))
-            checks.append(_per_dimension(view, total))
+            checks += _per_element(view, total)
     for name, cost in view.costs.items():
         if name != "kl":
             nats = name.startswith("kl/")
@@ -51,17 +50,14 @@ def rate_and_distortion(view: View) -> Finding:
     return Finding(tuple(checks))
 
 
-def _per_dimension(view: View, nats: float) -> Check:
-    if isinstance(view.model.likelihood, Edges):
-        edges = float(entries(view.batch.target, view.batch.weight)[1].sum(-1).double().mean())
-        says = "The bound for one edge: what it takes to say which nodes it joins."
-        return Check("bits-per-edge", nats / (math.log(2) * max(edges, 1.0)), "bits", says=says)
-    numbers = float(math.prod(view.model.likelihood.shape))
-    if view.weight is not None and isinstance(view.batch.target, Tensor):
-        numbers = float((view.weight != 0).expand_as(view.batch.target).flatten(1).sum(1).double().mean())
-    bits = nats / (math.log(2) * max(numbers, 1.0))
-    says = "The bound for one number of an example; comparable only for data scaled alike."
-    return Check("bits-per-dimension", bits, "bits", says=says)
+def _per_element(view: View, nats: float) -> list[Check]:
+    likelihood = view.model.likelihood
+    if not isinstance(view.batch.target, Tensor):
+        return []  # several modalities have no common element
+    count = float(likelihood.elements(view.batch.target, view.weight).mean())
+    bits = nats / (math.log(2) * max(count, 1.0))
+    says = f"The bound for one {likelihood.element} of an example; comparable only for data scaled alike."
+    return [Check(f"bits-per-{likelihood.element}", bits, "bits", says=says)]
 
 
 def _second_stage(view: View) -> list[Check]:
