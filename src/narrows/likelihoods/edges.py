@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from narrows.core import Autoencoder, Batch, Likelihood
+from narrows.core import Autoencoder, Batch, Likelihood, Tree
 from narrows.core.check import refuse, whole
 
 __all__ = ["Edges", "pair_sum"]
