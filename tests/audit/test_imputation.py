@@ -49,7 +49,7 @@ def exact_model():
     likelihood = MixedTable(spec)
     encoder = TableEncoder(spec, lambda width: nn.Linear(width, 2 * Z))
     with torch.no_grad():
-        likelihood.log_variance.fill_(math.log(truth.noise**2 - 1e-4))
+        likelihood.tenth_log_variance.fill_(math.log(truth.noise**2 - 1e-4) / 10)
         encoder.net.weight.zero_()
         encoder.net.bias.copy_(torch.tensor([0.3, -0.2, 0.4, 0.4]))
     return Autoencoder(encoder, Gaussian(Z), Decoder(), likelihood, Importance(20))

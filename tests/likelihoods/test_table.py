@@ -34,7 +34,7 @@ def rows(n=6):
 def made(noise=None):
     p = MixedTable(SPEC, noise)
     with torch.no_grad():
-        p.log_variance.copy_(torch.tensor([0.3, -1.0]))
+        p.tenth_log_variance.copy_(torch.tensor([0.03, -0.1]))
         p.offset.copy_(torch.linspace(-1, 1, 8))
     return p
 
@@ -42,7 +42,7 @@ def made(noise=None):
 def by_column(p, parameters, x, number):
     """-log p of every cell, (K, B, D); the parameters lie as age, pay, member, job (3), city (2)."""
     theta = parameters + p.offset
-    scale = (p.log_variance.exp() + 1e-4).sqrt()
+    scale = ((10 * p.tenth_log_variance).exp() + 1e-4).sqrt()
     logs = [
         Categorical(logits=theta[..., 3:6]).log_prob(x[:, 0]),
         number(theta[..., 0], scale[0]).log_prob(x[:, 1]),
@@ -72,7 +72,7 @@ def test_what_lies_under_a_hole_reaches_neither_value_nor_gradient():
     found = []
     for garbage in (0.0, math.nan, math.inf, -7e30):
         nll = p.nll(parameters, torch.where(seen, x, garbage), seen)
-        gradients = torch.autograd.grad(nll.sum(), [parameters, p.log_variance])
+        gradients = torch.autograd.grad(nll.sum(), [parameters, p.tenth_log_variance])
         found.append((nll, *gradients))
     for other in found[1:]:
         assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
@@ -84,7 +84,7 @@ def test_a_missing_cell_is_the_table_without_its_column():
     seen = torch.tensor([False, True, True, True, True]).expand(6, 5)
     rest = MixedTable(Spec((4,), kind="table", parts={n: s for n, s in PARTS.items() if n != "job"}))
     with torch.no_grad():
-        rest.log_variance.copy_(p.log_variance)
+        rest.tenth_log_variance.copy_(p.tenth_log_variance)
         rest.offset.copy_(p.offset[[0, 1, 2, 6, 7]])
     without = rest.nll(parameters[:, [0, 1, 2, 6, 7]], x[:, 1:])
     assert torch.allclose(p.nll(parameters, x, seen), without)
@@ -122,7 +122,7 @@ def test_draws_come_as_often_as_their_probability_says(noise):
     theta = parameters + p.offset
     assert torch.allclose(torch.bincount(x[:, 0].long()) / 40_000, theta[3:6].softmax(-1), atol=0.01)
     assert torch.allclose(x[:, 2].mean(), theta[2].sigmoid(), atol=0.01)
-    variance = (p.log_variance.detach().exp() + 1e-4) * (1 if noise is None else 6 / 4)
+    variance = ((10 * p.tenth_log_variance.detach()).exp() + 1e-4) * (1 if noise is None else 6 / 4)
     assert torch.allclose(x[:, [1, 4]].mean(0), theta[:2], atol=0.02)
     assert torch.allclose(x[:, [1, 4]].var(0), variance, rtol=0.06)
 
@@ -137,7 +137,7 @@ def test_before_training_zero_means_the_columns_by_themselves():
         assert torch.allclose(expected[entry], x[seen[:, place], place].mean(), atol=0.01)
     often = torch.bincount(x[seen[:, 0], 0].long(), minlength=3) / seen[:, 0].sum()
     assert torch.allclose(expected[3:6], often, atol=0.01)
-    assert torch.allclose(p.log_variance[0].exp(), x[seen[:, 1], 1].var(correction=0), rtol=1e-4)
+    assert torch.allclose((10 * p.tenth_log_variance[0]).exp(), x[seen[:, 1], 1].var(correction=0), rtol=1e-4)
 
 
 def test_a_constant_column_costs_no_more_than_its_floor():
