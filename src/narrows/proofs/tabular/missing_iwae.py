@@ -73,8 +73,9 @@ def _chained(train: Batch, test: Batch, columns: Columns, seed: int, **options: 
     """Scikit-learn's IterativeImputer on numbers and indicators, a category being its largest indicator."""
     optional("sklearn.experimental.enable_iterative_imputer", "sklearn", "compare with IterativeImputer")
     rows = _with_gaps(train, columns)
+    low = np.nanmin(rows, 0)
     imputer = optional("sklearn.impute", "sklearn", "compare with IterativeImputer").IterativeImputer(
-        random_state=seed, min_value=np.nanmin(rows, 0), max_value=np.nanmax(rows, 0), **options
+        random_state=seed, min_value=low, max_value=np.maximum(np.nanmax(rows, 0), low + 1e-6), **options
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # ten rounds are its default, converged or not
