@@ -18,6 +18,7 @@ from narrows.cli.output import (
     write_png,
     write_table,
 )
+from narrows.cli.texts import is_text, say_texts, text_destination
 from narrows.core.check import RequestError
 
 if TYPE_CHECKING:
@@ -44,6 +45,10 @@ _DATA = Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", me
 _FORCE = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 _TABLE = Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")]
 _SHEET = Annotated[Path, typer.Option(help="The .npz or .png file to write.")]
+_MAYBE = Annotated[
+    Path | None,
+    typer.Option(help="The .npz or .png file to write; of texts a .txt file, or the terminal when left out."),
+]
 _RESOLUTION = Annotated[
     float | None,
     typer.Option(help="Of fields: so many times the points along each side that the fit's data have."),
@@ -70,7 +75,7 @@ def encode(
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options)
-    with only_json(json), show_progress() as progress:
+    with only_json(json), showshow_progress() as progress:
         arrays = opened.encode(examples, progress=progress)
     if path.suffix.lower() == ".npz":
         write_npz(path, arrays)
@@ -95,15 +100,17 @@ def decode(
     path = destination(out, force, _EXAMPLES)
     arrays = read_codes(codes)
     opened = _load(run)
-    with only_json(json), show_progress() as progress:
+    with only_json(json), showshow_progress() as progress:
         x = opened.decode(arrays, progress=progress)
     write_examples(path, opened, x, json)
 
 
 def reconstruct(
     run: _RUN,
-    data: _DATA,
-    out: _SHEET,
+    data: Annotated[
+        str | None, typer.Argument(help="A name or a path, as for `fit`; of texts the run's test part.")
+    ] = None,
+    out: _MAYBE = None,
     resolution: _RESOLUTION = None,
     force: _FORCE = False,
     json: _JSON = False,
@@ -112,13 +119,17 @@ def reconstruct(
 ) -> None:
     """Pass data through the code and back.
 
-    A .png shows the first examples, each above its reconstruction.
+    A .png shows the first examples, each above its reconstruction; texts are printed beside theirs.
     """
-    path = destination(out, force, _EXAMPLES)
-    opened, examples = open_run(run, data, data_options)
+    opened = _load(run)
+    if is_text(opened):
+        _rewrite(opened, data, text_destination(out, force), json, data_options)
+        return
+    path = destination(_needed(out), force, _EXAMPLES)
+    opened, examples = open_run(run, _needed(data, "DATA"), data_options)
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
-    with only_json(json), show_progress() as progress:
+    with only_json(json), showshow_progress() as progress:
         if picture and resolution is None and needs_grid(opened):
             resolution = 1.0
         x = opened.reconstruct(shown, resolution=resolution, progress=progress)
@@ -140,7 +151,7 @@ def reconstruct(
 
 def sample(
     run: _RUN,
-    out: _SHEET,
+    out: _MAYBE = None,
     n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same examples.")] = 0,
     label: Annotated[
@@ -159,13 +170,16 @@ def sample(
 
     `narrows sample RUN --help` shows the options of the run's second stage too, where it has one.
     """
-    path = destination(out, force, _EXAMPLES)
     opened = _load(run)
+    path = text_destination(out, force) if is_text(opened) else destination(_needed(out), force, _EXAMPLES)
     with only_json(json), show_progress() as progress:
         resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
         how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
         x = opened.sample(n, progress=progress, **how, **sampling)
-    write_examples(path, opened, x, json)
+    if is_text(opened):
+        say_texts(opened, x, path, json)
+    elif path is not None:
+        write_examples(path, opened, x, json)
 
 
 def interpolate(
@@ -207,7 +221,7 @@ def score(
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options)
-    with only_json(json), show_progress() as progress:
+    with only_json(json), showshow_progress() as progress:
         scores = opened.score(examples, samples=samples, seed=seed, progress=progress)
     unit = opened.score_unit(examples)
     if path.suffix.lower() == ".npz":
@@ -215,6 +229,28 @@ def score(
     else:
         write_table(path, {"row": range(len(scores)), unit: scores})
     tell(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
+
+
+def _needed(value: Any, called: str = "--out") -> Any:
+    """An argument that only runs on texts can do without."""
+    if value is None:
+        raise RequestError(
+            f"Missing {called}: say it, such as {'--out x.npz' if called == '--out' else 'a file'}."
+        )
+    return value
+
+
+def _rewrite(run: Run, data: str | None, path: Path | None, json: bool, options: dict[str, Any]) -> None:
+    """Texts, and what the run writes from their codes; the first ones on the terminal."""
+    from narrows.data import like
+    from narrows.runs.verbs.texts import texts
+
+    examples = run.data.test if data is None else like(run.recipe.data, data, **options)
+    if path is None and not json:
+        examples = examples.take(min(_SHOWN, len(examples)))
+    with only_json(json), show_progress() as progress:
+        x = run.reconstruct(examples, progress=progress)
+    say_texts(run, x, path, json, texts(run, examples.all().x.tolist()))
 
 
 def show_progress() -> Any:

@@ -167,7 +167,7 @@ def lds(
     noise: float = 0.3,
     damping: float = 0.1,
     irregular: bool = False,
-    missing: float = 0.0,
+    holes: float = 0.0,
     shortest: int = 0,
     seed: int = 0,
     tests: int = 1000,
@@ -182,14 +182,14 @@ def lds(
         noise: standard deviation of the noise.
         damping: how fast the past is forgotten, in units of 1 / step.
         irregular: gaps between steps are drawn, with mean 1, instead of being 1.
-        missing: share of the numbers that nobody observed.
+        holes: share of the numbers that nobody observed.
         shortest: steps of the shortest series; all are equally long when 0.
         seed: seed of the system and of the draws.
         tests: test series.
 
     Example:
         >>> import narrows.data
-        >>> source = narrows.data.open("lds", n=10, steps=5, missing=0.2)
+        >>> source = narrows.data.open("lds", n=10, steps=5, holes=0.2)
         >>> batch = source.test.all(4)
         >>> source.truth.log_likelihood(batch.x.numpy(), None, batch.condition["observed"].numpy()).shape
         (4,)
@@ -197,7 +197,7 @@ def lds(
     rng = np.random.default_rng((seed, 5))
     n, total = whole("n", n), n + whole("tests", tests)
     x, times, truth = draw_lds(rng, total, steps, d, latent, noise, damping, irregular)
-    x[rng.random(x.shape) < number("missing", missing, low=0, high=0.99)] = np.nan
+    x[rng.random(x.shape) < number("holes", holes, low=0, high=0.99)] = np.nan
     low = whole("shortest", shortest, low=0, high=steps) or steps
     lengths = rng.integers(low, steps, total, endpoint=True)
     rows = listed([row[:length] for row, length in zip(x, lengths, strict=True)])

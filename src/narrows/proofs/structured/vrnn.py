@@ -68,7 +68,7 @@ def _on_the_linear_system(trial: Trial) -> dict[str, float]:
         n=budget["series"],
         tests=_SERIES,
         steps=budget["length"],
-        missing=0.2,
+        holes=0.2,
         irregular=True,
         seed=trial.seed,
     )

@@ -1,0 +1,29 @@
+"""From what a run on texts writes back to text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from narrows.core.check import RequestError
+from narrows.core.vocabulary import written
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from narrows.runs.run import Run
+
+__all__ = ["texts"]
+
+
+def texts(run: Run, tokens: np.ndarray | Sequence[Sequence[int]]) -> list[str]:
+    """The texts that rows of symbols (N, T) stand for.
+
+    Raises:
+        RequestError: the run's data are no texts.
+    """
+    spec = run.recipe.spec
+    if spec.kind != "tokens":
+        raise RequestError(f"`{run.method}` was not fitted on texts. Give a file to write: --out x.npz.")
+    unit = run.recipe.data.get("tokens", "characters")
+    return [written((int(n) for n in row), spec.vocabulary, unit) for row in tokens]
