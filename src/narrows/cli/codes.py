@@ -75,7 +75,7 @@ def encode(
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options)
-    with only_json(json), showshow_progress() as progress:
+    with only_json(json), show_progress() as progress:
         arrays = opened.encode(examples, progress=progress)
     if path.suffix.lower() == ".npz":
         write_npz(path, arrays)
@@ -100,7 +100,7 @@ def decode(
     path = destination(out, force, _EXAMPLES)
     arrays = read_codes(codes)
     opened = _load(run)
-    with only_json(json), showshow_progress() as progress:
+    with only_json(json), show_progress() as progress:
         x = opened.decode(arrays, progress=progress)
     write_examples(path, opened, x, json)
 
@@ -129,7 +129,7 @@ def reconstruct(
     opened, examples = open_run(run, _needed(data, "DATA"), data_options)
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
-    with only_json(json), showshow_progress() as progress:
+    with only_json(json), show_progress() as progress:
         if picture and resolution is None and needs_grid(opened):
             resolution = 1.0
         x = opened.reconstruct(shown, resolution=resolution, progress=progress)
@@ -221,7 +221,7 @@ def score(
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options)
-    with only_json(json), showshow_progress() as progress:
+    with only_json(json), show_progress() as progress:
         scores = opened.score(examples, samples=samples, seed=seed, progress=progress)
     unit = opened.score_unit(examples)
     if path.suffix.lower() == ".npz":
