@@ -48,10 +48,12 @@ class Latents(Evidence):
     Args:
         z: the code, (B, N), without gradient.
         skip: what goes around the bottleneck to the decoder, (B, ...), where something does.
+        idle: how many examples each latent has been off for in training, (N,), where that is counted.
     """
 
     z: Sparse | Tensor
     skip: Tensor | None = None
+    idle: Tensor | None = None
 
 
 @dataclass(frozen=True)

@@ -64,6 +64,10 @@ class Objective(Part):
         """Whether all weights have come to their last value."""
         return all(constant_from(value, step) for value in self.weights.values())
 
+    def revives_after(self) -> int | None:
+        """How many examples a latent may be off for before it is brought back; None where nothing does that."""
+        return None
+
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """-log p(target | z), (*samples, B), counted where the code or the batch says so."""
         return model.likelihood.nll(passed.output, passed.batch.target, passed.weight)

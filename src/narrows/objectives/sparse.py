@@ -57,6 +57,10 @@ class SparseObjective(Objective):
             return found["loss"]
         return found["loss"] - self.weight(self.dead.name, step) * found[self.dead.name]
 
+    def revives_after(self) -> int | None:
+        """What `dead` waits for."""
+        return None if self.dead is None else self.dead.dead_after
+
     def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
         """The loss of a pass."""
         residual = passed.batch.target - model.likelihood.mean(passed.output).detach()

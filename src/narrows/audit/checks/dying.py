@@ -12,7 +12,9 @@ from torch import Tensor
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Check, Finding, Verdict
 from narrows.core import Sparse
+from narrows.core.evidence import Latents
 from narrows.kernels.metrics import firings, l0
+from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["Causes", "causes", "dying", "since"]
 
@@ -96,14 +98,16 @@ def causes(view: View, silent: Tensor) -> Causes | None:
     h: Any = view.model.encoder(few.x, few.condition)
     h = h[0] if isinstance(h, tuple) else h
     which = silent.nonzero().squeeze(1).to(device_of(view.model))
-    pre = h.only(which).dense() if hasattr(h, "only") else h
-    if not isinstance(pre, Tensor) or pre.ndim != 2:
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+    if isinstance(h, LazyLinear):
+        pre, weight, bias = h.only(which).dense(), h.weight, h.bias
+    elif isinstance(h, Tensor) and h.ndim == 2 and h.shape[1] == len(silent):
+        pre = h[:, which]
+    else:
         return None
-    if not hasattr(h, "only"):
-        if pre.shape[1] != len(silent):
-            return None
-        pre = pre[:, which]
-    weight, bias = getattr(h, "weight", None), getattr(h, "bias", None)
+    if pre.ndim != 2:
+        return None
     none = torch.zeros(len(which), dtype=torch.bool, device=pre.device)
     short = none
     if weight is not None and bool((~silent).any()):
@@ -135,11 +139,12 @@ def since(history: Sequence[Mapping[str, Any]], share: float) -> str:
 
 def _revival(view: View, z: Tensor | Sparse) -> list[str]:
     """Whether anything that revives the dead could act at all."""
-    objective, idle = view.model.objective, getattr(view.model.bottleneck, "idle", None)
-    if not hasattr(objective, "dead") or idle is None:
+    found = view.model.encode(view.batch[slice(0, 1)].to(device_of(view.model))).find(Latents)
+    idle = None if found is None else found.idle
+    if idle is None:
         return []
-    waits = getattr(objective.dead, "dead_after", None)
-    if objective.dead is None or waits is None:
+    waits = view.model.objective.revives_after()
+    if waits is None:
         return ["Nothing revives dead latents here."]
     longest = int(idle.max())
     if longest > waits or longest == 0:

@@ -67,7 +67,7 @@ class SparseBottleneck(Bottleneck, Rescaled):
         """Pass pre-activations through; with samples asked for, the one code is repeated."""
         pre, around = _pair(h)
         z, costs, more = self.activate_with_evidence(pre)
-        evidence = (*more, Latents(tree_map(Tensor.detach, z), around))
+        evidence = (*more, Latents(tree_map(Tensor.detach, z), around, self.idle))
         read: Tree = z if around is None else (z, around)
         if samples:
             read = tree_map(lambda t: t.expand(*samples, *t.shape), read)
