@@ -213,6 +213,6 @@ PROOF = Proof(
     notes="Images are averaged to 14 x 14 and binarised; labels are the second modality, their distortion weighted by "
     "50 as in the paper. The image of a label is read by a perceptron trained on the same images. What the paper calls "
     "robust is measured with 4 of 10 entries of both modalities missing at random. Looked at before the default scale: "
-    "quick scale, seeds 0 to 2, where a VAE on one vector reads labels better than the MVAE (0.8 against 0.55 after 150 "
-    "steps); and a linear model of 300 steps, which was 0.3 to 1.7 nats from the exact densities.",
+    "quick scale, seeds 0 to 2, where a VAE on one vector reads labels better than the MVAE (0.8 against 0.55); "
+    "and a linear model of 300 steps, which was 0.3 to 1.7 nats from the exact densities.",
 )
