@@ -16,7 +16,7 @@ from narrows.proofs.engine import Claim, Proof, Trial, prove
 from narrows.proofs.verdict import interval, t95, worst
 
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
-LESS = Claim("a is less", "a", "<", "b")
+LESS = Claim("a is less", "a < b")
 SCALES = {"quick": {"steps": 2}, "default": {"steps": 3}}
 
 
@@ -51,27 +51,27 @@ def test_the_interval_is_that_of_scipy():
     ],
 )
 def test_the_rule(slack, verdict):
-    claim = Claim("positive", "a", ">", 0.0)
+    claim = Claim("positive", "a > 0")
     assert claim.judge({"a": slack}).verdict == verdict
 
 
 def test_slack_by_hand():
     numbers = {"a": [10.0, 12.0], "b": [5.0, 8.0]}
-    assert Claim("", "a", ">", "b", factor=1.5, margin=1.0).slack(numbers) == [1.5, -1.0]
-    assert Claim("", "a", "<", "b", factor=2.0, margin=-1.0).slack(numbers) == [-1.0, 3.0]
-    assert Claim("", "a", "<", 11.0).slack(numbers) == [1.0, -1.0]
-    assert Claim("", "a", "<", "b", factor=0.9, margin=-1).formula == "a < 0.9 * b - 1"
+    assert Claim("", "a > 1.5 * b + 1").slack(numbers) == [1.5, -1.0]
+    assert Claim("", "a < 2 * b - 1").slack(numbers) == [-1.0, 3.0]
+    assert Claim("", "a < 11").slack(numbers) == [1.0, -1.0]
+    assert Claim("", "a < 0.9 * b - 1").formula == "a < 0.9 * b - 1"
 
 
 def test_the_worst_claim_decides():
     assert worst(["reproduced", "refuted here", "inconclusive"]) == "refuted here"
-    claims = (Claim("yes", "a", "<", "b"), Claim("no", "b", "<", "a"))
+    claims = (Claim("yes", "a < b"), Claim("no", "b < a"))
     assert prove(proof(claims=claims), data=X, scale="quick").verdict == "refuted here"
 
 
 def test_a_claim_about_an_unmeasured_number_is_refused():
     with pytest.raises(WorkError, match="`c`, which was not measured"):
-        prove(proof(claims=[Claim("", "a", "<", "c")]), data=X, scale="quick")
+        prove(proof(claims=[Claim("", "a < c")]), data=X, scale="quick")
 
 
 def test_a_number_that_is_none_is_refused():
@@ -161,7 +161,7 @@ def test_finished_seeds_are_of_no_use_to_another_proof(tmp_path, change):
     (kept,) = tmp_path.iterdir()
     if change == "damage":
         kept.write_text(kept.read_text()[:-20])
-    claims = [Claim("other", "a", "<", "b", margin=1.0)] if change == "claim" else [LESS]
+    claims = [Claim("other", "a < b + 1")] if change == "claim" else [LESS]
     scale = "quick" if change == "scale" else "default"
     prove(proof(measure, claims), data=X if change == "data" else "digits", scale=scale, out=out)
     assert asked == [0, 1, 2, 0, 1, 2]
@@ -220,7 +220,7 @@ def test_a_trial_builds_and_fits_by_its_seed():
 
 
 def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
-    proofs = {"vae": proof(), "iwae": proof(claims=[Claim("wrong", "b", "<", "a")])}
+    proofs = {"vae": proof(), "iwae": proof(claims=[Claim("wrong", "b < a")])}
     monkeypatch.setattr(many, "load", proofs.__getitem__)
     monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
     how = {"data": X, "scale": "quick", "progress": False}
@@ -232,9 +232,9 @@ def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
     assert [p["verdict"] for p in printed] == ["reproduced", "refuted here"]
     assert printed[0]["measured"]["a"]["mean"] == 1.0
     how = {**how, "scale": "default", "out": tmp_path / "r.json"}
-    proofs["iwae"] = proof(claims=[Claim("wrong", "b", "<", "a")], refuted=("wrong",))
+    proofs["iwae"] = proof(claims=[Claim("wrong", "b < a")], refuted=("wrong",))
     assert many.run(["iwae"], strict=True, **how) == 0  # the proof says so itself
-    proofs["iwae"] = proof(claims=[Claim("wrong", "b", "<", "a")], refuted=("other",))
+    proofs["iwae"] = proof(claims=[Claim("wrong", "b < a")], refuted=("other",))
     assert many.run(["iwae"], strict=True, **how) == 1
 
 
@@ -257,12 +257,12 @@ def test_what_is_printed_says_it_all(capsys):
 
 
 def test_a_claim_chosen_after_a_look_says_so():
-    late = Claim("late", "a", "<", "b", post_hoc="The margin was 0.2 before seed 0 was seen.")
+    late = Claim("late", "a < b", post_hoc="The margin was 0.2 before seed 0 was seen.")
     result = prove(proof(claims=[LESS, late]), data=X, scale="quick")
     assert [j.verdict for j in result.judgements] == ["reproduced", "reproduced post hoc"]
     assert result.verdict == "reproduced post hoc"
     assert result.as_dict()["claims"][1]["post_hoc"] == late.post_hoc
-    wrong = Claim("wrong", "b", "<", "a", post_hoc="chosen late")
+    wrong = Claim("wrong", "b < a", post_hoc="chosen late")
     assert prove(proof(claims=[wrong]), data=X, scale="quick").verdict == "refuted here"
 
 
@@ -282,8 +282,8 @@ def test_a_proof_may_name_its_seeds(tmp_path):
 
 
 def test_quick_scale_asks_what_stands_there_and_holds_all_of_it(monkeypatch, tmp_path):
-    claims = [Claim("here too", "a", "<", "b"), Claim("not here", "b", "<", "a", quick=False)]
-    noisy = [Claim("unclear", "c", ">", 0.0)]
+    claims = [Claim("here too", "a < b"), Claim("not here", "b < a", quick=False)]
+    noisy = [Claim("unclear", "c > 0")]
     proofs = {
         "vae": proof(claims=claims),
         "iwae": proof(lambda t: {"c": (-1.0) ** t.seed}, noisy),

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
 from typing import Literal, TypeAlias, get_args
 
-from narrows.core.check import WorkError, nearest
+from narrows.core.check import WorkError, nearest, refuse
 
 __all__ = ["Claim", "Judgement", "Numbers", "Verdict", "interval", "spread", "worst"]
 
@@ -21,47 +22,65 @@ _ORDER: tuple[Verdict, ...] = get_args(Verdict)
 _T95 = (6.3138, 2.9200, 2.3534, 2.1318, 2.0150, 1.9432, 1.8946, 1.8595, 1.8331, 1.8125)
 
 
+_CLAIM = re.compile(
+    r"(?P<left>.+?) (?P<relation>[<>]) (?:(?P<factor>-?[\d.]+(?:e-?\d+)?) \* )?(?P<right>.+?)"
+    r"(?: (?P<sign>[+-]) (?P<margin>-?[\d.]+(?:e-?\d+)?))?"
+)
+
+
 @dataclass(frozen=True)
 class Claim:
     """An inequality between measured numbers, judged over the seeds.
 
-    Holds where ``left < factor * right + margin`` (or ``>``). The slack of a seed is the signed distance to
-    the side that was claimed: positive where the inequality holds. Factor and margin are fixed before
-    anything is measured.
+    The slack of a seed is the signed distance to the side that was claimed: positive where the inequality holds. Factor
+    and margin are fixed before anything is measured.
 
     Args:
         says: the claim in words, with the number that matters.
-        left: name of a measured number.
-        relation: ``"<"`` or ``">"``.
-        right: name of a measured number, or a constant.
-        factor: what `right` is multiplied with.
-        margin: what is added to it, in the unit of the numbers.
+        holds: ``left < factor * right + margin`` (or ``>``): left and right are names of measured numbers, right may be
+            a constant; factor and margin may be left out.
         quick: whether it is asked at quick scale too: only what stands there by twice its interval should be.
         post_hoc: what was chosen after a look at which numbers, in a sentence; empty where the claim, its margin, its
             data and its budget were fixed before the first measurement.
 
+    Raises:
+        RequestError: `holds` is no such inequality.
+
     Example:
-        >>> claim = Claim("IWAE is better by 0.3 nats", "iwae/nll", "<", "vae/nll", margin=-0.3)
+        >>> claim = Claim("IWAE is better by 0.3 nats", "iwae/nll < vae/nll - 0.3")
         >>> [round(s, 3) for s in claim.slack({"iwae/nll": [91.0, 91.5], "vae/nll": [92.0, 92.0]})]
         [0.7, 0.2]
     """
 
     says: str
-    left: str
-    relation: Literal["<", ">"]
-    right: str | float
-    factor: float = 1.0
-    margin: float = 0.0
+    holds: str
     quick: bool = True
     post_hoc: str = ""
 
+    def __post_init__(self) -> None:
+        if not _CLAIM.fullmatch(self.holds):
+            raise refuse("holds", self.holds, "an inequality such as 'mine/error < 0.9 * ae/error + 0.1'")
+
+    @property
+    def _terms(self) -> tuple[str, str, float, str | float, float]:
+        """Left, relation, factor, right, margin."""
+        found = _CLAIM.fullmatch(self.holds)
+        assert found is not None
+        try:
+            right: str | float = float(found["right"])
+        except ValueError:
+            right = found["right"]
+        margin = float(found["margin"] or 0.0) * (-1 if found["sign"] == "-" else 1)
+        return found["left"], found["relation"], float(found["factor"] or 1.0), right, margin
+
     @property
     def formula(self) -> str:
-        """The inequality as a text: ``iwae/nll < 1 * vae/nll - 0.3`` without what changes nothing."""
-        right = f"{self.right:g}" if not isinstance(self.right, str) else self.right
-        scaled = right if self.factor == 1 else f"{self.factor:g} * {right}"
-        shift = "" if self.margin == 0 else f" {'+' if self.margin > 0 else '-'} {abs(self.margin):g}"
-        return f"{self.left} {self.relation} {scaled}{shift}"
+        """The inequality without what changes nothing: ``iwae/nll < vae/nll - 0.3``."""
+        left, relation, factor, right, margin = self._terms
+        said = right if isinstance(right, str) else f"{right:g}"
+        scaled = said if factor == 1 else f"{factor:g} * {said}"
+        shift = "" if margin == 0 else f" {'+' if margin > 0 else '-'} {abs(margin):g}"
+        return f"{left} {relation} {scaled}{shift}"
 
     def slack(self, numbers: Numbers) -> list[float]:
         """How far on the claimed side each seed lies.
@@ -69,10 +88,11 @@ class Claim:
         Raises:
             WorkError: the claim names a number that was not measured.
         """
-        left = _look_up(numbers, self.left)
-        right = _look_up(numbers, self.right) if isinstance(self.right, str) else [self.right] * len(left)
-        sign = 1.0 if self.relation == ">" else -1.0
-        return [sign * (a - (self.factor * b + self.margin)) for a, b in zip(left, right, strict=True)]
+        left, relation, factor, right, margin = self._terms
+        measured = _look_up(numbers, left)
+        other = _look_up(numbers, right) if isinstance(right, str) else [right] * len(measured)
+        sign = 1.0 if relation == ">" else -1.0
+        return [sign * (a - (factor * b + margin)) for a, b in zip(measured, other, strict=True)]
 
     def judge(self, numbers: Numbers) -> Judgement:
         """Hold the claim to the numbers; see `Judgement` for the rule."""

@@ -102,21 +102,13 @@ PROOF = Proof(
     data="mnist",
     quick_data="digits",
     claims=(
-        Claim("samples show the label asked for in 90 of 100 cases", "1/accuracy", ">", 0.9, quick=False),
+        Claim("samples show the label asked for in 90 of 100 cases", "1/accuracy > 0.9", quick=False),
         Claim(
-            "more often than a VAE decoded from Gaussians by class",
-            "1/accuracy",
-            ">",
-            "vae/accuracy",
-            quick=False,
+            "more often than a VAE decoded from Gaussians by class", "1/accuracy > vae/accuracy", quick=False
         ),
-        Claim(
-            "at fixed z, another label shows in 85 of 100 cases", "swapped/accuracy", ">", 0.85, quick=False
-        ),
-        Claim(
-            "more weight on the divergence is more faithful", "3/accuracy", ">", "0.3/accuracy", quick=False
-        ),
-        Claim("less weight on the divergence is more diverse", "0.3/diversity", ">", "3/diversity"),
+        Claim("at fixed z, another label shows in 85 of 100 cases", "swapped/accuracy > 0.85", quick=False),
+        Claim("more weight on the divergence is more faithful", "3/accuracy > 0.3/accuracy", quick=False),
+        Claim("less weight on the divergence is more diverse", "0.3/diversity > 3/diversity"),
     ),
     measure=measure,
     scales={

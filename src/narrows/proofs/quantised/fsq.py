@@ -74,37 +74,23 @@ PROOF = Proof(
     claims=(
         Claim(
             "FSQ uses at least 90 % of the smaller codebook",
-            "fsq-small/used",
-            ">",
-            0.9,
+            "fsq-small/used > 0.9",
             quick=False,
             post_hoc=_LONGER,
         ),
         Claim(
-            "a plain VQ of that size uses a smaller share",
-            "vq-small/used",
-            "<",
-            "fsq-small/used",
-            post_hoc=_LONGER,
+            "a plain VQ of that size uses a smaller share", "vq-small/used < fsq-small/used", post_hoc=_LONGER
         ),
         Claim(
-            "so does one of the larger size",
-            "vq-large/used",
-            "<",
-            "fsq-large/used",
-            quick=False,
-            post_hoc=_LONGER,
+            "so does one of the larger size", "vq-large/used < fsq-large/used", quick=False, post_hoc=_LONGER
         ),
         Claim(
             "at the larger size, FSQ's error is at most 1.05 of the plain VQ's",
-            "fsq-large/mse",
-            "<",
-            "vq-large/mse",
-            factor=1.05,
+            "fsq-large/mse < 1.05 * vq-large/mse",
             quick=False,
             post_hoc=_LONGER,
         ),
-        Claim("every index comes back from its code", "fsq-large/mistakes", "<", 0.5),
+        Claim("every index comes back from its code", "fsq-large/mistakes < 0.5"),
     ),
     measure=measure,
     scales={

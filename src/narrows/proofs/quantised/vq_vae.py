@@ -60,25 +60,16 @@ PROOF = Proof(
     claims=(
         Claim(
             "the discrete code leaves at most 0.1 more of the variance unexplained than the continuous one",
-            "vq/unexplained",
-            "<",
-            "ae/unexplained",
-            margin=0.1,
+            "vq/unexplained < ae/unexplained + 0.1",
         ),
         Claim(
             "the learned prior at least halves the Frechet distance of samples from that of uniform codes",
-            "prior/frechet",
-            "<",
-            "uniform/frechet",
-            factor=0.5,
+            "prior/frechet < 0.5 * uniform/frechet",
             quick=False,
         ),
         Claim(
             "and takes a quarter at least off that of codes with the frequencies of their places",
-            "prior/frechet",
-            "<",
-            "positions/frechet",
-            factor=0.75,
+            "prior/frechet < 0.75 * positions/frechet",
             quick=False,
             post_hoc="Added as the fairer rival; a run on digits at quick scale had been seen before it was committed.",
         ),

@@ -52,19 +52,11 @@ PROOF = Proof(
     quick_data="digits",
     claims=(
         Claim(
-            "A deep autoencoder has at most 0.8 of PCA's error",
-            "deep/error",
-            "<",
-            "pca/error",
-            factor=0.8,
-            quick=False,
+            "A deep autoencoder has at most 0.8 of PCA's error", "deep/error < 0.8 * pca/error", quick=False
         ),
         Claim(
             "Depth does it: a linear autoencoder has no less error than PCA",
-            "linear/error",
-            ">",
-            "pca/error",
-            0.98,
+            "linear/error > 0.98 * pca/error",
         ),
     ),
     measure=measure,

@@ -78,10 +78,7 @@ def claims(form: str) -> tuple[Claim, ...]:
     return tuple(
         Claim(
             f"WAE-{form.upper()}: {says}",
-            f"{form}/{left}",
-            "<",
-            right,
-            factor,
+            f"{form}/{left} < {factor:g} * {right}",
             quick=(form, right) == _QUICK,
             post_hoc=_REVISED,
         )

@@ -151,20 +151,17 @@ def shrinkage(prefix: str, subject: str, named: str, post_hoc: str) -> tuple[Cla
     return (
         Claim(
             f"{subject} shrinks less than L1",
-            slope_of,
-            ">",
-            "relu/slope_at_4",
+            f"{slope_of} > relu/slope_at_4",
             post_hoc="Added after a look at quick scale, where it holds.",
         ),
-        Claim("L1 shrinks what it finds by a tenth", "relu/slope_at_4", "<", 0.9, post_hoc=post_hoc),
+        Claim("L1 shrinks what it finds by a tenth", "relu/slope_at_4 < 0.9", post_hoc=post_hoc),
         Claim(
             f"{named} {'does' if subject == named else 'do'} not",
-            slope_of,
-            ">",
-            0.9,
+            f"{slope_of} > 0.9",
             quick=False,
             post_hoc=(
-                "The bound was 0.95 in a first, more crowded world; TopK, which has no price, has 0.96 in this one."
+                "The bound was 0.95 in a first, more crowded world; TopK, which has no price, has 0.96 in this "
+                "one."
             ),
         ),
     )

@@ -35,21 +35,14 @@ PROOF = Proof(
     quick_data="dictionary",
     claims=(
         Claim(
-            "BatchTopK leaves less variance unexplained than TopK",
-            "batchtopk/fvu",
-            "<",
-            "topk/fvu",
-            quick=False,
+            "BatchTopK leaves less variance unexplained than TopK", "batchtopk/fvu < topk/fvu", quick=False
         ),
         Claim(
             "with its threshold it has at most a tenth more latents on than the budget",
-            "batchtopk/l0",
-            "<",
-            "budget",
-            factor=1.1,
+            "batchtopk/l0 < 1.1 * budget",
             post_hoc=_FORGETS,
         ),
-        Claim("and at most a tenth fewer", "batchtopk/l0", ">", "budget", factor=0.9, post_hoc=_FORGETS),
+        Claim("and at most a tenth fewer", "batchtopk/l0 > 0.9 * budget", post_hoc=_FORGETS),
     ),
     measure=measure,
     seeds=(100, 101, 102),

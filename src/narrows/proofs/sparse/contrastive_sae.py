@@ -81,16 +81,12 @@ PROOF = Proof(
     claims=(
         Claim(
             "its telling latents know the side better than as many ordinary ones",
-            "telling/accuracy",
-            ">",
-            "ordinary/accuracy",
+            "telling/accuracy > ordinary/accuracy",
             post_hoc="A margin of 0.05 was given up after a look at the quick scale.",
         ),
         Claim(
             "its common latents are near chance",
-            "common/accuracy",
-            "<",
-            0.6,
+            "common/accuracy < 0.6",
             post_hoc="Quick scale's steps, rate and L0 were set after looks at it.",
         ),
     ),

@@ -84,12 +84,10 @@ PROOF = Proof(
     data="dictionary",
     data_options={"d": 16, "atoms": _LAYERS * _FEATURES, "l0": 6.0},
     claims=(
-        Claim("it leaves less of the MLPs' outputs unexplained", "crossing/fvu", "<", "alone/fvu"),
+        Claim("it leaves less of the MLPs' outputs unexplained", "crossing/fvu < alone/fvu"),
         Claim(
             "less too than transcoders with as many decoder weights",
-            "crossing/fvu",
-            "<",
-            "matched/fvu",
+            "crossing/fvu < matched/fvu",
             quick=False,
             post_hoc="Added when the claim above was known to hold, as the harder one.",
         ),

@@ -40,10 +40,7 @@ PROOF = Proof(
         *(
             Claim(
                 f"at L0 {l0:g} gated latents leave less variance unexplained than L1",
-                f"gated/fvu_at_{l0:g}",
-                "<",
-                f"relu/fvu_at_{l0:g}",
-                factor=0.95,
+                f"gated/fvu_at_{l0:g} < 0.95 * relu/fvu_at_{l0:g}",
                 quick=False,
                 post_hoc=_FRONTIER,
             )
@@ -51,9 +48,7 @@ PROOF = Proof(
         ),
         Claim(
             "half as many of them explain as much: 4 of them against 8 with L1",
-            "gated/fvu_at_4",
-            "<",
-            "relu/fvu_at_8",
+            "gated/fvu_at_4 < relu/fvu_at_8",
             quick=False,
             post_hoc="Added with the frontiers, after looks at errors at other L0.",
         ),

@@ -42,10 +42,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
 def _less(l0: float, rival: str, named: str, factor: float = 1.0) -> Claim:
     return Claim(
         f"at L0 {l0:g} JumpReLU leaves less variance unexplained than {named}",
-        f"jumprelu/fvu_at_{l0:g}",
-        "<",
-        f"{rival}/fvu_at_{l0:g}",
-        factor=factor,
+        f"jumprelu/fvu_at_{l0:g} < {factor:g} * {rival}/fvu_at_{l0:g}",
         quick=False,
         post_hoc=_FRONTIER,
     )

@@ -96,20 +96,15 @@ PROOF = Proof(
     data="dictionary",
     data_options={"d": 24, "atoms": 48, "l0": 4.0},
     claims=(
-        Claim("in no layer is the error over 1.5 times that of an SAE of its own", "worst/ratio", "<", 1.5),
+        Claim("in no layer is the error over 1.5 times that of an SAE of its own", "worst/ratio < 1.5"),
         Claim(
             "over all tokens a latent is on at several layers: at two or more",
-            "latent/layers",
-            ">",
-            2.0,
+            "latent/layers > 2",
             post_hoc="Added when the depth of the latents on seeds 0 to 2 was known.",
         ),
         Claim(
             "a token's latents are on at a narrower depth than chance would have it",
-            "depth/ratio",
-            "<",
-            "depth/control",
-            factor=0.9,
+            "depth/ratio < 0.9 * depth/control",
             post_hoc=_CHANGED,
         ),
     ),

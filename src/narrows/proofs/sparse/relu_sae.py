@@ -44,20 +44,14 @@ PROOF = Proof(
     claims=(
         Claim(
             "the true atoms' cosine is 0.1 above ICA's",
-            "relu/cosine",
-            ">",
-            "ica/cosine",
-            margin=0.1,
+            "relu/cosine > ica/cosine + 0.1",
             quick=False,
             post_hoc=_COMMON,
         ),
-        Claim("and 0.1 above PCA's", "relu/cosine", ">", "pca/cosine", margin=0.1, post_hoc=_COMMON),
+        Claim("and 0.1 above PCA's", "relu/cosine > pca/cosine + 0.1", post_hoc=_COMMON),
         Claim(
             "with free atoms too it is 0.1 above ICA's",
-            "free/cosine",
-            ">",
-            "ica/cosine",
-            margin=0.1,
+            "free/cosine > ica/cosine + 0.1",
             quick=False,
             post_hoc=_COMMON,
         ),

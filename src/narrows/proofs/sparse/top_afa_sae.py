@@ -50,28 +50,14 @@ PROOF = Proof(
     data="dictionary",
     data_options={"d": 64, "atoms": 128, "l0": 5.0, "vary": 0.9},
     claims=(
-        Claim(
-            "the number of latents follows the number of atoms",
-            "afa/correlation",
-            ">",
-            0.5,
-            quick=False,
-        ),
+        Claim("the number of latents follows the number of atoms", "afa/correlation > 0.5", quick=False),
         Claim(
             "it explains as much as TopK at the same L0, within a twentieth",
-            "afa/fvu",
-            "<",
-            "topk/fvu",
-            factor=1.05,
+            "afa/fvu < 1.05 * topk/fvu",
             quick=False,
         ),
-        Claim("and as BatchTopK", "afa/fvu", "<", "batchtopk/fvu", factor=1.05, quick=False),
-        Claim(
-            "its codes' norms lie nearer to those of the inputs",
-            "afa/off_diagonal",
-            "<",
-            "topk/off_diagonal",
-        ),
+        Claim("and as BatchTopK", "afa/fvu < 1.05 * batchtopk/fvu", quick=False),
+        Claim("its codes' norms lie nearer to those of the inputs", "afa/off_diagonal < topk/off_diagonal"),
     ),
     refuted=(
         "the number of latents follows the number of atoms",

@@ -98,25 +98,18 @@ PROOF = Proof(
     claims=(
         Claim(
             "the transcoder finds more hidden units",
-            "transcoder/found",
-            ">",
-            "sae/found",
-            margin=0.10,
+            "transcoder/found > sae/found + 0.1",
             quick=False,
             post_hoc=_WIDTH,
         ),
         Claim(
             "its atoms point closer to what the units write",
-            "transcoder/cosine",
-            ">",
-            "sae/cosine",
+            "transcoder/cosine > sae/cosine",
             post_hoc=_WIDTH,
         ),
         Claim(
             "it explains the layer's output as well as a code of that output does",
-            "transcoder/fvu",
-            "<",
-            "sae/fvu",
+            "transcoder/fvu < sae/fvu",
             quick=False,
             post_hoc="Measured without a claim on seeds 0 to 2, where it held (0.038 against 0.058).",
         ),

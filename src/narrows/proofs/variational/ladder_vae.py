@@ -50,18 +50,11 @@ PROOF = Proof(
     claims=(
         Claim(
             "the layers above the first carry more nats",
-            "ladder/rate-above",
-            ">",
-            "chain/rate-above",
+            "ladder/rate-above > chain/rate-above",
             post_hoc=_SOFTPLUS,
         ),
         Claim(
-            "the bound on -log p(x) is lower",
-            "ladder/bound",
-            "<",
-            "chain/bound",
-            quick=False,
-            post_hoc=_SOFTPLUS,
+            "the bound on -log p(x) is lower", "ladder/bound < chain/bound", quick=False, post_hoc=_SOFTPLUS
         ),
     ),
     measure=measure,
