@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -71,10 +72,14 @@ def _errors(trial: Trial, source: Source, steps: int, chained_rows: int = 0) -> 
 def _chained(train: Batch, test: Batch, columns: Columns, seed: int, **options: Any) -> Tensor:
     """Scikit-learn's IterativeImputer on numbers and indicators, a category being its largest indicator."""
     optional("sklearn.experimental.enable_iterative_imputer", "sklearn", "compare with IterativeImputer")
+    rows = _with_gaps(train, columns)
+    low = np.nanmin(rows, 0)
     imputer = optional("sklearn.impute", "sklearn", "compare with IterativeImputer").IterativeImputer(
-        random_state=seed, **options
+        random_state=seed, min_value=low, max_value=np.maximum(np.nanmax(rows, 0), low + 1e-6), **options
     )
-    imputer.fit(_with_gaps(train, columns))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # ten rounds are its default, converged or not
+        imputer.fit(rows)
     filled = torch.from_numpy(imputer.transform(_with_gaps(test, columns))).float()
     real, binary, *categories = filled.split(columns.sizes, 1)
     cells = torch.cat([real, binary, *(group.argmax(1, keepdim=True).float() for group in categories)], 1)
@@ -89,12 +94,17 @@ def _with_gaps(batch: Batch, columns: Columns) -> np.ndarray:
     return found
 
 
+_RIVAL = (
+    "On seeds 100 to 102 the regressions had 3000 rows and no bounds, and diverged (RMSE up to 144): now they have "
+    "6000 and stay within the training rows' least and greatest values."
+)
+
 PROOF = Proof(
     method="missing-iwae",
     data="adult",
     data_options={"kind": "table"},
     quick_data="linear",
-    seeds=(100, 101, 102),
+    seeds=(103, 104, 105),
     claims=(
         Claim(
             "The error of numbers is a twentieth below that of column means",
@@ -109,16 +119,19 @@ PROOF = Proof(
             "The error of numbers is below that of chained regressions (IterativeImputer)",
             "missing-iwae/rmse < chained/rmse",
             quick=False,
+            post_hoc=_RIVAL,
         ),
         Claim(
             "Categories are right more often by 0.05 than by chained regressions",
             "missing-iwae/accuracy > chained/accuracy + 0.05",
             quick=False,
+            post_hoc=_RIVAL,
         ),
         Claim(
             "... and by 0.02 than by those on the 30 nearest columns, which indicators of one category harm less",
             "missing-iwae/accuracy > chained-30/accuracy + 0.02",
             quick=False,
+            post_hoc=_RIVAL,
         ),
         Claim(
             "Where the exact conditional mean is known, the error is at most a twentieth above its own",
@@ -135,14 +148,14 @@ PROOF = Proof(
     measure=measure,
     scales={
         "quick": {"steps": 300, "samples": 100, "chained_rows": 0, "batch_size": 64},
-        "default": {"steps": 2000, "linear_steps": 1000, "samples": 500, "chained_rows": 3000},
+        "default": {"steps": 2000, "linear_steps": 1000, "samples": 500, "chained_rows": 6000},
         "full": {"steps": 20_000, "linear_steps": 5000, "samples": 10_000, "chained_rows": 30_000},
     },
     notes="A fifth of all cells is hidden at random, in training and test rows, anew for each seed; errors are of the "
     "hidden cells of the test rows. Numbers: RMSE over the column's standard deviation; categories: share of right "
     "cells; both averaged over columns. The paper has numbers only, in small UCI sets and MNIST. IterativeImputer has "
-    "its default settings and reads an indicator for each category; there each indicator is one minus the others of "
-    "its category, which are missing with it, so that it mostly gives back the most frequent one: the second arm "
-    "regresses on the 30 nearest columns only. Claims and margins were fixed after a prototype was seen on seed 0, so "
-    "the seeds begin at 100.",
+    "its default settings, but for bounds, and reads an indicator for each category; there each indicator is one minus "
+    "the others of its category, which are missing with it, so that it mostly gives back the most frequent one: the "
+    "second arm regresses on the 30 nearest columns only. Claims and margins were fixed after a prototype was seen on "
+    "seed 0.",
 )
