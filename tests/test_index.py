@@ -147,7 +147,6 @@ def test_every_method_has_a_proof(row):
     assert any(claim.quick for claim in proof.claims)
     if any(claim.post_hoc for claim in proof.claims):
         assert min(seeds) >= 100, "what was chosen after a look is asked again on seeds that nobody looked at"
-    assert set(proof.refuted) <= {claim.says for claim in proof.claims}
 
 
 def test_no_proof_without_a_method():

@@ -63,6 +63,42 @@ def test_slack_by_hand():
     assert Claim("", "a < 0.9 * b - 1").formula == "a < 0.9 * b - 1"
 
 
+def test_claims_are_read_from_text():
+    first, second = Claim.read("""
+        the error is a tenth less,
+        in words on two lines:
+            a < 0.9 * b  (not at quick scale, refuted here)
+            Post hoc: the factor was 0.8
+            before seed 0.
+        and below (or at) 3:
+            a < 3
+        """)
+    assert first == Claim(
+        "the error is a tenth less, in words on two lines",
+        "a < 0.9 * b",
+        quick=False,
+        refuted=True,
+        post_hoc="the factor was 0.8 before seed 0.",
+    )
+    assert second == Claim("and below (or at) 3", "a < 3")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a < b",
+        "no colon\n    a < b",
+        "no inequality:\n    a is below b",
+        "words:\n    a < b  (sometimes)",
+        "words:\n    a < b\n    because of a look",
+        "words:\n    a < b\nwords without an inequality:",
+    ],
+)
+def test_claims_laid_out_otherwise_are_refused(text):
+    with pytest.raises(RequestError):
+        Claim.read(text)
+
+
 def test_the_worst_claim_decides():
     assert worst(["reproduced", "refuted here", "inconclusive"]) == "refuted here"
     claims = (Claim("yes", "a < b"), Claim("no", "b < a"))
@@ -232,9 +268,9 @@ def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
     assert [p["verdict"] for p in printed] == ["reproduced", "refuted here"]
     assert printed[0]["measured"]["a"]["mean"] == 1.0
     how = {**how, "scale": "default", "out": tmp_path / "r.json"}
-    proofs["iwae"] = proof(claims=[Claim("wrong", "b < a")], refuted=("wrong",))
+    proofs["iwae"] = proof(claims=[Claim("wrong", "b < a", refuted=True)])
     assert many.run(["iwae"], strict=True, **how) == 0  # the proof says so itself
-    proofs["iwae"] = proof(claims=[Claim("wrong", "b < a")], refuted=("other",))
+    proofs["iwae"] = proof(claims=[Claim("wrong", "b < a"), Claim("other", "a < b", refuted=True)])
     assert many.run(["iwae"], strict=True, **how) == 1
 
 

@@ -100,9 +100,9 @@ class Proof:
         seeds: how many seeds by default (0, 1, ...), or which: 100, 101, ... where something was chosen after a look
             at lower ones.
         data_options: how the data is opened.
-        notes: what a reader should know: what was tried, how the setting differs from the paper's.
+        notes: what a reader should know: what was tried, how the setting differs from the paper's; lines are
+            joined.
         quick_data: name of the data at quick scale where it is another: data that need no download.
-        refuted: claims, in their words, that were measured and do not hold: a strict run does not ask for them again.
 
     At quick scale the seeds are 0, 1 and 2, and only claims with `Claim.quick` are asked.
     """
@@ -116,7 +116,9 @@ class Proof:
     data_options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
     quick_data: str = ""
-    refuted: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "notes", " ".join(self.notes.split()))
 
 
 def load(name: str) -> Proof:

@@ -88,12 +88,12 @@ def unexpected(name: str, result: Result) -> set[str]:
     Args:
         name: the method.
         result: of its proof. At quick scale, each claim that was asked and does not hold; at the others, each that is
-            ``refuted here`` and that the proof does not name as `Proof.refuted`.
+            ``refuted here`` and that the proof does not mark so itself.
     """
     if result.scale == "quick":
         return {judgement.claim.says for judgement in result.judgements if not judgement.holds}
-    found = {judgement.claim.says for judgement in result.judgements if judgement.verdict == "refuted here"}
-    return found - set(load(name).refuted)
+    found = [judgement for judgement in result.judgements if judgement.verdict == "refuted here"]
+    return {judgement.claim.says for judgement in found if not judgement.claim.refuted}
 
 
 def _summary(results: Sequence[Result]) -> None:

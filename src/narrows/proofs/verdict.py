@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist, fmean, stdev
+from textwrap import dedent
 from typing import Literal, TypeAlias, get_args
 
 from narrows.core.check import WorkError, nearest, refuse
@@ -26,6 +27,7 @@ _CLAIM = re.compile(
     r"(?P<left>.+?) (?P<relation>[<>]) (?:(?P<factor>-?[\d.]+(?:e-?\d+)?) \* )?(?P<right>.+?)"
     r"(?: (?P<sign>[+-]) (?P<margin>-?[\d.]+(?:e-?\d+)?))?"
 )
+_MARKS = ("not at quick scale", "refuted here")
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,7 @@ class Claim:
         quick: whether it is asked at quick scale too: only what stands there by twice its interval should be.
         post_hoc: what was chosen after a look at which numbers, in a sentence; empty where the claim, its margin, its
             data and its budget were fixed before the first measurement.
+        refuted: whether it was measured and does not hold: a strict run does not ask for it again.
 
     Raises:
         RequestError: `holds` is no such inequality.
@@ -56,10 +59,42 @@ class Claim:
     holds: str
     quick: bool = True
     post_hoc: str = ""
+    refuted: bool = False
 
     def __post_init__(self) -> None:
         if not _CLAIM.fullmatch(self.holds):
             raise refuse("holds", self.holds, "an inequality such as 'mine/error < 0.9 * ae/error + 0.1'")
+
+    @classmethod
+    def read(cls, text: str) -> tuple[Claim, ...]:
+        """The claims of a text.
+
+        Each begins with its words, not indented, up to a colon at the end of a line. Indented below stands the
+        inequality, with ``(not at quick scale)``, ``(refuted here)`` or both behind it; then, where there is
+        something to say, ``Post hoc:`` and a sentence.
+
+        Raises:
+            RequestError: the text is not laid out like that.
+
+        Example:
+            >>> first, second = Claim.read('''
+            ...     IWAE is better by 0.3 nats:
+            ...         iwae/nll < vae/nll - 0.3  (not at quick scale)
+            ...     it keeps more latents:
+            ...         iwae/active > vae/active
+            ...         Post hoc: five latents were counted at first.
+            ... ''')
+            >>> first.quick, second.says, second.post_hoc
+            (False, 'it keeps more latents', 'five latents were counted at first.')
+        """
+        blocks = re.findall(
+            r"((?:^\S.*\n)+)((?:^[ ]+\S.*(?:\n|$))+)", dedent(text).strip("\n") + "\n", re.MULTILINE
+        )
+        if "".join(map("".join, blocks)).split() != text.split():
+            raise refuse(
+                "claims", text, "blocks of words that end with a colon, and an inequality indented below them"
+            )
+        return tuple(_read_claim(cls, *block) for block in blocks)
 
     @property
     def _terms(self) -> tuple[str, str, float, str | float, float]:
@@ -187,6 +222,27 @@ def worst(verdicts: Sequence[Verdict]) -> Verdict:
         'inconclusive'
     """
     return max(verdicts, key=_ORDER.index)
+
+
+def _read_claim(cls: type[Claim], words: str, below: str) -> Claim:
+    """The claim of one block of a text: its words, and the lines below them."""
+    says, (inequality, *rest) = " ".join(words.split()), [line.strip() for line in below.strip().splitlines()]
+    found = re.fullmatch(r"(.*?)(?:\s+\(([^()]*)\))?", inequality)
+    assert found is not None
+    marks = found[2].split(", ") if found[2] else []
+    after = " ".join(rest)
+    if (
+        not says.endswith(":")
+        or not set(marks) <= set(_MARKS)
+        or (rest and not after.startswith("Post hoc: "))
+    ):
+        raise refuse(
+            "claims",
+            words + below,
+            f"words that end with a colon, an inequality, of {', '.join(_MARKS)} what applies, and `Post hoc: why`",
+        )
+    quick, refuted = (mark in marks for mark in _MARKS)
+    return cls(says[:-1], found[1], not quick, after.removeprefix("Post hoc: "), refuted)
 
 
 def _look_up(numbers: Numbers, name: str) -> Sequence[float]:

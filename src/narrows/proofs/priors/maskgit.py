@@ -49,28 +49,17 @@ PROOF = Proof(
     method="maskgit",
     data="mnist",
     quick_data="digits",
-    claims=(
-        Claim(
-            "in 8 passes the Frechet distance of samples is at most a tenth above that of a causal prior's, which "
-            "takes a pass for each of 49 tokens",
-            "maskgit/frechet < 1.1 * ar/frechet",
-            quick=False,
-        ),
-        Claim(
-            "and at most three quarters of that of codes with the frequencies of their places",
-            "maskgit/frechet < 0.75 * positions/frechet",
-            quick=False,
-        ),
-        Claim(
-            "and at most 0.8 of that of its own draws in a single pass",
-            "maskgit/frechet < 0.8 * one-pass/frechet",
-            quick=False,
-        ),
-        Claim(
-            "reconstructions are nearer to the data than its samples",
-            "reconstructions/frechet < maskgit/frechet",
-        ),
-    ),
+    claims=Claim.read("""
+        in 8 passes the Frechet distance of samples is at most a tenth above that of a causal prior's, which takes a
+        pass for each of 49 tokens:
+            maskgit/frechet < 1.1 * ar/frechet  (not at quick scale)
+        and at most three quarters of that of codes with the frequencies of their places:
+            maskgit/frechet < 0.75 * positions/frechet  (not at quick scale)
+        and at most 0.8 of that of its own draws in a single pass:
+            maskgit/frechet < 0.8 * one-pass/frechet  (not at quick scale)
+        reconstructions are nearer to the data than its samples:
+            reconstructions/frechet < maskgit/frechet
+        """),
     measure=measure,
     scales={
         "quick": {
@@ -101,10 +90,10 @@ PROOF = Proof(
             "batch_size": 64,
         },
     },
-    notes=(
-        "A grid of 7 x 7 tokens (digits: 4 x 4) of a VQ-VAE that both priors share, transformers of 64 channels and "
-        "three blocks, equal steps. What is counted are passes one after the other, as in the paper: with cached keys "
-        "and values the causal prior computes fewer products in all than eight passes over all tokens. Frechet "
-        "distances are of 32 features of a small classifier."
-    ),
+    notes="""
+        A grid of 7 x 7 tokens (digits: 4 x 4) of a VQ-VAE that both priors share, transformers of 64 channels and
+        three blocks, equal steps. What is counted are passes one after the other, as in the paper: with cached keys
+        and values the causal prior computes fewer products in all than eight passes over all tokens. Frechet
+        distances are of 32 features of a small classifier.
+        """,
 )

@@ -82,41 +82,22 @@ PROOF = Proof(
     method="rq-vae",
     data="fashion-mnist",
     quick_data="digits",
-    claims=(
-        Claim(
-            "stacks of four codes leave at most 0.8 of the variance that one code of as large a codebook leaves",
-            f"rq/unexplained/{DEPTH} < 0.8 * vq/unexplained",
-        ),
-        Claim(
-            "and at most 0.95 of what one code of a sixteen times larger codebook leaves",
-            f"rq/unexplained/{DEPTH} < 0.95 * large/unexplained",
-            quick=False,
-        ),
-        Claim(
-            "every further code of a stack takes at least 2 % off what is left",
-            "rq/largest_ratio < 0.98",
-            quick=False,
-        ),
-        Claim(
-            "the RQ-Transformer draws an example with at most 0.6 of the operations of a flat transformer as deep",
-            "rq/operations < 0.6 * flat/operations",
-        ),
-        Claim(
-            "and its likelihood of test codes is at most 2 % worse, in nats",
-            "rq/nll < 1.02 * flat/nll",
-            quick=False,
-        ),
-        Claim(
-            "and the Frechet distance of its samples is at most a tenth above the flat one's",
-            "rq/frechet < 1.1 * flat/frechet",
-            quick=False,
-        ),
-        Claim(
-            "and at most half of that of codes with the frequencies of their places",
-            "rq/frechet < 0.5 * positions/frechet",
-            quick=False,
-        ),
-    ),
+    claims=Claim.read(f"""
+        stacks of four codes leave at most 0.8 of the variance that one code of as large a codebook leaves:
+            rq/unexplained/{DEPTH} < 0.8 * vq/unexplained
+        and at most 0.95 of what one code of a sixteen times larger codebook leaves:
+            rq/unexplained/{DEPTH} < 0.95 * large/unexplained  (not at quick scale)
+        every further code of a stack takes at least 2 % off what is left:
+            rq/largest_ratio < 0.98  (not at quick scale)
+        the RQ-Transformer draws an example with at most 0.6 of the operations of a flat transformer as deep:
+            rq/operations < 0.6 * flat/operations
+        and its likelihood of test codes is at most 2 % worse, in nats:
+            rq/nll < 1.02 * flat/nll  (not at quick scale)
+        and the Frechet distance of its samples is at most a tenth above the flat one's:
+            rq/frechet < 1.1 * flat/frechet  (not at quick scale)
+        and at most half of that of codes with the frequencies of their places:
+            rq/frechet < 0.5 * positions/frechet  (not at quick scale)
+        """),
     measure=measure,
     scales={
         "quick": {
@@ -150,14 +131,14 @@ PROOF = Proof(
             "batch_size": 64,
         },
     },
-    notes=(
-        "A grid of 4 x 4 tokens of width 8, convolutional networks of 32 channels, squared error, one codebook for all "
-        "four depths. The stacks have four times the bits of one code of as large a codebook and 2.4 times those of "
-        "one of the larger: the claim is the paper's, that depth spends bits better than codebook size. Without the "
-        "paper's perceptual and adversarial losses, and without soft labels. The priors have 64 channels and four "
-        "blocks each (three over places and one over depth, or four over the flat row of 64 codes), and learn from the "
-        "same codes. Operations are those of matrix products while one example is drawn with cached keys and values; "
-        "attention itself is not counted, of which the flat row needs more. Frechet distances are of 32 features of a "
-        "small classifier."
-    ),
+    notes="""
+        A grid of 4 x 4 tokens of width 8, convolutional networks of 32 channels, squared error, one codebook for all
+        four depths. The stacks have four times the bits of one code of as large a codebook and 2.4 times those of one
+        of the larger: the claim is the paper's, that depth spends bits better than codebook size. Without the paper's
+        perceptual and adversarial losses, and without soft labels. The priors have 64 channels and four blocks each
+        (three over places and one over depth, or four over the flat row of 64 codes), and learn from the same codes.
+        Operations are those of matrix products while one example is drawn with cached keys and values; attention
+        itself is not counted, of which the flat row needs more. Frechet distances are of 32 features of a small
+        classifier.
+        """,
 )

@@ -102,33 +102,23 @@ PROOF = Proof(
     method="vqgan",
     data="cifar10",
     quick_data="digits",
-    claims=(
-        Claim(
-            "at the same rate, reconstructions lie a quarter nearer to the data than those of squared error",
-            "vqgan/reconstructions/frechet < 0.75 * vq/reconstructions/frechet",
-            quick=False,
-            post_hoc=LOOKED,
-        ),
-        Claim(
-            "and so do, by a tenth, samples of a prior over the codes",
-            "vqgan/samples/frechet < 0.9 * vq/samples/frechet",
-            quick=False,
-            post_hoc=LOOKED,
-        ),
-        Claim(
-            "and are a tenth nearer to their own originals in the features of a network that neither has seen",
-            "vqgan/perceptual < 0.9 * vq/perceptual",
-            quick=False,
-            post_hoc=f"Added after that look, before any at the default scale. {LOOKED}",
-        ),
-        Claim(
-            "they keep half as much again of the fine detail",
-            "vqgan/detail > 1.5 * vq/detail",
-            quick=False,
-            post_hoc=LOOKED,
-        ),
-        Claim("for at most twice the squared error", "vqgan/error < 2 * vq/error", post_hoc=LOOKED),
-    ),
+    claims=Claim.read(f"""
+        at the same rate, reconstructions lie a quarter nearer to the data than those of squared error:
+            vqgan/reconstructions/frechet < 0.75 * vq/reconstructions/frechet  (not at quick scale)
+            Post hoc: {LOOKED}
+        and so do, by a tenth, samples of a prior over the codes:
+            vqgan/samples/frechet < 0.9 * vq/samples/frechet  (not at quick scale)
+            Post hoc: {LOOKED}
+        and are a tenth nearer to their own originals in the features of a network that neither has seen:
+            vqgan/perceptual < 0.9 * vq/perceptual  (not at quick scale)
+            Post hoc: Added after that look, before any at the default scale. {LOOKED}
+        they keep half as much again of the fine detail:
+            vqgan/detail > 1.5 * vq/detail  (not at quick scale)
+            Post hoc: {LOOKED}
+        for at most twice the squared error:
+            vqgan/error < 2 * vq/error
+            Post hoc: {LOOKED}
+        """),
     measure=measure,
     seeds=(100, 101, 102),
     scales={
@@ -157,12 +147,12 @@ PROOF = Proof(
             "batch_size": 64,
         },
     },
-    notes=(
-        "Pictures of 32 x 32 pixels as 16 tokens of 256 codes, 128 bits; convolutional networks of 32 channels. Both "
-        "have an EMA codebook and a causal transformer over the tokens. The VQGAN's perceptual distance reads a "
-        "residual network of 20 layers, the Frechet distances one of 56, both trained elsewhere on the classes of "
-        "these pictures: as in the paper, what is trained against and what judges know the same labels. Detail is the "
-        "energy of what four neighbours do not foretell of a pixel, as a share of the data's. The critic joins after a "
-        "quarter of the steps. At quick scale (digits) the perceptual distance reads a random network."
-    ),
+    notes="""
+        Pictures of 32 x 32 pixels as 16 tokens of 256 codes, 128 bits; convolutional networks of 32 channels. Both
+        have an EMA codebook and a causal transformer over the tokens. The VQGAN's perceptual distance reads a
+        residual network of 20 layers, the Frechet distances one of 56, both trained elsewhere on the classes of these
+        pictures: as in the paper, what is trained against and what judges know the same labels. Detail is the energy
+        of what four neighbours do not foretell of a pixel, as a share of the data's. The critic joins after a quarter
+        of the steps. At quick scale (digits) the perceptual distance reads a random network.
+        """,
 )

@@ -26,15 +26,15 @@ SCALES = {
     "full": {"steps": 10_000, "batch_size": 2048, "latents": 128, "wide": 512, "k": 8, "rows": 100_000},
 }
 WIDTH = (
-    "All models had 256 latents at first, twice as many as there are atoms; after a look at seeds 0 to 2 those with as "
-    "many latents as atoms were added."
+    "All models had 256 latents at first, twice as many as there are atoms; after a look at seeds 0 to 2 those with"
+    " as many latents as atoms were added."
 )
 NOTES = (
-    "128 atoms in 64 dimensions, their frequencies by Zipf's law with exponent 0.6, 0 to 27 of them on in an example, "
-    "8 on average; a world of its own for each seed. Numbers without `wide` are of models with as many latents as "
-    "atoms, those with it of twice as many (half of which have no atom to find). All are measured as they are used, "
-    "one example at a time, by thresholds where they have them. `silent` is the share of latents that are on in no "
-    "test example. The paper's data are activations of GPT-2. "
+    "128 atoms in 64 dimensions, their frequencies by Zipf's law with exponent 0.6, 0 to 27 of them on in an "
+    "example, 8 on average; a world of its own for each seed. Numbers without `wide` are of models with as many "
+    "latents as atoms, those with it of twice as many (half of which have no atom to find). All are measured as "
+    "they are used, one example at a time, by thresholds where they have them. `silent` is the share of latents "
+    "that are on in no test example. The paper's data are activations of GPT-2. "
 )
 
 

@@ -78,18 +78,14 @@ PROOF = Proof(
     method="contrastive-sae",
     data="dictionary",
     data_options={"d": 24, "atoms": _COMMON + 2 * _OWN, "l0": 6.0},
-    claims=(
-        Claim(
-            "its telling latents know the side better than as many ordinary ones",
-            "telling/accuracy > ordinary/accuracy",
-            post_hoc="A margin of 0.05 was given up after a look at the quick scale.",
-        ),
-        Claim(
-            "its common latents are near chance",
-            "common/accuracy < 0.6",
-            post_hoc="Quick scale's steps, rate and L0 were set after looks at it.",
-        ),
-    ),
+    claims=Claim.read("""
+        its telling latents know the side better than as many ordinary ones:
+            telling/accuracy > ordinary/accuracy
+            Post hoc: A margin of 0.05 was given up after a look at the quick scale.
+        its common latents are near chance:
+            common/accuracy < 0.6
+            Post hoc: Quick scale's steps, rate and L0 were set after looks at it.
+        """),
     measure=measure,
     scales={
         "quick": {
@@ -121,12 +117,12 @@ PROOF = Proof(
         },
     },
     seeds=(100, 101, 102),
-    notes=(
-        "The pairs are planted: 32 features are on in both sides of a pair with the same values, 8 in the good side "
-        "alone and 8 in the bad one alone, each in an eighth of the pairs, all in 24 dimensions, a world of its own "
-        "for each seed. Two thirds of the examples have a feature that tells, so that five sixths right is the best "
-        "there is. The plain autoencoder is the same without the contrast, both steered to as many latents on (the "
-        "plain one ends with up to a quarter more); of it, two random halves are probed. The paper looks at chess "
-        "positions of a strong network, and at features by hand; no game is played here."
-    ),
+    notes="""
+        The pairs are planted: 32 features are on in both sides of a pair with the same values, 8 in the good side
+        alone and 8 in the bad one alone, each in an eighth of the pairs, all in 24 dimensions, a world of its own for
+        each seed. Two thirds of the examples have a feature that tells, so that five sixths right is the best there
+        is. The plain autoencoder is the same without the contrast, both steered to as many latents on (the plain one
+        ends with up to a quarter more); of it, two random halves are probed. The paper looks at chess positions of a
+        strong network, and at features by hand; no game is played here.
+        """,
 )

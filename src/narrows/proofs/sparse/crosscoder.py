@@ -80,20 +80,20 @@ PROOF = Proof(
     method="crosscoder",
     data="dictionary",
     data_options={"d": 32, "atoms": 72, "l0": 4.0},
-    claims=(
-        Claim(
-            "one code of all layers leaves less unexplained",
-            "crosscoder/fvu < 0.9 * each/fvu",
-            post_hoc="After a look the layers' half went from a steered ReLU to TopK.",
-        ),
-        Claim(
-            "less too than a code a layer with as many latents in each",
-            "crosscoder/fvu < wide/fvu",
-            post_hoc="Added when the claim above was known to hold with 0.083 against 0.201.",
-        ),
-        Claim("features of one model alone are told", "exclusive/told > 0.9", post_hoc=_STEERED),
-        Claim("features of both models are told", "shared/told > 0.9", post_hoc=_STEERED),
-    ),
+    claims=Claim.read(f"""
+        one code of all layers leaves less unexplained:
+            crosscoder/fvu < 0.9 * each/fvu
+            Post hoc: After a look the layers' half went from a steered ReLU to TopK.
+        less too than a code a layer with as many latents in each:
+            crosscoder/fvu < wide/fvu
+            Post hoc: Added when the claim above was known to hold with 0.083 against 0.201.
+        features of one model alone are told:
+            exclusive/told > 0.9
+            Post hoc: {_STEERED}
+        features of both models are told:
+            shared/told > 0.9
+            Post hoc: {_STEERED}
+        """),
     measure=measure,
     seeds=(100, 101, 102),
     scales={
@@ -108,21 +108,20 @@ PROOF = Proof(
             "contexts": 1024,
         },
     },
-    notes=(
-        "The layers are the residual stream after each of the story model's five layers, on stories that it wrote; at "
-        "quick scale two planted layers that share all features. Both sides have as many latents in total, and as "
-        "many on (TopK, 4 a layer, so that this is exact); the error is the mean over layers of each layer's own FVU. "
-        "That is easy for the crosscoder: five times as many latents, and five times as many that are on, may write to "
-        "a layer. `wide/fvu` is of a code a layer with as many latents in each layer as the crosscoder has, five times "
-        "as many in total, and again 4 on in each: as many weights. The authors compare losses at equal width and at "
-        "equal compute; no claim here is on compute. The two models are "
-        "planted: features of the first, of the second and of both, with unrelated directions in each, and the "
-        "crosscoder has the paper's ReLU and price. A feature is told where a latent has a cosine above 0.9 with it, "
-        "and over 0.9 of its norm in the feature's own model, or no more than that in either of two. Looked at before "
-        "the claims were settled: with the weight steered to the true L0 of 4, not to an FVU of a tenth, it is twice "
-        "as large, and long training splits shared features into one latent a model (0.46 of them told after 1500 "
-        "steps), as others found of this price (Minder et al., 2025, arXiv 2504.02922). Also changed after a look: "
-        "the layers' half went from a steered ReLU to TopK, which made a claim on equal L0 needless, and learning "
-        "rates."
-    ),
+    notes="""
+        The layers are the residual stream after each of the story model's five layers, on stories that it wrote; at
+        quick scale two planted layers that share all features. Both sides have as many latents in total, and as many
+        on (TopK, 4 a layer, so that this is exact); the error is the mean over layers of each layer's own FVU. That
+        is easy for the crosscoder: five times as many latents, and five times as many that are on, may write to a
+        layer. `wide/fvu` is of a code a layer with as many latents in each layer as the crosscoder has, five times as
+        many in total, and again 4 on in each: as many weights. The authors compare losses at equal width and at equal
+        compute; no claim here is on compute. The two models are planted: features of the first, of the second and of
+        both, with unrelated directions in each, and the crosscoder has the paper's ReLU and price. A feature is told
+        where a latent has a cosine above 0.9 with it, and over 0.9 of its norm in the feature's own model, or no more
+        than that in either of two. Looked at before the claims were settled: with the weight steered to the true L0
+        of 4, not to an FVU of a tenth, it is twice as large, and long training splits shared features into one latent
+        a model (0.46 of them told after 1500 steps), as others found of this price (Minder et al., 2025, arXiv
+        2504.02922). Also changed after a look: the layers' half went from a steered ReLU to TopK, which made a claim
+        on equal L0 needless, and learning rates.
+        """,
 )

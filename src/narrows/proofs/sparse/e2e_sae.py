@@ -73,33 +73,26 @@ def judged(reading: Reading, model: Any) -> dict[str, float]:
 
 
 _CHANGED = (
-    "On seeds 0 to 2 it was inconclusive with 160 steps on 512 contexts, which end-to-end training overfits; a look at "
-    "3000 contexts and 1500 steps gave 0.77 end to end and 0.58 with downstream errors. The factor was not touched."
+    "On seeds 0 to 2 it was inconclusive with 160 steps on 512 contexts, which end-to-end training overfits; a look"
+    " at 3000 contexts and 1500 steps gave 0.77 end to end and 0.58 with downstream errors. The factor was not "
+    "touched."
 )
 
 PROOF = Proof(
     method="e2e-sae",
     data="dictionary",
     data_options={"n": 64, "tests": 64},
-    claims=(
-        Claim(
-            "trained end to end, it costs the model a quarter less",
-            "e2e/ce < 0.75 * local/ce",
-            quick=False,
-            post_hoc=_CHANGED,
-        ),
-        Claim(
-            "with downstream errors too, it costs a quarter less",
-            "e2e+ds/ce < 0.75 * local/ce",
-            quick=False,
-            post_hoc=_CHANGED,
-        ),
-        Claim(
-            "and later activations are nearer to what they were",
-            "e2e+ds/later < 0.75 * e2e/later",
-            post_hoc="The weight of the downstream errors was raised from 1 to 5 after a look at quick scale.",
-        ),
-    ),
+    claims=Claim.read(f"""
+        trained end to end, it costs the model a quarter less:
+            e2e/ce < 0.75 * local/ce  (not at quick scale)
+            Post hoc: {_CHANGED}
+        with downstream errors too, it costs a quarter less:
+            e2e+ds/ce < 0.75 * local/ce  (not at quick scale)
+            Post hoc: {_CHANGED}
+        and later activations are nearer to what they were:
+            e2e+ds/later < 0.75 * e2e/later
+            Post hoc: The weight of the downstream errors was raised from 1 to 5 after a look at quick scale.
+        """),
     measure=measure,
     seeds=(100, 101, 102),
     scales={
@@ -133,16 +126,16 @@ PROOF = Proof(
             "length": 128,
         },
     },
-    notes=(
-        "The model is the story model, spliced after the third of its five layers, on the beginnings of stories that "
-        "it wrote (32 tokens, the first position left alone); at quick scale an untrained model that reads a quarter "
-        "of the directions. All three kinds have the same latents, steps and data, and TopK in place of the paper's "
-        "L1, so that as many latents are on. `ce` is what the cross-entropy rises by, in nats; `later` the mean FVU of "
-        "the activations after the later layers; `alive` how many latents are on at some test token, of which the "
-        "authors find fewer end to end at equal cost (no claim here: with TopK none is pressed to die). The weight "
-        "of the downstream errors was raised from 1 to 5 after a look at the quick scale, and the default budget from "
-        "160 steps of 16 contexts, of 512 in all, to 700 of 16, of 3000, with a "
-        "learning rate that falls to 0: for three minutes, where 1500 steps at one rate were looked at. On the way, "
-        "1000 steps of 8 contexts at one rate left it starved on seed 0 (1.05 end to end, 0.75 with downstream errors)."
-    ),
+    notes="""
+        The model is the story model, spliced after the third of its five layers, on the beginnings of stories that it
+        wrote (32 tokens, the first position left alone); at quick scale an untrained model that reads a quarter of
+        the directions. All three kinds have the same latents, steps and data, and TopK in place of the paper's L1, so
+        that as many latents are on. `ce` is what the cross-entropy rises by, in nats; `later` the mean FVU of the
+        activations after the later layers; `alive` how many latents are on at some test token, of which the authors
+        find fewer end to end at equal cost (no claim here: with TopK none is pressed to die). The weight of the
+        downstream errors was raised from 1 to 5 after a look at the quick scale, and the default budget from 160
+        steps of 16 contexts, of 512 in all, to 700 of 16, of 3000, with a learning rate that falls to 0: for three
+        minutes, where 1500 steps at one rate were looked at. On the way, 1000 steps of 8 contexts at one rate left it
+        starved on seed 0 (1.05 end to end, 0.75 with downstream errors).
+        """,
 )

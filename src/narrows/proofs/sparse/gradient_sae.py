@@ -84,37 +84,26 @@ def steered(trial: Trial, reading: Reading, directions: Tensor) -> float:
 
 
 _CHANGED = (
-    "Beta, the method's default, was chosen after a look at one seed; seeds 0 to 2 were inconclusive on 128 stories, "
-    "and a look at more of them gave 0.168 against 0.169. The claim was not touched."
+    "Beta, the method's default, was chosen after a look at one seed; seeds 0 to 2 were inconclusive on 128 "
+    "stories, and a look at more of them gave 0.168 against 0.169. The claim was not touched."
 )
 
 PROOF = Proof(
     method="gradient-sae",
     data="dictionary",
     data_options={"n": 64, "tests": 64},
-    claims=(
-        Claim(
-            "spliced in, it costs the model less, by a tenth",
-            "gradient/ce < 0.9 * topk/ce",
-            quick=False,
-            post_hoc=_CHANGED,
-        ),
-        Claim(
-            "adding one of its atoms moves the output more",
-            "gradient/steering > topk/steering",
-            quick=False,
-            post_hoc=_CHANGED,
-        ),
-        Claim(
-            "told the gradients, it keeps latents that matter more to the loss than the largest do",
-            "gradient/influence > 1",
-            post_hoc=(
-                "Added when the claims above were known to be inconclusive, of the mechanism and not of the "
-                "result; "
-                "the tenth that was asked first was not reached at quick scale."
-            ),
-        ),
-    ),
+    claims=Claim.read(f"""
+        spliced in, it costs the model less, by a tenth:
+            gradient/ce < 0.9 * topk/ce  (not at quick scale)
+            Post hoc: {_CHANGED}
+        adding one of its atoms moves the output more:
+            gradient/steering > topk/steering  (not at quick scale)
+            Post hoc: {_CHANGED}
+        told the gradients, it keeps latents that matter more to the loss than the largest do:
+            gradient/influence > 1
+            Post hoc: Added when the claims above were known to be inconclusive, of the mechanism and not of the
+            result; the tenth that was asked first was not reached at quick scale.
+        """),
     measure=measure,
     seeds=(100, 101, 102),
     scales={
@@ -129,17 +118,17 @@ PROOF = Proof(
             "contexts": 1024,
         },
     },
-    notes=(
-        "The activations are the residual stream after the third of the story model's five layers, on stories that it "
-        "wrote, with the gradient of its summed next-token loss; at quick scale a small untrained model whose logits "
-        "read a quarter of the directions. `ce` is what the cross-entropy rises by, in nats, where all positions but "
-        "the first are replaced by reconstructions. The gradients that rank the latents are there at the test too, "
-        "and with them the tokens that the model is to predict: `ce without gradients` ranks by size alone there. "
-        "Ranking by the product of size and effect alone, without the size beside it, tripled the rise of the "
-        "cross-entropy in a first look (one seed, 400 steps); beta from 0.1 to 1 was looked at then, and 0.3 became "
-        "the default. The authors measure GPT-2 small. `influence` is the mean over tokens of the sum of "
-        "z |a . gradient| over the latents that are on, to first order what they do to the loss, as a multiple of "
-        "what it is over those that the same model keeps without gradients. At quick scale that is all that is asked: "
-        "of a dozen toys and sizes the first two claims stood on three seeds in one, and there not on nine."
-    ),
+    notes="""
+        The activations are the residual stream after the third of the story model's five layers, on stories that it
+        wrote, with the gradient of its summed next-token loss; at quick scale a small untrained model whose logits
+        read a quarter of the directions. `ce` is what the cross-entropy rises by, in nats, where all positions but
+        the first are replaced by reconstructions. The gradients that rank the latents are there at the test too, and
+        with them the tokens that the model is to predict: `ce without gradients` ranks by size alone there. Ranking
+        by the product of size and effect alone, without the size beside it, tripled the rise of the cross-entropy in
+        a first look (one seed, 400 steps); beta from 0.1 to 1 was looked at then, and 0.3 became the default. The
+        authors measure GPT-2 small. `influence` is the mean over tokens of the sum of z |a . gradient| over the
+        latents that are on, to first order what they do to the loss, as a multiple of what it is over those that the
+        same model keeps without gradients. At quick scale that is all that is asked: of a dozen toys and sizes the
+        first two claims stood on three seeds in one, and there not on nine.
+        """,
 )

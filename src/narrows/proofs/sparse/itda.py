@@ -143,31 +143,21 @@ PROOF = Proof(
     data="minilm",
     data_options={"tokens": 20_000},
     quick_data="dictionary",
-    claims=(
-        Claim(
-            "it leaves at most 0.1 more unexplained than TopK",
-            "itda/fvu < topk/fvu + 0.1",
-            post_hoc="Threshold and stream were chosen anew after a look at seeds 0 to 2, so that it is full.",
-        ),
-        Claim(
-            "less than as many random activations do, by a twentieth",
-            "itda/fvu < 0.95 * random/fvu",
-            quick=False,
-            post_hoc="At a threshold of 0.3 and 5 batches it was not full (452 and 475 atoms of 512) and the claim "
-            "inconclusive on seeds 0 to 2; at 0.35 and 12 batches a look gave 0.93 and 0.90 of `random`.",
-        ),
-        Claim(
-            "with under a twentieth of TopK's multiply-adds",
-            "itda/multiply_adds < 0.05 * topk/multiply_adds",
-            post_hoc="Processor seconds until now, 0.03 of TopK's on seeds 0 to 2 and refuted on another machine.",
-        ),
-        Claim(
-            "Jaccard finds the same layer of another network at least as often as CKA",
-            "jaccard/matched > cka/matched - 0.001",
-            quick=False,
-            post_hoc="On seeds 0 to 2 with one pair of networks each it was inconclusive; now six pairs a seed.",
-        ),
-    ),
+    claims=Claim.read("""
+        it leaves at most 0.1 more unexplained than TopK:
+            itda/fvu < topk/fvu + 0.1
+            Post hoc: Threshold and stream were chosen anew after a look at seeds 0 to 2, so that it is full.
+        less than as many random activations do, by a twentieth:
+            itda/fvu < 0.95 * random/fvu  (not at quick scale)
+            Post hoc: At a threshold of 0.3 and 5 batches it was not full (452 and 475 atoms of 512) and the claim
+            inconclusive on seeds 0 to 2; at 0.35 and 12 batches a look gave 0.93 and 0.90 of `random`.
+        with under a twentieth of TopK's multiply-adds:
+            itda/multiply_adds < 0.05 * topk/multiply_adds
+            Post hoc: Processor seconds until now, 0.03 of TopK's on seeds 0 to 2 and refuted on another machine.
+        Jaccard finds the same layer of another network at least as often as CKA:
+            jaccard/matched > cka/matched - 0.001  (not at quick scale)
+            Post hoc: On seeds 0 to 2 with one pair of networks each it was inconclusive; now six pairs a seed.
+        """),
     measure=measure,
     seeds=(100, 101, 102),
     scales={
@@ -202,16 +192,16 @@ PROOF = Proof(
             "k": 32,
         },
     },
-    notes=(
-        "The paper's activations are of language models from Pythia to Llama 3.1 405B. Here those of a small text "
-        "encoder (a generated dictionary at quick scale): ITDA sees three thousand of them once, TopK is trained on "
-        "some passes over eighteen thousand. `random` is a dictionary of the first activations of the stream, coded "
-        "by the same pursuit. Multiply-adds are counted from the shapes: of every pursuit that decides what is "
-        "appended, with the Gram matrix of the atoms where it pays; of TopK the product of its encoder and, four "
-        "times, that of the k latents which are on. `percent` is the threshold, chosen such that the stream fills the "
-        "dictionary. Layers are matched between pairs of networks of five layers each (rectified, 48 wide) that were "
-        "trained on one task from different weights, both ways; their dictionaries saw the same 2000 examples in the "
-        "same order. Looks at seeds 0 to 2 preceded the budgets; the margin of the matching was tightened from a "
-        "tenth to a thousandth before that."
-    ),
+    notes="""
+        The paper's activations are of language models from Pythia to Llama 3.1 405B. Here those of a small text
+        encoder (a generated dictionary at quick scale): ITDA sees three thousand of them once, TopK is trained on
+        some passes over eighteen thousand. `random` is a dictionary of the first activations of the stream, coded by
+        the same pursuit. Multiply-adds are counted from the shapes: of every pursuit that decides what is appended,
+        with the Gram matrix of the atoms where it pays; of TopK the product of its encoder and, four times, that of
+        the k latents which are on. `percent` is the threshold, chosen such that the stream fills the dictionary.
+        Layers are matched between pairs of networks of five layers each (rectified, 48 wide) that were trained on one
+        task from different weights, both ways; their dictionaries saw the same 2000 examples in the same order. Looks
+        at seeds 0 to 2 preceded the budgets; the margin of the matching was tightened from a tenth to a thousandth
+        before that.
+        """,
 )

@@ -17,8 +17,8 @@ AT = (4.0, 6.0)
 """L0 at which errors are compared; 3 atoms are on."""
 
 _FRONTIER = (
-    "At first all were steered to the true L0, where L1 had not converged after 1000 steps (seeds 0 to 2), and only "
-    "L1's and the gate's dead latents were resampled. For a look at seed 0 the kernel taught the encoder, too."
+    "At first all were steered to the true L0, where L1 had not converged after 1000 steps (seeds 0 to 2), and only"
+    " L1's and the gate's dead latents were resampled. For a look at seed 0 the kernel taught the encoder, too."
 )
 
 
@@ -61,14 +61,13 @@ PROOF = Proof(
     measure=measure,
     scales={**SCALES, "default": {**SCALES["default"], "steps": 1800}},
     seeds=(100, 101, 102),
-    notes=(
-        "The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be "
-        "measured against the truth, in a world of its own for each seed. Prices are steered to several L0, and the "
-        "error between them is read from the frontier. Steps, learning rate, width and the resampling of dead latents "
-        "are the same. `to_input` is Anthropic's form, whose kernel teaches the encoder, too, without a "
-        "claim. Slope: latents against the true coefficients, where a latent "
-        "has found an atom (cosine above 0.9) and both are on. The paper is ahead of gated latents and TopK; two "
-        "widened margins against them (a tenth and a quarter) were given up again. The default width of the kernel was "
-        "chosen in trials in this world."
-    ),
+    notes="""
+        The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be
+        measured against the truth, in a world of its own for each seed. Prices are steered to several L0, and the
+        error between them is read from the frontier. Steps, learning rate, width and the resampling of dead latents
+        are the same. `to_input` is Anthropic's form, whose kernel teaches the encoder, too, without a claim. Slope:
+        latents against the true coefficients, where a latent has found an atom (cosine above 0.9) and both are on.
+        The paper is ahead of gated latents and TopK; two widened margins against them (a tenth and a quarter) were
+        given up again. The default width of the kernel was chosen in trials in this world.
+        """,
 )

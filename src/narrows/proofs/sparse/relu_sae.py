@@ -41,21 +41,17 @@ PROOF = Proof(
     method="relu-sae",
     data="dictionary",
     data_options=WORLD,
-    claims=(
-        Claim(
-            "the true atoms' cosine is 0.1 above ICA's",
-            "relu/cosine > ica/cosine + 0.1",
-            quick=False,
-            post_hoc=_COMMON,
-        ),
-        Claim("and 0.1 above PCA's", "relu/cosine > pca/cosine + 0.1", post_hoc=_COMMON),
-        Claim(
-            "with free atoms too it is 0.1 above ICA's",
-            "free/cosine > ica/cosine + 0.1",
-            quick=False,
-            post_hoc=_COMMON,
-        ),
-    ),
+    claims=Claim.read(f"""
+        the true atoms' cosine is 0.1 above ICA's:
+            relu/cosine > ica/cosine + 0.1  (not at quick scale)
+            Post hoc: {_COMMON}
+        and 0.1 above PCA's:
+            relu/cosine > pca/cosine + 0.1
+            Post hoc: {_COMMON}
+        with free atoms too it is 0.1 above ICA's:
+            free/cosine > ica/cosine + 0.1  (not at quick scale)
+            Post hoc: {_COMMON}
+        """),
     measure=measure,
     scales={
         "quick": {
@@ -87,10 +83,10 @@ PROOF = Proof(
         },
     },
     seeds=(100, 101, 102),
-    notes=(
-        "The paper compares by automatic interpretability on a language model's activations; here by the true atoms of "
-        "generated data, half as many again as the data are wide, a world of its own for each seed. PCA and ICA "
-        "cannot give more directions than that width, which is the paper's argument for an overcomplete dictionary. "
-        "Twice as many latents are on as atoms are in the data, since the price shrinks them."
-    ),
+    notes="""
+        The paper compares by automatic interpretability on a language model's activations; here by the true atoms of
+        generated data, half as many again as the data are wide, a world of its own for each seed. PCA and ICA cannot
+        give more directions than that width, which is the paper's argument for an overcomplete dictionary. Twice as
+        many latents are on as atoms are in the data, since the price shrinks them.
+        """,
 )

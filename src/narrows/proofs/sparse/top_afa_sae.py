@@ -49,33 +49,28 @@ PROOF = Proof(
     method="top-afa-sae",
     data="dictionary",
     data_options={"d": 64, "atoms": 128, "l0": 5.0, "vary": 0.9},
-    claims=(
-        Claim("the number of latents follows the number of atoms", "afa/correlation > 0.5", quick=False),
-        Claim(
-            "it explains as much as TopK at the same L0, within a twentieth",
-            "afa/fvu < 1.05 * topk/fvu",
-            quick=False,
-        ),
-        Claim("and as BatchTopK", "afa/fvu < 1.05 * batchtopk/fvu", quick=False),
-        Claim("its codes' norms lie nearer to those of the inputs", "afa/off_diagonal < topk/off_diagonal"),
-    ),
-    refuted=(
-        "the number of latents follows the number of atoms",
-        "it explains as much as TopK at the same L0, within a twentieth",
-        "and as BatchTopK",
-    ),
+    claims=Claim.read("""
+        the number of latents follows the number of atoms:
+            afa/correlation > 0.5  (not at quick scale, refuted here)
+        it explains as much as TopK at the same L0, within a twentieth:
+            afa/fvu < 1.05 * topk/fvu  (not at quick scale, refuted here)
+        and as BatchTopK:
+            afa/fvu < 1.05 * batchtopk/fvu  (not at quick scale, refuted here)
+        its codes' norms lie nearer to those of the inputs:
+            afa/off_diagonal < topk/off_diagonal
+        """),
     measure=measure,
     scales={
         "quick": {"steps": 50, "batch_size": 128, "latents": 128},
         "default": {"steps": 700, "batch_size": 256, "latents": 256},
         "full": {"steps": 10_000, "batch_size": 2048, "latents": 512},
     },
-    notes=(
-        "128 atoms in 64 dimensions; how many of them are on varies from example to example, by the world's `vary` "
-        "and by chance. No k is given to top-AFA; the others have the whole number nearest to the mean it chose. "
-        "`off_diagonal` is the mean of | |z| - |x - b| | / |x - b|. The claim that the number of latents follows that "
-        "of the atoms is ours: the authors say that it is found for each input, and not that it is the true one. Here "
-        "it is about 40 where 5 atoms are on: many small latents fill up the norm. The authors' own GPT-2 runs have "
-        "2,344 latents of 12,288 on; with so many TopK explains nearly all, and little is left to differ in."
-    ),
+    notes="""
+        128 atoms in 64 dimensions; how many of them are on varies from example to example, by the world's `vary` and
+        by chance. No k is given to top-AFA; the others have the whole number nearest to the mean it chose.
+        `off_diagonal` is the mean of | |z| - |x - b| | / |x - b|. The claim that the number of latents follows that
+        of the atoms is ours: the authors say that it is found for each input, and not that it is the true one. Here
+        it is about 40 where 5 atoms are on: many small latents fill up the norm. The authors' own GPT-2 runs have
+        2,344 latents of 12,288 on; with so many TopK explains nearly all, and little is left to differ in.
+        """,
 )

@@ -48,23 +48,16 @@ PROOF = Proof(
     data="minilm",
     data_options={"tokens": 20_000},
     quick_data="dictionary",
-    claims=(
-        Claim(
-            "TopK leaves less variance unexplained",
-            "topk/fvu < 0.95 * relu/fvu",
-            post_hoc=(
-                "With the end of the text for test part and a longer run it would have failed on seeds 0 to 2 "
-                "(0.2275 "
-                "against 0.2334); every tenth window is the test part since then, and the run was lengthened again."
-            ),
-        ),
-        Claim(
-            "the penalised baseline had as many latents on, within a twentieth",
-            "relu/l0 > 0.95 * topk/l0",
-            quick=False,
-        ),
-        Claim("few latents of TopK are dead", "topk/dead < 0.1"),
-    ),
+    claims=Claim.read("""
+        TopK leaves less variance unexplained:
+            topk/fvu < 0.95 * relu/fvu
+            Post hoc: With the end of the text for test part and a longer run it would have failed on seeds 0 to 2
+            (0.2275 against 0.2334); every tenth window is the test part since then, and the run was lengthened again.
+        the penalised baseline had as many latents on, within a twentieth:
+            relu/l0 > 0.95 * topk/l0  (not at quick scale)
+        few latents of TopK are dead:
+            topk/dead < 0.1
+        """),
     measure=measure,
     seeds=(100, 101, 102),
     scales={
@@ -72,15 +65,14 @@ PROOF = Proof(
         "default": {"steps": 2400, "batch_size": 256, "latents": 512, "k": 16, "window": 100_000},
         "full": {"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32, "window": 1_000_000},
     },
-    notes=(
-        "The paper's activations are of GPT-2 and GPT-4, for billions of tokens; here a small text encoder's, for some "
-        "passes over twenty thousand (a generated dictionary at quick "
-        "scale). The weight of the baseline's L1 cost is steered during training until as many "
-        "latents are on as TopK's k; its learning rate and steps are the same. The penalised code learns more "
-        "slowly, so that short budgets flatter TopK; at the default one the gap is the smaller one that lasts. "
-        "Dead means: not on for the last `window` training tokens. Not all was fixed beforehand: with the end of the "
-        "text as test part and a baseline that was not trained to its end the first claim held, with longer training "
-        "it would have failed on that split (0.2275 against 0.2334); every tenth window is the test part since "
-        "then, and the verdict is from seeds that nobody had seen."
-    ),
+    notes="""
+        The paper's activations are of GPT-2 and GPT-4, for billions of tokens; here a small text encoder's, for some
+        passes over twenty thousand (a generated dictionary at quick scale). The weight of the baseline's L1 cost is
+        steered during training until as many latents are on as TopK's k; its learning rate and steps are the same.
+        The penalised code learns more slowly, so that short budgets flatter TopK; at the default one the gap is the
+        smaller one that lasts. Dead means: not on for the last `window` training tokens. Not all was fixed
+        beforehand: with the end of the text as test part and a baseline that was not trained to its end the first
+        claim held, with longer training it would have failed on that split (0.2275 against 0.2334); every tenth
+        window is the test part since then, and the verdict is from seeds that nobody had seen.
+        """,
 )

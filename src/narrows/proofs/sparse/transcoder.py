@@ -86,34 +86,25 @@ def _dataset(x: Tensor, target: Tensor | None = None) -> Dataset:
 
 
 _WIDTH = (
-    "In 16 dimensions, the first world (seeds 0 to 2), the output is too narrow for any code of it; "
-    "32 were taken after "
-    "one seed had shown 0.91 against 0.68 of the units there."
+    "In 16 dimensions, the first world (seeds 0 to 2), the output is too narrow for any code of it; 32 were taken "
+    "after one seed had shown 0.91 against 0.68 of the units there."
 )
 
 PROOF = Proof(
     method="transcoder",
     data="dictionary",
     data_options={"d": 32, "atoms": 64},
-    claims=(
-        Claim(
-            "the transcoder finds more hidden units",
-            "transcoder/found > sae/found + 0.1",
-            quick=False,
-            post_hoc=_WIDTH,
-        ),
-        Claim(
-            "its atoms point closer to what the units write",
-            "transcoder/cosine > sae/cosine",
-            post_hoc=_WIDTH,
-        ),
-        Claim(
-            "it explains the layer's output as well as a code of that output does",
-            "transcoder/fvu < sae/fvu",
-            quick=False,
-            post_hoc="Measured without a claim on seeds 0 to 2, where it held (0.038 against 0.058).",
-        ),
-    ),
+    claims=Claim.read(f"""
+        the transcoder finds more hidden units:
+            transcoder/found > sae/found + 0.1  (not at quick scale)
+            Post hoc: {_WIDTH}
+        its atoms point closer to what the units write:
+            transcoder/cosine > sae/cosine
+            Post hoc: {_WIDTH}
+        it explains the layer's output as well as a code of that output does:
+            transcoder/fvu < sae/fvu  (not at quick scale)
+            Post hoc: Measured without a claim on seeds 0 to 2, where it held (0.038 against 0.058).
+        """),
     measure=measure,
     scales={
         "quick": {"steps": 150, "batch_size": 128, "active": 4, "width": 16},
@@ -121,12 +112,11 @@ PROOF = Proof(
         "full": {"steps": 20_000, "batch_size": 1024, "active": 4, "width": 64},
     },
     seeds=(100, 101, 102),
-    notes=(
-        "The layer is planted: inputs are sums of atoms (a world of its own for each seed), hidden units read and "
-        "write random directions, each on for the same small share of inputs. A unit counts as found where an atom "
-        "has a cosine above 0.9 with what it writes. Both methods have twice as many latents as there are units, the "
-        "same k, steps and learning rate. Quick scale is the easy world of 16 dimensions, where a code of the output "
-        "alone is hardly identifiable. The paper's models have up to 1.4 billion parameters; its circuits are left "
-        "out."
-    ),
+    notes="""
+        The layer is planted: inputs are sums of atoms (a world of its own for each seed), hidden units read and write
+        random directions, each on for the same small share of inputs. A unit counts as found where an atom has a
+        cosine above 0.9 with what it writes. Both methods have twice as many latents as there are units, the same k,
+        steps and learning rate. Quick scale is the easy world of 16 dimensions, where a code of the output alone is
+        hardly identifiable. The paper's models have up to 1.4 billion parameters; its circuits are left out.
+        """,
 )

@@ -97,23 +97,15 @@ PROOF = Proof(
     method="vrnn",
     data="timevae-energy",
     quick_data="lds",
-    claims=(
-        Claim(
-            "with latents the bound is more than half a nat a step below the recurrent net's exact likelihood",
-            "vrnn/bound < rnn/nll - 12",
-            quick=False,
-        ),
-        Claim(
-            "on a linear system with holes and irregular times the bound is never below the Kalman filter's exact "
-            "likelihood, but for the noise of 500 series",
-            "lds/bound > lds/exact - 0.05",
-        ),
-        Claim(
-            "and closes four fifths of what the steps tell of each other",
-            "lds/gap < 0.2 * lds/gap-of-single-steps",
-            quick=False,
-        ),
-    ),
+    claims=Claim.read("""
+        with latents the bound is more than half a nat a step below the recurrent net's exact likelihood:
+            vrnn/bound < rnn/nll - 12  (not at quick scale)
+        on a linear system with holes and irregular times the bound is never below the Kalman filter's exact
+        likelihood, but for the noise of 500 series:
+            lds/bound > lds/exact - 0.05
+        and closes four fifths of what the steps tell of each other:
+            lds/gap < 0.2 * lds/gap-of-single-steps  (not at quick scale)
+        """),
     measure=measure,
     scales={
         "quick": {
@@ -137,8 +129,10 @@ PROOF = Proof(
             "lr_e4": 20,
         },
     },
-    notes="Windows of 24 readings of 28 sensors in a house, where the paper has speech and handwriting; Gaussian "
-    "outputs with a learned variance. The recurrent net without latents is the same net with their noise at zero: its "
-    "likelihood is exact. On the linear system a fifth of the numbers is missing, gaps are exponential, and the "
-    "posterior knows the whole series.",
+    notes="""
+        Windows of 24 readings of 28 sensors in a house, where the paper has speech and handwriting; Gaussian outputs
+        with a learned variance. The recurrent net without latents is the same net with their noise at zero: its
+        likelihood is exact. On the linear system a fifth of the numbers is missing, gaps are exponential, and the
+        posterior knows the whole series.
+        """,
 )
