@@ -12,6 +12,7 @@ from narrows.audit.metrics.disentanglement import mig
 from narrows.audit.metrics.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
 from narrows.audit.report.finding import histogram
 from narrows.core import Batch, Prior
+from narrows.data.dataset import Known
 
 GENERATOR = torch.Generator().manual_seed(0)
 X = torch.randn(400, 2, generator=GENERATOR) @ torch.randn(2, 6, generator=GENERATOR)
@@ -20,13 +21,12 @@ X = torch.randn(400, 2, generator=GENERATOR) @ torch.randn(2, 6, generator=GENER
 class Worlds:
     """Examples with known factors."""
 
-    factor_names = ("left", "right", "still")
-
     def __init__(self, n=600):
         generator = torch.Generator().manual_seed(1)
         self.factors = torch.randint(0, 6, (n, 3), generator=generator)
         self.factors[:, 2] = 4
         self.x = torch.nn.functional.pad(self.factors[:, :2].float(), (0, 4))
+        self.known = Known(factors=self.factors, factor_names=("left", "right", "still"))
 
     def __len__(self):
         return len(self.x)

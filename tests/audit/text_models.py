@@ -28,7 +28,7 @@ class TinyLanguageModel(nn.Module):
 class Text:
     """The provenance of rows that are all tokens but the first of each context."""
 
-    at, length = ("mix",), 0
+    at, target, length = ("mix",), (), 0
 
     def __init__(self, kind="causal"):
         self.manifest = SimpleNamespace(

@@ -7,6 +7,7 @@ import torch
 
 from narrows.activations.toy import Toy, write
 from narrows.core import Batch, Pass, Spec
+from narrows.core.borrowed import Borrowed
 from narrows.core.check import NarrowsError, RequestError
 from narrows.methods.sparse.e2e_sae import e2e_sae
 from narrows.testing import check_method
@@ -66,7 +67,7 @@ def test_the_language_model_is_held_but_not_owned():
     assert all(p.grad is None for p in model.objective.language_model(batch.x).parameters())
     assert all(p.grad is not None for p in model.parameters())
     other = copy.deepcopy(model)
-    assert not other.objective._held
+    assert other.objective._language is None
     torch.testing.assert_close(other.loss(batch).total, model.loss(batch).total)
 
 
@@ -105,7 +106,7 @@ def test_mistakes_are_sentences():
     with pytest.raises(NarrowsError, match="layout='contexts'"):
         e2e_sae((3, 8)).loss(Batch(torch.randn(2, 3, 8)))
     other = e2e_sae((3, 8), place="embed")
-    other.objective._held.append(Toy(4))
+    other.objective._language = Borrowed(Toy(4))
     with pytest.raises(RequestError, match="a place of width 8"):
         other.loss(Batch(torch.randn(2, 3, 8), condition={"tokens": torch.ones(2, 3, dtype=torch.long)}))
 

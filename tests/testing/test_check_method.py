@@ -189,6 +189,14 @@ class Rising(Objective):
         return replace(loss, total=2 * loss.total.detach() - loss.total)
 
 
+class Hiding(Pass):
+    """Keeps a layer where nobody finds it."""
+
+    def __init__(self, kept):
+        super().__init__()
+        self.kept = kept
+
+
 class Critic(Objective):
     """Two players that share the encoder's weights."""
 
@@ -254,6 +262,10 @@ BROKEN = {
         lambda spec: assemble(spec, decoder=Plain(4, 5)),
     ],
     "finite": [lambda spec: assemble(spec, bottleneck=Flat())],
+    "registered": [
+        lambda spec: assemble(spec, bottleneck=Hiding((nn.Linear(4, 4),))),
+        lambda spec: assemble(spec, bottleneck=Hiding({"scales": [nn.Parameter(torch.ones(4))]})),
+    ],
     "gradients": [
         lambda spec: assemble(spec, bottleneck=Detached()),
         lambda spec: assemble(spec, bottleneck=Orphan()),

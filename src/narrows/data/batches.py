@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any, NamedTuple, Protocol
@@ -86,7 +87,7 @@ class BatchReader:
         return epoch, slice(first + self.rank, first + self.batch_size, self.world)
 
 
-def some_rows(examples: Any, n: int, seed: int) -> Tensor:
+def some_rows(examples: Sized, n: int, seed: int) -> Tensor:
     """Numbers of at most n rows without repeats, sorted; of few shards where each is read as a whole.
 
     Args:
@@ -99,7 +100,7 @@ def some_rows(examples: Any, n: int, seed: int) -> Tensor:
         tensor([1, 4, 7])
     """
     generator = torch.Generator().manual_seed(seed)
-    blocks = getattr(getattr(examples, "x", None), "blocks", None)
+    blocks = examples.blocks if isinstance(examples, Dataset) else None
     if blocks is None:
         return torch.randperm(len(examples), generator=generator)[:n].sort().values
     sizes = torch.from_numpy(blocks)
@@ -173,7 +174,7 @@ class _Blocks:
         self.dataset, self.seed, self.conditions = dataset, seed, conditions
         dataset.condition(slice(0, 0), conditions)  # refuses what the data lack
         n, row = len(dataset), max(1, as_bytes(dataset) // len(dataset))
-        sizes = getattr(dataset.x, "blocks", None)
+        sizes = dataset.blocks
         if sizes is None:
             block = max(1, min(self.block_bytes // row, -(-n // 16)))
             self.sizes = np.diff(np.append(np.arange(0, n, block), n))

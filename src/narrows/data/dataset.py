@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.functional import one_hot
 
+from narrows.activations.provenance import Provenance
+from narrows.activations.rows import ActivationRows
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError, refuse
 from narrows.data.domain import Domain
@@ -17,13 +20,14 @@ from narrows.data.mapped import on_disk
 from narrows.data.scaling import Scaling
 from narrows.data.stores import Once, Ragged, Store, move, read_store
 
-__all__ = ["Dataset", "Examples", "Source"]
+__all__ = ["Dataset", "Examples", "Judged", "Known", "Source", "known_of"]
 
 
+@runtime_checkable
 class Examples(Protocol):
     """What training and the audit need of data; a user's own source trains like ours.
 
-    It may have `labels`, `factors` and `factor_names` besides, as `Dataset` has.
+    It may be `Judged` besides.
     """
 
     def __len__(self) -> int: ...
@@ -33,6 +37,42 @@ class Examples(Protocol):
     ) -> Batch:
         """Some examples as a model sees them, with the conditions that it names and all masks."""
         ...
+
+
+@dataclass(frozen=True, eq=False)
+class Known:
+    """What is known of examples besides what a model sees: the audit judges by it.
+
+    Args:
+        labels: class of each example, (N,) int64, or None.
+        factors: known generating factors, (N, F) int64, or None.
+        factor_names: the names of the factors.
+        columns: stores by name, (N, ...) each.
+        truth: for generated data, what generated them; the coefficients behind the examples are the column ``codes``.
+        provenance: of activations, which token of which text each row is.
+    """
+
+    labels: Tensor | None = None
+    factors: Tensor | None = None
+    factor_names: tuple[str, ...] = ()
+    columns: Mapping[str, Store] = field(default_factory=dict)
+    truth: Any = None
+    provenance: Provenance | None = None
+
+
+@runtime_checkable
+class Judged(Examples, Protocol):
+    """Examples of which something is known besides: a source with a property `known`, as `Dataset` has."""
+
+    @property
+    def known(self) -> Known:
+        """What is known of them."""
+        ...
+
+
+def known_of(examples: Examples | None) -> Known:
+    """What is known of examples; nothing where their source does not say."""
+    return examples.known if isinstance(examples, Judged) else Known()
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +120,7 @@ class Dataset:
     target_scaling: Scaling = field(default_factory=Scaling)
     channels_last: bool = False
     columns: Mapping[str, Store] = field(default_factory=dict)
-    provenance: Any = None
+    provenance: Provenance | None = None
     truth: Any = None
     weight: Store | None = None
     holes: bool = False
@@ -94,6 +134,16 @@ class Dataset:
     def mapped(self) -> bool:
         """Whether the examples stay in a file and are read as they are needed."""
         return not isinstance(self.x, (Ragged, Once)) and on_disk(self.x)
+
+    @property
+    def known(self) -> Known:
+        """What is known of the examples besides what a model sees."""
+        return Known(self.labels, self.factors, self.factor_names, self.columns, self.truth, self.provenance)
+
+    @property
+    def blocks(self) -> np.ndarray | None:
+        """The rows of each block that must be read as a whole; None where any division is as good."""
+        return self.x.blocks if isinstance(self.x, ActivationRows) else None
 
     @property
     def classes(self) -> int:

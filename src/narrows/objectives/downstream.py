@@ -13,6 +13,7 @@ from narrows.activations.models import load
 from narrows.activations.splice import cross_entropy, divergence, spliced_and_seen
 from narrows.activations.toy import Toy
 from narrows.core import Autoencoder, Batch, Pass
+from narrows.core.borrowed import Borrowed
 from narrows.core.check import WorkError, number, refuse
 from narrows.objectives.sparse import SparseObjective
 
@@ -67,7 +68,7 @@ class Downstream(SparseObjective):
         self.local = number("local", local, low=0)
         if not self._splices and not self.local:
             raise refuse("kl", kl, "above 0, or another of the weights", "Nothing would be learned.")
-        self._held: list[Any] = []  # in a list, so that the model is no child of this module
+        self._language: Borrowed[Any] | None = None  # frozen, and saved by those who published it
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Hold a few contexts to what the language model itself makes of their tokens."""
@@ -123,15 +124,16 @@ class Downstream(SparseObjective):
 
     def language_model(self, like: Tensor) -> Any:
         """The frozen model, on the device of a tensor; float64 where that is, for tests."""
-        if not self._held:
+        if self._language is None:
             width = like.shape[-1]
-            self._held.append(Toy(width) if self.model == TOY else _loaded(self.model, str(like.device)))
+            found = Toy(width) if self.model == TOY else _loaded(self.model, str(like.device))
+            self._language = Borrowed(found)
         double = torch.float64 if like.dtype == torch.float64 else None
-        return self._held[0].to(device=like.device, dtype=double)
+        return self._language.module.to(device=like.device, dtype=double)
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy of this module gets the language model anew, and does not carry it about."""
-        return {**self.__dict__, "_held": []}
+        return {**self.__dict__, "_language": None}
 
     def _tokens(self, batch: Batch) -> Tensor:
         tokens = batch.condition.get("tokens")

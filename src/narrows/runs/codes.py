@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Independent
+from torch.distributions import Independent, Normal
 
+from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse, Tree
 from narrows.core.check import RequestError
 
@@ -29,9 +29,9 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
         symbols = model.bottleneck.to_symbols(code)
         named |= {"z": symbols} if symbols.is_floating_point() else {"indices": symbols}
     if code.q is not None:
-        q: Any = code.q.base_dist if isinstance(code.q, Independent) else code.q
+        q = code.q.base_dist if isinstance(code.q, Independent) else code.q
         named["mean"] = code.q.mean
-        if hasattr(q, "scale"):
+        if isinstance(q, Normal):
             named["scale"] = q.scale
     named["features"] = model.features(batch)
     named |= {f"{_TOLD}{name}": batch.condition[name] for name in model.conditions}
@@ -98,7 +98,7 @@ def _check_sparse(model: Autoencoder, arrays: Mapping[str, Tensor]) -> None:
     indices, width = arrays["indices"], arrays.get("width")
     if indices.shape != arrays["values"].shape:
         raise RequestError("The arrays `indices` and `values` of the codes must have one shape.")
-    latents = getattr(model.bottleneck, "width", None)
+    latents = model.bottleneck.width if isinstance(model.bottleneck, SparseBottleneck) else None
     if width is None or width.dim() or int(width) != (int(width) if latents is None else latents):
         raise RequestError(
             f"The array `width` of the codes must be {latents}, the number of latents of this run."

@@ -26,7 +26,12 @@ def name_of(data: Any) -> str:
     """
     if data is None:
         return ""
-    said = Path(data).stem if isinstance(data, (str, Path)) else str(getattr(data, "name", ""))
+    if isinstance(data, (str, Path)):
+        said = Path(data).stem
+    else:
+        from narrows.data.dataset import Source  # needs torch, which a name of a file does not
+
+        said = data.name if isinstance(data, Source) else ""
     return re.sub(r"[^\w.]+", "-", said).strip("-.")[:60] or "data"
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ __all__ = ["PROPERTIES"]
 
 _STEPS, _TURNS = 60, 4
 _UNKNOWN = "no_such_option"
+_OF_TORCH = frozenset(vars(nn.Module()))
 
 
 def unknown_options(case: Case) -> None:
@@ -71,6 +72,22 @@ def finite(case: Case) -> None:
                 case.require(good, finite, f"the loss is {loss.total} in {where}; terms at fault: {bad}.")
         good = all(bool(t.isfinite().all()) for t in leaves(model.reconstruct(tried)))
         case.require(good, finite, "a reconstruction is not finite.")
+
+
+def registered(case: Case) -> None:
+    """What is in a part's lists, tuples and dicts is registered too: else it is not moved, saved or trained."""
+    model, batch = case.prepared()
+    model.train()
+    losses(model, batch)  # some are filled by then only
+    known = {id(x) for x in (*model.modules(), *model.parameters(), *model.buffers())}
+    hidden = [
+        f"{path}.{name}".lstrip(".")
+        for path, module in model.named_modules()
+        for name, value in vars(module).items()
+        if name not in _OF_TORCH and any(id(x) not in known for x in _held(value))
+    ]
+    mend = "use attributes, an nn.ModuleList or an nn.ParameterList; a module of another part is `Borrowed`"
+    case.require(not hidden, registered, f"{some(hidden)} hides modules or parameters: {mend}.")
 
 
 def gradients(case: Case) -> None:
@@ -204,6 +221,7 @@ PROPERTIES: tuple[Callable[[Case], None], ...] = (
     unknown_options,
     shapes,
     finite,
+    registered,
     gradients,
     purity,
     rivals,
@@ -215,6 +233,15 @@ PROPERTIES: tuple[Callable[[Case], None], ...] = (
     a_hole_equals_removal,
     training_lowers_the_loss,
 )
+
+
+def _held(value: Any) -> Iterator[nn.Module | nn.Parameter]:
+    """The modules and parameters in plain containers, however deep."""
+    if isinstance(value, (nn.Module, nn.Parameter)):
+        yield value
+    elif isinstance(value, (list, tuple, set, frozenset, dict)):
+        for each in value.values() if isinstance(value, dict) else value:
+            yield from _held(each)
 
 
 def _train(case: Case, model: Autoencoder, steps: int) -> None:

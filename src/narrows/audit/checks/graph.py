@@ -11,6 +11,7 @@ from torch import Tensor
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.links import Links, expected_degrees, logit_blocks, rank_links
 from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.data.stores import read_store
 from narrows.kernels.principal import principal
 from narrows.likelihoods.edges import Edges, dots, entries, keys, non_edges, split
 
@@ -62,7 +63,7 @@ def _graphs(view: View, z: Tensor) -> Iterator[_Graph]:
     edges, counts = entries(view.batch.target, view.batch.weight)
     seen, masked = view.batch.condition["edges"], view.batch.condition.get("edges_mask")
     there = view.batch.condition.get("mask", torch.ones(z.shape[:2], dtype=torch.bool))
-    columns = getattr(view.dataset, "columns", {}) if len(view) == 1 else {}
+    columns = view.known.columns if len(view) == 1 else {}
     draw = torch.Generator().manual_seed(view.seed)
     for i in range(min(len(z), _GRAPHS)):
         every = edges[i, counts[i]]
@@ -72,7 +73,9 @@ def _graphs(view: View, z: Tensor) -> Iterator[_Graph]:
         hidden = every[~torch.isin(keys(every, z.shape[1]), keys(known, z.shape[1]))]
         joined = hidden if len(hidden) else every
         if "test_edges" in columns:
-            joined, beside = columns["test_edges"][0], columns["test_non_edges"][0]
+            joined, beside = (
+                read_store(columns[n], slice(0, 1))[0][0] for n in ("test_edges", "test_non_edges")
+            )
         else:
             beside = _beside(there[i], every, len(joined), draw)
         if len(beside):
@@ -184,12 +187,10 @@ def _map(view: View, one: _Graph) -> tuple[Chart, ...]:
         return ()
     found = principal(z.float(), 2)
     places = (z.float() - found.mean) @ found.axes.T
-    labels = getattr(view.dataset, "columns", {}).get("node_labels")
-    classes = (
-        labels[0][one.there]
-        if labels is not None and len(view) == 1
-        else torch.zeros(len(z), dtype=torch.long)
-    )
+    labels = view.known.columns.get("node_labels") if len(view) == 1 else None
+    classes = torch.zeros(len(z), dtype=torch.long)
+    if labels is not None:
+        classes = read_store(labels, slice(0, 1))[0][0][one.there]
     series = []
     for n, value in enumerate(classes.unique()[:_TONES].tolist()):
         here = places[classes == value][:500]

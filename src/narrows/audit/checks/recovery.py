@@ -9,6 +9,7 @@ from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.matching import f1, match, on
 from narrows.audit.report.finding import Chart, Check, Finding, histogram
+from narrows.data.synthetic.dictionary import DictionaryTruth
 
 __all__ = ["recovery"]
 
@@ -20,10 +21,10 @@ def recovery(view: View) -> Finding:
 
     Learned atoms that are never on in the examples are left out.
     """
-    true = getattr(view.truth, "atoms", None)
-    if true is None or view.sparse is None or view.true_codes is None:
+    made = view.known.truth
+    if not isinstance(made, DictionaryTruth) or view.sparse is None or view.true_codes is None:
         return Finding()
-    truth = torch.as_tensor(true)
+    truth = torch.as_tensor(made.atoms)
     chosen, learned = atoms(view, _ATOMS)
     if not len(chosen) or learned.flatten(1).shape[1] != truth.flatten(1).shape[1]:
         return Finding()

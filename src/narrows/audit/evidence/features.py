@@ -21,6 +21,7 @@ from narrows.audit.evidence.tokens import Unembedding, Words
 from narrows.audit.evidence.view import View, as_examples, at_rest, examine
 from narrows.core import Autoencoder, Sparse
 from narrows.core.check import RequestError, whole
+from narrows.data.dataset import Dataset, Examples
 from narrows.kernels.metrics import dense_above
 
 __all__ = ["Feature", "Features", "NothingOn", "Shown", "collect"]
@@ -188,7 +189,7 @@ def _rule(counts: Counts, latents: Sequence[int], count: int) -> str:
 
 def _joined(
     view: View,
-    dataset: Any,
+    dataset: Examples,
     passed: Pass,
     counts: Counts,
     tables: tuple[Best, Best],
@@ -232,10 +233,10 @@ def _joined(
     )
 
 
-def _logits(dataset: Any, passed: Pass, directions: Tensor) -> list[Any] | None:
+def _logits(dataset: Examples, passed: Pass, directions: Tensor) -> list[Any] | None:
     """The tokens that each direction promotes and suppresses, where there is an unembedding."""
     unembedding = Unembedding.of(dataset)
-    if unembedding is None:
+    if unembedding is None or not isinstance(dataset, Dataset):
         return None
     scaling = dataset.scaling if dataset.target is None else dataset.target_scaling
     scale = torch.as_tensor(scaling.scale, dtype=torch.float32)

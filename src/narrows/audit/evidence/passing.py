@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from narrows.activations.provenance import Provenance
 from narrows.audit.evidence.streams import Best, Counts, Entries, entries, lottery, peaks
 from narrows.audit.evidence.tokens import Words
 from narrows.audit.evidence.view import device_of
 from narrows.core import Autoencoder, Sparse
 from narrows.core.check import RequestError
 from narrows.core.evidence import Latents
+from narrows.data.dataset import Examples, known_of
 
 __all__ = ["Pass", "Shown", "examples_of"]
 
@@ -47,10 +48,15 @@ class Pass:
     """Walks over the first rows of the data, in order."""
 
     def __init__(
-        self, model: Autoencoder, dataset: Any, total: int, seed: int, advance: Callable[[int, int], None]
+        self,
+        model: Autoencoder,
+        dataset: Examples,
+        total: int,
+        seed: int,
+        advance: Callable[[int, int], None],
     ) -> None:
         self.model, self.dataset, self.total, self.seed, self.advance = model, dataset, total, seed, advance
-        provenance = getattr(dataset, "provenance", None)
+        provenance = known_of(dataset).provenance
         self.provenance = None if provenance is None or provenance.length else provenance
         self.text = self.provenance is not None and _is_text(self.provenance)
 
@@ -188,7 +194,7 @@ def _window(passed: Pass, shown: int, row: int, value: float) -> Window:
     return Window(shown, row, value, ids[first:last].tolist(), position - first, rows)
 
 
-def _is_text(provenance: Any) -> bool:
+def _is_text(provenance: Provenance) -> bool:
     try:
         provenance.tokens(slice(0, 1))
     except RequestError:

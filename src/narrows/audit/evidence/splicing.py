@@ -10,9 +10,11 @@ from torch import Tensor
 
 from narrows.activations.capture import capture
 from narrows.activations.hook_points import HookPoint, resolve
+from narrows.activations.provenance import Provenance
 from narrows.activations.splice import Baseline, Costs, Replace, baseline, join, measure
 from narrows.core import Autoencoder, Batch
 from narrows.core.check import NarrowsError
+from narrows.data.dataset import Dataset, Examples
 
 __all__ = ["Splicer", "language_model", "language_of"]
 
@@ -39,7 +41,7 @@ class Splicer:
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         language: Any,
         place: HookPoint,
         tokens: int = TOKENS,
@@ -58,7 +60,7 @@ class Splicer:
             self.kept = [baseline(self.module, inputs, self.target) for inputs, _ in self.inputs]
 
     @classmethod
-    def of(cls, dataset: Any, tokens: int = TOKENS, largest: int | None = None) -> Splicer | None:
+    def of(cls, dataset: Examples | None, tokens: int = TOKENS, largest: int | None = None) -> Splicer | None:
         """The splicer of a data set, or None where it is no harvest of one place of a causal language model.
 
         Args:
@@ -70,10 +72,12 @@ class Splicer:
             RequestError: the language model cannot be found again.
             WorkError: transformers is not installed.
         """
-        provenance = getattr(dataset, "provenance", None)
-        if provenance is None or len(provenance.at) != 1 or provenance.length:
+        if not isinstance(dataset, Dataset) or dataset.provenance is None:
             return None
-        names = [provenance.at[0], *(() if dataset.target is None else getattr(provenance, "target", ()))]
+        provenance = dataset.provenance
+        if len(provenance.at) != 1 or provenance.length:
+            return None
+        names = [provenance.at[0], *(() if dataset.target is None else provenance.target)]
         if len(names) != 1 + (dataset.target is not None):
             return None
         if provenance.manifest.header["model"].get("kind") != "causal":
@@ -110,7 +114,7 @@ class Splicer:
         return out.reshape(old.shape).to(old)
 
 
-def language_of(provenance: Any) -> Any:
+def language_of(provenance: Provenance) -> Any:
     """The model that a harvest is from, as it was then, in float32.
 
     Raises:
@@ -132,9 +136,10 @@ def language_model(source: str, revision: str) -> Any:
     return found
 
 
-def _contexts(dataset: Any, tokens: int) -> list[tuple[Tensor, Tensor]]:
+def _contexts(dataset: Dataset, tokens: int) -> list[tuple[Tensor, Tensor]]:
     """Whole contexts of the examples: their token ids (T,), and which positions are examples (T,)."""
     provenance, row, total = dataset.provenance, 0, 0
+    assert provenance is not None
     found: list[tuple[Tensor, Tensor]] = []
     while row < len(dataset) and (not found or total < tokens):
         ids, _ = provenance.context_of(row)

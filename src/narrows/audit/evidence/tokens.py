@@ -7,8 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from narrows.activations.provenance import Provenance
 from narrows.audit.evidence.splicing import language_of
 from narrows.core.check import NarrowsError
+from narrows.data.dataset import Dataset, Examples
 
 __all__ = ["Unembedding", "Words"]
 
@@ -28,10 +30,12 @@ class Words:
         self.pieces = tokenizer is not None and any(t.startswith("##") for t in tokenizer.get_vocab())
 
     @classmethod
-    def of(cls, provenance: Any) -> Words:
+    def of(cls, provenance: Provenance | None) -> Words:
         """The words of the model that a harvest is from."""
         from narrows.activations.models import load_tokenizer, noted
 
+        if provenance is None:
+            return cls()
         try:
             source, revision = noted(provenance.manifest.header["model"])
             return cls(load_tokenizer(source, revision=revision, fetch=False))
@@ -70,14 +74,12 @@ class Unembedding:
         self.matrix, self.gain, self.centred = matrix, gain, centred
 
     @classmethod
-    def of(cls, dataset: Any) -> Unembedding | None:
+    def of(cls, dataset: Examples | None) -> Unembedding | None:
         """The unembedding that reads the place of a harvest, or None where there is none."""
-        provenance = getattr(dataset, "provenance", None)
-        if provenance is None:
+        if not isinstance(dataset, Dataset) or dataset.provenance is None:
             return None
-        written: tuple[str, ...] = (
-            provenance.at if dataset.target is None else getattr(provenance, "target", ())
-        )
+        provenance = dataset.provenance
+        written = provenance.at if dataset.target is None else provenance.target
         if len(written) != 1:
             return None
         kind, place = provenance.manifest.header["model"].get("kind"), str(written[0])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from narrows.audit.evidence.posterior import Posterior, posterior_of
 from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, Views, seeded, tree_map
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.evidence import Elements, Indices, Latents
-from narrows.data.dataset import Dataset, Examples
+from narrows.data.dataset import Dataset, Examples, Known, known_of
 from narrows.data.holes import hidden_truth
+from narrows.data.stores import Store, read_store
 from narrows.likelihoods.table import MixedTable
 
 __all__ = ["Posterior", "View", "as_examples", "at_rest", "device_of", "examine"]
@@ -58,10 +59,10 @@ class View:
         factors: known factors (N, F), or None.
         factor_names: their names.
         labels: classes (N,), or None.
-        truth: of synthetic data, what generated them.
         hidden: what the examples' cells were before some were hidden, scaled, (N, D), where that is known.
         true_codes: the true coefficients behind the examples, (N, M), where they are known.
         dataset: what the examples are from.
+        known: what is known of the whole of it besides what the model sees.
         history: the metrics records of the training, where there are any.
         train: the examples that the model was trained on, where they are known.
         seed: of every draw.
@@ -87,12 +88,12 @@ class View:
     factors: Tensor | None = None
     factor_names: tuple[str, ...] = ()
     labels: Tensor | None = None
-    truth: Any = None
     hidden: Tensor | None = None
     true_codes: Tensor | None = None
-    dataset: Any = None
+    dataset: Examples | None = None
+    known: Known = field(default_factory=Known)
     history: Sequence[Mapping[str, Any]] = ()
-    train: Any = None
+    train: Examples | None = None
     seed: int = 0
 
     def __len__(self) -> int:
@@ -137,7 +138,7 @@ def examine(
     seed: int,
     advance: Callable[[int, int], None] = lambda done, total: None,
     history: Sequence[Mapping[str, Any]] = (),
-    train: Any = None,
+    train: Examples | None = None,
 ) -> View:
     """Pass up to `limit` examples through the model and keep what the checks need.
 
@@ -177,14 +178,7 @@ def examine(
             count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))
             few = joined["batch"][slice(0, count)].to(device_of(model))
             nll = importance_nll(model, few, NLL_SAMPLES, seed).cpu()
-    extra: dict[str, Any] = {name: _side(dataset, name, rows) for name in ("factors", "labels")}
-    extra |= {"truth": getattr(dataset, "truth", None), "dataset": dataset, "history": tuple(history)}
-    extra["train"] = train
-    if isinstance(dataset, Dataset):
-        extra["hidden"] = hidden_truth(dataset, rows)
-    if (codes := getattr(dataset, "columns", {}).get("codes")) is not None:
-        extra["true_codes"] = torch.as_tensor(codes)[rows]
-    names = tuple(getattr(dataset, "factor_names", ()) or ())
+    known = known_of(examples)
     return View(
         model,
         **joined,
@@ -192,9 +186,16 @@ def examine(
         latents=parts[0]["latents"],
         elements=parts[0]["elements"],
         nll=nll,
-        factor_names=names,
+        factors=_some(known.factors, rows),
+        factor_names=known.factor_names,
+        labels=_some(known.labels, rows),
+        hidden=hidden_truth(examples, rows) if isinstance(examples, Dataset) else None,
+        true_codes=_some(known.columns.get("codes"), rows),
+        dataset=examples,
+        known=known,
+        history=tuple(history),
+        train=train,
         seed=seed,
-        **extra,
     )
 
 
@@ -221,10 +222,9 @@ def as_examples(dataset: Any) -> Examples:
     """A data set as it is; a tensor or array of examples as a data set."""
     if isinstance(dataset, (Tensor, np.ndarray)):
         return _Given(torch.as_tensor(dataset))
-    if not hasattr(dataset, "batch") or not hasattr(dataset, "__len__"):
+    if not isinstance(dataset, Examples):
         raise refuse("dataset", type(dataset).__name__, "a data set, a tensor or an array of examples")
-    examples: Examples = dataset
-    return examples
+    return dataset
 
 
 @dataclass(frozen=True)
@@ -357,9 +357,9 @@ def _numbers(x: Tree) -> int:
     return int(x[0].numel())
 
 
-def _side(dataset: Any, name: str, rows: Tensor) -> Tensor | None:
-    known = getattr(dataset, name, None)
-    return None if known is None else torch.as_tensor(known)[rows]
+def _some(store: Store | None, rows: Tensor) -> Tensor | None:
+    """Some rows of what is known, if it is."""
+    return None if store is None else read_store(store, rows)[0]
 
 
 def _padded(parts: list[Tensor]) -> list[Tensor]:

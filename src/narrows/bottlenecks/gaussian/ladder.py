@@ -71,10 +71,11 @@ def joined(parts: Sequence[Diagonal]) -> Diagonal:
     """One diagonal Gaussian over the latents of several, side by side."""
     lead = torch.broadcast_shapes(*(part.batch_shape for part in parts))
 
-    def side_by_side(name: str) -> Tensor:
-        return torch.cat([getattr(part.base_dist, name).expand(*lead, -1) for part in parts], -1)
-
-    both = Normal(side_by_side("loc"), side_by_side("scale"), validate_args=False)
+    loc, scale = (
+        torch.cat([one.expand(*lead, -1) for one in of], -1)
+        for of in zip(*((part.base_dist.loc, part.base_dist.scale) for part in parts), strict=True)
+    )
+    both = Normal(loc, scale, validate_args=False)
     return Independent(both, 1, validate_args=False)
 
 
