@@ -3,6 +3,7 @@
 import doctest
 import inspect
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -66,7 +67,8 @@ def test_the_examples_of_the_docstrings(example, name):
 
 def test_the_proof_is_reproduced(example):
     assert isinstance(example["PROOF"], Proof)
-    result = prove(example["PROOF"], scale="quick", progress=False)
+    proof = replace(example["PROOF"], method="noisy-ae", measure=example["measure"])
+    result = prove(proof, scale="quick", progress=False)
     assert result.verdict == "reproduced"
 
 

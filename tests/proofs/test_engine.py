@@ -21,7 +21,7 @@ SCALES = {"quick": {"steps": 2}, "default": {"steps": 3}}
 
 
 def proof(measure=lambda trial: {"a": 1.0, "b": 2.0}, claims=(LESS,), **more):
-    return Proof("vae", "digits", tuple(claims), measure, SCALES, **more)
+    return Proof("digits", tuple(claims), **SCALES, method="vae", measure=measure, **more)
 
 
 @pytest.mark.parametrize("freedom", [1, 2, 3, 9, 10, 11, 15, 40, 200])

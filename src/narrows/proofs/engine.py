@@ -29,9 +29,8 @@ if TYPE_CHECKING:
     from narrows.core import Autoencoder
     from narrows.data import Dataset, Source
 
-__all__ = ["RESULTS", "SCALES", "Claim", "Proof", "Result", "Trial", "load", "prove"]
+__all__ = ["RESULTS", "Claim", "Proof", "Result", "Trial", "load", "prove"]
 
-SCALES = ("quick", "default", "full")
 RESULTS = Path("proofs/results")
 """Where results are written, below the current folder."""
 
@@ -87,38 +86,53 @@ class Trial:
         self.say(text)
 
 
+def _unmeasured(trial: Trial) -> Mapping[str, float]:
+    raise NotImplementedError("`measure` of the proof was left out")
+
+
 @dataclass(frozen=True)
 class Proof:
     """A paper's claim, ready to be measured.
 
     Args:
-        method: the method's name.
         data: name of the data it is measured on by default.
         claims: inequalities over the measured numbers, fixed before anything was measured.
-        measure: trains the method and its baseline at equal budget, and returns numbers by name.
-        scales: budgets by scale: ``quick`` (seconds), ``default`` (minutes), ``full`` (hours, if need be).
+        default: the budget at default scale (minutes): steps, rows, widths by name.
+        quick: at quick scale (seconds); empty where there is none.
+        full: at full scale (hours); empty where there is none.
         seeds: how many seeds by default (0, 1, ...), or which: 100, 101, ... where something was chosen after a look
             at lower ones.
         data_options: how the data is opened.
         notes: what a reader should know: what was tried, how the setting differs from the paper's; lines are
             joined.
         quick_data: name of the data at quick scale where it is another: data that need no download.
+        method: the method's name; in a file of this package it is left out: the file has that name.
+        measure: trains the method and its baseline at equal budget, and returns numbers by name; in a file of this
+            package it is left out: the function `measure` of that file.
 
     At quick scale the seeds are 0, 1 and 2, and only claims with `Claim.quick` are asked.
     """
 
-    method: str
     data: str
     claims: tuple[Claim, ...]
-    measure: Callable[[Trial], Mapping[str, float]]
-    scales: Mapping[str, Mapping[str, int]]
+    default: Mapping[str, int]
+    quick: Mapping[str, int] = field(default_factory=dict)
+    full: Mapping[str, int] = field(default_factory=dict)
     seeds: int | tuple[int, ...] = 3
     data_options: Mapping[str, Any] = field(default_factory=dict)
     notes: str = ""
     quick_data: str = ""
+    method: str = ""
+    measure: Callable[[Trial], Mapping[str, float]] = _unmeasured
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "notes", " ".join(self.notes.split()))
+
+    @property
+    def scales(self) -> dict[str, Mapping[str, int]]:
+        """The budgets that there are, by scale."""
+        budgets = {"quick": self.quick, "default": self.default, "full": self.full}
+        return {name: budget for name, budget in budgets.items() if budget}
 
 
 def load(name: str) -> Proof:
@@ -131,12 +145,13 @@ def load(name: str) -> Proof:
     home = f"priors.{name.replace('-', '_')}" if name in PRIORS.parts else find(name).module
     module = f"narrows.proofs.{home}"
     try:
-        proof: Proof = import_module(module).PROOF
+        found = import_module(module)
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
         raise RequestError(f"There is no proof of `{name}` yet. It would be the file {module}.") from error
-    return proof
+    proof: Proof = found.PROOF
+    return replace(proof, method=name, measure=found.measure)
 
 
 def prove(
@@ -171,7 +186,11 @@ def prove(
         WorkError: a measurement gave no finite number, or lacks one that a claim names.
     """
     proof = name if isinstance(name, Proof) else load(name)
-    budget = proof.scales[choice("scale", scale, [s for s in SCALES if s in proof.scales])]
+    if proof.measure is _unmeasured or not proof.method:
+        raise RequestError(
+            "A `Proof` of your own needs `method`, its name, and `measure`, the function that measures."
+        )
+    budget = proof.scales[choice("scale", scale, list(proof.scales))]
     chosen = _seeds(_own_seeds(proof, scale) if seeds is None else seeds)
     device = _device(device)
     source = _open(proof, scale, data, data_options)

@@ -98,7 +98,6 @@ def swapped(model: Autoencoder, data: Reduced, oracle: nn.Module) -> float:
 
 
 PROOF = Proof(
-    method="cvae",
     data="mnist",
     quick_data="digits",
     claims=Claim.read("""
@@ -113,12 +112,9 @@ PROOF = Proof(
         less weight on the divergence is more diverse:
             0.3/diversity > 3/diversity
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 60, "rows": 1438, "oracle": 80, "batch_size": 64},
-        "default": {"steps": 2000, "rows": 20_000, "oracle": 800},
-        "full": {"steps": 50_000, "rows": 60_000, "oracle": 5000},
-    },
+    quick={"steps": 60, "rows": 1438, "oracle": 80, "batch_size": 64},
+    default={"steps": 2000, "rows": 20_000, "oracle": 800},
+    full={"steps": 50_000, "rows": 60_000, "oracle": 5000},
     notes="""
         Images are averaged to 14 x 14 and binarised; the oracle is a perceptron trained on the same examples. The
         paper shows faces and birds, without numbers for the attribute.

@@ -133,10 +133,8 @@ def gaussian(trial: Trial) -> dict[str, float]:
 
 
 PROOF = Proof(
-    method="mvae",
     data="mnist",
     quick_data="digits",
-    seeds=(100, 101, 102),
     claims=Claim.read("""
         an image alone tells the label in 9 of 10 cases:
             mvae/label > 0.9  (not at quick scale, refuted here)
@@ -162,12 +160,10 @@ PROOF = Proof(
         and of the exact conditional densities:
             gaussian/conditional < 0.15  (not at quick scale)
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 150, "rows": 1438, "oracle": 100, "batch_size": 64, "brief": 1},
-        "default": {"steps": 1500, "rows": 20_000, "oracle": 800},
-        "full": {"steps": 30_000, "rows": 60_000, "oracle": 5000},
-    },
+    seeds=(100, 101, 102),
+    quick={"steps": 150, "rows": 1438, "oracle": 100, "batch_size": 64, "brief": 1},
+    default={"steps": 1500, "rows": 20_000, "oracle": 800},
+    full={"steps": 30_000, "rows": 60_000, "oracle": 5000},
     notes="""
         Images are averaged to 14 x 14 and binarised; labels are the second modality, their distortion weighted by 50
         as in the paper. The image of a label is read by a perceptron trained on the same images. What the paper calls

@@ -46,7 +46,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="maskgit",
     data="mnist",
     quick_data="digits",
     claims=Claim.read("""
@@ -60,35 +59,32 @@ PROOF = Proof(
         reconstructions are nearer to the data than its samples:
             reconstructions/frechet < maskgit/frechet
         """),
-    measure=measure,
-    scales={
-        "quick": {
-            "steps": 80,
-            "prior_steps": 5,
-            "test": 200,
-            "codes": 128,
-            "downsample": 2,
-            "look": 10,
-            "batch_size": 32,
-        },
-        "default": {
-            "steps": 500,
-            "prior_steps": 1500,
-            "test": 2000,
-            "codes": 128,
-            "downsample": 4,
-            "look": 400,
-            "batch_size": 64,
-        },
-        "full": {
-            "steps": 20_000,
-            "prior_steps": 20_000,
-            "test": 10_000,
-            "codes": 128,
-            "downsample": 4,
-            "look": 400,
-            "batch_size": 64,
-        },
+    quick={
+        "steps": 80,
+        "prior_steps": 5,
+        "test": 200,
+        "codes": 128,
+        "downsample": 2,
+        "look": 10,
+        "batch_size": 32,
+    },
+    default={
+        "steps": 500,
+        "prior_steps": 1500,
+        "test": 2000,
+        "codes": 128,
+        "downsample": 4,
+        "look": 400,
+        "batch_size": 64,
+    },
+    full={
+        "steps": 20_000,
+        "prior_steps": 20_000,
+        "test": 10_000,
+        "codes": 128,
+        "downsample": 4,
+        "look": 400,
+        "batch_size": 64,
     },
     notes="""
         A grid of 7 x 7 tokens (digits: 4 x 4) of a VQ-VAE that both priors share, transformers of 64 channels and

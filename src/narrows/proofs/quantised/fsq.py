@@ -67,10 +67,8 @@ def mistakes(model: Autoencoder, test: Batch) -> float:
 
 
 PROOF = Proof(
-    method="fsq",
     data="fashion-mnist",
     quick_data="digits",
-    seeds=(100, 101, 102),
     claims=Claim.read(f"""
         FSQ uses at least 90 % of the smaller codebook:
             fsq-small/used > 0.9  (not at quick scale)
@@ -87,25 +85,23 @@ PROOF = Proof(
         every index comes back from its code:
             fsq-large/mistakes < 0.5
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 25, "test": 359, "small": 25, "large": 240, "batch_size": 32, "restarted": 0},
-        "default": {
-            "steps": 1000,
-            "test": 5000,
-            "small": 1000,
-            "large": 4096,
-            "batch_size": 32,
-            "restarted": 0,
-        },
-        "full": {
-            "steps": 40_000,
-            "test": 10_000,
-            "small": 1000,
-            "large": 4096,
-            "batch_size": 64,
-            "restarted": 1,
-        },
+    seeds=(100, 101, 102),
+    quick={"steps": 25, "test": 359, "small": 25, "large": 240, "batch_size": 32, "restarted": 0},
+    default={
+        "steps": 1000,
+        "test": 5000,
+        "small": 1000,
+        "large": 4096,
+        "batch_size": 32,
+        "restarted": 0,
+    },
+    full={
+        "steps": 40_000,
+        "test": 10_000,
+        "small": 1000,
+        "large": 4096,
+        "batch_size": 64,
+        "restarted": 1,
     },
     notes="""
         Convolutional networks of 16 channels, squared error; about 1000 and 4000 codes, levels (8, 5, 5, 5) and (8,

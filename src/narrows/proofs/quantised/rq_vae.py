@@ -79,7 +79,6 @@ def operations(prior: Prior) -> float:
 
 
 PROOF = Proof(
-    method="rq-vae",
     data="fashion-mnist",
     quick_data="digits",
     claims=Claim.read(f"""
@@ -98,38 +97,35 @@ PROOF = Proof(
         and at most half of that of codes with the frequencies of their places:
             rq/frechet < 0.5 * positions/frechet  (not at quick scale)
         """),
-    measure=measure,
-    scales={
-        "quick": {
-            "steps": 80,
-            "prior_steps": 3,
-            "test": 200,
-            "codes": 32,
-            "large": 512,
-            "downsample": 2,
-            "look": 10,
-            "batch_size": 32,
-        },
-        "default": {
-            "steps": 500,
-            "prior_steps": 500,
-            "test": 2000,
-            "codes": 64,
-            "large": 1024,
-            "downsample": 8,
-            "look": 400,
-            "batch_size": 64,
-        },
-        "full": {
-            "steps": 20_000,
-            "prior_steps": 20_000,
-            "test": 10_000,
-            "codes": 64,
-            "large": 1024,
-            "downsample": 8,
-            "look": 400,
-            "batch_size": 64,
-        },
+    quick={
+        "steps": 80,
+        "prior_steps": 3,
+        "test": 200,
+        "codes": 32,
+        "large": 512,
+        "downsample": 2,
+        "look": 10,
+        "batch_size": 32,
+    },
+    default={
+        "steps": 500,
+        "prior_steps": 500,
+        "test": 2000,
+        "codes": 64,
+        "large": 1024,
+        "downsample": 8,
+        "look": 400,
+        "batch_size": 64,
+    },
+    full={
+        "steps": 20_000,
+        "prior_steps": 20_000,
+        "test": 10_000,
+        "codes": 64,
+        "large": 1024,
+        "downsample": 8,
+        "look": 400,
+        "batch_size": 64,
     },
     notes="""
         A grid of 4 x 4 tokens of width 8, convolutional networks of 32 channels, squared error, one codebook for all

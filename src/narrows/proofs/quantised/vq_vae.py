@@ -54,7 +54,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="vq-vae",
     data="mnist",
     quick_data="digits",
     claims=Claim.read("""
@@ -66,26 +65,23 @@ PROOF = Proof(
             prior/frechet < 0.75 * positions/frechet  (not at quick scale)
             Post hoc: Added as the fairer rival; a run on digits at quick scale had been seen before it was committed.
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {"steps": 80, "prior_steps": 5, "test": 200, "codes": 512, "look": 10, "batch_size": 32},
-        "default": {
-            "steps": 500,
-            "prior_steps": 500,
-            "test": 2000,
-            "codes": 128,
-            "look": 400,
-            "batch_size": 64,
-        },
-        "full": {
-            "steps": 20_000,
-            "prior_steps": 20_000,
-            "test": 10_000,
-            "codes": 128,
-            "look": 400,
-            "batch_size": 64,
-        },
+    quick={"steps": 80, "prior_steps": 5, "test": 200, "codes": 512, "look": 10, "batch_size": 32},
+    default={
+        "steps": 500,
+        "prior_steps": 500,
+        "test": 2000,
+        "codes": 128,
+        "look": 400,
+        "batch_size": 64,
+    },
+    full={
+        "steps": 20_000,
+        "prior_steps": 20_000,
+        "test": 10_000,
+        "codes": 128,
+        "look": 400,
+        "batch_size": 64,
     },
     notes="""
         A grid of 7 x 7 tokens of width 8 (digits: 4 x 4), convolutional networks of 32 channels, squared error. The

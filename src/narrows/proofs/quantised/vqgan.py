@@ -99,7 +99,6 @@ def _split(f: Callable[..., Tensor], *rows: Tensor) -> Tensor:
 
 
 PROOF = Proof(
-    method="vqgan",
     data="cifar10",
     quick_data="digits",
     claims=Claim.read(f"""
@@ -119,33 +118,30 @@ PROOF = Proof(
             vqgan/error < 2 * vq/error
             Post hoc: {LOOKED}
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {
-            "steps": 100,
-            "prior_steps": 5,
-            "test": 200,
-            "codes": 64,
-            "downsample": 4,
-            "batch_size": 32,
-        },
-        "default": {
-            "steps": 400,
-            "prior_steps": 300,
-            "test": 1000,
-            "codes": 256,
-            "downsample": 8,
-            "batch_size": 32,
-        },
-        "full": {
-            "steps": 20_000,
-            "prior_steps": 20_000,
-            "test": 10_000,
-            "codes": 256,
-            "downsample": 8,
-            "batch_size": 64,
-        },
+    quick={
+        "steps": 100,
+        "prior_steps": 5,
+        "test": 200,
+        "codes": 64,
+        "downsample": 4,
+        "batch_size": 32,
+    },
+    default={
+        "steps": 400,
+        "prior_steps": 300,
+        "test": 1000,
+        "codes": 256,
+        "downsample": 8,
+        "batch_size": 32,
+    },
+    full={
+        "steps": 20_000,
+        "prior_steps": 20_000,
+        "test": 10_000,
+        "codes": 256,
+        "downsample": 8,
+        "batch_size": 64,
     },
     notes="""
         Pictures of 32 x 32 pixels as 16 tokens of 256 codes, 128 bits; convolutional networks of 32 channels. Both

@@ -74,7 +74,6 @@ _WORLD = (
 )
 
 PROOF = Proof(
-    method="abstopk-sae",
     data="dictionary",
     data_options={"signed": True, "atoms": 48, "l0": 2.0},
     claims=Claim.read(f"""
@@ -100,13 +99,10 @@ PROOF = Proof(
             topk/opposite > abstopk/opposite + 0.1  (not at quick scale)
             Post hoc: It was to have twice as many; any more, by a tenth of the atoms, is claimed since a look.
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 200, "relu_steps": 0, "batch_size": 64, "activation_steps": 0},
-        "default": {"steps": 400, "relu_steps": 1200, "batch_size": 256, "activation_steps": 300},
-        "full": {"steps": 10_000, "relu_steps": 10_000, "batch_size": 1024, "activation_steps": 10_000},
-    },
     seeds=(100, 101, 102),
+    quick={"steps": 200, "relu_steps": 0, "batch_size": 64, "activation_steps": 0},
+    default={"steps": 400, "relu_steps": 1200, "batch_size": 256, "activation_steps": 300},
+    full={"steps": 10_000, "relu_steps": 10_000, "batch_size": 1024, "activation_steps": 10_000},
     notes="""
         48 atoms in 32 dimensions, 2 of them on with either sign, a world of its own for each seed; 48 latents, and
         TopK with 96 (`double`), for a code without signs needs two latents for the poles of an atom: against that

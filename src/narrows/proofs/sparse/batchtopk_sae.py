@@ -29,7 +29,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 _FORGETS = "The threshold's mean was made to forget faster (0.9 a step, not 0.99) when it was seen to lag."
 
 PROOF = Proof(
-    method="batchtopk-sae",
     data="minilm",
     data_options={"tokens": 20_000},
     quick_data="dictionary",
@@ -43,13 +42,10 @@ PROOF = Proof(
             batchtopk/l0 > 0.9 * budget
             Post hoc: {_FORGETS}
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {"steps": 150, "batch_size": 128, "latents": 64, "k": 4},
-        "default": {"steps": 1200, "batch_size": 256, "latents": 512, "k": 16},
-        "full": {"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32},
-    },
+    quick={"steps": 150, "batch_size": 128, "latents": 64, "k": 4},
+    default={"steps": 1200, "batch_size": 256, "latents": 512, "k": 16},
+    full={"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32},
     notes="""
         The paper's activations are of GPT-2 small and Gemma 2 2B; here a small text encoder's, for some passes over
         twenty thousand tokens. Both models have the same learning rate, steps and auxiliary loss. BatchTopK is

@@ -75,7 +75,6 @@ def pairs(trial: Trial) -> tuple[Tensor, Tensor]:
 
 
 PROOF = Proof(
-    method="contrastive-sae",
     data="dictionary",
     data_options={"d": 24, "atoms": _COMMON + 2 * _OWN, "l0": 6.0},
     claims=Claim.read("""
@@ -86,37 +85,34 @@ PROOF = Proof(
             common/accuracy < 0.6
             Post hoc: Quick scale's steps, rate and L0 were set after looks at it.
         """),
-    measure=measure,
-    scales={
-        "quick": {
-            "steps": 150,
-            "batch_size": 128,
-            "latents": 96,
-            "on": 8,
-            "contrast/10": 20,
-            "lr/1000": 20,
-            "rows": 4000,
-        },
-        "default": {
-            "steps": 2000,
-            "batch_size": 256,
-            "latents": 96,
-            "on": 5,
-            "contrast/10": 20,
-            "lr/1000": 3,
-            "rows": 20_000,
-        },
-        "full": {
-            "steps": 20_000,
-            "batch_size": 1024,
-            "latents": 192,
-            "on": 5,
-            "contrast/10": 20,
-            "lr/1000": 1,
-            "rows": 20_000,
-        },
-    },
     seeds=(100, 101, 102),
+    quick={
+        "steps": 150,
+        "batch_size": 128,
+        "latents": 96,
+        "on": 8,
+        "contrast/10": 20,
+        "lr/1000": 20,
+        "rows": 4000,
+    },
+    default={
+        "steps": 2000,
+        "batch_size": 256,
+        "latents": 96,
+        "on": 5,
+        "contrast/10": 20,
+        "lr/1000": 3,
+        "rows": 20_000,
+    },
+    full={
+        "steps": 20_000,
+        "batch_size": 1024,
+        "latents": 192,
+        "on": 5,
+        "contrast/10": 20,
+        "lr/1000": 1,
+        "rows": 20_000,
+    },
     notes="""
         The pairs are planted: 32 features are on in both sides of a pair with the same values, 8 in the good side
         alone and 8 in the bad one alone, each in an eighth of the pairs, all in 24 dimensions, a world of its own for

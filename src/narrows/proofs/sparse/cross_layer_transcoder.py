@@ -80,7 +80,6 @@ def planted(trial: Trial) -> tuple[Pair, Pair]:
 
 
 PROOF = Proof(
-    method="cross-layer-transcoder",
     data="dictionary",
     data_options={"d": 16, "atoms": _LAYERS * _FEATURES, "l0": 6.0},
     claims=Claim.read("""
@@ -90,36 +89,33 @@ PROOF = Proof(
             crossing/fvu < matched/fvu  (not at quick scale, refuted here)
             Post hoc: Added when the claim above was known to hold, as the harder one.
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {
-            "steps": 50,
-            "batch_size": 256,
-            "latents": 32,
-            "k": 3,
-            "lr/1000": 10,
-            "width": 16,
-            "contexts": 0,
-        },
-        "default": {
-            "steps": 1000,
-            "batch_size": 256,
-            "latents": 256,
-            "k": 8,
-            "lr/1000": 3,
-            "width": 16,
-            "contexts": 128,
-        },
-        "full": {
-            "steps": 20_000,
-            "batch_size": 1024,
-            "latents": 1024,
-            "k": 16,
-            "lr/1000": 1,
-            "width": 16,
-            "contexts": 1024,
-        },
+    quick={
+        "steps": 50,
+        "batch_size": 256,
+        "latents": 32,
+        "k": 3,
+        "lr/1000": 10,
+        "width": 16,
+        "contexts": 0,
+    },
+    default={
+        "steps": 1000,
+        "batch_size": 256,
+        "latents": 256,
+        "k": 8,
+        "lr/1000": 3,
+        "width": 16,
+        "contexts": 128,
+    },
+    full={
+        "steps": 20_000,
+        "batch_size": 1024,
+        "latents": 1024,
+        "k": 16,
+        "lr/1000": 1,
+        "width": 16,
+        "contexts": 1024,
     },
     notes="""
         The MLPs are the story model's five, on stories that it wrote; at quick scale three planted ones, of which

@@ -77,7 +77,6 @@ def error_of(trial: Trial, train: Tensor, test: Tensor, latents: int, k: int) ->
 _STEERED = "The price's weight was set by an FVU of a tenth, and not by the true L0, after a look at what that split."
 
 PROOF = Proof(
-    method="crosscoder",
     data="dictionary",
     data_options={"d": 32, "atoms": 72, "l0": 4.0},
     claims=Claim.read(f"""
@@ -94,19 +93,16 @@ PROOF = Proof(
             shared/told > 0.9
             Post hoc: {_STEERED}
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {**_SIZES, "steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},
-        "default": {**_SIZES, "steps": 800, "lr/1000": 10, "compared": 800, "latents": 128, "contexts": 192},
-        "full": {
-            **_SIZES,
-            "steps": 5000,
-            "lr/1000": 3,
-            "compared": 20_000,
-            "latents": 1024,
-            "contexts": 1024,
-        },
+    quick={**_SIZES, "steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},
+    default={**_SIZES, "steps": 800, "lr/1000": 10, "compared": 800, "latents": 128, "contexts": 192},
+    full={
+        **_SIZES,
+        "steps": 5000,
+        "lr/1000": 3,
+        "compared": 20_000,
+        "latents": 1024,
+        "contexts": 1024,
     },
     notes="""
         The layers are the residual stream after each of the story model's five layers, on stories that it wrote; at

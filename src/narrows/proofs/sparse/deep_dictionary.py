@@ -117,7 +117,6 @@ def rivals(trial: Trial, train: Batch, labels: Tensor, test: Batch, answers: Ten
 
 
 PROOF = Proof(
-    method="deep-dictionary",
     data="digits",
     claims=Claim.read("""
         the objective never rises, on a made hierarchy:
@@ -138,13 +137,10 @@ PROOF = Proof(
         and than on those of a denoising autoencoder of the same widths:
             joint/accuracy > dae/accuracy  (not at quick scale)
         """),
-    measure=measure,
-    scales={
-        "quick": {"sweeps": 10, "examples": 180, "steps": 0},
-        "default": {"sweeps": 150, "examples": 1400, "steps": 1000},
-        "full": {"sweeps": 3000, "examples": 10_000, "steps": 10_000},
-    },
     seeds=(100, 101, 102),
+    quick={"sweeps": 10, "examples": 180, "steps": 0},
+    default={"sweeps": 150, "examples": 1400, "steps": 1000},
+    full={"sweeps": 3000, "examples": 10_000, "steps": 10_000},
     notes="""
         The paper's data are MNIST and its variants; here the small digits, and hierarchies made of two true levels.
         Both ways begin with the same random levels, have equal sizes, price and sweeps (level by level as many for

@@ -79,7 +79,6 @@ _CHANGED = (
 )
 
 PROOF = Proof(
-    method="e2e-sae",
     data="dictionary",
     data_options={"n": 64, "tests": 64},
     claims=Claim.read(f"""
@@ -93,38 +92,35 @@ PROOF = Proof(
             e2e+ds/later < 0.75 * e2e/later
             Post hoc: The weight of the downstream errors was raised from 1 to 5 after a look at quick scale.
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {
-            "steps": 50,
-            "batch_size": 16,
-            "latents": 64,
-            "k": 2,
-            "lr/1000": 10,
-            "contexts": 0,
-            "decay": 0,
-        },
-        "default": {
-            "steps": 700,
-            "batch_size": 16,
-            "latents": 256,
-            "k": 8,
-            "lr/1000": 5,
-            "contexts": 3000,
-            "decay": 1,
-            "length": 32,
-        },
-        "full": {
-            "steps": 20_000,
-            "batch_size": 64,
-            "latents": 1024,
-            "k": 8,
-            "lr/1000": 1,
-            "contexts": 4096,
-            "decay": 1,
-            "length": 128,
-        },
+    quick={
+        "steps": 50,
+        "batch_size": 16,
+        "latents": 64,
+        "k": 2,
+        "lr/1000": 10,
+        "contexts": 0,
+        "decay": 0,
+    },
+    default={
+        "steps": 700,
+        "batch_size": 16,
+        "latents": 256,
+        "k": 8,
+        "lr/1000": 5,
+        "contexts": 3000,
+        "decay": 1,
+        "length": 32,
+    },
+    full={
+        "steps": 20_000,
+        "batch_size": 64,
+        "latents": 1024,
+        "k": 8,
+        "lr/1000": 1,
+        "contexts": 4096,
+        "decay": 1,
+        "length": 128,
     },
     notes="""
         The model is the story model, spliced after the third of its five layers, on the beginnings of stories that it

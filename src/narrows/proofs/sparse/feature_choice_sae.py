@@ -19,7 +19,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="feature-choice-sae",
     data="dictionary",
     data_options=DATA,
     claims=Claim.read(f"""
@@ -45,9 +44,10 @@ PROOF = Proof(
             feature/fvu < equal/fvu  (not at quick scale)
             Post hoc: {WIDTH}
         """),
-    measure=measure,
-    scales=SCALES,
     seeds=(100, 101, 102),
+    quick=SCALES["quick"],
+    default=SCALES["default"],
+    full=SCALES["full"],
     notes=f"""
         {NOTES}Feature Choice gives latents without an atom their share of examples, too; with 256 latents that costs
         it the paper's gain in reconstruction.

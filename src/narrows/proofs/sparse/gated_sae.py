@@ -33,7 +33,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="gated-sae",
     data="dictionary",
     data_options=WORLD,
     claims=(
@@ -53,9 +52,10 @@ PROOF = Proof(
         """),
         *shrinkage("gated", "The gate", "gated latents", _FRONTIER),
     ),
-    measure=measure,
-    scales=SCALES,
     seeds=(100, 101, 102),
+    quick=SCALES["quick"],
+    default=SCALES["default"],
+    full=SCALES["full"],
     notes="""
         The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be
         measured against the truth, in a world of its own for each seed. The weight of every price is steered to

@@ -89,7 +89,6 @@ _CHANGED = (
 )
 
 PROOF = Proof(
-    method="gradient-sae",
     data="dictionary",
     data_options={"n": 64, "tests": 64},
     claims=Claim.read(f"""
@@ -104,19 +103,16 @@ PROOF = Proof(
             Post hoc: Added when the claims above were known to be inconclusive, of the mechanism and not of the
             result; the tenth that was asked first was not reached at quick scale.
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {"steps": 80, "batch_size": 256, "latents": 96, "k": 3, "lr/1000": 10, "contexts": 0},
-        "default": {"steps": 1200, "batch_size": 256, "latents": 512, "k": 8, "lr/1000": 3, "contexts": 512},
-        "full": {
-            "steps": 20_000,
-            "batch_size": 1024,
-            "latents": 1024,
-            "k": 16,
-            "lr/1000": 1,
-            "contexts": 1024,
-        },
+    quick={"steps": 80, "batch_size": 256, "latents": 96, "k": 3, "lr/1000": 10, "contexts": 0},
+    default={"steps": 1200, "batch_size": 256, "latents": 512, "k": 8, "lr/1000": 3, "contexts": 512},
+    full={
+        "steps": 20_000,
+        "batch_size": 1024,
+        "latents": 1024,
+        "k": 16,
+        "lr/1000": 1,
+        "contexts": 1024,
     },
     notes="""
         The activations are the residual stream after the third of the story model's five layers, on stories that it

@@ -139,7 +139,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="itda",
     data="minilm",
     data_options={"tokens": 20_000},
     quick_data="dictionary",
@@ -158,39 +157,36 @@ PROOF = Proof(
             jaccard/matched > cka/matched - 0.001  (not at quick scale)
             Post hoc: On seeds 0 to 2 with one pair of networks each it was inconclusive; now six pairs a seed.
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {
-            "steps": 200,
-            "stream": 3,
-            "percent": 30,
-            "network": 20,
-            "pairs": 1,
-            "batch_size": 128,
-            "latents": 48,
-            "k": 8,
-        },
-        "default": {
-            "steps": 1200,
-            "stream": 12,
-            "percent": 35,
-            "network": 400,
-            "pairs": 6,
-            "batch_size": 256,
-            "latents": 512,
-            "k": 16,
-        },
-        "full": {
-            "steps": 20_000,
-            "stream": 60,
-            "percent": 35,
-            "network": 5000,
-            "pairs": 12,
-            "batch_size": 2048,
-            "latents": 6144,
-            "k": 32,
-        },
+    quick={
+        "steps": 200,
+        "stream": 3,
+        "percent": 30,
+        "network": 20,
+        "pairs": 1,
+        "batch_size": 128,
+        "latents": 48,
+        "k": 8,
+    },
+    default={
+        "steps": 1200,
+        "stream": 12,
+        "percent": 35,
+        "network": 400,
+        "pairs": 6,
+        "batch_size": 256,
+        "latents": 512,
+        "k": 16,
+    },
+    full={
+        "steps": 20_000,
+        "stream": 60,
+        "percent": 35,
+        "network": 5000,
+        "pairs": 12,
+        "batch_size": 2048,
+        "latents": 6144,
+        "k": 32,
     },
     notes="""
         The paper's activations are of language models from Pythia to Llama 3.1 405B. Here those of a small text

@@ -49,7 +49,6 @@ def _less(l0: float, rival: str, named: str, factor: float = 1.0) -> Claim:
 
 
 PROOF = Proof(
-    method="jumprelu-sae",
     data="dictionary",
     data_options=WORLD,
     claims=(
@@ -58,9 +57,10 @@ PROOF = Proof(
         *(_less(l0, "gated", "gated latents") for l0 in AT),
         *shrinkage("jumprelu", "JumpReLU", "JumpReLU", _FRONTIER),
     ),
-    measure=measure,
-    scales={**SCALES, "default": {**SCALES["default"], "steps": 1800}},
     seeds=(100, 101, 102),
+    quick=SCALES["quick"],
+    default={**SCALES["default"], "steps": 1800},
+    full=SCALES["full"],
     notes="""
         The paper's activations are a language model's; here data are sums of known atoms, so that shrinkage can be
         measured against the truth, in a world of its own for each seed. Prices are steered to several L0, and the

@@ -110,7 +110,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="k-sparse-ae",
     data="mnist",
     quick_data="digits",
     claims=Claim.read("""
@@ -131,29 +130,26 @@ PROOF = Proof(
             annealed/dead < 0.67 * kept/dead  (not at quick scale)
             Post hoc: Half as many was claimed first; a run of 1000 steps had 0.13 against 0.32 of the units.
         """),
-    measure=measure,
-    scales={
-        "quick": {
-            **_SIZES,
-            "steps": 150,
-            "batch_size": 64,
-            "few_rate": 200,
-            "rows": 1400,
-            "probe": 600,
-            "rivals": 0,
-        },
-        "default": {**_SIZES, "units": 400, "k": 30, "steps": 600, "rows": 10_000, "probe": 1500},
-        "full": {
-            **_SIZES,
-            "units": 1000,
-            "k": 25,
-            "few": 10,
-            "steps": 20_000,
-            "rows": 60_000,
-            "probe": 10_000,
-        },
-    },
     seeds=(100, 101, 102),
+    quick={
+        **_SIZES,
+        "steps": 150,
+        "batch_size": 64,
+        "few_rate": 200,
+        "rows": 1400,
+        "probe": 600,
+        "rivals": 0,
+    },
+    default={**_SIZES, "units": 400, "k": 30, "steps": 600, "rows": 10_000, "probe": 1500},
+    full={
+        **_SIZES,
+        "units": 1000,
+        "k": 25,
+        "few": 10,
+        "steps": 20_000,
+        "rows": 60_000,
+        "probe": 10_000,
+    },
     notes="""
         As in the paper the probe reads 2 k units, and k falls over the first half of the training. The rivals have
         one layer and as many units, but no tied weights: denoising autoencoders of images of which 30 % is masked,

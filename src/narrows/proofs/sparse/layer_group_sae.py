@@ -83,7 +83,6 @@ def planted(trial: Trial) -> tuple[Tensor, Tensor]:
 
 
 PROOF = Proof(
-    method="layer-group-sae",
     data="dictionary",
     data_options={"d": 16, "atoms": 32, "l0": 3.0},
     claims=Claim.read("""
@@ -95,39 +94,36 @@ PROOF = Proof(
             groups/fvu < 1.02 * others/fvu
             Post hoc: Seeds 0 to 2 were seen with fewer steps for groups; the planted layers were chosen after a look.
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {
-            "steps": 70,
-            "batch_size": 128,
-            "latents": 48,
-            "k": 3,
-            "lr/1000": 30,
-            "groups": 2,
-            "width": 16,
-            "contexts": 0,
-        },
-        "default": {
-            "steps": 800,
-            "batch_size": 128,
-            "latents": 256,
-            "k": 8,
-            "lr/1000": 3,
-            "groups": 3,
-            "width": 16,
-            "contexts": 128,
-        },
-        "full": {
-            "steps": 20_000,
-            "batch_size": 512,
-            "latents": 1024,
-            "k": 16,
-            "lr/1000": 1,
-            "groups": 3,
-            "width": 16,
-            "contexts": 1024,
-        },
+    quick={
+        "steps": 70,
+        "batch_size": 128,
+        "latents": 48,
+        "k": 3,
+        "lr/1000": 30,
+        "groups": 2,
+        "width": 16,
+        "contexts": 0,
+    },
+    default={
+        "steps": 800,
+        "batch_size": 128,
+        "latents": 256,
+        "k": 8,
+        "lr/1000": 3,
+        "groups": 3,
+        "width": 16,
+        "contexts": 128,
+    },
+    full={
+        "steps": 20_000,
+        "batch_size": 512,
+        "latents": 1024,
+        "k": 16,
+        "lr/1000": 1,
+        "groups": 3,
+        "width": 16,
+        "contexts": 1024,
     },
     notes="""
         The layers are the residual stream after each of the story model's five layers, in three groups; at quick

@@ -86,7 +86,6 @@ _SIZES = {"batch_size": 256, "width": 24}
 
 
 PROOF = Proof(
-    method="multi-layer-sae",
     data="dictionary",
     data_options={"d": 24, "atoms": 48, "l0": 4.0},
     claims=Claim.read("""
@@ -101,13 +100,10 @@ PROOF = Proof(
             same layer; the control was mended afterwards (0.53 of the variance within tokens against 0.69 on seed 0),
             the factor was not touched.
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {**_SIZES, "steps": 60, "lr/1000": 10, "latents": 24, "k": 3, "contexts": 0},
-        "default": {**_SIZES, "steps": 800, "lr/1000": 3, "latents": 128, "k": 8, "contexts": 128},
-        "full": {**_SIZES, "steps": 20_000, "lr/1000": 1, "latents": 1024, "k": 16, "contexts": 1024},
-    },
+    quick={**_SIZES, "steps": 60, "lr/1000": 10, "latents": 24, "k": 3, "contexts": 0},
+    default={**_SIZES, "steps": 800, "lr/1000": 3, "latents": 128, "k": 8, "contexts": 128},
+    full={**_SIZES, "steps": 20_000, "lr/1000": 1, "latents": 1024, "k": 16, "contexts": 1024},
     notes="""
         The layers are the residual stream after each of the story model's five layers; at quick scale four planted
         ones, in which each feature of a token is on in two neighbouring layers. The dictionaries of single layers

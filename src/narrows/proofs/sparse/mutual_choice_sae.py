@@ -19,7 +19,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="mutual-choice-sae",
     data="dictionary",
     data_options=DATA,
     claims=Claim.read(f"""
@@ -41,9 +40,10 @@ PROOF = Proof(
             wide/mutual/silent < wide/no_aux/silent  (not at quick scale)
             Post hoc: Added after a look at seeds 0 to 2, where the loss made no difference.
         """),
-    measure=measure,
-    scales=SCALES,
     seeds=(100, 101, 102),
+    quick=SCALES["quick"],
+    default=SCALES["default"],
+    full=SCALES["full"],
     notes=f"""
         {NOTES}With as many latents as atoms TopK has no silent one to begin with. Where latents have no atom to find,
         the auxiliary loss teaches them the residual without making them win.

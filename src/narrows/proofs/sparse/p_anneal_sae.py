@@ -34,7 +34,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="p-anneal-sae",
     data="dictionary",
     data_options=WORLD,
     claims=(
@@ -63,9 +62,10 @@ PROOF = Proof(
             for l0 in AT
         ),
     ),
-    measure=measure,
-    scales=SCALES,
     seeds=(100, 101, 102),
+    quick=SCALES["quick"],
+    default=SCALES["default"],
+    full=SCALES["full"],
     notes="""
         The paper's activations are of models of chess and Othello, and it measures coverage of board facts; here data
         are sums of known atoms, which stand in for them, in a world of its own for each seed. The weight of every

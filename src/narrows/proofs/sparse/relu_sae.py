@@ -38,7 +38,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 _COMMON = "The world was made roomier after looks at seeds 0 to 2 of other proofs on it."
 
 PROOF = Proof(
-    method="relu-sae",
     data="dictionary",
     data_options=WORLD,
     claims=Claim.read(f"""
@@ -52,37 +51,34 @@ PROOF = Proof(
             free/cosine > ica/cosine + 0.1  (not at quick scale)
             Post hoc: {_COMMON}
         """),
-    measure=measure,
-    scales={
-        "quick": {
-            "steps": 250,
-            "batch_size": 128,
-            "latents": 96,
-            "k": 6,
-            "rate": 100,
-            "rows": 3000,
-            "forms": 1,
-        },
-        "default": {
-            "steps": 1500,
-            "batch_size": 256,
-            "latents": 128,
-            "k": 6,
-            "rate": 30,
-            "rows": 20_000,
-            "forms": 2,
-        },
-        "full": {
-            "steps": 20_000,
-            "batch_size": 1024,
-            "latents": 128,
-            "k": 6,
-            "rate": 10,
-            "rows": 20_000,
-            "forms": 2,
-        },
-    },
     seeds=(100, 101, 102),
+    quick={
+        "steps": 250,
+        "batch_size": 128,
+        "latents": 96,
+        "k": 6,
+        "rate": 100,
+        "rows": 3000,
+        "forms": 1,
+    },
+    default={
+        "steps": 1500,
+        "batch_size": 256,
+        "latents": 128,
+        "k": 6,
+        "rate": 30,
+        "rows": 20_000,
+        "forms": 2,
+    },
+    full={
+        "steps": 20_000,
+        "batch_size": 1024,
+        "latents": 128,
+        "k": 6,
+        "rate": 10,
+        "rows": 20_000,
+        "forms": 2,
+    },
     notes="""
         The paper compares by automatic interpretability on a language model's activations; here by the true atoms of
         generated data, half as many again as the data are wide, a world of its own for each seed. PCA and ICA cannot

@@ -46,7 +46,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="top-afa-sae",
     data="dictionary",
     data_options={"d": 64, "atoms": 128, "l0": 5.0, "vary": 0.9},
     claims=Claim.read("""
@@ -59,12 +58,9 @@ PROOF = Proof(
         its codes' norms lie nearer to those of the inputs:
             afa/off_diagonal < topk/off_diagonal
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 50, "batch_size": 128, "latents": 128},
-        "default": {"steps": 700, "batch_size": 256, "latents": 256},
-        "full": {"steps": 10_000, "batch_size": 2048, "latents": 512},
-    },
+    quick={"steps": 50, "batch_size": 128, "latents": 128},
+    default={"steps": 700, "batch_size": 256, "latents": 256},
+    full={"steps": 10_000, "batch_size": 2048, "latents": 512},
     notes="""
         128 atoms in 64 dimensions; how many of them are on varies from example to example, by the world's `vary` and
         by chance. No k is given to top-AFA; the others have the whole number nearest to the mean it chose.

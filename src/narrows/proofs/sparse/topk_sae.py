@@ -44,7 +44,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="topk-sae",
     data="minilm",
     data_options={"tokens": 20_000},
     quick_data="dictionary",
@@ -58,13 +57,10 @@ PROOF = Proof(
         few latents of TopK are dead:
             topk/dead < 0.1
         """),
-    measure=measure,
     seeds=(100, 101, 102),
-    scales={
-        "quick": {"steps": 300, "batch_size": 128, "latents": 64, "k": 4, "window": 10_000},
-        "default": {"steps": 2400, "batch_size": 256, "latents": 512, "k": 16, "window": 100_000},
-        "full": {"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32, "window": 1_000_000},
-    },
+    quick={"steps": 300, "batch_size": 128, "latents": 64, "k": 4, "window": 10_000},
+    default={"steps": 2400, "batch_size": 256, "latents": 512, "k": 16, "window": 100_000},
+    full={"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32, "window": 1_000_000},
     notes="""
         The paper's activations are of GPT-2 and GPT-4, for billions of tokens; here a small text encoder's, for some
         passes over twenty thousand (a generated dictionary at quick scale). The weight of the baseline's L1 cost is

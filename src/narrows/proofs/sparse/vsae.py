@@ -83,7 +83,6 @@ _SILENT = (
 )
 
 PROOF = Proof(
-    method="vsae",
     data="minilm",
     data_options={"tokens": 20_000},
     quick_data="dictionary",
@@ -110,13 +109,10 @@ PROOF = Proof(
             published_tenth/fvu < published/fvu
             Post hoc: {_MOVED}
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 0, "known": 80, "batch_size": 128, "latents": 128, "k": 4},
-        "default": {"steps": 300, "known": 600, "batch_size": 256, "latents": 512, "k": 16},
-        "full": {"steps": 20_000, "known": 10_000, "batch_size": 2048, "latents": 6144, "k": 32},
-    },
     seeds=(100, 101, 102),
+    quick={"steps": 0, "known": 80, "batch_size": 128, "latents": 128, "k": 4},
+    default={"steps": 300, "known": 600, "batch_size": 256, "latents": 512, "k": 16},
+    full={"steps": 20_000, "known": 10_000, "batch_size": 2048, "latents": 6144, "k": 32},
     notes="""
         The paper's activations are of Pythia-70M, with 8192 latents and k = 256; here a small text encoder's
         (`data/`), and a known dictionary (64 atoms in 32 dimensions whose frequencies follow a power law, 4 on, 128

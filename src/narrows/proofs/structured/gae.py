@@ -17,12 +17,11 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="gae",
     data="cora",
     quick_data="sbm",
-    seeds=10,
     claims=claims("gae", auc=0.910, ap=0.920, bare_auc=0.843, bare_ap=0.881),
-    measure=measure,
-    scales={"quick": {"steps": EPOCHS}, "default": {"steps": EPOCHS}},
+    seeds=10,
+    quick={"steps": EPOCHS},
+    default={"steps": EPOCHS},
     notes=NOTES,
 )

@@ -145,10 +145,8 @@ def _against_the_grammar(trial: Trial) -> dict[str, float]:
 
 
 PROOF = Proof(
-    method="text-vae",
     data="names",
     quick_data="grammar",
-    seeds=(100, 101, 102),
     claims=Claim.read(f"""
         with annealing and word dropout the code carries at least a nat more:
             annealed/rate > plain/rate + 1  (not at quick scale)
@@ -170,27 +168,25 @@ PROOF = Proof(
         and comes to within 15 % of it:
             grammar/bound < 1.15 * grammar/exact  (not at quick scale)
         """),
-    measure=measure,
-    scales={
-        "quick": {
-            "steps": 0,
-            "grammar_steps": 80,
-            "texts": 1000,
-            "tests": 200,
-            "width": 24,
-            "batch_size": 32,
-            "lr_e4": 50,
-        },
-        "default": {
-            "steps": 1000,
-            "inputless_steps": 2500,
-            "grammar_steps": 1200,
-            "texts": 20_000,
-            "tests": 1000,
-            "width": 64,
-            "batch_size": 64,
-            "lr_e4": 30,
-        },
+    seeds=(100, 101, 102),
+    quick={
+        "steps": 0,
+        "grammar_steps": 80,
+        "texts": 1000,
+        "tests": 200,
+        "width": 24,
+        "batch_size": 32,
+        "lr_e4": 50,
+    },
+    default={
+        "steps": 1000,
+        "inputless_steps": 2500,
+        "grammar_steps": 1200,
+        "texts": 20_000,
+        "tests": 1000,
+        "width": 64,
+        "batch_size": 64,
+        "lr_e4": 30,
     },
     notes="""
         Characters of first names, where the paper has words of novels; 16 latents, one layer. The decoder without

@@ -97,10 +97,8 @@ def _expansion(trial: Trial, model: Autoencoder) -> dict[str, float]:
 
 
 PROOF = Proof(
-    method="vano",
     data="grf",
     data_options={"n": 10_000},
-    seeds=(100, 101, 102),
     claims=Claim.read(f"""
         the first four modes span the true eigenfunctions to 0.95:
             overlap > 0.95
@@ -122,8 +120,10 @@ PROOF = Proof(
         and at 256 random points:
             vae/change/random > vano/change/random  (not at quick scale, refuted here)
         """),
-    measure=measure,
-    scales={"quick": {"steps": 150}, "default": {"steps": 2000}, "full": {"steps": 50_000}},
+    seeds=(100, 101, 102),
+    quick={"steps": 150},
+    default={"steps": 2000},
+    full={"steps": 50_000},
     notes="""
         Both methods have 8 latents, and their linear maps begin at principal components: what is asked of the
         expansion is that training keeps it. The VAE of vectors learns the variance of its noise; VANO's is 0.01 of

@@ -17,12 +17,11 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="vgae",
     data="cora",
     quick_data="sbm",
-    seeds=10,
     claims=claims("vgae", auc=0.914, ap=0.926, bare_auc=0.840, bare_ap=0.877),
-    measure=measure,
-    scales={"quick": {"steps": EPOCHS}, "default": {"steps": EPOCHS}},
+    seeds=10,
+    quick={"steps": EPOCHS},
+    default={"steps": EPOCHS},
     notes=NOTES,
 )

@@ -94,7 +94,6 @@ def _on_the_linear_system(trial: Trial) -> dict[str, float]:
 
 
 PROOF = Proof(
-    method="vrnn",
     data="timevae-energy",
     quick_data="lds",
     claims=Claim.read("""
@@ -106,28 +105,25 @@ PROOF = Proof(
         and closes four fifths of what the steps tell of each other:
             lds/gap < 0.2 * lds/gap-of-single-steps  (not at quick scale)
         """),
-    measure=measure,
-    scales={
-        "quick": {
-            "steps": 0,
-            "lds_steps": 25,
-            "series": 300,
-            "length": 8,
-            "width": 16,
-            "lds_width": 12,
-            "batch_size": 32,
-            "lr_e4": 50,
-        },
-        "default": {
-            "steps": 500,
-            "lds_steps": 1200,
-            "series": 5000,
-            "length": 16,
-            "width": 64,
-            "lds_width": 48,
-            "batch_size": 64,
-            "lr_e4": 20,
-        },
+    quick={
+        "steps": 0,
+        "lds_steps": 25,
+        "series": 300,
+        "length": 8,
+        "width": 16,
+        "lds_width": 12,
+        "batch_size": 32,
+        "lr_e4": 50,
+    },
+    default={
+        "steps": 500,
+        "lds_steps": 1200,
+        "series": 5000,
+        "length": 16,
+        "width": 64,
+        "lds_width": 48,
+        "batch_size": 64,
+        "lr_e4": 20,
     },
     notes="""
         Windows of 24 readings of 28 sensors in a house, where the paper has speech and handwriting; Gaussian outputs

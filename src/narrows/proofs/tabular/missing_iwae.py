@@ -100,11 +100,9 @@ _RIVAL = (
 )
 
 PROOF = Proof(
-    method="missing-iwae",
     data="adult",
     data_options={"kind": "table"},
     quick_data="linear",
-    seeds=(103, 104, 105),
     claims=Claim.read(f"""
         The error of numbers is a twentieth below that of column means:
             missing-iwae/rmse < 0.95 * mean/rmse
@@ -126,12 +124,10 @@ PROOF = Proof(
         Importance weights matter: the error is a twentieth below that of a single code:
             missing-iwae/rmse < 0.95 * one draw/rmse
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 300, "samples": 100, "chained_rows": 0, "batch_size": 64},
-        "default": {"steps": 2000, "linear_steps": 1000, "samples": 500, "chained_rows": 6000},
-        "full": {"steps": 20_000, "linear_steps": 5000, "samples": 10_000, "chained_rows": 30_000},
-    },
+    seeds=(103, 104, 105),
+    quick={"steps": 300, "samples": 100, "chained_rows": 0, "batch_size": 64},
+    default={"steps": 2000, "linear_steps": 1000, "samples": 500, "chained_rows": 6000},
+    full={"steps": 20_000, "linear_steps": 5000, "samples": 10_000, "chained_rows": 30_000},
     notes="""
         A fifth of all cells is hidden at random, in training and test rows, anew for each seed; errors are of the
         hidden cells of the test rows. Numbers: RMSE over the column's standard deviation; categories: share of right

@@ -31,7 +31,6 @@ _FEW = {"many": 20, "active_permille": 100}
 _PAPER = {"many": 50, "active_permille": 10}
 
 PROOF = Proof(
-    method="iwae",
     data="mnist",
     quick_data="digits",
     claims=Claim.read("""
@@ -42,25 +41,22 @@ PROOF = Proof(
         many keep more units active than 1:
             many/active > 1/active  (not at quick scale)
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 60, "rows": 1438, "tests": 60, "importance": 20, "batch_size": 32, **_FEW},
-        "default": {
-            "steps": 1500,
-            "rows": 20_000,
-            "tests": 200,
-            "importance": 500,
-            "batch_size": 50,
-            **_PAPER,
-        },
-        "full": {
-            "steps": 100_000,
-            "rows": 60_000,
-            "tests": 1000,
-            "importance": 5000,
-            "batch_size": 50,
-            **_PAPER,
-        },
+    quick={"steps": 60, "rows": 1438, "tests": 60, "importance": 20, "batch_size": 32, **_FEW},
+    default={
+        "steps": 1500,
+        "rows": 20_000,
+        "tests": 200,
+        "importance": 500,
+        "batch_size": 50,
+        **_PAPER,
+    },
+    full={
+        "steps": 100_000,
+        "rows": 60_000,
+        "tests": 1000,
+        "importance": 5000,
+        "batch_size": 50,
+        **_PAPER,
     },
     notes="""
         Images are averaged to 14 x 14 and binarised; one stochastic layer. Many samples are 50. At equal steps they

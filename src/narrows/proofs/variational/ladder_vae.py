@@ -43,10 +43,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 PROOF = Proof(
-    method="ladder-vae",
     data="mnist",
     quick_data="digits",
-    seeds=(100, 101, 102),
     claims=Claim.read(f"""
         the layers above the first carry more nats:
             ladder/rate-above > chain/rate-above
@@ -55,12 +53,10 @@ PROOF = Proof(
             ladder/bound < chain/bound  (not at quick scale)
             Post hoc: {_SOFTPLUS}
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 100, "rows": 1438, "warmup": 50, "batch_size": 64, "lr_e4": 30},
-        "default": {"steps": 3000, "rows": 20_000, "warmup": 1500, "batch_size": 128, "lr_e4": 20},
-        "full": {"steps": 100_000, "rows": 60_000, "warmup": 20_000, "batch_size": 256, "lr_e4": 10},
-    },
+    seeds=(100, 101, 102),
+    quick={"steps": 100, "rows": 1438, "warmup": 50, "batch_size": 64, "lr_e4": 30},
+    default={"steps": 3000, "rows": 20_000, "warmup": 1500, "batch_size": 128, "lr_e4": 20},
+    full={"steps": 100_000, "rows": 60_000, "warmup": 20_000, "batch_size": 256, "lr_e4": 10},
     notes="""
         Images are averaged to 14 x 14 and binarised; three stochastic layers of 16, 8 and 4 latents, both with the
         same warm-up. Normalised over features, where the paper normalises over the batch. With variances that are

@@ -67,10 +67,8 @@ def gradient_variance(model: Autoencoder, batch: Batch, seed: int) -> Mapping[st
 
 
 PROOF = Proof(
-    method="vae",
     data="mnist",
     quick_data="digits",
-    seeds=(100, 101, 102),
     claims=Claim.read("""
         the bound on -log p(x) is below 0.7 of what independent elements reach:
             vae/bound < 0.7 * independent/nll  (not at quick scale)
@@ -84,12 +82,10 @@ PROOF = Proof(
         the reparameterised gradient has at most a tenth of the score function's variance:
             gradient/reparameterised < 0.1 * gradient/score
         """),
-    measure=measure,
-    scales={
-        "quick": {"steps": 100, "rows": 1438, "batch_size": 64},
-        "default": {"steps": 3000, "rows": 20_000},
-        "full": {"steps": 50_000, "rows": 60_000},
-    },
+    seeds=(100, 101, 102),
+    quick={"steps": 100, "rows": 1438, "batch_size": 64},
+    default={"steps": 3000, "rows": 20_000},
+    full={"steps": 50_000, "rows": 60_000},
     notes="""
         Images are averaged to 14 x 14 and binarised. Nearness is the squared maximum mean discrepancy between draws
         from p(x | z), z from N(0, I), and test examples; the paper shows pictures instead. The plain autoencoder's
