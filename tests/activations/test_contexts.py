@@ -43,7 +43,7 @@ def test_packed_like_by_hand():
         if len(document):
             flat += ([1] if flat else []) + [3 + int(n) for n in document]  # joined by </s>
     assert rows(made) == [[0, *flat[i : i + 6], 1] for i in range(0, len(flat), 6)]
-    assert made.facts["documents"] == 6
+    assert made.counts["documents"] == 6
     assert made.special == (0, 1)  # an unknown word is text
 
 
@@ -84,7 +84,7 @@ def test_pieces_of_one_document_are_joined_without_a_seam():
 def test_one_document_a_context(overlong, expected, fact):
     made = build([text(1, 2), text(3, 4, 5, 6)], tokenizer(), ContextOptions("documents", 5, overlong))
     assert rows(made) == [[0, *row, 1] for row in expected]
-    assert made.facts == {"documents": 2, "truncated": 0, "dropped": 0} | fact
+    assert made.counts == {"documents": 2, "truncated": 0, "dropped": 0} | fact
 
 
 def test_the_limit_counts_tokens_of_text():
@@ -104,14 +104,14 @@ def test_conversations_stay_whole():
     words = tokenizer()
     plain = build([(turns, False), (long, False)], words, ContextOptions("chat", 16, "drop", special="keep"))
     assert words.decode(plain.tokens) == "<s>user: w1 w2 bot: w3</s>" or len(plain) == 1
-    assert (plain.facts["dropped"], plain.facts["documents"]) == (1, 2)
-    assert plain.facts["chat_template"].startswith("plain")
+    assert (plain.counts["dropped"], plain.counts["documents"]) == (1, 2)
+    assert plain.counts["chat_template"].startswith("plain")
     words.chat_template = "{% for m in messages %}<turn> {{ m.role }} : {{ m.content }} {% endfor %}"
     made = build([(turns, False), (long, False)], words, ContextOptions("chat", 16, "truncate"))
     said = [words.convert_ids_to_tokens(row) for row in rows(made)]
     assert said[0] == ["<turn>", "user", ":", "w1", "w2", "<turn>", "bot", ":", "w3"]
     assert len(said[1]) == 16
-    assert (made.facts["truncated"], made.facts["chat_template"]) == (1, "tokenizer")
+    assert (made.counts["truncated"], made.counts["chat_template"]) == (1, "tokenizer")
 
 
 @pytest.mark.parametrize("bad", ["no list", [{"role": "user"}], [3]])
@@ -147,7 +147,7 @@ def test_nothing_kept_has_no_last():
 def test_what_was_said_leads_to_the_same_contexts():
     made = build([text(*range(9))], tokenizer(), ContextOptions(length=6, positions="1:"))
     again = Contexts.of(made.tokens, made.ends, made.describe())
-    assert (again.cut, again.special) == (made.cut, made.special)
+    assert (again.options, again.special) == (made.options, made.special)
     assert (again.keep(0, 2) == made.keep(0, 2)).all()
 
 

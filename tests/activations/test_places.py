@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from narrows.activations.capture import capture
-from narrows.activations.hook_points import blocks, places, resolve
+from narrows.activations.hook_points import blocks, resolve, short_names
 from narrows.core.check import UnknownNameError
 
 ALL = "embed,resid.*,attn.*,mlp.*,mlp_in.*,attn_heads.*"
@@ -100,5 +100,5 @@ def test_experts_are_no_blocks():
         {"heads": nn.ModuleList([nn.Linear(2, 2)]), "layers": nn.ModuleList([Block(), Block()])}
     )
     assert blocks(net) == "layers"
-    assert list(places(net)) == ["embed", "resid.0", "resid.1"]
-    assert places(nn.Linear(2, 2)) == {}
+    assert list(short_names(net)) == ["embed", "resid.0", "resid.1"]
+    assert short_names(nn.Linear(2, 2)) == {}

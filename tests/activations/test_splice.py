@@ -12,7 +12,7 @@ from narrows.activations.splice import (
     join,
     measure,
     spliced,
-    spliced_and_seen,
+    spliced_and_captured,
 )
 from narrows.core.check import RequestError
 from narrows.testing.stories import stories, story_model
@@ -50,7 +50,7 @@ def test_the_identity_changes_nothing(story, tokens):
 def test_zeros_recover_nothing_and_the_mean_is_the_mean(story, tokens):
     costs = measure(story, tokens, PLACE, torch.zeros_like)
     assert costs.recovered == 0.0
-    _, (a,) = spliced_and_seen(story, tokens, PLACE, None, [PLACE])
+    _, (a,) = spliced_and_captured(story, tokens, PLACE, None, [PLACE])
     level = a.reshape(-1, 64).mean(0)
     costs = measure(story, tokens, PLACE, lambda a: level.expand_as(a))
     assert costs.recovered_from_mean == pytest.approx(0.0, abs=1e-5)
@@ -102,9 +102,9 @@ def test_gradients_reach_the_replacement_and_not_the_model(story, tokens):
 
 def test_later_places_see_the_replacement(story, tokens):
     with torch.no_grad():
-        _, (at, later) = spliced_and_seen(story, tokens, PLACE, torch.zeros_like, [PLACE, "mlp.3"])
+        _, (at, later) = spliced_and_captured(story, tokens, PLACE, torch.zeros_like, [PLACE, "mlp.3"])
     assert not at.any()
-    _, (plain,) = spliced_and_seen(story, tokens, PLACE, None, ["mlp.3"])
+    _, (plain,) = spliced_and_captured(story, tokens, PLACE, None, ["mlp.3"])
     assert not torch.allclose(later, plain)
 
 
@@ -164,6 +164,6 @@ def test_mistakes_are_sentences(story, tokens):
         spliced(story, tokens, PLACE, lambda a: a[..., :3])
     with pytest.raises(RequestError, match="`model` must be a causal language model"):
         spliced(story.model, tokens, "layers.2", lambda a: a)
-    with pytest.raises(RequestError, match="`place` must be one place"):
+    with pytest.raises(RequestError, match="`hook_point` must be one hook point"):
         spliced(story, tokens, "resid.*", lambda a: a)
     assert hooks(story) == before

@@ -87,7 +87,7 @@ def test_the_fingerprint_is_that_of_the_content(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "says"),
     [
-        ("a.jsonl", b'{"text": "good"}\n{"text": \n', "Line 2 of .* is no JSON"),
+        ("a.jsonl", b'{"text": "good"}\n{"text": \n', "Line 2 of .* is not JSON"),
         ("a.jsonl", b'{"text": "good"}\n{"texts": "x"}\n', "line 2 of a.jsonl.*Did you mean `texts`"),
         ("a.jsonl", b'["no object"]\n', "a key of line 1"),
         ("a.txt", b"\xff\xfe\x00", "plain UTF-8"),
@@ -132,13 +132,15 @@ def listed(folder, name):
 def test_a_saved_data_set_names_only_its_own_files(saved, name):
     (saved.parent / "secret.txt").write_text("a secret")
     listed(saved, name)
-    with pytest.raises(RequestError, match=r"state\.json cannot be used: it names .*no file of this folder"):
+    with pytest.raises(
+        RequestError, match=r"state\.json cannot be used: it names .*not a file of this folder"
+    ):
         documents(saved)
 
 
 def test_a_saved_data_set_that_is_damaged_is_said(saved):
     assert documents(saved) == STORIES
-    for name, says in (("b.arrow", "b.arrow is missing"), ("state.json", "is no .arrow file")):
+    for name, says in (("b.arrow", "b.arrow is missing"), ("state.json", "is not an .arrow file")):
         listed(saved, name)
         with pytest.raises(RequestError, match=says):
             documents(saved)
@@ -207,5 +209,5 @@ def test_lines_of_json_have_an_end(tmp_path, monkeypatch):
     with pytest.raises(RequestError, match=r"Line 2 of .* has more than 100 characters"):
         documents(tmp_path / "a.jsonl")
     (tmp_path / "a.jsonl").write_text("[" * 90 + "\n")
-    with pytest.raises(RequestError, match=r"Line 1 of .* is no JSON"):
+    with pytest.raises(RequestError, match=r"Line 1 of .* is not JSON"):
         documents(tmp_path / "a.jsonl")

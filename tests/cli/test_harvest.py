@@ -80,9 +80,14 @@ def test_every_option_arrives(cli, lm, words, tmp_path, monkeypatch):
     typed += ["--split", "line", "--gradients", "--dtype", "bfloat16", "--model-dtype", "bfloat16"]
     cli(*typed, "--batch-size", 3, "--shard", 6, "--device", "cpu", "--no-progress")
     job = got["job"]
-    cut = job.work.contexts.cut
-    assert (cut.mode, cut.length, cut.overlong, cut.special) == ("documents", 12, "truncate", "keep")
-    assert (cut.positions, cut.bos) == ("2:", True)
+    options = job.work.contexts.options
+    assert (options.mode, options.length, options.overlong, options.special) == (
+        "documents",
+        12,
+        "truncate",
+        "keep",
+    )
+    assert (options.positions, options.bos) == ("2:", True)
     assert (job.plan.unit, job.plan.batch, job.plan.gradients, job.plan.dtype) == (6, 3, True, "bfloat16")
     assert job.model.dtype == "bfloat16"
 

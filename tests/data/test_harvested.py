@@ -83,7 +83,9 @@ class TestLayouts:
             writer = ShardWriter(tmp_path / name, head)
             writer.write(0, {"a": torch.randn(11, 4), "context_rows": torch.tensor(rows)})
             writer.finish(range(1))
-        with pytest.raises(RequestError, match=r"contexts of one length, but .* keep from 3 to 4 tokens"):
+        with pytest.raises(
+            RequestError, match=r"contexts of one length, but .* have from 3 to 4 kept tokens"
+        ):
             nd.open(tmp_path / "bad", layout="contexts")
         source = nd.open(tmp_path / "good", layout="contexts")
         assert (len(source.train), len(source.test)) == (1, 1)
@@ -182,7 +184,7 @@ class TestAsked:
     def test_layers_are_named_and_near_names_shown(self, tmp_path):
         folder = written(tmp_path, header())
         with pytest.raises(
-            RequestError, match=r"holds 2 layers: resid.0, resid.1. Say which with `at`, such as at=resid.0"
+            RequestError, match=r"holds 2 layers: resid.0, resid.1. Choose with `at`, such as at=resid.0"
         ):
             nd.open(folder)
         with pytest.raises(RequestError, match=r"`at` must be a layer of .*but got 'resid.7'. Did you mean"):
@@ -244,7 +246,7 @@ class TestFaults:
             data.unlink()
         said = "is missing" if damage == "remove" else "is damaged"
         with pytest.raises(
-            RequestError, match=rf"the shard shard-000002.safetensors {said}.*fills in only what is missing"
+            RequestError, match=rf"the shard shard-000002.safetensors {said}.*computes only what is missing"
         ):
             nd.open(tmp_path)
         source = nd.open(tmp_path, partial=True)
@@ -257,16 +259,16 @@ class TestFaults:
         head = header(layers=("a",))
         writer = ShardWriter(tmp_path, head)
         writer.write(1, unit(1, head))
-        with pytest.raises(RequestError, match=r"no sound manifest"):  # killed before any manifest
+        with pytest.raises(RequestError, match=r"not a valid manifest"):  # killed before any manifest
             nd.open(tmp_path)
         assert len(nd.open(tmp_path, partial=True).train) == 26
         writer.finish(range(3))
-        with pytest.raises(RequestError, match=r"not finished: 1 of 3 shards are there.*`partial=True`"):
+        with pytest.raises(RequestError, match=r"not finished: it has 1 of 3 shards.*`partial=True`"):
             nd.open(tmp_path)
 
     def test_nothing_is_there(self, tmp_path):
         ShardWriter(tmp_path, header())
-        with pytest.raises(RequestError, match=r"holds no sound shard with rows"):
+        with pytest.raises(RequestError, match=r"has no intact shard with rows"):
             nd.open(tmp_path, partial=True, at="resid.0")
 
     @pytest.mark.parametrize(
@@ -274,7 +276,7 @@ class TestFaults:
         [
             ("a", torch.zeros(28, 6), r"`a` is \(\(28, 6\), 'torch.float32'\) instead of \(28, 4\) float32"),
             ("a", torch.zeros(28, 4, dtype=torch.int32), "instead of"),
-            ("a", None, "it holds no `a`"),
+            ("a", None, "it has no `a`"),
             (
                 "positions",
                 torch.zeros(3, dtype=torch.int32),

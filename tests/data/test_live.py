@@ -10,7 +10,7 @@ import narrows as nr
 import narrows.data as nd
 from narrows.activations import live
 from narrows.activations.manifest import Manifest
-from narrows.activations.shards import PLACES, ShardWriter
+from narrows.activations.shards import METADATA, ShardWriter
 from narrows.core.check import RequestError, WorkError
 from narrows.data import BatchReader
 from narrows.data import batches as feed_module
@@ -28,15 +28,15 @@ class StandIn:
     def __init__(self, manifest):
         self.head, self.mine = manifest.header, self.counts
 
-    def places(self, number):
+    def metadata(self, number):
         found = unit(number, self.head)
         writer = ShardWriter.__new__(ShardWriter)
         writer.layers, writer.gradients = Manifest(None, self.head, 0).shapes, tuple(self.head["gradients"])
-        return {name: t for name, t in writer._ready(number, found).items() if name in PLACES}
+        return {name: t for name, t in writer._ready(number, found).items() if name in METADATA}
 
     def compute(self, number):
         self.mine[0] += 1
-        return {name: t for name, t in unit(number, self.head).items() if name not in PLACES}
+        return {name: t for name, t in unit(number, self.head).items() if name not in METADATA}
 
 
 @pytest.fixture

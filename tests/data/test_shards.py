@@ -41,7 +41,10 @@ class TestOneUnit:
         writer = ShardWriter(tmp_path, head)
         good = unit(0, head)
         for wrong, message in (
-            ({**good, "resid.1": good["resid.1"][:, :2]}, r"`resid.1` must be of shape \(28, 4\)"),
+            (
+                {**good, "resid.1": good["resid.1"][:, :2]},
+                r"`resid.1` must be of the header's shape, \(28, 4\)",
+            ),
             ({**good, "resid.2": good["resid.1"]}, "`tensors` must be the layers resid.0, resid.1"),
             ({k: v for k, v in good.items() if k != "resid.0"}, "`tensors` must be the layers"),
             ({**good, "positions": good["positions"][:3]}, "`positions` must be one for each of the 28 rows"),
@@ -49,7 +52,10 @@ class TestOneUnit:
                 {**good, "context_rows": good["context_rows"][:3]},
                 "`positions` must be one for each of the 28",
             ),
-            ({**good, "positions": good["positions"] + 1}, "`positions` must be a place inside its context"),
+            (
+                {**good, "positions": good["positions"] + 1},
+                "`positions` must be a position inside its context",
+            ),
             (
                 {**good, "context_sizes": good["context_sizes"] + 1},
                 "`context_sizes` must be one size a context",
@@ -211,16 +217,16 @@ class TestManifest:
         shard = json.loads(sound)["shards"][0]
         for change, said in (
             ({"format": "parquet"}, "its format is not 'narrows-harvest'"),
-            ({"version": 99}, "is of version 99 of the harvest format"),
+            ({"version": 99}, "has version 99 of the harvest format"),
             ({"header": {}}, "its header lacks 'model'"),
             ({"shards": [{**shard, "file": "../../etc/passwd"}]}, "lies outside the folder"),
             ({"shards": [{**shard, "file": "/etc/passwd"}]}, "lies outside the folder"),
-            ({"shards": [{**shard, "rows": -1}]}, "odd numbers"),
+            ({"shards": [{**shard, "rows": -1}]}, "malformed numbers"),
             ({"shards": [{"unit": 0}]}, "argument"),
             ({"shards": [shard, shard]}, "not in order"),
-            ({"shards": [shard]}, "complete, but names 1 of 3 shards"),
-            ({"shards": [7]}, "no mapping"),
-            ({"units": "3"}, "units or its layers are odd"),
+            ({"shards": [shard]}, "complete, but lists 1 of 3 shards"),
+            ({"shards": [7]}, "not a mapping"),
+            ({"units": "3"}, "units or its layers are malformed"),
         ):
             path.write_text(sound)
             resealed(path, lambda form, change=change: form.update(change))
@@ -236,7 +242,7 @@ class TestManifest:
         ):
             path.write_text(text)
             with pytest.raises(
-                RequestError, match=r"no sound manifest.*Run the same harvest command again|version 1"
+                RequestError, match=r"not a valid manifest.*Run the same harvest command again|version 1"
             ):
                 Manifest.read(tmp_path)
 
@@ -246,7 +252,7 @@ class TestManifest:
         del form["sha256"]
         path.write_text(json.dumps(form))
         with pytest.raises(
-            RequestError, match=r"version 1 of the harvest format.*Harvest anew, into a new folder"
+            RequestError, match=r"version 1 of the harvest format.*Harvest again, into a new folder"
         ):
             Manifest.read(tmp_path)
         (tmp_path / "header.json").write_text(json.dumps(form["header"]))

@@ -27,9 +27,9 @@ def test_a_cut_is_a_slice_of_the_rows(runs, start, stop):
     index = index_of(runs)
     want = pairs(index)
     assert len(index) == len(want)
-    assert pairs(index.cut(start, stop)) == want[max(0, start) : max(0, stop)]
-    assert pairs(index.picked(slice(start, stop))) == want[start:stop]
-    assert pairs(index.picked(slice(None, None, 3))) == want[::3]
+    assert pairs(index.span(start, stop)) == want[max(0, start) : max(0, stop)]
+    assert pairs(index.select(slice(start, stop))) == want[start:stop]
+    assert pairs(index.select(slice(None, None, 3))) == want[::3]
 
 
 @given(RUNS, st.data())
@@ -42,7 +42,7 @@ def test_any_rows_in_any_order(runs, data):
     part, row = index.locate(np.array(rows, np.int64))
     assert list(zip(part.tolist(), row.tolist(), strict=True)) == [want[r] for r in rows]
     kept = np.isin(np.arange(len(want)), rows)
-    assert pairs(index.picked(kept)) == [pair for pair, keep in zip(want, kept, strict=True) if keep]
+    assert pairs(index.select(kept)) == [pair for pair, keep in zip(want, kept, strict=True) if keep]
 
 
 def test_neighbours_are_one_run_and_rows_outside_are_refused():

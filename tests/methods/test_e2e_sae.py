@@ -5,7 +5,7 @@ import copy
 import pytest
 import torch
 
-from narrows.activations.toy import Toy, write
+from narrows.activations.toy import Toy, generate
 from narrows.core import Batch, Pass, Spec
 from narrows.core.borrowed import Borrowed
 from narrows.core.check import NarrowsError, RequestError
@@ -19,7 +19,7 @@ def prepared(lead=0, **options):
     torch.manual_seed(0)
     model = e2e_sae((T, D), latents=N, **options).double()
     lm = Toy(D).double()
-    tokens = write(lm, 12, T + lead)
+    tokens = generate(lm, 12, T + lead)
     x = lm.blocks[0](lm.embed(tokens) + lm.before(torch.cat([0 * tokens[:, :1], tokens[:, :-1]], 1)))
     batch = Batch(x[:, lead:], condition={"tokens": tokens})
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""A model's inside: hook points, capture, contexts of text, stored activations, splicing.
+"""Activations of a model: hook points, capture, contexts of text, stored activations, splicing.
 
-A low layer: it needs torch, and imports transformers, tokenizers and pyarrow only inside the functions that do.
+The package needs torch; it imports transformers, tokenizers and pyarrow only inside the functions that need them.
 """

@@ -1,4 +1,4 @@
-"""Contexts: text as rows of token ids, packed or one document each, and which of their positions are kept."""
+"""Contexts: rows of token ids, packed or one document each, and which of their positions are kept."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from narrows.core.check import NarrowsError, RequestError, choice, refuse, whole
 __all__ = ["MODES", "OVERLONG", "ContextOptions", "Contexts", "build", "kept"]
 
 MODES = ("packed", "documents", "chat")
-"""``packed``: documents joined and cut to length. ``documents``: one each. ``chat``: one whole conversation each."""
+"""``packed``: documents are joined and split at the context length. ``documents``: one document a context. ``chat``:
+one whole conversation a context."""
 
 OVERLONG = ("split", "truncate", "drop")
-"""What becomes of a document that is longer than a context."""
+"""How a document that is longer than a context is treated."""
 
 _TOGETHER = 64
-"""Pieces of text that are tokenised together at most; the first batches are smaller, since a limit may end them."""
+"""Largest number of pieces of text that are tokenised together. The first batches are smaller, since a limit on the
+tokens may be reached within them."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +35,10 @@ class ContextOptions:
         mode: of `MODES`.
         length: tokens in a context, special ones included.
         overlong: of `OVERLONG`; conversations are never split.
-        special: ``keep`` or ``drop``: whether the positions of special tokens are kept.
-        positions: ``all``, ``last`` (of those kept otherwise) or ``N:`` (all but the first N of a context).
-        bos: whether a context begins with the tokenizer's first token; when None, as the tokenizer does it.
-        limit: at most so many tokens of text; 0 for all.
+        special: ``keep`` or ``drop`` the positions of special tokens.
+        positions: ``all``, ``last`` (the last one that is otherwise kept) or ``N:`` (all but the first N of a context).
+        bos: whether a context begins with the tokenizer's first special token; None follows the tokenizer.
+        limit: largest number of tokens of text; 0 for all.
     """
 
     mode: str = "packed"
@@ -69,24 +71,24 @@ class Contexts:
     """Rows of token ids of any length, one after another.
 
     Args:
-        tokens: all of them, int32.
-        ends: where each context ends, int64.
-        special: the ids that are no text.
-        cut: how they were made.
-        facts: what was counted on the way: documents, dropped, truncated.
+        tokens: the token ids of all contexts, int32.
+        ends: the end of each context in `tokens`, int64.
+        special: the ids of special tokens.
+        options: the options that the contexts were made with.
+        counts: numbers of documents, of dropped and of truncated ones; of conversations the chat template too.
     """
 
     tokens: np.ndarray
     ends: np.ndarray
     special: tuple[int, ...]
-    cut: ContextOptions
-    facts: dict[str, Any] = field(default_factory=dict)
+    options: ContextOptions
+    counts: dict[str, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ends)
 
     def span(self, first: int, last: int) -> tuple[np.ndarray, np.ndarray]:
-        """The tokens of the contexts from `first` to before `last`, and how many each has."""
+        """The tokens of the contexts `first` to `last` - 1, and the length of each context."""
         begin = int(self.ends[first - 1]) if first else 0
         ends = self.ends[first:last]
         return self.tokens[begin : ends[-1] if len(ends) else begin], np.diff(ends, prepend=begin)
@@ -94,37 +96,39 @@ class Contexts:
     def keep(self, first: int, last: int) -> np.ndarray:
         """For every token of `span`, whether its position is kept."""
         tokens, sizes = self.span(first, last)
-        drop = np.isin(tokens, self.special) if self.cut.special == "drop" else np.zeros(len(tokens), bool)
-        return kept(~drop, sizes, self.cut)
+        drop = (
+            np.isin(tokens, self.special) if self.options.special == "drop" else np.zeros(len(tokens), bool)
+        )
+        return kept(~drop, sizes, self.options)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, what was counted and the special tokens, JSON-able."""
+        """The options, the counts and the special tokens, as values that JSON can hold."""
         counts = {"count": len(self), "tokens": len(self.tokens)}
         return (
-            asdict(self.cut)
+            asdict(self.options)
             | {"special_tokens": list(self.special)}
             | counts
-            | dict(sorted(self.facts.items()))
+            | dict(sorted(self.counts.items()))
         )
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a file of these contexts holds."""
+        """The tensors that a file of these contexts holds."""
         return {"tokens": torch.from_numpy(self.tokens), "ends": torch.from_numpy(self.ends)}
 
     @classmethod
     def of(cls, tokens: np.ndarray, ends: np.ndarray, described: Mapping[str, Any]) -> Contexts:
-        """Contexts from what `tensors` and `describe` said."""
-        cut = ContextOptions(**{name: described[name] for name in asdict(ContextOptions())})
-        return cls(tokens, ends, tuple(described["special_tokens"]), cut)
+        """Contexts from the results of `tensors` and `describe`."""
+        options = ContextOptions(**{name: described[name] for name in asdict(ContextOptions())})
+        return cls(tokens, ends, tuple(described["special_tokens"]), options)
 
 
-def kept(good: np.ndarray, sizes: np.ndarray, cut: ContextOptions) -> np.ndarray:
+def kept(good: np.ndarray, sizes: np.ndarray, options: ContextOptions) -> np.ndarray:
     """Which positions are kept.
 
     Args:
         good: for each position of each context, whether it may be kept.
         sizes: how many positions each context has.
-        cut: its `positions` say which.
+        options: whose `positions` are applied.
 
     Example:
         >>> good = np.array([False, True, True, False, True, True])
@@ -134,9 +138,9 @@ def kept(good: np.ndarray, sizes: np.ndarray, cut: ContextOptions) -> np.ndarray
         array([0, 0, 1, 0, 0, 1])
     """
     starts = np.cumsum(sizes) - sizes
-    if skipped := cut.skipped():
+    if skipped := options.skipped():
         good = good & (np.arange(len(good)) - np.repeat(starts, sizes) >= skipped)
-    if cut.positions == "last":
+    if options.positions == "last":
         at = np.flatnonzero(good)
         context = np.searchsorted(starts, at, side="right")
         good = np.zeros_like(good)
@@ -147,50 +151,50 @@ def kept(good: np.ndarray, sizes: np.ndarray, cut: ContextOptions) -> np.ndarray
 def build(
     documents: Iterable[tuple[Any, bool]],
     tokenizer: Any,
-    cut: ContextOptions,
+    options: ContextOptions,
     vocabulary: int = 0,
-    tell: Callable[[int], None] = lambda tokens: None,
+    report: Callable[[int], None] = lambda tokens: None,
 ) -> Contexts:
-    """Tokenise documents and cut them into contexts.
+    """Tokenise documents and divide them into contexts.
 
     Args:
-        documents: from `narrows.activations.texts.read`: texts, or conversations.
+        documents: texts or conversations, from `narrows.activations.texts.read`.
         tokenizer: of `transformers`.
-        cut: how.
-        vocabulary: how many tokens the model knows; 0 if that is unknown.
-        tell: is told now and then how many tokens of text there are.
+        options: how contexts are made.
+        vocabulary: the size of the model's vocabulary; 0 if it is unknown.
+        report: called after each batch of documents with the number of tokens so far.
 
     Raises:
-        RequestError: the tokenizer does not fit the model, the text is empty, or a conversation is none.
+        RequestError: the tokenizer does not fit the model, the text is empty, or a conversation is malformed.
     """
-    frame = _Frame.of(tokenizer, cut)
-    if cut.length <= len(frame.before) + len(frame.after):
-        raise refuse("context", cut.length, "longer than the special tokens that frame it")
-    whole_documents = _documents(documents, tokenizer, cut, vocabulary, tell)
-    facts: dict[str, Any] = {"documents": 0, "truncated": 0, "dropped": 0}
-    if cut.mode == "chat":
-        facts["chat_template"] = _template_of(tokenizer)
+    frame = _Frame.of(tokenizer, options)
+    if options.length <= len(frame.before) + len(frame.after):
+        raise refuse("context", options.length, "longer than the special tokens that frame it")
+    whole_documents = _documents(documents, tokenizer, options, vocabulary, report)
+    counts: dict[str, Any] = {"documents": 0, "truncated": 0, "dropped": 0}
+    if options.mode == "chat":
+        counts["chat_template"] = _template_of(tokenizer)
     rows = (
-        _packed(whole_documents, frame, cut, facts)
-        if cut.mode == "packed"
-        else _each(whole_documents, frame, cut, facts)
+        _packed(whole_documents, frame, options, counts)
+        if options.mode == "packed"
+        else _each(whole_documents, frame, options, counts)
     )
     parts = list(rows)
     if not parts:
         dropped = (
-            f" All {facts['dropped']} were longer than a context: raise ``context``."
-            if facts["dropped"]
+            f" All {counts['dropped']} were longer than a context: raise ``context``."
+            if counts["dropped"]
             else ""
         )
         raise RequestError(f"The text holds nothing to read.{dropped}")
     ends = np.cumsum([size for _, sizes in parts for size in sizes], dtype=np.int64)
     special = tuple(sorted(frame.special))
-    return Contexts(np.concatenate([tokens for tokens, _ in parts]), ends, special, cut, facts)
+    return Contexts(np.concatenate([tokens for tokens, _ in parts]), ends, special, options, counts)
 
 
 @dataclass(frozen=True)
 class _Frame:
-    """What a tokenizer puts around one text, between two, and which of its tokens are no text."""
+    """The tokens that a tokenizer adds before, after and between texts, and the ids of its special tokens."""
 
     before: list[int]
     after: list[int]
@@ -198,60 +202,60 @@ class _Frame:
     special: set[int]
 
     @classmethod
-    def of(cls, tokenizer: Any, cut: ContextOptions) -> _Frame:
+    def of(cls, tokenizer: Any, options: ContextOptions) -> _Frame:
         bare, framed = (list(tokenizer("a", add_special_tokens=add)["input_ids"]) for add in (False, True))
         at = next((i for i in range(len(framed)) if framed[i : i + len(bare)] == bare), 0)
         before, after = framed[:at], framed[at + len(bare) :]
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
-        if cut.bos is True and not before:
+        if options.bos is True and not before:
             if first is None:
                 raise refuse("bos", True, "left out for a tokenizer without a first token")
             before = [first]
-        elif cut.bos is False:
+        elif options.bos is False:
             before = []
         end = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
         between = after or framed[:at] or ([] if end is None else [end])
         no_text = {*tokenizer.all_special_ids, *before, *after, *between} - {tokenizer.unk_token_id}
-        if cut.mode == "chat":
-            return cls([], [], [], no_text)  # the template has its own
+        if options.mode == "chat":
+            return cls([], [], [], no_text)  # the template adds them itself
         return cls(before, after, between, no_text)
 
 
 def _documents(
     documents: Iterable[tuple[Any, bool]],
     tokenizer: Any,
-    cut: ContextOptions,
+    options: ContextOptions,
     vocabulary: int,
-    tell: Callable[[int], None],
+    report: Callable[[int], None],
 ) -> Iterator[np.ndarray]:
-    """The token ids of whole documents, up to the limit; packed ones may be cut there, others are whole."""
+    """The token ids of whole documents, up to the limit, where a packed document may be truncated."""
     ahead = iter(documents)
     rest: list[np.ndarray] = []
     total, together = 0, 1
     while batch := list(islice(ahead, together)):
         together = min(2 * together, _TOGETHER)
         texts = [
-            _conversation(value, tokenizer) if cut.mode == "chat" else _text(value) for value, _ in batch
+            _conversation(value, tokenizer) if options.mode == "chat" else _text(value) for value, _ in batch
         ]
         for ids, (_, more) in zip(_encode(tokenizer, texts), batch, strict=True):
             _fits(ids, tokenizer, vocabulary)
-            if cut.limit and cut.mode == "packed":
-                ids = ids[: cut.limit - total]
+            if options.limit and options.mode == "packed":
+                ids = ids[: options.limit - total]
             total += len(ids)
             rest.append(ids)
-            full = bool(cut.limit) and total >= cut.limit and (cut.mode == "packed" or not more)
+            full = bool(options.limit) and total >= options.limit and (options.mode == "packed" or not more)
             if not more or full:
                 yield np.concatenate(rest)
                 rest = []
             if full:
                 return
-        tell(total)
+        report(total)
     if rest:
         yield np.concatenate(rest)
 
 
 def _encode(tokenizer: Any, texts: Sequence[str]) -> list[np.ndarray]:
-    """Token ids without a frame, never truncated."""
+    """Token ids without special tokens, never truncated."""
     if getattr(tokenizer, "is_fast", False):
         backend = tokenizer.backend_tokenizer
         backend.no_truncation()
@@ -268,24 +272,24 @@ def _fits(ids: np.ndarray, tokenizer: Any, vocabulary: int) -> None:
     if vocabulary and len(ids) and (top := int(ids.max())) >= vocabulary:
         raise RequestError(
             f"The tokenizer does not fit the model: it gives token {top} "
-            f"({tokenizer.convert_ids_to_tokens(top)!r}), but the model knows only {vocabulary:,}. "
-            "Take the tokenizer that the model was trained with."
+            f"({tokenizer.convert_ids_to_tokens(top)!r}), but the model's vocabulary has {vocabulary:,}. "
+            "Use the tokenizer that the model was trained with."
         )
 
 
 def _packed(
-    documents: Iterable[np.ndarray], frame: _Frame, cut: ContextOptions, facts: dict[str, Any]
+    documents: Iterable[np.ndarray], frame: _Frame, options: ContextOptions, counts: dict[str, Any]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
-    """Documents joined, and cut where a context is full; the last context may be shorter."""
-    inner = cut.length - len(frame.before) - len(frame.after)
+    """Documents joined and split into full contexts; the last context may be shorter."""
+    inner = options.length - len(frame.before) - len(frame.after)
     before, between, after = (np.array(ids, np.int32) for ids in (frame.before, frame.between, frame.after))
     rest: list[np.ndarray] = []
     waiting = 0
     for ids in documents:
         if not len(ids):
             continue
-        rest += [between, ids] if facts["documents"] else [ids]
-        facts["documents"] += 1
+        rest += [between, ids] if counts["documents"] else [ids]
+        counts["documents"] += 1
         waiting += len(rest[-1]) + (len(between) if len(rest) > 1 else 0)
         if waiting >= inner << 6:
             flat = np.concatenate(rest)
@@ -302,27 +306,27 @@ def _packed(
 
 
 def _framed(rows: np.ndarray, before: np.ndarray, after: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Rows of one length with what stands around each, flat, and their sizes."""
+    """Rows of one length with the special tokens around each, flattened, and their sizes."""
     n = len(rows)
     framed = np.hstack([np.tile(before, (n, 1)), rows, np.tile(after, (n, 1))])
     return framed.ravel(), [framed.shape[1]] * n
 
 
 def _each(
-    documents: Iterable[np.ndarray], frame: _Frame, cut: ContextOptions, facts: dict[str, Any]
+    documents: Iterable[np.ndarray], frame: _Frame, options: ContextOptions, counts: dict[str, Any]
 ) -> Iterator[tuple[np.ndarray, list[int]]]:
     """One context for each document; one that is too long is split, truncated or dropped."""
     before, after = np.array(frame.before, np.int32), np.array(frame.after, np.int32)
-    inner = cut.length - len(before) - len(after)
+    inner = options.length - len(before) - len(after)
     for ids in documents:
         if not len(ids):
             continue
-        facts["documents"] += 1
-        if len(ids) > inner and cut.overlong == "drop":
-            facts["dropped"] += 1
+        counts["documents"] += 1
+        if len(ids) > inner and options.overlong == "drop":
+            counts["dropped"] += 1
             continue
-        if len(ids) > inner and cut.overlong == "truncate":
-            facts["truncated"] += 1
+        if len(ids) > inner and options.overlong == "truncate":
+            counts["truncated"] += 1
             ids = ids[:inner]
         for start in range(0, len(ids), inner):
             yield _framed(ids[None, start : start + inner], before, after)
@@ -333,7 +337,7 @@ def _text(value: Any) -> str:
         raise refuse("key", value, "the key or column of a text", "For conversations, add ``chat=True``.")
     try:
         value.encode()
-    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can spell
+    except UnicodeEncodeError as error:  # half of a surrogate pair, which JSON can hold
         raise refuse("text", value[max(0, error.start - 20) : error.end + 20], "valid Unicode") from error
     return value
 
@@ -341,7 +345,7 @@ def _text(value: Any) -> str:
 def _conversation(value: Any, tokenizer: Any) -> str:
     """One conversation as the text that the model reads."""
     try:
-        turns = [{"role": str(turn["role"]), "content": _said(turn["content"])} for turn in value]
+        turns = [{"role": str(turn["role"]), "content": _content(turn["content"])} for turn in value]
     except (TypeError, KeyError, AttributeError) as error:
         raise refuse("chat", value, 'a list of turns such as {"role": "user", "content": "Hello"}') from error
     if getattr(tokenizer, "chat_template", None):
@@ -359,13 +363,13 @@ def _conversation(value: Any, tokenizer: Any) -> str:
     )
 
 
-def _said(content: Any) -> str:
-    """What is said in a turn: a text, or parts of which some are text."""
+def _content(content: Any) -> str:
+    """The text of a turn's content, which is a text or a list of parts."""
     if isinstance(content, str):
         return content
     return "".join(part["text"] for part in content if part.get("type", "text") == "text")
 
 
 def _template_of(tokenizer: Any) -> str:
-    """Which template conversations are written with, for the manifest."""
+    """Which chat template is used, for the manifest."""
     return "tokenizer" if getattr(tokenizer, "chat_template", None) else "plain: role: content, a line each"

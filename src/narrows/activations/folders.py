@@ -1,7 +1,7 @@
-"""The folder of a model's files: found here or fetched from the hub, and checked before transformers reads it.
+"""The folder of a model's files: local or downloaded from the hub, and checked before transformers reads it.
 
-A model folder may come from anyone. Its author's Python code is never run, its pickled weights are never opened, and
-what `config.json` announces is held to the size of the weights before memory is set aside for it.
+A model folder is untrusted. Its Python code is never run, its pickled weights are never opened, and the model that
+`config.json` describes is compared with the size of the weights before memory is allocated for it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from narrows.core.check import RequestError, optional, refuse
 __all__ = ["FOREIGN", "KNOWN", "Folder", "config_of", "folder_of", "weights_of"]
 
 KNOWN = ("minilm", "stories260k")
-"""Short names: the encoder of a Python package, and the story model in the folder of NARROWS_DATA."""
+"""Short names: MiniLM of a Python package, and the model of short stories in the folder NARROWS_DATA."""
 
 FOREIGN = (
     "The model {} cannot be read without code that its author wrote, and such code is never run. "
-    "Take a model of an architecture that transformers itself knows."
+    "Use a model whose architecture transformers itself has."
 )
 _SAFE = ".safetensors"
 _INDEX = f"model{_SAFE}.index.json"
@@ -33,12 +33,12 @@ _RESAVE = "Save the model again with save_pretrained of a recent transformers, w
 
 @dataclass(frozen=True)
 class Folder:
-    """Where the files of a model lie.
+    """The folder of a model's files.
 
     Args:
         path: the folder.
-        name: of the model in reports.
-        source: what finds it again: a short name, a path or a name on the hub.
+        name: the model's name in reports.
+        source: the short name, path or name on the hub by which the model is found again.
         revision: the commit of the hub, or a digest of the files.
     """
 
@@ -49,12 +49,12 @@ class Folder:
 
 
 def folder_of(name: str, revision: str = "", fetch: bool = True) -> Folder:
-    """Find the folder of a model, or fetch it from the Hugging Face hub.
+    """Find the folder of a model, or download it from the Hugging Face hub.
 
     Args:
         name: a short name, a folder, or a name on the hub.
-        revision: of a model of the hub, the commit that is wanted; empty for the newest.
-        fetch: whether the hub may be asked; else the model must be on this machine.
+        revision: of a model of the hub, the wanted commit; empty for the newest.
+        fetch: whether the hub may be used; else the model must be on this machine.
 
     Raises:
         RequestError: there is no such model, or it may not be read (see `weights_of`).
@@ -98,12 +98,12 @@ def _at_hand(name: str) -> Path | None:
 
 
 def _from_hub(name: str, revision: str, fetch: bool) -> Path:
-    """The folder of a commit in the hub's cache, with the files that are read and no others."""
+    """The folder of a commit in the hub's cache, with only the files that are read."""
     hub = optional("huggingface_hub", "language", "get a model")
     how = {"revision": revision or None, "local_files_only": not fetch, "ignore_patterns": ["*/*"]}
     try:
         path = Path(hub.snapshot_download(name, allow_patterns=_FEW, **how))
-        if fetch:  # the weights that the other files name, for a repository may hold them several times over
+        if fetch:  # only the weights that the other files name, since a repository may hold several copies
             weights = [file.name for file in _named_weights(path, config_of(path))]
             hub.snapshot_download(name, allow_patterns=weights, **how)
     except hub.errors.LocalEntryNotFoundError as error:
@@ -111,17 +111,17 @@ def _from_hub(name: str, revision: str, fetch: bool) -> Path:
             raise
         at = f" --revision {revision}" if revision else ""
         raise RequestError(
-            f"The model {name} is not on this machine, and what a file names is not fetched unasked. If you trust "
-            f"it, get it first: hf download {name}{at}"
+            f"The model {name} is not on this machine, and a model that a file names is not downloaded "
+            f"automatically. If you trust it, download it first: hf download {name}{at}"
         ) from error
     return path
 
 
 def config_of(path: Path) -> dict[str, Any]:
-    """What `config.json` of a folder holds.
+    """The content of a folder's `config.json`.
 
     Raises:
-        RequestError: it is damaged, or the model cannot be had without running its author's code.
+        RequestError: it is damaged, or the model needs its author's code.
     """
     config = _mapping(path / "config.json")
     known = optional("transformers", "language", "load a model").CONFIG_MAPPING
@@ -141,10 +141,10 @@ def weights_of(path: Path, config: Mapping[str, Any]) -> list[Path]:
 
     Args:
         path: the folder.
-        config: what its `config.json` holds.
+        config: the content of its `config.json`.
 
     Raises:
-        RequestError: there are none, or only pickled ones, or a file outside the folder is named.
+        RequestError: there are none, only pickled ones, or one lies outside the folder.
     """
     found = _named_weights(path, config)
     for file in found:
@@ -154,7 +154,7 @@ def weights_of(path: Path, config: Mapping[str, Any]) -> list[Path]:
 
 
 def _named_weights(path: Path, config: Mapping[str, Any]) -> list[Path]:
-    """The files that hold the weights, there or not."""
+    """The files that hold the weights, whether they exist or not."""
     name = config.get("transformers_weights")
     if name is None:
         name = (
@@ -175,7 +175,7 @@ def _named_weights(path: Path, config: Mapping[str, Any]) -> list[Path]:
 
 
 def _bare(path: Path, name: Any) -> str:
-    """The name of a file inside a folder; one that leads elsewhere is refused."""
+    """The name of a file inside a folder; a path to another folder is refused."""
     if not isinstance(name, str) or not name or Path(name).name != name or "\0" in name:
         raise RequestError(f"{path} names weights outside its folder ({str(name)[:80]!r}). {_RESAVE}")
     return name
@@ -185,14 +185,14 @@ def _mapping(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found, dict):
-            raise ValueError("it is no mapping")
+            raise ValueError("it is not a mapping")
     except (OSError, ValueError, RecursionError) as error:
         raise RequestError(f"{path} cannot be read: {error}. Get the model again.") from error
     return found
 
 
 def _walk(config: Mapping[str, Any], inner: bool = False) -> Iterator[tuple[str, Any]]:
-    """Keys and values at every depth; of the outermost all but `auto_map`, which is looked at on its own."""
+    """Keys and values at every depth, except the outermost `auto_map`, which is checked separately."""
     for key, value in config.items():
         if inner or key != "auto_map":
             yield key, value

@@ -1,4 +1,4 @@
-"""`Harvest`: a harvest folder that was checked before it is believed: its shards, layers and contexts."""
+"""`Harvest`: a checked harvest folder with its shards, layers and contexts."""
 
 from __future__ import annotations
 
@@ -12,71 +12,71 @@ import numpy as np
 from torch import Tensor
 
 from narrows.activations.manifest import FORMAT, MANIFEST, Manifest, Shard
-from narrows.activations.provenance import Places, remembered
+from narrows.activations.provenance import Metadata, remembered
 from narrows.activations.rows import Index, Region
-from narrows.activations.shards import HEADER, PLACES, sound, survey
+from narrows.activations.shards import HEADER, METADATA, intact, survey
 from narrows.core.check import RequestError, nearest, refuse
 from narrows.core.tensorfile import dtype_named, read_table
 
-__all__ = ["MEND", "Division", "Harvest", "is_harvest"]
+__all__ = ["REPAIR", "Division", "Harvest", "is_harvest"]
 
 _VERIFIED = 4 << 30
-"""Harvests up to this size (bytes on disk) have their checksums compared when they are opened, a few seconds."""
+"""Largest size (bytes on disk) of a harvest whose checksums are compared when it is opened, which takes seconds."""
 
 _EVERY = 10
 _FEW = 20
-MEND = "Run the same harvest command again: it fills in only what is missing"
+REPAIR = "Run the same harvest command again: it computes only what is missing"
 
 
 @dataclass(frozen=True)
 class Division:
-    """Which rows (or whole contexts) of the shards are the training part, and which the test part."""
+    """The rows (or whole contexts) of the shards that are the training part and the test part."""
 
     train: Index
     test: Index
 
 
 class Harvest:
-    """A harvest folder that was checked: the regions of every layer, and where contexts begin.
+    """A checked harvest folder: the regions of every layer, and the rows of every context.
 
     Args:
-        folder: where `manifest.json` lies.
-        partial: take what is there of an incomplete or damaged harvest.
-        verify: compare checksums; when None, if the folder is not large.
+        folder: the folder of `manifest.json`.
+        partial: use the intact shards of an incomplete or damaged harvest.
+        verify: compare checksums; None compares them if the folder is not large.
 
     Raises:
-        RequestError: the folder is incomplete or damaged; the text says which shard, and how to mend it.
+        RequestError: the folder is incomplete or damaged; the message names the shard and the repair.
     """
 
     def __init__(self, folder: Path, partial: bool = False, verify: bool | None = None) -> None:
         self.folder = folder
         manifest = _found(folder) if partial else Manifest.read(folder)
         if manifest.live:
-            from narrows.activations.live import live_tables  # it may need a model
+            from narrows.activations.live import live_tables  # needed only where a model is run
 
             self.tables: list[Mapping[str, Region]] = list(live_tables(manifest))
             self.manifest = manifest
         else:
             self.manifest, self.tables = _on_disk(manifest, partial, verify)
         self.shapes = self.manifest.shapes
-        self.places = remembered(self._places)
+        self.metadata = remembered(self._metadata)
         self.context_rows = [table["context_rows"].read().numpy().astype(np.int64) for table in self.tables]
         counts = [len(rows) for rows in self.context_rows]
         self.first_context = np.cumsum([0, *counts])[:-1]
 
-    def _places(self, shard: int) -> Places:
+    def _metadata(self, shard: int) -> Metadata:
         table = self.tables[shard]
-        return {name: table[name].read() for name in PLACES if name in table}
+        return {name: table[name].read() for name in METADATA if name in table}
 
     def layers(self, argument: str, names: str | Sequence[str] | None) -> tuple[str, ...]:
-        """Layers by name or pattern, in the order they are asked for; the only one where none is named."""
+        """Layers by name or pattern, in the order of the request; with None, the only layer."""
         known = list(self.shapes)
         if names is None:
             if len(known) == 1:
                 return (known[0],)
             raise RequestError(
                 f"The harvest {self.folder} holds {len(known)} layers: {', '.join(known)}. "
-                f"Say which with `{argument}`, such as {argument}={known[0]}."
+                f"Choose with `{argument}`, such as {argument}={known[0]}."
             )
         found: list[str] = []
         for name in [names] if isinstance(names, str) else [str(n) for n in names]:
@@ -92,10 +92,10 @@ class Harvest:
         return [r.shaped((r.shape[0], _size(r.shape[1:]))) for r in regions] if flat else regions
 
     def divided(self, group: int = 1) -> Division:
-        """Every tenth context is the test part; of a harvest of few contexts, every tenth row.
+        """Divide the contexts: every tenth one is in the test part; with few contexts, every tenth row.
 
         Args:
-            group: the rows of so many parts (layers) of a shard one after another.
+            group: how many parts (layers) of a shard are read one after another.
         """
         contexts = sum(len(rows) for rows in self.context_rows)
         parts: tuple[list[Index], list[Index]] = ([], [])
@@ -111,10 +111,10 @@ class Harvest:
         return Division(*(_joined(part) for part in parts))
 
     def whole_contexts(self) -> tuple[int, Division]:
-        """How many rows every context has, and the contexts of both parts.
+        """The number of rows of every context, and the contexts of both parts.
 
         Raises:
-            RequestError: contexts have different lengths; only the last one of a shard may be shorter.
+            RequestError: contexts differ in length; only the last one of a shard may be shorter.
         """
         lengths = {int(n) for rows in self.context_rows for n in rows[:-1]} or {
             int(n) for rows in self.context_rows for n in rows
@@ -122,8 +122,8 @@ class Harvest:
         length = max(lengths)
         if len(lengths) > 1 or any(rows.max() > length for rows in self.context_rows if len(rows)):
             raise RequestError(
-                f"``layout='contexts'`` needs contexts of one length, but those of {self.folder} keep from "
-                f"{min(lengths)} to {length} tokens. Harvest packed contexts, or take layout=rows."
+                f"``layout='contexts'`` needs contexts of one length, but those of {self.folder} have from "
+                f"{min(lengths)} to {length} kept tokens. Harvest packed contexts, or use layout=rows."
             )
         parts: tuple[list[Index], list[Index]] = ([], [])
         all_whole = sum(int((rows == length).sum()) for rows in self.context_rows)
@@ -148,7 +148,7 @@ def is_harvest(folder: Path) -> bool:
 
 
 def _found(folder: Path) -> Manifest:
-    """What is there of a harvest: its shards, whatever its manifest says; a manifest alone where it needs none."""
+    """The manifest of the shards that exist, whether the folder's own manifest is complete or not."""
     with suppress(RequestError):
         manifest = Manifest.read(folder)
         if manifest.live or not (folder / HEADER).is_file():
@@ -159,39 +159,41 @@ def _found(folder: Path) -> Manifest:
 def _on_disk(
     manifest: Manifest, partial: bool, verify: bool | None
 ) -> tuple[Manifest, list[Mapping[str, Region]]]:
-    """The shards that are sound, and their tables; unless `partial`, all must be."""
+    """The intact shards and their tables; unless `partial`, all shards must be intact."""
     folder, shards = manifest.folder, manifest.shards
     if not manifest.complete and not partial:
         raise RequestError(
-            f"The harvest {folder} is not finished: {len(shards)} of {manifest.units} shards are there. "
-            f"{MEND}; or use what is there with ``partial=True``."
+            f"The harvest {folder} is not finished: it has {len(shards)} of {manifest.units} shards. "
+            f"{REPAIR}; or use those with ``partial=True``."
         )
     small = sum(shard.bytes for shard in shards) <= _VERIFIED
     verify = small if verify is None else verify
-    tables, kept, said = [], [], []
+    tables, kept, problems = [], [], []
     for shard in shards:
         try:
             tables.append(_checked(manifest, shard, verify))
             kept.append(shard)
         except (OSError, ValueError) as error:
             reason = "is missing" if isinstance(error, FileNotFoundError) else f"is damaged ({error})"
-            said.append(f"{shard.file} {reason}")
-    if said and not partial:
-        more = f" and {len(said) - 1} more" if len(said) > 1 else ""
+            problems.append(f"{shard.file} {reason}")
+    if problems and not partial:
+        more = f" and {len(problems) - 1} more" if len(problems) > 1 else ""
         raise RequestError(
-            f"Of the harvest {folder} the shard {said[0]}{more}. {MEND}; "
+            f"Of the harvest {folder} the shard {problems[0]}{more}. {REPAIR}; "
             "or use the others with ``partial=True``."
         )
     if not any(shard.rows for shard in kept):
-        raise RequestError(f"The harvest {folder} holds no sound shard with rows. {MEND}.")
-    return Manifest(folder, manifest.header, manifest.units, tuple(kept), manifest.layers, not said), tables
+        raise RequestError(f"The harvest {folder} has no intact shard with rows. {REPAIR}.")
+    return Manifest(
+        folder, manifest.header, manifest.units, tuple(kept), manifest.layers, not problems
+    ), tables
 
 
 def _checked(manifest: Manifest, shard: Shard, verify: bool) -> Mapping[str, Region]:
-    """The table of a shard, held to the manifest.
+    """The table of a shard, checked against the manifest.
 
     Raises:
-        ValueError: it is not as the manifest says.
+        ValueError: it differs from the manifest.
     """
     path = manifest.folder / shard.file
     size = path.stat().st_size
@@ -200,7 +202,7 @@ def _checked(manifest: Manifest, shard: Shard, verify: bool) -> Mapping[str, Reg
     table = read_table(path)
     for name in ("positions", "context_rows", *manifest.shapes):
         if name not in table:
-            raise ValueError(f"it holds no `{name}`")
+            raise ValueError(f"it has no `{name}`")
     gradients = manifest.header.get("gradients", ())
     for name, layer in [*manifest.shapes.items(), *((f"{n}.grad", manifest.shapes[n]) for n in gradients)]:
         entry = table.get(name)
@@ -221,20 +223,20 @@ def _checked(manifest: Manifest, shard: Shard, verify: bool) -> Mapping[str, Reg
         sizes, ids = _whole_numbers(table, "context_sizes"), table["context_tokens"]
         if len(sizes) != shard.contexts or ids.shape != (int(sizes.sum()),) or bool((sizes < 0).any()):
             raise ValueError("its contexts do not have as many tokens as it has")
-    if verify and not sound(manifest.folder, shard):
-        raise ValueError("its checksum is not the one that was noted")
+    if verify and not intact(manifest.folder, shard):
+        raise ValueError("its checksum differs from the recorded one")
     return table
 
 
 def _whole_numbers(table: Mapping[str, Region], name: str) -> Tensor:
-    """A small tensor of whole numbers, (contexts,)."""
+    """A tensor of whole numbers, (contexts,)."""
     if name not in table or table[name].dtype.is_floating_point or len(table[name].shape) != 1:
-        raise ValueError(f"`{name}` is no list of whole numbers")
+        raise ValueError(f"`{name}` is not a vector of whole numbers")
     return table[name].read().long()
 
 
 def _runs(part: int, sizes: np.ndarray, chosen: np.ndarray) -> Index:
-    """The rows of some contexts of a part; neighbours are one run."""
+    """The rows of the chosen contexts of a part; adjacent contexts form one run."""
     if not len(sizes):
         return Index([], [], [])
     ends = np.cumsum(sizes)

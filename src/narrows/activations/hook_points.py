@@ -1,4 +1,4 @@
-"""Places in a model where activations flow: module paths, globs and short names, found by the model's structure."""
+"""Hook points of a model: module paths, globs and short names, found from the model's structure."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 from narrows.core.check import UnknownNameError, nearest
 
-__all__ = ["HookPoint", "blocks", "places", "resolve"]
+__all__ = ["HookPoint", "blocks", "resolve", "short_names"]
 
 _BODIES = {
     "mlp": (
@@ -59,29 +59,28 @@ _BODIES = {
         *("self_attention.dense", "layer.0.SelfAttention.o"),
     ),
 }
-"""Where a block keeps its parts, in the order in which they are tried. The part is what is *added* to the residual
-stream: of BERT, whose blocks add inside `output`, it is the linear map before."""
+"""Paths of a block's modules, in the order in which they are tried. The module is the one whose output is *added* to
+the residual stream. In BERT, whose blocks add inside `output`, this is the linear map before the addition."""
 
 _AFTER = {
     "post_feedforward_layernorm": {"mlp": "post_feedforward_layernorm", "attn": "post_attention_layernorm"},
     "post_mlp_layernorm": {"mlp": "post_mlp_layernorm", "attn": "post_self_attn_layernorm"},
 }
-"""Blocks that norm what a part puts out before they add it (Gemma 2, OLMo 2, GLM 4): the norm's output is what they
-add."""
+"""Blocks that normalise a module's output before they add it (Gemma 2, OLMo 2, GLM 4): the hook point is the norm."""
 
 _INPUTS = ("mlp_in", "attn_heads")
 
 
 @dataclass(frozen=True)
 class HookPoint:
-    """One place in a model.
+    """The input or output of one module of a model.
 
     Args:
-        name: as typed; activations are stored under it.
+        name: the name under which activations are stored.
         path: the module's path in the model.
         side: ``output`` or ``input`` of that module.
-        heads: into how many attention heads the last axis is cut; 0 for none.
-        shape: of one row, where it is known (see `narrows.activations.capture.probe`).
+        heads: the number of attention heads into which the last axis is split; 0 for none.
+        shape: the shape of one row, if known (see `narrows.activations.capture.probe`).
     """
 
     name: str
@@ -92,7 +91,7 @@ class HookPoint:
 
 
 def blocks(model: nn.Module) -> str | None:
-    """The path of a model's stack of blocks: the longest list of modules of one class that lies in no other list.
+    """The path of a model's stack of blocks: the longest list of modules of one class that is in no other list.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 2), nn.ModuleList([nn.GRUCell(2, 2) for _ in range(3)]))
@@ -104,7 +103,7 @@ def blocks(model: nn.Module) -> str | None:
 
 
 def _stacks(module: nn.Module, path: str) -> Iterator[tuple[str, int]]:
-    """Paths and lengths of the outermost lists of like modules."""
+    """Paths and lengths of the outermost lists of modules of one class."""
     for name, child in module.named_children():
         inner = f"{path}.{name}" if path else name
         items = list(child.children()) if isinstance(child, (nn.ModuleList, nn.Sequential)) else []
@@ -115,12 +114,12 @@ def _stacks(module: nn.Module, path: str) -> Iterator[tuple[str, int]]:
             yield from _stacks(child, inner)
 
 
-def places(model: nn.Module) -> dict[str, HookPoint]:
-    """Every short name that a model has, in the order of its blocks.
+def short_names(model: nn.Module) -> dict[str, HookPoint]:
+    """The hook points of a model that have short names, in the order of its blocks.
 
-    ``embed`` is what enters the first block, ``resid.i`` what block i puts out, ``attn.i`` and ``mlp.i`` what its
-    attention and its MLP add to the residual stream, ``mlp_in.i`` what enters the MLP, and ``attn_heads.i`` what
-    each attention head puts out before the output projection, (heads, head width).
+    ``embed`` is the input of the first block and ``resid.i`` the output of block i. ``attn.i`` and ``mlp.i`` are what
+    its attention and its MLP add to the residual stream, ``mlp_in.i`` is the input of the MLP, and ``attn_heads.i``
+    the output of each attention head before the output projection, (heads, head width).
 
     Args:
         model: any module; one without a stack of blocks has no short names.
@@ -144,42 +143,42 @@ def places(model: nn.Module) -> dict[str, HookPoint]:
 
 
 def resolve(model: nn.Module, patterns: str | Sequence[str]) -> list[HookPoint]:
-    """The places that names and globs stand for.
+    """The hook points that names and globs stand for.
 
     Args:
         model: any module.
-        patterns: short names (see `places`), paths of modules, or globs of either, in which ``*`` matches within
-            a part of the path and ``**`` over parts; a path that ends in ``:input`` is what enters that module.
-            One text may hold several, separated by commas.
+        patterns: short names (see `short_names`), paths of modules, or globs of either, in which ``*`` matches within
+            a component of the path and ``**`` across components. A path that ends in ``:input`` is the input of that
+            module. One text may hold several patterns, separated by commas.
 
     Returns:
-        Each place once: in the order of the patterns, and for a glob in the order of the model.
+        Each hook point once: in the order of the patterns, and for a glob in the order of the model.
 
     Raises:
-        UnknownNameError: a pattern that matches nothing; the text names the nearest.
+        UnknownNameError: a pattern matches nothing; the message gives the nearest name.
 
     Example:
         >>> net = nn.ModuleDict({"layers": nn.ModuleList([nn.Sequential(nn.Linear(2, 2)) for _ in range(3)])})
-        >>> [place.path for place in resolve(net, "resid.1,layers.*.0:input")]
+        >>> [point.path for point in resolve(net, "resid.1,layers.*.0:input")]
         ['layers.1', 'layers.0.0', 'layers.1.0', 'layers.2.0']
     """
-    short = places(model)
+    short = short_names(model)
     paths = [path for path, _ in model.named_modules() if path]
     found: dict[str, HookPoint] = {}
     for pattern in _split(patterns):
         path, colon, side = pattern.partition(":")
         fits = re.compile(_expression(path))
-        matched = [] if colon else [place for name, place in short.items() if fits.fullmatch(name)]
+        matched = [] if colon else [hook_point for name, hook_point in short.items() if fits.fullmatch(name)]
         if not matched and side in ("", "input", "output"):
             matched = [HookPoint(p + colon + side, p, side or "output") for p in paths if fits.fullmatch(p)]
         if not matched:
             raise _unknown(pattern, [*short, *paths])
-        found.update((place.name, place) for place in matched)
+        found.update((hook_point.name, hook_point) for hook_point in matched)
     return list(found.values())
 
 
 def _split(patterns: str | Sequence[str]) -> list[str]:
-    """Patterns without commas and blanks."""
+    """Single patterns, without commas and spaces."""
     texts: Iterable[str] = [patterns] if isinstance(patterns, str) else patterns
     split = [part.strip() for text in texts for part in text.split(",") if part.strip()]
     if not split:
@@ -197,7 +196,7 @@ def _expression(pattern: str) -> str:
 
 
 def _unknown(pattern: str, known: list[str]) -> UnknownNameError:
-    near = nearest(pattern, known) if known else "It has no named parts."
+    near = nearest(pattern, known) if known else "It has no named modules."
     few = _summary(known)
     return UnknownNameError(
         f"No layer of the model matches `{pattern}`. {near}{few if few not in near else ''}"
@@ -205,7 +204,7 @@ def _unknown(pattern: str, known: list[str]) -> UnknownNameError:
 
 
 def _summary(known: list[str]) -> str:
-    """The short names, numbers drawn together."""
+    """The short names, as ranges of block numbers."""
     ranges: dict[str, list[int]] = {}
     for name in known:
         kind, dot, index = name.partition(".")
@@ -224,7 +223,7 @@ def _has(block: nn.Module, path: str) -> bool:
 
 
 def _heads(model: nn.Module, block: nn.Module, projection: str) -> int:
-    """How many attention heads a block has: its attention module says it, or the model's configuration."""
+    """The number of attention heads of a block, from its attention module or the model's configuration."""
     attention: Any = block.get_submodule(projection.rpartition(".")[0]) if "." in projection else block
     config = getattr(model, "config", None)
     for holder in (attention, getattr(attention, "self", None), config, getattr(config, "text_config", None)):

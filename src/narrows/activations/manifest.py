@@ -1,4 +1,4 @@
-"""The manifest of a harvest folder: what was harvested from which model, and what each shard must be like."""
+"""The manifest of a harvest folder: the model, the layers, the contexts, and the size and checksum of each shard."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ __all__ = [
 FORMAT, VERSION = "narrows-harvest", 2
 MANIFEST = "manifest.json"
 _LARGEST = 1 << 30
-"""Bytes that a file of JSON may have: a note beside a shard holds a sum for every number of a row."""
+"""Largest size of a JSON file in bytes: the file beside a shard has a sum for every dimension of a row."""
 
 
 @dataclass(frozen=True)
 class Layer:
-    """One captured place: the shape of a row there, and the type in which it is stored."""
+    """One captured layer: the shape of its rows, and the type in which they are stored."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -41,15 +41,15 @@ class Layer:
 
 @dataclass(frozen=True)
 class Shard:
-    """One unit of work on the disk.
+    """One unit of work on disk.
 
     Args:
-        unit: which.
-        file: its name inside the folder.
-        rows: how many rows (kept tokens) every layer has.
-        contexts: from how many contexts.
+        unit: the number of the unit.
+        file: the name of its file inside the folder.
+        rows: the number of rows (kept tokens) of every layer.
+        contexts: the number of contexts.
         bytes: the size of the file.
-        sha256: its checksum.
+        sha256: the checksum of the file.
     """
 
     unit: int
@@ -66,12 +66,12 @@ class Manifest:
 
     Args:
         folder: the folder.
-        header: what was harvested: `model`, `layers`, `contexts`, `text` and whatever else the harvest notes.
-        units: into how many units of work it was divided.
-        shards: those that are on the disk, in the order of their units.
+        header: a description of the harvest: `model`, `layers`, `contexts`, `text` and further entries.
+        units: the number of units of work.
+        shards: the shards on disk, in the order of their units.
         layers: per layer `count`, `mean_norm` and `mean_square`; the means themselves are in `means.safetensors`.
         complete: whether no unit is missing.
-        live: whether there are no shards because rows are computed when they are read.
+        live: whether there are no shards because rows are computed on the fly.
     """
 
     folder: Path
@@ -89,18 +89,18 @@ class Manifest:
 
     @property
     def shapes(self) -> dict[str, Layer]:
-        """The layers, and what a row of each is."""
+        """The layers by name."""
         return layers_of(self.header)
 
     def to_json(self) -> dict[str, Any]:
-        """What `manifest.json` holds, its own checksum among it."""
+        """The content of `manifest.json`, its own checksum included."""
         return sealed(
             {
                 "header": dict(self.header),
                 "units": self.units,
                 "complete": self.complete,
                 "live": self.live,
-                "layers": {name: dict(facts) for name, facts in self.layers.items()},
+                "layers": {name: dict(statistics) for name, statistics in self.layers.items()},
                 "shards": [vars(shard) for shard in self.shards],
             }
         )
@@ -119,32 +119,32 @@ class Manifest:
             shards = tuple(shard_of(row) for row in form["shards"])
             if [s.unit for s in shards] != sorted({s.unit for s in shards}):
                 raise ValueError("its shards are not in order")
-            facts, units, complete, live = (form[key] for key in ("layers", "units", "complete", "live"))
-            if type(units) is not int or units < 0 or not isinstance(facts, Mapping):
-                raise ValueError("its number of units or its layers are odd")
+            statistics, units, complete, live = (form[key] for key in ("layers", "units", "complete", "live"))
+            if type(units) is not int or units < 0 or not isinstance(statistics, Mapping):
+                raise ValueError("its number of units or its layers are malformed")
             if complete and not live and len(shards) != units:
-                raise ValueError(f"it says that it is complete, but names {len(shards)} of {units} shards")
-            return cls(folder, form["header"], units, shards, facts, bool(complete), bool(live))
+                raise ValueError(f"it is marked as complete, but lists {len(shards)} of {units} shards")
+            return cls(folder, form["header"], units, shards, statistics, bool(complete), bool(live))
         except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
             if isinstance(error, RequestError):
                 raise
             raise RequestError(
-                f"{path} is no sound manifest of a harvest ({_reason(error)}). Run the same harvest command again: it "
-                "writes the manifest anew and fills in only what is missing."
+                f"{path} is not a valid manifest of a harvest ({_reason(error)}). Run the same harvest command again: "
+                "it rewrites the manifest and computes only what is missing."
             ) from error
 
 
 def sealed(form: Mapping[str, Any]) -> dict[str, Any]:
-    """What a JSON file of a harvest holds: a mapping with the name and version of the format, and a checksum."""
+    """A mapping with the name and version of the format and a checksum, as a JSON file of a harvest holds it."""
     return seal({"format": FORMAT, "version": VERSION, **form})
 
 
 def unsealed(path: Path) -> dict[str, Any]:
-    """The mapping of a JSON file of a harvest, its checksum compared.
+    """Read the mapping of a JSON file of a harvest, and compare its checksum.
 
     Raises:
-        RequestError: it is of another version of the format.
-        ValueError: it is damaged; the text says how.
+        RequestError: it has another version of the format.
+        ValueError: it is damaged; the message says how.
         OSError: it cannot be read.
     """
     form = read_json(path, _LARGEST)
@@ -152,8 +152,8 @@ def unsealed(path: Path) -> dict[str, Any]:
         raise ValueError(f"its format is not {FORMAT!r}")
     if form.get("version", 1) != VERSION:
         raise RequestError(
-            f"{path} is of version {str(form.get('version', 1))[:20]} of the harvest format, and this program reads "
-            f"version {VERSION}, in which every file has a checksum. Harvest anew, into a new folder."
+            f"{path} has version {str(form.get('version', 1))[:20]} of the harvest format, but this program reads "
+            f"version {VERSION}, in which every file has a checksum. Harvest again, into a new folder."
         )
     return unseal(form)
 
@@ -162,7 +162,7 @@ def layers_of(header: Mapping[str, Any]) -> dict[str, Layer]:
     """The layers of a header.
 
     Raises:
-        ValueError: it is not what a header must be.
+        ValueError: the header is malformed.
     """
     for key in ("model", "layers", "contexts", "text"):
         if not isinstance(header.get(key), Mapping):
@@ -185,7 +185,7 @@ def layers_of(header: Mapping[str, Any]) -> dict[str, Layer]:
 
 
 def difference(one: Any, other: Any, place: str = "") -> str:
-    """Where two JSON-able values differ first, as a text; empty where they do not.
+    """A text that names the first difference of two JSON values; empty if they are equal.
 
     Example:
         >>> difference({"model": {"name": "a"}}, {"model": {"name": "b"}})
@@ -204,15 +204,15 @@ def shard_of(row: Mapping[str, Any]) -> Shard:
     """A shard from its JSON form.
 
     Raises:
-        ValueError: its numbers are odd, or its file lies outside the folder.
+        ValueError: its numbers are malformed, or its file lies outside the folder.
         TypeError: keys are missing or unknown.
     """
     if not isinstance(row, Mapping):
-        raise ValueError("a shard is no mapping")
+        raise ValueError("a shard is not a mapping")
     shard = Shard(**row)
     numbers = (shard.unit, shard.rows, shard.contexts, shard.bytes)
     if not all(type(n) is int and n >= 0 for n in numbers):
-        raise ValueError(f"the shard {shard.file!r} has odd numbers")
+        raise ValueError(f"the shard {shard.file!r} has malformed numbers")
     if not isinstance(shard.file, str) or Path(shard.file).name != shard.file or shard.file.startswith("."):
         raise ValueError(f"the shard {shard.file!r} lies outside the folder")
     return shard

@@ -1,4 +1,4 @@
-"""Models from the Hugging Face hub, from a local folder, or from memory, ready to be read."""
+"""Models from the Hugging Face hub, from a local folder, or from memory, whose activations are read."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from torch import nn
 from narrows.activations.folders import FOREIGN, KNOWN, Folder, config_of, folder_of, weights_of
 from narrows.core.check import NarrowsError, RequestError, WorkError, choice, nearest, optional, refuse
 
-__all__ = ["DTYPES", "Model", "load", "load_tokenizer", "noted", "place_of", "quietly", "wrap"]
+__all__ = ["DTYPES", "Model", "load", "load_tokenizer", "model_source", "quietly", "resolve_device", "wrap"]
 
 DTYPES = ("float32", "bfloat16", "float16")
 _HERE = {"local_files_only": True, "trust_remote_code": False}
-"""How transformers is asked, always: for files of the folder that was checked, and for no code of its author's."""
+"""Arguments of every call to transformers: only local files of the checked folder, and no code of its author."""
 
 _TIMES, _SLACK = 4, 512 << 20
-"""A model may take so many times the bytes of its weights (stored in half, loaded in full), and so many on top."""
+"""A model may need this multiple of the bytes of its weights (they may be stored in half precision), and this many
+bytes in addition."""
 
 _DEPTHS = ("num_hidden_layers", "num_layers", "n_layer", "n_layers", "encoder_layers", "decoder_layers")
 
@@ -42,16 +43,16 @@ _INPUTS = {"input_ids": "text", "pixel_values": "vision"}
 
 @dataclass(frozen=True)
 class Model:
-    """A model to read.
+    """A model whose activations are read.
 
     Args:
         module: in eval mode.
-        tokenizer: from `transformers`; None where there is none.
+        tokenizer: from `transformers`, or None.
         kind: ``causal`` (has a next-token loss), ``encoder``, ``vision`` or ``module`` (anything else).
-        name: what it is called in reports.
+        name: the model's name in reports.
         revision: the commit of the hub, or a digest of its files or weights.
-        source: what `load` takes to get it again; empty for a model in memory.
-        dtype: of its weights.
+        source: the name with which `load` finds the model again; empty for a model in memory.
+        dtype: the type of its weights.
         images: for a vision model, `size`, `channels`, `mean` and `std` of its images.
     """
 
@@ -71,18 +72,18 @@ class Model:
 
     @property
     def device(self) -> torch.device:
-        """Where its weights lie."""
+        """The device of its weights."""
         return next((p.device for p in self.module.parameters()), torch.device("cpu"))
 
     @property
     def vocabulary(self) -> int:
-        """How many rows its token embedding has; 0 without one."""
+        """The number of rows of its token embedding; 0 without one."""
         table = getattr(self.module, "get_input_embeddings", lambda: None)()
         return int(table.weight.shape[0]) if isinstance(table, nn.Embedding) else 0
 
     @property
     def longest(self) -> int:
-        """The longest context it takes; 0 if it does not say."""
+        """Its longest context in tokens; 0 if its configuration has none."""
         names = ("max_position_embeddings", "n_positions", "max_seq_len")
         lengths = [getattr(self.config, name, None) for name in names]
         return next((n for n in lengths if isinstance(n, int)), 0)
@@ -91,25 +92,25 @@ class Model:
 def load(
     name: str | Path, device: str = "auto", dtype: str = "float32", *, revision: str = "", fetch: bool = True
 ) -> Model:
-    """Load a model and its tokenizer. No code and no pickle of the model's folder is ever run or opened.
+    """Load a model and its tokenizer, without running code or opening pickles of the model's folder.
 
     Args:
         name: a name on the Hugging Face hub, a folder, ``minilm`` or ``stories260k``.
-        device: ``auto`` (a GPU where there is one), ``cpu``, ``cuda`` or ``cuda:1``.
-        dtype: of its weights, of `DTYPES`.
-        revision: the one that is wanted, such as a manifest notes it; empty for whatever is there.
-        fetch: whether the hub may be asked; else the model must be on this machine.
+        device: ``auto`` (a GPU if there is one), ``cpu``, ``cuda`` or ``cuda:1``.
+        dtype: the type of its weights, of `DTYPES`.
+        revision: the wanted revision, such as that of a manifest; empty accepts any.
+        fetch: whether the hub may be used; else the model must be on this machine.
 
     Raises:
-        RequestError: no such model, another revision, or its files are damaged, incomplete or need foreign code.
+        RequestError: no such model, another revision, or its files are damaged, incomplete or need their author's code.
         WorkError: transformers is not installed.
     """
     choice("model_dtype", dtype, DTYPES)
     transformers = optional("transformers", "language", "load a model")
     with _readable(str(name)), quietly():
         folder = _wanted(str(name), revision, fetch)
-        told = config_of(folder.path)
-        files = weights_of(folder.path, told)
+        described = config_of(folder.path)
+        files = weights_of(folder.path, described)
         config = transformers.AutoConfig.from_pretrained(folder.path, **_HERE)
         causal = any(str(a).endswith(("ForCausalLM", "LMHeadModel")) for a in config.architectures or ())
         auto = transformers.AutoModelForCausalLM if causal else transformers.AutoModel
@@ -128,13 +129,13 @@ def load(
     if getattr(config, "is_encoder_decoder", False):
         module = module.get_encoder()
         kind = _kind(module, causal)
-    config.use_cache = False  # nothing is generated here
-    module = module.to(place_of(device), getattr(torch, dtype)).eval()
+    config.use_cache = False  # no text is generated
+    module = module.to(resolve_device(device), getattr(torch, dtype)).eval()
     return Model(module, tokenizer, kind, folder.name, folder.revision, folder.source, dtype, images)
 
 
 def load_tokenizer(name: str, *, revision: str = "", fetch: bool = True) -> Any:
-    """Load the tokenizer of a model without its weights; None where it has none.
+    """Load the tokenizer of a model without its weights; None if it has none.
 
     Args:
         name: as for `load`.
@@ -152,18 +153,21 @@ def load_tokenizer(name: str, *, revision: str = "", fetch: bool = True) -> Any:
         return _tokenizer(transformers, folder.path)
 
 
-def noted(told: Mapping[str, Any]) -> tuple[str, str]:
-    """The source and the revision of the model that a harvest's header names, for `load`.
+def model_source(described: Mapping[str, Any]) -> tuple[str, str]:
+    """The source and the revision of the model of a harvest, for `load`.
+
+    Args:
+        described: the entry `model` of the harvest's header.
 
     Raises:
-        RequestError: it was in memory, or the header is damaged.
+        RequestError: the model was in memory, or the header is damaged.
     """
-    source, revision = told.get("source"), told.get("revision")
+    source, revision = described.get("source"), described.get("revision")
     if not isinstance(source, str) or not isinstance(revision, str):
-        raise RequestError("The manifest names no model and revision. Harvest anew.")
+        raise RequestError("The manifest names no model and revision. Harvest again.")
     if not source:
         raise RequestError(
-            f"The model of this harvest ({told.get('name')}) was in memory and is not kept. Save it with "
+            f"The model of this harvest ({described.get('name')}) was in memory and is not saved. Save it with "
             "save_pretrained, and harvest from the folder."
         )
     return source, revision
@@ -173,16 +177,16 @@ def _wanted(name: str, revision: str, fetch: bool) -> Folder:
     folder = folder_of(name, revision, fetch)
     if revision and folder.revision != revision:
         raise RequestError(
-            f"The model {folder.name} is another than when the harvest was made ({folder.revision} instead of "
-            f"{revision}). Harvest anew."
+            f"The model {folder.name} has changed since the harvest was made ({folder.revision} instead of "
+            f"{revision}). Harvest again."
         )
     return folder
 
 
 def _fits(auto: Any, config: Any, files: Sequence[Path]) -> None:
-    """Hold what the configuration announces to the size of the weights, before memory is set aside for it."""
+    """Check the configuration against the size of the weights, before memory is allocated for the model."""
     if getattr(config, "quantization_config", None) is not None:
-        return  # its numbers take fewer bytes in the file than in memory
+        return  # its weights take fewer bytes in the file than in memory
     size = sum(file.stat().st_size for file in files)
     most = _TIMES * size + _SLACK
     tensors = 0
@@ -208,10 +212,10 @@ def _fits(auto: Any, config: Any, files: Sequence[Path]) -> None:
 
 
 def wrap(module: nn.Module, tokenizer: Any = None) -> Model:
-    """A model in memory: any module; one of transformers with its tokenizer reads text too.
+    """A model in memory: any module; a model of transformers with its tokenizer can read text.
 
     Args:
-        module: as it is, moved to no other device; it is read in eval mode.
+        module: it stays on its device, and is read in eval mode.
         tokenizer: of `transformers`.
     """
     digest = hashlib.sha256()
@@ -225,8 +229,8 @@ def wrap(module: nn.Module, tokenizer: Any = None) -> Model:
     return Model(module, tokenizer, kind, architecture, f"sha256:{digest.hexdigest()[:32]}", "", dtype)
 
 
-def place_of(device: str) -> torch.device:
-    """The device that is meant: of several processes on one machine, each takes its own GPU."""
+def resolve_device(device: str) -> torch.device:
+    """The device of a name; of several processes on one machine, each uses its own GPU."""
     own = f"cuda:{os.environ.get('LOCAL_RANK', '0')}"
     if device == "auto":
         return torch.device(own if torch.cuda.is_available() else "cpu")
@@ -247,28 +251,31 @@ def _kind(module: nn.Module, causal: bool) -> str:
 
 
 def _tokenizer(transformers: Any, path: Path) -> Any:
-    """The tokenizer, or None where the folder has none."""
+    """The tokenizer, or None if the folder has none."""
     if not any((path / name).is_file() for name in _TOKENIZERS):
         return None
     return transformers.AutoTokenizer.from_pretrained(path, **_HERE)
 
 
 def _images(transformers: Any, path: Path, config: Any) -> dict[str, Any]:
-    """What images a vision model takes."""
+    """Size, channels, mean and standard deviation of the images of a vision model."""
     size = getattr(config, "image_size", 224)
     channels = int(getattr(config, "num_channels", 3))
     found = {"size": [size, size] if isinstance(size, int) else list(size), "channels": channels}
     try:
-        told, _ = transformers.ImageProcessingMixin.get_image_processor_dict(path, local_files_only=True)
+        described, _ = transformers.ImageProcessingMixin.get_image_processor_dict(path, local_files_only=True)
     except (OSError, ValueError):
-        told = {}
+        described = {}
     half = [0.5] * channels
-    return found | {"mean": list(told.get("image_mean") or half), "std": list(told.get("image_std") or half)}
+    return found | {
+        "mean": list(described.get("image_mean") or half),
+        "std": list(described.get("image_std") or half),
+    }
 
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Let transformers load and save without bars and remarks on the terminal."""
+    """Let transformers load and save without progress bars and messages on the terminal."""
     quiet = optional("transformers", "language").utils.logging
     shown, level = quiet.is_progress_bar_enabled(), quiet.get_verbosity()
     quiet.disable_progress_bar()
@@ -283,12 +290,12 @@ def quietly() -> Iterator[None]:
 
 @contextmanager
 def _readable(name: str) -> Iterator[None]:
-    """Say in a sentence what goes wrong while a model is loaded."""
+    """Turn an error while a model is loaded into one sentence."""
     try:
         yield
     except (ImportError, MemoryError, NarrowsError):
         raise
-    except Exception as error:  # transformers, safetensors and the hub each raise their own
+    except Exception as error:  # transformers, safetensors and the hub raise errors of many types
         if "trust_remote_code" in str(error):
             raise RequestError(FOREIGN.format(name)) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

@@ -1,4 +1,4 @@
-"""`Provenance`: where each row of a harvest came from: its token, its place, the whole context, the model."""
+"""`Provenance`: the token, position, context and model of each row of a harvest."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from narrows.activations.manifest import Manifest
 from narrows.activations.rows import Index
 from narrows.core.check import RequestError
 
-__all__ = ["Places", "Provenance"]
+__all__ = ["Metadata", "Provenance"]
 
-Places = dict[str, Tensor]
-"""The small tensors of a shard: `positions`, `context_rows` and, of text, `tokens`, `context_tokens`, ..."""
+Metadata = dict[str, Tensor]
+"""Tensors that describe a shard's rows: `positions`, `context_rows` and, of text, `tokens`, `context_tokens`, ..."""
 
 _KEPT = 64
 
 
 class Provenance:
-    """Says of the rows of a `Dataset` where they came from.
+    """Where the rows of a `Dataset` come from.
 
     Args:
         manifest: of the harvest.
-        at: the layers that the rows hold.
-        index: which rows of which shards they are; whole contexts where `length` is given.
-        places: gives the small tensors of a shard by its number in the manifest.
+        at: the layers of the rows.
+        index: the rows of the shards; whole contexts if `length` is not 0.
+        metadata: gives the tensors that describe the rows of a shard, by its number in the manifest.
         first_context: the number of each shard's first context, counted over the whole harvest, (shards,).
         group: how many parts of the index belong to one shard (pooled layers).
-        length: how many rows an example has, where examples are whole contexts; else 0.
-        target: the layers of the same model that must be produced, where they are not the rows' own.
+        length: the number of rows of an example if examples are whole contexts, else 0.
+        target: the layers of the target, if the target is not the rows themselves.
     """
 
     def __init__(
@@ -41,14 +41,14 @@ class Provenance:
         manifest: Manifest,
         at: tuple[str, ...],
         index: Index,
-        places: Callable[[int], Places],
+        metadata: Callable[[int], Metadata],
         first_context: np.ndarray,
         group: int = 1,
         length: int = 0,
         target: tuple[str, ...] = (),
     ) -> None:
         self.manifest, self.at, self.index = manifest, at, index
-        self.places, self.first_context, self.group, self.length = places, first_context, group, length
+        self.metadata, self.first_context, self.group, self.length = metadata, first_context, group, length
         self.target = target
 
     def __len__(self) -> int:
@@ -58,8 +58,8 @@ class Provenance:
         return Provenance(
             self.manifest,
             self.at,
-            self.index.picked(rows),
-            self.places,
+            self.index.select(rows),
+            self.metadata,
             self.first_context,
             self.group,
             self.length,
@@ -77,7 +77,7 @@ class Provenance:
         return self.manifest.model
 
     def tokens(self, rows: slice | Tensor) -> Tensor:
-        """The token ids of some rows, (B,) int64, or (B, T) where examples are contexts.
+        """The token ids of some rows, (B,) int64, or (B, T) if examples are contexts.
 
         Raises:
             RequestError: the harvest was not made from text.
@@ -85,7 +85,7 @@ class Provenance:
         return self._gather(rows, "tokens")
 
     def positions(self, rows: slice | Tensor) -> Tensor:
-        """The places of some rows in their contexts, (B,) int64, or (B, T)."""
+        """The positions of some rows in their contexts, (B,) int64, or (B, T)."""
         return self._gather(rows, "positions")
 
     def contexts(self, rows: slice | Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class Provenance:
         return torch.from_numpy(numbers)
 
     def context_of(self, row: int) -> tuple[Tensor, int]:
-        """The token ids of a row's whole context, (T,) int64, and the row's place in it (the first kept one's).
+        """The token ids of a row's whole context, (T,) int64, and the row's position in it (the first one kept).
 
         Raises:
             RequestError: the harvest was not made from text.
@@ -106,13 +106,13 @@ class Provenance:
         shards, rows = self._located(torch.tensor([row]))
         shard, within = int(shards[0]), int(rows[0])
         number = int(self._context(shard, rows)[0])
-        sizes = self._place(shard, "context_sizes").long()
+        sizes = self._metadata(shard, "context_sizes").long()
         start = int(sizes[:number].sum())
-        ids = self._place(shard, "context_tokens")[start : start + int(sizes[number])]
-        return ids.long(), int(self._place(shard, "positions")[within * max(1, self.length)])
+        ids = self._metadata(shard, "context_tokens")[start : start + int(sizes[number])]
+        return ids.long(), int(self._metadata(shard, "positions")[within * max(1, self.length)])
 
     def _located(self, rows: slice | Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The shard of each row, and the row (or the context, where examples are contexts) in it."""
+        """The shard of each row, and the row (or the context, if examples are contexts) in it."""
         if isinstance(rows, slice):
             rows = torch.arange(*rows.indices(len(self)))
         part, row = self.index.locate(rows.cpu().numpy())
@@ -121,7 +121,7 @@ class Provenance:
     def _context(self, shard: int, row: np.ndarray) -> np.ndarray:
         if self.length:
             return row
-        ends = self._place(shard, "context_rows").long().cumsum(0).numpy()
+        ends = self._metadata(shard, "context_rows").long().cumsum(0).numpy()
         return np.searchsorted(ends, row, side="right")
 
     def _gather(self, rows: slice | Tensor, name: str) -> Tensor:
@@ -130,16 +130,16 @@ class Provenance:
         out = torch.empty(within.shape, dtype=torch.int64)
         for s in np.unique(shard):
             here = shard == s
-            out[torch.from_numpy(here)] = self._place(int(s), name)[torch.from_numpy(within[here])].long()
+            out[torch.from_numpy(here)] = self._metadata(int(s), name)[torch.from_numpy(within[here])].long()
         return out
 
-    def _place(self, shard: int, name: str) -> Tensor:
-        found = self.places(shard)
+    def _metadata(self, shard: int, name: str) -> Tensor:
+        found = self.metadata(shard)
         if name not in found:
-            raise RequestError(f"The harvest {self.folder} was not made from text: it holds no `{name}`.")
+            raise RequestError(f"The harvest {self.folder} was not made from text: it has no `{name}`.")
         return found[name]
 
 
-def remembered(read: Callable[[int], Places]) -> Callable[[int], Places]:
-    """The same function, which keeps the places of the shards that were asked for last."""
+def remembered(read: Callable[[int], Metadata]) -> Callable[[int], Metadata]:
+    """The same function with a cache of the shards used last."""
     return lru_cache(maxsize=_KEPT)(read)

@@ -1,4 +1,4 @@
-"""`ActivationRows`: rows that stay in the shards of a harvest, read a run at a time; `Index`: which rows those are."""
+"""`ActivationRows`: rows of a harvest's shards, read on demand; `Index`: which rows they are."""
 
 from __future__ import annotations
 
@@ -25,31 +25,31 @@ class Region(Protocol):
     shape: tuple[int, ...]
 
     def blame(self, row: int) -> str:
-        """Where a broken row lies and what mends it, two sentences."""
+        """Which row is not finite, and what to do about it, in two sentences."""
 
     def shaped(self, shape: tuple[int, ...]) -> Region:
-        """The same numbers with another shape of a row."""
+        """The same values with rows of another shape."""
 
     def read(self, first: int = 0, last: int | None = None) -> Tensor:
-        """Rows in memory of their own, in their own type."""
+        """A copy of some rows, in their own type."""
 
     def fill_runs(self, out: Tensor, runs: Iterable[tuple[int, int]]) -> None:
-        """Runs of rows, (first, count) each, one after another into a contiguous tensor of the same type."""
+        """Copy runs of rows, (first, count) each, one after another into a contiguous tensor of the same type."""
 
 
 class Index:
-    """Rows as runs: `count` rows of a part (a shard) from its row `first` on, run after run.
+    """Rows as runs: a run is `count` consecutive rows of a part (a shard) from its row `first` on.
 
-    A training part that leaves out every tenth context is a few runs a shard, whatever the number of rows.
+    A training part without every tenth context is a few runs a shard, whatever the number of rows.
 
     Args:
         part: the part of each run, (R,).
         first: the row of that part at which each run begins, (R,).
-        count: how many rows it has, (R,).
+        count: the number of rows of each run, (R,).
 
     Example:
         >>> index = Index([0, 0, 1], [0, 7, 3], [5, 2, 4])
-        >>> len(index), list(index.cut(4, 8)), list(index.take(np.array([10, 6, 5])))
+        >>> len(index), list(index.span(4, 8)), list(index.take(np.array([10, 6, 5])))
         (11, [(0, 4, 1), (0, 7, 2), (1, 3, 1)], [(1, 6, 1), (0, 8, 1), (0, 7, 1)])
     """
 
@@ -69,8 +69,8 @@ class Index:
     def __iter__(self) -> Iterator[tuple[int, int, int]]:
         return zip(self.part.tolist(), self.first.tolist(), self.count.tolist(), strict=True)
 
-    def cut(self, start: int, stop: int) -> Index:
-        """The rows from one to before another."""
+    def span(self, start: int, stop: int) -> Index:
+        """The rows `start` to `stop` - 1."""
         start, stop = max(0, start), min(stop, len(self))
         if stop <= start:
             return Index([], [], [])
@@ -84,14 +84,14 @@ class Index:
         return Index(part, first, count)
 
     def locate(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The part of each of some rows, and its row there."""
+        """The part of each row, and its row number in that part."""
         if len(rows) and not (rows.min() >= 0 and rows.max() < len(self)):
             raise refuse("rows", int(rows.max()), f"row numbers from 0 to {len(self) - 1}")
         of = np.searchsorted(self.ends, rows, side="right")
         return self.part[of], rows - (self.ends - self.count)[of] + self.first[of]
 
     def take(self, rows: np.ndarray) -> Index:
-        """Any rows in any order; neighbours become one run again."""
+        """Any rows in any order; consecutive rows are joined to one run."""
         part, row = self.locate(np.asarray(rows, np.int64))
         if not len(row):
             return Index([], [], [])
@@ -99,24 +99,24 @@ class Index:
         at = np.flatnonzero(new)
         return Index(part[at], row[at], np.diff(np.append(at, len(row))))
 
-    def picked(self, rows: slice | Tensor | np.ndarray) -> Index:
-        """`cut` or `take`, as is asked."""
+    def select(self, rows: slice | Tensor | np.ndarray) -> Index:
+        """The rows of a slice, of a mask or of row numbers."""
         if isinstance(rows, slice):
             start, stop, step = rows.indices(len(self))
-            return self.cut(start, stop) if step == 1 else self.take(np.arange(start, stop, step))
+            return self.span(start, stop) if step == 1 else self.take(np.arange(start, stop, step))
         rows = rows.cpu().numpy() if isinstance(rows, Tensor) else rows
         return self.take(np.flatnonzero(rows) if rows.dtype == np.bool_ else rows)
 
 
 class ActivationRows:
-    """Rows of a harvest, (N, ...), that are read when they are asked for.
+    """Rows of a harvest, (N, ...), read on demand.
 
     Args:
-        index: which rows of which parts.
+        index: the rows of the parts.
         layers: for each layer its region of every part, in the order of the index's parts.
-        stacked: whether examples are layers side by side, (L, D); else there is one layer.
+        stacked: whether an example has all layers, (L, D); else there is one layer.
         group: how many parts (layers one after another) belong to one shard.
-        by_unit: whether rows are read a whole shard at a time, as they must be where they are computed.
+        by_unit: whether a whole shard must be read at a time, because it is computed on the fly.
     """
 
     def __init__(
@@ -144,52 +144,52 @@ class ActivationRows:
 
     @property
     def ndim(self) -> int:
-        """How many axes there are, the rows included."""
+        """The number of axes, the rows included."""
         return len(self.shape)
 
     @property
     def row_bytes(self) -> int:
-        """How many bytes a row takes in memory."""
+        """The size of a row in memory, in bytes."""
         return int(np.prod(self.shape[1:], dtype=np.int64)) * self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
-        """How many bytes all rows would take in memory."""
+        """The size of all rows in memory, in bytes."""
         return len(self) * self.row_bytes
 
     @property
     def blocks(self) -> np.ndarray | None:
-        """The rows of each shard, where a shard must be read as a whole; else None: any division is right."""
+        """The number of rows of each shard if a whole shard must be read at a time; else None."""
         if not self.by_unit or not len(self.index.part):
             return None
         unit = self.index.part // self.group
         return np.add.reduceat(self.index.count, np.flatnonzero(np.append(True, unit[1:] != unit[:-1])))
 
     def __getitem__(self, rows: slice | Tensor | np.ndarray) -> ActivationRows:
-        return ActivationRows(self.index.picked(rows), self.layers, self.stacked, self.group, self.by_unit)
+        return ActivationRows(self.index.select(rows), self.layers, self.stacked, self.group, self.by_unit)
 
     def read(self, rows: slice | Tensor | np.ndarray) -> Tensor:
-        """Some rows in memory: float32, or int64 where they are whole numbers.
+        """Some rows in memory: float32, or int64 if they are whole numbers.
 
         Raises:
-            WorkError: a number is not finite (the text says which shard and row), or a file changed.
+            WorkError: a number is not finite (the message gives shard and row), or a file changed.
         """
         back: Tensor | None = None
         if not isinstance(rows, slice):
             rows = torch.as_tensor(rows).cpu()
-            if bool((rows[1:] < rows[:-1]).any()):  # in the order of the shards, each is opened once
+            if bool((rows[1:] < rows[:-1]).any()):  # in the order of the shards, so that each is opened once
                 rows, back = rows.sort()
-        index = self.index.picked(rows)
+        index = self.index.select(rows)
         out = torch.empty(len(index), *self.shape[1:], dtype=self.kind)
         self._fill(out, index)
         return out if back is None else torch.empty_like(out).index_copy_(0, back, out)
 
     def fill(self, out: Tensor, rows: slice) -> None:
-        """`read` into a tensor that is there already."""
-        self._fill(out, self.index.picked(rows))
+        """`read` into an existing tensor."""
+        self._fill(out, self.index.select(rows))
 
     def sample(self, most: int) -> Tensor:
-        """Rows to look at: 64 runs spread evenly, or the first shard's where a shard is read as a whole."""
+        """A sample of rows: 64 evenly spaced runs, or rows of the first shard if whole shards must be read."""
         rows = max(_SAMPLED_RUNS, most) // _SAMPLED_RUNS
         blocks = self.blocks
         if blocks is not None:
@@ -215,7 +215,7 @@ class ActivationRows:
                     place.copy_(read)
             at = until
         if out.is_floating_point() and not bool(torch.isfinite(out.sum())):
-            self._refuse(out, index)  # unless only the sum overflows
+            self._refuse(out, index)  # it returns if only the sum overflows
 
     def _refuse(self, out: Tensor, index: Index) -> None:
         bad = (~torch.isfinite(out)).flatten(1).any(1)

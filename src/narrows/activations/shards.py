@@ -1,22 +1,23 @@
-"""`ShardWriter`: writes a harvest unit by unit, from several processes into one folder, safe against being killed.
+"""`ShardWriter`: writes a harvest unit by unit, from several processes into one folder; a killed process loses no unit.
 
-A folder holds ``header.json`` (what is harvested), for each unit ``shard-000000.safetensors`` and, written after it,
-``shard-000000.json`` (its checksum, rows and sums), and at the end ``manifest.json`` with ``means.safetensors``.
-A shard without its ``.json`` is not there. Ranks never write one unit twice and share nothing but the folder.
+A folder holds ``header.json`` (the description of the harvest), for each unit ``shard-000000.safetensors`` and, written
+after it, ``shard-000000.json`` (its checksum, rows and sums), and at the end ``manifest.json`` with
+``means.safetensors``. A shard without its ``.json`` counts as missing. Ranks write different units and share nothing
+but the folder.
 
 ==================  ============================  ===========================================================
-tensor of a shard   shape                         what it is
+tensor of a shard   shape                         content
 ==================  ============================  ===========================================================
 ``<layer>``         (rows, *shape of the layer)   activations, one row a kept token, contexts one after another
-``<layer>.grad``    the same                      gradients there, for the layers in the header's `gradients`
-``positions``       (rows,)                       each row's place in its context, from 0
-``context_rows``    (contexts,)                   how many rows each context has; they sum to `rows`
+``<layer>.grad``    the same                      their gradients, for the layers in the header's `gradients`
+``positions``       (rows,)                       each row's position in its context, from 0
+``context_rows``    (contexts,)                   number of rows of each context; they sum to `rows`
 ``context_tokens``  (all tokens,)                 the token ids of the whole contexts, one after another
-``context_sizes``   (contexts,)                   how many tokens each context has; they sum to `all tokens`
+``context_sizes``   (contexts,)                   number of tokens of each context; they sum to `all tokens`
 ``tokens``          (rows,)                       each row's token id (the writer adds it)
 ==================  ============================  ===========================================================
 
-The last three are absent where the contexts are not text.
+The last three are absent if the contexts are not text.
 """
 
 from __future__ import annotations
@@ -48,26 +49,26 @@ from narrows.core.check import RequestError, WorkError, refuse
 from narrows.core.files import remove_sides, write
 from narrows.core.tensorfile import dtype_named, read_table, write_tensors
 
-__all__ = ["HEADER", "MEANS", "PLACES", "ShardWriter", "sound", "survey"]
+__all__ = ["HEADER", "MEANS", "METADATA", "ShardWriter", "intact", "survey"]
 
 HEADER, MEANS, CONTEXTS = "header.json", "means.safetensors", "contexts.safetensors"
-PLACES = ("positions", "context_rows", "context_tokens", "context_sizes", "tokens")
-_AGAIN = "Free some, then run the same harvest command again: it fills in only what is missing."
+METADATA = ("positions", "context_rows", "context_tokens", "context_sizes", "tokens")
+_AGAIN = "Free some, then run the same harvest command again: it computes only what is missing."
 
 
 class ShardWriter:
     """Writes the shards of one harvest into a folder.
 
     Args:
-        folder: made where it is not there.
-        header: what is harvested, JSON-able: `model` (name, revision, kind), `layers` (by name a `shape` and the
-            `dtype` that is stored), `contexts` (settings), `text` (its digest); optional `gradients` (names of the
-            layers whose gradients are kept) and anything else worth noting. Everything in it must be alike for two
-            harvests to share a folder.
+        folder: created if it does not exist.
+        header: a description of the harvest that JSON can hold: `model` (name, revision, kind), `layers` (by name a
+            `shape` and the stored `dtype`), `contexts` (options), `text` (its digest), optionally `gradients` (names
+            of the layers whose gradients are stored) and further entries. Two harvests share a folder only if their
+            headers are equal.
 
     Raises:
         RequestError: the folder holds a harvest with another header, or other files.
-        WorkError: it cannot be written to.
+        WorkError: the folder cannot be written to.
 
     Example:
         >>> import tempfile
@@ -91,15 +92,15 @@ class ShardWriter:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise WorkError(f"The folder {self.folder} cannot be made: {error}") from error
+            raise WorkError(f"The folder {self.folder} cannot be created: {error}") from error
         self._claim()
 
     def _claim(self) -> None:
-        """Write the header first, or hold ours to the one that is there."""
+        """Write the header, or compare it with the one that exists."""
         path = self.folder / HEADER
         if not path.exists():
             strange = [p.name for p in self.folder.iterdir() if p.name[0] != "." and p.name != CONTEXTS]
-            if strange and not path.exists():  # another rank may have been first just now
+            if strange and not path.exists():  # another rank may have written it just now
                 raise refuse(
                     "out",
                     str(self.folder),
@@ -109,10 +110,10 @@ class ShardWriter:
             side = self.folder / f".{HEADER}.{secrets.token_hex(8)}.first"
             write(side, json.dumps(sealed({"header": self.header}), indent=1).encode(), _AGAIN)
             try:
-                os.link(side, path)  # fails where another process was first, unlike a rename
+                os.link(side, path)  # unlike a rename, this fails if another process was first
             except FileExistsError:
                 pass
-            except OSError:  # a file system without links: the last of several equal headers stays
+            except OSError:  # a file system without links: the last of several equal headers remains
                 side.replace(path)
             finally:
                 side.unlink(missing_ok=True)
@@ -122,23 +123,23 @@ class ShardWriter:
             raise
         except (OSError, ValueError, KeyError) as error:
             raise WorkError(
-                f"{path} cannot be read: {error}. Remove it if the folder is this harvest's."
+                f"{path} cannot be read: {error}. Remove it if the folder belongs to this harvest."
             ) from error
         differs = difference(there, self.header)
         if differs:
             raise refuse(
                 "out",
                 str(self.folder),
-                "a new folder or one of this very harvest",
-                f"It holds another: {differs}.",
+                "a new folder or one of the same harvest",
+                f"It holds another harvest: {differs}.",
             )
 
     def missing(self, units: Iterable[int]) -> list[int]:
-        """The units that are not yet soundly on the disk; checksums are compared."""
-        return [unit for unit in units if self._sound(unit) is None]
+        """The units that are missing or damaged on disk; checksums are compared."""
+        return [unit for unit in units if self._intact(unit) is None]
 
     def write(self, unit: int, tensors: Mapping[str, Tensor]) -> None:
-        """Write one unit: all of it, or nothing.
+        """Write one unit, atomically.
 
         Args:
             unit: its number.
@@ -146,13 +147,13 @@ class ShardWriter:
                 Layers are stored in the header's type.
 
         Raises:
-            RequestError: the tensors are not what the header says.
-            WorkError: NaN or infinite numbers, or a full disk; what is there already is kept.
+            RequestError: the tensors do not fit the header.
+            WorkError: NaN or infinite numbers, or a full disk; earlier units are kept.
         """
         ready = self._ready(unit, tensors)
         sums = {name: _sums(ready[name], name, unit, self.layers[name].dtype) for name in self.layers}
         name = self._name(unit)
-        remove_sides(self.folder)  # of a process that was killed here
+        remove_sides(self.folder)  # left by a process that was killed
         data = self.folder / f"{name}.safetensors"
         digest = write_tensors(data, ready, _AGAIN)
         shard = Shard(
@@ -167,11 +168,11 @@ class ShardWriter:
         write(self.folder / f"{name}.json", json.dumps(note).encode(), _AGAIN)
 
     def finish(self, units: Iterable[int], live: bool = False) -> Manifest:
-        """Write the manifest of what is there; any rank may call it, and the last one sees all.
+        """Write the manifest of the units on disk; any rank may call it, and the last call includes all units.
 
         Args:
             units: all units of the harvest.
-            live: the rows are computed when they are read: no shards are expected.
+            live: the rows are computed on the fly: no shards are expected.
         """
         units = list(units)
         while True:
@@ -180,18 +181,18 @@ class ShardWriter:
             content = json.dumps(manifest.to_json(), indent=1) + "\n"
             write(self.folder / MANIFEST, content.encode(), _AGAIN)
             if live or all(self._sidecar(unit) is None for unit in units if unit not in found):
-                return manifest  # else another rank wrote on while we merged
+                return manifest  # else another rank wrote a unit in the meantime
 
     def _merged(self, found: Mapping[int, Mapping[str, Any]], units: int, live: bool) -> Manifest:
         rows = [found[unit] for unit in sorted(found)]
-        facts: dict[str, dict[str, float]] = {}
+        statistics: dict[str, dict[str, float]] = {}
         means: dict[str, Tensor] = {}
         for name in self.layers if rows else ():
             parts = [row["sums"][name] for row in rows]
             count = sum(part["count"] for part in parts)
             total = torch.stack([torch.tensor(part["sum"], dtype=torch.float64) for part in parts]).sum(0)
             means[name] = total / max(count, 1)
-            facts[name] = {
+            statistics[name] = {
                 "count": count,
                 "mean_norm": sum(part["norms"] for part in parts) / max(count, 1),
                 "mean_square": sum(part["squares"] for part in parts) / max(count, 1),
@@ -200,13 +201,13 @@ class ShardWriter:
             write_tensors(self.folder / MEANS, means, _AGAIN)
         shards = tuple(Shard(**row["shard"]) for row in rows)
         whole = live or len(shards) == units
-        return Manifest(self.folder, self.header, units, shards, facts, whole, live)
+        return Manifest(self.folder, self.header, units, shards, statistics, whole, live)
 
     def _name(self, unit: int) -> str:
         return f"shard-{unit:06d}"
 
     def _sidecar(self, unit: int) -> dict[str, Any] | None:
-        """What is noted of a unit whose file has the right size, or None."""
+        """The record of a unit whose file has the right size, or None."""
         name = f"{self._name(unit)}.safetensors"
         try:
             row = unsealed(self.folder / f"{self._name(unit)}.json")
@@ -221,21 +222,21 @@ class ShardWriter:
             return None
         return row if fits else None
 
-    def _sound(self, unit: int) -> Shard | None:
+    def _intact(self, unit: int) -> Shard | None:
         row = self._sidecar(unit)
         if row is None:
             return None
         shard = Shard(**row["shard"])
-        return shard if sound(self.folder, shard) else None
+        return shard if intact(self.folder, shard) else None
 
     def _ready(self, unit: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The tensors as they are stored, or a refusal that says what does not fit."""
+        """The tensors as they are stored; raises if one does not fit the header."""
         wanted = [*self.layers, *(f"{layer}.grad" for layer in self.gradients)]
-        if set(tensors) - {*wanted, *PLACES} or set(wanted) - set(tensors):
+        if set(tensors) - {*wanted, *METADATA} or set(wanted) - set(tensors):
             raise refuse(
                 "tensors",
                 sorted(tensors),
-                f"the layers {', '.join(wanted)} and where they are ({', '.join(PLACES)})",
+                f"the layers {', '.join(wanted)} and their metadata ({', '.join(METADATA)})",
             )
         rows = len(tensors[wanted[0]])
         ready = {}
@@ -245,23 +246,25 @@ class ShardWriter:
                 raise refuse(
                     name,
                     tuple(tensors[name].shape),
-                    f"of shape {(rows, *layer.shape)} as the header says",
+                    f"of the header's shape, {(rows, *layer.shape)}",
                 )
             ready[name] = tensors[name].detach().to("cpu", dtype_named(layer.dtype))
-        places = {name: tensors[name].detach().to("cpu", torch.int32) for name in PLACES if name in tensors}
-        places.setdefault("positions", torch.zeros(rows, dtype=torch.int32))
-        places.setdefault("context_rows", torch.ones(rows, dtype=torch.int32))
-        if len(places["positions"]) != rows or int(places["context_rows"].sum()) != rows:
+        metadata = {
+            name: tensors[name].detach().to("cpu", torch.int32) for name in METADATA if name in tensors
+        }
+        metadata.setdefault("positions", torch.zeros(rows, dtype=torch.int32))
+        metadata.setdefault("context_rows", torch.ones(rows, dtype=torch.int32))
+        if len(metadata["positions"]) != rows or int(metadata["context_rows"].sum()) != rows:
             raise refuse(
-                "positions", f"{len(places['positions'])} places", f"one for each of the {rows} rows"
+                "positions", f"{len(metadata['positions'])} positions", f"one for each of the {rows} rows"
             )
-        if "context_tokens" in places:
-            places["tokens"] = _token_of_row(places)
-        return ready | places
+        if "context_tokens" in metadata:
+            metadata["tokens"] = _token_of_row(metadata)
+        return ready | metadata
 
 
 def survey(folder: Path) -> Manifest:
-    """What is on the disk of a harvest that may not be finished, from the notes beside its shards.
+    """The manifest of an unfinished harvest, from the records beside its shards.
 
     Raises:
         RequestError: the header is missing or damaged.
@@ -276,13 +279,13 @@ def survey(folder: Path) -> Manifest:
         raise RequestError(f"{path} cannot be read: {error}. Harvest into a new folder.") from error
     shards = []
     for note in sorted(folder.glob("shard-*.json")):
-        with suppress(OSError, ValueError, KeyError, TypeError):  # damaged: as if it were not there
+        with suppress(OSError, ValueError, KeyError, TypeError):  # a damaged record counts as missing
             shards.append(shard_of(unsealed(note)["shard"]))
     return Manifest(folder, header, len(shards), tuple(sorted(shards, key=lambda s: s.unit)))
 
 
-def sound(folder: Path, shard: Shard) -> bool:
-    """Whether a shard is on the disk with the size and the checksum that were noted for it."""
+def intact(folder: Path, shard: Shard) -> bool:
+    """Whether a shard is on disk with its recorded size and checksum."""
     path = folder / shard.file
     try:
         if path.stat().st_size != shard.bytes:
@@ -296,19 +299,19 @@ def sound(folder: Path, shard: Shard) -> bool:
     return True
 
 
-def _token_of_row(places: Mapping[str, Tensor]) -> Tensor:
-    """The token of each row, from the whole contexts and the rows' places in them."""
-    sizes, tokens = places.get("context_sizes", torch.zeros(0)), places["context_tokens"]
-    if len(sizes) != len(places["context_rows"]) or int(sizes.sum()) != len(tokens):
+def _token_of_row(metadata: Mapping[str, Tensor]) -> Tensor:
+    """The token of each row, from the whole contexts and the positions of the rows in them."""
+    sizes, tokens = metadata.get("context_sizes", torch.zeros(0)), metadata["context_tokens"]
+    if len(sizes) != len(metadata["context_rows"]) or int(sizes.sum()) != len(tokens):
         raise refuse(
             "context_sizes",
             sizes.tolist()[:8],
             f"one size a context, and {len(tokens)} tokens in all",
         )
-    of = torch.repeat_interleave(torch.arange(len(sizes)), places["context_rows"].long())
-    positions = places["positions"].long()
+    of = torch.repeat_interleave(torch.arange(len(sizes)), metadata["context_rows"].long())
+    positions = metadata["positions"].long()
     if len(positions) and (int(positions.min()) < 0 or bool((positions >= sizes.long()[of]).any())):
-        raise refuse("positions", int(positions.max()), "a place inside its context")
+        raise refuse("positions", int(positions.max()), "a position inside its context")
     starts = sizes.long().cumsum(0) - sizes.long()
     return tokens[starts[of] + positions]
 
@@ -331,7 +334,7 @@ def _sums(x: Tensor, name: str, unit: int, dtype: str) -> dict[str, Any]:
             fix = " Store it as bfloat16 or float32." if dtype == "float16" else ""
             raise WorkError(
                 f"The model gives NaN or infinite numbers at `{name}` (unit {unit}, row {row}), as {dtype}.{fix} "
-                "Nothing of this unit was written; what was harvested before is kept."
+                "This unit was not written; earlier units are kept."
             )
         total += wide.sum(0)
         norms += float(square.sqrt().sum())

@@ -1,12 +1,12 @@
-"""Splicing: a frozen language model with one place's output replaced, and what that costs it, in nats.
+"""Splicing: replace the activation at one hook point of a frozen language model, and measure the cost in nats.
 
     logits = spliced(model, tokens, "resid.2", replace)      differentiable in what `replace` gives
     costs = measure(model, tokens, "resid.2", replace)       cross-entropies, KL, loss recovered
     before = baseline(model, tokens, "resid.2")              once, where many replacements are compared
 
-A hook point is a `HookPoint`, or a name that `hook_points.resolve` knows: ``resid.2``, ``mlp.2``, a module's path,
-``PATH:input``.
-Of a tuple the first member is the activation; attention heads come as an axis of their own, as in `capture`.
+A hook point is a `HookPoint`, or a name that `hook_points.resolve` accepts: ``resid.2``, ``mlp.2``, a module's path,
+``PATH:input``. If a module returns a tuple, its first element is the activation. Attention heads are a separate axis,
+as in `capture`.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from narrows.activations.capture import split_heads
 from narrows.activations.hook_points import HookPoint, resolve
 from narrows.core.check import refuse
 
@@ -34,32 +35,32 @@ __all__ = [
     "join",
     "measure",
     "spliced",
-    "spliced_and_seen",
+    "spliced_and_captured",
 ]
 
 Replace: TypeAlias = Callable[[Tensor], Tensor]
-"""From an activation (B, T, D) to what stands in its place."""
+"""From an activation (B, T, D) to its replacement."""
 
 
 def spliced(
-    model: nn.Module, inputs: Tensor | Mapping[str, Any], place: str | HookPoint, replace: Replace
+    model: nn.Module, inputs: Tensor | Mapping[str, Any], hook_point: str | HookPoint, replace: Replace
 ) -> Tensor:
-    """The logits of a model in which one place's output is replaced.
+    """The logits of a model in which the activation at one hook point is replaced.
 
-    Nothing in the model changes, and gradients flow through what `replace` gives and on through the later layers
-    (give them ``requires_grad_(False)``, or their weights get gradients too).
+    The model itself is not modified. Gradients flow through the replacement and the later layers (set
+    ``requires_grad_(False)`` on the model, or its weights get gradients too).
 
     Args:
-        model: a causal language model: called with token ids, it gives logits or something with ``logits``.
+        model: a causal language model: called with token ids, it returns logits or an object with ``logits``.
         inputs: token ids (B, T), or the model's keyword arguments (``input_ids``, ``attention_mask`` ...).
-        place: whose output is replaced.
+        hook_point: where the activation is replaced.
         replace: from the activation (B, T, D) to its replacement, of the same shape.
 
     Returns:
         logits, (B, T, V).
 
     Raises:
-        RequestError: no such place, a replacement of another shape, or a model without logits.
+        RequestError: no such hook point, a replacement of another shape, or a model without logits.
 
     Example:
         >>> lm = nn.Sequential(nn.Embedding(7, 4), nn.Linear(4, 4), nn.Linear(4, 7))
@@ -67,39 +68,39 @@ def spliced(
         >>> bool((spliced(lm, tokens, "1", lambda a: a) == lm(tokens)).all())
         True
     """
-    return spliced_and_seen(model, inputs, place, replace)[0]
+    return spliced_and_captured(model, inputs, hook_point, replace)[0]
 
 
-def spliced_and_seen(
+def spliced_and_captured(
     model: nn.Module,
     inputs: Tensor | Mapping[str, Any],
-    place: str | HookPoint,
+    hook_point: str | HookPoint,
     replace: Replace | None,
-    look: Sequence[str | HookPoint] = (),
+    observed: Sequence[str | HookPoint] = (),
 ) -> tuple[Tensor, list[Tensor]]:
-    """The logits of a spliced model, and what further places put out in the same pass, differentiable.
+    """The logits of a spliced model, and the activations at further hook points of the same pass, differentiable.
 
     Args:
         model: a causal language model.
         inputs: token ids (B, T), or the model's keyword arguments.
-        place: whose output is replaced.
-        replace: from the activation to its replacement; None leaves it.
-        look: the places to look at; at `place` itself the replacement is seen.
+        hook_point: where the activation is replaced.
+        replace: from the activation to its replacement; None replaces nothing.
+        observed: the hook points whose activations are returned; at `hook_point` itself, the replacement.
 
     Returns:
-        logits (B, T, V), and for each place of `look` its activation.
+        logits (B, T, V), and the activation at each of the `observed` hook points.
     """
-    seen: dict[int, Tensor] = {}
+    captured: dict[int, Tensor] = {}
     with ExitStack() as hooks:
         if replace is not None:
-            hooks.enter_context(_replaced(model, _place(model, place), replace))
-        for i, other in enumerate(look):
-            hooks.enter_context(_noted(model, _place(model, other), seen, i))
+            hooks.enter_context(_replaced(model, _hook_point(model, hook_point), replace))
+        for i, other in enumerate(observed):
+            hooks.enter_context(_noted(model, _hook_point(model, other), captured, i))
         out = model(**inputs) if isinstance(inputs, Mapping) else model(inputs)
     logits = out if isinstance(out, Tensor) else getattr(out, "logits", None)
     if logits is None:
         raise refuse("model", type(model).__name__, "a causal language model, with logits", "It has none.")
-    return logits, [seen[i] for i in range(len(look))]
+    return logits, [captured[i] for i in range(len(observed))]
 
 
 def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
@@ -124,14 +125,14 @@ def divergence(original: Tensor, other: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Baseline:
-    """What does not depend on the replacement: how well the model does untouched, and with a place blotted out.
+    """The losses that do not depend on the replacement: of the unmodified model, and under zero and mean ablation.
 
     Args:
-        logits: of the untouched model, (B, T, V).
+        logits: of the unmodified model, (B, T, V).
         original: its cross-entropy of each next token, (B, T - 1), nats.
-        zero: the same where the place puts out 0.
-        mean: the same where it puts out its mean over examples and positions.
-        weight: which predictions count, (B, T - 1).
+        zero: the same with the activation set to 0.
+        mean: the same with the activation set to its mean over examples and positions.
+        weight: the weight of each prediction, (B, T - 1).
     """
 
     logits: Tensor
@@ -143,18 +144,18 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Costs:
-    r"""What a replacement costs a language model, prediction by prediction, in nats; every tensor of one shape.
+    r"""The losses of a spliced language model for each prediction, in nats; all tensors have one shape.
 
-    Loss recovered is :math:`(CE_{zero} - CE_{spliced}) / (CE_{zero} - CE_{original})`: 1 where the replacement costs
-    nothing, 0 where it is as bad as zeros. Others take the ablation to the mean for the zero: `recovered_from_mean`.
+    Loss recovered is :math:`(CE_{zero} - CE_{spliced}) / (CE_{zero} - CE_{original})`: 1 if the replacement costs
+    nothing, 0 if it is as bad as zero ablation. With mean ablation in its place it is `recovered_from_mean`.
 
     Args:
-        original: cross-entropy of the untouched model.
-        spliced: of the spliced one.
-        zero: with the place's output at 0.
-        mean: with the place's output at its mean.
+        original: cross-entropy of the unmodified model.
+        spliced: cross-entropy of the spliced model.
+        zero: cross-entropy under zero ablation.
+        mean: cross-entropy under mean ablation.
         kl: KL(original || spliced).
-        weight: how much each prediction counts.
+        weight: the weight of each prediction.
     """
 
     original: Tensor
@@ -165,22 +166,22 @@ class Costs:
     weight: Tensor
 
     def average(self, name: str) -> float:
-        """The weighted mean of one of the tensors by its name."""
+        """The weighted mean of one of the tensors, by its name."""
         weight = self.weight.double()
         return float((getattr(self, name).double() * weight).sum() / weight.sum())
 
     @property
     def recovered(self) -> float:
-        """Loss recovered, against zeros; not a number where zeros cost nothing."""
+        """Loss recovered, against zero ablation; NaN if zero ablation costs nothing."""
         return self._recovered("zero")
 
     @property
     def recovered_from_mean(self) -> float:
-        """Loss recovered, against the mean activation."""
+        """Loss recovered, against mean ablation."""
         return self._recovered("mean")
 
     def means(self) -> dict[str, float]:
-        """All of it by name: ``ce/original``, ``ce/spliced``, ``ce/zero``, ``ce/mean``, ``kl``, ``recovered`` ..."""
+        """All averages by name: ``ce/original``, ``ce/spliced``, ``ce/zero``, ``ce/mean``, ``kl``, ``recovered`` ..."""
         found = {f"ce/{name}": self.average(name) for name in ("original", "spliced", "zero", "mean")}
         shares = {"recovered": self.recovered, "recovered_from_mean": self.recovered_from_mean}
         return {**found, "kl": self.average("kl"), **shares}
@@ -196,32 +197,32 @@ class Costs:
 def baseline(
     model: nn.Module,
     inputs: Tensor | Mapping[str, Any],
-    place: str | HookPoint,
+    hook_point: str | HookPoint,
     *,
     mean: Tensor | None = None,
     weight: Tensor | None = None,
 ) -> Baseline:
-    """Three passes: the model untouched, and with a place's output at zero and at its mean.
+    """Three passes: the unmodified model, zero ablation and mean ablation at a hook point.
 
     Args:
         model: a causal language model, in ``eval()``.
         inputs: token ids (B, T), or the model's keyword arguments.
-        place: which place.
-        mean: its mean output, (D,); of these inputs' counted positions when None.
-        weight: which tokens count, (B, T): a prediction counts as much as the token that it predicts. When None,
-            the attention mask where there is one, else all alike.
+        hook_point: where the activation is ablated.
+        mean: the mean activation, (D,); None takes the weighted mean over these inputs.
+        weight: the weight of each token, (B, T): a prediction has the weight of the token that it predicts. None takes
+            the attention mask if there is one, else 1.
     """
     tokens = _tokens(inputs)
     if weight is None:
         mask = inputs.get("attention_mask") if isinstance(inputs, Mapping) else None
         weight = torch.ones_like(tokens) if mask is None else mask
-    logits, (activation,) = spliced_and_seen(model, inputs, place, None, [place])
+    logits, (activation,) = spliced_and_captured(model, inputs, hook_point, None, [hook_point])
     if mean is None:
         counts = weight.to(activation.dtype)
         mean = torch.einsum("bt...,bt->...", activation, counts) / counts.sum()
     constant = mean.to(activation)
-    zero = spliced(model, inputs, place, torch.zeros_like)
-    flat = spliced(model, inputs, place, lambda a: constant.expand_as(a))
+    zero = spliced(model, inputs, hook_point, torch.zeros_like)
+    flat = spliced(model, inputs, hook_point, lambda a: constant.expand_as(a))
     original, zeroed, level = (cross_entropy(one, tokens) for one in (logits, zero, flat))
     return Baseline(logits, original, zeroed, level, weight[:, 1:])
 
@@ -230,23 +231,23 @@ def baseline(
 def measure(
     model: nn.Module,
     inputs: Tensor | Mapping[str, Any],
-    place: str | HookPoint,
+    hook_point: str | HookPoint,
     replace: Replace,
     *,
     mean: Tensor | None = None,
     weight: Tensor | None = None,
     before: Baseline | None = None,
 ) -> Costs:
-    """What replacing a place's output costs a language model.
+    """Measure what replacing the activation at a hook point costs a language model.
 
     Args:
         model: a causal language model, in ``eval()``.
         inputs: token ids (B, T), or the model's keyword arguments.
-        place: whose output is replaced.
+        hook_point: where the activation is replaced.
         replace: from the activation (B, T, D) to its replacement.
-        mean: the mean output of the place, (D,), for the mean ablation; of these inputs when None.
-        weight: which tokens count, (B, T); see `baseline`.
-        before: the `baseline` of the same inputs and place, where it is known: then one pass is made, not four.
+        mean: the mean activation, (D,), for the mean ablation; None takes that of these inputs.
+        weight: the weight of each token, (B, T); see `baseline`.
+        before: the `baseline` of the same inputs and hook point, if known: it saves three of four passes.
 
     Returns:
         `Costs` for each prediction, (B, T - 1).
@@ -258,8 +259,8 @@ def measure(
         (1.0, 0.0)
     """
     if before is None:
-        before = baseline(model, inputs, place, mean=mean, weight=weight)
-    logits = spliced(model, inputs, place, replace)
+        before = baseline(model, inputs, hook_point, mean=mean, weight=weight)
+    logits = spliced(model, inputs, hook_point, replace)
     return Costs(
         original=before.original,
         spliced=cross_entropy(logits, _tokens(inputs)),
@@ -271,51 +272,53 @@ def measure(
 
 
 def join(parts: Sequence[Costs]) -> Costs:
-    """The costs of several batches as one, flattened; their lengths may differ."""
+    """The costs of several batches, flattened and joined; their lengths may differ."""
     names = ("original", "spliced", "zero", "mean", "kl", "weight")
     return Costs(*(torch.cat([getattr(part, name).flatten() for part in parts]) for name in names))
 
 
-def _place(model: nn.Module, place: str | HookPoint) -> HookPoint:
-    """The one place that is meant."""
-    if isinstance(place, HookPoint):
-        return place
-    found = resolve(model, place)
+def _hook_point(model: nn.Module, hook_point: str | HookPoint) -> HookPoint:
+    """The hook point of a name, which must match exactly one."""
+    if isinstance(hook_point, HookPoint):
+        return hook_point
+    found = resolve(model, hook_point)
     if len(found) != 1:
-        raise refuse("place", place, "one place", f"It stands for {len(found)}.")
+        raise refuse("hook_point", hook_point, "one hook point", f"It matches {len(found)}.")
     return found[0]
 
 
 @contextmanager
-def _replaced(model: nn.Module, place: HookPoint, replace: Replace) -> Iterator[None]:
-    """Within, a place holds what `replace` makes of its activation."""
+def _replaced(model: nn.Module, hook_point: HookPoint, replace: Replace) -> Iterator[None]:
+    """Replace the activation at a hook point inside the context."""
 
     def swap(old: Tensor) -> Tensor:
-        cut = _cut(old, place)
-        new = replace(cut)
-        if new.shape != cut.shape:
-            raise refuse("replace", tuple(new.shape), f"a function that keeps the shape {tuple(cut.shape)}")
+        activation = split_heads(old, hook_point)
+        new = replace(activation)
+        if new.shape != activation.shape:
+            raise refuse(
+                "replace", tuple(new.shape), f"a function that keeps the shape {tuple(activation.shape)}"
+            )
         return new.reshape(old.shape)
 
-    with _hooked(model, place, swap):
+    with _hooked(model, hook_point, swap):
         yield
 
 
 @contextmanager
-def _noted(model: nn.Module, place: HookPoint, seen: dict[int, Tensor], key: int) -> Iterator[None]:
-    """Within, a place's activation is noted under a key."""
+def _noted(model: nn.Module, hook_point: HookPoint, captured: dict[int, Tensor], key: int) -> Iterator[None]:
+    """Capture the activation at a hook point inside the context, under a key."""
 
     def note(value: Tensor) -> Tensor:
-        seen[key] = _cut(value, place)
+        captured[key] = split_heads(value, hook_point)
         return value
 
-    with _hooked(model, place, note):
+    with _hooked(model, hook_point, note):
         yield
 
 
 @contextmanager
-def _hooked(model: nn.Module, place: HookPoint, change: Replace) -> Iterator[None]:
-    """Within, the first tensor that a module takes, or puts out, goes through `change`."""
+def _hooked(model: nn.Module, hook_point: HookPoint, change: Replace) -> Iterator[None]:
+    """Apply `change` to the first input or output of a module inside the context."""
 
     def after(_: nn.Module, inputs: Any, out: Any) -> Any:
         return change(out) if isinstance(out, Tensor) else (change(out[0]), *out[1:])
@@ -326,8 +329,8 @@ def _hooked(model: nn.Module, place: HookPoint, change: Replace) -> Iterator[Non
         first = next(iter(named))
         return args, {**named, first: change(named[first])}
 
-    module = model.get_submodule(place.path)
-    if place.side == "output":
+    module = model.get_submodule(hook_point.path)
+    if hook_point.side == "output":
         handle = module.register_forward_hook(after)
     else:
         handle = module.register_forward_pre_hook(before, with_kwargs=True)
@@ -338,12 +341,8 @@ def _hooked(model: nn.Module, place: HookPoint, change: Replace) -> Iterator[Non
 
 
 def _wide(logits: Tensor) -> Tensor:
-    """Half precision is too coarse for logarithms of probabilities."""
+    """Logits in float32 or float64: half precision is too coarse for logarithms of probabilities."""
     return logits if logits.dtype == torch.float64 else logits.float()
-
-
-def _cut(value: Tensor, place: HookPoint) -> Tensor:
-    return value.unflatten(-1, (place.heads, -1)) if place.heads else value
 
 
 def _tokens(inputs: Tensor | Mapping[str, Any]) -> Tensor:

@@ -1,4 +1,4 @@
-"""Text to read: plain files, JSON lines, parquet columns and saved `datasets` folders, document by document."""
+"""Read text document by document: plain files, JSON lines, parquet columns and saved `datasets` folders."""
 
 from __future__ import annotations
 
@@ -16,25 +16,25 @@ from narrows.core.check import NarrowsError, RequestError, choice, nearest, opti
 __all__ = ["SPLITS", "files", "fingerprint", "pieces", "read"]
 
 SPLITS = ("file", "paragraph", "line")
-"""What is one document of a plain text file."""
+"""The unit of a plain text file that is one document."""
 
 _PIECE = 1 << 14
 _LINE = 1 << 22
-"""Characters after which a line that does not end is cut at a blank: a text may be one line."""
+"""Characters after which a line without an end is split at a space, since a text may be a single line."""
 
 _RECORD = 1 << 26
-"""Characters that a line of JSON may have."""
+"""Largest number of characters of a line of JSON."""
 
 _SAMPLED = 256 << 20
 _BREAK = "<|endoftext|>"
-_PLAIN = "a text file, .jsonl, .parquet, .arrow, any of them packed as .gz, or a folder of those"
+_PLAIN = "a text file, .jsonl, .parquet, .arrow, any of them compressed as .gz, or a folder of those"
 
 
 def files(path: str | Path) -> list[Path]:
     """The files of a text: itself, or those in a folder, such as one saved by the package `datasets`.
 
     Raises:
-        RequestError: there is no such file, or a folder has none that can be read.
+        RequestError: there is no such file, or the folder has none that can be read.
     """
     where = Path(path).expanduser()
     if where.is_file():
@@ -71,11 +71,11 @@ def _listed(folder: Path) -> list[Path]:
     try:
         names = [row["filename"] for row in json.loads(path.read_text(encoding="utf-8"))["_data_files"]]
         if wrong := [name for name in names if not _bare(name)]:
-            raise ValueError(f"it names {str(wrong[0])[:80]!r}, which is no file of this folder")
+            raise ValueError(f"it names {str(wrong[0])[:80]!r}, which is not a file of this folder")
         if gone := [name for name in names if not (folder / name).is_file()]:
             raise ValueError(f"the file {gone[0][:80]} is missing")
         if other := [name for name in names if _kind(Path(name)) != ".arrow"]:
-            raise ValueError(f"the file {other[0][:80]} is no .arrow file")
+            raise ValueError(f"the file {other[0][:80]} is not an .arrow file")
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         reason = f"{error} is missing" if isinstance(error, KeyError) else error
         raise RequestError(f"{path} cannot be used: {reason}. Save the data set again.") from error
@@ -83,14 +83,14 @@ def _listed(folder: Path) -> list[Path]:
 
 
 def _bare(name: Any) -> bool:
-    """Whether this is the name of a file, without a folder before it."""
+    """Whether this is the name of a file without a folder."""
     return (
         isinstance(name, str) and name not in ("", ".", "..") and "\0" not in name and Path(name).name == name
     )
 
 
 def _inside(file: Path, folder: Path) -> None:
-    """Refuse a link that leads out of a folder; those of the hub's cache lead to the blobs of the same set."""
+    """Refuse a link that points out of a folder; links of the hub's cache point to the blobs of the same data set."""
     target, root = file.resolve(), folder.resolve()
     if root not in target.parents and root.parent.parent / "blobs" not in target.parents:
         raise RequestError(
@@ -104,7 +104,7 @@ def _kind(path: Path) -> str:
 
 
 def fingerprint(paths: Iterable[Path]) -> str:
-    """A SHA-256 of names, sizes and contents; of a file above 256 MiB its start, middle and end stand for it."""
+    """The SHA-256 of names, sizes and contents; of a file above 256 MiB only its start, middle and end are read."""
     digest = hashlib.sha256()
     for path in paths:
         try:
@@ -127,20 +127,20 @@ def _digested(path: Path, put: Callable[[bytes], None]) -> None:
 
 
 def read(paths: Sequence[Path], key: str = "text", split: str = "file") -> Iterator[tuple[Any, bool]]:
-    r"""Every document, a long plain one in pieces.
+    r"""Every document; a long plain text comes in pieces.
 
     Args:
         paths: files, see `files`.
         key: the key of JSON lines or the column of a table that holds the document.
-        split: what is one document of a plain text file, of `SPLITS`; ``<|endoftext|>`` ends one in any case.
+        split: the unit of a plain text file that is one document, of `SPLITS`; ``<|endoftext|>`` always ends one.
 
     Yields:
-        The document, or a piece of it, and whether more of it follows. Pieces of 16 KiB, cut at the end of a line,
-        are tokenised two to three times as fast as a long text, and to the same tokens, save that a tokenizer which
-        puts a blank before a text puts one before each piece.
+        The document, or a piece of it, and whether more of it follows. Pieces have 16 KiB and end where a line ends.
+        They are tokenised two to three times as fast as a long text, and to the same tokens, except that a tokenizer
+        which adds a space before a text adds one before each piece.
 
     Raises:
-        RequestError: a file that cannot be read as what it is; of JSON lines, the line.
+        RequestError: a file that cannot be read; of JSON lines the message gives the line.
 
     Example:
         >>> import tempfile
@@ -165,7 +165,7 @@ def read(paths: Sequence[Path], key: str = "text", split: str = "file") -> Itera
 
 @contextmanager
 def _opened(path: Path) -> Iterator[IO[str]]:
-    """A text file, packed or not; what is wrong with it is said in a sentence."""
+    """Open a text file, compressed or not; turn errors into one sentence."""
     try:
         with (
             gzip.open(path, "rt", encoding="utf-8")
@@ -178,7 +178,7 @@ def _opened(path: Path) -> Iterator[IO[str]]:
 
 
 def _plain(path: Path, split: str) -> Iterator[tuple[str, bool]]:
-    """Documents of a plain file, in pieces that end where a line does."""
+    """Documents of a plain file, in pieces that end where a line ends."""
     with _opened(path) as file:
         yield from pieces(iter(lambda: file.read(_PIECE), ""), split)
 
@@ -193,8 +193,8 @@ def pieces(chunks: Iterable[str], split: str = "file") -> Iterator[tuple[str, bo
             if document.strip() or open_document:
                 yield document, False
             open_document = False
-        cut = rest.rfind("\n", 0, -1) + 1  # the last line end may be half of a paragraph's
-        if not cut and len(rest) >= _LINE:  # a text of one endless line
+        cut = rest.rfind("\n", 0, -1) + 1  # a line end at the very end may be half of a paragraph's end
+        if not cut and len(rest) >= _LINE:  # a text without line ends
             blank = rest.rfind(" ")
             cut = blank if blank > 0 else len(rest)
         if len(rest) >= _PIECE and cut:
@@ -205,7 +205,7 @@ def pieces(chunks: Iterable[str], split: str = "file") -> Iterator[tuple[str, bo
 
 
 def _parts(text: str, ends: str) -> list[str]:
-    """Documents of a stretch of text, empty ones among them; the last one may go on."""
+    """Documents of a piece of text, empty ones included; the last one may be incomplete."""
     whole = text.split(_BREAK)
     return whole if ends == _BREAK else [part for piece in whole for part in piece.split(ends)]
 
@@ -216,13 +216,11 @@ def _json_lines(path: Path, key: str) -> Iterator[Any]:
             if not line.strip():
                 continue
             if len(line) > _RECORD:
-                raise RequestError(
-                    f"Line {number} of {path} has more than {_RECORD:,} characters. Cut it up."
-                )
+                raise RequestError(f"Line {number} of {path} has more than {_RECORD:,} characters. Split it.")
             try:
                 row = json.loads(line)
             except (ValueError, RecursionError) as error:
-                raise RequestError(f"Line {number} of {path} is no JSON: {error}.") from error
+                raise RequestError(f"Line {number} of {path} is not JSON: {error}.") from error
             if not isinstance(row, dict) or key not in row:
                 known = list(row) if isinstance(row, dict) else []
                 raise refuse(
@@ -241,7 +239,7 @@ def _parquet(path: Path, key: str) -> Iterator[Any]:
 
 
 def _arrow(path: Path, key: str) -> Iterator[Any]:
-    """The values of a column. The file is read, not mapped, and only this column of it is."""
+    """The values of a column. Only this column is read, and the file is not memory-mapped."""
     arrow = optional("pyarrow", "tables", "read a data set in Arrow files")
     ipc = arrow.ipc
     with _sound(path):
@@ -253,9 +251,9 @@ def _arrow(path: Path, key: str) -> Iterator[Any]:
 
 
 def _values(column: Any) -> Iterator[Any]:
-    """The values of a column of Arrow, whose offsets, lengths and text are checked first.
+    """The values of an Arrow column, whose offsets, lengths and text are validated first.
 
-    A damaged column is not noticed by Arrow itself: it would read beyond its buffers.
+    Without the validation, Arrow would read beyond the buffers of a damaged column.
     """
     column.validate(full=True)
     yield from column.to_pylist()
@@ -263,7 +261,7 @@ def _values(column: Any) -> Iterator[Any]:
 
 @contextmanager
 def _sound(path: Path) -> Iterator[None]:
-    """Say in a sentence that a table is damaged."""
+    """Turn the errors of a damaged table into one sentence."""
     lib = optional("pyarrow", "tables", "read tables").lib
     try:
         yield

@@ -1,7 +1,7 @@
-"""A causal language model of any width that one can see through: for tests, and for proofs that run in seconds.
+"""A toy causal language model with known features, of any width: for tests, and for proofs that run in seconds.
 
-Nothing in it was trained. What flows through it is a sparse combination of features, and what comes out depends on
-quiet ones in a few directions only: so that it matters which part of an activation a code keeps.
+Its weights are random, not trained. Its activations are sparse combinations of features, and its logits depend only on
+small features in a few directions, so that it matters which features a code keeps.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from torch.nn import functional as F
 from narrows.core import seeded
 from narrows.core.check import whole
 
-__all__ = ["Said", "Toy", "write"]
+__all__ = ["Output", "Toy", "generate"]
 
 
-class Said(NamedTuple):
-    """What a causal language model puts out."""
+class Output(NamedTuple):
+    """The output of a causal language model."""
 
     logits: Tensor
 
 
 class _Block(nn.Module):
-    """``h + ReLU(h V') V`` with V in the read directions: what is not read later is not touched either."""
+    """``h + ReLU(h V') V`` with V in the span of the directions that the head reads."""
 
     def __init__(self, read: Tensor) -> None:
         super().__init__()
@@ -36,22 +36,22 @@ class _Block(nn.Module):
         self.mlp = nn.Sequential(enter, nn.ReLU(), leave)
 
     def forward(self, h: Tensor) -> Tensor:
-        """The stream after this block, (B, T, D)."""
+        """The residual stream after this block, (B, T, D)."""
         return h + self.mlp(h)
 
 
 class Toy(nn.Module):
-    r"""Logits from the token and the one before it, through two blocks: ``resid.0`` and ``resid.1``.
+    r"""Logits from a token and the one before it, through two blocks: ``resid.0`` and ``resid.1``.
 
     .. math:: h_t = E_{x_t} + P_{x_{t-1}}, \qquad \mathrm{logits} = G\, U\, \mathrm{blocks}(h_t)
 
-    Features are orthogonal directions of h. A quarter of them, U, are read. A row of E and of P is the sum of two loud
-    ones that are not read, of length 0.5 to 1.5, and of a quiet one that is, at 0.3 of that. The weights are
+    Features are orthogonal directions of h. The logits depend on a quarter of them, U. A row of E and of P is the sum
+    of two features outside U, of length 0.5 to 1.5, and of one inside U, of 0.3 times such a length. The weights are
     frozen, and the same for the same seed.
 
     Args:
         width: D.
-        vocabulary: how many tokens.
+        vocabulary: V, the number of tokens.
         seed: of the weights.
 
     Example:
@@ -75,29 +75,29 @@ class Toy(nn.Module):
             self.head.weight.data.copy_(10 * torch.randn(vocabulary, rank) / rank**0.5 @ read)
         self.requires_grad_(False)
 
-    def forward(self, input_ids: Tensor) -> Said:
+    def forward(self, input_ids: Tensor) -> Output:
         """Logits (B, T, V) of tokens (B, T)."""
         last = F.pad(input_ids, (1, 0))[:, :-1]
         h = self.embed(input_ids) + self.before(last)
         for block in self.blocks:
             h = block(h)
-        return Said(self.head(h))
+        return Output(self.head(h))
 
 
 def _sums(atoms: Tensor, rows: int, each: int) -> Tensor:
-    """Sums of some atoms drawn for each row, with weights from 0.5 to 1.5, (rows, D)."""
+    """Sums of `each` random atoms for each row, with weights from 0.5 to 1.5, (rows, D)."""
     chosen = torch.rand(rows, len(atoms)).topk(min(each, len(atoms))).indices
     return (atoms[chosen] * (torch.rand(*chosen.shape, 1) + 0.5)).sum(1)
 
 
 @torch.no_grad()
-def write(model: nn.Module, contexts: int, length: int, seed: int = 0) -> Tensor:
-    """Let a small model write: token ids (contexts, length), drawn at temperature 1, each from token 1 on.
+def generate(model: nn.Module, contexts: int, length: int, seed: int = 0) -> Tensor:
+    """Sample token ids (contexts, length) from a model at temperature 1; each context begins with token 1.
 
-    The whole context is read again for each token: for models that cost nothing.
+    The whole context is read again for each token, so this suits small models only.
 
     Example:
-        >>> write(Toy(8, 32), 2, 5).shape
+        >>> generate(Toy(8, 32), 2, 5).shape
         torch.Size([2, 5])
     """
     tokens = torch.ones(contexts, 1, dtype=torch.long)

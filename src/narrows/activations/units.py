@@ -1,4 +1,4 @@
-"""Units of work: a stretch of contexts, and the rows of activations that a model gives for them."""
+"""Units of work: consecutive contexts, and the rows of activations of a model for them."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Plan:
     Args:
         unit: contexts in a unit, which becomes one shard.
         batch: contexts in one run of the model; another number may change the last bits.
-        gradients: whether the gradients of the loss are kept too.
-        dtype: in which activations are stored.
+        gradients: whether the gradients of the loss are stored too.
+        dtype: the type in which activations are stored.
     """
 
     unit: int
@@ -45,27 +45,27 @@ class Plan:
 
 
 class Work(Protocol):
-    """What a model is to read, context by context."""
+    """The inputs of a model, context by context."""
 
     def __len__(self) -> int:
-        """How many contexts there are."""
+        """The number of contexts."""
 
     def sizes(self, first: int, last: int) -> np.ndarray:
-        """How many positions each context has."""
+        """The number of positions of each context."""
 
     def keep(self, first: int, last: int) -> np.ndarray:
         """For each position of each context, whether it is kept."""
 
     def inputs(self, which: np.ndarray, device: torch.device) -> tuple[Any, Tensor | None]:
-        """What the model reads for some contexts, and its mask where they differ in length."""
+        """The model's inputs for some contexts, and the mask if they differ in length."""
 
-    def metrics(self, first: int, last: int) -> dict[str, Tensor]:
-        """What is stored beside the activations."""
+    def context_tensors(self, first: int, last: int) -> dict[str, Tensor]:
+        """The tensors of the contexts that are stored with the activations."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """Contexts of token ids; shorter ones are padded at the end."""
+    """Contexts of token ids; shorter contexts of a batch are padded at the end."""
 
     contexts: Contexts
 
@@ -73,7 +73,7 @@ class Text:
         return len(self.contexts)
 
     def sizes(self, first: int, last: int) -> np.ndarray:
-        """How many tokens each context has."""
+        """The number of tokens of each context."""
         return self.contexts.span(first, last)[1]
 
     def keep(self, first: int, last: int) -> np.ndarray:
@@ -81,7 +81,7 @@ class Text:
         return self.contexts.keep(first, last)
 
     def inputs(self, which: np.ndarray, device: torch.device) -> tuple[dict[str, Tensor], Tensor | None]:
-        """Token ids (contexts, positions), with a mask only where some are padded."""
+        """Token ids (contexts, positions), with a mask only if some are padded."""
         spans = [self.contexts.span(int(at), int(at) + 1)[0] for at in which]
         longest = max(map(len, spans))
         ids = np.zeros((len(spans), longest), np.int64)
@@ -94,8 +94,8 @@ class Text:
         inputs["attention_mask"] = torch.from_numpy(mask).to(device)
         return inputs, inputs["attention_mask"]
 
-    def metrics(self, first: int, last: int) -> dict[str, Tensor]:
-        """The whole contexts, special tokens included."""
+    def context_tensors(self, first: int, last: int) -> dict[str, Tensor]:
+        """The tokens of the whole contexts, special tokens included, and their lengths."""
         tokens, sizes = self.contexts.span(first, last)
         return {
             "context_tokens": torch.from_numpy(tokens.astype(np.int32)),
@@ -108,92 +108,92 @@ class Inputs:
     """Ready-made inputs: a tensor (N, ...) or a mapping of them by keyword.
 
     Args:
-        tensors: the inputs; under the name "" the only one, given by place.
-        positions: how many positions an example has at the places of interest.
-        cut: which of them are kept.
+        tensors: the inputs by keyword; a single positional input has the name "".
+        positions: the number of positions of an example at the hook points.
+        options: whose `positions` are kept.
     """
 
     tensors: Mapping[str, Tensor]
     positions: int = 1
-    cut: ContextOptions = field(default_factory=ContextOptions)
+    options: ContextOptions = field(default_factory=ContextOptions)
 
     def __len__(self) -> int:
         return min(len(tensor) for tensor in self.tensors.values())
 
     def sizes(self, first: int, last: int) -> np.ndarray:
-        """As many positions for every example."""
+        """The number of positions, the same for every example."""
         return np.full(last - first, self.positions, np.int64)
 
     def keep(self, first: int, last: int) -> np.ndarray:
-        """All positions, or those that were asked for."""
-        return kept(np.ones((last - first) * self.positions, bool), self.sizes(first, last), self.cut)
+        """For each position, whether it is kept."""
+        return kept(np.ones((last - first) * self.positions, bool), self.sizes(first, last), self.options)
 
     def inputs(self, which: np.ndarray, device: torch.device) -> tuple[Any, None]:
-        """Some of the examples."""
+        """The inputs of some examples."""
         some = {name: tensor[torch.from_numpy(which)].to(device) for name, tensor in self.tensors.items()}
         return some.get("", some), None
 
-    def metrics(self, first: int, last: int) -> dict[str, Tensor]:
-        """Nothing: these are no text."""
+    def context_tensors(self, first: int, last: int) -> dict[str, Tensor]:
+        """None: these inputs are not text."""
         return {}
 
 
 def batches(work: Work, first: int, last: int, size: int) -> Iterator[np.ndarray]:
-    """Contexts from `first` to before `last` in batches of like length, the longest first, else in their order."""
+    """The contexts `first` to `last` - 1 in batches of similar length, the longest first, else in their order."""
     order = first + np.argsort(-work.sizes(first, last), kind="stable")
     yield from (order[at : at + size] for at in range(0, len(order), size))
 
 
 def compute(
     model: Model,
-    places: Sequence[HookPoint],
+    hook_points: Sequence[HookPoint],
     work: Work,
     plan: Plan,
     unit: int,
-    tell: Callable[[int], None] = lambda rows: None,
+    report: Callable[[int], None] = lambda rows: None,
 ) -> dict[str, Tensor]:
-    """The rows of one unit.
+    """Compute the rows of one unit.
 
     Args:
         model: in eval mode.
-        places: with their shapes.
-        work: what the model reads.
-        plan: how it is divided.
-        unit: which; it holds the contexts from `unit * plan.unit` on.
-        tell: is told after each run of the model how many rows it gave.
+        hook_points: with their shapes.
+        work: the model's inputs.
+        plan: how they are divided.
+        unit: the number of the unit; it holds the contexts from `unit * plan.unit` on.
+        report: called after each run of the model with its number of rows.
 
     Returns:
-        By the place's name its activations (rows, ...), with ``.grad`` their gradients; `positions` (rows,),
+        By the name of the hook point its activations (rows, ...), with ``.grad`` their gradients; `positions` (rows,),
         `context_rows` (contexts,), and for text `context_tokens` and `context_sizes`.
 
     Raises:
-        WorkError: the model gives a number that is not finite.
+        WorkError: an activation is not finite.
     """
     first, last = unit * plan.unit, min((unit + 1) * plan.unit, len(work))
     keep, sizes = work.keep(first, last), work.sizes(first, last)
     starts = np.cumsum(sizes) - sizes
     context_rows = np.add.reduceat(keep, starts, dtype=np.int64)
     row_starts = np.cumsum(context_rows) - context_rows
-    out = _room(places, plan, int(keep.sum()))
+    out = _empty_rows(hook_points, plan, int(keep.sum()))
     for which in batches(work, first, last, plan.batch):
-        seen, width = _seen(model, places, work, which, plan)
+        captured, width = _activations(model, hook_points, work, which, plan)
         local = which - first
         took = [np.flatnonzero(keep[starts[i] : starts[i] + sizes[i]]) for i in local]
         source = np.concatenate([at * width + some for at, some in enumerate(took)])
         target = np.concatenate([row_starts[i] + np.arange(len(some)) for i, some in zip(local, took)])
-        for name, value in seen.items():
+        for name, value in captured.items():
             _finite(_put(out[name], value.flatten(0, 1), source, target), name, model, which, source // width)
-        tell(len(target))
+        report(len(target))
     return out | layout(work, first, last)
 
 
 def layout(work: Work, first: int, last: int) -> dict[str, Tensor]:
-    """Where the rows of some contexts are, without running the model.
+    """The positions and contexts of rows, without running the model.
 
     Args:
-        work: what the model reads.
+        work: the model's inputs.
         first: the first context.
-        last: the one after the last.
+        last: the last context plus 1.
 
     Returns:
         `positions` (rows,), `context_rows` (contexts,), and for text `context_tokens` and `context_sizes`.
@@ -204,65 +204,65 @@ def layout(work: Work, first: int, last: int) -> dict[str, Tensor]:
     return {
         "positions": torch.from_numpy(position[keep].astype(np.int32)),
         "context_rows": torch.from_numpy(np.add.reduceat(keep, starts, dtype=np.int32)),
-        **work.metrics(first, last),
+        **work.context_tensors(first, last),
     }
 
 
-def _room(places: Sequence[HookPoint], plan: Plan, count: int) -> dict[str, Tensor]:
-    """Empty rows for every place."""
+def _empty_rows(hook_points: Sequence[HookPoint], plan: Plan, count: int) -> dict[str, Tensor]:
+    """Uninitialised rows for every hook point."""
     ends = ("", ".grad") if plan.gradients else ("",)
     return {
-        place.name + end: torch.empty(count, *(place.shape or ()), dtype=getattr(torch, plan.dtype))
-        for place in places
+        hook_point.name + end: torch.empty(count, *(hook_point.shape or ()), dtype=getattr(torch, plan.dtype))
+        for hook_point in hook_points
         for end in ends
     }
 
 
-def _seen(
-    model: Model, places: Sequence[HookPoint], work: Work, which: np.ndarray, plan: Plan
+def _activations(
+    model: Model, hook_points: Sequence[HookPoint], work: Work, which: np.ndarray, plan: Plan
 ) -> tuple[dict[str, Tensor], int]:
-    """Activations (contexts, positions, ...) of one batch, and how many positions they have."""
+    """Activations (contexts, positions, ...) of one batch, and their number of positions."""
     inputs, mask = work.inputs(which, model.device)
     if plan.gradients:
-        seen, slopes = capture_with_gradients(model.module, inputs["input_ids"], places, mask)
-        seen |= {f"{name}.grad": slope for name, slope in slopes.items()}
+        captured, gradients = capture_with_gradients(model.module, inputs["input_ids"], hook_points, mask)
+        captured |= {f"{name}.grad": gradient for name, gradient in gradients.items()}
     else:
-        seen = capture(model.module, inputs, places)
+        captured = capture(model.module, inputs, hook_points)
     width = int(work.sizes(int(which[0]), int(which[0]) + 1)[0]) if mask is None else mask.shape[1]
-    by_name = {place.name: place for place in places}
-    for name in seen:
-        place = by_name[name if name in by_name else name.removesuffix(".grad")]
-        value = seen[name]
+    by_name = {hook_point.name: hook_point for hook_point in hook_points}
+    for name in captured:
+        hook_point = by_name[name if name in by_name else name.removesuffix(".grad")]
+        value = captured[name]
         if (
             value.dim() == 2 and len(value) == len(which) * width
-        ):  # some models lay all positions in one row (OPT)
+        ):  # some models flatten batch and positions (OPT)
             value = value.unflatten(0, (len(which), width))
-        seen[name] = rows(value, place)
-        if seen[name].shape[:2] != (len(which), width):
+        captured[name] = rows(value, hook_point)
+        if captured[name].shape[:2] != (len(which), width):
             raise RequestError(
-                f"`{place.name}` gives {tuple(seen[name].shape[:2])} rows (examples, positions), where "
+                f"`{hook_point.name}` gives {tuple(captured[name].shape[:2])} rows (examples, positions), where "
                 f"{len(which), width} are expected. Harvest layers of different lengths, such as "
-                "pooled ones, into folders of their own."
+                "pooled ones, into separate folders."
             )
-    return seen, width
+    return captured, width
 
 
 def _put(out: Tensor, flat: Tensor, source: np.ndarray, target: np.ndarray) -> Tensor:
-    """Write some rows to their places, in one go where those are neighbours; returns what was written."""
+    """Copy the rows `source` of `flat` to the rows `target` of `out`, and return them."""
     rows_wanted = torch.from_numpy(source).to(flat.device)
     first = int(target[0]) if len(target) else 0
     if not (np.diff(target) == 1).all():
         some = flat.index_select(0, rows_wanted).to("cpu", out.dtype)
         out[torch.from_numpy(target)] = some
         return some
-    room = out[first : first + len(target)]
+    rows_out = out[first : first + len(target)]
     if len(source) == len(flat):
-        room.copy_(flat)
+        rows_out.copy_(flat)
     elif flat.dtype == out.dtype and flat.device == out.device:
-        torch.index_select(flat, 0, rows_wanted, out=room)
+        torch.index_select(flat, 0, rows_wanted, out=rows_out)
     else:
-        room.copy_(flat.index_select(0, rows_wanted))
-    return room
+        rows_out.copy_(flat.index_select(0, rows_wanted))
+    return rows_out
 
 
 def _finite(some: Tensor, name: str, model: Model, which: np.ndarray, context: np.ndarray) -> None:
@@ -270,18 +270,18 @@ def _finite(some: Tensor, name: str, model: Model, which: np.ndarray, context: n
         return
     bad = (~torch.isfinite(some.flatten(1))).any(1).nonzero()
     if len(bad):
-        fix = " In float16 nothing above 65,504 fits: store bfloat16." if some.dtype == torch.float16 else ""
+        fix = " float16 ends at 65,504: store bfloat16." if some.dtype == torch.float16 else ""
         raise WorkError(
             f"{model.name} gives NaN or infinite numbers at `{name}` in context {which[context[int(bad[0])]]}.{fix} "
-            "What was harvested before is kept."
+            "Earlier units are kept."
         )
 
 
 def unit_rows(work: Work, unit: int) -> list[int]:
-    """How many rows each unit has.
+    """The number of rows of each unit.
 
     Args:
-        work: what the model reads.
+        work: the model's inputs.
         unit: contexts in a unit.
     """
     starts = range(0, len(work), unit)

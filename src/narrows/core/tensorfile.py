@@ -66,7 +66,7 @@ class Entry:
         """Where a broken row lies and what mends it, two sentences."""
         return (
             f"row {row} of {self.path} is the first met. Remove that file, then run the same harvest command again: "
-            "it fills in only what is missing."
+            "it computes only what is missing."
         )
 
     def shaped(self, shape: tuple[int, ...]) -> Entry:

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from narrows.activations.hook_points import resolve
 from narrows.activations.models import load
-from narrows.activations.splice import cross_entropy, divergence, spliced_and_seen
+from narrows.activations.splice import cross_entropy, divergence, spliced_and_captured
 from narrows.activations.toy import Toy
 from narrows.core import Autoencoder, Batch, Pass
 from narrows.core.borrowed import Borrowed
@@ -77,7 +77,7 @@ class Downstream(SparseObjective):
         some = batch[:4]
         tokens = self._tokens(some)
         lead = tokens.shape[1] - some.x.shape[1]
-        _, (own,) = spliced_and_seen(self.language_model(some.x), tokens, self.at, None, [self.at])
+        _, (own,) = spliced_and_captured(self.language_model(some.x), tokens, self.at, None, [self.at])
         own = own[:, lead:].to(some.x.dtype)
         apart = float((own - some.x).norm() / own.norm()) if own.shape == some.x.shape else 1.0
         if apart > _ALIKE:
@@ -103,7 +103,7 @@ class Downstream(SparseObjective):
         lm = self.language_model(back)
         look = resolve(lm, self.layers) if self.layers and self.downstream else []
         with torch.no_grad():
-            plain, before = spliced_and_seen(lm, tokens, self.at, None, look)
+            plain, before = spliced_and_captured(lm, tokens, self.at, None, look)
 
         def replace(activation: Tensor) -> Tensor:
             if activation.shape[-1] != width:
@@ -112,7 +112,7 @@ class Downstream(SparseObjective):
                 )
             return torch.cat([activation[:, :lead], back.to(activation.dtype)], 1)
 
-        logits, after = spliced_and_seen(lm, tokens, self.at, replace, look)
+        logits, after = spliced_and_captured(lm, tokens, self.at, replace, look)
         if self.kl:
             total = total + self.kl * divergence(plain[:, lead:], logits[:, lead:]).sum(1)
         if self.ce:

@@ -182,7 +182,7 @@ def test_on_the_fly_needs_the_same_model(lm, text, tmp_path):
     from narrows.activations import recompute
 
     recompute._loaded.cache_clear()
-    with pytest.raises(RequestError, match="is another than when the harvest was made"):
+    with pytest.raises(RequestError, match="has changed since the harvest was made"):
         compute_unit(made.header, 0, made.folder, "cpu")
     with pytest.raises(RequestError, match="`on_the_fly`"):
         nr.harvest(

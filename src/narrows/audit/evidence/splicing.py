@@ -121,9 +121,9 @@ def language_of(provenance: Provenance) -> Any:
         RequestError: it was a model in memory, cannot be loaded, or is another by now.
         WorkError: transformers is not installed.
     """
-    from narrows.activations.models import noted
+    from narrows.activations.models import model_source
 
-    return language_model(*noted(provenance.manifest.header["model"]))
+    return language_model(*model_source(provenance.manifest.header["model"]))
 
 
 @lru_cache(maxsize=1)

@@ -32,12 +32,12 @@ class Words:
     @classmethod
     def of(cls, provenance: Provenance | None) -> Words:
         """The words of the model that a harvest is from."""
-        from narrows.activations.models import load_tokenizer, noted
+        from narrows.activations.models import load_tokenizer, model_source
 
         if provenance is None:
             return cls()
         try:
-            source, revision = noted(provenance.manifest.header["model"])
+            source, revision = model_source(provenance.manifest.header["model"])
             return cls(load_tokenizer(source, revision=revision, fetch=False))
         except NarrowsError:
             return cls()

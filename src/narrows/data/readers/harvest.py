@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from narrows.activations.harvest import MEND, Harvest
+from narrows.activations.harvest import REPAIR, Harvest
 from narrows.activations.provenance import Provenance
 from narrows.activations.rows import ActivationRows, Index, Region
-from narrows.activations.shards import PLACES
+from narrows.activations.shards import METADATA
 from narrows.core.check import choice, refuse
 from narrows.data.raw import Raw
 
@@ -182,7 +182,7 @@ class _Plan:
             harvest.manifest,
             self.names,
             index,
-            harvest.places,
+            harvest.metadata,
             harvest.first_context,
             self.group,
             self.length,
@@ -205,8 +205,8 @@ def _same_text(one: Harvest, two: Harvest) -> None:
     ids = [[shard.unit for shard in h.manifest.shards] for h in (one, two)]
     same = ids[0] == ids[1] and len(one.tables) == len(two.tables)
     for shard in range(len(one.tables) if same else 0):
-        a, b = one.places(shard), two.places(shard)
-        both = [name for name in PLACES if name in a or name in b]
+        a, b = one.metadata(shard), two.metadata(shard)
+        both = [name for name in METADATA if name in a or name in b]
         differs = [n for n in both if n not in a or n not in b or not torch.equal(a[n], b[n])]
         if differs:
             raise refuse(
@@ -218,5 +218,8 @@ def _same_text(one: Harvest, two: Harvest) -> None:
             )
     if not same:
         raise refuse(
-            "second", str(two.folder), f"a harvest with the same shards as {one.folder}", f"{MEND} for both."
+            "second",
+            str(two.folder),
+            f"a harvest with the same shards as {one.folder}",
+            f"{REPAIR} for both.",
         )

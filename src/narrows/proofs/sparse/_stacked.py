@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from narrows.activations.capture import capture_with_gradients
 from narrows.activations.hook_points import resolve
 from narrows.activations.splice import Costs, Replace, measure
-from narrows.activations.toy import Toy, write
+from narrows.activations.toy import Toy, generate
 from narrows.core import Spec
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
@@ -121,7 +121,7 @@ class Reading:
         else:
             name, at, later = TOY, "resid.0", "resid.1"
             model = Toy(_WIDTH, seed=weights)
-            tokens = write(model, 256 + held, 32, trial.seed)
+            tokens = generate(model, 256 + held, 32, trial.seed)
         places = resolve(model, at)
         parts = [capture_with_gradients(model, some, places) for some in tokens.split(64)]
         seen, slopes = (torch.cat([part[side][places[0].name] for part in parts]) for side in (0, 1))

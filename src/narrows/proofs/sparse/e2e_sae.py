@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.activations.splice import spliced_and_seen
+from narrows.activations.splice import spliced_and_captured
 from narrows.core import Batch
 from narrows.kernels.metrics import firings, fvu
 from narrows.methods.sparse.e2e_sae import e2e_sae
@@ -59,8 +59,8 @@ def judged(reading: Reading, model: Any) -> dict[str, float]:
 
     costs = reading.spliced(replace)
     tokens, seen, _ = reading.test
-    _, before = spliced_and_seen(reading.model, tokens, reading.at, None, reading.later.split(","))
-    _, after = spliced_and_seen(reading.model, tokens, reading.at, some, reading.later.split(","))
+    _, before = spliced_and_captured(reading.model, tokens, reading.at, None, reading.later.split(","))
+    _, after = spliced_and_captured(reading.model, tokens, reading.at, some, reading.later.split(","))
     later = [fvu(a[:, 1:].flatten(0, 1), b[:, 1:].flatten(0, 1)) for a, b in zip(before, after, strict=True)]
     x = seen[:, 1:]
     return {

@@ -33,7 +33,7 @@ from narrows.runs.harvesting.inputs import Reading, contexts_of, of_images, of_i
 __all__ = ["harvest"]
 
 _SHARD = (16 << 20, 256 << 20)
-_AGAIN = "Free some, then run the same harvest command again: it fills in only what is missing."
+_AGAIN = "Free some, then run the same harvest command again: it computes only what is missing."
 
 
 def harvest(
@@ -125,7 +125,7 @@ def harvest(
     loaded = wrap(model, tokenizer) if isinstance(model, nn.Module) else load(model, device, model_dtype)
     loaded = loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
     kind = "chat" if chat else mode or "packed"
-    cut = ContextOptions(
+    options = ContextOptions(
         kind,
         context or min(128, loaded.longest or 128),
         overlong or ("drop" if chat else "split"),
@@ -134,17 +134,17 @@ def harvest(
         bos,
         0 if tokens is None else whole("tokens", tokens),
     )
-    places = resolve(loaded.module, at)
+    hook_points = resolve(loaded.module, at)
     with shown, _evaluating(loaded.module):
         work: Text | Inputs
         if text is not None:
             reads = of_text(text, key or ("messages" if chat else "text"), split)
-            work, told = _text(reads, loaded, cut, Path(out), shown), reads.describe()
+            work, described = _text(reads, loaded, options, Path(out), shown), reads.describe()
         elif images is not None:
-            work, told = of_images(images, loaded, cut)
+            work, described = of_images(images, loaded, options)
         else:
-            work, told = of_inputs(inputs, loaded, cut)
-        job = _job(loaded, places, work, told, Path(out), gradients, dtype, batch_size, shard)
+            work, described = of_inputs(inputs, loaded, options)
+        job = _job(loaded, hook_points, work, described, Path(out), gradients, dtype, batch_size, shard)
         return _live(job) if on_the_fly else _run(job, shown)
 
 
@@ -153,7 +153,7 @@ class _Job:
     """All that is settled before the first unit."""
 
     model: Model
-    places: list[HookPoint]
+    hook_points: list[HookPoint]
     work: Text | Inputs
     plan: Plan
     header: dict[str, Any]
@@ -163,28 +163,28 @@ class _Job:
     @property
     def row_bytes(self) -> int:
         """How many bytes a row takes over all layers."""
-        return _row_bytes(self.places, self.plan.dtype, self.plan.gradients)
+        return _row_bytes(self.hook_points, self.plan.dtype, self.plan.gradients)
 
 
-def _text(reads: Reading, model: Model, cut: ContextOptions, out: Path, shown: Silent) -> Text:
+def _text(reads: Reading, model: Model, options: ContextOptions, out: Path, shown: Silent) -> Text:
     """The contexts: those of an earlier run of the same command, or made now."""
     with suppress(OSError, ValueError, KeyError, RequestError):
         header = unsealed(out / HEADER)["header"]
         same = header["text"] == reads.describe() and all(
-            header["contexts"][k] == v for k, v in asdict(cut).items()
+            header["contexts"][k] == v for k, v in asdict(options).items()
         )
         if same and header["model"]["revision"] == model.revision:
             work = work_of(header, out)
-            work.contexts.facts.update({k: header["contexts"][k] for k in header["contexts"]["counted"]})
+            work.contexts.counts.update({k: header["contexts"][k] for k in header["contexts"]["counted"]})
             return work
-    return contexts_of(reads, model, cut, shown.say)
+    return contexts_of(reads, model, options, shown.say)
 
 
 def _job(
     model: Model,
-    places: list[HookPoint],
+    hook_points: list[HookPoint],
     work: Text | Inputs,
-    told: Mapping[str, Any],
+    described: Mapping[str, Any],
     folder: Path,
     gradients: bool,
     dtype: str,
@@ -196,11 +196,11 @@ def _job(
         raise refuse(
             "gradients", True, f"left out for {model.name}", "Only a causal model of text has a loss."
         )
-    work, places = _tried(model, places, work)
+    work, hook_points = _tried(model, hook_points, work)
     mean = max(1, int(work.sizes(0, min(len(work), 1000)).mean()))
     runs = whole("batch_size", batch_size or max(1, (2048 if model.device.type == "cpu" else 16384) // mean))
     if shard is None:
-        each = mean * _row_bytes(places, dtype, gradients)
+        each = mean * _row_bytes(hook_points, dtype, gradients)
         target = min(max(len(work) * each // 64, _SHARD[0]), _SHARD[1])
         shard = max(1, target // (each * runs)) * runs
     plan = Plan(whole("shard", shard), runs, gradients, dtype)
@@ -209,48 +209,50 @@ def _job(
         raise RequestError(
             "Not one position is kept. Choose other ``positions``, or keep the special tokens."
         )
-    header = _header(model, places, work, told, plan, counted)
-    return _Job(model, places, work, plan, header, folder, counted)
+    header = _header(model, hook_points, work, described, plan, counted)
+    return _Job(model, hook_points, work, plan, header, folder, counted)
 
 
 def _tried(
-    model: Model, places: list[HookPoint], work: Text | Inputs
+    model: Model, hook_points: list[HookPoint], work: Text | Inputs
 ) -> tuple[Text | Inputs, list[HookPoint]]:
     """What is read and the places, with shapes, from one small run."""
     some = work.inputs(np.arange(1), model.device)[0]
     if isinstance(work, Text):
         some = {name: value[:, :8] for name, value in some.items()}
-    seen = capture(model.module, some, places)
-    found = {place.name: rows(seen[place.name], place) for place in places}
-    places = [replace(place, shape=tuple(found[place.name].shape[2:])) for place in places]
+    captured = capture(model.module, some, hook_points)
+    found = {hook_point.name: rows(captured[hook_point.name], hook_point) for hook_point in hook_points}
+    hook_points = [
+        replace(hook_point, shape=tuple(found[hook_point.name].shape[2:])) for hook_point in hook_points
+    ]
     if not isinstance(work, Text):
-        work = replace(work, positions=int(found[places[0].name].shape[1]))
-    return work, places
+        work = replace(work, positions=int(found[hook_points[0].name].shape[1]))
+    return work, hook_points
 
 
-def _row_bytes(places: Iterable[HookPoint], dtype: str, gradients: bool) -> int:
-    numbers = sum(torch.Size(place.shape or ()).numel() for place in places)
+def _row_bytes(hook_points: Iterable[HookPoint], dtype: str, gradients: bool) -> int:
+    numbers = sum(torch.Size(hook_point.shape or ()).numel() for hook_point in hook_points)
     return numbers * torch.tensor([], dtype=getattr(torch, dtype)).element_size() * (1 + gradients)
 
 
 def _header(
     model: Model,
-    places: list[HookPoint],
+    hook_points: list[HookPoint],
     work: Text | Inputs,
-    told: Mapping[str, Any],
+    described: Mapping[str, Any],
     plan: Plan,
     counted: list[int],
 ) -> dict[str, Any]:
     """What the manifest says of the whole harvest: enough to compute any unit again."""
     if isinstance(work, Text):
         contexts = work.contexts.describe() | {
-            "counted": sorted(work.contexts.facts),
+            "counted": sorted(work.contexts.counts),
             "sha256": digest_of(work.contexts),
         }
     else:
         contexts = {
             "mode": "examples",
-            "positions": work.cut.positions,
+            "positions": work.options.positions,
             "count": len(work),
             "length": work.positions,
         }
@@ -264,18 +266,18 @@ def _header(
             "dtype": model.dtype,
         },
         "layers": {
-            place.name: {
-                "shape": list(place.shape or ()),
+            hook_point.name: {
+                "shape": list(hook_point.shape or ()),
                 "dtype": plan.dtype,
-                "module": place.path,
-                "side": place.side,
-                "heads": place.heads,
+                "module": hook_point.path,
+                "side": hook_point.side,
+                "heads": hook_point.heads,
             }
-            for place in places
+            for hook_point in hook_points
         },
-        "text": dict(told),
+        "text": dict(described),
         "contexts": contexts,
-        "gradients": [place.name for place in places] if plan.gradients else [],
+        "gradients": [hook_point.name for hook_point in hook_points] if plan.gradients else [],
         "units": {"contexts": plan.unit, "batch": plan.batch, "rows": counted},
         "made_with": {name: _version(name) for name in ("narrows", "torch", "transformers")},
     }
@@ -333,7 +335,7 @@ def _share(job: _Job, writer: ShardWriter, mine: list[int], shown: Silent) -> Ma
         shown.begin(f"Harvesting {job.model.name}", total, total - left, "rows")
     done = total - left
 
-    def tell(count: int) -> None:
+    def report(count: int) -> None:
         nonlocal done
         done += count
         shown.advance(done)
@@ -342,7 +344,7 @@ def _share(job: _Job, writer: ShardWriter, mine: list[int], shown: Silent) -> Ma
         with ThreadPoolExecutor(1) as pool:
             writing: Future[None] | None = None
             for unit in todo:
-                tensors = compute(job.model, job.places, job.work, job.plan, unit, tell)
+                tensors = compute(job.model, job.hook_points, job.work, job.plan, unit, report)
                 if writing is not None:
                     writing.result()
                 writing = pool.submit(writer.write, unit, tensors)
@@ -357,8 +359,8 @@ def _share(job: _Job, writer: ShardWriter, mine: list[int], shown: Silent) -> Ma
 
 def _enough_room(job: _Job, rows_left: int, fix: str = "") -> None:
     """Refuse at once what cannot fit on the disk."""
-    place = next(path for path in (job.folder, *job.folder.absolute().parents) if path.exists())
-    need, free = rows_left * job.row_bytes, shutil.disk_usage(place).free
+    hook_point = next(path for path in (job.folder, *job.folder.absolute().parents) if path.exists())
+    need, free = rows_left * job.row_bytes, shutil.disk_usage(hook_point).free
     if need > free:
         fit = int(free * 0.9 / job.row_bytes)
         less = f"Read less, such as ``tokens={fit}``; s" if fit else "S"

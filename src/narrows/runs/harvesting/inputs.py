@@ -79,7 +79,7 @@ def of_text(text: Any, key: str, split: str) -> Reading:
     raise refuse("text", text, "a name, a path or a list of documents")
 
 
-def contexts_of(reading: Reading, model: Model, cut: ContextOptions, say: Callable[[str], None]) -> Text:
+def contexts_of(reading: Reading, model: Model, options: ContextOptions, say: Callable[[str], None]) -> Text:
     """A text's contexts for a model.
 
     Args:
@@ -100,18 +100,20 @@ def contexts_of(reading: Reading, model: Model, cut: ContextOptions, say: Callab
             f"The model {model.name} has no tokenizer, so it cannot read text. "
             "Give ``tokenizer``, or token ids as ``inputs``."
         )
-    if model.longest and cut.length > model.longest:
-        raise refuse("context", cut.length, f"at most {model.longest}, the longest context of {model.name}")
+    if model.longest and options.length > model.longest:
+        raise refuse(
+            "context", options.length, f"at most {model.longest}, the longest context of {model.name}"
+        )
     say(f"Reading {reading.name} ...")
-    said = 0
+    reported = 0
 
-    def tell(tokens: int) -> None:
-        nonlocal said
-        if tokens // 10_000_000 > said:
-            said = tokens // 10_000_000
+    def report(tokens: int) -> None:
+        nonlocal reported
+        if tokens // 10_000_000 > reported:
+            reported = tokens // 10_000_000
             say(f"{tokens:,} tokens are read.")
 
-    return Text(build(reading.documents(), model.tokenizer, cut, model.vocabulary, tell))
+    return Text(build(reading.documents(), model.tokenizer, options, model.vocabulary, report))
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Images(Inputs):
         return {"pixel_values": (x - mean) / std}, None
 
 
-def of_images(images: Any, model: Model, cut: ContextOptions) -> tuple[Images, dict[str, Any]]:
+def of_images(images: Any, model: Model, options: ContextOptions) -> tuple[Images, dict[str, Any]]:
     """Images by the name of a data set, a folder, a file or an array, in their own order.
 
     Args:
@@ -159,15 +161,15 @@ def of_images(images: Any, model: Model, cut: ContextOptions) -> tuple[Images, d
     if len(source.spec.shape) != 3:
         raise refuse("images", source.name, "images", f"An example has the shape {source.spec.shape}.")
     x = torch.cat([part.all().x for part in (source.train, source.test)])
-    told = {
+    described = {
         "name": source.name,
         "sha256": _digest([x.numpy()]),
         "parts": [len(source.train), len(source.test)],
     }
-    return Images({"": x}, 1, cut, model.images), told | {"prepared": dict(model.images)}
+    return Images({"": x}, 1, options, model.images), described | {"prepared": dict(model.images)}
 
 
-def of_inputs(inputs: Any, model: Model, cut: ContextOptions) -> tuple[Inputs | Text, dict[str, Any]]:
+def of_inputs(inputs: Any, model: Model, options: ContextOptions) -> tuple[Inputs | Text, dict[str, Any]]:
     """Ready-made inputs: a tensor, tensors by keyword, or batches of either, which are gathered.
 
     Args:
@@ -180,7 +182,7 @@ def of_inputs(inputs: Any, model: Model, cut: ContextOptions) -> tuple[Inputs | 
         The inputs, and their name and digest.
     """
     tensors = _gathered(inputs)
-    told = {"name": "inputs", "sha256": _digest(tensor.cpu().numpy() for tensor in tensors.values())}
+    described = {"name": "inputs", "sha256": _digest(tensor.cpu().numpy() for tensor in tensors.values())}
     only = tensors.get("", tensors.get("input_ids"))
     if model.kind in ("causal", "encoder") and only is not None and len(tensors) == 1 and only.dim() == 2:
         tokens = only.to(torch.int32).contiguous().numpy()
@@ -190,8 +192,8 @@ def of_inputs(inputs: Any, model: Model, cut: ContextOptions) -> tuple[Inputs | 
         tokenizer = model.tokenizer
         special = () if tokenizer is None else tuple({*tokenizer.all_special_ids} - {tokenizer.unk_token_id})
         ends = np.arange(1, len(tokens) + 1, dtype=np.int64) * tokens.shape[1]
-        return Text(Contexts(tokens.ravel(), ends, tuple(sorted(special)), cut)), told
-    return Inputs(tensors, 1, cut), told
+        return Text(Contexts(tokens.ravel(), ends, tuple(sorted(special)), options)), described
+    return Inputs(tensors, 1, options), described
 
 
 def _gathered(inputs: Any) -> dict[str, Tensor]:
