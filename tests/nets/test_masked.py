@@ -7,12 +7,12 @@ from hypothesis import strategies as st
 
 from narrows.core.check import RequestError
 from narrows.nets.masked_vit import MaskedEncoder, auto_patch, visible_count
-from narrows.nets.vit import Patches
+from narrows.nets.vit import Patches, Sizes
 
 
 def encoder(visible=3, **options):
     torch.manual_seed(0)
-    return MaskedEncoder(Patches((1, 8, 8), 2), visible, width=8, depth=1, heads=2, **options)
+    return MaskedEncoder(Patches((1, 8, 8), 2), visible, Sizes(8, 1, 2), **options)
 
 
 @given(patches=st.integers(2, 400), percent=st.integers(1, 99))
@@ -40,7 +40,7 @@ def test_in_training_every_patch_is_as_likely_and_none_comes_twice():
 
 def test_in_eval_the_choice_is_fixed_and_part_of_the_weights():
     net = encoder().eval()
-    other = MaskedEncoder(Patches((1, 8, 8), 2), 3, width=8, depth=1, heads=2).eval()
+    other = MaskedEncoder(Patches((1, 8, 8), 2), 3, Sizes(8, 1, 2)).eval()
     other.load_state_dict(net.state_dict())
     x = torch.rand(2, 1, 8, 8)
     assert torch.equal(net(x)[1], other(x)[1])

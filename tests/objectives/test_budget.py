@@ -12,7 +12,7 @@ from narrows.core.evidence import Latents, Residual
 from narrows.data import open as open_data
 from narrows.kernels.metrics import fvu, l0
 from narrows.methods.index import builder
-from narrows.objectives.target import Target
+from narrows.objectives.target import TargetFVU, TargetL0
 
 
 def by_hand(gaps, start, rate, ahead, smooth):
@@ -28,7 +28,7 @@ def by_hand(gaps, start, rate, ahead, smooth):
 
 
 def test_the_weight_follows_the_recurrence_of_l0():
-    target = Target(l0=3.0, start=0.5, rate=0.1, ahead=4.0, smooth=0.6)
+    target = TargetL0(3.0, start=0.5, rate=0.1, ahead=4.0, smooth=0.6)
     gaps, found = [], []
     for on in (20, 12, 7, 4, 2, 3, 3, 3, 3, 3, 3, 1):
         z = torch.zeros(5, 20)
@@ -41,7 +41,7 @@ def test_the_weight_follows_the_recurrence_of_l0():
 
 
 def test_the_weight_follows_the_recurrence_of_fvu():
-    target = Target(fvu=0.2, rate=0.1, ahead=0.0, smooth=0.0)
+    target = TargetFVU(0.2, rate=0.1, ahead=0.0, smooth=0.0)
     seen = (0.9, 0.5, 0.2, 0.1)
     found = []
     for share in seen:
@@ -90,7 +90,10 @@ def test_two_targets_are_refused(name):
         builder(name)((8,), price_target="l0=3,fvu=0.1")
 
 
-@pytest.mark.parametrize("options", [{}, {"l0": 3.0, "fvu": 0.1}, {"fvu": 1.5}, {"l0": 3.0, "smooth": 2.0}])
-def test_bad_targets_are_refused(options):
+@pytest.mark.parametrize(
+    ("kind", "options"),
+    [(TargetL0, {"l0": 0.0}), (TargetFVU, {"fvu": 1.5}), (TargetL0, {"l0": 3.0, "smooth": 2.0})],
+)
+def test_bad_targets_are_refused(kind, options):
     with pytest.raises(RequestError):
-        Target(**options)
+        kind(**options)

@@ -10,12 +10,12 @@ from narrows.core.check import RequestError
 from narrows.methods.sparse.topk_sae import sparse_autoencoder
 from narrows.objectives.dead_latents import AuxK, unexplained
 from narrows.objectives.sparse import SparseObjective
-from narrows.objectives.target import Target
+from narrows.objectives.target import TargetL0
 
 
 def model(l0_wanted, **options):
     torch.manual_seed(0)
-    objective = SparseObjective(target=Target(l0=l0_wanted, **options))
+    objective = SparseObjective(target=TargetL0(l0_wanted, **options))
     return sparse_autoencoder(Spec((8,)), ReLU(24), objective, unit_norm=True, normalise=True)
 
 
@@ -53,4 +53,4 @@ def test_aux_k_wants_sparse_latents():
 @pytest.mark.parametrize(("l0_wanted", "options"), [(0.0, {}), (3.0, {"start": 0.0}), (3.0, {"rate": -1.0})])
 def test_bad_numbers_are_refused(l0_wanted, options):
     with pytest.raises(RequestError):
-        Target(l0=l0_wanted, **options)
+        TargetL0(l0_wanted, **options)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from narrows.cli import shared
 from narrows.cli.fields import field_arrays, field_pairs, field_picture, needs_grid
 from narrows.cli.output import (
     destination,
@@ -40,9 +41,7 @@ __all__ = [
     "write_examples",
 ]
 
-_RUN = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
 _DATA = Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", metavar="DATA")]
-_FORCE = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 _TABLE = Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")]
 _SHEET = Annotated[Path, typer.Option(help="The .npz or .png file to write.")]
 _MAYBE = Annotated[
@@ -53,18 +52,17 @@ _RESOLUTION = Annotated[
     float | None,
     typer.Option(help="Of fields: so many times the points along each side that the fit's data have."),
 ]
-_JSON = Annotated[bool, typer.Option("--json", help="Say in one JSON document on stdout what was written.")]
 _EXAMPLES, _TABLES = (".npz", ".png"), (".csv", ".parquet", ".npz")
 _SHOWN = 32
 """How many examples a picture of reconstructions shows."""
 
 
 def encode(
-    run: _RUN,
+    run: shared.Run,
     data: _DATA,
     out: _TABLE,
-    force: _FORCE = False,
-    json: _JSON = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
@@ -90,11 +88,11 @@ def encode(
 
 
 def decode(
-    run: _RUN,
+    run: shared.Run,
     codes: Annotated[Path, typer.Argument(help="What `encode` wrote.", metavar="CODES")],
     out: _SHEET,
-    force: _FORCE = False,
-    json: _JSON = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
 ) -> None:
     """Write what codes stand for."""
     path = destination(out, force, _EXAMPLES)
@@ -106,14 +104,14 @@ def decode(
 
 
 def reconstruct(
-    run: _RUN,
+    run: shared.Run,
     data: Annotated[
         str | None, typer.Argument(help="A name or a path, as for `fit`; of texts the run's test part.")
     ] = None,
     out: _MAYBE = None,
     resolution: _RESOLUTION = None,
-    force: _FORCE = False,
-    json: _JSON = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
@@ -150,7 +148,7 @@ def reconstruct(
 
 
 def sample(
-    run: _RUN,
+    run: shared.Run,
     out: _MAYBE = None,
     n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 64,
     seed: Annotated[int, typer.Option(help="The same seed gives the same examples.")] = 0,
@@ -161,8 +159,8 @@ def sample(
         bool, typer.Option("--draw", help="Draw from p(x | z) too, instead of its mean.")
     ] = False,
     resolution: _RESOLUTION = None,
-    force: _FORCE = False,
-    json: _JSON = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
     *,
     sampling: dict[str, Any],
 ) -> None:
@@ -183,14 +181,14 @@ def sample(
 
 
 def interpolate(
-    run: _RUN,
+    run: shared.Run,
     data: _DATA,
     out: _SHEET,
     start: Annotated[int, typer.Option("--from", help="The row where the walk begins.", metavar="I")] = 0,
     end: Annotated[int, typer.Option("--to", help="The row where it ends.", metavar="J")] = 1,
     steps: Annotated[int, typer.Option(help="How many examples, both ends included.")] = 8,
-    force: _FORCE = False,
-    json: _JSON = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
@@ -202,15 +200,15 @@ def interpolate(
 
 
 def score(
-    run: _RUN,
+    run: shared.Run,
     data: _DATA,
     out: _TABLE,
     samples: Annotated[
         int, typer.Option(help="Codes drawn for each example, where there is a posterior.")
     ] = 64,
     seed: Annotated[int, typer.Option(help="Of those draws.")] = 0,
-    force: _FORCE = False,
-    json: _JSON = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:

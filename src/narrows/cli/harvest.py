@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -12,7 +13,17 @@ from narrows.core.check import RequestError
 
 __all__ = ["harvest"]
 
-_TEXT, _KEPT, _WORK = "What is read", "What is kept", "How it runs"
+
+def _panel(title: str) -> Callable[..., Any]:
+    """Options that stand under one title of the help: what each does, then its flag and its metavar."""
+
+    def option(says: str, *flag: str, metavar: str | None = None) -> Any:
+        return typer.Option(*flag, help=says, metavar=metavar, rich_help_panel=title)
+
+    return option
+
+
+_text, _kept, _work = _panel("What is read"), _panel("What is kept"), _panel("How it runs")
 
 
 def harvest(
@@ -24,19 +35,10 @@ def harvest(
     ],
     text: Annotated[
         str | None,
-        typer.Option(
-            help="bundled, wikitext, shakespeare, or a path: .txt, .jsonl, .parquet, a folder.",
-            metavar="DATA",
-            rich_help_panel=_TEXT,
-        ),
+        _text("bundled, wikitext, shakespeare, or a path: .txt, .jsonl, .parquet, a folder.", metavar="DATA"),
     ] = None,
     images: Annotated[
-        str | None,
-        typer.Option(
-            help="For a vision model: a data set or a folder of images.",
-            metavar="DATA",
-            rich_help_panel=_TEXT,
-        ),
+        str | None, _text("For a vision model: a data set or a folder of images.", metavar="DATA")
     ] = None,
     at: Annotated[
         list[str] | None,
@@ -47,69 +49,28 @@ def harvest(
         ),
     ] = None,
     out: Annotated[Path | None, typer.Option(help="The folder to make.", metavar="ACTS")] = None,
-    tokens: Annotated[
-        int | None, typer.Option(help="Read at most so many tokens of text.", rich_help_panel=_TEXT)
-    ] = None,
-    context: Annotated[
-        int | None,
-        typer.Option(help="Tokens in a context; 128, or what the model takes.", rich_help_panel=_TEXT),
-    ] = None,
-    mode: Annotated[
-        str | None,
-        typer.Option(
-            help="packed (documents joined and cut) or documents (one each).", rich_help_panel=_TEXT
-        ),
-    ] = None,
-    chat: Annotated[
-        bool,
-        typer.Option(
-            "--chat", help="The documents are conversations; each stays whole.", rich_help_panel=_TEXT
-        ),
-    ] = False,
+    tokens: Annotated[int | None, _text("Read at most so many tokens of text.")] = None,
+    context: Annotated[int | None, _text("Tokens in a context; 128, or what the model takes.")] = None,
+    mode: Annotated[str | None, _text("packed (documents joined and cut) or documents (one each).")] = None,
+    chat: Annotated[bool, _text("The documents are conversations; each stays whole.", "--chat")] = False,
     overlong: Annotated[
-        str | None,
-        typer.Option(help="Documents longer than a context: split, truncate or drop.", rich_help_panel=_TEXT),
+        str | None, _text("Documents longer than a context: split, truncate or drop.")
     ] = None,
-    bos: Annotated[
-        bool | None,
-        typer.Option(help="Begin each context with the tokenizer's first token.", rich_help_panel=_TEXT),
-    ] = None,
-    key: Annotated[
-        str | None,
-        typer.Option(help="The key of JSON lines, or the column of a table.", rich_help_panel=_TEXT),
-    ] = None,
-    split: Annotated[
-        str, typer.Option(help="A document of a plain file: file, paragraph or line.", rich_help_panel=_TEXT)
-    ] = "file",
-    special: Annotated[
-        str, typer.Option(help="drop or keep the rows of special tokens.", rich_help_panel=_KEPT)
-    ] = "drop",
-    positions: Annotated[
-        str, typer.Option(help="all, last, or N: to leave out the first N.", rich_help_panel=_KEPT)
-    ] = "all",
-    gradients: Annotated[
-        bool, typer.Option("--gradients", help="Keep the loss's gradients there too.", rich_help_panel=_KEPT)
-    ] = False,
-    dtype: Annotated[
-        str, typer.Option(help="Stored as float32, bfloat16 or float16.", rich_help_panel=_KEPT)
-    ] = "float32",
+    bos: Annotated[bool | None, _text("Begin each context with the tokenizer's first token.")] = None,
+    key: Annotated[str | None, _text("The key of JSON lines, or the column of a table.")] = None,
+    split: Annotated[str, _text("A document of a plain file: file, paragraph or line.")] = "file",
+    special: Annotated[str, _kept("drop or keep the rows of special tokens.")] = "drop",
+    positions: Annotated[str, _kept("all, last, or N: to leave out the first N.")] = "all",
+    gradients: Annotated[bool, _kept("Keep the loss's gradients there too.", "--gradients")] = False,
+    dtype: Annotated[str, _kept("Stored as float32, bfloat16 or float16.")] = "float32",
     on_the_fly: Annotated[
-        bool,
-        typer.Option(
-            "--on-the-fly",
-            help="Write no activations: compute them when they are read.",
-            rich_help_panel=_KEPT,
-        ),
+        bool, _kept("Write no activations: compute them when they are read.", "--on-the-fly")
     ] = False,
-    model_dtype: Annotated[
-        str, typer.Option(help="The model's weights: float32, bfloat16 or float16.", rich_help_panel=_WORK)
-    ] = "float32",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=_WORK)] = "auto",
-    batch_size: Annotated[
-        int | None, typer.Option(help="Contexts in one run of the model.", rich_help_panel=_WORK)
-    ] = None,
-    shard: Annotated[int | None, typer.Option(help="Contexts in a shard.", rich_help_panel=_WORK)] = None,
-    progress: Annotated[bool, typer.Option(help="Show how far the work is.", rich_help_panel=_WORK)] = True,
+    model_dtype: Annotated[str, _work("The model's weights: float32, bfloat16 or float16.")] = "float32",
+    device: Annotated[str, _work("auto, cpu or cuda.")] = "auto",
+    batch_size: Annotated[int | None, _work("Contexts in one run of the model.")] = None,
+    shard: Annotated[int | None, _work("Contexts in a shard.")] = None,
+    progress: Annotated[bool, _work("Show how far the work is.")] = True,
 ) -> None:
     """Run a model over text or images and keep some layers' activations.
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from narrows.cli import shared
 from narrows.cli.errors import note
 from narrows.cli.output import destination, only_json, print_json
 
@@ -20,7 +21,7 @@ _FEW = 10
 
 
 def impute(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: shared.Run,
     data: Annotated[str, typer.Argument(help="A file with empty cells, or a name.", metavar="FILE")],
     out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")],
     samples: Annotated[int, typer.Option(help="Codes drawn for each row.")] = 1000,
@@ -31,10 +32,8 @@ def impute(
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(help="The same seed fills with the same values.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Say in one JSON document on stdout what was written.")
-    ] = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:

@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from narrows.cli import shared
 from narrows.cli.errors import note
 from narrows.cli.output import destination, only_json, print_json
 from narrows.core.check import refuse
 
+if TYPE_CHECKING:
+    from narrows.data import Dataset
+    from narrows.runs.run import Run
+
 __all__ = ["audit", "compare", "demo", "features", "prove"]
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
+_OTHER = Annotated[str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")]
 
 
 def audit(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
-    data: Annotated[
-        str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")
-    ] = None,
+    run: shared.Run,
+    data: _OTHER = None,
     out: Annotated[
         Path | None, typer.Option(help="The folder to write into; the run's own.", metavar="FOLDER")
     ] = None,
@@ -38,15 +42,12 @@ def audit(
     On other data than the run's own, audit-NAME.json and so on, beside the run's own.
     """
     import narrows as nr
-    from narrows.data import like
     from narrows.runs.reports import file_name, name_of
     from narrows.train import Progress
 
     with only_json(json):
         opened = nr.load(run)
-        if data_options and data is None:
-            raise refuse("--data", None, "given where data options are")
-        examples = None if data is None else like(opened.recipe.data, data, **data_options)
+        examples = _other(opened, data, data_options)
         with Progress() as progress:
             write = not json or out is not None
             how: dict[str, Any] = {"write": write, "out": out, "features": features, "seed": seed}
@@ -65,10 +66,8 @@ def audit(
 
 
 def features(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
-    data: Annotated[
-        str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")
-    ] = None,
+    run: shared.Run,
+    data: _OTHER = None,
     out: Annotated[Path | None, typer.Option(help="The page; features.html in the run folder.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the page that --out names.")] = False,
     count: Annotated[int, typer.Option(help="How many latents are shown.")] = 300,
@@ -89,14 +88,11 @@ def features(
     page = None if out is None else destination(out, force, (".html",))
     import narrows as nr
     from narrows.core.progress import Progress
-    from narrows.data import like
     from narrows.runs.features import PAGE, write_features
 
     with only_json(json):
         opened = nr.load(run)
-        if data_options and data is None:
-            raise refuse("--data", None, "given where data options are")
-        dataset = None if data is None else like(opened.recipe.data, data, **data_options)
+        dataset = _other(opened, data, data_options)
         page = run / PAGE if page is None else page
         how: dict[str, Any] = {"count": count, "examples": examples, "latents": chosen, "seed": seed}
         with Progress() as progress:
@@ -109,6 +105,17 @@ def features(
         print_json(found.to_json())
         return
     note(f"Wrote {page}: open the page in a browser.")
+
+
+def _other(opened: Run, data: str | None, data_options: dict[str, Any]) -> Dataset | None:
+    """Other data than the run's own, where they were named."""
+    from narrows.data import like
+
+    if data is not None:
+        return like(opened.recipe.data, data, **data_options)
+    if data_options:
+        raise refuse("--data", None, "given where data options are")
+    return None
 
 
 def compare(

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from narrows.cli import training_options as shared
+from narrows.cli import shared
 from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options
 from narrows.cli.output import only_json, print_json

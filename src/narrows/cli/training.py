@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from narrows.cli import training_options as shared
+from narrows.cli import shared
 from narrows.cli.errors import Interrupted, note
 from narrows.core.check import RequestError
 from narrows.core.texts import number_or_schedule
@@ -99,7 +99,7 @@ def fit(
 
 
 def resume(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: shared.Run,
     epochs: Annotated[float | None, typer.Option(help="Train up to so many epochs in all.")] = None,
     steps: Annotated[int | None, typer.Option(help="Train up to so many steps in all.")] = None,
     progress: shared.ShowProgress = True,

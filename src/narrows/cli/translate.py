@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
+from narrows.cli import shared
 from narrows.cli.codes import open_run, show_progress, tell, write_examples
 from narrows.cli.output import destination, only_json, write_npz
 
@@ -14,7 +15,7 @@ __all__ = ["translate"]
 
 
 def translate(
-    run: Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")],
+    run: shared.Run,
     data: Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", metavar="DATA")],
     out: Annotated[Path, typer.Option(help="The .npz or .png file to write.")],
     source: Annotated[
@@ -32,10 +33,8 @@ def translate(
         int, typer.Option("-n", "--draws", help="Codes drawn for each row; 0 decodes the posterior's mean.")
     ] = 0,
     seed: Annotated[int, typer.Option(help="Of those draws.")] = 0,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
-    json: Annotated[
-        bool, typer.Option("--json", help="Say in one JSON document on stdout what was written.")
-    ] = False,
+    force: shared.Force = False,
+    json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:

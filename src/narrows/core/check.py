@@ -135,7 +135,6 @@ def builtin(value: Any) -> Any:
     """A number of NumPy, as grids of scikit-learn hold them, as Python's own; anything else as it is.
 
     Example:
-        >>> import numpy as np
         >>> builtin((np.int64(3), np.float32(0.5), "auto"))
         (3, 0.5, 'auto')
     """

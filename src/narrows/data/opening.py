@@ -74,7 +74,6 @@ def open(
     Example:
         >>> open("digits").spec
         Spec(shape=(1, 8, 8), values='unit', classes=10)
-        >>> import numpy as np
         >>> open(np.eye(4, dtype=np.float32), split=0.25).spec.values
         'binary'
     """
@@ -137,7 +136,6 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
         RequestError: the examples have another shape than the described ones.
 
     Example:
-        >>> import numpy as np
         >>> like(open("digits"), np.zeros((3, 8, 8), np.uint8)).all().x.shape
         torch.Size([3, 1, 8, 8])
     """

@@ -35,6 +35,11 @@ SHARED: Mapping[str, Mapping[str, str]] = {
     },
     "structured": {
         "latent": "width of the code, Z; of a graph, of each node's.",
+        "encoder": "a network on graphs; its ``features`` say what it sees of a node.",
+        "form": (
+            "``paper``, the published loss, in which the edges together weigh as much as all that is no edge; or "
+            "``bound``, -log p(A | z), with the divergence the negative evidence lower bound, in nats."
+        ),
     },
     "sparse": {
         "latents": (

@@ -58,7 +58,6 @@ def encoder(
     """Make a net from examples to vectors: ``(x, condition) -> (B, out)``.
 
     Example:
-        >>> import torch
         >>> encoder((1, 28, 28), 16, "conv:8,16")(torch.rand(2, 1, 28, 28)).shape
         torch.Size([2, 16])
     """
@@ -71,7 +70,6 @@ def decoder(
     """Make a net from vectors to examples, the mirror of `encoder`: ``(z, condition) -> (*samples, B, *shape_out)``.
 
     Example:
-        >>> import torch
         >>> decoder(16, (1, 28, 28))(torch.rand(5, 2, 16)).shape
         torch.Size([5, 2, 1, 28, 28])
     """
@@ -99,7 +97,6 @@ def grid_encoder(
     Its attribute ``grid`` is ``(rows, columns)``, with L = rows * columns.
 
     Example:
-        >>> import torch
         >>> net = grid_encoder((3, 32, 32), 8)
         >>> net(torch.rand(2, 3, 32, 32)).shape, net.grid
         (torch.Size([2, 64, 8]), (8, 8))
@@ -113,7 +110,6 @@ def grid_decoder(
     """Make a net from a grid of tokens to examples: ``(z, condition) -> (*samples, B, *shape_out)``.
 
     Example:
-        >>> import torch
         >>> grid_decoder(8, (3, 32, 32))(torch.rand(2, 64, 8)).shape
         torch.Size([2, 3, 32, 32])
     """

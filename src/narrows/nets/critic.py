@@ -30,7 +30,6 @@ class PatchCritic(nn.Module):
         levels: halvings of the image, at most.
 
     Example:
-        >>> import torch
         >>> PatchCritic((1, 28, 28))(torch.zeros(2, 1, 28, 28)).shape
         torch.Size([2, 25])
 
@@ -92,7 +91,6 @@ def critic(shape: tuple[int, ...], channels: int = 32, levels: int = 3) -> nn.Mo
         ``x (*samples, B, *shape) -> scores (*samples, B, P)``.
 
     Example:
-        >>> import torch
         >>> critic((1, 8, 8))(torch.zeros(2, 1, 8, 8)).shape, critic((5,))(torch.zeros(2, 5)).shape
         (torch.Size([2, 4]), torch.Size([2, 1]))
     """

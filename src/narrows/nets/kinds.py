@@ -14,7 +14,7 @@ from narrows.nets.axes import as_image
 from narrows.nets.conv import ConvDecoder, ConvEncoder, ConvGridDecoder, ConvGridEncoder
 from narrows.nets.mlp import MLP
 from narrows.nets.skip import SkipMLP
-from narrows.nets.vit import ViTDecoder, ViTEncoder, ViTGridDecoder, ViTGridEncoder
+from narrows.nets.vit import Sizes, ViTDecoder, ViTEncoder, ViTGridDecoder, ViTGridEncoder
 
 __all__ = [
     "Convolutional",
@@ -224,8 +224,7 @@ class Transformer(Net):
     """
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4) -> None:
-        self.width, self.depth = whole("width", width), whole("depth", depth)
-        self.heads = whole("heads", heads)
+        self.sizes = Sizes(whole("width", width), whole("depth", depth), whole("heads", heads))
 
     @staticmethod
     def patch(shape: Shape) -> int:
@@ -235,19 +234,19 @@ class Transformer(Net):
 
     def encoder(self, shape: Shape, out: int, condition: Widths = NO_WIDTHS) -> nn.Module:
         """(x, condition) -> (B, out)."""
-        return ViTEncoder(shape, out, self.patch(shape), self.width, self.depth, condition, self.heads)
+        return ViTEncoder(shape, out, self.patch(shape), self.sizes, condition)
 
     def decoder(self, z: int, shape: Shape, condition: Widths = NO_WIDTHS) -> nn.Module:
         """(z, condition) -> (*samples, B, *shape)."""
-        return ViTDecoder(z, shape, self.patch(shape), self.width, self.depth, condition, self.heads)
+        return ViTDecoder(z, shape, self.patch(shape), self.sizes, condition)
 
     def grid_encoder(self, shape: Shape, channels: int, downsample: int) -> nn.Module:
         """(x, condition) -> (B, L, channels)."""
-        return ViTGridEncoder(shape, channels, downsample, self.width, self.depth, self.heads)
+        return ViTGridEncoder(shape, channels, downsample, self.sizes)
 
     def grid_decoder(self, channels: int, shape: Shape, downsample: int) -> nn.Module:
         """(z, condition) -> (*samples, B, *shape)."""
-        return ViTGridDecoder(channels, shape, downsample, self.width, self.depth, self.heads)
+        return ViTGridDecoder(channels, shape, downsample, self.sizes)
 
 
 def transformer(argument: str, net: str | Net) -> Transformer:

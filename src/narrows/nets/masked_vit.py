@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from narrows.core import NO_CONDITION, Condition, seeded
 from narrows.core.check import number, refuse
 from narrows.nets.mlp import initialise
-from narrows.nets.vit import Patches, TransformerBlocks, positions
+from narrows.nets.vit import Patches, Sizes, TransformerBlocks, positions
 
 __all__ = ["MaskedEncoder", "auto_patch", "visible_count"]
 
@@ -59,24 +59,21 @@ class MaskedEncoder(nn.Module):
     Args:
         cut: how examples are cut into L patches.
         visible: how many patches are seen, V.
-        width: channels of a token, W.
-        depth: number of blocks.
-        heads: number of heads.
+        sizes: of the transformer; its width is W.
         summary: put a learned class token before the patches.
     """
 
     place: Tensor
     fixed: Tensor
 
-    def __init__(
-        self, cut: Patches, visible: int, width: int, depth: int, heads: int, summary: bool = False
-    ) -> None:
+    def __init__(self, cut: Patches, visible: int, sizes: Sizes, summary: bool = False) -> None:
         super().__init__()
+        width = sizes.width
         self.cut, self.visible = cut, visible
         self.embed = initialise(nn.Linear(cut.width, width))
         self.register_buffer("place", positions(cut.grid, width), persistent=False)
         self.summary = nn.Parameter(0.02 * torch.randn(width)) if summary else None
-        self.blocks = TransformerBlocks(width, depth, heads)
+        self.blocks = TransformerBlocks(width, sizes.depth, sizes.heads)
         with seeded(0):
             self.register_buffer("fixed", torch.randperm(cut.count)[:visible].sort().values)
 

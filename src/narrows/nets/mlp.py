@@ -57,7 +57,6 @@ class MLP(nn.Module):
         condition: what both sides are told, by name, and how many numbers each has, appended to the input.
 
     Example:
-        >>> import torch
         >>> MLP((4,), (1, 3, 3), (8,))(torch.ones(5, 2, 4)).shape
         torch.Size([5, 2, 1, 3, 3])
     """

@@ -24,7 +24,6 @@ class SkipMLP(MLP):
         condition: what both sides are told, by name, and how many numbers each has, appended to the input.
 
     Example:
-        >>> import torch
         >>> net = SkipMLP((4,), (2,), (8,))
         >>> x = torch.ones(5, 4)
         >>> bool((net(x) == net.linear(x)).all())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +16,7 @@ from narrows.nets.mlp import initialise
 
 __all__ = [
     "Patches",
+    "Sizes",
     "TransformerBlocks",
     "ViTDecoder",
     "ViTEncoder",
@@ -22,6 +24,21 @@ __all__ = [
     "ViTGridEncoder",
     "positions",
 ]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a transformer.
+
+    Args:
+        width: channels of a token inside.
+        depth: number of blocks.
+        heads: number of heads, a divisor of `width`.
+    """
+
+    width: int = 64
+    depth: int = 2
+    heads: int = 4
 
 
 class Patches(nn.Module):
@@ -197,9 +214,7 @@ class ViTGridEncoder(nn.Module):
         shape: shape of one input.
         channels: channels of a token at the end.
         patch: side of a patch.
-        width: channels inside.
-        depth: number of blocks.
-        heads: number of heads.
+        sizes: of the transformer.
         condition: what both sides are told, by name, and how many numbers each has, added to every token.
     """
 
@@ -210,18 +225,17 @@ class ViTGridEncoder(nn.Module):
         shape: tuple[int, ...],
         channels: int,
         patch: int,
-        width: int = 64,
-        depth: int = 2,
-        heads: int = 4,
+        sizes: Sizes,
         condition: Widths = NO_WIDTHS,
     ) -> None:
         super().__init__()
+        width = sizes.width
         self.cut, self.condition = Patches(shape, patch), dict(condition)
         self.grid = self.cut.grid
         self.embed = initialise(nn.Linear(self.cut.width, width))
         self.tell = nn.Linear(sum(condition.values()), width, bias=False) if condition else None
         self.register_buffer("place", positions(self.grid, width), persistent=False)
-        self.blocks = TransformerBlocks(width, depth, heads)
+        self.blocks = TransformerBlocks(width, sizes.depth, sizes.heads)
         self.out = initialise(nn.Linear(width, channels))
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
@@ -240,31 +254,23 @@ class ViTGridDecoder(nn.Module):
         channels: channels of a token.
         shape: shape of one output.
         patch: side of a patch.
-        width: channels inside.
-        depth: number of blocks.
-        heads: number of heads.
+        sizes: of the transformer.
         extra: tokens before those of the patches (a class token): seen by the blocks, without a place or an output.
     """
 
     place: Tensor
 
     def __init__(
-        self,
-        channels: int,
-        shape: tuple[int, ...],
-        patch: int,
-        width: int = 64,
-        depth: int = 2,
-        heads: int = 4,
-        extra: int = 0,
+        self, channels: int, shape: tuple[int, ...], patch: int, sizes: Sizes, extra: int = 0
     ) -> None:
         super().__init__()
+        width = sizes.width
         self.cut, self.extra = Patches(shape, patch), extra
         self.grid = self.cut.grid
         self.embed = initialise(nn.Linear(channels, width))
         place = torch.cat([torch.zeros(extra, width), positions(self.grid, width)])
         self.register_buffer("place", place, persistent=False)
-        self.blocks = TransformerBlocks(width, depth, heads)
+        self.blocks = TransformerBlocks(width, sizes.depth, sizes.heads)
         self.out = initialise(nn.Linear(width, self.cut.width))
 
     def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
@@ -280,10 +286,8 @@ class ViTEncoder(nn.Module):
         shape: shape of one input.
         out: width of the output.
         patch: side of a patch.
-        width: channels inside.
-        depth: number of blocks.
+        sizes: of the transformer.
         condition: what both sides are told, by name, and how many numbers each has.
-        heads: number of heads.
     """
 
     def __init__(
@@ -291,14 +295,12 @@ class ViTEncoder(nn.Module):
         shape: tuple[int, ...],
         out: int,
         patch: int,
-        width: int = 64,
-        depth: int = 2,
+        sizes: Sizes,
         condition: Widths = NO_WIDTHS,
-        heads: int = 4,
     ) -> None:
         super().__init__()
-        self.tokens = ViTGridEncoder(shape, width, patch, width, depth, heads, condition)
-        self.out = initialise(nn.Linear(width, out))
+        self.tokens = ViTGridEncoder(shape, sizes.width, patch, sizes, condition)
+        self.out = initialise(nn.Linear(sizes.width, out))
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape) -> (*samples, B, out)."""
@@ -312,10 +314,8 @@ class ViTDecoder(nn.Module):
         z: width of the code.
         shape: shape of one output.
         patch: side of a patch.
-        width: channels inside.
-        depth: number of blocks.
+        sizes: of the transformer.
         condition: what both sides are told, by name, and how many numbers each has, appended to the code.
-        heads: number of heads.
     """
 
     def __init__(
@@ -323,14 +323,12 @@ class ViTDecoder(nn.Module):
         z: int,
         shape: tuple[int, ...],
         patch: int,
-        width: int = 64,
-        depth: int = 2,
+        sizes: Sizes,
         condition: Widths = NO_WIDTHS,
-        heads: int = 4,
     ) -> None:
         super().__init__()
-        self.condition = dict(condition)
-        self.patches = ViTGridDecoder(width, shape, patch, width, depth, heads)
+        self.condition, width = dict(condition), sizes.width
+        self.patches = ViTGridDecoder(width, shape, patch, sizes)
         self.spread = initialise(nn.Linear(z + sum(condition.values()), self.patches.cut.count * width))
         self.split = (self.patches.cut.count, width)
 

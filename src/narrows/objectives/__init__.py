@@ -35,7 +35,7 @@ DEAD: Table[DeadLatents] = Table(
 TARGETS: Table[Target] = Table(
     "price_target",
     "narrows.objectives.target:Target",
-    {"l0": "narrows.objectives.target:target_l0", "fvu": "narrows.objectives.target:target_fvu"},
+    {"l0": "narrows.objectives.target:TargetL0", "fvu": "narrows.objectives.target:TargetFVU"},
     words={"none": "the weight stays as it is"},
     given=("cost", "rows"),
 )

@@ -26,7 +26,6 @@ def imq(squared: Tensor, width: float, scales: Sequence[float] = SCALES) -> Tens
         scales: s.
 
     Example:
-        >>> import torch
         >>> imq(torch.tensor([0.0, 2.0]), 2.0, (1.0,))
         tensor([1.0000, 0.5000])
     """
@@ -52,7 +51,6 @@ def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
         A scalar.
 
     Example:
-        >>> import torch
         >>> float(mmd(torch.zeros(4, 2), torch.zeros(3, 2), lambda d: torch.exp(-d)))
         0.0
 

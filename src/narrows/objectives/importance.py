@@ -27,7 +27,7 @@ def importance_bound(nats: Tensor) -> Tensor:
         A scalar: averaged over all axes but the first, over which the weights are.
 
     Example:
-        >>> import math, torch
+        >>> import math
         >>> importance_bound(torch.tensor([[0.0], [math.log(3.0)]])).exp().round(decimals=4)
         tensor(1.5000)
     """

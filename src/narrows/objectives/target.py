@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 from narrows.core import Part, Pass, Sparse, all_sum
-from narrows.core.check import number, refuse
+from narrows.core.check import number
 from narrows.core.evidence import Latents, Residual
 
-__all__ = ["Target", "target_fvu", "target_l0"]
+__all__ = ["Target", "TargetFVU", "TargetL0"]
 
 _NEAR, _DRIFT, _MOST, _FADE = 0.5, 2e-4, 3e-3, 0.97
 """The gap from which on the drift is collected, how fast, up to where, and how fast it fades further off."""
@@ -31,8 +31,6 @@ class Target(Part):
     Methods can then be compared at the same number of active latents, whatever the units of their costs.
 
     Args:
-        l0: how many latents should be on in one example, on average; or None.
-        fvu: the share of variance that may stay unexplained; or None. Exactly one of the two.
         cost: which of the code's costs is weighed.
         start: the weight at first.
         rate: how fast the weight moves, eta.
@@ -40,33 +38,15 @@ class Target(Part):
         smooth: how much of the gap's running mean stays at a step, beta.
 
     Raises:
-        RequestError: none or both of the targets, or a number out of range.
-
-    Example:
-        >>> Target(l0=8.0).weight
-        tensor(0.1000)
+        RequestError: a number out of range.
     """
 
     log_weight: Tensor
     gap: Tensor
     drift: Tensor
 
-    def __init__(
-        self,
-        *,
-        l0: float | None = None,
-        fvu: float | None = None,
-        cost: str = "l1",
-        start: float = 0.1,
-        rate: float = 0.03,
-        ahead: float = 60.0,
-        smooth: float = 0.8,
-    ) -> None:
+    def __init__(self, cost: str, start: float, rate: float, ahead: float, smooth: float) -> None:
         super().__init__()
-        if (l0 is None) == (fvu is None):
-            raise refuse("target", (l0, fvu), "either ``l0`` or ``fvu``", "Name one of them.")
-        self.l0 = None if l0 is None else number("l0", l0, low=1e-3)
-        self.fvu = None if fvu is None else number("fvu", fvu, low=1e-6, high=1)
         self.cost, self.kept = cost, number("smooth", smooth, low=0, high=1)
         self.rate, self.ahead = number("rate", rate, low=0), number("ahead", ahead, low=0)
         self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
@@ -80,7 +60,7 @@ class Target(Part):
 
     def after_step(self, passed: Pass) -> None:
         """Move the weight by what this step's code had too many or too few."""
-        gap = self._gap(passed).clamp(-4, 4).to(self.gap.dtype)
+        gap = self.excess(passed).clamp(-4, 4).to(self.gap.dtype)
         before = torch.where(self.gap.isnan(), gap, self.gap)
         self.gap.copy_(torch.lerp(gap, before, self.kept))
         foreseen = (self.gap + self.ahead * (self.gap - before)).clamp(-1, 1)
@@ -88,32 +68,12 @@ class Target(Part):
         self.drift.copy_(torch.where(foreseen.abs() < _NEAR, collected, _FADE * self.drift))
         self.log_weight.add_(self.rate * foreseen + self.drift)
 
-    def _gap(self, passed: Pass) -> Tensor:
+    def excess(self, passed: Pass) -> Tensor:
         """The logarithm of what the code is above its target, over all processes."""
-        z = passed.code[Latents].z
-        values = z.values if isinstance(z, Sparse) else z
-        one = values.new_ones((), dtype=torch.double)
-        if self.l0 is not None:
-            on = all_sum(torch.stack([(values != 0).sum().double(), one * len(z)]))
-            return torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0))
-        assert self.fvu is not None
-        target = passed.batch.target
-        varies = (target - target.mean(0)).square().sum().clamp_min(1e-30)
-        share = passed.code[Residual].value.square().sum() / varies
-        fvu = all_sum(torch.stack([share.double(), one]))
-        return torch.log(self.fvu * fvu[1] / fvu[0].clamp_min(1e-12))
+        raise NotImplementedError(f"{type(self).__name__} must define excess")
 
 
-def target_l0(
-    l0: float,
-    *,
-    start: float = 0.1,
-    rate: float = 0.03,
-    ahead: float = 60.0,
-    smooth: float = 0.8,
-    cost: str = "l1",
-    rows: int = 1,
-) -> Target:
+class TargetL0(Target):
     """A target for how many latents are on.
 
     Args:
@@ -124,19 +84,39 @@ def target_l0(
         smooth: how much of the gap's running mean stays at a step.
         cost: which of the code's costs is weighed.
         rows: how many rows an example has.
+
+    Raises:
+        RequestError: a number out of range.
+
+    Example:
+        >>> TargetL0(8.0).weight
+        tensor(0.1000)
     """
-    return Target(l0=rows * l0, cost=cost, start=start, rate=rate, ahead=ahead, smooth=smooth)
+
+    def __init__(
+        self,
+        l0: float,
+        *,
+        start: float = 0.1,
+        rate: float = 0.03,
+        ahead: float = 60.0,
+        smooth: float = 0.8,
+        cost: str = "l1",
+        rows: int = 1,
+    ) -> None:
+        super().__init__(cost, start, rate, ahead, smooth)
+        self.l0 = number("l0", rows * l0, low=1e-3)
+
+    def excess(self, passed: Pass) -> Tensor:
+        """log(L0 / L0*)."""
+        z = passed.code[Latents].z
+        values = z.values if isinstance(z, Sparse) else z
+        one = values.new_ones((), dtype=torch.double)
+        on = all_sum(torch.stack([(values != 0).sum().double(), one * len(z)]))
+        return torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0))
 
 
-def target_fvu(
-    fvu: float,
-    *,
-    start: float = 0.1,
-    rate: float = 0.05,
-    ahead: float = 40.0,
-    smooth: float = 0.8,
-    cost: str = "l1",
-) -> Target:
+class TargetFVU(Target):
     """A target for the share of variance that stays unexplained, which drifts for longer than L0 does.
 
     Args:
@@ -146,5 +126,28 @@ def target_fvu(
         ahead: how many steps the gap is foreseen.
         smooth: how much of the gap's running mean stays at a step.
         cost: which of the code's costs is weighed.
+
+    Raises:
+        RequestError: a number out of range.
     """
-    return Target(fvu=fvu, cost=cost, start=start, rate=rate, ahead=ahead, smooth=smooth)
+
+    def __init__(
+        self,
+        fvu: float,
+        *,
+        start: float = 0.1,
+        rate: float = 0.05,
+        ahead: float = 40.0,
+        smooth: float = 0.8,
+        cost: str = "l1",
+    ) -> None:
+        super().__init__(cost, start, rate, ahead, smooth)
+        self.fvu = number("fvu", fvu, low=1e-6, high=1)
+
+    def excess(self, passed: Pass) -> Tensor:
+        """log(FVU* / FVU)."""
+        target = passed.batch.target
+        varies = (target - target.mean(0)).square().sum().clamp_min(1e-30)
+        share = passed.code[Residual].value.square().sum() / varies
+        fvu = all_sum(torch.stack([share.double(), share.new_ones((), dtype=torch.double)]))
+        return torch.log(self.fvu * fvu[1] / fvu[0].clamp_min(1e-12))

@@ -33,7 +33,6 @@ def fingerprint(source: Source) -> str:
         source: the opened data.
 
     Example:
-        >>> import numpy as np
         >>> from narrows import data
         >>> a, b = np.eye(4, dtype=np.uint8), np.eye(4)
         >>> fingerprint(data.open(a)) == fingerprint(data.open(b)), fingerprint(data.open("digits"))

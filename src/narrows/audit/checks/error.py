@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from narrows.audit.evidence.view import View
-from narrows.audit.report.finding import Chart, Check, Finding, histogram
+from narrows.audit.report.finding import Check, Finding, distribution
 from narrows.kernels.metrics import cosine, fvu
 
 __all__ = ["per_example", "reconstruction_error"]
@@ -43,14 +43,13 @@ def reconstruction_error(view: View) -> Finding:
         Check("error/worst", worst, "mean square", says="The example that is reconstructed worst."),
         _tail(high, median),
     )
-    chart = Chart(
+    chart = distribution(
         "error",
         "Error of each example",
         "A long tail to the right means that some kinds of example are not represented.",
-        "histogram",
-        (histogram("examples", error),),
-        x_label="mean squared error",
-        y_label="examples",
+        "examples",
+        error,
+        "mean squared error",
     )
     return Finding(checks, (chart,))
 

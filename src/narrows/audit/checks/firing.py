@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from narrows.audit.evidence.view import View
-from narrows.audit.report.finding import Chart, Check, Finding, histogram
+from narrows.audit.report.finding import Check, Finding, distribution
 from narrows.kernels.metrics import code_count, dense_above, density, l0
 
 __all__ = ["firing"]
@@ -44,14 +44,13 @@ def firing(view: View) -> Finding:
             "density/median", float(fires.median()), "", "info", "How often the middle living latent is on."
         )
     )
-    chart = Chart(
+    chart = distribution(
         "density",
         "Firing density",
         "How often each living latent is on. A healthy dictionary is one hill; a hump at the right is dense "
         "latents, one at the left nearly dead ones.",
-        "histogram",
-        (histogram("latents", torch.log10(fires)),),
-        x_label="log10 of the share of codes in which it is on",
-        y_label="latents",
+        "latents",
+        torch.log10(fires),
+        "log10 of the share of codes in which it is on",
     )
     return Finding(tuple(checks), (chart,))

@@ -8,7 +8,7 @@ from torch import Tensor
 from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.matching import f1, match, on
-from narrows.audit.report.finding import Chart, Check, Finding, histogram
+from narrows.audit.report.finding import Check, Finding, distribution
 from narrows.data.synthetic.dictionary import DictionaryTruth
 
 __all__ = ["recovery"]
@@ -57,14 +57,13 @@ def recovery(view: View) -> Finding:
             "F1 of when a true atom and its partner are on, the mean over true atoms.",
         ),
     )
-    chart = Chart(
+    chart = distribution(
         "recovery",
         "True atoms found",
         "For each true atom its largest |cosine| with a learned one. Found atoms stand at 1.",
-        "histogram",
-        (histogram("true atoms", largest),),
-        x_label="|cosine|",
-        y_label="true atoms",
+        "true atoms",
+        largest,
+        "|cosine|",
     )
     return Finding(checks, (chart,))
 

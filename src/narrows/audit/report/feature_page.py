@@ -13,7 +13,7 @@ from torch import Tensor
 from narrows.audit.evidence.features import Feature, Features
 from narrows.audit.evidence.passing import Shown
 from narrows.audit.evidence.streams import FINEST
-from narrows.audit.report.finding import Chart, Gallery, histogram
+from narrows.audit.report.finding import Chart, Gallery, distribution
 from narrows.audit.report.html import page_of
 from narrows.audit.report.pictures import render
 from narrows.audit.report.report import shown
@@ -75,14 +75,9 @@ def feature_page(features: Features, *, method: str = "", data: str = "", report
 
 
 def _density(living: Tensor) -> Chart:
-    return Chart(
-        "density",
-        "Firing density of all living latents",
-        "",
-        "histogram",
-        (histogram("latents", torch.log10(living)),),
-        x_label="log10 of the share of examples in which it is on",
-        y_label="latents",
+    axis = "log10 of the share of examples in which it is on"
+    return distribution(
+        "density", "Firing density of all living latents", "", "latents", torch.log10(living), axis
     )
 
 

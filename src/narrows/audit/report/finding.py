@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Chart", "Check", "Figure", "Finding", "Gallery", "Series", "Verdict", "histogram"]
+__all__ = ["Chart", "Check", "Figure", "Finding", "Gallery", "Series", "Verdict", "distribution", "histogram"]
 
 Verdict: TypeAlias = Literal["ok", "warn", "bad", "info"]
 
@@ -125,3 +125,17 @@ def histogram(name: str, values: Tensor, bins: int = 40, tone: int = 1) -> Serie
     counts = torch.histc(values, bins, low, high)
     edges = torch.linspace(low, high, bins + 1, dtype=torch.double)
     return Series(name, tuple(counts.tolist()), tuple(edges.tolist()), tone)
+
+
+def distribution(name: str, title: str, says: str, of: str, values: Tensor, axis: str) -> Chart:
+    """How some numbers are distributed, as a histogram.
+
+    Args:
+        name: as of `Chart`.
+        title: as of `Chart`.
+        says: as of `Chart`.
+        of: what has these numbers: examples, latents ...
+        values: one number each, (N,).
+        axis: what the numbers are.
+    """
+    return Chart(name, title, says, "histogram", (histogram(of, values),), axis, of)

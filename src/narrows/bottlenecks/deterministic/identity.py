@@ -13,7 +13,6 @@ class Identity(Bottleneck):
     """``z = h``: features pass as they are, at no cost; with samples asked for they are repeated.
 
     Example:
-        >>> import torch
         >>> Identity()(torch.ones(4, 3), samples=(2,)).z.shape
         torch.Size([2, 4, 3])
     """

@@ -31,7 +31,6 @@ class FusedGaussian(Gaussian):
         RequestError: `latent` is no whole number of at least 1.
 
     Example:
-        >>> import torch
         >>> from narrows.bottlenecks.fusion.product import Product
         >>> experts, present = torch.zeros(3, 2, 4), torch.ones(3, 2, dtype=torch.bool)
         >>> code = FusedGaussian(2, Product())((experts, present), samples=(5,))

@@ -46,7 +46,6 @@ class Conditional(Gaussian):
         RequestError: nothing is told.
 
     Example:
-        >>> import torch
         >>> bottleneck = Conditional(2, {"labels": 3})
         >>> bottleneck((torch.zeros(5, 4), torch.eye(3)[[0, 1, 2, 0, 1]])).costs["kl"].shape
         torch.Size([5])

@@ -26,7 +26,6 @@ class AbsTopK(TopK):
         k: how many of them may be on in one example.
 
     Example:
-        >>> import torch
         >>> AbsTopK(4, 2)(torch.tensor([[3.0, -4.0, 2.0, 1.0]])).z.dense()
         tensor([[ 3., -4.,  0.,  0.]])
 

@@ -28,7 +28,6 @@ class LayerTopK(TopK):
         layers: L.
 
     Example:
-        >>> import torch
         >>> LayerTopK(4, 1, 2)(torch.tensor([[3.0, 0, 0, 1], [0, 2, 0, 1]])).z.values.shape
         torch.Size([1, 2, 1])
     """
@@ -62,7 +61,6 @@ class CrossLayerTopK(TopK):
         layers: L.
 
     Example:
-        >>> import torch
         >>> CrossLayerTopK(2, 1, 2)(torch.tensor([[3.0, 1, 0, 2]])).z.dense()
         tensor([[3., 0., 0., 2.]])
     """

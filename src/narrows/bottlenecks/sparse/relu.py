@@ -20,7 +20,6 @@ class ReLU(Penalised):
         latents: how many latents, N.
 
     Example:
-        >>> import torch
         >>> code = ReLU(3)(torch.tensor([[1.0, -2.0, 3.0]]))
         >>> code.z, code.costs["l1"]
         (tensor([[1., 0., 3.]]), tensor([4.]))

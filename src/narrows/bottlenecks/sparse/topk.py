@@ -32,7 +32,6 @@ class TopK(SparseBottleneck):
         RequestError: k, or alpha k, is not between 1 and the number of latents.
 
     Example:
-        >>> import torch
         >>> TopK(4, 2)(torch.tensor([[3.0, -1.0, 2.0, 1.0]])).z.dense()
         tensor([[3., 0., 2., 0.]])
 

@@ -6,16 +6,30 @@ from pathlib import Path
 
 import numpy as np
 
+from narrows.core.check import WorkError
+from narrows.core.files import sha256
 from narrows.data.named.fetch import get, located
 from narrows.data.named.registry import Set
 from narrows.data.named.unpacked import load_npz
 
-__all__ = ["arrays", "paths"]
+__all__ = ["arrays", "paths", "verified"]
 
 
 def paths(row: Set) -> list[Path]:
     """The files of a set, downloaded where need be; whoever reads them verifies the checksums."""
     return located(row) or get(row.name, progress=True)
+
+
+def verified(row: Set) -> Path:
+    """The file of a set that is one file, its content checked.
+
+    Raises:
+        WorkError: it is damaged.
+    """
+    (path,) = paths(row)
+    if sha256(path) != row.files[0].sha256:
+        raise WorkError(f"{path} is damaged or another version. Delete it and get it again.")
+    return path
 
 
 def arrays(row: Set, *keys: str) -> list[np.ndarray]:

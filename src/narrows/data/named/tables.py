@@ -8,14 +8,15 @@ from typing import Literal
 import numpy as np
 
 from narrows.core import Spec
-from narrows.core.check import WorkError
-from narrows.core.files import sha256
-from narrows.data.named.reading import arrays, paths
+from narrows.data.named.reading import arrays, verified
 from narrows.data.named.registry import Set
 from narrows.data.raw import Raw
 from narrows.data.readers.tables import read_table
 
-__all__ = ["adbench", "adult", "counts", "german"]
+__all__ = ["adbench", "counts", "mixed"]
+
+_CLASS = {"adult": "income-per-year", "german-credit": "credit"}
+"""The column of the class of each mixed table: for German credit 1 is good and 2 is bad."""
 
 
 def adbench(row: Set) -> Raw:
@@ -24,37 +25,15 @@ def adbench(row: Set) -> Raw:
     return Raw(x.astype(np.float32), y, class_names=("normal", "anomaly"), layout="vector", split=0.3)
 
 
-def adult(
+def mixed(
     row: Set,
     columns: list[str] | None = None,
     kind: Literal["array", "table"] = "array",
     parts: Mapping[str, Spec] | None = None,
 ) -> Raw:
-    """UCI Adult: a mixed table, or numbers and an indicator for each value; the label is the income class."""
-    return _csv(row, "income-per-year", columns, kind, parts)
-
-
-def german(
-    row: Set,
-    columns: list[str] | None = None,
-    kind: Literal["array", "table"] = "array",
-    parts: Mapping[str, Spec] | None = None,
-) -> Raw:
-    """UCI German credit: a mixed table, or numbers and indicators; the label is the class (1 good, 2 bad)."""
-    return _csv(row, "credit", columns, kind, parts)
-
-
-def _csv(
-    row: Set,
-    labels: str,
-    columns: list[str] | None,
-    kind: Literal["array", "table"],
-    parts: Mapping[str, Spec] | None,
-) -> Raw:
-    (path,) = paths(row)
-    if sha256(path) != row.files[0].sha256:
-        raise WorkError(f"{path} is damaged or another version. Delete it and get it again.")
-    return read_table(path, labels=labels, columns=columns, one_hot=True, kind=kind, parts=parts)
+    """A mixed table, or numbers and an indicator for each value; the label is the class that its papers predict."""
+    label = _CLASS[row.name]
+    return read_table(verified(row), labels=label, columns=columns, one_hot=True, kind=kind, parts=parts)
 
 
 def counts(row: Set) -> Raw:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from narrows.core.check import WorkError
-from narrows.core.files import sha256
 from narrows.data.dataset import Dataset, Source
-from narrows.data.named.reading import paths
+from narrows.data.named.reading import verified
 from narrows.data.named.registry import Set
 from narrows.data.readers.text import opened, read_texts
 
@@ -42,9 +40,6 @@ def lines(
         split: the share of the test part.
         limit: at most so many texts in each part.
     """
-    path, file = paths(row)[0], row.files[0]
-    if sha256(path) != file.sha256:
-        raise WorkError(f"{path} is damaged or another version. Delete it and get it again.")
-    found = read_texts(path, "name" if row.name == "names" else "text", "label", _CLASSES[row.name])
+    found = read_texts(verified(row), "name" if row.name == "names" else "text", "label", _CLASSES[row.name])
     told: dict[str, Any] = {"tokens": tokens, "least": least, "longest": longest}
     return opened(found, row.name, like, **told, split=split, limit=limit)

@@ -34,7 +34,6 @@ def cvae(
         RequestError: data without labels, or an argument out of range.
 
     Example:
-        >>> import torch
         >>> model = cvae(Spec((8,), classes=3), latent=2)
         >>> model.sample(3, condition={"labels": torch.eye(3)}).shape
         torch.Size([3, 8])

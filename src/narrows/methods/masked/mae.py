@@ -42,8 +42,6 @@ def mae(
         RequestError: an argument out of range, a patch too large to hide anything, or data with another target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = mae((1, 28, 28), net="vit:depth=1")
         >>> model.features(Batch(torch.rand(2, 1, 28, 28))).shape, model.encoder.visible
         (torch.Size([2, 64]), 12)
@@ -56,15 +54,16 @@ def mae(
         raise refuse("spec", spec, "without another target", "A masked autoencoder produces its own input.")
     _, high, across = as_image(spec.shape)
     patch = whole("patch", patch, low=0, high=max(high, across)) or auto_patch(high, across)
-    cut, sees, paints = Patches(spec.shape, patch), transformer("net", net), transformer("decoder", decoder)
+    cut = Patches(spec.shape, patch)
+    sees, paints = transformer("net", net).sizes, transformer("decoder", decoder).sizes
     summary = choice("pool", pool, ("mean", "cls")) == "cls"
     visible = visible_count(cut.count, mask_ratio)
     bottleneck = MaskTokens(cut, sees.width, summary)
     bottleneck.token.requires_grad_(visible < cut.count)  # where nothing is hidden, no token is read
     return MaskedAutoencoder(
-        MaskedEncoder(cut, visible, sees.width, sees.depth, sees.heads, summary),
+        MaskedEncoder(cut, visible, sees, summary),
         bottleneck,
-        ViTGridDecoder(sees.width, spec.shape, patch, paints.width, paints.depth, paints.heads, int(summary)),
+        ViTGridDecoder(sees.width, spec.shape, patch, paints, int(summary)),
         PatchSquared(cut, normalise, spec.values != "real"),
         Objective(),
     )

@@ -31,8 +31,6 @@ def ae(
         RequestError: an argument out of range.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = ae((1, 8, 8), latent=3)
         >>> model.features(Batch(torch.rand(5, 1, 8, 8))).shape
         torch.Size([5, 3])

@@ -14,7 +14,7 @@ from narrows.likelihoods import Squared
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.objectives import DEAD, TARGETS
 from narrows.objectives.dead_latents import DeadLatents
-from narrows.objectives.target import Target
+from narrows.objectives.target import Target, TargetL0
 
 __all__ = [
     "assemble",
@@ -131,8 +131,9 @@ def priced(
 ) -> dict[str, Any]:
     """The arguments of a `SparseObjective` around one price: what weighs it, and what is done for dead latents."""
     terms = price(cost, weight, target)
-    wanted = terms["target"].l0 if "target" in terms else None
-    return {**terms, "dead": dead_latents(dead, latents, wanted or _USUAL_L0, spec.size, auto="none")}
+    steered = terms.get("target")
+    budget = steered.l0 if isinstance(steered, TargetL0) else _USUAL_L0
+    return {**terms, "dead": dead_latents(dead, latents, budget, spec.size, auto="none")}
 
 
 def assemble(

@@ -27,8 +27,6 @@ def abstopk_sae(
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = abstopk_sae((8,), latents=32, k=4)
         >>> bool((model.encode(Batch(torch.randn(50, 8))).z.values < 0).any())
         True

@@ -29,8 +29,6 @@ def batchtopk_sae(
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = batchtopk_sae((8,), latents=32, k=4)
         >>> int((model.encode(Batch(torch.randn(5, 8))).z.dense() > 0).sum())
         20

@@ -44,8 +44,6 @@ def concept_sae(
         RequestError: examples that are no pairs; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = concept_sae((12,), latents=32, k=4, first=8)
         >>> model.encode(Batch(torch.randn(5, 12))).z.values.shape
         torch.Size([5, 2, 4])

@@ -43,8 +43,6 @@ def contrastive_sae(
         RequestError: data that are not pairs, or have a target; an argument out of range.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> contrastive_sae((2, 8), latents=32).encode(Batch(torch.randn(5, 2, 8))).z.shape
         torch.Size([5, 2, 32])
 

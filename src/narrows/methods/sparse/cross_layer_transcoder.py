@@ -53,7 +53,6 @@ def cross_layer_transcoder(
         RequestError: data that are not layers, or without a target of as many; an argument out of range.
 
     Example:
-        >>> from narrows.core import Spec
         >>> model = cross_layer_transcoder(Spec((3, 8), target=(3, 8)), latents=16)
         >>> model.decoder.norms().shape, bool((model.decoder.norms()[-1, :2] == 0).all())
         (torch.Size([48, 3]), True)

@@ -61,8 +61,6 @@ def e2e_sae(
         RequestError: data of another shape, or with a target; an argument out of range.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> sae = e2e_sae((3, 8), latents=32)
         >>> sae.loss(Batch(torch.randn(5, 3, 8), condition={"tokens": torch.tensor([[1, 4, 2]] * 5)})).total.shape
         torch.Size([])

@@ -37,8 +37,6 @@ def feature_choice_sae(
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = feature_choice_sae((8,), latents=32, k=4)
         >>> model.bottleneck.budgets(64).sum()
         tensor(256)

@@ -39,8 +39,6 @@ def gated_sae(
 
     Example:
         >>> model = gated_sae((8,), latents=32, price_target="l0=4")
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> sorted(model.loss(Batch(torch.randn(5, 8))).terms)
         ['distortion', 'gate', 'l1']
 

@@ -8,7 +8,7 @@ from narrows.methods.sparse._assemble import priced, sized, sparse_autoencoder
 from narrows.objectives import TARGETS
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
-from narrows.objectives.target import Target
+from narrows.objectives.target import Target, TargetL0
 
 _FIRM = 20
 """Weight of the quadratic penalty for each wanted latent: its minimum is then some per cent off the target."""
@@ -55,8 +55,6 @@ def jumprelu_sae(
 
     Example:
         >>> model = jumprelu_sae((8,), latents=32, price_target="l0=4")
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> sorted(model.loss(Batch(torch.randn(5, 8))).terms)
         ['distortion', 'l0']
 
@@ -87,6 +85,6 @@ def jumprelu_sae(
 def _wanted(target: str | Target) -> float:
     """How many latents the quadratic penalty pulls to, which has a target without steering its weight."""
     made = None if TARGETS.word(target) else TARGETS.make(target)
-    if made is None or made.l0 is None:
+    if not isinstance(made, TargetL0):
         raise RequestError("The quadratic penalty needs a number of latents: ``price_target='l0=16'``.")
     return made.l0

@@ -33,8 +33,6 @@ def k_sparse_ae(
 
     Example:
         >>> model = k_sparse_ae((8,), latents=32, k=4, alpha=2).eval()
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model.encode(Batch(torch.randn(5, 8))).z.values.shape
         torch.Size([5, 8])
 

@@ -39,8 +39,6 @@ def masked_sae(
         RequestError: an argument out of range; examples of one number; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> code = masked_sae((8,), latents=32, k=2, hide=0.25).encode(Batch(torch.randn(5, 8)))
         >>> code.weight.sum(1)
         tensor([2., 2., 2., 2., 2.])

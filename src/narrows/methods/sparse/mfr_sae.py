@@ -37,8 +37,6 @@ def mfr_sae(
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> from narrows.core.evidence import EnsembleCodes
         >>> model = mfr_sae((8,), latents=32, k=4, members=3)
         >>> model.encode(Batch(torch.randn(5, 8)))[EnsembleCodes].z.values.shape

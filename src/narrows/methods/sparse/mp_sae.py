@@ -39,8 +39,6 @@ def mp_sae(
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = mp_sae((8,), latents=32, k=4)
         >>> model.encode(Batch(torch.randn(5, 8))).z.values.shape
         torch.Size([5, 4])

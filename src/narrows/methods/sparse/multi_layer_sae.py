@@ -43,8 +43,6 @@ def multi_layer_sae(
         RequestError: data of another shape, or with a target; an argument out of range.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = multi_layer_sae((3, 8), latents=32, k=4)
         >>> model.encode(Batch(torch.randn(5, 3, 8))).z.values.shape
         torch.Size([5, 3, 4])

@@ -31,8 +31,6 @@ def mutual_choice_sae(
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = mutual_choice_sae((8,), latents=32, k=4)
         >>> int((model.encode(Batch(torch.randn(5, 8))).z.dense() > 0).sum())
         20

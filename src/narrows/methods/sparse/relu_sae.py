@@ -37,8 +37,6 @@ def relu_sae(
 
     Example:
         >>> model = relu_sae((8,), latents=32, price_target="l0=4")
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model.encode(Batch(torch.randn(5, 8))).z.shape
         torch.Size([5, 32])
 

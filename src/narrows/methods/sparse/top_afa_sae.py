@@ -32,8 +32,6 @@ def top_afa_sae(
         RequestError: an argument out of range; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = top_afa_sae((8,), latents=32)
         >>> model.encode(Batch(torch.randn(5, 8))).costs["afa"].shape
         torch.Size([5])

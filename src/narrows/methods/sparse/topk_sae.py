@@ -38,8 +38,6 @@ def topk_sae(
 
     Example:
         >>> model = topk_sae((8,), latents=32, k=4)
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model.encode(Batch(torch.randn(5, 8))).z.values.shape
         torch.Size([5, 4])
 

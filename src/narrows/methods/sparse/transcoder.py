@@ -49,7 +49,6 @@ def transcoder(
         RequestError: the data have no target; an argument out of range.
 
     Example:
-        >>> from narrows.core import Spec
         >>> model = transcoder(Spec((8,), target=(4,)), latents=32, k=4)
         >>> model.decoder.atoms.shape
         torch.Size([32, 4])

@@ -45,8 +45,6 @@ def vsae(
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> code = vsae((8,), latents=32, k=4).encode(Batch(torch.randn(5, 8)))
         >>> code.z.values.shape, code.costs["kl"].shape
         (torch.Size([5, 4]), torch.Size([5]))

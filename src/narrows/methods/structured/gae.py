@@ -1,7 +1,4 @@
-"""The graph autoencoder.
-
-Kipf and Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
-"""
+"""The graph autoencoder."""
 
 from __future__ import annotations
 
@@ -30,23 +27,18 @@ def gae(
 
     Args:
         spec: what the graphs look like, or nodes and numbers of a node, (N, F).
-        form: ``paper``, the published loss, in which the edges together weigh as much as all that is no edge; or
-            ``bound``, -log p(A | z) in nats.
-        encoder: a network on graphs; its ``features`` say what it sees of a node.
 
     Raises:
         RequestError: data of another kind, or an argument out of range.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = gae(Spec((5, 3), kind="graph"), latent=2)
         >>> edges = torch.tensor([[[0, 1], [1, 2], [3, 4]]])
         >>> model.encode(Batch(torch.rand(1, 5, 3), edges, {"edges": edges})).z.shape
         torch.Size([1, 5, 2])
 
     Reference:
-        Kipf and Welling, 2016. arXiv:1611.07308
+        Kipf, Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
     """
     spec = as_spec(spec, "graph")
     return graph_autoencoder(spec, NodeIdentity(), latent=whole("latent", latent), encoder=encoder, form=form)

@@ -1,7 +1,4 @@
-"""The variational graph autoencoder.
-
-Kipf and Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
-"""
+"""The variational graph autoencoder."""
 
 from __future__ import annotations
 
@@ -34,24 +31,19 @@ def vgae(
 
     Args:
         spec: what the graphs look like, or nodes and numbers of a node, (N, F).
-        form: ``paper``, the published loss, in which the edges together weigh as much as all that is no edge; or
-            ``bound``, the negative evidence lower bound in nats.
         beta: weight of the divergence, a number or a schedule.
-        encoder: a network on graphs; its ``features`` say what it sees of a node.
 
     Raises:
         RequestError: data of another kind, or an argument out of range.
 
     Example:
-        >>> import torch
-        >>> from narrows.core import Batch
         >>> model = vgae(Spec((5, 3), kind="graph"), latent=2).eval()
         >>> edges = torch.tensor([[[0, 1], [1, 2], [3, 4]]])
         >>> model.encode(Batch(torch.rand(1, 5, 3), edges, {"edges": edges})).z.shape
         torch.Size([1, 5, 2])
 
     Reference:
-        Kipf and Welling, 2016. arXiv:1611.07308
+        Kipf, Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
     """
     spec = as_spec(spec, "graph")
     bottleneck = NodeGaussian(latent, spec.shape[0])

@@ -39,7 +39,6 @@ class TiedEncoder(Part):
         dictionary: whose atoms, bias and scale are used.
 
     Example:
-        >>> import torch
         >>> from narrows.nets.dictionaries.dictionary import Dictionary
         >>> TiedEncoder(Dictionary(16, (2, 3)))(torch.ones(5, 2, 3)).dense().shape
         torch.Size([5, 16])

@@ -12,7 +12,7 @@ from narrows.kernels import metrics as sparsity
 from narrows.methods.sparse._assemble import sparse_autoencoder
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.objectives.sparse import SparseObjective
-from narrows.objectives.target import Target
+from narrows.objectives.target import TargetL0
 from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF", "relu_at_l0"]
@@ -21,7 +21,7 @@ __all__ = ["PROOF", "relu_at_l0"]
 def relu_at_l0(spec: Spec, *, latents: int, l0: float) -> Autoencoder:
     """The baseline: ReLU latents with an L1 cost whose weight is steered to a number of active latents."""
     return sparse_autoencoder(
-        spec, ReLU(latents), SparseObjective(target=Target(l0=l0)), unit_norm=True, normalise=True
+        spec, ReLU(latents), SparseObjective(target=TargetL0(l0)), unit_norm=True, normalise=True
     )
 
 

@@ -1,7 +1,8 @@
-"""The options that every command that trains has."""
+"""Options that several commands have: what every verb on a run is told, and what every command that trains."""
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, TypeAlias
 
 import typer
@@ -11,12 +12,21 @@ __all__ = [
     "Data",
     "Device",
     "Epochs",
+    "Force",
+    "Json",
     "Lr",
     "Method",
     "Patience",
     "Precision",
+    "Run",
     "ShowProgress",
     "Steps",
+]
+
+Run: TypeAlias = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
+Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
+Json: TypeAlias = Annotated[
+    bool, typer.Option("--json", help="Say in one JSON document on stdout what was written.")
 ]
 
 Data: TypeAlias = Annotated[
