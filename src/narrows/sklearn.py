@@ -48,7 +48,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
     steps: int | None = None
     batch_size: int | None = None
     patience: int | None = None
-    lr: float | str = 1e-3
+    lr: float | str | None = None
     standardise: bool = True
     random_state: Any = None
     verbose: bool = False
@@ -200,7 +200,7 @@ class AutoencoderEstimator(_Estimator):
         batch_size: rows a step; 128 when None, fewer for fewer than 1280 rows.
         patience: looks at the rows kept apart without improvement after which training ends; 10 when `steps` is None,
             else training is not ended early unless this is given.
-        lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``.
+        lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``; 1e-3 when None.
         standardise: give every column mean 0 and variance 1 first.
         random_state: an int makes every fit the same.
         verbose: show progress.

@@ -138,18 +138,13 @@ def test_graphs_are_drawn_from_the_prior(source):
         gae(source.spec).sample(1)
 
 
-def test_one_graph_is_trained_as_published_where_nobody_says_how_long(source):
-    stage = vgae(source.spec).stages()[0]
-    plan = Plan().settled(1).of_stage(stage.name, stage.plan, stage.usual)
-    assert (plan.steps, plan.lr) == (200, 0.01)
-    said = Plan(steps=7).settled(1).of_stage(stage.name, stage.plan, stage.usual)
-    assert (said.steps, said.lr) == (7, Plan.lr)
-    rate = Plan(lr=0.5).settled(1).of_stage(stage.name, stage.plan, stage.usual)
-    assert (rate.steps, rate.lr) == (200, 0.5)
-    several = (
-        Plan().settled(100).of_stage(stage.name, stage.plan, stage.usual)
-    )  # held-out graphs say when to stop
-    assert (several.steps, several.patience) == (None, 10)
+def test_one_graph_is_trained_as_published_where_nobody_says_otherwise(source):
+    usual = vgae(source.spec).usual
+    for said, expected in (({}, (200, 0.01)), ({"steps": 7}, (7, 0.01)), ({"lr": 1e-3}, (200, 1e-3))):
+        plan = Plan.of(1, usual, said)
+        assert (plan.steps, plan.lr) == expected
+    several = Plan.of(100, usual, {})  # held-out graphs say when to stop
+    assert (several.steps, several.patience, several.lr) == (None, 10, 1e-3)
 
 
 def test_a_run_reads_other_graphs(tmp_path):

@@ -47,7 +47,9 @@ Patience: TypeAlias = Annotated[
 BatchSize: TypeAlias = Annotated[
     int | None, typer.Option(help="Examples a step, over all devices; 128, or fewer for few examples.")
 ]
-Lr: TypeAlias = Annotated[str, typer.Option(help="Learning rate, or a schedule: cosine:1e-3:0:5000.")]
+Lr: TypeAlias = Annotated[
+    str | None, typer.Option(help="Learning rate (1e-3 by default), or a schedule: cosine:1e-3:0:5000.")
+]
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="32 or bf16.")]
 ShowProgress: TypeAlias = Annotated[bool, typer.Option(help="Show how far the training is.")]

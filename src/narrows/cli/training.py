@@ -37,7 +37,7 @@ def fit(
         int | None, typer.Option(help="Steps of a prior over the codes, where there is one.")
     ] = None,
     batch_size: shared.BatchSize = None,
-    lr: shared.Lr = "1e-3",
+    lr: shared.Lr = None,
     clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None,
     ema: Annotated[
         float | None, typer.Option(help="Average the weights with this decay (0.999), and keep the averages.")
@@ -54,8 +54,8 @@ def fit(
     ] = "auto",
     logger: Annotated[str | None, typer.Option(help="Also log to tensorboard or wandb.")] = None,
     measure_every: Annotated[
-        int, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
-    ] = 0,
+        int | None, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
+    ] = None,
     progress: shared.ShowProgress = True,
     *,
     data_options: dict[str, Any],
@@ -83,7 +83,7 @@ def fit(
             prior_steps=prior_steps,
             batch_size=batch_size,
             patience=patience,
-            lr=number_or_schedule("--lr", lr),
+            lr=None if lr is None else number_or_schedule("--lr", lr),
             seed=seed,
             device=device,
             precision=precision,

@@ -248,7 +248,7 @@ class Autoencoder(Part):
     """
 
     usual: Mapping[str, Any] = {}
-    """Fields of the training plan where nobody says how long to train, and no rows are kept apart to tell."""
+    """Fields of the training plan that nobody said, where no rows can be kept apart to tell how long to train."""
 
     def __init__(
         self,
@@ -336,7 +336,7 @@ class Autoencoder(Part):
 
     def stages(self) -> list[Stage]:
         """What is trained, one after the other: the autoencoder, then a prior over its symbols."""
-        first = [Stage("autoencoder", self, usual=self.usual)]
+        first = [Stage("autoencoder", self)]
         prior = self.prior
         return (
             first

@@ -49,8 +49,6 @@ class Stage:
         view: how it sees a batch of data (a prior sees codes), or None.
         plan: its own fields of the training plan: steps, lr, batch_size, ema ...
         fixed: whether the view gives an example the same each time, so that it can be kept; False where it draws.
-        usual: fields of the plan, such as a published budget, where nobody says how long to train and no rows are
-            kept apart to tell.
     """
 
     name: str
@@ -58,4 +56,3 @@ class Stage:
     view: Callable[[Batch], Batch] | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     fixed: bool = True
-    usual: Mapping[str, Any] = field(default_factory=dict)

@@ -26,10 +26,11 @@ _ONE = ("device", "devices", "precision", "strategy", "order_seed", "compile")
 
 @dataclass(frozen=True)
 class Wanted:
-    """One combination: the name of its run, and what it is made of."""
+    """One combination: the name of its run, and what it is made of; of the plan what was said, and the rest beside."""
 
     name: str
     method: str
+    said: Mapping[str, Any]
     plan: Plan
     data: Mapping[str, Any]
     options: Mapping[str, Any]
@@ -85,7 +86,8 @@ def _one(
             plan["epochs"] = None
         elif key == "epochs":
             plan["steps"] = None
-    return Wanted(name, method, Plan(**plan), opened, check_options(builder, own, method))
+    said = {key: value for key, value in plan.items() if value is not None}
+    return Wanted(name, method, said, Plan(**said), opened, check_options(builder, own, method))
 
 
 def _option_names(builder: Any) -> list[str]:

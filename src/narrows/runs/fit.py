@@ -66,14 +66,14 @@ def fit(
     prior_steps: int | None = None,
     batch_size: int | None = None,
     patience: int | None = None,
-    lr: float | str = 1e-3,
+    lr: float | str | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "32",
     devices: int = 1,
     progress: bool | Silent = True,
     logger: str | None = None,
-    measure_every: int = 0,
+    measure_every: int | None = None,
     data_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     **options: Any,
@@ -96,7 +96,8 @@ def fit(
         batch_size: examples a step, over all devices together; 128 when None, fewer for fewer than 1280 examples.
         patience: looks at the rows kept apart without improvement after which training ends; 10 where neither
             `epochs` nor `steps` is given, else training is not ended early unless this is.
-        lr: learning rate, or a schedule such as ``"cosine:1e-3:0:5000"``.
+        lr: learning rate, or a schedule such as ``"cosine:1e-3:0:5000"``; 1e-3 when None, or what is usual for the
+            method.
         seed: of initialisation, order and noise.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32`` or ``bf16``.
@@ -127,7 +128,7 @@ def fit(
     fields |= {"patience": patience, "lr": lr, "seed": seed, "device": device, "precision": precision}
     fields |= {"devices": devices, "measure_every": measure_every, **(training or {})}
     options = {key: builtin(value) for key, value in options.items()}
-    recipe, model, source = _begun(data, method, prior, Plan(**fields), data_options or {}, options)
+    recipe, model, source = _begun(data, method, prior, fields, data_options or {}, options)
     plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
     name = f"{source.name}-{recipe.method}"
@@ -142,11 +143,13 @@ def _begun(
     data: Any,
     method: str | Builder | Autoencoder | None,
     prior: str | None,
-    plan: Plan,
+    said: Mapping[str, Any],
     data_options: Mapping[str, Any],
     options: dict[str, Any],
 ) -> tuple[Recipe, Autoencoder, Source]:
     """What a run begins with: its recipe, its model and its data."""
+    said = {name: value for name, value in said.items() if value is not None}
+    seed = Plan(**said).seed  # a field out of range is refused before data are opened
     base = base_of(data, prior)
     if base is not None:
         for argument, value in {"method": method, **data_options}.items():
@@ -157,10 +160,10 @@ def _begun(
         name, build = _resolve(method or "vae", options, prior)
         kinds = index.METHODS[name].reads if name in index.METHODS else ()
         source = nd.open(data, **{"kinds": kinds, **data_options})
-        torch.manual_seed(plan.seed)
+        torch.manual_seed(seed)
         model = build(source)
         recipe = Recipe(name, options, source.spec, source.describe(), {})
-    plan = plan.settled(len(source.train))
+    plan = Plan.of(len(source.train), {} if base is not None else model.usual, said)
     threads = threads_for(model, source.train, plan.batch_size or 1)
     recipe = replace(
         recipe, training=plan.to_json(), versions=versions(threads), fingerprint=fingerprint(source)
@@ -308,7 +311,7 @@ def finish(run: Run, engine: Engine) -> dict[str, Any]:
     sha256 = write_tensors(weights, run.model.state_dict(), again, {"format": "pt"})
     result = {"sha256": sha256, "steps": engine.made, "seconds": round(engine.seconds, 3)}
     result |= {"stages": engine.ends}
-    if short := too_short(run.metrics):
+    if short := too_short(run.metrics, int(run.model.usual.get("steps", 0))):
         result["short"] = short
     if behind := _behind_pca(run):
         result["behind"] = behind

@@ -47,7 +47,7 @@ def sweep(
     steps: int | None = None,
     batch_size: int | None = None,
     patience: int | None = None,
-    lr: float | str = 1e-3,
+    lr: float | str | None = None,
     seed: int = 0,
     device: str = "auto",
     precision: str = "32",
@@ -311,9 +311,9 @@ class _Sweep:
         """The run of a combination with a fresh model; nothing is written."""
         reads = index.METHODS[wanted.method].reads
         source = self._source({"kinds": reads, **wanted.data})
-        plan = wanted.plan.settled(len(source.train))
         torch.manual_seed(wanted.plan.seed)
         model = index.builder(wanted.method)(source.spec, **wanted.options)
+        plan = Plan.of(len(source.train), model.usual, wanted.said)
         recipe = Recipe(
             wanted.method,
             wanted.options,

@@ -52,13 +52,13 @@ def optimise(
         progress: True for a bar, or somebody to tell.
         device: ``cpu``, ``cuda`` or ``auto``.
         finished: names of stages that are not trained, because they were before.
-        plan: fields of `Plan`: steps, epochs, batch_size, lr, seed ...
+        plan: fields of `Plan`: steps, epochs, batch_size, lr, seed ... None is not said.
 
     Returns:
         The metrics records, each the means over some steps.
     """
     who = progress if isinstance(progress, Silent) else Progress() if progress else None
-    how = Plan(device=device, **plan).settled(len(examples))
+    how = Plan.of(len(examples), model.usual, {"device": device, **plan})
     if how.patience is not None and held_out is None:
         examples, held_out = validation_part(examples, how)
     assert how.batch_size is not None

@@ -23,6 +23,7 @@ _OF_A_STAGE = (
     *("steps", "epochs", "patience", "batch_size", "lr", "optimizer", "weight_decay", "clip", "ema"),
     *("log_every", "measure_every"),
 )
+_BUDGET = ("steps", "epochs")
 _PRECISIONS = ("32", "bf16")
 _STRATEGIES = ("auto", "ddp", "fsdp", "tensor")
 _SEEDS = 2**63 - 1
@@ -148,6 +149,31 @@ class Plan:
         """Whether nobody said how long to train."""
         return self.steps is None and self.epochs is None
 
+    @classmethod
+    def of(cls, rows: int, usual: Mapping[str, Any], said: Mapping[str, Any]) -> Plan:
+        """The settled plan for so many training rows, from what was said and what is usual for a method.
+
+        Args:
+            rows: how many.
+            usual: the method's own fields, such as a published budget. They hold where no rows can be kept apart to
+                tell when to stop, each unless it was said; the budget unless any budget was.
+            said: fields, None where nothing was.
+
+        Example:
+            >>> published = {"steps": 200, "lr": 0.01}
+            >>> plan = Plan.of(1, published, {"lr": 1e-3, "epochs": None})
+            >>> plan.steps, plan.lr
+            (200, 0.001)
+            >>> Plan.of(500, published, {}).steps is None
+            True
+        """
+        given = {name: value for name, value in said.items() if value is not None}
+        if rows > 1 and given.get("validation") != 0:
+            usual = {}
+        if given.keys() & set(_BUDGET):
+            usual = {name: value for name, value in usual.items() if name not in _BUDGET}
+        return cls(**{**usual, **given}).settled(rows)
+
     def settled(self, rows: int) -> Plan:
         """The plan for so many training rows: batch size, patience and validation rows are numbers.
 
@@ -172,15 +198,12 @@ class Plan:
         """Steps between two looks that early stopping counts, given the steps an epoch has."""
         return self.measure_every or min(max(per_epoch, 50), 500)
 
-    def of_stage(
-        self, name: str, own: Mapping[str, Any] | None = None, usual: Mapping[str, Any] | None = None
-    ) -> Plan:
+    def of_stage(self, name: str, own: Mapping[str, Any] | None = None) -> Plan:
         """The plan of one stage.
 
         Args:
             name: the stage's name.
             own: what the stage itself says, see `narrows.core.Stage`.
-            usual: what it says for a plan that leaves open how long to train, with no rows kept apart to tell.
 
         Raises:
             RequestError: a field that is the same for all stages, or is none.
@@ -191,9 +214,6 @@ class Plan:
             (9, None, 0.0003)
         """
         changes = dict(own or {})
-        if usual and self.open_ended and self.patience is None:
-            same = {f.name: f.default for f in fields(self)}
-            changes = {k: v for k, v in usual.items() if getattr(self, k) == same[k]} | changes
         if name == "prior" and self.prior_steps is not None:
             changes = {**changes, "steps": self.prior_steps, "epochs": None}
         said = self.stages.get(name, {})

@@ -56,7 +56,7 @@ class StageRun:
 
     def __init__(self, setting: Setting, number: int, stage: Stage) -> None:
         self.setting, self.number, self.stage = setting, number, stage
-        self.plan = plan = setting.plan.of_stage(stage.name, stage.plan, stage.usual)
+        self.plan = plan = setting.plan.of_stage(stage.name, stage.plan)
         model, strategy = setting.model, setting.strategy
         assert plan.batch_size is not None
         self.batch_size = plan.batch_size

@@ -67,7 +67,7 @@ def total_steps(model: Autoencoder, plan: Plan, rows: int) -> int:
     """
     total = 0
     for stage in model.stages():
-        own = plan.of_stage(stage.name, stage.plan, stage.usual)
+        own = plan.of_stage(stage.name, stage.plan)
         total += own.steps_of(max(1, rows // (own.batch_size or rows)))
     return total
 

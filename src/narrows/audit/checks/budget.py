@@ -14,6 +14,8 @@ def budget(view: View) -> Finding:
     steps = [int(r["step"]) for r in view.history if r.get("stage") == "autoencoder"]
     if not steps:
         return Finding()
-    short = too_short(view.history)
-    says = short or "The loss had levelled off when training ended."
+    usual = int(view.model.usual.get("steps", 0))
+    short = too_short(view.history, usual)
+    whole = f"Training made the {usual:,} steps of the paper." if max(steps) >= usual > 0 else ""
+    says = short or whole or "The loss had levelled off when training ended."
     return Finding((Check("steps", float(max(steps)), "steps", "warn" if short else "ok", says),))
