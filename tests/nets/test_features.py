@@ -1,8 +1,5 @@
 """Frozen feature nets: they never move, and equal an independent computation from the same file."""
 
-import os
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -78,12 +75,11 @@ def test_what_cannot_be_read_is_refused(tmp_path):
         VGGFeatures((7,), "x.npz")
 
 
-@pytest.mark.data
-def test_the_residual_net_knows_its_pictures():
+def test_the_residual_net_knows_its_pictures(real):
     """The class that the last map and the file's own linear layer give: right for four of five pictures."""
     import narrows.data as nd
 
-    folder = Path(os.environ["NARROWS_DATA"]) / "models"
+    folder = real / "models"
     kept = np.load(folder / "cifar10_resnet20.npz")
     test = nd.open("cifar10").test
     batch = test.batch(torch.arange(300))

@@ -51,7 +51,7 @@ def _swept(folder: Path) -> None:
 
 def _sweep(folder: Path) -> Any:
     how: dict[str, Any] = {"latent": 2, "page": False, "progress": False, "steps": 3}
-    runs = sweep(_ROWS, "vae", {"hidden": [(3,), (4,)]}, folder / "sweep", **how)
+    runs = sweep(_ROWS, "vae", {"net": ["mlp:3", "mlp:4"]}, folder / "sweep", **how)
     return [run.encode(_ROWS) for run in runs]
 
 
