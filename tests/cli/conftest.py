@@ -45,6 +45,12 @@ def sparse(tmp_path_factory):
     return _fit(tmp_path_factory, "topk-sae", "--latents", 32, "--k", 4, "--steps", 5)
 
 
+@pytest.fixture(scope="session")
+def views(tmp_path_factory):
+    """A model of digits and their labels as two modalities."""
+    return _fit(tmp_path_factory, "mvae", "--latent", 3, "--net", "mlp:16", "--steps", 5)
+
+
 def _fit(factory, method, *options):
     path = factory.mktemp("runs") / method
     words = ["fit", "digits", "--method", method, "--out", path, "--no-progress", *options]

@@ -104,6 +104,20 @@ def test_so_do_those_of_a_run(refused, fitted, files, words, says):
     assert not PYTHON.search(err), err
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ("--from sound", "`--from` must be one of `image`, `label`, but got 'sound'"),
+        ("--from label --to sound", "`--to` must be one of `image`, `label`, but got 'sound'"),
+        ("-n -1", "`--draws` must be"),
+    ],
+)
+def test_a_wrong_modality_is_named_by_the_option_that_was_typed(refused, views, tmp_path, words, says):
+    err = refused("translate", views, "digits", *words.split(), "--out", tmp_path / "x.npz")
+    assert says in err
+    assert "source" not in err
+
+
 def test_in_python_the_same_messages_speak_python(files):
     with pytest.raises(RequestError, match=r"\(`labels='kind'`\).*\(`one_hot=True`\).*\(`columns`\)"):
         nr.fit("text.csv", "ae", "x")

@@ -1,5 +1,8 @@
 """`translate` and the other verbs on several modalities, with rows and modalities missing."""
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 
@@ -84,6 +87,49 @@ def test_the_run_goes_on_where_it_was_stopped_and_is_opened_again(run):
     again = nr.load(run.path).data
     assert np.array_equal(again.train.present, run.data.train.present)
     assert again.spec == run.recipe.spec
+
+
+@pytest.mark.parametrize("modality", ["image", "caption", "word"])
+def test_a_run_is_not_resumed_on_other_values_of_one_modality(run, arrays, tmp_path, modality):
+    folder = shutil.copytree(run.path, tmp_path / "m")
+    changed = dict(np.load(run.path.parent / "pairs.npz"))
+    row = int(np.flatnonzero(~np.isnan(changed["caption"]).all(1))[5])
+    if modality == "word":
+        changed["word"][row] = "ab" if changed["word"][row] == "cd" else "cd"
+    else:
+        changed[modality][row].flat[3] += 0.5
+    np.savez(tmp_path / "pairs.npz", **changed)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    del recipe["sha256"]
+    recipe["data"]["what"] = str(tmp_path / "pairs.npz")
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(RequestError, match="not those that the run was fitted on"):
+        nr.resume(folder, steps=201, progress=False)
+    np.savez(tmp_path / "pairs.npz", **arrays)
+    assert nr.resume(folder, steps=201, progress=False).recipe.training["steps"] == 201
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (lambda forms: forms.pop("word") and None, "`forms` of the data"),
+        (lambda forms: forms["caption"]["scaling"].update(scale=0), "scale of the data is 0"),
+        (lambda forms: forms["caption"]["scaling"].update(shift=[1.0]), "one number for each"),
+        (lambda forms: forms["image"].pop("spec") and None, "'spec' is missing"),
+        (lambda forms: forms["image"]["spec"].update(shape=[1, 4, 16]), "different things of the modality"),
+        (lambda forms: forms["word"]["spec"]["class_names"].pop() and None, "another number of classes"),
+        (lambda forms: forms["word"]["spec"].update(class_names=[1, 2, 3]), "are no texts"),
+        (lambda forms: forms.update(image=3), "damaged"),
+    ],
+)
+def test_what_a_recipe_says_of_each_modality_is_checked(run, tmp_path, change, says):
+    folder = shutil.copytree(run.path, tmp_path / "m")
+    recipe = json.loads((folder / "recipe.json").read_text())
+    del recipe["sha256"]
+    change(recipe["data"]["forms"])
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    with pytest.raises(RequestError, match=says):
+        nr.load(folder)
 
 
 def test_the_audit_tells_which_modality_the_code_holds(run):

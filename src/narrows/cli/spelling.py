@@ -38,6 +38,7 @@ def spelling(parameters: Iterable[Any], words: Sequence[str]) -> Spelling:
         else:
             for flag in (*parameter.opts, *parameter.secondary_opts):
                 flags[flag.lstrip("-").replace("-", "_")] = flag
+            flags.setdefault(parameter.name, parameter.opts[0])  # `--from`: Python has no such name
 
     def spell(name: str, value: str | None) -> str:
         inside = next((f for f, w in pairwise(words) if w.startswith(f"{name}=")), "")

@@ -14,6 +14,7 @@ from narrows.data.dataset import Dataset
 from narrows.data.mapped import Rows, read_rows, spread
 from narrows.data.named.registry import SYNTHETIC, find
 from narrows.data.stores import Once, Ragged
+from narrows.data.views import ViewsDataset
 
 __all__ = ["fingerprint", "same_data"]
 
@@ -70,7 +71,14 @@ def same_data(expected: str, source: Source) -> None:
 
 
 def _stores(part: Dataset) -> list[tuple[str, Rows]]:
-    named = {"x": part.x, "target": part.target, "labels": part.labels, **part.columns}
+    """What is stored of a data set, by name; of several modalities, what is stored of each."""
+    named = {
+        "x": part.x,
+        "target": part.target,
+        "labels": part.labels,
+        "weight": part.weight,
+        **part.columns,
+    }
     kept: list[tuple[str, Rows]] = []
     for name, store in named.items():
         if store is None or not len(store):
@@ -81,6 +89,8 @@ def _stores(part: Dataset) -> list[tuple[str, Rows]]:
             kept.append((name, store.value[None]))
         elif not (isinstance(store, ActivationRows) and store.by_unit and name in ("x", "target")):
             kept.append((name, store))
+    for name, one in part.parts.items() if isinstance(part, ViewsDataset) else ():
+        kept += [(f"{name}/{stored}", store) for stored, store in _stores(one)]
     return kept
 
 

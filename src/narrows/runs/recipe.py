@@ -260,6 +260,7 @@ def _check_description(data: Mapping[str, Any]) -> None:
     if not isinstance(data.get("what", ""), str):
         raise ValueError("`what` of the data is no text")
     spec = data["spec"]
+    _check_forms(data.get("forms", {}), spec.get("parts", {}) if spec.get("kind") == "views" else {})
     _check_scaling(data["scaling"], spec, "shape")
     if data.get("target_scaling") is not None:
         _check_scaling(data["target_scaling"], spec, "target")
@@ -269,6 +270,23 @@ def _check_description(data: Mapping[str, Any]) -> None:
     for n in rows:
         whole("rows", n, low=0)
     _spec({k: v for k, v in spec.items() if k not in ("class_names", "rows", "model")})
+
+
+def _check_forms(forms: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
+    """Hold what a description says of each modality to what the data are said to look like."""
+    if list(forms) != list(parts):
+        raise ValueError("`forms` of the data does not describe their modalities, in order")
+    for name, form in forms.items():
+        spec = form["spec"]
+        _check_scaling(form["scaling"], spec, "shape")
+        classes = spec.get("class_names", [])
+        if not isinstance(classes, list) or not all(isinstance(called, str) for called in classes):
+            raise ValueError(f"`class_names` of the modality `{name}` are no texts")
+        if spec.get("values") == "categories" and len(classes) != spec.get("classes"):
+            raise ValueError(f"the modality `{name}` has another number of classes than of their names")
+        bare = {key: value for key, value in spec.items() if key not in ("class_names", "model")}
+        if _spec(bare) != _spec(parts[name]):
+            raise ValueError(f"`forms` and `spec` of the data say different things of the modality `{name}`")
 
 
 def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str) -> None:

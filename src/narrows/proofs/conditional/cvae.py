@@ -13,6 +13,7 @@ from narrows.core.check import RequestError
 from narrows.methods.conditional.cvae import cvae
 from narrows.methods.variational.vae import vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.reader import reader, share
 from narrows.proofs.reduced import Reduced, reduced
 
 __all__ = ["PROOF"]
@@ -24,15 +25,17 @@ EACH = 100
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train CVAEs with three weights and a VAE, and let a classifier read what they draw."""
-    if trial.data.train.labels is None:
-        raise RequestError(f"`{trial.data.name}` has no labels; the proof of cvae needs them.")
     data = reduced(trial.data, rows=trial.budget["rows"])
-    oracle = classifier(data, trial.seed, trial.budget["oracle"])
+    known, truth = data.train.labels, data.test.labels
+    if known is None or truth is None:
+        raise RequestError(f"`{trial.data.name}` has no labels; the proof of cvae needs them.")
+    images, steps = data.train.all().x, trial.budget["oracle"]
+    oracle = reader(images, known, data.spec.classes, seed=trial.seed, steps=steps)
     labels = torch.arange(data.spec.classes).repeat_interleave(EACH)
     options = {"spec": data.spec, "latent": 10, "net": "mlp"}
     plain = trial.fit(trial.build(vae, **options), data.train, lr=3e-3)
     numbers = {
-        "oracle/accuracy": share(oracle, data.test.all().x, data.test.labels),
+        "oracle/accuracy": share(oracle, data.test.all().x, truth),
         "vae/accuracy": share(oracle, by_class(plain, data, labels, trial.seed), labels),
     }
     for weight in WEIGHTS:
@@ -46,28 +49,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
         if weight == 1.0:
             numbers["swapped/accuracy"] = swapped(model, data, oracle)
     return numbers
-
-
-def classifier(data: Reduced, seed: int, steps: int) -> nn.Module:
-    """A perceptron that reads the label, trained on the same examples."""
-    with seeded(seed):
-        width = data.spec.size
-        net = nn.Sequential(nn.Flatten(), nn.Linear(width, 256), nn.ReLU(), nn.Linear(256, data.spec.classes))
-        optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
-        for _ in range(steps):
-            rows = torch.randint(len(data.train), (128,))
-            batch = data.train.batch(rows, ("labels",))
-            optimiser.zero_grad()
-            F.cross_entropy(net(batch.x), batch.condition["labels"]).backward()
-            optimiser.step()
-    return net.eval()
-
-
-@torch.no_grad()
-def share(oracle: nn.Module, x: Tensor, labels: Tensor | None) -> float:
-    """The share of examples in which the oracle reads the label that was asked for."""
-    assert labels is not None
-    return float((oracle(x).argmax(-1) == labels).float().mean())
 
 
 @torch.no_grad()

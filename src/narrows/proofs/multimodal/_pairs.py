@@ -7,16 +7,15 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
 
-from narrows.core import Spec, seeded
+from narrows.core import Spec
 from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset, Source
 from narrows.data.scaling import Scaling
 from narrows.data.views import ViewsDataset
 from narrows.proofs.reduced import Reduced, reduced
 
-__all__ = ["Pairs", "joined", "pairs", "read_labels", "share"]
+__all__ = ["Pairs", "joined", "pairs"]
 
 
 class Pairs(NamedTuple):
@@ -62,25 +61,3 @@ def joined(data: Pairs) -> tuple[Reduced, Spec]:
         parts.append(Dataset(x, Scaling(), tuple(x.shape[1:])))
     spec = Spec(parts[0].shape, "binary")
     return Reduced(parts[0], parts[1], spec), spec
-
-
-def read_labels(data: Pairs, seed: int, steps: int) -> nn.Module:
-    """A perceptron that reads the label of an image, trained on the same examples."""
-    images, labels = data.train.parts["image"].all().x, data.train.parts["label"].all().x[:, 0].long()
-    with seeded(seed):
-        net = nn.Sequential(
-            nn.Flatten(), nn.Linear(images[0].numel(), 256), nn.ReLU(), nn.Linear(256, data.classes)
-        )
-        optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
-        for _ in range(steps):
-            rows = torch.randint(len(images), (128,))
-            optimiser.zero_grad()
-            F.cross_entropy(net(images[rows]), labels[rows]).backward()
-            optimiser.step()
-    return net.eval()
-
-
-@torch.no_grad()
-def share(oracle: nn.Module, images: Tensor, labels: Tensor) -> float:
-    """The share of images in which the oracle reads the label."""
-    return float((oracle(images).argmax(-1) == labels).float().mean())

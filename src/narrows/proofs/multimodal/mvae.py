@@ -18,7 +18,8 @@ from narrows.data.views import ViewsDataset
 from narrows.methods.multimodal.mvae import mvae
 from narrows.methods.variational.vae import vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.multimodal._pairs import Pairs, joined, pairs, read_labels, share
+from narrows.proofs.multimodal._pairs import Pairs, joined, pairs
+from narrows.proofs.reader import reader, share
 
 __all__ = ["PROOF"]
 
@@ -33,15 +34,16 @@ SUBSETS = tuple(s for size in (1, 2, 3) for s in itertools.combinations("abc", s
 def measure(trial: Trial) -> Mapping[str, float]:
     """Images and their labels as two modalities, and a Gaussian world of three whose densities are known."""
     data = pairs(trial.data, trial.budget["rows"])
-    oracle = read_labels(data, trial.seed, trial.budget["oracle"])
-    test = data.test.all().x.values
+    train, test = (part.all().x.values for part in (data.train, data.test))
+    known, steps = train["label"][:, 0].long(), trial.budget["oracle"]
+    oracle = reader(train["image"], known, data.classes, seed=trial.seed, steps=steps)
     numbers = {"oracle/accuracy": share(oracle, test["image"], test["label"][:, 0])}
     chosen = arms(data, trial.seed)
     if trial.budget.get("brief"):  # what is asked at quick scale
         chosen = {"mvae": chosen["mvae"]}
-    for name, (train, alone) in chosen.items():
+    for name, (shown, alone) in chosen.items():
         options = {"latent": LATENT, "net": "mlp", "weights": "label=50", "alone": alone}
-        model = trial.fit(trial.build(mvae, spec=data.spec, **options), train, lr=LR)
+        model = trial.fit(trial.build(mvae, spec=data.spec, **options), shown, lr=LR)
         label, image = translated(model, data.test)
         numbers[f"{name}/label"] = float((label == test["label"][:, 0]).double().mean())
         numbers[f"{name}/image"] = share(oracle, image, test["label"][:, 0])
