@@ -96,7 +96,7 @@ def test_progress_reaches_its_total(models):
         def begin(self, title, total, done=0):
             self.total = total
 
-        def advance(self, done, facts=None):
+        def advance(self, done, metrics=None):
             self.calls += (done,)
 
     told = ConditionedEncoder()

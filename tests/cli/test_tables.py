@@ -193,7 +193,7 @@ def test_long_verbs_say_how_far_they_are(runs, verb):
         def begin(self, title, total, done=0, what="steps"):
             told.append((title, total, what))
 
-        def advance(self, done, facts=None):
+        def advance(self, done, metrics=None):
             told.append(done)
 
     run = nr.load(runs / "vae")

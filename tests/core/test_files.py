@@ -69,7 +69,7 @@ def test_names_that_were_planted_are_not_written_through(tmp_path, victim, monke
 @pytest.mark.parametrize(
     ("number", "says"),
     [
-        (errno.ENOSPC, "No space is left to write .*x. What was there is kept. Do so."),
+        (errno.ENOSPC, "No space is left to write .*x. An existing file is kept. Do so."),
         (errno.EIO, "cannot be"),
     ],
 )
@@ -93,11 +93,11 @@ def test_what_a_killed_process_left_is_removed_and_what_is_being_written_stays(t
     )
     done = subprocess.run([sys.executable, "-c", kill, str(tmp_path / "x")], check=False)
     assert done.returncode == -signal.SIGKILL
-    assert sum(files.is_side(p) for p in tmp_path.iterdir()) == 1
+    assert sum(files.is_temporary(p) for p in tmp_path.iterdir()) == 1
     link = tmp_path / f".narrows-{'a' * 16}.tmp"
     link.symlink_to(victim)
     with files.replacing(tmp_path / "y") as file:
-        files.remove_sides(tmp_path)
+        files.remove_temporary_files(tmp_path)
         file.write(b"whole")
     assert (tmp_path / "y").read_bytes() == b"whole"
     assert sorted(os.listdir(tmp_path)) == sorted([link.name, "victim.txt", "y"])
@@ -107,7 +107,7 @@ def test_many_writers_of_one_file_leave_one_of_theirs(tmp_path):
     def write(number):
         for _ in range(20):
             files.write(tmp_path / "x", bytes([number]) * 1000)
-            files.remove_sides(tmp_path)
+            files.remove_temporary_files(tmp_path)
 
     threads = [threading.Thread(target=write, args=(n,)) for n in range(4)]
     for thread in threads:

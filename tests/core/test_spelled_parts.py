@@ -73,7 +73,7 @@ def table():
         f"{here}:Part",
         {"mlp": f"{here}:Widths", "auxk": f"{here}:Auxiliary", "share": f"{here}:share"},
         words={"none": "nothing"},
-        given=["latents"],
+        supplied=["latents"],
         suited=["k"],
     )
 
@@ -106,16 +106,16 @@ def test_a_text_says_which_options_have_which_values(table, text, options):
         ("auxq", r"one of `none`, `mlp`, `auxk`, `share`, but got 'auxq'. Did you mean `auxk`"),
         ("auxk:kk=3", r"`auxk` has no option `kk`. Did you mean `k`\? It takes auxk\[:k=INT"),
         ("auxk:latents=3", "`auxk` has no option `latents`"),
-        ("auxk:k=3,k=4", "`k` is said twice"),
-        ("auxk:k=3,4", "there is no place for `4`"),
+        ("auxk:k=3,k=4", "`k` is given twice"),
+        ("auxk:k=3,4", "`4` is one value too many"),
         ("auxk:k=three", "`k` must be a whole number, but got 'three'"),
         ("auxk:betas=0.5", "2 values with `/` between"),
         ("auxk:weight=lin:0", "a schedule such as"),
         ("auxk:on=maybe", "one of `yes`, `no`"),
         ("mlp:act=gelu", "one of `relu`, `tanh`"),
-        ("mlp:act=tanh,3", "there is no place for `3`"),
-        ("none:3", "there is no place for `3`"),
-        ("share=", "nothing stands after `=`"),
+        ("mlp:act=tanh,3", "`3` is one value too many"),
+        ("none:3", "`3` is one value too many"),
+        ("share=", "a value is missing after `=`"),
     ],
 )
 def test_a_wrong_text_is_refused_with_what_the_part_takes(table, text, says):
@@ -149,7 +149,7 @@ def test_help_is_made_of_the_constructors(table):
     assert table.usage("mlp") == "mlp[:INT,INT,...,act=relu|tanh]"
     assert table.usage("share") == "share=NUMBER"
     assert table.help().startswith("none, mlp[")
-    assert {o.name: o.says for o in table.options("auxk").values()}["k"] == "how many predict."
+    assert {o.name: o.description for o in table.options("auxk").values()}["k"] == "how many predict."
     assert table.word("none") == "none"
     assert table.word("mlp") == table.word(Part()) == ""
 

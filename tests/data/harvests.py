@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from narrows.activations.shards import ShardWriter
-from narrows.core.files import seal
+from narrows.core.files import with_checksum
 
 WIDTH = 4
 
@@ -63,4 +63,4 @@ def resealed(path, change):
     form = json.loads(path.read_text())
     form.pop("sha256")
     change(form)
-    path.write_text(json.dumps(seal(form)))
+    path.write_text(json.dumps(with_checksum(form)))

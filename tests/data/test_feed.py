@@ -40,15 +40,15 @@ def test_an_epoch_visits_every_row_at_most_once_and_only_full_batches(n, batch_s
 
 @settings(deadline=None)
 @given(st.integers(4, 40), st.integers(2, 9), st.integers(0, 5), st.integers(1, 3))
-def test_a_batch_depends_on_the_step_alone_and_ranks_share_it(n, batch_size, seed, world):
+def test_a_batch_depends_on_the_step_alone_and_ranks_share_it(n, batch_size, seed, world_size):
     whole = BatchReader(numbered(n), batch_size, seed)
     straight = [whole.at(i).x.flatten().tolist() for i in range(7)]
-    world = min(world, batch_size, n)
+    world_size = min(world_size, batch_size, n)
     for step in (6, 0, 3):
         alone = BatchReader(numbered(n), batch_size, seed).at(step).x.flatten().tolist()
         parts = [
-            BatchReader(numbered(n), batch_size, seed, rank=r, world=world).at(step).x.flatten()
-            for r in range(world)
+            BatchReader(numbered(n), batch_size, seed, rank=r, world_size=world_size).at(step).x.flatten()
+            for r in range(world_size)
         ]
         assert alone == straight[step]
         assert sorted(torch.cat(parts).tolist()) == sorted(straight[step])
@@ -70,7 +70,7 @@ def test_refusals():
     with pytest.raises(
         RequestError, match=r"`batch_size` must be at least 1 example for each of 3 processes"
     ):
-        BatchReader(numbered(9), 2, world=3)
+        BatchReader(numbered(9), 2, world_size=3)
     with pytest.raises(RequestError, match=r"`dataset` must be data with at least one example"):
         BatchReader(numbered(3).take(0), 2)
     with pytest.raises(RequestError, match="the column `text`"):
@@ -106,7 +106,7 @@ class TestMapped:
     def test_ranks_share_a_batch(self, tmp_path):
         data = numbered(100, tmp_path)
         whole = BatchReader(data, 10, 1).at(5).x.flatten()
-        parts = [BatchReader(data, 10, 1, rank=r, world=2).at(5).x.flatten() for r in range(2)]
+        parts = [BatchReader(data, 10, 1, rank=r, world_size=2).at(5).x.flatten() for r in range(2)]
         assert torch.equal(whole[0::2], parts[0])
         assert torch.equal(whole[1::2], parts[1])
 

@@ -304,7 +304,7 @@ class TestFaults:
         path = tmp_path / "shard-000002.safetensors"
         digest = write_tensors(path, tensors, "")  # as another program may have written it
         resealed(tmp_path / "manifest.json", lambda form: form["shards"][2].update(sha256=digest))
-        said = r"row 17 of .*shard-000002.safetensors is the first met. Remove that file"
+        said = r"row 17 of .*shard-000002.safetensors is the first one. Remove that file"
         with pytest.raises(WorkError, match=said):
             BatchReader(nd.open(tmp_path, mapped=mapped).train, 8, 0).at(0)
 

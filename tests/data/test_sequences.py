@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from narrows.core.check import RequestError
-from narrows.core.vocabulary import SPECIAL, numbered, symbols_of, written
+from narrows.core.vocabulary import SPECIAL, indices_to_text, symbols_of, text_to_indices
 from narrows.data.readers.series import SeriesRows, from_arrays, read_long
 from narrows.data.readers.text import read_texts
 from narrows.data.sequences import tokenised
@@ -72,8 +72,8 @@ def test_texts_come_back_from_their_numbers(unit):
     vocabulary = symbols_of(texts, unit)
     values, ends = tokenised(texts, vocabulary, unit)
     rows = np.split(values, ends[:-1])
-    assert [written(row, vocabulary, unit) for row in rows] == texts
-    assert written(numbered("zz", vocabulary, unit), vocabulary, unit) in ("��", "�")
+    assert [indices_to_text(row, vocabulary, unit) for row in rows] == texts
+    assert indices_to_text(text_to_indices("zz", vocabulary, unit), vocabulary, unit) in ("��", "�")
     assert vocabulary[:4] == SPECIAL
 
 

@@ -85,7 +85,7 @@ def test_each_modality_is_scaled_by_the_rows_that_have_it():
     assert np.allclose(sizes.std(0, correction=0), 1, atol=1e-4)
     batch = source.train.all().x
     for name, values in batch.values.items():
-        assert not values[~batch.there(name)].any()
+        assert not values[~batch.has(name)].any()
 
 
 def test_what_is_hidden_is_hidden_again_and_known_to_the_judge():
@@ -110,7 +110,7 @@ def test_other_data_are_read_alike_and_may_lack_a_modality():
     assert one.all().x.values["word"].tolist() == [[2], [0]]
     sizes = views_like(source.describe(), separate(other), "other").all().x
     scaling = source.train.parts["size"].scaling
-    there = sizes.there("size")
+    there = sizes.has("size")
     wanted = scaling.apply(torch.from_numpy(other["size"]).float())[there]
     assert torch.allclose(sizes.values["size"][there], wanted)
     with pytest.raises(RequestError, match="fish"):
@@ -124,7 +124,7 @@ def test_outputs_come_back_in_the_units_of_the_data():
     batch = source.train.all().x
     back = in_units(source.forms, batch.values)
     raw = source.train.parts["image"].x.reshape(len(source.train), 1, 8, 8)
-    there = batch.there("image")
+    there = batch.has("image")
     assert np.allclose(back["image"][there], raw[there].numpy(), atol=1e-3)
     assert set(back["word"]) == {"cat", "dog", "owl"}
 

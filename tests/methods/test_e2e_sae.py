@@ -7,8 +7,8 @@ import torch
 
 from narrows.activations.toy import Toy, generate
 from narrows.core import Batch, Pass, Spec
-from narrows.core.borrowed import Borrowed
 from narrows.core.check import NarrowsError, RequestError
+from narrows.core.reference import ModuleReference
 from narrows.methods.sparse.e2e_sae import e2e_sae
 from narrows.testing import check_method
 
@@ -106,7 +106,7 @@ def test_mistakes_are_sentences():
     with pytest.raises(NarrowsError, match="layout='contexts'"):
         e2e_sae((3, 8)).loss(Batch(torch.randn(2, 3, 8)))
     other = e2e_sae((3, 8), place="embed")
-    other.objective._language = Borrowed(Toy(4))
+    other.objective._language = ModuleReference(Toy(4))
     with pytest.raises(RequestError, match="a place of width 8"):
         other.loss(Batch(torch.randn(2, 3, 8), condition={"tokens": torch.ones(2, 3, dtype=torch.long)}))
 

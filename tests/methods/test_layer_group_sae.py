@@ -151,7 +151,7 @@ def test_the_properties_hold():
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"groups": 5}, "no more groups than layers"),
+        ({"groups": 5}, "There cannot be more groups than layers"),
         ({"assign": (0, 0, 0, 0)}, "`assign`"),
         ({"assign": (0, 1)}, "for each of 4 layers"),
         ({"latents": 3, "k": 4}, "k cannot exceed"),

@@ -139,11 +139,11 @@ def test_graphs_are_drawn_from_the_prior(source):
 
 
 def test_one_graph_is_trained_as_published_where_nobody_says_otherwise(source):
-    usual = vgae(source.spec).usual
+    default_plan = vgae(source.spec).default_plan
     for said, expected in (({}, (200, 0.01)), ({"steps": 7}, (7, 0.01)), ({"lr": 1e-3}, (200, 1e-3))):
-        plan = Plan.of(1, usual, said)
+        plan = Plan.of(1, default_plan, said)
         assert (plan.steps, plan.lr) == expected
-    several = Plan.of(100, usual, {})  # held-out graphs say when to stop
+    several = Plan.of(100, default_plan, {})  # held-out graphs say when to stop
     assert (several.steps, several.patience, several.lr) == (None, 10, 1e-3)
 
 

@@ -118,7 +118,7 @@ def test_hidden_widths_run_from_the_data_inwards():
     [
         (lambda: build.encoder((4,), 2, "cnn"), "`net`"),
         (lambda: build.encoder((4,), 2, "mlp:0"), "`hidden`"),
-        (lambda: build.encoder((4,), 2, "linear:8"), "no place for `8`"),
+        (lambda: build.encoder((4,), 2, "linear:8"), "`8` is one value too many"),
         (lambda: build.encoder((1, 8, 8), 2, "vit:width=12,heads=5"), "`heads`"),
         (lambda: build.encoder((1, 8, 8), 2, MLP((2,), (2,), ())), "or a Net"),
         (lambda: build.grid_encoder((1, 9, 9), 2, 3), "power of two"),

@@ -61,7 +61,7 @@ def test_nodes_without_data_are_told_apart_by_their_numbers():
         unit.others[0].copy_(net.others[0])
     eye = torch.eye(6, dtype=torch.float64).expand(2, 6, 6)
     torch.testing.assert_close(features, unit(eye, {"edges": EDGES})[0])
-    with pytest.raises(RequestError, match="have no data"):
+    with pytest.raises(RequestError, match="have no features"):
         GCN((6, 0), 4, features="data")
 
 

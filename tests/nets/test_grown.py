@@ -82,5 +82,5 @@ def test_jaccard_counts_examples_or_equal_atoms():
         assert jaccard(grown(a, told=told), grown(a, told=told)) == 1
     assert jaccard(grown(a), grown(b, width=4)) == pytest.approx(4 / 7)
     assert jaccard(grown([]), grown([])) == 0
-    with pytest.raises(RequestError, match="numbers of the examples"):
+    with pytest.raises(RequestError, match="indices of the examples"):
         jaccard(grown(a, told=False), grown(b, width=4))

@@ -65,12 +65,12 @@ def test_a_visible_token_knows_its_own_patch_and_place_alone_before_the_blocks(s
 def test_hidden_patches_do_not_reach_the_encoder():
     net, x = encoder().eval(), torch.rand(1, 1, 8, 8)
     tokens, visible = net(x)
-    patches = net.cut(x)
+    patches = net.patchify(x)
     hidden = torch.ones(16, dtype=torch.bool)
     hidden[visible[0]] = False
     patches[:, hidden] = 9.0
-    assert torch.equal(net(net.cut.join(patches))[0], tokens)
-    assert not torch.equal(net.everything(net.cut.join(patches)), net.everything(x))
+    assert torch.equal(net(net.patchify.join(patches))[0], tokens)
+    assert not torch.equal(net.everything(net.patchify.join(patches)), net.everything(x))
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def edit(path, change, sealed=True):
     form = json.loads(path.read_text())
     form.pop("sha256", None)
     form = change(form) or form
-    path.write_text(json.dumps(files.seal(form) if sealed else form))
+    path.write_text(json.dumps(files.with_checksum(form) if sealed else form))
 
 
 def test_a_single_bit_anywhere_in_a_checkpoint_is_seen(run):
@@ -45,11 +45,11 @@ def test_a_single_bit_anywhere_in_a_checkpoint_is_seen(run):
             path.write_bytes(changed)
             found, said = newest(run.path / "state", fitting(run.model))
             if said:
-                assert found.facts["at"] == 7
+                assert found.metadata["at"] == 7
                 assert f"The checkpoint {path.stem} is damaged" in said[0]
                 before = said
             else:  # the same meaning, spelled otherwise
-                assert found.facts == sound.facts
+                assert found.metadata == sound.metadata
                 assert all(torch.equal(v, sound.tensors[k]) for k, v in found.tensors.items())
         path.write_bytes(content)
     assert before is not None
@@ -85,7 +85,7 @@ def test_a_checkpoint_with_other_facts_is_passed_over(tmp_path, run, change):
     form = json.loads(last.read_text())
     del form["sha256"]
     form = change(form) or form
-    last.write_text(json.dumps(files.seal(form) if isinstance(form, dict) else form))
+    last.write_text(json.dumps(files.with_checksum(form) if isinstance(form, dict) else form))
     nr.resume(run.path, progress=False)
     again = load_file(run.path / "model.safetensors")
     assert all(torch.equal(v, whole[k]) for k, v in again.items())
@@ -103,7 +103,7 @@ def test_a_checkpoint_of_other_tensors_is_passed_over(run, change):
     digest = write_tensors(data, tensors, "")
     edit(data.with_suffix(".json"), lambda facts: facts.update(tensors=digest))
     found, (said,) = newest(run.path / "state", fitting(run.model))
-    assert found.facts["at"] == 7
+    assert found.metadata["at"] == 7
     assert "the one before it is used" in said
 
 

@@ -40,7 +40,7 @@ def run(tmp_path):
 
 @pytest.fixture
 def hold():
-    """A process of its own that is at work in a folder."""
+    """A process of its own that is working in a folder."""
     started = []
 
     def begin(folder):
@@ -71,7 +71,10 @@ def test_of_two_fits_into_one_folder_one_is_refused_and_the_other_finishes(tmp_p
     context = multiprocessing.get_context("fork")
     for attempt in range(3):
         folder, start, answers = tmp_path / str(attempt), context.Barrier(2), context.Queue()
-        pair = [context.Process(target=_fit_at, args=(folder, start, seed, answers)) for seed in (1, 2)]
+        pair = [
+            context.Process(target=_fit_at, args=(folder, start, seed, answers), daemon=True)
+            for seed in (1, 2)
+        ]
         for process in pair:
             process.start()
         said = dict(answers.get(timeout=120) for _ in pair)
@@ -80,7 +83,7 @@ def test_of_two_fits_into_one_folder_one_is_refused_and_the_other_finishes(tmp_p
         (winner,) = [seed for seed, text in said.items() if text == "finished"]
         (refused,) = [text for text in said.values() if text != "finished"]
         assert str(folder) in refused
-        assert "is at work there" in refused or "nothing is overwritten" in refused
+        assert "is working there" in refused or "nothing is overwritten" in refused
         assert nr.load(folder).recipe.training["seed"] == winner
         assert len(read_metrics(folder)) == 60
 
@@ -104,7 +107,7 @@ def test_a_second_process_is_refused_and_told_which_one_is_at_work(tmp_path, hol
         verb, lambda: sweep("digits", "ae", {"latent": [2, 3]}, folder, steps=2, page=False, progress=False)
     )
     with pytest.raises(
-        RequestError, match=rf"{folder}.* is in use: process {process.pid} on '.*' is at work"
+        RequestError, match=rf"{folder}.* is in use: process {process.pid} on '.*' is working"
     ):
         call()
     assert {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()} == before

@@ -65,7 +65,7 @@ class TwoStages(Autoencoder):
     """An autoencoder whose second stage has a plan of its own."""
 
     own: ClassVar[dict] = {}
-    fixed = True
+    deterministic = True
     encoded = 0
 
     def stages(self):
@@ -75,7 +75,7 @@ class TwoStages(Autoencoder):
             TwoStages.encoded += 1
             return second.view(batch)
 
-        return [first, Stage("prior", second.part, view, self.own, self.fixed)]
+        return [first, Stage("prior", second.part, view, self.own, self.deterministic)]
 
 
 def two_stages(**options):
@@ -143,7 +143,7 @@ def test_codes_that_are_kept_and_codes_that_are_made_anew_give_the_same_numbers(
 
 def test_a_view_that_draws_is_taken_at_every_step():
     TwoStages.encoded = 0
-    Engine(two_stages(fixed=False), Plan(steps=2, prior_steps=9, batch_size=10), rows()).run()
+    Engine(two_stages(deterministic=False), Plan(steps=2, prior_steps=9, batch_size=10), rows()).run()
     assert TwoStages.encoded == 1 + 9
 
 
@@ -195,7 +195,7 @@ def test_interrupted_anywhere_and_resumed_ends_in_the_same_bits(tmp_path, stop):
     again = made()
     kept, said = Store(tmp_path / "cut").restore(fitting(again))
     assert not said
-    assert kept.facts["at"] in (stop - 1, stop)
+    assert kept.metadata["at"] in (stop - 1, stop)
     engine = Engine(again, plan, rows(), rows(20), Store(tmp_path / "cut"))
     engine.run(kept)
     assert same(state(whole), state(again))
@@ -290,14 +290,14 @@ def test_an_optimizer_that_a_function_made_keeps_its_rate_and_a_schedule_moves_i
 def test_a_prior_has_a_plan_of_its_own():
     class Slow(Centre):
         plan: ClassVar[dict] = {"ema": 0.5, "lr": 0.1}
-        fixed = False
+        deterministic = False
 
     model = Autoencoder(Linear(6, 2), Identity(), Linear(2, 6), Squared((6,)), Objective(), prior=Slow(2))
     _, stage = model.stages()
-    assert not stage.fixed
+    assert not stage.deterministic
     assert Plan(lr=0.3).of_stage(stage.name, stage.plan).ema == 0.5
     assert Plan(stages={"prior": {"lr": 0.3}}).of_stage(stage.name, stage.plan).lr == 0.3
 
 
 def test_a_part_that_defines_no_hook_of_a_stage_costs_nothing():
-    assert Part().followed({"loss": 2.0, "distortion": 1.0}, 5) == 2.0
+    assert Part().monitored({"loss": 2.0, "distortion": 1.0}, 5) == 2.0

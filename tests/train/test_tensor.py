@@ -16,7 +16,7 @@ from narrows.kernels.parallel import SplitLinear, TensorShard, combine
 from narrows.kernels.sparse import LazyLinear
 from narrows.methods.index import builder
 from narrows.train import Plan, read_metrics
-from narrows.train.strategies.tensor_parallel import cut_model
+from narrows.train.strategies.tensor_parallel import shard_model
 
 RUN = """
 import sys, json, narrows as nr
@@ -114,8 +114,8 @@ def test_the_parts_of_a_sum(monkeypatch):
 
 def test_what_cannot_be_cut_is_refused():
     with pytest.raises(RequestError, match=r"GaussianBottleneck|not known to work in parts"):
-        cut_model(builder("vae")((8,)), TensorShard(0, 2))
+        shard_model(builder("vae")((8,)), TensorShard(0, 2))
     with pytest.raises(RequestError, match=r"`latents=34`"):
-        cut_model(builder("topk-sae")((8,), latents=33, k=2), TensorShard(0, 2))
+        shard_model(builder("topk-sae")((8,), latents=33, k=2), TensorShard(0, 2))
     with pytest.raises(RequestError, match="`clip`"):
         Plan(strategy="tensor", clip=1.0)

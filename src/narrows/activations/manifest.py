@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows.core.check import RequestError
-from narrows.core.files import read_json, seal, unseal
+from narrows.core.files import read_json, with_checksum, without_checksum
 from narrows.core.tensorfile import dtype_named
 
 __all__ = [
@@ -136,7 +136,7 @@ class Manifest:
 
 def sealed(form: Mapping[str, Any]) -> dict[str, Any]:
     """A mapping with the name and version of the format and a checksum, as a JSON file of a harvest holds it."""
-    return seal({"format": FORMAT, "version": VERSION, **form})
+    return with_checksum({"format": FORMAT, "version": VERSION, **form})
 
 
 def unsealed(path: Path) -> dict[str, Any]:
@@ -155,7 +155,7 @@ def unsealed(path: Path) -> dict[str, Any]:
             f"{path} has version {str(form.get('version', 1))[:20]} of the harvest format, but this program reads "
             f"version {VERSION}, in which every file has a checksum. Harvest again, into a new folder."
         )
-    return unseal(form)
+    return without_checksum(form)
 
 
 def layers_of(header: Mapping[str, Any]) -> dict[str, Layer]:

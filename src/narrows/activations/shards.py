@@ -46,7 +46,7 @@ from narrows.activations.manifest import (
     unsealed,
 )
 from narrows.core.check import RequestError, WorkError, refuse
-from narrows.core.files import remove_sides, write
+from narrows.core.files import remove_temporary_files, write
 from narrows.core.tensorfile import dtype_named, read_table, write_tensors
 
 __all__ = ["HEADER", "MEANS", "METADATA", "ShardWriter", "intact", "survey"]
@@ -153,7 +153,7 @@ class ShardWriter:
         ready = self._ready(unit, tensors)
         sums = {name: _sums(ready[name], name, unit, self.layers[name].dtype) for name in self.layers}
         name = self._name(unit)
-        remove_sides(self.folder)  # left by a process that was killed
+        remove_temporary_files(self.folder)  # left by a process that was killed
         data = self.folder / f"{name}.safetensors"
         digest = write_tensors(data, ready, _AGAIN)
         shard = Shard(

@@ -21,7 +21,7 @@ class Progress(Protocol):
     def begin(self, title: str, total: int, done: int = 0) -> None:
         """A piece of work of `total` steps begins."""
 
-    def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
+    def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
         """`done` steps are made."""
 
 

@@ -49,6 +49,13 @@ def sampling_options(words: Sequence[str]) -> list[Option]:
         prior = priors.PRIORS.constructor(name)
         for option in priors.sampling_options(prior).values():  # type: ignore[arg-type]
             metavar, read = reader(option.hint)
-            said = (option.name, read, metavar, option.says, shown(option.default), f"How {name} draws")
+            said = (
+                option.name,
+                read,
+                metavar,
+                option.description,
+                shown(option.default),
+                f"How {name} draws",
+            )
             found.setdefault(option.name, Option(*said, hidden=name != own))
     return list(found.values())

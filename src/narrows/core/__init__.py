@@ -1,6 +1,6 @@
-"""The contracts: what is passed around, and the parts that every autoencoder is made of.
+"""The contracts: batches, codes, specs, and the parts of every autoencoder.
 
-Names are imported on first use, so that checks and files need no torch.
+Names are imported on first use, so that `check` and `files` do not import torch.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from narrows.core.code import Code as Code
     from narrows.core.code import Loss as Loss
     from narrows.core.code import Pass as Pass
-    from narrows.core.code import counted as counted
+    from narrows.core.code import target_weight as target_weight
     from narrows.core.evidence import Evidence as Evidence
     from narrows.core.objective import Objective as Objective
     from narrows.core.parts import Accumulator as Accumulator
@@ -45,7 +45,7 @@ _HOMES = {
     "Code": "code",
     "Loss": "code",
     "Pass": "code",
-    "counted": "code",
+    "target_weight": "code",
     "Evidence": "evidence",
     "Objective": "objective",
     "Accumulator": "parts",

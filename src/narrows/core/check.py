@@ -1,7 +1,8 @@
-"""One way to refuse: a sentence with the argument, its value, what was expected and how to mend it.
+"""Errors for bad input: a sentence with the argument, its value, what was expected and how to correct it.
 
-A message marks an argument, alone or with a value, by double backticks: ``labels`` or ``labels='kind'``. Who reads the
-message sees what they would type themselves: `labels='kind'` in Python, `--labels kind` on the command line.
+A message marks an argument, alone or with a value, by double backticks: ``labels`` or ``labels='kind'``. The
+    reader
+of the message sees it as they would type it: `labels='kind'` in Python, `--labels kind` on the command line.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ T = TypeVar("T")
 
 
 Spelling = Callable[[str, str | None], str]
-"""From an argument's name and its value as Python source, if it has one, to what the user types."""
+"""Maps an argument's name and its value as Python source (or None) to what the user types."""
 
 _MARKED = re.compile(r"``([A-Za-z_]\w*)(?:=(.+?))?``")
 
@@ -54,10 +55,10 @@ _spelling: Spelling = _python
 
 @contextmanager
 def spelled(by: Spelling) -> Iterator[None]:
-    """Show the arguments in messages another way than Python's, as a front end must.
+    """Within the context, messages show arguments in another style than Python's, such as command-line flags.
 
     Args:
-        by: from an argument's name and its value as Python source, or None, to what the user types.
+        by: maps an argument's name and its value as Python source (or None) to what the user types.
 
     Example:
         >>> with spelled(lambda name, value: f"--{name} {value}"):
@@ -73,7 +74,7 @@ def spelled(by: Spelling) -> Iterator[None]:
 
 
 def printable(text: str) -> str:
-    r"""Text that does nothing but be read on a terminal: control characters and lone surrogates as escapes.
+    r"""Text that is safe to print on a terminal: control characters and lone surrogates are escaped.
 
     Example:
         >>> printable(chr(27) + "[2J wine")
@@ -85,7 +86,9 @@ def printable(text: str) -> str:
 
 
 class NarrowsError(Exception):
-    """The root of every error that `narrows` raises on purpose; its text is a sentence for the user."""
+    """The base class of all errors that `narrows` raises on purpose; the message is a sentence for the
+    user.
+    """
 
     exit_code = 1
 
@@ -94,31 +97,31 @@ class NarrowsError(Exception):
 
 
 class RequestError(NarrowsError, ValueError):
-    """What was asked for cannot be done: a bad argument, file or combination (exit code 2)."""
+    """An invalid request: a bad argument, file or combination of arguments (exit code 2)."""
 
     exit_code = 2
 
 
 class UnknownNameError(RequestError, KeyError):
-    """A method, data set or proof that does not exist; the text lists the nearest names."""
+    """A method, data set or proof that does not exist; the message lists the nearest names."""
 
 
 class UnknownOptionError(RequestError, TypeError):
-    """An option that a method or data source does not have; never dropped silently."""
+    """An option that a method or data source does not have."""
 
 
 class WorkError(NarrowsError, RuntimeError):
-    """The request was right, but the work failed: a non-finite loss, a full disk (exit code 1)."""
+    """A valid request that failed: a non-finite loss, a full disk (exit code 1)."""
 
 
 def refuse(argument: str, value: Any, expected: str, fix: str = "") -> RequestError:
     """Build the error for a bad argument: ``raise refuse("k", 0, "a whole number of at least 1")``.
 
     Args:
-        argument: the argument's name in Python; what else the user typed (``--out``) stays as it is.
-        value: what was given.
-        expected: what would have been right.
-        fix: how to mend it, a sentence; may be empty.
+        argument: the argument's name in Python; any other text (``--out``) is shown unchanged.
+        value: the value that was passed.
+        expected: a description of valid values.
+        fix: a sentence that says how to correct it; may be empty.
 
     Example:
         >>> str(refuse("k", 0, "a whole number of at least 1", "Try k=32."))
@@ -132,7 +135,8 @@ def refuse(argument: str, value: Any, expected: str, fix: str = "") -> RequestEr
 
 
 def builtin(value: Any) -> Any:
-    """A number of NumPy, as grids of scikit-learn hold them, as Python's own; anything else as it is.
+    """Convert NumPy scalars, as in scikit-learn's parameter grids, to Python numbers; other values are
+    unchanged.
 
     Example:
         >>> builtin((np.int64(3), np.float32(0.5), "auto"))
@@ -144,12 +148,12 @@ def builtin(value: Any) -> Any:
 
 
 def nearest(name: str, names: Iterable[str], mark: str = "`") -> str:
-    """Say which known names are close to a wrong one, or list a few.
+    """Suggest the known names that are closest to an unknown one, or list a few.
 
     Args:
-        name: the wrong one.
-        names: the known ones.
-        mark: what stands around each; two backticks where they are arguments.
+        name: the unknown name.
+        names: the known names.
+        mark: the quotation mark around each name; two backticks for arguments.
 
     Example:
         >>> nearest("vea", ["vae", "fsq"])
@@ -224,7 +228,7 @@ def optional(module: str, extra: str, why: str = "") -> ModuleType:
 
 
 def _real(value: Any) -> TypeGuard[float]:
-    """Whether it is a number, Python's own or NumPy's."""
+    """Whether a value is a real number of Python or NumPy, and not a bool."""
     return isinstance(value, Real) and not isinstance(value, bool)
 
 

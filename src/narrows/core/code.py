@@ -1,4 +1,4 @@
-"""`Code`: what came through the bottleneck; `Pass`: one trip of a batch through the model; `Loss`."""
+"""`Code`: the output of a bottleneck; `Pass`: one forward pass of a batch; `Loss`."""
 
 from __future__ import annotations
 
@@ -13,24 +13,25 @@ from torch.distributions import Distribution
 from narrows.core.evidence import Evidence
 from narrows.core.values import Batch, Tree
 
-__all__ = ["Code", "Loss", "Pass", "counted"]
+__all__ = ["Code", "Loss", "Pass", "target_weight"]
 
 E = TypeVar("E", bound=Evidence)
 
 
 @dataclass(frozen=True)
 class Code:
-    """What came through the narrow part.
+    """The output of a bottleneck.
 
     Args:
-        z: what the decoder reads.
-        costs: what passing cost, each ``(*samples, B)``, in nats where that means something. A cost named ``kl``
-            or ``kl/...`` is KL(q || p) in closed form, or log q(z|x) - log p(z) at the drawn z where samples were
-            asked for, so that the sum of these costs is the log-ratio an importance weight needs.
-        q: the posterior, where there is one.
-        p: the prior, where there is one.
-        weight: where this code must answer for the target, broadcastable to it (MAE: the hidden patches).
-        evidence: typed facts for hooks and the audit.
+        z: the input of the decoder.
+        costs: regularisation terms by name, each ``(*samples, B)``, in nats where that applies. A cost named
+            ``kl`` or ``kl/...`` is KL(q || p) in closed form, or log q(z|x) - log p(z) at the drawn z where
+            samples were requested, so that the sum of these costs is the log-ratio in an importance weight.
+        q: the posterior, if there is one.
+        p: the prior, if there is one.
+        weight: the weight of each target element in the loss, broadcastable to the target (MAE: the masked
+            patches).
+        evidence: typed statistics for hooks and the audit.
 
     Example:
         >>> from narrows.core.evidence import Indices
@@ -48,10 +49,14 @@ class Code:
 
     def find(self, kind: type[E]) -> E | None:
         """The evidence of a type, or None."""
-        return next((fact for fact in self.evidence if isinstance(fact, kind)), None)
+        return next((item for item in self.evidence if isinstance(item, kind)), None)
 
     def __getitem__(self, kind: type[E]) -> E:
-        """The evidence of a type, which must be there."""
+        """The evidence of a type.
+
+        Raises:
+            KeyError: this code has none.
+        """
         found = self.find(kind)
         if found is None:
             raise KeyError(f"This code has no {kind.__name__}.")
@@ -59,20 +64,20 @@ class Code:
 
     @property
     def rate(self) -> Tensor | None:
-        """The sum of the costs that are nats of rate, (*samples, B), or None where there are none."""
+        """The rate in nats: the sum of the ``kl`` costs, (*samples, B), or None without such costs."""
         nats = [cost for name, cost in self.costs.items() if name == "kl" or name.startswith("kl/")]
         return torch.stack(nats).sum(0) if nats else None
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One trip through the model, made once a step: terms, hooks and metrics read it.
+    """One forward pass, computed once per step and read by loss terms, hooks and metrics.
 
     Args:
-        batch: what went in, with zeros in place of what is missing.
-        code: what came through the bottleneck.
+        batch: the input, with zeros in place of missing values.
+        code: the output of the bottleneck.
         output: the likelihood's parameters, ``(*samples, B, ...)``.
-        features: what the encoder gave to the bottleneck.
+        features: the output of the encoder.
     """
 
     batch: Batch
@@ -82,8 +87,8 @@ class Pass:
 
     @property
     def weight(self) -> Tensor | None:
-        """Where the target counts."""
-        return counted(self.code, self.batch)
+        """The weight of each target element, or None where all count alike."""
+        return target_weight(self.code, self.batch)
 
 
 @dataclass(frozen=True)
@@ -95,12 +100,12 @@ class Loss:
     passed: Pass | None = None
 
 
-def counted(code: Code, batch: Batch) -> Tensor | None:
-    """Where the target counts: where the batch says so, and where the code must answer for it.
+def target_weight(code: Code, batch: Batch) -> Tensor | None:
+    """The weight of each target element: the product of the batch's weight and the code's.
 
     Example:
         >>> mask = torch.tensor([1.0, 0.0])
-        >>> counted(Code(None, weight=mask), Batch(mask, weight=torch.tensor([0.5, 0.5])))
+        >>> target_weight(Code(None, weight=mask), Batch(mask, weight=torch.tensor([0.5, 0.5])))
         tensor([0.5000, 0.0000])
     """
     if code.weight is None or batch.weight is None:

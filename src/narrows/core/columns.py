@@ -1,4 +1,4 @@
-"""The columns of a table, by what their values are: numbers, two values, or one of several categories."""
+"""The columns of a mixed table by type: real, binary or categorical."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ from torch import Tensor
 from narrows.core.check import refuse
 from narrows.core.spec import Spec
 
-__all__ = ["Columns", "pick"]
+__all__ = ["Columns", "select_columns"]
 
 
-def pick(x: Tensor, places: Sequence[int]) -> Tensor:
-    """Some entries of the last axis, in the order asked for."""
-    return x.index_select(-1, torch.tensor(places, dtype=torch.long, device=x.device))
+def select_columns(x: Tensor, indices: Sequence[int]) -> Tensor:
+    """Entries of the last axis by index, in the given order."""
+    return x.index_select(-1, torch.tensor(indices, dtype=torch.long, device=x.device))
 
 
 @dataclass(frozen=True)
 class Columns:
-    """Where the columns of a table lie when they are written side by side as numbers.
+    """The layout of a table's columns in one expanded vector, with categories one-hot.
 
-    First come the columns of numbers, then those of two values, one entry each; then the categories, an entry for
-    each class. Encoders read tables so, and decoders put the parameters of a likelihood out so.
+    The real columns come first, then the binary ones, with one entry each; then the categorical ones, with
+    one entry per class. Encoders read this layout, and decoders output the parameters of a likelihood in it.
 
     Args:
-        real: the columns of numbers, by their place in the table.
-        binary: the columns of zeros and ones.
-        categories: the columns of class numbers, each with its number of classes.
+        real: indices of the real columns in the table.
+        binary: indices of the binary columns.
+        categories: pairs of index and number of classes of the categorical columns.
 
     Example:
         >>> columns = Columns.of(Spec((2,), parts={"a": Spec(()), "b": Spec((), "categories", classes=3)}))
@@ -44,19 +44,19 @@ class Columns:
 
     @classmethod
     def of(cls, spec: Spec) -> Columns:
-        """The columns of a table; vectors without named parts are columns alike.
+        """The layout of a spec with named parts; without parts all columns have the spec's own type.
 
         Raises:
-            RequestError: a column that is neither numbers, nor two values, nor categories.
+            RequestError: a column is neither real, nor binary, nor categorical.
         """
         kinds = list(spec.parts.values()) or [spec] * spec.shape[0]
         found: dict[str, list[int]] = {"real": [], "binary": []}
         categories = []
-        for place, column in enumerate(kinds):
+        for index, column in enumerate(kinds):
             if column.values == "categories":
-                categories.append((place, column.classes))
+                categories.append((index, column.classes))
             elif column.values in ("real", "unit", "binary"):
-                found["binary" if column.values == "binary" else "real"].append(place)
+                found["binary" if column.values == "binary" else "real"].append(index)
             else:
                 raise refuse("spec", column.values, "columns of numbers, of 0 and 1, or of categories")
         return cls(tuple(found["real"]), tuple(found["binary"]), tuple(categories))
@@ -66,36 +66,36 @@ class Columns:
 
     @property
     def order(self) -> tuple[int, ...]:
-        """The places in the table of the columns, in the order in which they are written."""
-        return (*self.real, *self.binary, *(place for place, _ in self.categories))
+        """The table's column indices in the order of the expanded vector."""
+        return (*self.real, *self.binary, *(index for index, _ in self.categories))
 
     @property
     def width(self) -> int:
-        """How many entries all columns have together."""
+        """The length of the expanded vector."""
         return sum(self.sizes)
 
     @property
     def sizes(self) -> list[int]:
-        """How many entries the numbers have, those of two values, and each category."""
+        """The number of entries of the real columns, of the binary ones, and of each categorical one."""
         return [len(self.real), len(self.binary), *(classes for _, classes in self.categories)]
 
     @property
     def owner(self) -> tuple[int, ...]:
-        """For each entry the column that it belongs to."""
-        many = (place for place, classes in self.categories for _ in range(classes))
+        """The column index of each entry of the expanded vector."""
+        many = (index for index, classes in self.categories for _ in range(classes))
         return (*self.real, *self.binary, *many)
 
     def expand(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Write cells (..., D) side by side, (..., width): numbers as they are, categories as indicators.
+        """Expand cells (..., D) to (..., width): numbers unchanged, categories one-hot.
 
         Args:
-            x: the cells; categories as class numbers.
-            observed: which of them are there; a missing one is zero in all of its entries, whatever x holds.
+            x: the cells; categories as class indices.
+            observed: mask of the observed cells, (..., D); a missing cell is zero in all of its entries.
         """
         if observed is not None:
             x = torch.where(observed, x, 0)
-        parts = [pick(x, self.real + self.binary)]
-        for place, classes in self.categories:
-            one = F.one_hot(x[..., place].long(), classes).to(x.dtype)
-            parts.append(one if observed is None else torch.where(observed[..., place, None], one, 0))
+        parts = [select_columns(x, self.real + self.binary)]
+        for index, classes in self.categories:
+            one = F.one_hot(x[..., index].long(), classes).to(x.dtype)
+            parts.append(one if observed is None else torch.where(observed[..., index, None], one, 0))
         return torch.cat(parts, -1)

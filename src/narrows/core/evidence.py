@@ -1,4 +1,4 @@
-"""What passing the bottleneck leaves behind for hooks and the audit: one type a fact, asked for by type."""
+"""Typed evidence that a bottleneck attaches to a code, for hooks and the audit."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ __all__ = [
 
 @dataclass(frozen=True)
 class Evidence:
-    """A fact of a code. A new kind of fact is a new subclass; who asks for it does so by its type."""
+    """Base class of the evidence in a `Code`, which is looked up by type."""
 
 
 @dataclass(frozen=True)
 class Indices(Evidence):
-    """Which entries of a codebook stand for an example.
+    """Codebook indices.
 
     Args:
-        indices: whole numbers below `codes`, (B, ...).
-        codes: size of the codebook, K.
-        tokens: what was quantised, (B, L, d), without gradient, where the codebook learns by counting.
+        indices: integers below `codes`, (B, ...).
+        codes: size of the codebook, N.
+        tokens: the quantised encoder outputs, (B, L, d), detached, for codebooks that learn by EMA.
     """
 
     indices: Tensor
@@ -43,12 +43,12 @@ class Indices(Evidence):
 
 @dataclass(frozen=True)
 class Latents(Evidence):
-    """A code of few active latents among many.
+    """A sparse code.
 
     Args:
-        z: the code, (B, N), without gradient.
-        skip: what goes around the bottleneck to the decoder, (B, ...), where something does.
-        idle: how many examples each latent has been off for in training, (N,), where that is counted.
+        z: the code, (B, N), detached.
+        skip: the input of the decoder's skip connection, (B, ...), if it has one.
+        idle: the number of training examples since each latent was last active, (N,), if it is counted.
     """
 
     z: Sparse | Tensor
@@ -58,10 +58,10 @@ class Latents(Evidence):
 
 @dataclass(frozen=True)
 class Hidden(Evidence):
-    """What the encoder was not shown.
+    """The patches that were masked from the encoder.
 
     Args:
-        mask: true where it was hidden, (B, L).
+        mask: true where a patch was masked, (B, L).
     """
 
     mask: Tensor
@@ -72,7 +72,7 @@ class Gate(Evidence):
     """The gate path of gated latents.
 
     Args:
-        open: its rectified pre-activations, (B, N), with their gradient.
+        open: the rectified pre-activations of the gate, (B, N), not detached.
     """
 
     open: Tensor
@@ -80,10 +80,10 @@ class Gate(Evidence):
 
 @dataclass(frozen=True)
 class EnsembleCodes(Evidence):
-    """The codes of autoencoders that are trained together.
+    """The codes of an ensemble of autoencoders that are trained jointly.
 
     Args:
-        z: (B, M, k) over the latents of all M members, with its gradient.
+        z: (B, M, k) over the latents of all M members, not detached.
     """
 
     z: Sparse
@@ -91,12 +91,12 @@ class EnsembleCodes(Evidence):
 
 @dataclass(frozen=True)
 class Experts(Evidence):
-    """What each modality says of the code, a Gaussian each.
+    """The Gaussian expert q(z | x_m) of each modality.
 
     Args:
-        mean: (B, M, Z), without gradient.
-        scale: standard deviations, (B, M, Z), without gradient.
-        present: which of them count, (B, M) bool.
+        mean: (B, M, Z), detached.
+        scale: standard deviations, (B, M, Z), detached.
+        present: mask of the present modalities, (B, M) bool.
     """
 
     mean: Tensor
@@ -106,21 +106,21 @@ class Experts(Evidence):
 
 @dataclass(frozen=True)
 class Elements(Evidence):
-    """The code has a row for each element of an example, such as the nodes of a graph.
+    """Marks a code with one row per element of an example, such as the nodes of a graph.
 
     Args:
-        there: which elements are there, (B, L) bool.
+        present: mask of the elements that exist, (B, L) bool; false for padding.
     """
 
-    there: Tensor
+    present: Tensor
 
 
 @dataclass(frozen=True)
 class Residual(Evidence):
-    """What the reconstruction leaves out.
+    """The residual of the reconstruction.
 
     Args:
-        value: target minus reconstruction, (B, ...), without gradient.
+        value: target minus reconstruction, (B, ...), detached.
     """
 
     value: Tensor

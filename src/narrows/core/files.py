@@ -1,7 +1,8 @@
-"""Files that are there whole or not at all: written under a name that nobody can guess, then renamed.
+"""Atomic file writes: a file is written under a random temporary name, then renamed.
 
-Every file that the package writes goes through here. A folder may come from a stranger, who may have put links into
-it: none is followed. A target that is a link is replaced by the new file, and what it pointed to stays as it was.
+All files of the package are written by this module. Symbolic links in a folder are never followed, since the
+folder may come from somebody else: a link at the target path is replaced by the new file, and its own target
+    is unchanged.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ except ImportError:  # Windows
 __all__ = [
     "LOCKS",
     "append",
-    "is_side",
+    "is_temporary",
     "lock",
     "parse_json",
     "read_json",
-    "remove_sides",
+    "remove_temporary_files",
     "replacing",
-    "seal",
     "sha256",
-    "unseal",
+    "with_checksum",
+    "without_checksum",
     "write",
 ]
 
@@ -48,21 +49,21 @@ _ELSEWHERE = "Free some, or write elsewhere."
 _NEW = os.O_CREAT | os.O_EXCL
 _SAFE = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _DEEPEST = 64
-_SIDE = re.compile(r"\.narrows-[0-9a-f]{16}\.tmp")
+_TEMPORARY = re.compile(r"\.narrows-[0-9a-f]{16}\.tmp")
 
 
 @contextmanager
 def replacing(path: Path, advice: str = _ELSEWHERE) -> Iterator[BinaryIO]:
-    """Write a file to a side; it gets its name when all of it is on the disk, or never.
+    """Write to a temporary file, which is renamed to `path` once all of it is on the disk.
 
     The file has the mode that the user's umask gives to new files.
 
     Args:
-        path: the file; a link of this name is replaced, not followed.
-        advice: what to do where there is no space, a sentence.
+        path: the file; a symbolic link of this name is replaced, not followed.
+        advice: the sentence to add to the error when the disk is full.
 
     Raises:
-        WorkError: it cannot be written; what was there before stays.
+        WorkError: the file cannot be written; an existing file is unchanged.
 
     Example:
         >>> import tempfile
@@ -72,22 +73,22 @@ def replacing(path: Path, advice: str = _ELSEWHERE) -> Iterator[BinaryIO]:
         ...     [p.name for p in Path(folder).iterdir()]
         ['x.txt']
     """
-    side = None
+    temporary = None
     try:
-        side, number = _new_side(path.parent)
+        temporary, number = _new_temporary(path.parent)
         with os.fdopen(number, "wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
-            if LOCKS:  # while it is still locked, so that nobody takes it for left over
-                side.replace(path)
+            if LOCKS:  # while it is still locked, so that no other process removes it as abandoned
+                temporary.replace(path)
         if not LOCKS:  # Windows renames closed files only
-            side.replace(path)
+            temporary.replace(path)
     except OSError as error:
-        _remove(side)
+        _remove(temporary)
         raise _not_written(path, error, advice) from error
     except BaseException:
-        _remove(side)
+        _remove(temporary)
         raise
 
 
@@ -95,17 +96,17 @@ def write(path: Path, content: bytes, advice: str = _ELSEWHERE) -> None:
     """Write a small file, as `replacing` does.
 
     Raises:
-        WorkError: it cannot be written; what was there before stays.
+        WorkError: the file cannot be written; an existing file is unchanged.
     """
     with replacing(path, advice) as file:
         file.write(content)
 
 
 def append(path: Path, content: bytes, advice: str = _ELSEWHERE) -> None:
-    """Add to the end of a file, which is made where there is none; a link is refused.
+    """Append to a file, which is created if it does not exist; a symbolic link is refused.
 
     Raises:
-        WorkError: it cannot be written.
+        WorkError: the file cannot be written.
     """
     try:
         number = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | _SAFE, 0o666)
@@ -116,13 +117,13 @@ def append(path: Path, content: bytes, advice: str = _ELSEWHERE) -> None:
 
 
 def lock(number: int) -> bool:
-    """Lock an open file for this process, without waiting; False where another has it.
+    """Lock an open file for this process, without waiting; False if another process holds the lock.
 
-    The system gives the lock up when the process ends, however it ends. Where it has no such locks (see `LOCKS`)
+    The operating system releases the lock when the process ends. On systems without such locks (see `LOCKS`)
     nothing is locked.
 
     Args:
-        number: the file's descriptor, which must stay open as long as the lock is needed.
+        number: the file descriptor, which must stay open as long as the lock is needed.
 
     Raises:
         OSError: the file system has no locks.
@@ -138,15 +139,17 @@ def lock(number: int) -> bool:
     return True
 
 
-def is_side(path: Path) -> bool:
-    """Whether a file has the name of one that is being written, or was when its process was killed."""
-    return _SIDE.fullmatch(path.name) is not None
+def is_temporary(path: Path) -> bool:
+    """Whether a path has the name of a temporary file of `replacing`."""
+    return _TEMPORARY.fullmatch(path.name) is not None
 
 
-def remove_sides(folder: Path) -> None:
-    """Remove what killed processes left half-written in a folder; what is being written now is locked, and stays."""
+def remove_temporary_files(folder: Path) -> None:
+    """Remove the temporary files of killed processes from a folder; files being written are locked, and
+    kept.
+    """
     for path in folder.iterdir() if LOCKS else ():
-        if not is_side(path):
+        if not is_temporary(path):
             continue
         with suppress(OSError):
             number = os.open(path, os.O_RDONLY | os.O_NONBLOCK | _SAFE)
@@ -164,15 +167,15 @@ def sha256(path: Path) -> str:
 
 
 def parse_json(text: str) -> Any:
-    """JSON of which nothing is trusted: also refused are NaN, infinity and what is nested without end.
+    """Parse untrusted JSON: NaN, infinity and deep nesting are refused too.
 
     Raises:
-        ValueError: no such JSON; the text says why.
+        ValueError: the text is no such JSON; the message says why.
 
     Example:
         >>> parse_json('{"a": [1, 1e999]}')
         Traceback (most recent call last):
-        ValueError: 1e999 is no finite number
+        ValueError: 1e999 is not a finite number
     """
     try:
         value = json.loads(text, parse_constant=_finite, parse_float=_finite)
@@ -184,15 +187,15 @@ def parse_json(text: str) -> Any:
 
 
 def read_json(path: Path, most: int = 64 << 20) -> Any:
-    """The JSON of a file that may be damaged, or a stranger's.
+    """Read JSON from a file that may be damaged or untrusted.
 
     Args:
         path: the file.
-        most: bytes that it may have; a larger one is not read.
+        most: the largest size in bytes; a larger file is not read.
 
     Raises:
-        ValueError: what it holds is no JSON, or no file is there that can be read; the text says why.
-        FileNotFoundError: nothing is there.
+        ValueError: the file cannot be read, or is not JSON; the message says why.
+        FileNotFoundError: the file does not exist.
     """
     try:
         size = path.stat().st_size
@@ -207,21 +210,21 @@ def read_json(path: Path, most: int = 64 << 20) -> Any:
         raise ValueError(f"it cannot be read: {error.strerror or error}") from error
 
 
-def seal(form: Mapping[str, Any]) -> dict[str, Any]:
-    """A mapping for JSON with its own checksum in it; `unseal` compares them.
+def with_checksum(form: Mapping[str, Any]) -> dict[str, Any]:
+    """A copy of a JSON mapping with its own SHA-256 added; `without_checksum` verifies it.
 
     Example:
-        >>> unseal(seal({"steps": 3}))
+        >>> without_checksum(with_checksum({"steps": 3}))
         {'steps': 3}
     """
     return {**form, "sha256": _digest(form)}
 
 
-def unseal(form: Any) -> dict[str, Any]:
-    """What was sealed, without the checksum.
+def without_checksum(form: Any) -> dict[str, Any]:
+    """Verify the checksum that `with_checksum` added, and return the mapping without it.
 
     Raises:
-        ValueError: not a single bit of its meaning may have changed, and some have.
+        ValueError: the checksum is missing, or does not match.
     """
     if not isinstance(form, dict) or "sha256" not in form:
         raise ValueError("its checksum is missing")
@@ -239,48 +242,48 @@ def _digest(form: Mapping[str, Any]) -> str:
 def _finite(text: str) -> float:
     value = float(text)
     if not math.isfinite(value):
-        raise ValueError(f"{text} is no finite number")
+        raise ValueError(f"{text} is not a finite number")
     return value
 
 
 def _nested(value: Any, left: int) -> bool:
-    """Whether lists and mappings lie at most so deep in each other."""
+    """Whether lists and mappings are nested at most `left` deep."""
     if isinstance(value, (list, dict)):
         inner = value.values() if isinstance(value, dict) else value
         return left > 0 and all(_nested(v, left - 1) for v in inner)
     return True
 
 
-def _new_side(folder: Path) -> tuple[Path, int]:
-    """A new empty file in a folder, locked, and its descriptor."""
+def _new_temporary(folder: Path) -> tuple[Path, int]:
+    """A new, empty, locked file in a folder, and its descriptor."""
     while True:
-        side = folder / f".narrows-{secrets.token_hex(8)}.tmp"
-        number = os.open(side, os.O_WRONLY | _NEW | _SAFE, 0o666)
-        if _claimed(side, number):
-            return side, number
-        os.close(number)  # taken for left over before it was locked: make another
+        path = folder / f".narrows-{secrets.token_hex(8)}.tmp"
+        number = os.open(path, os.O_WRONLY | _NEW | _SAFE, 0o666)
+        if _claimed(path, number):
+            return path, number
+        os.close(number)  # removed by another process before it was locked: make another
 
 
-def _claimed(side: Path, number: int) -> bool:
+def _claimed(path: Path, number: int) -> bool:
     try:
         locked = lock(number)
-    except OSError:  # a file system without locks: nothing is taken for left over either
+    except OSError:  # a file system without locks: no process removes temporary files on it
         return True
     try:
-        return locked and os.path.samestat(side.lstat(), os.fstat(number))
+        return locked and os.path.samestat(path.lstat(), os.fstat(number))
     except FileNotFoundError:
         return False
 
 
-def _remove(side: Path | None) -> None:
-    if side is not None:
+def _remove(path: Path | None) -> None:
+    if path is not None:
         with suppress(OSError):
-            side.unlink()
+            path.unlink()
 
 
 def _not_written(path: Path, error: OSError, advice: str) -> WorkError:
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return WorkError(f"No space is left to write {path}. What was there is kept. {advice}".rstrip())
+        return WorkError(f"No space is left to write {path}. An existing file is kept. {advice}".rstrip())
     if error.errno == errno.ELOOP:
         return WorkError(f"{path} is a link, which is not followed. Remove it.")
     return WorkError(f"{path} cannot be written: {error.strerror or error}.")

@@ -1,4 +1,4 @@
-"""Names of a package that are imported on first use, so that what needs no torch does not wait for it."""
+"""Lazy imports of a package's public names, so that commands without torch start quickly."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ __all__ = ["lazily"]
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package.
+    """A ``__getattr__`` for a package that imports its public names on first use.
 
     Args:
-        package: its name.
-        homes: the module of each public name, below the package.
+        package: the package's name.
+        homes: the submodule of each public name.
 
     Example:
         >>> lazily("narrows.core", {"refuse": "check"})("refuse").__module__

@@ -1,4 +1,4 @@
-"""Who is at work in a folder: one process at a time trains or harvests there."""
+"""Locks on folders: one process at a time trains or harvests in a folder."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ _NAME = ".lock"
 
 
 class Lock:
-    """A lock on a folder: held from entry to exit, and given up by the system where the process is killed.
+    """A lock on a folder as a context manager; the operating system releases it if the process is killed.
 
-    Where the file system has no locks, the file ``.lock`` stands for one, and stays where the process is killed.
+    On file systems without locks the existence of the file ``.lock`` is the lock; it remains if the process
+    is killed.
 
     Args:
-        folder: which must be there.
-        name: of the file that is locked; where several processes share the work, each has its own.
+        folder: an existing folder.
+        name: name of the lock file; processes that share the work each use their own.
 
     Raises:
-        RequestError: another process is at work there; the text says which.
-        WorkError: nothing can be written there.
+        RequestError: another process holds the lock; the message says which.
+        WorkError: the folder is not writable.
 
     Example:
         >>> import tempfile
@@ -61,15 +62,13 @@ class Lock:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with suppress(
-            OSError
-        ):  # while it is locked: who waits for it sees that it is gone, and makes another
+        with suppress(OSError):  # before the lock is released: a waiting process sees that the file is gone
             self.path.unlink()
         os.close(self.number)
         self.number = -1
 
     def _taken(self) -> bool:
-        """Whether the file that was locked is the one that has the name; if not, try again."""
+        """Lock the file; False if it was replaced in the meantime, so that the caller tries again."""
         flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_CLOEXEC", 0)
         if not files.LOCKS:
             self._without(flags)
@@ -77,18 +76,18 @@ class Lock:
         self.number = os.open(self.path, flags, 0o666)
         try:
             if not stat.S_ISREG(os.fstat(self.number).st_mode):
-                raise RequestError(f"{self.path} is no file. Remove it.")
+                raise RequestError(f"{self.path} is not a file. Remove it.")
             if not files.lock(self.number):
                 raise self._refused()
             mine = os.path.samestat(self.path.lstat(), os.fstat(self.number))
         except FileNotFoundError:
             mine = False
         except OSError as error:
-            signed = os.fstat(self.number).st_size > 0
+            written = os.fstat(self.number).st_size > 0
             os.close(self.number)
             if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS, errno.EINVAL):
                 raise
-            if not signed:  # made just now
+            if not written:  # created just now
                 self.path.unlink()
             self._without(flags)
             return True
@@ -96,22 +95,22 @@ class Lock:
             os.close(self.number)
             raise
         if mine:
-            self._sign()
+            self._write_owner()
         else:
             os.close(self.number)
         return mine
 
     def _without(self, flags: int) -> None:
-        """The same by a file that must not be there."""
+        """Lock by creating the file, for file systems without locks."""
         try:
             self.number = os.open(self.path, flags | os.O_EXCL, 0o666)
         except FileExistsError:
             raise self._refused(
                 f"This file system has no locks: if that process has ended, remove {self.path}."
             ) from None
-        self._sign()
+        self._write_owner()
 
-    def _sign(self) -> None:
+    def _write_owner(self) -> None:
         os.ftruncate(self.number, 0)
         os.write(self.number, json.dumps({"pid": os.getpid(), "host": socket.gethostname()}).encode())
 
@@ -120,9 +119,9 @@ class Lock:
         with suppress(OSError, ValueError, KeyError, TypeError):
             held = files.read_json(self.path, 4096)
             who = f"process {int(held['pid'])} on {str(held['host'])[:80]!r}"
-        return RequestError(f"{self.folder} is in use: {who} is at work there. {fix}")
+        return RequestError(f"{self.folder} is in use: {who} is working there. {fix}")
 
 
 def is_empty(folder: Path) -> bool:
-    """Whether a folder holds nothing, besides what a killed process may have left."""
-    return all(path.name == _NAME or files.is_side(path) for path in folder.iterdir())
+    """Whether a folder is empty except for lock and temporary files."""
+    return all(path.name == _NAME or files.is_temporary(path) for path in folder.iterdir())

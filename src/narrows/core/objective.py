@@ -1,4 +1,4 @@
-"""`Objective`: distortion plus weighted costs, and who is optimised on it."""
+"""`Objective`: distortion plus weighted costs, and the players that are optimised on it."""
 
 from __future__ import annotations
 
@@ -21,16 +21,19 @@ __all__ = ["Objective"]
 
 
 class Objective(Part):
-    """Distortion plus weighted costs, a value a sample and example, reduced to one number.
+    r"""Distortion plus weighted costs, computed per sample and example and reduced to one number.
 
-    ``total = reduce(sum_t weight_t(step) * term_t)``, the terms being ``distortion`` (nats), the code's costs and
-    whatever a subclass adds in `extra`. A weight for ``kl`` holds for ``kl/0``, ``kl/1`` ... too; the default is 1.
+    .. math:: L = \text{reduce} \Big( \sum_t w_t(\text{step})\, \ell_t \Big)
+
+    The terms are ``distortion`` (nats), the code's costs and the terms that a subclass adds in `extra`. A
+    weight for ``kl`` also applies to ``kl/0``, ``kl/1`` ...; the default weight is 1.
 
     Args:
-        samples: how many codes are drawn a batch, for example ``(K,)``; ``()`` draws one and uses closed forms.
-        reduce: from ``(*samples, B)`` to a scalar; the mean when None.
-        lr: this player's own learning rate or schedule, or None for the trainer's.
-        weights: schedules by term.
+        samples: shape of the codes drawn per example, for example ``(K,)``; ``()`` draws one and uses closed
+            forms.
+        reduce: maps ``(*samples, B)`` to a scalar; the mean when None.
+        lr: this player's learning rate or schedule, or None for the plan's.
+        weights: weights or schedules by the name of the term.
     """
 
     def __init__(
@@ -47,9 +50,11 @@ class Objective(Part):
         self.weights = {name: schedule(value, name) for name, value in (weights or {}).items()}
 
     def players(self, model: Autoencoder) -> list[Player]:
-        """The autoencoder, trained on this objective; a subclass adds its rivals."""
-        rivals = {id(p) for owner in (self, model.prior) if owner is not None for p in owner.parameters()}
-        mine = [p for p in model.parameters() if id(p) not in rivals and p.requires_grad]
+        """The autoencoder, trained on this objective; a subclass adds its adversaries."""
+        adversaries = {
+            id(p) for owner in (self, model.prior) if owner is not None for p in owner.parameters()
+        }
+        mine = [p for p in model.parameters() if id(p) not in adversaries and p.requires_grad]
 
         def loss(batch: Batch, step: int, passed: Pass | None = None) -> Loss:
             return self(model, batch, step)
@@ -61,15 +66,17 @@ class Objective(Part):
         return at(self.weights.get(term, self.weights.get(term.split("/")[0], 1.0)), step)
 
     def settled(self, step: int) -> bool:
-        """Whether all weights have come to their last value."""
+        """Whether all weights have reached their final value."""
         return all(constant_from(value, step) for value in self.weights.values())
 
     def revives_after(self) -> int | None:
-        """How many examples a latent may be off for before it is brought back; None where nothing does that."""
+        """The number of inactive examples after which a latent is revived; None if latents are never
+        revived.
+        """
         return None
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
-        """-log p(target | z), (*samples, B), counted where the code or the batch says so."""
+        """-log p(target | z), (*samples, B), weighted by the weight of the pass."""
         return model.likelihood.nll(passed.output, passed.batch.target, passed.weight)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
@@ -77,7 +84,7 @@ class Objective(Part):
         return {}
 
     def terms(self, model: Autoencoder, passed: Pass) -> dict[str, Tensor]:
-        """Every term by name, before its weight: the distortion, the code's costs and the extra ones."""
+        """All unweighted terms by name: the distortion, the code's costs and the extra terms."""
         return {
             "distortion": self.distortion(model, passed),
             **passed.code.costs,

@@ -1,13 +1,15 @@
-"""The parts that every autoencoder is made of, and nothing else.
+"""The parts that every autoencoder is made of.
 
 An autoencoder is an encoder, a bottleneck, a decoder with a likelihood, and an objective::
 
-    Batch --encoder(x, condition)--> features --bottleneck--> Code --decoder(z, condition)--> parameters of p(x | z)
+    Batch --encoder(x, condition)--> features --bottleneck--> Code --decoder(z, condition)--> parameters of
+    p(x | z)
                                                                 |                                    |
                                                                 +------------ Objective -------------+--> Loss
 
-Shapes use one glossary: B batch, K samples, D data, Z latent, N dictionary or codebook. Leading sample axes come
-before the batch: ``(*samples, B, ...)``.
+Shapes: B batch, K samples, D data, Z latent, N dictionary or codebook. Sample axes come before the batch
+    axis:
+``(*samples, B, ...)``.
 """
 
 from __future__ import annotations
@@ -34,10 +36,10 @@ __all__ = ["Accumulator", "Autoencoder", "Bottleneck", "Likelihood", "Part", "Pr
 
 
 class Accumulator(Protocol):
-    """What is added up over batches before it becomes metrics."""
+    """Sums over batches from which metrics are computed."""
 
     def __add__(self, other: Self) -> Self:
-        """Both together."""
+        """The accumulator of both sets of batches."""
         ...
 
     def read(self) -> Mapping[str, float | list[float]]:
@@ -46,64 +48,77 @@ class Accumulator(Protocol):
 
 
 class Part(nn.Module):
-    """A module with the trainer's hooks. Buffers move here and nowhere else."""
+    """A module with the trainer's hooks. Buffers change only in these hooks."""
 
     smooth: ClassVar[bool] = True
-    """False where a gradient is an estimate on purpose (straight-through, stopped): no finite difference has it."""
+    """False if a gradient is a deliberate estimate (straight-through, detached) that finite differences do
+    not match."""
 
     splits: ClassVar[tuple[str, ...]] = ()
-    """Which of its parameters have a row a latent, which processes can share out. A class must say it itself."""
+    """Names of the parameters with one row per latent, which can be sharded over processes. Not inherited."""
 
     def set_rows(self, rows: int) -> None:
-        """Before `prepare`: how many examples there are to train on."""
+        """Called before `prepare` with the number of training examples."""
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Before the first step of the stage, once, with a large batch: initialisation from the data."""
+        """Called once before the first step of the stage with a large batch: initialisation from the data."""
 
     def before_step(self, step: int) -> None:
-        """Before the losses of a step: what depends on the step alone."""
+        """Called before the losses of a step: updates that depend only on the step."""
 
     def before_update(self) -> None:
-        """Between a player's backward pass and its optimizer: surgery on gradients."""
+        """Called between a player's backward pass and its optimizer step: changes to gradients."""
 
     def after_step(self, passed: Pass) -> None:
-        """After all players moved, without gradients: EMA codebooks, idle counts, thresholds, unit norms."""
+        """Called after all optimizer steps, without gradients: EMA codebooks, idle counts, thresholds, unit
+        norms.
+        """
 
     def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
-        """After `after_step`: give rows of parameters new values, and name them: their momentum is forgotten."""
+        """Called after `after_step`: assign new values to rows of parameters, and return (parameter, row
+        indices).
+
+        The optimizer state of these rows is reset.
+        """
         return []
 
     def settled(self, step: int) -> bool:
-        """Whether held-out losses from this step on mean the same: no schedule or steered weight still moves them.
+        """Whether held-out losses are comparable from this step on: no schedule or controlled weight still
+        changes.
 
-        Early stopping compares only such losses; where they never settle, training uses its whole budget.
+        Early stopping compares only such losses; if they never become comparable, training uses its whole
+        budget.
         """
         return True
 
-    def followed(self, found: Mapping[str, float], step: int) -> float:
-        """What early stopping follows, of the means of the loss and its terms on held-out rows: the loss."""
+    def monitored(self, found: Mapping[str, float], step: int) -> float:
+        """The value that early stopping monitors, from the held-out means of the loss and its terms: the
+        loss.
+        """
         return found["loss"]
 
     def finish(self, model: Autoencoder) -> None:
-        """After the last step, on the model that is saved for use: fold scales into weights; it computes the same."""
+        """Called after the last step on the saved model: folds scales into weights without changing the
+        output.
+        """
 
     def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
-        """What is no loss and worth following on held-out batches: scalars to be averaged, or accumulators."""
+        """Further metrics of a held-out batch: scalars that are averaged, or accumulators."""
         return {}
 
 
 class Bottleneck(Part):
-    """The narrow part: features in, `Code` out. It owns its prior, and may own a loop (ladder, recurrent).
+    """Maps features to a `Code`. It contains its prior, and may contain a loop (ladder, recurrent).
 
-    In `eval()` and with no samples asked for, it is deterministic: a posterior gives its mean.
+    In `eval()` without samples it is deterministic: a posterior returns its mean.
     """
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Pass features (B, ...) through; draws of shape ``(*samples, B, ...)`` where samples are asked for."""
+        """The code of features (B, ...); with `samples`, draws of shape ``(*samples, B, ...)``."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
-        """Draw n codes from the prior, under n rows of what it is told.
+        """Draw n codes from the prior, given n rows of each condition.
 
         Raises:
             RequestError: this bottleneck has no prior.
@@ -114,37 +129,39 @@ class Bottleneck(Part):
         )
 
     def to_symbols(self, code: Code) -> Tensor:
-        """What is stored, and what a second-stage prior models: indices (B, L) or the code itself, (B, ...)."""
+        """The symbols that are stored and that a second-stage prior models: indices (B, L), or the code (B,
+        ...).
+        """
         return dense(code.z)
 
     def from_symbols(self, symbols: Tensor) -> Code:
-        """The code that the symbols stand for: the inverse of `to_symbols`."""
+        """The code of symbols: the inverse of `to_symbols`."""
         return Code(symbols)
 
     def features(self, code: Code) -> Tensor:
-        """What a downstream probe reads, (B, F): the posterior mean where there is one, else z."""
+        """Features for downstream probes, (B, F): the posterior mean if there is one, else z."""
         z = code.q.mean if code.q is not None else dense(code.z)
         return z.flatten(1)
 
 
 class Likelihood(Part):
-    """p(x | z), read from what the decoder puts out.
+    """p(x | z), parametrised by the decoder's output.
 
     Args:
-        shape: shape of one target. All sums run over its axes, the trailing ones.
+        shape: shape of one target. All sums run over these trailing axes.
     """
 
     channels = 1
-    """How many parameters the decoder must put out for each element (along the first axis of `shape`)."""
+    """The number of parameters per element that the decoder must output (along the first axis of `shape`)."""
 
     unit: str = "nats"
-    """What `nll` counts; ``squared error`` where it leaves the constants of a density out."""
+    """The unit of `nll`; ``squared error`` if it omits the constants of a density."""
 
     element: ClassVar[str] = "dimension"
-    """What `elements` counts: a number of an example, an edge."""
+    """What `elements` counts: the dimensions of an example, or the edges of a graph."""
 
     discrete: bool = False
-    """True where a target is one of finitely many values, so that there is no squared error of it."""
+    """True if targets are categorical, so that a squared error is not defined."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -156,7 +173,7 @@ class Likelihood(Part):
         return (self.shape[0] * self.channels, *self.shape[1:])
 
     def nll(self, parameters: Tree, x: Tree, weight: Tensor | None = None) -> Tensor:
-        """-log p(x | parameters) summed over an example, (*samples, B); elements count by `weight`."""
+        """-log p(x | parameters) summed over each example's elements with `weight`, (*samples, B)."""
         raise NotImplementedError(f"{type(self).__name__} must define nll")
 
     def mean(self, parameters: Tree) -> Tree:
@@ -164,7 +181,9 @@ class Likelihood(Part):
         raise NotImplementedError(f"{type(self).__name__} must define mean")
 
     def mixture_mean(self, parameters: Tensor, weights: Tensor) -> Tensor:
-        """As `mean`, where x comes from a mixture of the likelihoods (K, B, ...) with weights (K, B): (B, *shape)."""
+        """The mean of a mixture of the likelihoods with parameters (K, B, ...) and weights (K, B): (B,
+        *shape).
+        """
         mean = self.mean(parameters)
         return (weights.reshape(*weights.shape, *[1] * len(self.shape)) * mean).sum(0)
 
@@ -173,7 +192,7 @@ class Likelihood(Part):
         raise NotImplementedError(f"{type(self).__name__} must define sample")
 
     def elements(self, x: Tree, weight: Tensor | None = None) -> Tensor:
-        """How many elements of each target count, (B,)."""
+        """The number of elements of each target with nonzero weight, (B,)."""
         if not isinstance(x, Tensor):
             raise NotImplementedError(f"{type(self).__name__} must define elements")
         if weight is None:
@@ -184,7 +203,7 @@ class Likelihood(Part):
     def sum(self, terms: Tensor, weight: Tensor | None = None) -> Tensor:
         """Sum element-wise terms over one example: (*samples, B, *shape) -> (*samples, B).
 
-        What has no weight is left out, whatever its term is.
+        Elements of weight 0 are ignored, even if their term is not finite.
         """
         if weight is not None:
             terms = torch.where(weight != 0, terms * weight, terms.new_zeros(()))
@@ -192,22 +211,24 @@ class Likelihood(Part):
 
 
 class Prior(Part):
-    """p(symbols | condition), trained on a finished autoencoder's codes; a subclass says its loss and draws."""
+    """p(symbols | condition), trained on a finished autoencoder's codes; subclasses define `nll` or `loss`,
+    and `sample`.
+    """
 
     reads: ClassVar[tuple[str, ...]] = ()
     """The kinds of `Symbols` that it models."""
 
     conditions: tuple[str, ...] = ()
-    """What it is told, by name: ``labels``."""
+    """Names of the conditions it uses: ``labels``."""
 
     plan: Mapping[str, Any] = MappingProxyType({})
-    """Fields of the training plan that suit it: lr, ema ...; what a user says of that stage comes first."""
+    """Default fields of its training plan: lr, ema ...; the user's fields for that stage take precedence."""
 
-    fixed: ClassVar[bool] = True
-    """Whether `view` gives an example the same each time, so that it can be kept; False where it draws."""
+    deterministic: ClassVar[bool] = True
+    """Whether `view` is deterministic, so that its result can be cached; False if it samples."""
 
     def view(self, model: Autoencoder, batch: Batch) -> Batch:
-        """What it learns from, of a batch of data: the symbols of the codes."""
+        """The training batch for a batch of data: the symbols of its codes."""
         return model.as_symbols(batch)
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
@@ -234,21 +255,21 @@ class Prior(Part):
 
 
 class Autoencoder(Part):
-    """Encoder, bottleneck, decoder, likelihood and objective, joined.
+    """An encoder, a bottleneck, a decoder, a likelihood and an objective.
 
     Args:
-        encoder: ``(x, condition) -> features``; corruption and masking live here.
+        encoder: ``(x, condition) -> features``; includes corruption and masking.
         bottleneck: features -> `Code`.
         decoder: ``(z, condition) -> parameters`` of the likelihood.
         likelihood: p(x | z).
-        objective: what is minimised, and by whom.
+        objective: the loss, and the players that minimise it.
         prior: a second stage over the code's symbols, or None.
-        conditions: which of the data both sides are told, by name: ``"labels"`` (one-hot), a column such as
-            ``"gradients"``. Masks and positions come with the data, unasked.
+        conditions: names of the conditions of encoder and decoder: ``"labels"`` (one-hot), or a column such
+            as ``"gradients"``. Masks and positions are always passed with the data.
     """
 
-    usual: Mapping[str, Any] = {}
-    """Fields of the training plan that nobody said, where no rows can be kept apart to tell how long to train."""
+    default_plan: Mapping[str, Any] = {}
+    """Fields of the training plan that apply if the user does not set them, such as a published budget."""
 
     def __init__(
         self,
@@ -269,7 +290,7 @@ class Autoencoder(Part):
         self.set_prior(prior)
 
     def set_prior(self, prior: Prior | None) -> None:
-        """Put a second stage over the code's symbols, in the place of what was there."""
+        """Set or replace the second-stage prior over the code's symbols."""
         self.prior = prior
         if prior is not None:
             self.conditions = (
@@ -298,7 +319,7 @@ class Autoencoder(Part):
         return self.likelihood.mean(self(batch).output)
 
     def features(self, batch: Batch) -> Tensor:
-        """What a downstream probe reads of a batch, (B, F)."""
+        """Features of a batch for downstream probes, (B, F)."""
         return self.bottleneck.features(self.encode(batch))
 
     def sample(
@@ -307,13 +328,13 @@ class Autoencoder(Part):
         """n new examples, (n, *shape): the likelihood's mean, or a draw from it.
 
         Args:
-            n: how many.
-            condition: n rows of what the model is told, by name.
-            draw: draw from the likelihood.
-            options: of the second stage's `sample`, where there is one.
+            n: the number of examples.
+            condition: n rows of each of the model's conditions, by name.
+            draw: draw from the likelihood instead of taking its mean.
+            options: keyword arguments of the second-stage prior's `sample`.
 
         Raises:
-            RequestError: there is neither a prior in the bottleneck nor a second stage.
+            RequestError: neither the bottleneck nor a second stage has a prior.
         """
         if self.prior is None:
             code = self.bottleneck.sample(n, condition)
@@ -327,15 +348,15 @@ class Autoencoder(Part):
         return self.objective(self, batch, step)
 
     def players(self) -> list[Player]:
-        """Who is optimised on what, in turn order."""
+        """The players, in the order in which they take their steps."""
         return self.objective.players(self)
 
-    def followed(self, found: Mapping[str, float], step: int) -> float:
-        """What its objective follows."""
-        return self.objective.followed(found, step)
+    def monitored(self, found: Mapping[str, float], step: int) -> float:
+        """The value that its objective monitors."""
+        return self.objective.monitored(found, step)
 
     def stages(self) -> list[Stage]:
-        """What is trained, one after the other: the autoencoder, then a prior over its symbols."""
+        """The stages of training in order: the autoencoder, then the prior over its symbols."""
         first = [Stage("autoencoder", self)]
         prior = self.prior
         return (
@@ -343,14 +364,14 @@ class Autoencoder(Part):
             if prior is None
             else [
                 *first,
-                Stage("prior", prior, partial(prior.view, self), prior.plan, prior.fixed),
+                Stage("prior", prior, partial(prior.view, self), prior.plan, prior.deterministic),
             ]
         )
 
     @torch.no_grad()
     def encode_fixed(self, batch: Batch) -> Code:
-        """The code of a batch as `eval()` gives it, whatever the mode: without noise."""
-        # In its own stage a prior is trained beside an autoencoder that is not.
+        """The code of a batch in `eval()` mode, whatever the current mode."""
+        # While a prior is trained in its stage, the autoencoder stays frozen.
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -360,20 +381,18 @@ class Autoencoder(Part):
                 module.training = mode
 
     def as_symbols(self, batch: Batch) -> Batch:
-        """The batch of this batch's symbols: what a second stage models."""
+        """The symbols of a batch, as a batch for the second stage."""
         return Batch(self.bottleneck.to_symbols(self.encode_fixed(batch)), condition=batch.condition)
 
     def symbols_of(self, batch: Batch) -> Symbols:
-        """What the bottleneck stores of an example, from a batch of examples.
+        """The kind and shape of the bottleneck's symbols, from a batch of examples.
 
         Raises:
-            RequestError: it is no array of numbers.
+            RequestError: the symbols are not an array of numbers.
         """
         code = self.encode_fixed(batch)
         found: Any = self.bottleneck.to_symbols(code)
         if not isinstance(found, Tensor):
-            raise RequestError(
-                "This method's code is no array of numbers, so that no prior here can model it."
-            )
+            raise RequestError("This method's code is not an array of numbers, so no prior can model it.")
         indices = None if found.is_floating_point() else code.find(Indices)
         return Symbols(tuple(found.shape[1:]), 0 if indices is None else indices.codes)

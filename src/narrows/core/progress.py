@@ -1,4 +1,4 @@
-"""How far the work is: a bar on a terminal, a line now and then elsewhere, always on stderr."""
+"""Progress on stderr: a bar on a terminal, otherwise a line every few seconds."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from typing import Any, TypeVar
 
 from narrows.core.check import printable
 
-__all__ = ["Progress", "Silent", "followed"]
+__all__ = ["Progress", "Silent", "with_progress"]
 
 T = TypeVar("T")
 
 
 class Silent:
-    """Says nothing: the interface of all progress."""
+    """Shows nothing; the interface of all progress displays."""
 
     def __enter__(self) -> Silent:
         return self
@@ -27,24 +27,24 @@ class Silent:
         """Nothing to close."""
 
     def begin(self, title: str, total: int, done: int = 0, what: str = "steps") -> None:
-        """A piece of work of `total` steps begins, `done` of them made before; `what` they are."""
+        """Begin a task of `total` steps, of which `done` are already made; `what` is their unit."""
 
-    def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
-        """`done` steps are made; facts such as the loss are shown beside."""
+    def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
+        """Set the number of steps made; metrics such as the loss are shown with it."""
 
     def note(self, text: str) -> None:
-        """What is going on now, beside the bar."""
+        """Show the current activity next to the bar."""
 
     def say(self, text: str) -> None:
-        """A sentence for the user."""
+        """Print a sentence for the user."""
 
 
 class Progress(Silent):
-    """A Rich progress bar with rate and time left; without a terminal a line every ten seconds.
+    """A Rich progress bar with rate and remaining time; without a terminal, a line every ten seconds.
 
     Args:
-        every: how many seconds lie between two such lines.
-        brief: whether the work is mostly over in no time: then no line says that it begins.
+        every: seconds between two such lines.
+        brief: omit the line at the start, for work that usually takes less than a second.
     """
 
     def __init__(self, every: float = 10.0, brief: bool = False) -> None:
@@ -62,7 +62,7 @@ class Progress(Silent):
             MofNCompleteColumn(),
             TextColumn("{task.fields[rate]}"),
             TimeRemainingColumn(),
-            TextColumn("{task.fields[facts]}"),
+            TextColumn("{task.fields[metrics]}"),
             console=self.console,
             refresh_per_second=4,  # each redraw takes a millisecond or two from the training
             disable=not self.live,
@@ -83,17 +83,17 @@ class Progress(Silent):
         title = printable(title)
         self.title, self.total, self.first = title, total, done
         self.started = self.spoke = time.monotonic()
-        self.task = self.bar.add_task(title, total=total, completed=done, rate="", facts="")
+        self.task = self.bar.add_task(title, total=total, completed=done, rate="", metrics="")
         if not self.live and not self.brief:
             self._line(f"{title}: {total - done:,} {what}")
 
-    def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
-        """Move the bar, or say a line if none was said for a while."""
+    def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
+        """Move the bar, or print a line if the last one is old enough."""
         now = time.monotonic()
         rate = (done - self.first) / max(now - self.started, 1e-9)
-        shown = "  ".join(f"{k} {v:.4g}" for k, v in (facts or {}).items())
+        shown = "  ".join(f"{k} {v:.4g}" for k, v in (metrics or {}).items())
         if self.live:
-            self.bar.update(self.task, completed=done, rate=f"{rate:,.0f}/s", facts=shown)
+            self.bar.update(self.task, completed=done, rate=f"{rate:,.0f}/s", metrics=shown)
         elif now - self.spoke >= self.every or (
             not self.brief and done >= self.total and now - self.started >= 2
         ):
@@ -102,9 +102,9 @@ class Progress(Silent):
             self._line(f"{self.title}: {done:,}/{self.total:,}  {rate:,.0f}/s  {left:,.0f} s left  {shown}")
 
     def note(self, text: str) -> None:
-        """Show what is going on; without a terminal nothing."""
+        """Show the current activity; without a terminal nothing."""
         if self.live and self.task is not None:
-            self.bar.update(self.task, facts=printable(text))
+            self.bar.update(self.task, metrics=printable(text))
 
     def say(self, text: str) -> None:
         """Print a sentence above the bar."""
@@ -118,20 +118,20 @@ class Progress(Silent):
             print(text, file=sys.stderr, flush=True)
 
 
-def followed(
+def with_progress(
     parts: Iterable[T], total: int, progress: Silent | None, title: str, chunk: int = 512
 ) -> Iterator[T]:
-    """The parts of a piece of work as they are done, and how far it is.
+    """Iterate over chunks of work and report progress.
 
     Args:
-        parts: one for each chunk of rows; a part is done when the next one is asked for.
-        total: how many rows there are.
-        progress: who is told, or None.
-        title: what is being done.
-        chunk: rows in each part but the last.
+        parts: one item per chunk of rows; a chunk counts as done when the next one is requested.
+        total: the number of rows.
+        progress: the display, or None.
+        title: name of the task.
+        chunk: rows per chunk, except the last.
 
     Example:
-        >>> list(followed("abc", 1200, None, "Encoding"))
+        >>> list(with_progress("abc", 1200, None, "Encoding"))
         ['a', 'b', 'c']
     """
     if progress is not None:

@@ -1,6 +1,6 @@
-"""Numbers that change with the step: accepted wherever a weight or a rate is.
+"""Schedules of weights and learning rates.
 
-A schedule is a number, a text such as ``"linear:0:1:1000"`` (what a recipe and the command line hold) or any
+A schedule is a number, a text such as ``"linear:0:1:1000"`` (as in recipes and on the command line), or a
 callable from the step to a float.
 """
 
@@ -44,7 +44,8 @@ def linear(start: float, end: float, over: float) -> Callable[[int], float]:
 
 
 def cosine(start: float, end: float, over: float, warmup: float = 0) -> Callable[[int], float]:
-    """Half a cosine from `start` to `end` over `over` steps, after a linear rise from 0 over `warmup` steps.
+    """Half a cosine from `start` to `end` over `over` steps, after a linear warm-up from 0 over `warmup`
+    steps.
 
     Example:
         >>> round(cosine(1, 0, 10)(5), 6)
@@ -61,7 +62,8 @@ def cosine(start: float, end: float, over: float, warmup: float = 0) -> Callable
 
 
 def cyclic(low: float, high: float, period: float, rise: float = 0.5) -> Callable[[int], float]:
-    """Cyclical annealing: rise linearly for the share `rise` of each period, then stay (Fu et al. 2019).
+    """Cyclical annealing: rise linearly for a fraction `rise` of each period, then stay constant (Fu et al.
+    2019).
 
     Example:
         >>> [cyclic(0, 1, 10)(s) for s in (0, 5, 9, 10)]
@@ -71,7 +73,8 @@ def cyclic(low: float, high: float, period: float, rise: float = 0.5) -> Callabl
 
 
 def sigmoid(start: float, end: float, middle: float, width: float) -> Callable[[int], float]:
-    """From `start` to `end` along a logistic curve, half-way at step `middle`; done ten `width` before and after.
+    """From `start` to `end` along a logistic curve centred at step `middle`, constant beyond ten `width` from
+    it.
 
     Example:
         >>> [round(sigmoid(0, 1, 1000, 100)(s), 3) for s in (0, 900, 1000, 1100, 2000)]
@@ -95,7 +98,7 @@ def steps(*pairs: float) -> Callable[[int], float]:
         [1, 1, 0.1]
     """
     if len(pairs) % 2 == 0:
-        raise refuse("steps", pairs, "value, then pairs of step and value: an odd count of numbers")
+        raise refuse("steps", pairs, "a value, then pairs of step and value: an odd count of numbers")
 
     def value(step: int) -> float:
         now = pairs[0]
@@ -118,10 +121,10 @@ _KINDS: dict[str, Callable[..., Callable[[int], float]]] = {
 
 
 def schedule(value: Schedule, argument: str = "schedule") -> float | Callable[[int], float]:
-    """Return a number or a callable for any spelling of a schedule.
+    """Parse a schedule: return a number or a callable.
 
     Raises:
-        RequestError: a text that is no number and no known schedule.
+        RequestError: a text is neither a number nor a known schedule.
 
     Example:
         >>> schedule("linear:0:1:1000")(250)
@@ -151,7 +154,7 @@ def at(value: float | Callable[[int], float], step: int) -> float:
 
 
 def constant_from(value: float | Callable[[int], float], step: int) -> bool:
-    """Whether a schedule keeps its value from a step on, as far as some later steps tell.
+    """Whether a schedule is constant from a step on, checked at some later steps.
 
     Example:
         >>> constant_from(linear(0, 1, 10), 9), constant_from(linear(0, 1, 10), 10), constant_from(cyclic(0, 1, 8), 9)

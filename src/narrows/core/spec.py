@@ -1,4 +1,4 @@
-"""`Spec`: what one example looks like, all that a builder needs to know of the data."""
+"""`Spec`: the kind, shape and type of one example, from which builders make models."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Values: TypeAlias = Literal["binary", "unit", "real", "categories", "counts", "t
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
-_SAID: dict[str, str] = {
+_PHRASES: dict[str, str] = {
     "array": "arrays",
     "series": "series",
     "tokens": "texts",
@@ -31,21 +31,22 @@ _SAID: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Spec:
-    """What one example looks like.
+    """The kind, shape and type of one example.
 
     Args:
-        shape: shape of one example: ``(D,)`` a vector or the columns of a table, ``(C, H, W)`` an image, ``(T, C)`` a
-            series, ``(T,)`` tokens, ``(N, F)`` the nodes of a graph, ``(P, C)`` the points of a field, the longest
-            where lengths differ; ``()`` for several modalities, which `parts` describes.
-        values: ``binary`` (0 or 1), ``unit`` (from 0 to 1), ``real``, ``categories`` (class numbers), ``counts`` or
-            ``tokens``.
-        classes: how many label classes there are, 0 without labels; of ``categories``, how many values.
-        target: shape of what must be produced, where it is not the input itself.
-        kind: what an example is.
+        shape: shape of one example: ``(D,)`` a vector or the columns of a table, ``(C, H, W)`` an image,
+            ``(T, C)`` a series, ``(T,)`` tokens, ``(N, F)`` the nodes of a graph, ``(P, C)`` the points of a
+            field, with the largest length if lengths differ; ``()`` for several modalities, which `parts`
+            describes.
+        values: ``binary`` (0 or 1), ``unit`` (from 0 to 1), ``real``, ``categories`` (class indices),
+            ``counts`` or ``tokens``.
+        classes: the number of label classes, 0 without labels; for ``categories``, the number of values.
+        target: shape of the target, if it is not the input itself.
+        kind: the kind of data.
         vocabulary: the symbols of tokens, in order.
-        conditions: what a method may be told, by name: the shape of one row.
-        parts: the modalities, or the columns of a mixed table, in order.
-        rows: how many training rows there are; 0 where nobody counted.
+        conditions: the available conditions: the shape of one row by name.
+        parts: the specs of the modalities, or of the columns of a mixed table, in order.
+        rows: the number of training rows; 0 if it is unknown.
     """
 
     shape: tuple[int, ...]
@@ -62,32 +63,31 @@ class Spec:
         return hash((self.shape, self.values, self.classes, self.target, self.kind, self.vocabulary))
 
     def __repr__(self) -> str:
-        """What differs from an array of real numbers."""
-        plain = {f.name: f.default for f in fields(self)} | {"conditions": {}, "parts": {}}
-        said = [f"shape={self.shape}"]
-        said += [f"{n}={v!r}" for n, v in vars(self).items() if n != "shape" and v != plain[n]]
-        return f"Spec({', '.join(said)})"
+        """The shape, and the fields that differ from their defaults."""
+        defaults = {f.name: f.default for f in fields(self)} | {"conditions": {}, "parts": {}}
+        changed = [f"{n}={v!r}" for n, v in vars(self).items() if n != "shape" and v != defaults[n]]
+        return f"Spec({', '.join([f'shape={self.shape}', *changed])})"
 
     @property
     def output_shape(self) -> tuple[int, ...]:
-        """The shape of what the decoder must produce."""
+        """The shape of the decoder's target."""
         return self.shape if self.target is None else self.target
 
     @property
     def size(self) -> int:
-        """How many numbers one example has."""
+        """The number of values of one example."""
         return math.prod(self.shape)
 
     def to_json(self) -> dict[str, Any]:
-        """The spec as JSON holds it; what is as usual is left out.
+        """The spec as a JSON mapping; fields with their default value are omitted.
 
         Example:
             >>> Spec((2,), kind="table", parts={"age": Spec(()), "sex": Spec((), "categories", 2)}).to_json()["parts"]
             {'age': {'shape': []}, 'sex': {'shape': [], 'values': 'categories', 'classes': 2}}
         """
         form: dict[str, Any] = {"shape": list(self.shape)}
-        for name, usual in (("values", "real"), ("classes", 0), ("kind", "array"), ("rows", 0)):
-            if getattr(self, name) != usual:
+        for name, default in (("values", "real"), ("classes", 0), ("kind", "array"), ("rows", 0)):
+            if getattr(self, name) != default:
                 form[name] = getattr(self, name)
         if self.target is not None:
             form["target"] = list(self.target)
@@ -101,10 +101,10 @@ class Spec:
 
     @classmethod
     def from_json(cls, form: Mapping[str, Any]) -> Spec:
-        """The inverse of `to_json`; what is no spec is refused.
+        """The inverse of `to_json`.
 
         Raises:
-            RequestError: an entry that is missing, unknown or of another type.
+            RequestError: an entry is missing, unknown or of another type.
 
         Example:
             >>> Spec.from_json(Spec((3,), "counts").to_json())
@@ -133,22 +133,23 @@ class Spec:
 
 
 def as_spec(spec: Spec | tuple[int, ...] | int, *kinds: Kind) -> Spec:
-    """Accept a shape, or a width, where a `Spec` is wanted; data of a kind that a method does not read are refused.
+    """Convert a shape or a width to a `Spec`, and check that the method reads this kind of data.
 
     Args:
-        spec: what the data look like, or the shape of one example.
-        kinds: what is read; arrays when left out. Series of equal length and complete tables of numbers are arrays
-            too, and are read where ``series`` or ``table`` is.
+        spec: a spec, or the shape of one example.
+        kinds: the kinds that the method reads; arrays by default. Series of equal length and complete tables
+            of numbers are arrays too, so methods that read ``series`` or ``table`` accept them.
 
     Raises:
-        RequestError: no shape, or data of another kind.
+        RequestError: `spec` is not a shape, or the data are of another kind.
 
     Example:
         >>> as_spec(8).shape
         (8,)
         >>> as_spec(Spec((9, 3), kind="graph"))
         Traceback (most recent call last):
-        narrows.core.check.RequestError: This method reads arrays; these are a graph. See which method reads them: ...
+        narrows.core.check.RequestError: This method reads arrays; these are a graph. See which method reads
+        them: ...
     """
     spec = _plain(spec)
     wanted = kinds or ("array",)
@@ -157,9 +158,9 @@ def as_spec(spec: Spec | tuple[int, ...] | int, *kinds: Kind) -> Spec:
         spec.kind == "array" and any(len(spec.shape) == also.get(kind) for kind in wanted)
     ):
         return spec
-    reads = " or ".join(_SAID[kind] for kind in wanted)
+    reads = " or ".join(_PHRASES[kind] for kind in wanted)
     raise RequestError(
-        f"This method reads {reads}; these are {_SAID[spec.kind]}. See which method reads them: narrows list"
+        f"This method reads {reads}; these are {_PHRASES[spec.kind]}. See which method reads them: narrows list"
     )
 
 
@@ -178,7 +179,7 @@ def _plain(spec: Spec | tuple[int, ...] | int) -> Spec:
 
 
 def _shape(form: Any, nodes: bool = False) -> tuple[int, ...]:
-    """A shape; that of nodes may end with 0, for nodes without data."""
+    """Check a shape; a shape of nodes may end with 0, for nodes without features."""
     sizes = form[:-1] if nodes and isinstance(form, (list, tuple)) and form[-1:] in ([0], (0,)) else form
     if not isinstance(form, (list, tuple)) or not all(type(n) is int and n > 0 for n in sizes):
         raise refuse("shape", form, "whole numbers of at least 1")

@@ -1,19 +1,20 @@
-r"""Parts that are spelled: a text such as ``auxk:k=8,weight=1/32`` stands for a part with its options.
+r"""Parts spelled as text: ``auxk:k=8,weight=1/32`` means the part ``auxk`` with these options.
 
-One grammar serves every argument that hands a part on (``net``, ``likelihood``, ``dead``, ``price_target``,
-``prior``, an optimizer)::
+All arguments that take a part (``net``, ``likelihood``, ``dead``, ``price_target``, ``prior``, an optimizer)
+share one grammar::
 
     text     = name | name (":" | "=") argument ("," argument)*
     argument = value | option "=" value
 
-The name ends at the first ``:`` or ``=``; arguments end at commas, and the first ``=`` of one ends its option's name.
-Values by position come first and fill the part's options in order; an option that takes any number of values
-(``mlp:256,128``) takes all that are left. What a value means is said by the type of the option: lists have slashes
-between (``betas=0.5/0.9``), numbers may be fractions (``1/32``), and where a schedule is taken it is written as
-everywhere (``weight=cosine:1e-3:0:5000``). No value holds a comma.
+The name ends at the first ``:`` or ``=``; arguments are separated by commas, and the first ``=`` of an
+argument ends its option's name. Positional values come first and fill the part's options in order; an option
+that takes any number of values (``mlp:256,128``) takes all remaining ones. Values are parsed by the type of
+the option: the values of a tuple are separated by slashes (``betas=0.5/0.9``), numbers may be fractions
+    (``1/32``), and schedules are written as
+elsewhere (``weight=cosine:1e-3:0:5000``). A value cannot contain a comma.
 
-A `Table` knows the parts that an argument takes. Options, types, defaults and help are those of each part's
-constructor, so that nothing is said twice.
+A `Table` lists the parts that an argument takes. Options, types, defaults and help texts come from each
+part's constructor.
 """
 
 from __future__ import annotations
@@ -36,19 +37,19 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Option:
-    """An option of a part, as its constructor has it.
+    """An option of a part: an argument of its constructor.
 
     Args:
-        name: as it is spelled.
-        hint: its type.
+        name: the name of the argument.
+        hint: its type annotation.
         default: its default, or `inspect.Parameter.empty`.
-        says: what the constructor's docstring says of it.
+        description: its description in the constructor's docstring.
     """
 
     name: str
     hint: Any
     default: Any
-    says: str
+    description: str
 
     @property
     def several(self) -> bool:
@@ -57,14 +58,14 @@ class Option:
 
     @property
     def metavar(self) -> str:
-        """What stands for its value in help texts."""
+        """The placeholder of its value in help texts."""
         return reader(self.hint, "/")[0] or "yes|no"
 
     def read(self, text: str) -> Any:
-        """The value of a text.
+        """Parse a value.
 
         Raises:
-            RequestError: the text is none of its type.
+            RequestError: the text is not a value of its type.
         """
         one = reader(self.hint, "/")[1]
         return yes(self.name, text) if one is None else one(self.name, text)
@@ -72,13 +73,13 @@ class Option:
 
 @dataclass(frozen=True)
 class Spelled(Generic[T]):
-    """A part that was asked for by a text, not yet made.
+    """The parsed text of a part that is not constructed yet.
 
     Args:
         table: the parts that the argument takes.
-        text: as it was spelled.
-        name: of the part.
-        options: what the text says, by option.
+        text: the original text.
+        name: the name of the part.
+        options: the values of the options in the text.
     """
 
     table: Table[T]
@@ -87,14 +88,15 @@ class Spelled(Generic[T]):
     options: Mapping[str, Any]
 
     def make(self, **values: Any) -> T:
-        """Make the part.
+        """Construct the part.
 
         Args:
-            values: what the builder knows. Names in the table's `given` are for the builder alone; others hold where
-                the text says nothing. A part is handed those that it takes.
+            values: constructor arguments from the builder. Names in the table's `given` cannot be set in the
+                text; the others are defaults that the text overrides. Names that the constructor does not
+                take are ignored.
 
         Raises:
-            RequestError: an option without a value, or one that the part refuses.
+            RequestError: a required option has no value, or the part refuses a value.
         """
         constructor, known = self.table.constructor(self.name), self.table.parameters(self.name)
         chosen = {k: v for k, v in values.items() if k in known} | dict(self.options)
@@ -110,21 +112,20 @@ class Spelled(Generic[T]):
 
 
 class Table(Generic[T]):
-    """The parts that an argument takes, by the names they are spelled with.
+    """The parts that an argument takes, by name.
 
-    Nothing is imported before a part is asked for, so that names can be listed quickly.
+    Parts are imported when they are first used, so that names can be listed quickly.
 
     Args:
-        argument: the argument, as messages name it.
-        kind: the class that all of them are, ``module:class``; an object of it is accepted in place of a text.
-        parts: by name, ``module:class`` or ``module:function``.
-        words: further words that the argument takes, which whoever reads it resolves itself (``auto``, ``none``), and
-            what they mean.
-        given: constructor arguments that the builder gives, and that no text can say.
-        suited: options for which the builder has a default that suits the data.
+        argument: the name of the argument in messages.
+        kind: the common class of the parts, ``module:class``; instances are accepted in place of a text.
+        parts: ``module:class`` or ``module:function`` by name.
+        words: further values that the caller handles itself (``auto``, ``none``), and their meaning.
+        given: constructor arguments that only the builder sets.
+        suited: options whose default the builder derives from the data.
 
     Example:
-        >>> optimizers = Table("optimizer", "torch.optim:Optimizer", {"adam": "torch.optim:Adam"}, given=["params"])
+        >>> optimizers = Table("optimizer", "torch.optim:Optimizer", {"adam": "torch.optim:Adam"}, supplied=["params"])
         >>> optimizers.read("adam:betas=0.5/0.9,eps=1e-6").options
         {'betas': (0.5, 0.9), 'eps': 1e-06}
     """
@@ -136,11 +137,11 @@ class Table(Generic[T]):
         parts: Mapping[str, str],
         *,
         words: Mapping[str, str] | None = None,
-        given: Sequence[str] = (),
+        supplied: Sequence[str] = (),
         suited: Sequence[str] = (),
     ) -> None:
         self.argument, self.kind, self.parts = argument, kind, dict(parts)
-        self.words, self.given, self.suited = dict(words or {}), tuple(given), tuple(suited)
+        self.words, self.supplied, self.suited = dict(words or {}), tuple(supplied), tuple(suited)
 
     def __iter__(self) -> Iterator[str]:
         """The names, words first."""
@@ -154,43 +155,43 @@ class Table(Generic[T]):
         return cast("Callable[..., T]", _load(self.parts[name]))
 
     def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
-        """All that a part's constructor takes."""
+        """The parameters of a part's constructor."""
         return inspect.signature(self.constructor(name), eval_str=True).parameters
 
     def options(self, name: str) -> dict[str, Option]:
-        """What a text can say of a part, in order; nothing for a word."""
+        """The options of a part that a text can set, in order; none for a word."""
         if name in self.words:
             return {}
-        says = docstring_args(inspect.getdoc(self.constructor(name)) or "")
+        descriptions = docstring_args(inspect.getdoc(self.constructor(name)) or "")
         return {
-            key: Option(key, parameter.annotation, parameter.default, says.get(key, ""))
+            key: Option(key, parameter.annotation, parameter.default, descriptions.get(key, ""))
             for key, parameter in self.parameters(name).items()
-            if key not in self.given and readable(parameter.annotation)
+            if key not in self.supplied and readable(parameter.annotation)
         }
 
     def usage(self, name: str) -> str:
         """How a part is spelled: ``auxk[:k=INT,weight=NUMBER|SCHEDULE]``, ``l0=NUMBER[,rate=NUMBER]``."""
-        needed, free = list[str](), list[str]()
+        required, free = list[str](), list[str]()
         for option in self.options(name).values():
             must = option.default is inspect.Parameter.empty and option.name not in self.suited
-            several = option.several and not needed and not free  # by position, with commas
-            said = reader(option.hint)[0] if several else f"{option.name}={option.metavar}"
-            (needed if must else free).append(said)
-        if needed:
-            needed[0] = needed[0].rpartition("=")[2]  # by position
-        said = f"={','.join(needed)}" if needed else ""
-        more = f"[{',' if needed else ':'}{','.join(free)}]" if free else ""
-        return name + said + more
+            several = option.several and not required and not free  # positional, with commas
+            usage = reader(option.hint)[0] if several else f"{option.name}={option.metavar}"
+            (required if must else free).append(usage)
+        if required:
+            required[0] = required[0].rpartition("=")[2]  # positional
+        head = f"={','.join(required)}" if required else ""
+        tail = f"[{',' if required else ':'}{','.join(free)}]" if free else ""
+        return name + head + tail
 
     def help(self) -> str:
-        """What the argument takes, in one line."""
+        """The usage of all parts, in one line."""
         return ", ".join(self.usage(name) for name in self)
 
     def read(self, text: str) -> Spelled[T]:
         """Parse a text.
 
         Raises:
-            RequestError: a part, or an option, that is not there; a value of another type.
+            RequestError: an unknown part or option, or a value of another type.
         """
         name, mark, rest = re.fullmatch(r"([^:=]*)([:=]?)(.*)", text.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
         name = name.strip()
@@ -203,18 +204,18 @@ class Table(Generic[T]):
             )
         pieces = [piece.strip() for piece in rest.split(",")] if rest.strip() else []
         if mark == "=" and not pieces:
-            raise self.refusal(text, "nothing stands after `=`", name)
+            raise self.refusal(text, "a value is missing after `=`", name)
         return Spelled(self, text, name, self._assigned(text, name, pieces))
 
     def _assigned(self, text: str, name: str, pieces: Sequence[str]) -> dict[str, Any]:
-        """The options that the pieces of a text give values to."""
+        """The options with the values that the pieces of a text assign."""
         options, found = self.options(name), dict[str, list[str]]()
         free = list(options.values())
         for piece in pieces:
             key, equals, value = (part.strip() for part in piece.partition("="))
             if not equals:
                 if not free:
-                    raise self.refusal(text, f"there is no place for `{piece}`", name)
+                    raise self.refusal(text, f"`{piece}` is one value too many", name)
                 found.setdefault(free[0].name, []).append(piece)
                 free = free if free[0].several else free[1:]
                 continue
@@ -222,19 +223,19 @@ class Table(Generic[T]):
                 close = nearest(key, options) if options else ""
                 raise self.refusal(text, f"`{name}` has no option `{key}`. {close}", name)
             if key in found:
-                raise self.refusal(text, f"`{key}` is said twice", name)
-            found[key], free = [value], []  # values by position stand before all others
+                raise self.refusal(text, f"`{key}` is given twice", name)
+            found[key], free = [value], []  # positional values come before all others
         try:
             return {key: options[key].read("/".join(values)) for key, values in found.items()}
         except RequestError as error:
             raise self.refusal(text, _plain(error), name) from error
 
     def make(self, value: str | T, **values: Any) -> T:
-        """The part that a text spells, or the part itself where one is handed in.
+        """Construct the part that a text spells; a part is returned unchanged.
 
         Args:
             value: the text, or the part.
-            values: what the builder knows, as for `Spelled.make`.
+            values: constructor arguments from the builder, as for `Spelled.make`.
 
         Raises:
             RequestError: an unknown name or option, a value out of range, an object of another kind.
@@ -242,14 +243,14 @@ class Table(Generic[T]):
         return self.read(value).make(**values) if isinstance(value, str) else self.checked(value)
 
     def word(self, value: str | T) -> str:
-        """The word that was said, or nothing where a part was."""
+        """The word that `value` is, or an empty string if it is a part."""
         return value if isinstance(value, str) and value in self.words else ""
 
     def checked(self, value: Any) -> T:
-        """A part that was handed in as an object.
+        """Check a part that was passed as an object.
 
         Raises:
-            RequestError: it is of another kind.
+            RequestError: it is of another class.
         """
         kind = cast("type[T]", _load(self.kind))
         if not isinstance(value, kind):
@@ -258,10 +259,10 @@ class Table(Generic[T]):
         return value
 
     def refusal(self, text: str, reason: str, name: str) -> RequestError:
-        """The error for a text that names a part and says something wrong of it."""
-        said = reason.strip()
-        stop = "" if said[-1] in ".?" else "."
-        return RequestError(f"``{self.argument}={text!r}``: {said}{stop} It takes {self.usage(name)}.")
+        """The error for a text with a known part and wrong options."""
+        reason = reason.strip()
+        stop = "" if reason[-1] in ".?" else "."
+        return RequestError(f"``{self.argument}={text!r}``: {reason}{stop} It takes {self.usage(name)}.")
 
 
 @cache
@@ -271,5 +272,7 @@ def _load(path: str) -> Any:
 
 
 def _plain(error: RequestError) -> str:
-    """An error's text, its arguments marked as a part's options, which have no flags of their own."""
+    """An error's text with arguments in plain backticks, since a part's options are not command-line
+    flags.
+    """
     return re.sub(r"``(.+?)``", r"`\1`", Exception.__str__(error))

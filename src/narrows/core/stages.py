@@ -1,4 +1,4 @@
-"""Who is trained on what, and in which order."""
+"""Players and stages: which parameters are trained on which loss, and in which order."""
 
 from __future__ import annotations
 
@@ -22,14 +22,16 @@ __all__ = ["Player", "Stage"]
 
 @dataclass(frozen=True)
 class Player:
-    """Who is optimised on which loss. An adversary is a second player with its own parameters.
+    """Parameters with their own loss and optimizer. An adversary is a second player.
 
     Args:
-        name: for metrics and checkpoints.
-        parameters: what it moves; no other player's.
-        loss: ``(batch, step, passed) -> Loss``; `passed` is the first player's pass of this step, None for itself.
-        lr: its own learning rate or schedule, or None for the plan's.
-        optimizer: its own, spelled as ``"adam:betas=0.5/0.9"`` or a function of the parameters; None for the plan's.
+        name: name in metrics and checkpoints.
+        parameters: the parameters it updates; each belongs to one player only.
+        loss: ``(batch, step, passed) -> Loss``; `passed` is the first player's pass of this step, None for
+            itself.
+        lr: its learning rate or schedule, or None for the plan's.
+        optimizer: its optimizer, spelled as ``"adam:betas=0.5/0.9"`` or a function of the parameters; None
+            for the plan's.
     """
 
     name: str
@@ -41,18 +43,19 @@ class Player:
 
 @dataclass(frozen=True)
 class Stage:
-    """One thing to train.
+    """A stage of training.
 
     Args:
-        name: for metrics and checkpoints.
+        name: name in metrics and checkpoints.
         part: an autoencoder, or a prior over its codes.
-        view: how it sees a batch of data (a prior sees codes), or None.
-        plan: its own fields of the training plan: steps, lr, batch_size, ema ...
-        fixed: whether the view gives an example the same each time, so that it can be kept; False where it draws.
+        view: maps a batch of data to the batch of this stage (a prior is trained on codes), or None.
+        plan: fields of the training plan for this stage: steps, lr, batch_size, ema ...
+        deterministic: whether the view is deterministic, so that its result can be cached; False if it
+            samples.
     """
 
     name: str
     part: Autoencoder | Prior
     view: Callable[[Batch], Batch] | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
-    fixed: bool = True
+    deterministic: bool = True

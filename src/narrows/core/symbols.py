@@ -1,4 +1,4 @@
-"""What a bottleneck stores of an example, and so what a prior over its codes models."""
+"""`Symbols`: kind and shape of the codes that a second-stage prior models."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ["Symbols"]
 
 _SAYS = {
     "indices": "{} indices of {} codes",
-    "stacks": "{} indices of {} codes, places x depth",
+    "stacks": "{} indices of {} codes, positions x depth",
     "vector": "a vector of {} real numbers",
     "tokens": "tokens of {} real numbers",
     "array": "{} real numbers",
@@ -17,11 +17,12 @@ _SAYS = {
 
 @dataclass(frozen=True)
 class Symbols:
-    """What is stored of one example.
+    """The symbols of one example.
 
     Args:
-        shape: of the symbols: (L,) one index a place, (L, D) a stack of D at each; (Z,) a vector, (L, C) tokens.
-        codes: how many different indices there are, K; 0 where the symbols are real numbers.
+        shape: shape of the symbols: (L,) one index per position, (L, D) a stack of D indices per position;
+            (Z,) a vector, (L, C) tokens.
+        codes: size of the codebook, N; 0 for real-valued symbols.
 
     Example:
         >>> str(Symbols((49,), codes=512)), str(Symbols((16,)))
@@ -33,7 +34,9 @@ class Symbols:
 
     @property
     def kind(self) -> str:
-        """``indices`` (L,) or ``stacks`` (L, D) of them; ``vector`` (Z,), ``tokens`` (L, C) or another ``array``."""
+        """``indices`` (L,) or ``stacks`` (L, D) of them; ``vector`` (Z,), ``tokens`` (L, C) or another
+        ``array``.
+        """
         axes = len(self.shape)
         if self.codes:
             return "indices" if axes == 1 else "stacks"

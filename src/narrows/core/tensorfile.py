@@ -1,7 +1,8 @@
-"""Safetensors files by hand: their table, so that a part of a tensor can be read, and a writer that hashes as it goes.
+"""Reading and writing of safetensors files: rows of a tensor can be read alone, and files are hashed while
+written.
 
-A file is 8 bytes of length, a JSON table of that length, then the numbers. Nothing in it is trusted: every place
-that the table names is checked against the size of the file.
+A file consists of 8 bytes with the length of the header, the JSON header, and the numbers. Files are not
+trusted: every offset in the header is checked against the size of the file.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ _CODES = {dtype: code for code, dtype in DTYPES.items()}
 
 
 class Entry:
-    """Where a tensor lies in a file.
+    """The location of a tensor in a file.
 
     Args:
         path: the file.
-        dtype: of its numbers.
-        shape: of the tensor.
-        offset: the byte of the file at which it begins.
+        dtype: type of its numbers.
+        shape: shape of the tensor.
+        offset: byte offset of its first number in the file.
     """
 
     __slots__ = ("dtype", "offset", "path", "shape")
@@ -59,36 +60,36 @@ class Entry:
 
     @property
     def nbytes(self) -> int:
-        """How many bytes of the file it takes."""
+        """Its size in bytes."""
         return math.prod(self.shape) * self.dtype.itemsize
 
     def blame(self, row: int) -> str:
-        """Where a broken row lies and what mends it, two sentences."""
+        """An error text: the file of a damaged row, and how to repair it."""
         return (
-            f"row {row} of {self.path} is the first met. Remove that file, then run the same harvest command again: "
+            f"row {row} of {self.path} is the first one. Remove that file, then run the same harvest command again: "
             "it computes only what is missing."
         )
 
     def shaped(self, shape: tuple[int, ...]) -> Entry:
-        """The same numbers read with another shape; what does not fill it at the end is left out."""
+        """The same numbers read with another shape; numbers beyond it are ignored."""
         return Entry(self.path, self.dtype, shape, self.offset)
 
     def read(self, first: int = 0, last: int | None = None) -> Tensor:
-        """Rows of the tensor, from one to before another, in memory of their own and in their own type."""
+        """Rows `first` to `last` (exclusive), as a new tensor of the stored type."""
         rows = (self.shape[0] if last is None else last) - first
         out = torch.empty(rows, *self.shape[1:], dtype=self.dtype)
         self.fill(out, first)
         return out
 
     def fill(self, out: Tensor, first: int = 0) -> None:
-        """Rows from `first` on, written into a contiguous tensor of the same type, without a copy between."""
+        """Read rows from `first` on directly into a contiguous tensor of the same type."""
         self.fill_runs(out, [(first, len(out))])
 
     def fill_runs(self, out: Tensor, runs: Iterable[tuple[int, int]]) -> None:
-        """Several runs of rows, (first, count) each, one after another into a contiguous tensor of the same type.
+        """Read several runs of rows, (first, count) each, into a contiguous tensor of the same type.
 
         Raises:
-            WorkError: the file is gone, or shorter than it was.
+            WorkError: the file was removed or truncated.
         """
         if not out.numel():
             return
@@ -111,23 +112,23 @@ class Entry:
 
 
 def dtype_named(name: str) -> torch.dtype:
-    """A type by torch's name for it, such as ``"bfloat16"``.
+    """A torch dtype by name, such as ``"bfloat16"``.
 
     Raises:
-        ValueError: no such type, or none that is stored.
+        ValueError: there is no such type, or safetensors files do not store it.
     """
     found = getattr(torch, name, None) if isinstance(name, str) else None
     if not isinstance(found, torch.dtype) or found not in _CODES:
-        raise ValueError(f"{name!r} is no type of numbers that is stored")
+        raise ValueError(f"{name!r} is not a type that is stored")
     return found
 
 
 def read_table(path: Path) -> dict[str, Entry]:
-    """The tensors of a .safetensors file by name; only its table is read.
+    """The locations of the tensors of a .safetensors file by name; only the header is read.
 
     Raises:
-        ValueError: the file is truncated or damaged; the text says how.
-        OSError: it cannot be read.
+        ValueError: the file is truncated or damaged; the message says how.
+        OSError: the file cannot be read.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
@@ -159,8 +160,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
     """All tensors of a .safetensors file by name, in memory.
 
     Raises:
-        ValueError: the file is truncated or damaged; the text says how.
-        OSError: it cannot be read.
+        ValueError: the file is truncated or damaged; the message says how.
+        OSError: the file cannot be read.
     """
     found = {}
     for name, entry in read_table(path).items():
@@ -193,16 +194,16 @@ def _entry(path: Path, name: str, row: Any, start: int, size: int) -> Entry:
 def write_tensors(
     path: Path, tensors: Mapping[str, Tensor], again: str, metadata: Mapping[str, str] | None = None
 ) -> str:
-    """Write a .safetensors file beside its place and rename it; return its SHA-256.
+    """Write a .safetensors file atomically and return its SHA-256.
 
     Args:
         path: the file.
-        tensors: what goes in, by name.
-        again: what mends it where there is no space, a sentence.
-        metadata: texts that the table keeps.
+        tensors: the tensors by name.
+        again: the sentence to add to the error when the disk is full.
+        metadata: texts to keep in the header.
 
     Raises:
-        WorkError: it cannot be written; what was there before stays.
+        WorkError: the file cannot be written; an existing file is unchanged.
     """
     ready = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
     order = sorted(ready, key=lambda name: (-ready[name].dtype.itemsize, name))  # keeps every tensor aligned

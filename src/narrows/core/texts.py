@@ -1,4 +1,4 @@
-"""Values as a person types them: from text to a value of a type, and what help texts show of types and defaults."""
+"""Typed values as text: parsing by type annotation, and how help texts show types and defaults."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from narrows.core.schedules import schedule
 __all__ = ["Read", "docstring_args", "number_or_schedule", "readable", "reader", "shown", "yes"]
 
 Read = Callable[[str, str], Any]
-"""From an option's name and its text to a value; refuses what it cannot read."""
+"""Parses an option's text: ``(option, text) -> value``; raises RequestError if the text is invalid."""
 
 
 def readable(hint: Any) -> bool:
@@ -27,14 +27,14 @@ def readable(hint: Any) -> bool:
 
 
 def reader(hint: Any, separator: str = ",") -> tuple[str, Read | None]:
-    """How to read a value of a type: what help texts show for it, and from text to value; no reader for a flag.
+    """The metavar and the parser of a type; no parser for a bool, which is a flag.
 
     Args:
-        hint: a type as annotated. Of a union, what can be typed counts.
-        separator: what stands between the values of a tuple.
+        hint: a type annotation. Of a union, only members that can be parsed are used.
+        separator: separator of a tuple's values.
 
     Raises:
-        TypeError: no value of this type can be typed.
+        TypeError: values of this type cannot be written as text.
 
     Example:
         >>> metavar, read = reader(tuple[int, ...])
@@ -53,7 +53,7 @@ def reader(hint: Any, separator: str = ",") -> tuple[str, Read | None]:
         return _tuple(members, separator)
     if origin in (Union, types.UnionType):
         return _union(members, separator)
-    raise TypeError(f"an option of type {hint} cannot be typed")
+    raise TypeError(f"an option of type {hint} cannot be written as text")
 
 
 def _tuple(members: tuple[Any, ...], separator: str) -> tuple[str, Read]:
@@ -76,7 +76,7 @@ def _union(members: tuple[Any, ...], separator: str) -> tuple[str, Read]:
         return "NUMBER|SCHEDULE", number_or_schedule
     kinds = [reader(m, separator) for m in members if m is not type(None) and readable(m)]
     if not kinds:
-        raise TypeError(f"an option of type {members} cannot be typed")
+        raise TypeError(f"an option of type {members} cannot be written as text")
     metavar = "|".join(dict.fromkeys(m for m, _ in kinds))
 
     def read(flag: str, text: str) -> Any:
@@ -112,16 +112,16 @@ def _text(flag: str, text: str) -> str:
 
 
 def yes(flag: str, text: str) -> bool:
-    """Whether a text says yes.
+    """Parse ``yes``, ``no``, ``true`` or ``false``.
 
     Raises:
-        RequestError: it says neither yes nor no.
+        RequestError: the text is none of these.
     """
     return choice(flag, text.lower(), ("yes", "no", "true", "false")) in ("yes", "true")
 
 
 def number_or_schedule(flag: str, text: str) -> float | str:
-    """A number, or the text of a schedule that was found to be one.
+    """Parse a number, or check the text of a schedule and return it.
 
     Example:
         >>> number_or_schedule("--beta", "1/4"), number_or_schedule("--beta", "linear:0:1:100")
@@ -151,7 +151,7 @@ _PLAIN: dict[Any, tuple[str, Read]] = {
 
 
 def shown(value: Any) -> str:
-    """A default as it would be typed.
+    """A default value as the user would type it.
 
     Example:
         >>> shown((256, 128)), shown(True), shown(None)
@@ -165,7 +165,7 @@ def shown(value: Any) -> str:
 
 
 def docstring_args(text: str) -> dict[str, str]:
-    """What a Google-style docstring says of each argument.
+    """The descriptions of the arguments in a Google-style docstring.
 
     Example:
         >>> docstring_args(chr(10).join(["Do.", "", "Args:", "    k: how many", "        are on.", "", "Raises:"]))

@@ -1,4 +1,4 @@
-"""What is passed around: batches, sparse codes and trees of tensors."""
+"""Batches, sparse codes and trees of tensors."""
 
 from __future__ import annotations
 
@@ -33,27 +33,27 @@ Tree: TypeAlias = Any
 
 
 Condition: TypeAlias = Mapping[str, Tensor]
-"""What both sides are told, by name: labels, times, positions, edges, masks."""
+"""Inputs of both encoder and decoder, by name: labels, times, positions, edges, masks."""
 
 NO_CONDITION: Condition = {}
 
 Widths: TypeAlias = Mapping[str, int]
-"""What a net is told: how many numbers each condition has, by name."""
+"""The width of each condition of a net, by name."""
 
 NO_WIDTHS: Widths = {}
 
 
 @dataclass(frozen=True)
 class Views:
-    """Several modalities of one example each, any of them missing in any row.
+    """A batch of several modalities, any of which may be missing in any row.
 
     Args:
-        values: what is seen, by modality, (B, ...) each; zeros where it is missing.
-        present: which are there, (B, M) bool, in the order of `values`.
+        values: the values by modality, (B, ...) each; zeros where missing.
+        present: mask of the present modalities, (B, M) bool, in the order of `values`.
 
     Example:
         >>> views = Views({"a": torch.zeros(2, 3), "b": torch.zeros(2, 1)}, torch.tensor([[True, False]] * 2))
-        >>> len(views), views.there("b")
+        >>> len(views), views.has("b")
         (2, tensor([False, False]))
         >>> views.only("b").present.any()
         tensor(False)
@@ -71,25 +71,26 @@ class Views:
         return tuple(self.values)
 
     def only(self, *names: str) -> Views:
-        """The same examples with nothing there but some modalities."""
+        """The same examples with all but the named modalities marked missing."""
         kept = torch.tensor([name in names for name in self.values], device=self.present.device)
         return Views(self.values, self.present & kept)
 
-    def there(self, name: str) -> Tensor:
-        """The rows that have a modality, (B,) bool."""
+    def has(self, name: str) -> Tensor:
+        """Mask of the rows in which a modality is present, (B,) bool."""
         return self.present[:, list(self.values).index(name)]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What is seen, what must be produced, what both sides are told, and where it counts.
+    """A batch: input, target, conditions and weights.
 
     Args:
-        x: what the encoder sees, (B, ...).
-        target: what the decoder must produce; `x` itself where nothing else is said.
-        condition: what both sides are told, by name. Masks are among it: `observed` and `mask` say what of x is there.
-        weight: where the target counts, broadcastable to it: padding and missing entries are 0. Everywhere when None.
-            Of several modalities, by name, where one of them has any.
+        x: the input of the encoder, (B, ...).
+        target: the target of the decoder; `x` by default.
+        condition: inputs of both encoder and decoder, by name. The masks `observed` and `mask` are among
+            them: they mark the values of x that are observed, and the elements that are not padding.
+        weight: weight of each target element, broadcastable to the target; 0 for padding and missing entries.
+            None means 1 everywhere. With several modalities, a mapping by name.
 
     Example:
         >>> batch = Batch(torch.zeros(2, 3))
@@ -130,22 +131,23 @@ class Batch:
         return self.map(lambda t: t[rows])
 
     def visible(self) -> Batch:
-        """The batch with zeros in place of all that is not there, so that nothing can depend on it.
+        """The batch with zeros in place of missing values and padding, so that nothing can depend on them.
 
-        In x that is what ``observed``, ``mask`` or `Views.present` leave out, in the target what has no weight.
+        In x these are the values outside ``observed``, ``mask`` or `Views.present`; in the target, those of
+        weight 0.
 
         Example:
-            >>> x, there = torch.tensor([[1.0, torch.nan]]), torch.tensor([[True, False]])
-            >>> Batch(x, None, {"observed": there}, there.float()).visible().x
+            >>> x, observed = torch.tensor([[1.0, torch.nan]]), torch.tensor([[True, False]])
+            >>> Batch(x, None, {"observed": observed}, observed.float()).visible().x
             tensor([[1., 0.]])
         """
         masks = [self.condition[name] for name in ("observed", "mask") if name in self.condition]
         views = isinstance(self.x, Views) or isinstance(self.target, Views)
         if not masks and self.weight is None and not views:
             return self
-        x = _there(self.x, masks, self.condition)
+        x = _masked(self.x, masks, self.condition)
         same = self.target is self.x
-        target = x if same else _there(self.target, [], self.condition)
+        target = x if same else _masked(self.target, [], self.condition)
         if self.weight is not None and isinstance(target, Tensor):
             target = _zero(target, self.weight != 0)
         elif same:
@@ -153,15 +155,15 @@ class Batch:
         return Batch(x, target, self.condition, self.weight)
 
 
-def _there(x: Tree, masks: list[Tensor], condition: Condition) -> Tree:
-    """What is there of x; zeros elsewhere."""
+def _masked(x: Tree, masks: list[Tensor], condition: Condition) -> Tree:
+    """The observed values of x; zeros elsewhere."""
     if isinstance(x, Views):
-        seen = {}
+        values = {}
         for name, value in x.values.items():
-            seen[name] = tree_map(partial(_zero, mask=x.there(name)), value)
+            values[name] = tree_map(partial(_zero, mask=x.has(name)), value)
             if f"{name}/mask" in condition:
-                seen[name] = _zero(seen[name], condition[f"{name}/mask"])
-        return Views(seen, x.present)
+                values[name] = _zero(values[name], condition[f"{name}/mask"])
+        return Views(values, x.present)
     if isinstance(x, Tensor):
         for mask in masks:
             x = _zero(x, mask)
@@ -176,12 +178,12 @@ def _zero(x: Tensor, mask: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Sparse:
-    """A code with few non-zero entries a row, kept as what they are: where, and how much.
+    """A sparse code with at most k nonzero entries per row, stored as indices and values.
 
     Args:
-        indices: which latents are on, (..., k) integers below `width`.
-        values: their values, (..., k); a zero value is an unused place.
-        width: how many latents there are, N.
+        indices: indices of the active latents, (..., k) integers below `width`.
+        values: their values, (..., k); entries with value 0 are unused.
+        width: the number of latents, N.
 
     Example:
         >>> Sparse(torch.tensor([[2, 0]]), torch.tensor([[5.0, 1.0]]), 4).dense()
@@ -202,7 +204,7 @@ class Sparse:
 
 
 def dense(z: Tree) -> Tree:
-    """A `Sparse` made dense; anything else as it is."""
+    """Convert a `Sparse` to a dense tensor; other trees are unchanged."""
     return z.dense() if isinstance(z, Sparse) else z
 
 
@@ -222,7 +224,7 @@ def tree_map(f: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
 
 
 def all_sum(value: Tensor) -> Tensor:
-    """The sum of a tensor over all processes; the tensor itself where there is one, or all see the same batch."""
+    """The sum of a tensor over all processes; the tensor itself with one process, or inside `same_batch`."""
     if _SAME:
         return value
     if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -232,12 +234,12 @@ def all_sum(value: Tensor) -> Tensor:
 
 
 _SAME: list[bool] = []
-"""Not empty while all processes see the same batch."""
+"""Nonempty inside `same_batch`."""
 
 
 @contextmanager
 def same_batch() -> Iterator[None]:
-    """Inside, the processes share the work on one batch, so that what they count is not summed."""
+    """Within the context all processes have the same batch, so that `all_sum` does not add their counts."""
     _SAME.append(True)
     try:
         yield
@@ -245,14 +247,14 @@ def same_batch() -> Iterator[None]:
         _SAME.pop()
 
 
-_TURNS = threading.RLock()
+_GENERATOR_LOCK = threading.RLock()
 
 
 @contextmanager
 def seeded(seed: int) -> Iterator[None]:
-    """Draw from a fixed seed inside, and leave the generators outside as they were.
+    """Seed torch's random generators within the context, and restore their state afterwards.
 
-    All threads of a process draw from the same generators of torch, so they take turns: who comes second waits.
+    All threads of a process share these generators, so a lock admits one thread at a time.
 
     Example:
         >>> with seeded(0):
@@ -262,6 +264,6 @@ def seeded(seed: int) -> Iterator[None]:
         True
     """
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with _TURNS, torch.random.fork_rng(devices=list(devices)):
+    with _GENERATOR_LOCK, torch.random.fork_rng(devices=list(devices)):
         torch.manual_seed(seed)
         yield

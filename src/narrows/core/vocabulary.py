@@ -1,4 +1,4 @@
-"""The symbols of a text that stand for no character or word, and from symbols to text and back."""
+"""Vocabularies: special symbols, tokenisation by characters or words, and decoding."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = [
     "START",
     "UNITS",
     "UNKNOWN",
-    "numbered",
+    "indices_to_text",
     "split_text",
     "symbols_of",
-    "written",
+    "text_to_indices",
 ]
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unknown>")
-"""The first symbols of every vocabulary: padding, the start of a text, its end, and what the vocabulary lacks."""
+"""The first symbols of every vocabulary: padding, start of text, end of text, and unknown symbols."""
 
 PAD, START, END, UNKNOWN = range(4)
-"""Their numbers."""
+"""The indices of the special symbols."""
 
 UNITS = ("characters", "words")
-"""What a symbol is. Words are what white space separates."""
+"""The tokenisation units. Words are separated by white space."""
 
 
 def split_text(text: str, unit: str = "characters") -> list[str]:
@@ -41,7 +41,7 @@ def split_text(text: str, unit: str = "characters") -> list[str]:
 
 
 def symbols_of(texts: Iterable[str], unit: str = "characters", least: int = 1) -> tuple[str, ...]:
-    """A vocabulary: the special symbols, then every symbol that stands at least so often in the texts, sorted.
+    """A vocabulary: the special symbols, then every symbol with at least `least` occurrences, sorted.
 
     Example:
         >>> symbols_of(["abba", "ac"], least=2)
@@ -52,22 +52,24 @@ def symbols_of(texts: Iterable[str], unit: str = "characters", least: int = 1) -
     return (*SPECIAL, *(symbol for symbol in often if symbol not in SPECIAL))
 
 
-def numbered(text: str, vocabulary: Sequence[str] | dict[str, int], unit: str = "characters") -> list[int]:
-    """The numbers of a text's symbols, its end included; `UNKNOWN` where the vocabulary lacks one.
+def text_to_indices(
+    text: str, vocabulary: Sequence[str] | dict[str, int], unit: str = "characters"
+) -> list[int]:
+    """The symbol indices of a text, with `END` appended; `UNKNOWN` for symbols outside the vocabulary.
 
     Example:
-        >>> numbered("ax", (*SPECIAL, "a"))
+        >>> text_to_indices("ax", (*SPECIAL, "a"))
         [4, 3, 2]
     """
     known = vocabulary if isinstance(vocabulary, dict) else {s: i for i, s in enumerate(vocabulary)}
     return [*(known.get(symbol, UNKNOWN) for symbol in split_text(text, unit)), END]
 
 
-def written(numbers: Iterable[int], vocabulary: Sequence[str], unit: str = "characters") -> str:
-    """The text of symbol numbers, up to its end; what the vocabulary lacks is written as the replacement character.
+def indices_to_text(numbers: Iterable[int], vocabulary: Sequence[str], unit: str = "characters") -> str:
+    """The text of symbol indices up to `END`; unknown symbols become the replacement character.
 
     Example:
-        >>> written([4, 5, 2, 0], (*SPECIAL, "o", "k"))
+        >>> indices_to_text([4, 5, 2, 0], (*SPECIAL, "o", "k"))
         'ok'
     """
     symbols = []

@@ -37,7 +37,7 @@ class BatchReader:
         conditions: what the method is told, see `Dataset.batch`.
         device: where batches must be.
         rank: number of this process.
-        world: how many processes share a batch; process r gets every `world`-th of its rows, from the r-th on.
+        world_size: the number of processes; process r gets rows r, r + world_size, ... of each batch.
 
     Example:
         >>> from narrows.data.scaling import Scaling
@@ -54,14 +54,14 @@ class BatchReader:
         conditions: tuple[str, ...] = (),
         device: str | torch.device = "cpu",
         rank: int = 0,
-        world: int = 1,
+        world_size: int = 1,
     ) -> None:
         if not len(dataset):
             raise refuse("dataset", "0 examples", "data with at least one example")
         self.batch_size = min(whole("batch_size", batch_size), len(dataset))
-        self.rank, self.world = whole("rank", rank, low=0), whole("world", world)
-        if self.batch_size < self.world:
-            raise refuse("batch_size", batch_size, f"at least 1 example for each of {world} processes")
+        self.rank, self.world_size = whole("rank", rank, low=0), whole("world_size", world_size)
+        if self.batch_size < self.world_size:
+            raise refuse("batch_size", batch_size, f"at least 1 example for each of {world_size} processes")
         self.seed, self.conditions = whole("seed", seed, low=0), tuple(conditions)
         self.device = torch.device(device)
         self.steps_per_epoch = len(dataset) // self.batch_size
@@ -84,7 +84,7 @@ class BatchReader:
     def _places(self, step: int) -> tuple[int, slice]:
         epoch, within = divmod(step, self.steps_per_epoch)
         first = within * self.batch_size
-        return epoch, slice(first + self.rank, first + self.batch_size, self.world)
+        return epoch, slice(first + self.rank, first + self.batch_size, self.world_size)
 
 
 def some_rows(examples: Sized, n: int, seed: int) -> Tensor:

@@ -15,8 +15,7 @@ from torch import Tensor
 
 from narrows.core import Spec
 from narrows.core.check import RequestError
-from narrows.core.vocabulary import numbered as symbol_numbers
-from narrows.core.vocabulary import symbols_of
+from narrows.core.vocabulary import symbols_of, text_to_indices
 from narrows.data.assemble import Split, class_names, divide, limited, numbered
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
@@ -174,7 +173,7 @@ def tokenised(texts: Sequence[str], vocabulary: Sequence[str], unit: str) -> tup
         (array([4, 5, 2, 5, 2]), array([3, 5]))
     """
     known = {symbol: i for i, symbol in enumerate(vocabulary)}
-    rows = [symbol_numbers(text, known, unit) for text in texts]
+    rows = [text_to_indices(text, known, unit) for text in texts]
     return np.concatenate([np.array(row, np.int64) for row in rows]), np.cumsum([len(row) for row in rows])
 
 

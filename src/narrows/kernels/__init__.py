@@ -1,1 +1,3 @@
-"""Numerics that several parts share: sparse products, selections, pursuit, principal components, metrics of codes."""
+"""Shared numerics: sparse products, top-k selection, matching pursuit, principal components, metrics of
+codes.
+"""

@@ -1,12 +1,12 @@
-"""Selections over a whole batch of pre-activations that are not computed yet, with gradients for the chosen alone.
+"""Sparse selections over a whole batch of pre-activations, with gradients of the selected entries only.
 
-`LazyLinear.top` keeps the k largest of each row. Here the rule is another: the largest of the batch, all above a
-threshold, a budget for each latent, the largest in size. All of them work alike. What is chosen is found without
-gradients, a chunk of rows (or of latents) at a time, so that the dense pre-activations never exist whole; `attach`
-then gives the chosen values their gradient, which touches their rows and latents only.
+`LazyLinear.top` keeps the k largest of each row. The functions here use other rules: the largest of the
+batch, all above a threshold, a budget for each latent, the largest in absolute value. Each selects without
+gradients, a chunk of rows (or of latents) at a time, so that the dense pre-activations are never stored
+whole; `attach` then adds the gradient of the selected values.
 
-Rows keep different numbers of latents, so codes are padded: (B, most) with value 0 where a row has fewer. Padding
-names latents in turn, for a latent that stood for all of it would own one very long sum.
+Rows keep different numbers of latents, so codes are padded to (B, most) with value 0. The indices of padding
+cycle through all latents: with one index for all of it, the backward sum of that latent would be very long.
 """
 
 from __future__ import annotations
@@ -23,11 +23,14 @@ from narrows.kernels.sparse import LazyLinear, Path, _choose, _chunks, _Top, sel
 __all__ = ["above", "attach", "batch_top", "column_top", "dense_rows", "largest", "norm_top", "padded"]
 
 _NEAR = 0.75
-"""Candidates are what exceeds this share of the expected threshold; too few of them, and the bar is lowered."""
+"""Candidates must exceed this fraction of the expected threshold; it is lowered if there are too few
+candidates."""
 
 
 class _Attached(_Top):
-    """Pre-activations that are known already; backward is that of the k largest, for it needs the indices only."""
+    """The identity on known pre-activations, with the backward pass of `_Top`, which needs only the
+    indices.
+    """
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -41,12 +44,12 @@ class _Attached(_Top):
 
 
 def attach(pre: Tensor | LazyLinear, found: Sparse, path: Path = "auto") -> Sparse:
-    """Give values that were found without gradients the gradient of the pre-activations they are.
+    """Add the gradient of the pre-activations to values that were selected without gradients.
 
     Args:
         pre: (B, N), a tensor or a `LazyLinear`.
-        found: entries (B, k) whose values are those of `pre`, or 0 where a place is unused: such a place passes
-            no gradient.
+        found: selected entries (B, k) with the values of `pre`, or 0 for unused entries, which get no
+            gradient.
         path: how the gradients are summed.
     """
     if isinstance(pre, LazyLinear):
@@ -58,7 +61,7 @@ def attach(pre: Tensor | LazyLinear, found: Sparse, path: Path = "auto") -> Spar
 
 @torch.no_grad()
 def dense_rows(pre: Tensor | LazyLinear) -> Iterator[tuple[slice, Tensor]]:
-    """The pre-activations, a bounded chunk of rows at a time, without gradients: (rows, (b, N))."""
+    """Iterate over chunks of rows of the pre-activations, without gradients: (rows, (b, N))."""
     for rows in _chunks(len(pre), _width(pre)):
         if isinstance(pre, LazyLinear):
             yield rows, LazyLinear(pre.x[rows], pre.weight, pre.bias, pre.shift).dense().detach()
@@ -68,13 +71,13 @@ def dense_rows(pre: Tensor | LazyLinear) -> Iterator[tuple[slice, Tensor]]:
 
 @torch.no_grad()
 def padded(rows: Tensor, latents: Tensor, values: Tensor, shape: tuple[int, int]) -> Sparse:
-    """Entries of a sparse matrix as a zero-padded code.
+    """Convert the entries of a sparse matrix to a zero-padded code.
 
     Args:
         rows: row of each entry, ascending, (n,).
-        latents: its column, (n,).
-        values: its value, (n,).
-        shape: rows B and columns N of the matrix.
+        latents: column of each entry, (n,).
+        values: value of each entry, (n,).
+        shape: shape (B, N) of the matrix.
 
     Example:
         >>> i = torch.tensor
@@ -85,16 +88,16 @@ def padded(rows: Tensor, latents: Tensor, values: Tensor, shape: tuple[int, int]
     size, width = shape
     counts = torch.bincount(rows, minlength=size)
     most = max(1, int(counts.max())) if len(rows) else 1
-    place = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
+    position = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     indices = torch.arange(size * most, device=rows.device).remainder_(width).view(size, most)
     out = values.new_zeros(size, most)
-    indices[rows, place] = latents
-    out[rows, place] = values
+    indices[rows, position] = latents
+    out[rows, position] = values
     return Sparse(indices, out, width)
 
 
 def above(pre: Tensor | LazyLinear, threshold: Tensor) -> Sparse:
-    """What exceeds a threshold (a number, or one for each latent) and 0.
+    """The pre-activations above 0 and above a threshold, which is scalar or one per latent.
 
     Example:
         >>> above(torch.tensor([[3.0, 1.0, 2.0]]), torch.tensor(1.5)).dense()
@@ -104,24 +107,25 @@ def above(pre: Tensor | LazyLinear, threshold: Tensor) -> Sparse:
 
 
 def batch_top(pre: Tensor | LazyLinear, total: int, near: float = 0.0) -> Sparse:
-    """The largest positive pre-activations of the whole batch, exactly; ties with the last pass together.
+    """The largest positive pre-activations of the whole batch, exactly; ties with the last one are all kept.
 
-    A bar slightly below the threshold that is expected leaves few candidates, and the threshold is found among
-    them: B N comparisons and a selection among some multiples of `total`, where sorting would take B N log(B N).
-    If too few pass the bar it is lowered, so the result depends on the guess in nothing but time.
+    A bound slightly below the expected threshold leaves few candidates, among which the threshold is found.
+    This takes B N comparisons and a selection among a few multiples of `total`, where sorting would take B N
+    log(B N). If too few candidates exceed the bound, it is lowered, so the initial guess affects only the run
+    time.
 
     Args:
         pre: (B, N), a tensor or a `LazyLinear`.
-        total: how many to keep.
-        near: about where the threshold will be; 0 where nothing is known.
+        total: the number of entries to keep.
+        near: an estimate of the threshold; 0 if unknown.
 
     Example:
         >>> batch_top(torch.tensor([[3.0, 1.0], [2.0, -5.0]]), 2).dense()
         tensor([[3., 0.],
                 [2., 0.]])
     """
-    for bar in _bars(pre, total, near):
-        rows, latents, values = _entries(pre, bar)
+    for bound in _bounds(pre, total, near):
+        rows, latents, values = _entries(pre, bound)
         if len(values) >= total:
             break
     if len(values) > total > 0:
@@ -131,24 +135,25 @@ def batch_top(pre: Tensor | LazyLinear, total: int, near: float = 0.0) -> Sparse
     return attach(pre, padded(rows, latents, values, (len(pre), _width(pre))))
 
 
-def _bars(pre: Tensor | LazyLinear, total: int, near: float) -> Iterator[float]:
-    """Ever lower bars to try: below what was expected, below what some rows say, and halves of that down to 0.
+def _bounds(pre: Tensor | LazyLinear, total: int, near: float) -> Iterator[float]:
+    """Decreasing bounds to try: from the estimate `near`, from the first rows, and halves of that, at last 0.
 
-    A bar of 0 has half of all pre-activations for candidates, which may not fit into memory: so it comes last.
+    With a bound of 0, half of all pre-activations are candidates, which may not fit into memory: so it comes
+    last.
     """
     if near > 0:
         yield _NEAR * near
-    bar = _NEAR * _guess(pre, total)
+    bound = _NEAR * _guess(pre, total)
     for _ in range(8):
-        if bar > 0 and (near <= 0 or bar < _NEAR * near):
-            yield bar
-        bar /= 2
+        if bound > 0 and (near <= 0 or bound < _NEAR * near):
+            yield bound
+        bound /= 2
     yield 0.0
 
 
 @torch.no_grad()
 def _guess(pre: Tensor | LazyLinear, total: int) -> float:
-    """The threshold of the first few rows: near that of the batch."""
+    """The threshold of the first 64 rows, an estimate of the batch's threshold."""
     few = (
         pre[:64]
         if isinstance(pre, Tensor)
@@ -159,11 +164,11 @@ def _guess(pre: Tensor | LazyLinear, total: int) -> float:
 
 
 @torch.no_grad()
-def _entries(pre: Tensor | LazyLinear, bar: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
-    """Row, latent and value of all that exceed a bar."""
+def _entries(pre: Tensor | LazyLinear, bound: Tensor | float) -> tuple[Tensor, Tensor, Tensor]:
+    """Row, latent and value of all entries above a bound."""
     found = []
     for part, chunk in dense_rows(pre):
-        rows, latents = (chunk > bar).nonzero(as_tuple=True)
+        rows, latents = (chunk > bound).nonzero(as_tuple=True)
         found.append((rows + part.start, latents, chunk[rows, latents]))
     rows, latents, values = (torch.cat(one) for one in zip(*found, strict=True))
     return rows, latents, values
@@ -171,7 +176,7 @@ def _entries(pre: Tensor | LazyLinear, bar: Tensor | float) -> tuple[Tensor, Ten
 
 @torch.no_grad()
 def _by_column(pre: Tensor | LazyLinear) -> Iterator[tuple[slice, Tensor]]:
-    """The pre-activations, some latents at a time: (latents, (B, n))."""
+    """Iterate over chunks of latents of the pre-activations: (latents, (B, n))."""
     for latents in _chunks(_width(pre), max(1, len(pre))):
         if isinstance(pre, LazyLinear):
             few = LazyLinear(pre.x, pre.weight[latents], pre.bias[latents], pre.shift)
@@ -181,11 +186,11 @@ def _by_column(pre: Tensor | LazyLinear) -> Iterator[tuple[slice, Tensor]]:
 
 
 def column_top(pre: Tensor | LazyLinear, counts: Tensor) -> Sparse:
-    """For each latent the examples of the batch on which it is largest, as many as its budget, where positive.
+    """For each latent, its largest positive pre-activations in the batch, up to a budget.
 
     Args:
         pre: (B, N), a tensor or a `LazyLinear`.
-        counts: budgets, (N,) whole numbers from 0 to B.
+        counts: the budget of each latent, (N,) integers from 0 to B.
 
     Example:
         >>> column_top(torch.tensor([[3.0, 1.0], [2.0, 5.0]]), torch.tensor([1, 2])).dense()
@@ -196,8 +201,8 @@ def column_top(pre: Tensor | LazyLinear, counts: Tensor) -> Sparse:
     for part, chunk in _by_column(pre):
         budget = counts[part]
         best = chunk.topk(max(1, int(budget.max())), dim=0)
-        place = torch.arange(len(best.values), device=chunk.device)[:, None]
-        at = ((place < budget) & (best.values > 0)).nonzero(as_tuple=True)
+        rank = torch.arange(len(best.values), device=chunk.device)[:, None]
+        at = ((rank < budget) & (best.values > 0)).nonzero(as_tuple=True)
         found.append((best.indices[at], at[1] + part.start, best.values[at]))
     rows, latents, values = (torch.cat(one) for one in zip(*found, strict=True))
     order = rows.argsort(stable=True)
@@ -205,7 +210,8 @@ def column_top(pre: Tensor | LazyLinear, counts: Tensor) -> Sparse:
 
 
 def largest(pre: Tensor | LazyLinear, k: int, score: Callable[[Tensor], Tensor] = torch.abs) -> Sparse:
-    """The k of each row with the highest score, signed: of largest size.
+    """The k entries of each row with the highest score, by default the largest absolute value; values keep
+    their sign.
 
     Example:
         >>> largest(torch.tensor([[3.0, -4.0, 2.0]]), 2).dense()
@@ -220,12 +226,12 @@ def largest(pre: Tensor | LazyLinear, k: int, score: Callable[[Tensor], Tensor] 
 
 
 def norm_top(pre: Tensor | LazyLinear, target: Tensor, lengths: Tensor | None = None) -> Sparse:
-    """The largest positive pre-activations of each row, as many as bring their norm closest to a target.
+    """The largest positive pre-activations of each row, with the count whose norm is closest to a target.
 
     Args:
         pre: (B, N), a tensor or a `LazyLinear`.
-        target: the norm wanted, (B,).
-        lengths: of the atoms, (N,), by which pre-activations count; None for unit length.
+        target: the target norm, (B,).
+        lengths: norms of the atoms, (N,), by which pre-activations are multiplied; None for unit norm.
 
     Example:
         >>> norm_top(torch.tensor([[4.0, 3.0, 2.0, 1.0]]), torch.tensor([4.9])).dense()
@@ -236,16 +242,20 @@ def norm_top(pre: Tensor | LazyLinear, target: Tensor, lengths: Tensor | None = 
         weighed = chunk.relu() if lengths is None else chunk.relu() * lengths
         k, indices = _closest(weighed, target[part])
         at = (torch.arange(indices.shape[1], device=k.device) < k[:, None]) & (weighed.gather(1, indices) > 0)
-        row, place = at.nonzero(as_tuple=True)
+        row, rank = at.nonzero(as_tuple=True)
         rows.append(row + part.start)
-        latents.append(indices[row, place])
+        latents.append(indices[row, rank])
         values.append(chunk[row, latents[-1]])
     found = padded(torch.cat(rows), torch.cat(latents), torch.cat(values), (len(pre), _width(pre)))
     return attach(pre, found)
 
 
 def _closest(sizes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """How many of the largest to take of each row, and their columns in order: as few are sorted as suffice."""
+    """The count of largest entries of each row whose norm is closest to the target, and their columns in
+    order.
+
+    Only as many entries are sorted as necessary.
+    """
     most = min(32, sizes.shape[1])
     while True:
         best = sizes.topk(most, dim=1)

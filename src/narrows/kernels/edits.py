@@ -18,11 +18,11 @@ def edit_distance(a: Sequence[object], b: Sequence[object]) -> int:
     """
     numbers = {symbol: i for i, symbol in enumerate({*a, *b})}
     left, right = (np.array([numbers[s] for s in side], np.int64) for side in (a, b))
-    place = np.arange(len(right) + 1)
-    row = place.copy()
+    columns = np.arange(len(right) + 1)
+    row = columns.copy()
     for i, symbol in enumerate(left, 1):
         above = np.minimum(row[1:] + 1, row[:-1] + (right != symbol))
         row = np.concatenate([[i], above])
-        # An insertion costs one for each symbol to the left: a running minimum of what is left when that is taken off.
-        row = np.minimum.accumulate(row - place) + place
+        # An insertion costs 1 per column, so it is a running minimum of the row minus its column numbers.
+        row = np.minimum.accumulate(row - columns) + columns
     return int(row[-1])

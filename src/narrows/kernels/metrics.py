@@ -1,6 +1,6 @@
-"""What is counted and measured of sparse codes, defined once: FVU, cosine, L0, density, dead and dense, coherence.
+"""Metrics of sparse codes: FVU, cosine, L0, density, dead and dense latents, coherence.
 
-The trainer's held-out measurements and the audit both read from here.
+The trainer's held-out metrics and the audit share these definitions.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ __all__ = [
 ]
 
 DENSE = 0.1
-"""A latent on in more than this share of the codes, and in 4 times as many as the mean one, is hardly a feature."""
+"""A latent counts as dense if its density exceeds this value and 4 times the mean density."""
 
 EDGES = (-5.0, -4.5, -4.0, -3.5, -3.0, -2.5, -2.0, -1.5, -1.0, -0.5, 0.0)
-"""Of the density histogram: log10 of the share of codes in which a latent is on."""
+"""Bin edges of the density histogram: log10 of the fraction of codes in which a latent is active."""
 
 _CHUNK, _PROBES = 512, 256
 
@@ -46,9 +46,9 @@ def fvu(x: Tensor, x_hat: Tensor, weight: Tensor | None = None) -> float:
     The mean is taken for each coordinate over the examples, so that predicting it scores exactly 1.
 
     Args:
-        x: the truth, (B, ...).
+        x: the target, (B, ...).
         x_hat: the reconstruction, of the same shape.
-        weight: how much each element counts, broadcastable to x; all alike when None.
+        weight: weight of each element, broadcastable to x; 1 when None.
 
     Example:
         >>> x = torch.tensor([[0.0], [2.0]])
@@ -67,10 +67,10 @@ def fvu(x: Tensor, x_hat: Tensor, weight: Tensor | None = None) -> float:
 
 
 def firings(z: Tensor | Sparse) -> Tensor:
-    """In how many codes each latent is not zero, (N,) whole numbers.
+    """The number of codes in which each latent is nonzero, (N,) integers.
 
     Args:
-        z: codes (..., N); every axis but the last is a code of its own.
+        z: codes (..., N).
     """
     if not isinstance(z, Sparse):
         return (z.detach() != 0).flatten(0, -2).sum(0)
@@ -79,7 +79,7 @@ def firings(z: Tensor | Sparse) -> Tensor:
 
 
 def density(z: Tensor | Sparse) -> Tensor:
-    """The share of codes in which each latent fires, (N,) float64.
+    """The fraction of codes in which each latent is nonzero, (N,) float64.
 
     Example:
         >>> density(torch.tensor([[1.0, 0.0], [2.0, 3.0]]))
@@ -89,7 +89,7 @@ def density(z: Tensor | Sparse) -> Tensor:
 
 
 def l0(z: Tensor | Sparse) -> float:
-    """How many latents are not zero in one code, on average.
+    """The mean number of nonzero latents per code.
 
     Example:
         >>> l0(torch.tensor([[1.0, 0.0], [2.0, 3.0]]))
@@ -99,7 +99,7 @@ def l0(z: Tensor | Sparse) -> float:
 
 
 def dead(z: Tensor | Sparse) -> int:
-    """How many latents fire in none of these codes.
+    """The number of latents that are zero in all of these codes.
 
     Example:
         >>> dead(torch.tensor([[1.0, 0.0, 0.0], [2.0, 3.0, 0.0]]))
@@ -109,7 +109,7 @@ def dead(z: Tensor | Sparse) -> int:
 
 
 def code_count(z: Tensor | Sparse) -> int:
-    """How many codes there are: all axes but the last.
+    """The number of codes: the product of all axes but the last.
 
     Example:
         >>> code_count(torch.zeros(3, 4, 9))
@@ -123,12 +123,12 @@ def code_count(z: Tensor | Sparse) -> int:
 
 
 def dense_above(share: Tensor) -> float:
-    """The density above which a latent counts as dense: a tenth, or 4 times the mean where that is more."""
+    """The density above which a latent counts as dense: the larger of 0.1 and 4 times the mean density."""
     return max(DENSE, 4 * float(share.mean()))
 
 
 def cosine(x: Tensor, x_hat: Tensor) -> Tensor:
-    """The cosine of each example with its reconstruction, (B,) float64; 0 where one of them is 0.
+    """The cosine similarity of each example and its reconstruction, (B,) float64; 0 if one of them is 0.
 
     Example:
         >>> cosine(torch.tensor([[3.0, 4.0]]), torch.tensor([[6.0, 8.0]]))
@@ -139,11 +139,13 @@ def cosine(x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 def coherence(atoms: Tensor, probes: int | None = None) -> float:
-    r"""The largest absolute cosine of two atoms, :math:`\max_{i \ne j} |\cos(a_i, a_j)|`; 0 where there are no two.
+    r"""The mutual coherence of a dictionary, :math:`\max_{i \ne j} |\cos(a_i, a_j)|`; 0 with fewer than two
+    atoms.
 
     Args:
-        atoms: one a row, (N, ...); rows of length 0 are left out.
-        probes: compare so many atoms, drawn with a fixed seed, with all: a lower bound for wide dictionaries.
+        atoms: one atom per row, (N, ...); zero rows are ignored.
+        probes: the number of atoms, drawn with a fixed seed, that are compared with all others: a lower bound
+            for wide dictionaries. All atoms when None.
 
     Example:
         >>> round(coherence(torch.tensor([[1.0, 0.0], [0.0, 2.0], [-3.0, 3.0]])), 4)
@@ -151,8 +153,8 @@ def coherence(atoms: Tensor, probes: int | None = None) -> float:
     """
     rows = atoms.detach().flatten(1).float()
     lengths = torch.linalg.vector_norm(rows, dim=1)
-    living = (lengths > 0).nonzero().squeeze(1)
-    unit = rows[living] / lengths[living, None]
+    nonzero = (lengths > 0).nonzero().squeeze(1)
+    unit = rows[nonzero] / lengths[nonzero, None]
     if len(unit) < 2:
         return 0.0
     some = torch.arange(len(unit), device=unit.device)
@@ -168,14 +170,14 @@ def coherence(atoms: Tensor, probes: int | None = None) -> float:
 
 @dataclass(frozen=True)
 class Explained:
-    """How much of some data a model explains, whatever batches they come in.
+    """Accumulates FVU and cosine over batches of any size.
 
     Args:
-        count: examples, B.
+        count: the number of examples, B.
         mean: their mean, (D,) float64.
-        spread: the sum of squares around that mean.
+        spread: the sum of squared deviations from that mean.
         error: the sum of squared errors.
-        cosines: the sum of the cosines of examples and reconstructions.
+        cosines: the sum of the cosine similarities of examples and reconstructions.
 
     Example:
         >>> x = torch.tensor([[0.0], [2.0], [4.0]])
@@ -192,7 +194,7 @@ class Explained:
 
     @classmethod
     def of(cls, x: Tensor, x_hat: Tensor) -> Explained:
-        """The tally of a batch x and its reconstruction, (B, ...) each."""
+        """The sums of a batch x and its reconstruction, (B, ...) each."""
         truth = x.detach().double().flatten(1)
         mean = truth.mean(0)
         error = float((truth - x_hat.detach().double().flatten(1)).square().sum())
@@ -219,11 +221,11 @@ class Explained:
 
 @dataclass(frozen=True)
 class Firing:
-    """How often latents were on.
+    """Accumulates how often latents are nonzero.
 
     Args:
-        fires: in how many codes each latent was not zero, (N,).
-        count: codes.
+        fires: the number of codes in which each latent was nonzero, (N,).
+        count: the number of codes.
 
     Example:
         >>> Firing.of(torch.tensor([[1.0, 0.0], [2.0, 0.0]])).read()["silent"]
@@ -235,16 +237,17 @@ class Firing:
 
     @classmethod
     def of(cls, z: Tensor | Sparse) -> Firing:
-        """The tally of codes (..., N)."""
+        """The counts of codes (..., N)."""
         return cls(firings(z), code_count(z))
 
     def __add__(self, other: Firing) -> Firing:
         return Firing(self.fires + other.fires, self.count + other.count)
 
     def read(self) -> Mapping[str, float | list[float]]:
-        """``l0``; the shares ``silent`` (never on in these codes) and ``dense``; ``density``, counts between `EDGES`.
+        """``l0``; the fractions ``silent`` (zero in all codes) and ``dense``; ``density``, a histogram over
+        `EDGES`.
 
-        The first count is of what is rarer than the first edge but not silent.
+        The first bin counts the latents below the first edge that are not silent.
         """
         share = self.fires.double().cpu() / self.count
         log = share[share > 0].log10()
@@ -260,10 +263,10 @@ class Firing:
 
 @dataclass(frozen=True)
 class Coherence:
-    """The coherence of a dictionary, measured once when it is read; of many atoms some are compared with all.
+    """The coherence of a dictionary, computed once when it is read, with at most 256 probes.
 
     Args:
-        atoms: one a row, (N, ...).
+        atoms: one atom per row, (N, ...).
     """
 
     atoms: Tensor

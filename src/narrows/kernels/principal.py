@@ -1,4 +1,4 @@
-"""Principal components: where an autoencoder of a table begins, and what it must better."""
+"""Principal components: the initialisation of table autoencoders, and their baseline."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from torch import Tensor
 __all__ = ["MOST", "Principal", "principal"]
 
 MOST = 2048
-"""Rows that components are taken of, where rows and columns are both more than this: it costs their cube."""
+"""The number of rows used if rows and columns both exceed it, since the cost is cubic in the smaller of
+them."""
 
 
 class Principal(NamedTuple):
-    """Principal components: the mean (D,), the axes (Z, D), the variances along them (Z,), and that of the rest."""
+    """Principal components: mean (D,), axes (Z, D), variances (Z,), and the mean variance of the other
+    directions.
+    """
 
     mean: Tensor
     axes: Tensor
@@ -22,7 +25,7 @@ class Principal(NamedTuple):
     rest: float
 
     def project(self, x: Tensor) -> Tensor:
-        """What the components leave of examples (M, D), in float64.
+        """The projection of examples (M, D) on the components, in float64.
 
         Example:
             >>> found = principal(torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.5], [2.0, -0.5]]), 1)
@@ -33,13 +36,13 @@ class Principal(NamedTuple):
 
 
 def principal(x: Tensor, count: int) -> Principal:
-    """The first principal components of rows, in float64; axes beyond the data's rank are zero.
+    """The first principal components of rows, in float64; axes beyond the rank of the data are zero.
 
-    Of more than `MOST` rows with more than so many columns every second, third ... is taken.
+    If rows and columns both exceed `MOST`, the rows are subsampled at equal distances.
 
     Args:
         x: rows (N, D).
-        count: how many components, Z.
+        count: the number of components, Z.
 
     Example:
         >>> found = principal(torch.tensor([[1.0, 0.0], [3.0, 0.0], [2.0, 0.5], [2.0, -0.5]]), 1)

@@ -1,14 +1,14 @@
-"""Pursuits: sparse codes that are found greedily, one atom after the other, for a whole batch at once.
+"""Matching pursuit and orthogonal matching pursuit for a whole batch at once.
 
-    r_0 = x,   j_t = the atom that fits r_{t-1} best,   z_t = <a_{j_t}, r_{t-1}>,   r_t = r_{t-1} - z_t a_{j_t}
+    r_0 = x,   j_t = argmax_j <a_j, r_{t-1}>,   z_t = <a_{j_t}, r_{t-1}>,   r_t = r_{t-1} - z_t a_{j_t}
 
-Matching pursuit keeps earlier coefficients; orthogonal pursuit solves for all of them again after each choice. What
-costs is the fit of all N atoms at each step: (B, D, N) multiply-adds from the residual, or (B, N) from the atoms' Gram
-matrix, by which the fits of the last step become those of the next one.
+Matching pursuit keeps earlier coefficients; orthogonal pursuit solves for all of them again after each
+selection. The main cost are the inner products with all N atoms at each step: B D N multiply-adds from the
+residual, or B N with the atoms' Gram matrix, which updates the inner products of the step before.
 
 References:
-    Mallat and Zhang (1993), *Matching pursuits with time-frequency dictionaries*, IEEE Trans. Signal Processing 41.
-    Pati, Rezaiifar, Krishnaprasad (1993), *Orthogonal matching pursuit*, Asilomar.
+    Mallat and Zhang (1993), *Matching pursuits with time-frequency dictionaries*, IEEE Trans. Signal
+    Processing 41. Pati, Rezaiifar, Krishnaprasad (1993), *Orthogonal matching pursuit*, Asilomar.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _GRAM = 4096
 def matching_pursuit(
     x: Tensor, atoms: Tensor, k: int, *, signed: bool = False, tolerance: float = 0.0
 ) -> Sparse:
-    r"""The code of k greedy steps; gradients flow through all of them, the choices held fixed.
+    r"""The code of k steps of matching pursuit; gradients flow through all steps at fixed indices.
 
     .. math:: j_t = \arg\max_j \langle a_j, r_{t-1} \rangle, \qquad z_t = \langle a_{j_t}, r_{t-1} \rangle,
         \qquad r_t = r_{t-1} - z_t a_{j_t}
 
-    An atom that is chosen again adds to its first coefficient; the place of the repetition then holds 0.
+    If an atom is selected again, its first coefficient is updated, and the repeated entry has value 0.
 
     Args:
-        x: what is coded, (B, D).
-        atoms: one a row, of length 1, (N, D); a row of zeros is never used.
-        k: how many steps.
-        signed: choose by the absolute value of the fit; else only atoms that point the residual's way are used.
-        tolerance: an example whose residual is shorter than this share of its own length takes no further step.
+        x: the inputs, (B, D).
+        atoms: one atom of unit norm per row, (N, D); a row of zeros is never used.
+        k: the number of steps.
+        signed: select by the absolute inner product; otherwise coefficients are nonnegative.
+        tolerance: an example stops when the norm of its residual falls below this fraction of its own norm.
 
     Returns:
         indices and values, (B, k).
@@ -57,7 +57,7 @@ def matching_pursuit(
     values, indices = _Greedy.apply(x, atoms, k, signed, tolerance)
     if k == 1:
         return Sparse(indices, values, len(atoms))
-    # `argmax` finds the first of equals: the place where this atom was chosen before.
+    # `argmax` returns the first of equals: the step at which this atom was first selected.
     first = (indices.unsqueeze(2) == indices.unsqueeze(1)).to(torch.uint8).argmax(2)
     return Sparse(indices, torch.zeros_like(values).scatter_add(1, first, values), len(atoms))
 
@@ -67,16 +67,17 @@ def orthogonal_pursuit(x: Tensor, atoms: Tensor, k: int, weight: Tensor | None =
     r"""The code of k steps of orthogonal matching pursuit, without gradients.
 
     .. math:: j_t = \arg\max_j \frac{|\langle a_j, r_{t-1} \rangle_w|}{\|a_j\|_w}, \qquad
-        z = \arg\min_z \Big\| x - \sum_{s \le t} z_s a_{j_s} \Big\|_w, \qquad r_t = x - \sum_{s \le t} z_s a_{j_s}
+        z = \arg\min_z \Big\| x - \sum_{s \le t} z_s a_{j_s} \Big\|_w, \qquad r_t = x - \sum_{s \le t} z_s
+        a_{j_s}
 
     Args:
-        x: what is coded, (B, D).
-        atoms: one a row, of any length, (N, D).
-        k: how many steps.
-        weight: which coordinates of an example count, (B, D) of 0 and 1; all when None.
+        x: the inputs, (B, D).
+        atoms: one atom of any norm per row, (N, D).
+        k: the number of steps.
+        weight: mask of the observed coordinates, (B, D) of 0 and 1; all when None.
 
     Returns:
-        indices, all different in a row, and values, (B, k).
+        indices, distinct in each row, and values, (B, k).
 
     Example:
         >>> orthogonal_pursuit(torch.tensor([[1.0, 3.0]]), torch.eye(2), 2).values.round(decimals=4)
@@ -106,7 +107,7 @@ def orthogonal_pursuit(x: Tensor, atoms: Tensor, k: int, weight: Tensor | None =
 
 
 def _solve(gram: Tensor, fit: Tensor) -> Tensor:
-    """The least-squares coefficients (B, t); atoms that say the same share what they explain."""
+    """The least-squares coefficients (B, t); linearly dependent atoms share their coefficient."""
     diagonal = gram.diagonal(dim1=1, dim2=2)
     ridge = 8 * torch.finfo(gram.dtype).eps * diagonal.amax(1, keepdim=True) + torch.finfo(gram.dtype).tiny
     factor, _ = torch.linalg.cholesky_ex(gram + torch.diag_embed(ridge.expand_as(diagonal)))
@@ -115,13 +116,16 @@ def _solve(gram: Tensor, fit: Tensor) -> Tensor:
 
 
 class _Greedy(torch.autograd.Function):
-    """The greedy steps, chunk by chunk; backward walks them back, and recovers each residual from the next one."""
+    """The greedy steps in chunks; backward runs them in reverse and recovers each residual from the next
+    one.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: Tensor, atoms: Tensor, k: int, signed: bool, tolerance: float
     ) -> tuple[Tensor, Tensor]:
-        # The Gram matrix costs (N, D, N); it pays where the steps of the batch would cost more.
+        # The Gram matrix costs N D N multiply-adds, so it is used only if the steps of the batch would cost
+        # more.
         gram = atoms @ atoms.T if len(atoms) <= min(_GRAM, k * len(x)) else None
         values, rest = x.new_zeros(len(x), k), torch.empty_like(x)
         indices = torch.zeros(len(x), k, dtype=torch.int64, device=x.device)
@@ -157,7 +161,7 @@ def _steps(
     signed: bool,
     tolerance: float,
 ) -> Tensor:
-    """Fill in values and indices (B, k) of some rows x (B, D), and return what is left of them."""
+    """Compute values and indices (B, k) of rows x (B, D) in place, and return the residual."""
     rest, fits = x.clone(), x @ atoms.T
     least = tolerance**2 * x.square().sum(1)
     for t in range(values.shape[1]):

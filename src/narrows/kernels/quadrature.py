@@ -1,4 +1,4 @@
-"""Quadrature weights: a sum over points that stands for the mean of a function over its domain.
+"""Quadrature weights for the mean of a function over its domain.
 
 All weights sum to 1, so that the mean does not depend on the units of the positions.
 """
@@ -12,13 +12,13 @@ __all__ = ["equal", "normalised", "trapezium"]
 
 
 def equal(mask: Tensor) -> Tensor:
-    """The same weight for every point that is there: for cells of equal area, and for points drawn at random.
+    """Equal weights of all points: for cells of equal area, and for points drawn at random.
 
     Args:
-        mask: which points are there, (..., P) bool.
+        mask: mask of the points that exist, (..., P) bool.
 
     Returns:
-        Weights (..., P), float32; zero everywhere where no point is there.
+        Weights (..., P), float32; zeros if no point exists.
 
     Example:
         >>> equal(torch.tensor([True, True, False, True]))
@@ -28,7 +28,7 @@ def equal(mask: Tensor) -> Tensor:
 
 
 def normalised(weights: Tensor, dim: int = -1) -> Tensor:
-    """Weights of at least 0 that sum to 1 along an axis; zeros where all of them are 0."""
+    """Divide nonnegative weights by their sum along an axis; zeros if all of them are 0."""
     total = weights.sum(dim, keepdim=True)
     return weights / torch.where(total > 0, total, 1.0)
 
@@ -38,17 +38,17 @@ def trapezium(y: Tensor, low: float = 0.0, high: float = 1.0, mask: Tensor | Non
 
     .. math:: w_i = \frac{y_{i+1} - y_{i-1}}{2 (b - a)}
 
-    The first and the last point also stand for what lies between them and the ends a and b of the domain, as far as
-    the widest gap between two points reaches: of what is farther away nothing is known.
+    The first and the last point also represent the intervals to the ends a and b of the domain, up to the
+    length of the widest gap between two points.
 
     Args:
         y: positions from `low` to `high`, (..., P).
         low: the lower end of the domain, a.
         high: its upper end, b.
-        mask: which points are there, (..., P) bool; all when None.
+        mask: mask of the points that exist, (..., P) bool; all when None.
 
     Returns:
-        Weights (..., P) that sum to 1, in the order of the points; zero where no point is there.
+        Weights (..., P) that sum to 1, in the order of the points; zero for points that do not exist.
 
     Example:
         >>> trapezium(torch.tensor([0.0, 1.0, 0.5]))
@@ -60,9 +60,9 @@ def trapezium(y: Tensor, low: float = 0.0, high: float = 1.0, mask: Tensor | Non
     gaps = ordered.diff(dim=-1)
     widest = torch.cat([torch.where(gaps.isfinite(), gaps, 0.0), torch.zeros_like(first)], -1)
     widest = widest.amax(-1, keepdim=True)
-    widest = torch.where(widest > 0, widest, high - low)  # a single point stands for all
+    widest = torch.where(widest > 0, widest, high - low)  # a single point represents the whole domain
     start, end = (first - widest).clamp(min=low), (last + widest).clamp(max=high)
-    middle = (ordered[..., 1:] + ordered[..., :-1]) / 2  # infinite from the last point that is there
+    middle = (ordered[..., 1:] + ordered[..., :-1]) / 2  # infinite from the last existing point
     edges = torch.cat([start, torch.minimum(middle, end), end], -1)
     weights = torch.empty_like(y).scatter_(-1, order, edges.diff(dim=-1))
     return normalised(torch.where(there, weights, 0.0))

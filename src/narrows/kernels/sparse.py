@@ -1,21 +1,23 @@
-"""Sparse codes without dense work: pre-activations nobody has computed yet, their k largest, and the way back.
+"""Sparse kernels for dictionaries: lazy pre-activations, top-k, decoding, and their gradients.
 
-A wide dictionary has N latents of which k (a few dozen) are on for one example. Dense, a training step costs five
-(B, D, N) products; here it costs one, the encoder's, because only the winners are decoded and only they get
-gradients, in the encoder as in the decoder:
+A wide dictionary has N latents of which k (a few dozen) are active for one example. A dense training step
+costs five (B, D, N) products; here it costs one, the encoder's, because only the selected latents are decoded
+and only they get gradients, in the encoder as in the decoder:
 
-    pre = (x - shift) W' + b      `LazyLinear`: (B, N), never kept whole
+    pre = (x - shift) W' + b      `LazyLinear`: (B, N), never stored whole
     z = the k largest of pre      `LazyLinear.top` -> `Sparse`, (B, k) values and indices
     x_hat = z A                   `decode`, (B, D): a weighted sum of k atoms
     dW = (dz)' (x - shift)        a weighted sum of the few rows that used each latent
 
-Both directions are weighted sums of rows, which is what `embedding_bag` computes, on CPU and CUDA, with no copy of
-the gathered rows, and in a fixed order, so that two runs agree bit for bit. Where it is missing (`path="index_add"`
-forces this), gathers in bounded chunks do the same. The dense pre-activations exist for some rows at a time only.
-Encoder and decoder read the same code by latent on the way back, so it is sorted once for both.
+Forward and backward are weighted sums of rows, which `embedding_bag` computes on CPU and CUDA without a copy
+of the gathered rows, and in a fixed order, so that two runs agree bit for bit. On other devices (or with
+`path="index_add"`) rows are gathered in bounded chunks. The dense pre-activations exist for a chunk of rows
+at a time only. The backward passes of encoder and decoder both group the code by latent, so it is sorted once
+for both.
 
 References:
-    Gao et al. (2024), *Scaling and evaluating sparse autoencoders*, arXiv 2406.04093, appendix D (sparse kernels).
+    Gao et al. (2024), *Scaling and evaluating sparse autoencoders*, arXiv 2406.04093, appendix D (sparse
+    kernels).
 """
 
 from __future__ import annotations
@@ -37,30 +39,32 @@ from narrows.core.check import whole
 __all__ = ["LazyLinear", "Path", "decode", "select", "top"]
 
 Path: TypeAlias = Literal["auto", "bag", "index_add"]
-"""How sums over sparse rows are computed: ``bag`` (`embedding_bag`), ``index_add`` (any device), or chosen."""
+"""How sums over sparse rows are computed: ``bag`` (`embedding_bag`), ``index_add`` (any device), or
+``auto``."""
 
 _CHUNK = 7 * 2**20
-"""Elements of a scratch matrix. 28 MB in float32 stays in a server's cache, and below the size (32 MB) from which
-the C allocator asks the kernel for fresh, zeroed pages at every step."""
+"""Elements of a scratch matrix. 28 MB in float32 stays in a server's cache, and below the size (32 MB) from
+which the C allocator asks the kernel for fresh, zeroed pages at every step."""
 
 _TOO_MANY = "k cannot exceed the number of latents."
 
 _ROWS = 256
-"""A chunk has at least so many rows, or the matrix product loses its speed."""
+"""The minimum number of rows of a chunk; with fewer the matrix product is slow."""
 
 
 @dataclass(frozen=True)
 class LazyLinear:
-    """Pre-activations that nobody has computed yet: a linear encoder's output, left to the bottleneck.
+    """The output of a linear encoder, whose evaluation is left to the bottleneck.
 
-    ``pre = (x - shift) @ weight.T + bias``, (B, N). A bottleneck that needs all of them asks for `dense`; one that
-    keeps only the largest asks for `top`, and then neither the values nor their gradients are ever dense.
+    ``pre = (x - shift) @ weight.T + bias``, (B, N). A bottleneck that needs all pre-activations calls
+    `dense`; one that keeps only the largest calls `top`, and then neither the values nor their gradients are
+    ever dense.
 
     Args:
-        x: what is encoded, (B, D).
-        weight: one row a latent, (N, D).
+        x: the inputs, (B, D).
+        weight: one row per latent, (N, D).
         bias: (N,).
-        shift: subtracted from x first, (D,), or None.
+        shift: subtracted from x, (D,), or None.
 
     Example:
         >>> a = LazyLinear(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0], [0, 1], [1, 1]]), torch.zeros(3))
@@ -75,7 +79,7 @@ class LazyLinear:
 
     @property
     def width(self) -> int:
-        """How many latents there are, N."""
+        """The number of latents, N."""
         return len(self.weight)
 
     def __len__(self) -> int:
@@ -87,14 +91,14 @@ class LazyLinear:
         return F.linear(x, self.weight, self.bias)
 
     def only(self, latents: Tensor) -> LazyLinear:
-        """The same for some of the latents, in the order of their numbers `latents` (n,)."""
+        """The pre-activations of some latents, by their indices `latents` (n,)."""
         return LazyLinear(self.x, self.weight[latents], self.bias[latents], self.shift)
 
     def top(self, k: int, path: Path = "auto") -> Sparse:
-        """The k largest pre-activations of each row, signed; only they get a gradient.
+        """The k largest pre-activations of each row; only they get a gradient.
 
         Args:
-            k: how many, from 1 to N.
+            k: the number per row, from 1 to N.
             path: how the gradients are summed.
 
         Raises:
@@ -121,11 +125,11 @@ def top(pre: Tensor | LazyLinear, k: int, path: Path = "auto") -> Sparse:
 
 
 def decode(code: Sparse, atoms: Tensor, path: Path = "auto") -> Tensor:
-    """The weighted sum of the atoms that a code names: ``code.dense() @ atoms``, without the dense code.
+    """The weighted sum of the atoms of a sparse code: ``code.dense() @ atoms``, without the dense code.
 
     Args:
         code: indices and values (..., k) over N latents.
-        atoms: one row a latent, (N, D).
+        atoms: one row per latent, (N, D).
         path: how the sums are computed.
 
     Returns:
@@ -136,7 +140,7 @@ def decode(code: Sparse, atoms: Tensor, path: Path = "auto") -> Tensor:
         tensor([[1., 0., 5.]])
     """
     indices, values = code.indices.flatten(0, -2), code.values.flatten(0, -2)
-    # The first function knows the gradient of the values, the second that of the atoms.
+    # The first function has the gradient of the values, the second that of the atoms.
     if _choose(path, values) == "bag":
         out = F.embedding_bag(indices, atoms.detach(), per_sample_weights=values, mode="sum")
     else:
@@ -147,16 +151,17 @@ def decode(code: Sparse, atoms: Tensor, path: Path = "auto") -> Tensor:
 
 @torch.no_grad()
 def select(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k largest of each row, exactly as `torch.topk` finds them (in no order, ties broken either way), faster.
+    """The k largest of each row, unordered and with ties broken arbitrarily, faster than `torch.topk`.
 
-    The columns form groups. A row's k largest values lie in the k groups with the largest maxima: any other group's
-    values are all below those k maxima. So: a maximum a group, the best k groups, then the best k of their members.
-    With groups of sqrt(N / k) that sorts 2 sqrt(N k) numbers instead of N. On a CPU NumPy picks out the k best: its
-    partition is vectorised, and takes half the time of `topk`.
+    The columns are divided into groups. A row's k largest values lie in the k groups with the largest maxima,
+    since the values of any other group are below those k maxima. So the maxima of the groups are computed,
+    then the best k groups, then the best k of their members. With groups of sqrt(N / k) this selects among 2
+    sqrt(N k) numbers instead of N. On CPU the selection uses NumPy's vectorised partition, which takes half
+    the time of `topk`.
 
     Args:
         pre: (B, N), N >= k.
-        k: how many.
+        k: the number per row.
 
     Returns:
         values and int64 indices, (B, k).
@@ -171,7 +176,7 @@ def select(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
     if size < 4 or pre.device.type != "cpu":
         values, indices = pre.topk(k, sorted=False)
         return values, indices
-    # Group j holds the columns j, j + groups, j + 2 groups ...: so the maxima run along memory.
+    # Group j has the columns j, j + groups, j + 2 groups ..., so that the maxima read contiguous memory.
     groups = width // size
     inside = pre[:, : groups * size].unflatten(1, (size, groups))
     best = _largest(inside.amax(1), k)
@@ -186,7 +191,7 @@ def select(pre: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def _largest(x: Tensor, k: int) -> Tensor:
-    """Where the k largest of each row are, in no order; x is on a CPU."""
+    """Indices of the k largest of each row, unordered; x is on the CPU."""
     if x.dtype not in (torch.float32, torch.float64) or torch.compiler.is_compiling():
         return x.topk(k, sorted=False).indices
     at = np.argpartition(x.numpy(), x.shape[1] - k, axis=1)[:, x.shape[1] - k :]
@@ -194,24 +199,23 @@ def _largest(x: Tensor, k: int) -> Tensor:
 
 
 def _choose(path: Path, like: Tensor) -> Path:
-    """The path to take for tensors like this one."""
+    """The path for tensors on this device."""
     if path != "auto":
         return path
     return "bag" if like.device.type in ("cpu", "cuda") else "index_add"
 
 
 def _chunks(rows: int, width: int) -> Iterator[slice]:
-    """Even slices of the rows, such that (slice, width) is a bounded scratch matrix."""
+    """Even slices of the rows such that a (slice, width) matrix has bounded size."""
     most = max(_ROWS, _CHUNK // width)
     size = math.ceil(rows / max(1, math.ceil(rows / most)))
     return (slice(start, start + size) for start in range(0, rows, max(1, size)))
 
 
 class _ByLatent:
-    """A code read by column: for each latent, the rows that use it.
+    """A sparse code grouped by latent, for products of its transpose.
 
-    `sum` is the product of the code's transpose with a dense matrix: out[n] = sum over rows b that use n of
-    values[b, .] dense[b].
+    `sum` multiplies the code's transpose with a dense matrix: out[n] = sum_b z[b, n] dense[b].
     """
 
     def __init__(self, indices: Tensor, width: int, path: Path) -> None:
@@ -241,7 +245,7 @@ class _ByLatent:
 
 
 class _Last:
-    """The code that was last read by latent: a dictionary asks for it on the way back, then its encoder."""
+    """Caches the last `_ByLatent`: the backward passes of a decoder and its encoder use the same one."""
 
     key: tuple[object, ...] = ()
     indices: Tensor | None = None  # kept alive, so that no other tensor can have its address
@@ -249,7 +253,7 @@ class _Last:
 
     @classmethod
     def of(cls, indices: Tensor, width: int, path: Path) -> _ByLatent:
-        """The same as `_ByLatent`, sorted only if these are other indices than the last."""
+        """The `_ByLatent` of some indices, sorted only if they differ from the last ones."""
         if torch.compiler.is_compiling() or indices.is_inference():
             return _ByLatent(indices, width, path)
         key = (indices.data_ptr(), indices._version, indices.shape, indices.stride(), width, path)
@@ -259,7 +263,7 @@ class _Last:
 
 
 class _Top(torch.autograd.Function):
-    """The k largest of an affine map, chunk by chunk; backward touches the winners only."""
+    """The k largest of an affine map, computed in chunks; backward uses the selected entries only."""
 
     @staticmethod
     def forward(
@@ -271,7 +275,7 @@ class _Top(torch.autograd.Function):
         ctx.save_for_backward(centred, weight, indices)
         ctx.path = path
         ctx.mark_non_differentiable(indices)
-        return values.to(x.dtype), indices  # under autocast the product is in half precision, the code is not
+        return values.to(x.dtype), indices  # under autocast only the product is in half precision
 
     @staticmethod
     @once_differentiable
@@ -293,7 +297,7 @@ class _Top(torch.autograd.Function):
 
 
 class _Gathered(torch.autograd.Function):
-    """The weighted sums of gathered rows, in bounded chunks: for devices without `embedding_bag`."""
+    """Weighted sums of gathered rows in bounded chunks, for devices without `embedding_bag`."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, indices: Tensor, atoms: Tensor) -> Tensor:
@@ -314,7 +318,7 @@ class _Gathered(torch.autograd.Function):
 
 
 class _AtomGradient(torch.autograd.Function):
-    """The identity on decoded rows, which gives the atoms their gradient: dA[n] = sum_b z[b, n] dx_hat[b]."""
+    """The identity on decoded rows, with the gradient of the atoms: dA[n] = sum_b z[b, n] dx_hat[b]."""
 
     @staticmethod
     def forward(ctx: Any, out: Tensor, atoms: Tensor, values: Tensor, indices: Tensor, path: Path) -> Tensor:

@@ -1,8 +1,8 @@
-"""p(x | z): what the decoder's output means. Values are sums over one example, in its `unit` (nats, but two).
+"""Likelihoods p(x | z). Their negative logarithm is summed over one example, in the likelihood's `unit`.
 
-The decoder puts out *parameters* of shape ``(*samples, B, *likelihood.parameter_shape)``; the target has shape
-``(B, *shape)`` and is broadcast over the sample axes. `LIKELIHOODS` is what ``likelihood="student-t:df=4"`` may say;
-names are imported on first use.
+The decoder outputs *parameters* of shape ``(*samples, B, *likelihood.parameter_shape)``; the target has shape
+``(B, *shape)`` and is broadcast over the sample axes. `LIKELIHOODS` is the table of
+``likelihood="student-t:df=4"``; names are imported on first use.
 """
 
 from __future__ import annotations
@@ -49,25 +49,25 @@ LIKELIHOODS: Table[Likelihood] = Table(
         "categorical": "narrows.likelihoods.categorical:Categorical",
         "logistic-mixture": "narrows.likelihoods.logistic:LogisticMixture",
     },
-    words={"auto": "what suits the values"},
-    given=("shape", "scaled"),
+    words={"auto": "chosen by the type of the values"},
+    supplied=("shape", "scaled"),
     suited=("classes", "levels"),
 )
-"""Likelihoods by the names they are spelled with; ``gaussian`` has one learned variance for all elements."""
+"""The likelihoods that a text can name; ``gaussian`` has one learned variance for all elements."""
 
 
 def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "unit") -> Likelihood:
-    """Make a likelihood of data of a shape.
+    """Construct a likelihood for data of a shape.
 
     Args:
-        name: a text of `LIKELIHOODS`, or the likelihood itself; ``auto`` is ``bernoulli`` for binary values and for
-            images and series from 0 to 1, else ``gaussian`` with one learned variance, so that a rate's weight means
-            the same everywhere.
+        name: a text of `LIKELIHOODS`, or the likelihood itself; ``auto`` is ``bernoulli`` for binary values
+            and for images and series from 0 to 1, else ``gaussian`` with one learned variance, so that
+            weights of the rate are comparable between data sets.
         shape: shape of one target.
         values: ``binary``, ``unit`` or ``real``, as `Spec` says.
 
     Raises:
-        RequestError: an unknown name or option, or a likelihood that cannot hold such values.
+        RequestError: an unknown name or option, or a likelihood that does not suit the values.
 
     Example:
         >>> type(likelihood("auto", (3,), "real")).__name__, likelihood("gaussian:fixed,0.5", (3,)).variance

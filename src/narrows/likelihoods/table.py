@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from narrows.core import Batch, Likelihood, Spec
 from narrows.core.check import number, refuse
-from narrows.core.columns import Columns, pick
+from narrows.core.columns import Columns, select_columns
 from narrows.core.spelling import Table
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class MixedTable(Likelihood):
         """Let zero mean the column's mean, or its classes as often as they come, in a large batch."""
         seen = _there(batch.target, batch.weight)
         wide = self.columns.expand(batch.target, seen)
-        there = pick(seen, self.columns.owner).to(wide.dtype)
+        there = select_columns(seen, self.columns.owner).to(wide.dtype)
         count = there.sum(0)
         reals, ones = len(self.columns.real), len(self.columns.real) + len(self.columns.binary)
         mean = wide[:, :reals].sum(0) / count[:reals].clamp_min(1)
@@ -163,13 +163,13 @@ class MixedTable(Likelihood):
         real, binary, *categories = self._split(parameters)
         terms = []
         if self.columns.real:
-            terms.append(self.noise.nll(pick(x, self.columns.real) - real, self._variance()))
+            terms.append(self.noise.nll(select_columns(x, self.columns.real) - real, self._variance()))
         if self.columns.binary:
-            terms.append(F.softplus(binary) - pick(x, self.columns.binary) * binary)
+            terms.append(F.softplus(binary) - select_columns(x, self.columns.binary) * binary)
         for (place, _), logits in zip(self.columns.categories, categories, strict=True):
             index = x[..., place, None].long().expand(*logits.shape[:-1], 1)
             terms.append(logits.logsumexp(-1, keepdim=True) - logits.gather(-1, index))
-        counted = None if weight is None else pick(weight.expand_as(x), self.columns.order)
+        counted = None if weight is None else select_columns(weight.expand_as(x), self.columns.order)
         return self.sum(torch.cat(terms, -1), counted)
 
     def mean(self, parameters: Tensor) -> Tensor:
@@ -210,7 +210,7 @@ class MixedTable(Likelihood):
 
     def _in_place(self, cells: Tensor) -> Tensor:
         """From the order in which columns are written to that of the table."""
-        return pick(cells, sorted(range(len(self.columns)), key=self.columns.order.__getitem__))
+        return select_columns(cells, sorted(range(len(self.columns)), key=self.columns.order.__getitem__))
 
     def _variance(self) -> Tensor:
         assert self.tenth_log_variance is not None  # there are numbers

@@ -1,6 +1,6 @@
-"""Networks: perceptrons, convolutions, residual nets, transformers. No word of latents here.
+"""Networks: perceptrons, convolutions, residual nets, transformers, without knowledge of bottlenecks.
 
-`NETS` is what ``net="mlp:256,128"`` may say; importing it loads no network.
+`NETS` is the table of the argument ``net="mlp:256,128"``; importing it imports no network.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ NETS: Table[Net] = Table(
     },
     words={"auto": "chosen by the shape of the data"},
 )
-"""The kinds of network, by the names they are spelled with."""
+"""The networks that a text can name."""
 
 CRITICS: Table[nn.Module] = Table(
-    "critic", "torch.nn:Module", {"patch": "narrows.nets.critic:critic"}, given=("shape",)
+    "critic", "torch.nn:Module", {"patch": "narrows.nets.critic:critic"}, supplied=("shape",)
 )
 """The critics that a text can name."""
 
@@ -46,7 +46,7 @@ FEATURES: Table[nn.Module] = Table(
         "vgg": "narrows.nets.features:VGGFeatures",
     },
     words={"none": "no perceptual distance"},
-    given=("shape",),
+    supplied=("shape",),
 )
 """The feature nets that a text can name."""
 

@@ -1,7 +1,7 @@
-"""Leading axes and side information: what all nets share.
+"""Leading axes, conditions and image shapes: helpers of all nets.
 
-A net is written for ``(B, ...)``; these helpers let it keep any leading axes ``(*samples, B, ...)``, tell it what is
-given, and let it see every shape of data as an image.
+A net is written for ``(B, ...)``. These helpers apply it to any leading axes ``(*samples, B, ...)``, append
+conditions to its input, and reshape vectors and sequences to images.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def over_leading(module: Callable[[Tensor], Tensor], z: Tensor, event_dims: int)
     Args:
         module: takes one leading axis and returns one.
         z: the input, (*samples, B, *event).
-        event_dims: how many trailing axes belong to one example.
+        event_dims: the number of trailing axes of one example.
 
     Example:
         >>> over_leading(torch.nn.Linear(3, 2), torch.ones(5, 4, 3), 1).shape
@@ -36,14 +36,14 @@ def over_leading(module: Callable[[Tensor], Tensor], z: Tensor, event_dims: int)
     return out.reshape(*lead, *out.shape[1:])
 
 
-def told(condition: Condition, widths: Widths) -> Tensor | None:
-    """What a net is told, side by side, (B, G); None where it is told nothing.
+def condition_vector(condition: Condition, widths: Widths) -> Tensor | None:
+    """The concatenated conditions of a net, (B, G), or None if it has no conditions.
 
     Raises:
         RequestError: a condition is missing, or has another width.
 
     Example:
-        >>> told({"labels": torch.eye(2)}, {"labels": 2})
+        >>> condition_vector({"labels": torch.eye(2)}, {"labels": 2})
         tensor([[1., 0.],
                 [0., 1.]])
     """
@@ -54,22 +54,22 @@ def told(condition: Condition, widths: Widths) -> Tensor | None:
         if found is None or found.shape[-1] != width:
             shape = None if found is None else tuple(found.shape)
             raise refuse(
-                name, shape, f"a condition of {width} columns", "One row an example; labels are one-hot."
+                name, shape, f"a condition of {width} columns", "One row per example; labels are one-hot."
             )
     return torch.cat([condition[name] for name in widths], -1)
 
 
 def join(z: Tensor, condition: Condition, widths: Widths) -> Tensor:
-    """Append what is told (B, G) to vectors (*samples, B, D), the same for every sample."""
-    more = told(condition, widths)
+    """Append the conditions (B, G) to vectors (*samples, B, D), the same for every sample."""
+    more = condition_vector(condition, widths)
     if more is None:
         return z
     return torch.cat([z, more.to(z.dtype).expand(*z.shape[:-1], more.shape[-1])], -1)
 
 
 def join_planes(x: Tensor, condition: Condition, widths: Widths) -> Tensor:
-    """Append what is told (B, G) to images (*samples, B, C, H, W) as G constant channels."""
-    more = told(condition, widths)
+    """Append the conditions (B, G) to images (*samples, B, C, H, W) as G constant channels."""
+    more = condition_vector(condition, widths)
     if more is None:
         return x
     planes = more.to(x.dtype)[..., None, None].expand(*x.shape[:-3], more.shape[-1], *x.shape[-2:])
@@ -77,7 +77,8 @@ def join_planes(x: Tensor, condition: Condition, widths: Widths) -> Tensor:
 
 
 def as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape of an example seen as an image (C, H, W): a vector is one row, a sequence a row with D channels.
+    """The shape of an example as an image (C, H, W): a vector becomes one row, a sequence one row with D
+    channels.
 
     Example:
         >>> as_image((7,)), as_image((50, 3)), as_image((3, 8, 8))

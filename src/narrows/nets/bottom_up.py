@@ -1,4 +1,4 @@
-"""A deterministic path upwards: features of features, and a decoder that reads the lowest of several groups."""
+"""The deterministic bottom-up path of ladder VAEs, and a decoder that reads the lowest group of latents."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["BottomUp", "Lowest", "Normalised"]
 
 
 class Normalised(nn.Module):
-    """A net from the data to features, normalised over the features of each example.
+    """A net from the data to features, with layer normalisation.
 
-    The paper normalises over the batch; here evaluating a loss moves no buffer, and an example's code does not
-    depend on its neighbours.
+    The paper uses batch normalisation; layer normalisation needs no running statistics, and an example's code
+    does not depend on the other examples of its batch.
 
     Args:
         net: ``(x, condition) -> (B, F)``.
@@ -33,7 +33,7 @@ class Normalised(nn.Module):
 
 
 class BottomUp(nn.Module):
-    """The deterministic path upwards: features d_1 of the data, d_2 of d_1, and so on.
+    """The deterministic bottom-up path: features d_1 of the data, d_2 of d_1, and so on.
 
     Args:
         first: a net from the data to d_1, ``(x, condition) -> (B, F_1)``.
@@ -49,7 +49,7 @@ class BottomUp(nn.Module):
         )
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> list[Tensor]:
-        """The features of each group, from the data upwards."""
+        """The features of each group, from the lowest to the highest."""
         features = [self.first(x, condition)]
         for step in self.steps:
             features.append(step(features[-1]))
@@ -57,11 +57,11 @@ class BottomUp(nn.Module):
 
 
 class Lowest(nn.Module):
-    """A decoder that reads the lowest group alone, p(x | z_1).
+    """A decoder that reads the lowest group only, p(x | z_1).
 
     Args:
         net: the decoder of z_1.
-        width: how many latents z_1 has; they come first.
+        width: the number of latents of z_1, which come first.
     """
 
     def __init__(self, net: nn.Module, width: int) -> None:

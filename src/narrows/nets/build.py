@@ -1,4 +1,4 @@
-"""Encoders and decoders from the text of a net and the shape of the data."""
+"""Encoders and decoders from the spelling of a net and the shape of the data."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["code_width", "decoder", "encoder", "grid_decoder", "grid_encoder", "
 
 
 def net_for(net: str | Net, shape: tuple[int, ...], *, vectors: str = "mlp", grid: bool = False) -> Net:
-    """The kind of network for a shape: what was asked for, or what ``auto`` comes to.
+    """The network for a shape; resolves ``auto``.
 
-    The one rule of ``auto``: an image of at least 16 pixels a side has a convolutional net, anything else a
-    perceptron; a grid of tokens is convolutional for every image and sequence.
+    ``auto`` is a convolutional net for images of at least 16 pixels per side, otherwise a perceptron; for a
+    grid of tokens it is convolutional for every image and sequence.
 
     Args:
         net: a text of `NETS`, or the net itself.
         shape: shape of one example.
-        vectors: what ``auto`` is for vectors, where a method begins at principal components (``skip``).
-        grid: whether it shall make a grid of tokens.
+        vectors: the net that ``auto`` means for vectors, such as ``skip`` for principal components.
+        grid: whether the net maps to a grid of tokens.
 
     Raises:
-        RequestError: no such kind of network, or a size that it cannot have.
+        RequestError: an unknown network, or an invalid size.
 
     Example:
         >>> type(net_for("auto", (1, 28, 28))).__name__, type(net_for("auto", (1, 8, 8))).__name__
@@ -40,7 +40,7 @@ def net_for(net: str | Net, shape: tuple[int, ...], *, vectors: str = "mlp", gri
 
 
 def code_width(latent: int, shape: tuple[int, ...]) -> int:
-    """The width of a code: the one asked for, or, where that is 0, 16 or half of an example's numbers.
+    """The width of a code: `latent`, or if that is 0, the smaller of 16 and half the size of an example.
 
     Raises:
         RequestError: a negative width.
@@ -67,7 +67,8 @@ def encoder(
 def decoder(
     z: int, shape_out: tuple[int, ...], net: str | Net = "auto", condition: Widths = NO_WIDTHS
 ) -> nn.Module:
-    """Make a net from vectors to examples, the mirror of `encoder`: ``(z, condition) -> (*samples, B, *shape_out)``.
+    """Make a net from vectors to examples, the mirror of `encoder`: ``(z, condition) -> (*samples, B,
+    *shape_out)``.
 
     Example:
         >>> decoder(16, (1, 28, 28))(torch.rand(5, 2, 16)).shape
@@ -77,10 +78,10 @@ def decoder(
 
 
 def grid_of(shape: tuple[int, ...], downsample: int, net: str | Net = "auto") -> tuple[int, int]:
-    """Rows and columns of the grid of tokens that `grid_encoder` makes.
+    """Rows and columns of the grid of tokens of `grid_encoder`.
 
     Raises:
-        RequestError: a downsample below 1, or none of 1, 2, 4, 8 ... for a convolutional net.
+        RequestError: `downsample` is below 1, or not a power of 2 for a convolutional net.
 
     Example:
         >>> grid_of((1, 28, 28), 4), grid_of((50, 3), 4), grid_of((64,), 4)

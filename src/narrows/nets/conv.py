@@ -1,7 +1,7 @@
 """Convolutional encoders and decoders for images of any size, plain or with residual blocks.
 
-Every level halves the image, rounding up; the decoder doubles it and crops, so that sizes which are no multiples of
-the stride, and sides of one pixel, come back exactly. Vectors and sequences are seen as images of one row.
+Every level halves the image, rounding up; the decoder doubles it and crops, so that the output has the exact
+size of the input, whatever that is. Vectors and sequences are treated as images of one row.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ HEAD = 256
 
 
 def halvings(height: int, width: int, levels: int) -> list[tuple[int, int]]:
-    """The sizes of an image halved `levels` times, rounding up, the whole image first.
+    """The sizes of an image halved `levels` times, rounding up, starting with the full size.
 
     Example:
         >>> halvings(28, 5, 2)
@@ -38,16 +38,16 @@ def _finish(module: nn.Module) -> None:
     initialise(module)
     for block in module.modules():
         if isinstance(block, ResidualBlock):
-            block.quieten()
+            block.zero_initialise()
 
 
 class Down(nn.Sequential):
-    """Strided convolutions, one a level, each followed by SiLU or by residual blocks.
+    """Strided convolutions, one per level, each followed by residual blocks and SiLU.
 
     Args:
         channels: channels of the image.
         widths: channels after each level.
-        blocks: residual blocks a level.
+        blocks: residual blocks per level.
         stride: 2, or 1 to keep the size.
     """
 
@@ -61,7 +61,7 @@ class Down(nn.Sequential):
 
 
 class Up(nn.Module):
-    """Transposed convolutions, one a level, cropped to the sizes that `Down` went through.
+    """Transposed convolutions, one per level, cropped to the sizes of `Down`.
 
     Args:
         widths: channels from the coarsest map to the finest, the image's own last.
@@ -75,7 +75,7 @@ class Up(nn.Module):
         self.levels = nn.ModuleList()
         for before, after in itertools.pairwise(widths):
             inside = [ResidualBlock(before) for _ in range(blocks)]
-            # kernel 4 with stride 2: every output pixel gets as many taps, so no checkerboard
+            # kernel 4 with stride 2: every output pixel has the same number of taps, so no checkerboard
             self.levels.append(nn.Sequential(*inside, nn.SiLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)))
 
     def forward(self, x: Tensor) -> Tensor:
@@ -86,14 +86,14 @@ class Up(nn.Module):
 
 
 class ConvEncoder(nn.Module):
-    """Halve the image level by level, then one dense layer, then the code.
+    """Strided convolutions, a dense layer, and the output layer.
 
     Args:
         shape: shape of one input.
         out: width of the output.
-        hidden: channels of each level, from the image inwards.
-        condition: what both sides are told, by name, and how many numbers each has, seen as constant channels.
-        blocks: residual blocks a level; 0 is a plain convolutional net.
+        hidden: channels of each level, starting at the image.
+        condition: widths of the conditions by name, appended as constant channels.
+        blocks: residual blocks per level; 0 is a plain convolutional net.
     """
 
     def __init__(
@@ -126,9 +126,9 @@ class ConvDecoder(nn.Module):
     Args:
         z: width of the code.
         shape: shape of one output.
-        hidden: channels of each level, from the image inwards, as for the encoder.
-        condition: what both sides are told, by name, and how many numbers each has, appended to the code.
-        blocks: residual blocks a level.
+        hidden: channels of each level, starting at the image, as for the encoder.
+        condition: widths of the conditions by name, appended to the code.
+        blocks: residual blocks per level.
     """
 
     def __init__(
@@ -158,17 +158,17 @@ class ConvDecoder(nn.Module):
 
 
 def _grid_widths(width: int, levels: int) -> list[int]:
-    """Channels after each level: the first, on the largest map, has half of them where there are more."""
+    """Channels after each level: half of `width` at the first of several levels, whose map is the largest."""
     return [max(8, width // 2)] * (levels > 1) + [width] * (levels - (levels > 1))
 
 
 class ConvGridEncoder(nn.Module):
-    """Halve the image level by level and hand over the last map as tokens.
+    """Strided convolutions whose last feature map is returned as tokens.
 
     Args:
         shape: shape of one input.
         channels: channels of a token.
-        levels: how often the image is halved.
+        levels: the number of halvings.
         width: channels inside.
         blocks: residual blocks on the last map.
     """
@@ -195,7 +195,7 @@ class ConvGridDecoder(nn.Module):
     Args:
         channels: channels of a token.
         shape: shape of one output.
-        levels: how often the grid is doubled.
+        levels: the number of doublings.
         width: channels inside.
         blocks: residual blocks on the coarse map.
     """

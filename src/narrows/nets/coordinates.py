@@ -1,4 +1,4 @@
-"""Nets of position: a function of where, and of a code where one is told to them."""
+"""Coordinate networks: functions of a position and, optionally, of a code."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ COORDINATES: Table[Coordinates] = Table(
     "coordinates",
     "narrows.nets.coordinates:Coordinates",
     {"fourier": "narrows.nets.coordinates:Fourier", "siren": "narrows.nets.coordinates:Siren"},
-    given=("k",),
+    supplied=("k",),
 )
-"""How a net reads positions, by name."""
+"""The coordinate features that a text can name."""
 
 
 class Coordinates(nn.Module):
-    """How a net reads positions: what its first layer sees of them, and what stands between its layers.
+    """The features of positions that the first layer reads, and the activation between the layers.
 
     Args:
-        k: how many coordinates a position has.
-        width: how many numbers the first layer sees.
+        k: dimension of a position.
+        width: number of features.
     """
 
     def __init__(self, k: int, width: int) -> None:
@@ -37,7 +37,7 @@ class Coordinates(nn.Module):
         self.k, self.width = k, width
 
     def activation(self) -> nn.Module:
-        """What stands between the layers."""
+        """The activation between the layers."""
         return nn.SiLU()
 
     def forward(self, y: Tensor) -> Tensor:
@@ -51,16 +51,17 @@ class Fourier(Coordinates):
     .. math:: \gamma(y) = (y, \cos 2\pi B y, \sin 2\pi B y),\quad B_{ij} \sim N(0, s^2)
 
     Args:
-        k: how many coordinates a position has.
-        scale: s, in cycles across the domain; a smaller one gives smoother functions.
-        frequencies: rows of B.
+        k: dimension of a position.
+        scale: s, in cycles across the domain; a smaller value gives smoother functions.
+        frequencies: the number of rows of B.
 
     Example:
         >>> Fourier(2, frequencies=8)(torch.zeros(5, 2)).shape
         torch.Size([5, 18])
 
     Reference:
-        Tancik and others, Fourier Features Let Networks Learn High Frequency Functions, 2020. arXiv:2006.10739
+        Tancik and others, Fourier Features Let Networks Learn High Frequency Functions, 2020.
+        arXiv:2006.10739
     """
 
     matrix: Tensor
@@ -76,10 +77,10 @@ class Fourier(Coordinates):
 
 
 class Sine(nn.Module):
-    """The sine of a fast phase, sin(w0 x).
+    """The activation sin(w0 x).
 
     Args:
-        w0: the factor.
+        w0: the frequency factor.
     """
 
     def __init__(self, w0: float) -> None:
@@ -87,23 +88,24 @@ class Sine(nn.Module):
         self.w0 = w0
 
     def forward(self, x: Tensor) -> Tensor:
-        """Element by element."""
+        """Apply the sine elementwise."""
         return torch.sin(self.w0 * x)
 
 
 class Siren(Coordinates):
-    r"""Positions from -1 to 1, for layers of sines: :math:`a(x) = \sin w_0 x`.
+    r"""Positions rescaled to [-1, 1], for layers with sine activations :math:`a(x) = \sin w_0 x`.
 
     Args:
-        k: how many coordinates a position has.
-        w0: a factor of all phases; a smaller one gives smoother functions.
+        k: dimension of a position.
+        w0: the frequency factor; a smaller value gives smoother functions.
 
     Example:
         >>> Siren(2)(torch.zeros(5, 2))[0]
         tensor([-1., -1.])
 
     Reference:
-        Sitzmann and others, Implicit Neural Representations with Periodic Activation Functions, 2020. arXiv:2006.09661
+        Sitzmann and others, Implicit Neural Representations with Periodic Activation Functions, 2020.
+        arXiv:2006.09661
     """
 
     def __init__(self, k: int, w0: float = 30.0) -> None:
@@ -120,16 +122,16 @@ class Siren(Coordinates):
 
 
 class CoordinateNet(nn.Module):
-    r"""A function of a position, and of a code where one is told to its layers.
+    r"""A function of a position and, optionally, of a code that is added to its layers.
 
     .. math:: h_{l+1} = a(W_l h_l + V_l z_l + b_l),\quad h_0 = \gamma(y)
 
     Args:
-        k: how many coordinates a position has.
-        out: numbers at a point.
+        k: dimension of a position.
+        out: number of outputs at each point.
         hidden: widths of the hidden layers.
-        coordinates: how positions are read: ``fourier``, ``siren`` (see `COORDINATES`).
-        code: width of the code that each layer is told, from the first on.
+        coordinates: features of positions: ``fourier``, ``siren`` (see `COORDINATES`).
+        code: widths of the parts of the code that are added to each layer, starting with the first.
 
     Example:
         >>> net = CoordinateNet(2, 3, (16, 16), "fourier:scale=2", code=(4, 4))
@@ -158,7 +160,7 @@ class CoordinateNet(nn.Module):
         self._initialise()
 
     def _initialise(self) -> None:
-        """He's initialisation, or, before sines, one that keeps phases of unit variance."""
+        """He's initialisation; for sine activations, that of SIREN."""
         if not isinstance(self.activation, Sine):
             initialise(self)
             return
@@ -170,13 +172,13 @@ class CoordinateNet(nn.Module):
 
     @property
     def last(self) -> nn.Linear:
-        """The last layer, from what `inner` gives."""
+        """The last layer, which reads the output of `inner`."""
         layer = self.layers[-1]
         assert isinstance(layer, nn.Linear)
         return layer
 
     def inner(self, y: Tensor) -> Tensor:
-        """What the last layer of a net without code reads at positions (..., k)."""
+        """The last hidden layer of a net without code at positions (..., k)."""
         h = self.features(y)
         for layer in self.layers[:-1]:
             h = self.activation(layer(h))

@@ -1,4 +1,4 @@
-"""Noise on the input of an encoder, in training only."""
+"""Corruption of an encoder's input during training."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KINDS = ("gaussian", "masking", "salt-and-pepper")
 """The kinds of corruption."""
 
 SALT = {"real": (-2.0, 2.0), "unit": (0.0, 1.0), "binary": (0.0, 1.0)}
-"""Pepper and salt: the ends of the range, or two standard deviations of real (standardised) values."""
+"""Values of pepper and salt: the ends of the range, or two standard deviations of standardised values."""
 
 
 def corrupt(x: Tensor, kind: str, level: float, low: float = 0.0, high: float = 1.0) -> Tensor:
@@ -22,11 +22,11 @@ def corrupt(x: Tensor, kind: str, level: float, low: float = 0.0, high: float = 
 
     Args:
         x: any shape.
-        kind: ``gaussian`` adds N(0, level^2); ``masking`` sets a share `level` of the numbers to 0;
-            ``salt-and-pepper`` sets that share to `low` or `high`, whichever a fair coin says.
-        level: standard deviation in the units of x, or share of the numbers that are lost.
-        low: pepper.
-        high: salt.
+        kind: ``gaussian`` adds N(0, level^2); ``masking`` sets a fraction `level` of the values to 0;
+            ``salt-and-pepper`` sets that fraction to `low` or `high` with equal probability.
+        level: standard deviation in the units of x, or fraction of corrupted values.
+        low: value of pepper.
+        high: value of salt.
 
     Raises:
         RequestError: an unknown kind.
@@ -46,17 +46,17 @@ def corrupt(x: Tensor, kind: str, level: float, low: float = 0.0, high: float = 
 
 
 class Corrupted(nn.Module):
-    """An encoder that sees a corrupted copy of its input while it is trained, and the input itself in `eval()`.
+    """An encoder whose input is corrupted during training, but not in `eval()`.
 
     Args:
         net: the encoder, ``(x, condition) -> features``.
         kind: as for `corrupt`.
-        level: standard deviation, or share of the numbers.
-        low: pepper.
-        high: salt.
+        level: standard deviation, or fraction of corrupted values.
+        low: value of pepper.
+        high: value of salt.
 
     Raises:
-        RequestError: an unknown kind, or a level that it cannot have.
+        RequestError: an unknown kind, or a level out of range.
 
     Example:
         >>> from narrows.nets.mlp import MLP
@@ -75,7 +75,7 @@ class Corrupted(nn.Module):
         self.low, self.high = low, high
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tree:
-        """Features of the corrupted or, in `eval()`, of the true input."""
+        """Features of the corrupted input, or in `eval()` of the clean input."""
         if self.training:
             x = corrupt(x, self.kind, self.level, self.low, self.high)
         return self.net(x, condition)

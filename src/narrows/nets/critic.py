@@ -1,4 +1,4 @@
-"""Critics: nets that give an example one score, or an image one score a patch."""
+"""Critics: nets that compute one score per example, or one per patch of an image."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ _SLOPE = 0.2
 
 
 class PatchCritic(nn.Module):
-    """Convolutions that score every patch of an image, each score by a few dozen pixels around it.
+    """A convolutional net that scores every patch of an image.
 
-    Kernels of 4: `levels` of them with stride 2, then two with stride 1. The receptive field of a score is 16, 34
-    or 70 pixels for 1, 2 or 3 levels; a small image gets as many levels as leave at least 5 rows and columns.
-    Feature maps are normalised by groups of channels within an example, where the paper has batch normalisation:
-    a score then depends on no neighbour in the batch, and evaluating it moves no buffer.
+    It has `levels` convolutions with kernel 4 and stride 2, then two with stride 1. The receptive field of a
+    score is 16, 34 or 70 pixels for 1, 2 or 3 levels; for small images the number of levels is reduced such
+    that at least 5 rows and columns are left. Group normalisation replaces the paper's batch normalisation,
+    so that a score does not depend on the other examples of the batch.
 
     Args:
         shape: shape of one image, (C, H, W), both sides at least 6 pixels.
-        channels: channels after the first level; each further one doubles them, up to eight times.
-        levels: halvings of the image, at most.
+        channels: channels after the first level; each further level doubles them, up to eight times.
+        levels: the maximum number of halvings of the image.
 
     Example:
         >>> PatchCritic((1, 28, 28))(torch.zeros(2, 1, 28, 28)).shape
@@ -51,7 +51,7 @@ class PatchCritic(nn.Module):
             layers += [nn.Conv2d(before, width, 4, stride, 1, bias=False), group_norm(width)]
             layers.append(nn.LeakyReLU(_SLOPE))
             before = width
-        # no bias at the end: a hinge loss has no gradient for it as long as all scores lie within the margin
+        # no final bias: a hinge loss has no gradient for it as long as all scores lie within the margin
         self.net = nn.Sequential(*layers, nn.Conv2d(before, 1, 4, 1, 1, bias=False))
         for module in self.net.modules():
             if isinstance(module, nn.Conv2d):
@@ -63,7 +63,7 @@ class PatchCritic(nn.Module):
 
 
 class _WholeCritic(nn.Module):
-    """A perceptron that scores an example as a whole."""
+    """A perceptron that computes one score per example."""
 
     def __init__(self, shape: tuple[int, ...], hidden: tuple[int, ...]) -> None:
         super().__init__()
@@ -79,13 +79,13 @@ class _WholeCritic(nn.Module):
 
 
 def critic(shape: tuple[int, ...], channels: int = 32, levels: int = 3) -> nn.Module:
-    """A critic of examples: of the patches of an image, of the whole of anything else or smaller.
+    """A patch critic for images of at least 6 pixels per side; for other data a perceptron with one score.
 
     Args:
         shape: shape of one example.
-        channels: channels of the first level of an image's critic; a perceptron has four times as many in each of
-            its two layers.
-        levels: halvings of the image, at most.
+        channels: channels of the first level of a patch critic; a perceptron has four times as many units in
+            each of its two layers.
+        levels: the maximum number of halvings of the image.
 
     Returns:
         ``x (*samples, B, *shape) -> scores (*samples, B, P)``.

@@ -1,4 +1,4 @@
-"""Nets that read a state and a time: what diffusions and flows are made of. No word of latents here."""
+"""Time-conditioned nets for diffusion models and flows."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["TimeFeatures", "TokenDenoiser", "VectorDenoiser"]
 
 _FREQUENCIES = 32
 _FASTEST = 30.0
-"""Angle of the fastest sine at t = 1; the slowest has the angle 1."""
+"""Highest angular frequency; the lowest is 1."""
 
 
 class TimeFeatures(nn.Module):
-    """Times in [0, 1] to vectors: sines and cosines through two linear maps, with what else the net is told.
+    """Embeds times in [0, 1]: sines and cosines, an MLP, and a linear map of the condition.
 
     Args:
-        width: of the vectors.
-        told: width G of what is told, 0 for nothing. A row of zeros says nothing.
+        width: width of the embedding.
+        condition: width G of the condition, 0 for none. A row of zeros means no condition.
 
     Example:
         >>> TimeFeatures(8)(torch.tensor([0.0, 0.5])).shape
@@ -32,25 +32,27 @@ class TimeFeatures(nn.Module):
 
     rates: Tensor
 
-    def __init__(self, width: int, told: int = 0) -> None:
+    def __init__(self, width: int, condition: int = 0) -> None:
         super().__init__()
         rates = _FASTEST ** (torch.arange(_FREQUENCIES) / (_FREQUENCIES - 1))
         self.register_buffer("rates", rates, persistent=False)
         self.net = nn.Sequential(nn.Linear(2 * _FREQUENCIES, width), nn.SiLU(), nn.Linear(width, width))
         initialise(self.net)
-        self.tell = nn.Linear(told, width, bias=False) if told else None
+        self.tell = nn.Linear(condition, width, bias=False) if condition else None
 
-    def forward(self, t: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """(B,) -> (B, width)."""
         angles = t[:, None] * self.rates
         features: Tensor = self.net(torch.cat([angles.sin(), angles.cos()], -1))
         return (
-            features if self.tell is None or told is None else features + self.tell(told.to(features.dtype))
+            features
+            if self.tell is None or condition is None
+            else features + self.tell(condition.to(features.dtype))
         )
 
 
 class _Block(nn.Module):
-    """A residual perceptron whose normalised input is scaled and shifted by the time."""
+    """A residual perceptron whose normalised input is scaled and shifted by the time embedding."""
 
     def __init__(self, width: int) -> None:
         super().__init__()
@@ -68,22 +70,22 @@ class _Block(nn.Module):
 
 
 class VectorDenoiser(nn.Module):
-    """A residual perceptron over vectors, told the time in every block.
+    """A residual perceptron over vectors, with the time embedding as input of every block.
 
     Args:
-        size: numbers of a vector, Z.
-        width: channels inside.
+        size: dimension of a vector, Z.
+        width: width of the hidden layers.
         depth: number of blocks.
-        told: width G of what else it is told.
+        condition: width G of the condition, 0 for none.
 
     Example:
         >>> VectorDenoiser(3, width=8, depth=1)(torch.zeros(2, 3), torch.zeros(2)).shape
         torch.Size([2, 3])
     """
 
-    def __init__(self, size: int, width: int, depth: int, told: int = 0) -> None:
+    def __init__(self, size: int, width: int, depth: int, condition: int = 0) -> None:
         super().__init__()
-        self.time = TimeFeatures(whole("width", width), told)
+        self.time = TimeFeatures(whole("width", width), condition)
         self.lead = initialise(nn.Linear(size, width))
         self.blocks = nn.ModuleList(_Block(width) for _ in range(whole("depth", depth)))
         self.norm = nn.LayerNorm(width)
@@ -91,25 +93,25 @@ class VectorDenoiser(nn.Module):
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(width))
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """States (B, Z) at times (B,) -> (B, Z)."""
-        time = self.time(t, told)
-        h = self.lead(x) + time  # never near 0, where a normalisation is steep
+        time = self.time(t, condition)
+        h = self.lead(x) + time  # keeps the norm away from 0, where layer normalisation is ill-conditioned
         for block in self.blocks:
             h = block(h, time)
         return self.out(self.norm(h))
 
 
 class TokenDenoiser(nn.Module):
-    """A transformer over tokens, told the time in every token.
+    """A transformer over tokens, with the time embedding added to every token.
 
     Args:
-        tokens: how many tokens, L.
-        channels: numbers of a token, C.
-        width: channels inside.
+        tokens: number of tokens, L.
+        channels: dimension of a token, C.
+        width: width of the hidden layers.
         depth: number of blocks.
         heads: number of heads, a divisor of `width`.
-        told: width G of what else it is told.
+        condition: width G of the condition, 0 for none.
 
     Example:
         >>> net = TokenDenoiser(5, 3, width=8, depth=1, heads=2)
@@ -118,12 +120,12 @@ class TokenDenoiser(nn.Module):
     """
 
     def __init__(
-        self, tokens: int, channels: int, width: int, depth: int, heads: int = 4, told: int = 0
+        self, tokens: int, channels: int, width: int, depth: int, heads: int = 4, condition: int = 0
     ) -> None:
         super().__init__()
         if whole("width", width) % whole("heads", heads):
             raise refuse("heads", heads, f"a divisor of the width {width}")
-        self.time = TimeFeatures(width, told)
+        self.time = TimeFeatures(width, condition)
         self.lead = initialise(nn.Linear(channels, width))
         self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.blocks = TransformerBlocks(width, whole("depth", depth), heads)
@@ -131,7 +133,7 @@ class TokenDenoiser(nn.Module):
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(width))
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, t: Tensor, told: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """States (B, L, C) at times (B,) -> (B, L, C)."""
-        h = self.lead(x) + self.place + self.time(t, told)[:, None]
+        h = self.lead(x) + self.place + self.time(t, condition)[:, None]
         return self.out(self.blocks(h))

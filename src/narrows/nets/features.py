@@ -1,6 +1,6 @@
-"""Frozen nets that see an image at several depths: what a perceptual distance compares.
+"""Frozen nets with feature maps at several depths, for perceptual distances.
 
-Each is called with examples (B, *shape) and returns a list of feature maps (B, C_l, H_l, W_l), fine to coarse.
+Each maps examples (B, *shape) to a list of feature maps (B, C_l, H_l, W_l), from fine to coarse.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from narrows.nets.axes import as_image, to_image
 __all__ = ["Frozen", "RandomFeatures", "ResNetFeatures", "VGGFeatures", "read_weights"]
 
 _MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-"""Of the pixels of ImageNet, by which the nets that read pictures were trained to scale them."""
+"""Mean and standard deviation of ImageNet's pixels, with which these nets were trained."""
 
 
 class Frozen(nn.Module):
-    """A copy of a net whose weights never move: they become buffers, and the net stays in `eval()`.
+    """A copy of a net with frozen weights: its parameters become buffers, and it stays in `eval()`.
 
-    No optimizer finds a parameter in it, gradients pass through to what the net is shown, and a state dict keeps it
-    with the other buffers.
+    It has no parameters for an optimizer, gradients flow to its input, and the state dict holds it with the
+    other buffers.
 
     Args:
-        net: copied; the original stays as it is.
+        net: the net to copy; the original is unchanged.
 
     Example:
         >>> frozen = Frozen(nn.Linear(3, 2)).train()
@@ -50,25 +50,25 @@ class Frozen(nn.Module):
         self.eval()
 
     def train(self, mode: bool = True) -> Frozen:
-        """Stay in `eval()`, whatever is asked."""
+        """Stay in `eval()` for any `mode`."""
         return super().train(False)
 
     def forward(self, x: Tensor) -> list[Tensor]:
-        """What the net makes of x."""
+        """The feature maps of x."""
         found: list[Tensor] = self.net(x)
         return found
 
 
 class RandomFeatures(nn.Module):
-    """Strided convolutions whose weights are drawn from a seed: features for any shape of data, from no file.
+    """Strided convolutions with random weights: features for data of any shape, without a file of weights.
 
-    A random net keeps edges and textures apart, though not what they mean to people.
+    Random features distinguish edges and textures, but not semantic content.
 
     Args:
-        shape: shape of one example; what is no image is seen as one of a single row.
-        channels: channels after the first level; each further one doubles them.
-        levels: how many feature maps.
-        seed: of the weights.
+        shape: shape of one example; vectors and sequences are treated as images of one row.
+        channels: channels after the first level; each further level doubles them.
+        levels: number of feature maps.
+        seed: seed of the weights.
 
     Example:
         >>> [tuple(f.shape) for f in RandomFeatures((1, 28, 28), channels=4)(torch.zeros(2, 1, 28, 28))]
@@ -101,7 +101,7 @@ class RandomFeatures(nn.Module):
 
 
 class _Pictures(nn.Module):
-    """A net that was trained on colour pictures: pixels from 0 to 1, grey ones three times."""
+    """A net trained on colour images with pixels from 0 to 1; grey images are repeated to three channels."""
 
     def __init__(self, shape: tuple[int, ...]) -> None:
         super().__init__()
@@ -116,17 +116,17 @@ class _Pictures(nn.Module):
     deviation: Tensor
 
     def scaled(self, x: Tensor) -> Tensor:
-        """(B, 1 or 3, H, W) -> (B, 3, H, W) as the net was trained to see it."""
+        """(B, 1 or 3, H, W) -> standardised images (B, 3, H, W)."""
         return (x.expand(-1, 3, -1, -1) - self.mean) / self.deviation
 
 
 class VGGFeatures(_Pictures):
-    """The convolutions of a VGG net, read where each block ends, before its pooling.
+    """The feature maps of a VGG net at the end of each block, before its pooling.
 
     Args:
         shape: shape of one example, (1 or 3, H, W), pixels from 0 to 1.
-        weights: a file of tensors named ``features.N.weight`` and ``features.N.bias``, as torchvision names them, of a
-            VGG without batch normalisation.
+        weights: a file of tensors named ``features.N.weight`` and ``features.N.bias``, as torchvision names
+            them, of a VGG without batch normalisation.
 
     Reference:
         Simonyan and Zisserman, Very Deep Convolutional Networks, 2014. arXiv:1409.1556
@@ -139,12 +139,10 @@ class VGGFeatures(_Pictures):
         if not numbers:
             raise refuse("weights", weights, "a file with tensors ``features.0.weight`` ... of a VGG net")
         self.convolutions = nn.ModuleList()
-        self.ends: list[int] = []  # after which convolutions a block ends
+        self.ends: list[int] = []  # indices of the last convolutions of the blocks
         for i, number in enumerate(numbers):
             self.convolutions.append(_convolution(kept, f"features.{number}", 1, weights))
-            if (
-                i + 1 == len(numbers) or numbers[i + 1] - number == 3
-            ):  # the two between: the ReLU, the pooling
+            if i + 1 == len(numbers) or numbers[i + 1] - number == 3:  # between them: a ReLU and a pooling
                 self.ends.append(i)
 
     def forward(self, x: Tensor) -> list[Tensor]:
@@ -161,12 +159,13 @@ class VGGFeatures(_Pictures):
 
 
 class ResNetFeatures(_Pictures):
-    """A residual net for small pictures (three stages of 16, 32 and 64 channels), read after each stage.
+    """The feature maps of a residual net for small images after each of three stages of 16, 32 and 64
+    channels.
 
     Args:
         shape: shape of one example, (1 or 3, H, W), pixels from 0 to 1.
-        weights: a file of tensors named ``conv1.weight``, ``bn1.*`` and ``layerS.B.conv1.weight`` ..., whose shortcuts
-            have no weights (option A of the paper).
+        weights: a file of tensors named ``conv1.weight``, ``bn1.*`` and ``layerS.B.conv1.weight`` ..., whose
+            shortcuts have no weights (option A of the paper).
 
     Reference:
         He et al., Deep Residual Learning for Image Recognition, 2016, section 4.2. arXiv:1512.03385
@@ -200,7 +199,9 @@ class ResNetFeatures(_Pictures):
 
 
 class _Block(nn.Module):
-    """Two convolutions beside a shortcut that skips every second pixel, new channels at 0, where the size changes."""
+    """Two convolutions and a shortcut; where the size changes, it subsamples pixels and pads channels with
+    0.
+    """
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()
@@ -215,10 +216,10 @@ class _Block(nn.Module):
 
 
 def read_weights(path: str) -> dict[str, Tensor]:
-    """The tensors of a ``.safetensors`` or ``.npz`` file; nothing in it is unpickled.
+    """The tensors of a ``.safetensors`` or ``.npz`` file, read without pickle.
 
     Raises:
-        RequestError: no such file, or none of the two kinds.
+        RequestError: the file does not exist, is damaged, or is of another format.
     """
     file = Path(path)
     if not path or not file.is_file() or file.suffix not in (".npz", ".safetensors"):
@@ -230,7 +231,7 @@ def read_weights(path: str) -> dict[str, Tensor]:
             with np.load(file, allow_pickle=False) as arrays:
                 return {name: torch.from_numpy(np.asarray(arrays[name])) for name in arrays.files}
         return read_tensors(file)
-    except Exception as error:  # the readers raise whatever they meet in a damaged file
+    except Exception as error:  # damaged files raise various exceptions
         reason = str(error).split("\n")[0]
         raise RequestError(f"``weights`` {path} cannot be read: {reason}.") from error
 
@@ -248,7 +249,7 @@ def _convolution(kept: Mapping[str, Tensor], name: str, stride: int, path: str) 
 
 
 def _normed(kept: Mapping[str, Tensor], conv: str, norm: str, stride: int, path: str) -> nn.Sequential:
-    """A convolution and the batch normalisation after it, whose statistics are fixed."""
+    """A convolution followed by batch normalisation with fixed statistics."""
     layer = _convolution(kept, conv, stride, path)
     after = nn.BatchNorm2d(layer.out_channels)
     for name, tensor in after.state_dict().items():

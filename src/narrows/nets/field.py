@@ -1,7 +1,7 @@
-"""Nets for functions: from a set of points with values to a vector, and from a vector to values at any point.
+"""Nets for functions: from values at a set of points to a vector, and from a vector to values at any point.
 
-Positions lie in the unit cube, (B, P, k). Where all examples of a batch have the same points, positions are expanded
-with stride 0, and what depends on them alone is computed once.
+Positions lie in the unit cube, (B, P, k). If all examples of a batch have the same points, positions are
+expanded with stride 0, and functions of the positions are computed once.
 """
 
 from __future__ import annotations
@@ -20,43 +20,44 @@ from narrows.nets.skip import SkipMLP
 __all__ = ["DECODERS", "FieldDecoder", "FieldEncoder", "LinearDecoder", "NonlinearDecoder"]
 
 DECODERS = ("linear", "concat", "split")
-"""How a decoder uses the code: as weights of modes, at its first layer, or a share of it at each."""
+"""How a decoder uses the code: as weights of modes, as input of the first layer, or split over all layers."""
 
 
 def points(condition: Mapping[str, Tensor], name: str) -> tuple[Tensor, Tensor | None]:
-    """Positions (B or 1, P, k) and their mask (B, P), or None where all are there.
+    """Positions (B or 1, P, k) and their mask (B, P), or None if all points exist.
 
-    Positions that all examples share come once. Where no point is, the position is 0 and never read.
+    Positions shared by all examples are returned once. The positions of missing points are 0.
     """
     y, mask = condition[name], condition.get("mask" if name == "positions" else f"{name}_mask")
     together = len(y) > 1 and y.stride(0) == 0
     y = y[:1] if together else y
     if mask is None:
         return y, None
-    there = mask.any(0, keepdim=True) if together else mask
-    return torch.where(there[..., None], y, 0.0), mask
+    used = mask.any(0, keepdim=True) if together else mask
+    return torch.where(used[..., None], y, 0.0), mask
 
 
 class FieldEncoder(nn.Module):
-    r"""From a function, known at some points, to a vector.
+    r"""Encodes a function, observed at some points, as a vector.
 
     .. math:: h_j = \sum_p w_p \left( \kappa_j(y_p) \cdot u(y_p) + \kappa'_j(y_p) \cdot 1 \right)
               \approx \int \kappa_j \cdot u + \kappa'_j \cdot 1 \, dy,\quad \mathrm{features} = g(h)
 
-    It is a perceptron whose first layer is an integral, with a function of position in place of a weight matrix, so
-    that number, place and order of the points may change. The second kernel tells where points were.
+    It is a perceptron whose first layer is an integral, with a function of position in place of a weight
+    matrix, so that number, positions and order of the points may vary. The second kernel encodes where points
+    were observed.
 
     Args:
-        shape: points and channels of one example, (P, C); other numbers of points are welcome.
-        k: how many coordinates a position has.
+        shape: points and channels of one example, (P, C); the number of points may vary.
+        k: dimension of a position.
         out: width of the output.
-        hidden: widths of the hidden layers behind the integral; a linear map stands beside them.
-        width: how many integrals.
-        coordinates: as of `CoordinateNet`.
+        hidden: widths of the hidden layers after the integral, which run parallel to a linear map.
+        width: number of integrals.
+        coordinates: as for `CoordinateNet`.
 
-    Reads from the condition: ``positions`` (B, P, k); ``mask`` (B, P) and ``observed`` (B, P, C), what is there;
-    ``quadrature`` (B, P), the weights w, which are divided by their sum over the points that are there; without it,
-    they are equal.
+    The condition holds ``positions`` (B, P, k); the masks ``mask`` (B, P) and ``observed`` (B, P, C); and
+    ``quadrature`` (B, P), the weights w, which are normalised over the observed points. Without it they are
+    equal.
 
     Example:
         >>> net = FieldEncoder((64, 1), 1, 8)
@@ -83,8 +84,10 @@ class FieldEncoder(nn.Module):
         """Values (B, P, C) at ``condition["positions"]`` -> (B, out)."""
         y, _ = points(condition, "positions")
         weights = self.weights(x, condition)
-        there = weights != 0
-        weighed = weights.repeat(1, 1, 2) * torch.cat([torch.where(there, x, 0.0), there.to(x.dtype)], -1)
+        observed = weights != 0
+        weighed = weights.repeat(1, 1, 2) * torch.cat(
+            [torch.where(observed, x, 0.0), observed.to(x.dtype)], -1
+        )
         kernel = self.kernel(y).unflatten(-1, (2 * self.channels, self.width))
         if len(kernel) == 1:
             pooled = weighed.flatten(1) @ kernel[0].flatten(0, 1)
@@ -95,25 +98,25 @@ class FieldEncoder(nn.Module):
 
     @staticmethod
     def weights(x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """The weights (B, P, C) of the values x: those of a channel sum to 1 over the points that are there."""
-        there = torch.ones_like(x, dtype=torch.bool)
+        """The weights (B, P, C) of the values x: those of a channel sum to 1 over the observed points."""
+        observed = torch.ones_like(x, dtype=torch.bool)
         if "mask" in condition:
-            there = there & condition["mask"][..., None]
+            observed = observed & condition["mask"][..., None]
         if "observed" in condition:
-            there = there & condition["observed"]
+            observed = observed & condition["observed"]
         weights = condition["quadrature"][..., None] if "quadrature" in condition else x.new_ones(())
-        return normalised(torch.where(there, weights, 0.0), -2)
+        return normalised(torch.where(observed, weights, 0.0), -2)
 
 
 class FieldDecoder(Part):
-    """What decoders of functions share: where they are asked.
+    """Base class of decoders of functions, which selects the points at which the output is evaluated.
 
-    That is at the ``queries`` of the condition, or at its ``positions``; where it has neither, as when a sample is
-    drawn, at the points of the first example that the model saw.
+    These are the ``queries`` of the condition, or else its ``positions``; without either, as for
+    unconditional samples, the points of the first training example.
 
     Args:
-        points: how many points an example has.
-        k: how many coordinates a position has.
+        points: number of points of an example.
+        k: dimension of a position.
     """
 
     mesh: Tensor
@@ -124,17 +127,16 @@ class FieldDecoder(Part):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Remember where the first example is known."""
+        """Store the positions of the first example."""
         y, mask = points(batch.condition, "positions")
         first = y[0] if mask is None else y[0][mask[0]]
-        again = -(
-            -len(self.mesh) // max(1, len(first))
-        )  # one with fewer points than the longest has some twice
+        # An example with fewer points than the longest has some of them repeated.
+        repeats = -(-len(self.mesh) // max(1, len(first)))
         if len(first):
-            self.mesh.copy_(first.repeat(again, 1)[: len(self.mesh)])
+            self.mesh.copy_(first.repeat(repeats, 1)[: len(self.mesh)])
 
     def at(self, condition: Mapping[str, Tensor]) -> Tensor:
-        """Positions (B or 1, Q, k)."""
+        """The positions at which the output is evaluated, (B or 1, Q, k)."""
         name = "queries" if "queries" in condition else "positions"
         return points(condition, name)[0] if name in condition else self.mesh[None]
 
@@ -146,10 +148,10 @@ class LinearDecoder(FieldDecoder):
 
     Args:
         latent: width of the code, Z.
-        shape: points and channels of one example, (P, C); other numbers of points are welcome.
-        k: how many coordinates a position has.
-        hidden: widths of the hidden layers of the net behind t.
-        coordinates: as of `CoordinateNet`.
+        shape: points and channels of one example, (P, C); the number of points may vary.
+        k: dimension of a position.
+        hidden: widths of the hidden layers of the net t.
+        coordinates: as for `CoordinateNet`.
 
     Example:
         >>> net = LinearDecoder(3, (9, 1), 2)
@@ -170,7 +172,9 @@ class LinearDecoder(FieldDecoder):
         self.net = CoordinateNet(k, (latent + 1) * self.channels, hidden, coordinates)
 
     def modes(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean function t_0 (..., Q, C) and the modes t_1 ... t_Z (..., Q, Z, C) at positions (..., Q, k)."""
+        """The mean function t_0 (..., Q, C) and the modes t_1 ... t_Z (..., Q, Z, C) at positions (..., Q,
+        k).
+        """
         out = self.net(y).unflatten(-1, (self.latent + 1, self.channels))
         return out[..., 0, :], out[..., 1:, :]
 
@@ -184,15 +188,15 @@ class LinearDecoder(FieldDecoder):
 
 
 class NonlinearDecoder(FieldDecoder):
-    r"""A net of position and code together: its functions lie on a manifold, not in a plane.
+    r"""A net of position and code: its functions lie on a manifold, not in a linear subspace.
 
     Args:
         latent: width of the code, Z.
-        shape: points and channels of one example, (P, C); other numbers of points are welcome.
-        k: how many coordinates a position has.
-        split: give each layer a share of the code, instead of all of it to the first.
+        shape: points and channels of one example, (P, C); the number of points may vary.
+        k: dimension of a position.
+        split: split the code over all layers, instead of using all of it as input of the first layer.
         hidden: widths of the hidden layers.
-        coordinates: as of `CoordinateNet`.
+        coordinates: as for `CoordinateNet`.
 
     Example:
         >>> net = NonlinearDecoder(3, (9, 1), 2, split=True)
@@ -213,7 +217,7 @@ class NonlinearDecoder(FieldDecoder):
         layers = len(hidden) + 1
         if split and latent < layers:
             raise refuse(
-                "latent", latent, f"at least {layers}, one for each layer that takes a share of the code"
+                "latent", latent, f"at least {layers}, one for each layer that reads a part of the code"
             )
         share = [latent // layers + (i < latent % layers) for i in range(layers)] if split else [latent]
         self.net = CoordinateNet(k, shape[-1], hidden, coordinates, share)

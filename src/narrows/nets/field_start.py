@@ -1,4 +1,4 @@
-"""Where a linear autoencoder of functions begins: at its principal functions."""
+"""Initialisation of a linear autoencoder of functions at its principal functions."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from narrows.nets.field import FieldEncoder, LinearDecoder, points
 __all__ = ["principal_start"]
 
 _RIDGE = 1e-5
-"""Of the mean diagonal: what keeps a least-squares fit of few points, or of features that repeat each other, finite."""
+"""Ridge as a fraction of the mean diagonal, for least-squares fits with few points or collinear features."""
 
 
 @torch.no_grad()
 def principal_start(
     encoder: FieldEncoder, decoder: LinearDecoder, x: Tensor, condition: Mapping[str, Tensor], noise: float
 ) -> None:
-    r"""Set the linear maps of encoder and decoder to the maximum of the likelihood of a linear decoder.
+    r"""Initialise encoder and decoder at the maximum likelihood of a linear decoder.
 
-    With principal functions v_k of the examples, variances l_k along them, the mean function m and the variance s^2 of
-    the noise, it has modes :math:`t_k = v_k \sqrt{l_k - s^2}`, and its posterior is
-    :math:`N(\sqrt{l_k - s^2}\, \int v_k (u - m) / l_k,\ s^2 / l_k)`; functions with l_k below s^2 are left out.
-    Functions are represented by the features that the decoder's last layer reads.
+    With principal functions v_k of the examples, variances l_k along them, the mean function m and the noise
+    variance s^2, the maximum has modes :math:`t_k = v_k \sqrt{l_k - s^2}` and the posterior
+    :math:`N(\sqrt{l_k - s^2}\, \int v_k (u - m) / l_k,\ s^2 / l_k)`; functions with l_k below s^2 are
+    omitted. Functions are expanded in the features that the decoder's last layer reads.
 
     Args:
-        encoder: its first integrals become those of the principal functions.
-        decoder: the decoder, of as many modes as the encoder has posterior means.
+        encoder: the encoder, whose first integrals are set to those of the principal functions.
+        decoder: the decoder, with one mode per latent.
         x: examples, (B, P, C).
-        condition: ``positions``, and ``mask`` and ``quadrature`` where there are.
-        noise: s.
+        condition: ``positions``, and optionally ``mask`` and ``quadrature``.
+        noise: standard deviation of the noise, s.
 
     Reference:
         Tipping and Bishop, Probabilistic Principal Component Analysis, 1999.
@@ -42,7 +42,7 @@ def principal_start(
     y, _ = points(condition, "positions")
     weights = encoder.weights(x, condition)
     x = torch.where(weights != 0, x, 0.0).double()
-    weights = weights.mean(-1).double()  # a point that lacks one channel counts less
+    weights = weights.mean(-1).double()  # a point with missing channels has less weight
     features = _features(decoder.net, y)
     coefficients, gram = _represented(features, weights, x)
     mean = coefficients.mean(0)  # (F, C)
@@ -66,13 +66,13 @@ def principal_start(
 
 
 def _features(net: CoordinateNet, y: Tensor) -> Tensor:
-    """What the last layer reads, and a one for its bias, (B or 1, P, F)."""
+    """The input of the last layer, with a column of ones for its bias, (B or 1, P, F)."""
     inner = net.inner(y).double()
     return torch.cat([inner, torch.ones_like(inner[..., :1])], -1)
 
 
 def _solved(gram: Tensor, right: Tensor) -> Tensor:
-    """The solution of gram a = right, (..., F, C), with a ridge."""
+    """The ridge solution of gram a = right, (..., F, C)."""
     return torch.linalg.solve(_ridged(gram), right)
 
 
@@ -83,18 +83,18 @@ def _ridged(gram: Tensor) -> Tensor:
 
 def _represented(features: Tensor, weights: Tensor, x: Tensor) -> tuple[Tensor, Tensor]:
     """Coefficients (B, F, C) of each example on the features, and the features' mean Gram matrix (F, F)."""
-    alike = len(features) == 1 and bool((weights == weights[:1]).all())
-    weighed = features * (weights[:1] if alike else weights)[..., None]
+    shared = len(features) == 1 and bool((weights == weights[:1]).all())
+    weighed = features * (weights[:1] if shared else weights)[..., None]
     gram = weighed.transpose(1, 2) @ features.expand(len(weighed), -1, -1)
     right = torch.einsum("bpf,bpc->bfc", weighed.expand(len(x), -1, -1), x)
-    if not alike:
+    if not shared:
         return _solved(gram, right), _ridged(gram.mean(0))
     together = _solved(gram[0], right.transpose(0, 1).flatten(1)).unflatten(1, (len(x), -1)).transpose(0, 1)
     return together, _ridged(gram[0])
 
 
 def _write(net: CoordinateNet, rows: Tensor) -> None:
-    """Set the last layer, the bias last, from rows (out, F)."""
+    """Set weight and bias of the last layer from rows (out, F), whose last column is the bias."""
     net.last.weight.copy_(rows[:, :-1])
     assert net.last.bias is not None
     net.last.bias.copy_(rows[:, -1])
@@ -109,7 +109,9 @@ def _write_encoder(
     shift: Tensor,
     spread: Tensor,
 ) -> None:
-    """Let the first integrals be those against functions of `values` (B or 1, P, C, Z), and read the posterior off."""
+    """Set the first integrals to those against functions of `values` (B or 1, P, C, Z), and the head to the
+    posterior.
+    """
     latent, channels = len(gain), values.shape[-2]
     features = _features(encoder.kernel, y)
     each = weights.mean(0, keepdim=True) if len(features) == 1 else weights

@@ -1,7 +1,8 @@
-"""Networks on graphs: from the data of the nodes and the edges to features of the nodes.
+"""Graph networks: from node features and edges to node representations.
 
-A batch is a padded record: x (B, N, F), edges (B, E, 2) once each in either order, and which nodes and which edges
-are there. Messages are gathered and added along the edges of all graphs at once; there is no N x N matrix.
+A batch is padded: x (B, N, F), edges (B, E, 2), each undirected edge once, and masks of nodes and edges.
+    Messages are
+gathered and summed along the edges of all graphs at once, without an N x N matrix.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from narrows.core.check import choice, refuse, whole
 from narrows.core.spelling import Table
 from narrows.core.values import Condition
 
-__all__ = ["GCN", "GRAPH_NETS", "WithPresence", "nodes_there"]
+__all__ = ["GCN", "GRAPH_NETS", "WithPresence", "node_mask"]
 
 
 class GCN(nn.Module):
@@ -25,28 +26,29 @@ class GCN(nn.Module):
 
     .. math:: H_{l+1} = \mathrm{relu}(\hat A H_l W_l),\qquad \hat A = D^{-1/2} (A + I) D^{-1/2}
 
-    with D the degrees of A + I and no relu after the last layer. H_0 holds the data of the nodes, or the unit matrix,
-    which tells each node apart by its number: the network then belongs to one graph, and features do not follow a
-    relabelling of its nodes.
+    with D the degrees of A + I and no relu after the last layer. H_0 holds the node features or the identity
+    matrix. With the identity the network is specific to one graph and not equivariant under permutations of
+    its nodes.
 
     Args:
-        shape: nodes of the largest graph and numbers of a node, (N, F); F may be 0.
-        out: features of a node.
+        shape: nodes of the largest graph and features of a node, (N, F); F may be 0.
+        out: width of the output of a node.
         hidden: widths of the hidden layers.
-        features: what H_0 holds: the ``data`` of the nodes, the ``identity``, ``both`` side by side, or ``auto``, the
-            data where there are any, else the identity.
+        features: H_0: the ``data`` of the nodes, the ``identity``, ``both`` concatenated, or ``auto``: the
+            data if there are any, else the identity.
 
     Raises:
-        RequestError: nodes without data whose data are asked for, or a width below 1.
+        RequestError: `features` needs node features that do not exist, or a width is below 1.
 
     Example:
         >>> net = GCN((5, 3), 4, hidden=(8,))
-        >>> features, there = net(torch.ones(2, 5, 3), {"edges": torch.tensor([[[0, 1]], [[1, 4]]])})
-        >>> features.shape, there.shape
+        >>> features, mask = net(torch.ones(2, 5, 3), {"edges": torch.tensor([[[0, 1]], [[1, 4]]])})
+        >>> features.shape, mask.shape
         (torch.Size([2, 5, 4]), torch.Size([2, 5]))
 
     Reference:
-        Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks, 2017. arXiv:1609.02907
+        Kipf and Welling, Semi-Supervised Classification with Graph Convolutional Networks, 2017.
+        arXiv:1609.02907
     """
 
     def __init__(
@@ -60,7 +62,7 @@ class GCN(nn.Module):
         nodes, width = shape
         choice("features", features, ("auto", "data", "identity", "both"))
         if features in ("data", "both") and not width:
-            raise refuse("features", features, "`identity`, for these nodes have no data")
+            raise refuse("features", features, "`identity`, since these nodes have no features")
         self.reads = width > 0 and features != "identity"
         widths = (*(whole("hidden", n) for n in hidden), whole("out", out))
         self.first = nn.Parameter(glorot(width, widths[0])) if self.reads else None
@@ -69,25 +71,25 @@ class GCN(nn.Module):
         self.others = nn.ParameterList([nn.Parameter(glorot(a, b)) for a, b in itertools.pairwise(widths)])
 
     def forward(self, x: Tensor, condition: Condition) -> tuple[Tensor, Tensor]:
-        """Features of the nodes (B, N, out), and which nodes are there (B, N)."""
-        there = nodes_there(condition, x)
-        spread = Neighbours(condition["edges"], condition.get("edges_mask"), there)
+        """Representations of the nodes (B, N, out), and the mask of existing nodes (B, N)."""
+        mask = node_mask(condition, x)
+        propagate = Neighbours(condition["edges"], condition.get("edges_mask"), mask)
         parts = [] if self.first is None else [x @ self.first]
         if self.numbers is not None:
             parts.append(self.numbers[: x.shape[1]].expand(len(x), -1, -1))
-        h = spread(sum(parts[1:], parts[0]))
+        h = propagate(sum(parts[1:], parts[0]))
         for weight in self.others:
-            h = spread(torch.relu(h) @ weight)
-        return h, there
+            h = propagate(torch.relu(h) @ weight)
+        return h, mask
 
 
 class Neighbours:
-    """A^ of some graphs, to be multiplied with: D^-1/2 (A + I) D^-1/2.
+    """The normalised adjacency matrix D^-1/2 (A + I) D^-1/2 of a batch of graphs, as an operator.
 
     Args:
-        edges: (B, E, 2).
-        mask: which of them are there, (B, E), or None for all; an edge of a node with itself never counts.
-        there: which nodes are there, (B, N).
+        edges: node indices, (B, E, 2).
+        mask: mask of the existing edges, (B, E), or None for all; self-loops are ignored.
+        nodes: mask of the existing nodes, (B, N).
 
     Example:
         >>> pair = Neighbours(torch.tensor([[[0, 1]]]), None, torch.ones(1, 2, dtype=torch.bool))
@@ -96,30 +98,30 @@ class Neighbours:
                  [2.]]])
     """
 
-    def __init__(self, edges: Tensor, mask: Tensor | None, there: Tensor) -> None:
-        batch, nodes = there.shape
+    def __init__(self, edges: Tensor, mask: Tensor | None, nodes: Tensor) -> None:
+        batch, count = nodes.shape
         edges = edges if mask is None else torch.where(mask.unsqueeze(-1), edges, 0)
-        known = (
-            (edges[..., 0] != edges[..., 1]) & there.gather(1, edges[..., 0]) & there.gather(1, edges[..., 1])
+        valid = (
+            (edges[..., 0] != edges[..., 1]) & nodes.gather(1, edges[..., 0]) & nodes.gather(1, edges[..., 1])
         )
-        rows = edges + nodes * torch.arange(batch, device=there.device).view(-1, 1, 1)
-        ends = rows[known]  # (all edges, 2)
+        rows = edges + count * torch.arange(batch, device=nodes.device).view(-1, 1, 1)
+        ends = rows[valid]  # (all edges, 2)
         self.source, self.target = torch.cat([ends[:, 0], ends[:, 1]]), torch.cat([ends[:, 1], ends[:, 0]])
-        degree = torch.ones(batch * nodes, device=there.device).index_add_(
-            0, self.target, torch.ones(len(self.target), device=there.device)
+        degree = torch.ones(batch * count, device=nodes.device).index_add_(
+            0, self.target, torch.ones(len(self.target), device=nodes.device)
         )
         self.own = (1 / degree).unsqueeze(-1)
         self.weight = (degree[self.source] * degree[self.target]).rsqrt().unsqueeze(-1)
 
     def __call__(self, h: Tensor) -> Tensor:
-        """A^ h of each graph, (B, N, H)."""
+        """The product with h for each graph, (B, N, H)."""
         flat = h.flatten(0, 1)
         messages = flat.index_select(0, self.source) * self.weight.to(h.dtype)
         return (flat * self.own.to(h.dtype)).index_add(0, self.target, messages).view_as(h)
 
 
 class WithPresence(nn.Module):
-    """The decoder that computes nothing: the codes, and whether there is a node, for the likelihood of the edges.
+    """A decoder without parameters: appends the node mask to the codes, for the likelihood of the edges.
 
     Example:
         >>> WithPresence()(torch.zeros(2, 5, 3), {}).shape
@@ -128,23 +130,23 @@ class WithPresence(nn.Module):
 
     def forward(self, z: Tensor, condition: Condition) -> Tensor:
         """(*samples, B, N, Z) -> (*samples, B, N, Z + 1)."""
-        there = nodes_there(condition, z).to(z.dtype)
-        return torch.cat([z, there.expand(z.shape[:-1]).unsqueeze(-1)], -1)
+        mask = node_mask(condition, z).to(z.dtype)
+        return torch.cat([z, mask.expand(z.shape[:-1]).unsqueeze(-1)], -1)
 
 
-def nodes_there(condition: Condition, x: Tensor) -> Tensor:
-    """Which nodes are there, (B, N): the mask that comes with a batch, or all."""
+def node_mask(condition: Condition, x: Tensor) -> Tensor:
+    """The mask of existing nodes, (B, N): that of the condition, or all."""
     mask = condition.get("mask")
     return x.new_ones(x.shape[-3:-1], dtype=torch.bool) if mask is None else mask
 
 
 def glorot(rows: int, columns: int) -> Tensor:
-    """A weight from Glorot's uniform distribution, (rows, columns)."""
+    """A weight with Glorot's uniform initialisation, (rows, columns)."""
     bound = math.sqrt(6 / (rows + columns))
     return torch.empty(rows, columns).uniform_(-bound, bound)
 
 
 GRAPH_NETS: Table[nn.Module] = Table(
-    "encoder", "torch.nn:Module", {"gcn": "narrows.nets.graph:GCN"}, given=("shape", "out")
+    "encoder", "torch.nn:Module", {"gcn": "narrows.nets.graph:GCN"}, supplied=("shape", "out")
 )
-"""The networks on graphs, as ``encoder`` spells them: ``(x, condition) -> (features, which nodes are there)``."""
+"""The graph networks that a text can name: ``(x, condition) -> (features, mask of existing nodes)``."""

@@ -1,4 +1,4 @@
-"""Kinds of network: from a few sizes to encoders and decoders of any shape, of vectors and of grids of tokens."""
+"""Network families: each makes encoders and decoders of vectors and of grids of tokens for any shape."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ Shape = tuple[int, ...]
 
 
 class Net:
-    """A kind of network with its sizes. Sides of an autoencoder are made of it, the decoder as the encoder's mirror.
+    """A family of networks with its sizes, from which encoders and their mirrored decoders are made.
 
-    A grid of tokens has ``ceil(H / downsample) x ceil(W / downsample)`` of an image, one row of
-    ``ceil(T / downsample)`` of a sequence; a vector counts as a sequence of single numbers.
+    The grid of tokens has the shape ``ceil(H / downsample) x ceil(W / downsample)`` for an image, and one row
+    of ``ceil(T / downsample)`` for a sequence; a vector is treated as a sequence of scalars.
     """
 
     def encoder(self, shape: Shape, out: int, condition: Widths = NO_WIDTHS) -> nn.Module:
@@ -44,7 +44,7 @@ class Net:
         Args:
             shape: shape of one input.
             out: width of the output.
-            condition: what both sides are told, by name, and how many numbers each has.
+            condition: widths of the conditions by name.
         """
         raise NotImplementedError(f"{type(self).__name__} must define encoder")
 
@@ -54,7 +54,7 @@ class Net:
         Args:
             z: width of the code.
             shape: shape of one output.
-            condition: what both sides are told, by name, and how many numbers each has.
+            condition: widths of the conditions by name.
         """
         raise NotImplementedError(f"{type(self).__name__} must define decoder")
 
@@ -69,7 +69,7 @@ class Net:
         Args:
             shape: shape of one input.
             channels: channels of a token.
-            downsample: pixels a token, along each side.
+            downsample: pixels per token along each side.
         """
         raise NotImplementedError(f"{type(self).__name__} must define grid_encoder")
 
@@ -79,17 +79,18 @@ class Net:
         Args:
             channels: channels of a token.
             shape: shape of one output; its grid must be the encoder's.
-            downsample: pixels a token, along each side.
+            downsample: pixels per token along each side.
         """
         raise NotImplementedError(f"{type(self).__name__} must define grid_decoder")
 
 
 class Perceptron(Net):
-    """A perceptron. Its grid has no neighbourhoods: a vector gives one row of ``ceil(D / downsample^2)`` tokens.
+    """A perceptron. Its grid has no spatial structure: a vector gives one row of ``ceil(D / downsample^2)``
+    tokens.
 
     Args:
-        hidden: widths of the hidden layers, from the data inwards. When empty two: the power of two next above the
-            size of the data, between 64 and 512, and half of it.
+        hidden: widths of the hidden layers, starting at the data. When empty, two layers: the next power of
+            two above the size of the data, between 64 and 512, and half of it.
 
     Example:
         >>> Perceptron().widths((1, 28, 28)), Perceptron((32,)).widths((8,))
@@ -102,7 +103,7 @@ class Perceptron(Net):
         self.hidden = tuple(whole("hidden", n) for n in hidden)
 
     def widths(self, shape: Shape) -> Shape:
-        """The widths of the hidden layers for data of a shape, from the data inwards."""
+        """The widths of the hidden layers for data of a shape, starting at the data."""
         first = 2 ** math.ceil(math.log2(max(64, min(512, math.prod(shape)))))
         return self.hidden or (first, first // 2)
 
@@ -138,27 +139,27 @@ class Linear(Perceptron):
         super().__init__()
 
     def widths(self, shape: Shape) -> Shape:
-        """None."""
+        """No hidden layers."""
         return ()
 
 
 class Skip(Perceptron):
-    """A perceptron, zero at first, beside a linear map. A grid has the perceptron alone.
+    """The sum of a linear map and a perceptron that is initialised at zero. For grids, only the perceptron.
 
     Args:
-        hidden: widths of the hidden layers, from the data inwards; as for ``mlp`` when empty.
+        hidden: widths of the hidden layers, starting at the data; as for ``mlp`` when empty.
     """
 
     layers = SkipMLP
 
 
 class Convolutional(Net):
-    """A convolutional net; of a grid, one that halves the image as often as `downsample` says.
+    """A convolutional net; for grids, the number of halvings follows from `downsample`.
 
     Args:
-        hidden: channels of each level, from the data inwards. When empty the image is halved until its shorter side
-            is about 4 to 7 pixels, with 32 channels after the first level, then 64, 128, 256.
-        width: channels inside, to and from a grid of tokens.
+        hidden: channels of each level, starting at the data. When empty the image is halved until its shorter
+            side has about 4 to 7 pixels, with 32 channels after the first level, then 64, 128, 256.
+        width: hidden channels of the nets to and from a grid of tokens.
     """
 
     blocks = 0
@@ -207,20 +208,20 @@ class Residual(Convolutional):
     """A convolutional net with a residual block at each level.
 
     Args:
-        hidden: channels of each level, from the data inwards; as for ``conv`` when empty.
-        width: channels inside, to and from a grid of tokens.
+        hidden: channels of each level, starting at the data; as for ``conv`` when empty.
+        width: hidden channels of the nets to and from a grid of tokens.
     """
 
     blocks = 1
 
 
 class Transformer(Net):
-    """A vision transformer over about 7 patches a side; of a grid, a patch a token.
+    """A vision transformer with about 7 patches per side; for grids, one patch per token.
 
     Args:
-        width: channels of a token inside, a multiple of 4 and of `heads`.
-        depth: blocks.
-        heads: heads of the attention.
+        width: hidden channels of a token, a multiple of 4 and of `heads`.
+        depth: number of blocks.
+        heads: number of attention heads.
     """
 
     def __init__(self, width: int = 64, depth: int = 2, heads: int = 4) -> None:
@@ -250,10 +251,10 @@ class Transformer(Net):
 
 
 def transformer(argument: str, net: str | Net) -> Transformer:
-    """The transformer that a text spells, for a method that knows no other net.
+    """The transformer that a text spells, for methods that need a transformer.
 
     Raises:
-        RequestError: another net.
+        RequestError: the text spells another net.
     """
     made = NETS.make(net)
     if not isinstance(made, Transformer):

@@ -15,10 +15,10 @@ __all__ = ["MLP", "dense_layers", "initialise"]
 
 
 def initialise(module: nn.Module) -> nn.Module:
-    """He's normal initialisation by fan-in for every weight, zero biases; returns the module.
+    """Apply He's normal initialisation by fan-in to every weight, and zero the biases; returns the module.
 
     Args:
-        module: a module with linear or convolutional layers. The last of them keeps unit gain.
+        module: a module with linear or convolutional layers. The last layer has gain 1.
     """
     layers = [m for m in module.modules() if isinstance(m, (nn.Linear, nn.Conv2d, nn.ConvTranspose2d))]
     for layer in layers:
@@ -54,7 +54,7 @@ class MLP(nn.Module):
         shape_in: shape of one input, flattened.
         shape_out: shape of one output.
         hidden: widths of the hidden layers; ``()`` is one linear map.
-        condition: what both sides are told, by name, and how many numbers each has, appended to the input.
+        condition: widths of the conditions by name, appended to the input.
 
     Example:
         >>> MLP((4,), (1, 3, 3), (8,))(torch.ones(5, 2, 4)).shape

@@ -11,12 +11,14 @@ __all__ = ["ResidualBlock", "group_norm"]
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation with about 8 channels a group: it needs no batch statistics, so a batch of one works."""
+    """Group normalisation with about 8 channels per group; it needs no batch statistics, so a batch of one
+    works.
+    """
     return nn.GroupNorm(math.gcd(channels, max(1, channels // 8)), channels)
 
 
 class ResidualBlock(nn.Module):
-    """``x + conv(silu(norm(conv(silu(norm(x))))))``, the second convolution starting at zero.
+    """``x + conv(silu(norm(conv(silu(norm(x))))))``, with the second convolution initialised at zero.
 
     Args:
         channels: channels in and out.
@@ -28,7 +30,7 @@ class ResidualBlock(nn.Module):
     def __init__(self, channels: int) -> None:
         super().__init__()
         self.norm1, self.norm2 = group_norm(channels), group_norm(channels)
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)  # norm2 would hide a bias
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)  # norm2 would cancel a bias
         self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -36,6 +38,6 @@ class ResidualBlock(nn.Module):
         h = self.conv1(F.silu(self.norm1(x)))
         return x + self.conv2(F.silu(self.norm2(h)))
 
-    def quieten(self) -> None:
-        """Start as the identity, so that depth costs nothing at first."""
+    def zero_initialise(self) -> None:
+        """Initialise the block as the identity."""
         nn.init.zeros_(self.conv2.weight)

@@ -1,7 +1,8 @@
-"""Recurrent nets over steps that may be missing: rows of unequal length, gaps in time, tokens.
+"""Recurrent nets over sequences with missing steps: unequal lengths, irregular times, tokens.
 
-Steps are read in order, and one that is not there is not read: the state goes from the last step that is there to the
-next. Padding and holes therefore have no share in any output, whatever they hold.
+Steps are read in order and missing steps are skipped: the state passes from one existing step to the next.
+    Padding
+and missing values therefore do not affect any output.
 """
 
 from __future__ import annotations
@@ -35,15 +36,15 @@ _CELLS: dict[str, type[nn.GRU] | type[nn.LSTM]] = {"gru": nn.GRU, "lstm": nn.LST
 
 @dataclass(frozen=True)
 class RNN:
-    """A kind of recurrent net and its sizes.
+    """The type and sizes of a recurrent net.
 
     Args:
         kind: ``gru`` or ``lstm``.
         width: width of the state.
-        layers: nets one above the other.
+        layers: number of stacked layers.
 
     Raises:
-        RequestError: no such kind, or a size below 1.
+        RequestError: an unknown kind, or a size below 1.
 
     Example:
         >>> RNN("lstm", 8).make(3)(torch.zeros(2, 5, 3))[0].shape
@@ -69,7 +70,7 @@ def gru(width: int = 128, layers: int = 1) -> RNN:
 
     Args:
         width: width of the state.
-        layers: nets one above the other.
+        layers: number of stacked layers.
     """
     return RNN("gru", width, layers)
 
@@ -79,17 +80,17 @@ def lstm(width: int = 128, layers: int = 1) -> RNN:
 
     Args:
         width: width of the state.
-        layers: nets one above the other.
+        layers: number of stacked layers.
     """
     return RNN("lstm", width, layers)
 
 
 def gaps(times: Tensor, mask: Tensor | None = None) -> Tensor:
-    """The time that passed since the last step that is there, (B, T); 0 at the first step.
+    """The time since the previous existing step, (B, T); 0 at the first step.
 
     Args:
-        times: when each step was, (B, T), rising.
-        mask: which steps are there; all of them when None. The gap of one that is not is 0.
+        times: time of each step, (B, T), increasing.
+        mask: mask of the existing steps, (B, T); all when None. The gap of a missing step is 0.
 
     Example:
         >>> gaps(torch.tensor([[1.0, 1.5, 4.0]]))
@@ -105,9 +106,9 @@ def gaps(times: Tensor, mask: Tensor | None = None) -> Tensor:
 
 
 class Clock(Part):
-    """Gaps between steps as numbers of the order of 1, whatever the unit of time: log(1 + gap / usual gap).
+    """Scales time gaps to the order of 1, whatever the unit of time: log(1 + gap / mean gap).
 
-    The usual gap is the mean of those of the batch that `prepare` sees.
+    The mean gap is that of the batch of `prepare`.
     """
 
     pace: Tensor
@@ -118,24 +119,24 @@ class Clock(Part):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Note the usual gap."""
+        """Store the mean gap."""
         if "times" in batch.condition:
             passed = gaps(batch.condition["times"], batch.condition.get("mask"))
             if bool((passed > 0).any()):
                 self.pace.copy_(passed[passed > 0].mean())
 
     def forward(self, passed: Tensor) -> Tensor:
-        """What a net is told of gaps, of the same shape."""
+        """The scaled gaps, of the same shape."""
         return (passed.to(self.pace) / self.pace).log1p()
 
 
 class Steps(NamedTuple):
-    """What is known of the steps of series beside their values.
+    """Masks and time gaps of the steps of series.
 
     Args:
-        observed: which numbers were observed, (B, T, C) bool.
-        mask: which steps are there, (B, T) bool.
-        passed: the time since the step before, (B, T).
+        observed: mask of the observed values, (B, T, C) bool.
+        mask: mask of the existing steps, (B, T) bool.
+        passed: the time since the previous step, (B, T).
     """
 
     observed: Tensor
@@ -144,24 +145,26 @@ class Steps(NamedTuple):
 
     @classmethod
     def of(cls, condition: Mapping[str, Tensor], x: Tensor) -> Steps:
-        """Read them from what is told of a batch of series (B, T, C); what nobody says is there, a step apart."""
+        """Read them from the condition of a batch of series (B, T, C); by default all is observed at unit
+        time steps.
+        """
         mask = condition.get("mask")
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         observed = condition.get("observed")
         observed = torch.ones_like(x, dtype=torch.bool) if observed is None else observed
         times = condition.get("times")
-        places = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
-        passed = gaps((places if times is None else times).to(x), mask)
+        steps = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
+        passed = gaps((steps if times is None else times).to(x), mask)
         return cls(observed & mask.unsqueeze(-1), mask, passed)
 
 
 class MaskedRNN(nn.Module):
-    """A recurrent net that skips the steps that are not there.
+    """A recurrent net that skips missing steps.
 
     Args:
-        inputs: width of a step.
-        rnn: kind and sizes of the net.
-        both: read backwards too, and put the two outputs side by side.
+        inputs: width of a step's input.
+        rnn: type and sizes of the net.
+        both: bidirectional; the two outputs are concatenated.
 
     Example:
         >>> net, x = MaskedRNN(3, RNN(width=4)), torch.randn(1, 5, 3)
@@ -179,20 +182,20 @@ class MaskedRNN(nn.Module):
         """Read steps (B, T, inputs).
 
         Args:
-            x: the steps.
-            mask: which of them are there, (B, T); all of them when None.
+            x: the inputs, (B, T, inputs).
+            mask: mask of the existing steps, (B, T); all when None.
 
         Returns:
-            The output of each step, (B, T, out), 0 where there is none; and that of each row's last step in reading
-            order, (B, out).
+            The output of each step, (B, T, out), 0 for missing steps; and that of each row's last step in
+            reading order, (B, out).
         """
         if mask is None:
             mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device)
-        order = (~mask).int().argsort(dim=1, stable=True)  # the steps that are there, then the others
+        order = (~mask).int().argsort(dim=1, stable=True)  # existing steps first
         count = mask.sum(1, keepdim=True)
-        place = torch.arange(x.shape[1], device=x.device).expand_as(mask)
-        back = torch.where(place < count, count - 1 - place, place)
-        # What is not there may hold NaN, which no later mask would take out of a gradient.
+        position = torch.arange(x.shape[1], device=x.device).expand_as(mask)
+        back = torch.where(position < count, count - 1 - position, position)
+        # Missing steps may hold NaN, which no later mask would remove from a gradient.
         x = torch.where(mask.unsqueeze(-1), x, torch.zeros_like(x))
         steps, lasts = [], []
         for net, turned in zip(self.nets, (order, order.gather(1, back)), strict=False):
@@ -203,18 +206,19 @@ class MaskedRNN(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    r"""A recurrent net over series with holes: each step is its value, what of it was observed, and the gap before it.
+    r"""A recurrent net over incomplete series: the input of a step is its value, its mask and the time gap
+    before it.
 
     .. math:: h_t = \mathrm{GRU}(h_{t-1}, [x_t \odot o_t,\ o_t,\ \log(1 + (t_t - t_{t-1}) / \bar\delta)])
 
     Args:
-        channels: numbers a step, C.
+        channels: channels of a step, C.
         out: width of the output.
-        rnn: kind and sizes of the net.
-        both: read backwards too.
-        steps: put out a row for each step instead of one for the whole series.
-        observed: whether it is told which numbers were observed; else 0 says it.
-        timed: whether it is told the times.
+        rnn: type and sizes of the net.
+        both: bidirectional.
+        steps: return one output per step instead of one for the whole series.
+        observed: use the mask of observed values as input; otherwise missing values are only set to 0.
+        timed: use the time gaps as input.
 
     Example:
         >>> net = SequenceEncoder(3, 8, RNN(), timed=True)
@@ -240,34 +244,34 @@ class SequenceEncoder(nn.Module):
         self.head = nn.Linear(self.net.out, whole("out", out))
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Read series (B, T, C) -> (B, out), or (B, T, out) where every step has an output."""
-        told = condition or {}
-        observed = told.get("observed")
+        """Series (B, T, C) -> (B, out), or (B, T, out) with `steps`."""
+        condition = condition or {}
+        observed = condition.get("observed")
         if observed is not None:
             x = torch.where(observed, x, 0.0)
         parts = [x]
         if self.observed:
             parts.append(torch.ones_like(x) if observed is None else observed.to(x))
         if self.timed:
-            times = told.get("times")
+            times = condition.get("times")
             if times is None:
                 times = torch.arange(x.shape[1], device=x.device).expand(x.shape[:2])
-            parts.append(self.clock(gaps(times, told.get("mask"))).to(x).unsqueeze(-1))
-        each, last = self.net(torch.cat(parts, -1), told.get("mask"))
+            parts.append(self.clock(gaps(times, condition.get("mask"))).to(x).unsqueeze(-1))
+        each, last = self.net(torch.cat(parts, -1), condition.get("mask"))
         return self.head(each if self.steps else last)
 
 
 class StepEncoder(nn.Module):
-    """Features of every step of a series, beside the series itself and what is known of its steps.
+    """Features of every step of a series, returned with the series and its `Steps`.
 
     Args:
-        channels: numbers a step, C.
+        channels: channels of a step, C.
         out: width of the features.
         width: width of the hidden layer.
-        observed: whether it is told which numbers were observed.
-        ahead: a recurrent net that reads the whole series in both directions, so that features know what comes; None
-            for features of each step alone.
-        timed: whether that net is told the times.
+        observed: use the mask of observed values as input.
+        ahead: a bidirectional recurrent net, with which features also depend on later steps; None for
+            features of each step alone.
+        timed: use the time gaps as input of that net.
 
     Example:
         >>> StepEncoder(3, 8)(torch.zeros(2, 5, 3))["features"].shape
@@ -289,17 +293,18 @@ class StepEncoder(nn.Module):
         self.alone = None if ahead else dense_layers((channels * (1 + observed), width, out))
         self.both = None
         if ahead is not None:
-            told = {"observed": observed, "timed": timed}
-            self.both = SequenceEncoder(channels, out, ahead, both=True, steps=True, **told)
+            self.both = SequenceEncoder(
+                channels, out, ahead, both=True, steps=True, observed=observed, timed=timed
+            )
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor] | None = None) -> dict[str, Tree]:
-        """Read series (B, T, C) -> ``features`` (B, T, out), ``x`` and ``steps``."""
+        """Series (B, T, C) -> ``features`` (B, T, out), ``x`` and ``steps``."""
         steps = Steps.of(condition or {}, x)
         x = torch.where(steps.observed, x, 0.0)
         if self.both is not None:
             features = self.both(x, condition)
         else:
-            assert self.alone is not None  # one of the two nets is there
+            assert self.alone is not None  # exactly one of the two nets exists
             features = self.alone(torch.cat([x, steps.observed.to(x)], -1) if self.observed else x)
         return {"features": features, "x": x, "steps": tuple(steps)}
 
@@ -308,11 +313,11 @@ class TokenEncoder(nn.Module):
     """A recurrent net over tokens.
 
     Args:
-        vocabulary: how many symbols there are, V.
+        vocabulary: number of symbols, V.
         out: width of the output.
-        rnn: kind and sizes of the net.
-        embedding: width of a symbol's vector.
-        both: read backwards too.
+        rnn: type and sizes of the net.
+        embedding: width of the embeddings.
+        both: bidirectional.
 
     Example:
         >>> mask = torch.tensor([[True, True, True, False]])
@@ -335,13 +340,13 @@ class TokenEncoder(nn.Module):
         self.head = nn.Linear(self.net.out, whole("out", out))
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Read tokens (B, T) -> (B, out)."""
+        """Tokens (B, T) -> (B, out)."""
         mask = (condition or {}).get("mask")
         if mask is not None:
             x = torch.where(mask, x, 0)
         return self.head(self.net(self.embed(x), mask)[1])
 
 
-def _rows(x: Tensor, places: Tensor) -> Tensor:
-    """Steps of each row in another order, (B, T, D) and (B, S) -> (B, S, D)."""
-    return x.gather(1, places.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
+def _rows(x: Tensor, indices: Tensor) -> Tensor:
+    """Steps of each row by index, (B, T, D) and (B, S) -> (B, S, D)."""
+    return x.gather(1, indices.unsqueeze(-1).expand(-1, -1, x.shape[-1]))

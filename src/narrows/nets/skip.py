@@ -1,4 +1,4 @@
-"""A perceptron beside a linear map."""
+"""The sum of a linear map and a perceptron."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ __all__ = ["SkipMLP"]
 
 
 class SkipMLP(MLP):
-    r"""A linear map plus a perceptron that begins at zero: :math:`y = W x + b + \mathrm{mlp}(x)`.
+    r"""A linear map plus a perceptron that is initialised at zero: :math:`y = W x + b + \mathrm{mlp}(x)`.
 
     Args:
         shape_in: shape of one input, flattened.
         shape_out: shape of one output.
         hidden: widths of the perceptron's hidden layers.
-        condition: what both sides are told, by name, and how many numbers each has, appended to the input.
+        condition: widths of the conditions by name, appended to the input.
 
     Example:
         >>> net = SkipMLP((4,), (2,), (8,))

@@ -1,4 +1,4 @@
-"""The encoder of a table: categories as indicators, and which cells are there."""
+"""The encoder of a mixed table with missing cells."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["TableEncoder"]
 
 
 class TableEncoder(nn.Module):
-    r"""A net that reads a table with holes: :math:`h = f(\iota(s \odot x),\ s)`.
+    r"""Encodes rows of a mixed table with missing cells: :math:`h = f(\iota(s \odot x),\ s)`.
 
-    Cells are written side by side, categories as indicators; a missing one is zero, the mean where the data are
-    standardised ("zero imputation"). With them the net is told which cells are there.
+    The input of the net are the cells, with categories one-hot, and the mask s of observed cells. A missing
+    cell is zero ("zero imputation"), which is the mean of a standardised column.
 
     Args:
-        spec: the table.
+        spec: the spec of the table.
         net: makes the inner net from the width of its input.
-        indicators: tell the net which cells are there; without them a missing number looks like an average one.
+        indicators: use the mask as input; without it a missing value cannot be distinguished from the mean.
 
     Example:
         >>> encoder = TableEncoder(Spec((3,)), lambda width: nn.Linear(width, 2))
@@ -39,11 +39,13 @@ class TableEncoder(nn.Module):
         self.net = net(self.columns.width + indicators * len(self.columns))
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """Cells (B, D), and ``observed`` (B, D) where cells are missing -> features (B, F)."""
+        """Cells (B, D), with the mask ``observed`` (B, D) in the condition if cells are missing -> features
+        (B, F).
+        """
         observed = condition.get("observed")
         wide = self.columns.expand(x, observed)
         if self.indicators:
-            there = torch.ones_like(x) if observed is None else observed.to(x.dtype)
-            wide = torch.cat([wide, there], -1)
+            mask = torch.ones_like(x) if observed is None else observed.to(x.dtype)
+            wide = torch.cat([wide, mask], -1)
         out: Tensor = self.net(wide)
         return out

@@ -1,4 +1,4 @@
-"""Nets of several modalities: one encoder and one decoder each, by name."""
+"""Nets for several modalities: one encoder and one decoder for each."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ __all__ = ["OneHot", "ViewsDecoder", "ViewsEncoder", "of_part"]
 
 
 def of_part(condition: Condition, name: str) -> dict[str, Tensor]:
-    """What is said of one modality: ``NAME/mask`` becomes its ``mask``; what has no modality's name goes to all.
+    """The condition of one modality: ``NAME/mask`` becomes its ``mask``; conditions without a prefix go to
+    all.
 
     Example:
         >>> of_part({"text/mask": torch.ones(1), "image/mask": torch.ones(2), "labels": torch.ones(3)}, "text")
@@ -28,11 +29,11 @@ def of_part(condition: Condition, name: str) -> dict[str, Tensor]:
 
 
 class OneHot(nn.Module):
-    """A net that reads class numbers as one-hot vectors.
+    """A net whose input, class indices, is converted to one-hot vectors.
 
     Args:
-        net: the net proper, which reads (B, D * classes).
-        classes: how many classes, N.
+        net: the inner net, which reads (B, D * classes).
+        classes: number of classes.
 
     Example:
         >>> from narrows.nets.mlp import MLP
@@ -45,16 +46,16 @@ class OneHot(nn.Module):
         self.net, self.classes = net, classes
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """(B, D) class numbers, of any dtype."""
+        """Class indices (B, D) of any dtype -> the output of the net."""
         kind = next((p.dtype for p in self.net.parameters()), torch.get_default_dtype())
         return self.net(F.one_hot(x.long(), self.classes).to(kind).flatten(-2), condition)
 
 
 class ViewsEncoder(nn.Module):
-    """One encoder a modality: what each of them says of the code, and which modalities are there.
+    """One encoder per modality.
 
     Args:
-        parts: by name, ``(x, condition) -> (B, F)``, in the order of the modalities.
+        parts: encoders ``(x, condition) -> (B, F)`` by name, in the order of the modalities.
 
     Example:
         >>> from narrows.nets.mlp import MLP
@@ -66,23 +67,23 @@ class ViewsEncoder(nn.Module):
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        # In a list: a modality may have a name that no module may have, such as "keys" or "a.b".
+        # In a list, since names of modalities such as "keys" or "a.b" are not valid names of modules.
         self.names, self.parts = tuple(parts), nn.ModuleList(parts.values())
 
     def forward(self, x: Views, condition: Condition = NO_CONDITION) -> tuple[Tensor, Tensor]:
-        """The features of all modalities (B, M, F), and their presence (B, M)."""
-        said = [
+        """The features of all modalities (B, M, F), and the mask of present ones (B, M)."""
+        features = [
             net(x.values[name], of_part(condition, name))
             for name, net in zip(self.names, self.parts, strict=True)
         ]
-        return torch.stack(said, -2), x.present
+        return torch.stack(features, -2), x.present
 
 
 class ViewsDecoder(nn.Module):
-    """One decoder a modality: from the code to the parameters of each, by name.
+    """One decoder per modality: from the code to the likelihood parameters of each, by name.
 
     Args:
-        parts: by name, ``(z, condition) -> parameters``, in the order of the modalities.
+        parts: decoders ``(z, condition) -> parameters`` by name, in the order of the modalities.
 
     Example:
         >>> from narrows.nets.mlp import MLP
@@ -93,7 +94,7 @@ class ViewsDecoder(nn.Module):
 
     def __init__(self, parts: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        # In a list: a modality may have a name that no module may have, such as "keys" or "a.b".
+        # In a list, since names of modalities such as "keys" or "a.b" are not valid names of modules.
         self.names, self.parts = tuple(parts), nn.ModuleList(parts.values())
 
     def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> dict[str, Tree]:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Widths
 from narrows.core.check import refuse, whole
-from narrows.nets.axes import as_image, from_image, join, over_leading, to_image, told
+from narrows.nets.axes import as_image, condition_vector, from_image, join, over_leading, to_image
 from narrows.nets.mlp import initialise
 
 __all__ = [
@@ -42,19 +42,19 @@ class Sizes:
 
 
 class Patches(nn.Module):
-    """Cut an example into equal patches and put it together again.
+    """Divides an example into equal patches, and reassembles it.
 
-    An image whose sides are no multiples of the patch is padded with zeros below and to the right, and cropped
-    again. A vector is cut into runs of `patch` numbers, a sequence into runs of `patch` steps.
+    An image whose sides are not multiples of the patch is padded with zeros below and to the right, and
+    cropped again. A vector is divided into runs of `patch` values, a sequence into runs of `patch` steps.
 
     Args:
         shape: shape of one example.
         patch: side of a patch, in pixels.
 
     Example:
-        >>> cut = Patches((1, 5, 7), 4)
+        >>> patchify = Patches((1, 5, 7), 4)
         >>> x = torch.rand(2, 1, 5, 7)
-        >>> cut(x).shape, torch.equal(cut.join(cut(x)), x)
+        >>> patchify(x).shape, torch.equal(patchify.join(patchify(x)), x)
         (torch.Size([2, 4, 16]), True)
     """
 
@@ -65,9 +65,9 @@ class Patches(nn.Module):
         self.sides = (min(patch, self.height), min(patch, self.across))
         self.grid = (math.ceil(self.height / self.sides[0]), math.ceil(self.across / self.sides[1]))
         self.count = self.grid[0] * self.grid[1]
-        """How many patches, L."""
+        """Number of patches, L."""
         self.width = self.channels * self.sides[0] * self.sides[1]
-        """How many numbers a patch has."""
+        """Number of values of a patch."""
         below = self.grid[0] * self.sides[0] - self.height
         right = self.grid[1] * self.sides[1] - self.across
         self.padding = (0, right, 0, below)
@@ -89,20 +89,21 @@ class Patches(nn.Module):
         return from_image(image[..., : self.height, : self.across], self.shape)
 
     def inside(self) -> Tensor:
-        """Which numbers of each patch lie inside the example and not in its padding, (L, width) of bool."""
+        """Mask of the values of each patch that are not padding, (L, width) bool."""
         image = torch.ones(self.channels, self.height, self.across)
         return self(from_image(image, self.shape)) > 0
 
 
 def positions(grid: tuple[int, int], width: int) -> Tensor:
-    """Fixed sine-cosine positions of a grid, (L, width): half of the channels tell the row, half the column.
+    """Fixed sine-cosine positional embeddings of a grid, (L, width): half of the channels for rows, half for
+    columns.
 
     Args:
         grid: rows and columns.
         width: channels, a multiple of 4.
 
     Raises:
-        RequestError: a width that is no multiple of 4.
+        RequestError: the width is not a multiple of 4.
 
     Example:
         >>> positions((2, 3), 8).shape
@@ -110,11 +111,11 @@ def positions(grid: tuple[int, int], width: int) -> Tensor:
     """
     if width % 4:
         raise refuse(
-            "width", width, "a multiple of 4", "Sines and cosines of rows and columns share the channels."
+            "width", width, "a multiple of 4", "It is divided into sines and cosines of rows and columns."
         )
     frequency = 1e4 ** (-torch.arange(width // 4) / (width // 4))
     rows, columns = torch.meshgrid(torch.arange(grid[0]), torch.arange(grid[1]), indexing="ij")
-    angles = [place.flatten()[:, None] * frequency for place in (rows, columns)]
+    angles = [index.flatten()[:, None] * frequency for index in (rows, columns)]
     return torch.cat([f(a) for a in angles for f in (torch.sin, torch.cos)], -1)
 
 
@@ -124,17 +125,19 @@ class Attention(nn.Module):
     Args:
         width: channels of a token.
         heads: number of heads, a divisor of the width.
-        causal: a token sees only itself and those before it.
+        causal: a token attends only to itself and earlier tokens.
     """
 
     def __init__(self, width: int, heads: int, causal: bool) -> None:
         super().__init__()
         self.heads, self.causal = heads, causal
-        self.qkv = nn.Linear(width, 3 * width, bias=False)  # softmax is blind to a bias of the keys
+        self.qkv = nn.Linear(width, 3 * width, bias=False)  # softmax is invariant to a bias of the keys
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, before: list[Tensor] | None = None) -> Tensor:
-        """(B, L, width) -> (B, L, width); `before`, where given, holds the keys and values of earlier tokens."""
+        """(B, L, width) -> (B, L, width); `before` is an optional cache of the keys and values of earlier
+        tokens.
+        """
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if before is not None:
             if before:
@@ -160,14 +163,14 @@ class Block(nn.Module):
 
 
 class TransformerBlocks(nn.Module):
-    """A stack of pre-norm transformer blocks and a last normalisation.
+    """A stack of pre-norm transformer blocks and a final layer normalisation.
 
     Args:
         width: channels of a token.
         depth: number of blocks.
         heads: number of heads, a divisor of `width`.
-        causal: a token sees only itself and those before it.
-        ratio: hidden width of the perceptrons over `width`.
+        causal: a token attends only to itself and earlier tokens.
+        ratio: ratio of the perceptrons' hidden width to `width`.
 
     Raises:
         RequestError: `heads` does not divide `width`.
@@ -199,8 +202,8 @@ class TransformerBlocks(nn.Module):
 
         Args:
             x: tokens.
-            before: for causal blocks that are fed one token at a time, an empty list for each block at first: the
-                keys and values of the tokens so far are kept there.
+            before: cache of keys and values for causal decoding one token at a time: initially an empty list
+                per block, updated in place.
         """
         for i, block in enumerate(self.blocks):
             x = block(x, None if before is None else before[i])
@@ -208,14 +211,14 @@ class TransformerBlocks(nn.Module):
 
 
 class ViTGridEncoder(nn.Module):
-    """Patches through transformer blocks: a token a patch.
+    """A transformer over patches, with one output token per patch.
 
     Args:
         shape: shape of one input.
-        channels: channels of a token at the end.
+        channels: output channels of a token.
         patch: side of a patch.
-        sizes: of the transformer.
-        condition: what both sides are told, by name, and how many numbers each has, added to every token.
+        sizes: sizes of the transformer.
+        condition: widths of the conditions by name, whose linear map is added to every token.
     """
 
     place: Tensor
@@ -230,9 +233,9 @@ class ViTGridEncoder(nn.Module):
     ) -> None:
         super().__init__()
         width = sizes.width
-        self.cut, self.condition = Patches(shape, patch), dict(condition)
-        self.grid = self.cut.grid
-        self.embed = initialise(nn.Linear(self.cut.width, width))
+        self.patchify, self.condition = Patches(shape, patch), dict(condition)
+        self.grid = self.patchify.grid
+        self.embed = initialise(nn.Linear(self.patchify.width, width))
         self.tell = nn.Linear(sum(condition.values()), width, bias=False) if condition else None
         self.register_buffer("place", positions(self.grid, width), persistent=False)
         self.blocks = TransformerBlocks(width, sizes.depth, sizes.heads)
@@ -240,22 +243,23 @@ class ViTGridEncoder(nn.Module):
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, *shape) -> (*samples, B, L, channels)."""
-        tokens = self.embed(self.cut(x)) + self.place
-        more = told(condition, self.condition)
+        tokens = self.embed(self.patchify(x)) + self.place
+        more = condition_vector(condition, self.condition)
         if self.tell is not None and more is not None:
             tokens = tokens + self.tell(more.to(tokens.dtype)).unsqueeze(-2)
         return over_leading(lambda t: self.out(self.blocks(t)), tokens, 2)
 
 
 class ViTGridDecoder(nn.Module):
-    """Tokens through transformer blocks and back to patches: the mirror of `ViTGridEncoder`.
+    """A transformer over tokens, which are mapped to patches: the mirror of `ViTGridEncoder`.
 
     Args:
         channels: channels of a token.
         shape: shape of one output.
         patch: side of a patch.
-        sizes: of the transformer.
-        extra: tokens before those of the patches (a class token): seen by the blocks, without a place or an output.
+        sizes: sizes of the transformer.
+        extra: number of tokens before those of the patches (a class token), without positional embedding or
+            output.
     """
 
     place: Tensor
@@ -265,29 +269,31 @@ class ViTGridDecoder(nn.Module):
     ) -> None:
         super().__init__()
         width = sizes.width
-        self.cut, self.extra = Patches(shape, patch), extra
-        self.grid = self.cut.grid
+        self.patchify, self.extra = Patches(shape, patch), extra
+        self.grid = self.patchify.grid
         self.embed = initialise(nn.Linear(channels, width))
         place = torch.cat([torch.zeros(extra, width), positions(self.grid, width)])
         self.register_buffer("place", place, persistent=False)
         self.blocks = TransformerBlocks(width, sizes.depth, sizes.heads)
-        self.out = initialise(nn.Linear(width, self.cut.width))
+        self.out = initialise(nn.Linear(width, self.patchify.width))
 
     def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, extra + L, channels) -> (*samples, B, *shape)."""
         tokens = self.embed(z) + self.place
-        return self.cut.join(over_leading(lambda t: self.out(self.blocks(t)[:, self.extra :]), tokens, 2))
+        return self.patchify.join(
+            over_leading(lambda t: self.out(self.blocks(t)[:, self.extra :]), tokens, 2)
+        )
 
 
 class ViTEncoder(nn.Module):
-    """A transformer over patches, its tokens averaged.
+    """A transformer over patches with mean pooling.
 
     Args:
         shape: shape of one input.
         out: width of the output.
         patch: side of a patch.
-        sizes: of the transformer.
-        condition: what both sides are told, by name, and how many numbers each has.
+        sizes: sizes of the transformer.
+        condition: widths of the conditions by name.
     """
 
     def __init__(
@@ -308,14 +314,14 @@ class ViTEncoder(nn.Module):
 
 
 class ViTDecoder(nn.Module):
-    """The code as every patch's token, told apart by position, through a transformer to patches.
+    """Maps the code linearly to one token per patch, and decodes the tokens by a transformer.
 
     Args:
         z: width of the code.
         shape: shape of one output.
         patch: side of a patch.
-        sizes: of the transformer.
-        condition: what both sides are told, by name, and how many numbers each has, appended to the code.
+        sizes: sizes of the transformer.
+        condition: widths of the conditions by name, appended to the code.
     """
 
     def __init__(
@@ -329,8 +335,8 @@ class ViTDecoder(nn.Module):
         super().__init__()
         self.condition, width = dict(condition), sizes.width
         self.patches = ViTGridDecoder(width, shape, patch, sizes)
-        self.spread = initialise(nn.Linear(z + sum(condition.values()), self.patches.cut.count * width))
-        self.split = (self.patches.cut.count, width)
+        self.spread = initialise(nn.Linear(z + sum(condition.values()), self.patches.patchify.count * width))
+        self.split = (self.patches.patchify.count, width)
 
     def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """(*samples, B, z) -> (*samples, B, *shape)."""

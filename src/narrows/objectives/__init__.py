@@ -27,7 +27,7 @@ DEAD: Table[DeadLatents] = Table(
         "zipf": "narrows.objectives.zipf:AuxZipf",
     },
     words={"none": "nothing", "auto": "what suits the activation"},
-    given=("latents", "budget"),
+    supplied=("latents", "budget"),
     suited=("k", "dead_after", "window", "exponent", "offset"),
 )
 """What is done for latents that are never on."""
@@ -37,6 +37,6 @@ TARGETS: Table[Target] = Table(
     "narrows.objectives.target:Target",
     {"l0": "narrows.objectives.target:TargetL0", "fvu": "narrows.objectives.target:TargetFVU"},
     words={"none": "the weight stays as it is"},
-    given=("cost", "rows"),
+    supplied=("cost", "rows"),
 )
 """What the weight of a price is steered by."""

@@ -13,8 +13,8 @@ from narrows.activations.models import load
 from narrows.activations.splice import cross_entropy, divergence, spliced_and_captured
 from narrows.activations.toy import Toy
 from narrows.core import Autoencoder, Batch, Pass
-from narrows.core.borrowed import Borrowed
 from narrows.core.check import WorkError, number, refuse
+from narrows.core.reference import ModuleReference
 from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["TOY", "Downstream"]
@@ -68,7 +68,7 @@ class Downstream(SparseObjective):
         self.local = number("local", local, low=0)
         if not self._splices and not self.local:
             raise refuse("kl", kl, "above 0, or another of the weights", "Nothing would be learned.")
-        self._language: Borrowed[Any] | None = None  # frozen, and saved by those who published it
+        self._language: ModuleReference[Any] | None = None  # frozen, and saved by those who published it
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Hold a few contexts to what the language model itself makes of their tokens."""
@@ -127,7 +127,7 @@ class Downstream(SparseObjective):
         if self._language is None:
             width = like.shape[-1]
             found = Toy(width) if self.model == TOY else _loaded(self.model, str(like.device))
-            self._language = Borrowed(found)
+            self._language = ModuleReference(found)
         double = torch.float64 if like.dtype == torch.float64 else None
         return self._language.module.to(device=like.device, dtype=double)
 

@@ -39,7 +39,7 @@ class PairAlignment(SparseObjective):
         """The contrastive term of each pair, (B,)."""
         encoder = model.encoder
         assert isinstance(encoder, PairEncoder)
-        one, two = F.normalize(encoder.brought(passed.batch.x), dim=2).unbind(1)
+        one, two = F.normalize(encoder.mapped(passed.batch.x), dim=2).unbind(1)
         table, same = one @ two.T / self.temperature, torch.arange(len(one), device=one.device)
         ways = (F.cross_entropy(t, same, reduction="none") for t in (table, table.T))
         return {"align": 0.5 * sum(ways, torch.zeros_like(table[0]))}

@@ -51,7 +51,7 @@ class SparseObjective(Objective):
         """Never where a target steers a weight; that of the term for dead latents does not matter to `followed`."""
         return self.target is None and super().settled(step)
 
-    def followed(self, found: Mapping[str, float], step: int) -> float:
+    def monitored(self, found: Mapping[str, float], step: int) -> float:
         """The loss without the term that revives dead latents, which comes and goes with them."""
         if self.dead is None or self.dead.name not in found:
             return found["loss"]

@@ -25,7 +25,7 @@ PRIORS: Table[Prior] = Table(
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
     },
     words={"none": "no second stage"},
-    given=("symbols", "classes"),
+    supplied=("symbols", "classes"),
 )
 """The priors that a text can name."""
 

@@ -104,9 +104,11 @@ class FlowMatching(Prior):
         self.shape = symbols.shape if symbols.kind == "tokens" else (size,)
         self.net: nn.Module
         if len(self.shape) == 2:
-            self.net = TokenDenoiser(*self.shape, width=width, depth=depth, heads=heads, told=self.classes)
+            self.net = TokenDenoiser(
+                *self.shape, width=width, depth=depth, heads=heads, condition=self.classes
+            )
         else:
-            self.net = VectorDenoiser(size, width=width, depth=depth, told=self.classes)
+            self.net = VectorDenoiser(size, width=width, depth=depth, condition=self.classes)
         self.register_buffer("shift", torch.zeros(self.shape[-1]))
         self.register_buffer("scale", torch.ones(self.shape[-1]))
         probes = torch.eye(size)

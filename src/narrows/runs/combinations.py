@@ -129,7 +129,7 @@ def request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> bytes | None:
         ) from error
     path = folder / "sweep.json"
     try:
-        if files.unseal(files.read_json(path)) == asked:
+        if files.without_checksum(files.read_json(path)) == asked:
             return None
     except FileNotFoundError:
         pass
@@ -143,4 +143,4 @@ def request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> bytes | None:
         )
     if not is_empty(folder):
         raise RequestError(f"``out`` {folder} exists already and is no sweep. Name another folder.")
-    return (json.dumps(files.seal(asked), indent=2) + "\n").encode()
+    return (json.dumps(files.with_checksum(asked), indent=2) + "\n").encode()

@@ -163,7 +163,7 @@ def _begun(
         torch.manual_seed(seed)
         model = build(source)
         recipe = Recipe(name, options, source.spec, source.describe(), {})
-    plan = Plan.of(len(source.train), {} if base is not None else model.usual, said)
+    plan = Plan.of(len(source.train), {} if base is not None else model.default_plan, said)
     threads = threads_for(model, source.train, plan.batch_size or 1)
     recipe = replace(
         recipe, training=plan.to_json(), versions=versions(threads), fingerprint=fingerprint(source)
@@ -238,7 +238,7 @@ def _continued(recipe: Recipe, wanted: Recipe, run: Run, who: Silent, held: Exit
     same_data(recipe.fingerprint, run.data)
     for folder in (run.path, run.path / "state"):
         if folder.is_dir():
-            files.remove_sides(folder)
+            files.remove_temporary_files(folder)
     checkpoint, said = Store(run.path).restore(fitting(run.model))
     for sentence in said:
         who.say(sentence)
@@ -311,7 +311,7 @@ def finish(run: Run, engine: Engine) -> dict[str, Any]:
     sha256 = write_tensors(weights, run.model.state_dict(), again, {"format": "pt"})
     result = {"sha256": sha256, "steps": engine.made, "seconds": round(engine.seconds, 3)}
     result |= {"stages": engine.ends}
-    if short := too_short(run.metrics, int(run.model.usual.get("steps", 0))):
+    if short := too_short(run.metrics, int(run.model.default_plan.get("steps", 0))):
         result["short"] = short
     if behind := _behind_pca(run):
         result["behind"] = behind

@@ -30,7 +30,7 @@ def claimed(out: str | Path | None, name: str, held: ExitStack, fill: Callable[[
         held.enter_context(Lock(folder))
         if not is_empty(folder):
             raise _taken(folder)
-        files.remove_sides(folder)
+        files.remove_temporary_files(folder)
         fill(folder)
     except NarrowsError:
         held.close()

@@ -139,7 +139,7 @@ class Recipe:
         Raises:
             RequestError: an argument that JSON cannot hold.
         """
-        text = json.dumps(files.seal(self.form()), indent=2)
+        text = json.dumps(files.with_checksum(self.form()), indent=2)
         files.write(folder / "recipe.json", (text + "\n").encode())
 
     def form(self) -> dict[str, Any]:
@@ -172,7 +172,7 @@ class Recipe:
         try:
             kept = files.read_json(path)
             if isinstance(kept, dict) and "sha256" in kept:  # who edits a recipe on purpose takes it out
-                kept = files.unseal(kept)
+                kept = files.without_checksum(kept)
             recipe = cls(**_checked(kept))
         except (FileNotFoundError, NotADirectoryError):
             raise RequestError(

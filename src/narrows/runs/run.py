@@ -15,7 +15,7 @@ from narrows import data as nd
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.core import Autoencoder, Batch, Sparse, Tree, dense, files
 from narrows.core.check import NarrowsError, RequestError, WorkError, whole
-from narrows.core.progress import followed
+from narrows.core.progress import with_progress
 from narrows.core.tensorfile import read_tensors
 from narrows.data import Dataset, Source
 from narrows.data.views import in_units
@@ -165,7 +165,7 @@ class Run:
         parts = (self.model.likelihood.mean(self.model.decode(z, condition)) for z, condition in read)
         try:
             with torch.no_grad():
-                return self._units(together(followed(parts, rows, progress, "Decoding")))
+                return self._units(together(with_progress(parts, rows, progress, "Decoding")))
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             if isinstance(error, NarrowsError):
                 raise
@@ -308,7 +308,7 @@ class Run:
                         dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.conditions)
                     )
 
-        return followed(answers(), len(dataset), progress, title, chunk)
+        return with_progress(answers(), len(dataset), progress, title, chunk)
 
     def _units(self, x: Tree) -> Any:
         """From what the model sees to the units of the data; several modalities by name."""

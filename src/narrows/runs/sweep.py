@@ -105,7 +105,7 @@ def sweep(
     folder = Path(out)
     who = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
     with _folder(folder), Lock(folder):
-        files.remove_sides(folder)
+        files.remove_temporary_files(folder)
         asked = request(folder, data, wanted)
         with ExitStack() as held:
             runs = _Sweep(folder, data, wanted, who, held).run(asked)
@@ -193,9 +193,9 @@ class _Loss(Silent):
 
     value = float("nan")
 
-    def advance(self, done: int, facts: Mapping[str, float] | None = None) -> None:
+    def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
         """Remember."""
-        self.value = (facts or {}).get("loss", self.value)
+        self.value = (metrics or {}).get("loss", self.value)
 
 
 class _Member:
@@ -215,7 +215,7 @@ class _Member:
             run.model, plan, train, held_out, Store(run.path), self.loss, fabric, readers=streams
         )
         self.total = total_steps(run.model, plan, len(train))
-        self.at = int(checkpoint.facts["at"]) if checkpoint is not None else 0
+        self.at = int(checkpoint.metadata["at"]) if checkpoint is not None else 0
         self.steps: Iterator[int] = self.engine.go(checkpoint)
         self.random: list[Tensor] | None = None  # the engine seeds it at its first step
         self.open, self.failure = True, ""
@@ -298,8 +298,8 @@ class _Sweep:
             losses = [m.loss.value for m in members if m.loss.value == m.loss.value]
             if losses and losses != shown:
                 shown = losses
-                facts = {"best loss": min(losses), "worst": max(losses)}
-                self.progress.advance(sum(m.at for m in members), facts)
+                metrics = {"best loss": min(losses), "worst": max(losses)}
+                self.progress.advance(sum(m.at for m in members), metrics)
 
     def _source(self, options: Mapping[str, Any]) -> Source:
         key = json.dumps(options, sort_keys=True, default=str)
@@ -313,7 +313,7 @@ class _Sweep:
         source = self._source({"kinds": reads, **wanted.data})
         torch.manual_seed(wanted.plan.seed)
         model = index.builder(wanted.method)(source.spec, **wanted.options)
-        plan = Plan.of(len(source.train), model.usual, wanted.said)
+        plan = Plan.of(len(source.train), model.default_plan, wanted.said)
         recipe = Recipe(
             wanted.method,
             wanted.options,

@@ -97,7 +97,7 @@ class _World:
             return (wide.sigmoid() * spec.classes).floor().clamp(max=spec.classes - 1)
         return wide
 
-    def there(self, shape: tuple[int, ...], share: float = 0.8) -> Tensor:
+    def present(self, shape: tuple[int, ...], share: float = 0.8) -> Tensor:
         """What is not missing, (n, *shape) bool."""
         return torch.rand(self.n, *shape, generator=self.draw) < share
 
@@ -128,7 +128,7 @@ def _array(spec: Spec, world: _World) -> Dataset:
 def _table(spec: Spec, world: _World) -> Made:
     parts = spec.parts or {str(i): Spec(()) for i in range(spec.size)}
     columns = [world.values(part, (1,)) for part in parts.values()]
-    observed = world.there(spec.shape)
+    observed = world.present(spec.shape)
     x = torch.where(observed, torch.cat(columns, 1), 0.0)
     return Made(Batch(x, None, {"observed": observed}, observed.float()))
 
@@ -136,7 +136,7 @@ def _table(spec: Spec, world: _World) -> Made:
 def _series(spec: Spec, world: _World) -> Made:
     steps, channels = spec.shape
     mask = world.lengths(steps)
-    observed = world.there(spec.shape) & mask[..., None]
+    observed = world.present(spec.shape) & mask[..., None]
     times = torch.rand(world.n, steps, generator=world.draw).cumsum(1) * mask
     x = torch.where(observed, world.values(spec, (steps, channels)), 0.0)
     return Made(Batch(x, None, {"mask": mask, "observed": observed, "times": times}, observed.float()))
@@ -162,8 +162,8 @@ def _graph(spec: Spec, world: _World) -> Made:
     pairs = torch.triu_indices(nodes, nodes, 1).T.expand(world.n, -1, -1)
     alike = world.seen((nodes, 2))
     close = (alike[:, pairs[0, :, 0]] * alike[:, pairs[0, :, 1]]).sum(-1) > 0
-    there = close & mask[:, pairs[0]].all(-1) & world.there(pairs.shape[1:2])
-    shown = there & world.there(pairs.shape[1:2])
+    there = close & mask[:, pairs[0]].all(-1) & world.present(pairs.shape[1:2])
+    shown = there & world.present(pairs.shape[1:2])
     edges, seen = (torch.where(t[..., None], pairs, 0) for t in (there, shown))
     return Made(Batch(x, edges, {"edges": seen, "edges_mask": shown, "mask": mask}, there.float()))
 
@@ -181,7 +181,7 @@ def _field(spec: Spec, world: _World) -> Made:
 
 
 def _views(spec: Spec, world: _World) -> Made:
-    present = world.there((len(spec.parts),), 0.7)
+    present = world.present((len(spec.parts),), 0.7)
     present[:, 0] |= ~present.any(1)
     values = {name: world.values(part, part.shape) for name, part in spec.parts.items()}
     return Made(Batch(Views(values, present)).visible())

@@ -103,7 +103,7 @@ def _spoil_tree(x: Tree, masks: list[Tensor], value: float) -> Tree:
     if isinstance(x, Views):
         values = {}
         for name, part in x.values.items():
-            there = x.there(name)
+            there = x.has(name)
             values[name] = tree_map(_filler(there, value), part)
         return Views(values, x.present)
     if not isinstance(x, Tensor) or (x.dim() == 3 and x.dtype == torch.int64):

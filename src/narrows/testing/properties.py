@@ -86,7 +86,7 @@ def registered(case: Case) -> None:
         for name, value in vars(module).items()
         if name not in _OF_TORCH and any(id(x) not in known for x in _held(value))
     ]
-    mend = "use attributes, an nn.ModuleList or an nn.ParameterList; a module of another part is `Borrowed`"
+    mend = "use attributes, an nn.ModuleList or an nn.ParameterList; a module of another part is `ModuleReference`"
     case.require(not hidden, registered, f"{some(hidden)} hides modules or parameters: {mend}.")
 
 

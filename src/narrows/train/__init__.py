@@ -58,7 +58,7 @@ def optimise(
         The metrics records, each the means over some steps.
     """
     who = progress if isinstance(progress, Silent) else Progress() if progress else None
-    how = Plan.of(len(examples), model.usual, {"device": device, **plan})
+    how = Plan.of(len(examples), model.default_plan, {"device": device, **plan})
     if how.patience is not None and held_out is None:
         examples, held_out = validation_part(examples, how)
     assert how.batch_size is not None

@@ -27,10 +27,10 @@ _DAMAGE = (OSError, ValueError, TypeError, LookupError, AttributeError, RuntimeE
 
 
 class Checkpoint:
-    """A checkpoint that was read and checked: its tensors, its facts."""
+    """A checkpoint that was read and checked: its tensors, its metadata."""
 
-    def __init__(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
-        self.tensors, self.facts = tensors, facts
+    def __init__(self, tensors: dict[str, Tensor], metadata: dict[str, Any]) -> None:
+        self.tensors, self.metadata = tensors, metadata
 
     def under(self, prefix: str) -> dict[str, Tensor]:
         """The tensors whose name begins with a prefix, the prefix taken off."""
@@ -38,7 +38,7 @@ class Checkpoint:
 
 
 def write_checkpoint(
-    folder: Path, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]
+    folder: Path, step: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]
 ) -> None:
     """Write a checkpoint, then forget all but the newest two.
 
@@ -54,7 +54,7 @@ def write_checkpoint(
     stem = folder / f"step-{step:09d}"
     again = f"Free some, then go on with: narrows resume {folder.parent}"
     sha256 = write_tensors(stem.with_suffix(".safetensors"), tensors, again)
-    kept = files.seal({**facts, "tensors": sha256})
+    kept = files.with_checksum({**metadata, "tensors": sha256})
     files.write(stem.with_suffix(".json"), json.dumps(kept).encode(), again)
     for old in sorted(folder.glob("step-*.json"))[:-_KEEP]:
         old.unlink(missing_ok=True)
@@ -101,8 +101,8 @@ def fitting(model: Autoencoder) -> Callable[[Checkpoint], None]:
             other = sorted(k for k in expected.keys() | found.keys() if expected.get(k) != found.get(k))
             if other and (found or kept == "model/"):
                 raise ValueError(f"its weights are another model's, such as {other[0]}")
-        stage = checkpoint.facts["stage"]
-        if stage >= len(players) or set(checkpoint.facts["groups"]) != players[stage]:
+        stage = checkpoint.metadata["stage"]
+        if stage >= len(players) or set(checkpoint.metadata["groups"]) != players[stage]:
             raise ValueError("its optimizers are another model's")
         random = checkpoint.tensors["rng/cpu/0"]
         if random.dtype != torch.uint8 or random.shape != torch.get_rng_state().shape:
@@ -112,13 +112,13 @@ def fitting(model: Autoencoder) -> Callable[[Checkpoint], None]:
 
 
 def _read(path: Path) -> Checkpoint:
-    facts = files.unseal(files.read_json(path))
+    metadata = files.without_checksum(files.read_json(path))
     data = path.with_suffix(".safetensors")
-    if files.sha256(data) != facts.pop("tensors"):
+    if files.sha256(data) != metadata.pop("tensors"):
         raise ValueError("its checksum does not match")
     for name in ("at", "stage", "step"):
-        whole(name, facts[name], low=0)
-    number("seconds", facts["seconds"], low=0)
-    if not isinstance(facts["groups"], dict):
+        whole(name, metadata[name], low=0)
+    number("seconds", metadata["seconds"], low=0)
+    if not isinstance(metadata["groups"], dict):
         raise ValueError("`groups` is no mapping")
-    return Checkpoint(read_tensors(data), facts)
+    return Checkpoint(read_tensors(data), metadata)

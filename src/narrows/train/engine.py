@@ -98,10 +98,10 @@ class Engine:
         torch.manual_seed(self.plan.seed + self.strategy.noise)
         first = 0
         if resumed is not None:
-            first = int(resumed.facts["stage"])
-            self.seconds = float(resumed.facts["seconds"])
-            self.ends = list(resumed.facts.get("ends", []))
-            self.made = int(resumed.facts["at"]) - int(resumed.facts["step"])
+            first = int(resumed.metadata["stage"])
+            self.seconds = float(resumed.metadata["seconds"])
+            self.ends = list(resumed.metadata.get("ends", []))
+            self.made = int(resumed.metadata["at"]) - int(resumed.metadata["step"])
         placed = False
         for number, stage in enumerate(self.model.stages()):
             if number < first:
@@ -180,10 +180,10 @@ class Engine:
         self.seconds += seconds
         if self.store is None and self.fabric.world_size == 1:
             return
-        tensors, facts = stage.state()  # all processes hold a part of it
+        tensors, metadata = stage.state()  # all processes hold a part of it
         if self.store is not None:
             at = self.made + stage.training.step
-            self.store.save(at, tensors, facts | {"at": at, "seconds": self.seconds, "ends": self.ends})
+            self.store.save(at, tensors, metadata | {"at": at, "seconds": self.seconds, "ends": self.ends})
 
 
 def read(window: list[Step], stage: str, strategy: Strategy) -> dict[str, float]:

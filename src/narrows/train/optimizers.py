@@ -22,7 +22,7 @@ OPTIMIZERS: Table[Optimizer] = Table(
     "optimizer",
     "torch.optim:Optimizer",
     {name: f"narrows.train.optimizers:{name}" for name in ("adam", "adamw", "sgd", "rmsprop")},
-    given=("params", "lr"),
+    supplied=("params", "lr"),
 )
 """The optimizers that a text can name."""
 

@@ -150,14 +150,14 @@ class Plan:
         return self.steps is None and self.epochs is None
 
     @classmethod
-    def of(cls, rows: int, usual: Mapping[str, Any], said: Mapping[str, Any]) -> Plan:
-        """The settled plan for so many training rows, from what was said and what is usual for a method.
+    def of(cls, rows: int, default_plan: Mapping[str, Any], given: Mapping[str, Any]) -> Plan:
+        """The settled plan for a number of training rows, from the user's fields and a method's defaults.
 
         Args:
-            rows: how many.
-            usual: the method's own fields, such as a published budget. They hold where no rows can be kept apart to
-                tell when to stop, each unless it was said; the budget unless any budget was.
-            said: fields, None where nothing was.
+            rows: number of training rows.
+            default_plan: the method's own fields, such as a published budget. They apply if there are no held-out
+                rows for early stopping: each field unless the user gave it, the budget unless the user gave any.
+            given: the user's fields; None is not given.
 
         Example:
             >>> published = {"steps": 200, "lr": 0.01}
@@ -167,12 +167,12 @@ class Plan:
             >>> Plan.of(500, published, {}).steps is None
             True
         """
-        given = {name: value for name, value in said.items() if value is not None}
+        given = {name: value for name, value in given.items() if value is not None}
         if rows > 1 and given.get("validation") != 0:
-            usual = {}
+            default_plan = {}
         if given.keys() & set(_BUDGET):
-            usual = {name: value for name, value in usual.items() if name not in _BUDGET}
-        return cls(**{**usual, **given}).settled(rows)
+            default_plan = {name: value for name, value in default_plan.items() if name not in _BUDGET}
+        return cls(**{**default_plan, **given}).settled(rows)
 
     def settled(self, rows: int) -> Plan:
         """The plan for so many training rows: batch size, patience and validation rows are numbers.

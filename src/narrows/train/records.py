@@ -30,9 +30,9 @@ class Store:
     def __init__(self, path: Path, loggers: tuple[Any, ...] = ()) -> None:
         self.path, self.loggers = path, loggers
 
-    def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+    def save(self, step: int, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         """Write a checkpoint."""
-        write_checkpoint(self.path / "state", step, tensors, facts)
+        write_checkpoint(self.path / "state", step, tensors, metadata)
 
     def restore(
         self, check: Callable[[Checkpoint], None] | None = None, trim: bool = True
@@ -46,7 +46,7 @@ class Store:
         found, said = newest(self.path / "state", check)
         if not trim:
             return found, []
-        kept = [r for r in read_metrics(self.path) if found is not None and r["at"] <= found.facts["at"]]
+        kept = [r for r in read_metrics(self.path) if found is not None and r["at"] <= found.metadata["at"]]
         files.write(self.path / _NAME, "".join(json.dumps(r) + "\n" for r in kept).encode())
         return found, said
 

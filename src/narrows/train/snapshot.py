@@ -75,7 +75,7 @@ def restore(model: Autoencoder, training: Training, checkpoint: Checkpoint, stra
         for key, value in checkpoint.under(f"optimizer/{name}/").items():
             index, moment = key.split("/")
             moments.setdefault(int(index), {})[moment] = value
-        kept = {"state": moments, "param_groups": checkpoint.facts["groups"][name]}
+        kept = {"state": moments, "param_groups": checkpoint.metadata["groups"][name]}
         strategy.load_optimizer_state(model, optimizer, kept)
-    training.step = int(checkpoint.facts["step"])
+    training.step = int(checkpoint.metadata["step"])
     strategy.load_random_states(checkpoint.tensors)

@@ -67,7 +67,7 @@ class StageRun:
             conditions=model.conditions,
             device=setting.device,
             rank=strategy.rank,
-            world=strategy.world,
+            world_size=strategy.world_size,
         )
         self.until = plan.steps_of(reader.steps_per_epoch)
         self.batches = SeenBatches(stage, reader, len(setting.examples))
@@ -130,7 +130,7 @@ class StageRun:
         step = self.training.step
         if len(self.training.players) > 1 or not all(part.settled(step) for part in self.parts):
             return False  # a game's loss need not fall, and one that is steered means something else at each step
-        return stopper.look(step, float(self.setting.strategy.agreed(self.stage.part.followed(found, step))))
+        return stopper.look(step, float(self.setting.strategy.agreed(self.stage.part.monitored(found, step))))
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied()
@@ -141,22 +141,22 @@ class StageRun:
             self.average.update(self.training.step - 1)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that going on exactly needs: tensors, and facts that JSON can hold."""
+        """All that going on exactly needs: tensors, and metadata that JSON can hold."""
         model, strategy = self.setting.model, self.setting.strategy
-        tensors, facts = snapshot(model, self.training, strategy)
+        tensors, metadata = snapshot(model, self.training, strategy)
         if self.average is not None:
             tensors |= weights_of(model, strategy, self.average.applied, "average/")
         if self.stopper is not None:
-            facts["stopper"] = self.stopper.to_json()
+            metadata["stopper"] = self.stopper.to_json()
             if self.best is not None:
                 tensors |= weights_of(model, strategy, partial(self.best.applied, model), "best/")
-        return tensors, facts | {"stage": self.number, "step": self.training.step}
+        return tensors, metadata | {"stage": self.number, "step": self.training.step}
 
     def restore(self, kept: Checkpoint) -> None:
         """Put everything back as it was when a checkpoint was made."""
         model, strategy = self.setting.model, self.setting.strategy
-        if self.stopper is not None and kept.facts.get("stopper"):
-            self.stopper = Stopper.from_json(kept.facts["stopper"])
+        if self.stopper is not None and kept.metadata.get("stopper"):
+            self.stopper = Stopper.from_json(kept.metadata["stopper"])
             if best := kept.under("best/"):
                 strategy.load_state(model, best)
                 self.best = Weights(model)

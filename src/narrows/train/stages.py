@@ -86,7 +86,7 @@ class SeenBatches:
 
     def __init__(self, stage: Stage, reader: BatchReader, examples: int) -> None:
         self.stage, self.reader, self.examples = stage, reader, examples
-        self._keeps = stage.fixed
+        self._keeps = stage.deterministic
         self._kept: Batch | None = None
         self._known = torch.zeros(examples, dtype=torch.bool)
         self._complete = False

@@ -152,7 +152,7 @@ class Subset:
         return self.examples.batch(chosen, conditions, device)
 
 
-def too_short(history: Sequence[Mapping[str, Any]], usual: int = 0) -> str:
+def too_short(history: Sequence[Mapping[str, Any]], published: int = 0) -> str:
     """A sentence where a training was too short to mean anything, else nothing.
 
     It was where the lowest loss of the first stage made 3 % of all its fall in the last fifth of the steps, or
@@ -160,7 +160,7 @@ def too_short(history: Sequence[Mapping[str, Any]], usual: int = 0) -> str:
 
     Args:
         history: the metrics records.
-        usual: steps that are enough whatever the loss does, because the method was published with them; 0: unknown.
+        published: the published number of steps, which are enough whatever the loss does; 0 if unknown.
 
     Example:
         >>> falling = [{"stage": "autoencoder", "step": s, "held_out/loss": 100.0 - s} for s in range(1, 101)]
@@ -171,9 +171,9 @@ def too_short(history: Sequence[Mapping[str, Any]], usual: int = 0) -> str:
     """
     records = [r for r in history if r.get("stage") == "autoencoder"]
     last = max((int(r["step"]) for r in records), default=0)
-    if not last or last >= usual > 0:
+    if not last or last >= published > 0:
         return ""
-    until = f"for the {usual:,} steps of the paper" if usual else "until held-out rows say stop"
+    until = f"for the {published:,} steps of the paper" if published else "until held-out rows say stop"
     mend = f"Train longer (more steps or epochs), or leave both out to train {until}."
     if last < FEWEST:
         return f"This fit was short: {last} steps say little about the method. {mend}"

@@ -12,7 +12,7 @@ import narrows as nr
 import narrows.data as nd
 from fuzz.format import Format
 from narrows.activations.models import load
-from narrows.core.files import seal
+from narrows.core.files import with_checksum
 from narrows.testing import tiny_lm
 
 _TEXT = [f"The boat number {n} went out at dawn, and nobody saw it again. " * 3 for n in range(12)]
@@ -89,7 +89,7 @@ def _resealed(folder: Path) -> dict[str, Any]:
         try:
             form = json.loads(path.read_text())
             form.pop("sha256", None)
-            path.write_text(json.dumps(seal(form)))
+            path.write_text(json.dumps(with_checksum(form)))
         except (ValueError, AttributeError, TypeError, RecursionError):
             pass
     return opened(folder)

@@ -14,8 +14,8 @@ def budget(view: View) -> Finding:
     steps = [int(r["step"]) for r in view.history if r.get("stage") == "autoencoder"]
     if not steps:
         return Finding()
-    usual = int(view.model.usual.get("steps", 0))
-    short = too_short(view.history, usual)
-    whole = f"Training made the {usual:,} steps of the paper." if max(steps) >= usual > 0 else ""
+    published = int(view.model.default_plan.get("steps", 0))
+    short = too_short(view.history, published)
+    whole = f"Training made the {published:,} steps of the paper." if max(steps) >= published > 0 else ""
     says = short or whole or "The loss had levelled off when training ended."
     return Finding((Check("steps", float(max(steps)), "steps", "warn" if short else "ok", says),))

@@ -31,7 +31,7 @@ class _Graph(NamedTuple):
 
     z: Tensor
     """Codes of the nodes, (N, Z)."""
-    there: Tensor
+    present: Tensor
     """Which nodes are there, (N,)."""
     every: Tensor
     """All pairs that are joined, (E, 2)."""
@@ -53,8 +53,8 @@ def graph(view: View) -> Finding:
     even = _mean([rank_links(_scores(g, g.joined), [_scores(g, g.beside)]) for g in graphs])
     every = _mean([_among_all(g) for g in graphs])
     bias = float(view.model.likelihood.bias)
-    expected = torch.cat([expected_degrees(g.z, bias)[g.there] for g in graphs])
-    degrees = torch.cat([_degrees(g)[g.there] for g in graphs])
+    expected = torch.cat([expected_degrees(g.z, bias)[g.present] for g in graphs])
+    degrees = torch.cat([_degrees(g)[g.present] for g in graphs])
     checks = (*_links(even, every, graphs), *_expected(expected, degrees))
     return Finding(checks, (_degree_chart(expected, degrees), *_map(view, graphs[0])))
 
@@ -95,13 +95,13 @@ def _scores(one: _Graph, pairs: Tensor) -> Tensor:
 
 def _among_all(one: _Graph) -> Links:
     """How the joined pairs rank among all that are not; among some of them in a graph of many nodes."""
-    nodes = int(one.there.sum())
+    nodes = int(one.present.sum())
     others = nodes * (nodes - 1) // 2 - len(one.every)
     if len(one.z) > _NODES:
-        drawn = non_edges(one.there, one.every, _DRAWN, torch.Generator().manual_seed(0))
+        drawn = non_edges(one.present, one.every, _DRAWN, torch.Generator().manual_seed(0))
         return rank_links(_scores(one, one.joined), [_scores(one, drawn)], min(1.0, len(drawn) / others))
-    number = torch.full((len(one.z),), -1).masked_scatter(one.there, torch.arange(nodes))
-    blocks = logit_blocks(one.z[one.there], number[one.every])
+    number = torch.full((len(one.z),), -1).masked_scatter(one.present, torch.arange(nodes))
+    blocks = logit_blocks(one.z[one.present], number[one.every])
     return rank_links(_scores(one, one.joined), (logits for _, logits in blocks))
 
 
@@ -182,7 +182,7 @@ def _degree_chart(expected: Tensor, degrees: Tensor) -> Chart:
 
 def _map(view: View, one: _Graph) -> tuple[Chart, ...]:
     """The codes of one graph's nodes on their two main directions, coloured by class where classes are known."""
-    z = one.z[one.there]
+    z = one.z[one.present]
     if z.shape[1] < 2 or len(z) < 3:
         return ()
     found = principal(z.float(), 2)
@@ -190,7 +190,7 @@ def _map(view: View, one: _Graph) -> tuple[Chart, ...]:
     labels = view.known.columns.get("node_labels") if len(view) == 1 else None
     classes = torch.zeros(len(z), dtype=torch.long)
     if labels is not None:
-        classes = read_store(labels, slice(0, 1))[0][0][one.there]
+        classes = read_store(labels, slice(0, 1))[0][0][one.present]
     series = []
     for n, value in enumerate(classes.unique()[:_TONES].tolist()):
         here = places[classes == value][:500]

@@ -37,7 +37,7 @@ def posterior_of(code: Code, elements: Elements | None = None) -> Posterior | No
     found = _factorised(code, 1 if elements is None else 2)
     if found is None or elements is None:
         return found
-    there = elements.there.flatten()
+    there = elements.present.flatten()
     kl = None if found.kl is None else found.kl[there]
     return Posterior(found.mean[there], found.variance[there], kl, found.ratio[there])
 

@@ -298,7 +298,7 @@ def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
     if elements is not None:
         for name in ("features", "drawn"):
             value = code.z if name == "features" else drawn
-            found[name] = None if value is None else value[elements.there]
+            found[name] = None if value is None else value[elements.present]
     kept = {name: _to_cpu(value) for name, value in found.items()}
     kept["elements"] = elements is not None
     kept["latents"] = code.find(Latents) is not None

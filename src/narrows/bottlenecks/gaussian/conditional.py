@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, cost, draw, kl, normal
 from narrows.core import NO_CONDITION, Code, Condition, Tree, Widths
 from narrows.core.check import refuse, whole
-from narrows.nets.axes import told
+from narrows.nets.axes import condition_vector
 
 __all__ = ["Conditional", "ConditionedEncoder"]
 
@@ -26,7 +26,7 @@ class ConditionedEncoder(nn.Module):
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> tuple[Tensor, Tensor]:
         """The features, and what was told, (B, G)."""
-        y = told(condition, self.condition)
+        y = condition_vector(condition, self.condition)
         assert y is not None  # there is a condition
         return self.net(x, condition), y
 
@@ -87,7 +87,7 @@ class Conditional(Gaussian):
         """
         if self.net is None:
             return super().sample(n)
-        y = told(condition, self.condition)
+        y = condition_vector(condition, self.condition)
         assert y is not None
         if len(y) != n:
             raise refuse("condition", tuple(y.shape), f"{n} rows, one for each code")

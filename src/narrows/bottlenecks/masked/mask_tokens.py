@@ -19,14 +19,14 @@ class MaskTokens(Bottleneck):
     nothing is hidden). Which patches were hidden is the evidence `Hidden`, (B, L).
 
     Args:
-        cut: how examples are cut into L patches.
+        patchify: divides examples into L patches.
         width: channels of a token, W.
         summary: a class token comes before the patches.
     """
 
-    def __init__(self, cut: Patches, width: int, summary: bool = False) -> None:
+    def __init__(self, patchify: Patches, width: int, summary: bool = False) -> None:
         super().__init__()
-        self.cut, self.lead = cut, int(summary)
+        self.patchify, self.lead = patchify, int(summary)
         self.token = nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
@@ -34,15 +34,15 @@ class MaskTokens(Bottleneck):
         tokens, visible = h
         b, width = len(tokens), tokens.shape[-1]
         where = visible[..., None].expand(-1, -1, width)
-        z = self.token.expand(b, self.cut.count, width).scatter(1, where, tokens[:, self.lead :])
+        z = self.token.expand(b, self.patchify.count, width).scatter(1, where, tokens[:, self.lead :])
         if self.lead:
             z = torch.cat([tokens[:, :1], z], 1)
         if samples:
             z = z.expand(*samples, *z.shape)
-        hidden = tokens.new_ones(b, self.cut.count).scatter(1, visible, 0.0)
-        if visible.shape[1] == self.cut.count:
+        hidden = tokens.new_ones(b, self.patchify.count).scatter(1, visible, 0.0)
+        if visible.shape[1] == self.patchify.count:
             hidden = torch.ones_like(hidden)
-        weight = self.cut.join(hidden[..., None].expand(-1, -1, self.cut.width))
+        weight = self.patchify.join(hidden[..., None].expand(-1, -1, self.patchify.width))
         return Code(z, weight=weight, evidence=(Hidden(hidden.bool()),))
 
     def features(self, code: Code) -> Tensor:

@@ -7,8 +7,8 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse
-from narrows.core.borrowed import Borrowed
 from narrows.core.check import refuse
+from narrows.core.reference import ModuleReference
 from narrows.kernels.batch import norm_top
 from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
@@ -49,11 +49,11 @@ class TopAFA(SparseBottleneck):
     def __init__(self, latents: int) -> None:
         super().__init__(latents)
         self.register_buffer("unit", torch.ones(()))
-        self._free: Borrowed[Dictionary] | None = None
+        self._free: ModuleReference[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember the dictionary where its atoms may have any length."""
-        self._free = None if dictionary.unit_norm else Borrowed(dictionary)
+        self._free = None if dictionary.unit_norm else ModuleReference(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Set the unit of the cost: D, in the square of the unit of the data."""

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Sparse, Tree
-from narrows.core.borrowed import Borrowed
 from narrows.core.check import whole
+from narrows.core.reference import ModuleReference
 from narrows.kernels.sparse import LazyLinear, top
 from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.nets.dictionaries.layer_groups import GroupDictionary
@@ -33,12 +33,12 @@ class GroupTopK(TopK):
     def __init__(self, latents: int, k: int, groups: int) -> None:
         whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         super().__init__(latents * groups, k)
-        self._groups: Borrowed[GroupDictionary] | None = None
+        self._groups: ModuleReference[GroupDictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember who knows the groups."""
         assert isinstance(dictionary, GroupDictionary)
-        self._groups = Borrowed(dictionary)
+        self._groups = ModuleReference(dictionary)
 
     @property
     def dictionary(self) -> GroupDictionary:

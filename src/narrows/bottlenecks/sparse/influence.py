@@ -9,8 +9,8 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Sparse, Tree
-from narrows.core.borrowed import Borrowed
 from narrows.core.check import number
+from narrows.core.reference import ModuleReference
 from narrows.kernels.sparse import LazyLinear, select
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 
@@ -65,11 +65,11 @@ class InfluenceTopK(TopK):
         super().__init__(latents, k)
         self.beta = number("beta", beta, low=0)
         self.register_buffer("usual", torch.ones(()))
-        self._dictionary: Borrowed[Dictionary] | None = None
+        self._dictionary: ModuleReference[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember the atoms, whose alignment with the gradient counts."""
-        self._dictionary = Borrowed(dictionary)
+        self._dictionary = ModuleReference(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the usual alignment of an atom with a gradient."""

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch
-from narrows.core.borrowed import Borrowed
+from narrows.core.reference import ModuleReference
 from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import Dictionary, geometric_median, spread
 
@@ -34,11 +34,11 @@ class Penalised(SparseBottleneck):
         super().__init__(latents)
         self.register_buffer("unit", torch.ones(()))
         self.register_buffer("grain", torch.ones(()))
-        self._free: Borrowed[Dictionary] | None = None
+        self._free: ModuleReference[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
         """Remember the dictionary where its atoms may have any length."""
-        self._free = None if dictionary.unit_norm else Borrowed(dictionary)
+        self._free = None if dictionary.unit_norm else ModuleReference(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure what must be produced: its size sigma around its middle."""

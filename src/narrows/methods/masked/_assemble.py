@@ -35,11 +35,11 @@ class PatchSquared(Likelihood):
     inside: Tensor
     typical: Tensor
 
-    def __init__(self, cut: Patches, normalise: bool = False, unit: bool = False) -> None:
-        super().__init__(cut.shape)
-        self.cut, self.normalise, self.bounded = cut, normalise, unit
-        self.register_buffer("inside", cut.inside().float(), persistent=False)
-        self.register_buffer("typical", torch.tensor([[0.0], [1.0]]).expand(2, cut.count).clone())
+    def __init__(self, patchify: Patches, normalise: bool = False, unit: bool = False) -> None:
+        super().__init__(patchify.shape)
+        self.patchify, self.normalise, self.bounded = patchify, normalise, unit
+        self.register_buffer("inside", patchify.inside().float(), persistent=False)
+        self.register_buffer("typical", torch.tensor([[0.0], [1.0]]).expand(2, patchify.count).clone())
 
     def statistics(self, patches: Tensor) -> tuple[Tensor, Tensor]:
         """Mean and deviation of each patch over what lies inside the example, each (..., L, 1)."""
@@ -51,15 +51,15 @@ class PatchSquared(Likelihood):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Keep each place's typical mean and deviation, for pictures of a code without its example."""
         if self.normalise:
-            means = [part.squeeze(-1).mean(0) for part in self.statistics(self.cut(batch.target))]
+            means = [part.squeeze(-1).mean(0) for part in self.statistics(self.patchify(batch.target))]
             self.typical.copy_(torch.stack(means))
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """The sum of squared differences, (*samples, B)."""
         if self.normalise:
-            patches = self.cut(x)
+            patches = self.patchify(x)
             mean, deviation = self.statistics(patches)
-            x = self.cut.join((patches - mean) / deviation)
+            x = self.patchify.join((patches - mean) / deviation)
         return self.sum((parameters - x).square(), weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class PatchSquared(Likelihood):
         if not self.normalise:
             return self._kept(parameters)
         mean, deviation = self.typical[..., None]
-        return self._kept(self.cut.join(self.cut(parameters) * deviation + mean))
+        return self._kept(self.patchify.join(self.patchify(parameters) * deviation + mean))
 
     def sample(self, parameters: Tensor) -> Tensor:
         """The mean: the paper has no noise model."""
@@ -75,11 +75,11 @@ class PatchSquared(Likelihood):
 
     def paste(self, parameters: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
         """The example with its hidden patches (B, L) replaced by the prediction, in the example's own units."""
-        target, guess = self.cut(x), self.cut(parameters)
+        target, guess = self.patchify(x), self.patchify(parameters)
         if self.normalise:
             mean, deviation = self.statistics(target)
             guess = guess * deviation + mean
-        return self._kept(self.cut.join(torch.where(hidden[..., None], guess, target)))
+        return self._kept(self.patchify.join(torch.where(hidden[..., None], guess, target)))
 
     def _kept(self, x: Tensor) -> Tensor:
         return x.clamp(0, 1) if self.bounded else x

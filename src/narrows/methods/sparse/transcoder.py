@@ -81,5 +81,5 @@ def transcoder(
         else Dictionary(latents, spec.output_shape, normalise=normalise)
     )
     bottleneck.bind(dictionary)
-    encoder = AffineEncoder(latents, spec.shape, normalise=normalise, around=skip)
+    encoder = AffineEncoder(latents, spec.shape, normalise=normalise, skip=skip)
     return assemble(spec, encoder, bottleneck, dictionary, SparseObjective(**terms))

@@ -44,5 +44,5 @@ def graph_autoencoder(
     objective = BalancedEdges(beta=beta) if balanced else Elbo(beta=beta)
     output = Edges(spec.shape[0], latent, bias=not balanced)
     model = Autoencoder(network, bottleneck, WithPresence(), output, objective)
-    model.usual = PUBLISHED
+    model.default_plan = PUBLISHED
     return model

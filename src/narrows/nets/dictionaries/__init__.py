@@ -1,1 +1,1 @@
-"""The linear halves of sparse autoencoders: encoders to many features, and dictionaries of atoms."""
+"""Linear encoders and decoders (dictionaries of atoms) of sparse autoencoders."""

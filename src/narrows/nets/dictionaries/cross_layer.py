@@ -1,4 +1,6 @@
-"""The linear halves of a cross-layer transcoder: latents read one layer, and write to it and all later ones."""
+"""Encoder and dictionary of a cross-layer transcoder: latents read one layer, and write to it and all later
+ones.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +15,17 @@ __all__ = ["CrossLayerDictionary", "LayerEncoder"]
 
 
 class CrossLayerDictionary(StackedDictionary):
-    r"""Atoms of L layers' latents, zero before their own layer: :math:`\hat y^l = \sum_{l' \le l} z^{l'} W^{l' \to l}`.
+    r"""Atoms of L layers' latents, zero before their own layer: :math:`\hat y^l = \sum_{l' \le l} z^{l'}
+    W^{l' \to l}`.
 
-    They are one matrix, (L M, L D), so that a sparse code is decoded sparsely. What an atom must not reach starts
-    at 0 and gets no gradient.
+    The atoms form one matrix, (L M, L D), so that a sparse code is decoded sparsely. Entries before an atom's
+    own layer are 0 and get no gradient.
 
     Args:
-        latents: how many in each layer, M.
+        latents: number of latents per layer, M.
         shape: (layers, D).
-        unit_norm: hold every atom, over all its layers, at length 1.
-        normalise: bring each layer to mean square 1 inside.
+        unit_norm: constrain every atom, over all its layers, to norm 1.
+        normalise: scale each layer to mean square 1 internally.
     """
 
     def __init__(
@@ -30,32 +33,32 @@ class CrossLayerDictionary(StackedDictionary):
     ) -> None:
         super().__init__(latents * shape[0], shape, unit_norm=unit_norm, normalise=normalise)
         with torch.no_grad():
-            self._cut(self.atoms)
+            self._mask_earlier_layers(self.atoms)
             self.atoms.copy_(F.normalize(self.atoms, dim=1))
 
     def lengths(self) -> Tensor:
-        """The length of all that each atom writes, over its layers, (N,)."""
+        """The norm of each atom over all layers, (N,)."""
         return torch.linalg.vector_norm(self.scaled(), dim=1)
 
     def before_update(self) -> None:
-        """No gradient reaches what lies before an atom's layer."""
+        """Set the gradient of entries before an atom's own layer to 0."""
         super().before_update()
         if self.atoms.grad is not None:
-            self._cut(self.atoms.grad)
+            self._mask_earlier_layers(self.atoms.grad)
 
-    def _cut(self, atoms: Tensor) -> None:
+    def _mask_earlier_layers(self, atoms: Tensor) -> None:
         layers = self.shape[0]
         for layer, rows in enumerate(atoms.unflatten(0, (layers, -1))):
             rows[:, : layer * self.shape[1]] = 0
 
 
 class LayerEncoder(Part, FoldsLayers):
-    """A linear encoder for each layer: pre-activations of all layers one after another, (B, L M).
+    """A linear encoder for each layer: the concatenated pre-activations of all layers, (B, L M).
 
     Args:
-        latents: how many in each layer, M.
+        latents: number of latents per layer, M.
         shape: (layers, D).
-        normalise: bring each layer to mean square 1.
+        normalise: scale each layer to mean square 1.
 
     Example:
         >>> LayerEncoder(5, (3, 4))(torch.ones(7, 3, 4)).shape
@@ -77,7 +80,7 @@ class LayerEncoder(Part, FoldsLayers):
         return torch.einsum("bld,lmd->blm", x * self.scale, self.weight).flatten(1) + self.bias
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scales, and the bias such that the pre-activations of the layers' medians are 0."""
+        """Initialise the scales, and the bias such that the pre-activations at the layers' medians are 0."""
         x = batch.x.flatten(1).to(self.bias.dtype)
         found = LayerScale(x, len(self.weight))
         if self.normalise:
@@ -86,11 +89,11 @@ class LayerEncoder(Part, FoldsLayers):
         self.bias.copy_(-torch.einsum("ld,lmd->lm", centre, self.weight).flatten())
 
     def amplify(self, factor: Tensor) -> None:
-        """From now on put out pre-activations that are `factor` times as large, (L M,)."""
+        """Multiply the pre-activations by `factor`, (L M,)."""
         self.weight.mul_(factor.view(*self.weight.shape[:2], 1))
         self.bias.mul_(factor)
 
     def fold(self) -> None:
-        """From now on take the data as they are."""
+        """Fold the scales into the weights."""
         self.weight.mul_(self.scale.unsqueeze(1))
         self.scale.fill_(1.0)

@@ -1,10 +1,11 @@
-r"""Deep dictionaries: several levels and a sparse code, all solved for by majorisation-minimisation, without SGD.
+r"""Deep dictionaries: several levels and a sparse code, fitted by majorisation-minimisation without SGD.
 
 .. math:: F(Z, D_1 \dots D_L) = \| X - \varphi(\cdots \varphi(Z D_L) \cdots D_2) D_1 \|^2 + \lambda \| Z \|_1
 
-Of each block (the code, or one level) F has a quadratic majoriser, whose minimiser is a gradient step followed by
-shrinkage (the code) or by a projection onto rows of length at most 1 (a level): no step can raise F. The curvature
-is exact where phi is the identity; elsewhere it is doubled until the quadratic lies above F at its minimiser.
+For each block (the code, or one level), F has a quadratic majoriser. Its minimiser is a gradient step
+followed by soft thresholding (the code) or by a projection onto rows of norm at most 1 (a level), so no step
+can increase F. The curvature is exact if phi is the identity; otherwise it is doubled until the quadratic
+lies above F at its minimiser.
 """
 
 from __future__ import annotations
@@ -16,24 +17,24 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Pass, Tree
-from narrows.core.borrowed import Borrowed
 from narrows.core.check import choice, number, refuse, whole
 from narrows.core.evidence import Latents
+from narrows.core.reference import ModuleReference
 
 __all__ = ["DeepDictionary", "DeepEncoder", "code_step", "cost", "level_step", "sweep"]
 
 _DOUBLINGS = 40
 _ROOM = 1e-6
-"""Rounding in a comparison of two nearly equal errors."""
+"""Relative tolerance in comparisons of two nearly equal errors."""
 
 
 def _chain(z: Tensor, levels: list[Tensor], activation: str) -> list[Tensor]:
-    """What enters each level, the deepest (the code) last, and before them what comes out: X_hat, U_1 ... U_L = Z."""
-    passed = [z]
+    """The output and the input of each level, starting at the data: X_hat, U_1 ... U_L = Z."""
+    outputs = [z]
     for depth in reversed(range(len(levels))):
-        out = passed[0] @ levels[depth]
-        passed.insert(0, out.tanh() if activation == "tanh" and depth else out)
-    return passed
+        out = outputs[0] @ levels[depth]
+        outputs.insert(0, out.tanh() if activation == "tanh" and depth else out)
+    return outputs
 
 
 def _error(x: Tensor, z: Tensor, levels: list[Tensor], activation: str) -> Tensor:
@@ -50,15 +51,17 @@ def cost(x: Tensor, z: Tensor, levels: list[Tensor], l1: float, activation: str 
 def _gradient(
     x: Tensor, z: Tensor, levels: list[Tensor], activation: str, block: int
 ) -> tuple[Tensor, Tensor]:
-    """The squared error's gradient by a level (from 0), or by the code (block = L), and what enters there."""
-    passed = _chain(z, levels, activation)
-    back = 2 * (passed[0] - x)
+    """The gradient of the squared error by a level (from 0) or by the code (block = L), and the input of that
+    level.
+    """
+    outputs = _chain(z, levels, activation)
+    back = 2 * (outputs[0] - x)
     for depth in range(block):
         back = back @ levels[depth].T
         if activation == "tanh" and depth + 1 < len(levels):
-            back = back * (1 - passed[depth + 1].square())
-    entering = passed[min(block + 1, len(levels))]
-    return (back if block == len(levels) else entering.T @ back), entering
+            back = back * (1 - outputs[depth + 1].square())
+    inputs = outputs[min(block + 1, len(levels))]
+    return (back if block == len(levels) else inputs.T @ back), inputs
 
 
 def code_step(
@@ -69,15 +72,16 @@ def code_step(
     activation: str = "identity",
     start: float | None = None,
 ) -> Tensor:
-    """One shrinkage step of each example's code, (B, N); no example's objective rises, nor depends on the others.
+    """One proximal gradient step of the codes, (B, N); it increases no example's objective.
 
     Args:
         x: examples, (B, D).
         z: their codes.
-        levels: the dictionaries, the one nearest to the data first.
-        l1: the price of the code's size, lambda.
+        levels: the dictionaries, starting with the one nearest to the data.
+        l1: the weight of the L1 penalty, lambda.
         activation: ``identity`` or ``tanh``, between the levels.
-        start: the `curvature_of` these levels, where the caller has it: it takes longer than the step.
+        start: the `curvature_of` these levels if it is known already; computing it takes longer than the
+            step.
     """
     gradient, _ = _gradient(x, z, levels, activation, len(levels))
     before = _error(x, z, levels, activation)
@@ -102,10 +106,13 @@ def code_step(
 def level_step(
     x: Tensor, z: Tensor, levels: list[Tensor], depth: int, activation: str = "identity"
 ) -> Tensor:
-    """One step of one level, (n_l, n_{l-1}), its rows projected onto length at most 1; the error does not rise."""
-    gradient, entering = _gradient(x, z, levels, activation, depth)
+    """One projected gradient step of one level, (n_l, n_{l-1}), to rows of norm at most 1.
+
+    The error does not increase.
+    """
+    gradient, inputs = _gradient(x, z, levels, activation, depth)
     before, level = _error(x, z, levels, activation).sum(), levels[depth]
-    curvature = curvature_of(levels[:depth], activation) * float(torch.linalg.matrix_norm(entering, 2)) ** 2
+    curvature = curvature_of(levels[:depth], activation) * float(torch.linalg.matrix_norm(inputs, 2)) ** 2
     curvature = max(curvature, torch.finfo(x.dtype).tiny)
     for _ in range(_DOUBLINGS):
         new = _in_ball(level - gradient / curvature)
@@ -121,7 +128,9 @@ def level_step(
 def sweep(
     x: Tensor, z: Tensor, levels: list[Tensor], l1: float, activation: str = "identity", inner: int = 1
 ) -> tuple[Tensor, list[Tensor]]:
-    """Every block once, from the code up to the data: `inner` steps of the code, then one of each level."""
+    """Update every block once: `inner` steps of the code, then one step of each level, from the code to the
+    data.
+    """
     levels, start = list(levels), curvature_of(levels, activation)
     for _ in range(inner):
         z = code_step(x, z, levels, l1, activation, start)
@@ -131,7 +140,9 @@ def sweep(
 
 
 def curvature_of(levels: list[Tensor], activation: str) -> float:
-    """Of the squared error through these levels: exact without an activation, else a start (tanh' is at most 1)."""
+    """The curvature of the squared error by the input of these levels: exact without activation, else an
+    estimate.
+    """
     if not levels:
         return 2.0
     if activation == "identity":
@@ -149,17 +160,17 @@ def _in_ball(rows: Tensor) -> Tensor:
 
 
 class DeepDictionary(Part):
-    """Levels of dictionaries in buffers, which learn after each step from its batch.
+    """Several levels of dictionaries, stored as buffers, which are updated after each step on its batch.
 
     Args:
-        widths: how many atoms each level has, the one nearest to the data first; the last is the code's width.
+        widths: number of atoms of each level, starting nearest to the data; the last is the code's width.
         shape: shape of one example.
-        l1: the price of the code's size, lambda.
+        l1: the weight of the L1 penalty, lambda.
         activation: ``identity`` or ``tanh``, between the levels.
-        sweeps: how often every block is updated on a batch.
+        sweeps: number of updates of every block per batch.
 
     Raises:
-        RequestError: no level, or a number out of range.
+        RequestError: there is no level, or a number is out of range.
     """
 
     smooth = False
@@ -188,7 +199,7 @@ class DeepDictionary(Part):
 
     @property
     def levels(self) -> list[Tensor]:
-        """The dictionaries, the one nearest to the data first."""
+        """The dictionaries, starting with the one nearest to the data."""
         return [self.get_buffer(f"level_{depth}") for depth in range(self.count)]
 
     def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
@@ -197,35 +208,35 @@ class DeepDictionary(Part):
         return flat if len(self.shape) == 1 else flat.unflatten(-1, self.shape)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """The bias becomes the mean."""
+        """Set the bias to the mean of the data."""
         self.bias.copy_(batch.target.flatten(1).mean(0))
 
     def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
-        """Sweep over all blocks, from the batch's code; no parameter is touched."""
+        """Update all blocks, starting from the batch's code; no parameter changes."""
         x, z, levels = passed.batch.x.flatten(1) - self.bias, passed.code[Latents].z, self.levels
         assert isinstance(z, Tensor)
         for _ in range(self.sweeps):
             z, levels = sweep(x, z, levels, self.l1, self.activation)
-        for mine, new in zip(self.levels, levels, strict=True):
-            mine.copy_(new)
+        for level, new in zip(self.levels, levels, strict=True):
+            level.copy_(new)
         return []
 
 
 class DeepEncoder(Part):
-    """Hands on the centred example, and a way to take one step of its code.
+    """Returns the centred example and a function that takes one step of its code.
 
     Args:
-        dictionary: whose levels are used.
+        dictionary: the dictionary whose levels are used.
     """
 
     def __init__(self, dictionary: DeepDictionary) -> None:
         super().__init__()
-        self._dictionary = Borrowed(dictionary)
+        self._dictionary = ModuleReference(dictionary)
 
     def forward(
         self, x: Tree, condition: Condition = NO_CONDITION
     ) -> tuple[Tensor, Callable[[Tensor], Tensor]]:
-        """The centred examples (B, D), and what makes better codes (B, N) of codes."""
+        """The centred examples (B, D), and a function from codes (B, N) to improved codes."""
         dictionary = self._dictionary.module
         centred, levels = x.flatten(1) - dictionary.bias, dictionary.levels
         start = curvature_of(levels, dictionary.activation)  # the same for all steps of the code

@@ -1,15 +1,17 @@
-"""The two linear halves of every sparse autoencoder: a lazy encoder, and a dictionary of atoms.
+"""The linear encoder and the linear decoder (dictionary of atoms) of sparse autoencoders.
 
-Where the parts meet. The encoder owns W and b, yet it must not multiply: whether all pre-activations are wanted, or
-the largest only, is the bottleneck's to say, and a top-k that is computed together with the product needs neither
-the dense matrix nor its gradient. So the features of `AffineEncoder` are a `LazyLinear`, the triple (x, W, b) as
-a promise::
+The encoder owns W and b but does not compute the product: the bottleneck decides whether it needs all
+    pre-activations
+or only the largest, and a top-k that is computed together with the product needs neither the dense matrix nor
+its gradient. So the features of `AffineEncoder` are a `LazyLinear`, which holds (x, W, b)::
 
     x --AffineEncoder--> LazyLinear --TopK--> Code(z=Sparse) --Dictionary--> x_hat       k-sparse both ways
-                                --ReLU--> Code(z=Tensor) --Dictionary--> x_hat       dense, the same two halves
+                                --ReLU--> Code(z=Tensor) --Dictionary--> x_hat       dense, with the same two
+                                parts
 
-Each part keeps its duty, and each later relative costs one file: another bottleneck (gated, JumpReLU, BatchTopK),
-another shape (a crosscoder's atoms span layers), another objective (Matryoshka prefixes).
+Variants replace one part: the bottleneck (gated, JumpReLU, BatchTopK), the shape (a crosscoder's atoms span
+    layers) or
+the objective (Matryoshka prefixes).
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from narrows.core import (
     Sparse,
     Tree,
 )
-from narrows.core.borrowed import Borrowed
+from narrows.core.reference import ModuleReference
 from narrows.kernels.metrics import Coherence
 from narrows.kernels.parallel import SplitLinear, TensorShard, combine
 from narrows.kernels.sparse import LazyLinear, decode
@@ -41,37 +43,38 @@ from narrows.kernels.sparse import LazyLinear, decode
 __all__ = ["AffineEncoder", "Dictionary", "Rescaled", "SkipDictionary", "geometric_median", "spread"]
 
 _IN_CACHE = 2**17
-"""Elements of a matrix that stay in a core's cache from one pass over them to the next."""
+"""The number of matrix elements that stay in a core's cache between two passes."""
 
 
 class Rescaled:
-    """A bottleneck that follows when the units of its pre-activations change, as they do when scales are folded."""
+    """A bottleneck that supports rescaled pre-activations, so that scales can be folded into the encoder."""
 
     elementwise: ClassVar[bool] = False
-    """True where each latent passes by its own pre-activation alone, however large the others are."""
+    """True if each latent depends only on its own pre-activation (ReLU, but not TopK)."""
 
     def rescale(self, factor: Tensor) -> None:
-        """From now on pre-activations come `factor` times as large: thresholds and the like must follow.
+        """Adapt thresholds and similar quantities to pre-activations that are multiplied by `factor`.
 
         Args:
-            factor: a scalar, where units change; or one for each latent, (N,), where lengths of atoms do.
+            factor: a scalar, or one factor per latent, (N,).
         """
 
 
 class Dictionary(Part):
     r"""A linear decoder whose rows are atoms: :math:`\hat x = (z A + b) / s`.
 
-    With `unit_norm` every atom has length 1: the part of its gradient along it is removed before each update, so
-    that momentum does not fight the constraint, and the length is restored afterwards. Before training, b becomes
-    the geometric median of the data, and s, with `normalise`, makes their mean square 1 around it. After training
-    the scale is folded into the weights: the latents are then in units of the data, and s is 1.
+    With `unit_norm` every atom has norm 1: the gradient component along the atom is removed before each
+        update, so
+    that it does not enter the momentum, and the norm is restored after it. Before training, b is set to the
+    geometric median of the data, and with `normalise`, s scales the data to mean square 1 around it. After
+    training the scale is folded into the weights: the latents are then in units of the data, and s is 1.
 
     Args:
-        latents: how many atoms, N.
-        shape: shape of what one code decodes to; (layers, D) for atoms that span layers. Where an example is several
-            of them (pooled layers), each counts as a row of its own.
-        unit_norm: hold every atom at length 1.
-        normalise: scale the data, so that learning rates mean the same on all.
+        latents: number of atoms, N.
+        shape: shape of the output for one code; (layers, D) for atoms that span layers. If an example
+            consists of several such outputs (pooled layers), each counts as one row.
+        unit_norm: constrain every atom to norm 1.
+        normalise: scale the data, so that the same learning rates suit all data.
 
     Example:
         >>> Dictionary(16, (2, 3))(Sparse(torch.tensor([[3]]), torch.tensor([[2.0]]), 16)).shape
@@ -83,7 +86,7 @@ class Dictionary(Part):
 
     scale: Tensor
     splits = ("atoms",)
-    cut: TensorShard | None = None
+    shard: TensorShard | None = None
 
     def __init__(
         self, latents: int, shape: tuple[int, ...], *, unit_norm: bool = True, normalise: bool = False
@@ -99,16 +102,18 @@ class Dictionary(Part):
         return self._shaped(self._sum(z) + self.bias)
 
     def combine(self, z: Sparse | Tensor) -> Tensor:
-        """The weighted sum of atoms alone, without the bias: what some latents add, (*samples, B, *shape)."""
+        """The weighted sum of atoms without the bias, (*samples, B, *shape): the contribution of some
+        latents.
+        """
         return self._shaped(self._sum(z))
 
     def lengths(self) -> Tensor:
-        """The length of each atom, with its gradient, (N,)."""
+        """The norm of each atom, differentiable, (N,)."""
         return torch.linalg.vector_norm(self.atoms, dim=1)
 
     def _sum(self, z: Sparse | Tensor) -> Tensor:
-        if self.cut is not None:
-            return combine(z, self.atoms, self.cut)
+        if self.shard is not None:
+            return combine(z, self.atoms, self.shard)
         return decode(z, self.atoms) if isinstance(z, Sparse) else z @ self.atoms
 
     def _shaped(self, flat: Tensor) -> Tensor:
@@ -117,7 +122,7 @@ class Dictionary(Part):
         return flat if len(self.shape) == 1 else flat.unflatten(-1, self.shape)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scale and the bias from what must be produced."""
+        """Initialise the scale and the bias from the targets."""
         target = batch.target.reshape(-1, len(self.bias)).to(self.bias.dtype)
         centre = geometric_median(target)
         if self.normalise:
@@ -125,23 +130,23 @@ class Dictionary(Part):
         self.bias.copy_(centre * self.scale)
 
     def before_update(self) -> None:
-        """Remove from each atom's gradient what points along the atom."""
+        """Remove the component along the atom from each atom's gradient."""
         if self.unit_norm and self.atoms.grad is not None:
-            # On a CPU a few rows at a time, which stay in the cache between the two passes.
+            # On CPU a few rows at a time, so that they stay in the cache between the two passes.
             rows = max(1, _IN_CACHE // self.atoms.shape[1]) if self.atoms.is_cpu else len(self.atoms)
             for grad, atoms in zip(self.atoms.grad.split(rows), self.atoms.detach().split(rows), strict=True):
                 grad.addcmul_((grad * atoms).sum(1, keepdim=True), atoms, value=-1)
 
     def after_step(self, passed: Pass) -> None:
-        """Give each atom length 1 again."""
+        """Restore the norm 1 of each atom."""
         if self.unit_norm:
             self.atoms.div_(self.atoms.norm(dim=1, keepdim=True).clamp_min(1e-12))
 
     def finish(self, model: Autoencoder) -> None:
-        """Fold the scales into the weights, then the lengths of free atoms into the latents.
+        """Fold the scales into the weights, and the norms of unconstrained atoms into the latents.
 
-        Lengths stay where latents compete (TopK): with others, others would win. They stay with a tied encoder too,
-        and nothing is folded around an encoder that is not affine, or a bottleneck that is not `Rescaled`.
+        Norms are not folded if latents compete (TopK), since that would change the selection, nor with a tied
+        encoder. Nothing is folded if the encoder is not affine, or the bottleneck is not `Rescaled`.
         """
         encoder, bottleneck = model.encoder, model.bottleneck
         if not isinstance(encoder, AffineEncoder) or not isinstance(bottleneck, Rescaled):
@@ -157,29 +162,30 @@ class Dictionary(Part):
             bottleneck.rescale(factor)
         self.scale.fill_(1.0)
 
-    def _fold(self, seen: Tensor) -> None:
-        """Take the scale into what is added to the atoms; the encoder has scaled its input by `seen`."""
+    def _fold(self, input_scale: Tensor) -> None:
+        """Fold the scale into the bias; the encoder has multiplied its input by `input_scale`."""
         self.bias.div_(float(self.scale))
 
     def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
-        """The largest absolute cosine of two atoms."""
-        return {} if self.cut is not None else {"coherence": Coherence(self.atoms)}
+        """The coherence of the atoms."""
+        return {} if self.shard is not None else {"coherence": Coherence(self.atoms)}
 
 
 class SkipDictionary(Dictionary):
-    r"""A dictionary that adds a linear map of what goes around the code: :math:`\hat x = (z A + r S + b) / s`.
+    r"""A dictionary with a linear skip connection: :math:`\hat x = (z A + r S + b) / s`.
 
-    S starts at 0. It reads pairs (z, r), which `AffineEncoder(around=True)` begins.
+    S starts at 0. The input is a pair (z, r), with r from `AffineEncoder(skip=True)`.
 
     Args:
-        latents: how many atoms, N.
-        shape: shape of what one code decodes to.
-        width: how many numbers r has.
-        unit_norm: hold every atom at length 1.
+        latents: number of atoms, N.
+        shape: shape of the output for one code.
+        width: dimension of r.
+        unit_norm: constrain every atom to norm 1.
         normalise: scale the data.
 
     Reference:
-        Paulo, Shabalin, Belrose, Transcoders Beat Sparse Autoencoders for Interpretability, 2025. arXiv:2501.18823
+        Paulo, Shabalin, Belrose, Transcoders Beat Sparse Autoencoders for Interpretability, 2025.
+        arXiv:2501.18823
     """
 
     def __init__(
@@ -195,27 +201,27 @@ class SkipDictionary(Dictionary):
         self.skip = nn.Parameter(torch.zeros(width, math.prod(shape)))
 
     def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
-        """Decode pairs of codes (*samples, B, N) and what goes around them (*samples, B, width)."""
-        z, around = z
-        return self._shaped(self._sum(z) + around @ self.skip + self.bias)
+        """Decode pairs of codes (*samples, B, N) and skip inputs (*samples, B, width)."""
+        z, residual = z
+        return self._shaped(self._sum(z) + residual @ self.skip + self.bias)
 
-    def _fold(self, seen: Tensor) -> None:
-        super()._fold(seen)
-        self.skip.mul_(float(seen / self.scale))
+    def _fold(self, input_scale: Tensor) -> None:
+        super()._fold(input_scale)
+        self.skip.mul_(float(input_scale / self.scale))
 
 
 class AffineEncoder(Part):
-    """A linear encoder that leaves the product to the bottleneck: ``(s x - shift) W' + b`` is not computed yet.
+    """A linear encoder ``(s x - shift) W' + b``, returned as a `LazyLinear` that the bottleneck evaluates.
 
     Args:
-        latents: how many latents, N.
+        latents: number of latents, N.
         shape: shape of one input.
-        centre: the dictionary whose bias is subtracted from the input (they are in one space), and whose atoms W
-            starts from. None where input and output are different things, as in a transcoder; then b starts such
-            that the pre-activations of the data's median are 0.
+        centre: the dictionary whose bias is subtracted from the input, and whose atoms initialise W. None if
+            input and output are in different spaces, as in a transcoder; then b is initialised such that the
+            pre-activations at the data's median are 0.
         normalise: scale the input as `Dictionary` scales the output.
-        tied: W is `centre`'s atoms for good, not only at first, and its bias is not subtracted.
-        around: put out the pair of the pre-activations and the (scaled) input, for a `SkipDictionary`.
+        tied: use `centre`'s atoms as W throughout, without subtracting its bias.
+        skip: return the pair of the pre-activations and the (scaled) input, for a `SkipDictionary`.
 
     Example:
         >>> AffineEncoder(16, (2, 3))(torch.ones(5, 2, 3)).dense().shape
@@ -224,7 +230,7 @@ class AffineEncoder(Part):
 
     scale: Tensor
     splits = ("weight", "bias")
-    cut: TensorShard | None = None
+    shard: TensorShard | None = None
 
     def __init__(
         self,
@@ -234,41 +240,41 @@ class AffineEncoder(Part):
         centre: Dictionary | None = None,
         normalise: bool = False,
         tied: bool = False,
-        around: bool = False,
+        skip: bool = False,
     ) -> None:
         super().__init__()
-        self.normalise, self.tied, self.around = normalise, tied, around
+        self.normalise, self.tied, self.skip = normalise, tied, skip
         weight = _directions(latents, shape) if centre is None else centre.atoms.detach().clone()
         self.weight = None if tied else nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(latents))
         self.register_buffer("scale", torch.ones(()))
-        self._centre = None if centre is None else Borrowed(centre)
+        self._centre = None if centre is None else ModuleReference(centre)
 
     @property
     def shift(self) -> Tensor | None:
-        """What is subtracted from the input, (D,), or None."""
+        """The vector subtracted from the input, (D,), or None."""
         return None if self._centre is None or self.tied else self._centre.module.bias
 
     @property
     def rows(self) -> Tensor:
-        """W, one row a latent, (N, D): its own or the dictionary's."""
+        """W, one row per latent, (N, D): its own, or the dictionary's atoms."""
         if self.weight is not None:
             return self.weight
         assert self._centre is not None
         return self._centre.module.atoms
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
-        """Promise the pre-activations (B, N) of inputs (B, *shape)."""
+        """The lazy pre-activations (B, N) of inputs (B, *shape)."""
         x = x.reshape(-1, self.rows.shape[1])
         if self.normalise:
             x = x * self.scale
         pre = LazyLinear(x, self.rows, self.bias, self.shift)
-        if self.cut is not None:
-            pre = SplitLinear.of(pre, self.cut)
-        return (pre, x) if self.around else pre
+        if self.shard is not None:
+            pre = SplitLinear.of(pre, self.shard)
+        return (pre, x) if self.skip else pre
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scale, and without a common centre the bias, from what is seen."""
+        """Initialise the scale, and without `centre` the bias, from the inputs."""
         x = batch.x.reshape(-1, self.rows.shape[1]).to(self.bias.dtype)
         centre = geometric_median(x)
         if self.normalise:
@@ -277,33 +283,33 @@ class AffineEncoder(Part):
             self.bias.copy_(-(self.rows @ (centre * self.scale)))
 
     def rescale(self, factor: Tensor) -> None:
-        """From now on take the data as they are, and give pre-activations `factor` times as large.
+        """Fold the input scale into the weights, and multiply the pre-activations by `factor`.
 
-        The dictionary calls this when it takes its own scale into its bias, which is what is subtracted here.
+        The dictionary calls this when it folds its own scale into its bias, which is subtracted here.
 
         Args:
             factor: a scalar, or one for each latent, (N,).
         """
         both = factor * self.scale
-        alike = factor.ndim == 0  # then as numbers, which parameters in pieces (FSDP) take too
+        scalar = factor.ndim == 0  # Python floats also work with sharded parameters (FSDP)
         if self.weight is not None:
-            self.weight.mul_(float(both) if alike else both.unsqueeze(-1))
-        self.bias.mul_(float(factor) if alike else factor)
+            self.weight.mul_(float(both) if scalar else both.unsqueeze(-1))
+        self.bias.mul_(float(factor) if scalar else factor)
         self.scale.fill_(1.0)
 
 
 def _directions(latents: int, shape: tuple[int, ...]) -> Tensor:
-    """Random rows of length 1."""
+    """Random rows of norm 1."""
     return F.normalize(torch.randn(latents, math.prod(shape)), dim=1)
 
 
 def geometric_median(x: Tensor, iterations: int = 100, tolerance: float = 1e-6) -> Tensor:
-    r"""The point with the least sum of distances, :math:`\arg\min_c \sum_b |x_b - c|`, by Weiszfeld's iteration.
+    r"""The geometric median :math:`\arg\min_c \sum_b |x_b - c|`, by Weiszfeld's algorithm.
 
     Args:
         x: points, (B, D).
-        iterations: at most so many.
-        tolerance: stop where a step is shorter than this share of the mean distance.
+        iterations: the maximum number of iterations.
+        tolerance: stop when a step is shorter than this fraction of the mean distance.
 
     Returns:
         (D,).
@@ -326,6 +332,6 @@ def geometric_median(x: Tensor, iterations: int = 100, tolerance: float = 1e-6) 
 
 
 def spread(x: Tensor, centre: Tensor) -> Tensor:
-    """The root mean square of the elements of x (B, D) around a centre (D,); 1 where they do not vary."""
+    """The root mean square of the elements of x (B, D) around a centre (D,); 1 if they are constant."""
     size = (x - centre).square().mean().sqrt()
     return torch.where(size > 0, size, torch.ones_like(size))

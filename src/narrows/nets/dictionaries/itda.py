@@ -1,4 +1,4 @@
-"""A dictionary that is not trained but collected: its atoms are examples that the earlier atoms could not explain."""
+"""The ITDA dictionary: its atoms are training examples that earlier atoms reconstruct badly."""
 
 from __future__ import annotations
 
@@ -15,29 +15,31 @@ from narrows.kernels.sparse import decode
 __all__ = ["ITDADictionary", "jaccard"]
 
 _AHEAD = 64
-"""So many examples are coded together while looking for the next one that is to be appended."""
+"""The number of examples encoded together in the search for the next atom."""
 
 
 class ITDADictionary(Part):
-    r"""Examples become atoms where matching pursuit with the present atoms leaves too much of them.
+    r"""Appends an example as an atom if matching pursuit with the present atoms leaves too large a residual.
 
-    .. math:: \frac{\|x - \hat x\|^2}{\|x - c\|^2} > \tau \;\Rightarrow\; A \leftarrow [A;\, (x - c) / \|x - c\|]
+    .. math:: \frac{\|x - \hat x\|^2}{\|x - c\|^2} > \tau \;\Rightarrow\; A \leftarrow [A;\, (x - c) / \|x -
+    c\|]
 
-    All is in buffers of full size with a count, so that a saved state has one shape. Unused rows are 0 and no pursuit
-    chooses them. Beside each atom stands the number of the example it came from, where the batch tells numbers (its
-    a condition, one whole number an example), else -1.
+    The atoms are stored in buffers of full size with a count, so that the state has a fixed shape. Unused
+    rows are 0 and are never selected. For each atom the index of its example is stored, if the batch has it
+    as a condition (one integer per example), else -1.
 
     Args:
-        latents: how many atoms there can be, N.
+        latents: the maximum number of atoms, N.
         shape: shape of one example.
-        threshold: the share of an example's squared length that may stay unexplained, tau.
-        k: how many steps the pursuit makes.
-        signed: whether it may subtract atoms.
-        centre: take the data's mean c from every example; else c is 0.
-        at_once: so many examples are appended before those after them are coded anew; 1 is the exact stream.
+        threshold: the tolerated fraction of an example's squared norm in the residual, tau.
+        k: number of pursuit steps.
+        signed: whether coefficients may be negative.
+        centre: subtract the data's mean c from every example; else c is 0.
+        at_once: number of examples appended before later examples are encoded again; 1 is the exact
+            algorithm.
 
     Raises:
-        RequestError: a number out of range.
+        RequestError: a number is out of range.
 
     Reference:
         Leask, Nanda, Al Moubayed, Inference-Time Decomposition of Activations (ITDA), 2025. arXiv:2505.17769
@@ -81,24 +83,24 @@ class ITDADictionary(Part):
         return flat if len(self.shape) == 1 else flat.unflatten(-1, self.shape)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the centre."""
+        """Set the centre to the mean of the data."""
         if self.centre:
             self.bias.copy_(batch.x.flatten(1).mean(0))
 
     def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
-        """Look through the batch for examples to append; no parameter is touched."""
-        told = next(iter(passed.batch.condition.values()), None)
-        numbers = None if told is None else told.reshape(len(passed.batch), -1)[:, 0]
+        """Append examples of the batch as atoms; no parameter changes."""
+        condition = next(iter(passed.batch.condition.values()), None)
+        numbers = None if condition is None else condition.reshape(len(passed.batch), -1)[:, 0]
         self.grow(passed.batch.x.flatten(1) - self.bias, numbers)
         return []
 
     @torch.no_grad()
     def grow(self, x: Tensor, numbers: Tensor | None = None) -> None:
-        """Append those of centred examples x (B, D), in their order, that are explained too little.
+        """Append, in order, those centred examples x (B, D) whose residual exceeds the threshold.
 
         Args:
             x: centred examples.
-            numbers: which examples they are, (B,); -1 each when None.
+            numbers: indices of the examples, (B,); -1 each when None.
         """
         numbers = torch.full((len(x),), -1, device=x.device) if numbers is None else numbers.long()
         start = 0
@@ -110,7 +112,9 @@ class ITDADictionary(Part):
             start += int(found[-1]) + 1 if len(found) == self.at_once else len(ahead)
 
     def unexplained(self, x: Tensor) -> Tensor:
-        """The share of each centred example (B, D) that the atoms leave, (B,); 0 of an example that is 0."""
+        """The fraction of the squared norm of each centred example (B, D) in the residual, (B,); 0 for zero
+        examples.
+        """
         total, count = x.square().sum(1), int(self.count)
         if count == 0:
             return (total > 0).to(x.dtype)
@@ -126,20 +130,20 @@ class ITDADictionary(Part):
 
 
 def jaccard(a: ITDADictionary, b: ITDADictionary) -> float:
-    r"""How alike two dictionaries are by the examples they took as atoms: :math:`|A \cap B| / |A \cup B|`.
+    r"""The Jaccard similarity of two dictionaries' sets of examples: :math:`|A \cap B| / |A \cup B|`.
 
-    Examples are the same where they have the same number; without numbers, where the atoms are equal to the last bit.
-    With numbers, dictionaries of different layers or models compare, whatever their widths.
+    Examples are equal if they have the same index; without indices, if the atoms are identical. With indices,
+    dictionaries of different layers or models can be compared, whatever their widths.
 
     Args:
         a: one dictionary.
         b: the other.
 
     Returns:
-        from 0 to 1; 0 where both are empty.
+        from 0 to 1; 0 if both are empty.
 
     Raises:
-        RequestError: numbers are missing, and the atoms differ in width.
+        RequestError: indices are missing, and the atoms differ in width.
     """
     sets = []
     numbered = all(bool((one.examples[: int(one.count)] >= 0).all()) for one in (a, b))
@@ -148,7 +152,7 @@ def jaccard(a: ITDADictionary, b: ITDADictionary) -> float:
             "b",
             tuple(b.atoms.shape),
             f"atoms of {a.atoms.shape[1]} numbers, as in the other dictionary",
-            "To compare different models, tell both the numbers of the examples (``numbers``).",
+            "To compare different models, pass the indices of the examples to both (``numbers``).",
         )
     for one in (a, b):
         rows = (one.examples if numbered else one.atoms)[: int(one.count)].tolist()

@@ -1,4 +1,6 @@
-"""Linear halves that some layers share: layers are grouped by the angles between their activations."""
+"""Encoders and dictionaries shared by groups of layers, which are clustered by the angles between
+activations.
+"""
 
 from __future__ import annotations
 
@@ -9,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Tree
-from narrows.core.borrowed import Borrowed
 from narrows.core.check import refuse, whole
+from narrows.core.reference import ModuleReference
 from narrows.nets.dictionaries.dictionary import geometric_median
 from narrows.nets.dictionaries.stacked import PooledDictionary, balance_of, size_of_layers
 
@@ -18,7 +20,8 @@ __all__ = ["GroupDictionary", "GroupEncoder", "angles", "group"]
 
 
 def angles(x: Tensor) -> Tensor:
-    r"""The mean angular distance between layers, :math:`E\, \arccos(\cos(x^l, x^m)) / \pi`, (B, L, D) to (L, L).
+    r"""The mean angular distance between layers, :math:`E\, \arccos(\cos(x^l, x^m)) / \pi`, (B, L, D) to (L,
+    L).
 
     Example:
         >>> angles(torch.tensor([[[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]]]))
@@ -32,13 +35,11 @@ def angles(x: Tensor) -> Tensor:
 
 
 def group(distance: Tensor, groups: int) -> list[int]:
-    """The group of each layer: neighbours are merged, the nearest first, until so many groups are left.
-
-    The distance of two groups is the largest between their layers (complete linkage).
+    """The group of each layer, by agglomerative clustering of adjacent layers with complete linkage.
 
     Args:
-        distance: between layers, (L, L).
-        groups: from 1 to L.
+        distance: distances between layers, (L, L).
+        groups: number of groups, from 1 to L.
 
     Example:
         >>> group(torch.tensor([[0.0, 0.1, 0.4], [0.1, 0.0, 0.3], [0.4, 0.3, 0.0]]), 2)
@@ -55,17 +56,17 @@ def group(distance: Tensor, groups: int) -> list[int]:
 class GroupDictionary(PooledDictionary):
     r"""One dictionary for each group of layers: :math:`\hat x^l = (z^l A + b_{g(l)}) / s_l`.
 
-    The code of a layer names atoms of its own group, of which all stand in one matrix, (G N, D). The groups are
-    found before training, by `angles` and `group`, unless they are given. Beside whole examples (B, L, D) it decodes
-    rows that were drawn, one for each group, (B, G, D): these have mean square 1 already, and keep it.
+    The code of a layer uses the atoms of its group; the atoms of all groups form one matrix, (G N, D). The
+    groups are computed before training by `angles` and `group`, unless they are given. Besides full examples
+    (B, L, D) it decodes samples of one layer per group, (B, G, D), which are already scaled to mean square 1.
 
     Args:
-        latents: how many atoms in each group, N.
+        latents: number of atoms per group, N.
         shape: (layers, D).
-        groups: how many, G.
-        assign: the group of each layer, from 0 on, or () to find them.
-        unit_norm: hold every atom at length 1.
-        normalise: bring each layer to mean square 1 inside.
+        groups: number of groups, G.
+        assign: the group of each layer, starting at 0, or () to compute them.
+        unit_norm: constrain every atom to norm 1.
+        normalise: scale each layer to mean square 1 internally.
     """
 
     groups: Tensor
@@ -81,7 +82,7 @@ class GroupDictionary(PooledDictionary):
         normalise: bool = False,
     ) -> None:
         layers = shape[0]
-        groups = whole("groups", groups, high=layers, fix="There are no more groups than layers.")
+        groups = whole("groups", groups, high=layers, fix="There cannot be more groups than layers.")
         if assign and (len(assign) != layers or set(assign) != set(range(groups))):
             raise refuse(
                 "assign", assign, f"a group from 0 to {groups - 1} for each of {layers} layers, all used"
@@ -93,27 +94,29 @@ class GroupDictionary(PooledDictionary):
         self.register_buffer("groups", torch.tensor(start))
 
     def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
-        """Decode codes (*samples, B, L, N G) to (*samples, B, L, D); of drawn rows, (B, G, N G) to (B, G, D)."""
+        """Decode codes (*samples, B, L, N G) to (*samples, B, L, D), or (B, G, N G) to (B, G, D)."""
         flat = self._sum(z)
         return self._shaped(flat + self.bias[self.owners(flat.shape[-2])])
 
     def owners(self, rows: int) -> Tensor:
-        """The group of each of so many rows of an example: of its L layers, or of one drawn for each group."""
+        """The group of each row of an example with L rows (all layers) or G rows (one sampled layer per
+        group).
+        """
         if rows == len(self.groups):
             return self.groups
         return torch.arange(self.count, device=self.groups.device)
 
     def draw(self, x: Tensor) -> Tensor:
-        """Of each example (B, L, D) a layer of each group by chance, brought to mean square 1: (B, G, D)."""
-        mine = self.groups == torch.arange(self.count, device=x.device).unsqueeze(1)
-        layer = (torch.rand(len(x), 1, len(self.groups), device=x.device) + mine).argmax(-1)
+        """Sample one layer per group from each example (B, L, D), scaled to mean square 1: (B, G, D)."""
+        members = self.groups == torch.arange(self.count, device=x.device).unsqueeze(1)
+        layer = (torch.rand(len(x), 1, len(self.groups), device=x.device) + members).argmax(-1)
         return (x * self.scale).gather(1, layer.unsqueeze(-1).expand(-1, -1, x.shape[-1]))
 
     def _shaped(self, flat: Tensor) -> Tensor:
         return super()._shaped(flat) if flat.shape[-2] == len(self.groups) else flat
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Group the layers; set the scales, and each group's centre."""
+        """Group the layers, and initialise the scales and each group's centre."""
         target = batch.target.to(self.bias.dtype)
         if not self.assign:
             self.groups.copy_(torch.tensor(group(angles(target), self.count)))
@@ -126,13 +129,13 @@ class GroupDictionary(PooledDictionary):
 
 
 class GroupEncoder(Part):
-    """A linear encoder for each group of layers: pre-activations of each layer's own group, (B, L, N).
+    """A linear encoder for each group of layers: the pre-activations of each layer in its group, (B, L, N).
 
-    Rows that were drawn, one for each group, (B, G, D), are taken as they are.
+    Samples of one layer per group, (B, G, D), are not scaled again.
 
     Args:
-        centre: the dictionary of the groups, whose biases are subtracted, and whose atoms W starts from.
-        normalise: bring each layer to mean square 1.
+        centre: the dictionary of the groups, whose biases are subtracted, and whose atoms initialise W.
+        normalise: scale each layer to mean square 1.
     """
 
     scale: Tensor
@@ -143,10 +146,10 @@ class GroupEncoder(Part):
         self.weight = nn.Parameter(centre.atoms.detach().clone().unflatten(0, (centre.count, -1)))
         self.bias = nn.Parameter(torch.zeros(self.weight.shape[:2]))
         self.register_buffer("scale", torch.ones_like(centre.scale))
-        self._centre = Borrowed(centre)
+        self._centre = ModuleReference(centre)
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
-        """Pre-activations of inputs (B, L, D), or of drawn ones (B, G, D)."""
+        """Pre-activations of inputs (B, L, D) or (B, G, D)."""
         centre = self._centre.module
         found = centre.owners(x.shape[1])
         whole = x.shape[1] == len(centre.groups)
@@ -154,6 +157,6 @@ class GroupEncoder(Part):
         return torch.einsum("bld,lnd->bln", inner, self.weight[found]) + self.bias[found]
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scales from what is seen."""
+        """Initialise the scales from the inputs."""
         if self.normalise:
             self.scale.copy_(size_of_layers(batch.x))

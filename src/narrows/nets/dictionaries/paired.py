@@ -1,4 +1,4 @@
-"""Two modalities through one code: an encoder that compares directions, and a dictionary for each modality."""
+"""Pairs of two modalities: a shared encoder by angular distance, and a dictionary for each modality."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _SMALL = 1e-12
 
 
 def widths(spec: Spec, first: int) -> tuple[int, int]:
-    """How many numbers each side of a pair has.
+    """The width of each side of a pair.
 
     Args:
-        spec: of examples (2, D), or of flat ones that hold both sides.
-        first: the width of the first side of a flat example; 0 for (2, D), and for two halves.
+        spec: spec of examples (2, D), or of flat examples with both sides concatenated.
+        first: the width of the first side of a flat example; 0 for (2, D), and for two equal sides.
 
     Raises:
-        RequestError: examples that are no pairs.
+        RequestError: the examples are not pairs.
 
     Example:
         >>> widths(Spec((2, 8)), 0), widths(Spec((12,)), 8)
@@ -37,24 +37,24 @@ def widths(spec: Spec, first: int) -> tuple[int, int]:
             "spec",
             spec.shape,
             "pairs (2, D), or flat examples of both sides",
-            "Say with ``first`` how many numbers belong to the first side.",
+            "Set ``first`` to the width of the first side.",
         )
     first = whole("first", first or spec.shape[0] // 2, high=spec.shape[0] - 1)
     return first, spec.shape[0] - first
 
 
 class PairEncoder(Part):
-    r"""How near each side comes to each latent's direction: :math:`h_j = 2 - \| x / |x| - w_j / |w_j| \|`.
+    r"""Scores by the distance between directions: :math:`h_j = 2 - \| x / |x| - w_j / |w_j| \|`.
 
-    By the distance of directions the same latents are on for representations that are alike, whatever their lengths.
-    Both sides share the directions. Where they do not live in one space (their widths differ, or `mapped`), each is
-    first brought there by a linear map of its own. ``score="linear"`` is the usual affine encoder, shared.
+    With this score similar representations activate the same latents, whatever their norms. Both sides share
+    the directions w. If their spaces differ (different widths, or `mapped`), each side is first mapped
+    linearly to a common space. ``score="linear"`` is a shared affine encoder.
 
     Args:
-        latents: how many, N.
+        latents: number of latents, N.
         sides: the width of each side.
         score: ``distance`` or ``linear``.
-        mapped: give each side a map although the widths are equal.
+        mapped: use a linear map for each side even if the widths are equal.
 
     Example:
         >>> PairEncoder(16, (8, 4))(torch.randn(5, 12)).shape
@@ -75,14 +75,14 @@ class PairEncoder(Part):
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """The scores of both sides of each pair, (B, *shape) -> (B, 2, N)."""
-        both = self.brought(x)
+        both = self.mapped(x)
         if self.bias is not None:
             return F.linear(both, self.directions, self.bias)
         cosine = F.linear(F.normalize(both, dim=2), F.normalize(self.directions, dim=1))
         return 2 - (2 - 2 * cosine).clamp_min(_SMALL).sqrt()
 
-    def brought(self, x: Tensor) -> Tensor:
-        """Both sides in the space that they share, (B, *shape) -> (B, 2, D)."""
+    def mapped(self, x: Tensor) -> Tensor:
+        """Both sides in the common space, (B, *shape) -> (B, 2, D)."""
         sides = list(x.flatten(1).split(self.sides, 1))
         if self.maps:
             sides = [each(side) for each, side in zip(self.maps, sides, strict=True)]
@@ -90,13 +90,13 @@ class PairEncoder(Part):
 
 
 class PairDictionary(Part):
-    """A dictionary of free atoms for each side of a pair: decodes codes (B, 2, N) to B pairs.
+    """A dictionary for each side of a pair, with atoms of any norm: decodes codes (B, 2, N) to B pairs.
 
-    Before training each bias becomes the mean of its side, and with `normalise` each side is scaled to mean square 1
-    around it.
+    Before training each bias is set to the mean of its side, and with `normalise` each side is scaled to mean
+    square 1 around it.
 
     Args:
-        latents: how many atoms each has, N.
+        latents: number of atoms of each dictionary, N.
         shape: shape of one pair.
         sides: the width of each side.
         normalise: scale each side.
@@ -132,7 +132,7 @@ class PairDictionary(Part):
         return flat.unflatten(-1, self.shape)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set biases and scales from the data, each side its own."""
+        """Initialise the bias and the scale of each side from the data."""
         sides = [atoms.shape[1] for atoms in (self.first, self.second)]
         for side, x in enumerate(batch.target.flatten(1).split(sides, 1)):
             centre = x.mean(0)

@@ -1,7 +1,8 @@
-"""The linear halves for activations of several layers at once, (layers, D): every layer on a scale of its own.
+"""Encoders and dictionaries for activations of several layers, (layers, D), with a scale for each layer.
 
-The residual stream grows with depth, and two models need not have the same units at all. Here each layer is brought
-to mean square 1 inside, so that no layer is an afterthought of the loudest one.
+The norm of the residual stream grows with depth, and different models have different units. Each layer is
+scaled to mean square 1 internally, so that the loss does not depend mainly on the layer with the largest
+norm.
 """
 
 from __future__ import annotations
@@ -28,10 +29,10 @@ __all__ = [
 
 
 def layers_of(spec: Spec, method: str) -> tuple[int, int]:
-    """How many layers an example has, and how wide each is: its shape, (L, D).
+    """The number of layers of an example and their width, (L, D).
 
     Raises:
-        RequestError: an example is not the activations of several layers.
+        RequestError: the examples do not have the shape (L, D).
 
     Example:
         >>> layers_of(Spec((6, 384)), "crosscoder")
@@ -46,11 +47,12 @@ def layers_of(spec: Spec, method: str) -> tuple[int, int]:
 
 
 class LayerScale:
-    """One scale a layer: 1 / s brings it to mean square 1 around its centre, laid out along a flat example.
+    """The centre of each layer, and the factor that scales it to mean square 1, repeated along a flat
+    example.
 
     Args:
         x: flat examples, (B, L D).
-        layers: L.
+        layers: number of layers, L.
 
     Example:
         >>> LayerScale(torch.tensor([[1.0, 10.0], [-1.0, -10.0]]), 2).factor
@@ -66,28 +68,29 @@ class LayerScale:
 
 
 class FoldsLayers:
-    """An encoder that takes the scales of layers, and the lengths of atoms, into its weights."""
+    """An encoder that can fold the scales of layers and the norms of atoms into its weights."""
 
     def amplify(self, factor: Tensor) -> None:
-        """From now on put out pre-activations that are `factor` times as large, (N,)."""
+        """Multiply the pre-activations by `factor`, (N,)."""
         raise NotImplementedError(f"{type(self).__name__} must define amplify")
 
     def fold(self) -> None:
-        """From now on take the data as they are; the dictionary takes its scale into what it adds."""
+        """Fold the input scales into the weights; the dictionary folds its scale into its bias."""
         raise NotImplementedError(f"{type(self).__name__} must define fold")
 
 
 class StackedDictionary(Dictionary):
-    r"""Atoms that span layers: :math:`\hat x^l = (z A^l + b^l) / s_l`, each layer on its own scale.
+    r"""A dictionary whose atoms span layers: :math:`\hat x^l = (z A^l + b^l) / s_l`, with a scale for each
+    layer.
 
-    ``balance`` weighs the squared errors of the layers such that each counts by its share of variance unexplained,
-    and such that the sum stays in the units of the data: :math:`c\, s_l^2`, with one c for all.
+    The buffer ``balance`` holds weights :math:`c\, s_l^2` of the layers' squared errors: each layer counts by
+    its fraction of variance unexplained, and the common factor c keeps the sum in the units of the data.
 
     Args:
-        latents: how many atoms, N.
+        latents: number of atoms, N.
         shape: (layers, D).
-        unit_norm: hold every atom, over all its layers, at length 1.
-        normalise: bring each layer to mean square 1 inside.
+        unit_norm: constrain every atom, over all its layers, to norm 1.
+        normalise: scale each layer to mean square 1 internally.
     """
 
     balance: Tensor
@@ -101,7 +104,7 @@ class StackedDictionary(Dictionary):
             self.register_buffer(name, torch.ones_like(self.bias.detach()))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scales and the bias from what must be produced."""
+        """Initialise the scales and the bias from the targets."""
         target = batch.target.flatten(1).to(self.bias.dtype)
         found = LayerScale(target, self.shape[0])
         if self.normalise:
@@ -111,7 +114,7 @@ class StackedDictionary(Dictionary):
         self.balance.copy_(balance_of(target, self.unit))
 
     def norms(self) -> Tensor:
-        """The length of each atom in each layer, in units of the layer's scale, with its gradient: (N, L)."""
+        """The norm of each atom in each layer, in units of the layer's scale, differentiable: (N, L)."""
         return torch.linalg.vector_norm(self.scaled().unflatten(1, self.shape), dim=-1)
 
     def scaled(self) -> Tensor:
@@ -119,11 +122,13 @@ class StackedDictionary(Dictionary):
         return self.atoms * (self.unit / self.scale)
 
     def lengths(self) -> Tensor:
-        """The sum over layers of each atom's lengths, (N,): what a latent's activity is counted in."""
+        """The sum over layers of each atom's norms, (N,), by which activations are weighted."""
         return self.norms().sum(1)
 
     def finish(self, model: Autoencoder) -> None:
-        """Fold the layers' scales into the weights; then the lengths of free atoms into latents that pass alone."""
+        """Fold the layers' scales into the weights, and the norms of atoms into the latents of elementwise
+        bottlenecks.
+        """
         encoder, bottleneck = model.encoder, model.bottleneck
         if not isinstance(encoder, FoldsLayers):
             return
@@ -140,13 +145,13 @@ class StackedDictionary(Dictionary):
 
 
 class StackedEncoder(AffineEncoder, FoldsLayers):
-    """A linear encoder of several layers: what each says is summed, ``sum_l s_l (x^l - shift^l) W^l' + b``.
+    """A linear encoder that sums over several layers: ``sum_l s_l (x^l - shift^l) W^l' + b``.
 
     Args:
-        latents: how many, N.
+        latents: number of latents, N.
         shape: (layers, D).
-        centre: the dictionary whose bias is subtracted, and whose atoms W starts from.
-        normalise: bring each layer to mean square 1.
+        centre: the dictionary whose bias is subtracted, and whose atoms initialise W.
+        normalise: scale each layer to mean square 1.
     """
 
     def __init__(
@@ -162,7 +167,7 @@ class StackedEncoder(AffineEncoder, FoldsLayers):
         self.register_buffer("scale", torch.ones(self.rows.shape[1]))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scales from what is seen."""
+        """Initialise the scales from the inputs."""
         x = batch.x.flatten(1).to(self.bias.dtype)
         found = LayerScale(x, self.layers)
         if self.normalise:
@@ -171,27 +176,27 @@ class StackedEncoder(AffineEncoder, FoldsLayers):
             self.bias.copy_(-(self.rows @ (found.centre * self.scale)))
 
     def amplify(self, factor: Tensor) -> None:
-        """From now on pre-activations are `factor` times as large, (N,)."""
+        """Multiply the pre-activations by `factor`, (N,)."""
         self.rows.mul_(factor.unsqueeze(1))
         self.bias.mul_(factor)
 
     def fold(self) -> None:
-        """From now on take the data as they are; the dictionary takes its scale into what is subtracted here."""
+        """Fold the input scales into the weights; the dictionary folds its scale into the shift."""
         self.rows.mul_(self.scale)
         self.scale.fill_(1.0)
 
 
 class PooledDictionary(Dictionary):
-    r"""The same atoms for every layer: :math:`\hat x^l = (z^l A + b) / s_l`, from a code for each layer.
+    r"""The same atoms for every layer: :math:`\hat x^l = (z^l A + b) / s_l`, from one code per layer.
 
-    With one centre for all layers, s brings each layer's mean square around 0 to 1. It cannot be folded into weights
-    that the layers share, and stays.
+    There is one centre for all layers, and s scales each layer's mean square around 0 to 1. The scales cannot
+    be folded into weights that the layers share, so they stay.
 
     Args:
-        latents: how many atoms, N.
+        latents: number of atoms, N.
         shape: (layers, D).
-        unit_norm: hold every atom at length 1.
-        normalise: bring each layer to mean square 1 inside.
+        unit_norm: constrain every atom to norm 1.
+        normalise: scale each layer to mean square 1 internally.
 
     Example:
         >>> PooledDictionary(16, (3, 5))(torch.zeros(7, 3, 16)).shape
@@ -208,7 +213,7 @@ class PooledDictionary(Dictionary):
         self.register_buffer("balance", torch.ones(shape))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scales and the centre from what must be produced."""
+        """Initialise the scales and the centre from the targets."""
         target = batch.target.to(self.bias.dtype)
         if self.normalise:
             self.scale.copy_(size_of_layers(target))
@@ -216,17 +221,17 @@ class PooledDictionary(Dictionary):
         self.balance.copy_(balance_of(target, self.scale))
 
     def finish(self, model: Autoencoder) -> None:
-        """Nothing is folded."""
+        """The scales are not folded."""
 
 
 class PooledEncoder(AffineEncoder):
-    """The same linear encoder for every layer: a `LazyLinear` of B L rows, of examples (B, L, D).
+    """The same linear encoder for every layer: a `LazyLinear` of B L rows from examples (B, L, D).
 
     Args:
-        latents: how many, N.
+        latents: number of latents, N.
         shape: (layers, D).
-        centre: the dictionary whose bias is subtracted, and whose atoms W starts from.
-        normalise: bring each layer to mean square 1.
+        centre: the dictionary whose bias is subtracted, and whose atoms initialise W.
+        normalise: scale each layer to mean square 1.
     """
 
     def __init__(
@@ -236,30 +241,30 @@ class PooledEncoder(AffineEncoder):
         self.register_buffer("scale", torch.ones(shape[0], 1))
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear:
-        """Promise the pre-activations (B L, N)."""
+        """The lazy pre-activations (B L, N)."""
         return LazyLinear((x * self.scale).flatten(0, 1), self.rows, self.bias, self.shift)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the scales from what is seen."""
+        """Initialise the scales from the inputs."""
         if self.normalise:
             self.scale.copy_(size_of_layers(batch.x))
 
 
 def size_of_layers(x: Tensor) -> Tensor:
-    """What brings each layer of x (B, L, D) to mean square 1: (L, 1), 1 where a layer is 0."""
+    """The factors that scale each layer of x (B, L, D) to mean square 1: (L, 1); 1 for layers that are 0."""
     size = x.square().mean((0, 2)).sqrt().unsqueeze(1)
     return torch.where(size > 0, 1 / size.clamp_min(1e-30), 1.0)
 
 
 def balance_of(target: Tensor, scale: Tensor) -> Tensor:
-    """What squared errors are multiplied with so that the variances of scaled layers count, in units of the data.
+    """Weights of squared errors by which the variances of the scaled layers count, in units of the data.
 
     Args:
-        target: what must be produced, (B, L, D), or flat.
-        scale: of each layer, broadcastable to one example.
+        target: the targets, (B, L, D), or flat.
+        scale: scale of each layer, broadcastable to one example.
 
     Returns:
-        Of the shape of one example.
+        Weights of the shape of one example.
     """
     varies = (target - target.mean(0)).square().mean(0)
     units = scale.square().expand_as(varies)

@@ -1,4 +1,6 @@
-"""An encoder without weights of its own: it hands the dictionary on, and the bottleneck does the coding."""
+"""A tied encoder: it computes the inner products with the dictionary's atoms, and the bottleneck runs a
+pursuit.
+"""
 
 from __future__ import annotations
 
@@ -7,36 +9,39 @@ from typing import Protocol
 from torch import Tensor
 
 from narrows.core import NO_CONDITION, Autoencoder, Condition, Part, Tree
-from narrows.core.borrowed import Borrowed
+from narrows.core.reference import ModuleReference
 from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["Atoms", "TiedEncoder"]
 
 
 class Atoms(Protocol):
-    """What a dictionary must have to be coded with: atoms (N, D), a bias (D,), and a scale of the data."""
+    """The interface that `TiedEncoder` needs of a dictionary: atoms (N, D), a bias (D,), and a scale of the
+    data.
+    """
 
     normalise: bool
     scale: Tensor
 
     @property
     def atoms(self) -> Tensor:
-        """One a row, (N, D)."""
+        """One atom per row, (N, D)."""
 
     @property
     def bias(self) -> Tensor:
-        """What is added to them, (D,)."""
+        """The bias of the reconstruction, (D,)."""
 
 
 class TiedEncoder(Part):
-    r"""The correlations of the data with a dictionary's own atoms: :math:`(s x - b) A^\top`, not computed yet.
+    r"""The inner products of the data with the dictionary's atoms, :math:`(s x - b) A^\top`, as a
+    `LazyLinear`.
 
-    What it puts out is a `LazyLinear` with the dictionary's atoms as weights, so that a pursuit finds in it both
-    what is to be coded and what it is coded with; whoever wants pre-activations (the auxiliary loss) gets those of a
-    pursuit's first step. Nothing is learned here, and scales are the dictionary's.
+    The weights of the `LazyLinear` are the atoms, so a pursuit has both its input and its dictionary. Its
+    pre-activations, which the auxiliary loss reads, are those of the pursuit's first step. The encoder has no
+    parameters, and uses the scale of the dictionary.
 
     Args:
-        dictionary: whose atoms, bias and scale are used.
+        dictionary: the dictionary whose atoms, bias and scale are used.
 
     Example:
         >>> from narrows.nets.dictionaries.dictionary import Dictionary
@@ -46,10 +51,10 @@ class TiedEncoder(Part):
 
     def __init__(self, dictionary: Atoms) -> None:
         super().__init__()
-        self._dictionary = Borrowed(dictionary)
+        self._dictionary = ModuleReference(dictionary)
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear:
-        """Promise the correlations (B, N) of inputs (B, *shape)."""
+        """The lazy inner products (B, N) of inputs (B, *shape)."""
         dictionary = self._dictionary.module
         flat: Tensor = x.reshape(-1, dictionary.atoms.shape[1])
         if dictionary.normalise:
@@ -57,7 +62,7 @@ class TiedEncoder(Part):
         return LazyLinear(flat, dictionary.atoms, flat.new_zeros(len(dictionary.atoms)), dictionary.bias)
 
     def finish(self, model: Autoencoder) -> None:
-        """Fold the scale into the bias: codes of a pursuit are then in units of the data."""
+        """Fold the scale into the bias, so that codes are in units of the data."""
         dictionary = self._dictionary.module
         dictionary.bias.div_(dictionary.scale)
         dictionary.scale.fill_(1.0)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.core import Autoencoder, Batch, Objective, seeded
-from narrows.core.vocabulary import PAD, written
+from narrows.core.vocabulary import PAD, indices_to_text
 from narrows.data import Source
 from narrows.data import open as open_data
 from narrows.kernels.edits import edit_distance
@@ -132,7 +132,7 @@ def _against_the_grammar(trial: Trial) -> dict[str, float]:
     model = _built(trial, world, beta=_annealing(steps), word_dropout=0.0)
     trial.fit(model, world.train, steps=steps, lr=trial.budget["lr_e4"] * 1e-4, clip=5.0)
     batch = world.test.all()
-    texts = [written(row, world.spec.vocabulary) for row in batch.x.tolist()]
+    texts = [indices_to_text(row, world.spec.vocabulary) for row in batch.x.tolist()]
     bound = float(importance_nll(model, batch, samples=8, seed=trial.seed).mean())
     exact = -float(world.truth.log_likelihood(texts).mean())
     length = float((batch.x != PAD).sum(1).double().mean())

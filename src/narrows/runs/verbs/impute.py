@@ -15,7 +15,7 @@ from narrows import data as nd
 from narrows.audit.evidence.imputation import impute as impute_batch
 from narrows.core import Spec
 from narrows.core.check import RequestError, whole
-from narrows.core.progress import followed
+from narrows.core.progress import with_progress
 from narrows.data import Dataset
 from narrows.data.opening import raw_like
 from narrows.data.readers.cells import Cells, encoded
@@ -165,7 +165,7 @@ def _values(
             found = impute_batch(run.model, batch, samples, draws, seed=(seed << 20) + turn)
             yield (found.draws if draws else found.cells[None]), found.ess
 
-    made = list(followed(parts(), len(rows), progress, "Imputing", _ROWS))
+    made = list(with_progress(parts(), len(rows), progress, "Imputing", _ROWS))
     if not made:
         return np.empty((max(draws, 1), 0, dataset.shape[0])), np.empty(0)
     cells = torch.cat([values for values, _ in made], 1)

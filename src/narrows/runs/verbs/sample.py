@@ -10,7 +10,7 @@ from torch import Tensor
 
 from narrows.core import seeded
 from narrows.core.check import RequestError, refuse, whole
-from narrows.core.progress import followed
+from narrows.core.progress import with_progress
 from narrows.priors import check_sampling
 from narrows.runs.codes import together
 from narrows.runs.verbs.grid import queries as fields_grid
@@ -60,7 +60,7 @@ def sample(
         return run.model.sample(min(_CHUNK, n - first), {**told, **grid}, draw, **options)
 
     with seeded(seed):
-        parts = followed((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")
+        parts = with_progress((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")
         return run._units(together(parts))
 
 

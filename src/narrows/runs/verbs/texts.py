@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from narrows.core.check import RequestError
-from narrows.core.vocabulary import written
+from narrows.core.vocabulary import indices_to_text
 
 if TYPE_CHECKING:
     import numpy as np
@@ -26,4 +26,4 @@ def texts(run: Run, tokens: np.ndarray | Sequence[Sequence[int]]) -> list[str]:
     if spec.kind != "tokens":
         raise RequestError(f"`{run.method}` was not fitted on texts. Give a file to write: --out x.npz.")
     unit = run.recipe.data.get("tokens", "characters")
-    return [written((int(n) for n in row), spec.vocabulary, unit) for row in tokens]
+    return [indices_to_text((int(n) for n in row), spec.vocabulary, unit) for row in tokens]

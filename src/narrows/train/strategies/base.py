@@ -27,8 +27,8 @@ class Strategy:
         fabric: the launched devices.
     """
 
-    rank, world = 0, 1
-    """Which rows of a batch this process sees: every `world`-th, from the `rank`-th on."""
+    rank, world_size = 0, 1
+    """Which rows of a batch this process sees: every `world_size`-th, from the `rank`-th on."""
 
     noise = 0
     """What is added to the seed of the noise, so that processes with rows of their own draw their own."""

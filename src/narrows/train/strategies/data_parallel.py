@@ -25,13 +25,13 @@ class DataParallel(Strategy):
 
     def __init__(self, fabric: Fabric) -> None:
         super().__init__(fabric)
-        self.rank, self.world = fabric.global_rank, fabric.world_size
+        self.rank, self.world_size = fabric.global_rank, fabric.world_size
         self.noise = fabric.global_rank
         self.wrap = fabric.setup_module
 
     def state(self, model: Autoencoder) -> Mapping[str, Tensor]:
         """Gathered where it is held in pieces."""
-        if self.world == 1:
+        if self.world_size == 1:
             return model.state_dict()
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
@@ -41,4 +41,4 @@ class DataParallel(Strategy):
 
     def mean(self, table: Tensor) -> Tensor:
         """Summed and divided."""
-        return table if self.world == 1 else all_sum(table) / self.world
+        return table if self.world_size == 1 else all_sum(table) / self.world_size

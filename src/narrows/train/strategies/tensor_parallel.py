@@ -1,4 +1,4 @@
-"""Tensor parallel training: the latents of a model cut over processes, and put together again.
+"""Tensor parallel training: the latents of a model shard over processes, and put together again.
 
 A part says by `splits`, in its own class, which of its parameters have a row a latent; without such a word it is
 not known to compute alike in parts, and the model is refused. What is kept on disk is always whole.
@@ -23,7 +23,7 @@ from narrows.train.strategies.base import Strategy
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
-__all__ = ["TensorParallel", "cut_model", "join_model"]
+__all__ = ["TensorParallel", "gather_model", "shard_model"]
 
 
 class TensorParallel(Strategy):
@@ -35,7 +35,7 @@ class TensorParallel(Strategy):
 
     def __init__(self, fabric: Fabric) -> None:
         super().__init__(fabric)
-        self.cut = TensorShard(fabric.global_rank, fabric.world_size)
+        self.shard = TensorShard(fabric.global_rank, fabric.world_size)
 
     def running(self) -> AbstractContextManager[None]:
         """What the processes count is not summed: they count the same."""
@@ -43,14 +43,14 @@ class TensorParallel(Strategy):
 
     def begin(self, model: Autoencoder) -> None:
         """TensorShard the model."""
-        cut_model(model, self.cut)
+        shard_model(model, self.shard)
 
     def end(self, model: Autoencoder) -> None:
         """Join it."""
-        join_model(model, self.cut)
+        gather_model(model, self.shard)
 
     def state(self, model: Autoencoder) -> Mapping[str, Tensor]:
-        """Gathered where it is cut."""
+        """Gathered where it is shard."""
         names = _names(model)
         return {name: self._whole(value, name in names) for name, value in model.state_dict().items()}
 
@@ -60,7 +60,7 @@ class TensorParallel(Strategy):
         model.load_state_dict({name: self._part(value, name in names) for name, value in tensors.items()})
 
     def optimizer_state(self, model: Autoencoder, optimizer: Optimizer) -> dict[str, Any]:
-        """Gathered where it is cut."""
+        """Gathered where it is shard."""
         return self._moments(model, optimizer, optimizer.state_dict(), self._whole)
 
     def load_optimizer_state(self, model: Autoencoder, optimizer: Optimizer, kept: dict[str, Any]) -> None:
@@ -68,24 +68,26 @@ class TensorParallel(Strategy):
         optimizer.load_state_dict(self._moments(model, optimizer, kept, self._part))
 
     def _moments(self, model: Autoencoder, optimizer: Optimizer, state: Mapping[str, Any], of: Any) -> Any:
-        cut = {id(parameter) for _, _, parameter in _split(model)}
+        shard = {id(parameter) for _, _, parameter in _split(model)}
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         moments = {
-            index: {key: of(torch.as_tensor(v), id(parameters[int(index)]) in cut) for key, v in one.items()}
+            index: {
+                key: of(torch.as_tensor(v), id(parameters[int(index)]) in shard) for key, v in one.items()
+            }
             for index, one in state["state"].items()
         }
         return {**state, "state": moments}
 
-    def _whole(self, value: Tensor, cut: bool) -> Tensor:
+    def _whole(self, value: Tensor, shard: bool) -> Tensor:
         """A tensor as it is kept; single numbers are alike everywhere."""
-        return self.cut.join(value) if cut and value.ndim else value
+        return self.shard.join(value) if shard and value.ndim else value
 
-    def _part(self, value: Tensor, cut: bool) -> Tensor:
+    def _part(self, value: Tensor, shard: bool) -> Tensor:
         """The inverse of `_whole`."""
-        return self.cut.part(value).clone() if cut and value.ndim else value
+        return self.shard.part(value).clone() if shard and value.ndim else value
 
 
-def cut_model(model: Autoencoder, cut: TensorShard) -> None:
+def shard_model(model: Autoencoder, shard: TensorShard) -> None:
     """Keep this process's part of the latents.
 
     Raises:
@@ -99,30 +101,30 @@ def cut_model(model: Autoencoder, cut: TensorShard) -> None:
                 "work in parts. Use ``strategy='ddp'``, or a method such as topk-sae."
             )
     for part, name, parameter in list(_split(model)):
-        if len(parameter) % cut.world:
+        if len(parameter) % shard.world_size:
             raise RequestError(
-                f"{len(parameter)} latents cannot be shared out equally over {cut.world} processes. "
-                f"Use ``latents={-(-len(parameter) // cut.world) * cut.world}``."
+                f"{len(parameter)} latents cannot be shared out equally over {shard.world_size} processes. "
+                f"Use ``latents={-(-len(parameter) // shard.world_size) * shard.world_size}``."
             )
-        setattr(part, name, nn.Parameter(cut.part(parameter.detach()).clone()))
-        part.cut = cut  # type: ignore[assignment]
+        setattr(part, name, nn.Parameter(shard.part(parameter.detach()).clone()))
+        part.shard = shard  # type: ignore[assignment]
 
 
-def join_model(model: Autoencoder, cut: TensorShard) -> None:
+def gather_model(model: Autoencoder, shard: TensorShard) -> None:
     """Put the whole model together again, on all processes."""
     for part, name, parameter in list(_split(model)):
-        setattr(part, name, nn.Parameter(cut.join(parameter)))
-        part.cut = None  # type: ignore[assignment]
+        setattr(part, name, nn.Parameter(shard.join(parameter)))
+        part.shard = None  # type: ignore[assignment]
 
 
 def _names(model: Autoencoder) -> set[str]:
-    """The names of what is cut in the model's state."""
-    cut = {id(parameter) for _, _, parameter in _split(model)}
-    return {name for name, p in model.named_parameters() if id(p) in cut}
+    """The names of what is shard in the model's state."""
+    shard = {id(parameter) for _, _, parameter in _split(model)}
+    return {name for name, p in model.named_parameters() if id(p) in shard}
 
 
 def _split(model: Autoencoder) -> Iterator[tuple[Part, str, nn.Parameter]]:
-    """The parts, names and parameters that are cut."""
+    """The parts, names and parameters that are shard."""
     for part in [part for part in model.modules() if isinstance(part, Part)]:
         for name in part.splits:
             parameter = getattr(part, name)
