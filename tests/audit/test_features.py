@@ -14,7 +14,7 @@ from text_models import harvest
 from narrows.activations import models
 from narrows.audit.evidence import passing, splicing, tokens
 from narrows.audit.evidence.features import collect
-from narrows.audit.evidence.tokens import Unembedding, Words
+from narrows.audit.evidence.tokens import TokenText, Unembedding
 from narrows.audit.report.feature_page import feature_page
 from narrows.core import Batch
 from narrows.core.check import RequestError
@@ -109,7 +109,7 @@ def test_logits_and_neighbours_by_hand(text):
         ]
         assert [j for j, _ in f.neighbours] == others[:5]
         order = effect[f.latent].argsort(descending=True)
-        assert [w for w, _ in f.promoted] == [Words(Tokenizer())(int(t)) for t in order[:8]]
+        assert [w for w, _ in f.promoted] == [TokenText(Tokenizer())(int(t)) for t in order[:8]]
         assert [v for _, v in f.suppressed] == pytest.approx(
             effect[f.latent][order.flip(0)[:8]].tolist(), abs=1e-4
         )

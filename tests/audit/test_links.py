@@ -19,7 +19,7 @@ def test_areas_equal_those_of_scikit_learn(ties):
     scores = torch.cat([joined, others.flatten()]).numpy()
     assert found.auc == pytest.approx(roc_auc_score(truth, scores))
     assert found.average_precision == pytest.approx(average_precision_score(truth, scores))
-    assert found.others == 300
+    assert found.negatives == 300
 
 
 def test_others_that_stand_for_more_weigh_more():
@@ -28,7 +28,7 @@ def test_others_that_stand_for_more_weigh_more():
     few = rank_links(joined, [others], share=0.25)
     assert few.auc == pytest.approx(every.auc)
     assert few.average_precision == pytest.approx(every.average_precision)
-    assert few.others == every.others
+    assert few.negatives == every.negatives
 
 
 def test_blocks_hold_every_pair_once(monkeypatch):

@@ -90,7 +90,7 @@ def test_questions_are_asked_by_what_the_code_holds(models):
 
 
 def test_progress_reaches_its_total(models):
-    class ConditionedEncoder:
+    class Recorder:
         calls = ()
 
         def begin(self, title, total, done=0):
@@ -99,10 +99,10 @@ def test_progress_reaches_its_total(models):
         def advance(self, done, metrics=None):
             self.calls += (done,)
 
-    told = ConditionedEncoder()
-    audit(models["plain"], X, progress=told)
-    assert told.calls == tuple(range(1, told.total + 1))
-    assert told.total == 2 + len(CHECKS)  # 400 examples are two chunks
+    recorder = Recorder()
+    audit(models["plain"], X, progress=recorder)
+    assert recorder.calls == tuple(range(1, recorder.total + 1))
+    assert recorder.total == 2 + len(CHECKS)  # 400 examples are two chunks
 
 
 @pytest.mark.parametrize(

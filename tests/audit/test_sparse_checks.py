@@ -196,4 +196,4 @@ def test_latents_are_sparse_because_the_code_says_so():
         model.encoder.bias -= 200  # none is
     report = audit(model, torch.randn(100, 6))
     assert report["l0"].value == 0
-    assert report["latents/dead-because"].value == "bias"
+    assert report["latents/dead-cause"].value == "bias"

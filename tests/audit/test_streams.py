@@ -5,7 +5,16 @@ from itertools import pairwise
 import pytest
 import torch
 
-from narrows.audit.evidence.streams import BINS, FINEST, Best, Counts, Entries, entries, lottery, peaks
+from narrows.audit.evidence.streams import (
+    BINS,
+    FINEST,
+    Counts,
+    Entries,
+    TopEntries,
+    entries,
+    peaks,
+    random_priority,
+)
 from narrows.core import Sparse
 
 
@@ -32,7 +41,7 @@ def test_sparse_and_dense_codes_have_the_same_entries():
 
 @pytest.mark.parametrize("size", [7, 64, 200])
 def test_the_best_are_those_of_a_full_sort(size):
-    z, best = codes(), Best(13, keep=5)
+    z, best = codes(), TopEntries(13, keep=5)
     streamed(z, size, lambda found, n: best.add(found, found.value.abs()))
     for latent in range(13):
         order = z[:, latent].abs().argsort(descending=True)[:5]
@@ -41,7 +50,7 @@ def test_the_best_are_those_of_a_full_sort(size):
 
 
 def test_few_entries_leave_empty_places():
-    best = Best(3, keep=4)
+    best = TopEntries(3, keep=4)
     best.add(Entries(torch.tensor([1]), torch.tensor([9]), torch.tensor([2.0])), torch.tensor([2.0]))
     assert best.row.tolist() == [[-1] * 4, [9, -1, -1, -1], [-1] * 4]
 
@@ -80,10 +89,10 @@ def test_counts_are_those_of_the_whole(size):
 
 def test_the_lottery_is_fair_and_does_not_know_the_chunks():
     z = torch.ones(4000, 2)
-    whole = lottery(entries(z), seed=3)
-    part = lottery(entries(z[100:200], first=100), seed=3)
+    whole = random_priority(entries(z), seed=3)
+    part = random_priority(entries(z[100:200], first=100), seed=3)
     assert torch.equal(part, whole[200:400])
-    assert not torch.equal(lottery(entries(z), seed=4), whole)
+    assert not torch.equal(random_priority(entries(z), seed=4), whole)
     assert float(whole.mean()) == pytest.approx(0.5, abs=0.02)
     assert torch.histc(whole, 10, 0, 1).min() > 700
     assert abs(float(torch.corrcoef(whole.view(-1, 2).T)[0, 1])) < 0.05

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from narrows.audit.metrics.depth import depth, redealt
+from narrows.audit.metrics.depth import depth, shuffled_layers
 from narrows.core import Batch, Pass, Spec
 from narrows.core.check import RequestError
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
@@ -123,7 +123,7 @@ def test_a_control_is_the_mean_over_all_choices_of_as_many_layers(layers, counts
     exact = np.mean([depth(codes(way)).ratio for way in fair])
     found = Counter()
     for seed in range(600):
-        control = redealt(codes(layers), seed)[..., 0]
+        control = shuffled_layers(codes(layers), seed)[..., 0]
         found[tuple(tuple(row.nonzero().flatten().tolist()) for row in control)] += 1
     assert set(found) == set(fair)  # each of them comes up, and no other
     drawn = sum(n * depth(codes(way)).ratio for way, n in found.items()) / 600
@@ -139,7 +139,7 @@ def test_a_control_keeps_how_many_layers_a_token_has_and_what_flows():
     layers = torch.arange(4)[None, :, None]
     z = ((layers == start[:, None]) | (layers == start[:, None] + 1)).double()
     z = z * (torch.rand(z.shape, generator=draw) + 0.5)
-    control = redealt(z, 0)
+    control = shuffled_layers(z, 0)
     assert torch.equal((control > 0).sum(1), (z > 0).sum(1))
     assert torch.equal((control > 0).sum(0), (z > 0).sum(0))
     torch.testing.assert_close(control.sort(1).values, z.sort(1).values)
@@ -165,4 +165,4 @@ def test_bad_requests_are_sentences():
     with pytest.raises(RequestError, match="non-negative codes"):
         depth(-torch.ones(2, 3, 4))
     with pytest.raises(RequestError, match="non-negative codes"):
-        redealt(torch.ones(2, 3), 0)
+        shuffled_layers(torch.ones(2, 3), 0)

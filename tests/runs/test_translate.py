@@ -135,7 +135,7 @@ def test_what_a_recipe_says_of_each_modality_is_checked(run, tmp_path, change, s
 def test_the_audit_tells_which_modality_the_code_holds(run):
     report = run.audit(write=False)
     checks = {check.name: check for check in report.checks}
-    assert checks["modality/image/told"].verdict == "ok"
+    assert checks["modality/image/information"].verdict == "ok"
     assert checks["modality/image/distortion"].value < checks["modality/image/from-others"].value
 
 

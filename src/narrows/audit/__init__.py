@@ -1,4 +1,4 @@
-"""The questions asked of every code, and the report: one audit for all methods."""
+"""The audit: checks that apply to the codes of all methods, and the report."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`audit`: the same questions to every method."""
+"""`audit`: run all checks on a model and collect their findings."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from narrows.audit.checks import CHECKS
-from narrows.audit.evidence.view import NLL_SAMPLES, at_rest, examine
+from narrows.audit.evidence.view import NLL_SAMPLES, evaluation_mode, examine
 from narrows.audit.report.finding import Check, Figure
 from narrows.audit.report.report import Report
 from narrows.core import Autoencoder, seeded
@@ -16,13 +16,13 @@ __all__ = ["audit"]
 
 
 class Progress(Protocol):
-    """Who is told how far the work is: `narrows.core.progress` has them."""
+    """Shows the progress of the work; `narrows.core.progress` has implementations."""
 
     def begin(self, title: str, total: int, done: int = 0) -> None:
-        """A piece of work of `total` steps begins."""
+        """Begin a task of `total` steps."""
 
     def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
-        """`done` steps are made."""
+        """Report that `done` steps are finished."""
 
 
 def audit(
@@ -37,38 +37,37 @@ def audit(
     history: Sequence[Mapping[str, Any]] = (),
     train: Any = None,
 ) -> Report:
-    """Ask a model everything that we know to ask.
+    """Run all checks on a model.
 
-    Two audits of the same model and data with the same seed are equal to the last bit, and leave the model as it
-    was.
+    Two audits of the same model and data with the same seed are equal bit for bit. The model is not changed.
 
     Args:
         model: any autoencoder.
-        dataset: what it is examined on, unseen data by preference: a `Dataset`, or a tensor or array of examples
-            as the model sees them.
+        dataset: the examples, preferably held-out ones: a `Dataset`, or a tensor or array of examples in the model's
+            units.
         method: the method's name, for the report.
         data_name: the data's name, for the report.
-        limit: how many examples to look at, at most.
+        limit: largest number of examples.
         seed: of the choice of examples and of every draw.
-        progress: who is told how far the work is.
-        history: the metrics records of the training, by which the audit says since when something is wrong.
-        train: the examples that the model was trained on; a code of real numbers is compared with PCA on them.
+        progress: shows the progress.
+        history: the metrics records of the training, from which the audit dates a problem.
+        train: the training examples; a code of real numbers is compared with PCA on them.
 
     Raises:
-        RequestError: no examples, or examples that the model was not built for.
+        RequestError: no examples, or examples of another shape than the model's.
     """
     seed, limit = whole("seed", seed, low=0), whole("limit", limit)
-    told = _Told(progress, len(CHECKS))
-    view = examine(model, dataset, limit, seed, told.chunk, history, train)
+    steps = _AuditProgress(progress, len(CHECKS))
+    view = examine(model, dataset, limit, seed, steps.chunk, history, train)
     checks: list[Check] = []
     figures: list[Figure] = []
-    with at_rest(model):
-        for done, ask in enumerate(CHECKS):
+    with evaluation_mode(model):
+        for done, question in enumerate(CHECKS):
             with seeded(seed):
-                found = ask(view)
+                found = question(view)
             checks.extend(found.checks)
             figures.extend(found.figures)
-            told.check(done + 1)
+            steps.check(done + 1)
     parameters: dict[str, Any] = {
         "examples": len(view),
         "limit": limit,
@@ -81,7 +80,7 @@ def audit(
     return Report(method, data_name, parameters, tuple(checks), tuple(figures))
 
 
-class _Told:
+class _AuditProgress:
     """Progress over chunks of data first, then over checks."""
 
     def __init__(self, progress: Progress | None, checks: int) -> None:

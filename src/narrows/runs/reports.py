@@ -63,7 +63,7 @@ def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, *
     Raises:
         WorkError: the folder cannot be made or written.
     """
-    from narrows.audit.evidence.features import NothingOn
+    from narrows.audit.evidence.features import NoActiveLatents
     from narrows.audit.report.html import run_page
 
     try:
@@ -77,7 +77,7 @@ def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, *
     if features and report.get("l0") is not None:
         try:
             links = [run.features(data, out=beside, report=page, **features)]
-        except NothingOn:
+        except NoActiveLatents:
             beside.unlink(missing_ok=True)  # of an earlier state of the run
     elif beside.is_file():
         links = [beside]

@@ -11,7 +11,7 @@ import narrows as nr
 import narrows.data as nd
 from narrows.activations import recompute
 from narrows.activations.manifest import sealed, unsealed
-from narrows.audit.evidence.tokens import Words
+from narrows.audit.evidence.tokens import TokenText
 from narrows.core.check import RequestError, WorkError
 from narrows.core.lock import Lock
 from narrows.runs.harvesting import driver
@@ -152,6 +152,6 @@ def test_words_need_the_tokenizer_alone(lm, text, tmp_path, monkeypatch):
     provenance = nd.open(made.folder, at="resid.1").train.provenance
     auto = pytest.importorskip("transformers").AutoModelForCausalLM
     monkeypatch.setattr(auto, "from_pretrained", lambda *a, **k: pytest.fail("the weights were loaded"))
-    words = Words.of(provenance)
+    words = TokenText.of(provenance)
     ids, _ = provenance.context_of(0)
     assert "".join(map(words, ids.tolist())).strip().startswith("The narrow")

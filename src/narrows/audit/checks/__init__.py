@@ -1,7 +1,7 @@
-"""The questions, one a file: a function from the evidence to a finding, empty where it does not apply.
+"""The checks, one a file: a function from the evidence to a finding, which is empty where the check does not apply.
 
-A question asks what the code holds (a posterior, indices, a sparse code), never which method made it. To add one,
-write a file and a line here.
+A check depends on the type of the code (a posterior, indices, a sparse code), never on the method. To add one, write a
+file and a line here.
 """
 
 from __future__ import annotations
@@ -59,4 +59,4 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     samples,
     traversals,
 )
-"""Asked in this order, which is the report's."""
+"""All checks, in the order of the report."""

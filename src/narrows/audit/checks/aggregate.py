@@ -1,4 +1,4 @@
-"""What lies at the prior: the aggregate posterior against the prior that samples are drawn from."""
+"""The aggregate posterior against the prior."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["aggregate_posterior"]
 
 _ROWS = 1000
 _FAR = 0.03
-"""What a shift of 0.45 standard deviations in every latent measures, or codes 0.6 times as wide as the prior."""
+"""The MMD of a shift by 0.45 standard deviations in every latent, or of codes 0.6 times as wide as the prior."""
 
 
 def aggregate_posterior(view: View) -> Finding:
-    """MMD of drawn codes and draws of the prior, beside that of two draws of the prior; moments of each latent."""
+    """MMD between codes and draws of the prior, compared with the MMD of two sets of draws; moments of the latents."""
     codes = view.drawn if view.drawn is not None else view.z
     if not isinstance(codes, Tensor) or view.indices is not None or view.sparse is not None:
         return Finding()
@@ -28,22 +28,30 @@ def aggregate_posterior(view: View) -> Finding:
     prior = _prior_draws(view, 2 * n)
     if prior is None or prior.shape[1:] != codes.shape[1:]:
         return Finding()
-    here, there, again = (t.flatten(1) for t in (codes[:n], prior[:n], prior[n:]))
-    distance, by_chance = mmd(here, there), abs(mmd(there, again))
-    far = distance > _FAR + 3 * by_chance
-    says = f"Codes against the prior; two draws of the prior are {by_chance:.2g} apart."
+    encoded, drawn, redrawn = (t.flatten(1) for t in (codes[:n], prior[:n], prior[n:]))
+    distance, noise = mmd(encoded, drawn), abs(mmd(drawn, redrawn))
+    far = distance > _FAR + 3 * noise
+    says = f"MMD between codes and the prior; between two samples of the prior it is {noise:.2g}."
     if far:
-        says += (
-            " Samples from the prior come from where no data were: raise the rate's weight or fit a prior."
-        )
+        says += " Samples of the prior lie where no codes of the data are: raise the rate's weight or fit a prior."
     checks = (
         Check("prior/mmd", distance, "", "warn" if far else "ok", says),
-        Check("prior/shift", float(here.mean(0).abs().max()), "", "info", "The largest mean of any latent."),
         Check(
-            "prior/scale", float(here.std(0).median()), "", "info", "The middle latent's standard deviation."
+            "prior/shift",
+            float(encoded.mean(0).abs().max()),
+            "",
+            "info",
+            "The largest absolute mean of a latent.",
+        ),
+        Check(
+            "prior/scale",
+            float(encoded.std(0).median()),
+            "",
+            "info",
+            "The median standard deviation of a latent.",
         ),
     )
-    return Finding(checks, (_chart(here, there),))
+    return Finding(checks, (_chart(encoded, drawn),))
 
 
 def _prior_draws(view: View, n: int) -> Tensor | None:
@@ -52,24 +60,26 @@ def _prior_draws(view: View, n: int) -> Tensor | None:
         condition = {name: value[rows].to(device) for name, value in view.batch.condition.items()}
         z = view.model.bottleneck.sample(n, condition).z
     except NarrowsError:
-        return None  # without a prior there is nothing to compare
+        return None  # the method has no prior to compare with
     return z.cpu() if isinstance(z, Tensor) else None
 
 
-def _chart(here: Tensor, there: Tensor) -> Chart:
-    """The two latents that vary most, codes over draws of the prior."""
-    a, b = here.var(0).argsort(descending=True, stable=True)[:2].tolist() if here.shape[1] > 1 else (0, 0)
+def _chart(encoded: Tensor, drawn: Tensor) -> Chart:
+    """A scatter plot of codes and of draws of the prior, on the two latents that vary most."""
+    a, b = (
+        encoded.var(0).argsort(descending=True, stable=True)[:2].tolist() if encoded.shape[1] > 1 else (0, 0)
+    )
     few = 400
-    clouds = [
+    series = [
         Series(name, tuple(t[:few, b].tolist()), tuple(t[:few, a].tolist()), tone)
-        for name, t, tone in (("prior", there, 0), ("codes of the data", here, 1))
+        for name, t, tone in (("prior", drawn, 0), ("codes of the data", encoded, 1))
     ]
     return Chart(
         "aggregate",
         "Codes and prior",
-        "The two latents that vary most. Where the clouds differ, samples do not look like data.",
+        "The two latents that vary most. Where the two sets differ, samples do not look like data.",
         "points",
-        tuple(clouds),
+        tuple(series),
         x_label=f"latent {a}",
         y_label=f"latent {b}",
     )

@@ -1,4 +1,4 @@
-"""Whether the training was long enough to mean anything."""
+"""Whether the training was long enough."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ __all__ = ["budget"]
 
 
 def budget(view: View) -> Finding:
-    """How many steps there were, and whether the loss was still falling at the last of them."""
+    """The number of training steps, and whether the loss was still falling at the end."""
     steps = [int(r["step"]) for r in view.history if r.get("stage") == "autoencoder"]
     if not steps:
         return Finding()
     published = int(view.model.default_plan.get("steps", 0))
     short = too_short(view.history, published)
-    whole = f"Training made the {published:,} steps of the paper." if max(steps) >= published > 0 else ""
-    says = short or whole or "The loss had levelled off when training ended."
+    complete = f"Training made the {published:,} steps of the paper." if max(steps) >= published > 0 else ""
+    says = short or complete or "The loss had converged when training ended."
     return Finding((Check("steps", float(max(steps)), "steps", "warn" if short else "ok", says),))

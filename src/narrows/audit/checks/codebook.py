@@ -1,4 +1,4 @@
-"""How the codebook is used: entries, perplexity, and how unevenly."""
+"""Use of the codebook: entries used, perplexity, and the distribution over entries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BARS = 128
 
 
 def codebook_usage(view: View) -> Finding:
-    """Entries used and perplexity, where the code holds indices."""
+    """Entries used and perplexity, for codes of indices."""
     if view.indices is None:
         return Finding()
     counts = code_counts(view.indices, view.codes)
@@ -23,15 +23,15 @@ def codebook_usage(view: View) -> Finding:
     unit = f"of {view.codes}"
     checks = (
         Check(
-            "codebook/used", float(used), unit, "info", f"Entries chosen at least once in {tokens:,} places."
+            "codebook/used", float(used), unit, "info", f"Entries used at least once at {tokens:,} positions."
         ),
-        Check("codebook/unused", float(view.codes - used), unit, "info", "Entries never chosen in those."),
+        Check("codebook/unused", float(view.codes - used), unit, "info", "Entries never used there."),
         Check(
             "codebook/perplexity",
             effective,
             unit,
             "info",
-            "In how many entries' worth of even use the code lives.",
+            "Effective number of entries: exp of the entropy of their use.",
         ),
     )
     return Finding(checks, (_chart(counts.double() / tokens),))
@@ -45,9 +45,9 @@ def _chart(share: Tensor) -> Chart:
     return Chart(
         "codebook",
         "Use of the codebook",
-        f"Entries in order of use{f', {group} a bar' if group > 1 else ''}; even use would be {even:.2g} each.",
+        f"Entries in order of use{f', {group} a bar' if group > 1 else ''}; uniform use is {even:.2g} each.",
         "bars",
-        (Series("share of all places", tuple(heights)),),
-        x_label="codebook entries, the most used first",
+        (Series("share of all positions", tuple(heights)),),
+        x_label="codebook entries, most used first",
         y_label="share",
     )

@@ -1,7 +1,7 @@
-"""Collapse in one word. Every family has the disease: capacity of the bottleneck that goes unused.
+"""Collapse: whether capacity of the bottleneck is unused.
 
-A posterior has passive units, a codebook has entries that nothing chooses, a dictionary has dead latents, a plain
-code has directions in which nothing moves.
+A posterior can have passive units, a codebook unused entries, a dictionary dead latents, and a deterministic code
+directions without variance.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ __all__ = ["collapse"]
 
 
 class Use(NamedTuple):
-    """How much of a capacity is used, and what would help."""
+    """The used part of the capacity, and a remedy."""
 
     used: float
     total: int
     what: str
     partial: float
-    """Below this share it is a partial collapse."""
+    """A smaller share is a partial collapse."""
     remedy: str
 
 
@@ -43,13 +43,13 @@ def collapse(view: View) -> Finding:
     silent = _silent_levels(view)
     if silent and word == "none":
         word, verdict = "partial", "warn"
-        advice = "Warm the rate up slowly, or use free bits, so that the upper levels are learned."
+        advice = "Warm up the rate's weight slowly, or use free bits, so that the upper levels are learned."
     if silent:
         evidence += f" Silent levels: {', '.join(silent)}."
     return Finding(
         (
             Check("collapse", word, "", verdict, " ".join(filter(None, (evidence, advice)))),
-            Check("capacity-used", share, "", "info", "The share of the code's capacity that is used."),
+            Check("capacity-used", share, "", "info", "The used share of the code's capacity."),
         )
     )
 
@@ -65,9 +65,11 @@ def _judge(share: float, use: Use) -> tuple[str, Verdict, str]:
 def _codebook(view: View) -> Use | None:
     if view.indices is None:
         return None
-    remedy = "Restart dead entries more eagerly, use an EMA codebook or fewer codes, or a fixed grid (the method fsq)."
+    remedy = (
+        "Restart dead entries earlier, use an EMA codebook or fewer codes, or a fixed grid (the method fsq)."
+    )
     effective = perplexity(view.indices, view.codes)
-    # A place can show one entry only: fewer places than entries cannot use them all.
+    # Each position uses one entry: fewer positions than entries cannot use them all.
     total = min(view.codes, view.indices.numel())
     return Use(effective, total, "entries of the codebook are in effective use", 0.25, remedy)
 
@@ -77,9 +79,7 @@ def _sparse(view: View) -> Use | None:
         return None
     total = len(density(view.sparse))
     alive = float(total - dead(view.sparse))
-    remedy = (
-        "Dead latents: raise the auxiliary loss, count them dead sooner, warm the penalty up, or take fewer."
-    )
+    remedy = "Dead latents: raise the auxiliary loss, count latents as dead sooner, warm up the penalty, or use fewer."
     return Use(alive, total, "latents ever fire", 0.5, remedy)
 
 
@@ -87,10 +87,10 @@ def _posterior(view: View) -> Use | None:
     if view.posterior is None:
         return None
     remedy = (
-        "Posterior collapse: lower or warm up beta (for example 'linear:0:1:2000'), give free bits, weaken the "
-        "decoder; or take fewer latents, if the rate is what you want it to be."
+        "Posterior collapse: lower or warm up beta (for example 'linear:0:1:2000'), use free bits or a weaker "
+        "decoder; if the rate is as intended, use fewer latents."
     )
-    # In a hierarchy a mean can move with the level above and still say nothing: it must differ from its prior.
+    # In a hierarchy a mean may only follow the level above: an active unit must also differ from its prior.
     active = (unit_variance(view.posterior.mean) > 0.01) & (regimes(view.posterior.ratio) != PASSIVE)
     return Use(float(active.sum()), len(active), "latents carry information", 0.5, remedy)
 
@@ -100,14 +100,14 @@ def _plain(view: View) -> Use | None:
         return None
     variance = unit_variance(view.dense)
     moving = float((variance > 1e-4 * variance.max().clamp_min(1e-12)).sum())
-    remedy = "Most of the code never moves: take a narrower code, or regularise less."
-    return Use(moving, len(variance), "coordinates of the code move with the data", 0.5, remedy)
+    remedy = "Most of the code is constant: use a narrower code, or regularise less."
+    return Use(moving, len(variance), "coordinates of the code vary with the data", 0.5, remedy)
 
 
 _KINDS: tuple[Callable[[View], Use | None], ...] = (_codebook, _sparse, _posterior, _plain)
 
 
 def _silent_levels(view: View) -> list[str]:
-    """The levels of a hierarchy that carry less than a hundredth of a nat."""
+    """The levels of a hierarchy whose KL is less than 0.01 nats."""
     levels = {name: cost for name, cost in view.costs.items() if name.startswith("kl/")}
     return [name for name, cost in levels.items() if float(torch.mean(cost.double())) < 0.01]

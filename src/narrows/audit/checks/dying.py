@@ -1,4 +1,4 @@
-"""Why latents are dead, since when, and what to do about it."""
+"""Why latents are dead, since which step, and the remedy."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _ROWS, _MANY, _SHORT = 1024, 0.25, 0.1
 
 
 def dying(view: View) -> Finding:
-    """What the latents that are never on have in common: their weights, their bias, the competition, the revival."""
+    """The causes of dead latents: short encoder weights, the bias, the direction, or the selection."""
     z = view.sparse
     if z is None or (z.values if isinstance(z, Sparse) else z).ndim != 2:
         return Finding()
@@ -31,64 +31,69 @@ def dying(view: View) -> Finding:
     found = causes(view, silent) if count else None
     if found is None:
         return Finding()
-    told = [
-        f"{count} {'latent is' if count == 1 else 'latents are'} never on: {found.told}.",
+    sentences = [
+        f"{count} {'latent is' if count == 1 else 'latents are'} never on: {found.summary}.",
         since(view.history, count / total),
     ]
-    told += [*_revival(view, z), found.remedy]
+    sentences += [*_revive_advice(view, z), found.remedy]
     verdict: Verdict = "warn" if count > _MANY * total else "info"
-    says = " ".join(sentence for sentence in told if sentence)
-    return Finding((Check("latents/dead-because", found.main, "", verdict, says),))
+    says = " ".join(sentence for sentence in sentences if sentence)
+    return Finding((Check("latents/dead-cause", found.main, "", verdict, says),))
 
 
 @dataclass(frozen=True)
 class Causes:
-    """How many dead latents have each cause.
+    """The number of dead latents by cause.
 
     Args:
-        short: their encoder's weights are shorter than a tenth of the median living one's.
-        bias: their pre-activation is never positive, but would be without their bias.
-        turned: it would not be without the bias either: the weights point away from all data.
-        lost: it is positive for some examples, but they are never chosen.
+        short: the encoder's weights are shorter than a tenth of the median of the other latents.
+        bias: the pre-activation is never positive, but would be without the bias.
+        direction: the pre-activation is never positive, even without the bias.
+        unselected: the pre-activation is positive for some examples, but the latent is never selected.
     """
 
     short: int
     bias: int
-    turned: int
-    lost: int
+    direction: int
+    unselected: int
 
     @property
     def main(self) -> str:
-        """The commonest cause, in a word or two."""
-        names = {"short": "short weights", "bias": "bias", "turned": "direction", "lost": "never chosen"}
+        """The most frequent cause."""
+        names = {
+            "short": "short weights",
+            "bias": "bias",
+            "direction": "direction",
+            "unselected": "never selected",
+        }
         return names[max(vars(self), key=lambda name: getattr(self, name))]
 
     @property
-    def told(self) -> str:
-        """All of them in words."""
+    def summary(self) -> str:
+        """All causes with their counts, as text."""
         words = {
-            "lost": "{} would be on for some example but {} never chosen (top-k, or a threshold)",
-            "bias": "{} {} held down by their bias",
-            "turned": "{} {} turned away from all examples",
-            "short": "{} {} left with next to no weights",
+            "unselected": "{} would be on for some example but {} never selected (top-k, or a threshold)",
+            "bias": "{} {} off because of the bias",
+            "direction": "{} {} off because the encoder's weights point away from all examples",
+            "short": "{} {} off because the encoder's weights are close to zero",
         }
         counts = [(text, getattr(self, name)) for name, text in words.items()]
         return ", ".join(text.format(n, "is" if n == 1 else "are") for text, n in counts if n)
 
     @property
     def remedy(self) -> str:
-        """What to do about the commonest."""
+        """The remedy for the most frequent cause."""
         return {
-            "never chosen": "Train longer, take fewer latents, or strengthen what revives the dead.",
-            "bias": "Begin with a smaller penalty or learning rate, or let dead latents be resampled.",
-            "direction": "Let dead latents be resampled, or begin the encoder at the decoder's atoms.",
-            "short weights": "Hold the atoms at unit length, weaken the penalty, or let dead latents be resampled.",
+            "never selected": "Train longer, use fewer latents, or a larger auxiliary loss.",
+            "bias": "Begin with a smaller penalty or learning rate, or resample dead latents.",
+            "direction": "Resample dead latents, or initialise the encoder with the decoder's atoms.",
+            "short weights": "Keep the atoms at unit norm, lower the penalty, or resample dead latents.",
         }[self.main]
 
 
 @torch.no_grad()
 def causes(view: View, silent: Tensor) -> Causes | None:
-    """Look at the pre-activations of the latents that are never on; None where they cannot be read.
+    """Find the causes from the pre-activations of the dead latents; None if these cannot be read.
 
     Args:
         view: the evidence.
@@ -114,45 +119,47 @@ def causes(view: View, silent: Tensor) -> Causes | None:
         lengths = torch.linalg.vector_norm(weight, dim=1)
         short = lengths[which] < _SHORT * lengths[(~silent).to(lengths.device)].median()
     signed = _has_negatives(view)
-    lost = ~short & ((pre.abs() if signed else pre).amax(0) > 0)
+    unselected = ~short & ((pre.abs() if signed else pre).amax(0) > 0)
     without = none if bias is None else (pre - bias[which]).amax(0) > 0
-    held = ~short & ~lost & without
-    return Causes(int(short.sum()), int(held.sum()), int((~short & ~lost & ~held).sum()), int(lost.sum()))
+    held = ~short & ~unselected & without
+    return Causes(
+        int(short.sum()), int(held.sum()), int((~short & ~unselected & ~held).sum()), int(unselected.sum())
+    )
 
 
 def since(history: Sequence[Mapping[str, Any]], share: float) -> str:
-    """A sentence that says when they died, from the shares of silent latents that the training noted.
+    """A sentence that says when the latents died, from the recorded shares of latents without held-out activations.
 
     Example:
-        >>> noted = [{"step": s, "held_out/silent": s / 100} for s in (10, 20, 30, 40)]
-        >>> since(noted, 0.4)
+        >>> recorded = [{"step": s, "held_out/silent": s / 100} for s in (10, 20, 30, 40)]
+        >>> since(recorded, 0.4)
         'Half of them were silent by step 20 of 40.'
     """
-    noted = [(r["step"], r["held_out/silent"]) for r in history if "held_out/silent" in r]
-    if len(noted) < 2:
+    recorded = [(r["step"], r["held_out/silent"]) for r in history if "held_out/silent" in r]
+    if len(recorded) < 2:
         return ""
-    reached = next((step for step, silent in noted if silent >= share / 2), None)
+    reached = next((step for step, silent in recorded if silent >= share / 2), None)
     if reached is None:
         return ""
-    return f"Half of them were silent by step {reached:,} of {noted[-1][0]:,}."
+    return f"Half of them were silent by step {reached:,} of {recorded[-1][0]:,}."
 
 
-def _revival(view: View, z: Tensor | Sparse) -> list[str]:
-    """Whether anything that revives the dead could act at all."""
+def _revive_advice(view: View, z: Tensor | Sparse) -> list[str]:
+    """Whether the method's treatment of dead latents was ever applied."""
     found = view.model.encode(view.batch[slice(0, 1)].to(device_of(view.model))).find(Latents)
     idle = None if found is None else found.idle
     if idle is None:
         return []
-    waits = view.model.objective.revives_after()
-    if waits is None:
-        return ["Nothing revives dead latents here."]
+    threshold = view.model.objective.revives_after()
+    if threshold is None:
+        return ["This method does not revive dead latents."]
     longest = int(idle.max())
-    if longest > waits or longest == 0:
+    if longest > threshold or longest == 0:
         return []
-    fair = round(100 * len(idle) / max(l0(z), 1e-9))
+    suggested = round(100 * len(idle) / max(l0(z), 1e-9))
     return [
-        f"What revives the dead waits until one was idle for {waits:,} examples, and none was for more than "
-        f"{longest:,}: it never acted. Set `dead_after` to about {min(fair, max(1, longest // 10)):,}."
+        f"Dead latents are revived after {threshold:,} idle examples, and none was idle for more than "
+        f"{longest:,}: no latent was revived. Set `dead_after` to about {min(suggested, max(1, longest // 10)):,}."
     ]
 
 

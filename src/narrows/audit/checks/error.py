@@ -1,4 +1,4 @@
-"""How well the input comes back, on average and at worst."""
+"""Reconstruction error: its mean, distribution and worst cases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _TAIL = 10.0
 
 
 def reconstruction_error(view: View) -> Finding:
-    """FVU, the distribution of the error over examples, and whether a few are far worse than the rest."""
+    """FVU, the distribution of the error over examples, and its tail."""
     target, output = view.batch.target, view.output
     if not isinstance(target, Tensor) or not isinstance(output, Tensor) or target.shape != output.shape:
         return Finding()  # modalities and edges have checks of their own
@@ -31,7 +31,7 @@ def reconstruction_error(view: View) -> Finding:
         Check(
             "cosine",
             float(cosine(view.batch.target, view.output).mean()),
-            says="Cosine of an example and its reconstruction, the mean; both with their mean left in.",
+            says="Mean cosine of an example and its reconstruction, neither of them centred.",
         ),
         Check("error/median", median, "mean square", says="The squared error of half the examples is less."),
         Check(
@@ -55,7 +55,7 @@ def reconstruction_error(view: View) -> Finding:
 
 
 def per_example(view: View) -> Tensor:
-    """The mean squared error of each example where the target counts, (N,) float64."""
+    """The weighted mean squared error of each example, (N,) float64."""
     target = view.batch.target
     squared = (target.double() - view.output.double()).square()
     weight = torch.ones((), dtype=torch.double) if view.weight is None else view.weight.double()
@@ -80,7 +80,7 @@ def _fvu_check(unexplained: float) -> Check:
             "",
             "bad",
             "Reconstructions are no better than the mean of the data. Train longer, try another learning rate, "
-            "or weigh the costs less.",
+            "or lower the weights of the costs.",
         )
     explained = f"{100 * (1 - unexplained):.1f} % of the variance is explained."
     if unexplained > 0.5:

@@ -1,4 +1,4 @@
-"""Disentanglement, where the factors that made the data are known."""
+"""Disentanglement, for data with known factors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _LATENTS, _FEWEST = 32, 100
 
 
 def disentanglement(view: View) -> Finding:
-    """MIG, DCI and SAP of the codes, and which latent knows which factor."""
+    """MIG, DCI and SAP of the codes, and the mutual information of latents and factors."""
     if view.factors is None or len(view) < _FEWEST:
         return Finding()
     codes = _codes(view)
@@ -31,13 +31,21 @@ def disentanglement(view: View) -> Finding:
     scores = dci(z, factors, view.seed)
     checks = (
         Check(
-            "mig", mig(z, factors), "", "info", "Mutual information gap: 1 when one latent holds each factor."
+            "mig",
+            mig(z, factors),
+            "",
+            "info",
+            "Mutual information gap: 1 if each factor is encoded in one latent.",
         ),
         Check(
-            "dci/disentanglement", scores.disentanglement, "", "info", "1 when each latent tells one factor."
+            "dci/disentanglement", scores.disentanglement, "", "info", "1 if each latent predicts one factor."
         ),
         Check(
-            "dci/completeness", scores.completeness, "", "info", "1 when each factor is told by one latent."
+            "dci/completeness",
+            scores.completeness,
+            "",
+            "info",
+            "1 if each factor is predicted by one latent.",
         ),
         Check(
             "dci/informativeness", scores.informativeness, "", "info", "Held-out accuracy of a random forest."
@@ -47,7 +55,7 @@ def disentanglement(view: View) -> Finding:
             sap(z, factors, view.seed),
             "",
             "info",
-            "Gap of the two latents that predict a factor best.",
+            "Gap between the two latents that predict a factor best.",
         ),
     )
     names = view.factor_names or tuple(f"factor {k}" for k in range(len(varying)))
@@ -56,7 +64,7 @@ def disentanglement(view: View) -> Finding:
 
 
 def _codes(view: View) -> Tensor | None:
-    """The dense code, or the sparse latents that fire most, cut to those that vary most."""
+    """The coordinates of the dense code that vary most, or the sparse latents that fire most."""
     codes = view.dense
     if codes is None and view.sparse is not None:
         top = firings(view.sparse).argsort(descending=True, stable=True)[:_LATENTS]
@@ -70,7 +78,7 @@ def _codes(view: View) -> Tensor | None:
 
 
 def _columns(z: Tensor | Sparse, chosen: Tensor) -> Tensor:
-    """Some latents of a sparse code, dense, without making the others so."""
+    """Some latents of a sparse code as a dense tensor."""
     if isinstance(z, Tensor):
         return z[..., chosen]
     matches = z.indices[..., None] == chosen
@@ -84,8 +92,8 @@ def _chart(z: object, factors: object, names: tuple[str, ...]) -> Chart:
     rows = tuple(Series(f"latent {j}", tuple(known[j].tolist())) for j in best)
     return Chart(
         "factors",
-        "Which latent knows which factor",
-        "Mutual information over the factor's entropy; one dark cell a column is disentangled.",
+        "Mutual information of latents and factors",
+        "Normalised by the factor's entropy; in a disentangled code each column has one dark cell.",
         "matrix",
         rows,
         columns=names,

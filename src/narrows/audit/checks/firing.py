@@ -1,4 +1,4 @@
-"""How often sparse latents fire: L0, dead and dense latents, firing density."""
+"""L0, dead and dense latents, and the firing density of sparse codes."""
 
 from __future__ import annotations
 
@@ -12,43 +12,53 @@ __all__ = ["firing"]
 
 
 def firing(view: View) -> Finding:
-    """L0, dead and dense latents, where the code is sparse."""
+    """L0, dead and dense latents, for sparse codes."""
     if view.sparse is None:
         return Finding()
     share = density(view.sparse)
     total, fires = len(share), share[share > 0]
     often = dense_above(share)
     dead, dense = total - len(fires), int((share > often).sum())
-    unit, seen = f"of {total}", f"Never on in {code_count(view.sparse):,} codes."
+    unit, never = f"of {total}", f"Never on in {code_count(view.sparse):,} codes."
     checks = [
-        Check("l0", l0(view.sparse), "latents", "info", f"On in one code, on average, of {total}."),
+        Check(
+            "l0",
+            l0(view.sparse),
+            "latents",
+            "info",
+            f"Mean number of latents that are on in a code, of {total}.",
+        ),
         Check(
             "latents/dead",
             float(dead),
             unit,
             "warn" if dead > 0.25 * total else "ok",
-            seen,
+            never,
         ),
         Check(
             "latents/dense",
             float(dense),
             unit,
             "warn" if dense > max(0.05 * total, 2) else "ok",
-            f"On in more than {often:.0%} of the codes: these hold what is common, not features.",
+            f"On in more than {often:.0%} of the codes.",
         ),
     ]
     if not len(fires):
         return Finding(tuple(checks))
     checks.append(
         Check(
-            "density/median", float(fires.median()), "", "info", "How often the middle living latent is on."
+            "density/median",
+            float(fires.median()),
+            "",
+            "info",
+            "The median firing density of the latents that are not dead.",
         )
     )
     chart = distribution(
         "density",
         "Firing density",
-        "How often each living latent is on. A healthy dictionary is one hill; a hump at the right is dense "
-        "latents, one at the left nearly dead ones.",
+        "The share of codes in which each latent is on. A healthy dictionary has one mode; a second one at the right "
+        "is dense latents, at the left nearly dead ones.",
         "latents",
         torch.log10(fires),
         "log10 of the share of codes in which it is on",

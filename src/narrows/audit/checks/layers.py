@@ -1,4 +1,4 @@
-"""Where atoms that span several layers, or several models, have their weight."""
+"""The norms of atoms by layer, for dictionaries that span several layers or models."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _ATOMS, _MOST, _OWN = 4096, 64, 0.9
 
 
 def layers(view: View) -> Finding:
-    """Relative norms of atoms (N, L, D): how many are of one layer, how many are shared, and how alike their parts.
+    """Relative norms of atoms (N, L, D): atoms of one layer, shared atoms, and the cosines of adjacent layers.
 
-    Norms are in units of each layer's spread over the examples, or a loud layer would own all atoms.
+    Norms are divided by each layer's standard deviation over the examples, because layers differ in scale.
     """
     if view.sparse is None or len(view.output.shape) != 3 or not 2 <= view.output.shape[1] <= _MOST:
         return Finding()
@@ -44,11 +44,11 @@ def layers(view: View) -> Finding:
             float(effective.mean()),
             f"of {share.shape[1]}",
             "info",
-            "Over how many layers an atom spreads: exp of the entropy of its norms, the mean over atoms.",
+            "Effective number of layers of an atom: exp of the entropy of its norms, the mean over atoms.",
         ),
     ]
     if len(alike):
-        says = "Cosine of a shared atom's parts in neighbouring layers, the mean: 1 is the same direction."
+        says = "Mean cosine of a shared atom in adjacent layers: 1 is the same direction."
         checks.append(Check("layers/cosine", float(alike.mean()), "", "info", says))
     return Finding(tuple(checks), (_chart(share),))
 
@@ -66,10 +66,10 @@ def shares(spans: Tensor) -> Tensor:
 
 def _chart(share: Tensor) -> Chart:
     if share.shape[1] == 2:
-        says = "At 0 are atoms of the first part alone, at 1 of the second, in the middle what both share."
+        says = "At 0 are atoms of the first layer alone, at 1 of the second, between them shared atoms."
         series = (histogram("atoms", share[:, 1]),)
         return Chart(
-            "layers", "Share of the second part", says, "histogram", series, "share of the norm", "atoms"
+            "layers", "Share of the second layer", says, "histogram", series, "share of the norm", "atoms"
         )
     peaks = torch.bincount(share.argmax(1), minlength=share.shape[1])
     return Chart(

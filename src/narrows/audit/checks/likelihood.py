@@ -1,4 +1,4 @@
-"""The importance-weighted likelihood, and how far the bound lies above it."""
+"""The importance-weighted likelihood, and its gap to the bound."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["likelihood"]
 
 
 def likelihood(view: View) -> Finding:
-    """-log p(x) by importance sampling on the first examples, with its standard error."""
+    """-log p(x) by importance sampling on the first examples, with its standard error and the gap of the bound."""
     if view.nll is None or view.rate is None or distortion_unit(view) != "nats":
         return Finding()
     nll, n = view.nll.double(), len(view.nll)
@@ -29,7 +29,7 @@ def likelihood(view: View) -> Finding:
                 "nll/gap",
                 gap,
                 "nats",
-                says="By how much the ELBO misses it on those: what the posterior's form and encoder cost.",
+                says="The gap to the negative ELBO on the same examples, due to the approximate posterior.",
             ),
         )
     )

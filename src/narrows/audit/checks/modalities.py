@@ -1,4 +1,4 @@
-"""What the code holds of each modality, which ones it ignores, and which of them say what it is."""
+"""How well the code represents each modality, and which modalities determine it."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ["modalities"]
 
 _ROWS, _SHOWN = 512, 10
 _LEAST = 0.02
-"""Nats that a code tells of a modality of an example; below this the modality is ignored."""
+"""Least information in nats, below which the code ignores a modality."""
 
 
 def modalities(view: View) -> Finding:
-    """The distortion of each modality from all that is there, from itself and from the others; who speaks.
+    """The distortion of each modality from all modalities, from itself and from the others; the experts' shares.
 
-    What a code tells of a modality is how much worse the codes of other examples do in its place. Where it tells
-    nothing, the decoder gives the same for every example: the modality is ignored.
+    The information of a code on a modality is the increase of its distortion when the codes of the examples are
+    exchanged. Where it is zero, the decoder's output does not depend on the code: the modality is ignored.
     """
     if not isinstance(view.batch.x, Views):
         return Finding()
@@ -39,19 +39,19 @@ def modalities(view: View) -> Finding:
 
 
 def _distortions(view: View, batch: Batch, name: str) -> dict[str, float]:
-    """-log p of one modality in nats, the mean over examples that have it, by what the code was made of."""
+    """-log p of one modality in nats, the mean over examples that have it, by the modalities that were encoded."""
     others = tuple(other for other in batch.x.names if other != name)
     m = batch.x.names.index(name)
     here = batch.x.present[:, m]
     found = {}
-    for called, names in (("all", batch.x.names), ("alone", (name,)), ("others", others)):
-        seen = batch.x.only(*names)
-        rows = (here & seen.present.any(1)).nonzero().squeeze(1)
+    for source, names in (("all", batch.x.names), ("alone", (name,)), ("others", others)):
+        visible = batch.x.only(*names)
+        rows = (here & visible.present.any(1)).nonzero().squeeze(1)
         if len(rows) < 2:
             continue
-        z = view.model.encode(replace(batch, x=seen)[rows]).z
-        found[called] = _nll(view, batch[rows], z, name)
-        if called == "all":
+        z = view.model.encode(replace(batch, x=visible)[rows]).z
+        found[source] = _nll(view, batch[rows], z, name)
+        if source == "all":
             found["exchanged"] = _nll(view, batch[rows], z.roll(1, 0), name)
     return found
 
@@ -63,7 +63,7 @@ def _nll(view: View, batch: Batch, z: Tensor, name: str) -> float:
 
 
 def _shares(view: View, batch: Batch) -> Tensor | None:
-    """The share of each modality (and, last, of the prior) in the posterior's precision, by latent: (M + 1, Z)."""
+    """The share of each modality (and, last, the prior) in the posterior's precision, for each latent, (M + 1, Z)."""
     experts = view.model.encode(batch).find(Experts)
     if experts is None:
         return None
@@ -73,7 +73,7 @@ def _shares(view: View, batch: Batch) -> Tensor | None:
 
 
 def _pictures(view: View, batch: Batch, name: str) -> Gallery | None:
-    """An image or series as it is, and as what every modality on its own, and all others, make of it."""
+    """An image or series, and its translations from every single modality and from all others together."""
     names = batch.x.names
     others = tuple(other for other in names if other != name)
     rows = batch.x.present.all(1).nonzero().squeeze(1)[:_SHOWN]
@@ -82,32 +82,32 @@ def _pictures(view: View, batch: Batch, name: str) -> Gallery | None:
     sources = {f"from {one}": (one,) for one in (name, *others)}
     sources |= {"from the others": others} if len(others) > 1 else {}
     shown = [("original", batch.target.values[name][rows].cpu())]
-    for said, read in sources.items():
+    for label, read in sources.items():
         z = view.model.encode(replace(batch, x=batch.x.only(*read))[rows]).z
         mean = view.model.likelihood.mean(view.model.decode(z, batch[rows].condition))
-        shown.append((said, mean[name].cpu()))
-    says = "Examples that have all modalities, and what each of them, on its own, makes of this one."
+        shown.append((label, mean[name].cpu()))
+    says = "Examples with all modalities, and their translations from each modality alone."
     return Gallery(f"translations/{name}", f"Translations to {name}", says, tuple(shown))
 
 
 def _checks(name: str, nats: Mapping[str, float]) -> list[Check]:
     if "all" not in nats:
-        says = "Fewer than two of the examples looked at have it."
+        says = "Fewer than two of the examples have it."
         return [Check(f"modality/{name}", None, "nats", "warn", says)]
-    says = "-log p of it given the code of all that is there; the mean over the examples that have it."
+    says = "-log p of it given the code of all present modalities; the mean over the examples that have it."
     checks = [Check(f"modality/{name}/distortion", nats["all"], "nats", "info", says)]
-    told = nats["exchanged"] - nats["all"]
-    if told < _LEAST:
+    information = nats["exchanged"] - nats["all"]
+    if information < _LEAST:
         says = (
-            f"The code ignores `{name}`: codes of other examples do as well. Give it more weight (``weights``), a "
-            "warm-up of beta, or a decoder that suits it."
+            f"The code ignores `{name}`: codes of other examples decode it equally well. Use a larger weight "
+            "(``weights``), a warm-up of beta, or another decoder."
         )
-        checks.append(Check(f"modality/{name}/told", told, "nats", "bad", says))
+        checks.append(Check(f"modality/{name}/information", information, "nats", "bad", says))
     else:
-        says = "So many nats worse is its distortion with the code of another example."
-        checks.append(Check(f"modality/{name}/told", told, "nats", "ok", says))
+        says = "The increase of its distortion with the code of another example."
+        checks.append(Check(f"modality/{name}/information", information, "nats", "ok", says))
     if "alone" in nats:
-        says = "Its distortion where the code was made of it alone."
+        says = "Its distortion given the code of this modality alone."
         checks.append(Check(f"modality/{name}/alone", nats["alone"], "nats", "info", says))
     if "others" in nats:
         checks.append(_translated(name, nats))
@@ -116,11 +116,11 @@ def _checks(name: str, nats: Mapping[str, float]) -> list[Check]:
 
 def _translated(name: str, nats: Mapping[str, float]) -> Check:
     if nats["others"] < nats["exchanged"]:
-        says = "Its distortion where the code was made of the other modalities: what a translation misses."
+        says = "Its distortion given the code of the other modalities: the error of a translation."
         return Check(f"modality/{name}/from-others", nats["others"], "nats", "ok", says)
     says = (
         f"A translation to `{name}` from the other modalities is no better than the code of another example. If they "
-        "do tell of it, train on each modality alone too."
+        "do depend on each other, train on each modality alone too."
     )
     return Check(f"modality/{name}/from-others", nats["others"], "nats", "warn", says)
 
@@ -136,7 +136,7 @@ def _charts(found: Mapping[str, Mapping[str, float]], share: Tensor | None) -> l
         Chart(
             "modalities",
             "Distortion of each modality",
-            f"In the order {', '.join(names)}; by what the code was made of.",
+            f"In the order {', '.join(names)}; by the modalities that were encoded.",
             "bars",
             series,
             x_label="modality",
@@ -151,9 +151,9 @@ def _charts(found: Mapping[str, Mapping[str, float]], share: Tensor | None) -> l
         charts.append(
             Chart(
                 "experts",
-                "Which modality says what the code is",
-                "The share of each expert in the posterior's precision, by latent; a latent that the prior has whole "
-                "is unused.",
+                "Share of each modality in the posterior",
+                "The share of each expert in the posterior's precision, by latent; where the prior's share is 1, the "
+                "latent is unused.",
                 "matrix",
                 rows,
                 columns=tuple(map(str, range(share.shape[1]))),

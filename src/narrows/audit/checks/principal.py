@@ -1,4 +1,4 @@
-"""Whether the code holds more than principal components of the same width."""
+"""Comparison with principal components of the same width."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ __all__ = ["principal"]
 
 
 def principal(view: View) -> Finding:
-    """FVU by as many principal components of the training part as the code has numbers, beside the method's own."""
+    """The FVU of PCA of the training part with as many components as the code has dimensions, and the method's FVU."""
     if view.train is None or view.features is None or view.weight is not None or view.mixed or view.elements:
         return Finding()
     found = beside_pca(view.train, view.batch, view.z, view.output)
     if found is None:
         return Finding()
-    says = f"{found.says} Components are of {found.rows:,} training examples."
+    says = f"{found.says} The components are fitted to {found.rows:,} training examples."
     if found.behind:
         says += " Use PCA, or try a wider code, longer training or another method."
     return Finding((Check("fvu/pca", found.pca, "", "warn" if found.behind else "ok", says),))

@@ -1,4 +1,4 @@
-"""What the code costs, and what is lost: rate and distortion."""
+"""Rate and distortion."""
 
 from __future__ import annotations
 
@@ -15,25 +15,21 @@ _PRIOR_ROWS = 256
 
 
 def distortion_unit(view: View) -> str:
-    """Nats, or squared error where the likelihood leaves its constants out."""
+    """The unit of the distortion: nats, or squared error if the likelihood omits its constants."""
     return view.model.likelihood.unit
 
 
 def rate_and_distortion(view: View) -> Finding:
-    """Mean rate and distortion of an example, their sum the negative ELBO, and the other costs."""
+    """Mean rate and distortion of an example, their sum (the negative ELBO), and the other costs."""
     unit = distortion_unit(view)
     distortion = float(view.distortion.double().mean())
     lost = "-log p(x | z) of an example, on average."
     if unit == "squared error":
-        lost = "The squared error of an example, summed over it, on average."
+        lost = "The squared error of an example, summed over its elements, on average."
     checks = [Check("distortion", distortion, unit, says=lost)]
     if view.rate is not None:
         rate = float(view.rate.double().mean())
-        checks.append(
-            Check(
-                "rate", rate, "nats", says=f"KL(q || p): {rate / math.log(2):.3g} bits pass the bottleneck."
-            )
-        )
+        checks.append(Check("rate", rate, "nats", says=f"KL(q || p): {rate / math.log(2):.3g} bits."))
         if unit == "nats":
             total = rate + distortion
             checks.append(Check("bound", total, "nats", says="Rate plus distortion: the negative ELBO."))
@@ -42,7 +38,7 @@ def rate_and_distortion(view: View) -> Finding:
         if name != "kl":
             nats = name.startswith("kl/")
             label = f"rate/{name[3:]}" if nats else f"cost/{name}"
-            says = "This part of the rate." if nats else f"The cost `{name}` of an example, unweighted."
+            says = "The rate of this level." if nats else f"The cost `{name}` of an example, unweighted."
             checks.append(Check(label, float(cost.double().mean()), "nats" if nats else "", says=says))
     if view.indices is not None:
         checks.append(_capacity(view))
@@ -53,15 +49,15 @@ def rate_and_distortion(view: View) -> Finding:
 def _per_element(view: View, nats: float) -> list[Check]:
     likelihood = view.model.likelihood
     if not isinstance(view.batch.target, Tensor):
-        return []  # several modalities have no common element
+        return []  # several modalities have no common unit
     count = float(likelihood.elements(view.batch.target, view.weight).mean())
     bits = nats / (math.log(2) * max(count, 1.0))
-    says = f"The bound for one {likelihood.element} of an example; comparable only for data scaled alike."
+    says = f"The bound for one {likelihood.element} of an example; comparable only between data of the same scaling."
     return [Check(f"bits-per-{likelihood.element}", bits, "bits", says=says)]
 
 
 def _second_stage(view: View) -> list[Check]:
-    """What the codes cost under a prior that was fitted to them."""
+    """The cost of the codes under a prior that was fitted to them."""
     prior = view.model.prior
     if prior is None or not prior.has_nll:
         return []
@@ -70,16 +66,16 @@ def _second_stage(view: View) -> list[Check]:
     nats = float(prior.nll(symbols.x, symbols.condition).double().mean())
     says = "-log p(code) under the prior fitted to the codes"
     if symbols.x.is_floating_point():
-        says += ", a density: what it would cost to keep them depends on how finely they are kept."
+        says += ", a density: the cost in bits depends on the precision of the codes."
     else:
         says += f": {nats / math.log(2):.4g} bits an example."
     return [Check("rate/prior", nats, "nats", says=says)]
 
 
 def _capacity(view: View) -> Check:
-    """What a discrete code can hold at most: places times the log of the codebook."""
+    """The capacity of a discrete code: the number of positions times the log of the codebook size."""
     assert view.indices is not None
-    places = view.indices[0].numel()
-    nats = places * math.log(view.codes)
-    says = f"{places} places of {view.codes} codes: at most {nats / math.log(2):.4g} bits an example."
+    positions = view.indices[0].numel()
+    nats = positions * math.log(view.codes)
+    says = f"{positions} positions of {view.codes} codes: at most {nats / math.log(2):.4g} bits an example."
     return Check("capacity", nats, "nats", says=says)

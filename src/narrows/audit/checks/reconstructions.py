@@ -1,4 +1,4 @@
-"""Pictures: originals beside reconstructions, and the worst cases."""
+"""Pictures of originals, reconstructions and worst cases."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SHOWN = 10
 
 
 def reconstructions(view: View) -> Finding:
-    """The first examples and the worst ones, each above what came back."""
+    """Evenly spaced examples and the worst ones, each above its reconstruction."""
     target = view.batch.target
     if view.mixed or not isinstance(target, Tensor) or target.shape != view.output.shape:
         return Finding()
@@ -28,14 +28,14 @@ def reconstructions(view: View) -> Finding:
                 view,
                 "reconstructions",
                 "Reconstructions",
-                "Examples from all over the data, and what came back.",
+                "Examples from the whole data set, and their reconstructions.",
                 typical,
             ),
             _pair(
                 view,
                 "worst",
                 "Worst cases",
-                "The largest errors first: what kinds of example are these?",
+                "The examples with the largest errors, in order.",
                 worst,
             ),
         )
@@ -49,8 +49,8 @@ def _pair(view: View, name: str, title: str, says: str, rows: Tensor) -> Gallery
         original = "target"
     target = view.batch.target[rows]
     if view.weight is not None and view.weight.ndim == target.ndim:
-        # What the model was not asked for is what it saw: masked autoencoders.
+        # A masked autoencoder is scored on the masked patches only: the others are its visible input.
         hidden = view.weight[rows].expand(target.shape)
-        shown.append(("seen", torch.where(hidden > 0, target.new_full((), 0.5), target)))
+        shown.append(("visible", torch.where(hidden > 0, target.new_full((), 0.5), target)))
     shown += [(original, target), ("reconstruction", view.output[rows])]
     return Gallery(name, title, says, tuple(shown))

@@ -1,4 +1,4 @@
-"""Whether the dictionary that made the data was found, where it is known."""
+"""Recovery of the true dictionary, for synthetic data."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def recovery(view: View) -> Finding:
     largest = found.similarity.amax(1)
     share = float((largest > _FOUND).double().mean())
     says = f"{share:.0%} of the {len(truth)} true atoms have a learned one within |cos| {_FOUND}."
-    fix = "" if found.mcc >= 0.8 else " Train longer, set L0 to the truth's, or give more latents."
+    fix = "" if found.mcc >= 0.8 else " Train longer, set L0 to the true one, or use more latents."
     checks = (
         Check(
             "recovery/mcc",
@@ -47,20 +47,20 @@ def recovery(view: View) -> Finding:
             found.mean_max,
             "",
             "info",
-            "The same where atoms may share a partner.",
+            "The same if atoms may share a partner.",
         ),
         Check(
             "recovery/f1",
             float(agreement.sum()) / len(truth),
             "",
             "info",
-            "F1 of when a true atom and its partner are on, the mean over true atoms.",
+            "F1 of the activity of a true atom and its partner, the mean over true atoms.",
         ),
     )
     chart = distribution(
         "recovery",
         "True atoms found",
-        "For each true atom its largest |cosine| with a learned one. Found atoms stand at 1.",
+        "For each true atom its largest |cosine| with a learned one; a recovered atom has 1.",
         "true atoms",
         largest,
         "|cosine|",

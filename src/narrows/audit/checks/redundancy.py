@@ -1,4 +1,4 @@
-"""Whether the code says the same thing twice: correlated latents, near-duplicate atoms of a dictionary."""
+"""Redundancy: correlated latents, near-duplicate atoms of a dictionary."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CHUNK = 512
 
 
 def redundancy(view: View) -> Finding:
-    """Pairs of dense latents that rise and fall together; atoms that point the same way."""
+    """Correlated latents of a dense code; nearly parallel atoms of a dictionary."""
     if view.sparse is not None:
         return _duplicates(view)
     if view.dense is None or view.rows < 3:
@@ -40,10 +40,10 @@ def redundancy(view: View) -> Finding:
                 float(twins),
                 f"of {len(moving)}",
                 "warn" if share > 0.25 else "ok",
-                f"Latents with a twin, |r| > {CORRELATED}; the closest pair has {highest:.2f}."
-                + (" The code is wider than what it holds: take fewer latents." if share > 0.25 else ""),
+                f"Latents with |r| > {CORRELATED} to another; the largest |r| is {highest:.2f}."
+                + (" The code is wider than necessary: use fewer latents." if share > 0.25 else ""),
             ),
-            Check("correlation", off, "", "info", "The mean |r| of two latents that move."),
+            Check("correlation", off, "", "info", "The mean |r| of two latents that vary."),
         )
     )
 
@@ -56,8 +56,8 @@ def _duplicates(view: View) -> Finding:
     closest = torch.cat([_closest(unit, start) for start in range(0, len(unit), _CHUNK)])
     twins = int((closest > DUPLICATE).sum())
     share = twins / len(chosen)
-    says = f"Living atoms with a twin, cosine > {DUPLICATE}; the middle atom's nearest has {closest.median():.2f}."
-    fix = " The dictionary is wider than the data need: take fewer latents." if share > 0.1 else ""
+    says = f"Atoms with cosine > {DUPLICATE} to another; the median largest cosine is {closest.median():.2f}."
+    fix = " The dictionary is wider than necessary: use fewer latents." if share > 0.1 else ""
     verdict: Verdict = "warn" if share > 0.1 else "ok"
     return Finding(
         (
@@ -67,15 +67,15 @@ def _duplicates(view: View) -> Finding:
                 coherence(directions),
                 "",
                 "info",
-                "The largest |cosine| of two living atoms. Of N random directions in D dimensions it is about "
-                "sqrt(4 ln N / D).",
+                "The largest |cosine| of two atoms that are not dead. For N random directions in D dimensions it is "
+                "about sqrt(4 ln N / D).",
             ),
         )
     )
 
 
 def _closest(unit: Tensor, start: int) -> Tensor:
-    """The greatest cosine of each of some atoms with any other."""
+    """The largest cosine of each of some atoms with any other."""
     cosine = unit[start : start + _CHUNK] @ unit.T
     cosine[torch.arange(len(cosine)), torch.arange(start, start + len(cosine))] = -1
     return cosine.amax(1)

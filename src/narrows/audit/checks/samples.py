@@ -1,4 +1,4 @@
-"""Pictures: new examples, drawn from the prior."""
+"""Pictures of samples from the prior."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ _ROWS, _COLUMNS = 4, 10
 
 
 def samples(view: View) -> Finding:
-    """Draws of the prior, decoded; by label where the model is told labels. Nothing without a prior."""
+    """Decoded draws of the prior, by class if labels are a condition; empty without a prior."""
     count = _ROWS * _COLUMNS
     if view.mixed or view.elements or not set(view.model.conditions) <= {"labels"}:
-        return Finding()  # class numbers are no picture, and no prior draws what a method is told
+        return Finding()  # rows of a table are not pictures, and the prior does not generate conditions
     labels: list[str] = [""] * _ROWS
-    told: dict[str, Tensor] = {}
+    requested: dict[str, Tensor] = {}
     if view.model.conditions:
         classes = view.batch.condition["labels"].shape[1]
-        told["labels"] = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
-        count, labels = len(told["labels"]), [f"told {c}" for c in range(classes)]
+        requested["labels"] = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
+        count, labels = len(requested["labels"]), [f"class {c}" for c in range(classes)]
     rows = torch.arange(count) % len(view.batch)
     like = {
         name: value[rows] for name, value in view.batch.condition.items()
     }  # times, positions: of real examples
-    condition = {name: value.to(device_of(view.model)) for name, value in {**like, **told}.items()}
+    condition = {name: value.to(device_of(view.model)) for name, value in {**like, **requested}.items()}
     try:
         drawn: Any = view.model.sample(count, condition)
     except NarrowsError:
@@ -47,4 +47,4 @@ def samples(view: View) -> Finding:
 
 def _gallery(name: str, title: str, drawn: Tensor, labels: list[str]) -> Gallery:
     shown = tuple(zip(labels, drawn.cpu().split(_COLUMNS), strict=True))
-    return Gallery(name, title, "New examples, from draws of the prior.", shown)
+    return Gallery(name, title, "Decoded draws of the prior.", shown)

@@ -1,4 +1,4 @@
-"""What a language model loses with reconstructions in place of its activations: CE, KL, loss recovered."""
+"""The loss of a language model with reconstructions in place of its activations: CE, KL, loss recovered."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _ENOUGH = 0.8
 
 
 def splice(view: View) -> Finding:
-    """Cross-entropy, KL and loss recovered, where the data are a harvest of a causal language model."""
+    """Cross-entropy, KL and loss recovered, for harvests of a causal language model."""
     try:
         splicer = Splicer.of(view.dataset)
     except NarrowsError as error:
@@ -24,40 +24,38 @@ def splice(view: View) -> Finding:
         return Finding()
     costs = splicer(view.model)
     recovered = costs.recovered
-    told = (
-        f"With reconstructions the language model's loss is {costs.average('spliced'):.3f} nats a token, "
-        f"untouched {costs.average('original'):.3f}, with zeros {costs.average('zero'):.3f}. "
-        "1 is nothing lost, 0 as bad as zeros."
+    losses = (
+        f"The language model's loss is {costs.average('spliced'):.3f} nats a token with reconstructions, "
+        f"{costs.average('original'):.3f} without, {costs.average('zero'):.3f} with zero ablation. "
+        "1 means nothing lost, 0 as bad as zero ablation."
     )
     low = math.isnan(recovered) or recovered < _ENOUGH
-    fix = " Train longer, or give the code more latents or a larger L0." if low else ""
+    fix = " Train longer, or use more latents or a larger L0." if low else ""
     if recovered > 1:
-        fix = (
-            " Above 1 the reconstructions help: this text is unlike the model's own, so read the KL instead."
-        )
+        fix = " Above 1 the reconstructions lower the loss: this text is unlike the model's own; use the KL."
     return Finding(
         (
-            Check("splice/recovered", recovered, "", "warn" if low else "ok", told + fix),
+            Check("splice/recovered", recovered, "", "warn" if low else "ok", losses + fix),
             Check(
                 "splice/recovered-from-mean",
                 costs.recovered_from_mean,
                 "",
                 "info",
-                f"The same against the mean activation ({costs.average('mean'):.3f} nats) in place of zeros.",
+                f"The same against mean ablation ({costs.average('mean'):.3f} nats).",
             ),
             Check(
                 "splice/ce",
                 costs.average("spliced") - costs.average("original"),
                 "nats",
                 "info",
-                "What reconstructions add to the cross-entropy of the next token.",
+                "The increase of the next token's cross-entropy with reconstructions.",
             ),
             Check(
                 "splice/kl",
                 costs.average("kl"),
                 "nats",
                 "info",
-                "KL of the untouched model's next-token distribution from the spliced one's.",
+                "KL of the original next-token distribution from that of the spliced model.",
             ),
         )
     )

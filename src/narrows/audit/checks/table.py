@@ -1,4 +1,4 @@
-"""Tables with missing cells: how well cells come back, and how well hidden ones are filled in."""
+"""Tables with missing cells: the errors of reconstructed and of imputed cells."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from narrows.likelihoods.table import MixedTable
 __all__ = ["table"]
 
 _ROWS, _SAMPLES = 2000, 200
-"""Rows that are filled, and codes drawn for each; training rows that column means are taken of, four times as many."""
+"""Rows that are imputed, and codes drawn for each; column means use four times as many training rows."""
 
 _COLUMNS = 40
-"""Single columns are listed of tables that have no more than so many."""
+"""Errors are listed by column for tables of at most this many columns."""
 
 
 def table(view: View) -> Finding:
-    """The error of reconstructed cells, and of imputed ones where cells were hidden and their truth is known."""
+    """The error of reconstructed cells, and of imputed cells if their true values are known."""
     likelihood, x = view.model.likelihood, view.batch.target
     if not isinstance(likelihood, MixedTable):
         return Finding()
@@ -38,9 +38,9 @@ def table(view: View) -> Finding:
             (
                 "rmse",
                 errors.mean_rmse,
-                "Root mean square error of numbers over their deviation, mean over columns.",
+                "Root mean square error of numbers over their standard deviation, mean over columns.",
             ),
-            ("accuracy", errors.mean_accuracy, "Share of right categories, mean over columns."),
+            ("accuracy", errors.mean_accuracy, "Share of correct categories, mean over columns."),
         )
         if not math.isnan(value)
     ]
@@ -48,72 +48,81 @@ def table(view: View) -> Finding:
 
 
 def _means(view: View, likelihood: MixedTable, observed: Tensor) -> ColumnMeans:
-    """Column means of training rows, or of the rows examined where those are not known."""
+    """Column means of training rows, or of the examined rows if the training rows are unknown."""
     if view.train is None:
         return ColumnMeans.of(view.batch.target, observed, likelihood.columns)
     some = torch.arange(0, len(view.train), max(1, len(view.train) // (4 * _ROWS)))
     batch = view.train.batch(some)
-    seen = batch.condition.get("observed", torch.ones_like(batch.x, dtype=torch.bool))
-    return ColumnMeans.of(batch.x, seen, likelihood.columns)
+    present = batch.condition.get("observed", torch.ones_like(batch.x, dtype=torch.bool))
+    return ColumnMeans.of(batch.x, present, likelihood.columns)
 
 
 def _imputed(view: View, likelihood: MixedTable, means: ColumnMeans, missing: Tensor) -> list[Check]:
-    """The error of imputed cells beside that of column means."""
+    """The error of imputed cells, and of imputation by column means."""
     if view.hidden is None or view.rate is None:
         return []
     rows = slice(0, _ROWS)
     truth = view.hidden[rows]
-    asked = missing[rows] & ~truth.isnan()
-    if not asked.any():
+    evaluated = missing[rows] & ~truth.isnan()
+    if not evaluated.any():
         return []
     found = impute(view.model, view.batch[rows].to(device_of(view.model)), _SAMPLES, seed=view.seed)
     columns, deviation = likelihood.columns, means.deviation
-    ours = imputation_errors(found.cells.cpu(), truth, asked, columns, deviation)
-    plain = imputation_errors(means.cells.expand_as(truth), truth, asked, columns, deviation)
-    unsure = f"{_SAMPLES} codes a row, of which {float(found.ess.median()):.0f} count in the middle row."
+    errors = imputation_errors(found.cells.cpu(), truth, evaluated, columns, deviation)
+    baseline = imputation_errors(means.cells.expand_as(truth), truth, evaluated, columns, deviation)
+    note = f"{_SAMPLES} codes a row, with a median effective sample size of {float(found.ess.median()):.0f}."
     checks = []
-    if not math.isnan(ours.mean_rmse):
+    if not math.isnan(errors.mean_rmse):
         checks += [
-            _judged("rmse", ours.mean_rmse, ours.mean_rmse < plain.mean_rmse, f"Of hidden numbers; {unsure}"),
-            Check("imputation/mean", plain.mean_rmse, "", says="What the column's mean reaches there."),
+            _judged(
+                "rmse", errors.mean_rmse, errors.mean_rmse < baseline.mean_rmse, f"Of hidden numbers; {note}"
+            ),
+            Check(
+                "imputation/mean",
+                baseline.mean_rmse,
+                "",
+                says="The error of imputation by the column's mean.",
+            ),
         ]
-    if not math.isnan(ours.mean_accuracy):
-        better = ours.mean_accuracy > plain.mean_accuracy
-        most = "What the most frequent category of the column reaches there."
+    if not math.isnan(errors.mean_accuracy):
+        better = errors.mean_accuracy > baseline.mean_accuracy
+        most = "The accuracy of the column's most frequent category."
         checks += [
-            _judged("accuracy", ours.mean_accuracy, better, f"Of hidden categories; {unsure}"),
-            Check("imputation/most-frequent", plain.mean_accuracy, "", says=most),
+            _judged("accuracy", errors.mean_accuracy, better, f"Of hidden categories; {note}"),
+            Check("imputation/most-frequent", baseline.mean_accuracy, "", says=most),
         ]
-    return checks + _by_column(likelihood, ours, plain)
+    return checks + _by_column(likelihood, errors, baseline)
 
 
 def _judged(name: str, value: float, better: bool, says: str) -> Check:
     worse = (
         ""
         if better
-        else " That is no better than the column by itself: train longer, or look at fewer columns."
+        else " That is no better than the column's mean or mode: train longer, or use fewer columns."
     )
     return Check(f"imputation/{name}", value, "", "ok" if better else "bad", says + worse)
 
 
-def _by_column(likelihood: MixedTable, ours: Errors, plain: Errors) -> list[Check]:
-    """Each column's own error."""
+def _by_column(likelihood: MixedTable, errors: Errors, baseline: Errors) -> list[Check]:
+    """The error of each column."""
     columns, names = likelihood.columns, likelihood.names
     if len(names) > _COLUMNS:
         return []
-    others = [*columns.binary, *(place for place, _ in columns.categories)]
-    listed = [(p, "rmse", "mean", o, m) for p, o, m in zip(columns.real, ours.rmse, plain.rmse, strict=True)]
+    others = [*columns.binary, *(column for column, _ in columns.categories)]
+    listed = [
+        (p, "rmse", "mean", o, m) for p, o, m in zip(columns.real, errors.rmse, baseline.rmse, strict=True)
+    ]
     listed += [
         (p, "accuracy", "most frequent category", o, m)
-        for p, o, m in zip(others, ours.accuracy, plain.accuracy, strict=True)
+        for p, o, m in zip(others, errors.accuracy, baseline.accuracy, strict=True)
     ]
     return [
         Check(
             f"imputation/{kind}/{names[p]}",
             float(o),
             "",
-            says=f"The column's {plainly} reaches {float(m):.3g}.",
+            says=f"With the column's {reference}: {float(m):.3g}.",
         )
-        for p, kind, plainly, o, m in listed
+        for p, kind, reference, o, m in listed
         if not o.isnan()
     ]

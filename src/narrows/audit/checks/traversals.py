@@ -1,4 +1,4 @@
-"""Pictures: what each latent does. Traversals of dense codes, atoms of sparse ones, entries of a codebook."""
+"""Pictures of the effect of each latent: traversals of dense codes, atoms of sparse ones, entries of a codebook."""
 
 from __future__ import annotations
 
@@ -16,50 +16,50 @@ from narrows.core.check import NarrowsError
 
 __all__ = ["traversals"]
 
-_LATENTS, _STATIONS, _ATOMS, _CANDIDATES = 10, 9, 30, 64
+_LATENTS, _STEPS, _ATOMS, _CANDIDATES = 10, 9, 30, 64
 
 
 def traversals(view: View) -> Finding:
-    """The picture that fits the code, or none."""
+    """Traversals, atoms or entries, depending on the type of the code."""
     if view.sparse is not None:
         return _atoms(view)
     if view.indices is not None:
         return _entries(view)
     z = view.z
     if isinstance(z, Tensor) and z.ndim == 2 and len(view) > 1 and not view.mixed:
-        return _walks(view, z)
+        return _traversals(view, z)
     return Finding()
 
 
-def _walks(view: View, z: Tensor) -> Finding:
-    """Start from a typical example; move one latent over the range that the data's codes have."""
+def _traversals(view: View, z: Tensor) -> Finding:
+    """Traversals: from a typical example, one latent varies over the range of the data's codes."""
     start = int((z - z.median(0).values).square().sum(1).argmin())
     low, high = z.quantile(torch.tensor([0.01, 0.99]), 0)
 
-    def walk(latent: int, stations: int) -> Mapping[str, Tensor]:
-        codes = z[start].repeat(stations, 1)
-        codes[:, latent] = torch.linspace(float(low[latent]), float(high[latent]), stations)
-        return _pictures(view.decode(codes, torch.full((stations,), start)))
+    def traverse(latent: int, steps: int) -> Mapping[str, Tensor]:
+        codes = z[start].repeat(steps, 1)
+        codes[:, latent] = torch.linspace(float(low[latent]), float(high[latent]), steps)
+        return _pictures(view.decode(codes, torch.full((steps,), start)))
 
     moving = unit_variance(z).argsort(descending=True, stable=True)[:_CANDIDATES].tolist()
-    ends = {latent: walk(latent, 2) for latent in moving}
+    ends = {latent: traverse(latent, 2) for latent in moving}
     change = {
         latent: sum(float((x[0].double() - x[1].double()).square().sum()) for x in both.values())
         for latent, both in ends.items()
     }
     chosen = sorted(moving, key=lambda latent: -change[latent])[:_LATENTS]
-    rows = [(f"latent {latent}", walk(latent, _STATIONS)) for latent in chosen]
+    rows = [(f"latent {latent}", traverse(latent, _STEPS)) for latent in chosen]
     says = "A typical example; one latent a row, from its 1st to its 99th percentile."
     galleries = []
     for name in next(iter(ends.values())):
-        shown = tuple((label, walked[name]) for label, walked in rows)
+        shown = tuple((label, traversed[name]) for label, traversed in rows)
         called, of = (f"traversals/{name}", f" of {name}") if name else ("traversals", "")
         galleries.append(Gallery(called, f"Traversals{of}", says, shown, panels="row"))
     return Finding(figures=tuple(galleries))
 
 
 def _pictures(x: Any) -> Mapping[str, Tensor]:
-    """What is drawn of some examples, by name; of several modalities the images and series."""
+    """The examples to draw, by name; of several modalities the images and series."""
     if not isinstance(x, Mapping):
         return {"": x}
     return {name: value for name, value in x.items() if value.dim() > 2} or dict([next(iter(x.items()))])
@@ -73,27 +73,27 @@ def _atoms(view: View) -> Finding:
         (f"atoms {', '.join(str(i) for i in some.tolist())}", part)
         for some, part in zip(chosen.split(_LATENTS), directions.split(_LATENTS), strict=True)
     )
-    says = "What the latents that fire most add to the output, at their typical strength."
+    says = "The contribution of the most active latents to the output, at their mean activation."
     return Finding(figures=(Gallery("atoms", "Atoms of the dictionary", says, rows, signed=True),))
 
 
 def _entries(view: View) -> Finding:
-    """The most used entries, each put in every place."""
+    """The most used entries, each decoded at all positions."""
     assert view.indices is not None
     used = code_counts(view.indices, view.codes)
     chosen = used.argsort(descending=True, stable=True)[:_ATOMS]
     chosen = chosen[used[chosen] > 0]
-    places = view.indices.shape[1:]
-    symbols = chosen.reshape(-1, *[1] * len(places)).expand(-1, *places)
+    positions = view.indices.shape[1:]
+    symbols = chosen.reshape(-1, *[1] * len(positions)).expand(-1, *positions)
     device = next((p.device for p in view.model.parameters()), torch.device("cpu"))
     try:
         code = view.model.bottleneck.from_symbols(symbols.contiguous().to(device))
         outputs = view.decode(code.z, torch.zeros(len(chosen), dtype=torch.long))
     except (NarrowsError, RuntimeError):
-        return Finding()  # this bottleneck cannot read indices
+        return Finding()  # this bottleneck has no code for given indices
     rows = tuple(
         (f"entries {', '.join(str(i) for i in some.tolist())}", part)
         for some, part in zip(chosen.split(_LATENTS), outputs.split(_LATENTS), strict=True)
     )
-    says = "The most used entries of the codebook, each put in every place."
+    says = "The most used entries of the codebook, each decoded at all positions."
     return Finding(figures=(Gallery("entries", "Entries of the codebook", says, rows),))

@@ -1,4 +1,4 @@
-"""Which latents of a posterior are used: active units, KL of each, active, mixed and passive variables."""
+"""Use of the latents of a posterior: active units, KL of each latent, active, mixed and passive variables."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {ACTIVE: ("active", 1), MIXED: ("mixed", 2), PASSIVE: ("passive", 0)}
 
 
 def units(view: View) -> Finding:
-    """Active units, regimes and the divergence of each latent, where the posterior factorises."""
+    """Active units, regimes and the KL of each latent, for factorised posteriors."""
     posterior = view.posterior
     if posterior is None or view.rows < 2:
         return Finding()
@@ -34,8 +34,8 @@ def units(view: View) -> Finding:
     ]
     says = {
         ACTIVE: "Far narrower than the prior for every example (Bonheme and Grzes 2023).",
-        MIXED: "Neither: half as wide as the prior, or in use for some examples and not for others.",
-        PASSIVE: "As wide as the prior whatever the example: drop them before downstream use.",
+        MIXED: "Neither: half as wide as the prior, or used for some examples and not for others.",
+        PASSIVE: "As wide as the prior for every example: drop them before downstream use.",
     }
     for which, (name, _) in _NAMES.items():
         count = float((regime == which).sum())
@@ -55,16 +55,16 @@ def _chart(kl: Tensor, regime: Tensor) -> Chart:
     order = kl.argsort(descending=True)[:_DRAWN]
     series = []
     for which, (name, tone) in _NAMES.items():
-        places = (regime[order] == which).nonzero().flatten()
-        if len(places):
-            heights = torch.round(kl[order][places], decimals=6).tolist()
-            series.append(Series(name, tuple(heights), tuple(float(p) for p in places), tone))
+        ranks = (regime[order] == which).nonzero().flatten()
+        if len(ranks):
+            heights = torch.round(kl[order][ranks], decimals=6).tolist()
+            series.append(Series(name, tuple(heights), tuple(float(p) for p in ranks), tone))
     return Chart(
         "kl",
-        "Nats in each latent",
-        "Latents in order of their KL to the prior. Those at zero carry nothing.",
+        "KL of each latent",
+        "Latents in order of their KL to the prior. Latents at zero carry no information.",
         "bars",
         tuple(series),
-        x_label="latents, the most used first",
+        x_label="latents, largest KL first",
         y_label="nats",
     )

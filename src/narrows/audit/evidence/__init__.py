@@ -1,1 +1,1 @@
-"""What the checks look at, computed once."""
+"""The evidence for the checks, computed once."""

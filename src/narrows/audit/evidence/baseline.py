@@ -1,4 +1,4 @@
-"""What principal components of the same width explain: the least that a code of real numbers must better."""
+"""PCA of the same width, the baseline of codes of real numbers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from narrows.audit.evidence.view import at_rest
+from narrows.audit.evidence.view import evaluation_mode
 from narrows.core import Autoencoder, Batch
 from narrows.core.evidence import Indices, Latents
 from narrows.data.batches import some_rows
@@ -17,20 +17,20 @@ from narrows.kernels.principal import MOST, principal
 __all__ = ["Baseline", "baseline", "beside_pca"]
 
 _ROWS, _NUMBERS = 20_000, 1 << 25
-"""Training rows and numbers that components are taken of at most."""
+"""Largest numbers of training rows, and of their elements, to which components are fitted."""
 
 _LOOKED_AT = 2048
 
 
 @dataclass(frozen=True)
 class Baseline:
-    """Two fractions of variance unexplained on the same examples.
+    """The fractions of variance unexplained (FVU) of PCA and of a method on the same examples.
 
     Args:
-        width: numbers of the code, and components.
-        rows: training rows that the components are taken of.
-        pca: what the components leave.
-        own: what the method leaves.
+        width: dimensions of the code, and number of components.
+        rows: number of training rows that the components are fitted to.
+        pca: the FVU of PCA.
+        own: the FVU of the method.
     """
 
     width: int
@@ -40,31 +40,31 @@ class Baseline:
 
     @property
     def behind(self) -> bool:
-        """Whether the components explain as much or more."""
+        """Whether PCA explains as much or more."""
         return self.own >= self.pca
 
     @property
     def says(self) -> str:
-        """A sentence with both.
+        """A sentence with both fractions.
 
         Example:
             >>> print(Baseline(2, 100, 0.5, 0.25).says)
-            PCA of the same width (2) leaves 0.5 of the variance unexplained, the fit 0.25.
+            PCA of the same width (2) leaves 0.5 of the variance unexplained, the method 0.25.
         """
         both = (
-            f"PCA of the same width ({self.width}) leaves {self.pca:.4g} of the variance unexplained, the fit "
+            f"PCA of the same width ({self.width}) leaves {self.pca:.4g} of the variance unexplained, the method "
             f"{self.own:.4g}"
         )
         return f"{both}: PCA explains as much or more." if self.behind else f"{both}."
 
 
 def beside_pca(train: Any, batch: Batch, z: Any, output: Tensor) -> Baseline | None:
-    """Compare reconstructions with those of PCA; None where a code of z cannot be compared with components.
+    """Compare reconstructions with those of PCA; None if the code cannot be compared.
 
-    It can where the code is a tensor of fewer real numbers than an example has, and the example itself is the target.
+    The code must be a tensor with fewer real numbers than an example, and the target must be the example itself.
 
     Args:
-        train: the examples that components are taken of, at most 20,000 of them, fewer of long ones.
+        train: the training examples; the components are fitted to at most 20,000 of them, fewer if they are long.
         batch: examples.
         z: their codes.
         output: their reconstructions.
@@ -85,15 +85,15 @@ def beside_pca(train: Any, batch: Batch, z: Any, output: Tensor) -> Baseline | N
 
 
 def baseline(model: Autoencoder, train: Any, held_out: Any) -> Baseline | None:
-    """Compare a model with PCA on the first held-out examples; None where the two cannot be compared.
+    """Compare a model with PCA on the first held-out examples; None if they cannot be compared.
 
     Args:
-        model: left as it was.
-        train: the examples that it was trained on.
-        held_out: examples that it was not trained on.
+        model: it is not changed.
+        train: the training examples.
+        held_out: examples that the model was not trained on.
     """
     batch = held_out.batch(slice(0, min(_LOOKED_AT, len(held_out))), model.conditions)
-    with at_rest(model):
+    with evaluation_mode(model):
         passed = model(batch)
         code = passed.code
         if not isinstance(code.z, Tensor) or passed.weight is not None:

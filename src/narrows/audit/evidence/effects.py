@@ -1,4 +1,4 @@
-"""What single latents of a sparse code do to the decoder's output."""
+"""The effects of single latents of a sparse code on the decoder's output."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ _CHUNK = 512
 
 
 def atoms(view: View, most: int) -> tuple[Tensor, Tensor]:
-    """The latents that fire most, and what each adds to the output at its typical strength, (n, *shape).
+    """The latents that fire most, (n,), and their atoms, (n, *shape).
 
-    An atom is the change of the decoder's output when one latent goes from 0 to the mean size of its values.
+    An atom is the change of the decoder's output when one latent goes from 0 to the mean of its absolute activations.
     """
     z = view.sparse
     assert z is not None
@@ -28,12 +28,12 @@ def atoms(view: View, most: int) -> tuple[Tensor, Tensor]:
 
 
 def effects(view: View, latents: Tensor, heights: Tensor) -> Tensor:
-    """How the decoder's output changes when one latent goes from 0 to a height, (n, *shape).
+    """The change of the decoder's output when one latent goes from 0 to a given value, (n, *shape).
 
     Args:
         view: of a model with a sparse code.
-        latents: which, (n,).
-        heights: how far, (n,).
+        latents: the numbers of the latents, (n,).
+        heights: their values, (n,).
     """
     z = view.sparse
     assert z is not None
@@ -49,12 +49,12 @@ def effects(view: View, latents: Tensor, heights: Tensor) -> Tensor:
 
 
 def _output(view: View, code: Tensor | Sparse, rows: Tensor) -> Tensor:
-    """What the decoder makes of a code; where something goes around the code, the same for all."""
+    """The decoder's output for a code; a skip connection, if there is one, gets the same input for all."""
     return view.decode(code if view.skip is None else (code, view.skip[rows]), rows)
 
 
 def _strength(z: Tensor | Sparse, width: int) -> Tensor:
-    """The sum of the sizes of each latent's values, (N,): signed ones must not cancel."""
+    """The sum of each latent's absolute values, (N,), so that signed values do not cancel."""
     if isinstance(z, Sparse):
         zeros = torch.zeros(width, dtype=z.values.dtype)
         return zeros.index_add(0, z.indices.flatten(), z.values.abs().flatten())
@@ -62,12 +62,12 @@ def _strength(z: Tensor | Sparse, width: int) -> Tensor:
 
 
 def _one_hot(
-    latents: Tensor, height: Tensor, places: torch.Size, width: int, sparse: bool
+    latents: Tensor, height: Tensor, positions: torch.Size, width: int, sparse: bool
 ) -> Tensor | Sparse:
-    """A code for each latent in which only that one is on, everywhere."""
-    spread = (-1, *[1] * len(places), 1)
-    indices = latents.reshape(spread).expand(-1, *places, 1)
-    values = height.reshape(spread).expand(-1, *places, 1)
+    """A code for each latent in which only that one is on, at all positions."""
+    spread = (-1, *[1] * len(positions), 1)
+    indices = latents.reshape(spread).expand(-1, *positions, 1)
+    values = height.reshape(spread).expand(-1, *positions, 1)
     code = Sparse(indices.contiguous(), values.contiguous(), width)
     made: Tensor | Sparse = code if sparse else dense(code)
     return made

@@ -1,7 +1,7 @@
-"""Features: what single latents of a sparse code stand for, by the examples that they are on for.
+"""Features: the interpretation of single latents of a sparse code by the examples that activate them.
 
-One pass over the data counts every latent and keeps its best examples; a second one reads what the chosen latents do
-around those. Memory does not grow with the data.
+One pass over the data counts the activations of every latent and keeps its top examples. A second pass reads the
+activations of the chosen latents around those. Memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -15,46 +15,46 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from narrows.audit.evidence.effects import effects
-from narrows.audit.evidence.passing import Pass, Shown, examples_of
-from narrows.audit.evidence.streams import Best, Counts
-from narrows.audit.evidence.tokens import Unembedding, Words
-from narrows.audit.evidence.view import View, as_examples, at_rest, examine
+from narrows.audit.evidence.passing import CodeReader, FeatureExample, examples_of
+from narrows.audit.evidence.streams import Counts, TopEntries
+from narrows.audit.evidence.tokens import TokenText, Unembedding
+from narrows.audit.evidence.view import View, as_examples, evaluation_mode, examine
 from narrows.core import Autoencoder, Sparse
 from narrows.core.check import RequestError, whole
 from narrows.data.dataset import Dataset, Examples
 from narrows.kernels.metrics import dense_above
 
-__all__ = ["Feature", "Features", "NothingOn", "Shown", "collect"]
+__all__ = ["Feature", "FeatureExample", "Features", "NoActiveLatents", "collect"]
 
 ROWS, COUNT = 50_000, 300
-"""Examples that are passed over, and latents that are shown, when nobody says."""
+"""Default numbers of examples that are encoded and of latents that are shown."""
 
 _NEIGHBOURS, _TOKENS, _CHUNK, _ATOMS = 5, 8, 1024, 1 << 15
 
 
-class NothingOn(RequestError):
-    """No latent is on for any of the examples, so that there is nothing to show."""
+class NoActiveLatents(RequestError):
+    """No latent is on for any of the examples."""
 
 
 @dataclass(frozen=True)
 class Feature:
-    """What is known of one latent.
+    """The statistics and examples of one latent.
 
     Args:
         latent: its number.
-        fires: in how many of the examples it was on.
-        density: the share of the examples.
-        largest: its largest size.
-        mean: its mean size where it was on.
-        energy: its share of what all latents add, mean square times the atom's squared length.
-        mark: ``dead`` (never on), ``dense``, or nothing.
-        bins: histogram of its sizes, see `streams.BINS`.
-        top: the examples of the largest sizes, each of another context.
-        others: examples drawn at random from all where it was on.
-        promoted: tokens that it promotes most, and by how much.
-        suppressed: tokens that it suppresses most.
+        fires: the number of examples in which it is on.
+        density: the share of examples in which it is on.
+        largest: its largest absolute activation.
+        mean: its mean absolute activation where it is on.
+        energy: its share of the output: mean square activation times the atom's squared norm, over the sum of these.
+        mark: ``dead`` (never on), ``dense``, or empty.
+        bins: histogram of its absolute activations, see `streams.BINS`.
+        top: the examples with the largest activations, one for each context.
+        others: random examples in which it is on.
+        promoted: the tokens that it promotes most, and by how much.
+        suppressed: the tokens that it suppresses most.
         neighbours: the latents with the nearest atoms, and the cosines.
-        atom: what it adds to the output, where that is a picture or a curve.
+        atom: its contribution to the output, for pictures and vectors.
     """
 
     latent: int
@@ -65,8 +65,8 @@ class Feature:
     energy: float
     mark: str
     bins: tuple[int, ...]
-    top: tuple[Shown, ...] = ()
-    others: tuple[Shown, ...] = ()
+    top: tuple[FeatureExample, ...] = ()
+    others: tuple[FeatureExample, ...] = ()
     promoted: tuple[tuple[str, float], ...] = ()
     suppressed: tuple[tuple[str, float], ...] = ()
     neighbours: tuple[tuple[int, float], ...] = ()
@@ -78,13 +78,13 @@ class Features:
     """The chosen latents of a model, and how they were chosen.
 
     Args:
-        features: the chosen ones.
-        width: how many latents there are.
-        examples: how many examples were passed over.
+        features: the chosen latents.
+        width: N, the number of latents.
+        examples: the number of examples that were encoded.
         kind: ``text``, ``images`` or ``vectors``.
-        density: the share of the examples in which each latent is on, (N,).
-        rule: which latents are shown, in a sentence.
-        logits: whether tokens that are promoted are known.
+        density: the share of examples in which each latent is on, (N,).
+        rule: a sentence on how the latents were chosen.
+        logits: whether promoted tokens are known.
     """
 
     features: tuple[Feature, ...]
@@ -96,7 +96,7 @@ class Features:
     logits: bool
 
     def to_json(self) -> dict[str, Any]:
-        """The features in plain values, for programs; of pictures and curves the row numbers."""
+        """The features as values that JSON can hold; pictures and curves as row numbers."""
         plain = ("latent", "fires", "density", "largest", "mean", "energy", "mark")
         pairs = ("promoted", "suppressed", "neighbours")
         features = [
@@ -118,19 +118,19 @@ def collect(
     seed: int = 0,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Features | None:
-    """Find out what latents stand for.
+    """Collect statistics and examples of latents.
 
     Args:
         model: with a sparse code, one for each example.
-        dataset: what it is looked at on, as `audit.audit` takes it; tokens are shown where it has a `provenance`.
-        count: how many latents: two thirds are those that add most to the output, the others are drawn at random.
-        examples: how many of the first examples are passed over at most.
-        latents: these instead, in this order.
-        seed: of what is drawn at random.
-        advance: told how many pieces of work of how many are done.
+        dataset: the examples, as for `audit.audit`; tokens are shown if it has a `provenance`.
+        count: number of latents: two thirds with the largest contribution to the output, the others drawn at random.
+        examples: largest number of examples; the first ones are used.
+        latents: show these latents instead, in this order.
+        seed: of the random choices.
+        advance: called with the finished and the total number of steps.
 
     Returns:
-        None where the code is not sparse, or has several places.
+        None if the code is not sparse, or has several positions.
 
     Raises:
         RequestError: a latent that does not exist, or no examples.
@@ -145,19 +145,19 @@ def collect(
     width = z.width if isinstance(z, Sparse) else z.shape[1]
     for latent in latents:
         whole("latents", latent, low=0, high=width - 1, fix="They are counted from 0.")
-    with at_rest(model):
-        pass_over = Pass(model, dataset, total, seed, advance)
-        counts, top, others = pass_over.first(width)
+    with evaluation_mode(model):
+        reader = CodeReader(model, dataset, total, seed, advance)
+        counts, top, others = reader.first(width)
         chosen, energy = _chosen(view, counts, count, latents, seed)
         return _joined(
-            view, dataset, pass_over, counts, (top, others), chosen, energy, _rule(counts, latents, count)
+            view, dataset, reader, counts, (top, others), chosen, energy, _rule(counts, latents, count)
         )
 
 
 def _chosen(
     view: View, counts: Counts, count: int, latents: Sequence[int], seed: int
 ) -> tuple[Tensor, Tensor]:
-    """The latents to show, and the share of each in what all add, (N,)."""
+    """The latents to show, and the share of each latent in the output, (N,)."""
     living = (counts.fires > 0).nonzero().squeeze(1)
     lengths = torch.zeros(len(counts.fires), dtype=torch.double)
     for some in living.split(_CHUNK):
@@ -190,22 +190,22 @@ def _rule(counts: Counts, latents: Sequence[int], count: int) -> str:
 def _joined(
     view: View,
     dataset: Examples,
-    passed: Pass,
+    reader: CodeReader,
     counts: Counts,
-    tables: tuple[Best, Best],
+    tables: tuple[TopEntries, TopEntries],
     chosen: Tensor,
     energy: Tensor,
     rule: str,
 ) -> Features:
-    """All that is known of the chosen latents."""
+    """The features of the chosen latents."""
     if not len(chosen):
-        raise NothingOn("No latent is ever on in these data: there are no features to show.")
+        raise NoActiveLatents("No latent is ever on in these data: there are no features to show.")
     density, often = counts.density, dense_above(counts.density)
     shape = tuple(view.output.shape[1:])
-    kind = "text" if passed.text else "images" if len(shape) == 3 and shape[0] in (1, 3, 4) else "vectors"
-    shown = examples_of(passed, tables, chosen)
+    kind = "text" if reader.text else "images" if len(shape) == 3 and shape[0] in (1, 3, 4) else "vectors"
+    shown = examples_of(reader, tables, chosen)
     directions = effects(view, chosen, torch.ones(len(chosen))).flatten(1)
-    words, near = _logits(dataset, passed, directions), _neighbours(view, counts, chosen, directions)
+    words, near = _logits(dataset, reader, directions), _neighbours(view, counts, chosen, directions)
     features = []
     for i, latent in enumerate(chosen.tolist()):
         fires = int(counts.fires[latent])
@@ -225,7 +225,7 @@ def _joined(
                 promoted=words[i][0] if words is not None else (),
                 suppressed=words[i][1] if words is not None else (),
                 neighbours=near[i],
-                atom=None if passed.text else directions[i].unflatten(0, shape),
+                atom=None if reader.text else directions[i].unflatten(0, shape),
             )
         )
     return Features(
@@ -233,14 +233,14 @@ def _joined(
     )
 
 
-def _logits(dataset: Examples, passed: Pass, directions: Tensor) -> list[Any] | None:
-    """The tokens that each direction promotes and suppresses, where there is an unembedding."""
+def _logits(dataset: Examples, reader: CodeReader, directions: Tensor) -> list[Any] | None:
+    """The tokens that each direction promotes and suppresses; None without an unembedding."""
     unembedding = Unembedding.of(dataset)
     if unembedding is None or not isinstance(dataset, Dataset):
         return None
     scaling = dataset.scaling if dataset.target is None else dataset.target_scaling
     scale = torch.as_tensor(scaling.scale, dtype=torch.float32)
-    effect, words = unembedding(directions.float() * scale), Words.of(passed.provenance)
+    effect, words = unembedding(directions.float() * scale), TokenText.of(reader.provenance)
     ends = [effect.topk(_TOKENS, largest=largest) for largest in (True, False)]
     return [
         tuple(
@@ -257,7 +257,7 @@ def _logits(dataset: Examples, passed: Pass, directions: Tensor) -> list[Any] | 
 def _neighbours(
     view: View, counts: Counts, chosen: Tensor, directions: Tensor
 ) -> list[tuple[tuple[int, float], ...]]:
-    """The living latents whose atoms have the largest cosines with each chosen one."""
+    """The latents, dead ones excluded, whose atoms have the largest cosines with each chosen one."""
     order = counts.fires.argsort(descending=True, stable=True)[:_ATOMS]
     living = order[counts.fires[order] > 0]
     unit = F.normalize(directions.float(), dim=1)

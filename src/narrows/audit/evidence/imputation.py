@@ -1,4 +1,4 @@
-"""Missing cells from a model with a posterior: self-normalised importance sampling."""
+"""Imputation of missing cells by self-normalised importance sampling."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from narrows.core.check import whole
 __all__ = ["Imputation", "impute"]
 
 _NUMBERS = 1 << 22
-"""So many of the decoder's numbers are held at a time."""
+"""Largest number of the decoder's outputs that are held in memory at a time."""
 
 
 @dataclass(frozen=True)
 class Imputation:
-    """What a model puts into missing cells.
+    """Imputed cells.
 
     Args:
-        cells: the best single guess for every cell, (B, D): means of numbers, most probable categories.
-        draws: M draws of every cell from p(missing | observed), (M, B, D); it says how unsure a guess is.
+        cells: a point estimate for every cell, (B, D): means of numbers, most probable categories.
+        draws: M draws of every cell from p(missing | observed), (M, B, D).
         ess: effective sample size of each row, (B,), between 1 and the number of samples.
     """
 
@@ -37,7 +37,7 @@ class Imputation:
 def impute(
     model: Autoencoder, batch: Batch, samples: int = 1000, draws: int = 0, seed: int = 0
 ) -> Imputation:
-    r"""The conditional mean (or mode) of what is missing, and draws of it, given what is there.
+    r"""The conditional mean (or mode) of the missing cells given the observed ones, and draws of them.
 
     .. math:: E[x^m \mid x^o] \approx \sum_{l=1}^L v_l\, E[x^m \mid z_l],\quad
               v_l \propto \frac{p(x^o \mid z_l)\, p(z_l)}{q(z_l \mid x^o)},\quad z_l \sim q(z \mid x^o)
@@ -45,10 +45,10 @@ def impute(
     A draw picks l by v_l, then x^m from p(. | z_l): sampling importance resampling.
 
     Args:
-        model: an autoencoder whose code has a posterior and a prior; its mode is left as it was.
-        batch: B rows; what is there is its `weight`, and ``observed`` where the encoder must know.
+        model: an autoencoder whose code has a posterior and a prior; its mode is restored afterwards.
+        batch: B rows; observed cells have `weight` 1, and the condition ``observed`` if the encoder needs it.
         samples: L, codes drawn for each row.
-        draws: M, how many draws of all cells are made beside the best guess.
+        draws: M, the number of draws in addition to the point estimate.
         seed: of the codes and the draws.
 
     Raises:
@@ -74,7 +74,7 @@ def impute(
 
 
 def _some(model: Autoencoder, batch: Batch, samples: int, draws: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The best guess (B, D), draws (M, B, D) and effective sample size (B,) of a few rows."""
+    """The point estimate (B, D), draws (M, B, D) and effective sample size (B,) of some rows."""
     logs, parameters = log_weights(model, batch, samples)
     weights = logs.softmax(0)
     cells = model.likelihood.mixture_mean(parameters, weights)

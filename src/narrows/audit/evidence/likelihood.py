@@ -1,4 +1,4 @@
-"""The importance-weighted likelihood: how well a model with a posterior explains data, in nats."""
+"""The importance-weighted likelihood of a model with a posterior, in nats."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ __all__ = ["importance_nll", "log_weights"]
 def importance_nll(
     model: Autoencoder, batch: Batch, samples: int = 100, seed: int = 0, chunk: int = 16
 ) -> Tensor:
-    """The importance-weighted estimate of -log p(x), an upper bound that tightens with the samples.
+    r"""The importance-weighted estimate of -log p(x), an upper bound that tightens with the samples.
 
-    ``-log 1/K sum_k p(x | z_k) p(z_k) / q(z_k | x)``, the z_k drawn from q(z | x).
+    .. math:: -\log \frac{1}{K} \sum_k \frac{p(x \mid z_k)\, p(z_k)}{q(z_k \mid x)}, \quad z_k \sim q(z \mid x)
 
     Args:
-        model: an autoencoder whose code has a rate (a posterior and a prior); its mode is left as it was.
+        model: an autoencoder whose code has a rate (a posterior and a prior); its mode is restored afterwards.
         batch: B examples.
-        samples: K, how many codes are drawn for each example.
-        seed: the draws are the same for the same seed and chunk.
-        chunk: how many of the K are held in memory at once.
+        samples: K, the number of codes drawn for each example.
+        seed: of the draws; equal seeds and chunks give equal draws.
+        chunk: how many of the K codes are held in memory at once.
 
     Returns:
         Nats, (B,), on the model's device.
 
     Raises:
-        RequestError: the code has no rate, so that there is no likelihood to estimate.
+        RequestError: the code has no rate, and so no likelihood.
 
     Reference:
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv 1509.00519.

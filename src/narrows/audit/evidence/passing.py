@@ -1,4 +1,4 @@
-"""Passing over data: what latents do, their best examples, and the tokens around those."""
+"""Passes over data: activations of latents, their top examples, and the tokens around those."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ import torch
 from torch import Tensor
 
 from narrows.activations.provenance import Provenance
-from narrows.audit.evidence.streams import Best, Counts, Entries, entries, lottery, peaks
-from narrows.audit.evidence.tokens import Words
+from narrows.audit.evidence.streams import Counts, Entries, TopEntries, entries, peaks, random_priority
+from narrows.audit.evidence.tokens import TokenText
 from narrows.audit.evidence.view import device_of
 from narrows.core import Autoencoder, Sparse
 from narrows.core.check import RequestError
 from narrows.core.evidence import Latents
 from narrows.data.dataset import Examples, known_of
 
-__all__ = ["Pass", "Shown", "examples_of"]
+__all__ = ["CodeReader", "FeatureExample", "examples_of"]
 
 _ROWS, _TOP, _OTHERS = 1024, 6, 3
 _BEFORE, _AFTER = 18, 9
 
 
 @dataclass(frozen=True)
-class Shown:
-    """An example of a latent.
+class FeatureExample:
+    """An example that activates a latent.
 
     Args:
-        row: its number in the data.
-        value: the latent's value there.
-        words: the tokens around it, of text.
-        values: the latent's value at each of them; None where the harvest left a token out.
-        at: which of the words is the example.
-        x: the example as the model sees it, where it is no text.
+        row: its row number in the data.
+        value: the latent's activation.
+        words: of text, the tokens around it.
+        values: the latent's activation at each token; None if the harvest left the token out.
+        at: the position of the example among `words`.
+        x: the example in the model's units, if it is not text.
     """
 
     row: int
@@ -44,8 +44,8 @@ class Shown:
     x: Tensor | None = None
 
 
-class Pass:
-    """Walks over the first rows of the data, in order."""
+class CodeReader:
+    """Encodes the first rows of the data, in order."""
 
     def __init__(
         self,
@@ -67,15 +67,15 @@ class Pass:
         found = code.find(Latents)
         return code.z if found is None else found.z
 
-    def first(self, width: int) -> tuple[Counts, Best, Best]:
-        """Count all latents and keep their best examples, one a context, and some drawn at random."""
-        counts, top, others = Counts(width), Best(width, _TOP), Best(width, _OTHERS)
+    def first(self, width: int) -> tuple[Counts, TopEntries, TopEntries]:
+        """Count the activations of all latents and keep their top examples, one a context, and random ones."""
+        counts, top, others = Counts(width), TopEntries(width, _TOP), TopEntries(width, _OTHERS)
         start = 0
         while start < self.total:
             rows, groups = self.piece(start)
             found = entries(self.codes(rows), start)
             counts.add(found, rows.stop - start)
-            others.add(found, lottery(found, self.seed))
+            others.add(found, random_priority(found, self.seed))
             peak = peaks(found, groups[found.row - start])
             top.add(peak, peak.value.abs())
             self.advance(rows.stop, 2 * self.total)
@@ -83,7 +83,7 @@ class Pass:
         return counts, top, others
 
     def piece(self, start: int) -> tuple[slice, Tensor]:
-        """The rows that pass at once from one on, and the context of each; no context is cut if it need not be."""
+        """The rows of one batch from `start` on, and the context of each; contexts are kept whole if they fit."""
         stop = min(start + _ROWS, self.total)
         if self.provenance is None:
             return slice(start, stop), torch.arange(start, stop)
@@ -94,7 +94,7 @@ class Pass:
         return slice(start, stop), groups[: stop - start]
 
     def values(self, wanted: Entries) -> Tensor:
-        """What some latents do at some rows, (E,); the entries' own values are not looked at."""
+        """The activations at the latents and rows of some entries, (E,); the entries' own values are ignored."""
         rows, where = wanted.row.unique(return_inverse=True)
         out = torch.zeros(len(wanted.row))
         for start in range(0, len(rows), _ROWS):
@@ -115,12 +115,12 @@ class Window:
     """The tokens around an example.
 
     Args:
-        shown: the example's latent, by its place among the chosen ones.
-        row: its number.
-        value: what the latent does there.
+        shown: the index of the example's latent among the chosen ones.
+        row: the example's row number.
+        value: the latent's activation there.
         ids: of the tokens.
-        at: which of them is the example.
-        rows: the row of each token, -1 where it is none.
+        at: the position of the example among the tokens.
+        rows: the row of each token, -1 if it was not harvested.
     """
 
     shown: int
@@ -132,23 +132,23 @@ class Window:
 
 
 def examples_of(
-    passed: Pass, tables: tuple[Best, Best], chosen: Tensor
-) -> tuple[list[tuple[Shown, ...]], list[tuple[Shown, ...]]]:
-    """The examples of each chosen latent in two tables."""
-    if passed.text:
-        made = _in_context(passed, tables, chosen)
+    reader: CodeReader, tables: tuple[TopEntries, TopEntries], chosen: Tensor
+) -> tuple[list[tuple[FeatureExample, ...]], list[tuple[FeatureExample, ...]]]:
+    """The top examples and the random examples of each chosen latent."""
+    if reader.text:
+        made = _in_context(reader, tables, chosen)
     else:
-        made = [_as_they_are(passed, table, chosen) for table in tables]
+        made = [_raw_examples(reader, table, chosen) for table in tables]
     return made[0], made[1]
 
 
-def _as_they_are(passed: Pass, table: Best, chosen: Tensor) -> list[tuple[Shown, ...]]:
+def _raw_examples(reader: CodeReader, table: TopEntries, chosen: Tensor) -> list[tuple[FeatureExample, ...]]:
     rows = table.row[chosen]
     known = rows[rows >= 0].unique()
-    x = passed.dataset.batch(known, device="cpu").x
+    x = reader.dataset.batch(known, device="cpu").x
     return [
         tuple(
-            Shown(row, value, x=x[int(torch.searchsorted(known, row))])
+            FeatureExample(row, value, x=x[int(torch.searchsorted(known, row))])
             for row, value in zip(rows[i].tolist(), table.value[latent].tolist(), strict=True)
             if row >= 0
         )
@@ -156,36 +156,38 @@ def _as_they_are(passed: Pass, table: Best, chosen: Tensor) -> list[tuple[Shown,
     ]
 
 
-def _in_context(passed: Pass, tables: tuple[Best, Best], chosen: Tensor) -> list[list[tuple[Shown, ...]]]:
-    """Examples that are tokens, with the tokens around them and what the latent does at each."""
-    words, made = Words.of(passed.provenance), []
+def _in_context(
+    reader: CodeReader, tables: tuple[TopEntries, TopEntries], chosen: Tensor
+) -> list[list[tuple[FeatureExample, ...]]]:
+    """Examples that are tokens, with the tokens around them and the latent's activation at each."""
+    words, made = TokenText.of(reader.provenance), []
     windows = [
         [
-            _window(passed, i, row, value)
+            _window(reader, i, row, value)
             for i, latent in enumerate(chosen.tolist())
             for row, value in zip(table.row[latent].tolist(), table.value[latent].tolist(), strict=True)
             if row >= 0
         ]
         for table in tables
     ]
-    places = [(w.shown, row) for table in windows for w in table for row in w.rows if row >= 0]
-    latent, row = chosen[torch.tensor([p[0] for p in places])], torch.tensor([p[1] for p in places])
-    values = iter(passed.values(Entries(latent, row, torch.zeros(len(row)))).tolist())
+    points = [(w.shown, row) for table in windows for w in table for row in w.rows if row >= 0]
+    latent, row = chosen[torch.tensor([p[0] for p in points])], torch.tensor([p[1] for p in points])
+    values = iter(reader.values(Entries(latent, row, torch.zeros(len(row)))).tolist())
     for table in windows:
-        shown: list[list[Shown]] = [[] for _ in range(len(chosen))]
+        shown: list[list[FeatureExample]] = [[] for _ in range(len(chosen))]
         for w in table:
-            around = tuple(next(values) if row >= 0 else None for row in w.rows)
-            shown[w.shown].append(Shown(w.row, w.value, tuple(map(words, w.ids)), around, w.at))
+            activations = tuple(next(values) if row >= 0 else None for row in w.rows)
+            shown[w.shown].append(FeatureExample(w.row, w.value, tuple(map(words, w.ids)), activations, w.at))
         made.append([tuple(few) for few in shown])
     return made
 
 
-def _window(passed: Pass, shown: int, row: int, value: float) -> Window:
-    provenance = passed.provenance
+def _window(reader: CodeReader, shown: int, row: int, value: float) -> Window:
+    provenance = reader.provenance
     assert provenance is not None
     ids, position = provenance.context_of(row)
     first, last = max(0, position - _BEFORE), min(len(ids), position + _AFTER + 1)
-    near = torch.arange(max(0, row - _BEFORE), min(len(passed.dataset), row + _AFTER + 1))
+    near = torch.arange(max(0, row - _BEFORE), min(len(reader.dataset), row + _AFTER + 1))
     near = near[provenance.contexts(near) == provenance.contexts(torch.tensor([row]))]
     rows = [-1] * (last - first)
     for at, which in zip(provenance.positions(near).tolist(), near.tolist(), strict=True):

@@ -22,7 +22,7 @@ class Posterior:
     Args:
         mean: (N, Z).
         variance: (N, Z).
-        kl: nats of each latent for each example, (N, Z), or None without a closed form.
+        kl: KL of each latent for each example in nats, (N, Z), or None without a closed form.
         ratio: posterior variance over the prior's, (N, Z).
     """
 
@@ -33,7 +33,7 @@ class Posterior:
 
 
 def posterior_of(code: Code, elements: Elements | None = None) -> Posterior | None:
-    """Mean, variance and divergence of each latent, where the posterior factorises; a row for each element."""
+    """Mean, variance and KL of each latent if the posterior factorises, else None; one row for each element."""
     found = _factorised(code, 1 if elements is None else 2)
     if found is None or elements is None:
         return found
@@ -43,7 +43,7 @@ def posterior_of(code: Code, elements: Elements | None = None) -> Posterior | No
 
 
 def _factorised(code: Code, rows: int) -> Posterior | None:
-    """The same, with so many leading axes joined to one of rows."""
+    """The same, with the first `rows` axes joined to one."""
     flat: Callable[[Tensor], Tensor] = lambda t: t.flatten(rows).flatten(0, rows - 1)  # noqa: E731
     if code.q is None:
         return None
@@ -57,7 +57,7 @@ def _factorised(code: Code, rows: int) -> Posterior | None:
         p = _base(code.p)
         try:
             each = kl_divergence(q, p)
-            # Dependent latents have one divergence together and none each.
+            # Dependent latents have a joint KL only.
             kl = flat(each) if each.shape == q.mean.shape else None
             if isinstance(p, Normal):
                 prior_variance = flat(p.variance.expand(q.mean.shape))

@@ -1,4 +1,4 @@
-"""What a language model loses where its activations are replaced by what a model makes of them."""
+"""The loss of a language model whose activations are replaced by reconstructions."""
 
 from __future__ import annotations
 
@@ -19,36 +19,36 @@ from narrows.data.dataset import Dataset, Examples
 __all__ = ["Splicer", "language_model", "language_of"]
 
 TOKENS, BATCH = 4096, 16
-"""Tokens and contexts that are looked at; contexts that pass the language model at once."""
+"""Largest number of tokens, and number of contexts in one run of the language model."""
 
 _LOGITS = 1 << 26
-"""Logits of the untouched model that are kept; where there are more, they are computed anew each time."""
+"""Largest number of the original model's logits that are cached; more of them are computed each time."""
 
 
 class Splicer:
-    """Contexts of a harvest, and what the untouched language model makes of them; called with a model, its costs.
+    """Measures the costs of replacing a language model's activations by a model's reconstructions.
 
-    Only the positions that were harvested are replaced: tokens that were left out (such as the first of a text) stay
-    as they are. Every token but the first of each context counts as a prediction.
+    Only harvested positions are replaced; the others (such as the first of a text) keep their activations. Every token
+    but the first of each context counts as a prediction.
 
     Args:
-        dataset: examples that are single rows of one place, with a `provenance`.
-        language: the causal language model that they are from, a `narrows.activations.models.Model`.
-        place: where it is read.
-        tokens: how many tokens at most.
-        target: where it is replaced, if the data have a target of their own (a transcoder's).
+        dataset: examples that are single rows of one hook point, with a `provenance`.
+        language: the causal language model of the harvest, a `narrows.activations.models.Model`.
+        hook_point: where activations are read.
+        tokens: largest number of tokens.
+        target: where activations are replaced, if the target differs from the input (a transcoder).
     """
 
     def __init__(
         self,
         dataset: Dataset,
         language: Any,
-        place: HookPoint,
+        hook_point: HookPoint,
         tokens: int = TOKENS,
         target: HookPoint | None = None,
     ) -> None:
-        self.dataset, self.module, self.place = dataset, language.module, place
-        self.target = place if target is None else target
+        self.dataset, self.module, self.hook_point = dataset, language.module, hook_point
+        self.target = hook_point if target is None else target
         contexts = _contexts(dataset, tokens)
         self.inputs = [
             _padded(contexts[first : first + BATCH], language.device)
@@ -61,15 +61,15 @@ class Splicer:
 
     @classmethod
     def of(cls, dataset: Examples | None, tokens: int = TOKENS, largest: int | None = None) -> Splicer | None:
-        """The splicer of a data set, or None where it is no harvest of one place of a causal language model.
+        """The splicer of a data set; None if it is not a harvest of one hook point of a causal language model.
 
         Args:
             dataset: any data.
-            tokens: how many tokens at most.
-            largest: None, too, where the language model has more parameters than this.
+            tokens: largest number of tokens.
+            largest: largest number of parameters of the language model; None is returned for larger ones.
 
         Raises:
-            RequestError: the language model cannot be found again.
+            RequestError: the language model is missing or has changed.
             WorkError: transformers is not installed.
         """
         if not isinstance(dataset, Dataset) or dataset.provenance is None:
@@ -85,10 +85,10 @@ class Splicer:
         language = language_of(provenance)
         if largest is not None and sum(p.numel() for p in language.module.parameters()) > largest:
             return None
-        places = [resolve(language.module, name) for name in names]
-        if any(len(found) != 1 for found in places):
+        hook_points = [resolve(language.module, name) for name in names]
+        if any(len(found) != 1 for found in hook_points):
             return None
-        return cls(dataset, language, places[0][0], tokens, places[-1][0])
+        return cls(dataset, language, hook_points[0][0], tokens, hook_points[-1][0])
 
     @torch.no_grad()
     def __call__(self, model: Autoencoder) -> Costs:
@@ -96,29 +96,29 @@ class Splicer:
         parts = []
         for number, (inputs, kept) in enumerate(self.inputs):
             before = self.kept[number] if self.kept is not None else None
-            wanted = {self.place.name: self.place, self.target.name: self.target}
+            wanted = {self.hook_point.name: self.hook_point, self.target.name: self.target}
             both = capture(self.module, inputs, list(wanted.values()))
-            seen, old = both[self.place.name], both[self.target.name]
+            source, old = both[self.hook_point.name], both[self.target.name]
             spread = kept.reshape(*kept.shape, *[1] * (old.ndim - 2))
-            made = torch.where(spread, self._made(model, seen, old), old)
+            made = torch.where(spread, self._made(model, source, old), old)
             parts.append(measure(self.module, inputs, self.target, _always(made), before=before))
         return join(parts)
 
-    def _made(self, model: Autoencoder, seen: Tensor, old: Tensor) -> Tensor:
-        """What the model makes of activations (B, T, ...), in the units and the shape of what it replaces."""
+    def _made(self, model: Autoencoder, source: Tensor, old: Tensor) -> Tensor:
+        """The reconstructions of activations (B, T, ...), in the units and the shape of those they replace."""
         data = self.dataset
         scaling = data.scaling if data.target is None else data.target_scaling
-        x = data.scaling.apply(seen.reshape(-1, *data.shape).float().cpu())
+        x = data.scaling.apply(source.reshape(-1, *data.shape).float().cpu())
         device = next((t.device for t in model.parameters()), torch.device("cpu"))
         out = scaling.invert(model.reconstruct(Batch(x.to(device))).float().cpu())
         return out.reshape(old.shape).to(old)
 
 
 def language_of(provenance: Provenance) -> Any:
-    """The model that a harvest is from, as it was then, in float32.
+    """The model of a harvest, of the same revision, in float32.
 
     Raises:
-        RequestError: it was a model in memory, cannot be loaded, or is another by now.
+        RequestError: it was a model in memory, cannot be loaded, or has changed.
         WorkError: transformers is not installed.
     """
     from narrows.activations.models import model_source
@@ -128,7 +128,7 @@ def language_of(provenance: Provenance) -> Any:
 
 @lru_cache(maxsize=1)
 def language_model(source: str, revision: str) -> Any:
-    """A language model as a harvest notes it, frozen; the last one is remembered."""
+    """A frozen language model by source and revision; the last one is cached."""
     from narrows.activations.models import load
 
     found = load(source, revision=revision, fetch=False)
@@ -137,7 +137,7 @@ def language_model(source: str, revision: str) -> Any:
 
 
 def _contexts(dataset: Dataset, tokens: int) -> list[tuple[Tensor, Tensor]]:
-    """Whole contexts of the examples: their token ids (T,), and which positions are examples (T,)."""
+    """Whole contexts of the examples: their token ids (T,), and a mask of the positions that are examples (T,)."""
     provenance, row, total = dataset.provenance, 0, 0
     assert provenance is not None
     found: list[tuple[Tensor, Tensor]] = []
@@ -153,17 +153,17 @@ def _contexts(dataset: Dataset, tokens: int) -> list[tuple[Tensor, Tensor]]:
             total += len(ids)
         row += len(rows)
     if not found:
-        raise NarrowsError("The harvest holds no context of two tokens or more.")
+        raise NarrowsError("The harvest has no context of two tokens or more.")
     return found
 
 
 def _always(made: Tensor) -> Replace:
-    """What stands in an activation's place, whatever it was."""
+    """A replacement that does not depend on the activation."""
     return lambda activation: made
 
 
 def _padded(contexts: list[tuple[Tensor, Tensor]], device: torch.device) -> tuple[dict[str, Tensor], Tensor]:
-    """Contexts as one batch, and which of its positions are examples, (B, T)."""
+    """Contexts as one padded batch, and a mask of the positions that are examples, (B, T)."""
     longest = max(len(ids) for ids, _ in contexts)
     ids = torch.zeros(len(contexts), longest, dtype=torch.long)
     mask, kept = torch.zeros_like(ids), torch.zeros_like(ids, dtype=torch.bool)

@@ -1,4 +1,4 @@
-"""One pass over data with bounded memory: counts of every latent, and its few best or randomly drawn examples."""
+"""Statistics of latents from one pass over data, with bounded memory: counts, top examples, random examples."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from torch import Tensor
 
 from narrows.core import Sparse
 
-__all__ = ["BINS", "FINEST", "Best", "Counts", "Entries", "entries", "lottery", "peaks"]
+__all__ = ["BINS", "FINEST", "Counts", "Entries", "TopEntries", "entries", "peaks", "random_priority"]
 
 BINS, FINEST = 48, -14.0
-"""Of the histogram of activations: half octaves from 2^-14 on; what lies below or beyond is in the outermost."""
+"""Bins of the histogram of activations: half octaves from 2^-14 on; the outermost bins are open."""
 
 
 @dataclass(frozen=True)
 class Entries:
-    """What is not zero in some codes, entry by entry.
+    """The non-zero entries of some codes.
 
     Args:
-        latent: its latent, (E,).
-        row: the number of its example, (E,).
-        value: its value, signed, (E,).
+        latent: the latent of each entry, (E,).
+        row: the row number of its example, (E,).
+        value: its signed value, (E,).
     """
 
     latent: Tensor
@@ -47,7 +47,7 @@ def entries(z: Tensor | Sparse, first: int = 0) -> Entries:
 
 
 def peaks(found: Entries, group: Tensor) -> Entries:
-    """Of each latent and group (such as a context) the entry of the largest size.
+    """The entry with the largest absolute value for each latent and group (such as a context).
 
     Args:
         found: entries.
@@ -62,8 +62,8 @@ def peaks(found: Entries, group: Tensor) -> Entries:
     return found[order[new]]
 
 
-def lottery(found: Entries, seed: int) -> Tensor:
-    """A number from 0 to 1 for each entry, drawn from its latent, its row and the seed alone, (E,)."""
+def random_priority(found: Entries, seed: int) -> Tensor:
+    """A pseudorandom number from 0 to 1 for each entry, a hash of its latent, its row and the seed, (E,)."""
     mixed = found.row * 0x9E3779B1 + found.latent * 0x85EBCA77 + (seed + 1) * 0xC2B2AE3D
     for shift, factor in ((15, 0x2C1B3C6D), (12, 0x297A2D39), (15, 1)):
         mixed = ((mixed ^ (mixed >> shift)) * factor) & 0x7FFFFFFF
@@ -71,10 +71,10 @@ def lottery(found: Entries, seed: int) -> Tensor:
 
 
 class Counts:
-    """How often each latent was on, how strongly, and the histogram of its activations.
+    """How often each latent is on, sums and maxima of its activations, and their histogram.
 
     Args:
-        width: how many latents, N.
+        width: N, the number of latents.
     """
 
     def __init__(self, width: int) -> None:
@@ -84,7 +84,7 @@ class Counts:
         self.bins = torch.zeros(width, BINS, dtype=torch.int32)
 
     def add(self, found: Entries, codes: int) -> None:
-        """Count the entries of some codes."""
+        """Add the entries of some codes."""
         size, one = found.value.double().abs(), torch.ones_like(found.latent)
         self.codes += codes
         self.fires.index_add_(0, found.latent, one)
@@ -101,15 +101,15 @@ class Counts:
         return self.fires.double() / max(1, self.codes)
 
 
-class Best:
-    """For each latent the entries of the highest priority, in order, and nothing else.
+class TopEntries:
+    """For each latent the entries of highest priority, in order.
 
     Args:
-        width: how many latents, N.
-        keep: how many entries of each are kept, K.
+        width: N, the number of latents.
+        keep: K, how many entries of each are kept.
 
     Example:
-        >>> best = Best(2, keep=1)
+        >>> best = TopEntries(2, keep=1)
         >>> found = Entries(torch.tensor([0, 0]), torch.tensor([7, 8]), torch.tensor([1.0, -3.0]))
         >>> best.add(found, found.value.abs())
         >>> best.row.tolist(), best.value.tolist()
@@ -123,7 +123,7 @@ class Best:
         self.value = torch.zeros(width, keep)
 
     def add(self, found: Entries, priority: Tensor) -> None:
-        """Enter entries with their priorities, (E,); of equal ones the first stays."""
+        """Add entries with their priorities, (E,); of equal priorities the first is kept."""
         better = priority > self.priority[found.latent, -1]
         found, priority = found[better], priority[better].double()
         if not len(priority):

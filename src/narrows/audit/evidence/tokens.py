@@ -1,4 +1,4 @@
-"""Tokens as people read them, and which of them a direction in a language model promotes."""
+"""The text of tokens, and the tokens that a direction in a language model promotes."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from narrows.audit.evidence.splicing import language_of
 from narrows.core.check import NarrowsError
 from narrows.data.dataset import Dataset, Examples
 
-__all__ = ["Unembedding", "Words"]
+__all__ = ["TokenText", "Unembedding"]
 
 _MARKS = ("▁", "Ġ")
 
 
-class Words:
-    """The text of each token of a harvest; ``#17`` where the tokenizer is not at hand.
+class TokenText:
+    """The text of each token of a harvest; ``#17`` without a tokenizer.
 
     Args:
         tokenizer: of `transformers`, or None.
@@ -30,8 +30,8 @@ class Words:
         self.pieces = tokenizer is not None and any(t.startswith("##") for t in tokenizer.get_vocab())
 
     @classmethod
-    def of(cls, provenance: Provenance | None) -> Words:
-        """The words of the model that a harvest is from."""
+    def of(cls, provenance: Provenance | None) -> TokenText:
+        """The token texts of a harvest's model."""
         from narrows.activations.models import load_tokenizer, model_source
 
         if provenance is None:
@@ -59,15 +59,16 @@ class Words:
 
 
 class Unembedding:
-    r"""What a direction adds to the logits of a language model, :math:`W_U (\gamma \odot a)`, less its mean.
+    r"""The direct effect of a direction on the logits of a language model, :math:`W_U (\gamma \odot a)`, centred.
 
-    The final norm's gain :math:`\gamma` is folded in, and for a LayerNorm the direction is centred; the norm's division
-    by the size of the stream is not, for it depends on the context. So the numbers rank tokens, and are no logits.
+    The gain :math:`\gamma` of the final norm is applied, and for a LayerNorm the direction is centred. The norm's
+    division by the norm of the residual stream is omitted, because it depends on the context. So the effects rank
+    tokens and are not logits.
 
     Args:
         matrix: the unembedding, (V, D).
         gain: of the final norm, (D,), or None.
-        centred: whether the final norm takes the mean away.
+        centred: whether the final norm subtracts the mean.
     """
 
     def __init__(self, matrix: Tensor, gain: Tensor | None, centred: bool) -> None:
@@ -75,15 +76,15 @@ class Unembedding:
 
     @classmethod
     def of(cls, dataset: Examples | None) -> Unembedding | None:
-        """The unembedding that reads the place of a harvest, or None where there is none."""
+        """The unembedding for the layer of a harvest, or None if there is none."""
         if not isinstance(dataset, Dataset) or dataset.provenance is None:
             return None
         provenance = dataset.provenance
         written = provenance.at if dataset.target is None else provenance.target
         if len(written) != 1:
             return None
-        kind, place = provenance.manifest.header["model"].get("kind"), str(written[0])
-        if kind != "causal" or place.startswith(("mlp_in.", "attn_heads.")):
+        kind, layer = provenance.manifest.header["model"].get("kind"), str(written[0])
+        if kind != "causal" or layer.startswith(("mlp_in.", "attn_heads.")):
             return None
         try:
             module = language_of(provenance).module
@@ -99,7 +100,7 @@ class Unembedding:
 
     @torch.no_grad()
     def __call__(self, directions: Tensor) -> Tensor:
-        """Of directions (n, D) in the units of the activations, the effects (n, V)."""
+        """The effects (n, V) of directions (n, D) in the units of the activations."""
         if self.centred:
             directions = directions - directions.mean(1, keepdim=True)
         if self.gain is not None:
@@ -109,13 +110,13 @@ class Unembedding:
 
 
 def _final_norm(module: nn.Module) -> tuple[Tensor | None, bool]:
-    """The gain of the last norm beside the blocks, and whether it centres."""
+    """The gain of the final norm, and whether it centres."""
     base = getattr(module, "base_model", module)
     norms = [child for child in base.children() if "norm" in type(child).__name__.lower()]
     weight = getattr(norms[-1], "weight", None) if norms else None
     if weight is None:
         return None, False
     gain = weight.detach().float().cpu()
-    if type(norms[-1]).__name__.startswith("Gemma"):  # its gain is stored less one
+    if type(norms[-1]).__name__.startswith("Gemma"):  # Gemma stores the gain minus 1
         gain = gain + 1
     return gain, isinstance(norms[-1], nn.LayerNorm)

@@ -1,4 +1,4 @@
-"""`View`: everything the checks look at, computed once, from a seed."""
+"""`View`: the evidence for all checks, computed once, from a seed."""
 
 from __future__ import annotations
 
@@ -21,50 +21,50 @@ from narrows.data.holes import hidden_truth
 from narrows.data.stores import Store, read_store
 from narrows.likelihoods.table import MixedTable
 
-__all__ = ["Posterior", "View", "as_examples", "at_rest", "device_of", "examine"]
+__all__ = ["Posterior", "View", "as_examples", "device_of", "evaluation_mode", "examine"]
 
 CHUNK = 256
-"""Examples that pass the model at once."""
+"""Examples in one pass through the model."""
 
 ELEMENTS, FEWEST = 1 << 22, 256
-"""Numbers of data examined at most, so that large examples take no longer: but never fewer rows than this."""
+"""Largest number of elements that are examined, and the least number of rows, which takes precedence."""
 
 NLL_ROWS, NLL_SAMPLES = 128, 64
-"""Examples, and codes for each, of the importance-weighted likelihood; fewer examples where they are large."""
+"""Examples of the importance-weighted likelihood (fewer if they are large), and codes for each."""
 
 
 @dataclass(frozen=True)
 class View:
-    r"""The evidence: what the model did with N examples, all on the CPU.
+    r"""The evidence: codes, outputs and losses of a model on N examples, on the CPU; None where a part is unknown.
 
     Args:
-        model: the model, in `eval()` while checks look.
+        model: the model, in `eval()` while checks run.
         batch: the examples.
-        output: E[x | z], (N, \*shape of the target); of elements what the decoder put out.
-        distortion: -log p(x | z), (N,), at one draw of the posterior where there is one.
-        costs: what the code cost, each (N,).
-        rate: the nats among the costs, (N,), or None.
-        z: the codes, (N, ...), `Sparse` where they are; None where a code is no single tensor.
-        skip: what goes past a sparse code to the decoder, (N, ...), where something does.
-        features: what a probe reads of a code that is neither sparse nor discrete, (N, F); of a code with a row for
-            each element (a node), those of all elements that are there, one after the other.
-        drawn: codes drawn from the posterior, (N, ...), where there is one; of elements as `features`.
-        posterior: where it factorises; of elements as `features`.
+        output: E[x | z], (N, \*shape of the target); the decoder's output itself if the code has elements.
+        distortion: -log p(x | z), (N,), at one draw of the posterior if there is one.
+        costs: the costs of the code by name, each (N,).
+        rate: the sum of the costs in nats, (N,).
+        z: the codes, (N, ...), possibly `Sparse`; None if a code is not a single tensor.
+        skip: the input of a skip connection beside a sparse code, (N, ...).
+        features: the input of a linear probe for codes that are neither sparse nor discrete, (N, F); for a code with a
+            row for each element (a node), (number of elements in all examples, F).
+        drawn: codes drawn from the posterior, (N, ...); with elements, rows as in `features`.
+        posterior: the posterior if it factorises; with elements, rows as in `features`.
         elements: whether the code has a row for each element.
-        latents: whether the code is one of few active latents among many.
-        indices: which codebook entries were used, (N, ...), where there is a codebook.
-        codes: how many entries the codebook has.
-        weight: where the target counts, broadcastable to it.
-        nll: the importance-weighted likelihood of the first rows, where there is one.
-        factors: known factors (N, F), or None.
-        factor_names: their names.
-        labels: classes (N,), or None.
-        hidden: what the examples' cells were before some were hidden, scaled, (N, D), where that is known.
-        true_codes: the true coefficients behind the examples, (N, M), where they are known.
-        dataset: what the examples are from.
-        known: what is known of the whole of it besides what the model sees.
-        history: the metrics records of the training, where there are any.
-        train: the examples that the model was trained on, where they are known.
+        latents: whether the code is sparse.
+        indices: the codebook entries that were used, (N, ...).
+        codes: the number of codebook entries.
+        weight: the weight of the target, broadcastable to it.
+        nll: the importance-weighted -log p(x) of the first rows.
+        factors: known factors (N, F).
+        factor_names: names of the factors.
+        labels: classes (N,).
+        hidden: the true cells of a table before some were hidden, scaled, (N, D).
+        true_codes: the true coefficients of the examples, (N, M).
+        dataset: the data set of the examples.
+        known: information on the whole data set that the model does not see.
+        history: the metrics records of the training.
+        train: the training examples.
         seed: of every draw.
     """
 
@@ -101,33 +101,33 @@ class View:
 
     @property
     def rows(self) -> int:
-        """How many codes there are: as many as examples, or as elements of theirs."""
+        """The number of codes: of examples, or of all their elements."""
         return len(self.features) if self.elements and self.features is not None else len(self)
 
     @property
     def mixed(self) -> bool:
-        """Whether an example is a row of a table, some of whose columns hold class numbers."""
+        """Whether an example is a row of a table with columns of several types."""
         return isinstance(self.model.likelihood, MixedTable)
 
     @property
     def sparse(self) -> Tensor | Sparse | None:
-        """The code where it is one of few latents among many."""
+        """The code if it is sparse."""
         return self.z if self.latents else None
 
     @property
     def dense(self) -> Tensor | None:
-        """The code as a probe reads it where it is dense and continuous, (N, F): posterior means, or z."""
+        """The input of a linear probe if the code is dense and continuous, (N, F): posterior means, or z."""
         if self.posterior is not None:
             return self.posterior.mean
         return None if self.indices is not None or self.sparse is not None else self.features
 
     def decode(self, z: Tree, rows: Tensor | None = None) -> Any:
-        """E[x | z] for codes of the audit's own making, on the CPU; `rows` say whose condition is told."""
+        """E[x | z] for any codes, on the CPU, with the conditions of the given rows."""
         device = device_of(self.model)
-        told = tree_map(lambda t: t[: len(z)] if rows is None else t[rows], self.batch.condition)
+        condition = tree_map(lambda t: t[: len(z)] if rows is None else t[rows], self.batch.condition)
         move: Callable[[Tensor], Tensor] = lambda t: t.to(device)  # noqa: E731
         with torch.no_grad():
-            mean = self.model.likelihood.mean(self.model.decode(tree_map(move, z), tree_map(move, told)))
+            mean = self.model.likelihood.mean(self.model.decode(tree_map(move, z), tree_map(move, condition)))
         return tree_map(lambda t: t.cpu(), mean)
 
 
@@ -140,16 +140,16 @@ def examine(
     history: Sequence[Mapping[str, Any]] = (),
     train: Examples | None = None,
 ) -> View:
-    """Pass up to `limit` examples through the model and keep what the checks need.
+    """Pass up to `limit` examples through the model and collect the evidence.
 
     Args:
-        model: left as it was, mode and buffers.
-        dataset: a data set, or a tensor or array of examples as the model sees them.
-        limit: how many examples at most, drawn without replacement and kept in order.
+        model: its mode and buffers are not changed.
+        dataset: a data set, or a tensor or array of examples in the model's units.
+        limit: largest number of examples, drawn without replacement and kept in order.
         seed: of the rows and of all draws.
-        advance: told how many chunks of how many are done.
+        advance: called with the finished and the total number of chunks.
         history: the metrics records of the training.
-        train: the examples that the model was trained on.
+        train: the training examples.
 
     Raises:
         RequestError: no examples, examples of another shape, or numbers that are not finite.
@@ -161,11 +161,11 @@ def examine(
     rows = _rows(examples, limit, seed)
     chunks = list(rows.split(CHUNK))
     parts: list[dict[str, Any]] = []
-    with at_rest(model), seeded(seed):
+    with evaluation_mode(model), seeded(seed):
         for done, chunk in enumerate(chunks):
             batch = examples.batch(chunk, conditions=model.conditions, device=device_of(model))
             _check_batch(model, batch)
-            parts.append(_look(model, batch))
+            parts.append(_evaluate(model, batch))
             advance(done + 1, len(chunks))
         joined = {
             name: _join([part[name] for part in parts])
@@ -200,8 +200,8 @@ def examine(
 
 
 @contextmanager
-def at_rest(model: Autoencoder) -> Iterator[None]:
-    """`eval()` and no gradients inside; every module's mode as it was outside."""
+def evaluation_mode(model: Autoencoder) -> Iterator[None]:
+    """`eval()` and no gradients inside the context; the mode of every module is restored afterwards."""
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
     try:
@@ -213,23 +213,23 @@ def at_rest(model: Autoencoder) -> Iterator[None]:
 
 
 def device_of(model: Autoencoder) -> torch.device:
-    """Where the model's first tensor lives."""
+    """The device of the model's first tensor."""
     first = next((t for t in (*model.parameters(), *model.buffers())), None)
     return torch.device("cpu") if first is None else first.device
 
 
 def as_examples(dataset: Any) -> Examples:
-    """A data set as it is; a tensor or array of examples as a data set."""
+    """A data set unchanged; a tensor or array of examples as a data set."""
     if isinstance(dataset, (Tensor, np.ndarray)):
-        return _Given(torch.as_tensor(dataset))
+        return _Array(torch.as_tensor(dataset))
     if not isinstance(dataset, Examples):
         raise refuse("dataset", type(dataset).__name__, "a data set, a tensor or an array of examples")
     return dataset
 
 
 @dataclass(frozen=True)
-class _Given:
-    """Examples that somebody holds already, as the model sees them."""
+class _Array:
+    """Examples in memory, in the model's units."""
 
     x: Tensor
 
@@ -240,13 +240,15 @@ class _Given:
         self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
     ) -> Batch:
         if conditions:
-            told = ", ".join(conditions)
-            raise RequestError(f"This method is told the {told}, and a bare array has none. Give a data set.")
+            names = ", ".join(conditions)
+            raise RequestError(
+                f"This method needs the conditions {names}, and an array has none. Give a data set."
+            )
         return Batch(self.x[rows].to(device, torch.float32))
 
 
 def _rows(examples: Examples, limit: int, seed: int) -> Tensor:
-    """Row numbers in order, drawn from the seed where there are more than fit."""
+    """Row numbers in order, a random subset if there are more than the limits."""
     first = examples.batch(torch.zeros(1, dtype=torch.long))
     size = max(1, first.target.numel()) if isinstance(first.target, Tensor) else 1
     count = min(limit, len(examples), max(FEWEST, ELEMENTS // size))
@@ -272,8 +274,8 @@ def _check_batch(model: Autoencoder, batch: Batch) -> None:
         raise refuse("dataset", "NaN or infinity", "finite numbers", "Clean the data, or drop those rows.")
 
 
-def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
-    """What a model does with one batch: the fields of `View`, on the CPU."""
+def _evaluate(model: Autoencoder, batch: Batch) -> dict[str, Any]:
+    """The fields of `View` for one batch, on the CPU."""
     passed = model(batch)
     code, batch, weight = passed.code, passed.batch, passed.weight
     drawn, at = None, passed.output
@@ -307,7 +309,7 @@ def _look(model: Autoencoder, batch: Batch) -> dict[str, Any]:
 
 
 def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
-    """The code itself: sparse latents with what goes around them, or a tensor and what a probe reads of it."""
+    """The code: sparse latents with their skip input, or a tensor and the features of a probe."""
     latents = code.find(Latents)
     if latents is not None:
         return {"z": latents.z, "skip": latents.skip, "features": None}
@@ -326,7 +328,7 @@ def _to_cpu(value: Any) -> Any:
 
 
 def _join(parts: list[Any]) -> Any:
-    """The chunks of one field, one after the other."""
+    """The chunks of one field, joined."""
     first = parts[0]
     if first is None:
         return None
@@ -334,7 +336,9 @@ def _join(parts: list[Any]) -> Any:
         shapes = {part.shape[1:] for part in parts}
         return torch.cat(parts if len(shapes) == 1 else _padded(parts))
     if isinstance(first, Sparse):
-        most = max(p.values.shape[-1] for p in parts)  # how many are on may differ from chunk to chunk
+        most = max(
+            p.values.shape[-1] for p in parts
+        )  # the number of active latents may differ between chunks
         wide = [
             torch.nn.functional.pad(t, (0, most - t.shape[-1])) for p in parts for t in (p.indices, p.values)
         ]
@@ -351,7 +355,7 @@ def _join(parts: list[Any]) -> Any:
 
 
 def _numbers(x: Tree) -> int:
-    """How many numbers an example has."""
+    """The number of elements of an example."""
     if isinstance(x, Mapping):
         return sum(_numbers(part) for part in x.values())
     return int(x[0].numel())
@@ -363,7 +367,7 @@ def _some(store: Store | None, rows: Tensor) -> Tensor | None:
 
 
 def _padded(parts: list[Tensor]) -> list[Tensor]:
-    """Chunks whose examples have other lengths, with zeros up to the longest of them."""
+    """Chunks whose examples differ in length, padded with zeros to the longest."""
     longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
     wide = []
     for part in parts:

@@ -1,1 +1,1 @@
-"""The measures behind the checks, each a function of codes and data."""
+"""Metrics of the checks, as functions of codes and data."""

@@ -1,4 +1,4 @@
-"""At which depth a latent is on: the distribution over layers of a code that all layers share."""
+"""The distribution over layers of the latents of a code that all layers share."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from torch import Tensor
 from narrows.core import Sparse, dense
 from narrows.core.check import refuse
 
-__all__ = ["Depth", "depth", "redealt"]
+__all__ = ["Depth", "depth", "shuffled_layers"]
 
 
 @dataclass(frozen=True)
 class Depth:
-    r"""How the activity of each latent is spread over layers, over all tokens and within one.
+    r"""The variance of the layer at which each latent is on, over all tokens and within single tokens.
 
     With layers weighted by activation, the law of total variance splits the variance of the layer L of a latent j:
 
@@ -35,16 +35,16 @@ class Depth:
 
     @property
     def ratio(self) -> float:
-        """The share of the variance that lies within single tokens, over all latents by their mass: 0 to 1.
+        """The share of the variance that lies within single tokens, weighted by the mass of the latents: 0 to 1.
 
-        Small where a latent is on at a narrow depth in each token, but at other depths in other tokens.
+        It is small if a latent is on at few layers of each token, but at different layers of different tokens.
         """
         total = float((self.mass * self.total).sum())
         return float((self.mass * self.within).sum()) / total if total > 0 else 0.0
 
 
 def depth(z: Tensor | Sparse) -> Depth:
-    """Measure the depth of latents.
+    """Measure the distribution of latents over layers.
 
     Args:
         z: non-negative codes, (B, L, N): a code for each layer of each token.
@@ -75,25 +75,25 @@ def depth(z: Tensor | Sparse) -> Depth:
     return Depth(mass, mean, second / safe - mean.square(), within / safe)
 
 
-def redealt(z: Tensor | Sparse, seed: int, rounds: int = 20) -> Tensor:
-    """The same codes with other layers, as a control: what depth would be if layers were chosen by chance.
+def shuffled_layers(z: Tensor | Sparse, seed: int, rounds: int = 20) -> Tensor:
+    """The same codes at random layers, as a control.
 
-    Each latent keeps in how many layers of each token it is on, and in how many tokens it is on at each layer. Within
-    these margins all choices are equally likely: tokens are paired at random, and the layers that only one of a pair
-    has are dealt between the two anew, each keeping its number (the curveball algorithm). A token's activations of a
-    latent stay with the token, in an order drawn anew, so that `total` changes with their sizes alone.
+    For each latent, the number of layers of each token and the number of tokens at each layer stay the same. Subject
+    to these margins all assignments are equally likely: tokens are paired at random, and the layers that only one of a
+    pair has are redistributed between the two, each keeping its number (the curveball algorithm). A token keeps its
+    activations of a latent, in random order, so that `total` changes only through their values.
 
     Args:
         z: non-negative codes, (B, L, N).
         seed: of the draws.
-        rounds: how many times every token is paired.
+        rounds: how often every token is paired.
 
     Raises:
         RequestError: codes of another shape, or negative ones.
 
     Example:
         >>> z = torch.tensor([[[1.0], [2.0], [0.0]], [[0.0], [3.0], [4.0]]])
-        >>> control = redealt(z, 0)
+        >>> control = shuffled_layers(z, 0)
         >>> (control > 0).sum(1).tolist(), (control > 0).sum(0).T.tolist()
         ([[2], [2]], [[1, 2, 1]])
 
@@ -114,8 +114,8 @@ def redealt(z: Tensor | Sparse, seed: int, rounds: int = 20) -> Tensor:
     for _ in range(rounds):
         order = random(len(latent)).argsort()
         order = order[latent[order].argsort(stable=True)]
-        place = torch.arange(len(order), device=codes.device)
-        first = place - torch.searchsorted(latent, latent)  # the place among the same latent's
+        index = torch.arange(len(order), device=codes.device)
+        first = index - torch.searchsorted(latent, latent)  # the index among the rows of the same latent
         paired = (first[:-1] % 2 == 0) & (latent[1:] == latent[:-1])
         one, two = order[:-1][paired], order[1:][paired]
         either = on[one] ^ on[two]

@@ -1,7 +1,6 @@
-"""Disentanglement where the factors are known: MIG, DCI and SAP, from codes and factors alone.
+"""Disentanglement for known factors: MIG, DCI and SAP.
 
-Codes are (N, Z) real, factors (N, F) whole numbers; tensors or arrays. A factor that never varies is left
-out.
+Codes are real numbers (N, Z), factors whole numbers (N, F), as tensors or arrays. A constant factor is left out.
 """
 
 from __future__ import annotations
@@ -39,9 +38,9 @@ def mutual_information(codes: ArrayLike, factors: ArrayLike, bins: int = 20) -> 
 
 
 def mig(codes: ArrayLike, factors: ArrayLike, bins: int = 20) -> float:
-    """The mutual information gap: how much more the best code knows of a factor than the second best.
+    r"""The mutual information gap between the most and the second most informative code for each factor.
 
-    ``1/F sum_k (I(z_j(k); v_k) - max_{j != j(k)} I(z_j; v_k)) / H(v_k)``.
+    .. math:: \frac{1}{F} \sum_k \frac{I(z_{j(k)}; v_k) - \max_{j \ne j(k)} I(z_j; v_k)}{H(v_k)}
 
     Args:
         codes: (N, Z).
@@ -64,11 +63,11 @@ def mig(codes: ArrayLike, factors: ArrayLike, bins: int = 20) -> float:
 
 
 def sap(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> float:
-    """The separated attribute predictability: the gap between the two codes that predict a factor best alone.
+    """The separated attribute predictability: the gap between the two single codes that predict a factor best.
 
-    Each code alone predicts each factor by thresholds, as the paper does for categories; a score is the
-    held-out balanced accuracy. We rescale it so that chance is 0 and perfect is 1; the paper leaves chance at
-    one over the number of values: else a factor of two values could never reach a gap above 0.5.
+    Each single code predicts each factor by thresholds, as in the paper for categories; a score is the held-out
+    balanced accuracy. Unlike in the paper, it is rescaled so that chance is 0 and perfect is 1: otherwise the gap of a
+    factor with two values could not exceed 0.5.
 
     Args:
         codes: (N, Z).
@@ -106,7 +105,7 @@ def dci(codes: ArrayLike, factors: ArrayLike, seed: int = 0, trees: int = 20) ->
         codes: (N, Z).
         factors: (N, F) whole numbers.
         seed: of the split into halves and of the forests.
-        trees: in each forest; every tree sees every code, so that a code without information gets none.
+        trees: in each forest; every split considers all codes, so that uninformative codes get no importance.
 
     Returns:
         The two scores of `dci_scores`, and the mean held-out accuracy.
@@ -155,7 +154,7 @@ def _concentration(matrix: Floats) -> float:
 
 
 def _pair(codes: ArrayLike, factors: ArrayLike) -> tuple[Floats, Ints]:
-    """Codes (N, Z) and the factors that vary (N, F), renumbered from 0; or a refusal."""
+    """Checked codes (N, Z), and the factors that vary (N, F), renumbered from 0."""
     z, v = np.asarray(codes, dtype=np.float64), np.asarray(factors)
     if z.ndim != 2 or v.ndim != 2 or len(z) != len(v) or len(z) < 4:
         raise refuse("codes", (z.shape, v.shape), "codes (N, Z) and factors (N, F) of the same N, at least 4")
@@ -169,7 +168,7 @@ def _pair(codes: ArrayLike, factors: ArrayLike) -> tuple[Floats, Ints]:
 
 
 def _binned(column: Floats, bins: int) -> Ints:
-    """The interval of each value between the column's least and greatest, from 0 to bins - 1."""
+    """The bin of each value between the column's minimum and maximum, from 0 to bins - 1."""
     low, high = column.min(), column.max()
     if low == high:
         return np.zeros(len(column), dtype=np.int64)
@@ -188,7 +187,7 @@ def _entropy(counts: Any) -> float:
 
 
 def _gap(scores: Floats) -> Floats:
-    """Best minus second best of each column; with a single code the second best knows nothing."""
+    """Best minus second best of each column; with a single code the second best is 0."""
     ordered = np.sort(scores, 0)
     return ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0)
 

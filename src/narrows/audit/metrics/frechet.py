@@ -1,4 +1,4 @@
-"""How far a cloud of samples lies from the data: the Frechet distance of features, with features made on the spot."""
+"""The Frechet distance of samples and data, on features of a small classifier or of PCA."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Features = Callable[[Tensor], Tensor]
 
 
 def frechet(a: Tensor, b: Tensor) -> float:
-    r"""The squared Frechet distance of two clouds, each taken for a Gaussian.
+    r"""The squared Frechet distance of Gaussians fitted to two samples.
 
     .. math:: \|m_a - m_b\|^2 + \mathrm{tr}\big(S_a + S_b - 2 (S_a S_b)^{1/2}\big)
 
@@ -30,7 +30,7 @@ def frechet(a: Tensor, b: Tensor) -> float:
         b: features (M, F), M >= 2.
 
     Raises:
-        RequestError: fewer than two rows, or clouds of different width.
+        RequestError: fewer than two rows, or samples of different width.
 
     Example:
         >>> a = torch.tensor([[-1.0], [1.0]])
@@ -56,18 +56,18 @@ def frechet(a: Tensor, b: Tensor) -> float:
 def classifier_features(
     x: Tensor, labels: Tensor, *, width: int = 32, steps: int = 400, batch_size: int = 128, seed: int = 0
 ) -> Features:
-    """Train a small classifier, and return what its last hidden layer says: features that know the classes.
+    """Train a small classifier, and return its last hidden layer as features.
 
     Args:
         x: examples (N, ...).
         labels: their classes, (N,).
-        width: how many features, F.
+        width: F, the number of features.
         steps: training steps.
         batch_size: examples a step.
-        seed: of the classifier's weights and order; the features of equal arguments are the same.
+        seed: of the classifier's weights and batches.
 
     Raises:
-        RequestError: there are not as many labels as examples.
+        RequestError: the numbers of labels and examples differ.
 
     Example:
         >>> x = torch.randn(64, 1, 4, 4)
@@ -93,7 +93,7 @@ def classifier_features(
 
 
 def principal_features(x: Tensor, *, width: int = 32) -> Features:
-    """Standardised principal components of examples (N, ...): features where there are no labels.
+    """Standardised principal components of examples (N, ...) as features, for data without labels.
 
     Example:
         >>> x = torch.randn(64, 1, 4, 4)

@@ -1,4 +1,4 @@
-"""Distances between clouds of codes: does the aggregate posterior lie at the prior?"""
+"""Distances between samples of codes, such as the aggregate posterior and the prior."""
 
 from __future__ import annotations
 
@@ -15,17 +15,19 @@ _SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def mmd(a: Tensor, b: Tensor, kernel: Literal["imq", "rbf"] = "imq") -> float:
-    """The squared maximum mean discrepancy of two samples, the unbiased estimate.
+    r"""The unbiased estimate of the squared maximum mean discrepancy of two samples.
 
-    ``1/(n(n-1)) sum_{i!=j} k(a_i, a_j) + 1/(m(m-1)) sum_{i!=j} k(b_i, b_j) - 2/(nm) sum_{ij} k(a_i, b_j)``,
-    averaged over seven bandwidths around ``2 Z``. It is 0 on average where both samples have one law, and may
-    then be slightly negative.
+    .. math:: \frac{1}{n(n-1)} \sum_{i \ne j} k(a_i, a_j) + \frac{1}{m(m-1)} \sum_{i \ne j} k(b_i, b_j)
+              - \frac{2}{nm} \sum_{ij} k(a_i, b_j)
+
+    It is averaged over seven bandwidths around 2 Z. If both samples have the same distribution it has mean 0, and may
+    be slightly negative.
 
     Args:
         a: (n, Z), n >= 2.
         b: (m, Z), m >= 2.
         kernel: ``imq``, inverse multiquadratic ``C / (C + |a - b|^2)``, or ``rbf``, ``exp(-|a - b|^2 / C)``;
-            C = 2 Z times each scale, so that a standard normal is seen at its own width.
+            C = 2 Z times each scale, which suits a standard normal.
 
     Example:
         >>> a = torch.tensor([[0.0], [1.0]])

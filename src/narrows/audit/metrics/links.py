@@ -1,4 +1,4 @@
-"""How well inner products of codes tell the pairs of a graph that are joined from those that are not."""
+"""Link prediction: the ranking of edges among other pairs of nodes by the inner products of their codes."""
 
 from __future__ import annotations
 
@@ -11,58 +11,60 @@ from torch import Tensor
 __all__ = ["Links", "expected_degrees", "logit_blocks", "rank_links"]
 
 _BLOCK = 1 << 20
-"""Pairs that are looked at together."""
+"""Pairs that are ranked in one block."""
 
 
 class Links(NamedTuple):
-    """How pairs that are joined rank among others.
+    """The ranking of edges (positives) among pairs without an edge (negatives).
 
     Args:
-        auc: the chance that a pair that is joined scores above one that is not; a tie counts half.
-        average_precision: of those ranked at least as high as a joined pair, the share that is joined; the mean over
-            the joined pairs.
-        others: how many pairs they were ranked among.
+        auc: the chance that a positive scores above a negative; a tie counts half.
+        average_precision: the share of positives among the pairs ranked at least as high as a positive, the mean over
+            the positives.
+        negatives: the number of negatives.
     """
 
     auc: float
     average_precision: float
-    others: int
+    negatives: int
 
 
-def rank_links(joined: Tensor, others: Iterable[Tensor], share: float = 1.0) -> Links:
-    """Rank the scores of joined pairs among those of others, which come in parts and are not kept.
+def rank_links(positive: Tensor, negatives: Iterable[Tensor], share: float = 1.0) -> Links:
+    """Rank the scores of positives among those of negatives, which come in parts and are not kept.
 
     Args:
-        joined: scores of the pairs that are joined, (P,).
-        others: scores of pairs that are not, any shapes; minus infinity is no pair.
-        share: which share of the others these are, where they were drawn from more.
+        positive: scores of the positives, (P,).
+        negatives: scores of the negatives, of any shape; minus infinity is ignored.
+        share: the share of all negatives that these are, if they are a sample.
 
     Example:
         >>> rank_links(torch.tensor([3.0, 1.0]), [torch.tensor([2.0, 0.0, 0.0])])
-        Links(auc=0.8333333333333334, average_precision=0.8333333333333333, others=3)
+        Links(auc=0.8333333333333334, average_precision=0.8333333333333333, negatives=3)
     """
-    places = joined.double().sort().values
-    above = torch.zeros(len(places) + 1, dtype=torch.long)  # how many others lie above so many of the places
+    ordered = positive.double().sort().values
+    above = torch.zeros(
+        len(ordered) + 1, dtype=torch.long
+    )  # negatives, by the number of positives below them
     reach, total = above.clone(), 0
-    for part in others:
+    for part in negatives:
         scores = part.flatten().double()
         scores = scores[scores > -torch.inf]
         total += len(scores)
-        above += torch.searchsorted(places, scores).bincount(minlength=len(above))
-        reach += torch.searchsorted(places, scores, right=True).bincount(minlength=len(above))
+        above += torch.searchsorted(ordered, scores).bincount(minlength=len(above))
+        reach += torch.searchsorted(ordered, scores, right=True).bincount(minlength=len(above))
     over, even = (n.flip(0).cumsum(0).flip(0)[1:].double() for n in (above, reach))
-    at_least = (len(places) - torch.searchsorted(places, places)).double()
+    at_least = (len(ordered) - torch.searchsorted(ordered, ordered)).double()
     precision = at_least / (at_least + even / share)
     auc = 1 - float((over + even).mean()) / (2 * max(1, total))
     return Links(auc, float(precision.mean()), round(total / share))
 
 
 def logit_blocks(z: Tensor, left_out: Tensor | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """The inner products of the pairs i < j of one graph, some rows at a time, with minus infinity for all else.
+    """The inner products of the pairs i < j of one graph, some rows at a time; minus infinity at other entries.
 
     Args:
         z: the codes of the nodes, (N, Z).
-        left_out: pairs that are left out too, (M, 2), each once in either order.
+        left_out: pairs that are left out too, (M, 2), each once, in either order.
 
     Example:
         >>> [(rows, logits)] = logit_blocks(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([[2, 0]]))
@@ -87,7 +89,7 @@ def logit_blocks(z: Tensor, left_out: Tensor | None = None) -> Iterator[tuple[sl
 
 
 def expected_degrees(z: Tensor, bias: float = 0.0) -> Tensor:
-    """How many neighbours each node has on average, (N,), if sigmoid(z_i . z_j + b) is the chance of an edge.
+    """The expected degree of each node, (N,), if sigmoid(z_i . z_j + b) is the probability of an edge.
 
     Example:
         >>> expected_degrees(torch.zeros(3, 2))

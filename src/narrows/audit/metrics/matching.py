@@ -1,4 +1,4 @@
-"""How well a learned dictionary is the true one: cosines, one-to-one matching, agreement of firing."""
+"""Comparison of a learned dictionary with the true one: cosines, one-to-one matching, F1 of activity."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ __all__ = ["Match", "cosines", "f1", "match", "on"]
 def cosines(truth: Tensor, learned: Tensor) -> Tensor:
     r"""The absolute cosine of each true atom with each learned one, :math:`|\cos(a_i, w_j)|`, (M, N) float64.
 
-    Absolute, since a signed code may hold an atom by its negative.
+    The value is absolute, since a signed code may use the negative of an atom.
 
     Args:
         truth: true atoms, (M, ...).
-        learned: learned ones, (N, ...), as wide.
+        learned: learned atoms, (N, ...), of the same shape.
 
     Example:
         >>> cosines(torch.eye(2), torch.tensor([[0.0, -3.0]])).tolist()
@@ -32,7 +32,7 @@ def cosines(truth: Tensor, learned: Tensor) -> Tensor:
 
 
 class Match:
-    """True atoms and learned ones, paired one to one such that the sum of their absolute cosines is the largest.
+    """The one-to-one matching of true and learned atoms with the largest sum of absolute cosines (Hungarian method).
 
     Args:
         similarity: of each true atom with each learned one, (M, N), from `cosines`.
@@ -59,12 +59,12 @@ class Match:
 
     @property
     def mcc(self) -> float:
-        """The mean absolute cosine over all true atoms; one that has no partner counts as 0."""
+        """The mean absolute cosine over all true atoms; an atom without a partner counts as 0."""
         return float(self.similarity[self.true, self.learned].sum()) / max(1, len(self.similarity))
 
     @property
     def mean_max(self) -> float:
-        """The mean over the true atoms of the largest cosine with any learned one: several may share a partner."""
+        """The mean over the true atoms of the largest cosine with any learned atom; several may share a partner."""
         if not self.similarity.numel():
             return 0.0
         return float(self.similarity.amax(1).mean())
@@ -76,7 +76,7 @@ def match(truth: Tensor, learned: Tensor) -> Match:
 
 
 def on(z: Tensor | Sparse) -> Tensor:
-    """Whether each latent is on (not zero), (B, N); of codes with several places, at any of them."""
+    """Whether each latent is on (not zero), (B, N); in codes with several positions, at any of them."""
     if not isinstance(z, Sparse):
         return (z.detach() != 0).flatten(1, -2).any(1) if z.ndim > 2 else z.detach() != 0
     counts = torch.zeros(len(z), z.width, dtype=torch.uint8, device=z.values.device)
@@ -93,7 +93,7 @@ def f1(truth: Tensor, guess: Tensor) -> Tensor:
         guess: whether its partner is, (B, M).
 
     Returns:
-        0 where neither was ever on.
+        F1; 0 if neither is ever on.
 
     Example:
         >>> f1(torch.tensor([[True], [True], [False]]), torch.tensor([[True], [False], [False]]))

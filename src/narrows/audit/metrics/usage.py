@@ -1,4 +1,4 @@
-"""Which part of the capacity is used: units of a dense code, entries of a codebook."""
+"""Use of the capacity: units of a dense code, entries of a codebook."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ PASSIVE, MIXED, ACTIVE = 0, 1, 2
 """The regimes of a latent; see `regimes`."""
 
 _STEADY = 0.1
-"""The variance of a latent's posterior variances below which it does the same for every example."""
+"""A latent whose posterior variances have less variance than this behaves alike for every example."""
 
 _NEAR = 0.1
-"""How far the mean of the posterior variances may be from 0 (active) or from the prior's (passive)."""
+"""Largest distance of the mean posterior variance from 0 (active) or from the prior's (passive)."""
 
 
 def unit_variance(mean: Tensor) -> Tensor:
     """``Var_x E[z | x]`` of every unit, (Z,), in float64.
 
     Args:
-        mean: posterior means, (N, ...); what follows the first axis is flattened to Z units.
+        mean: posterior means, (N, ...); all axes but the first are flattened to Z units.
     """
     if mean.ndim < 2 or len(mean) < 2:
         raise refuse("mean", tuple(mean.shape), "posterior means (N, Z) of at least two examples")
@@ -40,7 +40,7 @@ def unit_variance(mean: Tensor) -> Tensor:
 
 
 def active_units(mean: Tensor, threshold: float = 0.01) -> int:
-    """How many units move with the data: ``A_z = Var_x E[z | x] > 0.01``.
+    """The number of active units, ``A_z = Var_x E[z | x] > 0.01``.
 
     Args:
         mean: posterior means, (N, Z).
@@ -60,9 +60,9 @@ def regimes(ratio: Tensor) -> Tensor:
     r"""Whether each latent is `ACTIVE`, `PASSIVE` or `MIXED` over the whole data set, (Z,).
 
     With m and v the mean and the variance over the examples of a latent's posterior variance, in units of the
-    prior's: active where v < 0.1 and m <= 0.1, passive where v < 0.1 and 0.9 <= m <= 1.1, mixed anywhere else. A
-    posterior that is half as wide as the prior for every example is mixed, too. The thresholds are those of the
-    authors' code; the ratio extends them to a prior whose variance is not 1.
+    prior's: active if v < 0.1 and m <= 0.1, passive if v < 0.1 and 0.9 <= m <= 1.1, otherwise mixed. So a posterior
+    that is half as wide as the prior for every example is mixed. The thresholds are those of the authors' code; the
+    ratio extends them to a prior whose variance is not 1.
 
     Args:
         ratio: posterior variance over prior variance, (N, Z).
@@ -86,26 +86,26 @@ def regimes(ratio: Tensor) -> Tensor:
 
 
 def code_counts(indices: Tensor, codes: int) -> Tensor:
-    """How often each of the N codebook entries was used, (N,).
+    """The counts of the N codebook entries, (N,).
 
     Args:
         indices: whole numbers below `codes`, of any shape.
-        codes: N, how many entries there are.
+        codes: N, the number of entries.
     """
     codes = whole("codes", codes)
     flat = indices.detach().flatten().long()
     if flat.numel() == 0 or int(flat.min()) < 0 or int(flat.max()) >= codes:
-        seen = "none" if flat.numel() == 0 else (int(flat.min()), int(flat.max()))
-        raise refuse("indices", seen, f"at least one index, all from 0 to {codes - 1}")
+        found = "none" if flat.numel() == 0 else (int(flat.min()), int(flat.max()))
+        raise refuse("indices", found, f"at least one index, all from 0 to {codes - 1}")
     return torch.bincount(flat, minlength=codes)
 
 
 def perplexity(indices: Tensor, codes: int) -> float:
-    """How many codebook entries are in effective use: ``exp(-sum_i p_i log p_i)``, from 1 to N.
+    """The perplexity of the codebook's use, ``exp(-sum_i p_i log p_i)``, from 1 to N.
 
     Args:
         indices: whole numbers below `codes`, of any shape.
-        codes: N, how many entries there are.
+        codes: N, the number of entries.
 
     Example:
         >>> round(perplexity(torch.tensor([0, 1, 0, 1]), 512), 6)

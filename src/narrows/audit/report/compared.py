@@ -1,4 +1,4 @@
-"""Several runs side by side: what may be compared, and which is better where that means something."""
+"""Several runs side by side: which numbers are comparable, and which are better."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "splice/ce": "lower",
     "splice/kl": "lower",
 }
-"""Where a direction is better whatever one wants; a rate or an L0 is a choice, not a merit."""
+"""Checks for which a direction is better for every user; a rate or an L0 is a choice."""
 
 _LIKELIHOODS = ("bound", "nll", "bits-per-dimension")
 _CLOSE = 0.01
@@ -71,7 +71,7 @@ class Row(NamedTuple):
 
 
 def columns(runs: Sequence[tuple[Mapping[str, Any], Report]]) -> list[Column]:
-    """The runs with names that differ: the method, then the data, then a number."""
+    """The runs with distinct names: the method, then the options, the data or a number."""
     names = [report.method or "model" for _, report in runs]
     if len(set(names)) < len(names):
         names = [_with_differences(i, [recipe for recipe, _ in runs], name) for i, name in enumerate(names)]
@@ -87,41 +87,42 @@ def _with_differences(which: int, recipes: Sequence[Mapping[str, Any]], name: st
     arguments = [dict(recipe.get("arguments") or {}) for recipe in recipes]
     keys = [key for a in arguments for key in a]
     differ = [key for key in dict.fromkeys(keys) if len({str(a.get(key)) for a in arguments}) > 1]
-    said = [f"{key} {arguments[which][key]}" for key in differ if key in arguments[which]]
-    return f"{name}, {', '.join(said)}" if said else name
+    differences = [f"{key} {arguments[which][key]}" for key in differ if key in arguments[which]]
+    return f"{name}, {', '.join(differences)}" if differences else name
 
 
-def table(held: Sequence[Column]) -> tuple[list[Row], list[str]]:
-    """The rows of the comparison, and what forbids comparing."""
+def table(compared: Sequence[Column]) -> tuple[list[Row], list[str]]:
+    """The rows of the comparison, and warnings about what is not comparable."""
     warnings = []
     same_data = (
-        len({(column.report.data, str(column.report.parameters.get("shape"))) for column in held}) == 1
+        len({(column.report.data, str(column.report.parameters.get("shape"))) for column in compared}) == 1
     )
     same_rows = (
-        len({(str(column.report.parameters.get(k)), k) for column in held for k in ("examples", "seed")}) == 2
+        len({(str(column.report.parameters.get(k)), k) for column in compared for k in ("examples", "seed")})
+        == 2
     )
-    same_likelihood = len({column.report.parameters.get("likelihood") for column in held}) == 1
+    same_likelihood = len({column.report.parameters.get("likelihood") for column in compared}) == 1
     if not same_data:
-        warnings.append("These runs saw different data: no number is marked as better.")
+        warnings.append("These runs used different data: no number is marked as better.")
     elif not same_rows:
-        warnings.append("These audits looked at different examples: no number is marked as better.")
+        warnings.append("These audits used different examples: no number is marked as better.")
     elif not same_likelihood:
         warnings.append(
             "These runs have different likelihoods: their nats are not marked as better or worse."
         )
     rows = []
-    for name in dict.fromkeys(c.name for column in held for c in column.report.checks):
+    for name in dict.fromkeys(c.name for column in compared for c in column.report.checks):
         if name.startswith("latent/"):
             continue
         better: str = BETTER.get(name, "")
         if not (same_data and same_rows) or (name in _LIKELIHOODS and not same_likelihood):
             better = ""
-        rows.append(_row(name, better, held))
+        rows.append(_row(name, better, compared))
     return rows, warnings
 
 
-def _row(name: str, better: str, held: Sequence[Column]) -> Row:
-    checks = [column.report.get(name) for column in held]
+def _row(name: str, better: str, compared: Sequence[Column]) -> Row:
+    checks = [column.report.get(name) for column in compared]
     values = [c.value for c in checks if c is not None and isinstance(c.value, (int, float))]
     best: float | None = None
     units = {c.unit for c in checks if c is not None}
@@ -129,25 +130,25 @@ def _row(name: str, better: str, held: Sequence[Column]) -> Row:
         best = min(values) if better == "lower" else max(values)
         spread = max(values) - min(values)
         if spread <= _CLOSE * max(abs(v) for v in values):
-            best = None  # too close to call
+            best = None  # the difference is too small
     cells = [
         None if c is None else Cell(shown(c.value), c.unit, c.verdict, best is not None and c.value == best)
         for c in checks
     ]
-    says = next((c.says for c in checks if c is not None), "") if len(held) == 1 else ""
+    says = next((c.says for c in checks if c is not None), "") if len(compared) == 1 else ""
     return Row(name, says, better, cells)
 
 
-def shared_galleries(held: Sequence[Column]) -> list[Gallery]:
-    """Reconstructions of the same examples in rows, worst cases and samples, a row a run."""
+def shared_galleries(compared: Sequence[Column]) -> list[Gallery]:
+    """Reconstructions of the same examples, worst cases and samples, one row for each run."""
     made = []
     for name, title, says in (
-        ("reconstructions", "Reconstructions", "The same examples, and what came back from each run."),
+        ("reconstructions", "Reconstructions", "The same examples, and their reconstructions by each run."),
         ("worst", "Worst cases", "The examples that each run reconstructs worst."),
         ("samples", "Samples", "New examples from the prior of each run."),
     ):
         rows: list[tuple[str, torch.Tensor]] = []
-        for column in held:
+        for column in compared:
             gallery = next(
                 (f for f in column.report.figures if isinstance(f, Gallery) and f.name == name), None
             )
@@ -159,7 +160,7 @@ def shared_galleries(held: Sequence[Column]) -> list[Gallery]:
                 if not known:
                     mine = (
                         label
-                        if label in ("original", "target", "seen") and name != "worst"
+                        if label in ("original", "target", "visible") and name != "worst"
                         else f"{column.name}, {label}"
                     )
                     rows.append((column.name if label == "reconstruction" else mine, shown_rows))
@@ -168,7 +169,7 @@ def shared_galleries(held: Sequence[Column]) -> list[Gallery]:
 
 
 def _by_shape(gallery: Gallery) -> list[Gallery]:
-    """One gallery for each shape of example, so that a scale is shared only by what is alike."""
+    """One gallery for each shape of example, so that only examples of one shape share a scale."""
     shapes = dict.fromkeys(tuple(shown_rows.shape[1:]) for _, shown_rows in gallery.rows)
     return [
         replace(gallery, rows=tuple(row for row in gallery.rows if tuple(row[1].shape[1:]) == shape))

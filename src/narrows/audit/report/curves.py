@@ -1,4 +1,4 @@
-"""Training curves, out of the metrics of a run."""
+"""Training curves from the metrics of a run."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["over_runs", "training_charts"]
 Metrics = Sequence[Mapping[str, Any]]
 _MOST = 12
 _WIDE_RANGE = 50.0
-_LOOKS = 14
+_EVALUATIONS = 14
 _TITLES = {
     "loss": "Loss",
     "distortion": "Distortion",
@@ -24,20 +24,20 @@ _TITLES = {
     "dead": "Dead latents, share",
     "splice/recovered": "Loss recovered",
     "splice/kl": "KL of the spliced language model, nats",
-    "splice/ce": "What splicing adds to the cross-entropy, nats",
+    "splice/ce": "Increase of the cross-entropy by splicing, nats",
     "dense": "Dense latents, share",
     "cosine": "Cosine with the reconstruction",
     "coherence": "Largest cosine of two atoms",
     "silent": "Latents never on in the held-out examples, share",
 }
-"""Terms and facts in the order in which they are shown."""
-_FACTS = tuple(_TITLES)[3:]
-"""What is measured on held-out data only; a cost of the same name (a weighted L0) is something else."""
+"""Terms and metrics in the order of the report."""
+_HELD_OUT = tuple(_TITLES)[3:]
+"""Metrics of held-out data; a cost of the same name (a weighted L0) is another quantity."""
 _PLAYERS = {"held_out": "not trained on", "autoencoder": "trained on"}
 
 
 def training_charts(metrics: Metrics) -> list[Chart]:
-    """The loss of each stage, its terms, and the path through the plane of rate and distortion."""
+    """The loss of each stage, its terms, and the path in the plane of rate and distortion."""
     charts: list[Chart] = []
     for stage in dict.fromkeys(str(record.get("stage", "autoencoder")) for record in metrics):
         records = [record for record in metrics if str(record.get("stage", "autoencoder")) == stage]
@@ -58,7 +58,7 @@ def training_charts(metrics: Metrics) -> list[Chart]:
 
 
 def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
-    """One term of several runs over each other, on data not trained on where that was followed."""
+    """One term of several runs in one chart, on held-out data if it was measured there."""
     series = []
     for tone, (name, metrics) in enumerate(runs, start=1):
         records = [record for record in metrics if record.get("stage", "autoencoder") == "autoencoder"]
@@ -69,7 +69,10 @@ def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
     if len(series) < 2:
         return None
     return _lines(
-        f"curve/{term}", _plain(term), "On data not trained on, where that was followed.", tuple(series)
+        f"curve/{term}",
+        _plain(term),
+        "On held-out data if measured, else on the training data.",
+        tuple(series),
     )
 
 
@@ -92,7 +95,7 @@ def _terms(records: Metrics) -> list[str]:
 
 
 def _both(records: Metrics, term: str) -> tuple[Series, ...]:
-    known = [f"held_out/{term}"] if term in _FACTS else [key for record in records for key in record]
+    known = [f"held_out/{term}"] if term in _HELD_OUT else [key for record in records for key in record]
     keys = dict.fromkeys(key for key in known if "/" in key and key.split("/", 1)[1] == term)
     series: list[Series] = []
     for key in sorted(keys, key=lambda key: key.startswith("held_out/")):
@@ -105,7 +108,7 @@ def _one(records: Metrics, key: str, name: str, tone: int) -> list[Series]:
     found = [(float(r.get("at", i)), _value(r, key)) for i, r in enumerate(records)]
     points = [(at, value) for at, value in found if value is not None]
     if not points or not any(value for _, value in points):
-        return []  # a term that was 0 throughout is no curve
+        return []  # a term that is always 0 is not drawn
     x, y = zip(*points, strict=True)
     return [Series(name, y, x, (tone - 1) % 6 + 1)]
 
@@ -132,18 +135,18 @@ def _lines(name: str, title: str, says: str, series: tuple[Series, ...]) -> Char
 
 
 def _path(metrics: Metrics) -> list[Chart]:
-    """Where the model was in the plane of rate and distortion, at each look at held-out data."""
-    places = []
+    """Rate and distortion at each evaluation on held-out data."""
+    points = []
     for record in metrics:
         rate, distortion = _value(record, "held_out/kl"), _value(record, "held_out/distortion")
         if rate is not None and distortion is not None:
-            places.append((rate, distortion))
-    if len(places) < 2:
+            points.append((rate, distortion))
+    if len(points) < 2:
         return []
-    x, y = zip(*places, strict=True)
+    x, y = zip(*points, strict=True)
     series = (Series("path", y, x, 0), Series("the end", y[-1:], x[-1:], 2))
     says = (
-        "The path of the training on data not trained on, to the dot. Left is cheaper, down is more faithful."
+        "Rate and distortion on held-out data during training; the dot is the end. Lower is better for both."
     )
     return [
         Chart(
@@ -153,26 +156,26 @@ def _path(metrics: Metrics) -> list[Chart]:
 
 
 def _densities(metrics: Metrics) -> list[Chart]:
-    """How the histogram of firing densities moved: a column a look, a row a class of density."""
-    noted = ((int(r.get("step", i)), r.get("held_out/density", ())) for i, r in enumerate(metrics))
-    looks = [(step, counts) for step, counts in noted if len(counts) == len(EDGES)]
-    if len(looks) < 2:
+    """The histogram of firing densities during training: a column for each evaluation, a row for each bin."""
+    recorded = ((int(r.get("step", i)), r.get("held_out/density", ())) for i, r in enumerate(metrics))
+    evaluations = [(step, counts) for step, counts in recorded if len(counts) == len(EDGES)]
+    if len(evaluations) < 2:
         return []
     chosen = (
-        [looks[round(i * (len(looks) - 1) / (_LOOKS - 1))] for i in range(_LOOKS)]
-        if len(looks) > _LOOKS
-        else looks
+        [evaluations[round(i * (len(evaluations) - 1) / (_EVALUATIONS - 1))] for i in range(_EVALUATIONS)]
+        if len(evaluations) > _EVALUATIONS
+        else evaluations
     )
     most = max(max(counts) for _, counts in chosen) or 1.0
     rows = tuple(
         Series(f"10^{edge:g}" if b else "rarer", tuple(counts[b] / most for _, counts in chosen))
         for b, edge in reversed(list(enumerate((EDGES[0], *EDGES[:-1]))))
     )
-    says = "How many latents are on how often, from left to right while training. Rows begin at the share they name."
+    says = "The number of latents by firing density during training. A row's label is its lower edge."
     return [
         Chart(
             "density-over-training",
-            "Firing densities while training",
+            "Firing densities during training",
             says,
             "matrix",
             rows,

@@ -1,4 +1,4 @@
-"""The features of a sparse code as one page without a server: examples in context, densities, logits, neighbours."""
+"""The features of a sparse code as one static page: examples in context, densities, logits, neighbours."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from narrows.audit.evidence.features import Feature, Features
-from narrows.audit.evidence.passing import Shown
+from narrows.audit.evidence.passing import FeatureExample
 from narrows.audit.evidence.streams import FINEST
 from narrows.audit.report.finding import Chart, Gallery, distribution
 from narrows.audit.report.html import page_of
@@ -27,7 +27,7 @@ _POINTS = 64
 
 
 class Card(NamedTuple):
-    """A latent as the page shows it."""
+    """A latent on the page."""
 
     feature: Feature
     bars: str
@@ -39,13 +39,13 @@ class Card(NamedTuple):
 
 
 def feature_page(features: Features, *, method: str = "", data: str = "", report: str = "") -> str:
-    """The page.
+    """The page of features as HTML.
 
     Args:
         features: from `features.collect`.
         method: the method's name.
         data: the data's name.
-        report: address of the report's page, or nothing.
+        report: address of the report's page, or empty.
 
     Raises:
         WorkError: Jinja2 or Pillow is not installed.
@@ -67,7 +67,7 @@ def feature_page(features: Features, *, method: str = "", data: str = "", report
             ("Dead here", f"{features.width - len(living):,}"),
             ("Dense", f"{dense:,}"),
             ("Shown", f"{len(features.features):,}"),
-            ("Examples passed over", f"{features.examples:,}"),
+            ("Examples", f"{features.examples:,}"),
         ],
         density=draw(_density(living)) if len(living) else "",
         number=shown,
@@ -77,7 +77,12 @@ def feature_page(features: Features, *, method: str = "", data: str = "", report
 def _density(living: Tensor) -> Chart:
     axis = "log10 of the share of examples in which it is on"
     return distribution(
-        "density", "Firing density of all living latents", "", "latents", torch.log10(living), axis
+        "density",
+        "Firing density of all latents that are not dead",
+        "",
+        "latents",
+        torch.log10(living),
+        axis,
     )
 
 
@@ -102,8 +107,8 @@ def _card(feature: Feature, kind: str) -> Card:
     )
 
 
-def _line(example: Shown, largest: float) -> tuple[str, str]:
-    """The value, and the tokens as HTML: shaded by what the latent does there, the example marked."""
+def _line(example: FeatureExample, largest: float) -> tuple[str, str]:
+    """The value, and the tokens as HTML: shaded by the latent's activation, the example marked."""
     parts = []
     for at, (word, value) in enumerate(zip(example.words, example.values, strict=True)):
         text = escape(word.replace("\n", "⏎").replace("\t", "⇥"))
@@ -120,7 +125,7 @@ def _line(example: Shown, largest: float) -> tuple[str, str]:
 
 
 def _bars(bins: Sequence[int]) -> str:
-    """The histogram of a latent's sizes, on half octaves, as a small SVG; nothing for a dead one."""
+    """The histogram of a latent's activations, in half octaves, as a small SVG; empty for a dead latent."""
     held = [i for i, count in enumerate(bins) if count]
     if not held:
         return ""
@@ -129,10 +134,10 @@ def _bars(bins: Sequence[int]) -> str:
     parts = []
     for i in range(first, last + 1):
         tall, low = (_BARS_HIGH - 2) * bins[i] / high, 2 ** (FINEST + i / 2)
-        place = f'x="{(i - first) * wide:.1f}" y="{_BARS_HIGH - tall:.1f}"'
+        position = f'x="{(i - first) * wide:.1f}" y="{_BARS_HIGH - tall:.1f}"'
         size = f'width="{max(0.5, wide - 1):.1f}" height="{tall:.1f}"'
-        told = f"{low:.3g} to {low * math.sqrt(2):.3g}: {bins[i]:,}"
-        parts.append(f'<rect class="t1" {place} {size}><title>{told}</title></rect>')
+        title = f"{low:.3g} to {low * math.sqrt(2):.3g}: {bins[i]:,}"
+        parts.append(f'<rect class="t1" {position} {size}><title>{title}</title></rect>')
     ends = [f"{2 ** (FINEST + i / 2):.2g}" for i in (first, last + 1)]
     box, below = f"0 0 {_BARS_WIDE} {_BARS_HIGH + 13}", _BARS_HIGH + 11
     return (
@@ -143,7 +148,7 @@ def _bars(bins: Sequence[int]) -> str:
 
 
 def _pictures(feature: Feature, kind: str) -> tuple[str, str]:
-    """The examples, and what the latent adds to the output, as pictures or curves."""
+    """The examples and the latent's atom, as pictures or curves."""
     shown = {
         "largest": [s.x for s in feature.top if s.x is not None],
         "at random": [s.x for s in feature.others if s.x is not None],
@@ -160,6 +165,6 @@ def _pictures(feature: Feature, kind: str) -> tuple[str, str]:
 
 
 def _short(x: Tensor) -> Tensor:
-    """A vector of at most so many points, so that a page of curves stays small."""
+    """A vector averaged to at most 64 points, so that the page stays small."""
     x = x.detach().float().flatten()
     return x if len(x) <= _POINTS else torch.nn.functional.adaptive_avg_pool1d(x[None], _POINTS)[0]

@@ -1,4 +1,4 @@
-"""What a check hands back: numbers with a verdict, charts and pictures, all plain data."""
+"""The result of a check: numbers with a verdict, charts and pictures, as plain data."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Verdict: TypeAlias = Literal["ok", "warn", "bad", "info"]
 
 @dataclass(frozen=True)
 class Check:
-    """One question, its answer, and what the answer means.
+    """One number or word of the audit, with a verdict and its meaning.
 
     Args:
         name: stable name for programs, ``group`` or ``group/detail``.
-        value: a number, a word, or None where there is no finite number.
-        unit: of the number: nats, bits, latents ...; may be empty.
-        verdict: ``ok``, ``warn``, ``bad``, or ``info`` where there is no good and bad.
-        says: one sentence for a person, with the remedy where something is wrong.
+        value: a number, a word, or None if there is no finite number.
+        unit: the unit of the number: nats, bits, latents ...; may be empty.
+        verdict: ``ok``, ``warn``, ``bad``, or ``info`` if no value is good or bad.
+        says: a sentence that explains the value, with a remedy if it is bad.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Check:
     says: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """The five fields; a number that is not finite becomes None, for JSON has none."""
+        """The five fields; a number that is not finite becomes None, since JSON has no such numbers."""
         value = self.value
         if isinstance(value, float) and not math.isfinite(value):
             value = None
@@ -46,8 +46,8 @@ class Series:
 
     Args:
         name: for the legend.
-        y: the heights; for a histogram, the counts.
-        x: where they stand; 0, 1, 2 ... when empty. For a histogram the edges, one more than counts.
+        y: the values; for a histogram, the counts.
+        x: the coordinates; 0, 1, 2 ... if empty. For a histogram the edges, one more than counts.
         tone: 1 to 6, a colour of the palette, or 0 for grey.
     """
 
@@ -59,14 +59,14 @@ class Series:
 
 @dataclass(frozen=True)
 class Chart:
-    """Numbers to be drawn.
+    """The data of a chart.
 
     Args:
         name: stable name.
         title: a few words.
-        says: one sentence: what to look for.
-        kind: ``bars``, ``histogram``, ``lines``, ``points`` or ``matrix`` (a series a row).
-        series: what is drawn.
+        says: a sentence on how to read the chart.
+        kind: ``bars``, ``histogram``, ``lines``, ``points`` or ``matrix`` (a row for each series).
+        series: the data.
         x_label: of the horizontal axis.
         y_label: of the vertical axis.
         columns: names of a matrix's columns.
@@ -86,16 +86,16 @@ class Chart:
 
 @dataclass(frozen=True)
 class Gallery:
-    r"""Examples to be looked at: images as images, anything else as curves.
+    r"""Examples to be drawn: images as images, anything else as curves.
 
     Args:
         name: stable name.
         title: a few words.
-        says: one sentence: what to look for.
+        says: a sentence on how to read the gallery.
         rows: a label and examples (n, \*shape) each.
-        panels: curves share a panel by ``column`` (an original and its reconstruction) or by ``row`` (the
-            stations of a traversal).
-        signed: whether zero is the middle of the scale, as in an atom.
+        panels: curves share a panel by ``column`` (an original and its reconstruction) or by ``row`` (the steps of a
+            traversal).
+        signed: whether zero is the middle of the scale, as for an atom.
     """
 
     name: str
@@ -111,14 +111,14 @@ Figure: TypeAlias = Chart | Gallery
 
 @dataclass(frozen=True)
 class Finding:
-    """All that one check found; empty where it does not apply."""
+    """The result of one check; empty if the check does not apply."""
 
     checks: tuple[Check, ...] = ()
     figures: tuple[Figure, ...] = field(default=())
 
 
 def histogram(name: str, values: Tensor, bins: int = 40, tone: int = 1) -> Series:
-    """A series of counts between the least and the greatest value."""
+    """A series of counts in equal bins between the minimum and the maximum."""
     values = values.double()
     low, high = float(values.min()), float(values.max())
     high = high if high > low else low + max(abs(low), 1.0) * 1e-3

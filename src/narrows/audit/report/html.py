@@ -1,4 +1,4 @@
-"""Reports as self-contained pages: no network, no script, light and dark, phone and paper."""
+"""Reports as self-contained HTML pages, without network access or external scripts."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["compare_page", "page", "page_of", "run_page"]
 
 
 class Card(NamedTuple):
-    """A key figure."""
+    """A headline number of the report."""
 
     label: str
     value: str
@@ -26,7 +26,7 @@ class Card(NamedTuple):
 
 
 class Drawn(NamedTuple):
-    """A figure, drawn."""
+    """A drawn figure."""
 
     name: str
     title: str
@@ -54,7 +54,7 @@ _CARDS = (
 )
 _MOST_CARDS = 8
 _SHORT = 24
-"""A label of at most so many letters stands beside its strip, a longer one above."""
+"""Labels of at most this many characters are beside their strip, longer ones above it."""
 
 _GROUPS = (
     ("Capacity", ("collapse", "capacity", "active-units", "latents/", "codebook/", "l0", "density/")),
@@ -70,7 +70,7 @@ _FOLDED = ("Single latents",)
 
 
 def page(report: Report) -> str:
-    """One self-contained page of a report alone."""
+    """One self-contained page of a report."""
     return run_page(report, {}, [])
 
 
@@ -84,7 +84,7 @@ def run_page(
 
     Args:
         report: its audit.
-        recipe: what was asked for; may be empty.
+        recipe: the recipe of the run; may be empty.
         metrics: the records of ``metrics.jsonl``; may be empty.
         links: further pages, an address and a few words each.
 
@@ -104,7 +104,7 @@ def run_page(
         galleries=[figure for figure in figures if figure.strips],
         groups=_grouped(report.checks),
         folded=_FOLDED,
-        facts=_facts(recipe),
+        settings=_settings(recipe),
         links=links,
     )
 
@@ -136,7 +136,7 @@ def compare_page(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, A
         plane=[] if warnings else [_drawn(chart) for chart in _plane(held)],
         galleries=[_drawn(gallery) for gallery in shared_galleries(held)],
         own=[(column, _own_charts(column)) for column in held],
-        facts={column.name: _facts(column.recipe) for column in held},
+        settings={column.name: _settings(column.recipe) for column in held},
     )
 
 
@@ -149,7 +149,7 @@ _VERDICTS = {
 
 
 def page_of(template: str, **values: Any) -> str:
-    """A page from a template of `templates/` and what it names.
+    """A page from a template of `templates/` and its values.
 
     Raises:
         WorkError: Jinja2 is not installed.
@@ -164,7 +164,7 @@ def page_of(template: str, **values: Any) -> str:
     )
     environment.filters["shown"] = shown
     environment.globals.update(
-        marks=MARKS, words={"ok": "fine", "warn": "look", "bad": "wrong", "info": "fact"}
+        marks=MARKS, words={"ok": "ok", "warn": "warning", "bad": "bad", "info": "info"}
     )
     page: str = environment.get_template(template).render(**values)
     return page
@@ -175,7 +175,7 @@ def _title(report: Report) -> str:
 
 
 def _summary(report: Report) -> str:
-    """The first thing to know, in one sentence or two."""
+    """One sentence that summarises the audit."""
     wrong = report.concerns
     if wrong:
         rest = f" {len(wrong)} of {len(report.checks)} checks ask for attention." if len(wrong) > 1 else ""
@@ -198,7 +198,7 @@ def _cards(report: Report) -> list[Card]:
 
 
 def _grouped(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
-    """The checks under headings, none left out."""
+    """All checks, grouped under headings."""
     groups: dict[str, list[Check]] = {name: [] for name, _ in _GROUPS}
     for check in checks:
         groups.setdefault(_group(check.name), []).append(check)
@@ -228,9 +228,9 @@ def _drawn(figure: Figure) -> Drawn:
     return Drawn(figure.name, figure.title, figure.says, draw(figure), [], False, legend)
 
 
-def _facts(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The recipe as pairs of name and value, simple values only."""
-    facts: list[tuple[str, str]] = []
+def _settings(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The simple values of the recipe as pairs of name and value."""
+    settings: list[tuple[str, str]] = []
     for group in ("arguments", "training", "data", "versions"):
         held = recipe.get(group) or {}
         for name, value in held.items() if isinstance(held, Mapping) else ():
@@ -239,8 +239,8 @@ def _facts(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
                 and isinstance(value, (str, int, float, bool, tuple, list))
                 and len(str(value)) < 60
             ):
-                facts.append((name if group == "arguments" else f"{group}: {name}", str(value)))
-    return facts
+                settings.append((name if group == "arguments" else f"{group}: {name}", str(value)))
+    return settings
 
 
 def _plane(held: Sequence[Column]) -> list[Chart]:
@@ -253,7 +253,7 @@ def _plane(held: Sequence[Column]) -> list[Chart]:
             )
     if len(points) < 2:
         return []
-    says = "Left is cheaper, down is more faithful."
+    says = "Lower is better for both."
     return [
         Chart(
             "plane",

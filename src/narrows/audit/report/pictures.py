@@ -21,7 +21,7 @@ _PANELS, _WIDE, _HIGH, _LONGEST = 12, 200, 96, 256
 
 
 class Strip(NamedTuple):
-    """A labelled row of a rendered gallery: HTML that is safe to put into a page."""
+    """A labelled row of a rendered gallery, as escaped HTML."""
 
     label: str
     html: str
@@ -38,7 +38,7 @@ def render(gallery: Gallery) -> list[Strip]:
 
 
 def _images(gallery: Gallery, rows: list[tuple[str, Tensor]]) -> list[Strip]:
-    # The originals set the scale: a reconstruction that overshoots must not dim them.
+    # The originals determine the scale, so that a reconstruction with outliers does not dim them.
     truth = [shown for label, shown in rows if label.endswith(("original", "target"))] or [
         shown for _, shown in rows
     ]
@@ -82,8 +82,8 @@ def _png(images: Tensor) -> str:
 
 
 def _by_column(gallery: Gallery, rows: list[tuple[str, Tensor]]) -> list[Strip]:
-    """A panel an example. Where every row shows the same examples, its curves share their panels."""
-    rows = [(label, shown) for label, shown in rows if label != "seen"]
+    """A panel for each example; rows of the same examples share their panels."""
+    rows = [(label, shown) for label, shown in rows if label != "visible"]
     together = (
         len({len(shown) for _, shown in rows}) == 1 and len(rows) > 1 and all(label for label, _ in rows)
     )
@@ -98,7 +98,7 @@ def _by_column(gallery: Gallery, rows: list[tuple[str, Tensor]]) -> list[Strip]:
 
 
 def _by_row(rows: list[tuple[str, Tensor]]) -> list[Strip]:
-    """A panel a row, with the stations of a traversal from one colour to the other."""
+    """A panel for each row; the steps of a traversal go from one colour to another."""
     panels = []
     for _, shown in rows:
         last = max(1, len(shown) - 1)
@@ -117,7 +117,7 @@ def _legend(labels: list[str]) -> str:
 
 
 def _panels(panels: list[list[tuple[Tensor, str]]], captions: list[str] | None = None) -> str:
-    """Small drawings side by side, each of curves and their colours."""
+    """Small charts side by side, each of curves with their colours."""
     parts = []
     for number, curves in enumerate(panels):
         values = torch.cat([curve.flatten() for curve, _ in curves])
@@ -133,7 +133,7 @@ def _panels(panels: list[list[tuple[Tensor, str]]], captions: list[str] | None =
 
 
 def _curve(frame: Frame, curve: Tensor, colour: str) -> str:
-    """A vector as one line over its coordinates; a sequence as a line for each of its first channels."""
+    """A vector as one line over its coordinates; a sequence as one line for each of its first three channels."""
     channels = [curve] if curve.ndim == 1 else list(curve.reshape(len(curve), -1)[:, :3].T)
     style = f'class="curve" style="stroke:{colour}"'
     parts = []

@@ -1,4 +1,4 @@
-"""`audit`: the same questions to every method; `Report`: the answers, for programs and for people."""
+"""`Report`: the result of an audit, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ __all__ = ["MARKS", "Check", "Report", "shown"]
 
 _ORDER: tuple[Verdict, ...] = ("bad", "warn", "ok", "info")
 MARKS: Mapping[Verdict, str] = {"ok": "✓", "warn": "!", "bad": "✗", "info": "·"}
-"""Marks that differ in shape, so that nobody needs to tell colours apart."""
+"""Marks that differ in shape, so that colour is not needed."""
 
 
 @dataclass(frozen=True)
 class Report:
-    """What an audit found.
+    """The result of an audit.
 
     Args:
         method: the method's name.
         data: the data's name.
-        parameters: what the audit was asked for and what it looked at.
-        checks: the answers.
-        figures: charts and pictures; empty when read back from JSON.
+        parameters: the audit's arguments, and the numbers of examples.
+        checks: the results of the checks.
+        figures: charts and pictures; empty if read from JSON.
     """
 
     method: str
@@ -36,14 +36,14 @@ class Report:
     figures: tuple[Figure, ...] = ()
 
     def __getitem__(self, name: str) -> Check:
-        """The check of a name."""
+        """The check with a name."""
         for check in self.checks:
             if check.name == name:
                 return check
         raise KeyError(name)
 
     def get(self, name: str) -> Check | None:
-        """The check of a name, or None where the question did not apply."""
+        """The check with a name, or None if it did not apply."""
         return next((check for check in self.checks if check.name == name), None)
 
     @property
@@ -53,13 +53,13 @@ class Report:
 
     @property
     def concerns(self) -> list[Check]:
-        """What is wrong, the worst first."""
+        """The checks with verdict ``bad`` or ``warn``, worst first."""
         wrong = [check for check in self.checks if check.verdict in ("bad", "warn")]
         return sorted(wrong, key=lambda check: _ORDER.index(check.verdict))
 
     @property
     def headline(self) -> str:
-        """The audit in a few words."""
+        """A short summary of the verdicts."""
         wrong = self.concerns
         if not wrong:
             return "Healthy"
@@ -78,10 +78,10 @@ class Report:
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Report:
-        """A report without figures, from what `to_json` kept.
+        """A report without figures, from the result of `to_json`.
 
         Raises:
-            RequestError: this is no audit.
+            RequestError: the content is not an audit.
         """
         try:
             checks = tuple(Check(**check) for check in kept["checks"])
@@ -90,7 +90,7 @@ class Report:
             raise RequestError(f"This is not an audit: {error}. Make one with: narrows audit RUN") from error
 
     def show(self) -> None:
-        """Print the report on stdout, the details of single latents left out."""
+        """Print the report on stdout, without the details of single latents."""
         from rich.console import Console
         from rich.table import Table
         from rich.text import Text
@@ -116,7 +116,7 @@ class Report:
 
 
 def shown(value: float | str | None) -> str:
-    """A value as people read it.
+    """A value as text, rounded.
 
     Example:
         >>> shown(0.123456), shown(1234567.0), shown(3.0), shown(-0.0000123), shown("none")

@@ -1,7 +1,7 @@
-"""Charts as SVG that takes its colours from the page, so that one drawing serves light, dark and print.
+"""Charts as SVG, with the colours of the page's style sheet.
 
-Drawn here rather than by a plotting library: the text stays text, colours are style-sheet variables, and a chart
-is a few kilobytes.
+They are drawn without a plotting library: text stays text, colours are variables of the style sheet (for light, dark
+and print), and a chart has a few kilobytes.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ _MOST_POINTS = 300
 
 @dataclass(frozen=True)
 class Frame:
-    """The plane of a chart: from data to drawing.
+    """The axes of a chart: from data to SVG coordinates.
 
     Args:
-        x: least and greatest on the horizontal axis.
-        y: least and greatest on the vertical axis.
+        x: minimum and maximum of the horizontal axis.
+        y: minimum and maximum of the vertical axis.
         log: whether the vertical axis is logarithmic.
-        left: the drawing's left edge, in its own units.
-        right: its right edge.
-        top: its upper edge.
-        bottom: its lower edge.
+        left: the left edge, in SVG units.
+        right: the right edge.
+        top: the upper edge.
+        bottom: the lower edge.
     """
 
     x: tuple[float, float]
@@ -42,13 +42,13 @@ class Frame:
     top: float = _TOP
     bottom: float = HEIGHT - _BOTTOM
 
-    def across(self, x: float) -> float:
-        """The horizontal place of a value."""
+    def horizontal(self, x: float) -> float:
+        """The horizontal coordinate of a value."""
         low, high = self.x
         return self.left + (x - low) / (high - low or 1) * (self.right - self.left)
 
-    def up(self, y: float) -> float:
-        """The vertical place of a value."""
+    def vertical(self, y: float) -> float:
+        """The vertical coordinate of a value."""
         low, high = self.y
         if self.log:
             low, high, y = math.log10(low), math.log10(high), math.log10(max(y, low))
@@ -87,11 +87,13 @@ def draw(chart: Chart) -> str:
 
 
 def polyline(frame: Frame, x: Sequence[float], y: Sequence[float], style: str) -> str:
-    """A line through points that are finite; gaps are left out."""
-    places = [
-        f"{frame.across(a):.1f},{frame.up(b):.1f}" for a, b in zip(x, y, strict=True) if math.isfinite(a + b)
+    """A line through the finite points."""
+    points = [
+        f"{frame.horizontal(a):.1f},{frame.vertical(b):.1f}"
+        for a, b in zip(x, y, strict=True)
+        if math.isfinite(a + b)
     ]
-    return f'<polyline points="{" ".join(places)}" {style}/>'
+    return f'<polyline points="{" ".join(points)}" {style}/>'
 
 
 def _abscissae(series: Series) -> tuple[float, ...]:
@@ -118,13 +120,13 @@ def _axes(chart: Chart, frame: Frame, x_marks: bool = True) -> str:
     else:
         marks = ticks(*frame.y, 4)
     for mark in marks:
-        y = frame.up(mark)
+        y = frame.vertical(mark)
         parts.append(f'<line class="grid" x1="{frame.left}" x2="{frame.right}" y1="{y:.1f}" y2="{y:.1f}"/>')
         parts.append(
             f'<text class="tick" x="{frame.left - 6}" y="{y + 4:.1f}" text-anchor="end">{_short(mark)}</text>'
         )
     for mark in ticks(*frame.x, 5) if x_marks else ():
-        x = frame.across(mark)
+        x = frame.horizontal(mark)
         parts.append(
             f'<text class="tick" x="{x:.1f}" y="{frame.bottom + 15}" text-anchor="middle">{_short(mark)}</text>'
         )
@@ -146,7 +148,7 @@ def _axes(chart: Chart, frame: Frame, x_marks: bool = True) -> str:
 
 
 def _short(value: float) -> str:
-    """A tick's text: few characters, no exponent where none is needed."""
+    """The text of a tick: few characters, an exponent only if needed."""
     size = abs(value)
     if size >= 1e6 or (0 < size < 1e-3):
         return f"{value:.0e}".replace("e-0", "e-").replace("e+0", "e")
@@ -156,16 +158,16 @@ def _short(value: float) -> str:
 
 
 def _bars(chart: Chart) -> str:
-    places = [x for s in chart.series for x in _abscissae(s)]
+    points = [x for s in chart.series for x in _abscissae(s)]
     heights = [y for s in chart.series for y in s.y]
-    frame = Frame((-0.5, max(places, default=0) + 0.5), _span(heights, zero=True, pad=0.04))
-    width = frame.across(1) - frame.across(0)
+    frame = Frame((-0.5, max(points, default=0) + 0.5), _span(heights, zero=True, pad=0.04))
+    width = frame.horizontal(1) - frame.horizontal(0)
     gap = min(3.0, 0.2 * width)
     parts = [_axes(chart, frame, x_marks=False)]
     for s in chart.series:
         for x, y in zip(_abscissae(s), s.y, strict=True):
-            left, top = frame.across(x - 0.5) + gap / 2, frame.up(max(y, 0))
-            size = max(abs(frame.up(0) - frame.up(y)), 0.8)
+            left, top = frame.horizontal(x - 0.5) + gap / 2, frame.vertical(max(y, 0))
+            size = max(abs(frame.vertical(0) - frame.vertical(y)), 0.8)
             parts.append(
                 f'<rect class="t{s.tone}" x="{left:.1f}" y="{top:.1f}" width="{width - gap:.1f}" height="{size:.1f}">'
                 f"<title>{escape(s.name)}: {y:.4g}</title></rect>"
@@ -179,7 +181,7 @@ def _histogram(chart: Chart) -> str:
     parts = [_axes(chart, frame)]
     for s in chart.series:
         for low, high, y in zip(s.x, s.x[1:], s.y, strict=False):
-            left, right, top = frame.across(low), frame.across(high), frame.up(y)
+            left, right, top = frame.horizontal(low), frame.horizontal(high), frame.vertical(y)
             if y:
                 parts.append(
                     f'<rect class="t{s.tone}" x="{left:.1f}" y="{top:.1f}" width="{max(right - left - 0.8, 0.6):.1f}" '
@@ -221,7 +223,7 @@ def _points(chart: Chart) -> str:
 def _dot(frame: Frame, x: float, y: float, series: Series, radius: float) -> str:
     title = f"<title>{escape(series.name)}: {x:.4g}, {y:.4g}</title>" if radius > 3 else ""
     return (
-        f'<circle class="t{series.tone} dot" cx="{frame.across(x):.1f}" cy="{frame.up(y):.1f}" r="{radius}">'
+        f'<circle class="t{series.tone} dot" cx="{frame.horizontal(x):.1f}" cy="{frame.vertical(y):.1f}" r="{radius}">'
         f"{title}</circle>"
     )
 

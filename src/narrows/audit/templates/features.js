@@ -2,7 +2,7 @@
 (() => {
   const by = (id) => document.getElementById(id);
   const box = by("features"), cards = [...box.children];
-  const told = cards.map((card, place) => ({ card, place, ...card.dataset }));
+  const entries = cards.map((card, index) => ({ card, index, ...card.dataset }));
   const key = { energy: (c) => +c.energy, density: (c) => +c.density, largest: (c) => +c.largest, id: (c) => +c.id };
   const wanted = (c, query, mark) =>
     (!mark || c.mark === mark) &&
@@ -10,14 +10,14 @@
   const update = () => {
     const query = by("query").value.toLowerCase(), mark = by("mark").value, sort = by("sort").value;
     const name = sort.replace("-", ""), sign = sort.startsWith("-") ? -1 : 1;
-    const order = [...told].sort((a, b) => (name && sign * (key[name](a) - key[name](b))) || a.place - b.place);
+    const order = [...entries].sort((a, b) => (name && sign * (key[name](a) - key[name](b))) || a.index - b.index);
     let count = 0;
     for (const c of order) {
       c.card.hidden = !wanted(c, query.trim() ? query : "", mark);
       count += !c.card.hidden;
       box.append(c.card);
     }
-    by("count").textContent = `${count} of ${told.length}`;
+    by("count").textContent = `${count} of ${entries.length}`;
   };
   by("controls").hidden = false;
   by("controls").addEventListener("submit", (event) => event.preventDefault());

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from narrows.audit.metrics.depth import depth, redealt
+from narrows.audit.metrics.depth import depth, shuffled_layers
 from narrows.core import Batch, dense
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
 from narrows.methods.sparse.topk_sae import topk_sae
@@ -33,7 +33,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         with torch.no_grad():
             back = one.reconstruct(Batch(test[:, m]))
         alone += fvus(test[:, [m]], back[:, None])
-    control = redealt(z, trial.seed)
+    control = shuffled_layers(z, trial.seed)
     return {
         "multi/fvu": sum(errors) / count,
         "each/fvu": sum(alone) / count,
