@@ -146,7 +146,7 @@ def parts_page() -> str:
             about = (inspect.getdoc(parts.constructor(name)) or "").split("\n\n")[0]
             lines.append(f"### {name}\n\n{' '.join(about.split())}\n\n`{parts.usage(name)}`")
             options = parts.options(name).values()
-            rows = [row_of(f"`{o.name}`", o.metavar, default_of(o.default), o.says) for o in options]
+            rows = [row_of(f"`{o.name}`", o.metavar, default_of(o.default), o.description) for o in options]
             if rows:
                 lines.append("\n".join(["| option | value | default | |", "|---|---|---|---|", *rows]))
         sections.append("\n\n".join(line for line in lines if line))
