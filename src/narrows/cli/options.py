@@ -181,6 +181,14 @@ DATA_OPTIONS = (
         "SHARE",
         "Hide this share of a table's cells, or of all modalities of all rows, to see what a method makes of it.",
     ),
+    Option("series", _text, "NAME", "The column of a table in long form that names the series of a step."),
+    Option("time", _text, "NAME", "The column of the times of the steps, numbers or dates."),
+    Option("window", _whole, "STEPS", "Cut long series into examples of at most so many steps."),
+    Option("tokens", _text, "UNIT", "What a symbol of a text is: characters or words.", "characters"),
+    Option(
+        "least", _whole, "N", "How often a symbol must stand in the training texts; a rarer one is unknown."
+    ),
+    Option("longest", _whole, "N", "Leave out texts of more symbols than this."),
     Option(
         "layout",
         _text,
