@@ -12,7 +12,7 @@ from narrows.cli.errors import note
 from narrows.cli.output import destination, only_json, print_json
 
 if TYPE_CHECKING:
-    from narrows.runs.verbs.impute import Imputed
+    from narrows.runs.verbs.imputed import Imputed
 
 __all__ = ["impute"]
 
@@ -22,14 +22,22 @@ _FEW = 10
 
 def impute(
     run: shared.Run,
-    data: Annotated[str, typer.Argument(help="A file with empty cells, or a name.", metavar="FILE")],
+    data: Annotated[
+        str, typer.Argument(help="A file with empty cells or missing steps, or a name.", metavar="FILE")
+    ],
     out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")],
-    samples: Annotated[int, typer.Option(help="Codes drawn for each row.")] = 1000,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Codes drawn for each row, or series.", show_default="1000 a row, 200 a series"),
+    ] = None,
     draws: Annotated[
         int,
         typer.Option(
             help="Write the table so many times over, each with a draw of what may be in the holes."
         ),
+    ] = 0,
+    horizon: Annotated[
+        int, typer.Option(help="Append so many steps to each series and fill them: a forecast.")
     ] = 0,
     seed: Annotated[int, typer.Option(help="The same seed fills with the same values.")] = 0,
     force: shared.Force = False,
@@ -37,10 +45,11 @@ def impute(
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Fill the missing cells of a table; all others stay as they are.
+    """Fill the missing cells of a table or of series; all others stay as they are.
 
-    They stay bit for bit. A number becomes its mean given the rest of the row, a category its most probable value. The
-    columns, their order and their units are those of the file.
+    They stay bit for bit. A number becomes its mean given the rest of the row or series, a category its most probable
+    value. The columns, their order and their units are those of the file. Of series, steps after the end are forecast:
+    --horizon 12, or rows with times of your own and empty cells.
     """
     path = destination(out, force, (".csv", ".parquet", ".npz"))
     import numpy as np
@@ -52,7 +61,8 @@ def impute(
 
     opened = nr.load(run)
     with only_json(json), Progress(brief=True) as progress:
-        done = fill(opened, data, samples=samples, draws=draws, seed=seed, progress=progress, **data_options)
+        how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed, "horizon": horizon}
+        done = fill(opened, data, progress=progress, **how, **data_options)
     files.write(path, done.encoded(path.suffix.lower()))
     for sentence in _said(done):
         note(sentence)
@@ -63,6 +73,7 @@ def impute(
                 "wrote": str(path),
                 "rows": len(done.cells),
                 "filled": dict(done.filled),
+                "appended": done.appended,
                 "unknown": dict(done.unknown),
                 "unread": list(done.unread),
                 "median_ess": float(np.median(done.ess)) if len(done.ess) else None,
@@ -72,15 +83,18 @@ def impute(
 
 def _said(done: Imputed) -> list[str]:
     """What a user should know of the table."""
-    if not done.filled:
+    if not done.filled and not done.appended:
         sentences = ["No cell of the columns that the model reads is missing: nothing was filled."]
     else:
         cells, columns = sum(done.filled.values()), len(done.filled)
-        sentences = [f"Filled {cells} cells in {columns} column{'s' * (columns > 1)}, {len(done.ess)} rows."]
+        sentences = [f"Appended {done.appended} steps and filled them."] if done.appended else []
+        if done.filled:
+            sentences.append(f"Filled {cells} cells in {columns} column{'s' * (columns > 1)}.")
     few = int((done.ess < _FEW).sum())
     if few > len(done.ess) // 20:
         sentences.append(
-            f"In {few} of these rows the values hang on fewer than {_FEW} of the draws: try a larger --samples."
+            f"In {few} of the {len(done.ess)} examples with holes the values hang on fewer than {_FEW} of the draws: "
+            "try a larger --samples."
         )
     for name, count in done.unknown.items():
         sentences.append(

@@ -11,6 +11,7 @@ from narrows.core.lazy import lazily
 
 if TYPE_CHECKING:
     from narrows.core.code import Code as Code
+    from narrows.core.code import Completion as Completion
     from narrows.core.code import Loss as Loss
     from narrows.core.code import Pass as Pass
     from narrows.core.code import target_weight as target_weight
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "Code": "code",
     "Loss": "code",
+    "Completion": "code",
     "Pass": "code",
     "target_weight": "code",
     "Evidence": "evidence",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -13,7 +13,7 @@ from torch.distributions import Distribution
 from narrows.core.evidence import Evidence
 from narrows.core.values import Batch, Tree
 
-__all__ = ["Code", "Loss", "Pass", "target_weight"]
+__all__ = ["Code", "Completion", "Loss", "Pass", "target_weight"]
 
 E = TypeVar("E", bound=Evidence)
 
@@ -67,6 +67,21 @@ class Code:
         """The rate in nats: the sum of the ``kl`` costs, (*samples, B), or None without such costs."""
         nats = [cost for name, cost in self.costs.items() if name == "kl" or name.startswith("kl/")]
         return torch.stack(nats).sum(0) if nats else None
+
+
+@dataclass(frozen=True)
+class Completion:
+    """The missing values of B examples under each of K codes.
+
+    Args:
+        nll: -log p(observed values | code), (K, B).
+        estimate: maps weights of the codes, (K, B), that sum to 1 over K, to a point estimate of x, (B, *shape).
+        draw: maps indices of codes, (M, B), to one draw of x for each, (M, B, *shape).
+    """
+
+    nll: Tensor
+    estimate: Callable[[Tensor], Tensor]
+    draw: Callable[[Tensor], Tensor]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core.check import RequestError
-from narrows.core.code import Code, Loss, Pass
+from narrows.core.code import Code, Completion, Loss, Pass
 from narrows.core.evidence import Indices
 from narrows.core.stages import Player, Stage
 from narrows.core.symbols import Symbols
@@ -160,6 +160,9 @@ class Likelihood(Part):
     element: ClassVar[str] = "dimension"
     """What `elements` counts: the dimensions of an example, or the edges of a graph."""
 
+    any_length: ClassVar[bool] = False
+    """Whether examples may have any number of steps, (T, ...), whatever `shape` says, and lack some of them."""
+
     discrete: bool = False
     """True if targets are categorical, so that a squared error is not defined."""
 
@@ -190,6 +193,23 @@ class Likelihood(Part):
     def sample(self, parameters: Tree) -> Tree:
         """A draw of x, (*samples, B, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")
+
+    def complete(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Completion:
+        """What may be missing of x, given what is there and each of K codes.
+
+        Given the code, elements are independent here. A likelihood whose elements depend on each other overrides it.
+
+        Args:
+            parameters: at K codes of each example, (K, B, ...).
+            x: the examples, (B, *shape); only what has a weight is read.
+            weight: what is there of x.
+        """
+
+        def draw(codes: Tensor) -> Tensor:
+            drawn: Tensor = self.sample(parameters[codes, torch.arange(len(x), device=codes.device)])
+            return drawn
+
+        return Completion(self.nll(parameters, x, weight), partial(self.mixture_mean, parameters), draw)
 
     def elements(self, x: Tree, weight: Tensor | None = None) -> Tensor:
         """The number of elements of each target with nonzero weight, (B,)."""

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any, Literal, Union, get_args, get_origin
 
 from narrows.core.check import RequestError, choice, refuse
 from narrows.core.schedules import schedule
 
-__all__ = ["Read", "docstring_args", "number_or_schedule", "readable", "reader", "shown", "yes"]
+__all__ = ["Read", "docstring_args", "names_of", "number_or_schedule", "readable", "reader", "shown", "yes"]
 
 Read = Callable[[str, str], Any]
 """Parses an option's text: ``(option, text) -> value``; raises RequestError if the text is invalid."""
@@ -184,3 +184,10 @@ def docstring_args(text: str) -> dict[str, str]:
             elif name:
                 found[name] += " " + line.strip()
     return {name: says.replace("`", "") for name, says in found.items()}
+
+
+def names_of(names: str | Sequence[str] | None) -> list[str]:
+    """Names in a list, or in one text with commas between."""
+    if names is None:
+        return []
+    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)

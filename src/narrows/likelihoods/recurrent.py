@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import Likelihood
+from narrows.core import Completion, Likelihood
 from narrows.core.check import whole
 from narrows.nets.mlp import dense_layers
 from narrows.nets.sequence import Clock, Steps
@@ -149,6 +149,7 @@ class Recurrence(nn.Module):
         lead: tuple[int, ...],
         x: Tensor | None = None,
         write: Callable[[Tensor], Tensor] | None = None,
+        ahead: Tensor | None = None,
     ) -> Path:
         """Go through all steps.
 
@@ -159,6 +160,7 @@ class Recurrence(nn.Module):
             x: what is read, (B, T, C), where it was observed; the model's own writing when None.
             write: from the emission's parameters to values, where they are not observed. When None, they are read
                 as missing by a model that is made for holes, and as what the model expects by another.
+            ahead: steps (B, T) at which a draw from the emission is read, whatever x is there.
         """
         if x is not None and write is None and not self.holes:
             there = steps.observed | ~steps.mask.unsqueeze(-1)
@@ -178,6 +180,10 @@ class Recurrence(nn.Module):
                 if x is not None:
                     value = torch.where(steps.observed[:, t], x[:, t], value)
                 read = self.reading(value, torch.ones_like(value, dtype=torch.bool))
+            if ahead is not None and bool(ahead[:, t].any()):
+                drawn, here = self.emission.sample(self.emit(z, step.context)), ahead[:, t, None]
+                value = torch.where(here, drawn, value)
+                read = torch.where(here, self.reading(drawn, torch.ones_like(drawn, dtype=torch.bool)), read)
             kept.append((step.context, z, value.expand(*lead, -1)))
             after = self.advance(state, step, z, read)
             state = after if full else torch.where(steps.mask[:, t, None], after, state)
@@ -206,6 +212,8 @@ class Recurrent(Likelihood):
     Reference:
         Chung et al., A Recurrent Latent Variable Model for Sequential Data, 2015, section 3. arXiv:1506.02216
     """
+
+    any_length = True
 
     def __init__(self, shape: tuple[int, ...], core: Recurrence) -> None:
         super().__init__(shape)
@@ -237,23 +245,32 @@ class Recurrent(Likelihood):
         """A draw of each step after what was drawn before it, (*samples, B, T, C)."""
         return self._written(parameters, self.core.emission.sample)
 
-    def complete(self, parameters: Tensor, x: Tensor, draw: bool = False) -> Tensor:
-        """Series with the holes filled, (*samples, B, T, C): what was observed as it is, the rest written.
+    def complete(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Completion:
+        """What may be in the holes of series (B, T, C), and in steps after the last that anybody observed.
 
-        Args:
-            parameters: with what was observed.
-            x: the values (B, T, C); only what was observed is read.
-            draw: draw what is missing, instead of expecting it.
+        A hole is read as `nll` reads it, so that its weights hold. What comes after the last observation is drawn and
+        read, a step after the other, as the model draws series: no observation depends on it.
         """
         u, steps = self._unpacked(parameters)
-        x = torch.where(steps.observed, x, 0.0)
-        emission = self.core.emission
-        write = None if self.core.holes else emission.sample if draw else emission.mean
-        path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x, write)
-        if write is not None:
-            return path.x
+        x, emission = torch.where(steps.observed, x, 0.0), self.core.emission
+        left = (
+            steps.observed.any(-1).flip(1).int().cumsum(1).flip(1)
+        )  # steps with an observation from here on
+        ahead = (left == 0) & steps.mask
+        path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x, ahead=ahead)
         made = self.core.emit(path.z, path.context)
-        return torch.where(steps.observed, x, emission.sample(made) if draw else emission.mean(made))
+        mean = emission.mean(made)
+
+        def draw(codes: Tensor) -> Tensor:
+            rows = codes, torch.arange(len(x), device=codes.device)
+            drawn = torch.where(ahead.unsqueeze(-1), path.x[rows], emission.sample(made[rows]))
+            return torch.where(steps.observed, x, drawn)
+
+        return Completion(
+            self.along(path, x, steps.observed if weight is None else weight),
+            lambda weights: torch.where(steps.observed, x, (weights[..., None, None] * mean).sum(0)),
+            draw,
+        )
 
     def _written(self, parameters: Tensor, write: Callable[[Tensor], Tensor]) -> Tensor:
         u, steps = self._unpacked(parameters)

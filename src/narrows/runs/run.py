@@ -186,11 +186,12 @@ class Run:
         return reconstruct(self, data, resolution=resolution, progress=progress)
 
     def impute(self, data: Any = None, **how: Any) -> dict[str, np.ndarray] | np.ndarray:
-        """Fill the missing cells of a table: its columns by name, or an array where it came as one.
+        """Fill what is missing of a table or of series: columns by name, or an array where one was given.
 
         Args:
             data: a file, an array, or None for the run's own test part.
-            how: `samples`, `draws`, `seed` and `progress` of `narrows.runs.verbs.impute.impute`.
+            how: `samples`, `draws`, `seed`, `horizon` (of series, steps to forecast) and `progress` of
+                `narrows.runs.verbs.impute.impute`.
         """
         from narrows.runs.verbs.impute import impute
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.likelihood import log_weights
+from narrows.audit.evidence.likelihood import rate_of
 from narrows.core import Autoencoder, Batch, seeded
 from narrows.core.check import whole
 
@@ -23,8 +23,8 @@ class Imputation:
     """Imputed cells.
 
     Args:
-        cells: a point estimate for every cell, (B, D): means of numbers, most probable categories.
-        draws: M draws of every cell from p(missing | observed), (M, B, D).
+        cells: a point estimate for every cell, (B, *shape): means of numbers, most probable categories.
+        draws: M draws of every cell from p(missing | observed), (M, B, *shape).
         ess: effective sample size of each row, (B,), between 1 and the number of samples.
     """
 
@@ -74,14 +74,14 @@ def impute(
 
 
 def _some(model: Autoencoder, batch: Batch, samples: int, draws: int) -> tuple[Tensor, Tensor, Tensor]:
-    """The point estimate (B, D), draws (M, B, D) and effective sample size (B,) of some rows."""
-    logs, parameters = log_weights(model, batch, samples)
-    weights = logs.softmax(0)
-    cells = model.likelihood.mixture_mean(parameters, weights)
+    """The point estimate (B, *shape), draws (M, B, *shape) and effective sample size (B,) of some rows."""
+    passed = model(batch, (samples,))
+    rate = rate_of(passed)
+    completion = model.likelihood.complete(passed.output, passed.batch.target, passed.weight)
+    weights = (-(completion.nll + rate)).softmax(0)
+    cells = completion.estimate(weights)
     if draws:
-        chosen = torch.multinomial(weights.T, draws, replacement=True).T  # (M, B)
-        picked = parameters[chosen, torch.arange(len(batch), device=chosen.device)]
-        drawn = model.likelihood.sample(picked)
+        drawn = completion.draw(torch.multinomial(weights.T, draws, replacement=True).T)
     else:
         drawn = cells.new_empty(0, *cells.shape)
     return cells, drawn, 1 / weights.square().sum(0)

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, seeded
+from narrows.core import Autoencoder, Batch, Pass, seeded
 from narrows.core.check import RequestError, whole
 
-__all__ = ["importance_nll", "log_weights"]
+__all__ = ["importance_nll", "rate_of"]
 
 
 @torch.no_grad()
@@ -44,29 +44,29 @@ def importance_nll(
     try:
         with seeded(seed):
             for start in range(0, samples, chunk):
-                parts.append(log_weights(model, batch, min(chunk, samples - start))[0].logsumexp(0))
+                parts.append(_log_weights(model, batch, min(chunk, samples - start)).logsumexp(0))
     finally:
         model.train(training)
     return math.log(samples) - torch.stack(parts).logsumexp(0)
 
 
-def log_weights(model: Autoencoder, batch: Batch, samples: int) -> tuple[Tensor, Tensor]:
-    """log p(x, z) - log q(z | x) at drawn z, (K, B), and the likelihood's parameters there, (K, B, ...).
+def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:
+    """log p(x, z) - log q(z | x) at drawn z, (K, B)."""
+    passed = model(batch, (samples,))
+    rate = rate_of(passed)
+    return -(model.likelihood.nll(passed.output, passed.batch.target, passed.weight) + rate)
 
-    Args:
-        model: an autoencoder whose code has a rate.
-        batch: B examples.
-        samples: K.
+
+def rate_of(passed: Pass) -> Tensor:
+    """log q(z | x) - log p(z) at the drawn z, (K, B).
 
     Raises:
         RequestError: the code has no rate.
     """
-    passed = model(batch, (samples,))
     rate = passed.code.rate
     if rate is None:
         raise RequestError(
             "This model's code has no posterior and no prior, so it has no importance-weighted likelihood. "
             "Use its reconstruction error instead, or fit a method with a posterior (such as `vae`)."
         )
-    nll = model.likelihood.nll(passed.output, passed.batch.target, passed.weight)
-    return -(nll + rate), passed.output
+    return rate

@@ -63,14 +63,61 @@ class Cells:
 
     def fill(self, name: str, values: Sequence[float] | Sequence[str]) -> None:
         """Put values into the missing cells of a column, in order; whole numbers where all of the others are."""
-        holes = np.flatnonzero(self.holes(name))
-        if len(holes):
-            column = self.columns[name]
+        self.put(name, np.flatnonzero(self.holes(name)), values)
+
+    def put(self, name: str, rows: np.ndarray, values: Sequence[Any]) -> None:
+        """Put values into some cells of a column, as the others are written.
+
+        Args:
+            name: the column.
+            rows: which of its rows, (R,).
+            values: R numbers, texts or moments (datetime64).
+        """
+        if len(rows):
+            column, order = self.columns[name], np.argsort(rows)
+            rows, values = rows[order], [values[place] for place in order]
             if isinstance(column, list):
-                self.columns[name] = _fill_texts(column, holes, list(values))
+                self.columns[name] = _fill_texts(column, rows, values)
             else:
                 fill = _fill_array if isinstance(column, np.ndarray) else _fill_arrow
-                self.columns[name] = fill(column, holes, list(values))
+                self.columns[name] = fill(column, rows, values)
+
+    def blank(self, name: str, rows: np.ndarray) -> None:
+        """Empty some cells of a column."""
+        column = self.columns[name]
+        if isinstance(column, list):
+            gone = set(rows.tolist())
+            self.columns[name] = ["" if row in gone else text for row, text in enumerate(column)]
+        elif isinstance(column, np.ndarray):
+            kind = (
+                column.dtype if column.dtype.kind == "f" else float if column.dtype.kind in "iub" else object
+            )
+            emptied = column.astype(kind)
+            emptied[rows] = None if kind is object else np.nan
+            self.columns[name] = emptied
+        else:
+            there = np.ones(len(column), dtype=bool)
+            there[rows] = False
+            none = _arrow("scalar")(None, type=column.type)
+            compute = optional("pyarrow.compute", "tables", "fill Parquet columns")
+            self.columns[name] = compute.if_else(_arrow("array")(there), column, none)
+
+    def take(self, rows: np.ndarray) -> Cells:
+        """Some rows in an order, (R,); the same one may be there more than once.
+
+        Example:
+            >>> Cells({"a": ["1", "2"]}).take(np.array([0, 1, 1])).columns
+            {'a': ['1', '2', '2']}
+        """
+        columns = {
+            name: [column[row] for row in rows.tolist()]
+            if isinstance(column, list)
+            else column[rows]
+            if isinstance(column, np.ndarray)
+            else column.take(_arrow("array")(rows))
+            for name, column in self.columns.items()
+        }
+        return Cells(columns, self.missing)
 
     def repeated(self, times: int) -> Cells:
         """The same rows several times over, with a first column `draw` that counts them."""
@@ -156,6 +203,8 @@ def _fill_arrow(column: Any, holes: np.ndarray, values: list[Any]) -> Any:
         made: list[Any] = [v in ("True", "true") if isinstance(v, str) else v > 0.5 for v in values]
     elif types.is_integer(inner):
         made = [round(float(v)) for v in values]
+    elif types.is_temporal(inner):
+        made = _arrow("array")(np.array(values, "datetime64[us]")).cast(inner).to_pylist()
     elif types.is_floating(inner):
         made = [float(v) for v in (np.rint(values) if _all_whole(others) else values)]
     else:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from narrows.core.check import RequestError, nearest, refuse, whole
+from narrows.core.texts import names_of
 from narrows.data.assemble import Split
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
@@ -17,7 +18,17 @@ from narrows.data.readers.npy import read_npz
 from narrows.data.readers.tables import read_columns
 from narrows.data.sequences import listed, series_like, series_source
 
-__all__ = ["SeriesRows", "from_arrays", "opened", "read_long", "read_series_arrays", "read_series_table"]
+__all__ = [
+    "LongForm",
+    "SeriesRows",
+    "from_arrays",
+    "from_first",
+    "long_form",
+    "opened",
+    "read_long",
+    "read_series_arrays",
+    "read_series_table",
+]
 
 _SERIES = ("series", "series_id", "id", "unit", "subject")
 _TIMES = ("time", "t", "times", "timestamp", "date", "datetime")
@@ -88,7 +99,7 @@ class SeriesRows:
             np.int64
         )
         labels = None if self.labels is None else np.repeat(self.labels, pieces)
-        times = None if self.times is None else _from_first(self.times, ends)
+        times = None if self.times is None else from_first(self.times, ends)
         return replace(self, ends=ends, labels=labels, times=times, ordered=self.ordered or len(self) == 1)
 
 
@@ -182,10 +193,43 @@ def read_long(
     Raises:
         RequestError: columns that are not there, are no numbers or say two things of one series; times that repeat.
     """
+    form = long_form(path, series, time, columns, labels)
+    return cut(form.rows, window, path.name)
+
+
+@dataclass(frozen=True, eq=False)
+class LongForm:
+    """A table in long form, and what its columns are.
+
+    Args:
+        rows: the series.
+        order: which row of the table each step is, (total,).
+        moments: when each step was, (total,) float64, dates in seconds; None where the table has no times.
+        series: the column that names the series, where there is one.
+        time: the column of the times, where there is one.
+        dates: whether they are dates.
+    """
+
+    rows: SeriesRows
+    order: np.ndarray
+    moments: np.ndarray | None
+    series: str | None
+    time: str | None
+    dates: bool
+
+
+def long_form(
+    path: Path,
+    series: str | None = None,
+    time: str | None = None,
+    columns: str | Sequence[str] | None = None,
+    labels: str | None = None,
+) -> LongForm:
+    """Read a table in long form, its series as long as they are; see `read_long`."""
     table, name = read_columns(path), path.name
     which, when = _found(table, series, _SERIES, "series"), _found(table, time, _TIMES, "time")
     classes = None if labels == "none" else _found(table, labels, _LABELS, "labels")
-    chosen = _listed(columns) or [
+    chosen = names_of(columns) or [
         c for c, v in table.items() if c not in (which, when, classes) and v.dtype != object and v.ndim == 1
     ]
     if not chosen:
@@ -199,13 +243,14 @@ def read_long(
     made = SeriesRows(
         values[order].astype(np.float32),
         ends,
-        None if when is None else _from_first(moments[order], ends),
+        None if when is None else from_first(moments[order], ends),
         None if classes is None else _one_each(table[classes], groups, first, classes, name),
         tuple(chosen),
     )
     if when is not None:
         _rising(made, when, name)
-    return cut(made, window, name)
+    dates = when is not None and table[when].dtype == object
+    return LongForm(made, order, None if when is None else moments[order], which, when, dates)
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None = None) -> SeriesRows:
@@ -249,7 +294,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None 
         raise refuse("times", f"{len(moments)} times", f"one for each of the {len(values)} steps")
     if labels is not None and len(labels) != len(ends):
         raise refuse("y", f"{len(labels)} classes", f"one for each of the {len(ends)} series")
-    made = SeriesRows(values, ends, None if moments is None else _from_first(moments, ends), labels)
+    made = SeriesRows(values, ends, None if moments is None else from_first(moments, ends), labels)
     if moments is not None:
         _rising(made, "times", name)
     return cut(made, window, name)
@@ -273,7 +318,7 @@ def cut(rows: SeriesRows, window: int | None, name: str) -> SeriesRows:
     return rows
 
 
-def _from_first(moments: np.ndarray, ends: np.ndarray) -> np.ndarray:
+def from_first(moments: np.ndarray, ends: np.ndarray) -> np.ndarray:
     """Times counted from the first step of each series, which float32 holds."""
     lengths = np.diff(ends, prepend=0)
     return (moments - np.repeat(moments[ends - lengths], lengths)).astype(np.float32)
@@ -301,12 +346,6 @@ def _found(
             raise refuse(argument, said, "a column of the table", nearest(said, table))
         return said
     return next((c for u in usual for c in table if c.lower() == u), None)
-
-
-def _listed(names: str | Sequence[str] | None) -> list[str]:
-    if names is None:
-        return []
-    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
 def _numbers(table: Mapping[str, np.ndarray], column: str, name: str) -> np.ndarray:

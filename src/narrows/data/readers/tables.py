@@ -14,6 +14,7 @@ import numpy as np
 
 from narrows.core import Spec
 from narrows.core.check import RequestError, nearest, optional, refuse
+from narrows.core.texts import names_of
 from narrows.data.memory import make_room
 from narrows.data.raw import Raw
 from narrows.data.readers.mixed import mixed
@@ -63,18 +64,18 @@ def read_table(
         missing_values: texts that mean a missing cell of a table, beside empty ones.
         parts: of a table, what its columns were when the model was fitted.
     """
-    name, words = path.name, _listed(categories)
+    name, words = path.name, names_of(categories)
     if kind == "array" and (words or missing_values):
         given = "categories" if words else "missing_values"
         raise refuse(given, words or missing_values, "left out: this method reads complete numbers", _HOLES)
     as_text = [*words, *(n for n, part in (parts or {}).items() if part.values == "categories")]
     table = read_columns(path, as_text)
     label = _label_column(table, labels)
-    goals = _listed(target)
+    goals = names_of(target)
     aside = {label, split, *goals}
     if kind == "table" and not goals and not any(v.ndim > 1 for n, v in table.items() if n not in aside):
-        chosen = _listed(columns) or [n for n in table if n not in aside]
-        x, kinds = mixed(table, chosen, name, categories=words, missing=_listed(missing_values), known=parts)
+        chosen = names_of(columns) or [n for n in table if n not in aside]
+        x, kinds = mixed(table, chosen, name, categories=words, missing=names_of(missing_values), known=parts)
         return Raw(
             x,
             None if label is None else table[label],
@@ -85,7 +86,7 @@ def read_table(
             holes=bool(np.isnan(x).any()),
             parts=kinds,
         )
-    chosen = _listed(columns) or _all_columns(table, aside, one_hot, name)
+    chosen = names_of(columns) or _all_columns(table, aside, one_hot, name)
     x = _stacked(table, chosen, name, "columns")
     return Raw(
         x,
@@ -349,12 +350,6 @@ def _label_column(table: Table, labels: str | None) -> str | None:
             f"Which column is the class, {' or '.join(f'`{f}`' for f in found)}? Say ``labels={found[0]!r}``."
         )
     return found[0] if found else None
-
-
-def _listed(names: str | Sequence[str] | None) -> list[str]:
-    if names is None:
-        return []
-    return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
 
 
 def _kind(cells: list[str]) -> tuple[str, np.ndarray]:

@@ -1,0 +1,234 @@
+"""A user's series as their own cells: steps are appended, holes are filled, all others stay what they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from narrows.core.check import RequestError, refuse
+from narrows.data.readers.cells import Cells
+from narrows.data.readers.series import SeriesRows, from_first, long_form
+
+__all__ = ["SeriesCells", "cells_of_arrays", "cells_of_table"]
+
+_UNITS = {10: ("D", 86400.0), 13: ("h", 3600.0), 16: ("m", 60.0), 19: ("s", 1.0)}
+"""Units of dates and their seconds, by the length of what is written."""
+
+
+@dataclass(frozen=True, eq=False)
+class SeriesCells:
+    """Series, and the cells that they stand in.
+
+    Args:
+        cells: a row for each step.
+        columns: the columns of the C numbers of a step.
+        order: the row of each step, series after series, (total,).
+        ends: where each series ends among them, (N,).
+        moments: when each step was, (total,) float64, dates in seconds; None without times.
+        series: the column that names the series, where there is one.
+        time: the column of the times, where there is one.
+        dates: whether they are dates.
+        appended: how many steps were appended to each series.
+        packed: from the columns by name to what the user gave: arrays; None for a table.
+    """
+
+    cells: Cells
+    columns: tuple[str, ...]
+    order: np.ndarray
+    ends: np.ndarray
+    moments: np.ndarray | None = None
+    series: str | None = None
+    time: str | None = None
+    dates: bool = False
+    appended: int = 0
+    packed: Callable[[Mapping[str, np.ndarray], int], Any] | None = None
+
+    def extended(self, horizon: int) -> SeriesCells:
+        """The series with empty steps after their ends, at the median spacing of each."""
+        last = self.order[self.ends - 1]
+        repeats = np.ones(len(self.order), np.int64)
+        repeats[last] += horizon
+        copied = np.repeat(np.arange(len(repeats)), repeats)
+        moved = np.cumsum(repeats) - repeats  # where each row is now
+        fresh = moved[last][:, None] + np.arange(1, horizon + 1)  # (N, horizon)
+        places = zip(np.split(moved[self.order], self.ends[:-1]), fresh, strict=True)
+        made = replace(
+            self,
+            cells=self.cells.take(copied),
+            order=np.concatenate([np.concatenate(pair) for pair in places]),
+            ends=self.ends + horizon * np.arange(1, len(self.ends) + 1),
+            appended=self.appended + horizon,
+        )
+        for name in self._changing():
+            made.cells.blank(name, fresh.ravel())
+        return made if self.moments is None else made._timed(self.moments, self.ends, fresh)
+
+    def _changing(self) -> list[str]:
+        """The columns whose cells differ from step to step of a series: they are not copied into new steps."""
+        found = list(self.columns)
+        for name, column in self.cells.columns.items():
+            if name not in (*self.columns, self.series, self.time):
+                values = np.asarray(column, dtype=object)[self.order]
+                parts = np.split(values, self.ends[:-1])
+                if any(len({str(value) for value in part}) > 1 for part in parts):
+                    found.append(name)
+        return found
+
+    def _timed(self, moments: np.ndarray, ends: np.ndarray, fresh: np.ndarray) -> SeriesCells:
+        """Give new steps their times, in the column's own form."""
+        assert self.time is not None
+        parts = np.split(moments, ends[:-1])
+        gaps = [np.diff(part) for part in parts]
+        if not sum(map(len, gaps)):
+            raise RequestError("No series has two steps, so that nobody knows when the next would be.")
+        usual = float(np.median(np.concatenate(gaps)))
+        spacing = np.array([float(np.median(gap)) if len(gap) else usual for gap in gaps])
+        unit = self._unit(moments)
+        if unit:  # what is written in whole units has its next steps at whole units
+            spacing = np.maximum(np.rint(spacing / unit), 1) * unit
+        after = moments[ends - 1][:, None] + spacing[:, None] * np.arange(1, fresh.shape[1] + 1)
+        self.cells.put(self.time, fresh.ravel(), self._written(after.ravel()))
+        every = [np.concatenate(pair) for pair in zip(parts, after, strict=True)]
+        return replace(self, moments=np.concatenate(every))
+
+    def _unit(self, moments: np.ndarray) -> float:
+        """What all times are multiples of, as they are written; 0 for nothing."""
+        if not self.dates:
+            return 1.0 if bool((moments == np.rint(moments)).all()) else 0.0
+        return _UNITS[self._letters()][1] if self._letters() in _UNITS else 0.0
+
+    def _letters(self) -> int:
+        """How many letters the longest date has, where dates are written."""
+        assert self.time is not None
+        column = self.cells.columns[self.time]
+        texts = column if isinstance(column, list) else [str(v) for v in np.asarray(column)]
+        return max(len(text.removesuffix("Z")) for text in texts)
+
+    def _written(self, moments: np.ndarray) -> list[Any]:
+        assert self.time is not None
+        column = self.cells.columns[self.time]
+        if not self.dates:
+            whole = bool((moments == np.rint(moments)).all())
+            numbers = [int(moment) for moment in moments] if whole else moments.tolist()
+            return [str(number) for number in numbers] if isinstance(column, list) else numbers
+        dates = np.rint(moments * 1e6).astype("datetime64[us]")
+        sample = column[0] if isinstance(column, list) else column[0].as_py()
+        if not isinstance(sample, str):
+            return list(dates)
+        unit = _UNITS.get(self._letters(), ("us", 0.0))[0]
+        texts = np.datetime_as_string(dates.astype(f"datetime64[{unit}]")).tolist()
+        return [
+            (text.replace("T", " ") if " " in sample else text) + "Z" * sample.endswith("Z") for text in texts
+        ]
+
+    def rows(self, window: int | None = None) -> SeriesRows:
+        """The series as a model reads them, NaN where a cell is empty.
+
+        Args:
+            window: cut them into pieces of at most so many steps, counted from the end; appended steps come on top of
+                the last piece.
+        """
+        values = np.stack([self._numbers(name) for name in self.columns], 1)[self.order]
+        ends = self.ends
+        if window is not None:
+            starts = np.concatenate([[0], ends[:-1]])
+            cuts = [
+                np.arange(end - self.appended - window, start, -window)[::-1]
+                for start, end in zip(starts, ends, strict=True)
+            ]
+            ends = np.concatenate([np.append(c, e) for c, e in zip(cuts, ends, strict=True)])
+        times = None if self.moments is None else from_first(self.moments, ends)
+        return SeriesRows(values, ends.astype(np.int64), times, columns=self.columns)
+
+    def _numbers(self, name: str) -> np.ndarray:
+        column, holes = self.cells.columns[name], self.cells.holes(name)
+        if isinstance(column, list):
+            true = {"true": 1.0, "false": 0.0}
+            known = [true.get(text.lower(), text) for text in column]
+            values = [0.0 if hole else value for value, hole in zip(known, holes, strict=True)]
+        else:
+            plain = column if isinstance(column, np.ndarray) else column.to_pylist()
+            values = [0.0 if hole else value for value, hole in zip(plain, holes, strict=True)]
+        numbers = np.array(values, np.float64)
+        numbers[holes] = np.nan
+        return numbers.astype(np.float32)
+
+
+def cells_of_table(path: Path, options: Mapping[str, Any]) -> SeriesCells:
+    """Series of a table in long form, .csv, .tsv or .parquet.
+
+    Args:
+        path: the file.
+        options: `series`, `time`, `columns` and `labels` of `narrows.data.readers.series.read_long`.
+    """
+    form = long_form(path, **options)
+    return SeriesCells(
+        Cells.read(path),
+        form.rows.columns,
+        form.order,
+        form.rows.ends,
+        form.moments,
+        form.series,
+        form.time,
+        form.dates,
+    )
+
+
+def cells_of_arrays(arrays: Mapping[str, np.ndarray], plain: bool = False) -> SeriesCells:
+    """Series of arrays: ``x`` (total, C) with ``ends`` (N,), or (N, T, C); ``times`` alike; others are kept.
+
+    Args:
+        arrays: by name.
+        plain: whether the user gave x alone.
+
+    Raises:
+        RequestError: arrays that do not fit together.
+
+    Example:
+        >>> found = cells_of_arrays({"x": np.zeros((2, 3, 1))}).extended(2)
+        >>> found.rows().values.shape, found.ends
+        ((10, 1), array([ 5, 10]))
+    """
+    x, ends, times = (arrays.get(name) for name in ("x", "ends", "times"))
+    if x is None or x.dtype.kind not in "fiub":
+        raise refuse("x", "nothing" if x is None else f"an array of type {x.dtype}", "numbers")
+    equal = ends is None
+    if equal:
+        if x.ndim != 3:
+            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) beside ``ends``")
+        ends, shape = x.shape[1] * np.arange(1, len(x) + 1), x.shape
+        x = x.reshape(-1, shape[2])
+        times = None if times is None else np.broadcast_to(times, shape[:2]).reshape(-1)
+    assert ends is not None
+    wide = x if x.ndim == 2 else x[:, None]
+    lengths = np.diff(ends, prepend=0)
+    if (lengths < 1).any() or ends[-1] != len(x) or (times is not None and len(times) != len(x)):
+        raise refuse("ends", ends.tolist()[:8], f"numbers that rise to {len(x)}, and as many times as steps")
+    columns = {f"x{i}": np.ascontiguousarray(column) for i, column in enumerate(wide.T)}
+    beside = {"series": np.repeat(np.arange(len(ends)), lengths)} | ({} if times is None else {"time": times})
+    moments = None if times is None else np.asarray(times, np.float64)
+    names = tuple(columns)
+
+    def packed(found: Mapping[str, np.ndarray], draws: int) -> Any:
+        steps = found["series"].reshape(max(draws, 1), -1)[0]
+        counts = np.bincount(steps)
+        made = np.stack([found[name] for name in names], 1)
+        lead = (draws,) if draws else ()
+        form = (len(counts), counts[0], wide.shape[1]) if equal else (len(steps), *x.shape[1:])
+        made = made.reshape(*lead, *form)
+        if plain:
+            return made
+        kept = {**arrays, "x": made} | ({} if equal else {"ends": np.cumsum(counts)})
+        if times is not None:
+            kept["times"] = found["time"].reshape(max(draws, 1), -1)[0].reshape(form[:-1] if equal else -1)
+        return kept
+
+    order = np.arange(len(wide))
+    time = None if times is None else "time"
+    return SeriesCells(
+        Cells({**beside, **columns}), names, order, ends, moments, "series", time, packed=packed
+    )
