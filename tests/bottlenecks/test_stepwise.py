@@ -216,10 +216,16 @@ def test_completing_keeps_what_was_observed_and_writes_on_from_it(holes):
     _, likelihood = learned(holes)
     seen = torch.ones(N, T, D, dtype=torch.bool)
     seen[:, 4:] = False
-    u = torch.randn(N, T, 2).double()
+    u = torch.randn(1, N, T, 2).double()
     parameters = WithSteps(D)(u, {"times": times, "observed": seen})
-    done = likelihood.complete(parameters, x)
-    assert torch.equal(done[:, :4], x[:, :4])
-    other = likelihood.complete(parameters, torch.where(seen, x + 1, x))
-    assert not torch.allclose(done[:, 4:], other[:, 4:])  # a forecast goes on from what came before
-    assert torch.equal(done, likelihood.complete(parameters, torch.where(seen, x, torch.nan)))
+
+    def completed(values):
+        with seeded(0):
+            completion = likelihood.complete(parameters, values)
+            return completion.estimate(torch.ones(1, N)), completion.draw(torch.zeros(1, N).long())[0]
+
+    others, spoilt = completed(torch.where(seen, x + 1, x)), completed(torch.where(seen, x, torch.nan))
+    for done, other, same in zip(completed(x), others, spoilt, strict=True):
+        assert torch.equal(done[:, :4], x[:, :4])
+        assert not torch.allclose(done[:, 4:], other[:, 4:])  # a forecast goes on from what came before
+        assert torch.equal(done, same)

@@ -253,9 +253,7 @@ class Recurrent(Likelihood):
         """
         u, steps = self._unpacked(parameters)
         x, emission = torch.where(steps.observed, x, 0.0), self.core.emission
-        left = (
-            steps.observed.any(-1).flip(1).int().cumsum(1).flip(1)
-        )  # steps with an observation from here on
+        left = steps.observed.any(-1).flip(1).cumsum(1).flip(1)  # steps with an observation, from each on
         ahead = (left == 0) & steps.mask
         path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x, ahead=ahead)
         made = self.core.emit(path.z, path.context)
