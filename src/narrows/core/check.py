@@ -86,9 +86,7 @@ def printable(text: str) -> str:
 
 
 class NarrowsError(Exception):
-    """The base class of all errors that `narrows` raises on purpose; the message is a sentence for the
-    user.
-    """
+    """The base class of all errors that `narrows` raises on purpose; the message is for the user."""
 
     exit_code = 1
 
@@ -135,8 +133,7 @@ def refuse(argument: str, value: Any, expected: str, fix: str = "") -> RequestEr
 
 
 def builtin(value: Any) -> Any:
-    """Convert NumPy scalars, as in scikit-learn's parameter grids, to Python numbers; other values are
-    unchanged.
+    """Convert NumPy scalars to Python numbers; other values are unchanged.
 
     Example:
         >>> builtin((np.int64(3), np.float32(0.5), "auto"))

@@ -145,9 +145,7 @@ def is_temporary(path: Path) -> bool:
 
 
 def remove_temporary_files(folder: Path) -> None:
-    """Remove the temporary files of killed processes from a folder; files being written are locked, and
-    kept.
-    """
+    """Remove the temporary files of killed processes from a folder, but none that is being written."""
     for path in folder.iterdir() if LOCKS else ():
         if not is_temporary(path):
             continue

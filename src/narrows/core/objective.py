@@ -70,9 +70,7 @@ class Objective(Part):
         return all(constant_from(value, step) for value in self.weights.values())
 
     def revives_after(self) -> int | None:
-        """The number of inactive examples after which a latent is revived; None if latents are never
-        revived.
-        """
+        """The number of inactive examples after which a latent is revived; None without revival."""
         return None
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:

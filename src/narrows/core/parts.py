@@ -2,14 +2,12 @@
 
 An autoencoder is an encoder, a bottleneck, a decoder with a likelihood, and an objective::
 
-    Batch --encoder(x, condition)--> features --bottleneck--> Code --decoder(z, condition)--> parameters of
-    p(x | z)
-                                                                |                                    |
-                                                                +------------ Objective -------------+--> Loss
+    Batch --encoder(x, condition)--> features --bottleneck--> Code --decoder(z, condition)--> parameters
+                                                                |                                 |
+                                                                +---------- Objective ------------+--> Loss
 
-Shapes: B batch, K samples, D data, Z latent, N dictionary or codebook. Sample axes come before the batch
-    axis:
-``(*samples, B, ...)``.
+The parameters are those of p(x | z). Shapes: B batch, K samples, D data, Z latent, N dictionary or codebook. Sample
+axes come before the batch axis: ``(*samples, B, ...)``.
 """
 
 from __future__ import annotations
@@ -70,21 +68,17 @@ class Part(nn.Module):
         """Called between a player's backward pass and its optimizer step: changes to gradients."""
 
     def after_step(self, passed: Pass) -> None:
-        """Called after all optimizer steps, without gradients: EMA codebooks, idle counts, thresholds, unit
-        norms.
-        """
+        """Called after all optimizer steps, without gradients: EMA codebooks, thresholds, unit norms."""
 
     def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
-        """Called after `after_step`: assign new values to rows of parameters, and return (parameter, row
-        indices).
+        """Called after `after_step`: assign new values to rows, and return (parameter, row indices).
 
         The optimizer state of these rows is reset.
         """
         return []
 
     def settled(self, step: int) -> bool:
-        """Whether held-out losses are comparable from this step on: no schedule or controlled weight still
-        changes.
+        """Whether held-out losses are comparable from this step on: schedules have ended.
 
         Early stopping compares only such losses; if they never become comparable, training uses its whole
         budget.
@@ -92,15 +86,11 @@ class Part(nn.Module):
         return True
 
     def monitored(self, found: Mapping[str, float], step: int) -> float:
-        """The value that early stopping monitors, from the held-out means of the loss and its terms: the
-        loss.
-        """
+        """The value that early stopping monitors, from the held-out means of the loss and its terms."""
         return found["loss"]
 
     def finish(self, model: Autoencoder) -> None:
-        """Called after the last step on the saved model: folds scales into weights without changing the
-        output.
-        """
+        """Called after the last step on the saved model: fold scales into weights, with the same output."""
 
     def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
         """Further metrics of a held-out batch: scalars that are averaged, or accumulators."""
@@ -129,9 +119,7 @@ class Bottleneck(Part):
         )
 
     def to_symbols(self, code: Code) -> Tensor:
-        """The symbols that are stored and that a second-stage prior models: indices (B, L), or the code (B,
-        ...).
-        """
+        """The symbols that a second-stage prior models: indices (B, L), or the code (B, ...)."""
         return dense(code.z)
 
     def from_symbols(self, symbols: Tensor) -> Code:
@@ -184,9 +172,7 @@ class Likelihood(Part):
         raise NotImplementedError(f"{type(self).__name__} must define mean")
 
     def mixture_mean(self, parameters: Tensor, weights: Tensor) -> Tensor:
-        """The mean of a mixture of the likelihoods with parameters (K, B, ...) and weights (K, B): (B,
-        *shape).
-        """
+        """The mean (B, *shape) of a mixture: parameters (K, B, ...), weights (K, B)."""
         mean = self.mean(parameters)
         return (weights.reshape(*weights.shape, *[1] * len(self.shape)) * mean).sum(0)
 
@@ -231,9 +217,7 @@ class Likelihood(Part):
 
 
 class Prior(Part):
-    """p(symbols | condition), trained on a finished autoencoder's codes; subclasses define `nll` or `loss`,
-    and `sample`.
-    """
+    """p(symbols | condition) of a finished autoencoder; subclasses define `sample`, and `nll` or `loss`."""
 
     reads: ClassVar[tuple[str, ...]] = ()
     """The kinds of `Symbols` that it models."""

@@ -44,8 +44,7 @@ def linear(start: float, end: float, over: float) -> Callable[[int], float]:
 
 
 def cosine(start: float, end: float, over: float, warmup: float = 0) -> Callable[[int], float]:
-    """Half a cosine from `start` to `end` over `over` steps, after a linear warm-up from 0 over `warmup`
-    steps.
+    """Half a cosine from `start` to `end` over `over` steps, after a linear warm-up of `warmup` steps.
 
     Example:
         >>> round(cosine(1, 0, 10)(5), 6)
@@ -62,8 +61,7 @@ def cosine(start: float, end: float, over: float, warmup: float = 0) -> Callable
 
 
 def cyclic(low: float, high: float, period: float, rise: float = 0.5) -> Callable[[int], float]:
-    """Cyclical annealing: rise linearly for a fraction `rise` of each period, then stay constant (Fu et al.
-    2019).
+    """Cyclical annealing (Fu et al. 2019): rise linearly for a fraction of each period, then stay constant.
 
     Example:
         >>> [cyclic(0, 1, 10)(s) for s in (0, 5, 9, 10)]
@@ -73,8 +71,7 @@ def cyclic(low: float, high: float, period: float, rise: float = 0.5) -> Callabl
 
 
 def sigmoid(start: float, end: float, middle: float, width: float) -> Callable[[int], float]:
-    """From `start` to `end` along a logistic curve centred at step `middle`, constant beyond ten `width` from
-    it.
+    """A logistic curve from `start` to `end`, centred at step `middle`, constant ten widths from it.
 
     Example:
         >>> [round(sigmoid(0, 1, 1000, 100)(s), 3) for s in (0, 900, 1000, 1100, 2000)]

@@ -272,7 +272,5 @@ def _load(path: str) -> Any:
 
 
 def _plain(error: RequestError) -> str:
-    """An error's text with arguments in plain backticks, since a part's options are not command-line
-    flags.
-    """
+    """An error's text with arguments in plain backticks: a part's options are not command-line flags."""
     return re.sub(r"``(.+?)``", r"`\1`", Exception.__str__(error))

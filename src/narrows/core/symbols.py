@@ -34,9 +34,7 @@ class Symbols:
 
     @property
     def kind(self) -> str:
-        """``indices`` (L,) or ``stacks`` (L, D) of them; ``vector`` (Z,), ``tokens`` (L, C) or another
-        ``array``.
-        """
+        """``indices`` (L,), ``stacks`` (L, D) of them, a ``vector`` (Z,), ``tokens`` (L, C) or an ``array``."""
         axes = len(self.shape)
         if self.codes:
             return "indices" if axes == 1 else "stacks"

@@ -28,9 +28,7 @@ candidates."""
 
 
 class _Attached(_Top):
-    """The identity on known pre-activations, with the backward pass of `_Top`, which needs only the
-    indices.
-    """
+    """The identity on known pre-activations, with the backward pass of `_Top`."""
 
     @staticmethod
     def forward(  # type: ignore[override]
@@ -210,8 +208,7 @@ def column_top(pre: Tensor | LazyLinear, counts: Tensor) -> Sparse:
 
 
 def largest(pre: Tensor | LazyLinear, k: int, score: Callable[[Tensor], Tensor] = torch.abs) -> Sparse:
-    """The k entries of each row with the highest score, by default the largest absolute value; values keep
-    their sign.
+    """The k entries of each row with the highest score, by default the largest absolute value.
 
     Example:
         >>> largest(torch.tensor([[3.0, -4.0, 2.0]]), 2).dense()
@@ -251,8 +248,7 @@ def norm_top(pre: Tensor | LazyLinear, target: Tensor, lengths: Tensor | None = 
 
 
 def _closest(sizes: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-    """The count of largest entries of each row whose norm is closest to the target, and their columns in
-    order.
+    """The number of largest entries of each row whose norm is closest to the target, and their columns.
 
     Only as many entries are sorted as necessary.
     """

@@ -139,8 +139,7 @@ def cosine(x: Tensor, x_hat: Tensor) -> Tensor:
 
 
 def coherence(atoms: Tensor, probes: int | None = None) -> float:
-    r"""The mutual coherence of a dictionary, :math:`\max_{i \ne j} |\cos(a_i, a_j)|`; 0 with fewer than two
-    atoms.
+    r"""The mutual coherence of a dictionary, :math:`\max_{i \ne j} |\cos(a_i, a_j)|`; 0 for one atom.
 
     Args:
         atoms: one atom per row, (N, ...); zero rows are ignored.
@@ -244,8 +243,7 @@ class Firing:
         return Firing(self.fires + other.fires, self.count + other.count)
 
     def read(self) -> Mapping[str, float | list[float]]:
-        """``l0``; the fractions ``silent`` (zero in all codes) and ``dense``; ``density``, a histogram over
-        `EDGES`.
+        """``l0``, the fractions ``silent`` and ``dense``, and ``density``, a histogram over `EDGES`.
 
         The first bin counts the latents below the first edge that are not silent.
         """

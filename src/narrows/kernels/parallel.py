@@ -139,9 +139,7 @@ def _gathered(part: Tensor, world_size: int) -> list[Tensor]:
 
 
 class _Replicated(torch.autograd.Function):
-    """The identity on a replicated tensor that each process uses in part; gradients are summed over
-    processes.
-    """
+    """The identity on a replicated tensor; gradients are summed over processes."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
@@ -170,9 +168,7 @@ class _Sum(torch.autograd.Function):
 
 
 class _Gather(torch.autograd.Function):
-    """Concatenate the processes' columns, (B, k) -> (B, W k); each process keeps the gradient of its own
-    columns.
-    """
+    """Concatenate the processes' columns, (B, k) -> (B, W k); each keeps the gradient of its own."""
 
     @staticmethod
     def forward(ctx: Any, part: Tensor, shard: TensorShard) -> Tensor:

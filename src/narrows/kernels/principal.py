@@ -15,9 +15,7 @@ them."""
 
 
 class Principal(NamedTuple):
-    """Principal components: mean (D,), axes (Z, D), variances (Z,), and the mean variance of the other
-    directions.
-    """
+    """Principal components: mean (D,), axes (Z, D), variances (Z,), and the mean of the other variances."""
 
     mean: Tensor
     axes: Tensor

@@ -116,9 +116,7 @@ def _solve(gram: Tensor, fit: Tensor) -> Tensor:
 
 
 class _Greedy(torch.autograd.Function):
-    """The greedy steps in chunks; backward runs them in reverse and recovers each residual from the next
-    one.
-    """
+    """The greedy steps in chunks; backward recovers each residual from the next one."""
 
     @staticmethod
     def forward(

@@ -77,8 +77,7 @@ def join_planes(x: Tensor, condition: Condition, widths: Widths) -> Tensor:
 
 
 def as_image(shape: tuple[int, ...]) -> tuple[int, int, int]:
-    """The shape of an example as an image (C, H, W): a vector becomes one row, a sequence one row with D
-    channels.
+    """The shape of an example as an image (C, H, W): a vector or a sequence becomes one row.
 
     Example:
         >>> as_image((7,)), as_image((50, 3)), as_image((3, 8, 8))

@@ -67,8 +67,7 @@ def encoder(
 def decoder(
     z: int, shape_out: tuple[int, ...], net: str | Net = "auto", condition: Widths = NO_WIDTHS
 ) -> nn.Module:
-    """Make a net from vectors to examples, the mirror of `encoder`: ``(z, condition) -> (*samples, B,
-    *shape_out)``.
+    """Make a net from vectors to examples: ``(z, condition) -> (*samples, B, *shape_out)``.
 
     Example:
         >>> decoder(16, (1, 28, 28))(torch.rand(5, 2, 16)).shape

@@ -159,8 +159,7 @@ class VGGFeatures(_Pictures):
 
 
 class ResNetFeatures(_Pictures):
-    """The feature maps of a residual net for small images after each of three stages of 16, 32 and 64
-    channels.
+    """The feature maps of a small residual net after its stages of 16, 32 and 64 channels.
 
     Args:
         shape: shape of one example, (1 or 3, H, W), pixels from 0 to 1.
@@ -199,9 +198,7 @@ class ResNetFeatures(_Pictures):
 
 
 class _Block(nn.Module):
-    """Two convolutions and a shortcut; where the size changes, it subsamples pixels and pads channels with
-    0.
-    """
+    """Two convolutions and a shortcut, which subsamples pixels and pads channels where the size changes."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
         super().__init__()

@@ -172,9 +172,7 @@ class LinearDecoder(FieldDecoder):
         self.net = CoordinateNet(k, (latent + 1) * self.channels, hidden, coordinates)
 
     def modes(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The mean function t_0 (..., Q, C) and the modes t_1 ... t_Z (..., Q, Z, C) at positions (..., Q,
-        k).
-        """
+        """The mean function (..., Q, C) and the modes (..., Q, Z, C) at positions (..., Q, k)."""
         out = self.net(y).unflatten(-1, (self.latent + 1, self.channels))
         return out[..., 0, :], out[..., 1:, :]
 

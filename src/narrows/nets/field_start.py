@@ -109,9 +109,7 @@ def _write_encoder(
     shift: Tensor,
     spread: Tensor,
 ) -> None:
-    """Set the first integrals to those against functions of `values` (B or 1, P, C, Z), and the head to the
-    posterior.
-    """
+    """Set the first integrals to those against `values` (B or 1, P, C, Z), and the head to the posterior."""
     latent, channels = len(gain), values.shape[-2]
     features = _features(encoder.kernel, y)
     each = weights.mean(0, keepdim=True) if len(features) == 1 else weights

@@ -85,8 +85,7 @@ class Net:
 
 
 class Perceptron(Net):
-    """A perceptron. Its grid has no spatial structure: a vector gives one row of ``ceil(D / downsample^2)``
-    tokens.
+    """A perceptron; as a grid, it gives a vector ``ceil(D / downsample^2)`` tokens.
 
     Args:
         hidden: widths of the hidden layers, starting at the data. When empty, two layers: the next power of

@@ -85,9 +85,7 @@ class MaskedEncoder(nn.Module):
         return noise.argsort(1)[:, : self.visible]
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> tuple[Tensor, Tensor]:
-        """Tokens of the visible patches, (B, V, W), after the class token if any; and their indices, (B,
-        V).
-        """
+        """Tokens of the visible patches (B, V, W), after the class token if any, and their indices (B, V)."""
         patches = self.patchify(x)
         visible = self.choose(patches)
         shown = patches.gather(1, visible[..., None].expand(-1, -1, patches.shape[-1]))

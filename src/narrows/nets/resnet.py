@@ -11,9 +11,7 @@ __all__ = ["ResidualBlock", "group_norm"]
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """Group normalisation with about 8 channels per group; it needs no batch statistics, so a batch of one
-    works.
-    """
+    """Group normalisation with about 8 channels per group, independent of the batch."""
     return nn.GroupNorm(math.gcd(channels, max(1, channels // 8)), channels)
 
 

@@ -145,9 +145,7 @@ class Steps(NamedTuple):
 
     @classmethod
     def of(cls, condition: Mapping[str, Tensor], x: Tensor) -> Steps:
-        """Read them from the condition of a batch of series (B, T, C); by default all is observed at unit
-        time steps.
-        """
+        """Read them from the condition of series (B, T, C); by default all is observed at unit time steps."""
         mask = condition.get("mask")
         mask = torch.ones(x.shape[:2], dtype=torch.bool, device=x.device) if mask is None else mask
         observed = condition.get("observed")
@@ -206,8 +204,7 @@ class MaskedRNN(nn.Module):
 
 
 class SequenceEncoder(nn.Module):
-    r"""A recurrent net over incomplete series: the input of a step is its value, its mask and the time gap
-    before it.
+    r"""A recurrent net over incomplete series: its input is the value, its mask and the time gap.
 
     .. math:: h_t = \mathrm{GRU}(h_{t-1}, [x_t \odot o_t,\ o_t,\ \log(1 + (t_t - t_{t-1}) / \bar\delta)])
 

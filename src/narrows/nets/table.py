@@ -39,9 +39,7 @@ class TableEncoder(nn.Module):
         self.net = net(self.columns.width + indicators * len(self.columns))
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
-        """Cells (B, D), with the mask ``observed`` (B, D) in the condition if cells are missing -> features
-        (B, F).
-        """
+        """Cells (B, D), with the mask ``observed`` in the condition if any are missing -> features (B, F)."""
         observed = condition.get("observed")
         wide = self.columns.expand(x, observed)
         if self.indicators:

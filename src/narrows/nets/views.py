@@ -15,8 +15,7 @@ __all__ = ["OneHot", "ViewsDecoder", "ViewsEncoder", "of_part"]
 
 
 def of_part(condition: Condition, name: str) -> dict[str, Tensor]:
-    """The condition of one modality: ``NAME/mask`` becomes its ``mask``; conditions without a prefix go to
-    all.
+    """The condition of one modality: ``NAME/mask`` becomes ``mask``; names without a prefix go to all.
 
     Example:
         >>> of_part({"text/mask": torch.ones(1), "image/mask": torch.ones(2), "labels": torch.ones(3)}, "text")

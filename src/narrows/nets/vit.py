@@ -95,8 +95,7 @@ class Patches(nn.Module):
 
 
 def positions(grid: tuple[int, int], width: int) -> Tensor:
-    """Fixed sine-cosine positional embeddings of a grid, (L, width): half of the channels for rows, half for
-    columns.
+    """Fixed sine-cosine positional embeddings of a grid, (L, width): half for rows, half for columns.
 
     Args:
         grid: rows and columns.
@@ -135,9 +134,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, before: list[Tensor] | None = None) -> Tensor:
-        """(B, L, width) -> (B, L, width); `before` is an optional cache of the keys and values of earlier
-        tokens.
-        """
+        """(B, L, width) -> (B, L, width); `before` is an optional cache of keys and values."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if before is not None:
             if before:

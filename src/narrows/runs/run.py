@@ -150,8 +150,7 @@ class Run:
         return joined(self._over(data, one, progress, "Encoding"))
 
     def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> Any:
-        """From what `encode` returned back to examples (N, *shape), in the units of the data; of several modalities
-        a dict of them by name.
+        """From what `encode` returned to examples (N, *shape), in the units of the data; modalities by name.
 
         Args:
             codes: arrays by name.

@@ -15,8 +15,7 @@ __all__ = ["CrossLayerDictionary", "LayerEncoder"]
 
 
 class CrossLayerDictionary(StackedDictionary):
-    r"""Atoms of L layers' latents, zero before their own layer: :math:`\hat y^l = \sum_{l' \le l} z^{l'}
-    W^{l' \to l}`.
+    r"""Atoms of L layers' latents: :math:`\hat y^l = \sum_{l' \le l} z^{l'} W^{l' \to l}`.
 
     The atoms form one matrix, (L M, L D), so that a sparse code is decoded sparsely. Entries before an atom's
     own layer are 0 and get no gradient.

@@ -51,9 +51,7 @@ def cost(x: Tensor, z: Tensor, levels: list[Tensor], l1: float, activation: str 
 def _gradient(
     x: Tensor, z: Tensor, levels: list[Tensor], activation: str, block: int
 ) -> tuple[Tensor, Tensor]:
-    """The gradient of the squared error by a level (from 0) or by the code (block = L), and the input of that
-    level.
-    """
+    """The gradient of the squared error by a level (from 0) or by the code (block = L), and its input."""
     outputs = _chain(z, levels, activation)
     back = 2 * (outputs[0] - x)
     for depth in range(block):
@@ -128,9 +126,7 @@ def level_step(
 def sweep(
     x: Tensor, z: Tensor, levels: list[Tensor], l1: float, activation: str = "identity", inner: int = 1
 ) -> tuple[Tensor, list[Tensor]]:
-    """Update every block once: `inner` steps of the code, then one step of each level, from the code to the
-    data.
-    """
+    """Update every block once: `inner` steps of the code, then a step of each level from the code outwards."""
     levels, start = list(levels), curvature_of(levels, activation)
     for _ in range(inner):
         z = code_step(x, z, levels, l1, activation, start)
@@ -140,9 +136,7 @@ def sweep(
 
 
 def curvature_of(levels: list[Tensor], activation: str) -> float:
-    """The curvature of the squared error by the input of these levels: exact without activation, else an
-    estimate.
-    """
+    """The curvature of the squared error by the input of these levels, an estimate with activations."""
     if not levels:
         return 2.0
     if activation == "identity":

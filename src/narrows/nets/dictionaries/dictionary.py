@@ -102,9 +102,7 @@ class Dictionary(Part):
         return self._shaped(self._sum(z) + self.bias)
 
     def combine(self, z: Sparse | Tensor) -> Tensor:
-        """The weighted sum of atoms without the bias, (*samples, B, *shape): the contribution of some
-        latents.
-        """
+        """The weighted sum of atoms without the bias, (*samples, B, *shape)."""
         return self._shaped(self._sum(z))
 
     def lengths(self) -> Tensor:

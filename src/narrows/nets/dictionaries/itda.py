@@ -112,9 +112,7 @@ class ITDADictionary(Part):
             start += int(found[-1]) + 1 if len(found) == self.at_once else len(ahead)
 
     def unexplained(self, x: Tensor) -> Tensor:
-        """The fraction of the squared norm of each centred example (B, D) in the residual, (B,); 0 for zero
-        examples.
-        """
+        """The unexplained fraction of the squared norm of each centred example, (B,); 0 for zero examples."""
         total, count = x.square().sum(1), int(self.count)
         if count == 0:
             return (total > 0).to(x.dtype)

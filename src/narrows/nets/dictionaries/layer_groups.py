@@ -20,8 +20,7 @@ __all__ = ["GroupDictionary", "GroupEncoder", "angles", "group"]
 
 
 def angles(x: Tensor) -> Tensor:
-    r"""The mean angular distance between layers, :math:`E\, \arccos(\cos(x^l, x^m)) / \pi`, (B, L, D) to (L,
-    L).
+    r"""The mean angular distance between layers, :math:`E\, \arccos(\cos(x^l, x^m)) / \pi`.
 
     Example:
         >>> angles(torch.tensor([[[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]]]))
@@ -99,9 +98,7 @@ class GroupDictionary(PooledDictionary):
         return self._shaped(flat + self.bias[self.owners(flat.shape[-2])])
 
     def owners(self, rows: int) -> Tensor:
-        """The group of each row of an example with L rows (all layers) or G rows (one sampled layer per
-        group).
-        """
+        """The group of each row of an example of L layers, or of one sampled layer for each of G groups."""
         if rows == len(self.groups):
             return self.groups
         return torch.arange(self.count, device=self.groups.device)

@@ -47,8 +47,7 @@ def layers_of(spec: Spec, method: str) -> tuple[int, int]:
 
 
 class LayerScale:
-    """The centre of each layer, and the factor that scales it to mean square 1, repeated along a flat
-    example.
+    """The centre of each layer, and the factor that scales it to mean square 1.
 
     Args:
         x: flat examples, (B, L D).
@@ -80,8 +79,7 @@ class FoldsLayers:
 
 
 class StackedDictionary(Dictionary):
-    r"""A dictionary whose atoms span layers: :math:`\hat x^l = (z A^l + b^l) / s_l`, with a scale for each
-    layer.
+    r"""A dictionary whose atoms span layers: :math:`\hat x^l = (z A^l + b^l) / s_l`.
 
     The buffer ``balance`` holds weights :math:`c\, s_l^2` of the layers' squared errors: each layer counts by
     its fraction of variance unexplained, and the common factor c keeps the sum in the units of the data.
@@ -126,9 +124,7 @@ class StackedDictionary(Dictionary):
         return self.norms().sum(1)
 
     def finish(self, model: Autoencoder) -> None:
-        """Fold the layers' scales into the weights, and the norms of atoms into the latents of elementwise
-        bottlenecks.
-        """
+        """Fold the layers' scales into the weights, and the norms of atoms into elementwise latents."""
         encoder, bottleneck = model.encoder, model.bottleneck
         if not isinstance(encoder, FoldsLayers):
             return

@@ -16,9 +16,7 @@ __all__ = ["Atoms", "TiedEncoder"]
 
 
 class Atoms(Protocol):
-    """The interface that `TiedEncoder` needs of a dictionary: atoms (N, D), a bias (D,), and a scale of the
-    data.
-    """
+    """What `TiedEncoder` needs of a dictionary: atoms (N, D), a bias (D,), and a scale."""
 
     normalise: bool
     scale: Tensor
@@ -33,8 +31,7 @@ class Atoms(Protocol):
 
 
 class TiedEncoder(Part):
-    r"""The inner products of the data with the dictionary's atoms, :math:`(s x - b) A^\top`, as a
-    `LazyLinear`.
+    r"""The inner products of data and atoms, :math:`(s x - b) A^\top`, as a `LazyLinear`.
 
     The weights of the `LazyLinear` are the atoms, so a pursuit has both its input and its dictionary. Its
     pre-activations, which the auxiliary loss reads, are those of the pursuit's first step. The encoder has no
