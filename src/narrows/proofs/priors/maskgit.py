@@ -70,7 +70,7 @@ PROOF = Proof(
     },
     default={
         "steps": 500,
-        "prior_steps": 1500,
+        "prior_steps": 900,
         "test": 2000,
         "codes": 128,
         "downsample": 4,
