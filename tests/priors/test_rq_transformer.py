@@ -8,6 +8,7 @@ import torch
 
 from narrows.core import Batch, Symbols
 from narrows.core.check import RequestError
+from narrows.methods.quantised.rq_vae import rq_vae
 from narrows.priors.rq_transformer import RQTransformer
 from narrows.priors.samplers.ancestral import draw
 
@@ -109,3 +110,76 @@ def test_wrong_symbols_are_refused():
         RQTransformer(Symbols((4, 2)))
     with pytest.raises(RequestError, match="labels"):
         tiny(labels=True, classes=2).sample(3, {"labels": torch.eye(3)})
+
+
+TAU = 0.7
+
+
+def stacked(shared, prior="none"):
+    torch.manual_seed(1)
+    model = rq_vae((1, 8, 8), codes=6, depth=3, width=4, shared=shared, prior=prior)
+    for book in model.bottleneck.books:  # far apart, so that shares differ
+        torch.nn.init.normal_(book.codebook, std=1.0)
+    return model.eval(), Batch(torch.rand(5, 1, 8, 8))
+
+
+@pytest.mark.parametrize("shared", [True, False])
+def test_drawn_stacks_and_their_shares_are_those_of_a_loop_over_residuals(shared):
+    """Q_d(k) = softmax(-|r_{d-1} - e_k|^2 / tau) for each token by itself, r_d = r_{d-1} less the code drawn."""
+    model, batch = stacked(shared)
+    quantizer, code = model.bottleneck, model.encode_fixed(batch)
+    drawn, shares = quantizer.sample_symbols(code, TAU)
+    tokens = quantizer.inward(model.encoder(batch.x, batch.condition)).detach()
+    for i, j in itertools.product(range(5), range(tokens.shape[1])):
+        r = tokens[i, j]
+        for d in range(3):
+            book = quantizer.book(d).codebook
+            weights = [math.exp(-float((r - e).square().sum()) / TAU) for e in book]
+            expected = torch.tensor(weights) / sum(weights)
+            assert torch.allclose(shares[i, j, d], expected, atol=1e-5)
+            r = r - book[drawn[i, j, d]]
+    assert not torch.equal(drawn, quantizer.to_symbols(code))
+
+
+def test_codes_are_drawn_as_often_as_their_shares_say_and_cold_ones_are_the_nearest():
+    model, batch = stacked(True)
+    code = model.encode_fixed(Batch(batch.x[:1].expand(20_000, -1, -1, -1)))
+    drawn, shares = model.bottleneck.sample_symbols(code, 3.0)
+    often = torch.nn.functional.one_hot(drawn[:, 0, 0], 6).double().mean(0)
+    assert torch.allclose(often, shares[0, 0, 0].double(), atol=0.02)
+    cold, certain = model.bottleneck.sample_symbols(code, 1e-4)
+    assert torch.equal(cold, model.bottleneck.to_symbols(code))
+    assert float(certain.amax(-1).min()) > 0.99
+
+
+def test_the_soft_loss_is_the_cross_entropy_of_shares_over_every_code():
+    model, batch = stacked(True, prior=f"rq-transformer:width=8,depth=1,heads=2,label_temperature={TAU}")
+    prior = model.prior
+    torch.nn.init.normal_(prior.classify, std=1.0)
+    seen = prior.view(model, batch)
+    shares, log_p = seen.condition["soft_labels"], prior(seen.x).log_softmax(-1)
+    n, places, depth, codes = shares.shape
+    total = 0.0
+    for i, j, d, k in itertools.product(range(n), range(places), range(depth), range(codes)):
+        total -= float(shares[i, j, d, k] * log_p[i, j, d, k]) / n
+    loss = prior.loss(seen)
+    assert float(loss.total) == pytest.approx(total, rel=1e-5)
+    assert float(loss.terms["nll_of_drawn"]) == pytest.approx(float(prior.nll(seen.x).mean()), rel=1e-5)
+
+
+def test_draws_are_new_each_time_and_hard_labels_are_kept():
+    model, batch = stacked(True, prior=f"rq-transformer:width=8,heads=2,label_temperature={TAU}")
+    first, second = (model.prior.view(model, batch).x for _ in range(2))
+    assert not torch.equal(first, second)
+    assert [stage.deterministic for stage in model.stages()] == [True, False]
+    hard, batch = stacked(True, prior="rq-transformer:width=8,heads=2")
+    assert [stage.deterministic for stage in hard.stages()] == [True, True]
+    assert torch.equal(hard.prior.view(hard, batch).x, hard.as_symbols(batch).x)
+
+
+def test_a_bottleneck_that_does_not_draw_says_so():
+    from narrows.bottlenecks.discrete.vq import VectorQuantizer
+
+    quantizer = VectorQuantizer(4, codes=3, tokens=2)
+    with pytest.raises(RequestError, match="label_temperature"):
+        quantizer.sample_symbols(quantizer(torch.randn(2, 2, 4)), 0.5)

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 import torch
 from torch import Tensor, nn
 
-from narrows.core.check import RequestError
+from narrows.core.check import RequestError, refuse
 from narrows.core.code import Code, Completion, Loss, Pass
 from narrows.core.evidence import Indices
 from narrows.core.stages import Player, Stage
@@ -126,6 +126,15 @@ class Bottleneck(Part):
         """The code of symbols: the inverse of `to_symbols`."""
         return Code(symbols)
 
+    def sample_symbols(self, code: Code, temperature: float) -> tuple[Tensor, Tensor]:
+        """Sample symbols around a code: the symbols, and the probabilities (..., K) they were drawn with.
+
+        Raises:
+            RequestError: this bottleneck does not sample its symbols.
+        """
+        what = type(self).__name__
+        raise refuse("label_temperature", temperature, f"0: `{what}` does not sample its codes")
+
     def features(self, code: Code) -> Tensor:
         """Features for downstream probes, (B, F): the posterior mean if there is one, else z."""
         z = code.q.mean if code.q is not None else dense(code.z)
@@ -228,7 +237,7 @@ class Prior(Part):
     plan: Mapping[str, Any] = MappingProxyType({})
     """Default fields of its training plan: lr, ema ...; the user's fields for that stage take precedence."""
 
-    deterministic: ClassVar[bool] = True
+    deterministic: bool = True
     """Whether `view` is deterministic, so that its result can be cached; False if it samples."""
 
     def view(self, model: Autoencoder, batch: Batch) -> Batch:

@@ -121,8 +121,9 @@ class Table(Generic[T]):
         kind: the common class of the parts, ``module:class``; instances are accepted in place of a text.
         parts: ``module:class`` or ``module:function`` by name.
         words: further values that the caller handles itself (``auto``, ``none``), and their meaning.
-        given: constructor arguments that only the builder sets.
+        supplied: constructor arguments that only the builder sets.
         suited: options whose default the builder derives from the data.
+        shared: descriptions of options that several parts share, for parts whose docstring lacks one.
 
     Example:
         >>> optimizers = Table("optimizer", "torch.optim:Optimizer", {"adam": "torch.optim:Adam"}, supplied=["params"])
@@ -139,9 +140,11 @@ class Table(Generic[T]):
         words: Mapping[str, str] | None = None,
         supplied: Sequence[str] = (),
         suited: Sequence[str] = (),
+        shared: Mapping[str, str] | None = None,
     ) -> None:
         self.argument, self.kind, self.parts = argument, kind, dict(parts)
         self.words, self.supplied, self.suited = dict(words or {}), tuple(supplied), tuple(suited)
+        self.shared = dict(shared or {})
 
     def __iter__(self) -> Iterator[str]:
         """The names, words first."""
@@ -162,7 +165,7 @@ class Table(Generic[T]):
         """The options of a part that a text can set, in order; none for a word."""
         if name in self.words:
             return {}
-        descriptions = docstring_args(inspect.getdoc(self.constructor(name)) or "")
+        descriptions = {**self.shared, **docstring_args(inspect.getdoc(self.constructor(name)) or "")}
         return {
             key: Option(key, parameter.annotation, parameter.default, descriptions.get(key, ""))
             for key, parameter in self.parameters(name).items()

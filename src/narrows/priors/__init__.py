@@ -13,7 +13,7 @@ from narrows.core.texts import docstring_args
 if TYPE_CHECKING:
     from narrows.core import Prior, Symbols
 
-__all__ = ["PRIORS", "check_sampling", "make_prior", "require", "sampling_options"]
+__all__ = ["PRIORS", "SAMPLING", "check_sampling", "make_prior", "require", "sampling_options"]
 
 PRIORS: Table[Prior] = Table(
     "prior",
@@ -26,8 +26,22 @@ PRIORS: Table[Prior] = Table(
     },
     words={"none": "no second stage"},
     supplied=("symbols", "classes"),
+    shared={
+        "labels": "whether the prior is told the data's labels, so that samples of a class can be asked for.",
+        "width": "channels of its transformer, or of the net over a vector.",
+        "depth": "blocks of it.",
+        "heads": "heads of attention, a divisor of width.",
+    },
 )
 """The priors that a text can name."""
+
+SAMPLING: Mapping[str, str] = {
+    "guidance": "w; above 1 samples are drawn further towards their labels.",
+    "temperature": "below 1 likely codes are drawn more often.",
+    "top_k": "only so many likeliest codes are drawn; all of them when 0.",
+    "top_p": "only the likeliest codes that together have this probability.",
+}
+"""Options of `sample` that several priors have, each explained here once."""
 
 
 def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior | None:
@@ -70,7 +84,7 @@ def sampling_options(prior: type[Prior]) -> dict[str, Option]:
         >>> list(sampling_options(FlowMatching))
         ['steps', 'sampler', 'guidance']
     """
-    says = docstring_args(inspect.getdoc(prior.sample) or "")
+    says = {**SAMPLING, **docstring_args(inspect.getdoc(prior.sample) or "")}
     parameters = inspect.signature(prior.sample, eval_str=True).parameters.values()
     return {
         p.name: Option(p.name, p.annotation, p.default, says.get(p.name, ""))

@@ -7,11 +7,10 @@ import math
 import torch
 from torch import Tensor, nn
 
-from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Loss, Pass, Prior, Symbols
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Loss, Pass, Symbols
 from narrows.core.check import choice, whole
 from narrows.nets.denoiser import TokenDenoiser, VectorDenoiser
-from narrows.priors import require
-from narrows.priors.labels import classes_told, drawn, dropped, guided, labels_of, with_rival
+from narrows.priors.labels import LabelledPrior, guided, labels_of
 from narrows.priors.samplers.ode import SOLVERS, solve
 
 __all__ = ["FlowMatching", "gaussian_velocity"]
@@ -19,6 +18,7 @@ __all__ = ["FlowMatching", "gaussian_velocity"]
 _EXACT = 64
 """Codes of so many numbers have their divergence summed exactly; that of wider ones is estimated."""
 _PROBES = 8
+"""Directions of that estimate."""
 _NLL_STEPS = 32
 _LEAST = 1e-6
 """The least deviation of a number of the code."""
@@ -36,7 +36,7 @@ def gaussian_velocity(t: Tensor) -> Tensor:
     return (2 * t - 1) / (t.square() + (1 - t).square())
 
 
-class FlowMatching(Prior):
+class FlowMatching(LabelledPrior):
     r"""Straight lines from codes to noise; the field that follows them on average carries noise back to codes.
 
     .. math:: z_t = (1 - t) z + t \epsilon,\qquad
@@ -55,12 +55,6 @@ class FlowMatching(Prior):
     It is summed exactly for codes of up to 64 numbers, and for wider ones estimated with 8 fixed random directions.
 
     Args:
-        symbols: what a code is: real numbers, a vector (Z,) or tokens (L, C).
-        classes: how many labels the data have.
-        labels: whether the prior is told them, so that samples of a class can be asked for.
-        width: channels of the net.
-        depth: its blocks.
-        heads: of attention, over tokens.
         draws: where codes have a posterior, learn from draws of it, which is what the decoder was trained on; else
             from its mean.
 
@@ -88,17 +82,14 @@ class FlowMatching(Prior):
         symbols: Symbols,
         *,
         classes: int = 0,
+        draws: bool = True,
         labels: bool = False,
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
-        draws: bool = True,
     ) -> None:
-        super().__init__()
-        require(symbols, type(self))
-        self.symbols = symbols
-        self.classes, self.draws = classes_told(labels, classes), draws
-        self.conditions = ("labels",) if labels else ()
+        super().__init__(symbols, classes, labels)
+        self.draws = draws
         size = math.prod(symbols.shape)
         # Numbers of another shape than a vector's or tokens' are taken for one vector.
         self.shape = symbols.shape if symbols.kind == "tokens" else (size,)
@@ -140,7 +131,7 @@ class FlowMatching(Prior):
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean squared error of the velocity, a number of the code; times are spread evenly over the batch."""
         z = (self._codes(batch) - self.shift) / self.scale
-        labels = dropped(labels_of(batch.condition, len(z), self.classes), self.training)
+        labels = self.told(batch.condition, len(z))
         t = (torch.rand(1, device=z.device) + torch.arange(len(z), device=z.device) / len(z)) % 1
         t = t.to(z.dtype)
         noise = torch.randn_like(z)
@@ -174,17 +165,16 @@ class FlowMatching(Prior):
         sampler: str = "heun",
         guidance: float = 1.0,
     ) -> Tensor:
-        """n codes (n, *shape), in their own scale.
+        """n codes (n, *shape), in their own scale. `narrows.priors.SAMPLING` explains guidance.
 
         Args:
             n: how many.
             condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
-            steps: of the solver, T.
+            steps: steps of the solver, T.
             sampler: the solver: ``euler`` (one evaluation of the net a step), ``heun`` (two) or ``rk4`` (four).
-            guidance: w; above 1 samples are drawn further towards their labels.
         """
         choice("sampler", sampler, tuple(SOLVERS))
-        labels = with_rival(drawn(condition, n, self.classes, self.shift.device), guidance)
+        labels = self.asked(condition, n, guidance, self.shift.device)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
             both = x if guidance == 1 else torch.cat([x, x])

@@ -1,4 +1,4 @@
-"""What priors share that are told labels: reading them, leaving some out in training, guidance by them."""
+"""Priors that may be told labels: reading them, leaving some out in training, guidance by them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,51 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.core import Condition
+from narrows.core import Condition, Prior, Symbols
 from narrows.core.check import number, refuse, whole
+from narrows.priors import require
 
-__all__ = ["DROP", "classes_told", "drawn", "dropped", "guided", "labels_of", "with_rival"]
+__all__ = [
+    "DROP",
+    "LabelledPrior",
+    "classes_told",
+    "drawn",
+    "dropped",
+    "guided",
+    "labels_of",
+    "with_unlabelled",
+]
 
 DROP = 0.1
 """The share of training rows whose labels are left out, so that the prior also learns p without labels."""
+
+
+class LabelledPrior(Prior):
+    """A prior that may be told labels: the base of all priors here.
+
+    Args:
+        symbols: what a code is.
+        classes: how many labels the data have.
+        labels: whether the prior is told them.
+
+    Raises:
+        RequestError: symbols that the prior does not read, or labels of data that have none.
+    """
+
+    def __init__(self, symbols: Symbols, classes: int, labels: bool) -> None:
+        super().__init__()
+        require(symbols, type(self))
+        self.symbols = symbols
+        self.classes = classes_told(labels, classes)
+        self.conditions = ("labels",) if labels else ()
+
+    def told(self, condition: Condition, n: int) -> Tensor | None:
+        """The labels of n rows, (n, G), some of them left out in training; None where it is told none."""
+        return dropped(labels_of(condition, n, self.classes), self.training)
+
+    def asked(self, condition: Condition, n: int, guidance: float, device: torch.device) -> Tensor | None:
+        """The labels of n draws, given or drawn evenly; with guidance the same rows without labels follow, (2n, G)."""
+        return with_unlabelled(drawn(condition, n, self.classes, device), guidance)
 
 
 def classes_told(labels: bool, classes: int) -> int:
@@ -65,8 +103,8 @@ def dropped(labels: Tensor | None, training: bool) -> Tensor | None:
     return labels * kept
 
 
-def with_rival(labels: Tensor | None, guidance: float) -> Tensor | None:
-    """For guidance, the labels and as many rows of zeros beneath; without it the labels alone.
+def with_unlabelled(labels: Tensor | None, guidance: float) -> Tensor | None:
+    """For guidance, the labels and after them as many rows of zeros; without it the labels alone.
 
     Raises:
         RequestError: guidance for a prior that is told no labels.
@@ -74,17 +112,16 @@ def with_rival(labels: Tensor | None, guidance: float) -> Tensor | None:
     if number("guidance", guidance, low=0) == 1:
         return labels
     if labels is None:
-        raise refuse(
-            "guidance", guidance, "1: this prior is told no labels", "Fit one that is: ``labels=true``."
-        )
+        fix = "Fit one that is: ``--prior NAME:labels=yes``."
+        raise refuse("guidance", guidance, "1 where a prior is told no labels", fix)
     return torch.cat([labels, torch.zeros_like(labels)])
 
 
 def guided(both: Tensor, guidance: float) -> Tensor:
-    r"""What is predicted with the labels, c, drawn away from what is predicted without, u: u + w (c - u).
+    r"""Classifier-free guidance, of predictions with labels, c, and without, u: u + w (c - u).
 
     Args:
-        both: c and u, one beneath the other, (2n, ...); where w = 1, c alone, (n, ...).
+        both: c, then u, (2n, ...); where w = 1, c alone, (n, ...).
         guidance: w; 1 is none.
 
     Example:

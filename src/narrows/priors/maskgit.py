@@ -8,28 +8,29 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Prior, Symbols
+from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols
 from narrows.core.check import number, whole
 from narrows.nets.vit import TransformerBlocks
-from narrows.priors import require
-from narrows.priors.labels import classes_told, drawn, dropped, guided, labels_of, with_rival
+from narrows.priors.indices import IndexPrior
+from narrows.priors.labels import guided, labels_of
 from narrows.priors.samplers.ancestral import sharpened
 from narrows.priors.samplers.confidence import unmask
 
 __all__ = ["MaskGIT"]
 
 _PASSES = 8
+"""Of the transformer, in an estimate of the likelihood."""
 
 
-class MaskGIT(Prior):
+class MaskGIT(IndexPrior):
     r"""Every masked index from those that are not masked.
 
     .. math:: \min E_{x, M} \Big[ -\frac{1}{|M|} \sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big],\qquad
               |M| = \lceil \cos(\tfrac{\pi}{2} r) L \rceil,\quad r \sim U(0, 1)
 
-    M is a random set of |M| of the L places. An example of several codes a place is one long row of them.
+    M is a random set of |M| of the L places. Where a place has several indices, they are flattened into one row.
 
-    The indices may be filled in one after the other in any order s, and for every s this is a distribution:
+    The indices may be generated one after the other in any order s, and for every s this is a distribution:
 
     .. math:: p_s(x) = \prod_l p(x_{s_l} \mid x_{s_1} \ldots x_{s_{l-1}})
 
@@ -39,13 +40,7 @@ class MaskGIT(Prior):
               \sum_{m=1}^{L} E_{|M| = m} \Big[ -\frac1m \sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big]
 
     Args:
-        symbols: what a code is: indices, one or several a place.
-        classes: how many labels the data have.
-        labels: whether the prior is told them, so that samples of a class can be asked for.
-        width: channels of the transformer.
-        depth: its blocks.
-        heads: its heads, a divisor of `width`.
-        smoothing: the share of the target that is spread over all codes in training.
+        smoothing: label smoothing in training: the share of the target that is spread over all codes.
 
     Raises:
         RequestError: symbols that are no indices, or an option out of range.
@@ -60,35 +55,26 @@ class MaskGIT(Prior):
         Uria, Murray, Larochelle, A Deep and Tractable Density Estimator, 2014. arXiv:1310.1757
     """
 
-    reads = ("indices", "stacks")
-
     def __init__(
         self,
         symbols: Symbols,
         *,
         classes: int = 0,
+        smoothing: float = 0.1,
         labels: bool = False,
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
-        smoothing: float = 0.1,
     ) -> None:
-        super().__init__()
-        require(symbols, type(self))
-        self.symbols = symbols
-        self.shape, self.codes = symbols.shape, symbols.codes
-        self.tokens = math.prod(self.shape)
-        self.classes = classes_told(labels, classes)
-        self.conditions = ("labels",) if labels else ()
-        self.smoothing = number("smoothing", smoothing, low=0, high=1)
+        smoothing = number("smoothing", smoothing, low=0, high=1)
+        super().__init__(symbols, classes, labels, width)
+        self.smoothing = smoothing
         self.embed = nn.Embedding(self.codes, width)
         self.mask = nn.Parameter(torch.empty(width))
         self.place = nn.Parameter(torch.empty(self.tokens, width))
-        self.tell = nn.Linear(self.classes, width, bias=False) if self.classes else None
         self.blocks = TransformerBlocks(width, depth, heads)
         self.head = nn.Linear(width, self.codes)
-        for weight in (self.embed.weight, self.mask, self.place, self.head.weight):
-            nn.init.normal_(weight, std=0.02)
+        self.initialise(self.embed.weight, self.mask, self.place, self.head.weight)
         nn.init.zeros_(self.head.bias)
         self.embed.requires_grad_(self.tokens > 1)  # a single index is always masked
 
@@ -102,7 +88,7 @@ class MaskGIT(Prior):
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The cross-entropy of a masked index, smoothed; and without smoothing, in nats."""
         indices = batch.x.flatten(1)
-        labels = dropped(labels_of(batch.condition, len(indices), self.classes), self.training)
+        labels = self.told(batch.condition, len(indices))
         ratio = torch.rand(len(indices), 1, device=indices.device)
         count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
         masked = torch.rand(indices.shape, device=indices.device).argsort(-1).argsort(-1) < count
@@ -111,11 +97,11 @@ class MaskGIT(Prior):
         return Loss(total, {"nll_of_masked": F.cross_entropy(logits.detach(), truth)})
 
     def ordered_nll(self, symbols: Tensor, order: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """-log p of symbols (B, *shape) filled in one by one, in nats, (B,).
+        """-log p of symbols (B, *shape) generated one by one, in nats, (B,).
 
         Args:
             symbols: indices.
-            order: the places in the order in which they are filled in, (L,) for all or (B, L) for each.
+            order: the places in the order of generation, (L,) for all or (B, L) for each.
             condition: ``labels``, where the prior is told them.
         """
         indices = symbols.flatten(1)
@@ -157,33 +143,29 @@ class MaskGIT(Prior):
         *,
         steps: int = 8,
         noise: float = 4.5,
+        guidance: float = 1.0,
         temperature: float = 1.0,
         top_k: int = 0,
         top_p: float = 1.0,
-        guidance: float = 1.0,
     ) -> Tensor:
-        """n rows of symbols, (n, *shape).
+        """n rows of indices, (n, *shape). `narrows.priors.SAMPLING` explains the other options.
 
         Args:
             n: how many.
             condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
-            steps: in how many steps the indices are filled in, T; as many as there are places fills in one a step.
-            noise: on the confidence by which draws are kept, fading to 0; with 0 the surest always stay.
-            temperature: below 1 likely codes are drawn more often.
-            top_k: only so many likeliest codes are drawn; all of them when 0.
-            top_p: only the likeliest codes that together have this probability.
-            guidance: w; above 1 samples are drawn further towards their labels.
+            steps: passes of the transformer, T; with as many as there are indices, one is generated in each.
+            noise: on the confidence by which drawn indices are kept, fading to 0; with 0 the most confident are kept.
         """
-        labels = with_rival(drawn(condition, n, self.classes, self.mask.device), guidance)
-        times = 1 if guidance == 1 else 2
+        labels = self.asked(condition, n, guidance, self.mask.device)
+        copies = 1 if guidance == 1 else 2
 
         def predict(indices: Tensor, masked: Tensor) -> Tensor:
-            both = self(indices.repeat(times, 1), masked.repeat(times, 1), labels)
+            both = self(indices.repeat(copies, 1), masked.repeat(copies, 1), labels)
             return sharpened(guided(both, guidance), temperature, top_k, top_p)
 
         noise = number("noise", noise, low=0)
         rows = unmask(predict, n, self.tokens, whole("steps", steps), noise, self.mask.device)
-        return rows.view(n, *self.shape)
+        return rows.view(n, *self.symbols.shape)
 
     def _terms(self, indices: Tensor, masked: Tensor, labels: Tensor | None) -> Tensor:
         """-log p of every index given those that are not masked, (B, L)."""

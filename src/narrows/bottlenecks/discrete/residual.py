@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from narrows.bottlenecks.discrete.codebook import nearest
 from narrows.bottlenecks.discrete.learned import LearnedCodebook
 from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Pass, Symbols
+from narrows.core import Autoencoder, Batch, Code, Pass, Symbols
 from narrows.core.check import choice, whole
 from narrows.core.evidence import Indices
 
@@ -105,6 +105,30 @@ class ResidualQuantizer(Quantizer):
         for level in range(1, self.depth):
             total = total + self.book(level).vectors(indices[..., level])
         return total
+
+    @torch.no_grad()
+    def sample_symbols(self, code: Code, temperature: float) -> tuple[Tensor, Tensor]:
+        r"""Stacks drawn code by code, each for what the codes drawn before it leave over.
+
+        .. math:: Q_d(k) \propto \exp(-\|r_{d-1} - e_k\|^2 / \tau),\quad k_d \sim Q_d,\quad r_d = r_{d-1} - e_{k_d}
+
+        Args:
+            code: of encoded examples.
+            temperature: tau, above 0, in units of a squared distance.
+
+        Returns:
+            Stacks (B, L, D) and the probabilities they were drawn with, (B, L, D, K).
+        """
+        tokens = code[Indices].tokens
+        assert tokens is not None
+        left, indices, probabilities = tokens.to(self.book(0).codebook), list[Tensor](), list[Tensor]()
+        for level in range(self.depth):
+            codebook = self.book(level).codebook
+            away = codebook.square().sum(-1) - 2 * left @ codebook.T  # less |r|^2: it cancels
+            probabilities.append((-away / temperature).softmax(-1))
+            indices.append(torch.multinomial(probabilities[-1].flatten(0, -2), 1).view(left.shape[:-1]))
+            left = left - self.book(level).vectors(indices[-1])
+        return torch.stack(indices, -1), torch.stack(probabilities, -2)
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
