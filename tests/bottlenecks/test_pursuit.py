@@ -145,7 +145,7 @@ def test_scales_are_folded_after_training():
 
 
 def test_a_pursuit_without_atoms_is_refused():
-    with pytest.raises(RequestError, match="promise of a `TiedEncoder`"):
+    with pytest.raises(RequestError, match="lazy `TiedEncoder`"):
         MatchingPursuit(4, 2)(torch.randn(3, 4))
     with pytest.raises(RequestError, match="k_eval cannot exceed"):
         MatchingPursuit(4, 2, k_eval=5)

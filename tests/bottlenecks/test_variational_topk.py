@@ -103,5 +103,5 @@ def test_the_cost_survives_the_folding_of_scales(variance):
 def test_wrong_options_are_refused():
     with pytest.raises(RequestError, match="variance"):
         VariationalTopK(4, 2, variance="free")
-    with pytest.raises(RequestError, match="promise"):
+    with pytest.raises(RequestError, match="LazyLinear"):
         VariationalTopK(4, 2, width=3, variance="learned")(torch.randn(2, 4))

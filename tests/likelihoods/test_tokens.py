@@ -82,7 +82,7 @@ def test_what_is_written_does_not_depend_on_a_target():
     assert not torch.allclose(first, second)
     assert torch.equal(p.mean(z), before)
     # what is likeliest after the true symbols does depend on them: writing freely and teacher forcing are two things
-    taught = [p._logits(p._teach(z, t)) for t in (x, other)]
+    taught = [p._logits(p._teacher_forced(z, t)) for t in (x, other)]
     assert torch.equal(taught[0][:, 0], taught[1][:, 0])
     assert not torch.allclose(taught[0][:, 1:], taught[1][:, 1:])
 
@@ -114,7 +114,7 @@ def test_logits_in_pieces_give_the_same_loss_and_gradient(monkeypatch):
 
 
 def terms_of(p: Tokens, z: Tensor, x: Tensor) -> Tensor:
-    return p._surprise(p._teach(z, x)[0], x[0])
+    return p._token_nll(p._teacher_forced(z, x)[0], x[0])
 
 
 @pytest.mark.parametrize("share", [1 - 1e-12, 1.0])
@@ -129,7 +129,7 @@ def test_word_dropout_hides_the_symbols_before(share):
     # in use nothing is hidden, unless the net was made to read nothing at all
     assert torch.equal(found[0][1:3], found[1][1:3]) == (share == 1)
     if share == 1:
-        assert torch.equal(found[0], p.train()._surprise(p._teach(z, x)[0], x[0]))
+        assert torch.equal(found[0], p.train()._token_nll(p._teacher_forced(z, x)[0], x[0]))
 
 
 def test_fewest_symbols_and_lowest_temperature_are_the_greedy_text():

@@ -46,7 +46,7 @@ def test_aux_k_wants_sparse_latents():
         normalise=False,
     )
     net.bottleneck = Identity()
-    with pytest.raises(RequestError, match="sparse latents"):
+    with pytest.raises(RequestError, match="sparse bottleneck"):
         net.objective.dead.prepare(net, Batch(torch.randn(5, 8)))
 
 

@@ -13,7 +13,7 @@ from narrows.data import open as open_data
 from narrows.methods.sparse.batchtopk_sae import batchtopk_sae
 from narrows.methods.sparse.specialised_sae import specialised_sae
 from narrows.methods.sparse.topk_sae import topk_sae
-from narrows.objectives.tilted import Tilt, begin_with
+from narrows.objectives.tilted import Tilt, load_initial_weights
 from narrows.testing import check_method
 from narrows.testing.case import prepare
 
@@ -108,7 +108,7 @@ def test_a_start_that_does_not_fit_is_refused_by_a_sentence(tmp_path, damage):
     elif damage == "broken":
         path.write_bytes(b"nothing")
     with pytest.raises(WorkError if damage == "broken" else RequestError, match=r"start|cannot be read"):
-        begin_with(model, tmp_path)
+        load_initial_weights(model, tmp_path)
 
 
 def test_without_tilt_the_properties_hold():

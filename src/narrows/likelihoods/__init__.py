@@ -64,7 +64,7 @@ def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "un
             and for images and series from 0 to 1, else ``gaussian`` with one learned variance, so that
             weights of the rate are comparable between data sets.
         shape: shape of one target.
-        values: ``binary``, ``unit`` or ``real``, as `Spec` says.
+        values: ``binary``, ``unit`` or ``real``, as in `Spec`.
 
     Raises:
         RequestError: an unknown name or option, or a likelihood that does not suit the values.

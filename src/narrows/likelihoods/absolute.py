@@ -1,4 +1,4 @@
-"""Real numbers: the absolute error."""
+"""The absolute error of real values."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ __all__ = ["Absolute"]
 
 
 class Absolute(Likelihood):
-    """The sum of absolute differences, no constants.
+    """The sum of absolute differences, without constants.
 
-    ``nll = sum_d |x_d - m_d|``; up to a constant the nll of a Laplace distribution of scale 1, which `sample` draws
-    from.
+    ``nll = sum_d |x_d - m_d|``; up to a constant the nll of a Laplace distribution of scale 1, which `sample`
+    draws from.
 
     Args:
         shape: shape of one target.
@@ -31,7 +31,7 @@ class Absolute(Likelihood):
         return self.sum((x - parameters).abs(), weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The parameters themselves: the median, too."""
+        """The parameters, which are the median too."""
         return parameters
 
     def sample(self, parameters: Tensor) -> Tensor:

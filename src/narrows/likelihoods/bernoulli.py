@@ -1,4 +1,4 @@
-"""Pixels that are 0 or 1."""
+"""The Bernoulli likelihood of binary values."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["Bernoulli"]
 
 
 class Bernoulli(Likelihood):
-    r"""Independent pixels that are 0 or 1, from logits l.
+    r"""Independent Bernoulli variables with logits l.
 
-    ``-log p(x | l) = sum_d softplus(l_d) - x_d l_d``. For values between 0 and 1 this is the cross-entropy of two
-    coins: a loss with its minimum at sigmoid(l) = x, and the expected nll of binarising x at random, though not a
-    normalised density of x.
+    ``-log p(x | l) = sum_d softplus(l_d) - x_d l_d``. For values between 0 and 1 this is the binary
+    cross-entropy: a loss with its minimum at sigmoid(l) = x, and the expected nll of x after stochastic
+    binarisation, though not a normalised density of x.
 
     Args:
         shape: shape of one target.
@@ -28,7 +28,7 @@ class Bernoulli(Likelihood):
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """The cross-entropy of x and sigmoid(parameters), (*samples, B)."""
-        # one pass less than softplus(l) - x * l, and a quarter faster, backward included
+        # one pass less than softplus(l) - x * l, and a quarter faster, including the backward pass
         return self.sum(torch.addcmul(F.softplus(parameters), x, parameters, value=-1), weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
@@ -36,5 +36,5 @@ class Bernoulli(Likelihood):
         return torch.sigmoid(parameters)
 
     def sample(self, parameters: Tensor) -> Tensor:
-        """A draw of zeros and ones."""
+        """A binary draw."""
         return torch.bernoulli(torch.sigmoid(parameters))

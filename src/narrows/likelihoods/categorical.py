@@ -1,4 +1,4 @@
-"""One of N classes."""
+"""The categorical likelihood."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ __all__ = ["Categorical"]
 
 
 class Categorical(Likelihood):
-    """One of N classes an element, from N logits.
+    """Each element is one of N classes, with N logits.
 
     ``-log p(x | l) = sum_d [logsumexp_n l_dn - l_d,x_d]``.
 
     Args:
         shape: shape of one target.
-        classes: how many classes, N.
-        scaled: the target holds grey levels from 0 to 1, class n standing for n / (N - 1); otherwise it holds the
-            class numbers themselves, whole numbers of any dtype.
+        classes: number of classes, N.
+        scaled: the target holds grey levels from 0 to 1, n / (N - 1) for class n; otherwise it holds class
+            indices, integers of any dtype.
 
     Raises:
         RequestError: fewer than two classes.
@@ -42,17 +42,17 @@ class Categorical(Likelihood):
         return spread.movedim(axis - 1, -1).log_softmax(-1)
 
     def index(self, x: Tensor) -> Tensor:
-        """The class of each element of a target."""
+        """The class index of each element of a target."""
         return (x * (self.classes - 1)).round().long() if self.scaled else x.long()
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log of the probability of the target's classes, (*samples, B)."""
+        """The negative log-probability of the target's classes, (*samples, B)."""
         logits = self.logits(parameters)
         index = self.index(x).expand(logits.shape[:-1]).unsqueeze(-1)
         return self.sum(-logits.gather(-1, index).squeeze(-1), weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The expected grey level where scaled, else the most probable class (classes have no mean)."""
+        """The expected grey level if `scaled`, else the most probable class."""
         logits = self.logits(parameters)
         if not self.scaled:
             return logits.argmax(-1)
@@ -60,6 +60,6 @@ class Categorical(Likelihood):
         return logits.exp() @ levels
 
     def sample(self, parameters: Tensor) -> Tensor:
-        """A draw: grey levels where scaled, else class numbers."""
+        """A draw: grey levels if `scaled`, else class indices."""
         drawn = torch.distributions.Categorical(logits=self.logits(parameters)).sample()
         return drawn.to(parameters.dtype) / (self.classes - 1) if self.scaled else drawn

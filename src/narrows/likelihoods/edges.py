@@ -1,6 +1,6 @@
-"""p(edges | codes of the nodes): an undirected graph whose pairs are independent coins.
+"""p(edges | codes of the nodes): an undirected graph with independent edges.
 
-The sum over all pairs is taken in blocks of rows, value and gradient in one pass, so that no N x N matrix is kept.
+Sums over all pairs are computed in blocks of rows, value and gradient in one pass, without an N x N matrix.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _ABSENT = -1e9
 """A logit whose probability and gradient are exactly 0."""
 
 _BLOCK = 1 << 18
-"""Pairs of a block: they stay in a core's cache."""
+"""Pairs of a block, which fit in a core's cache."""
 
 _EVALUATED = 1 << 15
-"""Nodes up to which every pair counts where nothing is trained."""
+"""The number of nodes up to which all pairs are evaluated outside training."""
 
 _DENSE = 1 << 14
-"""Nodes up to which a matrix of all pairs is made where somebody asks for it."""
+"""The number of nodes up to which a matrix of all pairs is computed on request."""
 
 
 class _Terms(NamedTuple):
-    """Of each graph, (G,): sums of cross-entropies, and how many edges and nodes there are."""
+    """For each graph, (G,): sums of cross-entropies, and the numbers of edges and nodes."""
 
     joined: Tensor
     apart: Tensor
@@ -41,25 +41,26 @@ class _Terms(NamedTuple):
 
 
 class Edges(Likelihood):
-    r"""Each pair of nodes is joined with probability sigmoid(z_i . z_j + b), on its own.
+    r"""Independent edges: nodes i and j are connected with probability sigmoid(z_i . z_j + b).
 
     .. math:: -\log p(A \mid z) = \sum_{i<j} \log(1 + e^{l_{ij}}) - \sum_{(i,j) \in E} l_{ij},\qquad
               l_{ij} = z_i \cdot z_j + b
 
-    Inner products alone cannot all be far below 0, so that without the bias b a model expects about half of all pairs
-    to be joined. That is no matter where pairs are only ranked; a density of a graph with few edges needs the bias.
+    Inner products alone cannot all be far below 0, so without the bias b a model expects about half of all
+    pairs to be edges. This does not matter if pairs are only ranked; the density of a sparse graph needs the
+    bias.
 
-    The parameters are (\*samples, B, N, Z + 1): the codes, and a last channel that is above 0 where there is a node.
-    The target is (B, E, 2), the numbers of the nodes that are joined, each pair once, in either order; an entry that
-    joins a node with itself is padding. In training on more than `exact` nodes, the sum over the pairs that are not
-    joined is estimated, without bias, from `pairs` of them, drawn anew each step.
+    The parameters are (\*samples, B, N, Z + 1): the codes, and a last channel that is above 0 where a node
+    exists. The target is (B, E, 2), the node indices of each edge, each edge once, in either order;
+    self-loops are padding. In training with more than `exact` nodes, the sum over the non-edges is estimated,
+    without bias, from `pairs` of them, drawn at each step.
 
     Args:
-        nodes: of the largest graph, N.
+        nodes: nodes of the largest graph, N.
         latent: width of a node's code, Z.
-        bias: learn b, from the log-odds of an edge in the first batch on; else it is 0.
-        exact: nodes up to which every pair counts in training.
-        pairs: how many pairs are drawn for a graph beyond that.
+        bias: learn b, initialised with the log-odds of an edge in the first batch; else it is 0.
+        exact: the number of nodes up to which all pairs are evaluated in training.
+        pairs: the number of pairs drawn for a larger graph.
 
     Raises:
         RequestError: a number out of range.
@@ -91,38 +92,38 @@ class Edges(Likelihood):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set a bias that is learned to the log-odds of an edge."""
+        """Initialise a learned bias with the log-odds of an edge."""
         if isinstance(self.bias, nn.Parameter):
-            there = batch.condition.get("mask", batch.x.new_ones(batch.x.shape[:2], dtype=torch.bool))
-            nodes = there.sum(-1)
+            exists = batch.condition.get("mask", batch.x.new_ones(batch.x.shape[:2], dtype=torch.bool))
+            nodes = exists.sum(-1)
             edges = entries(batch.target, batch.weight)[1].sum().clamp_min(1)
             others = (nodes * (nodes - 1) // 2).sum() - edges
             self.bias.copy_((edges / others.clamp_min(1)).log())
 
     @property
     def parameter_shape(self) -> tuple[int, ...]:
-        """For each node its code, and whether it is there."""
+        """The code of each node, and whether it exists."""
         return (self.shape[0], self.latent + 1)
 
     def elements(self, x: Tree, weight: Tensor | None = None) -> Tensor:
-        """How many edges each graph has, (B,)."""
+        """The number of edges of each graph, (B,)."""
         return entries(x, weight)[1].sum(-1).double()
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p(edges | codes), (*samples, B); an entry of `x` (B, E, 2) counts where its weight is above 0."""
+        """-log p(edges | codes), (*samples, B); an edge of `x` (B, E, 2) counts if its weight is above 0."""
         found = self._terms(parameters, x, weight)
         return (found.joined + found.apart).unflatten(0, parameters.shape[:-2])
 
     def balanced(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        r"""The weighted cross-entropy that graph autoencoders were published with, times N^2, (\*samples, B).
+        r"""The weighted cross-entropy of the published graph autoencoders, times N^2, (\*samples, B).
 
         .. math:: \frac{N^2}{2 (N^2 - 2E)} \sum_{i,j} \left[ w\,(A + I)_{ij} \log(1 + e^{-l_{ij}})
                   + (1 - (A + I)_{ij}) \log(1 + e^{l_{ij}}) \right],\qquad w = \frac{N^2 - 2E}{2E}
 
-        with l_ij = z_i . z_j + b: pairs count in both orders, each node is joined with itself, and the edges together
-        weigh as much as what is no edge. The paper takes the mean over the N^2 pairs, and adds the mean divergence of
-        a node over N; times N^2 that is this sum and the divergence of all nodes, each with the weight 1. It is the
-        negative log of no density: with a rate it bounds nothing.
+        with l_ij = z_i . z_j + b: pairs count in both orders, each node has a self-loop, and edges have the
+        same total weight as non-edges. The paper takes the mean over the N^2 pairs, and adds the mean KL
+        divergence of a node over N; times N^2 that is this sum and the KL divergence of all nodes, each with
+        weight 1. It is not a negative log-density, so it does not give a bound on the likelihood.
         """
         found = self._terms(parameters, x, weight)
         pairs, ones = found.nodes.square(), (2 * found.edges).clamp_min(1)
@@ -131,7 +132,7 @@ class Edges(Likelihood):
         return (pairs / (2 * (pairs - ones)) * both).unflatten(0, parameters.shape[:-2])
 
     def _terms(self, parameters: Tensor, x: Tensor, weight: Tensor | None) -> _Terms:
-        """The cross-entropy of the pairs that are joined, of the others, and of each node with itself."""
+        """The cross-entropies of the edges, of the non-edges, and of the self-loops."""
         z, present = split(parameters.flatten(0, -3))
         copies = len(z) // len(x)
         edges, counts = (t.repeat(copies, *[1] * (t.dim() - 1)) for t in entries(x, weight))
@@ -146,7 +147,7 @@ class Edges(Likelihood):
         return _Terms(joined, apart, own, counts.sum(-1).to(z.dtype), present.sum(-1).to(z.dtype))
 
     def _estimate(self, z: Tensor, present: Tensor, edges: Tensor, counts: Tensor) -> Tensor:
-        """The sum over the pairs that are not joined, from some of them, (G,)."""
+        """The sum over the non-edges, estimated from some of them, (G,)."""
         generator = None if self.training else torch.Generator(z.device).manual_seed(0)
         found = []
         for one, here, ends, count in zip(z, present, edges, counts, strict=True):
@@ -167,16 +168,16 @@ class Edges(Likelihood):
         """The probability of each edge, (*samples, B, N, N), symmetric, with 0 on the diagonal.
 
         Raises:
-            RequestError: there are so many nodes that nobody wants this matrix.
+            RequestError: there are too many nodes for this matrix.
         """
         nodes = parameters.shape[-2]
         if nodes > _DENSE:
             fix = "Take the codes (``narrows encode``) and the inner products of the pairs that you need."
             raise refuse("nodes", nodes, f"at most {_DENSE} for a matrix of all pairs", fix)
         z, present = split(parameters)
-        there = present.unsqueeze(-1) & present.unsqueeze(-2)
-        there = there & ~torch.eye(nodes, dtype=torch.bool, device=z.device)
-        return torch.where(there, torch.sigmoid(z @ z.transpose(-1, -2) + self.bias), 0.0)
+        exists = present.unsqueeze(-1) & present.unsqueeze(-2)
+        exists = exists & ~torch.eye(nodes, dtype=torch.bool, device=z.device)
+        return torch.where(exists, torch.sigmoid(z @ z.transpose(-1, -2) + self.bias), 0.0)
 
     def sample(self, parameters: Tensor) -> Tensor:
         """A draw of the adjacency matrix, (*samples, B, N, N)."""
@@ -185,22 +186,22 @@ class Edges(Likelihood):
 
 
 def split(parameters: Tensor) -> tuple[Tensor, Tensor]:
-    """The codes (..., N, Z), 0 where there is no node, and where there is one (..., N)."""
+    """The codes (..., N, Z), 0 for missing nodes, and the mask of existing nodes (..., N)."""
     present = parameters[..., -1] > 0
     return torch.where(present.unsqueeze(-1), parameters[..., :-1], 0.0), present
 
 
 def entries(x: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The pairs of a target (B, E, 2), with 0 for what does not count, and which do (B, E)."""
+    """The edges of a target (B, E, 2), 0 for padding, and their mask (B, E)."""
     if weight is None:
         return x, x[..., 0] != x[..., 1]
-    there = (weight if weight.dim() == 2 else weight[..., 0]) > 0
-    x = torch.where(there.unsqueeze(-1), x, 0)
+    exists = (weight if weight.dim() == 2 else weight[..., 0]) > 0
+    x = torch.where(exists.unsqueeze(-1), x, 0)
     return x, x[..., 0] != x[..., 1]
 
 
 def dots(z: Tensor, pairs: Tensor) -> Tensor:
-    """z_i . z_j of some pairs of each graph, (G, N, Z) and (G, M, 2) -> (G, M)."""
+    """z_i . z_j for some pairs of each graph, (G, N, Z) and (G, M, 2) -> (G, M)."""
     graphs, nodes, width = z.shape
     rows = pairs + nodes * torch.arange(graphs, device=z.device).view(-1, 1, 1)
     flat = z.reshape(-1, width)
@@ -209,13 +210,13 @@ def dots(z: Tensor, pairs: Tensor) -> Tensor:
 
 
 def non_edges(present: Tensor, edges: Tensor, count: int, generator: torch.Generator | None = None) -> Tensor:
-    """Pairs of nodes that are not joined, drawn evenly, (M, 2): M is `count` less the draws that hit anything else.
+    """Pairs of nodes without an edge, drawn uniformly, (M, 2): M is `count` minus the rejected draws.
 
     Args:
-        present: which nodes are there, (N,).
-        edges: the pairs that are joined, (E, 2).
-        count: how many pairs are drawn.
-        generator: of the draws; torch's own when None.
+        present: mask of the existing nodes, (N,).
+        edges: the edges, (E, 2).
+        count: the number of draws.
+        generator: the random generator; torch's default if None.
     """
     nodes = len(present)
     drawn = torch.randint(nodes, (count, 2), generator=generator, device=present.device)
@@ -229,20 +230,20 @@ def non_edges(present: Tensor, edges: Tensor, count: int, generator: torch.Gener
 
 
 def keys(pairs: Tensor, nodes: int) -> Tensor:
-    """One number for each pair, whatever its order, (M, 2) -> (M,)."""
+    """A number that identifies each unordered pair, (M, 2) -> (M,)."""
     return pairs.amin(-1) * nodes + pairs.amax(-1)
 
 
 def pair_sum(z: Tensor, present: Tensor, bias: Tensor) -> Tensor:
-    r"""The sum of log(1 + exp(z_i . z_j + b)) over all pairs i < j of nodes that are there.
+    r"""The sum of log(1 + exp(z_i . z_j + b)) over all pairs i < j of existing nodes.
 
     Args:
         z: codes, (G, N, Z), finite everywhere.
-        present: which nodes are there, (G, N).
+        present: mask of the existing nodes, (G, N).
         bias: b, a scalar.
 
     Returns:
-        (G,). Memory grows with N, not with N^2: the gradient is made together with the value.
+        (G,). Memory grows with N, not with N^2: the gradient is computed together with the value.
 
     Example:
         >>> pair_sum(torch.zeros(1, 3, 2), torch.ones(1, 3, dtype=torch.bool), torch.zeros(()))  # 3 log 2
@@ -271,15 +272,15 @@ class _PairSum(torch.autograd.Function):
 
 
 def _summed(z: Tensor, present: Tensor, bias: Tensor, wanted: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """The sum (G,) in float64 and, where they are wanted, its gradients by z (G, N, Z) and by b (G,)."""
+    """The sum (G,) in float64 and, if `wanted`, its gradients with respect to z (G, N, Z) and b (G,)."""
     graphs, nodes, _ = z.shape
-    # The inner product of these two is z_i . z_j + b, far below 0 where one of the two nodes is absent.
+    # The inner product of these two is z_i . z_j + b, far below 0 if one of the two nodes is missing.
     absent, one = torch.where(present, 0.0, _ABSENT).to(z.dtype).unsqueeze(-1), z.new_ones(graphs, nodes, 1)
     left, right = torch.cat([z, absent, one], -1), torch.cat([z, one, absent + bias], -1).transpose(1, 2)
     total = z.new_zeros(graphs, dtype=torch.float64)
     by_z, by_bias = torch.zeros_like(z), torch.zeros_like(total)
     rows = max(1, min(nodes, _BLOCK // nodes))
-    some = max(1, _BLOCK // (rows * nodes))  # several graphs at once where they are small
+    some = max(1, _BLOCK // (rows * nodes))  # several small graphs at once
     below = torch.ones(rows, rows, dtype=torch.bool, device=z.device).tril()
     for g in range(0, graphs, some):
         these = slice(g, g + some)

@@ -1,4 +1,4 @@
-"""The likelihood of a function: white noise, weighed by quadrature."""
+"""The likelihood of functions: white noise, with quadrature weights."""
 
 from __future__ import annotations
 
@@ -19,15 +19,16 @@ class FunctionGaussian(Likelihood):
     .. math:: -\log p(u \mid f) = \frac{1}{2 \sigma^2} \int (u(y) - f(y))^2 \, dy
               \approx \frac{1}{2 \sigma^2} \sum_q w_q (u(y_q) - f(y_q))^2
 
-    The weights w are those of a quadrature, divided by their sum: the mean over the domain. So the same function costs
-    the same on two grids, up to the error of the quadrature, and points that are missing are left out of the mean. A
-    bare sum would make the balance of rate and distortion depend on the grid. White noise in a function space has no
-    density: this is -log p up to a constant of the data, and `relative` is the log-ratio to the noise alone.
+    The weights w are those of a quadrature, divided by their sum: the mean over the domain. So a function has
+    the same nll on two grids, up to the error of the quadrature, and missing points are left out of the mean.
+    With a plain sum, the balance of rate and distortion would depend on the grid. White noise in a function
+    space has no density: this is -log p up to a constant of the data, and `relative` is the log-ratio to the
+    noise alone.
 
     Args:
-        shape: points and channels of one target, (Q, C); other numbers of points are welcome.
-        noise: sigma, the noise's standard deviation in the units of the scaled data: a direction in function space
-            whose standard deviation is below it is left out.
+        shape: points and channels of one target, (Q, C); the number of points may vary.
+        noise: standard deviation of the noise, sigma, in the units of the scaled data: directions in function
+            space with a smaller standard deviation are not modelled.
 
     Raises:
         RequestError: `noise` is not above 0.
@@ -54,24 +55,25 @@ class FunctionGaussian(Likelihood):
 
         Args:
             parameters: f at the points, (*samples, B, Q, C).
-            target: u there, (B, Q, C).
-            weight: quadrature weights, (B, Q) or broadcastable to (B, Q, C), zero where no point is; equal when None.
+            target: u at the points, (B, Q, C).
+            weight: quadrature weights, (B, Q) or broadcastable to (B, Q, C), 0 for missing points; uniform if
+                None.
         """
         return self._mean(lambda f, u: (u - f).square(), parameters, target, weight) / (2 * self.noise**2)
 
     def relative(self, parameters: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        r"""-log of the density of u against the noise alone, in nats, (*samples, B).
+        r"""-log of the density of u relative to the noise alone, in nats, (*samples, B).
 
         .. math:: \frac{1}{\sigma^2} \left( \frac12 \int f^2 dy - \int f u \, dy \right)
         """
         return self._mean(lambda f, u: f * (0.5 * f - u), parameters, target, weight) / self.noise**2
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """f itself, (*samples, B, Q, C)."""
+        """f at the points, (*samples, B, Q, C)."""
         return parameters
 
     def sample(self, parameters: Tensor) -> Tensor:
-        """f and white noise in Q equal cells: each has the deviation sigma sqrt(Q), which grows with the resolution."""
+        """f plus white noise in Q equal cells, with standard deviation sigma sqrt(Q)."""
         scale = self.noise * parameters.shape[-2] ** 0.5
         return parameters + scale * torch.randn_like(parameters)
 
@@ -82,14 +84,12 @@ class FunctionGaussian(Likelihood):
         target: Tensor,
         weight: Tensor | None,
     ) -> Tensor:
-        """The sum over channels of the mean over the domain of a term of f and u, (*samples, B)."""
+        """The mean over the domain of a term of f and u, summed over channels, (*samples, B)."""
         if weight is None:
             return self.sum(term(parameters, target) / target.shape[-2])
         weight = weight.unsqueeze(-1) if weight.dim() < target.dim() else weight
-        there, zero = (
-            weight != 0,
-            target.new_zeros(()),
-        )  # zeros before any product, so that no gradient is NaN
-        terms = term(torch.where(there, parameters, zero), torch.where(there, target, zero))
+        # Missing points are set to 0 before any product, so that no gradient is NaN.
+        observed, zero = weight != 0, target.new_zeros(())
+        terms = term(torch.where(observed, parameters, zero), torch.where(observed, target, zero))
         total = weight.sum(-2, keepdim=True)
         return self.sum(terms, weight / torch.where(total > 0, total, 1.0))

@@ -1,4 +1,4 @@
-"""Grey levels: mixtures of discretised logistics."""
+"""Mixtures of discretised logistics for grey levels."""
 
 from __future__ import annotations
 
@@ -16,14 +16,16 @@ __all__ = ["LogisticMixture"]
 class LogisticMixture(Likelihood):
     r"""A mixture of logistics, discretised to the grey levels of an image from 0 to 1.
 
-    ``p(x) = sum_i pi_i [sigmoid((x + h - m_i) / s_i) - sigmoid((x - h - m_i) / s_i)]`` with h half a level, and the
-    two outermost levels taking the tails, so that the levels of each element sum to 1. In an image the components
-    are shared by the channels of a pixel, and a channel's mean depends linearly on the channels before it.
+    ``p(x) = sum_i pi_i [sigmoid((x + h - m_i) / s_i) - sigmoid((x - h - m_i) / s_i)]`` with h half a level;
+    the two outermost levels include the tails, so that the probabilities of an element's levels sum to 1. In
+    an image the channels of a pixel share the component, and a channel's mean depends linearly on the
+    previous channels.
 
     Args:
-        shape: shape of one target; ``(C, H, W)`` couples the C channels, any other shape couples nothing.
-        components: how many logistics are mixed, M.
-        levels: how many grey levels lie between 0 and 1, both included.
+        shape: shape of one target; with ``(C, H, W)`` the C channels are coupled, with other shapes nothing
+            is.
+        components: number of mixture components, M.
+        levels: number of grey levels from 0 to 1, both included.
 
     Raises:
         RequestError: fewer than 1 component or 2 levels.
@@ -53,7 +55,8 @@ class LogisticMixture(Likelihood):
         return (sum(self.sizes) * self.shape[0], *self.shape[1:])
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log-weights (..., M, *rest), means and log-scales (..., M, C, *rest), couplings (..., M, pairs, *rest).
+        """Log-weights (..., M, *rest), means and log-scales (..., M, C, *rest), couplings (..., M, pairs,
+        *rest).
 
         Means and scales are those of x stretched to [-1, 1].
         """
@@ -68,7 +71,7 @@ class LogisticMixture(Likelihood):
         return weights.log_softmax(axis), means.unflatten(axis, by_component), scales, pairs
 
     def centres(self, means: Tensor, couplings: Tensor, x: list[Tensor]) -> list[Tensor]:
-        """The mean of each channel given the channels before it, each (..., M, *rest)."""
+        """The mean of each channel given the previous channels, each (..., M, *rest)."""
         axis, out, pair = -len(self.rest) - 1, [], 0
         for channel in range(self.coupled):
             centre = means.select(axis, channel)
@@ -76,12 +79,12 @@ class LogisticMixture(Likelihood):
                 centre = centre + couplings.select(axis, pair) * x[before]
                 pair += 1
             out.append(centre)
-            if len(x) == channel:  # nothing is known of this channel: go on from its own centre
+            if len(x) == channel:  # this channel is not known: use its mean
                 x = [*x, centre]
         return out
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log of the probability of the target's grey levels, (*samples, B).
+        """The negative log-probability of the target's grey levels, (*samples, B).
 
         A weight must be the same for all channels of a pixel, since they share their component.
         """
@@ -108,7 +111,7 @@ class LogisticMixture(Likelihood):
         return torch.where(y < half - 1, first, edge)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The mixture's mean before it is rounded to levels, kept inside [0, 1]."""
+        """The mean of the mixture before rounding to levels, clamped to [0, 1]."""
         log_weights, means, _, couplings = self.split(parameters)
         axis = -len(self.rest) - 1
         centres = torch.stack(self.centres(means, couplings, []), axis)
@@ -120,14 +123,14 @@ class LogisticMixture(Likelihood):
         log_weights, means, log_scales, couplings = self.split(parameters)
         axis = -len(self.rest) - 1
         gumbel = -torch.empty_like(log_weights).exponential_().log()
-        pick = (log_weights + gumbel).argmax(axis, keepdim=True)
+        component = (log_weights + gumbel).argmax(axis, keepdim=True)
         drawn: list[Tensor] = []
         for channel in range(self.coupled):
-            centre = self.centres(means, couplings, drawn)[channel].gather(axis, pick)
-            scale = log_scales.select(axis, channel).gather(axis, pick).exp()
+            centre = self.centres(means, couplings, drawn)[channel].gather(axis, component)
+            scale = log_scales.select(axis, channel).gather(axis, component).exp()
             u = torch.rand_like(centre).clamp(1e-6, 1 - 1e-6)
             y = (centre + scale * (u.log() - (-u).log1p())).clamp(-1, 1)
-            # to the nearest level at once: the next channel depends on what is seen
+            # rounded here, because the next channel depends on the rounded value
             drawn.append(((y + 1) / 2 * (self.levels - 1)).round() * (2 / (self.levels - 1)) - 1)
         return self._unstretch(torch.cat(drawn, axis))
 

@@ -1,4 +1,4 @@
-"""Real numbers: Gaussians, and the squared error."""
+"""Gaussian likelihoods of real values, and the squared error."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ __all__ = ["LOG_VARIANCE", "Gaussian", "Squared", "bounded"]
 
 
 LOG_VARIANCE = (-14.0, 14.0)
-"""Between these a log-variance is kept: standard deviations from 0.0009 to 1097."""
+"""The range of log-variances: standard deviations from 0.0009 to 1097."""
 
 
 def bounded(log_variance: Tensor, low: float = LOG_VARIANCE[0], high: float = LOG_VARIANCE[1]) -> Tensor:
-    """Keep a log-variance inside (low, high), smoothly, so that it can come back from either end.
+    """Bound a log-variance to (low, high) smoothly, with a nonzero gradient near both ends.
 
     Example:
         >>> bounded(torch.tensor([-1e3, 0.0, 1e3])).round(decimals=3)
@@ -30,9 +30,10 @@ def bounded(log_variance: Tensor, low: float = LOG_VARIANCE[0], high: float = LO
 
 
 class Squared(Likelihood):
-    """The sum of squares, no constants: what many papers minimise.
+    """The sum of squared differences, without constants, which many papers minimise.
 
-    ``nll = sum_d (x_d - m_d)^2``; up to a constant the nll of a Gaussian of variance 1/2, which `sample` draws from.
+    ``nll = sum_d (x_d - m_d)^2``; up to a constant the nll of a Gaussian of variance 1/2, which `sample`
+    draws from.
 
     Args:
         shape: shape of one target.
@@ -65,12 +66,13 @@ class Gaussian(Likelihood):
 
     Args:
         shape: shape of one target.
-        variance: ``fixed`` at `value`; ``shared``, one learned number for all elements, which calibrates the
-            weight of the distortion against the rate (sigma-VAE); ``learned``, a second output an element.
-        value: the variance where it is fixed, the initial one where it is shared.
+        variance: ``fixed`` at `value`; ``shared``, one learned variance for all elements, which calibrates
+            the weight of the distortion against the rate (sigma-VAE); ``learned``, an output of the decoder
+            per element.
+        value: the fixed variance, or the initial shared one.
 
     Raises:
-        RequestError: an unknown `variance`, or a `value` that is not above 0.
+        RequestError: an unknown `variance`, or a `value` not above 0.
 
     Example:
         >>> Gaussian((1,), "fixed").nll(torch.zeros(1, 1), torch.ones(1, 1))
@@ -109,7 +111,7 @@ class Gaussian(Likelihood):
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """-log N(x; mean, variance), (*samples, B)."""
         mean, log_variance = self.split(parameters)
-        if weight is None and log_variance.dim() == 0:  # one number: the constants need not be spread out
+        if weight is None and log_variance.dim() == 0:  # constants are added once, not per element
             squares = self.sum((x - mean).square())
             return 0.5 * (
                 squares * (-log_variance).exp() + self._size * (log_variance + math.log(2 * math.pi))

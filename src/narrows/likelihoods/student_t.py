@@ -1,4 +1,4 @@
-"""Student's t: real values with outliers."""
+"""Student's t likelihood, for real values with outliers."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class StudentT(Likelihood):
     .. math:: -\log p(x \mid m, s) = \sum_d \Big[ \frac{\nu + 1}{2} \log\Big(1 + \frac{(x_d - m_d)^2}{\nu s^2}\Big)
         + \log s + \log \frac{\Gamma(\nu / 2) \sqrt{\nu \pi}}{\Gamma((\nu + 1) / 2)} \Big]
 
-    A residual far from 0 costs its logarithm, where a Gaussian's cost is its square.
+    The nll grows with the logarithm of a large residual, that of a Gaussian with its square.
 
     Args:
         shape: shape of one target.
         df: degrees of freedom, nu; the smaller, the heavier the tails.
-        scale: the scale s at first.
+        scale: the initial scale s.
 
     Raises:
-        RequestError: a number that is not above 0.
+        RequestError: a number not above 0.
 
     Example:
         >>> StudentT((1,), df=1.0).nll(torch.zeros(1, 1), torch.zeros(1, 1)).exp()
@@ -49,12 +49,12 @@ class StudentT(Likelihood):
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """-log p of the target, (*samples, B)."""
         log_scale = bounded(self.log_scale)
-        away = ((x - parameters) * (-log_scale).exp()).square()
-        tails = 0.5 * (self.df + 1) * torch.log1p(away / self.df)
+        squared = ((x - parameters) * (-log_scale).exp()).square()
+        tails = 0.5 * (self.df + 1) * torch.log1p(squared / self.df)
         return self.sum(tails + log_scale + self.constant, weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The centre, which with one degree of freedom or less is the median alone."""
+        """The location: the mean, or the median if `df` is at most 1."""
         return parameters
 
     def sample(self, parameters: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""p(x | z) of a mixed table: a likelihood a column, and missing cells that count nothing."""
+"""p(x | z) of a table with mixed columns and missing cells: one likelihood per column."""
 
 from __future__ import annotations
 
@@ -20,20 +20,22 @@ if TYPE_CHECKING:
 __all__ = ["NOISES", "GaussianNoise", "MixedTable", "Noise", "StudentTNoise"]
 
 _FLOOR = 1e-4
-"""The least variance of a column of numbers: a hundredth of the column's deviation where the data are standardised.
+"""The minimum variance of a continuous column: a hundredth of its standard deviation, for standardised data.
 
-A column with repeated values has no density; without a floor it would outweigh every other one.
+A column with repeated values has no density; without a minimum it would dominate all others.
 """
 
 _FASTER = 10.0
-"""By so much the stored log-variances are divided: one step of an optimizer moves them ten times its learning rate."""
+"""The stored log-variances are divided by this, so that their learning rate is ten times that of other
+parameters.
+"""
 
 
 class Noise:
-    """How numbers of variance (or squared scale) v lie around their location."""
+    """The distribution of a continuous column around its location, given its variance (or squared scale)."""
 
     def nll(self, error: Tensor, variance: Tensor) -> Tensor:
-        """-log of the density at a distance from the location, an element each."""
+        """-log of the density at a distance from the location, per element."""
         raise NotImplementedError(f"{type(self).__name__} must define nll")
 
     def sample(self, variance: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ class Noise:
 
 
 class GaussianNoise(Noise):
-    """A Gaussian.
+    """Gaussian noise.
 
     Example:
         >>> GaussianNoise().nll(torch.ones(1), torch.ones(1))
@@ -59,13 +61,13 @@ class GaussianNoise(Noise):
 
 
 class StudentTNoise(Noise):
-    """A Student-t, whose tails make outliers cheap.
+    """Student-t noise, which is robust to outliers.
 
     Args:
-        df: degrees of freedom; the fewer, the heavier the tails.
+        df: degrees of freedom; the smaller, the heavier the tails.
 
     Raises:
-        RequestError: `df` of 1 or less, where there is no mean to impute.
+        RequestError: `df` of 1 or less, for which there is no mean to impute.
 
     Example:
         >>> StudentTNoise(3).nll(torch.zeros(1), torch.ones(1))
@@ -76,13 +78,13 @@ class StudentTNoise(Noise):
         self.df = number("df", df, low=1.001)
 
     def nll(self, error: Tensor, variance: Tensor) -> Tensor:
-        """-log of the density of a Student-t with that squared scale."""
+        """-log of the density of a Student-t with this squared scale."""
         constant = math.lgamma(self.df / 2) - math.lgamma((self.df + 1) / 2)
         tail = (self.df + 1) / 2 * torch.log1p(error.square() / (self.df * variance))
         return constant + 0.5 * (math.pi * self.df * variance).log() + tail
 
     def sample(self, variance: Tensor) -> Tensor:
-        """Draws of a Student-t with that squared scale."""
+        """Draws of a Student-t with this squared scale."""
         chi2 = torch.distributions.Chi2(torch.full_like(variance, self.df))
         return (variance * self.df / chi2.sample()).sqrt() * torch.randn_like(variance)
 
@@ -92,24 +94,24 @@ NOISES: Table[Noise] = Table(
     f"{__name__}:Noise",
     {"gaussian": f"{__name__}:GaussianNoise", "student-t": f"{__name__}:StudentTNoise"},
 )
-"""How the numbers of a table may lie around their location."""
+"""The noise distributions of continuous columns, by name."""
 
 
 class MixedTable(Likelihood):
-    r"""Columns that are independent given z: numbers, two values, categories.
+    r"""Columns that are independent given z: continuous, binary, categorical.
 
-    .. math:: -\log p(x \mid z) = -\sum_d s_d \log p_d(x_d \mid z),\quad s_d = 1 \text{ where cell } d \text{ is there}
+    .. math:: -\log p(x \mid z) = -\sum_d s_d \log p_d(x_d \mid z),\quad s_d = 1 \text{ if cell } d \text{ is observed}
 
-    A number has a location :math:`m_d(z)` and noise of one learned variance a column; two values are Bernoulli, and
-    categories have a softmax. The decoder's output is counted from what the columns are on the training data: zero
-    means the column's mean, or its classes as often as they come.
+    A continuous column has a location :math:`m_d(z)` and noise with one learned variance; binary ones are
+    Bernoulli, categorical ones have a softmax. The decoder's output is relative to the training data: an
+    output of zero is the column's mean, or its class frequencies.
 
     Args:
-        spec: the table, whose `parts` are its columns; vectors without parts are columns alike.
-        noise: of the numbers; Gaussian when None.
+        spec: the table, whose `parts` are its columns; a vector without parts has continuous columns.
+        noise: noise of the continuous columns; Gaussian if None.
 
     Raises:
-        RequestError: a column of another kind, or another target than the table itself.
+        RequestError: a column of another type, or a target other than the table itself.
 
     Example:
         >>> p = MixedTable(Spec((2,), parts={"a": Spec(()), "b": Spec((), "categories", classes=4)}))
@@ -126,7 +128,7 @@ class MixedTable(Likelihood):
     def __init__(self, spec: Spec, noise: Noise | None = None) -> None:
         super().__init__(spec.shape)
         if spec.target is not None:
-            raise refuse("target", spec.target, "left out: the cells of a table are produced from the others")
+            raise refuse("target", spec.target, "omitted: the cells of a table are predicted from the others")
         self.columns = Columns.of(spec)
         self.names = tuple(spec.parts) or tuple(f"c{i}" for i in range(spec.shape[0]))
         self.noise = GaussianNoise() if noise is None else noise
@@ -136,30 +138,30 @@ class MixedTable(Likelihood):
 
     @property
     def parameter_shape(self) -> tuple[int, ...]:
-        """An entry for a number or two values, one for each class of a category."""
+        """One entry per continuous or binary column, one per class of a categorical one."""
         return (self.columns.width,)
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Let zero mean the column's mean, or its classes as often as they come, in a large batch."""
-        seen = _there(batch.target, batch.weight)
+        """Set the offsets to the columns' means and class frequencies in a large batch."""
+        seen = _observed(batch.target, batch.weight)
         wide = self.columns.expand(batch.target, seen)
-        there = select_columns(seen, self.columns.owner).to(wide.dtype)
-        count = there.sum(0)
+        present = select_columns(seen, self.columns.owner).to(wide.dtype)
+        count = present.sum(0)
         reals, ones = len(self.columns.real), len(self.columns.real) + len(self.columns.binary)
         mean = wide[:, :reals].sum(0) / count[:reals].clamp_min(1)
-        # half a row of each kind on top, so that what was not seen is rare and not impossible
+        # half a row of each class is added, so that the probability of an unseen class is small but not 0
         share = (wide[:, reals:].sum(0) + 0.5) / (count[reals:] + 1)
         self.offset.copy_(torch.cat([mean, share[: ones - reals].logit(), share[ones - reals :].log()]))
         if self.tenth_log_variance is not None:
-            square = there[:, :reals] * (wide[:, :reals] - mean).square()
+            square = present[:, :reals] * (wide[:, :reals] - mean).square()
             variance = square.sum(0) / count[:reals].clamp_min(1)
             self.tenth_log_variance.copy_(variance.clamp_min(_FLOOR).log() / _FASTER)
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the cells that are there, (*samples, B); of numbers a density, of the others a probability."""
-        there = _there(x, weight)
-        x = torch.where(there, x, 0)  # what lies under a hole must not reach a gradient, NaN least of all
+        """-log p of the observed cells, (*samples, B): densities of continuous columns, else probabilities."""
+        observed = _observed(x, weight)
+        x = torch.where(observed, x, 0)  # missing values, such as NaN, must not reach a gradient
         real, binary, *categories = self._split(parameters)
         terms = []
         if self.columns.real:
@@ -173,11 +175,13 @@ class MixedTable(Likelihood):
         return self.sum(torch.cat(terms, -1), counted)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The means of numbers, the probability of 1, and the most probable category, (*samples, B, D)."""
+        """Means of continuous columns, probabilities of 1, and the most probable categories, (*samples, B,
+        D).
+        """
         return self._assembled(self._expected(parameters))
 
     def mixture_mean(self, parameters: Tensor, weights: Tensor) -> Tensor:
-        """As `mean`, of the mixture over the first axis: categories by their mixed probabilities."""
+        """As `mean`, for the mixture over the first axis: categories by their mixed probabilities."""
         return self._assembled(torch.einsum("kb,kbp->bp", weights, self._expected(parameters)))
 
     def sample(self, parameters: Tensor) -> Tensor:
@@ -192,31 +196,30 @@ class MixedTable(Likelihood):
         return self._in_place(torch.cat(drawn, -1))
 
     def _split(self, parameters: Tensor) -> tuple[Tensor, ...]:
-        """Locations of numbers, logits of two values, and the logits of each category."""
-        return (parameters + self.offset).split(
-            self.columns.sizes, -1
-        )  # its gradient is one copy, that of slices many
+        """Locations of continuous columns, logits of binary ones, and the logits of each categorical one."""
+        # the gradient of `split` is one copy, that of slices several
+        return (parameters + self.offset).split(self.columns.sizes, -1)
 
     def _expected(self, parameters: Tensor) -> Tensor:
-        """Means and probabilities, an entry each, (..., width)."""
+        """Means and probabilities, one per entry, (..., width)."""
         real, binary, *categories = self._split(parameters)
         return torch.cat([real, binary.sigmoid(), *(logits.softmax(-1) for logits in categories)], -1)
 
     def _assembled(self, expected: Tensor) -> Tensor:
-        """From means and probabilities (..., width) to cells (..., D)."""
+        """Cells (..., D) from means and probabilities (..., width)."""
         real, binary, *shares = expected.split(self.columns.sizes, -1)
         cells = [real, binary, *(share.argmax(-1, keepdim=True).to(share.dtype) for share in shares)]
         return self._in_place(torch.cat(cells, -1))
 
     def _in_place(self, cells: Tensor) -> Tensor:
-        """From the order in which columns are written to that of the table."""
+        """Reorder columns from the order of `Columns` to that of the table."""
         return select_columns(cells, sorted(range(len(self.columns)), key=self.columns.order.__getitem__))
 
     def _variance(self) -> Tensor:
-        assert self.tenth_log_variance is not None  # there are numbers
+        assert self.tenth_log_variance is not None  # there are continuous columns
         return (_FASTER * self.tenth_log_variance).exp() + _FLOOR
 
 
-def _there(x: Tensor, weight: Tensor | None) -> Tensor:
-    """Which cells count, of the shape of x."""
+def _observed(x: Tensor, weight: Tensor | None) -> Tensor:
+    """Mask of the observed cells, of the shape of x."""
     return torch.ones_like(x, dtype=torch.bool) if weight is None else (weight != 0).expand_as(x)

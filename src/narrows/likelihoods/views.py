@@ -1,4 +1,4 @@
-"""p(x_1, ..., x_M | z) of several modalities: independent given z, and only those that are there count."""
+"""p(x_1, ..., x_M | z) of several modalities: independent given z, over the present ones."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["ViewsLikelihood"]
 
 
 class ViewsLikelihood(Likelihood):
-    r"""One likelihood a modality.
+    r"""One likelihood per modality.
 
     .. math:: -\log p(x_A \mid z) = -\sum_{m \in A} \log p(x_m \mid z)
 
-    A is what is present of an example. Parameters are a mapping from the modalities' names; a target is a `Views`;
-    weights, where the elements of some modality have any, are a mapping too.
+    A is the set of present modalities of an example. Parameters are a mapping from names of modalities; a
+    target is a `Views`; weights of elements, if there are any, are a mapping too.
 
     Args:
         parts: the likelihood of each modality by name, in order.
@@ -33,7 +33,7 @@ class ViewsLikelihood(Likelihood):
 
     def __init__(self, parts: Mapping[str, Likelihood]) -> None:
         super().__init__(())
-        # In a list: a modality may have a name that no module may have, such as "keys" or "a.b".
+        # A list, since names such as "keys" or "a.b" are not allowed for modules.
         self.names, self.parts = tuple(parts), nn.ModuleList(parts.values())
         units = {part.unit for part in parts.values()}
         self.unit = units.pop() if len(units) == 1 else "nats and squared error"
@@ -47,24 +47,24 @@ class ViewsLikelihood(Likelihood):
     def nll_of(
         self, name: str, parameters: Tree, values: Tensor, here: Tensor, weight: Tree = None
     ) -> Tensor:
-        """-log p(x_m | z) of one modality, (*samples, B), where it is present, else 0.
+        """-log p(x_m | z) of one modality, (*samples, B), or 0 where it is missing.
 
         Args:
-            name: which modality.
-            parameters: of its likelihood.
-            values: of the modality, (B, ...).
-            here: where it is present, (*subsets, B) bool.
-            weight: where the elements of modalities count, a mapping by name.
+            name: name of the modality.
+            parameters: parameters of its likelihood.
+            values: values of the modality, (B, ...).
+            here: mask of its presence, (*subsets, B) bool.
+            weight: weights of the elements of modalities, a mapping by name.
         """
         somewhere = here if here.dim() == 1 else here.flatten(0, -2).any(0)
-        # What is absent may be anything, NaN too, and must reach neither a value nor a gradient.
-        kept = somewhere.view(-1, *[1] * (values.dim() - 1))
-        values = torch.where(kept, values, torch.zeros_like(values))
+        # Missing values may be NaN, which must not reach a value or a gradient.
+        mask = somewhere.view(-1, *[1] * (values.dim() - 1))
+        values = torch.where(mask, values, torch.zeros_like(values))
         own = None if weight is None else weight.get(name)
         return torch.where(here, self.part(name).nll(parameters, values, own), 0.0)
 
     def nll(self, parameters: Mapping[str, Tree], x: Views, weight: Tree = None) -> Tensor:
-        """-log p of what is present, summed over modalities, (*samples, B)."""
+        """-log p of the present modalities, summed, (*samples, B)."""
         terms = [
             self.nll_of(name, parameters[name], x.values[name], here, weight)
             for name, here in zip(self.names, x.present.unbind(-1), strict=True)
@@ -72,9 +72,9 @@ class ViewsLikelihood(Likelihood):
         return torch.stack(terms).sum(0)
 
     def mean(self, parameters: Mapping[str, Tree]) -> dict[str, Tensor]:
-        """E[x | z] of every modality, by name."""
+        """E[x | z] of each modality, by name."""
         return {name: self.part(name).mean(parameters[name]) for name in self.names}
 
     def sample(self, parameters: Mapping[str, Tree]) -> dict[str, Tensor]:
-        """A draw of every modality, by name."""
+        """A draw of each modality, by name."""
         return {name: self.part(name).sample(parameters[name]) for name in self.names}

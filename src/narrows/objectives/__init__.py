@@ -1,7 +1,7 @@
-"""What is minimised: distortions, weighted costs, adversaries, and what steers or mends them.
+"""Objectives: distortions, weighted costs, adversaries, and the control of sparsity and of dead latents.
 
-`DEAD` and `TARGETS` are what ``dead="auxk:k=8"`` and ``price_target="l0=16"`` may say; importing them loads no
-objective.
+`DEAD` and `TARGETS` are the tables of ``dead="auxk:k=8"`` and ``price_target="l0=16"``; importing them loads
+no objective.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ DEAD: Table[DeadLatents] = Table(
     supplied=("latents", "budget"),
     suited=("k", "dead_after", "window", "exponent", "offset"),
 )
-"""What is done for latents that are never on."""
+"""The ways to revive dead latents, by name."""
 
 TARGETS: Table[Target] = Table(
     "price_target",
     "narrows.objectives.target:Target",
     {"l0": "narrows.objectives.target:TargetL0", "fvu": "narrows.objectives.target:TargetFVU"},
-    words={"none": "the weight stays as it is"},
+    words={"none": "the weight is not adapted"},
     supplied=("cost", "rows"),
 )
-"""What the weight of a price is steered by."""
+"""The targets that the weight of a penalty is adapted to, by name."""

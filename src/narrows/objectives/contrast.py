@@ -1,4 +1,4 @@
-"""The contrast within pairs: some latents shall agree, the others shall not be on in both."""
+"""A contrastive objective of pairs: common latents agree, differential ones are not active in both."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["Contrast"]
 
 
 class Contrast(SparseObjective):
-    r"""A term over pairs (+, -) of codes, of which the first latents are common, c, and the others tell, d.
+    r"""A term for pairs (+, -) of codes, whose first latents are common, c, and the others differential, d.
 
     .. math:: \| c^+ - c^- \|_1 + \| d^+ \circ d^- \|_1
 
-    It is counted in the same unit as the price of the latents.
+    It has the same units as the penalty on the latents.
 
     Args:
-        common: how many latents are common; they come first.
-        options: of `SparseObjective`; the term's weight is that of ``contrast``.
+        common: number of common latents, which come first.
+        options: arguments of `SparseObjective`; the weight of the term is that of ``contrast``.
 
     Reference:
         Poupart, Contrastive Sparse Autoencoders for Interpreting Planning of Chess-Playing Agents, 2024.
@@ -34,7 +34,7 @@ class Contrast(SparseObjective):
         self.common = common
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """The term for each pair, (B,)."""
+        """The contrastive term of each pair, (B,)."""
         first, second = dense(passed.code.z).unbind(1)
         apart = (first[:, : self.common] - second[:, : self.common]).abs().sum(1)
         both = (first[:, self.common :] * second[:, self.common :]).abs().sum(1)

@@ -1,4 +1,4 @@
-"""A critic of what a model puts out: a second player that tells reconstructions from examples."""
+"""An adversarial objective with a critic of reconstructions."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["OutputAdversary", "gradient_ratio", "last_weight"]
 
 
 class OutputAdversary(Adversary):
-    r"""Distortion, a perceptual distance, and what a critic makes of the reconstruction; the critic learns beside.
+    r"""Distortion, a perceptual distance, and an adversarial loss on the reconstructions.
 
     .. math:: \text{autoencoder:}\ \mathcal{L}_{rec} + \text{costs}
               - w \lambda\, E[D(\hat x)],\qquad
@@ -29,25 +29,26 @@ class OutputAdversary(Adversary):
     .. math:: \lambda = \frac{\|\nabla_{\theta_L} \mathcal{L}_{rec}\|}
               {\|\nabla_{\theta_L} (-E[D(\hat x)])\| + \delta}
 
-    The weight lambda, a constant to the gradient and at most `most`, makes the critic's pull on the decoder's last
-    layer, of weights theta_L, as strong as that of the reconstruction. The distance d is counted once a number of
-    the example, D_x, as the distortion is a sum over them. The critic's term and the critic itself wait until step
-    `start`. Where no gradient is recorded (held-out data), there is no lambda, and the loss is without that term.
+    The weight lambda, detached and at most `most`, gives the adversarial loss the same gradient norm as the
+    reconstruction loss at the decoder's last layer, of weights theta_L. The distance d is multiplied by the
+    number of elements of an example, D_x, as the distortion is a sum over them. The adversarial term and the
+    training of the critic start at step `start`. Without gradients (held-out data), lambda is not defined and
+    the loss omits that term.
 
-    The critic reads the pass that the autoencoder just made: nothing is encoded or decoded for it.
+    The critic reads the autoencoder's pass: nothing is encoded or decoded again.
 
     Args:
-        critic: from examples (*samples, B, ...) to scores (*samples, B, P), one a patch.
+        critic: from examples (*samples, B, ...) to scores (*samples, B, P), one per patch.
         weight: w, the weight of the term ``fool``.
         distance: d, or None.
-        perceptual: p, the weight of the distance against the distortion of one number.
-        start: the step from which the critic plays.
-        delta: keeps lambda finite.
-        most: the largest lambda.
-        weights: of further terms.
-        lr: the autoencoder's own learning rate, or None for the trainer's.
-        critic_lr: the critic's.
-        optimizer: of both, or None for the trainer's.
+        perceptual: p, the weight of the distance relative to the distortion of one element.
+        start: the first step with an adversarial loss.
+        delta: a small constant for numerical stability.
+        most: the maximum of lambda.
+        weights: weights of further terms.
+        lr: the autoencoder's learning rate; the trainer's if None.
+        critic_lr: the critic's learning rate; the trainer's if None.
+        optimizer: optimizer of both players; the trainer's if None.
 
     Reference:
         Esser, Rombach, Ommer, Taming Transformers for High-Resolution Image Synthesis, 2021, section 3.1.
@@ -77,25 +78,25 @@ class OutputAdversary(Adversary):
         self.delta, self.most = at_least("delta", delta, 0), at_least("most", most, 0)
 
     def settled(self, step: int) -> bool:
-        """Whether the critic plays, and all weights have come to their last value."""
+        """Whether the critic is trained, and all weights have their final values."""
         return step >= self.start and super().settled(step)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """The perceptual distance, (*samples, B), as many times as an example has numbers."""
+        """The perceptual distance times the number of elements of an example, (*samples, B)."""
         if self.distance is None:
             return {}
-        target, made = self.shown(model, passed)
+        target, made = self.compared(model, passed)
         return {"perceptual": target[0].numel() * self.distance(target, made)}
 
     def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
-        """The autoencoder's loss of a pass."""
+        """The autoencoder's loss for a pass."""
         terms = self.terms(model, passed)
         total = self.reduce(self.weigh(terms, step))
-        said = {name: term.detach().mean() for name, term in terms.items()}
-        said["fool"] = balance = total.new_zeros(())
+        metrics = {name: term.detach().mean() for name, term in terms.items()}
+        metrics["fool"] = balance = total.new_zeros(())
         if step >= self.start:
-            fool = -self.scores(self.shown(model, passed)[1]).mean()
-            said["fool"] = fool.detach()
+            fool = -self.scores(self.compared(model, passed)[1]).mean()
+            metrics["fool"] = fool.detach()
             if torch.is_grad_enabled():
                 seen = {name: term for name, term in terms.items() if name in ("distortion", "perceptual")}
                 reconstruction = self.reduce(self.weigh(seen, step))
@@ -104,49 +105,51 @@ class OutputAdversary(Adversary):
                 )
                 total = total + self.weight("fool", step) * balance * fool
         if torch.is_grad_enabled():
-            said["balance"] = balance
-        return Loss(total, said, passed)
+            metrics["balance"] = balance
+        return Loss(total, metrics, passed)
 
-    def shown(self, model: Autoencoder, passed: Pass) -> tuple[Tensor, Tensor]:
-        """The examples (B, ...) and their reconstructions (*samples, B, ...); zeros where the target has no weight."""
+    def compared(self, model: Autoencoder, passed: Pass) -> tuple[Tensor, Tensor]:
+        """The examples (B, ...) and their reconstructions (*samples, B, ...); zeros where the weight is 0."""
         made: Tensor = model.likelihood.mean(passed.output)
         if passed.batch.weight is not None:
             made = torch.where(passed.batch.weight != 0, made, made.new_zeros(()))
         return passed.batch.target, made
 
     def scores(self, x: Tensor) -> Tensor:
-        """The critic's scores of examples (*samples, B, ...), (*samples, B, P): positive for real ones."""
+        """The critic's scores of examples (*samples, B, ...), (*samples, B, P): positive if classified as
+        real.
+        """
         scores: Tensor = self.critic(x)
         return scores
 
     def judge(self, model: Autoencoder, passed: Pass, step: int = 0) -> Loss:
-        """The critic's loss; no gradient leaves it for the autoencoder."""
-        if step < self.start:  # a loss that moves nothing
+        """The critic's loss; reconstructions are detached."""
+        if step < self.start:  # a loss with zero gradients
             total = torch.stack([0 * p.sum() for p in self.critic.parameters()]).sum()
             return Loss(total, {"accuracy": total.detach()})
         with torch.no_grad():
-            target, made = self.shown(model, passed)
+            target, made = self.compared(model, passed)
         real, fake = self.scores(target.detach()), self.scores(made.detach())
         total = 0.5 * (F.relu(1 - real).mean() + F.relu(1 + fake).mean())
-        right = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())
-        return Loss(total, {"accuracy": right})
+        accuracy = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())
+        return Loss(total, {"accuracy": accuracy})
 
 
 def gradient_ratio(
     reconstruction: Tensor, adversarial: Tensor, weight: Tensor, delta: float = 1e-6, most: float = 1e4
 ) -> Tensor:
-    r"""How many times larger one loss's gradient is than another's, for the same weights; a constant.
+    r"""The ratio of the gradient norms of two losses with respect to the same weights, detached.
 
     .. math:: \min\left(\frac{\|\nabla_\theta a\|}{\|\nabla_\theta b\| + \delta},\ \text{most}\right)
 
-    Of several processes, each with its own share of the batch, the gradients are averaged first.
+    With several processes, gradients are averaged over them first.
 
     Args:
         reconstruction: a, a scalar.
         adversarial: b, a scalar.
         weight: theta, any shape.
-        delta: keeps the ratio finite.
-        most: the largest value.
+        delta: a small constant for numerical stability.
+        most: the maximum.
 
     Example:
         >>> w = torch.tensor([3.0, 4.0], requires_grad=True)
@@ -161,7 +164,7 @@ def gradient_ratio(
 
 
 def last_weight(net: nn.Module) -> nn.Parameter:
-    """The weights of a net's last layer: of its matrices and kernels, the one that was registered last.
+    """The weight of a net's last layer: the matrix or kernel that was registered last.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 4))

@@ -1,4 +1,4 @@
-"""The code's distribution brought to the prior by a kernel: the maximum mean discrepancy."""
+"""The maximum mean discrepancy between the aggregate posterior and the prior."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def imq(squared: Tensor, width: float, scales: Sequence[float] = SCALES) -> Tensor:
-    r"""The inverse multiquadratic kernel, summed over scales: heavy tails that pull codes from afar.
+    r"""The inverse multiquadratic kernel, summed over scales, with heavy tails.
 
     .. math:: k(x, y) = \sum_s \frac{s C}{s C + \|x - y\|^2}
 
@@ -39,8 +39,8 @@ def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
     .. math:: \frac{1}{n(n-1)} \sum_{i \ne j} k(a_i, a_j) + \frac{1}{m(m-1)} \sum_{i \ne j} k(b_i, b_j)
               - \frac{2}{nm} \sum_{i,j} k(a_i, b_j)
 
-    It is 0 on average where both have one distribution, and then as often a little negative. One row alone has no
-    pairs: its sum is empty.
+    Its expectation is 0 if both have the same distribution, and it may be negative. A sample of one row has
+    no pairs, and its sum is 0.
 
     Args:
         a: (n, Z).
@@ -68,12 +68,12 @@ def _pairs(a: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
 
 
 def _squared(a: Tensor, b: Tensor) -> Tensor:
-    # Not `cdist`, whose root has no gradient at 0, where a row meets itself.
+    # Not `cdist`, whose gradient is not defined at distance 0.
     return (a.square().sum(-1)[:, None] + b.square().sum(-1) - 2 * a @ b.T).clamp_min(0)
 
 
 class Discrepancy(Objective):
-    r"""Distortion plus lambda times the MMD of a batch of codes to as many draws from the prior.
+    r"""Distortion plus lambda times the MMD between a batch of codes and as many draws from the prior.
 
     .. math:: E[c(x, G(z))] + \lambda\, \mathrm{MMD}_k(q(z), p(z)),\qquad C = 2 Z \sigma^2
 

@@ -1,4 +1,4 @@
-"""The objective of end-to-end dictionaries: what a frozen language model makes of the reconstruction."""
+"""The objective of end-to-end dictionaries: the outputs of a frozen language model given the reconstruction."""
 
 from __future__ import annotations
 
@@ -19,34 +19,34 @@ from narrows.objectives.sparse import SparseObjective
 
 __all__ = ["TOY", "Downstream"]
 
-_ALIKE = 0.05
-"""Activations may differ so much, for instance because they were stored in half precision."""
+_TOLERANCE = 0.05
+"""The accepted relative difference of stored activations, for instance because of half precision."""
 
 TOY = "toy"
-"""Name of the untrained model of `narrows.activations.toy`, of the data's width."""
+"""Name of the untrained model of `narrows.activations.toy`, with the data's width."""
 
 
 class Downstream(SparseObjective):
-    r"""The error that a reconstruction causes in a frozen language model, summed over a context.
+    r"""The effect of a reconstruction on a frozen language model, summed over a context.
 
     .. math:: d = \alpha\, \mathrm{KL}\big(p(\cdot \mid x) \,\|\, p(\cdot \mid \hat x)\big)
         - \gamma \log p(\text{next} \mid \hat x) + \frac{\beta}{|\mathcal{L}| D} \sum_{l \in \mathcal{L}}
         \| a_l(x) - a_l(\hat x) \|^2 + \frac{\delta}{D} \| x - \hat x \|^2
 
-    The model is told ``tokens``, their ids (B, S), with the reconstructions (B, T, D) in place of what flows
-    through `at`. Where S > T, the first S - T positions stay as they are. The model is loaded at the first step, is
-    no part of this one, and its weights are never saved with it.
+    The model reads ``tokens``, their ids (B, S), with the reconstructions (B, T, D) in place of the
+    activations at the hook point `at`. If S > T, the first S - T positions are not replaced. The model is
+    loaded at the first step, is not a submodule of this one, and its weights are not saved with it.
 
     Args:
-        model: what `narrows.activations.models.load` takes, or ``toy``.
-        at: the place whose output is reconstructed.
-        layers: later places a_l whose activations are compared, as
-            `narrows.activations.hook_points.resolve` takes them, or "".
+        model: as in `narrows.activations.models.load`, or ``toy``.
+        at: the hook point whose activations are reconstructed.
+        layers: later hook points a_l whose activations are compared, as in
+            `narrows.activations.hook_points.resolve`, or "".
         kl: alpha.
         ce: gamma.
         downstream: beta.
         local: delta.
-        options: of `SparseObjective`.
+        options: arguments of `SparseObjective`.
     """
 
     def __init__(
@@ -68,10 +68,10 @@ class Downstream(SparseObjective):
         self.local = number("local", local, low=0)
         if not self._splices and not self.local:
             raise refuse("kl", kl, "above 0, or another of the weights", "Nothing would be learned.")
-        self._language: ModuleReference[Any] | None = None  # frozen, and saved by those who published it
+        self._language: ModuleReference[Any] | None = None  # frozen, not saved with this module
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Hold a few contexts to what the language model itself makes of their tokens."""
+        """Compare the activations of a few contexts with those of the language model for their tokens."""
         if self.model == TOY or not self._splices:
             return
         some = batch[:4]
@@ -79,51 +79,51 @@ class Downstream(SparseObjective):
         lead = tokens.shape[1] - some.x.shape[1]
         _, (own,) = spliced_and_captured(self.language_model(some.x), tokens, self.at, None, [self.at])
         own = own[:, lead:].to(some.x.dtype)
-        apart = float((own - some.x).norm() / own.norm()) if own.shape == some.x.shape else 1.0
-        if apart > _ALIKE:
+        difference = float((own - some.x).norm() / own.norm()) if own.shape == some.x.shape else 1.0
+        if difference > _TOLERANCE:
             raise WorkError(
-                f"These activations are not what {self.model} holds at {self.at} for these tokens: they differ by "
-                f"{apart:.0%}. Harvest them there, unscaled, with all positions and special tokens kept, or the "
-                "model reads another text than it did."
+                f"These activations are not those of {self.model} at {self.at} for these tokens: they differ by "
+                f"{difference:.0%}. Harvest them at this hook point, not scaled, with all positions and special "
+                "tokens."
             )
 
     @property
     def _splices(self) -> bool:
-        """Whether the language model is asked at all."""
+        """Whether the language model is run."""
         return bool(self.kl or self.ce or (self.layers and self.downstream))
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
-        """What the reconstructions of each context cost, (B,)."""
+        """The downstream error of each context, (B,)."""
         tokens = self._tokens(passed.batch)
-        back = model.likelihood.mean(passed.output)
-        width, lead = back.shape[-1], tokens.shape[1] - back.shape[1]
-        total = self.local / width * (passed.batch.x - back).square().sum((1, 2))
+        made = model.likelihood.mean(passed.output)
+        width, lead = made.shape[-1], tokens.shape[1] - made.shape[1]
+        total = self.local / width * (passed.batch.x - made).square().sum((1, 2))
         if not self._splices:
             return total
-        lm = self.language_model(back)
-        look = resolve(lm, self.layers) if self.layers and self.downstream else []
+        lm = self.language_model(made)
+        hooks = resolve(lm, self.layers) if self.layers and self.downstream else []
         with torch.no_grad():
-            plain, before = spliced_and_captured(lm, tokens, self.at, None, look)
+            plain, before = spliced_and_captured(lm, tokens, self.at, None, hooks)
 
         def replace(activation: Tensor) -> Tensor:
             if activation.shape[-1] != width:
                 raise refuse(
-                    "at", self.at, f"a place of width {width}, like the data", "Harvest it from there."
+                    "at", self.at, f"a hook point of width {width}, like the data", "Harvest it from there."
                 )
-            return torch.cat([activation[:, :lead], back.to(activation.dtype)], 1)
+            return torch.cat([activation[:, :lead], made.to(activation.dtype)], 1)
 
-        logits, after = spliced_and_captured(lm, tokens, self.at, replace, look)
+        logits, after = spliced_and_captured(lm, tokens, self.at, replace, hooks)
         if self.kl:
             total = total + self.kl * divergence(plain[:, lead:], logits[:, lead:]).sum(1)
         if self.ce:
             total = total + self.ce * cross_entropy(logits, tokens).sum(1)
         for a, b in zip(before, after, strict=True):
-            share = self.downstream / (len(look) * width)
+            share = self.downstream / (len(hooks) * width)
             total = total + share * (a - b)[:, lead:].square().flatten(1).sum(1)
         return total
 
     def language_model(self, like: Tensor) -> Any:
-        """The frozen model, on the device of a tensor; float64 where that is, for tests."""
+        """The frozen model, on the device of a tensor; in float64 if the tensor is, for tests."""
         if self._language is None:
             width = like.shape[-1]
             found = Toy(width) if self.model == TOY else _loaded(self.model, str(like.device))
@@ -132,24 +132,24 @@ class Downstream(SparseObjective):
         return self._language.module.to(device=like.device, dtype=double)
 
     def __getstate__(self) -> dict[str, Any]:
-        """A copy of this module gets the language model anew, and does not carry it about."""
+        """Copies of this module load the language model again."""
         return {**self.__dict__, "_language": None}
 
     def _tokens(self, batch: Batch) -> Tensor:
         tokens = batch.condition.get("tokens")
         if tokens is None or tokens.ndim != 2 or tokens.shape[1] < batch.x.shape[1]:
-            said = "none" if tokens is None else tuple(tokens.shape)
+            found = "none" if tokens is None else tuple(tokens.shape)
             raise WorkError(
-                f"An end-to-end dictionary is told the token ids, at least {batch.x.shape[1]} a context, but the data "
-                f"have {said}. Open the harvest with ``layout='contexts'``."
+                f"An end-to-end dictionary needs the token ids, at least {batch.x.shape[1]} per context, but the data "
+                f"have {found}. Open the harvest with ``layout='contexts'``."
             )
         return tokens
 
 
 @lru_cache(maxsize=2)
 def _loaded(name: str, device: str) -> Any:
-    """A language model, shared by all that splice into it."""
+    """A language model, shared by all objectives that use it."""
     found = load(name, device=device)
     if found.kind != "causal":
-        raise refuse("model", name, "a causal language model", f"This is of the kind {found.kind}.")
+        raise refuse("model", name, "a causal language model", f"This model is of the type {found.kind}.")
     return found.module.requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The balanced cross-entropy of a graph's edges beside the rate."""
+"""The balanced cross-entropy of a graph's edges, with the rate."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["BalancedEdges"]
 
 
 class BalancedEdges(Elbo):
-    """The objective that graph autoencoders were published with: edges together weigh as much as all non-edges.
+    """The objective of the published graph autoencoders: edges have the same total weight as non-edges.
 
-    It is `narrows.likelihoods.edges.Edges.balanced` plus beta times the rate. The likelihood stays what it is, so
-    that scores and the audit are in nats whatever a model was trained on.
+    It is `narrows.likelihoods.edges.Edges.balanced` plus beta times the rate. The likelihood is unchanged, so
+    scores and the audit are in nats for every objective.
 
     Args:
-        beta: weight of the divergence, a schedule; 1 is the paper's.
+        beta: weight of the KL divergence, a schedule; 1 in the paper.
 
     Reference:
         Kipf and Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308

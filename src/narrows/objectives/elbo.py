@@ -1,4 +1,4 @@
-"""The evidence lower bound, with a weight on the divergence and free bits."""
+"""The evidence lower bound, with a weight on the KL divergence and free bits."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["Elbo"]
 
 
 class Elbo(Objective):
-    r"""The negative evidence lower bound, its divergence weighted by beta and free below a floor.
+    r"""The negative evidence lower bound, its KL divergence weighted by beta, with free bits.
 
     .. math:: -E_{q(z|x)}[\log p(x|z)] + \beta \sum_j \max(\lambda, E_x \mathrm{KL}_j)
 
-    With ``free_bits=0`` this is the plain bound (beta = 1) or that of the beta-VAE. What is missing to the
-    floor is a term of its own, ``free_bits``, so that ``kl`` stays what passing the bottleneck costs.
+    With ``free_bits=0`` this is the ELBO (beta = 1) or the objective of the beta-VAE. The difference to
+    lambda is a separate term, ``free_bits``, so that ``kl`` remains the cost of the bottleneck.
 
     Args:
-        beta: weight of the divergence, a schedule: a warm-up is ``"linear:0:1:2000"``.
-        free_bits: lambda, nats that each latent (of a ladder: each group) may carry at no further cost.
+        beta: weight of the KL divergence, a schedule: a warm-up is ``"linear:0:1:2000"``.
+        free_bits: lambda, nats of each latent (of a ladder: each group) that are not penalised.
 
     Raises:
-        RequestError: `free_bits` is negative, or `beta` is no schedule.
+        RequestError: `free_bits` is negative, or `beta` is not a schedule.
 
     Example:
         >>> Elbo(beta="linear:0:1:10").weight("kl/0", 5)
@@ -45,14 +45,14 @@ class Elbo(Objective):
         self.free_bits = at_least("free_bits", free_bits, 0)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """What is missing to the floor, a scalar: below it, this cancels the gradient of the divergence."""
+        """The differences to lambda, a scalar: below lambda, this cancels the gradient of the KL divergence."""
         if not self.free_bits:
             return {}
         return {"free_bits": (self.free_bits - rates(passed.code)).relu().sum()}
 
 
 def rates(code: Code) -> Tensor:
-    """The mean nats of each unit of a code over the batch: by latent, or by group where there are several."""
+    """The mean nats of a code over the batch: per latent, or per group of a hierarchy."""
     groups = [cost.mean() for name, cost in code.costs.items() if name.startswith("kl/")]
     if groups or not isinstance(code.q, Independent) or not isinstance(code.p, Independent):
         return torch.stack(groups or [code.costs["kl"].mean()])

@@ -1,4 +1,4 @@
-"""The objective of gated latents: the gate alone must reconstruct too, through a decoder that does not move."""
+"""The objective of gated latents: the gate alone must reconstruct too, through a frozen decoder."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ __all__ = ["GatedObjective"]
 
 
 class GatedObjective(SparseObjective):
-    r"""A sparse objective with the auxiliary loss that teaches the gate.
+    r"""A sparse objective with the auxiliary loss that trains the gate.
 
     .. math:: L = \|x - \hat x(z)\|^2 + \lambda \sum_n \mathrm{ReLU}(\pi_n)
         + \|x - \hat x_{frozen}(\mathrm{ReLU}(\pi))\|^2
 
-    The frozen decoder has the decoder's atoms and bias without their gradients, so that the gate learns to detect
-    and the decoder does not learn from what the price has shrunk.
+    The frozen decoder has the decoder's detached atoms and bias, so that the gate learns to detect features
+    and the decoder does not learn from the shrunken gate.
 
     Args:
-        frozen: without it (`frozen=False`) the decoder learns from the auxiliary loss too, as in SAELens.
-        options: as for `SparseObjective`.
+        frozen: if false, the decoder learns from the auxiliary loss too, as in SAELens.
+        options: arguments of `SparseObjective`.
 
     Reference:
-        Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024. arXiv:2404.16014
+        Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024.
+        arXiv:2404.16014
     """
 
     def __init__(self, *, frozen: bool = True, **options: Any) -> None:
@@ -38,7 +39,7 @@ class GatedObjective(SparseObjective):
         self.smooth = False  # type: ignore[misc]
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """The error of the gate alone, (B,)."""
+        """The error of the reconstruction from the gate alone, (B,)."""
         decoder, inputs = model.decoder, (passed.code[Gate].open, passed.batch.condition)
         if self.frozen:
             weights = {name: value.detach() for name, value in decoder.named_parameters()}

@@ -16,7 +16,7 @@ __all__ = ["Importance", "importance_bound"]
 
 
 def importance_bound(nats: Tensor) -> Tensor:
-    r"""The negative importance-weighted bound from the negative log-weights of the samples.
+    r"""The negative importance-weighted bound, from the negative log-weights of the samples.
 
     .. math:: -\frac1B \sum_b \log \frac1K \sum_k w_{kb}
 
@@ -24,7 +24,7 @@ def importance_bound(nats: Tensor) -> Tensor:
         nats: -log w, (K, ..., B): distortion plus log q(z|x) - log p(z).
 
     Returns:
-        A scalar: averaged over all axes but the first, over which the weights are.
+        A scalar: the mean over all axes except the first, which is that of the samples.
 
     Example:
         >>> import math
@@ -35,24 +35,25 @@ def importance_bound(nats: Tensor) -> Tensor:
 
 
 class Importance(Objective):
-    r"""The negative importance-weighted bound, tighter with every sample.
+    r"""The negative importance-weighted bound, which is tighter for more samples.
 
     .. math:: -E\left[\log \frac1K \sum_{k=1}^K w_k\right],\quad
               w_k = \frac{p(x|z_k)\,p(z_k)}{q(z_k|x)},\quad z_k \sim q(z|x)
 
-    With the normalised weights v_k = w_k / sum w, the gradient for the encoder is estimated by
+    With the normalised weights v_k = w_k / sum w, the encoder's gradient is estimated by
 
     - ``standard``: the reparameterised gradient of the bound, whose signal-to-noise ratio falls with K;
-    - ``stl``: without the score of q, sum_k v_k dlog w_k/dz_k dz_k/dphi ("sticking the landing"): less variance,
-      no bias for K = 1, some for more;
-    - ``dreg``: doubly reparameterised, sum_k v_k^2 dlog w_k/dz_k dz_k/dphi: less variance, no bias.
+    - ``stl``: without the score of q, sum_k v_k dlog w_k/dz_k dz_k/dphi ("sticking the landing"): less
+    variance,
+      unbiased for K = 1, biased for K > 1;
+    - ``dreg``: doubly reparameterised, sum_k v_k^2 dlog w_k/dz_k dz_k/dphi: less variance, unbiased.
 
-    The decoder's gradient and the value are the same for all three. A weight beta other than 1 turns the factor
-    v_k^2 of ``dreg`` into v_k (1 - beta + beta v_k), which keeps it unbiased.
+    The decoder's gradient and the value are the same for all three. A weight beta other than 1 changes the
+    factor v_k^2 of ``dreg`` to v_k (1 - beta + beta v_k), which keeps it unbiased.
 
     Args:
         samples: K, at least 1.
-        gradient: which estimator.
+        gradient: the estimator: ``standard``, ``stl`` or ``dreg``.
         beta: weight of log q(z|x) - log p(z) in the log-weights; 1 is the bound.
 
     Raises:
@@ -76,20 +77,20 @@ class Importance(Objective):
         self.gradient = choice("gradient", gradient, ("standard", "stl", "dreg"))
 
     def terms(self, model: Autoencoder, passed: Pass) -> dict[str, Tensor]:
-        """The terms of the log-weights; for `stl` and `dreg`, q is held constant in them and z is not."""
+        """The terms of the log-weights; for `stl` and `dreg`, q is detached in them and z is not."""
         terms = super().terms(model, passed)
         if self.gradient != "standard":
             q, p = _constant(passed.code), passed.code.p
-            assert p is not None  # a code with a posterior has a prior
+            assert p is not None  # a bottleneck with a posterior has a prior
             terms["kl"] = q.log_prob(passed.code.z) - p.log_prob(passed.code.z)
         return terms
 
     def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
-        """The loss of a pass."""
+        """The loss for a pass."""
         terms, z = self.terms(model, passed), passed.code.z
         nats = self.weigh(terms, step)
         if self.gradient == "dreg" and z.requires_grad:
-            # What flows through z carries v_k once already, from the bound; here it gets the second factor.
+            # The gradient through z has the factor v_k once, from the bound; here it gets the second factor.
             beta = self.weight("kl", step)
             share = 1 - beta + beta * (-nats.detach()).softmax(0).unsqueeze(-1)
             z.register_hook(lambda gradient: gradient * share)

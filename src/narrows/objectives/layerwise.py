@@ -1,4 +1,4 @@
-"""The objective over several layers at once: each layer's error counts by its own variance."""
+"""Objectives over several layers, with each layer's error normalised by its own variance."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ __all__ = ["DrawnObjective", "StackedObjective"]
 
 
 class StackedObjective(SparseObjective):
-    r"""Squared errors of several layers, each on its own scale.
+    r"""Squared errors of several layers, each normalised.
 
     .. math:: d(x, \hat x) = c \sum_l \| s_l (x^l - \hat x^l) \|^2
 
-    s_l brings layer l to mean square 1, and c brings the sum back into units of the data, where the prices of
-    latents and the auxiliary loss are. Both are the dictionary's, in its `balance`.
+    s_l scales layer l to mean square 1, and c scales the sum back to units of the data, those of the
+    penalties and the auxiliary loss. Both are part of the dictionary's `balance`.
     """
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
@@ -32,16 +32,17 @@ class StackedObjective(SparseObjective):
 
 
 class DrawnObjective(StackedObjective):
-    r"""The same of groups of layers, where each example trains a group's dictionary with one layer, drawn by chance.
+    r"""`StackedObjective` for groups of layers, where each example trains a group's dictionary with one
+    random layer.
 
     .. math:: d(x, \hat x) = c \sum_g n_g \| s_{l_g} (x^{l_g} - \hat x^{l_g}) \|^2, \qquad l_g \sim g
 
-    With n_g the number of layers in group g this is in expectation the sum over all layers, which is what it is
-    in ``eval()``. A step costs each dictionary as many rows as if its group had one layer.
+    With n_g the number of layers in group g its expectation is the sum over all layers, which is used in
+    ``eval()``. A step costs each dictionary as many rows as if its group had one layer.
     """
 
     def forward(self, model: Autoencoder, batch: Batch, step: int = 0) -> Loss:
-        """The loss of a batch; of drawn layers in training."""
+        """The loss of a batch, with random layers in training."""
         decoder = model.decoder
         assert isinstance(decoder, GroupDictionary)
         if model.training and batch.weight is None and decoder.count < len(decoder.groups):

@@ -1,4 +1,4 @@
-"""Multi-TopK: the error of a second code with four times as many latents."""
+"""Multi-TopK: an additional error with four times as many active latents."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ _WIDER = 4
 
 
 class MultiTopK(SparseObjective):
-    r"""A sparse objective that a wider code of the same latents must meet too: :math:`L(k) + w\, L(4k)`.
+    r"""A sparse objective with a second error at 4k active latents: :math:`L(k) + w\, L(4k)`.
 
-    Trained at one k only, a model fits this k too closely, and its error rises when more latents pass.
+    A model trained at a single k overfits to it, and its error increases for larger k.
 
     Args:
-        weight: of the second error, w; 1/8 in the paper.
-        options: as for `SparseObjective`.
+        weight: weight of the second error, w; 1/8 in the paper.
+        options: arguments of `SparseObjective`.
 
     Reference:
-        Gao et al., Scaling and evaluating sparse autoencoders, 2024, section 2.5 and appendix. arXiv:2406.04093
+        Gao et al., Scaling and evaluating sparse autoencoders, 2024, section 2.5 and appendix.
+        arXiv:2406.04093
     """
 
     def __init__(self, *, weight: Schedule = 1 / 8, **options: Any) -> None:
         super().__init__(weights={**options.pop("weights", {}), "multi": weight}, **options)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Only TopK has a k."""
+        """Require a TopK bottleneck."""
         if not isinstance(model.bottleneck, TopK):
             raise refuse(
-                "bottleneck", type(model.bottleneck).__name__, "TopK", "Only there k can be another."
+                "bottleneck", type(model.bottleneck).__name__, "TopK", "Only TopK can use another k."
             )
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """The error with 4 k latents, (B,)."""
+        """The error with 4 k active latents, (B,)."""
         bottleneck = model.bottleneck
         assert isinstance(bottleneck, TopK)
         wide = bottleneck.largest(passed.features, _WIDER * bottleneck.now)

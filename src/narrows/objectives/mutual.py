@@ -1,4 +1,4 @@
-"""Mutual feature regularisation: autoencoders that are trained together, and shall find the same features."""
+"""Mutual feature regularisation of an ensemble of autoencoders that are trained jointly."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["MutualFeatures", "mmcs"]
 
 
 def mmcs(atoms: Tensor, others: Tensor) -> Tensor:
-    r"""Mean largest cosine: how well each atom has a like among others, :math:`\frac1N \sum_i \max_j \cos(a_i, b_j)`.
+    r"""The mean max cosine similarity of atoms with others, :math:`\frac1N \sum_i \max_j \cos(a_i, b_j)`.
 
     Args:
         atoms: (N, D).
@@ -35,18 +35,18 @@ def mmcs(atoms: Tensor, others: Tensor) -> Tensor:
 
 
 class MutualFeatures(SparseObjective):
-    r"""The mean of the members' own errors, and a penalty on atoms that other members do not have.
+    r"""The mean of the members' errors, and a penalty on atoms that other members do not have.
 
     .. math:: L = \frac1S \sum_s \|x - \hat x_s\|^2
         + \lambda V \Big(1 - \binom{S}{2}^{-1} \sum_{s < t} \mathrm{MMCS}(A_s, A_t)\Big)
 
-    V, the variance of the data, makes the weight mean the same on data of any scale. The paper's encoder and decoder
-    are tied, so that either may be compared; here it is the atoms.
+    V, the variance of the data, gives the weight the same meaning at any scale of the data. The paper ties
+    encoder and decoder, so that either may be compared; here the atoms are.
 
     Args:
-        weight: lambda, a schedule: the paper lets it rise over the first hundred steps.
-        dead: what is done for inactive latents, or None.
-        reduce: from (B,) to a scalar; the mean when None.
+        weight: lambda, a schedule: in the paper it increases over the first hundred steps.
+        dead: the treatment of dead latents, or None.
+        reduce: from (B,) to a scalar; the mean if None.
 
     Reference:
         Marks, Paren, Krueger, Barez, Enhancing Neural Network Interpretability with Feature-Aligned Sparse
@@ -66,7 +66,7 @@ class MutualFeatures(SparseObjective):
         self.register_buffer("variance", torch.ones(()))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Measure the variance of what must be produced, summed over an example."""
+        """Measure the variance of the targets, summed over an example."""
         target = batch.target.flatten(1)
         self.variance.copy_((target - target.mean(0)).square().sum(1).mean())
 
@@ -79,10 +79,10 @@ class MutualFeatures(SparseObjective):
         return model.likelihood.nll(outputs, passed.batch.target, passed.weight).mean(0)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """How far the members are from having the same atoms, in units of the variance; a scalar."""
+        """One minus the mean similarity of the members' atoms, in units of the variance; a scalar."""
         bottleneck, decoder = model.bottleneck, model.decoder
         assert isinstance(bottleneck, Ensemble)
         assert isinstance(decoder, Dictionary)
-        sets = decoder.atoms.split(bottleneck.each)
-        alike = [mmcs(a, b) for a, b in combinations(sets, 2)]
-        return {"mfr": self.variance * (1 - torch.stack(alike).mean())} if alike else {}
+        members = decoder.atoms.split(bottleneck.each)
+        similarities = [mmcs(a, b) for a, b in combinations(members, 2)]
+        return {"mfr": self.variance * (1 - torch.stack(similarities).mean())} if similarities else {}

@@ -1,4 +1,4 @@
-"""Nested reconstructions: parts of one code must each reconstruct, and share their latents."""
+"""Nested reconstructions (Matryoshka): nested subsets of the latents must each reconstruct the target."""
 
 from __future__ import annotations
 
@@ -18,17 +18,18 @@ __all__ = ["Nested", "Prefixes", "Ranks"]
 
 
 class Nested(SparseObjective):
-    r"""The weighted sum of the distortions of nested parts of the code, the last of which is the whole.
+    r"""The weighted sum of the distortions of nested parts of the code, the last of which is the whole code.
 
     .. math:: L = \sum_g w_g\, d\Big(x,\; b + \sum_{s \le g} z_s A_s\Big) + \alpha\, r
 
-    Each segment is decoded once, and the reconstructions are running sums, so that G nested parts cost about two
-    decodings in all. A subclass says what the segments are (`segments`).
+    Each segment is decoded once, and the reconstructions are cumulative sums, so that G nested parts cost
+    about two decodings. A subclass defines the segments (`segments`).
 
     Args:
-        share: weights w of the nested parts, from the smallest to the whole; None weighs all 1.
-        dead: what brings dead latents back, or None. It sees what the whole code leaves out.
-        reduce: from (B,) to a scalar; the mean when None.
+        share: weights w of the nested parts, from the smallest to the whole code; None for equal weights of
+            1.
+        dead: the treatment of dead latents, or None. It reads the residual of the whole code.
+        reduce: from (B,) to a scalar; the mean if None.
     """
 
     def __init__(
@@ -42,7 +43,9 @@ class Nested(SparseObjective):
         self.share = None if share is None else tuple(number("share", w, low=0) for w in share)
 
     def segments(self, z: Sparse) -> list[Sparse]:
-        """What each nested part has beyond the one inside it, without the last: codes (B, ...) over all latents."""
+        """The difference of each nested part to the previous one, without the last: codes (B, ...) over all
+        latents.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define segments")
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
@@ -61,18 +64,20 @@ class Nested(SparseObjective):
 
 
 class Prefixes(Nested):
-    r"""Nested parts are prefixes of the dictionary: the first m latents, for several m, must reconstruct alone.
+    r"""Nested parts are prefixes of the dictionary: the first m latents, for several m, must reconstruct
+    alone.
 
-    With `alpha` the widths are drawn anew at each step: all N, and others without replacement with
-    :math:`P(m) \propto m^\alpha - (m - 1)^\alpha`, so that short prefixes are drawn more often than long ones.
+    With `alpha` the widths are drawn at each step: all N, and others without replacement with
+    :math:`P(m) \propto m^\alpha - (m - 1)^\alpha`, so that short prefixes are drawn more often than long
+    ones.
 
     Args:
-        widths: the widths m, ascending; the last is the number of latents.
-        alpha: redraw all but the last; None keeps the widths.
-        dead: what brings dead latents back, or None.
+        widths: the widths m, increasing; the last is the number of latents.
+        alpha: draw all but the last at each step; None for fixed widths.
+        dead: the treatment of dead latents, or None.
 
     Raises:
-        RequestError: widths that do not ascend, or alpha out of range.
+        RequestError: widths that do not increase, or alpha out of range.
 
     Example:
         >>> code = Sparse(torch.tensor([[5, 0, 3]]), torch.tensor([[1.0, 2.0, 3.0]]), 6)
@@ -80,8 +85,8 @@ class Prefixes(Nested):
         [[2.0, 0.0, 0.0, 0.0, 0.0, 0.0], [0.0, 0.0, 0.0, 3.0, 0.0, 0.0]]
 
     Reference:
-        Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025. arXiv:2503.17547.
-        Drawn widths: Nabeshima, Matryoshka Sparse Autoencoders, 2024.
+        Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025.
+        arXiv:2503.17547. Drawn widths: Nabeshima, Matryoshka Sparse Autoencoders, 2024.
     """
 
     widths: Tensor
@@ -104,7 +109,7 @@ class Prefixes(Nested):
         self.widths[:-1] = drawn.to(self.widths)
 
     def settled(self, step: int) -> bool:
-        """Not where the widths are drawn anew at each step."""
+        """Whether the widths are fixed, and all weights have their final values."""
         return (self.alpha is None or len(self.widths) == 1) and super().settled(step)
 
     def segments(self, z: Sparse) -> list[Sparse]:
@@ -114,17 +119,18 @@ class Prefixes(Nested):
 
 
 class Ranks(Nested):
-    r"""Nested parts are the k largest latents of an example, for several k: :math:`z_g = \mathrm{TopK}_{k_g}(z)`.
+    r"""Nested parts are the k largest latents of an example, for several k:
+    :math:`z_g = \mathrm{TopK}_{k_g}(z)`.
 
-    One model then serves at every k: pick one by the bottleneck's ``use(k)``.
+    A single model can then be used at each k, with the bottleneck's ``use(k)``.
 
     Args:
-        levels: the k, ascending; the last is that of the bottleneck.
-        reverse: weigh the g-th of G levels with G - g + 1, the smallest most; else all alike.
-        dead: what brings dead latents back, or None.
+        levels: the values of k, increasing; the last is that of the bottleneck.
+        reverse: weigh the g-th of G levels with G - g + 1, so the smallest most; else equally.
+        dead: the treatment of dead latents, or None.
 
     Raises:
-        RequestError: levels that do not ascend.
+        RequestError: levels that do not increase.
 
     Example:
         >>> code = Sparse(torch.tensor([[5, 0, 3]]), torch.tensor([[1.0, 2.0, 3.0]]), 6)
@@ -132,7 +138,8 @@ class Ranks(Nested):
         [[[3.0]], [[2.0]]]
 
     Reference:
-        Zaigrajew, Baniecki, Biecek, Interpreting CLIP with Hierarchical Sparse Autoencoders, 2025. arXiv:2502.20578
+        Zaigrajew, Baniecki, Biecek, Interpreting CLIP with Hierarchical Sparse Autoencoders, 2025.
+        arXiv:2502.20578
     """
 
     def __init__(
@@ -142,29 +149,29 @@ class Ranks(Nested):
         super().__init__(share=range(len(self.levels), 0, -1) if reverse else None, dead=dead)
 
     def segments(self, z: Sparse) -> list[Sparse]:
-        """The latents between one rank and the next, by size."""
+        """The latents between one rank and the next, by magnitude."""
         order = z.values.detach().abs().argsort(dim=-1, descending=True)[:, : self.levels[-1]]
         ends = zip([0, *self.levels], self.levels[:-1], strict=False)
         return [_at(z, order[:, low:high]) for low, high in ends]
 
 
 def _ascending(name: str, values: Sequence[int]) -> list[int]:
-    """The values, if they are whole, positive and ascend."""
+    """The values, checked to be positive, increasing integers."""
     found = [whole(name, value) for value in values]
     if not found or any(b <= a for a, b in pairwise(found)):
-        raise refuse(name, tuple(values), "whole numbers that ascend")
+        raise refuse(name, tuple(values), "increasing integers")
     return found
 
 
-def _at(z: Sparse, places: Tensor) -> Sparse:
-    """The entries at some places of each row."""
-    return Sparse(z.indices.gather(-1, places), z.values.gather(-1, places), z.width)
+def _at(z: Sparse, positions: Tensor) -> Sparse:
+    """The entries at some positions of each row."""
+    return Sparse(z.indices.gather(-1, positions), z.values.gather(-1, positions), z.width)
 
 
 def _between(z: Sparse, low: int, high: int) -> Sparse:
-    """The entries whose latents lie in [low, high), in as few places as hold them."""
+    """The entries whose latents are in [low, high), in as few columns as possible."""
     inside = (z.indices >= low) & (z.indices < high) & (z.values != 0)
     most = max(1, int(inside.sum(-1).max()))
-    places = inside.to(torch.int32).topk(most, dim=-1, sorted=False).indices
-    found = _at(z, places)
-    return Sparse(found.indices, torch.where(inside.gather(-1, places), found.values, 0), z.width)
+    positions = inside.to(torch.int32).topk(most, dim=-1, sorted=False).indices
+    found = _at(z, positions)
+    return Sparse(found.indices, torch.where(inside.gather(-1, positions), found.values, 0), z.width)

@@ -1,4 +1,4 @@
-"""The objective of pairs: both sides are reconstructed, and brought together."""
+"""The objective of pairs: both sides are reconstructed and aligned."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ __all__ = ["PairAlignment"]
 
 
 class PairAlignment(SparseObjective):
-    r"""Both sides' squared errors, and a price where a pair's sides are less alike than sides of different pairs.
+    r"""The squared errors of both sides, and a contrastive loss that aligns the sides of a pair.
 
     .. math:: L = \|x - \hat x\|^2 + \|y - \hat y\|^2 - \lambda \tfrac12 \Big[ \log
         \frac{e^{\cos(x_b, y_b) / \tau}}{\sum_c e^{\cos(x_b, y_c) / \tau}} + \log
         \frac{e^{\cos(x_b, y_b) / \tau}}{\sum_c e^{\cos(x_c, y_b) / \tau}} \Big]
 
-    The cosines are those of the sides after the encoder's maps: it is they that are trained by it.
+    The cosines are those of the sides after the encoder's alignment maps, which this term trains.
 
     Args:
-        weight: of the alignment, lambda.
+        weight: weight of the alignment, lambda.
         temperature: tau.
     """
 

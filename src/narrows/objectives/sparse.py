@@ -1,4 +1,4 @@
-"""The objective of sparse autoencoders: reconstruct, at a price, and see to the latents that have died."""
+"""The objective of sparse autoencoders: distortion, sparsity penalty, and a treatment of dead latents."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ __all__ = ["SparseObjective"]
 
 
 class SparseObjective(Objective):
-    r"""A distortion, weighted costs of the code, and a term by which dead latents are revived.
+    r"""A distortion, weighted costs of the code, and a term that revives dead latents.
 
     .. math:: L = d(x, \hat x) + \sum_c \lambda_c\, c(z) + \alpha\, r
 
-    A subclass that measures the distortion otherwise (prefixes, another model's output) defines `distortion`. The
-    pass of each loss has `Residual` among its code's evidence.
+    Subclasses with another distortion (prefixes, another model's output) override `distortion`. The returned
+    pass has `Residual` in its code's evidence.
 
     Args:
-        dead: what brings dead latents back, or None.
-        target: what finds a cost's weight by itself, or None where `weights` say it.
+        dead: the treatment of dead latents, or None.
+        target: adapts a cost's weight, or None if `weights` sets it.
         weights: schedules by term.
-        reduce: from (B,) to a scalar; the mean when None.
+        reduce: from (B,) to a scalar; the mean if None.
     """
 
     splits = ()
@@ -48,21 +48,23 @@ class SparseObjective(Objective):
         self.smooth = dead is None or dead.smooth  # type: ignore[misc]
 
     def settled(self, step: int) -> bool:
-        """Never where a target steers a weight; that of the term for dead latents does not matter to `followed`."""
+        """Whether all weights are final, which they never are with a target; the weight of dead latents is
+        ignored.
+        """
         return self.target is None and super().settled(step)
 
     def monitored(self, found: Mapping[str, float], step: int) -> float:
-        """The loss without the term that revives dead latents, which comes and goes with them."""
+        """The loss without the term for dead latents, which varies with their number."""
         if self.dead is None or self.dead.name not in found:
             return found["loss"]
         return found["loss"] - self.weight(self.dead.name, step) * found[self.dead.name]
 
     def revives_after(self) -> int | None:
-        """What `dead` waits for."""
+        """The `dead_after` of the treatment of dead latents."""
         return None if self.dead is None else self.dead.dead_after
 
     def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
-        """The loss of a pass."""
+        """The loss for a pass."""
         residual = passed.batch.target - model.likelihood.mean(passed.output).detach()
         terms = self.terms(model, passed)
         if self.target is not None:
@@ -76,7 +78,7 @@ class SparseObjective(Objective):
         return Loss(total, terms, replace(passed, code=code))
 
     def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
-        """The fraction of variance unexplained and the mean cosine of what comes back."""
+        """The fraction of variance unexplained and the mean cosine of the reconstructions."""
         residual = passed.code.find(Residual)
         if residual is None:
             return {}

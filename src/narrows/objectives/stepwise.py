@@ -1,4 +1,4 @@
-"""The bound of a recurrent model, its distortion taken from the way on which the code was inferred."""
+"""The ELBO of a recurrent model, with the distortion computed from the states of the inference."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ __all__ = ["StepwiseElbo"]
 
 
 class StepwiseElbo(Elbo):
-    """`Elbo` of a `Stepwise` code and a `Recurrent` likelihood, at half the time.
+    """`Elbo` of a `Stepwise` code and a `Recurrent` likelihood, at half the cost.
 
-    The bottleneck has read the true steps to infer the latents, and the likelihood's `nll` would read them again, to
-    the same numbers.
+    The bottleneck has already unrolled the net over the true steps; the likelihood's `nll` would compute the
+    same states again.
 
     Example:
         >>> StepwiseElbo(beta=0.5).weight("kl", 0)

@@ -1,4 +1,4 @@
-"""Bounds of several subsets of the modalities at once."""
+"""ELBOs of several subsets of the modalities."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["SubsetElbo", "random_subsets", "singletons"]
 
 
 def singletons(present: Tensor) -> Tensor:
-    """Each modality on its own, of examples that have others too: (B, M) -> (M, B, M).
+    """The subsets of one modality, for examples that have others too: (B, M) -> (M, B, M).
 
-    Of an example with one modality, that one alone is all of it; its row is empty here.
+    An example with only one modality has no such subset; its rows are empty.
 
     Example:
         >>> singletons(torch.tensor([[True, True], [True, False]])).int().tolist()
@@ -31,11 +31,11 @@ def singletons(present: Tensor) -> Tensor:
 
 
 def random_subsets(present: Tensor, count: int) -> Tensor:
-    """Subsets of what is present, drawn uniformly from all that have two members or more and are not the whole.
+    """Uniform random subsets of the present modalities with at least two members, excluding the full set.
 
     Args:
-        present: (B, M) bool.
-        count: how many are drawn for each example, k.
+        present: mask of the present modalities, (B, M) bool.
+        count: number of subsets for each example, k.
 
     Returns:
         (k, B, M) bool; empty for an example with fewer than three modalities, which has no such subset.
@@ -45,33 +45,34 @@ def random_subsets(present: Tensor, count: int) -> Tensor:
         tensor([2])
     """
     most = present.shape[-1]
-    # How many subsets of a present modalities have s members: row a, column s.
+    # The number of subsets with s members of a modalities: row a, column s.
     table = [[math.comb(a, s) if 2 <= s < a else 0 for s in range(most + 1)] for a in range(most + 1)]
     table = [row if any(row) else [1, *row[1:]] for row in table]
-    chances = torch.tensor(table, dtype=torch.double, device=present.device)[present.sum(-1)]
-    size = torch.multinomial(chances, max(count, 1), replacement=True)[:, :count].T.unsqueeze(-1)
+    odds = torch.tensor(table, dtype=torch.double, device=present.device)[present.sum(-1)]
+    size = torch.multinomial(odds, max(count, 1), replacement=True)[:, :count].T.unsqueeze(-1)
     score = torch.rand(count, *present.shape, device=present.device).masked_fill(~present, 2.0)
     return score.argsort(-1).argsort(-1) < size
 
 
 class SubsetElbo(Objective):
-    r"""The bound of all that is present, of each modality alone, and of random subsets: all of them are trained.
+    r"""The sum of the ELBOs of all present modalities, of each modality alone, and of random subsets.
 
     .. math:: \mathrm{ELBO}(x_A) + \sum_{m \in A} \mathrm{ELBO}(x_m) + \sum_{j=1}^k \mathrm{ELBO}(x_{S_j}),\quad
               \mathrm{ELBO}(x_S) = \sum_{m \in S} \lambda_m E_{q(z|x_S)}[\log p(x_m|z)]
               - \beta\,\mathrm{KL}(q(z|x_S)\,\|\,p(z))
 
-    A is what the example has; a bound of S reads and reconstructs S alone. A subset is a fact of the example, and its
-    terms are averaged over the whole batch, so that a modality that is rare weighs as little as it is rare. Of an
-    example with one modality the first two terms are one. Terms: ``distortion`` and ``kl`` of all that is present;
-    ``distortion/NAME`` and ``kl/NAME`` of one modality alone; ``distortion/subsets`` and ``kl/subsets``.
+    A is the set of an example's modalities; the ELBO of S reads and reconstructs S only. Each example has its
+    own subsets, and their terms are averaged over the whole batch, so that a rare modality has a small
+    weight. For an example with one modality the first two terms are the same and count once. Terms:
+    ``distortion`` and ``kl`` of all present modalities; ``distortion/NAME`` and ``kl/NAME`` of one modality
+    alone; ``distortion/subsets`` and ``kl/subsets``.
 
     Args:
-        beta: weight of the divergences, a schedule.
-        subsets: how many random subsets are drawn for each example, k.
-        weights: lambda by modality; 1 where it says nothing. Others than 1 make it no bound.
-        alone: train on each modality alone and on random subsets too; without it only the bound of all that is
-            present is trained, and modalities learn nothing of each other's absence.
+        beta: weight of the KL divergences, a schedule.
+        subsets: number of random subsets for each example, k.
+        weights: lambda by modality, 1 by default. With other values this is not a bound.
+        alone: train with each modality alone and with random subsets too; if false, only with all present
+            modalities, so that missing modalities are not trained for.
 
     Raises:
         RequestError: `subsets` is negative.
@@ -93,7 +94,7 @@ class SubsetElbo(Objective):
         self.scale = dict(weights or {})
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
-        """-log p of what is present, weighted by modality, (B,)."""
+        """-log p of the present modalities, weighted by modality, (B,)."""
         likelihood, target = _likelihood(model), passed.batch.target
         terms = [
             self.scale.get(name, 1.0)

@@ -1,4 +1,4 @@
-"""A price that finds itself: the weight of a cost, steered until the code is as sparse, or as exact, as wanted."""
+"""Adapting the weight of a cost during training until the code has a target sparsity or error."""
 
 from __future__ import annotations
 
@@ -14,28 +14,31 @@ from narrows.core.evidence import Latents, Residual
 __all__ = ["Target", "TargetFVU", "TargetL0"]
 
 _NEAR, _DRIFT, _MOST, _FADE = 0.5, 2e-4, 3e-3, 0.97
-"""The gap from which on the drift is collected, how fast, up to where, and how fast it fades further off."""
+"""Of the drift: the error below which it integrates, its rate, its maximum, and its decay above that error.
+"""
 
 
 class Target(Part):
-    r"""A weight that rises while more latents are on (or less is explained) than wanted, and falls else.
+    r"""A controller that increases a weight while L0 (or the explained variance) is above its target, else
+    decreases it.
 
     .. math:: e_t = \beta\, e_{t-1} + (1 - \beta) \log(L_0 / L_0^*), \qquad
         f_t = \mathrm{clip}(e_t + T (e_t - e_{t-1}), -1, 1), \qquad
         \log \lambda_{t+1} = \log \lambda_t + \eta f_t + d_t
 
-    and with a target for the unexplained variance, FVU, the same with :math:`\log(FVU^* / FVU)`. The weight follows
-    the gap that is foreseen T steps ahead, for the model answers late: without that it would swing past the target.
-    The drift d collects the gaps near the target (:math:`d_t = d_{t-1} + f_t / 5000` where :math:`|f_t| < 1/2`, else
-    it fades), for a model that goes on learning needs another weight at each step, which would leave a gap behind.
-    Methods can then be compared at the same number of active latents, whatever the units of their costs.
+    and for a target of the fraction of variance unexplained, FVU, the same with :math:`\log(FVU^* / FVU)`.
+    The weight follows the error extrapolated T steps ahead, because the model responds with a delay; without
+    that it would oscillate. The drift d integrates the error near the target
+    (:math:`d_t = d_{t-1} + f_t / 5000` for :math:`|f_t| < 1/2`, else it decays), because the weight must keep
+    changing while the model learns, which would leave a constant error. Methods can then be compared at the
+    same L0, whatever the units of their costs.
 
     Args:
-        cost: which of the code's costs is weighed.
-        start: the weight at first.
-        rate: how fast the weight moves, eta.
-        ahead: how many steps the gap is foreseen, T.
-        smooth: how much of the gap's running mean stays at a step, beta.
+        cost: name of the cost whose weight is adapted.
+        start: the initial weight.
+        rate: rate of change of the weight, eta.
+        ahead: number of steps of the extrapolation, T.
+        smooth: decay of the EMA of the error, beta.
 
     Raises:
         RequestError: a number out of range.
@@ -47,7 +50,7 @@ class Target(Part):
 
     def __init__(self, cost: str, start: float, rate: float, ahead: float, smooth: float) -> None:
         super().__init__()
-        self.cost, self.kept = cost, number("smooth", smooth, low=0, high=1)
+        self.cost, self.decay = cost, number("smooth", smooth, low=0, high=1)
         self.rate, self.ahead = number("rate", rate, low=0), number("ahead", ahead, low=0)
         self.register_buffer("log_weight", torch.tensor(math.log(number("start", start, low=1e-12))))
         self.register_buffer("gap", torch.tensor(math.nan))
@@ -55,35 +58,35 @@ class Target(Part):
 
     @property
     def weight(self) -> Tensor:
-        """The weight as it stands."""
+        """The current weight."""
         return self.log_weight.exp()
 
     def after_step(self, passed: Pass) -> None:
-        """Move the weight by what this step's code had too many or too few."""
+        """Update the weight with the error of this step's code."""
         gap = self.excess(passed).clamp(-4, 4).to(self.gap.dtype)
         before = torch.where(self.gap.isnan(), gap, self.gap)
-        self.gap.copy_(torch.lerp(gap, before, self.kept))
-        foreseen = (self.gap + self.ahead * (self.gap - before)).clamp(-1, 1)
-        collected = (self.drift + _DRIFT * foreseen).clamp(-_MOST, _MOST)
-        self.drift.copy_(torch.where(foreseen.abs() < _NEAR, collected, _FADE * self.drift))
-        self.log_weight.add_(self.rate * foreseen + self.drift)
+        self.gap.copy_(torch.lerp(gap, before, self.decay))
+        predicted = (self.gap + self.ahead * (self.gap - before)).clamp(-1, 1)
+        integrated = (self.drift + _DRIFT * predicted).clamp(-_MOST, _MOST)
+        self.drift.copy_(torch.where(predicted.abs() < _NEAR, integrated, _FADE * self.drift))
+        self.log_weight.add_(self.rate * predicted + self.drift)
 
     def excess(self, passed: Pass) -> Tensor:
-        """The logarithm of what the code is above its target, over all processes."""
+        """The log-ratio of the measured value and the target, over all processes."""
         raise NotImplementedError(f"{type(self).__name__} must define excess")
 
 
 class TargetL0(Target):
-    """A target for how many latents are on.
+    """A target for the number of active latents, L0.
 
     Args:
-        l0: how many, on average, in one example (in one row, where an example has several).
-        start: the weight at first.
-        rate: how fast the weight moves.
-        ahead: how many steps the gap is foreseen.
-        smooth: how much of the gap's running mean stays at a step.
-        cost: which of the code's costs is weighed.
-        rows: how many rows an example has.
+        l0: the mean number of active latents of an example (of a row, if examples have several).
+        start: the initial weight.
+        rate: rate of change of the weight.
+        ahead: number of steps of the extrapolation.
+        smooth: decay of the EMA of the error.
+        cost: name of the cost whose weight is adapted.
+        rows: number of rows of an example.
 
     Raises:
         RequestError: a number out of range.
@@ -112,20 +115,20 @@ class TargetL0(Target):
         z = passed.code[Latents].z
         values = z.values if isinstance(z, Sparse) else z
         one = values.new_ones((), dtype=torch.double)
-        on = all_sum(torch.stack([(values != 0).sum().double(), one * len(z)]))
-        return torch.log(on[0].clamp_min(0.5) / (on[1] * self.l0))
+        active = all_sum(torch.stack([(values != 0).sum().double(), one * len(z)]))
+        return torch.log(active[0].clamp_min(0.5) / (active[1] * self.l0))
 
 
 class TargetFVU(Target):
-    """A target for the share of variance that stays unexplained, which drifts for longer than L0 does.
+    """A target for the fraction of variance unexplained, which changes for longer than L0 does.
 
     Args:
-        fvu: the share.
-        start: the weight at first.
-        rate: how fast the weight moves.
-        ahead: how many steps the gap is foreseen.
-        smooth: how much of the gap's running mean stays at a step.
-        cost: which of the code's costs is weighed.
+        fvu: the fraction.
+        start: the initial weight.
+        rate: rate of change of the weight.
+        ahead: number of steps of the extrapolation.
+        smooth: decay of the EMA of the error.
+        cost: name of the cost whose weight is adapted.
 
     Raises:
         RequestError: a number out of range.

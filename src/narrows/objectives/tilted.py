@@ -1,4 +1,4 @@
-"""Tilted risk: the badly reconstructed count more; and weights to begin from."""
+"""Tilted empirical risk, in which large losses have larger weights, and training from given weights."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from narrows.core.tensorfile import read_tensors
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
-__all__ = ["Specialised", "Tilt", "begin_with"]
+__all__ = ["Specialised", "Tilt", "load_initial_weights"]
 
 
 class Tilt(Part):
-    r"""From losses (B,) to one number, in which large losses count more: tilted empirical risk.
+    r"""The tilted empirical risk of losses (B,), in which large losses have larger weights.
 
     .. math:: R_t(\ell) = \frac{V}{t} \log \frac1B \sum_b e^{t \ell_b / V}
 
-    V, the variance of what must be produced, is measured before training, so that t means the same on data of any
-    scale (the paper's t is ours divided by V). At t = 0 this is the mean, for large t the largest loss, and for
-    negative t the badly reconstructed count less.
+    V, the variance of the targets, is measured before training, so that t has the same meaning at any scale
+    of the data (the paper's t is this t divided by V). At t = 0 this is the mean, for large t the maximum;
+    for negative t large losses have smaller weights.
 
     Args:
         t: the tilt.
@@ -49,7 +49,7 @@ class Tilt(Part):
         self.register_buffer("variance", torch.ones(()))
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Measure the variance of what must be produced, summed over an example."""
+        """Measure the variance of the targets, summed over an example."""
         target = batch.target.flatten(1)
         self.variance.copy_((target - target.mean(0)).square().sum(1).mean())
 
@@ -62,13 +62,15 @@ class Tilt(Part):
 
 
 class Specialised(SparseObjective):
-    """The objective of a model that is fitted to a part of the data: tilted, and begun from weights of another run.
+    """The objective of a model that is specialised to a part of the data: tilted, from the weights of another
+    run.
 
     Args:
         tilt: t of `Tilt`.
-        start: a ``model.safetensors``, or a run's folder; nothing when empty.
-        dead: what brings dead latents back, or None.
-        terms: ``target`` and ``weights`` of `SparseObjective`, where the code has a price; it is tilted, too.
+        start: a ``model.safetensors``, or a run's folder; random initialisation if empty.
+        dead: the treatment of dead latents, or None.
+        terms: ``target`` and ``weights`` of `SparseObjective`, if the code has a penalty, which is tilted
+            too.
     """
 
     def __init__(
@@ -78,19 +80,19 @@ class Specialised(SparseObjective):
         self.start = start
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Take the weights, after the other parts have looked at the data. A run that is resumed has its own."""
+        """Load the weights, after the other modules were prepared. A resumed run has its own."""
         if self.start:
-            begin_with(model, self.start)
+            load_initial_weights(model, self.start)
 
 
 @torch.no_grad()
-def begin_with(model: Autoencoder, path: str | Path) -> None:
-    """Give encoder, bottleneck and decoder the weights of a saved model of the same shapes.
+def load_initial_weights(model: Autoencoder, path: str | Path) -> None:
+    """Load the weights of a saved model of the same shapes into encoder, bottleneck and decoder.
 
-    What counts examples (``idle``) begins at 0, and what the saved model lacks is left as it is.
+    Idle counts start at 0, and parameters that the saved model does not have are not changed.
 
     Args:
-        model: changed in place.
+        model: the model, changed in place.
         path: a ``model.safetensors``, or the folder of a run.
 
     Raises:
@@ -104,13 +106,13 @@ def begin_with(model: Autoencoder, path: str | Path) -> None:
     try:
         found = read_tensors(file)
     except ValueError as error:
-        raise WorkError(f"{file} cannot be read: {error}. Fit the model that it holds again.") from error
+        raise WorkError(f"{file} cannot be read: {error}. Train this model again.") from error
     sides: dict[str, nn.Module] = {
         "encoder": model.encoder,
         "bottleneck": model.bottleneck,
         "decoder": model.decoder,
     }
-    mine = {
+    own = {
         f"{side}.{name}": value
         for side, part in sides.items()
         for name, value in part.state_dict(keep_vars=True).items()
@@ -120,7 +122,7 @@ def begin_with(model: Autoencoder, path: str | Path) -> None:
         raise refuse(
             "start", str(path), "the weights of a sparse autoencoder", "Fit `topk-sae` first, for example."
         )
-    for name, value in mine.items():
+    for name, value in own.items():
         if name in found and found[name].shape != value.shape:
             raise RequestError(
                 f"``start`` has {name} of shape {tuple(found[name].shape)}, and this model's is {tuple(value.shape)}. "

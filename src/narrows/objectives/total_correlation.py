@@ -1,4 +1,6 @@
-"""The divergence taken apart: index-code information, total correlation, dimension-wise divergence."""
+"""The decomposition of the KL divergence: index-code mutual information, total correlation, dimension-wise
+KL.
+"""
 
 from __future__ import annotations
 
@@ -19,17 +21,18 @@ SAMPLINGS = ("stratified", "weighted")
 
 
 def log_weights(batch: int, size: int | Tensor, sampling: str = "stratified") -> Tensor:
-    r"""How much each posterior of a batch counts in the aggregate posterior of the whole data, in logarithms.
+    r"""The log-weights of a batch's posteriors in the aggregate posterior of the whole data.
 
     .. math:: q(z_i) \approx \sum_j w_{ij}\, q(z_i | x_j)
 
-    ``stratified``: w is 1/N for the example that z came from and (N-1)/(N (B-1)) for each other one: unbiased.
-    This is the paper's stratified estimator averaged over the order of the batch. ``weighted``: w is 1/(N B)
-    throughout; too small by about the factor N, a constant that no gradient sees, but the values do.
+    ``stratified``: w is 1/N for the example that z was drawn from and (N-1)/(N (B-1)) for each other one:
+    unbiased. This is the paper's stratified estimator averaged over the order of the batch. ``weighted``: all
+    w are 1/(N B), too small by about the factor N, which changes the values by a constant but not the
+    gradients.
 
     Args:
-        batch: B, how many examples the batch has.
-        size: N, how many the data have, at least B.
+        batch: size of the batch, B.
+        size: size of the data set, N, at least B.
         sampling: ``stratified`` or ``weighted``.
 
     Returns:
@@ -53,18 +56,18 @@ def log_weights(batch: int, size: int | Tensor, sampling: str = "stratified") ->
 def decompose(
     z: Tensor, q: Diagonal, p: Distribution, size: int | Tensor = 0, sampling: str = "stratified"
 ) -> dict[str, Tensor]:
-    r"""Three terms that add up to log q(z|x) - log p(z), whose mean is the average divergence from the prior.
+    r"""Three terms with the sum log q(z|x) - log p(z), whose mean is the mean KL divergence from the prior.
 
     .. math:: \underbrace{\log\frac{q(z|x)}{q(z)}}_{\text{mi}} +
               \underbrace{\log\frac{q(z)}{\prod_j q(z_j)}}_{\text{tc}} +
               \underbrace{\sum_j\log\frac{q(z_j)}{p(z_j)}}_{\text{dimwise}}
 
     Args:
-        z: a draw from every posterior, (*samples, B, Z).
+        z: a draw from each posterior, (*samples, B, Z).
         q: the posteriors of the batch, (B, Z).
         p: the prior over one code.
-        size: N, how many examples the data have; the batch alone when smaller than it.
-        sampling: how the aggregate posterior is estimated, see `log_weights`.
+        size: size of the data set, N; at least that of the batch.
+        sampling: the estimator of the aggregate posterior, see `log_weights`.
 
     Returns:
         ``mi``, ``tc`` and ``dimwise``, nats, each (*samples, B).
@@ -80,17 +83,17 @@ def decompose(
 
 
 class TotalCorrelation(Objective):
-    r"""The evidence lower bound with the three parts of its divergence weighted apart.
+    r"""The evidence lower bound with a weight for each of the three terms of its KL divergence.
 
     .. math:: -E[\log p(x|z)] + \alpha\,\mathrm{mi} + \beta\,\mathrm{tc} + \gamma\,\mathrm{dimwise}
 
     Args:
         beta: weight of the total correlation.
         alpha: weight of the mutual information between the example's index and its code.
-        gamma: weight of the dimension-wise divergence from the prior.
+        gamma: weight of the dimension-wise KL divergence from the prior.
         sampling: ``stratified`` or ``weighted`` minibatch sampling, see `log_weights`.
-        dataset_size: N, how many examples the data have. 0 means not known yet: the trainer tells it, by
-            `set_rows`; where nobody does, the batch stands for the data.
+        dataset_size: size of the data set, N. With 0 the trainer sets it, by `set_rows`; without a trainer,
+            the batch's size is used.
 
     Raises:
         RequestError: an unknown `sampling`, or a negative `dataset_size`.
@@ -111,14 +114,14 @@ class TotalCorrelation(Objective):
         sampling: str = "stratified",
         dataset_size: int = 0,
     ) -> None:
-        # One draw is asked for, in eval() too: the terms are expectations over draws, not values at the mean.
+        # One sample, in eval() too: the terms are expectations over draws, not values at the mean.
         super().__init__(samples=(1,), weights={"kl": 0.0, "mi": alpha, "tc": beta, "dimwise": gamma})
         self.sampling = choice("sampling", sampling, SAMPLINGS)
         size = torch.tensor(whole("dataset_size", dataset_size, low=0))
-        self.register_buffer("size", size)  # so that it is saved with the weights
+        self.register_buffer("size", size)  # saved with the weights
 
     def set_rows(self, rows: int) -> None:
-        """N is so many, where nobody said otherwise."""
+        """Set N if the argument `dataset_size` was 0."""
         if not int(self.size):
             self.size.fill_(rows)
 

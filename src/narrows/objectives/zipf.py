@@ -1,4 +1,4 @@
-"""The auxiliary loss for latents that are on less often than they should be, dead or not."""
+"""An auxiliary loss for latents that are active less often than expected."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ __all__ = ["AuxZipf"]
 
 
 class AuxZipf(AuxK):
-    r"""AuxK for all latents that are underused: on less often than Zipf's law has it at their rank.
+    r"""AuxK for all underused latents: those active less often than Zipf's law predicts for their rank.
 
     .. math:: V \frac{\|e - \hat e\|^2}{\|e - \bar e\|^2}, \qquad
         \hat e = \sum_{j \in \mathrm{top}_{k'}(U)} z_j a_j, \quad U = \{j : r_j < \tau\, d_{\mathrm{rank}(j)}\}
 
-    r_j is how often a latent was on, a running mean over examples; rank(j) is its place when latents are sorted
-    by it; d is Zipf's law in sum k (`bottlenecks.choice.zipf_density`). With tau near 0 only the dead are left, and
-    this is `AuxK`. Where the share tau lies is our choice; the paper says that the tail falls below the law.
+    r_j is the activation frequency of a latent, an EMA over examples; rank(j) is its rank by frequency; d is
+    Zipf's law with sum k (`bottlenecks.choice.zipf_density`). With tau near 0 only dead latents remain, and
+    this is `AuxK`. The value of tau is our choice; the paper says that the tail is below the law.
 
     Args:
-        k: how many underused latents predict the residual, k'.
-        latents: how many there are, N.
-        budget: how many are on in an example, on average.
+        k: number of underused latents that predict the residual, k'.
+        latents: number of latents, N.
+        budget: number of active latents of an example, on average.
         share: tau, from 0 to 1.
-        exponent: of Zipf's law.
-        offset: of Zipf's law.
-        weight: of the auxiliary loss.
-        window: examples over which the running mean reaches back.
+        exponent: exponent of Zipf's law.
+        offset: offset of Zipf's law.
+        weight: weight of the auxiliary loss.
+        window: time constant of the EMA, in examples.
 
     Raises:
         RequestError: a number out of range.
@@ -66,13 +66,13 @@ class AuxZipf(AuxK):
         self.register_buffer("rate", self.expected.clone())
 
     def underused(self) -> Tensor:
-        """The numbers of the latents that are on less often than they should be, (n,)."""
+        """The indices of the latents that are active less often than expected, (n,)."""
         order = self.rate.argsort(descending=True, stable=True)
         low = self.rate[order] < self.share * self.expected
         return order[low].sort().values
 
     def after_step(self, passed: Pass) -> None:
-        """Move the running means of how often each latent is on, over all processes."""
+        """Update the activation frequencies, over all processes."""
         z = passed.code[Latents].z
         if isinstance(z, Sparse):
             fired = torch.zeros_like(self.rate)
@@ -80,11 +80,13 @@ class AuxZipf(AuxK):
         else:
             fired = (z != 0).sum(0).to(self.rate.dtype)
         counted = all_sum(torch.cat([fired, fired.new_tensor([len(z)])]))
-        keep = torch.exp(-counted[-1] / self.dead_after)
-        self.rate.lerp_(counted[:-1] / counted[-1], 1 - keep)
+        decay = torch.exp(-counted[-1] / self.dead_after)
+        self.rate.lerp_(counted[:-1] / counted[-1], 1 - decay)
 
     def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor:
-        """V times the share of the residual (B, ...) that the underused leave unexplained; 0 where none is."""
+        """V times the share of the residual (B, ...) that underused latents do not explain; 0 if there are
+        none.
+        """
         bottleneck, few = model.bottleneck, self.underused()
         assert isinstance(bottleneck, SparseBottleneck)
         if not len(few):

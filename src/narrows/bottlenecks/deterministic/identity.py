@@ -1,4 +1,4 @@
-"""No bottleneck but the width: the code is the features."""
+"""The identity bottleneck: the code is the encoder's output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["Identity"]
 
 
 class Identity(Bottleneck):
-    """``z = h``: features pass as they are, at no cost; with samples asked for they are repeated.
+    """``z = h``, without cost; copies are returned for several samples.
 
     Example:
         >>> Identity()(torch.ones(4, 3), samples=(2,)).z.shape

@@ -1,4 +1,4 @@
-"""A code without noise and without cost, that has a Gaussian prior all the same."""
+"""A deterministic code with a Gaussian prior."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Deterministic"]
 
 
 class Deterministic(Identity):
-    r"""z = h, with the prior N(0, sigma^2 I): an objective brings the codes' distribution to it.
+    r"""z = h, with the prior N(0, sigma^2 I), which an objective matches the aggregate posterior to.
 
     Args:
         latent: the width of the code, Z.
@@ -49,7 +49,7 @@ class Deterministic(Identity):
         return Independent(Normal(zero, self.scale, validate_args=False), 1, validate_args=False)
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Pass features (B, Z) as they are; samples are copies."""
+        """Return features (B, Z) as the code; samples are copies."""
         return replace(super().forward(h, samples), p=self.prior())
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:

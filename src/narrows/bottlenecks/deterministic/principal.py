@@ -1,4 +1,4 @@
-"""A code that begins at principal components."""
+"""A deterministic code with PCA initialisation."""
 
 from __future__ import annotations
 
@@ -14,16 +14,17 @@ __all__ = ["PrincipalIdentity"]
 
 
 class PrincipalIdentity(Identity):
-    """The code itself, in an autoencoder whose linear maps begin at principal components.
+    """The identity bottleneck of an autoencoder whose linear maps are initialised by PCA.
 
-    Before the first step the encoder's map is the projection on the first Z components of the data and the
-    decoder's the way back, so that with a Gaussian the reconstruction is that of PCA, and the learned variance is
-    what PCA leaves. Where the decoder puts out logits, its map begins at the mean.
+    Before the first step the encoder's linear map is the projection on the first Z principal components and
+    the decoder's its transpose, so that with a Gaussian likelihood the reconstruction is that of PCA, and the
+    initial variance is the residual variance of PCA. A Bernoulli decoder is initialised with the logits of
+    the mean.
     """
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the linear maps of encoder and decoder from a batch."""
+        """Initialise the linear maps of encoder and decoder from a batch."""
         encoder, decoder, output = model.encoder, model.decoder, model.likelihood
         assert isinstance(encoder, SkipMLP)
         assert isinstance(decoder, SkipMLP)

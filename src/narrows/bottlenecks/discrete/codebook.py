@@ -1,4 +1,4 @@
-"""Which code is nearest: an exact lookup whose memory does not grow with tokens times codes."""
+"""Nearest codes and k-means: exact, with memory that does not grow with tokens times codes."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ __all__ = ["kmeans", "nearest", "scatter_sum", "spread"]
 
 _BLOCK = 64
 _SCORES = 1 << 19
-"""How many scores are held at once: 2 MB of float32, so that they stay in a core's cache."""
+"""The number of scores held at once: 2 MB of float32, which fit in a core's cache."""
 _ROUNDS = 8
-"""In how many rounds k-means is seeded: as k-means++, with many centres a round."""
+"""The number of rounds of the k-means seeding: as k-means++, with several centres per round."""
 
 
 @torch.no_grad()
@@ -22,16 +22,17 @@ def nearest(x: Tensor, codebook: Tensor, scores: int = _SCORES) -> Tensor:
 
     .. math:: \arg\min_k \|x_i - e_k\|^2 = \arg\min_k \tfrac12\|e_k\|^2 - x_i^\top e_k
 
-    Rows are taken in chunks, and each row's minimum is found in two levels, first the block of codes that holds
-    it, then its place there: a reduction that keeps values alone is vectorised, one that keeps indices is not.
+    Rows are processed in chunks. The minimum of a row is found in two levels, first the block of codes that
+    contains it, then its position in the block, because reductions of values are vectorised and those of
+    indices are not.
 
     Args:
         x: rows (..., d).
         codebook: codes e, (K, d).
-        scores: how many of the N times K scores may be in memory at a time.
+        scores: the maximum number of the N times K scores in memory at a time.
 
     Returns:
-        Indices (...); of equally near codes the first.
+        Indices (...); the first of equally near codes.
 
     Example:
         >>> nearest(torch.tensor([[0.9], [0.1]]), torch.tensor([[0.0], [1.0]]))
@@ -43,7 +44,7 @@ def nearest(x: Tensor, codebook: Tensor, scores: int = _SCORES) -> Tensor:
         half = 0.5 * e.square().sum(-1)
         block = min(_BLOCK, len(e))
         lack = -len(e) % block
-        if lack:  # codes infinitely far away fill up the last block
+        if lack:  # pad the last block with codes at infinite distance
             e = torch.cat([e, e.new_zeros(lack, e.shape[1])])
             half = torch.cat([half, half.new_full((lack,), torch.inf)])
         away, chunk = -e.t(), max(1, scores // len(e))
@@ -59,7 +60,7 @@ def _first_of_least(scores: Tensor, block: int) -> Tensor:
 
 
 def scatter_sum(rows: Tensor, indices: Tensor, codes: int) -> tuple[Tensor, Tensor]:
-    """How many rows each code got, and their sum, over all processes, without one-hot vectors.
+    """The number of rows assigned to each code and their sum, over all processes, without one-hot vectors.
 
     Args:
         rows: (N, d).
@@ -67,7 +68,7 @@ def scatter_sum(rows: Tensor, indices: Tensor, codes: int) -> tuple[Tensor, Tens
         codes: K.
 
     Returns:
-        Counts (K,) and sums (K, d), in the rows' type.
+        Counts (K,) and sums (K, d), in the dtype of the rows.
 
     Example:
         >>> scatter_sum(torch.tensor([[1.0], [2.0], [4.0]]), torch.tensor([0, 2, 2]), 3)
@@ -79,15 +80,15 @@ def scatter_sum(rows: Tensor, indices: Tensor, codes: int) -> tuple[Tensor, Tens
 
 
 def spread(rows: Tensor, n: int, distance: Tensor | None = None) -> Tensor:
-    """Draw n of the rows of all processes, the same everywhere; far ones are likelier, as k-means++ seeds.
+    """Draw n of the rows of all processes, the same on each, with probability proportional to `distance`.
 
     Args:
         rows: (N, d), N >= 1.
-        n: how many.
-        distance: squared distance of each row from its present code, (N,); all rows are equal when None.
+        n: the number of rows to draw.
+        distance: squared distance of each row from its code, (N,), as in k-means++; uniform if None.
 
     Returns:
-        (n, d). Rows repeat only where there are fewer of them than n.
+        (n, d). Rows repeat only if there are fewer than n.
 
     Example:
         >>> far = torch.tensor([0.0, 0.0, 1.0])
@@ -108,17 +109,17 @@ def spread(rows: Tensor, n: int, distance: Tensor | None = None) -> Tensor:
 
 @torch.no_grad()
 def kmeans(rows: Tensor, codes: int, iterations: int = 10) -> tuple[Tensor, Tensor]:
-    """Lloyd's algorithm over the rows of all processes, seeded far apart.
+    """Lloyd's algorithm over the rows of all processes, with k-means++ initialisation.
 
-    A centre that lost all its rows is placed on another row, far from its centre.
+    An empty centre is moved to another row, drawn as in k-means++.
 
     Args:
         rows: (N, d).
-        codes: K, how many centres.
-        iterations: how often rows are assigned and centres moved.
+        codes: the number of centres, K.
+        iterations: the number of iterations.
 
     Returns:
-        Centres (K, d), and how many rows each has, (K,).
+        Centres (K, d), and the number of rows of each, (K,).
 
     Example:
         >>> from narrows.core import seeded

@@ -1,4 +1,4 @@
-"""Finite scalar quantisation: a few bounded channels, rounded; the codebook is their grid, and nothing is learned."""
+"""Finite scalar quantisation: a few bounded channels are rounded; the codebook is the grid of their levels."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ __all__ = ["FiniteScalarQuantizer", "levels_for"]
 
 
 def levels_for(codes: int) -> tuple[int, ...]:
-    """The levels whose product is nearest to a number of codes: 5 to 8 a channel, as the paper advises.
+    """The levels whose product is nearest to a given number of codes: 5 to 8 per channel, as the paper
+    advises.
 
-    Few codes need fewer: below 5 one channel has them all, below 25 channels may have 3 or 4 levels.
+    Smaller codebooks use fewer levels: below 5 codes one channel, below 25 codes channels of 3 or 4 levels.
 
     Args:
-        codes: how many codes are wanted.
+        codes: the requested number of codes.
 
     Raises:
         RequestError: `codes` is less than 3 or beyond 2^24.
@@ -42,32 +43,35 @@ def levels_for(codes: int) -> tuple[int, ...]:
 
 
 class FiniteScalarQuantizer(Quantizer):
-    r"""Every channel bounded by a tanh and rounded to one of L_i levels; the codes are the grid of them all.
+    r"""Each channel is bounded by a tanh and rounded to one of L_i levels; the codebook is the grid of all
+    levels.
 
     .. math:: \hat z_i = \mathrm{round}(f_i(z_i)) / \lfloor L_i / 2 \rfloor,\qquad
               f_i(z) = h_i \tanh(z + \mathrm{atanh}(o_i / h_i)) - o_i,\qquad
               h_i \approx (L_i - 1) / 2,\quad o_i = \tfrac12 [L_i \text{ even}]
 
-    With ``variant="symmetric"`` the levels lie evenly from -1 to 1 for even L as well:
+    With ``variant="symmetric"`` the levels are evenly spaced from -1 to 1 for even L too:
 
     .. math:: \hat z_i = \frac{2}{L_i - 1} \mathrm{round}\Big((L_i - 1) \frac{\tanh(z_i) + 1}{2}\Big) - 1
 
-    Two details differ from the paper's listing. Its shift is tan(o / h), close to the inverse of tanh for small
-    o / h but not equal to it; here it is atanh, so that z = 0 falls on a level exactly. Its half width is
-    (L - 1)(1 - eps) / 2 with eps = 0.001, here it is (L - 1)(1 + eps) / 2. Rounding reaches the same L levels.
+    Two details differ from the paper's listing. Its shift is tan(o / h), close to the inverse of tanh for
+    small o / h but not equal to it; here it is atanh, so that z = 0 maps to a level exactly. Its half width
+    is (L - 1)(1 - eps) / 2 with eps = 0.001, here it is (L - 1)(1 + eps) / 2. Rounding gives the same L
+    levels.
 
-    The gradient passes the rounding straight through. There is no cost, and no buffer moves. An index counts in
-    the mixed base of the levels, the first channel fastest.
+    The gradient of the rounding is the straight-through estimator. There is no cost and no learned state.
+    Indices are numbers in the mixed base of the levels, the first channel fastest.
 
     Args:
-        features: width of the encoder's tokens; a linear map joins it to the channels where it differs.
-        levels: how many levels each channel has, L_1 ... L_d.
-        tokens: how many tokens an example has, L.
-        variant: ``paper`` or ``symmetric``. The paper's map puts nearly all of a channel of two levels on one of
-            them, so it is refused there.
+        features: width of the encoder's tokens; if it differs from the number of channels, a linear map is
+            added.
+        levels: the number of levels of each channel, L_1 ... L_d.
+        tokens: the number of tokens of an example, L.
+        variant: ``paper`` or ``symmetric``. The paper's map sends nearly all of a channel of two levels to
+            one of them, so two levels need ``symmetric``.
 
     Raises:
-        RequestError: levels below 2 (paper: 3), none at all, or more than 2^31 codes.
+        RequestError: levels below 2 (paper: 3), no levels, or more than 2^31 codes.
 
     Example:
         >>> fsq = FiniteScalarQuantizer(2, levels=(3, 4), tokens=1)
@@ -99,9 +103,8 @@ class FiniteScalarQuantizer(Quantizer):
         self.register_buffer("levels", counts, persistent=False)
         steps = torch.cat([torch.ones_like(counts[:1]), counts.cumprod(0)[:-1]])
         self.register_buffer("steps", steps, persistent=False)
-        self.register_buffer(
-            "precise", torch.empty(0), persistent=False
-        )  # nothing else here says float or double
+        # A buffer that only holds the module's floating-point dtype.
+        self.register_buffer("precise", torch.empty(0), persistent=False)
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Bound and round tokens (B, L, d)."""
@@ -112,26 +115,26 @@ class FiniteScalarQuantizer(Quantizer):
         return Quantised(self.scale(rounded), indices, {})
 
     def bound(self, tokens: Tensor) -> Tensor:
-        """Real channels to places between 0 and L_i - 1, still unrounded, (..., d)."""
+        """Real channels to level positions between 0 and L_i - 1, not rounded, (..., d)."""
         top = (self.levels - 1).to(tokens.dtype)
         if self.symmetric:
             return top * (torch.tanh(tokens) + 1) / 2
-        # The half width is a little more than (L - 1) / 2; the excess stays below 1/2, so that no level beyond the
-        # outer ones can be reached.
+        # The half width is slightly above (L - 1) / 2, by less than 1/2, so that rounding cannot exceed the
+        # outer levels.
         half = top / 2 + (top * 5e-4).clamp_max(0.25)
         offset = (1 - self.levels % 2).to(tokens.dtype) / 2
         shift = torch.atanh(offset / half)
         return half * torch.tanh(tokens + shift) - offset + self._middle(tokens)
 
     def scale(self, places: Tensor) -> Tensor:
-        """Places 0 ... L_i - 1 to the values that the decoder reads, from -1 to 1, (..., d)."""
+        """Level positions 0 ... L_i - 1 to the values that the decoder reads, from -1 to 1, (..., d)."""
         if self.symmetric:
             return 2 * places / (self.levels - 1) - 1
         middle = self._middle(places)
         return (places - middle) / middle
 
     def number(self, places: Tensor) -> Tensor:
-        """The index of places (..., d) of int64, (...)."""
+        """The index of level positions (..., d) of int64, (...)."""
         return (places * self.steps).sum(-1)
 
     def vectors(self, indices: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""A codebook that learns: codes that are running means of what they were chosen for, or that follow their gradient."""
+"""Learned codebooks, updated by exponential moving averages (EMA) or by gradient descent."""
 
 from __future__ import annotations
 
@@ -14,26 +14,29 @@ __all__ = ["LearnedCodebook"]
 _SMOOTHING = 1e-5
 _ROWS_A_CENTRE = 64
 _LEAST_SHARE = 1.0
-"""A centre of few rows begins with the count of an even share: with none, the recurrence would lose it at once."""
+"""The least count that a k-means centre starts with, in units of N / K: with less it would be restarted at
+once.
+"""
 
 
 class LearnedCodebook(nn.Module):
-    r"""K codes of d numbers, and what a recurrence over batches holds of them.
+    r"""K codes of width d, with EMA statistics and restarts of dead codes.
 
-    With c_k the count and s_k the sum of the rows of a global batch that chose code k,
+    With c_k the number and s_k the sum of the rows of a global batch that are assigned to code k,
 
     .. math:: n \leftarrow \gamma n + (1-\gamma) c,\quad S \leftarrow \gamma S + (1-\gamma) s,\quad
               e_k = S_k \Big/ \Big(N \frac{n_k + \epsilon}{N + K\epsilon}\Big),\quad N = \textstyle\sum_k n_k
 
-    Codes chosen less than `restart` times as often as an even share (N / K) are dead; they are put on rows of the
-    batch, those far from their code more often, and begin with twice the count that is death.
+    Codes assigned less than `restart` times as often as on average (N / K) are dead. They are replaced by
+    rows of the batch, drawn with probability proportional to the squared quantisation error, with twice the
+    threshold's count.
 
     Args:
-        codes: how many, K.
+        codes: the number of codes, K.
         width: of a code, d.
-        ema: whether codes are running means; else they are a parameter, and only counts run.
+        ema: update the codes by EMA; else they are a parameter, and only the counts are averaged.
         decay: gamma.
-        restart: which share of an even use keeps a code alive, from 0 (codes are never restarted) to 0.5.
+        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
 
     Raises:
         RequestError: an argument out of range.
@@ -61,7 +64,7 @@ class LearnedCodebook(nn.Module):
             self.register_buffer("sums", normal.clone())
         else:
             self.codebook = nn.Parameter(normal)
-        # A count of one each and sums of code times count: the recurrence then begins at the codebook itself.
+        # Counts of 1 and sums of code times count: the moving average starts at the codebook.
         self.register_buffer("counts", torch.ones(self.codes))
 
     def nearest(self, rows: Tensor) -> Tensor:
@@ -74,11 +77,12 @@ class LearnedCodebook(nn.Module):
 
     @torch.no_grad()
     def begin(self, rows: Tensor, where: slice = slice(None)) -> None:
-        """Put codes on the k-means centres of rows (..., d), each with its share of the count.
+        """Initialise codes with the k-means centres of rows (..., d), and their counts with the clusters'
+        shares.
 
         Args:
-            rows: what the codes shall stand for.
-            where: which codes; all of them where it is not said.
+            rows: the vectors to cluster.
+            where: the codes to initialise, by default all.
         """
         places = torch.arange(self.codes, device=rows.device)[where]
         rows = rows.flatten(0, -2).to(self.codebook)
@@ -89,11 +93,11 @@ class LearnedCodebook(nn.Module):
 
     @torch.no_grad()
     def learn(self, rows: Tensor, indices: Tensor) -> None:
-        """Move the codes one step towards what they were chosen for, then restart the dead.
+        """Update the codebook with the rows assigned to each code, then restart the dead codes.
 
         Args:
-            rows: what was to be quantised, (..., d).
-            indices: which codes were chosen, (...).
+            rows: the vectors that were quantised, (..., d).
+            indices: the codes they were assigned to, (...).
         """
         rows, indices = rows.flatten(0, -2).to(self.codebook), indices.flatten()
         counts, sums = scatter_sum(rows, indices, self.codes)
@@ -111,7 +115,7 @@ class LearnedCodebook(nn.Module):
                 self._place(dead, spread(rows, len(dead), distance), 2 * least.expand(len(dead)))
 
     def _place(self, where: Tensor, codes: Tensor, counts: Tensor) -> None:
-        """Set codes, and all that the recurrence holds of them, together."""
+        """Set codes together with their counts and sums."""
         self.codebook[where] = codes
         self.counts[where] = counts
         if self.ema:

@@ -1,4 +1,4 @@
-"""What every quantizer shares: tokens in, indices and code vectors out, and the gradients that pass a rounding."""
+"""The base class of the quantizers, and the gradient estimators of quantisation."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from narrows.core.evidence import Indices
 __all__ = ["GRADIENTS", "Quantised", "Quantizer", "rotation", "straight_through"]
 
 _LONGEST = 1e2
-"""By how much the rotation trick may stretch a gradient; beyond, the token is passed straight through."""
+"""The greatest factor by which the rotation trick may stretch a gradient; above it, straight-through is used.
+"""
 
 
 def straight_through(x: Tensor, q: Tensor) -> Tensor:
     r"""The value of q with the gradient of x: x + sg(q - x).
 
     Args:
-        x: what the encoder put out, (..., d).
-        q: what it was quantised to, (..., d).
+        x: the encoder's output, (..., d).
+        q: its quantisation, (..., d).
 
     Returns:
         Exactly q, (..., d).
@@ -42,17 +43,18 @@ def straight_through(x: Tensor, q: Tensor) -> Tensor:
 
 
 def rotation(x: Tensor, q: Tensor) -> Tensor:
-    r"""The value of q with the gradient of the rotation and rescaling that takes x to q.
+    r"""The value of q with the gradient of the rotation and rescaling that maps x to q.
 
     .. math:: \tilde q = \frac{\|q\|}{\|x\|} (x - 2 w w^\top x + 2 \hat q \hat x^\top x),\quad
               w = \frac{\hat x + \hat q}{\|\hat x + \hat q\|}
 
-    All but the x outside the fractions is constant. Where the map is not defined (x near 0, so that the
-    gradient would be stretched more than a hundredfold, or q opposite to x), the gradient is straight through.
+    Everything but the x outside the fractions is constant. Where the map is not defined (x near 0, so that
+    the gradient would be stretched more than a hundredfold, or q opposite to x), the straight-through
+    gradient is used.
 
     Args:
-        x: what the encoder put out, (..., d).
-        q: what it was quantised to, (..., d).
+        x: the encoder's output, (..., d).
+        q: its quantisation, (..., d).
 
     Returns:
         Exactly q, (..., d).
@@ -77,34 +79,34 @@ GRADIENTS: Mapping[str, Callable[[Tensor, Tensor], Tensor]] = {
     "straight-through": straight_through,
     "rotation": rotation,
 }
-"""How a gradient passes a quantizer."""
+"""The gradient estimators of a quantizer, by name."""
 
 
 class Quantised(NamedTuple):
-    """What a quantizer made of tokens (B, L, d)."""
+    """The quantisation of tokens (B, L, d)."""
 
     vectors: Tensor
-    """What stands for them, (B, L, d), with its gradient."""
+    """The quantised tokens, (B, L, d), not detached."""
     indices: Tensor
-    """Which codes those are, (B, L)."""
+    """Their codebook indices, (B, L)."""
     costs: Mapping[str, Tensor]
-    """What to pay, each (B,)."""
+    """The costs by name, each (B,)."""
 
 
 class Quantizer(Bottleneck):
-    """L tokens, each replaced by one of K codes: the base of all quantizers.
+    """The base of all quantizers: each of L tokens is replaced by one of K codes.
 
-    A subclass defines `quantize` and `vectors`, and where its codebook learns by counting, `after_step`, which
-    finds the evidence `Indices` in the code.
+    A subclass defines `quantize` and `vectors`, and for an EMA codebook `after_step`, which reads the
+    evidence `Indices` of the code.
 
     Args:
         features: width of the encoder's tokens.
-        width: width of the codes, d; a linear map on either side joins the two where they differ.
+        width: width of the codes, d; if it differs from `features`, linear maps are added on both sides.
         codes: size of the codebook, K.
-        tokens: how many tokens an example has, L.
+        tokens: the number of tokens of an example, L.
 
     Raises:
-        RequestError: a size that is no whole number of at least 1.
+        RequestError: a size that is not an integer of at least 1.
     """
 
     smooth = False
@@ -118,7 +120,7 @@ class Quantizer(Bottleneck):
         self.outward = nn.Identity() if same else nn.Linear(self.width, features)
 
     def quantize(self, tokens: Tensor) -> Quantised:
-        """Replace tokens (B, L, d) by codes. Pure: no buffer moves."""
+        """Replace tokens (B, L, d) by codes, without side effects."""
         raise NotImplementedError(f"{type(self).__name__} must define quantize")
 
     def vectors(self, indices: Tensor) -> Tensor:
@@ -126,12 +128,9 @@ class Quantizer(Bottleneck):
         raise NotImplementedError(f"{type(self).__name__} must define vectors")
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Quantise tokens (B, L, features); a code is certain, so that samples are copies."""
+        """Quantise tokens (B, L, features); the code is deterministic, so samples are copies."""
         tokens = self.inward(h)
-        if tokens.dtype in (
-            torch.bfloat16,
-            torch.float16,
-        ):  # of mixed precision: near codes would be confused
+        if tokens.dtype in (torch.bfloat16, torch.float16):  # too coarse to tell near codes apart
             tokens = tokens.float()
         vectors, indices, costs = self.quantize(tokens)
         z = self.outward(vectors)
@@ -141,30 +140,30 @@ class Quantizer(Bottleneck):
         return Code(z, costs, evidence=(self.evidence(indices, tokens.detach()),))
 
     def evidence(self, indices: Tensor, tokens: Tensor | None = None) -> Indices:
-        """What the audit and an EMA codebook read of a code."""
+        """The evidence for the audit and for EMA updates."""
         return Indices(indices, self.codes, tokens)
 
     @property
     def symbols(self) -> Symbols:
-        """What is stored of an example: an index for each token."""
+        """The shape and range of the indices, one for each token."""
         return Symbols((self.tokens,), self.codes)
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
-        """Draw n codes without a prior: every code is as likely, everywhere."""
+        """Draw n codes with independent, uniform indices, for models without a learned prior."""
         device = next((t.device for t in (*self.parameters(), *self.buffers())), None)
         return self.from_symbols(torch.randint(self.codes, (n, *self.symbols.shape), device=device))
 
     def to_symbols(self, code: Code) -> Tensor:
-        """The indices, (B, L) or as `symbols` says."""
+        """The indices, (B, L) or as in `symbols`."""
         return code[Indices].indices
 
     def from_symbols(self, symbols: Tensor) -> Code:
-        """The code of indices (B, L), the same that encoding gave.
+        """The code of indices (B, L), equal to that of the encoder.
 
         Raises:
-            RequestError: an index outside the codebook, or something that is no index.
+            RequestError: an index outside the codebook, or not an integer.
         """
         low, high = (int(symbols.min()), int(symbols.max())) if symbols.numel() else (0, 0)
         if symbols.is_floating_point() or low < 0 or high >= self.codes:
-            raise RequestError(f"Indices of codes must be whole numbers from 0 to {self.codes - 1}.")
+            raise RequestError(f"Codebook indices must be integers from 0 to {self.codes - 1}.")
         return Code(self.outward(self.vectors(symbols)), evidence=(self.evidence(symbols),))

@@ -1,4 +1,4 @@
-"""Residual quantisation: a token is a sum of codes, each the nearest to what those before it left over."""
+"""Residual quantisation: a token is a sum of codes, each the nearest to the residual of the previous ones."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ __all__ = ["ResidualQuantizer"]
 
 
 class ResidualQuantizer(Quantizer):
-    r"""A token as a stack of D codes, whose sum comes nearer to it with every one.
+    r"""Each token is approximated by the sum of D codes.
 
     .. math:: r_0 = z,\quad k_d = \arg\min_k \|r_{d-1} - e_k\|^2,\quad r_d = r_{d-1} - e_{k_d},\qquad
               \hat z^{(d)} = \sum_{i \le d} e_{k_i}
 
     .. math:: \mathrm{commitment} = \sum_{d=1}^{D} \|z - \mathrm{sg}(\hat z^{(d)})\|^2
 
-    The decoder reads the sum of all D codes, and one gradient passes it to the encoder. Codes are running means of
-    the residuals that they were chosen for, and dead ones are put on residuals of the batch: see `LearnedCodebook`.
-    A shared codebook sees the residuals of all depths. Codes begin at k-means centres of a first batch, depth by
-    depth; of a shared codebook each depth has an equal part to begin with.
+    The decoder reads the sum of all D codes, with one gradient estimator for the sum. Codes are EMAs of the
+    residuals assigned to them, and dead codes are restarted at residuals of the batch: see `LearnedCodebook`.
+    A shared codebook is updated with the residuals of all depths. Codes are initialised by k-means of a first
+    batch, depth by depth; in a shared codebook each depth initialises an equal part.
 
     Args:
         features: width of the encoder's tokens.
-        codes: size of a codebook, K.
-        tokens: how many tokens an example has, L.
-        depth: codes of a token, D.
-        shared: one codebook for all depths, as in the paper, else one for each.
-        width: width of a code, d; that of the tokens when None.
-        decay: of the running means.
-        gradient: what passes to the encoder: ``straight-through`` or ``rotation``.
-        restart: which share of an even use keeps a code alive, from 0 (codes are never restarted) to 0.5.
-        start: where the codes begin, ``kmeans`` or ``normal``: N(0, 1/d) draws.
+        codes: size of the codebook, K.
+        tokens: the number of tokens of an example, L.
+        depth: the number of codes of a token, D.
+        shared: use one codebook for all depths, as in the paper, else one per depth.
+        width: width of a code, d; that of the tokens if None.
+        decay: decay of the EMA.
+        gradient: the gradient estimator: ``straight-through`` or ``rotation``.
+        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
+        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -51,7 +51,8 @@ class ResidualQuantizer(Quantizer):
         (torch.Size([2, 9, 3]), True)
 
     Reference:
-        Lee et al., Autoregressive Image Generation using Residual Quantization, 2022, section 3.1. arXiv:2203.01941
+        Lee et al., Autoregressive Image Generation using Residual Quantization, 2022, section 3.1.
+        arXiv:2203.01941
     """
 
     def __init__(
@@ -79,11 +80,11 @@ class ResidualQuantizer(Quantizer):
 
     @property
     def symbols(self) -> Symbols:
-        """What is stored of an example: a stack of indices for each token."""
+        """The shape and range of the indices, D for each token."""
         return Symbols((self.tokens, self.depth), self.codes)
 
     def book(self, level: int) -> LearnedCodebook:
-        """The codebook of a depth, counted from 0."""
+        """The codebook of a depth, counting from 0."""
         found = self.books[0 if self.shared else level]
         assert isinstance(found, LearnedCodebook)
         return found
@@ -132,7 +133,7 @@ class ResidualQuantizer(Quantizer):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Put the codes on k-means centres: of a batch's tokens, then of what each depth leaves over."""
+        """Initialise the codes by k-means of a batch's tokens, then of the residuals of each depth."""
         if not self.kmeans:
             return
         left = self.inward(model.encoder(batch.x, batch.condition)).to(self.book(0).codebook)
@@ -146,7 +147,7 @@ class ResidualQuantizer(Quantizer):
 
     @torch.no_grad()
     def after_step(self, passed: Pass) -> None:
-        """Move the codebooks towards the residuals that they were chosen for."""
+        """Update the codebooks with the residuals assigned to their codes."""
         found = passed.code[Indices]
         assert found.tokens is not None
         left, indices = self.residuals(found.tokens, found.indices), found.indices.movedim(-1, 0)
@@ -157,7 +158,7 @@ class ResidualQuantizer(Quantizer):
             self.book(level).learn(left[level], indices[level])
 
     def residuals(self, tokens: Tensor, indices: Tensor) -> Tensor:
-        """What each code of a stack was chosen for, r_0 ... r_{D-1}: (..., d) and (..., D) -> (D, ..., d)."""
+        """The inputs of all depths, r_0 ... r_{D-1}: (..., d) and (..., D) -> (D, ..., d)."""
         left = [tokens.to(self.book(0).codebook)]
         for level in range(self.depth - 1):
             left.append(left[-1] - self.book(level).vectors(indices[..., level]))

@@ -1,4 +1,4 @@
-"""Vector quantisation: every token becomes the nearest vector of a learned codebook."""
+"""Vector quantisation: each token is replaced by the nearest code of a learned codebook."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ __all__ = ["VectorQuantizer"]
 
 
 class VectorQuantizer(Quantizer):
-    r"""The nearest of K learned codes, with an EMA codebook or one that follows its gradient.
+    r"""The nearest of K learned codes, updated by EMA or by gradient descent.
 
     .. math:: k_l = \arg\min_k \|x_l - e_k\|^2,\qquad
               \mathrm{commitment} = \sum_l \|x_l - \mathrm{sg}(e_{k_l})\|^2,\qquad
               \mathrm{codebook} = \sum_l \|\mathrm{sg}(x_l) - e_{k_l}\|^2
 
-    The cost ``codebook`` exists only with ``codebook="gradient"``. With ``codebook="ema"`` the codes are running
-    means of the tokens that they were chosen for: `LearnedCodebook` has the recurrence, and the restarts.
+    The cost ``codebook`` exists only with ``codebook="gradient"``. With ``codebook="ema"`` the codes are EMAs
+    of the tokens assigned to them; for the update and the restarts see `LearnedCodebook`.
 
-    The costs are sums over the L tokens, as the distortion is one over pixels, so that the pull on a token does not
-    depend on the size of the grid; the paper takes their mean.
+    The costs are sums over the L tokens, as the distortion is a sum over pixels, so that their weight does
+    not depend on the size of the grid; the paper takes the mean.
 
-    The codebook begins at the k-means centres of a first batch.
+    The codebook is initialised with the k-means centres of a first batch.
 
     Args:
         features: width of the encoder's tokens.
         codes: size of the codebook, K.
-        tokens: how many tokens an example has, L.
-        width: width of a code, d; that of the tokens when None.
+        tokens: the number of tokens of an example, L.
+        width: width of a code, d; that of the tokens if None.
         codebook: ``ema`` or ``gradient``.
         decay: gamma.
-        gradient: what passes to the encoder: ``straight-through`` or ``rotation``.
-        restart: which share of an even use keeps a code alive, from 0 (codes are never restarted) to 0.5.
-        start: where the codes begin, ``kmeans`` or ``normal``: N(0, 1/d) draws.
+        gradient: the gradient estimator: ``straight-through`` or ``rotation``.
+        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
+        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -50,8 +50,8 @@ class VectorQuantizer(Quantizer):
         (torch.Size([2, 9]), True)
 
     Reference:
-        van den Oord, Vinyals, Kavukcuoglu, Neural Discrete Representation Learning, 2017, section 3 and appendix
-        A. arXiv:1711.00937. Restarts: Dhariwal et al., Jukebox, 2020, section 3.1. arXiv:2005.00341
+        van den Oord, Vinyals, Kavukcuoglu, Neural Discrete Representation Learning, 2017, section 3 and
+        appendix A. arXiv:1711.00937. Restarts: Dhariwal et al., Jukebox, 2020, section 3.1. arXiv:2005.00341
     """
 
     def __init__(
@@ -74,7 +74,7 @@ class VectorQuantizer(Quantizer):
         self.book = LearnedCodebook(self.codes, self.width, ema=ema, decay=decay, restart=restart)
 
     def quantize(self, tokens: Tensor) -> Quantised:
-        """Replace tokens (B, L, d) by their nearest codes, and say how far they were."""
+        """Replace tokens (B, L, d) by their nearest codes, and compute the costs."""
         indices = self.book.nearest(tokens)
         q = self.book.vectors(indices)
         costs = {"commitment": _distance(tokens, q.detach())}
@@ -88,13 +88,13 @@ class VectorQuantizer(Quantizer):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Put the codes on the k-means centres of a batch's tokens."""
+        """Initialise the codes with the k-means centres of a batch's tokens."""
         if self.kmeans:
             self.book.begin(self.inward(model.encoder(batch.x, batch.condition)))
 
     @torch.no_grad()
     def after_step(self, passed: Pass) -> None:
-        """Move the codebook one step towards what it was chosen for, then restart the dead."""
+        """Update the codebook with the tokens assigned to each code, then restart the dead codes."""
         found = passed.code[Indices]
         assert found.tokens is not None
         self.book.learn(found.tokens, found.indices)

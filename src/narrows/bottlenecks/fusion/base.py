@@ -1,4 +1,4 @@
-"""What every fusion of experts answers: the posterior of the modalities that are present."""
+"""The interface of the fusion of experts: the posterior given the modalities that are present."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ __all__ = ["Fusion"]
 
 
 class Fusion(Part):
-    """From one diagonal Gaussian expert a modality to q(z | the modalities that are present).
+    """Combines one diagonal Gaussian expert per modality into q(z | the present modalities).
 
-    A subclass is one file: a product, a mixture, a mixture of products. What it returns is a distribution with
-    `rsample`, `log_prob` and `mean`; where it is a diagonal Gaussian its divergence from the prior is closed, else
-    the bottleneck takes log q(z) - log p(z) at the draws.
+    Subclasses are products, mixtures and mixtures of products. They return a distribution with `rsample`,
+    `log_prob` and `mean`; for a diagonal Gaussian the KL divergence from the prior is closed, otherwise the
+    bottleneck computes log q(z) - log p(z) at the draws.
     """
 
     def posterior(self, mean: Tensor, log_variance: Tensor, present: Tensor) -> Distribution:
         """The distribution of z given the present modalities.
 
         Args:
-            mean: of each expert, (B, M, Z).
-            log_variance: of each expert, (B, M, Z).
-            present: which experts count, (*subsets, B, M) bool. What an absent expert says is not read.
+            mean: means of the experts, (B, M, Z).
+            log_variance: log-variances of the experts, (B, M, Z).
+            present: mask of the present modalities, (*subsets, B, M) bool; absent experts are ignored.
 
         Returns:
-            A distribution of (*subsets, B, Z), its last axis one event.
+            A distribution over (*subsets, B, Z), its last axis one event.
         """
         raise NotImplementedError(f"{type(self).__name__} must define posterior")

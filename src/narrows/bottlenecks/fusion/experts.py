@@ -1,4 +1,4 @@
-"""The bottleneck of several modalities: an expert each, fused into one posterior of the code."""
+"""The multimodal bottleneck: one Gaussian expert per modality, fused into one posterior."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ __all__ = ["FusedGaussian"]
 
 
 class FusedGaussian(Gaussian):
-    r"""q(z | x_A) from the experts of the modalities A that are present, against the prior N(0, I).
+    r"""q(z | x_A) from the experts of the present modalities A, with the prior N(0, I).
 
     .. math:: \mathrm{kl} = \mathrm{KL}(q(z \mid x_A)\,\|\,p(z))
 
-    Which modalities are present is a fact of each example. Features are a pair: the experts (B, M, 2Z), each a mean
-    and a log-variance, and their presence (*subsets, B, M); several subsets of the same experts come as leading
-    axes, before which those of the draws stand.
+    Each example has its own set of present modalities. Features are a pair: the experts (B, M, 2Z), each a
+    mean and a log-variance, and their mask (*subsets, B, M); several subsets of the same experts are leading
+    axes, which come after the axes of the samples.
 
     Args:
         latent: the width of the code, Z.
-        fusion: how the experts become one posterior.
+        fusion: combines the experts into one posterior.
 
     Raises:
-        RequestError: `latent` is no whole number of at least 1.
+        RequestError: `latent` is not an integer of at least 1.
 
     Example:
         >>> from narrows.bottlenecks.fusion.product import Product
@@ -53,6 +53,6 @@ class FusedGaussian(Gaussian):
         q, p = self.fusion.posterior(mean, log_variance, present), self.prior()
         z = q.rsample(samples) if self.training or samples else q.mean
         closed = isinstance(q, Independent) and isinstance(q.base_dist, Normal) and not samples
-        kept = Experts(mean.detach(), (0.5 * log_variance).exp().detach(), present)
+        summary = Experts(mean.detach(), (0.5 * log_variance).exp().detach(), present)
         nats = kl(cast(Diagonal, q)) if closed else q.log_prob(z) - p.log_prob(z)
-        return Code(z, {"kl": nats}, q, p, evidence=(kept,))
+        return Code(z, {"kl": nats}, q, p, evidence=(summary,))

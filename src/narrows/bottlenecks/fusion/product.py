@@ -1,4 +1,4 @@
-"""The product of Gaussian experts: precisions add up, and an expert that is absent has precision 0."""
+"""The product of Gaussian experts: precisions add up, and an absent expert has precision 0."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Product(Fusion):
     .. math:: \frac{1}{\sigma^2} = 1 + \sum_{m \in A} \frac{1}{\sigma_m^2},\qquad
               \frac{\mu}{\sigma^2} = \sum_{m \in A} \frac{\mu_m}{\sigma_m^2}
 
-    The 1 is the precision of the prior N(0, I), which is an expert that is always there: without any modality the
-    posterior is the prior. Sums are taken in logs, so that an expert of any precision stays finite.
+    The 1 is the precision of the prior N(0, I), which is always one of the experts: without any modality the
+    posterior is the prior. Precisions are summed in log space for numerical stability.
 
     Args:
-        prior: count the prior as an expert. Without it at least one modality must be present.
+        prior: include the prior as an expert. Without it at least one modality must be present.
 
     Example:
         >>> mean, log_variance = torch.tensor([[[1.0], [3.0]]]), torch.zeros(1, 2, 1)
@@ -33,8 +33,8 @@ class Product(Fusion):
         tensor([[1.5000]])
 
     Reference:
-        Wu and Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning, 2018, section 2.2.
-        arXiv:1802.05335; Hinton, Training Products of Experts, 2002.
+        Wu and Goodman, Multimodal Generative Models for Scalable Weakly-Supervised Learning, 2018, section
+        2.2. arXiv:1802.05335; Hinton, Training Products of Experts, 2002.
     """
 
     def __init__(self, prior: bool = True) -> None:

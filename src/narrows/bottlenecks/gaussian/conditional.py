@@ -1,4 +1,4 @@
-"""A Gaussian posterior whose prior is told what is given: p(z | y)."""
+"""A Gaussian posterior with a conditional prior p(z | y)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ __all__ = ["Conditional", "ConditionedEncoder"]
 
 
 class ConditionedEncoder(nn.Module):
-    """An encoder that hands what it was told on to the bottleneck, whose prior depends on it.
+    """An encoder that also returns its condition, on which the bottleneck's prior depends.
 
     Args:
-        net: the encoder proper, ``(x, condition) -> features``.
-        condition: what it is told, by name, and how many numbers each has; G in all.
+        net: the encoder, ``(x, condition) -> features``.
+        condition: widths of the variables of the condition, by name; G in sum.
     """
 
     def __init__(self, net: nn.Module, condition: Widths) -> None:
@@ -25,25 +25,25 @@ class ConditionedEncoder(nn.Module):
         self.net, self.condition = net, dict(condition)
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> tuple[Tensor, Tensor]:
-        """The features, and what was told, (B, G)."""
+        """The features and the condition (B, G)."""
         y = condition_vector(condition, self.condition)
-        assert y is not None  # there is a condition
+        assert y is not None  # __init__ requires a condition
         return self.net(x, condition), y
 
 
 class Conditional(Gaussian):
-    r"""q(z | x, y) against a prior that is told y as well.
+    r"""q(z | x, y) with the conditional prior p(z | y).
 
     .. math:: \mathrm{kl} = \mathrm{KL}(q(z|x,y)\,\|\,p(z|y))
 
     Args:
         latent: the width of the code, Z.
-        condition: what y is made of, by name, and how many numbers each has; G in all.
+        condition: widths of the variables that y consists of, by name; G in sum.
         learned: p(z | y) is a Gaussian whose mean and variance are linear in y (for one-hot y, one Gaussian a
             class); otherwise it is N(0, I) for every y.
 
     Raises:
-        RequestError: nothing is told.
+        RequestError: there is no condition.
 
     Example:
         >>> bottleneck = Conditional(2, {"labels": 3})
@@ -53,7 +53,8 @@ class Conditional(Gaussian):
         torch.Size([3, 2])
 
     Reference:
-        Sohn, Lee, Yan, Learning Structured Output Representation using Deep Conditional Generative Models, 2015.
+        Sohn, Lee, Yan, Learning Structured Output Representation using Deep Conditional Generative Models,
+        2015.
     """
 
     def __init__(self, latent: int, condition: Widths, learned: bool = True) -> None:
@@ -62,7 +63,7 @@ class Conditional(Gaussian):
         width = whole("condition", sum(self.condition.values()))
         self.net = nn.Linear(width, 2 * self.latent) if learned else None
         if self.net is not None:
-            # Every class starts at N(0, I), so that only the data draw the priors apart.
+            # Initially p(z | y) = N(0, I) for every y.
             nn.init.zeros_(self.net.weight)
             nn.init.zeros_(self.net.bias)
 
@@ -83,7 +84,7 @@ class Conditional(Gaussian):
         """Draw n codes, (n, Z), one from p(z | y) of each of the n rows of y.
 
         Raises:
-            RequestError: the prior depends on a condition that is missing, or has another number of rows.
+            RequestError: the condition is missing, or has another number of rows.
         """
         if self.net is None:
             return super().sample(n)

@@ -1,4 +1,4 @@
-"""The diagonal Gaussian posterior: reparameterised draws, and its divergence from the prior."""
+"""The diagonal Gaussian posterior: reparameterised draws and the KL divergence from the prior."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ __all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "cost", "draw", "kl", "normal
 Diagonal: TypeAlias = "Independent[Normal]"
 
 LOG_VARIANCE = (-20.0, 10.0)
-"""Where log-variances are held: deviations from 5e-5 to 150, far beyond use, yet finite in float32."""
+"""The range that log-variances are clamped to: standard deviations from 5e-5 to 150."""
 
 
 def normal(features: Tensor) -> Diagonal:
-    """Read a diagonal Gaussian from features: the mean, then the log-variance.
+    """The diagonal Gaussian that features describe: the mean, then the log-variance.
 
     Args:
         features: (..., 2Z).
 
     Returns:
-        The distribution of (..., Z), its last axis one event.
+        The distribution over (..., Z), its last axis one event.
 
     Example:
         >>> q = normal(torch.tensor([[1.0, 2.0, 0.0, 100.0]]))
@@ -34,7 +34,7 @@ def normal(features: Tensor) -> Diagonal:
         (tensor([[1., 2.]]), tensor([[  1.0000, 148.4132]]))
     """
     mean, log_variance = features.chunk(2, -1)
-    # Checking the arguments at every step would cost more than the draw.
+    # Validating the arguments at every step would cost more than the draw.
     scale = (0.5 * log_variance.clamp(*LOG_VARIANCE)).exp()
     return Independent(Normal(mean, scale, validate_args=False), 1, validate_args=False)
 
@@ -46,11 +46,11 @@ def kl(q: Diagonal, p: Diagonal | None = None, elementwise: bool = False) -> Ten
 
     Args:
         q: mean mu and standard deviation sigma, (..., Z).
-        p: mean m and standard deviation s, broadcastable to those of q; N(0, I) when None.
-        elementwise: keep the latents apart.
+        p: mean m and standard deviation s, broadcastable to those of q; N(0, I) if None.
+        elementwise: do not sum over the latents.
 
     Returns:
-        Nats, (...), or (..., Z) by latent.
+        Nats, (...), or (..., Z) per latent.
 
     Example:
         >>> kl(normal(torch.tensor([[2.0, 0.0]])))
@@ -64,29 +64,33 @@ def kl(q: Diagonal, p: Diagonal | None = None, elementwise: bool = False) -> Ten
 
 
 def draw(q: Diagonal, samples: tuple[int, ...] = (), mean: bool = False) -> Tensor:
-    """Draw z from a posterior, reparameterised: ``(*samples, ..., Z)``; its mean where no samples are asked for."""
+    """Draw z from a posterior, reparameterised: ``(*samples, ..., Z)``; with `mean`, its mean if `samples` is
+    ().
+    """
     return q.mean if mean and not samples else q.rsample(samples)
 
 
 def cost(z: Tensor, q: Diagonal, p: Diagonal) -> Tensor:
-    """The log-ratio log q(z) - log p(z) at a draw: an estimate of KL(q || p) and part of an importance weight."""
+    """The log-ratio log q(z) - log p(z) at a draw: an estimate of KL(q || p) and part of an importance
+    weight.
+    """
     return q.log_prob(z) - p.log_prob(z)
 
 
 class Gaussian(Bottleneck):
-    r"""q(z | x) = N(mu(x), diag sigma(x)^2) against the prior N(0, I).
+    r"""q(z | x) = N(mu(x), diag sigma(x)^2) with the prior N(0, I).
 
     .. math:: z = \mu + \sigma \odot \epsilon,\quad \epsilon \sim N(0, I),\qquad
               \mathrm{kl} = \mathrm{KL}(q(z|x)\,\|\,p(z))
 
-    The cost ``kl`` is the closed form, and log q(z | x) - log p(z) at the draw where samples are asked for.
-    In `eval()` and without samples, z is the mean.
+    The cost ``kl`` is the closed form; with `samples` it is log q(z | x) - log p(z) at each draw. In `eval()`
+    and without samples, z is the mean.
 
     Args:
         latent: the width of the code, Z.
 
     Raises:
-        RequestError: `latent` is no whole number of at least 1.
+        RequestError: `latent` is not an integer of at least 1.
 
     Example:
         >>> code = Gaussian(2)(torch.zeros(3, 4), samples=(5,))

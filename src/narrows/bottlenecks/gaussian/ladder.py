@@ -1,4 +1,4 @@
-"""Groups of Gaussian latents, one above the other, inferred from the top down (ladder) or upwards (chain)."""
+"""Hierarchies of Gaussian latents, inferred top-down (ladder) or bottom-up (chain)."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from narrows.nets.mlp import MLP
 __all__ = ["SMALLEST", "Chain", "Hierarchy", "Ladder", "combine", "halved", "joined", "softplus_normal"]
 
 SMALLEST = 1e-6
-"""The least variance of a latent in a hierarchy."""
+"""The minimum variance of a latent in a hierarchy."""
 
 
 def halved(width: int, layers: int) -> tuple[int, ...]:
-    """Widths of the groups from the data upwards, each half of the one below, at least 1.
+    """Widths of the groups from the bottom up, each half of the previous, at least 1.
 
     Example:
         >>> halved(32, 3)
@@ -32,9 +32,9 @@ def halved(width: int, layers: int) -> tuple[int, ...]:
 
 
 def softplus_normal(features: Tensor) -> Diagonal:
-    """Read a diagonal Gaussian from features: the mean, then what softplus turns into the variance.
+    """The diagonal Gaussian that features describe: the mean, then the variance before a softplus.
 
-    As in the paper. Between groups an exponential would let one odd draw cost thousands of nats.
+    As in the paper. With an exponential between groups, a single draw could cost thousands of nats.
 
     Example:
         >>> softplus_normal(torch.tensor([[1.0, 0.0]])).variance.round(decimals=4)
@@ -46,7 +46,7 @@ def softplus_normal(features: Tensor) -> Diagonal:
 
 
 def combine(estimate: Diagonal, prior: Diagonal) -> Diagonal:
-    r"""The product of a bottom-up estimate and a top-down prior, renormalised: each counts by its precision.
+    r"""The product of a bottom-up estimate and a top-down prior, weighted by precision.
 
     .. math:: \sigma^{-2} = \hat\sigma^{-2} + \sigma_p^{-2},\quad
               \mu = \sigma^2 (\hat\mu\,\hat\sigma^{-2} + \mu_p\,\sigma_p^{-2})
@@ -58,17 +58,17 @@ def combine(estimate: Diagonal, prior: Diagonal) -> Diagonal:
         (tensor([[1.]]), tensor([[0.5000]]))
     """
     below, above = estimate.base_dist, prior.base_dist
-    # sigma = s_e s_p / sqrt(s_e^2 + s_p^2) neither over- nor underflows where a precision would.
+    # sigma = s_e s_p / sqrt(s_e^2 + s_p^2) does not overflow or underflow where a precision would.
     spread = torch.hypot(below.scale, above.scale)
-    trust = (above.scale / spread).square()
-    mean = above.loc + trust * (below.loc - above.loc)
+    share = (above.scale / spread).square()
+    mean = above.loc + share * (below.loc - above.loc)
     return Independent(
         Normal(mean, below.scale * above.scale / spread, validate_args=False), 1, validate_args=False
     )
 
 
 def joined(parts: Sequence[Diagonal]) -> Diagonal:
-    """One diagonal Gaussian over the latents of several, side by side."""
+    """The joint diagonal Gaussian over the concatenated latents of several."""
     lead = torch.broadcast_shapes(*(part.batch_shape for part in parts))
 
     loc, scale = (
@@ -80,19 +80,19 @@ def joined(parts: Sequence[Diagonal]) -> Diagonal:
 
 
 class Hierarchy(Bottleneck):
-    r"""Groups z_1 ... z_L whose prior is a chain from the top down; a subclass infers them.
+    r"""Groups z_1 ... z_L with a top-down Markov chain as the prior; subclasses define the inference.
 
     .. math:: p(z) = p(z_L) \prod_{i<L} p(z_i | z_{i+1})
 
-    Group i costs ``kl/i``, counted from the data upwards: ``kl/0`` is that of z_1. It is the closed form given the
-    other groups' draws, and the log-ratio at the draw where samples are asked for.
+    Group i has the cost ``kl/i``, numbered from the bottom: ``kl/0`` is that of z_1. It is the closed form
+    given the draws of the other groups; with samples, the log-ratio at the draw.
 
-    The code holds all groups side by side, z_1 first: its first ``widths[0]`` entries are all that a decoder of
-    p(x | z_1) needs. ``q`` and ``p`` are those of the groups along the path that was drawn.
+    The code concatenates all groups, z_1 first: its first ``widths[0]`` entries are all that a decoder p(x |
+    z_1) needs. ``q`` and ``p`` are the groups' conditional distributions given the draws.
 
     Args:
-        widths: latents of each group, from the data upwards.
-        hidden: width of the hidden layer between a group and the prior of the one below.
+        widths: latents of each group, from the bottom up.
+        hidden: width of the hidden layer between a group and the prior of the next lower one.
 
     Raises:
         RequestError: no group.
@@ -109,15 +109,15 @@ class Hierarchy(Bottleneck):
         self.top = Gaussian(self.widths[-1])
 
     def prior(self, group: int, above: Tensor | None = None) -> Diagonal:
-        """p(z_i | z_{i+1}) of a group, counted from 0; the top one is N(0, I)."""
+        """p(z_i | z_{i+1}) of a group, counting from 0; N(0, I) for the top."""
         return self.top.prior() if above is None else softplus_normal(self.priors[group](above))
 
     def split(self, z: Tensor) -> tuple[Tensor, ...]:
-        """The groups of a code (..., sum of widths), from the data upwards."""
+        """The groups of a code (..., sum of widths), from the bottom up."""
         return z.split(self.widths, -1)
 
     def code(self, z: list[Tensor], q: list[Diagonal], p: list[Diagonal], sampled: bool) -> Code:
-        """The code of all groups, from the data upwards, and what each costs."""
+        """The code of all groups, from the bottom up, with their costs."""
         groups = enumerate(zip(z, q, p, strict=True))
         costs = {f"kl/{i}": cost(*group) if sampled else kl(*group[1:]) for i, group in groups}
         return Code(torch.cat(z, -1), costs, joined(q), joined(p))
@@ -131,19 +131,20 @@ class Hierarchy(Bottleneck):
 
 
 class Ladder(Hierarchy):
-    r"""A hierarchy inferred from the top down: the chain of the prior, corrected by the data.
+    r"""A hierarchy with top-down inference: the prior's chain, corrected by bottom-up estimates.
 
     .. math:: q(z|x) = q(z_L|x) \prod_{i<L} q(z_i | z_{i+1}, x)
 
-    The top q is the bottom-up estimate; each q below `combine`\ s its estimate with p(z_i | z_{i+1}).
+    The top q is the bottom-up estimate; each lower q is the product (`combine`) of its estimate and p(z_i |
+    z_{i+1}).
 
     Args:
-        widths: latents of each group, from the data upwards.
-        features: width of the encoder's features for each group, from the data upwards.
-        hidden: width of the hidden layer between a group and the prior of the one below.
+        widths: latents of each group, from the bottom up.
+        features: width of the encoder's features for each group, from the bottom up.
+        hidden: width of the hidden layer between a group and the prior of the next lower one.
 
     Raises:
-        RequestError: no group, or not as many widths as features.
+        RequestError: no group, or the numbers of widths and features differ.
 
     Example:
         >>> code = Ladder((4, 2), (8, 8))([torch.zeros(3, 8), torch.zeros(3, 8)])
@@ -164,7 +165,7 @@ class Ladder(Hierarchy):
         )
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Go down the ladder with features ``[(B, F_1), ..., (B, F_L)]``, from the data upwards."""
+        """Infer z top-down from features ``[(B, F_1), ..., (B, F_L)]``, given from the bottom up."""
         if len(h) != len(self.widths):
             raise refuse("h", f"{len(h)} features", f"one for each of the {len(self.widths)} groups")
         mean = not self.training and not samples
@@ -178,12 +179,12 @@ class Ladder(Hierarchy):
 
 
 class Chain(Hierarchy):
-    r"""A hierarchy inferred from the data upwards, each group from the one below: the ladder's baseline.
+    r"""A hierarchy with bottom-up inference, each group from the one below: the ladder's baseline.
 
     .. math:: q(z|x) = q(z_1|x) \prod_{i>1} q(z_i | z_{i-1})
 
     Args:
-        widths: latents of each group, from the data upwards.
+        widths: latents of each group, from the bottom up.
         features: width of the encoder's features.
         hidden: width of the hidden layers between groups.
 
@@ -207,7 +208,7 @@ class Chain(Hierarchy):
         )
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Go up the chain from features (B, F)."""
+        """Infer z bottom-up from features (B, F)."""
         mean = not self.training and not samples
         q = [softplus_normal(self.first(h))]
         z = [draw(q[0], samples, mean)]

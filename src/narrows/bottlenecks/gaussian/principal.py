@@ -1,4 +1,4 @@
-"""A Gaussian posterior that begins at probabilistic PCA."""
+"""A Gaussian posterior initialised by probabilistic PCA."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ["PrincipalGaussian"]
 
 
 class PrincipalGaussian(Gaussian):
-    r"""A Gaussian posterior in an autoencoder whose linear maps begin at probabilistic PCA.
+    r"""The Gaussian posterior of an autoencoder whose linear maps are initialised by probabilistic PCA.
 
-    With components v_i, variances l_i along them and the mean s^2 of the variances that are left out, the maximum of
-    the likelihood of a linear decoder has :math:`w_i = v_i \sqrt{l_i - s^2}`, and its posterior is
-    :math:`N(\sqrt{l_i - s^2}\, v_i^T (x - m) / l_i,\ s^2 / l_i)`: there the bound is tight.
+    With components v_i, variances l_i along them, the mean s^2 of the discarded variances and the data's mean
+    m, the maximum likelihood of a linear decoder has :math:`w_i = v_i \sqrt{l_i - s^2}`, and its posterior is
+    :math:`N(\sqrt{l_i - s^2}\, v_i^T (x - m) / l_i,\ s^2 / l_i)`, where the ELBO is tight.
 
     Reference:
         Tipping and Bishop, Probabilistic Principal Component Analysis, 1999.
@@ -27,7 +27,7 @@ class PrincipalGaussian(Gaussian):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the linear maps of encoder and decoder, and the shared variance, from a batch."""
+        """Initialise the linear maps of encoder and decoder, and the shared variance, from a batch."""
         encoder, decoder, output = model.encoder, model.decoder, model.likelihood
         if not isinstance(output, likelihoods.Gaussian) or output.variance != "shared":
             return

@@ -1,4 +1,4 @@
-"""Mask tokens: the code of a few visible patches, filled up with one learned vector."""
+"""Mask tokens: one learned vector at each masked position."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ __all__ = ["MaskTokens"]
 
 
 class MaskTokens(Bottleneck):
-    """``z_l = h_l`` where patch l is visible, the learned mask token where it is hidden.
+    """``z_l = h_l`` where patch l is visible, the learned mask token where it is masked.
 
-    The code must answer for the hidden patches alone: its `weight` is 1 there and 0 elsewhere (1 everywhere where
-    nothing is hidden). Which patches were hidden is the evidence `Hidden`, (B, L).
+    The loss is on the masked patches only: the code's `weight` is 1 there and 0 elsewhere (1 everywhere if
+    nothing is masked). The evidence `Hidden` is the mask, (B, L).
 
     Args:
         patchify: divides examples into L patches.
         width: channels of a token, W.
-        summary: a class token comes before the patches.
+        summary: the encoder prepends a class token.
     """
 
     def __init__(self, patchify: Patches, width: int, summary: bool = False) -> None:
@@ -30,7 +30,7 @@ class MaskTokens(Bottleneck):
         self.token = nn.Parameter(0.02 * torch.randn(width))
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Visible tokens (B, V, W) and which they are (B, V) -> z (*samples, B, L, W)."""
+        """Visible tokens (B, V, W) and their positions (B, V) -> z (*samples, B, L, W)."""
         tokens, visible = h
         b, width = len(tokens), tokens.shape[-1]
         where = visible[..., None].expand(-1, -1, width)
@@ -46,5 +46,5 @@ class MaskTokens(Bottleneck):
         return Code(z, weight=weight, evidence=(Hidden(hidden.bool()),))
 
     def features(self, code: Code) -> Tensor:
-        """The class token where there is one, else the mean of the tokens: (B, W)."""
+        """The class token if there is one, else the mean of the tokens: (B, W)."""
         return code.z[..., 0, :] if self.lead else code.z.mean(-2)

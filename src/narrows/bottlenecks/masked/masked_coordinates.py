@@ -1,4 +1,4 @@
-"""Codes of what is visible, that must answer for what is hidden."""
+"""Sparse codes of the visible coordinates of an example, with the loss on the masked ones."""
 
 from __future__ import annotations
 
@@ -19,23 +19,26 @@ __all__ = ["HiddenCoordinates"]
 
 
 class HiddenCoordinates(SparseBottleneck):
-    r"""Hide random coordinates of each example, code the others, and answer for the hidden ones alone.
+    r"""Mask random coordinates of each example, encode the others, and compute the loss on the masked ones
+    only.
 
     .. math:: z = \mathrm{OMP}_k([A]_M, [x]_M), \qquad L = \|[x]_{\bar M} - [A z]_{\bar M}\|^2
 
-    A code of the visible part M cannot fit the noise of the hidden one: with atoms to spare, and noise, an error on
-    what was seen rewards atoms that fit the noise. Coordinates are hidden in training only; in ``eval()`` all of the
-    example is coded, and the error is that of all.
+    A code of the visible coordinates M cannot fit the noise of the masked ones, whereas with overcomplete
+    dictionaries and noise, the error on the visible ones rewards atoms that fit the noise. Coordinates are
+    masked in training only; in ``eval()`` the whole example is encoded, and the error is over all
+    coordinates.
 
     Args:
-        latents: how many, N.
-        k: how many of them are on.
-        shape: shape of one example; a flat one when empty.
-        hide: the share of coordinates that is hidden; at least one, and not all. With 0 this is plain sparse coding.
-        masks: ``example``, one for each example, or ``batch``, one for all examples of a batch, as the authors have it.
-        coder: ``omp``, orthogonal matching pursuit with the visible part of the atoms, whose codes are held fixed;
-            or ``topk``, a linear encoder of the visible part (the hidden is its centre, what is seen scaled up to
-            the usual sum), through which gradients flow.
+        latents: number of latents, N.
+        k: number of active latents.
+        shape: shape of one example; flat if empty.
+        hide: the masked share of the coordinates; at least one is masked, and not all. 0 is plain sparse
+            coding.
+        masks: ``example``, one mask per example, or ``batch``, one per batch, as in the authors' code.
+        coder: ``omp``, orthogonal matching pursuit with the visible part of the atoms, whose codes are
+            detached; or ``topk``, a linear encoder of the visible coordinates (masked ones are set to the
+            centre, visible ones scaled up to the expected sum), through which gradients flow.
 
     Raises:
         RequestError: an argument out of range.
@@ -67,7 +70,7 @@ class HiddenCoordinates(SparseBottleneck):
         self.shared = choice("masks", masks, ("example", "batch")) == "batch"
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Code the visible part; in training the code's weight says what is hidden, (B, D)."""
+        """Encode the visible coordinates; in training the code's weight is the mask, (B, D)."""
         code = super().forward(h, samples)
         hidden = code.find(Hidden)
         if hidden is None:
@@ -78,7 +81,7 @@ class HiddenCoordinates(SparseBottleneck):
     def activate_with_evidence(
         self, pre: Tensor | LazyLinear
     ) -> tuple[Sparse, dict[str, Tensor], tuple[Evidence, ...]]:
-        """The code, and where it must answer."""
+        """The code, and the mask as evidence."""
         x, atoms = coded_with(pre)
         hidden = self.mask(x) if self.training and self.hide else None
         seen = None if hidden is None else 1 - hidden
@@ -93,7 +96,7 @@ class HiddenCoordinates(SparseBottleneck):
         return code, {}, () if hidden is None else (Hidden(hidden),)
 
     def mask(self, x: Tensor) -> Tensor:
-        """1 where a coordinate is hidden: as many in each row of (B, D), drawn anew at each step."""
+        """A random mask, 1 where a coordinate is masked: equally many in each row of (B, D)."""
         width = x.shape[1]
         count = min(max(1, round(self.hide * width)), width - 1)
         drawn = torch.rand(1 if self.shared else len(x), width, device=x.device).argsort(1)

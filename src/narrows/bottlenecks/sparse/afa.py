@@ -1,4 +1,4 @@
-"""Top-AFA: as many latents pass as bring the code's norm closest to the input's, so that no k is set."""
+"""Top-AFA: the number of active latents is chosen per example so that the code's norm matches the input's."""
 
 from __future__ import annotations
 
@@ -17,21 +17,22 @@ __all__ = ["TopAFA"]
 
 
 class TopAFA(SparseBottleneck):
-    r"""Keep the largest latents of each example up to the input's norm; cost ``afa`` pulls the two together.
+    r"""Keep the largest latents of each example up to the input's norm; the cost ``afa`` matches the two
+    norms.
 
     .. math:: k(x) = \arg\min_k \Big|\, \Big(\sum_{n \in \mathrm{top}_k} z_n^2 \|a_n\|^2\Big)^{1/2}
         - \|x - b\| \,\Big|, \qquad L_{afa} = D\, (\|z\| - \|x - b\|)^2
 
-    Where atoms are nearly orthogonal, :math:`\|\sum z_n a_n\|^2 \approx \sum z_n^2 \|a_n\|^2`, so the norm of the
-    right code is known beforehand: the approximate feature activation. D numbers an example make the cost weigh the
-    same against a sum of squared errors as the paper's does against their mean. The authors' code has the norm of x
-    itself in the loss; here it is that of x - b, as in the selection, and a target without gradient.
+    For nearly orthogonal atoms :math:`\|\sum z_n a_n\|^2 \approx \sum z_n^2 \|a_n\|^2`, so the norm of the
+    correct code is known in advance: the approximate feature activation. The factor D gives the cost the same
+    weight relative to a sum of squared errors as in the paper relative to their mean. The authors' code has
+    the norm of x itself in the loss; here it is that of x - b, as in the selection, and detached.
 
     Args:
-        latents: how many latents, N.
+        latents: number of latents, N.
 
     Raises:
-        RequestError: pre-activations without the input that they were made from.
+        RequestError: pre-activations without the encoder's input.
 
     Example:
         >>> a = LazyLinear(torch.tensor([[3.0, 4.0, 0.1]]), torch.eye(3), torch.zeros(3))
@@ -43,7 +44,7 @@ class TopAFA(SparseBottleneck):
         Quasi-Orthogonality, 2025. arXiv:2503.24277
     """
 
-    smooth = False  # the input's norm is a target, although the decoder's bias is in it
+    smooth = False  # the input's norm is a detached target, although it depends on the decoder's bias
     unit: Tensor
 
     def __init__(self, latents: int) -> None:
@@ -52,23 +53,25 @@ class TopAFA(SparseBottleneck):
         self._free: ModuleReference[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
-        """Remember the dictionary where its atoms may have any length."""
+        """Store the dictionary if its atoms are not normalised."""
         self._free = None if dictionary.unit_norm else ModuleReference(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the unit of the cost: D, in the square of the unit of the data."""
+        """Set the scale of the cost: D in the units of the data."""
         scale = model.encoder.scale if isinstance(model.encoder, AffineEncoder) else torch.ones(())
         self.unit.copy_(batch.x.flatten(1).shape[1] / scale.square())
 
     def rescale(self, factor: Tensor) -> None:
-        """Code and input come in other units."""
+        """Adapt the unit to rescaled pre-activations."""
         if factor.ndim == 0:
             self.unit.div_(factor.square())
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
-        """The largest up to the input's norm, and by how much the norms differ."""
+        """The largest latents up to the input's norm, and the cost of the difference of the norms."""
         if not isinstance(pre, LazyLinear):
-            raise refuse("encoder", type(pre).__name__, "one that keeps its input", "Use AffineEncoder.")
+            raise refuse(
+                "encoder", type(pre).__name__, "an encoder that keeps its input", "Use AffineEncoder."
+            )
         x = pre.x if pre.shift is None else pre.x - pre.shift
         target = torch.linalg.vector_norm(x.detach(), dim=1)
         lengths = self._free.module.lengths() if self._free is not None else None

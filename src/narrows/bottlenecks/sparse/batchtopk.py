@@ -1,4 +1,4 @@
-"""BatchTopK: the largest latents of a whole batch pass in training, all above a threshold afterwards."""
+"""BatchTopK: the largest pre-activations of a batch are active in training, all above a threshold afterwards."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ __all__ = ["BatchTopK", "Thresholded"]
 
 
 class Thresholded(SparseBottleneck):
-    r"""Latents that compete in training and are judged alone afterwards: :math:`z = h\, 1[h > \theta]` in `eval()`.
+    r"""Latents selected within the batch in training, and by a threshold in `eval()`:
+    :math:`z = h\, 1[h > \theta]`.
 
-    The threshold is a running mean over the training batches of the smallest value that passed. A subclass says
-    what passes in training (`compete`), and may keep one threshold a latent.
+    The threshold is an EMA over the training batches of the smallest active value. A subclass defines the
+    selection in training (`compete`), and may use one threshold per latent.
 
     Args:
-        latents: how many, N.
-        decay: how much of the running mean stays at a step.
-        each: keep a threshold for each latent, (N,), instead of one for all.
+        latents: number of latents, N.
+        decay: decay of the EMA.
+        each: one threshold per latent, (N,), instead of one for all.
     """
 
     threshold: Tensor
@@ -35,15 +36,15 @@ class Thresholded(SparseBottleneck):
         self.register_buffer("threshold", torch.zeros((latents,) if each else ()))
 
     def compete(self, pre: Tensor | LazyLinear) -> Sparse:
-        """What passes in training, by comparison within the batch."""
+        """Select the active latents of a training batch."""
         raise NotImplementedError(f"{type(self).__name__} must define compete")
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
-        """What wins in training, what exceeds the threshold in `eval()`."""
+        """The latents selected within the batch in training, those above the threshold in `eval()`."""
         return self.compete(pre) if self.training else above(pre, self.threshold), {}
 
     def after_step(self, passed: Pass) -> None:
-        """Count idle latents, and move the threshold toward the smallest value that passed (mean of processes)."""
+        """Count idle latents, and update the threshold with the smallest active value (mean of processes)."""
         super().after_step(passed)
         z = passed.code[Latents].z
         assert isinstance(z, Sparse)
@@ -55,7 +56,7 @@ class Thresholded(SparseBottleneck):
         self.threshold.copy_(torch.where(both[1] > 0, moved, self.threshold))
 
     def _least(self, z: Sparse) -> Tensor:
-        """The smallest value that passed, of all or of each latent; infinite where none did."""
+        """The smallest active value, of all or per latent; infinite if there is none."""
         values = torch.where(z.values > 0, z.values, torch.inf).to(self.threshold.dtype)
         if self.threshold.ndim == 0:
             return values.amin()
@@ -63,7 +64,7 @@ class Thresholded(SparseBottleneck):
         return least.scatter_reduce_(0, z.indices.flatten(), values.flatten(), "amin")
 
     def rescale(self, factor: Tensor) -> None:
-        """From now on pre-activations come `factor` times as large."""
+        """Adapt the threshold to pre-activations that are `factor` times as large."""
         self.threshold.mul_(factor)
 
 
@@ -72,17 +73,17 @@ class BatchTopK(Thresholded):
 
     .. math:: z_{bn} = h_{bn}\, 1[h_{bn} \ge \theta_B], \qquad \theta_B = \text{the } k B\text{-th largest of } h
 
-    An example may use more latents than another: L0 is k on average. At inference the threshold is the expected
-    smallest positive activation, :math:`\theta = E_B \min \{z_{bn} : z_{bn} > 0\}`, so that an example's code does not
-    depend on its batch. The paper takes this mean over the training data with the final weights. A running mean lags
-    behind weights that still move, so it is short here: 0.9 of it stays at a step. SAELens keeps 0.99 (from 0),
-    dictionary_learning 0.999 (after step 1000, from its first value, as here). In distributed training each process
-    selects within its own part of the batch, and the thresholds are averaged.
+    The number of active latents varies between examples: L0 is k on average. At inference the threshold is
+    the expected smallest positive activation, :math:`\theta = E_B \min \{z_{bn} : z_{bn} > 0\}`, so that an
+    example's code does not depend on its batch. The paper takes this mean over the training data with the
+    final weights. An EMA lags behind the weights, so it is short here, with decay 0.9. SAELens uses 0.99
+    (from 0), dictionary_learning 0.999 (after step 1000, from its first value, as here). In distributed
+    training each process selects within its own part of the batch, and the thresholds are averaged.
 
     Args:
-        latents: how many latents, N.
-        k: how many of them are on in an example, on average.
-        decay: how much of the threshold's running mean stays at a step.
+        latents: number of latents, N.
+        k: number of active latents of an example, on average.
+        decay: decay of the threshold's EMA.
 
     Raises:
         RequestError: k is not between 1 and the number of latents.
@@ -101,5 +102,5 @@ class BatchTopK(Thresholded):
         self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
 
     def compete(self, pre: Tensor | LazyLinear) -> Sparse:
-        """The k B largest of the batch."""
+        """The k B largest pre-activations of the batch."""
         return batch_top(pre, self.k * len(pre), float(self.threshold))

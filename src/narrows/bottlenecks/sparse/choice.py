@@ -1,4 +1,4 @@
-"""Feature Choice: every latent has a budget of examples, by Zipf's law, so that none can die."""
+"""Feature Choice: each latent has a budget of examples, by Zipf's law, so that no latent can die."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _GOLDEN = (math.sqrt(5) - 1) / 2
 
 
 def zipf_density(latents: int, k: float, exponent: float = 1.0, offset: float = 0.0) -> Tensor:
-    r"""The share of examples that each latent is expected on: :math:`d_i = \min(1, c\,(i + q)^{-s})`, in sum k.
+    r"""The expected activation frequency of each latent, :math:`d_i = \min(1, c\,(i + q)^{-s})`, with sum k.
 
     Args:
-        latents: how many, N.
-        k: how many are on in an example, on average; at most N.
-        exponent: s; 0 for budgets that are alike.
-        offset: q, by which the first ones are flattened (Zipf and Mandelbrot).
+        latents: number of latents, N.
+        k: number of active latents of an example, on average; at most N.
+        exponent: s; 0 for equal budgets.
+        offset: q of the Zipf-Mandelbrot law, which flattens its beginning.
 
     Example:
         >>> zipf_density(4, 1.0)
@@ -35,9 +35,9 @@ def zipf_density(latents: int, k: float, exponent: float = 1.0, offset: float = 
     law = (torch.arange(1, latents + 1, dtype=torch.double) + number("zipf_offset", offset, low=0)).pow(
         -number("zipf", exponent, low=0)
     )
-    if law.is_meta:  # shapes without numbers
+    if law.is_meta:  # tensors on the meta device have no values
         return law
-    full = 0  # so many of the first are on in every example; c follows from what they leave
+    full = 0  # the number of latents with frequency 1; c follows from the others
     while True:
         share = (k - full) / law[full:].sum() * law if full < latents else torch.ones_like(law)
         more = int((share > 1).sum())
@@ -47,22 +47,22 @@ def zipf_density(latents: int, k: float, exponent: float = 1.0, offset: float = 
 
 
 class FeatureChoice(Thresholded):
-    r"""Each latent keeps the m_i examples of the batch on which it is largest.
+    r"""Each latent is active on the m_i examples of the batch with its largest pre-activations.
 
     .. math:: z_{bi} = h_{bi}\, 1[\, h_{bi} \in \mathrm{top}_{m_i}(h_{\cdot i})\,]\, 1[h_{bi} > 0], \qquad
         m_i \approx B d_i, \quad d_i \propto (i + q)^{-s}, \quad \sum_i d_i = k
 
-    The budgets follow the latents' order, by Zipf's law, as the frequencies of features do; with exponent 0 they are
-    alike. They are rounded to whole numbers by a rule that shifts at each step, so that in sum they are k B and
-    over time each latent has its share, were it less than one example a batch. At inference each latent has a
-    threshold of its own, the running mean of the smallest value that passed.
+    The budgets follow Zipf's law in the order of the latents, as the frequencies of features do; with
+    exponent 0 they are equal. They are rounded to integers by a rule that shifts at each step, so that their
+    sum is k B and on average each latent gets its share, even below one example per batch. At inference each
+    latent has its own threshold, the EMA of its smallest active value.
 
     Args:
-        latents: how many latents, N.
-        k: how many of them are on in an example, on average.
+        latents: number of latents, N.
+        k: number of active latents of an example, on average.
         exponent: s of Zipf's law.
         offset: q of Zipf's law.
-        decay: how much of the thresholds' running means stays at a step.
+        decay: decay of the thresholds' EMA.
 
     Raises:
         RequestError: k is not between 1 and the number of latents, or a number out of range.
@@ -78,7 +78,7 @@ class FeatureChoice(Thresholded):
         arXiv:2411.02124
     """
 
-    elementwise = True  # outside training
+    elementwise = True  # in eval()
     shift: Tensor
     density: Tensor
 
@@ -91,20 +91,20 @@ class FeatureChoice(Thresholded):
         self.register_buffer("shift", torch.zeros((), dtype=torch.double))
 
     def before_step(self, step: int) -> None:
-        """Shift the rounding: the golden section visits all places evenly."""
+        """Shift the rounding by the golden ratio, which covers the unit interval evenly."""
         self.shift.fill_((step * _GOLDEN) % 1.0)
 
     def budgets(self, examples: int) -> Tensor:
-        """How many of a batch's examples each latent may have, whole numbers in sum k B, (N,)."""
-        # A sum that is a whole number but for rounding must not fall below it.
+        """The number of the batch's examples on which each latent is active, integers with sum k B, (N,)."""
+        # The tolerance keeps a sum just below an integer from being rounded down.
         ends = (examples * self.density.double().cumsum(0) + self.shift.double() + 1e-7).floor()
         return torch.diff(ends, prepend=ends.new_zeros(1)).long().clamp_max(examples)
 
     def compete(self, pre: Tensor | LazyLinear) -> Sparse:
-        """Each latent's best examples."""
+        """The best examples of each latent."""
         return column_top(pre, self.budgets(len(pre)))
 
     def reset(self, rows: Tensor) -> list[nn.Parameter]:
-        """Begin anew with some latents (n,): their thresholds too."""
+        """Reset some latents (n,), with their thresholds."""
         self.threshold[rows] = 0
         return super().reset(rows)

@@ -1,4 +1,4 @@
-"""Several TopK codes of one input, side by side: the narrow parts of autoencoders that are trained together."""
+"""TopK codes of an ensemble of autoencoders that are trained jointly."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ __all__ = ["Ensemble"]
 
 
 class Ensemble(SparseBottleneck):
-    r"""S codes of N latents each, the k largest of every one; what is decoded is their mean.
+    r"""S codes of N latents each, with the k largest of each active; the decoder reads their mean.
 
     .. math:: z = \tfrac{1}{S} (z_1, \dots, z_S), \qquad z_s = \mathrm{ReLU}(\mathrm{TopK}(h_s))
 
-    The pre-activations are those of all members, (B, S N), one after the other. The codes of the single members are
-    in the evidence `EnsembleCodes`, (B, S, k) over all S N latents, for an objective that trains each on its own. After
-    training one may go on with one of them: `use`.
+    The pre-activations of all members are concatenated, (B, S N). The evidence `EnsembleCodes` holds the
+    codes of the members, (B, S, k) over all S N latents, for an objective that trains each of them
+    separately. After training, `use` selects a single member.
 
     Args:
-        members: how many, S.
-        latents: how many each has, N.
-        k: how many of them may be on in one example.
+        members: number of autoencoders, S.
+        latents: number of latents of each, N.
+        k: number of active latents of an example.
 
     Raises:
         RequestError: k is not between 1 and the number of latents.
@@ -49,13 +49,13 @@ class Ensemble(SparseBottleneck):
         self.only_member: int | None = None
 
     def use(self, member: int | None) -> None:
-        """Outside training let only this member pass, counted from 0; None for the mean of all."""
+        """In `eval()` use only this member, counting from 0; None for the mean of all."""
         self.only_member = None if member is None else whole("member", member, low=0, high=self.members - 1)
 
     def activate_with_evidence(
         self, pre: Tensor | LazyLinear
     ) -> tuple[Sparse, dict[str, Tensor], tuple[Evidence, ...]]:
-        """The mean of the members' codes, or the code of one; and the codes of all."""
+        """The mean of the members' codes, or the code of one member; and the codes of all as evidence."""
         if not self.training and self.only_member is not None:
             return self._code(pre, self.only_member), {}, ()
         codes = [self._code(pre, member) for member in range(self.members)]
@@ -65,11 +65,11 @@ class Ensemble(SparseBottleneck):
         return mean, {}, (EnsembleCodes(Sparse(indices, values, self.width)),)
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
-        """The mean of the members' codes, or the code of one."""
+        """The mean of the members' codes, or the code of one member."""
         return self.activate_with_evidence(pre)[:2]
 
     def _code(self, pre: Tensor | LazyLinear, member: int) -> Sparse:
-        """The code of one member, over the latents of all."""
+        """The code of one member, indexed over the latents of all."""
         start = member * self.each
         own = slice(start, start + self.each)
         if isinstance(pre, LazyLinear):

@@ -1,4 +1,6 @@
-"""Gated latents: whether a latent is on, and how much it is, are decided by two paths with tied directions."""
+"""Gated latents: one path selects the active latents, a second one with tied directions sets their
+magnitudes.
+"""
 
 from __future__ import annotations
 
@@ -16,17 +18,18 @@ __all__ = ["Gated"]
 
 
 class Gated(Penalised):
-    r"""A gate says which latents are on, a second path how much they are, so that the price shrinks nothing.
+    r"""A gate selects the active latents and a second path their magnitudes, so that the penalty causes no
+    shrinkage.
 
     .. math:: \pi = W x + b_{gate}, \qquad m = \mathrm{ReLU}(e^{r} \odot W x + b_{mag}), \qquad z = 1[\pi > 0]\, m
 
-    W and the gate's bias are the encoder's; r and b_mag are learned here. The cost ``l1`` is
-    :math:`u \sum_n \mathrm{ReLU}(\pi_n)`, in the sizes of `Penalised`: on the gate, not on z. The gate is flat almost
-    everywhere, and learns by the cost and by the auxiliary loss of `objectives.gated`, which reads ReLU(pi) as
-    the evidence `Gate`.
+    W and the gate's bias are the encoder's; r and b_mag are parameters of this module. The cost ``l1`` is
+    :math:`u \sum_n \mathrm{ReLU}(\pi_n)`, in the sizes of `Penalised`: on the gate, not on z. The gate has
+    zero gradient almost everywhere, and is trained by the cost and by the auxiliary loss of
+    `objectives.gated`, which reads ReLU(pi) from the evidence `Gate`.
 
     Args:
-        latents: how many, N.
+        latents: number of latents, N.
 
     Example:
         >>> code = Gated(3)(torch.tensor([[1.0, -2.0, 3.0]]))
@@ -34,7 +37,8 @@ class Gated(Penalised):
         ([[1.0, 0.0, 3.0]], [4.0])
 
     Reference:
-        Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024. arXiv:2404.16014
+        Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024.
+        arXiv:2404.16014
     """
 
     smooth = False  # the gate passes no gradient
@@ -47,7 +51,7 @@ class Gated(Penalised):
     def activate_with_evidence(
         self, pre: Tensor | LazyLinear
     ) -> tuple[Tensor, dict[str, Tensor], tuple[Evidence, ...]]:
-        """The code, the price of the gate, and the gate itself."""
+        """The code, the penalty on the gate, and the gate as evidence."""
         if isinstance(pre, LazyLinear):
             product = replace(pre, bias=torch.zeros_like(pre.bias)).dense()
             gate = product + pre.bias
@@ -58,17 +62,17 @@ class Gated(Penalised):
         return magnitude * (gate > 0), {"l1": self.price(self.sizes(gate))}, (Gate(gate),)
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
-        """The code and the price of the gate."""
+        """The code and the penalty on the gate."""
         z, costs, _ = self.activate_with_evidence(pre)
         return z, costs
 
     def rescale(self, factor: Tensor) -> None:
-        """The magnitudes' bias follows the pre-activations."""
+        """Rescale the bias of the magnitudes with the pre-activations."""
         super().rescale(factor)
         self.bias.mul_(factor)
 
     def reset(self, rows: Tensor) -> list[nn.Parameter]:
-        """The second path of some latents becomes the first again."""
+        """Reset the second path of some latents to the first."""
         self.log_gain[rows] = 0
         self.bias[rows] = 0
         return [*super().reset(rows), self.log_gain, self.bias]

@@ -1,4 +1,4 @@
-"""TopK in each layer, among the latents of the layer's group."""
+"""TopK in each layer, over the latents of the layer's group."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ __all__ = ["GroupTopK"]
 
 
 class GroupTopK(TopK):
-    """Keep the k largest latents of each layer; the numbers in the code are those of all groups, one after another.
+    """Keep the k largest latents of each layer; indices in the code run over all groups, one after another.
 
-    Pre-activations are (B, L, N), of each layer's own group; the code is (B, L, k) over G N latents. Of rows drawn
-    for each group they are (B, G, N) and (B, G, k).
+    Pre-activations are (B, L, N), of each layer's own group; the code is (B, L, k) over G N latents. If one
+    row is drawn for each group, they are (B, G, N) and (B, G, k).
 
     Args:
-        latents: how many in each group, N.
-        k: how many of them may be on in one layer.
-        groups: how many groups, G.
+        latents: number of latents of each group, N.
+        k: number of active latents of a layer.
+        groups: number of groups, G.
     """
 
     def __init__(self, latents: int, k: int, groups: int) -> None:
@@ -36,13 +36,13 @@ class GroupTopK(TopK):
         self._groups: ModuleReference[GroupDictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
-        """Remember who knows the groups."""
+        """Store the dictionary, which defines the groups."""
         assert isinstance(dictionary, GroupDictionary)
         self._groups = ModuleReference(dictionary)
 
     @property
     def dictionary(self) -> GroupDictionary:
-        """Who knows the groups."""
+        """The dictionary, which defines the groups."""
         assert self._groups is not None
         return self._groups.module
 
@@ -53,13 +53,13 @@ class GroupTopK(TopK):
         return self._numbered(replace(code, values=code.values.relu()), pre.shape[-1])
 
     def revive(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
-        """A code of dead latents alone, in each layer those of its group."""
+        """A code of dead latents only, in each layer those of its group."""
         dictionary = self.dictionary
         dead = self.idle > dead_after
         if not bool(dead.any()):
             return None
-        mine = dead.unflatten(0, (dictionary.count, -1))[dictionary.owners(h.shape[1])]
-        code = top(h.masked_fill(~mine, -torch.inf), min(k, int(mine.sum(1).amax())))
+        own = dead.unflatten(0, (dictionary.count, -1))[dictionary.owners(h.shape[1])]
+        code = top(h.masked_fill(~own, -torch.inf), min(k, int(own.sum(1).amax())))
         return self._numbered(replace(code, values=code.values.relu()), h.shape[-1])
 
     def _numbered(self, code: Sparse, latents: int) -> Sparse:

@@ -1,4 +1,4 @@
-"""TopK by influence: it counts what a latent does to the model's loss, not its size alone."""
+"""TopK by activation and first-order effect on a model's loss."""
 
 from __future__ import annotations
 
@@ -19,20 +19,22 @@ __all__ = ["InfluenceTopK", "Sloped", "SlopedEncoder"]
 
 @dataclass(frozen=True)
 class Sloped(LazyLinear):
-    """A promise of pre-activations that comes with the gradient of a loss.
+    """A lazy linear map together with the gradient of a loss.
 
     Args:
-        slope: the gradient with respect to what is encoded, (B, D), or None.
+        slope: the gradient with respect to the encoder's input, (B, D), or None.
     """
 
     slope: Tensor | None = None
 
 
 class SlopedEncoder(AffineEncoder):
-    """A linear encoder that hands the gradient on beside the promise."""
+    """A linear encoder that also passes the gradient on."""
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
-        """Promise the pre-activations (B, N) of inputs (B, *shape), with their gradients (B, *shape) or None."""
+        """The lazy pre-activations (B, N) of inputs (B, *shape), with the gradients (B, *shape) if there are
+        any.
+        """
         plain = super().forward(x, condition)
         assert isinstance(plain, LazyLinear)
         slope = condition.get("gradients")
@@ -41,19 +43,19 @@ class SlopedEncoder(AffineEncoder):
 
 
 class InfluenceTopK(TopK):
-    r"""Keep k latents by size and by first-order effect on a loss; they keep their ordinary values.
+    r"""Select k latents by activation and first-order effect on a loss; their values are the activations.
 
     .. math:: z_j = \mathrm{ReLU}(h_j)\, 1[j \in \mathrm{top}_k], \qquad
         \text{ranked by } h_j + \beta\, h_j\, | a_j \cdot \nabla_x \mathcal{L} | / u
 
-    u is the mean of the alignments :math:`| a_j \cdot \nabla_x \mathcal{L} |` before training, so that beta is free of
-    the loss's units. The atoms in the ranking are not trained by it. Where no gradient is given, or it is 0 (nothing
-    comes after the last token), latents are ranked by size alone.
+    u is the mean of the alignments :math:`| a_j \cdot \nabla_x \mathcal{L} |` before training, so that beta
+    does not depend on the loss's units. The ranking passes no gradient to the atoms. If the gradient is
+    missing or 0 (as at the last token), latents are ranked by activation alone.
 
     Args:
-        latents: how many latents, N.
-        k: how many of them may be on in one example.
-        beta: how much the effect counts beside the size.
+        latents: number of latents, N.
+        k: number of active latents of an example.
+        beta: weight of the effect in the ranking.
 
     Reference:
         Olmo et al., Features that Make a Difference, 2024. arXiv:2411.10397
@@ -68,18 +70,18 @@ class InfluenceTopK(TopK):
         self._dictionary: ModuleReference[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
-        """Remember the atoms, whose alignment with the gradient counts."""
+        """Store the dictionary, whose atoms the ranking needs."""
         self._dictionary = ModuleReference(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Measure the usual alignment of an atom with a gradient."""
+        """Measure the mean alignment of the atoms with the gradients."""
         slope = batch.condition.get("gradients")
         if slope is not None and self._dictionary is not None:
             mean = self._aligned(slope.flatten(1)).mean()
             self.usual.copy_(torch.where(mean > 0, mean, 1.0))
 
     def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
-        """The code of k latents by their rank."""
+        """The code of the k highest-ranked latents."""
         if not isinstance(pre, Sloped) or pre.slope is None or self._dictionary is None:
             return super().largest(pre, k)
         h = pre.dense()

@@ -1,4 +1,4 @@
-"""JumpReLU: each latent passes whole above a threshold of its own, which learns through a kernel."""
+"""JumpReLU: each latent is active above a learned threshold, trained with a kernel gradient estimate."""
 
 from __future__ import annotations
 
@@ -20,34 +20,35 @@ _PENALTIES = ("l0", "tanh", "quadratic")
 
 
 class JumpReLU(Penalised):
-    r"""What exceeds its latent's threshold passes as it is: :math:`z = h\, H(h - \theta)`.
+    r"""Pre-activations above their latent's threshold pass unchanged: :math:`z = h\, H(h - \theta)`.
 
-    The code is flat in theta almost everywhere, so theta gets the kernel estimates of the gradients of expectations
-    (straight-through), with the rectangle :math:`K(t) = 1[|t| < 1/2]`:
+    The gradient with respect to theta is zero almost everywhere, so theta gets kernel estimates of the
+    gradients of expectations (straight-through), with the rectangular kernel :math:`K(t) = 1[|t| < 1/2]`:
 
     .. math:: \frac{\partial z}{\partial \theta} := -\frac{\theta}{\epsilon} K\Big(\frac{h - \theta}{\epsilon}\Big),
         \qquad \frac{\partial H(h - \theta)}{\partial \theta} :=
         -\frac{1}{\epsilon} K\Big(\frac{h - \theta}{\epsilon}\Big)
 
-    The cost has the penalty's name. ``l0``: :math:`\sum_n H(h_n - \theta_n)`, of the pre-activations, so that those
-    just below their threshold count in the kernel too. ``tanh`` (Anthropic): :math:`\sum_n \tanh(c\, s_n)` with the
-    sizes of `Penalised`. ``quadratic``: :math:`(\bar L_0 / L_0^* - 1)^2` with the batch's mean.
+    The cost is named after the penalty. ``l0``: :math:`\sum_n H(h_n - \theta_n)` of the pre-activations, so
+    that those just below their threshold contribute to the kernel estimate too. ``tanh`` (Anthropic):
+    :math:`\sum_n \tanh(c\, s_n)` with the sizes of `Penalised`. ``quadratic``:
+    :math:`(\bar L_0 / L_0^* - 1)^2` with the batch mean.
 
     Args:
-        latents: how many, N.
+        latents: number of latents, N.
         penalty: ``l0``, ``tanh`` or ``quadratic``.
-        threshold: where thresholds start, in units of the data's size: the root mean square of a single number of the
-            centred examples, which is their norm's divided by the root of their width.
+        threshold: initial thresholds, in units of the data's scale: the root mean square of a coordinate of
+            the centred examples, which is that of their norm divided by the square root of their width.
         bandwidth: width of the kernel, epsilon, in the same units.
-        positive: ``log`` learns the logarithm of theta, ``raw`` theta itself, held at 0 or above.
-        speed: how many times as fast as other parameters thresholds learn under Adam: what is learned is their
-            logarithm, or they themselves, divided by this.
-        to_input: give the kernel's term, with the other sign, to the pre-activations too (Anthropic).
+        positive: ``log`` learns the logarithm of theta, ``raw`` theta itself, clamped at 0.
+        speed: learning rate of the thresholds relative to other parameters under Adam: the parameter is their
+            logarithm, or the thresholds themselves, divided by this.
+        to_input: pass the kernel's term, with the opposite sign, to the pre-activations too (Anthropic).
         steepness: c of ``tanh``.
         l0: L0* of ``quadratic``.
 
     Raises:
-        RequestError: a choice that is none, a number out of range.
+        RequestError: an unknown choice, or a number out of range.
 
     Example:
         >>> code = JumpReLU(3, threshold=1.5)(torch.tensor([[1.0, -2.0, 3.0]]))
@@ -55,11 +56,11 @@ class JumpReLU(Penalised):
         ([[0.0, 0.0, 3.0]], [1.0])
 
     Reference:
-        Rajamanoharan et al., Jumping Ahead, 2024. arXiv:2407.14435. The tanh penalty and gradients to the input:
-        Anthropic, Circuits Updates, January 2025.
+        Rajamanoharan et al., Jumping Ahead, 2024. arXiv:2407.14435. The tanh penalty and gradients to the
+        input: Anthropic, Circuits Updates, January 2025.
     """
 
-    smooth = False  # the thresholds' gradients are estimates
+    smooth = False  # the gradients of the thresholds are estimates
 
     def __init__(
         self,
@@ -83,7 +84,7 @@ class JumpReLU(Penalised):
         self.to_input, self.steepness = to_input, number("steepness", steepness, low=0)
         self.l0 = number("target_l0", l0, low=0)
         if penalty == "quadratic" and not self.l0:
-            raise refuse("target_l0", l0, "above 0 with the quadratic penalty", "Say how many shall be on.")
+            raise refuse("target_l0", l0, "above 0 with the quadratic penalty", "Set the L0 to train for.")
         start = math.log(self.start) if positive == "log" else self.start
         self.threshold = nn.Parameter(torch.full((latents,), start / self.speed))
 
@@ -94,11 +95,11 @@ class JumpReLU(Penalised):
         return learned.exp() if self.positive == "log" else learned
 
     def floor(self) -> Tensor:
-        """Above these pre-activations a latent is on: the thresholds, (N,)."""
+        """The pre-activations above which a latent is active: the thresholds, (N,)."""
         return self.theta
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
-        """What is above its threshold, and the penalty."""
+        """The latents above their threshold, and the penalty."""
         h, theta = self.dense(pre), self.theta
         width = self.bandwidth * self.grain
         z = jump(h, theta, width, self.to_input)
@@ -111,18 +112,18 @@ class JumpReLU(Penalised):
         return z, {"quadratic": (self.unit * gap.square()).expand(len(on))}
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Start the thresholds in units of the data."""
+        """Initialise the thresholds in units of the data."""
         super().prepare(model, batch)
         self.threshold.copy_(self._started(self.threshold))
 
     def after_step(self, passed: Pass) -> None:
-        """Keep thresholds that are learned as they are from falling below 0."""
+        """Clamp thresholds that are learned directly at 0."""
         super().after_step(passed)
         if self.positive == "raw":
             self.threshold.clamp_(min=0)
 
     def rescale(self, factor: Tensor) -> None:
-        """Thresholds follow the pre-activations."""
+        """Rescale the thresholds with the pre-activations."""
         super().rescale(factor)
         if self.positive == "log":
             self.threshold.add_(factor.log() / self.speed)
@@ -130,7 +131,7 @@ class JumpReLU(Penalised):
             self.threshold.mul_(factor)
 
     def reset(self, rows: Tensor) -> list[nn.Parameter]:
-        """Thresholds of some latents start again."""
+        """Reset the thresholds of some latents."""
         self.threshold[rows] = self._started(self.threshold[rows])
         return [*super().reset(rows), self.threshold]
 
@@ -140,7 +141,7 @@ class JumpReLU(Penalised):
 
 
 def jump(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:
-    """``h`` where it exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel's estimate of its gradient.
+    """``h`` where it exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel estimate of its gradient.
 
     Example:
         >>> theta = torch.tensor([1.0], requires_grad=True)
@@ -153,7 +154,7 @@ def jump(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = F
 
 
 def step(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:
-    """1 where ``h`` exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel's estimate of its gradient."""
+    """1 where ``h`` exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel estimate of its gradient."""
     out: Tensor = _Step.apply(h, theta, bandwidth, to_input)
     return out
 
@@ -190,7 +191,9 @@ class _Step(torch.autograd.Function):
 
 
 def _kernel(h: Tensor, theta: Tensor, bandwidth: Tensor | float) -> Tensor:
-    """K((h - theta) / epsilon) / epsilon with the rectangle K: 1 / epsilon in the window around theta, else 0."""
+    """K((h - theta) / epsilon) / epsilon with the rectangular K: 1 / epsilon in the window around theta, else
+    0.
+    """
     return ((h - theta).abs() < bandwidth / 2).to(h.dtype) / bandwidth
 
 

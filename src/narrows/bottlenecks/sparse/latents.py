@@ -1,4 +1,4 @@
-"""What all sparse bottlenecks share: a record of which latents have gone idle, and the way to wake them."""
+"""The base class of sparse bottlenecks: counts idle latents and revives dead ones."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ __all__ = ["SparseBottleneck"]
 
 
 class SparseBottleneck(Bottleneck, Rescaled):
-    """A bottleneck of N latents, few of them on (not zero). A subclass says which: it defines `activate`.
+    """A bottleneck of N latents, few of them active (nonzero). A subclass defines the activation: `activate`.
 
-    `idle` holds for each latent how many examples (tokens) have passed since it was last on, over all processes.
-    The detached code, `Sparse` or (B, N), is the evidence `Latents`, for hooks and the audit.
+    `idle` counts for each latent the examples (tokens) since it was last active, over all processes. The
+    evidence `Latents` holds the detached code, `Sparse` or (B, N), for hooks and the audit.
 
-    Features are pre-activations (B, N), a tensor or a promise, or a pair of them and something that goes around the
-    narrow part (the input of a skip connection); then the decoder reads the pair of the code and that.
+    Features are pre-activations (B, N), as a tensor or a `LazyLinear`, or a pair of them and the input of a
+    skip connection; then the decoder reads the pair of the code and that input.
 
     Args:
-        latents: how many, N.
+        latents: number of latents, N.
     """
 
     idle: Tensor
@@ -51,20 +51,20 @@ class SparseBottleneck(Bottleneck, Rescaled):
         self.register_buffer("idle", torch.zeros(latents, dtype=torch.int64))
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse | Tensor, dict[str, Tensor]]:
-        """The code of pre-activations (B, N), and what passing costs."""
+        """The code of pre-activations (B, N), and its costs by name."""
         raise NotImplementedError(f"{type(self).__name__} must define activate")
 
     def activate_with_evidence(
         self, pre: Tensor | LazyLinear
     ) -> tuple[Sparse | Tensor, dict[str, Tensor], tuple[Evidence, ...]]:
-        """As `activate`, and what the objective of the same step shall see besides; that keeps its gradient."""
+        """As `activate`, with evidence for the objective of the same step, which is not detached."""
         return *self.activate(pre), ()
 
     def bind(self, dictionary: Dictionary) -> None:
-        """Get to know the atoms, once, when the model is assembled; most do not care."""
+        """Receive the decoder's dictionary, once, when the model is assembled. By default nothing is stored."""
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Pass pre-activations through; with samples asked for, the one code is repeated."""
+        """Activate pre-activations; samples are copies of the one code."""
         pre, around = _pair(h)
         z, costs, more = self.activate_with_evidence(pre)
         evidence = (*more, Latents(tree_map(Tensor.detach, z), around, self.idle))
@@ -75,17 +75,17 @@ class SparseBottleneck(Bottleneck, Rescaled):
         return Code(read, costs, evidence=evidence)
 
     def reset(self, rows: Tensor) -> list[nn.Parameter]:
-        """Begin anew with some latents (n,), without gradients; returned are the parameters that were touched."""
+        """Reset some latents (n,), without gradients; returns the parameters that were changed."""
         self.idle[rows] = 0
         return []
 
     def to_symbols(self, code: Code) -> Tensor:
-        """The dense code, (B, N), followed by what goes around it."""
+        """The dense code, (B, N), followed by the input of the skip connection."""
         z, around = _pair(code.z)
         return dense(z) if around is None else torch.cat([dense(z), around], -1)
 
     def from_symbols(self, symbols: Tensor) -> Code:
-        """The code that the symbols stand for."""
+        """The code of dense symbols."""
         z, around = symbols[..., : self.width], symbols[..., self.width :]
         return Code((z, around) if around.shape[-1] else z, evidence=(Latents(z.detach()),))
 
@@ -94,7 +94,7 @@ class SparseBottleneck(Bottleneck, Rescaled):
         return dense(_pair(code.z)[0]).flatten(1)
 
     def after_step(self, passed: Pass) -> None:
-        """Count: a latent that was on starts at 0 again, the others add the examples of this step."""
+        """Update the idle counts: 0 for latents that were active, else plus the examples of this step."""
         z = passed.code[Latents].z
         if isinstance(z, Sparse):
             fired = torch.zeros(self.width, dtype=torch.int64, device=self.idle.device)
@@ -105,49 +105,50 @@ class SparseBottleneck(Bottleneck, Rescaled):
         self.idle.add_(counted[-1]).masked_fill_(counted[:-1] > 0, 0)
 
     def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
-        """L0, silent and dense latents, the density histogram; and the share that is ``dead`` by the training's count.
+        """L0, dead and dense latents, the density histogram; and ``dead`` by the counts of training.
 
-        Dead is what was idle for a hundred times the mean gap between two firings of a latent in fair use, N / L0
-        examples; an objective that deals with dead latents counts by what it waits for instead.
+        ``dead`` is the share of latents idle for more than 100 N / L0 examples, a hundred times the mean
+        interval between activations if all latents were equally frequent. Objectives that revive latents have
+        their own limit.
         """
         found = passed.code.find(Latents)
         if found is None:
             return {}
         z = found.z
-        waits = 100 * self.width / max(l0(z), 1e-9)
-        return {"firing": Firing.of(z), "dead": (self.idle > waits).double().mean()}
+        limit = 100 * self.width / max(l0(z), 1e-9)
+        return {"firing": Firing.of(z), "dead": (self.idle > limit).double().mean()}
 
     def revive(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
-        """A code of dead latents alone: the k that come nearest to being on; None where none is dead.
+        """A code of dead latents only, the k with the largest pre-activations; None if none is dead.
 
         Args:
-            h: features, as `forward` gets them; of a promise, only what belongs to the dead is computed.
-            k: how many at most.
-            dead_after: idle for more examples than this is dead.
+            h: features, as in `forward`; of a `LazyLinear` only the dead latents are computed.
+            k: the maximum number of latents.
+            dead_after: latents idle for more examples than this are dead.
         """
         dead = self.dead(dead_after)
         return self.alone(h, k, dead) if len(dead) else None
 
     def alone(self, h: Tree, k: int, latents: Tensor) -> Sparse:
-        """A code of some latents (n,) alone, one at least: the k of them that come nearest to being on."""
+        """A code of some latents (n >= 1,) only: the k with the largest pre-activations."""
         code = self.nearest(self.only(h, latents), min(k, len(latents)))
         return replace(code, indices=latents[code.indices], width=self.width)
 
     def nearest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
-        """The k latents that come nearest to being on, with the values they would have: the largest, where positive."""
+        """The k latents with the largest pre-activations, rectified."""
         code = top(pre, k)
         return replace(code, values=code.values.relu())
 
     def dead(self, after: int) -> Tensor:
-        """The numbers of the latents that were idle for more than `after` examples, (n,)."""
+        """The indices of the latents idle for more than `after` examples, (n,)."""
         return (self.idle > after).nonzero().squeeze(1)
 
     def only(self, h: Tree, latents: Tensor) -> Tensor | LazyLinear:
-        """The pre-activations of some latents (n,): (B, n), or the promise of them."""
+        """The pre-activations of some latents (n,): (B, n), lazy if those of `h` are."""
         pre, _ = _pair(h)
         return pre.only(latents) if isinstance(pre, LazyLinear) else pre[:, latents]
 
 
 def _pair(tree: Tree) -> tuple[Tree, Tree]:
-    """What goes through, and what goes around it or None."""
+    """The pre-activations or code, and the input of the skip connection or None."""
     return tree if isinstance(tree, tuple) else (tree, None)

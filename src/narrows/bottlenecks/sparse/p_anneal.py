@@ -1,4 +1,4 @@
-"""ReLU latents whose price falls from the sum of sizes toward their count."""
+"""ReLU latents with an Lp penalty whose power is annealed from L1 toward L0."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ from narrows.kernels.sparse import LazyLinear
 __all__ = ["AnnealedP"]
 
 _TINY = 1e-6
-"""Added to sizes, for the slope of the p-th power is infinite at 0."""
+"""Added to sizes, because the derivative of the p-th power is infinite at 0."""
 
 
 class AnnealedP(Penalised):
-    r"""What is positive passes, at the price of p-th powers of sizes, with p annealed: cost ``lp``.
+    r"""ReLU latents with the penalty of p-th powers of sizes, with p annealed: cost ``lp``.
 
     .. math:: z = \max(h, 0), \qquad c = u\, \lambda_t \sum_n s_n^{p_t}, \qquad
         \lambda_{t'} = \lambda_t \frac{\sum_{q} \sum_n s_n^{p_t}}{\sum_{q} \sum_n s_n^{p_{t'}}}
 
-    p is looked up every `hold` steps. When it changes, the coefficient is matched over the last `queue` batches, so
-    that the price as a whole goes on at the height it had. It starts at 1, where p = 1 is the L1 price.
+    p is updated every `hold` steps. When it changes, the coefficient is adapted over the last `queue` batches
+    so that the penalty keeps its value. The coefficient starts at 1, where p = 1 is the L1 penalty.
 
     Args:
-        latents: how many, N.
-        p: the power by step; above 0.
+        latents: number of latents, N.
+        p: the power, a schedule over steps; above 0.
         hold: steps between two changes of p.
-        queue: batches over which the coefficient is matched.
+        queue: number of batches over which the coefficient is adapted.
 
     Raises:
         RequestError: a number out of range.
@@ -42,8 +42,8 @@ class AnnealedP(Penalised):
         ([[4.0, 0.0, 9.0]], [5.0])
 
     Reference:
-        Karvonen et al., Measuring Progress in Dictionary Learning for Language Model Interpretability with Board
-        Game Models, 2024. arXiv:2408.00113
+        Karvonen et al., Measuring Progress in Dictionary Learning for Language Model Interpretability with
+        Board Game Models, 2024. arXiv:2408.00113
     """
 
     coefficient: Tensor
@@ -57,7 +57,7 @@ class AnnealedP(Penalised):
         if not number("p", at(self._p, 0)) > 0:
             raise refuse("p", p, "above 0 at all steps")
         self.hold = whole("hold", hold)
-        self.queue = whole("queue", queue, high=hold, fix="A queue is filled anew between two changes.")
+        self.queue = whole("queue", queue, high=hold, fix="The queue is refilled between two changes.")
         self.register_buffer("coefficient", torch.ones(()))
         self.register_buffer("power", torch.tensor(at(self._p, 0)))
         self.register_buffer("upcoming", torch.tensor(at(self._p, 0)))
@@ -70,7 +70,7 @@ class AnnealedP(Penalised):
         return z, {"lp": self.coefficient * self.price(self._powers(z, self.power))}
 
     def before_step(self, step: int) -> None:
-        """At a change: match the coefficient to the power that begins. Before one: have the sums collected."""
+        """At a change of p: adapt the coefficient. Shortly before one: start to collect the sums."""
         since = step % self.hold
         if since == 0:
             before, after = self.sums
@@ -82,11 +82,11 @@ class AnnealedP(Penalised):
         self._counts = since >= self.hold - self.queue
 
     def settled(self, step: int) -> bool:
-        """Once the power has come to its last value."""
+        """Whether the power has reached its final value."""
         return constant_from(self._p, step)
 
     def after_step(self, passed: Pass) -> None:
-        """Shortly before a change: add up the price at the present power and at the one to come."""
+        """Shortly before a change: sum the penalty at the current power and at the next one."""
         super().after_step(passed)
         if self._counts:
             z = passed.code[Latents].z

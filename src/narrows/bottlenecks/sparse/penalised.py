@@ -1,4 +1,4 @@
-"""What all sparse bottlenecks with a price share: its unit, and the size of a latent that the price is put on."""
+"""The base class of sparse bottlenecks with a penalty: its units, and the sizes that it is computed on."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ __all__ = ["Penalised"]
 
 
 class Penalised(SparseBottleneck):
-    r"""Latents that pass one by one, and cost something. A subclass says in `activate` which pass, and how much it is.
+    r"""Latents that are activated independently, with a penalty. A subclass defines both in `activate`.
 
-    Prices are put on sizes :math:`s_n = z_n \|a_n\| / g`, with g the size of the data where latents are in units of
-    the data, and 1 where the decoder scales them; :math:`\|a_n\|` is left out where atoms have length 1. The costs
-    are multiplied by `unit`, the mean square of the data. So a weight means the same on data of any scale, and a
-    price cannot be avoided by longer atoms.
+    Penalties are on sizes :math:`s_n = z_n \|a_n\| / g`, with g the scale of the data if latents are in units
+    of the data, and 1 if the decoder rescales them; :math:`\|a_n\|` is omitted for normalised atoms. The
+    costs are multiplied by `unit`, the mean square of the data. So a weight has the same meaning at any scale
+    of the data, and the penalty cannot be reduced by longer atoms.
 
     Args:
-        latents: how many, N.
+        latents: number of latents, N.
     """
 
     elementwise = True
@@ -37,11 +37,11 @@ class Penalised(SparseBottleneck):
         self._free: ModuleReference[Dictionary] | None = None
 
     def bind(self, dictionary: Dictionary) -> None:
-        """Remember the dictionary where its atoms may have any length."""
+        """Store the dictionary if its atoms are not normalised."""
         self._free = None if dictionary.unit_norm else ModuleReference(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Measure what must be produced: its size sigma around its middle."""
+        """Measure the scale sigma of the targets around their geometric median."""
         target = batch.target.flatten(1)
         sigma = spread(target, geometric_median(target))
         self.unit.copy_(sigma.square())
@@ -49,16 +49,16 @@ class Penalised(SparseBottleneck):
         self.grain.copy_(torch.ones_like(sigma) if scaled else sigma)
 
     def rescale(self, factor: Tensor) -> None:
-        """Latents come in other units; lengths of atoms that change cancel in the sizes."""
+        """Adapt to rescaled latents; changed lengths of atoms cancel in the sizes."""
         if factor.ndim == 0:
             self.grain.mul_(factor)
 
     def floor(self) -> Tensor:
-        """Above these pre-activations a latent is on, (N,)."""
+        """The pre-activations above which a latent is active, (N,)."""
         return torch.zeros_like(self.idle, dtype=self.grain.dtype)
 
     def sizes(self, z: Tensor, latents: Tensor | None = None) -> Tensor:
-        """What the price is put on, (B, N), or (B, n) of some latents."""
+        """The sizes that the penalty is computed on, (B, N), or (B, n) of some latents."""
         z = z / self.grain
         if self._free is None:
             return z
@@ -66,10 +66,10 @@ class Penalised(SparseBottleneck):
         return z * (lengths if latents is None else lengths[latents])
 
     def price(self, amounts: Tensor) -> Tensor:
-        """The cost of each example, (B,), of amounts a latent (B, N)."""
+        """The cost of each example, (B,), from penalties per latent (B, N)."""
         return self.unit * amounts.sum(-1)
 
     @staticmethod
     def dense(pre: Tensor | LazyLinear) -> Tensor:
-        """Pre-activations (B, N), computed where they were only promised."""
+        """Dense pre-activations (B, N), computed if they are lazy."""
         return pre.dense() if isinstance(pre, LazyLinear) else pre

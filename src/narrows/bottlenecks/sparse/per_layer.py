@@ -1,4 +1,4 @@
-"""Several layers, or positions, in one example: a code for each of them."""
+"""Sparse codes of several layers, or positions, of an example."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ __all__ = ["CrossLayerTopK", "LayerReLU", "LayerTopK"]
 
 
 class LayerTopK(TopK):
-    """Keep the k largest latents in each layer of an example, of one set of latents for all layers.
+    """Keep the k largest latents in each layer of an example, with one set of latents for all layers.
 
-    Pre-activations come as rows, the layers of an example after another (B L, N); the code has an axis for them,
-    (B, L, k). A latent is idle while it is on in no layer.
+    Pre-activations have the layers of the examples as rows, (B L, N); the code has an axis for them, (B, L,
+    k). A latent is idle if it is active in no layer.
 
     Args:
-        latents: how many, N.
-        k: how many of them may be on in one layer.
-        layers: L.
+        latents: number of latents, N.
+        k: number of active latents of a layer.
+        layers: number of layers, L.
 
     Example:
         >>> LayerTopK(4, 1, 2)(torch.tensor([[3.0, 0, 0, 1], [0, 2, 0, 1]])).z.values.shape
@@ -41,7 +41,7 @@ class LayerTopK(TopK):
         return self._unfolded(super().largest(pre, k))
 
     def revive(self, h: Tree, k: int, dead_after: int) -> Sparse | None:
-        """A code of dead latents alone, in each layer."""
+        """A code of dead latents only, in each layer."""
         code = super().revive(h, k, dead_after)
         return None if code is None else self._unfolded(code)
 
@@ -51,14 +51,14 @@ class LayerTopK(TopK):
 
 
 class CrossLayerTopK(TopK):
-    """Keep the k largest latents of each layer, where every layer has latents of its own.
+    """Keep the k largest latents of each layer, where each layer has its own latents.
 
-    Pre-activations are those of all layers one after another, (B, L M); so are the numbers of the latents in the code.
+    Pre-activations of all layers are concatenated, (B, L M), and so are the indices in the code.
 
     Args:
-        latents: how many in each layer, M.
-        k: how many of each layer may be on.
-        layers: L.
+        latents: number of latents of each layer, M.
+        k: number of active latents of a layer.
+        layers: number of layers, L.
 
     Example:
         >>> CrossLayerTopK(2, 1, 2)(torch.tensor([[3.0, 1, 0, 2]])).z.dense()
@@ -81,13 +81,13 @@ class CrossLayerTopK(TopK):
 
 
 class LayerReLU(ReLU):
-    """ReLU latents for each layer, or position, of an example; the price is the sum over all of them.
+    """ReLU latents for each layer, or position, of an example; the penalty is the sum over all of them.
 
-    Pre-activations come as rows, the layers of an example after another (B L, N); the code is (B, L, N).
+    Pre-activations have the layers of the examples as rows, (B L, N); the code is (B, L, N).
 
     Args:
-        latents: how many, N.
-        layers: L.
+        latents: number of latents, N.
+        layers: number of layers, L.
     """
 
     def __init__(self, latents: int, layers: int) -> None:
@@ -95,7 +95,7 @@ class LayerReLU(ReLU):
         self.layers = whole("layers", layers)
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
-        """The positive part, and the sum of it."""
+        """The positive part, and its sum."""
         z, costs = super().activate(pre)
         shape = (-1, self.layers)
         return z.unflatten(0, shape), {name: c.unflatten(0, shape).sum(1) for name, c in costs.items()}

@@ -1,4 +1,6 @@
-"""Matching pursuit as a bottleneck: latents are chosen one after the other, each for what the earlier ones left."""
+"""Matching pursuit as a bottleneck: latents are selected greedily, each from the residual of the previous
+ones.
+"""
 
 from __future__ import annotations
 
@@ -14,28 +16,28 @@ __all__ = ["MatchingPursuit", "coded_with"]
 
 
 class MatchingPursuit(SparseBottleneck):
-    r"""k greedy steps of matching pursuit, unrolled: gradients flow through all of them.
+    r"""k greedy steps of matching pursuit, unrolled, with gradients through all of them.
 
     .. math:: r_0 = x - b; \qquad j_t = \arg\max_j \langle a_j, r_{t-1} \rangle, \quad
         z_{j_t} \leftarrow z_{j_t} + \langle a_{j_t}, r_{t-1} \rangle, \quad
         r_t = r_{t-1} - \langle a_{j_t}, r_{t-1} \rangle a_{j_t}
 
-    It needs the promise of a `nets.tied.TiedEncoder`: what is coded, and the atoms it is coded with. The error cannot
-    rise from step to step, so that k may be larger at inference than in training.
+    The features must be lazy, those of a `nets.tied.TiedEncoder`, since the pursuit needs the input and the
+    atoms. The error cannot increase from step to step, so k may be larger at inference than in training.
 
     Args:
-        latents: how many, N.
-        k: how many steps, in training.
-        k_eval: how many steps in ``eval()``; k when 0.
-        signed: choose by absolute value, so that an atom may be subtracted.
-        tolerance: stop where the residual is shorter than this share of what is coded.
+        latents: number of latents, N.
+        k: number of steps in training.
+        k_eval: number of steps in ``eval()``; k if 0.
+        signed: select by absolute value, with signed coefficients.
+        tolerance: stop when the norm of the residual falls below this share of the input's.
 
     Raises:
         RequestError: a number out of range.
 
     Reference:
-        Costa et al., From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit, 2025.
-        arXiv:2506.03093
+        Costa et al., From Flat to Hierarchical: Extracting Sparse Representations with Matching Pursuit,
+        2025. arXiv:2506.03093
     """
 
     def __init__(
@@ -54,13 +56,11 @@ class MatchingPursuit(SparseBottleneck):
 
 
 def coded_with(pre: Tensor | LazyLinear) -> tuple[Tensor, Tensor]:
-    """What is coded (B, D), and the atoms (N, D) it is coded with, from a promise.
+    """The input (B, D) and the atoms (N, D) of lazy pre-activations.
 
     Raises:
-        RequestError: the pre-activations are a tensor already: a pursuit cannot begin.
+        RequestError: the pre-activations are a tensor, so that the atoms are not known.
     """
     if not isinstance(pre, LazyLinear):
-        raise refuse(
-            "pre", type(pre).__name__, "the promise of a `TiedEncoder`", "A pursuit needs the atoms."
-        )
+        raise refuse("pre", type(pre).__name__, "a lazy `TiedEncoder` output", "A pursuit needs the atoms.")
     return (pre.x if pre.shift is None else pre.x - pre.shift), pre.weight

@@ -1,4 +1,4 @@
-"""ReLU latents with an L1 price: the first sparse autoencoders of language models."""
+"""ReLU latents with an L1 penalty: the first sparse autoencoders of language models."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ __all__ = ["ReLU"]
 
 
 class ReLU(Penalised):
-    r"""What is positive passes, at a price: :math:`z = \max(h, 0)`, cost ``l1`` :math:`= u \sum_n s_n`.
+    r"""ReLU latents with a penalty: :math:`z = \max(h, 0)`, cost ``l1`` :math:`= u \sum_n s_n`.
 
-    How sparse the code becomes is decided by the weight of the cost. The sizes :math:`s_n` are the latents, times
-    the lengths of their atoms where these are free; the unit u is the mean square of the data (see `Penalised`).
+    The weight of the cost controls the sparsity. The sizes :math:`s_n` are the latents, times the norms of
+    their atoms if these are not normalised; the unit u is the mean square of the data (see `Penalised`).
 
     Args:
-        latents: how many latents, N.
+        latents: number of latents, N.
 
     Example:
         >>> code = ReLU(3)(torch.tensor([[1.0, -2.0, 3.0]]))

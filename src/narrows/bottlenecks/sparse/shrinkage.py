@@ -1,4 +1,4 @@
-"""Codes that are found by iterative shrinkage with the decoder's own dictionaries."""
+"""Sparse codes by iterative shrinkage with the decoder's own dictionaries."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ __all__ = ["Shrinkage"]
 
 
 class Shrinkage(SparseBottleneck):
-    r"""A sparse code by iterative shrinkage from 0: :math:`\arg\min_z \|x - f(z)\|^2 + \lambda \|z\|_1`, nearly.
+    r"""A sparse code by iterative shrinkage from 0: approximately
+    :math:`\arg\min_z \|x - f(z)\|^2 + \lambda \|z\|_1`.
 
-    Features are the examples and a function that takes one step of their codes (`nets.deep_dictionary.DeepEncoder`).
-    The cost ``l1`` is the sum of sizes. No gradient passes.
+    Features are the examples and a function that makes one step on their codes
+    (`nets.deep_dictionary.DeepEncoder`). The cost ``l1`` is the sum of magnitudes. The code is detached.
 
     Args:
-        latents: how many, N.
-        iterations: how many steps.
+        latents: number of latents, N.
+        iterations: number of steps.
 
     Raises:
         RequestError: a number out of range.
@@ -34,7 +35,7 @@ class Shrinkage(SparseBottleneck):
 
     @torch.no_grad()
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """The code after all steps; with samples asked for it is repeated."""
+        """The code after all steps; samples are copies."""
         x, step = h
         z = x.new_zeros(len(x), self.width)
         for _ in range(self.iterations):

@@ -1,4 +1,4 @@
-"""TopK: the k largest latents pass, the others are nothing."""
+"""TopK: the k largest latents are active, the others are 0."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ __all__ = ["TopK"]
 class TopK(SparseBottleneck):
     r"""Keep the k largest pre-activations of each example: :math:`z = \mathrm{ReLU}(\mathrm{TopK}(h))`.
 
-    L0 is set, not tuned: no penalty pulls the latents toward 0. The ReLU removes what is negative even among the k.
-    The code is `Sparse`, and of a promise (`kernels.LazyLinear`) only the winners are ever kept.
+    L0 is set directly: no penalty shrinks the latents. The ReLU removes negative values among the k largest.
+    The code is `Sparse`; of lazy pre-activations (`kernels.LazyLinear`) only the selected ones are kept.
 
     Args:
-        latents: how many latents, N.
-        k: how many of them may be on in one example.
-        signed: leave out the ReLU: the k largest pass as they are, as in the linear k-sparse autoencoder.
-        begin: how many may be on at the first step of training; k when 0.
-        over: steps over which their number goes from `begin` to k in a straight line.
-        alpha: outside training, alpha k pass instead of k.
+        latents: number of latents, N.
+        k: number of active latents of an example.
+        signed: omit the ReLU, as in the linear k-sparse autoencoder.
+        begin: number of active latents at the first step of training; k if 0.
+        over: number of steps over which it changes linearly from `begin` to k.
+        alpha: in ``eval()``, alpha k latents are active instead of k.
 
     Raises:
         RequestError: k, or alpha k, is not between 1 and the number of latents.
@@ -40,7 +40,7 @@ class TopK(SparseBottleneck):
         Gao et al., Scaling and evaluating sparse autoencoders, 2024. arXiv:2406.04093
     """
 
-    splits = ()  # only numbers of latents, alike everywhere
+    splits = ()  # indices only, equal on all processes
 
     def __init__(
         self,
@@ -61,23 +61,23 @@ class TopK(SparseBottleneck):
         self.tested = whole("alpha", round(share), high=latents, fix="alpha k cannot exceed ``latents``.")
 
     def before_step(self, step: int) -> None:
-        """How many pass at this step."""
+        """Set the number of active latents of this step."""
         left = 1 - min(1.0, step / self.over) if self.over else 0.0
         self.now = round(self.k + (self.begin - self.k) * left)
 
     def settled(self, step: int) -> bool:
-        """Once k has come to its last value."""
+        """Whether k has reached its final value."""
         return step >= self.over
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
-        """The k largest, without the negative ones."""
+        """The k largest, rectified."""
         return self.largest(pre, self.now if self.training else self.tested), {}
 
     def use(self, k: int) -> None:
-        """From now on k latents pass outside training: for a model that was trained to serve at several k."""
+        """Use k active latents in ``eval()`` from now on, for models trained for several k."""
         self.tested = whole("k", k, high=self.width, fix="k cannot exceed ``latents``.")
 
     def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
-        """The code of k latents instead, at most all."""
+        """The code of the k largest latents, at most all."""
         code = top(pre, min(k, self.width))
         return code if self.signed else replace(code, values=code.values.relu())

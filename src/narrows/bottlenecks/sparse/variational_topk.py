@@ -1,4 +1,4 @@
-"""Gaussian latents of which the k largest pass: the variational sparse autoencoder's narrow part."""
+"""Gaussian latents with TopK: the bottleneck of the variational sparse autoencoder."""
 
 from __future__ import annotations
 
@@ -16,26 +16,28 @@ from narrows.kernels.sparse import LazyLinear, top
 __all__ = ["VariationalTopK"]
 
 _LOW, _HIGH, _START = -6.0, 2.0, -2.0
-"""Between which the learned log variance is clamped, and where it starts."""
+"""The range that the learned log-variance is clamped to, and its initial value."""
 
 
 class VariationalTopK(SparseBottleneck):
-    r"""Latents are drawn from a Gaussian around the pre-activations, and the k largest by size pass.
+    r"""Latents are drawn from a Gaussian around the pre-activations, and the k of largest magnitude are
+    active.
 
     .. math:: \mu = \mathrm{ReLU}(W (x - b_d) + b_e), \qquad z = \mu + \sigma \epsilon, \qquad
         \mathrm{TopK}(|z|), \qquad KL = \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)
 
-    With fixed variance sigma is 1 and the KL is :math:`\tfrac12 \|\mu\|^2`. Draws are made in training; in ``eval()``
-    the code is that of the means. Without draws, and where the KL has no weight, this is TopK.
+    With fixed variance sigma is 1 and the KL is :math:`\tfrac12 \|\mu\|^2`. Draws are made in training; in
+    ``eval()`` the code is that of the means. Without draws and with weight 0 of the KL, this is TopK.
 
     Args:
-        latents: how many, N.
-        k: how many of them pass.
-        width: how many numbers are encoded, for the head of a learned variance.
-        sample: draw in training; else the means pass, as in the published code's published setting.
-        variance: ``fixed`` at 1, or ``learned``: a second linear map to log sigma^2, clamped to [-6, 2], from -2.
-        kl: the cost sums over ``all`` latents, or over those ``selected`` by TopK.
-        rectify: no mean is negative.
+        latents: number of latents, N.
+        k: number of active latents of an example.
+        width: width of the input, for the head of a learned variance.
+        sample: draw in training; else use the means, as in the released code's default setting.
+        variance: ``fixed`` at 1, or ``learned``: a second linear map to log sigma^2, clamped to [-6, 2], from
+            -2.
+        kl: sum the cost over ``all`` latents, or over those ``selected`` by TopK.
+        rectify: apply a ReLU to the means.
 
     Raises:
         RequestError: an argument out of range.
@@ -67,14 +69,14 @@ class VariationalTopK(SparseBottleneck):
         self.draws, self.rectify = sample, rectify
         self.learned = choice("variance", variance, ("fixed", "learned")) == "learned"
         self.selected = choice("kl", kl, ("all", "selected")) == "selected"
-        # A latent's size may be in other units than its prior's, once scales are folded into the weights.
+        # After scales are folded into the weights, latents and prior may be in different units.
         self.register_buffer("unit", torch.ones(()))
         if self.learned:
             self.weight = nn.Parameter(torch.zeros(latents, whole("width", width)))
             self.bias = nn.Parameter(torch.full((latents,), _START))
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
-        """The k largest of a draw by size, or of the means, and the KL."""
+        """The k largest of a draw by magnitude, or of the means, and the KL."""
         drawn = self.draws and self.training
         code = None if drawn else self._top_means(pre)
         if code is not None and self.selected and not self.learned:
@@ -90,25 +92,27 @@ class VariationalTopK(SparseBottleneck):
         return code, {"kl": 0.5 * (kl.gather(1, code.indices) if self.selected else kl).sum(1)}
 
     def _top_means(self, pre: Tensor | LazyLinear) -> Sparse:
-        """Without a draw only the winners get a gradient, as in `TopK`: of a promise nothing else is kept."""
+        """The k largest means, with gradients to those only, as in `TopK`; lazy pre-activations stay lazy."""
         if not self.rectify:
             return largest(pre, self.k)
         code = top(pre, self.k)
         return replace(code, values=code.values.relu())
 
     def log_variance(self, pre: Tensor | LazyLinear) -> Tensor:
-        """The clamped log variance of each latent, (B, N).
+        """The clamped log-variance of each latent, (B, N).
 
         Raises:
-            RequestError: the pre-activations are a tensor: what was encoded is not known.
+            RequestError: the pre-activations are a tensor, without the encoder's input.
         """
         if not isinstance(pre, LazyLinear):
-            raise refuse("pre", type(pre).__name__, "a promise", "A learned variance reads what is encoded.")
+            raise refuse(
+                "pre", type(pre).__name__, "a LazyLinear", "A learned variance reads the encoder's input."
+            )
         x = pre.x if pre.shift is None else pre.x - pre.shift
         return torch.nn.functional.linear(x, self.weight, self.bias).clamp(_LOW, _HIGH)
 
     def rescale(self, factor: Tensor) -> None:
-        """Follow the latents into other units: the prior keeps its width, in the old ones."""
+        """Adapt to rescaled latents: the prior keeps its width in the old units."""
         self.unit.mul_(factor)
         if self.learned:
             self.weight.div_(factor)

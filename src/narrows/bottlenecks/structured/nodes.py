@@ -1,4 +1,4 @@
-"""Codes of the nodes of a graph: a Gaussian for each, or the features themselves."""
+"""Codes of the nodes of a graph: one Gaussian per node, or the features themselves."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["NodeGaussian", "NodeIdentity"]
 
 
 class NodeGaussian(Gaussian):
-    r"""A diagonal Gaussian posterior for each node, against N(0, I).
+    r"""A diagonal Gaussian posterior for each node, with the prior N(0, I).
 
     .. math:: q(Z \mid X, A) = \prod_i N(z_i;\, \mu_i, \mathrm{diag}\,\sigma_i^2),\qquad
               \mathrm{kl} = \sum_i \mathrm{KL}(q(z_i)\,\|\,N(0, I))
 
-    The features are (B, N, 2Z) and which nodes are there, (B, N). The sum runs over those; the code of a node that is
-    not there is 0.
+    Features are (B, N, 2Z) with the mask of existing nodes (B, N). The sum is over existing nodes; the code
+    of the others is 0.
 
     Args:
         latent: width of a node's code, Z.
-        nodes: how many nodes a graph that is drawn from the prior has, N.
+        nodes: number of nodes of a graph drawn from the prior, N.
 
     Example:
-        >>> there = torch.tensor([[True, True, False]])
-        >>> code = NodeGaussian(2, nodes=3)((torch.ones(1, 3, 4), there), samples=(5,))
+        >>> mask = torch.tensor([[True, True, False]])
+        >>> code = NodeGaussian(2, nodes=3)((torch.ones(1, 3, 4), mask), samples=(5,))
         >>> code.z.shape, code.costs["kl"].shape
         (torch.Size([5, 1, 3, 2]), torch.Size([5, 1]))
 
@@ -43,16 +43,14 @@ class NodeGaussian(Gaussian):
         self.nodes = whole("nodes", nodes)
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Draw the codes of the nodes that are there."""
-        features, there = h
-        here = there.unsqueeze(-1)
-        q, p = (
-            normal(torch.where(here, features, 0.0)),
-            self.prior(),
-        )  # an absent node's posterior is the prior
+        """Draw the codes of the existing nodes."""
+        features, mask = h
+        exists = mask.unsqueeze(-1)
+        # The posterior of a missing node is the prior.
+        q, p = normal(torch.where(exists, features, 0.0)), self.prior()
         z = draw(q, samples, mean=not self.training)
         nats = cost(z, q, p) if samples else kl(q)
-        return Code(torch.where(here, z, 0.0), {"kl": nats.sum(-1)}, q, p, evidence=(Elements(there),))
+        return Code(torch.where(exists, z, 0.0), {"kl": nats.sum(-1)}, q, p, evidence=(Elements(mask),))
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw the codes of n graphs from the prior, (n, N, Z)."""
@@ -61,7 +59,7 @@ class NodeGaussian(Gaussian):
 
 
 class NodeIdentity(Identity):
-    """The features of the nodes that are there are their codes; of the others the code is 0.
+    """The code of a node is its features; that of a missing node is 0.
 
     Example:
         >>> NodeIdentity()((torch.ones(1, 2, 3), torch.tensor([[True, False]]))).z
@@ -70,7 +68,7 @@ class NodeIdentity(Identity):
     """
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Pass the features (B, N, Z) of the nodes that are there."""
-        features, there = h
-        z: Tensor = torch.where(there.unsqueeze(-1), features, 0.0)
-        return Code(z.expand(*samples, *z.shape), evidence=(Elements(there),))
+        """Return the features (B, N, Z) of the existing nodes."""
+        features, mask = h
+        z: Tensor = torch.where(mask.unsqueeze(-1), features, 0.0)
+        return Code(z.expand(*samples, *z.shape), evidence=(Elements(mask),))

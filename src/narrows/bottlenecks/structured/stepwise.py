@@ -1,4 +1,4 @@
-"""A Gaussian posterior at every step, against a prior that a recurrent net learns from the steps before."""
+"""A Gaussian posterior at each time step, with a prior that a recurrent net computes from the previous steps."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ __all__ = ["Stepwise", "Walked"]
 
 @dataclass(frozen=True)
 class Walked(Evidence):
-    """The way through the generative net on which the code was inferred.
+    """The path of the generative net along which the code was inferred.
 
     Args:
-        path: it, with its gradient: what `likelihoods.recurrent.Recurrent.nll` would go again.
+        path: the states, not detached, so that `likelihoods.recurrent.Recurrent.nll` need not recompute them.
     """
 
     path: Path
 
 
 class Stepwise(Bottleneck):
-    r"""q(z_t | x up to t, z before t) against p(z_t | x before t, z before t), step by step.
+    r"""q(z_t | x_<=t, z_<t) with the prior p(z_t | x_<t, z_<t), step by step.
 
     .. math:: \mathrm{kl} = \sum_t \mathrm{KL}(q(z_t \mid x_{\le t}, z_{<t})\,\|\,p(z_t \mid x_{<t}, z_{<t}))
 
-    The code is the noise of the latents, u = (z - prior mean) / prior deviation, (B, T, Z): in these coordinates the
-    prior is N(0, I) at every step, whatever came before, and the divergence is the same. At a step of which nothing
-    was observed the posterior is the prior, which costs nothing; a step that is not there has the code 0.
+    The code is the noise of the latents, u = (z - prior mean) / prior standard deviation, (B, T, Z): in these
+    coordinates the prior is N(0, I) at every step, and the KL divergence is the same. At a step without
+    observations the posterior is the prior, which costs nothing; a padded step has the code 0.
 
     Args:
         core: the generative net, which the likelihood shares.
         features: width F of the encoder's features of a step.
-        length: steps of a code that is drawn from the prior.
+        length: number of steps of a code drawn from the prior.
 
     Example:
         >>> from narrows.likelihoods import Gaussian
@@ -53,7 +53,8 @@ class Stepwise(Bottleneck):
         (torch.Size([4, 5, 2]), torch.Size([4]))
 
     Reference:
-        Chung et al., A Recurrent Latent Variable Model for Sequential Data, 2015, equations 5 to 11. arXiv:1506.02216
+        Chung et al., A Recurrent Latent Variable Model for Sequential Data, 2015, equations 5 to 11.
+        arXiv:1506.02216
     """
 
     def __init__(self, core: Recurrence, features: int, length: int) -> None:
@@ -64,12 +65,14 @@ class Stepwise(Bottleneck):
         )
 
     def infer(self, features: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z_t | ...), (..., Z), from features (B, F) and where the step stands."""
-        told = torch.cat([features.expand(*step.context.shape[:-1], -1), step.context], -1)
-        return softplus_gaussian(self.posterior(told))
+        """Mean and standard deviation of q(z_t | ...), (..., Z), from features (B, F) and the state of the
+        step.
+        """
+        inputs = torch.cat([features.expand(*step.context.shape[:-1], -1), step.context], -1)
+        return softplus_gaussian(self.posterior(inputs))
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Infer and draw a step after the other.
+        """Infer and draw step by step.
 
         Args:
             h: ``features`` (B, T, F), the series ``x`` (B, T, C) and its ``steps``.
@@ -102,9 +105,9 @@ class Stepwise(Bottleneck):
         return Code(u, {"kl": cost}, q, p, evidence=(Walked(path),))
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
-        """Draw the noise of n series, (n, T, Z); of as many steps as the condition has, else of the longest."""
-        told = [condition[name] for name in ("mask", "times", "observed") if name in condition]
-        like, length = self.core.first, told[0].shape[1] if told else self.length
+        """Draw the noise of n series, (n, T, Z); T is that of the condition, else `length`."""
+        series = [condition[name] for name in ("mask", "times", "observed") if name in condition]
+        like, length = self.core.first, series[0].shape[1] if series else self.length
         u = torch.randn(n, length, self.core.latent, dtype=like.dtype, device=like.device)
         return Code(u, p=_gaussian(torch.zeros_like(u), torch.ones_like(u)))
 
