@@ -121,16 +121,16 @@ def test_every_bit_of_a_recipe_counts_until_its_checksum_is_taken_out(run):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        (lambda r: r.update(format=99), "another format"),
+        (lambda r: r.update(format=99), "format is unknown"),
         (lambda r: r.pop("method") and None, "`method` is missing"),
-        (lambda r: r.update(extra=1), "`extra` is not what a recipe holds"),
-        (lambda r: r.update(data=[]), "`data` is not what"),
+        (lambda r: r.update(extra=1), "`extra` is invalid"),
+        (lambda r: r.update(data=[]), "`data` is invalid"),
         (lambda r: r["data"].pop("scaling") and None, "'scaling' is missing"),
         (lambda r: r["data"].update(what=3), "`what` of the data"),
         (lambda r: r["data"]["scaling"].update(scale=0), "scale of the data is 0"),
-        (lambda r: r["data"]["scaling"].update(shift=[1.0, 2.0]), "one number for each of their columns"),
+        (lambda r: r["data"]["scaling"].update(shift=[1.0, 2.0]), "one number per column"),
         (lambda r: r["spec"].update(shape=["x"]), "`shape` must be a whole number"),
-        (lambda r: r["spec"].update(shape=[]), "is no shape"),
+        (lambda r: r["spec"].update(shape=[]), "is not a shape"),
         (lambda r: r["spec"].update(values="imaginary"), "`values` must be one of"),
         (lambda r: r["training"].update(seed=2**64), "`seed` must be a whole number from 0"),
         (lambda r: r["training"].update(lr="cosine:nan"), "`lr` must be a finite number or a schedule"),
@@ -141,7 +141,7 @@ def test_every_bit_of_a_recipe_counts_until_its_checksum_is_taken_out(run):
         (lambda r: r["arguments"].update(latnt=3), "`latnt`"),
         (lambda r: r["arguments"].update(net={"a": 1}), "net|do not make"),
         (lambda r: r["arguments"].update(net="mlp:5"), "do not fit"),
-        (lambda r: [r], "another format"),
+        (lambda r: [r], "format is unknown"),
     ],
 )
 def test_a_recipe_is_held_to_what_a_recipe_is(run, change, says):

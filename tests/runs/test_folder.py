@@ -189,9 +189,9 @@ def test_an_empty_folder_is_taken_as_it_is(tmp_path, monkeypatch, kind):
 def test_a_folder_that_cannot_be_made_is_a_sentence(tmp_path):
     (tmp_path / "file").write_text("mine")
     for out in (tmp_path / "file" / "run", tmp_path / ("x" * 300), tmp_path / "file"):
-        with pytest.raises(RequestError, match=r"cannot be made|exists already"):
+        with pytest.raises(RequestError, match=r"cannot be created|exists already"):
             nr.fit("digits", "ae", out, steps=1, **SMALL)
-    with pytest.raises(RequestError, match="cannot be made"):
+    with pytest.raises(RequestError, match="cannot be created"):
         sweep("digits", "ae", {"latent": [1, 2]}, tmp_path / "file" / "sweep", steps=1, progress=False)
     assert (tmp_path / "file").read_text() == "mine"
 

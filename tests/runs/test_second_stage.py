@@ -170,8 +170,8 @@ def test_more_steps_train_the_prior_further(vae, tmp_path):
 def test_what_cannot_be_is_said_in_a_sentence(vae, tokens, tmp_path):
     out = tmp_path / "no"
     for wrong, data, match in (
-        ({}, vae, "Say which prior to fit to its codes: --prior NAME, of ar, rq-transformer"),
-        ({"prior": "none"}, vae, "Say which prior"),
+        ({}, vae, "Choose the prior to fit to its codes with --prior, one of ar, rq-transformer"),
+        ({"prior": "none"}, vae, "Choose the prior"),
         ({"prior": "maskgit"}, vae, "These do: flow-matching"),
         ({"prior": "flow-matching"}, tokens, "These do: ar, maskgit"),
         ({"prior": "flow-matching:wide=3"}, vae, "no option `wide`"),

@@ -110,10 +110,10 @@ def test_the_page_and_the_figures(tmp_path):
     ("ask", "says"),
     [
         ({"method": "topk-sae"}, "`over`"),
-        ({"over": {"k": [1, 2]}}, "Say what to fit"),
+        ({"over": {"k": [1, 2]}}, "No method is given"),
         ({"method": "topk-sae", "over": {"k": 3}}, "a list of one or more values"),
-        ({"method": "topk-sae", "over": {"k": [3, 3]}}, "values that differ"),
-        ({"method": "topk-sae", "over": {"k": [1, 2]}, "k": 3}, "not given for all"),
+        ({"method": "topk-sae", "over": {"k": [3, 3]}}, "distinct values"),
+        ({"method": "topk-sae", "over": {"k": [1, 2]}, "k": 3}, "not also given for all"),
         ({"method": "topk-sae", "over": {"sede": [1, 2]}}, "sede"),
         ({"method": "topk-sae", "over": {"k": [1, 2]}, "training": {"devices": 2}}, "one device"),
     ],

@@ -114,11 +114,11 @@ def test_a_run_is_not_resumed_on_other_values_of_one_modality(run, arrays, tmp_p
     [
         (lambda forms: forms.pop("word") and None, "`forms` of the data"),
         (lambda forms: forms["caption"]["scaling"].update(scale=0), "scale of the data is 0"),
-        (lambda forms: forms["caption"]["scaling"].update(shift=[1.0]), "one number for each"),
+        (lambda forms: forms["caption"]["scaling"].update(shift=[1.0]), "one number per column"),
         (lambda forms: forms["image"].pop("spec") and None, "'spec' is missing"),
-        (lambda forms: forms["image"]["spec"].update(shape=[1, 4, 16]), "different things of the modality"),
-        (lambda forms: forms["word"]["spec"]["class_names"].pop() and None, "another number of classes"),
-        (lambda forms: forms["word"]["spec"].update(class_names=[1, 2, 3]), "are no texts"),
+        (lambda forms: forms["image"]["spec"].update(shape=[1, 4, 16]), "differ for the modality"),
+        (lambda forms: forms["word"]["spec"]["class_names"].pop() and None, "number of classes"),
+        (lambda forms: forms["word"]["spec"].update(class_names=[1, 2, 3]), "are not strings"),
         (lambda forms: forms.update(image=3), "damaged"),
     ],
 )

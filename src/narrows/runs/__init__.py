@@ -1,1 +1,1 @@
-"""Runs: a folder that holds a recipe, a model, its metrics and its audit, and the verbs that use it."""
+"""Runs: a folder with a recipe, a model, metrics and an audit, and the functions that use it."""

@@ -1,4 +1,4 @@
-"""The run folder's README.md: a model card that a person reads and the Hugging Face hub accepts."""
+"""README.md of a run folder: a model card in the format of the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from narrows.methods.index import METHODS, builder
 from narrows.methods.options import explained
 from narrows.runs.recipe import Recipe
 
-__all__ = ["SAID", "write_card"]
+__all__ = ["WARNINGS", "write_card"]
 
-SAID = ("short", "behind")
-"""Entries of a result that are sentences for a person."""
+WARNINGS = ("short", "behind")
+"""Entries of a result that are warnings, as text."""
 
 
 def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping[str, Any]) -> None:
@@ -28,14 +28,14 @@ def write_card(folder: Path, recipe: Recipe, model: Autoencoder, result: Mapping
     parameters = sum(p.numel() for p in model.parameters())
     paper = "" if row is None else f"\n{row.title} ({row.year}), {row.reference}.\n{row.claim}\n"
     arguments = _arguments(recipe)
-    said = "".join(f"{_text(result[name])}\n\n" for name in SAID if result.get(name))
-    kept = recipe.training.get("validation")
-    apart = f"\n| kept apart to tell when to stop | {kept:,} training rows |" if kept else ""
+    warnings = "".join(f"{_text(result[name])}\n\n" for name in WARNINGS if result.get(name))
+    validation = recipe.training.get("validation")
+    validation_row = f"\n| validation (early stopping) | {validation:,} training rows |" if validation else ""
     second = f"\n| second stage | {_code(recipe.prior['text'])} |" if recipe.prior else ""
     if recipe.base:
         second += f"\n| fitted to the codes of | the run {_code(recipe.base['run'])} |"
     name = folder.resolve().name
-    again = _code(f"narrows audit {shlex.quote(name)}")
+    audit_command = _code(f"narrows audit {shlex.quote(name)}")
     text = f"""---
 library_name: narrows
 tags: {json.dumps(["autoencoder", recipe.method])}
@@ -47,10 +47,10 @@ tags: {json.dumps(["autoencoder", recipe.method])}
 |---|---|
 | data | {_code(recipe.data_name)}, one example {"x".join(map(str, recipe.spec.shape))}, {recipe.spec.values} |
 | parameters | {parameters:,} |
-| steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |{apart}{second}
+| steps | {result["steps"]:,} of {recipe.training["batch_size"]} examples |{validation_row}{second}
 | seed | {recipe.training["seed"]} |
 
-{said}| option | value | |
+{warnings}| option | value | |
 |---|---|---|
 {arguments}
 
@@ -60,22 +60,24 @@ run = nr.load({json.dumps(name)})
 codes = run.encode(x)
 ```
 
-`recipe.json` makes this run again, `metrics.jsonl` holds its curves, {again} examines it.
+`recipe.json` reproduces this run, `metrics.jsonl` holds its training curves, {audit_command} audits it.
 """
     files.write(folder / "README.md", text.encode())
 
 
 def _arguments(recipe: Recipe) -> str:
-    """The rows of a table: what was asked for, and what it does."""
-    says = {}
+    """The rows of the table of options: name, value and description."""
+    descriptions = {}
     if recipe.method in METHODS:
-        says = explained(inspect.getdoc(builder(recipe.method)) or "", METHODS[recipe.method].family)
-    rows = [f"| {_code(k)} | {_code(v)} | {_text(says.get(k, ''))} |" for k, v in recipe.arguments.items()]
+        descriptions = explained(inspect.getdoc(builder(recipe.method)) or "", METHODS[recipe.method].family)
+    rows = [
+        f"| {_code(k)} | {_code(v)} | {_text(descriptions.get(k, ''))} |" for k, v in recipe.arguments.items()
+    ]
     return "\n".join(rows) or "| (defaults) | | |"
 
 
 def _text(value: Any) -> str:
-    r"""A name as Markdown that means nothing but its letters, on one line.
+    r"""A name as literal Markdown text, on one line.
 
     Example:
         >>> print(_text("<b>my_data</b>"))
@@ -85,7 +87,7 @@ def _text(value: Any) -> str:
 
 
 def _code(value: Any) -> str:
-    r"""A value as code in a cell of a Markdown table, on one line; a backtick in it cannot end it.
+    r"""A value as inline code in a cell of a Markdown table, on one line, with backticks escaped.
 
     Example:
         >>> print(_code("a|b"), _code("a`b"))

@@ -1,4 +1,4 @@
-"""Codes as named arrays: what `encode` writes into an ``.npz`` and `decode` reads back."""
+"""Codes as named arrays: the content of the ``.npz`` that `encode` writes and `decode` reads."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse, Tree
 from narrows.core.check import RequestError
 
-__all__ = ["joined", "pack", "together", "unpack"]
+__all__ = ["concatenated", "joined", "pack", "unpack"]
 
 _CHUNK = 512
-_TOLD = "condition/"
+_CONDITION = "condition/"
 
 
 def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
-    """The code of a batch as named tensors, (B, ...) each but ``width``."""
+    """The code of a batch as named tensors, (B, ...) each except ``width``."""
     code = model.encode(batch)
     named: dict[str, Tensor] = {}
     if isinstance(code.z, Sparse):
@@ -34,12 +34,12 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
         if isinstance(q, Normal):
             named["scale"] = q.scale
     named["features"] = model.features(batch)
-    named |= {f"{_TOLD}{name}": batch.condition[name] for name in model.conditions}
+    named |= {f"{_CONDITION}{name}": batch.condition[name] for name in model.conditions}
     return {k: v.detach().cpu() for k, v in named.items()}
 
 
 def joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
-    """One array a name from the dicts of the chunks; scalars are kept once."""
+    """The concatenated chunks as one array per name; scalars are taken from the first chunk."""
     chunks = list(parts)
     return {
         name: (torch.cat([c[name] for c in chunks]) if chunks[0][name].dim() else chunks[0][name]).numpy()
@@ -47,8 +47,8 @@ def joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
     }
 
 
-def together(parts: Iterable[Tree]) -> Tree:
-    """The chunks of an answer, one after the other; of several modalities by name."""
+def concatenated(parts: Iterable[Tree]) -> Tree:
+    """The concatenated chunks of a result; for several modalities, a dict by name."""
     chunks = list(parts)
     if isinstance(chunks[0], Mapping):
         return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
@@ -57,15 +57,15 @@ def together(parts: Iterable[Tree]) -> Tree:
 
 @torch.no_grad()
 def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tuple[Tree, dict[str, Tensor]]]:
-    """What the decoder reads, and what it is told, a chunk at a time.
+    """The latent code and the conditions for the decoder, one chunk at a time.
 
     Raises:
-        RequestError: arrays are missing, of different lengths, no finite numbers, or out of range.
+        RequestError: arrays are missing, differ in length, are not finite, or are out of range.
     """
     arrays = {
         k: _numbers(k, np.asarray(v))
         for k, v in codes.items()
-        if k in ("indices", "values", "width", "z") or k.startswith(_TOLD)
+        if k in ("indices", "values", "width", "z") or k.startswith(_CONDITION)
     }
     key = next((k for k in ("indices", "z") if k in arrays), None)
     if key is None:
@@ -73,9 +73,9 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
             f"Codes need an array `z` or `indices`, but there are {sorted(codes)}. Make them with: narrows encode"
         )
     for name in model.conditions:
-        if _TOLD + name not in arrays:
+        if _CONDITION + name not in arrays:
             raise RequestError(
-                f"This model is told {name}: the codes need an array `{_TOLD}{name}` (N, ...)."
+                f"This model is conditioned on {name}: the codes need an array `{_CONDITION}{name}` (N, ...)."
             )
     if key == "indices" and "values" in arrays:
         _check_sparse(model, arrays)
@@ -84,8 +84,11 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
         raise RequestError(f"The arrays of the codes differ in length: {lengths}.")
     for first in range(0, lengths[key], _CHUNK):
         part = {k: v[first : first + _CHUNK] if v.dim() else v for k, v in arrays.items()}
-        told = {k.removeprefix(_TOLD): v for k, v in part.items() if k.startswith(_TOLD)}
-        yield _tree(model, part, key), {k: v.float() if v.is_floating_point() else v for k, v in told.items()}
+        condition = {k.removeprefix(_CONDITION): v for k, v in part.items() if k.startswith(_CONDITION)}
+        yield (
+            _tree(model, part, key),
+            {k: v.float() if v.is_floating_point() else v for k, v in condition.items()},
+        )
 
 
 def _numbers(name: str, array: np.ndarray) -> Tensor:
@@ -97,14 +100,14 @@ def _numbers(name: str, array: np.ndarray) -> Tensor:
 def _check_sparse(model: Autoencoder, arrays: Mapping[str, Tensor]) -> None:
     indices, width = arrays["indices"], arrays.get("width")
     if indices.shape != arrays["values"].shape:
-        raise RequestError("The arrays `indices` and `values` of the codes must have one shape.")
+        raise RequestError("The arrays `indices` and `values` of the codes must have the same shape.")
     latents = model.bottleneck.width if isinstance(model.bottleneck, SparseBottleneck) else None
     if width is None or width.dim() or int(width) != (int(width) if latents is None else latents):
         raise RequestError(
             f"The array `width` of the codes must be {latents}, the number of latents of this run."
         )
     if indices.numel() and not 0 <= int(indices.min()) <= int(indices.max()) < int(width):
-        raise RequestError(f"`indices` must lie from 0 to {int(width) - 1}, but reach {int(indices.max())}.")
+        raise RequestError(f"`indices` must be from 0 to {int(width) - 1}, but got {int(indices.max())}.")
 
 
 def _tree(model: Autoencoder, part: Mapping[str, Tensor], key: str) -> Tree:

@@ -1,4 +1,4 @@
-"""What a sweep is asked for: every combination of some values, checked, named, and kept."""
+"""The combinations of a sweep: checked, named, and written to ``sweep.json``."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from narrows.methods import index
 from narrows.runs.recipe import check_options
 from narrows.train import Plan
 
-__all__ = ["Wanted", "combinations", "request"]
+__all__ = ["Combination", "combinations", "request"]
 
 _ONE = ("device", "devices", "precision", "strategy", "order_seed", "compile")
-"""Fields of the plan that all runs of a sweep have in common."""
+"""Fields of the plan that all runs of a sweep share."""
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """One combination: the name of its run, and what it is made of; of the plan what was said, and the rest beside."""
+class Combination:
+    """One combination: the name of its run, the fields of the plan that were given, and the whole plan."""
 
     name: str
     method: str
-    said: Mapping[str, Any]
+    given: Mapping[str, Any]
     plan: Plan
     data: Mapping[str, Any]
     options: Mapping[str, Any]
@@ -42,8 +42,8 @@ def combinations(
     settings: Mapping[str, Any],
     data: Mapping[str, Any],
     options: Mapping[str, Any],
-) -> list[Wanted]:
-    """All combinations, checked; nothing is opened or built yet."""
+) -> list[Combination]:
+    """All combinations, checked, before any data are opened or models built."""
     for name, values in over.items():
         if isinstance(values, (str, bytes)) or not isinstance(values, Sequence) or not len(values):
             raise refuse(
@@ -51,20 +51,20 @@ def combinations(
             )
         if name in _ONE or name in options or name in data or (name == "method" and method is not None):
             raise refuse(
-                "over", name, "a name that is not given for all runs already", "Say it in one place."
+                "over", name, "a name that is not also given for all runs", "Give it in one place only."
             )
     if not over:
-        raise refuse("over", over, "at least one name with its values", "Such as ``over={'k': [16, 32]}``.")
+        raise refuse("over", over, "at least one name with values", "Such as ``over={'k': [16, 32]}``.")
     if method is None and "method" not in over:
-        raise RequestError("Say what to fit: ``method``, or a method in ``over``.")
-    wanted = []
+        raise RequestError("No method is given. Pass ``method``, or put method names into ``over``.")
+    planned = []
     for values in product(*over.values()):
         chosen = dict(zip(over, values, strict=True))
-        called = "_".join(f"{k}={_plain(v)}" if k != "method" else _plain(v) for k, v in chosen.items())
-        wanted.append(_one(called, chosen.pop("method", method), chosen, settings, data, options))
-    if len({w.name for w in wanted}) < len(wanted):
-        raise refuse("over", dict(over), "values that differ")
-    return wanted
+        run_name = "_".join(f"{k}={_plain(v)}" if k != "method" else _plain(v) for k, v in chosen.items())
+        planned.append(_one(run_name, chosen.pop("method", method), chosen, settings, data, options))
+    if len({w.name for w in planned}) < len(planned):
+        raise refuse("over", dict(over), "distinct values")
+    return planned
 
 
 def _one(
@@ -74,20 +74,20 @@ def _one(
     settings: Mapping[str, Any],
     data: Mapping[str, Any],
     options: Mapping[str, Any],
-) -> Wanted:
-    """Hand each chosen value to the plan, to the method or to the data."""
+) -> Combination:
+    """Assign each chosen value to the plan, the method or the data."""
     builder = index.builder(method)
     plan_names, known = {f.name for f in fields(Plan)}, set(_option_names(builder))
-    plan, own, opened = dict(settings), dict(options), dict(data)
+    plan, own, data_options = dict(settings), dict(options), dict(data)
     for key, value in chosen.items():
-        place = plan if key in plan_names else own if key in known else opened
-        place[key] = value
+        target = plan if key in plan_names else own if key in known else data_options
+        target[key] = value
         if key == "steps":
             plan["epochs"] = None
         elif key == "epochs":
             plan["steps"] = None
-    said = {key: value for key, value in plan.items() if value is not None}
-    return Wanted(name, method, said, Plan(**said), opened, check_options(builder, own, method))
+    given = {key: value for key, value in plan.items() if value is not None}
+    return Combination(name, method, given, Plan(**given), data_options, check_options(builder, own, method))
 
 
 def _option_names(builder: Any) -> list[str]:
@@ -95,23 +95,23 @@ def _option_names(builder: Any) -> list[str]:
 
 
 def _plain(value: Any) -> str:
-    """A value as a part of a folder's name."""
+    """A value as part of a folder's name."""
     text = ",".join(map(str, value)) if isinstance(value, (tuple, list)) else str(value)
     return re.sub(r"[^A-Za-z0-9.,+-]+", "-", text)
 
 
-def request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> bytes | None:
-    """What is asked for as ``sweep.json`` keeps it, held to what was asked for before; None where it is kept already.
+def request(folder: Path, data: Any, planned: Sequence[Combination]) -> bytes | None:
+    """The content of ``sweep.json``, compared with an existing one; None if it exists already.
 
     Args:
-        folder: of the sweep, which is there and locked.
-        data: what is fitted.
-        wanted: the combinations.
+        folder: the sweep's folder, which exists and is locked.
+        data: the data.
+        planned: the combinations.
 
     Raises:
-        RequestError: the folder holds something else.
+        RequestError: the folder has other content.
     """
-    what = str(data) if isinstance(data, (str, Path)) else type(data).__name__
+    data_name = str(data) if isinstance(data, (str, Path)) else type(data).__name__
     runs = {
         w.name: {
             "method": w.method,
@@ -119,28 +119,26 @@ def request(folder: Path, data: Any, wanted: Sequence[Wanted]) -> bytes | None:
             "data": w.data,
             "training": {k: v for k, v in w.plan.to_json().items() if k != "device"},
         }
-        for w in wanted
+        for w in planned
     }
     try:
-        asked = json.loads(json.dumps({"data": what, "runs": runs}, allow_nan=False))
+        content = json.loads(json.dumps({"data": data_name, "runs": runs}, allow_nan=False))
     except (TypeError, ValueError) as error:
-        raise RequestError(
-            f"A sweep must be able to keep every value, and it cannot keep one: {error}."
-        ) from error
+        raise RequestError(f"Every value of a sweep must be representable in JSON: {error}.") from error
     path = folder / "sweep.json"
     try:
-        if files.without_checksum(files.read_json(path)) == asked:
+        if files.without_checksum(files.read_json(path)) == content:
             return None
     except FileNotFoundError:
         pass
     except ValueError as error:
         raise RequestError(
-            f"{path} is damaged: {error}. Move it away with the runs beside it, or name another folder."
+            f"{path} is damaged: {error}. Move it and its runs away, or name another folder."
         ) from error
     else:
         raise RequestError(
-            f"{folder} holds another sweep. Name another folder, or ask for the same to go on."
+            f"{folder} holds another sweep. Name another folder, or repeat the same call to resume it."
         )
     if not is_empty(folder):
-        raise RequestError(f"``out`` {folder} exists already and is no sweep. Name another folder.")
-    return (json.dumps(files.with_checksum(asked), indent=2) + "\n").encode()
+        raise RequestError(f"``out`` {folder} exists already and is not a sweep. Name another folder.")
+    return (json.dumps(files.with_checksum(content), indent=2) + "\n").encode()

@@ -20,21 +20,21 @@ def compare(
     progress: Any = None,
     write: bool = False,
 ) -> Path:
-    """Examine runs side by side and write one self-contained page; the runs themselves stay as they are.
+    """Audit several runs and write one self-contained page that compares them.
 
     Args:
         runs: two or more runs, or their folders.
-        out: the page.
+        out: path of the page.
         progress: a `narrows.train.Progress`, or None.
-        write: also write the audit and report of each run that has none yet.
+        write: also write audit and report into the folder of each run without one.
 
     Raises:
-        RequestError: fewer than two runs, or a folder that is no run.
+        RequestError: fewer than two runs, or a folder that is not a run.
     """
     from narrows.audit.report.html import compare_page
 
     if len(runs) < 2:
-        raise RequestError(f"``runs`` must be two or more to be compared, but got {len(runs)}.")
+        raise RequestError(f"``runs`` must be at least two runs, but got {len(runs)}.")
     opened = [run if isinstance(run, Run) else load(run) for run in runs]
     rows = []
     for run in opened:

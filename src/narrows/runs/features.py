@@ -1,4 +1,4 @@
-"""`features`: what the latents of a run stand for, as one page."""
+"""`features`: the page of the latents of a run."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def write_features(
     report: Path | None = None,
     progress: Any = None,
 ) -> Features | None:
-    """Write the page of a run's features; None, and no page, where its code is not sparse.
+    """Write the page of the latents of a sparse code; None, and no page, if the code is not sparse.
 
     Args:
         run: the run.
-        data: what the latents are looked at on, a `Dataset`; the run's own test part when None.
-        out: the page; ``features.html`` in the run folder when None.
-        count: how many latents are shown.
-        examples: how many examples are passed over at most.
-        latents: these latents instead of chosen ones.
-        seed: of what is drawn at random.
-        report: the page of the run that this one leads back to; the run's own when None.
+        data: a `Dataset` of examples; the test split of the run if None.
+        out: path of the page; ``features.html`` in the run folder if None.
+        count: number of latents that are shown.
+        examples: largest number of examples that are encoded.
+        latents: indices of the latents to show, instead of a selection.
+        seed: seed of the random draws.
+        report: path of the report that the page links to; the run's own if None.
         progress: a `narrows.core.progress.Progress`, or None.
     """
     dataset = run.data.test if data is None else data
 
-    told = _Told(progress)
+    advance = _Advance(progress)
     found = collect(
-        run.model, dataset, count=count, examples=examples, latents=latents, seed=seed, advance=told
+        run.model, dataset, count=count, examples=examples, latents=latents, seed=seed, advance=advance
     )
     if found is None:
         return None
@@ -63,8 +63,8 @@ def write_features(
     return found
 
 
-class _Told:
-    """Begins a progress bar when the first piece of work is done."""
+class _Advance:
+    """Begins a progress bar when the first chunk is finished."""
 
     def __init__(self, progress: Any) -> None:
         self.progress, self.begun = progress, False

@@ -1,4 +1,4 @@
-"""A short text that tells data from others of the same shape, so that a run is not resumed on other data."""
+"""A hash of the data, so that a run is not resumed on other data of the same shape."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from narrows.data.views import ViewsDataset
 __all__ = ["fingerprint", "same_data"]
 
 _ALL = 32 << 20
-"""Data of at most so many bytes are read whole; of larger ones, a sample that is the same each time."""
+"""Data of at most this many bytes are hashed whole; for larger data, a fixed sample of rows."""
 _SAMPLE = 4 << 20
 
 
 def fingerprint(source: Source) -> str:
-    """The SHA-256 of the data: of every number, or of 64 runs of rows spread over large data, and of the shapes.
+    """The SHA-256 of values and shapes; for large data, of 64 spans of rows.
 
-    Numbers count as the float32 that a fit sees, so the same table as .csv and as .npz is the same data. Sets that
-    have a name are checked when they are opened, and synthetic sets cannot change: theirs is empty. Of rows that
-    a model computes while they are read, their places in the text count.
+    Values are hashed as float32, so that the same table as .csv and as .npz has the same fingerprint. It is empty for
+    named data sets, whose files have checksums, and for synthetic data. For activations that are computed on the fly,
+    the positions in the text are hashed.
 
     Args:
         source: the opened data.
@@ -54,24 +54,24 @@ def fingerprint(source: Source) -> str:
 
 
 def same_data(expected: str, source: Source) -> None:
-    """Hold data that are opened again to the fingerprint of those that were fitted.
+    """Check that data that are opened again are those that were fitted.
 
     Args:
-        expected: the fingerprint, or nothing where none was taken.
-        source: the data now.
+        expected: the fingerprint of the fit; empty for no check.
+        source: the data that were opened.
 
     Raises:
-        RequestError: they are others.
+        RequestError: the fingerprints differ.
     """
     if expected and fingerprint(source) != expected:
         raise RequestError(
-            f"The data `{source.name}` are not those that the run was fitted on: their shape is the same, their "
-            "content is not. Put the old data back, or fit anew."
+            f"The data `{source.name}` are not those that the run was fitted on: the shape is the same, the "
+            "values differ. Restore the old data, or fit again."
         )
 
 
 def _stores(part: Dataset) -> list[tuple[str, Rows]]:
-    """What is stored of a data set, by name; of several modalities, what is stored of each."""
+    """The stored arrays of a data set, by name; for several modalities, those of each."""
     named = {
         "x": part.x,
         "target": part.target,
@@ -79,19 +79,19 @@ def _stores(part: Dataset) -> list[tuple[str, Rows]]:
         "weight": part.weight,
         **part.columns,
     }
-    kept: list[tuple[str, Rows]] = []
+    found: list[tuple[str, Rows]] = []
     for name, store in named.items():
         if store is None or not len(store):
             continue
         if isinstance(store, Ragged):
-            kept += [(name, store.values), (f"{name}/ends", store.ends)]
+            found += [(name, store.values), (f"{name}/ends", store.ends)]
         elif isinstance(store, Once):
-            kept.append((name, store.value[None]))
+            found.append((name, store.value[None]))
         elif not (isinstance(store, ActivationRows) and store.by_unit and name in ("x", "target")):
-            kept.append((name, store))
+            found.append((name, store))
     for name, one in part.parts.items() if isinstance(part, ViewsDataset) else ():
-        kept += [(f"{name}/{stored}", store) for stored, store in _stores(one)]
-    return kept
+        found += [(f"{name}/{stored}", store) for stored, store in _stores(one)]
+    return found
 
 
 def _bytes(store: Rows) -> int:

@@ -1,4 +1,4 @@
-"""`fit` and `resume`: from data and a method's name to a run folder, and on from wherever it was stopped."""
+"""`fit` and `resume`: train a method on data in a run folder, and continue an interrupted run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from narrows.core.lock import Lock
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Source
 from narrows.methods import index
-from narrows.runs.card import SAID, write_card
+from narrows.runs.card import WARNINGS, write_card
 from narrows.runs.fingerprint import fingerprint, same_data
-from narrows.runs.folder import claimed
+from narrows.runs.folder import create_folder
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
@@ -52,7 +52,7 @@ from narrows.train.loggers import make_logger
 __all__ = ["fit", "resume"]
 
 _SMALL = 1 << 22
-"""Numbers of a table up to which a fit is compared with PCA when it ends."""
+"""Largest number of training values of a table for which a fit is compared with PCA."""
 
 
 def fit(
@@ -78,46 +78,45 @@ def fit(
     training: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> Run:
-    """Fit a method to data and keep everything in a run folder.
+    """Fit a method to data in a new run folder.
 
     Args:
-        data: a name (``"digits"``), a path, an array, or a `Source`: see `narrows.data.open`. With a `prior`, a
-            finished run or its folder too: the prior is fitted to its codes, and the new run holds all of it.
-        method: a name of the table of methods, a builder function, or an `Autoencoder` you assembled; ``vae`` when
-            None.
-        out: the run folder, which must not exist; ``runs/<data>-<method>`` when None.
-        prior: a second stage over the codes, such as ``flow-matching:width=128`` (see `narrows.priors.PRIORS`), in the
-            place of the method's own.
-        epochs: passes over the training data. When neither this nor `steps` is given, a tenth of the training rows
-            is kept apart, training ends when the loss on them has not improved for a while, and the best weights are
-            kept: see `narrows.train.Plan`. The test part has no say in it.
+        data: a name (``"digits"``), a path, an array, or a `Source`: see `narrows.data.open`. With `prior`, also
+            a finished run or its folder: the prior is fitted to its codes, and the new run is a complete copy.
+        method: the name of a method, a builder function, or an `Autoencoder`; ``vae`` if None.
+        out: the run folder, which must not exist; ``runs/<data>-<method>`` if None.
+        prior: a prior that is trained in a second stage on the codes, such as ``flow-matching:width=128`` (see
+            `narrows.priors.PRIORS`), instead of the method's own.
+        epochs: passes over the training data. If neither this nor `steps` is given, a tenth of the training rows is
+            a validation set, training ends by early stopping on its loss, and the best weights are kept: see
+            `narrows.train.Plan`. The test split is not used.
         steps: optimizer steps.
-        prior_steps: steps of a second stage over the codes, where the method has one.
-        batch_size: examples a step, over all devices together; 128 when None, fewer for fewer than 1280 examples.
-        patience: looks at the rows kept apart without improvement after which training ends; 10 where neither
-            `epochs` nor `steps` is given, else training is not ended early unless this is.
-        lr: learning rate, or a schedule such as ``"cosine:1e-3:0:5000"``; 1e-3 when None, or what is usual for the
-            method.
-        seed: of initialisation, order and noise.
+        prior_steps: optimizer steps of the second stage, if there is one.
+        batch_size: examples per step, over all devices; 128 if None, less for fewer than 1280 examples.
+        patience: evaluations without improvement of the validation loss after which training ends; 10 if neither
+            `epochs` nor `steps` is given, else no early stopping unless this is given.
+        lr: learning rate, or a schedule such as ``"cosine:1e-3:0:5000"``; if None, the default of the method,
+            1e-3 for most.
+        seed: seed of initialisation, order of examples and noise.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32`` or ``bf16``.
-        devices: how many devices (or CPU processes) share each batch.
+        devices: number of devices (or CPU processes) that share each batch.
         progress: show a progress bar on stderr.
         logger: also log to ``tensorboard`` or ``wandb`` (extras of the same names).
-        measure_every: look at held-out data every so many steps, not at the end of each epoch only. Of a sparse code
-            that is L0, FVU, dead and dense latents and more; of a harvest of a causal language model what that loses
-            with reconstructions (CE, KL, loss recovered), always of a small one, of a large one only where this is
-            given.
+        measure_every: evaluate on held-out data every this many steps, not only after each epoch. Metrics of a
+            sparse code are L0, FVU, dead and dense latents and others; with activations of a causal language model
+            also CE, KL and loss recovered with reconstructions spliced in (of a large language model only if this
+            option is given).
         data_options: options of `narrows.data.open`: key, labels, scale, split ...
-        training: further fields of `narrows.train.Plan`: optimizer, weight_decay, clip, strategy ...
-        options: the method's own options, as its builder names them.
+        training: other fields of `narrows.train.Plan`: optimizer, weight_decay, clip, strategy ...
+        options: keyword arguments of the method's builder.
 
     Returns:
-        The finished run, its model in `eval()`.
+        The finished run, with its model in `eval()`.
 
     Raises:
-        RequestError: something that was asked for cannot be: a sentence says what and how to mend it.
-        WorkError: the training failed; the run folder keeps the last good checkpoint.
+        RequestError: an argument is invalid.
+        WorkError: the training failed; the run folder has the last valid checkpoint.
     """
     fields: dict[str, Any] = {
         "steps": steps,
@@ -128,28 +127,28 @@ def fit(
     fields |= {"patience": patience, "lr": lr, "seed": seed, "device": device, "precision": precision}
     fields |= {"devices": devices, "measure_every": measure_every, **(training or {})}
     options = {key: builtin(value) for key, value in options.items()}
-    recipe, model, source = _begun(data, method, prior, fields, data_options or {}, options)
+    recipe, model, source = _prepare(data, method, prior, fields, data_options or {}, options)
     plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
     name = f"{source.name}-{recipe.method}"
     with ExitStack() as held:
-        folder = _on_one(
-            fabric, lambda: claimed(out, name, held, lambda folder: _written(folder, recipe, model))
+        folder = _on_rank_zero(
+            fabric, lambda: create_folder(out, name, held, lambda folder: _write_start(folder, recipe, model))
         )
-        return _carry_out(Run(folder, recipe, model, source), plan, fabric, None, progress, logger)
+        return _train(Run(folder, recipe, model, source), plan, fabric, None, progress, logger)
 
 
-def _begun(
+def _prepare(
     data: Any,
     method: str | Builder | Autoencoder | None,
     prior: str | None,
-    said: Mapping[str, Any],
+    given: Mapping[str, Any],
     data_options: Mapping[str, Any],
     options: dict[str, Any],
 ) -> tuple[Recipe, Autoencoder, Source]:
-    """What a run begins with: its recipe, its model and its data."""
-    said = {name: value for name, value in said.items() if value is not None}
-    seed = Plan(**said).seed  # a field out of range is refused before data are opened
+    """The recipe, the untrained model and the data of a new run."""
+    given = {name: value for name, value in given.items() if value is not None}
+    seed = Plan(**given).seed  # a field out of range is refused before data are opened
     base = base_of(data, prior)
     if base is not None:
         for argument, value in {"method": method, **data_options}.items():
@@ -163,7 +162,7 @@ def _begun(
         torch.manual_seed(seed)
         model = build(source)
         recipe = Recipe(name, options, source.spec, source.describe(), {})
-    plan = Plan.of(len(source.train), {} if base is not None else model.default_plan, said)
+    plan = Plan.of(len(source.train), {} if base is not None else model.default_plan, given)
     threads = threads_for(model, source.train, plan.batch_size or 1)
     recipe = replace(
         recipe, training=plan.to_json(), versions=versions(threads), fingerprint=fingerprint(source)
@@ -173,8 +172,8 @@ def _begun(
     return recipe, model, source
 
 
-def _written(folder: Path, recipe: Recipe, model: Autoencoder) -> None:
-    """Put into a new folder what the run can be begun anew with."""
+def _write_start(folder: Path, recipe: Recipe, model: Autoencoder) -> None:
+    """Write the recipe, and the weights of a finished run that the new one starts from."""
     if recipe.base:
         write_begin(folder, model)
     recipe.write(folder)
@@ -190,84 +189,90 @@ def resume(
     progress: bool | Silent = True,
     logger: str | None = None,
 ) -> Run:
-    """Go on with a run where its last sound checkpoint was made; on a CPU, to the same bits.
+    """Continue a run from its last valid checkpoint; on a CPU, the result is bitwise the same.
 
-    A run that is finished is returned as it is, unless more `epochs` or `steps` (in all) are asked for.
+    A finished run is returned unchanged, unless more `epochs` or `steps` (in total) are given.
 
     Args:
         run: the run folder, or the run.
-        epochs: train up to this many epochs in all, instead of what the recipe says.
-        steps: train up to this many steps in all.
-        method: the builder or model of a run that is not from the table of methods.
-        data: the data, where the recipe cannot open them again (arrays in memory).
+        epochs: total number of epochs, instead of that of the recipe.
+        steps: total number of steps.
+        method: the builder or model of a run whose method has no name.
+        data: the data, if the recipe cannot open them (arrays in memory).
         progress: show a progress bar on stderr.
         logger: as for `fit`.
 
     Raises:
-        RequestError: no run, or no sound checkpoint in it.
+        RequestError: the folder is not a run, or has no valid checkpoint.
     """
     folder = run.path if isinstance(run, Run) else Path(run)
     recipe = Recipe.read(folder)
     more = epochs is not None or steps is not None
     if not more and (folder / "result.json").is_file():
         return load(folder, method=method)
-    wanted = _longer(recipe, epochs, steps) if more else recipe
-    plan = Plan.from_json(dict(wanted.training))
+    new_recipe = _longer(recipe, epochs, steps) if more else recipe
+    plan = Plan.from_json(dict(new_recipe.training))
     source = recipe.open(data)
     torch.manual_seed(plan.seed)
     model = recipe.put_prior(method) if isinstance(method, Autoencoder) else recipe.build(method)
     fabric = make_fabric(plan, len(model.players()) > 1)
-    who = progress if isinstance(progress, Silent) else Progress()
+    progress_bar = progress if isinstance(progress, Silent) else Progress()
     found: list[Checkpoint | None] = []
     with ExitStack() as held:
-        _on_one(
+        _on_rank_zero(
             fabric,
-            lambda: found.append(_continued(recipe, wanted, Run(folder, wanted, model, source), who, held)),
+            lambda: found.append(
+                _last_checkpoint(
+                    recipe, new_recipe, Run(folder, new_recipe, model, source), progress_bar, held
+                )
+            ),
         )
         checkpoint = found[0] if found else Store(folder).restore(fitting(model), trim=False)[0]
         if checkpoint is None and recipe.base:
             begin_with(folder, model)
-        return _carry_out(Run(folder, wanted, model, source), plan, fabric, checkpoint, progress, logger)
+        return _train(Run(folder, new_recipe, model, source), plan, fabric, checkpoint, progress, logger)
 
 
-def _continued(recipe: Recipe, wanted: Recipe, run: Run, who: Silent, held: ExitStack) -> Checkpoint | None:
-    """Lock a run, hold it and its data to what is known of them, and find where to go on."""
+def _last_checkpoint(
+    recipe: Recipe, new_recipe: Recipe, run: Run, progress_bar: Silent, held: ExitStack
+) -> Checkpoint | None:
+    """Lock a run, check that run and data are unchanged, and read its last valid checkpoint."""
     held.enter_context(Lock(run.path))
     if Recipe.read(run.path) != recipe:
-        raise RequestError(f"{run.path} was changed just now by another process. Try again.")
+        raise RequestError(f"{run.path} was changed by another process. Try again.")
     same_data(recipe.fingerprint, run.data)
     for folder in (run.path, run.path / "state"):
         if folder.is_dir():
             files.remove_temporary_files(folder)
-    checkpoint, said = Store(run.path).restore(fitting(run.model))
-    for sentence in said:
-        who.say(sentence)
-    if checkpoint is None and said:
+    checkpoint, warnings = Store(run.path).restore(fitting(run.model))
+    for warning in warnings:
+        progress_bar.say(warning)
+    if checkpoint is None and warnings:
         raise RequestError(f"Every checkpoint of {run.path} is damaged. Fit it again in a new folder.")
-    if wanted != recipe:  # killed from here on, it is a run that is not finished
+    if new_recipe != recipe:  # if interrupted from here on, the run is an unfinished one
         (run.path / "result.json").unlink(missing_ok=True)
-        wanted.write(run.path)
+        new_recipe.write(run.path)
     return checkpoint
 
 
-def _on_one(fabric: Any, work: Callable[[], Any]) -> Any:
-    """What one of several processes alone may do; all get its answer, or its refusal."""
-    answer: Any = None
+def _on_rank_zero(fabric: Any, work: Callable[[], Any]) -> Any:
+    """Run a function in the first process only; all processes get its result or its error."""
+    result: Any = None
     if fabric.is_global_zero:
         try:
-            answer = work()
+            result = work()
         except NarrowsError as error:
             if fabric.world_size == 1:
                 raise
-            answer = error
+            result = error
     if fabric.world_size > 1:
-        answer = fabric.broadcast(answer)
-    if isinstance(answer, NarrowsError):
-        raise answer
-    return answer
+        result = fabric.broadcast(result)
+    if isinstance(result, NarrowsError):
+        raise result
+    return result
 
 
-def _carry_out(
+def _train(
     run: Run,
     plan: Plan,
     fabric: Any,
@@ -277,38 +282,46 @@ def _carry_out(
 ) -> Run:
     source = run.data
     loggers = (make_logger(logger, run.path),) if logger is not None and fabric.is_global_zero else ()
-    who = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
+    progress_bar = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
     threads = run.recipe.versions.get("threads")
     with training_mode(threads):
         train, validation = validation_part(source.train, plan)
         held_out = source.test if validation is None else validation
-        spliced = Spliced(held_out, plan.measure_every > 0, who.say)
+        spliced = Spliced(held_out, plan.measure_every > 0, progress_bar.say)
         store = Store(run.path, loggers)
         finished = FINISHED if run.recipe.base else ()
         engine = Engine(
-            run.model, plan, train, held_out, store, who, fabric=fabric, observe=spliced, finished=finished
+            run.model,
+            plan,
+            train,
+            held_out,
+            store,
+            progress_bar,
+            fabric=fabric,
+            observe=spliced,
+            finished=finished,
         )
         engine.run(checkpoint)
     if fabric.is_global_zero:
         result = finish(run, engine)
-        for said in (result.get(name) for name in SAID):
-            if said:
-                who.say(said)
+        for warning in (result.get(name) for name in WARNINGS):
+            if warning:
+                progress_bar.say(warning)
     run.model.to("cpu")
     return run
 
 
 def finish(run: Run, engine: Engine) -> dict[str, Any]:
-    """Write what a trained run ends with: weights, card and result; return the result.
+    """Write weights, card and result of a trained run; return the result.
 
     Args:
-        run: whose model is trained.
-        engine: that trained it.
+        run: the run, whose model is trained.
+        engine: the engine that trained it.
     """
     run.model.to("cpu")
     weights = run.path / "model.safetensors"
-    again = f"Free some, then go on with: narrows resume {run.path}"
-    sha256 = write_tensors(weights, run.model.state_dict(), again, {"format": "pt"})
+    fix = f"Free some, then run: narrows resume {run.path}"
+    sha256 = write_tensors(weights, run.model.state_dict(), fix, {"format": "pt"})
     result = {"sha256": sha256, "steps": engine.made, "seconds": round(engine.seconds, 3)}
     result |= {"stages": engine.ends}
     if short := too_short(run.metrics, int(run.model.default_plan.get("steps", 0))):
@@ -316,12 +329,12 @@ def finish(run: Run, engine: Engine) -> dict[str, Any]:
     if behind := _behind_pca(run):
         result["behind"] = behind
     write_card(run.path, run.recipe, run.model, result)
-    files.write(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode(), again)
+    files.write(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode(), fix)
     return result
 
 
 def _behind_pca(run: Run) -> str:
-    """A sentence where PCA of the same width does as well on the test part; of small tables, where it costs little."""
+    """A warning if PCA of the same width is as good on the test split; for small tables only, where PCA is fast."""
     source = run.data
     if (
         source.spec.kind != "array"
@@ -336,10 +349,10 @@ def _behind_pca(run: Run) -> str:
 def _resolve(
     method: str | Builder | Autoencoder, options: dict[str, Any], prior: str | None
 ) -> tuple[str, Callable[[Source], Autoencoder]]:
-    """The recorded name of a method, and how to build it for some data; a prior that it takes joins its options."""
+    """The name of a method for the recipe, and a function that builds it for given data."""
     if isinstance(method, Autoencoder):
         if options:
-            raise refuse("options", sorted(options), "none, since the model is assembled already")
+            raise refuse("options", sorted(options), "no options with an Autoencoder")
         return CUSTOM, lambda source: method
     if isinstance(method, str):
         builder, name = index.builder(method), method

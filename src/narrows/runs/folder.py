@@ -1,4 +1,4 @@
-"""The folder of a new run: made, locked, and never in the place of something else."""
+"""The folder of a new run: created, locked, and never over existing files."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from narrows.core import files
 from narrows.core.check import NarrowsError, RequestError
 from narrows.core.lock import Lock, is_empty
 
-__all__ = ["claimed"]
+__all__ = ["create_folder"]
 
 
-def claimed(out: str | Path | None, name: str, held: ExitStack, fill: Callable[[Path], None]) -> Path:
-    """A new folder, locked and filled; what fails leaves only what was there.
+def create_folder(out: str | Path | None, name: str, held: ExitStack, fill: Callable[[Path], None]) -> Path:
+    """Create, lock and fill a folder; it is removed again if that fails.
 
     Args:
-        out: the folder, which must not be there, or be empty; below ``runs`` when None.
-        name: of a folder below ``runs``.
-        held: what keeps the lock.
-        fill: writes what the folder begins with.
+        out: the folder, which must not exist or must be empty; a new one below ``runs`` if None.
+        name: name of the folder below ``runs``.
+        held: context that holds the lock.
+        fill: writes the first files of the folder.
 
     Raises:
-        RequestError: there is something in it, or it cannot be made.
+        RequestError: the folder is not empty, or cannot be created.
     """
     folder, made = _new_folder(out, name)
     try:
@@ -35,14 +35,14 @@ def claimed(out: str | Path | None, name: str, held: ExitStack, fill: Callable[[
     except NarrowsError:
         held.close()
         if made:
-            with suppress(OSError):  # it stays where another process has put something there
+            with suppress(OSError):  # not empty if another process has written to it
                 folder.rmdir()
         raise
     return folder
 
 
 def _new_folder(out: str | Path | None, name: str) -> tuple[Path, bool]:
-    """The folder of a new run, and whether it was made here: nobody else can have made the same one."""
+    """The folder of a new run, and whether this process created it."""
     folder = Path("runs") if out is None else Path(out)
     try:
         if out is None:
@@ -56,7 +56,9 @@ def _new_folder(out: str | Path | None, name: str) -> tuple[Path, bool]:
         if not folder.is_dir() or not is_empty(folder):
             raise _taken(folder)
     except OSError as error:
-        raise RequestError(f"The run folder {folder} cannot be made: {error.strerror or error}.") from error
+        raise RequestError(
+            f"The run folder {folder} cannot be created: {error.strerror or error}."
+        ) from error
     return folder, False
 
 
@@ -71,5 +73,5 @@ def _made(folder: Path) -> bool:
 def _taken(folder: Path) -> RequestError:
     return RequestError(
         f"``out`` {folder} exists already, and nothing is overwritten. "
-        f"Name another folder, remove this one, or go on with it: narrows resume {folder}"
+        f"Name another folder, remove this one, or continue it: narrows resume {folder}"
     )

@@ -1,4 +1,4 @@
-"""A recipe: everything a run was asked for, in JSON that a person can read and a program can follow again."""
+"""A recipe: all arguments of a run, as JSON, from which it can be reproduced."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ from narrows.train import Plan
 __all__ = ["CUSTOM", "Builder", "Recipe", "check_options"]
 
 CUSTOM = "custom"
-"""The method of a run whose model was assembled by hand or by a builder outside the table."""
+"""The method of a run whose model was assembled by hand or by a builder of the user."""
 
 Builder = Callable[..., Autoencoder]
 _FORMAT = 1
 _MOST = 1 << 40
-_KINDS = {
+_FIELDS = {
     "format": int,
     "method": str,
     "arguments": dict,
@@ -50,27 +50,27 @@ _KINDS = {
     "prior": dict,
     "base": dict,
 }
-"""What a recipe holds, and of which type."""
-_LATER = ("fingerprint", "prior", "base")
-"""What a recipe may be without."""
-_WRONG = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
-"""What following an edited recipe may end in, besides a refusal."""
+"""The fields of a recipe and their types."""
+_OPTIONAL = ("fingerprint", "prior", "base")
+"""Fields that may be missing."""
+_ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
+"""Other exceptions that an edited recipe may raise."""
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """What a run was asked for.
+    """The arguments of a run.
 
     Args:
-        method: a name of the table of methods, or ``custom``.
+        method: the name of a method, or ``custom``.
         arguments: the builder's keyword arguments.
-        spec: what one example looks like.
+        spec: shape and type of one example.
         data: the arguments of `narrows.data.open`.
         training: the fields of `Plan`.
         versions: of narrows, torch and Python, and the number of threads (which decides the last bits of a sum).
-        fingerprint: of the data (see `narrows.runs.fingerprint`), or nothing where they cannot change.
-        prior: a second stage that stands in no argument of the method: its text, and the shape of the codes.
-        base: of a second stage on a finished run: that run's folder, recipe, and the digest of its weights.
+        fingerprint: hash of the data (see `narrows.runs.fingerprint`); empty if they cannot change.
+        prior: a second-stage prior that is not an argument of the method: its text, and the shape of the codes.
+        base: for a second stage on a finished run, its folder, its recipe and the hash of its weights.
     """
 
     method: str
@@ -84,29 +84,31 @@ class Recipe:
     base: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, builder: Builder | None = None) -> Autoencoder:
-        """A fresh model; a method that is not in the table must be handed in.
+        """An untrained model.
 
         Raises:
-            RequestError: the recipe's method is ``custom`` and no builder was given, or its arguments are not those
-                of the builder.
+            RequestError: the recipe's method is ``custom`` and no builder was given, or the builder does not
+                accept its arguments.
         """
         if builder is None:
             if self.method == CUSTOM:
                 raise RequestError(
-                    "This run's model was assembled outside the table of methods, so the recipe cannot build it. "
-                    "Hand the builder (or the model) in as ``method``: in Python, nr.load."
+                    "This run's model was built by code of your own, so the recipe cannot build it. "
+                    "Pass the builder or the model as ``method`` in Python: nr.load(RUN, method=...)."
                 )
             builder = index.builder(self.method)
         try:
             return self.put_prior(builder(self.spec, **self.arguments))
         except NarrowsError:
             raise
-        except _WRONG as error:
+        except _ERRORS as error:
             reason = str(error).split("\n")[0]
-            raise RequestError(f"The recipe's arguments do not make a `{self.method}`: {reason}.") from error
+            raise RequestError(
+                f"`{self.method}` cannot be built from the recipe's arguments: {reason}."
+            ) from error
 
     def put_prior(self, model: Autoencoder) -> Autoencoder:
-        """Put the recipe's own second stage, where it has one, on a model; its weights depend on the seed alone."""
+        """Set the recipe's second-stage prior, if it has one, on a model; its weights depend on the seed only."""
         if self.prior:
             symbols = Symbols(tuple(self.prior["shape"]), self.prior["codes"])
             with seeded(self.training["seed"]):
@@ -114,16 +116,16 @@ class Recipe:
         return model
 
     def open(self, data: Any = None) -> Source:
-        """The data again, as they are described; or others in their place.
+        """Open the data of the recipe, or other data with the same options.
 
         Raises:
-            RequestError: there are no such data, or the description cannot be followed.
+            RequestError: the data cannot be opened.
         """
         try:
             return nd.open(**{**self.data, **({} if data is None else {"what": data})})
         except NarrowsError:
             raise
-        except _WRONG as error:
+        except _ERRORS as error:
             reason = str(error).split("\n")[0]
             raise RequestError(f"The recipe's data cannot be opened: {reason}.") from error
 
@@ -137,28 +139,28 @@ class Recipe:
         """Write ``recipe.json``.
 
         Raises:
-            RequestError: an argument that JSON cannot hold.
+            RequestError: an argument is not representable in JSON.
         """
         text = json.dumps(files.with_checksum(self.form()), indent=2)
         files.write(folder / "recipe.json", (text + "\n").encode())
 
     def form(self) -> dict[str, Any]:
-        """The recipe as JSON holds it.
+        """The recipe as a JSON object.
 
         Raises:
-            RequestError: an argument that JSON cannot hold.
+            RequestError: an argument is not representable in JSON.
         """
         spec = self.spec.to_json()
         try:
-            said = {
+            fields = {
                 name: value for name, value in vars(self).items() if value or name not in ("prior", "base")
             }
-            kept = {"format": _FORMAT, **said, "spec": spec}
-            return dict(json.loads(json.dumps(kept, allow_nan=False)))
+            content = {"format": _FORMAT, **fields, "spec": spec}
+            return dict(json.loads(json.dumps(content, allow_nan=False)))
         except (TypeError, ValueError) as error:
             raise RequestError(
-                f"A recipe must be able to keep every argument, and it cannot keep one: {error}. "
-                "Use finite numbers, texts and tuples; a schedule as a text such as 'linear:0:1:1000'."
+                f"Every argument must be representable in JSON for the recipe: {error}. "
+                "Use finite numbers, strings and tuples; a schedule as a string such as 'linear:0:1:1000'."
             ) from error
 
     @classmethod
@@ -166,19 +168,21 @@ class Recipe:
         """Read and check ``recipe.json``.
 
         Raises:
-            RequestError: the folder is no run, or its recipe is damaged or from another version.
+            RequestError: the folder is not a run, or its recipe is damaged or from another version.
         """
         path = folder / "recipe.json"
         try:
-            kept = files.read_json(path)
-            if isinstance(kept, dict) and "sha256" in kept:  # who edits a recipe on purpose takes it out
-                kept = files.without_checksum(kept)
-            recipe = cls(**_checked(kept))
+            content = files.read_json(path)
+            if (
+                isinstance(content, dict) and "sha256" in content
+            ):  # the user removes the checksum to edit a recipe
+                content = files.without_checksum(content)
+            recipe = cls(**_checked(content))
         except (FileNotFoundError, NotADirectoryError):
             raise RequestError(
                 f"{folder} is not a run: it has no recipe.json. Make one with: narrows fit"
             ) from None
-        except _WRONG as error:
+        except _ERRORS as error:
             fix = (
                 "If you edited it on purpose, remove its entry `sha256`." if "checksum" in str(error) else ""
             )
@@ -187,7 +191,7 @@ class Recipe:
         return recipe if recipe.method == CUSTOM else recipe.known()
 
     def known(self) -> Recipe:
-        """The recipe with options that the method's builder has, those of earlier releases under today's names.
+        """The recipe with options of earlier releases renamed, checked against the method's builder.
 
         Raises:
             UnknownOptionError: an option that the method does not have.
@@ -199,38 +203,38 @@ class Recipe:
         return replace(self, arguments=arguments)
 
 
-def _checked(kept: Any) -> dict[str, Any]:
-    """The fields of a recipe out of JSON, each of its type.
+def _checked(content: Any) -> dict[str, Any]:
+    """The fields of a recipe from JSON, checked.
 
     Raises:
-        ValueError: one of them is missing, unknown, or not what a recipe holds.
+        ValueError: a field is missing, unknown or invalid.
     """
-    if not isinstance(kept, dict) or kept.get("format") != _FORMAT:
-        raise ValueError("another format than this version reads")
-    for name, value in kept.items():
-        kind = _KINDS.get(name)
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise ValueError("its format is unknown to this version")
+    for name, value in content.items():
+        kind = _FIELDS.get(name)
         if kind is None or type(value) is not kind:
-            raise ValueError(f"`{name}` is not what a recipe holds")
-    missing = [name for name in _KINDS if name not in kept and name not in _LATER]
+            raise ValueError(f"`{name}` is invalid")
+    missing = [name for name in _FIELDS if name not in content and name not in _OPTIONAL]
     if missing:
         raise ValueError(f"`{missing[0]}` is missing")
-    training = Plan.from_json(dict(kept["training"])).to_json()  # what is not there has its default
-    _check_description(kept["data"])
-    if kept.get("prior"):
-        _check_prior(kept["prior"])
-    threads = kept["versions"].get("threads")
+    training = Plan.from_json(dict(content["training"])).to_json()  # missing fields have their defaults
+    _check_description(content["data"])
+    if content.get("prior"):
+        _check_prior(content["prior"])
+    threads = content["versions"].get("threads")
     if threads is not None:
         whole("threads", threads, high=4096)
-    arguments = {k: _tuple(v) for k, v in kept["arguments"].items()}
-    return {k: v for k, v in kept.items() if k != "format"} | {
-        "spec": _spec(kept["spec"]),
+    arguments = {k: _tuple(v) for k, v in content["arguments"].items()}
+    return {k: v for k, v in content.items() if k != "format"} | {
+        "spec": _spec(content["spec"]),
         "arguments": arguments,
         "training": training,
     }
 
 
 def _spec(form: dict[str, Any]) -> Spec:
-    """What one example looks like, out of JSON."""
+    """Shape and type of one example, from JSON."""
     if form.get("kind") != "views":
         _shape(form.get("shape"), low=0 if form.get("kind") == "graph" else 1)
     if form.get("target") is not None:
@@ -241,14 +245,14 @@ def _spec(form: dict[str, Any]) -> Spec:
 
 def _shape(form: Any, low: int = 1) -> tuple[int, ...]:
     if not isinstance(form, list) or not 1 <= len(form) <= 8:
-        raise ValueError(f"{form!r} is no shape")
+        raise ValueError(f"{form!r} is not a shape")
     return tuple(whole("shape", n, low=low, high=_MOST) for n in form)
 
 
 def _check_prior(form: Mapping[str, Any]) -> None:
-    """Hold what a recipe says of a second stage to what `Recipe.put_prior` reads."""
+    """Check the fields that `Recipe.put_prior` reads."""
     if set(form) != {"text", "shape", "codes"} or not isinstance(form["text"], str):
-        raise ValueError("`prior` is not what a recipe holds")
+        raise ValueError("`prior` is invalid")
     whole("codes", form["codes"], low=0, high=_MOST)
     for n in form["shape"]:
         whole("shape", n, high=_MOST)
@@ -256,9 +260,9 @@ def _check_prior(form: Mapping[str, Any]) -> None:
 
 
 def _check_description(data: Mapping[str, Any]) -> None:
-    """Hold the description of the data to what `Source.describe` writes."""
+    """Check the description of the data that `Source.describe` writes."""
     if not isinstance(data.get("what", ""), str):
-        raise ValueError("`what` of the data is no text")
+        raise ValueError("`what` of the data is not a string")
     spec = data["spec"]
     _check_forms(data.get("forms", {}), spec.get("parts", {}) if spec.get("kind") == "views" else {})
     _check_scaling(data["scaling"], spec, "shape")
@@ -266,27 +270,29 @@ def _check_description(data: Mapping[str, Any]) -> None:
         _check_scaling(data["target_scaling"], spec, "target")
     names, rows = spec["class_names"], spec["rows"]
     if not isinstance(names, list) or not isinstance(rows, list) or len(rows) != 2:
-        raise ValueError("`spec` of the data is not what a recipe holds")
+        raise ValueError("`spec` of the data is invalid")
     for n in rows:
         whole("rows", n, low=0)
     _spec({k: v for k, v in spec.items() if k not in ("class_names", "rows", "model")})
 
 
 def _check_forms(forms: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
-    """Hold what a description says of each modality to what the data are said to look like."""
+    """Check the description of each modality against the description of the data."""
     if list(forms) != list(parts):
-        raise ValueError("`forms` of the data does not describe their modalities, in order")
+        raise ValueError("`forms` of the data does not list the modalities of `spec`, in order")
     for name, form in forms.items():
         spec = form["spec"]
         _check_scaling(form["scaling"], spec, "shape")
         classes = spec.get("class_names", [])
-        if not isinstance(classes, list) or not all(isinstance(called, str) for called in classes):
-            raise ValueError(f"`class_names` of the modality `{name}` are no texts")
+        if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
+            raise ValueError(f"`class_names` of the modality `{name}` are not strings")
         if spec.get("values") == "categories" and len(classes) != spec.get("classes"):
-            raise ValueError(f"the modality `{name}` has another number of classes than of their names")
+            raise ValueError(
+                f"the number of classes of the modality `{name}` differs from the number of class names"
+            )
         bare = {key: value for key, value in spec.items() if key not in ("class_names", "model")}
         if _spec(bare) != _spec(parts[name]):
-            raise ValueError(f"`forms` and `spec` of the data say different things of the modality `{name}`")
+            raise ValueError(f"`forms` and `spec` of the data differ for the modality `{name}`")
 
 
 def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str) -> None:
@@ -294,7 +300,7 @@ def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str)
     axis = choice("axis", form.get("axis", "last"), ("first", "last"))
     lengths = {len(form[name]) for name in ("shift", "scale") if isinstance(form[name], list)}
     if lengths - {spec[shape][0 if axis == "first" else -1] if spec.get(shape) else None}:
-        raise ValueError("the scaling of the data is not one number for each of their columns")
+        raise ValueError("the scaling of the data does not have one number per column")
     for name in ("shift", "scale"):
         for value in form[name] if isinstance(form[name], list) else [form[name]]:
             if number(name, value) == 0 and name == "scale":
@@ -302,7 +308,7 @@ def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str)
 
 
 def versions(threads: int) -> dict[str, Any]:
-    """What the last bits of a run depend on besides its recipe."""
+    """The environment on which the rounding errors of a run depend."""
     return {
         "narrows": version("narrows"),
         "torch": version("torch"),
@@ -313,10 +319,10 @@ def versions(threads: int) -> dict[str, Any]:
 
 
 def check_options(builder: Builder, options: Mapping[str, Any], method: str) -> dict[str, Any]:
-    """Hold options to a builder's signature; none is ever dropped.
+    """Check options against a builder's signature.
 
     Raises:
-        UnknownOptionError: an option that the method does not have; the text names the nearest.
+        UnknownOptionError: an option that the method does not have; the message names the nearest.
     """
     known = [p.name for p in list(inspect.signature(builder).parameters.values())[1:]]
     for name, value in options.items():
@@ -326,10 +332,10 @@ def check_options(builder: Builder, options: Mapping[str, Any], method: str) -> 
                 f"See: narrows fit --method {method} --help"
             )
         if isinstance(value, bytes) or (callable(value) and not isinstance(value, type)):
-            raise refuse(name, value, "a number, a text or a tuple, which a recipe can keep")
+            raise refuse(name, value, "a number, a string or a tuple")
     return {name: builtin(value) for name, value in options.items()}
 
 
 def _tuple(value: Any) -> Any:
-    """JSON knows lists only, our options tuples only."""
+    """Lists from JSON as tuples."""
     return tuple(_tuple(v) for v in value) if isinstance(value, list) else value

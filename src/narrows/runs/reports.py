@@ -1,4 +1,4 @@
-"""What an audit leaves behind: a document for programs and pages for people, beside each other."""
+"""The files of an audit: the results as JSON, and HTML pages."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["file_name", "name_of", "write_report"]
 
 
 def name_of(data: Any) -> str:
-    """A short name of data that are not the run's own, as files are called after them.
+    """A short name of data other than the run's own, for names of files.
 
     Example:
         >>> name_of("new/wine 2.csv"), name_of([[1.0]]), name_of(None)
@@ -27,16 +27,16 @@ def name_of(data: Any) -> str:
     if data is None:
         return ""
     if isinstance(data, (str, Path)):
-        said = Path(data).stem
+        text = Path(data).stem
     else:
-        from narrows.data.dataset import Source  # needs torch, which a name of a file does not
+        from narrows.data.dataset import Source  # imports torch, which a path does not need
 
-        said = data.name if isinstance(data, Source) else ""
-    return re.sub(r"[^\w.]+", "-", said).strip("-.")[:60] or "data"
+        text = data.name if isinstance(data, Source) else ""
+    return re.sub(r"[^\w.]+", "-", text).strip("-.")[:60] or "data"
 
 
 def file_name(base: str, name: str) -> str:
-    """What a file of an audit is called: `audit.json` on the run's own data, `audit-wine.json` on others.
+    """The name of a file of an audit: `audit.json` for the run's own data, `audit-wine.json` for others.
 
     Example:
         >>> file_name("audit.json", ""), file_name("audit.json", "wine")
@@ -47,21 +47,21 @@ def file_name(base: str, name: str) -> str:
 
 
 def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, **features: Any) -> list[Path]:
-    """Write the audit of a run: the document, the page, and of a sparse code the page of its features.
+    """Write the audit of a run: JSON, the report, and for a sparse code the page of its latents.
 
     Args:
         run: the run.
         report: its audit.
-        data: what it was audited on; the run's own test part when None.
-        name: of those data, "" for the run's own: other data are written beside, never over.
-        folder: where to; it is made where it does not exist.
-        features: what `Run.features` is asked for; nothing for no page of features.
+        data: the data of the audit; the test split of the run if None.
+        name: name of the data; empty for the run's own.
+        folder: destination, which is created if it does not exist.
+        features: arguments of `Run.features`; no page of latents if empty.
 
     Returns:
-        The files, the page last.
+        The files, the report last.
 
     Raises:
-        WorkError: the folder cannot be made or written.
+        WorkError: the folder cannot be created or written.
     """
     from narrows.audit.evidence.features import NoActiveLatents
     from narrows.audit.report.html import run_page
@@ -69,20 +69,20 @@ def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, *
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise WorkError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
-    document, page, beside = (
+        raise WorkError(f"The folder {folder} cannot be created: {error.strerror or error}.") from error
+    document, page, features_page = (
         folder / file_name(f, name) for f in ("audit.json", "report.html", "features.html")
     )
     links = []
     if features and report.get("l0") is not None:
         try:
-            links = [run.features(data, out=beside, report=page, **features)]
+            links = [run.features(data, out=features_page, report=page, **features)]
         except NoActiveLatents:
-            beside.unlink(missing_ok=True)  # of an earlier state of the run
-    elif beside.is_file():
-        links = [beside]
+            features_page.unlink(missing_ok=True)  # from an earlier audit
+    elif features_page.is_file():
+        links = [features_page]
     files.write(document, (json.dumps(report.to_json(), indent=2) + "\n").encode())
     recipe = json.loads((run.path / "recipe.json").read_text())
-    said = [(path.name, "Look at single latents, one by one") for path in links if path is not None]
-    files.write(page, run_page(report, recipe, run.metrics, said).encode())
+    pages = [(path.name, "Single latents") for path in links if path is not None]
+    files.write(page, run_page(report, recipe, run.metrics, pages).encode())
     return [document, *(path for path in links if path is not None), page]

@@ -1,4 +1,4 @@
-"""`Run`: a folder with a recipe and a model, and the verbs that use it."""
+"""`Run`: a folder with a recipe and a model, and methods that use it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from narrows.core.progress import with_progress
 from narrows.core.tensorfile import read_tensors
 from narrows.data import Dataset, Source
 from narrows.data.views import in_units
-from narrows.runs.codes import joined, pack, together, unpack
+from narrows.runs.codes import concatenated, joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.runs.upgrade import renamed
 from narrows.runs.verbs.reconstruct import reconstruct
@@ -40,12 +40,12 @@ class Run:
 
     Args:
         path: the folder.
-        recipe: what was asked for.
+        recipe: the arguments of the run.
         model: the autoencoder, in `eval()` when the run is loaded.
-        source: the data, or None to open them from the recipe when they are needed.
+        source: the data; None to open them from the recipe on first use.
 
-    Data arguments of the verbs are what `narrows.data.open` takes: None for the run's own test part, a name, a
-    path or an array. They are read with the run's own scaling, and results come back in the units of the data.
+    The `data` arguments of methods are those of `narrows.data.open`: a name, a path or an array, or None for the test
+    split of the run. They are scaled as in the fit, and results are in the units of the data.
     """
 
     def __init__(self, path: Path, recipe: Recipe, model: Autoencoder, source: Source | None = None) -> None:
@@ -61,7 +61,7 @@ class Run:
 
     @cached_property
     def data(self) -> Source:
-        """The data of the recipe, opened again where necessary."""
+        """The data of the recipe, opened on first use."""
         return self._source if self._source is not None else self.recipe.open()
 
     @property
@@ -71,7 +71,7 @@ class Run:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the model learned."""
+        """Number of parameters of the model."""
         return sum(p.numel() for p in self.model.parameters())
 
     def audit(
@@ -85,17 +85,17 @@ class Run:
         progress: Any = None,
         **options: Any,
     ) -> Report:
-        """Ask the model all the questions of the audit, on the test part or on other data.
+        """Run all checks of the audit, on the test split or on other data.
 
         Args:
-            data: what to examine it on; the run's own test part when None.
-            name: what these data are called; the name of their file where it is not said.
-            write: write ``audit.json`` and ``report.html``; of other data than the run's own, ``audit-NAME.json`` and
-                so on, beside the run's own.
-            out: the folder to write into; the run's own when None.
-            features: of a sparse code write ``features.html`` too.
+            data: the data of the audit; the test split of the run if None.
+            name: name of the data; by default the name of the file.
+            write: write ``audit.json`` and ``report.html``; for data other than the run's own, ``audit-NAME.json`` and
+                so on.
+            out: the folder to write into; the run folder if None.
+            features: for a sparse code also write ``features.html``.
             progress: a `narrows.train.Progress`, or None.
-            options: of `narrows.audit.audit`: `limit`, `seed`.
+            options: further arguments of `narrows.audit.audit`: `limit`, `seed`.
         """
         from narrows.audit import audit
         from narrows.runs.reports import name_of, write_report
@@ -117,11 +117,11 @@ class Run:
         return report
 
     def features(self, data: Any = None, *, out: str | Path | None = None, **options: Any) -> Path | None:
-        """Write a page that shows what single latents of a sparse code stand for; None where the code is not sparse.
+        """Write a page on single latents of a sparse code; None if the code is not sparse.
 
         Args:
-            data: what they are looked at on; the run's own test part when None.
-            out: the page; ``features.html`` in the run folder when None.
+            data: the examples; the test split of the run if None.
+            out: path of the page; ``features.html`` in the run folder if None.
             options: `count`, `examples`, `latents`, `seed`, `report` and `progress` of
                 `narrows.runs.features.write_features`.
         """
@@ -132,16 +132,16 @@ class Run:
         return None if found is None else page
 
     def encode(self, data: Any = None, *, progress: Any = None) -> dict[str, np.ndarray]:
-        """The codes of some data, as named arrays that `decode` reads back.
+        """The codes of data, as named arrays, from which `decode` reconstructs.
 
         Args:
-            data: what to encode; the run's own test part when None.
+            data: the data to encode; the test split of the run if None.
             progress: a `narrows.core.progress.Progress`, or None.
 
         Returns:
             ``indices`` (N, L) of a quantised code; ``indices``, ``values`` (N, k) and ``width`` of a sparse one;
-            else ``z`` (N, ...), with ``mean`` and ``scale`` of a Gaussian posterior. ``features`` (N, F) is what a
-            downstream probe reads, ``condition/NAME`` (N, ...) what both sides were told, where they were.
+            else ``z`` (N, ...), with ``mean`` and ``scale`` of a Gaussian posterior. Also ``features`` (N, F), the
+            input of a linear probe, and ``condition/NAME`` (N, ...) for each condition of the model.
         """
 
         def one(batch: Batch) -> dict[str, Tensor]:
@@ -150,21 +150,24 @@ class Run:
         return joined(self._over(data, one, progress, "Encoding"))
 
     def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> Any:
-        """From what `encode` returned to examples (N, *shape), in the units of the data; modalities by name.
+        """Decode the codes that `encode` returned.
 
         Args:
             codes: arrays by name.
             progress: a `narrows.core.progress.Progress`, or None.
 
+        Returns:
+            Examples (N, *shape) in the units of the data; for several modalities a dict by name.
+
         Raises:
-            RequestError: arrays that this model's codes do not have, or of another shape.
+            RequestError: the arrays or their shapes are not those of this model's codes.
         """
         read = unpack(self.model, codes)
         rows = max((len(v) for v in codes.values() if np.ndim(v)), default=0)
         parts = (self.model.likelihood.mean(self.model.decode(z, condition)) for z, condition in read)
         try:
             with torch.no_grad():
-                return self._units(together(with_progress(parts, rows, progress, "Decoding")))
+                return self._units(concatenated(with_progress(parts, rows, progress, "Decoding")))
         except (RuntimeError, IndexError, TypeError, ValueError) as error:
             if isinstance(error, NarrowsError):
                 raise
@@ -174,22 +177,22 @@ class Run:
             ) from error
 
     def reconstruct(self, data: Any = None, *, resolution: float | None = None, progress: Any = None) -> Any:
-        """What the model makes of some data, (N, *shape), in the units of the data; by name of several modalities.
+        """Reconstructions of data, (N, *shape), in the units of the data; for several modalities a dict by name.
 
         Args:
-            data: what is reconstructed; the run's own test part when None.
-            resolution: of fields, so many times the points along each coordinate that the data of the fit have, on a
-                grid; (N, Q, C). When None, the points of the data, padded with NaN where their numbers differ.
+            data: the data to reconstruct; the test split of the run if None.
+            resolution: for fields: number of points along each coordinate of a grid, as a multiple of that of the
+                training data; (N, Q, C). If None, the points of the data, padded with NaN to equal numbers.
             progress: a `narrows.core.progress.Progress`, or None.
         """
         return reconstruct(self, data, resolution=resolution, progress=progress)
 
     def impute(self, data: Any = None, **how: Any) -> dict[str, np.ndarray] | np.ndarray:
-        """Fill what is missing of a table or of series: columns by name, or an array where one was given.
+        """Impute missing values of tables or series; columns by name, or an array if `data` is an array.
 
         Args:
-            data: a file, an array, or None for the run's own test part.
-            how: `samples`, `draws`, `seed`, `horizon` (of series, steps to forecast) and `progress` of
+            data: a file, an array, or None for the test split of the run.
+            how: `samples`, `draws`, `seed`, `horizon` (for series, number of steps to forecast) and `progress` of
                 `narrows.runs.verbs.impute.impute`.
         """
         from narrows.runs.verbs.impute import impute
@@ -210,27 +213,27 @@ class Run:
         """New examples from the prior, (n, *shape).
 
         Args:
-            n: how many.
-            seed: the same seed gives the same examples.
-            label: which class a conditional model is asked for; all in turn when None.
+            n: number of examples.
+            seed: random seed.
+            label: class of all examples of a conditional model; all classes in turn if None.
             draw: draw from the likelihood instead of taking its mean.
-            resolution: of fields, as for `reconstruct`.
+            resolution: for fields, as for `reconstruct`.
             progress: a `narrows.core.progress.Progress`, or None.
-            options: how the second stage draws, where there is one: ``steps``, ``temperature`` ...
+            options: sampling options of a learned prior: ``steps``, ``temperature`` ...
 
         Raises:
-            RequestError: the method has no prior, or one without these options, or is told what no prior draws; or a
-                label that does not exist.
+            RequestError: the method has no prior, the prior lacks an option, the model has a condition other than
+                labels, or the label does not exist.
         """
         how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
         return sample(self, n, progress=progress, **how, **options)
 
     @torch.no_grad()
     def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> Any:
-        """A straight line between the codes of examples i and j, decoded: (steps, *shape), by name of several."""
+        """Decode points on the line between the codes of examples i and j, (steps, *shape)."""
         dataset = self._dataset(data)
         for name, row in (("from", i), ("to", j)):
-            whole(name, row, low=0, high=len(dataset) - 1, fix="It is a row number of the data.")
+            whole(name, row, low=0, high=len(dataset) - 1, fix="It is the index of a row.")
         batch = dataset.batch(torch.tensor([i, j]), self.model.conditions)
         code = self.model.encode(batch)
         z = dense(code.z)
@@ -248,7 +251,7 @@ class Run:
         to: str | Sequence[str] = "all",
         **how: Any,
     ) -> dict[str, np.ndarray]:
-        """Say what some modalities look like, given others: see `narrows.runs.verbs.translate.translate`."""
+        """Predict some modalities from others: see `narrows.runs.verbs.translate.translate`."""
         from narrows.runs.verbs.translate import translate
 
         return translate(self, data, source=source, to=to, **how)
@@ -256,16 +259,15 @@ class Run:
     def score(
         self, data: Any = None, *, samples: int = 64, seed: int = 0, progress: Any = None
     ) -> np.ndarray:
-        """How badly the model explains each example, (N,): the higher, the stranger; `score_unit` says of what.
+        """Anomaly score of each example, (N,), higher for more unusual ones; `score_unit` names the quantity.
 
-        The importance-weighted -log p(x) in nats where the code has a posterior, else the distortion: -log p(x | z),
-        or the squared error where the likelihood is no more than that. All of the data as the model sees them,
-        scaled. The same data get the same scores every time.
+        With a posterior the importance-weighted -log p(x) in nats, otherwise the distortion: -log p(x | z), or the
+        squared error if the likelihood has no other terms. Computed on scaled data; deterministic for a given seed.
 
         Args:
-            data: what to score; the run's own test part when None.
-            samples: how many codes are drawn for each example, where there is a posterior.
-            seed: of those draws.
+            data: the data to score; the test split of the run if None.
+            samples: number of codes drawn for each example, if there is a posterior.
+            seed: seed of the draws.
             progress: a `narrows.core.progress.Progress`, or None.
         """
         whole("samples", samples)
@@ -279,9 +281,9 @@ class Run:
         return torch.cat(list(self._over(data, one, progress, "Scoring", chunk=128))).double().numpy()
 
     def score_unit(self, data: Any = None) -> str:
-        """What `score` gives of some data: ``nll_nats``, ``squared_error``, or the two mixed.
+        """The quantity that `score` returns: ``nll_nats``, ``squared_error`` or ``nll_nats_without_constant``.
 
-        Where a code with a posterior is decoded by the squared error alone, the score is -log p(x) but for a
+        For a code with a posterior and the squared error as likelihood, the score is -log p(x) up to an additive
         constant: ``nll_nats_without_constant``.
         """
         if self.model.likelihood.unit == "nats":
@@ -296,22 +298,22 @@ class Run:
         return data if isinstance(data, Dataset) else nd.like(self.recipe.data, data)
 
     def _over(
-        self, data: Any, verb: Callable[[Batch], Any], progress: Any, title: str, chunk: int = _CHUNK
+        self, data: Any, function: Callable[[Batch], Any], progress: Any, title: str, chunk: int = _CHUNK
     ) -> Iterator[Any]:
-        """A verb's answer for each chunk of the data; the same chunks each time, so the same answers."""
+        """The results of a function for all chunks of the data, which are always the same."""
         dataset = self._dataset(data)
 
-        def answers() -> Iterator[Any]:
+        def results() -> Iterator[Any]:
             for first in range(0, len(dataset), chunk):
                 with torch.no_grad():
-                    yield verb(
+                    yield function(
                         dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.conditions)
                     )
 
-        return with_progress(answers(), len(dataset), progress, title, chunk)
+        return with_progress(results(), len(dataset), progress, title, chunk)
 
     def _units(self, x: Tree) -> Any:
-        """From what the model sees to the units of the data; several modalities by name."""
+        """Values of the model in the units of the data; several modalities by name."""
         if isinstance(x, Mapping):
             return in_units(self.recipe.data["forms"], x)
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
@@ -320,22 +322,22 @@ class Run:
 
 
 def _between(value: Tensor, t: Tensor) -> Tensor:
-    """Rows on the line from the first of two rows to the second, at (steps, ...) shares t; whole numbers do not mix."""
+    """Linear interpolation between two rows at weights t (steps, ...); integers are those of the first row."""
     if not value.is_floating_point():
         return value[:1].expand(len(t), *value.shape[1:])
-    share = t.reshape(-1, *[1] * (value.dim() - 1))
-    return (1 - share) * value[:1] + share * value[1:]
+    weight = t.reshape(-1, *[1] * (value.dim() - 1))
+    return (1 - weight) * value[:1] + weight * value[1:]
 
 
 def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Run:
-    """Open a run folder; of a run that was interrupted, the model of its newest sound checkpoint.
+    """Open a run folder; if the run was interrupted, with the model of its last valid checkpoint.
 
     Args:
         path: the run folder.
-        method: the builder, or a model to fill, of a run that is not from the table of methods.
+        method: the builder, or a model for the weights, of a run whose method has no name.
 
     Raises:
-        RequestError: no run, a damaged recipe, or weights that do not fit or whose checksum does not match.
+        RequestError: the folder is not a run, the recipe is damaged, or the weights do not match recipe or checksum.
 
     Example:
         >>> load("nowhere")
@@ -348,24 +350,24 @@ def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Ru
     if isinstance(method, Autoencoder):
         model = recipe.put_prior(method)
     else:
-        _hold(folder, weights, _built_nowhere(recipe, method))  # before memory is taken for what does not fit
+        _check_weights(folder, weights, _on_meta_device(recipe, method))  # before memory is allocated
         model = recipe.build(method)
-    _hold(folder, weights, model)
+    _check_weights(folder, weights, model)
     model.load_state_dict(weights)
     return Run(folder, recipe, model.eval())
 
 
-def _built_nowhere(recipe: Recipe, method: Builder | None) -> Autoencoder | None:
-    """The model with shapes and no numbers; None where a builder needs numbers."""
+def _on_meta_device(recipe: Recipe, method: Builder | None) -> Autoencoder | None:
+    """The model without values; None if the builder needs values."""
     try:
         with torch.device("meta"):
             return recipe.build(method)
     except (RequestError, WorkError):
-        return None  # building it in earnest says why, if it fails too
+        return None  # the error is raised when the model is built with values
 
 
-def _hold(folder: Path, weights: Mapping[str, Tensor], model: Autoencoder | None) -> None:
-    """Refuse weights whose names or shapes are not the model's."""
+def _check_weights(folder: Path, weights: Mapping[str, Tensor], model: Autoencoder | None) -> None:
+    """Raise unless names and shapes of the weights are the model's."""
     if model is None:
         return
     expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
@@ -379,21 +381,21 @@ def _hold(folder: Path, weights: Mapping[str, Tensor], model: Autoencoder | None
 
 
 def _weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a finished run, else those of its newest sound checkpoint."""
+    """The weights of a finished run, else those of its last valid checkpoint."""
     path, result = folder / "model.safetensors", folder / "result.json"
     try:
-        kept = files.read_json(result)["sha256"]
+        expected = files.read_json(result)["sha256"]
     except FileNotFoundError:
-        checkpoint, said = newest(folder / "state")
+        checkpoint, warnings = newest(folder / "state")
         if checkpoint is None:
             raise RequestError(
-                f"{folder} holds no weights yet. {' '.join([*said, f'Train it: narrows resume {folder}'])}"
+                f"{folder} holds no weights yet. {' '.join([*warnings, f'Train it: narrows resume {folder}'])}"
             ) from None
         return checkpoint.under("model/")
     except (ValueError, LookupError, TypeError) as error:
         raise _damaged(result, folder, str(error).split("\n")[0]) from error
     try:
-        if kept == files.sha256(path):
+        if expected == files.sha256(path):
             return read_tensors(path)
         reason = "its checksum does not match result.json"
     except (OSError, ValueError) as error:
@@ -403,6 +405,6 @@ def _weights(folder: Path) -> dict[str, Tensor]:
 
 def _damaged(path: Path, folder: Path, reason: str) -> RequestError:
     return RequestError(
-        f"{path} is damaged: {reason.rstrip('.')}. Move {folder / 'result.json'} away, then finish the run anew "
-        f"from its last checkpoint: narrows resume {folder}"
+        f"{path} is damaged: {reason.rstrip('.')}. Move {folder / 'result.json'} away, then continue "
+        f"from the last checkpoint: narrows resume {folder}"
     )

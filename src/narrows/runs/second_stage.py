@@ -1,4 +1,4 @@
-"""A second stage on a run that is finished: which run, what the recipe keeps of it, the weights it begins with."""
+"""A second stage on a finished run: the run, its entry in the recipe, and the initial weights."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from narrows.runs.run import Run, load
 __all__ = ["FINISHED", "base_of", "begin_with", "belongs_to", "on_a_run", "with_prior", "write_begin"]
 
 FINISHED = ("autoencoder",)
-"""The stages that a run on another run does not train."""
+"""The stages that are not trained again."""
 
-_BEGIN = "model.safetensors"
+_WEIGHTS = "model.safetensors"
 
 
 def base_of(data: Any, prior: str | None) -> Run | None:
-    """The finished run that a prior is asked for on: a `Run`, or the path of its folder; None for any other data.
+    """The finished run, if `data` is a `Run` or the path of its folder; None for other data.
 
     Raises:
-        RequestError: the run is not finished, or no prior is asked for.
+        RequestError: the run is not finished, or no prior is given.
     """
     if not isinstance(data, Run):
-        named = not isinstance(data, (str, Path)) or str(data) in names()
-        if named or not (Path(data) / "recipe.json").is_file():
+        known = not isinstance(data, (str, Path)) or str(data) in names()
+        if known or not (Path(data) / "recipe.json").is_file():
             return None
         data = load(data)
     if prior is None or PRIORS.word(prior):
         listed = ", ".join(PRIORS.parts)
         raise RequestError(
-            f"{data.path} is a run. Say which prior to fit to its codes: --prior NAME, of {listed}."
+            f"{data.path} is a run. Choose the prior to fit to its codes with --prior, one of {listed}."
         )
     if not (data.path / "result.json").is_file():
         raise RequestError(
@@ -51,69 +51,69 @@ def base_of(data: Any, prior: str | None) -> Run | None:
 
 
 def belongs_to(prior: str, builder: Builder) -> bool:
-    """Whether a prior is said to a method's builder, which has an argument of that name.
+    """Whether a prior is an argument of the method's builder.
 
-    The argument of some methods means the distribution of their latents, and takes words of its own: a second stage is
-    then put over the method from outside.
+    In some methods `prior` is the distribution of the latents, with values of its own. A second stage is then set on
+    the model after it is built.
     """
     known = inspect.signature(builder).parameters
     if "prior" not in known:
         return False
-    default, asked = (str(text).partition(":")[0] for text in (known["prior"].default, prior))
-    return default in PRIORS or asked not in PRIORS
+    default, name = (str(text).partition(":")[0] for text in (known["prior"].default, prior))
+    return default in PRIORS or name not in PRIORS
 
 
 def with_prior(recipe: Recipe, model: Autoencoder, prior: str, source: Source) -> Recipe:
-    """Put a prior on a model, and its description into the recipe.
+    """Set a second-stage prior on a model, and write it into the recipe.
 
     Args:
-        recipe: of the run.
-        model: whose codes are modelled; what second stage it had is gone.
-        prior: as it is spelled.
-        source: the data, whose first examples tell what the codes look like.
+        recipe: the recipe of the run.
+        model: the model, whose own second stage is replaced.
+        prior: text such as ``flow-matching:width=128``.
+        source: the data, from which the shape of the codes is found.
     """
-    few = source.train.batch(slice(0, min(2, len(source.train))), model.conditions)
-    symbols = model.symbols_of(few)
-    said = {"text": prior, "shape": list(symbols.shape), "codes": symbols.codes}
-    recipe = replace(recipe, prior=said)
+    batch = source.train.batch(slice(0, min(2, len(source.train))), model.conditions)
+    symbols = model.symbols_of(batch)
+    description = {"text": prior, "shape": list(symbols.shape), "codes": symbols.codes}
+    recipe = replace(recipe, prior=description)
     recipe.put_prior(model)
     return recipe
 
 
 def on_a_run(base: Run, options: Any) -> tuple[Recipe, Autoencoder, Source]:
-    """The recipe so far, a copy of the model, and the data of a second stage on a finished run.
+    """The recipe, a copy of the model, and the data for a second stage on a finished run.
 
     Args:
-        base: the finished run, which stays as it is.
-        options: of the method, which must be none.
+        base: the finished run, which is not changed.
+        options: options of the method, which must be empty.
 
     Raises:
-        RequestError: options of a method that is trained already.
+        RequestError: `options` is not empty.
     """
     if options:
         raise refuse("options", sorted(options), "none: the run's method is trained already")
     result = files.read_json(base.path / "result.json")
-    kept = {"run": str(base.path), "sha256": result["sha256"], "recipe": base.recipe.form()}
-    return replace(base.recipe, prior={}, base=kept), deepcopy(base.model), base.data
+    base_entry = {"run": str(base.path), "sha256": result["sha256"], "recipe": base.recipe.form()}
+    return replace(base.recipe, prior={}, base=base_entry), deepcopy(base.model), base.data
 
 
 def write_begin(folder: Path, model: Autoencoder) -> None:
-    """Write the weights that a second stage begins with, so that its folder needs no other.
+    """Write the weights of the finished run, so that the new folder does not depend on it.
 
-    They lie where the finished weights will be; until there is a result nothing else reads them.
+    The file is that of the final weights, which is not read until there is a result.
     """
     tensors = {n: t for n, t in model.state_dict().items() if not n.startswith("prior.")}
-    again = f"Free some, then begin anew in another folder than {folder}"
-    write_tensors(folder / _BEGIN, tensors, again, {"format": "pt"})
+    fix = f"Free some, then fit again in another folder than {folder}"
+    write_tensors(folder / _WEIGHTS, tensors, fix, {"format": "pt"})
 
 
 def begin_with(folder: Path, model: Autoencoder) -> None:
-    """Give a model the weights that its second stage begins with.
+    """Load the weights of the finished run into a model.
 
     Raises:
-        RequestError: they are missing, damaged, or not this model's.
+        RequestError: the weights are missing, damaged, or not this model's.
     """
-    path = folder / _BEGIN
+    path = folder / _WEIGHTS
     try:
         found = load_file(path)
         expected = {n: t.shape for n, t in model.state_dict().items() if not n.startswith("prior.")}

@@ -1,8 +1,7 @@
-"""`sweep`: several autoencoders trained in lockstep on one stream of batches, each into a run folder of its own.
+"""`sweep`: train several autoencoders in lockstep on the same batches, each in a run folder of its own.
 
-Reading is paid once: a batch is read (from memory, shards, or a model that runs along) when the first of the models
-asks for it, and waits until all have seen it. What a model sees, draws and learns is what it would alone, to the
-same bits, for each has its own random state; so each run resumes by itself, and so does the sweep.
+Each batch is read (or computed by a language model) once and used by all models. Each model has its own random
+state, so its result is bitwise the same as that of `fit`, and each run can be resumed by itself.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ from narrows.core.lock import Lock, is_empty
 from narrows.core.progress import Progress, Silent
 from narrows.data import BatchReader, Source
 from narrows.methods import index
-from narrows.runs.combinations import Wanted, combinations, request
+from narrows.runs.combinations import Combination, combinations, request
 from narrows.runs.compare import compare
 from narrows.runs.fingerprint import fingerprint
 from narrows.runs.fit import finish
@@ -57,37 +56,37 @@ def sweep(
     training: Mapping[str, Any] | None = None,
     **options: Any,
 ) -> list[Run]:
-    """Fit every combination of some values on one stream of batches; go on where an earlier call stopped.
+    """Fit every combination of some values on the same batches; continue an interrupted sweep.
 
-    The order of the examples is the one of `seed`, for all runs, also where seeds are swept over. Streams are shared
-    where they are equal: runs that differ in their data options or batch size have each their own.
+    The order of the examples depends on `seed`, and is the same for all runs, even if `over` has seeds. Runs that
+    differ in data options or batch size do not share batches.
 
     Args:
         data: as for `fit`.
-        method: a name of the table of methods; None where `over` says it.
-        over: by name the values: ``{"k": [16, 32], "seed": [0, 1]}``. A name is ``method``, a field of
-            `narrows.train.Plan` (seed, lr, batch_size ...), an option of the method or one of the data.
-        out: the folder of the sweep; each run is a folder in it, such as ``k=16_seed=0``.
+        method: the name of a method; None if it is in `over`.
+        over: values by name: ``{"k": [16, 32], "seed": [0, 1]}``. A name is ``method``, a field of
+            `narrows.train.Plan` (seed, lr, batch_size ...), an option of the method or an option of the data.
+        out: the folder of the sweep, with a run folder for each combination, such as ``k=16_seed=0``.
         epochs: as for `fit`.
         steps: as for `fit`.
         batch_size: as for `fit`.
         patience: as for `fit`.
         lr: as for `fit`.
-        seed: of initialisation and noise, where it is not swept over, and of the order of the examples.
-        device: ``auto``, ``cpu`` or ``cuda``; one for all.
+        seed: seed of the order of the examples, and of initialisation and noise if `over` has no seeds.
+        device: ``auto``, ``cpu`` or ``cuda``; the same for all runs.
         precision: ``32`` or ``bf16``.
         progress: show a progress bar on stderr.
-        page: examine and compare the finished runs on one page, ``compare.html`` in `out`.
+        page: audit the finished runs and compare them on one page, ``compare.html`` in `out`.
         data_options: as for `fit`.
         training: as for `fit`.
-        options: the method's own options that all runs have in common.
+        options: options of the method for all runs.
 
     Returns:
         The finished runs, in the order of the combinations; the last name of `over` varies fastest.
 
     Raises:
-        RequestError: something that was asked for cannot be; or `out` holds another sweep.
-        WorkError: some of the runs failed; the others are finished first.
+        RequestError: an argument is invalid, or `out` holds another sweep.
+        WorkError: some of the runs failed, after the others have finished.
 
     Example:
         >>> import tempfile
@@ -100,23 +99,23 @@ def sweep(
     common |= {"patience": patience}
     settings = {**common, "device": device, "precision": precision, "order_seed": seed, **(training or {})}
     if settings.get("devices", 1) != 1:
-        raise refuse("devices", settings["devices"], "1, since a sweep trains on one device")
-    wanted = combinations(method, over or {}, settings, dict(data_options or {}), options)
+        raise refuse("devices", settings["devices"], "1: a sweep trains on one device")
+    planned = combinations(method, over or {}, settings, dict(data_options or {}), options)
     folder = Path(out)
-    who = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
+    progress_bar = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
     with _folder(folder), Lock(folder):
         files.remove_temporary_files(folder)
-        asked = request(folder, data, wanted)
+        content = request(folder, data, planned)
         with ExitStack() as held:
-            runs = _Sweep(folder, data, wanted, who, held).run(asked)
+            runs = _Sweep(folder, data, planned, progress_bar, held).run(content)
         if page and len(runs) > 1:
-            with who:
-                compare(runs, folder / "compare.html", progress=who, write=True)
+            with progress_bar:
+                compare(runs, folder / "compare.html", progress=progress_bar, write=True)
     return runs
 
 
 def results(runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """What each run ended with: its name, and the last figures on held-out data (or of training, without them).
+    """Name and final metrics of each run, on held-out data if there are any, else on training data.
 
     Args:
         runs: finished runs.
@@ -134,12 +133,12 @@ def results(runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 @contextmanager
 def _folder(folder: Path) -> Iterator[None]:
-    """Make a folder; it goes again where nothing was put into it."""
+    """Create a folder, and remove it at the end if it is empty."""
     try:
         made = not folder.is_dir()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RequestError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
+        raise RequestError(f"The folder {folder} cannot be created: {error.strerror or error}.") from error
     try:
         yield
     finally:
@@ -149,7 +148,7 @@ def _folder(folder: Path) -> Iterator[None]:
 
 
 class _Shared(BatchReader):
-    """A feed that remembers its last batch, so that models in lockstep read it once."""
+    """A batch reader that caches its last batch, so that models in lockstep read it once."""
 
     step = -1
     batch: Batch
@@ -162,44 +161,44 @@ class _Shared(BatchReader):
 
 
 class _Streams:
-    """Makes feeds, the same one for the same arguments."""
+    """Creates batch readers, one for equal arguments."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[Any, ...], _Shared] = {}
+        self.cache: dict[tuple[Any, ...], _Shared] = {}
 
     def __call__(self, dataset: Any, batch_size: int, seed: int, **how: Any) -> _Shared:
         key = (id(dataset), batch_size, seed, *sorted((k, str(v)) for k, v in how.items()))
-        if key not in self.made:
-            self.made[key] = _Shared(dataset, batch_size, seed, **how)
-        return self.made[key]
+        if key not in self.cache:
+            self.cache[key] = _Shared(dataset, batch_size, seed, **how)
+        return self.cache[key]
 
 
 class _Parts:
-    """What each run is trained on and what it is followed on, the same data sets for the same rows."""
+    """Training and held-out data of each run, shared by runs with the same split."""
 
     def __init__(self) -> None:
-        self.made: dict[tuple[Any, ...], tuple[Any, Any]] = {}
+        self.cache: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
     def __call__(self, source: Source, plan: Plan) -> tuple[Any, Any]:
         key = (id(source), plan.order, plan.validation)
-        if key not in self.made:
+        if key not in self.cache:
             train, validation = validation_part(source.train, plan)
-            self.made[key] = (train, source.test if validation is None else validation)
-        return self.made[key]
+            self.cache[key] = (train, source.test if validation is None else validation)
+        return self.cache[key]
 
 
 class _Loss(Silent):
-    """Remembers the loss that an engine shows."""
+    """Records the last loss of an engine."""
 
     value = float("nan")
 
     def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
-        """Remember."""
+        """Record the loss."""
         self.value = (metrics or {}).get("loss", self.value)
 
 
 class _Member:
-    """One model of a sweep: its run, its engine, and the random state that is its own."""
+    """One model of a sweep: its run, its engine and its random state."""
 
     def __init__(
         self,
@@ -221,7 +220,7 @@ class _Member:
         self.open, self.failure = True, ""
 
     def advance(self) -> None:
-        """Make one step, or finish; an error ends this model alone."""
+        """Train for one step, or finish; an error stops this model only."""
         if self.random is not None:
             self._random(self.random)
         try:
@@ -234,7 +233,7 @@ class _Member:
         self.random = self._random()
 
     def _random(self, states: list[Tensor] | None = None) -> list[Tensor]:
-        """The random states of the devices; set first where some are given."""
+        """The random states of the devices, after setting them if given."""
         cuda = self.fabric.device.type == "cuda"
         if states is not None:
             torch.set_rng_state(states[0])
@@ -244,30 +243,30 @@ class _Member:
 
 
 class _Sweep:
-    """Carries out the combinations, those that are behind first."""
+    """Trains the combinations, those with the fewest steps first."""
 
     def __init__(
-        self, folder: Path, data: Any, wanted: Sequence[Wanted], progress: Silent, held: ExitStack
+        self, folder: Path, data: Any, planned: Sequence[Combination], progress: Silent, held: ExitStack
     ) -> None:
-        self.folder, self.data, self.wanted, self.progress = folder, data, wanted, progress
+        self.folder, self.data, self.planned, self.progress = folder, data, planned, progress
         self.held, self.prints = held, dict[int, str]()
-        self.fabric = make_fabric(wanted[0].plan)
+        self.fabric = make_fabric(planned[0].plan)
         self.sources: dict[str, Source] = {}
 
-    def run(self, asked: bytes | None = None) -> list[Run]:
-        """Train what is not finished.
+    def run(self, content: bytes | None = None) -> list[Run]:
+        """Train the unfinished runs.
 
         Args:
-            asked: what becomes ``sweep.json`` once the data are opened and the models built.
+            content: of ``sweep.json``, written once data are opened and models built.
 
         Raises:
             WorkError: some runs failed.
         """
-        todo = [w for w in self.wanted if not (self.folder / w.name / "result.json").is_file()]
+        todo = [w for w in self.planned if not (self.folder / w.name / "result.json").is_file()]
         if todo:
-            made = {w.name: self._made(w) for w in todo}
-            if asked is not None:
-                files.write(self.folder / "sweep.json", asked)
+            made = {w.name: self._new_run(w) for w in todo}
+            if content is not None:
+                files.write(self.folder / "sweep.json", content)
             threads = max(
                 threads_for(run.model, run.data.train, int(run.recipe.training["batch_size"]))
                 for run in made.values()
@@ -275,16 +274,16 @@ class _Sweep:
             with training_mode(threads):
                 streams = _Streams()
                 parts = _Parts()
-                members = [self._member(w, run, threads, streams, parts) for w, run in _both(todo, made)]
+                members = [self._member(w, run, threads, streams, parts) for w, run in _paired(todo, made)]
                 with self.progress:
                     self._lockstep(members)
             failed = [f"{m.run.path.name}: {m.failure}" for m in members if m.failure]
             if failed:
                 raise WorkError(
-                    f"{len(failed)} of {len(self.wanted)} runs in {self.folder} failed; the others are finished.\n"
+                    f"{len(failed)} of {len(self.planned)} runs in {self.folder} failed; the others are finished.\n"
                     + "\n".join(failed)
                 )
-        return [load(self.folder / w.name) for w in self.wanted]
+        return [load(self.folder / w.name) for w in self.planned]
 
     def _lockstep(self, members: list[_Member]) -> None:
         total = sum(m.total for m in members)
@@ -307,37 +306,39 @@ class _Sweep:
             self.sources[key] = nd.open(self.data, **options)
         return self.sources[key]
 
-    def _made(self, wanted: Wanted) -> Run:
-        """The run of a combination with a fresh model; nothing is written."""
-        reads = index.METHODS[wanted.method].reads
-        source = self._source({"kinds": reads, **wanted.data})
-        torch.manual_seed(wanted.plan.seed)
-        model = index.builder(wanted.method)(source.spec, **wanted.options)
-        plan = Plan.of(len(source.train), model.default_plan, wanted.said)
+    def _new_run(self, combination: Combination) -> Run:
+        """The run of a combination with an untrained model; nothing is written."""
+        reads = index.METHODS[combination.method].reads
+        source = self._source({"kinds": reads, **combination.data})
+        torch.manual_seed(combination.plan.seed)
+        model = index.builder(combination.method)(source.spec, **combination.options)
+        plan = Plan.of(len(source.train), model.default_plan, combination.given)
         recipe = Recipe(
-            wanted.method,
-            wanted.options,
+            combination.method,
+            combination.options,
             source.spec,
             source.describe(),
             plan.to_json(),
             versions(1),
             self._fingerprint(source),
         )
-        return Run(self.folder / wanted.name, recipe, model, source)
+        return Run(self.folder / combination.name, recipe, model, source)
 
-    def _member(self, wanted: Wanted, run: Run, threads: int, streams: _Streams, parts: _Parts) -> _Member:
-        """A model ready to be trained: from its last sound checkpoint where there is one."""
+    def _member(
+        self, combination: Combination, run: Run, threads: int, streams: _Streams, parts: _Parts
+    ) -> _Member:
+        """A model ready for training, from its last valid checkpoint if there is one."""
         checkpoint = None
         with _folder(run.path):
             self.held.enter_context(Lock(run.path))
         if (run.path / "recipe.json").exists():
             self._same(run)
-            checkpoint, said = Store(run.path).restore(fitting(run.model))
-            for sentence in said:
-                self.progress.say(f"{wanted.name}: {sentence}")
+            checkpoint, warnings = Store(run.path).restore(fitting(run.model))
+            for warning in warnings:
+                self.progress.say(f"{combination.name}: {warning}")
         elif not is_empty(run.path):
             raise RequestError(
-                f"{run.path} holds something that is no run. Move it away, or name another folder."
+                f"{run.path} is not empty and not a run. Move it away, or name another folder."
             )
         else:
             run.recipe = Recipe(**{**vars(run.recipe), "versions": versions(threads)})
@@ -345,15 +346,15 @@ class _Sweep:
         return _Member(run, parts(run.data, plan_of(run)), self.fabric, streams, checkpoint)
 
     def _same(self, run: Run) -> None:
-        """Hold a run that an earlier call began to what is wanted now; how it began stays as it was."""
+        """Check that an existing run has the recipe of this sweep."""
         before = Recipe.read(run.path)
         if before.fingerprint != run.recipe.fingerprint:
             raise RequestError(
-                f"The data of {self.folder} changed since the sweep began. Put the old data back, or name another "
+                f"The data of {self.folder} changed since the sweep began. Restore the old data, or name another "
                 "folder."
             )
         if {**run.recipe.form(), "versions": before.versions} != before.form():
-            raise RequestError(f"{run.path} holds another run than this sweep asks for. Move it away.")
+            raise RequestError(f"{run.path} holds another run than this sweep needs. Move it away.")
         run.recipe = before
 
     def _fingerprint(self, source: Source) -> str:
@@ -363,9 +364,9 @@ class _Sweep:
 
 
 def plan_of(run: Run) -> Plan:
-    """The settled plan that a run's recipe holds."""
+    """The plan of a run's recipe."""
     return Plan.from_json(dict(run.recipe.training))
 
 
-def _both(wanted: Sequence[Wanted], made: Mapping[str, Run]) -> list[tuple[Wanted, Run]]:
-    return [(w, made[w.name]) for w in wanted]
+def _paired(planned: Sequence[Combination], made: Mapping[str, Run]) -> list[tuple[Combination, Run]]:
+    return [(w, made[w.name]) for w in planned]

@@ -27,7 +27,7 @@ def everything(folder):
 def test_what_is_refused_for_space_leaves_nothing_and_its_advice_is_taken(lm, text, tmp_path, monkeypatch):
     out = tmp_path / "new" / "acts"
     monkeypatch.setattr(driver.shutil, "disk_usage", lambda path: SimpleNamespace(free=9000))
-    with pytest.raises(RequestError, match=r"on a disk with .* GB free") as refused:
+    with pytest.raises(RequestError, match=r"a disk with .* GB free") as refused:
         nr.harvest(lm, text, out=out, **HOW)
     assert not out.parent.exists()
     tokens = int(str(refused.value).split("tokens=")[1].split("`")[0])
@@ -40,7 +40,7 @@ def test_space_that_runs_out_later_is_said_otherwise(lm, text, tmp_path, monkeyp
     (whole.folder / whole.shards[0].file).unlink()
     with monkeypatch.context() as patch:
         patch.setattr(driver.shutil, "disk_usage", lambda path: SimpleNamespace(free=100))
-        with pytest.raises(RequestError, match="Free some, then run the same harvest command again"):
+        with pytest.raises(RequestError, match="Free some, then run the same command again"):
             nr.harvest(lm, text, out=tmp_path / "a", **HOW)
     assert nr.harvest(lm, text, out=tmp_path / "a", **HOW).complete
 

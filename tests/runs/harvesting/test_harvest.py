@@ -242,7 +242,7 @@ def test_images(vit, tmp_path):
     matches = torch.cdist(rows.flatten(1), states.flatten(1)).argmin(1)  # the parts may be in any order
     assert sorted(matches.tolist()) == list(range(12))
     torch.testing.assert_close(rows, states[matches], rtol=1e-4, atol=1e-5)
-    with pytest.raises(RequestError, match="reads no text"):
+    with pytest.raises(RequestError, match="does not read text"):
         nr.harvest(vit, "bundled", "resid.0", tmp_path / "b", **QUIET)
 
 
@@ -343,7 +343,7 @@ def test_what_does_not_fit_the_stored_type_is_said(tmp_path):
 
 def test_a_disk_that_is_too_small_is_refused_at_once(lm, text, tmp_path, monkeypatch):
     monkeypatch.setattr(driver.shutil, "disk_usage", lambda path: SimpleNamespace(free=1000))
-    with pytest.raises(RequestError, match=r"on a disk with .* GB free.*tokens=\d+"):
+    with pytest.raises(RequestError, match=r"a disk with .* GB free.*tokens=\d+"):
         nr.harvest(lm, text, "resid.0", tmp_path / "a", context=16, **QUIET)
 
 
@@ -370,14 +370,14 @@ def test_a_full_disk_keeps_what_is_there(lm, text, tmp_path, monkeypatch):
     ("options", "says"),
     [
         ({"text": "bundle"}, "Did you mean `bundled`"),
-        ({"text": None}, "one of `text`, `images` or `inputs`"),
+        ({"text": None}, "exactly one of `text`, `images` and `inputs`"),
         ({"text": 7}, "a name, a path or a list"),
         ({"at": "resid.7"}, "No layer of the model matches `resid.7`"),
         ({"at": ""}, "names no layer"),
-        ({"out": ""}, "the folder to make"),
+        ({"out": ""}, "the path of the new folder"),
         ({"context": 4000}, "at most 24"),
         ({"dtype": "int8"}, "`dtype`"),
-        ({"positions": "100:"}, "Not one position is kept"),
+        ({"positions": "100:"}, "No positions are selected"),
         ({"split": "word"}, "`split`"),
         ({"tokens": 0}, "`tokens`"),
     ],

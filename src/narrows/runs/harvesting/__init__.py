@@ -1,4 +1,4 @@
-"""Harvesting: run a model over text or images and keep what flows through some of its layers."""
+"""Harvesting: run a model over text or images and store activations of some of its layers."""
 
 from __future__ import annotations
 

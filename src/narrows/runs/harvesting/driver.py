@@ -1,4 +1,4 @@
-"""`harvest`: a model, what it reads and some layers in; a folder of activations out."""
+"""`harvest`: store the activations of some layers of a model in a folder."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from narrows.core.check import RequestError, choice, refuse, whole
 from narrows.core.lock import Lock
 from narrows.core.progress import Progress, Silent
 from narrows.core.tensorfile import write_tensors
-from narrows.runs.harvesting.inputs import Reading, contexts_of, of_images, of_inputs, of_text
+from narrows.runs.harvesting.inputs import Documents, contexts_of, of_images, of_inputs, of_text
 
 __all__ = ["harvest"]
 
 _SHARD = (16 << 20, 256 << 20)
-_AGAIN = "Free some, then run the same harvest command again: it computes only what is missing."
+_RESUME = "Free some, then run the same command again: it computes only the missing shards."
 
 
 def harvest(
@@ -64,48 +64,48 @@ def harvest(
     on_the_fly: bool = False,
     progress: bool | Silent = True,
 ) -> Manifest:
-    """Harvest activations: run a model and keep what flows through some of its layers.
+    """Harvest activations: run a model and store activations of some of its layers.
 
-    The work is divided into units, each a shard on the disk. Whoever runs the same call again fills in only what is
-    missing, and the processes that torchrun starts share the units by their rank.
+    The work is divided into units, each a shard on disk. The same call again computes only missing shards, and
+    processes started by torchrun divide the units by rank.
 
     Args:
-        model: a name on the Hugging Face hub, a folder, ``minilm``, ``stories260k``, or any module in memory.
-        text: ``bundled`` (Python's documentation), ``wikitext``, ``shakespeare``, a path (.txt, .jsonl, .parquet, a
-            folder saved by `datasets`, each also as .gz where it is text), or a list of documents.
+        model: a name on the Hugging Face hub, a folder, ``minilm``, ``stories260k``, or any module.
+        text: ``bundled`` (Python's documentation), ``wikitext``, ``shakespeare``, a path (.txt, .jsonl, each
+            also as .gz, .parquet, a folder saved by `datasets`), or a list of documents.
         at: layers: short names such as ``resid.3``, module paths, globs, several separated by commas; see
             `narrows.activations.hook_points`.
-        out: the folder to make.
-        images: for vision models, instead of text: what `narrows.data.open` takes.
-        inputs: for any model, instead of text: tensors (N, ...), or batches of them.
-        tokenizer: of `transformers`, for a model in memory or instead of the model's own.
-        tokens: read at most so many tokens of text; when None, all.
-        context: tokens in a context, special ones included; 128, or what the model takes.
-        mode: ``packed`` (documents joined and cut) or ``documents`` (one a context); when None, packed.
-        chat: the documents are conversations, a list of turns with `role` and `content` each; one whole
-            conversation a context, never cut across.
-        overlong: of documents longer than a context: ``split``, ``truncate`` or ``drop``; when None, conversations
-            are dropped and other documents split.
+        out: the new folder.
+        images: for vision models, instead of text: an argument of `narrows.data.open`.
+        inputs: instead of text: tensors (N, ...), or batches of them.
+        tokenizer: a `transformers` tokenizer, for a module or instead of the model's own.
+        tokens: largest number of tokens; all if None.
+        context: tokens per context, with special tokens; if None, 128 or the longest that the model accepts.
+        mode: ``packed`` (documents concatenated and cut) or ``documents`` (one per context); packed if None.
+        chat: the documents are conversations, lists of messages with `role` and `content`; each is one context and
+            is never split.
+        overlong: treatment of documents longer than a context: ``split``, ``truncate`` or ``drop``; if None,
+            conversations are dropped and other documents split.
         special: ``drop`` or ``keep`` the rows of special tokens.
-        positions: ``all``, ``last``, or ``N:`` to leave out the first N of each context.
-        bos: begin each context with the tokenizer's first token; when None, as the tokenizer does.
-        key: of JSON lines, or the column of a table; when None, `text`, or `messages` for conversations.
-        split: what is one document of a plain text file: ``file``, ``paragraph`` or ``line``.
-        gradients: keep the gradients of a causal model's loss with respect to the activations too.
-        dtype: in which activations are stored: ``float32``, ``bfloat16`` or ``float16``.
-        model_dtype: the type of a loaded model's weights.
+        positions: ``all``, ``last``, or ``N:`` to omit the first N of each context.
+        bos: begin each context with the BOS token; if None, as the tokenizer does.
+        key: key of JSON lines, or column of a table; if None, `text`, or `messages` for conversations.
+        split: unit that is one document of a plain text file: ``file``, ``paragraph`` or ``line``.
+        gradients: also store the gradients of a causal model's loss with respect to the activations.
+        dtype: type of the stored activations: ``float32``, ``bfloat16`` or ``float16``.
+        model_dtype: type of a loaded model's weights.
         device: ``auto``, ``cpu`` or ``cuda``.
-        batch_size: contexts in one run of the model; when None, about 2,048 tokens, 16,384 on a GPU.
-        shard: contexts in a shard; when None, shards of 16 to 256 MiB.
-        on_the_fly: write no activations: whoever reads the folder computes them.
-        progress: show how far the work is.
+        batch_size: contexts per forward pass; if None, about 2,048 tokens, on a GPU 16,384.
+        shard: contexts per shard; if None, shards of 16 to 256 MiB.
+        on_the_fly: store no activations, only how to compute them when the folder is read.
+        progress: show a progress bar on stderr.
 
     Returns:
-        The manifest; its `folder` is what `narrows fit` and `narrows.data.open` take.
+        The manifest; `narrows fit` and `narrows.data.open` read its `folder`.
 
     Raises:
-        RequestError: an argument is wrong, a layer does not exist, or the folder holds another harvest.
-        WorkError: an activation is not finite, or the disk is full; what was harvested before is kept.
+        RequestError: an argument is invalid, a layer does not exist, or the folder holds another harvest.
+        WorkError: an activation is not finite, or the disk is full; finished shards remain.
 
     Example:
         >>> import tempfile
@@ -116,12 +116,14 @@ def harvest(
         (True, 10)
     """
     if not str(out):
-        raise refuse("out", out, "the folder to make")
+        raise refuse("out", out, "the path of the new folder")
     if sum(given is not None for given in (text, images, inputs)) != 1:
-        raise RequestError("Say what the model reads: one of ``text``, ``images`` or ``inputs``.")
+        raise RequestError("Give exactly one of ``text``, ``images`` and ``inputs``.")
     choice("dtype", dtype, DTYPES)
     first = os.environ.get("RANK", "0") == "0"
-    shown = progress if isinstance(progress, Silent) else (Progress() if progress and first else Silent())
+    progress_bar = (
+        progress if isinstance(progress, Silent) else (Progress() if progress and first else Silent())
+    )
     loaded = wrap(model, tokenizer) if isinstance(model, nn.Module) else load(model, device, model_dtype)
     loaded = loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
     kind = "chat" if chat else mode or "packed"
@@ -135,22 +137,25 @@ def harvest(
         0 if tokens is None else whole("tokens", tokens),
     )
     hook_points = resolve(loaded.module, at)
-    with shown, _evaluating(loaded.module):
+    with progress_bar, _evaluating(loaded.module):
         work: Text | Inputs
         if text is not None:
-            reads = of_text(text, key or ("messages" if chat else "text"), split)
-            work, described = _text(reads, loaded, options, Path(out), shown), reads.describe()
+            documents = of_text(text, key or ("messages" if chat else "text"), split)
+            work, description = (
+                _text(documents, loaded, options, Path(out), progress_bar),
+                documents.describe(),
+            )
         elif images is not None:
-            work, described = of_images(images, loaded, options)
+            work, description = of_images(images, loaded, options)
         else:
-            work, described = of_inputs(inputs, loaded, options)
-        job = _job(loaded, hook_points, work, described, Path(out), gradients, dtype, batch_size, shard)
-        return _live(job) if on_the_fly else _run(job, shown)
+            work, description = of_inputs(inputs, loaded, options)
+        job = _job(loaded, hook_points, work, description, Path(out), gradients, dtype, batch_size, shard)
+        return _live(job) if on_the_fly else _run(job, progress_bar)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """All that is settled before the first unit."""
+    """All settings of a harvest."""
 
     model: Model
     hook_points: list[HookPoint]
@@ -162,41 +167,43 @@ class _Job:
 
     @property
     def row_bytes(self) -> int:
-        """How many bytes a row takes over all layers."""
+        """Bytes per row, over all layers."""
         return _row_bytes(self.hook_points, self.plan.dtype, self.plan.gradients)
 
 
-def _text(reads: Reading, model: Model, options: ContextOptions, out: Path, shown: Silent) -> Text:
-    """The contexts: those of an earlier run of the same command, or made now."""
+def _text(
+    documents: Documents, model: Model, options: ContextOptions, out: Path, progress_bar: Silent
+) -> Text:
+    """The contexts, read from an earlier run of the same call if there is one."""
     with suppress(OSError, ValueError, KeyError, RequestError):
         header = unsealed(out / HEADER)["header"]
-        same = header["text"] == reads.describe() and all(
+        same = header["text"] == documents.describe() and all(
             header["contexts"][k] == v for k, v in asdict(options).items()
         )
         if same and header["model"]["revision"] == model.revision:
             work = work_of(header, out)
             work.contexts.counts.update({k: header["contexts"][k] for k in header["contexts"]["counted"]})
             return work
-    return contexts_of(reads, model, options, shown.say)
+    return contexts_of(documents, model, options, progress_bar.say)
 
 
 def _job(
     model: Model,
     hook_points: list[HookPoint],
     work: Text | Inputs,
-    described: Mapping[str, Any],
+    description: Mapping[str, Any],
     folder: Path,
     gradients: bool,
     dtype: str,
     batch_size: int | None,
     shard: int | None,
 ) -> _Job:
-    """Try the model on a little, and settle shapes, units and the header."""
+    """Find shapes by a small forward pass, and fix units and header."""
     if gradients and (model.kind != "causal" or not isinstance(work, Text)):
         raise refuse(
             "gradients", True, f"left out for {model.name}", "Only a causal model of text has a loss."
         )
-    work, hook_points = _tried(model, hook_points, work)
+    work, hook_points = _with_shapes(model, hook_points, work)
     mean = max(1, int(work.sizes(0, min(len(work), 1000)).mean()))
     runs = whole("batch_size", batch_size or max(1, (2048 if model.device.type == "cpu" else 16384) // mean))
     if shard is None:
@@ -206,17 +213,15 @@ def _job(
     plan = Plan(whole("shard", shard), runs, gradients, dtype)
     counted = unit_rows(work, plan.unit)
     if not sum(counted):
-        raise RequestError(
-            "Not one position is kept. Choose other ``positions``, or keep the special tokens."
-        )
-    header = _header(model, hook_points, work, described, plan, counted)
+        raise RequestError("No positions are selected. Choose other ``positions``, or special='keep'.")
+    header = _header(model, hook_points, work, description, plan, counted)
     return _Job(model, hook_points, work, plan, header, folder, counted)
 
 
-def _tried(
+def _with_shapes(
     model: Model, hook_points: list[HookPoint], work: Text | Inputs
 ) -> tuple[Text | Inputs, list[HookPoint]]:
-    """What is read and the places, with shapes, from one small run."""
+    """Inputs and hook points with their shapes, from one small forward pass."""
     some = work.inputs(np.arange(1), model.device)[0]
     if isinstance(work, Text):
         some = {name: value[:, :8] for name, value in some.items()}
@@ -239,11 +244,11 @@ def _header(
     model: Model,
     hook_points: list[HookPoint],
     work: Text | Inputs,
-    described: Mapping[str, Any],
+    description: Mapping[str, Any],
     plan: Plan,
     counted: list[int],
 ) -> dict[str, Any]:
-    """What the manifest says of the whole harvest: enough to compute any unit again."""
+    """The header of the manifest, from which any unit can be recomputed."""
     if isinstance(work, Text):
         contexts = work.contexts.describe() | {
             "counted": sorted(work.contexts.counts),
@@ -275,7 +280,7 @@ def _header(
             }
             for hook_point in hook_points
         },
-        "text": dict(described),
+        "text": dict(description),
         "contexts": contexts,
         "gradients": [hook_point.name for hook_point in hook_points] if plan.gradients else [],
         "units": {"contexts": plan.unit, "batch": plan.batch, "rows": counted},
@@ -291,54 +296,54 @@ def _version(package: str) -> str:
 
 
 def _live(job: _Job) -> Manifest:
-    """Only the manifest and the contexts: rows are computed when they are read."""
+    """Write only manifest and contexts; activations are computed when they are read."""
     if not job.model.source or not isinstance(job.work, Text):
-        raise refuse("on_the_fly", True, "left out for a model in memory, and where it reads no text")
-    with _begun(job) as writer:
+        raise refuse("on_the_fly", True, "left out: it needs a model loaded by name, and text")
+    with _open_folder(job) as writer:
         return writer.finish(range(len(job.rows)), live=True)
 
 
 @contextmanager
-def _begun(job: _Job, rank: int = 0) -> Iterator[ShardWriter]:
-    """The folder, claimed for this harvest, with its contexts; one process at a time does a rank's share."""
+def _open_folder(job: _Job, rank: int = 0) -> Iterator[ShardWriter]:
+    """The locked folder with the contexts; a rank is processed by one process at a time."""
     writer = ShardWriter(job.folder, job.header)
     with Lock(job.folder, f".lock-{rank}"):
         if isinstance(job.work, Text):
             try:
                 work_of(job.header, job.folder)
-            except RequestError:  # not there yet, or damaged
-                write_tensors(job.folder / CONTEXTS, job.work.contexts.tensors(), _AGAIN)
+            except RequestError:  # missing or damaged
+                write_tensors(job.folder / CONTEXTS, job.work.contexts.tensors(), _RESUME)
         yield writer
 
 
-def _run(job: _Job, shown: Silent) -> Manifest:
-    """Do this rank's share of the units."""
+def _run(job: _Job, progress_bar: Silent) -> Manifest:
+    """Compute the units of this rank."""
     rank, world = (
         int(os.environ.get(name, default)) for name, default in (("RANK", "0"), ("WORLD_SIZE", "1"))
     )
-    mine = list(range(len(job.rows)))[rank::world]
-    if not (job.folder / HEADER).exists():  # before it is claimed: what is refused here leaves nothing behind
-        _enough_room(job, sum(job.rows[unit] for unit in mine))
-    with _begun(job, rank) as writer:
-        return _share(job, writer, mine, shown)
+    own_units = list(range(len(job.rows)))[rank::world]
+    if not (job.folder / HEADER).exists():  # checked before the folder is created
+        _enough_room(job, sum(job.rows[unit] for unit in own_units))
+    with _open_folder(job, rank) as writer:
+        return _share(job, writer, own_units, progress_bar)
 
 
-def _share(job: _Job, writer: ShardWriter, mine: list[int], shown: Silent) -> Manifest:
-    """Compute and write those of some units that are missing; one is written while the next is computed."""
-    units, total = range(len(job.rows)), sum(job.rows[unit] for unit in mine)
-    todo = writer.missing(mine)
+def _share(job: _Job, writer: ShardWriter, own_units: list[int], progress_bar: Silent) -> Manifest:
+    """Compute and write missing units; each is written while the next is computed."""
+    units, total = range(len(job.rows)), sum(job.rows[unit] for unit in own_units)
+    todo = writer.missing(own_units)
     left = sum(job.rows[unit] for unit in todo)
-    _enough_room(job, left, _AGAIN)
-    if len(todo) < len(mine):
-        shown.say(f"{len(mine) - len(todo)} of {len(mine)} shards are there already.")
+    _enough_room(job, left, _RESUME)
+    if len(todo) < len(own_units):
+        progress_bar.say(f"{len(own_units) - len(todo)} of {len(own_units)} shards exist already.")
     if todo:
-        shown.begin(f"Harvesting {job.model.name}", total, total - left, "rows")
+        progress_bar.begin(f"Harvesting {job.model.name}", total, total - left, "rows")
     done = total - left
 
     def report(count: int) -> None:
         nonlocal done
         done += count
-        shown.advance(done)
+        progress_bar.advance(done)
 
     try:
         with ThreadPoolExecutor(1) as pool:
@@ -351,30 +356,30 @@ def _share(job: _Job, writer: ShardWriter, mine: list[int], shown: Silent) -> Ma
             if writing is not None:
                 writing.result()
     except BaseException:
-        with suppress(Exception):  # what is there stays readable
+        with suppress(Exception):  # finished shards stay readable
             writer.finish(units)
         raise
     return writer.finish(units)
 
 
 def _enough_room(job: _Job, rows_left: int, fix: str = "") -> None:
-    """Refuse at once what cannot fit on the disk."""
-    hook_point = next(path for path in (job.folder, *job.folder.absolute().parents) if path.exists())
-    need, free = rows_left * job.row_bytes, shutil.disk_usage(hook_point).free
+    """Raise if the disk has too little free space."""
+    existing = next(path for path in (job.folder, *job.folder.absolute().parents) if path.exists())
+    need, free = rows_left * job.row_bytes, shutil.disk_usage(existing).free
     if need > free:
         fit = int(free * 0.9 / job.row_bytes)
         less = f"Read less, such as ``tokens={fit}``; s" if fit else "S"
         raise refuse(
             "out",
             str(job.folder),
-            f"on a disk with {need / 1e9:.1f} GB free; it has {free / 1e9:.1f}",
-            fix or f"{less}tore bfloat16; or read on the fly.",
+            f"a disk with {need / 1e9:.1f} GB free; this one has {free / 1e9:.1f}",
+            fix or f"{less}tore bfloat16; or use ``on_the_fly``.",
         )
 
 
 @contextmanager
 def _evaluating(module: nn.Module) -> Iterator[None]:
-    """In eval mode for a while, each module back in its own afterwards."""
+    """Evaluation mode inside the context; afterwards each module has its old mode."""
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     try:

@@ -1,1 +1,1 @@
-"""What a run can do: a file a verb, each a function whose first argument is the run."""
+"""The functions behind the methods of `Run`, one per file; their first argument is the run."""

@@ -1,4 +1,4 @@
-"""Where the functions of a run are asked: at a grid as fine as one likes."""
+"""Points of a grid at which the fields of a run are evaluated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["domain_of", "queries"]
 
 
 def domain_of(run: Run) -> Domain | None:
-    """The domain of the fields that a run was fitted on; None where it was fitted on something else.
+    """The domain of the fields of a run; None for other data.
 
     Args:
         run: the run.
@@ -26,14 +26,14 @@ def domain_of(run: Run) -> Domain | None:
 
 
 def queries(run: Run, resolution: float | None) -> dict[str, Tensor]:
-    """The condition that asks a decoder for a finer grid, (1, Q, k); nothing where nobody asks.
+    """The condition with the points of a finer grid, (1, Q, k); empty without a resolution.
 
     Args:
         run: the run.
-        resolution: how many times as many points along each coordinate as the data of the fit have.
+        resolution: number of points along each coordinate, as a multiple of that of the training data.
 
     Raises:
-        RequestError: the run's data are no fields.
+        RequestError: the run's data are not fields.
     """
     if resolution is None:
         return {}
@@ -41,5 +41,7 @@ def queries(run: Run, resolution: float | None) -> dict[str, Tensor]:
     if domain is None:
         kind = run.recipe.spec.kind
         fix = "Fit a method that reads fields, such as vano."
-        raise refuse("resolution", resolution, f"left out: the data of this run are of the kind {kind}", fix)
+        raise refuse(
+            "resolution", resolution, f"left out: the data of this run are of kind {kind}, not fields", fix
+        )
     return {"queries": domain.points(domain.sides(resolution, run.recipe.spec.shape[0]))[None]}

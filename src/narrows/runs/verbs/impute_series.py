@@ -1,4 +1,4 @@
-"""Series without holes: missing steps and cells are filled, and steps after the end forecast."""
+"""`impute` for series: imputation of missing steps and cells, and forecasts."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ if TYPE_CHECKING:
 __all__ = ["impute_series"]
 
 _SAMPLES = 200
-"""So many codes are drawn for each series."""
-_TOLD = ("series", "time", "columns", "labels")
+"""Number of codes drawn for each series by default."""
+_OPTIONS = ("series", "time", "columns", "labels")
 
 
 def impute_series(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> Imputed:
-    """Fill the holes of series, and append and fill `how.horizon` steps.
+    """Impute missing values of series, and append a forecast of `how.horizon` steps.
 
     Args:
-        run: a run of a method whose examples may have any number of steps.
-        data: a table in long form, arrays, or None for the run's own test part.
-        how: how it is filled.
-        options: of `narrows.data.open`, for how the file is read.
+        run: a run of a method for series of any length.
+        data: a table in long form, arrays, or None for the test split of the run.
+        how: the arguments of `impute`.
+        options: options of `narrows.data.open` for reading the file.
 
     Raises:
-        RequestError: series that are not like those of the fit.
+        RequestError: the series differ in kind from those of the fit.
     """
-    told = {**run.recipe.data, **options}
-    found = _opened(run, data, told, options)
+    reading = {**run.recipe.data, **options}
+    found = _opened(run, data, reading, options)
     holes = {name: found.cells.holes(name) for name in found.columns}
     if how.horizon:
         found = found.extended(how.horizon)
-    rows = found.rows(None if isinstance(data, Dataset) or data is None else told.get("window"))
+    rows = found.rows(None if isinstance(data, Dataset) or data is None else reading.get("window"))
     dataset = series_like(rows.raw(), run.recipe.data_name, run.recipe.data)
-    gone = np.isnan(rows.values)
-    wanted = np.flatnonzero(np.add.reduceat(gone.any(1), rows.starts))
-    values, ess = _values(run, dataset, rows, wanted, how)
+    missing = np.isnan(rows.values)
+    incomplete = np.flatnonzero(np.add.reduceat(missing.any(1), rows.starts))
+    values, ess = _values(run, dataset, rows, incomplete, how)
     if run.recipe.spec.values == "binary":
         values = np.rint(values)
     filled = found.cells.repeated(how.draws) if how.draws else found.cells
-    for place, name in enumerate(found.columns):
+    for index, name in enumerate(found.columns):
         column = np.empty(values.shape[:2])
-        column[:, found.order] = values[:, :, place]
+        column[:, found.order] = values[:, :, index]
         filled.fill(name, column[:, found.cells.holes(name)].ravel().tolist())
     return Imputed(
         filled,
@@ -71,25 +71,25 @@ def impute_series(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
 
 
 def _values(
-    run: Run, dataset: Dataset, rows: SeriesRows, wanted: np.ndarray, how: How
+    run: Run, dataset: Dataset, rows: SeriesRows, incomplete: np.ndarray, how: How
 ) -> tuple[np.ndarray, np.ndarray]:
-    """What may be in each cell of all steps, in the units of the data, (max(M, 1), total, C), and the sample sizes."""
+    """Values of all steps, in the units of the data, (max(M, 1), total, C), and effective sample sizes."""
     values = np.empty((max(how.draws, 1), *rows.values.shape))
     sizes = [np.empty(0)]
-    for numbers, made in completions(run, dataset, wanted, how, _SAMPLES):
-        cells = made.draws if how.draws else made.cells[None]
+    for numbers, chunk in completions(run, dataset, incomplete, how, _SAMPLES):
+        cells = chunk.draws if how.draws else chunk.cells[None]
         units = dataset.scaling.invert(cells.flatten(0, 1)).unflatten(0, cells.shape[:2]).double().numpy()
-        for place, number in enumerate(numbers):
+        for index, number in enumerate(numbers):
             first, end = rows.starts[number], rows.ends[number]
-            values[:, first:end] = units[:, place, : end - first]
-        sizes.append(made.ess.numpy())
+            values[:, first:end] = units[:, index, : end - first]
+        sizes.append(chunk.ess.numpy())
     return values, np.concatenate(sizes)
 
 
-def _opened(run: Run, data: Any, told: Mapping[str, Any], options: Mapping[str, Any]) -> SeriesCells:
-    """Series as they were given, with their own cells."""
+def _opened(run: Run, data: Any, reading: Mapping[str, Any], options: Mapping[str, Any]) -> SeriesCells:
+    """The series, with their original cells."""
     if is_table(data):
-        return cells_of_table(Path(data), {name: told.get(name) for name in _TOLD})
+        return cells_of_table(Path(data), {name: reading.get(name) for name in _OPTIONS})
     if (
         isinstance(data, (str, Path))
         and Path(data).suffix.lower() in (".npz", ".npy")
@@ -99,7 +99,7 @@ def _opened(run: Run, data: Any, told: Mapping[str, Any], options: Mapping[str, 
             return cells_of_arrays({"x": np.load(data, allow_pickle=False)}, plain=True)
         arrays = read_npz(Path(data), None)[1]
         return cells_of_arrays(
-            {**arrays, "x": arrays[key]} if (key := told.get("key", "x")) in arrays else arrays
+            {**arrays, "x": arrays[key]} if (key := reading.get("key", "x")) in arrays else arrays
         )
     if isinstance(data, Mapping):
         return cells_of_arrays({name: np.asarray(value) for name, value in data.items()})

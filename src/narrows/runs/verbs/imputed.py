@@ -1,4 +1,4 @@
-"""What the verb `impute` gives, and the chunks in which it is made."""
+"""The result of `impute`, and imputation by chunks."""
 
 from __future__ import annotations
 
@@ -22,25 +22,24 @@ if TYPE_CHECKING:
 __all__ = ["How", "Imputed", "completions", "is_table"]
 
 _ROWS = 256
-"""So many rows are imputed between two looks at the progress bar."""
+"""Rows per chunk."""
 _TABLES = (".csv", ".tsv", ".gz", ".parquet")
 
 
 @dataclass(frozen=True)
 class Imputed:
-    """A table without holes, and what was done to it.
+    """An imputed table.
 
     Args:
-        cells: the user's own columns, in order; of arrays of series, those of the table in long form.
-        filled: how many cells of each column were filled, where any were.
-        unknown: how many cells of each column hold a category that was not there when the model was fitted: they are
-            left as they are, and the model took them for missing.
-        unread: columns that the model does not read and that have holes still.
-        ess: effective sample size of each row (each series) that had holes: below about 10 its values hang on few
-            draws.
-        draws: how many times over the table is there, 0 for the point estimate alone.
-        appended: how many steps were appended to all series together.
-        packed: from the columns by name, and `draws`, to arrays, where these were given.
+        cells: the columns of the user's table, in order; for arrays of series, those of a table in long form.
+        filled: number of imputed cells by column, for columns with any.
+        unknown: number of cells by column with a category that the training data do not have; they are not changed,
+            and the model treats them as missing.
+        unread: columns that the model does not read and that have missing cells.
+        ess: effective sample size of each row or series with missing cells; below about 10 its values are unreliable.
+        draws: number of copies of the table in multiple imputation; 0 for single imputation.
+        appended: number of steps appended, over all series.
+        packed: function from columns by name and `draws` to arrays, if the data are arrays.
     """
 
     cells: Cells
@@ -53,16 +52,16 @@ class Imputed:
     packed: Callable[[Mapping[str, np.ndarray], int], Any] | None = None
 
     def result(self) -> dict[str, np.ndarray] | np.ndarray:
-        """The columns by name, (N,) each or (M N,) with `draw`; of an array (N, ...), or (M, N, ...)."""
+        """The columns by name, (N,) each, or (M N,) with a column `draw`; for an array (N, ...), or (M, N, ...)."""
         columns = self.cells.arrays()
         if self.packed is None:
             return columns
         columns.pop("draw", None)
-        made: dict[str, np.ndarray] | np.ndarray = self.packed(columns, self.draws)
-        return made
+        arrays: dict[str, np.ndarray] | np.ndarray = self.packed(columns, self.draws)
+        return arrays
 
     def encoded(self, kind: str) -> bytes:
-        """The content of a file: ``.csv``, ``.parquet``, or ``.npz``, where an array is called ``x``."""
+        """The content of a file: ``.csv``, ``.parquet``, or ``.npz`` (an array is named ``x``)."""
         if kind != ".npz":
             return self.cells.encoded(kind)
         found = self.result()
@@ -70,7 +69,7 @@ class Imputed:
 
 
 class How(NamedTuple):
-    """How it is filled: the arguments of `impute`."""
+    """The arguments of `impute`."""
 
     samples: int | None
     draws: int
@@ -82,7 +81,7 @@ class How(NamedTuple):
 def completions(
     run: Run, dataset: Dataset, rows: np.ndarray, how: How, samples: int
 ) -> Iterator[tuple[np.ndarray, Imputation]]:
-    """What may be in the holes of some rows, a chunk of them at a time."""
+    """Imputed values of rows, chunk by chunk."""
 
     def parts() -> Iterator[tuple[np.ndarray, Imputation]]:
         for turn, first in enumerate(range(0, len(rows), _ROWS)):
@@ -99,5 +98,5 @@ def completions(
 
 
 def is_table(data: Any) -> bool:
-    """Whether data are a file whose cells stand in named columns."""
+    """Whether data are a file with named columns."""
     return isinstance(data, (str, Path)) and Path(data).suffix.lower() in _TABLES and Path(data).is_file()

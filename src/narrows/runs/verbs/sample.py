@@ -1,4 +1,4 @@
-"""The verb `sample`: new examples from the prior."""
+"""`sample`: new examples from the prior."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from narrows.core import seeded
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.progress import with_progress
 from narrows.priors import check_sampling
-from narrows.runs.codes import together
+from narrows.runs.codes import concatenated
 from narrows.runs.verbs.grid import queries as fields_grid
 
 if TYPE_CHECKING:
@@ -39,43 +39,43 @@ def sample(
 
     Args:
         run: the run.
-        n: how many.
-        seed: the same seed gives the same examples.
-        label: which class a model that is told labels is asked for; all in turn when None.
+        n: number of examples.
+        seed: random seed.
+        label: class of all examples, for a model conditioned on labels; all classes in turn if None.
         draw: draw from the likelihood instead of taking its mean.
-        resolution: of fields, so many times the points along each coordinate that the data of the fit have.
+        resolution: for fields: number of points along each coordinate, as a multiple of that of the training data.
         progress: a `narrows.core.progress.Progress`, or None.
-        options: how the second stage draws, where there is one: ``steps``, ``temperature`` ...
+        options: sampling options of a learned prior: ``steps``, ``temperature`` ...
 
     Raises:
-        RequestError: the method has no prior, or one without these options, or is told what no prior draws; or a label
-            that does not exist.
+        RequestError: the method has no prior, the prior lacks an option, the model has a condition other than labels,
+            or the label does not exist.
     """
     n = whole("n", n)
     check_sampling(run.model.prior, options)
     condition, grid = labels(run, n, label), fields_grid(run, resolution)
 
     def part(first: int) -> Tensor:
-        told = {k: v[first : first + _CHUNK] for k, v in condition.items()}
-        return run.model.sample(min(_CHUNK, n - first), {**told, **grid}, draw, **options)
+        part_condition = {k: v[first : first + _CHUNK] for k, v in condition.items()}
+        return run.model.sample(min(_CHUNK, n - first), {**part_condition, **grid}, draw, **options)
 
     with seeded(seed):
         parts = with_progress((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")
-        return run._units(together(parts))
+        return run._units(concatenated(parts))
 
 
 def labels(run: Run, n: int, label: int | None) -> dict[str, Tensor]:
-    """The labels of n samples, one-hot, where the model is told labels."""
-    told = run.model.conditions
-    if label is not None and "labels" not in told:
-        fix = "Try method cvae, or a prior that is told labels: --prior maskgit:labels=yes."
-        raise refuse("label", label, f"left out: `{run.method}` is not told labels", fix)
-    if not told:
+    """The labels of n samples, one-hot; empty if the model is not conditioned on labels."""
+    conditions = run.model.conditions
+    if label is not None and "labels" not in conditions:
+        fix = "Use the method cvae, or a prior with labels: --prior maskgit:labels=yes."
+        raise refuse("label", label, f"left out: `{run.method}` is not conditioned on labels", fix)
+    if not conditions:
         return {}
-    if told != ("labels",):
+    if conditions != ("labels",):
         raise RequestError(
-            f"`{run.method}` is told the {', '.join(told)} of each example, and no prior draws them: "
-            "there is nothing to sample from. Fit a method with a prior, such as `vae`."
+            f"`{run.method}` is conditioned on the {', '.join(conditions)} of each example, which has no prior, "
+            "so it cannot be sampled. Fit a method with a prior, such as `vae`."
         )
     classes = run.recipe.spec.classes
     if label is not None:

@@ -1,4 +1,4 @@
-"""From what a run on texts writes back to text."""
+"""From token ids to text."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ __all__ = ["texts"]
 
 
 def texts(run: Run, tokens: np.ndarray | Sequence[Sequence[int]]) -> list[str]:
-    """The texts that rows of symbols (N, T) stand for.
+    """The texts of rows of token ids (N, T).
 
     Raises:
-        RequestError: the run's data are no texts.
+        RequestError: the run's data are not texts.
     """
     spec = run.recipe.spec
     if spec.kind != "tokens":

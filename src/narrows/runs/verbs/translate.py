@@ -1,4 +1,4 @@
-"""From some modalities to others: what the captions say of the images that are not there."""
+"""`translate`: predict some modalities from others."""
 
 from __future__ import annotations
 
@@ -28,65 +28,64 @@ def translate(
     seed: int = 0,
     progress: Any = None,
 ) -> dict[str, np.ndarray]:
-    """Say what modalities look like, given others.
+    """Predict some modalities from others.
 
     Args:
-        run: a run of a method that reads several modalities.
-        data: what to translate; the run's own test part when None. Modalities may be missing from any row, and may
-            be missing altogether.
-        source: the modalities that are read where a row has them: names, ``others`` (all that are not asked for) or
-            ``all``. Where everything is asked for, ``others`` is ``all``.
-        to: the modalities that are asked for: names, or ``all``.
-        draws: how many codes are drawn from the posterior for each row; 0 decodes its mean.
-        seed: of the draws.
+        run: a run of a method for several modalities.
+        data: the data; the test split of the run if None. Modalities may be missing from some or all rows.
+        source: input modalities, as far as a row has them: names, ``others`` (all that are not in `to`) or ``all``.
+            If `to` is ``all``, ``others`` is ``all``.
+        to: output modalities: names, or ``all``.
+        draws: number of codes drawn from the posterior for each row; 0 decodes its mean.
+        seed: seed of the draws.
         progress: a `narrows.core.progress.Progress`, or None.
 
     Returns:
-        By name the means of p(x | z) in the units of the data, (N, ...), or (N, draws, ...); and for each name
-        ``NAME_present``, (N,), which is false where a row has none of the modalities that are read. There the values
-        are zeros, or NaN where the values can be.
+        The means of p(x | z) by name, in the units of the data, (N, ...), or (N, draws, ...); and for each name
+        ``NAME_present``, (N,), which is false for rows without any input modality. Their values are NaN, an empty
+        string or zero, depending on the type.
 
     Raises:
-        RequestError: the run reads one modality, or a name that is none of its modalities.
+        RequestError: the run has one modality only, or a name is not one of its modalities.
     """
     names = tuple(run.recipe.spec.parts)
     if not names:
         raise RequestError(
-            f"`{run.method}` reads one modality, so there is nothing to translate. Fit `mvae` to data of several."
+            f"`{run.method}` reads one modality, so it cannot translate. Fit `mvae` to data with several modalities."
         )
-    wanted = _chosen("to", to, names, names)
-    others = tuple(name for name in names if name not in wanted) or names
-    read = _chosen("source", source, names, others)
+    outputs = _chosen("to", to, names, names)
+    others = tuple(name for name in names if name not in outputs) or names
+    inputs = _chosen("source", source, names, others)
     count = whole("draws", draws, low=0)
 
     def one(batch: Batch) -> dict[str, torch.Tensor]:
-        seen = batch.x.only(*read)
-        code = run.model.encode(replace(batch, x=seen), (count,) if count else ())
+        x = batch.x.only(*inputs)
+        code = run.model.encode(replace(batch, x=x), (count,) if count else ())
         mean = run.model.likelihood.mean(run.model.decode(code.z, batch.condition))
-        found = {name: mean[name].movedim(0, 1) if count else mean[name] for name in wanted}
-        return {**found, _THERE: seen.present.any(1)}
+        found = {name: mean[name].movedim(0, 1) if count else mean[name] for name in outputs}
+        return {**found, _PRESENT: x.present.any(1)}
 
     with seeded(seed):
         parts = list(run._over(data, one, progress, "Translating"))
-    there = torch.cat([part[_THERE] for part in parts]).numpy()
-    values = run._units({name: torch.cat([part[name] for part in parts]) for name in wanted})
+    present = torch.cat([part[_PRESENT] for part in parts]).numpy()
+    values = run._units({name: torch.cat([part[name] for part in parts]) for name in outputs})
     found: dict[str, np.ndarray] = {}
     for name, value in values.items():
         if value.dtype.kind == "f":
-            value[~there] = np.nan
+            value[~present] = np.nan
         elif value.dtype.kind in "US":
-            value[~there] = ""
-        found |= {name: value, f"{name}_present": there}
+            value[~present] = ""
+        found |= {name: value, f"{name}_present": present}
     return found
 
 
-_THERE = "/there"
+_PRESENT = "/present"
 
 
 def _chosen(
     argument: str, value: str | Sequence[str], names: tuple[str, ...], others: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The modalities that are meant, in the model's order."""
+    """The modalities of an argument, in the model's order."""
     if value in ("all", "others"):
         return names if value == "all" else others
     listed = [name.strip() for name in value.split(",")] if isinstance(value, str) else list(value)
