@@ -20,6 +20,7 @@ from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
 from narrows.data.raw import Raw
 from narrows.data.readers.fields import fields_of_images
 from narrows.data.readers.mixed import as_table
+from narrows.data.sequences import SEQUENCES, sequence_source, sequences_like
 
 __all__ = ["like", "open", "raw_like"]
 
@@ -99,7 +100,11 @@ def open(
         takes = option in known and (option != "split" or "float" in str(known[option].annotation))
         if takes and option not in options and value not in (None, "auto", 0.0):
             options[option] = value
+    plan = Split(split if isinstance(split, float) else None, limit)
     raw = _read(reader, name, options | _columns(known, spec), kinds)
+    if isinstance(raw, Raw) and raw.kind in SEQUENCES:
+        options |= {"scale": scale, "split": split, "limit": limit}
+        raw = sequence_source(raw, name, plan, scale)
     if isinstance(raw, Source):
         if missing and "missing" not in known:
             raise refuse("missing", missing, f"left out: `{name}` is no table, nor several modalities")
@@ -114,7 +119,6 @@ def open(
         raw = as_table(raw, name, _parts(spec))
     how = {"what": key, "scale": scale, "split": split, "limit": limit, "missing": missing or None, **options}
     how = {k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in how.items() if _told(k, v)}
-    plan = Split(split if isinstance(split, float) else None, limit)
     kept = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
     source = assemble(raw, name, plan, scale, how, **kept)
     return with_holes(source, missing) if missing else source
@@ -157,6 +161,8 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
         if isinstance(made, Source):
             return rescaled(made.test, description)
     raw = raw_like(description, what, **options)
+    if raw.kind in SEQUENCES:
+        return sequences_like(raw, name, description, options.get("limit"))
     return one_part(raw, name, description, options.get("limit"))
 
 

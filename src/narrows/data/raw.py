@@ -13,7 +13,7 @@ from narrows.core.spec import Kind, Spec
 if TYPE_CHECKING:
     from narrows.data.domain import Domain
 
-__all__ = ["Raw"]
+__all__ = ["Raw", "RawTexts"]
 
 
 @dataclass
@@ -78,3 +78,17 @@ class Raw:
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         stores = {name: v[rows] for name, v in self.stores.items()}
         return replace(self, test=None, part=None, stores=stores, **kept)
+
+
+@dataclass
+class RawTexts(Raw):
+    """Texts as a file or a generator gives them, one an example.
+
+    Args:
+        unit: what a symbol is, ``characters`` or ``words``.
+        least: how often a symbol must stand in the training part to be one of the vocabulary.
+    """
+
+    kind: Kind = "tokens"
+    unit: str = "characters"
+    least: int = 1

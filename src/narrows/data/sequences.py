@@ -18,12 +18,23 @@ from narrows.core.check import RequestError
 from narrows.core.vocabulary import symbols_of, text_to_indices
 from narrows.data.assemble import Split, class_names, divide, limited, numbered
 from narrows.data.dataset import Dataset, Source
-from narrows.data.raw import Raw
+from narrows.data.raw import Raw, RawTexts
 from narrows.data.scaling import Scaling, fit_scaling, values_of
 from narrows.data.stores import Ragged
 
-__all__ = ["listed", "series_like", "series_source", "text_source", "texts_like", "tokenised"]
+__all__ = [
+    "SEQUENCES",
+    "listed",
+    "sequence_source",
+    "sequences_like",
+    "series_source",
+    "text_source",
+    "tokenised",
+]
 
+
+SEQUENCES = ("series", "tokens")
+"""Kinds of data whose examples have a length each."""
 
 _EVEN = Split()
 """Divided as usual."""
@@ -42,24 +53,33 @@ def listed(rows: Sequence[Any]) -> np.ndarray:
     return array
 
 
+def sequence_source(raw: Raw, name: str, split: Split, scale: str) -> Source:
+    """Texts or series, divided as they are said to be: see `text_source` and `series_source`."""
+    return (
+        text_source(raw, name, split) if isinstance(raw, RawTexts) else series_source(raw, name, split, scale)
+    )
+
+
+def sequences_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None) -> Dataset:
+    """Other texts or series, read like described ones: see `texts_like` and `series_like`."""
+    alike = texts_like if isinstance(raw, RawTexts) else series_like
+    return alike(raw, name, description, limit)
+
+
 def text_source(
-    raw: Raw,
+    raw: RawTexts,
     name: str,
     split: Split = _EVEN,
     *,
-    unit: str = "characters",
-    least: int = 1,
     vocabulary: tuple[str, ...] = (),
     longest: int = 0,
 ) -> Source:
     """Divide texts, and number their symbols by those of the training part.
 
     Args:
-        raw: its x are texts.
+        raw: the texts.
         name: what messages call them.
         split: how examples are divided.
-        unit: ``characters`` or ``words``.
-        least: how often a symbol must stand in the training part to be one of the vocabulary.
         vocabulary: all symbols, where they are known beforehand.
         longest: symbols of the longest text, its end included, where that is known beforehand.
 
@@ -68,8 +88,8 @@ def text_source(
     """
     parts = _parts(raw, name, split)
     classes = class_names(*parts)
-    vocabulary = vocabulary or symbols_of(parts[0].x, unit, least)
-    stores = [_tokens(part, vocabulary, unit) for part in parts]
+    vocabulary = vocabulary or symbols_of(parts[0].x, raw.unit, raw.least)
+    stores = [_tokens(part, vocabulary, raw.unit) for part in parts]
     longest = max(longest, *(store.shape[1] for store in stores))
     train, test = (
         _text_part(part, store, longest, classes, name) for part, store in zip(parts, stores, strict=True)

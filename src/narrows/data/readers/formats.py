@@ -22,7 +22,7 @@ from narrows.data.raw import Raw
 from narrows.data.readers import npy
 from narrows.data.readers.arrays import from_mapping
 from narrows.data.readers.fields import as_raw, read_fields
-from narrows.data.readers.graph import read_edge_list, read_graphs
+from narrows.data.readers.graph import read_graphs
 from narrows.data.readers.harvest import read_harvest
 from narrows.data.readers.image_folder import SUFFIXES, read_folder
 from narrows.data.readers.series import read_series_arrays, read_series_table
@@ -240,20 +240,10 @@ READERS: dict[str, Callable[..., Raw]] = {
 }
 
 _OF_A_KIND: dict[str, dict[str, Callable[..., Any]]] = {
-    "graph": {
-        ".npz": read_graphs,
-        ".csv": read_edge_list,
-        ".tsv": read_edge_list,
-        ".csv.gz": read_edge_list,
-        ".tsv.gz": read_edge_list,
-    },
+    "graph": dict.fromkeys((".npz", ".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_graphs),
     "series": {
         ".npz": read_series_arrays,
-        ".csv": read_series_table,
-        ".tsv": read_series_table,
-        ".csv.gz": read_series_table,
-        ".tsv.gz": read_series_table,
-        ".parquet": read_series_table,
+        **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet"), read_series_table),
     },
 }
 """Readers of files that hold something else where something else is wanted."""

@@ -16,14 +16,14 @@ from narrows.data.graphs import Graph, held_out, many, whole_graphs
 from narrows.data.memory import make_room
 from narrows.data.readers.npy import read_npz
 
-__all__ = ["from_arrays", "from_edge_list", "read_edge_list", "read_graphs", "several"]
+__all__ = ["from_arrays", "from_edge_list", "read_graphs", "several"]
 
 _EDGES = ("edges", "edge_index", "adj", "adjacency", "A")
 _DATA = ("x", "features", "feat", "attr", "X")
 _LABELS = ("labels", "label", "y")
 
 
-def read_edge_list(
+def read_graphs(
     path: Path,
     kind: Literal["graph"] = "graph",
     columns: list[str] | None = None,
@@ -32,47 +32,31 @@ def read_edge_list(
     seed: int = 0,
     like: Mapping[str, Any] | None = None,
 ) -> Source | Dataset:
-    """Read one graph from a table with a row an edge; some of its edges are held out.
+    """Read a graph, or many, from an .npz file of named arrays; or one from a table with a row an edge.
 
     Args:
-        path: a .csv or .tsv file.
+        path: an .npz file: see `from_arrays` for one graph, of which some edges are held out, and `several` for many,
+            of which some graphs are; or a .csv or .tsv file, see `from_edge_list`.
         kind: what is made of it.
-        columns: the two columns that hold the ends of an edge; the first two when None.
-        test: share of the edges that is held out to judge by.
-        validation: share of the edges that is held out to choose by.
-        seed: of what is held out.
-        like: what was said of the data of a fit: nothing is held out then.
-    """
-    graph = from_edge_list(path, columns or ())
-    if like is not None:
-        return whole_graphs([graph], like)
-    return held_out(graph, path.stem, test=test, validation=validation, seed=seed)
-
-
-def read_graphs(
-    path: Path,
-    kind: Literal["graph"] = "graph",
-    test: float = 0.1,
-    validation: float = 0.05,
-    seed: int = 0,
-    like: Mapping[str, Any] | None = None,
-) -> Source | Dataset:
-    """Read a graph, or many, from an .npz file of named arrays.
-
-    Args:
-        path: the file: see `from_arrays` for one graph, of which some edges are held out, and `several` for many, of
-            which some graphs are.
-        kind: what is made of it.
+        columns: of a table, the two columns that hold the ends of an edge; the first two when None.
         test: share of the edges, or graphs, that is held out to judge by.
         validation: share of the edges that is held out to choose by.
         seed: of what is held out.
         like: what was said of the data of a fit: nothing is held out then.
+
+    Raises:
+        RequestError: columns of a file that has none, or no graph in the file.
     """
-    _, arrays = read_npz(path)
-    if "edge_ends" in arrays or "node_ends" in arrays:
-        graphs = several(arrays, path.name)
-        return many(graphs, path.stem, test, seed) if like is None else whole_graphs(graphs, like)
-    graph = from_arrays(arrays, path.name)
+    if path.suffix.lower() != ".npz":
+        graph = from_edge_list(path, columns or ())
+    elif columns:
+        raise refuse("columns", columns, f"left out: {path.name} has arrays with names, and no columns")
+    else:
+        _, arrays = read_npz(path)
+        if "edge_ends" in arrays or "node_ends" in arrays:
+            graphs = several(arrays, path.name)
+            return many(graphs, path.stem, test, seed) if like is None else whole_graphs(graphs, like)
+        graph = from_arrays(arrays, path.name)
     if like is not None:
         return whole_graphs([graph], like)
     return held_out(graph, path.stem, test=test, validation=validation, seed=seed)

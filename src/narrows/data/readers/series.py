@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from narrows.core.check import RequestError, nearest, refuse, whole
 from narrows.core.texts import names_of
-from narrows.data.assemble import Split
-from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
 from narrows.data.readers.npy import read_npz
 from narrows.data.readers.tables import read_columns
-from narrows.data.sequences import listed, series_like, series_source
+from narrows.data.sequences import listed
 
 __all__ = [
     "LongForm",
@@ -24,7 +21,6 @@ __all__ = [
     "from_arrays",
     "from_first",
     "long_form",
-    "opened",
     "read_long",
     "read_series_arrays",
     "read_series_table",
@@ -82,7 +78,8 @@ class SeriesRows:
         """The series as examples."""
         cuts = self.ends[:-1]
         stores = {} if self.times is None else {"times": listed(np.split(self.times, cuts))}
-        return Raw(listed(np.split(self.values, cuts)), self.labels, stores=stores, ordered=self.ordered)
+        x = listed(np.split(self.values, cuts))
+        return Raw(x, self.labels, stores=stores, ordered=self.ordered, kind="series")
 
     def windows(self, length: int) -> SeriesRows:
         """Every series cut into pieces of at most so many steps.
@@ -103,20 +100,6 @@ class SeriesRows:
         return replace(self, ends=ends, labels=labels, times=times, ordered=self.ordered or len(self) == 1)
 
 
-def opened(
-    rows: SeriesRows,
-    name: str,
-    like: Mapping[str, Any] | None,
-    split: float | None,
-    limit: int | None,
-    scale: str,
-) -> Source | Dataset:
-    """The series as a source, or, where they are to be like described ones, all of them as one data set."""
-    if like is not None:
-        return series_like(rows.raw(), name, like, limit)
-    return series_source(rows.raw(), name, Split(split, limit), scale)
-
-
 def read_series_table(
     path: Path,
     series: str | None = None,
@@ -124,11 +107,7 @@ def read_series_table(
     columns: str | Sequence[str] | None = None,
     labels: str | None = None,
     window: int | None = None,
-    like: Mapping[str, Any] | None = None,
-    split: float | None = None,
-    limit: int | None = None,
-    scale: str = "auto",
-) -> Source | Dataset:
+) -> Raw:
     """Read series from a table in long form, .csv, .tsv or .parquet; see `read_long`.
 
     Args:
@@ -138,35 +117,18 @@ def read_series_table(
         columns: the columns of values; all other numeric ones when None.
         labels: the column with the class of each series; ``"none"`` for none.
         window: cut the series into pieces of at most so many steps.
-        like: the description of series that these are to be read like.
-        split: the share of the test part.
-        limit: at most so many series in each part.
-        scale: ``auto``, ``none``, ``unit`` or ``standard``.
     """
-    rows = read_long(path, series, time, columns, labels, window)
-    return opened(rows, path.name, like, split, limit, scale)
+    return read_long(path, series, time, columns, labels, window).raw()
 
 
-def read_series_arrays(
-    path: Path,
-    window: int | None = None,
-    like: Mapping[str, Any] | None = None,
-    split: float | None = None,
-    limit: int | None = None,
-    scale: str = "auto",
-) -> Source | Dataset:
+def read_series_arrays(path: Path, window: int | None = None) -> Raw:
     """Read series from an .npz file: x (total, C) with ends (N,), or x (N, T, C); times alike; y (N,).
 
     Args:
         path: the file.
         window: cut the series into pieces of at most so many steps.
-        like: the description of series that these are to be read like.
-        split: the share of the test part.
-        limit: at most so many series in each part.
-        scale: ``auto``, ``none``, ``unit`` or ``standard``.
     """
-    rows = from_arrays(read_npz(path, None)[1], path.name, window)
-    return opened(rows, path.name, like, split, limit, scale)
+    return from_arrays(read_npz(path, None)[1], path.name, window).raw()
 
 
 def read_long(

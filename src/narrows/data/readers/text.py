@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from narrows.activations.texts import read
 from narrows.core.check import RequestError, choice, refuse, whole
 from narrows.core.vocabulary import UNITS, split_text
-from narrows.data.assemble import Split
-from narrows.data.dataset import Dataset, Source
-from narrows.data.raw import Raw
-from narrows.data.sequences import listed, text_source, texts_like
+from narrows.data.raw import RawTexts
+from narrows.data.sequences import listed
 
-__all__ = ["LONGEST", "Texts", "opened", "read_text_file", "read_texts"]
+__all__ = ["LONGEST", "Texts", "read_text_file", "read_texts"]
 
 LONGEST = 1000
 """Symbols of a text, above which a reader wants to be told what to do."""
@@ -63,24 +60,10 @@ class Texts:
             raise refuse("longest", longest, f"at least {lengths.min()}, the {unit} of the shortest text")
         return self if len(kept) == len(self) else self.rows(kept)
 
-
-def opened(
-    found: Texts,
-    name: str,
-    like: Mapping[str, Any] | None = None,
-    *,
-    tokens: str = "characters",
-    least: int = 1,
-    longest: int | None = None,
-    split: float | None = None,
-    limit: int | None = None,
-) -> Source | Dataset:
-    """The texts as a source, or, where they are to be like described ones, all of them as one data set."""
-    kept = found.fitting(tokens, longest, name)
-    raw = Raw(listed(kept.texts), kept.labels, class_names=kept.class_names)
-    if like is not None:
-        return texts_like(raw, name, like, limit)
-    return text_source(raw, name, Split(split, limit), unit=tokens, least=least)
+    def raw(self, unit: str, least: int) -> RawTexts:
+        """The texts as examples."""
+        x = listed(self.texts)
+        return RawTexts(x, self.labels, class_names=self.class_names, unit=unit, least=least)
 
 
 def read_text_file(
@@ -90,10 +73,7 @@ def read_text_file(
     tokens: str = "characters",
     least: int = 1,
     longest: int | None = None,
-    like: Mapping[str, Any] | None = None,
-    split: float | None = None,
-    limit: int | None = None,
-) -> Source | Dataset:
+) -> RawTexts:
     """Read a text file, one example a line, or JSON lines, one example a line; see `read_texts`.
 
     Args:
@@ -103,12 +83,8 @@ def read_text_file(
         tokens: what a symbol is, ``characters`` or ``words``.
         least: how often a symbol must stand in the training part; rarer ones are unknown.
         longest: leave out texts of more symbols.
-        like: the description of texts that these are to be read like.
-        split: the share of the test part.
-        limit: at most so many texts in each part.
     """
-    told = {"tokens": tokens, "least": least, "longest": longest, "split": split, "limit": limit}
-    return opened(read_texts(path, key, labels), path.name, like, **told)  # type: ignore[arg-type]
+    return read_texts(path, key, labels).fitting(tokens, longest, path.name).raw(tokens, least)
 
 
 def read_texts(

@@ -12,7 +12,7 @@ import numpy as np
 from narrows.core.check import refuse, whole
 from narrows.core.vocabulary import SPECIAL
 from narrows.data.dataset import Source
-from narrows.data.raw import Raw
+from narrows.data.raw import RawTexts
 from narrows.data.sequences import listed, text_source
 
 __all__ = ["RULES", "TOPICS", "GrammarTruth", "grammar", "texts_of", "topics", "truth"]
@@ -148,6 +148,6 @@ def grammar(n: int = 8000, seed: int = 0, tests: int = 1000) -> Source:
     )
 
 
-def _drawn(texts: list[str]) -> Raw:
+def _drawn(texts: list[str]) -> RawTexts:
     known = topics()
-    return Raw(listed(texts), np.array([known[text] for text in texts]), class_names=TOPICS)
+    return RawTexts(listed(texts), np.array([known[text] for text in texts]), class_names=TOPICS)
