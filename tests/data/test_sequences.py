@@ -8,8 +8,11 @@ import json
 import numpy as np
 import pytest
 
-from narrows.core.check import RequestError
+from narrows.core.check import RequestError, WorkError
+from narrows.core.files import sha256
 from narrows.core.vocabulary import SPECIAL, indices_to_text, symbols_of, text_to_indices
+from narrows.data.named.registry import File, Set
+from narrows.data.named.texts import lines
 from narrows.data.readers.series import SeriesRows, from_arrays, read_long
 from narrows.data.readers.text import read_texts
 from narrows.data.sequences import tokenised
@@ -95,6 +98,23 @@ def test_lines_json_lines_and_packed_files_are_the_same_texts(tmp_path):
     (tmp_path / "empty.txt").write_text("\n \n")
     with pytest.raises(RequestError, match="no line"):
         read_texts(tmp_path / "empty.txt")
+
+
+def test_a_named_set_of_texts_with_a_readme_is_read_and_a_damaged_one_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("NARROWS_DATA", str(tmp_path))
+    rows = "\n".join(
+        json.dumps({"name": n, "label": i % 2}) for i, n in enumerate(("Ann", "Bo", "Cy", "Dee"))
+    )
+    files = {"a.jsonl": rows, "README.txt": "Free to use."}
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    listed = tuple(File(name, sha256(tmp_path / name)) for name in files)
+    row = Set("names", "Names", "text", "4", "", "", files=listed)
+    raw = lines(row, longest=2)
+    assert (list(raw.x), raw.labels.tolist(), raw.unit) == (["Bo", "Cy"], [1, 0], "characters")
+    (tmp_path / "a.jsonl").write_text(rows[:-1])
+    with pytest.raises(WorkError, match="damaged"):
+        lines(row)
 
 
 LONG = """patient,when,pulse,pressure,class

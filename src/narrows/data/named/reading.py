@@ -21,12 +21,12 @@ def paths(row: Set) -> list[Path]:
 
 
 def verified(row: Set) -> Path:
-    """The file of a set that is one file, its content checked.
+    """The first file of a set, its content checked.
 
     Raises:
         WorkError: it is damaged.
     """
-    (path,) = paths(row)
+    path = paths(row)[0]
     if sha256(path) != row.files[0].sha256:
         raise WorkError(f"{path} is damaged or another version. Delete it and get it again.")
     return path
