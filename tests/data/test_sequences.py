@@ -13,7 +13,7 @@ from narrows.core.files import sha256
 from narrows.core.vocabulary import SPECIAL, indices_to_text, symbols_of, text_to_indices
 from narrows.data.named.registry import File, Set
 from narrows.data.named.texts import lines
-from narrows.data.readers.series import SeriesRows, from_arrays, read_long
+from narrows.data.readers.series import SeriesRows, from_arrays, long_form, read_series_table
 from narrows.data.readers.text import read_texts
 from narrows.data.sequences import tokenised
 from narrows.data.synthetic import grammar
@@ -129,7 +129,7 @@ b,2024-01-01T00:01:00,72,131,ill
 def test_a_table_in_long_form_is_series(tmp_path):
     path = tmp_path / "long.csv"
     path.write_text(LONG)
-    made = read_long(path, series="patient", time="when")
+    made = long_form(path, series="patient", time="when").rows
     assert made.columns == ("pulse", "pressure")
     assert made.ends.tolist() == [3, 5]  # b stands first
     assert made.times.tolist() == [0, 10, 60, 0, 86400]
@@ -161,7 +161,7 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, text, options, said):
     path = tmp_path / "long.csv"
     path.write_text(text)
     with pytest.raises(RequestError, match=said):
-        read_long(path, **options)
+        read_series_table(path, **options)
 
 
 def test_arrays_of_unequal_and_of_equal_length_are_series():

@@ -98,8 +98,8 @@ class Proof:
         data: name of the data it is measured on by default.
         claims: inequalities over the measured numbers, fixed before anything was measured.
         default: the budget at default scale (minutes): steps, rows, widths by name.
-        quick: at quick scale (seconds); empty where there is none.
-        full: at full scale (hours); empty where there is none.
+        quick: what differs from it at quick scale (seconds); empty where there is none.
+        full: what differs from it at full scale (hours); empty where there is none.
         seeds: how many seeds by default (0, 1, ...), or which: 100, 101, ... where something was chosen after a look
             at lower ones.
         data_options: how the data is opened.
@@ -132,7 +132,7 @@ class Proof:
     def scales(self) -> dict[str, Mapping[str, int]]:
         """The budgets that there are, by scale."""
         budgets = {"quick": self.quick, "default": self.default, "full": self.full}
-        return {name: budget for name, budget in budgets.items() if budget}
+        return {name: {**self.default, **budget} for name, budget in budgets.items() if budget}
 
 
 def load(name: str) -> Proof:

@@ -21,7 +21,6 @@ __all__ = [
     "from_arrays",
     "from_first",
     "long_form",
-    "read_long",
     "read_series_arrays",
     "read_series_table",
 ]
@@ -108,38 +107,7 @@ def read_series_table(
     labels: str | None = None,
     window: int | None = None,
 ) -> Raw:
-    """Read series from a table in long form, .csv, .tsv or .parquet; see `read_long`.
-
-    Args:
-        path: the file.
-        series: the column that names the series.
-        time: the column of the times, numbers or dates.
-        columns: the columns of values; all other numeric ones when None.
-        labels: the column with the class of each series; ``"none"`` for none.
-        window: cut the series into pieces of at most so many steps.
-    """
-    return read_long(path, series, time, columns, labels, window).raw()
-
-
-def read_series_arrays(path: Path, window: int | None = None) -> Raw:
-    """Read series from an .npz file: x (total, C) with ends (N,), or x (N, T, C); times alike; y (N,).
-
-    Args:
-        path: the file.
-        window: cut the series into pieces of at most so many steps.
-    """
-    return from_arrays(read_npz(path, None)[1], path.name, window).raw()
-
-
-def read_long(
-    path: Path,
-    series: str | None = None,
-    time: str | None = None,
-    columns: str | Sequence[str] | None = None,
-    labels: str | None = None,
-    window: int | None = None,
-) -> SeriesRows:
-    """Read a table in long form: a row for each step, with the name of its series, its time and its values.
+    """Read series from a table with a row for each step: the name of its series, its time and its values.
 
     Args:
         path: a .csv, .tsv or .parquet file. An empty cell among the values was not observed.
@@ -156,7 +124,17 @@ def read_long(
         RequestError: columns that are not there, are no numbers or say two things of one series; times that repeat.
     """
     form = long_form(path, series, time, columns, labels)
-    return cut(form.rows, window, path.name)
+    return cut(form.rows, window, path.name).raw()
+
+
+def read_series_arrays(path: Path, window: int | None = None) -> Raw:
+    """Read series from an .npz file: x (total, C) with ends (N,), or x (N, T, C); times alike; y (N,).
+
+    Args:
+        path: the file.
+        window: cut the series into pieces of at most so many steps.
+    """
+    return from_arrays(read_npz(path, None)[1], path.name, window).raw()
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,7 +165,7 @@ def long_form(
     columns: str | Sequence[str] | None = None,
     labels: str | None = None,
 ) -> LongForm:
-    """Read a table in long form, its series as long as they are; see `read_long`."""
+    """Read a table in long form, its series as long as they are; see `read_series_table`."""
     table, name = read_columns(path), path.name
     which, when = _found(table, series, _SERIES, "series"), _found(table, time, _TIMES, "time")
     classes = None if labels == "none" else _found(table, labels, _LABELS, "labels")

@@ -163,7 +163,7 @@ def cells_of_table(path: Path, options: Mapping[str, Any]) -> SeriesCells:
 
     Args:
         path: the file.
-        options: `series`, `time`, `columns` and `labels` of `narrows.data.readers.series.read_long`.
+        options: `series`, `time`, `columns` and `labels` of `narrows.data.readers.series.read_series_table`.
     """
     form = long_form(path, **options)
     return SeriesCells(

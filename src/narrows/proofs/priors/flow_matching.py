@@ -74,14 +74,7 @@ PROOF = Proof(
         "look": 400,
         "batch_size": 128,
     },
-    full={
-        "steps": 20_000,
-        "prior_steps": 20_000,
-        "test": 10_000,
-        "codes": 50_000,
-        "look": 400,
-        "batch_size": 128,
-    },
+    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000, "codes": 50_000},
     notes="""
         Codes are one draw each from the posteriors of a VAE with 16 latents. The Gaussian has the mean and the full
         covariance of such draws of training examples. `codes` are decoded draws of test examples' own posteriors, the

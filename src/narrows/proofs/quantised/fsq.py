@@ -86,23 +86,9 @@ PROOF = Proof(
             fsq-large/mistakes < 0.5
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 25, "test": 359, "small": 25, "large": 240, "batch_size": 32, "restarted": 0},
-    default={
-        "steps": 1000,
-        "test": 5000,
-        "small": 1000,
-        "large": 4096,
-        "batch_size": 32,
-        "restarted": 0,
-    },
-    full={
-        "steps": 40_000,
-        "test": 10_000,
-        "small": 1000,
-        "large": 4096,
-        "batch_size": 64,
-        "restarted": 1,
-    },
+    quick={"steps": 25, "test": 359, "small": 25, "large": 240},
+    default={"steps": 1000, "test": 5000, "small": 1000, "large": 4096, "batch_size": 32, "restarted": 0},
+    full={"steps": 40_000, "test": 10_000, "batch_size": 64, "restarted": 1},
     notes="""
         Convolutional networks of 16 channels, squared error; about 1000 and 4000 codes, levels (8, 5, 5, 5) and (8,
         8, 8, 8) (quick: (5, 5) and (8, 6, 5)). The plain VQ has an EMA codebook that starts from normal draws and

@@ -117,16 +117,7 @@ PROOF = Proof(
         "look": 400,
         "batch_size": 64,
     },
-    full={
-        "steps": 20_000,
-        "prior_steps": 20_000,
-        "test": 10_000,
-        "codes": 64,
-        "large": 1024,
-        "downsample": 8,
-        "look": 400,
-        "batch_size": 64,
-    },
+    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000},
     notes="""
         A grid of 4 x 4 tokens of width 8, convolutional networks of 32 channels, squared error, one codebook for all
         four depths. The stacks have four times the bits of one code of as large a codebook and 2.4 times those of one

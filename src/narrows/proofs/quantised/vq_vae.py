@@ -67,22 +67,8 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 80, "prior_steps": 5, "test": 200, "codes": 512, "look": 10, "batch_size": 32},
-    default={
-        "steps": 500,
-        "prior_steps": 500,
-        "test": 2000,
-        "codes": 128,
-        "look": 400,
-        "batch_size": 64,
-    },
-    full={
-        "steps": 20_000,
-        "prior_steps": 20_000,
-        "test": 10_000,
-        "codes": 128,
-        "look": 400,
-        "batch_size": 64,
-    },
+    default={"steps": 500, "prior_steps": 500, "test": 2000, "codes": 128, "look": 400, "batch_size": 64},
+    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000},
     notes="""
         A grid of 7 x 7 tokens of width 8 (digits: 4 x 4), convolutional networks of 32 channels, squared error. The
         autoencoder to compare with is the same but for its quantiser: its code is 392 real numbers where the VQ-VAE

@@ -119,30 +119,9 @@ PROOF = Proof(
             Post hoc: {LOOKED}
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 100,
-        "prior_steps": 5,
-        "test": 200,
-        "codes": 64,
-        "downsample": 4,
-        "batch_size": 32,
-    },
-    default={
-        "steps": 400,
-        "prior_steps": 300,
-        "test": 1000,
-        "codes": 256,
-        "downsample": 8,
-        "batch_size": 32,
-    },
-    full={
-        "steps": 20_000,
-        "prior_steps": 20_000,
-        "test": 10_000,
-        "codes": 256,
-        "downsample": 8,
-        "batch_size": 64,
-    },
+    quick={"steps": 100, "prior_steps": 5, "test": 200, "codes": 64, "downsample": 4},
+    default={"steps": 400, "prior_steps": 300, "test": 1000, "codes": 256, "downsample": 8, "batch_size": 32},
+    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000, "batch_size": 64},
     notes="""
         Pictures of 32 x 32 pixels as 16 tokens of 256 codes, 128 bits; convolutional networks of 32 channels. Both
         have an EMA codebook and a causal transformer over the tokens. The VQGAN's perceptual distance reads a

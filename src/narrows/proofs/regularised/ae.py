@@ -57,7 +57,7 @@ PROOF = Proof(
         """),
     quick={"rows": 1438, "test": 359, "steps": 150, "batch_size": 64},
     default={"rows": 60000, "test": 10000, "steps": 3000},
-    full={"rows": 60000, "test": 10000, "steps": 50000},
+    full={"steps": 50000},
     notes="""
         Squared error summed over the pixels of an image, codes of width 10. The paper trains for days on codes of
         width 30 and reaches 3.00 against 13.87 for PCA, with layer-wise pretraining; here everything is learned at

@@ -89,7 +89,7 @@ PROOF = Proof(
     seeds=(101, 102, 103),
     quick={"steps": 40, "test": 200, "look": 20, "batch_size": 64},
     default={"steps": 1500, "test": 5000, "look": 400},
-    full={"steps": 40_000, "test": 10_000, "look": 400},
+    full={"steps": 40_000, "test": 10_000},
     notes="""
         Codes of width 8, perceptrons with two layers of 128. The weights of the penalties are the builder's; they
         were chosen on another seed (100), hence seeds from 101. `vae-fixed` has a Gaussian likelihood of variance 1,

@@ -17,7 +17,7 @@ from narrows.data.synthetic.dictionary import DictionaryTruth
 from narrows.kernels import metrics as sparsity
 from narrows.proofs.engine import Claim, Trial
 
-__all__ = ["SCALES", "WORLD", "between", "frontier", "own_world", "planted", "shrinkage", "slope"]
+__all__ = ["SCALES", "WORLD", "between", "frontier", "own_world", "planted", "priced", "shrinkage", "slope"]
 
 SCALES = {
     "quick": {"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "sweep": 0},
@@ -42,6 +42,21 @@ def own_world(trial: Trial, **options: Any) -> Trial:
         return trial
     seed = trial.seed + opened.get("seed", 0)
     return replace(trial, data=open_data("dictionary", **{**opened, **options, "seed": seed}))
+
+
+def priced(
+    trial: Trial, targets: Sequence[float], at: Sequence[float]
+) -> tuple[list[dict[str, Any]], Sequence[float]]:
+    """Options that steer a price to several L0, for `frontier`, and where it is read: the first alone without a sweep.
+
+    Args:
+        trial: the budget, of which ``sweep`` is 0 or 1.
+        targets: the L0 that are steered to.
+        at: the L0 at which the frontier is read.
+    """
+    if not trial.budget["sweep"]:
+        targets = at = at[:1]
+    return [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets], at
 
 
 def frontier(

@@ -122,9 +122,9 @@ PROOF = Proof(
             Post hoc: The margin was 0.05 before a look at the quick scale. {_LENGTHS}
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 60, "batch_size": 64, "latents": 96, "rows": 4000},
+    quick={"steps": 60, "batch_size": 64, "rows": 4000},
     default={"steps": 1200, "batch_size": 256, "latents": 96, "rows": 10_000},
-    full={"steps": 10_000, "batch_size": 1024, "latents": 96, "rows": 10_000},
+    full={"steps": 10_000, "batch_size": 1024},
     notes="""
         The paper's pairs are images and texts of CLIP and LLaVA. Here they are generated (the data named above are
         not used): 48 concepts, 4 on, in two modalities of 32 dimensions. A concept's directions in the two have a

@@ -86,15 +86,7 @@ PROOF = Proof(
             Post hoc: Quick scale's steps, rate and L0 were set after looks at it.
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 150,
-        "batch_size": 128,
-        "latents": 96,
-        "on": 8,
-        "contrast/10": 20,
-        "lr/1000": 20,
-        "rows": 4000,
-    },
+    quick={"steps": 150, "batch_size": 128, "on": 8, "lr/1000": 20, "rows": 4000},
     default={
         "steps": 2000,
         "batch_size": 256,
@@ -104,15 +96,7 @@ PROOF = Proof(
         "lr/1000": 3,
         "rows": 20_000,
     },
-    full={
-        "steps": 20_000,
-        "batch_size": 1024,
-        "latents": 192,
-        "on": 5,
-        "contrast/10": 20,
-        "lr/1000": 1,
-        "rows": 20_000,
-    },
+    full={"steps": 20_000, "batch_size": 1024, "latents": 192, "lr/1000": 1},
     notes="""
         The pairs are planted: 32 features are on in both sides of a pair with the same values, 8 in the good side
         alone and 8 in the bad one alone, each in an eighth of the pairs, all in 24 dimensions, a world of its own for

@@ -90,15 +90,7 @@ PROOF = Proof(
             Post hoc: Added when the claim above was known to hold, as the harder one.
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 50,
-        "batch_size": 256,
-        "latents": 32,
-        "k": 3,
-        "lr/1000": 10,
-        "width": 16,
-        "contexts": 0,
-    },
+    quick={"steps": 50, "latents": 32, "k": 3, "lr/1000": 10, "contexts": 0},
     default={
         "steps": 1000,
         "batch_size": 256,
@@ -108,15 +100,7 @@ PROOF = Proof(
         "width": 16,
         "contexts": 128,
     },
-    full={
-        "steps": 20_000,
-        "batch_size": 1024,
-        "latents": 1024,
-        "k": 16,
-        "lr/1000": 1,
-        "width": 16,
-        "contexts": 1024,
-    },
+    full={"steps": 20_000, "batch_size": 1024, "latents": 1024, "k": 16, "lr/1000": 1, "contexts": 1024},
     notes="""
         The MLPs are the story model's five, on stories that it wrote; at quick scale three planted ones, of which
         each repeats what those before it have found. Both sides have as many latents a layer, and the same number of

@@ -21,8 +21,6 @@ __all__ = ["PROOF"]
 _EACH = 24
 """Planted features of the first model alone, of the second alone, and of both: so many of each kind."""
 
-_SIZES = {"batch_size": 256, "width": 32, "k": 4}
-
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Tell apart the features of two models, and compare one code of several layers with a code of each."""
@@ -94,16 +92,18 @@ PROOF = Proof(
             Post hoc: {_STEERED}
         """),
     seeds=(100, 101, 102),
-    quick={**_SIZES, "steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},
-    default={**_SIZES, "steps": 800, "lr/1000": 10, "compared": 800, "latents": 128, "contexts": 192},
-    full={
-        **_SIZES,
-        "steps": 5000,
-        "lr/1000": 3,
-        "compared": 20_000,
-        "latents": 1024,
-        "contexts": 1024,
+    quick={"steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},
+    default={
+        "batch_size": 256,
+        "width": 32,
+        "k": 4,
+        "steps": 800,
+        "lr/1000": 10,
+        "compared": 800,
+        "latents": 128,
+        "contexts": 192,
     },
+    full={"steps": 5000, "lr/1000": 3, "compared": 20_000, "latents": 1024, "contexts": 1024},
     notes="""
         The layers are the residual stream after each of the story model's five layers, on stories that it wrote; at
         quick scale two planted layers that share all features. Both sides have as many latents in total, and as many

@@ -93,15 +93,7 @@ PROOF = Proof(
             Post hoc: The weight of the downstream errors was raised from 1 to 5 after a look at quick scale.
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 50,
-        "batch_size": 16,
-        "latents": 64,
-        "k": 2,
-        "lr/1000": 10,
-        "contexts": 0,
-        "decay": 0,
-    },
+    quick={"steps": 50, "latents": 64, "k": 2, "lr/1000": 10, "contexts": 0, "decay": 0},
     default={
         "steps": 700,
         "batch_size": 16,
@@ -112,16 +104,7 @@ PROOF = Proof(
         "decay": 1,
         "length": 32,
     },
-    full={
-        "steps": 20_000,
-        "batch_size": 64,
-        "latents": 1024,
-        "k": 8,
-        "lr/1000": 1,
-        "contexts": 4096,
-        "decay": 1,
-        "length": 128,
-    },
+    full={"steps": 20_000, "batch_size": 64, "latents": 1024, "lr/1000": 1, "contexts": 4096, "length": 128},
     notes="""
         The model is the story model, spliced after the third of its five layers, on the beginnings of stories that it
         wrote (32 tokens, the first position left alone); at quick scale an untrained model that reads a quarter of

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from narrows.methods.sparse.gated_sae import gated_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, shrinkage
+from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, priced, shrinkage
 
 __all__ = ["PROOF"]
 
@@ -24,11 +23,10 @@ _FRONTIER = (
 def measure(trial: Trial) -> Mapping[str, float]:
     """Both at several L0, for as many steps and with dead latents resampled alike."""
     trial = own_world(trial)
-    targets, at = ((3.5, 5.0, 6.5, 8.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
-    wanted: list[dict[str, Any]] = [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets]
+    prices, at = priced(trial, (3.5, 5.0, 6.5, 8.5), AT)
     return {
-        **frontier(trial, "gated", gated_sae, wanted[:3], at[:2]),
-        **frontier(trial, "relu", relu_sae, wanted, at),
+        **frontier(trial, "gated", gated_sae, prices[:3], at[:2]),
+        **frontier(trial, "relu", relu_sae, prices, at),
     }
 
 

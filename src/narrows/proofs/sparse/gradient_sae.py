@@ -104,16 +104,9 @@ PROOF = Proof(
             result; the tenth that was asked first was not reached at quick scale.
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 80, "batch_size": 256, "latents": 96, "k": 3, "lr/1000": 10, "contexts": 0},
+    quick={"steps": 80, "latents": 96, "k": 3, "lr/1000": 10, "contexts": 0},
     default={"steps": 1200, "batch_size": 256, "latents": 512, "k": 8, "lr/1000": 3, "contexts": 512},
-    full={
-        "steps": 20_000,
-        "batch_size": 1024,
-        "latents": 1024,
-        "k": 16,
-        "lr/1000": 1,
-        "contexts": 1024,
-    },
+    full={"steps": 20_000, "batch_size": 1024, "latents": 1024, "k": 16, "lr/1000": 1, "contexts": 1024},
     notes="""
         The activations are the residual stream after the third of the story model's five layers, on stories that it
         wrote, with the gradient of its summed next-token loss; at quick scale a small untrained model whose logits

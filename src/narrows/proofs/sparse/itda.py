@@ -181,7 +181,6 @@ PROOF = Proof(
     full={
         "steps": 20_000,
         "stream": 60,
-        "percent": 35,
         "network": 5000,
         "pairs": 12,
         "batch_size": 2048,

@@ -9,7 +9,7 @@ from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, shrinkage
+from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, priced, shrinkage
 
 __all__ = ["PROOF"]
 
@@ -25,16 +25,15 @@ _FRONTIER = (
 def measure(trial: Trial) -> Mapping[str, float]:
     """All at several L0, for as many steps and with dead latents resampled alike."""
     trial = own_world(trial)
-    targets, at = ((3.5, 5.0, 6.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
-    priced = [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets]
+    prices, at = priced(trial, (3.5, 5.0, 6.5), AT)
     numbers = {
-        **frontier(trial, "jumprelu", jumprelu_sae, priced, at),
-        **frontier(trial, "relu", relu_sae, priced, at),
+        **frontier(trial, "jumprelu", jumprelu_sae, prices, at),
+        **frontier(trial, "relu", relu_sae, prices, at),
     }
     if trial.budget["sweep"]:
         numbers |= frontier(trial, "topk", topk_sae, [{"k": k, "dead": "resample"} for k in (3, 5, 7)], AT)
-        numbers |= frontier(trial, "gated", gated_sae, priced, AT)
-        to_input = [{**one, "ste_to_input": True} for one in priced[:2]]
+        numbers |= frontier(trial, "gated", gated_sae, prices, AT)
+        to_input = [{**one, "ste_to_input": True} for one in prices[:2]]
         numbers |= frontier(trial, "to_input", jumprelu_sae, to_input, AT[:1])
     return numbers
 

@@ -20,10 +20,6 @@ from narrows.proofs.probe import probe
 
 __all__ = ["PROOF"]
 
-_SIZES = {"units": 100, "k": 15, "few": 5, "batch_size": 128, "few_rate": 10, "rivals": 1}
-"""Hidden units, how many are on for the probe and for the dead units' sake, there with a learning rate in 1e-4; and
-whether the rivals beside the plain code are trained."""
-
 
 class Rectified(nn.Module):
     """An encoder with a ReLU, and dropout of its units in training.
@@ -132,7 +128,8 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={
-        **_SIZES,
+        "units": 100,
+        "k": 15,
         "steps": 150,
         "batch_size": 64,
         "few_rate": 200,
@@ -140,9 +137,18 @@ PROOF = Proof(
         "probe": 600,
         "rivals": 0,
     },
-    default={**_SIZES, "units": 400, "k": 30, "steps": 600, "rows": 10_000, "probe": 1500},
+    default={
+        "units": 400,
+        "k": 30,  # on for the probe
+        "few": 5,  # on for the dead units' sake
+        "few_rate": 10,  # the learning rate there, in 1e-4
+        "batch_size": 128,
+        "rivals": 1,  # whether those beside the plain code are trained
+        "steps": 600,
+        "rows": 10_000,
+        "probe": 1500,
+    },
     full={
-        **_SIZES,
         "units": 1000,
         "k": 25,
         "few": 10,

@@ -95,16 +95,7 @@ PROOF = Proof(
             Post hoc: Seeds 0 to 2 were seen with fewer steps for groups; the planted layers were chosen after a look.
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 70,
-        "batch_size": 128,
-        "latents": 48,
-        "k": 3,
-        "lr/1000": 30,
-        "groups": 2,
-        "width": 16,
-        "contexts": 0,
-    },
+    quick={"steps": 70, "latents": 48, "k": 3, "lr/1000": 30, "groups": 2, "contexts": 0},
     default={
         "steps": 800,
         "batch_size": 128,
@@ -115,16 +106,7 @@ PROOF = Proof(
         "width": 16,
         "contexts": 128,
     },
-    full={
-        "steps": 20_000,
-        "batch_size": 512,
-        "latents": 1024,
-        "k": 16,
-        "lr/1000": 1,
-        "groups": 3,
-        "width": 16,
-        "contexts": 1024,
-    },
+    full={"steps": 20_000, "batch_size": 512, "latents": 1024, "k": 16, "lr/1000": 1, "contexts": 1024},
     notes="""
         The layers are the residual stream after each of the story model's five layers, in three groups; at quick
         scale four planted layers in two. Every dictionary has as many latents, as many steps and as many activations

@@ -126,24 +126,8 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 150, "batch_size": 64, "atoms": 32, "on": 3, "noise": 20, "sizes": 1, "forms": 1},
-    default={
-        "steps": 700,
-        "batch_size": 128,
-        "atoms": 64,
-        "on": 4,
-        "noise": 15,
-        "sizes": 2,
-        "forms": 3,
-    },
-    full={
-        "steps": 10_000,
-        "batch_size": 200,
-        "atoms": 64,
-        "on": 4,
-        "noise": 15,
-        "sizes": 2,
-        "forms": 3,
-    },
+    default={"steps": 700, "batch_size": 128, "atoms": 64, "on": 4, "noise": 15, "sizes": 2, "forms": 3},
+    full={"steps": 10_000, "batch_size": 200},
     notes="""
         Distances are of each true atom to the nearest learned one. 64 atoms in 64 dimensions, 4 on, a thousand
         examples that are seen many times; the data named above are not used, but others of this kind, one world a

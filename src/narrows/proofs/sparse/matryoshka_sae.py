@@ -147,7 +147,7 @@ PROOF = Proof(
     seeds=(100, 101, 102),
     quick={"steps": 0, "batch_size": 64, "latents": 256, "family_steps": 150, "rows": 6000},
     default={"steps": 800, "batch_size": 128, "latents": 512, "family_steps": 500, "rows": 20_000},
-    full={"steps": 20_000, "batch_size": 2048, "latents": 6144, "family_steps": 5000, "rows": 20_000},
+    full={"steps": 20_000, "batch_size": 2048, "latents": 6144, "family_steps": 5000},
     notes="""
         The nesting by TopK is held to the claims of Zaigrajew et al. (CLIP there, a small text encoder here), the
         other two to that of Bussmann et al., on a generated world instead of spelling tasks: 8 parents, each with 4

@@ -62,9 +62,9 @@ PROOF = Proof(
             2).
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 70, "batch_size": 128, "latents": 256, "k": 5, "rows": 4000},
+    quick={"steps": 70, "batch_size": 128, "rows": 4000},
     default={"steps": 800, "batch_size": 256, "latents": 256, "k": 5, "rows": 30_000},
-    full={"steps": 10_000, "batch_size": 1024, "latents": 256, "k": 5, "rows": 30_000},
+    full={"steps": 10_000, "batch_size": 1024},
     notes="""
         256 atoms in 64 dimensions, their frequencies by Zipf's law with exponent 0.6, correlated in groups of 8, a
         world of its own for each seed; two members of 256 latents. The weight of the penalty is 0.02 of the data's

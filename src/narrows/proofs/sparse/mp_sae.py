@@ -136,15 +136,7 @@ PROOF = Proof(
             Post hoc: Measured without a claim on seeds 0 to 2, where it held.
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 0,
-        "forest": 120,
-        "batch_size": 64,
-        "latents": 64,
-        "k": 4,
-        "rows": 6000,
-        "rivals": 1,
-    },
+    quick={"steps": 0, "forest": 120, "batch_size": 64, "latents": 64, "k": 4, "rows": 6000, "rivals": 1},
     default={
         "steps": 300,
         "forest": 1000,
@@ -154,15 +146,7 @@ PROOF = Proof(
         "rows": 20_000,
         "rivals": 3,
     },
-    full={
-        "steps": 20_000,
-        "forest": 20_000,
-        "batch_size": 1024,
-        "latents": 4096,
-        "k": 32,
-        "rows": 20_000,
-        "rivals": 3,
-    },
+    full={"steps": 20_000, "forest": 20_000, "batch_size": 1024, "latents": 4096, "k": 32},
     notes="""
         The paper's activations are of vision-language models, its synthetic data trees of concepts. Here the forest
         has eight parents with six children each in 32 dimensions; a child is orthogonal to its own parent and has a

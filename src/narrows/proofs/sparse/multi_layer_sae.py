@@ -82,9 +82,6 @@ def planted(trial: Trial) -> tuple[Tensor, Tensor]:
     return parts[0], parts[1]
 
 
-_SIZES = {"batch_size": 256, "width": 24}
-
-
 PROOF = Proof(
     data="dictionary",
     data_options={"d": 24, "atoms": 48, "l0": 4.0},
@@ -101,9 +98,17 @@ PROOF = Proof(
             the factor was not touched.
         """),
     seeds=(100, 101, 102),
-    quick={**_SIZES, "steps": 60, "lr/1000": 10, "latents": 24, "k": 3, "contexts": 0},
-    default={**_SIZES, "steps": 800, "lr/1000": 3, "latents": 128, "k": 8, "contexts": 128},
-    full={**_SIZES, "steps": 20_000, "lr/1000": 1, "latents": 1024, "k": 16, "contexts": 1024},
+    quick={"steps": 60, "lr/1000": 10, "latents": 24, "k": 3, "contexts": 0},
+    default={
+        "steps": 800,
+        "batch_size": 256,
+        "width": 24,
+        "lr/1000": 3,
+        "latents": 128,
+        "k": 8,
+        "contexts": 128,
+    },
+    full={"steps": 20_000, "lr/1000": 1, "latents": 1024, "k": 16, "contexts": 1024},
     notes="""
         The layers are the residual stream after each of the story model's five layers; at quick scale four planted
         ones, in which each feature of a token is on in two neighbouring layers. The dictionaries of single layers

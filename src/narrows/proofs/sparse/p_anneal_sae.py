@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from narrows.methods.sparse.p_anneal_sae import p_anneal_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world
+from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, priced
 
 __all__ = ["PROOF"]
 
@@ -23,13 +23,12 @@ _FRONTIER = (
 def measure(trial: Trial) -> Mapping[str, float]:
     """Both at several L0, for as many steps, dead latents resampled alike; p falls over the first half of them."""
     trial = own_world(trial)
-    targets, at = ((3.5, 5.0, 6.5), AT) if trial.budget["sweep"] else (AT[:1], AT[:1])
-    priced = [{"price_target": f"l0={l0}", "dead": "resample"} for l0 in targets]
+    prices, at = priced(trial, (3.5, 5.0, 6.5), AT)
     falls = f"linear:1:0.2:{trial.budget['steps'] // 2}"
-    annealed = [{**one, "p": falls, "hold": max(10, trial.budget["steps"] // 15)} for one in priced]
+    annealed = [{**one, "p": falls, "hold": max(10, trial.budget["steps"] // 15)} for one in prices]
     return {
         **frontier(trial, "anneal", p_anneal_sae, annealed, at),
-        **frontier(trial, "relu", relu_sae, priced, at),
+        **frontier(trial, "relu", relu_sae, prices, at),
     }
 
 

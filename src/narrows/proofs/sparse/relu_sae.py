@@ -52,15 +52,7 @@ PROOF = Proof(
             Post hoc: {_COMMON}
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 250,
-        "batch_size": 128,
-        "latents": 96,
-        "k": 6,
-        "rate": 100,
-        "rows": 3000,
-        "forms": 1,
-    },
+    quick={"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "rows": 3000, "forms": 1},
     default={
         "steps": 1500,
         "batch_size": 256,
@@ -70,15 +62,7 @@ PROOF = Proof(
         "rows": 20_000,
         "forms": 2,
     },
-    full={
-        "steps": 20_000,
-        "batch_size": 1024,
-        "latents": 128,
-        "k": 6,
-        "rate": 10,
-        "rows": 20_000,
-        "forms": 2,
-    },
+    full={"steps": 20_000, "batch_size": 1024, "rate": 10},
     notes="""
         The paper compares by automatic interpretability on a language model's activations; here by the true atoms of
         generated data, half as many again as the data are wide, a world of its own for each seed. PCA and ICA cannot

@@ -115,18 +115,7 @@ PROOF = Proof(
             Post hoc: {_L1}
         """),
     seeds=(100, 101, 102),
-    quick={
-        "steps": 120,
-        "more_steps": 60,
-        "batch_size": 128,
-        "latents": 192,
-        "k": 3,
-        "seeds": 64,
-        "near": 1000,
-        "tilt": 10,
-        "rows": 6000,
-        "topk": 0,
-    },
+    quick={"steps": 120, "more_steps": 60, "near": 1000, "rows": 6000, "topk": 0},
     default={
         "steps": 1500,
         "more_steps": 600,
@@ -139,18 +128,7 @@ PROOF = Proof(
         "rows": 40_000,
         "topk": 1,
     },
-    full={
-        "steps": 10_000,
-        "more_steps": 5000,
-        "batch_size": 1024,
-        "latents": 192,
-        "k": 3,
-        "seeds": 64,
-        "near": 2000,
-        "tilt": 10,
-        "rows": 40_000,
-        "topk": 1,
-    },
+    full={"steps": 10_000, "more_steps": 5000, "batch_size": 1024},
     notes="""
         256 atoms in 64 dimensions, their frequencies by Zipf's law with exponent 0.7, correlated in groups of 8, a
         world of its own for each seed; 192 latents, so that a general model has none for the rarest. The subdomain is

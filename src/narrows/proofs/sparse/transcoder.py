@@ -105,9 +105,9 @@ PROOF = Proof(
             Post hoc: Measured without a claim on seeds 0 to 2, where it held (0.038 against 0.058).
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 150, "batch_size": 128, "active": 4, "width": 16},
+    quick={"steps": 150, "batch_size": 128, "width": 16},
     default={"steps": 3000, "batch_size": 256, "active": 4, "width": 32},
-    full={"steps": 20_000, "batch_size": 1024, "active": 4, "width": 64},
+    full={"steps": 20_000, "batch_size": 1024, "width": 64},
     notes="""
         The layer is planted: inputs are sums of atoms (a world of its own for each seed), hidden units read and write
         random directions, each on for the same small share of inputs. A unit counts as found where an atom has a

@@ -64,9 +64,9 @@ PROOF = Proof(
             Post hoc: {_WEIGHTS}
         """),
     seeds=(101, 102, 103, 104, 105, 106, 107, 108),
-    quick={"steps": 60, "batch_size": 64},
+    quick={"steps": 60},
     default={"steps": 3000, "batch_size": 64},
-    full={"steps": 100_000, "batch_size": 64},
+    full={"steps": 100_000},
     notes="""
         Squares whose factors are scale, x and y, 32 x 32 pixels. Each method has the weight that its paper
         recommends, 6 and 4, with which they reconstruct alike. The setting (6 latents, these weights) was chosen on
