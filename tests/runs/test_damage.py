@@ -14,7 +14,7 @@ from narrows.core import files
 from narrows.core.check import RequestError
 from narrows.core.tensorfile import write_tensors
 from narrows.train import read_metrics
-from narrows.train.checkpoint import fitting, newest
+from narrows.train.checkpoint import compatible_with, newest
 
 OFTEN = {"log_every": 1, "checkpoint_seconds": 0}
 
@@ -43,7 +43,7 @@ def test_a_single_bit_anywhere_in_a_checkpoint_is_seen(run):
             changed = bytearray(content)
             changed[bit // 8] ^= 1 << bit % 8
             path.write_bytes(changed)
-            found, said = newest(run.path / "state", fitting(run.model))
+            found, said = newest(run.path / "state", compatible_with(run.model))
             if said:
                 assert found.metadata["at"] == 7
                 assert f"The checkpoint {path.stem} is damaged" in said[0]
@@ -102,7 +102,7 @@ def test_a_checkpoint_of_other_tensors_is_passed_over(run, change):
         tensors[name] = torch.zeros(3, 3, 3)
     digest = write_tensors(data, tensors, "")
     edit(data.with_suffix(".json"), lambda facts: facts.update(tensors=digest))
-    found, (said,) = newest(run.path / "state", fitting(run.model))
+    found, (said,) = newest(run.path / "state", compatible_with(run.model))
     assert found.metadata["at"] == 7
     assert "the one before it is used" in said
 

@@ -197,7 +197,7 @@ def test_a_plan_refuses_by_name(field, value):
 
 
 def test_steps_and_epochs_exclude_each_other():
-    with pytest.raises(RequestError, match="Say one of the two"):
+    with pytest.raises(RequestError, match="Give one of the two"):
         Plan(steps=1, epochs=1)
     assert Plan(epochs=0.5).steps_of(100) == 50
     assert Plan().steps_of(7) == 5000
@@ -213,5 +213,5 @@ def test_part_defaults_do_nothing():
 
 
 def test_a_strategy_that_needs_other_devices_is_refused():
-    with pytest.raises(RequestError, match="`strategy` fsdp does not go with these devices"):
+    with pytest.raises(RequestError, match="`strategy` fsdp cannot be used with these devices"):
         optimise(linear_autoencoder(), Rows(torch.rand(8, 6)), steps=1, strategy="fsdp")

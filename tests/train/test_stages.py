@@ -13,7 +13,7 @@ from narrows.core import Autoencoder, Objective, Part, Prior, Stage
 from narrows.core.check import RequestError
 from narrows.likelihoods import Squared
 from narrows.train import Engine, Plan, Store, Training, train
-from narrows.train.checkpoint import fitting
+from narrows.train.checkpoint import compatible_with
 from narrows.train.optimizers import make_optimizer
 
 LOG = []
@@ -129,7 +129,7 @@ def test_a_stage_has_a_plan_of_its_own_and_the_user_has_the_last_word():
 def test_codes_that_are_kept_and_codes_that_are_made_anew_give_the_same_numbers(n, monkeypatch):
     found = []
     for most in (1 << 30, 0):
-        monkeypatch.setattr("narrows.train.stages._KEPT", most)
+        monkeypatch.setattr("narrows.train.stages._CACHE_BYTES", most)
         TwoStages.encoded = 0
         model = two_stages()
         engine = Engine(model, Plan(steps=8, prior_steps=40, batch_size=10, lr=0.05), rows(n))
@@ -187,13 +187,13 @@ def test_interrupted_anywhere_and_resumed_ends_in_the_same_bits(tmp_path, stop):
     (tmp_path / "whole").mkdir()
     uninterrupted.run()
     (tmp_path / "cut").mkdir()
-    steps = Engine(made(), plan, rows(), rows(20), Store(tmp_path / "cut")).go()
+    steps = Engine(made(), plan, rows(), rows(20), Store(tmp_path / "cut")).iterate()
     for at in steps:
         if at == stop:
             break
     steps.close()
     again = made()
-    kept, said = Store(tmp_path / "cut").restore(fitting(again))
+    kept, said = Store(tmp_path / "cut").restore(compatible_with(again))
     assert not said
     assert kept.metadata["at"] in (stop - 1, stop)
     engine = Engine(again, plan, rows(), rows(20), Store(tmp_path / "cut"))
@@ -218,7 +218,7 @@ def test_averaged_weights_are_looked_at_and_kept_and_training_does_not_see_them(
     }
     own = {"autoencoder": {"ema": 0.8}}
     engine = Engine(averaged, Plan(**plan, stages=own), data, held_out, Store(tmp_path), None)
-    weights, expected, steps = [], None, Engine(plain, Plan(**plan), data).go()
+    weights, expected, steps = [], None, Engine(plain, Plan(**plan), data).iterate()
     for at in steps:
         if at > 12:
             break
@@ -229,7 +229,7 @@ def test_averaged_weights_are_looked_at_and_kept_and_training_does_not_see_them(
             expected = [p.detach() for p in (*begun.encoder.parameters(), *begun.decoder.parameters())]
         expected = [decay * a + (1 - decay) * w for a, w in zip(expected, now, strict=True)]
         weights.append(now)
-    running = engine.go()
+    running = engine.iterate()
     for at in running:
         if at == 12:
             break

@@ -43,7 +43,7 @@ def test_the_stopper_against_its_definition(patience, floor):
     stopper, last = Stopper(patience, floor), 0
     for number, loss in enumerate(losses):
         last = number * 10
-        stopper.look(last, loss)
+        stopper.update(last, loss)
         stopper = Stopper.from_json(json.loads(json.dumps(stopper.to_json())))
         if stopper.done:
             break
@@ -52,7 +52,7 @@ def test_the_stopper_against_its_definition(patience, floor):
 
 def test_what_is_not_finite_is_no_improvement_and_equal_is_none():
     stopper = Stopper(2, 0)
-    assert [stopper.look(i, v) for i, v in enumerate([math.nan, 1.0, 1.0, math.inf])] == [
+    assert [stopper.update(i, v) for i, v in enumerate([math.nan, 1.0, 1.0, math.inf])] == [
         False,
         True,
         False,

@@ -113,7 +113,7 @@ def test_the_parts_of_a_sum(monkeypatch):
 
 
 def test_what_cannot_be_cut_is_refused():
-    with pytest.raises(RequestError, match=r"GaussianBottleneck|not known to work in parts"):
+    with pytest.raises(RequestError, match=r"GaussianBottleneck|does not support it"):
         shard_model(builder("vae")((8,)), TensorShard(0, 2))
     with pytest.raises(RequestError, match=r"`latents=34`"):
         shard_model(builder("topk-sae")((8,), latents=33, k=2), TensorShard(0, 2))

@@ -55,8 +55,9 @@ class LogisticMixture(Likelihood):
         return (sum(self.sizes) * self.shape[0], *self.shape[1:])
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Log-weights (..., M, *rest), means and log-scales (..., M, C, *rest), couplings (..., M, pairs,
-        *rest).
+        """Log-weights (..., M, *rest), means and log-scales (..., M, C, *rest), couplings (..., M, P, *rest).
+
+        P is the number of pairs of channels.
 
         Means and scales are those of x stretched to [-1, 1].
         """

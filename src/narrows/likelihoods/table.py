@@ -26,9 +26,7 @@ A column with repeated values has no density; without a minimum it would dominat
 """
 
 _FASTER = 10.0
-"""The stored log-variances are divided by this, so that their learning rate is ten times that of other
-parameters.
-"""
+"""The factor by which the learning rate of log-variances exceeds that of the other parameters."""
 
 
 class Noise:
@@ -159,7 +157,7 @@ class MixedTable(Likelihood):
             self.tenth_log_variance.copy_(variance.clamp_min(_FLOOR).log() / _FASTER)
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the observed cells, (*samples, B): densities of continuous columns, else probabilities."""
+        """-log p of the observed cells, (*samples, B), with densities for continuous columns."""
         observed = _observed(x, weight)
         x = torch.where(observed, x, 0)  # missing values, such as NaN, must not reach a gradient
         real, binary, *categories = self._split(parameters)
@@ -175,9 +173,7 @@ class MixedTable(Likelihood):
         return self.sum(torch.cat(terms, -1), counted)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """Means of continuous columns, probabilities of 1, and the most probable categories, (*samples, B,
-        D).
-        """
+        """Means of continuous columns, probabilities of 1, most probable categories, (*samples, B, D)."""
         return self._assembled(self._expected(parameters))
 
     def mixture_mean(self, parameters: Tensor, weights: Tensor) -> Tensor:

@@ -1,6 +1,4 @@
-"""p(text | z) by an autoregressive recurrent net, which is part of the likelihood, so that no decoder sees
-the target.
-"""
+"""p(text | z) by an autoregressive recurrent net inside the likelihood; no decoder sees the target."""
 
 from __future__ import annotations
 

@@ -116,9 +116,7 @@ class OutputAdversary(Adversary):
         return passed.batch.target, made
 
     def scores(self, x: Tensor) -> Tensor:
-        """The critic's scores of examples (*samples, B, ...), (*samples, B, P): positive if classified as
-        real.
-        """
+        """The critic's scores of examples (*samples, B, ...), (*samples, B, P): positive if rated real."""
         scores: Tensor = self.critic(x)
         return scores
 

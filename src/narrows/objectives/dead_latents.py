@@ -34,9 +34,7 @@ class DeadLatents(Part):
     name = "dead"
 
     gaps: ClassVar[int] = 100
-    """The default of `dead_after`, as a multiple of the mean interval between activations of equally frequent
-    latents.
-    """
+    """The default of `dead_after` in units of the mean interval between activations of a latent."""
 
     def __init__(self, dead_after: int, weight: Schedule = 1 / 32) -> None:
         super().__init__()

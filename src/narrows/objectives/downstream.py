@@ -1,4 +1,4 @@
-"""The objective of end-to-end dictionaries: the outputs of a frozen language model given the reconstruction."""
+"""The objective of end-to-end dictionaries: the effect of reconstructions on a frozen language model."""
 
 from __future__ import annotations
 

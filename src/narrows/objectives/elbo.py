@@ -45,7 +45,7 @@ class Elbo(Objective):
         self.free_bits = at_least("free_bits", free_bits, 0)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """The differences to lambda, a scalar: below lambda, this cancels the gradient of the KL divergence."""
+        """The differences to lambda, a scalar, which cancel the gradient of the KL below lambda."""
         if not self.free_bits:
             return {}
         return {"free_bits": (self.free_bits - rates(passed.code)).relu().sum()}

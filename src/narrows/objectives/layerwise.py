@@ -32,8 +32,7 @@ class StackedObjective(SparseObjective):
 
 
 class DrawnObjective(StackedObjective):
-    r"""`StackedObjective` for groups of layers, where each example trains a group's dictionary with one
-    random layer.
+    r"""`StackedObjective` for groups of layers, with one random layer of each group per example.
 
     .. math:: d(x, \hat x) = c \sum_g n_g \| s_{l_g} (x^{l_g} - \hat x^{l_g}) \|^2, \qquad l_g \sim g
 

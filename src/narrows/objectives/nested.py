@@ -43,9 +43,7 @@ class Nested(SparseObjective):
         self.share = None if share is None else tuple(number("share", w, low=0) for w in share)
 
     def segments(self, z: Sparse) -> list[Sparse]:
-        """The difference of each nested part to the previous one, without the last: codes (B, ...) over all
-        latents.
-        """
+        """The differences of nested parts to the previous one, without the last: codes (B, ...)."""
         raise NotImplementedError(f"{type(self).__name__} must define segments")
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
@@ -64,8 +62,7 @@ class Nested(SparseObjective):
 
 
 class Prefixes(Nested):
-    r"""Nested parts are prefixes of the dictionary: the first m latents, for several m, must reconstruct
-    alone.
+    r"""Nested parts are prefixes of the dictionary: the first m latents, for several m.
 
     With `alpha` the widths are drawn at each step: all N, and others without replacement with
     :math:`P(m) \propto m^\alpha - (m - 1)^\alpha`, so that short prefixes are drawn more often than long
@@ -119,8 +116,9 @@ class Prefixes(Nested):
 
 
 class Ranks(Nested):
-    r"""Nested parts are the k largest latents of an example, for several k:
-    :math:`z_g = \mathrm{TopK}_{k_g}(z)`.
+    r"""Nested parts are the k largest latents of an example, for several k.
+
+    .. math:: z_g = \mathrm{TopK}_{k_g}(z)
 
     A single model can then be used at each k, with the bottleneck's ``use(k)``.
 

@@ -48,9 +48,7 @@ class SparseObjective(Objective):
         self.smooth = dead is None or dead.smooth  # type: ignore[misc]
 
     def settled(self, step: int) -> bool:
-        """Whether all weights are final, which they never are with a target; the weight of dead latents is
-        ignored.
-        """
+        """Whether all weights are final (never with a target); the weight of dead latents is ignored."""
         return self.target is None and super().settled(step)
 
     def monitored(self, found: Mapping[str, float], step: int) -> float:

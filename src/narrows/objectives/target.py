@@ -19,8 +19,7 @@ _NEAR, _DRIFT, _MOST, _FADE = 0.5, 2e-4, 3e-3, 0.97
 
 
 class Target(Part):
-    r"""A controller that increases a weight while L0 (or the explained variance) is above its target, else
-    decreases it.
+    r"""Controls a weight: it increases while L0 (or the explained variance) is above a target.
 
     .. math:: e_t = \beta\, e_{t-1} + (1 - \beta) \log(L_0 / L_0^*), \qquad
         f_t = \mathrm{clip}(e_t + T (e_t - e_{t-1}), -1, 1), \qquad

@@ -62,8 +62,7 @@ class Tilt(Part):
 
 
 class Specialised(SparseObjective):
-    """The objective of a model that is specialised to a part of the data: tilted, from the weights of another
-    run.
+    """The objective of a model specialised to a part of the data: tilted, from weights of another run.
 
     Args:
         tilt: t of `Tilt`.

@@ -1,6 +1,4 @@
-"""The decomposition of the KL divergence: index-code mutual information, total correlation, dimension-wise
-KL.
-"""
+"""The decomposition of the KL divergence: mutual information, total correlation, dimension-wise KL."""
 
 from __future__ import annotations
 

@@ -84,9 +84,7 @@ class AuxZipf(AuxK):
         self.rate.lerp_(counted[:-1] / counted[-1], 1 - decay)
 
     def forward(self, model: Autoencoder, passed: Pass, residual: Tensor) -> Tensor:
-        """V times the share of the residual (B, ...) that underused latents do not explain; 0 if there are
-        none.
-        """
+        """V times the share of the residual (B, ...) that underused latents do not explain, else 0."""
         bottleneck, few = model.bottleneck, self.underused()
         assert isinstance(bottleneck, SparseBottleneck)
         if not len(few):

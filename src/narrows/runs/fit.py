@@ -45,7 +45,7 @@ from narrows.train import (
     training_mode,
     validation_part,
 )
-from narrows.train.checkpoint import Checkpoint, fitting
+from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
 
@@ -227,7 +227,7 @@ def resume(
                 )
             ),
         )
-        checkpoint = found[0] if found else Store(folder).restore(fitting(model), trim=False)[0]
+        checkpoint = found[0] if found else Store(folder).restore(compatible_with(model), trim=False)[0]
         if checkpoint is None and recipe.base:
             begin_with(folder, model)
         return _train(Run(folder, new_recipe, model, source), plan, fabric, checkpoint, progress, logger)
@@ -244,7 +244,7 @@ def _last_checkpoint(
     for folder in (run.path, run.path / "state"):
         if folder.is_dir():
             files.remove_temporary_files(folder)
-    checkpoint, warnings = Store(run.path).restore(fitting(run.model))
+    checkpoint, warnings = Store(run.path).restore(compatible_with(run.model))
     for warning in warnings:
         progress_bar.say(warning)
     if checkpoint is None and warnings:
@@ -322,7 +322,7 @@ def finish(run: Run, engine: Engine) -> dict[str, Any]:
     weights = run.path / "model.safetensors"
     fix = f"Free some, then run: narrows resume {run.path}"
     sha256 = write_tensors(weights, run.model.state_dict(), fix, {"format": "pt"})
-    result = {"sha256": sha256, "steps": engine.made, "seconds": round(engine.seconds, 3)}
+    result = {"sha256": sha256, "steps": engine.finished_steps, "seconds": round(engine.seconds, 3)}
     result |= {"stages": engine.ends}
     if short := too_short(run.metrics, int(run.model.default_plan.get("steps", 0))):
         result["short"] = short

@@ -29,7 +29,7 @@ from narrows.runs.fit import finish
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
-from narrows.train.checkpoint import Checkpoint, fitting
+from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
 from narrows.train.stages import total_steps
 
@@ -215,7 +215,7 @@ class _Member:
         )
         self.total = total_steps(run.model, plan, len(train))
         self.at = int(checkpoint.metadata["at"]) if checkpoint is not None else 0
-        self.steps: Iterator[int] = self.engine.go(checkpoint)
+        self.steps: Iterator[int] = self.engine.iterate(checkpoint)
         self.random: list[Tensor] | None = None  # the engine seeds it at its first step
         self.open, self.failure = True, ""
 
@@ -333,7 +333,7 @@ class _Sweep:
             self.held.enter_context(Lock(run.path))
         if (run.path / "recipe.json").exists():
             self._same(run)
-            checkpoint, warnings = Store(run.path).restore(fitting(run.model))
+            checkpoint, warnings = Store(run.path).restore(compatible_with(run.model))
             for warning in warnings:
                 self.progress.say(f"{combination.name}: {warning}")
         elif not is_empty(run.path):

@@ -1,4 +1,4 @@
-"""The trainer: a loop that knows no method, checkpoints that resume exactly, progress."""
+"""The trainer: a training loop for all methods, checkpoints with exact resumption, progress."""
 
 from __future__ import annotations
 
@@ -42,25 +42,25 @@ def optimise(
     finished: Collection[str] = (),
     **plan: Any,
 ) -> list[dict[str, Any]]:
-    """Train a model in place and in memory, through all its stages; nothing is written.
+    """Train a model in place, through all its stages, without writing files.
 
     Args:
-        model: trained in place, left in `eval()`.
-        examples: a `Dataset` to train on.
-        held_out: a `Dataset` whose loss is followed, or None. Where it tells when to stop (see `Plan`) and is None,
-            a part of `examples` is kept apart for it.
-        progress: True for a bar, or somebody to tell.
+        model: the model, trained in place and left in `eval()`.
+        examples: the training data, a `Dataset`.
+        held_out: a `Dataset` on which the loss is evaluated, or None. If early stopping needs one (see
+            `Plan`) and it is None, a part of `examples` is held out.
+        progress: True for a progress bar, or an object with the interface of `Silent`.
         device: ``cpu``, ``cuda`` or ``auto``.
-        finished: names of stages that are not trained, because they were before.
-        plan: fields of `Plan`: steps, epochs, batch_size, lr, seed ... None is not said.
+        finished: names of stages that are not trained, because they were trained before.
+        plan: fields of `Plan`: steps, epochs, batch_size, lr, seed ... None is the default.
 
     Returns:
-        The metrics records, each the means over some steps.
+        The metrics records, each averaged over some steps.
     """
-    who = progress if isinstance(progress, Silent) else Progress() if progress else None
-    how = Plan.of(len(examples), model.default_plan, {"device": device, **plan})
-    if how.patience is not None and held_out is None:
-        examples, held_out = validation_part(examples, how)
-    assert how.batch_size is not None
-    with training_mode(threads_for(model, examples, how.batch_size)):
-        return Engine(model, how, examples, held_out, progress=who, finished=finished).run()
+    shown = progress if isinstance(progress, Silent) else Progress() if progress else None
+    settled = Plan.of(len(examples), model.default_plan, {"device": device, **plan})
+    if settled.patience is not None and held_out is None:
+        examples, held_out = validation_part(examples, settled)
+    assert settled.batch_size is not None
+    with training_mode(threads_for(model, examples, settled.batch_size)):
+        return Engine(model, settled, examples, held_out, progress=shown, finished=finished).run()

@@ -1,4 +1,4 @@
-"""Running means of weights: what is looked at and kept, while the optimizer moves the weights themselves."""
+"""Exponential moving averages of weights, which are evaluated and saved in place of the weights."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Average:
 
     .. math:: a_t = d_t\, a_{t-1} + (1 - d_t)\, w_t,\qquad d_t = \min\left(d, \frac{1 + t}{10 + t}\right)
 
-    The average begins at the weights as they are. The smaller decay of the first steps lets it leave them quickly.
+    The average starts at the initial weights. The smaller decay of the first steps lets it move away quickly.
 
     Args:
-        parameters: what is averaged, as this process holds it.
+        parameters: the parameters of this process.
         decay: d, below 1.
 
     Example:
@@ -41,31 +41,31 @@ class Average:
 
     @torch.no_grad()
     def update(self, step: int) -> None:
-        """Take in the weights after step `step`, counted from 0."""
+        """Update the average after step `step`, counting from 0."""
         if self.values:
             decay = min(self.decay, (1 + step) / (10 + step))
             get_ema_multi_avg_fn(decay)(self.values, [p.detach() for p in self.parameters], step)
 
     @torch.no_grad()
-    def put(self) -> None:
-        """Give the parameters their averages, for good."""
+    def copy_to_parameters(self) -> None:
+        """Set the parameters to their averages."""
         for parameter, value in zip(self.parameters, self.values, strict=True):
             parameter.detach().copy_(value)
 
     @torch.no_grad()
-    def take(self) -> None:
-        """Begin again at the parameters' present values."""
+    def copy_from_parameters(self) -> None:
+        """Set the averages to the current parameters."""
         for parameter, value in zip(self.parameters, self.values, strict=True):
             value.copy_(parameter.detach())
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Inside, the parameters have their averages."""
-        present: list[Tensor] = [p.detach().clone() for p in self.parameters]
-        self.put()
+        """A context in which the parameters are set to their averages."""
+        current: list[Tensor] = [p.detach().clone() for p in self.parameters]
+        self.copy_to_parameters()
         try:
             yield
         finally:
             with torch.no_grad():
-                for parameter, value in zip(self.parameters, present, strict=True):
+                for parameter, value in zip(self.parameters, current, strict=True):
                     parameter.detach().copy_(value)

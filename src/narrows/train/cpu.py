@@ -1,9 +1,9 @@
-"""How a CPU is set while training: denormals flushed in every thread, threads chosen for the machine.
+"""CPU settings while training: denormals are flushed to zero in every thread; the number of threads.
 
 Adam's moments of inputs that are always zero (MNIST's border) decay into denormal numbers, on which a CPU is
-many times slower. The mode that flushes them to zero belongs to a thread, and OpenMP's workers inherit it only
-when they are born, so the pool is dismissed after the switch: the next parallel region starts workers in the new
-mode.
+many times slower. The flush-to-zero mode is set per thread, and OpenMP's workers inherit it only when they
+are created, so the thread pool is released after the switch: the next parallel region creates workers in the
+new mode.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from narrows.data.dataset import Examples
 __all__ = ["Examples", "available_threads", "threads_for", "training_mode"]
 
 _WORK = 5e7
-"""Multiply-adds of a forward pass that are worth a thread of their own; below, waking it costs more than it does."""
+"""Multiply-adds of a forward pass per thread; below, starting a thread costs more than it saves."""
 
 
 def available_threads() -> int:
-    """How many threads this process may keep busy: its affinity, its container's quota, `OMP_NUM_THREADS`."""
-    asked = os.environ.get("OMP_NUM_THREADS", "")
-    if asked.isdigit() and int(asked) > 0:
-        return int(asked)
+    """The number of usable threads, by affinity, container quota and `OMP_NUM_THREADS`."""
+    requested = os.environ.get("OMP_NUM_THREADS", "")
+    if requested.isdigit() and int(requested) > 0:
+        return int(requested)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     with suppress(OSError, ValueError):
         quota, period = Path("/sys/fs/cgroup/cpu.max").read_text().split()
@@ -40,15 +40,15 @@ def available_threads() -> int:
 
 
 def threads_for(model: Autoencoder, examples: Examples, batch_size: int) -> int:
-    """How many threads suit the work of one step: small networks are faster, and kinder to others, on one.
+    """The number of threads for the work of one step: small networks are faster with one.
 
-    The choice depends on the model and the batch size alone, never on a stopwatch, since the last bits of a result
+    It depends on the model and the batch size only, never on measured time, since the last bits of a result
     depend on it.
 
     Args:
-        model: what will be trained; left as it is.
-        examples: what it will be trained on.
-        batch_size: how many of them a step sees.
+        model: the model, which is not changed.
+        examples: the training data.
+        batch_size: number of examples of a step.
     """
     available = available_threads()
     if available == 1 or len(examples) == 0:
@@ -62,7 +62,7 @@ def threads_for(model: Autoencoder, examples: Examples, batch_size: int) -> int:
 
 @contextmanager
 def training_mode(threads: int | None = None) -> Iterator[None]:
-    """Flush denormals in all threads and use `threads` of them; put both back afterwards."""
+    """A context in which denormals are flushed in all threads and `threads` of them are used."""
     before = torch.get_num_threads()
     torch.set_num_threads(threads or available_threads())
     _flush(True)
@@ -75,11 +75,11 @@ def training_mode(threads: int | None = None) -> Iterator[None]:
 
 def _flush(on: bool) -> None:
     if torch.set_flush_denormal(on):
-        _dismiss_workers()
+        _release_workers()
 
 
-def _dismiss_workers() -> None:
-    """End OpenMP's idle workers, so that the next ones are born in this thread's floating-point mode."""
+def _release_workers() -> None:
+    """End OpenMP's idle workers, so that new ones are created in this thread's floating-point mode."""
     with suppress(OSError, AttributeError):
         maps = Path("/proc/self/maps").read_text().splitlines()
         for library in {line.split()[-1] for line in maps if "libgomp" in line}:

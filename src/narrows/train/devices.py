@@ -1,4 +1,4 @@
-"""Lightning Fabric from a plan: which devices, in which precision, joined how."""
+"""Lightning Fabric from a plan: devices, precision, strategy."""
 
 from __future__ import annotations
 
@@ -18,18 +18,19 @@ __all__ = ["make_fabric"]
 _PRECISION: dict[str, Any] = {"32": "32-true", "bf16": "bf16-mixed"}
 
 
-def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric:
-    """The devices of a plan, launched.
+def make_fabric(plan: Plan, several_players: bool = False, launch: bool = True) -> Fabric:
+    """The launched Fabric of a plan.
 
     Args:
-        plan: how to train.
-        rivals: whether there are several players, so that a turn leaves some parameters unused.
-        launch: start the other processes, where there are any.
+        plan: the training plan.
+        several_players: whether there is more than one player, so that an update leaves some parameters
+            unused.
+        launch: start the other processes, if there are any.
 
     Raises:
         RequestError: a device that this machine does not have.
     """
-    # Here, for it takes as long as all the rest of what a fit imports besides torch.
+    # Imported here, since it takes as long as all other imports of a fit except torch.
     from lightning_fabric import Fabric
     from lightning_fabric.strategies.ddp import DDPStrategy
 
@@ -42,14 +43,14 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
     strategy: Any = plan.strategy
     if strategy == "tensor" and plan.devices == 1:
         strategy = "auto"
-    # Of DDP, tensor parallel training uses the processes only.
+    # Tensor-parallel training uses only the processes of DDP.
     if strategy in ("ddp", "tensor") or (strategy == "auto" and plan.devices > 1):
-        strategy = DDPStrategy(find_unused_parameters=rivals)
+        strategy = DDPStrategy(find_unused_parameters=several_players)
     accelerator = plan.device.split(":")[0]
-    if accelerator == "auto":  # not Apple's: its kernels lack parts that we need
+    if accelerator == "auto":  # not MPS, which lacks kernels that are needed here
         accelerator = "cuda" if torch.cuda.is_available() else "cpu"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # advice about available hardware that the user did not ask for
+        warnings.simplefilter("ignore")  # hints about unused hardware
         try:
             fabric = Fabric(
                 accelerator=accelerator,
@@ -59,7 +60,7 @@ def make_fabric(plan: Plan, rivals: bool = False, launch: bool = True) -> Fabric
             )
         except ValueError as error:
             raise RequestError(
-                f"``strategy`` {plan.strategy} does not go with these devices: {error}"
+                f"``strategy`` {plan.strategy} cannot be used with these devices: {error}"
             ) from error
         if launch:
             fabric.launch()

@@ -1,4 +1,4 @@
-"""Carry out a plan: all stages of a model, with metrics, checkpoints and the watch for broken numbers."""
+"""Executes a plan: all stages of a model, with metrics, checkpoints and checks for non-finite losses."""
 
 from __future__ import annotations
 
@@ -32,21 +32,23 @@ __all__ = ["Engine"]
 
 
 class Engine:
-    """Trains a model through its stages, and can go on where a checkpoint was made.
+    """Trains a model through its stages, from the start or from a checkpoint.
 
     Args:
-        model: trained in place.
-        plan: how.
-        examples: what it is trained on.
-        held_out: what the loss is followed on once an epoch and every `measure_every` steps, or None. Where the plan
-            has a `patience`, this is what tells when to stop: rows that no result is reported on.
-        store: where checkpoints and metrics go, or None to keep nothing on disk.
-        progress: who is told.
-        fabric: the devices; made from the plan when None.
-        observe: told the model, in `eval()`, at each look at held-out data; what it measures is logged with the rest.
-        readers: makes the reader of a stage's batches, with the arguments of `BatchReader`; a sweep shares one among
-            its models.
-        finished: names of the stages that are not trained, because they were before; their weights stay as they are.
+        model: the model, trained in place.
+        plan: the training plan.
+        examples: the training data.
+        held_out: data on which the loss is evaluated once per epoch and every `measure_every` steps, or None.
+            If the plan has a `patience`, early stopping uses them, so no result should be reported on them.
+        store: where checkpoints and metrics are written, or None to write nothing.
+        progress: the progress display.
+        fabric: the devices; made from the plan if None.
+        observe: called with the model, in `eval()`, at each evaluation; the numbers it returns are logged
+            too.
+        readers: makes the reader of a stage's batches, with the arguments of `BatchReader`; a sweep shares
+            one among its models.
+        finished: names of stages that are not trained, because they were trained before; their weights are
+            kept.
     """
 
     def __init__(
@@ -75,25 +77,25 @@ class Engine:
         self.progress = progress if progress is not None and self.fabric.is_global_zero else Silent()
         self.history: list[dict[str, Any]] = []
         self.seconds = 0.0
-        self.made = 0  # steps of the stages that are finished
-        self.ends: list[dict[str, Any]] = []  # of those stages: at which step each ended, and why
+        self.finished_steps = 0  # steps of the stages that are finished
+        self.ends: list[dict[str, Any]] = []  # how each of those stages ended, and at which step
 
     def run(self, resumed: Checkpoint | None = None) -> list[dict[str, Any]]:
-        """Train all stages, or what a checkpoint left of them; return the metrics records.
+        """Train all stages, or those that a checkpoint has left; return the metrics records.
 
         Raises:
-            WorkError: a loss is not finite; the text says at which step, in which term.
+            WorkError: a loss is not finite; the message names the step and the term.
         """
         with self.progress, warnings.catch_warnings():
-            # DDP's advice on small convolutions
+            # warnings of DDP about small convolutions
             warnings.filterwarnings("ignore", "Grad strides do not match")
             with self.strategy.running():
-                for _ in self.go(resumed):
+                for _ in self.iterate(resumed):
                     pass
         return self.history
 
-    def go(self, resumed: Checkpoint | None = None) -> Iterator[int]:
-        """The same, step by step: yields the number of steps made so far, over all stages."""
+    def iterate(self, resumed: Checkpoint | None = None) -> Iterator[int]:
+        """As `run`, step by step: yields the number of steps so far, over all stages."""
         self.model.to(self.fabric.device)
         torch.manual_seed(self.plan.seed + self.strategy.noise)
         first = 0
@@ -101,8 +103,8 @@ class Engine:
             first = int(resumed.metadata["stage"])
             self.seconds = float(resumed.metadata["seconds"])
             self.ends = list(resumed.metadata.get("ends", []))
-            self.made = int(resumed.metadata["at"]) - int(resumed.metadata["step"])
-        placed = False
+            self.finished_steps = int(resumed.metadata["at"]) - int(resumed.metadata["step"])
+        begun = False
         for number, stage in enumerate(self.model.stages()):
             if number < first:
                 continue
@@ -113,19 +115,19 @@ class Engine:
                 prepare(
                     self.setting.model, stage, self.setting.examples, self.setting.plan, self.fabric.device
                 )
-            if not placed:
+            if not begun:
                 self.strategy.begin(self.model)
-                placed = True
+                begun = True
             stage_run = StageRun(self.setting, number, stage)
             yield from self._train(stage_run, resumed)
             self.ends.append(stage_run.end())
-            self.made += stage_run.training.step
+            self.finished_steps += stage_run.training.step
             resumed = None
         self._finish()
 
     @torch.no_grad()
     def _finish(self) -> None:
-        """The last word of every part that was trained, once the state to go on from is kept."""
+        """Call `finish` of all trained modules, after the last checkpoint."""
         self.strategy.end(self.model)
         stages = self.model.stages()
         for stage in stages:
@@ -138,9 +140,9 @@ class Engine:
         self.model.train()
         if resumed is not None:
             stage.restore(resumed)
-        elif stage.stopper is not None:  # what the data initialised may be hard to better
-            stage.look()
-        if resumed is None and not self.made:
+        elif stage.stopper is not None:  # the initialisation from the data may be the best model
+            stage.evaluate()
+        if resumed is None and not self.finished_steps:
             self._save(stage)
         self.progress.begin(f"Training the {stage.stage.name}", stage.until, stage.training.step)
         if stage.ended():
@@ -148,17 +150,18 @@ class Engine:
         window: list[Step] = []
         saved = time.monotonic()
         for step in train(stage.training, stage.batches.at, stage.until):
-            stage.step_made()
+            stage.update_average()
             window.append(step)
-            yield self.made + step.number
-            looks = stage.looks(step.number)
-            if len(window) < stage.plan.log_every and not looks:
+            yield self.finished_steps + step.number
+            evaluates = stage.evaluation_due(step.number)
+            if len(window) < stage.plan.log_every and not evaluates:
                 continue
-            means = read(window, stage.stage.name, self.strategy)
+            means = mean_terms(window, stage.stage.name, self.strategy)
             window = []
-            record = {"at": self.made + step.number, "stage": stage.stage.name, "step": step.number, **means}
-            if looks:
-                record.update(stage.look())
+            at = self.finished_steps + step.number
+            record = {"at": at, "stage": stage.stage.name, "step": step.number, **means}
+            if evaluates:
+                record.update(stage.evaluate())
             self._log(record)
             self.progress.advance(step.number, {"loss": next(iter(means.values()))})
             if self._due(saved) or stage.ended():
@@ -168,8 +171,8 @@ class Engine:
                 break
 
     def _due(self, saved: float) -> bool:
-        """Whether a checkpoint is due; rank 0 decides for all."""
-        return bool(self.strategy.agreed(time.monotonic() - saved >= self.plan.checkpoint_seconds))
+        """Whether a checkpoint is due, by the clock of rank 0."""
+        return bool(self.strategy.broadcast(time.monotonic() - saved >= self.plan.checkpoint_seconds))
 
     def _log(self, record: dict[str, Any]) -> None:
         self.history.append(record)
@@ -180,14 +183,14 @@ class Engine:
         self.seconds += seconds
         if self.store is None and self.fabric.world_size == 1:
             return
-        tensors, metadata = stage.state()  # all processes hold a part of it
+        tensors, metadata = stage.state()  # called on all processes, each of which holds a part
         if self.store is not None:
-            at = self.made + stage.training.step
+            at = self.finished_steps + stage.training.step
             self.store.save(at, tensors, metadata | {"at": at, "seconds": self.seconds, "ends": self.ends})
 
 
-def read(window: list[Step], stage: str, strategy: Strategy) -> dict[str, float]:
-    """The mean of each term over a window of steps and all processes; only here the device is waited for.
+def mean_terms(window: list[Step], stage: str, strategy: Strategy) -> dict[str, float]:
+    """The mean of each term over a window of steps and all processes; synchronises with the device.
 
     Raises:
         WorkError: a term is not finite.
@@ -198,16 +201,16 @@ def read(window: list[Step], stage: str, strategy: Strategy) -> dict[str, float]
     if not bool(torch.isfinite(table).all()):
         row, column = (int(i) for i in (~torch.isfinite(table)).nonzero()[0])
         values = dict(zip(names, table[row].tolist(), strict=True))
-        bad = next((n for n, v in values.items() if not _sound(n, v)), names[column])
+        bad = next((n for n, v in values.items() if not _valid(n, v)), names[column])
         raise WorkError(
             f"Training the {stage} stopped at step {window[row].number}: the term `{bad}` is "
             f"{values[bad]}. The last good checkpoint is kept. "
-            "Try a lower ``lr``, gradients cut by ``clip``, or ``precision='32'``, and look for extreme "
+            "Try a lower ``lr``, gradient clipping (``clip``), or ``precision='32'``, and look for extreme "
             "values in the data."
         )
     return dict(zip(names, table.double().mean(0).tolist(), strict=True))
 
 
-def _sound(name: str, value: float) -> bool:
-    """A single term is to blame before the loss that sums them."""
+def _valid(name: str, value: float) -> bool:
+    """Whether a term is finite; the loss is valid too, since a term in its sum is the cause."""
     return math.isfinite(value) or name.endswith("/loss")

@@ -1,4 +1,4 @@
-"""Metrics to TensorBoard or Weights & Biases: one method, `log_metrics`, as Fabric's loggers have it."""
+"""Logging of metrics to TensorBoard or Weights & Biases, with the interface of Fabric's loggers."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ LOGGERS = ("tensorboard", "wandb")
 
 
 class Logger(Protocol):
-    """What a logger must answer to."""
+    """The interface of a logger."""
 
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
-        """Take some numbers of a step."""
+        """Log the metrics of a step."""
 
 
 def make_logger(name: str, folder: Path) -> Logger:
-    """A logger by name; its files, if it writes any, go below the run folder.
+    """A logger by name; its files, if there are any, are written below the run folder.
 
     Raises:
         RequestError: an unknown name.
-        WorkError: its package is not installed; the text names the extra.
+        WorkError: its package is not installed; the message names the extra.
     """
     choice("logger", name, LOGGERS)
     package: Any = optional(name, name, f"log to {name}")

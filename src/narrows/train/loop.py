@@ -1,4 +1,4 @@
-"""The training loop: players step one after the other, hooks move the buffers. No branch on the method."""
+"""The training loop: players are updated in turn, and hooks update buffers, for every method alike."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ __all__ = ["PlayerLosses", "Step", "Training", "train"]
 
 @dataclass(frozen=True)
 class Step:
-    """What one step did: its number, its losses and terms, still on the device (reading them waits for it)."""
+    """The result of one step: its number, and its losses and terms, still on the device."""
 
     number: int
     terms: dict[str, Tensor]
 
 
 class PlayerLosses(nn.Module):
-    """The losses of all players behind one `forward`, the only one that DDP and FSDP watch.
+    """The losses of all players behind one `forward`, the method that DDP and FSDP wrap.
 
-    It takes numbers and gives a tensor, for Fabric looks into what it hands on; the batch and the
-    whole `Loss` wait beside it.
+    Its arguments are numbers and its result is a tensor, because Fabric inspects both; the batch and the
+    whole `Loss` are attributes.
     """
 
     def __init__(self, part: Autoencoder | Prior) -> None:
@@ -49,17 +49,18 @@ class PlayerLosses(nn.Module):
 
 
 class Training:
-    """All that changes while a part is trained: the part, its players' optimizers, the step.
+    """The state of a stage's training: the model or prior, its players' optimizers, the step.
 
     Args:
         part: an autoencoder or a prior: anything with `players()`.
-        parts: those whose hooks run; all that it has when None.
-        lr: learning rate or schedule of the players that bring none.
-        optimizer: of the players that bring none, see `narrows.train.optimizers.make_optimizer`.
-        weight_decay: of the optimizers that do not say their own.
-        clip: largest norm of a player's gradient, or None.
+        parts: the modules whose hooks are called; all of `part` if None.
+        lr: learning rate or schedule of players without their own.
+        optimizer: optimizer of players without their own, see `narrows.train.optimizers.make_optimizer`.
+        weight_decay: weight decay of optimizers without their own.
+        clip: maximum norm of a player's gradient, or None.
         wrap: makes a module distributed (Fabric's `setup_module`), or None on a single device.
         autocast: a context for the losses (mixed precision).
+        compiled: compile the losses with `torch.compile`.
     """
 
     def __init__(
@@ -77,16 +78,16 @@ class Training:
     ) -> None:
         self.part, self.clip, self.autocast, self.step = part, clip, autocast, 0
         self.losses = losses = PlayerLosses(part)
-        with self._others_frozen():  # DDP would wait for their gradients
+        with self._others_frozen():  # else DDP would wait for their gradients
             self.wrapped: nn.Module = losses if wrap is None else wrap(losses)
         if compiled:
             self.wrapped = torch.compile(self.wrapped)  # type: ignore[assignment]
         if wrap is not None:
-            losses.players = part.players()  # FSDP makes new parameters
+            losses.players = part.players()  # FSDP replaces the parameters
         self.players = losses.players
-        # An optimizer that a function made has its own rate, unless its player has a schedule.
-        brings = [p.optimizer is not None and not isinstance(p.optimizer, str) for p in self.players]
-        shared = [0.0 if own else lr for own in brings]
+        # An optimizer made by a function has its own rate, unless its player has a schedule.
+        custom = [p.optimizer is not None and not isinstance(p.optimizer, str) for p in self.players]
+        shared = [0.0 if own else lr for own in custom]
         self.rates = [
             schedule(rate if p.lr is None else p.lr, "lr")
             for p, rate in zip(self.players, shared, strict=True)
@@ -106,9 +107,10 @@ class Training:
         self.reinitialise_rows = _overriding(parts, "reinitialise_rows")
 
     def step_player(self, index: int, batch: Batch, passed: Pass | None = None) -> Loss:
-        """Move one player: loss, gradient, surgery on it, update. Rivals are frozen meanwhile.
+        """Update one player: loss, backward, hooks on gradients, optimizer step; other players are frozen.
 
-        A player without parameters learns in its hooks alone (closed forms, counts): its loss is only evaluated.
+        A player without parameters is updated by its hooks only (closed forms, counts): its loss is just
+        evaluated.
         """
         player, rate = self.players[index], self.rates[index]
         if not player.parameters:
@@ -133,9 +135,9 @@ class Training:
         assert loss is not None
         return loss
 
-    def forget(self, renewed: Sequence[tuple[nn.Parameter, Tensor]]) -> None:
-        """Set to 0 what the optimizers remember of some rows (along the first axis) of some parameters."""
-        for parameter, rows in renewed:
+    def reset_moments(self, rows_of: Sequence[tuple[nn.Parameter, Tensor]]) -> None:
+        """Set the optimizers' moments of some rows (along the first axis) of some parameters to 0."""
+        for parameter, rows in rows_of:
             for optimizer in self.optimizers.values():
                 for moment in optimizer.state.get(parameter, {}).values():
                     if torch.is_tensor(moment) and moment.shape == parameter.shape:
@@ -143,7 +145,7 @@ class Training:
 
     @contextmanager
     def _others_frozen(self) -> Iterator[None]:
-        """What no player of this stage owns takes no gradient: another stage trains it."""
+        """Freeze parameters of no player of this stage: another stage trains them."""
         owned = {id(p) for player in self.losses.players for p in player.parameters}
         others = [p for p in self.part.parameters() if p.requires_grad and id(p) not in owned]
         for p in others:
@@ -156,27 +158,27 @@ class Training:
 
     @contextmanager
     def _only(self, player: Player) -> Iterator[None]:
-        """No gradient reaches another player's weights, and none is computed for them."""
-        rivals = [p for other in self.players if other is not player for p in other.parameters]
-        for p in rivals:
+        """Freeze the other players' parameters, and delete their gradients."""
+        others = [p for other in self.players if other is not player for p in other.parameters]
+        for p in others:
             p.requires_grad_(False)
             p.grad = None
         try:
             yield
         finally:
-            for p in rivals:
+            for p in others:
                 p.requires_grad_(True)
 
 
 def train(training: Training, batches: Callable[[int], Batch], until: int) -> Iterator[Step]:
-    """Train until the step count reaches `until`; yield what each step did.
+    """Train until the step count reaches `until`; yield the result of each step.
 
-    Logging, saving and stopping are the caller's for-loop. Nothing here waits for the device.
+    Logging, saving and stopping are left to the caller. Nothing here synchronises with the device.
 
     Args:
-        training: what is trained; its `step` says where to begin.
-        batches: the batch of a step, by its number.
-        until: how many steps have been made at the end, counted from the very first.
+        training: the state, whose `step` is the first step.
+        batches: returns the batch of a step, by its number.
+        until: the final step count, including earlier steps.
     """
     training.part.train()
     while training.step < until:
@@ -196,11 +198,11 @@ def train(training: Training, batches: Callable[[int], Batch], until: int) -> It
                 for hook in training.after_step:
                     hook(passed)
                 for hook in training.reinitialise_rows:
-                    training.forget(hook(training.part, passed))
+                    training.reset_moments(hook(training.part, passed))
         training.step += 1
         yield Step(training.step, terms)
 
 
 def _overriding(parts: Sequence[Part], hook: str) -> list[Callable[..., Any]]:
-    """The bound hooks of the parts that define one; the others cost nothing."""
+    """The bound hooks of the modules that override one."""
     return [getattr(p, hook) for p in parts if getattr(type(p), hook) is not getattr(Part, hook)]

@@ -1,4 +1,4 @@
-"""Optimizers by the names they are spelled with: ``adam:betas=0.5/0.9``, ``sgd:momentum=0.9``."""
+"""Optimizers as texts: ``adam:betas=0.5/0.9``, ``sgd:momentum=0.9``."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from narrows.core.spelling import Table
 __all__ = ["OPTIMIZERS", "Maker", "adam", "adamw", "check_optimizer", "make_optimizer", "rmsprop", "sgd"]
 
 Maker = Callable[[list[nn.Parameter]], Optimizer]
-"""From parameters to an optimizer, which brings its learning rate along."""
+"""A function from parameters to an optimizer with its own learning rate."""
 
 OPTIMIZERS: Table[Optimizer] = Table(
     "optimizer",
@@ -28,7 +28,7 @@ OPTIMIZERS: Table[Optimizer] = Table(
 
 
 def check_optimizer(optimizer: Any) -> None:
-    """Refuse what is neither the text of an optimizer nor a function that makes one.
+    """Check that an optimizer is a valid text or a function that makes one.
 
     Raises:
         RequestError: it is neither.
@@ -50,9 +50,9 @@ def make_optimizer(
 
     Args:
         optimizer: a text, or a function from parameters to an optimizer.
-        parameters: what it moves.
-        lr: the learning rate of a spelled one.
-        weight_decay: of a spelled one that does not say its own.
+        parameters: the parameters to optimise.
+        lr: the learning rate, if `optimizer` is a text.
+        weight_decay: the weight decay, if `optimizer` is a text without its own.
     """
     check_optimizer(optimizer)
     if not isinstance(optimizer, str):
@@ -67,14 +67,14 @@ def adam(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adam, with the decay added to the gradient.
+    """Adam, with weight decay as an L2 penalty in the gradient.
 
     Args:
-        params: what it moves.
+        params: the parameters to optimise.
         lr: learning rate.
         betas: decays of the first and the second moment.
-        eps: added to the root of the second moment.
-        weight_decay: share of a weight that is added to its gradient.
+        eps: added to the square root of the second moment.
+        weight_decay: factor of the weights that is added to the gradient.
     """
     return _made(torch.optim.Adam, params, lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
@@ -86,14 +86,14 @@ def adamw(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """Adam, with the decay taken off the weight itself.
+    """AdamW: Adam with decoupled weight decay.
 
     Args:
-        params: what it moves.
+        params: the parameters to optimise.
         lr: learning rate.
         betas: decays of the first and the second moment.
-        eps: added to the root of the second moment.
-        weight_decay: share of a weight that each step takes off, times the learning rate.
+        eps: added to the square root of the second moment.
+        weight_decay: factor of the weights, times the learning rate, that each step subtracts.
     """
     return _made(torch.optim.AdamW, params, lr, betas=betas, eps=eps, weight_decay=weight_decay)
 
@@ -108,11 +108,11 @@ def sgd(
     """Stochastic gradient descent.
 
     Args:
-        params: what it moves.
+        params: the parameters to optimise.
         lr: learning rate.
-        momentum: share of the last step that is made again.
-        nesterov: take the gradient where the momentum leads.
-        weight_decay: share of a weight that is added to its gradient.
+        momentum: momentum factor.
+        nesterov: use Nesterov momentum.
+        weight_decay: factor of the weights that is added to the gradient.
     """
     return _made(torch.optim.SGD, params, lr, momentum=momentum, nesterov=nesterov, weight_decay=weight_decay)
 
@@ -125,15 +125,15 @@ def rmsprop(
     momentum: float = 0.0,
     weight_decay: float = 0.0,
 ) -> Optimizer:
-    """RMSprop: gradients over the root of their running mean square.
+    """RMSprop: gradients divided by the root of their running mean square.
 
     Args:
-        params: what it moves.
+        params: the parameters to optimise.
         lr: learning rate.
         alpha: decay of the mean square.
-        eps: added to its root.
-        momentum: share of the last step that is made again.
-        weight_decay: share of a weight that is added to its gradient.
+        eps: added to the root of the mean square.
+        momentum: momentum factor.
+        weight_decay: factor of the weights that is added to the gradient.
     """
     options = {"alpha": alpha, "eps": eps, "momentum": momentum, "weight_decay": weight_decay}
     return _made(torch.optim.RMSprop, params, lr, fused={}, **options)
@@ -146,8 +146,8 @@ def _made(
     fused: Mapping[str, bool] = MappingProxyType({"fused": True}),
     **options: Any,
 ) -> Optimizer:
-    """An optimizer, in one kernel for all parameters where there is one."""
+    """An optimizer, with a fused kernel if there is one."""
     try:
         return kind(params, lr=lr, **fused, **options)
-    except ValueError as error:  # a value out of range, said in a sentence
-        raise refuse("optimizer", str(error), "values that it can work with") from error
+    except ValueError as error:  # a value out of range
+        raise refuse("optimizer", str(error), "values in the range of this optimizer") from error

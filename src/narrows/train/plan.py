@@ -1,4 +1,4 @@
-"""How to train: the numbers that a recipe keeps, checked once."""
+"""The training plan: the hyperparameters of a training, as stored in a recipe."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from narrows.train.optimizers import check_optimizer
 __all__ = ["PATIENCE", "Plan"]
 
 PATIENCE = 10
-"""Looks without improvement after which training ends, where nobody said how long to train."""
+"""Evaluations without improvement after which training ends, if neither steps nor epochs are given."""
 
 _BATCH, _SMALL_BATCH = 128, 8
 _CEILING = 5000
@@ -31,41 +31,41 @@ _SEEDS = 2**63 - 1
 
 @dataclass(frozen=True)
 class Plan:
-    """How to train.
+    """The hyperparameters of a training.
 
     Args:
-        steps: optimizer steps of the first stage, exactly so many where `patience` is left out.
-        epochs: passes over the training examples, in the same way. Where neither is given, training ends when the
-            loss on held-out rows has not improved for `patience` looks, at the latest after 10 epochs or 5,000
-            steps, whichever is more, and the best weights are kept.
-        prior_steps: steps of a second stage over the codes; the budget of the first stage when None.
-        stages: by a stage's name, fields of the plan that are others there: steps, epochs, patience, batch_size, lr,
-            optimizer, weight_decay, clip, ema, log_every and measure_every. They come before what the method itself
-            has for that stage. A stage with its own steps or epochs makes exactly so many, unless it has its own
-            patience.
-        patience: looks at held-out rows without improvement after which training ends; 10 where neither `steps`
-            nor `epochs` is given, else None: no early stop.
-        validation: training rows that are kept apart for those looks; a tenth, at least 10 (of few rows a third)
-            and at most 2048, when None and there is a `patience`.
-        batch_size: examples a step, over all devices; 128 when None, fewer where that leaves an epoch fewer than
-            ten steps, but at least 8.
-        lr: learning rate or schedule, for players that bring none of their own.
-        seed: of initialisation, order and noise.
-        order_seed: of the order of the examples alone, or None for the seed's: the runs of a sweep share it.
+        steps: optimizer steps of the first stage, a fixed number unless `patience` is given.
+        epochs: passes over the training examples, likewise. If neither is given, training ends when the loss
+            on held-out rows has not improved for `patience` evaluations, at the latest after 10 epochs or
+            5,000 steps, whichever is more, and the best weights are kept.
+        prior_steps: steps of a second stage over the codes; the budget of the first stage if None.
+        stages: fields of the plan for single stages, by the stage's name: steps, epochs, patience,
+            batch_size, lr, optimizer, weight_decay, clip, ema, log_every and measure_every. They override the
+            method's own fields for that stage. A stage with its own steps or epochs trains for this number,
+            unless it has its own patience.
+        patience: evaluations without improvement after which training ends; 10 if neither `steps` nor
+            `epochs` is given, else None: no early stopping.
+        validation: number of training rows held out for early stopping; if None and there is a `patience`, a
+            tenth, at least 10 (at most a third) and at most 2048.
+        batch_size: examples per step, over all devices; if None, 128, or fewer if an epoch would have fewer
+            than ten steps, but at least 8.
+        lr: learning rate or schedule of players without their own.
+        seed: seed of initialisation, order and noise.
+        order_seed: seed of the order of the examples, by default `seed`; the runs of a sweep share it.
         optimizer: ``adam``, ``adamw``, ``sgd`` or ``rmsprop``, with options after a colon:
             ``adam:betas=0.5/0.9``.
-        weight_decay: of an optimizer that does not say its own.
-        ema: average the weights: a decay such as 0.999, or None. Held-out data see the averaged weights, and they
-            are kept in the end. Of the first steps the decay is smaller, (1 + t) / (10 + t).
-        clip: largest norm of a player's gradient, or None.
+        weight_decay: weight decay of an optimizer without its own.
+        ema: decay of an exponential moving average of the weights, such as 0.999, or None. The averaged
+            weights are evaluated and saved. In the first steps the decay is smaller, (1 + t) / (10 + t).
+        clip: maximum norm of a player's gradient, or None.
         device: ``auto``, ``cpu`` or ``cuda``.
-        devices: how many devices or processes.
+        devices: number of devices or processes.
         precision: ``32``, or ``bf16`` for automatic mixed precision.
-        strategy: ``auto``, ``ddp``, ``fsdp``, or ``tensor``: the latents of a dictionary cut over the devices, which
-            all see the same batch.
+        strategy: ``auto``, ``ddp``, ``fsdp``, or ``tensor``: the latents of a dictionary are sharded over the
+            devices, which all get the same batch.
         compile: compile the losses with `torch.compile`.
-        log_every: steps a metrics record averages over.
-        measure_every: steps between two looks at held-out data; at the end of each epoch only when 0.
+        log_every: number of steps that a metrics record averages over.
+        measure_every: steps between two evaluations on held-out data; 0 for once per epoch.
         checkpoint_seconds: seconds between checkpoints.
 
     Raises:
@@ -99,7 +99,7 @@ class Plan:
         for name, value in vars(self).items():
             object.__setattr__(self, name, builtin(value))
         if self.steps is not None and self.epochs is not None:
-            raise refuse("steps", self.steps, "left out where ``epochs`` is given", "Say one of the two.")
+            raise refuse("steps", self.steps, "omitted if ``epochs`` is given", "Give one of the two.")
         for name in ("steps", "prior_steps", "patience", "batch_size"):
             if getattr(self, name) is not None:
                 whole(name, getattr(self, name))
@@ -116,16 +116,16 @@ class Plan:
         if not callable(rate) and not number("lr", rate) > 0:
             raise refuse("lr", self.lr, "more than 0")
         if callable(rate) and not rate(0) >= 0:
-            raise refuse("lr", self.lr, "a schedule that does not begin below 0")
+            raise refuse("lr", self.lr, "a schedule that does not start below 0")
         number("weight_decay", self.weight_decay, low=0)
         at_least("checkpoint_seconds", self.checkpoint_seconds, 0)
         if self.clip is not None and not number("clip", self.clip) > 0:
-            raise refuse("clip", self.clip, "more than 0, or left out")
+            raise refuse("clip", self.clip, "more than 0, or omitted")
         if self.clip is not None and self.strategy == "tensor":
             raise refuse(
                 "clip",
                 self.clip,
-                "left out where ``strategy`` is tensor",
+                "omitted if ``strategy`` is tensor",
                 "No device has the whole gradient.",
             )
         check_optimizer(self.optimizer)
@@ -146,7 +146,7 @@ class Plan:
 
     @property
     def open_ended(self) -> bool:
-        """Whether nobody said how long to train."""
+        """Whether neither steps nor epochs are given."""
         return self.steps is None and self.epochs is None
 
     @classmethod
@@ -155,8 +155,9 @@ class Plan:
 
         Args:
             rows: number of training rows.
-            default_plan: the method's own fields, such as a published budget. They apply if there are no held-out
-                rows for early stopping: each field unless the user gave it, the budget unless the user gave any.
+            default_plan: the method's own fields, such as a published budget. They apply if there are no
+                held-out rows for early stopping: each field unless the user gave it, the budget unless the
+                user gave any.
             given: the user's fields; None is not given.
 
         Example:
@@ -175,7 +176,7 @@ class Plan:
         return cls(**{**default_plan, **given}).settled(rows)
 
     def settled(self, rows: int) -> Plan:
-        """The plan for so many training rows: batch size, patience and validation rows are numbers.
+        """The plan for a number of training rows: batch size, patience and validation rows are numbers.
 
         Example:
             >>> plan = Plan().settled(160)
@@ -189,13 +190,13 @@ class Plan:
         if validation is None:
             wanted = max(round(0.1 * rows), min(10, max(rows // 3, min(1, rows - 1))))
             validation = 0 if patience is None else min(_VALIDATION, wanted)
-            patience = patience if validation else None  # the test part has no say in when to stop
+            patience = patience if validation else None  # test data are never used for early stopping
         left = max(1, rows - validation)
         batch_size = self.batch_size or min(left, max(_SMALL_BATCH, min(_BATCH, left // 10)))
         return replace(self, patience=patience, validation=validation, batch_size=batch_size)
 
-    def look_every(self, per_epoch: int) -> int:
-        """Steps between two looks that early stopping counts, given the steps an epoch has."""
+    def evaluate_every(self, per_epoch: int) -> int:
+        """Steps between two evaluations for early stopping, given the steps per epoch."""
         return self.measure_every or min(max(per_epoch, 50), 500)
 
     def of_stage(self, name: str, own: Mapping[str, Any] | None = None) -> Plan:
@@ -203,10 +204,10 @@ class Plan:
 
         Args:
             name: the stage's name.
-            own: what the stage itself says, see `narrows.core.Stage`.
+            own: the stage's own fields, see `narrows.core.Stage`.
 
         Raises:
-            RequestError: a field that is the same for all stages, or is none.
+            RequestError: a field that is the same for all stages, or an unknown one.
 
         Example:
             >>> plan = Plan(epochs=3, prior_steps=9).of_stage("prior", {"lr": 3e-4, "steps": 5})
@@ -216,39 +217,39 @@ class Plan:
         changes = dict(own or {})
         if name == "prior" and self.prior_steps is not None:
             changes = {**changes, "steps": self.prior_steps, "epochs": None}
-        said = self.stages.get(name, {})
-        if "epochs" in said:
+        given = self.stages.get(name, {})
+        if "epochs" in given:
             changes.pop("steps", None)
-        changes |= said
+        changes |= given
         for field_name in changes:
             if field_name not in _OF_A_STAGE:
                 expected = f"one of {', '.join(_OF_A_STAGE)}"
-                raise refuse("stages", field_name, expected, "Everything else holds for all stages.")
+                raise refuse("stages", field_name, expected, "All other fields apply to all stages.")
         if "steps" in changes or "epochs" in changes:
             changes = {"steps": None, "epochs": None, "patience": None, **changes}
         return replace(self, stages={}, prior_steps=None, **changes) if changes else self
 
     def steps_of(self, per_epoch: int) -> int:
-        """How many steps are made at most, given the steps an epoch has."""
+        """The maximum number of steps, given the steps per epoch."""
         if self.open_ended:
             return max(_CEILING, 10 * per_epoch)
         return self.steps if self.steps is not None else max(1, round((self.epochs or 0) * per_epoch))
 
     def to_json(self) -> dict[str, Any]:
-        """The plan as a recipe keeps it.
+        """The plan as stored in a recipe.
 
         Raises:
-            RequestError: the learning rate is a Python callable, which a recipe cannot hold.
+            RequestError: the learning rate is a Python callable, which a recipe cannot store.
         """
         if callable(self.lr):
-            raise refuse("lr", self.lr, "a number or a text such as 'cosine:1e-3:0:5000' where a run is kept")
+            raise refuse("lr", self.lr, "a number or a text such as 'cosine:1e-3:0:5000' if the run is saved")
         return asdict(self)
 
     @classmethod
-    def from_json(cls, kept: dict[str, Any]) -> Plan:
-        """The plan that a recipe kept; unknown entries are refused."""
+    def from_json(cls, form: dict[str, Any]) -> Plan:
+        """The plan from a recipe; unknown entries are refused."""
         known = {f.name for f in fields(cls)}
-        for name in kept:
+        for name in form:
             if name not in known:
                 raise refuse("recipe.training", name, "an entry that this version knows", "Was it edited?")
-        return cls(**kept)
+        return cls(**form)

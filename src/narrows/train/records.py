@@ -1,4 +1,4 @@
-"""The part of a run folder that training writes: checkpoints and metrics, in step with each other."""
+"""The files of a run folder that training writes: checkpoints and metrics, consistent with each other."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _NAME = "metrics.jsonl"
 
 
 class Store:
-    """Checkpoints under ``state/`` and one JSON object a line in ``metrics.jsonl``.
+    """Checkpoints under ``state/``, and ``metrics.jsonl`` with one JSON object per line.
 
     Args:
         path: the run folder.
-        loggers: Fabric loggers (TensorBoard, Weights & Biases) that get each record too.
+        loggers: Fabric loggers (TensorBoard, Weights & Biases) that receive each record too.
     """
 
     def __init__(self, path: Path, loggers: tuple[Any, ...] = ()) -> None:
@@ -37,22 +37,24 @@ class Store:
     def restore(
         self, check: Callable[[Checkpoint], None] | None = None, trim: bool = True
     ) -> tuple[Checkpoint | None, list[str]]:
-        """The newest sound checkpoint, and what was passed over; metrics written after it are cut off.
+        """The newest undamaged checkpoint, and messages about skipped ones; later metrics are removed.
 
         Args:
             check: see `narrows.train.checkpoint.newest`.
-            trim: cut them off; of several processes one does.
+            trim: remove later metrics; only one of several processes should.
         """
-        found, said = newest(self.path / "state", check)
+        found, messages = newest(self.path / "state", check)
         if not trim:
             return found, []
-        kept = [r for r in read_metrics(self.path) if found is not None and r["at"] <= found.metadata["at"]]
-        files.write(self.path / _NAME, "".join(json.dumps(r) + "\n" for r in kept).encode())
-        return found, said
+        records = [
+            r for r in read_metrics(self.path) if found is not None and r["at"] <= found.metadata["at"]
+        ]
+        files.write(self.path / _NAME, "".join(json.dumps(r) + "\n" for r in records).encode())
+        return found, messages
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Append a metrics record; a number that is not finite is kept as null."""
-        line = json.dumps({k: None if _broken(v) else v for k, v in record.items()}, allow_nan=False)
+        """Append a metrics record; non-finite numbers are stored as null."""
+        line = json.dumps({k: None if _not_finite(v) else v for k, v in record.items()}, allow_nan=False)
         files.append(self.path / _NAME, (line + "\n").encode())
         numbers = {k: v for k, v in record.items() if isinstance(v, float)}
         for logger in self.loggers:
@@ -62,7 +64,7 @@ class Store:
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The records of a run's ``metrics.jsonl``.
 
-    Left out are a last line cut short by an interruption, lines that are damaged, and what was not a finite number.
+    Incomplete or damaged lines and non-finite numbers are skipped.
     """
     records: list[dict[str, Any]] = []
     with suppress(OSError):
@@ -74,29 +76,29 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def _record(form: Any) -> dict[str, Any]:
-    """A record out of JSON; ValueError where it is none."""
+    """A record from JSON; raises ValueError if it is not one."""
     if not isinstance(form, dict) or not isinstance(form.get("stage"), str):
-        raise ValueError("no record")
-    places = [form.get("at"), form.get("step")]
-    if not all(type(n) is int and n >= 0 for n in places):
-        raise ValueError("no place")
+        raise ValueError("not a record")
+    positions = [form.get("at"), form.get("step")]
+    if not all(type(n) is int and n >= 0 for n in positions):
+        raise ValueError("no step")
     return {
         k: v
         for k, v in form.items()
-        if k == "stage" or _counts(k, v) or (_number(v) and not k.endswith("/density"))
+        if k == "stage" or _is_histogram(k, v) or (_is_number(v) and not k.endswith("/density"))
     }
 
 
-def _number(value: Any) -> bool:
+def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _counts(name: str, value: Any) -> bool:
+def _is_histogram(name: str, value: Any) -> bool:
     """Whether it is a histogram."""
-    return name.endswith("/density") and isinstance(value, list) and all(_number(v) for v in value)
+    return name.endswith("/density") and isinstance(value, list) and all(_is_number(v) for v in value)
 
 
-def _broken(value: Any) -> bool:
+def _not_finite(value: Any) -> bool:
     if isinstance(value, list):
-        return any(_broken(v) for v in value)
+        return any(_not_finite(v) for v in value)
     return isinstance(value, float) and not math.isfinite(value)

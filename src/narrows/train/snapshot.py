@@ -1,4 +1,4 @@
-"""All that going on exactly needs: taken from a model in training, and put back."""
+"""The state for exact resumption: taken from a model in training, and restored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["restore", "snapshot", "weights_of"]
 def snapshot(
     model: Autoencoder, training: Training, strategy: Strategy
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """All that going on exactly needs: weights, buffers, optimizer moments, random states."""
+    """The state for exact resumption: weights, buffers, optimizer moments, random states."""
     tensors: dict[str, Tensor] = {f"model/{k}": v for k, v in strategy.state(model).items()}
     groups: dict[str, Any] = {}
     for name, optimizer in training.optimizers.items():
@@ -31,30 +31,30 @@ def snapshot(
                 tensors[f"optimizer/{name}/{index}/{key}"] = torch.as_tensor(value)
         groups[name] = json.loads(json.dumps(state["param_groups"]))
     tensors |= strategy.random_states()
-    return apart({k: v.detach().cpu() for k, v in tensors.items()}), {"groups": groups}
+    return unshared({k: v.detach().cpu() for k, v in tensors.items()}), {"groups": groups}
 
 
 def weights_of(
     model: Autoencoder, strategy: Strategy, applied: Callable[[], AbstractContextManager[None]], prefix: str
 ) -> dict[str, Tensor]:
-    """Other weights of a model, whole, which it has for that moment.
+    """A model's whole weights inside a context that changes them.
 
     Args:
-        model: left as it is.
-        strategy: gathers them where they are held in pieces.
-        applied: a context in which the model has them.
-        prefix: before each name.
+        model: the model, which is not changed.
+        strategy: gathers weights that are sharded.
+        applied: a context in which the model has the weights.
+        prefix: prefix of each name.
     """
     with applied():
         return {f"{prefix}{k}": v.detach().cpu().clone() for k, v in strategy.state(model).items()}
 
 
-def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The same tensors, none in the memory of another, which the file format forbids; the others are not copied.
+def unshared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The same tensors without shared memory, which safetensors forbids; copied only if needed.
 
     Example:
         >>> x = torch.zeros(4)
-        >>> found = apart({"whole": x, "part": x[:2]})
+        >>> found = unshared({"whole": x, "part": x[:2]})
         >>> found["whole"] is x, found["part"].data_ptr() == x.data_ptr()
         (True, False)
     """
@@ -68,14 +68,14 @@ def apart(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def restore(model: Autoencoder, training: Training, checkpoint: Checkpoint, strategy: Strategy) -> None:
-    """Put model, optimizers, step and random states back as they were."""
+    """Restore model, optimizers, step and random states."""
     strategy.load_state(model, checkpoint.under("model/"))
     for name, optimizer in training.optimizers.items():
         moments: dict[int, dict[str, Tensor]] = {}
         for key, value in checkpoint.under(f"optimizer/{name}/").items():
             index, moment = key.split("/")
             moments.setdefault(int(index), {})[moment] = value
-        kept = {"state": moments, "param_groups": checkpoint.metadata["groups"][name]}
-        strategy.load_optimizer_state(model, optimizer, kept)
+        form = {"state": moments, "param_groups": checkpoint.metadata["groups"][name]}
+        strategy.load_optimizer_state(model, optimizer, form)
     training.step = int(checkpoint.metadata["step"])
     strategy.load_random_states(checkpoint.tensors)

@@ -1,4 +1,4 @@
-"""One stage of a training: its optimizers and batches, the looks at held-out data, what it keeps, how it ends."""
+"""One stage of a training: optimizers, batches, evaluation on held-out data, saved state, early stopping."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from narrows.data.batches import BatchReader
 from narrows.train.average import Average
 from narrows.train.checkpoint import Checkpoint
 from narrows.train.cpu import Examples
-from narrows.train.held_out import measured
+from narrows.train.held_out import evaluate
 from narrows.train.loop import Training
 from narrows.train.plan import Plan
 from narrows.train.snapshot import restore, snapshot, weights_of
-from narrows.train.stages import SeenBatches, own_parts
+from narrows.train.stages import StageBatches, own_parts
 from narrows.train.stopping import FLOOR, Stopper, Weights
 from narrows.train.strategies import Strategy
 
@@ -29,7 +29,7 @@ __all__ = ["Setting", "StageRun"]
 
 @dataclass(frozen=True)
 class Setting:
-    """What all stages of a training share; the fields are explained at `Engine`."""
+    """The settings that all stages of a training share; for the fields see `Engine`."""
 
     model: Autoencoder
     plan: Plan
@@ -41,17 +41,17 @@ class Setting:
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """The device of the model."""
         return self.strategy.fabric.device
 
 
 class StageRun:
-    """A stage under way.
+    """A stage in training.
 
     Args:
-        setting: what it shares with the other stages.
-        number: of the stage.
-        stage: what is trained.
+        setting: the settings shared with the other stages.
+        number: index of the stage.
+        stage: the stage.
     """
 
     def __init__(self, setting: Setting, number: int, stage: Stage) -> None:
@@ -70,7 +70,7 @@ class StageRun:
             world_size=strategy.world_size,
         )
         self.until = plan.steps_of(reader.steps_per_epoch)
-        self.batches = SeenBatches(stage, reader, len(setting.examples))
+        self.batches = StageBatches(stage, reader, len(setting.examples))
         self.parts = own_parts(stage, model.stages())
         self.training = Training(
             stage.part,
@@ -83,39 +83,39 @@ class StageRun:
             autocast=strategy.fabric.autocast,
             compiled=plan.compile,
         )
-        follows = plan.patience is not None and setting.held_out is not None
+        stops_early = plan.patience is not None and setting.held_out is not None
         floor = FLOOR if plan.open_ended else 0
-        self.stopper = Stopper(plan.patience or 1, floor=floor) if follows else None
-        self.every = plan.look_every(reader.steps_per_epoch) if follows else plan.measure_every
-        self.per_epoch = self.every if follows else reader.steps_per_epoch
+        self.stopper = Stopper(plan.patience or 1, floor=floor) if stops_early else None
+        self.every = plan.evaluate_every(reader.steps_per_epoch) if stops_early else plan.measure_every
+        self.per_epoch = self.every if stops_early else reader.steps_per_epoch
         self.best: Weights | None = None
         trained = [p for player in self.training.players for p in player.parameters]
         self.average = None if plan.ema is None else Average(trained, plan.ema)
 
     def ended(self) -> bool:
-        """Whether the last step is made."""
+        """Whether the last step was made."""
         return self.training.step >= self.until or (self.stopper is not None and self.stopper.done)
 
-    def looks(self, step: int) -> bool:
-        """Whether held-out data are looked at after a step."""
+    def evaluation_due(self, step: int) -> bool:
+        """Whether to evaluate on held-out data after a step."""
         due = self.every > 0 and step % self.every == 0
         return due or step % self.per_epoch == 0 or step == self.until
 
     @torch.no_grad()
-    def look(self) -> dict[str, Any]:
-        """The same losses on data that were not trained on, with what the parts and an observer make of them.
+    def evaluate(self) -> dict[str, Any]:
+        """The losses and metrics on held-out data, with those of `observe`.
 
-        What is looked at are the averaged weights, where weights are averaged. The best so far are kept.
+        Averaged weights are evaluated if there are any. The best weights so far are stored.
         """
         setting, model = self.setting, self.setting.model
         if setting.held_out is None:
             return {}
         with self._averaged():
             step = self.training.step
-            found = measured(
+            found = evaluate(
                 model, self.stage, self.parts, setting.held_out, self.batch_size, step, setting.device
             )
-            if self.stopper is not None and self._better(self.stopper, found):
+            if self.stopper is not None and self._improved(self.stopper, found):
                 self.best = Weights(model)
             if setting.observe is not None and self.stage.part is model:
                 modes = [(module, module.training) for module in model.modules()]
@@ -125,23 +125,24 @@ class StageRun:
                     module.training = mode
         return {f"held_out/{name}": value for name, value in found.items()}
 
-    def _better(self, stopper: Stopper, found: Mapping[str, Any]) -> bool:
-        """Show a look to the stopper, where losses have settled; rank 0 decides for all."""
+    def _improved(self, stopper: Stopper, found: Mapping[str, Any]) -> bool:
+        """Update the stopper, if losses are comparable between steps; rank 0 decides for all processes."""
         step = self.training.step
         if len(self.training.players) > 1 or not all(part.settled(step) for part in self.parts):
-            return False  # a game's loss need not fall, and one that is steered means something else at each step
-        return stopper.look(step, float(self.setting.strategy.agreed(self.stage.part.monitored(found, step))))
+            return False  # an adversarial loss need not fall, and the loss changes with its weights
+        loss = self.stage.part.monitored(found, step)
+        return stopper.update(step, float(self.setting.strategy.broadcast(loss)))
 
     def _averaged(self) -> AbstractContextManager[None]:
         return nullcontext() if self.average is None else self.average.applied()
 
-    def step_made(self) -> None:
-        """After a step: the average takes in the weights."""
+    def update_average(self) -> None:
+        """Update the average of the weights after a step."""
         if self.average is not None:
             self.average.update(self.training.step - 1)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
-        """All that going on exactly needs: tensors, and metadata that JSON can hold."""
+        """The state for exact resumption: tensors, and metadata for JSON."""
         model, strategy = self.setting.model, self.setting.strategy
         tensors, metadata = snapshot(model, self.training, strategy)
         if self.average is not None:
@@ -152,21 +153,21 @@ class StageRun:
                 tensors |= weights_of(model, strategy, partial(self.best.applied, model), "best/")
         return tensors, metadata | {"stage": self.number, "step": self.training.step}
 
-    def restore(self, kept: Checkpoint) -> None:
-        """Put everything back as it was when a checkpoint was made."""
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Restore the state of a checkpoint."""
         model, strategy = self.setting.model, self.setting.strategy
-        if self.stopper is not None and kept.metadata.get("stopper"):
-            self.stopper = Stopper.from_json(kept.metadata["stopper"])
-            if best := kept.under("best/"):
+        if self.stopper is not None and checkpoint.metadata.get("stopper"):
+            self.stopper = Stopper.from_json(checkpoint.metadata["stopper"])
+            if best := checkpoint.under("best/"):
                 strategy.load_state(model, best)
                 self.best = Weights(model)
         if self.average is not None:
-            strategy.load_state(model, kept.under("average/"))
-            self.average.take()
-        restore(model, self.training, kept, strategy)
+            strategy.load_state(model, checkpoint.under("average/"))
+            self.average.copy_from_parameters()
+        restore(model, self.training, checkpoint, strategy)
 
     def end(self) -> dict[str, Any]:
-        """Go to the best weights, where losses were compared, or to the averaged ones; say how the stage ended."""
+        """Load the best weights if there are any, else the averaged ones; return how the stage ended."""
         step = self.training.step
         end: dict[str, Any] = {"stage": self.stage.name, "step": step, "kept": step, "why": "budget"}
         if self.stopper is not None and not self.stopper.done and self.plan.open_ended:
@@ -174,8 +175,8 @@ class StageRun:
         if self.stopper is not None and self.stopper.done:
             end["why"] = "no improvement"
         if self.stopper is not None and self.best is not None:
-            self.best.put_back(self.setting.model)
+            self.best.copy_to(self.setting.model)
             end["kept"] = self.stopper.best_step
         elif self.average is not None:
-            self.average.put()
+            self.average.copy_to_parameters()
         return end

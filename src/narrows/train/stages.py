@@ -1,4 +1,4 @@
-"""What a stage is to the trainer: the parts that are its own, the batches as it sees them, its initialisation."""
+"""Stages in the trainer: their modules, their batches, and their initialisation from data."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from narrows.data.batches import BatchReader, some_rows
 from narrows.train.cpu import Examples
 from narrows.train.plan import Plan
 
-__all__ = ["SeenBatches", "own_parts", "prepare", "total_steps"]
+__all__ = ["StageBatches", "own_parts", "prepare", "total_steps"]
 
 _PREPARE_ROWS = 4096
-_KEPT = 1 << 30
-"""What a stage sees of the data is kept up to this size (bytes)."""
+_CACHE_BYTES = 1 << 30
+"""The maximum size of the cached batches of a stage."""
 
 
 def own_parts(stage: Stage, stages: Sequence[Stage]) -> list[Part]:
-    """The parts whose hooks run in a stage: those of its own part, without what another stage trains inside it."""
+    """The modules whose hooks run in a stage: those of its part, except those that another stage trains."""
     inner = {
         id(module)
         for other in stages
@@ -38,14 +38,15 @@ def prepare(
     plan: Plan,
     device: torch.device,
 ) -> None:
-    """Initialise a stage from the data: each of its parts sees one large batch, as the stage sees it.
+    """Initialise a stage from the data: `prepare` of each of its modules gets one large batch.
 
     Args:
-        model: the whole.
-        stage: which begins.
-        examples: what it is trained on.
-        plan: of the training; its seeds decide which rows those are and what is drawn, alike on all processes.
-        device: where batches must be.
+        model: the model.
+        stage: the stage that begins.
+        examples: the training data.
+        plan: the training plan, whose seeds determine the rows and the random numbers, equal on all
+            processes.
+        device: the device of the batch.
     """
     rows = some_rows(examples, _PREPARE_ROWS, plan.order)
     batch = examples.batch(rows, model.conditions, device)
@@ -58,12 +59,12 @@ def prepare(
 
 
 def total_steps(model: Autoencoder, plan: Plan, rows: int) -> int:
-    """How many steps all stages of a model make at most.
+    """The maximum number of steps of all stages of a model.
 
     Args:
-        model: as it is built.
-        plan: settled, so that it says a batch size.
-        rows: how many examples it is trained on.
+        model: the model, as constructed.
+        plan: a settled plan, with a batch size.
+        rows: number of training examples.
     """
     total = 0
     for stage in model.stages():
@@ -72,50 +73,50 @@ def total_steps(model: Autoencoder, plan: Plan, rows: int) -> int:
     return total
 
 
-class SeenBatches:
-    """The batch of any step as a stage sees it; where its view is fixed, an example passes it once and is kept.
+class StageBatches:
+    """The batches of a stage, after its view; if the view is deterministic, its results are cached.
 
-    What is kept is what the view made of an example among as many others as any step has, so that the numbers do not
-    depend on what is kept already, and a training that is resumed sees the same.
+    The cache has the result of each example within a batch of the usual size, so that numbers do not depend
+    on the state of the cache, and a resumed training gets the same batches.
 
     Args:
-        stage: what is trained.
+        stage: the stage.
         reader: the batches of the data.
-        examples: how many there are.
+        examples: number of examples.
     """
 
     def __init__(self, stage: Stage, reader: BatchReader, examples: int) -> None:
         self.stage, self.reader, self.examples = stage, reader, examples
-        self._keeps = stage.deterministic
-        self._kept: Batch | None = None
+        self._caches = stage.deterministic
+        self._cache: Batch | None = None
         self._known = torch.zeros(examples, dtype=torch.bool)
         self._complete = False
 
     def at(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """The batch of a step, counting from 0 over all epochs."""
         view = self.stage.view
         if view is None:
             return self.reader.at(step)
-        if not self._keeps:
+        if not self._caches:
             return view(self.reader.at(step))
         rows = self.reader.rows(step)
-        if self._kept is not None and (self._complete or bool(self._known[rows.cpu()].all())):
-            return self._kept[rows]
-        seen = view(self.reader.at(step))
-        self._keep(rows, seen)
-        return seen
+        if self._cache is not None and (self._complete or bool(self._known[rows.cpu()].all())):
+            return self._cache[rows]
+        batch = view(self.reader.at(step))
+        self._store(rows, batch)
+        return batch
 
-    def _keep(self, rows: Tensor, seen: Batch) -> None:
-        """Keep what was seen of some rows, unless it is too large, or of another size for each batch."""
-        new = _leaves(seen)
-        if self._kept is None and sum(t.nbytes for t in new) * self.examples <= _KEPT * len(rows):
-            self._kept = seen.map(lambda t: t.new_empty(self.examples, *t.shape[1:]))
-        store = [] if self._kept is None else _leaves(self._kept)
+    def _store(self, rows: Tensor, batch: Batch) -> None:
+        """Cache a batch, unless the cache would be too large, or shapes differ between batches."""
+        new = _leaves(batch)
+        if self._cache is None and sum(t.nbytes for t in new) * self.examples <= _CACHE_BYTES * len(rows):
+            self._cache = batch.map(lambda t: t.new_empty(self.examples, *t.shape[1:]))
+        store = [] if self._cache is None else _leaves(self._cache)
         if [t.shape[1:] for t in store] != [t.shape[1:] for t in new]:
-            self._keeps, self._kept = False, None
+            self._caches, self._cache = False, None
             return
-        for kept, value in zip(store, new, strict=True):
-            kept[rows.to(kept.device)] = value
+        for cached, value in zip(store, new, strict=True):
+            cached[rows.to(cached.device)] = value
         self._known[rows.cpu()] = True
         self._complete = bool(self._known.all())
 

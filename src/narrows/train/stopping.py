@@ -1,4 +1,4 @@
-"""Early stopping: when a training has learned what held-out rows can tell, and whether a fit was too short."""
+"""Early stopping on held-out rows, and a warning about fits that were too short."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from narrows.train.plan import Plan
 __all__ = ["Stopper", "Subset", "Weights", "too_short", "validation_part"]
 
 FLOOR = 500
-"""Steps before which no training is stopped."""
+"""Steps before which no training is stopped early."""
 
 FEWEST = 100
-"""A fit of fewer steps is called short whatever its losses."""
+"""A fit of fewer steps is called short, whatever its losses."""
 
 STILL_FALLING = 0.03
-"""A loss that made this share of all its fall in the last fifth of the steps was still falling."""
+"""A loss with more than this share of its decrease in the last fifth of the steps was still decreasing."""
 
 
 @dataclass
 class Stopper:
-    """Follows a loss on held-out rows; done when it has not improved for `patience` looks.
+    """Monitors a loss on held-out rows; done if it has not improved for `patience` evaluations.
 
     Args:
-        patience: looks without improvement after which training ends.
-        floor: steps before which it does not end.
+        patience: evaluations without improvement after which training ends.
+        floor: the minimum number of steps.
         best: the lowest loss so far.
-        best_step: the step at which it was seen; -1 as long as no look counted.
-        waited: looks since then.
-        step: of the last look.
+        best_step: the step of the lowest loss; -1 before the first evaluation.
+        waited: evaluations since then.
+        step: the step of the last evaluation.
 
     Example:
         >>> stopper = Stopper(patience=2, floor=0)
-        >>> [stopper.look(step, loss) for step, loss in enumerate([3.0, 2.0, 2.5, 2.0])], stopper.done
+        >>> [stopper.update(step, loss) for step, loss in enumerate([3.0, 2.0, 2.5, 2.0])], stopper.done
         ([True, True, False, False], True)
     """
 
@@ -54,8 +54,8 @@ class Stopper:
     waited: int = 0
     step: int = 0
 
-    def look(self, step: int, loss: float) -> bool:
-        """Take a loss; True where it is the lowest so far. One that is not finite is no improvement."""
+    def update(self, step: int, loss: float) -> bool:
+        """Record a loss; true if it is the lowest so far. A non-finite loss is not an improvement."""
         self.step = step
         if loss < self.best:
             self.best, self.best_step, self.waited = loss, step, 0
@@ -69,40 +69,40 @@ class Stopper:
         return self.best_step >= 0 and self.waited >= self.patience and self.step >= self.floor
 
     def to_json(self) -> dict[str, Any]:
-        """The state as a checkpoint keeps it; infinity, which JSON lacks, is None."""
+        """The state for a checkpoint; infinity, which JSON does not have, is None."""
         return {**asdict(self), "best": self.best if math.isfinite(self.best) else None}
 
     @classmethod
-    def from_json(cls, kept: Mapping[str, Any]) -> Stopper:
-        """The state that a checkpoint kept."""
-        return cls(**{**kept, "best": math.inf if kept["best"] is None else kept["best"]})
+    def from_json(cls, form: Mapping[str, Any]) -> Stopper:
+        """The state from a checkpoint."""
+        return cls(**{**form, "best": math.inf if form["best"] is None else form["best"]})
 
 
 class Weights:
-    """A copy of a model's parameters and buffers as this process holds them, whole or in pieces.
+    """A copy of a model's parameters and buffers on this process, whole or sharded.
 
     Args:
-        module: copied from.
+        module: the model to copy from.
     """
 
     def __init__(self, module: nn.Module) -> None:
-        self.kept = {name: t.detach().clone() for name, t in _tensors(module).items()}
+        self.values = {name: t.detach().clone() for name, t in _tensors(module).items()}
 
     @torch.no_grad()
-    def put_back(self, module: nn.Module) -> None:
-        """Give a module these values, in place."""
+    def copy_to(self, module: nn.Module) -> None:
+        """Load these values into a module, in place."""
         for name, tensor in _tensors(module).items():
-            tensor.detach().copy_(self.kept[name])
+            tensor.detach().copy_(self.values[name])
 
     @contextmanager
     def applied(self, module: nn.Module) -> Iterator[None]:
-        """Inside, a module has these values."""
-        present = Weights(module)
-        self.put_back(module)
+        """A context in which a module has these values."""
+        current = Weights(module)
+        self.copy_to(module)
         try:
             yield
         finally:
-            present.put_back(module)
+            current.copy_to(module)
 
 
 def _tensors(module: nn.Module) -> dict[str, Tensor]:
@@ -110,13 +110,13 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def validation_part(examples: Examples, plan: Plan) -> tuple[Any, Any]:
-    """The rows to train on, and those of them that are kept apart to tell when to stop (or None).
+    """The rows to train on, and the rows held out for early stopping (or None).
 
-    They are drawn from the order's seed alone; of data that stay on disk they are the last rows.
+    They are drawn with the order's seed; of data on disk they are the last rows.
 
     Args:
-        examples: the training part.
-        plan: settled, so that it says how many.
+        examples: the training data.
+        plan: a settled plan, with the number of rows.
     """
     count, n = plan.validation or 0, len(examples)
     if not 0 < count < n:
@@ -131,11 +131,11 @@ def validation_part(examples: Examples, plan: Plan) -> tuple[Any, Any]:
 
 
 class Subset:
-    """Some examples of a source that cannot be cut itself.
+    """Some examples of a source that cannot be indexed itself.
 
     Args:
         examples: the source.
-        rows: which of its examples, (n,).
+        rows: indices of its examples, (n,).
     """
 
     def __init__(self, examples: Examples, rows: Tensor) -> None:
@@ -153,14 +153,14 @@ class Subset:
 
 
 def too_short(history: Sequence[Mapping[str, Any]], published: int = 0) -> str:
-    """A sentence where a training was too short to mean anything, else nothing.
+    """A sentence if a training was too short, else an empty text.
 
-    It was where the lowest loss of the first stage made 3 % of all its fall in the last fifth of the steps, or
-    where there were too few steps to tell. The loss is the one on held-out rows, where there is one.
+    It was if the lowest loss of the first stage made 3 % of its total decrease in the last fifth of the
+    steps, or if there were too few steps to tell. The loss is the one on held-out rows, if there are any.
 
     Args:
         history: the metrics records.
-        published: the published number of steps, which are enough whatever the loss does; 0 if unknown.
+        published: the published number of steps, which is enough whatever the loss; 0 if unknown.
 
     Example:
         >>> falling = [{"stage": "autoencoder", "step": s, "held_out/loss": 100.0 - s} for s in range(1, 101)]
@@ -180,7 +180,7 @@ def too_short(history: Sequence[Mapping[str, Any]], published: int = 0) -> str:
     for name in ("held_out/loss", "autoencoder/loss"):
         curve = [(int(r["step"]), float(r[name])) for r in records if name in r]
         if len(curve) >= 5:
-            lowest = list(accumulate((value for _, value in curve), min))  # so far: it may have risen since
+            lowest = list(accumulate((value for _, value in curve), min))  # the loss may have increased since
             late = next(low for (step, _), low in zip(curve, lowest, strict=True) if step >= 0.8 * last)
             fall, recent = lowest[0] - lowest[-1], late - lowest[-1]
             if fall > 0 and recent > STILL_FALLING * fall:

@@ -1,4 +1,4 @@
-"""Finite scalar quantisation: a few bounded channels are rounded; the codebook is the grid of their levels."""
+"""Finite scalar quantisation: a few bounded channels are rounded to the points of a grid, the codebook."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ __all__ = ["FiniteScalarQuantizer", "levels_for"]
 
 
 def levels_for(codes: int) -> tuple[int, ...]:
-    """The levels whose product is nearest to a given number of codes: 5 to 8 per channel, as the paper
-    advises.
+    """The levels whose product is nearest to a given number of codes.
+
+    As the paper advises, a channel has 5 to 8 levels.
 
     Smaller codebooks use fewer levels: below 5 codes one channel, below 25 codes channels of 3 or 4 levels.
 
@@ -43,8 +44,7 @@ def levels_for(codes: int) -> tuple[int, ...]:
 
 
 class FiniteScalarQuantizer(Quantizer):
-    r"""Each channel is bounded by a tanh and rounded to one of L_i levels; the codebook is the grid of all
-    levels.
+    r"""Bound each channel by a tanh and round it to one of L_i levels; the codebook is the grid of levels.
 
     .. math:: \hat z_i = \mathrm{round}(f_i(z_i)) / \lfloor L_i / 2 \rfloor,\qquad
               f_i(z) = h_i \tanh(z + \mathrm{atanh}(o_i / h_i)) - o_i,\qquad

@@ -14,9 +14,7 @@ __all__ = ["LearnedCodebook"]
 _SMOOTHING = 1e-5
 _ROWS_A_CENTRE = 64
 _LEAST_SHARE = 1.0
-"""The least count that a k-means centre starts with, in units of N / K: with less it would be restarted at
-once.
-"""
+"""The minimum initial count of a k-means centre in units of N / K, so that it is not restarted at once."""
 
 
 class LearnedCodebook(nn.Module):
@@ -77,8 +75,7 @@ class LearnedCodebook(nn.Module):
 
     @torch.no_grad()
     def begin(self, rows: Tensor, where: slice = slice(None)) -> None:
-        """Initialise codes with the k-means centres of rows (..., d), and their counts with the clusters'
-        shares.
+        """Initialise codes by k-means of rows (..., d), with counts in proportion to the clusters' sizes.
 
         Args:
             rows: the vectors to cluster.

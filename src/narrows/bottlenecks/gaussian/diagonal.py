@@ -64,16 +64,12 @@ def kl(q: Diagonal, p: Diagonal | None = None, elementwise: bool = False) -> Ten
 
 
 def draw(q: Diagonal, samples: tuple[int, ...] = (), mean: bool = False) -> Tensor:
-    """Draw z from a posterior, reparameterised: ``(*samples, ..., Z)``; with `mean`, its mean if `samples` is
-    ().
-    """
+    """Draw z from a posterior, ``(*samples, ..., Z)``; with `mean` and no samples, return its mean."""
     return q.mean if mean and not samples else q.rsample(samples)
 
 
 def cost(z: Tensor, q: Diagonal, p: Diagonal) -> Tensor:
-    """The log-ratio log q(z) - log p(z) at a draw: an estimate of KL(q || p) and part of an importance
-    weight.
-    """
+    """The log-ratio log q(z) - log p(z) at a draw, an estimate of KL(q || p)."""
     return q.log_prob(z) - p.log_prob(z)
 
 

@@ -19,8 +19,7 @@ __all__ = ["HiddenCoordinates"]
 
 
 class HiddenCoordinates(SparseBottleneck):
-    r"""Mask random coordinates of each example, encode the others, and compute the loss on the masked ones
-    only.
+    r"""Mask random coordinates of each example, encode the others, and compute the loss on the masked ones.
 
     .. math:: z = \mathrm{OMP}_k([A]_M, [x]_M), \qquad L = \|[x]_{\bar M} - [A z]_{\bar M}\|^2
 

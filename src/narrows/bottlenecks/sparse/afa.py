@@ -17,8 +17,7 @@ __all__ = ["TopAFA"]
 
 
 class TopAFA(SparseBottleneck):
-    r"""Keep the largest latents of each example up to the input's norm; the cost ``afa`` matches the two
-    norms.
+    r"""Keep the largest latents of each example up to the input's norm; the cost ``afa`` matches the norms.
 
     .. math:: k(x) = \arg\min_k \Big|\, \Big(\sum_{n \in \mathrm{top}_k} z_n^2 \|a_n\|^2\Big)^{1/2}
         - \|x - b\| \,\Big|, \qquad L_{afa} = D\, (\|z\| - \|x - b\|)^2

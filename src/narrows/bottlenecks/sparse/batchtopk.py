@@ -1,4 +1,4 @@
-"""BatchTopK: the largest pre-activations of a batch are active in training, all above a threshold afterwards."""
+"""BatchTopK: the largest pre-activations of a batch are active in training, else all above a threshold."""
 
 from __future__ import annotations
 
@@ -16,8 +16,9 @@ __all__ = ["BatchTopK", "Thresholded"]
 
 
 class Thresholded(SparseBottleneck):
-    r"""Latents selected within the batch in training, and by a threshold in `eval()`:
-    :math:`z = h\, 1[h > \theta]`.
+    r"""Latents selected within the batch in training, and by a threshold in `eval()`.
+
+    .. math:: z = h\, 1[h > \theta]
 
     The threshold is an EMA over the training batches of the smallest active value. A subclass defines the
     selection in training (`compete`), and may use one threshold per latent.

@@ -1,6 +1,4 @@
-"""Gated latents: one path selects the active latents, a second one with tied directions sets their
-magnitudes.
-"""
+"""Gated latents: one path selects the active latents, a second one sets their magnitudes."""
 
 from __future__ import annotations
 
@@ -18,8 +16,7 @@ __all__ = ["Gated"]
 
 
 class Gated(Penalised):
-    r"""A gate selects the active latents and a second path their magnitudes, so that the penalty causes no
-    shrinkage.
+    r"""A gate selects the active latents, and a second path sets their magnitudes without shrinkage.
 
     .. math:: \pi = W x + b_{gate}, \qquad m = \mathrm{ReLU}(e^{r} \odot W x + b_{mag}), \qquad z = 1[\pi > 0]\, m
 

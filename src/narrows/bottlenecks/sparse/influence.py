@@ -32,9 +32,7 @@ class SlopedEncoder(AffineEncoder):
     """A linear encoder that also passes the gradient on."""
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
-        """The lazy pre-activations (B, N) of inputs (B, *shape), with the gradients (B, *shape) if there are
-        any.
-        """
+        """The lazy pre-activations (B, N) of inputs (B, *shape), with gradients (B, *shape) if given."""
         plain = super().forward(x, condition)
         assert isinstance(plain, LazyLinear)
         slope = condition.get("gradients")

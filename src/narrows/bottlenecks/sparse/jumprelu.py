@@ -154,7 +154,7 @@ def jump(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = F
 
 
 def step(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:
-    """1 where ``h`` exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel estimate of its gradient."""
+    """1 where ``h`` exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel gradient estimate."""
     out: Tensor = _Step.apply(h, theta, bandwidth, to_input)
     return out
 
@@ -191,9 +191,7 @@ class _Step(torch.autograd.Function):
 
 
 def _kernel(h: Tensor, theta: Tensor, bandwidth: Tensor | float) -> Tensor:
-    """K((h - theta) / epsilon) / epsilon with the rectangular K: 1 / epsilon in the window around theta, else
-    0.
-    """
+    """The rectangular kernel K((h - theta) / epsilon) / epsilon: 1 / epsilon near theta, else 0."""
     return ((h - theta).abs() < bandwidth / 2).to(h.dtype) / bandwidth
 
 

@@ -61,7 +61,7 @@ class SparseBottleneck(Bottleneck, Rescaled):
         return *self.activate(pre), ()
 
     def bind(self, dictionary: Dictionary) -> None:
-        """Receive the decoder's dictionary, once, when the model is assembled. By default nothing is stored."""
+        """Receive the decoder's dictionary when the model is assembled; by default, do nothing."""
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Activate pre-activations; samples are copies of the one code."""

@@ -1,6 +1,4 @@
-"""Matching pursuit as a bottleneck: latents are selected greedily, each from the residual of the previous
-ones.
-"""
+"""Matching pursuit as a bottleneck: latents are selected greedily from the residual."""
 
 from __future__ import annotations
 

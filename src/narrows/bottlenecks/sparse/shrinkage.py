@@ -13,8 +13,9 @@ __all__ = ["Shrinkage"]
 
 
 class Shrinkage(SparseBottleneck):
-    r"""A sparse code by iterative shrinkage from 0: approximately
-    :math:`\arg\min_z \|x - f(z)\|^2 + \lambda \|z\|_1`.
+    r"""A sparse code by iterative shrinkage from 0.
+
+    .. math:: z \approx \arg\min_z \|x - f(z)\|^2 + \lambda \|z\|_1
 
     Features are the examples and a function that makes one step on their codes
     (`nets.deep_dictionary.DeepEncoder`). The cost ``l1`` is the sum of magnitudes. The code is detached.

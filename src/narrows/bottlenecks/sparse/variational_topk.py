@@ -20,8 +20,7 @@ _LOW, _HIGH, _START = -6.0, 2.0, -2.0
 
 
 class VariationalTopK(SparseBottleneck):
-    r"""Latents are drawn from a Gaussian around the pre-activations, and the k of largest magnitude are
-    active.
+    r"""Latents are drawn around the pre-activations, and the k of largest magnitude are active.
 
     .. math:: \mu = \mathrm{ReLU}(W (x - b_d) + b_e), \qquad z = \mu + \sigma \epsilon, \qquad
         \mathrm{TopK}(|z|), \qquad KL = \tfrac12 \sum_j (\mu_j^2 + \sigma_j^2 - 1 - \log \sigma_j^2)

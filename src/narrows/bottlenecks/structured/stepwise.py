@@ -1,4 +1,4 @@
-"""A Gaussian posterior at each time step, with a prior that a recurrent net computes from the previous steps."""
+"""A Gaussian posterior at each time step, with a recurrent prior given the previous steps."""
 
 from __future__ import annotations
 
@@ -65,9 +65,7 @@ class Stepwise(Bottleneck):
         )
 
     def infer(self, features: Tensor, step: Step) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of q(z_t | ...), (..., Z), from features (B, F) and the state of the
-        step.
-        """
+        """Mean and standard deviation of q(z_t | ...), (..., Z), from features (B, F) and the state."""
         inputs = torch.cat([features.expand(*step.context.shape[:-1], -1), step.context], -1)
         return softplus_gaussian(self.posterior(inputs))
 

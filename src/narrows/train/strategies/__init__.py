@@ -1,4 +1,4 @@
-"""How the work of a training is shared out over processes: not at all, by batches, or by latents."""
+"""How a training is distributed over processes: not at all, by batches (data parallel), or by latents."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ["Strategy", "strategy_of"]
 
 
 def strategy_of(plan: Plan, fabric: Fabric) -> Strategy:
-    """The strategy of a plan on some devices.
+    """The strategy of a plan on given devices.
 
     Args:
-        plan: how to train.
+        plan: the training plan.
         fabric: the launched devices.
     """
     if fabric.world_size > 1 and plan.strategy == "tensor":

@@ -1,4 +1,4 @@
-"""Each process sees its share of a batch: whole copies of the model (DDP) or pieces of it (FSDP)."""
+"""Data parallel training: each process gets a part of a batch, with DDP or FSDP."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["DataParallel"]
 
 
 class DataParallel(Strategy):
-    """Gradients are averaged over the processes by what Fabric wraps around the losses.
+    """Gradients are averaged over the processes by Fabric's wrapper of the losses.
 
     Args:
         fabric: the launched devices, with a strategy of DDP or FSDP.
@@ -30,7 +30,7 @@ class DataParallel(Strategy):
         self.wrap = fabric.setup_module
 
     def state(self, model: Autoencoder) -> Mapping[str, Tensor]:
-        """Gathered where it is held in pieces."""
+        """The state dict of the whole model, gathered from shards."""
         if self.world_size == 1:
             return model.state_dict()
         from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
@@ -40,5 +40,5 @@ class DataParallel(Strategy):
         return dict(found)
 
     def mean(self, table: Tensor) -> Tensor:
-        """Summed and divided."""
+        """The mean over the processes."""
         return table if self.world_size == 1 else all_sum(table) / self.world_size

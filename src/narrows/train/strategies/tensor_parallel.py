@@ -1,7 +1,7 @@
-"""Tensor parallel training: the latents of a model shard over processes, and put together again.
+"""Tensor parallel training: the latents of a dictionary are sharded over processes.
 
-A part says by `splits`, in its own class, which of its parameters have a row a latent; without such a word it is
-not known to compute alike in parts, and the model is refused. What is kept on disk is always whole.
+A module declares with `splits`, in its own class, which of its parameters have a row per latent; without this
+declaration it is not known to work on shards, and the model is refused. Checkpoints are always whole.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ __all__ = ["TensorParallel", "gather_model", "shard_model"]
 
 
 class TensorParallel(Strategy):
-    """Each process holds some of the latents; all see the same batch, with the same noise.
+    """Each process holds some of the latents; all get the same batch, with the same noise.
 
     Args:
-        fabric: the launched devices, of which the processes alone are used.
+        fabric: the launched devices, of which only the processes are used.
     """
 
     def __init__(self, fabric: Fabric) -> None:
@@ -38,72 +38,72 @@ class TensorParallel(Strategy):
         self.shard = TensorShard(fabric.global_rank, fabric.world_size)
 
     def running(self) -> AbstractContextManager[None]:
-        """What the processes count is not summed: they count the same."""
+        """A context in which counts are not summed over processes, since each has the same batch."""
         return same_batch()
 
     def begin(self, model: Autoencoder) -> None:
-        """TensorShard the model."""
+        """Shard the model."""
         shard_model(model, self.shard)
 
     def end(self, model: Autoencoder) -> None:
-        """Join it."""
+        """Gather the model."""
         gather_model(model, self.shard)
 
     def state(self, model: Autoencoder) -> Mapping[str, Tensor]:
-        """Gathered where it is shard."""
+        """The state dict of the whole model, gathered from shards."""
         names = _names(model)
         return {name: self._whole(value, name in names) for name, value in model.state_dict().items()}
 
     def load_state(self, model: Autoencoder, tensors: Mapping[str, Tensor]) -> None:
-        """Each process takes its part."""
+        """The inverse of `state`: each process takes its shard."""
         names = _names(model)
         model.load_state_dict({name: self._part(value, name in names) for name, value in tensors.items()})
 
     def optimizer_state(self, model: Autoencoder, optimizer: Optimizer) -> dict[str, Any]:
-        """Gathered where it is shard."""
+        """The state of an optimizer for whole parameters, gathered from shards."""
         return self._moments(model, optimizer, optimizer.state_dict(), self._whole)
 
-    def load_optimizer_state(self, model: Autoencoder, optimizer: Optimizer, kept: dict[str, Any]) -> None:
-        """Each process takes its part."""
-        optimizer.load_state_dict(self._moments(model, optimizer, kept, self._part))
+    def load_optimizer_state(self, model: Autoencoder, optimizer: Optimizer, state: dict[str, Any]) -> None:
+        """The inverse of `optimizer_state`: each process takes its shard."""
+        optimizer.load_state_dict(self._moments(model, optimizer, state, self._part))
 
     def _moments(self, model: Autoencoder, optimizer: Optimizer, state: Mapping[str, Any], of: Any) -> Any:
-        shard = {id(parameter) for _, _, parameter in _split(model)}
+        sharded = {id(parameter) for _, _, parameter in _split(model)}
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         moments = {
             index: {
-                key: of(torch.as_tensor(v), id(parameters[int(index)]) in shard) for key, v in one.items()
+                key: of(torch.as_tensor(v), id(parameters[int(index)]) in sharded) for key, v in one.items()
             }
             for index, one in state["state"].items()
         }
         return {**state, "state": moments}
 
-    def _whole(self, value: Tensor, shard: bool) -> Tensor:
-        """A tensor as it is kept; single numbers are alike everywhere."""
-        return self.shard.join(value) if shard and value.ndim else value
+    def _whole(self, value: Tensor, sharded: bool) -> Tensor:
+        """The whole tensor of a shard; scalars are equal everywhere."""
+        return self.shard.join(value) if sharded and value.ndim else value
 
-    def _part(self, value: Tensor, shard: bool) -> Tensor:
+    def _part(self, value: Tensor, sharded: bool) -> Tensor:
         """The inverse of `_whole`."""
-        return self.shard.part(value).clone() if shard and value.ndim else value
+        return self.shard.part(value).clone() if sharded and value.ndim else value
 
 
 def shard_model(model: Autoencoder, shard: TensorShard) -> None:
-    """Keep this process's part of the latents.
+    """Reduce the model to this process's shard of the latents.
 
     Raises:
-        RequestError: a part of the model cannot be trained so, or the latents cannot be shared out equally.
+        RequestError: a module that cannot be sharded, or latents that cannot be divided equally.
     """
     for part in model.modules():
         known = not isinstance(part, Part) or part is model or "splits" in type(part).__dict__
         if not known or (part is model and model.prior is not None):
             raise RequestError(
-                f"``strategy='tensor'`` cuts a dictionary over processes, and {type(part).__name__} is not known to "
-                "work in parts. Use ``strategy='ddp'``, or a method such as topk-sae."
+                f"``strategy='tensor'`` shards a dictionary over processes, and {type(part).__name__} does not "
+                "support it. Use ``strategy='ddp'``, or a method such as topk-sae."
             )
     for part, name, parameter in list(_split(model)):
         if len(parameter) % shard.world_size:
             raise RequestError(
-                f"{len(parameter)} latents cannot be shared out equally over {shard.world_size} processes. "
+                f"{len(parameter)} latents cannot be divided equally over {shard.world_size} processes. "
                 f"Use ``latents={-(-len(parameter) // shard.world_size) * shard.world_size}``."
             )
         setattr(part, name, nn.Parameter(shard.part(parameter.detach()).clone()))
@@ -111,20 +111,20 @@ def shard_model(model: Autoencoder, shard: TensorShard) -> None:
 
 
 def gather_model(model: Autoencoder, shard: TensorShard) -> None:
-    """Put the whole model together again, on all processes."""
+    """Gather the whole model on all processes."""
     for part, name, parameter in list(_split(model)):
         setattr(part, name, nn.Parameter(shard.join(parameter)))
         part.shard = None  # type: ignore[assignment]
 
 
 def _names(model: Autoencoder) -> set[str]:
-    """The names of what is shard in the model's state."""
-    shard = {id(parameter) for _, _, parameter in _split(model)}
-    return {name for name, p in model.named_parameters() if id(p) in shard}
+    """The names of sharded parameters in the model's state."""
+    sharded = {id(parameter) for _, _, parameter in _split(model)}
+    return {name for name, p in model.named_parameters() if id(p) in sharded}
 
 
 def _split(model: Autoencoder) -> Iterator[tuple[Part, str, nn.Parameter]]:
-    """The parts, names and parameters that are shard."""
+    """The modules, names and parameters that are sharded."""
     for part in [part for part in model.modules() if isinstance(part, Part)]:
         for name in part.splits:
             parameter = getattr(part, name)
