@@ -15,7 +15,7 @@ from narrows.methods.quantised.rq_vae import rq_vae
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.quality import decoded, distance, error, features, independent
-from narrows.proofs.quantised._grids import RATE
+from narrows.proofs.quantised._grids import BUDGET, FULL, QUICK, RATE
 
 __all__ = ["PROOF"]
 
@@ -97,27 +97,9 @@ PROOF = Proof(
         and at most half of that of codes with the frequencies of their places:
             rq/frechet < 0.5 * positions/frechet  (not at quick scale)
         """),
-    quick={
-        "steps": 80,
-        "prior_steps": 3,
-        "test": 200,
-        "codes": 32,
-        "large": 512,
-        "downsample": 2,
-        "look": 10,
-        "batch_size": 32,
-    },
-    default={
-        "steps": 500,
-        "prior_steps": 500,
-        "test": 2000,
-        "codes": 64,
-        "large": 1024,
-        "downsample": 8,
-        "look": 400,
-        "batch_size": 64,
-    },
-    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000},
+    quick={**QUICK, "prior_steps": 3, "codes": 32, "large": 512, "downsample": 2},
+    default={**BUDGET, "codes": 64, "large": 1024, "downsample": 8},
+    full=FULL,
     notes="""
         A grid of 4 x 4 tokens of width 8, convolutional networks of 32 channels, squared error, one codebook for all
         four depths. The stacks have four times the bits of one code of as large a codebook and 2.4 times those of one

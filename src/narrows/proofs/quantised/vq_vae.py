@@ -11,7 +11,7 @@ from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.quality import decoded, distance, error, features, independent, reconstructed
-from narrows.proofs.quantised._grids import RATE, stride
+from narrows.proofs.quantised._grids import BUDGET, FULL, QUICK, RATE, stride
 
 __all__ = ["PROOF"]
 
@@ -66,9 +66,9 @@ PROOF = Proof(
             Post hoc: Added as the fairer rival; a run on digits at quick scale had been seen before it was committed.
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 80, "prior_steps": 5, "test": 200, "codes": 512, "look": 10, "batch_size": 32},
-    default={"steps": 500, "prior_steps": 500, "test": 2000, "codes": 128, "look": 400, "batch_size": 64},
-    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000},
+    quick={**QUICK, "prior_steps": 5, "codes": 512},
+    default={**BUDGET, "codes": 128},
+    full=FULL,
     notes="""
         A grid of 7 x 7 tokens of width 8 (digits: 4 x 4), convolutional networks of 32 channels, squared error. The
         autoencoder to compare with is the same but for its quantiser: its code is 392 real numbers where the VQ-VAE

@@ -21,7 +21,12 @@ from narrows.objectives.downstream import TOY
 from narrows.proofs.engine import Trial
 from narrows.testing.stories import NAME, activations, stories, story_model
 
-__all__ = ["Planted", "Reading", "dataset", "fvus", "layers", "spec_of"]
+__all__ = ["BUDGET", "FULL", "Planted", "Reading", "dataset", "fvus", "layers", "spec_of"]
+
+BUDGET = {"k": 8, "lr/1000": 3, "contexts": 128}
+"""Of the proofs on several layers: latents that are on, the learning rate, stories that are read."""
+FULL = {"steps": 20_000, "latents": 1024, "k": 16, "lr/1000": 1, "contexts": 1024}
+"""The same at full scale."""
 
 _WIDTH = 24
 """Of the toy model."""

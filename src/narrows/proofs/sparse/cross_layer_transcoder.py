@@ -13,7 +13,7 @@ from narrows.core import Batch
 from narrows.methods.sparse.cross_layer_transcoder import cross_layer_transcoder
 from narrows.methods.sparse.transcoder import transcoder
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._stacked import dataset, fvus, layers, spec_of
+from narrows.proofs.sparse._stacked import BUDGET, FULL, dataset, fvus, layers, spec_of
 
 __all__ = ["PROOF"]
 
@@ -91,16 +91,8 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 50, "latents": 32, "k": 3, "lr/1000": 10, "contexts": 0},
-    default={
-        "steps": 1000,
-        "batch_size": 256,
-        "latents": 256,
-        "k": 8,
-        "lr/1000": 3,
-        "width": 16,
-        "contexts": 128,
-    },
-    full={"steps": 20_000, "batch_size": 1024, "latents": 1024, "k": 16, "lr/1000": 1, "contexts": 1024},
+    default={**BUDGET, "steps": 1000, "batch_size": 256, "latents": 256, "width": 16},
+    full={**FULL, "batch_size": 1024},
     notes="""
         The MLPs are the story model's five, on stories that it wrote; at quick scale three planted ones, of which
         each repeats what those before it have found. Both sides have as many latents a layer, and the same number of

@@ -15,7 +15,7 @@ from narrows.kernels.metrics import dead, firings, fvu
 from narrows.methods.sparse.gradient_sae import gradient_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._stacked import Reading, dataset, spec_of
+from narrows.proofs.sparse._stacked import FULL, Reading, dataset, spec_of
 
 __all__ = ["PROOF"]
 
@@ -106,7 +106,7 @@ PROOF = Proof(
     seeds=(100, 101, 102),
     quick={"steps": 80, "latents": 96, "k": 3, "lr/1000": 10, "contexts": 0},
     default={"steps": 1200, "batch_size": 256, "latents": 512, "k": 8, "lr/1000": 3, "contexts": 512},
-    full={"steps": 20_000, "batch_size": 1024, "latents": 1024, "k": 16, "lr/1000": 1, "contexts": 1024},
+    full={**FULL, "batch_size": 1024},
     notes="""
         The activations are the residual stream after the third of the story model's five layers, on stories that it
         wrote, with the gradient of its summed next-token loss; at quick scale a small untrained model whose logits

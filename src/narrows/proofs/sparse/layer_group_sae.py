@@ -12,7 +12,7 @@ from torch import Tensor
 from narrows.core import Batch
 from narrows.methods.sparse.layer_group_sae import layer_group_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._stacked import Planted, dataset, fvus, layers, spec_of
+from narrows.proofs.sparse._stacked import BUDGET, FULL, Planted, dataset, fvus, layers, spec_of
 
 __all__ = ["PROOF"]
 
@@ -96,17 +96,8 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 70, "latents": 48, "k": 3, "lr/1000": 30, "groups": 2, "contexts": 0},
-    default={
-        "steps": 800,
-        "batch_size": 128,
-        "latents": 256,
-        "k": 8,
-        "lr/1000": 3,
-        "groups": 3,
-        "width": 16,
-        "contexts": 128,
-    },
-    full={"steps": 20_000, "batch_size": 512, "latents": 1024, "k": 16, "lr/1000": 1, "contexts": 1024},
+    default={**BUDGET, "steps": 800, "batch_size": 128, "latents": 256, "groups": 3, "width": 16},
+    full={**FULL, "batch_size": 512},
     notes="""
         The layers are the residual stream after each of the story model's five layers, in three groups; at quick
         scale four planted layers in two. Every dictionary has as many latents, as many steps and as many activations

@@ -12,7 +12,7 @@ from narrows.core import Batch, dense
 from narrows.methods.sparse.multi_layer_sae import multi_layer_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._stacked import Planted, dataset, fvus, layers, spec_of
+from narrows.proofs.sparse._stacked import BUDGET, FULL, Planted, dataset, fvus, layers, spec_of
 
 __all__ = ["PROOF"]
 
@@ -99,16 +99,8 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 60, "lr/1000": 10, "latents": 24, "k": 3, "contexts": 0},
-    default={
-        "steps": 800,
-        "batch_size": 256,
-        "width": 24,
-        "lr/1000": 3,
-        "latents": 128,
-        "k": 8,
-        "contexts": 128,
-    },
-    full={"steps": 20_000, "lr/1000": 1, "latents": 1024, "k": 16, "contexts": 1024},
+    default={**BUDGET, "steps": 800, "batch_size": 256, "latents": 128, "width": 24},
+    full=FULL,
     notes="""
         The layers are the residual stream after each of the story model's five layers; at quick scale four planted
         ones, in which each feature of a token is on in two neighbouring layers. The dictionaries of single layers
