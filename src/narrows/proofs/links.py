@@ -12,9 +12,9 @@ from narrows.core import Autoencoder
 from narrows.core.check import optional
 from narrows.data import Source
 from narrows.data import open as open_data
-from narrows.proofs.engine import Claim, Trial
+from narrows.proofs.engine import Claim, Proof, Trial
 
-__all__ = ["EPOCHS", "claims", "compare", "nodes_of", "predicted", "spectral"]
+__all__ = ["claims", "compare", "nodes_of", "predicted", "proof", "spectral"]
 
 LEARNING_RATE = 0.01
 EPOCHS = 200
@@ -29,6 +29,12 @@ NOTES = (
     "has 16 eigenvectors, as many as a code is wide, or 128, as in the paper, whichever predicts better. At quick "
     "scale the graph is drawn from a stochastic block model."
 )
+
+
+def proof(claimed: tuple[Claim, ...]) -> Proof:
+    """The proof of a method on the edges of cora, at quick scale on a generated graph."""
+    steps = {"steps": EPOCHS}
+    return Proof("cora", claimed, quick_data="sbm", seeds=10, quick=steps, default=steps, notes=NOTES)
 
 
 def claims(name: str, auc: float, ap: float, bare_auc: float, bare_ap: float) -> tuple[Claim, ...]:

@@ -71,7 +71,8 @@ class Claim:
 
         Each begins with its words, not indented, up to a colon at the end of a line. Indented below stands the
         inequality, with ``(not at quick scale)``, ``(refuted here)`` or both behind it; then, where there is
-        something to say, ``Post hoc:`` and a sentence.
+        something to say, ``Post hoc:`` and a sentence. What several have to say may be a footnote below all: a word
+        in brackets, and the text.
 
         Raises:
             RequestError: the text is not laid out like that.
@@ -82,14 +83,14 @@ class Claim:
             ...         iwae/nll < vae/nll - 0.3  (not at quick scale)
             ...     it keeps more latents:
             ...         iwae/active > vae/active
-            ...         Post hoc: five latents were counted at first.
+            ...         Post hoc: five latents were counted at first. [seeds]
+            ...     [seeds] Seeds 0 to 2 were looked at.
             ... ''')
             >>> first.quick, second.says, second.post_hoc
-            (False, 'it keeps more latents', 'five latents were counted at first.')
+            (False, 'it keeps more latents', 'five latents were counted at first. Seeds 0 to 2 were looked at.')
         """
-        blocks = re.findall(
-            r"((?:^\S.*\n)+)((?:^[ ]+\S.*(?:\n|$))+)", dedent(text).strip("\n") + "\n", re.MULTILINE
-        )
+        text = _with_footnotes(dedent(text).strip("\n") + "\n")
+        blocks = re.findall(r"((?:^\S.*\n)+)((?:^[ ]+\S.*(?:\n|$))+)", text, re.MULTILINE)
         if "".join(map("".join, blocks)).split() != text.split():
             raise refuse(
                 "claims", text, "blocks of words that end with a colon, and an inequality indented below them"
@@ -243,6 +244,13 @@ def _read_claim(cls: type[Claim], words: str, below: str) -> Claim:
         )
     quick, refuted = (mark in marks for mark in _MARKS)
     return cls(says[:-1], found[1], not quick, after.removeprefix("Post hoc: "), refuted)
+
+
+def _with_footnotes(text: str) -> str:
+    """A text with its footnotes where they are referred to."""
+    footnote = re.compile(r"^\[(\w+)\] (.*\n(?:^ +\S.*\n)*)", re.MULTILINE)
+    found = {label: " ".join(note.split()) for label, note in footnote.findall(text)}
+    return re.sub(r"\[(\w+)\]", lambda label: found.get(label[1], label[0]), footnote.sub("", text))
 
 
 def _look_up(numbers: Numbers, name: str) -> Sequence[float]:

@@ -72,12 +72,10 @@ def error_of(trial: Trial, train: Tensor, test: Tensor, latents: int, k: int) ->
     return fmean(fvus(test, back))
 
 
-_STEERED = "The price's weight was set by an FVU of a tenth, and not by the true L0, after a look at what that split."
-
 PROOF = Proof(
     data="dictionary",
     data_options={"d": 32, "atoms": 72, "l0": 4.0},
-    claims=Claim.read(f"""
+    claims=Claim.read("""
         one code of all layers leaves less unexplained:
             crosscoder/fvu < 0.9 * each/fvu
             Post hoc: After a look the layers' half went from a steered ReLU to TopK.
@@ -86,10 +84,12 @@ PROOF = Proof(
             Post hoc: Added when the claim above was known to hold with 0.083 against 0.201.
         features of one model alone are told:
             exclusive/told > 0.9
-            Post hoc: {_STEERED}
+            Post hoc: [steered]
         features of both models are told:
             shared/told > 0.9
-            Post hoc: {_STEERED}
+            Post hoc: [steered]
+        [steered] The price's weight was set by an FVU of a tenth, and not by the true L0, after a look at
+            what that split.
         """),
     seeds=(100, 101, 102),
     quick={"steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},

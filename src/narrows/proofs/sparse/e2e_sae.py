@@ -72,25 +72,22 @@ def judged(reading: Reading, model: Any) -> dict[str, float]:
     }
 
 
-_CHANGED = (
-    "On seeds 0 to 2 it was inconclusive with 160 steps on 512 contexts, which end-to-end training overfits; a look"
-    " at 3000 contexts and 1500 steps gave 0.77 end to end and 0.58 with downstream errors. The factor was not "
-    "touched."
-)
-
 PROOF = Proof(
     data="dictionary",
     data_options={"n": 64, "tests": 64},
-    claims=Claim.read(f"""
+    claims=Claim.read("""
         trained end to end, it costs the model a quarter less:
             e2e/ce < 0.75 * local/ce  (not at quick scale)
-            Post hoc: {_CHANGED}
+            Post hoc: [changed]
         with downstream errors too, it costs a quarter less:
             e2e+ds/ce < 0.75 * local/ce  (not at quick scale)
-            Post hoc: {_CHANGED}
+            Post hoc: [changed]
         and later activations are nearer to what they were:
             e2e+ds/later < 0.75 * e2e/later
             Post hoc: The weight of the downstream errors was raised from 1 to 5 after a look at quick scale.
+        [changed] On seeds 0 to 2 it was inconclusive with 160 steps on 512 contexts, which end-to-end
+            training overfits; a look at 3000 contexts and 1500 steps gave 0.77 end to end and 0.58 with
+            downstream errors. The factor was not touched.
         """),
     seeds=(100, 101, 102),
     quick={"steps": 50, "latents": 64, "k": 2, "lr/1000": 10, "contexts": 0, "decay": 0},

@@ -7,17 +7,12 @@ from collections.abc import Mapping
 from narrows.methods.sparse.gated_sae import gated_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, priced, shrinkage
+from narrows.proofs.sparse._planted import FRONTIER, SCALES, WORLD, frontier, own_world, priced, shrinkage
 
 __all__ = ["PROOF"]
 
 AT = (4.0, 6.0, 8.0)
 """L0 at which errors are compared; 3 atoms are on."""
-
-_FRONTIER = (
-    "At first both were steered to the true L0, where L1 had not converged after 1500 steps (seeds 0 to 2); they "
-    "are now compared along their frontiers."
-)
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
@@ -39,7 +34,7 @@ PROOF = Proof(
                 f"at L0 {l0:g} gated latents leave less variance unexplained than L1",
                 f"gated/fvu_at_{l0:g} < 0.95 * relu/fvu_at_{l0:g}",
                 quick=False,
-                post_hoc=_FRONTIER,
+                post_hoc=FRONTIER,
             )
             for l0 in AT[:2]
         ),
@@ -48,7 +43,7 @@ PROOF = Proof(
             gated/fvu_at_4 < relu/fvu_at_8  (not at quick scale)
             Post hoc: Added with the frontiers, after looks at errors at other L0.
         """),
-        *shrinkage("gated", "The gate", "gated latents", _FRONTIER),
+        *shrinkage("gated", "The gate", "gated latents", FRONTIER),
     ),
     seeds=(100, 101, 102),
     quick=SCALES["quick"],

@@ -7,17 +7,12 @@ from collections.abc import Mapping
 from narrows.methods.sparse.p_anneal_sae import p_anneal_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import SCALES, WORLD, frontier, own_world, priced
+from narrows.proofs.sparse._planted import FRONTIER, SCALES, WORLD, frontier, own_world, priced
 
 __all__ = ["PROOF"]
 
 AT = (4.0, 6.0)
 """L0 at which the two are compared; 3 atoms are on."""
-
-_FRONTIER = (
-    "At first both were steered to the true L0, where L1 had not converged after 1500 steps (seeds 0 to 2); they "
-    "are now compared along their frontiers."
-)
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
@@ -46,7 +41,7 @@ PROOF = Proof(
                 f"at L0 {l0:g} annealing p leaves less variance unexplained than L1",
                 f"anneal/fvu_at_{l0:g} < 0.95 * relu/fvu_at_{l0:g}",
                 quick=False,
-                post_hoc=_FRONTIER,
+                post_hoc=FRONTIER,
             )
             for l0 in AT
         ),

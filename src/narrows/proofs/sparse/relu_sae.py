@@ -35,21 +35,20 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers
 
 
-_COMMON = "The world was made roomier after looks at seeds 0 to 2 of other proofs on it."
-
 PROOF = Proof(
     data="dictionary",
     data_options=WORLD,
-    claims=Claim.read(f"""
+    claims=Claim.read("""
         the true atoms' cosine is 0.1 above ICA's:
             relu/cosine > ica/cosine + 0.1  (not at quick scale)
-            Post hoc: {_COMMON}
+            Post hoc: [common]
         and 0.1 above PCA's:
             relu/cosine > pca/cosine + 0.1
-            Post hoc: {_COMMON}
+            Post hoc: [common]
         with free atoms too it is 0.1 above ICA's:
             free/cosine > ica/cosine + 0.1  (not at quick scale)
-            Post hoc: {_COMMON}
+            Post hoc: [common]
+        [common] The world was made roomier after looks at seeds 0 to 2 of other proofs on it.
         """),
     seeds=(100, 101, 102),
     quick={"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "rows": 3000, "forms": 1},

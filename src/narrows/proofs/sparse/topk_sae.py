@@ -13,7 +13,8 @@ from narrows.methods.sparse._assemble import sparse_autoencoder
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.target import TargetL0
-from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.engine import Trial
+from narrows.proofs.sparse._activations import on_activations
 
 __all__ = ["PROOF", "relu_at_l0"]
 
@@ -43,11 +44,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers
 
 
-PROOF = Proof(
-    data="minilm",
-    data_options={"tokens": 20_000},
-    quick_data="dictionary",
-    claims=Claim.read("""
+PROOF = on_activations(
+    """
         TopK leaves less variance unexplained:
             topk/fvu < 0.95 * relu/fvu
             Post hoc: With the end of the text for test part and a longer run it would have failed on seeds 0 to 2
@@ -56,8 +54,7 @@ PROOF = Proof(
             relu/l0 > 0.95 * topk/l0  (not at quick scale)
         few latents of TopK are dead:
             topk/dead < 0.1
-        """),
-    seeds=(100, 101, 102),
+        """,
     quick={"steps": 300, "batch_size": 128, "latents": 64, "k": 4, "window": 10_000},
     default={"steps": 2400, "batch_size": 256, "latents": 512, "k": 16, "window": 100_000},
     full={"steps": 20_000, "batch_size": 2048, "latents": 6144, "k": 32, "window": 1_000_000},

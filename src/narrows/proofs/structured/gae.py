@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from narrows.methods.structured.gae import gae
-from narrows.proofs.engine import Proof, Trial
-from narrows.proofs.links import EPOCHS, NOTES, claims, compare
+from narrows.proofs.engine import Trial
+from narrows.proofs.links import claims, compare, proof
 
 __all__ = ["PROOF"]
 
@@ -16,12 +16,4 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return compare(trial, "gae", gae)
 
 
-PROOF = Proof(
-    data="cora",
-    quick_data="sbm",
-    claims=claims("gae", auc=0.910, ap=0.920, bare_auc=0.843, bare_ap=0.881),
-    seeds=10,
-    quick={"steps": EPOCHS},
-    default={"steps": EPOCHS},
-    notes=NOTES,
-)
+PROOF = proof(claims("gae", auc=0.910, ap=0.920, bare_auc=0.843, bare_ap=0.881))

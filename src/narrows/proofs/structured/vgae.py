@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from narrows.methods.structured.vgae import vgae
-from narrows.proofs.engine import Proof, Trial
-from narrows.proofs.links import EPOCHS, NOTES, claims, compare
+from narrows.proofs.engine import Trial
+from narrows.proofs.links import claims, compare, proof
 
 __all__ = ["PROOF"]
 
@@ -16,12 +16,4 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return compare(trial, "vgae", vgae)
 
 
-PROOF = Proof(
-    data="cora",
-    quick_data="sbm",
-    claims=claims("vgae", auc=0.914, ap=0.926, bare_auc=0.840, bare_ap=0.877),
-    seeds=10,
-    quick={"steps": EPOCHS},
-    default={"steps": EPOCHS},
-    notes=NOTES,
-)
+PROOF = proof(claims("vgae", auc=0.914, ap=0.926, bare_auc=0.840, bare_ap=0.877))
