@@ -10,6 +10,7 @@ from torch.distributions import MultivariateNormal
 from narrows.methods.variational.vae import vae
 from narrows.priors.flow_matching import FlowMatching
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.grids import FULL
 from narrows.proofs.quality import decoded, distance, features
 
 __all__ = ["PROOF"]
@@ -74,7 +75,7 @@ PROOF = Proof(
         "look": 400,
         "batch_size": 128,
     },
-    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000, "codes": 50_000},
+    full={**FULL, "codes": 50_000},
     notes="""
         Codes are one draw each from the posteriors of a VAE with 16 latents. The Gaussian has the mean and the full
         covariance of such draws of training examples. `codes` are decoded draws of test examples' own posteriors, the

@@ -9,6 +9,7 @@ import torch
 
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.grids import BUDGET, FULL, QUICK
 from narrows.proofs.quality import decoded, distance, features, independent, reconstructed
 
 __all__ = ["PROOF"]
@@ -59,17 +60,9 @@ PROOF = Proof(
         reconstructions are nearer to the data than its samples:
             reconstructions/frechet < maskgit/frechet
         """),
-    quick={"steps": 80, "prior_steps": 5, "test": 200, "downsample": 2, "look": 10, "batch_size": 32},
-    default={
-        "steps": 500,
-        "prior_steps": 900,
-        "test": 2000,
-        "codes": 128,
-        "downsample": 4,
-        "look": 400,
-        "batch_size": 64,
-    },
-    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000},
+    quick={**QUICK, "prior_steps": 5, "downsample": 2},
+    default={**BUDGET, "prior_steps": 900, "codes": 128, "downsample": 4},
+    full=FULL,
     notes="""
         A grid of 7 x 7 tokens (digits: 4 x 4) of a VQ-VAE that both priors share, transformers of 64 channels and
         three blocks, equal steps. What is counted are passes one after the other, as in the paper: with cached keys

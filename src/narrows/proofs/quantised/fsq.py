@@ -14,8 +14,8 @@ from narrows.core.evidence import Indices
 from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.grids import RATE, stride
 from narrows.proofs.quality import error
-from narrows.proofs.quantised._grids import RATE, stride
 
 __all__ = ["PROOF"]
 

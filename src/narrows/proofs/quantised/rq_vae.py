@@ -14,8 +14,8 @@ from narrows.core import Autoencoder, Batch, Prior
 from narrows.methods.quantised.rq_vae import rq_vae
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.grids import BUDGET, FULL, QUICK, RATE
 from narrows.proofs.quality import decoded, distance, error, features, independent
-from narrows.proofs.quantised._grids import BUDGET, FULL, QUICK, RATE
 
 __all__ = ["PROOF"]
 

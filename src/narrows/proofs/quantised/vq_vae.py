@@ -10,8 +10,8 @@ from narrows.audit.metrics.usage import perplexity
 from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.grids import BUDGET, FULL, QUICK, RATE, stride
 from narrows.proofs.quality import decoded, distance, error, features, independent, reconstructed
-from narrows.proofs.quantised._grids import BUDGET, FULL, QUICK, RATE, stride
 
 __all__ = ["PROOF"]
 

@@ -15,6 +15,7 @@ from narrows.methods.quantised.vqgan import vqgan
 from narrows.nets.features import Frozen, RandomFeatures, ResNetFeatures
 from narrows.objectives.perceptual import PerceptualDistance
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.grids import FULL
 from narrows.proofs.quality import distance, error, features
 
 __all__ = ["PROOF"]
@@ -119,7 +120,7 @@ PROOF = Proof(
     seeds=(100, 101, 102),
     quick={"steps": 100, "prior_steps": 5, "test": 200, "codes": 64, "downsample": 4},
     default={"steps": 400, "prior_steps": 300, "test": 1000, "codes": 256, "downsample": 8, "batch_size": 32},
-    full={"steps": 20_000, "prior_steps": 20_000, "test": 10_000, "batch_size": 64},
+    full={**FULL, "batch_size": 64},
     notes="""
         Pictures of 32 x 32 pixels as 16 tokens of 256 codes, 128 bits; convolutional networks of 32 channels. Both
         have an EMA codebook and a causal transformer over the tokens. The VQGAN's perceptual distance reads a

@@ -18,6 +18,7 @@ from narrows.kernels import metrics as sparsity
 from narrows.proofs.engine import Claim, Trial
 
 __all__ = [
+    "BUDGET",
     "FRONTIER",
     "SCALES",
     "WORLD",
@@ -30,9 +31,12 @@ __all__ = [
     "slope",
 ]
 
+BUDGET = {"steps": 2000, "batch_size": 256, "latents": 128, "rate": 30}
+"""Of most proofs on a generated dictionary; the learning rate is in 1e-4."""
+
 SCALES = {
     "quick": {"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "sweep": 0},
-    "default": {"steps": 2000, "batch_size": 256, "latents": 128, "rate": 30, "sweep": 1},
+    "default": {**BUDGET, "sweep": 1},
     "full": {"steps": 20_000, "batch_size": 1024, "latents": 128, "rate": 10, "sweep": 1},
 }
 """Budgets of the proofs that compare frontiers."""

@@ -72,6 +72,8 @@ def error_of(trial: Trial, train: Tensor, test: Tensor, latents: int, k: int) ->
     return fmean(fvus(test, back))
 
 
+_SIZES = {"batch_size": 256, "width": 32, "k": 4}
+
 PROOF = Proof(
     data="dictionary",
     data_options={"d": 32, "atoms": 72, "l0": 4.0},
@@ -93,16 +95,7 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 220, "lr/1000": 20, "compared": 50, "latents": 64, "contexts": 0},
-    default={
-        "batch_size": 256,
-        "width": 32,
-        "k": 4,
-        "steps": 800,
-        "lr/1000": 10,
-        "compared": 800,
-        "latents": 128,
-        "contexts": 192,
-    },
+    default={**_SIZES, "steps": 800, "lr/1000": 10, "compared": 800, "latents": 128, "contexts": 192},
     full={"steps": 5000, "lr/1000": 3, "compared": 20_000, "latents": 1024, "contexts": 1024},
     notes="""
         The layers are the residual stream after each of the story model's five layers, on stories that it wrote; at

@@ -11,7 +11,7 @@ from narrows.core.check import optional
 from narrows.data.synthetic.dictionary import DictionaryTruth
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import WORLD, own_world, planted
+from narrows.proofs.sparse._planted import BUDGET, WORLD, own_world, planted
 
 __all__ = ["PROOF"]
 
@@ -52,15 +52,7 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 250, "batch_size": 128, "latents": 96, "rate": 100, "rows": 3000, "forms": 1},
-    default={
-        "steps": 1500,
-        "batch_size": 256,
-        "latents": 128,
-        "k": 6,
-        "rate": 30,
-        "rows": 20_000,
-        "forms": 2,
-    },
+    default={**BUDGET, "steps": 1500, "k": 6, "rows": 20_000, "forms": 2},
     full={"steps": 20_000, "batch_size": 1024, "rate": 10},
     notes="""
         The paper compares by automatic interpretability on a language model's activations; here by the true atoms of

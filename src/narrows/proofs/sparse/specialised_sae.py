@@ -88,6 +88,8 @@ def _measured(trial: Trial, model: Autoencoder, domain: Batch) -> dict[str, floa
     }
 
 
+_FIXED = {"batch_size": 128, "latents": 192, "k": 3, "seeds": 64, "tilt": 10}
+
 PROOF = Proof(
     data="dictionary",
     data_options={"n": 40_000, "d": 64, "atoms": 256, "l0": 3.0, "zipf": 0.7, "correlation": 0.6},
@@ -113,18 +115,7 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 120, "more_steps": 60, "near": 1000, "rows": 6000, "topk": 0},
-    default={
-        "steps": 1500,
-        "more_steps": 600,
-        "batch_size": 128,
-        "latents": 192,
-        "k": 3,
-        "seeds": 64,
-        "near": 2000,
-        "tilt": 10,
-        "rows": 40_000,
-        "topk": 1,
-    },
+    default={**_FIXED, "steps": 1500, "more_steps": 600, "near": 2000, "rows": 40_000, "topk": 1},
     full={"steps": 10_000, "more_steps": 5000, "batch_size": 1024},
     notes="""
         256 atoms in 64 dimensions, their frequencies by Zipf's law with exponent 0.7, correlated in groups of 8, a
