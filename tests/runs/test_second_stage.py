@@ -14,9 +14,10 @@ import torch
 from safetensors.torch import load_file
 
 import narrows as nr
-from narrows.core import files
+from narrows.core import Prior, Symbols, files
 from narrows.core.check import RequestError
 from narrows.priors import PRIORS
+from narrows.priors.maskgit import MaskGIT
 from narrows.train import read_metrics
 
 FIT = """
@@ -187,6 +188,72 @@ def test_what_cannot_be_is_said_in_a_sentence(vae, tokens, tmp_path):
     (unfinished / "result.json").unlink()
     with pytest.raises(RequestError, match="narrows resume"):
         nr.fit(unfinished, prior="flow-matching", out=out)
+
+
+class Diagonal(Prior):
+    """A user's own: a Gaussian with a deviation for each number of the code."""
+
+    reads = ("vector",)
+
+    def __init__(self, size):
+        super().__init__()
+        self.mean, self.log_scale = (torch.nn.Parameter(torch.zeros(size)) for _ in range(2))
+
+    def nll(self, symbols, condition=None):
+        normal = torch.distributions.Normal(self.mean, self.log_scale.exp())
+        return -normal.log_prob(symbols).sum(-1)
+
+    def sample(self, n, condition=None, *, spread: float = 1.0):
+        return self.mean + spread * self.log_scale.exp() * torch.randn(n, len(self.mean))
+
+
+def test_an_object_is_a_prior_too_and_is_handed_in_again(vae, tmp_path):
+    out = tmp_path / "own"
+    prior = Diagonal(3)
+    run = nr.fit(vae, prior=prior, out=out, steps=300, lr=3e-2, seed=3, progress=False)
+    assert run.model.prior is prior
+    codes = run.encode()["z"]
+    np.testing.assert_allclose(prior.mean.detach(), codes.mean(0), atol=0.3)
+    np.testing.assert_allclose(prior.log_scale.detach().exp(), codes.std(0), rtol=0.3)
+    assert run.recipe.prior == {"text": "custom", "shape": [3], "codes": 0}
+    again = nr.load(out, prior=Diagonal(3))
+    np.testing.assert_array_equal(again.sample(5, spread=0.5), run.sample(5, spread=0.5))
+    more = nr.resume(out, prior=Diagonal(3), steps=310, progress=False)
+    assert more.metrics[-1]["step"] == 310
+    for folder, given, match in (
+        (out, None, "was an object"),
+        (vae, Diagonal(3), "left out"),
+        (out, Diagonal(4), "do not fit its recipe"),
+    ):
+        with pytest.raises(RequestError, match=match):
+            nr.load(folder, prior=given)
+
+
+def test_an_object_takes_the_place_of_a_methods_own_prior(tokens, tmp_path):
+    prior = MaskGIT(nr.load(tokens).model.prior.symbols, width=8, depth=1)
+    run = second(tokens, tmp_path / "m", prior, steps=5)
+    assert run.model.prior is prior
+    given = MaskGIT(prior.symbols, width=8, depth=1)
+    whole = nr.fit(
+        "digits", "vq-vae", tmp_path / "w", prior=given, codes=16, width=4, steps=5, progress=False
+    )
+    assert whole.model.prior is given
+    assert [end["stage"] for end in json.loads((whole.path / "result.json").read_text())["stages"]] == [
+        "autoencoder",
+        "prior",
+    ]
+    assert whole.sample(2, steps=3).shape == (2, 1, 8, 8)
+
+
+def test_an_object_that_is_no_prior_of_these_codes_is_refused(vae, tokens, tmp_path):
+    for data, wrong, match in (
+        (vae, 5, "a text such as 'ar', or a Prior"),
+        (tokens, Diagonal(3), "one that reads .* indices of 16 codes"),
+        (tokens, MaskGIT(Symbols((3,), codes=16), width=8), "This one is for 3 indices of 16 codes"),
+    ):
+        with pytest.raises(RequestError, match=match):
+            nr.fit(data, prior=wrong, out=tmp_path / "no", steps=5, progress=False)
+    assert not (tmp_path / "no").exists()
 
 
 def test_options_that_a_prior_does_not_draw_with_are_refused_with_the_list(vae, tmp_path):

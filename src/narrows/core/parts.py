@@ -234,6 +234,9 @@ class Prior(Part):
     conditions: tuple[str, ...] = ()
     """Names of the conditions it uses: ``labels``."""
 
+    symbols: Symbols | None = None
+    """The symbols it was built for, or None if it models those of any shape."""
+
     plan: Mapping[str, Any] = MappingProxyType({})
     """Default fields of its training plan: lr, ema ...; the user's fields for that stage take precedence."""
 

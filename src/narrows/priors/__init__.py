@@ -60,7 +60,13 @@ def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior 
         >>> make_prior("ar:width=8,heads=2", Symbols((9,), codes=16)).sample(2).shape
         torch.Size([2, 9])
     """
-    return None if PRIORS.word(prior) else PRIORS.make(prior, symbols=symbols, classes=classes)
+    if PRIORS.word(prior):
+        return None
+    made = PRIORS.make(prior, symbols=symbols, classes=classes)
+    require(symbols, type(made))
+    if made.symbols not in (None, symbols):
+        raise refuse("prior", type(made).__name__, f"one for {symbols}", f"This one is for {made.symbols}.")
+    return made
 
 
 def require(symbols: Symbols, prior: type[Prior]) -> None:

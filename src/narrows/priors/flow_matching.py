@@ -132,13 +132,16 @@ class FlowMatching(LabelledPrior):
         """The mean squared error of the velocity, a number of the code; times are spread evenly over the batch."""
         z = (self._codes(batch) - self.shift) / self.scale
         labels = self.told(batch.condition, len(z))
-        t = (torch.rand(1, device=z.device) + torch.arange(len(z), device=z.device) / len(z)) % 1
-        t = t.to(z.dtype)
-        noise = torch.randn_like(z)
+        t, noise = self.times_and_noise(z)
         share = t.view(-1, *[1] * (z.dim() - 1))
         v = self.velocity((1 - share) * z + share * noise, t, labels)
         error = (v - (noise - z)).square().mean()
         return Loss(error, {"velocity": error.detach()})
+
+    def times_and_noise(self, z: Tensor) -> tuple[Tensor, Tensor]:
+        """What is drawn in training for standardised codes (n, *shape): times (n,) and noise like the codes."""
+        t = (torch.rand(1, device=z.device) + torch.arange(len(z), device=z.device) / len(z)) % 1
+        return t.to(z.dtype), torch.randn_like(z)
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of codes (n, *shape), in nats, (n,): by 32 steps of Heun's method."""

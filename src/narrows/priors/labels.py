@@ -37,6 +37,8 @@ class LabelledPrior(Prior):
         RequestError: symbols that the prior does not read, or labels of data that have none.
     """
 
+    symbols: Symbols
+
     def __init__(self, symbols: Symbols, classes: int, labels: bool) -> None:
         super().__init__()
         require(symbols, type(self))

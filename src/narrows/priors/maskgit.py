@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols
+from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols, all_sum
 from narrows.core.check import number, whole
 from narrows.nets.vit import TransformerBlocks
 from narrows.priors.indices import IndexPrior
@@ -25,7 +25,7 @@ _PASSES = 8
 class MaskGIT(IndexPrior):
     r"""Every masked index from those that are not masked.
 
-    .. math:: \min E_{x, M} \Big[ -\frac{1}{|M|} \sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big],\qquad
+    .. math:: \min \frac{1}{E|M|} E_{x, M} \Big[ -\sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big],\qquad
               |M| = \lceil \cos(\tfrac{\pi}{2} r) L \rceil,\quad r \sim U(0, 1)
 
     M is a random set of |M| of the L places. Where a place has several indices, they are flattened into one row.
@@ -89,12 +89,19 @@ class MaskGIT(IndexPrior):
         """The cross-entropy of a masked index, smoothed; and without smoothing, in nats."""
         indices = batch.x.flatten(1)
         labels = self.told(batch.condition, len(indices))
+        masked = self.masks(indices)
+        logits, truth = self(indices, masked, labels)[masked], indices[masked]
+        here = torch.tensor([len(truth), 1.0], device=indices.device)
+        masks, processes = all_sum(here)  # a mean over the masks of all processes, not of their means
+        weight = len(truth) * processes / masks
+        total = weight * F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
+        return Loss(total, {"nll_of_masked": weight * F.cross_entropy(logits.detach(), truth)})
+
+    def masks(self, indices: Tensor) -> Tensor:
+        """Random sets M of the places of rows of indices (B, L), as booleans (B, L)."""
         ratio = torch.rand(len(indices), 1, device=indices.device)
         count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
-        masked = torch.rand(indices.shape, device=indices.device).argsort(-1).argsort(-1) < count
-        logits, truth = self(indices, masked, labels)[masked], indices[masked]
-        total = F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
-        return Loss(total, {"nll_of_masked": F.cross_entropy(logits.detach(), truth)})
+        return torch.rand(indices.shape, device=indices.device).argsort(-1).argsort(-1) < count
 
     def ordered_nll(self, symbols: Tensor, order: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of symbols (B, *shape) generated one by one, in nats, (B,).

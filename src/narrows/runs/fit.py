@@ -13,12 +13,13 @@ import torch
 
 from narrows import data as nd
 from narrows.audit.evidence.baseline import baseline
-from narrows.core import Autoencoder, files
+from narrows.core import Autoencoder, Prior, files
 from narrows.core.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core.lock import Lock
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Source
 from narrows.methods import index
+from narrows.priors import PRIORS
 from narrows.runs.card import WARNINGS, write_card
 from narrows.runs.fingerprint import fingerprint, same_data
 from narrows.runs.folder import create_folder
@@ -60,7 +61,7 @@ def fit(
     method: str | Builder | Autoencoder | None = None,
     out: str | Path | None = None,
     *,
-    prior: str | None = None,
+    prior: str | Prior | None = None,
     epochs: float | None = None,
     steps: int | None = None,
     prior_steps: int | None = None,
@@ -86,7 +87,8 @@ def fit(
         method: the name of a method, a builder function, or an `Autoencoder`; ``vae`` if None.
         out: the run folder, which must not exist; ``runs/<data>-<method>`` if None.
         prior: a prior that is trained in a second stage on the codes, such as ``flow-matching:width=128`` (see
-            `narrows.priors.PRIORS`), instead of the method's own.
+            `narrows.priors.PRIORS`), or a `Prior`, instead of the method's own. A run with an object is opened by
+            ``narrows.load(run, prior=...)``.
         epochs: passes over the training data. If neither this nor `steps` is given, a tenth of the training rows is
             a validation set, training ends by early stopping on its loss, and the best weights are kept: see
             `narrows.train.Plan`. The test split is not used.
@@ -141,7 +143,7 @@ def fit(
 def _prepare(
     data: Any,
     method: str | Builder | Autoencoder | None,
-    prior: str | None,
+    prior: str | Prior | None,
     given: Mapping[str, Any],
     data_options: Mapping[str, Any],
     options: dict[str, Any],
@@ -149,6 +151,8 @@ def _prepare(
     """The recipe, the untrained model and the data of a new run."""
     given = {name: value for name, value in given.items() if value is not None}
     seed = Plan(**given).seed  # a field out of range is refused before data are opened
+    if not isinstance(prior, str | None):
+        PRIORS.checked(prior)
     base = base_of(data, prior)
     if base is not None:
         for argument, value in {"method": method, **data_options}.items():
@@ -185,6 +189,7 @@ def resume(
     epochs: float | None = None,
     steps: int | None = None,
     method: Builder | Autoencoder | None = None,
+    prior: Prior | None = None,
     data: Any = None,
     progress: bool | Silent = True,
     logger: str | None = None,
@@ -198,6 +203,7 @@ def resume(
         epochs: total number of epochs, instead of that of the recipe.
         steps: total number of steps.
         method: the builder or model of a run whose method has no name.
+        prior: a `Prior` as it was before training, of a run that was given one.
         data: the data, if the recipe cannot open them (arrays in memory).
         progress: show a progress bar on stderr.
         logger: as for `fit`.
@@ -209,12 +215,15 @@ def resume(
     recipe = Recipe.read(folder)
     more = epochs is not None or steps is not None
     if not more and (folder / "result.json").is_file():
-        return load(folder, method=method)
+        return load(folder, method=method, prior=prior)
     new_recipe = _longer(recipe, epochs, steps) if more else recipe
     plan = Plan.from_json(dict(new_recipe.training))
     source = recipe.open(data)
     torch.manual_seed(plan.seed)
-    model = recipe.put_prior(method) if isinstance(method, Autoencoder) else recipe.build(method)
+    if isinstance(method, Autoencoder):
+        model = recipe.put_prior(method, prior)
+    else:
+        model = recipe.build(method, prior)
     fabric = make_fabric(plan, len(model.players()) > 1)
     progress_bar = progress if isinstance(progress, Silent) else Progress()
     found: list[Checkpoint | None] = []
@@ -347,7 +356,7 @@ def _behind_pca(run: Run) -> str:
 
 
 def _resolve(
-    method: str | Builder | Autoencoder, options: dict[str, Any], prior: str | None
+    method: str | Builder | Autoencoder, options: dict[str, Any], prior: str | Prior | None
 ) -> tuple[str, Callable[[Source], Autoencoder]]:
     """The name of a method for the recipe, and a function that builds it for given data."""
     if isinstance(method, Autoencoder):

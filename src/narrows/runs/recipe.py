@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows import data as nd
-from narrows.core import Autoencoder, Spec, Symbols, files, seeded
+from narrows.core import Autoencoder, Prior, Spec, Symbols, files, seeded
 from narrows.core.check import (
     NarrowsError,
     RequestError,
@@ -69,7 +69,8 @@ class Recipe:
         training: the fields of `Plan`.
         versions: of narrows, torch and Python, and the number of threads (which decides the last bits of a sum).
         fingerprint: hash of the data (see `narrows.runs.fingerprint`); empty if they cannot change.
-        prior: a second-stage prior that is not an argument of the method: its text, and the shape of the codes.
+        prior: a second-stage prior that is not an argument of the method: its text (``custom`` for an object), and
+            the shape of the codes.
         base: for a second stage on a finished run, its folder, its recipe and the hash of its weights.
     """
 
@@ -83,11 +84,11 @@ class Recipe:
     prior: Mapping[str, Any] = field(default_factory=dict)
     base: Mapping[str, Any] = field(default_factory=dict)
 
-    def build(self, builder: Builder | None = None) -> Autoencoder:
+    def build(self, builder: Builder | None = None, prior: Prior | None = None) -> Autoencoder:
         """An untrained model.
 
         Raises:
-            RequestError: the recipe's method is ``custom`` and no builder was given, or the builder does not
+            RequestError: the recipe's method or prior is ``custom`` and none was given, or the builder does not
                 accept its arguments.
         """
         if builder is None:
@@ -98,7 +99,7 @@ class Recipe:
                 )
             builder = index.builder(self.method)
         try:
-            return self.put_prior(builder(self.spec, **self.arguments))
+            return self.put_prior(builder(self.spec, **self.arguments), prior)
         except NarrowsError:
             raise
         except _ERRORS as error:
@@ -107,12 +108,28 @@ class Recipe:
                 f"`{self.method}` cannot be built from the recipe's arguments: {reason}."
             ) from error
 
-    def put_prior(self, model: Autoencoder) -> Autoencoder:
-        """Set the recipe's second-stage prior, if it has one, on a model; its weights depend on the seed only."""
+    def put_prior(self, model: Autoencoder, prior: Prior | None = None) -> Autoencoder:
+        """Set the recipe's second-stage prior, if it has one, on a model; its weights depend on the seed only.
+
+        Args:
+            model: the model.
+            prior: the prior, if that of the recipe is ``custom``.
+
+        Raises:
+            RequestError: a ``custom`` prior is missing, or one is given to another recipe.
+        """
+        custom = self.prior.get("text") == CUSTOM
+        if custom and prior is None:
+            raise RequestError(
+                "This run's prior was an object, so the recipe cannot build it. "
+                "Pass a prior of the same class as ``prior``: in Python, nr.load(run, prior=...)."
+            )
+        if prior is not None and not custom:
+            raise refuse("prior", type(prior).__name__, "left out: this run's prior is not an object")
         if self.prior:
             symbols = Symbols(tuple(self.prior["shape"]), self.prior["codes"])
             with seeded(self.training["seed"]):
-                model.set_prior(make_prior(self.prior["text"], symbols, self.spec.classes))
+                model.set_prior(make_prior(prior or self.prior["text"], symbols, self.spec.classes))
         return model
 
     def open(self, data: Any = None) -> Source:
@@ -256,7 +273,8 @@ def _check_prior(form: Mapping[str, Any]) -> None:
     whole("codes", form["codes"], low=0, high=_MOST)
     for n in form["shape"]:
         whole("shape", n, high=_MOST)
-    PRIORS.read(form["text"])
+    if form["text"] != CUSTOM:
+        PRIORS.read(form["text"])
 
 
 def _check_description(data: Mapping[str, Any]) -> None:

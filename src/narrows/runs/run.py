@@ -13,10 +13,9 @@ from torch import Tensor
 
 from narrows import data as nd
 from narrows.audit.evidence.likelihood import importance_nll
-from narrows.core import Autoencoder, Batch, Sparse, Tree, dense, files
+from narrows.core import Autoencoder, Batch, Prior, Sparse, Tree, dense
 from narrows.core.check import NarrowsError, RequestError, WorkError, whole
 from narrows.core.progress import with_progress
-from narrows.core.tensorfile import read_tensors
 from narrows.data import Dataset, Source
 from narrows.data.views import in_units
 from narrows.runs.codes import concatenated, joined, pack, unpack
@@ -24,8 +23,8 @@ from narrows.runs.recipe import Builder, Recipe
 from narrows.runs.upgrade import renamed
 from narrows.runs.verbs.reconstruct import reconstruct
 from narrows.runs.verbs.sample import sample
+from narrows.runs.weights import check_weights, read_weights
 from narrows.train import read_metrics
-from narrows.train.checkpoint import newest
 
 if TYPE_CHECKING:
     from narrows.audit import Report
@@ -329,12 +328,13 @@ def _between(value: Tensor, t: Tensor) -> Tensor:
     return (1 - weight) * value[:1] + weight * value[1:]
 
 
-def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Run:
+def load(path: str | Path, *, method: Builder | Autoencoder | None = None, prior: Prior | None = None) -> Run:
     """Open a run folder; if the run was interrupted, with the model of its last valid checkpoint.
 
     Args:
         path: the run folder.
         method: the builder, or a model for the weights, of a run whose method has no name.
+        prior: a prior for the weights, of a run that was given a `Prior`.
 
     Raises:
         RequestError: the folder is not a run, the recipe is damaged, or the weights do not match recipe or checksum.
@@ -346,65 +346,22 @@ def load(path: str | Path, *, method: Builder | Autoencoder | None = None) -> Ru
     """
     folder = Path(path)
     recipe = Recipe.read(folder)
-    weights = renamed(_weights(folder))
+    weights = renamed(read_weights(folder))
     if isinstance(method, Autoencoder):
-        model = recipe.put_prior(method)
+        model = recipe.put_prior(method, prior)
     else:
-        _check_weights(folder, weights, _on_meta_device(recipe, method))  # before memory is allocated
-        model = recipe.build(method)
-    _check_weights(folder, weights, model)
+        # before memory is allocated
+        check_weights(folder, weights, _on_meta_device(recipe, method, prior))
+        model = recipe.build(method, prior)
+    check_weights(folder, weights, model)
     model.load_state_dict(weights)
     return Run(folder, recipe, model.eval())
 
 
-def _on_meta_device(recipe: Recipe, method: Builder | None) -> Autoencoder | None:
+def _on_meta_device(recipe: Recipe, method: Builder | None, prior: Prior | None) -> Autoencoder | None:
     """The model without values; None if the builder needs values."""
     try:
         with torch.device("meta"):
-            return recipe.build(method)
+            return recipe.build(method, prior)
     except (RequestError, WorkError):
         return None  # the error is raised when the model is built with values
-
-
-def _check_weights(folder: Path, weights: Mapping[str, Tensor], model: Autoencoder | None) -> None:
-    """Raise unless names and shapes of the weights are the model's."""
-    if model is None:
-        return
-    expected = {name: tuple(value.shape) for name, value in model.state_dict().items()}
-    found = {name: tuple(value.shape) for name, value in weights.items()}
-    for name in sorted(expected.keys() | found.keys()):
-        if expected.get(name) != found.get(name):
-            one, two = (shapes.get(name, "nothing") for shapes in (found, expected))
-            raise RequestError(
-                f"The weights of {folder} do not fit its recipe: `{name}` is {one} in the file, {two} in the model."
-            )
-
-
-def _weights(folder: Path) -> dict[str, Tensor]:
-    """The weights of a finished run, else those of its last valid checkpoint."""
-    path, result = folder / "model.safetensors", folder / "result.json"
-    try:
-        expected = files.read_json(result)["sha256"]
-    except FileNotFoundError:
-        checkpoint, warnings = newest(folder / "state")
-        if checkpoint is None:
-            raise RequestError(
-                f"{folder} holds no weights yet. {' '.join([*warnings, f'Train it: narrows resume {folder}'])}"
-            ) from None
-        return checkpoint.under("model/")
-    except (ValueError, LookupError, TypeError) as error:
-        raise _damaged(result, folder, str(error).split("\n")[0]) from error
-    try:
-        if expected == files.sha256(path):
-            return read_tensors(path)
-        reason = "its checksum does not match result.json"
-    except (OSError, ValueError) as error:
-        reason = str(error).split("\n")[0]
-    raise _damaged(path, folder, reason)
-
-
-def _damaged(path: Path, folder: Path, reason: str) -> RequestError:
-    return RequestError(
-        f"{path} is damaged: {reason.rstrip('.')}. Move {folder / 'result.json'} away, then continue "
-        f"from the last checkpoint: narrows resume {folder}"
-    )

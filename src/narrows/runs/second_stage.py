@@ -11,12 +11,12 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from narrows.core import Autoencoder, files
+from narrows.core import Autoencoder, Prior, files
 from narrows.core.check import RequestError, refuse
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Source, names
 from narrows.priors import PRIORS
-from narrows.runs.recipe import Builder, Recipe
+from narrows.runs.recipe import CUSTOM, Builder, Recipe
 from narrows.runs.run import Run, load
 
 __all__ = ["FINISHED", "base_of", "begin_with", "belongs_to", "on_a_run", "with_prior", "write_begin"]
@@ -27,7 +27,7 @@ FINISHED = ("autoencoder",)
 _WEIGHTS = "model.safetensors"
 
 
-def base_of(data: Any, prior: str | None) -> Run | None:
+def base_of(data: Any, prior: str | Prior | None) -> Run | None:
     """The finished run, if `data` is a `Run` or the path of its folder; None for other data.
 
     Raises:
@@ -50,12 +50,14 @@ def base_of(data: Any, prior: str | None) -> Run | None:
     return data
 
 
-def belongs_to(prior: str, builder: Builder) -> bool:
+def belongs_to(prior: str | Prior, builder: Builder) -> bool:
     """Whether a prior is an argument of the method's builder.
 
     In some methods `prior` is the distribution of the latents, with values of its own. A second stage is then set on
-    the model after it is built.
+    the model after it is built, as an object always is: a recipe's arguments cannot contain it.
     """
+    if not isinstance(prior, str):
+        return False
     known = inspect.signature(builder).parameters
     if "prior" not in known:
         return False
@@ -63,20 +65,21 @@ def belongs_to(prior: str, builder: Builder) -> bool:
     return default in PRIORS or name not in PRIORS
 
 
-def with_prior(recipe: Recipe, model: Autoencoder, prior: str, source: Source) -> Recipe:
+def with_prior(recipe: Recipe, model: Autoencoder, prior: str | Prior, source: Source) -> Recipe:
     """Set a second-stage prior on a model, and write it into the recipe.
 
     Args:
         recipe: the recipe of the run.
         model: the model, whose own second stage is replaced.
-        prior: text such as ``flow-matching:width=128``.
+        prior: text such as ``flow-matching:width=128``, or a prior.
         source: the data, from which the shape of the codes is found.
     """
     batch = source.train.batch(slice(0, min(2, len(source.train))), model.conditions)
     symbols = model.symbols_of(batch)
-    description = {"text": prior, "shape": list(symbols.shape), "codes": symbols.codes}
+    text, custom = (prior, None) if isinstance(prior, str) else (CUSTOM, prior)
+    description = {"text": text, "shape": list(symbols.shape), "codes": symbols.codes}
     recipe = replace(recipe, prior=description)
-    recipe.put_prior(model)
+    recipe.put_prior(model, custom)
     return recipe
 
 
