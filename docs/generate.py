@@ -25,6 +25,7 @@ from narrows.core.texts import shown
 from narrows.methods.index import METHODS, Method, builder, families, in_family
 from narrows.methods.options import explained, part_tables
 from narrows.methods.options import table as part_table
+from narrows.priors import PRIORS
 from narrows.proofs.engine import load
 
 PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
@@ -212,11 +213,19 @@ def methods_index() -> str:
 
 def gallery() -> str:
     """All proofs, as pictures."""
-    cards = [proofs.card(row.name, row.title, row.claim, proofs.read(row.name)) for row in METHODS.values()]
+    cards = [
+        proofs.card(row.name, row.title, row.claim, proofs.read(row.name), f"../methods/{row.name}/")
+        for row in METHODS.values()
+    ]
+    priors = [name for name in PRIORS.parts if proofs.read(name)]
+    for name in priors:
+        title = (inspect.getdoc(PRIORS.constructor(name)) or "").split("\n\n")[0]
+        cards.append(proofs.card(name, f"Prior: {title}", "", proofs.read(name), "../priors/"))
     return (
         "---\nhide: [toc]\n---\n\n# Gallery of proofs\n\n"
-        f"{proofs.summary(METHODS)}\n\nEach dot is a seed, the bar is the 90 % interval of the mean, and the "
-        "shaded side is where the claim holds. [What a proof is](essays/proofs.md), and how a verdict is found. "
+        f"{proofs.summary([*METHODS, *priors])}\n\n"
+        "Each dot is a seed, the bar is the 90 % interval of the mean, and the shaded side is where "
+        "the claim holds. [What a proof is](essays/proofs.md), and how a verdict is found. "
         "Any of them is repeated by `narrows prove NAME`, and tried elsewhere by `--data` and `--seeds`.\n\n"
         f'<div class="proof-cards">{"".join(cards)}</div>\n'
     )

@@ -118,11 +118,11 @@ def conditions(result: dict[str, Any]) -> str:
     )
 
 
-def card(name: str, title: str, claim: str, result: dict[str, Any] | None) -> str:
-    """A method in the gallery."""
+def card(name: str, title: str, claim: str, result: dict[str, Any] | None, page: str) -> str:
+    """A method or a prior in the gallery, with a link to its page."""
     verdict = None if result is None else result["verdict"]
     body = "" if result is None else claims_table(result)
     return (
-        f'<div class="proof-card" id="{name}"><h3><a href="../methods/{name}/">{name}</a> {badge(verdict)}</h3>'
+        f'<div class="proof-card" id="{name}"><h3><a href="{page}">{name}</a> {badge(verdict)}</h3>'
         f'<p class="proof-title">{escape(title)}</p><p>{escape(claim)}</p>{body}</div>'
     )

@@ -82,6 +82,12 @@ def test_an_unknown_symbol_is_shown_as_source(docs):
     assert "equation-source" in docs["equations"].draw(r"\nosuchsymbol x")
 
 
+def test_the_gallery_shows_every_committed_result(docs):
+    shown = docs["generate"].gallery()
+    for path in docs["proofs"].RESULTS.glob("[!.]*.json"):
+        assert f'id="{path.stem}"' in shown
+
+
 def test_a_result_is_pictured(docs):
     slack = {"seeds": [0.5, 1.0, 1.5], "mean": 1.0, "low": 0.2, "high": 1.8}
     drawn = docs["proofs"].picture(slack)
