@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.bottlenecks.structured.stepwise import Stepwise
-from narrows.core import seeded
+from narrows.core import Batch, Code, Pass, seeded
 from narrows.data.synthetic.lds import LDSTruth, draw_lds
 from narrows.likelihoods import Gaussian
 from narrows.likelihoods.recurrent import Recurrence, Recurrent, Step, WithSteps
@@ -221,7 +221,7 @@ def test_completing_keeps_what_was_observed_and_writes_on_from_it(holes):
 
     def completed(values):
         with seeded(0):
-            completion = likelihood.complete(parameters, values)
+            completion = likelihood.complete(Pass(Batch(values), Code(u), parameters))
             return completion.estimate(torch.ones(1, N)), completion.draw(torch.zeros(1, N).long())[0]
 
     others, spoilt = completed(torch.where(seen, x + 1, x)), completed(torch.where(seen, x, torch.nan))

@@ -170,3 +170,24 @@ def test_what_cannot_be_continued_is_refused(fitted, tmp_path, refused):
     (tmp_path / "one.csv").write_text("\n".join([text[0], text[1]]) + "\n")
     with pytest.raises(RequestError, match="when the next would be"):
         run.impute(tmp_path / "one.csv", horizon=1)
+
+
+def test_chunks_of_series_may_differ_in_their_longest(tmp_path):
+    rng = np.random.default_rng(0)
+    lengths = np.concatenate([rng.integers(3, 6, 515), [9, 8]])  # verbs take 512 rows at a time
+    arrays = {"x": rng.normal(size=(lengths.sum(), 2)).astype(np.float32), "ends": np.cumsum(lengths)}
+    path = tmp_path / "ragged.npz"
+    np.savez(path, **arrays)
+    run = nr.fit(path, "vrnn", out=tmp_path / "run", steps=2, progress=False, width=8, latent=3)
+    made = run.reconstruct(path)
+    assert made.shape == (517, 9, 2)
+    assert (np.isfinite(made).all(2).sum(1) == lengths).all()
+    codes = run.encode(path)
+    assert codes["z"].shape == (517, 9, 3)
+    assert codes["features"].shape == (517, 9 * 3)
+    assert (codes["condition/mask"].sum(1) == lengths).all()
+    there = np.isfinite(made)
+    assert np.allclose(run.decode(codes)[there], made[there], atol=1e-5)
+    np.savez(tmp_path / "few.npz", x=arrays["x"][: lengths[:2].sum()], ends=np.cumsum(lengths[:2]))
+    few = run.reconstruct(tmp_path / "few.npz")
+    assert np.allclose(few[0, : lengths[0]], made[0, : lengths[0]], atol=1e-5)

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from narrows.cli.main import run
+from narrows.cli.sampling import sampling_options
 
 
 @pytest.fixture(scope="module")
@@ -23,6 +24,25 @@ def test_samples_are_printed_a_line_each(fitted, capsys):
     assert len(capsys.readouterr().out.split("\n")) == 5
     assert run(["sample", str(fitted / "run"), "-n", "3", "--out", str(fitted / "s.txt")]) == 0
     assert len((fitted / "s.txt").read_text().split("\n")) == 4
+
+
+def test_texts_are_drawn_at_a_temperature(fitted, capsys, cli):
+    def sampled(*told):
+        assert run(["sample", str(fitted / "run"), "-n", "40", *told]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    likeliest = sampled()
+    assert sampled("--top-k", "1") == likeliest
+    drawn = sampled("--draw")
+    assert drawn != likeliest
+    assert sampled("--temperature", "1") == drawn
+    assert sampled("--temperature", "0.3") != drawn
+    assert len(set(sampled("--temperature", "0.7", "--top-k", "5"))) > 10
+    shown = {option.name for option in sampling_options([str(fitted / "run")]) if not option.hidden}
+    assert shown == {"temperature", "top_k"}
+    code, _, said = cli("sample", fitted / "run", "--guidance", "2")
+    assert code == 2
+    assert "It has `--temperature`, `--top-k`" in said
 
 
 def test_reconstructions_stand_beside_their_texts(fitted, capsys):

@@ -8,14 +8,16 @@ import json
 import numpy as np
 import pytest
 
+import narrows.data as nd
 from narrows.core.check import RequestError, WorkError
 from narrows.core.files import sha256
 from narrows.core.vocabulary import SPECIAL, indices_to_text, symbols_of, text_to_indices
+from narrows.data.assemble import Split
 from narrows.data.named.registry import File, Set
 from narrows.data.named.texts import lines
 from narrows.data.readers.series import SeriesRows, from_arrays, long_form, read_series_table
 from narrows.data.readers.text import read_texts
-from narrows.data.sequences import tokenised
+from narrows.data.sequences import series_source, tokenised
 from narrows.data.synthetic import grammar
 from narrows.data.synthetic.lds import draw_lds
 
@@ -187,3 +189,46 @@ def test_windows_of_one_series_are_in_order():
     one = SeriesRows(np.zeros((9, 1), np.float32), np.array([9]))
     assert one.windows(4).ordered
     assert one.windows(4).ends.tolist() == [4, 8, 9]
+
+
+def test_no_series_lies_in_both_parts():
+    lengths = np.array([30, 7, 64, 12, 9, 40, 5, 21])
+    which = np.repeat(np.arange(8.0), lengths)
+    rows = SeriesRows(which[:, None], np.cumsum(lengths)).windows(6)
+    source = series_source(rows.raw(), "a", Split(0.3), "none")
+    train, test = (set(part.x.values.flatten().tolist()) for part in (source.train, source.test))
+    assert train | test == set(range(8))
+    assert not train & test
+    assert 0.15 < len(source.test) / len(rows) <= 0.3
+    alike = SeriesRows(np.repeat([0.0, 1.0], 50)[:, None], np.array([50, 100])).windows(10)
+    source = series_source(
+        alike.raw(), "a", scale="none"
+    )  # a series is more than the share: one of two it is
+    assert len(source.train) == len(source.test) == 5
+
+
+@pytest.mark.data
+@pytest.mark.parametrize("name", ["nab", "skab"])
+def test_the_windows_of_a_named_series_lie_in_one_part(real, name):
+    parts = {}
+    for part, dataset in vars(nd.open(name)).items():
+        if part in ("train", "test"):
+            rows = zip(
+                np.split(dataset.x.values.numpy(), dataset.x.ends[:-1]), dataset.columns["times"].lengths
+            )
+            parts[part] = {values[:16].tobytes() for values, steps in rows if int(steps) == 64}
+    assert len(parts["test"]) > 20
+    whole = [r for r in parts["test"] if len(set(np.frombuffer(r, np.float32).tolist())) > 8]
+    assert not set(whole) & parts["train"]
+
+
+def test_the_weight_has_the_axes_of_the_target():
+    x = np.arange(12.0)
+    ragged = series_source(SeriesRows(x[:, None], np.array([3, 7, 12])).raw(), "a", scale="none")
+    batch = ragged.train.all()
+    assert batch.weight.shape == (*batch.x.shape[:2], 1)
+    holed = SeriesRows(np.where(x == 4, np.nan, x)[:, None].repeat(2, 1), np.array([3, 7, 12]))
+    batch = series_source(holed.raw(), "a", scale="none").train.all()
+    assert batch.weight.shape == batch.x.shape
+    texts = nd.open("grammar").train.batch(slice(0, 5))
+    assert texts.weight.shape == texts.x.shape

@@ -8,7 +8,7 @@ import torch
 
 from narrows.audit.evidence.imputation import impute
 from narrows.bottlenecks.structured.stepwise import Stepwise
-from narrows.core import Autoencoder, Batch
+from narrows.core import Autoencoder, Batch, Code, Pass
 from narrows.data.synthetic.lds import draw_lds
 from narrows.likelihoods import Gaussian
 from narrows.likelihoods.recurrent import Recurrence, Recurrent, Step, WithSteps
@@ -131,9 +131,12 @@ def test_a_completion_has_the_nll_of_the_observed_and_does_not_look_into_holes(h
     likelihood, decoder = Recurrent((T, D), core), WithSteps(D)
     x, observed = torch.randn(3, T, D), torch.rand(3, T, D) < 0.6
     parameters = decoder(torch.randn(5, 3, T, 2), {"observed": observed})
-    found = likelihood.complete(parameters, x, observed.float())
+    code = Code(torch.zeros(5, 3, T, 2))
+    found, spoilt = (
+        likelihood.complete(Pass(Batch(values, weight=observed.float()), code, parameters))
+        for values in (x, torch.where(observed, x, torch.nan))
+    )
     assert torch.allclose(found.nll, likelihood.nll(parameters, x, observed.float()), atol=1e-5)
-    spoilt = likelihood.complete(parameters, torch.where(observed, x, torch.nan), observed.float())
     even = torch.full((5, 3), 0.2)
     one, other = (f.estimate(even)[~observed] for f in (found, spoilt))
     inside = (observed.any(-1).flip(1).cumsum(1).flip(1) > 0)[..., None] & ~observed

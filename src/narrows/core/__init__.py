@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from narrows.core.values import Views as Views
     from narrows.core.values import Widths as Widths
     from narrows.core.values import all_sum as all_sum
+    from narrows.core.values import cat_padded as cat_padded
     from narrows.core.values import dense as dense
     from narrows.core.values import same_batch as same_batch
     from narrows.core.values import seeded as seeded
@@ -70,6 +71,7 @@ _HOMES = {
     "Views": "values",
     "Widths": "values",
     "all_sum": "values",
+    "cat_padded": "values",
     "dense": "values",
     "same_batch": "values",
     "seeded": "values",

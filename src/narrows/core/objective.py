@@ -75,7 +75,7 @@ class Objective(Part):
 
     def distortion(self, model: Autoencoder, passed: Pass) -> Tensor:
         """-log p(target | z), (*samples, B), weighted by the weight of the pass."""
-        return model.likelihood.nll(passed.output, passed.batch.target, passed.weight)
+        return model.likelihood.pass_nll(passed)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """Further terms, each (*samples, B) or a scalar."""

@@ -12,6 +12,7 @@ axes come before the batch axis: ``(*samples, B, ...)``.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
@@ -176,6 +177,10 @@ class Likelihood(Part):
         """-log p(x | parameters) summed over each example's elements with `weight`, (*samples, B)."""
         raise NotImplementedError(f"{type(self).__name__} must define nll")
 
+    def pass_nll(self, passed: Pass) -> Tensor:
+        """`nll` of the target of a forward pass, (*samples, B); a subclass may reuse what the pass computed."""
+        return self.nll(passed.output, passed.batch.target, passed.weight)
+
     def mean(self, parameters: Tree) -> Tree:
         """E[x | parameters], (*samples, B, *shape)."""
         raise NotImplementedError(f"{type(self).__name__} must define mean")
@@ -186,25 +191,24 @@ class Likelihood(Part):
         return (weights.reshape(*weights.shape, *[1] * len(self.shape)) * mean).sum(0)
 
     def sample(self, parameters: Tree) -> Tree:
-        """A draw of x, (*samples, B, *shape)."""
+        """A draw of x, (*samples, B, *shape). A subclass may have options, all by keyword."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")
 
-    def complete(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Completion:
-        """What may be missing of x, given what is there and each of K codes.
+    def complete(self, passed: Pass) -> Completion:
+        """The missing values of B examples, given the observed ones and each of K codes.
 
-        Given the code, elements are independent here. A likelihood whose elements depend on each other overrides it.
+        Elements are independent given the code; a likelihood whose elements are not overrides this.
 
         Args:
-            parameters: at K codes of each example, (K, B, ...).
-            x: the examples, (B, *shape); only what has a weight is read.
-            weight: what is there of x.
+            passed: a forward pass with K codes of each example.
         """
+        parameters: Tensor = passed.output
 
         def draw(codes: Tensor) -> Tensor:
-            drawn: Tensor = self.sample(parameters[codes, torch.arange(len(x), device=codes.device)])
+            drawn: Tensor = self.sample(parameters[codes, torch.arange(codes.shape[1], device=codes.device)])
             return drawn
 
-        return Completion(self.nll(parameters, x, weight), partial(self.mixture_mean, parameters), draw)
+        return Completion(self.pass_nll(passed), partial(self.mixture_mean, parameters), draw)
 
     def elements(self, x: Tree, weight: Tensor | None = None) -> Tensor:
         """The number of elements of each target with nonzero weight, (B,)."""
@@ -347,17 +351,23 @@ class Autoencoder(Part):
             n: the number of examples.
             condition: n rows of each of the model's conditions, by name.
             draw: draw from the likelihood instead of taking its mean.
-            options: keyword arguments of the second-stage prior's `sample`.
+            options: keyword arguments of the second-stage prior's `sample`; those that it does not have go to the
+                likelihood's `sample`, which then draws.
 
         Raises:
             RequestError: neither the bottleneck nor a second stage has a prior.
         """
+        known = () if self.prior is None else inspect.signature(self.prior.sample).parameters
+        first = {name: value for name, value in options.items() if name in known}
+        drawing = {name: value for name, value in options.items() if name not in known}
         if self.prior is None:
             code = self.bottleneck.sample(n, condition)
         else:
-            code = self.bottleneck.from_symbols(self.prior.sample(n, condition, **options))
+            code = self.bottleneck.from_symbols(self.prior.sample(n, condition, **first))
         parameters = self.decode(code.z, condition)
-        return self.likelihood.sample(parameters) if draw else self.likelihood.mean(parameters)
+        if draw or drawing:
+            return self.likelihood.sample(parameters, **drawing)
+        return self.likelihood.mean(parameters)
 
     def loss(self, batch: Batch, step: int = 0) -> Loss:
         """The first player's loss; evaluating it changes nothing."""

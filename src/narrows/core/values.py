@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +22,7 @@ __all__ = [
     "Views",
     "Widths",
     "all_sum",
+    "cat_padded",
     "dense",
     "same_batch",
     "seeded",
@@ -89,8 +90,11 @@ class Batch:
         target: the target of the decoder; `x` by default.
         condition: inputs of both encoder and decoder, by name. The masks `observed` and `mask` are among
             them: they mark the values of x that are observed, and the elements that are not padding.
-        weight: weight of each target element, broadcastable to the target; 0 for padding and missing entries.
-            None means 1 everywhere. With several modalities, a mapping by name.
+        weight: weight of each target element, 0 for padding and missing entries. It has as many axes as the
+            target, of size 1 where all elements along an axis have one weight: of series (B, T, C) that only differ
+            in length it is (B, T, 1), where values are missing (B, T, C), and of tokens (B, T). The elements of a
+            graph are its M pairs of nodes, (B, M). None means 1 everywhere. With several modalities, a mapping by
+            name.
 
     Example:
         >>> batch = Batch(torch.zeros(2, 3))
@@ -221,6 +225,23 @@ def tree_map(f: Callable[[Tensor], Tensor], tree: Tree) -> Tree:
     if isinstance(tree, Mapping):
         return {k: tree_map(f, v) for k, v in tree.items()}
     return type(tree)(tree_map(f, v) for v in tree)
+
+
+def cat_padded(parts: Sequence[Tensor], fill: float = 0) -> Tensor:
+    """Concatenate batches whose examples may differ in size, padded at the end of each axis to the largest.
+
+    Example:
+        >>> cat_padded([torch.ones(1, 2), torch.ones(1, 3)])
+        tensor([[1., 1., 0.],
+                [1., 1., 1.]])
+    """
+    largest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
+    wide = []
+    for part in parts:
+        missing = [want - have for want, have in zip(largest, part.shape[1:], strict=True)]
+        pads = [n for more in reversed(missing) for n in (0, more)]
+        wide.append(torch.nn.functional.pad(part, pads, value=fill) if any(pads) else part)
+    return torch.cat(wide)
 
 
 def all_sum(value: Tensor) -> Tensor:

@@ -122,7 +122,10 @@ def rescaled(dataset: Dataset, description: Mapping[str, Any]) -> Dataset:
 
 
 def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
-    """The training and the test part: official, as a column says, at random (fixed), or the last rows."""
+    """The training and the test part: official, as a column says, at random (fixed), or the last rows.
+
+    Pieces of one series or the like never lie in both.
+    """
     if raw.test is not None or raw.part is not None:
         if split.share is not None:
             raise refuse("split", split.share, "left out: these data bring their own test part")
@@ -137,8 +140,22 @@ def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
         raise RequestError(f"There is {n} example, too few for a training and a test part. Give at least 2.")
     if raw.ordered or on_disk(raw.x):
         return raw.rows(slice(0, n - tests)), raw.rows(slice(n - tests, n))
+    if raw.groups is not None:
+        held = np.isin(raw.groups, _held_out(raw.groups, tests))
+        return raw.rows(np.flatnonzero(~held)), raw.rows(np.flatnonzero(held))
     shuffled = np.random.default_rng(n).permutation(n)
     return raw.rows(np.sort(shuffled[tests:])), raw.rows(np.sort(shuffled[:tests]))
+
+
+def _held_out(groups: np.ndarray, tests: int) -> np.ndarray:
+    """Groups, drawn (fixed), that have at most so many examples together; the smallest where none is so small."""
+    names, sizes = np.unique(groups, return_counts=True)
+    chosen, total = [], 0
+    for group in np.random.default_rng(len(groups)).permutation(len(names)):
+        if total + sizes[group] <= tests:
+            chosen.append(group)
+            total += int(sizes[group])
+    return names[chosen or [int(sizes.argmin())]]
 
 
 def limited(raw: Raw, limit: int | None) -> Raw:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.core import Batch
+from narrows.core import Batch, cat_padded
 from narrows.core.check import refuse, whole
 from narrows.data.dataset import Dataset, Examples
 from narrows.data.mapped import Rows, fill_rows, new_rows
@@ -284,8 +284,7 @@ def _join(batches: list[Batch]) -> Batch:
     def cat(parts: list[Any]) -> Any:
         if not isinstance(parts[0], Tensor):
             return None
-        longest = max(p.shape[1] if p.dim() > 1 else 0 for p in parts)
-        return torch.cat([p if p.dim() < 2 else _padded(p, longest) for p in parts])
+        return cat_padded(parts)
 
     first = batches[0]
     return Batch(
@@ -294,9 +293,3 @@ def _join(batches: list[Batch]) -> Batch:
         {name: cat([b.condition[name] for b in batches]) for name in first.condition},
         cat([b.weight for b in batches]),
     )
-
-
-def _padded(x: Tensor, length: int) -> Tensor:
-    """Zeros at the end of the second axis, up to a length."""
-    more = length - x.shape[1]
-    return x if not more else torch.cat([x, x.new_zeros(len(x), more, *x.shape[2:])], 1)

@@ -33,6 +33,7 @@ class Raw:
         layout: how an example lies in memory, see `narrows.data.shapes`.
         full: the largest value that the format can have.
         ordered: whether neighbours resemble each other (one long series), so that the last rows must be the test.
+        groups: what each example is a piece of, (N,), where all pieces belong into one part.
         split: the share of the test part when nobody says.
         scale: the scaling when nobody says.
         truth: for a synthetic set, what generated it.
@@ -58,6 +59,7 @@ class Raw:
     layout: str = "auto"
     full: float | None = None
     ordered: bool = False
+    groups: np.ndarray | None = None
     split: float = 0.1
     scale: str = "auto"
     truth: Any = None
@@ -72,9 +74,8 @@ class Raw:
 
     def rows(self, rows: np.ndarray | slice) -> Raw:
         """Some of the examples (without the test part)."""
-        cut = {
-            name: getattr(self, name) for name in ("x", "labels", "target", "factors", "codes", "provenance")
-        }
+        names = ("x", "labels", "target", "factors", "codes", "provenance", "groups")
+        cut = {name: getattr(self, name) for name in names}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         stores = {name: v[rows] for name, v in self.stores.items()}
         return replace(self, test=None, part=None, stores=stores, **kept)

@@ -9,18 +9,20 @@ written before it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import Completion, Likelihood
+from narrows.core import Completion, Likelihood, Pass
 from narrows.core.check import whole
+from narrows.core.evidence import Evidence
 from narrows.nets.mlp import dense_layers
 from narrows.nets.sequence import Clock, Steps
 
-__all__ = ["Path", "Recurrence", "Recurrent", "Step", "WithSteps", "softplus_gaussian"]
+__all__ = ["Path", "Recurrence", "Recurrent", "Step", "Walked", "WithSteps", "softplus_gaussian"]
 
 _SMALLEST = 1e-3
 """The least standard deviation of a latent."""
@@ -79,6 +81,17 @@ class Path(NamedTuple):
     context: Tensor
     z: Tensor
     x: Tensor
+
+
+@dataclass(frozen=True)
+class Walked(Evidence):
+    """The path of the generative net along which a code was inferred.
+
+    Args:
+        path: the states, not detached, so that `Recurrent.pass_nll` need not recompute them.
+    """
+
+    path: Path
 
 
 class Recurrence(nn.Module):
@@ -150,6 +163,7 @@ class Recurrence(nn.Module):
         x: Tensor | None = None,
         write: Callable[[Tensor], Tensor] | None = None,
         ahead: Tensor | None = None,
+        known: Path | None = None,
     ) -> Path:
         """Go through all steps.
 
@@ -161,15 +175,18 @@ class Recurrence(nn.Module):
             write: from the emission's parameters to values, where they are not observed. When None, they are read
                 as missing by a model that is made for holes, and as what the model expects by another.
             ahead: steps (B, T) at which a draw from the emission is read, whatever x is there.
+            known: the path without `ahead`: what comes before the first of these steps is taken from it.
         """
         if x is not None and write is None and not self.holes:
             there = steps.observed | ~steps.mask.unsqueeze(-1)
             write = None if bool(there.all()) else self.emission.mean
         ready = None if x is None or write is not None else self.reading(x, steps.observed)
-        state, kept = self.start(lead), []
+        begin = 0 if known is None or ahead is None else int(ahead.any(0).int().argmax())
+        state = self.start(lead) if known is None else known.context[..., begin, : self.width]
+        kept = [] if known is None else [tuple(part[..., t, :] for part in known) for t in range(begin)]
         passed = steps.passed if self.clock is None else self.clock(steps.passed).to(state)
         full = bool(steps.mask.all())
-        for t in range(steps.mask.shape[1]):
+        for t in range(begin, steps.mask.shape[1]):
             step = self.step(state, passed[:, t])
             z = choose(t, step)
             if ready is not None:
@@ -229,12 +246,17 @@ class Recurrent(Likelihood):
         u, steps = self._unpacked(parameters)
         x = torch.where(steps.observed, x, 0.0)
         path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x)
-        return self.along(path, x, steps.observed if weight is None else weight)
+        return self._along(path, x, steps.observed if weight is None else weight)
 
-    def along(self, path: Path, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The nll of series on a way that was gone already, (*samples, B)."""
-        if weight is not None and weight.dim() < x.dim():
-            weight = weight.unsqueeze(-1)
+    def pass_nll(self, passed: Pass) -> Tensor:
+        """`nll` of a forward pass, from the states of its inference where the code has them."""
+        walked = passed.code.find(Walked)
+        if walked is None:
+            return super().pass_nll(passed)
+        return self._along(walked.path, passed.batch.target, passed.weight)
+
+    def _along(self, path: Path, x: Tensor, weight: Tensor | None) -> Tensor:
+        """The nll of series whose states are known, (*samples, B)."""
         return self.core.emission.nll(self.core.emit(path.z, path.context), x, weight).sum(-1)
 
     def mean(self, parameters: Tensor) -> Tensor:
@@ -245,17 +267,21 @@ class Recurrent(Likelihood):
         """A draw of each step after what was drawn before it, (*samples, B, T, C)."""
         return self._written(parameters, self.core.emission.sample)
 
-    def complete(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Completion:
-        """What may be in the holes of series (B, T, C), and in steps after the last that anybody observed.
+    def complete(self, passed: Pass) -> Completion:
+        """Missing values of series (B, T, C), and of steps after the last observation.
 
-        A hole is read as `nll` reads it, so that its weights hold. What comes after the last observation is drawn and
-        read, a step after the other, as the model draws series: no observation depends on it.
+        A missing value is read as `nll` reads it, so that the weights of the codes hold. Steps after the last
+        observation are drawn and read one after the other, as `sample` draws series: no observation depends on them.
         """
-        u, steps = self._unpacked(parameters)
-        x, emission = torch.where(steps.observed, x, 0.0), self.core.emission
+        u, steps = self._unpacked(passed.output)
+        x, emission = torch.where(steps.observed, passed.batch.target, 0.0), self.core.emission
         left = steps.observed.any(-1).flip(1).cumsum(1).flip(1)  # steps with an observation, from each on
         ahead = (left == 0) & steps.mask
-        path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x, ahead=ahead)
+        walked, choose, lead = passed.code.find(Walked), _by_noise(u), u.shape[:-2]
+        path = self.core.walk(choose, steps, lead, x) if walked is None else walked.path
+        nll = self._along(path, x, steps.observed if passed.weight is None else passed.weight)
+        if bool(ahead.any()):
+            path = self.core.walk(choose, steps, lead, x, ahead=ahead, known=path)
         made = self.core.emit(path.z, path.context)
         mean = emission.mean(made)
 
@@ -265,7 +291,7 @@ class Recurrent(Likelihood):
             return torch.where(steps.observed, x, drawn)
 
         return Completion(
-            self.along(path, x, steps.observed if weight is None else weight),
+            nll,
             lambda weights: torch.where(steps.observed, x, (weights[..., None, None] * mean).sum(0)),
             draw,
         )

@@ -11,7 +11,7 @@ from narrows.core.spelling import Option, Table
 from narrows.core.texts import docstring_args
 
 if TYPE_CHECKING:
-    from narrows.core import Prior, Symbols
+    from narrows.core import Likelihood, Prior, Symbols
 
 __all__ = ["PRIORS", "SAMPLING", "check_sampling", "make_prior", "require", "sampling_options"]
 
@@ -82,16 +82,16 @@ def require(symbols: Symbols, prior: type[Prior]) -> None:
     raise refuse("prior", named, f"one that reads {symbols}", f"These do: {', '.join(fit)}.")
 
 
-def sampling_options(prior: type[Prior]) -> dict[str, Option]:
-    """What `sample` of a prior can be asked for, by name.
+def sampling_options(part: type[Prior | Likelihood]) -> dict[str, Option]:
+    """The options of `sample` of a prior or a likelihood, by name.
 
     Example:
         >>> from narrows.priors.flow_matching import FlowMatching
         >>> list(sampling_options(FlowMatching))
         ['steps', 'sampler', 'guidance']
     """
-    says = {**SAMPLING, **docstring_args(inspect.getdoc(prior.sample) or "")}
-    parameters = inspect.signature(prior.sample, eval_str=True).parameters.values()
+    says = {**SAMPLING, **docstring_args(inspect.getdoc(part.sample) or "")}
+    parameters = inspect.signature(part.sample, eval_str=True).parameters.values()
     return {
         p.name: Option(p.name, p.annotation, p.default, says.get(p.name, ""))
         for p in parameters
@@ -99,13 +99,14 @@ def sampling_options(prior: type[Prior]) -> dict[str, Option]:
     }
 
 
-def check_sampling(prior: Prior | None, options: Mapping[str, Any]) -> None:
-    """Refuse options that the prior's `sample` does not have, and list those it has.
+def check_sampling(prior: Prior | None, likelihood: Likelihood, options: Mapping[str, Any]) -> None:
+    """Refuse options that neither `sample` has, the prior's or the likelihood's, and list those they have.
 
     Raises:
         RequestError: there is no such option.
     """
-    known = {} if prior is None else sampling_options(type(prior))
+    parts = [type(part) for part in (prior, likelihood) if part is not None]
+    known = {name: option for part in parts for name, option in sampling_options(part).items()}
     for name, value in options.items():
         if name not in known:
             if not known:
@@ -118,5 +119,5 @@ def check_sampling(prior: Prior | None, options: Mapping[str, Any]) -> None:
             listed = ", ".join(f"``{option}``" for option in known)
             close = nearest(name, known, "``") if len(known) > 3 else ""
             raise RequestError(
-                f"This run's prior has no option ``{name}`` to sample with. It has {listed}. {close}".rstrip()
+                f"This run has no option ``{name}`` to sample with. It has {listed}. {close}".rstrip()
             )

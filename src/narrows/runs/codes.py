@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import Independent, Normal
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
-from narrows.core import Autoencoder, Batch, Sparse, Tree
+from narrows.core import Autoencoder, Batch, Sparse, Tree, cat_padded
 from narrows.core.check import RequestError
 
 __all__ = ["concatenated", "joined", "pack", "unpack"]
@@ -34,7 +34,9 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
         if isinstance(q, Normal):
             named["scale"] = q.scale
     named["features"] = model.features(batch)
-    named |= {f"{_CONDITION}{name}": batch.condition[name] for name in model.conditions}
+    steps = ("mask", "times") if model.likelihood.any_length else ()
+    names = (*model.conditions, *(name for name in steps if name in batch.condition))
+    named |= {f"{_CONDITION}{name}": batch.condition[name] for name in names}
     return {k: v.detach().cpu() for k, v in named.items()}
 
 
@@ -42,17 +44,17 @@ def joined(parts: Iterator[dict[str, Tensor]]) -> dict[str, np.ndarray]:
     """The concatenated chunks as one array per name; scalars are taken from the first chunk."""
     chunks = list(parts)
     return {
-        name: (torch.cat([c[name] for c in chunks]) if chunks[0][name].dim() else chunks[0][name]).numpy()
+        name: (cat_padded([c[name] for c in chunks]) if chunks[0][name].dim() else chunks[0][name]).numpy()
         for name in chunks[0]
     }
 
 
-def concatenated(parts: Iterable[Tree]) -> Tree:
-    """The concatenated chunks of a result; for several modalities, a dict by name."""
+def concatenated(parts: Iterable[Tree], fill: float = 0) -> Tree:
+    """The concatenated chunks of a result, shorter examples padded; for several modalities, a dict by name."""
     chunks = list(parts)
     if isinstance(chunks[0], Mapping):
-        return {name: torch.cat([chunk[name] for chunk in chunks]) for name in chunks[0]}
-    return torch.cat(chunks)
+        return {name: cat_padded([chunk[name] for chunk in chunks], fill) for name in chunks[0]}
+    return cat_padded(chunks, fill)
 
 
 @torch.no_grad()

@@ -181,7 +181,8 @@ class Run:
         Args:
             data: the data to reconstruct; the test split of the run if None.
             resolution: for fields: number of points along each coordinate of a grid, as a multiple of that of the
-                training data; (N, Q, C). If None, the points of the data, padded with NaN to equal numbers.
+                training data; (N, Q, C). If None, the points of the data. Fields with fewer points and shorter series
+                are padded with NaN.
             progress: a `narrows.core.progress.Progress`, or None.
         """
         return reconstruct(self, data, resolution=resolution, progress=progress)
@@ -218,7 +219,8 @@ class Run:
             draw: draw from the likelihood instead of taking its mean.
             resolution: for fields, as for `reconstruct`.
             progress: a `narrows.core.progress.Progress`, or None.
-            options: sampling options of a learned prior: ``steps``, ``temperature`` ...
+            options: sampling options of a learned prior: ``steps``, ``temperature`` ...; for texts those of the
+                decoder: ``temperature``, ``top_k``.
 
         Raises:
             RequestError: the method has no prior, the prior lacks an option, the model has a condition other than
@@ -274,8 +276,7 @@ class Run:
         def one(batch: Batch) -> Tensor:
             if self.model.encode(batch).rate is not None:
                 return importance_nll(self.model, batch, samples=samples, seed=seed)
-            passed = self.model(batch)
-            return self.model.likelihood.nll(passed.output, passed.batch.target, passed.weight)
+            return self.model.likelihood.pass_nll(self.model(batch))
 
         return torch.cat(list(self._over(data, one, progress, "Scoring", chunk=128))).double().numpy()
 

@@ -77,7 +77,7 @@ def _some(model: Autoencoder, batch: Batch, samples: int, draws: int) -> tuple[T
     """The point estimate (B, *shape), draws (M, B, *shape) and effective sample size (B,) of some rows."""
     passed = model(batch, (samples,))
     rate = rate_of(passed)
-    completion = model.likelihood.complete(passed.output, passed.batch.target, passed.weight)
+    completion = model.likelihood.complete(passed)
     weights = (-(completion.nll + rate)).softmax(0)
     cells = completion.estimate(weights)
     if draws:

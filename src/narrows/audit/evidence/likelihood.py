@@ -53,8 +53,7 @@ def importance_nll(
 def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:
     """log p(x, z) - log q(z | x) at drawn z, (K, B)."""
     passed = model(batch, (samples,))
-    rate = rate_of(passed)
-    return -(model.likelihood.nll(passed.output, passed.batch.target, passed.weight) + rate)
+    return -(model.likelihood.pass_nll(passed) + rate_of(passed))
 
 
 def rate_of(passed: Pass) -> Tensor:

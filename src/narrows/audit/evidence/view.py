@@ -13,7 +13,7 @@ from torch import Tensor
 
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.evidence.posterior import Posterior, posterior_of
-from narrows.core import Autoencoder, Batch, Code, Sparse, Tree, Views, seeded, tree_map
+from narrows.core import Autoencoder, Batch, Code, Pass, Sparse, Tree, Views, cat_padded, seeded, tree_map
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.evidence import Elements, Indices, Latents
 from narrows.data.dataset import Dataset, Examples, Known, known_of
@@ -278,12 +278,12 @@ def _evaluate(model: Autoencoder, batch: Batch) -> dict[str, Any]:
     """The fields of `View` for one batch, on the CPU."""
     passed = model(batch)
     code, batch, weight = passed.code, passed.batch, passed.weight
-    drawn, at = None, passed.output
+    drawn, decoded = None, passed
     if code.rate is not None:
         again = model.bottleneck(passed.features, (1,))
-        at = model.decode(again.z, batch.condition)
+        decoded = Pass(batch, again, model.decode(again.z, batch.condition))
         drawn = again.z[0] if isinstance(again.z, Tensor) else None
-    distortion = model.likelihood.nll(at, batch.target, weight)
+    distortion = model.likelihood.pass_nll(decoded)
     indices, elements = code.find(Indices), code.find(Elements)
     found = {
         "batch": batch,
@@ -333,8 +333,7 @@ def _join(parts: list[Any]) -> Any:
     if first is None:
         return None
     if isinstance(first, Tensor):
-        shapes = {part.shape[1:] for part in parts}
-        return torch.cat(parts if len(shapes) == 1 else _padded(parts))
+        return cat_padded(parts)
     if isinstance(first, Sparse):
         most = max(
             p.values.shape[-1] for p in parts
@@ -364,15 +363,3 @@ def _numbers(x: Tree) -> int:
 def _some(store: Store | None, rows: Tensor) -> Tensor | None:
     """Some rows of what is known, if it is."""
     return None if store is None else read_store(store, rows)[0]
-
-
-def _padded(parts: list[Tensor]) -> list[Tensor]:
-    """Chunks whose examples differ in length, padded with zeros to the longest."""
-    longest = [max(sizes) for sizes in zip(*(part.shape[1:] for part in parts), strict=True)]
-    wide = []
-    for part in parts:
-        more = [
-            n for want, have in zip(longest[::-1], part.shape[:0:-1], strict=True) for n in (0, want - have)
-        ]
-        wide.append(torch.nn.functional.pad(part, more))
-    return wide

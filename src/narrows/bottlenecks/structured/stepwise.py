@@ -2,32 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
+from torch.nn import functional as F
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, kl
 from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import whole
-from narrows.core.evidence import Evidence
-from narrows.likelihoods.recurrent import Path, Recurrence, Step, softplus_gaussian
+from narrows.likelihoods.recurrent import Recurrence, Step, Walked, softplus_gaussian
 from narrows.nets.mlp import dense_layers
 from narrows.nets.sequence import Steps
 
-__all__ = ["Stepwise", "Walked"]
-
-
-@dataclass(frozen=True)
-class Walked(Evidence):
-    """The path of the generative net along which the code was inferred.
-
-    Args:
-        path: the states, not detached, so that `likelihoods.recurrent.Recurrent.nll` need not recompute them.
-    """
-
-    path: Path
+__all__ = ["Stepwise"]
 
 
 class Stepwise(Bottleneck):
@@ -101,6 +88,12 @@ class Stepwise(Bottleneck):
         nats = q.log_prob(u) - p.log_prob(u) if samples else kl(q)
         cost = torch.where(informed.squeeze(-1), nats, 0.0).sum(-1)
         return Code(u, {"kl": cost}, q, p, evidence=(Walked(path),))
+
+    def features(self, code: Code) -> Tensor:
+        """The posterior means of all steps, (B, T Z); of shorter series 0 up to `length` steps."""
+        assert code.q is not None
+        mean: Tensor = code.q.mean
+        return F.pad(mean, (0, 0, 0, max(self.length - mean.shape[1], 0))).flatten(1)
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw the noise of n series, (n, T, Z); T is that of the condition, else `length`."""

@@ -44,6 +44,7 @@ class SeriesRows:
         labels: class of each series, (N,), or None.
         columns: the names of the C numbers, where they have some.
         ordered: whether neighbours are pieces of one series.
+        groups: the number of the series that each is a piece of, (N,); None where none was cut.
     """
 
     values: np.ndarray
@@ -52,6 +53,7 @@ class SeriesRows:
     labels: np.ndarray | None = None
     columns: tuple[str, ...] = ()
     ordered: bool = False
+    groups: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.ends)
@@ -71,6 +73,7 @@ class SeriesRows:
             ends=np.cumsum([len(s) for s in spans], dtype=np.int64),
             times=None if self.times is None else self.times[steps],
             labels=None if self.labels is None else self.labels[rows],
+            groups=None if self.groups is None else self.groups[rows],
         )
 
     def raw(self) -> Raw:
@@ -78,10 +81,10 @@ class SeriesRows:
         cuts = self.ends[:-1]
         stores = {} if self.times is None else {"times": listed(np.split(self.times, cuts))}
         x = listed(np.split(self.values, cuts))
-        return Raw(x, self.labels, stores=stores, ordered=self.ordered, kind="series")
+        return Raw(x, self.labels, stores=stores, ordered=self.ordered, groups=self.groups, kind="series")
 
     def windows(self, length: int) -> SeriesRows:
-        """Every series cut into pieces of at most so many steps.
+        """Every series cut into pieces of at most so many steps; a part of the data gets all pieces of a series.
 
         Example:
             >>> SeriesRows(np.zeros((7, 1)), np.array([5, 7])).windows(2).ends.tolist()
@@ -96,7 +99,10 @@ class SeriesRows:
         )
         labels = None if self.labels is None else np.repeat(self.labels, pieces)
         times = None if self.times is None else from_first(self.times, ends)
-        return replace(self, ends=ends, labels=labels, times=times, ordered=self.ordered or len(self) == 1)
+        ordered = self.ordered or len(self) == 1
+        groups = np.arange(len(self)) if self.groups is None else self.groups
+        kept = None if ordered or max(pieces, default=1) == 1 else np.repeat(groups, pieces)
+        return replace(self, ends=ends, labels=labels, times=times, ordered=ordered, groups=kept)
 
 
 def read_series_table(

@@ -14,7 +14,7 @@ from narrows.core.schedules import Schedule
 from narrows.likelihoods.recurrent import Recurrence, Recurrent, WithSteps
 from narrows.nets import build
 from narrows.nets.sequence import RNN, StepEncoder
-from narrows.objectives.stepwise import StepwiseElbo
+from narrows.objectives.elbo import Elbo
 
 __all__ = ["vrnn"]
 
@@ -68,5 +68,5 @@ def vrnn(
         Stepwise(core, width, length),
         WithSteps(channels),
         Recurrent((length, channels), core),
-        StepwiseElbo(beta=beta),
+        Elbo(beta=beta),
     )

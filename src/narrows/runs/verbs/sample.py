@@ -45,14 +45,15 @@ def sample(
         draw: draw from the likelihood instead of taking its mean.
         resolution: for fields: number of points along each coordinate, as a multiple of that of the training data.
         progress: a `narrows.core.progress.Progress`, or None.
-        options: sampling options of a learned prior: ``steps``, ``temperature`` ...
+        options: sampling options of a learned prior: ``steps``, ``temperature`` ...; for texts those of the decoder:
+            ``temperature``, ``top_k``.
 
     Raises:
         RequestError: the method has no prior, the prior lacks an option, the model has a condition other than labels,
             or the label does not exist.
     """
     n = whole("n", n)
-    check_sampling(run.model.prior, options)
+    check_sampling(run.model.prior, run.model.likelihood, options)
     condition, grid = labels(run, n, label), fields_grid(run, resolution)
 
     def part(first: int) -> Tensor:
