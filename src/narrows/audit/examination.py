@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from narrows.audit.checks import CHECKS
-from narrows.audit.evidence.view import NLL_SAMPLES, evaluation_mode, examine
+from narrows.audit.evidence.view import NLL_SAMPLES, examine
 from narrows.audit.report.finding import Check, Figure
 from narrows.audit.report.report import Report
-from narrows.core import Autoencoder, seeded
+from narrows.core import Autoencoder, evaluation_mode, seeded
 from narrows.core.check import whole
 
 __all__ = ["audit"]

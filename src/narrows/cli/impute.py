@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,8 +53,6 @@ def impute(
     --horizon 12, or rows with times of your own and empty cells.
     """
     path = destination(out, force, (".csv", ".parquet", ".npz"))
-    import numpy as np
-
     import narrows as nr
     from narrows.core import files
     from narrows.core.progress import Progress
@@ -68,17 +67,19 @@ def impute(
         note(sentence)
     note(f"Wrote {path}")
     if json:
-        print_json(
-            {
-                "wrote": str(path),
-                "rows": len(done.cells),
-                "filled": dict(done.filled),
-                "appended": done.appended,
-                "unknown": dict(done.unknown),
-                "unread": list(done.unread),
-                "median_ess": float(np.median(done.ess)) if len(done.ess) else None,
-            }
-        )
+        print_json({"wrote": str(path), **_counted(done)})
+
+
+def _counted(done: Imputed) -> dict[str, Any]:
+    """What was done, in numbers."""
+    return {
+        "rows": len(done.cells),
+        "filled": dict(done.filled),
+        "appended": done.appended,
+        "unknown": dict(done.unknown),
+        "unread": list(done.unread),
+        "median_ess": float(median(done.ess)) if len(done.ess) else None,
+    }
 
 
 def _said(done: Imputed) -> list[str]:

@@ -64,7 +64,7 @@ _ROWS = (
         "impute",
         "Use a run",
         "impute:impute",
-        "Fill the missing cells of a table; all others stay as they are.",
+        "Fill the missing cells of a table or of series; all others stay as they are.",
     ),
     Command("sample", "Use a run", "codes:sample", "Draw new examples."),
     Command(

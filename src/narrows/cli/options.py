@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
+from dataclasses import fields, is_dataclass
 from itertools import zip_longest
 from typing import Any, get_type_hints
 
@@ -18,14 +19,15 @@ _whole, _text = reader(int)[1], reader(str)[1]
 
 
 def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[..., Any]:
-    """Give a command the options that its signature asks for as dicts.
+    """Give a command the options that its signature asks for as groups.
 
     Args:
         function: a command; its parameter `data_options` asks for those of data, `options` for the method's,
             `sampling` for those that a run's prior is drawn with; in each case those that it has none of the same name
-            of itself.
+            of itself, as a dict. A parameter whose type is a dataclass asks for an option for each of its fields.
         words: what was typed, which names the method or the run.
     """
+    function = _spread(function)
     asked = inspect.signature(function).parameters
     groups: dict[str, Sequence[Option]] = {}
     if "options" in asked:
@@ -39,6 +41,46 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
         groups["sampling"] = sampling_options(words)
     own = {name: [option for option in group if option.name not in asked] for name, group in groups.items()}
     return extend(function, **own) if own else function
+
+
+def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A command whose parameters are the fields of its dataclasses, in their place."""
+    signature = inspect.signature(function, eval_str=True)
+    groups: dict[str, Any] = {
+        name: p.annotation for name, p in signature.parameters.items() if is_dataclass(p.annotation)
+    }
+    if not groups:
+        return function
+    parameters = []
+    for name, parameter in signature.parameters.items():
+        parameters += _fields(groups[name]) if name in groups else [parameter]
+
+    def call(**given: Any) -> Any:
+        made = {
+            name: group(**{f.name: given.pop(f.name) for f in fields(group)})
+            for name, group in groups.items()
+        }
+        return function(**given, **made)
+
+    return _signed(call, function, parameters)
+
+
+def _fields(group: Any) -> list[inspect.Parameter]:
+    """The fields of a dataclass as parameters."""
+    hints, kind = get_type_hints(group, include_extras=True), inspect.Parameter.KEYWORD_ONLY
+    return [
+        inspect.Parameter(f.name, kind, default=f.default, annotation=hints[f.name]) for f in fields(group)
+    ]
+
+
+def _signed(
+    call: Callable[..., Any], function: Callable[..., Any], parameters: Sequence[inspect.Parameter]
+) -> Callable[..., Any]:
+    """A function that shows the name and docstring of another, and the given parameters."""
+    call.__doc__, call.__name__ = function.__doc__, function.__name__
+    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    call.__annotations__ = {p.name: p.annotation for p in parameters}
+    return call
 
 
 def extend(function: Callable[..., Any], **groups: Sequence[Option]) -> Callable[..., Any]:
@@ -62,10 +104,7 @@ def extend(function: Callable[..., Any], **groups: Sequence[Option]) -> Callable
                 dicts[group].update(value if option.repeated else {option.name: value})
         return function(**given, **dicts)
 
-    call.__doc__, call.__name__ = function.__doc__, function.__name__
-    call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    call.__annotations__ = {p.name: p.annotation for p in parameters}
-    return call
+    return _signed(call, function, parameters)
 
 
 def method_options(method: str) -> list[Option]:

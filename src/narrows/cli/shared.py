@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated, Any, TypeAlias
 
 import typer
+
+from narrows.core.texts import number_or_schedule
 
 __all__ = [
     "BatchSize",
@@ -21,6 +24,7 @@ __all__ = [
     "Run",
     "ShowProgress",
     "Steps",
+    "TrainingOptions",
 ]
 
 Run: TypeAlias = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
@@ -53,3 +57,22 @@ Lr: TypeAlias = Annotated[
 Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Precision: TypeAlias = Annotated[str, typer.Option(help="32 or bf16.")]
 ShowProgress: TypeAlias = Annotated[bool, typer.Option(help="Show how far the training is.")]
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """The options of a training, which `narrows.cli.options.complete` gives to a command."""
+
+    epochs: Epochs = None
+    steps: Steps = None
+    patience: Patience = None
+    batch_size: BatchSize = None
+    lr: Lr = None
+    device: Device = "auto"
+    precision: Precision = "32"
+    progress: ShowProgress = True
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `fit` and `sweep` in Python."""
+        lr = None if self.lr is None else number_or_schedule("--lr", self.lr)
+        return {**vars(self), "lr": lr}

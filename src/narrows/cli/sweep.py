@@ -12,7 +12,6 @@ from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options
 from narrows.cli.output import only_json, print_json
 from narrows.core.check import printable, refuse
-from narrows.core.texts import number_or_schedule
 
 __all__ = ["sweep"]
 
@@ -31,18 +30,11 @@ def sweep(
         Path, typer.Option(help="The folder of the sweep; a run folder in it for each.", metavar="RUNS")
     ],
     method: shared.Method = None,
-    epochs: shared.Epochs = None,
-    steps: shared.Steps = None,
-    patience: shared.Patience = None,
-    batch_size: shared.BatchSize = None,
-    lr: shared.Lr = None,
-    seed: Annotated[int, typer.Option(help="Of initialisation and noise, and of the order for all.")] = 0,
-    device: shared.Device = "auto",
-    precision: shared.Precision = "32",
-    page: Annotated[bool, typer.Option(help="Examine and compare the runs on one page.")] = True,
-    progress: shared.ShowProgress = True,
-    json: Annotated[bool, typer.Option("--json", help="Print the last figures of all runs as JSON.")] = False,
     *,
+    how: shared.TrainingOptions,
+    seed: Annotated[int, typer.Option(help="Of initialisation and noise, and of the order for all.")] = 0,
+    page: Annotated[bool, typer.Option(help="Examine and compare the runs on one page.")] = True,
+    json: Annotated[bool, typer.Option("--json", help="Print the last figures of all runs as JSON.")] = False,
     data_options: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
@@ -61,17 +53,10 @@ def sweep(
                 method=method,
                 over=values,
                 out=out,
-                epochs=epochs,
-                steps=steps,
-                batch_size=batch_size,
-                patience=patience,
-                lr=None if lr is None else number_or_schedule("--lr", lr),
                 seed=seed,
-                device=device,
-                precision=precision,
-                progress=progress,
                 page=page,
                 data_options=data_options,
+                **how.arguments(),
                 **options,
             )
     except KeyboardInterrupt:

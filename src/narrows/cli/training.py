@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,9 +13,34 @@ import typer
 from narrows.cli import shared
 from narrows.cli.errors import Interrupted, note
 from narrows.core.check import RequestError
-from narrows.core.texts import number_or_schedule
 
 __all__ = ["fit", "resume"]
+
+
+@dataclass(frozen=True)
+class _Fitting(shared.TrainingOptions):
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None
+    ema: Annotated[
+        float | None, typer.Option(help="Average the weights with this decay (0.999), and keep the averages.")
+    ] = None
+    seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0
+    devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1
+    strategy: Annotated[
+        str,
+        typer.Option(
+            help="How: auto, ddp, fsdp, or tensor (the latents of a dictionary cut over the devices)."
+        ),
+    ] = "auto"
+    logger: Annotated[str | None, typer.Option(help="Also log to tensorboard or wandb.")] = None
+    measure_every: Annotated[
+        int | None, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        """The keyword arguments of `narrows.fit`, those of its `training` that were typed in one dict."""
+        given = super().arguments()
+        training = {name: given.pop(name) for name in ("clip", "ema", "strategy")}
+        return {**given, "training": {k: v for k, v in training.items() if v not in (None, "auto")} or None}
 
 
 def fit(
@@ -30,34 +56,11 @@ def fit(
             metavar="NAME[:OPTIONS]",
         ),
     ] = None,
-    epochs: shared.Epochs = None,
-    steps: shared.Steps = None,
-    patience: shared.Patience = None,
     prior_steps: Annotated[
         int | None, typer.Option(help="Steps of a prior over the codes, where there is one.")
     ] = None,
-    batch_size: shared.BatchSize = None,
-    lr: shared.Lr = None,
-    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None,
-    ema: Annotated[
-        float | None, typer.Option(help="Average the weights with this decay (0.999), and keep the averages.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0,
-    device: shared.Device = "auto",
-    precision: shared.Precision = "32",
-    devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1,
-    strategy: Annotated[
-        str,
-        typer.Option(
-            help="How: auto, ddp, fsdp, or tensor (the latents of a dictionary cut over the devices)."
-        ),
-    ] = "auto",
-    logger: Annotated[str | None, typer.Option(help="Also log to tensorboard or wandb.")] = None,
-    measure_every: Annotated[
-        int | None, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
-    ] = None,
-    progress: shared.ShowProgress = True,
     *,
+    how: _Fitting,
     data_options: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
@@ -70,31 +73,9 @@ def fit(
         raise RequestError("Say what to fit: --method NAME. The names are in: narrows list")
     import narrows as nr
 
-    training: dict[str, Any] = {} if strategy == "auto" else {"strategy": strategy}
-    training |= {name: value for name, value in {"clip": clip, "ema": ema}.items() if value is not None}
+    given: dict[str, Any] = {"method": method, "out": out, "prior": prior, "prior_steps": prior_steps}
     with _resumable(out):
-        run = nr.fit(
-            data,
-            method=method,
-            out=out,
-            prior=prior,
-            epochs=epochs,
-            steps=steps,
-            prior_steps=prior_steps,
-            batch_size=batch_size,
-            patience=patience,
-            lr=None if lr is None else number_or_schedule("--lr", lr),
-            seed=seed,
-            device=device,
-            precision=precision,
-            devices=devices,
-            training=training or None,
-            logger=logger,
-            measure_every=measure_every,
-            progress=progress,
-            data_options=data_options,
-            **options,
-        )
+        run = nr.fit(data, **given, **how.arguments(), data_options=data_options, **options)
     note(f"The run in {run.path} is finished. Next: narrows audit {run.path}")
 
 

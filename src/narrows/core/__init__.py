@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 from narrows.core.lazy import lazily
 
 if TYPE_CHECKING:
+    from narrows.core.autoencoder import Autoencoder as Autoencoder
+    from narrows.core.autoencoder import evaluation_mode as evaluation_mode
     from narrows.core.code import Code as Code
     from narrows.core.code import Completion as Completion
     from narrows.core.code import Loss as Loss
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from narrows.core.evidence import Evidence as Evidence
     from narrows.core.objective import Objective as Objective
     from narrows.core.parts import Accumulator as Accumulator
-    from narrows.core.parts import Autoencoder as Autoencoder
     from narrows.core.parts import Bottleneck as Bottleneck
     from narrows.core.parts import Likelihood as Likelihood
     from narrows.core.parts import Part as Part
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from narrows.core.values import tree_map as tree_map
 
 _HOMES = {
+    "Autoencoder": "autoencoder",
+    "evaluation_mode": "autoencoder",
     "Code": "code",
     "Loss": "code",
     "Completion": "code",
@@ -52,7 +55,6 @@ _HOMES = {
     "Evidence": "evidence",
     "Objective": "objective",
     "Accumulator": "parts",
-    "Autoencoder": "parts",
     "Bottleneck": "parts",
     "Likelihood": "parts",
     "Part": "parts",

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from narrows.core.autoencoder import Autoencoder
 from narrows.core.code import Loss, Pass
-from narrows.core.parts import Autoencoder, Part
+from narrows.core.parts import Part
 from narrows.core.schedules import Schedule, at, constant_from, schedule
 from narrows.core.stages import Player
 from narrows.core.values import Batch
-
-if TYPE_CHECKING:
-    pass
 
 __all__ = ["Objective"]
 

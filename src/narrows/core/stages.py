@@ -15,7 +15,8 @@ from narrows.core.values import Batch
 if TYPE_CHECKING:
     from torch.optim import Optimizer
 
-    from narrows.core.parts import Autoencoder, Prior
+    from narrows.core.autoencoder import Autoencoder
+    from narrows.core.parts import Prior
 
 __all__ = ["Player", "Stage"]
 

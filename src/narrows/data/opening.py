@@ -82,24 +82,19 @@ def open(
         if not options and scaling is None and (scale, split, limit, missing) == ("auto", None, None, 0):
             return what
         raise refuse("what", what.name, "a name, a path or arrays where options are given", "Open it anew.")
-    if "kind" in options:
-        kinds = (options["kind"],)
+    kinds = (options["kind"],) if "kind" in options else kinds
     kinds = kinds or ((spec.get("kind", "array"),) if spec else ())
     name, key, reader = _find(what, kinds)
     if [*kinds][:1] == ["views"] or _views(reader):
         reader, options = as_views(what, name, reader), {**options, "kind": "views"}
     split = _share(split)
     known = inspect.signature(reader).parameters
-    if isinstance(split, str):
-        if "split" not in known:
-            raise refuse("split", split, "the share of the test part, between 0 and 1")
-        options["split"] = split
+    if isinstance(split, str) and "split" not in known:
+        raise refuse("split", split, "the share of the test part, between 0 and 1")
     if "kind" not in options and (kind := _kind(reader, kinds)):
         options["kind"] = kind
-    for option, value in (("scale", scale), ("split", split), ("limit", limit), ("missing", missing)):
-        takes = option in known and (option != "split" or "float" in str(known[option].annotation))
-        if takes and option not in options and value not in (None, "auto", 0.0):
-            options[option] = value
+    asked = {"scale": scale, "split": split, "limit": limit, "missing": missing}
+    options = _taken(known, asked) | options
     plan = Split(split if isinstance(split, float) else None, limit)
     raw = _read(reader, name, options | _columns(known, spec), kinds)
     if isinstance(raw, Raw) and raw.kind in SEQUENCES:
@@ -108,17 +103,13 @@ def open(
     if isinstance(raw, Source):
         if missing and "missing" not in known:
             raise refuse("missing", missing, f"left out: `{name}` is no table, nor several modalities")
-        kept = {"what": key, **{k: _plain(v) for k, v in options.items() if _told(k, v)}}
-        return _as_described(replace(raw, name=raw.name or name, how=kept), spec)
+        how = _how({"what": key, **options})
+        return _as_described(replace(raw, name=raw.name or name, how=how), spec)
     assert isinstance(raw, Raw)
-    if raw.columns and "columns" in known:
-        options["columns"] = raw.columns
-    if raw.kind != "array":
-        options["kind"] = raw.kind
+    options |= _chosen(raw, known)
     if "table" in kinds or (spec or {}).get("kind") == "table":
         raw = as_table(raw, name, _parts(spec))
-    how = {"what": key, "scale": scale, "split": split, "limit": limit, "missing": missing or None, **options}
-    how = {k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in how.items() if _told(k, v)}
+    how = _how({"what": key, **asked, "missing": missing or None, **options})
     kept = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
     source = assemble(raw, name, plan, scale, how, **kept)
     return with_holes(source, missing) if missing else source
@@ -312,6 +303,28 @@ def _share(split: float | str | None) -> float | str | None:
         return None if split is None else float(split)
     except ValueError:
         return split
+
+
+def _taken(known: Mapping[str, inspect.Parameter], asked: Mapping[str, Any]) -> dict[str, Any]:
+    """What is asked of all data, where the reader sees to it itself; a share of the test part only if it takes one."""
+    return {
+        option: value
+        for option, value in asked.items()
+        if option in known
+        and (option != "split" or isinstance(value, str) or "float" in str(known[option].annotation))
+        and value not in (None, "auto", 0.0)
+    }
+
+
+def _chosen(raw: Raw, known: Mapping[str, Any]) -> dict[str, Any]:
+    """The columns and the kind that a reader chose, which other data are read with too."""
+    columns = {"columns": raw.columns} if raw.columns and "columns" in known else {}
+    return columns | ({"kind": raw.kind} if raw.kind != "array" else {})
+
+
+def _how(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that a description keeps, in a form that JSON can hold."""
+    return {k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in options.items() if _told(k, v)}
 
 
 def _told(option: str, value: Any) -> bool:

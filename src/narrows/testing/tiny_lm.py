@@ -91,19 +91,9 @@ def tiny_lm(
         raise RequestError(
             f"The text {reads.name} has {len(rows)} contexts of {context}, but a batch needs {batch_size}."
         )
-    config = transformers.GPTNeoXConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
-        max_position_embeddings=context,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
     with torch.random.fork_rng(devices=[]), Progress() if progress else Silent() as shown:
         torch.manual_seed(seed)
-        model = transformers.GPTNeoXForCausalLM(config)
+        model = _model(transformers, tokenizer, width, layers, heads, context)
         _train(model, _batches(rows, batch_size, steps), steps, lr, shown)
     _keep(folder, model.eval(), tokenizer)
     return folder
@@ -123,6 +113,21 @@ def _tokenizer(transformers: Any, pieces: Sequence[str], size: int) -> Any:
     )
     bpe.train_from_iterator(pieces, trainer)
     return transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=_END, eos_token=_END)
+
+
+def _model(transformers: Any, tokenizer: Any, width: int, layers: int, heads: int, context: int) -> Any:
+    """A GPT-NeoX model with weights as they are initialised."""
+    config = transformers.GPTNeoXConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        intermediate_size=4 * width,
+        max_position_embeddings=context,
+        bos_token_id=tokenizer.eos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+    )
+    return transformers.GPTNeoXForCausalLM(config)
 
 
 def _batches(rows: Tensor, size: int, steps: int) -> Iterator[Tensor]:

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from narrows.core import Autoencoder, Stage
+from narrows.core import Autoencoder, Stage, evaluation_mode
 from narrows.data.batches import BatchReader
 from narrows.train.average import Average
 from narrows.train.checkpoint import Checkpoint
@@ -118,11 +118,8 @@ class StageRun:
             if self.stopper is not None and self._improved(self.stopper, found):
                 self.best = Weights(model)
             if setting.observe is not None and self.stage.part is model:
-                modes = [(module, module.training) for module in model.modules()]
-                model.eval()
-                found.update(setting.observe(model))
-                for module, mode in modes:
-                    module.training = mode
+                with evaluation_mode(model):
+                    found.update(setting.observe(model))
         return {f"held_out/{name}": value for name, value in found.items()}
 
     def _improved(self, stopper: Stopper, found: Mapping[str, Any]) -> bool:

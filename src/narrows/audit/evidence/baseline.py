@@ -7,8 +7,7 @@ from typing import Any
 
 from torch import Tensor
 
-from narrows.audit.evidence.view import evaluation_mode
-from narrows.core import Autoencoder, Batch
+from narrows.core import Autoencoder, Batch, evaluation_mode
 from narrows.core.evidence import Indices, Latents
 from narrows.data.batches import some_rows
 from narrows.kernels.metrics import fvu

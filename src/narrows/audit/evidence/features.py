@@ -18,8 +18,8 @@ from narrows.audit.evidence.effects import effects
 from narrows.audit.evidence.passing import CodeReader, FeatureExample, examples_of
 from narrows.audit.evidence.streams import Counts, TopEntries
 from narrows.audit.evidence.tokens import TokenText, Unembedding
-from narrows.audit.evidence.view import View, as_examples, evaluation_mode, examine
-from narrows.core import Autoencoder, Sparse
+from narrows.audit.evidence.view import View, as_examples, examine
+from narrows.core import Autoencoder, Sparse, evaluation_mode
 from narrows.core.check import RequestError, whole
 from narrows.data.dataset import Dataset, Examples
 from narrows.kernels.metrics import dense_above

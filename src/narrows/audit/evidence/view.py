@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +12,19 @@ from torch import Tensor
 
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.evidence.posterior import Posterior, posterior_of
-from narrows.core import Autoencoder, Batch, Code, Pass, Sparse, Tree, Views, cat_padded, seeded, tree_map
+from narrows.core import (
+    Autoencoder,
+    Batch,
+    Code,
+    Pass,
+    Sparse,
+    Tree,
+    Views,
+    cat_padded,
+    evaluation_mode,
+    seeded,
+    tree_map,
+)
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.evidence import Elements, Indices, Latents
 from narrows.data.dataset import Dataset, Examples, Known, known_of
@@ -21,7 +32,7 @@ from narrows.data.holes import hidden_truth
 from narrows.data.stores import Store, read_store
 from narrows.likelihoods.table import MixedTable
 
-__all__ = ["Posterior", "View", "as_examples", "device_of", "evaluation_mode", "examine"]
+__all__ = ["Posterior", "View", "as_examples", "device_of", "examine"]
 
 CHUNK = 256
 """Examples in one pass through the model."""
@@ -159,32 +170,13 @@ def examine(
     if len(examples) == 0:
         raise refuse("dataset", "0 examples", "at least one example to audit")
     rows = _rows(examples, limit, seed)
-    chunks = list(rows.split(CHUNK))
-    parts: list[dict[str, Any]] = []
     with evaluation_mode(model), seeded(seed):
-        for done, chunk in enumerate(chunks):
-            batch = examples.batch(chunk, conditions=model.conditions, device=device_of(model))
-            _check_batch(model, batch)
-            parts.append(_evaluate(model, batch))
-            advance(done + 1, len(chunks))
-        joined = {
-            name: _join([part[name] for part in parts])
-            for name in parts[0]
-            if name not in ("codes", "elements", "latents")
-        }
-        nll = None
-        if joined["rate"] is not None:
-            size = max(1, _numbers(joined["output"]))
-            count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))
-            few = joined["batch"][slice(0, count)].to(device_of(model))
-            nll = importance_nll(model, few, NLL_SAMPLES, seed).cpu()
+        found = _passed(model, examples, rows, advance)
+        nll = _importance_nll(model, found, seed)
     known = known_of(examples)
     return View(
         model,
-        **joined,
-        codes=parts[0]["codes"],
-        latents=parts[0]["latents"],
-        elements=parts[0]["elements"],
+        **found,
         nll=nll,
         factors=_some(known.factors, rows),
         factor_names=known.factor_names,
@@ -199,17 +191,30 @@ def examine(
     )
 
 
-@contextmanager
-def evaluation_mode(model: Autoencoder) -> Iterator[None]:
-    """`eval()` and no gradients inside the context; the mode of every module is restored afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
+def _passed(
+    model: Autoencoder, examples: Examples, rows: Tensor, advance: Callable[[int, int], None]
+) -> dict[str, Any]:
+    """The fields of `View` that passing the rows through the model gives, chunk by chunk."""
+    chunks = list(rows.split(CHUNK))
+    parts: list[dict[str, Any]] = []
+    for done, chunk in enumerate(chunks):
+        batch = examples.batch(chunk, conditions=model.conditions, device=device_of(model))
+        _check_batch(model, batch)
+        parts.append(_evaluate(model, batch))
+        advance(done + 1, len(chunks))
+    same = ("codes", "elements", "latents")
+    joined = {name: _join([part[name] for part in parts]) for name in parts[0] if name not in same}
+    return joined | {name: parts[0][name] for name in same}
+
+
+def _importance_nll(model: Autoencoder, found: Mapping[str, Any], seed: int) -> Tensor | None:
+    """The importance-weighted -log p(x) of the first rows, of fewer if they are large."""
+    if found["rate"] is None:
+        return None
+    size = max(1, _numbers(found["output"]))
+    count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))
+    few = found["batch"][slice(0, count)].to(device_of(model))
+    return importance_nll(model, few, NLL_SAMPLES, seed).cpu()
 
 
 def device_of(model: Autoencoder) -> torch.device:

@@ -8,7 +8,6 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +20,14 @@ from narrows.activations.contexts import ContextOptions
 from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.manifest import Manifest, unsealed
 from narrows.activations.models import DTYPES, Model, load, wrap
-from narrows.activations.recompute import CONTEXTS, digest_of, work_of
+from narrows.activations.recompute import CONTEXTS, work_of
 from narrows.activations.shards import HEADER, ShardWriter
 from narrows.activations.units import Inputs, Plan, Text, compute, unit_rows
 from narrows.core.check import RequestError, choice, refuse, whole
 from narrows.core.lock import Lock
 from narrows.core.progress import Progress, Silent
 from narrows.core.tensorfile import write_tensors
+from narrows.runs.harvesting.header import header_of
 from narrows.runs.harvesting.inputs import Documents, contexts_of, of_images, of_inputs, of_text
 
 __all__ = ["harvest"]
@@ -120,37 +120,53 @@ def harvest(
     if sum(given is not None for given in (text, images, inputs)) != 1:
         raise RequestError("Give exactly one of ``text``, ``images`` and ``inputs``.")
     choice("dtype", dtype, DTYPES)
-    first = os.environ.get("RANK", "0") == "0"
-    progress_bar = (
-        progress if isinstance(progress, Silent) else (Progress() if progress and first else Silent())
-    )
+    progress_bar = _progress_bar(progress)
     loaded = wrap(model, tokenizer) if isinstance(model, nn.Module) else load(model, device, model_dtype)
     loaded = loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
-    kind = "chat" if chat else mode or "packed"
-    options = ContextOptions(
-        kind,
-        context or min(128, loaded.longest or 128),
-        overlong or ("drop" if chat else "split"),
-        special,
-        positions,
-        bos,
-        0 if tokens is None else whole("tokens", tokens),
-    )
+    options = _contexts(loaded, context, mode, chat, overlong, special, positions, bos, tokens)
     hook_points = resolve(loaded.module, at)
     with progress_bar, _evaluating(loaded.module):
         work: Text | Inputs
         if text is not None:
             documents = of_text(text, key or ("messages" if chat else "text"), split)
-            work, description = (
-                _text(documents, loaded, options, Path(out), progress_bar),
-                documents.describe(),
-            )
+            work = _text(documents, loaded, options, Path(out), progress_bar)
+            description = documents.describe()
         elif images is not None:
             work, description = of_images(images, loaded, options)
         else:
             work, description = of_inputs(inputs, loaded, options)
         job = _job(loaded, hook_points, work, description, Path(out), gradients, dtype, batch_size, shard)
         return _live(job) if on_the_fly else _run(job, progress_bar)
+
+
+def _progress_bar(progress: bool | Silent) -> Silent:
+    """The progress bar itself if one is given; else a new one, on rank 0."""
+    if isinstance(progress, Silent):
+        return progress
+    return Progress() if progress and os.environ.get("RANK", "0") == "0" else Silent()
+
+
+def _contexts(
+    model: Model,
+    context: int | None,
+    mode: str | None,
+    chat: bool,
+    overlong: str | None,
+    special: str,
+    positions: str,
+    bos: bool | None,
+    tokens: int | None,
+) -> ContextOptions:
+    """How text is cut into contexts; defaults depend on the model and on the kind of documents."""
+    return ContextOptions(
+        "chat" if chat else mode or "packed",
+        context or min(128, model.longest or 128),
+        overlong or ("drop" if chat else "split"),
+        special,
+        positions,
+        bos,
+        0 if tokens is None else whole("tokens", tokens),
+    )
 
 
 @dataclass(frozen=True)
@@ -214,7 +230,7 @@ def _job(
     counted = unit_rows(work, plan.unit)
     if not sum(counted):
         raise RequestError("No positions are selected. Choose other ``positions``, or special='keep'.")
-    header = _header(model, hook_points, work, description, plan, counted)
+    header = header_of(model, hook_points, work, description, plan, counted)
     return _Job(model, hook_points, work, plan, header, folder, counted)
 
 
@@ -238,61 +254,6 @@ def _with_shapes(
 def _row_bytes(hook_points: Iterable[HookPoint], dtype: str, gradients: bool) -> int:
     numbers = sum(torch.Size(hook_point.shape or ()).numel() for hook_point in hook_points)
     return numbers * torch.tensor([], dtype=getattr(torch, dtype)).element_size() * (1 + gradients)
-
-
-def _header(
-    model: Model,
-    hook_points: list[HookPoint],
-    work: Text | Inputs,
-    description: Mapping[str, Any],
-    plan: Plan,
-    counted: list[int],
-) -> dict[str, Any]:
-    """The header of the manifest, from which any unit can be recomputed."""
-    if isinstance(work, Text):
-        contexts = work.contexts.describe() | {
-            "counted": sorted(work.contexts.counts),
-            "sha256": digest_of(work.contexts),
-        }
-    else:
-        contexts = {
-            "mode": "examples",
-            "positions": work.options.positions,
-            "count": len(work),
-            "length": work.positions,
-        }
-    return {
-        "model": {
-            "name": model.name,
-            "kind": model.kind,
-            "class": type(model.module).__name__,
-            "source": model.source,
-            "revision": model.revision,
-            "dtype": model.dtype,
-        },
-        "layers": {
-            hook_point.name: {
-                "shape": list(hook_point.shape or ()),
-                "dtype": plan.dtype,
-                "module": hook_point.path,
-                "side": hook_point.side,
-                "heads": hook_point.heads,
-            }
-            for hook_point in hook_points
-        },
-        "text": dict(description),
-        "contexts": contexts,
-        "gradients": [hook_point.name for hook_point in hook_points] if plan.gradients else [],
-        "units": {"contexts": plan.unit, "batch": plan.batch, "rows": counted},
-        "made_with": {name: _version(name) for name in ("narrows", "torch", "transformers")},
-    }
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
 
 
 def _live(job: _Job) -> Manifest:

@@ -1,0 +1,181 @@
+"""`Autoencoder`: an encoder, a bottleneck, a decoder, a likelihood and an objective, joined."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from narrows.core.check import RequestError
+from narrows.core.code import Code, Loss, Pass
+from narrows.core.evidence import Indices
+from narrows.core.parts import Bottleneck, Likelihood, Part, Prior
+from narrows.core.stages import Player, Stage
+from narrows.core.symbols import Symbols
+from narrows.core.values import NO_CONDITION, Batch, Condition, Tree
+
+if TYPE_CHECKING:
+    from narrows.core.objective import Objective
+
+__all__ = ["Autoencoder", "evaluation_mode"]
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """`eval()` and no gradients inside the context; the mode of every module is restored afterwards."""
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+class Autoencoder(Part):
+    """An encoder, a bottleneck, a decoder, a likelihood and an objective.
+
+    Args:
+        encoder: ``(x, condition) -> features``; includes corruption and masking.
+        bottleneck: features -> `Code`.
+        decoder: ``(z, condition) -> parameters`` of the likelihood.
+        likelihood: p(x | z).
+        objective: the loss, and the players that minimise it.
+        prior: a second stage over the code's symbols, or None.
+        conditions: names of the conditions of encoder and decoder: ``"labels"`` (one-hot), or a column such
+            as ``"gradients"``. Masks and positions are always passed with the data.
+    """
+
+    default_plan: Mapping[str, Any] = {}
+    """Fields of the training plan that apply if the user does not set them, such as a published budget."""
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        bottleneck: Bottleneck,
+        decoder: nn.Module,
+        likelihood: Likelihood,
+        objective: Objective,
+        *,
+        prior: Prior | None = None,
+        conditions: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.encoder, self.bottleneck, self.decoder = encoder, bottleneck, decoder
+        self.likelihood, self.objective = likelihood, objective
+        self.conditions = tuple(conditions)
+        self.prior: Prior | None = None
+        self.set_prior(prior)
+
+    def set_prior(self, prior: Prior | None) -> None:
+        """Set or replace the second-stage prior over the code's symbols."""
+        self.prior = prior
+        if prior is not None:
+            self.conditions = (
+                *self.conditions,
+                *(name for name in prior.conditions if name not in self.conditions),
+            )
+
+    def forward(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
+        """Encode and decode a batch, once."""
+        batch = batch.visible()
+        features = self.encoder(batch.x, batch.condition)
+        code = self.bottleneck(features, samples)
+        return Pass(batch, code, self.decode(code.z, batch.condition), features)
+
+    def encode(self, batch: Batch, samples: tuple[int, ...] = ()) -> Code:
+        """The code of a batch; ``z`` is ``(*samples, B, ...)``."""
+        batch = batch.visible()
+        return self.bottleneck(self.encoder(batch.x, batch.condition), samples)
+
+    def decode(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
+        """The likelihood's parameters for z."""
+        return self.decoder(z, condition)
+
+    def reconstruct(self, batch: Batch) -> Tensor:
+        """E[x | z] at the code of the batch."""
+        return self.likelihood.mean(self(batch).output)
+
+    def features(self, batch: Batch) -> Tensor:
+        """Features of a batch for downstream probes, (B, F)."""
+        return self.bottleneck.features(self.encode(batch))
+
+    def sample(
+        self, n: int, condition: Condition = NO_CONDITION, draw: bool = False, **options: Any
+    ) -> Tensor:
+        """n new examples, (n, *shape): the likelihood's mean, or a draw from it.
+
+        Args:
+            n: the number of examples.
+            condition: n rows of each of the model's conditions, by name.
+            draw: draw from the likelihood instead of taking its mean.
+            options: keyword arguments of the second-stage prior's `sample`; those that it does not have go to the
+                likelihood's `sample`, which then draws.
+
+        Raises:
+            RequestError: neither the bottleneck nor a second stage has a prior.
+        """
+        known = () if self.prior is None else inspect.signature(self.prior.sample).parameters
+        first = {name: value for name, value in options.items() if name in known}
+        drawing = {name: value for name, value in options.items() if name not in known}
+        if self.prior is None:
+            code = self.bottleneck.sample(n, condition)
+        else:
+            code = self.bottleneck.from_symbols(self.prior.sample(n, condition, **first))
+        parameters = self.decode(code.z, condition)
+        if draw or drawing:
+            return self.likelihood.sample(parameters, **drawing)
+        return self.likelihood.mean(parameters)
+
+    def loss(self, batch: Batch, step: int = 0) -> Loss:
+        """The first player's loss; evaluating it changes nothing."""
+        return self.objective(self, batch, step)
+
+    def players(self) -> list[Player]:
+        """The players, in the order in which they take their steps."""
+        return self.objective.players(self)
+
+    def monitored(self, found: Mapping[str, float], step: int) -> float:
+        """The value that its objective monitors."""
+        return self.objective.monitored(found, step)
+
+    def stages(self) -> list[Stage]:
+        """The stages of training in order: the autoencoder, then the prior over its symbols."""
+        first = [Stage("autoencoder", self)]
+        prior = self.prior
+        return (
+            first
+            if prior is None
+            else [
+                *first,
+                Stage("prior", prior, partial(prior.view, self), prior.plan, prior.deterministic),
+            ]
+        )
+
+    def encode_fixed(self, batch: Batch) -> Code:
+        """The code of a batch in `eval()` mode, whatever the current mode."""
+        with evaluation_mode(self):  # while a prior is trained in its stage, the autoencoder stays frozen
+            return self.encode(batch)
+
+    def as_symbols(self, batch: Batch) -> Batch:
+        """The symbols of a batch, as a batch for the second stage."""
+        return Batch(self.bottleneck.to_symbols(self.encode_fixed(batch)), condition=batch.condition)
+
+    def symbols_of(self, batch: Batch) -> Symbols:
+        """The kind and shape of the bottleneck's symbols, from a batch of examples.
+
+        Raises:
+            RequestError: the symbols are not an array of numbers.
+        """
+        code = self.encode_fixed(batch)
+        found: Any = self.bottleneck.to_symbols(code)
+        if not isinstance(found, Tensor):
+            raise RequestError("This method's code is not an array of numbers, so no prior can model it.")
+        indices = None if found.is_floating_point() else code.find(Indices)
+        return Symbols(tuple(found.shape[1:]), 0 if indices is None else indices.codes)
