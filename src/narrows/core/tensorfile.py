@@ -157,12 +157,7 @@ def read_table(path: Path) -> dict[str, Entry]:
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
-    """All tensors of a .safetensors file by name, in memory.
-
-    Raises:
-        ValueError: the file is truncated or damaged; the message says how.
-        OSError: the file cannot be read.
-    """
+    """All tensors of a .safetensors file by name, in memory; damage raises what `read_table` raises."""
     found = {}
     for name, entry in read_table(path).items():
         out = torch.empty(entry.shape, dtype=entry.dtype)

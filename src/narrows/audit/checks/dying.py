@@ -60,13 +60,8 @@ class Causes:
     @property
     def main(self) -> str:
         """The most frequent cause."""
-        names = {
-            "short": "short weights",
-            "bias": "bias",
-            "direction": "direction",
-            "unselected": "never selected",
-        }
-        return names[max(vars(self), key=lambda name: getattr(self, name))]
+        most = max(vars(self), key=lambda name: getattr(self, name))
+        return {"short": "short weights", "unselected": "never selected"}.get(most, most)
 
     @property
     def summary(self) -> str:

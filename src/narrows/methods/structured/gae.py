@@ -32,10 +32,10 @@ def gae(
         RequestError: data of another kind, or an argument out of range.
 
     Example:
-        >>> model = gae(Spec((5, 3), kind="graph"), latent=2)
-        >>> edges = torch.tensor([[[0, 1], [1, 2], [3, 4]]])
-        >>> model.encode(Batch(torch.rand(1, 5, 3), edges, {"edges": edges})).z.shape
-        torch.Size([1, 5, 2])
+        >>> model, edges = gae(Spec((5, 3), kind="graph"), latent=2), torch.tensor([[[0, 1], [3, 4]]])
+        >>> code = model.encode(Batch(torch.rand(1, 5, 3), edges, {"edges": edges}))
+        >>> code.z.shape, code.costs
+        (torch.Size([1, 5, 2]), {})
 
     Reference:
         Kipf, Welling, Variational Graph Auto-Encoders, 2016. arXiv:1611.07308
