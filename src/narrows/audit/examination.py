@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from narrows.audit.checks import CHECKS
 from narrows.audit.evidence.view import NLL_SAMPLES, examine
-from narrows.audit.report.finding import Check, Figure
+from narrows.audit.report.finding import Check, Figure, Texts
 from narrows.audit.report.report import Report
 from narrows.core import Autoencoder, evaluation_mode, seeded
 from narrows.core.check import whole
@@ -36,6 +36,7 @@ def audit(
     progress: Progress | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     train: Any = None,
+    text: Texts | None = None,
 ) -> Report:
     """Run all checks on a model.
 
@@ -52,13 +53,14 @@ def audit(
         progress: shows the progress.
         history: the metrics records of the training, from which the audit dates a problem.
         train: the training examples; a code of real numbers is compared with PCA on them.
+        text: of examples that are tokens, (n, T), what they say.
 
     Raises:
         RequestError: no examples, or examples of another shape than the model's.
     """
     seed, limit = whole("seed", seed, low=0), whole("limit", limit)
     steps = _AuditProgress(progress, len(CHECKS))
-    view = examine(model, dataset, limit, seed, steps.chunk, history, train)
+    view = examine(model, dataset, limit, seed, steps.chunk, history, train, text)
     checks: list[Check] = []
     figures: list[Figure] = []
     with evaluation_mode(model):

@@ -24,7 +24,9 @@ from narrows.core.check import RequestError
 
 if TYPE_CHECKING:
     import numpy as np
+    from torch import Tensor
 
+    from narrows.core import Batch
     from narrows.data import Dataset
     from narrows.runs.run import Run
 
@@ -142,7 +144,7 @@ def reconstruct(
         name = _drawable(x)
         pairs = _pairs(shown.all().target.values[name].numpy(), _shades(opened, x[name], name))
     else:
-        pairs = _pairs(shown.all().target.numpy(), _shades(opened, x))
+        pairs = _pairs(_shown(shown.all()), _shades(opened, x))
     write_png(path, drawn(pairs, columns=min(8, len(shown))))
     tell(json, path, rows=len(shown), holds=["originals", "reconstructions"])
 
@@ -318,6 +320,14 @@ def _shades(run: Run, x: np.ndarray, name: str | None = None) -> np.ndarray:
     key = "target_scaling" if run.recipe.spec.target is not None else "scaling"
     form = run.recipe.data.get(key) if name is None else run.recipe.data["forms"][name]["scaling"]
     return x if form is None else Scaling.of(form).apply(torch.from_numpy(x)).numpy()
+
+
+def _shown(batch: Batch) -> np.ndarray:
+    """The targets, NaN where nothing is known."""
+    target: Tensor = batch.target
+    if batch.weight is not None and target.is_floating_point():
+        target = target.masked_fill(batch.weight == 0, float("nan"))
+    return target.numpy()
 
 
 def _pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> np.ndarray:

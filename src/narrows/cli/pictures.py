@@ -76,7 +76,7 @@ def _plots(series: np.ndarray) -> np.ndarray:
         optional("PIL.Image", "images", "draw series"),
         optional("PIL.ImageDraw", "images", "draw series"),
     )
-    low, high = float(series.min()), float(series.max())
+    low, high = float(np.nanmin(series)), float(np.nanmax(series))
     height, width = _PLOT
     x = np.linspace(4, width - 5, series.shape[1])
     y = height - 5 - (series - low) / max(high - low, 1e-12) * (height - 10)
@@ -85,6 +85,7 @@ def _plots(series: np.ndarray) -> np.ndarray:
         tile = image.new("RGB", (width, height), "white")
         pen = draw.Draw(tile)
         for line, ink in zip(lines.T, _INK, strict=False):
-            pen.line(list(zip(x.tolist(), line.tolist(), strict=True)), fill=ink, width=1)
+            points = [(a, b) for a, b in zip(x.tolist(), line.tolist(), strict=True) if math.isfinite(b)]
+            pen.line(points, fill=ink, width=1)  # shorter series end in NaN
         tiles.append(np.asarray(tile))
     return np.stack(tiles)

@@ -159,6 +159,9 @@ class Likelihood(Part):
     any_length: ClassVar[bool] = False
     """Whether examples may have any number of steps, (T, ...), whatever `shape` says, and lack some of them."""
 
+    autoregressive: ClassVar[bool] = False
+    """Whether `nll` reads the true elements before each one, and `mean` and `sample` those that they wrote."""
+
     discrete: bool = False
     """True if targets are categorical, so that a squared error is not defined."""
 
@@ -178,6 +181,10 @@ class Likelihood(Part):
     def pass_nll(self, passed: Pass) -> Tensor:
         """`nll` of the target of a forward pass, (*samples, B); a subclass may reuse what the pass computed."""
         return self.nll(passed.output, passed.batch.target, passed.weight)
+
+    def teacher_forced(self, passed: Pass) -> Tree:
+        """The prediction of each element from the code and, if autoregressive, the true elements before it."""
+        return self.mean(passed.output)
 
     def mean(self, parameters: Tree) -> Tree:
         """E[x | parameters], (*samples, B, *shape)."""

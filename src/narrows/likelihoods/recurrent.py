@@ -231,6 +231,7 @@ class Recurrent(Likelihood):
     """
 
     any_length = True
+    autoregressive = True
 
     def __init__(self, shape: tuple[int, ...], core: Recurrence) -> None:
         super().__init__(shape)
@@ -259,6 +260,22 @@ class Recurrent(Likelihood):
         """The nll of series whose states are known, (*samples, B)."""
         return self.core.emission.nll(self.core.emit(path.z, path.context), x, weight).sum(-1)
 
+    def teacher_forced(self, passed: Pass) -> Tensor:
+        """E[x_t | z_t, h_{t-1}] after the true values of earlier steps, (*samples, B, T, C)."""
+        path = self._path(passed)
+        mean: Tensor = self.core.emission.mean(self.core.emit(path.z, path.context))
+        return mean
+
+    def _path(self, passed: Pass) -> Path:
+        """The states along the true values, from the inference where the code has them."""
+        walked = passed.code.find(Walked)
+        if walked is not None:
+            return walked.path
+        u, steps = self._unpacked(passed.output)
+        return self.core.walk(
+            _by_noise(u), steps, u.shape[:-2], torch.where(steps.observed, passed.batch.target, 0.0)
+        )
+
     def mean(self, parameters: Tensor) -> Tensor:
         """What is expected of each step after what was expected of those before it, (*samples, B, T, C)."""
         return self._written(parameters, self.core.emission.mean)
@@ -277,11 +294,10 @@ class Recurrent(Likelihood):
         x, emission = torch.where(steps.observed, passed.batch.target, 0.0), self.core.emission
         left = steps.observed.any(-1).flip(1).cumsum(1).flip(1)  # steps with an observation, from each on
         ahead = (left == 0) & steps.mask
-        walked, choose, lead = passed.code.find(Walked), _by_noise(u), u.shape[:-2]
-        path = self.core.walk(choose, steps, lead, x) if walked is None else walked.path
+        path = self._path(passed)
         nll = self._along(path, x, steps.observed if passed.weight is None else passed.weight)
         if bool(ahead.any()):
-            path = self.core.walk(choose, steps, lead, x, ahead=ahead, known=path)
+            path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x, ahead=ahead, known=path)
         made = self.core.emit(path.z, path.context)
         mean = emission.mean(made)
 

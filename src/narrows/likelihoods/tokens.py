@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from narrows.core import Likelihood
+from narrows.core import Likelihood, Pass
 from narrows.core.check import number, whole
 from narrows.core.vocabulary import END, PAD, SPECIAL, START, UNKNOWN
 from narrows.nets.sequence import RNN
@@ -57,6 +57,10 @@ class Tokens(Likelihood):
         Bowman et al., Generating Sentences from a Continuous Space, 2016, sections 3 and 3.1.
         arXiv:1511.06349
     """
+
+    autoregressive = True
+    discrete = True
+    element = "symbol"
 
     def __init__(
         self,
@@ -135,6 +139,13 @@ class Tokens(Likelihood):
         first = torch.tanh(self.first(z)).reshape(len(z), self.pairs, self.net.num_layers, -1)
         h, *c = (part.movedim(1, 0).contiguous() for part in first.unbind(1))
         return (h, c[0]) if c else h
+
+    def teacher_forced(self, passed: Pass) -> Tensor:
+        """The likeliest symbol after the true ones before it, (*samples, B, T) int64."""
+        x, lead = passed.batch.target, passed.output.shape[:-1]
+        target = x.expand(*lead, -1).reshape(-1, x.shape[1])
+        hidden = self._teacher_forced(passed.output.reshape(-1, self.conditioning), target)
+        return self._logits(hidden).argmax(-1).reshape(*lead, -1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The text by greedy decoding, (*samples, B, T) int64."""

@@ -98,6 +98,7 @@ class Run:
         """
         from narrows.audit import audit
         from narrows.runs.reports import name_of, write_report
+        from narrows.runs.verbs.texts import texts
 
         name = name_of(data if data is None else name or data)
         report = audit(
@@ -108,6 +109,7 @@ class Run:
             progress=progress,
             history=self.metrics,
             train=self.data.train if data is None else None,
+            text=(lambda tokens: texts(self, tokens.numpy())) if self.recipe.spec.kind == "tokens" else None,
             **options,
         )
         if write:

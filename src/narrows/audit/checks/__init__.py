@@ -12,6 +12,7 @@ from narrows.audit.checks.aggregate import aggregate_posterior
 from narrows.audit.checks.budget import budget
 from narrows.audit.checks.codebook import codebook_usage
 from narrows.audit.checks.collapse import collapse
+from narrows.audit.checks.decoder import decoder
 from narrows.audit.checks.dying import dying
 from narrows.audit.checks.error import reconstruction_error
 from narrows.audit.checks.factors import disentanglement
@@ -39,6 +40,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     budget,
     collapse,
     reconstruction_error,
+    decoder,
     principal,
     rate_and_distortion,
     graph,

@@ -22,12 +22,12 @@ def reconstruction_error(view: View) -> Finding:
     if view.mixed:
         return Finding()  # tables too
     if view.model.likelihood.discrete:
-        return Finding((_accuracy(view),))
+        return Finding(() if view.forced is not None else (_accuracy(view),))
     error = per_example(view)
     unexplained = fvu(view.batch.target, view.output, view.weight)
     median, high, worst = (float(error.quantile(q)) for q in (0.5, 0.99, 1.0))
     checks = (
-        _fvu_check(unexplained),
+        _free(unexplained) if view.forced is not None else _fvu_check(unexplained),
         Check(
             "cosine",
             float(cosine(view.batch.target, view.output).mean()),
@@ -70,6 +70,11 @@ def _accuracy(view: View) -> Check:
     return Check(
         "accuracy", share, "", "info", "The share of elements whose most probable class is the true one."
     )
+
+
+def _free(unexplained: float) -> Check:
+    says = f"{100 * (1 - unexplained):.1f} % of the variance is explained by free-running reconstructions."
+    return Check("fvu", unexplained, "", "info", says)
 
 
 def _fvu_check(unexplained: float) -> Check:

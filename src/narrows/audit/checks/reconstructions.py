@@ -17,11 +17,14 @@ _SHOWN = 10
 def reconstructions(view: View) -> Finding:
     """Evenly spaced examples and the worst ones, each above its reconstruction."""
     target = view.batch.target
-    if view.mixed or not isinstance(target, Tensor) or target.shape != view.output.shape:
+    if view.mixed or not isinstance(target, Tensor):
+        return Finding()
+    if target.shape != view.output.shape and view.text is None:
         return Finding()
     step = max(1, len(view) // _SHOWN)
     typical = torch.arange(0, len(view), step)[:_SHOWN]
-    worst = per_example(view).argsort(descending=True, stable=True)[:_SHOWN]
+    errors = per_example(view) if view.text is None else view.distortion
+    worst = errors.argsort(descending=True, stable=True)[:_SHOWN]
     return Finding(
         figures=(
             _pair(
@@ -47,10 +50,16 @@ def _pair(view: View, name: str, title: str, says: str, rows: Tensor) -> Gallery
     shown: list[tuple[str, Tensor]] = []
     if view.batch.target is not view.batch.x:
         original = "target"
-    target = view.batch.target[rows]
+    target, output = view.batch.target[rows], view.output[rows]
+    if view.forced is not None:
+        shown = [(original, target), ("teacher-forced", view.forced[rows]), ("free-running", output)]
+        if view.weight is not None and view.text is None:
+            there = view.weight[rows] > 0  # padding and missing values are not drawn
+            shown = [(label, x.masked_fill(~there, torch.nan)) for label, x in shown]
+        return Gallery(name, title, says, tuple(shown), text=view.text)
     if view.weight is not None and view.weight.ndim == target.ndim:
         # A masked autoencoder is scored on the masked patches only: the others are its visible input.
         hidden = view.weight[rows].expand(target.shape)
         shown.append(("visible", torch.where(hidden > 0, target.new_full((), 0.5), target)))
-    shown += [(original, target), ("reconstruction", view.output[rows])]
+    shown += [(original, target), ("reconstruction", output)]
     return Gallery(name, title, says, tuple(shown))

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from narrows.audit.evidence.view import View, device_of
-from narrows.audit.report.finding import Finding, Gallery
+from narrows.audit.report.finding import Finding, Gallery, Texts
 from narrows.core.check import NarrowsError
 
 __all__ = ["samples"]
@@ -39,12 +39,12 @@ def samples(view: View) -> Finding:
         return Finding()
     if isinstance(drawn, Mapping):
         named = ((f"samples/{name}", f"Samples of {name}", x) for name, x in drawn.items() if x.dim() > 2)
-        return Finding(figures=tuple(_gallery(*one, labels) for one in named))
+        return Finding(figures=tuple(_gallery(*one, labels, None) for one in named))
     if not isinstance(drawn, Tensor) or drawn.dim() < 2:
         return Finding()
-    return Finding(figures=(_gallery("samples", "Samples", drawn, labels),))
+    return Finding(figures=(_gallery("samples", "Samples", drawn, labels, view.text),))
 
 
-def _gallery(name: str, title: str, drawn: Tensor, labels: list[str]) -> Gallery:
+def _gallery(name: str, title: str, drawn: Tensor, labels: list[str], text: Texts | None) -> Gallery:
     shown = tuple(zip(labels, drawn.cpu().split(_COLUMNS), strict=True))
-    return Gallery(name, title, "Decoded draws of the prior.", shown)
+    return Gallery(name, title, "Decoded draws of the prior.", shown, text=text)

@@ -54,7 +54,7 @@ def _traversals(view: View, z: Tensor) -> Finding:
     for name in next(iter(ends.values())):
         shown = tuple((label, traversed[name]) for label, traversed in rows)
         called, of = (f"traversals/{name}", f" of {name}") if name else ("traversals", "")
-        galleries.append(Gallery(called, f"Traversals{of}", says, shown, panels="row"))
+        galleries.append(Gallery(called, f"Traversals{of}", says, shown, panels="row", text=view.text))
     return Finding(figures=tuple(galleries))
 
 

@@ -66,6 +66,8 @@ class View:
         indices: the codebook entries that were used, (N, ...).
         codes: the number of codebook entries.
         weight: the weight of the target, broadcastable to it.
+        forced: of an autoregressive likelihood, the teacher-forced predictions, (N, ...).
+        swapped: its distortion at the code of another example, (N,).
         nll: the importance-weighted -log p(x) of the first rows.
         factors: known factors (N, F).
         factor_names: names of the factors.
@@ -77,6 +79,7 @@ class View:
         history: the metrics records of the training.
         train: the training examples.
         seed: of every draw.
+        text: of tokens, what they say.
     """
 
     model: Autoencoder
@@ -95,6 +98,8 @@ class View:
     indices: Tensor | None
     codes: int
     weight: Tensor | None
+    forced: Tensor | None
+    swapped: Tensor | None
     nll: Tensor | None = None
     factors: Tensor | None = None
     factor_names: tuple[str, ...] = ()
@@ -106,6 +111,7 @@ class View:
     history: Sequence[Mapping[str, Any]] = ()
     train: Examples | None = None
     seed: int = 0
+    text: Callable[[Tensor], list[str]] | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -150,6 +156,7 @@ def examine(
     advance: Callable[[int, int], None] = lambda done, total: None,
     history: Sequence[Mapping[str, Any]] = (),
     train: Examples | None = None,
+    text: Callable[[Tensor], list[str]] | None = None,
 ) -> View:
     """Pass up to `limit` examples through the model and collect the evidence.
 
@@ -161,6 +168,7 @@ def examine(
         advance: called with the finished and the total number of chunks.
         history: the metrics records of the training.
         train: the training examples.
+        text: of tokens, what they say.
 
     Raises:
         RequestError: no examples, examples of another shape, or numbers that are not finite.
@@ -188,6 +196,7 @@ def examine(
         history=tuple(history),
         train=train,
         seed=seed,
+        text=text,
     )
 
 
@@ -301,6 +310,7 @@ def _evaluate(model: Autoencoder, batch: Batch) -> dict[str, Any]:
         "posterior": posterior_of(code, elements),
         "indices": None if indices is None else indices.indices,
         "weight": weight,
+        **_autoregressive(model, passed),
     }
     if elements is not None:
         for name in ("features", "drawn"):
@@ -322,6 +332,17 @@ def _codes(model: Autoencoder, code: Code) -> dict[str, Any]:
     plain = isinstance(code.z, Tensor) and code.find(Indices) is None
     features = model.bottleneck.features(code) if plain else None
     return {"z": code.z if single else None, "skip": None, "features": features}
+
+
+def _autoregressive(model: Autoencoder, passed: Pass) -> dict[str, Any]:
+    """Teacher-forced predictions, and the distortion under the codes of other examples."""
+    if not model.likelihood.autoregressive:
+        return {"forced": None, "swapped": None}
+    swapped = model.decode(passed.code.z.roll(1, 0), passed.batch.condition)
+    return {
+        "forced": model.likelihood.teacher_forced(passed),
+        "swapped": model.likelihood.nll(swapped, passed.batch.target, passed.weight),
+    }
 
 
 def _to_cpu(value: Any) -> Any:

@@ -148,15 +148,17 @@ def shared_galleries(compared: Sequence[Column]) -> list[Gallery]:
         ("samples", "Samples", "New examples from the prior of each run."),
     ):
         rows: list[tuple[str, torch.Tensor]] = []
+        text = None
         for column in compared:
             gallery = next(
                 (f for f in column.report.figures if isinstance(f, Gallery) and f.name == name), None
             )
+            text = text if gallery is None else gallery.text
             for label, shown_rows in gallery.rows[:3] if gallery is not None else ():
                 if name == "samples":
                     rows.append((column.name, shown_rows))
                     break
-                known = any(old.shape == shown_rows.shape and torch.equal(old, shown_rows) for _, old in rows)
+                known = any(_same(old, shown_rows) for _, old in rows)
                 if not known:
                     mine = (
                         label
@@ -164,8 +166,12 @@ def shared_galleries(compared: Sequence[Column]) -> list[Gallery]:
                         else f"{column.name}, {label}"
                     )
                     rows.append((column.name if label == "reconstruction" else mine, shown_rows))
-        made.extend(_by_shape(Gallery(name, title, says, tuple(rows))))
+        made.extend(_by_shape(Gallery(name, title, says, tuple(rows), text=text)))
     return made
+
+
+def _same(old: torch.Tensor, new: torch.Tensor) -> bool:
+    return torch.equal(old.nan_to_num(), new.nan_to_num())  # NaN where nothing is known
 
 
 def _by_shape(gallery: Gallery) -> list[Gallery]:

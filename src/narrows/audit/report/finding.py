@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
 import torch
 from torch import Tensor
 
-__all__ = ["Chart", "Check", "Figure", "Finding", "Gallery", "Series", "Verdict", "distribution", "histogram"]
+__all__ = [
+    "Chart",
+    "Check",
+    "Figure",
+    "Finding",
+    "Gallery",
+    "Series",
+    "Texts",
+    "Verdict",
+    "distribution",
+    "histogram",
+]
 
 Verdict: TypeAlias = Literal["ok", "warn", "bad", "info"]
+
+
+Texts: TypeAlias = Callable[[Tensor], list[str]]
+"""From tokens (n, T) to texts."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +102,7 @@ class Chart:
 
 @dataclass(frozen=True)
 class Gallery:
-    r"""Examples to be drawn: images as images, anything else as curves.
+    r"""Examples to be drawn: images as images, texts as text, anything else as curves.
 
     Args:
         name: stable name.
@@ -96,6 +112,7 @@ class Gallery:
         panels: curves share a panel by ``column`` (an original and its reconstruction) or by ``row`` (the steps of a
             traversal).
         signed: whether zero is the middle of the scale, as for an atom.
+        text: of tokens (n, T), what they say.
     """
 
     name: str
@@ -104,6 +121,7 @@ class Gallery:
     rows: tuple[tuple[str, Tensor], ...]
     panels: Literal["column", "row"] = "column"
     signed: bool = False
+    text: Texts | None = None
 
 
 Figure: TypeAlias = Chart | Gallery

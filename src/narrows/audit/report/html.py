@@ -58,8 +58,8 @@ _SHORT = 24
 
 _GROUPS = (
     ("Capacity", ("collapse", "capacity", "active-units", "latents/", "codebook/", "l0", "density/")),
-    ("Fidelity", ("fvu", "cosine", "error/", "accuracy")),
-    ("Rate and likelihood", ("distortion", "rate", "bound", "bits-per-dimension", "nll", "cost/")),
+    ("Fidelity", ("fvu", "cosine", "error/", "accuracy", "decoder/")),
+    ("Rate and likelihood", ("distortion", "rate", "bound", "bits-per-", "nll", "cost/")),
     ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "mig", "dci/", "sap")),
     ("The true dictionary", ("recovery/",)),
     ("In the language model", ("splice/",)),

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from narrows.audit.report.finding import Gallery
+from narrows.audit.report.finding import Gallery, Texts
 from narrows.audit.report.svg import Frame, polyline
 from narrows.core.check import optional
 
@@ -29,12 +30,23 @@ class Strip(NamedTuple):
 
 def render(gallery: Gallery) -> list[Strip]:
     """The rows of a gallery as HTML."""
+    if gallery.text is not None:
+        return _texts(gallery.text, gallery.rows)
     rows = [(label, shown.detach().float()) for label, shown in gallery.rows if len(shown)]
     if not rows:
         return []
     if rows[0][1].ndim == 4:
         return _images(gallery, rows)
     return _by_row(rows) if gallery.panels == "row" else _by_column(gallery, rows)
+
+
+def _texts(text: Texts, rows: Sequence[tuple[str, Tensor]]) -> list[Strip]:
+    """A list of texts for each row."""
+    return [
+        Strip(label, f'<ol class="texts">{"".join(f"<li>{escape(line)}</li>" for line in text(shown))}</ol>')
+        for label, shown in rows
+        if len(shown)
+    ]
 
 
 def _images(gallery: Gallery, rows: list[tuple[str, Tensor]]) -> list[Strip]:
@@ -121,6 +133,7 @@ def _panels(panels: list[list[tuple[Tensor, str]]], captions: list[str] | None =
     parts = []
     for number, curves in enumerate(panels):
         values = torch.cat([curve.flatten() for curve, _ in curves])
+        values = values[values.isfinite()] if bool(values.isfinite().any()) else values.new_zeros(1)
         low, high = float(values.min()), float(values.max())
         end = max(2, min(len(curves[0][0]), _LONGEST)) - 1
         frame = Frame((0, end), (low, max(high, low + 1e-9)), False, 3, _WIDE - 3, 5, _HIGH - 5)
