@@ -23,8 +23,8 @@ __all__ = ["PROOF"]
 PICTURES = (3, 32, 32)
 """The shape of the pictures that the residual networks of the set ``cifar10-resnets`` were trained on."""
 
-RATE = 3e-3
-"""Learning rate of all: budgets are small."""
+RATE, GENTLE = 3e-3, 1e-3
+"""Learning rates: of all, for budgets are small, and of the VQGAN on pictures."""
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
@@ -61,7 +61,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
     found: dict[str, float] = {}
     fine = _detail(test.x)
     for name, model in models.items():
-        trial.fit(model, lr=RATE, prior_steps=budget["prior_steps"])
+        rate = GENTLE if name == "vqgan" and shape == PICTURES else RATE
+        stages = {"prior": {"steps": budget["prior_steps"], "lr": RATE}}
+        trial.fit(model, lr=rate, stages=stages)
         found[f"{name}/error"] = error(model, test)
         with torch.no_grad():
             made, drawn = model.reconstruct(test), model.sample(len(test))
@@ -106,7 +108,7 @@ PROOF = Proof(
             vqgan/samples/frechet < 0.9 * vq/samples/frechet  (not at quick scale)
             Post hoc: [looked]
         and are a tenth nearer to their own originals in the features of a network that neither has seen:
-            vqgan/perceptual < 0.9 * vq/perceptual  (not at quick scale)
+            vqgan/perceptual < 0.9 * vq/perceptual  (not at quick scale, refuted here)
             Post hoc: Added after that look, before any at the default scale. [looked]
         they keep half as much again of the fine detail:
             vqgan/detail > 1.5 * vq/detail  (not at quick scale)
@@ -115,9 +117,9 @@ PROOF = Proof(
             vqgan/error < 2 * vq/error
             Post hoc: [looked]
         [looked] The VQGAN's learning rate was raised from 1e-3 to its rival's after a look at the quick scale
-            (digits).
+            (digits), and on pictures put back after seeds 100 to 102 of the default scale, of which one overshot.
         """),
-    seeds=(100, 101, 102),
+    seeds=(200, 201, 202),
     quick={"steps": 100, "prior_steps": 5, "test": 200, "codes": 64, "downsample": 4},
     default={"steps": 400, "prior_steps": 300, "test": 1000, "codes": 256, "downsample": 8, "batch_size": 32},
     full={**FULL, "batch_size": 64},
@@ -127,6 +129,8 @@ PROOF = Proof(
         residual network of 20 layers, the Frechet distances one of 56, both trained elsewhere on the classes of these
         pictures: as in the paper, what is trained against and what judges know the same labels. Detail is the energy
         of what four neighbours do not foretell of a pixel, as a share of the data's. The critic joins after a quarter
-        of the steps. At quick scale (digits) the perceptual distance reads a random network.
+        of the steps. With a learning rate of 3e-3 for the VQGAN too, seeds 100 to 102 gave Frechet distances of 17.0
+        (spread 4.2) against 31.5, and detail of 1.4, 3.2 and 1.7 times the data's: inconclusive. At quick scale
+        (digits) the perceptual distance reads a random network.
         """,
 )
