@@ -26,6 +26,7 @@ from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
 from narrows.audit.checks.recovery import recovery
 from narrows.audit.checks.redundancy import redundancy
+from narrows.audit.checks.resolution import resolution
 from narrows.audit.checks.samples import samples
 from narrows.audit.checks.splice import splice
 from narrows.audit.checks.table import table
@@ -41,6 +42,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     collapse,
     reconstruction_error,
     decoder,
+    resolution,
     principal,
     rate_and_distortion,
     graph,

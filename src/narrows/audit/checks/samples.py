@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.fields import grid_of
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Finding, Gallery, Texts
 from narrows.core.check import NarrowsError
@@ -32,6 +33,9 @@ def samples(view: View) -> Finding:
     like = {
         name: value[rows] for name, value in view.batch.condition.items()
     }  # times, positions: of real examples
+    grid = grid_of(view)
+    if grid is not None:
+        requested["queries"] = grid.queries(count)
     condition = {name: value.to(device_of(view.model)) for name, value in {**like, **requested}.items()}
     try:
         drawn: Any = view.model.sample(count, condition)
@@ -42,6 +46,7 @@ def samples(view: View) -> Finding:
         return Finding(figures=tuple(_gallery(*one, labels, None) for one in named))
     if not isinstance(drawn, Tensor) or drawn.dim() < 2:
         return Finding()
+    drawn = drawn if grid is None else grid.shaped(drawn)
     return Finding(figures=(_gallery("samples", "Samples", drawn, labels, view.text),))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from narrows.audit.evidence.effects import atoms
+from narrows.audit.evidence.fields import grid_of
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import code_counts, unit_variance
 from narrows.audit.report.finding import Finding, Gallery
@@ -35,11 +36,15 @@ def _traversals(view: View, z: Tensor) -> Finding:
     """Traversals: from a typical example, one latent varies over the range of the data's codes."""
     start = int((z - z.median(0).values).square().sum(1).argmin())
     low, high = z.quantile(torch.tensor([0.01, 0.99]), 0)
+    grid = grid_of(view)
 
     def traverse(latent: int, steps: int) -> Mapping[str, Tensor]:
         codes = z[start].repeat(steps, 1)
         codes[:, latent] = torch.linspace(float(low[latent]), float(high[latent]), steps)
-        return _pictures(view.decode(codes, torch.full((steps,), start)))
+        rows = torch.full((steps,), start)
+        if grid is not None:
+            return {"": grid.shaped(view.decode(codes, rows, queries=grid.queries(steps)))}
+        return _pictures(view.decode(codes, rows))
 
     moving = unit_variance(z).argsort(descending=True, stable=True)[:_CANDIDATES].tolist()
     ends = {latent: traverse(latent, 2) for latent in moving}

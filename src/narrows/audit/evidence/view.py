@@ -138,10 +138,11 @@ class View:
             return self.posterior.mean
         return None if self.indices is not None or self.sparse is not None else self.features
 
-    def decode(self, z: Tree, rows: Tensor | None = None) -> Any:
-        """E[x | z] for any codes, on the CPU, with the conditions of the given rows."""
+    def decode(self, z: Tree, rows: Tensor | None = None, **condition_too: Tensor) -> Any:
+        """E[x | z] for any codes, on the CPU, with the conditions of the given rows, and others by name."""
         device = device_of(self.model)
         condition = tree_map(lambda t: t[: len(z)] if rows is None else t[rows], self.batch.condition)
+        condition = {**condition, **condition_too}
         move: Callable[[Tensor], Tensor] = lambda t: t.to(device)  # noqa: E731
         with torch.no_grad():
             mean = self.model.likelihood.mean(self.model.decode(tree_map(move, z), tree_map(move, condition)))

@@ -58,7 +58,7 @@ _SHORT = 24
 
 _GROUPS = (
     ("Capacity", ("collapse", "capacity", "active-units", "latents/", "codebook/", "l0", "density/")),
-    ("Fidelity", ("fvu", "cosine", "error/", "accuracy", "decoder/")),
+    ("Fidelity", ("fvu", "cosine", "error/", "accuracy", "resolution/", "decoder/")),
     ("Rate and likelihood", ("distortion", "rate", "bound", "bits-per-", "nll", "cost/")),
     ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "mig", "dci/", "sap")),
     ("The true dictionary", ("recovery/",)),
