@@ -91,7 +91,7 @@ def test_points_that_differ_in_number_come_back_where_they_were(cli, tmp_path):
 def test_only_fields_have_a_resolution(cli, fitted, tmp_path):
     code, _, said = cli("sample", fitted, "--out", tmp_path / "x.npz", "--resolution", 2)
     assert code == 2
-    assert "left out: the data of this run are of the kind array" in said
+    assert "left out: the data of this run are of kind array" in said
 
 
 def test_a_fit_on_arrays_in_memory_reads_others_of_other_points():
