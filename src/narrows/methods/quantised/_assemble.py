@@ -19,9 +19,9 @@ def token_autoencoder(
     spec: Spec,
     quantizer: Callable[[int], Quantizer],
     objective: Objective,
-    *,
     width: int,
     downsample: int,
+    *,
     prior: str | Prior,
     net: str | Net,
     likelihood: str | Likelihood,
@@ -33,8 +33,8 @@ def token_autoencoder(
         quantizer: makes the bottleneck, from the number of tokens.
         objective: what the first stage minimises.
         width: width of a token before it is quantised and after.
-        prior: the second stage.
         downsample: pixels a token, along each side.
+        prior: the second stage.
         net: kind of the networks.
         likelihood: p(x | z).
 

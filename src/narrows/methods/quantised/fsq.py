@@ -41,17 +41,11 @@ def fsq(
         Mentzer et al., Finite Scalar Quantization: VQ-VAE Made Simple, 2023. arXiv:2309.15505
     """
     chosen = tuple(levels) or levels_for(codes)
+    spec, width = as_spec(spec), len(chosen)
 
     def quantizer(tokens: int) -> Quantizer:
-        return FiniteScalarQuantizer(len(chosen), levels=chosen, tokens=tokens, variant=variant)
+        return FiniteScalarQuantizer(width, levels=chosen, tokens=tokens, variant=variant)
 
     return token_autoencoder(
-        as_spec(spec),
-        quantizer,
-        Objective(),
-        width=len(chosen),
-        downsample=downsample,
-        prior=prior,
-        net=net,
-        likelihood=likelihood,
+        spec, quantizer, Objective(), width, downsample, prior=prior, net=net, likelihood=likelihood
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.residual import ResidualQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
@@ -56,27 +58,12 @@ def rq_vae(
     Reference:
         Lee et al., Autoregressive Image Generation using Residual Quantization, 2022. arXiv:2203.01941
     """
+    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
 
     def quantizer(tokens: int) -> Quantizer:
-        return ResidualQuantizer(
-            width,
-            codes=codes,
-            tokens=tokens,
-            depth=depth,
-            shared=shared,
-            decay=decay,
-            gradient=gradient,
-            restart=restart,
-            start=start,
-        )
+        return ResidualQuantizer(width, codes=codes, tokens=tokens, depth=depth, shared=shared, **learned)
 
+    spec, objective = as_spec(spec), Objective(weights={"commitment": beta})
     return token_autoencoder(
-        as_spec(spec),
-        quantizer,
-        Objective(weights={"commitment": beta}),
-        width=width,
-        downsample=downsample,
-        prior=prior,
-        net=net,
-        likelihood=likelihood,
+        spec, quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood
     )

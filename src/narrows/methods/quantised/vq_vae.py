@@ -1,5 +1,7 @@
 """The vector-quantised autoencoder."""
 
+from typing import Any
+
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
@@ -51,26 +53,12 @@ def vq_vae(
     Reference:
         Van den Oord et al., Neural Discrete Representation Learning, 2017. arXiv:1711.00937
     """
+    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
 
     def quantizer(tokens: int) -> Quantizer:
-        return VectorQuantizer(
-            width,
-            codes=codes,
-            tokens=tokens,
-            codebook=codebook,
-            decay=decay,
-            gradient=gradient,
-            restart=restart,
-            start=start,
-        )
+        return VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook, **learned)
 
+    spec, objective = as_spec(spec), Objective(weights={"commitment": beta})
     return token_autoencoder(
-        as_spec(spec),
-        quantizer,
-        Objective(weights={"commitment": beta}),
-        width=width,
-        downsample=downsample,
-        prior=prior,
-        net=net,
-        likelihood=likelihood,
+        spec, quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood
     )

@@ -2,6 +2,7 @@
 
 from torch import nn
 
+from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Likelihood, Prior, Spec, as_spec
 from narrows.core.schedules import Schedule
@@ -62,6 +63,10 @@ def vqgan(
     Reference:
         Esser, Rombach, Ommer, Taming Transformers for High-Resolution Image Synthesis, 2021. arXiv:2012.09841
     """
+
+    def quantizer(tokens: int) -> Quantizer:
+        return VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook)
+
     spec = as_spec(spec)
     shape = spec.output_shape
     looks = None if FEATURES.word(perceptual) == "none" else FEATURES.make(perceptual, shape=shape)
@@ -75,12 +80,5 @@ def vqgan(
         optimizer=optimizer,
     )
     return token_autoencoder(
-        spec,
-        lambda tokens: VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook),
-        objective,
-        width=width,
-        downsample=downsample,
-        prior=prior,
-        net=net,
-        likelihood=likelihood,
+        spec, quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood
     )
