@@ -50,6 +50,15 @@ def sampling_names(name):
     return of_prior(PRIORS.constructor(name))
 
 
+@pytest.mark.parametrize("option", ["--guidance", "--top-k", "--sampler"])
+def test_fit_says_where_the_options_of_drawing_belong(cli, fitted, tmp_path, option):
+    code, _, said = cli("fit", fitted, "--prior", "flow-matching", option, 2, "--out", tmp_path / "no")
+    assert code == 2
+    assert f"There is no option `{option}`. It is one of `narrows sample`" in said
+    code, _, said = cli("fit", fitted, "--prior", "flow-matching", "--seeed", 2, "--out", tmp_path / "no")
+    assert "Did you mean `--seed`" in said
+
+
 def test_a_run_without_a_second_stage_has_nothing_to_set(cli, fitted, tmp_path):
     code, _, said = cli("sample", fitted, "--temperature", 0.5, "--out", tmp_path / "g.png")
     assert code == 2

@@ -88,8 +88,16 @@ def _wrong_words(error: Any) -> str:
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         best = get_close_matches(error.option_name, sorted(error.possibilities or ()), n=2)
         near = " or ".join(f"`{name}`" for name in best)
-        return (
-            f"There is no option `{error.option_name}`." + (f" Did you mean {near}?" if near else "") + look
-        )
+        said = f"There is no option `{error.option_name}`."
+        if getattr(context, "command_path", "").endswith(" fit") and _draws(error.option_name):
+            return f"{said} It is one of `narrows sample`: a prior is fitted once, and draws in many ways."
+        return said + (f" Did you mean {near}?" if near else "") + look
     text = " ".join(str(error.format_message()).split())
     return (text if text.endswith((".", "?", ")")) else f"{text}.") + look
+
+
+def _draws(option: str) -> bool:
+    """Whether an option says how a prior draws."""
+    from narrows.cli.sampling import sampling_options
+
+    return option.removeprefix("--").replace("-", "_") in {known.name for known in sampling_options([])}
