@@ -168,3 +168,50 @@ def test_series_are_drawn_and_tables_are_not():
     assert np.corrcoef(right[:, 0], right[:, 1])[0, 1] < -0.99  # up is towards smaller rows
     with pytest.raises(nr.core.check.RequestError, match=r"\.npz"):
         picture(np.zeros((3, 7)))
+
+
+def test_translations_to_classes_are_a_table(cli, views, tmp_path):
+    table, arrays = tmp_path / "label.csv", tmp_path / "label.npz"
+    words = ("translate", views, "digits", "--from", "image", "--to", "label", "--limit", 20, "--out")
+    assert cli(*words, table)[:2] == (0, "")
+    cli(*words, arrays)
+    rows = list(csv.DictReader(table.read_text().splitlines()))
+    assert [int(row["label"]) for row in rows] == load(arrays)["label"].tolist()
+    assert {row["label_present"] for row in rows} == {"True"}
+
+
+def test_a_table_of_translations_is_empty_where_nothing_was_read(cli, views, tmp_path):
+    there = np.arange(20) % 3 > 0
+    images = np.random.default_rng(0).uniform(0, 16, (20, 8, 8))
+    np.savez(tmp_path / "x.npz", image=images, image_present=there, label=np.arange(20) % 10)
+    words = ("translate", views, tmp_path / "x.npz", "--from", "image", "--to", "label")
+    assert cli(*words, "--out", tmp_path / "label.csv")[0] == 0
+    rows = list(csv.DictReader((tmp_path / "label.csv").read_text().splitlines()))
+    assert [row["label_present"] for row in rows] == [str(value) for value in there.tolist()]
+    assert [row["label"] == "" for row in rows] == (~there).tolist()
+
+
+def test_a_table_of_images_is_refused(refused, views, tmp_path):
+    err = refused("translate", views, "digits", "--to", "image", "--out", tmp_path / "x.csv")
+    assert "Try --out x.npz" in err
+
+
+def test_a_picture_of_translations_shows_the_first_rows_under_their_classes(cli, views, tmp_path):
+    path = tmp_path / "x.png"
+    words = ("translate", views, "digits", "--from", "label", "--to", "image", "-n", 8)
+    assert cli(*words, "--out", path)[0] == 0
+    drawn = np.asarray(Image.open(path))
+    tile, line = 48, 14
+    assert drawn.shape[:2] == (2 + 8 * (tile + line + 2), 2 + 8 * (tile + 2))
+    caption = drawn[2 : 2 + line, 2 : 2 + tile]
+    assert (caption < 100).any()
+    assert not np.array_equal(caption, drawn[2 + tile + line + 2 :][:line, 2 : 2 + tile])  # another class
+
+
+def test_captions_stand_above_what_they_name():
+    tiles = np.zeros((2, 1, 8, 8))
+    plain, named = picture(tiles, 2), picture(tiles, 2, ["", "9"])
+    assert named.shape == (plain.shape[0] + 14, *plain.shape[1:])
+    assert (named[2:16, 2:50] == 235).all()
+    assert (named[2:16, 52:100] < 100).any()
+    assert np.array_equal(named[16:], plain[2:])

@@ -148,3 +148,11 @@ def test_a_folder_of_files_is_read(tmp_path):
     assert found.present[:, 1].tolist() == [True, False, True]
     assert found.parts["digit"].class_names == ("7", "9")
     assert found.parts["word"].x[:, 0].tolist() == [0, 1, 0]
+
+
+def test_a_blank_line_of_a_file_of_one_column_is_a_row_that_lacks_it(tmp_path):
+    np.save(tmp_path / "image.npy", np.zeros((5, 4, 4), np.uint8))
+    (tmp_path / "word.csv").write_text("word\ncat\n\ndog\n\n\n")
+    found = separate(read_views_folder(tmp_path))
+    assert found.present[:, 1].tolist() == [True, False, True, False, False]
+    assert found.parts["word"].x[[0, 2], 0].tolist() == [0, 1]

@@ -87,9 +87,15 @@ def test_terms_of_random_subsets_equal_a_loop():
     assert torch.allclose(total, wanted / len(x.present), rtol=1e-5)
 
 
-def test_garbage_under_an_absent_modality_changes_no_bit():
+def every_subset(seed=0):
+    """Two examples of every subset of the modalities, the empty one too."""
+    subsets = torch.tensor(list(itertools.product([True, False], repeat=len(SIZES)))).repeat(2, 1)
+    return Views(some_views(len(subsets), seed=seed).values, subsets)
+
+
+def test_garbage_under_any_subset_of_absent_modalities_changes_no_bit():
     model = mvae(spec_of(SIZES), latent=2).train()
-    x, results = some_views(), []
+    x, results = every_subset(), []
     for garbage in (0.0, 1e20, math.nan):
         values = {
             name: torch.where(here[:, None], v, garbage)
@@ -103,22 +109,67 @@ def test_garbage_under_an_absent_modality_changes_no_bit():
             code = model.encode(batch)
         grads = [p.grad.clone() for p in model.parameters() if p.grad is not None]
         results.append([loss.total, code.z, code.costs["kl"], *grads])
+    assert all(t.isfinite().all() for t in results[0])
     for other in results[1:]:
         assert all(torch.equal(a, b) for a, b in zip(results[0], other))
 
 
-def test_an_absent_modality_equals_the_model_without_it():
+@pytest.mark.parametrize("kept", [k for s in (1, 2) for k in itertools.combinations(range(3), s)])
+def test_absent_modalities_equal_the_model_without_them(kept):
+    """In the same batch as rows that have them; one modality alone is compared with its bound by hand."""
+    names = [list(SIZES)[i] for i in kept]
     model = mvae(spec_of(SIZES), latent=2, subsets=0).eval()
-    smaller = mvae(spec_of({"a": 3, "c": 2}), latent=2, subsets=0).eval()
-    for part in ("encoder", "decoder", "likelihood"):
-        for mine, index in enumerate((0, 2)):
-            state = getattr(model, part).parts[index].state_dict()
-            getattr(smaller, part).parts[mine].load_state_dict(state)
-    x = some_views()
-    hole = Views(x.values, torch.tensor([True, False, True]).expand(12, 3))
-    without = Views({name: x.values[name] for name in ("a", "c")}, torch.ones(12, 2, dtype=torch.bool))
-    assert torch.allclose(model.encode(Batch(hole)).z, smaller.encode(Batch(without)).z, atol=1e-6)
-    assert torch.allclose(model.loss(Batch(hole)).total, smaller.loss(Batch(without)).total, rtol=1e-5)
+    mixed, rows = every_subset(), torch.arange(4, 8)
+    present = mixed.present.clone()
+    present[rows] = torch.tensor([i in kept for i in range(3)])
+    whole = Batch(Views(mixed.values, present))
+    others = [i for i in range(len(present)) if i not in rows]
+    loss = (
+        len(present) * model.loss(whole).total - len(others) * model.loss(whole[torch.tensor(others)]).total
+    )
+    x = {name: mixed.values[name][rows] for name in names}
+    if len(kept) == 1:
+        wanted = sum(bound(model, {names[0]: x[names[0]][i]}) for i in range(4))
+    else:
+        smaller = mvae(spec_of({name: SIZES[name] for name in names}), latent=2, subsets=0).eval()
+        for part in ("encoder", "decoder", "likelihood"):
+            for mine, index in enumerate(kept):
+                state = getattr(model, part).parts[index].state_dict()
+                getattr(smaller, part).parts[mine].load_state_dict(state)
+        without = Batch(Views(x, torch.ones(4, len(kept), dtype=torch.bool)))
+        assert torch.allclose(model.encode(whole).z[rows], smaller.encode(without).z, atol=1e-6)
+        wanted = 4 * smaller.loss(without).total
+    assert torch.allclose(loss, wanted, rtol=1e-4)
+
+
+def bound(model, row):
+    """The negative bound of one modality of one example, at the posterior mean."""
+    (name, x), index = *row.items(), model.encoder.names.index(*row)
+    mean, log_variance = model.encoder.parts[index](x[None], {})[0].chunk(2)
+    variance = 1 / (1 + (-log_variance).exp())
+    mean = variance * (-log_variance).exp() * mean
+    p = torch.distributions.Normal
+    nll = -p(
+        model.decoder.parts[index](mean[None], {})[0],
+        (0.5 * model.likelihood.part(name).log_variance).exp(),
+    ).log_prob(x)
+    return nll.sum() + torch.distributions.kl_divergence(p(mean, variance.sqrt()), p(0.0, 1.0)).sum()
+
+
+def test_an_example_without_any_modality_has_the_prior_and_no_loss():
+    model = mvae(spec_of(SIZES), latent=2, subsets=0).eval()
+    some = some_views(5)
+    with_none = Views(some.values, torch.cat([some.present[:4], torch.zeros(1, 3, dtype=torch.bool)]))
+    code, four = (
+        model.encode(Batch(with_none)),
+        Views({n: v[:4] for n, v in some.values.items()}, some.present[:4]),
+    )
+    assert not code.z[4].any()
+    assert torch.equal(code.q.stddev[4], torch.ones(2))
+    assert code.costs["kl"][4] == 0
+    assert torch.allclose(
+        5 * model.loss(Batch(with_none)).total, 4 * model.loss(Batch(four)).total, rtol=1e-5
+    )
 
 
 def exact_model(truth, d, latent):

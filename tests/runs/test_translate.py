@@ -139,6 +139,35 @@ def test_the_audit_tells_which_modality_the_code_holds(run):
     assert checks["modality/image/distortion"].value < checks["modality/image/from-others"].value
 
 
+@pytest.mark.parametrize(("name", "garbage"), [("caption", 1e6), ("caption", np.nan), ("word", "cd")])
+def test_what_is_stored_under_an_absent_modality_changes_no_weight(arrays, tmp_path, name, garbage):
+    """Scaling, training and held-out losses read what is present only."""
+    absent = np.random.default_rng(3).random(400) < 0.4
+    weights = []
+    for stored in (
+        arrays[name],
+        np.where(absent.reshape(-1, *[1] * (arrays[name].ndim - 1)), garbage, arrays[name]),
+    ):
+        data = {**arrays, name: stored, f"{name}_present": ~absent}
+        out = tmp_path / f"m{len(weights)}"
+        run = nr.fit(data, "mvae", out, latent=2, net="mlp:16", epochs=1, progress=False)
+        weights.append(run.model.state_dict())
+    assert all(np.array_equal(value, weights[1][key]) for key, value in weights[0].items())
+
+
+def test_the_audit_names_a_modality_whose_encoder_collapsed(arrays, tmp_path):
+    run = nr.fit(arrays, "mvae", tmp_path / "m", latent=2, net="mlp:16", steps=2, progress=False)
+    encoder = run.model.encoder.parts[list(arrays).index("word")]
+    for parameter in encoder.parameters():
+        parameter.data.zero_()
+    last = [p for p in encoder.parameters() if p.shape == (4,)][-1]
+    last.data[2:] = 20.0  # the log-variance of an expert that says nothing
+    checks = {check.name: check for check in run.audit(write=False).checks}
+    assert checks["modality/word/rate"].verdict == "bad"
+    assert "`word`" in checks["modality/word/rate"].says
+    assert checks["modality/image/rate"].verdict == "ok"
+
+
 def test_labelled_images_are_two_modalities(tmp_path):
     run = nr.fit("digits", "mvae", tmp_path / "d", latent=4, net="image=mlp:32", steps=3, progress=False)
     assert list(run.recipe.spec.parts) == ["image", "label"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -287,10 +287,12 @@ def write_examples(
     json: bool,
     columns: int | None = None,
     examples: Dataset | None = None,
+    captions: Sequence[str] | None = None,
 ) -> None:
     """Write examples in the units of the data, or draw them; fields where the examples are, or on a grid.
 
-    Of several modalities all are written; a picture shows the first that is an image or a series.
+    Of several modalities all are written; a picture shows the first that is an image or a series, each example under
+    its caption, where there are captions.
     """
     field, views = run.recipe.spec.kind == "field", isinstance(x, Mapping)
     arrays = x if views else field_arrays(run, x, examples) if field else {"x": x}
@@ -301,7 +303,7 @@ def write_examples(
 
         name = _drawable(x) if views else None
         shades = _shades(run, x if name is None else x[name], name)
-        write_png(path, picture(field_picture(run, shades) if field else shades, columns))
+        write_png(path, picture(field_picture(run, shades) if field else shades, columns, captions))
     rows = len(next(iter(arrays.values()))) if views else len(x)
     tell(json, path, rows=rows, holds={name: list(array.shape) for name, array in arrays.items()})
 

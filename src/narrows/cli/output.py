@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import math
@@ -107,9 +108,11 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
         optional("pyarrow.parquet", "tables", "write Parquet files").write_table(table, buffer)
         _write(path, buffer.getvalue())
         return
-    rows = zip(*arrays.values(), strict=True)  # numbers of NumPy print as many digits as they have
-    lines = [",".join(arrays), *(",".join(map(str, row)) for row in rows)]
-    _write(path, ("\n".join(lines) + "\n").encode())
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")  # numbers of NumPy print as many digits as they have
+    table.writerow(arrays)
+    table.writerows(map(str, row) for row in zip(*arrays.values(), strict=True))
+    _write(path, text.getvalue().encode())
 
 
 def write_png(path: Path, image: np.ndarray) -> None:

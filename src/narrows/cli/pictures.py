@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -13,17 +14,22 @@ __all__ = ["grid", "picture"]
 _SIDE = 48
 """Images smaller than this are enlarged by a whole factor, so that a grid of 8x8 digits can be seen."""
 _GAP, _PAPER = 2, 235
+_LINE = 14
+"""Height of a caption."""
 _PLOT = (72, 144)
 """Height and width of the plot of one series."""
 _INK = ((31, 119, 180), (255, 127, 14), (44, 160, 44), (214, 39, 40), (148, 103, 189), (140, 86, 75))
 
 
-def picture(examples: np.ndarray, columns: int | None = None) -> np.ndarray:
+def picture(
+    examples: np.ndarray, columns: int | None = None, captions: Sequence[str] | None = None
+) -> np.ndarray:
     """Draw examples as a grid of bytes, (height, width, 3).
 
     Args:
         examples: images (N, C, H, W) with values from 0 to 1 and one or three channels, or series (N, T, D).
         columns: how many stand beside each other; about as many as rows when None.
+        captions: a text above each example, N.
 
     Raises:
         RequestError: examples that no picture shows, such as rows of a table.
@@ -33,9 +39,9 @@ def picture(examples: np.ndarray, columns: int | None = None) -> np.ndarray:
         (102, 102, 3)
     """
     if examples.ndim == 4 and examples.shape[1] in (1, 3):
-        return grid(_images(examples), columns)
+        return grid(_captioned(_images(examples), captions), columns)
     if examples.ndim == 3:
-        return grid(_plots(examples), columns)
+        return grid(_captioned(_plots(examples), captions), columns)
     raise refuse(
         "--out",
         f"a .png of examples of shape {examples.shape[1:]}",
@@ -60,6 +66,24 @@ def grid(tiles: np.ndarray, columns: int | None = None) -> np.ndarray:
         top, left = _GAP + n // across * (height + _GAP), _GAP + n % across * (width + _GAP)
         sheet[top : top + height, left : left + width] = tile
     return sheet
+
+
+def _captioned(tiles: np.ndarray, captions: Sequence[str] | None) -> np.ndarray:
+    """Tiles (N, H, W, 3) with a line of text above each."""
+    if captions is None:
+        return tiles
+    image, draw = (
+        optional("PIL.Image", "images", "write captions"),
+        optional("PIL.ImageDraw", "images", "write captions"),
+    )
+    height, width = tiles.shape[1:3]
+    sheets = []
+    for tile, caption in zip(tiles, captions, strict=True):
+        sheet = image.new("RGB", (width, height + _LINE), (_PAPER,) * 3)
+        draw.Draw(sheet).text((2, 1), caption, fill="black")
+        sheet.paste(image.fromarray(tile), (0, _LINE))
+        sheets.append(np.asarray(sheet))
+    return np.stack(sheets)
 
 
 def _images(examples: np.ndarray) -> np.ndarray:

@@ -24,7 +24,9 @@ def modalities(view: View) -> Finding:
     """The distortion of each modality from all modalities, from itself and from the others; the experts' shares.
 
     The information of a code on a modality is the increase of its distortion when the codes of the examples are
-    exchanged. Where it is zero, the decoder's output does not depend on the code: the modality is ignored.
+    exchanged. Where it is zero, the decoder's output does not depend on the code: the modality is ignored. The rate of
+    a modality is that of its own posterior. Where it is zero, the encoder of this modality has collapsed, even if the
+    others determine the code so well that nothing else shows it.
     """
     if not isinstance(view.batch.x, Views):
         return Finding()
@@ -33,8 +35,11 @@ def modalities(view: View) -> Finding:
     with torch.no_grad():
         found = {name: _distortions(view, batch, name) for name in names}
         share = _shares(view, batch)
+        rates = {name: _rate(view, batch, name) for name in names}
         pictures = [_pictures(view, batch, name) for name in names]
-    checks = [check for name in names for check in _checks(name, found[name])]
+    checks = [
+        check for name in names for check in (*_checks(name, found[name]), *_collapse(name, rates[name]))
+    ]
     return Finding(tuple(checks), (*_charts(found, share), *(one for one in pictures if one is not None)))
 
 
@@ -54,6 +59,13 @@ def _distortions(view: View, batch: Batch, name: str) -> dict[str, float]:
         if source == "all":
             found["exchanged"] = _nll(view, batch[rows], z.roll(1, 0), name)
     return found
+
+
+def _rate(view: View, batch: Batch, name: str) -> float | None:
+    """KL(q(z | x_m) || p) in nats, the mean over the examples that have the modality m."""
+    rows = batch.x.has(name).nonzero().squeeze(1)
+    rate = view.model.encode(replace(batch, x=batch.x.only(name))[rows]).costs.get("kl")
+    return None if rate is None or not len(rows) else float(rate.double().mean())
 
 
 def _nll(view: View, batch: Batch, z: Tensor, name: str) -> float:
@@ -114,6 +126,19 @@ def _checks(name: str, nats: Mapping[str, float]) -> list[Check]:
     return checks
 
 
+def _collapse(name: str, rate: float | None) -> list[Check]:
+    if rate is None:
+        return []
+    if rate >= _LEAST:
+        says = "KL(q || p) of the posterior given this modality alone."
+        return [Check(f"modality/{name}/rate", rate, "nats", "ok", says)]
+    says = (
+        f"The posterior given `{name}` alone is the prior (posterior collapse): the code ignores what the encoder of "
+        f"`{name}` reads. Use a larger weight (``weights``) or a warm-up of beta."
+    )
+    return [Check(f"modality/{name}/rate", rate, "nats", "bad", says)]
+
+
 def _translated(name: str, nats: Mapping[str, float]) -> Check:
     if nats["others"] < nats["exchanged"]:
         says = "Its distortion given the code of the other modalities: the error of a translation."
@@ -126,27 +151,21 @@ def _translated(name: str, nats: Mapping[str, float]) -> Check:
 
 
 def _charts(found: Mapping[str, Mapping[str, float]], share: Tensor | None) -> list[Chart]:
-    names = tuple(found)
     titles = {"all": "all", "alone": "itself", "others": "the others", "exchanged": "another example"}
-    series = tuple(
-        Series(title, tuple(found[name].get(key, float("nan")) for name in names), tone=tone)
-        for tone, (key, title) in enumerate(titles.items(), 1)
-    )
-    charts = [
-        Chart(
-            "modalities",
-            "Distortion of each modality",
-            f"In the order {', '.join(names)}; by the modalities that were encoded.",
-            "bars",
-            series,
-            x_label="modality",
-            y_label="nats",
-            columns=names,
+    charts = []
+    for name, nats in found.items():
+        shown = [
+            (tone, title, nats[key]) for tone, (key, title) in enumerate(titles.items(), 1) if key in nats
+        ]
+        # Modalities differ by orders of magnitude, so that each has a chart of its own.
+        bars = tuple(Series(title, (y,), (float(at),), tone) for at, (tone, title, y) in enumerate(shown))
+        says = "-log p of it, by the modalities that were encoded."
+        charts.append(
+            Chart(f"modalities/{name}", f"Distortion of {name}", says, "bars", bars, "encoded", "nats")
         )
-    ]
     if share is not None:
         rows = tuple(
-            Series(name, tuple(row.tolist())) for name, row in zip((*names, "prior"), share, strict=True)
+            Series(name, tuple(row.tolist())) for name, row in zip((*found, "prior"), share, strict=True)
         )
         charts.append(
             Chart(

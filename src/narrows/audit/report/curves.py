@@ -77,7 +77,13 @@ def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
 
 
 def _plain(term: str) -> str:
-    if term.startswith("kl/"):
+    kind, _, of = term.partition("/")
+    what = {"kl": "Rate (KL)", "distortion": "Distortion"}.get(kind, kind)
+    if of == "subsets":
+        return f"{what} of random subsets"
+    if of.startswith("alone/"):
+        return f"{what} of {of.removeprefix('alone/')} alone"
+    if kind == "kl" and of:
         return f"Rate of level {term[3:]} (KL)"
     return _TITLES.get(term, f"Term: {term.replace('_', ' ')}")
 

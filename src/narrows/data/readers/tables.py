@@ -98,19 +98,20 @@ def read_table(
     )
 
 
-def read_columns(path: Path, texts: Collection[str] = ()) -> Table:
+def read_columns(path: Path, texts: Collection[str] = (), blanks: bool = False) -> Table:
     """The columns of a `.csv`, `.tsv`, `.csv.gz` or `.parquet` file, as they are.
 
     Args:
         path: the file.
         texts: columns of a text file that are text, whatever stands in them.
+        blanks: whether a blank line of a text file of one column is a row with an empty cell; else it is skipped.
 
     Raises:
         RequestError: no such file, or one that cannot be read.
     """
     if not path.is_file():
         raise RequestError(f"There is no file {path}.")
-    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, texts)
+    return _parquet(path) if path.suffix.lower() == ".parquet" else _csv(path, texts, blanks)
 
 
 def read_texts(path: Path) -> dict[str, list[str]]:
@@ -124,11 +125,11 @@ def read_texts(path: Path) -> dict[str, list[str]]:
     return {name: values.tolist() for name, values in _csv(path, None).items()}
 
 
-def _csv(path: Path, texts: Collection[str] | None = ()) -> Table:
+def _csv(path: Path, texts: Collection[str] | None = (), blanks: bool = False) -> Table:
     open_text = gzip.open if path.suffix == ".gz" else Path.open
     try:
         with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
-            return parse_csv(file, path.name, texts)
+            return parse_csv(file, path.name, texts, blanks)
     except (UnicodeDecodeError, EOFError, gzip.BadGzipFile, zlib.error, csv.Error) as error:
         raise RequestError(
             f"{path} cannot be read as a table of text: {error}. Is it damaged, or not UTF-8?"
@@ -164,7 +165,7 @@ def read_arrow(path: Path) -> dict[str, Any]:
         raise RequestError(f"{path} cannot be read as Parquet: truncated or damaged ({error}).") from error
 
 
-def parse_csv(file: TextIO, name: str, texts: Collection[str] | None = ()) -> Table:
+def parse_csv(file: TextIO, name: str, texts: Collection[str] | None = (), blanks: bool = False) -> Table:
     """Read a table with or without a line of column names; without one they are c0, c1 ...
 
     Rows are turned into numbers a block at a time: a table takes little more memory than its numbers do.
@@ -173,17 +174,18 @@ def parse_csv(file: TextIO, name: str, texts: Collection[str] | None = ()) -> Ta
         file: the table, which is read from its start.
         name: what it is called in sentences.
         texts: columns that are text whatever stands in them; all when None.
+        blanks: whether a blank line of a table of one column is a row with an empty cell; else it is skipped.
     """
     late: set[str] = set()
     while True:  # anew where a column turned out to be text after a block of numbers
         file.seek(0)
-        table, found = _parsed(file, name, None if texts is None else {*texts, *late})
+        table, found = _parsed(file, name, None if texts is None else {*texts, *late}, blanks)
         if not found:
             return table
         late |= found
 
 
-def _parsed(file: TextIO, name: str, texts: set[str] | None) -> tuple[Table, set[str]]:
+def _parsed(file: TextIO, name: str, texts: set[str] | None, blanks: bool) -> tuple[Table, set[str]]:
     """The table, with the columns of these names as text, and further columns that must be read as text."""
     first = file.readline(_LONGEST_LINE)
     separator = max(",;\t", key=first.count) if first.strip() else ","
@@ -195,6 +197,8 @@ def _parsed(file: TextIO, name: str, texts: set[str] | None) -> tuple[Table, set
         raise RequestError(f"{name} is empty: there is no row in it.")
     names, headed = _names(head, name)
     columns = [_Column(texts is None or called in texts) for called in names]
+    if blanks and len(names) == 1:
+        rows = (row or [""] for row in cells)
     rows = rows if headed else chain([head], rows)
     at_once = max(1, _CELLS // len(names))
     number = 0

@@ -55,7 +55,7 @@ def _read(entry: Path, size: int | None) -> np.ndarray | None:
 
 def _columns(file: Path) -> np.ndarray:
     """The columns of a table side by side, (N, D); one column of text or of few whole numbers as classes, (N,)."""
-    columns = read_columns(file)
+    columns = read_columns(file, blanks=True)  # a blank line of one column is a row that lacks it
     values = list(columns.values())
     if len(values) == 1:
         return _classes(values[0])

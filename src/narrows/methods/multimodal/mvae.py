@@ -34,7 +34,8 @@ def mvae(
         beta: weight of the divergence, a number or a schedule; the paper warms it up, as ``"linear:0:1:2000"``.
         subsets: random subsets of two modalities or more for each example and step, where there are three at least.
         alone: train on single modalities and random subsets too, not only on all that an example has.
-        weights: of the modalities' distortions, lambda; with others than 1 the loss is no bound.
+        weights: of the modalities' distortions, lambda, as ``"label=2"``; with others than 1 the loss is no bound. A
+            label needs some weight beside an image to be drawn from, and with 50 the image alone tells it less.
 
     Raises:
         RequestError: data of one modality, or an argument out of range.

@@ -15,7 +15,7 @@ from narrows.core.check import RequestError, choice, whole
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["translate"]
+__all__ = ["inputs_and_outputs", "translate"]
 
 
 def translate(
@@ -48,14 +48,7 @@ def translate(
     Raises:
         RequestError: the run has one modality only, or a name is not one of its modalities.
     """
-    names = tuple(run.recipe.spec.parts)
-    if not names:
-        raise RequestError(
-            f"`{run.method}` reads one modality, so it cannot translate. Fit `mvae` to data with several modalities."
-        )
-    outputs = _chosen("to", to, names, names)
-    others = tuple(name for name in names if name not in outputs) or names
-    inputs = _chosen("source", source, names, others)
+    inputs, outputs = inputs_and_outputs(run, source, to)
     count = whole("draws", draws, low=0)
 
     def one(batch: Batch) -> dict[str, torch.Tensor]:
@@ -80,6 +73,29 @@ def translate(
 
 
 _PRESENT = "/present"
+
+
+def inputs_and_outputs(
+    run: Run, source: str | Sequence[str], to: str | Sequence[str]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The input and the output modalities of a translation.
+
+    Args:
+        run: a run of a method for several modalities.
+        source: names, ``others`` (all that are not in `to`) or ``all``.
+        to: names, or ``all``.
+
+    Raises:
+        RequestError: the run has one modality only, or a name is not one of its modalities.
+    """
+    names = tuple(run.recipe.spec.parts)
+    if not names:
+        raise RequestError(
+            f"`{run.method}` reads one modality, so it cannot translate. Fit `mvae` to data with several modalities."
+        )
+    outputs = _chosen("to", to, names, names)
+    others = tuple(name for name in names if name not in outputs) or names
+    return _chosen("source", source, names, others), outputs
 
 
 def _chosen(
