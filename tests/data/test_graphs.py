@@ -67,7 +67,7 @@ def test_what_is_no_graph_is_refused(edges, options, said):
 
 def test_shares_that_leave_nothing_are_refused():
     ring = Graph.of(np.array([[0, 1], [1, 2]]))
-    with pytest.raises(RequestError, match="leaves edges in each part"):
+    with pytest.raises(RequestError, match="at least one of the graph's 2 edges"):
         divide(ring)
     full = Graph.of(np.argwhere(np.triu(np.ones((8, 8)), 1)))
     with pytest.raises(RequestError, match="too few to set beside"):
@@ -151,6 +151,24 @@ def test_lists_that_are_none_are_refused(tmp_path, text, said):
     path.write_text("a,b\n1,2\n")
     with pytest.raises(RequestError, match="columns"):
         from_edge_list(path, columns=("a", "c"))
+
+
+def test_a_first_row_that_names_a_node_is_an_edge(tmp_path):
+    path = tmp_path / "friends.csv"
+    path.write_text("anna,bert\nbert,carla\ncarla,dora\n")
+    graph = from_edge_list(path)
+    assert (graph.names, len(graph.edges)) == (("anna", "bert", "carla", "dora"), 3)
+    path.write_text("who,whom\nbert,carla\ncarla,dora\n")
+    assert from_edge_list(path).names == ("bert", "carla", "dora")
+
+
+def test_edges_both_ways_twice_and_to_themselves_count_as_documented(tmp_path):
+    path = tmp_path / "edges.csv"
+    path.write_text("from,to\na,b\nb,a\na,b\nc,c\nb,d\n")
+    graph = from_edge_list(path)
+    assert graph.names == ("a", "b", "c", "d")  # c is alone
+    assert as_set(graph.edges) == {(0, 1), (1, 3)}
+    assert len(graph.edges) == 2
 
 
 def test_many_graphs_are_read_from_one_file():

@@ -121,8 +121,14 @@ def divide(graph: Graph, test: float = 0.1, validation: float = 0.05, seed: int 
     tests, looks = int(test * len(graph.edges)), int(validation * len(graph.edges))
     left = len(graph.edges) - tests - looks
     if left < 1 or tests < 1:
+        count = len(graph.edges)
         raise refuse(
-            "test", test, f"a share that leaves edges in each part of {len(graph.edges)}", "Try test=0.1."
+            "test",
+            test,
+            f"a share that gives each part at least one of the graph's {count} edges",
+            f"Try {2 / count:.2g}."
+            if 2 < count < 10
+            else "A graph with at least ten edges has enough by default.",
         )
     order = rng.permutation(len(graph.edges))
     held = graph.edges[order[: tests + looks]]

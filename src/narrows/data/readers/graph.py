@@ -82,7 +82,8 @@ def from_edge_list(path: Path, columns: Sequence[str] = ()) -> Graph:
     if not rows or len(rows[0]) < 2:
         raise RequestError(f"{path} must hold a column for each end of an edge, such as `source,target`.")
     header, body = [name.strip() for name in rows[0]], rows[1:]
-    if all(_whole(value) for value in header[:2]) and not columns:
+    nodes = {value.strip() for row in body for value in row[:2]}
+    if not columns and (all(_whole(value) for value in header[:2]) or nodes & {*header[:2]}):
         header, body = ["source", "target"], rows  # no header: the first row is an edge
     wanted = list(columns) or header[:2]
     for name in wanted:
