@@ -42,7 +42,12 @@ def measure(trial: Trial) -> Mapping[str, float]:
     if trial.budget.get("brief"):  # what is asked at quick scale
         chosen = {"mvae": chosen["mvae"]}
     for name, (shown, alone) in chosen.items():
-        options = {"latent": LATENT, "net": "mlp", "weights": "label=50", "alone": alone}
+        options = {
+            "latent": LATENT,
+            "net": "mlp",
+            "weights": f"label={trial.budget['weight']}",
+            "alone": alone,
+        }
         model = trial.fit(trial.build(mvae, spec=data.spec, **options), shown, lr=LR)
         label, image = translated(model, data.test)
         numbers[f"{name}/label"] = float((label == test["label"][:, 0]).double().mean())
@@ -134,27 +139,39 @@ def gaussian(trial: Trial) -> dict[str, float]:
     }
 
 
+_WEIGHT = (
+    "On seeds 100 to 102 labels weighed 50, and an image alone told 0.63 of them; now they weigh 2, which was chosen "
+    "on seeds 0 and 1."
+)
+
 PROOF = Proof(
     data="mnist",
     quick_data="digits",
-    claims=Claim.read("""
+    claims=Claim.read(f"""
         an image alone tells the label in 9 of 10 cases:
-            mvae/label > 0.9  (not at quick scale, refuted here)
+            mvae/label > 0.9  (not at quick scale)
+            Post hoc: {_WEIGHT}
         with 4 of 10 entries missing in training it loses at most a twentieth of that:
             holes/label > 0.95 * mvae/label  (not at quick scale)
+            Post hoc: {_WEIGHT}
         a label alone gives an image that shows it in 9 of 10 cases, whatever was missing in training:
             holes/image > 0.9  (not at quick scale)
+            Post hoc: {_WEIGHT}
         trained on complete examples alone, without single modalities, it draws from labels a tenth worse:
             joint/image < 0.9 * mvae/image  (not at quick scale)
+            Post hoc: {_WEIGHT}
         a VAE on both in one vector, zeros for what is missing, reads labels a tenth worse:
-            vector/label < 0.9 * mvae/label  (not at quick scale, refuted here)
+            vector/label < 0.9 * mvae/label  (not at quick scale)
+            Post hoc: {_WEIGHT}
         and draws images from labels that show them a tenth more seldom:
             vector/image < 0.9 * mvae/image
-            Post hoc: Added when seeds 0 to 2 at quick scale had shown 0.33 to 0.47 against 1.
+            Post hoc: Added when seeds 0 to 2 at quick scale had shown 0.33 to 0.47 against 1. {_WEIGHT}
         an image alone is explained as well as by a VAE of images, within a twentieth of its nats:
             mvae/nll < 1.05 * single/nll  (not at quick scale)
+            Post hoc: {_WEIGHT}
         images without labels help: with one label in 50 it reads a tenth better than on the labelled rows alone:
-            few/label > 1.1 * pairs/label  (not at quick scale, refuted here)
+            few/label > 1.1 * pairs/label  (not at quick scale)
+            Post hoc: {_WEIGHT}
         a linear model, a third of its entries missing, is within 0.15 nats of the exact joint density:
             gaussian/joint < 0.15  (not at quick scale)
         of the exact density of every subset:
@@ -162,15 +179,22 @@ PROOF = Proof(
         and of the exact conditional densities:
             gaussian/conditional < 0.15  (not at quick scale)
         """),
-    seeds=(100, 101, 102),
-    quick={"steps": 150, "rows": 1438, "oracle": 100, "batch_size": 64, "brief": 1},
-    default={"steps": 1500, "rows": 20_000, "oracle": 800},
-    full={"steps": 30_000, "rows": 60_000, "oracle": 5000},
+    seeds=(103, 104, 105),
+    quick={"steps": 150, "weight": 50, "rows": 1438, "oracle": 100, "batch_size": 64, "brief": 1},
+    default={"steps": 1500, "weight": 2, "rows": 20_000, "oracle": 800},
+    full={"steps": 30_000, "weight": 10, "rows": 60_000, "oracle": 5000},
     notes="""
-        Images are averaged to 14 x 14 and binarised; labels are the second modality, their distortion weighted by 50
-        as in the paper. The image of a label is read by a perceptron trained on the same images. What the paper calls
-        robust is measured with 4 of 10 entries of both modalities missing at random. Looked at before the default
-        scale: quick scale, seeds 0 to 2, where a VAE on one vector reads labels better than the MVAE (0.8 against
-        0.55); and a linear model of 300 steps, which was 0.3 to 1.7 nats from the exact densities.
+        Images are averaged to 14 x 14 and binarised; labels are the second modality. The image of a label is read by a
+        perceptron trained on the same images. What the paper calls robust is measured with 4 of 10 entries of both
+        modalities missing at random. The authors' code weighs the distortion of labels by 10 and trains for 500 epochs
+        with beta warmed up over 200; here it is 10 epochs and a weight of 2 (50 at quick scale, whose 150 steps are
+        too few for a smaller one). An image alone tells the label the less, the larger the weight: at 50 the bound of
+        both is best where the label's own expert holds the label, and the image's expert need not. On seed 0, 1500
+        steps: 0.84 at weight 1, 0.87 at 2, 0.86 at 3, 0.76 at 10, 0.61 at 50; more steps do not mend 50 (0.51 after
+        6000), nor does a warm-up (0.52), a code of 64 (0.60) or a learning rate of 0.001 (0.66). A second
+        implementation of the equations, with other nets and without code of this package, behaves alike: 0.55 to 0.70
+        at 50. Images drawn from labels want the weight: at 1 half of them show the label, at 3 eight of ten. Looked at
+        before the default scale: quick scale, seeds 0 to 2, where a VAE on one vector reads labels better than the
+        MVAE; and a linear model of 300 steps, which was 0.3 to 1.7 nats from the exact densities.
         """,
 )
