@@ -62,7 +62,7 @@ def test_every_option_is_documented_on_its_page(docs):
     from narrows.methods.index import builder
 
     said = docs["generate"].options_table(builder("vae"), "variational")
-    assert "| `--beta` | number or schedule | `1.0` | weight of the divergence" in said
+    assert "| `--beta` | number or schedule | `1.0` | weight of the KL divergence" in said
     for name in METHODS:
         for line in docs["generate"].options_table(builder(name), METHODS[name].family).splitlines()[2:]:
             assert not line.endswith("|  |"), f"{name}: {line}"

@@ -63,7 +63,7 @@ def test_the_properties_hold():
 def test_what_is_no_pair_is_refused(spec):
     with pytest.raises(RequestError, match="pairs of activations"):
         contrastive_sae(spec)
-    with pytest.raises(RequestError, match="have a target"):
+    with pytest.raises(RequestError, match="have a separate target"):
         contrastive_sae(Spec((2, 6), target=(2, 6)))
 
 

@@ -45,7 +45,7 @@ def test_samples_follow_the_learned_prior_of_their_label() -> None:
 
 
 def test_what_is_missing_is_said() -> None:
-    with pytest.raises(RequestError, match="told labels, and these data have none"):
+    with pytest.raises(RequestError, match="needs labels, and these data have none"):
         cvae((6,))
     with pytest.raises(RequestError, match="labels"):
         cvae(SPEC).encode(Batch(X))

@@ -96,7 +96,7 @@ def test_the_properties_hold():
 def test_mistakes_are_sentences():
     with pytest.raises(RequestError, match="whole contexts"):
         e2e_sae((12,))
-    with pytest.raises(RequestError, match="have a target"):
+    with pytest.raises(RequestError, match="have a separate target"):
         e2e_sae(Spec((3, 4), target=(3, 4)))
     with pytest.raises(RequestError, match="Nothing would be learned"):
         e2e_sae((3, 4), kl=0.0)
@@ -107,7 +107,7 @@ def test_mistakes_are_sentences():
         e2e_sae((3, 8)).loss(Batch(torch.randn(2, 3, 8)))
     other = e2e_sae((3, 8), place="embed")
     other.objective._language = ModuleReference(Toy(4))
-    with pytest.raises(RequestError, match="a place of width 8"):
+    with pytest.raises(RequestError, match="a hook point of width 8"):
         other.loss(Batch(torch.randn(2, 3, 8), condition={"tokens": torch.ones(2, 3, dtype=torch.long)}))
 
 
@@ -122,7 +122,7 @@ def test_activations_of_another_text_are_refused(monkeypatch):
     model = e2e_sae((T - 1, D), model="mine", latents=N)
     with torch.no_grad():
         model.objective.prepare(model, Batch(kept.x[:, 1:], condition=kept.condition))
-        with pytest.raises(NarrowsError, match="special tokens kept"):
+        with pytest.raises(NarrowsError, match="special tokens"):
             model.objective.prepare(
                 model, Batch(kept.x[:, 1:], condition={"tokens": kept.condition["tokens"][:, 1:]})
             )

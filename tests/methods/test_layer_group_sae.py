@@ -162,5 +162,5 @@ def test_bad_options_are_sentences(options, sentence):
         layer_group_sae((LAYERS, D), **options)
     with pytest.raises(RequestError, match="several layers"):
         layer_group_sae((12,))
-    with pytest.raises(RequestError, match="target of their own"):
+    with pytest.raises(RequestError, match="have a separate target"):
         layer_group_sae(Spec((2, 3), target=(2, 3)))

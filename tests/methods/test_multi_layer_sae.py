@@ -160,7 +160,7 @@ def test_the_properties_hold_on_stacked_layers():
 def test_bad_requests_are_sentences():
     with pytest.raises(RequestError, match="layout='stack'"):
         multi_layer_sae((2, 3, 4))
-    with pytest.raises(RequestError, match="have a target"):
+    with pytest.raises(RequestError, match="have a separate target"):
         multi_layer_sae(Spec((2, 3), target=(2, 3)))
     with pytest.raises(RequestError, match="non-negative codes"):
         depth(-torch.ones(2, 3, 4))

@@ -1,7 +1,7 @@
-"""The table of methods: names, papers and claims. Needs no torch, so that `narrows list` is quick.
+"""The table of methods: names, papers and claims. It does not import torch, so that `narrows list` is fast.
 
-Each family's folder holds its rows. A row points at the builder's module; a test holds the table to the files beside
-it. The id is the number of the paper in our catalogue of published systems; methods older than it have none.
+Each family's folder holds its rows. A row names the builder's module; a test compares the table with the
+files. The id is the number of the paper in a catalogue of published systems; methods older than it have none.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def find(name: str) -> Method:
     """The row of a method.
 
     Raises:
-        UnknownNameError: no such method; the text names the nearest.
+        UnknownNameError: there is no such method; the message names the nearest one.
 
     Example:
         >>> find("vae").year
@@ -74,7 +74,7 @@ def builder(name: str) -> Callable[..., Autoencoder]:
 
 
 def families() -> list[str]:
-    """The families that have a method, in the table's order."""
+    """The families that have a method, in the order of the table."""
     return list(dict.fromkeys(row.family for row in _ROWS))
 
 

@@ -1,7 +1,7 @@
-"""Options that many builders have: each is explained here once, and a builder explains only what is its own.
+"""Options that many builders share, described here once; a builder's docstring describes only its own.
 
-The command line's help, the pages of the methods and the model card put the two together by `explained`. Needs no
-torch.
+The command line's help, the pages of the methods and the model card combine the two by `explained`. This
+module does not import torch.
 """
 
 from __future__ import annotations
@@ -17,55 +17,54 @@ __all__ = ["SHARED", "explained", "part_tables", "table"]
 
 SHARED: Mapping[str, Mapping[str, str]] = {
     "": {
-        "spec": "what the data look like, or the shape of one example.",
-        "latent": "width of the code, Z; 16 when 0, or half of an example's numbers where that is less.",
-        "net": "the networks; auto suits the shape of the data.",
+        "spec": "description of the data, or the shape of one example.",
+        "latent": "width of the code, Z; with 0 it is 16, or half of an example's numbers if that is less.",
+        "net": "the networks; auto is chosen by the shape of the data.",
         "likelihood": (
             "p(x | z); auto is Bernoulli for binary values and for images and series from 0 to 1, else Gaussian."
         ),
         "free_bits": (
-            "nats that each latent (of a ladder each layer) may carry free of charge, against posterior collapse."
+            "nats of each latent (of a ladder each layer) that are not penalised, against posterior collapse."
         ),
     },
     "quantised": {
         "downsample": (
-            "pixels a token, along each side; a vector has one token for the square of that many numbers."
+            "pixels per token, along each side; a vector has one token for the square of that many numbers."
         ),
-        "prior": "the second stage over the code; with none, all codes are as likely.",
+        "prior": "the second stage over the code; with none, codes are drawn uniformly.",
     },
     "structured": {
-        "latent": "width of the code, Z; of a graph, of each node's.",
-        "encoder": "a network on graphs; its ``features`` say what it sees of a node.",
+        "latent": "width of the code, Z; of a graph, of each node.",
+        "encoder": "a graph network; its ``features`` are the input features of a node.",
         "form": (
-            "``paper``, the published loss, in which the edges together weigh as much as all that is no edge; or "
-            "``bound``, -log p(A | z), with the divergence the negative evidence lower bound, in nats."
+            "``paper``, the published loss, in which edges have the same total weight as non-edges; or "
+            "``bound``, -log p(A | z), with the KL divergence the negative evidence lower bound, in nats."
         ),
     },
     "sparse": {
         "latents": (
-            "how many latents, N; when 0, eight for each number of an example (of one layer or row, where it has "
+            "number of latents, N; with 0, eight for each number of an example (of one layer or row, if it has "
             "several), at most 16384."
         ),
-        "k": "how many latents may be on in one example (in one layer or row, where it has several).",
-        "begin_k": "how many may be on at the first step; k when 0.",
-        "anneal": "steps over which their number goes from there to k in a straight line.",
-        "threshold_decay": "how much of the running mean of a threshold stays at a step.",
+        "k": "number of active latents of an example (of one layer or row, if it has several).",
+        "begin_k": "number of active latents at the first step; k if 0.",
+        "anneal": "number of steps over which it changes linearly from begin_k to k.",
+        "threshold_decay": "decay of the exponential moving average of a threshold.",
         "price_target": (
-            "find the weight of the price by which so many latents are on in one example (l0), or so large a share "
-            "of the variance stays unexplained (fvu); none leaves the weight as it is."
+            "adapt the weight of the penalty until L0 (l0) or the fraction of variance unexplained (fvu) has this "
+            "value; none keeps the weight."
         ),
         "dead": (
-            "what is done for dead latents, those that were off for more examples than dead_after: unless said, a "
-            "hundred times the mean gap between two firings of a latent in fair use, N / k, and a thousand times for "
-            "resample."
+            "the treatment of dead latents, those inactive for more examples than dead_after: by default a hundred "
+            "times the mean interval between activations of a latent, N / k, and a thousand times for resample."
         ),
-        "unit_norm": "hold every atom at length 1; where it may have any, a price counts it.",
+        "unit_norm": "normalise every atom to length 1; otherwise the penalty includes their lengths.",
         "normalise": (
-            "scale the data to mean square 1 inside the model while it trains, each layer or side by itself."
+            "scale the data to mean square 1 inside the model while it trains, each layer or side separately."
         ),
     },
 }
-"""What every family shares, then what each shares: option -> what it does."""
+"""Options of all families, then of each family: option -> description."""
 
 _TABLES = {
     "encoder": "narrows.nets.graph:GRAPH_NETS",
@@ -80,15 +79,15 @@ _TABLES = {
     "dead": "narrows.objectives:DEAD",
     "price_target": "narrows.objectives:TARGETS",
 }
-"""Arguments that hand a part on -> the table of what they take."""
+"""Arguments that select a component -> the table of its choices."""
 
 
 def explained(doc: str, family: str) -> dict[str, str]:
-    """What each option of a builder does: what is shared, and what the builder's docstring says itself.
+    """The description of each option of a builder: shared ones, and those of the builder's docstring.
 
     Args:
         doc: the builder's docstring, without its indentation.
-        family: of the method; an unknown one shares what all do.
+        family: family of the method; an unknown one has only the options of all families.
 
     Example:
         >>> explained(chr(10).join(["Do.", "", "Args:", "    beta: the weight.", "", "Raises:"]), "variational")["beta"]
@@ -99,11 +98,11 @@ def explained(doc: str, family: str) -> dict[str, str]:
 
 
 def table(argument: str, hint: Any) -> Table[Any] | None:
-    """The parts that an argument takes; None where it takes no part.
+    """The components that an argument can select; None if it selects none.
 
     Args:
         argument: its name.
-        hint: its type, or that as the source has it: a text or a part, where it takes one.
+        hint: its type, or the annotation as text: a text or a component, if it selects one.
     """
     if hint in (str, "str") or argument not in _TABLES:
         return None
@@ -113,6 +112,6 @@ def table(argument: str, hint: Any) -> Table[Any] | None:
 
 
 def part_tables() -> list[Table[Any]]:
-    """All tables of parts that some argument takes, each once."""
+    """All tables of components that some argument can select, each once."""
     found = [table(argument, None) for argument in _TABLES]
     return list(dict.fromkeys(parts for parts in found if parts is not None))

@@ -1,4 +1,4 @@
-"""One row of the table of methods. Needs no torch, so that `narrows list` is quick."""
+"""One row of the table of methods. This module does not import torch, so that `narrows list` is fast."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ __all__ = ["Method"]
 
 
 class Method(NamedTuple):
-    """A published method: how it is typed, where it comes from, what its paper claims."""
+    """A published method: its name, its paper, and its claim."""
 
     name: str
     title: str
     year: int
     arxiv: str
-    """arXiv number; a ``doi:`` or an address where there is none."""
+    """arXiv number; a ``doi:`` or an address if there is none."""
     family: str
     claim: str
-    """What the proof measures, in one sentence of our own."""
+    """What the proof measures, in one sentence."""
     centrality: int
-    """3: one looks it up by name; 2: a recipe on top; 1 and 0: neighbours."""
+    """3: a method known by name; 2: a variant or extension; 1 and 0: related work."""
     id: int | None
     module: str
-    """Below `narrows.methods`; the builder has the method's name with underscores."""
+    """Module below `narrows.methods`; the builder has the method's name with underscores."""
     reads: tuple[str, ...] = ("array",)
-    """Which kinds of data it reads, the usual one first."""
+    """The kinds of data it reads, the default one first."""
 
     @property
     def function(self) -> str:
@@ -33,7 +33,7 @@ class Method(NamedTuple):
 
     @property
     def url(self) -> str:
-        """Where the paper can be read.
+        """The address of the paper.
 
         Example:
             >>> Method("vae", "", 2014, "1312.6114", "", "", 3, 1, "").url
@@ -45,7 +45,7 @@ class Method(NamedTuple):
 
     @property
     def reference(self) -> str:
-        """How the paper is cited in a line: ``arXiv:1312.6114``, ``doi:...`` or the address."""
+        """The citation in one line: ``arXiv:1312.6114``, ``doi:...`` or the address."""
         return (
             self.arxiv if self.url == self.arxiv or self.arxiv.startswith("doi:") else f"arXiv:{self.arxiv}"
         )

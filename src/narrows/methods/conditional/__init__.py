@@ -1,4 +1,4 @@
-"""Methods that are told something: labels, attributes."""
+"""Conditional methods: on labels, attributes."""
 
 from narrows.methods.row import Method
 

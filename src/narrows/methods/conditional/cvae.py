@@ -1,4 +1,4 @@
-"""The conditional variational autoencoder, told attributes on both sides."""
+"""The conditional variational autoencoder."""
 
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.conditional import Conditional, ConditionedEncoder
@@ -20,15 +20,16 @@ def cvae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""A CVAE: encoder, decoder and, if it is learned, the prior are told the attribute y.
+    r"""A CVAE: encoder, decoder and, if it is learned, the prior are conditioned on an attribute y.
 
     .. math:: E_{q(z|x,y)}[\log p(x|z,y)] - \beta\,\mathrm{KL}(q(z|x,y)\,\|\,p(z|y))
 
     Args:
-        spec: what the data look like; it must have label classes.
-        beta: weight of the divergence: less gives more diverse samples, more gives more faithful ones.
-        learned_prior: p(z | y) is one learned Gaussian a class; else N(0, I) whatever y is, so that z holds what y
-            does not say.
+        spec: description of the data, which must have label classes.
+        beta: weight of the KL divergence: smaller values give more diverse samples, larger ones more faithful
+            ones.
+        learned_prior: p(z | y) is one learned Gaussian per class; else N(0, I) for every y, so that z
+            describes what y does not.
 
     Raises:
         RequestError: data without labels, or an argument out of range.
@@ -44,14 +45,14 @@ def cvae(
     spec = as_spec(spec)
     if spec.classes < 1:
         raise RequestError(
-            "A CVAE is told labels, and these data have none. Name them with ``labels``, or fit `vae`."
+            "A CVAE needs labels, and these data have none. Name them with ``labels``, or fit `vae`."
         )
-    told = {"labels": spec.classes}
+    condition = {"labels": spec.classes}
     latent = build.code_width(latent, spec.shape)
-    bottleneck = Conditional(latent, told, learned_prior)
+    bottleneck = Conditional(latent, condition, learned_prior)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
-    encoder = build.encoder(spec.shape, 2 * latent, net, told)
-    decoder = build.decoder(latent, output.parameter_shape, net, told)
+    encoder = build.encoder(spec.shape, 2 * latent, net, condition)
+    decoder = build.decoder(latent, output.parameter_shape, net, condition)
     objective = Elbo(beta=beta, free_bits=free_bits)
-    encoder = ConditionedEncoder(encoder, told)
+    encoder = ConditionedEncoder(encoder, condition)
     return Autoencoder(encoder, bottleneck, decoder, output, objective, conditions=("labels",))

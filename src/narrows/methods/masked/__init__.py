@@ -1,4 +1,4 @@
-"""Autoencoders that see a part and must produce the rest."""
+"""Masked autoencoders, which encode visible patches and predict the masked ones."""
 
 from narrows.methods.row import Method
 

@@ -1,4 +1,4 @@
-"""What autoencoders share that see some patches and must produce the rest: the error on patches, and the whole."""
+"""Common parts of masked autoencoders: the error on patches, and the model."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ __all__ = ["MaskedAutoencoder", "PatchSquared"]
 
 
 class PatchSquared(Likelihood):
-    r"""Squared error on patches, each normalised by its own mean and variance if asked for.
+    r"""Squared error on patches, optionally with targets normalised per patch.
 
     .. math:: \sum_{l, d} w_{ld} (y_{ld} - t_{ld})^2,\qquad
               t_l = \frac{x_l - \mathrm{mean}(x_l)}{\sqrt{\mathrm{var}(x_l) + 10^{-6}}}
 
-    with the unbiased variance of the D numbers of a patch, and t = x where nothing is normalised. The paper divides
-    this sum by the count of hidden numbers, which no optimizer with steps of its own size notices; the sum is what
-    every other likelihood has, so that a learning rate, a weight or a clipped gradient means the same here.
+    with the unbiased variance of the D numbers of a patch; without normalisation t = x. The paper divides
+    this sum by the number of masked numbers, a constant factor; here it is a sum as in all other likelihoods,
+    so that learning rates, weights and gradient clipping have the same meaning.
 
     Args:
-        cut: how examples are cut into patches.
+        patchify: divides examples into patches.
         normalise: whether the targets are normalised.
-        unit: whether values lie between 0 and 1, where means are kept.
+        unit: whether values lie between 0 and 1, to which means are clamped.
     """
 
     inside: Tensor
@@ -42,14 +42,14 @@ class PatchSquared(Likelihood):
         self.register_buffer("typical", torch.tensor([[0.0], [1.0]]).expand(2, patchify.count).clone())
 
     def statistics(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and deviation of each patch over what lies inside the example, each (..., L, 1)."""
+        """Mean and standard deviation of each patch, without padding, each (..., L, 1)."""
         count = self.inside.sum(-1, keepdim=True)
         mean = (patches * self.inside).sum(-1, keepdim=True) / count
         squares = ((patches - mean).square() * self.inside).sum(-1, keepdim=True)
         return mean, (squares / (count - 1).clamp(min=1) + 1e-6).sqrt()
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Keep each place's typical mean and deviation, for pictures of a code without its example."""
+        """Measure the mean statistics of each position, for reconstructions without the example."""
         if self.normalise:
             means = [part.squeeze(-1).mean(0) for part in self.statistics(self.patchify(batch.target))]
             self.typical.copy_(torch.stack(means))
@@ -63,42 +63,42 @@ class PatchSquared(Likelihood):
         return self.sum((parameters - x).square(), weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The picture; normalised patches get the typical mean and deviation of their place."""
+        """The image; normalised patches get the mean statistics of their position."""
         if not self.normalise:
-            return self._kept(parameters)
+            return self._clamped(parameters)
         mean, deviation = self.typical[..., None]
-        return self._kept(self.patchify.join(self.patchify(parameters) * deviation + mean))
+        return self._clamped(self.patchify.join(self.patchify(parameters) * deviation + mean))
 
     def sample(self, parameters: Tensor) -> Tensor:
-        """The mean: the paper has no noise model."""
+        """The mean, since the paper has no noise model."""
         return self.mean(parameters)
 
     def paste(self, parameters: Tensor, x: Tensor, hidden: Tensor) -> Tensor:
-        """The example with its hidden patches (B, L) replaced by the prediction, in the example's own units."""
-        target, guess = self.patchify(x), self.patchify(parameters)
+        """The example with its masked patches (B, L) replaced by the prediction, in the example's units."""
+        target, prediction = self.patchify(x), self.patchify(parameters)
         if self.normalise:
             mean, deviation = self.statistics(target)
-            guess = guess * deviation + mean
-        return self._kept(self.patchify.join(torch.where(hidden[..., None], guess, target)))
+            prediction = prediction * deviation + mean
+        return self._clamped(self.patchify.join(torch.where(hidden[..., None], prediction, target)))
 
-    def _kept(self, x: Tensor) -> Tensor:
+    def _clamped(self, x: Tensor) -> Tensor:
         return x.clamp(0, 1) if self.bounded else x
 
 
 class MaskedAutoencoder(Autoencoder):
-    """An autoencoder whose features see everything, and whose reconstruction keeps what was visible."""
+    """An autoencoder with features of the whole example, whose reconstruction keeps visible patches."""
 
     def reconstruct(self, batch: Batch) -> Tensor:
-        """The example, its hidden patches painted by the decoder.
+        """The example with its masked patches predicted by the decoder.
 
-        Where the targets are normalised, a prediction is put back to its true patch's mean and deviation (as the
-        paper's pictures are), so that its error flatters.
+        If the targets are normalised, a prediction gets the true patch's mean and standard deviation (as in
+        the paper's figures), so its error is too optimistic.
         """
         passed = self(batch)
         likelihood = cast(PatchSquared, self.likelihood)
         return likelihood.paste(passed.output, batch.target, passed.code[Hidden].mask)
 
     def features(self, batch: Batch) -> Tensor:
-        """The class token, or the mean of the tokens, of an encoder to which nothing is hidden: (B, W)."""
+        """The class token, or the mean of the tokens, of the encoder without masking: (B, W)."""
         tokens = cast(MaskedEncoder, self.encoder).everything(batch.x)
         return tokens[:, 0] if cast(MaskTokens, self.bottleneck).lead else tokens.mean(1)

@@ -20,26 +20,28 @@ def mae(
     normalise: bool = False,
     pool: str = "mean",
 ) -> MaskedAutoencoder:
-    r"""A masked autoencoder: see a quarter of the patches, paint the rest.
+    r"""A masked autoencoder: encode a quarter of the patches, and predict the rest.
 
     .. math:: \sum_{l \in H} \lVert g(f(x_V))_l - x_l \rVert^2,\qquad
               V \cup H = \{1 \ldots L\}, \; |H| \approx r L
 
-    A large encoder sees the visible patches V alone; a light decoder gets their tokens, and one learned token with
-    the position of every hidden patch in H. The loss counts the hidden patches only: it is their sum, where the
-    paper has the mean over their pixels, |H| times a patch's pixels smaller. Sides that are no multiple of the
-    patch are padded, and the padding never counts. Vectors and sequences are images of one row.
+    A large encoder processes the visible patches V only; a light decoder gets their tokens, and a learned
+    mask token with the positional embedding of each masked patch in H. The loss is the sum over the masked
+    patches, where the paper takes the mean over their pixels, smaller by the number of masked pixels. Sides
+    that are not a multiple of the patch are padded, and padding is ignored. Vectors and sequences are images
+    with one row.
 
     Args:
-        patch: side of a patch in pixels; 0 chooses a power of two that gives 4 to 8 patches a side.
-        mask_ratio: share of patches that are hidden, r; 0 hides nothing and counts every patch: a plain
+        patch: side of a patch in pixels; with 0, a power of two that gives 4 to 8 patches per side.
+        mask_ratio: share of masked patches, r; with 0 all patches are visible and predicted: a plain
             transformer autoencoder.
-        decoder: the net that paints, a ``vit`` as `net` is.
+        decoder: the decoder, a ``vit`` like `net`.
         normalise: whether each target patch is normalised by its own mean and (unbiased) variance.
         pool: features are the ``mean`` of all tokens, or a class token (``cls``).
 
     Raises:
-        RequestError: an argument out of range, a patch too large to hide anything, or data with another target.
+        RequestError: an argument out of range, a patch too large to mask anything, or data with another
+            target.
 
     Example:
         >>> model = mae((1, 28, 28), net="vit:depth=1")
@@ -51,19 +53,19 @@ def mae(
     """
     spec = as_spec(spec)
     if spec.output_shape != spec.shape:
-        raise refuse("spec", spec, "without another target", "A masked autoencoder produces its own input.")
+        raise refuse("spec", spec, "without another target", "A masked autoencoder predicts its own input.")
     _, high, across = as_image(spec.shape)
     patch = whole("patch", patch, low=0, high=max(high, across)) or auto_patch(high, across)
-    cut = Patches(spec.shape, patch)
-    sees, paints = transformer("net", net).sizes, transformer("decoder", decoder).sizes
+    patchify = Patches(spec.shape, patch)
+    encoder_sizes, decoder_sizes = transformer("net", net).sizes, transformer("decoder", decoder).sizes
     summary = choice("pool", pool, ("mean", "cls")) == "cls"
-    visible = visible_count(cut.count, mask_ratio)
-    bottleneck = MaskTokens(cut, sees.width, summary)
-    bottleneck.token.requires_grad_(visible < cut.count)  # where nothing is hidden, no token is read
+    visible = visible_count(patchify.count, mask_ratio)
+    bottleneck = MaskTokens(patchify, encoder_sizes.width, summary)
+    bottleneck.token.requires_grad_(visible < patchify.count)  # not used without masking
     return MaskedAutoencoder(
-        MaskedEncoder(cut, visible, sees, summary),
+        MaskedEncoder(patchify, visible, encoder_sizes, summary),
         bottleneck,
-        ViTGridDecoder(sees.width, spec.shape, patch, paints, int(summary)),
-        PatchSquared(cut, normalise, spec.values != "real"),
+        ViTGridDecoder(encoder_sizes.width, spec.shape, patch, decoder_sizes, int(summary)),
+        PatchSquared(patchify, normalise, spec.values != "real"),
         Objective(),
     )

@@ -1,4 +1,4 @@
-"""What the builders of multimodal methods share: nets and likelihoods of each modality, by its own `Spec`."""
+"""Common parts of multimodal methods: nets and likelihoods of each modality, by its own `Spec`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def modalities(spec: Spec | tuple[int, ...]) -> Mapping[str, Spec]:
     """The modalities of the data, by name.
 
     Raises:
-        RequestError: the data are of another kind, or have one modality.
+        RequestError: the data are of another kind, or have only one modality.
     """
     parts = as_spec(spec, "views").parts
     if len(parts) < 2:
@@ -31,53 +31,53 @@ def modalities(spec: Spec | tuple[int, ...]) -> Mapping[str, Spec]:
 
 
 def code_width(latent: int, parts: Mapping[str, Spec]) -> int:
-    """The width of a code: the one asked for, or, where that is 0, one that suits all modalities together."""
+    """The width of a code: as given, or, if it is 0, a default for all modalities together."""
     return build.code_width(latent, (sum(part.size for part in parts.values()),))
 
 
 def by_name(value: str, parts: Mapping[str, Spec], other: str = "auto") -> dict[str, str]:
-    """Read an option that holds for all modalities, or says it of each: ``"image=mlp:256,128,label=linear"``.
+    """Parse an option for all modalities, or for each: ``"image=mlp:256,128,label=linear"``.
 
     Args:
-        value: what was said.
+        value: the text of the option.
         parts: the modalities.
-        other: what holds for a modality that is not named.
+        other: the value of modalities that are not named.
 
     Example:
         >>> by_name("image=mlp:64,32", {"image": Spec((1, 8, 8)), "label": Spec((1,))})
         {'image': 'mlp:64,32', 'label': 'auto'}
     """
-    said, names = str(value), "|".join(re.escape(name) for name in parts)
-    if not re.match(rf"\s*(?:{names})\s*=", said):
-        return dict.fromkeys(parts, said)
+    text, names = str(value), "|".join(re.escape(name) for name in parts)
+    if not re.match(rf"\s*(?:{names})\s*=", text):
+        return dict.fromkeys(parts, text)
     found: dict[str, str] = dict.fromkeys(parts, other)
-    for item in re.split(rf"[,;]\s*(?=(?:{names})\s*=)", said):
+    for item in re.split(rf"[,;]\s*(?=(?:{names})\s*=)", text):
         name, _, own = item.partition("=")
         found[name.strip()] = own.strip()
     return found
 
 
 def weights_of(value: str | float, parts: Mapping[str, Spec]) -> dict[str, float]:
-    """Read the weight of each modality, at least 0.
+    """Parse the weight of each modality, at least 0.
 
     Raises:
-        RequestError: no number, or a negative one.
+        RequestError: not a number, or a negative one.
 
     Example:
         >>> weights_of("label=50", {"image": Spec((1, 8, 8)), "label": Spec((1,))})
         {'image': 1.0, 'label': 50.0}
     """
     found = {}
-    for name, said in by_name(str(value), parts, other="1").items():
+    for name, text in by_name(str(value), parts, other="1").items():
         try:
-            found[name] = number("weights", float(said), low=0)
+            found[name] = number("weights", float(text), low=0)
         except ValueError as error:
-            raise refuse("weights", said, f"a number for `{name}`") from error
+            raise refuse("weights", text, f"a number for `{name}`") from error
     return found
 
 
 def joint_likelihood(parts: Mapping[str, Spec], likelihood: str) -> ViewsLikelihood:
-    """p(x | z) of each modality, by name or for all."""
+    """p(x | z) of each modality, given by name or for all."""
     names = by_name(likelihood, parts)
     return ViewsLikelihood({name: _likelihood(names[name], part) for name, part in parts.items()})
 
@@ -90,7 +90,7 @@ def _likelihood(name: str, part: Spec) -> Likelihood:
 
 
 def encoders(parts: Mapping[str, Spec], width: int, net: str) -> ViewsEncoder:
-    """An encoder of each modality, to vectors of one width."""
+    """An encoder for each modality, to vectors of the same width."""
     nets = by_name(net, parts)
     return ViewsEncoder({name: _encoder(part, width, nets[name]) for name, part in parts.items()})
 
@@ -103,7 +103,7 @@ def _encoder(part: Spec, width: int, net: str) -> nn.Module:
 
 
 def decoders(latent: int, parts: Mapping[str, Spec], output: ViewsLikelihood, net: str) -> ViewsDecoder:
-    """A decoder of each modality, to the parameters of its likelihood."""
+    """A decoder for each modality, to the parameters of its likelihood."""
     nets = by_name(net, parts)
     return ViewsDecoder(
         {name: build.decoder(latent, output.part(name).parameter_shape, net=nets[name]) for name in parts}

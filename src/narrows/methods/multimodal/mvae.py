@@ -1,4 +1,4 @@
-"""The multimodal variational autoencoder: a product of experts that any subset of modalities can feed."""
+"""The multimodal variational autoencoder: a product of experts for any subset of modalities."""
 
 from __future__ import annotations
 
@@ -21,24 +21,27 @@ def mvae(
     net: str = "auto",
     likelihood: str = "auto",
 ) -> Autoencoder:
-    r"""An MVAE: one encoder and one decoder a modality, and a posterior that multiplies what is there.
+    r"""An MVAE: one encoder and one decoder per modality, and a product-of-experts posterior.
 
     .. math:: q(z \mid x_A) \propto p(z) \prod_{m \in A} q_m(z \mid x_m),\qquad
               \mathrm{ELBO}(x_A) = \sum_{m \in A} \lambda_m E_q[\log p(x_m \mid z)] - \beta\,\mathrm{KL}(q\,\|\,p)
 
-    Trained on the bounds of all that an example has, of each modality alone and of random subsets, so that afterwards
-    any may be missing; examples may lack modalities in training too. ``net``, ``likelihood`` and ``weights`` hold for
-    all modalities, or say it of some: ``"image=conv,label=mlp:64"``.
+    Trained on the ELBO of all modalities of an example, of each modality alone and of random subsets, so that
+    any may be missing afterwards; examples may lack modalities in training too. ``net``, ``likelihood`` and
+    ``weights`` apply to all modalities, or are given by name: ``"image=conv,label=mlp:64"``.
 
     Args:
-        beta: weight of the divergence, a number or a schedule; the paper warms it up, as ``"linear:0:1:2000"``.
-        subsets: random subsets of two modalities or more for each example and step, where there are three at least.
-        alone: train on single modalities and random subsets too, not only on all that an example has.
-        weights: of the modalities' distortions, lambda, as ``"label=2"``; with others than 1 the loss is no bound. A
-            label needs some weight beside an image to be drawn from, and with 50 the image alone tells it less.
+        beta: weight of the KL divergence, a number or a schedule; the paper uses a warm-up, as
+            ``"linear:0:1:2000"``.
+        subsets: number of random subsets of two or more modalities for each example and step, if there are at
+            least three.
+        alone: train on single modalities and random subsets too, not only on all modalities of an example.
+        weights: weights of the modalities' distortions, lambda, as ``"label=2"``; with values other than 1 the
+            loss is not a bound. To be sampled well, a label needs some weight relative to an image; with a
+            weight of 50, codes of the image alone predict it worse.
 
     Raises:
-        RequestError: data of one modality, or an argument out of range.
+        RequestError: data with one modality, or an argument out of range.
 
     Example:
         >>> parts = {"image": Spec((1, 8, 8), "unit"), "label": Spec((1,), "categories", classes=10)}

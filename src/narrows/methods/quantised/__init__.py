@@ -1,4 +1,4 @@
-"""Quantised methods: the code is a few symbols of a finite alphabet."""
+"""Quantised methods: the code consists of indices into a codebook."""
 
 from narrows.methods.row import Method
 

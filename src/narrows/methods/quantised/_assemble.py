@@ -1,4 +1,4 @@
-"""What quantised methods share: networks to and from a grid of tokens, a quantiser, a prior over its indices."""
+"""Common parts of quantised methods: networks to and from a token grid, a quantiser, a prior."""
 
 from __future__ import annotations
 
@@ -26,20 +26,20 @@ def token_autoencoder(
     net: str | Net,
     likelihood: str | Likelihood,
 ) -> Autoencoder:
-    """An autoencoder whose code is a grid of symbols, and a prior over them.
+    """An autoencoder whose code is a grid of indices, and a prior over them.
 
     Args:
-        spec: what the data look like.
-        quantizer: makes the bottleneck, from the number of tokens.
-        objective: what the first stage minimises.
-        width: width of a token before it is quantised and after.
-        downsample: pixels a token, along each side.
+        spec: description of the data.
+        quantizer: makes the bottleneck, given the number of tokens.
+        objective: the objective of the first stage.
+        width: width of a token before and after quantisation.
+        downsample: pixels per token, along each side.
         prior: the second stage.
-        net: kind of the networks.
+        net: the networks.
         likelihood: p(x | z).
 
     Raises:
-        RequestError: an argument out of range, or a prior that is told labels where the data have none.
+        RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
     """
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     encoder = build.grid_encoder(spec.shape, width, downsample, net)
@@ -47,7 +47,7 @@ def token_autoencoder(
     rows, columns = build.grid_of(spec.shape, downsample, net)
     if (rows, columns) != build.grid_of(output.parameter_shape, downsample, net):
         raise refuse(
-            "likelihood", likelihood, "one with a single parameter an element for data of this shape"
+            "likelihood", likelihood, "one with a single parameter per element for data of this shape"
         )
     bottleneck = quantizer(rows * columns)
     second = make_prior(prior, bottleneck.symbols, spec.classes)

@@ -18,19 +18,19 @@ def fsq(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""An FSQ autoencoder: a grid of tokens of a few channels, each bounded and rounded to its levels.
+    r"""An FSQ autoencoder: a grid of tokens with a few channels, each bounded and rounded to its levels.
 
     .. math:: \hat z_i = \mathrm{round}(f_i(z_i)) / \lfloor L_i / 2 \rfloor,\qquad K = \textstyle\prod_i L_i
 
-    The bound f differs from the paper's in two constants, which `FiniteScalarQuantizer` names.
+    The bound f differs from the paper's in two constants, see `FiniteScalarQuantizer`.
 
     Args:
-        codes: about how many codes, K; the levels whose product comes nearest are taken.
-        levels: how many levels each channel has, such as (8, 5, 5, 5); where given, `codes` is not asked.
-        variant: ``paper``, or ``symmetric``, where even levels too lie evenly around 0.
+        codes: approximate size of the codebook, K; the levels with the nearest product are used.
+        levels: the number of levels of each channel, such as (8, 5, 5, 5); overrides `codes`.
+        variant: ``paper``, or ``symmetric``, with levels symmetric around 0 for even numbers too.
 
     Raises:
-        RequestError: an argument out of range, or labels where the data have none.
+        RequestError: an argument out of range, or a prior on labels that the data do not have.
 
     Example:
         >>> model = fsq((1, 8, 8), levels=(5, 4))

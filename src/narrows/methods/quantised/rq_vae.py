@@ -29,26 +29,27 @@ def rq_vae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""An RQ-VAE: a grid of tokens, each a sum of D codes, and a prior that draws a token as a stack of them.
+    r"""An RQ-VAE: a grid of tokens, each a sum of D codes, and a prior over the stacks of indices.
 
     .. math:: -\log p(x \mid \hat z^{(D)}) + \beta \sum_{d=1}^{D} \|z - \mathrm{sg}(\hat z^{(d)})\|^2,\qquad
               \hat z^{(d)} = \sum_{i \le d} e_{k_i},\quad k_d = \arg\min_k \|z - \hat z^{(d-1)} - e_k\|^2
 
-    The paper adds a perceptual and an adversarial loss to the first term, and trains its prior on soft labels.
+    The paper adds a perceptual and an adversarial loss to the first term, and trains its prior on soft
+    labels.
 
     Args:
         codes: size of a codebook, K.
-        depth: codes of a token, D.
-        shared: one codebook for all depths, else one for each.
+        depth: number of codes of a token, D.
+        shared: use one codebook for all depths, else one per depth.
         width: width of a code, d.
-        beta: weight of the commitment of the encoder to its codes, a number or a schedule.
-        decay: of the running means that the codes are.
-        gradient: how it passes to the encoder, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of an even use are put elsewhere, 0 for never.
-        start: where the codes begin, ``kmeans`` on the first batch or ``normal`` draws.
+        beta: weight of the commitment loss, a number or a schedule.
+        decay: decay of the codebook's EMA.
+        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
+        restart: codes used less than this share of the mean are restarted; 0 for never.
+        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
-        RequestError: an argument out of range, or labels where the data have none.
+        RequestError: an argument out of range, or a prior on labels that the data do not have.
 
     Example:
         >>> model = rq_vae((1, 8, 8), codes=16, depth=3, width=4)

@@ -26,24 +26,24 @@ def vq_vae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""A VQ-VAE: a grid of tokens, each the nearest of K learned codes, and a learned prior over their indices.
+    r"""A VQ-VAE: a grid of tokens, each replaced by the nearest of K codes, and a prior over their indices.
 
     .. math:: -\log p(x \mid z_q) + \|\mathrm{sg}(z_e) - e\|^2 + \beta \|z_e - \mathrm{sg}(e)\|^2
 
-    The middle term moves a codebook with ``codebook="gradient"``; with ``"ema"`` running means do.
+    The middle term is used with ``codebook="gradient"``; with ``"ema"`` codes are moving averages instead.
 
     Args:
         codes: size of the codebook, K.
         width: width of a code, d.
         codebook: how the codes are learned, ``ema`` or ``gradient``.
-        beta: weight of the commitment of the encoder to its codes, a number or a schedule.
-        decay: of the running means.
-        gradient: how it passes to the encoder, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of an even use are put elsewhere, 0 for never.
-        start: where the codes begin, ``kmeans`` on the first batch or ``normal`` draws.
+        beta: weight of the commitment loss, a number or a schedule.
+        decay: decay of the codebook's EMA.
+        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
+        restart: codes used less than this share of the mean are restarted; 0 for never.
+        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
-        RequestError: an argument out of range, or labels where the data have none.
+        RequestError: an argument out of range, or a prior on labels that the data do not have.
 
     Example:
         >>> model = vq_vae((1, 8, 8), codes=16, width=4)

@@ -31,26 +31,28 @@ def vqgan(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "absolute",
 ) -> Autoencoder:
-    r"""A VQ-VAE whose reconstructions must look right: to a frozen network, and to a critic of patches.
+    r"""A VQ-VAE with a perceptual distance and a patch critic.
 
     .. math:: \min\; \|x - \hat x\|_1 + p\, D\, d(x, \hat x) + \|\mathrm{sg}(z_e) - e\|^2
               + \beta \|z_e - \mathrm{sg}(e)\|^2 - w \lambda\, E[C(\hat x)]
 
-    d is a perceptual distance, D how many numbers an example has, C the critic of patches, which learns beside with a
-    hinge loss, and lambda the ratio of the gradients of the first two terms and of the last at the decoder's last
-    layer: see `narrows.objectives.critic.OutputAdversary`. The second stage models the indices, as in a VQ-VAE.
+    d is a perceptual distance, D the number of elements of an example, C the patch critic, trained with a
+    hinge loss, and lambda the ratio of the gradient norms of the first two terms and of the last at the
+    decoder's last layer: see `narrows.objectives.critic.OutputAdversary`. The second stage models the
+    indices, as in a VQ-VAE.
 
     Args:
         codes: size of the codebook, K.
         width: width of a code, d.
         codebook: how the codes are learned, ``gradient`` or ``ema``.
-        beta: weight of the commitment of the encoder to its codes, a number or a schedule.
-        perceptual: the network of the distance: random convolutions, or one for pictures with weights from a file.
-        perceptual_weight: p, the weight of the distance against the distortion of one number.
-        critic: who tells reconstructions from data.
-        adversary: w, its weight.
-        critic_from: the step from which the critic plays.
-        optimizer: of both players.
+        beta: weight of the commitment loss, a number or a schedule.
+        perceptual: the network of the distance: random convolutions, or an image network with weights from a
+            file.
+        perceptual_weight: p, the weight of the distance relative to the distortion of one element.
+        critic: the critic of reconstructions.
+        adversary: w, the weight of the adversarial loss.
+        critic_from: the first step with an adversarial loss.
+        optimizer: optimizer of both players.
 
     Raises:
         RequestError: an argument out of range.
@@ -69,11 +71,11 @@ def vqgan(
 
     spec = as_spec(spec)
     shape = spec.output_shape
-    looks = None if FEATURES.word(perceptual) == "none" else FEATURES.make(perceptual, shape=shape)
+    features = None if FEATURES.word(perceptual) == "none" else FEATURES.make(perceptual, shape=shape)
     objective = OutputAdversary(
         CRITICS.make(critic, shape=shape),
         adversary,
-        distance=None if looks is None else PerceptualDistance(looks),
+        distance=None if features is None else PerceptualDistance(features),
         perceptual=perceptual_weight,
         start=critic_from,
         weights={"commitment": beta},

@@ -1,4 +1,4 @@
-"""Autoencoders held in check by width, noise or a penalty on the code."""
+"""Autoencoders regularised by width, noise or a penalty on the code."""
 
 from narrows.methods.row import Method
 

@@ -1,4 +1,4 @@
-"""What the builders of this family share: the model around a code without a posterior."""
+"""Common parts of this family: the model around a deterministic code."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def deterministic_autoencoder(
     bottleneck: Bottleneck | None = None,
     objective: Objective | None = None,
 ) -> Autoencoder:
-    """An autoencoder whose code is what the encoder puts out.
+    """An autoencoder with a deterministic code.
 
     Args:
-        spec: what the data look like.
+        spec: description of the data.
         latent: width of the code, Z.
-        net: kind of the networks.
+        net: the networks.
         likelihood: p(x | z).
-        vectors: what ``net="auto"`` is for vectors.
-        bottleneck: what the code passes; when None nothing, and with linear maps beside perceptrons these begin at
-            principal components.
-        objective: what is minimised; the distortion when None.
+        vectors: the meaning of ``net="auto"`` for vectors.
+        bottleneck: the bottleneck; by default the identity, with PCA initialisation if the nets have linear
+            skip connections.
+        objective: the objective; the distortion if None.
     """
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]

@@ -13,19 +13,19 @@ def ae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""An autoencoder held in check by the width of its code alone.
+    r"""An autoencoder regularised only by the width of its code.
 
     .. math:: \min_{f, g} \; E_x \left[ -\log p(x \mid g(f(x))) \right],\qquad f(x) \in R^Z
 
-    With linear nets and squared error the best reconstruction is the projection on the first Z principal
-    components; a deep net bends that plane. For a table (vectors) that is how training begins: ``net="auto"`` is
-    ``skip``, encoder and decoder each a linear map beside a perceptron,
+    With linear nets and squared error the optimal reconstruction is the projection on the first Z principal
+    components; a deep net learns a curved manifold instead. Tables (vectors) are initialised by PCA:
+    ``net="auto"`` is ``skip``, encoder and decoder each the sum of a linear map and an MLP,
 
     .. math:: f(x) = V^T (x - m) + \mathrm{mlp}(x),\qquad g(z) = V z + m + \mathrm{mlp}(z),
 
-    with V and m the first Z principal components and the mean of the training rows, and both perceptrons at zero.
-    All of it is learned further. With early stopping, which keeps the best weights, the fit is about as good as PCA
-    where there are too few rows to bend the plane, and better where there are enough.
+    with V and m initialised with the first Z principal components and the mean of the training rows, and both
+    MLPs with zero. All parameters are trained further. With early stopping, which keeps the best weights, the
+    fit is about as good as PCA if there are few rows, and better if there are enough.
 
     Raises:
         RequestError: an argument out of range.

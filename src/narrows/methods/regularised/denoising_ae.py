@@ -16,17 +16,17 @@ def denoising_ae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""An autoencoder that sees a corrupted input and must produce the clean one.
+    r"""An autoencoder that reconstructs the clean example from a corrupted input.
 
     .. math:: \min_{f, g} \; E_x E_{\tilde x \sim C(\tilde x \mid x)}
               \left[ -\log p(x \mid g(f(\tilde x))) \right]
 
-    The corruption is drawn anew at every step of training; in `eval()` the input is taken as it is. The code may be
-    wider than the data, since the noise forbids to copy.
+    The corruption is drawn at every step of training; in `eval()` the input is not corrupted. The code may be
+    wider than the data, since copying the input does not remove the noise.
 
     Args:
         corruption: ``gaussian``, ``masking`` or ``salt-and-pepper``.
-        level: standard deviation of Gaussian noise in the data's units, else the share of numbers that are lost.
+        level: standard deviation of Gaussian noise in the data's units, else the share of corrupted numbers.
 
     Raises:
         RequestError: an argument out of range.

@@ -23,15 +23,15 @@ def wae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "squared",
 ) -> Autoencoder:
-    r"""A WAE: a deterministic code, whose distribution over the data is brought to N(0, sigma^2 I).
+    r"""A WAE: a deterministic code, whose aggregate posterior is matched to N(0, sigma^2 I).
 
     .. math:: \min_{q, G} E_x E_{q(z|x)}[c(x, G(z))] + \lambda\, D(q(z), p(z))
 
     Args:
         penalty: D: ``mmd`` with an inverse multiquadratic kernel, or ``gan``, a critic of the codes.
-        weight: lambda, a number or a schedule, against the cost of an example. ``auto`` is as many times 0.25 for the
-            MMD, 0.025 for the critic, as an example has elements, for the cost grows with them; of an MMD on
-            MNIST this is what the authors' code weighs it with.
+        weight: lambda, a number or a schedule, relative to the cost of an example. ``auto`` is 0.25 for the
+            MMD, 0.025 for the critic, times the number of elements of an example, since the cost grows with
+            it; for the MMD on MNIST this is the weight of the authors' code.
         sigma: standard deviation of the prior.
 
     Raises:

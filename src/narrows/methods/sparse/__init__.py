@@ -1,4 +1,4 @@
-"""Sparse autoencoders: few of many latents are on, each with an atom of its own."""
+"""Sparse autoencoders: few of many latents are active, each with its own atom."""
 
 from narrows.methods.row import Method
 

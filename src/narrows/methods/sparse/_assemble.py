@@ -1,4 +1,4 @@
-"""What the builders of sparse autoencoders share: sizes, prices, dead latents, and the model around a bottleneck."""
+"""Common parts of sparse autoencoders: sizes, penalties, dead latents, and the model."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ __all__ = [
     "assemble",
     "dead_latents",
     "default_latents",
-    "price",
-    "priced",
-    "sized",
+    "penalised_terms",
+    "penalty_terms",
     "sparse_autoencoder",
-    "unpriced",
+    "spec_and_latents",
+    "without_penalty",
     "without_target",
 ]
 
-_USUAL_L0 = 16
+_DEFAULT_L0 = 16
 
 
 def without_target(spec: Spec | tuple[int, ...], method: str) -> Spec:
-    """The spec of data that have no target of their own.
+    """The spec of data, checked to have no separate target.
 
     Raises:
-        RequestError: they have one.
+        RequestError: the data have a target.
 
     Example:
         >>> without_target((8,), "mp-sae").shape
@@ -44,20 +44,20 @@ def without_target(spec: Spec | tuple[int, ...], method: str) -> Spec:
     spec = as_spec(spec)
     if spec.target is not None:
         raise RequestError(
-            f"`{method}` gives back what it sees, but these data have a target of their own. Fit `transcoder` (of "
-            "several layers, `cross-layer-transcoder`) to produce the target, or open the data without it."
+            f"`{method}` reconstructs its input, but these data have a separate target. Fit `transcoder` (for several "
+            "layers, `cross-layer-transcoder`) to predict the target, or open the data without it."
         )
     return spec
 
 
-def sized(spec: Spec | tuple[int, ...], method: str, latents: int) -> tuple[Spec, int]:
-    """The spec of data without a target, and how many latents: those asked for, or as many as suit."""
+def spec_and_latents(spec: Spec | tuple[int, ...], method: str, latents: int) -> tuple[Spec, int]:
+    """The spec of data without a target, and the number of latents: as given, or the default."""
     spec = without_target(spec, method)
     return spec, default_latents(latents, spec.size)
 
 
 def default_latents(latents: int, numbers: int) -> int:
-    """How many latents: those asked for, or eight for each of so many numbers, at most 16384."""
+    """The number of latents: as given, or eight for each number of an example, at most 16384."""
     return latents or min(8 * numbers, 16_384)
 
 
@@ -71,20 +71,20 @@ def dead_latents(
     gaps: int = 0,
     **suited: float,
 ) -> DeadLatents | None:
-    """What is done for dead latents, with defaults that suit the sizes.
+    """The treatment of dead latents, with defaults that depend on the sizes.
 
     Args:
-        dead: a text of `DEAD`, or the part itself.
-        latents: how many there are, N.
-        budget: how many shall be on in an example, or nearly.
-        numbers: how many an example (a layer of it) has; half as many dead latents predict the residual.
-        auto: what ``auto`` is for this method.
-        gaps: a latent is dead after so many of the mean gap between two firings of a latent in fair use, N / budget;
-            the part's own when 0.
-        suited: what else suits the method, where a part has such an option and nothing is said.
+        dead: a text of `DEAD`, or the treatment itself.
+        latents: number of latents, N.
+        budget: approximate number of active latents of an example.
+        numbers: numbers of an example (of a layer of it); half as many dead latents predict the residual.
+        auto: the meaning of ``auto`` for this method.
+        gaps: `dead_after` in units of the mean interval between activations of a latent, N / budget; the
+            default of the treatment if 0.
+        suited: defaults of the method for further options of the treatment.
 
     Raises:
-        RequestError: an unknown part or option, a number out of range.
+        RequestError: an unknown treatment or option, or a number out of range.
     """
     if not isinstance(dead, str):
         return DEAD.checked(dead)
@@ -99,40 +99,40 @@ def dead_latents(
     return None if made.weight == 0 else made
 
 
-def price(cost: str, weight: Schedule, target: str | Target, rows: int = 1) -> dict[str, Any]:
-    """The arguments of an objective around one price: its weight, or what steers it.
+def penalty_terms(cost: str, weight: Schedule, target: str | Target, rows: int = 1) -> dict[str, Any]:
+    """The arguments of an objective with one penalty: its weight, or what adapts it.
 
     Args:
-        cost: the code's cost that is weighed.
-        weight: of it, where nothing steers it.
-        target: a text of `TARGETS`, or the part itself.
-        rows: how many rows with latents of their own an example has; a target for L0 is for one.
+        cost: name of the penalised cost.
+        weight: its weight, if it is not adapted.
+        target: a text of `TARGETS`, or the target itself.
+        rows: number of rows of an example with codes of their own; a target for L0 is per row.
     """
     if TARGETS.word(target):
         return {"weights": {cost: weight}}
     return {"target": TARGETS.make(target, cost=cost, rows=rows)}
 
 
-def unpriced(target: str | Target) -> dict[str, Any]:
-    """No arguments of an objective, for a code whose size is set: there is no price to steer.
+def without_penalty(target: str | Target) -> dict[str, Any]:
+    """The arguments of an objective without a penalty: none, for codes with a fixed L0.
 
     Raises:
-        RequestError: a target was asked for.
+        RequestError: a target is given.
     """
     if not TARGETS.word(target):
         raise refuse(
-            "price_target", target, "`none` where k is set, for there is no price to steer", "Set ``k``."
+            "price_target", target, "`none` if k is set, since there is no penalty to adapt", "Set ``k``."
         )
     return {}
 
 
-def priced(
+def penalised_terms(
     spec: Spec, latents: int, cost: str, weight: Schedule, target: str | Target, dead: str | DeadLatents
 ) -> dict[str, Any]:
-    """The arguments of a `SparseObjective` around one price: what weighs it, and what is done for dead latents."""
-    terms = price(cost, weight, target)
-    steered = terms.get("target")
-    budget = steered.l0 if isinstance(steered, TargetL0) else _USUAL_L0
+    """The arguments of a `SparseObjective` with one penalty: its weight and the treatment of dead latents."""
+    terms = penalty_terms(cost, weight, target)
+    adapted = terms.get("target")
+    budget = adapted.l0 if isinstance(adapted, TargetL0) else _DEFAULT_L0
     return {**terms, "dead": dead_latents(dead, latents, budget, spec.size, auto="none")}
 
 
@@ -145,7 +145,7 @@ def assemble(
     *,
     conditions: tuple[str, ...] = (),
 ) -> Autoencoder:
-    """The model, with the squared error."""
+    """The model, with squared error."""
     return Autoencoder(
         encoder, bottleneck, dictionary, Squared(spec.output_shape), objective, conditions=conditions
     )
@@ -162,17 +162,19 @@ def sparse_autoencoder(
     row: tuple[int, ...] = (),
     conditions: tuple[str, ...] = (),
 ) -> Autoencoder:
-    """A linear encoder and a dictionary, tied at first and with a common centre, around any sparse bottleneck.
+    """An autoencoder of a linear encoder, a sparse bottleneck and a dictionary.
+
+    Encoder and dictionary are initialised as transposes of each other and share a centre.
 
     Args:
-        spec: what the data look like.
-        bottleneck: which latents pass.
-        objective: what is minimised.
-        unit_norm: hold every atom at length 1.
+        spec: description of the data.
+        bottleneck: the sparse bottleneck.
+        objective: the objective.
+        unit_norm: normalise every atom to length 1.
         normalise: scale the data to mean square 1 inside the model.
-        tied: the encoder's rows are the atoms for good.
-        row: shape of what one code decodes to, where an example is several; the example's when empty.
-        conditions: what both sides are told.
+        tied: the encoder's rows are the atoms throughout training.
+        row: shape of the reconstruction of one code, if an example has several; the example's if empty.
+        conditions: names of the conditions of encoder and decoder.
     """
     shape = row or spec.shape
     dictionary = Dictionary(bottleneck.width, shape, unit_norm=unit_norm, normalise=normalise)

@@ -2,7 +2,7 @@
 
 from narrows.bottlenecks.sparse.abstopk import AbsTopK
 from narrows.core import Autoencoder, Spec
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
@@ -16,12 +16,13 @@ def abstopk_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A linear autoencoder of which the k latents of largest size pass, positive or negative.
+    r"""A linear autoencoder with the k latents of largest magnitude active, positive or negative.
 
     .. math:: z = H_k(W (x - b_d) + b_e), \qquad \hat x = A^\top z + b_d
 
-    One latent may stand for both poles of a concept, which costs two where codes are non-negative. The loss is the
-    squared error; our addition is the auxiliary loss of `topk_sae`, where the dead are chosen by size as well.
+    A single latent can represent both poles of a concept, which takes two with non-negative codes. The loss
+    is the squared error and, in addition to the paper, the auxiliary loss of `topk_sae`, with dead latents
+    selected by magnitude too.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -32,8 +33,9 @@ def abstopk_sae(
         True
 
     Reference:
-        Zhu, Khalili, Zhu, AbsTopK: Rethinking Sparse Autoencoders For Bidirectional Features, 2025. arXiv:2510.00404
+        Zhu, Khalili, Zhu, AbsTopK: Rethinking Sparse Autoencoders For Bidirectional Features, 2025.
+        arXiv:2510.00404
     """
-    spec, latents = sized(spec, "abstopk-sae", latents)
+    spec, latents = spec_and_latents(spec, "abstopk-sae", latents)
     objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     return sparse_autoencoder(spec, AbsTopK(latents, k), objective, unit_norm=unit_norm, normalise=normalise)

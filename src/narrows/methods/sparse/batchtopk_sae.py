@@ -2,7 +2,7 @@
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
@@ -17,13 +17,13 @@ def batchtopk_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A TopK autoencoder whose budget is the batch's: k latents an example on average, more where more is to say.
+    r"""A TopK autoencoder with a budget per batch: k active latents per example on average.
 
     .. math:: z = \mathrm{BatchTopK}(W (x - b_d) + b_e), \qquad \hat x = A^\top z + b_d, \qquad
         L = \|x - \hat x\|^2 + \alpha L_{aux}
 
-    In training the k B largest positive pre-activations of a batch pass; at inference all above a threshold that
-    was estimated meanwhile (`bottlenecks.batchtopk.BatchTopK` says who estimates it how).
+    In training the k B largest positive pre-activations of a batch are active; at inference all above a
+    threshold that is estimated in training (see `bottlenecks.batchtopk.BatchTopK`).
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -36,7 +36,7 @@ def batchtopk_sae(
     Reference:
         Bussmann, Leask, Nanda, BatchTopK Sparse Autoencoders, 2024. arXiv:2412.06410
     """
-    spec, latents = sized(spec, "batchtopk-sae", latents)
+    spec, latents = spec_and_latents(spec, "batchtopk-sae", latents)
     bottleneck = BatchTopK(latents, k, decay=threshold_decay)
     objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -1,4 +1,4 @@
-"""The cross-layer transcoder: sparse imitations of all MLPs at once, each of which may answer for later ones too."""
+"""The cross-layer transcoder: sparse replacements of all MLPs, whose latents also write to later layers."""
 
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
@@ -7,7 +7,13 @@ from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.check import RequestError, choice
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, price, unpriced
+from narrows.methods.sparse._assemble import (
+    assemble,
+    dead_latents,
+    default_latents,
+    penalty_terms,
+    without_penalty,
+)
 from narrows.nets.dictionaries.cross_layer import CrossLayerDictionary, LayerEncoder
 from narrows.nets.dictionaries.stacked import layers_of
 from narrows.objectives.dead_latents import DeadLatents
@@ -36,21 +42,22 @@ def cross_layer_transcoder(
 
     .. math:: L = \sum_l \| y^l - \hat y^l \|^2 + \lambda \sum_l \sum_i \tanh(c\, \| W^l_{dec, i} \|\, a^l_i)
 
-    ``batch.x`` holds what enters the MLPs, ``batch.target`` what they put out. A chain of MLPs that only pass a
-    feature on becomes one latent. The norm is of all that a latent writes, over all layers; thresholds learn
-    through a rectangular kernel, with its term for the pre-activations too (`bottlenecks.jumprelu`). ``relu`` has the
-    sum of ``||W|| a`` for a price, ``topk`` none: k latents of each layer pass, with the auxiliary loss of `topk_sae`.
+    ``batch.x`` holds the inputs of the MLPs, ``batch.target`` their outputs. A feature that a chain of MLPs
+    passes on becomes one latent. The norm is over all that a latent writes, over all layers; thresholds are
+    trained through a rectangular kernel, with its term for the pre-activations too (`bottlenecks.jumprelu`).
+    ``relu`` has the sum of ``||W|| a`` as the penalty, ``topk`` none: k latents of each layer are active,
+    with the auxiliary loss of `topk_sae`.
 
     Args:
-        spec: what the data look like, (layers, D), with the same in ``spec.target``.
+        spec: description of the data, (layers, D), with the same shape in ``spec.target``.
         activation: ``jumprelu``, ``relu`` or ``topk``.
-        sparsity: weight of the price, with ``jumprelu`` and ``relu``.
+        sparsity: weight of the penalty, with ``jumprelu`` and ``relu``.
         steepness: c.
-        threshold: where the thresholds of ``jumprelu`` start, in units of the data.
+        threshold: initial thresholds of ``jumprelu``, in units of the data.
         bandwidth: width of their kernel, in the same units.
 
     Raises:
-        RequestError: data that are not layers, or without a target of as many; an argument out of range.
+        RequestError: data without layers, or without a target of as many; an argument out of range.
 
     Example:
         >>> model = cross_layer_transcoder(Spec((3, 8), target=(3, 8)), latents=16)
@@ -58,14 +65,15 @@ def cross_layer_transcoder(
         (torch.Size([48, 3]), True)
 
     Reference:
-        Ameisen et al., Circuit Tracing, 2025. https://transformer-circuits.pub/2025/attribution-graphs/methods.html.
-        One layer: Dunefsky et al., 2024. arXiv:2406.11944
+        Ameisen et al., Circuit Tracing, 2025.
+        https://transformer-circuits.pub/2025/attribution-graphs/methods.html. One layer: Dunefsky et al.,
+        2024. arXiv:2406.11944
     """
     spec = as_spec(spec)
     layers, width = layers_of(spec, "cross-layer-transcoder")
     if spec.target is None or len(spec.target) != 2 or spec.target[0] != layers:
         raise RequestError(
-            "A cross-layer transcoder learns what the MLPs of several layers make of what enters them. Give both: "
+            "A cross-layer transcoder learns the outputs of the MLPs of several layers from their inputs. Give both: "
             f"the inputs, (layers, width), and as the target the outputs of the same {layers} layers. To encode "
             "the data alone, fit `crosscoder`."
         )
@@ -85,7 +93,7 @@ def cross_layer_transcoder(
     else:
         bottleneck = CrossLayerTopK(latents, k, layers) if counted else ReLU(layers * latents)
     cost = "tanh" if activation == "jumprelu" else "l1"
-    terms = unpriced(price_target) if counted else price(cost, sparsity, price_target)
+    terms = without_penalty(price_target) if counted else penalty_terms(cost, sparsity, price_target)
     dictionary = CrossLayerDictionary(latents, spec.target, unit_norm=counted, normalise=normalise)
     bottleneck.bind(dictionary)
     encoder = LayerEncoder(latents, spec.shape, normalise=normalise)

@@ -1,4 +1,4 @@
-"""The end-to-end sparse autoencoder: a dictionary for what the model computes, not for its activations."""
+"""The end-to-end sparse autoencoder: a dictionary trained for the outputs of a language model."""
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.per_layer import LayerReLU, LayerTopK
@@ -7,9 +7,9 @@ from narrows.core.check import RequestError, choice
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import (
     default_latents,
-    price,
+    penalty_terms,
     sparse_autoencoder,
-    unpriced,
+    without_penalty,
     without_target,
 )
 from narrows.objectives.downstream import Downstream
@@ -33,26 +33,27 @@ def e2e_sae(
     local: float = 0.0,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""Trained through a frozen language model: its output with the reconstruction in place shall stay what it was.
+    r"""A dictionary trained through a frozen language model, to preserve its outputs.
 
     .. math:: L = \alpha\, \mathrm{KL}(p \,\|\, \hat p) + \lambda \|z\|_1
         + \frac{\beta}{|\mathcal{L}| D} \sum_{l \in \mathcal{L}} \| a_l - \hat a_l \|^2
 
-    with p and :math:`\hat p` the model's predictions from x and from :math:`\hat x`, and a_l the activations of later
-    places. Without `layers` this is the paper's SAE_e2e, with all later residual streams there (``resid.*`` above
-    `place`) its SAE_e2e+ds; ``local=1, kl=0`` is SAE_local. An example is a whole context, (positions, width), and the
-    data carry its token ids as the column ``tokens``: open a harvest with ``layout="contexts"``. Where there are
-    more tokens than positions, the first ones are left alone. All terms are sums over a context.
+    with p and :math:`\hat p` the model's predictions from x and from :math:`\hat x`, and a_l the activations
+    of later hook points. Without `layers` this is the paper's SAE_e2e, with all later residual streams
+    (``resid.*`` above `place`) its SAE_e2e+ds; ``local=1, kl=0`` is SAE_local. An example is a whole context,
+    (positions, width), with its token ids in the column ``tokens``: open a harvest with
+    ``layout="contexts"``. If there are more tokens than positions, the first ones are not replaced. All terms
+    are sums over a context.
 
     Args:
-        spec: what the data look like: (positions, width).
-        model: the language model that the activations are from, a name or a folder; ``toy`` is an untrained one of
-            the data's width, for trying things out.
-        place: where in it they are from.
-        layers: later places whose activations are compared, names and globs, or "".
+        spec: description of the data, (positions, width).
+        model: the language model of the activations, a name or a folder; ``toy`` is an untrained one of the
+            data's width, for tests.
+        place: the hook point of the activations.
+        layers: later hook points whose activations are compared, names and globs, or "".
         activation: ``relu`` (the paper's) or ``topk``.
-        l1: weight of the L1 price, with ``relu``.
-        kl: weight of the divergence between the model's predictions.
+        l1: weight of the L1 penalty, with ``relu``.
+        kl: weight of the KL divergence between the model's predictions.
         ce: weight of the cross-entropy of the next tokens.
         downstream: weight of the mean squared error at `layers`.
         local: weight of the mean squared error of the activation itself.
@@ -66,8 +67,8 @@ def e2e_sae(
         torch.Size([])
 
     Reference:
-        Braun et al., Identifying Functionally Important Features with End-to-End Sparse Dictionary Learning, 2024.
-        arXiv:2405.12241
+        Braun et al., Identifying Functionally Important Features with End-to-End Sparse Dictionary Learning,
+        2024. arXiv:2405.12241
     """
     spec = without_target(spec, "e2e-sae")
     if len(spec.shape) != 2:
@@ -79,9 +80,9 @@ def e2e_sae(
     latents = default_latents(latents, width)
     relu = choice("activation", activation, ("relu", "topk")) == "relu"
     bottleneck: SparseBottleneck = LayerReLU(latents, positions) if relu else LayerTopK(latents, k, positions)
-    terms = price("l1", l1, price_target, rows=positions) if relu else unpriced(price_target)
-    weighed = {"kl": kl, "ce": ce, "downstream": downstream, "local": local}
-    objective = Downstream(model=model, at=place, layers=layers, **weighed, **terms)
+    terms = penalty_terms("l1", l1, price_target, rows=positions) if relu else without_penalty(price_target)
+    weights = {"kl": kl, "ce": ce, "downstream": downstream, "local": local}
+    objective = Downstream(model=model, at=place, layers=layers, **weights, **terms)
     return sparse_autoencoder(
         spec, bottleneck, objective, unit_norm=True, normalise=normalise, row=(width,), conditions=("tokens",)
     )

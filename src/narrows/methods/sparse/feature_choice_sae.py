@@ -2,7 +2,7 @@
 
 from narrows.bottlenecks.sparse.choice import FeatureChoice
 from narrows.core import Autoencoder, Spec
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
@@ -19,19 +19,21 @@ def feature_choice_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""Features choose tokens: each latent keeps the examples of the batch on which it is largest, by a budget.
+    r"""Feature Choice: each latent is active on the examples of a batch with its largest pre-activations.
 
     .. math:: z_{bi} = h_{bi}\, 1[h_{bi} \in \mathrm{top}_{m_i}(h_{\cdot i})], \quad m_i \propto (i + q)^{-s}, \qquad
         L = \|x - \hat x\|^2 + \alpha L_{aux\_zipf}
 
-    Every latent is on in its share of the examples, so that none can die; an example has as many as chose it.
-    `bottlenecks.choice.FeatureChoice` has the rule and what replaces it at inference. The paper begins with Mutual
-    Choice to learn the frequencies; here the budgets follow the law from the first step. That it runs along the
-    latents' order, and its exponent, are our reading of the paper's summaries: its full text was not at hand.
+    The number of examples is a budget per latent, so that none can die; the number of active latents of an
+    example varies. For the rule and its replacement at inference see `bottlenecks.choice.FeatureChoice`. The
+    paper starts with Mutual Choice to learn the frequencies; here the budgets follow the law from the first
+    step. The order of the latents in it and its exponent are an interpretation of the paper's summaries,
+    since its full text was not available.
 
     Args:
-        zipf: exponent of Zipf's law, by which budgets fall from the first latent to the last; 0 for equal budgets.
-        zipf_offset: q of that law, (i + q)^-s, by which the first latents are flattened.
+        zipf: exponent of Zipf's law, by which budgets decrease from the first latent to the last; 0 for equal
+            budgets.
+        zipf_offset: q of that law, (i + q)^-s, which flattens its beginning.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -45,7 +47,7 @@ def feature_choice_sae(
         Ayonrinde, Adaptive Sparse Allocation with Mutual Choice & Feature Choice Sparse Autoencoders, 2024.
         arXiv:2411.02124
     """
-    spec, latents = sized(spec, "feature-choice-sae", latents)
+    spec, latents = spec_and_latents(spec, "feature-choice-sae", latents)
     bottleneck = FeatureChoice(latents, k, exponent=zipf, offset=zipf_offset, decay=threshold_decay)
     revived = dead_latents(dead, latents, k, spec.size, exponent=zipf, offset=zipf_offset)
     objective = SparseObjective(dead=revived)

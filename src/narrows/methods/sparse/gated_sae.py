@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.gated import Gated
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import priced, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import penalised_terms, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.gate import GatedObjective
 from narrows.objectives.target import Target
@@ -20,7 +20,7 @@ def gated_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""Whether a latent is on, and how large it is, are decided apart, so that the price does not shrink it.
+    r"""A gate selects the active latents, and a second path their magnitudes, without shrinkage.
 
     .. math:: \pi = W (x - b_d) + b_{gate}, \quad
         z = 1[\pi > 0] \odot \mathrm{ReLU}(e^{r} \odot W (x - b_d) + b_{mag})
@@ -28,14 +28,15 @@ def gated_sae(
     .. math:: L = \|x - \hat x(z)\|^2 + \lambda \sum_n \mathrm{ReLU}(\pi_n)
         + \|x - \hat x_{frozen}(\mathrm{ReLU}(\pi))\|^2
 
-    The gate is flat, and learns by the price and by the last term, in which the decoder is a constant.
+    The gate has zero gradient, and is trained by the penalty and by the last term, in which the decoder is
+    frozen.
 
     Args:
-        l1: weight of the price, lambda.
-        frozen: the last term teaches the decoder nothing, as in the paper; False as in SAELens.
+        l1: weight of the penalty, lambda.
+        frozen: the last term does not train the decoder, as in the paper; false as in SAELens.
 
     Raises:
-        RequestError: an argument out of range; data with a target of their own.
+        RequestError: an argument out of range; data with a separate target.
 
     Example:
         >>> model = gated_sae((8,), latents=32, price_target="l0=4")
@@ -43,8 +44,9 @@ def gated_sae(
         ['distortion', 'gate', 'l1']
 
     Reference:
-        Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024. arXiv:2404.16014
+        Rajamanoharan et al., Improving Dictionary Learning with Gated Sparse Autoencoders, 2024.
+        arXiv:2404.16014
     """
-    spec, latents = sized(spec, "gated-sae", latents)
-    objective = GatedObjective(frozen=frozen, **priced(spec, latents, "l1", l1, price_target, dead))
+    spec, latents = spec_and_latents(spec, "gated-sae", latents)
+    objective = GatedObjective(frozen=frozen, **penalised_terms(spec, latents, "l1", l1, price_target, dead))
     return sparse_autoencoder(spec, Gated(latents), objective, unit_norm=unit_norm, normalise=normalise)

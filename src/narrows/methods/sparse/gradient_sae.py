@@ -1,8 +1,8 @@
-"""The gradient sparse autoencoder: TopK that looks downstream."""
+"""The gradient sparse autoencoder: TopK by influence on a model's loss."""
 
 from narrows.bottlenecks.sparse.influence import InfluenceTopK, SlopedEncoder
 from narrows.core import Autoencoder, Spec
-from narrows.methods.sparse._assemble import assemble, dead_latents, sized
+from narrows.methods.sparse._assemble import assemble, dead_latents, spec_and_latents
 from narrows.nets.dictionaries.dictionary import Dictionary
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
@@ -18,21 +18,23 @@ def gradient_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A TopK autoencoder whose k latents are those that the model's loss depends on most.
+    r"""A TopK autoencoder whose k latents have the largest effect on the model's loss.
 
     .. math:: \hat x = A^\top z + b_d, \qquad z_j = \mathrm{ReLU}(h_j)\, 1[j \in \mathrm{top}_k], \qquad
         \text{ranked by } h_j + \beta\, h_j\, | a_j \cdot \nabla_x \mathcal{L} | / u
 
-    Ranked, not weighted: values and loss are those of `topk_sae`, so that capacity goes to directions which move
-    the output. The data carry a column ``gradients``, of the model's loss with respect to each activation (harvest
-    it with the activations). The ranking needs it wherever the code shall be the method's own, after training too,
-    and with it the tokens that follow; given none, the model is a plain TopK autoencoder with the learned weights.
+    Latents are ranked, not weighted: values and loss are those of `topk_sae`, so that capacity goes to
+    directions that influence the output. The data have a column ``gradients`` of the model's loss with
+    respect to each activation (harvest it with the activations). The ranking needs gradients at inference
+    too, and with them the tokens that follow; without gradients, the model is a plain TopK autoencoder with
+    the learned weights.
 
-    The size beside the product, and beta, are ours: the paper ranks by the product of size and alignment alone. With a
-    beta of 0.3 the order is near to that by size; the larger beta is, the nearer it is to the paper's.
+    The activation itself in the sum, and beta, are additions: the paper ranks by the product of activation
+    and alignment alone. With beta = 0.3 the order is close to that by activation; the larger beta, the closer
+    to the paper's.
 
     Args:
-        beta: how much a latent's effect on the loss counts beside its size in the ranking; 0 is `topk_sae`.
+        beta: weight of a latent's effect on the loss in the ranking; 0 is `topk_sae`.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -45,7 +47,7 @@ def gradient_sae(
     Reference:
         Olmo et al., Features that Make a Difference, 2024. arXiv:2411.10397
     """
-    spec, latents = sized(spec, "gradient-sae", latents)
+    spec, latents = spec_and_latents(spec, "gradient-sae", latents)
     bottleneck = InfluenceTopK(latents, k, beta)
     objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     dictionary = Dictionary(latents, spec.output_shape, unit_norm=unit_norm, normalise=normalise)

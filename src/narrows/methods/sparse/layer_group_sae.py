@@ -1,4 +1,4 @@
-"""Sparse autoencoders for groups of layers that look alike."""
+"""Sparse autoencoders for groups of similar layers."""
 
 from narrows.bottlenecks.sparse.group_topk import GroupTopK
 from narrows.core import Autoencoder, Spec
@@ -20,25 +20,25 @@ def layer_group_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""One TopK dictionary for each group of layers, which are grouped by the angles between their activations.
+    r"""One TopK dictionary for each group of layers, grouped by the angles between their activations.
 
     .. math:: d(l, m) = \frac{1}{\pi} E \arccos \frac{x^l \cdot x^m}{\|x^l\| \|x^m\|}, \qquad
         z^l = \mathrm{ReLU}(\mathrm{TopK}(W_{g(l)} (x^l - b_{g(l)}) + e_{g(l)}))
 
-    Before training, neighbouring layers (or groups) of the least distance are merged, with the largest distance of
-    their members for the distance of groups, until `groups` are left. At each step a dictionary learns from one layer
-    of its group for each token, drawn by chance (the authors' sampling): at equal steps all dictionaries see as many
-    rows, and G groups cost G / L of what a dictionary a layer does. As many groups as layers are that baseline. In
-    ``eval()`` the loss is that of all layers. Here only neighbours are merged, so that groups are runs of layers, and
-    each layer is brought to mean square 1 inside.
+    Before training, neighbouring layers (or groups) with the smallest distance are merged, with complete
+    linkage, until `groups` are left. At each step a dictionary is trained on one random layer of its group
+    for each token (the authors' sampling): at equal steps all dictionaries get the same number of rows, and G
+    groups cost G / L of one dictionary per layer. As many groups as layers are that baseline. In ``eval()``
+    the loss is that of all layers. Here only neighbours are merged, so that groups are contiguous, and each
+    layer is scaled to mean square 1 inside.
 
     Args:
-        spec: what the data look like: (layers, width).
-        groups: how many dictionaries.
-        assign: the group of each layer, from 0 on, to set them by hand; () finds them in the data.
+        spec: description of the data, (layers, width).
+        groups: number of dictionaries.
+        assign: the group of each layer, counting from 0; () for groups by the data.
 
     Raises:
-        RequestError: data that are not layers, or have a target; more groups than layers; a number out of range.
+        RequestError: data without layers, or with a target; more groups than layers; a number out of range.
 
     Example:
         >>> model = layer_group_sae((6, 8), groups=3, latents=32, k=4)
@@ -46,8 +46,8 @@ def layer_group_sae(
         torch.Size([96, 8])
 
     Reference:
-        Ghilardi et al., Efficient Training of Sparse Autoencoders for Large Language Models via Layer Groups, 2024.
-        arXiv:2410.21508
+        Ghilardi et al., Efficient Training of Sparse Autoencoders for Large Language Models via Layer Groups,
+        2024. arXiv:2410.21508
     """
     spec = without_target(spec, "layer-group-sae")
     _, width = layers_of(spec, "layer-group-sae")

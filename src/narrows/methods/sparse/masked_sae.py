@@ -1,8 +1,8 @@
-"""Sparse coding with hidden coordinates."""
+"""Sparse coding with masked coordinates."""
 
 from narrows.bottlenecks.masked.masked_coordinates import HiddenCoordinates
 from narrows.core import Autoencoder, Spec
-from narrows.methods.sparse._assemble import assemble, sized
+from narrows.methods.sparse._assemble import assemble, spec_and_latents
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.nets.dictionaries.tied import TiedEncoder
 from narrows.objectives.sparse import SparseObjective
@@ -19,21 +19,22 @@ def masked_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A dictionary that predicts hidden coordinates of an example from a sparse code of the visible ones.
+    r"""A dictionary that predicts masked coordinates of an example from a sparse code of the visible ones.
 
     .. math:: z = \mathrm{OMP}_k([A]_M, [x - b]_M), \qquad L = \|[x]_{\bar M} - [A z + b]_{\bar M}\|^2
 
-    With more atoms than the data have, and noise, the usual error is lower for atoms that fit the noise than for the
-    true ones; the error on what was hidden is not. The paper codes by orthogonal matching pursuit, holds the code
-    fixed, and moves the dictionary (whose atoms are brought back to length 1) along the gradient. Ours differs where
-    coordinates are hidden: the pursuit chooses by the cosine with an atom's visible part, whose length it divides by,
-    so that an atom does not lose for what is hidden of it. The authors hide a tenth, by one mask for all examples of
-    a batch (``hide=0.1, masks="batch"``). ``coder="topk"`` hides coordinates from a TopK autoencoder instead.
+    With an overcomplete dictionary and noise, the ordinary error is lower for atoms that fit the noise than
+    for the true ones; the error on masked coordinates is not. The paper encodes by orthogonal matching
+    pursuit, detaches the code, and moves the dictionary (whose atoms are normalised) along the gradient. This
+    one differs under a mask: the pursuit selects by the cosine with an atom's visible part, divided by its
+    norm, so that an atom is not penalised for its masked part. The authors mask a tenth, with one mask for
+    all examples of a batch (``hide=0.1, masks="batch"``). ``coder="topk"`` masks the input of a TopK
+    autoencoder instead.
 
     Args:
-        hide: the share of coordinates that is hidden in training; 0 for plain sparse coding.
-        coder: ``omp``, with the dictionary itself, or ``topk``, a linear encoder that is trained.
-        masks: a mask for each ``example``, or one for the whole ``batch``.
+        hide: the masked share of the coordinates in training; 0 for plain sparse coding.
+        coder: ``omp``, with the dictionary itself, or ``topk``, a learned linear encoder.
+        masks: one mask per ``example``, or one per ``batch``.
 
     Raises:
         RequestError: an argument out of range; examples of one number; data with a target.
@@ -47,7 +48,7 @@ def masked_sae(
         Chidambaram, Wu, Cheng, Ge, Hiding Data Helps: On the Benefits of Masking for Sparse Coding, 2023.
         arXiv:2302.12715
     """
-    spec, latents = sized(spec, "masked-sae", latents)
+    spec, latents = spec_and_latents(spec, "masked-sae", latents)
     bottleneck = HiddenCoordinates(latents, k, shape=spec.shape, hide=hide, coder=coder, masks=masks)
     dictionary = Dictionary(latents, spec.output_shape, unit_norm=unit_norm, normalise=normalise)
     encoder = (

@@ -1,11 +1,11 @@
-"""Matryoshka sparse autoencoders, in three kinds of nesting."""
+"""Matryoshka sparse autoencoders, with three kinds of nesting."""
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import choice, refuse, whole
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.nested import Nested, Prefixes, Ranks
 
@@ -27,31 +27,32 @@ def matryoshka_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""One dictionary of which nested parts must each reconstruct: general latents first, special ones after.
+    r"""A dictionary with nested parts that must each reconstruct: general latents first, specific ones later.
 
     .. math:: L = \sum_{m \in M} \|x - (z_{0:m} A_{0:m} + b)\|^2 + \alpha_{aux} L_{aux}
 
-    ``fixed``: the parts are the first m latents, for fixed m. ``sampled``: for ten m, drawn anew at each step
-    with :math:`P(m) \propto m^\alpha - (m-1)^\alpha`, N always among them. ``topk``: the parts are the k largest
-    latents, for several k, weighted alike or the smallest most; k can be picked at inference:
-    ``model.bottleneck.use(8)`` (the last level is the default).
+    ``fixed``: the parts are the first m latents, for fixed m. ``sampled``: for ten m, drawn at each step with
+    :math:`P(m) \propto m^\alpha - (m-1)^\alpha`, always including N. ``topk``: the parts are the k largest
+    latents, for several k, weighted equally or the smallest most; k can be chosen at inference:
+    ``model.bottleneck.use(8)`` (by default the last level).
 
-    The losses are summed, as in the paper and SAELens; dictionary_learning averages them. The paper's activation is
-    BatchTopK. Nabeshima's model has another one (a penalised ReLU), and re-sorts its latents by power now and then,
-    which is left out. So is the error of the bias alone, the part with m = 0, which the authors' code adds. As in
-    dictionary_learning the auxiliary loss is put on what the whole code leaves out.
+    The losses are summed, as in the paper and SAELens; dictionary_learning averages them. The paper's
+    activation is BatchTopK. Nabeshima's model has another one (a penalised ReLU), and periodically re-sorts
+    its latents by power, which is omitted. So is the error of the bias alone, the part with m = 0, which the
+    authors' code adds. As in dictionary_learning the auxiliary loss uses the residual of the whole code.
 
     Args:
         nesting: ``fixed``, ``sampled`` or ``topk``.
         activation: ``batchtopk`` or ``topk``; nesting by ``topk`` has TopK.
-        widths: the m of ``fixed``, ascending, without N; when empty, groups of 1/32, 1/16, 1/8, 1/4 and the rest.
-        prefixes: how many m ``sampled`` draws, N included.
-        alpha: exponent of the law of the drawn m.
-        levels: the k of ``topk``, ascending; when empty, 1, 2, 4 and 8 times `k`.
+        widths: the m of ``fixed``, increasing, without N; if empty, groups of 1/32, 1/16, 1/8, 1/4 and the
+            rest.
+        prefixes: number of m that ``sampled`` draws, including N.
+        alpha: exponent of the distribution of m.
+        levels: the k of ``topk``, increasing; if empty, 1, 2, 4 and 8 times `k`.
         reverse: weigh the smallest level of ``topk`` most: G, G - 1, ... 1.
 
     Raises:
-        RequestError: an argument out of range; widths or levels that do not ascend, or exceed the latents.
+        RequestError: an argument out of range; widths or levels that do not increase, or exceed the latents.
 
     Example:
         >>> model = matryoshka_sae((8,), latents=32, k=4)
@@ -59,10 +60,11 @@ def matryoshka_sae(
         tensor([ 1,  3,  7, 15, 32])
 
     Reference:
-        Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025. arXiv:2503.17547.
-        Sampled: Nabeshima, Matryoshka Sparse Autoencoders, 2024. TopK: Zaigrajew et al., 2025. arXiv:2502.20578
+        Bussmann et al., Learning Multi-Level Features with Matryoshka Sparse Autoencoders, 2025.
+        arXiv:2503.17547. Sampled: Nabeshima, Matryoshka Sparse Autoencoders, 2024. TopK: Zaigrajew et al.,
+        2025. arXiv:2502.20578
     """
-    spec, latents = sized(spec, "matryoshka-sae", whole("latents", latents, low=0))
+    spec, latents = spec_and_latents(spec, "matryoshka-sae", whole("latents", latents, low=0))
     choice("activation", activation, ("batchtopk", "topk"))
     revived = dead_latents(dead, latents, k, spec.size)
     objective: Nested
@@ -80,7 +82,7 @@ def matryoshka_sae(
 
 
 def _fixed(latents: int, widths: tuple[int, ...], revived: DeadLatents | None) -> Prefixes:
-    """Prefixes of fixed widths, N the last of them."""
+    """Prefixes of fixed widths, the last of which is N."""
     if widths and max(widths) >= latents:
         raise refuse("widths", widths, f"below the number of latents, {latents}", "The last, N, is added.")
     default = sorted({latents * part // 32 for part in (1, 3, 7, 15)} - {0, latents})

@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.ensemble import Ensemble
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.mutual import MutualFeatures
 
@@ -19,19 +19,19 @@ def mfr_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""Several TopK autoencoders trained together, and rewarded for features that the others have found too.
+    r"""Several TopK autoencoders trained jointly, with a reward for features that the others have too.
 
     .. math:: L = \frac1S \sum_s \|x - \hat x_s\|^2
         + \lambda V \Big(1 - \binom{S}{2}^{-1} \sum_{s < t} \mathrm{MMCS}(A_s, A_t)\Big)
 
-    What several find is more likely to be in the data. All members see the same batches and share the bias;
-    the code has the latents of all, one member after the other, and the reconstruction is the mean of theirs.
-    ``model.bottleneck.use(0)`` goes on with one of them. Inactive latents begin anew, in four rounds, ten times earlier
-    than in `relu_sae` (the authors' code begins anew with a whole member instead).
+    A feature that several find is more likely to be in the data. All members get the same batches and share
+    the bias; the code concatenates the latents of all, and the reconstruction is the mean of theirs.
+    ``model.bottleneck.use(0)`` selects one of them. Inactive latents are resampled in four rounds, ten times
+    earlier than in `relu_sae` (the authors' code reinitialises a whole member instead).
 
     Args:
-        members: how many there are, S.
-        mfr: weight of the penalty, lambda; 0 trains the members side by side.
+        members: number of members, S.
+        mfr: weight of the penalty, lambda; 0 trains the members independently.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -46,7 +46,7 @@ def mfr_sae(
         Marks, Paren, Krueger, Barez, Enhancing Neural Network Interpretability with Feature-Aligned Sparse
         Autoencoders, 2024. arXiv:2411.01220
     """
-    spec, latents = sized(spec, "mfr-sae", latents)
+    spec, latents = spec_and_latents(spec, "mfr-sae", latents)
     bottleneck = Ensemble(members, latents, k)
     revived = dead_latents(dead, latents, k, spec.size, gaps=100)
     objective = MutualFeatures(weight=mfr, dead=revived)

@@ -26,18 +26,19 @@ def multi_layer_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A TopK autoencoder that sees each layer's activation of a token as one more example.
+    r"""A TopK autoencoder in which each layer's activation of a token is an example.
 
     .. math:: z^l = \mathrm{ReLU}(\mathrm{TopK}(W (x^l - b_d) + b_e)), \qquad \hat x^l = A^\top z^l + b_d
         \qquad \text{for every layer } l
 
-    Weights know nothing of the layer, so that a latent means the same wherever it is on, and its distribution over
-    layers says at which depth its feature lives: see `audit.depth`. The data are stacked, (layers, D), which keeps a
-    token's layers together; or pooled, (D,), one row a token and layer. The authors standardise every activation by
-    its own mean and deviation; here each layer has one scale (pooled: all have one, and loud layers count for more).
+    Weights do not depend on the layer, so a latent has the same meaning wherever it is active, and its
+    distribution over layers is the depth of its feature: see `audit.depth`. The data are stacked, (layers,
+    D), which keeps a token's layers together; or pooled, (D,), with one row per token and layer. The authors
+    standardise every activation by its own mean and standard deviation; here each layer has one scale (if
+    pooled, all have the same, and layers with a larger norm have more weight).
 
     Args:
-        spec: what the data look like: (layers, D), or (D,) where layers were pooled.
+        spec: description of the data, (layers, D), or (D,) for pooled layers.
 
     Raises:
         RequestError: data of another shape, or with a target; an argument out of range.
@@ -53,7 +54,7 @@ def multi_layer_sae(
     spec = without_target(spec, "multi-layer-sae")
     if len(spec.shape) > 2:
         raise RequestError(
-            f"`multi-layer-sae` gives back activations of shape (layers, width), or (width,) where layers are pooled, "
+            f"`multi-layer-sae` reads activations of shape (layers, width), or (width,) if layers are pooled, "
             f"not {spec.shape}. Open a harvest with ``layout='stack'`` or ``layout='pool'``."
         )
     layers, width = (1, *spec.shape)[-2:]

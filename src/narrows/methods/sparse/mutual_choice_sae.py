@@ -2,7 +2,7 @@
 
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
@@ -17,15 +17,15 @@ def mutual_choice_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""Tokens and features choose each other: the k B largest pairs of a batch, and no feature may stay underused.
+    r"""Mutual Choice: the k B largest pairs of tokens and features of a batch are active.
 
     .. math:: z = h\, 1[h \ge \theta_B], \quad \theta_B = \text{the } k B\text{-th largest of the batch}, \qquad
         L = \|x - \hat x\|^2 + \alpha L_{aux\_zipf}
 
-    The activation is that of `batchtopk_sae`, which appeared at the same time. The auxiliary loss is for all latents
-    that are on less often than Zipf's law has at their rank (`objectives.zipf.AuxZipf`), not for the dead alone. The
-    exponent of that law, the ranks by frequency, and the share that counts as underused are our reading of the
-    paper's summaries: its full text was not at hand.
+    The activation is that of `batchtopk_sae`, published at the same time. The auxiliary loss is for all
+    latents that are active less often than Zipf's law predicts for their rank (`objectives.zipf.AuxZipf`),
+    not only for dead ones. The exponent of that law, the ranks by frequency, and the threshold of underuse
+    are an interpretation of the paper's summaries, since its full text was not available.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -39,7 +39,7 @@ def mutual_choice_sae(
         Ayonrinde, Adaptive Sparse Allocation with Mutual Choice & Feature Choice Sparse Autoencoders, 2024.
         arXiv:2411.02124
     """
-    spec, latents = sized(spec, "mutual-choice-sae", latents)
+    spec, latents = spec_and_latents(spec, "mutual-choice-sae", latents)
     bottleneck = BatchTopK(latents, k, decay=threshold_decay)
     objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)

@@ -1,9 +1,9 @@
-"""The ReLU sparse autoencoder with an L1 price, in the form of Bricken et al."""
+"""The ReLU sparse autoencoder with an L1 penalty, in the form of Bricken et al."""
 
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import priced, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import penalised_terms, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.target import Target
@@ -19,21 +19,21 @@ def relu_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A wide linear autoencoder with ReLU latents, whose sum is a price.
+    r"""A wide linear autoencoder with ReLU latents and an L1 penalty.
 
     .. math:: z = \mathrm{ReLU}(W (x - b_d) + b_e), \quad \hat x = A^\top z + b_d, \quad
         L = \|x - \hat x\|^2 + \lambda \sum_n z_n \|a_n\|
 
-    The form is that of Bricken et al.; Cunningham et al. tie the two matrices and have no bias in the decoder. With
-    ``unit_norm=False`` atoms have any length, and the price counts it (Anthropic's update of April 2024, which also
-    leaves out the first b_d). The L1 price pulls all latents
-    toward 0, the large too, so that codes are smaller than what they stand for.
+    The form is that of Bricken et al.; Cunningham et al. tie the two matrices and have no bias in the
+    decoder. With ``unit_norm=False`` atoms have any length, which the penalty includes (Anthropic's update of
+    April 2024, which also omits the first b_d). The L1 penalty shrinks all latents, including large ones, so
+    that codes underestimate the features' magnitudes.
 
     Args:
-        l1: weight of the price, lambda.
+        l1: weight of the penalty, lambda.
 
     Raises:
-        RequestError: an argument out of range; data with a target of their own.
+        RequestError: an argument out of range; data with a separate target.
 
     Example:
         >>> model = relu_sae((8,), latents=32, price_target="l0=4")
@@ -44,6 +44,6 @@ def relu_sae(
         Cunningham et al., Sparse Autoencoders Find Highly Interpretable Features in Language Models, 2023.
         arXiv:2309.08600. Resampling: Bricken et al., Towards Monosemanticity, 2023
     """
-    spec, latents = sized(spec, "relu-sae", latents)
-    objective = SparseObjective(**priced(spec, latents, "l1", l1, price_target, dead))
+    spec, latents = spec_and_latents(spec, "relu-sae", latents)
+    objective = SparseObjective(**penalised_terms(spec, latents, "l1", l1, price_target, dead))
     return sparse_autoencoder(spec, ReLU(latents), objective, unit_norm=unit_norm, normalise=normalise)

@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.afa import TopAFA
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
@@ -17,13 +17,13 @@ def top_afa_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A sparse autoencoder without a k: each example has as many latents as give the code the norm of the input.
+    r"""A sparse autoencoder without k: the active latents give the code the norm of the input.
 
     .. math:: L = \|x - \hat x\|^2 + \lambda D\, (\|z\| - \|x - b\|)^2 + \alpha L_{aux}
 
-    `bottlenecks.afa.TopAFA` has the rule. The weight is the paper's, 1/16, where it was stable on all layers. Two
-    things differ from the authors' code: its cost has the norm of x, not of x - b, although its selection has the
-    latter; and its encoder has no bias.
+    For the selection see `bottlenecks.afa.TopAFA`. The default weight is the paper's, 1/16, which was stable
+    on all layers. Two things differ from the authors' code: its cost has the norm of x, not of x - b,
+    although its selection has the latter; and its encoder has no bias.
 
     Args:
         afa: weight of the difference of the norms.
@@ -40,7 +40,7 @@ def top_afa_sae(
         Lee, Davies, Canby, Hockenmaier, Evaluating and Designing Sparse Autoencoders by Approximating
         Quasi-Orthogonality, 2025. arXiv:2503.24277
     """
-    spec, latents = sized(spec, "top-afa-sae", latents)
+    spec, latents = spec_and_latents(spec, "top-afa-sae", latents)
     revived = dead_latents(dead, latents, 10, spec.size)
     objective = SparseObjective(dead=revived, weights={"afa": afa})
     return sparse_autoencoder(spec, TopAFA(latents), objective, unit_norm=unit_norm, normalise=normalise)

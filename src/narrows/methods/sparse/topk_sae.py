@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.multi_topk import MultiTopK
 from narrows.objectives.sparse import SparseObjective
@@ -21,14 +21,15 @@ def topk_sae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A linear autoencoder of which the k largest latents pass, and the dead are taught what is left over.
+    r"""A linear autoencoder with k active latents, and an auxiliary loss that revives dead ones.
 
     .. math:: z = \mathrm{ReLU}(\mathrm{TopK}(W (x - b_d) + b_e)), \qquad \hat x = A^\top z + b_d
 
-    The loss is the squared error and the auxiliary one of `objectives.dead_latents.AuxK`. k-Sparse Autoencoders (2013,
-    `k_sparse_ae`) selects by size alone and decodes with the encoder's weights; this is the later form: ReLU after
-    the selection, a decoder that is tied only at first, atoms of unit length, and the auxiliary loss instead of
-    annealing k. Multi-TopK adds the error of a code of 4 k latents, so that other k work on the trained model too.
+    The loss is the squared error and the auxiliary loss of `objectives.dead_latents.AuxK`. k-Sparse
+    Autoencoders (2013, `k_sparse_ae`) has no ReLU and decodes with the encoder's weights; this is the later
+    form: a ReLU after the selection, a decoder that is tied only initially, normalised atoms, and the
+    auxiliary loss instead of annealing k. Multi-TopK adds the error of a code of 4 k latents, so that the
+    trained model works with other k too.
 
     Args:
         multi_topk: weight of the error with 4 k latents; 1/8 in the paper's multi-TopK.
@@ -44,7 +45,7 @@ def topk_sae(
     Reference:
         Gao et al., Scaling and Evaluating Sparse Autoencoders, 2024. arXiv:2406.04093
     """
-    spec, latents = sized(spec, "topk-sae", latents)
+    spec, latents = spec_and_latents(spec, "topk-sae", latents)
     bottleneck = TopK(latents, k, begin=begin_k, over=anneal)
     revived = dead_latents(dead, latents, k, spec.size)
     plain = multi_topk == 0

@@ -1,4 +1,4 @@
-"""The transcoder: a sparse imitation of a layer."""
+"""The transcoder: a sparse replacement of a layer."""
 
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
@@ -7,7 +7,13 @@ from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.check import RequestError, choice
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import assemble, dead_latents, default_latents, priced, unpriced
+from narrows.methods.sparse._assemble import (
+    assemble,
+    dead_latents,
+    default_latents,
+    penalised_terms,
+    without_penalty,
+)
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, SkipDictionary
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
@@ -27,23 +33,23 @@ def transcoder(
     dead: str | DeadLatents = "auto",
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""What enters a layer is encoded sparsely, and decoded to what the layer puts out.
+    r"""The input of a layer is encoded sparsely, and decoded to the layer's output.
 
     .. math:: z = \sigma(W x + b_e), \quad \hat y = A^\top z + b_d \;(+\, S x), \qquad
         L = \|y - \hat y\|^2 + \lambda \|z\|_1
 
-    ``batch.x`` is what enters, ``batch.target`` what comes out; nothing is subtracted from x, for the two lie in
-    different spaces. ``relu`` with the L1 price is the paper's; ``jumprelu`` has thresholds and a price on L0, as
-    `jumprelu_sae`; ``topk`` sets L0 instead, without a price, and has the auxiliary loss of `topk_sae`. A latent's
-    influence on another layer's latent is its value times a number that the weights alone decide, which is what
-    makes circuits readable.
+    ``batch.x`` is the layer's input, ``batch.target`` its output; no bias is subtracted from x, since the two
+    are in different spaces. ``relu`` with the L1 penalty is the paper's; ``jumprelu`` has thresholds and a
+    penalty on L0, as `jumprelu_sae`; ``topk`` sets L0 without a penalty, and has the auxiliary loss of
+    `topk_sae`. A latent's effect on another layer's latent is its value times a constant of the weights,
+    which makes circuits interpretable.
 
     Args:
-        spec: what the data look like, with the shape of what must be produced in ``spec.target``.
+        spec: description of the data, with the shape of the layer's output in ``spec.target``.
         activation: ``topk``, ``relu`` or ``jumprelu``.
         l1: weight of the sum of the latents, with ``relu``.
         l0: weight of their number, with ``jumprelu``.
-        skip: add a linear map S around the latents.
+        skip: add a linear skip connection S.
 
     Raises:
         RequestError: the data have no target; an argument out of range.
@@ -54,27 +60,27 @@ def transcoder(
         torch.Size([32, 4])
 
     Reference:
-        Dunefsky, Chlenski, Nanda, Transcoders Find Interpretable LLM Feature Circuits, 2024. arXiv:2406.11944.
-        The skip: Paulo, Shabalin, Belrose, 2025. arXiv:2501.18823
+        Dunefsky, Chlenski, Nanda, Transcoders Find Interpretable LLM Feature Circuits, 2024.
+        arXiv:2406.11944. The skip: Paulo, Shabalin, Belrose, 2025. arXiv:2501.18823
     """
     spec = as_spec(spec)
     if spec.target is None:
         raise RequestError(
-            "A transcoder learns to turn one thing into another, but these data have no target. Give both sides: "
-            "what enters a layer as the data and what it puts out as the ``target`` (of files and arrays a "
-            "key, a column or an array with one row an example), or a source with both, such as `minilm` with "
+            "A transcoder predicts a layer's output from its input, but these data have no target. Give both: the "
+            "input of a layer as the data and its output as the ``target`` (for files and arrays a key, a column or "
+            "an array with one row per example), or a source with both, such as `minilm` with "
             "--data-option site=mlp. To encode the data alone, fit `topk-sae`."
         )
     latents = default_latents(latents, spec.size)
     bottleneck: SparseBottleneck
     if choice("activation", activation, ("topk", "relu", "jumprelu")) == "topk":
         bottleneck = TopK(latents, k)
-        terms = {**unpriced(price_target), "dead": dead_latents(dead, latents, k, spec.size)}
+        terms = {**without_penalty(price_target), "dead": dead_latents(dead, latents, k, spec.size)}
     else:
         relu = activation == "relu"
         bottleneck = ReLU(latents) if relu else JumpReLU(latents, speed=10.0)
         cost, weight = ("l1", l1) if relu else ("l0", l0)
-        terms = priced(spec, latents, cost, weight, price_target, dead)
+        terms = penalised_terms(spec, latents, cost, weight, price_target, dead)
     dictionary = (
         SkipDictionary(latents, spec.output_shape, spec.size, normalise=normalise)
         if skip

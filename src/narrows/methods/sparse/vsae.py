@@ -3,7 +3,7 @@
 from narrows.bottlenecks.sparse.variational_topk import VariationalTopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.sparse._assemble import dead_latents, sized, sparse_autoencoder
+from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 
@@ -22,24 +22,25 @@ def vsae(
     unit_norm: bool = True,
     normalise: bool = True,
 ) -> Autoencoder:
-    r"""A TopK autoencoder whose latents are drawn around the pre-activations and priced against a standard normal.
+    r"""A TopK autoencoder with Gaussian latents and a KL divergence from a standard normal prior.
 
     .. math:: z \sim \mathcal{N}(\mu, I), \quad \mu = \mathrm{ReLU}(W (x - b_d) + b_e), \qquad
         \hat x = A^\top \mathrm{TopK}(|z|) + b_d, \qquad L = \|x - \hat x\|^2 + \beta\, \tfrac12 \|\mu\|^2
 
-    The paper's finding is negative: the pressure toward the prior kills many latents and costs fidelity. The defaults
-    are what the paper describes. Its published code differs, and each difference is an option here: ``sample=False``
-    draws nothing, the setting with which its results were published (there, ``var_flag=0``); ``variance="learned"``
-    has a second head for log sigma^2, clamped to [-6, 2]; ``kl="selected"`` sums over the latents that pass. Its
-    warm-up of the KL over a tenth of training is a schedule, such as ``beta="linear:0:1:1000"``. With ``beta=0`` and
-    ``sample=False`` this is `topk_sae`, exactly.
+    The paper's finding is negative: the pressure toward the prior kills many latents and costs fidelity. The
+    defaults are what the paper describes. Its released code differs, and each difference is an option here:
+    ``sample=False`` does not draw, the setting of its published results (there, ``var_flag=0``);
+    ``variance="learned"`` has a second head for log sigma^2, clamped to [-6, 2]; ``kl="selected"`` sums over
+    the active latents. Its warm-up of the KL over a tenth of training is a schedule, such as
+    ``beta="linear:0:1:1000"``. With ``beta=0`` and ``sample=False`` this is exactly `topk_sae`.
 
     Args:
-        beta: weight of the KL, beside a squared error summed over the example; may be a schedule.
-        sample: draw latents in training; codes in use are always those of the means.
+        beta: weight of the KL divergence, relative to a squared error summed over the example; may be a
+            schedule.
+        sample: draw latents in training; in ``eval()`` codes are those of the means.
         variance: ``fixed`` at 1, or ``learned``.
-        kl: the KL sums over ``all`` latents, or over the ``selected``.
-        rectify: means are cut off at 0; else TopK compares them by size, and codes are signed.
+        kl: sum the KL over ``all`` latents, or over the ``selected`` ones.
+        rectify: apply a ReLU to the means; else TopK selects by magnitude, and codes are signed.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -52,7 +53,7 @@ def vsae(
     Reference:
         Baker, Li, Analysis of Variational Sparse Autoencoders, 2025. arXiv:2509.22994
     """
-    spec, latents = sized(spec, "vsae", latents)
+    spec, latents = spec_and_latents(spec, "vsae", latents)
     bottleneck = VariationalTopK(
         latents, k, width=spec.size, sample=sample, variance=variance, kl=kl, rectify=rectify
     )

@@ -1,4 +1,4 @@
-"""Methods for data with a structure: graphs, series, texts, fields."""
+"""Methods for structured data: graphs, series, texts, fields."""
 
 from narrows.methods.row import Method
 

@@ -1,4 +1,4 @@
-"""What autoencoders of graphs share: a graph network, codes of nodes, inner products as logits of the edges."""
+"""Common parts of graph autoencoders: a graph network, codes of nodes, inner-product edge logits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from narrows.objectives.elbo import Elbo
 __all__ = ["PUBLISHED", "graph_autoencoder"]
 
 PUBLISHED = {"steps": 200, "lr": 0.01}
-"""How the paper trains on one graph."""
+"""The paper's training budget for one graph."""
 
 
 def graph_autoencoder(
@@ -28,14 +28,14 @@ def graph_autoencoder(
     form: str,
     beta: Schedule = 1.0,
 ) -> Autoencoder:
-    """An autoencoder whose code has a row for each node, and whose inner products are the logits of the edges.
+    """An autoencoder with a code for each node, and inner products as the logits of the edges.
 
     Args:
-        spec: what the graphs look like, (N, F).
-        bottleneck: of the nodes.
+        spec: description of the graphs, (N, F).
+        bottleneck: bottleneck of the nodes.
         latent: width of a node's code, Z.
-        encoder: as `GRAPH_NETS` spells it, or a network of your own.
-        form: ``paper``, for balanced edges, or ``bound``, where the edges have a bias.
+        encoder: a text of `GRAPH_NETS`, or a network.
+        form: ``paper``, for balanced edges, or ``bound``, with a bias of the edges.
         beta: weight of the rate.
     """
     out = 2 * latent if isinstance(bottleneck, NodeGaussian) else latent

@@ -19,14 +19,14 @@ def gae(
     form: str = "paper",
     encoder: str | nn.Module = "gcn",
 ) -> Autoencoder:
-    r"""An autoencoder of a graph: a code for each node, and an edge where two codes point the same way.
+    r"""An autoencoder of a graph: a code for each node, and edges between nodes with similar codes.
 
     .. math:: Z = \mathrm{GCN}(X, A),\qquad p(A_{ij} = 1 \mid z) = \mathrm{sigmoid}(z_i \cdot z_j)
 
-    The VGAE without noise and prior: it predicts edges about as well, and draws no graphs.
+    The VGAE without noise and prior: it predicts edges about as well, and cannot sample graphs.
 
     Args:
-        spec: what the graphs look like, or nodes and numbers of a node, (N, F).
+        spec: description of the graphs, or the numbers of nodes and of features of a node, (N, F).
 
     Raises:
         RequestError: data of another kind, or an argument out of range.

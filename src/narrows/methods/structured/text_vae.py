@@ -1,4 +1,4 @@
-"""The text VAE: one code for a whole text, and a recurrent decoder that writes it.
+"""The text VAE: one code for a whole text, and a recurrent decoder.
 
 Bowman, Vilnis, Vinyals, Dai, Jozefowicz, Bengio, Generating Sentences from a Continuous Space, CoNLL 2016.
 arXiv:1511.06349
@@ -27,23 +27,24 @@ def text_vae(
     rnn: str | RNN = "lstm:width=128",
     embedding: int = 64,
 ) -> Autoencoder:
-    r"""A VAE of texts: a recurrent net reads one into a Gaussian code, another writes it from there.
+    r"""A VAE of texts: a recurrent encoder with a Gaussian code, and an autoregressive recurrent decoder.
 
     .. math:: \log p(x) \ge E_{q(z|x)}\left[\sum_t \log p(x_t \mid x_{<t}, z)\right] - \mathrm{KL}(q(z|x)\,\|\,p(z))
 
-    All in nats a text, its end counted. A decoder that reads the symbols before can do without z, and then training
-    takes the code away (posterior collapse): the divergence is warmed up and symbols before are hidden from the
-    decoder while it learns, so that it has to ask z. The audit says whether it does.
+    In nats per text, including its end token. An autoregressive decoder can ignore z, and the KL divergence
+    then vanishes (posterior collapse): against this the KL weight is annealed, and previous tokens are
+    dropped from the decoder's input in training. The audit reports whether z is used.
 
     Args:
-        beta: weight of the divergence, a number or a schedule. The paper anneals it along a logistic curve, here from
-            0 to 1 with its middle at step 2000; 1 is the plain bound.
-        word_dropout: share of the symbols before that are hidden from the decoder in training; 1 hides them all.
-        rnn: the recurrent nets; the encoder's reads in both directions.
-        embedding: width of a symbol's vector.
+        beta: weight of the KL divergence, a number or a schedule. The paper anneals it along a logistic
+            curve, here from 0 to 1 with its middle at step 2000; 1 is the ELBO.
+        word_dropout: probability of dropping a previous token from the decoder's input in training; with 1 it
+            reads none.
+        rnn: the recurrent nets; the encoder's is bidirectional.
+        embedding: width of the token embeddings.
 
     Raises:
-        RequestError: data that are no texts, or an argument out of range.
+        RequestError: data that are not texts, or an argument out of range.
 
     Example:
         >>> from narrows.core.vocabulary import SPECIAL
@@ -56,10 +57,12 @@ def text_vae(
     """
     spec, kind = as_spec(spec, "tokens"), RNNS.make(rnn)
     latent = build.code_width(latent, spec.shape)
-    symbols = len(spec.vocabulary)
-    output = Tokens(spec.output_shape, symbols, latent, kind, embedding=embedding, word_dropout=word_dropout)
+    vocabulary = len(spec.vocabulary)
+    output = Tokens(
+        spec.output_shape, vocabulary, latent, kind, embedding=embedding, word_dropout=word_dropout
+    )
     return Autoencoder(
-        TokenEncoder(symbols, 2 * latent, kind, embedding=embedding),
+        TokenEncoder(vocabulary, 2 * latent, kind, embedding=embedding),
         Gaussian(latent),
         build.decoder(latent, output.parameter_shape, net="linear"),
         output,

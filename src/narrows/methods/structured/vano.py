@@ -19,15 +19,15 @@ from narrows.objectives.some_points import SomePoints
 __all__ = ["vano"]
 
 QUERIES = 256
-"""Points a step at which a nonlinear decoder is evaluated, where nobody says how many."""
+"""The default number of points per step at which a nonlinear decoder is evaluated."""
 
 
 class PrincipalFunctions(Gaussian):
-    """A Gaussian posterior in an autoencoder whose linear decoder begins at the functions' principal components."""
+    """A Gaussian posterior, with the linear decoder initialised by principal components of functions."""
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Set the linear maps of encoder and decoder from a batch."""
+        """Initialise the linear maps of encoder and decoder from a batch."""
         encoder, decoder, output = model.encoder, model.decoder, model.likelihood
         assert isinstance(encoder, FieldEncoder)
         assert isinstance(decoder, LinearDecoder)
@@ -48,26 +48,29 @@ def vano(
     coordinates: str = "fourier",
     queries: int = 0,
 ) -> Autoencoder:
-    r"""A VAE of functions: known at some points, each its own if need be, and decoded at any.
+    r"""A VAE of functions, observed at any points and decoded at any others.
 
     .. math:: E_{q(z|u)}\left[ \frac{1}{2 \sigma^2} \int (u(y) - D(z)(y))^2 dy \right]
               + \beta\, \mathrm{KL}(q(z|u)\,\|\,N(0, I))
 
-    Integrals are sums over the points with quadrature weights, in the encoder as well as in the likelihood, so that
-    what is learned does not depend on the grid. A linear decoder begins at the principal functions of the data.
+    Integrals are sums over the points with quadrature weights, in the encoder and in the likelihood, so that
+    training does not depend on the grid. A linear decoder is initialised with the principal functions of the
+    data.
 
     Args:
-        spec: what the data look like; of the kind ``field``.
-        decoder: ``linear``, a mean function and a sum of modes; ``concat``, a net of position and code; ``split``, the
-            same with a share of the code for each layer.
-        noise: sigma, the deviation of white noise on the scaled functions: finer detail than it is left out.
-        beta: weight of the divergence, a number or a schedule.
-        width: how many integrals the encoder takes of a function.
-        hidden: widths of the hidden layers of the decoder's net; 256 of a linear one, else 128 and 128, when empty.
-        coordinates: how nets read positions: ``fourier:scale=3``, random features of so many cycles across the domain,
-            or ``siren:w0=30``, layers of sines.
-        queries: points a training step at which the decoder is evaluated, drawn anew each time; when 0, all of them for
-            a linear decoder and 256 for another, which takes time for each.
+        spec: description of the data, of the kind ``field``.
+        decoder: ``linear``, a mean function and a sum of modes; ``concat``, a net of position and code;
+            ``split``, the same with a part of the code for each layer.
+        noise: sigma, the standard deviation of white noise on the scaled functions: finer detail is not
+            modelled.
+        beta: weight of the KL divergence, a number or a schedule.
+        width: number of integrals that the encoder computes of a function.
+        hidden: widths of the hidden layers of the decoder's net; if empty, 256 for a linear one, else 128 and
+            128.
+        coordinates: the positional encoding of nets: ``fourier:scale=3``, random Fourier features with this
+            many cycles across the domain, or ``siren:w0=30``, layers of sines.
+        queries: number of random points per training step at which the decoder is evaluated; with 0, all of
+            them for a linear decoder and 256 for a nonlinear one, which is evaluated for each.
 
     Raises:
         RequestError: data of another kind, or an argument out of range.

@@ -20,18 +20,18 @@ def vgae(
     beta: Schedule = 1.0,
     encoder: str | nn.Module = "gcn",
 ) -> Autoencoder:
-    r"""A VAE of a graph: a Gaussian code for each node, and an edge where two codes point the same way.
+    r"""A VAE of a graph: a Gaussian code for each node, and edges between nodes with similar codes.
 
     .. math:: q(z_i \mid X, A) = N(\mu_i, \mathrm{diag}\,\sigma_i^2),\quad (\mu, \log \sigma^2) = \mathrm{GCN}(X, A),
               \qquad p(A_{ij} = 1 \mid z) = \mathrm{sigmoid}(z_i \cdot z_j)
 
-    A code's mean tells the nodes apart; pairs that are not joined yet and whose means have a large inner product are
-    the edges to expect. Probabilities are another matter: balanced edges make them far too high, as if half of all
-    pairs were joined. Train on the bound for a density.
+    Non-edges whose nodes have means with a large inner product are the predicted edges. Probabilities are not
+    calibrated with balanced edges: they are far too high, as if half of all pairs were edges. Train on the
+    bound for a density.
 
     Args:
-        spec: what the graphs look like, or nodes and numbers of a node, (N, F).
-        beta: weight of the divergence, a number or a schedule.
+        spec: description of the graphs, or the numbers of nodes and of features of a node, (N, F).
+        beta: weight of the KL divergence, a number or a schedule.
 
     Raises:
         RequestError: data of another kind, or an argument out of range.

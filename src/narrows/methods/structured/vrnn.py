@@ -1,7 +1,7 @@
 """The variational recurrent network: a latent at every step of a series.
 
-Chung, Kastner, Dinh, Goel, Courville, Bengio, A Recurrent Latent Variable Model for Sequential Data, NeurIPS 2015.
-arXiv:1506.02216
+Chung, Kastner, Dinh, Goel, Courville, Bengio, A Recurrent Latent Variable Model for Sequential Data, NeurIPS
+2015. arXiv:1506.02216
 """
 
 from __future__ import annotations
@@ -28,22 +28,23 @@ def vrnn(
     beta: Schedule = 1.0,
     likelihood: str | Likelihood = "gaussian:learned",
 ) -> Autoencoder:
-    r"""A VAE at every step, whose prior a recurrent net learns from the steps before.
+    r"""A VAE at each time step, whose prior is computed by a recurrent net from the previous steps.
 
     .. math:: \log p(x) \ge \sum_t E_q\left[\log p(x_t \mid z_{\le t}, x_{<t})\right]
               - \mathrm{KL}(q(z_t \mid x_{\le t}, z_{<t})\,\|\,p(z_t \mid x_{<t}, z_{<t}))
 
-    In nats a series, over what was observed. The series may have holes, unequal lengths and times; a forecast is a
-    hole at the end. Every step has a latent of its own, of width Z, and the likelihood is that of one step. The code
-    is the noise of the latents, N(0, I) a priori: see `Stepwise`.
+    In nats per series, over observed values. The series may have missing values, unequal lengths and times; a
+    forecast is imputation at the end. Each step has its own latent, of width Z, and the likelihood is that of
+    one step. The code is the noise of the latents, with the prior N(0, I): see `Stepwise`.
 
     Args:
         width: width of the recurrent state and of all hidden layers.
-        inference: ``filtered`` is the paper's posterior, of the steps so far; ``smoothed`` knows the whole series.
-        beta: weight of the divergence, a number or a schedule.
+        inference: ``filtered`` is the paper's posterior, given the steps so far; ``smoothed`` is given the
+            whole series.
+        beta: weight of the KL divergence, a number or a schedule.
 
     Raises:
-        RequestError: data that are no series, or an argument out of range.
+        RequestError: data that are not series, or an argument out of range.
 
     Example:
         >>> model = vrnn((10, 3), latent=2, width=8)

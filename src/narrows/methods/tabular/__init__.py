@@ -1,4 +1,4 @@
-"""Autoencoders of tables: columns of numbers and of categories, with missing cells."""
+"""Autoencoders of tables: continuous and categorical columns, with missing cells."""
 
 from narrows.methods.row import Method
 

@@ -1,4 +1,4 @@
-"""MIWAE: an importance-weighted autoencoder of data with missing cells, and what it puts into them."""
+"""MIWAE: an importance-weighted autoencoder of data with missing cells, and their imputation."""
 
 from __future__ import annotations
 
@@ -23,22 +23,25 @@ def missing_iwae(
     indicators: bool = True,
     net: str | Net = "auto",
 ) -> Autoencoder:
-    r"""MIWAE: a latent variable model of the cells that are there.
+    r"""MIWAE: a latent variable model of the observed cells.
 
     .. math:: \log p(x^o) \ge E\left[\log \frac1K \sum_{k=1}^K \frac{p(x^o|z_k)\,p(z_k)}{q(z_k|x^o)}\right],\quad
               z_k \sim q(z|x^o)
 
-    It reads a table with missing cells, columns of numbers and of categories. Where cells are missing at random (which
-    may depend on what is there), the bound is one on the likelihood of what is there; `narrows impute` fills the rest.
+    It reads a table with continuous and categorical columns and missing cells. If cells are missing at random
+    (possibly depending on observed ones), this is a bound on the likelihood of the observed cells;
+    `narrows impute` fills the others.
 
     Args:
-        samples: K, codes drawn for each row.
-        gradient: ``standard``, ``stl`` or ``dreg``; the last keeps its signal when K is large.
-        numbers: p(x | z) of the columns of numbers; a Student-t makes outliers cheap.
-        indicators: tell the encoder which cells are missing; else they look average (the paper's zero imputation).
+        samples: number of codes drawn for each row, K.
+        gradient: ``standard``, ``stl`` or ``dreg``; the signal-to-noise ratio of the last does not fall with
+            K.
+        numbers: p(x | z) of continuous columns; a Student-t is robust to outliers.
+        indicators: give the encoder the mask of missing cells; else they are imputed with 0 (as in the
+            paper).
 
     Raises:
-        RequestError: an argument out of range, or data that are no table.
+        RequestError: an argument out of range, or data that are not a table.
 
     Example:
         >>> model = missing_iwae(Spec((2,), kind="table", parts={"a": Spec(()), "b": Spec((), "categories", 3)}))

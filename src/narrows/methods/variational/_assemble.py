@@ -1,4 +1,4 @@
-"""What the builders of variational autoencoders share: the model around a diagonal Gaussian posterior."""
+"""Common parts of variational autoencoders: the model with a diagonal Gaussian posterior."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ def gaussian_autoencoder(
     likelihood: str | Likelihood,
     vectors: str = "mlp",
 ) -> Autoencoder:
-    """An autoencoder with a diagonal Gaussian posterior, to be trained on any objective.
+    """An autoencoder with a diagonal Gaussian posterior, for any objective.
 
     Args:
-        spec: what the data look like.
-        objective: what is minimised.
-        latent: width of the code, Z; what suits the data when 0.
-        net: kind of the networks.
+        spec: description of the data.
+        objective: the objective.
+        latent: width of the code, Z; a default for the data if 0.
+        net: the networks.
         likelihood: p(x | z).
-        vectors: what ``net="auto"`` is for vectors.
+        vectors: the meaning of ``net="auto"`` for vectors.
     """
     latent = code_width(latent, spec.shape)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)

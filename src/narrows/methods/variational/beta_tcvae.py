@@ -19,7 +19,7 @@ def beta_tcvae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""A beta-TCVAE: only the dependence among the latents is penalised more than the bound does.
+    r"""A beta-TCVAE: of the terms of the KL divergence, only the total correlation has a larger weight.
 
     .. math:: E[\log p(x|z)] - \alpha I(z; n) - \beta\,\mathrm{KL}(q(z)\,\|\,\textstyle\prod_j q(z_j))
               - \gamma \sum_j \mathrm{KL}(q(z_j)\,\|\,p(z_j))
@@ -27,10 +27,10 @@ def beta_tcvae(
     Args:
         beta: weight of the total correlation; 1 is the VAE.
         alpha: weight of the mutual information between example and code.
-        gamma: weight of the dimension-wise divergence from the prior.
-        sampling: how q(z) is estimated in a batch: ``stratified``, which is unbiased, or ``weighted``, which the
-            authors' code takes unless it is told otherwise.
-        dataset_size: how many training examples there are; 0 lets the trainer say.
+        gamma: weight of the dimension-wise KL divergence from the prior.
+        sampling: the estimator of q(z) in a batch: ``stratified``, which is unbiased, or ``weighted``, the
+            default of the authors' code.
+        dataset_size: number of training examples; with 0 the trainer sets it.
 
     Raises:
         RequestError: an argument out of range.

@@ -17,13 +17,14 @@ def iwae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""An IWAE: the networks of a VAE, trained on a bound that tightens with K samples.
+    r"""An IWAE: a VAE trained on a bound that is tighter with more samples.
 
     .. math:: \log p(x) \ge E\left[\log \frac1K \sum_{k=1}^K \frac{p(x, z_k)}{q(z_k|x)}\right] \ge \mathrm{ELBO}
 
     Args:
-        samples: K, codes drawn for each example; 1 is the VAE with a sampled divergence.
-        gradient: ``standard``, ``stl`` or ``dreg``; the last keeps its signal when K is large.
+        samples: number of codes drawn for each example, K; 1 is the VAE with a sampled KL divergence.
+        gradient: ``standard``, ``stl`` or ``dreg``; the signal-to-noise ratio of the last does not fall with
+            K.
         beta: weight of log q(z|x) - log p(z) in the log-weights.
 
     Raises:

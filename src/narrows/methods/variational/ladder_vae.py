@@ -23,17 +23,19 @@ def ladder_vae(
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
-    r"""A ladder VAE: several stochastic layers, inferred from the top down like they are generated.
+    r"""A ladder VAE: several stochastic layers with top-down inference.
 
     .. math:: q(z_i | z_{i+1}, x) \propto N(\hat\mu_i(x), \hat\sigma_i^2(x))\; p(z_i | z_{i+1}),\quad
               \mathrm{loss} = -E[\log p(x|z_1)] + \beta(t) \sum_i \mathrm{KL}_i
 
-    The decoder reads the lowest layer, of width Z; each layer above is half as wide.
+    The decoder reads the lowest layer, of width Z; each higher layer is half as wide.
 
     Args:
-        layers: stochastic layers, L; 1 is the VAE.
-        beta: weight of the divergence; by default it warms up over 1000 steps, which the paper finds crucial.
-        inference: ``top-down``, the ladder, or ``bottom-up``, the hierarchical VAE that the paper compares with.
+        layers: number of stochastic layers, L; 1 is the VAE.
+        beta: weight of the KL divergence; by default a warm-up over 1000 steps, which the paper finds
+            crucial.
+        inference: ``top-down``, the ladder, or ``bottom-up``, the hierarchical VAE that the paper compares
+            with.
         width: width of the deterministic features of each layer.
 
     Raises:

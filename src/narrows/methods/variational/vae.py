@@ -20,13 +20,14 @@ def vae(
 
     .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(q(z|x)\,\|\,p(z))
 
-    For a table (vectors) ``net="auto"`` is ``skip``: encoder and decoder are each a linear map beside a perceptron,
-    and begin at probabilistic PCA, with the perceptrons at zero. The bound trades distortion for rate: what a latent
-    would tell below the decoder's noise is left out, so that the reconstruction from the mean may be worse than PCA's
-    of the same width.
+    For tables (vectors) ``net="auto"`` is ``skip``: encoder and decoder are each the sum of a linear map,
+    initialised by probabilistic PCA, and an MLP, initialised with zero. The ELBO trades distortion for rate:
+    directions with a variance below the decoder's noise are not encoded, so the reconstruction from the mean
+    may be worse than that of PCA with the same width.
 
     Args:
-        beta: weight of the divergence, a number or a schedule; 1 is the bound, more is the beta-VAE.
+        beta: weight of the KL divergence, a number or a schedule; 1 is the ELBO, larger values are the
+            beta-VAE.
 
     Raises:
         RequestError: an argument out of range.
