@@ -77,7 +77,7 @@ def files(tmp_path, monkeypatch):
         ("sweep flat.npy --method topk-sae --over k=0,2 --steps 3 --out x", "`--over k` must be"),
         ("sweep flat.npy --over k=1,2 --steps 3 --out x", "`--method`"),
         ("resume x --steps 0", "x is not a run"),
-        ("compare x", "`RUN RUN` must be two or more"),
+        ("compare x", "`RUN RUN` must be at least two runs"),
     ],
 )
 def test_messages_speak_the_command_lines_words(refused, files, words, says):
