@@ -66,7 +66,7 @@ def files(tmp_path, monkeypatch):
         ("fit flat.npy --method cvae --out x", "`--labels`"),
         ("fit flat.npy --method ae --out x --latent=-1", "`--latent` must be"),
         ("fit flat.npy --method ae --out x --net linear:3", "`--net linear:3`"),
-        ("fit flat.npy --method ae --out x --steps 3 --epochs 2", "where `--epochs` is given"),
+        ("fit flat.npy --method ae --out x --steps 3 --epochs 2", "if `--epochs` is given"),
         ("fit flat.npy --method ae --out x --split 3", "`--split` must be"),
         ("fit flat.npy --method topk-sae --latents 8 --k 9 --out x", "`--latents`"),
         ("fit flat.npy --method jumprelu-sae --price-target l0=3,fvu=0.1 --out x", "`--price-target"),
