@@ -49,7 +49,7 @@ def resolution(view: View) -> Finding:
             ),
         ),
         "points that the encoder sees",
-        "times the error of codes of all",
+        "error, times",
     )
     return Finding(checks, (chart,) if checks else ())
 
