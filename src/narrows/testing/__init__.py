@@ -1,4 +1,4 @@
-"""`check_method`: what every method must hold, ours and yours.
+"""`check_method`: the properties that every method must have, built-in or not.
 
 from narrows.testing import check_method
 
@@ -34,10 +34,10 @@ SPECS = (
     Spec((1, 16, 16), "unit", classes=3),
     Spec((12,), "real", classes=3, target=(10,)),
 )
-"""What a method is tried on where no spec is given: a vector, an image, and a vector with another target."""
+"""The default specs: a vector, an image, and a vector with a separate target."""
 
 STACKED = (Spec((3, 6)), Spec((3, 6), target=(3, 6)), Spec((2, 6)))
-"""What a method is tried on that takes none of these: activations of several layers, such a pair, and two models."""
+"""Specs for methods that refuse those: activations of several layers, of a pair of them, of two models."""
 
 KINDS = (
     Spec(
@@ -57,20 +57,20 @@ KINDS = (
     Spec((16, 1), kind="field", conditions={"positions": (1,)}),
     Spec((), kind="views", parts={"a": Spec((6,)), "b": Spec((1, 8, 8), "unit"), "c": Spec((3,), "binary")}),
 )
-"""What a method is tried on that reads no arrays: one spec a kind, with missing values and unequal lengths."""
+"""Specs for methods that read no arrays: one per kind, with missing values and unequal lengths."""
 
 
 def check_method(
     builder: Callable[..., Autoencoder], spec: Spec | tuple[int, ...] | None = None, **options: Any
 ) -> list[str]:
-    """Hold a method to what every method must do.
+    """Check the properties that every method must have.
 
     The properties, each a function of this module: see `PROPERTIES`. A gradient is compared with finite
     differences unless a part declares ``smooth = False``.
 
     Args:
         builder: ``builder(spec, **options) -> Autoencoder``.
-        spec: what the data look like; when None, every one of `SPECS` that the builder does not refuse, or where it
+        spec: description of the data; if None, all of `SPECS` that the builder does not refuse, or if it
             refuses all, of `STACKED` or `KINDS`.
         options: arguments of the builder, for example small sizes.
 

@@ -1,4 +1,4 @@
-"""A builder, made-up data that fit it, and how a property that fails is said."""
+"""A builder with synthetic data, and the error of a property that fails."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ ROWS, BATCH = 64, 8
 
 
 class MethodError(NarrowsError, AssertionError):
-    """A method lacks a property that every method must have; the text says which, and where."""
+    """A method lacks a property that every method must have; the message names it."""
 
 
 @dataclass(frozen=True)
 class Case:
-    """A builder, its arguments, and made-up data that fit."""
+    """A builder, its arguments, and synthetic data for it."""
 
     name: str
     builder: Callable[..., Autoencoder]
@@ -46,7 +46,7 @@ class Case:
     options: dict[str, Any] = field(default_factory=dict)
 
     def accepted(self) -> bool:
-        """Whether the builder takes this spec: a refusal is a `RequestError`."""
+        """Whether the builder accepts this spec; it raises `RequestError` otherwise."""
         try:
             self.model()
         except RequestError:
@@ -54,23 +54,23 @@ class Case:
         return True
 
     def model(self, seed: int = 0) -> Autoencoder:
-        """Build the model, its weights drawn from a seed."""
+        """Build the model, with weights from a fixed seed."""
         with seeded(seed):
             return self.builder(self.spec, **self.options)
 
     def batch(self, model: Autoencoder, n: int = BATCH, seed: int = 0) -> Batch:
-        """A batch of made-up examples."""
+        """A batch of synthetic examples."""
         return examples(self.spec, n, seed).all(conditions=model.conditions)
 
     def prepared(self) -> tuple[Autoencoder, Batch]:
-        """A model that has seen a batch, as before the first step of training."""
+        """A model prepared with a batch, as before the first training step."""
         model = self.model()
         batch = self.batch(model)
         prepare(model, self.batch(model, ROWS))
         return model, batch
 
     def hold(self, check: Callable[[Case], None]) -> None:
-        """Carry out a check; whatever goes wrong in it becomes a `MethodError` with its name."""
+        """Run a check; any exception becomes a `MethodError` with its name."""
         try:
             check(self)
         except MethodError:
@@ -80,13 +80,13 @@ class Case:
             raise MethodError(f"`{self.name}` on {self.spec}, {check.__name__}: {said}") from error
 
     def require(self, holds: bool, check: Callable[[Case], None], sentence: str) -> None:
-        """Raise a `MethodError` unless something holds."""
+        """Raise a `MethodError` unless a condition holds."""
         if not holds:
             raise MethodError(f"`{self.name}` on {self.spec}, {check.__name__}: {sentence}")
 
 
 def examples(spec: Spec, n: int = ROWS, seed: int = 0) -> Dataset | Made:
-    """Made-up data with something to learn, see `narrows.testing.made`."""
+    """Synthetic data with structure, see `narrows.testing.made`."""
     return made(spec, n, seed)
 
 
@@ -109,7 +109,7 @@ def before_step(part: Part, step: int) -> None:
 
 
 def view(stage: Stage, batch: Batch) -> Batch:
-    """How a stage sees a batch of data."""
+    """The batch after the view of a stage."""
     return batch if stage.view is None else stage.view(batch)
 
 
@@ -133,7 +133,7 @@ def some(names: Sequence[str]) -> str:
 
 @torch.no_grad()
 def prepare(model: Autoencoder, batch: Batch) -> None:
-    """What happens once before the first step of training."""
+    """The initialisation before the first training step."""
     model.train()
     with seeded(0):
         for part in parts(model):

@@ -1,4 +1,4 @@
-"""What is missing has no say: the properties of methods that read data with holes, padding or missing modalities."""
+"""Properties of methods for data with missing values, padding or missing modalities."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _PADDED = {"series": ("mask", "observed", "times"), "tokens": ("mask",), "field"
 
 
 def missing_values_are_not_read(case: Case) -> None:
-    """Garbage, NaN included, in holes, padding and missing modalities changes no bit of loss, code or gradient."""
+    """Any value, even NaN, in missing values and padding changes no bit of loss, code or gradient."""
     if case.spec.kind == "array":
         return
     model, batch = case.prepared()
@@ -80,7 +80,7 @@ def _traces(model: Autoencoder, batch: Batch) -> dict[str, list[Tensor]]:
 
 
 def _spoilt(batch: Batch, value: float) -> Batch:
-    """The batch with a value wherever nothing is; of whole numbers another whole number."""
+    """The batch with a value at all missing positions; for integers another integer."""
     masks = [batch.condition[name] for name in ("observed", "mask") if name in batch.condition]
     x = _spoil_tree(batch.x, masks, value)
     counts = [] if batch.weight is None else [batch.weight != 0]

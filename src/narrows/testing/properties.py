@@ -1,4 +1,4 @@
-"""The properties, each a function that raises where a method lacks it."""
+"""The properties, each a function that raises if a method lacks it."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def finite(case: Case) -> None:
 
 
 def registered(case: Case) -> None:
-    """What is in a part's lists, tuples and dicts is registered too: else it is not moved, saved or trained."""
+    """Modules and parameters in lists, tuples and dicts are registered."""
     model, batch = case.prepared()
     model.train()
     losses(model, batch)  # some are filled by then only
@@ -135,7 +135,7 @@ def purity(case: Case) -> None:
 
 
 def rivals(case: Case) -> None:
-    """A player's step moves its own weights and nobody else's."""
+    """A player's step updates only its own weights."""
     model, batch = case.prepared()
     for stage in model.stages():
         training, seen = Training(stage.part, lr=1e-2), view(stage, batch)
@@ -192,7 +192,7 @@ def batch_sizes(case: Case) -> None:
 
 
 def exact_gradients(case: Case) -> None:
-    """In float64, gradients equal finite differences, unless a part says that its gradient is an estimate."""
+    """In float64, gradients equal finite differences, unless a module declares them estimates."""
     model, batch = case.prepared()
     if not all(part.smooth for part in parts(model)):
         return
@@ -208,7 +208,7 @@ def exact_gradients(case: Case) -> None:
 
 
 def training_lowers_the_loss(case: Case) -> None:
-    """A few training steps lower the loss; with rivals, the distortion, since their losses are a game."""
+    """A few training steps lower the loss; with several players, the distortion."""
     model = case.model()
     before = _measure(case, model)
     _train(case, model, _STEPS)
@@ -251,7 +251,7 @@ def _train(case: Case, model: Autoencoder, steps: int) -> None:
 
 @torch.no_grad()
 def _measure(case: Case, model: Autoencoder) -> dict[str, float]:
-    """What training must lower: the loss of each stage's first player, or its distortion among rivals."""
+    """The values that training must lower: the loss of each stage's first player, or its distortion."""
     model.train()
     batch = case.batch(model, ROWS)
     found: dict[str, float] = {}
@@ -302,7 +302,7 @@ def _compare(case: Case, player: Player, batch: Batch, names: dict[int, str]) ->
 
 
 def _values(tree: Tree) -> list[Tensor]:
-    """The tensors of a tree, of several modalities without what says which are there."""
+    """The tensors of a tree, without the presence mask of several modalities."""
     return leaves(tree.values if isinstance(tree, Views) else tree)
 
 
@@ -311,7 +311,7 @@ def _equal(a: Tree, b: Tree) -> bool:
 
 
 def _state(model: nn.Module) -> dict[str, Any]:
-    """Everything a module remembers: tensors, gradients, and plain attributes such as counters."""
+    """The whole state of a module: tensors, gradients, and plain attributes such as counters."""
     found: dict[str, Any] = {}
     for path, module in model.named_modules():
         for name, value in vars(module).items():

@@ -1,7 +1,7 @@
 """A small causal language model and a text that it writes itself: for tests and proofs that need a loss.
 
-The story model (Llama-type, 5 layers, width 64, vocabulary 512, trained on TinyStories) is sampled once; what it writes
-is in its own domain, and the same on every machine with the same seed, up to the rounding of ties.
+The story model (Llama-type, 5 layers, width 64, vocabulary 512, trained on TinyStories) is sampled once; what
+it writes is in its own domain, and the same on every machine with the same seed, up to the rounding of ties.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ def story_model() -> Any:
 @lru_cache(maxsize=4)
 @torch.no_grad()
 def stories(contexts: int = 64, length: int = 128, seed: int = 0) -> Tensor:
-    """Stories that the model writes, drawn at temperature 1 from a fixed seed: token ids (contexts, length).
+    """Stories sampled from the model at temperature 1 with a fixed seed: token ids (contexts, length).
 
     Each begins with the token that begins a text (1). About a second for ten thousand tokens.
 
     Args:
-        contexts: how many stories.
+        contexts: number of stories.
         length: tokens in each, at most 512.
-        seed: of the draws.
+        seed: seed of the draws.
     """
     model = story_model()
     tokens = torch.ones(contexts, 1, dtype=torch.long)
@@ -59,12 +59,12 @@ def stories(contexts: int = 64, length: int = 128, seed: int = 0) -> Tensor:
 
 @lru_cache(maxsize=4)
 def activations(at: str, contexts: int = 64, length: int = 128, seed: int = 0) -> Tensor:
-    """What flows through some places while the model reads its stories: (contexts, length, places, D).
+    """The activations at some hook points for the model's stories: (contexts, length, places, D).
 
     The first position of a story is far from all others in every layer: leave it out of what is trained on.
 
     Args:
-        at: places, as `narrows.activations.hook_points.resolve` takes them: ``resid.*``.
+        at: hook points, as in `narrows.activations.hook_points.resolve`: ``resid.*``.
         contexts: as for `stories`.
         length: as for `stories`.
         seed: as for `stories`.
@@ -77,10 +77,10 @@ def activations(at: str, contexts: int = 64, length: int = 128, seed: int = 0) -
 
 @lru_cache(maxsize=4)
 def gradients(at: str, contexts: int = 64, length: int = 128, seed: int = 0) -> Tensor:
-    """The gradient of the summed next-token loss at one place: (contexts, length, D).
+    """The gradient of the summed next-token loss at one hook point: (contexts, length, D).
 
     Args:
-        at: one place.
+        at: a hook point.
         contexts: as for `stories`.
         length: as for `stories`.
         seed: as for `stories`.

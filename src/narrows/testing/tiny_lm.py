@@ -1,4 +1,4 @@
-"""A small causal language model of the Pythia architecture, trained on the spot and kept."""
+"""A small causal language model of the Pythia architecture, trained on demand and cached."""
 
 from __future__ import annotations
 
@@ -42,24 +42,24 @@ def tiny_lm(
     seed: int = 0,
     progress: bool = False,
 ) -> Path:
-    """Train a GPT-NeoX-type language model on a text, or find the one that was trained before.
+    """Train a GPT-NeoX-type language model on a text, or load it from the cache.
 
-    At its defaults it takes two to three minutes of one core's time. The same arguments give the same model on the same
-    machine.
+    At its defaults it takes two to three minutes of one core's time. The same arguments give the same model
+    on the same machine.
 
     Args:
         text: ``bundled``, ``wikitext``, ``shakespeare``, a path, or documents; a string of more than one
             line is the text itself.
-        width: of the residual stream.
-        layers: blocks.
-        heads: attention heads of each.
-        context: positions.
+        width: width of the residual stream.
+        layers: number of blocks.
+        heads: number of attention heads of a block.
+        context: number of positions.
         vocabulary: tokens of the byte-level BPE tokenizer that is trained on the text first.
-        steps: of AdamW.
-        batch_size: contexts a step.
+        steps: number of steps of AdamW.
+        batch_size: contexts per step.
         lr: learning rate, warmed up over a twentieth of the steps, then a cosine to a tenth.
-        seed: of initialisation and order.
-        progress: show how far the training is.
+        seed: seed of initialisation and order.
+        progress: show a progress bar.
 
     Returns:
         A folder in the format of transformers, in the cache folder; `narrows.activations.models.load`,
@@ -159,7 +159,7 @@ def _train(model: Any, batches: Iterator[Tensor], steps: int, lr: float, shown: 
 
 
 def _keep(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write beside, then rename: a half-written model is never seen."""
+    """Write to a temporary folder, then rename it, so that no incomplete model is visible."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     side = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tiny-"))
     try:
