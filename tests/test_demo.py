@@ -5,11 +5,11 @@ import json
 import pytest
 
 from narrows.core.check import RequestError
-from narrows.demo import Piece, demo, pieces
+from narrows.demo import Experiment, demo, experiments
 
 TINY = (
-    Piece("ae", "digits", "a plain code", {"steps": 3, "progress": False}, {"latent": 2}),
-    Piece("vae", "digits", "a code with a prior", {"steps": 3, "progress": False}, {"latent": 2}),
+    Experiment("ae", "digits", "a plain code", {"steps": 3, "progress": False}, {"latent": 2}),
+    Experiment("vae", "digits", "a code with a prior", {"steps": 3, "progress": False}, {"latent": 2}),
 )
 
 
@@ -33,7 +33,7 @@ def test_it_makes_the_page_twice_and_keeps_what_it_did_not_make(tmp_path, capsys
 
 def test_a_folder_that_no_demo_made_is_refused_and_left_alone(tmp_path):
     (tmp_path / "report.html").write_text("mine")
-    with pytest.raises(RequestError, match="a new folder, or one that a demo made"):
+    with pytest.raises(RequestError, match="a new folder, or one of an earlier demo"):
         demo(tmp_path, TINY)
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     (tmp_path / "demo.json").write_text('{"made_by": "somebody"}')
@@ -48,7 +48,7 @@ def test_a_mark_cannot_lead_out_of_the_folder_or_to_what_is_no_run(tmp_path, nam
         place.mkdir(parents=True)
         (place / "recipe.json").write_text("{}")
     (folder / "demo.json").write_text(json.dumps({"made_by": "narrows demo", "runs": [name]}))
-    with pytest.raises(RequestError, match="one that a demo made"):
+    with pytest.raises(RequestError, match="one of an earlier demo"):
         demo(folder, TINY)
     assert {p.name for p in tmp_path.rglob("*")} == {"other", "demo", "mine", "recipe.json", "demo.json"}
 
@@ -75,7 +75,7 @@ def test_the_real_plan_holds_valid_options(language):
     from narrows import data
     from narrows.methods.index import builder
 
-    for piece in pieces(language):
+    for piece in experiments(language):
         spec = (384,) if piece.data == "minilm" else data.open(piece.data).spec
         assert builder(piece.method)(spec, **piece.options).loss is not None
         assert piece.method != "topk-sae" or (piece.data == "minilm") == language

@@ -1,4 +1,4 @@
-"""Autoencoders of every kind: one set of parts, one trainer, one audit, and a proof for every method."""
+"""Autoencoders: methods from papers, training, audits, and experiments that test the papers' claims."""
 
 from __future__ import annotations
 

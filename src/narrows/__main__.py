@@ -1,4 +1,4 @@
-"""`python -m narrows` is the same program as `narrows`."""
+"""`python -m narrows` runs the command line."""
 
 from narrows.cli.main import main
 

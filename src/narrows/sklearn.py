@@ -1,7 +1,7 @@
 """Autoencoders as scikit-learn estimators, for tables: in pipelines, grid searches and cross-validation.
 
-Columns are standardised inside (``standardise=False`` leaves them alone). Training is in float32; what a
-fitted estimator computes is float64, so that the answer for a row does not depend on the rows beside it.
+Columns are standardised unless ``standardise=False``. Training uses float32; a fitted estimator computes in float64, so
+that the result for a row does not depend on the other rows.
 """
 
 from __future__ import annotations
@@ -40,9 +40,9 @@ _CHUNK, _DRAWS = 1024, 32
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
-    """The base class of the estimators; a subclass defines the method and its options.
+    """Base class of the estimators; a subclass defines the method and its options.
 
-    A dataclass, because scikit-learn requires constructors that only store their parameters.
+    A dataclass, since scikit-learn requires constructors that only store their parameters.
     """
 
     steps: int | None = None
@@ -55,14 +55,14 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _method(self) -> tuple[str, dict[str, Any]]:
         """The method's name and its options."""
-        raise NotImplementedError(f"{type(self).__name__} must define its method")
+        raise NotImplementedError(f"{type(self).__name__} must implement `_method`")
 
     def fit(self, X: Any, y: Any = None) -> _Estimator:
-        """Train on a table.
+        """Fit the model to a table.
 
         Args:
-            X: numbers (N, D).
-            y: ignored, present for pipelines.
+            X: array of numbers, (N, D).
+            y: ignored; present for API consistency.
         """
         X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
         self.scaler_ = StandardScaler(with_mean=self.standardise, with_std=self.standardise).fit(X)
@@ -91,20 +91,20 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return self
 
     def transform(self, X: Any) -> Array:
-        """The codes of rows, (N, Z): the posterior means if there are posteriors."""
-        return self._each(X, lambda batch: self.model_.features(batch))
+        """The codes of rows, (N, Z): posterior means if there is a posterior."""
+        return self._by_chunks(X, lambda batch: self.model_.features(batch))
 
     def inverse_transform(self, X: Any) -> Array:
-        """The rows (N, D) that codes (N, Z) decode to.
+        """Decode codes (N, Z) to rows (N, D).
 
         Raises:
-            RequestError: this method's code is not what `transform` returns (a hierarchy, for example).
+            RequestError: `transform` does not return the whole code of this method (a hierarchy, for example).
         """
         check_is_fitted(self, "model_")
         codes = check_array(X, dtype=np.float64)
         if self.code_shape_ is None or math.prod(self.code_shape_) != self._n_features_out:
             raise RequestError(
-                f"The code of `{self.recipe_[0]}` is more than `transform` returns; it has no inverse."
+                f"The code of `{self.recipe_[0]}` is more than `transform` returns, so it cannot be inverted."
             )
         if codes.shape[1] != self._n_features_out:
             raise RequestError(f"Codes have {self._n_features_out} columns, but X has {codes.shape[1]}.")
@@ -113,20 +113,20 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
             return self._rows(self.model_.decode(z))
 
     def score_samples(self, X: Any) -> Array:
-        """The score of each row, (N,): the higher, the more probable.
+        """Score of each row, (N,), lower for more unusual rows.
 
-        The importance-weighted log-likelihood in nats, in the units of `X`, where the code has a Gaussian
-        posterior; all rows share the same draws, so a row's score does not depend on the others. Else minus
-        the distortion (and minus the rate, where there is one), in standardised units.
+        For a code with a Gaussian posterior, the importance-weighted log-likelihood of `X` in nats; all rows share the
+        same draws, so that the score of a row does not depend on the others. Otherwise the negative distortion
+        (minus the rate, if there is one), in standardised units.
         """
-        return self._each(X, self._log_likelihood)
+        return self._by_chunks(X, self._log_likelihood)
 
     def score(self, X: Any, y: Any = None) -> float:
         """The mean of `score_samples`."""
         return float(self.score_samples(X).mean())
 
     def sample(self, n_samples: int = 1, random_state: Any = None) -> Array:
-        """New rows from the prior, (n_samples, D), with the noise of the likelihood.
+        """Draw new rows from the model, (n_samples, D), with the noise of the likelihood.
 
         Raises:
             RequestError: the method has no prior.
@@ -145,13 +145,13 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         function = builder(method)
         return function(Spec((self.n_features_in_,)), **check_options(function, options, method))
 
-    def _each(self, X: Any, ask: Callable[[Batch], Tensor]) -> Array:
-        """Apply the model to rows, a chunk at a time."""
+    def _by_chunks(self, X: Any, function: Callable[[Batch], Tensor]) -> Array:
+        """Apply a function to rows, chunk by chunk."""
         check_is_fitted(self, "model_")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         x = torch.from_numpy(np.ascontiguousarray(self.scaler_.transform(X)))
         with torch.no_grad():
-            return torch.cat([ask(Batch(part)) for part in x.split(_CHUNK)]).numpy()
+            return torch.cat([function(Batch(part)) for part in x.split(_CHUNK)]).numpy()
 
     def _rows(self, parameters: Tensor) -> Array:
         return np.asarray(self.scaler_.inverse_transform(self.model_.likelihood.mean(parameters).numpy()))
@@ -173,7 +173,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         return weights.logsumexp(0) - math.log(_DRAWS) - units
 
     def __getstate__(self) -> dict[str, Any]:
-        """The state with the model as arrays, since a model may hold functions that cannot be copied."""
+        """The state with the weights as arrays, since a model may have functions, which cannot be pickled."""
         state: dict[str, Any] = dict(super().__getstate__())
         if "model_" in state:
             state["model_"] = {name: t.numpy() for name, t in self.model_.state_dict().items()}
@@ -190,19 +190,19 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class AutoencoderEstimator(_Estimator):
-    """Any method of the table as an estimator.
+    """Any method as an estimator.
 
     Args:
-        method: a name of `narrows list` that needs neither labels nor images.
-        options: the method's own options.
-        steps: number of optimizer steps. If None, a tenth of the rows is held out for early stopping, and the
+        method: the name of a method (see `narrows list`) that needs neither labels nor images.
+        options: options of the method.
+        steps: number of optimizer steps. If None, a tenth of the rows is a validation set for early stopping, and the
             best weights are kept, as in `narrows.fit`.
-        batch_size: rows per step; if None, 128, or fewer for fewer than 1280 rows.
-        patience: evaluations on held-out rows without improvement after which training ends; 10 if `steps` is
-            None, else by default there is no early stopping.
+        batch_size: rows per step; 128 if None, less for fewer than 1280 rows.
+        patience: evaluations without improvement of the validation loss after which training ends; 10 if `steps` is
+            None, else no early stopping unless this is given.
         lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``; 1e-3 if None.
-        standardise: scale every column to mean 0 and variance 1 first.
-        random_state: an int makes every fit the same.
+        standardise: scale every column to mean 0 and variance 1.
+        random_state: an int for reproducible fits.
         verbose: show progress.
 
     Example:
@@ -220,7 +220,7 @@ class AutoencoderEstimator(_Estimator):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class _Named(_Estimator):
-    """An estimator whose fields beyond the shared ones are the method's options."""
+    """An estimator whose own fields are the options of a method."""
 
     _name: ClassVar[str] = ""
 
@@ -231,12 +231,12 @@ class _Named(_Estimator):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class VAE(_Named):
-    """A variational autoencoder: a density of the rows, with codes.
+    """A variational autoencoder.
 
     Args:
-        latent: width of the code; half the columns and at most 16 when 0.
-        beta: weight of the KL divergence, a number or a schedule; 1 is the ELBO.
-        net: the networks, such as ``mlp:256,128``; ``auto`` suits the data.
+        latent: width of the code; if 0, half the number of columns and at most 16.
+        beta: weight of the KL divergence, a number or a schedule; 1 for the evidence lower bound.
+        net: encoder and decoder, such as ``mlp:256,128``; ``auto`` chooses by the shape of the data.
 
     The other arguments are those of `AutoencoderEstimator`.
 
@@ -255,13 +255,13 @@ class VAE(_Named):
 
 @dataclass(eq=False, repr=False, kw_only=True)
 class DenoisingAutoencoder(_Named):
-    """A denoising autoencoder, with codes that are robust to missing or noisy entries.
+    """A denoising autoencoder, trained to reconstruct rows from corrupted ones.
 
     Args:
-        latent: width of the code; half the columns and at most 16 when 0.
-        corruption: ``masking``, or another kind of `narrows paper denoising-ae`.
+        latent: width of the code; if 0, half the number of columns and at most 16.
+        corruption: ``masking``, or another kind: see `narrows paper denoising-ae`.
         level: strength of the corruption.
-        net: the networks, such as ``mlp:256,128``; ``auto`` suits the data.
+        net: encoder and decoder, such as ``mlp:256,128``; ``auto`` chooses by the shape of the data.
 
     The other arguments are those of `AutoencoderEstimator`.
 
@@ -283,8 +283,8 @@ class SparseAutoencoder(_Named):
     """A TopK sparse autoencoder: each row as the sum of a few atoms of a learned dictionary.
 
     Args:
-        latents: number of atoms; eight for each column if 0.
-        k: number of active atoms of a row.
+        latents: number of atoms; if 0, eight times the number of columns.
+        k: largest number of active atoms in a row.
 
     The other arguments are those of `AutoencoderEstimator`.
 

@@ -57,6 +57,6 @@ def test_what_cannot_be(cli, sparse, words, sentence):
 def test_a_dense_code_has_no_latents_to_show(cli, fitted):
     code, _, err = cli("features", fitted)
     assert code == 2
-    assert "no latents to show" in err
+    assert "no sparse latents" in err
     assert cli("audit", fitted)[0] == 0
     assert not (fitted / "features.html").exists()

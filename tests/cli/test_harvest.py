@@ -152,7 +152,7 @@ def test_interrupted(cli, lm, words, tmp_path, monkeypatch):
         "harvest", lm, "--text", words, "--at", "resid.0", "--out", tmp_path / "a", "--no-progress"
     )
     assert code == 130
-    assert "the same command goes on" in told
+    assert "run the same command to continue" in told
 
 
 def test_help_needs_no_torch():

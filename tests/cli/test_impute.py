@@ -64,7 +64,7 @@ def test_what_was_there_is_there_and_the_rest_is_likely(cli, fitted, tmp_path):
     out = tmp_path / "full.csv"
     code, said, err = cli("impute", run.path, table, "--out", out)
     assert (code, said) == (0, "")
-    assert "Filled" in err
+    assert "Imputed" in err
     before, after = read(table), read(out)
     assert list(after) == list(before)
     for name, cells in before.items():

@@ -18,9 +18,9 @@ from narrows.core.check import RequestError, WorkError
         (WorkError("It broke."), 1, "It broke."),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), "x.npz"), 1, "No space is left to write x.npz"),
         (OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), 1, "No space is left on the device"),
-        (PermissionError(errno.EACCES, "Permission denied", "x"), 1, "refused x: Permission denied."),
+        (PermissionError(errno.EACCES, "Permission denied", "x"), 1, "error at x: Permission denied."),
         (MemoryError(), 1, "smaller --batch-size"),
-        (KeyError("k"), 1, "unexpected failed (KeyError: 'k')"),
+        (KeyError("k"), 1, "Unexpected error (KeyError: 'k')"),
         (KeyboardInterrupt(), 130, "Interrupted"),
     ],
 )
@@ -48,7 +48,7 @@ def test_an_unexpected_error_is_a_sentence_unless_debug_is_asked_for(monkeypatch
 
     monkeypatch.setattr(nr, "fit", broken, raising=False)
     words = ["fit", "digits", "--method", "vae", "--out", "x"]
-    assert "(ZeroDivisionError: oh). Type the same with --debug" in refused(*words, code=1)
+    assert "(ZeroDivisionError: oh). Run the command with --debug" in refused(*words, code=1)
     with pytest.raises(ZeroDivisionError):
         run([*words, "--debug"])
 
@@ -150,7 +150,7 @@ def test_a_run_folder_that_exists_is_left_alone(refused, fitted):
 def test_resuming_a_finished_run_says_so(cli, fitted):
     code, out, err = cli("resume", fitted, "--no-progress")
     assert (code, out) == (0, "")
-    assert "finished already" in err
+    assert "already finished" in err
 
 
 def test_the_options_of_a_method_are_in_its_help(cli, monkeypatch):

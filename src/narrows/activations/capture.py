@@ -36,7 +36,7 @@ def capture(model: nn.Module, inputs: Any, hook_points: Sequence[HookPoint]) -> 
     several times, its first call counts; if it returns a tuple, the first tensor counts.
 
     Args:
-        model: any module, already in the wanted mode (`eval`).
+        model: any module, in the mode in which it is to run (`eval`).
         inputs: see `call`.
         hook_points: from `narrows.activations.hook_points.resolve`.
 
@@ -166,7 +166,7 @@ def capture_with_gradients(
         logits = getattr(output[0], "logits", None)
         if logits is None:
             raise refuse(
-                "gradients", True, "left out for a model without a next-token loss", "Take a causal model."
+                "gradients", True, "left out for a model without a next-token loss", "Use a causal model."
             )
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         weight = torch.ones_like(tokens) if mask is None else mask

@@ -16,8 +16,8 @@ from narrows.core.check import NarrowsError, RequestError, choice, refuse, whole
 __all__ = ["MODES", "OVERLONG", "ContextOptions", "Contexts", "build", "kept"]
 
 MODES = ("packed", "documents", "chat")
-"""``packed``: documents are joined and split at the context length. ``documents``: one document a context. ``chat``:
-one whole conversation a context."""
+"""``packed``: documents are joined and split at the context length. ``documents``: one document per context. ``chat``:
+one whole conversation per context."""
 
 OVERLONG = ("split", "truncate", "drop")
 """How a document that is longer than a context is treated."""
@@ -37,7 +37,7 @@ class ContextOptions:
         overlong: of `OVERLONG`; conversations are never split.
         special: ``keep`` or ``drop`` the positions of special tokens.
         positions: ``all``, ``last`` (the last one that is otherwise kept) or ``N:`` (all but the first N of a context).
-        bos: whether a context begins with the tokenizer's first special token; None follows the tokenizer.
+        bos: whether a context begins with the BOS token; None follows the tokenizer.
         limit: largest number of tokens of text; 0 for all.
     """
 
@@ -186,7 +186,7 @@ def build(
             if counts["dropped"]
             else ""
         )
-        raise RequestError(f"The text holds nothing to read.{dropped}")
+        raise RequestError(f"The text has no tokens.{dropped}")
     ends = np.cumsum([size for _, sizes in parts for size in sizes], dtype=np.int64)
     special = tuple(sorted(frame.special))
     return Contexts(np.concatenate([tokens for tokens, _ in parts]), ends, special, options, counts)
@@ -209,7 +209,7 @@ class _Frame:
         first = tokenizer.bos_token_id if tokenizer.bos_token_id is not None else tokenizer.cls_token_id
         if options.bos is True and not before:
             if first is None:
-                raise refuse("bos", True, "left out for a tokenizer without a first token")
+                raise refuse("bos", True, "left out for a tokenizer without a BOS token")
             before = [first]
         elif options.bos is False:
             before = []

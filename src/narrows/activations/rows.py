@@ -40,7 +40,7 @@ class Region(Protocol):
 class Index:
     """Rows as runs: a run is `count` consecutive rows of a part (a shard) from its row `first` on.
 
-    A training part without every tenth context is a few runs a shard, whatever the number of rows.
+    A training part without every tenth context has a few runs per shard, whatever the number of rows.
 
     Args:
         part: the part of each run, (R,).

@@ -8,11 +8,11 @@ but the folder.
 ==================  ============================  ===========================================================
 tensor of a shard   shape                         content
 ==================  ============================  ===========================================================
-``<layer>``         (rows, *shape of the layer)   activations, one row a kept token, contexts one after another
+``<layer>``         (rows, *shape of the layer)   activations, one row per kept token, contexts concatenated
 ``<layer>.grad``    the same                      their gradients, for the layers in the header's `gradients`
 ``positions``       (rows,)                       each row's position in its context, from 0
 ``context_rows``    (contexts,)                   number of rows of each context; they sum to `rows`
-``context_tokens``  (all tokens,)                 the token ids of the whole contexts, one after another
+``context_tokens``  (all tokens,)                 the token ids of the whole contexts, concatenated
 ``context_sizes``   (contexts,)                   number of tokens of each context; they sum to `all tokens`
 ``tokens``          (rows,)                       each row's token id (the writer adds it)
 ==================  ============================  ===========================================================

@@ -1,1 +1,1 @@
-"""The command line: thin wrappers over the Python API, and one way to say what went wrong."""
+"""The command line: wrappers of the Python API, and error messages."""

@@ -1,4 +1,4 @@
-"""The verbs that use a run: `encode`, `decode`, `reconstruct`, `sample`, `interpolate` and `score`."""
+"""The commands that use a run: `encode`, `decode`, `reconstruct`, `sample`, `interpolate` and `score`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from narrows.cli.output import (
     write_png,
     write_table,
 )
-from narrows.cli.texts import is_text, say_texts, text_destination
+from narrows.cli.texts import is_text, text_destination, write_texts
 from narrows.core.check import RequestError
 
 if TYPE_CHECKING:
@@ -35,28 +35,30 @@ __all__ = [
     "encode",
     "interpolate",
     "open_run",
+    "print_result",
     "reconstruct",
     "sample",
     "score",
     "show_progress",
-    "tell",
     "write_examples",
 ]
 
-_DATA = Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", metavar="DATA")]
-_TABLE = Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")]
-_SHEET = Annotated[Path, typer.Option(help="The .npz or .png file to write.")]
-_MAYBE = Annotated[
+_DATA = Annotated[str, typer.Argument(help="The data: a name or a path, as for `fit`.", metavar="DATA")]
+_TABLE = Annotated[Path, typer.Option(help="Output file: .csv, .parquet or .npz.")]
+_FILE = Annotated[Path, typer.Option(help="Output file: .npz or .png.")]
+_OPTIONAL_FILE = Annotated[
     Path | None,
-    typer.Option(help="The .npz or .png file to write; of texts a .txt file, or the terminal when left out."),
+    typer.Option(help="Output file: .npz or .png; for texts .txt, by default the terminal."),
 ]
 _RESOLUTION = Annotated[
     float | None,
-    typer.Option(help="Of fields: so many times the points along each side that the fit's data have."),
+    typer.Option(
+        help="For fields: number of points along each coordinate, as a multiple of that of the training data."
+    ),
 ]
 _EXAMPLES, _TABLES = (".npz", ".png"), (".csv", ".parquet", ".npz")
 _SHOWN = 32
-"""How many examples a picture of reconstructions shows."""
+"""Number of examples in a picture of reconstructions."""
 
 
 def encode(
@@ -68,10 +70,10 @@ def encode(
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Write the codes of data.
+    """Encode data to codes.
 
-    A .csv or .parquet has a row for each example and a column for each latent. An .npz holds arrays: z (or
-    indices), and features, what a probe reads. `narrows decode` reads all of them.
+    A .csv or .parquet file has a row for each example and a column for each latent. An .npz file has the arrays z
+    (or indices) and features, the input of a linear probe. `narrows decode` reads all of these formats.
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options)
@@ -79,24 +81,24 @@ def encode(
         arrays = opened.encode(examples, progress=progress)
     if path.suffix.lower() == ".npz":
         write_npz(path, arrays)
-        said: Any = {name: list(array.shape) for name, array in arrays.items()}
+        content: Any = {name: list(array.shape) for name, array in arrays.items()}
     else:
         from narrows.runs.code_table import to_columns
 
         columns = to_columns(arrays)
         write_table(path, columns)
-        said = list(columns)
-    tell(json, path, rows=len(examples), holds=said)
+        content = list(columns)
+    print_result(json, path, rows=len(examples), holds=content)
 
 
 def decode(
     run: shared.Run,
-    codes: Annotated[Path, typer.Argument(help="What `encode` wrote.", metavar="CODES")],
-    out: _SHEET,
+    codes: Annotated[Path, typer.Argument(help="A file written by `encode`.", metavar="CODES")],
+    out: _FILE,
     force: shared.Force = False,
     json: shared.Json = False,
 ) -> None:
-    """Write what codes stand for."""
+    """Decode codes to examples."""
     path = destination(out, force, _EXAMPLES)
     arrays = read_codes(codes)
     opened = _load(run)
@@ -108,22 +110,25 @@ def decode(
 def reconstruct(
     run: shared.Run,
     data: Annotated[
-        str | None, typer.Argument(help="A name or a path, as for `fit`; of texts the run's test part.")
+        str | None,
+        typer.Argument(
+            help="The data: a name or a path, as for `fit`; for texts by default the test split of the run."
+        ),
     ] = None,
-    out: _MAYBE = None,
+    out: _OPTIONAL_FILE = None,
     resolution: _RESOLUTION = None,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Pass data through the code and back.
+    """Encode and decode data.
 
-    A .png shows the first examples, each above its reconstruction; texts are printed beside theirs.
+    A .png file shows the first examples above their reconstructions. Texts are printed with their reconstructions.
     """
     opened = _load(run)
     if is_text(opened):
-        _rewrite(opened, data, text_destination(out, force), json, data_options)
+        _reconstruct_texts(opened, data, text_destination(out, force), json, data_options)
         return
     path = destination(_needed(out), force, _EXAMPLES)
     opened, examples = open_run(run, _needed(data, "DATA"), data_options)
@@ -139,26 +144,27 @@ def reconstruct(
     from narrows.cli.pictures import picture as drawn
 
     if opened.recipe.spec.kind == "field":
-        pairs = _pairs(*field_pairs(opened, shown, _shades(opened, x)))
+        pairs = _pairs(*field_pairs(opened, shown, _scaled(opened, x)))
     elif isinstance(x, Mapping):
         name = _drawable(x)
-        pairs = _pairs(shown.all().target.values[name].numpy(), _shades(opened, x[name], name))
+        pairs = _pairs(shown.all().target.values[name].numpy(), _scaled(opened, x[name], name))
     else:
-        pairs = _pairs(_shown(shown.all()), _shades(opened, x))
+        pairs = _pairs(_with_gaps(shown.all()), _scaled(opened, x))
     write_png(path, drawn(pairs, columns=min(8, len(shown))))
-    tell(json, path, rows=len(shown), holds=["originals", "reconstructions"])
+    print_result(json, path, rows=len(shown), holds=["originals", "reconstructions"])
 
 
 def sample(
     run: shared.Run,
-    out: _MAYBE = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="How many.")] = 64,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same examples.")] = 0,
+    out: _OPTIONAL_FILE = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="Number of examples.")] = 64,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     label: Annotated[
-        int | None, typer.Option(help="The class that a conditional model is asked for.")
+        int | None,
+        typer.Option(help="Class of the examples, for a conditional model; all classes in turn by default."),
     ] = None,
     draw: Annotated[
-        bool, typer.Option("--draw", help="Draw from p(x | z) too, instead of its mean.")
+        bool, typer.Option("--draw", help="Draw from p(x | z) instead of taking its mean.")
     ] = False,
     resolution: _RESOLUTION = None,
     force: shared.Force = False,
@@ -168,7 +174,7 @@ def sample(
 ) -> None:
     """Draw new examples.
 
-    `narrows sample RUN --help` shows the options of the run's second stage too, where it has one.
+    `narrows sample RUN --help` also shows the options of the run's prior, if it is a learned one.
     """
     opened = _load(run)
     path = text_destination(out, force) if is_text(opened) else destination(_needed(out), force, _EXAMPLES)
@@ -177,7 +183,7 @@ def sample(
         how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
         x = opened.sample(n, progress=progress, **how, **sampling)
     if is_text(opened):
-        say_texts(opened, x, path, json)
+        write_texts(opened, x, path, json)
     elif path is not None:
         write_examples(path, opened, x, json)
 
@@ -185,20 +191,20 @@ def sample(
 def interpolate(
     run: shared.Run,
     data: _DATA,
-    out: _SHEET,
-    start: Annotated[int, typer.Option("--from", help="The row where the walk begins.", metavar="I")] = 0,
-    end: Annotated[int, typer.Option("--to", help="The row where it ends.", metavar="J")] = 1,
-    steps: Annotated[int, typer.Option(help="How many examples, both ends included.")] = 8,
+    out: _FILE,
+    start: Annotated[int, typer.Option("--from", help="Index of the first example.", metavar="I")] = 0,
+    end: Annotated[int, typer.Option("--to", help="Index of the last example.", metavar="J")] = 1,
+    steps: Annotated[int, typer.Option(help="Number of points, with both ends.")] = 8,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Walk through the code from one example to another."""
+    """Decode points on the line between the codes of two examples."""
     path = destination(out, force, _EXAMPLES)
     opened, examples = open_run(run, data, data_options)
-    walk = opened.interpolate(examples, start, end, steps=steps)
-    write_examples(path, opened, walk, json, columns=steps)
+    points = opened.interpolate(examples, start, end, steps=steps)
+    write_examples(path, opened, points, json, columns=steps)
 
 
 def score(
@@ -206,18 +212,18 @@ def score(
     data: _DATA,
     out: _TABLE,
     samples: Annotated[
-        int, typer.Option(help="Codes drawn for each example, where there is a posterior.")
+        int, typer.Option(help="Number of codes drawn for each example, if there is a posterior.")
     ] = 64,
-    seed: Annotated[int, typer.Option(help="Of those draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Score each example: how unlikely, or how badly rebuilt.
+    """Compute an anomaly score for each example.
 
-    The column says which: `nll_nats`, -log p(x) where the code has a posterior, else -log p(x | z); or
-    `squared_error`. Both of the data as the model sees them, scaled.
+    The name of the column is the quantity: `nll_nats`, -log p(x) for a code with a posterior, else -log p(x | z); or
+    `squared_error`. Both are computed on scaled data.
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options)
@@ -228,20 +234,22 @@ def score(
         write_npz(path, {unit: scores})
     else:
         write_table(path, {"row": range(len(scores)), unit: scores})
-    tell(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
+    print_result(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
 
 
-def _needed(value: Any, called: str = "--out") -> Any:
-    """An argument that only runs on texts can do without."""
+def _needed(value: Any, name: str = "--out") -> Any:
+    """The value of an argument that is optional for runs on texts only."""
     if value is None:
         raise RequestError(
-            f"Missing {called}: say it, such as {'--out x.npz' if called == '--out' else 'a file'}."
+            f"Missing {name}: give one, such as {'--out x.npz' if name == '--out' else 'a file'}."
         )
     return value
 
 
-def _rewrite(run: Run, data: str | None, path: Path | None, json: bool, options: dict[str, Any]) -> None:
-    """Texts, and what the run writes from their codes; the first ones on the terminal."""
+def _reconstruct_texts(
+    run: Run, data: str | None, path: Path | None, json: bool, options: dict[str, Any]
+) -> None:
+    """Write texts and their reconstructions; only the first ones on the terminal."""
     from narrows.data import like
     from narrows.runs.verbs.texts import texts
 
@@ -250,18 +258,18 @@ def _rewrite(run: Run, data: str | None, path: Path | None, json: bool, options:
         examples = examples.take(min(_SHOWN, len(examples)))
     with only_json(json), show_progress() as progress:
         x = run.reconstruct(examples, progress=progress)
-    say_texts(run, x, path, json, texts(run, examples.all().x.tolist()))
+    write_texts(run, x, path, json, texts(run, examples.all().x.tolist()))
 
 
 def show_progress() -> Any:
-    """A progress bar that says little."""
+    """A progress bar for short work."""
     from narrows.core.progress import Progress
 
     return Progress(brief=True)
 
 
-def tell(json: bool, path: Path, **facts: Any) -> None:
-    """Say what was written, where a program asks."""
+def print_result(json: bool, path: Path, **facts: Any) -> None:
+    """Print the name and content of the output file as JSON, if requested."""
     if json:
         print_json({"wrote": str(path), **facts})
 
@@ -273,7 +281,7 @@ def _load(run: Path) -> Run:
 
 
 def open_run(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
-    """A run, and data read the way the run's own were, with its scaling."""
+    """A run, and data read with the options and the scaling of the run's own."""
     opened = _load(run)
     from narrows.data import like
 
@@ -289,7 +297,7 @@ def write_examples(
     examples: Dataset | None = None,
     captions: Sequence[str] | None = None,
 ) -> None:
-    """Write examples in the units of the data, or draw them; fields where the examples are, or on a grid.
+    """Write examples in the units of the data, or a picture of them; fields at the points of `examples` or on a grid.
 
     Of several modalities all are written; a picture shows the first that is an image or a series, each example under
     its caption, where there are captions.
@@ -302,19 +310,19 @@ def write_examples(
         from narrows.cli.pictures import picture
 
         name = _drawable(x) if views else None
-        shades = _shades(run, x if name is None else x[name], name)
-        write_png(path, picture(field_picture(run, shades) if field else shades, columns, captions))
+        scaled = _scaled(run, x if name is None else x[name], name)
+        write_png(path, picture(field_picture(run, scaled) if field else scaled, columns, captions))
     rows = len(next(iter(arrays.values()))) if views else len(x)
-    tell(json, path, rows=rows, holds={name: list(array.shape) for name, array in arrays.items()})
+    print_result(json, path, rows=rows, holds={name: list(array.shape) for name, array in arrays.items()})
 
 
 def _drawable(values: Mapping[str, np.ndarray]) -> str:
-    """The first modality that a picture can show; where there is none, the first."""
+    """The first modality that can be drawn, else the first."""
     return next((name for name, x in values.items() if x.ndim > 2), next(iter(values)))
 
 
-def _shades(run: Run, x: np.ndarray, name: str | None = None) -> np.ndarray:
-    """Examples in the units of the data as what the model sees: from 0 to 1 for images of bytes."""
+def _scaled(run: Run, x: np.ndarray, name: str | None = None) -> np.ndarray:
+    """Examples in the units of the model: from 0 to 1 for images of bytes."""
     import torch
 
     from narrows.data import Scaling
@@ -324,7 +332,7 @@ def _shades(run: Run, x: np.ndarray, name: str | None = None) -> np.ndarray:
     return x if form is None else Scaling.of(form).apply(torch.from_numpy(x)).numpy()
 
 
-def _shown(batch: Batch) -> np.ndarray:
+def _with_gaps(batch: Batch) -> np.ndarray:
     """The targets, NaN where nothing is known."""
     target: Tensor = batch.target
     if batch.weight is not None and target.is_floating_point():
@@ -333,15 +341,15 @@ def _shown(batch: Batch) -> np.ndarray:
 
 
 def _pairs(above: np.ndarray, below: np.ndarray, columns: int = 8) -> np.ndarray:
-    """Rows of originals, each with a row of reconstructions beneath: (2N, ...), N filled up to whole rows."""
+    """Rows of originals, each above a row of reconstructions: (2N, ...), padded to whole rows."""
     import numpy as np
 
     if above.shape != below.shape:
         raise RequestError(
-            f"Examples of shape {above.shape[1:]} came back as {below.shape[1:]}: use --out x.npz."
+            f"Examples of shape {above.shape[1:]} have reconstructions of shape {below.shape[1:]}: use --out x.npz."
         )
-    across = min(columns, len(above))
-    missing = -len(above) % across
+    width = min(columns, len(above))
+    missing = -len(above) % width
     blank = np.ones((missing, *above.shape[1:]), above.dtype)
-    rows = [np.concatenate([part, blank]).reshape(-1, across, *above.shape[1:]) for part in (above, below)]
+    rows = [np.concatenate([part, blank]).reshape(-1, width, *above.shape[1:]) for part in (above, below)]
     return np.stack(rows, 1).reshape(-1, *above.shape[1:])

@@ -1,4 +1,4 @@
-"""What a builder's docstring and signature say, in the words of the command line."""
+"""Summary and options of a function, from its docstring and signature."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ __all__ = ["signature"]
 
 
 def signature(path: Path, function: str, family: str | None = None) -> tuple[str, list[dict[str, str]]]:
-    """A function's first docstring line and its options, read from its source: importing it may import torch.
+    """A function's summary and options, parsed from its source, since an import may import torch.
 
     Args:
-        path: the file.
-        function: a function at the file's top level.
-        family: of a method, whose shared options are explained elsewhere.
+        path: the source file.
+        function: name of a function in the file.
+        family: family of a method, for the descriptions of shared options.
 
     Returns:
-        The summary, and for each option its name, default and what it does.
+        The summary, and name, default and description of each option.
 
     Raises:
         WorkError: the file does not define the function.
@@ -32,8 +32,8 @@ def signature(path: Path, function: str, family: str | None = None) -> tuple[str
         if isinstance(node, ast.FunctionDef) and node.name == function:
             text = inspect.cleandoc(ast.get_docstring(node) or "")
             says = docstring_args(text) if family is None else explained(text, family)
-            placed = node.args.args[len(node.args.args) - len(node.args.defaults) :]
-            pairs = [*zip(placed, node.args.defaults), *zip(node.args.kwonlyargs, node.args.kw_defaults)]
+            positional = node.args.args[len(node.args.args) - len(node.args.defaults) :]
+            pairs = [*zip(positional, node.args.defaults), *zip(node.args.kwonlyargs, node.args.kw_defaults)]
             options = [
                 {"name": a.arg, "default": _default(d), "says": says.get(a.arg, "") + _named(a, family)}
                 for a, d in pairs
@@ -43,14 +43,14 @@ def signature(path: Path, function: str, family: str | None = None) -> tuple[str
 
 
 def _named(argument: ast.arg, family: str | None) -> str:
-    """The names of the parts that a method's argument takes."""
+    """The names that a method's argument accepts."""
     hint = "" if argument.annotation is None else ast.unparse(argument.annotation)
     parts = None if family is None else table(argument.arg, hint)
     return "" if parts is None else f" One of: {', '.join(parts)}."
 
 
 def _default(node: ast.expr | None) -> str:
-    """A default as it would be typed, or as the source has it where it is an expression."""
+    """A default as typed on the command line, or the source of an expression."""
     try:
         return "" if node is None else shown(ast.literal_eval(node))
     except ValueError:

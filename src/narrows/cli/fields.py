@@ -1,4 +1,4 @@
-"""Fields as files and pictures: values on a grid with the positions of its points."""
+"""Fields as files and pictures: values, and the positions of their points."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ __all__ = ["field_arrays", "field_pairs", "field_picture", "needs_grid"]
 
 
 def needs_grid(run: Run) -> bool:
-    """Whether a run's fields have points of their own each, so that a picture or a sample needs a grid."""
+    """Whether each field of a run has its own points, so that pictures and samples need a grid."""
     return run.recipe.spec.kind == "field" and not _domain(run).grid
 
 
 def field_arrays(run: Run, x: np.ndarray, examples: Dataset | None = None) -> dict[str, np.ndarray]:
-    """What an .npz holds of fields, so that `narrows fit` reads it again: ``u``, and ``grid`` or ``points``.
+    """The arrays of an .npz of fields that `narrows fit` can read: ``u``, and ``grid`` or ``points``.
 
     Args:
-        run: the run that made them.
+        run: the run.
         x: values in the units of the data, (N, Q, C).
-        examples: where they are known; None where that is a grid.
+        examples: the examples with the points of the values; None for a grid.
     """
     import torch
 
@@ -46,50 +46,52 @@ def field_arrays(run: Run, x: np.ndarray, examples: Dataset | None = None) -> di
     return {"u": u, "points": points.numpy()}
 
 
-def field_picture(run: Run, shades: np.ndarray) -> np.ndarray:
-    """Values as the model sees them, (N, Q, C), as images (N, C, H, W) or series (N, Q, C).
+def field_picture(run: Run, values: np.ndarray) -> np.ndarray:
+    """Scaled values (N, Q, C) as images (N, C, H, W) or series (N, Q, C).
 
     Args:
-        run: the run that made them.
-        shades: the values.
+        run: the run.
+        values: scaled values.
 
     Raises:
-        RequestError: points of more than one coordinate that lie on no grid of two.
+        RequestError: the points are not a grid of one or two coordinates.
     """
     domain = _domain(run)
-    sides = _sides(domain, shades.shape[1])
+    sides = _sides(domain, values.shape[1])
     if domain.k == 1:
-        return shades
+        return values
     if len(sides) != 2:
         raise RequestError(
             "Only fields of one coordinate, or on a grid of two, can be drawn: use --out x.npz."
         )
-    return np.moveaxis(shades.reshape(len(shades), *sides, -1), -1, 1)
+    return np.moveaxis(values.reshape(len(values), *sides, -1), -1, 1)
 
 
-def field_pairs(run: Run, examples: Dataset, shades: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Originals and reconstructions as equal pictures: an original is shown at the nearest of its points, if known.
+def field_pairs(run: Run, examples: Dataset, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Originals and reconstructions as pictures of the same shape: originals by nearest neighbour.
 
     Args:
-        run: the run that made them.
-        examples: the originals, as many as `shades`.
-        shades: the reconstructions as the model sees them, (N, Q, C).
+        run: the run.
+        examples: the originals.
+        values: scaled reconstructions, (N, Q, C).
     """
     domain, batch = _domain(run), examples.all()
-    seen = batch.target.numpy()
+    originals = batch.target.numpy()
     if "mask" in batch.condition:
-        seen = np.where(
-            batch.condition["mask"][..., None].numpy(), seen, np.float32(0.5 if domain.k == 2 else np.nan)
+        originals = np.where(
+            batch.condition["mask"][..., None].numpy(),
+            originals,
+            np.float32(0.5 if domain.k == 2 else np.nan),
         )
-    sides, positions = _sides(domain, shades.shape[1]), batch.condition["positions"].numpy()
-    if seen.shape[1] != shades.shape[1] or not domain.grid:
+    sides, positions = _sides(domain, values.shape[1]), batch.condition["positions"].numpy()
+    if originals.shape[1] != values.shape[1] or not domain.grid:
         at = domain.points(sides).numpy()
-        seen = np.stack([_nearest(*pair, at) for pair in zip(seen, positions, strict=True)])
-    return field_picture(run, seen), field_picture(run, shades)
+        originals = np.stack([_nearest(*pair, at) for pair in zip(originals, positions, strict=True)])
+    return field_picture(run, originals), field_picture(run, values)
 
 
 def _nearest(values: np.ndarray, positions: np.ndarray, at: np.ndarray) -> np.ndarray:
-    """Values (P, C) at positions (P, k), taken at the nearest to each of (Q, k)."""
+    """Nearest-neighbour interpolation of values (P, C) from positions (P, k) to (Q, k)."""
     chunks = [
         ((part[:, None] - positions) ** 2).sum(-1).argmin(1)
         for part in np.array_split(at, len(at) // 4096 + 1)
@@ -106,7 +108,7 @@ def _domain(run: Run) -> Domain:
 
 
 def _sides(domain: Domain, count: int) -> tuple[int, ...]:
-    """The sides of the grid, the domain's own made finer or coarser, that has so many points; () of none."""
+    """The sides of the rescaled grid of the domain that has this number of points; () if there is none."""
     sides = (
         domain.sides((count / np.prod(domain.grid)) ** (1 / domain.k))
         if domain.grid

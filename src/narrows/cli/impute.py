@@ -1,4 +1,4 @@
-"""The verb `impute`."""
+"""`impute`."""
 
 from __future__ import annotations
 
@@ -18,39 +18,41 @@ if TYPE_CHECKING:
 __all__ = ["impute"]
 
 _FEW = 10
-"""Below this effective sample size, an imputed value hangs on few of the draws."""
+"""Below this effective sample size, an imputed value is unreliable."""
 
 
 def impute(
     run: shared.Run,
     data: Annotated[
-        str, typer.Argument(help="A file with empty cells or missing steps, or a name.", metavar="FILE")
+        str, typer.Argument(help="Data with missing cells or steps: a file or a name.", metavar="FILE")
     ],
-    out: Annotated[Path, typer.Option(help="The file to write: .csv, .parquet or .npz.")],
+    out: Annotated[Path, typer.Option(help="Output file: .csv, .parquet or .npz.")],
     samples: Annotated[
         int | None,
-        typer.Option(help="Codes drawn for each row, or series.", show_default="1000 a row, 200 a series"),
+        typer.Option(
+            help="Number of codes drawn for each row or series.", show_default="1000 per row, 200 per series"
+        ),
     ] = None,
     draws: Annotated[
         int,
         typer.Option(
-            help="Write the table so many times over, each with a draw of what may be in the holes."
+            help="Multiple imputation: number of copies of the table, each with a draw for the missing values."
         ),
     ] = 0,
     horizon: Annotated[
-        int, typer.Option(help="Append so many steps to each series and fill them: a forecast.")
+        int, typer.Option(help="Number of steps to forecast, which are appended to each series.")
     ] = 0,
-    seed: Annotated[int, typer.Option(help="The same seed fills with the same values.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Fill the missing cells of a table or of series; all others stay as they are.
+    """Impute missing values of tables and series, and forecast series.
 
-    They stay bit for bit. A number becomes its mean given the rest of the row or series, a category its most probable
-    value. The columns, their order and their units are those of the file. Of series, steps after the end are forecast:
-    --horizon 12, or rows with times of your own and empty cells.
+    Observed cells are not changed. A missing number becomes its mean given the rest of the row or series, a missing
+    category its most probable value. The output has the columns and units of the file. Forecasts of series:
+    --horizon 12, or rows with future times and empty cells.
     """
     path = destination(out, force, (".csv", ".parquet", ".npz"))
     import narrows as nr
@@ -63,8 +65,8 @@ def impute(
         how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed, "horizon": horizon}
         done = fill(opened, data, progress=progress, **how, **data_options)
     files.write(path, done.encoded(path.suffix.lower()))
-    for sentence in _said(done):
-        note(sentence)
+    for message in _messages(done):
+        note(message)
     note(f"Wrote {path}")
     if json:
         print_json({"wrote": str(path), **_counted(done)})
@@ -82,28 +84,28 @@ def _counted(done: Imputed) -> dict[str, Any]:
     }
 
 
-def _said(done: Imputed) -> list[str]:
-    """What a user should know of the table."""
+def _messages(done: Imputed) -> list[str]:
+    """Messages about the imputed table."""
     if not done.filled and not done.appended:
-        sentences = ["No cell of the columns that the model reads is missing: nothing was filled."]
+        messages = ["No cells are missing in the columns that the model reads: nothing was imputed."]
     else:
         cells, columns = sum(done.filled.values()), len(done.filled)
-        sentences = [f"Appended {done.appended} steps and filled them."] if done.appended else []
+        messages = [f"Appended {done.appended} forecast steps."] if done.appended else []
         if done.filled:
-            sentences.append(f"Filled {cells} cells in {columns} column{'s' * (columns > 1)}.")
+            messages.append(f"Imputed {cells} cells in {columns} column{'s' * (columns > 1)}.")
     few = int((done.ess < _FEW).sum())
     if few > len(done.ess) // 20:
-        sentences.append(
-            f"In {few} of the {len(done.ess)} examples with holes the values hang on fewer than {_FEW} of the draws: "
+        messages.append(
+            f"{few} of the {len(done.ess)} examples with missing values have an effective sample size below {_FEW}: "
             "try a larger --samples."
         )
     for name, count in done.unknown.items():
-        sentences.append(
-            f"Column `{name}`: {count} cells hold what was not there when the model was fitted. They are left as "
-            "they are, and the model took them for missing."
+        messages.append(
+            f"Column `{name}`: {count} cells have categories that the training data do not have. They are not "
+            "changed, and the model treats them as missing."
         )
     if done.unread:
-        sentences.append(
-            f"The model does not read {', '.join(f'`{name}`' for name in done.unread)}: left with empty cells."
+        messages.append(
+            f"The model does not read {', '.join(f'`{name}`' for name in done.unread)}: their empty cells remain."
         )
-    return sentences
+    return messages

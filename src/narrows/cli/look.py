@@ -1,4 +1,4 @@
-"""`list`, `paper` and `data`: what there is. These answer without importing torch."""
+"""`list`, `paper` and `data`, which do not import torch."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ def paper(name: str, json: bool = False) -> None:
     if options:
         print("\nOptions:")
         table([("--" + o["name"].replace("_", "-"), o["default"], o["says"]) for o in options])
-    print(f"\nFit it:    narrows fit digits --method {row.name} --out runs/{row.name}")
-    print(f"Prove it:  narrows prove {row.name}")
-    print(f"Its code:  {source_path(row)}")
+    print(f"\nFit:       narrows fit digits --method {row.name} --out runs/{row.name}")
+    print(f"Proof:     narrows prove {row.name}")
+    print(f"Source:    {source_path(row)}")
 
 
 def data_list(json: bool = False) -> None:
-    """List the data that can be opened by name."""
+    """List the data sets that can be opened by name."""
     from narrows import data
 
     rows = [data.info(name) for name in data.names()]
@@ -66,12 +66,12 @@ def data_list(json: bool = False) -> None:
         heading(kind)
         table([(row["name"], _shape(row), row["title"]) for row in ready if row["kind"] == kind], first)
         print()
-    print(f"{len(rows) - len(ready)} more are listed for later releases: narrows data list --json")
+    print(f"{len(rows) - len(ready)} more are planned for later releases: narrows data list --json")
     print("Next: narrows data info NAME, or narrows fit NAME --method vae --out runs/NAME")
 
 
 def data_info(name: str, json: bool = False) -> None:
-    """Show what a named data set holds and where it comes from."""
+    """Show content, source and licence of a data set."""
     from narrows import data
 
     facts = data.info(name)
@@ -86,15 +86,15 @@ def data_info(name: str, json: bool = False) -> None:
         print("\nOptions (--data-option NAME=VALUE):")
         table([(o["name"], o["default"], o["says"]) for o in options])
     if facts["opens"]:
-        print(f"\nFit it:  narrows fit {name} --method vae --out runs/{name}-vae")
+        print(f"\nFit:  narrows fit {name} --method vae --out runs/{name}-vae")
 
 
 def data_get(name: str) -> None:
-    """Make a named data set ready to use on this machine."""
+    """Download or generate a data set."""
     from narrows import data
 
     paths = data.get(name)
-    print("\n".join(str(path) for path in paths) or f"`{name}` needs no files: it is ready.")
+    print("\n".join(str(path) for path in paths) or f"`{name}` needs no files.")
 
 
 def _shape(facts: Mapping[str, Any]) -> str:
@@ -102,22 +102,22 @@ def _shape(facts: Mapping[str, Any]) -> str:
 
 
 def _data_options(name: str) -> list[dict[str, str]]:
-    """What the reader of a named set, or a synthetic set, can be asked for."""
+    """The options of a named or synthetic data set."""
     from narrows.data.named.registry import SYNTHETIC, find
 
     folder = Path(__file__).parents[1] / "data"
     if name in SYNTHETIC:
-        called = name.replace("-", "_")
-        return signature(folder / "synthetic" / f"{called}.py", called)[1]
+        module_name = name.replace("-", "_")
+        return signature(folder / "synthetic" / f"{module_name}.py", module_name)[1]
     row = find(name)
     module, _, function = row.reader.partition(":") if row is not None else ("", "", "")
     return signature(folder / "named" / f"{module}.py", function)[1] if function else []
 
 
 def _facts(row: Method) -> dict[str, Any]:
-    """A row as a document: what `list --json` promises, and nothing of where our code lies."""
-    kept = ("name", "title", "year", "arxiv", "family", "claim", "centrality", "id")
-    return {key: getattr(row, key) for key in kept}
+    """The public fields of a method, for `list --json`."""
+    keys = ("name", "title", "year", "arxiv", "family", "claim", "centrality", "id")
+    return {key: getattr(row, key) for key in keys}
 
 
 def heading(text: str) -> None:
@@ -131,11 +131,11 @@ def source_path(row: Method) -> Path:
 
 
 def table(rows: list[tuple[str, str, str]], first: int = 0) -> None:
-    """Print three columns, the last one wrapped to the terminal.
+    """Print three columns, the last one wrapped to the width of the terminal.
 
     Args:
-        rows: the cells; a column whose cells are all empty takes no room.
-        first: the least width of the first column.
+        rows: the cells; an empty column is omitted.
+        first: minimum width of the first column.
     """
     width = max(60, min(shutil.get_terminal_size((100, 24)).columns, 120))
     first = max([first, *(len(row[0]) for row in rows)])

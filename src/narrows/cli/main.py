@@ -1,7 +1,7 @@
-"""`narrows`: find the command that is asked for, run it, and turn every error into a sentence and an exit code.
+"""`narrows`: run a command, and turn errors into messages and exit codes.
 
-Only the module of the one command that runs is imported, so that the quick ones are quick: `narrows --help`,
-`list`, `paper` and `data list` never import torch.
+Only the module of the command is imported, so that `narrows --help`, `list`, `paper` and `data list` are fast and never
+import torch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ __all__ = ["COMMANDS", "Command", "main", "run"]
 
 
 class Command(NamedTuple):
-    """A command: what is typed, where it lives, and what it does in one line."""
+    """A command: its name, its function, and its one-line description."""
 
     name: str
     group: str
@@ -38,46 +38,47 @@ _ROWS = (
     Command(
         "paper", "Start here", "look:paper", "Show the paper behind a method, its claim and its options."
     ),
-    Command("data list", "Data", "look:data_list", "List the data that can be opened by name."),
-    Command(
-        "data info", "Data", "look:data_info", "Show what a named data set holds and where it comes from."
-    ),
-    Command("data get", "Data", "look:data_get", "Make a named data set ready to use on this machine."),
+    Command("data list", "Data", "look:data_list", "List the data sets that can be opened by name."),
+    Command("data info", "Data", "look:data_info", "Show content, source and licence of a data set."),
+    Command("data get", "Data", "look:data_get", "Download or generate a data set."),
     Command(
         "harvest",
         "Data",
         "harvest:harvest",
-        "Run a model over text or images and keep some layers' activations.",
+        "Run a model over text or images and store activations of some layers.",
     ),
-    Command("fit", "Train", "training:fit", "Fit a method to data; the run is a folder."),
+    Command("fit", "Train", "training:fit", "Fit a method to data in a run folder."),
     Command(
         "sweep",
         "Train",
         "sweep:sweep",
-        "Fit several autoencoders on one stream of batches, read once.",
+        "Fit every combination of some options on the same batches.",
     ),
-    Command("resume", "Train", "training:resume", "Go on with a run that was stopped, exactly where it was."),
-    Command("encode", "Use a run", "codes:encode", "Write the codes of data."),
-    Command("decode", "Use a run", "codes:decode", "Write what codes stand for."),
-    Command("reconstruct", "Use a run", "codes:reconstruct", "Pass data through the code and back."),
+    Command("resume", "Train", "training:resume", "Continue an interrupted run."),
+    Command("encode", "Use a run", "codes:encode", "Encode data to codes."),
+    Command("decode", "Use a run", "codes:decode", "Decode codes to examples."),
+    Command("reconstruct", "Use a run", "codes:reconstruct", "Encode and decode data."),
     Command(
         "impute",
         "Use a run",
         "impute:impute",
-        "Fill the missing cells of a table or of series; all others stay as they are.",
+        "Impute missing values of tables and series, and forecast series.",
     ),
     Command("sample", "Use a run", "codes:sample", "Draw new examples."),
     Command(
-        "interpolate", "Use a run", "codes:interpolate", "Walk through the code from one example to another."
+        "interpolate",
+        "Use a run",
+        "codes:interpolate",
+        "Decode points on the line between the codes of two examples.",
     ),
+    Command("translate", "Use a run", "translate:translate", "Predict some modalities from others."),
+    Command("score", "Use a run", "codes:score", "Compute an anomaly score for each example."),
+    Command("audit", "Evaluate", "reports:audit", "Check a run: audit.json, report.html, features.html."),
     Command(
-        "translate", "Use a run", "translate:translate", "Say what some modalities look like, given others."
+        "features", "Evaluate", "reports:features", "Show single latents of a sparse code: features.html."
     ),
-    Command("score", "Use a run", "codes:score", "Score each example: how unlikely, or how badly rebuilt."),
-    Command("audit", "Examine", "reports:audit", "Examine a run: audit.json, report.html, features.html."),
-    Command("features", "Examine", "reports:features", "Show what single latents stand for: features.html."),
-    Command("compare", "Examine", "reports:compare", "Compare runs on one page."),
-    Command("prove", "Examine", "reports:prove", "Measure a paper's claim and give a verdict."),
+    Command("compare", "Evaluate", "reports:compare", "Compare runs on one page."),
+    Command("prove", "Evaluate", "reports:prove", "Test a paper's claim on data, with several seeds."),
 )
 
 COMMANDS: dict[str, Command] = {row.name: row for row in _ROWS}
@@ -91,7 +92,7 @@ Examples:
 
 
 def main() -> None:
-    """Run the command line of this process, and exit with its code."""
+    """Run the command line of this process and exit."""
     sys.exit(run(sys.argv[1:]))
 
 
@@ -99,10 +100,10 @@ def run(arguments: Sequence[str]) -> int:
     """Run one command line.
 
     Args:
-        arguments: what is typed after `narrows`.
+        arguments: the words after `narrows`.
 
     Returns:
-        The exit code: 0 done, 1 the work failed, 2 the request was wrong, 130 interrupted.
+        The exit code: 0 success, 1 failure, 2 invalid arguments, 130 interrupted.
 
     Example:
         >>> run(["--version"])
@@ -111,10 +112,10 @@ def run(arguments: Sequence[str]) -> int:
     """
     words = [word for word in arguments if word != "--debug"]
     debug = len(words) < len(arguments)
-    _answer_in_any_encoding()
+    _replace_unencodable()
     try:
         code = _dispatch(words)
-        sys.stdout.flush()  # here, where a reader that went away can be told from a failure
+        sys.stdout.flush()  # a closed pipe raises here
         return code
     except (Exception, KeyboardInterrupt) as error:
         if debug and not isinstance(error, KeyboardInterrupt):
@@ -158,37 +159,40 @@ def _call(command: Command, rest: list[str]) -> int:
     parser = typer.main.get_command(app)
     with spelled(spelling(parser.params, rest)):
         try:
-            # not `parser.main`, which would end the process itself on Ctrl-C and where `head` has read enough
+            # `parser.main` would end the process on Ctrl-C or a closed pipe
             with parser.make_context(f"narrows {command.name}", list(rest)) as context:
                 code = parser.invoke(context)
         except typer.Exit as end:
             return end.exit_code
         except NarrowsError as error:
-            error.args = (str(error),)  # in the words of this command, which nobody else knows
+            error.args = (str(error),)  # formatted here, with the option names of this command
             raise
     return code if isinstance(code, int) else 0
 
 
-def _answer_in_any_encoding() -> None:
-    """Print a mark where the terminal's encoding lacks a character, and go on."""
+def _replace_unencodable() -> None:
+    """Replace characters that the terminal's encoding lacks."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
             stream.reconfigure(errors="replace")
 
 
 def overview(rows: Sequence[Command]) -> str:
-    """The help of the program, or of a group of its commands, by hand: Rich would take twice the time.
+    """The help of the program or of a group of commands, without Rich, which takes twice the time.
 
     Args:
         rows: the commands to show.
     """
-    lines = ["narrows: autoencoders of every kind, and a proof for every method.", ""]
-    lines += ["Usage: narrows COMMAND [ARGUMENTS]      narrows COMMAND --help shows what a command takes", ""]
+    lines = ["narrows: train, use and evaluate autoencoders.", ""]
+    lines += [
+        "Usage: narrows COMMAND [ARGUMENTS]      narrows COMMAND --help shows the options of a command",
+        "",
+    ]
     for title in dict.fromkeys(row.group for row in rows):
         lines.append(f"{title}:")
         lines += [f"  {row.name:<13}{row.help}" for row in rows if row.group == title]
         lines.append("")
-    lines += ["Options:", "  --help       Show this text, or a command's own."]
+    lines += ["Options:", "  --help       Show this text, or the help of a command."]
     lines += [
         "  --version    Show the version.",
         "  --debug      Show the traceback of an error.",

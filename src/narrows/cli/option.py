@@ -1,4 +1,4 @@
-"""`Option`: one option of the command line that is made, not written."""
+"""`Option`: an option of the command line that is generated from data."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ __all__ = ["Option"]
 
 @dataclass(frozen=True)
 class Option:
-    """An option of the command line that is gathered into a dict.
+    """An option of the command line whose value is passed in a dict.
 
     Args:
-        name: the keyword it becomes.
-        read: from its text to its value; None for a flag.
-        metavar: what the help shows in the value's place.
-        help: what it does.
-        default: what holds when it is not given, for the help.
-        panel: the heading it stands under.
-        repeated: whether it may be given several times; its values are dicts, which are joined.
-        hidden: whether the help leaves it out.
+        name: the keyword argument.
+        read: converts text to a value; None for a flag.
+        metavar: placeholder of the value in the help.
+        help: description.
+        default: default value, for the help.
+        panel: heading in the help.
+        repeated: whether it may be given several times; the values are dicts, which are merged.
+        hidden: whether it is omitted from the help.
     """
 
     name: str
@@ -39,11 +39,11 @@ class Option:
 
     @property
     def flag(self) -> str:
-        """The option as it is typed."""
+        """The name with dashes."""
         return "--" + self.name.replace("_", "-")
 
     def value(self, typed: Any) -> Any:
-        """The value of what was typed."""
+        """The value of the typed text."""
         if self.read is None:
             return typed
         if self.repeated:
@@ -51,7 +51,7 @@ class Option:
         return self.read(self.flag, typed)
 
     def parameter(self, name: str) -> inspect.Parameter:
-        """A parameter that Typer understands."""
+        """A parameter for Typer."""
         shown = f"{self.help} [default: {self.default}]" if self.default else self.help
         text = shown.strip().replace("[", r"\[")
         decls = [self.flag] if self.read else [f"{self.flag}/--no-{self.flag[2:]}"]

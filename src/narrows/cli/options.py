@@ -1,4 +1,4 @@
-"""Options that are made, not written: those of a method, from its builder's signature, and those of the data."""
+"""Generated options: those of a method, from its builder's signature, and those of the data."""
 
 from __future__ import annotations
 
@@ -19,32 +19,34 @@ _whole, _text = reader(int)[1], reader(str)[1]
 
 
 def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[..., Any]:
-    """Give a command the options that its signature asks for as groups.
+    """Add to a command the options that its signature requests.
 
     Args:
-        function: a command; its parameter `data_options` asks for those of data, `options` for the method's,
-            `sampling` for those that a run's prior is drawn with; in each case those that it has none of the same name
-            of itself, as a dict. A parameter whose type is a dataclass asks for an option for each of its fields.
-        words: what was typed, which names the method or the run.
+        function: a command. Its parameter `data_options` requests the options of data, `options` those of the method,
+            and `sampling` those of the run's prior, as dicts, except options that the command has itself. A parameter
+            whose type is a dataclass requests an option for each of its fields.
+        words: the command line, which names the method or the run.
     """
     function = _spread(function)
-    asked = inspect.signature(function).parameters
+    parameters = inspect.signature(function).parameters
     groups: dict[str, Sequence[Option]] = {}
-    if "options" in asked:
+    if "options" in parameters:
         method = _after("--method", words)
         groups["options"] = method_options(method) if method is not None else ()
-    if "data_options" in asked:
+    if "data_options" in parameters:
         groups["data_options"] = DATA_OPTIONS
-    if "sampling" in asked:
+    if "sampling" in parameters:
         from narrows.cli.sampling import sampling_options
 
         groups["sampling"] = sampling_options(words)
-    own = {name: [option for option in group if option.name not in asked] for name, group in groups.items()}
+    own = {
+        name: [option for option in group if option.name not in parameters] for name, group in groups.items()
+    }
     return extend(function, **own) if own else function
 
 
 def _spread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A command whose parameters are the fields of its dataclasses, in their place."""
+    """The command with dataclass parameters replaced by their fields."""
     signature = inspect.signature(function, eval_str=True)
     groups: dict[str, Any] = {
         name: p.annotation for name, p in signature.parameters.items() if is_dataclass(p.annotation)
@@ -76,7 +78,7 @@ def _fields(group: Any) -> list[inspect.Parameter]:
 def _signed(
     call: Callable[..., Any], function: Callable[..., Any], parameters: Sequence[inspect.Parameter]
 ) -> Callable[..., Any]:
-    """A function that shows the name and docstring of another, and the given parameters."""
+    """Set the signature of a function, and the name and docstring of another."""
     call.__doc__, call.__name__ = function.__doc__, function.__name__
     call.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     call.__annotations__ = {p.name: p.annotation for p in parameters}
@@ -84,11 +86,11 @@ def _signed(
 
 
 def extend(function: Callable[..., Any], **groups: Sequence[Option]) -> Callable[..., Any]:
-    """Give a command more options: each group arrives as a dict, under the group's name.
+    """Add options to a command; each group is passed as a dict under the group's name.
 
     Args:
-        function: a command that takes a dict for each group.
-        groups: the options of each; only those that were typed are in the dict.
+        function: a command with a dict parameter for each group.
+        groups: the options of each group; the dict has those that were given.
     """
     signature = inspect.signature(function, eval_str=True)
     own = [p for name, p in signature.parameters.items() if name not in groups]
@@ -111,10 +113,10 @@ def method_options(method: str) -> list[Option]:
     """The options of a method, from its builder's signature and docstring (this imports torch).
 
     Args:
-        method: a name of the table of methods.
+        method: the name of a method.
 
     Raises:
-        UnknownNameError: there is no such method.
+        UnknownNameError: the method does not exist.
     """
     from narrows.methods.index import builder, find
     from narrows.methods.options import explained, table
@@ -137,17 +139,17 @@ def method_options(method: str) -> list[Option]:
 
 
 def _part(parts: Table[Any]) -> Read:
-    """Read the text of a part: it stays a text, which a recipe can keep, but a wrong one is refused at once."""
+    """Check the text of a part, which remains text for the recipe."""
     return lambda flag, text: parts.read(text).text
 
 
 def _or_default(read: Read, default: Any) -> Read:
-    """Read the default as the help shows it, even where only the builder knows it (a schedule that is ``auto``)."""
+    """Accept the default as the help shows it, even if it has another type (``auto`` for a schedule)."""
     return lambda flag, text: default if text == shown(default) else read(flag, text)
 
 
 def _after(option: str, words: Sequence[str]) -> str | None:
-    """The value of an option in what was typed, before it is parsed."""
+    """The value of an option in an unparsed command line."""
     value = None
     for word, following in zip_longest(words, words[1:]):
         if word == option:
@@ -158,20 +160,20 @@ def _after(option: str, words: Sequence[str]) -> str | None:
 
 
 def _names(flag: str, text: str) -> str | list[str]:
-    """One name, or several with commas between."""
+    """One name, or several separated by commas."""
     names = [part.strip() for part in text.split(",") if part.strip()]
     return names[0] if len(names) == 1 else names
 
 
-def _share(flag: str, text: str) -> float:
+def _fraction(flag: str, text: str) -> float:
     try:
         return float(text)
     except ValueError:
-        raise refuse(flag, text, "a share of the cells, such as 0.2") from None
+        raise refuse(flag, text, "a fraction, such as 0.2") from None
 
 
 def _split(flag: str, text: str) -> float | str:
-    """A share of the rows, or the name of a column or key that says which rows are for testing."""
+    """A fraction, or the name of a column or key that marks the test rows."""
     try:
         return float(text)
     except ValueError:
@@ -179,7 +181,7 @@ def _split(flag: str, text: str) -> float | str:
 
 
 def literal(text: str) -> Any:
-    """A value of an option whose type is not known here: a number, yes or no, numbers with commas, or text.
+    """A value of unknown type: a number, yes or no, values separated by commas, or text.
 
     Example:
         >>> literal("3"), literal("0.5"), literal("yes"), literal("1,2"), literal("square")
@@ -198,61 +200,72 @@ def literal(text: str) -> Any:
 def _pair(flag: str, text: str) -> dict[str, Any]:
     name, equals, value = text.partition("=")
     if not equals or not name.strip():
-        raise refuse(flag, text, "name=value", "Give it once for each: --data-option atoms=64.")
+        raise refuse(flag, text, "name=value", "Repeat the option for each: --data-option atoms=64.")
     return {name.strip().replace("-", "_"): literal(value.strip())}
 
 
 DATA_OPTIONS = (
-    Option("key", _text, "NAME", "Which array of an .npz or .safetensors file holds the examples."),
-    Option("labels", _text, "NAME", "The key, column or file of the labels."),
-    Option("target", _names, "NAME", "The key, columns or file of what must be produced, if not the input."),
-    Option("columns", _names, "A,B,...", "Which columns of a table to use."),
-    Option("one_hot", None, "", "Turn the text columns of a table into indicators."),
+    Option("key", _text, "NAME", "Array of an .npz or .safetensors file with the examples."),
+    Option("labels", _text, "NAME", "Key, column or file of the labels."),
+    Option("target", _names, "NAME", "Key, columns or file of the target, if it is not the input."),
+    Option("columns", _names, "A,B,...", "Columns of a table to use."),
+    Option("one_hot", None, "", "One-hot encode the text columns of a table."),
     Option(
-        "categories", _names, "A,B,...", "Columns of a table whose numbers are names, such as postal codes."
+        "categories",
+        _names,
+        "A,B,...",
+        "Columns of a table whose numbers are categories, such as postal codes.",
     ),
-    Option(
-        "missing_values", _names, "A,B,...", "Texts that mean a missing cell of a table, such as ? or -999."
-    ),
+    Option("missing_values", _names, "A,B,...", "Markers of missing cells of a table, such as ? or -999."),
     Option(
         "missing",
-        _share,
-        "SHARE",
-        "Hide this share of a table's cells, or of all modalities of all rows, to see what a method makes of it.",
+        _fraction,
+        "FRACTION",
+        "Hide this fraction of the cells of a table, or of the modalities of rows, to evaluate imputation.",
     ),
-    Option("series", _text, "NAME", "The column of a table in long form that names the series of a step."),
-    Option("time", _text, "NAME", "The column of the times of the steps, numbers or dates."),
-    Option("window", _whole, "STEPS", "Cut long series into examples of at most so many steps."),
-    Option("tokens", _text, "UNIT", "What a symbol of a text is: characters or words.", "characters"),
+    Option("series", _text, "NAME", "Column of a table in long form with the name of the series."),
+    Option("time", _text, "NAME", "Column with the times of the steps, numbers or dates."),
+    Option("window", _whole, "STEPS", "Cut long series into examples of at most this many steps."),
+    Option("tokens", _text, "UNIT", "Tokens of a text: characters or words.", "characters"),
     Option(
-        "least", _whole, "N", "How often a symbol must stand in the training texts; a rarer one is unknown."
+        "least", _whole, "N", "Minimum frequency of a token in the training texts; rarer ones are unknown."
     ),
-    Option("longest", _whole, "N", "Leave out texts of more symbols than this."),
+    Option("longest", _whole, "N", "Omit texts with more tokens than this."),
     Option(
         "layout",
         _text,
         "LAYOUT",
-        "How an array is laid out: vector, image, chw, hwc or sequence; of a harvest: rows, stack, pool or contexts.",
+        "Layout of an array: vector, image, chw, hwc or sequence; of activations: rows, stack, pool or contexts.",
         "auto",
     ),
-    Option("at", _names, "A,B,...", "Which layers of a harvest; patterns such as resid.* work."),
-    Option("second", _text, "FOLDER", "A harvest of the same text from another model, beside the first."),
-    Option("partial", None, "", "Use what is there of an unfinished or damaged harvest."),
-    Option("size", _whole, "PIXELS", "The side to which the images of a folder are cut and resized."),
+    Option(
+        "at", _names, "A,B,...", "Layers of a folder of activations; patterns such as resid.* are allowed."
+    ),
+    Option("second", _text, "FOLDER", "Activations of a second model on the same text."),
+    Option("partial", None, "", "Use the existing shards of an unfinished or damaged harvest."),
+    Option("size", _whole, "PIXELS", "Side length to which the images of a folder are cropped and resized."),
     Option(
         "points",
         lambda flag, text: literal(text),
-        "SHARE|N",
-        "Of images read as fields, the share of the pixels that are known; of a generated field, how many points.",
+        "FRACTION|N",
+        "For images read as fields, the fraction of observed pixels; for generated fields, the number of points.",
     ),
-    Option("scale", _text, "HOW", "auto, none, unit (from 0 to 1) or standard (mean 0, variance 1).", "auto"),
-    Option("split", _split, "SHARE|NAME", "The share of the test part, or the column that marks it."),
-    Option("limit", _whole, "N", "At most so many examples in each part."),
+    Option(
+        "scale",
+        _text,
+        "HOW",
+        "Scaling: auto, none, unit (from 0 to 1) or standard (mean 0, variance 1).",
+        "auto",
+    ),
+    Option(
+        "split", _split, "FRACTION|NAME", "Fraction of rows in the test split, or the column that marks them."
+    ),
+    Option("limit", _whole, "N", "Largest number of examples in each split."),
     Option(
         "data_option",
         _pair,
         "NAME=VALUE",
-        "An option of a named set or synthetic set (narrows data info NAME shows them), such as atoms=64.",
+        "An option of a named or synthetic data set, such as atoms=64: see narrows data info NAME.",
         repeated=True,
     ),
 )

@@ -1,4 +1,4 @@
-"""What commands write: JSON on stdout, and files that are there whole or not at all."""
+"""Output of commands: JSON on stdout, and files, which are written atomically."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ __all__ = [
 
 
 def print_json(document: Any) -> None:
-    """Print one JSON document on stdout; a number that is not finite becomes null.
+    """Print a JSON document on stdout; numbers that are not finite become null.
 
     Example:
         >>> print_json({"nll": float("nan"), "k": 3})
@@ -55,9 +55,9 @@ def _finite(value: Any) -> Any:
 
 
 @contextmanager
-def only_json(wanted: bool) -> Iterator[None]:
-    """Send whatever is printed inside to stderr, so that stdout holds the document alone."""
-    if not wanted:
+def only_json(active: bool) -> Iterator[None]:
+    """Redirect stdout to stderr in the context, so that stdout has the JSON document only."""
+    if not active:
         yield
         return
     with redirect_stdout(sys.stderr):
@@ -65,29 +65,29 @@ def only_json(wanted: bool) -> Iterator[None]:
 
 
 def destination(path: Path, force: bool, kinds: Sequence[str]) -> Path:
-    """Check that a file may be written, before any work is done.
+    """Check that an output file can be written.
 
     Args:
         path: where to write.
         force: whether an existing file may be replaced.
-        kinds: the endings that are understood, such as ``.npz``.
+        kinds: allowed suffixes, such as ``.npz``.
 
     Raises:
-        RequestError: another ending, a folder, or a file that exists.
+        RequestError: the suffix is another, or the path is a folder or an existing file.
     """
     if path.suffix.lower() not in kinds:
-        raise refuse("--out", str(path), "a file that ends in " + " or ".join(kinds))
+        raise refuse("--out", str(path), "a file with suffix " + " or ".join(kinds))
     if path.is_dir():
         raise refuse("--out", str(path), "a file, not a folder")
     if path.exists() and not force:
-        raise refuse("--out", str(path), "a file that does not exist yet", "Give --force to replace it.")
+        raise refuse("--out", str(path), "a file that does not exist yet", "Use --force to replace it.")
     if not path.parent.is_dir():
         raise refuse("--out", str(path), "a file in a folder that exists", f"Create {path.parent} first.")
     return path
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
-    """Write arrays by name, compressed."""
+    """Write arrays by name, with compression."""
     import numpy as np
 
     buffer = io.BytesIO()
@@ -96,7 +96,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:
-    """Write columns of equal length under their names, as `.csv` or `.parquet`."""
+    """Write columns of equal length as `.csv` or `.parquet`."""
     import numpy as np
 
     arrays = {name: np.asarray(values) for name, values in columns.items()}
@@ -109,7 +109,7 @@ def write_table(path: Path, columns: Mapping[str, Any]) -> None:
         _write(path, buffer.getvalue())
         return
     text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")  # numbers of NumPy print as many digits as they have
+    table = csv.writer(text, lineterminator="\n")  # NumPy numbers are printed with all their digits
     table.writerow(arrays)
     table.writerows(map(str, row) for row in zip(*arrays.values(), strict=True))
     _write(path, text.getvalue().encode())
@@ -130,10 +130,10 @@ def _write(path: Path, content: bytes) -> None:
 
 
 def read_codes(path: Path) -> dict[str, np.ndarray]:
-    """Read codes as `encode` wrote them, whichever way.
+    """Read codes in any format that `encode` writes.
 
     Raises:
-        RequestError: no such file, another format, or no codes inside.
+        RequestError: the file does not exist, has another format, or has no codes.
     """
     if path.suffix.lower() not in (".csv", ".parquet"):
         return read_npz(path)
@@ -146,10 +146,10 @@ def read_codes(path: Path) -> dict[str, np.ndarray]:
 
 
 def read_npz(path: Path) -> dict[str, np.ndarray]:
-    """Read every array of an .npz file; never an object, which could run code.
+    """Read every array of an .npz file, without pickled objects.
 
     Raises:
-        RequestError: no such file, another format, damage, or objects inside.
+        RequestError: the file does not exist, has another format, is damaged, or has pickled objects.
     """
     from narrows.data.readers import npy
 

@@ -12,7 +12,7 @@ from narrows.core.check import optional, refuse
 __all__ = ["grid", "picture"]
 
 _SIDE = 48
-"""Images smaller than this are enlarged by a whole factor, so that a grid of 8x8 digits can be seen."""
+"""Images smaller than this are enlarged by an integer factor."""
 _GAP, _PAPER = 2, 235
 _LINE = 14
 """Height of a caption."""
@@ -28,11 +28,11 @@ def picture(
 
     Args:
         examples: images (N, C, H, W) with values from 0 to 1 and one or three channels, or series (N, T, D).
-        columns: how many stand beside each other; about as many as rows when None.
+        columns: number of columns; about the number of rows if None.
         captions: a text above each example, N.
 
     Raises:
-        RequestError: examples that no picture shows, such as rows of a table.
+        RequestError: the examples cannot be drawn, such as rows of a table.
 
     Example:
         >>> picture(np.zeros((4, 1, 8, 8)), columns=2).shape
@@ -45,13 +45,13 @@ def picture(
     raise refuse(
         "--out",
         f"a .png of examples of shape {examples.shape[1:]}",
-        "an .npz file for examples that are no images or series",
-        "Try --out x.npz.",
+        "an .npz file for examples that are not images or series",
+        "Use --out x.npz.",
     )
 
 
 def grid(tiles: np.ndarray, columns: int | None = None) -> np.ndarray:
-    """Put tiles (N, H, W, 3) of bytes into rows, with thin separators.
+    """Arrange tiles (N, H, W, 3) of bytes in rows, with separators.
 
     Example:
         >>> grid(np.zeros((3, 4, 4, 3), np.uint8), columns=3).shape
@@ -87,7 +87,7 @@ def _captioned(tiles: np.ndarray, captions: Sequence[str] | None) -> np.ndarray:
 
 
 def _images(examples: np.ndarray) -> np.ndarray:
-    """(N, C, H, W) from 0 to 1 -> (N, H, W, 3) bytes, enlarged where small."""
+    """(N, C, H, W) from 0 to 1 -> (N, H, W, 3) bytes, enlarged if small."""
     shades = np.nan_to_num(examples.clip(0, 1) * 255).round().astype(np.uint8)
     shades = np.broadcast_to(shades, (len(shades), 3, *shades.shape[2:]))
     factor = max(1, math.ceil(_SIDE / max(shades.shape[2:])))
@@ -95,7 +95,7 @@ def _images(examples: np.ndarray) -> np.ndarray:
 
 
 def _plots(series: np.ndarray) -> np.ndarray:
-    """(N, T, D) -> (N, H, W, 3) bytes: a line for each of the first columns, on one scale."""
+    """(N, T, D) -> (N, H, W, 3) bytes: a line for each of the first columns, on a common scale."""
     image, draw = (
         optional("PIL.Image", "images", "draw series"),
         optional("PIL.ImageDraw", "images", "draw series"),

@@ -1,4 +1,4 @@
-"""A parser for the commands that must answer at once: Typer alone would take longer than all they do."""
+"""A parser for fast commands, since the import of Typer takes longer than they do."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ __all__ = ["call"]
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        """Refuse by an exception, as everywhere else; argparse would print and exit."""
+        """Raise an exception; argparse would print and exit."""
         raise RequestError(f"{message[:1].upper()}{message[1:]}. See: {self.prog} --help")
 
 
 def call(function: Callable[..., Any], name: str, words: Sequence[str]) -> None:
-    """Call a command whose parameters are texts (given by place) and options with a default.
+    """Call a command with positional text arguments, and options with defaults.
 
     Args:
         function: the command.
-        name: how it is typed.
-        words: what was typed after its name.
+        name: the command as typed.
+        words: the words after its name.
 
     Raises:
-        RequestError: an argument that is missing or that the command does not have.
+        RequestError: an argument is missing or unknown.
 
     Example:
         >>> call(lambda name, json=False: print(name, json), "narrows paper", ["vae", "--json"])
@@ -38,18 +38,20 @@ def call(function: Callable[..., Any], name: str, words: Sequence[str]) -> None:
     parser = _Parser(name, description=text.split("\n\nArgs:")[0], formatter_class=form, allow_abbrev=False)
     for parameter in inspect.signature(function).parameters.values():
         flag = "--" + parameter.name.replace("_", "-")
-        says = _HELP.get(parameter.name)
+        description = _HELP.get(parameter.name)
         if parameter.default is inspect.Parameter.empty:
-            parser.add_argument(parameter.name, metavar=parameter.name.upper(), help=says)
+            parser.add_argument(parameter.name, metavar=parameter.name.upper(), help=description)
         elif parameter.default is False:
-            parser.add_argument(flag, action="store_true", help=says)
+            parser.add_argument(flag, action="store_true", help=description)
         else:
-            parser.add_argument(flag, default=parameter.default, metavar=parameter.name.upper(), help=says)
+            parser.add_argument(
+                flag, default=parameter.default, metavar=parameter.name.upper(), help=description
+            )
     function(**vars(parser.parse_args(list(words))))
 
 
 _HELP = {
-    "family": "only the methods of one family",
-    "json": "print one JSON document and nothing else",
-    "name": "a name from the list",
+    "family": "show only the methods of one family",
+    "json": "print a JSON document",
+    "name": "a name from the list of methods or data sets",
 }

@@ -1,4 +1,4 @@
-"""`audit`, `features`, `compare`, `prove` and `demo`: what examines, and what shows it."""
+"""`audit`, `features`, `compare`, `prove` and `demo`."""
 
 from __future__ import annotations
 
@@ -18,28 +18,30 @@ if TYPE_CHECKING:
 
 __all__ = ["audit", "compare", "demo", "features", "prove"]
 
-_JSON = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout and nothing else.")]
-_OTHER = Annotated[str | None, typer.Option(help="Other data than the run's own test part.", metavar="DATA")]
+_JSON = Annotated[bool, typer.Option("--json", help="Print a JSON document on stdout.")]
+_OTHER = Annotated[
+    str | None, typer.Option(help="Data, instead of the test split of the run.", metavar="DATA")
+]
 
 
 def audit(
     run: shared.Run,
     data: _OTHER = None,
     out: Annotated[
-        Path | None, typer.Option(help="The folder to write into; the run's own.", metavar="FOLDER")
+        Path | None, typer.Option(help="Output folder; by default the run folder.", metavar="FOLDER")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of the rows that are looked at and of every draw.")] = 0,
-    features: Annotated[bool, typer.Option(help="Of a sparse code write features.html too.")] = True,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    features: Annotated[bool, typer.Option(help="For a sparse code, also write features.html.")] = True,
     json: Annotated[
         bool,
-        typer.Option("--json", help="Print the audit as one JSON document; write nothing but into --out."),
+        typer.Option("--json", help="Print the audit as a JSON document; write no files without --out."),
     ] = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Examine a run: audit.json, report.html, features.html.
+    """Check a run: audit.json, report.html, features.html.
 
-    On other data than the run's own, audit-NAME.json and so on, beside the run's own.
+    With --data the files are audit-NAME.json and so on.
     """
     import narrows as nr
     from narrows.runs.reports import file_name, name_of
@@ -68,21 +70,24 @@ def audit(
 def features(
     run: shared.Run,
     data: _OTHER = None,
-    out: Annotated[Path | None, typer.Option(help="The page; features.html in the run folder.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace the page that --out names.")] = False,
-    count: Annotated[int, typer.Option(help="How many latents are shown.")] = 300,
-    examples: Annotated[int, typer.Option(help="How many examples are passed over at most.")] = 50_000,
-    latents: Annotated[
-        str | None, typer.Option(help="These latents instead: numbers with commas.", metavar="N,N...")
+    out: Annotated[
+        Path | None, typer.Option(help="Output file; by default features.html in the run folder.")
     ] = None,
-    seed: Annotated[int, typer.Option(help="Of what is drawn at random.")] = 0,
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    count: Annotated[int, typer.Option(help="Number of latents to show.")] = 300,
+    examples: Annotated[int, typer.Option(help="Largest number of examples.")] = 50_000,
+    latents: Annotated[
+        str | None,
+        typer.Option(help="Indices of the latents to show, separated by commas.", metavar="N,N..."),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     json: _JSON = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Show what single latents stand for: features.html.
+    """Show single latents of a sparse code: features.html.
 
-    One page for a sparse code: examples, densities, neighbours.
+    The page has examples, firing densities and nearest neighbours of each latent.
     """
     chosen = _numbers("--latents", latents)
     page = None if out is None else destination(out, force, (".html",))
@@ -99,7 +104,7 @@ def features(
             found = write_features(opened, dataset, out=page, progress=progress, **how)
     if found is None:
         raise refuse(
-            "RUN", str(run), "a run whose code is sparse", f"`{opened.method}` has no latents to show."
+            "RUN", str(run), "a run whose code is sparse", f"`{opened.method}` has no sparse latents."
         )
     if json:
         print_json(found.to_json())
@@ -108,20 +113,20 @@ def features(
 
 
 def _other(opened: Run, data: str | None, data_options: dict[str, Any]) -> Dataset | None:
-    """Other data than the run's own, where they were named."""
+    """The data of --data, if given."""
     from narrows.data import like
 
     if data is not None:
         return like(opened.recipe.data, data, **data_options)
     if data_options:
-        raise refuse("--data", None, "given where data options are")
+        raise refuse("--data", None, "given if there are data options")
     return None
 
 
 def compare(
     runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.", metavar="RUN RUN...")],
-    out: Annotated[Path, typer.Option(help="The page to write.")] = Path("compare.html"),
-    force: Annotated[bool, typer.Option("--force", help="Replace the page if it exists.")] = False,
+    out: Annotated[Path, typer.Option(help="Output file.")] = Path("compare.html"),
+    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
     """Compare runs on one page."""
     path = destination(out, force, (".html",))
@@ -134,25 +139,29 @@ def compare(
 
 
 def prove(
-    names: Annotated[list[str] | None, typer.Argument(help="Methods.", metavar="NAME...")] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every method that has a proof.")] = False,
-    family: Annotated[str | None, typer.Option(help="Every method of a family.")] = None,
-    scale: Annotated[str, typer.Option(help="quick (seconds), default (minutes) or full.")] = "default",
-    seeds: Annotated[str | None, typer.Option(help="How many seeds, or which: 3, or 0,1,5.")] = None,
-    data: Annotated[str | None, typer.Option(help="Other data than the proof's own.", metavar="DATA")] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda or auto.")] = "cpu",
-    out: Annotated[
-        Path | None, typer.Option(help="Where the result is written: a file, or a folder for many.")
+    names: Annotated[list[str] | None, typer.Argument(help="Names of methods.", metavar="NAME...")] = None,
+    every: Annotated[bool, typer.Option("--all", help="All methods with a proof.")] = False,
+    family: Annotated[str | None, typer.Option(help="All methods of a family.")] = None,
+    scale: Annotated[
+        str, typer.Option(help="Size of the experiment: quick (seconds), default (minutes) or full (hours).")
+    ] = "default",
+    seeds: Annotated[
+        str | None, typer.Option(help="Number of seeds, such as 3, or the seeds, such as 0,1,5.")
     ] = None,
+    data: Annotated[
+        str | None, typer.Option(help="Data, instead of those of the proof.", metavar="DATA")
+    ] = None,
+    device: Annotated[str, typer.Option(help="Device: cpu, cuda or auto.")] = "cpu",
+    out: Annotated[Path | None, typer.Option(help="Output file, or a folder for several methods.")] = None,
     strict: Annotated[
         bool,
-        typer.Option("--strict", help="Exit with 1 where a claim fails that is not known to."),
+        typer.Option("--strict", help="Exit with 1 if a claim fails that is not recorded as failing."),
     ] = False,
     json: _JSON = False,
     *,
     data_options: dict[str, Any],
 ) -> int:
-    """Measure a paper's claim and give a verdict."""
+    """Test a paper's claim on data, with several seeds."""
     from narrows.proofs.run import run
 
     return run(
@@ -172,7 +181,7 @@ def prove(
 
 def demo(
     out: Annotated[
-        Path, typer.Option(help="The folder to make; one that it made before is made anew.")
+        Path, typer.Option(help="Output folder; the content of an earlier demo is replaced.")
     ] = Path("demo"),
 ) -> None:
     """Fit three methods on real data and compare them on one page."""
@@ -182,7 +191,7 @@ def demo(
 
 
 def _numbers(option: str, text: str | None) -> tuple[int, ...]:
-    """Numbers with commas between them; none where nothing was typed.
+    """Integers separated by commas.
 
     Example:
         >>> _numbers("--latents", "3,17")
@@ -191,11 +200,11 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...]:
     try:
         return tuple(int(part) for part in (text or "").split(",") if part.strip())
     except ValueError:
-        raise refuse(option, text, "numbers with commas between them, such as 3,17") from None
+        raise refuse(option, text, "integers separated by commas, such as 3,17") from None
 
 
 def _seeds(text: str | None) -> int | list[int] | None:
-    """A count, or which seeds.
+    """A number of seeds, or a list of seeds.
 
     Example:
         >>> _seeds("3"), _seeds("0,1,5")
@@ -206,5 +215,5 @@ def _seeds(text: str | None) -> int | list[int] | None:
     try:
         numbers = [int(part) for part in text.split(",")]
     except ValueError:
-        raise refuse("--seeds", text, "a count such as 3, or seeds such as 0,1,5") from None
+        raise refuse("--seeds", text, "a number of seeds such as 3, or a list such as 0,1,5") from None
     return numbers if "," in text else numbers[0]

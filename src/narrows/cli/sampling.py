@@ -1,4 +1,4 @@
-"""The options that a run is sampled with, from what `sample` of its prior and of its likelihood takes."""
+"""Sampling options of a run, from the signatures of `sample` of its prior and its likelihood."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["prior_of", "sampling_options"]
 
 
 def prior_of(words: Sequence[str]) -> str:
-    """The name of the prior of the run among what was typed; nothing where there is no run, or none with a prior."""
+    """The name of the prior of the run on the command line; empty if there is no run or no learned prior."""
     return _prior(_recipe(words))
 
 
 def _recipe(words: Sequence[str]) -> Recipe | None:
-    """The recipe of the run among what was typed."""
+    """The recipe of the run on the command line."""
     from narrows.runs.recipe import Recipe
 
     folder = next((Path(word) for word in words if (Path(word) / "recipe.json").is_file()), None)
     try:
         return None if folder is None else Recipe.read(folder)
     except NarrowsError:
-        return None  # whoever opens the run says what is wrong with it
+        return None  # the error is raised when the run is opened
 
 
 def _prior(recipe: Recipe | None) -> str:
@@ -50,12 +50,12 @@ def _prior(recipe: Recipe | None) -> str:
 
 
 def sampling_options(words: Sequence[str]) -> list[Option]:
-    """The options of all priors and of texts, of which the help shows those of the run's own.
+    """The sampling options of all priors and of texts; the help shows those of the run.
 
-    The others are read too, so that the run can refuse them and list its own.
+    The others are parsed too, so that the error message can list the valid ones.
 
     Args:
-        words: what was typed, which names the run.
+        words: the command line, which names the run.
     """
     from narrows import priors
     from narrows.likelihoods.tokens import Tokens
@@ -63,13 +63,14 @@ def sampling_options(words: Sequence[str]) -> list[Option]:
     recipe = _recipe(words)
     own, texts = _prior(recipe), recipe is not None and recipe.spec.kind == "tokens"
     parts: list[tuple[str, bool, Any]] = [
-        (f"How {name} draws", name == own, priors.PRIORS.constructor(name)) for name in priors.PRIORS.parts
+        (f"Sampling options of {name}", name == own, priors.PRIORS.constructor(name))
+        for name in priors.PRIORS.parts
     ]
-    parts.append(("How texts are drawn", texts, Tokens))
+    parts.append(("Sampling options of texts", texts, Tokens))
     found: dict[str, Option] = {}
     for panel, shows, part in sorted(parts, key=lambda part: not part[1]):
         for option in priors.sampling_options(part).values():
             metavar, read = reader(option.hint)
-            said = (option.name, read, metavar, option.description, shown(option.default), panel)
-            found.setdefault(option.name, Option(*said, hidden=not shows))
+            fields = (option.name, read, metavar, option.description, shown(option.default), panel)
+            found.setdefault(option.name, Option(*fields, hidden=not shows))
     return list(found.values())

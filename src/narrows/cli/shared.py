@@ -1,4 +1,4 @@
-"""Options that several commands have: what every verb on a run is told, and what every command that trains."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -30,38 +30,46 @@ __all__ = [
 Run: TypeAlias = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 Json: TypeAlias = Annotated[
-    bool, typer.Option("--json", help="Say in one JSON document on stdout what was written.")
+    bool,
+    typer.Option("--json", help="Print name and content of the output file as a JSON document on stdout."),
 ]
 
 Data: TypeAlias = Annotated[
-    str, typer.Argument(help="A name (see `narrows data list`) or a file or folder.", metavar="DATA")
+    str,
+    typer.Argument(help="The data: a name (see `narrows data list`), a file or a folder.", metavar="DATA"),
 ]
 Method: TypeAlias = Annotated[
-    str | None, typer.Option(help="What to fit: see `narrows list`.", metavar="NAME")
+    str | None, typer.Option(help="The method: see `narrows list`.", metavar="NAME")
 ]
 Epochs: TypeAlias = Annotated[
     float | None,
-    typer.Option(help="Passes over the training data; without it and --steps, until held-out rows say stop."),
+    typer.Option(help="Passes over the training data; without --epochs and --steps, early stopping."),
 ]
-Steps: TypeAlias = Annotated[int | None, typer.Option(help="Optimizer steps, instead of epochs.")]
+Steps: TypeAlias = Annotated[int | None, typer.Option(help="Number of optimizer steps, instead of epochs.")]
 Patience: TypeAlias = Annotated[
     int | None,
-    typer.Option(help="Stop after so many looks at held-out rows without improvement (10 by default)."),
+    typer.Option(
+        help="Early stopping: evaluations without improvement of the validation loss (10 by default)."
+    ),
 ]
 BatchSize: TypeAlias = Annotated[
-    int | None, typer.Option(help="Examples a step, over all devices; 128, or fewer for few examples.")
+    int | None,
+    typer.Option(help="Examples per step, over all devices; by default 128, less for small data sets."),
 ]
 Lr: TypeAlias = Annotated[
-    str | None, typer.Option(help="Learning rate (1e-3 by default), or a schedule: cosine:1e-3:0:5000.")
+    str | None,
+    typer.Option(
+        help="Learning rate, or a schedule such as cosine:1e-3:0:5000; the default depends on the method."
+    ),
 ]
-Device: TypeAlias = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
-Precision: TypeAlias = Annotated[str, typer.Option(help="32 or bf16.")]
-ShowProgress: TypeAlias = Annotated[bool, typer.Option(help="Show how far the training is.")]
+Device: TypeAlias = Annotated[str, typer.Option(help="Device: auto, cpu or cuda.")]
+Precision: TypeAlias = Annotated[str, typer.Option(help="Precision: 32 or bf16.")]
+ShowProgress: TypeAlias = Annotated[bool, typer.Option(help="Show a progress bar.")]
 
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """The options of a training, which `narrows.cli.options.complete` gives to a command."""
+    """The options of training, which `narrows.cli.options.complete` adds to a command."""
 
     epochs: Epochs = None
     steps: Steps = None

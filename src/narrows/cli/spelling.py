@@ -1,4 +1,4 @@
-"""How the arguments in a message are typed on the command line: `--labels kind`, not `labels='kind'`."""
+"""Arguments in messages as typed on the command line: `--labels kind`, not `labels='kind'`."""
 
 from __future__ import annotations
 
@@ -14,49 +14,49 @@ from narrows.core.check import Spelling
 __all__ = ["spelling"]
 
 _POSITIONAL = {"what": "data", "path": "run"}
-"""What Python calls some of the arguments that have only a place on the command line."""
+"""Python names of positional arguments that have another name on the command line."""
 
 
 def spelling(parameters: Iterable[Any], words: Sequence[str]) -> Spelling:
-    """From an argument to what is typed for it.
+    """A function from an argument of Python to its form on the command line.
 
     Args:
-        parameters: those of the command that runs, as its parser has them.
-        words: what was typed: an argument of a data set or of a sweep has no option of its own.
+        parameters: the parameters of the command's parser.
+        words: the command line, for arguments inside --over and --data-option.
 
     Example:
         >>> spell = spelling([], ["--over", "k=0,8"])
         >>> spell("k", None), spell("seed", None)
         ('`--over k`', '`seed`')
     """
-    flags, places = {}, {}
+    flags, positional = {}, {}
     for parameter in parameters:
         if parameter.param_type_name == "argument":
-            places[parameter.name] = re.sub(
+            positional[parameter.name] = re.sub(
                 r"[\[\]]|\.\.\.$", "", parameter.metavar or parameter.name.upper()
             )
         else:
             for flag in (*parameter.opts, *parameter.secondary_opts):
                 flags[flag.lstrip("-").replace("-", "_")] = flag
-            flags.setdefault(parameter.name, parameter.opts[0])  # `--from`: Python has no such name
+            flags.setdefault(parameter.name, parameter.opts[0])  # `--from` is a keyword in Python
 
     def spell(name: str, value: str | None) -> str:
         inside = next((f for f, w in pairwise(words) if w.startswith(f"{name}=")), "")
         if inside in ("--over", "--data-option"):
             return f"`{inside} {name}`" if value is None else f"`{inside} {name}={_typed(value)}`"
         if name not in flags:
-            place = places.get(_POSITIONAL.get(name, name))
-            return f"`{place or name}`" if value is None else f"`{place or name + '=' + _typed(value)}`"
+            metavar = positional.get(_POSITIONAL.get(name, name))
+            return f"`{metavar or name}`" if value is None else f"`{metavar or name + '=' + _typed(value)}`"
         if value in ("True", "False"):
-            wanted = name if value == "True" else f"no_{name}"
-            return f"`{flags.get(wanted, flags[name])}`"
+            flag_name = name if value == "True" else f"no_{name}"
+            return f"`{flags.get(flag_name, flags[name])}`"
         return f"`{flags[name]}`" if value is None else f"`{flags[name]} {_typed(value)}`"
 
     return spell
 
 
 def _typed(value: str) -> str:
-    """A value as Python source, as it is typed in a shell.
+    """A value in Python source as typed in a shell.
 
     Example:
         >>> _typed("'my column'"), _typed("(256, 128)"), _typed("{'k': [8, 16]}")

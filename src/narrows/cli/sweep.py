@@ -21,26 +21,34 @@ def sweep(
     over: Annotated[
         list[str],
         typer.Option(
-            help="What varies: k=16,32 or seed=0,1 or method=topk-sae,batchtopk-sae. Once for each name; values "
-            "that hold commas themselves are parted by semicolons.",
+            help="An option and its values: k=16,32 or seed=0,1 or method=topk-sae,batchtopk-sae. Repeat for each "
+            "option; separate values with semicolons if they have commas.",
             metavar="NAME=A,B,...",
         ),
     ],
     out: Annotated[
-        Path, typer.Option(help="The folder of the sweep; a run folder in it for each.", metavar="RUNS")
+        Path,
+        typer.Option(help="The folder of the sweep, with a run folder for each combination.", metavar="RUNS"),
     ],
     method: shared.Method = None,
     *,
     how: shared.TrainingOptions,
-    seed: Annotated[int, typer.Option(help="Of initialisation and noise, and of the order for all.")] = 0,
-    page: Annotated[bool, typer.Option(help="Examine and compare the runs on one page.")] = True,
-    json: Annotated[bool, typer.Option("--json", help="Print the last figures of all runs as JSON.")] = False,
+    seed: Annotated[
+        int,
+        typer.Option(
+            help="Random seed of initialisation and noise, and of the order of examples in all runs."
+        ),
+    ] = 0,
+    page: Annotated[bool, typer.Option(help="Audit and compare the runs on one page.")] = True,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the final metrics of all runs as JSON.")
+    ] = False,
     data_options: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    """Fit several autoencoders on one stream of batches, read once.
+    """Fit every combination of some options on the same batches.
 
-    The same command goes on with a sweep that was interrupted.
+    The same command continues an interrupted sweep.
     """
     import narrows as nr
     from narrows.runs.sweep import results
@@ -60,7 +68,7 @@ def sweep(
                 **options,
             )
     except KeyboardInterrupt:
-        raise Interrupted("Interrupted. The same command goes on with it.") from None
+        raise Interrupted("Interrupted. Run the same command to continue.") from None
     rows = results(runs)
     if json:
         print_json(rows)
@@ -68,37 +76,37 @@ def sweep(
         print(printable(table(rows)))
     note(
         f"The {len(runs)} runs in {out} are finished."
-        + (f" Compared on {out / 'compare.html'}" if page else "")
+        + (f" Comparison: {out / 'compare.html'}" if page else "")
     )
 
 
 def values_of(over: list[str], method: str | None = None) -> dict[str, list[Any]]:
-    """What varies, as values: read as the options of the method are, where it has one of that name.
+    """The values of --over by name, converted as the options of the method.
 
     Args:
         over: as typed, ``name=a,b``.
-        method: whose options are known, or None.
+        method: the method, if it is not in `over`.
 
     Raises:
-        RequestError: no values, or one that the option cannot be.
+        RequestError: there are no values, or a value is invalid.
 
     Example:
         >>> values_of(["seed=0,1", "at=resid.1,resid.3"])
         {'seed': [0, 1], 'at': ['resid.1', 'resid.3']}
     """
-    asked: dict[str, str] = {}
+    values: dict[str, str] = {}
     for text in over:
         name, equals, typed = text.partition("=")
         if not equals or not name.strip() or not typed.strip():
             raise refuse("--over", text, "a name and its values, such as k=16,32")
         name = name.strip().replace("-", "_")
-        if name in asked:
-            raise refuse("--over", text, f"`{name}` once only", "Put all its values into one --over.")
-        asked[name] = typed
-    methods = [method] if method is not None else asked.get("method", "").split(",")
+        if name in values:
+            raise refuse("--over", text, f"`{name}` once only", "Give all its values in one --over.")
+        values[name] = typed
+    methods = [method] if method is not None else values.get("method", "").split(",")
     readers = {o.name: o for m in methods if m for o in method_options(m.strip())}
     found = {}
-    for name, typed in asked.items():
+    for name, typed in values.items():
         parts = [part.strip() for part in typed.split(";" if ";" in typed else ",") if part.strip()]
         option = readers.get(name)
         found[name] = [literal(part) if option is None else _read(name, option, part) for part in parts]
@@ -110,7 +118,7 @@ def _read(name: str, option: Any, text: str) -> Any:
 
 
 def table(rows: list[dict[str, Any]]) -> str:
-    """The last figures of runs, a line each.
+    """The final metrics of runs as a table.
 
     Example:
         >>> print(table([{"run": "k=2", "loss": 1.5}, {"run": "k=16", "loss": 0.25}]))

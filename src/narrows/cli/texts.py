@@ -1,4 +1,4 @@
-"""What a run on texts says: lines on the terminal or in a file."""
+"""Texts as lines on the terminal or in a file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from narrows.runs.run import Run
 
-__all__ = ["is_text", "say_texts", "text_destination"]
+__all__ = ["is_text", "text_destination", "write_texts"]
 
 
 def is_text(run: Run) -> bool:
@@ -23,32 +23,34 @@ def is_text(run: Run) -> bool:
 
 
 def text_destination(out: Path | None, force: bool) -> Path | None:
-    """Where texts are written: a .txt file, or the terminal when None."""
+    """The output file for texts; None for the terminal."""
     return None if out is None else destination(out, force, (".txt",))
 
 
-def say_texts(
-    run: Run, tokens: np.ndarray, path: Path | None, json: bool, before: Sequence[str] | None = None
+def write_texts(
+    run: Run, tokens: np.ndarray, path: Path | None, json: bool, originals: Sequence[str] | None = None
 ) -> None:
-    """Print texts, a line each, or write them; where there were others `before`, beside those.
+    """Print texts or write them to a file, one per line, next to their originals if given.
 
     Args:
         run: the run.
-        tokens: rows of symbols, (N, T).
+        tokens: token ids, (N, T).
         path: the file, or None for the terminal.
-        json: say it in one JSON document.
-        before: the text that each was made from.
+        json: print a JSON document.
+        originals: the original of each text.
     """
     from narrows.core import files
     from narrows.runs.verbs.texts import texts
 
-    made = [text.replace("\n", " ") for text in texts(run, tokens)]
+    lines = [text.replace("\n", " ") for text in texts(run, tokens)]
     if path is not None:
-        files.write(path, "".join(f"{text}\n" for text in made).encode())
+        files.write(path, "".join(f"{text}\n" for text in lines).encode())
     if json:
-        told = {} if path is None else {"wrote": str(path)}
-        print_json({**told, "texts": made, **({} if before is None else {"originals": list(before)})})
+        result = {} if path is None else {"wrote": str(path)}
+        print_json(
+            {**result, "texts": lines, **({} if originals is None else {"originals": list(originals)})}
+        )
     elif path is None:
-        width = 0 if before is None else max(map(len, before), default=0)
-        for i, text in enumerate(made):
-            print(printable(text if before is None else f"{before[i]:<{width}}  {text}"))
+        width = 0 if originals is None else max(map(len, originals), default=0)
+        for i, text in enumerate(lines):
+            print(printable(text if originals is None else f"{originals[i]:<{width}}  {text}"))

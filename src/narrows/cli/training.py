@@ -19,21 +19,26 @@ __all__ = ["fit", "resume"]
 
 @dataclass(frozen=True)
 class _Fitting(shared.TrainingOptions):
-    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient of a step.")] = None
+    clip: Annotated[float | None, typer.Option(help="Largest norm of the gradient (gradient clipping).")] = (
+        None
+    )
     ema: Annotated[
-        float | None, typer.Option(help="Average the weights with this decay (0.999), and keep the averages.")
+        float | None,
+        typer.Option(
+            help="Keep an exponential moving average of the weights with this decay, such as 0.999."
+        ),
     ] = None
-    seed: Annotated[int, typer.Option(help="Of initialisation, order and noise.")] = 0
-    devices: Annotated[int, typer.Option(help="How many devices share each batch.")] = 1
+    seed: Annotated[int, typer.Option(help="Random seed of initialisation, order of examples and noise.")] = 0
+    devices: Annotated[int, typer.Option(help="Number of devices that share each batch.")] = 1
     strategy: Annotated[
         str,
         typer.Option(
-            help="How: auto, ddp, fsdp, or tensor (the latents of a dictionary cut over the devices)."
+            help="Parallelism: auto, ddp, fsdp, or tensor (the latents of a dictionary divided over the devices)."
         ),
     ] = "auto"
     logger: Annotated[str | None, typer.Option(help="Also log to tensorboard or wandb.")] = None
     measure_every: Annotated[
-        int | None, typer.Option(help="Look at held-out data every so many steps, too; 0: each epoch.")
+        int | None, typer.Option(help="Evaluate on held-out data every this many steps; 0 for each epoch.")
     ] = None
 
     def arguments(self) -> dict[str, Any]:
@@ -47,30 +52,30 @@ def fit(
     data: shared.Data,
     method: shared.Method = None,
     out: Annotated[
-        Path | None, typer.Option(help="The run folder to make; else runs/DATA-METHOD.", metavar="RUN")
+        Path | None, typer.Option(help="The new run folder; by default runs/DATA-METHOD.", metavar="RUN")
     ] = None,
     prior: Annotated[
         str | None,
         typer.Option(
-            help="A second stage over the codes; on a finished RUN in the place of DATA, this alone.",
+            help="A prior over the codes, trained in a second stage; only this one if DATA is a finished run.",
             metavar="NAME[:OPTIONS]",
         ),
     ] = None,
     prior_steps: Annotated[
-        int | None, typer.Option(help="Steps of a prior over the codes, where there is one.")
+        int | None, typer.Option(help="Number of optimizer steps of the second stage.")
     ] = None,
     *,
     how: _Fitting,
     data_options: dict[str, Any],
     options: dict[str, Any],
 ) -> None:
-    """Fit a method to data; the run is a folder.
+    """Fit a method to data in a run folder.
 
-    `narrows fit --method NAME --help` shows the method's own options too. With --prior, DATA may be a finished run:
-    the prior is fitted to its codes, and the new run holds both.
+    `narrows fit DATA --method NAME --help` also shows the options of the method. With --prior, DATA may be a
+    finished run: the prior is trained on its codes, and the new run has both.
     """
     if method is None and prior is None and not (Path(data) / "recipe.json").is_file():
-        raise RequestError("Say what to fit: --method NAME. The names are in: narrows list")
+        raise RequestError("No method is given: use --method NAME. To list the names: narrows list")
     import narrows as nr
 
     given: dict[str, Any] = {"method": method, "out": out, "prior": prior, "prior_steps": prior_steps}
@@ -81,30 +86,30 @@ def fit(
 
 def resume(
     run: shared.Run,
-    epochs: Annotated[float | None, typer.Option(help="Train up to so many epochs in all.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Train up to so many steps in all.")] = None,
+    epochs: Annotated[float | None, typer.Option(help="Total number of epochs.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Total number of steps.")] = None,
     progress: shared.ShowProgress = True,
 ) -> None:
-    """Go on with a run that was stopped, exactly where it was."""
+    """Continue an interrupted run."""
     import narrows as nr
 
     finished = epochs is None and steps is None and (run / "result.json").is_file()
     with _resumable(run):
         nr.resume(run, epochs=epochs, steps=steps, progress=progress)
-    said = "was finished already; --steps N trains it further" if finished else "is finished"
-    note(f"The run in {run} {said}. Next: narrows audit {run}")
+    state = "was already finished; use --steps N to train it further" if finished else "is finished"
+    note(f"The run in {run} {state}. Next: narrows audit {run}")
 
 
 @contextmanager
 def _resumable(run: Path | None) -> Iterator[None]:
-    """Say how to go on when Ctrl-C stops the training."""
+    """Convert Ctrl-C to a message on how to continue."""
     try:
         yield
     except KeyboardInterrupt:
         if run is None:
             raise Interrupted(
-                "Interrupted. Go on with: narrows resume runs/NAME, the newest one there."
+                "Interrupted. To continue: narrows resume runs/NAME, with the newest run."
             ) from None
         begun = (run / "recipe.json").is_file()
-        next_step = f"Go on with: narrows resume {run}" if begun else "The training had not begun."
+        next_step = f"To continue: narrows resume {run}" if begun else "The training had not begun."
         raise Interrupted(f"Interrupted. {next_step}") from None

@@ -1,4 +1,4 @@
-"""`translate`: from some modalities to others."""
+"""`translate`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from narrows.cli import shared
-from narrows.cli.codes import open_run, show_progress, tell, write_examples
+from narrows.cli.codes import open_run, print_result, show_progress, write_examples
 from narrows.cli.output import destination, only_json, write_npz, write_table
 from narrows.core.check import refuse
 
@@ -27,29 +27,32 @@ _SHOWN = 64
 
 def translate(
     run: shared.Run,
-    data: Annotated[str, typer.Argument(help="A name or a path, as for `fit`.", metavar="DATA")],
+    data: Annotated[str, typer.Argument(help="The data: a name or a path, as for `fit`.", metavar="DATA")],
     out: Annotated[Path, typer.Option(help="The .npz, .csv, .parquet or .png file to write.")],
     source: Annotated[
         str,
         typer.Option(
             "--from",
-            help="What is read, where a row has it: names with commas, all, or others (than --to).",
+            help="Input modalities: names separated by commas, all, or others (all but those of --to).",
             metavar="A,B",
         ),
     ] = "others",
     to: Annotated[
-        str, typer.Option("--to", help="What is asked for: names with commas, or all.", metavar="A,B")
+        str, typer.Option("--to", help="Output modalities: names separated by commas, or all.", metavar="A,B")
     ] = "all",
     draws: Annotated[
-        int, typer.Option("-n", "--draws", help="Codes drawn for each row; 0 decodes the posterior's mean.")
+        int,
+        typer.Option(
+            "-n", "--draws", help="Number of codes drawn for each row; 0 decodes the posterior mean."
+        ),
     ] = 0,
-    seed: Annotated[int, typer.Option(help="Of those draws.")] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Say what some modalities look like, given others.
+    """Predict some modalities from others.
 
     Other modalities may be missing from any row, or from the data altogether. A row that has none of those that are
     read is marked absent in NAME_present. A .csv or .parquet takes modalities of one class or number a row; in a
@@ -66,7 +69,7 @@ def translate(
     holds = {name: list(x.shape) for name, x in found.items()}
     if kind == ".npz":
         write_npz(path, found)
-        tell(json, path, rows=len(examples), holds=holds)
+        print_result(json, path, rows=len(examples), holds=holds)
     elif kind == ".png":
         marks = {f"{name}_present" for name in found}
         shown = {
@@ -76,7 +79,7 @@ def translate(
         write_examples(path, opened, shown, json, columns=draws or None, captions=captions)
     else:
         write_table(path, _columns(found, kind == ".csv"))
-        tell(json, path, rows=len(examples), holds=holds)
+        print_result(json, path, rows=len(examples), holds=holds)
 
 
 def _columns(found: Mapping[str, np.ndarray], empty: bool) -> dict[str, np.ndarray]:

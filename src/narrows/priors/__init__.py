@@ -1,4 +1,4 @@
-"""Second stages: priors over the codes of a trained autoencoder, trained by the same trainer."""
+"""Priors over the codes of a trained autoencoder, trained in a second stage."""
 
 from __future__ import annotations
 
@@ -24,28 +24,28 @@ PRIORS: Table[Prior] = Table(
         "maskgit": "narrows.priors.maskgit:MaskGIT",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
     },
-    words={"none": "no second stage"},
+    words={"none": "no prior"},
     supplied=("symbols", "classes"),
     shared={
-        "labels": "whether the prior is told the data's labels, so that samples of a class can be asked for.",
-        "width": "channels of its transformer, or of the net over a vector.",
-        "depth": "blocks of it.",
-        "heads": "heads of attention, a divisor of width.",
+        "labels": "whether the prior is conditioned on the labels of the data, to draw samples of a class.",
+        "width": "width of the transformer, or of the network for vectors.",
+        "depth": "number of blocks.",
+        "heads": "number of attention heads, a divisor of width.",
     },
 )
 """The priors that a text can name."""
 
 SAMPLING: Mapping[str, str] = {
-    "guidance": "w; above 1 samples are drawn further towards their labels.",
-    "temperature": "below 1 likely codes are drawn more often.",
-    "top_k": "only so many likeliest codes are drawn; all of them when 0.",
-    "top_p": "only the likeliest codes that together have this probability.",
+    "guidance": "scale of classifier-free guidance; 1 for none.",
+    "temperature": "softmax temperature; below 1 likely codes are drawn more often.",
+    "top_k": "draw only from this number of most likely codes; 0 for all.",
+    "top_p": "draw only from the most likely codes with this total probability.",
 }
-"""Options of `sample` that several priors have, each explained here once."""
+"""Descriptions of options of `sample` that several priors share."""
 
 
 def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior | None:
-    """The second stage that was asked for, or None.
+    """The prior of a text, or None.
 
     Args:
         prior: ``ar:width=128`` and the like, ``none``, or a prior.
@@ -53,7 +53,7 @@ def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior 
         classes: how many labels the data have.
 
     Raises:
-        RequestError: no such prior or option, or one that does not read these symbols.
+        RequestError: the prior or option does not exist, or the prior does not support these symbols.
 
     Example:
         >>> from narrows.core import Symbols
@@ -70,7 +70,7 @@ def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior 
 
 
 def require(symbols: Symbols, prior: type[Prior]) -> None:
-    """Refuse symbols that a prior does not read, and say which priors do.
+    """Raise if a prior does not support the symbols of a code.
 
     Raises:
         RequestError: they are of another kind.
@@ -100,10 +100,10 @@ def sampling_options(part: type[Prior | Likelihood]) -> dict[str, Option]:
 
 
 def check_sampling(prior: Prior | None, likelihood: Likelihood, options: Mapping[str, Any]) -> None:
-    """Refuse options that neither `sample` has, the prior's or the likelihood's, and list those they have.
+    """Raise for options that `sample` of neither the prior nor the likelihood has.
 
     Raises:
-        RequestError: there is no such option.
+        RequestError: the option does not exist.
     """
     parts = [type(part) for part in (prior, likelihood) if part is not None]
     known = {name: option for part in parts for name, option in sampling_options(part).items()}

@@ -16,16 +16,16 @@ __all__ = ["Autoregressive"]
 
 
 class Autoregressive(CausalPrior):
-    r"""Every index from those before it, and from a label where one is told.
+    r"""An autoregressive prior over indices, optionally conditioned on labels.
 
     .. math:: p(k_1 \ldots k_L) = \prod_l p(k_l \mid k_1 \ldots k_{l-1}),\quad
               p(k_l \mid \cdot) = \mathrm{softmax}(W h_l)
 
-    h_l is the transformer's output for a start token, which carries the label, and k_1 to k_{l-1}. Where a place has
-    several indices, they are flattened into one row.
+    h_l is the transformer's output for a start token, which encodes the label, and k_1 to k_{l-1}. Several indices per
+    position are flattened into one sequence.
 
     Raises:
-        RequestError: symbols that are no indices, or an option out of range.
+        RequestError: the symbols are not indices, or an option is out of range.
 
     Example:
         >>> prior = Autoregressive(Symbols((9,), codes=16), width=8, heads=2)
@@ -57,7 +57,7 @@ class Autoregressive(CausalPrior):
         self.embed.requires_grad_(self.tokens > 1)  # nothing follows a single index
 
     def forward(self, indices: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The logits of every index from those before it: (B, L) -> (B, L, K)."""
+        """The logits of each index given the previous ones: (B, L) -> (B, L, K)."""
         start = self.first(len(indices), labels)[:, None]
         inputs = torch.cat([start, self.embed(indices[:, :-1])], 1) + self.place
         return self.head(self.blocks(inputs))

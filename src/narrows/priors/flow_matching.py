@@ -1,4 +1,4 @@
-"""Flow matching: a velocity field that carries noise to codes along straight lines."""
+"""Flow matching: a velocity field from noise to codes, along straight lines."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from narrows.priors.samplers.ode import SOLVERS, solve
 __all__ = ["FlowMatching", "gaussian_velocity"]
 
 _EXACT = 64
-"""Codes of so many numbers have their divergence summed exactly; that of wider ones is estimated."""
+"""Largest dimension for which the divergence is exact; above it is estimated."""
 _PROBES = 8
-"""Directions of that estimate."""
+"""Number of random directions of the estimate."""
 _NLL_STEPS = 32
 _LEAST = 1e-6
-"""The least deviation of a number of the code."""
+"""Smallest standard deviation of a coordinate."""
 
 
 def gaussian_velocity(t: Tensor) -> Tensor:
@@ -37,7 +37,7 @@ def gaussian_velocity(t: Tensor) -> Tensor:
 
 
 class FlowMatching(LabelledPrior):
-    r"""Straight lines from codes to noise; the field that follows them on average carries noise back to codes.
+    r"""A prior for real-valued codes, defined by a velocity field between noise and codes.
 
     .. math:: z_t = (1 - t) z + t \epsilon,\qquad
               \min_v E_{z, \epsilon, t} \|v(z_t, t) - (\epsilon - z)\|^2,\qquad
@@ -46,7 +46,7 @@ class FlowMatching(LabelledPrior):
     At t = 0 there are codes, at t = 1 noise from N(0, I). Codes are standardised, by channel in a grid and number
     by number in a vector, with the mean and the deviation of those seen when training begins; `sample` and `nll`
     are in the codes' own scale. The net learns what v is beyond `gaussian_velocity`, so that before training the
-    prior is one Gaussian with the codes' means and deviations.
+    prior is a Gaussian with mean and standard deviation of the codes.
 
     -log p follows from the divergence along the path, with t going from 0 to 1:
 
@@ -59,7 +59,7 @@ class FlowMatching(LabelledPrior):
             from its mean.
 
     Raises:
-        RequestError: symbols that are indices, or an option out of range.
+        RequestError: the symbols are indices, or an option is out of range.
 
     Example:
         >>> prior = FlowMatching(Symbols((4,)), width=8, depth=1)
@@ -110,7 +110,7 @@ class FlowMatching(LabelledPrior):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Measure the mean and the deviation of codes."""
+        """Compute mean and standard deviation of codes."""
         rows = self._codes(batch).flatten(0, -2)
         self.shift.copy_(rows.mean(0))
         self.scale.copy_(rows.std(0, correction=0).clamp_min(_LEAST))

@@ -1,4 +1,4 @@
-"""Priors over indices: what is common to all of them, and to those that draw one index after the other."""
+"""Base classes of priors over indices, and of autoregressive ones."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["CausalPrior", "IndexPrior"]
 
 
 class IndexPrior(LabelledPrior):
-    """A prior over indices, one or several a place.
+    """A prior over indices, with one or several per position.
 
     Args:
         symbols: what a code is.
@@ -26,7 +26,7 @@ class IndexPrior(LabelledPrior):
         width: channels of its transformer.
 
     Raises:
-        RequestError: symbols that the prior does not read, or labels of data that have none.
+        RequestError: the prior does not support the symbols, or the data have no labels.
     """
 
     reads: ClassVar[tuple[str, ...]] = ("indices", "stacks")
@@ -44,7 +44,7 @@ class IndexPrior(LabelledPrior):
 
 
 class CausalPrior(IndexPrior):
-    """A prior that draws one index after the other, from a start token, which carries the labels.
+    """A prior that draws one index after another, from a start token, which encodes the labels.
 
     A subclass defines `generate`. Arguments are those of `IndexPrior`.
     """
@@ -64,9 +64,9 @@ class CausalPrior(IndexPrior):
         top_p: float = 1.0,
         guidance: float = 1.0,
     ) -> Tensor:
-        """n rows of indices, (n, *shape), one index after the other; keys and values of earlier ones are kept.
+        """n rows of indices, (n, *shape), drawn one after another with cached keys and values.
 
-        `narrows.priors.SAMPLING` explains the options.
+        See `narrows.priors.SAMPLING` for the options.
 
         Args:
             n: how many.
@@ -88,7 +88,7 @@ class CausalPrior(IndexPrior):
             start: start tokens.
             choose: draws an index for each row, (R,), from logits (R, K).
         """
-        raise NotImplementedError(f"{type(self).__name__} must define generate")
+        raise NotImplementedError(f"{type(self).__name__} must implement `generate`")
 
     def first(self, n: int, labels: Tensor | None) -> Tensor:
         """The start tokens of n rows, (n, width)."""

@@ -1,4 +1,4 @@
-"""Priors that may be told labels: reading them, leaving some out in training, guidance by them."""
+"""Priors conditioned on labels: dropout of labels in training, and classifier-free guidance."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ __all__ = [
 ]
 
 DROP = 0.1
-"""The share of training rows whose labels are left out, so that the prior also learns p without labels."""
+"""Fraction of training rows without labels, so that the unconditional distribution is learned too."""
 
 
 class LabelledPrior(Prior):
-    """A prior that may be told labels: the base of all priors here.
+    """Base class of priors, optionally conditioned on labels.
 
     Args:
         symbols: what a code is.
@@ -34,7 +34,7 @@ class LabelledPrior(Prior):
         labels: whether the prior is told them.
 
     Raises:
-        RequestError: symbols that the prior does not read, or labels of data that have none.
+        RequestError: the prior does not support the symbols, or the data have no labels.
     """
 
     symbols: Symbols
@@ -47,7 +47,7 @@ class LabelledPrior(Prior):
         self.conditions = ("labels",) if labels else ()
 
     def told(self, condition: Condition, n: int) -> Tensor | None:
-        """The labels of n rows, (n, G), some of them left out in training; None where it is told none."""
+        """The labels of n rows, (n, G), with dropout in training; None for an unconditional prior."""
         return dropped(labels_of(condition, n, self.classes), self.training)
 
     def asked(self, condition: Condition, n: int, guidance: float, device: torch.device) -> Tensor | None:
@@ -56,22 +56,22 @@ class LabelledPrior(Prior):
 
 
 def classes_told(labels: bool, classes: int) -> int:
-    """How many classes a prior is told, 0 where it is told none.
+    """The number of classes of a conditional prior, 0 for an unconditional one.
 
     Args:
         labels: whether it shall be told.
         classes: how many classes the data have.
 
     Raises:
-        RequestError: labels of data that have none.
+        RequestError: the data have no labels.
     """
     if labels and not classes:
-        raise refuse("labels", labels, "left out", "The data have no labels to tell the prior.")
+        raise refuse("labels", labels, "left out", "The data have no labels.")
     return whole("classes", classes) if labels else 0
 
 
 def labels_of(condition: Condition, n: int, classes: int) -> Tensor | None:
-    """The one-hot labels (n, G) of a condition; None for a prior that is told none.
+    """The one-hot labels (n, G) of a condition; None for an unconditional prior.
 
     Args:
         condition: by name; ``labels`` is read.
@@ -79,7 +79,7 @@ def labels_of(condition: Condition, n: int, classes: int) -> Tensor | None:
         classes: G, 0 for a prior that is told none.
 
     Raises:
-        RequestError: no labels, or of another shape.
+        RequestError: the labels are missing or have another shape.
     """
     if not classes:
         return None
@@ -91,14 +91,14 @@ def labels_of(condition: Condition, n: int, classes: int) -> Tensor | None:
 
 
 def drawn(condition: Condition, n: int, classes: int, device: torch.device) -> Tensor | None:
-    """The labels to sample from: those given, else drawn evenly; None for a prior that is told none."""
+    """The labels for sampling: the given ones, else uniform ones; None for an unconditional prior."""
     if classes and "labels" not in condition:
         return F.one_hot(torch.randint(classes, (n,), device=device), classes)
     return labels_of(condition, n, classes)
 
 
 def dropped(labels: Tensor | None, training: bool) -> Tensor | None:
-    """In training, labels with a share `DROP` of the rows set to zeros, which say nothing."""
+    """Labels, in training with a fraction `DROP` of the rows set to zero."""
     if labels is None or not training:
         return labels
     kept = torch.rand(len(labels), 1, device=labels.device) >= DROP
@@ -106,10 +106,10 @@ def dropped(labels: Tensor | None, training: bool) -> Tensor | None:
 
 
 def with_unlabelled(labels: Tensor | None, guidance: float) -> Tensor | None:
-    """For guidance, the labels and after them as many rows of zeros; without it the labels alone.
+    """With guidance, the labels followed by the same number of rows of zeros; otherwise the labels.
 
     Raises:
-        RequestError: guidance for a prior that is told no labels.
+        RequestError: guidance for an unconditional prior.
     """
     if number("guidance", guidance, low=0) == 1:
         return labels

@@ -1,4 +1,4 @@
-"""MaskGIT: a transformer that fills in masked indices, many at a time."""
+"""MaskGIT: a transformer that predicts masked indices, several per step."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from narrows.priors.samplers.confidence import unmask
 __all__ = ["MaskGIT"]
 
 _PASSES = 8
-"""Of the transformer, in an estimate of the likelihood."""
+"""Forward passes in an estimate of the likelihood."""
 
 
 class MaskGIT(IndexPrior):
-    r"""Every masked index from those that are not masked.
+    r"""A prior that predicts masked indices from the others.
 
     .. math:: \min \frac{1}{E|M|} E_{x, M} \Big[ -\sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big],\qquad
               |M| = \lceil \cos(\tfrac{\pi}{2} r) L \rceil,\quad r \sim U(0, 1)
 
-    M is a random set of |M| of the L places. Where a place has several indices, they are flattened into one row.
+    M is a random set of |M| of the L positions. Several indices per position are flattened into one sequence.
 
-    The indices may be generated one after the other in any order s, and for every s this is a distribution:
+    Indices can be generated one after another in any order s, and each order defines a distribution:
 
     .. math:: p_s(x) = \prod_l p(x_{s_l} \mid x_{s_1} \ldots x_{s_{l-1}})
 
@@ -43,7 +43,7 @@ class MaskGIT(IndexPrior):
         smoothing: label smoothing in training: the share of the target that is spread over all codes.
 
     Raises:
-        RequestError: symbols that are no indices, or an option out of range.
+        RequestError: the symbols are not indices, or an option is out of range.
 
     Example:
         >>> prior = MaskGIT(Symbols((9,), codes=16), width=8, heads=2)
@@ -155,7 +155,7 @@ class MaskGIT(IndexPrior):
         top_k: int = 0,
         top_p: float = 1.0,
     ) -> Tensor:
-        """n rows of indices, (n, *shape). `narrows.priors.SAMPLING` explains the other options.
+        """n rows of indices, (n, *shape). See `narrows.priors.SAMPLING` for the other options.
 
         Args:
             n: how many.

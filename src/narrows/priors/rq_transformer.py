@@ -1,4 +1,4 @@
-"""The RQ-Transformer: over places one transformer, over the codes of a place another."""
+"""The RQ-Transformer: a transformer over positions, and one over the codes of a position."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["RQTransformer"]
 
 
 class RQTransformer(CausalPrior):
-    r"""Stacks of D codes at L places: each code from the stacks before it and from those above it in its own.
+    r"""An autoregressive prior over stacks of D codes at L positions.
 
     .. math:: p(k) = \prod_{l=1}^{L} \prod_{d=1}^{D} p(k_{ld} \mid k_{<l}, k_{l,<d})
 
@@ -25,8 +25,8 @@ class RQTransformer(CausalPrior):
               p_{ld} = \mathrm{softmax}(W_d \mathrm{Head}(v_{l1} \ldots v_{ld})),\quad
               v_{l1} = Q_1 + h_l,\quad v_{ld} = Q_d + \sum_{i<d} e_i(k_{li})
 
-    u_1 is a start token, which carries the labels. Attention runs over L places and, at each, over D codes; a flat
-    row would be L D long.
+    u_1 is a start token, which encodes the labels. Attention is over L positions and, at each, over D codes, instead of
+    L D codes of a flattened sequence.
 
     With `label_temperature` tau > 0, training uses stochastic codes and soft labels. A code is drawn from Q, for the
     residual r that the codes drawn above it leave, and Q is its target:
@@ -46,7 +46,7 @@ class RQTransformer(CausalPrior):
         head_depth: blocks of the transformer over the codes of a place; `depth` is of that over places.
 
     Raises:
-        RequestError: symbols that are no stacks of indices, or an option out of range.
+        RequestError: the symbols are not stacks of indices, or an option is out of range.
 
     Example:
         >>> prior = RQTransformer(Symbols((9, 4), codes=16), width=8, heads=2)
@@ -86,7 +86,7 @@ class RQTransformer(CausalPrior):
         self.embed.requires_grad_(self.tokens > 1)  # nothing follows a single index
 
     def view(self, model: Autoencoder, batch: Batch) -> Batch:
-        """The stacks of a batch; with `label_temperature` sampled ones, and their ``soft_labels``."""
+        """The stacks of a batch; with `label_temperature` stochastic ones, with ``soft_labels``."""
         if self.deterministic:
             return model.as_symbols(batch)
         drawn, soft_labels = model.bottleneck.sample_symbols(
@@ -95,7 +95,7 @@ class RQTransformer(CausalPrior):
         return Batch(drawn, condition={**batch.condition, "soft_labels": soft_labels})
 
     def forward(self, symbols: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits of every code from those before it: (B, L, D) -> (B, L, D, K)."""
+        """Logits of each code given the previous ones: (B, L, D) -> (B, L, D, K)."""
         sums = self._embedded(symbols).cumsum(-2)
         inputs = torch.cat([self.first(len(symbols), labels)[:, None], sums[:, :-1, -1]], 1) + self.place
         h = self.body(inputs)
@@ -119,7 +119,7 @@ class RQTransformer(CausalPrior):
         return F.cross_entropy(logits, symbols, reduction="none").sum((-2, -1))
 
     def generate(self, start: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """Stacks (R, L, D) from R start tokens (R, width); both transformers keep keys and values."""
+        """Stacks (R, L, D) from R start tokens (R, width); both transformers cache keys and values."""
         inputs, places = start, list[Tensor]()
         cache: list[list[Tensor]] = [[] for _ in self.body.blocks]
         for place in self.place:

@@ -1,1 +1,1 @@
-"""How priors draw: solvers of differential equations, categorical draws, unmasking by confidence. No word of nets."""
+"""Sampling algorithms of priors: ODE solvers, categorical draws, unmasking by confidence."""

@@ -1,4 +1,4 @@
-"""Draws from a softmax: with a temperature, of the likeliest codes only."""
+"""Draws from a softmax with temperature, top-k and top-p."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["draw", "keep_nucleus", "keep_top", "sharpened"]
 
 
 def keep_top(logits: Tensor, k: int) -> Tensor:
-    """The k largest logits of each row; the others at -inf. All of them where k is 0.
+    """Set all but the k largest logits of each row to -inf; no change if k is 0.
 
     Example:
         >>> keep_top(torch.tensor([1.0, 3.0, 2.0]), 2)
@@ -24,7 +24,7 @@ def keep_top(logits: Tensor, k: int) -> Tensor:
 
 
 def keep_nucleus(logits: Tensor, p: float) -> Tensor:
-    """The fewest of the largest logits whose probabilities reach p; the others at -inf. All of them where p is 1.
+    """Keep the smallest set of largest logits with total probability p, and set others to -inf; no change if p is 1.
 
     Example:
         >>> keep_nucleus(torch.tensor([0.6, 0.1, 0.3]).log(), 0.7).exp()
