@@ -1,4 +1,4 @@
-"""How the reference reads our docstrings: ``Example:`` is code, and a name is shown where it is defined."""
+"""An extension for the API reference: ``Example:`` is code, and re-exported names are omitted."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ class Docstrings(griffe.Extension):
     """An extension of griffe, the reader behind mkdocstrings."""
 
     def on_instance(self, *, obj: griffe.Object, **kwargs: Any) -> None:
-        """Google style knows ``Examples`` as doctests and ``Example`` as a note; ours are doctests."""
+        """In Google style ``Example`` is a note; here it is a doctest."""
         if obj.docstring is not None:
             value = re.sub(r"^Example:$", "Examples:", obj.docstring.value, flags=re.MULTILINE)
             obj.docstring.value = re.sub(r"(?<=\w)::$", ":", value, flags=re.MULTILINE)
 
     def on_module_members(self, *, mod: griffe.Module, **kwargs: Any) -> None:
-        """Names that a module passes on are shown by the module that defines them."""
+        """Re-exported names are shown by the module that defines them."""
         if isinstance(mod.exports, list):
             passed_on = {name for name, member in mod.members.items() if member.is_alias}
             mod.exports = [name for name in mod.exports if str(name) not in passed_on]

@@ -1,4 +1,4 @@
-"""Equations of docstrings (``.. math::``) as inline SVG, drawn when the site is built: no script, no network."""
+"""Equations of docstrings (``.. math::``) as inline SVG, drawn at build time, without scripts or network access."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from matplotlib.mathtext import math_to_image
 __all__ = ["Equations", "draw"]
 
 _SIZE = 13.5
-# What the drawing lacks, in terms of what it has.
+# Unsupported commands, and replacements.
 _REWRITES = (
     (r"\\label\{[^}]*\}", ""),
     (r"\\(tfrac|dfrac)", r"\\frac"),
@@ -38,7 +38,7 @@ _REWRITES = (
 
 
 def draw(tex: str) -> str:
-    """An equation as HTML: an SVG a line, or the source where a symbol is unknown."""
+    """An equation as HTML: an SVG per line, or the source if a symbol is unknown."""
     lines = [line.strip() for line in re.split(r"\\\\(?![,;])", " ".join(tex.split())) if line.strip()]
     # A wide space separates equations: on their own lines they fit a phone.
     lines = [part.strip() for line in lines for part in re.split(r"\\q?quad(?![a-z])", line) if part.strip()]
@@ -56,7 +56,7 @@ def _rewrite(tex: str) -> str:
 
 
 def _underbraces(tex: str) -> str:
-    r"""``\underbrace{A}_{b}`` as A over b: there is no brace to draw."""
+    r"""``\underbrace{A}_{b}`` as A over b, since braces are not supported."""
     mark = "\\underbrace"
     while mark in tex:
         start = tex.index(mark)
@@ -67,7 +67,7 @@ def _underbraces(tex: str) -> str:
 
 
 def _group(tex: str) -> tuple[str, str]:
-    """What stands in the first braces, and what comes after them."""
+    """The content of the first braces, and the text after them."""
     depth = 0
     for i, character in enumerate(tex):
         depth += (character == "{") - (character == "}")

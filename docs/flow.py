@@ -1,4 +1,4 @@
-"""The data flow of a method, drawn from a model that is really built: shapes, parts, parameters, terms."""
+"""The data-flow diagram of a method, from its default model: shapes, parts, parameters, loss terms."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from narrows.testing import KINDS, examples
 
 __all__ = ["SPECS", "data_flow"]
 
-_SAID = {
+_DESCRIPTIONS = {
     Spec((1, 28, 28), "unit", classes=10): "28x28 grey images in 10 classes",
     Spec((384,), "real"): "vectors of 384 numbers",
     Spec((384,), "real", target=(384,)): "pairs of vectors of 384 numbers",
     Spec((3, 64)): "activations of 3 layers, 64 numbers each",
-    Spec((3, 64), target=(3, 64)): "what enters 3 layers and what they put out, 64 numbers each",
+    Spec((3, 64), target=(3, 64)): "inputs and outputs of 3 layers, 64 numbers each",
     Spec((2, 64)): "pairs of vectors of 64 numbers",
-} | {spec: f"a small example of the kind `{spec.kind}`" for spec in KINDS}
-SPECS = tuple(_SAID)
+} | {spec: f"small data of kind `{spec.kind}`" for spec in KINDS}
+SPECS = tuple(_DESCRIPTIONS)
 
 
 def data_flow(builder: Callable[..., Autoencoder]) -> str:
-    """HTML boxes for one batch through the method's default model, for data that it takes."""
+    """HTML boxes for a batch in the method's default model."""
     for spec in SPECS:
         try:
             with seeded(0):
@@ -35,15 +35,17 @@ def data_flow(builder: Callable[..., Autoencoder]) -> str:
         except RequestError:
             continue
         return _draw(model, spec)
-    raise RequestError(f"{builder} refuses every spec that the site draws.")
+    raise RequestError(f"{builder} accepts none of the specs of the diagrams.")
 
 
 def _draw(model: Autoencoder, spec: Spec) -> str:
     batch = examples(spec, 16).all(conditions=model.conditions)
     seen = _trace(model, batch)
-    told = "".join(f", told {name} {tuple(value.shape[1:])}" for name, value in batch.condition.items())
+    conditions = "".join(
+        f", condition {name} {tuple(value.shape[1:])}" for name, value in batch.condition.items()
+    )
     rows = [
-        _thing("x", _shape(batch.x), "what is seen" + told),
+        _thing("x", _shape(batch.x), "input" + conditions),
         _part("encoder", model.encoder),
         _thing("features", seen["encoder"]),
         _part("bottleneck", model.bottleneck, _costs(seen["terms"])),
@@ -54,13 +56,13 @@ def _draw(model: Autoencoder, spec: Spec) -> str:
         _objective(model, seen["terms"]),
     ]
     if model.prior is not None:
-        rows.append(_part("second stage", model.prior, "a prior over the code's symbols, trained afterwards"))
-    caption = f"The default model for {_SAID[spec]}, {_count(model):,} parameters. B is the batch."
+        rows.append(_part("second stage", model.prior, "a prior over the codes, trained in a second stage"))
+    caption = f"The default model for {_DESCRIPTIONS[spec]}, {_count(model):,} parameters. B is the batch."
     return f'<div class="flow">{"".join(rows)}</div>\n<p class="flow-caption">{caption}</p>'
 
 
 def _trace(model: Autoencoder, batch: Batch) -> dict[str, Any]:
-    """Shapes of what passes between the parts in one evaluation of the loss."""
+    """Shapes of the outputs of parts in one evaluation of the loss."""
     found: dict[str, Any] = {}
 
     def note(name: str) -> Callable[[nn.Module, Any, Any], None]:
@@ -90,7 +92,7 @@ def _trace(model: Autoencoder, batch: Batch) -> dict[str, Any]:
 def _shape(value: Any) -> str:
     if isinstance(value, Tensor):
         sizes = list(value.shape)
-        if 16 in sizes:  # the batch, whatever axes come before it
+        if 16 in sizes:  # the batch axis, possibly after others
             at = sizes.index(16)
             return "(" + ", ".join(["K"] * at + ["B"] + [str(s) for s in sizes[at + 1 :]]) + ")"
         return str(tuple(sizes))
@@ -128,7 +130,7 @@ def _part(role: str, module: nn.Module, note: str = "") -> str:
 
 def _costs(terms: dict[str, list[str]]) -> str:
     costs = [term for term in terms["autoencoder"] if term != "distortion"]
-    return "costs: " + ", ".join(costs) if costs else "passing costs nothing"
+    return "costs: " + ", ".join(costs) if costs else "no costs"
 
 
 def _objective(model: Autoencoder, terms: dict[str, list[str]]) -> str:

@@ -1,6 +1,6 @@
-"""What the site takes from the code: a page a method, the tables, the gallery, the drawings, the reference.
+"""Generated pages of the site: methods, tables, gallery, diagrams, API reference.
 
-A hook of mkdocs; nothing is written into the repository. ``python docs/generate.py`` puts the table of families into
+A hook of mkdocs, which writes nothing into the repository. ``python docs/generate.py`` updates the table of families in
 the README.
 """
 
@@ -42,24 +42,24 @@ REFERENCE = {
     "Work": ("data", "train", "runs", "audit", "activations", "proofs", "testing", "sklearn"),
 }
 UNSHOWN = {"__init__.py", "checks", "named", "readers", "strategies", "harvesting"}
-"""Files and folders that the reference leaves out: nobody calls what is in them but the room itself."""
+"""Internal files and folders, which are not in the reference."""
 
 FAMILIES = {
-    "regularised": "One code, kept in order by something other than a posterior.",
-    "variational": "A posterior for every example, and a bound on the likelihood.",
-    "conditional": "Both sides are told something, and the code holds the rest.",
-    "quantised": "A code of symbols, with a learned prior over them.",
-    "sparse": "Many latents, few of them on.",
-    "masked": "Part of the input is hidden, and must be inferred.",
+    "regularised": "A deterministic code with regularisation.",
+    "variational": "An approximate posterior, and a bound on the likelihood.",
+    "conditional": "Encoder and decoder are conditioned on labels.",
+    "quantised": "A discrete code with a learned prior.",
+    "sparse": "Many latents, few of them active.",
+    "masked": "Reconstruction of hidden parts of the input.",
     "structured": "Graphs, series, texts and fields.",
-    "multimodal": "Several modalities through one code, any of them missing.",
-    "tabular": "Rows of mixed tables, with holes.",
+    "multimodal": "A shared code of several modalities, any of which may be missing.",
+    "tabular": "Mixed tables with missing values.",
 }
 
 
 def family_table() -> str:
-    """The families in Markdown: how many methods, and the best known of them."""
-    lines = ["| family | methods | among them |", "|---|---|---|"]
+    """The table of families in Markdown, with number and names of methods."""
+    lines = ["| family | methods | examples |", "|---|---|---|"]
     for family in families():
         rows = sorted(in_family(family), key=lambda row: (-row.centrality, row.year))
         known = ", ".join(f"`{row.name}`" for row in rows[:6])
@@ -96,16 +96,16 @@ def method_page(row: Method) -> str:
         rest,
         "## Proof",
         proof_section(row, result),
-        "## In the code",
+        "## Source",
         f"The builder is `narrows.methods.{row.module}`, the proof `narrows.proofs.{row.module}`. "
-        "What the builder assembles:",
+        "Parts of the method:",
         parts_list(function),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def sections(function: Any) -> tuple[str, str]:
-    """A docstring's prose and equation, and what comes after its arguments (example, reference)."""
+    """The text of a docstring before its arguments, and the sections after them (example, reference)."""
     doc = inspect.getdoc(function) or ""
     lead, *named = re.split(r"^(Args|Returns|Raises|Example|Reference):\n", doc, flags=re.MULTILINE)
     found = dict(zip(named[::2], map(inspect.cleandoc, named[1::2]), strict=True))
@@ -118,14 +118,14 @@ def sections(function: Any) -> tuple[str, str]:
 
 
 def options_table(function: Any, family: str) -> str:
-    """The builder's keyword arguments: what the command line offers as ``--options``."""
-    said = explained(inspect.getdoc(function) or "", family)
+    """The table of the builder's keyword arguments, the options of the command line."""
+    notes = explained(inspect.getdoc(function) or "", family)
     hints = get_type_hints(function)
     lines = ["| option | type | default | |", "|---|---|---|---|"]
     for name, parameter in list(inspect.signature(function).parameters.items())[1:]:
         parts = part_table(name, hints[name])
         kind = type_name(hints[name]) if parts is None else f"[{parts.argument}](parts.md#{parts.argument})"
-        cells = (f"`--{name.replace('_', '-')}`", kind, f"`{parameter.default!r}`", said.get(name, ""))
+        cells = (f"`--{name.replace('_', '-')}`", kind, f"`{parameter.default!r}`", notes.get(name, ""))
         lines.append(row_of(*cells))
     return "\n".join(lines)
 
@@ -136,10 +136,10 @@ def row_of(*cells: str) -> str:
 
 
 def parts_page() -> str:
-    """The page of spelled parts: the grammar, and a table for each argument that takes a part."""
+    """The page of parts as text: the grammar, and a table for each argument."""
     grammar = inspect.getdoc(spelling) or ""
     sections = [
-        f"# Parts that are spelled\n\n{grammar.partition(chr(10) * 2)[2].replace('::' + chr(10), ':' + chr(10))}"
+        f"# Parts as text\n\n{grammar.partition(chr(10) * 2)[2].replace('::' + chr(10), ':' + chr(10))}"
     ]
     for parts in part_tables():
         lines = [f"## {parts.argument}", ", ".join(f"`{word}`: {says}" for word, says in parts.words.items())]
@@ -155,25 +155,25 @@ def parts_page() -> str:
 
 
 def default_of(value: Any) -> str:
-    """A default as it is spelled; nothing where it follows from the sizes, or must be said."""
+    """A default as text; empty if it is computed or required."""
     return "" if value is inspect.Parameter.empty else f"`{shown(value)}`"
 
 
 def type_name(hint: Any) -> str:
-    """A type as a user reads it; a `Schedule` by its name."""
+    """A readable name of a type."""
     text = hint.__name__ if isinstance(hint, type) and not hasattr(hint, "__args__") else str(hint)
     if "Callable" in text:
         return "number or schedule"
     text = re.sub(r"typing\.|<class '(\w+)'>", r"\1", text)
-    return text.replace("tuple[int, ...]", "whole numbers")
+    return text.replace("tuple[int, ...]", "integers")
 
 
 def proof_section(row: Method, result: dict[str, Any] | None) -> str:
-    """The proof's claims, and what was measured where a result is committed."""
+    """The claims of a proof, with the committed result if there is one."""
     if result is None:
         return f"Not measured yet:\n\n```\nnarrows prove {row.name}\n```"
-    said = load(row.name).notes  # as the proof says it today: what is known of a setting grows
-    notes = f"\n\n{said}" if said else ""
+    notes = load(row.name).notes  # those of the proof, which may be newer than the result
+    notes = f"\n\n{notes}" if notes else ""
     return "\n\n".join(
         [proofs.claims_table(result), proofs.numbers_table(result), proofs.conditions(result) + notes]
     )
@@ -195,12 +195,12 @@ def methods_index() -> str:
     parts = [
         "# Methods",
         "Every method is one short file: a builder function whose keyword arguments are its hyper-parameters. "
-        "`narrows list` prints this table, `narrows paper NAME` says where a method comes from.",
+        "`narrows list` prints this table, `narrows paper NAME` shows the paper of a method.",
     ]
     for family in families():
         rows = in_family(family)
         parts.append(f"## {family.capitalize()}\n\n{FAMILIES.get(family, '')}")
-        lines = ["| method | paper | what its proof measures | verdict |", "|---|---|---|---|"]
+        lines = ["| method | paper | claim | verdict |", "|---|---|---|---|"]
         for row in rows:
             result = proofs.read(row.name)
             verdict = proofs.badge(result["verdict"] if result else None)
@@ -212,7 +212,7 @@ def methods_index() -> str:
 
 
 def gallery() -> str:
-    """All proofs, as pictures."""
+    """The page of all proofs."""
     cards = [
         proofs.card(row.name, row.title, row.claim, proofs.read(row.name), f"../methods/{row.name}/")
         for row in METHODS.values()
@@ -224,15 +224,15 @@ def gallery() -> str:
     return (
         "---\nhide: [toc]\n---\n\n# Gallery of proofs\n\n"
         f"{proofs.summary([*METHODS, *priors])}\n\n"
-        "Each dot is a seed, the bar is the 90 % interval of the mean, and the shaded side is where "
-        "the claim holds. [What a proof is](essays/proofs.md), and how a verdict is found. "
-        "Any of them is repeated by `narrows prove NAME`, and tried elsewhere by `--data` and `--seeds`.\n\n"
+        "Dots are seeds, the bar is the 90 % interval of the mean, and the claim holds on the shaded side. "
+        "See [proofs](essays/proofs.md) for the definition of verdicts. "
+        "`narrows prove NAME` repeats a proof; `--data` and `--seeds` change its data and seeds.\n\n"
         f'<div class="proof-cards">{"".join(cards)}</div>\n'
     )
 
 
 def reference_pages() -> dict[str, tuple[str, str]]:
-    """The reference: by file name the title and the text, a page a module or package."""
+    """Pages of the API reference: title and text by file name."""
     pages: dict[str, tuple[str, str]] = {}
     for group in ("Parts", "Work"):
         for name in REFERENCE[group]:
@@ -259,7 +259,7 @@ def documented(file: Path) -> bool:
 
 
 def on_config(config: Any) -> Any:
-    """Let mkdocs know the equations and the generated pages."""
+    """Register equations and generated pages with mkdocs."""
     config.markdown_extensions.append(Equations())
     nav = {next(iter(entry)): entry for entry in config.nav}
     by_family = [
@@ -284,7 +284,7 @@ def on_files(files: Any, *, config: Any) -> Any:
 
 
 def write_readme(readme: Path) -> None:
-    """Put the table of families between its marks in the README."""
+    """Update the table of families in the README."""
     text = readme.read_text(encoding="utf-8")
     begin, end = "<!-- methods: python docs/generate.py -->\n", "<!-- end -->"
     head, rest = text.split(begin)
@@ -292,7 +292,7 @@ def write_readme(readme: Path) -> None:
 
 
 def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> str:
-    """Show a real report on the first page, where the picture has been taken."""
+    """Insert generated pictures into a page."""
     picture = "images/compare.png"
     there = (Path(config.docs_dir) / picture).is_file()
     if "<!-- imports -->" in markdown:

@@ -1,4 +1,4 @@
-"""The house, drawn from the code: its rooms in layers, and which of them import which."""
+"""The diagram of packages in layers, with their imports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _WIDE, _HIGH, _GAP, _STEP, _MARGIN = 112, 30, 24, 66, 8
 
 
 def layers() -> list[list[str]]:
-    """The rooms as ``.importlinter`` has them, a list a layer, from the top down."""
+    """The packages of each layer in ``.importlinter``, from the top down."""
     config = configparser.ConfigParser()
     config.read(ROOT / ".importlinter")
     rows = config["importlinter:contract:layers"]["layers"].split("\n")
@@ -23,13 +23,13 @@ def layers() -> list[list[str]]:
 
 
 def imports(package: Path = ROOT / "src" / "narrows") -> Counter[tuple[str, str]]:
-    """How many files of one room import from another, by (importer, imported)."""
+    """The number of files with imports, by (importing package, imported package)."""
     found: Counter[tuple[str, str]] = Counter()
     for file in sorted(package.rglob("*.py")):
-        room = file.relative_to(package).parts[0].removesuffix(".py")
+        importer = file.relative_to(package).parts[0].removesuffix(".py")
         names = {name for node in ast.walk(ast.parse(file.read_text("utf-8"))) for name in _imported(node)}
-        rooms = {name.split(".")[1] for name in names if name.startswith("narrows.")}
-        found.update((room, other) for other in rooms - {room})
+        imported = {name.split(".")[1] for name in names if name.startswith("narrows.")}
+        found.update((importer, other) for other in imported - {importer})
     return found
 
 
@@ -42,17 +42,17 @@ def _imported(node: ast.AST) -> list[str]:
 
 
 def diagram() -> str:
-    """An SVG: an arrow for each pair of rooms, thicker the more files stand behind it, its title says how many."""
+    """An SVG with an arrow for each pair of packages; its width is the number of files, which its title shows."""
     rows = [row for row in layers() if row != ["__main__"]]
     width = 5 * (_WIDE + _GAP) - _GAP + 2 * _MARGIN
     places: dict[str, tuple[float, float]] = {}
     for level, row in enumerate(rows):
         aside = (
             (-1, 0, 1)[level % 3] * (_WIDE + _GAP) if len(row) == 1 else 0
-        )  # so that arrows can be told apart
+        )  # so that arrows do not overlap
         left = (width - len(row) * (_WIDE + _GAP) + _GAP) / 2 + aside
-        for number, room in enumerate(row):
-            places[room] = (left + number * (_WIDE + _GAP), _MARGIN + level * _STEP)
+        for number, package in enumerate(row):
+            places[package] = (left + number * (_WIDE + _GAP), _MARGIN + level * _STEP)
     height = _MARGIN * 2 + (len(rows) - 1) * _STEP + _HIGH
     arrows = [
         _arrow(places[a], places[b], f"{a} imports {b}: {count} files", count)
@@ -61,12 +61,12 @@ def diagram() -> str:
     ]
     boxes = [
         f'<g><rect x="{x:.0f}" y="{y:.0f}" width="{_WIDE}" height="{_HIGH}" rx="5"/>'
-        f'<text x="{x + _WIDE / 2:.0f}" y="{y + _HIGH / 2 + 4:.0f}">{escape(room)}</text></g>'
-        for room, (x, y) in places.items()
+        f'<text x="{x + _WIDE / 2:.0f}" y="{y + _HIGH / 2 + 4:.0f}">{escape(package)}</text></g>'
+        for package, (x, y) in places.items()
     ]
     return (
         f'<svg class="imports" viewBox="0 0 {width:.0f} {height:.0f}" role="img" '
-        f'aria-label="Which rooms import which">{"".join(arrows)}{"".join(boxes)}</svg>'
+        f'aria-label="Imports between packages">{"".join(arrows)}{"".join(boxes)}</svg>'
     )
 
 

@@ -1,4 +1,4 @@
-"""Results of proofs as pictures and tables: where the seeds lie, seen from the line that the claim draws."""
+"""Results of proofs as charts and tables."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _WIDTH, _HEIGHT = 300, 44
 
 
 def read(name: str) -> dict[str, Any] | None:
-    """The committed default result of a method, None where there is none."""
+    """The committed default result of a method, or None."""
     path = RESULTS / f"{name}.json"
     if not path.is_file():
         return None
@@ -25,14 +25,14 @@ def read(name: str) -> dict[str, Any] | None:
 
 
 def badge(verdict: str | None) -> str:
-    """A verdict as a coloured word."""
+    """A verdict as coloured text."""
     if verdict is None:
         return '<span class="verdict verdict-none">not measured yet</span>'
     return f'<span class="verdict verdict-{BADGES[verdict]}">{verdict}</span>'
 
 
 def summary(names: Collection[str]) -> str:
-    """The verdicts in one look: how many of each, and of which methods."""
+    """The number of methods with each verdict, and their names."""
     found: dict[str | None, list[str]] = {}
     for name in names:
         result = read(name)
@@ -43,11 +43,11 @@ def summary(names: Collection[str]) -> str:
             links = ", ".join(f"[{name}](#{name})" for name in found[verdict])
             rows.append(f"| {badge(verdict)} | {len(found[verdict])} | {links} |")
     cpu = sum(result["environment"].get("cpu_seconds", 0.0) for result in map(read, names) if result) / 60
-    return "\n".join(rows) + f"\n\nAll of them, `narrows prove --all`: {cpu:.0f} minutes of the processor.\n"
+    return "\n".join(rows) + f"\n\nAll proofs, `narrows prove --all`, take {cpu:.0f} minutes of CPU time.\n"
 
 
 def picture(slack: dict[str, Any]) -> str:
-    """The seeds of a claim as dots, their 90 % interval as a bar, and the line they must be right of."""
+    """The slacks of the seeds as dots, and their 90 % interval as a bar."""
     values = [
         *slack["seeds"],
         slack["mean"],
@@ -72,13 +72,13 @@ def picture(slack: dict[str, Any]) -> str:
         )
     parts += [f'<circle class="seed" cx="{x(v)}" cy="{middle}" r="4"/>' for v in slack["seeds"]]
     anchor = "start" if x(0) < 40 else "end" if x(0) > _WIDTH - 40 else "middle"
-    parts.append(f'<text x="{x(0)}" y="43" text-anchor="{anchor}">the claim\'s line</text>')
+    parts.append(f'<text x="{x(0)}" y="43" text-anchor="{anchor}">zero slack</text>')
     label = f"slack by seed: {', '.join(f'{v:.3g}' for v in slack['seeds'])}"
     return f'<svg class="slack" viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="{label}">{"".join(parts)}</svg>'
 
 
 def claims_table(result: dict[str, Any]) -> str:
-    """Each claim of a result: words, picture, inequality."""
+    """The claims of a result: text, chart, inequality."""
     rows = []
     for claim in result["claims"]:
         slack = claim["slack"]
@@ -92,12 +92,12 @@ def claims_table(result: dict[str, Any]) -> str:
 
 
 def _post_hoc(claim: dict[str, Any]) -> str:
-    """What was chosen after a look, where something was."""
+    """Post hoc changes, if any."""
     return f"<br>Post hoc: {escape(claim['post_hoc'])}" if claim.get("post_hoc") else ""
 
 
 def numbers_table(result: dict[str, Any]) -> str:
-    """What was measured, a row a number."""
+    """The table of measured values."""
     lines = ["| measured | mean | spread | by seed |", "|---|--:|--:|---|"]
     for name, one in result["measured"].items():
         spread = "" if one["spread"] is None else f"{one['spread']:.2g}"
@@ -107,10 +107,10 @@ def numbers_table(result: dict[str, Any]) -> str:
 
 
 def conditions(result: dict[str, Any]) -> str:
-    """Data, budget, machine and command in two lines."""
+    """Data, budget, machine and command."""
     where = result["environment"]
     budget = ", ".join(f"{k} {v:,}" for k, v in result["budget"].items())
-    cpu = f" ({where['cpu_seconds']:.0f} s of the processor)" if "cpu_seconds" in where else ""
+    cpu = f" ({where['cpu_seconds']:.0f} s of CPU time)" if "cpu_seconds" in where else ""
     return (
         f"{result['data'].get('name', 'data')}; {budget}; seeds {', '.join(map(str, result['seeds']))}; "
         f"{where['seconds']:.0f} s{cpu} on {where['cpu']}, {where['threads']} threads, torch {where['torch']}.\n\n"

@@ -44,12 +44,12 @@ def test_the_method_holds_to_the_matrix(example):
 
 
 def test_the_equation_test_passes_and_can_fail(example):
-    example["test_the_noise_has_the_deviation_that_was_asked_for"]()
+    example["test_the_noise_has_the_given_standard_deviation"]()
     forward = example["Noisy"].forward
     try:
         example["Noisy"].forward = lambda self, h, samples=(): forward(self, 1.1 * h, samples)
         with pytest.raises(AssertionError):
-            example["test_the_noise_has_the_deviation_that_was_asked_for"]()
+            example["test_the_noise_has_the_given_standard_deviation"]()
     finally:
         example["Noisy"].forward = forward
 

@@ -55,7 +55,7 @@ def test_holes_are_filled_and_steps_appended_in_the_users_own_columns(cli, fitte
     )
     assert (code, said) == (0, "")
     before, after = read(table), read(tmp_path / "full.csv")
-    assert f"Appended {3 * 40} steps" in err
+    assert f"Appended {3 * 40} forecast steps" in err
     kept = iter(after)
     added = {}
     for row in before:  # the rows stand in their order; new ones come after the last of their series

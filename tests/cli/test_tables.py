@@ -116,10 +116,10 @@ def test_arrays_of_any_shape_survive_the_table():
 @pytest.mark.parametrize(
     ("columns", "says"),
     [
-        ({"z0": np.zeros(3), "z2": np.zeros(3)}, "not all there: 2 were found"),
-        ({"z0": np.zeros(3), "z1_0": np.zeros(3)}, "not all there"),
+        ({"z0": np.zeros(3), "z2": np.zeros(3)}, "of the codes are missing: 2 were found"),
+        ({"z0": np.zeros(3), "z1_0": np.zeros(3)}, "of the codes are missing"),
         ({"z0": np.array(["a", "b"])}, "`z0` of the codes must hold numbers"),
-        ({f"z{10**18}": np.zeros(3)}, "not all there"),
+        ({f"z{10**18}": np.zeros(3)}, "of the codes are missing"),
     ],
 )
 def test_tables_that_are_no_codes_are_refused(columns, says):
