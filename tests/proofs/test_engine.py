@@ -275,7 +275,7 @@ def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
 
 
 def test_what_to_prove_must_be_said():
-    with pytest.raises(RequestError, match="Which proof"):
+    with pytest.raises(RequestError, match="No proof is chosen"):
         many.chosen()
     with pytest.raises(RequestError, match="not both"):
         many.chosen(["vae"], every=True)

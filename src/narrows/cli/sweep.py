@@ -27,22 +27,14 @@ def sweep(
         ),
     ],
     out: Annotated[
-        Path,
-        typer.Option(help="The folder of the sweep, with a run folder for each combination.", metavar="RUNS"),
+        Path, typer.Option(help="The folder of the sweep, with a folder for each run.", metavar="RUNS")
     ],
     method: shared.Method = None,
     *,
     how: shared.TrainingOptions,
-    seed: Annotated[
-        int,
-        typer.Option(
-            help="Random seed of initialisation and noise, and of the order of examples in all runs."
-        ),
-    ] = 0,
+    seed: Annotated[int, typer.Option(help="Random seed, also of the order of examples in all runs.")] = 0,
     page: Annotated[bool, typer.Option(help="Audit and compare the runs on one page.")] = True,
-    json: Annotated[
-        bool, typer.Option("--json", help="Print the final metrics of all runs as JSON.")
-    ] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print the final metrics as JSON.")] = False,
     data_options: dict[str, Any],
     options: dict[str, Any],
 ) -> None:

@@ -1,1 +1,1 @@
-"""A proof a method: the paper's claim, measured on data that anyone can have."""
+"""A proof of each method: the claim of its paper, tested on public data."""

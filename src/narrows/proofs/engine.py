@@ -1,7 +1,7 @@
 """Proofs: a paper's claim as an inequality, the method and its baseline at equal budget, several seeds.
 
 A proof is a file ``proofs/<family>/<method>.py`` with a `Proof` named ``PROOF``. Data, seeds and scale are
-arguments of `prove`, so that anybody can try a proof where it was not tuned.
+arguments of `prove`, so that a proof can be repeated under other conditions.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ if TYPE_CHECKING:
 __all__ = ["RESULTS", "Claim", "Proof", "Result", "Trial", "load", "prove"]
 
 RESULTS = Path("proofs/results")
-"""Where results are written, below the current folder."""
+"""Folder of results, relative to the current folder."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One seed of one proof: what `Proof.measure` is given.
+    """One seed of a proof, the argument of `Proof.measure`.
 
     Args:
         seed: the seed of this trial.
-        data: the source whose ``train`` is trained on and whose ``test`` is measured.
-        budget: what the scale allows; ``steps`` (and ``batch_size``, where named) hold for `fit`.
-        device: where `fit` trains.
-        say: where `log` goes.
+        data: the data; models are trained on ``train`` and measured on ``test``.
+        budget: the budget of the scale; `fit` uses ``steps`` and ``batch_size``.
+        device: the device of `fit`.
+        say: function that prints messages.
     """
 
     seed: int
@@ -54,7 +54,7 @@ class Trial:
     say: Callable[[str], None] = field(default=lambda text: None, repr=False, compare=False)
 
     def build(self, builder: Callable[..., Autoencoder], **options: Any) -> Autoencoder:
-        """Build a method for this trial's data, its weights drawn from the trial's seed."""
+        """Build a method for the data of this trial, with weights from its seed."""
         import torch
 
         torch.manual_seed(self.seed)
@@ -63,11 +63,11 @@ class Trial:
     def fit(self, model: Autoencoder, dataset: Dataset | None = None, **training: Any) -> Autoencoder:
         """Train a model with this trial's seed and budget, and return it in ``eval()`` on the CPU.
 
-        It trains on the trial's device; what is measured afterwards need not know of it.
+        The model is trained on the trial's device and returned on the CPU.
 
         Args:
-            model: what is trained, in place.
-            dataset: what it is trained on; ``data.train`` when None.
+            model: the model, which is trained in place.
+            dataset: the training data; ``data.train`` if None.
             training: further arguments of `narrows.train.optimise`, such as ``lr``.
         """
         from narrows.train import optimise
@@ -82,35 +82,34 @@ class Trial:
         return model.to("cpu").eval()
 
     def log(self, text: str) -> None:
-        """Say what is going on, beside the progress bar."""
+        """Print a message above the progress bar."""
         self.say(text)
 
 
 def _unmeasured(trial: Trial) -> Mapping[str, float]:
-    raise NotImplementedError("`measure` of the proof was left out")
+    raise NotImplementedError("the proof has no `measure`")
 
 
 @dataclass(frozen=True)
 class Proof:
-    """A paper's claim, ready to be measured.
+    """A claim of a paper, and the experiment that tests it.
 
     Args:
-        data: name of the data it is measured on by default.
-        claims: inequalities over the measured numbers, fixed before anything was measured.
+        data: name of the default data.
+        claims: inequalities of measured values, fixed before the first measurement.
         default: the budget at default scale (minutes): steps, rows, widths by name.
-        quick: what differs from it at quick scale (seconds); empty where there is none.
-        full: what differs from it at full scale (hours); empty where there is none.
-        seeds: how many seeds by default (0, 1, ...), or which: 100, 101, ... where something was chosen after a look
-            at lower ones.
-        data_options: how the data is opened.
-        notes: what a reader should know: what was tried, how the setting differs from the paper's; lines are
-            joined.
-        quick_data: name of the data at quick scale where it is another: data that need no download.
-        method: the method's name; in a file of this package it is left out: the file has that name.
-        measure: trains the method and its baseline at equal budget, and returns numbers by name; in a file of this
-            package it is left out: the function `measure` of that file.
+        quick: changes of the budget at quick scale (seconds); empty if there is no quick scale.
+        full: changes of the budget at full scale (hours); empty if there is no full scale.
+        seeds: number of seeds (0, 1, ...), or a list of seeds; from 100 on if anything was chosen after measurements
+            with lower ones.
+        data_options: options of the data.
+        notes: remarks, such as differences from the paper and other settings that were tried; lines are joined.
+        quick_data: name of other data at quick scale, which need no download.
+        method: the method's name; by default that of the file, in this package.
+        measure: trains the method and its baseline with equal budgets, and returns values by name; by default the
+            function `measure` of the file, in this package.
 
-    At quick scale the seeds are 0, 1 and 2, and only claims with `Claim.quick` are asked.
+    At quick scale the seeds are 0, 1 and 2, and only claims with `Claim.quick` are tested.
     """
 
     data: str
@@ -130,16 +129,16 @@ class Proof:
 
     @property
     def scales(self) -> dict[str, Mapping[str, int]]:
-        """The budgets that there are, by scale."""
+        """The budgets by scale."""
         budgets = {"quick": self.quick, "default": self.default, "full": self.full}
         return {name: {**self.default, **budget} for name, budget in budgets.items() if budget}
 
 
 def load(name: str) -> Proof:
-    """The proof of a method, or of a second stage.
+    """The proof of a method or a prior.
 
     Raises:
-        UnknownNameError: there is no such method.
+        UnknownNameError: the method does not exist.
         RequestError: it has no proof yet.
     """
     home = f"priors.{name.replace('-', '_')}" if name in PRIORS.parts else find(name).module
@@ -165,31 +164,29 @@ def prove(
     out: str | Path | None = None,
     progress: bool | None = None,
 ) -> Result:
-    """Measure a method's claim, and say whether it holds.
+    """Run a proof: measure, and test its claims.
 
-    The proof's verdict is the worst of its claims'; `narrows.proofs.verdict.Judgement` has the rule. Finished
-    seeds are kept beside the result until all are done, so that an interrupted proof goes on where it was.
+    The verdict is the worst of the claims' verdicts, defined in `narrows.proofs.verdict.Judgement`. Results of finished
+    seeds are saved, so that an interrupted proof can continue.
 
     Args:
         name: a method, or a `Proof` of your own.
         scale: ``quick``, ``default`` or ``full``.
-        seeds: how many seeds (0, 1, ...), or which; the proof's own when None.
-        data: a name, a path, arrays or a source, where the proof shall be tried on other data.
-        data_options: how that data is opened.
+        seeds: number of seeds (0, 1, ...), or a list of seeds; those of the proof if None.
+        data: other data: a name, a path, arrays or a source.
+        data_options: options of these data.
         device: ``cpu``, ``cuda``, or ``auto``.
-        out: where the result is written; when None ``proofs/results/NAME.json`` (with the scale, the data and
-            the seeds in the file's name where they are not the proof's own), and nothing at ``quick`` scale.
-        progress: show progress on stderr; when None, where stderr is a terminal.
+        out: output file; if None ``proofs/results/NAME.json`` (with scale, data and seeds in the name if they are not
+            the default ones), and no file at ``quick`` scale.
+        progress: show progress on stderr; if None, only if stderr is a terminal.
 
     Raises:
-        RequestError: an unknown method, scale or data set, or seeds that are none.
-        WorkError: a measurement gave no finite number, or lacks one that a claim names.
+        RequestError: an unknown method, scale or data set, or invalid seeds.
+        WorkError: a measured value is not finite, or a claim refers to a missing one.
     """
     proof = name if isinstance(name, Proof) else load(name)
     if proof.measure is _unmeasured or not proof.method:
-        raise RequestError(
-            "A `Proof` of your own needs `method`, its name, and `measure`, the function that measures."
-        )
+        raise RequestError("A `Proof` needs the arguments `method`, its name, and `measure`, a function.")
     budget = proof.scales[choice("scale", scale, list(proof.scales))]
     chosen = _seeds(_own_seeds(proof, scale) if seeds is None else seeds)
     device = _device(device)
@@ -287,12 +284,12 @@ def _by_name(proof: Proof, numbers: Mapping[int, Mapping[str, float]]) -> dict[s
 
 
 def _asked(proof: Proof, scale: str) -> list[Claim]:
-    """The claims that a scale asks."""
+    """The claims that are tested at a scale."""
     return [claim for claim in proof.claims if claim.quick or scale != "quick"]
 
 
 def _own_seeds(proof: Proof, scale: str) -> int | tuple[int, ...]:
-    """The seeds that a proof is measured on where nobody names others."""
+    """The default seeds of a proof."""
     return 3 if scale == "quick" else proof.seeds
 
 
@@ -326,7 +323,7 @@ def _open(proof: Proof, scale: str, data: Any, options: Mapping[str, Any] | None
 
 
 def _spelled(proof: Proof, scale: str, seeds: tuple[int, ...], other: str, device: str) -> tuple[str, str]:
-    """The command that measures this again, and the stem of the result's file."""
+    """The command that repeats a measurement, and the name of the file of the result."""
     command, stem = f"narrows prove {proof.method}", proof.method
     if scale != "default":
         command, stem = f"{command} --scale {scale}", f"{stem}.{scale}"
@@ -361,14 +358,14 @@ def _key(proof: Proof, scale: str, budget: Mapping[str, int], source: Source, de
 
 
 def _fingerprint(source: Source) -> str:
-    """A digest of some examples: arrays in memory have no name to tell them apart."""
+    """A hash of some examples, to identify arrays in memory."""
     some = [part.take(min(len(part), 256)).all().x for part in (source.train, source.test)]
     return hashlib.sha256(b"".join(x.numpy().tobytes() for x in some)).hexdigest()[:16]
 
 
 @lru_cache(maxsize=1)
 def _code() -> str:
-    """A digest of the package's source: a finished seed is of use only to the code that measured it."""
+    """A hash of the package's source, since results of finished seeds are valid only for the same code."""
     root = Path(__file__).parents[1]
     digest = hashlib.sha256()
     for file in sorted(root.rglob("*.py")):

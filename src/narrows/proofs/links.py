@@ -1,4 +1,4 @@
-"""Predicting the edges of a graph that were held out: what proofs of graph methods share."""
+"""Prediction of held-out edges, for proofs of methods for graphs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ EPOCHS = 200
 """The paper's."""
 
 SPECTRAL_WIDTHS = (16, 128)
-"""Eigenvectors of the rival: as many as a code is wide, and as many as in the paper."""
+"""Numbers of eigenvectors of the baseline: the width of the code, and that of the paper."""
 
 NOTES = (
     "Each seed holds out 10 % of the edges to judge by and 5 % more, each with as many pairs that are not joined; "

@@ -1,4 +1,4 @@
-"""What a linear classifier reads from a code."""
+"""Linear probes of codes."""
 
 from __future__ import annotations
 

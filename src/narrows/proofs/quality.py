@@ -1,4 +1,4 @@
-"""How good reconstructions and samples are, as several proofs measure it."""
+"""Quality of reconstructions and samples, for several proofs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a classifier reads in images that a model made: whether they show the label that was asked for."""
+"""A classifier of generated images, to test whether they show the given label."""
 
 from __future__ import annotations
 

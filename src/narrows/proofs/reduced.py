@@ -1,4 +1,4 @@
-"""Data made small enough for a proof: fewer rows, fewer pixels, binary pixels."""
+"""Data of reduced size for proofs: fewer rows, fewer pixels, binary pixels."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from narrows.data.scaling import Scaling
 __all__ = ["Reduced", "independent_nll", "reduced"]
 
 _SMALLEST = 16
-"""Images with fewer pixels a side are not pooled."""
+"""Images with a shorter side are not pooled."""
 
 
 class Reduced(NamedTuple):

@@ -1,4 +1,4 @@
-"""What a proof leaves behind: the numbers, the verdict, the environment; printed and written."""
+"""The result of a proof: values, verdict and environment."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ COLOURS: dict[Verdict, str] = {
 
 @dataclass(frozen=True)
 class Result:
-    """One proof, measured.
+    """The result of a proof.
 
     Args:
         name: the method.
         claim: what the paper claims, in a sentence.
         scale: ``quick``, ``default`` or ``full``.
-        data: how the data is opened again.
-        budget: what the scale allows: steps, rows ...
-        seeds: the seeds that ran.
-        measured: by name, one value a seed.
-        judgements: the claims, held to the numbers.
+        data: description of the data.
+        budget: the budget of the scale: steps, rows ...
+        seeds: the seeds.
+        measured: values by name, one per seed.
+        judgements: the results of testing the claims.
         environment: versions, machine, seconds, command.
-        notes: what the proof says of itself.
+        notes: the notes of the proof.
     """
 
     name: str
@@ -61,7 +61,7 @@ class Result:
         return worst([j.verdict for j in self.judgements])
 
     def as_dict(self) -> dict[str, Any]:
-        """The result as JSON holds it."""
+        """The result as a JSON object."""
         return {
             "name": self.name,
             "claim": self.claim,
@@ -80,11 +80,11 @@ class Result:
         }
 
     def save(self, path: str | Path) -> Path:
-        """Write the result as JSON, to a side and renamed."""
+        """Write the result as JSON, atomically."""
         return write_json(path, self.as_dict())
 
     def show(self) -> None:
-        """Print the claim, what was measured, and the verdict."""
+        """Print the claim, the measured values and the verdict."""
         from rich.console import Console
 
         Console().print(self)
@@ -126,7 +126,7 @@ class Result:
 
 
 def environment(device: str, seconds: Mapping[int, tuple[float, float]], command: str) -> dict[str, Any]:
-    """Where and with what a result was measured.
+    """The environment of a measurement.
 
     Args:
         device: that trained.
@@ -155,7 +155,7 @@ def environment(device: str, seconds: Mapping[int, tuple[float, float]], command
 
 
 def write_json(path: str | Path, value: Any) -> Path:
-    """Write JSON to a side and rename it, so that the file is whole or not there."""
+    """Write a JSON file atomically."""
     from narrows.core import files
 
     path = Path(path)

@@ -1,4 +1,4 @@
-"""Several proofs one after the other: what ``narrows prove`` does.
+"""``narrows prove``: run several proofs.
 
 Exit codes: 0 when every proof ran, whatever it found; with `strict`, 1 where a claim is not as the proof has it: at
 quick scale each claim that is asked must be reproduced, at the others none is refuted but those that the proof itself
@@ -21,16 +21,18 @@ __all__ = ["chosen", "run"]
 
 
 def chosen(names: Sequence[str] = (), *, every: bool = False, family: str | None = None) -> list[str]:
-    """The methods that were asked for, each once; only those of a family where one is named.
+    """The chosen methods, without duplicates.
 
     Raises:
         UnknownNameError: an unknown method.
         RequestError: nothing was asked for, names and `every` both were, an unknown family, or no proof.
     """
     if names and (every or family is not None):
-        raise RequestError("Name methods, or give --all or --family, not both.")
+        raise RequestError("Give names of methods, or --all or --family, not both.")
     if not names and not every and family is None:
-        raise RequestError("Which proof? Name methods (see: narrows list), or give --all or --family.")
+        raise RequestError(
+            "No proof is chosen: give names of methods (see: narrows list), or --all or --family."
+        )
     wanted = list(dict.fromkeys(names)) or [row.name for row in in_family(family)]
     for name in wanted:
         load(name)  # refuse before the first one runs, not after an hour
@@ -47,7 +49,7 @@ def run(
     out: str | Path | None = None,
     **how: Any,
 ) -> int:
-    """Prove, print, and return the exit code.
+    """Run proofs, print the results, and return the exit code.
 
     Args:
         names: methods.
@@ -72,7 +74,7 @@ def run(
                 results[-1].show()
     except KeyboardInterrupt:
         raise WorkError(
-            f"Stopped in the proof of `{name}`. Seeds that were finished are kept for next time."
+            f"Interrupted in the proof of `{name}`. Results of finished seeds are saved for the next run."
         ) from None
     finally:
         if as_json:

@@ -1,4 +1,4 @@
-"""From numbers to verdicts: the inequality, its interval over seeds, and the words for it."""
+"""Claims as inequalities, and verdicts from intervals over seeds."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["Claim", "Judgement", "Numbers", "Verdict", "interval", "spread", "wo
 
 Verdict: TypeAlias = Literal["reproduced", "reproduced post hoc", "inconclusive", "refuted here"]
 Numbers: TypeAlias = Mapping[str, Sequence[float]]
-"""What was measured: by name, one value a seed."""
+"""Measured values by name, one per seed."""
 
 _ORDER: tuple[Verdict, ...] = get_args(Verdict)
 # The 95 % point of Student's t for 1 to 10 degrees of freedom; beyond, the expansion below is right to 1e-3.
@@ -32,13 +32,13 @@ _MARKS = ("not at quick scale", "refuted here")
 
 @dataclass(frozen=True)
 class Claim:
-    """An inequality between measured numbers, judged over the seeds.
+    """An inequality between measured values, tested over several seeds.
 
-    The slack of a seed is the signed distance to the side that was claimed: positive where the inequality holds. Factor
-    and margin are fixed before anything is measured.
+    The slack of a seed is its signed distance from the boundary, positive if the inequality holds. Factor and margin
+    are fixed before the first measurement.
 
     Args:
-        says: the claim in words, with the number that matters.
+        says: the claim in words.
         holds: ``left < factor * right + margin`` (or ``>``): left and right are names of measured numbers, right may be
             a constant; factor and margin may be left out.
         quick: whether it is asked at quick scale too: only what stands there by twice its interval should be.
@@ -67,7 +67,7 @@ class Claim:
 
     @classmethod
     def read(cls, text: str) -> tuple[Claim, ...]:
-        """The claims of a text.
+        """Parse claims from a text.
 
         Each begins with its words, not indented, up to a colon at the end of a line. Indented below stands the
         inequality, with ``(not at quick scale)``, ``(refuted here)`` or both behind it; then, where there is
@@ -119,10 +119,10 @@ class Claim:
         return f"{left} {relation} {scaled}{shift}"
 
     def slack(self, numbers: Numbers) -> list[float]:
-        """How far on the claimed side each seed lies.
+        """The slack of each seed.
 
         Raises:
-            WorkError: the claim names a number that was not measured.
+            WorkError: the claim refers to a value that was not measured.
         """
         left, relation, factor, right, margin = self._terms
         measured = _look_up(numbers, left)
@@ -131,7 +131,7 @@ class Claim:
         return [sign * (a - (factor * b + margin)) for a, b in zip(measured, other, strict=True)]
 
     def judge(self, numbers: Numbers) -> Judgement:
-        """Hold the claim to the numbers; see `Judgement` for the rule."""
+        """Test the claim; see `Judgement` for the rule."""
         slack = self.slack(numbers)
         low, high = interval(slack)
         return Judgement(self, tuple(slack), fmean(slack), low, high)
@@ -139,7 +139,7 @@ class Claim:
 
 @dataclass(frozen=True)
 class Judgement:
-    """A claim held to what was measured.
+    """The result of testing a claim.
 
     The rule, with d the slack a seed and [low, high] its 90 % t-interval over seeds:
 
@@ -170,7 +170,7 @@ class Judgement:
         return self.verdict in ("reproduced", "reproduced post hoc")
 
     def as_dict(self) -> dict[str, object]:
-        """What a result file holds of it."""
+        """The entries of a result file."""
         return {
             "says": self.claim.says,
             "formula": self.claim.formula,
@@ -181,7 +181,7 @@ class Judgement:
 
 
 def interval(values: Sequence[float]) -> tuple[float, float] | tuple[None, None]:
-    """The two-sided 90 % t-interval of a mean; (None, None) where there is one value.
+    """The two-sided 90 % t-interval of a mean; (None, None) for one value.
 
     Example:
         >>> low, high = interval([1.0, 2.0, 3.0])
@@ -211,7 +211,7 @@ def t95(freedom: int) -> float:
 
 
 def spread(values: Sequence[float]) -> float | None:
-    """The sample standard deviation over seeds, None where there is one."""
+    """The sample standard deviation over seeds; None for one seed."""
     return stdev(values) if len(values) > 1 else None
 
 
