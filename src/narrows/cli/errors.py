@@ -76,7 +76,7 @@ def _system(error: OSError) -> str:
     where = f" {error.filename}" if error.filename else ""
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         target = f" to write{where}" if where else " on the device"
-        return f"No space left{target}. Free some, or use another disk; no files were overwritten."
+        return f"No space is left{target}. Free some, or use another disk; no files were overwritten."
     reason = error.strerror or str(error) or type(error).__name__
     return f"Operating system error{f' at{where}' if where else ''}: {reason}."
 
