@@ -101,5 +101,5 @@ def test_a_fit_on_arrays_in_memory_reads_others_of_other_points():
     model = vano(source.spec, latent=1)
     other = nd.like(source.describe(), {"u": u[:, ::2], "grid": y[::2]})
     assert model.reconstruct(other.all()).shape == (40, 5, 1)
-    with pytest.raises(RequestError, match="expected here"):
+    with pytest.raises(RequestError, match="is expected"):
         nd.like(source.describe(), {"u": u[..., None].repeat(2, 2), "grid": y})

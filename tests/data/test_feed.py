@@ -127,7 +127,9 @@ class TestMapped:
         np.save(tmp_path / "x.npy", x)
         data = Dataset(np.load(tmp_path / "x.npy", mmap_mode="r"), Scaling(), (1,))
         feed = BatchReader(data, 10, 0)
-        with pytest.raises(WorkError, match=r"NaN or infinite numbers: row 57 of the file"):
+        with pytest.raises(
+            WorkError, match=r"NaN or infinite numbers; the first one read is in row 57 of the file"
+        ):
             epoch(feed)
 
     def test_the_target_stays_beside_its_row(self, tmp_path):

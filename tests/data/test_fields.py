@@ -10,7 +10,7 @@ from narrows.data.readers.fields import of_images, read_fields
 def test_a_domain_comes_back_from_its_description():
     domain = Domain((0.0, -1.0), (2.0, 3.5), (4, 5), cells=True)
     assert Domain.of(domain.describe()) == domain
-    with pytest.raises(RequestError, match="lower ends"):
+    with pytest.raises(RequestError, match="lower bounds"):
         Domain.of({**domain.describe(), "low": [2.0, -1.0]})
     with pytest.raises(RequestError, match="domain"):
         Domain.of({"low": [0.0]})

@@ -52,10 +52,10 @@ def test_non_edges_are_drawn_evenly():
     ("edges", "options", "said"),
     [
         (np.zeros((3, 3), int), {}, "pairs of nodes"),
-        (np.array([[0, -1]]), {}, "from 0 on"),
-        (np.array([[0.5, 1]]), {}, "whole"),
-        (np.array([[1, 1]]), {}, "no edge between two different nodes"),
-        (np.array([[0, 9]]), {"x": np.zeros((4, 2))}, "numbered from 0 on"),
+        (np.array([[0, -1]]), {}, "integers from 0"),
+        (np.array([[0.5, 1]]), {}, "integers"),
+        (np.array([[1, 1]]), {}, "no edge between different nodes"),
+        (np.array([[0, 9]]), {"x": np.zeros((4, 2))}, "Number the nodes from 0"),
         (np.array([[0, 1]]), {"x": np.full((2, 1), np.nan)}, "finite"),
         (np.array([[0, 1]]), {"x": np.zeros((2, 1)), "labels": np.zeros(3)}, "data of 2 and 3 nodes"),
     ],
@@ -70,7 +70,7 @@ def test_shares_that_leave_nothing_are_refused():
     with pytest.raises(RequestError, match="at least one of the graph's 2 edges"):
         divide(ring)
     full = Graph.of(np.argwhere(np.triu(np.ones((8, 8)), 1)))
-    with pytest.raises(RequestError, match="too few to set beside"):
+    with pytest.raises(RequestError, match="too few for 3 held-out edges"):
         divide(full)
 
 

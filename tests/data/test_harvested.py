@@ -110,7 +110,7 @@ class TestLayouts:
         ).at(2)
         assert torch.equal(batch.condition["gradients"], -batch.x)
         with pytest.raises(
-            RequestError, match=r"the column `gradients`, but the data lack it.*They have: tokens"
+            RequestError, match=r"the column `gradients`, which the data do not have.*They have: tokens"
         ):
             BatchReader(
                 nd.open(folder, at="resid.1", mapped=mapped).train, 5, 0, conditions=("gradients",)

@@ -78,7 +78,7 @@ class TestHeaders:
         monkeypatch.setenv("NARROWS_MEMORY", "10M")
         for name in ("x.npy", "x.npz", "x.csv.gz", "x.safetensors"):
             with pytest.raises(
-                RequestError, match=rf"{name} needs about \d+ MiB of memory, and 10 MiB may be taken"
+                RequestError, match=rf"{name} needs about \d+ MiB of memory, and the limit is 10 MiB"
             ):
                 nd.open(tmp_path / name)
         assert nd.open(tmp_path / "x.npy", mapped=True).train.mapped

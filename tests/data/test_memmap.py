@@ -47,7 +47,7 @@ def test_a_file_that_became_shorter_is_said(tmp_path):
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     with (tmp_path / "x.npy").open("r+b") as file:
         file.truncate(1000)
-    with pytest.raises(WorkError, match=r"x.npy became shorter while it was read. Put the whole file back"):
+    with pytest.raises(WorkError, match=r"x.npy was truncated while it was read. Restore the whole file"):
         read_rows(mapped, slice(4000, 4010))
 
 

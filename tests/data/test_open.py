@@ -126,9 +126,9 @@ def test_layouts(shape, dtype, layout, expected):
         (
             np.zeros((4, 12, 12)) - 1,
             {},
-            "may be sequences or images. Say which: `layout='sequence'` or `layout='image'`",
+            "may be sequences or images. Give `layout='sequence'` or `layout='image'`",
         ),
-        (np.zeros((4, 3, 9, 3)), {}, "may be channels first or channels last. Say which: `layout='chw'`"),
+        (np.zeros((4, 3, 9, 3)), {}, "may be channels first or channels last. Give `layout='chw'`"),
         (np.zeros(4), {}, r"shape \(4,\) and type float64; expected 2 to 4 axes"),
         (np.zeros((4, 3)), {"layout": "hwc"}, "`layout='hwc'` needs an array with 4 axes"),
         (np.zeros((4, 3)), {"layout": "hcw"}, "`layout` must be one of .*Did you mean"),
@@ -149,7 +149,7 @@ def test_layouts(shape, dtype, layout, expected):
         (
             np.eye(4),
             {"split": "part"},
-            "`split` must be the share of the test part, between 0 and 1, but got 'part'",
+            "`split` must be the fraction of the test set, between 0 and 1, but got 'part'",
         ),
         (np.eye(4), {"limit": 0}, "`limit` must be a whole number of at least 1"),
         (np.eye(4), {"scale": "log"}, "`scale` must be one of `auto`"),
@@ -157,15 +157,15 @@ def test_layouts(shape, dtype, layout, expected):
         (
             np.eye(4),
             {"labels": [0.5, 1, 2, 3]},
-            "`labels` must be classes: whole numbers or text.*use `target`",
+            "`labels` must be classes: integers or text.*use `target`",
         ),
         (np.eye(4), {"target": np.full((4, 1), np.nan)}, "`target` of `arrays` must hold finite numbers"),
         (
             {"x_train": np.eye(4), "x_test": np.eye(3)[:, :2]},
             {},
-            r"`x` must be alike in both parts, but got 'examples of shape \(4,\) and \(2,\)",
+            r"`x` must be of the same shape in both parts, but got 'examples of shape \(4,\) and \(2,\)",
         ),
-        ({"x_train": np.eye(4), "x_test": np.eye(4)}, {"split": 0.5}, "these data bring their own test part"),
+        ({"x_train": np.eye(4), "x_test": np.eye(4)}, {"split": 0.5}, "these data have their own test set"),
         ({"a": np.eye(4)}, {}, "none is called x or x_train"),
         ((np.eye(4), [0, 1, 0, 1]), {"labels": [1, 1, 1, 1]}, "left out where the data are a pair"),
     ],
@@ -182,15 +182,13 @@ def test_unknown_names_and_options_name_the_nearest():
         nd.open(np.eye(3), labls=1)
     with pytest.raises(UnknownOptionError, match=r"no option `key`"):
         nd.open("digits", key="x")
-    with pytest.raises(RequestError, match=r"`zinc` is not read as arrays: molecule autoencoders"):
+    with pytest.raises(RequestError, match=r"`zinc` cannot be read as arrays: molecule autoencoders"):
         nd.open("zinc")
     with pytest.raises(
         RequestError, match=r"it is a collection: open one of its parts, such as `adbench-annthyroid`"
     ):
         nd.open("adbench")
-    with pytest.raises(
-        RequestError, match=r"`what` must be a name, a path or arrays where options are given"
-    ):
+    with pytest.raises(RequestError, match=r"`what` must be a name, a path or arrays if options are given"):
         nd.open(nd.open("digits"), limit=3)
 
 
@@ -210,7 +208,7 @@ class TestLike:
         x = np.random.default_rng(0).normal(3, 2, (50, 4))
         description = json.loads(json.dumps(nd.open(x).describe()))
         with pytest.raises(
-            RequestError, match=r"were arrays in memory; they are not kept. Pass the arrays again"
+            RequestError, match=r"were arrays in memory, which are not saved. Pass the arrays again"
         ):
             nd.open(**description)
         same_again = nd.open(**{**description, "what": x})
@@ -240,7 +238,7 @@ class TestLike:
     @pytest.mark.parametrize("x", [np.zeros((3, 8, 9), np.uint8), np.zeros((3, 63)), np.zeros((3, 3, 8, 8))])
     def test_another_shape_is_refused(self, x):
         with pytest.raises(
-            RequestError, match=r"but \(1, 8, 8\) is expected here. Give data like those of the fit"
+            RequestError, match=r"but \(1, 8, 8\) is expected. Give data like the training data"
         ):
             nd.like(nd.open("digits"), x)
         with pytest.raises(RequestError, match=r"have the shape \(5,\), but \(1, 8, 8\)"):

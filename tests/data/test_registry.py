@@ -178,7 +178,7 @@ class TestTable:
     def test_what_is_not_opened_says_why(self):
         for row in registry.sets().values():
             if not row.reader or row.parts:
-                with pytest.raises(RequestError, match=rf"`{row.name}` is not read as arrays: \w+"):
+                with pytest.raises(RequestError, match=rf"`{row.name}` cannot be read as arrays: \w+"):
                     nd.open(row.name)
 
 

@@ -100,7 +100,7 @@ def test_applying_never_changes_the_store():
 def test_refusals():
     with pytest.raises(RequestError, match=r"`scale` must be one of `auto`"):
         fit_scaling(torch.zeros(1, 1), "whiten")
-    with pytest.raises(RequestError, match=r"`scaling` must be what `Source.describe"):
+    with pytest.raises(RequestError, match=r"`scaling` must be from `Source.describe"):
         Scaling.of({"kind": "unit"})
 
 

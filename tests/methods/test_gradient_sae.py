@@ -79,7 +79,7 @@ def test_training_reads_the_column_and_data_without_it_are_refused():
     x = torch.randn(200, 5)
     model = gradient_sae((5,), latents=N, k=K)
     optimise(model, Dataset(x, Scaling(), (5,), columns={"gradients": x.flip(0)}), steps=3, batch_size=32)
-    with pytest.raises(RequestError, match="told the column `gradients`"):
+    with pytest.raises(RequestError, match="needs the column `gradients`"):
         optimise(model, Dataset(x, Scaling(), (5,)), steps=3, batch_size=32)
     with pytest.raises(RequestError):
         gradient_sae(Spec((5,), target=(3,)))

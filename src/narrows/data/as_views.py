@@ -1,4 +1,4 @@
-"""What is opened as several modalities: arrays by name, files of one folder, or examples and their labels."""
+"""Open data as several modalities: named arrays, files of one folder, or examples and their labels."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ __all__ = ["as_views"]
 
 _KEYED = (".npz", ".safetensors")
 _PAIRS = ("x", "x_train")
-"""Arrays of these names have labels beside them, by the names of the convention."""
+"""Arrays with these names have labels in an array named by the convention (``y``, ``y_train``)."""
 
 
 def as_views(what: Any, name: str, reader: Callable[..., Any]) -> Callable[..., Raw | Source | Dataset]:
-    """The reader of several modalities out of anything that can be opened.
+    """The reader of several modalities from anything that can be opened.
 
     Args:
         what: what is opened.
         name: short name for reports.
-        reader: what reads it otherwise; its options are taken too, where it is asked.
+        reader: the reader of other kinds of data; if it is used, its options are accepted too.
     """
     arrays = _arrays_of(what)
 
@@ -67,7 +67,7 @@ def as_views(what: Any, name: str, reader: Callable[..., Any]) -> Callable[..., 
 
 
 def _arrays_of(what: Any) -> Callable[..., RawViews | Raw] | None:
-    """What reads the modalities where the data are arrays by name; None where another reader must."""
+    """The reader of modalities given as named arrays; None for other data."""
     if isinstance(what, Mapping):
         if set(map(str.lower, what)) & set(_PAIRS):
             return None
@@ -98,9 +98,9 @@ def _arrays_of(what: Any) -> Callable[..., RawViews | Raw] | None:
 def _marked(
     arrays: Mapping[str, np.ndarray], marks: str | None, least: int, layout: str, what: str
 ) -> RawViews:
-    """Modalities, and the array that says which rows are the test part."""
+    """Modalities, and the array that marks the rows of the test set."""
     if marks is not None and marks not in arrays:
-        raise RequestError(f"{what} have no array ``{marks}`` that says which rows are the test part.")
+        raise RequestError(f"{what} have no array ``{marks}`` that marks the rows of the test set.")
     named = {name: array for name, array in arrays.items() if name != marks}
     raw = separate(named, what, layout, least)
     if marks is not None:

@@ -1,4 +1,4 @@
-"""From what a reader hands over to data sets: checks, split, labels, scaling."""
+"""From a reader's output to data sets: checks, split, labels, scaling."""
 
 from __future__ import annotations
 
@@ -25,15 +25,15 @@ from narrows.data.stores import Once, Ragged, Store
 __all__ = ["Split", "assemble", "class_names", "divide", "limited", "numbered", "one_part", "rescaled"]
 
 _OF_THE_DATA = ("class_names", "rows", "model")
-"""What a description says of the data beside their `Spec`."""
+"""Keys of a description that are not part of the `Spec`."""
 
 _SAMPLE = 1 << 16
-"""Of mapped data, so many rows at most are looked at to fit the scaling and to look for NaN."""
+"""Maximum number of rows of memory-mapped data used to fit the scaling and to check for NaN."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """How examples are divided: the share of the test part, and a limit for both parts."""
+    """How examples are divided: the fraction of the test set, and a limit for both parts."""
 
     share: float | None = None
     limit: int | None = None
@@ -51,7 +51,7 @@ def assemble(
     domain: Mapping[str, Any] | None = None,
     spec: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Check, split, limit and scale what a reader handed over."""
+    """Check, split, limit and scale a reader's output."""
     _check(raw, name)
     _same_model(raw, spec, name)
     scale = raw.scale if scale == "auto" else scale
@@ -78,7 +78,7 @@ def assemble(
 
 
 def _fitted(train: Raw, layout: str, scale: str) -> Scaling:
-    """The scaling of a training part; of a mixed table only the columns of numbers have one."""
+    """The scaling of a training set; in a mixed table only numeric columns are scaled."""
     if train.kind == "table":
         return fit_columns(
             train.x, [part.values not in ("binary", "categories") for part in train.parts.values()], scale
@@ -99,13 +99,13 @@ def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | N
     scaling = _as_it_comes(raw.x, Scaling.of(description["scaling"]))
     known = spec["class_names"]
     if raw.labels is not None and not raw.class_names and not set(class_names(raw, raw)) <= set(known):
-        raw.labels = None  # classes that the fit never saw: they cannot be told to the model
+        raw.labels = None  # classes that are not in the training data cannot be used as a condition
     box = Domain.of(description["domain"]) if "domain" in description else None
     return _dataset(raw, layout, shape, scaling, goal, tuple(spec["class_names"]), name, box)
 
 
 def _as_it_comes(x: Any, scaling: Scaling) -> Scaling:
-    """Bytes were described, fractions from 0 to 1 are given: those have been scaled already."""
+    """No scaling, if the described data were bytes and the given ones are fractions between 0 and 1."""
     if isinstance(x, Ragged) or scaling.kind != "unit" or scaling.shift != 0.0 or scaling.scale == 1.0:
         return scaling
     if x.dtype.kind != "f":
@@ -122,13 +122,13 @@ def rescaled(dataset: Dataset, description: Mapping[str, Any]) -> Dataset:
 
 
 def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
-    """The training and the test part: official, as a column says, at random (fixed), or the last rows.
+    """The training and the test set: official, by a column, at random (with a fixed seed), or the last rows.
 
-    Pieces of one series or the like never lie in both.
+    Segments of one series, or other rows of one group, are never in both.
     """
     if raw.test is not None or raw.part is not None:
         if split.share is not None:
-            raise refuse("split", split.share, "left out: these data bring their own test part")
+            raise refuse("split", split.share, "left out: these data have their own test set")
         if raw.test is not None:
             return raw, replace(raw.test, factor_names=raw.factor_names)
         assert raw.part is not None
@@ -137,7 +137,7 @@ def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
     share = raw.split if split.share is None else fraction("split", split.share)
     tests = min(max(1, round(n * share)), n - 1)
     if n < 2:
-        raise RequestError(f"There is {n} example, too few for a training and a test part. Give at least 2.")
+        raise RequestError(f"There is {n} example, too few for a training and a test set. Give at least 2.")
     if raw.ordered or on_disk(raw.x):
         return raw.rows(slice(0, n - tests)), raw.rows(slice(n - tests, n))
     if raw.groups is not None:
@@ -148,7 +148,7 @@ def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
 
 
 def _held_out(groups: np.ndarray, tests: int) -> np.ndarray:
-    """Groups, drawn (fixed), that have at most so many examples together; the smallest where none is so small."""
+    """Random groups (fixed seed) with at most `tests` examples in total; the smallest if all are larger."""
     names, sizes = np.unique(groups, return_counts=True)
     chosen, total = [], 0
     for group in np.random.default_rng(len(groups)).permutation(len(names)):
@@ -159,7 +159,7 @@ def _held_out(groups: np.ndarray, tests: int) -> np.ndarray:
 
 
 def limited(raw: Raw, limit: int | None) -> Raw:
-    """At most so many examples: the first of an ordered set, else some that are drawn (fixed)."""
+    """At most `limit` examples: the first of an ordered set, else a random subset (with a fixed seed)."""
     if limit is None or whole("limit", limit) >= len(raw.x):
         return raw
     if raw.ordered or on_disk(raw.x):
@@ -168,7 +168,7 @@ def limited(raw: Raw, limit: int | None) -> Raw:
 
 
 def _check(raw: Raw, name: str) -> None:
-    """Refuse data that nothing can be learnt from, with the reason."""
+    """Raise an error for data that cannot be used, with the reason."""
     for part in (raw, raw.test):
         if part is None:
             continue
@@ -184,7 +184,11 @@ def _check(raw: Raw, name: str) -> None:
         for called, one, two in (("x", raw.x, raw.test.x), ("target", raw.target, raw.test.target)):
             shapes = [None if part is None else part.shape[1:] for part in (one, two)]
             if shapes[0] != shapes[1]:
-                raise refuse(called, f"examples of shape {shapes[0]} and {shapes[1]}", "alike in both parts")
+                raise refuse(
+                    called,
+                    f"examples of shape {shapes[0]} and {shapes[1]}",
+                    "of the same shape in both parts",
+                )
 
 
 def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -> None:
@@ -207,7 +211,7 @@ def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -
     bad = ~np.isfinite(sample)
     where = np.argwhere(bad)[0]
     place = f"row {where[0]}" + (f", column {', '.join(map(str, where[1:]))}" if len(where) > 1 else "")
-    more = " of those looked at" if on_disk(x) else ""
+    more = " of those checked" if on_disk(x) else ""
     raise RequestError(
         f"`{called}` of `{name}` must hold finite numbers, but {int(bad.sum())} of them{more} are NaN or infinite; "
         f"the first is at {place}. Drop or fill those rows first, or fit a method for tables with missing cells: "
@@ -216,7 +220,7 @@ def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -
 
 
 def class_names(train: Raw, test: Raw) -> tuple[str, ...]:
-    """Names of the classes: given, or the sorted values of the labels."""
+    """Names of the classes: as given, or the sorted values of the labels."""
     if train.labels is None or train.class_names:
         return train.class_names
     both = [_tidy(part.labels) for part in (train, test) if part.labels is not None]
@@ -224,28 +228,28 @@ def class_names(train: Raw, test: Raw) -> tuple[str, ...]:
 
 
 def _tidy(labels: np.ndarray) -> np.ndarray:
-    """Labels as one column of whole numbers or text."""
+    """Labels as one column of integers or text."""
     labels = np.asarray(labels)
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
     if labels.ndim != 1:
         raise refuse("labels", f"an array of shape {labels.shape}", "one label for each example, (N,)")
     if labels.dtype.kind not in "fiubOSU":
-        raise refuse("labels", f"an array of type {labels.dtype}", "classes: whole numbers or text")
+        raise refuse("labels", f"an array of type {labels.dtype}", "classes: integers or text")
     if labels.dtype.kind != "f":
         return labels
     if not (np.abs(labels) < 1 << 62).all() or not (labels == np.round(labels)).all():
         raise refuse(
             "labels",
             "fractions or NaN",
-            "classes: whole numbers or text",
+            "classes: integers or text",
             "To predict a number use ``target``.",
         )
     return labels.astype(np.int64)
 
 
 def numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor:
-    """The number of each label's class, (N,) int64."""
+    """The class index of each label, (N,) int64."""
     labels = _tidy(labels)
     seen, inverse = np.unique(labels, return_inverse=True)
     number = {c: i for i, c in enumerate(classes)}
@@ -261,14 +265,14 @@ def numbered(labels: np.ndarray, classes: tuple[str, ...], name: str) -> Tensor:
 
 
 def _sample(x: Any) -> Tensor:
-    """The examples to fit a scaling on: all of them, or runs spread over a mapped file."""
+    """The examples to fit a scaling on: all of them, or segments spread over a mapped file."""
     if isinstance(x, Ragged):
         return x.values
     return spread(cast(ActivationRows, exactly(x)), _SAMPLE) if on_disk(x) else exact(x)
 
 
 def _known(x: Tensor) -> Tensor:
-    """The rows of numbers (..., C) that lack none, where some do."""
+    """The rows of numbers (..., C) without missing values, if there are any."""
     if not x.is_floating_point() or not bool(x.isnan().any()):
         return x
     rows = x.reshape(-1, x.shape[-1])
@@ -276,7 +280,7 @@ def _known(x: Tensor) -> Tensor:
 
 
 def _kept(x: Any, scaling: Scaling) -> Store:
-    """Numbers as they are stored: bytes stay bytes, everything else is float32 unless its scaling needs float64."""
+    """Numbers as they are stored: bytes stay bytes, others are float32 unless the scaling needs float64."""
     if isinstance(x, (Tensor, Ragged, Once)):
         return x
     if on_disk(x):
@@ -287,7 +291,7 @@ def _kept(x: Any, scaling: Scaling) -> Store:
 
 
 def _oriented(x: Tensor, layout: str) -> Tensor:
-    """Stored examples as (B, C, H, W), (B, T, D) or (B, D), so that the scaling is fitted along the right axis."""
+    """Stored examples as (B, C, H, W), (B, T, D) or (B, D), so that the scaling has the right axis."""
     if layout == "image":
         return x.unsqueeze(1)
     return x.movedim(-1, 1) if layout == "hwc" else x
@@ -349,19 +353,19 @@ def _spec(train: Dataset, classes: tuple[str, ...], raw: Raw) -> Spec:
 
 
 def _expected(found: Spec, rows: list[int], spec: Mapping[str, Any], name: str) -> Spec:
-    """Hold data that are opened again to their description."""
+    """Check data that are opened again against their description."""
     if list(found.shape) != list(spec["shape"]) or rows != list(spec["rows"]):
         raise RequestError(
             f"The data `{name}` changed: {rows[0]} + {rows[1]} examples of shape {found.shape} now, "
             f"{spec['rows'][0]} + {spec['rows'][1]} of shape {tuple(spec['shape'])} when they were described. "
-            "Put the old data back, or fit anew."
+            "Restore the old data, or fit a new model."
         )
     kept = Spec.from_json({k: v for k, v in spec.items() if k not in _OF_THE_DATA})
     return replace(found, values=kept.values, classes=found.classes)
 
 
 def _same_kind(raw: Raw, spec: Mapping[str, Any], name: str) -> tuple[int, ...]:
-    """The shape of examples of the described kind, which have as many numbers a point; there may be more points."""
+    """The shape of examples of the described kind, with the same channels; there may be more points."""
     shape, found = tuple(spec["shape"]), tuple(raw.x.shape[1:])
     if spec.get("kind") != raw.kind or shape[1:] != found[1:]:
         raise _other_shape(f"`{name}`", found, shape)
@@ -369,17 +373,17 @@ def _same_kind(raw: Raw, spec: Mapping[str, Any], name: str) -> tuple[int, ...]:
 
 
 def _same_model(raw: Raw, spec: Mapping[str, Any] | None, name: str) -> None:
-    """Hold activations to the model whose activations were described."""
+    """Check that activations are of the model of the description."""
     described = (spec or {}).get("model")
     if described and raw.provenance is not None and raw.provenance.model != described:
         raise RequestError(
             f"`{name}` holds activations of {raw.provenance.model}, but those of the fit are of {described}. "
-            "Give a harvest of the same model."
+            "Give activations of the same model."
         )
 
 
 def _same_layout(raw: Raw, shape: tuple[int, ...], name: str) -> str:
-    """The layout in which the examples have the wanted shape."""
+    """The layout in which the examples have the expected shape."""
     stored = raw.x.shape[1:]
     for layout in ("vector", "image", "chw", "hwc", "sequence"):
         fits = len(stored) == len(shape) - (layout == "image")
@@ -390,6 +394,6 @@ def _same_layout(raw: Raw, shape: tuple[int, ...], name: str) -> str:
 
 def _other_shape(name: str, found: tuple[int, ...], shape: tuple[int, ...]) -> RequestError:
     return RequestError(
-        f"The examples of {name} have the shape {tuple(found)}, but {shape} is expected here. "
-        "Give data like those of the fit."
+        f"The examples of {name} have the shape {tuple(found)}, but {shape} is expected. "
+        "Give data like the training data."
     )

@@ -1,4 +1,4 @@
-"""`BatchReader`: the batch of any step, from the seed and the step alone."""
+"""`BatchReader`: the batch of any step, determined by the seed and the step."""
 
 from __future__ import annotations
 
@@ -20,23 +20,22 @@ from narrows.data.stores import Once, Ragged
 __all__ = ["BatchReader", "some_rows"]
 
 _ON_DEVICE = 4 << 30
-"""Stores up to this size (bytes) are moved to the device once, instead of a batch at a time."""
+"""Stores up to this size (bytes) are moved to the device once, instead of batch by batch."""
 
 
 class BatchReader:
-    """Batches in an order that is drawn anew each epoch from (seed, epoch), and nothing else.
+    """Batches in a random order, drawn for each epoch from (seed, epoch) only.
 
-    The batch of a step does not depend on the steps before it, so a run that is resumed at any step sees what the
-    uninterrupted run would have seen. The last batch of an epoch is dropped where it is not full, unless it is the
-    only one.
+    The batch of a step does not depend on previous steps, so a run resumed at any step gets the same batches as
+    an uninterrupted run. The last batch of an epoch is dropped if it is incomplete, unless it is the only one.
 
     Args:
-        dataset: what is fed.
-        batch_size: examples a step, over all processes together.
+        dataset: the data.
+        batch_size: examples per step, over all processes.
         seed: seed of the order.
-        conditions: what the method is told, see `Dataset.batch`.
-        device: where batches must be.
-        rank: number of this process.
+        conditions: names of the conditions, see `Dataset.batch`.
+        device: device of the batches.
+        rank: rank of this process.
         world_size: the number of processes; process r gets rows r, r + world_size, ... of each batch.
 
     Example:
@@ -74,11 +73,11 @@ class BatchReader:
             self._reader = _Memory(dataset, self.seed)
 
     def at(self, step: int) -> Batch:
-        """The batch of a step, counted from 0 over all epochs."""
+        """The batch of a step, numbered from 0 over all epochs."""
         return self._reader.read(*self._places(step), self.conditions, self.device)
 
     def rows(self, step: int) -> Tensor:
-        """The numbers of the examples of which `at` makes that batch, (B,)."""
+        """The row indices of that batch, (B,)."""
         return self._reader.rows(*self._places(step))
 
     def _places(self, step: int) -> tuple[int, slice]:
@@ -88,12 +87,12 @@ class BatchReader:
 
 
 def some_rows(examples: Sized, n: int, seed: int) -> Tensor:
-    """Numbers of at most n rows without repeats, sorted; of few shards where each is read as a whole.
+    """Indices of at most n rows without replacement, sorted; from few shards if each is read as a whole.
 
     Args:
         examples: a `Dataset`, or anything with a length.
-        n: how many.
-        seed: they depend on it alone.
+        n: maximum number of rows.
+        seed: seed of the draw.
 
     Example:
         >>> some_rows(range(10), 3, 0)
@@ -118,12 +117,12 @@ class _Reader(Protocol):
 
 
 def as_bytes(dataset: Dataset) -> int:
-    """How many bytes the store of a data set takes."""
+    """The size in bytes of the store of a data set."""
     return int(dataset.x.nbytes)
 
 
 def order(seed: int, epoch: int, n: int, *more: int) -> np.ndarray:
-    """A permutation of n rows from (seed, epoch, ...) alone.
+    """A permutation of n rows, determined by (seed, epoch, ...).
 
     Example:
         >>> bool((order(0, 1, 5) == order(0, 1, 5)).all())
@@ -133,7 +132,7 @@ def order(seed: int, epoch: int, n: int, *more: int) -> np.ndarray:
 
 
 class _Memory:
-    """Rows in memory, or of a user's own source: any permutation is as cheap as any other."""
+    """Rows in memory, or of a user-defined source: all permutations have the same cost."""
 
     def __init__(self, dataset: Examples, seed: int) -> None:
         self.dataset, self.seed = dataset, seed
@@ -152,7 +151,7 @@ class _Memory:
 
 
 class _Window(NamedTuple):
-    """Some blocks in memory, the order in which their rows are used, and the memory that they are in."""
+    """Some blocks in memory, the order in which their rows are used, and their buffers."""
 
     data: Dataset
     order: Tensor
@@ -160,19 +159,19 @@ class _Window(NamedTuple):
 
 
 class _Blocks:
-    """Rows that stay on disk: blocks of neighbours are shuffled, then the rows within a window of many blocks.
+    """Rows on disk: blocks of consecutive rows are shuffled, then the rows within a window of many blocks.
 
-    A window is read a block at a time while the one before is in use; two of them are all that is in memory.
+    A window is read block by block while the previous one is in use; at most two windows are in memory.
     """
 
     block_bytes = 1 << 20
     window_bytes = 64 << 20
     least = 4
-    """Where a shard must be read as a whole it is a block, and a window mixes at least so many."""
+    """If shards are read as a whole, a shard is a block, and a window has at least this many."""
 
     def __init__(self, dataset: Dataset, seed: int, conditions: tuple[str, ...] = ()) -> None:
         self.dataset, self.seed, self.conditions = dataset, seed, conditions
-        dataset.condition(slice(0, 0), conditions)  # refuses what the data lack
+        dataset.condition(slice(0, 0), conditions)  # raises if the data lack a condition
         n, row = len(dataset), max(1, as_bytes(dataset) // len(dataset))
         sizes = dataset.blocks
         if sizes is None:
@@ -216,14 +215,14 @@ class _Blocks:
         return torch.from_numpy(np.concatenate(found))
 
     def retire(self, needed: set[tuple[int, int]]) -> None:
-        """Let go of windows that are over; the next one is read into their memory, which is faster than new memory."""
+        """Release finished windows; their buffers are reused, which is faster than allocating new ones."""
         for key in set(self.windows) - needed:
             window = self.windows.pop(key)
             if window.done() and not window.exception() and not self.spare:
                 self.spare.append(window.result().memory)
 
     def planned(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The epoch's order of blocks, and the place at which each window starts."""
+        """The order of blocks in an epoch, and the start position of each window."""
         if self.plan[0] != epoch:
             blocks = order(self.seed, epoch, len(self.sizes))
             places = np.append(0, np.cumsum(self.sizes[blocks])[:-1])
@@ -231,7 +230,7 @@ class _Blocks:
         return self.plan[1:]
 
     def window(self, epoch: int, w: int) -> Future[_Window]:
-        """A window, asked of the reading thread unless it is under way."""
+        """A window, submitted to the reader thread unless it is already pending."""
         if (epoch, w) not in self.windows:
             blocks = order(self.seed, epoch, len(self.sizes)) if self.plan[0] != epoch else self.plan[1]
             chosen = blocks[w * self.per_window : (w + 1) * self.per_window]
@@ -254,13 +253,13 @@ class _Blocks:
         present: dict[str, Rows] = {}
         for name, store in stores.items():
             if isinstance(store, (Ragged, Once)):
-                raise refuse(name, type(store).__name__, "rows of one length beside rows mapped from a file")
+                raise refuse(name, type(store).__name__, "rows of one length, as x is mapped from a file")
             if store is not None:
                 present[name] = store
         memory = self.spare.pop() if self.spare else {n: new_rows(s, self.most) for n, s in present.items()}
         ready = {name: out[:rows] for name, out in memory.items()}
         filled = 0
-        for cut in cuts:  # all stores of a block together: where rows are computed, they are computed once
+        for cut in cuts:  # all stores of a block together, so that computed rows are computed once
             until = filled + cut.stop - cut.start
             for name, out in ready.items():
                 fill_rows(out[filled:until], present[name], cut)
@@ -279,7 +278,7 @@ class _Blocks:
 
 
 def _join(batches: list[Batch]) -> Batch:
-    """Batches one after the other; shorter rows are padded to the longest."""
+    """Concatenate batches; shorter rows are padded to the longest."""
 
     def cat(parts: list[Any]) -> Any:
         if not isinstance(parts[0], Tensor):

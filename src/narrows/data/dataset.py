@@ -25,9 +25,9 @@ __all__ = ["Dataset", "Examples", "Judged", "Known", "Source", "known_of"]
 
 @runtime_checkable
 class Examples(Protocol):
-    """What training and the audit need of data; a user's own source trains like ours.
+    """The interface of data for training and the audit, which user-defined sources can implement.
 
-    It may be `Judged` besides.
+    It may also implement `Judged`.
     """
 
     def __len__(self) -> int: ...
@@ -35,21 +35,22 @@ class Examples(Protocol):
     def batch(
         self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
     ) -> Batch:
-        """Some examples as a model sees them, with the conditions that it names and all masks."""
+        """Some examples as input to a model, with the named conditions and all masks."""
         ...
 
 
 @dataclass(frozen=True, eq=False)
 class Known:
-    """What is known of examples besides what a model sees: the audit judges by it.
+    """Annotations of examples that are not input to a model, for the audit.
 
     Args:
         labels: class of each example, (N,) int64, or None.
         factors: known generating factors, (N, F) int64, or None.
         factor_names: the names of the factors.
         columns: stores by name, (N, ...) each.
-        truth: for generated data, what generated them; the coefficients behind the examples are the column ``codes``.
-        provenance: of activations, which token of which text each row is.
+        truth: for synthetic data, the generating process; the coefficients of the examples are the column
+            ``codes``.
+        provenance: for activations, the text and token of each row.
     """
 
     labels: Tensor | None = None
@@ -62,43 +63,45 @@ class Known:
 
 @runtime_checkable
 class Judged(Examples, Protocol):
-    """Examples of which something is known besides: a source with a property `known`, as `Dataset` has."""
+    """Examples with annotations: a source with a property `known`, such as `Dataset`."""
 
     @property
     def known(self) -> Known:
-        """What is known of them."""
+        """Their annotations."""
         ...
 
 
 def known_of(examples: Examples | None) -> Known:
-    """What is known of examples; nothing where their source does not say."""
+    """The annotations of examples; empty if their source has none."""
     return examples.known if isinstance(examples, Judged) else Known()
 
 
 @dataclass(frozen=True, eq=False)
 class Dataset:
-    """Examples as they are stored, and how a model sees them: named stores with roles.
+    """Examples as they are stored, and their form as input to a model: named stores with roles.
 
     Args:
-        x: what is seen, (N, *shape): a uint8 or float32 tensor (float64 where the scaling needs it), a memory-mapped
-            array, rows of a harvest, or rows of unequal length (`Ragged`), whose mask a batch has in its condition.
-        scaling: from stored numbers to what a model sees.
-        shape: shape of one example as a model sees it, ``(C, H, W)``, ``(T, D)`` or ``(D,)``.
+        x: the input, (N, *shape): a uint8 or float32 tensor (float64 if the scaling needs it), a memory-mapped
+            array, rows of activations, or rows of unequal length (`Ragged`), with a mask in the condition of a
+            batch.
+        scaling: from stored numbers to the input of a model.
+        shape: shape of one example as input to a model, ``(C, H, W)``, ``(T, D)`` or ``(D,)``.
         labels: class of each example, (N,) int64, or None.
         factors: known generating factors, (N, F) int64, or None.
         factor_names: the names of the factors.
         class_names: the names of the classes.
-        target: what must be produced, (N, ...), where it is not the input.
+        target: the target, (N, ...), if it is not the input.
         target_scaling: the scaling of the target.
         channels_last: whether the store is (N, H, W, C); a batch is always (B, C, H, W).
-        columns: further stores by name, (N, ...) each, that a method may be told: gradients, tokens ...
-        provenance: of activations, says of each row which token of which text it is
+        columns: further stores by name, (N, ...) each, that may be conditions of a method: gradients, tokens ...
+        provenance: for activations, the text and token of each row
             (`narrows.activations.provenance.Provenance`).
-        truth: for generated data, what generated them; the coefficients behind the examples are the column ``codes``.
-        weight: where the target counts, (N, ...); everywhere when None.
-        holes: NaN in x is a missing value: a batch has 0 there, ``observed`` in its condition, and no weight.
-        always: columns that every batch brings unasked, such as ``times`` and ``positions``.
-        domain: of fields, the box in which their positions lie, and its grid (`narrows.data.domain.Domain`).
+        truth: for synthetic data, the generating process; the coefficients of the examples are the column
+            ``codes``.
+        weight: weights of the target, (N, ...); 1 everywhere when None.
+        holes: NaN in x is a missing value: a batch has 0 there, ``observed`` in its condition, and weight 0.
+        always: columns included in every batch, such as ``times`` and ``positions``.
+        domain: for fields, the domain of their positions, and its grid (`narrows.data.domain.Domain`).
 
     Example:
         >>> ds = Dataset(torch.arange(6, dtype=torch.uint8).reshape(3, 2), Scaling("unit", 0.0, 5.0), (2,))
@@ -132,34 +135,34 @@ class Dataset:
 
     @property
     def mapped(self) -> bool:
-        """Whether the examples stay in a file and are read as they are needed."""
+        """Whether the examples stay in a file and are read on demand."""
         return not isinstance(self.x, (Ragged, Once)) and on_disk(self.x)
 
     @property
     def known(self) -> Known:
-        """What is known of the examples besides what a model sees."""
+        """Annotations of the examples that are not input to a model."""
         return Known(self.labels, self.factors, self.factor_names, self.columns, self.truth, self.provenance)
 
     @property
     def blocks(self) -> np.ndarray | None:
-        """The rows of each block that must be read as a whole; None where any division is as good."""
+        """The number of rows of each block that is read as a whole; None if rows can be read in any order."""
         return self.x.blocks if isinstance(self.x, ActivationRows) else None
 
     @property
     def classes(self) -> int:
-        """How many classes the labels have; 0 without labels."""
+        """The number of classes; 0 without labels."""
         return len(self.class_names) if self.labels is not None else 0
 
     def batch(
         self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
     ) -> Batch:
-        """Some examples as a model sees them: scaled float32, padded, holes filled with 0.
+        """Some examples as input to a model: scaled float32, padded, missing values filled with 0.
 
         Args:
-            rows: row numbers, (B,) int64, or a slice.
-            conditions: what the method is told: ``"labels"`` puts one-hot labels (B, classes) into the condition, the
-                name of a column that column.
-            device: where the batch must be.
+            rows: row indices, (B,) int64, or a slice.
+            conditions: names of the conditions: ``"labels"`` gives one-hot labels (B, classes), the name of a
+                column that column.
+            device: device of the batch.
 
         Raises:
             RequestError: the data lack a condition.
@@ -169,7 +172,7 @@ class Dataset:
         condition = self.condition(rows, (*conditions, *self.always))
         weight = None if self.weight is None else read_store(self.weight, rows)[0].float()
         target, counts = None, there
-        if self.target is not None:  # its own padding counts, and not that of x
+        if self.target is not None:  # with its own padding, which may differ from that of x
             raw, counts = read_store(self.target, rows)
             target = (raw if raw.dtype == torch.int64 else self.target_scaling.apply(raw)).to(device)
         if there is not None:
@@ -193,11 +196,11 @@ class Dataset:
         return self._scaled(stored.reshape(len(stored), *self.shape))
 
     def _scaled(self, x: Tensor) -> Tensor:
-        """What a model sees; whole numbers (tokens) are seen as they are."""
+        """Scaled input of a model; integers (tokens) are not scaled."""
         return x if x.dtype == torch.int64 else self.scaling.apply(x)
 
     def condition(self, rows: Tensor | slice, names: tuple[str, ...]) -> dict[str, Tensor]:
-        """What both sides are told about some rows, by name; the mask of a ragged column is ``NAME_mask``."""
+        """Conditions of some rows, by name; the mask of a ragged column is ``NAME_mask``."""
         found: dict[str, Tensor] = {}
         for name in names:
             if name in self.columns:
@@ -209,15 +212,15 @@ class Dataset:
         return found
 
     def _known(self, rows: Tensor | slice, name: str) -> Tensor:
-        """One-hot labels, (B, classes), or the numbers of the rows, (B,)."""
+        """One-hot labels, (B, classes), or row indices, (B,)."""
         if name == "row":
             return torch.arange(len(self))[rows] if isinstance(rows, slice) else rows.cpu()
         if name != "labels":
             has = f"They have: {', '.join(sorted(self.columns))}." if self.columns else "They have none."
-            raise RequestError(f"This method is told the column `{name}`, but the data lack it. {has}")
+            raise RequestError(f"This method needs the column `{name}`, which the data do not have. {has}")
         if self.labels is None:
             raise RequestError(
-                "This method is told the labels, but the data have none. "
+                "This method needs labels, and the data have none. "
                 "Name them with ``labels`` (a key, a column or an array)."
             )
         picked = self.labels[rows if isinstance(rows, slice) else rows.to(self.labels.device)]
@@ -233,20 +236,20 @@ class Dataset:
         return self.batch(slice(0, len(self) if limit is None else min(limit, len(self))), conditions, device)
 
     def take(self, n: int) -> Dataset:
-        """The first n examples as a data set of their own."""
+        """The first n examples as a data set."""
         return self.rows(slice(0, n))
 
     def rows(self, rows: slice | Tensor) -> Dataset:
-        """Some examples as a data set of their own; a mapped one can only be cut by a slice."""
+        """Some examples as a data set; memory-mapped data can only be indexed by a slice."""
         if self.mapped and not isinstance(rows, slice):
-            raise refuse("rows", rows, "a slice for data that are mapped from a file")
+            raise refuse("rows", rows, "a slice, as the data are mapped from a file")
         names = ("x", "labels", "factors", "target", "provenance", "weight")
         cut = {name: getattr(self, name) for name in names}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         return replace(self, **kept, columns={name: v[rows] for name, v in self.columns.items()})
 
     def to(self, device: str | torch.device) -> Dataset:
-        """The same data set with its stores in a device's memory (a mapped one stays in its file)."""
+        """The same data set with its stores on a device (memory-mapped data stay in their file)."""
         if self.mapped:
             return self
         moved: dict[str, Any] = {
@@ -263,15 +266,15 @@ def _wide(weight: Tensor, dims: int) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Data that were opened: a training and a test part with one scaling, and how to open them again.
+    """Opened data: a training and a test set with one scaling, and how to open them again.
 
     Args:
         name: short name for reports.
-        train: the part a method is fitted on.
-        test: the part that it is examined on.
-        spec: what one example looks like; what a builder needs.
-        how: the arguments of `open` that lead here again.
-        truth: for a synthetic set, what generated it (atoms, exact likelihood ...).
+        train: the training set.
+        test: the test set.
+        spec: description of the data for builders of methods.
+        how: the arguments of `open` that open the same data again.
+        truth: for synthetic data, the generating process (atoms, exact likelihood ...).
 
     Example:
         >>> import narrows.data
@@ -290,9 +293,9 @@ class Source:
     truth: Any = None
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able arguments of `open`: the same data, split and scaling again.
+        """JSON-serialisable arguments of `open` for the same data, split and scaling.
 
-        Data that were given as arrays cannot be opened from their description; `data.like` still works with it.
+        Data given as arrays cannot be opened from their description, but `data.like` accepts it.
         """
         spec = {
             **self.spec.to_json(),

@@ -1,4 +1,4 @@
-"""Fields as a data set: positions in the unit cube, quadrature weights, and what counts."""
+"""Fields as a data set: positions in the unit cube, quadrature weights and masks."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ __all__ = ["as_fields"]
 
 
 def as_fields(dataset: Dataset, domain: Domain) -> Dataset:
-    """Bring positions into the unit cube, and say what each point counts.
+    """Scale positions to the unit cube, and set the weight of each point.
 
     Args:
-        dataset: its columns hold ``positions`` in the units of the data, and may hold ``quadrature`` and ``mask``.
-        domain: the box in which positions lie.
+        dataset: data with a column ``positions`` in the units of the data, and optionally ``quadrature`` and
+            ``mask``.
+        domain: the domain of the positions.
     """
     columns = dict(dataset.columns)
     positions = columns["positions"] = _mapped(columns["positions"], domain.inwards)
@@ -48,7 +49,7 @@ def _read(store: Store) -> Tensor:
 
 
 def _trapezium(positions: Store, domain: Domain) -> Store:
-    """The weights of points on a line."""
+    """The quadrature weights of points on a line."""
     if not isinstance(positions, Ragged):
         return _mapped(positions, domain.quadrature)
     padded, mask = positions.padded(slice(None))

@@ -1,4 +1,4 @@
-"""Graphs: one with some of its edges held out, or many, as examples of kind ``graph``."""
+"""Graphs as examples of kind ``graph``: one with held-out edges, or many."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ class Graph:
     """One undirected graph.
 
     Args:
-        edges: pairs of different nodes, each once, the lower number first, sorted: (E, 2) int64.
-        x: the data of the nodes, (N, F) float32; F is 0 where there are none.
+        edges: unique pairs of different nodes, the lower index first, sorted: (E, 2) int64.
+        x: the features of the nodes, (N, F) float32; F is 0 without features.
         labels: the class of each node, (N,), or None.
-        names: what the nodes are called, where they are not numbers.
+        names: the names of the nodes, if they are not numbers.
     """
 
     edges: np.ndarray
@@ -43,10 +43,10 @@ class Graph:
         labels: np.ndarray | None = None,
         names: tuple[str, ...] = (),
     ) -> Graph:
-        """A graph from pairs in any order; an edge that comes twice counts once, one of a node with itself not at all.
+        """A graph from pairs in any order; duplicate edges are merged, and self-loops are removed.
 
         Raises:
-            RequestError: no edges, nodes that do not exist, or data of other nodes.
+            RequestError: no edges, nodes that do not exist, or features of another number of nodes.
 
         Example:
             >>> Graph.of(np.array([[2, 0], [0, 2], [1, 1]])).edges
@@ -58,20 +58,20 @@ class Graph:
         if edges.dtype.kind not in "iu" and not (
             edges.dtype.kind == "f" and (edges == np.round(edges)).all()
         ):
-            raise refuse("edges", f"an array of type {edges.dtype}", "numbers of nodes, whole and from 0 on")
+            raise refuse("edges", f"an array of type {edges.dtype}", "node indices, integers from 0")
         edges = edges.astype(np.int64)
         if len(edges) and edges.min() < 0:
-            raise refuse("edges", int(edges.min()), "numbers of nodes, whole and from 0 on")
+            raise refuse("edges", int(edges.min()), "node indices, integers from 0")
         given = [len(each) for each in (x, labels, names or None) if each is not None]
         nodes = given[0] if given else int(edges.max(initial=-1)) + 1
         if any(n != nodes for n in given) or int(edges.max(initial=-1)) >= nodes:
             raise RequestError(
-                f"The edges name nodes up to {int(edges.max(initial=-1))}, and there are data of "
-                f"{' and '.join(map(str, given))} nodes. Nodes are numbered from 0 on, the same way everywhere."
+                f"The edges have node indices up to {int(edges.max(initial=-1))}, but there are data of "
+                f"{' and '.join(map(str, given))} nodes. Number the nodes from 0, in the order of their data."
             )
         pairs = np.sort(edges[edges[:, 0] != edges[:, 1]], axis=1)
         if not len(pairs):
-            raise RequestError("The graph has no edge between two different nodes.")
+            raise RequestError("The graph has no edge between different nodes.")
         return cls(np.unique(pairs, axis=0), _data(x, nodes), labels, names)
 
     def __len__(self) -> int:
@@ -80,14 +80,14 @@ class Graph:
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """The edges of a graph in three parts, each with as many pairs that are not joined, (n, 2) all.
+    """The edges of a graph in three parts, the last two with as many non-edges, each (n, 2).
 
     Args:
-        train: what a model may see.
-        validation: edges held out, to choose by.
-        test: edges held out, to judge by.
-        validation_non_edges: pairs beside the validation edges.
-        test_non_edges: pairs beside the test edges.
+        train: edges for training.
+        validation: held-out edges for model selection.
+        test: held-out edges for evaluation.
+        validation_non_edges: negative pairs for the validation edges.
+        test_non_edges: negative pairs for the test edges.
     """
 
     train: np.ndarray
@@ -98,16 +98,16 @@ class Split:
 
 
 def divide(graph: Graph, test: float = 0.1, validation: float = 0.05, seed: int = 0) -> Split:
-    """Hold out edges of a graph at random, and draw as many pairs that are not joined.
+    """Hold out random edges of a graph, and sample as many non-edges.
 
     Args:
         graph: the graph.
-        test: share of the edges to judge by.
-        validation: share of the edges to choose by.
-        seed: of the draws.
+        test: fraction of test edges.
+        validation: fraction of validation edges.
+        seed: seed of the split.
 
     Raises:
-        RequestError: shares that leave nothing, or a graph with too few edges, or too few pairs without.
+        RequestError: fractions that leave a part empty, or a graph with too few edges or non-edges.
 
     Example:
         >>> ring = Graph.of(np.stack([np.arange(40), (np.arange(40) + 1) % 40], 1))
@@ -125,10 +125,10 @@ def divide(graph: Graph, test: float = 0.1, validation: float = 0.05, seed: int 
         raise refuse(
             "test",
             test,
-            f"a share that gives each part at least one of the graph's {count} edges",
+            f"a fraction that gives each part at least one of the graph's {count} edges",
             f"Try {2 / count:.2g}."
             if 2 < count < 10
-            else "A graph with at least ten edges has enough by default.",
+            else "A graph with at least ten edges is large enough for the default.",
         )
     order = rng.permutation(len(graph.edges))
     held = graph.edges[order[: tests + looks]]
@@ -138,13 +138,11 @@ def divide(graph: Graph, test: float = 0.1, validation: float = 0.05, seed: int 
 
 
 def _non_edges(graph: Graph, count: int, rng: np.random.Generator) -> np.ndarray:
-    """Different pairs that are not joined, (count, 2)."""
+    """Distinct random non-edges, (count, 2)."""
     n = len(graph)
     free = n * (n - 1) // 2 - len(graph.edges)
     if free < count:
-        raise RequestError(
-            f"Of this graph's pairs only {free} are not joined, too few to set beside {count} edges held out."
-        )
+        raise RequestError(f"This graph has only {free} non-edges, too few for {count} held-out edges.")
     taken = graph.edges[:, 0] * n + graph.edges[:, 1]
     found = np.zeros(0, np.int64)
     while len(found) < count:
@@ -162,7 +160,7 @@ def _data(x: np.ndarray | None, nodes: int) -> np.ndarray:
         return np.zeros((nodes, 0), np.float32)
     if x.ndim != 2 or x.dtype.kind not in "fiub":
         raise refuse(
-            "x", f"an array of shape {x.shape} and type {x.dtype}", "a row of numbers for each node, (N, F)"
+            "x", f"an array of shape {x.shape} and type {x.dtype}", "a row of features for each node, (N, F)"
         )
     if not np.isfinite(x).all():
         raise refuse("x", "NaN or infinity", "finite numbers for each node", "Drop or fill them first.")
@@ -172,19 +170,19 @@ def _data(x: np.ndarray | None, nodes: int) -> np.ndarray:
 def held_out(
     graph: Graph, name: str, *, test: float = 0.1, validation: float = 0.05, seed: int = 0, truth: Any = None
 ) -> Source:
-    """One graph as a training and a test part, a row each: see `divide` for what is held out.
+    """One graph as a training and a test set of one row each, with held-out edges as in `divide`.
 
-    Both parts show the encoder the training edges alone. Those are what the training part must produce; the test part
-    must produce all. It has the columns ``validation_edges``, ``validation_non_edges``, ``test_edges`` and
-    ``test_non_edges``, and ``node_labels`` where there are classes.
+    The input of the encoder is the training edges in both parts. They are also the target of the training set;
+    the target of the test set is all edges. It has the columns ``validation_edges``, ``validation_non_edges``,
+    ``test_edges`` and ``test_non_edges``, and ``node_labels`` if there are classes.
 
     Args:
         graph: the graph.
-        name: what it is called.
-        test: as for `divide`.
-        validation: as for `divide`.
-        seed: as for `divide`.
-        truth: of a generated graph, what generated it.
+        name: name of the graph.
+        test: as in `divide`.
+        validation: as in `divide`.
+        seed: as in `divide`.
+        truth: for a synthetic graph, the generating process.
     """
     split = divide(graph, test, validation, seed)
     x, seen = torch.from_numpy(graph.x).unsqueeze(0), _row(split.train)
@@ -204,21 +202,23 @@ def held_out(
 
 
 def many(graphs: Sequence[Graph], name: str, share: float = 0.1, seed: int = 0) -> Source:
-    """Many graphs as rows; some of them, drawn at random, are the test part.
+    """Many graphs as rows; a random subset of them is the test set.
 
     Args:
-        graphs: at least two, with as many numbers of a node each.
-        name: what they are called.
-        share: of the test part.
-        seed: of the draw.
+        graphs: at least two, with the same number of node features.
+        name: name of the data.
+        share: fraction of the test set.
+        seed: seed of the split.
 
     Raises:
-        RequestError: fewer than two graphs, or graphs that differ in the numbers of a node.
+        RequestError: fewer than two graphs, or graphs with different numbers of node features.
     """
     widths = sorted({one.x.shape[1] for one in graphs})
     if len(graphs) < 2 or len(widths) > 1:
         raise refuse(
-            "graphs", f"{len(graphs)} graphs with {widths} numbers of a node", "two or more that are alike"
+            "graphs",
+            f"{len(graphs)} graphs with {widths} features per node",
+            "two or more, with the same number of features",
         )
     order = np.random.default_rng((whole("seed", seed, low=0), 9)).permutation(len(graphs))
     tests = min(max(1, round(len(graphs) * fraction("test", share))), len(graphs) - 1)
@@ -229,21 +229,22 @@ def many(graphs: Sequence[Graph], name: str, share: float = 0.1, seed: int = 0) 
 
 
 def whole_graphs(graphs: Sequence[Graph], like: Mapping[str, Any]) -> Dataset:
-    """Other graphs for a model that was fitted: the encoder sees all their edges.
+    """Other graphs for a fitted model: the input of the encoder is all their edges.
 
     Args:
         graphs: at least one.
-        like: what `Source.describe` wrote of the data of the fit.
+        like: the output of `Source.describe` for the training data.
 
     Raises:
-        RequestError: nodes with other numbers than those of the fit, or more nodes where they are told by number.
+        RequestError: another number of node features than in the training data, or, without features, more
+            nodes.
     """
     nodes, width = like["spec"]["shape"]
     for one in graphs:
         if one.x.shape[1] != width or (not width and len(one) > nodes):
             raise RequestError(
-                f"A graph of {len(one)} nodes with {one.x.shape[1]} numbers each was given; those of the fit have "
-                f"{nodes} nodes with {width}. Give graphs like those of the fit."
+                f"A graph of {len(one)} nodes with {one.x.shape[1]} features each was given; the training data have "
+                f"{nodes} nodes with {width}. Give graphs like the training data."
             )
     return _rows(graphs)
 

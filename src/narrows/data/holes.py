@@ -1,4 +1,4 @@
-"""Holes made on purpose: cells of a table that are hidden, their truth kept beside for judging."""
+"""Artificial missing values: hidden cells of a table, with the true values for evaluation."""
 
 from __future__ import annotations
 
@@ -13,28 +13,28 @@ from narrows.data.dataset import Dataset, Source
 __all__ = ["HIDDEN", "hidden_truth", "hide", "with_holes"]
 
 HIDDEN = "hidden"
-"""The column that holds what the cells were before some of them were hidden."""
+"""The column with the cells before some of them were hidden."""
 
 
 def hide(data: Dataset, share: float, seed: int = 0) -> Dataset:
-    """Hide a share of the cells that are there, completely at random.
+    """Hide a fraction of the observed cells, completely at random.
 
-    The data are as if the cells had never been seen: nothing of them reaches a model. What they were stays in the
-    column `HIDDEN`, (N, D) in the units of the store, which only judges read.
+    Hidden cells are missing values, of which a model gets no information. Their true values are in the column
+    `HIDDEN`, (N, D) in the units of the store, which is used for evaluation only.
 
     Args:
         data: rows of a table, (N, D), in memory.
-        share: how likely each cell is to be hidden, at least 0 and below 1.
-        seed: the same seed hides the same cells of the same rows.
+        share: probability that a cell is hidden, at least 0 and below 1.
+        seed: seed of the draw; the same seed hides the same cells.
 
     Raises:
-        RequestError: a share out of range, or data that are no table in memory.
+        RequestError: a share out of range, or data that are not a table in memory.
     """
     if number("missing", share, low=0) >= 1:
-        raise refuse("missing", share, "a share of the cells, at least 0 and below 1", "A fifth is 0.2.")
+        raise refuse("missing", share, "a fraction of the cells, at least 0 and below 1", "A fifth is 0.2.")
     if not isinstance(data.x, Tensor) or data.x.ndim != 2:
         raise RequestError(
-            "``missing`` hides cells of a table in memory, (N, D), and these data are none. Leave it out."
+            "``missing`` needs a table in memory, (N, D), and these data are not one. Leave it out."
         )
     x = data.x if data.x.is_floating_point() else data.x.to(torch.float32)
     draws = torch.rand(x.shape, generator=torch.Generator().manual_seed(seed))
@@ -43,22 +43,22 @@ def hide(data: Dataset, share: float, seed: int = 0) -> Dataset:
 
 
 def hidden_truth(data: Dataset, rows: Tensor | slice = slice(None)) -> Tensor | None:
-    """What the cells of some rows were before some were hidden, scaled, (B, D); None where none were hidden."""
+    """The true cells of some rows, scaled, (B, D); None if none were hidden."""
     store = data.columns.get(HIDDEN)
     return data.scaling.apply(store[rows]) if isinstance(store, Tensor) else None
 
 
 def with_holes(source: Source, share: float) -> Source:
-    """Data with a share of the cells hidden in both parts, the same ones each time.
+    """Data with a fraction of the cells hidden in both parts, the same cells each time.
 
     Raises:
-        RequestError: a share out of range, or data that are no table.
+        RequestError: a share out of range, or data that are not a table.
     """
     if source.spec.kind != "table":
         raise refuse(
             "missing",
             share,
-            "left out: this method reads no missing values",
-            "Fit a method that reads tables with missing cells, such as `missing-iwae`.",
+            "left out: this method does not support missing values",
+            "Fit a method for tables with missing cells, such as `missing-iwae`.",
         )
     return replace(source, train=hide(source.train, share, 0), test=hide(source.test, share, 1))

@@ -1,4 +1,4 @@
-"""Rows of a tensor in memory or of an array mapped from a file, read without keeping the file's pages."""
+"""Rows of a tensor in memory or of a memory-mapped array, read without keeping the file's pages resident."""
 
 from __future__ import annotations
 
@@ -25,18 +25,18 @@ __all__ = [
 ]
 
 Rows: TypeAlias = "Tensor | np.ndarray | ActivationRows"
-"""A tensor, a memory-mapped array, or rows of a harvest."""
+"""A tensor, a memory-mapped array, or rows of activations."""
 
 _GRAIN = mmap.ALLOCATIONGRANULARITY
 _AT_ONCE = 256
 
 
 class Exact(np.memmap):
-    """A mapped array whose rows are read in float64, because float32 would not hold what tells them apart."""
+    """A memory-mapped array whose rows are read in float64, as float32 would lose their differences."""
 
 
 def exactly(x: Rows) -> Rows:
-    """The same rows, read in float64 where they are mapped from a file of numbers that float32 would round.
+    """The same rows, read in float64 if they are memory-mapped and float32 would round them.
 
     Example:
         >>> exactly(np.zeros(2)).dtype
@@ -48,15 +48,15 @@ def exactly(x: Rows) -> Rows:
 
 
 def on_disk(x: Rows) -> bool:
-    """Whether rows stay where they are and are read as they are needed."""
+    """Whether rows stay on disk and are read on demand."""
     return isinstance(x, (np.memmap, ActivationRows))
 
 
 def fill_rows(out: Tensor, x: Rows, rows: slice) -> None:
-    """Read rows into a tensor that is there; numbers that are not finite are refused.
+    """Read rows into an existing tensor; non-finite numbers raise an error.
 
     Raises:
-        WorkError: NaN or infinity; the text says where.
+        WorkError: NaN or infinity; the message has the row.
     """
     if isinstance(x, ActivationRows):
         x.fill(out, rows)
@@ -67,30 +67,30 @@ def fill_rows(out: Tensor, x: Rows, rows: slice) -> None:
 
 
 def new_rows(x: Rows, count: int) -> Tensor:
-    """Room for so many rows of a store, of the type in which they are read."""
+    """An empty tensor for `count` rows of a store, of the type in which they are read."""
     if isinstance(x, ActivationRows):
         return torch.empty(count, *x.shape[1:], dtype=x.kind)
     return read_rows(x, slice(0, 0)).new_empty(count, *x.shape[1:])
 
 
 def check_finite(x: Tensor, first: int) -> None:
-    """Refuse NaN and infinity in rows that were read from a file, from row `first` on, while training."""
+    """Raise an error for NaN or infinity in rows read from a file during training, from row `first`."""
     if x.is_floating_point() and not bool(torch.isfinite(x.sum())):
         bad = (~torch.isfinite(x)).flatten(1).any(1)
-        if bad.any():  # a sum may overflow where every number is finite
+        if bad.any():  # a sum may overflow although every number is finite
             row = first + int(bad.nonzero()[0])
             raise WorkError(
-                f"The data hold NaN or infinite numbers: row {row} of the file is the first of them met."
+                f"The data contain NaN or infinite numbers; the first one read is in row {row} of the file."
             )
 
 
 def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
-    """Rows of a store as a tensor: bytes stay bytes, everything else is float32.
+    """Rows of a store as a tensor: bytes stay bytes, others are float32.
 
-    Whole numbers of a harvest are int64, and rows of an `Exact` array float64.
+    Integers of a store of activations are int64, and rows of an `Exact` array float64.
 
     Raises:
-        WorkError: the file became shorter since it was opened.
+        WorkError: the file was truncated since it was opened.
 
     Example:
         >>> read_rows(np.arange(4.0).reshape(2, 2), torch.tensor([1]))
@@ -103,7 +103,7 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
     if not isinstance(rows, slice):
         few = rows.cpu().split(
             _AT_ONCE
-        )  # a fault brings in the pages around it too: let go before there are many
+        )  # a page fault also loads neighbouring pages: release them before there are many
         return torch.cat([_copied(x, x[part.numpy()]) for part in few])
     picked = x[rows]
     if isinstance(picked, np.memmap) and picked.flags.c_contiguous:
@@ -112,7 +112,7 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
 
 
 def _copied(x: np.ndarray, picked: np.ndarray) -> Tensor:
-    """Rows in memory of their own; the pages of the file that were touched for them are let go."""
+    """A copy of rows in memory; the file's pages that were read for it are released."""
     wide = np.float64 if isinstance(x, Exact) else np.float32
     copy = np.array(picked, dtype=np.uint8 if picked.dtype in (np.uint8, np.bool_) else wide, order="C")
     _drop_pages(x)
@@ -120,7 +120,7 @@ def _copied(x: np.ndarray, picked: np.ndarray) -> Tensor:
 
 
 def spread(x: np.ndarray | ActivationRows, most: int, most_bytes: int = 32 << 20) -> Tensor:
-    """Rows of a mapped array in 64 runs spread evenly over it, at most so many, or all if there are no more."""
+    """At most `most` rows of a memory-mapped array, in 64 evenly spaced segments, or all rows if there are fewer."""
     if isinstance(x, ActivationRows):
         return x.sample(max(64, min(most, most_bytes // max(1, x.row_bytes))))
     rows = max(64, min(most, most_bytes // max(1, x.nbytes // len(x)))) // 64
@@ -131,16 +131,16 @@ def spread(x: np.ndarray | ActivationRows, most: int, most_bytes: int = 32 << 20
 
 
 def _from_file(part: np.memmap) -> np.ndarray:
-    """Read a contiguous part of a mapped file through the file: no page faults, no resident pages, no signals."""
+    """Read a contiguous part of a memory-mapped file with read calls, without page faults or signals."""
     mapping = _mapping(part)
     if mapping is None or part.filename is None:
         return part
     within = part.ctypes.data - np.frombuffer(mapping, np.uint8).ctypes.data
-    start = part.offset - part.offset % _GRAIN + within  # a mapping starts at a multiple of the grain
+    start = part.offset - part.offset % _GRAIN + within  # mappings start at multiples of the granularity
     read = np.fromfile(part.filename, part.dtype, part.size, offset=start)
     if read.size < part.size:
         raise WorkError(
-            f"{part.filename} became shorter while it was read. Put the whole file back, then resume."
+            f"{part.filename} was truncated while it was read. Restore the whole file, then resume."
         )
     return read.reshape(part.shape)
 
@@ -153,7 +153,7 @@ def _mapping(x: np.ndarray) -> mmap.mmap | None:
 
 
 def _drop_pages(x: np.ndarray) -> None:
-    """Let go of the pages of a mapped file that were read: they count as resident memory until then."""
+    """Release the pages of a memory-mapped file that were read, which count as resident memory."""
     mapping = _mapping(x)
     if mapping is not None and hasattr(mmap, "MADV_DONTNEED"):
         mapping.madvise(mmap.MADV_DONTNEED)

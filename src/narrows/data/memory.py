@@ -1,4 +1,4 @@
-"""How much memory may be taken: what a file says it holds is held against it before anything is allocated."""
+"""The memory limit, checked against the size declared by a file before anything is allocated."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _UNITS = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 def make_room(
     wanted: int, what: str, fix: str = "Read a part of it, or use a machine with more memory."
 ) -> None:
-    """Refuse what would not fit into memory.
+    """Raise an error for an allocation that would not fit into memory.
 
-    The limit is four fifths of the memory that is free; NARROWS_MEMORY=16G in the environment sets another one.
+    The limit is four fifths of the available memory; NARROWS_MEMORY=16G in the environment sets another one.
 
     Args:
-        wanted: how many bytes will be taken.
-        what: what takes them, for the sentence.
-        fix: how to do with less, a sentence.
+        wanted: number of bytes.
+        what: what needs them, for the message.
+        fix: how to use less memory, a sentence.
 
     Raises:
-        RequestError: they are not there.
+        RequestError: they are not available.
 
     Example:
         >>> make_room(1000, "x.npy")
@@ -37,13 +37,13 @@ def make_room(
     limit = _parsed(text) if text else _SHARE * free_bytes()
     if wanted > limit:
         raise RequestError(
-            f"{what} needs about {_size(wanted)} of memory, and {_size(limit)} may be taken. {fix} "
-            f"To try all the same, set {LIMIT}={-(-wanted // _UNITS['G'])}G."
+            f"{what} needs about {_size(wanted)} of memory, and the limit is {_size(limit)}. {fix} "
+            f"To try it anyway, set {LIMIT}={-(-wanted // _UNITS['G'])}G."
         )
 
 
 def free_bytes() -> int:
-    """The memory that this process can still take: the machine's, or its container's share."""
+    """The memory available to this process: of the machine, or of its container."""
     free = [_machine(), *_containers()]
     return min(n for n in free if n is not None) if any(n is not None for n in free) else 1 << 62
 
@@ -54,14 +54,14 @@ def _machine() -> int | None:
         return next(int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable"))
     except (OSError, StopIteration, ValueError, IndexError):
         pass
-    try:  # no word on what is free: half of what there is
+    try:  # available memory is unknown: half of the total
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
     except (ValueError, OSError, AttributeError):
         return None
 
 
 def _containers() -> list[int]:
-    """What the container's limits leave, where it has any (version 2 and version 1 of control groups)."""
+    """The memory left by the limits of the container, if any (control groups, versions 2 and 1)."""
     found = []
     root = Path("/sys/fs/cgroup")
     for limit, used in (
@@ -70,7 +70,7 @@ def _containers() -> list[int]:
     ):
         try:
             found.append(max(0, int(limit.read_text()) - int(used.read_text())))
-        except (OSError, ValueError):  # no such group, or no limit ("max")
+        except (OSError, ValueError):  # no control group, or no limit ("max")
             continue
     return found
 

@@ -25,10 +25,10 @@ from narrows.data.sequences import SEQUENCES, sequence_source, sequences_like
 __all__ = ["like", "open", "raw_like"]
 
 Reader = Callable[..., "Raw | Source | Dataset"]
-"""What reads data: arrays to be split and scaled (`Raw`), or a whole `Source`.
+"""A function that reads data: arrays to be split and scaled (`Raw`), or a complete `Source`.
 
-With a parameter `kind`, whose annotation names the kinds that it can make, it is asked for what a method reads. With a
-parameter `like`, the description of a fit's data, it gives all of other data as one data set.
+A parameter `kind`, whose annotation lists the supported kinds, selects the kind that a method needs. With a
+parameter `like`, the description of training data, all examples of other data become one data set.
 """
 _ARRAYS = "arrays in memory"
 _PATHS = ("second",)
@@ -55,22 +55,22 @@ def open(
         what: a name (see `names`), a path, an array (N, ...), a pair (x, y), a mapping with x_train, y_train,
             x_test ... or a `Source`.
         scale: ``auto``, ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1); fitted on the
-            training part.
-        split: the share of the test part, or the name of a key or column that says which example belongs to it.
-        limit: at most so many examples in each part.
-        scaling: a scaling that `Source.describe` wrote, instead of a new one.
+            training set.
+        split: the fraction of the test set, or the name of a key or column that marks its examples.
+        limit: maximum number of examples in each part.
+        scaling: a scaling from `Source.describe`, instead of a new one.
         target_scaling: the same for the target.
-        domain: the domain of fields that `Source.describe` wrote, instead of the box around their positions.
-        spec: what `Source.describe` wrote; the data must still be like it.
-        kinds: which kinds of data are wanted (what a method reads), where what is opened can be had as several: an
-            image as an array or a field, a table with text as a mixed table or as indicators.
-        missing: hide this share of a table's cells, or of all modalities of all rows, at random but the same ones each
-            time, to see how well they are filled in; their truth is kept beside, where only the audit reads it.
-        **options: what the reader of this kind of data takes: `key`, `labels`, `target`, `columns`, `layout`,
-            `size` for files; the options of a synthetic set.
+        domain: the domain of fields from `Source.describe`, instead of the bounding box of their positions.
+        spec: the spec from `Source.describe`, which the data must match.
+        kinds: the kinds of data that a method supports, if the data can be read as several: an image as an
+            array or a field, a table with text as a mixed table or as indicators.
+        missing: hide this fraction of the cells of a table, or of the modalities of all rows, at random with a
+            fixed seed, to evaluate imputation; only the audit uses their true values.
+        **options: options of the reader of this kind of data: `key`, `labels`, `target`, `columns`, `layout`,
+            `size` for files; the options of a synthetic data set.
 
     Raises:
-        RequestError: no such data, or they cannot be read as they are.
+        RequestError: the data do not exist, or cannot be read.
 
     Example:
         >>> open("digits").spec
@@ -81,7 +81,7 @@ def open(
     if isinstance(what, Source):
         if not options and scaling is None and (scale, split, limit, missing) == ("auto", None, None, 0):
             return what
-        raise refuse("what", what.name, "a name, a path or arrays where options are given", "Open it anew.")
+        raise refuse("what", what.name, "a name, a path or arrays if options are given", "Open it again.")
     kinds = (options["kind"],) if "kind" in options else kinds
     kinds = kinds or ((spec.get("kind", "array"),) if spec else ())
     name, key, reader = _find(what, kinds)
@@ -90,11 +90,11 @@ def open(
     split = _share(split)
     known = inspect.signature(reader).parameters
     if isinstance(split, str) and "split" not in known:
-        raise refuse("split", split, "the share of the test part, between 0 and 1")
+        raise refuse("split", split, "the fraction of the test set, between 0 and 1")
     if "kind" not in options and (kind := _kind(reader, kinds)):
         options["kind"] = kind
-    asked = {"scale": scale, "split": split, "limit": limit, "missing": missing}
-    options = _taken(known, asked) | options
+    common = {"scale": scale, "split": split, "limit": limit, "missing": missing}
+    options = _supported(known, common) | options
     plan = Split(split if isinstance(split, float) else None, limit)
     raw = _read(reader, name, options | _columns(known, spec), kinds)
     if isinstance(raw, Raw) and raw.kind in SEQUENCES:
@@ -102,30 +102,30 @@ def open(
         raw = sequence_source(raw, name, plan, scale)
     if isinstance(raw, Source):
         if missing and "missing" not in known:
-            raise refuse("missing", missing, f"left out: `{name}` is no table, nor several modalities")
+            raise refuse("missing", missing, f"left out: `{name}` is neither a table nor several modalities")
         how = _how({"what": key, **options})
         return _as_described(replace(raw, name=raw.name or name, how=how), spec)
     assert isinstance(raw, Raw)
     options |= _chosen(raw, known)
     if "table" in kinds or (spec or {}).get("kind") == "table":
         raw = as_table(raw, name, _parts(spec))
-    how = _how({"what": key, **asked, "missing": missing or None, **options})
-    kept = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
-    source = assemble(raw, name, plan, scale, how, **kept)
+    how = _how({"what": key, **common, "missing": missing or None, **options})
+    described = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
+    source = assemble(raw, name, plan, scale, how, **described)
     return with_holes(source, missing) if missing else source
 
 
 def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Dataset:
-    """Read other data the way described ones were read: the same options, scaling and classes.
+    """Read other data like described ones: with the same options, scaling and classes.
 
     Args:
-        described: a `Source`, or what `Source.describe` wrote; the described data themselves are not needed.
-        what: a name, a path, arrays, a `Source` (its test part) or a `Dataset`. Where the described examples were
-            bytes, numbers that lie from 0 to 1 are taken as scaled already.
-        **options: as of `open`; they go before the description's.
+        described: a `Source`, or the output of `Source.describe`; the described data are not needed.
+        what: a name, a path, arrays, a `Source` (its test set) or a `Dataset`. If the described examples are
+            bytes, numbers between 0 and 1 are assumed to be scaled already.
+        **options: options of `open`, which override those of the description.
 
     Returns:
-        All examples; of data with an official test part, that part.
+        All examples; for data with an official test set, the test set.
 
     Raises:
         RequestError: the examples have another shape than the described ones.
@@ -142,15 +142,16 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
     if kind == "views" or _views(reader):
         reader = as_views(what, name, reader)
     known = inspect.signature(reader).parameters
-    kept = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    recorded = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    all_options = {**recorded, **options}
     if "like" in known:
-        found = _call(reader, name, {**kept, **options, "like": description})
+        found = _call(reader, name, {**all_options, "like": description})
         assert not isinstance(found, Raw | Source)
         return found
     if isinstance(what, str) and what in SYNTHETIC:
-        made = _call(reader, name, {**kept, **options})
-        if isinstance(made, Source):
-            return rescaled(made.test, description)
+        generated = _call(reader, name, all_options)
+        if isinstance(generated, Source):
+            return rescaled(generated.test, description)
     raw = raw_like(description, what, **options)
     if raw.kind in SEQUENCES:
         return sequences_like(raw, name, description, options.get("limit"))
@@ -158,20 +159,20 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
 
 
 def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
-    """Other data as they stand, read the way described ones were; see `like`."""
+    """Other data before split and scaling, read like described ones; see `like`."""
     spec = description["spec"]
     kinds = (spec.get("kind", "array"),)
     name, _, reader = _find(what, kinds)
     known = inspect.signature(reader).parameters
-    told = {*known, "points"} if kinds == ("field",) else {*known}
-    kept = {k: v for k, v in description.items() if k in told and k not in _COMMON and k != "what"}
-    kept |= _columns(known, spec)
+    accepted = {*known, "points"} if kinds == ("field",) else {*known}
+    described = {k: v for k, v in description.items() if k in accepted and k not in _COMMON and k != "what"}
+    described |= _columns(known, spec)
     options.pop("limit", None)
     try:
-        raw = _read(reader, name, {**kept, **options}, kinds)
+        raw = _read(reader, name, {**described, **options}, kinds)
     except RequestError:
-        without = {k: v for k, v in kept.items() if k not in ("labels", "target", "split")}
-        if without == kept:
+        without = {k: v for k, v in described.items() if k not in ("labels", "target", "split")}
+        if without == described:
             raise
         raw = _read(reader, name, {**without, **options}, kinds)  # new data often come without labels
     assert isinstance(raw, Raw)
@@ -179,7 +180,7 @@ def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
 
 
 def _columns(known: Mapping[str, Any], spec: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What a reader of tables is told of the columns of a described table."""
+    """The option of a reader of tables for the columns of a described table."""
     return {"parts": parts} if "parts" in known and (parts := _parts(spec)) else {}
 
 
@@ -189,7 +190,7 @@ def _parts(spec: Mapping[str, Any] | None) -> dict[str, Spec] | None:
 
 
 def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence[str]) -> Any:
-    """What a reader gives; images as fields, where fields are read and no arrays."""
+    """The output of a reader; images become fields, if fields are supported and arrays are not."""
     if "kind" in options:
         kinds = (options["kind"],)
     if "field" not in kinds or "array" in kinds:
@@ -203,12 +204,12 @@ def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence
 
 
 def _views(reader: Reader) -> bool:
-    """Whether a reader makes nothing but several modalities."""
+    """Whether a reader always gives several modalities."""
     return inspect.signature(reader).return_annotation == "RawViews"
 
 
 def _kind(reader: Reader, kinds: Sequence[Kind]) -> str | None:
-    """The kind that a reader is asked for: its usual one where that is wanted, else the first wanted that it makes."""
+    """The kind to request from a reader: its default (None) if supported, else the first supported one."""
     parameter = inspect.signature(reader).parameters.get("kind")
     if parameter is None or not kinds or parameter.default in kinds:
         return None
@@ -217,22 +218,24 @@ def _kind(reader: Reader, kinds: Sequence[Kind]) -> str | None:
 
 
 def _as_described(source: Source, spec: Mapping[str, Any] | None) -> Source:
-    """Hold data that are opened again to their description."""
+    """Check data that are opened again against their description."""
     if spec is not None and (list(source.spec.shape), [len(source.train), len(source.test)]) != (
         list(spec["shape"]),
         list(spec["rows"]),
     ):
         raise RequestError(
-            f"The data `{source.name}` changed since they were described. Put the old data back, or fit anew."
+            f"The data `{source.name}` changed since they were described. Restore them, or fit a new model."
         )
     return source
 
 
 def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
-    """The short name, the key to open it again, and the reader of any kind of data, for the kinds that are wanted."""
+    """The short name, the key to open it again, and the reader, for the supported kinds."""
     if isinstance(what, Path) or (isinstance(what, str) and not _is_name(what)):
         if what == _ARRAYS:
-            raise RequestError("These data were arrays in memory; they are not kept. Pass the arrays again.")
+            raise RequestError(
+                "These data were arrays in memory, which are not saved. Pass the arrays again."
+            )
         path = Path(what).expanduser()
         return (
             path.stem,
@@ -245,7 +248,7 @@ def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
         row = expand(what)
         if not row.reader or row.parts:
             raise RequestError(
-                f"`{what}` is not read as arrays: {why_not(row)}. "
+                f"`{what}` cannot be read as arrays: {why_not(row)}. "
                 f"Its files: {', '.join(f.path for f in row.files[:2])}."
             )
         module, _, function = row.reader.partition(":")
@@ -258,14 +261,14 @@ def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
 
 
 def _synthetic(name: str) -> Reader:
-    """What makes a synthetic set: the function of its name in the module of its name."""
+    """The generator of a synthetic data set: the function and module of the same name."""
     called = name.replace("-", "_")
     found: Reader = getattr(import_module(f"narrows.data.synthetic.{called}"), called)
     return found
 
 
 def _is_name(what: str) -> bool:
-    """Whether a text is the name of a set, and not a path."""
+    """Whether a text is the name of a data set, not a path."""
     if what in SYNTHETIC or find(what) is not None:
         return True
     if what == _ARRAYS or any(c in what for c in "/\\.") or Path(what).exists():
@@ -276,7 +279,7 @@ def _is_name(what: str) -> bool:
 
 
 def _bound(reader: Reader, first: Any) -> Reader:
-    """The reader with its first argument given; its signature shows the others."""
+    """The reader with its first argument bound, and the signature of the others."""
 
     def bound(**options: Any) -> Raw | Source | Dataset:
         return reader(first, **options)
@@ -298,18 +301,18 @@ def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw | Source
 
 
 def _share(split: float | str | None) -> float | str | None:
-    """A share that was typed as text is a number; any other text is a name."""
+    """A fraction given as text becomes a number; any other text is a name."""
     try:
         return None if split is None else float(split)
     except ValueError:
         return split
 
 
-def _taken(known: Mapping[str, inspect.Parameter], asked: Mapping[str, Any]) -> dict[str, Any]:
-    """What is asked of all data, where the reader sees to it itself; a share of the test part only if it takes one."""
+def _supported(known: Mapping[str, inspect.Parameter], common: Mapping[str, Any]) -> dict[str, Any]:
+    """The common options that the reader supports; ``split`` as a fraction only if its type allows one."""
     return {
         option: value
-        for option, value in asked.items()
+        for option, value in common.items()
         if option in known
         and (option != "split" or isinstance(value, str) or "float" in str(known[option].annotation))
         and value not in (None, "auto", 0.0)
@@ -317,18 +320,20 @@ def _taken(known: Mapping[str, inspect.Parameter], asked: Mapping[str, Any]) -> 
 
 
 def _chosen(raw: Raw, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns and the kind that a reader chose, which other data are read with too."""
+    """The columns and the kind that a reader selected, with which other data are read too."""
     columns = {"columns": raw.columns} if raw.columns and "columns" in known else {}
     return columns | ({"kind": raw.kind} if raw.kind != "array" else {})
 
 
 def _how(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options that a description keeps, in a form that JSON can hold."""
-    return {k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in options.items() if _told(k, v)}
+    """The options that a description includes, in a JSON-serialisable form."""
+    return {
+        k: _plain(Path(v).expanduser() if k in _PATHS else v) for k, v in options.items() if _described(k, v)
+    }
 
 
-def _told(option: str, value: Any) -> bool:
-    """Whether an option belongs into a description: not what nobody said, and no arrays."""
+def _described(option: str, value: Any) -> bool:
+    """Whether a description includes an option: not defaults, and not arrays."""
     return isinstance(value, (str, int, float, bool, tuple, list, Path)) and (option, value) != (
         "scale",
         "auto",
@@ -336,7 +341,7 @@ def _told(option: str, value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A JSON-able form of an option."""
+    """A JSON-serialisable form of an option."""
     if isinstance(value, Path):
         return str(value.resolve())
     return list(value) if isinstance(value, tuple) else value

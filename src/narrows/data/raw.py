@@ -1,4 +1,4 @@
-"""`Raw`: what a reader hands over, before split, scaling and checks."""
+"""`Raw`: the output of a reader, before split, scaling and checks."""
 
 from __future__ import annotations
 
@@ -18,32 +18,33 @@ __all__ = ["Raw", "RawTexts"]
 
 @dataclass
 class Raw:
-    """Examples as a file or a generator gives them.
+    """Examples from a file or a generator.
 
     Args:
-        x: the examples, (N, ...): an array, memory-mapped or not, `ActivationRows` of a harvest, or `Ragged` rows.
+        x: the examples, (N, ...): an array, memory-mapped or not, `ActivationRows`, or `Ragged` rows.
         labels: class of each example, (N,) numbers or text.
-        target: what must be produced, (N, ...).
-        factors: known generating factors, (N, F) whole numbers.
+        target: the target of each example, (N, ...).
+        factors: known generating factors, (N, F) integers.
         factor_names: their names.
-        class_names: names of the classes, where labels are their numbers.
-        test: the official test part, where there is one.
-        part: for each example whether it belongs to the test part, (N,) bool.
-        columns: the columns of a table that `x` holds.
-        layout: how an example lies in memory, see `narrows.data.shapes`.
-        full: the largest value that the format can have.
-        ordered: whether neighbours resemble each other (one long series), so that the last rows must be the test.
-        groups: what each example is a piece of, (N,), where all pieces belong into one part.
-        split: the share of the test part when nobody says.
-        scale: the scaling when nobody says.
-        truth: for a synthetic set, what generated it.
-        codes: for a synthetic dictionary, the coefficients behind each example, (N, atoms).
+        class_names: names of the classes, if labels are class indices.
+        test: the official test set, if there is one.
+        part: whether each example belongs to the test set, (N,) bool.
+        columns: the columns of a table in `x`.
+        layout: the memory layout of an example, see `narrows.data.shapes`.
+        full: the largest value of the format.
+        ordered: whether consecutive rows are correlated (one long series), so that the last rows are the test
+            set.
+        groups: the group of each example, (N,), if all examples of a group must be in the same part.
+        split: the default fraction of the test set.
+        scale: the default scaling.
+        truth: for synthetic data, the generating process.
+        codes: for a synthetic dictionary, the coefficients of each example, (N, atoms).
         stores: further columns by name, (N, ...) each, see `Dataset.columns`.
-        provenance: says where each row came from, see `Dataset.provenance`.
-        kind: what an example is, see `Spec.kind`; anything but an array keeps its shape as it is stored.
+        provenance: the origin of each row, see `Dataset.provenance`.
+        kind: the kind of an example, see `Spec.kind`; all kinds except arrays keep their stored shape.
         holes: whether NaN in `x` is a missing value.
-        always: of the stores, those that every batch brings unasked.
-        domain: of fields, where they are defined (`narrows.data.domain.Domain`).
+        always: names of the stores that are included in every batch.
+        domain: for fields, their domain (`narrows.data.domain.Domain`).
         parts: the columns of a table.
     """
 
@@ -83,11 +84,11 @@ class Raw:
 
 @dataclass
 class RawTexts(Raw):
-    """Texts as a file or a generator gives them, one an example.
+    """Texts from a file or a generator, one per example.
 
     Args:
-        unit: what a symbol is, ``characters`` or ``words``.
-        least: how often a symbol must stand in the training part to be one of the vocabulary.
+        unit: the type of tokens, ``characters`` or ``words``.
+        least: minimum count of a token in the training set to be in the vocabulary.
     """
 
     kind: Kind = "tokens"

@@ -1,4 +1,4 @@
-"""Choosing the examples of a subdomain: those that lie near a few seeds."""
+"""Retrieval of the examples of a subdomain: those nearest to a few seeds."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ _CHUNK = 8192
 def related(dataset: Dataset, seeds: Tensor, n: int) -> Dataset:
     """The n examples nearest to any of some seeds, nearest first: dense retrieval.
 
-    Nearness is the cosine after the mean of the examples is taken away, without which all activations of a model
-    point much the same way. Of data that are mapped from a file, what a model sees of them is read into memory.
+    The similarity is the cosine after subtracting the mean of the examples, as activations of a model share a
+    large mean. Memory-mapped data are read into memory, scaled.
 
     Args:
-        dataset: what is searched.
-        seeds: a few examples of the subdomain as a model sees them, (S, *shape).
-        n: how many; at most all.
+        dataset: the examples to search.
+        seeds: a few scaled examples of the subdomain, (S, *shape).
+        n: number of examples.
 
     Raises:
-        RequestError: seeds of another shape, or none, or n out of range.
+        RequestError: no seeds, seeds of another shape, or n out of range.
 
     Example:
         >>> from narrows.data.scaling import Scaling
@@ -43,9 +43,9 @@ def related(dataset: Dataset, seeds: Tensor, n: int) -> Dataset:
     parts = [slice(start, min(start + _CHUNK, len(dataset))) for start in range(0, len(dataset), _CHUNK)]
     mean = torch.stack([dataset.batch(part).x.flatten(1).double().sum(0) for part in parts]).sum(0)
     mean = (mean / len(dataset)).float()
-    wanted = F.normalize(seeds.flatten(1).float() - mean, dim=1)
-    near = [(F.normalize(dataset.batch(p).x.flatten(1) - mean, dim=1) @ wanted.T).amax(1) for p in parts]
-    best = torch.cat(near).topk(n).indices
+    queries = F.normalize(seeds.flatten(1).float() - mean, dim=1)
+    scores = [(F.normalize(dataset.batch(p).x.flatten(1) - mean, dim=1) @ queries.T).amax(1) for p in parts]
+    best = torch.cat(scores).topk(n).indices
     if dataset.mapped:
         return Dataset(dataset.batch(best).x, Scaling(), dataset.shape)
     return dataset.rows(best)

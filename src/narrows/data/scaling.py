@@ -1,4 +1,4 @@
-"""Scaling: from stored numbers to what a model sees, fitted once on the training part and kept with the run."""
+"""Scaling: from stored numbers to the input of a model, fitted once on the training set and saved with the run."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ Values: TypeAlias = Literal["binary", "unit", "real"]
 KINDS = ("auto", "none", "unit", "standard")
 _FULL = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _FAR = 1e3
-"""Numbers that lie so many times farther from zero than they are spread are scaled in float64."""
+"""If the shift exceeds the scale by this factor, numbers are scaled in float64."""
 
 
 @dataclass(frozen=True)
 class Scaling:
     """x -> (x - shift) / scale, as float32.
 
-    Numbers far from zero, such as times in seconds since 1970, would lose their differences in float32: they are
-    scaled in float64 (see `far`), and `invert` gives them back in float64.
+    Numbers far from zero, such as times in seconds since 1970, would lose precision in float32: they are scaled
+    in float64 (see `far`), and `invert` returns them in float64.
 
     Args:
-        kind: ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1 on the training part).
+        kind: ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1 on the training set).
         shift: one number, or one per column (vectors, sequences) or channel (images).
         scale: the same; never zero.
-        axis: which axis of an example `shift` and `scale` run along when they are lists: the ``first`` (channels)
-            or the ``last`` (columns).
+        axis: the axis of an example that `shift` and `scale` apply to when they are lists: the ``first``
+            (channels) or the ``last`` (columns).
 
     Example:
         >>> scaling = Scaling("standard", (1.0, 0.0), (2.0, 1.0))
@@ -54,12 +54,12 @@ class Scaling:
 
     @cached_property
     def far(self) -> bool:
-        """Whether a shift is so large beside its scale that float32 would not hold what is left of a number."""
+        """Whether a shift is so large relative to its scale that float32 would lose precision."""
         shift, scale = (np.atleast_1d(np.asarray(v, np.float64)) for v in (self.shift, self.scale))
         return bool((np.abs(shift) > _FAR * np.abs(scale)).any())
 
     def apply(self, x: Tensor) -> Tensor:
-        """Scale stored examples (B, ...): always a new float32 tensor unless nothing is to be done."""
+        """Scale stored examples (B, ...), to a new float32 tensor unless the scaling is the identity."""
         if self.far:
             shift, scale = self._tensors(x, torch.float64)
             return (x.to(torch.float64) - shift).div_(scale).to(torch.float32)
@@ -77,12 +77,12 @@ class Scaling:
 
     @cached_property
     def _inverse(self) -> float:
-        """1 / scale where a product is as exact as a quotient at the top of the range (and twice as fast), or 0."""
+        """1 / scale, if a product is as exact as a quotient at the maximum (and twice as fast), else 0."""
         assert isinstance(self.scale, float)
         return 1 / self.scale if np.float32(self.scale) * np.float32(1 / self.scale) == 1 else 0.0
 
     def invert(self, x: Tensor) -> Tensor:
-        """From what the model sees, or produces, back to the units of the data."""
+        """From the inputs or outputs of the model back to the units of the data."""
         if self.far:
             shift, scale = self._tensors(x, torch.float64)
             return x.to(torch.float64) * scale + shift
@@ -92,7 +92,7 @@ class Scaling:
         return x * self.scale + self.shift
 
     def describe(self) -> dict[str, Any]:
-        """A JSON-able form; `Scaling.of` reads it back exactly."""
+        """A JSON-serialisable form; `Scaling.of` restores it exactly."""
         form: dict[str, Any] = {
             "kind": self.kind,
             "shift": self.shift,
@@ -103,7 +103,7 @@ class Scaling:
 
     @classmethod
     def of(cls, form: Scaling | Mapping[str, Any]) -> Scaling:
-        """Read back what `describe` wrote."""
+        """Restore a scaling from the output of `describe`."""
         if isinstance(form, Scaling):
             return form
         try:
@@ -113,7 +113,7 @@ class Scaling:
             return cls(str(form["kind"]), shift, scale, form.get("axis", "last"))
         except (KeyError, TypeError, ValueError) as error:
             raise RequestError(
-                f"`scaling` must be what `Source.describe()` wrote, but got {form!r}. Leave it out to fit one."
+                f"`scaling` must be from `Source.describe()`, but got {form!r}. Leave it out to fit one."
             ) from error
 
     def _tensors(self, x: Tensor, dtype: torch.dtype = torch.float32) -> tuple[Tensor, Tensor]:
@@ -127,15 +127,15 @@ class Scaling:
 
 
 def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
-    """Choose and fit the scaling of the training part (or of a large sample of it).
+    """Select and fit the scaling on the training set (or a large sample of it).
 
-    ``auto`` means: bytes are divided by 255 (or by `full`, the known largest value); numbers that already lie
-    from 0 to 1 are left alone; anything else is standardised.
+    With ``auto``, bytes are divided by 255 (or by `full`, the known maximum); numbers between 0 and 1 are not
+    scaled; others are standardised.
 
     Args:
         x: examples as stored, (N, *shape).
         kind: ``auto``, ``none``, ``unit`` or ``standard``.
-        full: the largest value that the format can have, where it is known.
+        full: the largest value of the format, if it is known.
 
     Example:
         >>> fit_scaling(torch.tensor([[0, 128, 255]], dtype=torch.uint8), "auto").scale
@@ -156,12 +156,12 @@ def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
 
 
 def fit_columns(x: np.ndarray, numbers: Sequence[bool], kind: str) -> Scaling:
-    """The scaling of a table's columns of numbers, from the cells that are not NaN; other columns stay as they are.
+    """The scaling of numeric columns of a table, fitted on cells that are not NaN; others are not scaled.
 
     Args:
         x: cells (N, D).
-        numbers: which columns hold numbers.
-        kind: as of `fit_scaling`; ``auto`` is ``standard``.
+        numbers: which columns are numeric.
+        kind: as in `fit_scaling`; ``auto`` is ``standard``.
 
     Example:
         >>> fit_columns(np.array([[1.0, 2.0], [np.nan, 0.0], [5.0, 1.0]]), [True, False], "auto").scale
@@ -180,20 +180,20 @@ def fit_columns(x: np.ndarray, numbers: Sequence[bool], kind: str) -> Scaling:
 
 
 def _fit_axis(x: Tensor, kind: str) -> Scaling:
-    """One shift and scale for each column, or each channel of an image; a constant one is only shifted."""
+    """Shift and scale of each column, or each channel of an image; constant ones are only shifted."""
     image = x.ndim == 4
     axis: Literal["first", "last"] = "first" if image else "last"
     rows = (x.movedim(1, -1) if image else x).reshape(-1, x.shape[1] if image else x.shape[-1])
     if kind == "standard":
         first = rows[0].to(torch.float64)
-        shift = first + _mean(rows, lambda part: part - first)  # sums of small numbers lose nothing
+        shift = first + _mean(rows, lambda part: part - first)  # sums of small numbers are precise
         scale = _mean(rows, lambda part: (part - shift).square_()).sqrt()
     else:
         low, high = (v.to(torch.float64) for v in torch.aminmax(rows, dim=0))
         shift, scale = low, high - low
     constant = scale <= 1e-12 + 1e-14 * shift.abs()
     scale = torch.where(constant, torch.ones_like(scale), scale)
-    for numbers in (_short, Tensor.tolist):  # rounded ones where that is enough
+    for numbers in (_short, Tensor.tolist):  # rounded, if that is precise enough
         shifts, scales = numbers(shift), numbers(scale)
         if image and len(shift) == 1:
             scaling = Scaling(kind, shifts[0], scales[0])
@@ -205,18 +205,18 @@ def _fit_axis(x: Tensor, kind: str) -> Scaling:
 
 
 def _mean(rows: Tensor, f: Callable[[Tensor], Tensor]) -> Tensor:
-    """The mean of a function of rows, (N, D) -> (D,), in float64 but never with all rows in float64 at once."""
+    """The mean of a function of rows, (N, D) -> (D,), in float64, computed in chunks to save memory."""
     parts = [f(part.to(torch.float64)).sum(0) for part in rows.split(1 << 14)]
     return torch.stack(parts).sum(0) / len(rows)
 
 
 def _short(values: Tensor) -> list[float]:
-    """Float32 is what a model sees: rounding here makes the JSON form exact and short."""
+    """Numbers rounded to float32, the precision of a model, so that the JSON form is exact and short."""
     return [float(v) for v in values.to(torch.float32).numpy().astype(np.float64)]
 
 
 def exact(x: np.ndarray) -> Tensor:
-    """An array as a tensor that holds its very numbers: bytes, float32, or float64 for what float32 would round.
+    """An array as a tensor without rounding: bytes, float32, or float64 for numbers that float32 would round.
 
     Example:
         >>> exact(np.array([1 << 25])).dtype, exact(np.array([True])).dtype
@@ -247,7 +247,7 @@ def values_of(x: Tensor, scaling: Scaling) -> Values:
     low, high = torch.aminmax(scaling.apply(flat))
     if low < 0 or high > 1:
         return "real"
-    for part in (x[:64], x):  # most data show in a few examples that they are not binary
+    for part in (x[:64], x):  # a few examples are usually enough to see that data are not binary
         seen = scaling.apply(part)
         if not bool(((seen == 0) | (seen == 1)).all()):
             return "unit"

@@ -1,6 +1,6 @@
-"""Texts and series, from what a reader hands over to data sets.
+"""Texts and series, from a reader's output to data sets.
 
-A reader hands over one object an example: a text, or an array (T, C) of steps with its own T.
+A reader gives one object per example: a text, or an array (T, C) of steps with its own T.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ __all__ = [
 
 
 SEQUENCES = ("series", "tokens")
-"""Kinds of data whose examples have a length each."""
+"""Kinds of data whose examples have variable length."""
 
 _EVEN = Split()
-"""Divided as usual."""
+"""The default split."""
 
 
 def listed(rows: Sequence[Any]) -> np.ndarray:
-    """Examples as an array of objects, (N,), whatever each of them is.
+    """Examples as an array of objects, (N,).
 
     Example:
         >>> listed([np.zeros(2), np.zeros(2)]).shape
@@ -54,7 +54,7 @@ def listed(rows: Sequence[Any]) -> np.ndarray:
 
 
 def sequence_source(raw: Raw, name: str, split: Split, scale: str) -> Source:
-    """Texts or series, divided as they are said to be: see `text_source` and `series_source`."""
+    """Texts or series as a `Source`: see `text_source` and `series_source`."""
     return (
         text_source(raw, name, split) if isinstance(raw, RawTexts) else series_source(raw, name, split, scale)
     )
@@ -74,17 +74,17 @@ def text_source(
     vocabulary: tuple[str, ...] = (),
     longest: int = 0,
 ) -> Source:
-    """Divide texts, and number their symbols by those of the training part.
+    """Split texts, and tokenise them with the vocabulary of the training set.
 
     Args:
         raw: the texts.
-        name: what messages call them.
+        name: name for messages.
         split: how examples are divided.
-        vocabulary: all symbols, where they are known beforehand.
-        longest: symbols of the longest text, its end included, where that is known beforehand.
+        vocabulary: all tokens, if they are known in advance.
+        longest: number of tokens of the longest text with its end token, if known in advance.
 
     Raises:
-        RequestError: a part without texts.
+        RequestError: an empty part.
     """
     parts = _parts(raw, name, split)
     classes = class_names(*parts)
@@ -99,10 +99,10 @@ def text_source(
 
 
 def texts_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
-    """Other texts, numbered by the described vocabulary; longer ones than the longest described are refused.
+    """Other texts, tokenised with the described vocabulary; texts that are too long raise an error.
 
     Raises:
-        RequestError: a text that is too long.
+        RequestError: a text is longer than the longest described one.
     """
     part, spec = limited(raw.test or raw, limit), description["spec"]
     store = _tokens(part, tuple(spec["vocabulary"]), description.get("tokens", "characters"))
@@ -110,24 +110,24 @@ def texts_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int |
     if store.shape[1] > longest:
         row = int(store.lengths.argmax())
         raise RequestError(
-            f"Text {row} of `{name}` has {store.shape[1] - 1} symbols, but the longest of the fit had {longest - 1}. "
-            f"Leave out longer ones: ``longest={longest - 1}``."
+            f"Text {row} of `{name}` has {store.shape[1] - 1} tokens, but the longest training text has "
+            f"{longest - 1}. Leave out longer ones: ``longest={longest - 1}``."
         )
     return _text_part(part, store, longest, _known_classes(part, spec), name)
 
 
 def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto") -> Source:
-    """Divide and scale series.
+    """Split and scale series.
 
     Args:
-        raw: its x are arrays (T, C) with NaN where nothing was observed; its column ``times``, if there is one, has
-            the times of each, (T,).
-        name: what messages call them.
+        raw: series whose x are arrays (T, C) with NaN for missing values; an optional column ``times`` has the
+            times of each, (T,).
+        name: name for messages.
         split: how examples are divided.
-        scale: as for `narrows.data.open`; fitted on what was observed of the training part.
+        scale: as in `narrows.data.open`; fitted on the observed values of the training set.
 
     Raises:
-        RequestError: a part without series, or nothing observed of a column.
+        RequestError: an empty part, or a column without observed values.
     """
     parts = _parts(raw, name, split)
     classes = class_names(*parts)
@@ -149,22 +149,22 @@ def series_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int 
     """Other series, scaled as the described ones; they may be longer.
 
     Raises:
-        RequestError: another number of columns, or no times where the fit had some.
+        RequestError: another number of columns, or no times if the training data have times.
     """
     part, spec = limited(raw.test or raw, limit), description["spec"]
     longest, channels = spec["shape"]
     if part.x[0].shape[1] != channels:
         raise RequestError(
-            f"The series of `{name}` have {part.x[0].shape[1]} columns, those of the fit {channels}."
+            f"The series of `{name}` have {part.x[0].shape[1]} columns, the training data {channels}."
         )
     if "times" in spec.get("conditions", {}) and "times" not in part.stores:
-        raise RequestError(f"The series of `{name}` have no times, and those of the fit had. Give them.")
+        raise RequestError(f"The series of `{name}` have no times, but the training data do. Give them.")
     fitted = Scaling.of(description["scaling"])
     return _series_part(part, fitted, longest, _known_classes(part, spec), name)
 
 
 def _parts(raw: Raw, name: str, split: Split) -> tuple[Raw, Raw]:
-    """The training and the test part, neither of them empty."""
+    """The training and the test set, neither of them empty."""
     train, test = (limited(part, split.limit) for part in divide(raw, split))
     for part, called in ((train, "training"), (test, "test")):
         if not len(part.x):
@@ -175,7 +175,7 @@ def _parts(raw: Raw, name: str, split: Split) -> tuple[Raw, Raw]:
 
 
 def _known_classes(part: Raw, spec: Mapping[str, Any]) -> tuple[str, ...]:
-    """The described classes, where the labels of other data are among them."""
+    """The described classes, if they include the labels of other data."""
     known = tuple(spec["class_names"])
     return known if part.labels is not None and set(class_names(part, part)) <= set(known) else ()
 
@@ -185,7 +185,7 @@ def _labels(part: Raw, classes: tuple[str, ...], name: str) -> Tensor | None:
 
 
 def tokenised(texts: Sequence[str], vocabulary: Sequence[str], unit: str) -> tuple[np.ndarray, np.ndarray]:
-    """The numbers of all symbols, one text after the other, and where each ends, its end symbol included.
+    """The token ids of all texts, concatenated, and the end of each text, with its end token.
 
     Example:
         >>> from narrows.core.vocabulary import SPECIAL
@@ -209,12 +209,12 @@ def _text_part(part: Raw, store: Ragged, longest: int, classes: tuple[str, ...],
 
 
 def _fitted(part: Raw, scale: str, name: str) -> Scaling:
-    """A scaling of the numbers that were observed, column by column."""
+    """The scaling of the observed numbers of each column."""
     values = np.concatenate(list(part.x)).astype(np.float64)
     empty = np.flatnonzero(np.isnan(values).all(0))
     if len(empty):
-        raise RequestError(f"Column {empty[0]} of `{name}` holds no number at all. Leave it out.")
-    # As many numbers of each column as of the fullest, drawn evenly from those that it has.
+        raise RequestError(f"Column {empty[0]} of `{name}` has no observed values. Leave it out.")
+    # From each column as many numbers as the column with the most has, evenly spaced.
     most = int((~np.isnan(values)).sum(0).max())
     columns = []
     for column in values.T:

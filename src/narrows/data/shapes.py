@@ -1,4 +1,4 @@
-"""How an array of examples is read: as vectors, sequences or images.
+"""The layout of an array of examples: vectors, sequences or images.
 
 ============  =====================================  =================
 stored as     read as                                an example's shape
@@ -10,7 +10,7 @@ stored as     read as                                an example's shape
 (N, H, W, C)  smallest, is the channels              (C, H, W)
 ============  =====================================  =================
 
-Where two readings are possible, the option `layout` says which is meant.
+If two layouts are possible, the option `layout` selects one.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ _NDIM = {"vector": (2,), "sequence": (3,), "image": (3, 4), "chw": (4,), "hwc": 
 
 
 def infer_layout(x: np.ndarray, layout: str = "auto") -> str:
-    """Say how the examples of an array (N, ...) lie: ``vector``, ``sequence``, ``image`` (H, W), ``chw`` or ``hwc``.
+    """The layout of an array (N, ...): ``vector``, ``sequence``, ``image`` (H, W), ``chw`` or ``hwc``.
 
     Raises:
-        RequestError: more than one reading is possible, or none.
+        RequestError: more than one layout is possible, or none.
 
     Example:
         >>> infer_layout(np.zeros((5, 28, 28), np.uint8)), infer_layout(np.zeros((5, 8, 8, 3)))
@@ -58,7 +58,7 @@ def infer_layout(x: np.ndarray, layout: str = "auto") -> str:
     sample = np.asarray(x[: 1 << 10])
     if sample.min() >= 0 and sample.max() <= 1:
         return "image"
-    raise _ambiguous(x, "sequences or images", "Say which: ``layout='sequence'`` or ``layout='image'``.")
+    raise _ambiguous(x, "sequences or images", "Give ``layout='sequence'`` or ``layout='image'``.")
 
 
 def _channels(x: np.ndarray) -> str:
@@ -69,11 +69,11 @@ def _channels(x: np.ndarray) -> str:
         return "chw"
     if last > 4 and last < min(first, middle):
         return "hwc"
-    raise _ambiguous(x, "channels first or channels last", "Say which: ``layout='chw'`` or ``layout='hwc'``.")
+    raise _ambiguous(x, "channels first or channels last", "Give ``layout='chw'`` or ``layout='hwc'``.")
 
 
 def model_shape(stored: Sequence[int], layout: str) -> tuple[int, ...]:
-    """The shape of one example as a model sees it, from its stored shape (without N).
+    """The shape of one example as input to a model, from its stored shape (without N).
 
     Example:
         >>> model_shape((32, 32, 3), "hwc")
@@ -85,8 +85,8 @@ def model_shape(stored: Sequence[int], layout: str) -> tuple[int, ...]:
     return (stored[-1], *stored[:-1]) if layout == "hwc" else stored
 
 
-def _ambiguous(x: np.ndarray, readings: str, fix: str) -> RequestError:
+def _ambiguous(x: np.ndarray, layouts: str, fix: str) -> RequestError:
     found = f"The data have the shape {tuple(x.shape)} and type {x.dtype}"
-    if readings:
-        return RequestError(f"{found}, which may be {readings}. {fix}")
+    if layouts:
+        return RequestError(f"{found}, which may be {layouts}. {fix}")
     return RequestError(f"{found}; expected 2 to 4 axes, the first one the examples. {fix}")

@@ -1,4 +1,4 @@
-"""Stores of rows: of unequal length, or one row for all."""
+"""Stores of rows of unequal length, or of one row shared by all examples."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ __all__ = ["Once", "Ragged", "Store", "move", "read_store"]
 
 @dataclass(frozen=True, eq=False)
 class Ragged:
-    """Rows of unequal length, one after the other in memory; a batch is padded with zeros to its longest row.
+    """Rows of unequal length, concatenated in memory; a batch is padded with zeros to its longest row.
 
     Args:
         values: all elements, (total, ...).
-        ends: where each row ends, (N,) int64, ascending.
+        ends: the end of each row, (N,) int64, ascending.
 
     Raises:
-        RequestError: ends that do not ascend from 0 to the number of values.
+        RequestError: ends that are not ascending from 0 to the number of values.
 
     Example:
         >>> rows = Ragged(torch.tensor([1, 2, 3, 4, 5]), torch.tensor([2, 5]))
@@ -40,14 +40,14 @@ class Ragged:
         lengths = torch.diff(self.ends, prepend=self.ends.new_zeros(1))
         last = int(self.ends[-1]) if len(self.ends) else 0
         if bool((lengths < 0).any()) or last != len(self.values):
-            raise refuse("ends", self.ends.tolist()[:5], f"numbers that ascend from 0 to {len(self.values)}")
+            raise refuse("ends", self.ends.tolist()[:5], f"ascending numbers from 0 to {len(self.values)}")
 
     def __len__(self) -> int:
         return len(self.ends)
 
     @property
     def lengths(self) -> Tensor:
-        """How many elements each row has, (N,)."""
+        """The number of elements of each row, (N,)."""
         return torch.diff(self.ends, prepend=self.ends.new_zeros(1))
 
     @property
@@ -62,7 +62,7 @@ class Ragged:
         return int(self.values.nbytes + self.ends.nbytes)
 
     def padded(self, rows: Tensor | slice, length: int = 0) -> tuple[Tensor, Tensor]:
-        """Some rows as (B, L, ...) and which elements are there, (B, L) bool; L at least `length` and 1."""
+        """Some rows as (B, L, ...), and the mask of elements, (B, L) bool; L is at least `length` and 1."""
         if isinstance(rows, slice):
             rows = torch.arange(len(self), device=self.ends.device)[rows]
         rows = rows.to(self.ends.device)
@@ -76,7 +76,7 @@ class Ragged:
         return torch.where(wide, picked, picked.new_zeros(())), there
 
     def __getitem__(self, rows: Tensor | slice) -> Ragged:
-        """Some rows as a store of their own."""
+        """Some rows as a store."""
         if isinstance(rows, slice):
             rows = torch.arange(len(self))[rows]
         lengths = self.lengths[rows]
@@ -86,17 +86,17 @@ class Ragged:
         return Ragged(self.values[starts.repeat_interleave(lengths) + inside], ends)
 
     def to(self, device: str | torch.device) -> Ragged:
-        """The same rows in a device's memory."""
+        """The same rows on a device."""
         return Ragged(self.values.to(device), self.ends.to(device))
 
 
 @dataclass(frozen=True, eq=False)
 class Once:
-    """One row that all examples share: a grid, an axis of time. A batch sees it without a copy.
+    """One row that all examples share, such as a grid or a time axis, expanded in a batch without a copy.
 
     Args:
         value: the row.
-        rows: how many examples share it.
+        rows: number of examples that share it.
 
     Example:
         >>> Once(torch.zeros(3), 5)[torch.tensor([0, 4])].read(slice(None)).shape
@@ -125,28 +125,28 @@ class Once:
         return self.value.expand(count, *self.value.shape)
 
     def __getitem__(self, rows: Tensor | slice) -> Once:
-        """Some rows as a store of their own."""
+        """Some rows as a store."""
         count = len(range(*rows.indices(self.rows))) if isinstance(rows, slice) else len(rows)
         return Once(self.value, count)
 
     def to(self, device: str | torch.device) -> Once:
-        """The same row in a device's memory."""
+        """The same row on a device."""
         return Once(self.value.to(device), self.rows)
 
 
 Store: TypeAlias = "Rows | Ragged | Once"
-"""Rows of any kind."""
+"""A store of rows of any type."""
 
 
 def read_store(store: Store, rows: Tensor | slice) -> tuple[Tensor, Tensor | None]:
-    """Some rows of a store, and of rows of unequal length which elements are there."""
+    """Some rows of a store, and for rows of unequal length the mask of elements."""
     if isinstance(store, Ragged):
         return store.padded(rows)
     return (store.read(rows) if isinstance(store, Once) else read_rows(store, rows)), None
 
 
 def move(store: Store, device: str | torch.device) -> Store:
-    """A store in a device's memory; one that is mapped from a file stays there."""
+    """A store on a device; a memory-mapped one stays in its file."""
     if isinstance(store, (Tensor, Ragged, Once)):
         return store.to(device)
     assert on_disk(store)

@@ -1,4 +1,4 @@
-"""Several modalities as a data set: one `Dataset` each, of the same examples, and which of them are there."""
+"""Several modalities as a data set: one `Dataset` for each, of the same examples, and a mask of presence."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ __all__ = ["ViewsDataset", "ViewsSource", "assemble_views", "in_units", "views_l
 class ViewsDataset(Dataset):
     """Examples of several modalities, any of which may be absent from any row.
 
-    Its own store x is what is present, (N, M) bool; make one with `of`.
+    Its own store x is the mask of present modalities, (N, M) bool; create one with `of`.
 
     Args:
-        parts: a data set of each modality by name, all of N rows; what stands in absent rows is never handed out.
-        whole: what was present before some of it was hidden to see what a model makes of it, (N, M) bool.
+        parts: a data set of each modality by name, all of N rows; the values of absent rows are never used.
+        whole: the mask before some modalities were hidden for evaluation, (N, M) bool.
 
     Example:
         >>> parts = {name: Dataset(torch.ones(3, 2), Scaling(), (2,)) for name in ("a", "b")}
@@ -49,15 +49,15 @@ class ViewsDataset(Dataset):
 
         Args:
             parts: by name, N rows each.
-            present: which are there, (N, M) bool.
-            whole: which are there if nothing is hidden.
-            truth: for generated data, what generated them.
+            present: the mask of present modalities, (N, M) bool.
+            whole: the mask if nothing is hidden.
+            truth: for synthetic data, the generating process.
         """
         return cls(present, Scaling(), (), truth=truth, parts=parts, whole=whole)
 
     @property
     def present(self) -> Tensor:
-        """Which modalities are there, (N, M) bool."""
+        """The mask of present modalities, (N, M) bool."""
         assert isinstance(self.x, Tensor)
         return self.x
 
@@ -74,38 +74,38 @@ class ViewsDataset(Dataset):
     def batch(
         self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
     ) -> Batch:
-        """Some examples as a model sees them: absent modalities are zeros.
+        """Some examples as input to a model; absent modalities are zeros.
 
-        What is said of one modality is called after it: ``NAME/mask``.
+        Conditions of one modality are prefixed with its name: ``NAME/mask``.
         """
         if conditions:
             raise RequestError(
-                f"This method is told {', '.join(conditions)}, and several modalities have no such column."
+                f"This method needs the condition {', '.join(conditions)}, and several modalities have no columns."
             )
         present = self.present[rows if isinstance(rows, slice) else rows.to(self.present.device)].to(device)
         values: dict[str, Tensor] = {}
-        told: dict[str, Tensor] = {}
+        condition: dict[str, Tensor] = {}
         weight: dict[str, Tensor] = {}
         for (name, part), here in zip(self.parts.items(), present.unbind(1), strict=True):
             one = part.batch(rows, device=device)
             shown = here.view(-1, *[1] * (one.x.dim() - 1))
             values[name] = torch.where(shown, one.x, torch.zeros_like(one.x))
-            told |= {f"{name}/{key}": value for key, value in one.condition.items()}
+            condition |= {f"{name}/{key}": value for key, value in one.condition.items()}
             weight |= {} if one.weight is None else {name: one.weight}
-        return Batch(Views(values, present), condition=told, weight=weight or None)
+        return Batch(Views(values, present), condition=condition, weight=weight or None)
 
     def take(self, n: int) -> ViewsDataset:
-        """The first n examples as a data set of their own."""
+        """The first n examples as a data set."""
         return self.rows(slice(0, n))
 
     def rows(self, rows: slice | Tensor) -> ViewsDataset:
-        """Some examples as a data set of their own."""
+        """Some examples as a data set."""
         parts = {name: part.rows(rows) for name, part in self.parts.items()}
         whole = None if self.whole is None else self.whole[rows]
         return replace(self, x=self.present[rows], parts=parts, whole=whole)
 
     def to(self, device: str | torch.device) -> ViewsDataset:
-        """The same data set in a device's memory (what is mapped stays in its file)."""
+        """The same data set on a device (memory-mapped data stay in their file)."""
         parts = {name: part.to(device) for name, part in self.parts.items()}
         return replace(self, x=self.present.to(device), parts=parts)
 
@@ -120,19 +120,19 @@ def assemble_views(
     missing: float = 0.0,
     described: Mapping[str, Any] | None = None,
 ) -> Source:
-    """Split, limit and scale several modalities, and hide some of their entries where that is asked for.
+    """Split, limit and scale several modalities, and optionally hide some of their entries.
 
     Args:
         raw: the modalities.
         name: short name for reports.
         split: how examples are divided.
-        scale: of every modality that holds numbers; fitted on the training rows in which it is there.
-        how: the arguments of `open` that lead here again.
-        missing: the share of the entries (row, modality) that are hidden from both parts, at random.
-        described: what `ViewsSource.describe` wrote of each modality, instead of a new scaling.
+        scale: scaling of every numeric modality, fitted on the training rows in which it is present.
+        how: the arguments of `open` that open the same data again.
+        missing: the fraction of entries (row, modality) hidden at random in both parts.
+        described: the description of each modality from `ViewsSource.describe`, instead of a new scaling.
 
     Raises:
-        RequestError: a modality that no training row has, or data that are not those described.
+        RequestError: a modality absent from all training rows, or data that do not match the description.
     """
     parts = [_limited(part, split.limit) for part in _divided(raw, split)]
     shown = [
@@ -161,16 +161,16 @@ def assemble_views(
 
 @dataclass(frozen=True, eq=False)
 class ViewsSource(Source):
-    """Several modalities that were opened.
+    """Opened data of several modalities.
 
     Args:
-        forms: how each of them is read again: its scaling, shape and classes.
+        forms: how each of them is read again: scaling, shape and classes.
     """
 
     forms: Mapping[str, Any] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
-        """JSON-able arguments of `open`: the same data, split, scalings and hidden entries again."""
+        """JSON-serialisable arguments of `open` for the same data, split, scalings and hidden entries."""
         rows = [len(self.train), len(self.test)]
         spec = {**self.spec.to_json(), "class_names": [], "rows": rows}
         return {**self.how, "scaling": Scaling().describe(), "forms": dict(self.forms), "spec": spec}
@@ -179,17 +179,17 @@ class ViewsSource(Source):
 def views_like(
     description: Mapping[str, Any], raw: RawViews, name: str, limit: int | None = None
 ) -> ViewsDataset:
-    """Other data read like the described ones; modalities that they lack are absent from all rows.
+    """Other data read like the described ones; modalities that they do not have are absent from all rows.
 
     Raises:
-        RequestError: a modality that the described data do not have, or none that they have.
+        RequestError: a modality that the described data do not have.
     """
     forms = description["forms"]
     raw = _limited(raw.test or raw, limit)
-    strange = [called for called in raw.parts if called not in forms]
-    if strange:
+    unknown = [called for called in raw.parts if called not in forms]
+    if unknown:
         known = ", ".join(f"`{called}`" for called in forms)
-        raise RequestError(f"`{name}` has the modality `{strange[0]}`, but those of the fit are {known}.")
+        raise RequestError(f"`{name}` has the modality `{unknown[0]}`, but the training data have {known}.")
     n, present = len(raw), []
     parts = {}
     for called, form in forms.items():
@@ -204,10 +204,10 @@ def views_like(
 
 
 def in_units(forms: Mapping[str, Any], values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
-    """From what a model produces to the units of the data: scalings undone, classes by their names.
+    """From the outputs of a model to the units of the data: scalings inverted, classes by name.
 
     Args:
-        forms: what a description says of the modalities.
+        forms: the descriptions of the modalities.
         values: by name, (..., *shape).
     """
     found = {}
@@ -222,7 +222,7 @@ def in_units(forms: Mapping[str, Any], values: Mapping[str, Tensor]) -> dict[str
 
 
 def _named(names: Sequence[str]) -> np.ndarray:
-    """Class names as they were: whole numbers where all of them are."""
+    """Class names as an array: integers, if all of them are."""
     try:
         return np.array([int(name) for name in names])
     except ValueError:
@@ -232,14 +232,14 @@ def _named(names: Sequence[str]) -> np.ndarray:
 def _divided(raw: RawViews, split: Split) -> tuple[RawViews, RawViews]:
     if raw.test is not None or raw.part is not None:
         if split.share is not None:
-            raise refuse("split", split.share, "left out: these data bring their own test part")
+            raise refuse("split", split.share, "left out: these data have their own test set")
         if raw.test is not None:
             return raw, raw.test
         assert raw.part is not None
         return raw.rows(np.flatnonzero(~raw.part)), raw.rows(np.flatnonzero(raw.part))
     n = len(raw)
     if n < 2:
-        raise RequestError(f"There is {n} example, too few for a training and a test part. Give at least 2.")
+        raise RequestError(f"There is {n} example, too few for a training and a test set. Give at least 2.")
     share = raw.split if split.share is None else fraction("split", split.share)
     tests = min(max(1, round(n * share)), n - 1)
     shuffled = np.random.default_rng(n).permutation(n)
@@ -253,7 +253,7 @@ def _limited(raw: RawViews, limit: int | None) -> RawViews:
 
 
 def _described(one: Raw, name: str, scale: str) -> dict[str, Any]:
-    """How a modality is read, from the rows that have it."""
+    """The description of a modality, from the rows that have it."""
     if one.class_names:
         spec = Spec((1,), "categories", classes=len(one.class_names)).to_json()
         return {"scaling": Scaling().describe(), "spec": {**spec, "class_names": list(one.class_names)}}
@@ -268,7 +268,7 @@ def _bare(form: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part(one: Raw, name: str, form: Mapping[str, Any], here: np.ndarray | None = None) -> Dataset:
-    """A modality of some rows, read as it is described."""
+    """A modality of some rows, read by its description."""
     if form["spec"].get("values") != "categories":
         plain = replace(one, labels=None, class_names=(), test=None)
         return one_part(plain, name, {**form, "spec": {**form["spec"], "class_names": []}})
@@ -277,21 +277,23 @@ def _part(one: Raw, name: str, form: Mapping[str, Any], here: np.ndarray | None 
 
 
 def _numbered(one: Raw, name: str, names: Sequence[str], here: np.ndarray | None) -> Tensor:
-    """The numbers of classes by the described names, (N, 1) int64."""
+    """Class indices by the described names, (N, 1) int64."""
     if not one.class_names:
         if here is not None and not here.any():
             return torch.zeros(len(one.x), 1, dtype=torch.int64)
-        raise refuse(name, f"an array of type {one.x.dtype}", "classes: one text or whole number a row")
+        raise refuse(name, f"an array of type {one.x.dtype}", "classes: one text or integer per row")
     number = {called: i for i, called in enumerate(names)}
     unknown = [called for called in one.class_names if called not in number]
     if unknown:
-        raise refuse(name, unknown[0], f"one of the {len(names)} classes of the fit: {', '.join(names[:8])}")
+        raise refuse(
+            name, unknown[0], f"one of the {len(names)} classes of the training data: {', '.join(names[:8])}"
+        )
     order = np.array([number[called] for called in one.class_names], dtype=np.int64)
     return torch.from_numpy(order[one.x])
 
 
 def _nothing(form: Mapping[str, Any], n: int) -> Dataset:
-    """A modality that no row has."""
+    """A modality absent from all rows."""
     shape = tuple(form["spec"]["shape"])
     kind = torch.int64 if form["spec"].get("values") == "categories" else torch.float32
     return Dataset(torch.zeros((), dtype=kind).expand(n, *shape), Scaling(), shape)
