@@ -64,7 +64,7 @@ def test_a_first_token_where_it_is_asked_for():
     words = tokenizer(frame=False)
     assert rows(build([text(1, 2, 3)], words, ContextOptions(length=3, bos=True))) == [[0, 4, 5], [0, 6]]
     assert rows(build([text(1, 2)], tokenizer(eos=False), ContextOptions(length=3, bos=False))) == [[4, 5]]
-    with pytest.raises(RequestError, match="without a first token"):
+    with pytest.raises(RequestError, match="without a BOS token"):
         build([text(1)], tokenizer(frame=False, bos=False), ContextOptions(length=3, bos=True))
 
 
@@ -167,7 +167,7 @@ def test_bad_settings(options, says):
 
 
 def test_nothing_to_read():
-    with pytest.raises(RequestError, match="nothing to read"):
+    with pytest.raises(RequestError, match="has no tokens"):
         build([("", False)], tokenizer(), ContextOptions())
     with pytest.raises(RequestError, match="All 1 were longer"):
         build([text(*range(20))], tokenizer(), ContextOptions("documents", 5, "drop"))

@@ -10,13 +10,16 @@ from narrows.core.check import at_least, builtin, choice, fraction, number, refu
 from narrows.core.schedules import Schedule, schedule
 from narrows.train.optimizers import check_optimizer
 
-__all__ = ["PATIENCE", "Plan"]
+__all__ = ["AT_MOST", "PATIENCE", "Plan"]
 
 PATIENCE = 10
 """Evaluations without improvement after which training ends, if neither steps nor epochs are given."""
 
 _BATCH, _SMALL_BATCH = 128, 8
-_CEILING = 5000
+_CEILING, _CEILING_EPOCHS = 5000, 10
+AT_MOST = f"at the latest after {_CEILING:,} steps or {_CEILING_EPOCHS} epochs"
+"""When training ends at the latest, if neither steps nor epochs are given: after the larger of the two."""
+
 _VALIDATION = 2048
 
 _OF_A_STAGE = (
@@ -232,7 +235,7 @@ class Plan:
     def steps_of(self, per_epoch: int) -> int:
         """The maximum number of steps, given the steps per epoch."""
         if self.open_ended:
-            return max(_CEILING, 10 * per_epoch)
+            return max(_CEILING, _CEILING_EPOCHS * per_epoch)
         return self.steps if self.steps is not None else max(1, round((self.epochs or 0) * per_epoch))
 
     def to_json(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from narrows.core import Batch
 from narrows.data.dataset import Dataset, Examples
-from narrows.train.plan import Plan
+from narrows.train.plan import AT_MOST, Plan
 
 __all__ = ["Stopper", "Subset", "Weights", "too_short", "validation_part"]
 
@@ -173,8 +173,8 @@ def too_short(history: Sequence[Mapping[str, Any]], published: int = 0) -> str:
     last = max((int(r["step"]) for r in records), default=0)
     if not last or last >= published > 0:
         return ""
-    until = f"for the {published:,} steps of the paper" if published else "until held-out rows say stop"
-    mend = f"Train longer (more steps or epochs), or leave both out to train {until}."
+    default = f"makes the {published:,} steps of the paper" if published else f"ends by early stopping, {AT_MOST}"
+    mend = f"Give more steps or epochs; with neither, training {default}."
     if last < FEWEST:
         return f"This fit was short: {last} steps say little about the method. {mend}"
     for name in ("held_out/loss", "autoencoder/loss"):
