@@ -53,6 +53,9 @@ def test_what_is_usual_holds_where_no_rows_are_kept_apart(rows, said):
 
 def test_a_published_budget_that_was_made_whole_is_not_short():
     falling = [{"stage": "autoencoder", "step": s, "autoencoder/loss": 9.0 - s / 100} for s in range(1, 201)]
-    assert "with neither, training ends by early stopping, at the latest after 5,000 steps or 10 epochs" in too_short(falling)
+    assert (
+        "with neither, training ends by early stopping, at the latest after 5,000 steps or 10 epochs"
+        in too_short(falling)
+    )
     assert too_short(falling, published=200) == ""
     assert "with neither, training makes the 300 steps of the paper" in too_short(falling, published=300)
