@@ -168,7 +168,7 @@ def test_what_cannot_be_continued_is_refused(fitted, tmp_path, refused):
     assert "whole number" in refused("impute", run.path, table, "--out", tmp_path / "x.csv", "--horizon=-1")
     text = table.read_text().splitlines()
     (tmp_path / "one.csv").write_text("\n".join([text[0], text[1]]) + "\n")
-    with pytest.raises(RequestError, match="when the next would be"):
+    with pytest.raises(RequestError, match="the times of the next ones are unknown"):
         run.impute(tmp_path / "one.csv", horizon=1)
 
 

@@ -59,11 +59,11 @@ def test_points_of_each_example_and_points_that_differ_in_number():
     [
         ({"u": np.zeros((5, 9))}, "`grid` or `points` is missing"),
         ({"grid": np.zeros(9), "x": np.zeros((5, 9))}, "`u` is missing"),
-        ({"u": np.zeros((5, 9)), "grid": np.arange(8.0)}, r"\(8, 1\) beside `u` \(5, 9\)"),
+        ({"u": np.zeros((5, 9)), "grid": np.arange(8.0)}, r"\(8, 1\) with `u` \(5, 9\)"),
         ({"u": np.zeros((5, 9)), "grid": np.full(9, np.nan)}, "finite positions"),
         ({"u": np.zeros((5, 9)), "grid": np.zeros(9)}, "points that differ"),
-        ({"u": np.zeros((5, 9)), "points": np.zeros((4, 9, 2))}, r"\(N, P, k\) beside"),
-        ({"u": np.zeros(9), "points": np.arange(9.0), "ends": np.array([5, 8])}, "rise to 9"),
+        ({"u": np.zeros((5, 9)), "points": np.zeros((4, 9, 2))}, r"\(N, P, k\) with"),
+        ({"u": np.zeros(9), "points": np.arange(9.0), "ends": np.array([5, 8])}, "up to 9"),
     ],
 )
 def test_arrays_that_are_no_fields_are_refused_by_a_sentence(arrays, says):

@@ -112,9 +112,9 @@ def test_data_of_the_nodes_are_read_dense_and_sparse():
         assert np.array_equal(graph.x, x)
         assert graph.labels.tolist() == [0, 1, 0, 1]
     assert from_arrays({"edges": EDGES}, "g.npz").x.shape == (4, 0)
-    with pytest.raises(RequestError, match="no CSR matrix"):
+    with pytest.raises(RequestError, match="not a CSR matrix"):
         from_arrays({"edges": EDGES, **parts, "feat_indices": columns + 2}, "g.npz")
-    with pytest.raises(RequestError, match="holds no edges"):
+    with pytest.raises(RequestError, match="has no edges"):
         from_arrays({"x": x}, "g.npz")
 
 

@@ -157,7 +157,7 @@ class TestTwoModels:
 
     def test_other_widths_may_be_the_target(self, folders):
         with pytest.raises(
-            RequestError, match=r"same width where they are stacked \(\(4,\), not \(6,\)\).*layout='rows'"
+            RequestError, match=r"same width to be stacked \(\(4,\), not \(6,\)\).*layout='rows'"
         ):
             nd.open(folders[0], second=str(folders[1]))
         source = nd.open(folders[0], second=str(folders[1]), layout="rows")
@@ -189,7 +189,7 @@ class TestAsked:
             nd.open(folder)
         with pytest.raises(RequestError, match=r"`at` must be a layer of .*but got 'resid.7'. Did you mean"):
             nd.open(folder, at="resid.7")
-        with pytest.raises(RequestError, match=r"one layer where `layout='rows'`"):
+        with pytest.raises(RequestError, match=r"one layer with `layout='rows'`"):
             nd.open(folder, at="resid.*", layout="rows")
         with pytest.raises(RequestError, match=r"`layout` must be one of `auto`, `rows`"):
             nd.open(folder, at="resid.0", layout="hwc")
@@ -202,7 +202,7 @@ class TestAsked:
         head = header(layers=("a", "b"))
         head["layers"]["b"]["shape"] = [6]
         with pytest.raises(
-            RequestError, match=r"layers of one width where `layout='stack'`.*They are: a \(4,\), b \(6,\)"
+            RequestError, match=r"layers of one width with `layout='stack'`.*They are: a \(4,\), b \(6,\)"
         ):
             nd.open(written(tmp_path, head), at="*")
 

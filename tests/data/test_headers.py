@@ -27,18 +27,18 @@ class TestHeaders:
     @pytest.mark.parametrize(
         ("descr", "order", "shape", "said"),
         [
-            ("'<f4'", False, "(1000000000, 1000)", "takes 4000000000000 bytes"),
+            ("'<f4'", False, "(1000000000, 1000)", "needs 4000000000000 bytes"),
             ("'<f4'", False, "(2, -2)", "its shape is damaged"),
             ("'<f4'", False, "(99999999999999999999,)", "its shape is damaged"),
             ("'<f4'", False, "(True, 4)", "its shape is damaged"),
             ("'<f4'", 7, "(4,)", "its shape is damaged"),
-            ("'<f4', 0: 0", False, "(4,)", "no description of an array"),
-            ("'<f4'", False, "(" * 900, "no description of an array"),
-            ("[('a', '<f4')]", False, "(4,)", "it holds records"),
+            ("'<f4', 0: 0", False, "(4,)", "does not describe an array"),
+            ("'<f4'", False, "(" * 900, "does not describe an array"),
+            ("[('a', '<f4')]", False, "(4,)", "structured type"),
             ("'<M8[ns]'", False, "(2,)", "save numbers or text"),
             ("'f4,i4'", False, "(2,)", "its type is damaged"),
             ("'<f3'", False, "(2,)", "'<f3' is unknown"),
-            ("'<f4'", False, "(3,)", "takes 12 bytes, but there are 16"),
+            ("'<f4'", False, "(3,)", "needs 12 bytes, but there are 16"),
         ],
     )
     def test_headers_that_lie(self, tmp_path, descr, order, shape, said):
@@ -66,7 +66,7 @@ class TestHeaders:
 
     def test_text_that_is_no_text_is_refused(self, tmp_path):
         np.savez(tmp_path / "x.npz", x=X, y=np.full(20, 0xFFFFFFFF, np.uint32).view("<U1"))
-        with pytest.raises(RequestError, match=r"its text holds what is no character"):
+        with pytest.raises(RequestError, match=r"its text has invalid characters"):
             nd.open(tmp_path / "x.npz")
 
     def test_what_does_not_fit_into_memory_is_refused_before_it_is_read(self, tmp_path, monkeypatch):
@@ -93,9 +93,9 @@ class TestHeaders:
         assert torch.equal(nd.open(x, scale="none").train.x, nd.open(X, scale="none").train.x)
         x[3, 1] = x[7, 0] = np.ma.masked
         for value in (x, list(x)):
-            with pytest.raises(RequestError, match=r"2 of them are masked; the first is in row 3\. Drop"):
+            with pytest.raises(RequestError, match=r"2 are masked; the first is in row 3\. Drop"):
                 nd.open(value)
-        with pytest.raises(RequestError, match=r"`labels` must hold no missing numbers, but 1 of them"):
+        with pytest.raises(RequestError, match=r"`labels` must have no missing numbers, but 1 are masked"):
             nd.open(X, labels=np.ma.masked_array(Y, mask=[True] + [False] * 19))
 
     @pytest.mark.parametrize(

@@ -71,10 +71,10 @@ def test_images_of_32_bits_are_read_as_their_numbers(tmp_path, dtype):
     assert sorted(kept.reshape(6, -1).tolist()) == sorted(x.reshape(6, -1).astype(float).tolist())
     assert source.train.all().x.std() > 0.5
     assert nd.open(tmp_path, size=4).spec.shape == (1, 4, 4)
-    with pytest.raises(RequestError, match=r"`mode` must be left out: .*0.tiff has 32 bits a pixel"):
+    with pytest.raises(RequestError, match=r"`mode` must be left out: .*0.tiff has 32 bits per pixel"):
         nd.open(tmp_path, mode="L")
     Image.new("L", (9, 8)).save(tmp_path / "other.png")
-    with pytest.raises(RequestError, match=r"differ in how many bits a pixel has.*Convert the images"):
+    with pytest.raises(RequestError, match=r"have different numbers of bits per pixel.*Convert the images"):
         nd.open(tmp_path)
 
 

@@ -61,8 +61,8 @@ def test_an_empty_column_of_categories_is_all_missing_when_read_again():
 @pytest.mark.parametrize(
     ("table", "columns", "options", "sentence"),
     [
-        ({"a": np.array([np.nan])}, ["a"], {}, "no cell that is not missing"),
-        ({"a": texts("", "")}, ["a"], {}, "no cell that is not missing"),
+        ({"a": np.array([np.nan])}, ["a"], {}, "are missing. Leave it out"),
+        ({"a": texts("", "")}, ["a"], {}, "are missing. Leave it out"),
         ({"a": texts(*map(str, range(1001)))}, ["a"], {}, "1001 different texts"),
         ({"a": np.array([1.0])}, ["b"], {}, "no column `b`.*Did you mean `a`|no column `b`"),
         ({"a": np.array([np.inf])}, ["a"], {}, "infinite in row 0"),
@@ -76,5 +76,5 @@ def test_what_no_model_can_use_is_refused(table, columns, options, sentence):
 
 def test_text_where_numbers_were_is_named():
     _, kinds = mixed({"a": np.array([1.0, 2.0])}, ["a"], "t")
-    with pytest.raises(RequestError, match="now holds 'many'"):
+    with pytest.raises(RequestError, match="has the cell 'many'"):
         mixed({"a": texts("1", "many")}, ["a"], "t", known=kinds)

@@ -137,7 +137,7 @@ def test_layouts(shape, dtype, layout, expected):
         (np.zeros((1, 3)), {}, "There is 1 example, too few"),
         (np.array([["a"], ["b"]]), {}, "an array of type <U1 in `arrays`"),
         (np.zeros((3, 2), complex), {}, "must be numbers, but got 'an array of type complex128"),
-        ([[1.0], [1.0, 2.0]], {}, "`what` must be an array whose rows have one shape"),
+        ([[1.0], [1.0, 2.0]], {}, "`what` must be an array with rows of the same shape"),
         (np.array([{}, {}]), {}, "an array of objects"),
         (
             np.array([[1.0, 2.0], [3.0, np.nan], [np.inf, 1.0]]),
@@ -166,8 +166,8 @@ def test_layouts(shape, dtype, layout, expected):
             r"`x` must be of the same shape in both parts, but got 'examples of shape \(4,\) and \(2,\)",
         ),
         ({"x_train": np.eye(4), "x_test": np.eye(4)}, {"split": 0.5}, "these data have their own test set"),
-        ({"a": np.eye(4)}, {}, "none is called x or x_train"),
-        ((np.eye(4), [0, 1, 0, 1]), {"labels": [1, 1, 1, 1]}, "left out where the data are a pair"),
+        ({"a": np.eye(4)}, {}, "none is named x or x_train"),
+        ((np.eye(4), [0, 1, 0, 1]), {"labels": [1, 1, 1, 1]}, "left out if the data are a pair"),
     ],
 )
 def test_refusals_of_arrays(x, options, sentence):

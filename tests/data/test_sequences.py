@@ -150,12 +150,12 @@ def test_a_table_in_long_form_is_series(tmp_path):
         (
             LONG.replace("00:01:00", "00:00:10"),
             {"series": "patient", "time": "when"},
-            "must rise.*series 0, step 2",
+            "must increase.*series 0, step 2",
         ),
-        (LONG.replace("130,ill", "130,well"), {"series": "patient", "time": "when"}, "one class a series"),
+        (LONG.replace("130,ill", "130,well"), {"series": "patient", "time": "when"}, "one class per series"),
         (LONG, {"series": "patiant"}, "patient"),
         (LONG, {"series": "patient", "time": "class"}, "numbers or dates"),
-        (LONG, {"series": "patient", "time": "when", "columns": "class"}, "one number a row"),
+        (LONG, {"series": "patient", "time": "when", "columns": "class"}, "one number per row"),
         ("a,b\n1,2\n3,4\n", {}, "is one series.*window=64"),
     ],
 )
@@ -176,7 +176,7 @@ def test_arrays_of_unequal_and_of_equal_length_are_series():
     for wrong, said in (
         ({"x": x, "ends": np.array([2, 4])}, "ends"),
         ({"x": x, "ends": ends, "times": np.zeros(4)}, "times"),
-        ({"x": x, "ends": ends, "times": np.zeros(5)}, "must rise"),
+        ({"x": x, "ends": ends, "times": np.zeros(5)}, "must increase"),
         ({"x": x}, "ends"),
         ({"x": np.where(x == 3, np.inf, x), "ends": ends}, "infinite"),
         ({"x": x, "ends": ends, "y": np.zeros(3)}, "y"),

@@ -28,8 +28,8 @@ def from_memory(
     Args:
         what: an array (N, ...), a pair (x, labels) or a mapping of arrays.
         labels: the class of each example, (N,).
-        target: what must be produced, (N, ...).
-        layout: how an example lies, see `narrows.data.shapes`.
+        target: the target of each example, (N, ...).
+        layout: the memory layout of an example, see `narrows.data.shapes`.
         kind: ``field`` reads a mapping with ``u`` and ``grid`` or ``points``, see `narrows.data.readers.fields`.
 
     Example:
@@ -43,7 +43,7 @@ def from_memory(
         return from_mapping({k: numeric(k, v) for k, v in what.items()}, layout=layout)
     if isinstance(what, tuple) and len(what) == 2:
         if labels is not None:
-            raise refuse("labels", "an array", "left out where the data are a pair (x, labels)")
+            raise refuse("labels", "an array", "left out if the data are a pair (x, labels)")
         what, labels = what
     return Raw(
         numeric("what", what),
@@ -54,7 +54,7 @@ def from_memory(
 
 
 def numeric(argument: str, value: Any, text: bool = False) -> np.ndarray:
-    """Any array-like as a numpy array of numbers or text; with `text`, objects too where all of them are texts."""
+    """Any array-like as a numpy array of numbers or text; with `text`, also objects that are all text."""
     if isinstance(value, torch.Tensor):
         value = value.detach().to("cpu")
         value = (value.to(torch.float32) if value.dtype == torch.bfloat16 else value).numpy()
@@ -62,20 +62,20 @@ def numeric(argument: str, value: Any, text: bool = False) -> np.ndarray:
     try:
         array = value if isinstance(value, np.memmap) else np.asarray(value)
     except (TypeError, ValueError) as error:
-        raise refuse(argument, value, "an array whose rows have one shape", f"({error})") from error
+        raise refuse(argument, value, "an array with rows of the same shape", f"({error})") from error
     texts = text and array.dtype == object and all(v is None or isinstance(v, str) for v in array.flat)
     if array.dtype == object and not texts:
         raise refuse(
             argument,
             f"an array of objects of shape {array.shape}",
             "an array of numbers",
-            "Rows of different lengths, or text among numbers? Make it rectangular and numeric.",
+            "Check for rows of different lengths, or text among numbers.",
         )
     return array
 
 
 def _refuse_masked(argument: str, value: Any) -> None:
-    """Refuse what a mask hides, as NaN is refused: an array forgets its mask."""
+    """Raise an error for masked values, like NaN, as conversion to an array would drop the mask."""
     parts = value if isinstance(value, (list, tuple)) else [value]
     if not any(np.ma.isMaskedArray(part) for part in parts):
         return
@@ -83,13 +83,13 @@ def _refuse_masked(argument: str, value: Any) -> None:
     if hidden.any():
         row = int(np.argwhere(hidden)[0][0])
         raise RequestError(
-            f"`{argument}` must hold no missing numbers, but {int(hidden.sum())} of them are masked; the first is in "
+            f"`{argument}` must have no missing numbers, but {int(hidden.sum())} are masked; the first is in "
             f"row {row}. Drop those rows or fill them first, such as with np.ma.filled(x, x.mean())."
         )
 
 
 def from_mapping(arrays: Mapping[str, np.ndarray], layout: str = "auto") -> Raw:
-    """Read the conventions x_train, y_train, x_test, y_test, or x and y; names are taken as they are written."""
+    """Read x_train, y_train, x_test, y_test, or x and y, in any case of letters."""
     lower = {k.lower(): v for k, v in arrays.items()}
     if "x_train" in lower:
         raw = Raw(lower["x_train"], lower.get("y_train"), layout=layout)
@@ -99,5 +99,5 @@ def from_mapping(arrays: Mapping[str, np.ndarray], layout: str = "auto") -> Raw:
     if "x" in lower:
         return Raw(lower["x"], lower.get("y"), layout=layout)
     raise RequestError(
-        f"There are arrays {', '.join(f'`{k}`' for k in arrays)}, but none is called x or x_train."
+        f"There are arrays {', '.join(f'`{k}`' for k in arrays)}, but none is named x or x_train."
     )

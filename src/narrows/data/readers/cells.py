@@ -1,4 +1,4 @@
-"""A user's table as its own cells: missing ones are filled, all others stay what they are, bit for bit."""
+"""The cells of a user's table: missing ones are filled, all others are unchanged, bit for bit."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ __all__ = ["Cells", "encoded"]
 
 
 class Cells:
-    """The columns of a table by name, as they stand in a file or in memory.
+    """The columns of a table by name, as in a file or in memory.
 
     Args:
         columns: each a list of texts (of a .csv), a column of Arrow (of a .parquet), or a NumPy array.
-        missing: texts that mean a missing cell, beside empty ones, NaN and null.
+        missing: texts that mean a missing cell, in addition to empty ones, NaN and null.
 
     Example:
         >>> cells = Cells({"age": ["39", "", "41"], "job": ["clerk", "?", "nurse"]}, missing=("?",))
@@ -42,7 +42,7 @@ class Cells:
         """The cells of a .csv, .tsv, .csv.gz or .parquet file.
 
         Raises:
-            RequestError: no such file, or one that cannot be read.
+            RequestError: the file does not exist or cannot be read.
         """
         return cls(read_arrow(path) if path.suffix.lower() == ".parquet" else read_texts(path), missing)
 
@@ -50,7 +50,7 @@ class Cells:
         return len(next(iter(self.columns.values())))
 
     def holes(self, name: str) -> np.ndarray:
-        """Which cells of a column are missing, (N,)."""
+        """The mask of missing cells of a column, (N,)."""
         column = self.columns[name]
         if isinstance(column, list):
             empty = {"", "nan", *(text.lower() for text in self.missing)}
@@ -62,16 +62,16 @@ class Cells:
         return np.array([_missing(value, self.missing) for value in values.tolist()], dtype=bool)
 
     def fill(self, name: str, values: Sequence[float] | Sequence[str]) -> None:
-        """Put values into the missing cells of a column, in order; whole numbers where all of the others are."""
+        """Fill the missing cells of a column, in order; with integers if all other cells are."""
         self.put(name, np.flatnonzero(self.holes(name)), values)
 
     def put(self, name: str, rows: np.ndarray, values: Sequence[Any]) -> None:
-        """Put values into some cells of a column, as the others are written.
+        """Set some cells of a column, in the format of the others.
 
         Args:
             name: the column.
-            rows: which of its rows, (R,).
-            values: R numbers, texts or moments (datetime64).
+            rows: row indices, (R,).
+            values: R numbers, texts or timestamps (datetime64).
         """
         if len(rows):
             column, order = self.columns[name], np.argsort(rows)
@@ -103,7 +103,7 @@ class Cells:
             self.columns[name] = compute.if_else(_arrow("array")(there), column, none)
 
     def take(self, rows: np.ndarray) -> Cells:
-        """Some rows in an order, (R,); the same one may be there more than once.
+        """Rows by index, (R,), which may repeat.
 
         Example:
             >>> Cells({"a": ["1", "2"]}).take(np.array([0, 1, 1])).columns
@@ -120,7 +120,7 @@ class Cells:
         return Cells(columns, self.missing)
 
     def repeated(self, times: int) -> Cells:
-        """The same rows several times over, with a first column `draw` that counts them."""
+        """The rows repeated, with a first column `draw` that numbers the repeats."""
         rows = len(self)
         columns: dict[str, Any] = {"draw": np.repeat(np.arange(times), rows)}
         for name, column in self.columns.items():
@@ -133,7 +133,7 @@ class Cells:
         return Cells(columns, self.missing)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """The columns as NumPy arrays: numbers where all cells are, else text."""
+        """The columns as NumPy arrays: numbers if all cells are, else text."""
         return {name: _as_array(column) for name, column in self.columns.items()}
 
     def encoded(self, kind: str) -> bytes:
@@ -165,7 +165,7 @@ def encoded(columns: Mapping[str, Any], kind: str) -> bytes:
 
 
 def _fill_texts(column: list[str], holes: np.ndarray, values: list[Any]) -> list[str]:
-    """Fill texts: a number as the others are written."""
+    """Fill text cells, with numbers in the format of the others."""
     gone = set(holes.tolist())
     known = Counter(text for row, text in enumerate(column) if row not in gone)
     filled = list(column)
@@ -193,10 +193,10 @@ def _fill_array(column: np.ndarray, holes: np.ndarray, values: list[Any]) -> np.
 
 
 def _fill_arrow(column: Any, holes: np.ndarray, values: list[Any]) -> Any:
-    """Fill a column of Arrow in its own type."""
+    """Fill an Arrow column, keeping its type."""
     types, kind = optional("pyarrow.types", "tables", "read Parquet files"), column.type
     inner = kind.value_type if types.is_dictionary(kind) else kind
-    if types.is_null(inner):  # nothing at all was in it
+    if types.is_null(inner):  # all cells are missing
         inner = _arrow("string" if isinstance(values[0], str) else "float64")()
     others = np.delete(_objects(column), holes)
     if types.is_boolean(inner):
@@ -226,7 +226,7 @@ def _as_array(column: Any) -> np.ndarray:
 
 
 def _typed(texts: list[str]) -> np.ndarray:
-    """Texts as whole numbers or numbers where every one is written like one, else as they are."""
+    """Texts as integers or floats if all can be parsed as such, else as text."""
     if all(_is_whole(text) and abs(int(text)) < 1 << 63 for text in texts):
         return np.array([int(text) for text in texts], dtype=np.int64)
     codes = any(
@@ -246,8 +246,8 @@ def _as_texts(column: Any) -> list[str]:
 
 
 def _objects(column: Any) -> np.ndarray:
-    """A column of Arrow as an array: floats with NaN where it holds numbers, else objects."""
-    if hasattr(column.type, "index_type"):  # a dictionary
+    """An Arrow column as an array: floats with NaN for numbers, else objects."""
+    if hasattr(column.type, "index_type"):  # dictionary-encoded
         column = column.cast(column.type.value_type)
     values: np.ndarray = (
         column.to_numpy() if hasattr(column, "chunks") else column.to_numpy(zero_copy_only=False)
@@ -275,7 +275,7 @@ def _is_number(text: str) -> bool:
 
 
 def _is_whole(text: str) -> bool:
-    """Whether a text is a whole number as it is usually written, with no zero before it."""
+    """Whether a text is an integer in standard notation, without leading zeros."""
     digits = text.removeprefix("-")
     return digits.isdecimal() and digits.isascii() and (digits == "0" or digits[0] != "0")
 

@@ -1,14 +1,14 @@
-"""Functions known at points: arrays of values with a grid, or with points of their own for each example.
+"""Functions observed at points: arrays of values with a shared grid, or with points for each example.
 
 ==================  ==================================================================================================
 ``u``               values: (N, n) or (N, n, C) along a line, (N, n1, ..., nk) or (N, n1, ..., nk, C) on a grid,
-                    (N, P) or (N, P, C) at scattered points; (total, C) where the numbers of points differ
-``grid``            where they are, the same for all examples: (n,) along a line, (n1, ..., nk, k) or (P, k)
-``points``          or else for each example: (N, P), (N, P, k), or (total, k)
-``ends``            (N,) the row of ``u`` and ``points`` after each example's last, where their numbers of points differ
+                    (N, P) or (N, P, C) at scattered points; (total, C) if the numbers of points differ
+``grid``            positions shared by all examples: (n,) along a line, (n1, ..., nk, k) or (P, k)
+``points``          or positions of each example: (N, P), (N, P, k), or (total, k)
+``ends``            (N,) end of each example in the rows of ``u`` and ``points``, if the numbers of points differ
 ==================  ==================================================================================================
 
-NaN stands for a point where nothing is known.
+NaN is a missing value.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ class Fields:
     """Values at points, as arrays.
 
     Args:
-        values: (N, P, C), or (total, C) where the numbers of points differ.
-        positions: in the units of the data, (P, k) where all examples have the same, (N, P, k), or (total, k).
-        domain: the box around them, and the grid.
-        quadrature: weights of points that all examples share, (P,), or None: `Domain.quadrature` says.
-        ends: (N,) where the numbers of points differ.
+        values: (N, P, C), or (total, C) if the numbers of points differ.
+        positions: in the units of the data, (P, k) if shared by all examples, (N, P, k), or (total, k).
+        domain: their bounding box, and the grid.
+        quadrature: weights of shared points, (P,), or None for `Domain.quadrature`.
+        ends: (N,) if the numbers of points differ.
     """
 
     values: np.ndarray
@@ -53,11 +53,11 @@ def read_fields(arrays: Mapping[str, np.ndarray], name: str) -> Fields:
     """Read named arrays.
 
     Args:
-        arrays: ``u``, and ``grid`` or ``points``, as the head of this file says.
-        name: of the data, for messages.
+        arrays: ``u``, and ``grid`` or ``points``, see the docstring of this module.
+        name: name of the data, for messages.
 
     Raises:
-        RequestError: arrays that are missing or do not fit each other.
+        RequestError: arrays are missing or have inconsistent shapes.
 
     Example:
         >>> fields = read_fields({"u": np.zeros((5, 9)), "grid": np.linspace(0, 2, 9)}, "heat")
@@ -68,8 +68,8 @@ def read_fields(arrays: Mapping[str, np.ndarray], name: str) -> Fields:
     if "u" not in arrays or not {"grid", "points"} & set(arrays):
         missing = "`u`" if "u" not in arrays else "`grid` or `points`"
         raise RequestError(
-            f"`{name}` is read as fields, which are arrays `u` (values) and `grid` (positions that all examples "
-            f"share) or `points` (their own); it has {has}, and {missing} is missing."
+            f"Fields are arrays `u` (values) and `grid` (positions shared by all examples) or `points` "
+            f"(positions of each example); `{name}` has {has}, and {missing} is missing."
         )
     u = np.asarray(arrays["u"], np.float32)
     if "points" in arrays:
@@ -80,34 +80,34 @@ def read_fields(arrays: Mapping[str, np.ndarray], name: str) -> Fields:
 def _finite(key: str, positions: np.ndarray) -> np.ndarray:
     positions = np.asarray(positions, np.float64)
     if not np.isfinite(positions).all():
-        raise refuse(key, "NaN or infinite positions", "finite positions", "Holes belong into `u`, as NaN.")
+        raise refuse(key, "NaN or infinite positions", "finite positions", "Missing values are NaN in `u`.")
     return positions
 
 
 def _scattered(u: np.ndarray, points: np.ndarray, ends: np.ndarray | None) -> Fields:
-    """Points of its own for each example: (N, P, k) with (N, P, C), or (total, k) with (total, C) and ends."""
+    """Fields with points for each example: (N, P, k) with (N, P, C), or (total, k) with (total, C) and ends."""
     rows = 1 if ends is not None else 2
     points = points[..., None] if points.ndim == rows else points
     u = u[..., None] if u.ndim == rows else u
     if points.ndim != rows + 1 or u.ndim != rows + 1 or u.shape[:rows] != points.shape[:rows]:
-        wanted = "(total, k) beside `u` (total, C)" if ends is not None else "(N, P, k) beside `u` (N, P, C)"
-        raise refuse("points", f"an array {points.shape} beside `u` {u.shape}", wanted)
+        expected = "(total, k) with `u` (total, C)" if ends is not None else "(N, P, k) with `u` (N, P, C)"
+        raise refuse("points", f"an array {points.shape} with `u` {u.shape}", expected)
     if ends is not None and (
         ends.ndim != 1 or not len(ends) or ends[-1] != len(u) or (np.diff(ends) < 0).any()
     ):
-        raise refuse("ends", ends, f"row numbers that rise to {len(u)}, the number of rows of `u`")
+        raise refuse("ends", ends, f"ascending row numbers up to {len(u)}, the number of rows of `u`")
     return Fields(u, points, _box(points.reshape(-1, points.shape[-1])), ends=ends)
 
 
 def _shared(u: np.ndarray, grid: np.ndarray) -> Fields:
-    """The same points for all examples."""
+    """Fields with the same points for all examples."""
     grid = grid[:, None] if grid.ndim == 1 else grid
     sides, k = grid.shape[:-1], grid.shape[-1]
     values = u[..., None] if u.shape[1:] == sides else u
     if values.shape[1:-1] != sides:
         raise refuse(
             "grid",
-            f"an array {grid.shape} beside `u` {u.shape}",
+            f"an array {grid.shape} with `u` {u.shape}",
             "positions (..., k) of values (N, ...) or (N, ..., C)",
         )
     axes = _axes(grid) if len(sides) == k else None
@@ -117,7 +117,7 @@ def _shared(u: np.ndarray, grid: np.ndarray) -> Fields:
 
 
 def _axes(grid: np.ndarray) -> list[np.ndarray] | None:
-    """The positions along each coordinate of a grid (n1, ..., nk, k), or None where it is no grid."""
+    """The positions along each coordinate of a grid (n1, ..., nk, k), or None if it is not a grid."""
     k = grid.shape[-1]
     axes = [grid[(0,) * i + (slice(None),) + (0,) * (k - i - 1)][:, i] for i in range(k)]
     mesh = np.stack(np.meshgrid(*axes, indexing="ij"), -1)
@@ -126,7 +126,7 @@ def _axes(grid: np.ndarray) -> list[np.ndarray] | None:
 
 
 def _tensor_weights(axes: list[np.ndarray]) -> np.ndarray:
-    """The trapezium rule along each axis, multiplied: (prod n,)."""
+    """Product of the trapezium rules along each axis: (prod n,)."""
     weights = np.ones(1)
     for axis in axes:
         rule = trapezium(torch.from_numpy(axis), float(axis[0]), float(axis[-1])).numpy()
@@ -135,7 +135,7 @@ def _tensor_weights(axes: list[np.ndarray]) -> np.ndarray:
 
 
 def _box(positions: np.ndarray, sides: tuple[int, ...] = ()) -> Domain:
-    """The box around positions (P, k)."""
+    """The bounding box of positions (P, k)."""
     low, high = positions.min(0), positions.max(0)
     if (low >= high).any():
         raise refuse(
@@ -145,7 +145,7 @@ def _box(positions: np.ndarray, sides: tuple[int, ...] = ()) -> Domain:
 
 
 def of_images(images: np.ndarray, layout: str) -> Fields:
-    """Images as functions of two coordinates, row and column, each pixel the middle of a cell of the unit square.
+    """Images as functions of row and column, with each pixel the centre of a cell of the unit square.
 
     Args:
         images: as stored, (N, H, W), (N, H, W, C) or (N, C, H, W).
@@ -166,7 +166,7 @@ def of_images(images: np.ndarray, layout: str) -> Fields:
 
 
 def as_raw(fields: Fields, **more: Any) -> Raw:
-    """Fields as a reader hands them over.
+    """Fields as the output of a reader.
 
     Args:
         fields: values, positions, domain.
@@ -189,20 +189,20 @@ def as_raw(fields: Fields, **more: Any) -> Raw:
 
 
 def fields_of_images(raw: Raw, points: float = 1.0) -> Raw:
-    """Images as a reader gives them, as functions of row and column.
+    """Images from a reader as functions of row and column.
 
     Args:
         raw: the images.
-        points: the share of the pixels that are known of each image, drawn at random.
+        points: the fraction of pixels observed in each image, at random.
 
     Raises:
-        RequestError: the data are no images, or `points` is no share.
+        RequestError: the data are not images, or `points` is not a fraction.
     """
     share = number("points", points, low=1e-6, high=1)
     layout = infer_layout(raw.x, raw.layout)
     if layout not in ("image", "chw", "hwc"):
         raise RequestError(
-            "This method reads fields: values at points. Give images, or an .npz file with `u` (values) and `grid` or "
+            "This method needs fields: values at points. Give images, or an .npz file with `u` (values) and `grid` or "
             "`points` (positions)."
         )
     test = None if raw.test is None else _thinned(raw.test, layout, share, 1)
@@ -210,7 +210,7 @@ def fields_of_images(raw: Raw, points: float = 1.0) -> Raw:
 
 
 def _thinned(raw: Raw, layout: str, share: float, seed: int) -> Raw:
-    """Images as fields, with a share of the pixels of each."""
+    """Images as fields, with a random fraction of the pixels of each."""
     fields = of_images(raw.x, layout)
     n, pixels = fields.values.shape[:2]
     stores: dict[str, Any] = {"positions": Once(torch.from_numpy(fields.positions), n)}

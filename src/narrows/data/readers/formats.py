@@ -1,6 +1,6 @@
-"""Files and folders: which reader a path has, and the readers of arrays (.npy, .npz, .safetensors).
+"""Files and folders: the reader of a path, and the readers of arrays (.npy, .npz, .safetensors).
 
-No pickle is ever read: a pickle can run any program while it is opened.
+Pickles are never read, as unpickling can execute arbitrary code.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from narrows.data.readers.text import read_text_file
 __all__ = ["MAPPED_BYTES", "read_arrays", "read_keyed", "read_npy", "reader_of"]
 
 MAPPED_BYTES = 512 << 20
-"""Files of at least this size stay on disk and are mapped, unless the option `mapped` says otherwise."""
+"""Files of at least this size are memory-mapped, unless the option `mapped` is given."""
 
 _PICKLES = (".pt", ".pth", ".pkl", ".pickle", ".joblib", ".ckpt", ".dill")
 
@@ -42,10 +42,10 @@ def reader_of(path: Path, kinds: Sequence[str] = ()) -> Callable[..., Any]:
 
     Args:
         path: the file or folder.
-        kinds: the kinds of data that are wanted, where a file can hold several.
+        kinds: the supported kinds of data, for files that can be read as several.
 
     Raises:
-        RequestError: there is no such path, or its kind is not read.
+        RequestError: the path does not exist, or its format is not supported.
     """
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
@@ -60,14 +60,14 @@ def reader_of(path: Path, kinds: Sequence[str] = ()) -> Callable[..., Any]:
     suffix = "".join(suffixes[-2:]) if suffixes[-1:] == [".gz"] else "".join(suffixes[-1:])
     if suffix in _PICKLES:
         raise RequestError(
-            f"{path} is a pickle, and pickles are never read: opening one can run any program. Convert it where you "
-            "trust it: np.save('x.npy', torch.load('x.pt', weights_only=True).numpy()), or use safetensors."
+            f"{path} is a pickle, which is not read because it can execute arbitrary code. If you trust it, convert "
+            "it: np.save('x.npy', torch.load('x.pt', weights_only=True).numpy()), or use safetensors."
         )
     if suffix in SUFFIXES:
         raise RequestError(f"{path} is one image; give the folder of images.")
     if suffix not in READERS and suffix not in _TEXTS:
         known = ", ".join([*READERS, *_TEXTS])
-        raise refuse("data", str(path), f"a folder of images or a file of the kind {known}")
+        raise refuse("data", str(path), f"a folder of images or a file with the suffix {known}")
     if path.stat().st_size == 0:
         raise RequestError(f"{path} is empty (0 bytes).")
     if suffix in _TEXTS:
@@ -92,9 +92,9 @@ def read_npy(
     Args:
         path: the file, one array (N, ...).
         labels: another .npy file with the class of each example.
-        target: another .npy file with what must be produced.
-        layout: how an example lies, see `narrows.data.shapes`.
-        mapped: leave the array on disk; when None, if the file is large.
+        target: another .npy file with the targets.
+        layout: the memory layout of an example, see `narrows.data.shapes`.
+        mapped: leave the array on disk; when None, only if the file is large.
     """
     x = npy.read_npy(path, _stays(path, mapped))
     kinds = (
@@ -105,7 +105,7 @@ def read_npy(
 
 
 def _stays(path: Path, mapped: bool | None) -> bool:
-    """Whether the arrays of a file stay on disk."""
+    """Whether the arrays of a file are memory-mapped."""
     return path.is_file() and path.stat().st_size >= MAPPED_BYTES if mapped is None else mapped
 
 
@@ -125,10 +125,10 @@ def read_keyed(
         path: the file.
         key: the array of examples. When None: x_train and x_test, or x, or the only array.
         labels: the array of classes. When None: y_train and y_test, or y; ``"none"`` for none.
-        target: the array of what must be produced.
-        split: the array that says which examples are the test part.
-        layout: how an example lies, see `narrows.data.shapes`.
-        mapped: leave the arrays of a .safetensors file on disk; when None, if the file is large.
+        target: the array of targets.
+        split: the array that marks the examples of the test set.
+        layout: the memory layout of an example, see `narrows.data.shapes`.
+        mapped: leave the arrays of a .safetensors file on disk; when None, only if the file is large.
         kind: ``field`` reads ``u`` with ``grid`` or ``points``, see `narrows.data.readers.fields`.
     """
     if kind == "field" and (fields := _keyed_fields(path, labels, split)) is not None:
@@ -137,7 +137,7 @@ def read_keyed(
     if path.suffix.lower() == ".npz":
         if mapped:
             raise refuse(
-                "mapped", True, "left out for a .npz file, which is packed", "Use .npy or .safetensors."
+                "mapped", True, "left out for a .npz file, which is an archive", "Use .npy or .safetensors."
             )
         names, arrays = _npz(path, needed)
     else:
@@ -149,11 +149,11 @@ def read_keyed(
     elif key is not None or len(rest) == 1:
         raw = Raw(_chosen(path, "key", rest[0] if key is None else key, arrays, names), layout=layout)
     elif not rest:
-        raise RequestError(f"{path.name} holds no array of examples.")
+        raise RequestError(f"{path.name} has no array of examples.")
     else:
         shapes = ", ".join(f"`{n}` {tuple(arrays[n].shape)}" for n in rest[:12])
         raise RequestError(
-            f"{path.name} holds several arrays: {shapes}. Say which are the examples, such as ``key={rest[0]!r}``."
+            f"{path.name} has several arrays: {shapes}. Select the examples, such as ``key={rest[0]!r}``."
         )
     if labels is not None:
         raw.labels = None if labels == "none" else _chosen(path, "labels", labels, arrays, names)
@@ -165,7 +165,7 @@ def read_keyed(
 
 
 def _keyed_fields(path: Path, labels: str | None, split: str | None) -> Raw | None:
-    """The values and positions of a file; None where it has no such arrays (it may hold images)."""
+    """The values and positions of a file; None if it has no such arrays (it may contain images)."""
     reads = _npz if path.suffix.lower() == ".npz" else partial(_safetensors, mapped=False)
     names, arrays = reads(path, None)
     if not {"u", "grid", "points"} & set(arrays):
@@ -179,7 +179,7 @@ def _keyed_fields(path: Path, labels: str | None, split: str | None) -> Raw | No
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """All arrays of a .npz or .safetensors file by name, single numbers left out."""
+    """All arrays of a .npz or .safetensors file by name, without scalars."""
     if path.suffix.lower() == ".npz":
         return _npz(path, None)[1]
     return {name: array for name, array in _safetensors(path, None, False)[1].items() if array.ndim}
@@ -194,7 +194,7 @@ def _chosen(
 
 
 def _npz(path: Path, needed: set[str | None] | None) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The names of all arrays, and those that are needed (all that are no single number, when None)."""
+    """The names of all arrays, and the needed arrays (all except scalars, when None)."""
     names, arrays = npy.read_npz(path, needed)
     return names, {name: array for name, array in arrays.items() if array.ndim}
 
@@ -202,7 +202,7 @@ def _npz(path: Path, needed: set[str | None] | None) -> tuple[list[str], dict[st
 def _safetensors(
     path: Path, needed: set[str | None] | None, mapped: bool
 ) -> tuple[list[str], dict[str, np.ndarray]]:
-    """The same of a .safetensors file; single numbers are kept."""
+    """The same for a .safetensors file, with scalars."""
     try:
         table = tensorfile.read_table(path)
         wanted = {name: entry for name, entry in table.items() if needed is None or name in needed}
@@ -246,6 +246,6 @@ _OF_A_KIND: dict[str, dict[str, Callable[..., Any]]] = {
         **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet"), read_series_table),
     },
 }
-"""Readers of files that hold something else where something else is wanted."""
+"""Readers of file formats for other kinds of data than arrays."""
 
 _TEXTS = (".txt", ".txt.gz", ".jsonl", ".jsonl.gz")

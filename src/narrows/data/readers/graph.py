@@ -1,4 +1,4 @@
-"""Graphs from files: lists of edges (.csv, .tsv) and named arrays (.npz)."""
+"""Graphs from files: edge lists (.csv, .tsv) and named arrays (.npz)."""
 
 from __future__ import annotations
 
@@ -32,25 +32,25 @@ def read_graphs(
     seed: int = 0,
     like: Mapping[str, Any] | None = None,
 ) -> Source | Dataset:
-    """Read a graph, or many, from an .npz file of named arrays; or one from a table with a row an edge.
+    """Read a graph, or many, from an .npz file of named arrays; or one from a table with one edge per row.
 
     Args:
-        path: an .npz file: see `from_arrays` for one graph, of which some edges are held out, and `several` for many,
-            of which some graphs are; or a .csv or .tsv file, see `from_edge_list`.
-        kind: what is made of it.
-        columns: of a table, the two columns that hold the ends of an edge; the first two when None.
-        test: share of the edges, or graphs, that is held out to judge by.
-        validation: share of the edges that is held out to choose by.
-        seed: of what is held out.
-        like: what was said of the data of a fit: nothing is held out then.
+        path: an .npz file: see `from_arrays` for one graph, of which some edges are held out, and `several` for
+            many, of which some graphs are held out; or a .csv or .tsv file, see `from_edge_list`.
+        kind: the kind of data.
+        columns: for a table, the two columns with the ends of an edge; the first two when None.
+        test: fraction of test edges, or graphs.
+        validation: fraction of validation edges.
+        seed: seed of the split.
+        like: the description of training data; then nothing is held out.
 
     Raises:
-        RequestError: columns of a file that has none, or no graph in the file.
+        RequestError: columns for a file without columns, or no graph in the file.
     """
     if path.suffix.lower() != ".npz":
         graph = from_edge_list(path, columns or ())
     elif columns:
-        raise refuse("columns", columns, f"left out: {path.name} has arrays with names, and no columns")
+        raise refuse("columns", columns, f"left out: {path.name} has named arrays, not columns")
     else:
         _, arrays = read_npz(path)
         if "edge_ends" in arrays or "node_ends" in arrays:
@@ -63,14 +63,14 @@ def read_graphs(
 
 
 def from_edge_list(path: Path, columns: Sequence[str] = ()) -> Graph:
-    """Read the edges of one graph from a table: a row an edge, two columns of it the ends.
+    """Read the edges of one graph from a table with one edge per row, and its ends in two columns.
 
     Args:
-        path: a .csv or .tsv file with a header, packed with gzip or not.
+        path: a .csv or .tsv file with a header, optionally compressed with gzip.
         columns: the two columns; the first two when empty.
 
     Raises:
-        RequestError: fewer than two columns, or a row that names fewer than two ends.
+        RequestError: fewer than two columns, or a row with fewer than two ends.
     """
     opened = gzip.open if path.name.endswith(".gz") else open
     separator = "\t" if ".tsv" in path.name else ","
@@ -80,32 +80,32 @@ def from_edge_list(path: Path, columns: Sequence[str] = ()) -> Graph:
     except (OSError, UnicodeDecodeError, EOFError, csv.Error) as error:
         raise RequestError(f"{path} cannot be read as a table of text: {error}.") from error
     if not rows or len(rows[0]) < 2:
-        raise RequestError(f"{path} must hold a column for each end of an edge, such as `source,target`.")
+        raise RequestError(f"{path} must have a column for each end of an edge, such as `source,target`.")
     header, body = [name.strip() for name in rows[0]], rows[1:]
     nodes = {value.strip() for row in body for value in row[:2]}
     if not columns and (all(_whole(value) for value in header[:2]) or nodes & {*header[:2]}):
         header, body = ["source", "target"], rows  # no header: the first row is an edge
-    wanted = list(columns) or header[:2]
-    for name in wanted:
+    chosen = list(columns) or header[:2]
+    for name in chosen:
         if name not in header:
             raise refuse("columns", name, f"a column of {path.name}", nearest(name, header))
-    if len(wanted) != 2:
-        raise refuse("columns", wanted, "the two columns that hold the ends of an edge")
-    one, other = (header.index(name) for name in wanted)
+    if len(chosen) != 2:
+        raise refuse("columns", chosen, "the two columns with the ends of an edge")
+    one, other = (header.index(name) for name in chosen)
     ends: list[tuple[str, str]] = []
     for line, row in enumerate(body, len(rows) - len(body) + 1):
         if not row:
             continue
         if max(one, other) >= len(row) or not row[one].strip() or not row[other].strip():
             raise RequestError(
-                f"Line {line} of {path.name} names no two ends of an edge: {','.join(row)[:60]}"
+                f"Line {line} of {path.name} does not have two ends of an edge: {','.join(row)[:60]}"
             )
         ends.append((row[one].strip(), row[other].strip()))
     return _named(ends)
 
 
 def _named(ends: Sequence[tuple[str, str]]) -> Graph:
-    """A graph whose nodes are numbers from 0 on, or names, which are numbered as they are sorted."""
+    """A graph whose nodes are indices from 0, or names, which are numbered in sorted order."""
     flat = [name for pair in ends for name in pair]
     if all(_whole(name) for name in flat):
         return Graph.of(np.asarray(flat, dtype=np.int64).reshape(-1, 2))
@@ -116,21 +116,21 @@ def _named(ends: Sequence[tuple[str, str]]) -> Graph:
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], called: str) -> Graph:
-    """Make a graph of named arrays.
+    """Create a graph from named arrays.
 
     Args:
         arrays: ``edges`` (E, 2), or ``edge_index`` (2, E), or ``adj`` (N, N), or the parts ``adj_indices``,
-            ``adj_indptr`` and ``adj_shape`` of a CSR matrix; the data of the nodes as ``x`` (N, F) or as the parts of
-            a CSR matrix, ``x_data`` among them (or ``features``, ``feat``, ``attr``); classes as ``labels`` (N,).
-        called: the file, for messages.
+            ``adj_indptr`` and ``adj_shape`` of a CSR matrix; node features as ``x`` (N, F) or as the parts of a
+            CSR matrix, including ``x_data`` (or ``features``, ``feat``, ``attr``); classes as ``labels`` (N,).
+        called: name of the file, for messages.
 
     Raises:
-        RequestError: no edges, or arrays that do not fit each other.
+        RequestError: no edges, or arrays with inconsistent shapes.
     """
     edges = next((_edges(arrays, name) for name in _EDGES if _has(arrays, name)), None)
     if edges is None:
         raise RequestError(
-            f"{called} holds no edges. It has {_listed(arrays)}; name them `edges`, (E, 2) numbers of nodes."
+            f"{called} has no edges. It has {_listed(arrays)}; name them `edges`, (E, 2) node indices."
         )
     data = next((_matrix(arrays, name) for name in _DATA if _has(arrays, name)), None)
     labels = next((arrays[name] for name in _LABELS if name in arrays), None)
@@ -138,15 +138,15 @@ def from_arrays(arrays: Mapping[str, np.ndarray], called: str) -> Graph:
 
 
 def several(arrays: Mapping[str, np.ndarray], called: str) -> list[Graph]:
-    """Make many graphs of named arrays.
+    """Create many graphs from named arrays.
 
     Args:
-        arrays: ``edges`` (all edges, 2), whose numbers begin at 0 in each graph, ``edge_ends`` (G,) and ``node_ends``
-            (G,): after how many edges and nodes each graph ends; ``x`` (all nodes, F), which may be left out.
-        called: the file, for messages.
+        arrays: ``edges`` (all edges, 2), with node indices from 0 in each graph, ``edge_ends`` (G,) and
+            ``node_ends`` (G,): the ends of each graph in the edges and nodes; optionally ``x`` (all nodes, F).
+        called: name of the file, for messages.
 
     Raises:
-        RequestError: ends that do not fit the arrays, or a graph that is none.
+        RequestError: ends that do not match the arrays, or an invalid graph.
     """
     ends = [_ends(arrays, name, called) for name in ("edge_ends", "node_ends")]
     edges, x = _edges(arrays, "edges"), _matrix(arrays, "x") if _has(arrays, "x") else None
@@ -165,19 +165,19 @@ def several(arrays: Mapping[str, np.ndarray], called: str) -> list[Graph]:
 def _ends(arrays: Mapping[str, np.ndarray], name: str, called: str) -> np.ndarray:
     found = arrays.get(name)
     if found is None:
-        raise RequestError(f"{called} holds many graphs, and lacks `{name}`, (G,): where each of them ends.")
+        raise RequestError(f"{called} has many graphs, and needs `{name}`, (G,): where each of them ends.")
     if (
         found.ndim != 1
         or not len(found)
         or found.dtype.kind not in "iu"
         or (np.diff(found, prepend=0) < 0).any()
     ):
-        raise refuse(name, f"an array of shape {found.shape}", "ascending whole numbers, (G,)")
+        raise refuse(name, f"an array of shape {found.shape}", "ascending integers, (G,)")
     return found.astype(np.int64)
 
 
 def _edges(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """Pairs of nodes, (E, 2), from a list of them, a square matrix or its CSR parts."""
+    """Pairs of nodes, (E, 2), from an edge list, a square matrix or its CSR parts."""
     if name not in arrays:
         found = _csr(arrays, name)
         return np.stack([found.rows, found.columns], 1)[found.values != 0]
@@ -205,7 +205,7 @@ class _Entries(NamedTuple):
 
 
 def _matrix(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
-    """A matrix, dense already or made so."""
+    """A dense matrix, from dense or CSR arrays."""
     if name in arrays:
         return arrays[name]
     found = _csr(arrays, name)
@@ -216,7 +216,7 @@ def _matrix(arrays: Mapping[str, np.ndarray], name: str) -> np.ndarray:
 
 
 def _csr(arrays: Mapping[str, np.ndarray], name: str) -> _Entries:
-    """A sparse matrix from its CSR parts; without ``_data`` all its entries are 1."""
+    """A sparse matrix from its CSR parts; without ``_data`` all entries are 1."""
     columns, ends = (arrays[f"{name}_{part}"].astype(np.int64) for part in ("indices", "indptr"))
     values = arrays.get(f"{name}_data", np.ones(len(columns), np.float32))
     told = arrays.get(f"{name}_shape", np.asarray([len(ends) - 1, columns.max(initial=-1) + 1]))
@@ -224,7 +224,7 @@ def _csr(arrays: Mapping[str, np.ndarray], name: str) -> _Entries:
     sound = rows == len(ends) - 1 and ends[:1] == 0 and ends[-1:] == len(columns) == len(values)
     if not sound or (np.diff(ends) < 0).any() or (columns < 0).any() or (columns >= width).any():
         raise RequestError(
-            f"The parts `{name}_indices`, `{name}_indptr` and `{name}_data` are no CSR matrix."
+            f"The parts `{name}_indices`, `{name}_indptr` and `{name}_data` are not a CSR matrix."
         )
     return _Entries(np.repeat(np.arange(rows), np.diff(ends)), columns, values, (rows, width))
 

@@ -1,4 +1,4 @@
-"""Reading a harvest folder for `data.open`: rows, stacks, pools or whole contexts of the layers that are asked for."""
+"""Reading harvested activations for `data.open`: rows, stacks, pools or whole contexts of selected layers."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LAYOUTS = ("auto", "rows", "stack", "pool", "contexts")
 ORDERS = ("blocks", "units")
 
 _IN_MEMORY = 256 << 20
-"""Harvests up to this size (bytes of float32) are read into memory: any order is then as cheap as any other, which
-mixes rows best, it takes a second, and it is little beside the model that they are for. Larger ones stay on disk."""
+"""Harvests up to this size (bytes of float32) are read into memory, which allows full shuffling, takes a second,
+and needs little memory relative to the model. Larger ones stay on disk."""
 
 
 def read_harvest(
@@ -38,22 +38,22 @@ def read_harvest(
     mapped: bool | None = None,
     verify: bool | None = None,
 ) -> Raw:
-    """Read activations that were harvested; every tenth context is the test part.
+    """Read harvested activations; every tenth context is in the test set.
 
     Args:
         path: the folder.
-        at: one layer or several, by name or pattern; may be left out where there is one.
-        layout: `rows`, each token of one layer is an example, (D,); `stack`, several layers side by side, (L, D);
+        at: one or more layers, by name or pattern; may be left out if there is only one.
+        layout: `rows`, each token of one layer is an example, (D,); `stack`, several layers stacked, (L, D);
             `pool`, the tokens of several layers as rows, with the layer as label; `contexts`, whole contexts,
             (T, D). `auto` is rows for one layer and stack for several.
-        target: the layer or layers that must be produced, where they are not the input (transcoders).
-        second: another harvest folder of the same text (another model): stacked beside the first, or, with
+        target: the layer or layers to predict, if they are not the input (transcoders).
+        second: another harvest folder of the same text (another model): stacked with the first, or, with
             layout=rows, its layer is the target.
-        second_at: its layers; when left out, those of `at`.
-        partial: use what is there of an unfinished or damaged harvest.
+        second_at: its layers; by default those of `at`.
+        partial: use the available part of an unfinished or damaged harvest.
         order: how rows are shuffled on disk: `blocks` (best mixed) or `units`, the order of training on the fly.
-        mapped: leave the activations on disk; when left out, if they are large.
-        verify: compare checksums first; when left out, if the folder is not large.
+        mapped: leave the activations on disk; by default only if they are large.
+        verify: compare checksums first; by default unless the folder is large.
     """
     choice("layout", layout, LAYOUTS), choice("order", order, ORDERS)
     harvest = Harvest(path, partial, verify)
@@ -63,8 +63,8 @@ def read_harvest(
         raise refuse(
             "at",
             names,
-            f"one layer where ``layout={layout!r}``",
-            "Take ``layout='stack'`` or ``layout='pool'``.",
+            f"one layer with ``layout={layout!r}``",
+            "Use ``layout='stack'`` or ``layout='pool'``.",
         )
     by_unit = order == "units" or harvest.manifest.live
     plan = _Plan(harvest, names, layout, by_unit)
@@ -80,7 +80,7 @@ def read_harvest(
 
 
 class _Plan:
-    """Which regions become the examples, the target and the columns."""
+    """The regions of the examples, the target and the columns."""
 
     def __init__(self, harvest: Harvest, names: tuple[str, ...], layout: str, by_unit: bool) -> None:
         self.harvest, self.names, self.layout, self.by_unit = harvest, names, layout, by_unit
@@ -101,21 +101,21 @@ class _Plan:
             self.columns["tokens"] = [self._parts([harvest.regions("tokens")] * self.group)]
 
     def _regions(self, harvest: Harvest, names: tuple[str, ...]) -> list[list[Region]]:
-        """What `ActivationRows` wants: for each layer side by side, the regions of all parts."""
+        """The regions of all parts, for each stacked layer, as `ActivationRows` expects."""
         flat = self.layout in ("stack", "pool") or len(names) > 1
         found = [harvest.regions(name, flat) for name in names]
         widths = {regions[0].shape[1:] for regions in found}
         if len(widths) > 1:
-            said = ", ".join(
+            listed = ", ".join(
                 f"{name} {regions[0].shape[1:]}" for name, regions in zip(names, found, strict=True)
             )
             raise refuse(
-                "at", names, f"layers of one width where ``layout={self.layout!r}``", f"They are: {said}."
+                "at", names, f"layers of one width with ``layout={self.layout!r}``", f"They are: {listed}."
             )
         return [self._parts(found)] if self.layout == "pool" else [self._parts([one]) for one in found]
 
     def _parts(self, layers: list[list[Region]]) -> list[Region]:
-        """The parts of the index in its order: the layers of a shard one after another; contexts as rows."""
+        """The parts of the index in order: the layers of a shard consecutively; contexts as rows."""
         parts = [region for of_shard in zip(*layers, strict=True) for region in of_shard]
         if not self.length:
             return parts
@@ -124,7 +124,7 @@ class _Plan:
     def beside(
         self, other: Harvest, at: str | Sequence[str] | None, target: str | Sequence[str] | None
     ) -> None:
-        """Another model's activations of the same tokens: more layers of the stack, or the target."""
+        """Add another model's activations of the same tokens, to the stack or as the target."""
         _same_text(self.harvest, other)
         if at is None:
             at = None if len(other.shapes) == 1 else self.names
@@ -140,21 +140,21 @@ class _Plan:
             raise refuse(
                 "second",
                 str(other.folder),
-                f"activations of the same width where they are stacked ({one}, not {two})",
+                f"activations of the same width to be stacked ({one}, not {two})",
                 "With ``layout='rows'`` the second model's layer is the target, of any width.",
             )
         self.x += more
         self.columns.pop("gradients", None)
 
     def produce(self, harvest: Harvest, names: tuple[str, ...]) -> None:
-        """Take other layers as what must be produced."""
+        """Set other layers as the target."""
         if self.layout == "pool":
-            raise refuse("target", names, "left out where ``layout='pool'``")
+            raise refuse("target", names, "left out with ``layout='pool'``")
         self.target = self._regions(harvest, names)
         self.produced = names if harvest is self.harvest else ()
 
     def nbytes(self) -> int:
-        """How many bytes all of it would take in memory."""
+        """The size in memory, in bytes."""
         both = len(self.division.train) + len(self.division.test)
         stores = [self.x, *([self.target] if self.target else []), *self.columns.values()]
         return both * sum(self._stored(Index([], [], []), regions).row_bytes for regions in stores)
@@ -201,7 +201,7 @@ class _Plan:
 
 
 def _same_text(one: Harvest, two: Harvest) -> None:
-    """Hold two harvests to the same tokens, row by row."""
+    """Check that two harvests have the same tokens, row by row."""
     ids = [[shard.unit for shard in h.manifest.shards] for h in (one, two)]
     same = ids[0] == ids[1] and len(one.tables) == len(two.tables)
     for shard in range(len(one.tables) if same else 0):

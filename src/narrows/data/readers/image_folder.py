@@ -1,4 +1,4 @@
-"""A folder of images; its sub-folders are the classes, or train and test parts of classes."""
+"""A folder of images, with sub-folders for classes, or for training and test sets of classes."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ _BYTES = {"L": 1, "RGB": 3, "I;16": 6, "I": 12, "F": 4}
 _MOST_PIXELS = 1 << 26
 _ORIENTATION = 0x0112
 _DAMAGED = (OSError, SyntaxError, ValueError, LookupError, TypeError, EOFError, OverflowError, struct.error)
-"""What the readers of image formats raise of damaged files."""
+"""Exceptions of the readers of image formats for damaged files."""
 _PARTS = {"train": False, "training": False, "test": True, "val": True, "valid": True, "validation": True}
 
 
 def read_folder(path: Path, size: int | None = None, mode: str = "auto", frame: int | None = None) -> Raw:
     """Read a folder of images.
 
-    Images are turned upright as their EXIF says. Grey images of 16 bits keep all of them and are scaled by 65535;
-    those of 32 bits or of floating-point numbers are read as the numbers they are.
+    Images are rotated according to EXIF. Grey images of 16 bits keep their precision and are scaled by 65535; the
+    values of images with 32 bits or floating-point numbers are not changed.
 
     Args:
-        path: the folder. Images in sub-folders have the sub-folder's name as their class; sub-folders called train
-            and test (or val) divide the data first.
-        size: pixels a side; images are scaled so that the shorter side fits, then cut around the middle. Without it
-            all images must have one size.
-        mode: ``L`` (grey), ``RGB``, or ``auto``: RGB if any image has colour. Both make bytes of 16 bits.
-        frame: which frame of a file that has several, from 0; without it such a file is refused.
+        path: the folder. The class of an image is the name of its sub-folder; sub-folders called train and test
+            (or val) divide the data first.
+        size: pixels per side; images are resized so that the shorter side fits, then cropped at the centre.
+            Without it all images must have the same size.
+        mode: ``L`` (grey), ``RGB``, or ``auto``: RGB if any image has colour. Both convert 16 bits to bytes.
+        frame: the frame to read from files with several, from 0; without it such files raise an error.
     """
     choice("mode", mode, ("auto", "L", "RGB"))
     files = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
     if not files:
-        raise RequestError(f"The folder {path} holds no images ({', '.join(SUFFIXES[:4])} ...).")
+        raise RequestError(f"The folder {path} contains no images ({', '.join(SUFFIXES[:4])} ...).")
     if size is not None:
         whole("size", size)
     if frame is not None:
@@ -66,7 +66,7 @@ def read_folder(path: Path, size: int | None = None, mode: str = "auto", frame: 
 
 
 def _one_mode(files: list[Path], found: list[str], mode: str) -> str:
-    """How all images are read: ``L``, ``RGB``, or one of the deep kinds ``I;16``, ``I`` and ``F``."""
+    """The mode of all images: ``L``, ``RGB``, or one of ``I;16``, ``I`` and ``F``."""
     depths = [
         "I;16" if kind.startswith("I;16") else kind if kind in ("I", "F") else "8 bits" for kind in found
     ]
@@ -75,29 +75,29 @@ def _one_mode(files: list[Path], found: list[str], mode: str) -> str:
         return mode if mode != "auto" else "L" if all(kind in _GREY for kind in found) else "RGB"
     if mode != "auto":
         file = files[next(i for i, depth in enumerate(depths) if depth in ("I", "F"))]
-        raise refuse("mode", mode, f"left out: {file} has 32 bits a pixel, and bytes would lose them")
+        raise refuse("mode", mode, f"left out: {file} has 32 bits per pixel, and bytes would lose precision")
     if len(set(depths)) > 1:
         one, two = (files[depths.index(kind)] for kind in sorted(set(depths))[:2])
         raise RequestError(
-            f"{one.name} and {two.name} differ in how many bits a pixel has, so their numbers cannot be compared. "
-            "Convert the images to one kind."
+            f"{one.name} and {two.name} have different numbers of bits per pixel, so their values cannot be compared. "
+            "Convert the images to one format."
         )
     return deep[0]
 
 
 def _check_sizes(path: Path, files: list[Path], sizes: list[tuple[int, int]]) -> None:
-    """Refuse images of several sizes."""
+    """Raise an error for images of different sizes."""
     shapes = sorted({(h, w) for w, h in sizes})
     if len(shapes) > 1:
         odd = next(f for f, size in zip(files, sizes, strict=True) if size != sizes[0])
         raise RequestError(
             f"The images in {path} have {len(shapes)} different sizes, from {shapes[0]} to {shapes[-1]}: "
-            f"{files[0].name} is not like {odd.name}. Give ``size``, such as ``size={min(map(min, shapes))}``."
+            f"{files[0].name} and {odd.name} differ. Give ``size``, such as ``size={min(map(min, shapes))}``."
         )
 
 
 def _look(file: Path) -> tuple[str, tuple[int, int]]:
-    """The kind of an image, and its width and height once it is upright; its pixels are not read."""
+    """The mode of an image, and its width and height after rotation, without reading its pixels."""
     with _opened(file) as image:
         try:
             turned = image.getexif().get(_ORIENTATION, 1) in (5, 6, 7, 8)
@@ -106,7 +106,7 @@ def _look(file: Path) -> tuple[str, tuple[int, int]]:
         width, height = image.size
         if width * height > _MOST_PIXELS:
             raise RequestError(
-                f"{file} has {width} x {height} pixels, but at most {_MOST_PIXELS} are read. Scale it down first."
+                f"{file} has {width} x {height} pixels, but at most {_MOST_PIXELS} are allowed. Scale it down first."
             )
         return str(image.mode), (height, width) if turned else (width, height)
 
@@ -123,7 +123,7 @@ def _read(file: Path, size: int | None, mode: str, frame: int | None) -> np.ndar
                 if image.mode.startswith("I;16"):
                     image = pictures.fromarray((np.asarray(image) >> 8).astype(np.uint8))
                 image = image if image.mode == mode else image.convert(mode)
-            elif size is not None:  # only floating-point numbers can be scaled without loss
+            elif size is not None:  # only floating-point numbers can be resized without rounding
                 image = pictures.fromarray(np.asarray(image).astype(np.float32))
             if size is not None:
                 image = operations.fit(image, (size, size))
@@ -135,12 +135,12 @@ def _read(file: Path, size: int | None, mode: str, frame: int | None) -> np.ndar
 
 
 def _turn_to(file: Path, image: Any, frame: int | None) -> None:
-    """Go to a frame; a file with several is refused where nobody says which (previews inside a photograph aside)."""
+    """Seek to a frame; a file with several needs `frame` (except for previews in a photograph)."""
     count = 1 if image.format == "MPO" else getattr(image, "n_frames", 1)
     if count > 1 and frame is None:
         raise RequestError(
-            f"{file} has {count} frames, and an example is one of them. Save each as a file of its own, or say which "
-            "one is meant, such as ``frame=0``."
+            f"{file} has {count} frames, but an example is one frame. Save each as a separate file, or select one, "
+            "such as ``frame=0``."
         )
     if frame is not None and frame >= count:
         raise refuse("frame", frame, f"less than {count}, the number of frames of {file}")
@@ -151,7 +151,7 @@ def _turn_to(file: Path, image: Any, frame: int | None) -> None:
 def _opened(file: Path) -> Any:
     image = optional("PIL.Image", "images", "read images")
     try:
-        with warnings.catch_warnings():  # of large images, which `_look` refuses
+        with warnings.catch_warnings():  # warnings of large images, for which `_look` raises an error
             warnings.simplefilter("ignore", image.DecompressionBombWarning)
             return image.open(file)
     except (*_DAMAGED, image.DecompressionBombError) as error:
@@ -160,5 +160,5 @@ def _opened(file: Path) -> Any:
 
 def _unreadable(file: Path, error: Exception) -> RequestError:
     return RequestError(
-        f"{file} cannot be read as an image: truncated or damaged ({error}). Mend or remove it."
+        f"{file} cannot be read as an image: truncated or damaged ({error}). Repair or remove it."
     )

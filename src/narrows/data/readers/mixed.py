@@ -1,4 +1,4 @@
-"""Mixed tables: columns of numbers, of two values and of categories, with missing cells, as (N, D) numbers."""
+"""Mixed tables: numeric, binary and categorical columns, with missing cells, as numbers (N, D)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from narrows.data.raw import Raw
 __all__ = ["as_table", "mixed"]
 
 _LEVELS = 1000
-"""A text column of more levels than this is a name or free text, not a category."""
+"""A text column with more levels than this is names or free text, not a category."""
 
 
 def mixed(
@@ -27,25 +27,25 @@ def mixed(
     missing: Sequence[str] = (),
     known: Mapping[str, Spec] | None = None,
 ) -> tuple[np.ndarray, dict[str, Spec]]:
-    """The columns of a table as numbers, with NaN for a missing cell, and what each column is.
+    """The columns of a table as numbers, with NaN for a missing cell, and the `Spec` of each column.
 
-    Text is a category, its levels numbered in sorted order; a column of nothing but 0 and 1 has two values; any other
-    is a number. A missing cell is empty, NaN or null.
+    Text is categorical, with levels numbered in sorted order; a column of 0 and 1 is binary; any other is numeric. A
+    missing cell is empty, NaN or null.
 
     Args:
         table: columns by name: float64 (N,), or text (N,) as objects.
-        columns: those to use, in order.
-        name: of the table, for sentences.
-        categories: columns of numbers that are names, such as postal codes.
+        columns: the columns to use, in order.
+        name: name of the table, for messages.
+        categories: numeric columns that are categorical, such as postal codes.
         missing: further texts that mean a missing cell, such as ``?`` or ``-999``.
-        known: what each column was when the model was fitted: it is read in the same way, and a level that was not
-            there is missing, for the model knows nothing of it.
+        known: the columns of the training data: they are read in the same way, and unknown levels are missing
+            cells.
 
     Returns:
         Cells (N, D), float64, and the columns in order.
 
     Raises:
-        RequestError: a column that does not exist, has no cell, or has too many levels.
+        RequestError: a column does not exist, is empty, or has too many levels.
 
     Example:
         >>> table = {"age": np.array([39.0, np.nan]), "job": np.array(["", "clerk"], dtype=object)}
@@ -60,13 +60,13 @@ def mixed(
     for column in columns:
         if column not in table:
             raise RequestError(
-                f"{name} has no column `{column}`, which the model reads. "
+                f"{name} has no column `{column}`, which the model needs. "
                 f"{nearest(column, table)} If all of it is missing, add an empty column of that name."
             )
         values = table[column]
         if values.ndim > 1:
             raise RequestError(
-                f"Column `{column}` of {name} holds arrays; a table's cells are one value each."
+                f"Column `{column}` of {name} contains arrays; each cell of a table must be one value."
             )
         category = column in categories if known is None else known[column].values == "categories"
         cells = _Column(column, values, name, missing, category)
@@ -76,12 +76,12 @@ def mixed(
 
 
 def as_table(raw: Raw, name: str, known: Mapping[str, Spec] | None = None) -> Raw:
-    """Vectors as a table, whose columns are numbers or have two values; NaN is a missing cell.
+    """Vectors as a table of numeric and binary columns; NaN is a missing cell.
 
     Args:
-        raw: vectors (N, D); anything else is handed back as it is.
-        name: of the data, for sentences.
-        known: as for `mixed`.
+        raw: vectors (N, D); other data are returned unchanged.
+        name: name of the data, for messages.
+        known: as in `mixed`.
     """
     if raw.kind == "table" or np.ndim(raw.x) != 2 or on_disk(raw.x) or raw.target is not None:
         return raw
@@ -102,11 +102,11 @@ class _Column:
     """One column: its cells as numbers with NaN, or as text with empty ones.
 
     Args:
-        name: of the column.
+        name: name of the column.
         values: its cells.
-        table: the table's name.
+        table: name of the table.
         missing: texts that mean a missing cell.
-        category: whether numbers in it are names.
+        category: whether its numbers are categories.
     """
 
     def __init__(
@@ -124,7 +124,7 @@ class _Column:
             if np.isinf(values).any():
                 row = int(np.flatnonzero(np.isinf(values))[0])
                 raise RequestError(
-                    f"Column `{name}` of {table} is infinite in row {row}. Mend or empty that cell."
+                    f"Column `{name}` of {table} is infinite in row {row}. Correct or empty that cell."
                 )
         self.values = values
 
@@ -134,41 +134,41 @@ class _Column:
         return self.values.dtype == object
 
     def kind(self) -> Spec:
-        """What the column is, from its cells."""
+        """The `Spec` of the column, inferred from its cells."""
         if self.text or self.category:
             texts = self._texts()
             levels = tuple(sorted(set(texts.tolist()) - {""}))
             if len(levels) > _LEVELS:
                 raise RequestError(
-                    f"Column `{self.name}` of {self.table} has {len(levels)} different texts: more than {_LEVELS} are "
-                    "no category. Leave it out (``columns`` names those to use), shorten its texts, or make numbers "
-                    "of them."
+                    f"Column `{self.name}` of {self.table} has {len(levels)} different texts, but a category has at "
+                    f"most {_LEVELS}. Leave it out (``columns`` names those to use), shorten its texts, or make "
+                    "numbers of them."
                 )
             if levels:
                 return Spec((), "categories", classes=len(levels), vocabulary=levels)
         seen = self.values[~np.isnan(self.values)] if not self.text else np.empty(0)
         if not len(seen):
             raise RequestError(
-                f"Column `{self.name}` of {self.table} has no cell that is not missing. Leave it out: ``columns``."
+                f"All cells of column `{self.name}` of {self.table} are missing. Leave it out: ``columns``."
             )
         return Spec((), "binary" if set(np.unique(seen).tolist()) == {0.0, 1.0} else "real")
 
     def numbered(self, kind: Spec) -> np.ndarray:
-        """The cells as numbers of a kind, NaN where there is none, or none that the kind has."""
+        """The cells as numbers, NaN for missing cells and unknown levels."""
         if kind.values == "categories":
             place = {level: float(i) for i, level in enumerate(kind.vocabulary)}
             return np.array([place.get(text, np.nan) for text in self._texts().tolist()])
         if self.text and (self.values != "").any():
-            strange = next(text for text in self.values.tolist() if text and _number(text) is None)
+            invalid = next(text for text in self.values.tolist() if text and _number(text) is None)
             raise RequestError(
-                f"Column `{self.name}` of {self.table} held numbers when the model was fitted, but now holds "
-                f"{strange!r}. Empty such cells, or say that they are missing: ``missing_values={strange!r}``."
+                f"Column `{self.name}` of {self.table} was numeric in the training data, but has the cell "
+                f"{invalid!r}. Empty such cells, or mark them as missing: ``missing_values={invalid!r}``."
             )
         numbers = np.full(len(self.values), np.nan) if self.text else self.values
         return np.where(np.isin(numbers, (0.0, 1.0)), numbers, np.nan) if kind.values == "binary" else numbers
 
     def _texts(self) -> np.ndarray:
-        """The cells as text: a number as it is usually written."""
+        """The cells as text, with numbers in standard notation."""
         if self.text:
             return self.values
         texts = np.empty(len(self.values), dtype=object)
@@ -190,7 +190,7 @@ def _number(text: str) -> float | None:
 
 
 def _numbers(texts: np.ndarray) -> np.ndarray | None:
-    """Texts as numbers, empty ones NaN; None where one is something else."""
+    """Texts as numbers, empty ones NaN; None if one cannot be parsed."""
     try:
         return np.array([float(text or "nan") for text in texts.tolist()])
     except ValueError:

@@ -1,6 +1,6 @@
-"""Arrays in .npy and .npz files, read without trust: a header is held against the size of its file first.
+"""Arrays in untrusted .npy and .npz files: a header is checked against the size of its file first.
 
-No pickle is ever read: a pickle can run any program while it is opened.
+Pickles are never read, as unpickling can execute arbitrary code.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ _DAMAGED = (*_ZIP_ERRORS, zipfile.BadZipFile, zlib.error, struct.error)
 
 
 class _Header(NamedTuple):
-    """What the header of an array says, and the byte at which its numbers begin."""
+    """The content of an array's header, and the byte offset of its data."""
 
     shape: tuple[int, ...]
     dtype: np.dtype
@@ -55,11 +55,11 @@ class _Header(NamedTuple):
 
 
 class _Pickled(ValueError):
-    """Python objects are inside."""
+    """The file contains Python objects."""
 
 
 def room_for(shape: tuple[int, ...], dtype: np.dtype) -> int:
-    """How many bytes an array takes on its way to a model: as it is stored, a part of it, and both as float32."""
+    """The memory in bytes to load an array: as stored, a part of it, and both as float32."""
     count = math.prod(shape)
     kept = 0 if dtype.itemsize == 1 or dtype == np.float32 else 8 * count
     return 2 * count * dtype.itemsize + kept
@@ -73,7 +73,7 @@ def read_npy(path: Path, mapped: bool = False) -> np.ndarray:
         mapped: leave the array on disk.
 
     Raises:
-        RequestError: no such file, objects, a damaged file, or an array that does not fit into memory.
+        RequestError: no such file, Python objects, a damaged file, or an array that does not fit into memory.
     """
     if not path.is_file():
         raise RequestError(f"There is no file {path}.")
@@ -104,22 +104,22 @@ def read_npz(
         needed: the names to read; all when None.
 
     Returns:
-        The names of all arrays, and those that are needed.
+        The names of all arrays, and the needed arrays.
 
     Raises:
-        RequestError: objects, a damaged file, or arrays that do not fit into memory.
+        RequestError: Python objects, a damaged file, or arrays that do not fit into memory.
     """
     arrays: dict[str, np.ndarray] = {}
     try:
         with path.open("rb") as file:
             if file.read(len(_MAGIC)) == _MAGIC:
-                raise ValueError("it is a single array; call it .npy")
+                raise ValueError("it is a single array; rename it to .npy")
             file.seek(0)
             with zipfile.ZipFile(file) as archive:
                 members = _members(archive)
-                wanted = [name for name in members if needed is None or name in needed]
+                selected = [name for name in members if needed is None or name in needed]
                 room = 0
-                for name in wanted:
+                for name in selected:
                     with archive.open(members[name]) as stream:
                         header = _header(stream)
                     if header.offset + header.nbytes != members[name].file_size:
@@ -128,7 +128,7 @@ def read_npz(
                 make_room(
                     room, str(path), "Save its arrays as .npy files and leave them on disk: ``mapped=True``."
                 )
-                for name in wanted:
+                for name in selected:
                     with archive.open(members[name]) as stream:
                         arrays[name] = _numbers(stream, _header(stream))
     except _DAMAGED as error:
@@ -137,25 +137,25 @@ def read_npz(
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
-    """The arrays of an archive by name; what is no .npy file is left out."""
+    """The arrays of an archive by name; other files are ignored."""
     found: dict[str, zipfile.ZipInfo] = {}
     for info in archive.infolist():
         if not info.filename.endswith(".npy"):
             continue
         name = info.filename.removesuffix(".npy")
         if name in found:
-            raise ValueError(f"two arrays are called {name!r}")
+            raise ValueError(f"two arrays have the name {name!r}")
         if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            raise ValueError(f"{name!r} is packed in a way that np.savez does not use")
+            raise ValueError(f"{name!r} has a compression that np.savez does not use")
         found[name] = info
     return found
 
 
 def _header(file: IO[bytes]) -> _Header:
-    """The header of an array, checked piece by piece: three known keys, whole numbers, a type of numbers or text."""
+    """The header of an array, validated: three known keys, integers, a numeric or text type."""
     magic = file.read(8)
     if len(magic) < 8 or magic[:6] != _MAGIC:
-        raise ValueError("it does not begin as an array does")
+        raise ValueError("it does not start with the .npy magic bytes")
     code = _LENGTHS.get((magic[6], magic[7]))
     if code is None:
         raise ValueError(f"version {magic[6]}.{magic[7]} of the format is unknown")
@@ -165,42 +165,42 @@ def _header(file: IO[bytes]) -> _Header:
         raise ValueError(f"its header has {length} bytes")
     text = file.read(length)
     try:
-        said = ast.literal_eval(text.decode("utf-8" if magic[6] == 3 else "latin1").strip())
+        fields = ast.literal_eval(text.decode("utf-8" if magic[6] == 3 else "latin1").strip())
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
-        raise ValueError("its header is no description of an array") from error
+        raise ValueError("its header does not describe an array") from error
     keys = {"descr", "fortran_order", "shape"}
-    if len(text) < length or not isinstance(said, dict) or set(said) != keys:
-        raise ValueError("its header is no description of an array")
-    shape, order = said["shape"], said["fortran_order"]
+    if len(text) < length or not isinstance(fields, dict) or set(fields) != keys:
+        raise ValueError("its header does not describe an array")
+    shape, order = fields["shape"], fields["fortran_order"]
     if not isinstance(shape, tuple) or len(shape) > 32 or any(type(n) is not int or n < 0 for n in shape):
         raise ValueError("its shape is damaged")
     if math.prod(max(1, n) for n in shape) >= 1 << 60 or type(order) is not bool:
         raise ValueError("its shape is damaged")
-    return _Header(shape, _type(said["descr"]), "F" if order else "C", 8 + width + length)
+    return _Header(shape, _type(fields["descr"]), "F" if order else "C", 8 + width + length)
 
 
-def _type(said: object) -> np.dtype:
-    """A type of numbers or text, from its name in a header."""
-    if isinstance(said, list):
-        raise ValueError("it holds records; save each field as an array of its own")
-    if not isinstance(said, str) or _KINDS.fullmatch(said) is None:
+def _type(descr: object) -> np.dtype:
+    """A numeric or text type, from its description in a header."""
+    if isinstance(descr, list):
+        raise ValueError("it has a structured type; save each field as a separate array")
+    if not isinstance(descr, str) or _KINDS.fullmatch(descr) is None:
         raise ValueError("its type is damaged")
-    kind = said.lstrip("<>|=")[0]
+    kind = descr.lstrip("<>|=")[0]
     if kind == "O":
         raise _Pickled
     if kind in "mMV":
-        raise ValueError(f"it is of type {said}; save numbers or text")
+        raise ValueError(f"it is of type {descr}; save numbers or text")
     try:
-        dtype = np.dtype(said)
+        dtype = np.dtype(descr)
     except TypeError as error:
-        raise ValueError(f"its type {said!r} is unknown") from error
+        raise ValueError(f"its type {descr!r} is unknown") from error
     if not dtype.itemsize:
-        raise ValueError(f"its type {said!r} has no width")
+        raise ValueError(f"its type {descr!r} has no width")
     return dtype
 
 
 def _numbers(file: IO[bytes], header: _Header) -> np.ndarray:
-    """The numbers behind a header, of the machine's byte order; the end of the file must be there, too."""
+    """The data after a header, in native byte order; the file must be complete."""
     flat = np.empty(math.prod(header.shape), header.dtype)
     target, at = memoryview(flat.view(np.uint8).data) if flat.size else memoryview(b""), 0
     while at < len(target):
@@ -209,8 +209,8 @@ def _numbers(file: IO[bytes], header: _Header) -> np.ndarray:
             raise ValueError("its end is missing")
         target[at : at + len(got)] = got
         at += len(got)
-    if file.read(1):  # reading on to the end also lets an archive check its checksum
-        raise ValueError("there is more in it than its header says")
+    if file.read(1):  # reading to the end also verifies the checksum of an archive
+        raise ValueError("it has more data than its header declares")
     if not flat.dtype.isnative:
         flat = flat.astype(flat.dtype.newbyteorder("="))
     if flat.dtype.kind == "U":
@@ -219,14 +219,14 @@ def _numbers(file: IO[bytes], header: _Header) -> np.ndarray:
 
 
 def _check_text(flat: np.ndarray) -> None:
-    """Refuse numbers that stand for no character: Python cannot make text of them."""
+    """Raise an error for invalid code points, which Python cannot convert to text."""
     characters = flat.view(np.uint32)
     if ((characters > _LAST_CHARACTER) | ((characters >= 0xD800) & (characters < 0xE000))).any():
-        raise ValueError("its text holds what is no character")
+        raise ValueError("its text has invalid characters")
 
 
 def _sizes(header: _Header, there: int) -> str:
-    return f"an array {header.shape} of {header.dtype} takes {header.nbytes} bytes, but there are {there}"
+    return f"an array {header.shape} of {header.dtype} needs {header.nbytes} bytes, but there are {there}"
 
 
 def _unreadable(path: Path, kind: str, error: Exception) -> RequestError:
@@ -234,7 +234,7 @@ def _unreadable(path: Path, kind: str, error: Exception) -> RequestError:
         return error
     if isinstance(error, _Pickled):
         return RequestError(
-            f"{path} holds Python objects, which are stored as a pickle, and pickles are never read: opening one can "
-            "run any program. Save arrays of numbers: np.save('x.npy', np.stack(rows))."
+            f"{path} contains Python objects, stored as a pickle, which is not read because it can execute arbitrary "
+            "code. Save arrays of numbers: np.save('x.npy', np.stack(rows))."
         )
     return RequestError(f"{path} cannot be read as {kind}: truncated or damaged ({error}).")

@@ -1,4 +1,4 @@
-"""Series of unequal length with times and holes: from tables in long form and from arrays with ends."""
+"""Series of unequal length with times and missing values: from tables in long form and from arrays."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ _SERIES = ("series", "series_id", "id", "unit", "subject")
 _TIMES = ("time", "t", "times", "timestamp", "date", "datetime")
 _LABELS = ("label", "labels", "class", "y")
 _LONGEST = 10_000
-"""Steps of a series, above which it must be cut into windows."""
+"""Number of steps above which a series must be cut into windows."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesRows:
-    """Series one after the other.
+    """Concatenated series.
 
     Args:
-        values: all steps, (total, C) float32; NaN where nothing was observed.
-        ends: where each series ends, (N,) int64.
-        times: when each step was, (total,) float32, counted from the first step of its series; None where steps are
-            one apart.
+        values: all steps, (total, C) float32; NaN for missing values.
+        ends: the end of each series, (N,) int64.
+        times: the time of each step, (total,) float32, relative to the first step of its series; None if steps
+            have distance one.
         labels: class of each series, (N,), or None.
-        columns: the names of the C numbers, where they have some.
-        ordered: whether neighbours are pieces of one series.
-        groups: the number of the series that each is a piece of, (N,); None where none was cut.
+        columns: the names of the C columns, if they have names.
+        ordered: whether consecutive rows are windows of one series.
+        groups: the index of the series of each window, (N,); None if series were not cut.
     """
 
     values: np.ndarray
@@ -60,7 +60,7 @@ class SeriesRows:
 
     @property
     def starts(self) -> np.ndarray:
-        """Where each series begins, (N,)."""
+        """The start of each series, (N,)."""
         return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
 
     def rows(self, rows: np.ndarray) -> SeriesRows:
@@ -84,7 +84,7 @@ class SeriesRows:
         return Raw(x, self.labels, stores=stores, ordered=self.ordered, groups=self.groups, kind="series")
 
     def windows(self, length: int) -> SeriesRows:
-        """Every series cut into pieces of at most so many steps; a part of the data gets all pieces of a series.
+        """Every series cut into windows of at most `length` steps; all windows of a series are in the same part.
 
         Example:
             >>> SeriesRows(np.zeros((7, 1)), np.array([5, 7])).windows(2).ends.tolist()
@@ -113,47 +113,48 @@ def read_series_table(
     labels: str | None = None,
     window: int | None = None,
 ) -> Raw:
-    """Read series from a table with a row for each step: the name of its series, its time and its values.
+    """Read series from a table with one step per row: the name of its series, its time and its values.
 
     Args:
-        path: a .csv, .tsv or .parquet file. An empty cell among the values was not observed.
-        series: the column that names the series; one called series, series_id, id, unit or subject when None. A table
-            without is one series, which ``window`` cuts.
-        time: the column of the times, numbers or dates; one called time, t, times, timestamp, date or datetime when
-            None. A table without has its rows in order, one unit of time apart.
+        path: a .csv, .tsv or .parquet file. Empty cells are missing values.
+        series: the column with the name of the series; when None, a column named series, series_id, id, unit or
+            subject. Without one, the table is one series, which ``window`` cuts.
+        time: the column of the times, numbers or dates; when None, a column named time, t, times, timestamp, date
+            or datetime. Without one, rows are in order, at distance one.
         columns: the columns of values; all other numeric ones when None.
-        labels: the column with the class of each series, the same in all its rows; one called label, labels, class or
-            y when None; ``"none"`` for none.
-        window: cut the series into pieces of at most so many steps.
+        labels: the column with the class of each series, the same in all its rows; when None, a column named
+            label, labels, class or y; ``"none"`` for none.
+        window: cut the series into windows of at most this many steps.
 
     Raises:
-        RequestError: columns that are not there, are no numbers or say two things of one series; times that repeat.
+        RequestError: columns that do not exist, are not numeric or are inconsistent within a series; repeated
+            times.
     """
     form = long_form(path, series, time, columns, labels)
     return cut(form.rows, window, path.name).raw()
 
 
 def read_series_arrays(path: Path, window: int | None = None) -> Raw:
-    """Read series from an .npz file: x (total, C) with ends (N,), or x (N, T, C); times alike; y (N,).
+    """Read series from an .npz file: x (total, C) with ends (N,), or x (N, T, C); times likewise; y (N,).
 
     Args:
         path: the file.
-        window: cut the series into pieces of at most so many steps.
+        window: cut the series into windows of at most this many steps.
     """
     return from_arrays(read_npz(path, None)[1], path.name, window).raw()
 
 
 @dataclass(frozen=True, eq=False)
 class LongForm:
-    """A table in long form, and what its columns are.
+    """A table in long form, and the roles of its columns.
 
     Args:
         rows: the series.
-        order: which row of the table each step is, (total,).
-        moments: when each step was, (total,) float64, dates in seconds; None where the table has no times.
-        series: the column that names the series, where there is one.
-        time: the column of the times, where there is one.
-        dates: whether they are dates.
+        order: the row of the table of each step, (total,).
+        moments: the time of each step, (total,) float64, dates in seconds; None if the table has no times.
+        series: the column with the name of the series, if there is one.
+        time: the column of the times, if there is one.
+        dates: whether the times are dates.
     """
 
     rows: SeriesRows
@@ -171,7 +172,7 @@ def long_form(
     columns: str | Sequence[str] | None = None,
     labels: str | None = None,
 ) -> LongForm:
-    """Read a table in long form, its series as long as they are; see `read_series_table`."""
+    """Read a table in long form without cutting its series; see `read_series_table`."""
     table, name = read_columns(path), path.name
     which, when = _found(table, series, _SERIES, "series"), _found(table, time, _TIMES, "time")
     classes = None if labels == "none" else _found(table, labels, _LABELS, "labels")
@@ -179,7 +180,7 @@ def long_form(
         c for c, v in table.items() if c not in (which, when, classes) and v.dtype != object and v.ndim == 1
     ]
     if not chosen:
-        raise RequestError(f"{name} has no column of numbers left to learn from.")
+        raise RequestError(f"{name} has no numeric column left for the values.")
     values = np.stack([_numbers(table, column, name) for column in chosen], 1)
     rows = len(values)
     groups, first = _grouped(table[which] if which else np.zeros(rows), name)
@@ -200,15 +201,15 @@ def long_form(
 
 
 def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None = None) -> SeriesRows:
-    """Read arrays: ``x`` (total, C) or (total,) with ``ends`` (N,), or ``x`` (N, T, C); ``times`` alike; ``y`` (N,).
+    """Read ``x`` (total, C) or (total,) with ``ends`` (N,), or ``x`` (N, T, C); ``times`` likewise; ``y`` (N,).
 
     Args:
-        arrays: by name; NaN in x was not observed.
-        name: of the data, for messages.
-        window: cut the series into pieces of at most so many steps.
+        arrays: arrays by name; NaN in x is a missing value.
+        name: name of the data, for messages.
+        window: cut the series into windows of at most this many steps.
 
     Raises:
-        RequestError: no x, or lengths that do not fit together.
+        RequestError: no x, or inconsistent lengths.
 
     Example:
         >>> made = from_arrays({"x": np.arange(5.0), "ends": np.array([2, 5])}, "a")
@@ -226,12 +227,12 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None 
         ends = np.asarray(arrays["ends"]).astype(np.int64)
         fits = values.ndim == 2 and ends.ndim == 1 and len(ends) and ends[-1] == len(values)
         if not fits or (np.diff(ends, prepend=0) < 1).any():
-            expected = f"numbers that rise to {len(x)}, the steps of all series together"
+            expected = f"ascending numbers up to {len(x)}, the total number of steps"
             raise refuse("ends", ends.tolist()[:8], expected)
         moments = None if times is None else np.asarray(times, np.float64)
     else:
         if x.ndim != 3:
-            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) beside ``ends``")
+            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) with ``ends``")
         values, ends = x.reshape(-1, x.shape[2]).astype(np.float32), x.shape[1] * np.arange(1, len(x) + 1)
         moments = (
             None if times is None else np.broadcast_to(np.asarray(times, np.float64), x.shape[:2]).reshape(-1)
@@ -247,31 +248,31 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None 
 
 
 def cut(rows: SeriesRows, window: int | None, name: str) -> SeriesRows:
-    """The series in pieces where that was asked for; refused where it was not and must be.
+    """The series cut into windows, if `window` is given.
 
     Raises:
-        RequestError: one series alone, or one that is too long, and no window; a number that is infinite.
+        RequestError: a single series, or one that is too long, without a window; an infinite number.
     """
     if np.isinf(rows.values).any():
         where = np.argwhere(np.isinf(rows.values))[0]
-        raise RequestError(f"`{name}` holds an infinite number, in step {where[0]}, column {where[1]}.")
+        raise RequestError(f"`{name}` has an infinite number, in step {where[0]}, column {where[1]}.")
     if window is not None:
         return rows.windows(window)
     longest = int(np.diff(rows.ends, prepend=0).max())
     if len(rows) == 1 or longest > _LONGEST:
-        said = "is one series" if len(rows) == 1 else f"has a series of {longest} steps"
-        raise RequestError(f"`{name}` {said}. Say how many steps are an example: ``window=64``.")
+        reason = "is one series" if len(rows) == 1 else f"has a series of {longest} steps"
+        raise RequestError(f"`{name}` {reason}. Give the number of steps of an example: ``window=64``.")
     return rows
 
 
 def from_first(moments: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Times counted from the first step of each series, which float32 holds."""
+    """Times relative to the first step of each series, which float32 can represent."""
     lengths = np.diff(ends, prepend=0)
     return (moments - np.repeat(moments[ends - lengths], lengths)).astype(np.float32)
 
 
 def _rising(rows: SeriesRows, when: str, name: str) -> None:
-    """Refuse times that repeat or go back."""
+    """Raise an error for times that are not strictly increasing."""
     assert rows.times is not None
     step = np.diff(rows.times)
     step[rows.ends[:-1] - 1] = 1  # from one series to the next
@@ -279,19 +280,19 @@ def _rising(rows: SeriesRows, when: str, name: str) -> None:
         at = int(np.flatnonzero(~(step > 0))[0])
         which = int(np.searchsorted(rows.ends, at, side="right"))
         raise RequestError(
-            f"`{when}` of `{name}` must rise within a series, but does not in series {which}, step "
-            f"{at + 1 - int(rows.starts[which])}. Sort the steps and drop those that stand twice."
+            f"`{when}` of `{name}` must increase within a series, but does not in series {which}, step "
+            f"{at + 1 - int(rows.starts[which])}. Sort the steps and drop duplicates."
         )
 
 
 def _found(
-    table: Mapping[str, np.ndarray], said: str | None, usual: Sequence[str], argument: str
+    table: Mapping[str, np.ndarray], given: str | None, defaults: Sequence[str], argument: str
 ) -> str | None:
-    if said is not None:
-        if said not in table:
-            raise refuse(argument, said, "a column of the table", nearest(said, table))
-        return said
-    return next((c for u in usual for c in table if c.lower() == u), None)
+    if given is not None:
+        if given not in table:
+            raise refuse(argument, given, "a column of the table", nearest(given, table))
+        return given
+    return next((c for u in defaults for c in table if c.lower() == u), None)
 
 
 def _numbers(table: Mapping[str, np.ndarray], column: str, name: str) -> np.ndarray:
@@ -299,12 +300,12 @@ def _numbers(table: Mapping[str, np.ndarray], column: str, name: str) -> np.ndar
         raise refuse("columns", column, "a column of the table", nearest(column, table))
     values = table[column]
     if values.dtype == object or values.ndim > 1:
-        raise refuse("columns", column, f"columns of {name} with one number a row")
+        raise refuse("columns", column, f"columns of {name} with one number per row")
     return values
 
 
 def _grouped(names: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
-    """The number of each row's series, in order of their first rows, and those rows."""
+    """The series index of each row, in order of their first rows, and those rows."""
     texts = names.astype(str)
     if (texts == "").any() or (texts == "nan").any():
         raise RequestError(f"{name} has a row without the name of its series.")
@@ -323,11 +324,11 @@ def _moments(values: np.ndarray, column: str, name: str) -> np.ndarray:
             dates = np.array([str(v).replace("Z", "") for v in values], dtype="datetime64[us]")
             numbers = np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)
         except ValueError as error:
-            fix = "Dates are written as 2024-03-31 or 2024-03-31T12:00:00."
+            fix = "The format of dates is 2024-03-31 or 2024-03-31T12:00:00."
             raise refuse("time", column, f"a column of {name} with numbers or dates", fix) from error
     if not np.isfinite(numbers).all():
         raise RequestError(
-            f"Column `{column}` of {name} lacks the time of {int((~np.isfinite(numbers)).sum())} rows."
+            f"Column `{column}` of {name} has no time in {int((~np.isfinite(numbers)).sum())} rows."
         )
     return numbers
 
@@ -335,9 +336,9 @@ def _moments(values: np.ndarray, column: str, name: str) -> np.ndarray:
 def _one_each(
     values: np.ndarray, groups: np.ndarray, first: np.ndarray, column: str, name: str
 ) -> np.ndarray:
-    """The class of each series, which all its rows must have."""
+    """The class of each series, which must be the same in all its rows."""
     each: np.ndarray = values[first]
     if (values != each[groups]).any():
         fix = "Name another column, or ``labels='none'``."
-        raise refuse("labels", column, f"a column of {name} with one class a series", fix)
+        raise refuse("labels", column, f"a column of {name} with one class per series", fix)
     return each

@@ -1,4 +1,4 @@
-"""A user's series as their own cells: steps are appended, holes are filled, all others stay what they are."""
+"""The cells of a user's series: steps are appended, missing values are filled, all others are unchanged."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ from narrows.data.readers.series import SeriesRows, from_first, long_form
 __all__ = ["SeriesCells", "cells_of_arrays", "cells_of_table"]
 
 _UNITS = {10: ("D", 86400.0), 13: ("h", 3600.0), 16: ("m", 60.0), 19: ("s", 1.0)}
-"""Units of dates and their seconds, by the length of what is written."""
+"""Units of dates and their seconds, by the length of the text."""
 
 
 @dataclass(frozen=True, eq=False)
 class SeriesCells:
-    """Series, and the cells that they stand in.
+    """Series, and their cells.
 
     Args:
         cells: a row for each step.
-        columns: the columns of the C numbers of a step.
-        order: the row of each step, series after series, (total,).
-        ends: where each series ends among them, (N,).
-        moments: when each step was, (total,) float64, dates in seconds; None without times.
-        series: the column that names the series, where there is one.
-        time: the column of the times, where there is one.
-        dates: whether they are dates.
-        appended: how many steps were appended to each series.
-        packed: from the columns by name to what the user gave: arrays; None for a table.
+        columns: the columns of the C values of a step.
+        order: the row of each step, by series, (total,).
+        ends: the end of each series in them, (N,).
+        moments: the time of each step, (total,) float64, dates in seconds; None without times.
+        series: the column with the name of the series, if there is one.
+        time: the column of the times, if there is one.
+        dates: whether the times are dates.
+        appended: number of steps appended to each series.
+        packed: converts columns by name to the arrays of the user's format; None for a table.
     """
 
     cells: Cells
@@ -48,12 +48,12 @@ class SeriesCells:
     packed: Callable[[Mapping[str, np.ndarray], int], Any] | None = None
 
     def extended(self, horizon: int) -> SeriesCells:
-        """The series with empty steps after their ends, at the median spacing of each."""
+        """The series with empty steps appended, at the median spacing of each series."""
         last = self.order[self.ends - 1]
         repeats = np.ones(len(self.order), np.int64)
         repeats[last] += horizon
         copied = np.repeat(np.arange(len(repeats)), repeats)
-        moved = np.cumsum(repeats) - repeats  # where each row is now
+        moved = np.cumsum(repeats) - repeats  # the new position of each row
         fresh = moved[last][:, None] + np.arange(1, horizon + 1)  # (N, horizon)
         places = zip(np.split(moved[self.order], self.ends[:-1]), fresh, strict=True)
         made = replace(
@@ -68,7 +68,7 @@ class SeriesCells:
         return made if self.moments is None else made._timed(self.moments, self.ends, fresh)
 
     def _changing(self) -> list[str]:
-        """The columns whose cells differ from step to step of a series: they are not copied into new steps."""
+        """The columns that are not constant within a series, which are not copied into new steps."""
         found = list(self.columns)
         for name, column in self.cells.columns.items():
             if name not in (*self.columns, self.series, self.time):
@@ -79,16 +79,16 @@ class SeriesCells:
         return found
 
     def _timed(self, moments: np.ndarray, ends: np.ndarray, fresh: np.ndarray) -> SeriesCells:
-        """Give new steps their times, in the column's own form."""
+        """Set the times of new steps, in the format of the column."""
         assert self.time is not None
         parts = np.split(moments, ends[:-1])
         gaps = [np.diff(part) for part in parts]
         if not sum(map(len, gaps)):
-            raise RequestError("No series has two steps, so that nobody knows when the next would be.")
+            raise RequestError("No series has two steps, so the times of the next ones are unknown.")
         usual = float(np.median(np.concatenate(gaps)))
         spacing = np.array([float(np.median(gap)) if len(gap) else usual for gap in gaps])
         unit = self._unit(moments)
-        if unit:  # what is written in whole units has its next steps at whole units
+        if unit:  # times in whole units continue in whole units
             spacing = np.maximum(np.rint(spacing / unit), 1) * unit
         after = moments[ends - 1][:, None] + spacing[:, None] * np.arange(1, fresh.shape[1] + 1)
         self.cells.put(self.time, fresh.ravel(), self._written(after.ravel()))
@@ -96,13 +96,13 @@ class SeriesCells:
         return replace(self, moments=np.concatenate(every))
 
     def _unit(self, moments: np.ndarray) -> float:
-        """What all times are multiples of, as they are written; 0 for nothing."""
+        """The unit of which all times are multiples; 0 if there is none."""
         if not self.dates:
             return 1.0 if bool((moments == np.rint(moments)).all()) else 0.0
         return _UNITS[self._letters()][1] if self._letters() in _UNITS else 0.0
 
     def _letters(self) -> int:
-        """How many letters the longest date has, where dates are written."""
+        """The length of the longest date, if dates are text."""
         assert self.time is not None
         column = self.cells.columns[self.time]
         texts = column if isinstance(column, list) else [str(v) for v in np.asarray(column)]
@@ -126,11 +126,11 @@ class SeriesCells:
         ]
 
     def rows(self, window: int | None = None) -> SeriesRows:
-        """The series as a model reads them, NaN where a cell is empty.
+        """The series as input to a model, NaN for empty cells.
 
         Args:
-            window: cut them into pieces of at most so many steps, counted from the end; appended steps come on top of
-                the last piece.
+            window: cut them into windows of at most this many steps, from the end; appended steps are added to
+                the last window.
         """
         values = np.stack([self._numbers(name) for name in self.columns], 1)[self.order]
         ends = self.ends
@@ -179,14 +179,14 @@ def cells_of_table(path: Path, options: Mapping[str, Any]) -> SeriesCells:
 
 
 def cells_of_arrays(arrays: Mapping[str, np.ndarray], plain: bool = False) -> SeriesCells:
-    """Series of arrays: ``x`` (total, C) with ``ends`` (N,), or (N, T, C); ``times`` alike; others are kept.
+    """Series of arrays: ``x`` (total, C) with ``ends`` (N,), or (N, T, C); ``times`` likewise; and others.
 
     Args:
-        arrays: by name.
-        plain: whether the user gave x alone.
+        arrays: arrays by name.
+        plain: whether x is the only array given.
 
     Raises:
-        RequestError: arrays that do not fit together.
+        RequestError: arrays with inconsistent shapes.
 
     Example:
         >>> found = cells_of_arrays({"x": np.zeros((2, 3, 1))}).extended(2)
@@ -199,7 +199,7 @@ def cells_of_arrays(arrays: Mapping[str, np.ndarray], plain: bool = False) -> Se
     equal = ends is None
     if equal:
         if x.ndim != 3:
-            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) beside ``ends``")
+            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) with ``ends``")
         ends, shape = x.shape[1] * np.arange(1, len(x) + 1), x.shape
         x = x.reshape(-1, shape[2])
         times = None if times is None else np.broadcast_to(times, shape[:2]).reshape(-1)
@@ -207,7 +207,9 @@ def cells_of_arrays(arrays: Mapping[str, np.ndarray], plain: bool = False) -> Se
     wide = x if x.ndim == 2 else x[:, None]
     lengths = np.diff(ends, prepend=0)
     if (lengths < 1).any() or ends[-1] != len(x) or (times is not None and len(times) != len(x)):
-        raise refuse("ends", ends.tolist()[:8], f"numbers that rise to {len(x)}, and as many times as steps")
+        raise refuse(
+            "ends", ends.tolist()[:8], f"ascending numbers up to {len(x)}, and as many times as steps"
+        )
     columns = {f"x{i}": np.ascontiguousarray(column) for i, column in enumerate(wide.T)}
     beside = {"series": np.repeat(np.arange(len(ends)), lengths)} | ({} if times is None else {"time": times})
     moments = None if times is None else np.asarray(times, np.float64)

@@ -22,17 +22,17 @@ from narrows.data.readers.mixed import mixed
 __all__ = ["Table", "parse_csv", "read_arrow", "read_columns", "read_table", "read_texts", "test_part"]
 
 Table: TypeAlias = dict[str, np.ndarray]
-"""Column name to its values: float64 (N,), text (N,) as objects, or several numbers a row (N, ...)."""
+"""Column name to its values: float64 (N,), text (N,) as objects, or several numbers per row (N, ...)."""
 
-_HOLES = "Or fit a method that reads tables as they are, text and missing cells too: `missing-iwae`."
+_HOLES = "Or fit a method for mixed tables with text and missing cells: `missing-iwae`."
 _LABELS = ("label", "labels", "class", "y")
 _MOST_VALUES = 1000
 _LONGEST_LINE = 1 << 24
 _LONGEST_NUMBER = 400
 _CELLS = 1 << 15
-"""So many cells are turned into numbers at a time."""
+"""Number of cells parsed at a time."""
 _COPIES = 4
-"""So many times are all numbers in memory at worst, on their way to a model."""
+"""Maximum number of copies of all numbers in memory while loading."""
 
 
 def read_table(
@@ -48,26 +48,27 @@ def read_table(
     missing_values: str | Sequence[str] | None = None,
     parts: Mapping[str, Spec] | None = None,
 ) -> Raw:
-    """Read a .csv or .tsv file (also with .gz behind), or a .parquet file.
+    """Read a .csv or .tsv file (optionally with .gz), or a .parquet file.
 
     Args:
         path: the file.
-        labels: the column of the classes; a column called label, labels, class or y when None; ``"none"`` for none.
-        target: the column or columns that must be produced from the others.
-        columns: the columns to use, all other numeric ones when None; ``job=clerk`` is 1 where `job` is `clerk`.
-            A column of lists of one length is an array of its own.
-        split: the column that says which rows are the test part.
-        one_hot: use text columns too, an indicator for each value.
-        layout: how an example of a column of lists lies, see `narrows.data.shapes`.
-        kind: ``array``: complete numbers, (N, D); ``table``: columns of numbers and of categories, with missing cells.
-        categories: columns of a table whose numbers are names.
-        missing_values: texts that mean a missing cell of a table, beside empty ones.
-        parts: of a table, what its columns were when the model was fitted.
+        labels: the column of the classes; when None, a column named label, labels, class or y; ``"none"`` for
+            none.
+        target: the column or columns to predict from the others.
+        columns: the columns to use, all other numeric ones when None; ``job=clerk`` is 1 if `job` is `clerk`. A
+            column of lists of equal length is an array.
+        split: the column that marks the rows of the test set.
+        one_hot: use text columns too, with an indicator for each value.
+        layout: the memory layout of an example in a column of lists, see `narrows.data.shapes`.
+        kind: ``array``: complete numbers, (N, D); ``table``: numeric and categorical columns, with missing cells.
+        categories: numeric columns of a table that are categorical.
+        missing_values: texts that mean a missing cell of a table, in addition to empty ones.
+        parts: for a table, the columns of the training data.
     """
     name, words = path.name, names_of(categories)
     if kind == "array" and (words or missing_values):
         given = "categories" if words else "missing_values"
-        raise refuse(given, words or missing_values, "left out: this method reads complete numbers", _HOLES)
+        raise refuse(given, words or missing_values, "left out: this method needs complete numbers", _HOLES)
     as_text = [*words, *(n for n, part in (parts or {}).items() if part.values == "categories")]
     table = read_columns(path, as_text)
     label = _label_column(table, labels)
@@ -99,15 +100,15 @@ def read_table(
 
 
 def read_columns(path: Path, texts: Collection[str] = (), blanks: bool = False) -> Table:
-    """The columns of a `.csv`, `.tsv`, `.csv.gz` or `.parquet` file, as they are.
+    """The columns of a `.csv`, `.tsv`, `.csv.gz` or `.parquet` file.
 
     Args:
         path: the file.
-        texts: columns of a text file that are text, whatever stands in them.
-        blanks: whether a blank line of a text file of one column is a row with an empty cell; else it is skipped.
+        texts: columns of a text file that are always read as text.
+        blanks: whether a blank line of a text file with one column is a row with an empty cell; else it is skipped.
 
     Raises:
-        RequestError: no such file, or one that cannot be read.
+        RequestError: the file does not exist or cannot be read.
     """
     if not path.is_file():
         raise RequestError(f"There is no file {path}.")
@@ -115,10 +116,10 @@ def read_columns(path: Path, texts: Collection[str] = (), blanks: bool = False) 
 
 
 def read_texts(path: Path) -> dict[str, list[str]]:
-    """The columns of a text table with every cell as it is written, but for spaces around it.
+    """The columns of a text table with all cells as text, stripped of spaces.
 
     Raises:
-        RequestError: no such file, or one that cannot be read.
+        RequestError: the file does not exist or cannot be read.
     """
     if not path.is_file():
         raise RequestError(f"There is no file {path}.")
@@ -142,10 +143,10 @@ def _parquet(path: Path) -> Table:
 
 
 def read_arrow(path: Path) -> dict[str, Any]:
-    """The columns of a Parquet file, as Arrow holds them.
+    """The columns of a Parquet file, as Arrow arrays.
 
     Raises:
-        RequestError: no such file, a damaged one, or two columns of one name.
+        RequestError: the file does not exist or is damaged, or two columns have the same name.
     """
     if not path.is_file():
         raise RequestError(f"There is no file {path}.")
@@ -153,11 +154,11 @@ def read_arrow(path: Path) -> dict[str, Any]:
     parquet = optional("pyarrow.parquet", "tables", "read Parquet files")
     try:
         with parquet.ParquetFile(path) as file:
-            said = file.metadata
-            make_room(4 * 8 * said.num_rows * said.num_columns, str(path))
+            metadata = file.metadata
+            make_room(4 * 8 * metadata.num_rows * metadata.num_columns, str(path))
             read = file.read(use_threads=False)
         if len(set(read.column_names)) < len(read.column_names):
-            raise RequestError(f"{path} has two columns of one name. Rename one.")
+            raise RequestError(f"{path} has two columns of the same name. Rename one.")
         return {name: read.column(name) for name in read.column_names}
     except (pyarrow.ArrowException, OSError, ValueError, OverflowError, MemoryError) as error:
         if isinstance(error, RequestError):
@@ -166,18 +167,18 @@ def read_arrow(path: Path) -> dict[str, Any]:
 
 
 def parse_csv(file: TextIO, name: str, texts: Collection[str] | None = (), blanks: bool = False) -> Table:
-    """Read a table with or without a line of column names; without one they are c0, c1 ...
+    """Read a table with or without a header; without one columns are named c0, c1 ...
 
-    Rows are turned into numbers a block at a time: a table takes little more memory than its numbers do.
+    Rows are parsed in blocks, so that a table needs little more memory than its numbers.
 
     Args:
         file: the table, which is read from its start.
-        name: what it is called in sentences.
-        texts: columns that are text whatever stands in them; all when None.
-        blanks: whether a blank line of a table of one column is a row with an empty cell; else it is skipped.
+        name: name of the table, for messages.
+        texts: columns that are always read as text; all when None.
+        blanks: whether a blank line of a table with one column is a row with an empty cell; else it is skipped.
     """
     late: set[str] = set()
-    while True:  # anew where a column turned out to be text after a block of numbers
+    while True:  # again, if a column has text after a block of numbers
         file.seek(0)
         table, found = _parsed(file, name, None if texts is None else {*texts, *late}, blanks)
         if not found:
@@ -186,7 +187,7 @@ def parse_csv(file: TextIO, name: str, texts: Collection[str] | None = (), blank
 
 
 def _parsed(file: TextIO, name: str, texts: set[str] | None, blanks: bool) -> tuple[Table, set[str]]:
-    """The table, with the columns of these names as text, and further columns that must be read as text."""
+    """The table, with the columns `texts` as text, and further columns that must be read as text."""
     first = file.readline(_LONGEST_LINE)
     separator = max(",;\t", key=first.count) if first.strip() else ","
     file.seek(0)
@@ -194,7 +195,7 @@ def _parsed(file: TextIO, name: str, texts: set[str] | None, blanks: bool) -> tu
     rows: Iterator[list[str]] = (row for row in cells if row)
     head = next(rows, None)
     if head is None:
-        raise RequestError(f"{name} is empty: there is no row in it.")
+        raise RequestError(f"{name} is empty: it has no rows.")
     names, headed = _names(head, name)
     columns = [_Column(texts is None or called in texts) for called in names]
     if blanks and len(names) == 1:
@@ -208,13 +209,13 @@ def _parsed(file: TextIO, name: str, texts: set[str] | None, blanks: bool) -> tu
             if len(row) != len(names):
                 line = number + headed
                 raise RequestError(
-                    f"{name} has {len(row)} cells in line {line}, but {len(names)} columns. Mend that line."
+                    f"{name} has {len(row)} cells in line {line}, but {len(names)} columns. Correct that line."
                 )
         make_room(_COPIES * 8 * number * len(names), name)
         for column, values in zip(columns, zip(*block, strict=True), strict=True):
             column.add([value.strip() for value in values])
     if not number:
-        raise RequestError(f"{name} has 0 rows below its line of column names.")
+        raise RequestError(f"{name} has 0 rows below its header.")
     late = {called for called, column in zip(names, columns, strict=True) if column.late}
     if late:
         return {}, late
@@ -222,17 +223,17 @@ def _parsed(file: TextIO, name: str, texts: set[str] | None, blanks: bool) -> tu
 
 
 def _names(head: list[str], name: str) -> tuple[list[str], bool]:
-    """The names of the columns, and whether they stand in the first row."""
+    """The names of the columns, and whether the first row is a header."""
     headed = any(_kind([cell.strip()])[0] == "text" for cell in head)
     names = [cell.strip() for cell in head] if headed else [f"c{i}" for i in range(len(head))]
     if len(set(names)) < len(names):
         twice = next(n for n in names if names.count(n) > 1)
-        raise RequestError(f"{name} has two columns called `{twice}`. Rename one.")
+        raise RequestError(f"{name} has two columns named `{twice}`. Rename one.")
     return names, headed
 
 
 def _lines(file: TextIO) -> Iterator[str]:
-    """The lines of a file, none so long that it alone would fill the memory."""
+    """The lines of a file, with a limit on their length."""
     while line := file.readline(_LONGEST_LINE):
         if len(line) == _LONGEST_LINE and not line.endswith("\n"):
             raise csv.Error(f"a line has more than {_LONGEST_LINE} characters")
@@ -240,10 +241,10 @@ def _lines(file: TextIO) -> Iterator[str]:
 
 
 class _Column:
-    """The blocks of a column, as numbers while all of them are.
+    """The blocks of a column, as numbers as long as all of them can be parsed.
 
     Args:
-        is_text: whether it is known to be text.
+        is_text: whether the column is read as text.
     """
 
     def __init__(self, is_text: bool) -> None:
@@ -252,7 +253,7 @@ class _Column:
         self.known: dict[str, str] = {}
 
     def add(self, cells: list[str]) -> None:
-        """Take on a block; where text comes after numbers the column is `late`, and must be read anew."""
+        """Add a block; if text follows numbers, the column is `late`, and must be read again."""
         if not self.is_text:
             kind, values = _kind(cells)
             self.is_text = kind == "text" or self.kind not in ("", kind)
@@ -263,7 +264,7 @@ class _Column:
 
 
 def test_part(values: np.ndarray, name: str) -> np.ndarray:
-    """Which rows are the test part, (N,) bool, from a column of 0 and 1 or of train, val, test.
+    """The mask of the test set, (N,) bool, from a column of 0 and 1 or of train, val, test.
 
     Example:
         >>> test_part(np.array(["train", "test"]), "split").tolist()
@@ -272,16 +273,16 @@ def test_part(values: np.ndarray, name: str) -> np.ndarray:
     texts = [str(v).lower() for v in values.tolist()]
     meaning = {**dict.fromkeys(("0", "0.0", "false", "train", "training"), False)}
     meaning.update(dict.fromkeys(("1", "1.0", "true", "test", "val", "valid", "validation", "dev"), True))
-    strange = sorted(set(texts) - set(meaning))
-    if strange:
+    unknown = sorted(set(texts) - set(meaning))
+    if unknown:
         raise refuse(
-            "split", name, "a column of 0 and 1, or of train, val and test", f"It holds {strange[:3]}."
+            "split", name, "a column of 0 and 1, or of train, val and test", f"It has {unknown[:3]}."
         )
     return np.array([meaning[t] for t in texts], dtype=bool)
 
 
 def _all_columns(table: Table, aside: set[str | None], one_hot: bool, name: str) -> list[str]:
-    """All columns that are not put aside; text ones as indicators, if that is wanted."""
+    """All columns except `aside`; text ones as indicators with `one_hot`."""
     chosen, texts = [], []
     for column, values in table.items():
         if column in aside:
@@ -298,23 +299,23 @@ def _all_columns(table: Table, aside: set[str | None], one_hot: bool, name: str)
         chosen += [f"{column}={value}" for value in seen.tolist()]
     if texts and not one_hot:
         raise RequestError(
-            f"{name} has text in {', '.join(f'`{t}`' for t in texts[:8])}. Make one of them the classes "
+            f"{name} has text in {', '.join(f'`{t}`' for t in texts[:8])}. Use one of them as the classes "
             f"(``labels={texts[0]!r}``), use indicators for their values (``one_hot=True``), "
             f"or name the columns to use (``columns``). {_HOLES}"
         )
     if not chosen:
-        raise RequestError(f"{name} has no column of numbers left to learn from.")
+        raise RequestError(f"{name} has no numeric column left for the values.")
     wide = [c for c in chosen if c in table and table[c].ndim > 1]
     if wide and len(chosen) > 1:
         raise RequestError(
             f"{name} has columns of arrays: {', '.join(f'`{w}`' for w in wide)}. "
-            f"Say which is meant: ``columns={wide[0]!r}``."
+            f"Select one: ``columns={wide[0]!r}``."
         )
     return chosen
 
 
 def _stacked(table: Table, columns: Sequence[str], name: str, argument: str) -> np.ndarray:
-    """Columns side by side, (N, D); one column of arrays as it is, (N, ...)."""
+    """Columns stacked, (N, D); a single column of arrays unchanged, (N, ...)."""
     if len(columns) == 1 and columns[0] in table and table[columns[0]].ndim > 1:
         return table[columns[0]]
     parts = []
@@ -325,7 +326,7 @@ def _stacked(table: Table, columns: Sequence[str], name: str, argument: str) -> 
             continue
         values = _picked(table, column, argument)
         if values.dtype == object or values.ndim > 1:
-            raise refuse(argument, column, "columns of one number a row", "For text write `column=value`.")
+            raise refuse(argument, column, "columns of one number per row", "For text write `column=value`.")
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
             raise RequestError(
@@ -351,13 +352,13 @@ def _label_column(table: Table, labels: str | None) -> str | None:
     found = [c for c in table if c.lower() in _LABELS]
     if len(found) > 1:
         raise RequestError(
-            f"Which column is the class, {' or '.join(f'`{f}`' for f in found)}? Say ``labels={found[0]!r}``."
+            f"The class may be {' or '.join(f'`{f}`' for f in found)}. Select one, such as ``labels={found[0]!r}``."
         )
     return found[0] if found else None
 
 
 def _kind(cells: list[str]) -> tuple[str, np.ndarray]:
-    """A block of cells as numbers (an empty cell is NaN) or as true and false, if every cell is such, or as text."""
+    """A block of cells as numbers (NaN for empty cells) or booleans, if all can be parsed, else as text."""
     if max(map(len, cells)) <= _LONGEST_NUMBER:
         texts = np.array(cells, dtype=np.str_)
         try:
@@ -370,7 +371,7 @@ def _kind(cells: list[str]) -> tuple[str, np.ndarray]:
 
 
 def _texts(cells: Sequence[str], known: dict[str, str] | None = None) -> np.ndarray:
-    """Text, (N,) objects: equal ones are kept once, and a long one does not widen the others."""
+    """Text, (N,) objects: equal texts are stored once, and a long one does not widen the others."""
     known = {} if known is None else known
     array = np.empty(len(cells), dtype=object)
     array[:] = [known.setdefault(cell, cell) for cell in cells]
@@ -378,7 +379,7 @@ def _texts(cells: Sequence[str], known: dict[str, str] | None = None) -> np.ndar
 
 
 def _column(column: Any, name: str) -> np.ndarray:
-    """A Parquet column as an array: numbers, text, or lists of one length."""
+    """A Parquet column as an array: numbers, text, or lists of equal length."""
     values = column.combine_chunks().to_numpy(zero_copy_only=False)
     if values.dtype != object:
         return (
@@ -389,7 +390,7 @@ def _column(column: Any, name: str) -> np.ndarray:
         if len(shapes) > 1:
             lengths = {s[0] if s else 0 for s in shapes}
             raise RequestError(
-                f"Column `{name}` holds lists of {min(lengths)} to {max(lengths)} values; one length is needed."
+                f"Column `{name}` has lists of {min(lengths)} to {max(lengths)} values, but all must have one length."
             )
         return np.stack(values)
     return _texts(["" if v is None else str(v) for v in values])

@@ -1,4 +1,4 @@
-"""Texts: one an example, from lines, JSON lines and columns."""
+"""Texts, one per example, from lines, JSON lines and columns."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ from narrows.data.sequences import listed
 __all__ = ["LONGEST", "Texts", "read_text_file", "read_texts"]
 
 LONGEST = 1000
-"""Symbols of a text, above which a reader wants to be told what to do."""
+"""Number of tokens of a text above which `longest` is required."""
 
 
 @dataclass(frozen=True, eq=False)
 class Texts:
-    """Texts, and their classes where they have some.
+    """Texts, and their classes, if any.
 
     Args:
-        texts: one an example.
+        texts: one per example.
         labels: class of each, (N,), or None.
-        class_names: names of the classes, where labels are their numbers.
+        class_names: names of the classes, if labels are class indices.
     """
 
     texts: Sequence[str]
@@ -43,17 +43,17 @@ class Texts:
         return Texts([self.texts[i] for i in rows], labels, self.class_names)
 
     def fitting(self, unit: str, longest: int | None, name: str) -> Texts:
-        """Those of at most so many symbols.
+        """The texts of at most `longest` tokens.
 
         Raises:
-            RequestError: no number was given and one is very long, or none is left.
+            RequestError: `longest` is None and a text is very long, or no text is left.
         """
         choice("tokens", unit, UNITS)
         lengths = np.array([len(split_text(text, unit)) for text in self.texts])
         if longest is None and len(lengths) and lengths.max() > LONGEST:
             raise RequestError(
-                f"`{name}` has texts of up to {lengths.max()} {unit}. Leave out those above some length, such as "
-                "``longest=200``; or put each sentence on a line of its own."
+                f"`{name}` has texts of up to {lengths.max()} {unit}. Leave out longer ones, such as with "
+                "``longest=200``; or write each sentence on a separate line."
             )
         kept = np.flatnonzero(lengths <= (LONGEST if longest is None else whole("longest", longest)))
         if not len(kept):
@@ -74,15 +74,15 @@ def read_text_file(
     least: int = 1,
     longest: int | None = None,
 ) -> RawTexts:
-    """Read a text file, one example a line, or JSON lines, one example a line; see `read_texts`.
+    """Read a text file or JSON lines, one example per line; see `read_texts`.
 
     Args:
-        path: a .txt or .jsonl file, packed as .gz or not.
-        key: the key of JSON lines that holds the text.
-        labels: the key that holds the class.
-        tokens: what a symbol is, ``characters`` or ``words``.
-        least: how often a symbol must stand in the training part; rarer ones are unknown.
-        longest: leave out texts of more symbols.
+        path: a .txt or .jsonl file, optionally with .gz.
+        key: the key of the text in JSON lines.
+        labels: the key of the class.
+        tokens: the type of tokens, ``characters`` or ``words``.
+        least: minimum count of a token in the training set; rarer ones are unknown.
+        longest: leave out texts of more tokens.
     """
     return read_texts(path, key, labels).fitting(tokens, longest, path.name).raw(tokens, least)
 
@@ -90,16 +90,16 @@ def read_text_file(
 def read_texts(
     path: Path, key: str = "text", labels: str | None = None, class_names: tuple[str, ...] = ()
 ) -> Texts:
-    """Read a text file, one example a line, or JSON lines or a table, one example a row; empty ones are left out.
+    """Read a text file or JSON lines, one example per line, or a table, one per row; empty ones are left out.
 
     Args:
-        path: a .txt, .jsonl, .parquet or .arrow file, packed as .gz or not.
-        key: the key of JSON lines, or the column, that holds the text.
-        labels: the key that holds the class.
-        class_names: names of the classes, where that key holds their numbers.
+        path: a .txt, .jsonl, .parquet or .arrow file, optionally with .gz.
+        key: the key of the text in JSON lines, or its column.
+        labels: the key of the class.
+        class_names: names of the classes, if that key has class indices.
 
     Raises:
-        RequestError: a file that cannot be read, or without text.
+        RequestError: the file cannot be read, or has no text.
     """
     found: list[str] = []
     whole_line = True
@@ -124,5 +124,5 @@ def read_texts(
             )
     kept = np.array([i for i, text in enumerate(texts) if text], np.int64)
     if not len(kept):
-        raise RequestError(f"{path} has no line with text in it.")
+        raise RequestError(f"{path} has no line with text.")
     return Texts(texts, classes, class_names).rows(kept)

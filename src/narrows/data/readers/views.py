@@ -1,4 +1,4 @@
-"""Several modalities of the same examples: arrays by name, any of them missing in any row."""
+"""Several modalities of the same examples: named arrays, any of which may be missing in any row."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ __all__ = ["RawViews", "hidden", "labelled", "raw_part", "refuse_empty", "separa
 
 _SUFFIX = "_present"
 _MOST_CLASSES = 100
-"""A column of whole numbers with more different values than this is no column of classes."""
+"""A column of integers with more distinct values than this is not a column of classes."""
 
 
 @dataclass
 class RawViews:
-    """Several modalities as a file or a generator gives them, before split, scaling and checks.
+    """Several modalities from a file or a generator, before split, scaling and checks.
 
     Args:
-        parts: what each modality's examples are, N rows in each; rows that are absent hold zeros. A modality of
-            classes holds their numbers, (N, 1) int64, and `class_names`.
-        present: (N, M) bool.
-        test: the official test part, where there is one.
-        part: for each example whether it belongs to the test part, (N,) bool.
-        split: the share of the test part when nobody says.
-        truth: for a generated world, what generated it.
+        parts: the examples of each modality, N rows each; absent rows are zeros. A modality of classes has class
+            indices, (N, 1) int64, and `class_names`.
+        present: the mask of present modalities, (N, M) bool.
+        test: the official test set, if there is one.
+        part: whether each example belongs to the test set, (N,) bool.
+        split: the default fraction of the test set.
+        truth: for synthetic data, the generating process.
     """
 
     parts: Mapping[str, Raw]
@@ -52,19 +52,19 @@ class RawViews:
 def separate(
     arrays: Mapping[str, np.ndarray], what: str = "The data", layout: str = "auto", least: int = 2
 ) -> RawViews:
-    """Read modalities from arrays by name.
+    """Read modalities from named arrays.
 
-    A modality is absent from a row that is NaN throughout, from an empty text, and where ``NAME_present`` says so.
+    A modality is absent from a row if all its numbers are NaN, if its text is empty, or if ``NAME_present`` is 0.
 
     Args:
         arrays: (N, ...) each; ``NAME_present``, (N,), belongs to NAME.
-        what: whose arrays these are, for messages.
-        layout: how examples of more than one axis lie, see `narrows.data.shapes`.
-        least: how many modalities there must be.
+        what: the source of the arrays, for messages.
+        layout: the memory layout of examples with more than one axis, see `narrows.data.shapes`.
+        least: minimum number of modalities.
 
     Raises:
-        RequestError: fewer than two modalities, arrays of different lengths, a row that is NaN in part, or one that
-            has no modality.
+        RequestError: too few modalities, arrays of different lengths, a row that is partly NaN, or one without
+            any modality.
 
     Example:
         >>> found = separate({"a": np.array([[1.0, 2.0], [np.nan, np.nan]]), "b": np.array(["x", "y"])})
@@ -75,8 +75,8 @@ def separate(
     named = {name: np.asarray(array) for name, array in arrays.items() if name not in marks}
     if len(named) < least:
         raise RequestError(
-            f"{what} hold {len(named)} modality: {', '.join(named) or 'no array'}. Several modalities are several "
-            "arrays, such as `image` and `label`, with one row an example in each."
+            f"{what} have {len(named)} modality: {', '.join(named) or 'no array'}. Several modalities are several "
+            "arrays, such as `image` and `label`, with one row per example in each."
         )
     _same_length(named, what)
     values, present = {}, {}
@@ -94,23 +94,23 @@ def separate(
 
 
 def raw_part(name: str, array: np.ndarray, here: np.ndarray, layout: str = "auto") -> Raw:
-    """One modality: classes as their numbers, anything else as it is (numbers (N,) as vectors of one)."""
+    """One modality: classes as class indices, others unchanged (numbers (N,) become (N, 1))."""
     if _is_classes(array[here]):
         names, numbers = np.unique(array[here].ravel(), return_inverse=True)
         x = np.zeros((len(array), 1), np.int64)
         x[here, 0] = numbers
         return Raw(x, class_names=tuple(str(n) for n in names.tolist()), layout="vector", scale="none")
     if array.dtype == object:
-        raise refuse(name, f"texts of shape {array.shape}", "one text a row, or numbers")
+        raise refuse(name, f"texts of shape {array.shape}", "one text per row, or numbers")
     return Raw(array[:, None] if array.ndim == 1 else array, layout=layout if array.ndim > 2 else "auto")
 
 
 def labelled(raw: Raw, least: int = 2) -> RawViews:
-    """Examples and their labels as two modalities, ``image`` (or ``x``) and ``label``; the test part likewise.
+    """Examples and their labels as two modalities, ``image`` (or ``x``) and ``label``; the test set likewise.
 
     Args:
         raw: the examples.
-        least: how many modalities there must be; with 1, examples without labels are one.
+        least: minimum number of modalities; with 1, examples without labels are allowed.
 
     Raises:
         RequestError: there are no labels.
@@ -127,7 +127,7 @@ def labelled(raw: Raw, least: int = 2) -> RawViews:
         return RawViews({called: replace(one, test=None)}, np.ones((len(one.x), 1), bool))
     if any(part.labels is None for part in both):
         raise RequestError(
-            "These data hold one modality: one array, and no labels to go with it. Several modalities are several "
+            "These data have one modality: one array, without labels. Several modalities are several "
             "arrays in one file, such as np.savez('pairs.npz', image=..., caption=...), or files in one folder."
         )
     classes = [np.asarray(part.labels).reshape(len(part.x)) for part in both]
@@ -145,7 +145,7 @@ def labelled(raw: Raw, least: int = 2) -> RawViews:
 
 
 def refuse_empty(present: np.ndarray, what: str) -> None:
-    """Refuse rows that have no modality at all, by number."""
+    """Raise an error for rows without any modality."""
     none = np.flatnonzero(~present.any(1))
     if len(none):
         raise RequestError(
@@ -154,15 +154,15 @@ def refuse_empty(present: np.ndarray, what: str) -> None:
 
 
 def hidden(present: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
-    """Presence with a share of what is there hidden at random; every row keeps one modality, any of its own.
+    """Hide a fraction of the present entries at random; every row keeps at least one modality.
 
     Args:
-        present: (N, M) bool.
-        share: of the entries that are present.
-        seed: of the choice.
+        present: the mask of present modalities, (N, M) bool.
+        share: fraction of the present entries.
+        seed: seed of the draw.
 
     Raises:
-        RequestError: a share that would leave rows with nothing.
+        RequestError: a fraction that would leave rows without any modality.
 
     Example:
         >>> here = hidden(np.ones((300, 3), bool), 1 / 3)
@@ -184,14 +184,14 @@ def hidden(present: np.ndarray, share: float, seed: int = 0) -> np.ndarray:
 def _same_length(named: Mapping[str, np.ndarray], what: str) -> None:
     lengths = {name: len(array) if array.ndim else 0 for name, array in named.items()}
     if len(set(lengths.values())) > 1 or not all(lengths.values()):
-        said = ", ".join(f"`{name}` {n}" for name, n in lengths.items())
+        listed = ", ".join(f"`{name}` {n}" for name, n in lengths.items())
         raise RequestError(
-            f"{what} must have one row an example in every modality, but the rows are: {said}."
+            f"{what} must have one row per example in every modality, but the rows are: {listed}."
         )
 
 
 def _filled(name: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """An array with zeros (or empty text) where its rows are absent, and which rows are there."""
+    """An array with zeros (or empty text) in absent rows, and the mask of present rows."""
     if array.dtype.kind in "OUS":
         texts = np.array(
             ["" if v is None or v != v else str(v) for v in array.ravel().tolist()], dtype=object
@@ -207,9 +207,9 @@ def _filled(name: str, array: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     partly = np.flatnonzero(holes.any(1) & here)
     if len(partly):
         raise RequestError(
-            f"`{name}` lacks some of its numbers in {len(partly)} rows; the first is row {partly[0]}. A modality is "
-            "there or absent as a whole: make the row NaN throughout, or fill it. (A table with holes of its own is "
-            "read by `missing-iwae`.)"
+            f"`{name}` has missing numbers in {len(partly)} rows; the first is row {partly[0]}. A modality is "
+            "present or absent as a whole: set all numbers of the row to NaN, or fill it. (For a table with missing "
+            "cells use `missing-iwae`.)"
         )
     return (array if here.all() else np.where(here.reshape(-1, *[1] * (array.ndim - 1)), array, 0)), here
 
@@ -219,13 +219,15 @@ def _truth(name: str, mark: np.ndarray, rows: int) -> np.ndarray:
     flat = np.asarray(mark).reshape(-1)
     if len(flat) != rows or not np.isin(flat, (0, 1)).all():
         raise refuse(
-            f"{name}{_SUFFIX}", f"{len(flat)} values", f"{rows} values that are 0 or 1, one a row of `{name}`"
+            f"{name}{_SUFFIX}",
+            f"{len(flat)} values",
+            f"{rows} values that are 0 or 1, one per row of `{name}`",
         )
     return flat.astype(bool)
 
 
 def _is_classes(values: np.ndarray) -> bool:
-    """Whether a modality holds classes: one text or whole number a row, and few different ones."""
+    """Whether a modality is classes: one text or integer per row, with few distinct values."""
     if values.ndim > 2 or (values.ndim == 2 and values.shape[1] != 1):
         return False
     if values.dtype == object:

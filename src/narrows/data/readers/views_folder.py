@@ -1,4 +1,4 @@
-"""A folder of files of the same examples: each file, and each sub-folder of images, is a modality."""
+"""A folder of modalities of the same examples: each file, and each sub-folder of images, is one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MOST_CLASSES = 100
 
 
 def is_views_folder(path: Path) -> bool:
-    """Whether a folder holds files of arrays or tables; sub-folders of images alone are classes of images."""
+    """Whether a folder has files of arrays or tables; one with sub-folders of images only has classes."""
     return any(entry.suffix.lower() in (".npy", *_TABLES) for entry in path.iterdir() if entry.is_file())
 
 
@@ -26,12 +26,12 @@ def read_views_folder(path: Path, size: int | None = None) -> dict[str, np.ndarr
     """Read the arrays of a folder of modalities, by name.
 
     Args:
-        path: the folder. ``image.npy`` and ``caption.csv`` are the modalities `image` and `caption`; the images of a
-            sub-folder are one, in the order of their names; ``image_present.npy`` says which rows have one.
-        size: pixels a side, for sub-folders of images.
+        path: the folder. ``image.npy`` and ``caption.csv`` are the modalities `image` and `caption`; the images of
+            a sub-folder are one, in the order of their names; ``image_present.npy`` marks the rows that have one.
+        size: pixels per side, for sub-folders of images.
 
     Raises:
-        RequestError: two modalities of one name, or a file that cannot be read.
+        RequestError: two modalities of the same name, or a file that cannot be read.
     """
     arrays: dict[str, np.ndarray] = {}
     for entry in sorted(p for p in path.iterdir() if not p.name.startswith(".")):
@@ -39,13 +39,13 @@ def read_views_folder(path: Path, size: int | None = None) -> dict[str, np.ndarr
         if found is None:
             continue
         if entry.stem in arrays:
-            raise RequestError(f"{path} has two modalities called `{entry.stem}`. Rename one.")
+            raise RequestError(f"{path} has two modalities named `{entry.stem}`. Rename one.")
         arrays[entry.stem] = found
     return arrays
 
 
 def _read(entry: Path, size: int | None) -> np.ndarray | None:
-    """The array of a file or a folder of images; None of a file that is neither."""
+    """The array of a file or a folder of images; None for other files."""
     if entry.is_dir():
         return np.asarray(read_folder(entry, size).x)
     if entry.suffix.lower() == ".npy":
@@ -54,15 +54,15 @@ def _read(entry: Path, size: int | None) -> np.ndarray | None:
 
 
 def _columns(file: Path) -> np.ndarray:
-    """The columns of a table side by side, (N, D); one column of text or of few whole numbers as classes, (N,)."""
-    columns = read_columns(file, blanks=True)  # a blank line of one column is a row that lacks it
+    """The columns of a table stacked, (N, D); a single column of text or few integers as classes, (N,)."""
+    columns = read_columns(file, blanks=True)  # a blank line of one column is an absent row
     values = list(columns.values())
     if len(values) == 1:
         return _classes(values[0])
     texts = [name for name, column in columns.items() if column.dtype == object]
     if texts:
         raise RequestError(
-            f"{file.name} has text in the column `{texts[0]}` among {len(values)}. Put it into a file of its own: a "
+            f"{file.name} has text in the column `{texts[0]}` among {len(values)}. Move it to a separate file: a "
             "modality of text is one column of classes."
         )
     return np.stack(values, 1)
