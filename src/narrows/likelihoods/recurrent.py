@@ -1,4 +1,4 @@
-r"""p(x | noise) of series by a recurrent net: what is drawn at a step is read at the next.
+r"""p(x | noise) of series by a recurrent network: the output of a step is input to the next.
 
 The net owns the whole generative model of a variational recurrent network. At a step with the state h, the prior of the
 latent is a Gaussian of h, the output a likelihood of latent and h, and both are read into the next state. A latent is
@@ -40,7 +40,7 @@ def softplus_gaussian(features: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class WithSteps(nn.Module):
-    """The decoder of a recurrent likelihood: codes (*samples, B, T, Z), and beside them what is known of each step.
+    """The decoder of a recurrent likelihood: codes (*samples, B, T, Z), concatenated with the step features.
 
     Example:
         >>> WithSteps(3)(torch.zeros(2, 5, 4)).shape
@@ -52,7 +52,7 @@ class WithSteps(nn.Module):
         self.channels = whole("channels", channels)
 
     def forward(self, z: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
-        """Put z, which numbers were observed, which steps are there and their gaps side by side."""
+        """Concatenate z, the mask of observed numbers, the mask of steps and their time gaps."""
         empty = z.new_zeros(z.shape[-3], z.shape[-2], self.channels)
         known = Steps.of(condition or {}, empty)
         beside = torch.cat(
@@ -62,7 +62,7 @@ class WithSteps(nn.Module):
 
 
 class Step(NamedTuple):
-    """Where a step stands: what every net is told there, (..., context), and the prior of its latent, (..., Z)."""
+    """The context of a step for all networks, (..., context), and the prior of its latent, (..., Z)."""
 
     context: Tensor
     mean: Tensor
@@ -70,12 +70,12 @@ class Step(NamedTuple):
 
 
 class Path(NamedTuple):
-    """A way through all steps.
+    """The trajectory over all steps.
 
     Args:
-        context: what every net was told at each step, (*lead, T, context).
+        context: the context of each step, (*lead, T, context).
         z: the latents, (*lead, T, Z).
-        x: what was read at each step, (*lead, T, C): what was given, and what was written where nothing was.
+        x: the input of each step, (*lead, T, C): observed values, and generated ones elsewhere.
     """
 
     context: Tensor
@@ -142,7 +142,7 @@ class Recurrence(nn.Module):
         return out
 
     def reading(self, x: Tensor, observed: Tensor) -> Tensor:
-        """What the state is told of values (..., C), of which some were observed."""
+        """The input to the state from values (..., C), some of which were observed."""
         seen = torch.where(observed, x, 0.0)
         out: Tensor = self.read_x(
             torch.cat([seen, observed.to(x).expand(seen.shape)], -1) if self.holes else seen
@@ -277,11 +277,11 @@ class Recurrent(Likelihood):
         )
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """What is expected of each step after what was expected of those before it, (*samples, B, T, C)."""
+        """The mean of each step given the means of earlier steps, (*samples, B, T, C)."""
         return self._written(parameters, self.core.emission.mean)
 
     def sample(self, parameters: Tensor) -> Tensor:
-        """A draw of each step after what was drawn before it, (*samples, B, T, C)."""
+        """A sample of each step given the samples of earlier steps, (*samples, B, T, C)."""
         return self._written(parameters, self.core.emission.sample)
 
     def complete(self, passed: Pass) -> Completion:
@@ -317,12 +317,12 @@ class Recurrent(Likelihood):
         return self.core.walk(_by_noise(u), steps, u.shape[:-2], None, write).x
 
     def _unpacked(self, parameters: Tensor) -> tuple[Tensor, Steps]:
-        """The noise, and what is known of the steps: the same for all samples."""
+        """The noise, and the steps, which are the same for all samples."""
         u, observed, mask, passed = parameters.split([self.core.latent, self.shape[1], 1, 1], -1)
         first = (0,) * (parameters.dim() - 3)
         return u, Steps(observed[first] > 0.5, mask[first].squeeze(-1) > 0.5, passed[first].squeeze(-1))
 
 
 def _by_noise(u: Tensor) -> Callable[[int, Step], Tensor]:
-    """The latents that a noise (*lead, T, Z) stands for."""
+    """The latents of noise (*lead, T, Z)."""
     return lambda t, step: step.mean + step.scale * u[..., t, :]

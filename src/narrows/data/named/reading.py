@@ -1,4 +1,4 @@
-"""How the named sets are read: one function a way of storing them."""
+"""Readers of the named data sets: one function per storage format."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["arrays", "paths", "verified"]
 
 
 def paths(row: Set) -> list[Path]:
-    """The files of a set, downloaded where need be; whoever reads them verifies the checksums."""
+    """The files of a data set, downloaded if needed; their readers verify the checksums."""
     return located(row) or get(row.name, progress=True)
 
 

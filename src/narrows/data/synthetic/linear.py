@@ -1,4 +1,4 @@
-"""The linear-Gaussian world: its exact likelihood is known, so bounds and samplers can be held to it."""
+"""Linear-Gaussian data with known exact likelihood, to test bounds and samplers."""
 
 from __future__ import annotations
 
