@@ -87,7 +87,7 @@ def test_series_are_drawn_both_ways_and_not_where_they_have_ended():
         u, x = passed.code.z, torch.where(batch.condition["observed"], batch.x, 0.0)
         core = model.likelihood.core
         steps = model.likelihood._unpacked(passed.output)[1]
-        path = core.walk(lambda t, s: s.mean + s.scale * u[:, t], steps, (len(x),), x)
+        path = core.unroll(lambda t, s: s.mean + s.scale * u[:, t], steps, (len(x),), x)
         expected = core.emission.mean(core.emit(path.z, path.context))
     assert torch.allclose(forced, expected, atol=1e-5)
     value = fvu(batch.target, expected, batch.weight)

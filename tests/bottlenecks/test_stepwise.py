@@ -62,7 +62,7 @@ class Kalman(Recurrence):
         centre, loading, _ = self.loadings(context)
         return centre + torch.einsum("...dk,...k->...d", loading, z)
 
-    def reading(self, x: Tensor, observed: Tensor) -> Tensor:
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
         return torch.cat([torch.where(observed, x, 0.0), observed.to(x)], -1)
 
     def advance(self, state: Tensor, step: Step, z: Tensor, read: Tensor) -> Tensor:

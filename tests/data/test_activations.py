@@ -53,7 +53,7 @@ def test_the_mlp_turns_x_into_the_target(text):
 
 def test_the_test_part_is_every_tenth_window(monkeypatch):
     x = np.arange(126 * 30, dtype=np.float32)[:, None].repeat(384, 1)
-    monkeypatch.setattr(activations, "kept", lambda *a: x)
+    monkeypatch.setattr(activations, "cached", lambda *a: x)
     test = open_data("minilm").test.all().x[:, 0]
     assert torch.equal(test, torch.cat([torch.arange(126.0) + 126 * w for w in (9, 19, 29)]))
 

@@ -70,13 +70,13 @@ class TestDownload:
     @pytest.mark.parametrize(
         ("address", "checksum", "sentence"),
         [
-            ("good.bin", sha(b"other"), r"is not the expected file: its SHA-256 is .* Nothing was kept"),
+            ("good.bin", sha(b"other"), r"is not the expected file: its SHA-256 is .* Nothing was stored"),
             (
                 "cut/x.bin",
                 sha(BODY),
                 r"broke off after 1000 of 1280000 bytes|could not be downloaded",
             ),
-            ("half.bin.gz", sha(BODY), r"broke off after 500 of 500 bytes. Nothing was kept"),
+            ("half.bin.gz", sha(BODY), r"broke off after 500 of 500 bytes. Nothing was stored"),
             ("good.bin?.gz", sha(BODY), r"is not a gzip file"),
             ("absent.bin", sha(BODY), r"could not be downloaded: HTTP Error 404"),
         ],
@@ -129,7 +129,7 @@ class TestGet:
     def test_names(self):
         with pytest.raises(UnknownNameError, match=r"no data set `mnits`. Did you mean `mnist`"):
             nd.get("mnits")
-        with pytest.raises(RequestError, match=r"`sprites` is a generated world: there is nothing to get"):
+        with pytest.raises(RequestError, match=r"`sprites` is synthetic and needs no download"):
             nd.get("sprites")
         assert nd.get("digits") == []
 
@@ -191,18 +191,18 @@ class TestKept:
             return np.arange(1 << 18, dtype=np.float64)
 
         for _ in range(2):
-            np.testing.assert_array_equal(store.kept("c" * 64, "x", make), np.arange(1 << 18))
+            np.testing.assert_array_equal(store.cached("c" * 64, "x", make), np.arange(1 << 18))
         assert len(calls) == 1
         (path,) = (store.cache_folder() / "arrays").rglob("*.npy")
         path.write_bytes(path.read_bytes()[:1000])
-        np.testing.assert_array_equal(store.kept("c" * 64, "x", make), np.arange(1 << 18))
-        store.kept("d" * 64, "x", make)
+        np.testing.assert_array_equal(store.cached("c" * 64, "x", make), np.arange(1 << 18))
+        store.cached("d" * 64, "x", make)
         assert len(calls) == 3
 
     def test_a_folder_that_cannot_be_written_costs_nothing_but_time(self, tmp_path, monkeypatch):
         (tmp_path / "file").write_text("in the way")
         monkeypatch.setenv("NARROWS_CACHE", str(tmp_path / "file"))
-        assert store.kept("c" * 64, "x", lambda: np.zeros(1 << 18)).sum() == 0
+        assert store.cached("c" * 64, "x", lambda: np.zeros(1 << 18)).sum() == 0
 
     def test_another_file_is_refused(self, tmp_path):
         np.savez(tmp_path / "x.npz", x=np.zeros(3))

@@ -62,7 +62,7 @@ class Regression(Recurrence):
     def emit(self, z, context):
         return self.a * context
 
-    def reading(self, x, observed):
+    def embed(self, x, observed):
         return torch.where(observed, x, 0.0)
 
     def advance(self, state, step, z, read):

@@ -1,9 +1,8 @@
 r"""p(x | noise) of series by a recurrent network: the output of a step is input to the next.
 
-The net owns the whole generative model of a variational recurrent network. At a step with the state h, the prior of the
-latent is a Gaussian of h, the output a likelihood of latent and h, and both are read into the next state. A latent is
-written by its *noise* u = (z - mean) / deviation, so that any u from N(0, I) is a draw of the prior, whatever was
-written before it.
+The network is the generative model of a variational recurrent network. Given the state h of a step, the prior of the
+latent is Gaussian, the output has a likelihood given the latent and h, and both are inputs of the next state. A latent
+is parametrised by its *noise* u = (z - mean) / deviation, so that u from N(0, I) is always a draw from the prior.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from narrows.core.evidence import Evidence
 from narrows.nets.mlp import dense_layers
 from narrows.nets.sequence import Clock, Steps
 
-__all__ = ["Path", "Recurrence", "Recurrent", "Step", "Walked", "WithSteps", "softplus_gaussian"]
+__all__ = ["Path", "Recurrence", "Recurrent", "Step", "Trajectory", "WithSteps", "softplus_gaussian"]
 
 _SMALLEST = 1e-3
 """The least standard deviation of a latent."""
@@ -54,11 +53,11 @@ class WithSteps(nn.Module):
     def forward(self, z: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:
         """Concatenate z, the mask of observed numbers, the mask of steps and their time gaps."""
         empty = z.new_zeros(z.shape[-3], z.shape[-2], self.channels)
-        known = Steps.of(condition or {}, empty)
-        beside = torch.cat(
-            [known.observed.to(z), known.mask.unsqueeze(-1).to(z), known.passed.unsqueeze(-1)], -1
+        steps = Steps.of(condition or {}, empty)
+        features = torch.cat(
+            [steps.observed.to(z), steps.mask.unsqueeze(-1).to(z), steps.passed.unsqueeze(-1)], -1
         )
-        return torch.cat([z, beside.expand(*z.shape[:-1], -1)], -1)
+        return torch.cat([z, features.expand(*z.shape[:-1], -1)], -1)
 
 
 class Step(NamedTuple):
@@ -84,8 +83,8 @@ class Path(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Walked(Evidence):
-    """The path of the generative net along which a code was inferred.
+class Trajectory(Evidence):
+    """The states of the generative network during inference of a code.
 
     Args:
         path: the states, not detached, so that `Recurrent.pass_nll` need not recompute them.
@@ -95,19 +94,19 @@ class Walked(Evidence):
 
 
 class Recurrence(nn.Module):
-    r"""The generative net of a variational recurrent network, a step at a time.
+    r"""The generative network of a variational recurrent network.
 
     .. math:: z_t \sim N(\mu(h_{t-1}), \mathrm{diag}\,\sigma^2(h_{t-1})),\quad x_t \sim p(x_t \mid z_t, h_{t-1}),\quad
               h_t = \mathrm{GRU}(h_{t-1}, [\varphi_x(x_t), \varphi_z(z_t)])
 
-    Beside the state, every net is told the gap before the step where the series have times. A number that was not
-    observed is read as 0 with a mark where the model is made for holes; else what the model expects stands in for it.
+    With times, every network also has the gap before the step as input. With `holes`, a missing value is input as 0
+    with its mask; otherwise it is replaced by the mean of the emission.
 
     Args:
         latent: width of z at a step, Z.
         emission: p(x_t | z_t, h), the likelihood of one step (C,).
         width: width of the state and of the hidden layers.
-        holes: whether numbers of the training data are missing.
+        holes: whether the training data have missing values.
         timed: whether the training data have times.
     """
 
@@ -130,7 +129,7 @@ class Recurrence(nn.Module):
         return self.first + self.first.new_zeros(*lead, self.first.shape[-1])
 
     def step(self, state: Tensor, passed: Tensor) -> Step:
-        """Where a step stands, after the state (..., B, width) and a gap (B,), as `Clock` tells it."""
+        """The context and prior of a step, from the state (..., B, width) and the scaled gap (B,) of `Clock`."""
         context = state
         if self.clock is not None:
             context = torch.cat([state, passed[:, None].expand(*state.shape[:-1], 1)], -1)
@@ -141,8 +140,8 @@ class Recurrence(nn.Module):
         out: Tensor = self.output(torch.cat([self.read_z(z), context], -1))
         return out
 
-    def reading(self, x: Tensor, observed: Tensor) -> Tensor:
-        """The input to the state from values (..., C), some of which were observed."""
+    def embed(self, x: Tensor, observed: Tensor) -> Tensor:
+        """The embedding of values (..., C) with a mask of the observed ones."""
         seen = torch.where(observed, x, 0.0)
         out: Tensor = self.read_x(
             torch.cat([seen, observed.to(x).expand(seen.shape)], -1) if self.holes else seen
@@ -150,40 +149,40 @@ class Recurrence(nn.Module):
         return out
 
     def advance(self, state: Tensor, step: Step, z: Tensor, read: Tensor) -> Tensor:
-        """The next state (..., width), from the latents and the `reading` of this step."""
+        """The next state (..., width), from the latents and the embedded values of this step."""
         inputs = torch.cat([read.expand(*state.shape), self.read_z(z), step.context[..., self.width :]], -1)
         after: Tensor = self.cell(inputs.flatten(0, -2), state.flatten(0, -2))
         return after.reshape(state.shape)
 
-    def walk(
+    def unroll(
         self,
         choose: Callable[[int, Step], Tensor],
         steps: Steps,
         lead: tuple[int, ...],
         x: Tensor | None = None,
-        write: Callable[[Tensor], Tensor] | None = None,
-        ahead: Tensor | None = None,
-        known: Path | None = None,
+        fill: Callable[[Tensor], Tensor] | None = None,
+        forecast: Tensor | None = None,
+        prefix: Path | None = None,
     ) -> Path:
-        """Go through all steps.
+        """Unroll the network over all steps.
 
         Args:
-            choose: the latents of step t, (*lead, Z), from where it stands.
-            steps: what is known of the steps.
+            choose: maps t and the context of the step to its latents, (*lead, Z).
+            steps: masks and time gaps of the steps.
             lead: the leading axes, (*samples, B).
-            x: what is read, (B, T, C), where it was observed; the model's own writing when None.
-            write: from the emission's parameters to values, where they are not observed. When None, they are read
-                as missing by a model that is made for holes, and as what the model expects by another.
-            ahead: steps (B, T) at which a draw from the emission is read, whatever x is there.
-            known: the path without `ahead`: what comes before the first of these steps is taken from it.
+            x: the observed values, (B, T, C); None generates all of them.
+            fill: maps the emission's parameters to values that replace missing ones. If None, missing values are
+                input as such with `holes`, and otherwise replaced by the mean of the emission.
+            forecast: mask of the steps whose input is a draw from the emission, (B, T).
+            prefix: the path without `forecast`, which is reused up to the first of these steps.
         """
-        if x is not None and write is None and not self.holes:
-            there = steps.observed | ~steps.mask.unsqueeze(-1)
-            write = None if bool(there.all()) else self.emission.mean
-        ready = None if x is None or write is not None else self.reading(x, steps.observed)
-        begin = 0 if known is None or ahead is None else int(ahead.any(0).int().argmax())
-        state = self.start(lead) if known is None else known.context[..., begin, : self.width]
-        kept = [] if known is None else [tuple(part[..., t, :] for part in known) for t in range(begin)]
+        if x is not None and fill is None and not self.holes:
+            complete = steps.observed | ~steps.mask.unsqueeze(-1)
+            fill = None if bool(complete.all()) else self.emission.mean
+        ready = None if x is None or fill is not None else self.embed(x, steps.observed)
+        begin = 0 if prefix is None or forecast is None else int(forecast.any(0).int().argmax())
+        state = self.start(lead) if prefix is None else prefix.context[..., begin, : self.width]
+        path = [] if prefix is None else [tuple(part[..., t, :] for part in prefix) for t in range(begin)]
         passed = steps.passed if self.clock is None else self.clock(steps.passed).to(state)
         full = bool(steps.mask.all())
         for t in range(begin, steps.mask.shape[1]):
@@ -192,33 +191,33 @@ class Recurrence(nn.Module):
             if ready is not None:
                 value, read = x[:, t], ready[:, t]  # type: ignore[index]
             else:
-                assert write is not None  # without x, somebody writes
-                value = write(self.emit(z, step.context))
+                assert fill is not None  # without x all values are generated
+                value = fill(self.emit(z, step.context))
                 if x is not None:
                     value = torch.where(steps.observed[:, t], x[:, t], value)
-                read = self.reading(value, torch.ones_like(value, dtype=torch.bool))
-            if ahead is not None and bool(ahead[:, t].any()):
-                drawn, here = self.emission.sample(self.emit(z, step.context)), ahead[:, t, None]
+                read = self.embed(value, torch.ones_like(value, dtype=torch.bool))
+            if forecast is not None and bool(forecast[:, t].any()):
+                drawn, here = self.emission.sample(self.emit(z, step.context)), forecast[:, t, None]
                 value = torch.where(here, drawn, value)
-                read = torch.where(here, self.reading(drawn, torch.ones_like(drawn, dtype=torch.bool)), read)
-            kept.append((step.context, z, value.expand(*lead, -1)))
+                read = torch.where(here, self.embed(drawn, torch.ones_like(drawn, dtype=torch.bool)), read)
+            path.append((step.context, z, value.expand(*lead, -1)))
             after = self.advance(state, step, z, read)
             state = after if full else torch.where(steps.mask[:, t, None], after, state)
-        return Path(*(torch.stack(each, -2) for each in zip(*kept, strict=True)))
+        return Path(*(torch.stack(each, -2) for each in zip(*path, strict=True)))
 
 
 class Recurrent(Likelihood):
-    r"""Series from the noise of their latents, each step from those before it.
+    r"""p(x | u) of series given the noise of their latents, autoregressive over steps.
 
     .. math:: -\log p(x \mid u) = -\sum_t \log p(x_t \mid z_t, h_{t-1}),\quad z_t = \mu(h_{t-1}) + \sigma(h_{t-1})\, u_t
 
-    The parameters are what `WithSteps` puts out, (*samples, B, T, Z + C + 2). `nll` reads the true values of earlier
-    steps (teacher forcing), `mean` and `sample` what they wrote themselves: they cannot see a target. With u from
-    N(0, I), `sample` draws from the model exactly.
+    The parameters are the output of `WithSteps`, (*samples, B, T, Z + C + 2). `nll` uses the true values of earlier
+    steps (teacher forcing); `mean` and `sample` use their own values (free-running). With u from N(0, I), `sample`
+    draws from the model exactly.
 
     Args:
         shape: (T, C) of the longest series.
-        core: the generative net, which the bottleneck shares.
+        core: the generative network, shared with the bottleneck.
 
     Example:
         >>> from narrows.likelihoods import Gaussian
@@ -243,21 +242,21 @@ class Recurrent(Likelihood):
         return (self.shape[0], self.core.latent + self.shape[1] + 2)
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p(x | u) in nats, (*samples, B), over what was observed."""
+        """-log p(x | u) in nats, (*samples, B), over the observed values."""
         u, steps = self._unpacked(parameters)
         x = torch.where(steps.observed, x, 0.0)
-        path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x)
+        path = self.core.unroll(_by_noise(u), steps, u.shape[:-2], x)
         return self._along(path, x, steps.observed if weight is None else weight)
 
     def pass_nll(self, passed: Pass) -> Tensor:
-        """`nll` of a forward pass, from the states of its inference where the code has them."""
-        walked = passed.code.find(Walked)
-        if walked is None:
+        """`nll` of a forward pass, reusing the states of the inference if the code has them."""
+        inferred = passed.code.find(Trajectory)
+        if inferred is None:
             return super().pass_nll(passed)
-        return self._along(walked.path, passed.batch.target, passed.weight)
+        return self._along(inferred.path, passed.batch.target, passed.weight)
 
     def _along(self, path: Path, x: Tensor, weight: Tensor | None) -> Tensor:
-        """The nll of series whose states are known, (*samples, B)."""
+        """The nll of series along a path, (*samples, B)."""
         return self.core.emission.nll(self.core.emit(path.z, path.context), x, weight).sum(-1)
 
     def teacher_forced(self, passed: Pass) -> Tensor:
@@ -267,43 +266,43 @@ class Recurrent(Likelihood):
         return mean
 
     def _path(self, passed: Pass) -> Path:
-        """The states along the true values, from the inference where the code has them."""
-        walked = passed.code.find(Walked)
-        if walked is not None:
-            return walked.path
+        """The states along the true values, those of the inference if the code has them."""
+        inferred = passed.code.find(Trajectory)
+        if inferred is not None:
+            return inferred.path
         u, steps = self._unpacked(passed.output)
-        return self.core.walk(
+        return self.core.unroll(
             _by_noise(u), steps, u.shape[:-2], torch.where(steps.observed, passed.batch.target, 0.0)
         )
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The mean of each step given the means of earlier steps, (*samples, B, T, C)."""
-        return self._written(parameters, self.core.emission.mean)
+        return self._generate(parameters, self.core.emission.mean)
 
     def sample(self, parameters: Tensor) -> Tensor:
         """A sample of each step given the samples of earlier steps, (*samples, B, T, C)."""
-        return self._written(parameters, self.core.emission.sample)
+        return self._generate(parameters, self.core.emission.sample)
 
     def complete(self, passed: Pass) -> Completion:
         """Missing values of series (B, T, C), and of steps after the last observation.
 
-        A missing value is read as `nll` reads it, so that the weights of the codes hold. Steps after the last
-        observation are drawn and read one after the other, as `sample` draws series: no observation depends on them.
+        A missing value is input as in `nll`, so that the importance weights are valid. Steps after the last
+        observation are drawn one after the other, as in `sample`, since no observation depends on them.
         """
         u, steps = self._unpacked(passed.output)
         x, emission = torch.where(steps.observed, passed.batch.target, 0.0), self.core.emission
         left = steps.observed.any(-1).flip(1).cumsum(1).flip(1)  # steps with an observation, from each on
-        ahead = (left == 0) & steps.mask
+        forecast = (left == 0) & steps.mask
         path = self._path(passed)
         nll = self._along(path, x, steps.observed if passed.weight is None else passed.weight)
-        if bool(ahead.any()):
-            path = self.core.walk(_by_noise(u), steps, u.shape[:-2], x, ahead=ahead, known=path)
+        if bool(forecast.any()):
+            path = self.core.unroll(_by_noise(u), steps, u.shape[:-2], x, forecast=forecast, prefix=path)
         made = self.core.emit(path.z, path.context)
         mean = emission.mean(made)
 
         def draw(codes: Tensor) -> Tensor:
             rows = codes, torch.arange(len(x), device=codes.device)
-            drawn = torch.where(ahead.unsqueeze(-1), path.x[rows], emission.sample(made[rows]))
+            drawn = torch.where(forecast.unsqueeze(-1), path.x[rows], emission.sample(made[rows]))
             return torch.where(steps.observed, x, drawn)
 
         return Completion(
@@ -312,9 +311,9 @@ class Recurrent(Likelihood):
             draw,
         )
 
-    def _written(self, parameters: Tensor, write: Callable[[Tensor], Tensor]) -> Tensor:
+    def _generate(self, parameters: Tensor, fill: Callable[[Tensor], Tensor]) -> Tensor:
         u, steps = self._unpacked(parameters)
-        return self.core.walk(_by_noise(u), steps, u.shape[:-2], None, write).x
+        return self.core.unroll(_by_noise(u), steps, u.shape[:-2], None, fill).x
 
     def _unpacked(self, parameters: Tensor) -> tuple[Tensor, Steps]:
         """The noise, and the steps, which are the same for all samples."""
@@ -324,5 +323,5 @@ class Recurrent(Likelihood):
 
 
 def _by_noise(u: Tensor) -> Callable[[int, Step], Tensor]:
-    """The latents of noise (*lead, T, Z)."""
+    """The latents for noise (*lead, T, Z)."""
     return lambda t, step: step.mean + step.scale * u[..., t, :]

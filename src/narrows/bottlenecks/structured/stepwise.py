@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, kl
 from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import whole
-from narrows.likelihoods.recurrent import Recurrence, Step, Walked, softplus_gaussian
+from narrows.likelihoods.recurrent import Recurrence, Step, Trajectory, softplus_gaussian
 from narrows.nets.mlp import dense_layers
 from narrows.nets.sequence import Steps
 
@@ -81,13 +81,13 @@ class Stepwise(Bottleneck):
             return step.mean + step.scale * noise[-1]
 
         noise: list[Tensor] = []
-        path = self.core.walk(choose, steps, (*samples, len(h["x"])), h["x"])
+        path = self.core.unroll(choose, steps, (*samples, len(h["x"])), h["x"])
         u = torch.stack(noise, -2)
         q = _gaussian(torch.stack(means, -2), torch.stack(scales, -2))
         p = _gaussian(torch.zeros_like(q.mean), torch.ones_like(q.mean))
         nats = q.log_prob(u) - p.log_prob(u) if samples else kl(q)
         cost = torch.where(informed.squeeze(-1), nats, 0.0).sum(-1)
-        return Code(u, {"kl": cost}, q, p, evidence=(Walked(path),))
+        return Code(u, {"kl": cost}, q, p, evidence=(Trajectory(path),))
 
     def features(self, code: Code) -> Tensor:
         """The posterior means of all steps, (B, T Z); of shorter series 0 up to `length` steps."""

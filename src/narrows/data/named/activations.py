@@ -26,7 +26,7 @@ from narrows.activations.models import load
 from narrows.core.check import RequestError, choice, refuse, whole
 from narrows.data.named.reading import paths
 from narrows.data.named.registry import Set, expand
-from narrows.data.named.unpacked import kept
+from narrows.data.named.unpacked import cached
 from narrows.data.raw import Raw
 
 __all__ = ["SITES", "TEXTS", "minilm"]
@@ -51,7 +51,7 @@ def minilm(
 ) -> Raw:
     """Token activations of MiniLM, float32 (tokens, 384), unscaled; every tenth window is the test part.
 
-    They are harvested once (half a minute for the default on two cores) and kept in the cache folder.
+    They are harvested once (half a minute for the default on two cores) and stored in the cache folder.
 
     Args:
         row: the entry of the table.
@@ -59,7 +59,7 @@ def minilm(
         site: `residual`, what the layer puts out; or `mlp`, what enters its MLP, with what that puts out as the
             target.
         text: `bundled` (Python's documentation), `wikitext`, `shakespeare`, or the path of a text file.
-        tokens: how many tokens; fewer where the text is shorter.
+        tokens: the number of tokens; fewer if the text is shorter.
 
     Raises:
         RequestError: an argument out of range, or a text that cannot be read.
@@ -79,11 +79,11 @@ def minilm(
         assert found is not None
         return found
 
-    x = kept(key, "x", lambda: harvested()[0])
+    x = cached(key, "x", lambda: harvested()[0])
     together = _WINDOW - 2 if len(x) > 20 * _WINDOW else 1  # of a short text, every tenth token
     return Raw(
         x,
-        target=kept(key, "target", target) if site == "mlp" else None,
+        target=cached(key, "target", target) if site == "mlp" else None,
         layout="vector",
         scale="none",
         part=np.arange(len(x)) // together % 10 == 9,

@@ -40,7 +40,7 @@ def get(name: str, progress: Progress | bool = False) -> list[Path]:
     """
     if name in SYNTHETIC:
         raise RequestError(
-            f"`{name}` is a generated world: there is nothing to get. Open it: narrows.data.open({name!r})"
+            f"`{name}` is synthetic and needs no download. Open it with narrows.data.open({name!r})"
         )
     row = expand(name)
     found = located(row)
@@ -75,11 +75,11 @@ def located(row: Set) -> list[Path] | None:
 
 
 def _absent(row: Set) -> WorkError:
-    wanted = ", ".join(file.path for file in row.files[:3]) + (" ..." if len(row.files) > 3 else "")
+    missing = ", ".join(file.path for file in row.files[:3]) + (" ..." if len(row.files) > 3 else "")
     folder = os.environ.get("NARROWS_DATA") or cache_folder() / "data"
     return WorkError(
         f"The data `{row.name}` are not here, and no stable public address has this exact file. "
-        f"Put {wanted} into {folder} (or another folder, and set NARROWS_DATA to it). Made from: {row.source}."
+        f"Put {missing} into {folder} (or another folder, and set NARROWS_DATA to it). Made from: {row.source}."
     )
 
 
@@ -90,7 +90,7 @@ def _download_all(row: Set, progress: Progress | bool) -> list[Path]:
 
 @contextmanager
 def shown(title: str, progress: Progress | bool) -> Iterator[Progress | None]:
-    """A function that is told (file, bytes so far, bytes in all): a bar on stderr, the caller's own, or None."""
+    """A callback (file, bytes so far, total bytes): a progress bar on stderr, the caller's own, or None."""
     if not isinstance(progress, bool):
         yield progress
         return
@@ -128,7 +128,7 @@ def download(file: File, path: Path, tell: Progress | None = None) -> Path:
         if digest.hexdigest() != file.sha256:
             raise WorkError(
                 f"What {file.url} sent is not the expected file: its SHA-256 is {digest.hexdigest()[:12]}..., "
-                f"not {file.sha256[:12]}... Nothing was kept. "
+                f"not {file.sha256[:12]}... Nothing was stored. "
                 "Try again; if it stays so, the file has changed there."
             )
     return path
@@ -151,9 +151,9 @@ def _content(url: str, tell: Progress | None) -> Iterator[bytes]:
         ) from error
     except zlib.error as error:
         raise WorkError(
-            f"What {url} sent is not a gzip file ({error}). Nothing was kept. Try again."
+            f"What {url} sent is not a gzip file ({error}). Nothing was stored. Try again."
         ) from error
     if so_far < total or (unpack is not None and not unpack.eof):
         raise WorkError(
-            f"{url} broke off after {so_far} of {total or 'unknown'} bytes. Nothing was kept. Try again."
+            f"{url} broke off after {so_far} of {total or 'unknown'} bytes. Nothing was stored. Try again."
         )

@@ -29,10 +29,10 @@ def network(
     Args:
         row: which set.
         kind: what is made of it.
-        test: share of the edges that is held out to judge by.
+        test: share of the edges in the test part.
         validation: share of the edges that is held out to choose by.
         seed: of what is held out.
-        like: what was said of the data of a fit: nothing is held out then.
+        like: the description of the data of a fit; nothing is held out then.
     """
     names = ("edges", "label", *(() if row.name == "pubmed" else _FEATURES))
     found = dict(zip(names, arrays(row, *names), strict=True))

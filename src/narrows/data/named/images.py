@@ -13,7 +13,7 @@ from narrows.core.check import WorkError, optional
 from narrows.core.files import sha256
 from narrows.data.named.reading import arrays, paths
 from narrows.data.named.registry import Set
-from narrows.data.named.unpacked import kept
+from narrows.data.named.unpacked import cached
 from narrows.data.raw import Raw
 
 __all__ = ["cifar10", "digits", "emoji", "faces", "omniglot", "plain", "silhouettes"]
@@ -60,7 +60,7 @@ def omniglot(row: Set) -> Raw:
             [np.asarray(image.fromarray(a).resize((28, 28), image.Resampling.BOX)) for a in large]
         )
 
-    x = kept(row.files[0].sha256, "28x28", shrink)
+    x = cached(row.files[0].sha256, "28x28", shrink)
     labels = np.repeat(alphabet.astype(np.int64), bits.shape[1])
     return Raw(x, labels, class_names=tuple(names.tolist()), layout="image", split=0.25)
 
@@ -73,7 +73,7 @@ def silhouettes(row: Set) -> Raw:
 
 
 def faces(row: Set) -> Raw:
-    """Grey images, with the person's number where it is known."""
+    """Grey images, with the identity of the person if it is known."""
     if row.name == "frey-faces":
         (x,) = arrays(row, "x")
         return Raw(x, layout="image")
@@ -85,7 +85,7 @@ def cifar10(row: Set) -> Raw:
     """The JPEG copy, decoded."""
     y, y_test, names = arrays(row, "y_train", "y_test", "classnames")
     x, x_test = (
-        kept(row.files[0].sha256, f"decoded_{part}", partial(_decode, row, part))
+        cached(row.files[0].sha256, f"decoded_{part}", partial(_decode, row, part))
         for part in ("train", "test")
     )
     test = Raw(x_test, y_test, layout="hwc")

@@ -1,6 +1,6 @@
 """The named data sets and synthetic sets: names, licences, checksums. Needs no torch.
 
-The table is `sets.toml` beside this file; a test holds it to the readers in `narrows.data.named.reading`.
+The table is `sets.toml` in this folder; a test compares it with the readers in `narrows.data.named.reading`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class File(NamedTuple):
 
 
 class Set(NamedTuple):
-    """A named data set: what it is, where it comes from, how it is read."""
+    """A named data set: description, source and reader."""
 
     name: str
     title: str
@@ -121,7 +121,7 @@ def expand(name: str) -> Set:
 
 
 def info(name: str) -> dict[str, Any]:
-    """What is known of a set or a world: title, kind, shape of an example, licence, source, files, JSON-able.
+    """The description of a data set: title, kind, shape of an example, licence, source, files, JSON-able.
 
     Example:
         >>> info("mnist")["shape"], info("zinc")["opens"]

@@ -37,7 +37,7 @@ def mixed(
 
 
 def counts(row: Set) -> Raw:
-    """Gene counts of single cells, made dense; not scaled. The label is the cell type where it is known."""
+    """Gene counts of single cells as a dense array, not scaled. The label is the cell type if it is known."""
     data, indices, indptr, shape = arrays(row, "data", "indices", "indptr", "shape")
     x = np.zeros(tuple(shape), np.float32)
     x[np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices] = data

@@ -1,4 +1,4 @@
-"""Unpacked arrays of named sets, kept in the cache folder under the checksum of the file that they came from."""
+"""A cache of unpacked arrays of named sets, by the checksum of their file."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import numpy as np
 from narrows.core.check import WorkError
 from narrows.core.files import replacing, sha256
 
-__all__ = ["cache_folder", "kept", "load_npz"]
+__all__ = ["cache_folder", "cached", "load_npz"]
 
 _SMALL = 1 << 20
 """Arrays below this size (bytes) are unpacked each time."""
 
 
 def cache_folder() -> Path:
-    """Where downloads and unpacked arrays are kept: NARROWS_CACHE, or `narrows` in the user's cache folder."""
+    """The folder of downloads and unpacked arrays: NARROWS_CACHE, or `narrows` in the user's cache folder."""
     own = os.environ.get("NARROWS_CACHE")
     if own:
         return Path(own)
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "narrows"
 
 
-def kept(checksum: str, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
+def cached(checksum: str, name: str, make: Callable[[], np.ndarray]) -> np.ndarray:
     """An array that is slow to make: made once, then read from the cache folder.
 
     Args:
@@ -46,7 +46,7 @@ def kept(checksum: str, name: str, make: Callable[[], np.ndarray]) -> np.ndarray
 
 
 def _write(path: Path, array: np.ndarray) -> None:
-    """Write beside, then rename: a half-written array is never seen under its name."""
+    """Write to a temporary file, then rename it: no reader sees a partial array."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with replacing(path) as file:
         np.save(file, array, allow_pickle=False)
@@ -73,4 +73,4 @@ def load_npz(path: Path, checksum: str, *keys: str) -> list[np.ndarray]:
 
     with zipfile.ZipFile(path) as z:
         sizes = {info.filename.removesuffix(".npy"): info.file_size for info in z.infolist()}
-    return [kept(checksum, key, member(key)) if sizes[key] >= _SMALL else member(key)() for key in keys]
+    return [cached(checksum, key, member(key)) if sizes[key] >= _SMALL else member(key)() for key in keys]

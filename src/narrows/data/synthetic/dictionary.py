@@ -1,4 +1,4 @@
-"""The dictionary world: sparse combinations of known atoms, for methods that must find them again."""
+"""Synthetic data: sparse combinations of known atoms, for dictionary learning."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["DictionaryTruth", "dictionary"]
 
 @dataclass(frozen=True, eq=False)
 class DictionaryTruth:
-    """x = codes atoms + noise e, with rows of `codes` sparse, and non-negative unless they were asked to be signed.
+    """x = codes atoms + noise e, with rows of `codes` sparse, and non-negative unless `signed`.
 
     Args:
         atoms: (N, D), rows of unit length.
@@ -71,8 +71,8 @@ def dictionary(
     Args:
         n: training examples.
         d: width of the data, D.
-        atoms: how many atoms, N.
-        l0: how many atoms are on in an example, on average.
+        atoms: the number of atoms, N.
+        l0: the mean number of active atoms in an example.
         correlation: from 0 (atoms are independent) to below 1 (groups of 8 go together).
         noise: standard deviation of the noise.
         seed: seed of atoms and draws.
@@ -99,7 +99,7 @@ def dictionary(
     own = rng.standard_normal((total, atoms), dtype=np.float32)
     gauss = np.sqrt(correlation) * shared[:, np.arange(atoms) // 8] + np.sqrt(1 - correlation) * own
     probability = _frequencies(atoms, l0, number("zipf", zipf, low=0))
-    # What draws for the later options has generators of its own: without them the world is what it was.
+    # The later options have generators of their own, so that data without them do not change.
     rich = np.random.default_rng((seed, 3)).uniform(
         1 - vary, 1 + number("vary", vary, low=0, high=1), (total, 1)
     )

@@ -105,7 +105,7 @@ class GaussianViewsTruth:
 def draw_views(
     n: int, views: int, d: int, latent: int, noise: float, ratio: float, orthogonal: bool, seed: int
 ) -> tuple[dict[str, np.ndarray], GaussianViewsTruth]:
-    """Draw the world, and n examples of it."""
+    """Draw the parameters, and n examples."""
     rng = np.random.default_rng((seed, 2))
     names = [chr(ord("a") + m) for m in range(whole("views", views, high=26))]
     whole("latent", latent, high=d if orthogonal else None, fix="Orthogonal columns fit into d rows.")
@@ -142,7 +142,7 @@ def gaussian_views(
 
     Args:
         n: training examples.
-        views: how many views, M; they are called a, b, c ...
+        views: the number of views, M; their names are a, b, c ...
         d: width of each, D.
         latent: width of z, Z.
         noise: standard deviation of the noise of the first view.
@@ -166,6 +166,6 @@ def gaussian_views(
         there = np.ones((len(next(iter(parts.values())).x), len(parts)), bool)
         return RawViews(parts, there, truth=truth)
 
-    whole_world = part(slice(0, n))
-    whole_world.test = part(slice(n, None))
-    return whole_world
+    source = part(slice(0, n))
+    source.test = part(slice(n, None))
+    return source

@@ -40,7 +40,7 @@ RULES: Mapping[str, Mapping[str, float]] = {
     "in-town": {"": 0.4, " in lane": 0.3, " by park": 0.3},
     "when": {"": 0.6, " now": 0.25, " again": 0.15},
 }
-"""What each name may become, and how likely. A name in angles stands for a text of its own rule, drawn anew."""
+"""The productions of each nonterminal and their probabilities; nonterminals are in angle brackets."""
 
 _NAME = re.compile(r"<([\w-]+)>")
 

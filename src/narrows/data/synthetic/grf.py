@@ -58,7 +58,7 @@ def grf(
     .. math:: u(y) = \sum_{k=1}^{M} \sqrt{\lambda_k}\, \xi_k \sqrt{2}\, \sin(2 \pi k y),\quad
               \lambda_k = ((2 \pi k)^2 + 0.01)^{-2},\quad \xi_k \sim N(0, 1)
 
-    The same seed gives the same functions, whatever the points are.
+    The same seed gives the same functions, at any points.
 
     Args:
         n: training examples.

@@ -60,14 +60,14 @@ def sbm(
     node are its block's centre, drawn from N(0, I), and noise.
 
     Args:
-        nodes: how many nodes, N.
-        blocks: how many blocks.
+        nodes: the number of nodes, N.
+        blocks: the number of blocks.
         inside: probability of an edge within a block.
         between: probability of an edge between blocks.
         width: numbers of a node, F; 0 for none.
         noise: standard deviation of the noise.
         seed: of the graph, and of what is held out.
-        test: share of the edges that is held out to judge by.
+        test: share of the edges in the test part.
         validation: share of the edges that is held out to choose by.
 
     Example:

@@ -1,4 +1,4 @@
-"""The sines world: sequences of sinusoids with random frequency and phase (Yoon, Jarrett, van der Schaar 2019)."""
+"""Synthetic data: sequences of sinusoids with random frequency and phase (Yoon, Jarrett, van der Schaar 2019)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def sines(
         n: training examples.
         length: steps of a sequence, T.
         d: columns of a sequence, D, independent of each other.
-        waves: how many sinusoids are averaged in a column; TimeGAN's set has one.
+        waves: the number of sinusoids averaged in a column; 1 in TimeGAN's set.
         noise: standard deviation of the noise.
         seed: seed of the draws.
         tests: test examples.

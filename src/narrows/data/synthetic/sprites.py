@@ -1,4 +1,4 @@
-"""The sprites world: drawn shapes whose generating factors are known exactly."""
+"""Synthetic data: images of shapes with known generating factors."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ COLOURS = np.array(
 
 @dataclass(frozen=True, eq=False)
 class SpritesTruth:
-    """The world itself: how many values each factor has, and how to draw any combination.
+    """The number of values of each factor, and the image of any combination.
 
     Args:
         size: pixels a side.
-        counts: how many values each factor of `FACTORS` has.
+        counts: the number of values of each factor of `FACTORS`.
         colour: whether images have three channels.
     """
 
@@ -64,11 +64,11 @@ def sprites(
     Args:
         n: training examples.
         size: pixels a side, 32 or 64.
-        colours: how many colours, 1 to 6.
-        shapes: how many shapes, 1 to 3: square, ellipse, heart.
-        scales: how many scales, evenly from 0.5 to 1.
-        rotations: how many rotations, evenly around the circle.
-        positions: how many positions along x and along y.
+        colours: the number of colours, 1 to 6.
+        shapes: the number of shapes, 1 to 3: square, ellipse, heart.
+        scales: the number of scales, evenly from 0.5 to 1.
+        rotations: the number of rotations, evenly around the circle.
+        positions: the number of positions along x and along y.
         seed: seed of the factors.
         tests: test examples.
 
