@@ -105,4 +105,4 @@ def test_the_card_says_how_many_rows_told_when_to_stop(tmp_path):
     kept = run.recipe.training["validation"]
     assert f"| validation (early stopping) | {kept} training rows |" in (run.path / "README.md").read_text()
     exact = nr.fit(x, "ae", tmp_path / "exact", latent=3, steps=5, progress=False)
-    assert "early stopping" not in (exact.path / "README.md").read_text()
+    assert "(early stopping)" not in (exact.path / "README.md").read_text()

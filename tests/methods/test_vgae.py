@@ -167,7 +167,7 @@ def test_a_run_reads_other_graphs(tmp_path):
     assert again.reconstruct(tmp_path / "other.npz").shape == (1, 30, 30)
     assert np.isfinite(again.score(tmp_path / "other.npz")).all()
     np.savez(tmp_path / "wide.npz", edges=other.edges, x=np.zeros((30, 5)))
-    with pytest.raises(RequestError, match="30 nodes with 5 numbers each"):
+    with pytest.raises(RequestError, match="30 nodes with 5 features each"):
         again.encode(tmp_path / "wide.npz")
 
 
