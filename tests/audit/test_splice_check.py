@@ -55,7 +55,9 @@ def test_numbers_are_those_of_plain_hooks(world):
     assert report["splice/ce"].value == pytest.approx(spliced - original, abs=1e-5)
     assert report["splice/kl"].value == pytest.approx(kl, abs=1e-5)
     assert report["splice/recovered"].value == pytest.approx((zero - spliced) / (zero - original), abs=1e-4)
-    from_mean = report["splice/recovered-from-mean"].value  # about 65: a small denominator enlarges float32's rounding
+    from_mean = report[
+        "splice/recovered-from-mean"
+    ].value  # about 65: a small denominator enlarges float32's rounding
     assert from_mean == pytest.approx((mean - spliced) / (mean - original), rel=1e-4)
 
 
