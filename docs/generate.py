@@ -25,6 +25,7 @@ from narrows.core.texts import shown
 from narrows.methods.index import METHODS, Method, builder, families, in_family
 from narrows.methods.options import explained, part_tables
 from narrows.methods.options import table as part_table
+from narrows.methods.techniques import FAMILY, TECHNIQUES
 from narrows.priors import PRIORS
 from narrows.proofs.engine import load
 
@@ -208,6 +209,15 @@ def methods_index() -> str:
                 f"| [`{row.name}`]({row.name}.md) | [{row.title}]({row.url}), {row.year} | {row.claim} | {verdict} |"
             )
         parts.append("\n".join(lines))
+    if TECHNIQUES:
+        parts.append(f"## {FAMILY.capitalize()}\n\nTechniques that examine and use trained models.")
+        lines = ["| technique | paper | claim | command | verdict |", "|---|---|---|---|---|"]
+        for one in TECHNIQUES.values():
+            result = proofs.read(one.name)
+            verdict = proofs.badge(result["verdict"] if result else None)
+            paper = f"[{one.title}]({one.url}), {one.year}"
+            lines.append(f"| `{one.name}` | {paper} | {one.claim} | `{one.verb}` | {verdict} |")
+        parts.append("\n".join(lines))
     return "\n\n".join(parts) + "\n"
 
 
@@ -217,13 +227,17 @@ def gallery() -> str:
         proofs.card(row.name, row.title, row.claim, proofs.read(row.name), f"../methods/{row.name}/")
         for row in METHODS.values()
     ]
+    cards += [
+        proofs.card(row.name, row.title, row.claim, proofs.read(row.name), "../methods/")
+        for row in TECHNIQUES.values()
+    ]
     priors = [name for name in PRIORS.parts if proofs.read(name)]
     for name in priors:
         title = (inspect.getdoc(PRIORS.constructor(name)) or "").split("\n\n")[0]
         cards.append(proofs.card(name, f"Prior: {title}", "", proofs.read(name), "../priors/"))
     return (
         "---\nhide: [toc]\n---\n\n# Gallery of proofs\n\n"
-        f"{proofs.summary([*METHODS, *priors])}\n\n"
+        f"{proofs.summary([*METHODS, *TECHNIQUES, *priors])}\n\n"
         "Dots are seeds, the bar is the 90 % interval of the mean, and the claim holds on the shaded side. "
         "See [proofs](essays/proofs.md) for the definition of verdicts. "
         "`narrows prove NAME` repeats a proof; `--data` and `--seeds` change its data and seeds.\n\n"

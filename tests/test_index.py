@@ -12,10 +12,11 @@ import pytest
 import narrows.methods
 import narrows.proofs
 from narrows.core import Autoencoder
-from narrows.core.check import UnknownNameError
+from narrows.core.check import RequestError, UnknownNameError
 from narrows.core.texts import docstring_args
-from narrows.methods.index import _ROWS, builder, families, find, in_family
+from narrows.methods.index import _ROWS, builder, entries, entry, families, find, in_family
 from narrows.methods.options import SHARED
+from narrows.methods.techniques import FAMILY, TECHNIQUES, Technique
 from narrows.priors import PRIORS
 
 METHODS_FOLDER = Path(narrows.methods.__file__).parent
@@ -149,10 +150,41 @@ def test_every_method_has_a_proof(row):
         assert min(seeds) >= 100, "what was chosen after a look is asked again on seeds that nobody looked at"
 
 
+@pytest.mark.parametrize("row", TECHNIQUES.values(), ids=lambda row: row.name)
+def test_a_technique_is_complete_and_has_a_proof(row):
+    from narrows.proofs.engine import load
+
+    assert re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", row.name)
+    assert re.fullmatch(r"\d{4}\.\d{4,5}|doi:10\.\d{4,}/\S+|https://\S+", row.arxiv)
+    assert row.title
+    assert row.claim.endswith(".")
+    assert row.verb.startswith("narrows ")
+    proof = load(row.name)
+    assert proof.method == row.name
+    assert {"quick", "default"} <= set(proof.scales)
+    assert any(claim.quick for claim in proof.claims)
+
+
+def test_techniques_and_methods_have_different_names():
+    assert not set(TECHNIQUES) & {row.name for row in _ROWS}
+    assert FAMILY not in families()
+
+
+def test_a_technique_is_not_fitted(monkeypatch):
+    row = Technique(
+        "look-inside", "Looking Inside", 2024, "2401.00001", "It looks.", 1, None, "narrows audit RUN"
+    )
+    monkeypatch.setitem(TECHNIQUES, row.name, row)
+    assert entry("look-inside") is row
+    assert entries(FAMILY)[-1] is row
+    with pytest.raises(RequestError, match=r"not a method to fit.*narrows audit RUN"):
+        find("look-inside")
+
+
 def test_no_proof_without_a_method():
     files = {f"{f.parent.name}.{f.stem}" for f in PROOFS_FOLDER.glob("*/*.py") if not f.stem.startswith("_")}
     second = {f"priors.{name.replace('-', '_')}" for name in PRIORS.parts}
-    assert files <= {row.module for row in _ROWS} | second
+    assert files <= {row.module for row in (*_ROWS, *TECHNIQUES.values())} | second
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from narrows.methods.index import METHODS
+from narrows.methods.techniques import TECHNIQUES
 from narrows.priors import PRIORS
 from narrows.proofs.engine import load
 from narrows.proofs.verdict import worst
 
 RESULTS = Path(__file__).parents[2] / "proofs" / "results"
-KNOWN = [*METHODS, *PRIORS.parts]
+KNOWN = [*METHODS, *TECHNIQUES, *PRIORS.parts]
 FILES = sorted(p for p in RESULTS.glob("*.json") if not p.name.startswith("."))
 
 

@@ -13,15 +13,16 @@ from typing import Any
 from narrows import methods
 from narrows.cli.docstrings import signature
 from narrows.cli.output import print_json
-from narrows.methods.index import Method, in_family
-from narrows.methods.index import find as find_method
+from narrows.methods.index import entries, entry
+from narrows.methods.row import Method
+from narrows.methods.techniques import Technique
 
 __all__ = ["data_get", "data_info", "data_list", "list_methods", "paper"]
 
 
 def list_methods(family: str | None = None, json: bool = False) -> None:
     """List the methods: name, year, paper and claim."""
-    rows = in_family(family)
+    rows = entries(family)
     if json:
         print_json([_facts(row) for row in rows])
         return
@@ -35,7 +36,10 @@ def list_methods(family: str | None = None, json: bool = False) -> None:
 
 def paper(name: str, json: bool = False) -> None:
     """Show the paper behind a method, its claim and its options."""
-    row = find_method(name)
+    row = entry(name)
+    if isinstance(row, Technique):
+        _technique(row, json)
+        return
     says, options = signature(source_path(row), row.function, row.family)
     if json:
         print_json({**_facts(row), "summary": says, "options": options})
@@ -50,6 +54,19 @@ def paper(name: str, json: bool = False) -> None:
     print(f"\nFit:       narrows fit digits --method {row.name} --out runs/{row.name}")
     print(f"Proof:     narrows prove {row.name}")
     print(f"Source:    {source_path(row)}")
+
+
+def _technique(row: Technique, json: bool) -> None:
+    """The paper behind a technique, its claim, and the command that uses it."""
+    if json:
+        print_json({**_facts(row), "verb": row.verb})
+        return
+    width = min(shutil.get_terminal_size((100, 24)).columns, 100)
+    heading(f"{row.title} ({row.year})")
+    print(f"{row.url}\n")
+    print(textwrap.fill(f"Claim: {row.claim}", width, subsequent_indent="       "))
+    print(f"\nUse:       {row.verb}")
+    print(f"Proof:     narrows prove {row.name}")
 
 
 def data_list(json: bool = False) -> None:
@@ -114,8 +131,8 @@ def _data_options(name: str) -> list[dict[str, str]]:
     return signature(folder / "named" / f"{module}.py", function)[1] if function else []
 
 
-def _facts(row: Method) -> dict[str, Any]:
-    """The public fields of a method, for `list --json`."""
+def _facts(row: Method | Technique) -> dict[str, Any]:
+    """The public fields of a row, for `list --json`."""
     keys = ("name", "title", "year", "arxiv", "family", "claim", "centrality", "id")
     return {key: getattr(row, key) for key in keys}
 

@@ -22,13 +22,14 @@ from narrows.methods import (
     variational,
 )
 from narrows.methods.row import Method
+from narrows.methods.techniques import FAMILY, TECHNIQUES, Technique
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from narrows.core import Autoencoder
 
-__all__ = ["METHODS", "Method", "builder", "families", "find", "in_family"]
+__all__ = ["METHODS", "Method", "builder", "entries", "entry", "families", "find", "in_family"]
 
 _ROWS = tuple(
     row
@@ -54,11 +55,16 @@ def find(name: str) -> Method:
 
     Raises:
         UnknownNameError: there is no such method; the message names the nearest one.
+        RequestError: it is a technique, which is not fitted.
 
     Example:
         >>> find("vae").year
         2014
     """
+    if name in TECHNIQUES:
+        raise RequestError(
+            f"`{name}` is not a method to fit: it examines or uses trained models. Use it with: {TECHNIQUES[name].verb}"
+        )
     if name not in METHODS:
         raise UnknownNameError(f"There is no method `{name}`. {nearest(name, METHODS)} See: narrows list")
     return METHODS[name]
@@ -83,3 +89,30 @@ def in_family(family: str | None = None) -> list[Method]:
     if family is not None and family not in families():
         raise RequestError(f"There is no family `{family}`. {nearest(family, families())}")
     return [row for row in _ROWS if family in (None, row.family)]
+
+
+def entry(name: str) -> Method | Technique:
+    """The row of a method or a technique.
+
+    Raises:
+        UnknownNameError: there is neither; the message names the nearest one.
+    """
+    if name in TECHNIQUES:
+        return TECHNIQUES[name]
+    if name not in METHODS:
+        close = nearest(name, [*METHODS, *TECHNIQUES])
+        raise UnknownNameError(f"There is no method `{name}`. {close} See: narrows list")
+    return METHODS[name]
+
+
+def entries(family: str | None = None) -> list[Method | Technique]:
+    """The methods and techniques of a family, or all.
+
+    Raises:
+        RequestError: there is no such family; the message names the nearest one.
+    """
+    if family == FAMILY:
+        return list(TECHNIQUES.values())
+    if family is not None and family not in families():
+        raise RequestError(f"There is no family `{family}`. {nearest(family, [*families(), FAMILY])}")
+    return [*in_family(family), *(TECHNIQUES.values() if family is None else ())]

@@ -4,7 +4,19 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Method"]
+__all__ = ["Method", "url"]
+
+
+def url(arxiv: str) -> str:
+    """The address of a paper: of an arXiv number, a ``doi:`` or an address.
+
+    Example:
+        >>> url("1312.6114"), url("doi:10.1000/1")
+        ('https://arxiv.org/abs/1312.6114', 'https://doi.org/10.1000/1')
+    """
+    if arxiv.startswith("doi:"):
+        return f"https://doi.org/{arxiv[4:]}"
+    return arxiv if arxiv.startswith("https://") else f"https://arxiv.org/abs/{arxiv}"
 
 
 class Method(NamedTuple):
@@ -39,9 +51,7 @@ class Method(NamedTuple):
             >>> Method("vae", "", 2014, "1312.6114", "", "", 3, 1, "").url
             'https://arxiv.org/abs/1312.6114'
         """
-        if self.arxiv.startswith("doi:"):
-            return f"https://doi.org/{self.arxiv[4:]}"
-        return self.arxiv if self.arxiv.startswith("https://") else f"https://arxiv.org/abs/{self.arxiv}"
+        return url(self.arxiv)
 
     @property
     def reference(self) -> str:

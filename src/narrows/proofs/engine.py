@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 from narrows.core.check import RequestError, WorkError, choice, refuse, whole
 from narrows.core.progress import Progress, Silent
-from narrows.methods.index import METHODS, find
+from narrows.methods.index import METHODS, entry
+from narrows.methods.techniques import TECHNIQUES
 from narrows.priors import PRIORS
 from narrows.proofs.result import Result, environment, write_json
 from narrows.proofs.verdict import Claim
@@ -135,13 +136,13 @@ class Proof:
 
 
 def load(name: str) -> Proof:
-    """The proof of a method or a prior.
+    """The proof of a method, a technique or a prior.
 
     Raises:
         UnknownNameError: the method does not exist.
         RequestError: it has no proof yet.
     """
-    home = f"priors.{name.replace('-', '_')}" if name in PRIORS.parts else find(name).module
+    home = f"priors.{name.replace('-', '_')}" if name in PRIORS.parts else entry(name).module
     module = f"narrows.proofs.{home}"
     try:
         found = import_module(module)
@@ -199,7 +200,7 @@ def prove(
     measured = _run(proof, chosen, Trial(0, source, budget, device), kept, progress)
     result = Result(
         name=proof.method,
-        claim=METHODS[proof.method].claim if proof.method in METHODS else "",
+        claim=_claim(proof.method),
         scale=scale,
         data={"name": source.name, **source.describe()},
         budget=dict(budget),
@@ -213,6 +214,11 @@ def prove(
         result.save(path)
         kept.forget()
     return result
+
+
+def _claim(name: str) -> str:
+    """What the paper claims, of a method or a technique; empty for priors and proofs of one's own."""
+    return entry(name).claim if name in METHODS or name in TECHNIQUES else ""
 
 
 class _Kept:

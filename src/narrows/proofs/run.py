@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from narrows.core.check import RequestError, WorkError
-from narrows.methods.index import METHODS, in_family
+from narrows.methods.index import METHODS, entries
+from narrows.methods.techniques import TECHNIQUES
 from narrows.proofs.engine import load, prove
 from narrows.proofs.result import COLOURS, Result
 
@@ -33,7 +34,7 @@ def chosen(names: Sequence[str] = (), *, every: bool = False, family: str | None
         raise RequestError(
             "No proof is chosen: give names of methods (see: narrows list), or --all or --family."
         )
-    wanted = list(dict.fromkeys(names)) or [row.name for row in in_family(family)]
+    wanted = list(dict.fromkeys(names)) or [row.name for row in entries(family)]
     for name in wanted:
         load(name)  # refuse before the first one runs, not after an hour
     return wanted
@@ -107,8 +108,10 @@ def _summary(results: Sequence[Result]) -> None:
         table.add_column(heading, header_style="dim")
     for result in results:
         colour = COLOURS[result.verdict]
-        family = METHODS[result.name].family if result.name in METHODS else ""
-        table.add_row(result.name, f"[{colour}]{result.verdict}[/{colour}]", family)
+        row = {**METHODS, **TECHNIQUES}.get(result.name)
+        table.add_row(
+            result.name, f"[{colour}]{result.verdict}[/{colour}]", "" if row is None else row.family
+        )
     clock, cpu = (sum(r.environment.get(of, 0.0) for r in results) / 60 for of in ("seconds", "cpu_seconds"))
     Console().print(table)
     Console().print(f"[dim]{len(results)} proofs: {clock:.1f} minutes, {cpu:.1f} of the processor[/dim]")

@@ -21,6 +21,7 @@ __all__ = [
     "Verdict",
     "distribution",
     "histogram",
+    "not_measured",
 ]
 
 Verdict: TypeAlias = Literal["ok", "warn", "bad", "info"]
@@ -40,6 +41,11 @@ class Check:
         unit: the unit of the number: nats, bits, latents ...; may be empty.
         verdict: ``ok``, ``warn``, ``bad``, or ``info`` if no value is good or bad.
         says: a sentence that explains the value, with a remedy if it is bad.
+        chance: the same figure of a control without information, measured on the same data: a random dictionary of
+            equal shape and L0, shuffled labels or a shuffled pairing.
+        spread: standard deviation of the figure over repeated evaluations of the same model, each with other tokens
+            and splits.
+        n: number of examples (tokens, sequences) that the figure rests on.
     """
 
     name: str
@@ -47,13 +53,42 @@ class Check:
     unit: str = ""
     verdict: Verdict = "info"
     says: str = ""
+    chance: float | None = None
+    spread: float | None = None
+    n: int | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The five fields; a number that is not finite becomes None, since JSON has no such numbers."""
-        value = self.value
-        if isinstance(value, float) and not math.isfinite(value):
-            value = None
-        return {**vars(self), "value": value}
+        """All fields, without an unknown `chance`, `spread` or `n`; a number that is not finite becomes None.
+
+        Example:
+            >>> Check("fvu", 0.12, chance=0.9, spread=float("nan")).to_json()
+            {'name': 'fvu', 'value': 0.12, 'unit': '', 'verdict': 'info', 'says': '', 'chance': 0.9}
+        """
+        fields = {name: _finite(value) for name, value in vars(self).items()}
+        return {
+            name: value
+            for name, value in fields.items()
+            if value is not None or name not in ("chance", "spread", "n")
+        }
+
+
+def not_measured(name: str, reason: str, n: int | None = None) -> Check:
+    """A check without a value, since what the figure presupposes does not hold.
+
+    Args:
+        name: as of `Check`.
+        reason: a sentence.
+        n: number of examples that were available.
+
+    Example:
+        >>> not_measured("probing/auc", "The probe of the activations has an F1 of 0.31.").says
+        'Not measured: The probe of the activations has an F1 of 0.31.'
+    """
+    return Check(name, None, "", "info", f"Not measured: {reason}", n=n)
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 @dataclass(frozen=True)

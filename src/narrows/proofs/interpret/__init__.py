@@ -1,0 +1,1 @@
+"""Proofs of techniques that examine and use trained models."""
