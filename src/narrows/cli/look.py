@@ -26,7 +26,7 @@ def list_methods(family: str | None = None, json: bool = False) -> None:
     if json:
         print_json([_facts(row) for row in rows])
         return
-    first = max(len(row.name) for row in rows)
+    first = max((len(row.name) for row in rows), default=0)
     for kind in dict.fromkeys(row.family for row in rows):
         heading(kind)
         table([(row.name, str(row.year), row.claim) for row in rows if row.family == kind], first)

@@ -108,7 +108,7 @@ def _summary(results: Sequence[Result]) -> None:
         table.add_column(heading, header_style="dim")
     for result in results:
         colour = COLOURS[result.verdict]
-        row = {**METHODS, **TECHNIQUES}.get(result.name)
+        row = METHODS.get(result.name) or TECHNIQUES.get(result.name)
         table.add_row(
             result.name, f"[{colour}]{result.verdict}[/{colour}]", "" if row is None else row.family
         )
