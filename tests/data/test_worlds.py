@@ -8,7 +8,7 @@ from narrows.core.check import RequestError
 from narrows.data.synthetic.sprites import render
 
 
-@pytest.mark.parametrize("name", ["linear", "dictionary", "sines", "sprites"])
+@pytest.mark.parametrize("name", ["linear", "dictionary", "hierarchy", "sines", "sprites"])
 def test_seeds_decide_everything(name):
     options = {"n": 20, "tests": 10}
     one, same, other = (nd.open(name, seed=s, **options) for s in (0, 0, 1))
@@ -16,7 +16,7 @@ def test_seeds_decide_everything(name):
     assert torch.equal(one.test.x, same.test.x)
     assert not torch.equal(one.train.x, other.train.x)
     assert (len(one.train), len(one.test)) == (20, 10)
-    with pytest.raises(TypeError, match=r"no option `sead`. Did you mean `seed`"):
+    with pytest.raises(TypeError, match=r"no option `sead`. Did you mean .*`seed`"):
         nd.open(name, sead=1)
 
 
@@ -158,3 +158,48 @@ def test_dictionary_atoms_follow_zipf_and_examples_differ_in_richness():
 def test_dictionary_refuses_an_atom_that_is_always_on():
     with pytest.raises(RequestError, match="zipf"):
         nd.open("dictionary", n=10, atoms=8, l0=6.0, zipf=2.0)
+
+
+def family(**options):
+    """Codes of a hierarchy as (parents (B, P), children (B, P, C))."""
+    told = {"n": 30_000, "tests": 10, "d": 24, "parents": 3, "children": 5, "rate": 0.3, "alone": 0.25}
+    source = nd.open("hierarchy", **{**told, **options})
+    on = source.truth.codes > 0
+    return source, on[:, :3], on[:, 3:].reshape(len(on), 3, 5)
+
+
+def test_children_come_only_with_their_parent():
+    source, parents, children = family()
+    truth, one = source.truth, children.sum(2)
+    np.testing.assert_allclose(truth.codes @ truth.atoms, source.train.x.numpy(), atol=1e-5)
+    np.testing.assert_allclose(np.linalg.norm(truth.atoms, axis=1), 1)
+    assert truth.parents == 3
+    assert not (one[~parents]).any()
+    assert one.max() == 1
+    np.testing.assert_allclose(one[parents].mean(), 0.75, atol=0.01)
+    np.testing.assert_allclose(np.r_[parents.mean(0), children.mean(0).ravel()], truth.probability, atol=0.01)
+    assert truth.probability[3] == pytest.approx(0.3 * 0.75 / 5)
+    assert abs(np.corrcoef(parents.T)[0, 1:]).max() < 0.02
+
+
+def test_independent_children_fire_as_often_and_ignore_their_parent():
+    _, parents, children = family()
+    source, alone, ignoring = family(independent=True)
+    assert source.truth.independent
+    np.testing.assert_allclose(ignoring.mean(0), children.mean(0), atol=0.006)
+    np.testing.assert_allclose(alone.mean(0), parents.mean(0), atol=0.01)
+    assert ignoring.sum(2).max() == 1
+    for p in range(3):
+        with_parent, without = (ignoring[alone[:, p] == state, p].any(1).mean() for state in (True, False))
+        assert abs(with_parent - without) < 0.02
+
+
+def test_a_hierarchy_may_have_orthonormal_atoms_and_equal_coefficients():
+    source, _, _ = family(orthogonal=True, spread=0)
+    np.testing.assert_allclose(source.truth.atoms @ source.truth.atoms.T, np.eye(18), atol=1e-12)
+    assert set(np.unique(source.truth.codes)) == {0, 1}
+    with pytest.raises(RequestError, match=r"`d` must be at least the number of atoms, 18"):
+        family(orthogonal=True, d=17)
+    for wrong in ({"rate": 0}, {"alone": 1.5}, {"spread": -1}, {"children": 0}):
+        with pytest.raises(RequestError, match=f"`{next(iter(wrong))}` must be"):
+            family(**wrong)

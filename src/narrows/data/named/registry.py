@@ -17,6 +17,7 @@ __all__ = ["SYNTHETIC", "File", "Set", "expand", "find", "info", "names", "sets"
 SYNTHETIC: dict[str, str] = {
     "sprites": "Drawn shapes with known factors: shape, scale, rotation, x, y and colour",
     "dictionary": "Sparse combinations of known atoms, with chosen L0, correlation and noise",
+    "hierarchy": "Sparse combinations of parents and children that come only with them, or independently: absorption",
     "linear": "Linear-Gaussian data with known exact likelihood",
     "gaussian-views": "Several views of one Gaussian code, with exact joint, subset and conditional likelihood",
     "sines": "Sequences of sinusoids with random frequency and phase",
