@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.control import Control, random_dictionary
+from narrows.audit.evidence.joining import join, to_cpu
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.evidence.posterior import Posterior, posterior_of
 from narrows.core import (
@@ -19,8 +22,6 @@ from narrows.core import (
     Pass,
     Sparse,
     Tree,
-    Views,
-    cat_padded,
     evaluation_mode,
     seeded,
     tree_map,
@@ -30,6 +31,7 @@ from narrows.core.evidence import Elements, Indices, Latents
 from narrows.data.dataset import Dataset, Examples, Known, known_of
 from narrows.data.holes import hidden_truth
 from narrows.data.stores import Store, read_store
+from narrows.kernels.metrics import l0
 from narrows.likelihoods.table import MixedTable
 
 __all__ = ["Posterior", "View", "as_examples", "device_of", "examine"]
@@ -131,6 +133,18 @@ class View:
         """The code if it is sparse."""
         return self.z if self.latents else None
 
+    @cached_property
+    def control(self) -> Control | None:
+        """A random dictionary of equal shape and L0; None if the code is not sparse, or has several positions."""
+        z, x, target = self.sparse, self.batch.x, self.batch.target
+        if z is None or (z.values if isinstance(z, Sparse) else z).ndim != 2:
+            return None
+        if not isinstance(x, Tensor) or not isinstance(target, Tensor) or not x.is_floating_point():
+            return None
+        values = z.values if isinstance(z, Sparse) else z
+        width, signed = z.width if isinstance(z, Sparse) else z.shape[1], bool((values < 0).any())
+        return random_dictionary(self.batch, width, l0(z), self.seed, signed=signed)
+
     @property
     def dense(self) -> Tensor | None:
         """The input of a linear probe if the code is dense and continuous, (N, F): posterior means, or z."""
@@ -213,7 +227,7 @@ def _passed(
         parts.append(_evaluate(model, batch))
         advance(done + 1, len(chunks))
     same = ("codes", "elements", "latents")
-    joined = {name: _join([part[name] for part in parts]) for name in parts[0] if name not in same}
+    joined = {name: join([part[name] for part in parts]) for name in parts[0] if name not in same}
     return joined | {name: parts[0][name] for name in same}
 
 
@@ -317,7 +331,7 @@ def _evaluate(model: Autoencoder, batch: Batch) -> dict[str, Any]:
         for name in ("features", "drawn"):
             value = code.z if name == "features" else drawn
             found[name] = None if value is None else value[elements.present]
-    kept = {name: _to_cpu(value) for name, value in found.items()}
+    kept = {name: to_cpu(value) for name, value in found.items()}
     kept["elements"] = elements is not None
     kept["latents"] = code.find(Latents) is not None
     kept["codes"] = 0 if indices is None else indices.codes
@@ -344,40 +358,6 @@ def _autoregressive(model: Autoencoder, passed: Pass) -> dict[str, Any]:
         "forced": model.likelihood.teacher_forced(passed),
         "swapped": model.likelihood.nll(swapped, passed.batch.target, passed.weight),
     }
-
-
-def _to_cpu(value: Any) -> Any:
-    if isinstance(value, Batch):
-        return value.to("cpu")
-    if isinstance(value, Posterior):
-        return Posterior(*(_to_cpu(v) for v in vars(value).values()))
-    return tree_map(lambda t: t.detach().cpu(), value)
-
-
-def _join(parts: list[Any]) -> Any:
-    """The chunks of one field, joined."""
-    first = parts[0]
-    if first is None:
-        return None
-    if isinstance(first, Tensor):
-        return cat_padded(parts)
-    if isinstance(first, Sparse):
-        most = max(
-            p.values.shape[-1] for p in parts
-        )  # the number of active latents may differ between chunks
-        wide = [
-            torch.nn.functional.pad(t, (0, most - t.shape[-1])) for p in parts for t in (p.indices, p.values)
-        ]
-        return Sparse(torch.cat(wide[::2]), torch.cat(wide[1::2]), first.width)
-    if isinstance(first, Batch):
-        same = first.target is first.x
-        fields = {name: _join([getattr(p, name) for p in parts]) for name in ("x", "condition", "weight")}
-        return Batch(**fields, target=None if same else _join([p.target for p in parts]))
-    if isinstance(first, Posterior | Views):
-        return type(first)(*(_join([getattr(p, name) for p in parts]) for name in vars(first)))
-    if isinstance(first, Mapping):
-        return {name: _join([p[name] for p in parts]) for name in first}
-    return type(first)(_join(list(each)) for each in zip(*parts, strict=True))
 
 
 def _numbers(x: Tree) -> int:
