@@ -96,6 +96,16 @@ def test_other_files_and_formats(cli, fitted, tmp_path):
     assert arrays["pay"].tolist() == parquet.read_table(back).column("pay").to_pylist()
 
 
+def test_a_number_of_samples_is_positive(cli, fitted, tmp_path):
+    run, table, _, _ = fitted
+    for samples in (0, -3):
+        code, said, err = cli("impute", run.path, table, "--out", tmp_path / "x.csv", "--samples", samples)
+        assert (code, said) == (2, "")
+        assert "--samples" in err
+        assert str(samples) in err
+    assert not (tmp_path / "x.csv").exists()
+
+
 def test_draws_differ_where_there_were_holes_and_nowhere_else(cli, fitted, tmp_path):
     run, table, _, gone = fitted
     out = tmp_path / "draws.csv"

@@ -12,12 +12,12 @@ import narrows.data as nd
 from narrows.core.check import RequestError, WorkError
 from narrows.core.files import sha256
 from narrows.core.vocabulary import SPECIAL, indices_to_text, symbols_of, text_to_indices
-from narrows.data.assemble import Split
 from narrows.data.named.registry import File, Set
 from narrows.data.named.texts import lines
 from narrows.data.readers.series import SeriesRows, from_arrays, long_form, read_series_table
 from narrows.data.readers.text import read_texts
 from narrows.data.sequences import series_source, tokenised
+from narrows.data.split import Split
 from narrows.data.synthetic import grammar
 from narrows.data.synthetic.lds import draw_lds
 

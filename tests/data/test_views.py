@@ -6,10 +6,11 @@ import torch
 
 from narrows.core import Spec
 from narrows.core.check import RequestError
-from narrows.data.assemble import Split
+from narrows.data import like
 from narrows.data.raw import Raw
 from narrows.data.readers.views import hidden, labelled, separate
 from narrows.data.readers.views_folder import read_views_folder
+from narrows.data.split import Split
 from narrows.data.views import assemble_views, in_units, views_like
 
 
@@ -117,6 +118,17 @@ def test_other_data_are_read_alike_and_may_lack_a_modality():
         views_like(source.describe(), separate({"word": np.array(["fish"])}, least=1), "words")
     with pytest.raises(RequestError, match="sound"):
         views_like(source.describe(), separate({"sound": np.ones((2, 3))}, least=1), "words")
+
+
+def test_modalities_of_other_data_are_hidden_on_request():
+    source = opened(mixed())
+    other = separate(mixed(40, seed=1))
+    found = views_like(source.describe(), other, "other", missing=0.25)
+    assert found.whole is not None
+    assert torch.equal(found.whole, views_like(source.describe(), other, "other").present)
+    assert int(found.present.sum()) == int(found.whole.sum()) - round(0.25 * int(found.whole.sum()))
+    assert bool(found.present.any(1).all())
+    assert like(source, mixed(40, seed=1), missing=0.25).present.tolist() == found.present.tolist()
 
 
 def test_outputs_come_back_in_the_units_of_the_data():

@@ -10,7 +10,6 @@ from typing import Any, Literal
 import numpy as np
 
 from narrows.core.check import RequestError
-from narrows.data.assemble import Split
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
 from narrows.data.readers.arrays import numeric
@@ -18,6 +17,7 @@ from narrows.data.readers.formats import read_arrays
 from narrows.data.readers.tables import test_part
 from narrows.data.readers.views import RawViews, labelled, separate
 from narrows.data.readers.views_folder import is_views_folder, read_views_folder
+from narrows.data.split import Split
 from narrows.data.views import ViewsDataset, assemble_views, views_like
 
 __all__ = ["as_views"]
@@ -53,7 +53,7 @@ def as_views(what: Any, name: str, reader: Callable[..., Any]) -> Callable[..., 
         raw = labelled(raw, least) if isinstance(raw, Raw) else raw
         assert isinstance(raw, RawViews)
         if like is not None:
-            return views_like(like, raw, name, limit)
+            return views_like(like, raw, name, limit, missing)
         share = split if isinstance(split, float) else None
         return assemble_views(raw, name, Split(share, limit), scale, {}, missing=missing, described=forms)
 

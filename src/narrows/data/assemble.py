@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from narrows.activations.rows import ActivationRows
 from narrows.core import Spec
-from narrows.core.check import RequestError, fraction, refuse, whole
+from narrows.core.check import RequestError, refuse
 from narrows.data.dataset import Dataset, Source
 from narrows.data.domain import Domain
 from narrows.data.fields import as_fields
@@ -20,23 +20,16 @@ from narrows.data.mapped import exactly, on_disk, spread
 from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, exact, fit_columns, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
+from narrows.data.split import Split, limited, train_and_test
 from narrows.data.stores import Once, Ragged, Store
 
-__all__ = ["Split", "assemble", "class_names", "divide", "limited", "numbered", "one_part", "rescaled"]
+__all__ = ["assemble", "class_names", "numbered", "one_part", "rescaled"]
 
 _OF_THE_DATA = ("class_names", "rows", "model")
 """Keys of a description that are not part of the `Spec`."""
 
 _SAMPLE = 1 << 16
 """Maximum number of rows of memory-mapped data used to fit the scaling and to check for NaN."""
-
-
-@dataclass(frozen=True)
-class Split:
-    """How examples are divided: the fraction of the test set, and a limit for both parts."""
-
-    share: float | None = None
-    limit: int | None = None
 
 
 def assemble(
@@ -56,12 +49,7 @@ def assemble(
     _same_model(raw, spec, name)
     scale = raw.scale if scale == "auto" else scale
     layout: str = infer_layout(raw.x, raw.layout) if raw.kind == "array" else raw.kind
-    train, test = (limited(part, split.limit) for part in divide(raw, split))
-    for part, called in ((train, "training"), (test, "test")):
-        if not len(part.x):
-            raise RequestError(
-                f"The {called} part of `{name}` is empty. Give more data, or another ``split``."
-            )
+    train, test = train_and_test(raw, name, split)
     classes = tuple(spec.get("class_names", ())) if spec else class_names(train, test)
     shape = model_shape(train.x.shape[1:], layout)
     fitted = Scaling.of(scaling) if scaling else _fitted(train, layout, scale)
@@ -88,7 +76,7 @@ def _fitted(train: Raw, layout: str, scale: str) -> Scaling:
 
 def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
     """All examples of other data as one data set, read like the described ones."""
-    raw = limited(raw.test or raw, limit)
+    raw = limited(raw if raw.test is None else raw.test, limit)
     _check(raw, name)
     spec = description["spec"]
     _same_model(raw, spec, name)
@@ -119,52 +107,6 @@ def rescaled(dataset: Dataset, description: Mapping[str, Any]) -> Dataset:
     if dataset.shape != shape:
         raise _other_shape("the data", dataset.shape, shape)
     return replace(dataset, scaling=Scaling.of(description["scaling"]))
-
-
-def divide(raw: Raw, split: Split) -> tuple[Raw, Raw]:
-    """The training and the test set: official, by a column, at random (with a fixed seed), or the last rows.
-
-    Segments of one series, or other rows of one group, are never in both.
-    """
-    if raw.test is not None or raw.part is not None:
-        if split.share is not None:
-            raise refuse("split", split.share, "left out: these data have their own test set")
-        if raw.test is not None:
-            return raw, replace(raw.test, factor_names=raw.factor_names)
-        assert raw.part is not None
-        return raw.rows(np.flatnonzero(~raw.part)), raw.rows(np.flatnonzero(raw.part))
-    n = len(raw.x)
-    share = raw.split if split.share is None else fraction("split", split.share)
-    tests = min(max(1, round(n * share)), n - 1)
-    if n < 2:
-        raise RequestError(f"There is {n} example, too few for a training and a test set. Give at least 2.")
-    if raw.ordered or on_disk(raw.x):
-        return raw.rows(slice(0, n - tests)), raw.rows(slice(n - tests, n))
-    if raw.groups is not None:
-        held = np.isin(raw.groups, _held_out(raw.groups, tests))
-        return raw.rows(np.flatnonzero(~held)), raw.rows(np.flatnonzero(held))
-    shuffled = np.random.default_rng(n).permutation(n)
-    return raw.rows(np.sort(shuffled[tests:])), raw.rows(np.sort(shuffled[:tests]))
-
-
-def _held_out(groups: np.ndarray, tests: int) -> np.ndarray:
-    """Random groups (fixed seed) with at most `tests` examples in total; the smallest if all are larger."""
-    names, sizes = np.unique(groups, return_counts=True)
-    chosen, total = [], 0
-    for group in np.random.default_rng(len(groups)).permutation(len(names)):
-        if total + sizes[group] <= tests:
-            chosen.append(group)
-            total += int(sizes[group])
-    return names[chosen or [int(sizes.argmin())]]
-
-
-def limited(raw: Raw, limit: int | None) -> Raw:
-    """At most `limit` examples: the first of an ordered set, else a random subset (with a fixed seed)."""
-    if limit is None or whole("limit", limit) >= len(raw.x):
-        return raw
-    if raw.ordered or on_disk(raw.x):
-        return raw.rows(slice(0, limit))
-    return raw.rows(np.sort(np.random.default_rng(len(raw.x)).permutation(len(raw.x))[:limit]))
 
 
 def _check(raw: Raw, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 import torch
@@ -235,11 +235,11 @@ class Dataset:
         """Every example, or the first `limit`, as one batch."""
         return self.batch(slice(0, len(self) if limit is None else min(limit, len(self))), conditions, device)
 
-    def take(self, n: int) -> Dataset:
+    def take(self, n: int) -> Self:
         """The first n examples as a data set."""
         return self.rows(slice(0, n))
 
-    def rows(self, rows: slice | Tensor) -> Dataset:
+    def rows(self, rows: slice | Tensor) -> Self:
         """Some examples as a data set; memory-mapped data can only be indexed by a slice."""
         if self.mapped and not isinstance(rows, slice):
             raise refuse("rows", rows, "a slice, as the data are mapped from a file")

@@ -13,7 +13,7 @@ from typing import Any
 from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
 from narrows.core.spec import Kind, Spec
 from narrows.data.as_views import as_views
-from narrows.data.assemble import Split, assemble, one_part, rescaled
+from narrows.data.assemble import assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
 from narrows.data.holes import with_holes
 from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
@@ -21,6 +21,7 @@ from narrows.data.raw import Raw
 from narrows.data.readers.fields import fields_of_images
 from narrows.data.readers.mixed import as_table
 from narrows.data.sequences import SEQUENCES, sequence_source, sequences_like
+from narrows.data.split import Split
 
 __all__ = ["like", "open", "raw_like"]
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
 from narrows.core.spec import Kind, Spec
+from narrows.data.mapped import on_disk
 
 if TYPE_CHECKING:
     from narrows.data.domain import Domain
@@ -54,7 +55,7 @@ class Raw:
     factors: np.ndarray | None = None
     factor_names: tuple[str, ...] = ()
     class_names: tuple[str, ...] = ()
-    test: Raw | None = None
+    test: Self | None = None
     part: np.ndarray | None = None
     columns: tuple[str, ...] = ()
     layout: str = "auto"
@@ -73,7 +74,19 @@ class Raw:
     domain: Domain | None = None
     parts: Mapping[str, Spec] = field(default_factory=dict)
 
-    def rows(self, rows: np.ndarray | slice) -> Raw:
+    def __post_init__(self) -> None:
+        if self.test is not None:
+            self.test = replace(self.test, factor_names=self.factor_names)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    @property
+    def in_order(self) -> bool:
+        """Whether parts are consecutive rows: rows are correlated, or stay in a file."""
+        return self.ordered or on_disk(self.x)
+
+    def rows(self, rows: np.ndarray | slice) -> Self:
         """Some of the examples (without the test part)."""
         names = ("x", "labels", "target", "factors", "codes", "provenance", "groups")
         cut = {name: getattr(self, name) for name in names}

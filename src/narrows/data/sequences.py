@@ -16,10 +16,11 @@ from torch import Tensor
 from narrows.core import Spec
 from narrows.core.check import RequestError
 from narrows.core.vocabulary import symbols_of, text_to_indices
-from narrows.data.assemble import Split, class_names, divide, limited, numbered
+from narrows.data.assemble import class_names, numbered
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw, RawTexts
 from narrows.data.scaling import Scaling, fit_scaling, values_of
+from narrows.data.split import Split, limited, train_and_test
 from narrows.data.stores import Ragged
 
 __all__ = [
@@ -86,7 +87,7 @@ def text_source(
     Raises:
         RequestError: an empty part.
     """
-    parts = _parts(raw, name, split)
+    parts = train_and_test(raw, name, split)
     classes = class_names(*parts)
     vocabulary = vocabulary or symbols_of(parts[0].x, raw.unit, raw.least)
     stores = [_tokens(part, vocabulary, raw.unit) for part in parts]
@@ -104,7 +105,7 @@ def texts_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int |
     Raises:
         RequestError: a text is longer than the longest described one.
     """
-    part, spec = limited(raw.test or raw, limit), description["spec"]
+    part, spec = limited(raw if raw.test is None else raw.test, limit), description["spec"]
     store = _tokens(part, tuple(spec["vocabulary"]), description.get("tokens", "characters"))
     longest = int(spec["shape"][0])
     if store.shape[1] > longest:
@@ -129,7 +130,7 @@ def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto"
     Raises:
         RequestError: an empty part, or a column without observed values.
     """
-    parts = _parts(raw, name, split)
+    parts = train_and_test(raw, name, split)
     classes = class_names(*parts)
     scaling = _fitted(parts[0], raw.scale if scale == "auto" else scale, name)
     train, test = (_series_part(part, scaling, 0, classes, name) for part in parts)
@@ -151,7 +152,7 @@ def series_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int 
     Raises:
         RequestError: another number of columns, or no times if the training data have times.
     """
-    part, spec = limited(raw.test or raw, limit), description["spec"]
+    part, spec = limited(raw if raw.test is None else raw.test, limit), description["spec"]
     longest, channels = spec["shape"]
     if part.x[0].shape[1] != channels:
         raise RequestError(
@@ -161,17 +162,6 @@ def series_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int 
         raise RequestError(f"The series of `{name}` have no times, but the training data do. Give them.")
     fitted = Scaling.of(description["scaling"])
     return _series_part(part, fitted, longest, _known_classes(part, spec), name)
-
-
-def _parts(raw: Raw, name: str, split: Split) -> tuple[Raw, Raw]:
-    """The training and the test set, neither of them empty."""
-    train, test = (limited(part, split.limit) for part in divide(raw, split))
-    for part, called in ((train, "training"), (test, "test")):
-        if not len(part.x):
-            raise RequestError(
-                f"The {called} part of `{name}` is empty. Give more data, or another ``split``."
-            )
-    return train, test
 
 
 def _known_classes(part: Raw, spec: Mapping[str, Any]) -> tuple[str, ...]:

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from narrows.core import Batch, Spec, Views
-from narrows.core.check import RequestError, fraction, refuse, whole
-from narrows.data.assemble import Split, assemble, one_part
+from narrows.core.check import RequestError, refuse
+from narrows.data.assemble import assemble, one_part
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw
 from narrows.data.readers.views import RawViews, hidden
 from narrows.data.scaling import Scaling
+from narrows.data.split import Split, limited, train_and_test
 
 __all__ = ["ViewsDataset", "ViewsSource", "assemble_views", "in_units", "views_like"]
 
@@ -94,11 +95,7 @@ class ViewsDataset(Dataset):
             weight |= {} if one.weight is None else {name: one.weight}
         return Batch(Views(values, present), condition=condition, weight=weight or None)
 
-    def take(self, n: int) -> ViewsDataset:
-        """The first n examples as a data set."""
-        return self.rows(slice(0, n))
-
-    def rows(self, rows: slice | Tensor) -> ViewsDataset:
+    def rows(self, rows: slice | Tensor) -> Self:
         """Some examples as a data set."""
         parts = {name: part.rows(rows) for name, part in self.parts.items()}
         whole = None if self.whole is None else self.whole[rows]
@@ -134,7 +131,7 @@ def assemble_views(
     Raises:
         RequestError: a modality absent from all training rows, or data that do not match the description.
     """
-    parts = [_limited(part, split.limit) for part in _divided(raw, split)]
+    parts = train_and_test(raw, name, split)
     shown = [
         hidden(part.present, missing, seed) if missing else part.present for seed, part in enumerate(parts)
     ]
@@ -177,15 +174,22 @@ class ViewsSource(Source):
 
 
 def views_like(
-    description: Mapping[str, Any], raw: RawViews, name: str, limit: int | None = None
+    description: Mapping[str, Any], raw: RawViews, name: str, limit: int | None = None, missing: float = 0.0
 ) -> ViewsDataset:
     """Other data read like the described ones; modalities that they do not have are absent from all rows.
+
+    Args:
+        description: from `ViewsSource.describe`.
+        raw: the modalities.
+        name: name of the data, for messages.
+        limit: largest number of rows.
+        missing: the fraction of entries (row, modality) hidden at random.
 
     Raises:
         RequestError: a modality that the described data do not have.
     """
     forms = description["forms"]
-    raw = _limited(raw.test or raw, limit)
+    raw = limited(raw if raw.test is None else raw.test, limit)
     unknown = [called for called in raw.parts if called not in forms]
     if unknown:
         known = ", ".join(f"`{called}`" for called in forms)
@@ -200,7 +204,11 @@ def views_like(
             here = np.zeros(n, bool)
             parts[called] = _nothing(form, n)
         present.append(here)
-    return ViewsDataset.of(parts, torch.from_numpy(np.stack(present, 1)), truth=raw.truth)
+    there = np.stack(present, 1)
+    if not missing:
+        return ViewsDataset.of(parts, torch.from_numpy(there), truth=raw.truth)
+    shown = torch.from_numpy(hidden(there, missing))
+    return ViewsDataset.of(parts, shown, torch.from_numpy(there), raw.truth)
 
 
 def in_units(forms: Mapping[str, Any], values: Mapping[str, Tensor]) -> dict[str, np.ndarray]:
@@ -227,29 +235,6 @@ def _named(names: Sequence[str]) -> np.ndarray:
         return np.array([int(name) for name in names])
     except ValueError:
         return np.array(names, dtype=np.str_)
-
-
-def _divided(raw: RawViews, split: Split) -> tuple[RawViews, RawViews]:
-    if raw.test is not None or raw.part is not None:
-        if split.share is not None:
-            raise refuse("split", split.share, "left out: these data have their own test set")
-        if raw.test is not None:
-            return raw, raw.test
-        assert raw.part is not None
-        return raw.rows(np.flatnonzero(~raw.part)), raw.rows(np.flatnonzero(raw.part))
-    n = len(raw)
-    if n < 2:
-        raise RequestError(f"There is {n} example, too few for a training and a test set. Give at least 2.")
-    share = raw.split if split.share is None else fraction("split", split.share)
-    tests = min(max(1, round(n * share)), n - 1)
-    shuffled = np.random.default_rng(n).permutation(n)
-    return raw.rows(np.sort(shuffled[tests:])), raw.rows(np.sort(shuffled[:tests]))
-
-
-def _limited(raw: RawViews, limit: int | None) -> RawViews:
-    if limit is None or whole("limit", limit) >= len(raw):
-        return raw
-    return raw.rows(np.sort(np.random.default_rng(len(raw)).permutation(len(raw))[:limit]))
 
 
 def _described(one: Raw, name: str, scale: str) -> dict[str, Any]:

@@ -61,13 +61,6 @@ class FunctionGaussian(Likelihood):
         """
         return self._mean(lambda f, u: (u - f).square(), parameters, target, weight) / (2 * self.noise**2)
 
-    def relative(self, parameters: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
-        r"""-log of the density of u relative to the noise alone, in nats, (*samples, B).
-
-        .. math:: \frac{1}{\sigma^2} \left( \frac12 \int f^2 dy - \int f u \, dy \right)
-        """
-        return self._mean(lambda f, u: f * (0.5 * f - u), parameters, target, weight) / self.noise**2
-
     def mean(self, parameters: Tensor) -> Tensor:
         """f at the points, (*samples, B, Q, C)."""
         return parameters

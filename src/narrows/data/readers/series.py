@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -216,35 +217,64 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None 
         >>> made.values.shape, len(made)
         ((5, 1), 2)
     """
-    if "x" not in arrays:
-        raise RequestError(f"{name} has no array `x`: {', '.join(arrays) or 'it is empty'}.")
-    x, times, labels = (arrays.get(key) for key in ("x", "times", "y"))
-    assert x is not None
-    if x.dtype.kind not in "fiub":
-        raise refuse("x", f"an array of type {x.dtype} in `{name}`", "numbers")
-    if "ends" in arrays:
-        values = x.astype(np.float32)[:, None] if x.ndim == 1 else x.astype(np.float32)
-        ends = np.asarray(arrays["ends"]).astype(np.int64)
-        fits = values.ndim == 2 and ends.ndim == 1 and len(ends) and ends[-1] == len(values)
-        if not fits or (np.diff(ends, prepend=0) < 1).any():
-            expected = f"ascending numbers up to {len(x)}, the total number of steps"
-            raise refuse("ends", ends.tolist()[:8], expected)
-        moments = None if times is None else np.asarray(times, np.float64)
-    else:
-        if x.ndim != 3:
-            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) with ``ends``")
-        values, ends = x.reshape(-1, x.shape[2]).astype(np.float32), x.shape[1] * np.arange(1, len(x) + 1)
-        moments = (
-            None if times is None else np.broadcast_to(np.asarray(times, np.float64), x.shape[:2]).reshape(-1)
-        )
-    if moments is not None and len(moments) != len(values):
-        raise refuse("times", f"{len(moments)} times", f"one for each of the {len(values)} steps")
+    steps, labels = step_arrays(arrays, name), arrays.get("y")
+    ends = steps.ends
     if labels is not None and len(labels) != len(ends):
         raise refuse("y", f"{len(labels)} classes", f"one for each of the {len(ends)} series")
-    made = SeriesRows(values, ends, None if moments is None else from_first(moments, ends), labels)
-    if moments is not None:
+    moments = None if steps.times is None else np.asarray(steps.times, np.float64)
+    times = None if moments is None else from_first(moments, ends)
+    made = SeriesRows(steps.x.astype(np.float32), ends, times, labels)
+    if times is not None:
         _rising(made, "times", name)
     return cut(made, window, name)
+
+
+class StepArrays(NamedTuple):
+    """The steps of all series in order, in the types of the given arrays.
+
+    Args:
+        x: their values, (total, C).
+        ends: the end of each series, (N,) int64.
+        times: the time of each step, (total,), if given.
+        equal: whether the given array has an axis for the series, (N, T, C).
+    """
+
+    x: np.ndarray
+    ends: np.ndarray
+    times: np.ndarray | None
+    equal: bool
+
+
+def step_arrays(arrays: Mapping[str, np.ndarray], name: str) -> StepArrays:
+    """Check arrays of series: ``x`` (total, C) or (total,) with ``ends`` (N,), or (N, T, C); ``times`` likewise.
+
+    Args:
+        arrays: arrays by name.
+        name: name of the data, for messages.
+
+    Raises:
+        RequestError: no x, or inconsistent shapes.
+    """
+    x, ends, times = (arrays.get(key) for key in ("x", "ends", "times"))
+    if x is None:
+        raise RequestError(f"{name} has no array `x`: {', '.join(arrays) or 'it is empty'}.")
+    if x.dtype.kind not in "fiub":
+        raise refuse("x", f"an array of type {x.dtype} in `{name}`", "numbers")
+    equal = ends is None
+    if equal:
+        if x.ndim != 3:
+            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) with ``ends``")
+        times = None if times is None else np.broadcast_to(times, x.shape[:2]).reshape(-1)
+        x, ends = x.reshape(-1, x.shape[2]), x.shape[1] * np.arange(1, len(x) + 1)
+    else:
+        x, ends = x[:, None] if x.ndim == 1 else x, np.asarray(ends).astype(np.int64)
+    fits = x.ndim == 2 and ends.ndim == 1 and len(ends) and ends[-1] == len(x)
+    if not fits or (np.diff(ends, prepend=0) < 1).any():
+        expected = f"ascending numbers up to {len(x)}, the total number of steps"
+        raise refuse("ends", ends.tolist()[:8], expected)
+    if times is not None and len(times) != len(x):
+        raise refuse("times", f"{len(times)} times", f"one for each of the {len(x)} steps")
+    return StepArrays(x, ends, times, equal)
 
 
 def cut(rows: SeriesRows, window: int | None, name: str) -> SeriesRows:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from narrows.core.check import RequestError, refuse
+from narrows.core.check import RequestError
 from narrows.data.readers.cells import Cells
-from narrows.data.readers.series import SeriesRows, from_first, long_form
+from narrows.data.readers.series import SeriesRows, from_first, long_form, step_arrays
 
 __all__ = ["SeriesCells", "cells_of_arrays", "cells_of_table"]
 
@@ -193,23 +193,8 @@ def cells_of_arrays(arrays: Mapping[str, np.ndarray], plain: bool = False) -> Se
         >>> found.rows().values.shape, found.ends
         ((10, 1), array([ 5, 10]))
     """
-    x, ends, times = (arrays.get(name) for name in ("x", "ends", "times"))
-    if x is None or x.dtype.kind not in "fiub":
-        raise refuse("x", "nothing" if x is None else f"an array of type {x.dtype}", "numbers")
-    equal = ends is None
-    if equal:
-        if x.ndim != 3:
-            raise refuse("x", f"an array of shape {x.shape}", "(N, T, C), or (total, C) with ``ends``")
-        ends, shape = x.shape[1] * np.arange(1, len(x) + 1), x.shape
-        x = x.reshape(-1, shape[2])
-        times = None if times is None else np.broadcast_to(times, shape[:2]).reshape(-1)
-    assert ends is not None
-    wide = x if x.ndim == 2 else x[:, None]
+    wide, ends, times, equal = step_arrays(arrays, "the data")
     lengths = np.diff(ends, prepend=0)
-    if (lengths < 1).any() or ends[-1] != len(x) or (times is not None and len(times) != len(x)):
-        raise refuse(
-            "ends", ends.tolist()[:8], f"ascending numbers up to {len(x)}, and as many times as steps"
-        )
     columns = {f"x{i}": np.ascontiguousarray(column) for i, column in enumerate(wide.T)}
     beside = {"series": np.repeat(np.arange(len(ends)), lengths)} | ({} if times is None else {"time": times})
     moments = None if times is None else np.asarray(times, np.float64)
@@ -220,7 +205,7 @@ def cells_of_arrays(arrays: Mapping[str, np.ndarray], plain: bool = False) -> Se
         counts = np.bincount(steps)
         made = np.stack([found[name] for name in names], 1)
         lead = (draws,) if draws else ()
-        form = (len(counts), counts[0], wide.shape[1]) if equal else (len(steps), *x.shape[1:])
+        form = (len(counts), counts[0], wide.shape[1]) if equal else (len(steps), *arrays["x"].shape[1:])
         made = made.reshape(*lead, *form)
         if plain:
             return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from narrows.core.check import RequestError, fraction, refuse
 from narrows.data.raw import Raw
 from narrows.data.shapes import infer_layout
 
-__all__ = ["RawViews", "hidden", "labelled", "raw_part", "refuse_empty", "separate"]
+__all__ = ["RawViews", "few", "hidden", "labelled", "raw_part", "refuse_empty", "separate"]
 
 _SUFFIX = "_present"
 _MOST_CLASSES = 100
@@ -39,6 +39,9 @@ class RawViews:
     part: np.ndarray | None = None
     split: float = 0.1
     truth: Any = None
+
+    in_order: ClassVar[bool] = False
+    groups: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.present)
@@ -123,7 +126,7 @@ def labelled(raw: Raw, least: int = 2) -> RawViews:
     both = [raw] if raw.test is None else [raw, raw.test]
     called = "image" if infer_layout(raw.x, raw.layout) in ("image", "chw", "hwc") else "x"
     if least < 2 and all(part.labels is None for part in both):
-        one = raw.test or raw
+        one = raw if raw.test is None else raw.test
         return RawViews({called: replace(one, test=None)}, np.ones((len(one.x), 1), bool))
     if any(part.labels is None for part in both):
         raise RequestError(
@@ -232,4 +235,9 @@ def _is_classes(values: np.ndarray) -> bool:
         return False
     if values.dtype == object:
         return True
-    return values.dtype.kind in "iub" and values.ndim == 1 and len(np.unique(values)) <= _MOST_CLASSES
+    return values.dtype.kind in "iub" and values.ndim == 1 and few(values)
+
+
+def few(values: np.ndarray) -> bool:
+    """Whether integers have few enough distinct values to be classes."""
+    return len(np.unique(values)) <= _MOST_CLASSES

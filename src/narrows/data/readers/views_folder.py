@@ -10,11 +10,11 @@ from narrows.core.check import RequestError
 from narrows.data.readers import npy
 from narrows.data.readers.image_folder import read_folder
 from narrows.data.readers.tables import read_columns
+from narrows.data.readers.views import few
 
 __all__ = ["is_views_folder", "read_views_folder"]
 
 _TABLES = (".csv", ".tsv", ".parquet")
-_MOST_CLASSES = 100
 
 
 def is_views_folder(path: Path) -> bool:
@@ -72,6 +72,6 @@ def _classes(column: np.ndarray) -> np.ndarray:
     if column.dtype == object or column.ndim > 1:
         return column
     known = column[~np.isnan(column)]
-    if not (known == np.round(known)).all() or len(np.unique(known)) > _MOST_CLASSES:
+    if not (known == np.round(known)).all() or not few(known):
         return column
     return np.array(["" if np.isnan(value) else str(int(value)) for value in column.tolist()], dtype=object)

@@ -54,6 +54,7 @@ def impute(
     Raises:
         RequestError: the method does not read missing values, or the data differ in kind from those of the fit.
     """
+    samples = None if samples is None else whole("samples", samples)
     how = How(samples, whole("draws", draws, low=0), seed, whole("horizon", horizon, low=0), progress)
     if run.model.likelihood.any_length:
         return impute_series(run, data, how, options)
