@@ -15,6 +15,7 @@ os.environ.setdefault(
 )  # read when scipy is imported: without it scikit-learn skips a check
 
 _NEEDS_DATA = {"real", "story_folder"}
+collect_ignore = ["fixtures"]  # scripts that run in the environments of other libraries
 
 
 def pytest_addoption(parser):
