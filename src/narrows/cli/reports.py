@@ -124,17 +124,32 @@ def _other(opened: Run, data: str | None, data_options: dict[str, Any]) -> Datas
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.", metavar="RUN RUN...")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, or folders of groups and sweeps.", metavar="RUN RUN...")
+    ],
     out: Annotated[Path, typer.Option(help="Output file.")] = Path("compare.html"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the comparison as a JSON document; write no page.")
+    ] = False,
 ) -> None:
-    """Compare runs on one page."""
-    path = destination(out, force, (".html",))
-    import narrows as nr
+    """Compare runs, those that are equal but for the seed in one column.
+
+    Prints and writes a table of all checks, which says what is not told apart.
+    """
+    page = None if json else destination(out, force, (".html",))
+    from narrows.audit.report.html import compare_page
+    from narrows.core import files
+    from narrows.runs.compare import comparison
     from narrows.train import Progress
 
-    with Progress() as progress:
-        page = nr.compare(runs, out=path, progress=progress)
+    with only_json(json), Progress() as progress:
+        found = comparison(runs, progress=progress)
+    if page is None:
+        print_json(found.to_json())
+        return
+    files.write(page, compare_page(found).encode())
+    found.show()
     note(f"Wrote {page}: open it in a browser.")
 
 
@@ -172,7 +187,7 @@ def prove(
         strict=strict,
         out=out,
         scale=scale,
-        seeds=_seeds(seeds),
+        seeds=shared.seeds(seeds),
         data=data,
         data_options=data_options or None,
         device=device,
@@ -201,19 +216,3 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...]:
         return tuple(int(part) for part in (text or "").split(",") if part.strip())
     except ValueError:
         raise refuse(option, text, "integers separated by commas, such as 3,17") from None
-
-
-def _seeds(text: str | None) -> int | list[int] | None:
-    """A number of seeds, or a list of seeds.
-
-    Example:
-        >>> _seeds("3"), _seeds("0,1,5")
-        (3, [0, 1, 5])
-    """
-    if text is None:
-        return None
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise refuse("--seeds", text, "a number of seeds such as 3, or a list such as 0,1,5") from None
-    return numbers if "," in text else numbers[0]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from narrows.audit.report.finding import Check, Figure, Verdict
 from narrows.core.check import RequestError, printable
 
-__all__ = ["MARKS", "Check", "Report", "shown"]
+__all__ = ["MARKS", "Check", "Report", "shown", "worst"]
 
 _ORDER: tuple[Verdict, ...] = ("bad", "warn", "ok", "info")
 MARKS: Mapping[Verdict, str] = {"ok": "✓", "warn": "!", "bad": "✗", "info": "·"}
@@ -49,7 +49,7 @@ class Report:
     @property
     def verdict(self) -> Verdict:
         """The worst verdict of all checks."""
-        return min((check.verdict for check in self.checks), key=_ORDER.index, default="info")
+        return worst(check.verdict for check in self.checks)
 
     @property
     def concerns(self) -> list[Check]:
@@ -113,6 +113,16 @@ class Report:
 
     def __str__(self) -> str:
         return json.dumps(self.to_json(), indent=2, allow_nan=False)
+
+
+def worst(verdicts: Iterable[Verdict]) -> Verdict:
+    """The worst of some verdicts; ``info`` of none.
+
+    Example:
+        >>> worst(["ok", "bad", "info"])
+        'bad'
+    """
+    return min(verdicts, key=_ORDER.index, default="info")
 
 
 def shown(value: float | str | None) -> str:
