@@ -10,9 +10,9 @@ from audit_models import codebook_model, gaussian_model, plain_model, sparse_mod
 from PIL import Image
 
 from narrows.audit import Report, audit
-from narrows.audit.report.compared import columns, table
+from narrows.audit.report.compared import Measured, compared
 from narrows.audit.report.curves import over_runs, training_charts
-from narrows.audit.report.finding import Chart, Check, Gallery, Series
+from narrows.audit.report.finding import Chart, Check, Gallery, Series, not_measured
 from narrows.audit.report.html import compare_page, run_page
 from narrows.audit.report.pictures import render
 from narrows.audit.report.svg import draw, ticks
@@ -97,51 +97,106 @@ def test_what_people_typed_is_escaped(reports):
     assert "<b>" not in page
 
 
-def test_runs_are_compared_and_the_better_is_marked_where_that_means_something():
-    def report(data="d", likelihood="Gaussian", seed=0, **values):
-        parameters = {"examples": 9, "seed": seed, "likelihood": likelihood, "shape": [2]}
-        return Report("m", data, parameters, tuple(Check(name, value) for name, value in values.items()))
-
-    def stars(*held):
-        rows, warnings = table(columns([({}, r) for r in held]))
-        return {row.name: [cell is not None and cell.best for cell in row.cells] for row in rows}, warnings
-
-    better, warnings = stars(
-        report(fvu=0.5, mig=0.1, nll=3.0, rate=1.0), report(fvu=0.2, mig=0.3, nll=2.0, rate=5.0)
+def report_of(data="d", likelihood="Gaussian", seed=0, spread=None, **values):
+    parameters = {"examples": 9, "seed": seed, "likelihood": likelihood, "shape": [2]}
+    return Report(
+        "m", data, parameters, tuple(Check(name, value, spread=spread) for name, value in values.items())
     )
-    assert warnings == []
-    assert better == {
-        "fvu": [False, True],
-        "mig": [False, True],
-        "nll": [False, True],
-        "rate": [False, False],
-    }
-    better, _ = stars(report(fvu=0.5, nll=3.0), report(fvu=0.4999))
-    assert better == {"fvu": [False, False], "nll": [False, False]}
-    better, warnings = stars(report(fvu=0.5), report(data="e", fvu=0.2))
+
+
+def set_beside(*groups):
+    return compared([[Measured({}, [], report) for report in group] for group in groups])
+
+
+def stars(*groups):
+    found = set_beside(*groups)
+    return {row.name: [cell is not None and cell.best for cell in row.cells] for row in found.rows}, found
+
+
+def test_the_better_of_two_groups_is_marked_where_they_are_told_apart():
+    a = [report_of(fvu=0.50, mig=0.10, rate=1.0), report_of(fvu=0.52, mig=0.30, rate=1.0)]
+    b = [report_of(fvu=0.20, mig=0.31, rate=5.0), report_of(fvu=0.22, mig=0.33, rate=5.0)]
+    better, found = stars(a, b)
+    # mig: |0.2 - 0.32| < 2 sqrt(0.02 + 0.0002); a rate is a choice
+    assert better == {"fvu": [False, True], "mig": [False, False], "rate": [False, False]}
+    assert [row.told for row in found.rows] == ["told apart", "not told apart", "told apart"]
+    assert found.rows[1].alike == [(0, 1)]
+    assert found.rows[0].cells[0].text == "0.51"
+    assert found.warnings == []
+
+
+def test_two_runs_without_spread_are_not_ranked():
+    better, found = stars([report_of(fvu=0.9)], [report_of(fvu=0.1)])
+    assert better == {"fvu": [False, False]}
+    assert found.rows[0].told == "no spread: one run each"
+    assert found.rows[0].unknown == [0, 1]
+    assert "training spread is unknown" in found.warnings[0]
+
+
+def test_the_evaluation_spread_counts_where_it_is_the_larger():
+    close = [report_of(fvu=0.50, spread=0.1), report_of(fvu=0.501, spread=0.1)]
+    other = [report_of(fvu=0.30, spread=0.1), report_of(fvu=0.301, spread=0.1)]
+    assert stars(close, other)[1].rows[0].told == "not told apart"  # 0.2 < 2 sqrt(0.02)
+    far = [report_of(fvu=0.10, spread=0.1), report_of(fvu=0.101, spread=0.1)]
+    assert stars(close, far)[0]["fvu"] == [False, True]  # 0.4 > 0.283
+    # one run each, with evaluation spreads: these models are told apart, not their methods
+    single = stars([report_of(fvu=0.5, spread=0.01)], [report_of(fvu=0.3, spread=0.01)])
+    assert single[0]["fvu"] == [False, True]
+    assert "not of their methods" in single[1].warnings[0]
+
+
+def test_of_three_columns_all_that_share_the_lead_are_marked():
+    groups = [[report_of(fvu=v), report_of(fvu=v + 0.02)] for v in (0.50, 0.21, 0.20)]
+    better, found = stars(*groups)
+    assert better["fvu"] == [False, True, True]
+    assert found.rows[0].told == "not told apart: 2 and 3"
+    groups[0].pop()
+    better, found = stars(*groups)
+    assert better["fvu"] == [False, False, False]
+    assert found.rows[0].told == "no spread of 1; not told apart: 2 and 3"
+
+
+def test_what_is_not_comparable_is_not_told_apart():
+    def two(value, **how):
+        return [report_of(fvu=value, nll=value, **how), report_of(fvu=value + 0.01, nll=value + 0.01, **how)]
+
+    better, found = stars(two(0.5), two(0.2, data="e"))
+    assert (better["fvu"], found.rows[0].told) == ([False, False], "")
+    assert "different data" in found.warnings[0]
+    better, found = stars(two(0.5), two(0.2, seed=1))
     assert better["fvu"] == [False, False]
-    assert "different data" in warnings[0]
-    better, warnings = stars(report(fvu=0.5), report(seed=1, fvu=0.2))
-    assert better["fvu"] == [False, False]
-    assert "different examples" in warnings[0]
-    better, warnings = stars(report(fvu=0.5, nll=3.0), report(likelihood="Bernoulli", fvu=0.2, nll=1.0))
+    assert "different examples" in found.warnings[0]
+    better, found = stars(two(0.5), two(0.2, likelihood="Bernoulli"))
     assert better == {"fvu": [False, True], "nll": [False, False]}
-    assert "likelihoods" in warnings[0]
+    assert "likelihoods" in found.warnings[0]
+    assert found.mixed
 
 
-def test_runs_of_one_method_are_told_apart_by_their_arguments():
+def test_a_figure_that_a_run_did_not_measure_rests_on_the_others():
+    failed = Report("m", "d", report_of().parameters, (not_measured("fvu", "The probe is weak."),))
+    row = set_beside([failed, report_of(fvu=0.4), report_of(fvu=0.6)], [failed]).rows[0]
+    assert (row.cells[0].text, len(row.cells[0].estimate.values)) == ("0.5", 2)
+    assert (row.cells[1].text, row.cells[1].estimate) == ("—", None)
+    assert "probe is weak" in row.cells[1].says
+
+
+def test_groups_of_one_method_are_told_apart_by_their_settings():
     report = Report("vae", "d", {}, ())
-    names = [
-        column.name
-        for column in columns([({"arguments": {"latent": n, "net": "mlp"}}, report) for n in (2, 8)])
+
+    def names(*recipes):
+        return [column.name for column in compared([[Measured(r, [], report)] for r in recipes]).columns]
+
+    assert names(*({"arguments": {"latent": n, "net": "mlp"}} for n in (2, 8))) == [
+        "vae, latent 2",
+        "vae, latent 8",
     ]
-    assert names == ["vae, latent 2", "vae, latent 8"]
-    assert len({column.name for column in columns([({}, report)] * 3)}) == 3
+    assert names(*({"training": {"steps": n}} for n in (10, 20))) == ["vae, steps 10", "vae, steps 20"]
+    assert len(set(names({}, {}, {}))) == 3
 
 
 def test_a_comparison_is_whole_and_shows_every_run(reports):
-    runs = [({**RECIPE, "method": name}, METRICS, report) for name, report in reports.items()]
-    page = compare_page(runs)
+    runs = [Measured({**RECIPE, "method": name}, METRICS, report) for name, report in reports.items()]
+    page = compare_page(compared([[run] for run in runs]))
     found = parsed(page)
     assert all(address.startswith("data:") for address in found.addresses)
     text = "".join(found.text)
@@ -156,12 +211,12 @@ def test_a_comparison_is_whole_and_shows_every_run(reports):
     assert page.count('alt="Reconstructions: original"') == 1
     assert page.count('alt="Reconstructions:') == 1 + len(reports)
     with pytest.raises(RequestError, match="runs"):
-        compare_page([])
+        compared([])
 
 
 def test_a_comparison_of_kept_audits_has_no_pictures_but_all_numbers(reports):
-    kept = [({}, [], Report.from_json(report.to_json())) for report in reports.values()]
-    found = parsed(compare_page(kept))
+    kept = [[Measured({}, [], Report.from_json(report.to_json()))] for report in reports.values()]
+    found = parsed(compare_page(compared(kept)))
     assert "img" not in found.tags
     assert "fvu" in "".join(found.text)
 

@@ -31,21 +31,6 @@ def audit(
         Path | None, typer.Option(help="Output folder; by default the run folder.", metavar="FOLDER")
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    limit: Annotated[
-        int | None, typer.Option(help="Largest number of examples; by default 2,048.", metavar="N")
-    ] = None,
-    evaluations: Annotated[
-        str | None,
-        typer.Option(
-            "--with", help="Also measure these evaluations, or all of them.", metavar="NAME[:OPTIONS],...|all"
-        ),
-    ] = None,
-    budget: Annotated[
-        str | None,
-        typer.Option(
-            help="Time of the evaluations, such as 5m or 90s; the cheapest come first.", metavar="TIME"
-        ),
-    ] = None,
     features: Annotated[bool, typer.Option(help="For a sparse code, also write features.html.")] = True,
     json: Annotated[
         bool,
@@ -67,21 +52,19 @@ def audit(
         examples = _other(opened, data, data_options)
         with Progress() as progress:
             write = not json or out is not None
-            asked = {"limit": limit, "evaluations": evaluations, "budget": budget}
-            how: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
-            how |= {"write": write, "out": out, "features": features, "seed": seed}
+            how: dict[str, Any] = {"write": write, "out": out, "features": features, "seed": seed}
             report = opened.audit(examples, name=name_of(data), progress=progress, **how)
     if json:
-        print_json(report.document())
+        print_json(report.to_json())
     else:
         report.show()
     if write:
-        names = ["audit.json", "report.html", *(["features.html"] if features and report.get("l0") else [])]
-        _wrote([(run if out is None else out) / file_name(name, name_of(data)) for name in names])
-
-
-def _wrote(files: list[Path]) -> None:
-    note(f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser.")
+        shown = features and report.get("l0") is not None
+        names = ["audit.json", "report.html", *(["features.html"] if shown else [])]
+        files = [(run if out is None else out) / file_name(name, name_of(data)) for name in names]
+        note(
+            f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser."
+        )
 
 
 def features(
@@ -141,17 +124,32 @@ def _other(opened: Run, data: str | None, data_options: dict[str, Any]) -> Datas
 
 
 def compare(
-    runs: Annotated[list[Path], typer.Argument(help="Two or more run folders.", metavar="RUN RUN...")],
+    runs: Annotated[
+        list[Path], typer.Argument(help="Run folders, or folders of groups and sweeps.", metavar="RUN RUN...")
+    ],
     out: Annotated[Path, typer.Option(help="Output file.")] = Path("compare.html"),
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="Print the comparison as a JSON document; write no page.")
+    ] = False,
 ) -> None:
-    """Compare runs on one page."""
-    path = destination(out, force, (".html",))
-    import narrows as nr
+    """Compare runs, those that are equal but for the seed in one column.
+
+    Prints and writes a table of all checks, which says what is not told apart.
+    """
+    page = None if json else destination(out, force, (".html",))
+    from narrows.audit.report.html import compare_page
+    from narrows.core import files
+    from narrows.runs.compare import comparison
     from narrows.train import Progress
 
-    with Progress() as progress:
-        page = nr.compare(runs, out=path, progress=progress)
+    with only_json(json), Progress() as progress:
+        found = comparison(runs, progress=progress)
+    if page is None:
+        print_json(found.to_json())
+        return
+    files.write(page, compare_page(found).encode())
+    found.show()
     note(f"Wrote {page}: open it in a browser.")
 
 
@@ -189,7 +187,7 @@ def prove(
         strict=strict,
         out=out,
         scale=scale,
-        seeds=_seeds(seeds),
+        seeds=shared.seeds(seeds),
         data=data,
         data_options=data_options or None,
         device=device,
@@ -218,19 +216,3 @@ def _numbers(option: str, text: str | None) -> tuple[int, ...]:
         return tuple(int(part) for part in (text or "").split(",") if part.strip())
     except ValueError:
         raise refuse(option, text, "integers separated by commas, such as 3,17") from None
-
-
-def _seeds(text: str | None) -> int | list[int] | None:
-    """A number of seeds, or a list of seeds.
-
-    Example:
-        >>> _seeds("3"), _seeds("0,1,5")
-        (3, [0, 1, 5])
-    """
-    if text is None:
-        return None
-    try:
-        numbers = [int(part) for part in text.split(",")]
-    except ValueError:
-        raise refuse("--seeds", text, "a number of seeds such as 3, or a list such as 0,1,5") from None
-    return numbers if "," in text else numbers[0]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, TypeAlias
 
 import typer
 
+from narrows.core.check import refuse
 from narrows.core.texts import number_or_schedule
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "ShowProgress",
     "Steps",
     "TrainingOptions",
+    "seeds",
 ]
 
 Run: TypeAlias = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
@@ -84,3 +86,19 @@ class TrainingOptions:
         """The keyword arguments of `fit` and `sweep` in Python."""
         lr = None if self.lr is None else number_or_schedule("--lr", self.lr)
         return {**vars(self), "lr": lr}
+
+
+def seeds(text: str | None) -> int | list[int] | None:
+    """A number of seeds, or a list of seeds.
+
+    Example:
+        >>> seeds("3"), seeds("0,1,5")
+        (3, [0, 1, 5])
+    """
+    if text is None:
+        return None
+    try:
+        numbers = [int(part) for part in text.split(",")]
+    except ValueError:
+        raise refuse("--seeds", text, "a number of seeds such as 3, or a list such as 0,1,5") from None
+    return numbers if "," in text else numbers[0]

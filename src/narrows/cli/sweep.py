@@ -10,7 +10,7 @@ import typer
 from narrows.cli import shared
 from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options
-from narrows.cli.output import only_json, print_json
+from narrows.cli.output import only_json, print_json, text_table
 from narrows.core.check import printable, refuse
 
 __all__ = ["sweep"]
@@ -65,7 +65,7 @@ def sweep(
     if json:
         print_json(rows)
     else:
-        print(printable(table(rows)))
+        print(printable(text_table(rows)))
     note(
         f"The {len(runs)} runs in {out} are finished."
         + (f" Comparison: {out / 'compare.html'}" if page else "")
@@ -107,24 +107,3 @@ def values_of(over: list[str], method: str | None = None) -> dict[str, list[Any]
 
 def _read(name: str, option: Any, text: str) -> Any:
     return literal(text) if option.read is None else option.read(f"--over {name}", text)
-
-
-def table(rows: list[dict[str, Any]]) -> str:
-    """The final metrics of runs as a table.
-
-    Example:
-        >>> print(table([{"run": "k=2", "loss": 1.5}, {"run": "k=16", "loss": 0.25}]))
-        run   loss
-        k=2   1.5
-        k=16  0.25
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names] + [[_shown(row.get(name, "")) for name in names] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -12,7 +12,8 @@ import typer
 
 from narrows.cli import shared
 from narrows.cli.errors import Interrupted, note
-from narrows.core.check import RequestError
+from narrows.cli.output import text_table
+from narrows.core.check import RequestError, printable, refuse
 
 __all__ = ["fit", "resume"]
 
@@ -29,6 +30,13 @@ class _Fitting(shared.TrainingOptions):
         ),
     ] = None
     seed: Annotated[int, typer.Option(help="Random seed of initialisation, order of examples and noise.")] = 0
+    seeds: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit a group of runs that are equal but for the seed: their number, such as 3, or the seeds, such "
+            "as 0,1,5. The same command continues an interrupted group.",
+        ),
+    ] = None
     devices: Annotated[int, typer.Option(help="Number of devices that share each batch.")] = 1
     strategy: Annotated[
         str,
@@ -45,6 +53,7 @@ class _Fitting(shared.TrainingOptions):
         """The keyword arguments of `narrows.fit`, those of its `training` that were typed in one dict."""
         given = super().arguments()
         training = {name: given.pop(name) for name in ("clip", "ema", "strategy")}
+        given["seeds"] = shared.seeds(self.seeds)
         return {**given, "training": {k: v for k, v in training.items() if v not in (None, "auto")} or None}
 
 
@@ -79,9 +88,31 @@ def fit(
     import narrows as nr
 
     given: dict[str, Any] = {"method": method, "out": out, "prior": prior, "prior_steps": prior_steps}
+    made: Any
     with _resumable(out):
-        run = nr.fit(data, **given, **how.arguments(), data_options=data_options, **options)
-    note(f"The run in {run.path} is finished. Next: narrows audit {run.path}")
+        made = nr.fit(data, **given, **how.arguments(), data_options=data_options, **options)
+    if isinstance(made, list):
+        _finished_group(made)
+    else:
+        note(f"The run in {made.path} is finished. Next: narrows audit {made.path}")
+
+
+def _finished_group(runs: list[Any]) -> None:
+    """Print mean and standard deviation of the final metrics of a group."""
+    from narrows.runs.group import summary
+
+    rows = [
+        {
+            "metric": row["metric"],
+            "mean ± sd": f"{row['mean']:.4g} ± {row['sd']:.2g}",
+            "runs": str(row["runs"]),
+        }
+        for row in summary(runs)
+        if row["sd"] is not None
+    ]
+    print(printable(text_table(rows)))
+    folder = runs[0].path.parent
+    note(f"The {len(runs)} runs in {folder} are finished. Next: narrows compare {folder} ANOTHER")
 
 
 def resume(
@@ -90,9 +121,20 @@ def resume(
     steps: Annotated[int | None, typer.Option(help="Total number of steps.")] = None,
     progress: shared.ShowProgress = True,
 ) -> None:
-    """Continue an interrupted run."""
+    """Continue an interrupted run, or the unfinished runs of a group or a sweep."""
     import narrows as nr
 
+    if (run / "sweep.json").is_file():
+        from narrows.runs.several import resume_all
+
+        if epochs is not None or steps is not None:
+            raise refuse(
+                "--steps", steps or epochs, "left out for several runs", "Resume each run by itself."
+            )
+        with _resumable(run):
+            resumed = resume_all(run, progress=progress)
+        note(f"The {len(resumed)} runs in {run} are finished.")
+        return
     finished = epochs is None and steps is None and (run / "result.json").is_file()
     with _resumable(run):
         nr.resume(run, epochs=epochs, steps=steps, progress=progress)
@@ -110,6 +152,6 @@ def _resumable(run: Path | None) -> Iterator[None]:
             raise Interrupted(
                 "Interrupted. To continue: narrows resume runs/NAME, with the newest run."
             ) from None
-        begun = (run / "recipe.json").is_file()
+        begun = any((run / name).is_file() for name in ("recipe.json", "sweep.json"))
         next_step = f"To continue: narrows resume {run}" if begun else "The training had not begun."
         raise Interrupted(f"Interrupted. {next_step}") from None

@@ -6,7 +6,7 @@ import inspect
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from narrows.methods import index
 from narrows.runs.recipe import check_options
 from narrows.train import Plan
 
-__all__ = ["Combination", "combinations", "request"]
+__all__ = ["Combination", "combinations", "members", "renamed", "request"]
 
 _ONE = ("device", "devices", "precision", "strategy", "order_seed", "compile")
 """Fields of the plan that all runs of a sweep share."""
@@ -90,6 +90,11 @@ def _one(
     return Combination(name, method, given, Plan(**given), data_options, check_options(builder, own, method))
 
 
+def renamed(planned: Sequence[Combination], names: Sequence[str]) -> list[Combination]:
+    """The combinations with other names of their folders."""
+    return [replace(one, name=name) for one, name in zip(planned, names, strict=True)]
+
+
 def _option_names(builder: Any) -> list[str]:
     return list(inspect.signature(builder).parameters)[1:]
 
@@ -142,3 +147,24 @@ def request(folder: Path, data: Any, planned: Sequence[Combination]) -> bytes | 
     if not is_empty(folder):
         raise RequestError(f"``out`` {folder} exists already and is not a sweep. Name another folder.")
     return (json.dumps(files.with_checksum(content), indent=2) + "\n").encode()
+
+
+def members(folder: Path) -> list[Path] | None:
+    """The run folders of a sweep or a group, from its ``sweep.json``; None for any other folder.
+
+    Args:
+        folder: a folder.
+
+    Raises:
+        RequestError: the file is damaged.
+    """
+    path = folder / "sweep.json"
+    if not path.is_file():
+        return None
+    try:
+        names = list(files.without_checksum(files.read_json(path))["runs"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise RequestError(f"{path} is damaged: {error}. Name its runs instead.") from error
+    if any(Path(name).name != name for name in names):
+        raise RequestError(f"{path} is damaged: a run is not a folder in it. Name its runs instead.")
+    return [folder / name for name in names]

@@ -2,27 +2,26 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
 
 import torch
 
 from narrows import data as nd
-from narrows.audit.evidence.baseline import baseline
 from narrows.core import Autoencoder, Prior, files
 from narrows.core.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core.lock import Lock
-from narrows.core.tensorfile import write_tensors
 from narrows.data import Source
 from narrows.methods import index
 from narrows.priors import PRIORS
-from narrows.runs.card import WARNINGS, write_card
+from narrows.runs.card import WARNINGS
 from narrows.runs.fingerprint import fingerprint, same_data
+from narrows.runs.finish import finish
 from narrows.runs.folder import create_folder
+from narrows.runs.group import fit_group
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
 from narrows.runs.run import Run, load
@@ -42,7 +41,6 @@ from narrows.train import (
     Silent,
     Store,
     threads_for,
-    too_short,
     training_mode,
     validation_part,
 )
@@ -52,8 +50,27 @@ from narrows.train.loggers import make_logger
 
 __all__ = ["fit", "resume"]
 
-_SMALL = 1 << 22
-"""Largest number of training values of a table for which a fit is compared with PCA."""
+
+@overload
+def fit(
+    data: Any,
+    method: str | Builder | Autoencoder | None = None,
+    out: str | Path | None = None,
+    *,
+    seeds: None = None,
+    **given: Any,
+) -> Run: ...
+
+
+@overload
+def fit(
+    data: Any,
+    method: str | None = None,
+    out: str | Path | None = None,
+    *,
+    seeds: int | Sequence[int],
+    **given: Any,
+) -> list[Run]: ...
 
 
 def fit(
@@ -69,6 +86,7 @@ def fit(
     patience: int | None = None,
     lr: float | str | None = None,
     seed: int = 0,
+    seeds: int | Sequence[int] | None = None,
     device: str = "auto",
     precision: str = "32",
     devices: int = 1,
@@ -78,7 +96,7 @@ def fit(
     data_options: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
     **options: Any,
-) -> Run:
+) -> Run | list[Run]:
     """Fit a method to data in a new run folder.
 
     Args:
@@ -100,6 +118,9 @@ def fit(
         lr: learning rate, or a schedule such as ``"cosine:1e-3:0:5000"``; if None, the default of the method,
             1e-3 for most.
         seed: seed of initialisation, order of examples and noise.
+        seeds: fit a group of runs that are equal but for the seed, in folders ``seed-0``, ``seed-1`` ... of `out`: the
+            number of seeds, from `seed` on, or a list. Each run is the one that `fit` makes with its seed; the same
+            call continues an interrupted group. Their spread is the training spread of `compare`.
         device: ``auto``, ``cpu`` or ``cuda``.
         precision: ``32`` or ``bf16``.
         devices: number of devices (or CPU processes) that share each batch.
@@ -114,7 +135,7 @@ def fit(
         options: keyword arguments of the method's builder.
 
     Returns:
-        The finished run, with its model in `eval()`.
+        The finished run, with its model in `eval()`; a list of runs if there are `seeds`.
 
     Raises:
         RequestError: an argument is invalid.
@@ -129,6 +150,12 @@ def fit(
     fields |= {"patience": patience, "lr": lr, "seed": seed, "device": device, "precision": precision}
     fields |= {"devices": devices, "measure_every": measure_every, **(training or {})}
     options = {key: builtin(value) for key, value in options.items()}
+    if seeds is not None:
+        if base_of(data, prior) is not None:
+            raise refuse("seeds", seeds, "left out with a finished run", "Fit each seed by itself.")
+        how: dict[str, Any] = {"prior": prior, "progress": progress, "logger": logger}
+        how |= {"data_options": data_options, "options": options}
+        return fit_group(data, method or "vae", out, seeds, fields, **how)
     recipe, model, source = _prepare(data, method, prior, fields, data_options or {}, options)
     plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
@@ -318,41 +345,6 @@ def _train(
                 progress_bar.say(warning)
     run.model.to("cpu")
     return run
-
-
-def finish(run: Run, engine: Engine) -> dict[str, Any]:
-    """Write weights, card and result of a trained run; return the result.
-
-    Args:
-        run: the run, whose model is trained.
-        engine: the engine that trained it.
-    """
-    run.model.to("cpu")
-    weights = run.path / "model.safetensors"
-    fix = f"Free some, then run: narrows resume {run.path}"
-    sha256 = write_tensors(weights, run.model.state_dict(), fix, {"format": "pt"})
-    result = {"sha256": sha256, "steps": engine.finished_steps, "seconds": round(engine.seconds, 3)}
-    result |= {"stages": engine.ends}
-    if short := too_short(run.metrics, int(run.model.default_plan.get("steps", 0))):
-        result["short"] = short
-    if behind := _behind_pca(run):
-        result["behind"] = behind
-    write_card(run.path, run.recipe, run.model, result)
-    files.write(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode(), fix)
-    return result
-
-
-def _behind_pca(run: Run) -> str:
-    """A warning if PCA of the same width is as good on the test split; for small tables only, where PCA is fast."""
-    source = run.data
-    if (
-        source.spec.kind != "array"
-        or len(source.spec.shape) != 1
-        or len(source.train) * source.spec.shape[0] > _SMALL
-    ):
-        return ""
-    found = baseline(run.model.eval(), source.train, source.test)
-    return found.says if found is not None and found.behind else ""
 
 
 def _resolve(

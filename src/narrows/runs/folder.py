@@ -10,7 +10,7 @@ from narrows.core import files
 from narrows.core.check import NarrowsError, RequestError
 from narrows.core.lock import Lock, is_empty
 
-__all__ = ["create_folder"]
+__all__ = ["create_folder", "new_folder"]
 
 
 def create_folder(out: str | Path | None, name: str, held: ExitStack, fill: Callable[[Path], None]) -> Path:
@@ -25,7 +25,7 @@ def create_folder(out: str | Path | None, name: str, held: ExitStack, fill: Call
     Raises:
         RequestError: the folder is not empty, or cannot be created.
     """
-    folder, made = _new_folder(out, name)
+    folder, made = new_folder(out, name)
     try:
         held.enter_context(Lock(folder))
         if not is_empty(folder):
@@ -41,8 +41,16 @@ def create_folder(out: str | Path | None, name: str, held: ExitStack, fill: Call
     return folder
 
 
-def _new_folder(out: str | Path | None, name: str) -> tuple[Path, bool]:
-    """The folder of a new run, and whether this process created it."""
+def new_folder(out: str | Path | None, name: str) -> tuple[Path, bool]:
+    """The folder of a new run, and whether this process created it.
+
+    Args:
+        out: the folder; a new one below ``runs`` if None.
+        name: name of the folder below ``runs``.
+
+    Raises:
+        RequestError: the folder is not empty, or cannot be created.
+    """
     folder = Path("runs") if out is None else Path(out)
     try:
         if out is None:

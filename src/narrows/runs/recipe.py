@@ -53,6 +53,8 @@ _FIELDS = {
 """The fields of a recipe and their types."""
 _OPTIONAL = ("fingerprint", "prior", "base")
 """Fields that may be missing."""
+_WITHOUT_EFFECT = ("seed", "device", "log_every", "checkpoint_seconds")
+"""Fields of the plan in which runs of one group may differ."""
 _ERRORS = (ValueError, TypeError, LookupError, AttributeError, ArithmeticError, AssertionError, RuntimeError)
 """Other exceptions that an edited recipe may raise."""
 
@@ -179,6 +181,20 @@ class Recipe:
                 f"Every argument must be representable in JSON for the recipe: {error}. "
                 "Use finite numbers, strings and tuples; a schedule as a string such as 'linear:0:1:1000'."
             ) from error
+
+    def without_seed(self) -> str | None:
+        """Method, arguments, data, budget and versions as text: the same for recipes that are equal but for the seed.
+
+        Fields that change no weights are left out. None for a model or prior of the user's own code, which the recipe
+        does not describe.
+        """
+        if CUSTOM in (self.method, self.prior.get("text")):
+            return None
+        form = self.form()
+        for name in _WITHOUT_EFFECT:
+            form["training"].pop(name, None)
+        form["versions"].pop("threads", None)
+        return json.dumps(form, sort_keys=True)
 
     @classmethod
     def read(cls, folder: Path) -> Recipe:

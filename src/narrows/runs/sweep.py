@@ -25,7 +25,7 @@ from narrows.methods import index
 from narrows.runs.combinations import Combination, combinations, request
 from narrows.runs.compare import compare
 from narrows.runs.fingerprint import fingerprint
-from narrows.runs.fit import finish
+from narrows.runs.finish import finish
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.run import Run, load
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
@@ -33,7 +33,7 @@ from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
 from narrows.train.stages import total_steps
 
-__all__ = ["results", "sweep"]
+__all__ = ["results", "sweep", "together"]
 
 
 def sweep(
@@ -103,15 +103,34 @@ def sweep(
     planned = combinations(method, over or {}, settings, dict(data_options or {}), options)
     folder = Path(out)
     progress_bar = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
+    runs = together(folder, data, planned, progress_bar)
+    if page and len(runs) > 1:
+        with progress_bar:
+            compare(runs, folder / "compare.html", progress=progress_bar, write=True)
+    return runs
+
+
+def together(folder: Path, data: Any, planned: Sequence[Combination], progress: Silent) -> list[Run]:
+    """Train the runs of a sweep in lockstep, each in a folder of its own; continue an interrupted sweep.
+
+    Args:
+        folder: the folder of the sweep.
+        data: as for `fit`.
+        planned: the runs, checked.
+        progress: shows the progress.
+
+    Returns:
+        The finished runs.
+
+    Raises:
+        RequestError: the folder holds something else.
+        WorkError: some of the runs failed.
+    """
     with _folder(folder), Lock(folder):
         files.remove_temporary_files(folder)
         content = request(folder, data, planned)
         with ExitStack() as held:
-            runs = _Sweep(folder, data, planned, progress_bar, held).run(content)
-        if page and len(runs) > 1:
-            with progress_bar:
-                compare(runs, folder / "compare.html", progress=progress_bar, write=True)
-    return runs
+            return _Sweep(folder, data, planned, progress, held).run(content)
 
 
 def results(runs: Sequence[Run]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.vocabulary import SPECIAL
 from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.properties import PROPERTIES
+from narrows.testing.speller import speller
 from narrows.testing.tiny_lm import tiny_lm
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "MethodError",
     "check_method",
     "examples",
+    "speller",
     "tiny_lm",
 ]
 

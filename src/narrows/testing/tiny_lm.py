@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from narrows.activations.contexts import ContextOptions, build
-from narrows.activations.models import quietly
 from narrows.core.check import RequestError, optional, refuse, whole
 from narrows.core.progress import Progress, Silent
-from narrows.core.schedules import cosine
-from narrows.data.named.unpacked import cache_folder
 from narrows.runs.harvesting.inputs import of_text
+from narrows.testing.small_lm import batches, cached, keep, neox, train
 
 __all__ = ["tiny_lm"]
 
@@ -74,7 +66,7 @@ def tiny_lm(
         raise refuse("heads", heads, f"a divisor of the width, {width}")
     reads = of_text(text, "text", "file")
     told = [_VERSION, reads.sha256, width, layers, heads, context, vocabulary, steps, batch_size, lr, seed]
-    folder = cache_folder() / "models" / f"tiny-{hashlib.sha256(json.dumps(told).encode()).hexdigest()[:24]}"
+    folder = cached("tiny", told)
     if (folder / "config.json").is_file():
         return folder
     documents = list(reads.documents())
@@ -93,9 +85,9 @@ def tiny_lm(
         )
     with torch.random.fork_rng(devices=[]), Progress() if progress else Silent() as shown:
         torch.manual_seed(seed)
-        model = _model(transformers, tokenizer, width, layers, heads, context)
-        _train(model, _batches(rows, batch_size, steps), steps, lr, shown)
-    _keep(folder, model.eval(), tokenizer)
+        model = neox(transformers, tokenizer, width, layers, heads, context)
+        train(model, batches(rows, batch_size, steps), steps, lr, shown)
+    keep(folder, model.eval(), tokenizer)
     return folder
 
 
@@ -113,61 +105,3 @@ def _tokenizer(transformers: Any, pieces: Sequence[str], size: int) -> Any:
     )
     bpe.train_from_iterator(pieces, trainer)
     return transformers.PreTrainedTokenizerFast(tokenizer_object=bpe, bos_token=_END, eos_token=_END)
-
-
-def _model(transformers: Any, tokenizer: Any, width: int, layers: int, heads: int, context: int) -> Any:
-    """A GPT-NeoX model with weights as they are initialised."""
-    config = transformers.GPTNeoXConfig(
-        vocab_size=len(tokenizer),
-        hidden_size=width,
-        num_hidden_layers=layers,
-        num_attention_heads=heads,
-        intermediate_size=4 * width,
-        max_position_embeddings=context,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-    )
-    return transformers.GPTNeoXForCausalLM(config)
-
-
-def _batches(rows: Tensor, size: int, steps: int) -> Iterator[Tensor]:
-    """Shuffled batches, over and over."""
-    made = 0
-    while made < steps:
-        order = torch.randperm(len(rows))
-        for start in range(0, len(rows) - size + 1, size):
-            yield rows[order[start : start + size]]
-            made += 1
-            if made == steps:
-                return
-
-
-def _train(model: Any, batches: Iterator[Tensor], steps: int, lr: float, shown: Silent) -> None:
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, betas=(0.9, 0.95), weight_decay=0.01)
-    rate = cosine(lr, lr / 10, steps, warmup=steps // 20)
-    shown.begin("Training a small language model", steps)
-    model.train()
-    for step, tokens in enumerate(batches):
-        for group in optimizer.param_groups:
-            group["lr"] = rate(step)
-        loss = model(input_ids=tokens, labels=tokens).loss
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        optimizer.step()
-        shown.advance(step + 1, {"loss": float(loss.detach())})
-
-
-def _keep(folder: Path, model: Any, tokenizer: Any) -> None:
-    """Write to a temporary folder, then rename it, so that no incomplete model is visible."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    side = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".tiny-"))
-    try:
-        side.chmod(0o755)
-        with quietly():
-            model.save_pretrained(side)
-            tokenizer.save_pretrained(side)
-        with suppress(OSError):  # another process was first, with the same model
-            side.rename(folder)
-    finally:
-        shutil.rmtree(side, ignore_errors=True)

@@ -1,17 +1,17 @@
-"""Several runs side by side: which numbers are comparable, and which are better."""
+"""Several runs side by side: which numbers are comparable, which are told apart, and which are better."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from itertools import combinations
 from typing import Any, Literal, NamedTuple
 
-import torch
+from narrows.audit.metrics.spread import Estimate, apart
+from narrows.audit.report.finding import Check
+from narrows.audit.report.report import Report, shown, worst
+from narrows.core.check import printable, refuse
 
-from narrows.audit.report.finding import Gallery
-from narrows.audit.report.report import Report, shown
-
-__all__ = ["BETTER", "Column", "Row", "columns", "shared_galleries", "table"]
+__all__ = ["BETTER", "RULE", "Cell", "Column", "Comparison", "Measured", "Row", "compared"]
 
 BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "fvu": "lower",
@@ -40,68 +40,202 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
 }
 """Checks for which a direction is better for every user; a rate or an L0 is a choice."""
 
+RULE = (
+    "Two columns are not told apart where |a - b| <= 2 sqrt(s_a² + s_b²). The spread s is the larger of the training "
+    "spread (standard deviation over runs that are equal but for the seed) and the evaluation spread (the same run, "
+    "other tokens and splits)."
+)
+
 _LIKELIHOODS = ("bound", "nll", "bits-per-dimension")
-_CLOSE = 0.01
+_NO_SPREAD = "no spread"
 
 
-class Column(NamedTuple):
-    """One run."""
+class Measured(NamedTuple):
+    """One run: its recipe, with its folder as ``run``, its metrics and its audit."""
 
-    name: str
     recipe: Mapping[str, Any]
+    metrics: Sequence[Mapping[str, Any]]
     report: Report
 
 
+class Column(NamedTuple):
+    """Runs that are equal but for the seed; pictures and curves are those of the first."""
+
+    name: str
+    runs: Sequence[Measured]
+
+    @property
+    def recipe(self) -> Mapping[str, Any]:
+        """The recipe of the first run."""
+        return self.runs[0].recipe
+
+    @property
+    def report(self) -> Report:
+        """The audit of the first run."""
+        return self.runs[0].report
+
+    @property
+    def title(self) -> str:
+        """The name, with the number of runs if there are several."""
+        return self.name if len(self.runs) == 1 else f"{self.name} ({len(self.runs)} runs)"
+
+
 class Cell(NamedTuple):
-    """One number of one run."""
+    """One number of one column.
+
+    Args:
+        text: the number, the mean over the runs, or the word.
+        unit: its unit.
+        verdict: the worst of the runs.
+        best: whether it is marked as better.
+        estimate: the numbers of the runs; None for words, and where nothing was measured.
+        chance: the mean over the runs of the figure of a control without information.
+        n: number of examples of each run that it rests on.
+        says: why nothing was measured.
+    """
 
     text: str
     unit: str
     verdict: str
     best: bool
+    estimate: Estimate | None
+    chance: float | None
+    n: int | None
+    says: str = ""
+
+    @property
+    def deviation(self) -> str:
+        """The training spread as text, if there are several runs, or the evaluation spread."""
+        if self.estimate is None or self.estimate.spread is None:
+            return ""
+        return f"± {_short(self.estimate.spread)}"
 
 
 class Row(NamedTuple):
-    """One check over all runs."""
+    """One check over all columns.
+
+    Args:
+        name: of the check.
+        better: ``lower``, ``higher`` or empty.
+        cells: a cell or None for each column.
+        alike: the pairs of columns, by number from 0, that are not told apart.
+        unknown: the columns without a spread.
+        told: in words, what is told apart.
+    """
 
     name: str
-    says: str
     better: str
-    cells: list[Cell | None]
+    cells: Sequence[Cell | None]
+    alike: Sequence[tuple[int, int]]
+    unknown: Sequence[int]
+    told: str
 
 
-def columns(runs: Sequence[tuple[Mapping[str, Any], Report]]) -> list[Column]:
-    """The runs with distinct names: the method, then the options, the data or a number."""
-    names = [report.method or "model" for _, report in runs]
-    if len(set(names)) < len(names):
-        names = [_with_differences(i, [recipe for recipe, _ in runs], name) for i, name in enumerate(names)]
-    if len(set(names)) < len(names):
-        names = [f"{name} on {report.data}" for name, (_, report) in zip(names, runs, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{number}. {name}" for number, name in enumerate(names, start=1)]
-    return [Column(name, recipe, report) for name, (recipe, report) in zip(names, runs, strict=True)]
+class Comparison(NamedTuple):
+    """The result of a comparison.
+
+    Args:
+        columns: groups of runs.
+        rows: checks.
+        warnings: what is not comparable, or not known.
+        mixed: whether data, examples or likelihoods differ.
+    """
+
+    columns: Sequence[Column]
+    rows: Sequence[Row]
+    warnings: Sequence[str]
+    mixed: bool = False
+
+    def to_json(self) -> dict[str, Any]:
+        """Columns, rows, warnings and the rule as plain data."""
+        return {
+            "rule": RULE,
+            "columns": [
+                {
+                    "name": column.name,
+                    "method": column.report.method,
+                    "data": column.report.data,
+                    "runs": [run.recipe.get("run") for run in column.runs],
+                    "seeds": [(run.recipe.get("training") or {}).get("seed") for run in column.runs],
+                }
+                for column in self.columns
+            ],
+            "checks": [_row_json(row) for row in self.rows],
+            "warnings": list(self.warnings),
+        }
+
+    def show(self) -> None:
+        """Print the comparison on stdout."""
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        console = Console()
+        for warning in self.warnings:
+            console.print(Text(printable(warning), "yellow"))
+        table = Table(box=None, pad_edge=False, header_style="dim")
+        table.add_column("check", overflow="fold")
+        for number, column in enumerate(self.columns, 1):
+            head = column.title if len(self.columns) < 3 else f"{number}. {column.title}"
+            table.add_column(Text(printable(head)), justify="right")
+        table.add_column("difference")
+        for row in self.rows:
+            cells = [
+                ""
+                if cell is None
+                else f"{cell.text} {cell.deviation} {cell.unit}".replace("  ", " ").strip()
+                + (" *" if cell.best else "")
+                for cell in row.cells
+            ]
+            table.add_row(*(Text(printable(text)) for text in (row.name, *cells, row.told)))
+        console.print(table)
+        console.print(Text(printable(f"* better. {RULE}"), "dim"))
 
 
-def _with_differences(which: int, recipes: Sequence[Mapping[str, Any]], name: str) -> str:
-    """The method's name with the arguments in which the runs differ."""
-    arguments = [dict(recipe.get("arguments") or {}) for recipe in recipes]
-    keys = [key for a in arguments for key in a]
-    differ = [key for key in dict.fromkeys(keys) if len({str(a.get(key)) for a in arguments}) > 1]
-    differences = [f"{key} {arguments[which][key]}" for key in differ if key in arguments[which]]
-    return f"{name}, {', '.join(differences)}" if differences else name
+def _row_json(row: Row) -> dict[str, Any]:
+    return {
+        "name": row.name,
+        "better": row.better or None,
+        "columns": [None if cell is None else _cell_json(cell) for cell in row.cells],
+        "not_told_apart": [list(pair) for pair in row.alike],
+        "no_spread": list(row.unknown),
+        "difference": row.told,
+    }
 
 
-def table(compared: Sequence[Column]) -> tuple[list[Row], list[str]]:
-    """The rows of the comparison, and warnings about what is not comparable."""
+def _cell_json(cell: Cell) -> dict[str, Any]:
+    held = cell.estimate
+    return {
+        "value": cell.text if held is None else held.mean,
+        "unit": cell.unit,
+        "training": None if held is None else held.training,
+        "evaluation": None if held is None else held.evaluation,
+        "runs": 0 if held is None else len(held.values),
+        "values": [] if held is None else list(held.values),
+        "chance": cell.chance,
+        "n": cell.n,
+        "verdict": cell.verdict,
+        "best": cell.best,
+    }
+
+
+def compared(groups: Sequence[Sequence[Measured]]) -> Comparison:
+    """Compare groups of runs.
+
+    Args:
+        groups: runs that are equal but for the seed, a list for each column.
+
+    Raises:
+        RequestError: there are none.
+    """
+    if not groups or not all(groups):
+        raise refuse("runs", [], "at least one run to compare")
+    columns = _columns(groups)
+    reports = [run.report for column in columns for run in column.runs]
+    same_data = len({(r.data, str(r.parameters.get("shape"))) for r in reports}) == 1
+    same_rows = len({(str(r.parameters.get(k)), k) for r in reports for k in ("examples", "seed")}) == 2
+    same_likelihood = len({r.parameters.get("likelihood") for r in reports}) == 1
     warnings = []
-    same_data = (
-        len({(column.report.data, str(column.report.parameters.get("shape"))) for column in compared}) == 1
-    )
-    same_rows = (
-        len({(str(column.report.parameters.get(k)), k) for column in compared for k in ("examples", "seed")})
-        == 2
-    )
-    same_likelihood = len({column.report.parameters.get("likelihood") for column in compared}) == 1
     if not same_data:
         warnings.append("These runs used different data: no number is marked as better.")
     elif not same_rows:
@@ -110,74 +244,114 @@ def table(compared: Sequence[Column]) -> tuple[list[Row], list[str]]:
         warnings.append(
             "These runs have different likelihoods: their nats are not marked as better or worse."
         )
+    single = [column.name for column in columns if len(column.runs) == 1]
+    if single and len(columns) > 1:
+        which = "All columns are" if len(single) == len(columns) else f"{', '.join(single)}:"
+        warnings.append(
+            f"{which} one run each, so their training spread is unknown; a difference that is told apart is one of "
+            "these models, not of their methods. Make groups with: narrows fit ... --seeds 3"
+        )
     rows = []
-    for name in dict.fromkeys(c.name for column in compared for c in column.report.checks):
+    for name in dict.fromkeys(check.name for report in reports for check in report.checks):
         if name.startswith("latent/"):
             continue
-        better: str = BETTER.get(name, "")
-        if not (same_data and same_rows) or (name in _LIKELIHOODS and not same_likelihood):
-            better = ""
-        rows.append(_row(name, better, compared))
-    return rows, warnings
+        comparable = same_data and same_rows and (same_likelihood or name not in _LIKELIHOODS)
+        rows.append(_row(name, columns, comparable))
+    return Comparison(columns, rows, warnings, not (same_data and same_rows and same_likelihood))
 
 
-def _row(name: str, better: str, compared: Sequence[Column]) -> Row:
-    checks = [column.report.get(name) for column in compared]
-    values = [c.value for c in checks if c is not None and isinstance(c.value, (int, float))]
-    best: float | None = None
-    units = {c.unit for c in checks if c is not None}
-    if better and len(values) > 1 and len(units) == 1:
-        best = min(values) if better == "lower" else max(values)
-        spread = max(values) - min(values)
-        if spread <= _CLOSE * max(abs(v) for v in values):
-            best = None  # the difference is too small
-    cells = [
-        None if c is None else Cell(shown(c.value), c.unit, c.verdict, best is not None and c.value == best)
-        for c in checks
-    ]
-    says = next((c.says for c in checks if c is not None), "") if len(compared) == 1 else ""
-    return Row(name, says, better, cells)
+def _row(name: str, columns: Sequence[Column], comparable: bool) -> Row:
+    better: str = BETTER.get(name, "") if comparable else ""
+    cells = [_cell([run.report.get(name) for run in column.runs]) for column in columns]
+    numeric = [i for i, cell in enumerate(cells) if cell is not None and cell.estimate is not None]
+    units = {cell.unit for cell in cells if cell is not None}
+    if not comparable or len(numeric) < 2 or len(units) > 1:
+        return Row(name, better, cells, (), (), "")
+    held = {i: cell.estimate for i in numeric if (cell := cells[i]) is not None and cell.estimate is not None}
+    told = {pair: apart(held[pair[0]], held[pair[1]]) for pair in combinations(numeric, 2)}
+    alike = [pair for pair, answer in told.items() if answer is False]
+    unknown = [i for i in numeric if held[i].spread is None]
+    marked = _leaders(held, told, better)
+    cells = [None if cell is None else cell._replace(best=i in marked) for i, cell in enumerate(cells)]
+    return Row(name, better, cells, alike, unknown, _told(numeric, alike, unknown, columns))
 
 
-def shared_galleries(compared: Sequence[Column]) -> list[Gallery]:
-    """Reconstructions of the same examples, worst cases and samples, one row for each run."""
-    made = []
-    for name, title, says in (
-        ("reconstructions", "Reconstructions", "The same examples, and their reconstructions by each run."),
-        ("worst", "Worst cases", "The examples that each run reconstructs worst."),
-        ("samples", "Samples", "New examples from the prior of each run."),
-    ):
-        rows: list[tuple[str, torch.Tensor]] = []
-        text = None
-        for column in compared:
-            gallery = next(
-                (f for f in column.report.figures if isinstance(f, Gallery) and f.name == name), None
-            )
-            text = text if gallery is None else gallery.text
-            for label, shown_rows in gallery.rows[:3] if gallery is not None else ():
-                if name == "samples":
-                    rows.append((column.name, shown_rows))
-                    break
-                known = any(_same(old, shown_rows) for _, old in rows)
-                if not known:
-                    mine = (
-                        label
-                        if label in ("original", "target", "visible") and name != "worst"
-                        else f"{column.name}, {label}"
-                    )
-                    rows.append((column.name if label == "reconstruction" else mine, shown_rows))
-        made.extend(_by_shape(Gallery(name, title, says, tuple(rows), text=text)))
-    return made
+def _leaders(
+    held: Mapping[int, Estimate], told: Mapping[tuple[int, int], bool | None], better: str
+) -> set[int]:
+    """The best column and those not told apart from it; none if that is all, or if a spread is unknown."""
+    if not better or any(answer is None for answer in told.values()):
+        return set()
+    sign = 1 if better == "lower" else -1
+    first = min(held, key=lambda i: sign * held[i].mean)
+    near = {first} | {
+        a if b == first else b for (a, b), answer in told.items() if first in (a, b) and not answer
+    }
+    return near if len(near) < len(held) else set()
 
 
-def _same(old: torch.Tensor, new: torch.Tensor) -> bool:
-    return torch.equal(old.nan_to_num(), new.nan_to_num())  # NaN where nothing is known
+def _told(
+    numeric: Sequence[int],
+    alike: Sequence[tuple[int, int]],
+    unknown: Sequence[int],
+    columns: Sequence[Column],
+) -> str:
+    """What is told apart, in words."""
+    if len(unknown) == len(numeric):
+        single = all(len(columns[i].runs) == 1 for i in unknown)
+        return f"{_NO_SPREAD}: one run each" if single else _NO_SPREAD
+    parts = [f"{_NO_SPREAD} of {', '.join(str(i + 1) for i in unknown)}"] if unknown else []
+    known = len(numeric) - len(unknown)
+    pairs = known * (known - 1) // 2
+    if alike:
+        every = len(alike) == pairs and not unknown
+        listed = ", ".join(f"{a + 1} and {b + 1}" for a, b in alike)
+        parts.append("not told apart" if every else f"not told apart: {listed}")
+    elif pairs:
+        parts.append("told apart")
+    return "; ".join(parts)
 
 
-def _by_shape(gallery: Gallery) -> list[Gallery]:
-    """One gallery for each shape of example, so that only examples of one shape share a scale."""
-    shapes = dict.fromkeys(tuple(shown_rows.shape[1:]) for _, shown_rows in gallery.rows)
-    return [
-        replace(gallery, rows=tuple(row for row in gallery.rows if tuple(row[1].shape[1:]) == shape))
-        for shape in shapes
-    ]
+def _cell(checks: Sequence[Check | None]) -> Cell | None:
+    """The cell of one check in the runs of a column."""
+    found = [check for check in checks if check is not None]
+    if not found:
+        return None
+    values = [float(c.value) for c in found if isinstance(c.value, (int, float))]
+    verdict = worst(c.verdict for c in found)
+    chances = [c.chance for c in found if c.chance is not None]
+    chance = sum(chances) / len(chances) if chances else None
+    unit = found[0].unit
+    if not values:
+        words = dict.fromkeys(shown(c.value) for c in found)
+        return Cell(", ".join(words), unit, verdict, False, None, chance, found[0].n, found[0].says)
+    estimate = Estimate(tuple(values), tuple(c.spread for c in found if c.spread is not None))
+    return Cell(shown(estimate.mean), unit, verdict, False, estimate, chance, found[0].n)
+
+
+def _columns(groups: Sequence[Sequence[Measured]]) -> list[Column]:
+    """The groups with distinct names: the method, then what differs in the recipes, the data or a number."""
+    first = [group[0] for group in groups]
+    names = [run.report.method or "model" for run in first]
+    if len(set(names)) < len(names):
+        names = [_with_differences(i, [run.recipe for run in first], name) for i, name in enumerate(names)]
+    if len(set(names)) < len(names):
+        names = [f"{name} on {run.report.data}" for name, run in zip(names, first, strict=True)]
+    if len(set(names)) < len(names):
+        names = [f"{number}. {name}" for number, name in enumerate(names, start=1)]
+    return [Column(name, group) for name, group in zip(names, groups, strict=True)]
+
+
+def _with_differences(which: int, recipes: Sequence[Mapping[str, Any]], name: str) -> str:
+    """The method's name with the arguments, and the fields of the plan, in which the runs differ."""
+    settings = [{**(recipe.get("arguments") or {}), **(recipe.get("training") or {})} for recipe in recipes]
+    keys = dict.fromkeys(
+        key for held in settings for key in held if key not in ("seed", "device", "log_every")
+    )
+    differ = [key for key in keys if len({str(held.get(key)) for held in settings}) > 1]
+    differences = [f"{key} {settings[which][key]}" for key in differ if key in settings[which]]
+    return f"{name}, {', '.join(differences)}" if differences else name
+
+
+def _short(number: float) -> str:
+    return f"{number:.2g}" if abs(number) < 100 else shown(number)

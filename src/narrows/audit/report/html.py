@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from narrows.audit.report.compared import Column, columns, shared_galleries, table
+from narrows.audit.report.compared import RULE, Column, Comparison
 from narrows.audit.report.curves import over_runs, training_charts
-from narrows.audit.report.finding import NOT_MEASURED, Chart, Check, Figure, Gallery, Series
+from narrows.audit.report.finding import Chart, Check, Figure, Gallery, Series
+from narrows.audit.report.galleries import shared_galleries
 from narrows.audit.report.pictures import Strip, render
-from narrows.audit.report.report import MARKS, Report, beside, shown, with_spread
+from narrows.audit.report.report import MARKS, Report, shown
 from narrows.audit.report.svg import draw
-from narrows.core.check import optional, refuse
+from narrows.core.check import optional
 
 __all__ = ["compare_page", "page", "page_of", "run_page"]
 
@@ -105,37 +106,33 @@ def run_page(
         groups=_grouped(report.checks),
         folded=_FOLDED,
         settings=_settings(recipe),
-        seconds=_seconds(report),
-        seconds_total=f"{sum(report.seconds.values()):.1f}",
         links=links,
     )
 
 
-def compare_page(runs: Sequence[tuple[Mapping[str, Any], Sequence[Mapping[str, Any]], Report]]) -> str:
-    """The page that sets several runs side by side.
+def compare_page(comparison: Comparison) -> str:
+    """The page that sets several runs side by side, those that are equal but for the seed in one column.
 
     Args:
-        runs: recipe, metrics and audit of each.
+        comparison: the runs and what is told apart.
 
     Raises:
-        RequestError: no runs.
         WorkError: Jinja2 or Pillow is not installed.
     """
-    if not runs:
-        raise refuse("runs", [], "at least one run to compare")
-    held = columns([(recipe, report) for recipe, _, report in runs])
-    named = [(column.name, metrics) for column, (_, metrics, _) in zip(held, runs, strict=True)]
+    held = comparison.columns
+    named = [(column.name, column.runs[0].metrics) for column in held]
     curves = [chart for term in ("distortion", "kl", "loss") if (chart := over_runs(named, term)) is not None]
-    rows, warnings = table(held)
+    runs = sum(len(column.runs) for column in held)
     return page_of(
         "compare.html",
-        title=f"{len(held)} runs compared" if len(held) > 1 else "One run",
+        title=f"{runs} runs compared" if runs > 1 else "One run",
         columns=held,
-        rows=rows,
-        warnings=warnings,
+        rows=comparison.rows,
+        warnings=comparison.warnings,
+        rule=RULE,
         cards={column.name: _cards(column.report)[:4] for column in held},
         curves=[_drawn(chart) for chart in curves],
-        plane=[] if warnings else [_drawn(chart) for chart in _plane(held)],
+        plane=[] if comparison.mixed else [_drawn(chart) for chart in _plane(held)],
         galleries=[_drawn(gallery) for gallery in shared_galleries(held)],
         own=[(column, _own_charts(column)) for column in held],
         settings={column.name: _settings(column.recipe) for column in held},
@@ -164,7 +161,7 @@ def page_of(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja.StrictUndefined,
     )
-    environment.filters.update(shown=shown, with_spread=with_spread, beside=beside)
+    environment.filters["shown"] = shown
     environment.globals.update(
         marks=MARKS, words={"ok": "ok", "warn": "warning", "bad": "bad", "info": "info"}
     )
@@ -202,13 +199,8 @@ def _cards(report: Report) -> list[Card]:
 def _grouped(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     """All checks, grouped under headings."""
     groups: dict[str, list[Check]] = {name: [] for name, _ in _GROUPS}
-    lacking = []
     for check in checks:
-        if check.value is None and check.says.startswith(NOT_MEASURED):
-            lacking.append(check)
-        else:
-            groups.setdefault(_group(check.name), []).append(check)
-    groups["Not measured"] = lacking
+        groups.setdefault(_group(check.name), []).append(check)
     return [(name, held) for name, held in groups.items() if held]
 
 
@@ -216,14 +208,7 @@ def _group(name: str) -> str:
     for title, starts in _GROUPS:
         if any(name == start or name.startswith(start) for start in starts):
             return title
-    group, slash, _ = name.partition("/")
-    return group.replace("-", " ").capitalize() if slash else "Other"
-
-
-def _seconds(report: Report) -> list[tuple[str, str]]:
-    """The parts of the audit that took longest, with their seconds."""
-    slowest = sorted(report.seconds.items(), key=lambda pair: -pair[1])
-    return [(name.replace("_", " "), f"{took:.1f} s") for name, took in slowest if took >= 0.05]
+    return "Other"
 
 
 def _drawn(figure: Figure) -> Drawn:
