@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 from narrows.audit.checks import CHECKS
-from narrows.audit.evidence.view import NLL_SAMPLES, examine
+from narrows.audit.evaluations.requests import Evaluations, Request, read_budget, requested
+from narrows.audit.evaluations.running import evaluate
+from narrows.audit.evidence.view import NLL_SAMPLES, View, examine
 from narrows.audit.report.finding import Check, Figure, Texts
 from narrows.audit.report.report import Report
 from narrows.core import Autoencoder, evaluation_mode, seeded
-from narrows.core.check import whole
+from narrows.core.check import refuse, whole
+from narrows.core.progress import Silent
 
 __all__ = ["audit"]
-
-
-class Progress(Protocol):
-    """Shows the progress of the work; `narrows.core.progress` has implementations."""
-
-    def begin(self, title: str, total: int, done: int = 0) -> None:
-        """Begin a task of `total` steps."""
-
-    def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
-        """Report that `done` steps are finished."""
 
 
 def audit(
@@ -33,14 +27,17 @@ def audit(
     data_name: str = "",
     limit: int = 2048,
     seed: int = 0,
-    progress: Progress | None = None,
+    progress: Silent | None = None,
     history: Sequence[Mapping[str, Any]] = (),
     train: Any = None,
     text: Texts | None = None,
+    evaluations: Evaluations = (),
+    budget: float | str | None = None,
 ) -> Report:
-    """Run all checks on a model.
+    """Run all checks on a model, then the requested evaluations.
 
-    Two audits of the same model and data with the same seed are equal bit for bit. The model is not changed.
+    Two audits of the same model and data with the same seed are equal bit for bit, but for the measured seconds and for
+    what a budget left out. The model is not changed.
 
     Args:
         model: any autoencoder.
@@ -54,47 +51,68 @@ def audit(
         history: the metrics records of the training, from which the audit dates a problem.
         train: the training examples; a code of real numbers is compared with PCA on them.
         text: of examples that are tokens, (n, T), what they say.
+        evaluations: figures that are measured on request, see `narrows.audit.evaluations`: ``all``, a text such as
+            ``probing:k=5,splice``, or a list. Those that do not apply to the model and the data are reported as not
+            measured.
+        budget: the time of all evaluations, in seconds or as ``5m`` or ``90s``. The cheapest come first; those left out
+            are named by the check ``evaluations/left-out``.
 
     Raises:
-        RequestError: no examples, or examples of another shape than the model's.
+        RequestError: no examples, or examples of another shape than the model's; an unknown evaluation or option; a
+            budget that is no time, or without evaluations.
     """
     seed, limit = whole("seed", seed, low=0), whole("limit", limit)
+    requests = requested(evaluations) if evaluations or evaluations == "" else []
+    if budget is not None and not requests:
+        raise refuse("budget", budget, "left out", "It is the time of ``evaluations``, and none is given.")
+    allowed = None if budget is None else read_budget(budget)
+    progress = progress if progress is not None else Silent()
+    started = time.monotonic()
     steps = _AuditProgress(progress, len(CHECKS))
     view = examine(model, dataset, limit, seed, steps.chunk, history, train, text)
     checks: list[Check] = []
     figures: list[Figure] = []
+    seconds = {"examples": time.monotonic() - started}
     with evaluation_mode(model):
         for done, question in enumerate(CHECKS):
+            started = time.monotonic()
             with seeded(seed):
                 found = question(view)
             checks.extend(found.checks)
             figures.extend(found.figures)
+            seconds[question.__name__] = time.monotonic() - started
             steps.check(done + 1)
-    parameters: dict[str, Any] = {
-        "examples": len(view),
-        "limit": limit,
-        "seed": seed,
-        "likelihood": type(model.likelihood).__name__,
-        "shape": list(model.likelihood.shape),
-    }
+    evaluated = evaluate(view, requests, allowed, progress)
+    checks.extend(evaluated.checks)
+    figures.extend(evaluated.figures)
+    seconds |= evaluated.seconds
+    parameters = _parameters(view, limit, requests)
+    return Report(method, data_name, parameters, tuple(checks), tuple(figures), seconds)
+
+
+def _parameters(view: View, limit: int, requests: Sequence[Request]) -> dict[str, Any]:
+    """The audit's arguments and the numbers of examples, for the report."""
+    likelihood = view.model.likelihood
+    found: dict[str, Any] = {"examples": len(view), "limit": limit, "seed": view.seed}
+    found |= {"likelihood": type(likelihood).__name__, "shape": list(likelihood.shape)}
     if view.nll is not None:
-        parameters |= {"nll_examples": len(view.nll), "nll_samples": NLL_SAMPLES}
-    return Report(method, data_name, parameters, tuple(checks), tuple(figures))
+        found |= {"nll_examples": len(view.nll), "nll_samples": NLL_SAMPLES}
+    if requests:
+        found["evaluations"] = [request.text for request in requests]
+    return found
 
 
 class _AuditProgress:
     """Progress over chunks of data first, then over checks."""
 
-    def __init__(self, progress: Progress | None, checks: int) -> None:
+    def __init__(self, progress: Silent, checks: int) -> None:
         self.progress, self.checks, self.chunks = progress, checks, 0
 
     def chunk(self, done: int, total: int) -> None:
-        if self.progress is not None:
-            if done == 1:
-                self.chunks = total
-                self.progress.begin("Auditing", total + self.checks)
-            self.progress.advance(done)
+        if done == 1:
+            self.chunks = total
+            self.progress.begin("Auditing", total + self.checks)
+        self.progress.advance(done)
 
     def check(self, done: int) -> None:
-        if self.progress is not None:
-            self.progress.advance(self.chunks + done)
+        self.progress.advance(self.chunks + done)

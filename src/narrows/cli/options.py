@@ -39,6 +39,10 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
         from narrows.cli.sampling import sampling_options
 
         groups["sampling"] = sampling_options(words)
+    if "evaluations" in parameters and {"--help", "-h"} & set(words):
+        from narrows.cli.evaluations import listing
+
+        function.__doc__ = f"{inspect.getdoc(function)}\n\n{listing()}".replace("[", r"\[")
     own = {
         name: [option for option in group if option.name not in parameters] for name, group in groups.items()
     }

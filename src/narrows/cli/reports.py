@@ -31,6 +31,21 @@ def audit(
         Path | None, typer.Option(help="Output folder; by default the run folder.", metavar="FOLDER")
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    limit: Annotated[
+        int | None, typer.Option(help="Largest number of examples; by default 2,048.", metavar="N")
+    ] = None,
+    evaluations: Annotated[
+        str | None,
+        typer.Option(
+            "--with", help="Also measure these evaluations, or all of them.", metavar="NAME[:OPTIONS],...|all"
+        ),
+    ] = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            help="Time of the evaluations, such as 5m or 90s; the cheapest come first.", metavar="TIME"
+        ),
+    ] = None,
     features: Annotated[bool, typer.Option(help="For a sparse code, also write features.html.")] = True,
     json: Annotated[
         bool,
@@ -52,19 +67,21 @@ def audit(
         examples = _other(opened, data, data_options)
         with Progress() as progress:
             write = not json or out is not None
-            how: dict[str, Any] = {"write": write, "out": out, "features": features, "seed": seed}
+            asked = {"limit": limit, "evaluations": evaluations, "budget": budget}
+            how: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+            how |= {"write": write, "out": out, "features": features, "seed": seed}
             report = opened.audit(examples, name=name_of(data), progress=progress, **how)
     if json:
-        print_json(report.to_json())
+        print_json(report.document())
     else:
         report.show()
     if write:
-        shown = features and report.get("l0") is not None
-        names = ["audit.json", "report.html", *(["features.html"] if shown else [])]
-        files = [(run if out is None else out) / file_name(name, name_of(data)) for name in names]
-        note(
-            f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser."
-        )
+        names = ["audit.json", "report.html", *(["features.html"] if features and report.get("l0") else [])]
+        _wrote([(run if out is None else out) / file_name(name, name_of(data)) for name in names])
+
+
+def _wrote(files: list[Path]) -> None:
+    note(f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser.")
 
 
 def features(

@@ -81,7 +81,7 @@ def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, *
             features_page.unlink(missing_ok=True)  # from an earlier audit
     elif features_page.is_file():
         links = [features_page]
-    files.write(document, (json.dumps(report.to_json(), indent=2) + "\n").encode())
+    files.write(document, (json.dumps(report.document(), indent=2) + "\n").encode())
     recipe = json.loads((run.path / "recipe.json").read_text())
     pages = [(path.name, "Single latents") for path in links if path is not None]
     files.write(page, run_page(report, recipe, run.metrics, pages).encode())

@@ -94,7 +94,7 @@ class Run:
             out: the folder to write into; the run folder if None.
             features: for a sparse code also write ``features.html``.
             progress: a `narrows.train.Progress`, or None.
-            options: further arguments of `narrows.audit.audit`: `limit`, `seed`.
+            options: further arguments of `narrows.audit.audit`: `limit`, `seed`, `evaluations`, `budget`.
         """
         from narrows.audit import audit
         from narrows.runs.reports import name_of, write_report

@@ -6,7 +6,7 @@ import math
 
 from narrows.audit.evidence.splicing import Splicer
 from narrows.audit.evidence.view import View
-from narrows.audit.report.finding import Check, Finding
+from narrows.audit.report.finding import Check, Finding, not_measured
 from narrows.core.check import NarrowsError
 
 __all__ = ["splice"]
@@ -19,7 +19,7 @@ def splice(view: View) -> Finding:
     try:
         splicer = Splicer.of(view.dataset)
     except NarrowsError as error:
-        return Finding((Check("splice/recovered", None, "", "info", f"Not measured. {error}"),))
+        return Finding((not_measured("splice/recovered", str(error)),))
     if splicer is None:
         return Finding()
     costs = splicer(view.model)

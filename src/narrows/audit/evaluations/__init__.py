@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 __all__ = ["EVALUATIONS"]
 
 EVALUATIONS: Table[Evaluation] = Table(
-    "with",
+    "evaluations",
     "narrows.audit.evaluations.evaluation:Evaluation",
     {},
     words={"all": "every evaluation that this model and these data admit"},

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "NOT_MEASURED",
     "Chart",
     "Check",
     "Figure",
@@ -26,6 +27,9 @@ __all__ = [
 
 Verdict: TypeAlias = Literal["ok", "warn", "bad", "info"]
 
+
+NOT_MEASURED = "Not measured:"
+"""The beginning of the sentence of a check that has no value, since what it presupposes does not hold."""
 
 Texts: TypeAlias = Callable[[Tensor], list[str]]
 """From tokens (n, T) to texts."""
@@ -84,7 +88,7 @@ def not_measured(name: str, reason: str, n: int | None = None) -> Check:
         >>> not_measured("probing/auc", "The probe of the activations has an F1 of 0.31.").says
         'Not measured: The probe of the activations has an F1 of 0.31.'
     """
-    return Check(name, None, "", "info", f"Not measured: {reason}", n=n)
+    return Check(name, None, "", "info", f"{NOT_MEASURED} {reason}", n=n)
 
 
 def _finite(value: Any) -> Any:

@@ -7,10 +7,10 @@ from typing import Any, NamedTuple
 
 from narrows.audit.report.compared import RULE, Column, Comparison
 from narrows.audit.report.curves import over_runs, training_charts
-from narrows.audit.report.finding import Chart, Check, Figure, Gallery, Series
+from narrows.audit.report.finding import NOT_MEASURED, Chart, Check, Figure, Gallery, Series
 from narrows.audit.report.galleries import shared_galleries
 from narrows.audit.report.pictures import Strip, render
-from narrows.audit.report.report import MARKS, Report, shown
+from narrows.audit.report.report import MARKS, Report, beside, shown, with_spread
 from narrows.audit.report.svg import draw
 from narrows.core.check import optional
 
@@ -106,6 +106,8 @@ def run_page(
         groups=_grouped(report.checks),
         folded=_FOLDED,
         settings=_settings(recipe),
+        seconds=_seconds(report),
+        seconds_total=f"{sum(report.seconds.values()):.1f}",
         links=links,
     )
 
@@ -161,7 +163,7 @@ def page_of(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja.StrictUndefined,
     )
-    environment.filters["shown"] = shown
+    environment.filters.update(shown=shown, with_spread=with_spread, beside=beside)
     environment.globals.update(
         marks=MARKS, words={"ok": "ok", "warn": "warning", "bad": "bad", "info": "info"}
     )
@@ -199,8 +201,13 @@ def _cards(report: Report) -> list[Card]:
 def _grouped(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
     """All checks, grouped under headings."""
     groups: dict[str, list[Check]] = {name: [] for name, _ in _GROUPS}
+    lacking = []
     for check in checks:
-        groups.setdefault(_group(check.name), []).append(check)
+        if check.value is None and check.says.startswith(NOT_MEASURED):
+            lacking.append(check)
+        else:
+            groups.setdefault(_group(check.name), []).append(check)
+    groups["Not measured"] = lacking
     return [(name, held) for name, held in groups.items() if held]
 
 
@@ -208,7 +215,14 @@ def _group(name: str) -> str:
     for title, starts in _GROUPS:
         if any(name == start or name.startswith(start) for start in starts):
             return title
-    return "Other"
+    group, slash, _ = name.partition("/")
+    return group.replace("-", " ").capitalize() if slash else "Other"
+
+
+def _seconds(report: Report) -> list[tuple[str, str]]:
+    """The parts of the audit that took longest, with their seconds."""
+    slowest = sorted(report.seconds.items(), key=lambda pair: -pair[1])
+    return [(name.replace("_", " "), f"{took:.1f} s") for name, took in slowest if took >= 0.05]
 
 
 def _drawn(figure: Figure) -> Drawn:

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from narrows.audit.report.finding import Check, Figure, Verdict
 from narrows.core.check import RequestError, printable
 
-__all__ = ["MARKS", "Check", "Report", "shown", "worst"]
+__all__ = ["MARKS", "Check", "Report", "beside", "shown", "with_spread", "worst"]
 
 _ORDER: tuple[Verdict, ...] = ("bad", "warn", "ok", "info")
 MARKS: Mapping[Verdict, str] = {"ok": "✓", "warn": "!", "bad": "✗", "info": "·"}
 """Marks that differ in shape, so that colour is not needed."""
+
+_SLOWEST = 5
+"""How many of the slowest parts of the audit are named on the terminal."""
 
 
 @dataclass(frozen=True)
@@ -27,6 +31,7 @@ class Report:
         parameters: the audit's arguments, and the numbers of examples.
         checks: the results of the checks.
         figures: charts and pictures; empty if read from JSON.
+        seconds: the measured time of each check and evaluation by its name; reports that differ only in it are equal.
     """
 
     method: str
@@ -34,6 +39,7 @@ class Report:
     parameters: Mapping[str, Any]
     checks: tuple[Check, ...]
     figures: tuple[Figure, ...] = ()
+    seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
 
     def __getitem__(self, name: str) -> Check:
         """The check with a name."""
@@ -68,7 +74,7 @@ class Report:
         return f"{kind}: {len(wrong)} of {len(self.checks)} checks ask for attention"
 
     def to_json(self) -> dict[str, Any]:
-        """``method``, ``data``, ``parameters`` and ``checks``, a flat list."""
+        """``method``, ``data``, ``parameters`` and ``checks``, a flat list: the same for every audit with one seed."""
         return {
             "method": self.method,
             "data": self.data,
@@ -76,16 +82,21 @@ class Report:
             "checks": [check.to_json() for check in self.checks],
         }
 
+    def document(self) -> dict[str, Any]:
+        """The content of ``audit.json``: that of `to_json`, and the measured ``seconds``."""
+        return self.to_json() | {"seconds": {name: round(took, 2) for name, took in self.seconds.items()}}
+
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> Report:
-        """A report without figures, from the result of `to_json`.
+        """A report without figures, from the result of `to_json` or `document`, also of earlier versions.
 
         Raises:
             RequestError: the content is not an audit.
         """
         try:
             checks = tuple(Check(**check) for check in kept["checks"])
-            return cls(kept["method"], kept["data"], kept["parameters"], checks)
+            seconds = dict(kept.get("seconds") or {})
+            return cls(kept["method"], kept["data"], kept["parameters"], checks, seconds=seconds)
         except (KeyError, TypeError) as error:
             raise RequestError(f"This is not an audit: {error}. Make one with: narrows audit RUN") from error
 
@@ -107,9 +118,15 @@ class Report:
         for check in self.checks:
             if not check.name.startswith("latent/"):
                 mark = Text(MARKS[check.verdict], style[check.verdict])
-                cells = (check.name, f"{shown(check.value)} {check.unit}".strip(), check.says)
-                table.add_row(mark, *(Text(printable(cell)) for cell in cells))
+                value = f"{with_spread(check)} {check.unit}".strip()
+                says = " ".join(part for part in (check.says, _bracketed(beside(check))) if part)
+                table.add_row(mark, *(Text(printable(cell)) for cell in (check.name, value, says)))
         console.print(table)
+        if self.seconds:
+            slowest = sorted(self.seconds.items(), key=lambda pair: -pair[1])[:_SLOWEST]
+            named = ", ".join(f"{name} {took:.1f}" for name, took in slowest if took >= 0.1)
+            total = sum(self.seconds.values())
+            console.print(Text(f"{total:.1f} s" + (f", of which {named}" if named else ""), "dim"))
 
     def __str__(self) -> str:
         return json.dumps(self.to_json(), indent=2, allow_nan=False)
@@ -139,3 +156,33 @@ def shown(value: float | str | None) -> str:
     if abs(value) >= 1e4:
         return f"{value:,.0f}"
     return f"{value:.1e}" if 0 < abs(value) < 1e-3 else f"{value:.4g}"
+
+
+def with_spread(check: Check) -> str:
+    """A check's value with its spread, rounded to the spread's size.
+
+    Example:
+        >>> with_spread(Check("auc", 0.83214, spread=0.0123)), with_spread(Check("l0", 16.0))
+        ('0.832 ± 0.012', '16')
+    """
+    if check.spread is None or not isinstance(check.value, (int, float)):
+        return shown(check.value)
+    if check.spread == 0 or not 1e-4 <= abs(check.value) < 1e4 or check.spread < 1e-4:
+        return f"{shown(check.value)} ± {shown(check.spread)}"
+    places = max(0, 1 - math.floor(math.log10(check.spread)))
+    return f"{check.value:,.{places}f} ± {check.spread:,.{places}f}"
+
+
+def beside(check: Check) -> str:
+    """The chance level of a check and its number of examples.
+
+    Example:
+        >>> beside(Check("auc", 0.83, chance=0.51, n=20000)), beside(Check("auc", 0.83))
+        ('chance 0.51 · n 20,000', '')
+    """
+    parts = [] if check.chance is None else [f"chance {shown(check.chance)}"]
+    return " · ".join(parts if check.n is None else [*parts, f"n {check.n:,}"])
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if text else ""
