@@ -28,6 +28,8 @@ def prepared(**options):
         model.encoder.bias.add_(0.3 * torch.randn(LAYERS * M))
         if not model.decoder.unit_norm:
             model.decoder.atoms.mul_(torch.rand(LAYERS * M, 1) + 0.5)
+        if options.get("skip"):
+            model.decoder.skip.normal_()
     return model, batch
 
 
@@ -88,9 +90,21 @@ def test_a_layer_is_read_by_its_own_latents_alone():
 
 
 @torch.no_grad()
+def test_the_skip_connection_adds_a_linear_map_of_each_layer():
+    plain, batch = prepared()
+    model, _ = prepared(skip=True)
+    x, y = batch.x, batch.target
+    want = plain.eval().reconstruct(batch)
+    for m in range(LAYERS):
+        want[:, m] += x[:, m] / size(x[:, m]) @ model.decoder.skip[m] * size(y[:, m])
+    torch.testing.assert_close(model.eval().reconstruct(batch), want)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("skip", [False, True])
 @pytest.mark.parametrize("activation", ["jumprelu", "relu", "topk"])
-def test_folding_computes_the_same(activation):
-    model, batch = prepared(activation=activation)
+def test_folding_computes_the_same(activation, skip):
+    model, batch = prepared(activation=activation, skip=skip)
     before, loss = model.eval().reconstruct(batch), model.loss(batch).total
     model.decoder.finish(model)
     torch.testing.assert_close(model.reconstruct(batch), before)
@@ -105,7 +119,8 @@ def test_thresholds_learn():
 
 
 def test_the_properties_hold():
-    for options in ({"activation": "jumprelu"}, {"activation": "topk", "k": 4}, {"activation": "relu"}):
+    more = {"skip": True, "activation": "topk", "k": 4}
+    for options in ({"activation": "jumprelu"}, {"activation": "topk", "k": 4}, {"activation": "relu"}, more):
         check_method(cross_layer_transcoder, Spec((3, 6), target=(3, 6)), latents=16, **options)
 
 

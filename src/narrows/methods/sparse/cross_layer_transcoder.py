@@ -14,7 +14,7 @@ from narrows.methods.sparse._assemble import (
     penalty_terms,
     without_penalty,
 )
-from narrows.nets.dictionaries.cross_layer import CrossLayerDictionary, LayerEncoder
+from narrows.nets.dictionaries.cross_layer import CrossLayerDictionary, LayerEncoder, SkipCrossLayerDictionary
 from narrows.nets.dictionaries.stacked import layers_of
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.layerwise import StackedObjective
@@ -32,13 +32,14 @@ def cross_layer_transcoder(
     threshold: float = 0.03,
     bandwidth: float = 1.0,
     price_target: str | Target = "none",
+    skip: bool = False,
     dead: str | DeadLatents = "auto",
     normalise: bool = True,
 ) -> Autoencoder:
     r"""Latents read one layer's MLP input, and write to the MLP outputs of that layer and of all later ones.
 
     .. math:: a^l = \mathrm{JumpReLU}(W^l_{enc} x^l + b^l), \qquad
-        \hat y^l = \sum_{l' \le l} W^{l' \to l}_{dec} a^{l'} + b^l_{dec}
+        \hat y^l = \sum_{l' \le l} W^{l' \to l}_{dec} a^{l'} + b^l_{dec} \;(+\, S^l x^l)
 
     .. math:: L = \sum_l \| y^l - \hat y^l \|^2 + \lambda \sum_l \sum_i \tanh(c\, \| W^l_{dec, i} \|\, a^l_i)
 
@@ -55,6 +56,7 @@ def cross_layer_transcoder(
         steepness: c.
         threshold: initial thresholds of ``jumprelu``, in units of the data.
         bandwidth: width of their kernel, in the same units.
+        skip: add a linear skip connection S in each layer.
 
     Raises:
         RequestError: data without layers, or without a target of as many; an argument out of range.
@@ -94,7 +96,11 @@ def cross_layer_transcoder(
         bottleneck = CrossLayerTopK(latents, k, layers) if counted else ReLU(layers * latents)
     cost = "tanh" if activation == "jumprelu" else "l1"
     terms = without_penalty(price_target) if counted else penalty_terms(cost, sparsity, price_target)
-    dictionary = CrossLayerDictionary(latents, spec.target, unit_norm=counted, normalise=normalise)
+    dictionary = (
+        SkipCrossLayerDictionary(latents, spec.target, width, unit_norm=counted, normalise=normalise)
+        if skip
+        else CrossLayerDictionary(latents, spec.target, unit_norm=counted, normalise=normalise)
+    )
     bottleneck.bind(dictionary)
-    encoder = LayerEncoder(latents, spec.shape, normalise=normalise)
+    encoder = LayerEncoder(latents, spec.shape, normalise=normalise, skip=skip)
     return assemble(spec, encoder, bottleneck, dictionary, StackedObjective(dead=revived, **terms))

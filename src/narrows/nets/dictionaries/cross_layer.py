@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Tree
 from narrows.nets.dictionaries.stacked import FoldsLayers, LayerScale, StackedDictionary
 
-__all__ = ["CrossLayerDictionary", "LayerEncoder"]
+__all__ = ["CrossLayerDictionary", "LayerEncoder", "SkipCrossLayerDictionary"]
 
 
 class CrossLayerDictionary(StackedDictionary):
@@ -51,6 +51,46 @@ class CrossLayerDictionary(StackedDictionary):
             rows[:, : layer * self.shape[1]] = 0
 
 
+class SkipCrossLayerDictionary(CrossLayerDictionary):
+    r"""With a linear skip connection in each layer: :math:`\hat y^l = \sum_{l' \le l} z^{l'} W^{l' \to l} + x^l S^l`.
+
+    S starts at 0. The input is a pair (z, x), with x from `LayerEncoder(skip=True)`.
+
+    Args:
+        latents: number of latents per layer, M.
+        shape: (layers, E), of the output.
+        width: width of a layer's input, D.
+        unit_norm: constrain every atom, over all its layers, to norm 1.
+        normalise: scale each layer to mean square 1 internally.
+    """
+
+    def __init__(
+        self,
+        latents: int,
+        shape: tuple[int, ...],
+        width: int,
+        *,
+        unit_norm: bool = True,
+        normalise: bool = False,
+    ) -> None:
+        super().__init__(latents, shape, unit_norm=unit_norm, normalise=normalise)
+        self.skip = nn.Parameter(torch.zeros(shape[0], width, shape[1]))
+
+    def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
+        """Decode pairs of codes (*samples, B, L M) and inputs (*samples, B, L D)."""
+        z, x = z
+        layers = x.unflatten(-1, self.skip.shape[:2])
+        past = torch.einsum("...ld,lde->...le", layers, self.skip).flatten(-2)
+        return self._shaped(self._sum(z) + past + self.bias)
+
+    def finish(self, model: Autoencoder) -> None:
+        """Fold the layers' scales into the skip connection too."""
+        encoder = model.encoder
+        if isinstance(encoder, LayerEncoder):
+            self.skip.mul_(encoder.scale.unsqueeze(-1) / self.scale.view(self.shape).unsqueeze(1))
+        super().finish(model)
+
+
 class LayerEncoder(Part, FoldsLayers):
     """A linear encoder for each layer: the concatenated pre-activations of all layers, (B, L M).
 
@@ -58,6 +98,7 @@ class LayerEncoder(Part, FoldsLayers):
         latents: number of latents per layer, M.
         shape: (layers, D).
         normalise: scale each layer to mean square 1.
+        skip: return the pair of the pre-activations and the (scaled) input, for a `SkipCrossLayerDictionary`.
 
     Example:
         >>> LayerEncoder(5, (3, 4))(torch.ones(7, 3, 4)).shape
@@ -66,17 +107,21 @@ class LayerEncoder(Part, FoldsLayers):
 
     scale: Tensor
 
-    def __init__(self, latents: int, shape: tuple[int, ...], *, normalise: bool = False) -> None:
+    def __init__(
+        self, latents: int, shape: tuple[int, ...], *, normalise: bool = False, skip: bool = False
+    ) -> None:
         super().__init__()
         layers, width = shape
-        self.normalise = normalise
+        self.normalise, self.skip = normalise, skip
         self.weight = nn.Parameter(F.normalize(torch.randn(layers, latents, width), dim=-1))
         self.bias = nn.Parameter(torch.zeros(layers * latents))
         self.register_buffer("scale", torch.ones(layers, width))
 
-    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor:
+    def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> Tensor | tuple[Tensor, Tensor]:
         """Pre-activations of inputs (B, L, D)."""
-        return torch.einsum("bld,lmd->blm", x * self.scale, self.weight).flatten(1) + self.bias
+        x = x * self.scale
+        pre = torch.einsum("bld,lmd->blm", x, self.weight).flatten(1) + self.bias
+        return (pre, x.flatten(1)) if self.skip else pre
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Initialise the scales, and the bias such that the pre-activations at the layers' medians are 0."""
