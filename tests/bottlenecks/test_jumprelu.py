@@ -115,7 +115,7 @@ def test_thresholds_start_again_and_stay_positive():
     [
         {"penalty": "l2"},
         {"positive": "square"},
-        {"threshold": 0.0},
+        {"threshold": -0.1},
         {"bandwidth": -1.0},
         {"speed": 0.0},
         {"penalty": "quadratic"},

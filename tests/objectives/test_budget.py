@@ -13,6 +13,7 @@ from narrows.data import open as open_data
 from narrows.kernels.metrics import fvu, l0
 from narrows.methods.index import builder
 from narrows.objectives.target import TargetFVU, TargetL0
+from narrows.testing.case import prepare
 
 
 def by_hand(gaps, start, rate, ahead, smooth):
@@ -97,3 +98,39 @@ def test_two_targets_are_refused(name):
 def test_bad_targets_are_refused(kind, options):
     with pytest.raises(RequestError):
         kind(**options)
+
+
+@pytest.mark.parametrize("name", ["relu-sae", "gated-sae", "jumprelu-sae", "p-anneal-sae"])
+@pytest.mark.parametrize("wanted", [2.0, 5.0, 13.0])
+def test_before_training_each_latent_is_active_equally_often_at_the_target(world, name, wanted):
+    torch.manual_seed(0)
+    model = builder(name)(world.spec, latents=48, price_target=f"l0={wanted}")
+    batch = Batch(3 * world.train.all(limit=960).x + 7)
+    prepare(model, batch)
+    # 960 examples, of which every latent is active on as many: a 48th of the target's share.
+    assert (model.encode(batch)[Latents].z != 0).sum(0).tolist() == [round(960 * wanted / 48)] * 48
+
+
+def test_the_start_of_jumprelu_is_in_the_thresholds_and_that_of_relu_in_the_bias(world):
+    batch = Batch(world.train.all(limit=500).x)
+    for name in ("relu-sae", "jumprelu-sae"):
+        torch.manual_seed(0)
+        model = builder(name)(world.spec, latents=48, price_target="l0=3")
+        prepare(model, batch)
+        # By hand: the level between the 31st and the 32nd of the 500 projections on each atom.
+        atoms, dec = model.encoder.weight, model.decoder
+        level = ((dec.scale * batch.x - dec.bias) @ atoms.T).sort(0).values[-32:-30].mean(0).detach()
+        if name == "relu-sae":
+            torch.testing.assert_close(model.encoder.bias, -level, rtol=1e-5, atol=1e-5)
+        else:
+            assert not model.encoder.bias.any()
+            torch.testing.assert_close(model.bottleneck.theta, level, rtol=1e-5, atol=1e-5)
+
+
+def test_thresholds_that_were_given_stay_and_constant_data_move_nothing():
+    given = builder("jumprelu-sae")((4,), latents=12, price_target="l0=3", threshold=0.2)
+    prepare(given, Batch(torch.randn(100, 4)))
+    assert given.bottleneck.theta.tolist() == pytest.approx([0.4 * float(given.bottleneck.grain)] * 12)
+    still = builder("relu-sae")((4,), latents=12, price_target="l0=3")
+    prepare(still, Batch(torch.ones(100, 4)))
+    assert not still.encoder.bias.any()

@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from narrows.core import Part, Pass, Sparse, all_sum
+from narrows.bottlenecks.sparse.penalised import Penalised
+from narrows.core import Autoencoder, Batch, Part, Pass, Sparse, all_sum
 from narrows.core.check import number
 from narrows.core.evidence import Latents, Residual
 
@@ -76,7 +77,11 @@ class Target(Part):
 
 
 class TargetL0(Target):
-    """A target for the number of active latents, L0.
+    r"""A target for the number of active latents, L0, which the code has from the first step on.
+
+    Before training the level above which a latent is active is set such that each latent is active on the
+    same share :math:`L_0^* / N` of the examples. A dense code whose L0 falls to the target during training
+    spends most of a budget on the way, and loses latents there.
 
     Args:
         l0: the mean number of active latents of an example (of a row, if examples have several).
@@ -108,6 +113,13 @@ class TargetL0(Target):
     ) -> None:
         super().__init__(cost, start, rate, ahead, smooth)
         self.l0 = number("l0", rows * l0, low=1e-3)
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Make each latent active on as many examples as all others, such that L0 is the target."""
+        bottleneck = model.bottleneck
+        if isinstance(bottleneck, Penalised):
+            pre = bottleneck.pre_activations(model.encoder(batch.x, batch.condition))
+            bottleneck.start(model.encoder, pre, self.l0 * len(batch) / pre.numel())
 
     def excess(self, passed: Pass) -> Tensor:
         """log(L0 / L0*)."""

@@ -17,6 +17,8 @@ from narrows.kernels.sparse import LazyLinear
 __all__ = ["JumpReLU", "jump", "step"]
 
 _PENALTIES = ("l0", "tanh", "quadratic")
+_THRESHOLD, _LEAST = 0.1, 0.01
+"""Of the initial thresholds, in units of the data's scale: the default, and the least that data can set."""
 
 
 class JumpReLU(Penalised):
@@ -38,7 +40,8 @@ class JumpReLU(Penalised):
         latents: number of latents, N.
         penalty: ``l0``, ``tanh`` or ``quadratic``.
         threshold: initial thresholds, in units of the data's scale: the root mean square of a coordinate of
-            the centred examples, which is that of their norm divided by the square root of their width.
+            the centred examples, which is that of their projections on random directions. With 0 a target for
+            L0 sets them, such that each latent is active on the same share of the examples; without one 0.1.
         bandwidth: width of the kernel, epsilon, in the same units.
         positive: ``log`` learns the logarithm of theta, ``raw`` theta itself, clamped at 0.
         speed: learning rate of the thresholds relative to other parameters under Adam: the parameter is their
@@ -67,8 +70,8 @@ class JumpReLU(Penalised):
         latents: int,
         *,
         penalty: str = "l0",
-        threshold: float = 0.1,
-        bandwidth: float = 0.5,
+        threshold: float = 0.0,
+        bandwidth: float = 1.0,
         positive: str = "log",
         speed: float = 1.0,
         to_input: bool = False,
@@ -78,14 +81,15 @@ class JumpReLU(Penalised):
         super().__init__(latents)
         self.penalty = choice("penalty", penalty, _PENALTIES)
         self.positive = choice("positive", positive, ("log", "raw"))
-        self.start = number("threshold", threshold, low=1e-9)
+        self.given = number("threshold", threshold, low=0) > 0
+        self.initial = threshold or _THRESHOLD
         self.speed = number("threshold_speed", speed, low=1e-6)
         self.bandwidth = number("bandwidth", bandwidth, low=1e-9)
         self.to_input, self.steepness = to_input, number("steepness", steepness, low=0)
         self.l0 = number("target_l0", l0, low=0)
         if penalty == "quadratic" and not self.l0:
             raise refuse("target_l0", l0, "above 0 with the quadratic penalty", "Set the L0 to train for.")
-        start = math.log(self.start) if positive == "log" else self.start
+        start = math.log(self.initial) if positive == "log" else self.initial
         self.threshold = nn.Parameter(torch.full((latents,), start / self.speed))
 
     @property
@@ -114,7 +118,15 @@ class JumpReLU(Penalised):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Initialise the thresholds in units of the data."""
         super().prepare(model, batch)
-        self.threshold.copy_(self._started(self.threshold))
+        self.threshold.copy_(self._learned(self.initial * self.grain))
+
+    def raise_floor(self, level: Tensor) -> Tensor:
+        """Set the thresholds to levels (N,), unless they were given; return what is left for the bias."""
+        if self.given:
+            return torch.zeros_like(level)
+        theta = level.clamp_min(_LEAST * self.grain)
+        self.threshold.copy_(self._learned(theta))
+        return level - theta
 
     def after_step(self, passed: Pass) -> None:
         """Clamp thresholds that are learned directly at 0."""
@@ -132,12 +144,12 @@ class JumpReLU(Penalised):
 
     def reset(self, rows: Tensor) -> list[nn.Parameter]:
         """Reset the thresholds of some latents."""
-        self.threshold[rows] = self._started(self.threshold[rows])
+        self.threshold[rows] = self._learned(self.initial * self.grain)
         return [*super().reset(rows), self.threshold]
 
-    def _started(self, like: Tensor) -> Tensor:
-        start = self.start * self.grain
-        return ((start.log() if self.positive == "log" else start) / self.speed).expand_as(like)
+    def _learned(self, theta: Tensor) -> Tensor:
+        """The parameter whose thresholds are theta."""
+        return (theta.log() if self.positive == "log" else theta) / self.speed
 
 
 def jump(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:

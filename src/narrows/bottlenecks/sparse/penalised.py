@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
-from narrows.core import Autoencoder, Batch
+from narrows.core import Autoencoder, Batch, Tree
 from narrows.core.reference import ModuleReference
 from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import Dictionary, geometric_median, spread
@@ -52,6 +52,33 @@ class Penalised(SparseBottleneck):
         """Adapt to rescaled latents; changed lengths of atoms cancel in the sizes."""
         if factor.ndim == 0:
             self.grain.mul_(factor)
+
+    def pre_activations(self, h: Tree) -> Tensor:
+        """The dense pre-activations of features, (B, N)."""
+        return self.dense(h[0] if isinstance(h, tuple) else h)
+
+    def start(self, encoder: nn.Module, pre: Tensor, share: float) -> None:
+        """Make each latent active on a share of some examples, by the encoder's bias or by thresholds.
+
+        Each latent's level is exceeded by the same number of rows, at least one. A latent whose largest
+        pre-activations are all equal is left as it is.
+
+        Args:
+            encoder: the encoder, with a bias for each latent.
+            pre: its pre-activations of some examples, (B, N).
+            share: the share, between 0 and 1.
+        """
+        bias = dict(encoder.named_parameters(recurse=False)).get("bias")
+        above = min(max(1, round(share * len(pre))), len(pre) - 1)
+        if bias is None or bias.shape != (self.width,) or len(pre) < 2:
+            return
+        largest = pre.topk(above + 1, dim=0).values
+        level = torch.where(largest[-1] < largest[0], largest[-2:].mean(0), self.floor())
+        bias.sub_(self.raise_floor(level).to(bias.dtype))
+
+    def raise_floor(self, level: Tensor) -> Tensor:
+        """Set thresholds to levels (N,) if there are any; return what the bias must be lowered by instead."""
+        return level
 
     def floor(self) -> Tensor:
         """The pre-activations above which a latent is active, (N,)."""

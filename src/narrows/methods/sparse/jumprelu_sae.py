@@ -21,8 +21,8 @@ def jumprelu_sae(
     penalty: str = "l0",
     weight: Schedule = 0.0,
     price_target: str | Target = "none",
-    threshold: float = 0.0125,
-    bandwidth: float = 0.0625,
+    threshold: float = 0.0,
+    bandwidth: float = 0.0,
     positive: str = "log",
     threshold_speed: float = 10.0,
     ste_to_input: bool = False,
@@ -45,8 +45,11 @@ def jumprelu_sae(
         weight: weight of the penalty, lambda; with 0 it is 1, and for ``quadratic`` twenty times the L0 of
             `price_target`.
         threshold: initial thresholds, as a share of the centred examples' root mean square norm (the paper
-            scales data to mean squared norm 1); 0.001 there.
-        bandwidth: width of the kernel, in the same unit; 0.001 in the paper, for many more steps.
+            scales data to mean squared norm 1); 0.001 there. With 0 `price_target` sets them: each latent is
+            active on the same share of the examples, and L0 is the target from the first step on; without a
+            target they are a tenth of the root mean square of a coordinate.
+        bandwidth: width of the kernel, in the same unit; 0.001 in the paper, for many more steps. With 0 it
+            is the root mean square of a coordinate, which is that of a projection on a random direction.
         positive: ``log`` learns the logarithm of the thresholds, as in the paper; ``raw`` the thresholds,
             clamped at 0.
         threshold_speed: learning rate of the thresholds relative to the weights; 1 in the paper, with longer
@@ -72,8 +75,8 @@ def jumprelu_sae(
     bottleneck = JumpReLU(
         latents,
         penalty=penalty,
-        threshold=number("threshold", threshold, low=1e-9) * norm,
-        bandwidth=number("bandwidth", bandwidth, low=1e-9) * norm,
+        threshold=number("threshold", threshold, low=0) * norm,
+        bandwidth=number("bandwidth", bandwidth, low=0) * norm or 1.0,
         positive=positive,
         speed=threshold_speed,
         to_input=ste_to_input,
