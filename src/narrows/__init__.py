@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from narrows.core import Code as Code
     from narrows.core import Objective as Objective
     from narrows.core import Spec as Spec
+    from narrows.exchange.loading import load as load
     from narrows.methods.index import METHODS as METHODS
     from narrows.proofs.engine import prove as prove
     from narrows.runs.compare import compare as compare
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from narrows.runs.fit import resume as resume
     from narrows.runs.harvesting.driver import harvest as harvest
     from narrows.runs.run import Run as Run
-    from narrows.runs.run import load as load
     from narrows.runs.sweep import sweep as sweep
 
 _HOMES = {
@@ -39,7 +39,7 @@ _HOMES = {
     "fit": "runs.fit",
     "resume": "runs.fit",
     "Run": "runs.run",
-    "load": "runs.run",
+    "load": "exchange.loading",
     "sweep": "runs.sweep",
 }
 

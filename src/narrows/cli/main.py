@@ -73,6 +73,12 @@ _ROWS = (
     ),
     Command("translate", "Use a run", "translate:translate", "Predict some modalities from others."),
     Command("score", "Use a run", "codes:score", "Compute an anomaly score for each example."),
+    Command(
+        "convert",
+        "Use a run",
+        "exchange:convert",
+        "Write a run, or a dictionary of another library, in another format.",
+    ),
     Command("audit", "Evaluate", "reports:audit", "Check a run: audit.json, report.html, features.html."),
     Command(
         "features", "Evaluate", "reports:features", "Show single latents of a sparse code: features.html."

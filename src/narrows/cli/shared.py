@@ -12,6 +12,7 @@ from narrows.core.check import refuse
 from narrows.core.texts import number_or_schedule
 
 __all__ = [
+    "AllowPickle",
     "BatchSize",
     "Data",
     "Device",
@@ -22,6 +23,7 @@ __all__ = [
     "Method",
     "Patience",
     "Precision",
+    "Reading",
     "Run",
     "ShowProgress",
     "Steps",
@@ -30,6 +32,20 @@ __all__ = [
 ]
 
 Run: TypeAlias = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
+AllowPickle: TypeAlias = Annotated[
+    bool,
+    typer.Option(
+        "--allow-pickle", help="Open a pickle of another library, for tensors and plain values only."
+    ),
+]
+Reading: TypeAlias = Annotated[
+    str,
+    typer.Option(
+        "--as",
+        help="Read a foreign file differently from its configuration: see docs/exchange.",
+        metavar="READING",
+    ),
+]
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 Json: TypeAlias = Annotated[
     bool,

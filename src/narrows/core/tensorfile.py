@@ -11,7 +11,8 @@ import hashlib
 import json
 import math
 import struct
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,7 +201,7 @@ def write_tensors(
     Raises:
         WorkError: the file cannot be written; an existing file is unchanged.
     """
-    ready = {name: t.detach().to("cpu").contiguous() for name, t in tensors.items()}
+    ready = {name: t.detach() for name, t in tensors.items()}
     order = sorted(ready, key=lambda name: (-ready[name].dtype.itemsize, name))  # keeps every tensor aligned
     table: dict[str, Any] = {} if metadata is None else {"__metadata__": dict(metadata)}
     at = 0
@@ -216,8 +217,8 @@ def write_tensors(
     head += b" " * (-len(head) % 8)
     digest = hashlib.sha256()
     with replacing(path, again) as file:
-        parts: list[Buffer] = [struct.pack("<Q", len(head)), head, *(_bytes(ready[name]) for name in order)]
-        for part in parts:
+        parts: Iterator[Buffer] = (_bytes(ready[name].to("cpu").contiguous()) for name in order)
+        for part in chain([struct.pack("<Q", len(head)), head], parts):  # one copy in memory at a time
             file.write(part)
             digest.update(part)
     return digest.hexdigest()

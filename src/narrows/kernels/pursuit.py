@@ -13,7 +13,7 @@ References:
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -30,7 +30,14 @@ _GRAM = 4096
 
 
 def matching_pursuit(
-    x: Tensor, atoms: Tensor, k: int, *, signed: bool = False, tolerance: float = 0.0
+    x: Tensor,
+    atoms: Tensor,
+    k: int,
+    *,
+    signed: bool = False,
+    tolerance: float = 0.0,
+    residual: float = 0.0,
+    stop_on_repeat: bool = False,
 ) -> Sparse:
     r"""The code of k steps of matching pursuit; gradients flow through all steps at fixed indices.
 
@@ -45,6 +52,8 @@ def matching_pursuit(
         k: the number of steps.
         signed: select by the absolute inner product; otherwise coefficients are nonnegative.
         tolerance: an example stops when the norm of its residual falls below this fraction of its own norm.
+        residual: an example stops when the norm of its residual falls below this.
+        stop_on_repeat: an example stops when an atom is selected again.
 
     Returns:
         indices and values, (B, k).
@@ -54,7 +63,8 @@ def matching_pursuit(
         tensor([[3., 1.]])
     """
     whole("k", k, low=1, high=len(atoms), fix="k cannot exceed the number of atoms.")
-    values, indices = _Greedy.apply(x, atoms, k, signed, tolerance)
+    stop = _Stop(tolerance, residual, stop_on_repeat)
+    values, indices = _Greedy.apply(x, atoms, k, signed, stop)
     if k == 1:
         return Sparse(indices, values, len(atoms))
     # `argmax` returns the first of equals: the step at which this atom was first selected.
@@ -115,12 +125,20 @@ def _solve(gram: Tensor, fit: Tensor) -> Tensor:
     return torch.where(found.isfinite(), found, 0.0)
 
 
+class _Stop(NamedTuple):
+    """When an example takes no more steps, as in `matching_pursuit`."""
+
+    tolerance: float
+    residual: float
+    repeat: bool
+
+
 class _Greedy(torch.autograd.Function):
     """The greedy steps in chunks; backward recovers each residual from the next one."""
 
     @staticmethod
     def forward(
-        ctx: Any, x: Tensor, atoms: Tensor, k: int, signed: bool, tolerance: float
+        ctx: Any, x: Tensor, atoms: Tensor, k: int, signed: bool, stop: _Stop
     ) -> tuple[Tensor, Tensor]:
         # The Gram matrix costs N D N multiply-adds, so it is used only if the steps of the batch would cost
         # more.
@@ -128,7 +146,7 @@ class _Greedy(torch.autograd.Function):
         values, rest = x.new_zeros(len(x), k), torch.empty_like(x)
         indices = torch.zeros(len(x), k, dtype=torch.int64, device=x.device)
         for part in _chunks(len(x), len(atoms)):
-            rest[part] = _steps(x[part], atoms, gram, values[part], indices[part], signed, tolerance)
+            rest[part] = _steps(x[part], atoms, gram, values[part], indices[part], signed, stop)
         ctx.save_for_backward(atoms, values, indices, rest)
         ctx.mark_non_differentiable(indices)
         return values, indices
@@ -157,19 +175,23 @@ def _steps(
     values: Tensor,
     indices: Tensor,
     signed: bool,
-    tolerance: float,
+    stop: _Stop,
 ) -> Tensor:
     """Compute values and indices (B, k) of rows x (B, D) in place, and return the residual."""
     rest, fits = x.clone(), x @ atoms.T
-    least = tolerance**2 * x.square().sum(1)
+    least = stop.tolerance**2 * x.square().sum(1) + stop.residual**2
+    done = torch.zeros(len(x), dtype=torch.bool, device=x.device)
     for t in range(values.shape[1]):
         index = (fits.abs() if signed else fits).max(1).indices  # on CPU faster than `argmax`
         atom = atoms.index_select(0, index)
         value = torch.linalg.vecdot(atom, rest)
         if not signed:
             value = value.clamp_min_(0.0)
-        if tolerance > 0:
+        if stop.tolerance > 0 or (stop.residual > 0 and t > 0):
             value = torch.where(rest.square().sum(1) > least, value, 0.0)
+        if stop.repeat:  # the step that repeats an atom is still taken
+            value = torch.where(done, 0.0, value)
+            done |= (indices[:, :t] == index[:, None]).any(1) | (value == 0)
         values[:, t], indices[:, t] = value, index
         rest.addcmul_(value.unsqueeze(1), atom, value=-1)
         if t + 1 < values.shape[1]:

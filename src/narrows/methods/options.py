@@ -62,6 +62,12 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         "normalise": (
             "scale the data to mean square 1 inside the model while it trains, each layer or side separately."
         ),
+        "centre": "subtract the decoder's bias from the input.",
+        "token_norm": (
+            "normalise each example before it is encoded, and revert it after decoding: none, mean (its values have "
+            "mean 0), layer (and variance 1) or length (the square root of their number)."
+        ),
+        "by_norm": "multiply pre-activations by the norms of the atoms, and divide the code by them to decode.",
     },
 }
 """Options of all families, then of each family: option -> description."""

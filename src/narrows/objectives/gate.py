@@ -40,7 +40,9 @@ class GatedObjective(SparseObjective):
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The error of the reconstruction from the gate alone, (B,)."""
-        decoder, inputs = model.decoder, (passed.code[Gate].open, passed.batch.condition)
+        decoder, gate = model.decoder, passed.code[Gate].open
+        z = (gate, *passed.code.z[1:]) if isinstance(passed.code.z, tuple) else gate
+        inputs = (z, passed.batch.condition)
         if self.frozen:
             weights = {name: value.detach() for name, value in decoder.named_parameters()}
             output = functional_call(decoder, weights, inputs)

@@ -49,9 +49,10 @@ _FIELDS = {
     "fingerprint": str,
     "prior": dict,
     "base": dict,
+    "origin": dict,
 }
 """The fields of a recipe and their types."""
-_OPTIONAL = ("fingerprint", "prior", "base")
+_OPTIONAL = ("fingerprint", "prior", "base", "origin")
 """Fields that may be missing."""
 _WITHOUT_EFFECT = ("seed", "device", "log_every", "checkpoint_seconds")
 """Fields of the plan in which runs of one group may differ."""
@@ -74,6 +75,8 @@ class Recipe:
         prior: a second-stage prior that is not an argument of the method: its text (``custom`` for an object), and
             the shape of the codes.
         base: for a second stage on a finished run, its folder, its recipe and the hash of its weights.
+        origin: for a model from a file of another library, what is known of it: the format, the model and the hook
+            point of the activations, and the file's configuration.
     """
 
     method: str
@@ -85,6 +88,7 @@ class Recipe:
     fingerprint: str = ""
     prior: Mapping[str, Any] = field(default_factory=dict)
     base: Mapping[str, Any] = field(default_factory=dict)
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def build(self, builder: Builder | None = None, prior: Prior | None = None) -> Autoencoder:
         """An untrained model.
@@ -140,6 +144,11 @@ class Recipe:
         Raises:
             RequestError: the data cannot be opened.
         """
+        if self.origin and data is None:
+            raise RequestError(
+                f"This model was read from a file of {self.origin.get('format', 'another library')}, without its data. "
+                "Name some: ``data=...``."
+            )
         try:
             return nd.open(**{**self.data, **({} if data is None else {"what": data})})
         except NarrowsError:
@@ -172,7 +181,9 @@ class Recipe:
         spec = self.spec.to_json()
         try:
             fields = {
-                name: value for name, value in vars(self).items() if value or name not in ("prior", "base")
+                name: value
+                for name, value in vars(self).items()
+                if value or name not in ("prior", "base", "origin")
             }
             content = {"format": _FORMAT, **fields, "spec": spec}
             return dict(json.loads(json.dumps(content, allow_nan=False)))

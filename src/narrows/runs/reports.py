@@ -82,7 +82,7 @@ def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, *
     elif features_page.is_file():
         links = [features_page]
     files.write(document, (json.dumps(report.document(), indent=2) + "\n").encode())
-    recipe = json.loads((run.path / "recipe.json").read_text())
+    recipe = run.recipe.form()
     pages = [(path.name, "Single latents") for path in links if path is not None]
     files.write(page, run_page(report, recipe, run.metrics, pages).encode())
     return [document, *(path for path in links if path is not None), page]

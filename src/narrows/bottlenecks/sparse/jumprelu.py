@@ -94,9 +94,9 @@ class JumpReLU(Penalised):
 
     @property
     def theta(self) -> Tensor:
-        """The thresholds, (N,)."""
+        """The thresholds, (N,); a negative one, such as a file may have, is 0."""
         learned = self.speed * self.threshold
-        return learned.exp() if self.positive == "log" else learned
+        return learned.exp() if self.positive == "log" else learned.clamp_min(0)
 
     def floor(self) -> Tensor:
         """The pre-activations above which a latent is active: the thresholds, (N,)."""

@@ -38,7 +38,7 @@ class Penalised(SparseBottleneck):
 
     def bind(self, dictionary: Dictionary) -> None:
         """Store the dictionary if its atoms are not normalised."""
-        self._free = None if dictionary.unit_norm else ModuleReference(dictionary)
+        self._free = None if dictionary.unit_norm or dictionary.by_norm else ModuleReference(dictionary)
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Measure the scale sigma of the targets around their geometric median."""

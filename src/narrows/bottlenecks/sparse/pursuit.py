@@ -29,6 +29,8 @@ class MatchingPursuit(SparseBottleneck):
         k_eval: number of steps in ``eval()``; k if 0.
         signed: select by absolute value, with signed coefficients.
         tolerance: stop when the norm of the residual falls below this share of the input's.
+        residual: stop when the norm of the residual falls below this.
+        stop_on_repeat: stop when an atom is selected again.
 
     Raises:
         RequestError: a number out of range.
@@ -39,18 +41,36 @@ class MatchingPursuit(SparseBottleneck):
     """
 
     def __init__(
-        self, latents: int, k: int, *, k_eval: int = 0, signed: bool = False, tolerance: float = 0.0
+        self,
+        latents: int,
+        k: int,
+        *,
+        k_eval: int = 0,
+        signed: bool = False,
+        tolerance: float = 0.0,
+        residual: float = 0.0,
+        stop_on_repeat: bool = False,
     ) -> None:
         super().__init__(latents)
         self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         self.k_eval = whole("k_eval", k_eval, low=0, high=latents, fix="k_eval cannot exceed ``latents``.")
         self.signed, self.tolerance = signed, number("tolerance", tolerance, low=0, high=1)
+        self.residual, self.stop_on_repeat = number("residual", residual, low=0), stop_on_repeat
 
     def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse, dict[str, Tensor]]:
         """The code of k steps."""
         x, atoms = coded_with(pre)
         k = self.k if self.training else self.k_eval or self.k
-        return matching_pursuit(x, atoms, k, signed=self.signed, tolerance=self.tolerance), {}
+        code = matching_pursuit(
+            x,
+            atoms,
+            k,
+            signed=self.signed,
+            tolerance=self.tolerance,
+            residual=self.residual,
+            stop_on_repeat=self.stop_on_repeat,
+        )
+        return code, {}
 
 
 def coded_with(pre: Tensor | LazyLinear) -> tuple[Tensor, Tensor]:

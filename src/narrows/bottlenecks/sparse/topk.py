@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import torch
 from torch import Tensor
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Sparse
-from narrows.core.check import number, whole
+from narrows.core.check import number, refuse, whole
 from narrows.kernels.sparse import LazyLinear, top
 
 __all__ = ["TopK"]
@@ -27,9 +28,11 @@ class TopK(SparseBottleneck):
         begin: number of active latents at the first step of training; k if 0.
         over: number of steps over which it changes linearly from `begin` to k.
         alpha: in ``eval()``, alpha k latents are active instead of k.
+        groupmax: keep the largest of each of k groups of consecutive latents instead, as sparsify does.
 
     Raises:
-        RequestError: k, or alpha k, is not between 1 and the number of latents.
+        RequestError: k, or alpha k, is not between 1 and the number of latents; with groups, k does not divide
+            it.
 
     Example:
         >>> TopK(4, 2)(torch.tensor([[3.0, -1.0, 2.0, 1.0]])).z.dense()
@@ -51,8 +54,14 @@ class TopK(SparseBottleneck):
         begin: int = 0,
         over: int = 0,
         alpha: float = 1.0,
+        groupmax: bool = False,
     ) -> None:
         super().__init__(latents)
+        self.groupmax = groupmax
+        if groupmax and latents % k:
+            raise refuse(
+                "k", k, f"a divisor of the number of latents, {latents}", "The groups have equal sizes."
+            )
         self.k = whole("k", k, low=1, high=latents, fix="k cannot exceed ``latents``.")
         self.begin = whole("begin_k", begin, low=0, high=latents, fix="It cannot exceed ``latents``.") or k
         self.over = whole("anneal", over, low=0)
@@ -79,5 +88,12 @@ class TopK(SparseBottleneck):
 
     def largest(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
         """The code of the k largest latents, at most all."""
-        code = top(pre, min(k, self.width))
+        code = self._largest_of_groups(pre, k) if self.groupmax else top(pre, min(k, self.width))
         return code if self.signed else replace(code, values=code.values.relu())
+
+    def _largest_of_groups(self, pre: Tensor | LazyLinear, k: int) -> Sparse:
+        """The largest of each of k groups."""
+        dense = pre.dense() if isinstance(pre, LazyLinear) else pre
+        values, indices = dense.unflatten(-1, (k, -1)).max(-1)
+        first = torch.arange(0, self.width, self.width // k, device=indices.device)
+        return Sparse(indices + first, values, self.width)

@@ -8,10 +8,11 @@ from torch import nn
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Objective, Spec, as_spec
-from narrows.core.check import RequestError, refuse
+from narrows.core.check import RequestError, choice, refuse
 from narrows.core.schedules import Schedule
 from narrows.likelihoods import Squared
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
+from narrows.nets.dictionaries.token_norm import TOKEN_NORMS
 from narrows.objectives import DEAD, TARGETS
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.target import Target, TargetL0
@@ -161,6 +162,9 @@ def sparse_autoencoder(
     tied: bool = False,
     row: tuple[int, ...] = (),
     conditions: tuple[str, ...] = (),
+    centre: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
 ) -> Autoencoder:
     """An autoencoder of a linear encoder, a sparse bottleneck and a dictionary.
 
@@ -175,9 +179,26 @@ def sparse_autoencoder(
         tied: the encoder's rows are the atoms throughout training.
         row: shape of the reconstruction of one code, if an example has several; the example's if empty.
         conditions: names of the conditions of encoder and decoder.
+        centre: subtract the decoder's bias from the input.
+        token_norm: the norm of each example, of `TOKEN_NORMS`.
+        by_norm: pre-activations and codes are in units of the atoms' norms.
+
+    Raises:
+        RequestError: an unknown norm, or a treatment of dead latents with one.
     """
+    if choice("token_norm", token_norm, TOKEN_NORMS) != "none" and getattr(objective, "dead", None):
+        raise refuse("token_norm", token_norm, "`none` if dead latents are treated", "Set ``dead='none'``.")
     shape = row or spec.shape
-    dictionary = Dictionary(bottleneck.width, shape, unit_norm=unit_norm, normalise=normalise)
+    common: dict[str, Any] = {"normalise": normalise, "token_norm": token_norm}
+    dictionary = Dictionary(bottleneck.width, shape, unit_norm=unit_norm, by_norm=by_norm, **common)
     bottleneck.bind(dictionary)
-    encoder = AffineEncoder(bottleneck.width, shape, centre=dictionary, normalise=normalise, tied=tied)
+    encoder = AffineEncoder(
+        bottleneck.width,
+        shape,
+        centre=dictionary,
+        tied=tied,
+        subtract=centre,
+        norms_of=dictionary if by_norm else None,
+        **common,
+    )
     return assemble(spec, encoder, bottleneck, dictionary, objective, conditions=conditions)

@@ -1,5 +1,7 @@
 """The AbsTopK sparse autoencoder."""
 
+from typing import Any
+
 from narrows.bottlenecks.sparse.abstopk import AbsTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
@@ -15,6 +17,9 @@ def abstopk_sae(
     dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
+    centre: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
 ) -> Autoencoder:
     r"""A linear autoencoder with the k latents of largest magnitude active, positive or negative.
 
@@ -38,4 +43,7 @@ def abstopk_sae(
     """
     spec, latents = spec_and_latents(spec, "abstopk-sae", latents)
     objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
-    return sparse_autoencoder(spec, AbsTopK(latents, k), objective, unit_norm=unit_norm, normalise=normalise)
+    shared: dict[str, Any] = {"centre": centre, "token_norm": token_norm, "by_norm": by_norm}
+    return sparse_autoencoder(
+        spec, AbsTopK(latents, k), objective, unit_norm=unit_norm, normalise=normalise, **shared
+    )

@@ -1,5 +1,7 @@
 """The BatchTopK sparse autoencoder."""
 
+from typing import Any
+
 from narrows.bottlenecks.sparse.batchtopk import BatchTopK
 from narrows.core import Autoencoder, Spec
 from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
@@ -16,6 +18,9 @@ def batchtopk_sae(
     dead: str | DeadLatents = "auxk",
     unit_norm: bool = True,
     normalise: bool = True,
+    centre: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
 ) -> Autoencoder:
     r"""A TopK autoencoder with a budget per batch: k active latents per example on average.
 
@@ -39,4 +44,5 @@ def batchtopk_sae(
     spec, latents = spec_and_latents(spec, "batchtopk-sae", latents)
     bottleneck = BatchTopK(latents, k, decay=threshold_decay)
     objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
-    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
+    shared: dict[str, Any] = {"centre": centre, "token_norm": token_norm, "by_norm": by_norm}
+    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise, **shared)

@@ -1,5 +1,7 @@
 """The gated sparse autoencoder."""
 
+from typing import Any
+
 from narrows.bottlenecks.sparse.gated import Gated
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
@@ -19,6 +21,9 @@ def gated_sae(
     dead: str | DeadLatents = "resample",
     unit_norm: bool = True,
     normalise: bool = True,
+    centre: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
 ) -> Autoencoder:
     r"""A gate selects the active latents, and a second path their magnitudes, without shrinkage.
 
@@ -49,4 +54,7 @@ def gated_sae(
     """
     spec, latents = spec_and_latents(spec, "gated-sae", latents)
     objective = GatedObjective(frozen=frozen, **penalised_terms(spec, latents, "l1", l1, price_target, dead))
-    return sparse_autoencoder(spec, Gated(latents), objective, unit_norm=unit_norm, normalise=normalise)
+    shared: dict[str, Any] = {"centre": centre, "token_norm": token_norm, "by_norm": by_norm}
+    return sparse_autoencoder(
+        spec, Gated(latents), objective, unit_norm=unit_norm, normalise=normalise, **shared
+    )

@@ -1,5 +1,7 @@
 """The JumpReLU sparse autoencoder."""
 
+from typing import Any
+
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError, number
@@ -29,6 +31,9 @@ def jumprelu_sae(
     dead: str | DeadLatents = "none",
     unit_norm: bool = True,
     normalise: bool = True,
+    centre: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
 ) -> Autoencoder:
     r"""Latents are active above learned thresholds, with a penalty on L0.
 
@@ -85,7 +90,8 @@ def jumprelu_sae(
     weight = weight or (_FIRM * l0 if firm else 1.0)
     terms = penalised_terms(spec, latents, penalty, weight, "none" if firm else price_target, dead)
     objective = SparseObjective(**terms)
-    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
+    shared: dict[str, Any] = {"centre": centre, "token_norm": token_norm, "by_norm": by_norm}
+    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise, **shared)
 
 
 def _wanted(target: str | Target) -> float:

@@ -19,6 +19,8 @@ def mp_sae(
     tolerance: float = 0.0,
     dead: str | DeadLatents = "none",
     normalise: bool = True,
+    residual: float = 0.0,
+    stop_on_repeat: bool = False,
 ) -> Autoencoder:
     r"""A dictionary with matching pursuit as its encoder, trained through the unrolled steps.
 
@@ -34,6 +36,8 @@ def mp_sae(
         k_eval: number of steps in ``eval()``; k if 0.
         signed: select by absolute value, as in the classical pursuit; the paper does not.
         tolerance: stop when the norm of the residual falls below this share of the centred example's.
+        residual: stop when the norm of the residual falls below this, in the units of the scaled data.
+        stop_on_repeat: stop when an atom is selected again.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -48,7 +52,15 @@ def mp_sae(
         Matching Pursuit, 2025. arXiv:2506.03093
     """
     spec, latents = spec_and_latents(spec, "mp-sae", latents)
-    bottleneck = MatchingPursuit(latents, k, k_eval=k_eval, signed=signed, tolerance=tolerance)
+    bottleneck = MatchingPursuit(
+        latents,
+        k,
+        k_eval=k_eval,
+        signed=signed,
+        tolerance=tolerance,
+        residual=residual,
+        stop_on_repeat=stop_on_repeat,
+    )
     objective = SparseObjective(dead=dead_latents(dead, latents, k, spec.size))
     dictionary = Dictionary(latents, spec.output_shape, normalise=normalise)
     return assemble(spec, TiedEncoder(dictionary), bottleneck, dictionary, objective)

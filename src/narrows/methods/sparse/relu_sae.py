@@ -1,5 +1,7 @@
 """The ReLU sparse autoencoder with an L1 penalty, in the form of Bricken et al."""
 
+from typing import Any
+
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
@@ -18,6 +20,9 @@ def relu_sae(
     dead: str | DeadLatents = "resample",
     unit_norm: bool = True,
     normalise: bool = True,
+    centre: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
 ) -> Autoencoder:
     r"""A wide linear autoencoder with ReLU latents and an L1 penalty.
 
@@ -46,4 +51,7 @@ def relu_sae(
     """
     spec, latents = spec_and_latents(spec, "relu-sae", latents)
     objective = SparseObjective(**penalised_terms(spec, latents, "l1", l1, price_target, dead))
-    return sparse_autoencoder(spec, ReLU(latents), objective, unit_norm=unit_norm, normalise=normalise)
+    shared: dict[str, Any] = {"centre": centre, "token_norm": token_norm, "by_norm": by_norm}
+    return sparse_autoencoder(
+        spec, ReLU(latents), objective, unit_norm=unit_norm, normalise=normalise, **shared
+    )

@@ -1,7 +1,10 @@
 """The TopK sparse autoencoder."""
 
+from typing import Any
+
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
+from narrows.core.check import refuse
 from narrows.core.schedules import Schedule
 from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
@@ -20,6 +23,10 @@ def topk_sae(
     anneal: int = 0,
     unit_norm: bool = True,
     normalise: bool = True,
+    centre: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
+    groupmax: bool = False,
 ) -> Autoencoder:
     r"""A linear autoencoder with k active latents, and an auxiliary loss that revives dead ones.
 
@@ -33,6 +40,7 @@ def topk_sae(
 
     Args:
         multi_topk: weight of the error with 4 k latents; 1/8 in the paper's multi-TopK.
+        groupmax: keep the largest of each of k groups of consecutive latents instead of the k largest.
 
     Raises:
         RequestError: an argument out of range; k larger than the number of latents; data with a target.
@@ -46,8 +54,11 @@ def topk_sae(
         Gao et al., Scaling and Evaluating Sparse Autoencoders, 2024. arXiv:2406.04093
     """
     spec, latents = spec_and_latents(spec, "topk-sae", latents)
-    bottleneck = TopK(latents, k, begin=begin_k, over=anneal)
+    bottleneck = TopK(latents, k, begin=begin_k, over=anneal, groupmax=groupmax)
     revived = dead_latents(dead, latents, k, spec.size)
     plain = multi_topk == 0
+    if not plain and token_norm != "none":
+        raise refuse("token_norm", token_norm, "`none` with multi-TopK", "Set ``multi_topk=0``.")
     objective = SparseObjective(dead=revived) if plain else MultiTopK(weight=multi_topk, dead=revived)
-    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
+    shared: dict[str, Any] = {"centre": centre, "token_norm": token_norm, "by_norm": by_norm}
+    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise, **shared)

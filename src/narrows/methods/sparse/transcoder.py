@@ -1,5 +1,7 @@
 """The transcoder: a sparse replacement of a layer."""
 
+from typing import Any
+
 from narrows.bottlenecks.sparse.jumprelu import JumpReLU
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.relu import ReLU
@@ -15,6 +17,7 @@ from narrows.methods.sparse._assemble import (
     without_penalty,
 )
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, SkipDictionary
+from narrows.nets.dictionaries.token_norm import TOKEN_NORMS
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.sparse import SparseObjective
 from narrows.objectives.target import Target
@@ -32,6 +35,10 @@ def transcoder(
     skip: bool = False,
     dead: str | DeadLatents = "auto",
     normalise: bool = True,
+    token_norm: str = "none",
+    by_norm: bool = False,
+    positive: str = "log",
+    threshold_speed: float = 10.0,
 ) -> Autoencoder:
     r"""The input of a layer is encoded sparsely, and decoded to the layer's output.
 
@@ -50,6 +57,10 @@ def transcoder(
         l1: weight of the sum of the latents, with ``relu``.
         l0: weight of their number, with ``jumprelu``.
         skip: add a linear skip connection S.
+        token_norm: normalise each input: ``none``, ``mean``, ``layer`` or ``length``; the output is not, and the
+            skip connection reads the input itself.
+        positive: of ``jumprelu``: ``log`` learns the logarithm of the thresholds, ``raw`` the thresholds.
+        threshold_speed: of ``jumprelu``, learning rate of the thresholds relative to the weights.
 
     Raises:
         RequestError: the data have no target; an argument out of range.
@@ -78,14 +89,19 @@ def transcoder(
         terms = {**without_penalty(price_target), "dead": dead_latents(dead, latents, k, spec.size)}
     else:
         relu = activation == "relu"
-        bottleneck = ReLU(latents) if relu else JumpReLU(latents, speed=10.0)
+        bottleneck = ReLU(latents) if relu else JumpReLU(latents, positive=positive, speed=threshold_speed)
         cost, weight = ("l1", l1) if relu else ("l0", l0)
         terms = penalised_terms(spec, latents, cost, weight, price_target, dead)
+    shared: dict[str, Any] = {"normalise": normalise, "by_norm": by_norm}
     dictionary = (
-        SkipDictionary(latents, spec.output_shape, spec.size, normalise=normalise)
+        SkipDictionary(latents, spec.output_shape, spec.size, **shared)
         if skip
-        else Dictionary(latents, spec.output_shape, normalise=normalise)
+        else Dictionary(latents, spec.output_shape, **shared)
     )
     bottleneck.bind(dictionary)
-    encoder = AffineEncoder(latents, spec.shape, normalise=normalise, skip=skip)
+    norm = choice("token_norm", token_norm, TOKEN_NORMS)
+    norms_of = dictionary if by_norm else None
+    encoder = AffineEncoder(
+        latents, spec.shape, normalise=normalise, skip=skip, token_norm=norm, norms_of=norms_of
+    )
     return assemble(spec, encoder, bottleneck, dictionary, SparseObjective(**terms))

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -39,6 +40,7 @@ from narrows.core.reference import ModuleReference
 from narrows.kernels.metrics import Coherence
 from narrows.kernels.parallel import SplitLinear, TensorShard, combine
 from narrows.kernels.sparse import LazyLinear, decode
+from narrows.nets.dictionaries.token_norm import normalise, restore
 
 __all__ = ["AffineEncoder", "Dictionary", "Rescaled", "SkipDictionary", "geometric_median", "spread"]
 
@@ -75,6 +77,9 @@ class Dictionary(Part):
             consists of several such outputs (pooled layers), each counts as one row.
         unit_norm: constrain every atom to norm 1.
         normalise: scale the data, so that the same learning rates suit all data.
+        token_norm: the norm of each example that `AffineEncoder` applies and this reverts, of
+            `TOKEN_NORMS`. The input is then a pair of the code and the norm's shifts and scales.
+        by_norm: codes are in units of the atoms' norms, and are divided by them.
 
     Example:
         >>> Dictionary(16, (2, 3))(Sparse(torch.tensor([[3]]), torch.tensor([[2.0]]), 16)).shape
@@ -89,17 +94,26 @@ class Dictionary(Part):
     shard: TensorShard | None = None
 
     def __init__(
-        self, latents: int, shape: tuple[int, ...], *, unit_norm: bool = True, normalise: bool = False
+        self,
+        latents: int,
+        shape: tuple[int, ...],
+        *,
+        unit_norm: bool = True,
+        normalise: bool = False,
+        token_norm: str = "none",
+        by_norm: bool = False,
     ) -> None:
         super().__init__()
         self.shape, self.unit_norm, self.normalise = tuple(shape), unit_norm, normalise
+        self.token_norm, self.by_norm = token_norm, by_norm
         self.atoms = nn.Parameter(_directions(latents, shape))
         self.bias = nn.Parameter(torch.zeros(math.prod(shape)))
         self.register_buffer("scale", torch.ones(()))
 
     def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """Decode codes (*samples, B, N), sparse or dense, to (*samples, B, *shape)."""
-        return self._shaped(self._sum(z) + self.bias)
+        z, moments = (z, None) if self.token_norm == "none" else z
+        return self._restored(self._sum(z) + self.bias, moments)
 
     def combine(self, z: Sparse | Tensor) -> Tensor:
         """The weighted sum of atoms without the bias, (*samples, B, *shape)."""
@@ -110,9 +124,18 @@ class Dictionary(Part):
         return torch.linalg.vector_norm(self.atoms, dim=1)
 
     def _sum(self, z: Sparse | Tensor) -> Tensor:
+        if self.by_norm:
+            lengths = self.lengths()
+            z = replace(z, values=z.values / lengths[z.indices]) if isinstance(z, Sparse) else z / lengths
         if self.shard is not None:
             return combine(z, self.atoms, self.shard)
         return decode(z, self.atoms) if isinstance(z, Sparse) else z @ self.atoms
+
+    def _restored(self, flat: Tensor, moments: Tensor | None) -> Tensor:
+        shaped = self._shaped(flat)
+        if moments is None:
+            return shaped
+        return restore(shaped, moments.reshape(*moments.shape[:-1], *[1] * (len(self.shape) - 1), 2))
 
     def _shaped(self, flat: Tensor) -> Tensor:
         if self.normalise:
@@ -122,6 +145,8 @@ class Dictionary(Part):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Initialise the scale and the bias from the targets."""
         target = batch.target.reshape(-1, len(self.bias)).to(self.bias.dtype)
+        if self.token_norm != "none":
+            target, _ = normalise(target, self.token_norm)
         centre = geometric_median(target)
         if self.normalise:
             self.scale.copy_(1 / spread(target, centre))
@@ -151,7 +176,8 @@ class Dictionary(Part):
             return
         self._fold(encoder.scale)
         factors = [1 / self.scale]
-        if not self.unit_norm and not encoder.tied and bottleneck.elementwise:
+        free = not (self.unit_norm or self.by_norm or encoder.tied)
+        if free and bottleneck.elementwise:
             lengths = self.lengths()
             factors.append(torch.where(lengths > 0, lengths, torch.ones_like(lengths)))
             self.atoms.div_(factors[1].unsqueeze(1))
@@ -180,6 +206,7 @@ class SkipDictionary(Dictionary):
         width: dimension of r.
         unit_norm: constrain every atom to norm 1.
         normalise: scale the data.
+        by_norm: codes are in units of the atoms' norms.
 
     Reference:
         Paulo, Shabalin, Belrose, Transcoders Beat Sparse Autoencoders for Interpretability, 2025.
@@ -194,8 +221,9 @@ class SkipDictionary(Dictionary):
         *,
         unit_norm: bool = True,
         normalise: bool = False,
+        by_norm: bool = False,
     ) -> None:
-        super().__init__(latents, shape, unit_norm=unit_norm, normalise=normalise)
+        super().__init__(latents, shape, unit_norm=unit_norm, normalise=normalise, by_norm=by_norm)
         self.skip = nn.Parameter(torch.zeros(width, math.prod(shape)))
 
     def forward(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
@@ -220,6 +248,10 @@ class AffineEncoder(Part):
         normalise: scale the input as `Dictionary` scales the output.
         tied: use `centre`'s atoms as W throughout, without subtracting its bias.
         skip: return the pair of the pre-activations and the (scaled) input, for a `SkipDictionary`.
+        subtract: subtract the bias of `centre`.
+        token_norm: normalise each example, a norm of `TOKEN_NORMS`. With `centre`, the pair of the
+            pre-activations and the norm's shifts and scales is returned, for its dictionary.
+        norms_of: the dictionary with whose atoms' norms the pre-activations are multiplied, or None.
 
     Example:
         >>> AffineEncoder(16, (2, 3))(torch.ones(5, 2, 3)).dense().shape
@@ -239,19 +271,24 @@ class AffineEncoder(Part):
         normalise: bool = False,
         tied: bool = False,
         skip: bool = False,
+        subtract: bool = True,
+        token_norm: str = "none",
+        norms_of: Dictionary | None = None,
     ) -> None:
         super().__init__()
         self.normalise, self.tied, self.skip = normalise, tied, skip
+        self.subtract, self.token_norm = subtract and not tied, token_norm
         weight = _directions(latents, shape) if centre is None else centre.atoms.detach().clone()
         self.weight = None if tied else nn.Parameter(weight)
         self.bias = nn.Parameter(torch.zeros(latents))
         self.register_buffer("scale", torch.ones(()))
         self._centre = None if centre is None else ModuleReference(centre)
+        self._norms_of = None if norms_of is None else ModuleReference(norms_of)
 
     @property
     def shift(self) -> Tensor | None:
         """The vector subtracted from the input, (D,), or None."""
-        return None if self._centre is None or self.tied else self._centre.module.bias
+        return self._centre.module.bias if self._centre is not None and self.subtract else None
 
     @property
     def rows(self) -> Tensor:
@@ -263,17 +300,29 @@ class AffineEncoder(Part):
 
     def forward(self, x: Tree, condition: Condition = NO_CONDITION) -> LazyLinear | tuple[LazyLinear, Tensor]:
         """The lazy pre-activations (B, N) of inputs (B, *shape)."""
-        x = x.reshape(-1, self.rows.shape[1])
+        around = x = x.reshape(-1, self.rows.shape[1])
+        if self.token_norm != "none":
+            x, moments = normalise(x, self.token_norm)
+            around = around if self._centre is None else moments
         if self.normalise:
             x = x * self.scale
-        pre = LazyLinear(x, self.rows, self.bias, self.shift)
+            around = x if self.skip and self.token_norm == "none" else around
+        weight: Tensor = self.rows
+        bias: Tensor = self.bias
+        if self._norms_of is not None:
+            lengths = self._norms_of.module.lengths()
+            weight, bias = weight * lengths.unsqueeze(1), bias * lengths
+        pre = LazyLinear(x, weight, bias, self.shift)
         if self.shard is not None:
             pre = SplitLinear.of(pre, self.shard)
-        return (pre, x) if self.skip else pre
+        restored = self._centre is not None and self.token_norm != "none"
+        return (pre, around) if self.skip or restored else pre
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Initialise the scale, and without `centre` the bias, from the inputs."""
         x = batch.x.reshape(-1, self.rows.shape[1]).to(self.bias.dtype)
+        if self.token_norm != "none":
+            x, _ = normalise(x, self.token_norm)
         centre = geometric_median(x)
         if self.normalise:
             self.scale.copy_(1 / spread(x, centre))
