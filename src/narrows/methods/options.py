@@ -62,7 +62,7 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         "normalise": (
             "scale the data to mean square 1 inside the model while it trains, each layer or side separately."
         ),
-        "centre": "subtract the decoder's bias from the input.",
+        "centre": "subtract the decoder's bias, the centre of the data, from every example first.",
         "token_norm": (
             "normalise each example before it is encoded, and revert it after decoding: none, mean (its values have "
             "mean 0), layer (and variance 1) or length (the square root of their number)."

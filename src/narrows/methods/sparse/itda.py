@@ -36,7 +36,6 @@ def itda(
         threshold: the share of an example's squared norm that may remain unexplained; the lower, the sooner
             the dictionary is full.
         signed: the pursuit may subtract atoms, as in the classical algorithm.
-        centre: subtract the data's mean from every example first.
         at_once: number of examples that are added before later ones are encoded again; 1 is the exact
             algorithm.
         numbers: the column with the index of each example, for comparisons; none if empty.

@@ -49,7 +49,8 @@ def transcoder(
     are in different spaces. ``relu`` with the L1 penalty is the paper's; ``jumprelu`` has thresholds and a
     penalty on L0, as `jumprelu_sae`; ``topk`` sets L0 without a penalty, and has the auxiliary loss of
     `topk_sae`. A latent's effect on another layer's latent is its value times a constant of the weights,
-    which makes circuits interpretable.
+    which makes circuits interpretable. A ``token_norm`` is applied to the input only: the output is not
+    restored, and the skip connection reads the input itself.
 
     Args:
         spec: description of the data, with the shape of the layer's output in ``spec.target``.
@@ -57,8 +58,6 @@ def transcoder(
         l1: weight of the sum of the latents, with ``relu``.
         l0: weight of their number, with ``jumprelu``.
         skip: add a linear skip connection S.
-        token_norm: normalise each input: ``none``, ``mean``, ``layer`` or ``length``; the output is not, and the
-            skip connection reads the input itself.
         positive: of ``jumprelu``: ``log`` learns the logarithm of the thresholds, ``raw`` the thresholds.
         threshold_speed: of ``jumprelu``, learning rate of the thresholds relative to the weights.
 
