@@ -40,7 +40,9 @@ __all__ = ["EVALUATIONS"]
 EVALUATIONS: Table[Evaluation] = Table(
     "evaluations",
     "narrows.audit.evaluations.evaluation:Evaluation",
-    {},
+    {
+        "dark-matter": "narrows.audit.evaluations.dark_matter:DarkMatter",
+    },
     words={"all": "every evaluation that this model and these data admit"},
 )
 """The evaluations that a text can name."""

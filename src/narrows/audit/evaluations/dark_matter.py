@@ -1,0 +1,189 @@
+"""`dark-matter`: how much of a sparse code's error is linear in the input."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from narrows.audit.evaluations.evaluation import Evaluation
+from narrows.audit.evidence.effects import effects
+from narrows.audit.evidence.reseeds import reseed
+from narrows.audit.evidence.view import View, device_of
+from narrows.audit.metrics.linear_error import linear_error, pursuit_step
+from narrows.audit.report.finding import Check, Finding
+from narrows.core import Sparse, dense
+from narrows.core.check import whole
+from narrows.core.evidence import Latents
+from narrows.data.dataset import known_of
+
+__all__ = ["DarkMatter"]
+
+_TIMES = 10
+"""Fewest rows, in units of the input's dimensions."""
+
+_CHUNK, _NEAR = 512, 1e-3
+
+
+class DarkMatter(Evaluation):
+    r"""How much of the error of a sparse code a linear map of the input predicts.
+
+    .. math:: R^2(e \mid x) = 1 - \frac{\sum_t \|e_t - \hat e(x_t)\|^2}{\sum_t \|e_t - \bar e\|^2}, \qquad
+        e = x - \hat x
+
+    The map has a bias, is fitted on one half of the tokens and judged on the other; tokens of one context lie in the
+    same half. The same is measured of the squared norm of the error. What no linear map predicts, as a share of the
+    input's variance, is the *nonlinear* error: a wider dictionary reduces it least. The last figure is the nonlinear
+    error after one step of gradient pursuit: the atom nearest to the error is added, and all coefficients that are on
+    move along their gradient.
+
+    Chance: the error of each token beside the input of another, drawn at random. Of the step of pursuit: a random atom
+    is added instead of the nearest one.
+
+    Cost: the pass of the model over five draws of the tokens, and least squares in the number of dimensions.
+
+    Misleads when: the code shrinks. A reconstruction that is a tenth too small has an error that is linear in the
+    input, without any feature missing. A large R² of a random dictionary has this reason.
+
+    Args:
+        tokens: largest number of rows in one draw; at least ten times as many rows as dimensions are needed.
+
+    Example:
+        >>> DarkMatter(tokens=4096).tokens
+        4096
+
+    Reference:
+        Engels, Smith, Tegmark, Decomposing the dark matter of sparse autoencoders, 2024. arXiv:2410.14670
+    """
+
+    seconds: ClassVar[float] = 10
+
+    def __init__(self, tokens: int = 16384) -> None:
+        self.tokens = whole("tokens", tokens, low=20)
+
+    def lacks(self, view: View) -> str:
+        """A sparse code of vectors, and ten rows for each dimension."""
+        x, target = view.batch.x, view.batch.target
+        if view.control is None or not isinstance(x, Tensor) or not isinstance(target, Tensor):
+            return "The model has no sparse code of one vector for each example."
+        rows = 0 if view.dataset is None else len(view.dataset)
+        size = x[0].numel()
+        if min(rows, self.tokens) < _TIMES * size:
+            return (
+                f"A linear map of {size} dimensions needs {_TIMES * size:,} rows, and there are "
+                f"{min(rows, self.tokens):,}."
+            )
+        return ""
+
+    def __call__(self, view: View) -> Finding:
+        """Shares of the error that are linear in the input, and what a step of pursuit removes."""
+        atoms = _atoms(view)
+        found = reseed(lambda seed: self._measure(view, atoms, seed), view.seed)
+        count = self._count(view)
+        total = found["fvu"].mean
+        says = {
+            "error": "R² of the error vector, predicted linearly from the input. The error is "
+            f"{total:.1%} of the variance.",
+            "norm": "R² of the squared norm of the error, predicted linearly from the input.",
+            "nonlinear-fvu": "The error that no linear map of the input predicts, as a share of the variance.",
+            "pursuit": "The nonlinear error after one step of gradient pursuit, with one more latent a token."
+            + (
+                f" The whole error is then {found['after'].mean:.1%} of the variance."
+                if "after" in found
+                else ""
+            ),
+        }
+        return Finding(
+            tuple(
+                Check(
+                    f"dark-matter/{name}",
+                    found[name].mean,
+                    "",
+                    "info",
+                    text,
+                    chance=found[f"{name}/chance"].mean,
+                    spread=found[name].spread,
+                    n=count,
+                )
+                for name, text in says.items()
+                if name in found
+            )
+        )
+
+    def _count(self, view: View) -> int:
+        assert view.dataset is not None
+        return min(self.tokens, len(view.dataset))
+
+    def _measure(self, view: View, atoms: Tensor | None, seed: int) -> Mapping[str, float]:
+        assert view.dataset is not None
+        random = torch.Generator().manual_seed(seed)
+        rows = torch.randperm(len(view.dataset), generator=random)[: self._count(view)].sort().values
+        x, target, errors = _passed(view, rows, atoms, random)
+        fit, test = _halves(view, rows, random)
+        other = torch.randperm(len(rows), generator=random)
+        own, shuffled = (linear_error(inputs, errors[0], target, fit, test) for inputs in (x, x[other]))
+        found = {"fvu": own.fvu}
+        for name, key in (("error", "error"), ("norm", "norm"), ("nonlinear", "nonlinear-fvu")):
+            found |= {key: getattr(own, name), f"{key}/chance": getattr(shuffled, name)}
+        if len(errors) > 1:
+            after, by_chance = (linear_error(x, error, target, fit, test) for error in errors[1:])
+            found |= {
+                "pursuit": after.nonlinear,
+                "pursuit/chance": by_chance.nonlinear,
+                "after": after.fvu,
+            }
+        return found
+
+
+def _passed(
+    view: View, rows: Tensor, atoms: Tensor | None, random: torch.Generator
+) -> tuple[Tensor, Tensor, list[Tensor]]:
+    """Inputs, targets and errors of some rows; the errors also after a step of pursuit, and one with random atoms."""
+    assert view.dataset is not None
+    model, parts = view.model, []
+    for some in rows.split(_CHUNK):
+        with torch.no_grad():
+            passed = model(view.dataset.batch(some, conditions=model.conditions, device=device_of(model)))
+            output = model.likelihood.mean(passed.output)
+        found = passed.code.find(Latents)
+        assert found is not None
+        x, target = (t.flatten(1).float().cpu() for t in (passed.batch.x, passed.batch.target))
+        errors = [target - output.flatten(1).float().cpu()]
+        if atoms is not None:
+            z = dense(found.z).float().cpu()
+            signed = bool((z < 0).any())
+            add = torch.randint(len(atoms), (len(some),), generator=random)
+            errors += [pursuit_step(errors[0], z, atoms, signed=signed, add=which) for which in (None, add)]
+        parts.append((x, target, *errors))
+    x, target, *errors = (torch.cat(part) for part in zip(*parts, strict=True))
+    return x, target, list(errors)
+
+
+def _halves(view: View, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Numbers of the rows in two random halves; rows of one context lie in the same half."""
+    provenance = known_of(view.dataset).provenance if view.dataset is not None else None
+    groups = rows if provenance is None or provenance.length else provenance.contexts(rows)
+    _, group = groups.unique(return_inverse=True)
+    count = int(group.max()) + 1
+    first = torch.zeros(count, dtype=torch.bool)
+    first[torch.randperm(count, generator=random)[: count // 2]] = True
+    return first[group].nonzero().squeeze(1), (~first[group]).nonzero().squeeze(1)
+
+
+def _atoms(view: View) -> Tensor | None:
+    """The atoms of a linear decoder, (N, D); None if the decoder is not linear in the code."""
+    z = view.sparse
+    assert z is not None
+    width = z.width if isinstance(z, Sparse) else z.shape[1]
+    atoms = effects(view, torch.arange(width), torch.ones(width)).flatten(1).float()
+    few = torch.arange(min(len(view), 64))
+    code = z if not isinstance(z, Sparse) else z.dense()
+    code, skip = code[few], None if view.skip is None else view.skip[few]
+    made, none = (
+        view.decode(each if skip is None else (each, skip), few).flatten(1) for each in (code, code * 0)
+    )
+    expected = code.float() @ atoms
+    unlike = (made - none - expected).norm() / expected.norm().clamp_min(1e-30)
+    return atoms if float(unlike) < _NEAR else None
