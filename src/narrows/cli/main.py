@@ -84,6 +84,9 @@ _ROWS = (
         "features", "Evaluate", "reports:features", "Show single latents of a sparse code: features.html."
     ),
     Command("compare", "Evaluate", "reports:compare", "Compare runs on one page."),
+    Command(
+        "match", "Evaluate", "match:match", "Match the latents of dictionaries: which do the runs share?"
+    ),
     Command("prove", "Evaluate", "reports:prove", "Test a paper's claim on data, with several seeds."),
 )
 

@@ -103,7 +103,7 @@ class Run:
         name = name_of(data if data is None else name or data)
         report = audit(
             self.model,
-            self._dataset(data),
+            self.dataset(data),
             method=self.method,
             data_name=name or self.recipe.data_name,
             progress=progress,
@@ -129,7 +129,7 @@ class Run:
         from narrows.runs.features import PAGE, write_features
 
         page = self.path / PAGE if out is None else Path(out)
-        found = write_features(self, None if data is None else self._dataset(data), out=page, **options)
+        found = write_features(self, None if data is None else self.dataset(data), out=page, **options)
         return None if found is None else page
 
     def encode(self, data: Any = None, *, progress: Any = None) -> dict[str, np.ndarray]:
@@ -234,7 +234,7 @@ class Run:
     @torch.no_grad()
     def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> Any:
         """Decode points on the line between the codes of examples i and j, (steps, *shape)."""
-        dataset = self._dataset(data)
+        dataset = self.dataset(data)
         for name, row in (("from", i), ("to", j)):
             whole(name, row, low=0, high=len(dataset) - 1, fix="It is the index of a row.")
         batch = dataset.batch(torch.tensor([i, j]), self.model.conditions)
@@ -290,11 +290,12 @@ class Run:
         """
         if self.model.likelihood.unit == "nats":
             return "nll_nats"
-        first = self._dataset(data).batch(slice(0, 1), self.model.conditions)
+        first = self.dataset(data).batch(slice(0, 1), self.model.conditions)
         with torch.no_grad():
             return "squared_error" if self.model.encode(first).rate is None else "nll_nats_without_constant"
 
-    def _dataset(self, data: Any) -> Dataset:
+    def dataset(self, data: Any = None) -> Dataset:
+        """Data as the model sees them: scaled as in the fit; the test split of the run if None."""
         if data is None:
             return self.data.test
         return data if isinstance(data, Dataset) else nd.like(self.recipe.data, data)
@@ -303,7 +304,7 @@ class Run:
         self, data: Any, function: Callable[[Batch], Any], progress: Any, title: str, chunk: int = _CHUNK
     ) -> Iterator[Any]:
         """The results of a function for all chunks of the data, which are always the same."""
-        dataset = self._dataset(data)
+        dataset = self.dataset(data)
 
         def results() -> Iterator[Any]:
             for first in range(0, len(dataset), chunk):

@@ -12,30 +12,35 @@ from narrows.core.check import optional, refuse
 __all__ = ["Match", "cosines", "f1", "match", "on"]
 
 
-def cosines(truth: Tensor, learned: Tensor) -> Tensor:
+def cosines(truth: Tensor, learned: Tensor, signed: bool = False) -> Tensor:
     r"""The absolute cosine of each true atom with each learned one, :math:`|\cos(a_i, w_j)|`, (M, N) float64.
 
-    The value is absolute, since a signed code may use the negative of an atom.
+    The value is absolute, since a signed code may use the negative of an atom. Latents that are never negative cannot:
+    the cosine of their atoms is `signed`.
 
     Args:
         truth: true atoms, (M, ...).
         learned: learned atoms, (N, ...), of the same shape.
+        signed: keep the sign.
 
     Example:
         >>> cosines(torch.eye(2), torch.tensor([[0.0, -3.0]])).tolist()
         [[0.0], [1.0]]
+        >>> cosines(torch.eye(2), torch.tensor([[0.0, -3.0]]), signed=True).tolist()
+        [[0.0], [-1.0]]
     """
     a, b = (F.normalize(atoms.detach().double().flatten(1), dim=1) for atoms in (truth, learned))
     if a.shape[1] != b.shape[1]:
         raise refuse("learned", tuple(b.shape), f"atoms of {a.shape[1]} numbers, like the true ones")
-    return (a @ b.T).abs().clamp(max=1)
+    found = (a @ b.T).clamp(-1, 1)
+    return found if signed else found.abs()
 
 
 class Match:
-    """The one-to-one matching of true and learned atoms with the largest sum of absolute cosines (Hungarian method).
+    """The one-to-one matching of true and learned atoms with the largest sum of similarities (Hungarian method).
 
     Args:
-        similarity: of each true atom with each learned one, (M, N), from `cosines`.
+        similarity: of each true atom with each learned one, (M, N), such as `cosines`.
 
     Raises:
         WorkError: SciPy is not installed.
@@ -59,7 +64,7 @@ class Match:
 
     @property
     def mcc(self) -> float:
-        """The mean absolute cosine over all true atoms; an atom without a partner counts as 0."""
+        """The mean similarity over all true atoms; an atom without a partner counts as 0."""
         return float(self.similarity[self.true, self.learned].sum()) / max(1, len(self.similarity))
 
     @property

@@ -14,7 +14,7 @@ from narrows.audit.report.report import MARKS, Report, beside, shown, with_sprea
 from narrows.audit.report.svg import draw
 from narrows.core.check import optional
 
-__all__ = ["compare_page", "page", "page_of", "run_page"]
+__all__ = ["compare_page", "drawn", "page", "page_of", "run_page"]
 
 
 class Card(NamedTuple):
@@ -92,7 +92,7 @@ def run_page(
     Raises:
         WorkError: Jinja2 or Pillow is not installed.
     """
-    figures = [_drawn(figure) for figure in report.figures]
+    figures = [drawn(figure) for figure in report.figures]
     return page_of(
         "run.html",
         title=_title(report),
@@ -100,7 +100,7 @@ def run_page(
         verdict=_VERDICTS[report.verdict],
         summary=_summary(report),
         cards=_cards(report),
-        curves=[_drawn(chart) for chart in training_charts(metrics)],
+        curves=[drawn(chart) for chart in training_charts(metrics)],
         charts=[figure for figure in figures if figure.svg],
         galleries=[figure for figure in figures if figure.strips],
         groups=_grouped(report.checks),
@@ -133,9 +133,9 @@ def compare_page(comparison: Comparison) -> str:
         warnings=comparison.warnings,
         rule=RULE,
         cards={column.name: _cards(column.report)[:4] for column in held},
-        curves=[_drawn(chart) for chart in curves],
-        plane=[] if comparison.mixed else [_drawn(chart) for chart in _plane(held)],
-        galleries=[_drawn(gallery) for gallery in shared_galleries(held)],
+        curves=[drawn(chart) for chart in curves],
+        plane=[] if comparison.mixed else [drawn(chart) for chart in _plane(held)],
+        galleries=[drawn(gallery) for gallery in shared_galleries(held)],
         own=[(column, _own_charts(column)) for column in held],
         settings={column.name: _settings(column.recipe) for column in held},
     )
@@ -225,7 +225,8 @@ def _seconds(report: Report) -> list[tuple[str, str]]:
     return [(name.replace("_", " "), f"{took:.1f} s") for name, took in slowest if took >= 0.05]
 
 
-def _drawn(figure: Figure) -> Drawn:
+def drawn(figure: Figure) -> Drawn:
+    """A chart as SVG, or a gallery as strips."""
     if isinstance(figure, Gallery):
         strips = render(figure)
         labels = [len(strip.label) for strip in strips]
@@ -282,4 +283,4 @@ def _plane(held: Sequence[Column]) -> list[Chart]:
 
 def _own_charts(column: Column) -> list[Drawn]:
     names = ("kl", "codebook", "density", "error")
-    return [_drawn(figure) for figure in column.report.figures if figure.name in names]
+    return [drawn(figure) for figure in column.report.figures if figure.name in names]
