@@ -36,7 +36,11 @@ __all__ = [
     "measure",
     "spliced",
     "spliced_and_captured",
+    "stack",
 ]
+
+_COSTS = ("original", "spliced", "zero", "mean", "kl", "weight")
+"""The fields of `Costs`, in order."""
 
 Replace: TypeAlias = Callable[[Tensor], Tensor]
 """From an activation (B, T, D) to its replacement."""
@@ -165,6 +169,10 @@ class Costs:
     kl: Tensor
     weight: Tensor
 
+    def __getitem__(self, index: Any) -> Costs:
+        """The costs of some of the predictions."""
+        return Costs(*(getattr(self, name)[index] for name in _COSTS))
+
     def average(self, name: str) -> float:
         """The weighted mean of one of the tensors, by its name."""
         weight = self.weight.double()
@@ -273,8 +281,18 @@ def measure(
 
 def join(parts: Sequence[Costs]) -> Costs:
     """The costs of several batches, flattened and joined; their lengths may differ."""
-    names = ("original", "spliced", "zero", "mean", "kl", "weight")
-    return Costs(*(torch.cat([getattr(part, name).flatten() for part in parts]) for name in names))
+    return Costs(*(torch.cat([getattr(part, name).flatten() for part in parts]) for name in _COSTS))
+
+
+def stack(parts: Sequence[Costs]) -> Costs:
+    """The costs of several batches (B, T - 1) with one row for each context; shorter ones get weight 0 at the end."""
+    longest = max(part.kl.shape[1] for part in parts)
+    return Costs(
+        *(
+            torch.cat([F.pad(getattr(part, name), (0, longest - part.kl.shape[1])) for part in parts])
+            for name in _COSTS
+        )
+    )
 
 
 def _hook_point(model: nn.Module, hook_point: str | HookPoint) -> HookPoint:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Check, Finding, distribution
 from narrows.kernels.metrics import cosine, fvu
@@ -24,21 +27,25 @@ def reconstruction_error(view: View) -> Finding:
     if view.model.likelihood.discrete:
         return Finding(() if view.forced is not None else (_accuracy(view),))
     error = per_example(view)
-    unexplained = fvu(view.batch.target, view.output, view.weight)
     median, high, worst = (float(error.quantile(q)) for q in (0.5, 0.99, 1.0))
     checks = (
-        _free(unexplained) if view.forced is not None else _fvu_check(unexplained),
+        _unexplained(view),
+        _cosine(view),
         Check(
-            "cosine",
-            float(cosine(view.batch.target, view.output).mean()),
-            says="Mean cosine of an example and its reconstruction, neither of them centred.",
+            "error/median",
+            median,
+            "mean square",
+            says="The squared error of half the examples is less.",
+            spread=spread(lambda rows: float(error[rows].median()), len(view), view.seed),
+            n=len(view),
         ),
-        Check("error/median", median, "mean square", says="The squared error of half the examples is less."),
         Check(
             "error/p99",
             high,
             "mean square",
             says="One example in a hundred is reconstructed worse than this.",
+            spread=spread(lambda rows: float(error[rows].quantile(0.99)), len(view), view.seed),
+            n=len(view),
         ),
         Check("error/worst", worst, "mean square", says="The example that is reconstructed worst."),
         _tail(high, median),
@@ -63,13 +70,43 @@ def per_example(view: View) -> Tensor:
     return (squared * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)
 
 
+def _unexplained(view: View) -> Check:
+    """FVU, that of the random dictionary, and its spread over redraws of the examples."""
+    target, output = view.batch.target, view.output
+    unexplained = fvu(target, output, view.weight)
+    check = _free(unexplained) if view.forced is not None else _fvu_check(unexplained)
+    weight = torch.ones((), dtype=torch.double) if view.weight is None else view.weight.double()
+    truth = target.double()
+    lost, whole = (
+        ((truth - other.double()).square() * weight).flatten(1).sum(1) for other in (output, truth.mean(0))
+    )
+    over = spread(lambda rows: float(lost[rows].sum() / whole[rows].sum()), len(view), view.seed)
+    chance = None if view.control is None else fvu(target, view.control.output, view.weight)
+    return replace(check, chance=chance, spread=over, n=len(view))
+
+
+def _cosine(view: View) -> Check:
+    each = cosine(view.batch.target, view.output)
+    return Check(
+        "cosine",
+        float(each.mean()),
+        says="Mean cosine of an example and its reconstruction, neither of them centred.",
+        chance=None if view.control is None else float(cosine(view.batch.target, view.control.output).mean()),
+        spread=spread(lambda rows: float(each[rows].mean()), len(view), view.seed),
+        n=len(view),
+    )
+
+
 def _accuracy(view: View) -> Check:
     right = (view.output == view.batch.target).double()
     weight = torch.ones_like(right) if view.weight is None else view.weight.double().expand(right.shape)
-    share = float((right * weight).sum() / weight.sum().clamp_min(1e-12))
-    return Check(
-        "accuracy", share, "", "info", "The share of elements whose most probable class is the true one."
+    hits, counts = (right * weight).flatten(1).sum(1), weight.flatten(1).sum(1)
+    says = "The share of elements whose most probable class is the true one."
+    over = spread(
+        lambda rows: float(hits[rows].sum() / counts[rows].sum().clamp_min(1e-12)), len(view), view.seed
     )
+    share = float((right * weight).sum() / weight.sum().clamp_min(1e-12))
+    return Check("accuracy", share, "", "info", says, spread=over, n=len(view))
 
 
 def _free(unexplained: float) -> Check:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.disentanglement import dci, mig, mutual_information, sap
 from narrows.audit.report.finding import Chart, Check, Finding, Series
@@ -29,16 +31,25 @@ def disentanglement(view: View) -> Finding:
         return Finding()
     z = codes.double().numpy()
     scores = dci(z, factors, view.seed)
+    order = np.random.default_rng(view.seed).permutation(len(z))
     checks = (
         Check(
             "mig",
             mig(z, factors),
             "",
             "info",
-            "Mutual information gap: 1 if each factor is encoded in one latent.",
+            "Mutual information gap: 1 if each factor is encoded in one latent; by chance, with shuffled factors.",
+            chance=mig(z, factors[order]),
+            spread=spread(lambda rows: mig(z[rows.numpy()], factors[rows.numpy()]), len(z), view.seed),
+            n=len(z),
         ),
         Check(
-            "dci/disentanglement", scores.disentanglement, "", "info", "1 if each latent predicts one factor."
+            "dci/disentanglement",
+            scores.disentanglement,
+            "",
+            "info",
+            "1 if each latent predicts one factor.",
+            n=len(z),
         ),
         Check(
             "dci/completeness",
@@ -46,9 +57,16 @@ def disentanglement(view: View) -> Finding:
             "",
             "info",
             "1 if each factor is predicted by one latent.",
+            n=len(z),
         ),
         Check(
-            "dci/informativeness", scores.informativeness, "", "info", "Held-out accuracy of a random forest."
+            "dci/informativeness",
+            scores.informativeness,
+            "",
+            "info",
+            "Held-out accuracy of a random forest; by chance, of the most frequent value.",
+            chance=float(np.mean([np.unique(f, return_counts=True)[1].max() / len(f) for f in factors.T])),
+            n=len(z),
         ),
         Check(
             "sap",
@@ -56,6 +74,7 @@ def disentanglement(view: View) -> Finding:
             "",
             "info",
             "Gap between the two latents that predict a factor best.",
+            n=len(z),
         ),
     )
     names = view.factor_names or tuple(f"factor {k}" for k in range(len(varying)))

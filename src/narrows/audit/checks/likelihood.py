@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from narrows.audit.checks.rate import distortion_unit
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import NLL_SAMPLES, View
 from narrows.audit.report.finding import Check, Finding
 
@@ -24,6 +25,8 @@ def likelihood(view: View) -> Finding:
                 mean,
                 "nats",
                 says=f"-log p(x), {NLL_SAMPLES} importance samples, examples: {n}{error}.",
+                spread=spread(lambda rows: float(nll[rows].mean()), n, view.seed),
+                n=n,
             ),
             Check(
                 "nll/gap",

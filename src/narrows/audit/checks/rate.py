@@ -6,6 +6,7 @@ import math
 
 from torch import Tensor
 
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Check, Finding
 
@@ -26,14 +27,15 @@ def rate_and_distortion(view: View) -> Finding:
     lost = "-log p(x | z) of an example, on average."
     if unit == "squared error":
         lost = "The squared error of an example, summed over its elements, on average."
-    checks = [Check("distortion", distortion, unit, says=lost)]
+    each = view.distortion.double() if view.rate is None else (view.distortion + view.rate).double()
+    checks = [_mean("distortion", view.distortion, unit, lost, view)]
     if view.rate is not None:
         rate = float(view.rate.double().mean())
-        checks.append(Check("rate", rate, "nats", says=f"KL(q || p): {rate / math.log(2):.3g} bits."))
+        checks.append(_mean("rate", view.rate, "nats", f"KL(q || p): {rate / math.log(2):.3g} bits.", view))
         if unit == "nats":
             total = rate + distortion
-            checks.append(Check("bound", total, "nats", says="Rate plus distortion: the negative ELBO."))
-            checks += _per_element(view, total)
+            checks.append(_mean("bound", each, "nats", "Rate plus distortion: the negative ELBO.", view))
+            checks += _per_element(view, total, checks[-1].spread)
     for name, cost in view.costs.items():
         if name != "kl":
             nats = name.startswith("kl/")
@@ -46,14 +48,23 @@ def rate_and_distortion(view: View) -> Finding:
     return Finding(tuple(checks))
 
 
-def _per_element(view: View, nats: float) -> list[Check]:
+def _mean(name: str, each: Tensor, unit: str, says: str, view: View) -> Check:
+    """The mean over the examples, with its spread over redraws of them."""
+    wide = each.double()
+    over = spread(lambda rows: float(wide[rows].mean()), len(wide), view.seed)
+    return Check(name, float(wide.mean()), unit, says=says, spread=over, n=len(wide))
+
+
+def _per_element(view: View, nats: float, over: float | None) -> list[Check]:
     likelihood = view.model.likelihood
     if not isinstance(view.batch.target, Tensor):
         return []  # several modalities have no common unit
     count = float(likelihood.elements(view.batch.target, view.weight).mean())
-    bits = nats / (math.log(2) * max(count, 1.0))
+    in_bits = 1 / (math.log(2) * max(count, 1.0))
+    over = None if over is None else over * in_bits
     says = f"The bound for one {likelihood.element} of an example; comparable only between data of the same scaling."
-    return [Check(f"bits-per-{likelihood.element}", bits, "bits", says=says)]
+    name = f"bits-per-{likelihood.element}"
+    return [Check(name, nats * in_bits, "bits", says=says, spread=over, n=len(view))]
 
 
 def _second_stage(view: View) -> list[Check]:

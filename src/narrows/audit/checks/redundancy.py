@@ -5,7 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.control import random_atoms
 from narrows.audit.evidence.effects import atoms
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import unit_variance
 from narrows.audit.report.finding import Check, Finding, Verdict
@@ -28,11 +30,12 @@ def redundancy(view: View) -> Finding:
     moving = (variance > 1e-4 * variance.max().clamp_min(1e-12)).nonzero().flatten()[:_LATENTS]
     if len(moving) < 2:
         return Finding()
-    r = torch.corrcoef(view.dense[:, moving].double().T).abs()
-    r.fill_diagonal_(0)
+    codes = view.dense[:, moving].double()
+    r = _absolute_r(codes)
     twins, highest = int((r > CORRELATED).any(0).sum()), float(r.max())
-    off = float(r.sum()) / (len(r) * (len(r) - 1))
     share = twins / len(moving)
+    generator = torch.Generator().manual_seed(view.seed)
+    order = torch.rand(codes.shape, generator=generator).argsort(0)
     return Finding(
         (
             Check(
@@ -42,10 +45,35 @@ def redundancy(view: View) -> Finding:
                 "warn" if share > 0.25 else "ok",
                 f"Latents with |r| > {CORRELATED} to another; the largest |r| is {highest:.2f}."
                 + (" The code is wider than necessary: use fewer latents." if share > 0.25 else ""),
+                spread=spread(lambda rows: _twins(codes[rows]), len(codes), view.seed),
+                n=len(codes),
             ),
-            Check("correlation", off, "", "info", "The mean |r| of two latents that vary."),
+            Check(
+                "correlation",
+                _mean_r(codes),
+                "",
+                "info",
+                "The mean |r| of two latents that vary; by chance, of the same values in another order.",
+                chance=_mean_r(codes.gather(0, order)),
+                spread=spread(lambda rows: _mean_r(codes[rows]), len(codes), view.seed),
+                n=len(codes),
+            ),
         )
     )
+
+
+def _absolute_r(codes: Tensor) -> Tensor:
+    """The absolute correlations of the columns of codes (N, Z), 0 on the diagonal, (Z, Z)."""
+    r = torch.corrcoef(codes.T).abs().nan_to_num()
+    return r.fill_diagonal_(0)
+
+
+def _twins(codes: Tensor) -> float:
+    return float((_absolute_r(codes) > CORRELATED).any(0).sum())
+
+
+def _mean_r(codes: Tensor) -> float:
+    return float(_absolute_r(codes).sum()) / (codes.shape[1] * (codes.shape[1] - 1))
 
 
 def _duplicates(view: View) -> Finding:
@@ -53,15 +81,27 @@ def _duplicates(view: View) -> Finding:
     if len(chosen) < 2:
         return Finding()
     unit = torch.nn.functional.normalize(directions.flatten(1).double(), dim=1)
-    closest = torch.cat([_closest(unit, start) for start in range(0, len(unit), _CHUNK)])
+    random = random_atoms(len(unit), unit.shape[1], view.seed)
+    closest, nearest_random = _nearest(unit), _nearest(random.double())
     twins = int((closest > DUPLICATE).sum())
     share = twins / len(chosen)
-    says = f"Atoms with cosine > {DUPLICATE} to another; the median largest cosine is {closest.median():.2f}."
+    says = (
+        f"Atoms with cosine > {DUPLICATE} to another; the median largest cosine is {closest.median():.2f}, of random "
+        f"atoms {nearest_random.median():.2f}."
+    )
     fix = " The dictionary is wider than necessary: use fewer latents." if share > 0.1 else ""
     verdict: Verdict = "warn" if share > 0.1 else "ok"
     return Finding(
         (
-            Check("atoms/duplicate", float(twins), f"of {len(chosen)}", verdict, says + fix),
+            Check(
+                "atoms/duplicate",
+                float(twins),
+                f"of {len(chosen)}",
+                verdict,
+                says + fix,
+                chance=float((nearest_random > DUPLICATE).sum()),
+                n=len(chosen),
+            ),
             Check(
                 "atoms/coherence",
                 coherence(directions),
@@ -69,9 +109,16 @@ def _duplicates(view: View) -> Finding:
                 "info",
                 "The largest |cosine| of two atoms that are not dead. For N random directions in D dimensions it is "
                 "about sqrt(4 ln N / D).",
+                chance=coherence(random),
+                n=len(chosen),
             ),
         )
     )
+
+
+def _nearest(unit: Tensor) -> Tensor:
+    """The largest cosine of each atom with any other, (n,)."""
+    return torch.cat([_closest(unit, start) for start in range(0, len(unit), _CHUNK)])
 
 
 def _closest(unit: Tensor, start: int) -> Tensor:

@@ -35,11 +35,13 @@ class Control:
         model: see `random_dictionary`.
         z: its codes of the examples, (B, N).
         output: its reconstructions, (B, \*shape).
+        atoms: its decoder's atoms, of length 1, (N, D).
     """
 
     model: Autoencoder
     z: Sparse
     output: Tensor
+    atoms: Tensor
 
     @property
     def k(self) -> int:
@@ -108,7 +110,9 @@ def random_dictionary(
     bottleneck.gain.fill_(gain)
     indices, values = (torch.cat([getattr(z, name) for z in codes]) for name in ("indices", "values"))
     output = (gain * torch.cat(sums) + decoder.bias).unflatten(1, likelihood.shape)
-    return Control(model, Sparse(indices.cpu(), gain * values.cpu(), latents), output.cpu())
+    return Control(
+        model, Sparse(indices.cpu(), gain * values.cpu(), latents), output.cpu(), write.detach().cpu()
+    )
 
 
 class _Encoder(nn.Module):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from torch import Tensor
 from narrows.activations.capture import capture
 from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.provenance import Provenance
-from narrows.activations.splice import Baseline, Costs, Replace, baseline, join, measure
+from narrows.activations.splice import Baseline, Costs, Replace, baseline, join, measure, stack
 from narrows.core import Autoencoder, Batch
 from narrows.core.check import NarrowsError
 from narrows.data.dataset import Dataset, Examples
@@ -20,6 +21,9 @@ __all__ = ["Splicer", "language_model", "language_of"]
 
 TOKENS, BATCH = 4096, 16
 """Largest number of tokens, and number of contexts in one run of the language model."""
+
+Change: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""From activations and their reconstructions to what replaces the activations."""
 
 _LOGITS = 1 << 26
 """Largest number of the original model's logits that are cached; more of them are computed each time."""
@@ -90,9 +94,23 @@ class Splicer:
             return None
         return cls(dataset, language, hook_points[0][0], tokens, hook_points[-1][0])
 
-    @torch.no_grad()
     def __call__(self, model: Autoencoder) -> Costs:
-        """The costs of replacing activations by a model's reconstructions of them."""
+        """The costs of replacing activations by a model's reconstructions of them, for each prediction."""
+        return join(self.parts(model))
+
+    def contexts(self, model: Autoencoder, change: Change | None = None) -> Costs:
+        """The same with a row for each context, (contexts, T - 1); `change` is that of `parts`."""
+        return stack(self.parts(model, change))
+
+    @torch.no_grad()
+    def parts(self, model: Autoencoder, change: Change | None = None) -> list[Costs]:
+        """The costs of each batch of contexts, (B, T - 1).
+
+        Args:
+            model: gives the reconstructions.
+            change: from the activations and their reconstructions, (B, T, ...) each, to what replaces the activations
+                at harvested positions; None takes the reconstructions.
+        """
         parts = []
         for number, (inputs, kept) in enumerate(self.inputs):
             before = self.kept[number] if self.kept is not None else None
@@ -100,9 +118,10 @@ class Splicer:
             both = capture(self.module, inputs, list(wanted.values()))
             source, old = both[self.hook_point.name], both[self.target.name]
             spread = kept.reshape(*kept.shape, *[1] * (old.ndim - 2))
-            made = torch.where(spread, self._made(model, source, old), old)
+            new = self._made(model, source, old)
+            made = torch.where(spread, new if change is None else change(old, new), old)
             parts.append(measure(self.module, inputs, self.target, _always(made), before=before))
-        return join(parts)
+        return parts
 
     def _made(self, model: Autoencoder, source: Tensor, old: Tensor) -> Tensor:
         """The reconstructions of activations (B, T, ...), in the units and the shape of those they replace."""
