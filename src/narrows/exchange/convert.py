@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
 from narrows.core.check import RequestError
 from narrows.exchange.description import Description, Losses
 from narrows.exchange.files import vacant, write_folder
-from narrows.exchange.fold import folded, with_centre
+from narrows.exchange.fold import folded, with_centre, without_scaling
 from narrows.exchange.format import Format
 from narrows.exchange.formats import find, recognise, unknown
 from narrows.exchange.readings import read_as
@@ -113,10 +113,13 @@ def convert(
     vacant(out)
     description = read(path, reading=reading, allow_pickle=allow_pickle)
     if fold:
-        description = folded(description)
+        description = without_scaling(folded(description))
         centre = target.centre(description)
         description = description if centre is None else with_centre(description, centre)
     losses = target.losses(description)
+    if any(description.metadata.get(name) for name in ("scaling", "target_scaling")):
+        scaling = "the scaling of the data that it was fitted to: fold it with ``fold=True``"
+        losses = replace(losses, results=(*losses.results, scaling))
     for fact in losses.facts:
         say(f"{target.name} does not hold {fact}.")
     if losses.results:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from narrows.core.check import RequestError
 from narrows.exchange.description import Description
 
-__all__ = ["folded", "with_centre"]
+__all__ = ["folded", "with_centre", "without_scaling"]
 
 _ELEMENTWISE = ("relu", "jumprelu", "gated")
 
@@ -61,6 +63,47 @@ def with_centre(description: Description, centre: bool) -> Description:
         changed["magnitude_bias"] = tensors["magnitude_bias"] + tensors["log_gain"].exp() * shift
     kept = {name: t.to(description.tensors[name].dtype) for name, t in changed.items()}
     return replace(description, tensors={**description.tensors, **kept}, centre=centre)
+
+
+def without_scaling(description: Description) -> Description:
+    r"""The same dictionary for data that are not scaled: :math:`(x - m) / s` is folded into the weights.
+
+    Args:
+        description: with the scaling of its data in its metadata, if they were scaled.
+
+    Raises:
+        RequestError: the code is that of scaled data only: a pursuit, or a norm of each example.
+    """
+    forms = {name: description.metadata.get(name) for name in ("scaling", "target_scaling")}
+    if not any(forms.values()):
+        return description
+    if description.activation == "pursuit" or description.token_norm != "none":
+        raise RequestError(
+            "This model was fitted to scaled data, and its code is not one of the data themselves. "
+            "Fit it with ``scale='none'``."
+        )
+    tensors = _wide(description)
+    shift, scale = _numbers(forms["scaling"], description.width)
+    last = forms["scaling"] if description.kind == "sae" else forms["target_scaling"]
+    out_shift, out_scale = _numbers(last, description.output_width)
+    out = tensors["decoder_bias"] * out_scale + out_shift
+    if not description.centre:  # a bias that is subtracted moves with the data
+        tensors["encoder_bias"] = tensors["encoder_bias"] - tensors["encoder"] @ (shift / scale)
+    if "skip" in tensors:
+        out = out - (shift / scale) @ tensors["skip"] * out_scale
+        tensors["skip"] = tensors["skip"] / scale.unsqueeze(1) * out_scale
+    changed = {"decoder_bias": out, "decoder": tensors["decoder"] * out_scale}
+    if "encoder" in tensors:
+        changed["encoder"] = tensors["encoder"] / scale
+    kept = {name: value for name, value in description.metadata.items() if name not in forms}
+    return replace(description, tensors={**tensors, **changed}, metadata=kept)
+
+
+def _numbers(form: Any, width: int) -> tuple[Tensor, Tensor]:
+    """Shift and scale of a scaling, one of each for each column."""
+    form = form or {"shift": 0.0, "scale": 1.0}
+    shift, scale = (torch.as_tensor(form[name], dtype=torch.float32) for name in ("shift", "scale"))
+    return shift.expand(width), scale.expand(width)
 
 
 def _wide(description: Description) -> dict[str, Tensor]:

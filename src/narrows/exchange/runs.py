@@ -97,4 +97,8 @@ def _metadata(recipe: Recipe) -> dict[str, Any]:
         found["model"] = model
     if isinstance(place, str):
         found["place"] = place
+    for name in ("scaling", "target_scaling"):
+        form = recipe.data.get(name)
+        if form is not None and Scaling.of(form) != Scaling():
+            found[name] = dict(form)
     return found
