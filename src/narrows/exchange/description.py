@@ -27,8 +27,9 @@ class Description:
             ``encoder`` W (N, D), ``encoder_bias`` (N,), ``decoder`` A (N, D'), ``decoder_bias`` (D',),
             ``threshold`` (N,), or () with ``batchtopk``, ``log_gain`` and ``magnitude_bias`` (N,) of ``gated``,
             ``skip`` S (D, D'). ``pursuit`` has no encoder. A cross-layer transcoder of L layers has
-            ``encoder`` (L, N, D), ``encoder_bias`` and ``threshold`` (L N,), ``decoder`` (L N, L D),
-            ``decoder_bias`` (L D,).
+            ``encoder`` (L, N, D), ``encoder_bias`` and ``threshold`` (L N,), ``decoder`` (L N, L D'),
+            ``decoder_bias`` (L D',), ``skip`` (L, D, D'), and factors of each layer instead of `scale`,
+            ``input_scale`` and ``output_scale`` (L,).
         kind: one of `KINDS`.
         centre: the decoder's bias is subtracted from the input.
         k: number of active latents, of ``topk``, ``abstopk``, ``batchtopk`` and ``pursuit``.
@@ -70,9 +71,14 @@ class Description:
         return int(self.tensors["encoder" if "encoder" in self.tensors else "decoder"].shape[-1])
 
     @property
+    def layers(self) -> int:
+        """The number of layers, L, of a cross-layer transcoder, else 1."""
+        return len(self.tensors["encoder"]) if self.kind == "cross-layer" else 1
+
+    @property
     def output_width(self) -> int:
-        """The width of the output, D'."""
-        return int(self.tensors["decoder_bias"].shape[-1])
+        """The width of the output (of a layer), D'."""
+        return int(self.tensors["decoder_bias"].shape[-1]) // self.layers
 
     @property
     def title(self) -> str:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from narrows.core.check import RequestError
+from narrows.exchange import cross_layer
 from narrows.exchange.description import Description
 
 __all__ = ["folded", "with_centre", "without_scaling"]
@@ -24,11 +25,13 @@ def folded(description: Description) -> Description:
       biases of the encoder and the thresholds are multiplied by the norms, and the atoms divided.
 
     Args:
-        description: any but a pursuit, whose encoder is its decoder, and a cross-layer transcoder; these are
-            returned as they are.
+        description: any; a pursuit, whose encoder is its decoder, is returned as it is. Of a cross-layer transcoder
+            the factors of the layers are folded, not the norms.
     """
-    if description.activation == "pursuit" or description.kind == "cross-layer":
+    if description.activation == "pursuit":
         return description
+    if description.kind == "cross-layer":
+        return cross_layer.fold(description)
     first, last = description.scale
     if description.centre and first != last:  # a bias has one scale only
         description = with_centre(description, False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -41,6 +41,10 @@ class Format:
         """
         raise NotImplementedError(f"{type(self).__name__} must define read")
 
+    def members(self, path: Path) -> Mapping[str, Path]:
+        """The dictionaries of a folder that holds several, by name; empty if it is one."""
+        return {}
+
     def losses(self, description: Description) -> Losses:
         """What this format cannot hold of a description, but is written without.
 
@@ -62,6 +66,10 @@ class Format:
     def save(self, description: Description, folder: Path) -> None:
         """Write the files into an empty folder."""
         write_files(folder, self.write(description))
+
+    def join(self, descriptions: Sequence[Description]) -> Files | None:
+        """The files of a folder that holds several dictionaries; None if this format has none."""
+        return None
 
     def write(self, description: Description) -> Files:
         """The files of a description, without what `losses` lists."""

@@ -17,6 +17,7 @@ from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError
+from narrows.exchange import cross_layer
 from narrows.exchange.description import Description
 from narrows.methods import index
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary, SkipDictionary
@@ -69,6 +70,8 @@ def method_of(description: Description) -> str:
 
 def spec_of(description: Description) -> Spec:
     """One example of the data."""
+    if description.kind == "cross-layer":
+        return cross_layer.spec(description)
     target = None if description.kind == "sae" else (description.output_width,)
     return Spec((description.width,), target=target)
 
@@ -80,6 +83,8 @@ def arguments_of(description: Description) -> dict[str, Any]:
         RequestError: no method computes what the description says.
     """
     known, activation = description, description.activation
+    if known.kind == "cross-layer":
+        return cross_layer.arguments(known)
     given: dict[str, Any] = {"latents": known.latents, "normalise": known.scale != (1.0, 1.0)}
     if activation == "jumprelu":
         given |= {"positive": "raw", "threshold_speed": 1.0}
@@ -115,8 +120,10 @@ def weights_of(description: Description, model: nn.Module) -> dict[str, Tensor]:
         description: of the dictionary.
         model: the model, possibly on the meta device.
     """
-    state = {_NAMES[name]: tensor for name, tensor in description.tensors.items()}
-    if description.activation == "pursuit":
+    state = {_NAMES[name]: tensor for name, tensor in description.tensors.items() if name in _NAMES}
+    if description.kind == "cross-layer":
+        state |= cross_layer.state(description.tensors, spec_of(description))
+    elif description.activation == "pursuit":
         state["decoder.scale"] = torch.tensor(description.scale[0])
     else:
         state["encoder.scale"], state["decoder.scale"] = (torch.tensor(s) for s in description.scale)
@@ -160,6 +167,8 @@ def describe(model: Autoencoder, weights: Mapping[str, Tensor] | None = None, **
         RequestError: it has parts that a description cannot hold.
     """
     state = model.state_dict() if weights is None else weights
+    if cross_layer.is_cross_layer(model):
+        return cross_layer.describe(model, state, _NAMES, **known)
     bottleneck, encoder, decoder = model.bottleneck, model.encoder, model.decoder
     activation = _BOTTLENECKS.get(type(bottleneck))
     pursuit = activation == "pursuit"

@@ -7,7 +7,12 @@ from pathlib import Path
 
 from narrows.core.check import RequestError, refuse
 from narrows.exchange.format import Format
+from narrows.exchange.formats.circuit_tracer import CircuitTracer
 from narrows.exchange.formats.dictionary_learning import DictionaryLearning
+from narrows.exchange.formats.gemma_scope import GemmaScope, GemmaScope2
+from narrows.exchange.formats.llama_scope import LlamaScope
+from narrows.exchange.formats.llamascopium import Llamascopium
+from narrows.exchange.formats.openai import OpenAI
 from narrows.exchange.formats.saelens import SAELens
 from narrows.exchange.formats.sparsify import Sparsify
 
@@ -16,9 +21,15 @@ __all__ = ["FORMATS", "find", "recognise"]
 FORMATS: Mapping[str, Format] = {
     one.name: one
     for one in (
+        Llamascopium(),  # before SAELens, which has a file of the same name
         SAELens(),
         Sparsify(),
         DictionaryLearning(),
+        GemmaScope2(),
+        LlamaScope(),
+        CircuitTracer(),
+        GemmaScope(),
+        OpenAI(),
     )
 }
 """The formats by name, in the order in which they are tried."""

@@ -31,6 +31,7 @@ def cross_layer_transcoder(
     steepness: float = 4.0,
     threshold: float = 0.03,
     bandwidth: float = 1.0,
+    positive: str = "log",
     price_target: str | Target = "none",
     skip: bool = False,
     dead: str | DeadLatents = "auto",
@@ -56,6 +57,7 @@ def cross_layer_transcoder(
         steepness: c.
         threshold: initial thresholds of ``jumprelu``, in units of the data.
         bandwidth: width of their kernel, in the same units.
+        positive: ``log`` learns the logarithm of the thresholds, ``raw`` the thresholds.
         skip: add a linear skip connection S in each layer.
 
     Raises:
@@ -89,6 +91,7 @@ def cross_layer_transcoder(
             penalty="tanh",
             threshold=threshold,
             bandwidth=bandwidth,
+            positive=positive,
             to_input=True,
             steepness=steepness,
         )
