@@ -75,7 +75,7 @@ class CircuitTracer(Format):
         )
 
     def _crossing(self, path: Path, config: Mapping[str, Any]) -> Description:
-        layers = []
+        layers: list[dict[str, Tensor]] = []
         files = layers_of_files(path, _ENCODER)
         layers_of_files(path, _DECODER)  # refused if one is missing
         for i, file in enumerate(files):

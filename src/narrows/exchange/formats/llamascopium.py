@@ -109,7 +109,7 @@ def _one(path: Path, config: Mapping[str, Any], weights: Weights, d: int, n: int
 def _crossing(path: Path, config: Mapping[str, Any], weights: Weights, d: int, n: int) -> Description:
     """A cross-layer transcoder, whose decoders are grouped by the layer that they write to."""
     activation = config.get("act_fn", "relu")
-    hooks = [config.get(f"hook_points_{end}") for end in ("in", "out")]
+    hooks: list[Any] = [config.get(f"hook_points_{end}") for end in ("in", "out")]
     if not all(isinstance(points, list) and points for points in hooks) or len(hooks[0]) != len(hooks[1]):
         raise RequestError(f"{path / _CONFIG}: `hook_points_in` and `hook_points_out` must list all layers.")
     count = len(hooks[0])
