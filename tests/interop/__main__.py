@@ -8,6 +8,7 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -31,6 +32,7 @@ READERS = {
 
 ORACLES = {
     "gemma-scope": "saelens",
+    "gemma-scope-embedding": "saelens",
     "gemma-scope-2-sae": "saelens",
     "gemma-scope-2-transcoder": "saelens",
     "gemma-scope-2-clt": "circuit_tracer",
@@ -121,7 +123,7 @@ def _jobs(folder: Path) -> Iterator[Job]:
                 if FORMATS[to].losses(description).results:
                     continue
                 out.parent.mkdir(parents=True, exist_ok=True)
-                write_folder(out, FORMATS[to].write(description))
+                write_folder(out, partial(FORMATS[to].save, description))
             except NarrowsError:
                 continue  # this format cannot hold it
             result = folder / f"{name}.{to}.safetensors"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import zipfile
 from collections.abc import Mapping
@@ -158,7 +159,7 @@ def _found(path: Path, name: str) -> list[Path]:
 def _read_npz(path: Path) -> dict[str, Tensor]:
     """The arrays of an .npz file; pickled objects are refused."""
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             return {re.sub("^w_", "W_", name): torch.from_numpy(file[name]) for name in file.files}
     except (OSError, ValueError, TypeError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise damaged(path, str(error).split("\n")[0]) from error
@@ -228,8 +229,8 @@ def _facts_of_path(file: Path) -> tuple[dict[str, Any], float | None]:
 
 def _as_stored(description: Description) -> bool:
     """Whether the file would compute the same: without factors, or with those of an embedding."""
-    root = description.width**-0.5
-    return description.scale == ((root, root) if description.metadata.get("place") == "embed" else (1.0, 1.0))
+    root = description.width**-0.5 if description.metadata.get("place") == "embed" else 1.0
+    return all(math.isclose(scale, root, rel_tol=1e-6) for scale in description.scale)
 
 
 def _place(point: str) -> str:
