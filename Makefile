@@ -1,4 +1,5 @@
 # make demo: see it work.   make test: the whole check.   Both work on a fresh clone.
+# make test-interop: files exchanged with other libraries (installs them).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,7 +10,7 @@ TESTENV := OMP_NUM_THREADS=1 MPLBACKEND=Agg
 # Tests of real data are skipped where NARROWS_DATA names none; where it does, a skip is a failure.
 SKIPS := $(if $(NARROWS_DATA),--no-skips)
 
-.PHONY: demo test lint types arrows tests data proofs docs bench fuzz clean
+.PHONY: demo test test-interop lint types arrows tests data proofs docs bench fuzz clean
 
 demo: $(VENV)/.users
 	$(BIN)/narrows demo
@@ -40,6 +41,13 @@ arrows: $(VENV)/.developers
 
 tests: $(VENV)/.developers
 	$(TESTENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(SKIPS)
+
+# Our files in the libraries themselves, and theirs in ours. Environments are made below PEERS, or named by variables:
+# NARROWS_PEER_SAELENS=python make test-interop. LIBRARIES=saelens,sparsify: only these.
+PEERS ?= $(HOME)/.cache/narrows-peers
+test-interop: $(VENV)/.developers
+	$(TESTENV) NARROWS_PEERS=$(PEERS) PYTHONPATH=src:tests $(BIN)/python -m interop \
+	  $(if $(LIBRARIES),--libraries $(LIBRARIES))
 
 # Only the tests that need the real data.
 data: $(VENV)/.developers
