@@ -47,6 +47,18 @@ class Technique(NamedTuple):
         return url(self.arxiv)
 
 
-_ROWS: tuple[Technique, ...] = ()
+_ROWS: tuple[Technique, ...] = (
+    Technique(
+        "dark-matter",
+        "Decomposing The Dark Matter of Sparse Autoencoders",
+        2024,
+        "2410.14670",
+        "Much of the error of a sparse autoencoder, and most of its norm, is linear in the activation, and wider ones "
+        "fail on the same tokens.",
+        3,
+        84,
+        "narrows audit RUN --with dark-matter",
+    ),
+)
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
