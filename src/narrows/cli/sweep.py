@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -12,6 +12,10 @@ from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options
 from narrows.cli.output import only_json, print_json, text_table
 from narrows.core.check import printable, refuse
+
+if TYPE_CHECKING:
+    from narrows.runs.choose import Choice, Figure
+    from narrows.runs.run import Run
 
 __all__ = ["sweep"]
 
@@ -34,6 +38,14 @@ def sweep(
     how: shared.TrainingOptions,
     seed: Annotated[int, typer.Option(help="Random seed, also of the order of examples in all runs.")] = 0,
     page: Annotated[bool, typer.Option(help="Audit and compare the runs on one page.")] = True,
+    choose: Annotated[
+        str | None,
+        typer.Option(
+            help="Audit the runs and name the best by a figure: fvu, splice/ce, or one of an evaluation, such as mdl "
+            "or mdl:fvu=0.3.",
+            metavar="FIGURE",
+        ),
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print the final metrics as JSON.")] = False,
     data_options: dict[str, Any],
     options: dict[str, Any],
@@ -43,33 +55,62 @@ def sweep(
     The same command continues an interrupted sweep.
     """
     import narrows as nr
-    from narrows.runs.sweep import results
 
-    values = values_of(over, method)
+    values, by = values_of(over, method), _figure(choose)
+    told = {"page": page, "data_options": data_options, **how.arguments(), **options}
     try:
         with only_json(json):
-            runs = nr.sweep(
-                data,
-                method=method,
-                over=values,
-                out=out,
-                seed=seed,
-                page=page,
-                data_options=data_options,
-                **how.arguments(),
-                **options,
-            )
+            runs = nr.sweep(data, method=method, over=values, out=out, seed=seed, **told)
+            choice = _choice(runs, by)
     except KeyboardInterrupt:
         raise Interrupted("Interrupted. Run the same command to continue.") from None
-    rows = results(runs)
-    if json:
-        print_json(rows)
-    else:
-        print(printable(text_table(rows)))
+    _print(runs, choice, json)
     note(
         f"The {len(runs)} runs in {out} are finished."
         + (f" Comparison: {out / 'compare.html'}" if page else "")
     )
+    if choice is not None:
+        note(choice.says)
+
+
+def _figure(text: str | None) -> Figure | None:
+    """The figure of --choose, refused before anything is trained."""
+    from narrows.runs.choose import figure
+
+    return None if text is None else figure(text)
+
+
+def _choice(runs: list[Run], by: Figure | None) -> Choice | None:
+    """The best run by a figure, if one is given."""
+    from narrows.core.progress import Progress
+    from narrows.runs.choose import choose
+
+    if by is None:
+        return None
+    with Progress() as progress:
+        return choose(runs, by, progress=progress)
+
+
+def _print(runs: list[Run], choice: Choice | None, json: bool) -> None:
+    """The final metrics of the runs, with the figure by which one was chosen."""
+    from narrows.runs.sweep import results
+
+    rows = results(runs)
+    if choice is not None:
+        rows = _with_choice(rows, choice)
+    if json:
+        print_json(rows)
+    else:
+        print(printable(text_table([{k: "-" if v is None else v for k, v in row.items()} for row in rows])))
+
+
+def _with_choice(rows: list[dict[str, Any]], choice: Choice) -> list[dict[str, Any]]:
+    """The rows with the figure of each run, and which one is chosen."""
+    values = [None if check is None else check.value for check in choice.checks]
+    return [
+        row | {choice.figure.name: value, "chosen": "yes" if row["run"] == choice.run.path.name else "no"}
+        for row, value in zip(rows, values, strict=True)
+    ]
 
 
 def values_of(over: list[str], method: str | None = None) -> dict[str, list[Any]]:

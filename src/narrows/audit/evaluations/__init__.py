@@ -42,6 +42,7 @@ EVALUATIONS: Table[Evaluation] = Table(
     "narrows.audit.evaluations.evaluation:Evaluation",
     {
         "dark-matter": "narrows.audit.evaluations.dark_matter:DarkMatter",
+        "mdl": "narrows.audit.evaluations.mdl:MDL",
     },
     words={"all": "every evaluation that this model and these data admit"},
 )

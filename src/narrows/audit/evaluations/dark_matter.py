@@ -9,15 +9,13 @@ import torch
 from torch import Tensor
 
 from narrows.audit.evaluations.evaluation import Evaluation
-from narrows.audit.evidence.effects import effects
+from narrows.audit.evidence.drawn import directions, draw, groups, vectors
 from narrows.audit.evidence.reseeds import reseed
-from narrows.audit.evidence.view import View, device_of
+from narrows.audit.evidence.view import View
 from narrows.audit.metrics.linear_error import linear_error, pursuit_step
 from narrows.audit.report.finding import Check, Finding
 from narrows.core import Sparse, dense
 from narrows.core.check import whole
-from narrows.core.evidence import Latents
-from narrows.data.dataset import known_of
 
 __all__ = ["DarkMatter"]
 
@@ -65,22 +63,18 @@ class DarkMatter(Evaluation):
 
     def lacks(self, view: View) -> str:
         """A sparse code of vectors, and ten rows for each dimension."""
-        x, target = view.batch.x, view.batch.target
-        if view.control is None or not isinstance(x, Tensor) or not isinstance(target, Tensor):
+        if not vectors(view):
             return "The model has no sparse code of one vector for each example."
-        rows = 0 if view.dataset is None else len(view.dataset)
-        size = x[0].numel()
-        if min(rows, self.tokens) < _TIMES * size:
-            return (
-                f"A linear map of {size} dimensions needs {_TIMES * size:,} rows, and there are "
-                f"{min(rows, self.tokens):,}."
-            )
+        size, rows = view.batch.x[0].numel(), self._count(view)
+        if rows < _TIMES * size:
+            return f"A linear map of {size} dimensions needs {_TIMES * size:,} rows, and there are {rows:,}."
         return ""
 
     def __call__(self, view: View) -> Finding:
         """Shares of the error that are linear in the input, and what a step of pursuit removes."""
-        atoms = _atoms(view)
-        found = reseed(lambda seed: self._measure(view, atoms, seed), view.seed)
+        atoms = directions(view)
+        linear = atoms if _linear(view, atoms) else None
+        found = reseed(lambda seed: self._measure(view, linear, seed), view.seed)
         count = self._count(view)
         total = found["fvu"].mean
         says = {
@@ -117,73 +111,59 @@ class DarkMatter(Evaluation):
         return min(self.tokens, len(view.dataset))
 
     def _measure(self, view: View, atoms: Tensor | None, seed: int) -> Mapping[str, float]:
-        assert view.dataset is not None
         random = torch.Generator().manual_seed(seed)
-        rows = torch.randperm(len(view.dataset), generator=random)[: self._count(view)].sort().values
-        x, target, errors = _passed(view, rows, atoms, random)
-        fit, test = _halves(view, rows, random)
-        other = torch.randperm(len(rows), generator=random)
-        own, shuffled = (linear_error(inputs, errors[0], target, fit, test) for inputs in (x, x[other]))
+        drawn = draw(view, self._count(view), random)
+        fit, test = _halves(groups(view, drawn.rows), random)
+        x, target, error = drawn.x, drawn.target, drawn.target - drawn.output
+        other = torch.randperm(len(x), generator=random)
+        own, shuffled = (linear_error(inputs, error, target, fit, test) for inputs in (x, x[other]))
         found = {"fvu": own.fvu}
         for name, key in (("error", "error"), ("norm", "norm"), ("nonlinear", "nonlinear-fvu")):
             found |= {key: getattr(own, name), f"{key}/chance": getattr(shuffled, name)}
-        if len(errors) > 1:
-            after, by_chance = (linear_error(x, error, target, fit, test) for error in errors[1:])
-            found |= {
-                "pursuit": after.nonlinear,
-                "pursuit/chance": by_chance.nonlinear,
-                "after": after.fvu,
-            }
+        if atoms is not None:
+            steps = _pursued(error, drawn.z, atoms, random)
+            after, by_chance = (linear_error(x, step, target, fit, test) for step in steps)
+            found |= {"pursuit": after.nonlinear, "pursuit/chance": by_chance.nonlinear, "after": after.fvu}
         return found
 
 
-def _passed(
-    view: View, rows: Tensor, atoms: Tensor | None, random: torch.Generator
-) -> tuple[Tensor, Tensor, list[Tensor]]:
-    """Inputs, targets and errors of some rows; the errors also after a step of pursuit, and one with random atoms."""
-    assert view.dataset is not None
-    model, parts = view.model, []
-    for some in rows.split(_CHUNK):
-        with torch.no_grad():
-            passed = model(view.dataset.batch(some, conditions=model.conditions, device=device_of(model)))
-            output = model.likelihood.mean(passed.output)
-        found = passed.code.find(Latents)
-        assert found is not None
-        x, target = (t.flatten(1).float().cpu() for t in (passed.batch.x, passed.batch.target))
-        errors = [target - output.flatten(1).float().cpu()]
-        if atoms is not None:
-            z = dense(found.z).float().cpu()
-            signed = bool((z < 0).any())
-            add = torch.randint(len(atoms), (len(some),), generator=random)
-            errors += [pursuit_step(errors[0], z, atoms, signed=signed, add=which) for which in (None, add)]
-        parts.append((x, target, *errors))
-    x, target, *errors = (torch.cat(part) for part in zip(*parts, strict=True))
-    return x, target, list(errors)
+def _pursued(
+    error: Tensor, codes: Tensor | Sparse, atoms: Tensor, random: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """The errors after a step of pursuit with the nearest atom, and with a random one."""
+    best, by_chance = [], []
+    for start in range(0, len(error), _CHUNK):
+        rows = slice(start, start + _CHUNK)
+        rest = error[rows]
+        z = (
+            Sparse(codes.indices[rows], codes.values[rows], codes.width)
+            if isinstance(codes, Sparse)
+            else codes[rows]
+        )
+        z = dense(z)
+        signed = bool((z < 0).any())
+        add = torch.randint(len(atoms), (len(rest),), generator=random)
+        best.append(pursuit_step(rest, z, atoms, signed=signed))
+        by_chance.append(pursuit_step(rest, z, atoms, signed=signed, add=add))
+    return torch.cat(best), torch.cat(by_chance)
 
 
-def _halves(view: View, rows: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
+def _halves(group: Tensor, random: torch.Generator) -> tuple[Tensor, Tensor]:
     """Numbers of the rows in two random halves; rows of one context lie in the same half."""
-    provenance = known_of(view.dataset).provenance if view.dataset is not None else None
-    groups = rows if provenance is None or provenance.length else provenance.contexts(rows)
-    _, group = groups.unique(return_inverse=True)
+    _, group = group.unique(return_inverse=True)
     count = int(group.max()) + 1
     first = torch.zeros(count, dtype=torch.bool)
     first[torch.randperm(count, generator=random)[: count // 2]] = True
     return first[group].nonzero().squeeze(1), (~first[group]).nonzero().squeeze(1)
 
 
-def _atoms(view: View) -> Tensor | None:
-    """The atoms of a linear decoder, (N, D); None if the decoder is not linear in the code."""
-    z = view.sparse
-    assert z is not None
-    width = z.width if isinstance(z, Sparse) else z.shape[1]
-    atoms = effects(view, torch.arange(width), torch.ones(width)).flatten(1).float()
-    few = torch.arange(min(len(view), 64))
-    code = z if not isinstance(z, Sparse) else z.dense()
-    code, skip = code[few], None if view.skip is None else view.skip[few]
+def _linear(view: View, atoms: Tensor) -> bool:
+    """Whether the decoder is linear in the code, so that its atoms are all that it does."""
+    z, few = view.sparse, torch.arange(min(len(view), 64))
+    code = dense(z)[few]
+    skip = None if view.skip is None else view.skip[few]
     made, none = (
         view.decode(each if skip is None else (each, skip), few).flatten(1) for each in (code, code * 0)
     )
     expected = code.float() @ atoms
-    unlike = (made - none - expected).norm() / expected.norm().clamp_min(1e-30)
-    return atoms if float(unlike) < _NEAR else None
+    return float((made - none - expected).norm()) < _NEAR * float(expected.norm().clamp_min(1e-30))

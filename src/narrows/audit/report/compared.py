@@ -37,6 +37,9 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "splice/recovered-from-mean": "higher",
     "splice/ce": "lower",
     "splice/kl": "lower",
+    "mdl/bits": "lower",
+    "board/coverage": "higher",
+    "board/reconstruction": "higher",
 }
 """Checks for which a direction is better for every user; a rate or an L0 is a choice."""
 
