@@ -11,7 +11,7 @@ from narrows.audit.metrics.spread import Estimate, apart
 from narrows.audit.report.compared import BETTER
 from narrows.audit.report.finding import Check
 from narrows.audit.report.report import shown
-from narrows.core.check import RequestError, nearest
+from narrows.core.check import RequestError
 from narrows.runs.run import Run
 
 __all__ = ["Choice", "Figure", "choose", "figure"]
@@ -85,10 +85,9 @@ def figure(text: str) -> Figure:
     group = head.partition("/")[0]
     name = next((n for n in BETTER if n == head or n.startswith(f"{head}/")), None)
     if name is None or (head != text and group not in EVALUATIONS.parts):
-        names = sorted({*BETTER, *(n.partition("/")[0] for n in BETTER)})
         raise RequestError(
             f"Runs cannot be chosen by {text!r}: it is no figure of which less or more is better. "
-            f"{nearest(head, names)} There are: {', '.join(BETTER)}."
+            f"There are: {', '.join(BETTER)}."
         )
     evaluation = text.replace(head, group, 1) if group in EVALUATIONS.parts else ""
     if evaluation:

@@ -10,11 +10,12 @@ import torch
 from torch import Tensor
 
 from narrows.audit.metrics.linear_error import linear_error, pursuit_step
-from narrows.core import Batch, dense
+from narrows.core import Batch, Spec, dense
+from narrows.data import open as open_data
+from narrows.data.dataset import Dataset
+from narrows.data.scaling import Scaling
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._planted import own_world
-from narrows.proofs.sparse._stacked import dataset, spec_of
 from narrows.testing.stories import activations
 
 __all__ = ["PROOF"]
@@ -25,12 +26,12 @@ _LENGTH = 128
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Withhold parts of a planted dictionary; train three widths and compare their errors."""
-    return {**planted(own_world(trial)), **trained(trial)}
+    return {**planted(trial.seed), **trained(trial)}
 
 
-def planted(trial: Trial) -> dict[str, float]:
+def planted(seed: int) -> dict[str, float]:
     """R^2 of the errors of codes that lack a part of the true dictionary, and its distance to the closed form."""
-    truth = trial.data.truth
+    truth = open_data("dictionary", seed=seed).truth
     codes = np.concatenate([truth.codes, truth.test_codes]).astype(np.float64)
     probability, mean, square = truth.probability, 1.0, 1 + 1 / 12  # of coefficients from 0.5 to 1.5
     spread = np.sqrt(probability * square - (probability * mean) ** 2)
@@ -93,9 +94,9 @@ def _activations(trial: Trial) -> tuple[Tensor, Tensor, Tensor]:
 @torch.no_grad()
 def _errors(trial: Trial, train: Tensor, test: Tensor, width: int) -> tuple[Tensor, Tensor]:
     """Errors of a trained TopK autoencoder, (T, D), as they are and after a step of gradient pursuit."""
-    model = trial.build(topk_sae, spec=spec_of(train), latents=width, k=trial.budget["k"])
+    model = trial.build(topk_sae, spec=Spec(tuple(train.shape[1:])), latents=width, k=trial.budget["k"])
     with torch.enable_grad():
-        trial.fit(model, dataset(train), lr=trial.budget["rate"] * 1e-4)
+        trial.fit(model, Dataset(train, Scaling(), tuple(train.shape[1:])), lr=trial.budget["rate"] * 1e-4)
     one = torch.eye(width)
     atoms = model.decode(one) - model.decode(one * 0)
     errors, stepped = [], []
