@@ -59,6 +59,37 @@ _ROWS: tuple[Technique, ...] = (
         84,
         "narrows audit RUN --with dark-matter",
     ),
+    Technique(
+        "llama-scope",
+        "Llama Scope: Extracting Millions of Features from Llama-3.1-8B with Sparse Autoencoders",
+        2024,
+        "2410.20526",
+        "A trained TopK code becomes a JumpReLU with one threshold, at the same L0 and with no more error.",
+        3,
+        6,
+        "narrows convert RUN OUT --to FORMAT --jumprelu DATA",
+    ),
+    Technique(
+        "gemma-scope",
+        "Gemma Scope: Open Sparse Autoencoders Everywhere All At Once on Gemma 2",
+        2024,
+        "2408.05147",
+        "JumpReLU dictionaries in every place of a model cost it no more than ones with an L1 penalty at the same L0.",
+        3,
+        18,
+        "narrows convert RUN OUT --to gemma-scope",
+    ),
+    Technique(
+        "fast",
+        "Training Superior Sparse Autoencoders for Instruct Models",
+        2025,
+        "2506.07691",
+        "For a chat model, a dictionary trained on whole dialogues has less error than one trained on blocks of joined "
+        "ones, above all on role tokens.",
+        2,
+        356,
+        "narrows harvest MODEL --chat",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
