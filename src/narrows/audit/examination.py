@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from narrows.audit.checks import CHECKS
 from narrows.audit.evaluations.requests import Evaluations, Request, read_budget, requested
 from narrows.audit.evaluations.running import evaluate
-from narrows.audit.evidence.view import NLL_SAMPLES, View, examine
+from narrows.audit.evidence.passing import COUNTED, SEARCHED, Streamed, stream
+from narrows.audit.evidence.view import NLL_SAMPLES, View, as_examples, examine
 from narrows.audit.report.finding import Check, Figure, Texts
 from narrows.audit.report.report import Report
-from narrows.core import Autoencoder, evaluation_mode, seeded
+from narrows.core import Autoencoder, Sparse, evaluation_mode, seeded
 from narrows.core.check import refuse, whole
 from narrows.core.progress import Silent
 
 __all__ = ["audit"]
+
+EXAMPLES = 2048
+"""Default number of examples of all checks but the counts of latents."""
 
 
 def audit(
@@ -25,7 +30,7 @@ def audit(
     *,
     method: str = "",
     data_name: str = "",
-    limit: int = 2048,
+    limit: int | None = None,
     seed: int = 0,
     progress: Silent | None = None,
     history: Sequence[Mapping[str, Any]] = (),
@@ -45,7 +50,8 @@ def audit(
             units.
         method: the method's name, for the report.
         data_name: the data's name, for the report.
-        limit: largest number of examples.
+        limit: largest number of examples. By default 2,048, and the latents of a sparse code are counted on 200,000: on
+            the data, and if there are fewer, on the training examples.
         seed: of the choice of examples and of every draw.
         progress: shows the progress.
         history: the metrics records of the training, from which the audit dates a problem.
@@ -61,7 +67,7 @@ def audit(
         RequestError: no examples, or examples of another shape than the model's; an unknown evaluation or option; a
             budget that is no time, or without evaluations.
     """
-    seed, limit = whole("seed", seed, low=0), whole("limit", limit)
+    seed, most = whole("seed", seed, low=0), EXAMPLES if limit is None else whole("limit", limit)
     requests = requested(evaluations) if evaluations or evaluations == "" else []
     if budget is not None and not requests:
         raise refuse("budget", budget, "left out", "It is the time of ``evaluations``, and none is given.")
@@ -69,10 +75,16 @@ def audit(
     progress = progress if progress is not None else Silent()
     started = time.monotonic()
     steps = _AuditProgress(progress, len(CHECKS))
-    view = examine(model, dataset, limit, seed, steps.chunk, history, train, text)
+    train = None if train is None else as_examples(train)
+    view = examine(model, dataset, most, seed, steps.chunk, history, train, text)
     checks: list[Check] = []
     figures: list[Figure] = []
     seconds = {"examples": time.monotonic() - started}
+    started = time.monotonic()
+    view, streamed = _counted(view, limit, progress)
+    if streamed is not None:
+        seconds["counts"] = time.monotonic() - started
+        steps.again()
     with evaluation_mode(model):
         for done, question in enumerate(CHECKS):
             started = time.monotonic()
@@ -86,8 +98,33 @@ def audit(
     checks.extend(evaluated.checks)
     figures.extend(evaluated.figures)
     seconds |= evaluated.seconds
-    parameters = _parameters(view, limit, requests)
-    return Report(method, data_name, parameters, tuple(checks), tuple(figures), seconds)
+    parameters = _parameters(view, most, requests)
+    return Report(method, data_name, parameters, tuple(checks), tuple(figures), seconds, streamed)
+
+
+def _counted(view: View, limit: int | None, progress: Silent) -> tuple[View, Streamed | None]:
+    """The evidence with counts of the latents of a sparse code on many examples, and the pass that counted them."""
+    z = view.sparse
+    if z is None or view.dataset is None:
+        return view, None
+    values, width = (z.values, z.width) if isinstance(z, Sparse) else (z, z.shape[-1])
+    sizes = (
+        {"counted": COUNTED, "searched": SEARCHED} if limit is None else {"counted": limit, "searched": limit}
+    )
+    if values.ndim != 2:
+        sizes["searched"] = 0
+    begun = False
+
+    def advance(done: int, total: int) -> None:
+        nonlocal begun
+        if not begun:
+            progress.begin("Counting latents", total, what="rows")
+        begun = True
+        progress.advance(done)
+
+    with evaluation_mode(view.model), seeded(view.seed):
+        found = stream(view.model, view.dataset, width, view.train, **sizes, seed=view.seed, advance=advance)
+    return replace(view, counts=found.counts), found
 
 
 def _parameters(view: View, limit: int, requests: Sequence[Request]) -> dict[str, Any]:
@@ -95,6 +132,8 @@ def _parameters(view: View, limit: int, requests: Sequence[Request]) -> dict[str
     likelihood = view.model.likelihood
     found: dict[str, Any] = {"examples": len(view), "limit": limit, "seed": view.seed}
     found |= {"likelihood": type(likelihood).__name__, "shape": list(likelihood.shape)}
+    if view.counts is not None:
+        found["counted"] = view.counted
     if view.nll is not None:
         found |= {"nll_examples": len(view.nll), "nll_samples": NLL_SAMPLES}
     if requests:
@@ -113,6 +152,10 @@ class _AuditProgress:
             self.chunks = total
             self.progress.begin("Auditing", total + self.checks)
         self.progress.advance(done)
+
+    def again(self) -> None:
+        """Show the same bar again after another one."""
+        self.progress.begin("Auditing", self.chunks + self.checks, self.chunks)
 
     def check(self, done: int) -> None:
         self.progress.advance(self.chunks + done)

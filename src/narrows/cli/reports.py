@@ -32,7 +32,11 @@ def audit(
     ] = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     limit: Annotated[
-        int | None, typer.Option(help="Largest number of examples; by default 2,048.", metavar="N")
+        int | None,
+        typer.Option(
+            help="Largest number of examples; by default 2,048, and 200,000 to count the latents of a sparse code.",
+            metavar="N",
+        ),
     ] = None,
     evaluations: Annotated[
         str | None,
@@ -59,7 +63,7 @@ def audit(
     With --data the files are audit-NAME.json and so on.
     """
     import narrows as nr
-    from narrows.runs.reports import file_name, name_of
+    from narrows.runs.reports import name_of
     from narrows.train import Progress
 
     with only_json(json):
@@ -71,16 +75,17 @@ def audit(
             how: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
             how |= {"write": write, "out": out, "features": features, "seed": seed}
             report = opened.audit(examples, name=name_of(data), progress=progress, **how)
-    if json:
-        print_json(report.document())
-    else:
-        report.show()
+    print_json(report.document()) if json else report.show()
     if write:
-        names = ["audit.json", "report.html", *(["features.html"] if features and report.get("l0") else [])]
-        _wrote([(run if out is None else out) / file_name(name, name_of(data)) for name in names])
+        _wrote(run if out is None else out, name_of(data), features and report.get("l0") is not None)
 
 
-def _wrote(files: list[Path]) -> None:
+def _wrote(folder: Path, name: str, latents: bool) -> None:
+    """Say which files were written."""
+    from narrows.runs.reports import file_name
+
+    names = ["audit.json", "report.html", *(["features.html"] if latents else [])]
+    files = [folder / file_name(one, name) for one in names]
     note(f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser.")
 
 
@@ -92,7 +97,12 @@ def features(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     count: Annotated[int, typer.Option(help="Number of latents to show.")] = 300,
-    examples: Annotated[int, typer.Option(help="Largest number of examples.")] = 50_000,
+    examples: Annotated[
+        int | None,
+        typer.Option(
+            help="Largest number of examples; by default 200,000, and 50,000 to choose from.", metavar="N"
+        ),
+    ] = None,
     latents: Annotated[
         str | None,
         typer.Option(help="Indices of the latents to show, separated by commas.", metavar="N,N..."),

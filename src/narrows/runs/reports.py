@@ -76,7 +76,7 @@ def write_report(run: Run, report: Report, data: Any, name: str, folder: Path, *
     links = []
     if features and report.get("l0") is not None:
         try:
-            links = [run.features(data, out=features_page, report=page, **features)]
+            links = [run.features(data, out=features_page, report=page, streamed=report.streamed, **features)]
         except NoActiveLatents:
             features_page.unlink(missing_ok=True)  # from an earlier audit
     elif features_page.is_file():

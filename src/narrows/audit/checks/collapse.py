@@ -14,7 +14,6 @@ import torch
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import PASSIVE, perplexity, regimes, unit_variance
 from narrows.audit.report.finding import Check, Finding, Verdict
-from narrows.kernels.metrics import dead, density
 
 __all__ = ["collapse"]
 
@@ -75,10 +74,9 @@ def _codebook(view: View) -> Use | None:
 
 
 def _sparse(view: View) -> Use | None:
-    if view.sparse is None:
+    if view.density is None:
         return None
-    total = len(density(view.sparse))
-    alive = float(total - dead(view.sparse))
+    total, alive = len(view.density), float((view.density > 0).sum())
     remedy = "Dead latents: raise the auxiliary loss, count latents as dead sooner, warm up the penalty, or use fewer."
     return Use(alive, total, "latents ever fire", 0.5, remedy)
 

@@ -13,7 +13,7 @@ from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Check, Finding, Verdict
 from narrows.core import Sparse
 from narrows.core.evidence import Latents
-from narrows.kernels.metrics import firings, l0
+from narrows.kernels.metrics import l0
 from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["Causes", "causes", "dying", "since"]
@@ -26,7 +26,8 @@ def dying(view: View) -> Finding:
     z = view.sparse
     if z is None or (z.values if isinstance(z, Sparse) else z).ndim != 2:
         return Finding()
-    silent = firings(z) == 0
+    assert view.density is not None
+    silent = view.density == 0
     count, total = int(silent.sum()), len(silent)
     found = causes(view, silent) if count else None
     if found is None:
@@ -38,7 +39,7 @@ def dying(view: View) -> Finding:
     sentences += [*_revive_advice(view, z), found.remedy]
     verdict: Verdict = "warn" if count > _MANY * total else "info"
     says = " ".join(sentence for sentence in sentences if sentence)
-    return Finding((Check("latents/dead-cause", found.main, "", verdict, says),))
+    return Finding((Check("latents/dead-cause", found.main, "", verdict, says, n=view.counted),))
 
 
 @dataclass(frozen=True)

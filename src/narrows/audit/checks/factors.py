@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any, TypeAlias
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from narrows.audit.evidence.reseeds import spread
@@ -14,6 +17,8 @@ from narrows.core import Sparse
 from narrows.kernels.metrics import firings
 
 __all__ = ["disentanglement"]
+
+Array: TypeAlias = NDArray[Any]
 
 _LATENTS, _FEWEST = 32, 100
 
@@ -30,56 +35,31 @@ def disentanglement(view: View) -> Finding:
     if factors.shape[1] == 0:
         return Finding()
     z = codes.double().numpy()
-    scores = dci(z, factors, view.seed)
-    order = np.random.default_rng(view.seed).permutation(len(z))
-    checks = (
-        Check(
-            "mig",
-            mig(z, factors),
-            "",
-            "info",
-            "Mutual information gap: 1 if each factor is encoded in one latent; by chance, with shuffled factors.",
-            chance=mig(z, factors[order]),
-            spread=spread(lambda rows: mig(z[rows.numpy()], factors[rows.numpy()]), len(z), view.seed),
-            n=len(z),
-        ),
-        Check(
-            "dci/disentanglement",
-            scores.disentanglement,
-            "",
-            "info",
-            "1 if each latent predicts one factor.",
-            n=len(z),
-        ),
-        Check(
-            "dci/completeness",
-            scores.completeness,
-            "",
-            "info",
-            "1 if each factor is predicted by one latent.",
-            n=len(z),
-        ),
-        Check(
-            "dci/informativeness",
-            scores.informativeness,
-            "",
-            "info",
-            "Held-out accuracy of a random forest; by chance, of the most frequent value.",
-            chance=float(np.mean([np.unique(f, return_counts=True)[1].max() / len(f) for f in factors.T])),
-            n=len(z),
-        ),
-        Check(
-            "sap",
-            sap(z, factors, view.seed),
-            "",
-            "info",
-            "Gap between the two latents that predict a factor best.",
-            n=len(z),
-        ),
-    )
+    checks = _scores(z, factors, view.seed)
     names = view.factor_names or tuple(f"factor {k}" for k in range(len(varying)))
     kept = tuple(name for name, varies in zip(names, varying.tolist(), strict=True) if varies)
     return Finding(checks, (_chart(z, factors, kept),))
+
+
+def _scores(z: Array, factors: Array, seed: int) -> tuple[Check, ...]:
+    """MIG, DCI and SAP; MIG with its chance level and spread, which cost little."""
+    scores, n = dci(z, factors, seed), len(z)
+    order = np.random.default_rng(seed).permutation(n)
+    says = {
+        "mig": "Mutual information gap: 1 if each factor is encoded in one latent; by chance, with shuffled factors.",
+        "dci/disentanglement": "1 if each latent predicts one factor.",
+        "dci/completeness": "1 if each factor is predicted by one latent.",
+        "dci/informativeness": "Held-out accuracy of a random forest; by chance, of the most frequent value.",
+        "sap": "Gap between the two latents that predict a factor best.",
+    }
+    values = (mig(z, factors), *scores, sap(z, factors, seed))
+    frequent = float(np.mean([np.unique(f, return_counts=True)[1].max() / n for f in factors.T]))
+    chance = {"mig": mig(z, factors[order]), "dci/informativeness": frequent}
+    over = {"mig": spread(lambda rows: mig(z[rows.numpy()], factors[rows.numpy()]), n, seed)}
+    return tuple(
+        Check(name, value, "", "info", what, chance.get(name), over.get(name), n)
+        for value, (name, what) in zip(values, says.items(), strict=True)
+    )
 
 
 def _codes(view: View) -> Tensor | None:

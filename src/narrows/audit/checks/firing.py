@@ -7,19 +7,18 @@ from torch import Tensor
 
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Check, Finding, distribution
-from narrows.core import Sparse
-from narrows.kernels.metrics import code_count, dense_above, density, l0
+from narrows.kernels.metrics import dense_above
 
 __all__ = ["firing"]
 
 
 def firing(view: View) -> Finding:
     """L0, dead and dense latents, for sparse codes."""
-    if view.sparse is None:
+    share = view.density
+    if share is None:
         return Finding()
-    share = density(view.sparse)
     fires = share[share > 0]
-    checks = _counts(view.sparse, share)
+    checks = _counts(share, view.counted)
     if not len(fires):
         return Finding(checks)
     median = Check(
@@ -28,6 +27,7 @@ def firing(view: View) -> Finding:
         "",
         "info",
         "The median firing density of the latents that are not dead.",
+        n=view.counted,
     )
     chart = distribution(
         "density",
@@ -41,18 +41,19 @@ def firing(view: View) -> Finding:
     return Finding((*checks, median), (chart,))
 
 
-def _counts(z: Tensor | Sparse, share: Tensor) -> tuple[Check, ...]:
+def _counts(share: Tensor, codes: int) -> tuple[Check, ...]:
     """How many latents are on in a code, never on, and on too often."""
     total, often = len(share), dense_above(share)
     dead, dense = int((share == 0).sum()), int((share > often).sum())
-    unit, never = f"of {total}", f"Never on in {code_count(z):,} codes."
+    unit, never = f"of {total}", f"Never on in {codes:,} codes."
     return (
         Check(
             "l0",
-            l0(z),
+            float(share.sum()),
             "latents",
             "info",
             f"Mean number of latents that are on in a code, of {total}.",
+            n=codes,
         ),
         Check(
             "latents/dead",
@@ -60,6 +61,7 @@ def _counts(z: Tensor | Sparse, share: Tensor) -> tuple[Check, ...]:
             unit,
             "warn" if dead > 0.25 * total else "ok",
             never,
+            n=codes,
         ),
         Check(
             "latents/dense",
@@ -67,5 +69,6 @@ def _counts(z: Tensor | Sparse, share: Tensor) -> tuple[Check, ...]:
             unit,
             "warn" if dense > max(0.05 * total, 2) else "ok",
             f"On in more than {often:.0%} of the codes.",
+            n=codes,
         ),
     )

@@ -50,37 +50,24 @@ def recovery(view: View) -> Finding:
     share = float((largest > _FOUND).double().mean())
     says = f"{share:.0%} of the {len(truth)} true atoms have a learned one within |cos| {_FOUND}."
     fix = "" if found.mcc >= 0.8 else " Train longer, set L0 to the true one, or use more latents."
-    checks = (
+    sentences = {
+        "mcc": f"Mean |cosine| of true atoms and their partners, matched one to one. {says}{fix}",
+        "mean_max": "The same if atoms may share a partner.",
+        "f1": "F1 of the activity of a true atom and its partner, the mean over true atoms.",
+    }
+    names = {"mcc": "recovery/mcc", "mean_max": "recovery/mean-max-cosine", "f1": "recovery/f1"}
+    checks = tuple(
         Check(
-            "recovery/mcc",
-            found.mcc,
+            names[key],
+            getattr(found, key),
             "",
-            "ok" if found.mcc >= 0.8 else "warn",
-            f"Mean |cosine| of true atoms and their partners, matched one to one. {says}{fix}",
-            chance=None if chance is None else chance.mcc,
-            spread=spreads.get("mcc"),
-            n=len(view),
-        ),
-        Check(
-            "recovery/mean-max-cosine",
-            found.mean_max,
-            "",
-            "info",
-            "The same if atoms may share a partner.",
-            chance=None if chance is None else chance.mean_max,
-            spread=spreads.get("mean_max"),
-            n=len(view),
-        ),
-        Check(
-            "recovery/f1",
-            found.f1,
-            "",
-            "info",
-            "F1 of the activity of a true atom and its partner, the mean over true atoms.",
-            chance=None if chance is None else chance.f1,
-            spread=spreads.get("f1"),
-            n=len(view),
-        ),
+            ("ok" if found.mcc >= 0.8 else "warn") if key == "mcc" else "info",
+            sentence,
+            None if chance is None else getattr(chance, key),
+            spreads.get(key),
+            len(view),
+        )
+        for key, sentence in sentences.items()
     )
     chart = distribution(
         "recovery",

@@ -1,7 +1,7 @@
 """Features: the interpretation of single latents of a sparse code by the examples that activate them.
 
-One pass over the data counts the activations of every latent and keeps its top examples. A second pass reads the
-activations of the chosen latents around those. Memory does not grow with the data.
+One pass over the data counts the activations of every latent and keeps its top examples: that of the audit, if there
+was one. A second pass reads the activations of the chosen latents around those. Memory does not grow with the data.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from narrows.audit.evidence.effects import effects
-from narrows.audit.evidence.passing import CodeReader, FeatureExample, examples_of
-from narrows.audit.evidence.streams import Counts, TopEntries
+from narrows.audit.evidence.passing import (
+    COUNTED,
+    SEARCHED,
+    CodeReader,
+    FeatureExample,
+    Streamed,
+    examples_of,
+    stream,
+)
+from narrows.audit.evidence.streams import Counts
 from narrows.audit.evidence.tokens import TokenText, Unembedding
 from narrows.audit.evidence.view import View, as_examples, examine
 from narrows.core import Autoencoder, Sparse, evaluation_mode
@@ -26,8 +34,8 @@ from narrows.kernels.metrics import dense_above
 
 __all__ = ["Feature", "FeatureExample", "Features", "NoActiveLatents", "collect"]
 
-ROWS, COUNT = 50_000, 300
-"""Default numbers of examples that are encoded and of latents that are shown."""
+COUNT = 300
+"""Default number of latents that are shown."""
 
 _NEIGHBOURS, _TOKENS, _CHUNK, _ATOMS = 5, 8, 1024, 1 << 15
 
@@ -80,7 +88,8 @@ class Features:
     Args:
         features: the chosen latents.
         width: N, the number of latents.
-        examples: the number of examples that were encoded.
+        examples: the number of examples on which latents were counted.
+        searched: the number of examples among which the examples of latents were searched.
         kind: ``text``, ``images`` or ``vectors``.
         density: the share of examples in which each latent is on, (N,).
         rule: a sentence on how the latents were chosen.
@@ -90,6 +99,7 @@ class Features:
     features: tuple[Feature, ...]
     width: int
     examples: int
+    searched: int
     kind: str
     density: Tensor
     rule: str
@@ -105,7 +115,8 @@ class Features:
             | {"top": [{"row": s.row, "value": s.value, "text": "".join(s.words)} for s in f.top]}
             for f in self.features
         ]
-        return {"width": self.width, "examples": self.examples, "rule": self.rule, "features": features}
+        numbers = {"width": self.width, "examples": self.examples, "searched": self.searched}
+        return {**numbers, "rule": self.rule, "features": features}
 
 
 def collect(
@@ -113,9 +124,11 @@ def collect(
     dataset: Any,
     *,
     count: int = COUNT,
-    examples: int = ROWS,
+    examples: int | None = None,
     latents: Sequence[int] = (),
     seed: int = 0,
+    train: Examples | None = None,
+    streamed: Streamed | None = None,
     advance: Callable[[int, int], None] = lambda done, total: None,
 ) -> Features | None:
     """Collect statistics and examples of latents.
@@ -124,9 +137,12 @@ def collect(
         model: with a sparse code, one for each example.
         dataset: the examples, as for `audit.audit`; tokens are shown if it has a `provenance`.
         count: number of latents: two thirds with the largest contribution to the output, the others drawn at random.
-        examples: largest number of examples; the first ones are used.
+        examples: largest number of examples; the first ones are used. By default latents are counted on 200,000, and
+            their examples are searched among 50,000.
         latents: show these latents instead, in this order.
         seed: of the random choices.
+        train: further examples for the counts, if there are too few.
+        streamed: the pass of an audit of the same model and data, if there was one.
         advance: called with the finished and the total number of steps.
 
     Returns:
@@ -137,7 +153,7 @@ def collect(
     """
     whole("count", count)
     dataset = as_examples(dataset)
-    total = min(len(dataset), whole("examples", examples))
+    counted, searched = (COUNTED, SEARCHED) if examples is None else (whole("examples", examples),) * 2
     view = examine(model, dataset, 256, seed)
     z = view.sparse
     if z is None or (z.values if isinstance(z, Sparse) else z).ndim != 2:
@@ -146,12 +162,13 @@ def collect(
     for latent in latents:
         whole("latents", latent, low=0, high=width - 1, fix="They are counted from 0.")
     with evaluation_mode(model):
-        reader = CodeReader(model, dataset, total, seed, advance)
-        counts, top, others = reader.first(width)
+        if streamed is None:
+            sizes = {"counted": counted, "searched": searched}
+            streamed = stream(model, dataset, width, train, **sizes, seed=seed, advance=advance)
+        reader = CodeReader(model, dataset, streamed.searched, seed, advance)
+        counts = streamed.counts
         chosen, energy = _chosen(view, counts, count, latents, seed)
-        return _joined(
-            view, dataset, reader, counts, (top, others), chosen, energy, _rule(counts, latents, count)
-        )
+        return _joined(view, dataset, reader, streamed, chosen, energy, _rule(counts, latents, count))
 
 
 def _chosen(
@@ -191,8 +208,7 @@ def _joined(
     view: View,
     dataset: Examples,
     reader: CodeReader,
-    counts: Counts,
-    tables: tuple[TopEntries, TopEntries],
+    streamed: Streamed,
     chosen: Tensor,
     energy: Tensor,
     rule: str,
@@ -200,10 +216,11 @@ def _joined(
     """The features of the chosen latents."""
     if not len(chosen):
         raise NoActiveLatents("No latent is ever on in these data: there are no features to show.")
+    counts = streamed.counts
     density, often = counts.density, dense_above(counts.density)
     shape = tuple(view.output.shape[1:])
     kind = "text" if reader.text else "images" if len(shape) == 3 and shape[0] in (1, 3, 4) else "vectors"
-    shown = examples_of(reader, tables, chosen)
+    shown = examples_of(reader, (streamed.top, streamed.others), chosen)
     directions = effects(view, chosen, torch.ones(len(chosen))).flatten(1)
     words, near = _logits(dataset, reader, directions), _neighbours(view, counts, chosen, directions)
     features = []
@@ -229,7 +246,14 @@ def _joined(
             )
         )
     return Features(
-        tuple(features), len(density), counts.codes, kind, density, rule, logits=words is not None
+        tuple(features),
+        len(density),
+        counts.codes,
+        streamed.searched,
+        kind,
+        density,
+        rule,
+        logits=words is not None,
     )
 
 

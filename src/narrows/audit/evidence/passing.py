@@ -1,4 +1,4 @@
-"""Passes over data: activations of latents, their top examples, and the tokens around those."""
+"""Passes over data: counts of all latents, their top examples, and the tokens around those."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from narrows.core.check import RequestError
 from narrows.core.evidence import Latents
 from narrows.data.dataset import Examples, known_of
 
-__all__ = ["CodeReader", "FeatureExample", "examples_of"]
+__all__ = ["COUNTED", "SEARCHED", "CodeReader", "FeatureExample", "Streamed", "examples_of", "stream"]
+
+COUNTED, SEARCHED = 200_000, 50_000
+"""Default numbers of rows on which latents are counted, and among which their top examples are searched."""
 
 _ROWS, _TOP, _OTHERS = 1024, 6, 3
 _BEFORE, _AFTER = 18, 9
@@ -67,20 +70,25 @@ class CodeReader:
         found = code.find(Latents)
         return code.z if found is None else found.z
 
-    def first(self, width: int) -> tuple[Counts, TopEntries, TopEntries]:
+    def search(self, found: Streamed) -> None:
         """Count the activations of all latents and keep their top examples, one a context, and random ones."""
-        counts, top, others = Counts(width), TopEntries(width, _TOP), TopEntries(width, _OTHERS)
         start = 0
         while start < self.total:
             rows, groups = self.piece(start)
-            found = entries(self.codes(rows), start)
-            counts.add(found, rows.stop - start)
-            others.add(found, random_priority(found, self.seed))
-            peak = peaks(found, groups[found.row - start])
-            top.add(peak, peak.value.abs())
-            self.advance(rows.stop, 2 * self.total)
+            here = entries(self.codes(rows), start)
+            found.counts.add(here, rows.stop - start)
+            found.others.add(here, random_priority(here, self.seed))
+            peak = peaks(here, groups[here.row - start])
+            found.top.add(peak, peak.value.abs())
+            self.advance(rows.stop, self.total)
             start = rows.stop
-        return counts, top, others
+
+    def count(self, found: Counts, rows: range) -> None:
+        """Count the activations of all latents in some rows, of codes of any number of positions."""
+        for start in range(rows.start, rows.stop, _ROWS):
+            z = _flat(self.codes(slice(start, min(start + _ROWS, rows.stop))))
+            found.add(entries(z), len(z.values if isinstance(z, Sparse) else z))
+            self.advance(min(start + _ROWS, rows.stop), rows.stop)
 
     def piece(self, start: int) -> tuple[slice, Tensor]:
         """The rows of one batch from `start` on, and the context of each; contexts are kept whole if they fit."""
@@ -106,8 +114,79 @@ class CodeReader:
                 out[here] = (z.values.float().cpu()[row] * match).sum(1)
             else:
                 out[here] = z.float().cpu()[row, latent]
-            self.advance(self.total + self.total * min(start + _ROWS, len(rows)) // len(rows), 2 * self.total)
+            self.advance(min(start + _ROWS, len(rows)), len(rows))
         return out
+
+
+@dataclass(frozen=True)
+class Streamed:
+    """What one pass over many rows found; only counts and a few examples of each latent are kept.
+
+    Args:
+        counts: of the activations of all latents.
+        top: the largest activations of each latent, one a context, among the rows that were searched.
+        others: random ones.
+        searched: the number of rows that were searched.
+        training: the number of rows of the training data among those that were counted.
+    """
+
+    counts: Counts
+    top: TopEntries
+    others: TopEntries
+    searched: int
+    training: int
+
+
+def stream(
+    model: Autoencoder,
+    dataset: Examples,
+    width: int,
+    train: Examples | None = None,
+    *,
+    counted: int = COUNTED,
+    searched: int = SEARCHED,
+    seed: int = 0,
+    advance: Callable[[int, int], None] = lambda done, total: None,
+) -> Streamed:
+    """Count the activations of all latents, chunk by chunk: in the data, then in the training data.
+
+    Args:
+        model: with a sparse code.
+        dataset: the examples.
+        width: N, the number of latents.
+        train: further rows that are counted if there are fewer examples than `counted`; not if they are computed when
+            they are read.
+        counted: largest number of rows that are counted.
+        searched: of the first rows of the data, how many are searched for examples; 0 for codes of several positions.
+        seed: of the random examples.
+        advance: called with the finished and the total number of rows.
+    """
+    own = min(len(dataset), counted)
+    searched = min(own, searched)
+    extra = 0 if train is None or known_blocks(train) else min(len(train), counted - own)
+    found = Streamed(Counts(width), TopEntries(width, _TOP), TopEntries(width, _OTHERS), searched, extra)
+    total = own + extra
+
+    def reader(data: Examples, rows: int, before: int) -> CodeReader:
+        return CodeReader(model, data, rows, seed, lambda done, _: advance(before + done, total))
+
+    reader(dataset, searched, 0).search(found)
+    reader(dataset, own, 0).count(found.counts, range(searched, own))
+    if train is not None and extra:
+        reader(train, extra, own).count(found.counts, range(extra))
+    return found
+
+
+def known_blocks(examples: Examples) -> bool:
+    """Whether rows are computed when they are read, a whole shard at a time."""
+    return getattr(examples, "blocks", None) is not None
+
+
+def _flat(z: Tensor | Sparse) -> Tensor | Sparse:
+    """Codes with one row for each position."""
+    if isinstance(z, Sparse):
+        return Sparse(z.indices.flatten(0, -2), z.values.flatten(0, -2), z.width)
+    return z.flatten(0, -2)
 
 
 @dataclass(frozen=True)

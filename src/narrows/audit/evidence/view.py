@@ -15,6 +15,7 @@ from narrows.audit.evidence.control import Control, random_dictionary
 from narrows.audit.evidence.joining import join, to_cpu
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.evidence.posterior import Posterior, posterior_of
+from narrows.audit.evidence.streams import Counts
 from narrows.core import (
     Autoencoder,
     Batch,
@@ -31,7 +32,7 @@ from narrows.core.evidence import Elements, Indices, Latents
 from narrows.data.dataset import Dataset, Examples, Known, known_of
 from narrows.data.holes import hidden_truth
 from narrows.data.stores import Store, read_store
-from narrows.kernels.metrics import l0
+from narrows.kernels.metrics import code_count, density, l0
 from narrows.likelihoods.table import MixedTable
 
 __all__ = ["Posterior", "View", "as_examples", "device_of", "examine"]
@@ -82,6 +83,7 @@ class View:
         train: the training examples.
         seed: of every draw.
         text: of tokens, what they say.
+        counts: of the activations of all latents, on many more examples than these; None if they were not counted.
     """
 
     model: Autoencoder
@@ -114,6 +116,7 @@ class View:
     train: Examples | None = None
     seed: int = 0
     text: Callable[[Tensor], list[str]] | None = None
+    counts: Counts | None = None
 
     def __len__(self) -> int:
         return len(self.batch)
@@ -132,6 +135,20 @@ class View:
     def sparse(self) -> Tensor | Sparse | None:
         """The code if it is sparse."""
         return self.z if self.latents else None
+
+    @property
+    def density(self) -> Tensor | None:
+        """The share of codes in which each latent of a sparse code is on, (N,), of all that were counted."""
+        if self.counts is not None:
+            return self.counts.density
+        return None if self.sparse is None else density(self.sparse)
+
+    @property
+    def counted(self) -> int:
+        """The number of sparse codes that `density` rests on."""
+        if self.counts is not None:
+            return self.counts.codes
+        return 0 if self.sparse is None else code_count(self.sparse)
 
     @cached_property
     def control(self) -> Control | None:

@@ -32,6 +32,7 @@ class Report:
         checks: the results of the checks.
         figures: charts and pictures; empty if read from JSON.
         seconds: the measured time of each check and evaluation by its name; reports that differ only in it are equal.
+        streamed: for a sparse code, the pass that counted its latents, for the page of latents.
     """
 
     method: str
@@ -40,6 +41,7 @@ class Report:
     checks: tuple[Check, ...]
     figures: tuple[Figure, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict, compare=False)
+    streamed: Any = field(default=None, compare=False, repr=False)
 
     def __getitem__(self, name: str) -> Check:
         """The check with a name."""
