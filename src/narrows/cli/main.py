@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
 from typing import Any, NamedTuple
 
 from narrows import __version__
 from narrows.cli import quick
-from narrows.cli.errors import report
+from narrows.cli.errors import note, report
 from narrows.core.check import NarrowsError, UnknownNameError, nearest, spelled
 
 __all__ = ["COMMANDS", "Command", "main", "run"]
@@ -166,7 +168,7 @@ def _call(command: Command, rest: list[str]) -> int:
     app = typer.Typer(add_completion=False, rich_markup_mode="rich", pretty_exceptions_enable=False)
     app.command(context_settings={"help_option_names": ["-h", "--help"]})(complete(function, rest))
     parser = typer.main.get_command(app)
-    with spelled(spelling(parser.params, rest)):
+    with spelled(spelling(parser.params, rest)), _plain_warnings():
         try:
             # `parser.main` would end the process on Ctrl-C or a closed pipe
             with parser.make_context(f"narrows {command.name}", list(rest)) as context:
@@ -177,6 +179,22 @@ def _call(command: Command, rest: list[str]) -> int:
             error.args = (str(error),)  # formatted here, with the option names of this command
             raise
     return code if isinstance(code, int) else 0
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Show warnings of this package as messages, and others as Python does."""
+    with warnings.catch_warnings():
+        shown = warnings.showwarning
+
+        def show(message: Warning | str, category: type[Warning], *where: Any, **more: Any) -> None:
+            if category.__module__.startswith("narrows."):
+                note(str(message))
+            else:
+                shown(message, category, *where, **more)
+
+        warnings.showwarning = show  # type: ignore[assignment]
+        yield
 
 
 def _replace_unencodable() -> None:

@@ -104,7 +104,7 @@ class Weights:
     """
 
     def __init__(self, path: Path, tensors: Mapping[str, Any]) -> None:
-        self.path, self.left = path, dict(tensors)
+        self.path, self.left, self.names = path, dict(tensors), sorted(tensors)
 
     def __contains__(self, name: str) -> bool:
         return name in self.left
@@ -116,7 +116,7 @@ class Weights:
             RequestError: it is missing.
         """
         if not isinstance(self.left.get(name), Tensor):
-            has = ", ".join(f"`{one}`" for one in sorted(self.left)) or "nothing"
+            has = ", ".join(f"`{one}`" for one in self.names) or "nothing"
             raise RequestError(f"{self.path} lacks the tensor `{name}`: it has {has}.")
         return tuple(self.left[name].shape)
 

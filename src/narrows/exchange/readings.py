@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from narrows.core.check import nearest, refuse
+from narrows.core.check import nearest, number, refuse
 from narrows.exchange.description import Description
 
 __all__ = ["READINGS", "read_as"]
@@ -92,12 +92,16 @@ def read_as(description: Description, reading: str) -> Description:
 
     Args:
         description: as the configuration says.
-        reading: a name of `READINGS`, or several joined by ``+``.
+        reading: a name of `READINGS`, or several joined by ``+``; one that uses the mean norm of the data may state
+            it, as in ``scaled=12.5``.
 
     Raises:
         RequestError: an unknown reading, or one that does not apply.
     """
-    for name in reading.split("+"):
+    for part in reading.split("+"):
+        name, _, norm = part.partition("=")
+        if norm:
+            description = _with_norm(description, norm, reading)
         if name not in READINGS:
             raise refuse("reading", reading, "one of " + ", ".join(READINGS), nearest(name, READINGS))
         meaning, change = READINGS[name]
@@ -111,3 +115,11 @@ def read_as(description: Description, reading: str) -> Description:
             )
         description = changed
     return description
+
+
+def _with_norm(description: Description, norm: str, reading: str) -> Description:
+    try:
+        found = number("norm", float(norm), low=1e-12)
+    except ValueError:
+        raise refuse("reading", reading, "a name, or a name with the norm of the data: `scaled=12.5`") from None
+    return replace(description, metadata={**description.metadata, "norm": found})
