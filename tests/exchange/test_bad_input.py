@@ -81,7 +81,11 @@ def test_a_threshold_of_the_wrong_length(copy):
 def test_numbers_that_are_not_finite(copy, value):
     weights = load_file(FIXTURES / "saelens-standard" / "sae_weights.safetensors")["W_dec"]
     weights[2, 1] = value
-    refused(copy("saelens-standard", tensors={"W_dec": weights}), "`decoder`", "1 numbers that are NaN or infinite")
+    refused(
+        copy("saelens-standard", tensors={"W_dec": weights}),
+        "`decoder`",
+        "1 numbers that are NaN or infinite",
+    )
 
 
 def test_integers_as_weights(copy):
@@ -191,7 +195,9 @@ def test_what_a_target_cannot_hold_is_said_before_anything_is_written(tmp_path):
         convert(FIXTURES / "saelens-layer-norm", tmp_path / "out", "dictionary_learning", say=said.append)
     assert "force" in str(caught.value)
     assert list(tmp_path.iterdir()) == []
-    convert(FIXTURES / "saelens-layer-norm", tmp_path / "out", "dictionary_learning", say=said.append, force=True)
+    convert(
+        FIXTURES / "saelens-layer-norm", tmp_path / "out", "dictionary_learning", say=said.append, force=True
+    )
     assert "the norm of each example" in said[-1]
 
 

@@ -70,7 +70,9 @@ def test_a_bias_that_should_be_subtracted_is_found(world):
 
 def test_a_threshold_in_other_units_is_found(world):
     right = jump(world)
-    stored = right.tensors["threshold"] * 3  # in units in which the data have norm sqrt(d): sqrt(64) / 24 = 1 / 3
+    stored = (
+        right.tensors["threshold"] * 3
+    )  # in units in which the data have norm sqrt(d): sqrt(64) / 24 = 1 / 3
     wrong = replace(right, tensors={**right.tensors, "threshold": stored}, metadata={"norm": 24.0})
     found = sanity(wrong, world[2])
     assert found.measured.l0 == 0

@@ -1,17 +1,108 @@
-"""`convert`: dictionaries of other libraries."""
+"""`convert`, and the options of `audit` for dictionaries of other libraries."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from narrows.cli import shared
 from narrows.cli.errors import note
 from narrows.cli.output import only_json, print_json
+from narrows.core.check import refuse
 
-__all__ = ["convert"]
+if TYPE_CHECKING:
+    from narrows.data import Dataset
+    from narrows.runs.run import Run
+
+__all__ = ["ForeignOptions", "audit_folder", "convert", "opened"]
+
+_ROWS = 1024
+_PANEL = "Activations of a model"
+
+
+@dataclass(frozen=True)
+class ForeignOptions:
+    """Options of `audit` for a dictionary that has no data of its own."""
+
+    model: Annotated[
+        str | None,
+        typer.Option(
+            help="Audit on activations of this model, a folder or a name; --data is then its text.",
+            metavar="MODEL",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    place: Annotated[
+        str,
+        typer.Option(
+            help="Hook point, such as resid.3; that of the metadata by default.", rich_help_panel=_PANEL
+        ),
+    ] = ""
+    target_place: Annotated[
+        str, typer.Option(help="Hook point that a transcoder predicts.", rich_help_panel=_PANEL)
+    ] = ""
+    tokens: Annotated[int, typer.Option(help="Largest number of tokens.", rich_help_panel=_PANEL)] = 20_000
+    reading: shared.Reading = ""
+    allow_pickle: shared.AllowPickle = False
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Accept a model or a hook point that differs from the metadata."),
+    ] = False
+
+
+@contextmanager
+def opened(
+    path: Path, data: str | None, data_options: dict[str, Any], how: ForeignOptions
+) -> Iterator[tuple[Run, Dataset | None]]:
+    """A run or a dictionary of another library, and the data to audit it on, which may be harvested for it.
+
+    Raises:
+        RequestError: options that do not go together, or data that do not fit the dictionary.
+    """
+    import narrows as nr
+    from narrows.data import like
+    from narrows.exchange.auditing import harvested
+    from narrows.exchange.loading import Foreign
+
+    run = nr.load(path, reading=how.reading, allow_pickle=how.allow_pickle)
+    if how.model is None:
+        for name, value in (("--place", how.place), ("--target-place", how.target_place)):
+            if value:
+                raise refuse(name, value, "left out without --model")
+        if data is None and data_options:
+            raise refuse("--data", None, "given if there are data options")
+        examples = None if data is None else like(run.recipe.data, data, **data_options)
+        _check(run, examples) if isinstance(run, Foreign) else None
+        yield run, examples
+        return
+    with tempfile.TemporaryDirectory(prefix="narrows-") as folder:
+        given: dict[str, Any] = {"target": how.target_place, "text": data or "bundled", "tokens": how.tokens}
+        given |= {"folder": Path(folder) / "activations", "force": how.force, "progress": True}
+        examples = harvested(run, how.model, how.place, **given)
+        _check(run, examples)
+        yield run, examples
+
+
+def audit_folder(path: Path) -> Path | None:
+    """Where the audit of a dictionary of another library is written; None for a run, which holds its own."""
+    return None if (path / "recipe.json").is_file() else Path("runs") / f"{path.resolve().stem}-audit"
+
+
+def _check(run: Run, examples: Dataset | None) -> None:
+    """Say whether a dictionary of another library does what its configuration promises."""
+    from narrows.exchange.loading import Foreign
+
+    if isinstance(run, Foreign) and examples is not None and len(examples):
+        batch = examples.all(_ROWS)
+        found = run.check(batch.x, None if batch.target is batch.x else batch.target)
+        if found is not None:
+            note(found.says)
 
 
 def convert(

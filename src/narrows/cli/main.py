@@ -193,7 +193,7 @@ def _plain_warnings() -> Iterator[None]:
             else:
                 shown(message, category, *where, **more)
 
-        warnings.showwarning = show  # type: ignore[assignment]
+        warnings.showwarning = show
         yield
 
 

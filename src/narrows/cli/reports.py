@@ -9,6 +9,7 @@ import typer
 
 from narrows.cli import shared
 from narrows.cli.errors import note
+from narrows.cli.exchange import ForeignOptions, audit_folder, opened
 from narrows.cli.output import destination, only_json, print_json
 from narrows.core.check import refuse
 
@@ -56,28 +57,29 @@ def audit(
         typer.Option("--json", help="Print the audit as a JSON document; write no files without --out."),
     ] = False,
     *,
+    foreign: ForeignOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Check a run: audit.json, report.html, features.html.
 
-    With --data the files are audit-NAME.json and so on.
+    With --data the files are audit-NAME.json and so on. A dictionary of another library is audited on activations:
+    --model MODEL --place resid.3, or a harvest as --data. Its folder is only read: the files are in runs/NAME-audit.
     """
-    import narrows as nr
     from narrows.runs.reports import name_of
     from narrows.train import Progress
 
-    with only_json(json):
-        opened = nr.load(run)
-        examples = _other(opened, data, data_options)
+    with only_json(json), opened(run, data, data_options, foreign) as (audited, examples):
+        out = out or (None if json else audit_folder(run))
+        name = name_of(data or foreign.model)
         with Progress() as progress:
             write = not json or out is not None
             asked = {"limit": limit, "evaluations": evaluations, "budget": budget}
-            how: dict[str, Any] = {name: value for name, value in asked.items() if value is not None}
+            how: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
             how |= {"write": write, "out": out, "features": features, "seed": seed}
-            report = opened.audit(examples, name=name_of(data), progress=progress, **how)
+            report = audited.audit(examples, name=name, progress=progress, **how)
     print_json(report.document()) if json else report.show()
     if write:
-        _wrote(run if out is None else out, name_of(data), features and report.get("l0") is not None)
+        _wrote(out or run, name, features and report.get("l0") is not None)
 
 
 def _wrote(folder: Path, name: str, latents: bool) -> None:

@@ -50,11 +50,15 @@ def harvested(
     place, target = place or str(known.get("place", "")), target or str(known.get("target_place", ""))
     if not place:
         hook = f" It states `{known['hook']}`, which has no name here." if known.get("hook") else ""
-        raise RequestError(f"The hook point of this dictionary is not known.{hook} Name it: ``place='resid.3'``")
+        raise RequestError(
+            f"The hook point of this dictionary is not known.{hook} Name it: ``place='resid.3'``"
+        )
     transcoder = run.recipe.spec.target is not None
     if transcoder and not target:
         raise RequestError("A transcoder predicts another hook point. Name it: ``target='mlp.3'``")
-    checked(known, {"model": model, "place": place, **({"target_place": target} if transcoder else {})}, force)
+    checked(
+        known, {"model": model, "place": place, **({"target_place": target} if transcoder else {})}, force
+    )
     places = [place, target] if transcoder else [place]
     context = known.get("context")
     bos = known.get("bos")
@@ -68,10 +72,8 @@ def harvested(
         bos=bos if isinstance(bos, bool) else None,
         progress=progress,
     )
-    layers = dict(zip(places, made.layers, strict=False)) if len(made.layers) == len(places) else {}
-    names = [layers.get(one, one) for one in places]
-    width = made.shapes[names[0]]
-    _same_width(run, width, model, place)
+    names = list(made.shapes)
+    _same_width(run, made.shapes[names[0]].shape, model, place)
     options: dict[str, Any] = {"at": names[0], **({"target": names[1]} if transcoder else {})}
     return nd.like(run.recipe.data, str(made.folder), **options)
 

@@ -103,7 +103,7 @@ def read_as(description: Description, reading: str) -> Description:
         if norm:
             description = _with_norm(description, norm, reading)
         if name not in READINGS:
-            raise refuse("reading", reading, "one of " + ", ".join(READINGS), nearest(name, READINGS))
+            raise refuse("reading", reading, "the name of a reading", nearest(name, READINGS))
         meaning, change = READINGS[name]
         changed = change(description)
         if changed is None:
@@ -121,5 +121,7 @@ def _with_norm(description: Description, norm: str, reading: str) -> Description
     try:
         found = number("norm", float(norm), low=1e-12)
     except ValueError:
-        raise refuse("reading", reading, "a name, or a name with the norm of the data: `scaled=12.5`") from None
+        raise refuse(
+            "reading", reading, "a name, or a name with the norm of the data: `scaled=12.5`"
+        ) from None
     return replace(description, metadata={**description.metadata, "norm": found})

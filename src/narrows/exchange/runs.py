@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from narrows.activations.manifest import Manifest
 from narrows.core import files
+from narrows.core.check import RequestError
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Scaling
 from narrows.exchange.description import Description, Losses
@@ -93,6 +96,9 @@ def _metadata(recipe: Recipe) -> dict[str, Any]:
         return dict(recipe.origin.get("metadata", {}))
     found: dict[str, Any] = {}
     model, place = recipe.data.get("spec", {}).get("model"), recipe.data.get("at")
+    with suppress(RequestError):  # a harvest of one layer need not be asked for it by name
+        layers = list(Manifest.read(Path(str(recipe.data.get("what")))).shapes)
+        place = layers[0] if place is None and len(layers) == 1 else place
     if isinstance(model, str):
         found["model"] = model
     if isinstance(place, str):

@@ -55,7 +55,9 @@ class Measured:
         wanted, times = promises.get("l0", 0.0), _TIMES[on]
         if wanted > 0 and not wanted / times <= max(self.l0, 1e-9) <= wanted * times:
             return False
-        return math.isnan(self.fvu) or self.fvu <= (1.5 * promises["fvu"] + _WORSE if "fvu" in promises else _USELESS)
+        return math.isnan(self.fvu) or self.fvu <= (
+            1.5 * promises["fvu"] + _WORSE if "fvu" in promises else _USELESS
+        )
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,9 @@ class Sanity:
 
 
 @torch.no_grad()
-def measure(description: Description, x: Tensor, target: Tensor | None = None, *, noise: bool = False) -> Measured:
+def measure(
+    description: Description, x: Tensor, target: Tensor | None = None, *, noise: bool = False
+) -> Measured:
     """L0 and FVU on activations.
 
     Args:
@@ -186,7 +190,12 @@ def _best(
         for name, changed in _readings(base, every):
             made = measure(changed, x, target, noise=noise)
             if made.distance(promises) < _GAIN * least - 1e-3:
-                best, least, found, at = f"{start}+{name}" if start else name, made.distance(promises), made, changed
+                best, least, found, at = (
+                    f"{start}+{name}" if start else name,
+                    made.distance(promises),
+                    made,
+                    changed,
+                )
         if best == start:
             break
     return best, found
@@ -203,15 +212,25 @@ def _says(
 ) -> str:
     """The check in sentences."""
     where = "on the activations" if on == "data" else "on noise of the stated norm"
-    said = [f"Read as its configuration says, this {description.title} has {_figures(own)} {where}{_promised(promises)}."]
+    said = [
+        f"Read as its configuration says, this {description.title} has {_figures(own)} {where}{_promised(promises)}."
+    ]
     if better is not None:
         meaning = " and ".join(READINGS[name.partition("=")[0]][0] for name in reading.split("+"))
-        instead = [f"L0 {better.l0:,.3g} instead of {own.l0:,.4g}"] if promises.get("l0") or better.l0 != own.l0 else []
+        instead = (
+            [f"L0 {better.l0:,.3g} instead of {own.l0:,.4g}"]
+            if promises.get("l0") or better.l0 != own.l0
+            else []
+        )
         if not math.isnan(better.fvu):
             instead.append(f"FVU {better.fvu:.3g} instead of {own.fvu:.3g}")
-        said.append(f"It reads better with {meaning}: {', '.join(instead)}. Choose it by ``reading={reading!r}``.")
+        said.append(
+            f"It reads better with {meaning}: {', '.join(instead)}. Choose it by ``reading={reading!r}``."
+        )
     elif misfit:
-        said.append("No other reading that was tried fits better: the activations may be of another model or place.")
+        said.append(
+            "No other reading that was tried fits better: the activations may be of another model or place."
+        )
     elif on == "data" and _square(description):
         said.append("Its square matrices read best as they are stored.")
     return " ".join(said)

@@ -147,7 +147,8 @@ class Recipe:
         if self.origin and data is None:
             raise RequestError(
                 f"This model was read from a file of {self.origin.get('format', 'another library')}, without its data. "
-                "Name some: ``data=...``."
+                "Name some: ``data=...``, such as activations from narrows harvest; or audit it on those of its model: "
+                "narrows audit FOLDER --model MODEL --place resid.3"
             )
         try:
             return nd.open(**{**self.data, **({} if data is None else {"what": data})})
