@@ -21,6 +21,7 @@ from narrows.audit.checks.graph import graph
 from narrows.audit.checks.layers import layers
 from narrows.audit.checks.likelihood import likelihood
 from narrows.audit.checks.modalities import modalities
+from narrows.audit.checks.orthogonality import quasi_orthogonality
 from narrows.audit.checks.principal import principal
 from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
@@ -53,6 +54,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     firing,
     dying,
     redundancy,
+    quasi_orthogonality,
     layers,
     recovery,
     splice,

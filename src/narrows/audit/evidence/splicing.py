@@ -17,7 +17,7 @@ from narrows.core import Autoencoder, Batch
 from narrows.core.check import NarrowsError
 from narrows.data.dataset import Dataset, Examples
 
-__all__ = ["Splicer", "language_model", "language_of"]
+__all__ = ["Splicer", "language_model", "language_of", "spliceable"]
 
 TOKENS, BATCH = 4096, 16
 """Largest number of tokens, and number of contexts in one run of the language model."""
@@ -76,16 +76,10 @@ class Splicer:
             RequestError: the language model is missing or has changed.
             WorkError: transformers is not installed.
         """
-        if not isinstance(dataset, Dataset) or dataset.provenance is None:
-            return None
-        provenance = dataset.provenance
-        if len(provenance.at) != 1 or provenance.length:
+        provenance = spliceable(dataset)
+        if provenance is None or not isinstance(dataset, Dataset):
             return None
         names = [provenance.at[0], *(() if dataset.target is None else provenance.target)]
-        if len(names) != 1 + (dataset.target is not None):
-            return None
-        if provenance.manifest.header["model"].get("kind") != "causal":
-            return None
         language = language_of(provenance)
         if largest is not None and sum(p.numel() for p in language.module.parameters()) > largest:
             return None
@@ -131,6 +125,17 @@ class Splicer:
         device = next((t.device for t in model.parameters()), torch.device("cpu"))
         out = scaling.invert(model.reconstruct(Batch(x.to(device))).float().cpu())
         return out.reshape(old.shape).to(old)
+
+
+def spliceable(dataset: Examples | None) -> Provenance | None:
+    """The provenance of a harvest of single rows of one hook point of a causal language model; None of other data."""
+    if not isinstance(dataset, Dataset) or dataset.provenance is None:
+        return None
+    provenance = dataset.provenance
+    single = len(provenance.at) == 1 and not provenance.length
+    single = single and (dataset.target is None or len(provenance.target) == 1)
+    causal = provenance.manifest.header["model"].get("kind") == "causal"
+    return provenance if single and causal else None
 
 
 def language_of(provenance: Provenance) -> Any:

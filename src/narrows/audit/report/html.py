@@ -61,7 +61,7 @@ _GROUPS = (
     ("Capacity", ("collapse", "capacity", "active-units", "latents/", "codebook/", "l0", "density/")),
     ("Fidelity", ("fvu", "cosine", "error/", "accuracy", "resolution/", "decoder/")),
     ("Rate and likelihood", ("distortion", "rate", "bound", "bits-per-", "nll", "cost/")),
-    ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "mig", "dci/", "sap")),
+    ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "mig", "dci/", "sap", "quasi-")),
     ("The true dictionary", ("recovery/",)),
     ("In the language model", ("splice/",)),
     ("Codes and prior", ("prior/",)),
