@@ -97,7 +97,8 @@ def audit(
     evaluated = evaluate(view, requests, allowed, progress)
     checks.extend(evaluated.checks)
     figures.extend(evaluated.figures)
-    seconds |= evaluated.seconds
+    for name, took in evaluated.seconds.items():  # an evaluation may have the name of a check
+        seconds[name] = seconds.get(name, 0.0) + took
     parameters = _parameters(view, most, requests)
     return Report(method, data_name, parameters, tuple(checks), tuple(figures), seconds, streamed)
 

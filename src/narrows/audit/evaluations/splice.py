@@ -24,6 +24,9 @@ _POSITIONS = {"first": (0, 1), "2-8": (1, 8), "9-64": (8, 64), "later": (64, Non
 
 _SEQUENCES, _WORST = 100, 0.01
 
+_SPREAD_FROM = 3
+"""The fewest worst sequences with a spread: redraws hardly change a maximum."""
+
 _ROUNDING = 1e-4
 """Largest KL in nats that rounding explains if nothing is changed."""
 
@@ -123,8 +126,11 @@ def _parts(view: View, costs: Costs, control: Costs | None) -> list[Check]:
             missing.append(not_measured(key, f"{count} sequences are too few for their worst 1 %.", count))
             continue
         figures[key] = partial(worst, name=what)
-        says[key], numbers[key] = f"{word}, the mean of the worst 1 % of sequences.", count
+        few = max(1, int(_WORST * count))
+        says[key], numbers[key] = f"{word}, the mean of the worst 1 % of sequences ({few}).", count
     spreads = _spreads(figures, costs, view.seed)
+    if int(_WORST * len(costs.kl)) < _SPREAD_FROM:
+        spreads = {key: value for key, value in spreads.items() if not key.endswith("/worst")}
     return [
         Check(
             key,
