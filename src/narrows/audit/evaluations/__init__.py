@@ -44,6 +44,7 @@ EVALUATIONS: Table[Evaluation] = Table(
         "dark-matter": "narrows.audit.evaluations.dark_matter:DarkMatter",
         "mdl": "narrows.audit.evaluations.mdl:MDL",
         "splice": "narrows.audit.evaluations.splice:Splice",
+        "probing": "narrows.audit.evaluations.probing:Probing",
     },
     words={"all": "every evaluation that this model and these data admit"},
 )

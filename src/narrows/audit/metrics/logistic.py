@@ -16,6 +16,9 @@ STRENGTHS = tuple(10 ** (5 - 10 * i / 9) for i in range(10))
 TOLERANCE = 1e-4
 """Largest element of the gradient of the mean loss at which a fit is finished, as in scikit-learn."""
 
+_TOGETHER = 1 << 17
+"""Elements of a problem up to which problems are solved together; larger ones are faster alone, in the cache."""
+
 _STEPS, _MEMORY, _SEARCH, _FLAT, _ROTATED = 400, 10, 12, 0.3, 512
 
 
@@ -126,7 +129,10 @@ def fit(
     ).clamp_min(1e-6)
     problem = _Problem(x, y.to(x.dtype)[..., None], share, ridge, 1 / (0.25 * bend[..., None] + ridge))
     found = torch.zeros_like(ridge) if start is None else start.clone()
-    return _minimised(problem, found, [], _STEPS)
+    if x[0].numel() <= _TOGETHER:
+        return _minimised(problem, found, [], _STEPS)
+    alone = (_Problem(*(t[at : at + 1] for t in problem)) for at in range(len(x)))
+    return torch.cat([_minimised(one, found[at : at + 1], [], _STEPS) for at, one in enumerate(alone)])
 
 
 class _Problem(NamedTuple):
