@@ -19,12 +19,12 @@ __all__ = ["LETTERS", "TEXT", "invented_words", "speller", "spellings"]
 
 LETTERS = ascii_lowercase
 TEXT = "spellings.txt"
-"""In the model's folder, a text to harvest from: 30,000 spellings, words by Zipf's law."""
+"""In the model's folder, a text to harvest from: 60,000 spellings, words by Zipf's law."""
 
-_VERSION = 1
+_VERSION = 2
 _END, _ASK = "<|endoftext|>", ":"
 _VOWELS, _CONSONANTS = "aeiou", "bcdfghjklmnprstvz"
-_LINES = 30_000
+_LINES = 60_000
 
 
 def invented_words(count: int = 2_000, seed: int = 0) -> list[str]:

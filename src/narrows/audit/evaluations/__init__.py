@@ -41,6 +41,7 @@ EVALUATIONS: Table[Evaluation] = Table(
     "evaluations",
     "narrows.audit.evaluations.evaluation:Evaluation",
     {
+        "absorption": "narrows.audit.evaluations.absorption:Absorption",
         "dark-matter": "narrows.audit.evaluations.dark_matter:DarkMatter",
         "mdl": "narrows.audit.evaluations.mdl:MDL",
         "splice": "narrows.audit.evaluations.splice:Splice",

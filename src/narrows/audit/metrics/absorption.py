@@ -36,6 +36,9 @@ GAIN, MOST = 0.03, 10
 _PURE, _COVERS = 0.9, 0.06
 """A latent with this precision and recall for a concept would raise F1 by more than `GAIN`, roughly."""
 
+_ROUNDING = 1e-5
+"""Activations below this share of the largest are rounding errors, which a code of fixed L0 may have."""
+
 _L1, _EPOCHS, _LR, _LAST, _BATCH = 0.01, 50, 1e-2, 1e-5, 256
 
 
@@ -54,25 +57,27 @@ class Absorbed:
     holder: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Concept:
     """The absorption of one concept.
 
     Args:
         f1: of the linear probe of the inputs, on held-out examples; NaN if the direction was given.
+        direction: of the probe, or as given, (D,).
         main: the latents of the concept; their number is the split count.
-        full: the share of its examples that are fully absorbed.
+        rows: its held-out examples that the probe recognises, to which the shares refer, (R,).
+        full: the share of them that are fully absorbed.
         fraction: the mean absorbed fraction.
-        n: its held-out examples that the probe recognises: what the two shares refer to.
         suspects: latents that fire only with the concept and in many of its examples. Whether they are parts of it
             or absorb it cannot be told; counted as splits, they hide absorption.
     """
 
     f1: float
+    direction: Tensor
     main: tuple[int, ...]
+    rows: Tensor
     full: float
     fraction: float
-    n: int
     suspects: int
 
 
@@ -241,7 +246,7 @@ def would_split(codes: Tensor, y: Tensor, main: Tensor) -> int:
         y: whether each example has the concept, (B,) bool.
         main: the latents of the concept, the first one first.
     """
-    on = (codes != 0).float()
+    on = (codes.abs() > _ROUNDING * codes.abs().max()).float()
     both, fires = y.float() @ on, on.sum(0)
     alike = (both >= _PURE * fires) & (both >= _COVERS * y.sum()) & (fires > 0)
     alike[main[:1]] = False
@@ -274,28 +279,24 @@ def absorption(
     Returns:
         One entry a concept.
     """
-    y, truth, seen = labels[train], labels[~train], x[~train]
-    scores, f1s = (
-        seen @ directions.T if directions is not None else torch.empty(0),
-        [math.nan] * labels.shape[1],
-    )
-    if directions is None:
+    y, truth, rest = labels[train], labels[~train], (~train).nonzero().squeeze(1)
+    concepts = range(labels.shape[1])
+    f1s, biases = [math.nan for _ in concepts], torch.zeros(labels.shape[1])
+    if unknown := directions is None:
         directions, biases = linear_probes(x[train], y)
-        scores = seen @ directions.T + biases
-        f1s = [f1_of(truth[:, c], scores[:, c] > 0) for c in range(labels.shape[1])]
+    scores = x[rest] @ directions.T + biases
+    if unknown:
+        f1s = [f1_of(truth[:, c], scores[:, c] > 0) for c in concepts]
     if mains is None:
         ranked = rank_latents(codes[train], y, torch.Generator().manual_seed(seed))
-        mains = [
-            main_latents(codes[train], y[:, c], codes[~train], truth[:, c], ranked[c])
-            for c in range(labels.shape[1])
-        ]
+        mains = [main_latents(codes[train], y[:, c], codes[rest], truth[:, c], ranked[c]) for c in concepts]
     found = []
     for c, main in enumerate(mains):
-        rows = truth[:, c] & (scores[:, c] > 0)
-        held = absorbed(seen[rows], codes[~train][rows], atoms, directions[c], main)
+        rows = rest[truth[:, c] & (scores[:, c] > 0)]
+        held = absorbed(x[rows], codes[rows], atoms, directions[c], main)
         full, fraction = (
-            float(part.double().mean()) if len(part) else math.nan for part in (held.full, held.fraction)
+            float(part.double().mean()) if len(rows) else math.nan for part in (held.full, held.fraction)
         )
         suspects = would_split(codes, labels[:, c], main)
-        found.append(Concept(f1s[c], tuple(main.tolist()), full, fraction, len(held.full), suspects))
+        found.append(Concept(f1s[c], directions[c], tuple(main.tolist()), rows, full, fraction, suspects))
     return found
