@@ -62,7 +62,7 @@ def test_the_share_that_was_absorbed_is_found(families):
     for name in ("absorption/full", "absorption/fraction"):
         assert none[name].value == pytest.approx(0, abs=0.005)
         assert every[name].value == pytest.approx(0.75, abs=0.04)
-        assert 0 < every[name].spread < 0.05
+        assert 0 < every[name].spread < 0.1
         assert every[name].chance < 0.5
         assert every[name].verdict == "info"
     assert 1 <= every["absorption/splits"].value < 1.5
@@ -135,7 +135,7 @@ def test_the_effects_of_all_latents_add_up(spelled):
     rng = torch.Generator().manual_seed(0)
     atoms, codes = torch.randn(10, 32, generator=rng) / 8, torch.rand(6, 10, generator=rng)
     x, number = data.batch(rows).x, "abcdefghijklmnopqrstuvwxyz".index(concepts.names[letter])
-    effects = answer_effects(data, rows, 1, number, x, codes, atoms)
+    effects = answer_effects(data, rows, 1, torch.full((6,), number), x, codes, atoms)
     module = language_of(provenance).module
 
     def margin(row, activation):
@@ -149,7 +149,9 @@ def test_the_effects_of_all_latents_add_up(spelled):
         with torch.no_grad():
             change = margin(row, x[i]) - margin(row, x[i] - codes[i] @ atoms)
         assert float(effects[i].sum()) == pytest.approx(change, abs=0.02 + 0.02 * abs(change))
-    assert answer_effects(data, rows, 0, number, x, codes, atoms) is None  # no letter follows the next token
+    assert (
+        answer_effects(data, rows, 0, torch.full((6,), number), x, codes, atoms) is None
+    )  # no letter follows the next token
 
 
 def test_absorption_of_a_language_model_that_spells(spelled):

@@ -199,31 +199,29 @@ def _causal(
     """The mean over concepts of the share that is absorbed by effects, and the number of examples."""
     if view.known.provenance is None:
         return None
-    shares, count = list[float](), 0
-    unit = F.normalize(given.atoms, dim=1)
-    for one in found:
-        off = (given.codes[one.rows][:, list(one.main)].abs() < OFF).all(1)
-        rows = one.rows[off][:_CAUSAL]
-        taken = 0.0
-        if len(rows):
-            letter = int(concepts.labels[rows[0]].nonzero())
-            number = ascii_lowercase.find(concepts.names[letter])
-            effect = answer_effects(
-                view.dataset,
-                concepts.rows[rows],
-                after,
-                number,
-                given.x[rows],
-                given.codes[rows],
-                given.atoms,
-            )
-            if effect is None:
-                return None
-            cosine = unit @ F.normalize(one.direction, dim=0)
-            taken = float(causally_absorbed(effect, cosine, torch.ones(len(rows)).bool()).double().mean())
-        shares.append(taken * float(off.double().mean()))
-        count += len(one.rows)
-    return fmean(shares), count
+    unit, total = F.normalize(given.atoms, dim=1), sum(len(one.rows) for one in found)
+    off = [(given.codes[one.rows][:, list(one.main)].abs() < OFF).all(1) for one in found]
+    silent = [one.rows[where][:_CAUSAL] for one, where in zip(found, off, strict=True)]
+    if not (rows := torch.cat(silent)).numel():
+        return 0.0, total
+    letter = torch.tensor([ascii_lowercase.find(name) for name in concepts.names])
+    effect = answer_effects(
+        view.dataset,
+        concepts.rows[rows],
+        after,
+        letter[concepts.labels[rows].long().argmax(1)],
+        given.x[rows],
+        given.codes[rows],
+        given.atoms,
+    )
+    if effect is None:
+        return None
+    shares = list[float]()
+    for one, where, part in zip(found, off, effect.split([len(some) for some in silent]), strict=True):
+        cosine = unit @ F.normalize(one.direction, dim=0)
+        taken = causally_absorbed(part, cosine, torch.ones(len(part)).bool()).double()
+        shares.append(float(taken.mean() * where.double().mean()) if len(part) else 0.0)
+    return fmean(shares), total
 
 
 def _checks(

@@ -23,7 +23,13 @@ _STEPS, _BATCH = 6, 64
 
 
 def answer_effects(
-    dataset: Examples | None, rows: Tensor, after: int, letter: int, x: Tensor, codes: Tensor, atoms: Tensor
+    dataset: Examples | None,
+    rows: Tensor,
+    after: int,
+    letter: Tensor,
+    x: Tensor,
+    codes: Tensor,
+    atoms: Tensor,
 ) -> Tensor | None:
     r"""The effect of each latent on the logit of the correct letter less the mean of the other letters, (B, N).
 
@@ -36,7 +42,7 @@ def answer_effects(
         dataset: a harvest of one hook point of a causal language model.
         rows: of the data set, (B,).
         after: how many tokens before each row its word is; the model must answer right after the next token.
-        letter: the number of the correct letter, the same for all rows.
+        letter: the number of the correct letter of each row, (B,).
         x: activations in the units of the model, (B, D).
         codes: (B, N).
         atoms: in the units of the model, (N, D).
@@ -63,13 +69,13 @@ def answer_effects(
             off = (1 - (step + 0.5) / _STEPS) * (codes[some] @ written)
             moved = (raw[some] - off).requires_grad_()
             with torch.enable_grad():
-                margin = _margin(language.module, points[0], one, letter, moved)
+                margin = _margin(language.module, points[0], one, letter[some], moved)
                 gradient += torch.autograd.grad(margin.sum(), moved)[0] / _STEPS
         parts.append(codes[some] * (gradient @ written.T))
     return torch.cat(parts)
 
 
-def _margin(module: nn.Module, point: HookPoint, asked: _Questions, letter: int, moved: Tensor) -> Tensor:
+def _margin(module: nn.Module, point: HookPoint, asked: _Questions, letter: Tensor, moved: Tensor) -> Tensor:
     """The correct letter's logit less the mean of the others with activations (B, D) in place of the model's, (B,)."""
     rows = torch.arange(len(moved))
 
@@ -78,7 +84,7 @@ def _margin(module: nn.Module, point: HookPoint, asked: _Questions, letter: int,
 
     inputs = {"input_ids": asked.ids, "attention_mask": asked.mask}
     scores = spliced(module, inputs, point, put)[rows, asked.ask][:, asked.letters]
-    right = scores[:, letter]
+    right = scores[rows, letter]
     return right - (scores.sum(1) - right) / (len(asked.letters) - 1)
 
 
@@ -101,7 +107,7 @@ class _Questions:
     letters: Tensor
 
     @classmethod
-    def of(cls, provenance: Provenance, rows: Tensor, after: int, letter: int) -> _Questions | None:
+    def of(cls, provenance: Provenance, rows: Tensor, after: int, letter: Tensor) -> _Questions | None:
         """None unless letters are tokens, and the right one follows wherever the context goes on."""
         tokenizer = TokenText.of(provenance).tokenizer
         if tokenizer is None or after > 1:
@@ -114,8 +120,12 @@ class _Questions:
             len(c) <= a for c, a in zip(contexts, ask, strict=True)
         ):
             return None
-        following = [int(c[a + 1]) for c, a in zip(contexts, ask.tolist(), strict=True) if a + 1 < len(c)]
-        if not following or any(token != int(letters[letter]) for token in following):
+        goes_on = [
+            (int(c[a + 1]), int(letters[right]))
+            for c, a, right in zip(contexts, ask.tolist(), letter.tolist(), strict=True)
+            if a + 1 < len(c)
+        ]
+        if not goes_on or any(token != right for token, right in goes_on):
             return None
         ids = pad_sequence(contexts, batch_first=True)
         mask = pad_sequence([torch.ones_like(c) for c in contexts], batch_first=True)
