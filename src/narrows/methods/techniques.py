@@ -90,6 +90,37 @@ _ROWS: tuple[Technique, ...] = (
         356,
         "narrows harvest MODEL --chat",
     ),
+    Technique(
+        "seed-stability",
+        "Sparse Autoencoders Trained on the Same Data Learn Different Features",
+        2025,
+        "2501.16615",
+        "Dictionaries that differ only in the seed share few latents: fewer the wider they are, and fewer with TopK than "
+        "with L1.",
+        3,
+        27,
+        "narrows match RUN RUN...",
+    ),
+    Technique(
+        "universality",
+        "Sparse Autoencoders Reveal Universal Feature Spaces Across Large Language Models",
+        2024,
+        "2410.06981",
+        "Latents of two models that are on for the same tokens span similar spaces.",
+        3,
+        163,
+        "narrows match RUN RUN --on DATA --on DATA",
+    ),
+    Technique(
+        "sae-match",
+        "Mechanistic Permutability: Match Features Across Layers",
+        2024,
+        "2410.07656",
+        "After folding of thresholds, the least squared distance of parameters finds the latents of the next layer.",
+        2,
+        10,
+        "narrows match RUN RUN",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
