@@ -95,8 +95,8 @@ _ROWS: tuple[Technique, ...] = (
         "Sparse Autoencoders Trained on the Same Data Learn Different Features",
         2025,
         "2501.16615",
-        "Dictionaries that differ only in the seed share few latents: fewer the wider they are, and fewer with TopK than "
-        "with L1.",
+        "Dictionaries that differ only in the seed share few latents: fewer the wider they are, and fewer with TopK "
+        "than with L1.",
         3,
         27,
         "narrows match RUN RUN...",

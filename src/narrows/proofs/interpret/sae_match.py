@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Callable, Mapping
+from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -48,21 +49,8 @@ def _copies(trial: Trial) -> dict[str, float]:
 
     one, other = random(), random()
     order = torch.randperm(n, generator=draw)
-    copy = scaled(one)
-    copy = Rows(
-        *(cast(Tensor, part)[order] for part in (copy.decoder, copy.encoder, copy.bias, copy.threshold))
-    )
-    more = scaled(other)
-    wider = Rows(
-        *(
-            torch.cat([cast(Tensor, a), cast(Tensor, b)])
-            for a, b in zip(
-                (copy.decoder, copy.encoder, copy.bias, copy.threshold),
-                (more.decoder, more.encoder, more.bias, more.threshold),
-                strict=True,
-            )
-        )
-    )
+    copy = _of(lambda part: part[order], scaled(one))
+    wider = _of(lambda a, b: torch.cat([a, b]), copy, scaled(other))
     numbers = {}
     for name, second in (("copy", copy), ("wider", wider)):
         for how, folds in (("folded", True), ("unfolded", False)):
@@ -72,6 +60,12 @@ def _copies(trial: Trial) -> dict[str, float]:
             numbers[f"{name}/{how}"] = float((partner[match.learned] == match.true).double().mean())
             numbers[f"{name}/{how}-exact"] = float((distance < 1e-6).double().mean())
     return numbers
+
+
+def _of(function: Callable[..., Tensor], *held: Rows) -> Rows:
+    """Apply a function to each kind of weights of some dictionaries."""
+    names = ("decoder", "encoder", "bias", "threshold")
+    return Rows(**{name: function(*(getattr(rows, name) for rows in held)) for name in names})
 
 
 def _layers(trial: Trial) -> dict[str, float]:
@@ -95,7 +89,7 @@ def _layers(trial: Trial) -> dict[str, float]:
         )
         held.append((rows, z, model.decoder.bias.detach(), test[:, at]))
     found: dict[str, list[float]] = {}
-    for here, there in zip(held, held[1:], strict=False):
+    for here, there in pairwise(held):
         for name, value in _next(here, there).items():
             found.setdefault(name, []).append(value)
     return {f"layers/{name}": sum(values) / len(values) for name, values in found.items()}
@@ -136,7 +130,7 @@ PROOF = Proof(
         also among as many latents of another dictionary:
             wider/folded > 0.999
         where without folding fewer than half are found:
-            wider/unfolded < 0.5
+            wider/unfolded < 0.5  (not at quick scale)
         from the latents of one layer and the matched atoms of the next, its activations are predicted with half the
         error of a random pairing:
             layers/folded < 0.5 * layers/random  (not at quick scale)

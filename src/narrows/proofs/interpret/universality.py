@@ -82,19 +82,20 @@ PROOF = Proof(
         so is the rank correlation of distances (RSA):
             trained/rsa > trained/rsa-limit
         SVCCA exceeds its chance by more than that of a model without training does:
-            trained/svcca-above > untrained/svcca-above
+            trained/svcca-above > untrained/svcca-above  (not at quick scale)
         so does RSA:
-            trained/rsa-above > untrained/rsa-above
+            trained/rsa-above > untrained/rsa-above  (not at quick scale)
         """),
     quick={"steps": 300, "batch_size": 128, "latents": 96, "k": 4, "lm": 0},
     default={"steps": 1500, "batch_size": 512, "latents": 512, "k": 16, "lm": 1},
     notes="""
-        The models are those of `narrows.testing.tiny_lm` with one tokenizer and text: 4 layers of width 128, read after
-        the third, and 3 layers of width 96 from another seed, read after the second; the third is the second as it is
-        initialised. Latents are matched by the Pearson correlation of their activations on the test tokens: each must be
-        the other's best, on in at least ten tokens, and r at least .1. SVCCA keeps 99 % of the variance of the matched
-        decoder rows; RSA is the Spearman correlation of the distances of 400 of them; 1,000 permuted pairings each.
-        The excess over chance is compared with the untrained model's, since chance depends on the number of pairs. At
-        quick scale the models are linear maps of one planted dictionary, and the third has unrelated atoms.
+        The models are those of `narrows.testing.tiny_lm` with one tokenizer and text: 4 layers of width 128, read
+        after the third, and 3 layers of width 96 from another seed, read after the second; the third is the second as
+        it is initialised. Latents are matched by the Pearson correlation of their activations on the test tokens:
+        each must be the other's best, on in at least ten tokens, and r at least .1. SVCCA keeps 99 % of the variance
+        of the matched decoder rows; RSA is the Spearman correlation of the distances of 400 of them; 1,000 permuted
+        pairings each. The excess over chance is compared with the untrained model's, since chance depends on the
+        number of pairs. At quick scale the models are linear maps of one planted dictionary, and the third has
+        unrelated atoms.
         """,
 )
