@@ -135,6 +135,26 @@ def test_runs_are_grouped_by_their_recipes(group, other, tmp_path):
     assert [len(column.runs) for column in found.columns] == [2, 1]
 
 
+def test_evaluations_of_an_audit_are_shown_if_they_are_of_these_weights(group, tmp_path):
+    from narrows.audit.report.finding import Check
+
+    runs = [shutil.copytree(group / f"seed-{n}", tmp_path / f"seed-{n}") for n in range(2)]
+    for value, folder in zip((0.5, 0.7), runs, strict=True):
+        report = nr.load(folder).audit(write=False)
+        document = report.to_json()
+        document["parameters"]["evaluations"] = ["mdl:mse=0.1"]
+        document["checks"] += [Check("mdl/bits", value, chance=2.0).to_json(), Check("old", 1.0).to_json()]
+        (folder / "audit.json").write_text(json.dumps(document))
+    rows = {row.name: row for row in comparison(runs).rows}
+    assert "old" not in rows
+    assert rows["mdl/bits"].cells[0].estimate.values == (0.5, 0.7)
+    assert rows["mdl/bits"].cells[0].chance == 2
+    document["parameters"]["examples"] = 3  # an audit of other examples
+    (runs[1] / "audit.json").write_text(json.dumps(document))
+    (runs[0] / "audit.json").write_text("{")
+    assert "mdl/bits" not in {row.name for row in comparison(runs).rows}
+
+
 def test_a_run_given_twice_is_refused(group):
     with pytest.raises(RequestError, match="given twice"):
         comparison([group, group / "seed-1"])

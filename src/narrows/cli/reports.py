@@ -157,6 +157,12 @@ def compare(
         list[Path], typer.Argument(help="Run folders, or folders of groups and sweeps.", metavar="RUN RUN...")
     ],
     out: Annotated[Path, typer.Option(help="Output file.")] = Path("compare.html"),
+    evaluations: Annotated[
+        str | None,
+        typer.Option(
+            "--with", help="Also measure these evaluations, or all of them.", metavar="NAME[:OPTIONS],...|all"
+        ),
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the comparison as a JSON document; write no page.")
@@ -173,7 +179,7 @@ def compare(
     from narrows.train import Progress
 
     with only_json(json), Progress() as progress:
-        found = comparison(runs, progress=progress)
+        found = comparison(runs, progress=progress, evaluations=evaluations or ())
     if page is None:
         print_json(found.to_json())
         return

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from narrows.audit.evaluations.requests import Evaluations
 from narrows.audit.report.compared import Comparison, Measured, compared
+from narrows.audit.report.report import Report
 from narrows.core import files
 from narrows.core.check import RequestError
 from narrows.runs.combinations import members
@@ -21,6 +24,7 @@ def compare(
     out: str | Path = "compare.html",
     progress: Any = None,
     write: bool = False,
+    evaluations: Evaluations = (),
 ) -> Path:
     r"""Audit several runs and write one self-contained page that compares them.
 
@@ -37,6 +41,8 @@ def compare(
         out: path of the page.
         progress: a `narrows.train.Progress`, or None.
         write: also write audit and report into the folder of each run without one.
+        evaluations: further figures, as for `narrows.audit.audit`. Those that ``audit.json`` of a run has already, of
+            the same examples, are shown without measuring them again.
 
     Raises:
         RequestError: fewer than two runs, a run twice, or a folder that is not a run.
@@ -44,19 +50,25 @@ def compare(
     from narrows.audit.report.html import compare_page
 
     page = Path(out)
-    found = comparison(runs, progress, write)
+    found = comparison(runs, progress, write, evaluations)
     page.parent.mkdir(parents=True, exist_ok=True)
     files.write(page, compare_page(found).encode())
     return page
 
 
-def comparison(runs: Sequence[Run | str | Path], progress: Any = None, write: bool = False) -> Comparison:
+def comparison(
+    runs: Sequence[Run | str | Path],
+    progress: Any = None,
+    write: bool = False,
+    evaluations: Evaluations = (),
+) -> Comparison:
     """Audit several runs, group those that are equal but for the seed, and compare the groups.
 
     Args:
         runs: as for `compare`.
         progress: as for `compare`.
         write: as for `compare`.
+        evaluations: as for `compare`.
 
     Raises:
         RequestError: as for `compare`.
@@ -65,9 +77,28 @@ def comparison(runs: Sequence[Run | str | Path], progress: Any = None, write: bo
     for run in opened(runs):
         recipe = json.loads((run.path / "recipe.json").read_text()) | {"run": str(run.path)}
         fresh = write and not (run.path / "audit.json").exists()
-        report = run.audit(write=fresh, features=False, progress=progress)
+        how: dict[str, Any] = {"write": fresh, "features": False, "progress": progress}
+        report = _with_kept(run, run.audit(evaluations=evaluations, **how))
         groups.setdefault(_key(run, groups), []).append(Measured(recipe, run.metrics, report))
     return compared(list(groups.values()))
+
+
+def _with_kept(run: Run, report: Report) -> Report:
+    """The report with the evaluations of ``audit.json``, if it is newer than the weights and of the same examples."""
+    path, weights = run.path / "audit.json", run.path / "model.safetensors"
+    try:
+        if path.stat().st_mtime_ns < weights.stat().st_mtime_ns:
+            return report
+        kept = Report.from_json(files.read_json(path))
+    except (OSError, ValueError, RequestError):
+        return report  # none, or damaged
+    same = ("examples", "seed", "shape")
+    if any(kept.parameters.get(name) != report.parameters.get(name) for name in same):
+        return report
+    names = {request.partition(":")[0] for request in kept.parameters.get("evaluations", ())}
+    known = {check.name for check in report.checks}
+    more = [c for c in kept.checks if c.name not in known and c.name.partition("/")[0] in names]
+    return replace(report, checks=(*report.checks, *more))
 
 
 def opened(runs: Iterable[Run | str | Path], least: int = 2) -> list[Run]:
