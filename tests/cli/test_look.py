@@ -15,6 +15,7 @@ from narrows.cli.main import COMMANDS
 from narrows.core.check import WorkError
 from narrows.core.texts import docstring_args, shown
 from narrows.methods.index import METHODS, builder
+from narrows.methods.techniques import TECHNIQUES
 
 QUICK = [
     ["--help"],
@@ -73,7 +74,7 @@ def test_list_json_is_the_promised_array(cli):
     code, out, err = cli("list", "--json")
     rows = json.loads(out)
     assert (code, err) == (0, "")
-    assert [row["name"] for row in rows] == list(METHODS)
+    assert [row["name"] for row in rows] == [*METHODS, *TECHNIQUES]
     keys = {"name", "title", "year", "arxiv", "family", "claim", "centrality", "id"}
     assert all(set(row) == keys for row in rows)
     assert next(row for row in rows if row["name"] == "iwae")["arxiv"] == "1509.00519"

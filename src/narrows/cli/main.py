@@ -85,7 +85,12 @@ _ROWS = (
     Command(
         "features", "Evaluate", "reports:features", "Show single latents of a sparse code: features.html."
     ),
-    Command("compare", "Evaluate", "reports:compare", "Compare runs on one page."),
+    Command(
+        "compare",
+        "Evaluate",
+        "reports:compare",
+        "Compare runs; those that differ in the seed share a column.",
+    ),
     Command(
         "match", "Evaluate", "match:match", "Match the latents of dictionaries: which do the runs share?"
     ),

@@ -168,7 +168,7 @@ def compare(
         bool, typer.Option("--json", help="Print the comparison as a JSON document; write no page.")
     ] = False,
 ) -> None:
-    """Compare runs, those that are equal but for the seed in one column.
+    """Compare runs; those that differ in the seed share a column.
 
     Prints and writes a table of all checks, which says what is not told apart.
     """

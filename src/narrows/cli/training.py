@@ -121,7 +121,10 @@ def resume(
     steps: Annotated[int | None, typer.Option(help="Total number of steps.")] = None,
     progress: shared.ShowProgress = True,
 ) -> None:
-    """Continue an interrupted run, or the unfinished runs of a group or a sweep."""
+    """Continue an interrupted run.
+
+    Of a group or a sweep, continue the unfinished runs.
+    """
     import narrows as nr
 
     if (run / "sweep.json").is_file():

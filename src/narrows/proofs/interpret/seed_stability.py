@@ -16,7 +16,7 @@ from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.interpret._reading import alive, codes, layer, rows_data
-from narrows.proofs.sparse._planted import WORLD, own_world
+from narrows.proofs.worlds import own_world
 
 __all__ = ["PROOF"]
 
@@ -27,6 +27,8 @@ _TABLE = (
     (384, 2048, 0.169, 0.175),
 )
 """Dimensions and number of random unit rows, and their cosines: of the matching, and the mean of the maxima (MMCS)."""
+_WORLD = {"d": 64, "atoms": 96, "l0": 3, "noise": 0.02}
+"""The planted dictionary."""
 _OTHER = 1000
 """Added to the seed of a trial for the second of two dictionaries."""
 
@@ -35,7 +37,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Chance; a planted dictionary at its own width and four times it; a language model, at two widths."""
     numbers = {"chance/off": _off_table(trial)}
     world = own_world(trial)
-    atoms, k = len(world.data.truth.atoms), int(WORLD["l0"])
+    atoms, k = len(world.data.truth.atoms), int(_WORLD["l0"])
     train, test = (part.all().x for part in (world.data.train, world.data.test))
     rate = 1e-4 * trial.budget["rate"]
     for name, width in (("true", atoms), ("wider", 4 * atoms)):
@@ -101,7 +103,7 @@ def _pair(
 
 PROOF = Proof(
     data="dictionary",
-    data_options=WORLD,
+    data_options=_WORLD,
     claims=Claim.read("""
         random rows of unit length agree as the table says, to .01:
             chance/off < 0.01

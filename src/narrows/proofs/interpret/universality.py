@@ -15,7 +15,7 @@ from narrows.audit.metrics.universality import correlated, csr, permuted
 from narrows.methods.sparse.topk_sae import topk_sae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.interpret._reading import codes, layer, rows_data
-from narrows.proofs.sparse._planted import own_world
+from narrows.proofs.worlds import own_world
 
 __all__ = ["PROOF"]
 

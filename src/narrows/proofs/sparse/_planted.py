@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, cast
 
 import numpy as np
@@ -12,10 +11,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from narrows.core import Autoencoder, dense
-from narrows.data import open as open_data
 from narrows.data.synthetic.dictionary import DictionaryTruth
 from narrows.kernels import metrics as sparsity
 from narrows.proofs.engine import Claim, Trial
+from narrows.proofs.worlds import own_world
 
 __all__ = [
     "BUDGET",
@@ -50,20 +49,6 @@ FRONTIER = (
     "are now compared along their frontiers."
 )
 """What two proofs say of their first look."""
-
-
-def own_world(trial: Trial, **options: Any) -> Trial:
-    """The trial on a dictionary that is drawn from its seed, so that other seeds are other worlds.
-
-    Args:
-        trial: one seed; data that are no generated dictionary stay as they are.
-        options: of the dictionary, beside those that the data were opened with.
-    """
-    opened = {name: value for name, value in trial.data.how.items() if name != "what"}
-    if trial.data.how.get("what") != "dictionary":
-        return trial
-    seed = trial.seed + opened.get("seed", 0)
-    return replace(trial, data=open_data("dictionary", **{**opened, **options, "seed": seed}))
 
 
 def priced(

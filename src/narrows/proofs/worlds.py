@@ -1,0 +1,25 @@
+"""Worlds that are drawn from the seed of a trial."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from narrows.data import open as open_data
+from narrows.proofs.engine import Trial
+
+__all__ = ["own_world"]
+
+
+def own_world(trial: Trial, **options: Any) -> Trial:
+    """The trial on a dictionary that is drawn from its seed, so that other seeds are other worlds.
+
+    Args:
+        trial: one seed; data that are no generated dictionary stay as they are.
+        options: of the dictionary, beside those that the data were opened with.
+    """
+    opened = {name: value for name, value in trial.data.how.items() if name != "what"}
+    if trial.data.how.get("what") != "dictionary":
+        return trial
+    seed = trial.seed + opened.get("seed", 0)
+    return replace(trial, data=open_data("dictionary", **{**opened, **options, "seed": seed}))
