@@ -121,6 +121,16 @@ _ROWS: tuple[Technique, ...] = (
         10,
         "narrows match RUN RUN",
     ),
+    Technique(
+        "mdl-sae",
+        "Interpretability as Compression: Reconsidering SAE Explanations of Neural Activations with MDL-SAEs",
+        2024,
+        "2410.11179",
+        "At equal error, dictionaries of a middle width describe images in the fewest bits; by L0, the widest wins.",
+        3,
+        24,
+        "narrows sweep DATA --over latents=... --choose mdl",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
