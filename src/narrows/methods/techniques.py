@@ -131,6 +131,17 @@ _ROWS: tuple[Technique, ...] = (
         24,
         "narrows sweep DATA --over latents=... --choose mdl",
     ),
+    Technique(
+        "board-sae",
+        "Measuring Progress in Dictionary Learning for Language Model Interpretability with Board Game Models",
+        2024,
+        "2408.00113",
+        "Latents of a model of Othello name squares and boards, less well than a linear probe, better than those of an "
+        "untrained model; p-annealing no worse than L1.",
+        3,
+        149,
+        "narrows audit RUN --with board",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}

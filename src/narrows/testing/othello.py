@@ -234,6 +234,7 @@ def _tokenizer(transformers: Any) -> Any:
     )
 
 
+@torch.enable_grad()
 def _train(model: Any, batches: _Batches, steps: int, lr: float, state: Path, shown: Silent) -> None:
     optimizers = _optimizers(model, lr)
     rate = cosine(lr, lr / 100, steps, warmup=steps // 20)

@@ -121,7 +121,7 @@ PROOF = Proof(
         From a half to three quarters:
             planted/three-quarters > planted/half + 0.05
         On a language model, a part of the error vector is linear in the activation:
-            error > error/shuffled + 0.1  (not at quick scale)
+            error > error/shuffled + 0.1  (not at quick scale, refuted here)
         A part of its squared norm is linear in the activation:
             norm > norm/shuffled + 0.1  (not at quick scale)
         Tokens that a narrow dictionary reconstructs badly, a wider one reconstructs badly:
@@ -150,7 +150,8 @@ PROOF = Proof(
         The planted worlds are dictionaries of 64 atoms in 32 dimensions, one a seed; a code that lacks a part of the
         atoms has the other coefficients exactly. The language model is the story model after its third layer, on
         stories that it wrote, without their first positions; half of the test stories fit the linear map, the others
-        judge it. `error`, `norm` and `across` are the least of three widths (of two pairs of widths), their controls
+        judge it. The linear part of the error vector falls with the width, from .19 to .06 of it: with 2048 latents for
+        64 dimensions little of the activation is shrunk or left out as a whole. `error`, `norm` and `across` are the least of three widths (of two pairs of widths), their controls
         the largest. At quick scale the widths are trained on the generated dictionary. The authors find half of the
         error vector and over nine tenths of its norm linear in Gemma 2 with dictionaries of 16 thousand to a million
         latents.
