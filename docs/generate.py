@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 sys.path.insert(0, str(Path(__file__).parent))
 
 from equations import Equations
+from evaluations import evaluations
 from flow import data_flow
 from imports import diagram
 
@@ -311,6 +312,8 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Any) -> st
     there = (Path(config.docs_dir) / picture).is_file()
     if "<!-- imports -->" in markdown:
         markdown = markdown.replace("<!-- imports -->", diagram())
+    if "<!-- evaluations -->" in markdown:
+        markdown = markdown.replace("<!-- evaluations -->", evaluations())
     return markdown.replace("<!-- picture -->", f"![Three methods on one page]({picture})" if there else "")
 
 
