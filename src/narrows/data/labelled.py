@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import NamedTuple
 
 import numpy as np
@@ -116,26 +117,61 @@ class Labelled:
         Raises:
             RequestError: a part has too few examples of a class.
         """
-        rng = np.random.default_rng(seed)
-        together, test = self.together, self.test
-        usable = np.ones(len(self), bool) if among is None else np.isin(np.arange(len(self)), among)
-        if test is None:
-            names, group = np.unique(together, return_inverse=True)
-            test = (rng.permutation(len(names)) < round(share * len(names)))[group]
-        parts = []
-        for part, size in ((usable & ~test, 1 - share), (usable & test, share)):
-            sides = [rng.permutation(np.flatnonzero(part & (self.labels[:, concept] == c))) for c in (0, 1)]
-            count = min(*map(len, sides), max(1, int(most * size / 2)))
-            if count < FEWEST:
-                raise RequestError(
-                    f"The labelled set {self.name} has {count} examples of a class of `{self.concepts[concept]}` in "
-                    f"one part, but a probe needs {FEWEST} of each class, for training and for testing."
-                )
-            rows = rng.permutation(np.concatenate([side[:count] for side in sides]))
-            parts.append(rows)
-        train, held = parts
+        parts = self.cells((concept,), seed, most, share, among)
+        rng = np.random.default_rng(seed + 1)
+        train, test = (rng.permutation(np.concatenate(list(part.values()))) for part in parts)
         of = self.labels[:, concept].astype(np.int64)
-        return Split(train, held, of[train], of[held])
+        return Split(train, test, of[train], of[test])
+
+    def cells(
+        self,
+        concepts: Sequence[int],
+        seed: int,
+        most: int = 1 << 20,
+        share: float = 0.25,
+        among: np.ndarray | None = None,
+    ) -> list[dict[tuple[int, ...], np.ndarray]]:
+        """Equally many examples of every combination of some concepts, in a training and a test part.
+
+        Args:
+            concepts: their numbers.
+            seed: as for `split`.
+            most: as for `split`.
+            share: as for `split`.
+            among: as for `split`.
+
+        Returns:
+            For both parts, the examples (B,) by their labels, such as (1, 0).
+
+        Raises:
+            RequestError: a part has too few examples of a combination.
+        """
+        rng = np.random.default_rng(seed)
+        usable = np.ones(len(self), bool) if among is None else np.isin(np.arange(len(self)), among)
+        test, found = self._test_part(rng, share), []
+        for part, size in ((usable & ~test, 1 - share), (usable & test, share)):
+            kinds = list(product((0, 1), repeat=len(concepts)))
+            cells = {
+                kind: rng.permutation(np.flatnonzero(part & (self.labels[:, concepts] == kind).all(1)))
+                for kind in kinds
+            }
+            count = min(*map(len, cells.values()), max(1, int(most * size / len(kinds))))
+            if count < FEWEST:
+                names = " and ".join(f"`{self.concepts[concept]}`" for concept in concepts)
+                raise RequestError(
+                    f"The labelled set {self.name} has {count} examples of a class of {names} in one part, but a "
+                    f"probe needs {FEWEST} of each class, for training and for testing."
+                )
+            found.append({kind: rows[:count] for kind, rows in cells.items()})
+        return found
+
+    def _test_part(self, rng: np.random.Generator, share: float) -> np.ndarray:
+        """Whether each example is in the test part: as the set says, or by groups drawn at random."""
+        if self.test is not None:
+            return self.test
+        names, group = np.unique(self.together, return_inverse=True)
+        drawn: np.ndarray = (rng.permutation(len(names)) < round(share * len(names)))[group]
+        return drawn
 
 
 def of_classes(

@@ -46,6 +46,8 @@ EVALUATIONS: Table[Evaluation] = Table(
         "mdl": "narrows.audit.evaluations.mdl:MDL",
         "splice": "narrows.audit.evaluations.splice:Splice",
         "probing": "narrows.audit.evaluations.probing:Probing",
+        "scr": "narrows.audit.evaluations.perturbation:SCR",
+        "tpp": "narrows.audit.evaluations.perturbation:TPP",
     },
     words={"all": "every evaluation that this model and these data admit"},
 )

@@ -17,6 +17,7 @@ __all__ = [
     "Scores",
     "auc",
     "components",
+    "directions",
     "f1",
     "folds",
     "probe",
@@ -108,22 +109,43 @@ def probe(problems: Problems) -> Scores:
         problems: standardised; their training examples in random order.
     """
     found = reduced(problems.train, problems.test)
-    y, held = problems.train_labels, folds(problems.train_labels)
-    count = len(held)
-    repeated = [t.repeat(count, *[1] * (t.ndim - 1)) for t in (found.x, y, found.scale)]
-    out = held.flatten(0, 1)
-    fitted = fit(repeated[0], repeated[1], STRENGTHS, ~out, repeated[2])
-    margins = torch.baddbmm(fitted[:, -1:], repeated[0], fitted[:, :-1])
-    value = auc(margins.mT, repeated[1][:, None], out[:, None]).unflatten(0, (count, -1))
-    best = value.nanmean(0).nan_to_num(0.5).argmax(1)
-    chosen = torch.tensor(STRENGTHS, dtype=found.x.dtype)[best][:, None]
-    start = fitted.unflatten(0, (count, -1))[0].gather(2, best[:, None, None].expand(-1, fitted.shape[1], 1))
-    final = fit(found.x, y, chosen, None, found.scale, start)
+    final = _validated(found.x, problems.train_labels, found.scale)
     margin = torch.baddbmm(final[:, -1:], found.other, final[:, :-1])[..., 0]
     said = margin > 0
     truth = problems.test_labels.bool()
     right = (said == truth).to(margin.dtype).mean(1)
     return Scores(auc(margin, problems.test_labels), right, f1(truth, said), margin)
+
+
+def directions(problems: Problems) -> tuple[Tensor, Tensor]:
+    """Weights (P, D) and biases (P,) of probes, for examples that are not standardised.
+
+    As in `probe`, the penalty is chosen on validation examples; the test examples are not read.
+
+    Args:
+        problems: in the units in which the probe is to be used.
+    """
+    scaled = standardised(problems)
+    final = _validated(scaled.train, problems.train_labels, scaled.train.square().sum(1).sqrt())[..., 0]
+    mean = problems.train.mean(1)
+    spread = problems.train.std(1, correction=0)
+    weights = torch.where(spread > 1e-8, final[:, :-1] / spread.clamp_min(1e-8), torch.zeros_like(spread))
+    return weights, final[:, -1] - (weights * mean).sum(1)
+
+
+def _validated(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
+    """The fit to all examples with the penalty that is best on validation examples, (P, D + 1, 1)."""
+    held = folds(y)
+    count = len(held)
+    repeated = [t.repeat(count, *[1] * (t.ndim - 1)) for t in (x, y, scale)]
+    out = held.flatten(0, 1)
+    fitted = fit(repeated[0], repeated[1], STRENGTHS, ~out, repeated[2])
+    margins = torch.baddbmm(fitted[:, -1:], repeated[0], fitted[:, :-1])
+    value = auc(margins.mT, repeated[1][:, None], out[:, None]).unflatten(0, (count, -1))
+    best = value.nanmean(0).nan_to_num(0.5).argmax(1)
+    chosen = torch.tensor(STRENGTHS, dtype=x.dtype)[best][:, None]
+    start = fitted.unflatten(0, (count, -1))[0].gather(2, best[:, None, None].expand(-1, fitted.shape[1], 1))
+    return fit(x, y, chosen, None, scale, start)
 
 
 def sparse_probes(problems: Problems, ks: Sequence[int]) -> dict[int, Scores]:
