@@ -140,3 +140,14 @@ def test_the_command(trained, tmp_path, capsys):
     assert narrows(words) == 2  # the page exists
     assert narrows([*words, "--force"]) == 0
     assert "match/shared" in capsys.readouterr().out
+
+
+def test_a_dictionary_of_another_library_is_its_conversion(tmp_path, capsys):
+    from pathlib import Path
+
+    source = Path(__file__).parents[1] / "fixtures" / "exchange" / "saelens-jumprelu"
+    assert narrows(["convert", str(source), str(tmp_path / "ours"), "--to", "narrows"]) == 0
+    capsys.readouterr()
+    assert narrows(["match", str(source), str(tmp_path / "ours"), "--json"]) == 0
+    checks = json.loads(capsys.readouterr().out)["pairs"][0]["checks"]
+    assert {c["name"]: c["value"] for c in checks}["match/exact"] == 1

@@ -16,7 +16,11 @@ __all__ = ["match"]
 
 def match(
     runs: Annotated[
-        list[Path], typer.Argument(help="Run folders, or folders of groups and sweeps.", metavar="RUN RUN...")
+        list[Path],
+        typer.Argument(
+            help="Run folders, folders of groups and sweeps, or dictionaries of other libraries.",
+            metavar="RUN RUN...",
+        ),
     ],
     on: Annotated[
         list[str] | None,
@@ -37,13 +41,14 @@ def match(
     Latents are matched by encoder and decoder rows, beside random dictionaries of the same shapes.
     """
     page = None if out is None else destination(out, force, (".html",))
+    import narrows as nr
     from narrows.audit.report.matched import match_page
     from narrows.core import files
     from narrows.runs.match import match as matched
     from narrows.train import Progress
 
     with only_json(json), Progress() as progress:
-        found = matched(runs, on or (), limit=limit, seed=seed, progress=progress)
+        found = matched(runs, on or (), limit=limit, seed=seed, progress=progress, read=nr.load)
     if page is not None:
         files.write(page, match_page(found).encode())
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,12 +101,13 @@ def _with_kept(run: Run, report: Report) -> Report:
     return replace(report, checks=(*report.checks, *more))
 
 
-def opened(runs: Iterable[Run | str | Path], least: int = 2) -> list[Run]:
+def opened(runs: Iterable[Run | str | Path], least: int = 2, read: Callable[[Path], Run] = load) -> list[Run]:
     """The runs, with those of groups and sweeps instead of their folders.
 
     Args:
         runs: runs, or folders of runs, groups or sweeps.
         least: the smallest number of runs.
+        read: opens a folder, such as `narrows.load`, which also opens dictionaries of other libraries.
 
     Raises:
         RequestError: too few runs, a run twice, an unfinished group, or a folder that is not a run.
@@ -124,7 +125,7 @@ def opened(runs: Iterable[Run | str | Path], least: int = 2) -> list[Run]:
     twice = next((path for n, path in enumerate(paths) if path in paths[:n]), None)
     if twice is not None:
         raise RequestError(f"{twice} is given twice. Name each run once, by itself or by its group.")
-    return [one if isinstance(one, Run) else load(one) for one in found]
+    return [one if isinstance(one, Run) else read(one) for one in found]
 
 
 def _words(number: int) -> str:

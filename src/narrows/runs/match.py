@@ -21,7 +21,7 @@ from narrows.core.evidence import Latents
 from narrows.core.progress import with_progress
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.runs.compare import opened
-from narrows.runs.run import Run
+from narrows.runs.run import Run, load
 
 __all__ = ["match", "rows_of"]
 
@@ -36,6 +36,7 @@ def match(
     limit: int = 20_000,
     seed: int = 0,
     progress: Any = None,
+    read: Callable[[Path], Run] = load,
 ) -> Matching:
     """Match the dictionaries of all pairs of some runs.
 
@@ -49,12 +50,13 @@ def match(
         limit: largest number of tokens.
         seed: of all draws.
         progress: a `narrows.core.progress.Progress`, or None.
+        read: opens a folder; `narrows.load` also opens dictionaries of other libraries.
 
     Raises:
         RequestError: fewer than two runs, a run without a dictionary, dictionaries of different spaces without `on`,
             or data that are not the same tokens.
     """
-    found = opened(runs)
+    found = opened(runs, read=read)
     rows = [rows_of(run) for run in found]
     whole("limit", limit, low=100)
     codes = _codes(found, list(on), limit, seed, progress) if on else None
@@ -96,10 +98,10 @@ def rows_of(run: Run) -> Rows:
     floor = getattr(model.bottleneck, "floor", None)
     encoder = model.encoder if isinstance(model.encoder, AffineEncoder) else None
     return Rows(
-        model.decoder.atoms.detach(),
-        None if encoder is None else encoder.rows.detach(),
-        None if encoder is None else encoder.bias.detach(),
-        None if floor is None else floor().detach(),
+        model.decoder.atoms.detach().float(),
+        None if encoder is None else encoder.rows.detach().float(),
+        None if encoder is None else encoder.bias.detach().float(),
+        None if floor is None else floor().detach().float(),
     )
 
 

@@ -130,14 +130,14 @@ PROOF = Proof(
         also among as many latents of another dictionary:
             wider/folded > 0.999
         where without folding fewer than half are found:
-            wider/unfolded < 0.5  (not at quick scale)
+            wider/unfolded < 0.5  (not at quick scale, refuted here)
         from the latents of one layer and the matched atoms of the next, its activations are predicted with half the
         error of a random pairing:
             layers/folded < 0.5 * layers/random  (not at quick scale)
         and better than by their mean:
             layers/folded < 1  (not at quick scale)
         folding improves the match, by a tenth of the error:
-            layers/folded < 0.9 * layers/unfolded  (not at quick scale)
+            layers/folded < 0.9 * layers/unfolded  (not at quick scale, refuted here)
         """),
     quick={"rows": 128, "contexts": 0, "steps": 1},
     default={"rows": 512, "contexts": 400, "steps": 2000, "batch_size": 512, "latents": 512, "l0": 16},
@@ -148,6 +148,9 @@ PROOF = Proof(
         without folding too; what is equal (`-exact`) is another question, and in a wider dictionary norms decide. The
         layers are the second to the fourth of the story model's five, on stories that it wrote, with JumpReLU latents;
         figures are means of two pairs of layers, `same` is the error of this layer's activations themselves, `own`
-        that of the dictionary in its own layer.
+        that of the dictionary in its own layer. Without folding of thresholds the next layer is predicted better here:
+        atoms have norm 1 after training, so that rows are comparable already, and thresholds only add differences
+        between layers. The paper folds dictionaries of Gemma 2, whose scales grow over layers. Among as many others,
+        55 % of the rescaled latents are found without folding, where fewer than half were expected.
         """,
 )
