@@ -28,7 +28,7 @@ _REWRITES = (
     (r"\\(lVert|rVert)", r"\\|"),
     (r"\\(lvert|rvert)", "|"),
     (r"\\operatorname\*?\{(\w+)\}", r"\\mathrm{\1}"),
-    (r"\\arg\\(min|max)_\{?(\w)\}?", r"\\mathrm{arg\\,\1}_{\2}"),
+    (r"\\arg\\(min|max)_(\{[^}]*\}|\w)", r"\\mathrm{arg\\,\1}_{\2}"),
     (r"\\qquad", r"\\quad\\quad"),
     (r"\\[bB]igg?[lr]?(?=[^a-z])", ""),
     (r"\\(ge|le|ne)(?![a-z])", r"\\\1q"),

@@ -48,8 +48,8 @@ class Splice(Evaluation):
     Cost: four passes of the language model over the tokens, and three for the losses without reconstructions.
 
     Misleads when: the text is unlike the model's own, so that a worse model has a lower loss: use the KL. If special
-    tokens were not harvested, they keep their activations, and their positions cost nothing. A mean over all positions
-    hides the first ones, which are few and often the most sensitive.
+    tokens were not harvested, they keep their activations, which lowers the costs. A mean over all positions hides
+    the first ones, which are few and often the most sensitive.
 
     Args:
         tokens: largest number of tokens.
@@ -78,7 +78,7 @@ class Splice(Evaluation):
             return Finding((not_measured("splice/kl", "The hook point is not in the language model."),))
         costs = splicer.contexts(view.model)
         control = None if view.control is None else splicer.contexts(view.control.model)
-        return Finding((*_parts(view, costs, control), *_errors(view, splicer, costs)))
+        return Finding((*_parts(view, splicer, costs, control), *_errors(view, splicer, costs)))
 
 
 def by_position(costs: Costs, name: str, first: int, last: int | None) -> float:
@@ -109,7 +109,7 @@ def _mean(costs: Costs, name: str) -> float:
     return float((_values(costs, name) * weight).sum() / weight.sum())
 
 
-def _parts(view: View, costs: Costs, control: Costs | None) -> list[Check]:
+def _parts(view: View, splicer: Splicer, costs: Costs, control: Costs | None) -> list[Check]:
     """The figures by position and of the worst sequences, with chance level and spread over redraws of the contexts."""
     figures: dict[str, Callable[[Costs], float]] = {}
     says, numbers, missing = dict[str, str](), dict[str, int](), list[Check]()
@@ -118,6 +118,9 @@ def _parts(view: View, costs: Costs, control: Costs | None) -> list[Check]:
             key, count = f"splice/{what}/{name}", int((costs.weight[:, first:last] > 0).sum())
             if count == 0:
                 missing.append(not_measured(key, "No context is as long as this.", 0))
+                continue
+            if not any(bool(kept[:, :last].any()) for _, kept in splicer.inputs):
+                missing.append(not_measured(key, "No activation up to this position was harvested.", count))
                 continue
             figures[key] = partial(by_position, name=what, first=first, last=last)
             says[key], numbers[key] = f"{word} of predictions at {_tokens(name)} of a context.", count

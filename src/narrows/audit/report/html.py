@@ -207,6 +207,7 @@ def _grouped(checks: Sequence[Check]) -> list[tuple[str, list[Check]]]:
             lacking.append(check)
         else:
             groups.setdefault(_group(check.name), []).append(check)
+    groups["Other"] = groups.pop("Other", [])  # after the groups of evaluations
     groups["Not measured"] = lacking
     return [(name, held) for name, held in groups.items() if held]
 
@@ -216,7 +217,7 @@ def _group(name: str) -> str:
         if any(name == start or name.startswith(start) for start in starts):
             return title
     group, slash, _ = name.partition("/")
-    return group.replace("-", " ").capitalize() if slash else "Other"
+    return (group.upper() if len(group) < 4 else group.replace("-", " ").capitalize()) if slash else "Other"
 
 
 def _seconds(report: Report) -> list[tuple[str, str]]:
