@@ -165,7 +165,7 @@ def test_a_path_of_no_known_format(tmp_path):
 
 
 def test_an_unknown_target(tmp_path):
-    with pytest.raises(RequestError, match="one of `narrows`, .*`saelens`"):
+    with pytest.raises(RequestError, match=r"one of `narrows`, .*`saelens`"):
         convert(FIXTURES / "saelens-standard", tmp_path / "out", "sealens")
 
 

@@ -22,7 +22,8 @@ class LlamaScope(Format):
     r"""``hyperparams.json`` with ``checkpoints/final.safetensors``.
 
     .. math:: h = W \frac{\sqrt{d}}{n_{in}} x + b, \qquad
-        f = h\, 1\Big[h\, \|a\| > \theta \frac{\sqrt{d}}{n_{out}}\Big], \qquad \hat x = (A^\top f + b_d)\, \frac{n_{out}}{\sqrt{d}}
+        f = h\, 1\Big[h\, \|a\| > \theta \frac{\sqrt{d}}{n_{out}}\Big], \qquad
+        \hat x = (A^\top f + b_d)\, \frac{n_{out}}{\sqrt{d}}
 
     The factor of the threshold is documented nowhere; this one has the stated L0 in all places that were tried.
     `sanity` compares it with the others.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from collections.abc import Mapping
 
 import torch
@@ -31,7 +33,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
         for name, one in (("topk", model), ("jumprelu", after)):
             numbers[f"{name}/l0"] = l0(one.features(Batch(test)))
             numbers[f"{name}/fvu"] = fvu(test, one.reconstruct(Batch(test)))
-    numbers["threshold"] = float(after.bottleneck.floor()[0])
+    bottleneck: Any = after.bottleneck
+    numbers["threshold"] = float(bottleneck.floor()[0])
     return numbers
 
 
