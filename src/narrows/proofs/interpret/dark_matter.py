@@ -150,10 +150,10 @@ PROOF = Proof(
         The planted worlds are dictionaries of 64 atoms in 32 dimensions, one a seed; a code that lacks a part of the
         atoms has the other coefficients exactly. The language model is the story model after its third layer, on
         stories that it wrote, without their first positions; half of the test stories fit the linear map, the others
-        judge it. The linear part of the error vector falls with the width, from .19 to .06 of it: with 2048 latents for
-        64 dimensions little of the activation is shrunk or left out as a whole. `error`, `norm` and `across` are the least of three widths (of two pairs of widths), their controls
-        the largest. At quick scale the widths are trained on the generated dictionary. The authors find half of the
-        error vector and over nine tenths of its norm linear in Gemma 2 with dictionaries of 16 thousand to a million
-        latents.
+        judge it. The linear part of the error vector falls with the width, from .19 to .06 of it: with 2048 latents
+        for 64 dimensions little of the activation is shrunk or left out as a whole. `error`, `norm` and `across` are
+        the least of three widths (of two pairs of widths), their controls the largest. At quick scale the widths are
+        trained on the generated dictionary. The authors find half of the error vector and over nine tenths of its
+        norm linear in Gemma 2 with dictionaries of 16 thousand to a million latents.
         """,
 )
