@@ -14,7 +14,7 @@ from narrows.core import Sparse
 from narrows.core.evidence import Latents
 from narrows.data.dataset import known_of
 
-__all__ = ["Drawn", "directions", "draw", "groups", "vectors"]
+__all__ = ["Drawn", "directions", "draw", "groups", "passed", "vectors"]
 
 _CHUNK = 512
 
@@ -45,7 +45,6 @@ def vectors(view: View) -> bool:
     return view.control is not None and view.dataset is not None
 
 
-@torch.no_grad()
 def draw(view: View, count: int, random: torch.Generator) -> Drawn:
     """Draw rows without replacement and pass them through the model.
 
@@ -54,19 +53,23 @@ def draw(view: View, count: int, random: torch.Generator) -> Drawn:
         count: largest number of rows.
         random: draws the rows.
     """
+    assert view.dataset is not None
+    return passed(view, torch.randperm(len(view.dataset), generator=random)[:count].sort().values)
+
+
+@torch.no_grad()
+def passed(view: View, rows: Tensor) -> Drawn:
+    """Some rows, given by their numbers in order, and their pass through the model."""
     data, model = view.dataset, view.model
     assert data is not None
-    rows = torch.randperm(len(data), generator=random)[:count].sort().values
     parts = []
     for some in rows.split(_CHUNK):
-        passed = model(data.batch(some, conditions=model.conditions, device=device_of(model)))
-        found = passed.code.find(Latents)
+        made = model(data.batch(some, conditions=model.conditions, device=device_of(model)))
+        found = made.code.find(Latents)
         assert found is not None
         z = found.z
-        output = model.likelihood.mean(passed.output)
-        x, target, output = (
-            t.flatten(1).float().cpu() for t in (passed.batch.x, passed.batch.target, output)
-        )
+        output = model.likelihood.mean(made.output)
+        x, target, output = (t.flatten(1).float().cpu() for t in (made.batch.x, made.batch.target, output))
         z = (
             Sparse(z.indices.cpu(), z.values.float().cpu(), z.width)
             if isinstance(z, Sparse)

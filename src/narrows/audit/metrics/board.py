@@ -158,17 +158,19 @@ class Probe(NamedTuple):
         return torch.cat([(x - self.mean) / self.scale, torch.ones(len(x), 1)], 1).float()
 
 
-def probe_figures(x: Tensor, board: Tensor, test: Tensor, truth: Tensor, empty: bool = False) -> Board:
+def probe_figures(
+    probe: Probe, x: Tensor, board: Tensor, test: Tensor, truth: Tensor, empty: bool = False
+) -> Board:
     """The figures of linear probes: their probabilities as latents for the coverage, their boards for reconstruction.
 
     Args:
+        probe: fitted to x.
         x: activations, (T, D).
         board: content of the squares, (T, 64).
         test: held-out activations, (S, D).
         truth: content of their squares, (S, 64).
         empty: as for `properties`.
     """
-    probe = Probe.fit(x, board)
     kinds = (1, 2, 0) if empty else (1, 2)
     near, far = (torch.cat([probe(part)[..., kind] for kind in kinds], 1) for part in (x, test))
     covered = board_figures(near, properties(board, empty), far, properties(truth, empty)).coverage

@@ -13,7 +13,7 @@ from torch import Tensor
 from narrows.activations.capture import capture
 from narrows.activations.hook_points import resolve
 from narrows.activations.models import load
-from narrows.audit.metrics.board import Board, board_figures, probe_figures, properties
+from narrows.audit.metrics.board import Board, Probe, board_figures, probe_figures, properties
 from narrows.core import Autoencoder, Batch, Spec, dense
 from narrows.data import othello
 from narrows.data.dataset import Dataset
@@ -56,7 +56,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     numbers |= _neurons(trial, train, test)
     for name, near, far in (("probe", train, test), ("probe untrained", blank, blank_test)):
         near = _some(trial, near)
-        found = probe_figures(near.x, near.board, far.x, far.board)
+        found = probe_figures(Probe.fit(near.x, near.board), near.x, near.board, far.x, far.board)
         numbers |= {f"{name}/{what}": value for what, value in found._asdict().items()}
     planted = properties(test.board)
     perfect = board_figures(planted.float(), planted, planted.float(), planted)

@@ -19,7 +19,7 @@ __all__ = ["PROOF"]
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train every width with every k, and describe the test images at one error."""
-    x = trial.data.test.all().x
+    x = trial.data.test.all().x[: trial.budget["tests"]]
     variance = float((x - x.mean(0)).double().square().flatten(1).sum(1).mean())
     target = trial.budget["fvu/100"] / 100 * variance
     widths = [width for name, width in trial.budget.items() if name.startswith("width ")]
@@ -114,13 +114,14 @@ PROOF = Proof(
         "width 5": 4096,
         "k": 8,
         "fvu/100": 35,
+        "tests": 4000,
     },
-    full={"steps": 6000, "width 5": 16384},
+    full={"steps": 6000, "width 5": 16384, "tests": 10_000},
     notes="""
         TopK autoencoders of every width with k of 8 and 16; the better of the two counts. All are described at the same
         error, 35% of the variance of the pixels: on seed 0 the narrowest width reached 32% with k of 16, and no bits
         were looked at. `l0` is the mean number of latents that are on after rounding at that error, `width` that of the
-        shortest description, `bits/pixels` the description of the pixels themselves. Entropies are those of the 10,000
-        test images.
+        shortest description, `bits/pixels` the description of the pixels themselves. Entropies are those of the first
+        4,000 test images.
         """,
 )
