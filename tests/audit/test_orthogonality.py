@@ -56,3 +56,10 @@ def test_single_latents_have_no_coherence():
     assert epsilon(torch.tensor([[3.0, 4.0], [1.0, 0.0]]), torch.tensor([5.0, 9.0])) == 0  # orthogonal
     assert norm_gap(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 2.0])) == 0.5
     assert audit(plain_model(), X).get("quasi-orthogonality/gap") is None
+
+
+def test_a_deep_decoder_has_no_atoms():
+    model = dictionary_model(torch.eye(6), torch.eye(6), 6)
+    forward = model.decoder.forward
+    model.decoder.forward = lambda z, condition=(): forward(z, condition).tanh()
+    assert audit(model, X).get("quasi-orthogonality/gap") is None

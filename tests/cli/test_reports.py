@@ -50,6 +50,23 @@ def test_audit_of_other_data(cli, fitted):
     assert set(after) - set(before) == {"audit-digits.json", "report-digits.html"}
 
 
+def test_evaluations_are_listed_in_the_help_and_run_on_request(cli, fitted):
+    from narrows.audit.evaluations import EVALUATIONS
+
+    _, out, _ = cli("audit", "--help")
+    told = " ".join(out.split())
+    for name in EVALUATIONS.parts:
+        assert f"{EVALUATIONS.constructor(name).seconds:g} s" in told
+        assert name in told
+    code, out, _ = cli("audit", fitted, "--with", "all", "--budget", "5m", "--limit", 50, "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert document["parameters"]["limit"] == 50
+    says = {c["name"]: c["says"] for c in document["checks"]}
+    assert says["splice"].startswith("Not measured: ")  # a VAE of digits is no dictionary of a language model
+    assert set(EVALUATIONS.parts) <= {name.partition("/")[0] for name in says}
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [

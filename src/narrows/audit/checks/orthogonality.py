@@ -16,6 +16,9 @@ __all__ = ["epsilon", "norm_gap", "quasi_orthogonality"]
 
 _CHUNK, _DRAWN = 1024, 300
 
+_TRIED, _ROUNDING = 8, 1e-3
+"""Examples on which linearity is tried, and the largest relative difference that rounding explains."""
+
 
 def quasi_orthogonality(view: View) -> Finding:
     r"""Whether the norm of a code is that of its input, as it is if the active atoms are nearly orthogonal.
@@ -42,8 +45,10 @@ def quasi_orthogonality(view: View) -> Finding:
         return Finding()
     if (z.values if isinstance(z, Sparse) else z).ndim != 2 or target.shape != view.output.shape:
         return Finding()
-    sizes = _in_units_of_atoms(view, z)
     bias = _output_at_zero(view, z)
+    if not _linear(view, z, bias):
+        return Finding()  # a deep decoder has no atoms
+    sizes = _in_units_of_atoms(view, z)
     norms = (target - bias).double().flatten(1).norm(dim=1)
     made = (view.output - bias).double().flatten(1).norm(dim=1)
     control = view.control.z.values.double()
@@ -111,6 +116,15 @@ def _in_units_of_atoms(view: View, z: Tensor | Sparse) -> Tensor:
     for some in (firings(z) > 0).nonzero().flatten().split(_CHUNK):
         lengths[some] = effects(view, some, torch.ones(len(some))).double().flatten(1).norm(dim=1)
     return z.values.double() * lengths[z.indices] if isinstance(z, Sparse) else z.double() * lengths
+
+
+def _linear(view: View, z: Tensor | Sparse, bias: Tensor) -> bool:
+    """Whether reconstructions are sums of atoms: those of a half code are half as far from the bias."""
+    few = z[:_TRIED] if isinstance(z, Tensor) else Sparse(z.indices[:_TRIED], z.values[:_TRIED], z.width)
+    half = few / 2 if isinstance(few, Tensor) else Sparse(few.indices, few.values / 2, few.width)
+    rows = torch.arange(len(half.values if isinstance(half, Sparse) else half))
+    far, near = (view.output[rows] - bias).double(), (view.decode(half, rows) - bias).double()
+    return bool((far / 2 - near).norm() <= _ROUNDING * far.norm())
 
 
 def _output_at_zero(view: View, z: Tensor | Sparse) -> Tensor:
