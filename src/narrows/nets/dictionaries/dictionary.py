@@ -346,7 +346,9 @@ class AffineEncoder(Part):
 
 
 def _directions(latents: int, shape: tuple[int, ...]) -> Tensor:
-    """Random rows of norm 1."""
+    """Random rows of norm 1; without values on the meta device, where they would import torch's compiler (2 s)."""
+    if torch.get_default_device().type == "meta":
+        return torch.empty(latents, math.prod(shape))
     return F.normalize(torch.randn(latents, math.prod(shape)), dim=1)
 
 
