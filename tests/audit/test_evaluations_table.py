@@ -2,15 +2,19 @@
 
 import importlib.util
 import inspect
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
-from audit_models import plain_model
+from audit_models import plain_model, sparse_model
+from text_models import harvest
 
 from narrows.audit import audit
 from narrows.audit.evaluations import EVALUATIONS
 from narrows.audit.evaluations.evaluation import Evaluation
+from narrows.audit.evidence import splicing
 from narrows.cli.evaluations import listing
 from narrows.core.texts import readable
 
@@ -63,3 +67,15 @@ def test_none_fails_on_a_model_that_it_does_not_apply_to():
         found = [c for c in report.checks if c.name == name or c.name.startswith(f"{name}/")]
         assert found, name
         assert all(c.value is not None or c.says.startswith("Not measured: ") for c in found)
+
+
+def test_those_of_activations_are_equal_twice_to_the_last_bit(monkeypatch):
+    lm, data = harvest()
+    language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"))
+    monkeypatch.setattr(splicing, "language_model", lambda *told: language)
+    model = sparse_model(latents=12, k=2)
+    wanted = "splice,dark-matter:tokens=64,mdl:rows=64"
+    first = audit(model, data, evaluations=wanted).to_json()
+    torch.manual_seed(99)
+    assert json.dumps(first) == json.dumps(audit(model, data, evaluations=wanted).to_json())
+    assert any(c["name"] == "splice/kl/2-8" and c["value"] is not None for c in first["checks"])
