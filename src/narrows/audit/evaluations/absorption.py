@@ -18,7 +18,7 @@ from narrows.audit.evidence.answers import answer_effects
 from narrows.audit.evidence.concepts import Concepts
 from narrows.audit.evidence.control import random_dictionary
 from narrows.audit.evidence.effects import effects
-from narrows.audit.evidence.reseeds import reseed
+from narrows.audit.evidence.reseeds import reseed, spread
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.metrics.absorption import OFF, Concept, absorption, causally_absorbed, linear_probes
 from narrows.audit.report.finding import Check, Finding, not_measured
@@ -117,9 +117,14 @@ class Absorption(Evaluation):
         again = reseed(lambda seed: _means(self._measured(given, concepts, seed)), view.seed)
         control = random_dictionary(Batch(given.x), view.control.z.width, l0(given.codes), view.seed)
         random = _Given(given.x, dense(control.z), control.model.decoder.get_parameter("atoms").detach())
-        chance = _means(self._measured(random, concepts, view.seed))
+        control_found = self._measured(random, concepts, view.seed)
+        chance = _means(control_found)
         figures = {name: (value.mean, chance[name], value.spread) for name, value in again.items()}
-        causal = _causal(view, concepts, given, self.after, _passing(first))
+        causal = _with_control(
+            _causal(view, concepts, given, self.after, _passing(first)),
+            _causal(view, concepts, random, self.after, _passing(control_found)),
+            view.seed,
+        )
         return Finding(_checks(figures, causal, _passing(first), self.main == "probe"))
 
     def _measured(self, given: _Given, concepts: Concepts, seed: int) -> list[Concept]:
@@ -195,15 +200,19 @@ def _means(found: Sequence[Concept]) -> dict[str, float]:
 
 def _causal(
     view: View, concepts: Concepts, given: _Given, after: int, found: Sequence[Concept]
-) -> tuple[float, int] | None:
-    """The mean over concepts of the share that is absorbed by effects, and the number of examples."""
-    if view.known.provenance is None:
+) -> list[Tensor] | None:
+    """Whether each recognised example of each concept is absorbed by effects, (R,) float64 each."""
+    if view.known.provenance is None or not found:
         return None
-    unit, total = F.normalize(given.atoms, dim=1), sum(len(one.rows) for one in found)
-    off = [(given.codes[one.rows][:, list(one.main)].abs() < OFF).all(1) for one in found]
-    silent = [one.rows[where][:_CAUSAL] for one, where in zip(found, off, strict=True)]
+    unit, asked = F.normalize(given.atoms, dim=1), [one.rows[:_CAUSAL] for one in found]
+    off = [
+        (given.codes[rows][:, list(one.main)].abs() < OFF).all(1)
+        for one, rows in zip(found, asked, strict=True)
+    ]
+    silent = [rows[where] for rows, where in zip(asked, off, strict=True)]
+    flags = [torch.zeros(len(rows), dtype=torch.double) for rows in asked]
     if not (rows := torch.cat(silent)).numel():
-        return 0.0, total
+        return flags
     letter = torch.tensor([ascii_lowercase.find(name) for name in concepts.names])
     effect = answer_effects(
         view.dataset,
@@ -216,17 +225,34 @@ def _causal(
     )
     if effect is None:
         return None
-    shares = list[float]()
-    for one, where, part in zip(found, off, effect.split([len(some) for some in silent]), strict=True):
+    parts = effect.split([len(some) for some in silent])
+    for one, where, part, flag in zip(found, off, parts, flags, strict=True):
         cosine = unit @ F.normalize(one.direction, dim=0)
-        taken = causally_absorbed(part, cosine, torch.ones(len(part)).bool()).double()
-        shares.append(float(taken.mean() * where.double().mean()) if len(part) else 0.0)
-    return fmean(shares), total
+        flag[where] = causally_absorbed(part, cosine, torch.ones(len(part)).bool()).double()
+    return flags
+
+
+def _with_control(own: list[Tensor] | None, control: list[Tensor] | None, seed: int) -> Check | None:
+    """The causal figure with its chance level, and the spread over redrawn examples."""
+    if own is None:
+        return None
+    every = torch.cat(own)
+    return Check(
+        "absorption/causal",
+        fmean(float(part.mean()) for part in own),
+        "",
+        "info",
+        "The share of examples in which all latents of the concept are off and one aligned latent has the largest "
+        "effect on the answer's logit, by 1 or more.",
+        None if control is None else fmean(float(part.mean()) for part in control),
+        spread(lambda rows: float(every[rows].mean()), len(every), seed),
+        len(every),
+    )
 
 
 def _checks(
     figures: dict[str, tuple[float, float, float]],
-    causal: tuple[float, int] | None,
+    causal: Check | None,
     found: Sequence[Concept],
     searched: bool,
 ) -> tuple[Check, ...]:
@@ -257,10 +283,4 @@ def _checks(
         )
         for name, (value, chance, spread) in figures.items()
     ]
-    if causal is not None:
-        meaning = (
-            "The share of examples in which all latents of the concept are off and one aligned latent has the largest "
-            "effect on the answer's logit, by 1 or more."
-        )
-        checks.append(Check("absorption/causal", causal[0], "", "info", meaning, n=causal[1]))
-    return tuple(checks)
+    return (*checks, *([] if causal is None else [causal]))
