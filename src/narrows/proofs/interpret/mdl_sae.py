@@ -28,7 +28,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     for width in widths:
         found = []
         for k in (trial.budget["k"], 2 * trial.budget["k"]):
-            model = trial.fit(trial.build(topk_sae, latents=width, k=k), lr=1e-3)
+            model = trial.fit(trial.build(topk_sae, latents=width, k=k), lr=2e-3)
             found.append(_described(model, x, target))
         reached = [one for one in found if one is not None]
         if not reached:
@@ -105,21 +105,20 @@ PROOF = Proof(
         "fvu/100": 97,
     },
     default={
-        "steps": 300,
+        "steps": 200,
         "batch_size": 256,
         "width 1": 32,
         "width 2": 128,
         "width 3": 512,
-        "width 4": 2048,
-        "width 5": 4096,
+        "width 4": 4096,
         "k": 8,
-        "fvu/100": 35,
+        "fvu/100": 40,
         "tests": 4000,
     },
     full={"steps": 6000, "width 5": 16384, "tests": 10_000},
     notes="""
         TopK autoencoders of every width with k of 8 and 16; the better of the two counts. All are described at the same
-        error, 35% of the variance of the pixels: on seed 0 the narrowest width reached 32% with k of 16, and no bits
+        error, 40% of the variance of the pixels: on seed 0 the narrowest width reached 32% with k of 16 after 500 steps, and no bits
         were looked at. `l0` is the mean number of latents that are on after rounding at that error, `width` that of the
         shortest description, `bits/pixels` the description of the pixels themselves. Entropies are those of the first
         4,000 test images.
