@@ -166,3 +166,29 @@ def test_prove_all_of_a_family(cli, monkeypatch):
 @pytest.mark.parametrize("words", [["prove", "vae", "--all"], ["prove", "--family", "spars"]])
 def test_bad_requests(refused, words):
     refused(*words)
+
+
+def test_a_sweep_names_the_best_run_by_a_figure(cli, tmp_path):
+    ask = [
+        "sweep",
+        "digits",
+        "--method",
+        "topk-sae",
+        "--over",
+        "k=2,8",
+        "--latents",
+        "32",
+        "--steps",
+        "40",
+        "--no-page",
+    ]
+    code, out, err = cli(*ask, "--out", tmp_path / "runs", "--choose", "fvu", "--json")
+    assert code == 0
+    rows = json.loads(out)
+    assert [row["chosen"] for row in rows] == ["no", "yes"]
+    assert rows[1]["fvu"] < rows[0]["fvu"]
+    assert "By fvu (lower is better) the best run is" in err
+    code, _, err = cli(*ask, "--out", tmp_path / "other", "--choose", "l0")
+    assert code == 2
+    assert "cannot be chosen by 'l0'" in err
+    assert not (tmp_path / "other").exists()
