@@ -36,11 +36,24 @@ def test_fvu_and_cosine_stand_beside_those_of_a_random_dictionary():
     assert report["fvu"].chance == pytest.approx(fvu(x, control.output))
     assert report["cosine"].chance == pytest.approx(float(cosine(x, control.output).mean()))
     assert report["fvu"].value < report["fvu"].chance < 1
+    errors = (control.output - x).double().square().mean(1)
+    assert report["error/median"].chance == pytest.approx(float(errors.quantile(0.5)))
+    assert report["error/p99"].chance == pytest.approx(float(errors.quantile(0.99)))
+    assert report["distortion"].chance is None  # a likelihood with constants
     assert report["fvu"].n == report["cosine"].n == 300
     by_hand = deviation(lambda rows: fvu(x[rows], view.output[rows]), 300)
     assert report["fvu"].spread == pytest.approx(by_hand, rel=0.2)  # the mean of the data is that of all rows
     cosines = cosine(x, view.output)
     assert report["cosine"].spread == pytest.approx(deviation(lambda rows: float(cosines[rows].mean()), 300))
+
+
+def test_the_squared_error_stands_beside_that_of_a_random_dictionary():
+    from narrows.methods.sparse.topk_sae import topk_sae
+
+    torch.manual_seed(0)
+    report, view = audit(model := topk_sae((6,), latents=20, k=4).eval(), X), examine(model, X, 400, 0)
+    squared = (view.control.output - view.batch.x).double().square().sum(1)
+    assert report["distortion"].chance == pytest.approx(float(squared.mean()), rel=1e-5)
 
 
 def test_a_dense_code_has_a_spread_and_no_random_dictionary():

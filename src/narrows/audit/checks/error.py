@@ -28,6 +28,7 @@ def reconstruction_error(view: View) -> Finding:
         return Finding(() if view.forced is not None else (_accuracy(view),))
     error = per_example(view)
     median, high, worst = (float(error.quantile(q)) for q in (0.5, 0.99, 1.0))
+    random = None if view.control is None else per_example(view, view.control.output)
     checks = (
         _unexplained(view),
         _cosine(view),
@@ -36,6 +37,7 @@ def reconstruction_error(view: View) -> Finding:
             median,
             "mean square",
             says="The squared error of half the examples is less.",
+            chance=None if random is None else float(random.quantile(0.5)),
             spread=spread(lambda rows: float(error[rows].median()), len(view), view.seed),
             n=len(view),
         ),
@@ -44,6 +46,7 @@ def reconstruction_error(view: View) -> Finding:
             high,
             "mean square",
             says="One example in a hundred is reconstructed worse than this.",
+            chance=None if random is None else float(random.quantile(0.99)),
             spread=spread(lambda rows: float(error[rows].quantile(0.99)), len(view), view.seed),
             n=len(view),
         ),
@@ -61,10 +64,10 @@ def reconstruction_error(view: View) -> Finding:
     return Finding(checks, (chart,))
 
 
-def per_example(view: View) -> Tensor:
-    """The weighted mean squared error of each example, (N,) float64."""
+def per_example(view: View, output: Tensor | None = None) -> Tensor:
+    """The weighted mean squared error of each example, (N,) float64, of the view's outputs or of others."""
     target = view.batch.target
-    squared = (target.double() - view.output.double()).square()
+    squared = (target.double() - (view.output if output is None else output).double()).square()
     weight = torch.ones((), dtype=torch.double) if view.weight is None else view.weight.double()
     weight = weight.expand(squared.shape) if weight.ndim in (0, squared.ndim) else weight
     return (squared * weight).flatten(1).sum(1) / weight.flatten(1).sum(1).clamp_min(1e-12)

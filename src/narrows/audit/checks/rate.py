@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from torch import Tensor
 
@@ -28,7 +29,7 @@ def rate_and_distortion(view: View) -> Finding:
     if unit == "squared error":
         lost = "The squared error of an example, summed over its elements, on average."
     each = view.distortion.double() if view.rate is None else (view.distortion + view.rate).double()
-    checks = [_mean("distortion", view.distortion, unit, lost, view)]
+    checks = [replace(_mean("distortion", view.distortion, unit, lost, view), chance=_chance(view, unit))]
     if view.rate is not None:
         rate = float(view.rate.double().mean())
         checks.append(_mean("rate", view.rate, "nats", f"KL(q || p): {rate / math.log(2):.3g} bits.", view))
@@ -46,6 +47,14 @@ def rate_and_distortion(view: View) -> Finding:
         checks.append(_capacity(view))
     checks.extend(_second_stage(view))
     return Finding(tuple(checks))
+
+
+def _chance(view: View, unit: str) -> float | None:
+    """The squared error of the random dictionary; None if the distortion is no squared error."""
+    if unit != "squared error" or view.control is None:
+        return None
+    likelihood = view.model.likelihood
+    return float(likelihood.nll(view.control.output, view.batch.target, view.weight).double().mean())
 
 
 def _mean(name: str, each: Tensor, unit: str, says: str, view: View) -> Check:
