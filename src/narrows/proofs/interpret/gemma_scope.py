@@ -157,12 +157,13 @@ PROOF = Proof(
         "every": 1,
     },
     notes="""
-        The paper's model is Gemma 2; here the story model of five layers, in the places of the paper: the residual
-        stream, the output of the MLP and the concatenated heads of the first, the middle and the last layer (of all at
-        full scale), without the first position of a story (a toy model's streams at quick scale). Both kinds are steered to three L0, with the same steps, rate and
-        width and their other defaults; the rise of the cross-entropy is read at the same L0 from a line through the
-        measured points in the logarithms, since the steering is a few per cent off. `share_at_8` and so on are the
-        shares of places where JumpReLU loses no more. The bias that Gemma Scope does not subtract is folded before
-        the file is written.
+        The paper's model is Gemma 2; here the story model of five layers, in the places of the paper: the
+        residual stream, the output of the MLP and the concatenated heads of the first, the middle and the
+        last layer (of all at full scale), without the first position of a story (a toy model's streams at
+        quick scale). Both kinds are steered to three L0, with the same steps, rate and width and their other
+        defaults; the rise of the cross-entropy is read at the same L0 from a line through the measured points
+        in the logarithms, since the steering is a few per cent off. `share_at_8` and so on are the shares of
+        places where JumpReLU loses no more. The bias that Gemma Scope does not subtract is folded before the
+        file is written.
         """,
 )
