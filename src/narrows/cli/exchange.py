@@ -161,3 +161,49 @@ def convert(
         print_json({"wrote": str(out), "from": done.source, "to": done.target, "lost": losses})
     what = done.description.title if done.count == 1 else f"{done.count} dictionaries"
     note(f"Wrote {out}: {what}, from {done.source} to {done.target}.")
+
+
+def push(
+    run: shared.Run,
+    to: Annotated[
+        str,
+        typer.Option(
+            help="A repository of the Hugging Face hub, or a new folder.", metavar="ORG/NAME|FOLDER"
+        ),
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Make a new repository private.")] = False,
+    json: shared.Json = False,
+) -> None:
+    """Share a finished run: weights, recipe, audits and card.
+
+    ORG/NAME is a repository of the hub; a folder below another is written ./FOLDER/NAME.
+    """
+    from narrows.exchange.hub import push as push_run
+
+    with only_json(json):
+        done = push_run(run, to, private=private, say=note)
+    if json:
+        print_json({"wrote": done})
+    note(f"Wrote {done}.")
+
+
+def pull(
+    source: Annotated[
+        str,
+        typer.Argument(help="A repository of the Hugging Face hub, or a folder.", metavar="ORG/NAME|FOLDER"),
+    ],
+    out: Annotated[
+        Path | None, typer.Option(help="The new run folder; runs/NAME by default.", metavar="RUN")
+    ] = None,
+    revision: Annotated[str, typer.Option(help="A branch, tag or commit of the repository.")] = "",
+    json: shared.Json = False,
+) -> None:
+    """Copy a shared run. Nothing of it is executed, and no pickle is opened."""
+    from narrows.exchange.hub import pull as pull_run
+
+    folder = out or Path("runs") / Path(source).name
+    with only_json(json):
+        done = pull_run(source, folder, revision=revision)
+    if json:
+        print_json({"wrote": str(done)})
+    note(f"Wrote {done}. Check it: narrows audit {done}")

@@ -81,6 +81,8 @@ _ROWS = (
         "exchange:convert",
         "Write a run, or a dictionary of another library, in another format.",
     ),
+    Command("push", "Use a run", "exchange:push", "Share a finished run: weights, recipe, audits and card."),
+    Command("pull", "Use a run", "exchange:pull", "Copy a shared run."),
     Command("audit", "Evaluate", "reports:audit", "Check a run: audit.json, report.html, features.html."),
     Command(
         "features", "Evaluate", "reports:features", "Show single latents of a sparse code: features.html."

@@ -106,7 +106,8 @@ def chat_lm(
     if (folder / "config.json").is_file():
         return folder
     loaded = load(str(start), device="cpu")
-    model, tokenizer = loaded.module, loaded.tokenizer
+    model: Any = loaded.module
+    tokenizer = loaded.tokenizer
     tokenizer.add_special_tokens({"additional_special_tokens": list(ROLES)})
     tokenizer.chat_template = TEMPLATE
     context = int(model.config.max_position_embeddings)

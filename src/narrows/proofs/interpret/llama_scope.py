@@ -46,7 +46,7 @@ PROOF = Proof(
         and at most a twentieth fewer:
             jumprelu/l0 > 0.95 * topk/l0
         and it leaves no more variance unexplained:
-            jumprelu/fvu < topk/fvu  (not at quick scale)
+            jumprelu/fvu < topk/fvu  (refuted here)
         """),
     default={
         "steps": 2000,
