@@ -198,7 +198,10 @@ def pull(
     revision: Annotated[str, typer.Option(help="A branch, tag or commit of the repository.")] = "",
     json: shared.Json = False,
 ) -> None:
-    """Copy a shared run. Nothing of it is executed, and no pickle is opened."""
+    """Copy a shared run.
+
+    Nothing of it is executed, and no pickle is opened.
+    """
     from narrows.exchange.hub import pull as pull_run
 
     folder = out or Path("runs") / Path(source).name

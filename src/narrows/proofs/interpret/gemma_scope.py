@@ -16,7 +16,7 @@ from narrows.activations.hook_points import resolve
 from narrows.activations.splice import baseline
 from narrows.activations.splice import measure as spliced
 from narrows.activations.toy import Toy, generate
-from narrows.core import Autoencoder, Batch, dense
+from narrows.core import Autoencoder, Batch, Spec, dense
 from narrows.exchange.fold import folded, with_centre
 from narrows.exchange.formats.gemma_scope import GemmaScope
 from narrows.exchange.model import build, describe
@@ -24,7 +24,7 @@ from narrows.kernels.metrics import l0
 from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.sparse._stacked import dataset, spec_of
+from narrows.proofs.interpret._reading import rows_data
 from narrows.testing.stories import stories, story_model
 
 __all__ = ["PROOF"]
@@ -79,9 +79,11 @@ def _model(trial: Trial) -> tuple[Any, Tensor, list[str]]:
 
 def _trained(trial: Trial, builder: Callable[..., Autoencoder], x: Tensor, target: float) -> Autoencoder:
     budget = trial.budget
-    made = trial.build(builder, spec=spec_of(x), latents=budget["latents"], price_target=f"l0={target:g}")
+    made = trial.build(
+        builder, spec=Spec(tuple(x.shape[1:])), latents=budget["latents"], price_target=f"l0={target:g}"
+    )
     rate = budget["lr/10000"] / 10_000
-    return trial.fit(made, dataset(x), lr=f"cosine:{rate}:0:{budget['steps']}")
+    return trial.fit(made, rows_data(x), lr=f"cosine:{rate}:0:{budget['steps']}")
 
 
 @torch.no_grad()
