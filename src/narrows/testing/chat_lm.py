@@ -27,7 +27,7 @@ TEMPLATE = "{% for turn in messages %}<|{{ turn.role }}|>{{ turn.content }}<|end
 
 _VERSION = 1
 _SHORTEST = 12
-"""Letters of a sentence, at least."""
+"""Letters of a clause, at least."""
 
 Turn = dict[str, str]
 
@@ -35,9 +35,9 @@ Turn = dict[str, str]
 def dialogues(
     text: str | Path | Sequence[str] = "bundled", *, most: int = 3, seed: int = 0
 ) -> list[list[Turn]]:
-    """A text as conversations: each sentence of the user is answered by the sentence that follows it.
+    """A text as conversations: each clause of the user is answered by the clause that follows it.
 
-    Every sentence is used once, in consecutive ones, and the order of the conversations is random.
+    Clauses end with a mark of punctuation. Each is used once, and the order of the conversations is random.
 
     Args:
         text: as for `tiny_lm`.
@@ -52,12 +52,12 @@ def dialogues(
     rng = np.random.default_rng((whole("seed", seed, low=0), 8))
     found: list[list[Turn]] = []
     for document, _ in of_text(text, "text", "file").documents():
-        sentences = [s.strip() for s in re.split(r"(?<=[.!?;])\s+", document.replace("\n", " "))]
-        sentences = [s for s in sentences if len(s) >= _SHORTEST]
+        clauses = [s.strip() for s in re.split(r"(?<=[.,:;!?])\s+", document.replace("\n", " "))]
+        clauses = [s for s in clauses if len(s) >= _SHORTEST]
         at = 0
-        while at + 2 <= len(sentences):
+        while at + 2 <= len(clauses):
             asked = int(rng.integers(1, most + 1))
-            turns = sentences[at : at + 2 * asked]
+            turns = clauses[at : at + 2 * asked]
             at += len(turns)
             found.append(
                 [

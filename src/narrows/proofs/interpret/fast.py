@@ -100,21 +100,21 @@ PROOF = Proof(
         and the gain is larger on the role tokens than on all:
             gain/role > gain/all  (not at quick scale)
         """),
-    quick={"steps": 150, "batch_size": 128, "latents": 64, "k": 4, "dialogues": 300, "held": 60, "small": 1},
+    quick={"steps": 150, "batch_size": 128, "latents": 64, "k": 4, "dialogues": 150, "held": 40, "small": 1},
     default={
         "steps": 1000,
         "batch_size": 512,
         "latents": 512,
         "k": 16,
         "lr/10000": 20,
-        "dialogues": 1500,
-        "held": 200,
+        "dialogues": 700,
+        "held": 100,
         "small": 0,
     },
     full={"steps": 10_000, "batch_size": 2048, "latents": 2048, "dialogues": 100_000, "held": 1000},
     notes="""
         The paper's models are Qwen and Llama, tuned by their makers; here a small model of the bundled text that was
-        tuned on sentences of it, as questions and answers with role tokens. Both dictionaries see the same tokens, as
+        tuned on clauses of it, as questions and answers with role tokens. Both dictionaries see the same tokens, as
         many steps and the same batches; only the contexts of the model differ. All positions count, the first of a
         dialogue too, which is a role token far from all others: `role, not first` leaves it out.
         """,
