@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +24,10 @@ __all__ = ["PROOF"]
 
 _PLACE = "resid.2"
 _LENGTH = 128
-_SMALL = {"steps": 15, "pretraining": {"width": 24, "layers": 3, "heads": 2, "vocabulary": 400, "steps": 15}}
+_SMALL: dict[str, Any] = {
+    "steps": 15,
+    "pretraining": {"width": 24, "layers": 3, "heads": 2, "vocabulary": 400, "steps": 15},
+}
 """The model at quick scale."""
 
 
