@@ -115,6 +115,23 @@ def test_dictionaries_of_different_models_need_the_same_tokens(tmp_path):
         match(runs, ["x", "y", "z"])
 
 
+def test_unrelated_latents_have_few_partners(tmp_path):
+    """Of many rare latents some are correlated by chance: as many as on shuffled tokens are no partners."""
+    draw = np.random.default_rng(0)
+    for name in ("a", "b"):
+        np.save(tmp_path / f"{name}.npy", draw.normal(size=(900, 16)).astype(np.float32))
+    how = {"latents": 64, "k": 4, "steps": 1, "progress": False}
+    runs = [
+        nr.fit(str(tmp_path / f"{name}.npy"), "topk-sae", tmp_path / name, seed=n, **how)
+        for n, name in enumerate("ab")
+    ]
+    held = {
+        c.name: c for c in match(runs, [str(tmp_path / "a.npy"), str(tmp_path / "b.npy")]).pairs[0].checks
+    }
+    assert held["universality/matched"].value < 0.1
+    assert held["universality/matched"].chance < 0.1
+
+
 def test_what_has_no_dictionary_is_refused(trained, tmp_path):
     vae = nr.fit("digits", "ae", tmp_path / "ae", steps=2, progress=False)
     with pytest.raises(RequestError, match="whose decoder is a dictionary"):

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from narrows.audit.metrics.spread import mean_and_sd
 from narrows.audit.metrics.stability import Rows, agreement, chance, comparable, folded
-from narrows.audit.metrics.universality import Correlated, correlated, csr, permuted, rsa, svcca
+from narrows.audit.metrics.universality import LOW, Correlated, correlated, csr, permuted, rsa, svcca
 from narrows.audit.report.finding import Chart, Check, Verdict, histogram, not_measured
 from narrows.audit.report.matched import MEANING, Matched, Matching
 from narrows.core import Autoencoder, Sparse, evaluation_mode, seeded
@@ -27,6 +27,8 @@ __all__ = ["match", "rows_of"]
 
 _CHUNK, _RESEEDS, _FEWEST = 2048, 5, 50
 _EXACT = 1e-6
+_BY_CHANCE = 0.95
+"""Partners are correlated by more than this share of latents is with any other on shuffled tokens."""
 
 
 def match(
@@ -257,15 +259,17 @@ def _code(run: Run, dataset: Any, rows: Tensor, progress: Any) -> Any:
 def _activations(za: Any, zb: Any, a: Rows, b: Rows, seed: int) -> list[Check]:
     """The figures of the latents on the same tokens, with shuffled tokens as chance, and five reseeds."""
     tokens = za.shape[0]
-    found = correlated(za, zb)
     generator = torch.Generator().manual_seed(seed)
-    random = correlated(za, zb[torch.randperm(tokens, generator=generator).numpy()])
+    shuffled = zb[torch.randperm(tokens, generator=generator).numpy()]
+    low = max(LOW, float(correlated(za, shuffled).largest.quantile(_BY_CHANCE)))
+    found, random = correlated(za, zb, low), correlated(za, shuffled, low)
     halves = []
     for _ in range(_RESEEDS):
         some = torch.randperm(tokens, generator=generator)[: tokens // 2].numpy()
-        halves.append(correlated(za[some], zb[some]))
+        halves.append(correlated(za[some], zb[some], low))
     dropped = [", ".join(f"{n:,} {why}" for why, n in side.items() if n) or "none" for side in found.dropped]
-    left = f"{len(found.pairs):,} pairs; left out of the first {dropped[0]}, of the second {dropped[1]}."
+    left = f"{len(found.pairs):,} pairs with r >= {low:.2f}; left out of the first {dropped[0]}, "
+    left += f"of the second {dropped[1]}."
 
     def figure(name: str, of: Callable[[Correlated], float], detail: str = "") -> Check:
         spread = mean_and_sd([of(half) for half in halves])[1]

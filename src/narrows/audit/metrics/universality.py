@@ -53,8 +53,9 @@ class Correlated:
         best: the mean over the latents of one dictionary of the largest correlation with any of the other, for both
             directions.
         dropped: for each dictionary the number of latents that are ``dead`` (never on), ``rare`` (on in fewer than
-            ten tokens), ``many`` (their partner has a better one) or ``low`` (r below .1).
+            ten tokens), ``many`` (their partner has a better one) or ``low`` (r too small).
         kept: the number of latents of each dictionary that are neither dead nor rare.
+        largest: of each of these of the first dictionary, the largest correlation, (N,).
     """
 
     pairs: Tensor
@@ -62,6 +63,7 @@ class Correlated:
     best: tuple[float, float]
     dropped: tuple[dict[str, int], dict[str, int]]
     kept: tuple[int, int]
+    largest: Tensor
 
     @property
     def matched(self) -> float:
@@ -69,20 +71,21 @@ class Correlated:
         return len(self.pairs) / max(1, min(self.kept))
 
 
-def correlated(a: Any, b: Any) -> Correlated:
+def correlated(a: Any, b: Any, low: float = LOW) -> Correlated:
     r"""Match latents by their activations on the same tokens.
 
     .. math:: r_{ij} = \mathrm{corr}_t(f^a_i(t), f^b_j(t))
 
     Two latents are partners if each has the largest correlation with the other. Latents that are dead, rare, not the
-    best of their best, or correlated by less than .1 are left out. The cost is one product of two sparse matrices.
+    best of their best, or correlated by less than `low` are left out. The cost is one product of two sparse matrices.
 
-    It misleads where few tokens are looked at: of many rare latents some correlate by chance (compare a shuffled
-    pairing of the tokens).
+    It misleads where few tokens are looked at: of many rare latents some correlate by chance. Compare a shuffled
+    pairing of the tokens, and take `low` from it.
 
     Args:
         a: the codes of a dictionary, a sparse matrix (T, N).
         b: those of another on the same tokens, (T, N').
+        low: the smallest correlation of partners.
 
     Raises:
         RequestError: the numbers of tokens differ.
@@ -104,17 +107,23 @@ def correlated(a: Any, b: Any) -> Correlated:
     if not all(map(len, kept)):
         none = torch.empty(0, 2, dtype=torch.long)
         return Correlated(
-            none, torch.empty(0), (0.0, 0.0), (dropped[0], dropped[1]), (len(kept[0]), len(kept[1]))
+            none,
+            torch.empty(0),
+            (0.0, 0.0),
+            (dropped[0], dropped[1]),
+            (len(kept[0]), len(kept[1])),
+            torch.zeros(1),
         )
     r = _pearson(a[:, kept[0].numpy()], b[:, kept[1].numpy()])
     (top_a, to_b), (top_b, to_a) = r.max(1), r.max(0)
     mutual = to_a[to_b] == torch.arange(len(to_b))
-    good = mutual & (top_a >= LOW)
+    good = mutual & (top_a >= low)
     for side, own in ((0, mutual), (1, to_b[to_a] == torch.arange(len(to_a)))):
         dropped[side] |= {"many": int((~own).sum()), "low": int((mutual & ~good).sum())}
     pairs = torch.stack([kept[0][good], kept[1][to_b[good]]], 1)
     best = float(top_a.mean()), float(top_b.mean())
-    return Correlated(pairs, top_a[good], best, (dropped[0], dropped[1]), (len(kept[0]), len(kept[1])))
+    sizes = len(kept[0]), len(kept[1])
+    return Correlated(pairs, top_a[good], best, (dropped[0], dropped[1]), sizes, top_a)
 
 
 def _pearson(a: Any, b: Any) -> Tensor:

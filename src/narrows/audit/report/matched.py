@@ -26,8 +26,8 @@ MEANING = {
     "match/folded": "The mean squared distance of folded encoder and decoder rows, matched for the least, as a "
     "fraction of their squared norms; lower is nearer. Chance: a random pairing.",
     "universality/matched": "The share of latents that are each other's best partner by correlation. Latents are left "
-    "out that are dead, rare (on in fewer than ten tokens), not the best of their best (many), or correlated below .1 "
-    "(low). Chance: shuffled tokens.",
+    "out that are dead, rare (on in fewer than ten tokens), not the best of their best (many), or correlated by less "
+    "than .1 or than 95 % of latents are on shuffled tokens (low). Chance: shuffled tokens.",
     "universality/correlation": "The mean over the first's latents of the largest correlation with one of the "
     "second's.",
     "universality/correlation-back": "The same, from the second's latents to the first's.",
