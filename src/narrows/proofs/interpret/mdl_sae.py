@@ -121,6 +121,8 @@ PROOF = Proof(
         same error, 40% of the variance of the pixels: on seed 0 the narrowest width reached 32% with k of 16 after
         500 steps, and no bits were looked at. `l0` is the mean number of latents that are on after rounding at that
         error, `width` that of the shortest description, `bits/pixels` the description of the pixels themselves.
-        Entropies are those of the first 4,000 test images.
+        Entropies are those of the first 4,000 test images. Width 128 is the shortest on every seed (37 bits, the
+        widest 39, the narrowest 46); the margin of a fiftieth against the widest is met by the mean and by two of
+        three seeds. With 200 steps the widest are far from converged.
         """,
 )
