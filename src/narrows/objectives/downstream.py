@@ -72,6 +72,7 @@ class Downstream(SparseObjective):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Compare the activations of a few contexts with those of the language model for their tokens."""
+        super().prepare(model, batch)
         if self.model == TOY or not self._splices:
             return
         some = batch[:4]

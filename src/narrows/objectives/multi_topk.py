@@ -38,6 +38,7 @@ class MultiTopK(SparseObjective):
 
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Require a TopK bottleneck."""
+        super().prepare(model, batch)
         if not isinstance(model.bottleneck, TopK):
             raise refuse(
                 "bottleneck", type(model.bottleneck).__name__, "TopK", "Only TopK can use another k."

@@ -7,11 +7,12 @@ from dataclasses import replace
 
 from torch import Tensor
 
-from narrows.core import Accumulator, Autoencoder, Loss, Objective, Pass
+from narrows.core import Accumulator, Autoencoder, Batch, Loss, Objective, Pass
 from narrows.core.evidence import Residual
 from narrows.core.schedules import Schedule
 from narrows.kernels.metrics import Explained
 from narrows.objectives.dead_latents import DeadLatents
+from narrows.objectives.start import scale_encoder
 from narrows.objectives.target import Target
 
 __all__ = ["SparseObjective"]
@@ -46,6 +47,13 @@ class SparseObjective(Objective):
         super().__init__(weights={**revived, **(weights or {})}, reduce=reduce)
         self.dead, self.target = dead, target
         self.smooth = dead is None or dead.smooth  # type: ignore[misc]
+
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Let the code start at its target, and the reconstructions at the size of the data."""
+        if self.target is not None:
+            self.target.begin(model, batch)
+        if scale_encoder(model, batch) and self.target is not None:
+            self.target.begin(model, batch)  # the thresholds have the scale of the pre-activations
 
     def settled(self, step: int) -> bool:
         """Whether all weights are final (never with a target); the weight of dead latents is ignored."""

@@ -61,6 +61,9 @@ class Target(Part):
         """The current weight."""
         return self.log_weight.exp()
 
+    def begin(self, model: Autoencoder, batch: Batch) -> None:
+        """Before training, with a large batch: let the code start at the target; by default, do nothing."""
+
     def after_step(self, passed: Pass) -> None:
         """Update the weight with the error of this step's code."""
         gap = self.excess(passed).clamp(-4, 4).to(self.gap.dtype)
@@ -105,8 +108,8 @@ class TargetL0(Target):
         l0: float,
         *,
         start: float = 0.1,
-        rate: float = 0.03,
-        ahead: float = 60.0,
+        rate: float = 0.06,
+        ahead: float = 30.0,
         smooth: float = 0.8,
         cost: str = "l1",
         rows: int = 1,
@@ -114,7 +117,7 @@ class TargetL0(Target):
         super().__init__(cost, start, rate, ahead, smooth)
         self.l0 = number("l0", rows * l0, low=1e-3)
 
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+    def begin(self, model: Autoencoder, batch: Batch) -> None:
         """Make each latent active on as many examples as all others, such that L0 is the target."""
         bottleneck = model.bottleneck
         if isinstance(bottleneck, Penalised):

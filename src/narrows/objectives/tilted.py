@@ -82,6 +82,8 @@ class Specialised(SparseObjective):
         """Load the weights, after the other modules were prepared. A resumed run has its own."""
         if self.start:
             load_initial_weights(model, self.start)
+        else:
+            super().prepare(model, batch)
 
 
 @torch.no_grad()

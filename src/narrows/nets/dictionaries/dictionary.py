@@ -329,6 +329,12 @@ class AffineEncoder(Part):
         if self.shift is None:
             self.bias.copy_(-(self.rows @ (centre * self.scale)))
 
+    def amplify(self, factor: Tensor) -> None:
+        """Multiply the pre-activations by `factor`, a scalar or (N,), without those of a tied encoder."""
+        if self.weight is not None:
+            self.weight.mul_(factor if factor.ndim == 0 else factor.unsqueeze(-1))
+            self.bias.mul_(factor)
+
     def rescale(self, factor: Tensor) -> None:
         """Fold the input scale into the weights, and multiply the pre-activations by `factor`.
 

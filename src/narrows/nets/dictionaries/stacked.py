@@ -171,11 +171,6 @@ class StackedEncoder(AffineEncoder, FoldsLayers):
         if self.shift is None:
             self.bias.copy_(-(self.rows @ (found.centre * self.scale)))
 
-    def amplify(self, factor: Tensor) -> None:
-        """Multiply the pre-activations by `factor`, (N,)."""
-        self.rows.mul_(factor.unsqueeze(1))
-        self.bias.mul_(factor)
-
     def fold(self) -> None:
         """Fold the input scales into the weights; the dictionary folds its scale into the shift."""
         self.rows.mul_(self.scale)
