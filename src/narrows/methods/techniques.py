@@ -49,6 +49,17 @@ class Technique(NamedTuple):
 
 _ROWS: tuple[Technique, ...] = (
     Technique(
+        "absorption",
+        "A is for Absorption: Studying Feature Splitting and Absorption in Sparse Autoencoders",
+        2024,
+        "2409.14507",
+        "Sparsity makes a child's latent stand for its parent too, so that the parent's own stays off: the more, the "
+        "lower L0 is.",
+        3,
+        117,
+        "narrows audit RUN --with absorption",
+    ),
+    Technique(
         "dark-matter",
         "Decomposing The Dark Matter of Sparse Autoencoders",
         2024,
