@@ -221,11 +221,12 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={"steps": 300, "hand": 1000, "shares": 1, "arms": 0, "spelling_steps": 0},
-    default={"steps": 1000, "batch_size": 256, "hand": 8000, "shares": 4, "arms": 1, "spelling_steps": 800},
+    default={"steps": 600, "batch_size": 256, "hand": 8000, "shares": 4, "arms": 1, "spelling_steps": 500},
     notes="""
         Families are 16 orthonormal parents, each on in 5 % of the examples, with 5 children of which one comes with
-        80 % of them; 96 latents for 96 atoms, of which 1.44 are on. Children as frequent as these would be counted as splits, so the true directions are given and the
-        main latent is the one nearest to them. The language model is trained on the spot, two blocks of width 64 that
-        know the first letters of 2,000 invented words; concepts are measured on words that no probe was fitted on.
+        80 % of them; 96 latents for 96 atoms, of which 1.44 are on. Children as frequent as these would be counted as
+        splits, so the true directions are given and the main latent is the one nearest to them. The language model is
+        trained on the spot, two blocks of width 64 that know the first letters of 2,000 invented words; concepts are
+        measured on words that no probe was fitted on.
         """,
 )
