@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["PEERS", "Start", "enter"]
+__all__ = ["PEERS", "Start", "enter", "stand_in"]
 
 STAND_INS = {
     "sae-lens": ("transformer_lens", "wandb", "datasets", "nltk", "babe", "plotly", "plotly_express"),
@@ -67,7 +67,12 @@ def enter(folder: Path, name: str) -> None:
     if not (folder / name).is_dir():
         raise ImportError(f"{folder / name} is not there")
     sys.path.insert(0, str(folder / name))
-    sys.meta_path.insert(0, _StandIns(STAND_INS[name]))
+    stand_in(STAND_INS[name])
+
+
+def stand_in(names: Sequence[str]) -> None:
+    """Put an empty module in the place of each of these that is not installed."""
+    sys.meta_path.insert(0, _StandIns(names))
 
 
 def sae_lens(start: Start) -> Iterator[float]:

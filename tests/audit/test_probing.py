@@ -34,7 +34,7 @@ def test_fits_are_those_of_scikit_learn(count, width):
     found = problem(count, width, problems=2)
     x, y = found.train.double(), found.train_labels
     some = (10.0, 0.1, 1e-4)
-    turned = reduced(x, found.test.double())
+    turned = reduced(x)
     ours = fit(turned.x, y, some, scale=turned.scale)
     for one in range(2):
         for at, strength in enumerate(some):
@@ -45,7 +45,7 @@ def test_fits_are_those_of_scikit_learn(count, width):
             )  # fmt: skip
             reached = objective(turned.x, y, torch.tensor(some), ours[:, :-1], ours[:, -1])[one, at]
             assert float(reached) == pytest.approx(float(best), abs=2e-4)
-            margin = turned.other[one] @ ours[one, :-1, at] + ours[one, -1, at]
+            margin = found.test[one].double() @ turned.weights(ours[:, :-1])[one, :, at] + ours[one, -1, at]
             expected = torch.from_numpy(theirs.decision_function(found.test[one].double()))
             assert torch.corrcoef(torch.stack([margin, expected]))[0, 1] > 0.99
 

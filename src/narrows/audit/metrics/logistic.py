@@ -29,38 +29,51 @@ class Reduced(NamedTuple):
     orthogonal to all examples.
 
     Args:
-        x: training examples, (P, B, R).
-        other: other examples, (P, B2, R).
-        scale: the length of each coordinate over the training examples, (P, R).
+        x: the examples, (P, B, R).
+        scale: the length of each coordinate, (P, R).
+        axes: of few features, the rotation, (P, D, R).
+        original: of more features than examples, the examples themselves, (P, B, D).
     """
 
     x: Tensor
-    other: Tensor
     scale: Tensor
+    axes: Tensor | None = None
+    original: Tensor | None = None
+
+    def weights(self, found: Tensor) -> Tensor:
+        """The weights of the features, (P, D, C), from those of the coordinates, (P, R, C)."""
+        if self.axes is not None:
+            return self.axes @ found
+        if self.original is None:
+            return found
+        return self.original.mT @ torch.linalg.solve_triangular(self.x.mT, found, upper=True)
 
 
-def reduced(x: Tensor, other: Tensor) -> Reduced:
+def reduced(x: Tensor) -> Reduced:
     """Rotate examples to at most as many coordinates as there are examples.
 
     Up to 512 features are rotated to their principal axes, in which the curvature of the loss is nearly diagonal. If
-    there are more features than examples, the coordinates come from the Cholesky factor of the inner products.
+    there are more features than examples, the coordinates are the Cholesky factor of the inner products.
 
     Args:
-        x: training examples, (P, B, D).
-        other: other examples, (P, B2, D).
+        x: (P, B, D).
     """
     if x.shape[2] <= min(_ROTATED, x.shape[1]):
         values, axes = torch.linalg.eigh((x.mT @ x).double())
         axes = axes.to(x.dtype)
-        return Reduced(x @ axes, other @ axes, values.clamp_min(0).sqrt().to(x.dtype))
+        return Reduced(x @ axes, values.clamp_min(0).sqrt().to(x.dtype), axes=axes)
     if x.shape[2] <= x.shape[1]:
-        return Reduced(x, other, x.square().sum(1).sqrt())
-    inner = x @ x.mT
+        return Reduced(x, x.square().sum(1).sqrt())
+    inner = x.new_empty(len(x), x.shape[1], x.shape[1])
+    for some in torch.arange(x.shape[1]).tensor_split(
+        8
+    ):  # the Cholesky factor reads the lower triangle alone
+        first, last = int(some[0]), int(some[-1]) + 1
+        inner[:, first:last, :last] = x[:, first:last] @ x[:, :last].mT
     level = inner.diagonal(dim1=1, dim2=2).mean(1).clamp_min(1e-12)
     inner.diagonal(dim1=1, dim2=2).add_(1e-5 * level[:, None])
     factor = torch.linalg.cholesky(inner)
-    turned = torch.linalg.solve_triangular(factor.mT, other @ x.mT, upper=True, left=False)
-    return Reduced(factor, turned, level.sqrt()[:, None].expand(-1, x.shape[1]))
+    return Reduced(factor, level.sqrt()[:, None].expand(-1, x.shape[1]), original=x)
 
 
 def objective(
@@ -155,7 +168,10 @@ class _Problem(NamedTuple):
     def gradient(self, margin: Tensor, found: Tensor) -> Tensor:
         """Of the objective, (P, D + 1, C)."""
         residual = (margin.sigmoid() - self.y) * self.share
-        return torch.cat([self.x.mT @ residual, residual.sum(1, keepdim=True)], 1) + self.ridge * found
+        slope = (
+            residual.mT.contiguous() @ self.x
+        ).mT  # faster than x.mT @ residual, which reads x by columns
+        return torch.cat([slope, residual.sum(1, keepdim=True)], 1) + self.ridge * found
 
 
 _Memory = list[tuple[Tensor, Tensor, Tensor]]

@@ -72,8 +72,9 @@ def separating(x: Tensor, y: Tensor, k: int) -> Tensor:
         y: 0 or 1, (P, B).
         k: at most D.
     """
-    yes = y[..., None].to(x.dtype)
-    difference = (x * yes).sum(1) / yes.sum(1) - (x * (1 - yes)).sum(1) / (1 - yes).sum(1)
+    yes = y[:, None].to(x.dtype)
+    signed = yes / yes.sum(2, keepdim=True) - (1 - yes) / (1 - yes).sum(2, keepdim=True)
+    difference = (signed @ x)[:, 0]
     return difference.abs().argsort(dim=1, descending=True, stable=True)[:, :k]
 
 
@@ -108,9 +109,8 @@ def probe(problems: Problems) -> Scores:
     Args:
         problems: standardised; their training examples in random order.
     """
-    found = reduced(problems.train, problems.test)
-    final = _validated(found.x, problems.train_labels, found.scale)
-    margin = torch.baddbmm(final[:, -1:], found.other, final[:, :-1])[..., 0]
+    weights, bias = _validated(problems.train, problems.train_labels)
+    margin = (problems.test @ weights[..., None])[..., 0] + bias[:, None]
     said = margin > 0
     truth = problems.test_labels.bool()
     right = (said == truth).to(margin.dtype).mean(1)
@@ -126,26 +126,28 @@ def directions(problems: Problems) -> tuple[Tensor, Tensor]:
         problems: in the units in which the probe is to be used.
     """
     scaled = standardised(problems)
-    final = _validated(scaled.train, problems.train_labels, scaled.train.square().sum(1).sqrt())[..., 0]
+    slope, bias = _validated(scaled.train, problems.train_labels)
     mean = problems.train.mean(1)
     spread = problems.train.std(1, correction=0)
-    weights = torch.where(spread > 1e-8, final[:, :-1] / spread.clamp_min(1e-8), torch.zeros_like(spread))
-    return weights, final[:, -1] - (weights * mean).sum(1)
+    weights = torch.where(spread > 1e-8, slope / spread.clamp_min(1e-8), torch.zeros_like(spread))
+    return weights, bias - (weights * mean).sum(1)
 
 
-def _validated(x: Tensor, y: Tensor, scale: Tensor) -> Tensor:
-    """The fit to all examples with the penalty that is best on validation examples, (P, D + 1, 1)."""
-    held = folds(y)
+def _validated(x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """The fit to all examples with the penalty that is best on validation examples: (P, D) and (P,)."""
+    found, held = reduced(x), folds(y)
     count = len(held)
-    repeated = [t.repeat(count, *[1] * (t.ndim - 1)) for t in (x, y, scale)]
+    z, labels, scale = (t.repeat(count, *[1] * (t.ndim - 1)) for t in (found.x, y, found.scale))
     out = held.flatten(0, 1)
-    fitted = fit(repeated[0], repeated[1], STRENGTHS, ~out, repeated[2])
-    margins = torch.baddbmm(fitted[:, -1:], repeated[0], fitted[:, :-1])
-    value = auc(margins.mT, repeated[1][:, None], out[:, None]).unflatten(0, (count, -1))
+    fitted = fit(z, labels, STRENGTHS, ~out, scale)
+    margins = torch.baddbmm(fitted[:, -1:], z, fitted[:, :-1])
+    value = auc(margins.mT, labels[:, None], out[:, None]).unflatten(0, (count, -1))
     best = value.nanmean(0).nan_to_num(0.5).argmax(1)
     chosen = torch.tensor(STRENGTHS, dtype=x.dtype)[best][:, None]
-    start = fitted.unflatten(0, (count, -1))[0].gather(2, best[:, None, None].expand(-1, fitted.shape[1], 1))
-    return fit(x, y, chosen, None, scale, start)
+    first = fitted.unflatten(0, (count, -1))[0]
+    start = first.gather(2, best[:, None, None].expand(-1, first.shape[1], 1))
+    final = fit(found.x, y, chosen, None, found.scale, start)
+    return found.weights(final[:, :-1])[..., 0], final[:, -1, 0]
 
 
 def sparse_probes(problems: Problems, ks: Sequence[int]) -> dict[int, Scores]:
