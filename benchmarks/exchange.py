@@ -98,6 +98,13 @@ def write(folder: Path, mib: int) -> tuple[Path, Path]:
     return sl, dl
 
 
+def _read(path: Path) -> None:
+    """Read a file into the page cache."""
+    with path.open("rb", buffering=0) as file:
+        while file.read(1 << 24):
+            pass
+
+
 def measured(python: str, imports: str, work: str) -> dict[str, float]:
     """Seconds and bytes of one process."""
     code = _FRAME.format(imports=imports, work=work)
@@ -124,6 +131,9 @@ def main() -> None:
         for _ in range(given.rounds):
             for name, (python, imports, work) in _VARIANTS.items():
                 if pythons[python]:
+                    for path in (sl, dl):  # a variant before may have pushed the files out of the page cache
+                        for file in path.iterdir():
+                            _read(file)
                     made = measured(pythons[python], imports, work.format(sl=str(sl), dl=str(dl)))
                     found.setdefault(name, []).append(made)
     alone = [one["seconds"] for one in found["safetensors alone"]]
