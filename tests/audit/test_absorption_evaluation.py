@@ -52,7 +52,7 @@ def from_truth(source, absorb):
 @pytest.fixture(scope="module")
 def families():
     return nd.open(
-        "hierarchy", n=10, tests=3000, d=82, parents=2, children=40, orthogonal=True, spread=0, alone=0.25
+        "hierarchy", n=10, tests=3000, d=122, parents=2, children=60, orthogonal=True, spread=0, alone=0.25
     )
 
 
