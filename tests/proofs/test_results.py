@@ -16,7 +16,7 @@ KNOWN = [*METHODS, *TECHNIQUES, *PRIORS.parts]
 FILES = sorted(p for p in RESULTS.glob("*.json") if not p.name.startswith("."))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [*METHODS, *TECHNIQUES])
 def test_every_method_has_a_committed_result(name):
     assert (RESULTS / f"{name}.json").is_file(), f"narrows prove {name}"
 
