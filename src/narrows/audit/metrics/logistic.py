@@ -128,7 +128,7 @@ def fit(
         >>> x = torch.tensor([[[-1.0], [0.0], [1.0], [2.0]]])
         >>> found = fit(x, torch.tensor([[0, 1, 0, 1]]), (1.0,))[0, :, 0]
         >>> [round(float(v), 2) for v in found]
-        [0.55, -0.27]
+        [0.45, -0.23]
     """
     strength = torch.as_tensor(strengths, dtype=x.dtype).expand(len(x), -1)
     counts = torch.ones_like(x[..., 0]) if counts is None else counts.to(x.dtype)
