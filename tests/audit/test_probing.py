@@ -38,7 +38,7 @@ def test_fits_are_those_of_scikit_learn(count, width):
     ours = fit(turned.x, y, some, scale=turned.scale)
     for one in range(2):
         for at, strength in enumerate(some):
-            theirs = LogisticRegression(C=strength, max_iter=5000, tol=1e-8).fit(x[one], y[one])
+            theirs = LogisticRegression(C=strength, solver="newton-cholesky", tol=1e-8).fit(x[one], y[one])
             best = objective(
                 x[one:one + 1], y[one:one + 1], torch.tensor([strength]),
                 torch.from_numpy(theirs.coef_.T)[None], torch.from_numpy(theirs.intercept_)[None],
