@@ -106,7 +106,6 @@ def test_text_and_squares_are_inverse():
         othello.squares_of(["f5 i9"])
 
 
-@pytest.mark.data
-def test_recorded_games_are_legal():
+def test_recorded_games_are_legal(real):
     games = othello.recorded_games()[::50]
     assert (othello.replay(games).valid == (games != othello.NONE)).all()

@@ -83,8 +83,7 @@ def test_games_for_training_are_not_held_out():
     assert not set(map(bytes, train)) & set(map(bytes, test))
 
 
-@pytest.mark.data
-def test_recorded_games_for_training_are_not_held_out():
+def test_recorded_games_for_training_are_not_held_out(real):
     train, test = othello.training_games("recorded", 10**6), othello.held_out_games("recorded")
     assert len(test) == 3000
     assert len(train) > 100_000

@@ -18,7 +18,7 @@ def gated_sae(
     l1: Schedule = 1.0,
     price_target: str | Target = "none",
     frozen: bool = True,
-    dead: str | DeadLatents = "resample",
+    dead: str | DeadLatents = "none",
     unit_norm: bool = True,
     normalise: bool = True,
     centre: bool = True,
