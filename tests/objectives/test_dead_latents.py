@@ -61,6 +61,16 @@ def test_a_round_gives_the_dead_new_rows():
         assert int(model.bottleneck.idle[n]) == 0
 
 
+def test_a_revived_latent_is_no_more_often_active_than_the_others():
+    """Where biases are negative, a bias of 0 would make it active on half of the examples."""
+    model, batch = made(dead="resample:dead_after=10")
+    with torch.no_grad():
+        model.encoder.bias.fill_(-2.0)
+    model.bottleneck.idle[DEADS] = 11
+    renewed(model, batch)
+    assert model.encoder.bias[DEADS].tolist() == pytest.approx([-0.4] * len(DEADS))
+
+
 def test_inputs_are_drawn_by_the_square_of_their_loss():
     model, batch = made(dead="resample:dead_after=10")
     wrong = torch.ones(30, 5, dtype=torch.float64)

@@ -188,15 +188,20 @@ class PreAct(DeadLatents):
         return bottleneck.price(bottleneck.sizes(below, dead))
 
 
+_SHARE = 0.2
+"""Of the other latents' mean norm and bias: what a resampled row of the encoder begins with."""
+
+
 class Resample(DeadLatents):
     r"""Dead latents are periodically reinitialised with inputs that are reconstructed badly.
 
     For each dead latent an input of the step's batch is drawn with probability proportional to the square of
     its squared error :math:`\ell`, :math:`\ell^2`. Normalised to 1, it becomes the latent's atom, and at 0.2
-    times the mean norm of the other rows its encoder row; the latent's bias is set to 0, its state in the
-    bottleneck and the optimizer's moments of these rows are reset. The input is taken in the encoder's units:
-    scaled, and centred if the encoder subtracts a bias (in the paper it is not). If the target is not the
-    input (a transcoder), the atom is the direction of the residual instead.
+    times the mean norm of the other rows its encoder row. The latent's bias is 0, as in the paper, or 0.2
+    times the mean of the others' if that is negative, so that it is not active much more often than they are.
+    Its state in the bottleneck and the optimizer's moments of these rows are reset. The input is taken in the
+    encoder's units: scaled, and centred if the encoder subtracts a bias (in the paper it is not). If the
+    target is not the input (a transcoder), the atom is the direction of the residual instead.
 
     Args:
         dead_after: a latent idle for more examples than this is dead.
@@ -254,9 +259,9 @@ class Resample(DeadLatents):
         rows, atoms = self._drawn(encoder, decoder, passed.batch, passed.code[Residual].value, len(dead))
         others = torch.ones_like(bottleneck.idle, dtype=torch.bool).index_fill(0, dead, False)
         lengths = encoder.weight.norm(dim=1)
-        length = lengths[others].mean() if others.any() else lengths.mean()
-        encoder.weight[dead] = 0.2 * length * rows
-        encoder.bias[dead] = 0
+        alive = others if others.any() else ~others
+        encoder.weight[dead] = _SHARE * lengths[alive].mean() * rows
+        encoder.bias[dead] = _SHARE * encoder.bias[alive].mean().clamp(max=0)
         decoder.atoms[dead] = atoms
         changed = [encoder.weight, encoder.bias, decoder.atoms, *bottleneck.reset(dead)]
         return [(parameter, dead) for parameter in changed]
