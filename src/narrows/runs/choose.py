@@ -39,31 +39,24 @@ class Choice:
     Args:
         figure: by which it was chosen.
         run: the best.
+        check: its figure.
         checks: the figure of each run, in their order; None where it was not measured.
         level: the names of the other runs that are not told apart from the best by the spread of the evaluation.
     """
 
     figure: Figure
     run: Run
+    check: Check
     checks: tuple[Check | None, ...]
     level: tuple[str, ...]
 
     @property
     def says(self) -> str:
         """The choice in a sentence."""
-        best = next(
-            f"{shown(check.value)} {check.unit}".strip()
-            for check in self.checks
-            if check is not None and check.value == self._best
-        )
+        best = f"{shown(self.check.value)} {self.check.unit}".strip()
         others = f" Not told apart from it: {', '.join(self.level)}." if self.level else ""
         by = f"{self.figure.name} ({self.figure.better} is better)"
         return f"By {by} the best run is {self.run.path}: {best}.{others}"
-
-    @property
-    def _best(self) -> float:
-        values = [c.value for c in self.checks if c is not None and isinstance(c.value, (int, float))]
-        return min(values) if self.figure.better == "lower" else max(values)
 
 
 def figure(text: str) -> Figure:
@@ -124,7 +117,7 @@ def choose(runs: Sequence[Run], by: str | Figure, *, progress: Any = None, write
         raise RequestError(f"No run has the figure {wanted.name}. {' '.join(sorted(reasons))}".strip())
     best = (min if wanted.better == "lower" else max)(values, key=lambda each: each[0])
     level = tuple(run.path.name for _, run, check in values if run is not best[1] and _level(check, best[2]))
-    return Choice(wanted, best[1], checks, level)
+    return Choice(wanted, best[1], best[2], checks, level)
 
 
 def _level(a: Check, b: Check) -> bool:
