@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from narrows import train
-from narrows.core import Batch, Code, Pass
+from narrows.core import Batch, Code, Pass, dense
 from narrows.core.check import RequestError
 from narrows.core.evidence import Latents, Residual
 from narrows.data import open as open_data
@@ -108,7 +108,7 @@ def test_before_training_each_latent_is_active_equally_often_at_the_target(world
     batch = Batch(3 * world.train.all(limit=960).x + 7)
     prepare(model, batch)
     # 960 examples, of which every latent is active on as many: a 48th of the target's share.
-    assert (model.encode(batch)[Latents].z != 0).sum(0).tolist() == [round(960 * wanted / 48)] * 48
+    assert (dense(model.encode(batch)[Latents].z) != 0).sum(0).tolist() == [round(960 * wanted / 48)] * 48
 
 
 def test_the_start_of_jumprelu_is_in_the_thresholds_and_that_of_relu_in_the_bias(world):

@@ -72,10 +72,10 @@ class Gate(Evidence):
     """The gate path of gated latents.
 
     Args:
-        open: the rectified pre-activations of the gate, (B, N), not detached.
+        open: the rectified pre-activations of the gate, `Sparse` or (B, N), not detached.
     """
 
-    open: Tensor
+    open: Sparse | Tensor
 
 
 @dataclass(frozen=True)

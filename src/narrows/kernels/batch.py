@@ -20,7 +20,17 @@ from torch import Tensor
 from narrows.core import Sparse
 from narrows.kernels.sparse import LazyLinear, Path, _choose, _chunks, _Top, select
 
-__all__ = ["above", "attach", "batch_top", "column_top", "dense_rows", "largest", "norm_top", "padded"]
+__all__ = [
+    "above",
+    "attach",
+    "batch_top",
+    "column_top",
+    "dense_rows",
+    "exceeding",
+    "largest",
+    "norm_top",
+    "padded",
+]
 
 _NEAR = 0.75
 """Candidates must exceed this fraction of the expected threshold; it is lowered if there are too few
@@ -68,14 +78,17 @@ def dense_rows(pre: Tensor | LazyLinear) -> Iterator[tuple[slice, Tensor]]:
 
 
 @torch.no_grad()
-def padded(rows: Tensor, latents: Tensor, values: Tensor, shape: tuple[int, int]) -> Sparse:
-    """Convert the entries of a sparse matrix to a zero-padded code.
+def padded(
+    rows: Tensor, latents: Tensor, values: Tensor, shape: tuple[int, int], fill: float = 0.0
+) -> Sparse:
+    """Convert the entries of a sparse matrix to a padded code.
 
     Args:
         rows: row of each entry, ascending, (n,).
         latents: column of each entry, (n,).
         values: value of each entry, (n,).
         shape: shape (B, N) of the matrix.
+        fill: value of unused entries.
 
     Example:
         >>> i = torch.tensor
@@ -88,7 +101,7 @@ def padded(rows: Tensor, latents: Tensor, values: Tensor, shape: tuple[int, int]
     most = max(1, int(counts.max())) if len(rows) else 1
     position = torch.arange(len(rows), device=rows.device) - (counts.cumsum(0) - counts)[rows]
     indices = torch.arange(size * most, device=rows.device).remainder_(width).view(size, most)
-    out = values.new_zeros(size, most)
+    out = values.new_full((size, most), fill)
     indices[rows, position] = latents
     out[rows, position] = values
     return Sparse(indices, out, width)
@@ -102,6 +115,26 @@ def above(pre: Tensor | LazyLinear, threshold: Tensor) -> Sparse:
         tensor([[3., 0., 2.]])
     """
     return attach(pre, padded(*_entries(pre, threshold.detach().clamp_min(0)), (len(pre), _width(pre))))
+
+
+def exceeding(pre: Tensor | LazyLinear, bound: Tensor, share: float) -> Sparse | Tensor:
+    """The pre-activations above a bound for each latent, (N,), or all (B, N) if more than a share exceed it.
+
+    The bounds may be negative: unused entries have the value -1e30.
+
+    Example:
+        >>> exceeding(torch.tensor([[3.0, -4.0, 2.0]]), torch.tensor([1.0, -5.0, 3.0]), 0.9).values
+        tensor([[ 3., -4.]])
+    """
+    h = pre.dense() if isinstance(pre, LazyLinear) else pre
+    with torch.no_grad():
+        more = h > bound
+        if int(more.sum()) > share * h.numel():
+            return h
+        rows, latents = more.nonzero(as_tuple=True)
+        found = padded(rows, latents, h[rows, latents], (len(h), h.shape[1]), fill=-1e30)
+    complete = isinstance(pre, LazyLinear) and len(pre.weight) == pre.width
+    return attach(pre if complete else h, found)
 
 
 def batch_top(pre: Tensor | LazyLinear, total: int, near: float = 0.0) -> Sparse:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.bottlenecks.sparse.penalised import Penalised
-from narrows.core import Evidence
+from narrows.core import Evidence, Sparse
 from narrows.core.evidence import Gate
 from narrows.kernels.sparse import LazyLinear
 
@@ -47,18 +47,21 @@ class Gated(Penalised):
 
     def activate_with_evidence(
         self, pre: Tensor | LazyLinear
-    ) -> tuple[Tensor, dict[str, Tensor], tuple[Evidence, ...]]:
+    ) -> tuple[Sparse | Tensor, dict[str, Tensor], tuple[Evidence, ...]]:
         """The code, the penalty on the gate, and the gate as evidence."""
+        level, gain = self.floor(), self.log_gain.exp()
+        offset: Tensor = self.bias
         if isinstance(pre, LazyLinear):
-            product = replace(pre, bias=torch.zeros_like(pre.bias)).dense()
-            gate = product + pre.bias
-        else:
-            product = gate = pre
-        magnitude = (product * self.log_gain.exp() + self.bias).relu()
-        gate = gate.relu()
-        return magnitude * (gate > 0), {"l1": self.price(self.sizes(gate))}, (Gate(gate),)
+            level, pre = level - pre.bias, replace(pre, bias=torch.zeros_like(pre.bias))
+        product, at = self.candidates(pre, level)
+        if at is not None:
+            level, gain, offset = level[at], gain[at], offset[at]
+        gate = (product - level).relu()
+        magnitude = (product * gain + offset).relu() * (gate > 0)
+        costs = {"l1": self.price(self.sizes(gate, at))}
+        return self.code(magnitude, at), costs, (Gate(self.code(gate, at)),)
 
-    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse | Tensor, dict[str, Tensor]]:
         """The code and the penalty on the gate."""
         z, costs, _ = self.activate_with_evidence(pre)
         return z, costs

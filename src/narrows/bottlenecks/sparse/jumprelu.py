@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from narrows.bottlenecks.sparse.penalised import Penalised
-from narrows.core import Autoencoder, Batch, Pass
+from narrows.core import Autoencoder, Batch, Pass, Sparse
 from narrows.core.check import choice, number, refuse
 from narrows.kernels.sparse import LazyLinear
 
@@ -102,13 +102,16 @@ class JumpReLU(Penalised):
         """The pre-activations above which a latent is active: the thresholds, (N,)."""
         return self.theta
 
-    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse | Tensor, dict[str, Tensor]]:
         """The latents above their threshold, and the penalty."""
-        h, theta = self.dense(pre), self.theta
-        width = self.bandwidth * self.grain
-        z = jump(h, theta, width, self.to_input)
+        theta, width = self.theta, self.bandwidth * self.grain
+        h, at = self.candidates(pre, theta - width / 2)
+        if at is not None:
+            theta = theta[at]
+        active = jump(h, theta, width, self.to_input)
+        z = self.code(active, at)
         if self.penalty == "tanh":
-            return z, {"tanh": self.price((self.steepness * self.sizes(z)).tanh())}
+            return z, {"tanh": self.price((self.steepness * self.sizes(active, at)).tanh())}
         on = step(h, theta, width, self.to_input)
         if self.penalty == "l0":
             return z, {"l0": self.price(on)}
@@ -155,6 +158,8 @@ class JumpReLU(Penalised):
 def jump(h: Tensor, theta: Tensor, bandwidth: Tensor | float, to_input: bool = False) -> Tensor:
     """``h`` where it exceeds ``theta``, else 0, (B, N); theta (N,) gets the kernel estimate of its gradient.
 
+    Of some pre-activations only, both have their shape (B, k).
+
     Example:
         >>> theta = torch.tensor([1.0], requires_grad=True)
         >>> jump(torch.tensor([[1.2]]), theta, 0.5).sum().backward()
@@ -184,7 +189,7 @@ class _Jump(torch.autograd.Function):
         h, theta = ctx.saved_tensors
         kernel = grad * theta * _kernel(h, theta, ctx.bandwidth)
         to_h = grad * (h > theta)
-        return to_h + kernel if ctx.to_input else to_h, -_over_examples(kernel), None, None
+        return to_h + kernel if ctx.to_input else to_h, -kernel.sum_to_size(theta.shape), None, None
 
 
 class _Step(torch.autograd.Function):
@@ -199,13 +204,9 @@ class _Step(torch.autograd.Function):
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         h, theta = ctx.saved_tensors
         kernel = grad * _kernel(h, theta, ctx.bandwidth)
-        return kernel if ctx.to_input else None, -_over_examples(kernel), None, None
+        return kernel if ctx.to_input else None, -kernel.sum_to_size(theta.shape), None, None
 
 
 def _kernel(h: Tensor, theta: Tensor, bandwidth: Tensor | float) -> Tensor:
     """The rectangular kernel K((h - theta) / epsilon) / epsilon: 1 / epsilon near theta, else 0."""
     return ((h - theta).abs() < bandwidth / 2).to(h.dtype) / bandwidth
-
-
-def _over_examples(gradient: Tensor) -> Tensor:
-    return gradient.flatten(0, -2).sum(0)

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from narrows.bottlenecks.sparse.penalised import Penalised
-from narrows.core import Pass, all_sum
+from narrows.core import Pass, Sparse, all_sum
 from narrows.core.check import number, refuse, whole
 from narrows.core.evidence import Latents
 from narrows.core.schedules import Schedule, at, constant_from, schedule
@@ -64,10 +64,13 @@ class AnnealedP(Penalised):
         self.register_buffer("sums", torch.zeros(2, dtype=torch.double))
         self._counts = False
 
-    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse | Tensor, dict[str, Tensor]]:
         """The positive part, and the sum of its powers."""
-        z = self.dense(pre).relu()
-        return z, {"lp": self.coefficient * self.price(self._powers(z, self.power))}
+        h, at = self.candidates(pre, self.floor())
+        z = h.relu()
+        return self.code(z, at), {
+            "lp": self.coefficient * self.price(self._powers(self.sizes(z, at), self.power))
+        }
 
     def before_step(self, step: int) -> None:
         """At a change of p: adapt the coefficient. Shortly before one: start to collect the sums."""
@@ -90,10 +93,11 @@ class AnnealedP(Penalised):
         super().after_step(passed)
         if self._counts:
             z = passed.code[Latents].z
-            assert isinstance(z, Tensor)
-            sums = [self._powers(z, p).sum(dtype=torch.double) for p in (self.power, self.upcoming)]
+            sizes = self.sizes(z.values, z.indices) if isinstance(z, Sparse) else self.sizes(z)
+            sums = [self._powers(sizes, p).sum(dtype=torch.double) for p in (self.power, self.upcoming)]
             self.sums.add_(all_sum(torch.stack(sums)))
 
-    def _powers(self, z: Tensor, p: Tensor) -> Tensor:
-        """The sizes to the power p, (B, N); 0 stays 0."""
-        return (self.sizes(z) + _TINY).pow(p) - p.new_tensor(_TINY).pow(p)
+    @staticmethod
+    def _powers(sizes: Tensor, p: Tensor) -> Tensor:
+        """Sizes to the power p; 0 stays 0."""
+        return (sizes + _TINY).pow(p) - p.new_tensor(_TINY).pow(p)

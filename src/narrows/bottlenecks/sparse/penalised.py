@@ -6,12 +6,16 @@ import torch
 from torch import Tensor, nn
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
-from narrows.core import Autoencoder, Batch, Tree
+from narrows.core import Autoencoder, Batch, Sparse, Tree
 from narrows.core.reference import ModuleReference
+from narrows.kernels.batch import exceeding
 from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import Dictionary, geometric_median, spread
 
 __all__ = ["Penalised"]
+
+_FEW = 1 / 8
+"""The share of pre-activations up to which a sparse code is faster than a dense one."""
 
 
 class Penalised(SparseBottleneck):
@@ -21,6 +25,9 @@ class Penalised(SparseBottleneck):
     of the data, and 1 if the decoder rescales them; :math:`\|a_n\|` is omitted for normalised atoms. The
     costs are multiplied by `unit`, the mean square of the data. So a weight has the same meaning at any scale
     of the data, and the penalty cannot be reduced by longer atoms.
+
+    In training the code is `Sparse` while few pre-activations can have a gradient: only those are decoded and
+    differentiated, which gives the same loss and gradients in a fraction of the time.
 
     Args:
         latents: number of latents, N.
@@ -84,8 +91,22 @@ class Penalised(SparseBottleneck):
         """The pre-activations above which a latent is active, (N,)."""
         return torch.zeros_like(self.idle, dtype=self.grain.dtype)
 
+    def candidates(self, pre: Tensor | LazyLinear, bound: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The pre-activations that exceed a bound (N,), below which neither code nor gradient depends on them.
+
+        Returns:
+            In training, if they are few: values (B, k), far below any bound where unused, and their latents.
+            Else all pre-activations (B, N), and None.
+        """
+        found = exceeding(pre, bound.detach(), _FEW) if self.training else self.dense(pre)
+        return (found.values, found.indices) if isinstance(found, Sparse) else (found, None)
+
+    def code(self, z: Tensor, latents: Tensor | None) -> Sparse | Tensor:
+        """The code of activations (B, N), or (B, k) of some latents."""
+        return z if latents is None else Sparse(latents, z, self.width)
+
     def sizes(self, z: Tensor, latents: Tensor | None = None) -> Tensor:
-        """The sizes that the penalty is computed on, (B, N), or (B, n) of some latents."""
+        """The sizes that the penalty is computed on, (B, N); of some latents (n,) or (B, k), with their shape."""
         z = z / self.grain
         if self._free is None:
             return z

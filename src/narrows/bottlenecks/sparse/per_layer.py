@@ -9,7 +9,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.bottlenecks.sparse.topk import TopK
-from narrows.core import Sparse, Tree
+from narrows.core import Sparse, Tree, tree_map
 from narrows.core.check import whole
 from narrows.kernels.sparse import LazyLinear
 
@@ -94,8 +94,10 @@ class LayerReLU(ReLU):
         super().__init__(latents)
         self.layers = whole("layers", layers)
 
-    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse | Tensor, dict[str, Tensor]]:
         """The positive part, and its sum."""
         z, costs = super().activate(pre)
         shape = (-1, self.layers)
-        return z.unflatten(0, shape), {name: c.unflatten(0, shape).sum(1) for name, c in costs.items()}
+        return tree_map(lambda t: t.unflatten(0, shape), z), {
+            name: c.unflatten(0, shape).sum(1) for name, c in costs.items()
+        }

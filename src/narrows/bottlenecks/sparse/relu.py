@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from narrows.bottlenecks.sparse.penalised import Penalised
+from narrows.core import Sparse
 from narrows.kernels.sparse import LazyLinear
 
 __all__ = ["ReLU"]
@@ -29,7 +30,8 @@ class ReLU(Penalised):
         Interpretable Features in Language Models, 2023. arXiv:2309.08600
     """
 
-    def activate(self, pre: Tensor | LazyLinear) -> tuple[Tensor, dict[str, Tensor]]:
+    def activate(self, pre: Tensor | LazyLinear) -> tuple[Sparse | Tensor, dict[str, Tensor]]:
         """The positive part, and its sum."""
-        z = self.dense(pre).relu()
-        return z, {"l1": self.price(self.sizes(z))}
+        h, at = self.candidates(pre, self.floor())
+        z = h.relu()
+        return self.code(z, at), {"l1": self.price(self.sizes(z, at))}
