@@ -5,9 +5,11 @@ import math
 import pytest
 import torch
 
-from narrows.core import Batch
+from narrows.core import Batch, dense
 from narrows.core.check import RequestError
+from narrows.core.evidence import Latents
 from narrows.methods.sparse._assemble import dead_latents
+from narrows.methods.sparse.gated_sae import gated_sae
 from narrows.methods.sparse.jumprelu_sae import jumprelu_sae
 from narrows.methods.sparse.relu_sae import relu_sae
 from narrows.objectives.dead_latents import Ghost, PreAct, Resample
@@ -61,14 +63,20 @@ def test_a_round_gives_the_dead_new_rows():
         assert int(model.bottleneck.idle[n]) == 0
 
 
-def test_a_revived_latent_is_no_more_often_active_than_the_others():
+@pytest.mark.parametrize("build", [relu_sae, jumprelu_sae, gated_sae])
+def test_a_revived_latent_is_no_more_often_active_than_the_others(build):
     """Where biases are negative, a bias of 0 would make it active on half of the examples."""
-    model, batch = made(dead="resample:dead_after=10")
+    model, batch = made(build, dead="resample:dead_after=10")
     with torch.no_grad():
-        model.encoder.bias.fill_(-2.0)
-    model.bottleneck.idle[DEADS] = 11
-    renewed(model, batch)
-    assert model.encoder.bias[DEADS].tolist() == pytest.approx([-0.4] * len(DEADS))
+        model.encoder.bias.fill_(-0.5)
+        model.encoder.bias[DEADS] = -100.0
+        before = dense(model.encode(batch)[Latents].z) != 0
+        mean = int(before.sum()) / (12 - len(DEADS))
+        assert 1 < mean < 13
+        model.bottleneck.idle[DEADS] = 11
+        renewed(model, batch)
+        after = dense(model.encode(batch)[Latents].z) != 0
+    assert after[:, DEADS].sum(0).tolist() == [round(mean)] * len(DEADS)
 
 
 def test_inputs_are_drawn_by_the_square_of_their_loss():

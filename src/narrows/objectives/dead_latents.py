@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.penalised import Penalised
-from narrows.core import Accumulator, Autoencoder, Batch, Part, Pass
+from narrows.core import Accumulator, Autoencoder, Batch, Part, Pass, Sparse
 from narrows.core.check import number, refuse, whole
-from narrows.core.evidence import Residual
+from narrows.core.evidence import Latents, Residual
 from narrows.core.schedules import Schedule
 from narrows.kernels.sparse import LazyLinear
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
@@ -189,7 +189,7 @@ class PreAct(DeadLatents):
 
 
 _SHARE = 0.2
-"""Of the other latents' mean norm and bias: what a resampled row of the encoder begins with."""
+"""Of the other latents' mean norm: what a resampled row of the encoder begins with."""
 
 
 class Resample(DeadLatents):
@@ -197,9 +197,9 @@ class Resample(DeadLatents):
 
     For each dead latent an input of the step's batch is drawn with probability proportional to the square of
     its squared error :math:`\ell`, :math:`\ell^2`. Normalised to 1, it becomes the latent's atom, and at 0.2
-    times the mean norm of the other rows its encoder row. The latent's bias is 0, as in the paper, or 0.2
-    times the mean of the others' if that is negative, so that it is not active much more often than they are.
-    Its state in the bottleneck and the optimizer's moments of these rows are reset. The input is taken in the
+    times the mean norm of the other rows its encoder row. The latent's bias is 0, as in the paper, or so far
+    below that it is active on no larger a share of the batch than the others are on average: where biases
+    are negative, a bias of 0 would make it active on half of the examples. Its state in the bottleneck and the optimizer's moments of these rows are reset. The input is taken in the
     encoder's units: scaled, and centred if the encoder subtracts a bias (in the paper it is not). If the
     target is not the input (a transcoder), the atom is the direction of the residual instead.
 
@@ -261,10 +261,23 @@ class Resample(DeadLatents):
         lengths = encoder.weight.norm(dim=1)
         alive = others if others.any() else ~others
         encoder.weight[dead] = _SHARE * lengths[alive].mean() * rows
-        encoder.bias[dead] = _SHARE * encoder.bias[alive].mean().clamp(max=0)
+        encoder.bias[dead] = 0.0
         decoder.atoms[dead] = atoms
         changed = [encoder.weight, encoder.bias, decoder.atoms, *bottleneck.reset(dead)]
+        if isinstance(bottleneck, Penalised):
+            encoder.bias[dead] = self._bias(model, bottleneck, passed, dead)
         return [(parameter, dead) for parameter in changed]
+
+    @staticmethod
+    def _bias(model: Autoencoder, bottleneck: Penalised, passed: Pass, dead: Tensor) -> Tensor:
+        """The largest biases, at most 0, with which latents are active on the others' mean share of the batch."""
+        z = passed.code[Latents].z
+        on = ((z.values if isinstance(z, Sparse) else z) != 0).sum() / max(1, bottleneck.width - len(dead))
+        pre = bottleneck.only(model.encoder(passed.batch.x, passed.batch.condition), dead)
+        pre = pre.dense() if isinstance(pre, LazyLinear) else pre
+        above = min(max(1, round(float(on))), len(pre) - 1)
+        level = pre.topk(above + 1, dim=0).values[-2:].mean(0)
+        return _broadcast((bottleneck.floor()[dead] - level).clamp(max=0))
 
     @staticmethod
     def _drawn(
