@@ -198,10 +198,11 @@ class Resample(DeadLatents):
     For each dead latent an input of the step's batch is drawn with probability proportional to the square of
     its squared error :math:`\ell`, :math:`\ell^2`. Normalised to 1, it becomes the latent's atom, and at 0.2
     times the mean norm of the other rows its encoder row. The latent's bias is 0, as in the paper, or so far
-    below that it is active on no larger a share of the batch than the others are on average: where biases
-    are negative, a bias of 0 would make it active on half of the examples. Its state in the bottleneck and the optimizer's moments of these rows are reset. The input is taken in the
-    encoder's units: scaled, and centred if the encoder subtracts a bias (in the paper it is not). If the
-    target is not the input (a transcoder), the atom is the direction of the residual instead.
+    below that it is active on no larger a share of the batch than the others are on average: where biases are
+    negative, a bias of 0 would make it active on half of the examples. Its state in the bottleneck and the
+    optimizer's moments of these rows are reset. The input is taken in the encoder's units: scaled, and centred
+    if the encoder subtracts a bias (in the paper it is not). If the target is not the input (a transcoder),
+    the atom is the direction of the residual instead.
 
     Args:
         dead_after: a latent idle for more examples than this is dead.
