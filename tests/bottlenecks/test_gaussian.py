@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from narrows.bottlenecks.gaussian.diagonal import Gaussian, cost, draw, kl, normal
+from narrows.bottlenecks.gaussian.diagonal import Gaussian, draw, kl, normal
+from narrows.bottlenecks.variational import ratio
 from narrows.core.check import RequestError
 
 
@@ -61,7 +62,7 @@ def test_eval_gives_the_mean_unless_samples_are_asked_for() -> None:
 def test_cost_is_the_log_ratio() -> None:
     q, p = gaussians(3, 2), gaussians(3, 2, seed=1)
     z = q.sample((4,))
-    torch.testing.assert_close(cost(z, q, p), q.log_prob(z) - p.log_prob(z))
+    torch.testing.assert_close(ratio(z, q, p), q.log_prob(z) - p.log_prob(z))
 
 
 def test_prior_draws_are_standard_normal() -> None:

@@ -63,6 +63,14 @@ class Code:
         return found
 
     @property
+    def mean(self) -> Tensor | None:
+        """The posterior mean, or None if there is no posterior, or no closed form of its mean."""
+        try:
+            return None if self.q is None else self.q.mean
+        except NotImplementedError:
+            return None
+
+    @property
     def rate(self) -> Tensor | None:
         """The rate in nats: the sum of the ``kl`` costs, (*samples, B), or None without such costs."""
         nats = [cost for name, cost in self.costs.items() if name == "kl" or name.startswith("kl/")]

@@ -135,9 +135,9 @@ class Bottleneck(Part):
         raise refuse("label_temperature", temperature, f"0: `{what}` does not sample its codes")
 
     def features(self, code: Code) -> Tensor:
-        """Features for downstream probes, (B, F): the posterior mean if there is one, else z."""
-        z = code.q.mean if code.q is not None else dense(code.z)
-        return z.flatten(1)
+        """Features for downstream probes, (B, F): the posterior mean if it is known, else z."""
+        mean = code.mean
+        return (dense(code.z) if mean is None else mean).flatten(1)
 
 
 class Likelihood(Part):

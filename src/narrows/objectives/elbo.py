@@ -6,9 +6,8 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent
 
-from narrows.bottlenecks.gaussian.diagonal import kl
+from narrows.bottlenecks.gaussian.diagonal import diagonal, kl
 from narrows.core import Autoencoder, Code, Objective, Pass
 from narrows.core.check import at_least
 from narrows.core.schedules import Schedule
@@ -26,7 +25,8 @@ class Elbo(Objective):
 
     Args:
         beta: weight of the KL divergence, a schedule: a warm-up is ``"linear:0:1:2000"``.
-        free_bits: lambda, nats of each latent (of a ladder: each group) that are not penalised.
+        free_bits: lambda, nats of each latent that are not penalised: of each group of a ladder, and of the whole code
+            if posterior or prior is no diagonal Gaussian.
 
     Raises:
         RequestError: `free_bits` is negative, or `beta` is not a schedule.
@@ -52,8 +52,8 @@ class Elbo(Objective):
 
 
 def rates(code: Code) -> Tensor:
-    """The mean nats of a code over the batch: per latent, or per group of a hierarchy."""
+    """The mean nats over the batch: of each latent, or group; of the code if its KL is no sum over latents."""
     groups = [cost.mean() for name, cost in code.costs.items() if name.startswith("kl/")]
-    if groups or not isinstance(code.q, Independent) or not isinstance(code.p, Independent):
+    if groups or not diagonal(code.q) or not diagonal(code.p):
         return torch.stack(groups or [code.costs["kl"].mean()])
     return kl(code.q, code.p, elementwise=True).flatten(0, -2).mean(0)

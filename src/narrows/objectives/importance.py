@@ -7,7 +7,8 @@ import math
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from narrows.bottlenecks.gaussian.diagonal import Diagonal
+from narrows.bottlenecks.gaussian.diagonal import Diagonal, diagonal
+from narrows.bottlenecks.variational import ratio
 from narrows.core import Autoencoder, Code, Loss, Objective, Pass
 from narrows.core.check import RequestError, choice, whole
 from narrows.core.schedules import Schedule
@@ -82,7 +83,7 @@ class Importance(Objective):
         if self.gradient != "standard":
             q, p = _constant(passed.code), passed.code.p
             assert p is not None  # a bottleneck with a posterior has a prior
-            terms["kl"] = q.log_prob(passed.code.z) - p.log_prob(passed.code.z)
+            terms["kl"] = ratio(passed.code.z, q, p)
         return terms
 
     def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
@@ -99,7 +100,7 @@ class Importance(Objective):
 
 def _constant(code: Code) -> Diagonal:
     """The posterior of a code with its parameters detached."""
-    if not isinstance(code.q, Independent) or not isinstance(code.q.base_dist, Normal):
+    if not diagonal(code.q):
         raise RequestError(
             "The gradients `stl` and `dreg` need one diagonal Gaussian posterior. Use ``gradient='standard'``."
         )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, Independent
+from torch.distributions import Distribution
 
-from narrows.bottlenecks.gaussian.diagonal import Diagonal
+from narrows.bottlenecks.gaussian.diagonal import Diagonal, diagonal
 from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import RequestError, choice, whole
 from narrows.core.schedules import Schedule
@@ -125,6 +125,6 @@ class TotalCorrelation(Objective):
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The three terms, each (1, B)."""
-        if not isinstance(passed.code.q, Independent) or passed.code.p is None:
+        if not diagonal(passed.code.q) or passed.code.p is None:
             raise RequestError("The total correlation needs a diagonal Gaussian posterior and a prior.")
         return decompose(passed.code.z, passed.code.q, passed.code.p, self.size, self.sampling)

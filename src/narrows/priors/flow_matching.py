@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import Tensor, nn
+from torch.distributions import Independent, Normal
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Loss, Pass, Symbols
 from narrows.core.check import choice, whole
@@ -55,8 +56,8 @@ class FlowMatching(LabelledPrior):
     It is summed exactly for codes of up to 64 numbers, and for wider ones estimated with 8 fixed random directions.
 
     Args:
-        draws: where codes have a posterior, learn from draws of it, which is what the decoder was trained on; else
-            from its mean.
+        draws: where codes have a Gaussian posterior, learn from draws of it, which is what the decoder was trained on;
+            else from its mean.
 
     Raises:
         RequestError: the symbols are indices, or an option is out of range.
@@ -119,8 +120,9 @@ class FlowMatching(LabelledPrior):
         """The codes of a batch, with the ``deviation`` of each number of theirs where it shall be drawn."""
         code = model.encode_fixed(batch)
         symbols, condition = model.bottleneck.to_symbols(code), dict(batch.condition)
-        if self.draws and code.q is not None and code.q.mean.shape == symbols.shape:
-            condition["deviation"] = code.q.stddev
+        normal = code.q.base_dist if isinstance(code.q, Independent) else None
+        if self.draws and isinstance(normal, Normal) and normal.loc.shape == symbols.shape:
+            condition["deviation"] = normal.scale
         return Batch(symbols, condition=condition)
 
     def velocity(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:

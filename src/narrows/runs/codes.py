@@ -28,11 +28,11 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
     else:
         symbols = model.bottleneck.to_symbols(code)
         named |= {"z": symbols} if symbols.is_floating_point() else {"indices": symbols}
-    if code.q is not None:
-        q = code.q.base_dist if isinstance(code.q, Independent) else code.q
-        named["mean"] = code.q.mean
-        if isinstance(q, Normal):
-            named["scale"] = q.scale
+    mean = code.mean
+    if mean is not None:
+        named["mean"] = mean
+    if isinstance(code.q, Independent) and isinstance(code.q.base_dist, Normal):
+        named["scale"] = code.q.base_dist.scale
     named["features"] = model.features(batch)
     steps = ("mask", "times") if model.likelihood.any_length else ()
     names = (*model.conditions, *(name for name in steps if name in batch.condition))

@@ -89,7 +89,9 @@ def _posterior(view: View) -> Use | None:
         "decoder; if the rate is as intended, use fewer latents."
     )
     # In a hierarchy a mean may only follow the level above: an active unit must also differ from its prior.
-    active = (unit_variance(view.posterior.mean) > 0.01) & (regimes(view.posterior.ratio) != PASSIVE)
+    active = unit_variance(view.posterior.mean) > 0.01
+    if view.posterior.ratio is not None:
+        active &= regimes(view.posterior.ratio) != PASSIVE
     return Use(float(active.sum()), len(active), "latents carry information", 0.5, remedy)
 
 

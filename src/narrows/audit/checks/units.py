@@ -7,7 +7,7 @@ from torch import Tensor
 
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
-from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.audit.report.finding import Chart, Check, Finding, Series, not_measured
 
 __all__ = ["units"]
 
@@ -17,12 +17,11 @@ _NAMES = {ACTIVE: ("active", 1), MIXED: ("mixed", 2), PASSIVE: ("passive", 0)}
 
 
 def units(view: View) -> Finding:
-    """Active units, regimes and the KL of each latent, for factorised posteriors."""
+    """Active units, and where they have a closed form the regimes and the KL of each latent."""
     posterior = view.posterior
     if posterior is None or view.rows < 2:
         return Finding()
     total, active = posterior.mean.shape[1], active_units(posterior.mean)
-    regime = regimes(posterior.ratio)
     checks = [
         Check(
             "active-units",
@@ -32,6 +31,10 @@ def units(view: View) -> Finding:
             "Units whose posterior mean varies by more than 0.01 over the data (Burda et al. 2015).",
         )
     ]
+    if posterior.ratio is None:
+        reason = "The variance of the prior has no closed form, to which that of the posterior is compared."
+        return Finding((*checks, not_measured("latents/regimes", reason)))
+    regime = regimes(posterior.ratio)
     says = {
         ACTIVE: "Far narrower than the prior for every example (Bonheme and Grzes 2023).",
         MIXED: "Neither: half as wide as the prior, or used for some examples and not for others.",
@@ -41,7 +44,8 @@ def units(view: View) -> Finding:
         count = float((regime == which).sum())
         checks.append(Check(f"latents/{name}", count, f"of {total}", "info", says[which]))
     if posterior.kl is None:
-        return Finding(tuple(checks))
+        reason = "With this posterior and prior it has no closed form for a single latent."
+        return Finding((*checks, not_measured("latent/kl", reason)))
     kl = posterior.kl.double().mean(0)
     if total <= _LISTED:
         checks.extend(

@@ -14,8 +14,8 @@ class Fusion(Part):
     """Combines one diagonal Gaussian expert per modality into q(z | the present modalities).
 
     Subclasses are products, mixtures and mixtures of products. They return a distribution with `rsample`,
-    `log_prob` and `mean`; for a diagonal Gaussian the KL divergence from the prior is closed, otherwise the
-    bottleneck computes log q(z) - log p(z) at the draws.
+    `log_prob` and `mean`; for a diagonal Gaussian the KL divergence from the prior is closed, otherwise see
+    `Variational`.
     """
 
     def posterior(self, mean: Tensor, log_variance: Tensor, present: Tensor) -> Distribution:

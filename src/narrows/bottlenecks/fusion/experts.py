@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import cast
+from dataclasses import replace
 
-from torch.distributions import Independent, Normal
+from torch import Tensor
+from torch.distributions import Distribution
 
 from narrows.bottlenecks.fusion.base import Fusion
-from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Diagonal, Gaussian, kl
+from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Gaussian
 from narrows.core import Code, Tree
 from narrows.core.evidence import Experts
 
@@ -45,14 +46,18 @@ class FusedGaussian(Gaussian):
         super().__init__(latent)
         self.fusion = fusion
 
+    def posterior(self, h: Tree) -> Distribution:
+        """The fused posterior of (experts, present)."""
+        return self.fusion.posterior(*_moments(h), h[1])
+
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Draw z from the fused posterior of (experts, present)."""
-        experts, present = h
-        mean, log_variance = experts.chunk(2, -1)
-        log_variance = log_variance.clamp(*LOG_VARIANCE)
-        q, p = self.fusion.posterior(mean, log_variance, present), self.prior()
-        z = q.rsample(samples) if self.training or samples else q.mean
-        closed = isinstance(q, Independent) and isinstance(q.base_dist, Normal) and not samples
-        summary = Experts(mean.detach(), (0.5 * log_variance).exp().detach(), present)
-        nats = kl(cast(Diagonal, q)) if closed else q.log_prob(z) - p.log_prob(z)
-        return Code(z, {"kl": nats}, q, p, evidence=(summary,))
+        mean, log_variance = _moments(h)
+        summary = Experts(mean.detach(), (0.5 * log_variance).exp().detach(), h[1])
+        return replace(super().forward(h, samples), evidence=(summary,))
+
+
+def _moments(h: Tree) -> tuple[Tensor, Tensor]:
+    """Mean and log-variance of each expert, (B, M, Z)."""
+    mean, log_variance = h[0].chunk(2, -1)
+    return mean, log_variance.clamp(*LOG_VARIANCE)

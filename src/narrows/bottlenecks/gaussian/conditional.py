@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, cost, draw, kl, normal
+from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, draw, kl, normal
+from narrows.bottlenecks.variational import ratio
 from narrows.core import NO_CONDITION, Code, Condition, Tree, Widths
 from narrows.core.check import refuse, whole
 from narrows.nets.axes import condition_vector
@@ -70,7 +71,7 @@ class Conditional(Gaussian):
     def prior_of(self, y: Tensor) -> Diagonal:
         """p(z | y) for each row of y, (B, G)."""
         if self.net is None:
-            return self.prior()
+            return self.standard()
         return normal(self.net(y.to(self.net.weight.dtype)))
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
@@ -78,7 +79,7 @@ class Conditional(Gaussian):
         features, y = h
         q, p = normal(features), self.prior_of(y)
         z = draw(q, samples, mean=not self.training)
-        return Code(z, {"kl": cost(z, q, p) if samples else kl(q, p)}, q, p)
+        return Code(z, {"kl": ratio(z, q, p) if samples else kl(q, p)}, q, p)
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes, (n, Z), one from p(z | y) of each of the n rows of y.

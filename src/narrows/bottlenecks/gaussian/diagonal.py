@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from typing import TypeAlias, TypeGuard, cast
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
-from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
+from narrows.bottlenecks.variational import Variational, antithetic
+from narrows.core import Part, Tree
 from narrows.core.check import whole
 
-__all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "cost", "draw", "kl", "normal"]
+__all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "diagonal", "draw", "kl", "normal"]
 
 Diagonal: TypeAlias = "Independent[Normal]"
 
@@ -63,27 +64,29 @@ def kl(q: Diagonal, p: Diagonal | None = None, elementwise: bool = False) -> Ten
     return terms if elementwise else terms.sum(-1)
 
 
+def diagonal(distribution: Distribution | None) -> TypeGuard[Diagonal]:
+    """Whether a distribution is a diagonal Gaussian."""
+    return isinstance(distribution, Independent) and isinstance(distribution.base_dist, Normal)
+
+
 def draw(q: Diagonal, samples: tuple[int, ...] = (), mean: bool = False) -> Tensor:
     """Draw z from a posterior, ``(*samples, ..., Z)``; with `mean` and no samples, return its mean."""
     return q.mean if mean and not samples else q.rsample(samples)
 
 
-def cost(z: Tensor, q: Diagonal, p: Diagonal) -> Tensor:
-    """The log-ratio log q(z) - log p(z) at a draw, an estimate of KL(q || p)."""
-    return q.log_prob(z) - p.log_prob(z)
-
-
-class Gaussian(Bottleneck):
-    r"""q(z | x) = N(mu(x), diag sigma(x)^2) with the prior N(0, I).
+class Gaussian(Variational):
+    r"""q(z | x) = N(mu(x), diag sigma(x)^2) with the prior N(0, I), or a learned one.
 
     .. math:: z = \mu + \sigma \odot \epsilon,\quad \epsilon \sim N(0, I),\qquad
               \mathrm{kl} = \mathrm{KL}(q(z|x)\,\|\,p(z))
 
-    The cost ``kl`` is the closed form; with `samples` it is log q(z | x) - log p(z) at each draw. In `eval()`
-    and without samples, z is the mean.
+    The cost ``kl`` is the closed form if the prior is a diagonal Gaussian; with `samples`, and with other priors
+    in training, it is log q(z | x) - log p(z) at each draw; with other priors in `eval()` it is the mean over
+    fixed antithetic draws. In `eval()` and without samples, z is the mean.
 
     Args:
         latent: the width of the code, Z.
+        prior: a part whose ``forward()`` returns the prior over one code, with events (Z,); N(0, I) if None.
 
     Raises:
         RequestError: `latent` is not an integer of at least 1.
@@ -99,24 +102,38 @@ class Gaussian(Bottleneck):
 
     zero: Tensor
     one: Tensor
+    noise: Tensor
 
-    def __init__(self, latent: int) -> None:
+    def __init__(self, latent: int, prior: Part | None = None) -> None:
         super().__init__()
         self.latent = whole("latent", latent)
         self.register_buffer("zero", torch.zeros(self.latent), persistent=False)
         self.register_buffer("one", torch.ones(self.latent), persistent=False)
+        self.learned = prior
+        if prior is not None:  # saved with the weights: another version of torch may draw others
+            self.register_buffer("noise", antithetic(self.latent))
 
-    def prior(self) -> Diagonal:
-        """The prior over one code, N(0, I)."""
+    def standard(self) -> Diagonal:
+        """N(0, I) over one code."""
         return Independent(Normal(self.zero, self.one, validate_args=False), 1, validate_args=False)
 
-    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Draw z from the posterior that the features (B, 2Z) describe."""
-        q, p = normal(h), self.prior()
-        z = draw(q, samples, mean=not self.training)
-        return Code(z, {"kl": cost(z, q, p) if samples else kl(q)}, q, p)
+    def prior(self) -> Distribution:
+        """The prior over one code."""
+        return self.standard() if self.learned is None else cast(Distribution, self.learned())
 
-    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
-        """Draw n codes from the prior, (n, Z)."""
-        p = self.prior()
-        return Code(p.sample((n,)), p=p)
+    def posterior(self, h: Tree) -> Distribution:
+        """The posterior that the features (B, 2Z) describe."""
+        return normal(h)
+
+    def divergence(self, q: Distribution, p: Distribution) -> Tensor | None:
+        """KL(q || p) in closed form if both are diagonal Gaussians."""
+        if not diagonal(q) or not diagonal(p):
+            return None
+        return kl(q) if self.learned is None else kl(q, p)
+
+    def fixed_draws(self, q: Distribution, h: Tree) -> Tensor:
+        """The mean plus and minus fixed multiples of the standard deviation, (K, B, Z)."""
+        if not diagonal(q):
+            return super().fixed_draws(q, h)
+        noise = self.noise.view(-1, *[1] * len(q.batch_shape), self.latent)
+        return q.base_dist.loc + q.base_dist.scale * noise

@@ -10,7 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, cost, draw, kl
+from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, draw, kl
+from narrows.bottlenecks.variational import ratio
 from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import refuse, whole
 from narrows.nets.mlp import MLP
@@ -110,7 +111,7 @@ class Hierarchy(Bottleneck):
 
     def prior(self, group: int, above: Tensor | None = None) -> Diagonal:
         """p(z_i | z_{i+1}) of a group, counting from 0; N(0, I) for the top."""
-        return self.top.prior() if above is None else softplus_normal(self.priors[group](above))
+        return self.top.standard() if above is None else softplus_normal(self.priors[group](above))
 
     def split(self, z: Tensor) -> tuple[Tensor, ...]:
         """The groups of a code (..., sum of widths), from the bottom up."""
@@ -119,7 +120,7 @@ class Hierarchy(Bottleneck):
     def code(self, z: list[Tensor], q: list[Diagonal], p: list[Diagonal], sampled: bool) -> Code:
         """The code of all groups, from the bottom up, with their costs."""
         groups = enumerate(zip(z, q, p, strict=True))
-        costs = {f"kl/{i}": cost(*group) if sampled else kl(*group[1:]) for i, group in groups}
+        costs = {f"kl/{i}": ratio(*group) if sampled else kl(*group[1:]) for i, group in groups}
         return Code(torch.cat(z, -1), costs, joined(q), joined(p))
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:

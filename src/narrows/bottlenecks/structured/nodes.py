@@ -6,7 +6,8 @@ import torch
 from torch import Tensor
 
 from narrows.bottlenecks.deterministic.identity import Identity
-from narrows.bottlenecks.gaussian.diagonal import Gaussian, cost, draw, kl, normal
+from narrows.bottlenecks.gaussian.diagonal import Gaussian, draw, kl, normal
+from narrows.bottlenecks.variational import ratio
 from narrows.core import Code, Tree
 from narrows.core.check import whole
 from narrows.core.evidence import Elements
@@ -47,14 +48,14 @@ class NodeGaussian(Gaussian):
         features, mask = h
         exists = mask.unsqueeze(-1)
         # The posterior of a missing node is the prior.
-        q, p = normal(torch.where(exists, features, 0.0)), self.prior()
+        q, p = normal(torch.where(exists, features, 0.0)), self.standard()
         z = draw(q, samples, mean=not self.training)
-        nats = cost(z, q, p) if samples else kl(q)
+        nats = ratio(z, q, p) if samples else kl(q)
         return Code(torch.where(exists, z, 0.0), {"kl": nats.sum(-1)}, q, p, evidence=(Elements(mask),))
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw the codes of n graphs from the prior, (n, N, Z)."""
-        p = self.prior()
+        p = self.standard()
         return Code(p.sample((n, self.nodes)), p=p)
 
 
