@@ -7,6 +7,7 @@ from narrows.core import Batch, Spec, dense
 from narrows.core.evidence import Latents
 from narrows.methods.index import builder
 from narrows.methods.sparse.transcoder import transcoder
+from narrows.objectives import start
 from narrows.objectives.start import scale_encoder
 from narrows.testing.case import prepare
 
@@ -68,10 +69,26 @@ def test_an_encoder_of_another_space_and_a_tied_one_are_left_as_they_are(batch):
     assert not scale_encoder(tied, batch)
 
 
-def test_a_scale_that_does_not_lower_the_error_is_undone(batch):
-    model = made("top-afa-sae", batch)
-    weight = model.encoder.weight.detach().clone()
+def test_a_code_that_has_the_norm_of_the_input_keeps_its_scale():
+    """At half the size it needs more latents for the same norm, and they lower the error, too."""
+    torch.manual_seed(0)
+    batch = Batch(torch.randn(500, 32))
+    model = builder("top-afa-sae")((32,), latents=128)
+    prepare(model, batch)
+    torch.testing.assert_close(model.encoder.weight, model.decoder.atoms)
+    few = dense(model.encode(batch).z).count_nonzero()
     error = (model.reconstruct(batch) - batch.x).square().sum()
-    if not scale_encoder(model, batch):
-        torch.testing.assert_close(model.encoder.weight, weight)
-    assert (model.reconstruct(batch) - batch.x).square().sum() <= error * (1 + 1e-5)
+    with torch.no_grad():
+        model.encoder.amplify(torch.tensor(0.5))
+    assert dense(model.encode(batch).z).count_nonzero() > 1.5 * few
+    assert (model.reconstruct(batch) - batch.x).square().sum() < error
+
+
+def test_a_scale_that_does_not_lower_the_error_is_undone(batch, monkeypatch):
+    model = made("topk-sae", batch, k=12)
+    with torch.no_grad():
+        model.encoder.amplify(torch.tensor(3.0))
+    weight = model.encoder.weight.detach().clone()
+    monkeypatch.setattr(start, "_error", lambda made, batch: torch.zeros(()))
+    assert not scale_encoder(model, batch)
+    torch.testing.assert_close(model.encoder.weight, weight)

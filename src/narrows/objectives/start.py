@@ -6,7 +6,9 @@ import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder, Batch
+from narrows.core.evidence import Latents
 from narrows.core.values import tree_map
+from narrows.kernels.metrics import l0
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 
 __all__ = ["scale_encoder"]
@@ -21,8 +23,9 @@ def scale_encoder(model: Autoencoder, batch: Batch) -> bool:
 
     The atoms of an overcomplete dictionary overlap, so their inner products with an example, as coefficients,
     reconstruct it several times too large; the first steps of a training would only undo that. Nothing
-    changes if the error would not fall, as with codes whose selection depends on the scale, nor for an
-    encoder that has no dictionary in common with the decoder, or its rows throughout.
+    changes if the error would not fall, nor if smaller latents let more of them be active, as in codes that have
+    the norm of the input, nor for an encoder that has no dictionary in common with the decoder, or its rows
+    throughout.
 
     Args:
         model: the model, initialised from the data.
@@ -42,7 +45,8 @@ def scale_encoder(model: Autoencoder, batch: Batch) -> bool:
     encoder, decoder = model.encoder, model.decoder
     if not isinstance(encoder, AffineEncoder) or encoder.shift is None or not isinstance(decoder, Dictionary):
         return False
-    z = model.encode(batch).z
+    code = model.encode(batch)
+    z = code.z
     base = model.likelihood.mean(model.decode(tree_map(torch.zeros_like, z), batch.condition))
     made = model.likelihood.mean(model.decode(z, batch.condition)) - base
     wanted = batch.target - base
@@ -50,8 +54,10 @@ def scale_encoder(model: Autoencoder, batch: Batch) -> bool:
     if not alpha > 0 or (alpha - 1).abs() < _EQUAL:
         return False
     encoder.amplify(alpha)
-    after = model.likelihood.mean(model.decode(model.encode(batch).z, batch.condition))
-    if _error(after, batch) < _error(base + made, batch):
+    scaled = model.encode(batch)
+    after = model.likelihood.mean(model.decode(scaled.z, batch.condition))
+    filled_up = alpha < 1 and l0(scaled[Latents].z) > l0(code[Latents].z)
+    if _error(after, batch) < _error(base + made, batch) and not filled_up:
         return True
     encoder.amplify(1 / alpha)
     return False
