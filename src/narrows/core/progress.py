@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from narrows.core.check import printable
 
-__all__ = ["Progress", "Silent", "with_progress"]
+__all__ = ["Part", "Progress", "Silent", "with_progress"]
 
 T = TypeVar("T")
 
@@ -90,7 +90,7 @@ class Progress(Silent):
     def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
         """Move the bar, or print a line if the last one is old enough."""
         now = time.monotonic()
-        rate = (done - self.first) / max(now - self.started, 1e-9)
+        rate, left = _pace(done - self.first, self.total - done, now - self.started)
         shown = "  ".join(f"{k} {v:.4g}" for k, v in (metrics or {}).items())
         if self.live:
             self.bar.update(self.task, completed=done, rate=f"{rate:,.0f}/s", metrics=shown)
@@ -98,7 +98,6 @@ class Progress(Silent):
             not self.brief and done >= self.total and now - self.started >= 2
         ):
             self.spoke = now
-            left = (self.total - done) / max(rate, 1e-9)
             self._line(f"{self.title}: {done:,}/{self.total:,}  {rate:,.0f}/s  {left:,.0f} s left  {shown}")
 
     def note(self, text: str) -> None:
@@ -116,6 +115,42 @@ class Progress(Silent):
             self.console.print(text, markup=False)
         else:
             print(text, file=sys.stderr, flush=True)
+
+
+class Part(Silent):
+    """The progress of a part of a task, as a note next to the bar of the whole; sentences are printed above it.
+
+    Args:
+        whole: the bar of the task.
+    """
+
+    def __init__(self, whole: Silent) -> None:
+        self.whole = whole
+        self.title, self.total, self.first, self.started = "", 0, 0, 0.0
+
+    def begin(self, title: str, total: int, done: int = 0, what: str = "steps") -> None:
+        """Note what is done."""
+        self.title, self.total, self.first, self.started = title, total, done, time.monotonic()
+        self.whole.note(f"{title}: {total - done:,} {what}")
+
+    def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
+        """Note the number of steps made, and the time left."""
+        _, left = _pace(done - self.first, self.total - done, time.monotonic() - self.started)
+        self.whole.note(f"{self.title}: {done:,}/{self.total:,}, {left:,.0f} s left")
+
+    def note(self, text: str) -> None:
+        """Show the current activity next to the bar."""
+        self.whole.note(text)
+
+    def say(self, text: str) -> None:
+        """Print a sentence above the bar."""
+        self.whole.say(text)
+
+
+def _pace(made: int, missing: int, seconds: float) -> tuple[float, float]:
+    """Steps per second, and the seconds that the missing ones take."""
+    rate = made / max(seconds, 1e-9)
+    return rate, missing / max(rate, 1e-9)
 
 
 def with_progress(

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from narrows.core.check import RequestError, WorkError, choice, refuse, whole
-from narrows.core.progress import Progress, Silent
+from narrows.core.progress import Part, Progress, Silent
 from narrows.methods.index import METHODS, entry
 from narrows.methods.techniques import TECHNIQUES
 from narrows.priors import PRIORS
@@ -46,6 +46,7 @@ class Trial:
         budget: the budget of the scale; `fit` uses ``steps`` and ``batch_size``.
         device: the device of `fit`.
         say: function that prints messages.
+        shown: display of what takes minutes before anything is measured, such as training a language model.
     """
 
     seed: int
@@ -53,6 +54,7 @@ class Trial:
     budget: Mapping[str, int]
     device: str = "cpu"
     say: Callable[[str], None] = field(default=lambda text: None, repr=False, compare=False)
+    shown: Silent = field(default_factory=Silent, repr=False, compare=False)
 
     def build(self, builder: Callable[..., Autoencoder], **options: Any) -> Autoencoder:
         """Build a method for the data of this trial, with weights from its seed."""
@@ -260,11 +262,12 @@ def _run(
     """Measure the seeds that are not kept yet; all numbers by name."""
     shown = progress is not False and (progress is True or sys.stderr.isatty())
     with Progress() if shown else Silent() as bar:
+        part = Part(bar) if shown else Silent() if progress is False else Progress(every=60.0)
         bar.begin(proof.method, len(seeds), what="seeds")
         for done, seed in enumerate(seeds, 1):
             if seed not in kept.numbers:
                 started = time.perf_counter(), time.process_time()
-                numbers = _measure(proof, replace(trial, seed=seed, say=bar.note))
+                numbers = _measure(proof, replace(trial, seed=seed, say=bar.note, shown=part))
                 took = time.perf_counter() - started[0], time.process_time() - started[1]
                 kept.add(seed, numbers, took)
             bar.advance(done)

@@ -24,6 +24,8 @@ __all__ = ["GAMES", "held_out_games", "legal_moves", "othello_lm", "training_gam
 _VERSION = 1
 _START, _UNKNOWN = "<|start|>", "<|unknown|>"
 _HELD_OUT, _SAVED_EVERY = 3000, 250
+_PER_MINUTE = 6.3e8
+"""Games times blocks times squared width that one core trains on in a minute, about."""
 
 GAMES = ("auto", "recorded", "random")
 """``recorded``: tournament games (the data set `othello`). ``random``: every move is drawn from the legal ones.
@@ -44,7 +46,7 @@ def othello_lm(
     batch_size: int = 64,
     lr: float = 2e-3,
     seed: int = 0,
-    progress: bool = False,
+    progress: bool | Silent = False,
 ) -> Path:
     r"""Train a GPT-2-type language model on Othello games, one token a move, or load it from the cache.
 
@@ -66,7 +68,7 @@ def othello_lm(
         batch_size: games per step.
         lr: learning rate, warmed up over a twentieth of the steps, then a cosine to a hundredth.
         seed: seed of initialisation, of the order, and of random games.
-        progress: show a progress bar.
+        progress: show a progress bar, or an open one.
 
     Returns:
         A folder in the format of transformers, in the cache folder. Its tokenizer reads games as words, ``f5 d6 c3``,
@@ -84,16 +86,26 @@ def othello_lm(
     folder = cached("othello", told)
     if (folder / "config.json").is_file():
         return folder
-    with torch.random.fork_rng(devices=[]), Progress() if progress else Silent() as shown:
+    with torch.random.fork_rng(devices=[]), _display(progress) as shown:
         torch.manual_seed(seed)
         model = _model(transformers, width, layers, heads)
         if whole("steps", steps, low=0):
+            minutes = steps * batch_size * layers * width**2 / _PER_MINUTE
+            if minutes >= 1:
+                shown.say(
+                    f"A language model of Othello is trained first: about {minutes:.0f} minutes of one core. "
+                    f"It is kept in {folder.parent}, and an interrupted training goes on."
+                )
             batches = _Batches(training_games(games, steps * batch_size, seed), batch_size, seed, target)
             _train(model, batches, steps, lr, folder.with_suffix(".training"), shown)
     keep(folder, model.eval(), _tokenizer(transformers))
     with suppress(OSError):
         folder.with_suffix(".training").unlink()
     return folder
+
+
+def _display(progress: bool | Silent) -> Silent:
+    return progress if isinstance(progress, Silent) else Progress() if progress else Silent()
 
 
 def _source(games: str) -> str:

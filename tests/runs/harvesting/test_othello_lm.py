@@ -8,6 +8,7 @@ pytest.importorskip("transformers")
 
 from narrows.activations.models import load
 from narrows.core.check import RequestError
+from narrows.core.progress import Silent
 from narrows.core.tensorfile import read_tensors
 from narrows.data import othello as rules
 from narrows.testing import othello
@@ -88,3 +89,21 @@ def test_recorded_games_for_training_are_not_held_out(real):
     assert len(test) == 3000
     assert len(train) > 100_000
     assert not set(map(bytes, train)) & set(map(bytes, test))
+
+
+def test_a_training_of_minutes_says_so_before_it_begins(monkeypatch):
+    said: list[str] = []
+
+    class Told(Silent):
+        def begin(self, title, total, done=0, what="steps"):
+            said.append(title)
+
+        def say(self, text):
+            said.append(text)
+
+    monkeypatch.setattr(othello, "_PER_MINUTE", 4 * 4 * 16**2 / 2)
+    othello.othello_lm(**SIZES, steps=4, progress=Told())
+    assert "about 2 minutes" in said[0]
+    assert said[1].startswith("Training")
+    othello.othello_lm(**SIZES, steps=4, progress=Told())  # it is in the cache
+    assert len(said) == 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -15,6 +16,7 @@ from narrows.activations.hook_points import resolve
 from narrows.activations.models import load
 from narrows.audit.metrics.board import Board, Probe, board_figures, probe_figures, properties
 from narrows.core import Autoencoder, Batch, Spec, dense
+from narrows.core.progress import Silent
 from narrows.data import othello
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
@@ -39,6 +41,7 @@ class _Read(NamedTuple):
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train three dictionaries, two on a trained and one on an untrained model, and judge them on held-out games."""
     small, games = trial.budget["small"], trial.budget["games"]
+    _folder(True, small, trial.shown)  # if it is not in the cache, its training is shown
     train, test = _read(True, games, False, small), _read(True, trial.budget["judged"], True, small)
     blank, blank_test = _read(False, games, False, small), _read(False, trial.budget["judged"], True, small)
     penalty: dict[str, Any] = {"price_target": f"l0={trial.budget['l0']}", "latents": trial.budget["latents"]}
@@ -66,12 +69,17 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers | {"legal moves": legality.top, "legal moves/chance": legality.chance}
 
 
-@lru_cache(maxsize=2)
-def _model(trained: bool, small: int) -> Any:
+def _folder(trained: bool, small: int, progress: bool | Silent = False) -> Path:
     """The language model of Othello, or the same without training; small ones at quick scale."""
     sizes: dict[str, Any] = {"width": 32, "layers": 3, "heads": 2, "batch_size": 16} if small else {}
     sizes |= {} if trained and not small else {"steps": small if trained else 0}
-    return load(str(othello_lm("random" if small else "auto", **sizes)), "cpu").module
+    return othello_lm("random" if small else "auto", **sizes, progress=progress)
+
+
+@lru_cache(maxsize=2)
+def _model(trained: bool, small: int) -> Any:
+    """The module of `_folder`."""
+    return load(str(_folder(trained, small)), "cpu").module
 
 
 @lru_cache(maxsize=4)
