@@ -14,6 +14,7 @@ from typing import Any
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.vocabulary import SPECIAL
 from narrows.testing.case import Case, MethodError, examples
+from narrows.testing.facts import facts_lm
 from narrows.testing.properties import PROPERTIES
 from narrows.testing.speller import speller
 from narrows.testing.tiny_lm import tiny_lm
@@ -27,6 +28,7 @@ __all__ = [
     "MethodError",
     "check_method",
     "examples",
+    "facts_lm",
     "speller",
     "tiny_lm",
 ]

@@ -28,8 +28,10 @@ def cached(kind: str, told: Sequence[Any]) -> Path:
     return cache_folder() / "models" / f"{kind}-{digest}"
 
 
-def neox(transformers: Any, tokenizer: Any, width: int, layers: int, heads: int, context: int) -> Any:
-    """A causal model of the Pythia architecture with weights as they are initialised."""
+def neox(
+    transformers: Any, tokenizer: Any, width: int, layers: int, heads: int, context: int, **options: Any
+) -> Any:
+    """A causal model of the Pythia architecture with weights as they are initialised; `options` are of its config."""
     config = transformers.GPTNeoXConfig(
         vocab_size=len(tokenizer),
         hidden_size=width,
@@ -39,6 +41,7 @@ def neox(transformers: Any, tokenizer: Any, width: int, layers: int, heads: int,
         max_position_embeddings=context,
         bos_token_id=tokenizer.eos_token_id,
         eos_token_id=tokenizer.eos_token_id,
+        **options,
     )
     return transformers.GPTNeoXForCausalLM(config)
 

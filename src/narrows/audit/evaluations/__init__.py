@@ -47,6 +47,7 @@ EVALUATIONS: Table[Evaluation] = Table(
         "mdl": "narrows.audit.evaluations.mdl:MDL",
         "splice": "narrows.audit.evaluations.splice:Splice",
         "probing": "narrows.audit.evaluations.probing:Probing",
+        "ravel": "narrows.audit.evaluations.ravel:Ravel",
         "scr": "narrows.audit.evaluations.perturbation:SCR",
         "tpp": "narrows.audit.evaluations.perturbation:TPP",
     },

@@ -23,7 +23,16 @@ from narrows.core.evidence import Latents
 from narrows.data.dataset import Dataset, Examples
 from narrows.data.labelled import Labelled
 
-__all__ = ["POOLING", "States", "codes", "lacks_states", "states"]
+__all__ = [
+    "POOLING",
+    "States",
+    "codes",
+    "contexts_of",
+    "lacks_states",
+    "like_harvest",
+    "spans_of",
+    "states",
+]
 
 POOLING = ("mean", "last")
 """The state of an example: the mean over its tokens, or its last token."""
@@ -132,7 +141,7 @@ def states(labelled: Labelled, dataset: Dataset, pooling: str = "mean", texts: i
     assert dataset.provenance is not None
     manifest, at = dataset.provenance.manifest, dataset.provenance.at[0]
     source = model_source(manifest.header["model"])
-    like = _like(manifest.header.get("contexts", {}))
+    like = like_harvest(manifest.header.get("contexts", {}))
     read = _read(labelled, *source, at, manifest.shapes[at].shape, like, texts)
     token, state, rows = _pairs(labelled, read, pooling)
     if not len(rows):
@@ -160,7 +169,7 @@ class _Read(NamedTuple):
     cut: int
 
 
-def _like(contexts: Mapping[str, Any]) -> ContextOptions:
+def like_harvest(contexts: Mapping[str, Any]) -> ContextOptions:
     """Contexts of one text each, with the positions that a harvest keeps."""
     positions = contexts.get("positions", "all")
     return ContextOptions(
@@ -189,14 +198,14 @@ def _read(
             f"The model {language.name} has no fast tokenizer, so that it reads no labelled texts."
         )
     like = replace(like, length=min(language.longest or LONGEST, LONGEST))
-    frame = len(_contexts(language, ["a"], like).tokens) - len(_spans(language, ["a"])[0])
+    frame = len(contexts_of(language, ["a"], like).tokens) - len(spans_of(language, ["a"])[0])
     inner, width = like.length - frame, int(np.prod(shape))
     drawn = np.random.default_rng(0).permutation(len(labelled.texts))[:most]
-    spans = dict(zip(drawn.tolist(), _spans(language, [labelled.texts[i] for i in drawn]), strict=True))
+    spans = dict(zip(drawn.tolist(), spans_of(language, [labelled.texts[i] for i in drawn]), strict=True))
     room = np.cumsum([min(len(spans[i]), inner) * width for i in drawn.tolist()]) <= NUMBERS
     room[0] = True
     texts = np.sort([i for i in drawn[room].tolist() if len(spans[i])])
-    contexts = _contexts(language, [labelled.texts[i] for i in texts], like)
+    contexts = contexts_of(language, [labelled.texts[i] for i in texts], like)
     out = compute(
         language,
         [replace(resolve(language.module, at)[0], shape=shape)],
@@ -214,11 +223,12 @@ def _read(
     return _Read(texts, out[at], text[kept], where[kept], cut)
 
 
-def _contexts(language: Model, texts: Sequence[str], like: ContextOptions) -> Contexts:
+def contexts_of(language: Model, texts: Sequence[str], like: ContextOptions) -> Contexts:
+    """The tokens of some texts, one context each."""
     return build(((text, False) for text in texts), language.tokenizer, like, language.vocabulary)
 
 
-def _spans(language: Model, texts: Sequence[str]) -> list[np.ndarray]:
+def spans_of(language: Model, texts: Sequence[str]) -> list[np.ndarray]:
     """The first and the last (exclusive) character of each token of each text, (tokens, 2), special tokens left out."""
     backend = language.tokenizer.backend_tokenizer
     backend.no_truncation()
