@@ -25,7 +25,7 @@ from narrows.audit.metrics.interchange import (
 )
 from narrows.audit.report.finding import Check, Finding, not_measured
 from narrows.core import Autoencoder, Batch, dense
-from narrows.core.check import choice, refuse, whole
+from narrows.core.check import RequestError, choice, refuse, whole
 from narrows.core.evidence import Latents
 from narrows.data.dataset import Dataset
 from narrows.data.facts import read_facts
@@ -188,27 +188,30 @@ class Ravel(Evaluation):
 def draw_pairs(questions: Questions, among: Tensor, count: int, generator: torch.Generator) -> Pairs:
     """Pairs of prompts for each attribute, `count` for cause and as many for isolation.
 
-    The base is a prompt that the language model answers rightly; the source names another entity, whose value of what
-    the base asks for is known to the model and is another one.
+    The base is a prompt that the language model answers rightly; the source names an entity with another value of what
+    the base asks for, which the model gives to most of the prompts for it.
 
     Args:
         questions: all prompts.
         among: the entities of bases and sources, (E,) bool.
         count: number of pairs of an attribute.
         generator: draws them.
+
+    Raises:
+        RequestError: an attribute without such pairs.
     """
     attributes = len(questions.value)
     here = among[questions.entity]
     asked = questions.attribute * questions.value.shape[1] + questions.entity
-    unknown = torch.zeros(questions.value.numel()).index_add(0, asked, (~questions.known).float())
-    sure = (unknown == 0).view_as(questions.value)
+    votes = torch.zeros(questions.value.numel()).index_add(0, asked, 2 * questions.known.float() - 1)
+    sure = (votes > 0).view_as(questions.value)
     sources = here.nonzero().squeeze(1)
     parts = []
     for mask in range(attributes):
         for cause in (True, False):
             bases = (here & questions.known & ((questions.attribute == mask) == cause)).nonzero().squeeze(1)
             if not len(bases):
-                continue
+                raise _no_pairs(mask)
             base = bases[torch.randint(len(bases), (count,), generator=generator)]
             about, own = questions.attribute[base], questions.right[base]
             source, good = base.clone(), torch.zeros(count, dtype=torch.bool)
@@ -219,12 +222,21 @@ def draw_pairs(questions: Questions, among: Tensor, count: int, generator: torch
                 source, good = torch.where(fits, drawn, source), good | fits
                 if good.all():
                     break
+            if not good.any():
+                raise _no_pairs(mask)
             wanted = questions.value[about, questions.entity[source]] if cause else own
             whole_pairs = Pairs(
                 base, source, torch.full_like(base, mask), torch.full((count,), cause), wanted
             )
             parts.append(whole_pairs[good])
-    return Pairs(*(torch.cat(columns) for columns in zip(*parts, strict=True)))
+    return Pairs.join(parts)
+
+
+def _no_pairs(mask: int) -> RequestError:
+    return RequestError(
+        f"Attribute {mask + 1} has no two entities with different values that the language model knows. Give more "
+        "entities."
+    )
 
 
 def _premises(questions: Questions, seed: int) -> tuple[tuple[Check, ...], str]:
@@ -255,8 +267,7 @@ def _premises(questions: Questions, seed: int) -> tuple[tuple[Check, ...], str]:
     pairs = pairs[pairs.cause]
     with torch.no_grad():
         answers = [
-            questions.logits(some.base, questions.written[some.source]).argmax(1)
-            for some in (pairs[rows] for rows in torch.arange(len(pairs.base)).split(_CHUNK))
+            questions.logits(some.base, questions.written[some.source]).argmax(1) for some in pairs.batches()
         ]
     moved = (torch.cat(answers) == pairs.wanted).double()
     unmoved = (questions.answer[pairs.base] == pairs.wanted).double()

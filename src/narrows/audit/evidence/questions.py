@@ -103,14 +103,15 @@ class Questions:
             for text in one.prompts
         ]
         like = like_harvest(provenance.manifest.header.get("contexts", {}))
-        ids, at, ask = zip(*_tokenised(language, facts, asked, like), strict=True)
+        tokens = _tokenised(language, facts, asked, like)
+        ids = [one.ids for one in tokens]
         inputs = {
             "input_ids": pad_sequence(ids, batch_first=True),
             "attention_mask": pad_sequence([torch.ones_like(one) for one in ids], batch_first=True),
         }
         inputs = {name: value.to(language.device) for name, value in inputs.items()}
         attribute, entity = (torch.tensor([one[i] for one in asked]) for i in (0, 1))
-        places = torch.tensor(at), torch.tensor(ask)
+        places = torch.tensor([one.at for one in tokens]), torch.tensor([one.ask for one in tokens])
         passed = _passed(language.module, points, inputs, *places)
         value = _values(language, facts)
         return cls(inputs, *places, attribute, entity, value, *passed, language.module, points[1])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, TypeAlias
 
 import torch
@@ -27,10 +28,9 @@ Logits: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 COLDEST = 1e-4
 """The temperature of the last step; the first has 1."""
 
-_CHUNK = 256
 
-
-class Pairs(NamedTuple):
+@dataclass(frozen=True)
+class Pairs:
     """Pairs of prompts, a base whose activation is edited and a source that it is edited with.
 
     Args:
@@ -47,8 +47,22 @@ class Pairs(NamedTuple):
     cause: Tensor
     wanted: Tensor
 
-    def __getitem__(self, rows: Tensor) -> Pairs:  # type: ignore[override]
-        return Pairs(*(column[rows] for column in tuple(self)))
+    def __len__(self) -> int:
+        return len(self.base)
+
+    def __getitem__(self, rows: Tensor) -> Pairs:
+        """Some pairs, by number or mask."""
+        return Pairs(*(column[rows] for column in vars(self).values()))
+
+    def batches(self, size: int = 256) -> Iterator[Pairs]:
+        """All pairs, in order."""
+        for rows in torch.arange(len(self)).split(size):
+            yield self[rows]
+
+    @classmethod
+    def join(cls, parts: Sequence[Pairs]) -> Pairs:
+        """The pairs of several parts."""
+        return cls(*(torch.cat(columns) for columns in zip(*(vars(p).values() for p in parts), strict=True)))
 
 
 class Scores(NamedTuple):
@@ -221,7 +235,7 @@ def fit_masks(
         some = pairs[torch.cat(drawn)]
         loss = F.cross_entropy(logits(some.base, swap(some, temperature(step, steps))).float(), some.wanted)
         optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
 
 
@@ -234,12 +248,7 @@ def interchange(swap: Swap, pairs: Pairs, logits: Logits) -> Scores:
         pairs: of test entities.
         logits: as for `fit_masks`.
     """
-    right = torch.cat(
-        [
-            logits(some.base, swap(some)).argmax(1) == some.wanted
-            for some in (pairs[rows] for rows in torch.arange(len(pairs.base)).split(_CHUNK))
-        ]
-    )
+    right = torch.cat([logits(some.base, swap(some)).argmax(1) == some.wanted for some in pairs.batches()])
     found = []
     for kind in (True, False):
         shares = [
