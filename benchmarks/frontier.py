@@ -50,6 +50,8 @@ from narrows.train import optimise, training_mode
 ARCHITECTURES = ("topk", "batchtopk", "matryoshka", "jumprelu", "gated", "relu")
 LIBRARIES = {"narrows": "", "SAELens": "sae-lens", "dictionary_learning": "dictionary-learning"}
 ROWS = 200_000
+TOKENS = 8_192
+"""Test tokens on which the loss is measured."""
 
 
 def ours(request: Request, source: nd.Source) -> Trained:
@@ -100,7 +102,7 @@ def serve(library: str, arguments: argparse.Namespace) -> None:
     speak = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     source = nd.open(arguments.acts, scale="none")
-    splicer = Splicer.of(source.test)
+    splicer = Splicer.of(source.test, tokens=TOKENS)
     if splicer is None:
         raise SystemExit(f"{arguments.acts} is not a harvest of one layer of a causal language model.")
     (width,) = source.spec.shape

@@ -109,7 +109,9 @@ def spliced_and_captured(
 
 def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
     """The cross-entropy of each next token, in nats: (B, T, V) logits and (B, T) tokens to (B, T - 1)."""
-    return F.cross_entropy(_wide(logits[:, :-1]).mT, tokens[:, 1:], reduction="none")
+    following = tokens.roll(-1, 1)  # the last position is dropped from the result: slices of logits are copies
+    costs = F.cross_entropy(_wide(logits).flatten(0, 1), following.flatten(), reduction="none")
+    return costs.view(tokens.shape)[:, :-1]
 
 
 def divergence(original: Tensor, other: Tensor) -> Tensor:
@@ -274,9 +276,14 @@ def measure(
         spliced=cross_entropy(logits, _tokens(inputs)),
         zero=before.zero,
         mean=before.mean,
-        kl=divergence(before.logits[:, :-1], logits[:, :-1]),
+        kl=_divergences(before.logits, logits),
         weight=before.weight,
     )
+
+
+def _divergences(original: Tensor, other: Tensor) -> Tensor:
+    """`divergence` of the next tokens, (B, T - 1); a context at a time, whose logits stay in the cache."""
+    return torch.stack([divergence(p[:-1], q[:-1]) for p, q in zip(original, other, strict=True)])
 
 
 def join(parts: Sequence[Costs]) -> Costs:
