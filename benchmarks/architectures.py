@@ -1,12 +1,12 @@
 """Our sparse architectures beside each other at defaults, over seeds: FVU, L0, dead latents, seconds.
 
-    OMP_NUM_THREADS=1 python -m benchmarks.architectures ACTS --latents 512 [--l0 16] [--seeds 0,1,2] [--out X]
+    OMP_NUM_THREADS=1 python -m benchmarks.architectures ACTS --latents 512 [--l0 16] [--seeds 0,1,2] [--lr 1e-3]
 
-ACTS is a harvest of one layer (`narrows harvest`); the option for L0 (`k`, or `price_target`) and the number of
-latents are the only options. The methods take turns, a training each, seed after seed, in one process. FVU and L0
-are of the test part, which no training sees. Dead are latents that are active on none of the first 200,000 training
-rows. Seconds are CPU time of the training alone. A cell is the mean over the seeds and, after ±, their standard
-deviation; the last two columns are ratios to the first method, of the means.
+ACTS is a harvest of one layer (`narrows harvest`). The option for L0 (`k`, or `price_target`) and the number of latents
+are the only options of the methods, and the learning rate if `--lr` is given. They take turns, a training each, seed
+after seed, in one process. FVU and L0 are of the test part, which no training sees. Dead are latents that are active on
+none of the first 200,000 training rows. Seconds are CPU time of the training alone. A cell is the mean over the seeds
+and, after ±, their standard deviation; the last two columns are ratios to the first method, of the means.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ def trained(
     torch.manual_seed(seed)
     model = builder(method)(source.spec, latents=arguments.latents, **wanted)
     begun = time.process_time()
-    optimise(model, source.train, steps=arguments.steps, batch_size=arguments.batch, seed=seed)
+    options = {"steps": arguments.steps, "batch_size": arguments.batch, "lr": arguments.lr}
+    optimise(model, source.train, seed=seed, **options)
     return model, time.process_time() - begun
 
 
@@ -84,6 +85,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a .json for all rows")
     parser.add_argument("--methods", default=",".join(METHODS))
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--lr", type=float, help="the learning rate; each method's default if not given")
     for option, default in {"latents": 512, "l0": 16, "steps": 1500, "batch": 512}.items():
         parser.add_argument(f"--{option}", type=int, default=default)
     arguments = parser.parse_args()
