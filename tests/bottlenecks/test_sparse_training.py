@@ -62,6 +62,17 @@ def test_loss_and_gradients_are_those_of_the_dense_code(name, options, monkeypat
     assert torch.equal(model.bottleneck.idle, plain.bottleneck.idle)
 
 
+@pytest.mark.parametrize("name", ["relu-sae", "gated-sae", "p-anneal-sae"])
+def test_a_weight_that_is_not_a_number_shows_in_the_loss(name):
+    torch.manual_seed(0)
+    model, batch = builder(name)((16,), latents=200, price_target="l0=4"), Batch(torch.randn(64, 16))
+    prepare(model, batch)
+    with torch.no_grad():
+        model.encoder.weight[7] = torch.nan
+    assert isinstance(model.encode(batch)[Latents].z, Sparse)
+    assert model.loss(batch).total.isnan()
+
+
 def test_many_active_latents_stay_dense_and_so_does_inference():
     torch.manual_seed(0)
     model, batch = builder("relu-sae")((16,), latents=200), Batch(torch.randn(64, 16))

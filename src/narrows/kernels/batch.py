@@ -128,7 +128,7 @@ def exceeding(pre: Tensor | LazyLinear, bound: Tensor, share: float) -> Sparse |
     """
     h = pre.dense() if isinstance(pre, LazyLinear) else pre
     with torch.no_grad():
-        more = h > bound
+        more = (h <= bound).logical_not_()  # NaN is above, so that the loss shows it
         if int(more.sum()) > share * h.numel():
             return h
         rows, latents = more.nonzero(as_tuple=True)
