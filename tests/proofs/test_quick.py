@@ -3,11 +3,12 @@
 import pytest
 
 from narrows.methods.index import METHODS
+from narrows.methods.techniques import TECHNIQUES
 from narrows.proofs.engine import prove
 from narrows.proofs.run import unexpected
 
 
-@pytest.mark.parametrize("name", [*METHODS, "flow-matching", "maskgit"])
+@pytest.mark.parametrize("name", [*METHODS, *TECHNIQUES, "flow-matching", "maskgit"])
 def test_the_quick_proof_holds(name, monkeypatch):
     monkeypatch.delenv("NARROWS_DATA", raising=False)
     result = prove(name, scale="quick", progress=False)

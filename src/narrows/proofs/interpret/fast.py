@@ -116,8 +116,9 @@ PROOF = Proof(
         """),
     seeds=(100, 101, 102),
     quick={
-        "steps": 150,
+        "steps": 60,
         "batch_size": 128,
+        "lr/10000": 60,
         "latents": 64,
         "k": 4,
         "dialogues": 150,
