@@ -14,6 +14,7 @@ from narrows.audit.evidence.streams import (
     entries,
     peaks,
     random_priority,
+    stretches,
 )
 from narrows.core import Sparse
 
@@ -80,11 +81,36 @@ def test_counts_are_those_of_the_whole(size):
     assert torch.allclose(counts.square, exact.square().sum(0))
     assert torch.equal(counts.largest, exact.abs().amax(0))
     assert torch.equal(counts.bins.sum(1), counts.fires)
+    fires, n = counts.parts
+    assert int(n.sum()) == 200
+    assert torch.equal(fires.sum(0), counts.fires)
+    first = int(n[0])
+    assert torch.equal(fires[0], (z[:first] != 0).sum(0).int())
     latent = 4
     edges = [2 ** (FINEST + i / 2) for i in range(BINS + 1)]
     sizes = exact[:, latent].abs()
     by_hand = [int(((sizes >= low) & (sizes < high)).sum()) for low, high in pairwise(edges)]
     assert counts.bins[latent].tolist()[1:] == by_hand[1:]
+
+
+def test_counts_of_stretches_become_longer_instead_of_more():
+    z, counts = codes(), Counts(13)
+    streamed(z, 1, counts.add)
+    fires, n = counts.parts
+    assert 32 <= len(n) < 64
+    assert set(n[:-8].tolist()) == {4}
+    assert torch.equal(fires[5], (z[20:24] != 0).sum(0).int())
+
+
+def test_stretches_of_codes_are_sums_over_their_rows():
+    z = codes()
+    fires, n = stretches(z)
+    assert len(n) == 32
+    assert int(n.sum()) == len(z)
+    assert torch.equal(fires[0], (z[: int(n[0])] != 0).sum(0))
+    kept = z.abs().topk(13)
+    two = stretches(Sparse(kept.indices, kept.values, 13))
+    assert torch.equal(two[0], fires)
 
 
 def test_the_lottery_is_fair_and_does_not_know_the_chunks():

@@ -7,6 +7,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
+from narrows.activations.models import load
+
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "exchange"
 
 
@@ -66,18 +68,19 @@ def test_a_foreign_folder_is_encoded(cli, tmp_path):
 def story_sae(tmp_path, monkeypatch):
     """A dictionary in the format of SAELens whose metadata name the story model and a hook point."""
     monkeypatch.chdir(tmp_path)
-    g, folder = torch.Generator().manual_seed(0), tmp_path / "sae"
+    return _sae(tmp_path / "sae")
+
+
+def _sae(folder, width=64, **stated):
+    """A folder of SAELens; `stated` are further metadata."""
+    g = torch.Generator().manual_seed(0)
     folder.mkdir()
-    atoms = torch.nn.functional.normalize(torch.randn(96, 64, generator=g), dim=1)
-    tensors = {
-        "W_enc": atoms.T.contiguous(),
-        "W_dec": atoms,
-        "b_enc": torch.zeros(96),
-        "b_dec": torch.zeros(64),
-    }
+    atoms = torch.nn.functional.normalize(torch.randn(96, width, generator=g), dim=1)
+    tensors = {"W_enc": atoms.T.contiguous(), "W_dec": atoms}
+    tensors |= {"b_enc": torch.zeros(96), "b_dec": torch.zeros(width)}
     save_file(tensors, folder / "sae_weights.safetensors")
-    metadata = {"model_name": "stories260K", "hook_name": "blocks.2.hook_resid_post"}
-    config = {"architecture": "topk", "k": 8, "d_in": 64, "d_sae": 96, "metadata": metadata}
+    metadata = {"model_name": "stories260K", "hook_name": "blocks.2.hook_resid_post", **stated}
+    config = {"architecture": "topk", "k": 8, "d_in": width, "d_sae": 96, "metadata": metadata}
     (folder / "cfg.json").write_text(json.dumps(config))
     return folder
 
@@ -105,13 +108,107 @@ def test_audit_of_a_foreign_run_without_its_model(refused, story_sae):
     assert "--model MODEL --place resid.3" in said
 
 
-def test_audit_of_a_model_of_another_width(cli, story_sae, story_folder):
-    path = story_sae / "cfg.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "d_in": 32}))
-    g = torch.Generator().manual_seed(0)
-    shapes = {"W_enc": (32, 96), "W_dec": (96, 32), "b_enc": (96,), "b_dec": (32,)}
-    tensors = {name: torch.randn(*shape, generator=g) for name, shape in shapes.items()}
-    save_file(tensors, story_sae / "sae_weights.safetensors")
-    code, _, err = cli("audit", story_sae, "--model", story_folder, "--tokens", 300)
-    assert code == 2
-    assert "width 32, but `resid.2`" in err
+@pytest.fixture
+def no_harvest(monkeypatch):
+    """The model reads no text in this test."""
+
+    def refuse(*arguments, **options):
+        raise AssertionError("the model read a text")
+
+    monkeypatch.setattr("narrows.exchange.auditing.harvest", refuse)
+
+
+def test_audit_of_a_model_of_another_width(refused, no_harvest, tmp_path, story_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    said = refused("audit", _sae(tmp_path / "sae", width=32), "--model", story_folder)
+    assert "reads activations of width 32, but `resid.2`" in said
+    assert "has width 64: it was trained on another model or place" in said
+    assert [path.name for path in tmp_path.iterdir()] == ["sae"]
+
+
+@pytest.mark.parametrize(
+    ("stated", "words"),
+    [
+        ({"tokenizer_name": "gpt2"}, "the tokenizer `gpt2`, as its metadata say, not on that of"),
+        ({"tokenizer_name": "sha256:0"}, "the tokenizer `sha256:0`"),
+        ({"hook_name": "blocks.30.hook_resid_post"}, "No layer of the model matches `resid.30`"),
+        ({"hook_name": "blocks.2.hook_resid_mid"}, "which has no name here. Name it: `--place resid.3`"),
+    ],
+)
+def test_audit_of_what_contradicts_the_metadata(refused, no_harvest, tmp_path, story_folder, stated, words):
+    assert words in refused("audit", _sae(tmp_path / "sae", **stated), "--model", story_folder)
+
+
+def test_audit_with_a_tokenizer_without_the_stated_bos(
+    refused, no_harvest, tmp_path, story_folder, monkeypatch
+):
+    def without(name):
+        found = load(name)
+        found.tokenizer.bos_token = found.tokenizer.cls_token = None
+        return found
+
+    monkeypatch.setattr("narrows.exchange.auditing.load", without)
+    said = refused("audit", _sae(tmp_path / "sae", prepend_bos=True), "--model", story_folder)
+    assert "contexts that begin with a BOS token" in said
+    assert "--force" in said
+
+
+def test_names_of_the_same_hook_point_and_tokenizer(cli, tmp_path, story_folder, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    same = {"tokenizer_name": load(story_folder).tokens}
+    where = ("--place", "model.layers.2", "--tokens", 300, "--json")
+    assert cli("audit", _sae(tmp_path / "a", **same), "--model", story_folder, *where)[0] == 0
+    heads = _sae(tmp_path / "b", tokenizer_name=str(story_folder), hook_name="blocks.2.attn.hook_z")
+    code, out, _ = cli("audit", heads, "--model", story_folder, "--tokens", 300, "--json")
+    assert code == 0
+    assert "fvu" in {check["name"] for check in json.loads(out)["checks"]}
+
+
+def test_a_harvest_of_another_place_or_tokenizer(cli, refused, tmp_path, story_folder):
+    for place in ("resid.1", "resid.2"):
+        assert (
+            cli(
+                "harvest",
+                story_folder,
+                "--text",
+                "bundled",
+                "--at",
+                place,
+                "--out",
+                tmp_path / place,
+                "--tokens",
+                400,
+            )[0]
+            == 0
+        )
+    sae = _sae(tmp_path / "sae")
+    said = refused("audit", sae, "--data", tmp_path / "resid.1")
+    assert "trained on the hook point `resid.2`, as its metadata say, not on `resid.1`" in said
+    assert cli("audit", sae, "--data", tmp_path / "resid.1", "--force", "--json")[0] == 0
+    assert cli("audit", sae, "--data", tmp_path / "resid.2", "--json")[0] == 0
+    said = refused("audit", _sae(tmp_path / "t", tokenizer_name="sha256:0"), "--data", tmp_path / "resid.2")
+    assert "the tokenizer `sha256:0`" in said
+    said = refused("audit", _sae(tmp_path / "m", model_name="gpt2"), "--data", tmp_path / "resid.2")
+    assert "trained on the model `gpt2`" in said
+
+
+def test_a_run_of_ours_states_its_model_place_and_tokenizer(
+    cli, refused, no_harvest, tmp_path, story_folder, monkeypatch
+):
+    acts = tmp_path / "acts"
+    assert (
+        cli("harvest", story_folder, "--text", "bundled", "--at", "resid.2", "--out", acts, "--tokens", 400)[
+            0
+        ]
+        == 0
+    )
+    words = ("fit", acts, "--method", "topk-sae", "--latents", 80, "--steps", 3, "--no-progress")
+    assert cli(*words, "--out", tmp_path / "run")[0] == 0
+    said = refused("audit", tmp_path / "run", "--model", story_folder, "--place", "resid.1")
+    assert "trained on the hook point `resid.2`" in said
+    said = refused("audit", tmp_path / "run", "--model", "gpt2")
+    assert f"trained on the model `{story_folder.name}`" in said
+    assert cli("convert", tmp_path / "run", tmp_path / "out", "--to", "saelens", "--fold")[0] == 0
+    stated = json.loads((tmp_path / "out" / "cfg.json").read_text())["metadata"]
+    assert stated["hook_name"] == "blocks.2.hook_resid_post"
+    assert stated["tokenizer_name"] == load(story_folder).tokens

@@ -188,6 +188,12 @@ def test_a_sweep_names_the_best_run_by_a_figure(cli, tmp_path):
     assert [row["chosen"] for row in rows] == ["no", "yes"]
     assert rows[1]["fvu"] < rows[0]["fvu"]
     assert "By fvu (lower is better) the best run is" in err
+    assert not (tmp_path / "runs" / "compare.html").exists()
+    pages = [word for word in ask if word != "--no-page"]
+    assert cli(*pages, "--out", tmp_path / "runs", "--choose", "mdl:fvu=0.99,rows=300")[0] == 0
+    page = (tmp_path / "runs" / "compare.html").read_text()
+    assert "By mdl/bits (lower is better) the best run is" in page
+    assert '<th class="name">mdl/bits</th>' in page
     code, _, err = cli(*ask, "--out", tmp_path / "other", "--choose", "l0")
     assert code == 2
     assert "cannot be chosen by 'l0'" in err

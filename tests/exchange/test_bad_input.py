@@ -84,7 +84,7 @@ def test_numbers_that_are_not_finite(copy, value):
     refused(
         copy("saelens-standard", tensors={"W_dec": weights}),
         "`decoder`",
-        "1 numbers that are NaN or infinite",
+        "1 number that is NaN or infinite",
     )
 
 
@@ -146,7 +146,7 @@ def test_an_unknown_normalisation(copy):
 
 
 def test_a_configuration_that_contradicts_the_number_of_latents(copy):
-    refused(copy("saelens-topk", config={"k": 0}), "k of", "at least 1")
+    refused(copy("saelens-topk", config={"k": 0}), "k of", "from 1 to 20")
 
 
 def test_k_that_is_stored_twice_and_differs(copy):
@@ -154,6 +154,50 @@ def test_k_that_is_stored_twice_and_differs(copy):
     trainer = json.loads(path.read_text())["trainer"]
     folder = copy("dictionary_learning-topk", config={"trainer": {**trainer, "k": 2}})
     refused(folder, "contradicts its configuration", "k is 4, and 2 there", allow_pickle=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "config", "words"),
+    [
+        ("saelens-standard", {"apply_b_dec_to_input": "no"}, ["apply_b_dec_to_input", "true or false"]),
+        ("sparsify-topk/layers.2", {"transcode": "no"}, ["transcode", "true or false"]),
+        ("llamascopium-jumprelu", {"sparsity_include_decoder_norm": 1}, ["sparsity_include_decoder_norm"]),
+        ("saelens-standard", {"normalize_activations": ["x"]}, ["normalize_activations", "Known"]),
+        ("saelens-standard", {"metadata": [1]}, ["metadata", "a JSON object"]),
+        ("saelens-standard", {"metadata": {"model_name": 3}}, ["the model", "a text, but got 3"]),
+        ("saelens-standard", {"metadata": {"hook_name": ["a"]}}, ["the hook", "a text"]),
+        ("saelens-standard", {"metadata": {"context_size": "x"}}, ["the length of a context"]),
+        ("saelens-standard", {"metadata": {"prepend_bos": "yes"}}, ["true or false"]),
+        ("saelens-topk", {"k": 1000}, ["k of", "from 1 to 20"]),
+    ],
+)
+def test_a_field_of_the_wrong_type(copy, name, config, words):
+    refused(copy(name, config=config), *words)
+
+
+def test_an_empty_pickle(copy):
+    folder = copy("dictionary_learning-topk")
+    (folder / "ae.pt").write_bytes(b"")
+    refused(folder, "it is cut off, or no file of torch.save", allow_pickle=True)
+
+
+def test_an_empty_configuration_of_circuit_tracer(copy):
+    folder = copy("circuit_tracer-clt-relu")
+    (folder / "config.yaml").write_text("")
+    refused(folder, "config.yaml is damaged: it is empty")
+
+
+@pytest.mark.parametrize(
+    ("name", "pattern"),
+    [("circuit_tracer-clt-relu", "W_*_{}.safetensors"), ("gemma-scope-2-clt", "params_layer_{}.safetensors")],
+)
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_a_missing_layer_of_a_cross_layer_transcoder(copy, name, pattern, layer):
+    folder = copy(name)
+    for path in folder.glob(pattern.format(layer)):
+        path.unlink()
+    missing = pattern.replace("W_*", "W_enc").format(layer)
+    refused(folder, missing, "All layers from 0 on are needed")
 
 
 def test_a_path_of_no_known_format(tmp_path):

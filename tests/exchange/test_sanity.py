@@ -12,7 +12,7 @@ import narrows as nr
 from narrows.core.check import RequestError
 from narrows.exchange.description import Description
 from narrows.exchange.loading import ReadingWarning
-from narrows.exchange.readings import read_as
+from narrows.exchange.readings import READINGS, read_as
 from narrows.exchange.sanity import measure, sanity
 
 D, N, K = 64, 48, 5
@@ -66,6 +66,29 @@ def test_a_bias_that_should_be_subtracted_is_found(world):
     assert "the decoder's bias subtracted" in found.says
     assert f"L0 {found.better.l0:,.3g} instead of {found.measured.l0:,.4g}" in found.says
     assert sanity(read_as(wrong, found.reading), world[2]).misfit is False
+
+
+@pytest.mark.parametrize("promised", [("l0", "fvu"), ("l0",), ()])
+def test_every_wrong_reading_is_found_and_no_right_one_is_doubted(world, promised):
+    x = world[2] + 0.2 * torch.randn(world[2].shape, generator=torch.Generator().manual_seed(1))
+    known = replace(jump(world), promises={}, metadata={"norm": float(x.norm(dim=1).mean())})
+    level = measure(known, x[:512])
+    right = replace(known, promises={name: getattr(level, name) for name in promised})
+    own = sanity(right, x)
+    assert not own.misfit
+    assert own.reading == ""
+    tried = {name: change(right) for name, (_, change) in READINGS.items()}
+    wrong = {name: one for name, one in tried.items() if one and not _same(measure(one, x[:512]), level)}
+    assert {"no-centre", "threshold-down", "scaled", "norm-layer"} <= wrong.keys()
+    for name, one in wrong.items():
+        found = sanity(one, x)
+        assert found.better is not None, name
+        assert _same(found.better, level), name
+        assert found.reading in found.says
+
+
+def _same(one, other):
+    return one.l0 == pytest.approx(other.l0, rel=0.1) and one.fvu == pytest.approx(other.fvu, rel=0.1)
 
 
 def test_a_threshold_in_other_units_is_found(world):

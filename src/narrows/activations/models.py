@@ -82,6 +82,21 @@ class Model:
         return int(table.weight.shape[0]) if isinstance(table, nn.Embedding) else 0
 
     @property
+    def tokens(self) -> str:
+        """A digest of its tokenizer's vocabulary; empty without a tokenizer that lists its tokens.
+
+        Two tokenizers of equal digest give the same numbers to the same tokens.
+        """
+        try:
+            vocabulary = self.tokenizer.get_vocab()
+        except (AttributeError, NotImplementedError):
+            return ""
+        digest = hashlib.sha256()
+        for token, number in sorted(vocabulary.items()):
+            digest.update(f"{token}\0{number}\n".encode("utf-8", "surrogatepass"))
+        return f"sha256:{digest.hexdigest()[:32]}"
+
+    @property
     def longest(self) -> int:
         """Its longest context in tokens; 0 if its configuration has none."""
         names = ("max_position_embeddings", "n_positions", "max_seq_len")

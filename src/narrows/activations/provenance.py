@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,12 +15,15 @@ from narrows.activations.manifest import Manifest
 from narrows.activations.rows import Index
 from narrows.core.check import RequestError
 
-__all__ = ["Metadata", "Provenance"]
+__all__ = ["FACTS", "Metadata", "Provenance"]
 
 Metadata = dict[str, Tensor]
 """Tensors that describe a shard's rows: `positions`, `context_rows` and, of text, `tokens`, `context_tokens`, ..."""
 
 _KEPT = 64
+
+FACTS = ("model", "places", "target_places", "tokenizer")
+"""What a description of data says of the harvest that they are from: `Provenance.facts`."""
 
 
 class Provenance:
@@ -75,6 +79,16 @@ class Provenance:
     def model(self) -> str:
         """The name of the model."""
         return self.manifest.model
+
+    def facts(self) -> dict[str, Any]:
+        """The model, the hook points and the tokenizer, by the names of `FACTS`, as far as they are known."""
+        found = {
+            "model": self.model,
+            "places": list(self.at),
+            "target_places": list(self.target),
+            "tokenizer": self.manifest.header["model"].get("tokenizer", ""),
+        }
+        return {name: value for name, value in found.items() if value}
 
     def tokens(self, rows: slice | Tensor) -> Tensor:
         """The token ids of some rows, (B,) int64, or (B, T) if examples are contexts.

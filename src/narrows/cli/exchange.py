@@ -67,7 +67,7 @@ def opened(
     """
     import narrows as nr
     from narrows.data import like
-    from narrows.exchange.auditing import harvested
+    from narrows.exchange.auditing import checked, harvested
     from narrows.exchange.loading import Foreign
 
     run = nr.load(path, reading=how.reading, allow_pickle=how.allow_pickle)
@@ -78,11 +78,16 @@ def opened(
         if data is None and data_options:
             raise refuse("--data", None, "given if there are data options")
         examples = None if data is None else like(run.recipe.data, data, **data_options)
+        checked(run, examples, how.force)
         _check(run, examples) if isinstance(run, Foreign) else None
         yield run, examples
         return
     with tempfile.TemporaryDirectory(prefix="narrows-") as folder:
-        given: dict[str, Any] = {"target": how.target_place, "text": data or "bundled", "tokens": how.tokens}
+        given: dict[str, Any] = {
+            "target_place": how.target_place,
+            "text": data or "bundled",
+            "tokens": how.tokens,
+        }
         given |= {"folder": Path(folder) / "activations", "force": how.force, "progress": True}
         examples = harvested(run, how.model, how.place, **given)
         _check(run, examples)

@@ -57,11 +57,11 @@ def sweep(
     import narrows as nr
 
     values, by = values_of(over, method), _figure(choose)
-    told = {"page": page, "data_options": data_options, **how.arguments(), **options}
+    told = {"page": page and by is None, "data_options": data_options, **how.arguments(), **options}
     try:
         with only_json(json):
             runs = nr.sweep(data, method=method, over=values, out=out, seed=seed, **told)
-            choice = _choice(runs, by)
+            choice = None if by is None else _choice(runs, by, out / "compare.html" if page else None)
     except KeyboardInterrupt:
         raise Interrupted("Interrupted. Run the same command to continue.") from None
     _print(runs, choice, json)
@@ -80,15 +80,17 @@ def _figure(text: str | None) -> Figure | None:
     return None if text is None else figure(text)
 
 
-def _choice(runs: list[Run], by: Figure | None) -> Choice | None:
-    """The best run by a figure, if one is given."""
+def _choice(runs: list[Run], by: Figure, page: Path | None) -> Choice:
+    """The best run by a figure; the page that compares the runs has the figure and the choice."""
     from narrows.core.progress import Progress
     from narrows.runs.choose import choose
+    from narrows.runs.compare import compare
 
-    if by is None:
-        return None
     with Progress() as progress:
-        return choose(runs, by, progress=progress)
+        found = choose(runs, by, progress=progress)
+        if page is not None and len(runs) > 1:
+            compare(runs, page, progress=progress, chosen=found.says)
+    return found
 
 
 def _print(runs: list[Run], choice: Choice | None, json: bool) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from narrows.activations.provenance import FACTS
 from narrows.activations.rows import ActivationRows
 from narrows.core import Spec
 from narrows.core.check import RequestError, refuse
@@ -25,7 +26,7 @@ from narrows.data.stores import Once, Ragged, Store
 
 __all__ = ["assemble", "class_names", "numbered", "one_part", "rescaled"]
 
-_OF_THE_DATA = ("class_names", "rows", "model")
+_OF_THE_DATA = ("class_names", "rows", *FACTS)
 """Keys of a description that are not part of the `Spec`."""
 
 _SAMPLE = 1 << 16
@@ -317,9 +318,10 @@ def _same_kind(raw: Raw, spec: Mapping[str, Any], name: str) -> tuple[int, ...]:
 def _same_model(raw: Raw, spec: Mapping[str, Any] | None, name: str) -> None:
     """Check that activations are of the model of the description."""
     described = (spec or {}).get("model")
-    if described and raw.provenance is not None and raw.provenance.model != described:
+    model = "" if raw.provenance is None else raw.provenance.model
+    if described and model and model.casefold() != str(described).casefold():
         raise RequestError(
-            f"`{name}` holds activations of {raw.provenance.model}, but those of the fit are of {described}. "
+            f"`{name}` holds activations of {model}, but those of the fit are of {described}. "
             "Give activations of the same model."
         )
 

@@ -303,7 +303,7 @@ class Source:
             "rows": [len(self.train), len(self.test)],
         }
         if self.train.provenance is not None:
-            spec["model"] = self.train.provenance.model
+            spec |= self.train.provenance.facts()
         form = {**self.how, "scaling": self.train.scaling.describe(), "spec": spec}
         if self.train.target is not None:
             form["target_scaling"] = self.train.target_scaling.describe()

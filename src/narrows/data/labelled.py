@@ -219,6 +219,11 @@ def of_classes(
     kept = np.array(
         [i for i, text in enumerate(stripped) if first[text] == i and several[text] == 1], np.int64
     )
+    if stripped and not len(kept):
+        raise RequestError(
+            f"The labelled set {name} has no text with one label: {stripped[0]!r}, and every other one, occurs with "
+            "several. Give each text one label."
+        )
     chosen = known[1:] if len(known) == 2 else known
     matrix = np.array([[labels[i] == c for c in chosen] for i in kept], np.int8).reshape(
         len(kept), len(chosen)

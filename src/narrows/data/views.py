@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from narrows.activations.provenance import FACTS
 from narrows.core import Batch, Spec, Views
 from narrows.core.check import RequestError, refuse
 from narrows.data.assemble import assemble, one_part
@@ -249,7 +250,7 @@ def _described(one: Raw, name: str, scale: str) -> dict[str, Any]:
 
 
 def _bare(form: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in form.items() if key not in ("class_names", "model")}
+    return {key: value for key, value in form.items() if key not in ("class_names", *FACTS)}
 
 
 def _part(one: Raw, name: str, form: Mapping[str, Any], here: np.ndarray | None = None) -> Dataset:

@@ -3,19 +3,34 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from narrows import data as nd
-from narrows.core.check import RequestError
+from narrows.activations.capture import probe
+from narrows.activations.hook_points import HookPoint, resolve
+from narrows.activations.models import Model, load, load_tokenizer
+from narrows.activations.provenance import FACTS, Provenance
+from narrows.core.check import NarrowsError, RequestError
 from narrows.data import Dataset
+from narrows.exchange.places import from_module_path
+from narrows.exchange.runs import metadata_of
 from narrows.runs.harvesting.driver import harvest
 from narrows.runs.run import Run
 
 __all__ = ["checked", "harvested"]
 
 _PER_CONTEXT = 128
+_TITLES = {
+    "model": "model",
+    "place": "hook point",
+    "target_place": "predicted hook point",
+    "tokenizer": "tokenizer",
+}
 
 
 def harvested(
@@ -23,7 +38,7 @@ def harvested(
     model: str,
     place: str = "",
     *,
-    target: str = "",
+    target_place: str = "",
     text: str = "bundled",
     tokens: int = 20_000,
     folder: Path,
@@ -32,91 +47,201 @@ def harvested(
 ) -> Dataset:
     """Harvest activations of a model, and open them as data of a run.
 
+    The model is compared with the metadata, and the width of its activations with the dictionary's, before it reads
+    any text.
+
     Args:
         run: the run, such as a dictionary of another library.
         model: the model: a folder, or a name.
-        place: the hook point; that of the metadata if empty.
-        target: of a transcoder, the hook point that it predicts; that of the metadata if empty.
+        place: the hook point; that of the metadata if empty. Of a dictionary of several layers, a pattern, or several.
+        target_place: of a transcoder, the hook point that it predicts; that of the metadata if empty.
         text: what the model reads, as for `harvest`.
         tokens: largest number of tokens.
         folder: the folder of the activations.
-        force: also accept a model or a place that differs from the metadata.
+        force: also accept a model, a place or a tokenizer that differs from the metadata.
         progress: a progress bar, or whether to show one.
 
     Raises:
-        RequestError: model or place differ from the metadata, or the activations have another width.
+        RequestError: model, place or tokenizer differ from the metadata, or the activations have another width.
     """
-    known: Mapping[str, Any] = run.recipe.origin.get("metadata", {})
-    place, target = place or str(known.get("place", "")), target or str(known.get("target_place", ""))
+    known = metadata_of(run.recipe)
+    flat = len(run.recipe.spec.shape) == 1
+    places = _places(run, known, place, target_place)
+    _same("model", known.get("model"), f"`{model}`", _same_model(known.get("model"), model), force)
+    language = load(model)
+    points = {name: _points(language, value, flat) for name, value in places.items()}
+    for name, value in places.items():
+        fits = _same_points(language, known.get(name), points[name])
+        _same(name, known.get(name), f"`{value}`", fits, force)
+    bos = _framed(known, language, model, force)
+    _same_width(run, language, points, model)
+    context = known.get("context")
+    made = harvest(
+        language,
+        text,
+        [point.name for found in points.values() for point in found],
+        folder,
+        tokens=tokens,
+        context=min(context, _PER_CONTEXT) if isinstance(context, int) and context > 1 else None,
+        bos=bos,
+        progress=progress,
+    )
+    options: dict[str, Any] = {} if flat else {"layout": "stack"}
+    for name, found in points.items():
+        options["at" if name == "place" else "target"] = [point.name for point in found]
+    described = {**run.recipe.data, "spec": _without_facts(run.recipe.data["spec"])}
+    return nd.like(described, str(made.folder), **options)
+
+
+def _places(run: Run, known: Mapping[str, Any], place: str, target_place: str) -> dict[str, str]:
+    """The names of the hook points: those given, or those of the metadata.
+
+    Raises:
+        RequestError: neither names one.
+    """
+    place = place or str(known.get("place", ""))
     if not place:
         hook = f" It states `{known['hook']}`, which has no name here." if known.get("hook") else ""
         raise RequestError(
             f"The hook point of this dictionary is not known.{hook} Name it: ``place='resid.3'``"
         )
-    transcoder = run.recipe.spec.target is not None
-    if transcoder and not target:
-        raise RequestError("A transcoder predicts another hook point. Name it: ``target='mlp.3'``")
-    checked(
-        known, {"model": model, "place": place, **({"target_place": target} if transcoder else {})}, force
-    )
-    places = [place, target] if transcoder else [place]
-    context = known.get("context")
-    bos = known.get("bos")
-    made = harvest(
-        model,
-        text,
-        places,
-        folder,
-        tokens=tokens,
-        context=min(context, _PER_CONTEXT) if isinstance(context, int) and context > 1 else None,
-        bos=bos if isinstance(bos, bool) else None,
-        progress=progress,
-    )
-    names = list(made.shapes)
-    _same_width(run, made.shapes[names[0]].shape, model, place)
-    options: dict[str, Any] = {"at": names[0], **({"target": names[1]} if transcoder else {})}
-    return nd.like(run.recipe.data, str(made.folder), **options)
+    if run.recipe.spec.target is None:
+        return {"place": place}
+    target_place = target_place or str(known.get("target_place", ""))
+    if not target_place:
+        raise RequestError("A transcoder predicts another hook point. Name it: ``target_place='mlp.3'``")
+    return {"place": place, "target_place": target_place}
 
 
-def checked(known: Mapping[str, Any], given: Mapping[str, str], force: bool) -> None:
-    """Compare a model and a place with the metadata of a dictionary.
+def checked(run: Run, dataset: Any, force: bool = False) -> None:
+    """Compare activations at hand with the metadata of a dictionary.
 
     Args:
-        known: the metadata.
-        given: the model and the places by the names of the metadata.
+        run: the dictionary, or a run.
+        dataset: the data of its audit; only a harvest is compared.
         force: accept what differs.
 
     Raises:
-        RequestError: they differ, and `force` is not given.
+        RequestError: model, place or tokenizer differ.
     """
-    for name, value in given.items():
-        stated = str(known.get(name) or "")
-        fits = _same_model(stated, value) if name == "model" else stated == value
-        if stated and not fits and not force:
-            what = {"model": "model", "place": "hook point", "target_place": "predicted hook point"}[name]
-            raise RequestError(
-                f"This dictionary was trained on the {what} `{stated}`, as its metadata say, not on `{value}`. "
-                "Audit it there all the same: ``force=True``"
-            )
+    provenance = getattr(dataset, "provenance", None)
+    if not isinstance(provenance, Provenance):
+        return
+    known, facts = metadata_of(run.recipe), provenance.facts()
+    stated = known.get("model")
+    _same("model", stated, f"`{facts['model']}`", _same_model(stated, facts["model"]), force)
+    layers = provenance.manifest.header["layers"]
+    for name, many in (("place", "places"), ("target_place", "target_places")):
+        given = facts.get(many, [])
+        names = [{one, _module(layers.get(one, {}))} for one in given]
+        each = str(known.get(name) or "").split(",")
+        fits = len(each) == len(names) and all(one in both for one, both in zip(each, names, strict=True))
+        if given:
+            _same(name, known.get(name), f"`{','.join(given)}`", fits, force)
+    stated, given = str(known.get("tokenizer") or ""), facts.get("tokenizer", "")
+    if stated.startswith("sha256:") and given:
+        _same("tokenizer", stated, f"`{given}`", stated == given, force)
 
 
-def _same_model(stated: str, given: str) -> bool:
+def _module(layer: Mapping[str, Any]) -> str:
+    """Our name of the module whose output a layer of a harvest is."""
+    return from_module_path(str(layer.get("module", ""))) if layer.get("side", "output") == "output" else ""
+
+
+def _same(what: str, stated: Any, given: str, fits: bool, force: bool) -> None:
+    """Refuse what differs from the metadata; what they do not state is accepted."""
+    if stated and not fits and not force:
+        raise RequestError(
+            f"This dictionary was trained on the {_TITLES[what]} `{stated}`, as its metadata say, not on {given}. "
+            "Audit it there all the same: ``force=True``"
+        )
+
+
+def _same_model(stated: Any, given: str) -> bool:
     """Whether two names may mean the same model: one contains the other, apart from folders and punctuation.
 
     Example:
         >>> _same_model("gpt2-small", "/models/gpt2"), _same_model("google/gemma-2-2b", "pythia-70m")
         (True, False)
     """
-    one, two = (re.sub(r"[^a-z0-9]", "", Path(name).name.lower()) for name in (stated, given))
+    one, two = (re.sub(r"[^a-z0-9]", "", Path(name).name.lower()) for name in (str(stated or ""), given))
     return bool(one and two) and (one in two or two in one)
 
 
-def _same_width(run: Run, shape: tuple[int, ...], model: str, place: str) -> None:
-    size = 1
-    for n in shape:
-        size *= n
-    if size != run.recipe.spec.size:
-        raise RequestError(
-            f"This dictionary reads activations of width {run.recipe.spec.size}, but `{place}` of {model} has "
-            f"width {size}: it was trained on another model or place."
-        )
+def _points(language: Model, names: str, flat: bool) -> list[HookPoint]:
+    """The hook points of names; `flat` joins the attention heads, as dictionaries of one vector read them."""
+    found = resolve(language.module, names)
+    return [HookPoint(f"{p.path}:{p.side}", p.path, p.side) if flat and p.heads else p for p in found]
+
+
+def _same_points(language: Model, stated: Any, given: Sequence[HookPoint]) -> bool:
+    """Whether the stated names mean the given hook points of a model."""
+    with suppress(RequestError):
+        found = resolve(language.module, str(stated))
+        return [(p.path, p.side) for p in found] == [(p.path, p.side) for p in given]
+    return False
+
+
+def _framed(known: Mapping[str, Any], language: Model, model: str, force: bool) -> bool | None:
+    """Compare the tokenizers, and return whether contexts begin with the BOS token; None if that is not stated.
+
+    Raises:
+        RequestError: the metadata name another tokenizer, or a BOS token that the model's tokenizer does not have.
+    """
+    stated = str(known.get("tokenizer") or "")
+    if stated:
+        _same("tokenizer", stated, f"that of {model}", _same_tokenizer(stated, language), force)
+    bos = known.get("bos")
+    tokenizer = language.tokenizer
+    missing = tokenizer is not None and tokenizer.bos_token_id is None and tokenizer.cls_token_id is None
+    if bos is True and missing:
+        if not force:
+            raise RequestError(
+                "This dictionary was trained on contexts that begin with a BOS token, as its metadata say, and the "
+                f"tokenizer of {model} has none: it is another one. Audit it there all the same: ``force=True``"
+            )
+        return None
+    return bos if isinstance(bos, bool) else None
+
+
+def _same_tokenizer(stated: str, language: Model) -> bool:
+    """Whether a digest or a name means the tokenizer of a model; names are compared by vocabulary if they are here."""
+    if stated.startswith("sha256:"):
+        return stated == language.tokens
+    with suppress(NarrowsError):
+        found = Model(language.module, load_tokenizer(stated, fetch=False), "", stated, "")
+        if found.tokens:
+            return found.tokens == language.tokens
+    names = (language.name, language.source, str(getattr(language.tokenizer, "name_or_path", "")))
+    return any(_same_model(stated, name) for name in names)
+
+
+@torch.no_grad()
+def _same_width(run: Run, language: Model, points: Mapping[str, list[HookPoint]], model: str) -> None:
+    """Compare the shapes of activations of a few tokens with the shapes that a dictionary reads and predicts."""
+    if language.tokenizer is None:
+        return  # `harvest` says that it cannot read text
+    tokens = torch.zeros(1, 4, dtype=torch.long, device=language.device)
+    spec = run.recipe.spec
+    for name, shape, verb in (("place", spec.shape, "reads"), ("target_place", spec.target, "predicts")):
+        if name not in points or shape is None or len(shape) > 2:
+            continue
+        layers, width = (1, shape[0]) if len(shape) == 1 else shape
+        found = probe(language.module, {"input_ids": tokens}, points[name])
+        if len(found) != layers:
+            raise RequestError(
+                f"This dictionary {verb} {layers} layer{'s' * (layers != 1)}, and {len(found)} of {model} "
+                f"{'are' if len(found) != 1 else 'is'} given. Name as many: ``{name}={found[0].name!r}``"
+            )
+        for point in found:
+            size = torch.Size(point.shape or ()).numel()
+            if size != width:
+                raise RequestError(
+                    f"This dictionary {verb} activations of width {width}, but `{point.name}` of {model} has width "
+                    f"{size}: it was trained on another model or place."
+                )
+
+
+def _without_facts(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """A description of data that any model's activations fit, since they were compared already."""
+    return {name: value for name, value in spec.items() if name not in FACTS}

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from narrows.core.check import RequestError
+from narrows.core.check import RequestError, refuse, whole
 from narrows.exchange.description import Description, Losses
-from narrows.exchange.files import vacant, write_files, write_folder
+from narrows.exchange.files import flag, vacant, write_files, write_folder
 from narrows.exchange.fold import folded, with_centre, without_scaling
 from narrows.exchange.format import Format
 from narrows.exchange.formats import find, recognise, unknown
@@ -60,8 +60,24 @@ def read(path: str | Path, *, reading: str = "", allow_pickle: bool = False) -> 
     found: Format | None = own if own.recognises(path) else recognise(path)
     if found is None:
         raise unknown(path)
-    description = finite(found.read(path, allow_pickle=allow_pickle), path)
+    description = finite(typed(found.read(path, allow_pickle=allow_pickle), path), path)
     return read_as(description, reading) if reading else description
+
+
+def typed(description: Description, path: Path) -> Description:
+    """The description, if its metadata have the types that `Description` states.
+
+    Raises:
+        RequestError: some have not.
+    """
+    facts = description.metadata
+    for name in ("model", "place", "target_place", "hook", "target_hook", "tokenizer"):
+        if not isinstance(facts.get(name, ""), str):
+            raise refuse(f"the {name.replace('_', ' ')} in the metadata of {path}", facts[name], "a text")
+    if facts.get("context") is not None:
+        whole(f"the length of a context in the metadata of {path}", facts["context"])
+    flag(facts, "bos", path)
+    return description
 
 
 def finite(description: Description, path: Path) -> Description:
@@ -75,9 +91,10 @@ def finite(description: Description, path: Path) -> Description:
         if not bool(tensor.sum().isfinite()):
             bad = sum(int((~part.isfinite()).sum()) for part in tensor.flatten().split(1 << 24))
             if bad:
+                how = "1 number that is" if bad == 1 else f"{bad:,} numbers that are"
                 raise RequestError(
-                    f"{path} is damaged: `{name}` of its {description.format} file has {bad:,} numbers that are NaN or "
-                    "infinite. Get the file again."
+                    f"{path} is damaged: `{name}` of its {description.format} file has {how} NaN or infinite. "
+                    "Get the file again."
                 )
     return description
 

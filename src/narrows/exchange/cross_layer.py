@@ -17,6 +17,7 @@ from narrows.bottlenecks.sparse.relu import ReLU
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import RequestError
 from narrows.exchange.description import Description
+from narrows.exchange.files import Weights
 from narrows.nets.dictionaries.cross_layer import (
     CrossLayerDictionary,
     LayerEncoder,
@@ -32,6 +33,7 @@ __all__ = [
     "layers_of_files",
     "spec",
     "state",
+    "targets",
     "to_targets",
 ]
 
@@ -58,6 +60,28 @@ def layers_of_files(path: Path, pattern: str) -> list[Path]:
             "All layers from 0 on are needed."
         )
     return [path / pattern.format(layer) for layer in range(len(found))]
+
+
+def targets(decoder: Weights, name: str, layers: int, missing: Path, layer: int = 0) -> int:
+    """The number of layers that a decoder (N, targets, D) writes to: from `layer` on.
+
+    Args:
+        decoder: its file.
+        name: of the tensor.
+        layers: the number of layers whose files are there.
+        missing: the file of the next layer, for the message.
+        layer: the first layer that it writes to.
+
+    Raises:
+        RequestError: it writes to layers whose files are missing.
+    """
+    shape = decoder.shape(name)
+    if len(shape) == 3 and layer + shape[1] > layers:
+        raise RequestError(
+            f"{missing} is missing: {decoder.path.name} writes to {layer + shape[1]} layers, and files of {layers} "
+            "are there. All layers from 0 on are needed."
+        )
+    return layers - layer
 
 
 def _listed(numbers: Sequence[int]) -> str:

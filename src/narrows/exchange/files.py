@@ -14,11 +14,20 @@ import torch
 from torch import Tensor
 
 from narrows.core import files
-from narrows.core.check import RequestError, WorkError
+from narrows.core.check import RequestError, WorkError, refuse
 from narrows.core.lock import is_empty
 from narrows.core.tensorfile import Entry, read_table, write_tensors
 
-__all__ = ["Weights", "map_tensors", "read_config", "read_pickle", "vacant", "write_files", "write_folder"]
+__all__ = [
+    "Weights",
+    "flag",
+    "map_tensors",
+    "read_config",
+    "read_pickle",
+    "vacant",
+    "write_files",
+    "write_folder",
+]
 
 _AGAIN = "Free some, then convert again."
 
@@ -42,6 +51,26 @@ def read_config(path: Path) -> dict[str, Any]:
         raise damaged(path, error) from error
     if not isinstance(found, dict):
         raise damaged(path, "it is not a JSON object")
+    return found
+
+
+def flag(config: Mapping[str, Any], name: str, path: Path, default: bool = False) -> bool:
+    """A switch of a configuration.
+
+    Args:
+        config: the configuration.
+        name: of the field; a missing or empty one has the default.
+        path: the file, for messages.
+        default: its value where the configuration says nothing.
+
+    Raises:
+        RequestError: it is neither true nor false.
+    """
+    found = config.get(name)
+    if found is None:
+        return default
+    if not isinstance(found, bool):
+        raise refuse(f"{name} of {path}", found, "true or false")
     return found
 
 
@@ -77,7 +106,8 @@ def read_pickle(path: Path, allow: bool) -> dict[str, Any]:
     if not allow:
         raise RequestError(
             f"{path} is a pickle, which can run code of its author when it is opened. "
-            "If you trust its source, open it with ``allow_pickle=True``: then only tensors and plain values are read."
+            "If you trust its source, open it with ``allow_pickle=True``: then only tensors and plain values are read. "
+            "Or write it as a run first: narrows convert IN OUT --to narrows --allow-pickle"
         )
     try:
         try:
@@ -89,7 +119,11 @@ def read_pickle(path: Path, allow: bool) -> dict[str, Any]:
     except FileNotFoundError:
         raise RequestError(f"{path} is missing.") from None
     except Exception as error:  # pickles raise exceptions of any class
-        raise damaged(path, str(error).split("\n")[0]) from error
+        first = str(error).split("\n")[0]
+        cut = not first or isinstance(
+            error, OSError
+        )  # the end of the archive, which lists its content, is missing
+        raise damaged(path, "it is cut off, or no file of torch.save" if cut else first) from error
     if not isinstance(found, dict) or not all(isinstance(name, str) for name in found):
         raise damaged(path, "it is not a mapping of names to tensors")
     return {name: value.detach() if isinstance(value, Tensor) else value for name, value in found.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 __all__ = ["from_module_path", "from_transformer_lens", "layer_of", "to_transformer_lens"]
 
@@ -16,7 +17,7 @@ _LENS = {
 equal: our `mlp_in` is after the norm and its gain."""
 
 
-def from_transformer_lens(hook: str | None) -> str:
+def from_transformer_lens(hook: Any) -> str:
     """Our name of a hook point of TransformerLens; empty if we have none.
 
     Example:
@@ -25,7 +26,7 @@ def from_transformer_lens(hook: str | None) -> str:
         >>> from_transformer_lens("blocks.0.hook_resid_pre"), from_transformer_lens("hook_embed")
         ('embed', '')
     """
-    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", hook or "")
+    found = re.fullmatch(r"blocks\.(\d+)\.(.+)", hook if isinstance(hook, str) else "")
     if found is None:
         return ""
     layer, name = int(found[1]), found[2]

@@ -24,7 +24,7 @@ from narrows.runs.upgrade import renamed
 from narrows.runs.weights import check_weights, read_weights
 from narrows.train import Plan
 
-__all__ = ["Narrows", "recipe_of"]
+__all__ = ["Narrows", "metadata_of", "recipe_of"]
 
 
 def recipe_of(description: Description) -> Recipe:
@@ -65,7 +65,7 @@ class Narrows(Format):
             model = recipe.build()
         check_weights(path, weights, model)
         origin = recipe.origin
-        known = describe(model, weights, metadata=_metadata(recipe), promises=origin.get("promises", {}))
+        known = describe(model, weights, metadata=metadata_of(recipe), promises=origin.get("promises", {}))
         return replace(known, options={**origin.get("options", {}), **known.options}, format=self.name)
 
     def losses(self, description: Description) -> Losses:
@@ -90,19 +90,20 @@ class Narrows(Format):
         files.write(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
 
 
-def _metadata(recipe: Recipe) -> dict[str, Any]:
+def metadata_of(recipe: Recipe) -> dict[str, Any]:
     """What a recipe says of the data: of its origin, or of the harvest that it was fitted to."""
     if recipe.origin:
         return dict(recipe.origin.get("metadata", {}))
-    found: dict[str, Any] = {}
-    model, place = recipe.data.get("spec", {}).get("model"), recipe.data.get("at")
-    with suppress(RequestError):  # a harvest of one layer need not be asked for it by name
-        layers = list(Manifest.read(Path(str(recipe.data.get("what")))).shapes)
-        place = layers[0] if place is None and len(layers) == 1 else place
-    if isinstance(model, str):
-        found["model"] = model
-    if isinstance(place, str):
-        found["place"] = place
+    known = recipe.data.get("spec", {})
+    found: dict[str, Any] = {name: known[name] for name in ("model", "tokenizer") if known.get(name)}
+    for name, many, option in (("place", "places", "at"), ("target_place", "target_places", "target")):
+        listed = known.get(many, recipe.data.get(option))
+        if listed:
+            found[name] = listed if isinstance(listed, str) else ",".join(map(str, listed))
+    if "place" not in found:
+        with suppress(RequestError):  # a harvest of one layer need not be asked for it by name
+            layers = list(Manifest.read(Path(str(recipe.data.get("what")))).shapes)
+            found |= {"place": layers[0]} if len(layers) == 1 else {}
     for name in ("scaling", "target_scaling"):
         form = recipe.data.get(name)
         if form is not None and Scaling.of(form) != Scaling():

@@ -25,6 +25,7 @@ def compare(
     progress: Any = None,
     write: bool = False,
     evaluations: Evaluations = (),
+    chosen: str = "",
 ) -> Path:
     r"""Audit several runs and write one self-contained page that compares them.
 
@@ -43,6 +44,7 @@ def compare(
         write: also write audit and report into the folder of each run without one.
         evaluations: further figures, as for `narrows.audit.audit`. Those that ``audit.json`` of a run has already, of
             the same examples, are shown without measuring them again.
+        chosen: which run was chosen, and by which figure (`narrows.runs.choose.Choice.says`); the page shows it.
 
     Raises:
         RequestError: fewer than two runs, a run twice, or a folder that is not a run.
@@ -52,7 +54,7 @@ def compare(
     page = Path(out)
     found = comparison(runs, progress, write, evaluations)
     page.parent.mkdir(parents=True, exist_ok=True)
-    files.write(page, compare_page(found).encode())
+    files.write(page, compare_page(found, chosen).encode())
     return page
 
 

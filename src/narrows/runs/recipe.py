@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from narrows import data as nd
+from narrows.activations.provenance import FACTS
 from narrows.core import Autoencoder, Prior, Spec, Symbols, files, seeded
 from narrows.core.check import (
     NarrowsError,
@@ -319,7 +320,7 @@ def _check_description(data: Mapping[str, Any]) -> None:
         raise ValueError("`spec` of the data is invalid")
     for n in rows:
         whole("rows", n, low=0)
-    _spec({k: v for k, v in spec.items() if k not in ("class_names", "rows", "model")})
+    _spec({k: v for k, v in spec.items() if k not in ("class_names", "rows", *FACTS)})
 
 
 def _check_forms(forms: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
@@ -336,7 +337,7 @@ def _check_forms(forms: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
             raise ValueError(
                 f"the number of classes of the modality `{name}` differs from the number of class names"
             )
-        bare = {key: value for key, value in spec.items() if key not in ("class_names", "model")}
+        bare = {key: value for key, value in spec.items() if key not in ("class_names", *FACTS)}
         if _spec(bare) != _spec(parts[name]):
             raise ValueError(f"`forms` and `spec` of the data differ for the modality `{name}`")
 

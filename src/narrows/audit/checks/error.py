@@ -50,8 +50,14 @@ def reconstruction_error(view: View) -> Finding:
             spread=spread(lambda rows: float(error[rows].quantile(0.99)), len(view), view.seed),
             n=len(view),
         ),
-        Check("error/worst", worst, "mean square", says="The example that is reconstructed worst."),
-        _tail(high, median),
+        Check(
+            "error/worst", worst, "mean square", says="The example that is reconstructed worst.", n=len(view)
+        ),
+        replace(
+            _tail(high, median),
+            spread=spread(lambda rows: _ratio(error[rows]), len(view), view.seed),
+            n=len(view),
+        ),
     )
     chart = distribution(
         "error",
@@ -131,6 +137,12 @@ def _fvu_check(unexplained: float) -> Check:
     if unexplained > 0.5:
         return Check("fvu", unexplained, "", "warn", f"Only {explained} More capacity or training may help.")
     return Check("fvu", unexplained, "", "ok", explained)
+
+
+def _ratio(error: Tensor) -> float:
+    """The 99th percentile over the median; 0 where the median is 0."""
+    median, high = (float(error.quantile(q)) for q in (0.5, 0.99))
+    return high / median if median > 0 else 0.0
 
 
 def _tail(high: float, median: float) -> Check:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.audit.evidence.reseeds import spread
+from narrows.audit.evidence.reseeds import halved, reseed
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.disentanglement import dci, mig, mutual_information, sap
 from narrows.audit.report.finding import Chart, Check, Finding, Series
@@ -42,24 +42,34 @@ def disentanglement(view: View) -> Finding:
 
 
 def _scores(z: Array, factors: Array, seed: int) -> tuple[Check, ...]:
-    """MIG, DCI and SAP; MIG with its chance level and spread, which cost little."""
-    scores, n = dci(z, factors, seed), len(z)
+    """MIG, DCI and SAP; by chance with shuffled factors, their spread over halves of the examples."""
+    n = len(z)
     order = np.random.default_rng(seed).permutation(n)
     says = {
         "mig": "Mutual information gap: 1 if each factor is encoded in one latent; by chance, with shuffled factors.",
         "dci/disentanglement": "1 if each latent predicts one factor.",
         "dci/completeness": "1 if each factor is predicted by one latent.",
-        "dci/informativeness": "Held-out accuracy of a random forest; by chance, of the most frequent value.",
+        "dci/informativeness": "Held-out accuracy of a random forest.",
         "sap": "Gap between the two latents that predict a factor best.",
     }
-    values = (mig(z, factors), *scores, sap(z, factors, seed))
-    frequent = float(np.mean([np.unique(f, return_counts=True)[1].max() / n for f in factors.T]))
-    chance = {"mig": mig(z, factors[order]), "dci/informativeness": frequent}
-    over = {"mig": spread(lambda rows: mig(z[rows.numpy()], factors[rows.numpy()]), n, seed)}
+    values, chance = _figures(z, factors, seed), _figures(z, factors[order], seed)
+
+    def again(one: int) -> dict[str, float]:
+        rows = halved(n, one).numpy()
+        return _figures(z[rows], factors[rows], one)
+
+    over = reseed(again, seed)
     return tuple(
-        Check(name, value, "", "info", what, chance.get(name), over.get(name), n)
-        for value, (name, what) in zip(values, says.items(), strict=True)
+        Check(name, values[name], "", "info", what, chance[name], over[name].spread, n)
+        for name, what in says.items()
     )
+
+
+def _figures(z: Array, factors: Array, seed: int) -> dict[str, float]:
+    """The figures by name."""
+    scores = dci(z, factors, seed)._asdict()
+    named = {f"dci/{name}": value for name, value in scores.items()}
+    return {"mig": mig(z, factors), **named, "sap": sap(z, factors, seed)}
 
 
 def _codes(view: View) -> Tensor | None:

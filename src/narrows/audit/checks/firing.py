@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.reseeds import redrawn, reseed
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Check, Finding, distribution
 from narrows.kernels.metrics import dense_above
@@ -18,7 +21,8 @@ def firing(view: View) -> Finding:
     if share is None:
         return Finding()
     fires = share[share > 0]
-    checks = _counts(share, view.counted)
+    over = _spreads(view)
+    checks = _counts(share, view.counted, over)
     if not len(fires):
         return Finding(checks)
     median = Check(
@@ -27,6 +31,7 @@ def firing(view: View) -> Finding:
         "",
         "info",
         "The median firing density of the latents that are not dead.",
+        spread=over.get("density/median"),
         n=view.counted,
     )
     chart = distribution(
@@ -41,7 +46,28 @@ def firing(view: View) -> Finding:
     return Finding((*checks, median), (chart,))
 
 
-def _counts(share: Tensor, codes: int) -> tuple[Check, ...]:
+def _spreads(view: View) -> dict[str, float]:
+    """The spread of each figure over redraws of stretches of the data, since neighbouring tokens are alike."""
+    found = view.stretches
+    if found is None or len(found[1]) < 2:
+        return {}
+    fires, codes = found
+
+    def again(seed: int) -> dict[str, float]:
+        rows = redrawn(len(codes), seed)
+        share = fires[rows].sum(0).double() / codes[rows].sum()
+        on = share[share > 0]
+        return {
+            "l0": float(share.sum()),
+            "latents/dead": float((share == 0).sum()),
+            "latents/dense": float((share > dense_above(share)).sum()),
+            "density/median": float(on.median()) if len(on) else 0.0,
+        }
+
+    return {name: figure.spread for name, figure in reseed(again, view.seed).items()}
+
+
+def _counts(share: Tensor, codes: int, over: Mapping[str, float]) -> tuple[Check, ...]:
     """How many latents are on in a code, never on, and on too often."""
     total, often = len(share), dense_above(share)
     dead, dense = int((share == 0).sum()), int((share > often).sum())
@@ -53,6 +79,7 @@ def _counts(share: Tensor, codes: int) -> tuple[Check, ...]:
             "latents",
             "info",
             f"Mean number of latents that are on in a code, of {total}.",
+            spread=over.get("l0"),
             n=codes,
         ),
         Check(
@@ -61,6 +88,7 @@ def _counts(share: Tensor, codes: int) -> tuple[Check, ...]:
             unit,
             "warn" if dead > 0.25 * total else "ok",
             never,
+            spread=over.get("latents/dead"),
             n=codes,
         ),
         Check(
@@ -69,6 +97,7 @@ def _counts(share: Tensor, codes: int) -> tuple[Check, ...]:
             unit,
             "warn" if dense > max(0.05 * total, 2) else "ok",
             f"On in more than {often:.0%} of the codes.",
+            spread=over.get("latents/dense"),
             n=codes,
         ),
     )

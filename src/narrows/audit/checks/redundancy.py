@@ -7,7 +7,8 @@ from torch import Tensor
 
 from narrows.audit.evidence.control import random_atoms
 from narrows.audit.evidence.effects import atoms
-from narrows.audit.evidence.reseeds import spread
+from narrows.audit.evidence.reseeds import redrawn, reseed, spread
+from narrows.audit.evidence.streams import stretches
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import unit_variance
 from narrows.audit.report.finding import Check, Finding, Verdict
@@ -18,6 +19,8 @@ __all__ = ["redundancy"]
 CORRELATED, DUPLICATE = 0.9, 0.95
 _LATENTS, _ATOMS = 512, 2048
 _CHUNK = 512
+_PAIRS = 4096
+"""Number of the closest pairs of atoms among which the closest two of those that are not dead are looked for."""
 
 
 def redundancy(view: View) -> Finding:
@@ -83,6 +86,7 @@ def _duplicates(view: View) -> Finding:
     unit = torch.nn.functional.normalize(directions.flatten(1).double(), dim=1)
     random = random_atoms(len(unit), unit.shape[1], view.seed)
     closest, nearest_random = _nearest(unit), _nearest(random.double())
+    over = _spreads(view, chosen, unit)
     twins = int((closest > DUPLICATE).sum())
     share = twins / len(chosen)
     says = (
@@ -100,6 +104,7 @@ def _duplicates(view: View) -> Finding:
                 verdict,
                 says + fix,
                 chance=float((nearest_random > DUPLICATE).sum()),
+                spread=over.get("atoms/duplicate"),
                 n=len(chosen),
             ),
             Check(
@@ -110,10 +115,34 @@ def _duplicates(view: View) -> Finding:
                 "The largest |cosine| of two atoms that are not dead. For N random directions in D dimensions it is "
                 "about sqrt(4 ln N / D).",
                 chance=coherence(random),
+                spread=over.get("atoms/coherence"),
                 n=len(chosen),
             ),
         )
     )
+
+
+def _spreads(view: View, chosen: Tensor, unit: Tensor) -> dict[str, float]:
+    """The spread of the figures over redraws of the examples, which decide which latents are not dead."""
+    assert view.sparse is not None
+    fires, codes = stretches(view.sparse)
+    if len(codes) < 2:
+        return {}
+    first, second = torch.triu_indices(len(unit), len(unit), 1)
+    cosine = (unit @ unit.T)[first, second]
+    closest = cosine.abs().topk(min(_PAIRS, len(cosine))).indices
+    twins = (cosine > DUPLICATE).nonzero().flatten()
+
+    def again(seed: int) -> dict[str, float]:
+        on = fires[redrawn(len(codes), seed)].sum(0)[chosen] > 0
+        pairs = twins[on[first[twins]] & on[second[twins]]]
+        left = closest[on[first[closest]] & on[second[closest]]]
+        return {
+            "atoms/duplicate": float(len(torch.cat([first[pairs], second[pairs]]).unique())),
+            "atoms/coherence": float(cosine[left[0]].abs()) if len(left) else 0.0,
+        }
+
+    return {name: figure.spread for name, figure in reseed(again, view.seed).items()}
 
 
 def _nearest(unit: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch import Tensor
 from narrows.core import seeded
 from narrows.core.check import refuse, whole
 
-__all__ = ["RESEEDS", "Reseeded", "redrawn", "reseed", "spread"]
+__all__ = ["RESEEDS", "Reseeded", "halved", "redrawn", "reseed", "spread"]
 
 RESEEDS = 5
 """The number of evaluations that a spread rests on."""
@@ -83,6 +83,16 @@ def redrawn(count: int, seed: int) -> Tensor:
     """
     generator = torch.Generator().manual_seed(seed)
     return torch.randint(count, (count,), generator=generator)
+
+
+def halved(count: int, seed: int) -> Tensor:
+    """Half of the row numbers, each once, (count // 2,).
+
+    For figures that fit to some rows and measure on others, which a repeated row would join. The standard deviation
+    over random halves is that over samples of all rows, for a mean: (s²/m)(1 - m/n) is s²/n for m = n/2.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randperm(count, generator=generator)[: count // 2]
 
 
 def spread(figure: Callable[[Tensor], float], count: int, seed: int) -> float | None:

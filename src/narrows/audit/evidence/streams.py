@@ -8,8 +8,22 @@ import torch
 from torch import Tensor
 
 from narrows.core import Sparse
+from narrows.kernels.metrics import code_count, firings
 
-__all__ = ["BINS", "FINEST", "Counts", "Entries", "TopEntries", "entries", "peaks", "random_priority"]
+__all__ = [
+    "BINS",
+    "FINEST",
+    "Counts",
+    "Entries",
+    "TopEntries",
+    "entries",
+    "peaks",
+    "random_priority",
+    "stretches",
+]
+
+_PARTS = 32
+"""Counts are kept for at least this many stretches of the data, and at most twice as many."""
 
 BINS, FINEST = 48, -14.0
 """Bins of the histogram of activations: half octaves from 2^-14 on; the outermost bins are open."""
@@ -70,6 +84,22 @@ def random_priority(found: Entries, seed: int) -> Tensor:
     return mixed.double() / 0x80000000
 
 
+def stretches(z: Tensor | Sparse) -> tuple[Tensor, Tensor]:
+    """How often each latent is on in stretches of codes (B, ..., N), (P, N), and their numbers of codes, (P,).
+
+    Example:
+        >>> stretches(torch.tensor([[1.0, 0.0], [2.0, 3.0]]))
+        (tensor([[1, 0],
+                [1, 1]]), tensor([1, 1]))
+    """
+    if isinstance(z, Sparse):
+        pairs = zip(z.indices.tensor_split(_PARTS), z.values.tensor_split(_PARTS), strict=True)
+        parts: list[Tensor | Sparse] = [Sparse(i, v, z.width) for i, v in pairs if len(v)]
+    else:
+        parts = [part for part in z.tensor_split(_PARTS) if len(part)]
+    return torch.stack([firings(part) for part in parts]), torch.tensor([code_count(part) for part in parts])
+
+
 class Counts:
     """How often each latent is on, sums and maxima of its activations, and their histogram.
 
@@ -80,6 +110,8 @@ class Counts:
     def __init__(self, width: int) -> None:
         self.codes = 0
         self.fires = torch.zeros(width, dtype=torch.int64)
+        self._parts: list[tuple[Tensor, int]] = []
+        self._each, self._filled = 1, 1  # calls of `add` for each part, and in the last one
         self.total, self.square, self.largest = (torch.zeros(width, dtype=torch.double) for _ in range(3))
         self.bins = torch.zeros(width, BINS, dtype=torch.int32)
 
@@ -87,13 +119,34 @@ class Counts:
         """Add the entries of some codes."""
         size, one = found.value.double().abs(), torch.ones_like(found.latent)
         self.codes += codes
-        self.fires.index_add_(0, found.latent, one)
+        fires = torch.bincount(found.latent, minlength=len(self.fires))
+        self.fires += fires
+        self._stretch(fires.to(torch.int32), codes)
         self.total.index_add_(0, found.latent, size)
         self.square.index_add_(0, found.latent, size.square())
         self.largest.scatter_reduce_(0, found.latent, size, "amax")
         octave = ((size.log2() - FINEST) * 2).floor().clamp(0, BINS - 1).long()
         flat = self.bins.view(-1)
         flat.index_add_(0, found.latent * BINS + octave, one.to(torch.int32))
+
+    def _stretch(self, fires: Tensor, codes: int) -> None:
+        """Add counts to the last stretch, or begin another."""
+        if self._filled < self._each:
+            before, n = self._parts.pop()
+            fires, codes = before + fires, n + codes
+        else:
+            self._filled = 0
+        self._parts.append((fires, codes))
+        self._filled += 1
+        if len(self._parts) == 2 * _PARTS and self._filled == self._each:
+            pairs = zip(self._parts[::2], self._parts[1::2], strict=True)  # neighbours become one
+            self._parts = [(a + b, n + m) for (a, n), (b, m) in pairs]
+            self._each, self._filled = 2 * self._each, 2 * self._each
+
+    @property
+    def parts(self) -> tuple[Tensor, Tensor]:
+        """How often each latent is on in stretches of the data, (P, N), and their numbers of codes, (P,)."""
+        return torch.stack([fires for fires, _ in self._parts]), torch.tensor([n for _, n in self._parts])
 
     @property
     def density(self) -> Tensor:

@@ -15,7 +15,7 @@ from narrows.audit.evidence.control import Control, random_dictionary
 from narrows.audit.evidence.joining import join, to_cpu
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.evidence.posterior import Posterior, posterior_of
-from narrows.audit.evidence.streams import Counts
+from narrows.audit.evidence.streams import Counts, stretches
 from narrows.core import (
     Autoencoder,
     Batch,
@@ -142,6 +142,13 @@ class View:
         if self.counts is not None:
             return self.counts.density
         return None if self.sparse is None else density(self.sparse)
+
+    @property
+    def stretches(self) -> tuple[Tensor, Tensor] | None:
+        """How often each latent is on in stretches of the counted codes, (P, N), and their numbers of codes, (P,)."""
+        if self.counts is not None:
+            return self.counts.parts
+        return None if self.sparse is None else stretches(self.sparse)
 
     @property
     def counted(self) -> int:

@@ -112,11 +112,12 @@ def run_page(
     )
 
 
-def compare_page(comparison: Comparison) -> str:
+def compare_page(comparison: Comparison, chosen: str = "") -> str:
     """The page that sets several runs side by side, those that are equal but for the seed in one column.
 
     Args:
         comparison: the runs and what is told apart.
+        chosen: which run was chosen, and by which figure, in a sentence.
 
     Raises:
         WorkError: Jinja2 or Pillow is not installed.
@@ -131,6 +132,7 @@ def compare_page(comparison: Comparison) -> str:
         columns=held,
         rows=comparison.rows,
         warnings=comparison.warnings,
+        chosen=chosen,
         rule=RULE,
         cards={column.name: _cards(column.report)[:4] for column in held},
         curves=[drawn(chart) for chart in curves],

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from narrows.core.check import RequestError
-from narrows.exchange.cross_layer import from_targets, layers_of_files, to_targets
+from narrows.exchange.cross_layer import from_targets, layers_of_files, targets, to_targets
 from narrows.exchange.description import Description, Losses
 from narrows.exchange.files import Weights, damaged, map_tensors
 from narrows.exchange.format import Files, Format
@@ -86,7 +86,12 @@ class CircuitTracer(Format):
             one = {
                 "encoder": encoder.take(f"W_enc_{i}", n, d),
                 "encoder_bias": encoder.take(f"b_enc_{i}", n),
-                "decoder": decoder.take(f"W_dec_{i}", n, len(files) - i, d),
+                "decoder": decoder.take(
+                    f"W_dec_{i}",
+                    n,
+                    targets(decoder, f"W_dec_{i}", len(files), path / _ENCODER.format(len(files)), i),
+                    d,
+                ),
                 "decoder_bias": encoder.take(f"b_dec_{i}", d),
             }
             if f"threshold_{i}" in encoder:
@@ -125,7 +130,7 @@ class CircuitTracer(Format):
             results.append("the skip connection of a cross-layer transcoder, which its files do not have")
         if description.kind == "transcoder" and _layer(description) is None:
             facts.append("a transcoder of an unknown layer: it is written as layer 0")
-        known = [name for name in ("context", "bos", "dataset") if name in description.metadata]
+        known = [name for name in ("tokenizer", "context", "bos", "dataset") if name in description.metadata]
         if known:
             facts.append(", ".join(known))
         return Losses(tuple(results), tuple(facts))
@@ -280,6 +285,8 @@ def _read_config(path: Path) -> dict[str, Any]:
             found[last] = [] if pair[2] is None else _plain(pair[2])
         else:
             raise damaged(path, f"the line {line!r} is not a field")
+    if not found:
+        raise damaged(path, "it is empty")
     return found
 
 

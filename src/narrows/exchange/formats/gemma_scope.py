@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 
 from narrows.core.check import RequestError
-from narrows.exchange.cross_layer import from_targets, layers_of_files
+from narrows.exchange.cross_layer import from_targets, layers_of_files, targets
 from narrows.exchange.description import Description, Losses
-from narrows.exchange.files import Weights, damaged, map_tensors, read_config
+from narrows.exchange.files import Weights, damaged, flag, map_tensors, read_config
 from narrows.exchange.format import Files, Format
 from narrows.exchange.places import from_module_path
 
@@ -85,7 +85,9 @@ class GemmaScope(Format):
         if wide:
             names = ", ".join(sorted(str(dtype).removeprefix("torch.") for dtype in wide))
             facts.append(f"numbers of the type {names}: they are written as float32")
-        if described := [name for name in ("model", "place", "hook") if name in description.metadata]:
+        if described := [
+            name for name in ("model", "tokenizer", "place", "hook") if name in description.metadata
+        ]:
             facts.append(f"{', '.join(described)}: they are in the names of its folders")
         return Losses(tuple(results), tuple(facts))
 
@@ -189,9 +191,10 @@ def _layer(path: Path, config: Mapping[str, Any], layers: int) -> dict[str, Tens
     """The tensors of one file of Gemma Scope 2, checked against the configuration."""
     weights = Weights(path, map_tensors(path))
     skip = "affine_skip_connection"
-    if bool(config.get("affine_connection")) != (skip in weights):
+    if flag(config, "affine_connection", path.parent / _CONFIG) != (skip in weights):
         raise RequestError(f"{path} contradicts {_CONFIG} on whether there is an affine skip connection.")
-    tensors = _tensors(weights, "w_", (layers,) if layers else ())
+    missing = path.parent / f"params_layer_{layers}.safetensors"
+    tensors = _tensors(weights, "w_", (targets(weights, "w_dec", layers, missing),) if layers else ())
     width = config.get("width")
     if isinstance(width, int) and width != len(tensors["encoder"]):
         raise RequestError(f"{path} has {len(tensors['encoder'])} latents, and {_CONFIG} says {width}.")

@@ -9,7 +9,7 @@ import torch
 
 from narrows.core.check import RequestError, number, whole
 from narrows.exchange.description import Description
-from narrows.exchange.files import Weights, map_tensors, read_config
+from narrows.exchange.files import Weights, flag, map_tensors, read_config
 from narrows.exchange.format import Format
 from narrows.exchange.places import from_transformer_lens
 
@@ -57,13 +57,13 @@ class LlamaScope(Format):
             "encoder_bias": weights.take("encoder.bias", n),
             "decoder": weights.take("decoder.weight", d, n).T,
         }
-        bias = bool(config.get("use_decoder_bias", True))
+        bias = flag(config, "use_decoder_bias", path / _CONFIG, True)
         tensors["decoder_bias"] = weights.take("decoder.bias", d) if bias else torch.zeros(d)
         weights.finish()
         root = d**0.5
         theta = number(f"jump_relu_threshold of {path / _CONFIG}", config.get("jump_relu_threshold"), low=0)
         threshold = torch.full((n,), theta * root / last)
-        if config.get("sparsity_include_decoder_norm", True):
+        if flag(config, "sparsity_include_decoder_norm", path / _CONFIG, True):
             # The norm of an atom in the comparison is a threshold of its own for each latent.
             lengths = torch.linalg.vector_norm(tensors["decoder"].float(), dim=1)
             threshold = threshold / lengths.clamp_min(torch.finfo(torch.float32).tiny)
@@ -73,7 +73,7 @@ class LlamaScope(Format):
             "jumprelu",
             tensors,
             kind="sae" if hooks[0] == hooks[1] else "transcoder",
-            centre=bool(config.get("apply_decoder_bias_to_pre_encoder", False)),
+            centre=flag(config, "apply_decoder_bias_to_pre_encoder", path / _CONFIG),
             scale=(root / first, root / last),
             metadata={**_facts(hooks), "norm": first, "output_norm": last, "config": {self.name: config}},
             promises={"l0": float(config["top_k"])} if isinstance(config.get("top_k"), int) else {},

@@ -13,7 +13,7 @@ from narrows.core import files
 from narrows.core.check import RequestError, number, whole
 from narrows.exchange.cross_layer import from_targets
 from narrows.exchange.description import Description
-from narrows.exchange.files import Weights, map_tensors, read_config
+from narrows.exchange.files import Weights, flag, map_tensors, read_config
 from narrows.exchange.format import Format
 from narrows.exchange.places import from_transformer_lens
 
@@ -51,7 +51,7 @@ class Llamascopium(Format):
         kind, activation = config.get("sae_type"), config.get("act_fn", "relu")
         if kind not in ("sae", "clt"):
             raise RequestError(f"{path / _CONFIG}: the type `{kind}` is not read; sae and clt are.")
-        if config.get("use_glu_encoder"):
+        if flag(config, "use_glu_encoder", path / _CONFIG):
             raise RequestError(f"{path / _CONFIG}: a gated linear unit as the encoder is not read.")
         if activation not in _ACTIVATIONS:
             raise RequestError(
@@ -73,7 +73,7 @@ def _one(path: Path, config: Mapping[str, Any], weights: Weights, d: int, n: int
         "decoder": weights.take("W_D", n, d),
     }
     tensors["decoder_bias"] = _bias(config, weights, d, tensors["decoder"])
-    by_norm = bool(config.get("sparsity_include_decoder_norm", True))
+    by_norm = flag(config, "sparsity_include_decoder_norm", path / _CONFIG, True)
     if activation == "jumprelu":
         lengths = torch.linalg.vector_norm(tensors["decoder"].float(), dim=1)
         tensors["threshold"] = _threshold(weights, (n,), lengths if by_norm else None)
@@ -127,7 +127,7 @@ def _crossing(path: Path, config: Mapping[str, Any], weights: Weights, d: int, n
         for i in range(count)
     ]
     tensors = from_targets(layers)
-    by_norm = bool(config.get("sparsity_include_decoder_norm", True))
+    by_norm = flag(config, "sparsity_include_decoder_norm", path / _CONFIG, True)
     if activation == "jumprelu":
         lengths = torch.linalg.vector_norm(tensors["decoder"].float(), dim=1).view(count, n)
         tensors["threshold"] = _threshold(weights, (count, n), lengths if by_norm else None).flatten()

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from narrows.core.check import RequestError, nearest, whole
+from narrows.core.check import RequestError, nearest, number, refuse, whole
 from narrows.exchange.description import Description, Losses
-from narrows.exchange.files import Weights, map_tensors, read_config
+from narrows.exchange.files import Weights, flag, map_tensors, read_config
 from narrows.exchange.format import Files, Format
 from narrows.exchange.places import from_transformer_lens, to_transformer_lens
 
@@ -53,7 +53,7 @@ _FACTS = {
     "target_hook": "hook_name_out",
     "context": "context_size",
 }
-_FACTS |= {"bos": "prepend_bos", "dataset": "dataset_path"}
+_FACTS |= {"bos": "prepend_bos", "dataset": "dataset_path", "tokenizer": "tokenizer_name"}
 """Our names of metadata, and theirs."""
 
 
@@ -80,7 +80,7 @@ class SAELens(Format):
         weights = Weights(path / _WEIGHTS, map_tensors(path / _WEIGHTS))
         sizes = {name: _size(config, name, path) for name in ("d_in", "d_sae")}
         norm = config.get("normalize_activations", "none")
-        if norm not in _NORMS:
+        if str(norm) not in _NORMS:
             raise RequestError(
                 f"{path / _CONFIG}: `normalize_activations` is {norm!r}, which is not read. "
                 f"Known: {', '.join(_NORMS)}."
@@ -96,11 +96,13 @@ class SAELens(Format):
             activation,
             tensors,
             kind="transcoder" if architecture in _TRANSCODERS else "sae",
-            centre=architecture not in _TRANSCODERS and bool(config.get("apply_b_dec_to_input", True)),
+            centre=architecture not in _TRANSCODERS
+            and flag(config, "apply_b_dec_to_input", path / _CONFIG, True),
             k=_k(config, activation, sizes, path),
             token_norm=_NORMS[norm],
-            by_norm=activation in ("topk", "abstopk") and bool(config.get("rescale_acts_by_decoder_norm")),
-            options=_pursuit(config) if activation == "pursuit" else {},
+            by_norm=activation in ("topk", "abstopk")
+            and flag(config, "rescale_acts_by_decoder_norm", path / _CONFIG),
+            options=_pursuit(config, path / _CONFIG) if activation == "pursuit" else {},
             metadata={**_facts(metadata, config), "config": {self.name: own}},
             promises=_promises(metadata),
             format=self.name,
@@ -176,6 +178,8 @@ def _modern(own: Mapping[str, Any], path: Path) -> dict[str, Any]:
     """A configuration of any version, with the names of version 6."""
     if isinstance(own.get("metadata"), dict):
         return dict(own)
+    if own.get("metadata") is not None:
+        raise refuse(f"metadata of {path}", own["metadata"], "a JSON object")
     config = {_RENAMED.get(name, name): value for name, value in own.items()}
     given = config.get("activation_fn_kwargs")
     if config.get("activation_fn") == "topk" and isinstance(given, dict) and given.get("k") is not None:
@@ -201,17 +205,17 @@ def _size(config: Mapping[str, Any], name: str, path: Path) -> int:
 
 def _k(config: Mapping[str, Any], activation: str, sizes: Mapping[str, int], path: Path) -> int:
     if activation in ("topk", "abstopk"):
-        return min(_size(config, "k", path), sizes["d_sae"])
+        return whole(f"k of {path / _CONFIG}", config.get("k"), high=sizes["d_sae"])
     if activation == "pursuit":
         steps = config.get("max_iterations")
         return sizes["d_in"] if steps is None else _size(config, "max_iterations", path)
     return 0
 
 
-def _pursuit(config: Mapping[str, Any]) -> dict[str, Any]:
+def _pursuit(config: Mapping[str, Any], path: Path) -> dict[str, Any]:
     return {
-        "residual": float(config.get("residual_threshold", 1e-2)),
-        "stop_on_repeat": bool(config.get("stop_on_duplicate_support", True)),
+        "residual": number(f"residual_threshold of {path}", config.get("residual_threshold", 1e-2), low=0),
+        "stop_on_repeat": flag(config, "stop_on_duplicate_support", path, True),
     }
 
 

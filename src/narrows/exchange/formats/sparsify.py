@@ -8,7 +8,7 @@ from typing import Any
 from narrows.core import files
 from narrows.core.check import RequestError, whole
 from narrows.exchange.description import Description, Losses
-from narrows.exchange.files import Weights, map_tensors, read_config
+from narrows.exchange.files import Weights, flag, map_tensors, read_config
 from narrows.exchange.format import Files, Format
 from narrows.exchange.places import from_module_path
 
@@ -31,15 +31,16 @@ class Sparsify(Format):
         """Read the folder of one hook point."""
         config = read_config(path / _CONFIG)
         activation = config.get("activation", "topk")
-        if activation not in ("topk", "groupmax") or config.get("signed"):
-            shown = "signed TopK" if config.get("signed") else activation
+        signed = flag(config, "signed", path / _CONFIG)
+        if activation not in ("topk", "groupmax") or signed:
+            shown = "signed TopK" if signed else activation
             raise RequestError(
                 f"{path / _CONFIG}: the activation `{shown}` is not known; topk and groupmax are."
             )
         weights = Weights(path / _WEIGHTS, map_tensors(path / _WEIGHTS))
         d, n = self._sizes(config, weights, path)
-        transcoder, skip = bool(config.get("transcode")), "W_skip" in weights
-        if skip != bool(config.get("skip_connection", False)):
+        transcoder, skip = flag(config, "transcode", path / _CONFIG), "W_skip" in weights
+        if skip != flag(config, "skip_connection", path / _CONFIG):
             raise RequestError(
                 f"{path / _CONFIG} contradicts {_WEIGHTS} on whether there is a skip connection."
             )
@@ -111,7 +112,11 @@ class Sparsify(Format):
             results.append("factors of input, output or atoms: fold them with ``fold=True``")
         if len({t.dtype for t in description.tensors.values()}) > 1:
             facts.append("tensors of several types: it casts all to one when it loads")
-        known = [name for name in ("model", "dataset", "context", "bos") if name in description.metadata]
+        known = [
+            name
+            for name in ("model", "tokenizer", "dataset", "context", "bos")
+            if name in description.metadata
+        ]
         if known:
             facts.append(f"{', '.join(known)} in its own folder: they are in config.json beside it")
         return Losses(tuple(results), tuple(facts))

@@ -37,7 +37,7 @@ _RESUME = "Free some, then run the same command again: it computes only the miss
 
 
 def harvest(
-    model: str | Path | nn.Module,
+    model: str | Path | nn.Module | Model,
     text: Any = None,
     at: str | Sequence[str] = (),
     out: str | Path = "",
@@ -70,7 +70,7 @@ def harvest(
     processes started by torchrun divide the units by rank.
 
     Args:
-        model: a name on the Hugging Face hub, a folder, ``minilm``, ``stories260k``, or any module.
+        model: a name on the Hugging Face hub, a folder, ``minilm``, ``stories260k``, any module, or a `Model`.
         text: ``bundled`` (Python's documentation), ``wikitext``, ``shakespeare``, a path (.txt, .jsonl, each
             also as .gz, .parquet, a folder saved by `datasets`), or a list of documents.
         at: layers: short names such as ``resid.3``, module paths, globs, several separated by commas; see
@@ -121,8 +121,7 @@ def harvest(
         raise RequestError("Give exactly one of ``text``, ``images`` and ``inputs``.")
     choice("dtype", dtype, DTYPES)
     progress_bar = _progress_bar(progress)
-    loaded = wrap(model, tokenizer) if isinstance(model, nn.Module) else load(model, device, model_dtype)
-    loaded = loaded if tokenizer is None else replace(loaded, tokenizer=tokenizer)
+    loaded = _loaded(model, tokenizer, device, model_dtype)
     options = _contexts(loaded, context, mode, chat, overlong, special, positions, bos, tokens)
     hook_points = resolve(loaded.module, at)
     with progress_bar, _evaluating(loaded.module):
@@ -137,6 +136,14 @@ def harvest(
             work, description = of_inputs(inputs, loaded, options)
         job = _job(loaded, hook_points, work, description, Path(out), gradients, dtype, batch_size, shard)
         return _live(job) if on_the_fly else _run(job, progress_bar)
+
+
+def _loaded(model: str | Path | nn.Module | Model, tokenizer: Any, device: str, model_dtype: str) -> Model:
+    """The model, with another tokenizer if one is given."""
+    if isinstance(model, nn.Module):
+        return wrap(model, tokenizer)
+    found = model if isinstance(model, Model) else load(model, device, model_dtype)
+    return found if tokenizer is None else replace(found, tokenizer=tokenizer)
 
 
 def _progress_bar(progress: bool | Silent) -> Silent:

@@ -52,6 +52,7 @@ def header_of(
             "source": model.source,
             "revision": model.revision,
             "dtype": model.dtype,
+            **({"tokenizer": model.tokens} if isinstance(work, Text) and model.tokens else {}),
         },
         "layers": {
             hook_point.name: {
