@@ -109,7 +109,9 @@ def spliced_and_captured(
 
 def cross_entropy(logits: Tensor, tokens: Tensor) -> Tensor:
     """The cross-entropy of each next token, in nats: (B, T, V) logits and (B, T) tokens to (B, T - 1)."""
-    following = tokens.roll(-1, 1)  # the last position is dropped from the result: slices of logits are copies
+    following = tokens.roll(
+        -1, 1
+    )  # the last position is dropped from the result: slices of logits are copies
     costs = F.cross_entropy(_wide(logits).flatten(0, 1), following.flatten(), reduction="none")
     return costs.view(tokens.shape)[:, :-1]
 
