@@ -234,3 +234,21 @@ def test_a_prior_over_codes_is_asked_what_they_cost():
     check = by_name(audit(model, X))["rate/prior"]
     assert check.value == pytest.approx(2 * math.log(8), rel=1e-6)
     assert "6 bits" in check.says
+
+
+def test_the_likelihood_says_how_far_it_can_be_trusted():
+    x = torch.randn(200, 6)
+    report = audit(gaussian_model(), x)
+    for name in ("nll/error", "nll/effective", "nll/pareto-k"):
+        assert report[name].n == 128
+    assert 1 <= report["nll/effective"].value <= 64
+    assert "narrows score RUN --estimator ais" in report["nll/pareto-k"].says  # an untrained encoder
+
+
+def test_a_squared_error_has_no_likelihood():
+    model = gaussian_model()
+    model.likelihood.unit = "squared error"
+    report = audit(model, torch.randn(60, 6))
+    assert report["nll"].value is None
+    assert report["nll"].says == "Not measured: The distortion is a squared error, no -log p(x | z)."
+    assert report.get("nll/gap") is None

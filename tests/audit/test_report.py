@@ -135,8 +135,8 @@ def test_large_examples_are_looked_at_in_smaller_numbers():
     model = gaussian_model(shape=(3, 96, 96), latent=2)
     view = examine(model, torch.rand(300, 3, 96, 96), limit=300, seed=0)
     assert len(view) == 256
-    assert len(view.nll) == 16
-    assert view.nll.isfinite().all()
+    assert len(view.importance.log_p) == 16
+    assert view.importance.log_p.isfinite().all()
 
 
 def test_one_example_is_enough_for_an_audit(models):

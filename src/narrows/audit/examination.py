@@ -135,8 +135,8 @@ def _parameters(view: View, limit: int, requests: Sequence[Request]) -> dict[str
     found |= {"likelihood": type(likelihood).__name__, "shape": list(likelihood.shape)}
     if view.counts is not None:
         found["counted"] = view.counted
-    if view.nll is not None:
-        found |= {"nll_examples": len(view.nll), "nll_samples": NLL_SAMPLES}
+    if view.importance is not None:
+        found |= {"nll_examples": len(view.importance.log_p), "nll_samples": NLL_SAMPLES}
     if requests:
         found["evaluations"] = [request.text for request in requests]
     return found

@@ -1,4 +1,4 @@
-"""The commands that use a run: `encode`, `decode`, `reconstruct`, `sample`, `interpolate` and `score`."""
+"""The commands that use a run: `encode`, `decode`, `reconstruct`, `sample` and `interpolate`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,6 @@ __all__ = [
     "print_result",
     "reconstruct",
     "sample",
-    "score",
     "show_progress",
     "write_examples",
 ]
@@ -205,36 +204,6 @@ def interpolate(
     opened, examples = open_run(run, data, data_options)
     points = opened.interpolate(examples, start, end, steps=steps)
     write_examples(path, opened, points, json, columns=steps)
-
-
-def score(
-    run: shared.Run,
-    data: _DATA,
-    out: _TABLE,
-    samples: Annotated[
-        int, typer.Option(help="Number of codes drawn for each example, if there is a posterior.")
-    ] = 64,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    force: shared.Force = False,
-    json: shared.Json = False,
-    *,
-    data_options: dict[str, Any],
-) -> None:
-    """Compute an anomaly score for each example.
-
-    The name of the column is the quantity: `nll_nats`, -log p(x) for a code with a posterior, else -log p(x | z); or
-    `squared_error`. Both are computed on scaled data.
-    """
-    path = destination(out, force, _TABLES)
-    opened, examples = open_run(run, data, data_options)
-    with only_json(json), show_progress() as progress:
-        scores = opened.score(examples, samples=samples, seed=seed, progress=progress)
-    unit = opened.score_unit(examples)
-    if path.suffix.lower() == ".npz":
-        write_npz(path, {unit: scores})
-    else:
-        write_table(path, {"row": range(len(scores)), unit: scores})
-    print_result(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
 
 
 def _needed(value: Any, name: str = "--out") -> Any:

@@ -74,7 +74,9 @@ _ROWS = (
         "Decode points on the line between the codes of two examples.",
     ),
     Command("translate", "Use a run", "translate:translate", "Predict some modalities from others."),
-    Command("score", "Use a run", "codes:score", "Compute an anomaly score for each example."),
+    Command(
+        "score", "Use a run", "scoring:score", "Compute a likelihood or an anomaly score for each example."
+    ),
     Command(
         "convert",
         "Use a run",

@@ -28,6 +28,7 @@ from narrows.train import read_metrics
 
 if TYPE_CHECKING:
     from narrows.audit import Report
+    from narrows.runs.verbs.likelihood import Estimated
 
 __all__ = ["Run", "load"]
 
@@ -293,6 +294,18 @@ class Run:
         first = self.dataset(data).batch(slice(0, 1), self.model.conditions)
         with torch.no_grad():
             return "squared_error" if self.model.encode(first).rate is None else "nll_nats_without_constant"
+
+    def likelihood(self, data: Any = None, **how: Any) -> Estimated:
+        """-log p(x) in nats with its errors: see `narrows.runs.verbs.likelihood.likelihood`.
+
+        Args:
+            data: the data; the test split of the run if None.
+            how: `estimator` (``iwae`` or ``ais``), `samples`, `temperatures`, `chains`, `limit`, `simulated`,
+                `seed` and `progress`.
+        """
+        from narrows.runs.verbs.likelihood import likelihood
+
+        return likelihood(self, data, **how)
 
     def dataset(self, data: Any = None) -> Dataset:
         """Data as the model sees them: scaled as in the fit; the test split of the run if None."""

@@ -10,10 +10,9 @@ from torch import Tensor
 from narrows.core import Autoencoder, Batch, Pass, seeded
 from narrows.core.check import RequestError, whole
 
-__all__ = ["importance_nll", "rate_of"]
+__all__ = ["importance_nll", "importance_weights", "rate_of"]
 
 
-@torch.no_grad()
 def importance_nll(
     model: Autoencoder, batch: Batch, samples: int = 100, seed: int = 0, chunk: int = 16
 ) -> Tensor:
@@ -37,6 +36,18 @@ def importance_nll(
     Reference:
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders (2016), arXiv 1509.00519.
     """
+    weights = importance_weights(model, batch, samples, seed, chunk)
+    return math.log(samples) - weights.logsumexp(0)
+
+
+@torch.no_grad()
+def importance_weights(
+    model: Autoencoder, batch: Batch, samples: int = 100, seed: int = 0, chunk: int = 16
+) -> Tensor:
+    """log p(x, z) - log q(z | x) at K codes drawn from the posterior of each example, (K, B), on the model's device.
+
+    Arguments and errors are those of `importance_nll`.
+    """
     samples, chunk = whole("samples", samples), whole("chunk", chunk)
     training = model.training
     model.eval()
@@ -44,10 +55,10 @@ def importance_nll(
     try:
         with seeded(seed):
             for start in range(0, samples, chunk):
-                parts.append(_log_weights(model, batch, min(chunk, samples - start)).logsumexp(0))
+                parts.append(_log_weights(model, batch, min(chunk, samples - start)))
     finally:
         model.train(training)
-    return math.log(samples) - torch.stack(parts).logsumexp(0)
+    return torch.cat(parts)
 
 
 def _log_weights(model: Autoencoder, batch: Batch, samples: int) -> Tensor:

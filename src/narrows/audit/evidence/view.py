@@ -13,9 +13,10 @@ from torch import Tensor
 
 from narrows.audit.evidence.control import Control, random_dictionary
 from narrows.audit.evidence.joining import join, to_cpu
-from narrows.audit.evidence.likelihood import importance_nll
+from narrows.audit.evidence.likelihood import importance_weights
 from narrows.audit.evidence.posterior import Posterior, posterior_of
 from narrows.audit.evidence.streams import Counts, stretches
+from narrows.audit.metrics.importance import Importance
 from narrows.core import (
     Autoencoder,
     Batch,
@@ -71,7 +72,7 @@ class View:
         weight: the weight of the target, broadcastable to it.
         forced: of an autoregressive likelihood, the teacher-forced predictions, (N, ...).
         swapped: its distortion at the code of another example, (N,).
-        nll: the importance-weighted -log p(x) of the first rows.
+        importance: importance weights of the first rows, from which -log p(x) is estimated.
         factors: known factors (N, F).
         factor_names: names of the factors.
         labels: classes (N,).
@@ -104,7 +105,7 @@ class View:
     weight: Tensor | None
     forced: Tensor | None
     swapped: Tensor | None
-    nll: Tensor | None = None
+    importance: Importance | None = None
     factors: Tensor | None = None
     factor_names: tuple[str, ...] = ()
     labels: Tensor | None = None
@@ -219,12 +220,12 @@ def examine(
     rows = _rows(examples, limit, seed)
     with evaluation_mode(model), seeded(seed):
         found = _passed(model, examples, rows, advance)
-        nll = _importance_nll(model, found, seed)
+        importance = _importance(model, found, seed)
     known = known_of(examples)
     return View(
         model,
         **found,
-        nll=nll,
+        importance=importance,
         factors=_some(known.factors, rows),
         factor_names=known.factor_names,
         labels=_some(known.labels, rows),
@@ -255,14 +256,14 @@ def _passed(
     return joined | {name: parts[0][name] for name in same}
 
 
-def _importance_nll(model: Autoencoder, found: Mapping[str, Any], seed: int) -> Tensor | None:
-    """The importance-weighted -log p(x) of the first rows, of fewer if they are large."""
+def _importance(model: Autoencoder, found: Mapping[str, Any], seed: int) -> Importance | None:
+    """The importance weights of the first rows, of fewer if they are large."""
     if found["rate"] is None:
         return None
     size = max(1, _numbers(found["output"]))
     count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))
     few = found["batch"][slice(0, count)].to(device_of(model))
-    return importance_nll(model, few, NLL_SAMPLES, seed).cpu()
+    return Importance(importance_weights(model, few, NLL_SAMPLES, seed).cpu().double())
 
 
 def device_of(model: Autoencoder) -> torch.device:

@@ -1,0 +1,207 @@
+"""`score`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from narrows.cli import shared
+from narrows.cli.codes import open_run, print_result
+from narrows.cli.errors import note
+from narrows.cli.output import destination, only_json, print_json, write_npz, write_table
+from narrows.core.check import RequestError, refuse
+
+if TYPE_CHECKING:
+    from narrows.data import Dataset
+    from narrows.runs.run import Run
+    from narrows.runs.verbs.likelihood import Estimated
+
+__all__ = ["EstimatorOptions", "score"]
+
+_TABLES = (".csv", ".parquet", ".npz")
+_SAMPLES = 64
+
+
+_DATA = Annotated[
+    str | None,
+    typer.Argument(
+        help="The data: a name or a path, as for `fit`; with --estimator by default the test split of the run.",
+        metavar="DATA",
+    ),
+]
+_FILE = Annotated[
+    Path | None,
+    typer.Option(help="Output file: .csv, .parquet or .npz; with --estimator it may be left out."),
+]
+_JSON = Annotated[bool, typer.Option("--json", help="Print the result as a JSON document on stdout.")]
+_ESTIMATOR = Annotated[
+    str | None,
+    typer.Option(
+        help="Estimate -log p(x) with its errors: by importance sampling from the posterior (iwae), or by annealed "
+        "importance sampling from the prior (ais).",
+        metavar="iwae|ais",
+    ),
+]
+_SAMPLES_OPTION = Annotated[
+    int | None,
+    typer.Option(
+        help="Number of codes drawn for each example, if there is a posterior.",
+        show_default=f"{_SAMPLES}; 1000 for iwae",
+    ),
+]
+_LIMIT = Annotated[
+    int | None,
+    typer.Option(
+        help="Maximum number of examples.", metavar="N", show_default="all; 1000 for iwae, 100 for ais"
+    ),
+]
+_TEMPERATURES = Annotated[
+    int | None,
+    typer.Option(help="For ais: number of distributions between prior and posterior.", show_default="500"),
+]
+_CHAINS = Annotated[
+    int | None, typer.Option(help="For ais: number of chains of each example.", show_default="4")
+]
+_SIMULATED = Annotated[
+    bool,
+    typer.Option(
+        "--simulated",
+        help="For ais: score examples drawn from the model, whose likelihood is bounded from both sides.",
+    ),
+]
+
+
+@dataclass(frozen=True)
+class EstimatorOptions:
+    """The options of an estimator of -log p(x)."""
+
+    estimator: _ESTIMATOR = None
+    samples: _SAMPLES_OPTION = None
+    temperatures: _TEMPERATURES = None
+    chains: _CHAINS = None
+    simulated: _SIMULATED = False
+    limit: _LIMIT = None
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0
+
+    def check_plain(self) -> None:
+        """Check that no option of an estimator is given, as there is none.
+
+        Raises:
+            RequestError: there is one.
+        """
+        for name in ("temperatures", "chains", "simulated"):
+            if value := getattr(self, name):
+                raise refuse(f"--{name}", value, "left out", "It is an option of --estimator ais.")
+
+
+def score(
+    run: shared.Run,
+    data: _DATA = None,
+    out: _FILE = None,
+    force: shared.Force = False,
+    json: _JSON = False,
+    *,
+    how: EstimatorOptions,
+    data_options: dict[str, Any],
+) -> None:
+    """Compute a likelihood or an anomaly score for each example.
+
+    Without --estimator the name of the column is the quantity: `nll_nats`, -log p(x) for a code with a posterior, else
+    -log p(x | z); or `squared_error`.
+
+    With --estimator the columns are -log p(x) in nats, its standard error, the effective sample size and Pareto k, and
+    the mean is printed. On two cores, 100 examples of MNIST take about a second by iwae and minutes by ais; less with
+    fewer --temperatures, --chains or a smaller --limit.
+
+    All are computed on scaled data.
+    """
+    path = None if out is None else destination(out, force, _TABLES)
+    if how.estimator is None:
+        how.check_plain()
+        _anomalies(run, data, path, how, json, data_options)
+        return
+    from narrows.core.progress import Progress
+
+    opened, examples = _opened(run, data, how.limit, data_options)
+    with only_json(json), Progress() as progress:
+        found = opened.likelihood(examples, progress=progress, **vars(how))
+    if path is not None:
+        _write(path, found)
+    if json:
+        print_json({**({} if path is None else {"wrote": str(path)}), **found.summary()})
+    else:
+        _show(found, len(opened.dataset(examples)), how.limit)
+
+
+def _anomalies(
+    run: Path,
+    data: str | None,
+    path: Path | None,
+    how: EstimatorOptions,
+    json: bool,
+    data_options: dict[str, Any],
+) -> None:
+    """Write one score for each example."""
+    if data is None or path is None:
+        missing = "DATA: a name or a path" if data is None else "--out: give a file, such as --out scores.csv"
+        raise RequestError(f"Missing {missing}. Only with --estimator it may be left out.")
+    opened, examples = open_run(run, data, _limited(data_options, how.limit))
+    from narrows.core.progress import Progress
+
+    with only_json(json), Progress(brief=True) as progress:
+        samples = _SAMPLES if how.samples is None else how.samples
+        scores = opened.score(examples, samples=samples, seed=how.seed, progress=progress)
+    unit = opened.score_unit(examples)
+    if path.suffix.lower() == ".npz":
+        write_npz(path, {unit: scores})
+    else:
+        write_table(path, {"row": range(len(scores)), unit: scores})
+    print_result(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
+
+
+def _opened(
+    run: Path, data: str | None, limit: int | None, options: dict[str, Any]
+) -> tuple[Run, Dataset | None]:
+    """The run, and the data if they are not its test split."""
+    import narrows as nr
+
+    if data is not None:
+        return open_run(run, data, _limited(options, limit))
+    if options:
+        raise refuse("DATA", None, "given if there are data options")
+    return nr.load(run), None
+
+
+def _limited(options: dict[str, Any], limit: int | None) -> dict[str, Any]:
+    return options if limit is None else {**options, "limit": limit}
+
+
+def _write(path: Path, found: Estimated) -> None:
+    columns = found.columns()
+    if path.suffix.lower() == ".npz":
+        write_npz(path, columns)
+    else:
+        write_table(path, {"row": range(len(found)), **columns})
+
+
+def _show(found: Estimated, rows: int, limit: int | None) -> None:
+    """Print the mean, and what it can be trusted for."""
+    facts = found.summary()
+    over = "" if facts["standard_error"] is None else f" ± {facts['standard_error']:.2g}"
+    print(f"-log p(x)   {facts['nll_nats']:.2f}{over} nats (mean and standard error, examples: {len(found)})")
+    if found.lower is not None:
+        print(
+            f"            {facts['nll_lower_nats']:.2f} by the reversed chain: a gap of {facts['gap']:.2g} nats"
+        )
+    print(f"estimate    ± {facts['estimate_error']:.2g} nats of it by the draws")
+    print(f"effective   {facts['effective_samples']:.3g} of {found.samples} samples of an example")
+    if "accepted" in facts:
+        print(f"accepted    {facts['accepted']:.0%} of the proposals")
+    if "pareto_k" in facts:
+        says = f"{facts['unreliable']} of {len(found)} examples above the limit"
+        print(f"Pareto k    {facts['pareto_k']:.2g} in the median, {says}")
+    if limit is None and len(found) < rows:
+        note(f"These are the first {len(found)} of {rows} examples; --limit {rows} scores all.")
