@@ -1,7 +1,9 @@
 """A prior on a finished run from the command line, and how it draws."""
 
 import json
+import shutil
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -72,3 +74,39 @@ def test_a_run_is_no_data_without_a_prior(cli, fitted, tmp_path):
     code, _, said = cli("fit", fitted, "--prior", "maskgit", "--out", tmp_path / "no")
     assert code == 2
     assert "These do: flow-matching" in said
+
+
+@pytest.fixture
+def run(fitted, tmp_path):
+    return shutil.copytree(fitted, tmp_path / "run")
+
+
+def test_several_priors_are_drawn_side_by_side(cli, run, tmp_path):
+    sheet, arrays = tmp_path / "g.png", tmp_path / "x.npz"
+    priors = "none,gmm:3,diagonal"
+    assert cli("sample", run, "--prior", priors, "-n", 18, "--out", sheet)[0] == 0
+    with Image.open(sheet) as picture:
+        one = 14 + 2 + 2 * (48 + 2)
+        assert picture.size == (2 + 16 * (48 + 2), 2 * one)
+    assert cli("sample", run, "--prior", priors, "-n", 5, "--out", arrays)[0] == 0
+    with np.load(arrays) as found:
+        assert {name: x.shape for name, x in found.items()} == {
+            "none": (5, 1, 8, 8),
+            "gmm:3,diagonal": (5, 1, 8, 8),
+        }
+    assert [path.name for path in (run / "priors").iterdir()] == ["gmm-components-3-covariance-diagonal"]
+
+
+def test_the_help_shows_the_options_of_the_prior_that_is_asked_for(run):
+    hidden = {
+        option.name: option.hidden for option in sampling_options([str(run)], "none,flow-matching:width=8")
+    }
+    assert not hidden["sampler"]
+    assert hidden["temperature"]
+
+
+def test_a_prior_that_cannot_be_is_a_sentence(cli, run, tmp_path):
+    code, _, said = cli("sample", run, "--prior", "gmm:components=9999", "--out", tmp_path / "g.png")
+    assert code == 2
+    assert "at most the number of codes" in said
+    assert not (run / "priors").exists() or not any((run / "priors").iterdir())

@@ -8,7 +8,7 @@ from narrows.proofs.engine import prove
 from narrows.proofs.run import unexpected
 
 
-@pytest.mark.parametrize("name", [*METHODS, *TECHNIQUES, "flow-matching", "maskgit"])
+@pytest.mark.parametrize("name", [*METHODS, *TECHNIQUES, "flow-matching", "maskgit", "riemannian"])
 def test_the_quick_proof_holds(name, monkeypatch):
     monkeypatch.delenv("NARROWS_DATA", raising=False)
     result = prove(name, scale="quick", progress=False)

@@ -1,4 +1,4 @@
-"""The commands that use a run: `encode`, `decode`, `reconstruct`, `sample` and `interpolate`."""
+"""The commands that use a run: `encode`, `decode`, `reconstruct` and `interpolate`."""
 
 from __future__ import annotations
 
@@ -31,13 +31,18 @@ if TYPE_CHECKING:
     from narrows.runs.run import Run
 
 __all__ = [
+    "EXAMPLES",
+    "OPTIONAL_FILE",
+    "RESOLUTION",
     "decode",
+    "drawing",
     "encode",
     "interpolate",
+    "load_run",
+    "needed",
     "open_run",
     "print_result",
     "reconstruct",
-    "sample",
     "show_progress",
     "write_examples",
 ]
@@ -45,17 +50,18 @@ __all__ = [
 _DATA = Annotated[str, typer.Argument(help="The data: a name or a path, as for `fit`.", metavar="DATA")]
 _TABLE = Annotated[Path, typer.Option(help="Output file: .csv, .parquet or .npz.")]
 _FILE = Annotated[Path, typer.Option(help="Output file: .npz or .png.")]
-_OPTIONAL_FILE = Annotated[
+OPTIONAL_FILE = Annotated[
     Path | None,
     typer.Option(help="Output file: .npz or .png; for texts .txt, by default the terminal."),
 ]
-_RESOLUTION = Annotated[
+RESOLUTION = Annotated[
     float | None,
     typer.Option(
         help="For fields: number of points along each coordinate, as a multiple of that of the training data."
     ),
 ]
-_EXAMPLES, _TABLES = (".npz", ".png"), (".csv", ".parquet", ".npz")
+EXAMPLES, _TABLES = (".npz", ".png"), (".csv", ".parquet", ".npz")
+"""Suffixes of files with examples, and with tables."""
 _SHOWN = 32
 """Number of examples in a picture of reconstructions."""
 
@@ -98,9 +104,9 @@ def decode(
     json: shared.Json = False,
 ) -> None:
     """Decode codes to examples."""
-    path = destination(out, force, _EXAMPLES)
+    path = destination(out, force, EXAMPLES)
     arrays = read_codes(codes)
-    opened = _load(run)
+    opened = load_run(run)
     with only_json(json), show_progress() as progress:
         x = opened.decode(arrays, progress=progress)
     write_examples(path, opened, x, json)
@@ -114,8 +120,8 @@ def reconstruct(
             help="The data: a name or a path, as for `fit`; for texts by default the test split of the run."
         ),
     ] = None,
-    out: _OPTIONAL_FILE = None,
-    resolution: _RESOLUTION = None,
+    out: OPTIONAL_FILE = None,
+    resolution: RESOLUTION = None,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
@@ -125,12 +131,12 @@ def reconstruct(
 
     A .png file shows the first examples above their reconstructions. Texts are printed with their reconstructions.
     """
-    opened = _load(run)
+    opened = load_run(run)
     if is_text(opened):
         _reconstruct_texts(opened, data, text_destination(out, force), json, data_options)
         return
-    path = destination(_needed(out), force, _EXAMPLES)
-    opened, examples = open_run(run, _needed(data, "DATA"), data_options)
+    path = destination(needed(out), force, EXAMPLES)
+    opened, examples = open_run(run, needed(data, "DATA"), data_options)
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
     with only_json(json), show_progress() as progress:
@@ -153,40 +159,6 @@ def reconstruct(
     print_result(json, path, rows=len(shown), holds=["originals", "reconstructions"])
 
 
-def sample(
-    run: shared.Run,
-    out: _OPTIONAL_FILE = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="Number of examples.")] = 64,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
-    label: Annotated[
-        int | None,
-        typer.Option(help="Class of the examples, for a conditional model; all classes in turn by default."),
-    ] = None,
-    draw: Annotated[
-        bool, typer.Option("--draw", help="Draw from p(x | z) instead of taking its mean.")
-    ] = False,
-    resolution: _RESOLUTION = None,
-    force: shared.Force = False,
-    json: shared.Json = False,
-    *,
-    sampling: dict[str, Any],
-) -> None:
-    """Draw new examples.
-
-    `narrows sample RUN --help` also shows the options of the run's prior, if it is a learned one.
-    """
-    opened = _load(run)
-    path = text_destination(out, force) if is_text(opened) else destination(_needed(out), force, _EXAMPLES)
-    with only_json(json), show_progress() as progress:
-        resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
-        how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
-        x = opened.sample(n, progress=progress, **how, **sampling)
-    if is_text(opened):
-        write_texts(opened, x, path, json)
-    elif path is not None:
-        write_examples(path, opened, x, json)
-
-
 def interpolate(
     run: shared.Run,
     data: _DATA,
@@ -200,13 +172,13 @@ def interpolate(
     data_options: dict[str, Any],
 ) -> None:
     """Decode points on the line between the codes of two examples."""
-    path = destination(out, force, _EXAMPLES)
+    path = destination(out, force, EXAMPLES)
     opened, examples = open_run(run, data, data_options)
     points = opened.interpolate(examples, start, end, steps=steps)
     write_examples(path, opened, points, json, columns=steps)
 
 
-def _needed(value: Any, name: str = "--out") -> Any:
+def needed(value: Any, name: str = "--out") -> Any:
     """The value of an argument that is optional for runs on texts only."""
     if value is None:
         raise RequestError(
@@ -243,7 +215,8 @@ def print_result(json: bool, path: Path, **facts: Any) -> None:
         print_json({"wrote": str(path), **facts})
 
 
-def _load(run: Path) -> Run:
+def load_run(run: Path) -> Run:
+    """The run in a folder."""
     import narrows as nr
 
     return nr.load(run)
@@ -251,7 +224,7 @@ def _load(run: Path) -> Run:
 
 def open_run(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
     """A run, and data read with the options and the scaling of the run's own."""
-    opened = _load(run)
+    opened = load_run(run)
     from narrows.data import like
 
     return opened, like(opened.recipe.data, data, **options)
@@ -276,13 +249,22 @@ def write_examples(
     if path.suffix.lower() == ".npz":
         write_npz(path, arrays)
     else:
-        from narrows.cli.pictures import picture
-
-        name = _drawable(x) if views else None
-        scaled = _scaled(run, x if name is None else x[name], name)
-        write_png(path, picture(field_picture(run, scaled) if field else scaled, columns, captions))
+        write_png(path, drawing(run, x, columns, captions))
     rows = len(next(iter(arrays.values()))) if views else len(x)
     print_result(json, path, rows=rows, holds={name: list(array.shape) for name, array in arrays.items()})
+
+
+def drawing(
+    run: Run, x: Any, columns: int | None = None, captions: Sequence[str] | None = None
+) -> np.ndarray:
+    """A picture of examples in the units of the data, as bytes (height, width, 3)."""
+    from narrows.cli.pictures import picture
+
+    name = _drawable(x) if isinstance(x, Mapping) else None
+    scaled = _scaled(run, x if name is None else x[name], name)
+    return picture(
+        field_picture(run, scaled) if run.recipe.spec.kind == "field" else scaled, columns, captions
+    )
 
 
 def _drawable(values: Mapping[str, np.ndarray]) -> str:

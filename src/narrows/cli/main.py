@@ -66,7 +66,12 @@ _ROWS = (
         "impute:impute",
         "Impute missing values of tables and series, and forecast series.",
     ),
-    Command("sample", "Use a run", "codes:sample", "Draw new examples."),
+    Command(
+        "sample",
+        "Use a run",
+        "sample:sample",
+        "Draw new examples.",
+    ),
     Command(
         "interpolate",
         "Use a run",

@@ -38,7 +38,7 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
     if "sampling" in parameters:
         from narrows.cli.sampling import sampling_options
 
-        groups["sampling"] = sampling_options(words)
+        groups["sampling"] = sampling_options(words, _after("--prior", words))
     if "evaluations" in parameters and {"--help", "-h"} & set(words):
         from narrows.cli.evaluations import listing
 

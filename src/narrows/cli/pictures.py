@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from narrows.core.check import optional, refuse
 
-__all__ = ["grid", "picture"]
+__all__ = ["grid", "picture", "stacked"]
 
 _SIDE = 48
 """Images smaller than this are enlarged by an integer factor."""
@@ -66,6 +66,24 @@ def grid(tiles: np.ndarray, columns: int | None = None) -> np.ndarray:
         top, left = _GAP + n // across * (height + _GAP), _GAP + n % across * (width + _GAP)
         sheet[top : top + height, left : left + width] = tile
     return sheet
+
+
+def stacked(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Pictures (height, width, 3) below each other, each under its title.
+
+    Example:
+        >>> stacked({"one": np.zeros((4, 30, 3), np.uint8), "two": np.zeros((6, 20, 3), np.uint8)}).shape
+        (38, 30, 3)
+    """
+    width = max(sheet.shape[1] for sheet in pictures.values())
+    wide = []
+    for sheet in pictures.values():
+        paper = np.full((len(sheet), width, 3), _PAPER, dtype=np.uint8)
+        paper[:, : sheet.shape[1]] = sheet
+        wide.append(paper)
+    return np.concatenate(
+        [_captioned(sheet[None], [title])[0] for title, sheet in zip(pictures, wide, strict=True)]
+    )
 
 
 def _captioned(tiles: np.ndarray, captions: Sequence[str] | None) -> np.ndarray:

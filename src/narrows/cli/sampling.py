@@ -49,21 +49,30 @@ def _prior(recipe: Recipe | None) -> str:
         return ""
 
 
-def sampling_options(words: Sequence[str]) -> list[Option]:
+def _names(text: str) -> set[str]:
+    """The names of the priors that a text lists."""
+    from narrows.runs.priors import split_priors
+
+    return {one.partition(":")[0] for one in split_priors(text)}
+
+
+def sampling_options(words: Sequence[str], prior: str | None = None) -> list[Option]:
     """The sampling options of all priors and of texts; the help shows those of the run.
 
     The others are parsed too, so that the error message can list the valid ones.
 
     Args:
         words: the command line, which names the run.
+        prior: the priors that are asked for; the run's own if None.
     """
     from narrows import priors
     from narrows.likelihoods.tokens import Tokens
 
     recipe = _recipe(words)
-    own, texts = _prior(recipe), recipe is not None and recipe.spec.kind == "tokens"
+    own = {_prior(recipe)} if prior is None else _names(prior)
+    texts = recipe is not None and recipe.spec.kind == "tokens"
     parts: list[tuple[str, bool, Any]] = [
-        (f"Sampling options of {name}", name == own, priors.PRIORS.constructor(name))
+        (f"Sampling options of {name}", name in own, priors.PRIORS.constructor(name))
         for name in priors.PRIORS.parts
     ]
     parts.append(("Sampling options of texts", texts, Tokens))

@@ -154,7 +154,7 @@ class Autoencoder(Part):
             if prior is None
             else [
                 *first,
-                Stage("prior", prior, partial(prior.view, self), prior.plan, prior.deterministic),
+                Stage("prior", prior, partial(prior.view, self), prior.plan, prior.deterministic, prior.rows),
             ]
         )
 

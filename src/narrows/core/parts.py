@@ -252,6 +252,20 @@ class Prior(Part):
     deterministic: bool = True
     """Whether `view` is deterministic, so that its result can be cached; False if it samples."""
 
+    fitted: ClassVar[bool] = False
+    """Whether `prepare` fits it in closed form or by iterations of its own, so that its stage has no steps."""
+
+    rows: int = 4096
+    """The number of training rows that `prepare` gets at most."""
+
+    def check(self, code: Code, rows: int) -> None:
+        """Raise, before anything is trained, if it cannot model such codes.
+
+        Args:
+            code: the code of a few examples.
+            rows: number of training examples.
+        """
+
     def view(self, model: Autoencoder, batch: Batch) -> Batch:
         """The training batch for a batch of data: the symbols of its codes."""
         return model.as_symbols(batch)
@@ -275,5 +289,7 @@ class Prior(Part):
         return Loss(nll, {"nll": nll.detach()}, Pass(batch, Code(batch.x)))
 
     def players(self) -> list[Player]:
-        """One player, the prior itself."""
+        """One player, the prior itself; none if `prepare` fits it."""
+        if self.fitted:
+            return []
         return [Player("prior", [p for p in self.parameters() if p.requires_grad], self.loss)]

@@ -53,6 +53,9 @@ class Stage:
         plan: fields of the training plan for this stage: steps, lr, batch_size, ema ...
         deterministic: whether the view is deterministic, so that its result can be cached; False if it
             samples.
+        rows: number of training examples that `prepare` gets at most.
+
+    A stage whose part has no players ends after `prepare`.
     """
 
     name: str
@@ -60,3 +63,4 @@ class Stage:
     view: Callable[[Batch], Batch] | None = None
     plan: Mapping[str, Any] = field(default_factory=dict)
     deterministic: bool = True
+    rows: int = 4096

@@ -23,6 +23,9 @@ PRIORS: Table[Prior] = Table(
         "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
         "maskgit": "narrows.priors.maskgit:MaskGIT",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
+        "gmm": "narrows.priors.mixture:GaussianMixture",
+        "riemannian": "narrows.priors.riemannian:Riemannian",
+        "second-vae": "narrows.priors.second_vae:SecondVAE",
     },
     words={"none": "no prior"},
     supplied=("symbols", "classes"),
@@ -30,6 +33,7 @@ PRIORS: Table[Prior] = Table(
         "labels": "whether the prior is conditioned on the labels of the data, to draw samples of a class.",
         "width": "width of the transformer, or of the network for vectors.",
         "depth": "number of blocks.",
+        "draws": "of a code with a posterior, learn draws from it instead of its mean.",
         "heads": "number of attention heads, a divisor of width.",
     },
 )
@@ -110,12 +114,12 @@ def check_sampling(prior: Prior | None, likelihood: Likelihood, options: Mapping
     for name, value in options.items():
         if name not in known:
             if not known:
-                raise refuse(
-                    name,
-                    value,
-                    "left out",
-                    "No second stage draws these codes, so that there is nothing to set.",
+                why = (
+                    "No second stage draws these codes"
+                    if prior is None
+                    else "This prior draws without options"
                 )
+                raise refuse(name, value, "left out", f"{why}, so that there is nothing to set.")
             listed = ", ".join(f"``{option}``" for option in known)
             close = nearest(name, known, "``") if len(known) > 3 else ""
             raise RequestError(

@@ -6,11 +6,11 @@ import math
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Independent, Normal
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Loss, Pass, Symbols
 from narrows.core.check import choice, whole
 from narrows.nets.denoiser import TokenDenoiser, VectorDenoiser
+from narrows.priors.drawn import DrawnCodes
 from narrows.priors.labels import LabelledPrior, guided, labels_of
 from narrows.priors.samplers.ode import SOLVERS, solve
 
@@ -37,7 +37,7 @@ def gaussian_velocity(t: Tensor) -> Tensor:
     return (2 * t - 1) / (t.square() + (1 - t).square())
 
 
-class FlowMatching(LabelledPrior):
+class FlowMatching(DrawnCodes, LabelledPrior):
     r"""A prior for real-valued codes, defined by a velocity field between noise and codes.
 
     .. math:: z_t = (1 - t) z + t \epsilon,\qquad
@@ -112,18 +112,9 @@ class FlowMatching(LabelledPrior):
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Compute mean and standard deviation of codes."""
-        rows = self._codes(batch).flatten(0, -2)
+        rows = self.drawn(batch).view(-1, *self.shape).flatten(0, -2)
         self.shift.copy_(rows.mean(0))
         self.scale.copy_(rows.std(0, correction=0).clamp_min(_LEAST))
-
-    def view(self, model: Autoencoder, batch: Batch) -> Batch:
-        """The codes of a batch, with the ``deviation`` of each number of theirs where it shall be drawn."""
-        code = model.encode_fixed(batch)
-        symbols, condition = model.bottleneck.to_symbols(code), dict(batch.condition)
-        normal = code.q.base_dist if isinstance(code.q, Independent) else None
-        if self.draws and isinstance(normal, Normal) and normal.loc.shape == symbols.shape:
-            condition["deviation"] = normal.scale
-        return Batch(symbols, condition=condition)
 
     def velocity(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """v at standardised states (n, *shape) and times (n,)."""
@@ -132,7 +123,7 @@ class FlowMatching(LabelledPrior):
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean squared error of the velocity, a number of the code; times are spread evenly over the batch."""
-        z = (self._codes(batch) - self.shift) / self.scale
+        z = (self.drawn(batch).view(-1, *self.shape) - self.shift) / self.scale
         labels = self.told(batch.condition, len(z))
         t, noise = self.times_and_noise(z)
         share = t.view(-1, *[1] * (z.dim() - 1))
@@ -199,9 +190,3 @@ class FlowMatching(LabelledPrior):
                 for probe in self.probes
             ]
         return v.detach(), torch.stack(along).sum(0)
-
-    def _codes(self, batch: Batch) -> Tensor:
-        """The codes of a batch (B, *shape); where it says how far they scatter, a draw."""
-        mean, scale = batch.x, batch.condition.get("deviation")
-        drawn: Tensor = mean if scale is None else mean + scale * torch.randn_like(mean)
-        return drawn.view(-1, *self.shape)

@@ -7,14 +7,15 @@ from torch import Tensor
 
 from narrows.audit.metrics.frechet import Features, classifier_features, frechet, principal_features
 from narrows.core import Autoencoder, Batch
+from narrows.data import Dataset
 from narrows.proofs.engine import Trial
 
 __all__ = ["decoded", "distance", "error", "features", "independent", "reconstructed"]
 
 
-def features(trial: Trial, steps: int = 400) -> Features:
-    """Features of a trial's data: a small classifier's where there are labels, else principal components."""
-    train = trial.data.train
+def features(trial: Trial, steps: int = 400, train: Dataset | None = None) -> Features:
+    """Features of a trial's data, or of others: a small classifier's if there are labels, else principal components."""
+    train = trial.data.train if train is None else train
     rows = min(len(train), 20_000)
     if train.labels is None:
         return principal_features(train.all(rows).x)

@@ -30,6 +30,7 @@ from narrows.runs.second_stage import (
     base_of,
     begin_with,
     belongs_to,
+    check_prior,
     on_a_run,
     with_prior,
     write_begin,
@@ -200,6 +201,7 @@ def _prepare(
     )
     if prior is not None and options.get("prior") is not prior:
         recipe = with_prior(recipe, model, prior, source)
+    check_prior(model, source)
     return recipe, model, source
 
 

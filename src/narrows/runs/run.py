@@ -210,6 +210,7 @@ class Run:
         label: int | None = None,
         draw: bool = False,
         resolution: float | None = None,
+        prior: str | None = None,
         progress: Any = None,
         **options: Any,
     ) -> np.ndarray:
@@ -221,6 +222,8 @@ class Run:
             label: class of all examples of a conditional model; all classes in turn if None.
             draw: draw from the likelihood instead of taking its mean.
             resolution: for fields, as for `reconstruct`.
+            prior: instead of the run's own, a prior such as ``gmm:components=20`` that is fitted to the codes of its
+                training data and stored in ``priors`` of its folder; ``none`` for the method's own.
             progress: a `narrows.core.progress.Progress`, or None.
             options: sampling options of a learned prior: ``steps``, ``temperature`` ...; for texts those of the
                 decoder: ``temperature``, ``top_k``.
@@ -230,6 +233,10 @@ class Run:
                 labels, or the label does not exist.
         """
         how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
+        if prior is not None:
+            from narrows.runs.priors import prior_run
+
+            return prior_run(self, prior).sample(n, progress=progress, **how, **options)
         return sample(self, n, progress=progress, **how, **options)
 
     @torch.no_grad()

@@ -11,7 +11,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from narrows.core import Autoencoder, Prior, files
+from narrows.core import Autoencoder, Prior, files, seeded
 from narrows.core.check import RequestError, refuse
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Source, names
@@ -19,7 +19,16 @@ from narrows.priors import PRIORS
 from narrows.runs.recipe import CUSTOM, Builder, Recipe
 from narrows.runs.run import Run, load
 
-__all__ = ["FINISHED", "base_of", "begin_with", "belongs_to", "on_a_run", "with_prior", "write_begin"]
+__all__ = [
+    "FINISHED",
+    "base_of",
+    "begin_with",
+    "belongs_to",
+    "check_prior",
+    "on_a_run",
+    "with_prior",
+    "write_begin",
+]
 
 FINISHED = ("autoencoder",)
 """The stages that are not trained again."""
@@ -81,6 +90,18 @@ def with_prior(recipe: Recipe, model: Autoencoder, prior: str | Prior, source: S
     recipe = replace(recipe, prior=description)
     recipe.put_prior(model, custom)
     return recipe
+
+
+def check_prior(model: Autoencoder, source: Source) -> None:
+    """Raise, before anything is trained, if the model's second-stage prior cannot model its codes.
+
+    Raises:
+        RequestError: the prior needs a posterior, or more codes than there are.
+    """
+    if model.prior is not None:
+        batch = source.train.batch(slice(0, min(2, len(source.train))), model.conditions)
+        with seeded(0):
+            model.prior.check(model.encode_fixed(batch), len(source.train))
 
 
 def on_a_run(base: Run, options: Any) -> tuple[Recipe, Autoencoder, Source]:

@@ -13,6 +13,7 @@ from narrows.core import Autoencoder, Batch, Loss, Part, Pass, Player, Spec, Sta
 from narrows.core.check import NarrowsError, RequestError
 from narrows.data.dataset import Dataset
 from narrows.testing.made import Made, made
+from narrows.train.stages import own_parts
 
 __all__ = [
     "BATCH",
@@ -133,8 +134,11 @@ def some(names: Sequence[str]) -> str:
 
 @torch.no_grad()
 def prepare(model: Autoencoder, batch: Batch) -> None:
-    """The initialisation before the first training step."""
+    """The initialisation before the first training step of each stage."""
     model.train()
+    stages = model.stages()
     with seeded(0):
-        for part in parts(model):
-            part.prepare(model, batch)
+        for stage in stages:
+            seen = view(stage, batch)
+            for part in own_parts(stage, stages):
+                part.prepare(model, seen)

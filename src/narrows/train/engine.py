@@ -144,6 +144,8 @@ class Engine:
             stage.evaluate()
         if resumed is None and not self.finished_steps:
             self._save(stage)
+        if not stage.until:
+            return
         self.progress.begin(f"Training the {stage.stage.name}", stage.until, stage.training.step)
         if stage.ended():
             return

@@ -79,7 +79,7 @@ class Training:
         self.part, self.clip, self.autocast, self.step = part, clip, autocast, 0
         self.losses = losses = PlayerLosses(part)
         with self._others_frozen():  # else DDP would wait for their gradients
-            self.wrapped: nn.Module = losses if wrap is None else wrap(losses)
+            self.wrapped: nn.Module = losses if wrap is None or not losses.players else wrap(losses)
         if compiled:
             self.wrapped = torch.compile(self.wrapped)  # type: ignore[assignment]
         if wrap is not None:

@@ -69,7 +69,6 @@ class StageRun:
             rank=strategy.rank,
             world_size=strategy.world_size,
         )
-        self.until = plan.steps_of(reader.steps_per_epoch)
         self.batches = StageBatches(stage, reader, len(setting.examples))
         self.parts = own_parts(stage, model.stages())
         self.training = Training(
@@ -83,7 +82,9 @@ class StageRun:
             autocast=strategy.fabric.autocast,
             compiled=plan.compile,
         )
-        stops_early = plan.patience is not None and setting.held_out is not None
+        # Without players there is nothing to train: the part was fitted by `prepare`.
+        self.until = plan.steps_of(reader.steps_per_epoch) if self.training.players else 0
+        stops_early = bool(self.until) and plan.patience is not None and setting.held_out is not None
         floor = FLOOR if plan.open_ended else 0
         self.stopper = Stopper(plan.patience or 1, floor=floor) if stops_early else None
         self.every = plan.evaluate_every(reader.steps_per_epoch) if stops_early else plan.measure_every
@@ -167,6 +168,8 @@ class StageRun:
         """Load the best weights if there are any, else the averaged ones; return how the stage ended."""
         step = self.training.step
         end: dict[str, Any] = {"stage": self.stage.name, "step": step, "kept": step, "why": "budget"}
+        if not self.until:
+            end["why"] = "fitted"
         if self.stopper is not None and not self.stopper.done and self.plan.open_ended:
             end["why"] = "ceiling"
         if self.stopper is not None and self.stopper.done:

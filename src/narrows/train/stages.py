@@ -14,7 +14,8 @@ from narrows.train.plan import Plan
 
 __all__ = ["StageBatches", "own_parts", "prepare", "total_steps"]
 
-_PREPARE_ROWS = 4096
+_CHUNK = 4096
+"""The number of rows that a view is given at once."""
 _CACHE_BYTES = 1 << 30
 """The maximum size of the cached batches of a stage."""
 
@@ -48,11 +49,11 @@ def prepare(
             processes.
         device: the device of the batch.
     """
-    rows = some_rows(examples, _PREPARE_ROWS, plan.order)
-    batch = examples.batch(rows, model.conditions, device)
+    rows = some_rows(examples, stage.rows, plan.order)
     model.train()
     with seeded(plan.seed):
-        batch = batch.visible() if stage.view is None else stage.view(batch)
+        chunks = (examples.batch(chunk, model.conditions, device) for chunk in rows.split(_CHUNK))
+        batch = _joined([chunk.visible() if stage.view is None else stage.view(chunk) for chunk in chunks])
         for part in own_parts(stage, model.stages()):
             part.set_rows(len(examples))
             part.prepare(model, batch)
@@ -68,6 +69,8 @@ def total_steps(model: Autoencoder, plan: Plan, rows: int) -> int:
     """
     total = 0
     for stage in model.stages():
+        if not stage.part.players():
+            continue
         own = plan.of_stage(stage.name, stage.plan)
         total += own.steps_of(max(1, rows // (own.batch_size or rows)))
     return total
@@ -119,6 +122,14 @@ class StageBatches:
             cached[rows.to(cached.device)] = value
         self._known[rows.cpu()] = True
         self._complete = bool(self._known.all())
+
+
+def _joined(batches: Sequence[Batch]) -> Batch:
+    """The examples of several batches as one."""
+    if len(batches) == 1:
+        return batches[0]
+    columns = zip(*(_leaves(batch) for batch in batches), strict=True)
+    return batches[0].map(lambda _: torch.cat(next(columns)))
 
 
 def _leaves(batch: Batch) -> list[Tensor]:

@@ -1,0 +1,118 @@
+"""`sample`: new examples from the method's prior, or from priors that are fitted to the codes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from narrows.cli import codes, shared
+from narrows.cli.fields import needs_grid
+from narrows.cli.output import destination, only_json, write_npz, write_png
+from narrows.cli.texts import is_text, text_destination, write_texts
+from narrows.core.check import refuse
+
+if TYPE_CHECKING:
+    from narrows.runs.run import Run
+
+__all__ = ["sample"]
+
+_COLUMNS = 16
+"""Columns of a picture of several priors."""
+
+
+def sample(
+    run: shared.Run,
+    out: codes.OPTIONAL_FILE = None,
+    n: Annotated[int, typer.Option("-n", "--n", help="Number of examples.")] = 64,
+    prior: Annotated[
+        str | None,
+        typer.Option(
+            help="Draw from this prior instead of the run's own: it is fitted to the codes of the training data, and "
+            "stored in RUN/priors. Several, separated by commas, are drawn side by side; none is the method's own.",
+            metavar="NAME[:OPTIONS]",
+        ),
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
+    label: Annotated[
+        int | None,
+        typer.Option(help="Class of the examples, for a conditional model; all classes in turn by default."),
+    ] = None,
+    draw: Annotated[
+        bool, typer.Option("--draw", help="Draw from p(x | z) instead of taking its mean.")
+    ] = False,
+    resolution: codes.RESOLUTION = None,
+    force: shared.Force = False,
+    json: shared.Json = False,
+    *,
+    sampling: dict[str, Any],
+) -> None:
+    """Draw new examples.
+
+    `narrows sample RUN --help` also shows the options of the run's prior, or of that of --prior, if it is a learned
+    one.
+    """
+    opened = codes.load_run(run)
+    texts = is_text(opened)
+    path = text_destination(out, force) if texts else destination(codes.needed(out), force, codes.EXAMPLES)
+    resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
+    how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
+    runs = {"": opened} if prior is None else _with_priors(opened, prior)
+    if len(runs) > 1 and path is not None and not texts:
+        _write_several(path, runs, n, how, sampling, json)
+        return
+    if len(runs) > 1:
+        raise refuse("prior", prior, "one prior", "Texts are drawn from one prior at a time.")
+    (chosen,) = runs.values()
+    with only_json(json), codes.show_progress() as progress:
+        x = chosen.sample(n, progress=progress, **how, **sampling)
+    if texts:
+        write_texts(opened, x, path, json)
+    elif path is not None:
+        codes.write_examples(path, opened, x, json)
+
+
+def _with_priors(run: Run, text: str) -> dict[str, Run]:
+    """The run with each prior of a text, which are fitted first."""
+    from narrows.runs.priors import prior_run, split_priors
+
+    return {one: prior_run(run, one) for one in split_priors(text)}
+
+
+def _write_several(
+    path: Path,
+    runs: Mapping[str, Run],
+    n: int,
+    how: Mapping[str, Any],
+    sampling: Mapping[str, Any],
+    json: bool,
+) -> None:
+    """Write samples of several priors: arrays by name, or a picture with one block for each."""
+    from narrows import priors
+
+    drawn: dict[str, Any] = {}
+    owned = {
+        name: priors.sampling_options(type(run.model.prior)) if run.model.prior is not None else {}
+        for name, run in runs.items()
+    }
+    with only_json(json), codes.show_progress() as progress:
+        for name, run in runs.items():
+            own = {
+                key: value
+                for key, value in sampling.items()
+                if key in owned[name] or not any(key in options for options in owned.values())
+            }
+            drawn[name] = run.sample(n, progress=progress, **how, **own)
+    first = next(iter(runs.values()))
+    if any(isinstance(x, Mapping) for x in drawn.values()):
+        fix = "Several modalities are drawn from one prior at a time."
+        raise refuse("prior", ",".join(runs), "one prior", fix)
+    if path.suffix.lower() == ".npz":
+        write_npz(path, drawn)
+    else:
+        from narrows.cli.pictures import stacked
+
+        write_png(path, stacked({name: codes.drawing(first, x, _COLUMNS) for name, x in drawn.items()}))
+    codes.print_result(json, path, rows=n, holds={name: list(x.shape) for name, x in drawn.items()})
