@@ -9,8 +9,10 @@ from torch import Tensor
 
 from narrows.core.check import choice, refuse
 
-__all__ = ["mmd"]
+__all__ = ["effective_rank", "mmd", "nearest"]
 
+_CHUNK = 1024
+"""Rows whose distances are computed at once."""
 _SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
@@ -48,6 +50,52 @@ def mmd(a: Tensor, b: Tensor, kernel: Literal["imq", "rbf"] = "imq") -> float:
         within = sum(_off_diagonal_mean(_kernel(d, width, kernel)) for d in (aa, bb))
         total += within - 2 * float(_kernel(ab, width, kernel).mean())
     return total / len(_SCALES)
+
+
+def effective_rank(z: Tensor) -> float:
+    r"""The number of directions that codes use: the exponential of the entropy of their singular values.
+
+    .. math:: \exp\Big(-\sum_j p_j \log p_j\Big),\qquad p_j = \frac{s_j}{\sum_i s_i}
+
+    s are the singular values of the centred codes. It is Z for codes that vary alike in all directions, and 1 for codes
+    on a line, whatever their scale.
+
+    Args:
+        z: codes (N, Z).
+
+    Example:
+        >>> effective_rank(torch.tensor([[1.0, 0.0], [-1.0, 0.0], [0.0, 1.0], [0.0, -1.0]]))
+        2.0
+
+    Reference:
+        Roy and Vetterli, The Effective Rank: A Measure of Effective Dimensionality, 2007.
+    """
+    rows = z.detach().flatten(1).double()
+    values = torch.linalg.svdvals(rows - rows.mean(0))
+    share = values / values.sum().clamp_min(1e-300)
+    return float(torch.special.entr(share).sum().exp())
+
+
+def nearest(a: Tensor, b: Tensor, *, same: bool = False) -> Tensor:
+    """The distance of each row of `a` from the nearest row of `b`, (N,).
+
+    Args:
+        a: (N, Z).
+        b: (M, Z).
+        same: the rows are the same, and none is compared with itself.
+
+    Example:
+        >>> nearest(torch.tensor([[0.0], [5.0]]), torch.tensor([[1.0], [3.0]]))
+        tensor([1., 2.])
+    """
+    found = []
+    for first in range(0, len(a), _CHUNK):
+        apart = torch.cdist(a[first : first + _CHUNK], b, compute_mode="donot_use_mm_for_euclid_dist")
+        if same:
+            rows = torch.arange(len(apart), device=apart.device)
+            apart[rows, first + rows] = torch.inf
+        found.append(apart.min(1).values)
+    return torch.cat(found)
 
 
 def _squared(a: Tensor, b: Tensor) -> Tensor:

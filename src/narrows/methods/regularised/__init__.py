@@ -38,4 +38,15 @@ ROWS = (
         47,
         "regularised.wae",
     ),
+    Method(
+        "rae",
+        "From Variational to Deterministic Autoencoders",
+        2020,
+        "1903.12436",
+        "regularised",
+        "Small codes, a smooth decoder and a density fitted afterwards sample as well as a VAE, without its noise.",
+        2,
+        None,
+        "regularised.rae",
+    ),
 )

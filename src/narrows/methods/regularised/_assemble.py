@@ -5,9 +5,10 @@ from __future__ import annotations
 from narrows import likelihoods
 from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.bottlenecks.deterministic.principal import PrincipalIdentity
-from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Spec
+from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Prior, Spec, Symbols
 from narrows.nets.build import net_for
 from narrows.nets.kinds import Net, Skip
+from narrows.priors import make_prior
 
 __all__ = ["deterministic_autoencoder"]
 
@@ -21,6 +22,7 @@ def deterministic_autoencoder(
     vectors: str = "mlp",
     bottleneck: Bottleneck | None = None,
     objective: Objective | None = None,
+    prior: str | Prior = "none",
 ) -> Autoencoder:
     """An autoencoder with a deterministic code.
 
@@ -33,6 +35,7 @@ def deterministic_autoencoder(
         bottleneck: the bottleneck; by default the identity, with PCA initialisation if the nets have linear
             skip connections.
         objective: the objective; the distortion if None.
+        prior: a density that is fitted to the codes in a second stage.
     """
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]
@@ -41,4 +44,5 @@ def deterministic_autoencoder(
     if bottleneck is None:
         principal = all(isinstance(side, Skip) for side in sides) and spec.target is None
         bottleneck = PrincipalIdentity() if principal else Identity()
-    return Autoencoder(encoder, bottleneck, decoder, output, objective or Objective())
+    second = make_prior(prior, Symbols((latent,)), spec.classes)
+    return Autoencoder(encoder, bottleneck, decoder, output, objective or Objective(), prior=second)
