@@ -57,6 +57,13 @@ class Part(nn.Module):
     def set_rows(self, rows: int) -> None:
         """Called before `prepare` with the number of training examples."""
 
+    def held_back(self, rows: int) -> int:
+        """The number of the training examples that no step shall see, and that `keep` is given."""
+        return 0
+
+    def keep(self, batch: Batch) -> None:
+        """Called with those examples when training begins, also when it is resumed; before `prepare`."""
+
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Called once before the first step of the stage with a large batch: initialisation from the data."""
 

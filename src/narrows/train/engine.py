@@ -22,7 +22,8 @@ from narrows.train.loop import Step, train
 from narrows.train.plan import Plan
 from narrows.train.records import Store
 from narrows.train.stage_run import Setting, StageRun
-from narrows.train.stages import own_parts, prepare
+from narrows.train.stages import model_parts, own_parts, prepare
+from narrows.train.stopping import split_off
 from narrows.train.strategies import Strategy, strategy_of
 
 if TYPE_CHECKING:
@@ -72,6 +73,8 @@ class Engine:
         self.plan = plan
         self.fabric = fabric or make_fabric(plan, len(model.players()) > 1)
         self.strategy = strategy_of(plan, self.fabric)
+        wanted = max((part.held_back(len(examples)) for part in model_parts(model)), default=0)
+        examples, self.kept = split_off(examples, wanted, plan.order)
         self.setting = Setting(model, plan, examples, held_out, self.strategy, observe, readers)
         self.store = store if self.fabric.is_global_zero else None
         self.progress = progress if progress is not None and self.fabric.is_global_zero else Silent()
@@ -104,6 +107,10 @@ class Engine:
             self.seconds = float(resumed.metadata["seconds"])
             self.ends = list(resumed.metadata.get("ends", []))
             self.finished_steps = int(resumed.metadata["at"]) - int(resumed.metadata["step"])
+        if self.kept is not None:
+            batch = self.kept.batch(slice(0, len(self.kept)), self.model.conditions, self.fabric.device)
+            for part in model_parts(self.model):
+                part.keep(batch.visible())
         begun = False
         for number, stage in enumerate(self.model.stages()):
             if number < first:

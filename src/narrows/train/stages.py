@@ -12,12 +12,17 @@ from narrows.data.batches import BatchReader, some_rows
 from narrows.train.cpu import Examples
 from narrows.train.plan import Plan
 
-__all__ = ["StageBatches", "own_parts", "prepare", "total_steps"]
+__all__ = ["StageBatches", "model_parts", "own_parts", "prepare", "total_steps"]
 
 _CHUNK = 4096
 """The number of rows that a view is given at once."""
 _CACHE_BYTES = 1 << 30
 """The maximum size of the cached batches of a stage."""
+
+
+def model_parts(model: Autoencoder) -> list[Part]:
+    """The modules of a model that have hooks."""
+    return [m for m in model.modules() if isinstance(m, Part)]
 
 
 def own_parts(stage: Stage, stages: Sequence[Stage]) -> list[Part]:

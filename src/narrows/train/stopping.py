@@ -17,7 +17,7 @@ from narrows.core import Batch
 from narrows.data.dataset import Dataset, Examples
 from narrows.train.plan import AT_MOST, Plan
 
-__all__ = ["Stopper", "Subset", "Weights", "too_short", "validation_part"]
+__all__ = ["Stopper", "Subset", "Weights", "split_off", "too_short", "validation_part"]
 
 FLOOR = 500
 """Steps before which no training is stopped early."""
@@ -118,12 +118,17 @@ def validation_part(examples: Examples, plan: Plan) -> tuple[Any, Any]:
         examples: the training data.
         plan: a settled plan, with the number of rows.
     """
-    count, n = plan.validation or 0, len(examples)
+    return split_off(examples, plan.validation or 0, plan.order)
+
+
+def split_off(examples: Examples, count: int, seed: int) -> tuple[Any, Any]:
+    """Examples without `count` of them, and those (or None): drawn with a seed; of data on disk the last rows."""
+    n = len(examples)
     if not 0 < count < n:
         return examples, None
     if isinstance(examples, Dataset) and examples.mapped:
         return examples.rows(slice(0, n - count)), examples.rows(slice(n - count, n))
-    drawn = torch.from_numpy(np.random.default_rng((plan.order, n)).permutation(n))
+    drawn = torch.from_numpy(np.random.default_rng((seed, n)).permutation(n))
     parts = drawn[count:].sort().values, drawn[:count].sort().values
     if isinstance(examples, Dataset):
         return examples.rows(parts[0]), examples.rows(parts[1])

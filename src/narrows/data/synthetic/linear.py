@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from narrows.core.check import number, whole
+from narrows.core.check import number, refuse, whole
 from narrows.data.raw import Raw
 
 __all__ = ["LinearTruth", "linear"]
@@ -92,7 +92,14 @@ def _patterns(observed: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
 
 
 def linear(
-    n: int = 10_000, d: int = 16, latent: int = 4, noise: float = 0.5, seed: int = 0, tests: int = 2_000
+    n: int = 10_000,
+    d: int = 16,
+    latent: int = 4,
+    noise: float = 0.5,
+    seed: int = 0,
+    tests: int = 2_000,
+    spectrum: tuple[float, ...] = (),
+    given: int = 0,
 ) -> Raw:
     """Draw x = W z + b + noise e.
 
@@ -103,6 +110,9 @@ def linear(
         noise: standard deviation of the noise.
         seed: seed of the weights and of the draws.
         tests: test examples.
+        spectrum: the largest eigenvalues of the data's covariance, one for each latent, each above noise^2; the
+            others are noise^2. Without them, W is drawn.
+        given: the target is what follows the first numbers of an example, which are given.
 
     Example:
         >>> import narrows.data
@@ -112,8 +122,29 @@ def linear(
     """
     rng = np.random.default_rng((seed, 1))
     d, latent, total = whole("d", d), whole("latent", latent), whole("n", n) + whole("tests", tests)
-    weight = rng.standard_normal((d, latent)) / np.sqrt(latent)
-    truth = LinearTruth(weight, rng.standard_normal(d), number("noise", noise, low=1e-6))
+    truth = LinearTruth(
+        rng.standard_normal((d, latent)) / np.sqrt(latent),
+        rng.standard_normal(d),
+        number("noise", noise, low=1e-6),
+    )
+    if spectrum:
+        truth = LinearTruth(_columns(rng, d, latent, spectrum, truth.noise), truth.bias, truth.noise)
     z = rng.standard_normal((total, latent))
-    x = (z @ weight.T + truth.bias + truth.noise * rng.standard_normal((total, d))).astype(np.float32)
-    return Raw(x[:n], test=Raw(x[n:], layout="vector"), layout="vector", scale="none", truth=truth)
+    x = (z @ truth.weight.T + truth.bias + truth.noise * rng.standard_normal((total, d))).astype(np.float32)
+    y = x[:, whole("given", given, low=0, high=d - 1) :] if given else None
+    targets = (None, None) if y is None else (y[:n], y[n:])
+    test = Raw(x[n:], target=targets[1], layout="vector")
+    return Raw(x[:n], target=targets[0], test=test, layout="vector", scale="none", truth=truth)
+
+
+def _columns(
+    rng: np.random.Generator, d: int, latent: int, spectrum: tuple[float, ...], noise: float
+) -> np.ndarray:
+    """Orthogonal columns with which the covariance has the given largest eigenvalues, (D, Z)."""
+    values = np.array([number("spectrum", one) for one in spectrum])
+    if len(values) != latent or latent > d or values.min() <= noise**2:
+        expected = f"{latent} numbers, each above noise^2 = {noise**2:.4g}; at most {d}"
+        raise refuse("spectrum", tuple(spectrum), expected, "Change `latent`, `d` or `noise`.")
+    axes = np.linalg.qr(rng.standard_normal((d, latent)))[0]
+    columns: np.ndarray = axes * np.sqrt(values - noise**2)
+    return columns

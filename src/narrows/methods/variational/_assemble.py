@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from torch import nn
+
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.bottlenecks.gaussian.principal import PrincipalGaussian
-from narrows.core import Autoencoder, Likelihood, Objective, Spec
+from narrows.core import Autoencoder, Likelihood, Objective, Part, Spec
+from narrows.core.check import refuse
 from narrows.nets.build import code_width, net_for
 from narrows.nets.kinds import Net, Skip
 
-__all__ = ["gaussian_autoencoder"]
+__all__ = ["checked_vector", "gaussian_autoencoder"]
 
 
 def gaussian_autoencoder(
@@ -20,8 +25,9 @@ def gaussian_autoencoder(
     net: str | Net,
     likelihood: str | Likelihood,
     vectors: str = "mlp",
+    prior: Callable[[nn.Module, int], Part] | None = None,
 ) -> Autoencoder:
-    """An autoencoder with a diagonal Gaussian posterior, for any objective.
+    """An autoencoder with a diagonal Gaussian posterior, for any objective and prior.
 
     Args:
         spec: description of the data.
@@ -30,13 +36,27 @@ def gaussian_autoencoder(
         net: the networks.
         likelihood: p(x | z).
         vectors: the meaning of ``net="auto"`` for vectors.
+        prior: makes the prior from the encoder and Z; N(0, I) if None.
     """
     latent = code_width(latent, spec.shape)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]
     principal = all(isinstance(side, Skip) for side in sides) and spec.target is None
-    bottleneck = PrincipalGaussian(latent) if principal else Gaussian(latent)
     encoder = sides[0].encoder(spec.shape, 2 * latent)
+    learned = None if prior is None else prior(encoder, latent)
+    bottleneck = PrincipalGaussian(latent, learned) if principal else Gaussian(latent, learned)
     return Autoencoder(
         encoder, bottleneck, sides[1].decoder(latent, output.parameter_shape), output, objective
     )
+
+
+def checked_vector(spec: Spec, latent: int) -> tuple[Spec, int]:
+    """The spec and the width of the code of a linear model, which reads vectors of real numbers.
+
+    Raises:
+        RequestError: other data.
+    """
+    if len(spec.shape) != 1 or spec.values != "real":
+        found = f"{spec.values} values of shape {spec.shape}"
+        raise refuse("spec", found, "vectors of real numbers", "The likelihood is Gaussian; try `vae`.")
+    return spec, code_width(latent, spec.shape)

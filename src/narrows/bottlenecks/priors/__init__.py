@@ -1,0 +1,1 @@
+"""Learned priors of a bottleneck's code: parts whose ``forward()`` returns a distribution over one code."""
