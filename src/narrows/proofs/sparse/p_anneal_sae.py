@@ -42,6 +42,7 @@ PROOF = Proof(
                 f"anneal/fvu_at_{l0:g} < 0.95 * relu/fvu_at_{l0:g}",
                 quick=False,
                 post_hoc=FRONTIER,
+                refuted=l0 == 6,
             )
             for l0 in AT
         ),
@@ -51,7 +52,7 @@ PROOF = Proof(
                 f"anneal/cosine_at_{l0:g} > relu/cosine_at_{l0:g}",
                 quick=False,
                 post_hoc="Twice widened to as well, within 5 points, after trials; the paper's claim is back.",
-                refuted=l0 in (4, 6),
+                refuted=l0 == 4,
             )
             for l0 in AT
         ),
@@ -64,6 +65,8 @@ PROOF = Proof(
         The paper's activations are of models of chess and Othello, and it measures coverage of board facts; here data
         are sums of known atoms, which stand in for them, in a world of its own for each seed. The weight of every
         price is steered to several L0 and the error between them is read from the frontier (`least_l0` and `most_l0`
-        are its ends). Steps, learning rate, width and the resampling of dead latents are the same.
+        are its ends). Steps, learning rate, width and the resampling of dead latents are the same. With half of all
+        latents active at the start, as before, L1 left .13 unexplained at L0 4, and annealing .09; since both start at
+        their L0 it is .07 for both.
         """,
 )
