@@ -104,8 +104,8 @@ def facts_lm(
 
     Every name, every value and every other word is one token. The first block has no attention: an entity's facts are
     looked up where its name stands, and later blocks read them there, so that they can be replaced at ``resid.0``.
-    Otherwise a model of few layers moves names to the end of a prompt first and looks up there. At its defaults it takes
-    less than a minute of one core's time. The same arguments give the same model on the same machine.
+    Otherwise a model of few layers moves names to the end of a prompt first and looks up there. At its defaults it
+    takes less than a minute of one core's time. The same arguments give the same model on the same machine.
 
     Args:
         entities: number of entities, see `invented_facts`.
