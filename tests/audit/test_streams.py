@@ -30,6 +30,14 @@ def streamed(z, size, use):
         use(entries(part, first), len(part))
 
 
+def counted(z, size):
+    counts = Counts(z.shape[1])
+    for first in range(0, len(z), size):
+        part = z[first : first + size]
+        counts.add(entries(part, first), len(part), first)
+    return counts
+
+
 def test_sparse_and_dense_codes_have_the_same_entries():
     z = codes()
     indices = z.abs().topk(13, -1).indices
@@ -72,8 +80,8 @@ def test_peaks_are_the_largest_of_each_latent_and_group():
 
 @pytest.mark.parametrize("size", [11, 200])
 def test_counts_are_those_of_the_whole(size):
-    z, counts = codes(), Counts(13)
-    streamed(z, size, counts.add)
+    z = codes()
+    counts = counted(z, size)
     exact = z.double()
     assert counts.codes == 200
     assert torch.equal(counts.fires, (z != 0).sum(0))
@@ -94,8 +102,8 @@ def test_counts_are_those_of_the_whole(size):
 
 
 def test_counts_of_stretches_become_longer_instead_of_more():
-    z, counts = codes(), Counts(13)
-    streamed(z, 1, counts.add)
+    z = codes()
+    counts = counted(z, 1)
     fires, n = counts.parts
     assert 32 <= len(n) < 64
     assert set(n[:-8].tolist()) == {4}

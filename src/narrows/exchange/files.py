@@ -185,15 +185,19 @@ class Weights:
             )
 
 
-def vacant(out: Path) -> None:
+def vacant(out: Path, argument: str = "out") -> None:
     """Refuse a destination that exists and is not an empty folder.
+
+    Args:
+        out: the destination.
+        argument: its name, for the message.
 
     Raises:
         RequestError: it exists.
     """
     if out.exists() and not (out.is_dir() and is_empty(out)):
         raise RequestError(
-            f"``out`` {out} exists already, and nothing is overwritten. Name another folder, or remove it."
+            f"``{argument}`` {out} exists already, and nothing is overwritten. Name another folder, or remove it."
         )
 
 

@@ -51,12 +51,13 @@ def push(run: str | Path, to: str, *, private: bool = False, say: Callable[[str]
         RequestError: the run is not finished or is damaged, or the folder exists.
         WorkError: huggingface_hub is not installed, or the hub does not accept the run.
     """
-    folder = Path(run)
+    folder, name = Path(run), repository(to)
+    if name is None:
+        vacant(Path(to), "to")
     content = _shared(folder)
     load(folder)  # weights that are damaged or do not fit the recipe are not shared
     if not any(path.name.startswith("audit") for path in content):
         say(f"{folder} has no audit: others cannot see how good it is. Make one: narrows audit {folder}")
-    name = repository(to)
     if name is None:
         out = Path(to)
         write_folder(out, lambda new: _copy(content, new))
@@ -98,12 +99,14 @@ def pull(source: str, out: str | Path, *, revision: str = "") -> Path:
         with _speaking(f"{name} was not read"):
             found = Path(hub.snapshot_download(name, revision=revision or None, allow_patterns=list(FILES)))
     content = _shared(found)
-
-    def fill(folder: Path) -> None:
-        _copy(content, folder)
-        load(folder)
-
-    write_folder(out, fill)
+    try:
+        load(found)
+    except RequestError as error:
+        reason = str(error).partition(". ")[0]
+        raise RequestError(
+            f"Nothing was copied, since {reason}. Get it again from where it was trained."
+        ) from error
+    write_folder(out, lambda folder: _copy(content, folder))
     return out
 
 

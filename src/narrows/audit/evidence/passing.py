@@ -76,7 +76,7 @@ class CodeReader:
         while start < self.total:
             rows, groups = self.piece(start)
             here = entries(self.codes(rows), start)
-            found.counts.add(here, rows.stop - start)
+            found.counts.add(here, rows.stop - start, start)
             found.others.add(here, random_priority(here, self.seed))
             peak = peaks(here, groups[here.row - start])
             found.top.add(peak, peak.value.abs())

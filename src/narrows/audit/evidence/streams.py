@@ -22,8 +22,8 @@ __all__ = [
     "stretches",
 ]
 
-_PARTS = 32
-"""Counts are kept for at least this many stretches of the data, and at most twice as many."""
+_PARTS, _PIECES = 32, 8
+"""Counts are kept for at most twice this many stretches of the data; codes that are added at once are several."""
 
 BINS, FINEST = 48, -14.0
 """Bins of the histogram of activations: half octaves from 2^-14 on; the outermost bins are open."""
@@ -111,17 +111,21 @@ class Counts:
         self.codes = 0
         self.fires = torch.zeros(width, dtype=torch.int64)
         self._parts: list[tuple[Tensor, int]] = []
-        self._each, self._filled = 1, 1  # calls of `add` for each part, and in the last one
+        self._each, self._filled = 1, 1  # pieces of each part, and of the last one
         self.total, self.square, self.largest = (torch.zeros(width, dtype=torch.double) for _ in range(3))
         self.bins = torch.zeros(width, BINS, dtype=torch.int32)
 
-    def add(self, found: Entries, codes: int) -> None:
-        """Add the entries of some codes."""
+    def add(self, found: Entries, codes: int, first: int = 0) -> None:
+        """Add the entries of some codes, whose rows count from `first`."""
         size, one = found.value.double().abs(), torch.ones_like(found.latent)
         self.codes += codes
-        fires = torch.bincount(found.latent, minlength=len(self.fires))
-        self.fires += fires
-        self._stretch(fires.to(torch.int32), codes)
+        pieces, width = min(_PIECES, codes), len(self.fires)
+        sizes = torch.bincount(torch.arange(codes) * pieces // codes, minlength=pieces)
+        at = (found.row - first) * pieces // codes * width + found.latent
+        fires = torch.bincount(at, minlength=pieces * width).view(pieces, width)
+        self.fires += fires.sum(0)
+        for some, count in zip(fires.to(torch.int32), sizes.tolist(), strict=True):
+            self._stretch(some, count)
         self.total.index_add_(0, found.latent, size)
         self.square.index_add_(0, found.latent, size.square())
         self.largest.scatter_reduce_(0, found.latent, size, "amax")
