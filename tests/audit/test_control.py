@@ -1,5 +1,6 @@
 """The random dictionary and the spread over reseeds, against direct computations."""
 
+import math
 import statistics
 
 import pytest
@@ -7,7 +8,7 @@ import torch
 from audit_models import plain_model, sparse_model
 
 from narrows.audit.evidence.control import random_atoms, random_dictionary
-from narrows.audit.evidence.reseeds import RESEEDS, redrawn, reseed, spread
+from narrows.audit.evidence.reseeds import RESEEDS, drawn_once, of_all, redrawn, reseed, spread
 from narrows.audit.evidence.view import examine
 from narrows.core import Batch
 from narrows.core.check import RequestError
@@ -93,3 +94,13 @@ def test_the_spread_of_a_mean_is_its_standard_error():
     assert spread(float, 1, 0) is None
     assert spread(lambda rows: float("nan"), 9, 0) is None
     assert sorted(set(redrawn(50, 1).tolist())) != list(range(50))
+
+
+def test_parts_of_the_rows_give_the_spread_of_all():
+    x = torch.randn(1200, generator=torch.Generator().manual_seed(3))
+    for most in (100, 600):
+        means = [float(x[drawn_once(len(x), seed, most)].mean()) for seed in range(400)]
+        found = of_all(statistics.stdev(means), most, len(x))
+        assert found == pytest.approx(float(x.std()) / math.sqrt(len(x)), rel=0.15)
+    rows = drawn_once(11, 0, 100)
+    assert len(rows) == len(rows.unique()) == 5

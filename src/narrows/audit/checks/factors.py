@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from narrows.audit.evidence.reseeds import halved, reseed
+from narrows.audit.evidence.reseeds import drawn_once, of_all, reseed
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.disentanglement import dci, mig, mutual_information, sap
 from narrows.audit.report.finding import Chart, Check, Finding, Series
@@ -21,6 +21,8 @@ __all__ = ["disentanglement"]
 Array: TypeAlias = NDArray[Any]
 
 _LATENTS, _FEWEST = 32, 100
+_DRAWN = 400
+"""Number of examples of each evaluation from which the spread is found."""
 
 
 def disentanglement(view: View) -> Finding:
@@ -42,7 +44,7 @@ def disentanglement(view: View) -> Finding:
 
 
 def _scores(z: Array, factors: Array, seed: int) -> tuple[Check, ...]:
-    """MIG, DCI and SAP; by chance with shuffled factors, their spread over halves of the examples."""
+    """MIG, DCI and SAP; by chance with shuffled factors, their spread from parts of the examples."""
     n = len(z)
     order = np.random.default_rng(seed).permutation(n)
     says = {
@@ -55,12 +57,21 @@ def _scores(z: Array, factors: Array, seed: int) -> tuple[Check, ...]:
     values, chance = _figures(z, factors, seed), _figures(z, factors[order], seed)
 
     def again(one: int) -> dict[str, float]:
-        rows = halved(n, one).numpy()
+        rows = drawn_once(n, one, _DRAWN).numpy()
         return _figures(z[rows], factors[rows], one)
 
     over = reseed(again, seed)
     return tuple(
-        Check(name, values[name], "", "info", what, chance[name], over[name].spread, n)
+        Check(
+            name,
+            values[name],
+            "",
+            "info",
+            what,
+            chance[name],
+            of_all(over[name].spread, min(n // 2, _DRAWN), n),
+            n,
+        )
         for name, what in says.items()
     )
 

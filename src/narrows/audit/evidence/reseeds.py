@@ -13,7 +13,7 @@ from torch import Tensor
 from narrows.core import seeded
 from narrows.core.check import refuse, whole
 
-__all__ = ["RESEEDS", "Reseeded", "halved", "redrawn", "reseed", "spread"]
+__all__ = ["RESEEDS", "Reseeded", "drawn_once", "of_all", "redrawn", "reseed", "spread"]
 
 RESEEDS = 5
 """The number of evaluations that a spread rests on."""
@@ -85,14 +85,29 @@ def redrawn(count: int, seed: int) -> Tensor:
     return torch.randint(count, (count,), generator=generator)
 
 
-def halved(count: int, seed: int) -> Tensor:
-    """Half of the row numbers, each once, (count // 2,).
-
-    For figures that fit to some rows and measure on others, which a repeated row would join. The standard deviation
-    over random halves is that over samples of all rows, for a mean: (s²/m)(1 - m/n) is s²/n for m = n/2.
-    """
+def drawn_once(count: int, seed: int, most: int) -> Tensor:
+    """At most half of the row numbers, each once, for figures that fit to some rows and measure on others."""
     generator = torch.Generator().manual_seed(seed)
-    return torch.randperm(count, generator=generator)[: count // 2]
+    return torch.randperm(count, generator=generator)[: min(count // 2, most)]
+
+
+def of_all(spread: float, drawn: int, count: int) -> float:
+    r"""The spread over samples of all rows, from that over random parts of them.
+
+    .. math:: s_n = s_m \sqrt{\frac{m}{n - m}}, \qquad \text{since}\quad s_m^2 = \frac{s^2}{m} (1 - \frac{m}{n})
+
+    for m of n rows drawn without replacement, as it is for a mean.
+
+    Args:
+        spread: over parts of `drawn` rows.
+        drawn: m.
+        count: n.
+
+    Example:
+        >>> of_all(0.3, 50, 100), round(of_all(0.3, 10, 100), 3)
+        (0.3, 0.1)
+    """
+    return spread * math.sqrt(drawn / (count - drawn))
 
 
 def spread(figure: Callable[[Tensor], float], count: int, seed: int) -> float | None:
