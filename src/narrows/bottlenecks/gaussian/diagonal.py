@@ -126,9 +126,9 @@ class Gaussian(Variational):
         return normal(h)
 
     def divergence(self, q: Distribution, p: Distribution) -> Tensor | None:
-        """KL(q || p) in closed form if both are diagonal Gaussians."""
+        """KL(q || p) in closed form if both are diagonal Gaussians, or torch knows it."""
         if not diagonal(q) or not diagonal(p):
-            return None
+            return super().divergence(q, p)
         return kl(q) if self.learned is None else kl(q, p)
 
     def fixed_draws(self, q: Distribution, h: Tree) -> Tensor:
