@@ -1,0 +1,51 @@
+"""A normalising flow as the prior."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from torch import nn
+from torch.distributions import Distribution
+
+from narrows.core import Part
+from narrows.core.check import choice, optional, refuse, whole
+
+__all__ = ["KINDS", "FlowPrior"]
+
+KINDS = {"maf": "MAF", "nsf": "NSF"}
+"""Names of flows: masked autoregressive flow, neural spline flow."""
+
+
+class FlowPrior(Part):
+    r"""p(z) by an autoregressive flow f from N(0, I), learned with the model.
+
+    .. math:: \log p(z) = \log N(f(z);\, 0, I) + \log \left| \det \frac{\partial f}{\partial z} \right|
+
+    Args:
+        latent: the width of the code, Z, at least 2: an autoregressive map of one number is affine.
+        kind: ``maf``, affine in each latent, or ``nsf``, monotonic splines between -5 and 5.
+        transforms: the number of transformations.
+        width: width of the two hidden layers of each.
+
+    Raises:
+        RequestError: an argument out of range.
+        WorkError: zuko is not installed.
+
+    Reference:
+        Papamakarios, Pavlakou, Murray, Masked Autoregressive Flow for Density Estimation, 2017.
+        arXiv:1705.07057; Durkan, Bekasov, Murray, Papamakarios, Neural Spline Flows, 2019. arXiv:1906.04032
+    """
+
+    def __init__(self, latent: int, kind: str = "nsf", transforms: int = 3, width: int = 64) -> None:
+        super().__init__()
+        if whole("latent", latent) < 2:
+            raise refuse("latent", latent, "at least 2 latents for a flow", "Use a mixture of Gaussians.")
+        made = getattr(optional("zuko", "flows", "flows").flows, KINDS[choice("kind", kind, tuple(KINDS))])
+        hidden = (whole("width", width),) * 2
+        self.flow: nn.Module = made(
+            latent, transforms=whole("transforms", transforms), hidden_features=hidden
+        )
+
+    def forward(self) -> Distribution:
+        """The flow over one code."""
+        return cast(Distribution, self.flow())
