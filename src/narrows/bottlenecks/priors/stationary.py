@@ -121,7 +121,7 @@ def _divergence(q: Independent[Normal], p: Stationary) -> Tensor:
     return spread - at_mean - entropy
 
 
-register_kl(Independent, Stationary)(_divergence)  # type: ignore[no-untyped-call]
+register_kl(Independent, Stationary)(_divergence)
 
 
 class StationaryPrior(Part):
