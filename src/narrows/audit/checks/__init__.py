@@ -18,6 +18,7 @@ from narrows.audit.checks.error import reconstruction_error
 from narrows.audit.checks.factors import disentanglement
 from narrows.audit.checks.firing import firing
 from narrows.audit.checks.graph import graph
+from narrows.audit.checks.holes import effective_width, prior_holes
 from narrows.audit.checks.layers import layers
 from narrows.audit.checks.likelihood import likelihood
 from narrows.audit.checks.modalities import modalities
@@ -60,6 +61,8 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     splice,
     table,
     aggregate_posterior,
+    prior_holes,
+    effective_width,
     disentanglement,
     reconstructions,
     samples,

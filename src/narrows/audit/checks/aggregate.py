@@ -10,7 +10,7 @@ from narrows.audit.metrics.geometry import mmd
 from narrows.audit.report.finding import Chart, Check, Finding, Series
 from narrows.core.check import NarrowsError
 
-__all__ = ["aggregate_posterior"]
+__all__ = ["aggregate_posterior", "codes_of", "prior_draws"]
 
 _ROWS = 1000
 _FAR = 0.03
@@ -19,13 +19,11 @@ _FAR = 0.03
 
 def aggregate_posterior(view: View) -> Finding:
     """MMD between codes and draws of the prior, compared with the MMD of two sets of draws; moments of the latents."""
-    codes = view.drawn if view.drawn is not None else view.z
-    if not isinstance(codes, Tensor) or view.indices is not None or view.sparse is not None:
-        return Finding()
-    if len(view) < 50 or view.elements:
+    codes = codes_of(view)
+    if codes is None:
         return Finding()
     n = min(len(codes), _ROWS)
-    prior = _prior_draws(view, 2 * n)
+    prior = prior_draws(view, 2 * n)
     if prior is None or prior.shape[1:] != codes.shape[1:]:
         return Finding()
     encoded, drawn, redrawn = (t.flatten(1) for t in (codes[:n], prior[:n], prior[n:]))
@@ -54,7 +52,16 @@ def aggregate_posterior(view: View) -> Finding:
     return Finding(checks, (_chart(encoded, drawn),))
 
 
-def _prior_draws(view: View, n: int) -> Tensor | None:
+def codes_of(view: View) -> Tensor | None:
+    """The codes of the examples, draws if there is a posterior; None unless they are at least 50 dense ones."""
+    codes = view.drawn if view.drawn is not None else view.z
+    if not isinstance(codes, Tensor) or view.indices is not None or view.sparse is not None:
+        return None
+    return None if len(view) < 50 or view.elements else codes
+
+
+def prior_draws(view: View, n: int) -> Tensor | None:
+    """n draws of the method's own prior; None if it has none."""
     try:
         rows, device = torch.arange(n) % len(view.batch), device_of(view.model)
         condition = {name: value[rows].to(device) for name, value in view.batch.condition.items()}
