@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from narrows.audit.evidence.annealing import _is_real
 from narrows.audit.evidence.posterior import posterior_of
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.bottlenecks.priors.flow import FlowPrior
@@ -41,6 +42,7 @@ def test_a_gaussian_posterior_has_a_divergence_from_a_flow(kind: str) -> None:
         found = posterior_of(code)
     assert found.kl is None
     assert found.ratio is None
+    assert _is_real(bottleneck.prior())
     assert bottleneck.sample(3).z.shape == (3, 2)
 
 

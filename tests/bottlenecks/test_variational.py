@@ -15,10 +15,12 @@ from torch.distributions import (
 )
 
 from narrows import likelihoods
+from narrows.audit.evidence.annealing import annealed
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.evidence.posterior import posterior_of
 from narrows.audit.examination import audit
 from narrows.bottlenecks.gaussian.diagonal import Gaussian, normal
+from narrows.bottlenecks.priors.mixture import GaussianMixture
 from narrows.bottlenecks.variational import DRAWS, Variational, antithetic, ratio
 from narrows.core import Autoencoder, Batch, Part, Tree
 from narrows.nets.mlp import MLP
@@ -84,6 +86,15 @@ def test_importance_nll_is_the_integral_over_a_mixture_prior() -> None:
     x = torch.randn(6, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     estimate = importance_nll(model, Batch(x), 40_000, chunk=10_000)
     torch.testing.assert_close(estimate, on_a_grid(model, x), atol=0.03, rtol=0)
+
+
+def test_annealed_importance_sampling_takes_a_mixture_prior() -> None:
+    model = linear_model(Gaussian(1, GaussianMixture(1, 2)))
+    with torch.no_grad():
+        model.bottleneck.learned.means.copy_(torch.tensor([[-1.5], [1.5]]))
+    x = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = annealed(model, Batch(x), chains=64, temperatures=100).weights.log_p
+    torch.testing.assert_close(found, -on_a_grid(model, x).detach(), atol=0.1, rtol=0)
 
 
 @torch.no_grad()

@@ -136,7 +136,10 @@ def _prior_of(model: Autoencoder, code: Code) -> Distribution:
 
 
 def _is_real(prior: Distribution) -> bool:
-    support: Any = prior.support
+    try:
+        support: Any = prior.support
+    except NotImplementedError:  # the distribution does not say
+        return False
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support is constraints.real or support == constraints.real_vector

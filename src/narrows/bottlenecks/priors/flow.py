@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import cast
+from collections.abc import Sequence
+from typing import ClassVar
 
-from torch import nn
-from torch.distributions import Distribution
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, constraints
 
 from narrows.core import Part
 from narrows.core.check import choice, optional, refuse, whole
@@ -14,6 +16,35 @@ __all__ = ["KINDS", "FlowPrior"]
 
 KINDS = {"maf": "MAF", "nsf": "NSF"}
 """Names of flows: masked autoregressive flow, neural spline flow."""
+
+
+class Flowed(Distribution):
+    """The distribution of a flow, over R^Z.
+
+    Args:
+        flow: a distribution of zuko, which does not declare its support.
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+
+    def __init__(self, flow: Distribution) -> None:
+        self.flow = flow
+        super().__init__(flow.batch_shape, flow.event_shape, validate_args=False)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """R^Z."""
+        return constraints.real_vector
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draws, with gradients to the flow."""
+        drawn: Tensor = self.flow.rsample(torch.Size(sample_shape))
+        return drawn
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """log p of codes (..., Z), in nats, (...)."""
+        found: Tensor = self.flow.log_prob(value)
+        return found
 
 
 class FlowPrior(Part):
@@ -46,6 +77,6 @@ class FlowPrior(Part):
             latent, transforms=whole("transforms", transforms), hidden_features=hidden
         )
 
-    def forward(self) -> Distribution:
+    def forward(self) -> Flowed:
         """The flow over one code."""
-        return cast(Distribution, self.flow())
+        return Flowed(self.flow())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal
+from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, constraints
 
 from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Diagonal
 from narrows.core import Part
@@ -39,6 +39,11 @@ class Mixture(MixtureSameFamily):
         super().__init__(
             Categorical(logits=log_weights, validate_args=False), components, validate_args=False
         )
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """R^Z."""
+        return constraints.real_vector
 
     def log_prob(self, value: Tensor) -> Tensor:
         """log p of codes (..., Z), in nats, (...)."""

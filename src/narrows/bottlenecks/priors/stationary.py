@@ -77,6 +77,11 @@ class Stationary(Distribution):
         super().__init__(torch.Size(), event, validate_args=False)
 
     @property
+    def support(self) -> constraints.Constraint:
+        """R^Z."""
+        return constraints.real_vector
+
+    @property
     def mean(self) -> Tensor:
         """0."""
         return self.a.new_zeros(self.event_shape)
