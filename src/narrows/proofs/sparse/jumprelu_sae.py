@@ -38,12 +38,13 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers
 
 
-def _less(l0: float, rival: str, named: str, factor: float = 1.0) -> Claim:
+def _less(l0: float, rival: str, named: str, factor: float = 1.0, refuted: bool = False) -> Claim:
     return Claim(
         f"at L0 {l0:g} JumpReLU leaves less variance unexplained than {named}",
         f"jumprelu/fvu_at_{l0:g} < {factor:g} * {rival}/fvu_at_{l0:g}",
         quick=False,
         post_hoc=_FRONTIER,
+        refuted=refuted,
     )
 
 
@@ -53,7 +54,7 @@ PROOF = Proof(
     claims=(
         *(_less(l0, "relu", "L1", 0.95) for l0 in AT),
         *(_less(l0, "topk", "TopK") for l0 in AT),
-        *(_less(l0, "gated", "gated latents") for l0 in AT),
+        *(_less(l0, "gated", "gated latents", refuted=l0 == 6) for l0 in AT),
         *shrinkage("jumprelu", "JumpReLU", "JumpReLU", _FRONTIER),
     ),
     seeds=(100, 101, 102),
@@ -67,6 +68,8 @@ PROOF = Proof(
         are the same. `to_input` is Anthropic's form, whose kernel teaches the encoder, too, without a claim. Slope:
         latents against the true coefficients, where a latent has found an atom (cosine above 0.9) and both are on.
         The paper is ahead of gated latents and TopK; two widened margins against them (a tenth and a quarter) were
-        given up again. The default width of the kernel was chosen in trials in this world.
+        given up again. The default width of the kernel was chosen in trials in this world. With half of all latents
+        active at the start, as before, gated latents left .044 and .043 unexplained, and JumpReLU .040 and .038; since
+        all start at their L0, both leave .041.
         """,
 )
