@@ -45,8 +45,7 @@ class Relevance(Part):
     """
 
     variance: Tensor
-    rows: Tensor
-    seen: Tensor
+    steps: Tensor
     held: Tensor
 
     def __init__(self, encoder: nn.Module, latent: int, share: float = 0.1) -> None:
@@ -56,8 +55,8 @@ class Relevance(Part):
             raise refuse("share", share, "a number between 0 and 1", "Try share=0.1.")
         self.share = share
         self.register_buffer("variance", torch.ones(self.latent))
-        self.register_buffer("rows", torch.tensor(0))  # with `seen` part of a checkpoint
-        self.register_buffer("seen", torch.tensor(-1))
+        self.rows, self.epoch = 0, 0
+        self.register_buffer("steps", torch.tensor(0))  # `epoch`, for a training that is resumed
         self.register_buffer("held", torch.zeros(0), persistent=False)
 
     def held_back(self, rows: int) -> int:
@@ -82,18 +81,22 @@ class Relevance(Part):
 
     def set_rows(self, rows: int) -> None:
         """The number of examples of an epoch."""
-        self.rows.fill_(rows)
+        self.rows, self.epoch = rows, 0
+        self.steps.zero_()
 
     def before_step(self, step: int) -> None:
         """At the start and after every epoch, compute the variances."""
-        if len(self.held) and (int(self.seen) < 0 or bool(self.seen >= self.rows)):
-            self.seen.zero_()
+        self.epoch = self.epoch or int(self.steps)
+        if len(self.held) and (not step or (self.epoch and step % self.epoch == 0)):
             with seeded(step):
                 self.refresh(self.held)
 
     def after_step(self, passed: Pass) -> None:
-        """Count the examples of the step."""
-        self.seen += all_sum(torch.tensor(len(passed.batch), device=self.seen.device))
+        """At the first step, compute the number of steps of an epoch."""
+        if not self.epoch:
+            batch = all_sum(torch.tensor(len(passed.batch), device=self.steps.device))
+            self.epoch = max(1, self.rows // int(batch))
+            self.steps.fill_(self.epoch)
 
     @torch.no_grad()
     def refresh(self, x: Tensor) -> None:
