@@ -101,8 +101,8 @@ PROOF = Proof(
         The pairs are planted: 32 features are on in both sides of a pair with the same values, 8 in the good side
         alone and 8 in the bad one alone, each in an eighth of the pairs, all in 24 dimensions, a world of its own for
         each seed. Two thirds of the examples have a feature that tells, so that five sixths right is the best there
-        is. The plain autoencoder is the same without the contrast, both steered to as many latents on (the plain one
-        ends with up to a quarter more); of it, two random halves are probed. The paper looks at chess positions of a
-        strong network, and at features by hand; no game is played here.
+        is. The plain autoencoder is the same without the contrast, both steered to as many latents on; of it, two
+        random halves are probed. The paper looks at chess positions of a strong network, and at features by hand; no
+        game is played here.
         """,
 )
