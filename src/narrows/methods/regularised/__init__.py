@@ -49,4 +49,15 @@ ROWS = (
         None,
         "regularised.rae",
     ),
+    Method(
+        "swae",
+        "Sliced-Wasserstein Autoencoder: An Embarrassingly Simple Generative Model",
+        2018,
+        "1804.01947",
+        "regularised",
+        "One-dimensional transports alone match codes to any prior that can be sampled, at little cost of error.",
+        3,
+        241,
+        "regularised.swae",
+    ),
 )
