@@ -8,8 +8,9 @@ Each world has 60 or 64 random unit atoms in 32 dimensions, of which some three 
 - ``hierarchical``: 12 parents, of which each has 4 children that come only with it, in 80 % of its examples;
 - ``heavy-tailed``: the i-th atom in proportion to 1 / i.
 
-Every method gets 64 latents and, by `k` or by its controller of L0, 3 of them at once; all else is its default. World
-and initialisation come from different generators and seeds: drawn from one, a model begins at the truth and scores .998
+Every method gets 64 latents and, by `k` or by its controller of L0, 3 of them at once; all else is its default. A
+method that reads layers, a target, pairs or gradients gets the world in that form: `benchmarks.given`. World and
+initialisation come from different generators and seeds: drawn from one, a model begins at the truth and scores .998
 untrained. With ``--toy``, the larger plain world on which other libraries' autoencoders were measured, and their
 figures: 256 atoms in 64 dimensions, each on with probability 0.02, 256 latents, k = 5, 3,000 steps of 1,024 examples,
 learning rate 1e-3.
@@ -20,6 +21,7 @@ learning rate 1e-3.
 
 import argparse
 import inspect
+import math
 import statistics
 import time
 from functools import lru_cache
@@ -28,11 +30,12 @@ import torch
 from torch.nn import functional as F
 
 import narrows.data as nd
+from benchmarks.given import FORMS, given
 from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.view import examine
 from narrows.audit.metrics.absorption import absorbed
 from narrows.audit.metrics.matching import f1, match, on
-from narrows.core import as_spec, dense, evaluation_mode
+from narrows.core import dense, evaluation_mode
 from narrows.core.check import NarrowsError
 from narrows.data.synthetic.hierarchy import HierarchyTruth
 from narrows.kernels.metrics import dead, fvu, l0
@@ -71,43 +74,47 @@ def options(name: str, latents: int, k: int, steps: int) -> dict[str, object]:
     )
     if name == "p-anneal-sae":
         told["p"] = f"linear:1:0.2:{steps * 2 // 3}"  # its default ends after 2000 steps
+    if name in FORMS:
+        told |= FORMS[name].told
     return {key: value for key, value in told.items() if key in known}
 
 
 @lru_cache(maxsize=16)
-def world(name: str, seed: int):
+def world(name: str, seed: int) -> nd.Source:
     """The data of a seed."""
     what, told = TOY if name == "toy" else WORLDS[name]
     return nd.open(what, **told, seed=1000 + seed)
 
 
 @torch.no_grad()
-def figures(model, source) -> dict[str, float]:
-    """How well a trained model has found the truth, on the test part; latents that are never on are left out."""
+def figures(model, source, true) -> dict[str, float]:
+    """How well a trained model has found the true atoms, on the test part; latents that are never on are left out."""
     view, truth = examine(model, source.test, len(source.test), 0), source.truth
     z = dense(view.sparse)
     with evaluation_mode(model):
         living, rows = atoms(view, z.shape[-1])
-    found = match(torch.as_tensor(truth.atoms), rows)
+    found = match(true, rows)
     agreement = f1(view.true_codes[:, found.true] != 0, on(z)[:, living[found.learned]])
     numbers = {
         "MCC": found.mcc,
         "mean max cosine": found.mean_max,
-        "F1": float(agreement.sum()) / len(truth.atoms),
+        "F1": float(agreement.sum()) / len(true),
         "dead": dead(z),
         "L0": l0(z),
-        "FVU": fvu(view.batch.x, view.output),
+        "FVU": fvu(view.batch.target, view.output),
     }
     if isinstance(truth, HierarchyTruth):
-        numbers["absorbed"] = absorption_of(
-            truth, view.batch.x, z.flatten(1, -2).sum(1)[:, living] if z.ndim > 2 else z[:, living], rows
+        vector = true.ndim == 2 and view.output.ndim == 2  # else an example has several codes
+        codes = z.flatten(1, -2).sum(1)[:, living] if z.ndim > 2 else z[:, living]
+        numbers["absorbed"] = (
+            absorption_of(truth, true, view.batch.target, codes, rows) if vector else math.nan
         )
     return numbers
 
 
-def absorption_of(truth: HierarchyTruth, x, z, rows) -> float:
+def absorption_of(truth: HierarchyTruth, true, x, z, rows) -> float:
     """Full absorption of parents, with their true directions and the latents nearest to them."""
-    parents = torch.as_tensor(truth.atoms[: truth.parents], dtype=torch.float32)
+    parents = true[: truth.parents].float()
     nearest = (parents @ F.normalize(rows, dim=1).T).argmax(1)
     there = torch.as_tensor(truth.test_codes)[:, : truth.parents] != 0
     shares = [
@@ -119,22 +126,23 @@ def absorption_of(truth: HierarchyTruth, x, z, rows) -> float:
 
 def measured(name: str, told: dict[str, object], of: str, seed: int, plan: dict) -> dict[str, float]:
     """Train one model on the world of a seed."""
-    source = world(of, seed)
+    source, true = given(world(of, seed), name, seed)
     torch.manual_seed(seed)
     model = index.builder(name)(source.spec, **told)
     began = time.process_time()
     optimise(model, source.train, seed=seed, **plan)
     seconds = time.process_time() - began
-    return {**figures(model.eval(), source), "CPU s": seconds}
+    return {**figures(model.eval(), source, true), "CPU s": seconds}
 
 
 def contenders(names: list[str], latents: int, k: int, steps: int) -> dict[str, dict[str, object]]:
     """The options of every method; those that take no vectors are left out with the reason."""
     found = {}
+    source = world("plain", 0)
     for name in names:
         told = options(name, latents, k, steps)
         try:
-            index.builder(name)(as_spec(32), **told)
+            index.builder(name)(given(source, name, 0)[0].spec, **told)
         except NarrowsError as error:
             print(f"- {name} is left out: {reason(error)}")
             continue
@@ -150,6 +158,8 @@ def reason(error: Exception) -> str:
 def cell(title: str, values: list[float]) -> str:
     """The mean, and half the range over the seeds."""
     mean, spread = statistics.mean(values), (max(values) - min(values)) / 2
+    if math.isnan(mean):
+        return "–"
     return f"{mean:.1f}" if title in ("dead", "CPU s") else f"{mean:.3f} ± {spread:.3f}"
 
 
