@@ -85,9 +85,9 @@ def gradients(part: Dataset, truth: Any, rotation: Tensor) -> tuple[Dataset, Ten
 
 FORMS: dict[str, Form] = {
     "layer-group-sae": Form(layers, {"groups": 1}),
-    "crosscoder": Form(rotated, {}),
+    "crosscoder": Form(rotated, {"price_target": "l0=3"}),
     "transcoder": Form(target, {}),
-    "cross-layer-transcoder": Form(one_layer, {}),
+    "cross-layer-transcoder": Form(one_layer, {"price_target": "l0=3"}),
     "contrastive-sae": Form(pairs, {}),
     "gradient-sae": Form(gradients, {}),
 }
