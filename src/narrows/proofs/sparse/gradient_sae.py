@@ -88,7 +88,7 @@ PROOF = Proof(
     data_options={"n": 64, "tests": 64},
     claims=Claim.read("""
         spliced in, it costs the model less, by a tenth:
-            gradient/ce < 0.9 * topk/ce  (not at quick scale)
+            gradient/ce < 0.9 * topk/ce  (not at quick scale, refuted here)
             Post hoc: [changed]
         adding one of its atoms moves the output more:
             gradient/steering > topk/steering  (not at quick scale)
