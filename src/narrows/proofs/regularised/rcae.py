@@ -71,14 +71,15 @@ PROOF = Proof(
         a plain autoencoder's is not:
             ae/cosine < 0.5
         """),
+    seeds=(100, 101, 102),
     quick={"steps": 400, "batch_size": 128},
     default={"steps": 3000, "batch_size": 256},
     full={"steps": 40_000, "batch_size": 256},
     notes="""
-        Eight Gaussians with standard deviation 0.2 on a ring of radius 2; codes of width 64, perceptrons with two layers
-        of 128. The score is exact: for the contractive autoencoder that of the data at test points, which it has only as
-        sigma goes to 0; for the denoiser that of the data with noise of its sigma, at test points with such noise. The
-        cosine is of the fields as wholes, so that points with long scores count most. The paper's Metropolis-Hastings
-        samples are left out.
+        Eight Gaussians with standard deviation 0.2 on a ring of radius 2; codes of width 64, perceptrons with two
+        layers of 128. The score is exact: for the contractive autoencoder that of the data at test points, which it has
+        only as sigma goes to 0; for the denoiser that of the data with noise of its sigma, at test points with such
+        noise. The cosine is of the fields as wholes, so that points with long scores count most. The paper's
+        Metropolis-Hastings samples are left out.
         """,
 )
