@@ -21,7 +21,7 @@ SIGMAS = (0.3, 0.1)
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train contractive and denoising autoencoders and a plain one; compare their displacement with exact scores."""
-    x = trial.data.test.x.float()
+    x = trial.data.test.all().x
     with seeded(trial.seed):
         noise = torch.randn_like(x)
     truth = trial.data.truth
