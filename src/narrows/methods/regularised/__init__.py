@@ -60,4 +60,15 @@ ROWS = (
         241,
         "regularised.swae",
     ),
+    Method(
+        "rcae",
+        "What Regularized Auto-Encoders Learn from the Data Generating Distribution",
+        2014,
+        "1211.4246",
+        "regularised",
+        "The displacement of a reconstruction, over the weight of its contraction, is the score of the data.",
+        3,
+        62,
+        "regularised.rcae",
+    ),
 )

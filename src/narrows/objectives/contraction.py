@@ -1,0 +1,49 @@
+"""The norm of a reconstruction's Jacobian."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from torch import Tensor
+
+from narrows.core import Autoencoder, Objective, Pass
+from narrows.core.check import number, refuse, whole
+from narrows.objectives.jacobian import jacobian_norm
+
+__all__ = ["Contraction"]
+
+
+class Contraction(Objective):
+    r"""Distortion plus the squared norm of the Jacobian of the reconstruction r.
+
+    .. math:: E\Big[-\log p(x \mid g(f(x))) + \sigma^2 \left\| \frac{\partial r(x)}{\partial x} \right\|_F^2 \Big]
+
+    With the squared error and small sigma, (r(x) - x) / sigma^2 is the score of the data, the gradient of log p(x).
+
+    Args:
+        sigma: the square root of the penalty's weight, in units of the data.
+        probes: random directions with which the norm is estimated at each step.
+
+    Raises:
+        RequestError: `sigma` is not above 0, or `probes` is below 1.
+
+    Reference:
+        Alain and Bengio, What Regularized Auto-Encoders Learn from the Data Generating Distribution, 2014, equation 11.
+        arXiv:1211.4246
+    """
+
+    def __init__(self, sigma: float = 0.1, probes: int = 1) -> None:
+        if not number("sigma", sigma) > 0:
+            raise refuse("sigma", sigma, "more than 0")
+        super().__init__(weights={"contraction": sigma**2})
+        self.probes = whole("probes", probes)
+
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
+        """The squared norm of each example, (B,)."""
+
+        def reconstruct(x: Tensor) -> Tensor:
+            found: Tensor = model.reconstruct(replace(passed.batch, x=x, target=None))
+            return found
+
+        return {"contraction": jacobian_norm(reconstruct, passed.batch.x, probes=self.probes)}
