@@ -62,7 +62,7 @@ PROOF = Proof(
         samples of both stages have at most 0.9 of the Frechet distance of samples of the first alone:
             second/frechet < 0.9 * first/frechet  (not at quick scale)
         also if the first is trained for as many steps as both:
-            second/frechet < 0.9 * longer/frechet  (not at quick scale)
+            second/frechet < 0.9 * longer/frechet  (not at quick scale, refuted here)
         the second stage is nearer to the codes of test images than a Gaussian with the covariance of codes:
             second/nll < gaussian/nll  (not at quick scale)
         decoded codes of test images are nearer to the data than samples of the first stage:
