@@ -49,4 +49,15 @@ ROWS = (
         None,
         "variational.ladder_vae",
     ),
+    Method(
+        "two-stage-vae",
+        "Diagnosing and Enhancing VAE Models",
+        2019,
+        "1903.05789",
+        "variational",
+        "A second VAE over the first one's codes draws samples that are nearer to the data than the first one's.",
+        2,
+        None,
+        "variational.two_stage_vae",
+    ),
 )
