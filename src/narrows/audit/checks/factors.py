@@ -12,7 +12,9 @@ from torch import Tensor
 from narrows.audit.evidence.reseeds import drawn_once, of_all, reseed
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.disentanglement import dci, mig, mutual_information, sap
-from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.audit.metrics.interventions import beta_vae_score, factor_vae_score, irs
+from narrows.audit.metrics.modularity import explicitness, infomec, modularity
+from narrows.audit.report.finding import Chart, Check, Finding, Series, not_measured
 from narrows.core import Sparse
 from narrows.kernels.metrics import firings
 
@@ -26,7 +28,7 @@ _DRAWN = 400
 
 
 def disentanglement(view: View) -> Finding:
-    """MIG, DCI and SAP of the codes, and the mutual information of latents and factors."""
+    """Scores of disentanglement of the codes, and the mutual information of latents and factors."""
     if view.factors is None or len(view) < _FEWEST:
         return Finding()
     codes = _codes(view)
@@ -44,16 +46,9 @@ def disentanglement(view: View) -> Finding:
 
 
 def _scores(z: Array, factors: Array, seed: int) -> tuple[Check, ...]:
-    """MIG, DCI and SAP; by chance with shuffled factors, their spread from parts of the examples."""
+    """All scores; by chance with shuffled factors, their spread from parts of the examples."""
     n = len(z)
     order = np.random.default_rng(seed).permutation(n)
-    says = {
-        "mig": "Mutual information gap: 1 if each factor is encoded in one latent; by chance, with shuffled factors.",
-        "dci/disentanglement": "1 if each latent predicts one factor.",
-        "dci/completeness": "1 if each factor is predicted by one latent.",
-        "dci/informativeness": "Held-out accuracy of a random forest.",
-        "sap": "Gap between the two latents that predict a factor best.",
-    }
     values, chance = _figures(z, factors, seed), _figures(z, factors[order], seed)
 
     def again(one: int) -> dict[str, float]:
@@ -62,25 +57,51 @@ def _scores(z: Array, factors: Array, seed: int) -> tuple[Check, ...]:
 
     over = reseed(again, seed)
     return tuple(
-        Check(
-            name,
-            values[name],
-            "",
-            "info",
-            what,
-            chance[name],
-            of_all(over[name].spread, min(n // 2, _DRAWN), n),
-            n,
-        )
-        for name, what in says.items()
+        _check(name, values[name], chance[name], of_all(over[name].spread, min(n // 2, _DRAWN), n), n)
+        if np.isfinite(values[name])
+        else not_measured(name, "No value of a factor is shared by five examples.", n)
+        for name in _SAYS
     )
+
+
+_SAYS = {
+    "mig": "Mutual information gap: 1 if each factor is encoded in one latent; by chance, with shuffled factors.",
+    "dci/disentanglement": "1 if each latent predicts one factor.",
+    "dci/completeness": "1 if each factor is predicted by one latent.",
+    "dci/informativeness": "Held-out accuracy of a random forest.",
+    "sap": "Gap between the two latents that predict a factor best.",
+    "factor-vae": "FactorVAE score: 1 if the latent that varies least names the factor that is fixed.",
+    "beta-vae": "beta-VAE score: 1 if differences of codes linearly name the factor that both share.",
+    "irs": "Interventional robustness: 1 if each latent stays where it is while its factor is fixed.",
+    "modularity": "1 if each latent has information on one factor only.",
+    "explicitness": "Area under the ROC curve of linear classifiers of the factors' values.",
+    "infomec/modularity": "InfoM: 1 if each latent has information on one factor only.",
+    "infomec/explicitness": "InfoE: the share of the factors' entropy that a linear classifier predicts.",
+    "infomec/compactness": "InfoC: 1 if each factor is in one latent only.",
+}
+
+
+def _check(name: str, value: float, chance: float, over: float, n: int) -> Check:
+    by_chance, moves = (number if np.isfinite(number) else None for number in (chance, over))
+    return Check(name, value, "", "info", _SAYS[name], by_chance, moves, n)
 
 
 def _figures(z: Array, factors: Array, seed: int) -> dict[str, float]:
     """The figures by name."""
     scores = dci(z, factors, seed)._asdict()
     named = {f"dci/{name}": value for name, value in scores.items()}
-    return {"mig": mig(z, factors), **named, "sap": sap(z, factors, seed)}
+    more = {f"infomec/{name}": value for name, value in infomec(z, factors, seed)._asdict().items()}
+    return {
+        "mig": mig(z, factors),
+        **named,
+        "sap": sap(z, factors, seed),
+        "factor-vae": factor_vae_score(z, factors, seed),
+        "beta-vae": beta_vae_score(z, factors, seed),
+        "irs": irs(z, factors),
+        "modularity": modularity(z, factors),
+        "explicitness": explicitness(z, factors, seed),
+        **more,
+    }
 
 
 def _codes(view: View) -> Tensor | None:

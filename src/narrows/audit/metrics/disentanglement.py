@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from narrows.core.check import optional, refuse
 
-__all__ = ["DCI", "dci", "dci_scores", "mig", "mutual_information", "sap"]
+__all__ = ["DCI", "dci", "dci_scores", "halves", "mig", "mutual_information", "paired", "sap"]
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -28,7 +28,7 @@ class DCI(NamedTuple):
 
 def mutual_information(codes: ArrayLike, factors: ArrayLike, bins: int = 20) -> tuple[Floats, Floats]:
     """I(z_j; v_k) in nats, (Z, F), each code cut into `bins` equal intervals, and H(v_k) in nats, (F,)."""
-    z, v = _pair(codes, factors)
+    z, v = paired(codes, factors)
     cut = np.stack([_binned(column, bins) for column in z.T], 1)
     joint = [[_entropy(_joint(c, f)) for f in v.T] for c in cut.T]
     code_entropy = np.array([_entropy(np.bincount(c)) for c in cut.T])
@@ -80,8 +80,8 @@ def sap(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> float:
     """
     tree = optional("sklearn.tree", "report", "measure SAP")
     metrics = optional("sklearn.metrics", "report", "measure SAP")
-    z, v = _pair(codes, factors)
-    fit, held = _halves(len(z), seed)
+    z, v = paired(codes, factors)
+    fit, held = halves(len(z), seed)
     scores = np.zeros((z.shape[1], v.shape[1]))
     for k, factor in enumerate(v.T):
         values = max(2, len(np.unique(factor[fit])))
@@ -115,8 +115,8 @@ def dci(codes: ArrayLike, factors: ArrayLike, seed: int = 0, trees: int = 20) ->
         (2018).
     """
     ensemble = optional("sklearn.ensemble", "report", "measure DCI")
-    z, v = _pair(codes, factors)
-    fit, held = _halves(len(z), seed)
+    z, v = paired(codes, factors)
+    fit, held = halves(len(z), seed)
     importance = np.zeros((z.shape[1], v.shape[1]))
     accuracy = []
     for k, factor in enumerate(v.T):
@@ -153,7 +153,7 @@ def _concentration(matrix: Floats) -> float:
     return float(np.sum(shares * (1 - entropies / np.log(matrix.shape[1]))))
 
 
-def _pair(codes: ArrayLike, factors: ArrayLike) -> tuple[Floats, Ints]:
+def paired(codes: ArrayLike, factors: ArrayLike) -> tuple[Floats, Ints]:
     """Checked codes (N, Z), and the factors that vary (N, F), renumbered from 0."""
     z, v = np.asarray(codes, dtype=np.float64), np.asarray(factors)
     if z.ndim != 2 or v.ndim != 2 or len(z) != len(v) or len(z) < 4:
@@ -192,6 +192,7 @@ def _gap(scores: Floats) -> Floats:
     return ordered[-1] - (ordered[-2] if len(ordered) > 1 else 0.0)
 
 
-def _halves(n: int, seed: int) -> tuple[Ints, Ints]:
+def halves(n: int, seed: int) -> tuple[Ints, Ints]:
+    """Row numbers of two random halves of n rows."""
     order = np.random.default_rng(seed).permutation(n)
     return order[: n // 2], order[n // 2 :]

@@ -29,6 +29,8 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "dci/disentanglement": "higher",
     "dci/completeness": "higher",
     "dci/informativeness": "higher",
+    **dict.fromkeys(("factor-vae", "beta-vae", "irs", "modularity", "explicitness"), "higher"),
+    **{f"infomec/{name}": "higher" for name in ("modularity", "explicitness", "compactness")},
     "cosine": "higher",
     "recovery/mcc": "higher",
     "recovery/mean-max-cosine": "higher",

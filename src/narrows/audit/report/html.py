@@ -57,11 +57,12 @@ _MOST_CARDS = 8
 _SHORT = 24
 """Labels of at most this many characters are beside their strip, longer ones above it."""
 
+_FACTORS = ("mig", "dci/", "sap", "factor-vae", "beta-vae", "irs", "modularity", "explicitness", "infomec/")
 _GROUPS = (
     ("Capacity", ("collapse", "capacity", "active-units", "latents/", "codebook/", "l0", "density/")),
     ("Fidelity", ("fvu", "cosine", "error/", "accuracy", "resolution/", "decoder/")),
     ("Rate and likelihood", ("distortion", "rate", "bound", "bits-per-", "nll", "cost/")),
-    ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "mig", "dci/", "sap", "quasi-")),
+    ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "quasi-", *_FACTORS)),
     ("The true dictionary", ("recovery/",)),
     ("In the language model", ("splice/",)),
     ("Codes and prior", ("prior/",)),
