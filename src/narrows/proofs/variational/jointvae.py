@@ -1,0 +1,85 @@
+"""JointVAE: does a categorical latent find the classes, and only with a capacity of its own?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+
+from narrows.bottlenecks.discrete.codebook import kmeans, nearest
+from narrows.core import Autoencoder, Spec
+from narrows.core.check import RequestError
+from narrows.methods.variational.beta_vae import beta_vae
+from narrows.methods.variational.jointvae import jointvae
+from narrows.objectives.elbo import Elbo
+from narrows.proofs.clusters import accuracy
+from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.reduced import reduced
+
+__all__ = ["PROOF"]
+
+BETA = 4.0
+
+
+def without_capacity(spec: Spec, **options: object) -> Autoencoder:
+    """The same model with a weight on the divergence instead of capacities."""
+    model = jointvae(spec, **options)  # type: ignore[arg-type]
+    model.objective = Elbo(beta=BETA)
+    return model
+
+
+def measure(trial: Trial) -> Mapping[str, float]:
+    """Train with capacities, with a weight instead, and a beta-VAE; compare classes with categories."""
+    budget = trial.budget
+    data = reduced(trial.data, rows=budget["rows"], tests=budget["tests"])
+    test, labels = data.test.all(), data.test.labels
+    if labels is None or data.train.labels is None:
+        raise RequestError(f"`{trial.data.name}` has no classes; the proof of jointvae needs them.")
+    classes = int(data.train.labels.max()) + 1
+    options = {"spec": data.spec, "latent": 10, "net": "mlp:128"}
+    grow = f"linear:0:5:{budget['growth']}"
+    held = trial.build(jointvae, discrete=(classes,), capacity=grow, discrete_capacity=grow, **options)
+    free = trial.build(without_capacity, discrete=(classes,), **options)
+    plain = trial.build(beta_vae, beta=BETA, **options)
+    for model in (held, free, plain):
+        trial.fit(model, data.train, lr=2e-3)
+    with torch.no_grad():
+        codes, weak = held.encode(test), free.encode(test)
+        centres, _ = kmeans(plain.features(data.train.all(budget["grouped"])), classes, 50)
+        grouped = nearest(plain.features(test), centres)
+    return {
+        "jointvae/accuracy": accuracy(codes.z[:, -classes:].argmax(1), labels),
+        "kmeans/accuracy": accuracy(grouped, labels),
+        "jointvae/discrete-rate": float(codes.costs["kl/discrete"].mean()),
+        "without-capacity/discrete-rate": float(weak.costs["kl/discrete"].mean()),
+    }
+
+
+PROOF = Proof(
+    data="mnist",
+    quick_data="digits",
+    claims=Claim.read("""
+        its categories find the classes more often than k-means on a beta-VAE's means:
+            jointvae/accuracy > kmeans/accuracy  (not at quick scale, refuted here)
+        with a weight on the divergence instead of capacities, the categories carry less than 0.2 nats:
+            without-capacity/discrete-rate < 0.2  (not at quick scale)
+        with capacities, more than 1 nat:
+            jointvae/discrete-rate > 1
+        """),
+    quick={"steps": 150, "rows": 1438, "tests": 200, "grouped": 1000, "growth": 120},
+    default={
+        "steps": 1500,
+        "batch_size": 100,
+        "rows": 20_000,
+        "tests": 2000,
+        "grouped": 5000,
+        "growth": 1200,
+    },
+    full={"steps": 100_000, "rows": 60_000, "tests": 10_000, "growth": 25_000},
+    notes="""
+        Images are averaged to 14 x 14 and binarised; ten Gaussian latents, one categorical, and both capacities grow
+        from 0 to 5 nats (of the categorical one to log 10), gamma 30, as in the paper, over fewer steps. The weight of
+        the rivals is 4. Clusters are matched with classes one to one, as well as possible. The paper reports 88.7 %
+        on 32 x 32 pixels after 100 epochs.
+        """,
+)
