@@ -54,7 +54,7 @@ PROOF = Proof(
         N(0, I):
             riemannian/frechet < standard/frechet  (not at quick scale)
         and at most a quarter farther from them than draws of a mixture of ten Gaussians:
-            riemannian/frechet < 1.25 * gmm/frechet  (not at quick scale)
+            riemannian/frechet < 1.25 * gmm/frechet  (not at quick scale, refuted here)
         they lie nearer to the codes of the training images than draws of N(0, I):
             riemannian/from-codes < standard/from-codes
         """),
