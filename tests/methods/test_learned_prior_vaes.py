@@ -5,10 +5,12 @@ import math
 import pytest
 import torch
 
+import narrows
 from narrows.core import Batch
 from narrows.core.check import RequestError
 from narrows.methods.variational.jointvae import jointvae
 from narrows.methods.variational.vamp_vae import vamp_vae
+from narrows.train import Store
 
 
 class Stopped(Exception):
@@ -41,3 +43,25 @@ def test_jointvae_holds_two_rates() -> None:
 def test_bad_arguments_are_refused(options: dict) -> None:
     with pytest.raises(RequestError):
         jointvae((5,), **options)
+
+
+def test_resumed_training_keeps_the_same_examples_back(tmp_path, monkeypatch) -> None:
+    data = torch.randn(120, 6, generator=torch.Generator().manual_seed(0)).numpy()
+    how = {"steps": 40, "log_every": 5, "checkpoint_seconds": 0, "batch_size": 10}
+    options = {"progress": False, "training": how, "latent": 2, "net": "mlp:8"}
+    whole = narrows.fit(data, "ard-vae", tmp_path / "whole", **options)
+    log = Store.log
+
+    def stop(self: Store, record: dict) -> None:
+        log(self, record)
+        if record["step"] >= 15:
+            raise Stopped
+
+    monkeypatch.setattr(Store, "log", stop)
+    with pytest.raises(Stopped):
+        narrows.fit(data, "ard-vae", tmp_path / "cut", **options)
+    monkeypatch.setattr(Store, "log", log)
+    again = narrows.resume(tmp_path / "cut", data=data, progress=False)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(again.model.state_dict()[name], value)
+    assert "bottleneck.learned.held" not in whole.model.state_dict()
