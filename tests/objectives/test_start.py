@@ -92,3 +92,13 @@ def test_a_scale_that_does_not_lower_the_error_is_undone(batch, monkeypatch):
     monkeypatch.setattr(start, "_error", lambda made, batch: torch.zeros(()))
     assert not scale_encoder(model, batch)
     torch.testing.assert_close(model.encoder.weight, weight)
+
+
+def test_rounding_of_pre_activations_at_their_threshold_does_not_keep_the_scale(batch, monkeypatch):
+    model = made("topk-sae", batch, k=12)
+    with torch.no_grad():
+        model.encoder.amplify(torch.tensor(3.0))
+    counts = iter([12.06, 12.0])  # after the scaling and before it: a latent in two hundred more
+    monkeypatch.setattr(start, "l0", lambda z: next(counts))
+    assert scale_encoder(model, batch)
+    assert next(counts, None) is None

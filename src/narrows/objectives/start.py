@@ -56,7 +56,7 @@ def scale_encoder(model: Autoencoder, batch: Batch) -> bool:
     encoder.amplify(alpha)
     scaled = model.encode(batch)
     after = model.likelihood.mean(model.decode(scaled.z, batch.condition))
-    filled_up = alpha < 1 and l0(scaled[Latents].z) > l0(code[Latents].z)
+    filled_up = alpha < 1 and l0(scaled[Latents].z) > _MORE * l0(code[Latents].z)
     if _error(after, batch) < _error(base + made, batch) and not filled_up:
         return True
     encoder.amplify(1 / alpha)
@@ -65,6 +65,9 @@ def scale_encoder(model: Autoencoder, batch: Batch) -> bool:
 
 _EQUAL = 1e-3
 """A factor as near to 1 as this is left out."""
+
+_MORE = 1.05
+"""So many times more active latents are more than the rounding of pre-activations at a threshold makes."""
 
 
 def _error(made: Tensor, batch: Batch) -> Tensor:
