@@ -5,6 +5,7 @@ import torch
 
 from narrows.core import Batch
 from narrows.core.check import RequestError
+from narrows.methods.regularised.contractive_ae import contractive_ae
 from narrows.methods.regularised.rcae import rcae
 
 
@@ -44,3 +45,21 @@ def test_what_cannot_be_is_refused():
     for wrong in ({"sigma": 0.0}, {"sigma": -1.0}, {"probes": 0}):
         with pytest.raises(RequestError, match=next(iter(wrong))):
             rcae((3,), **wrong)
+
+
+@pytest.mark.parametrize("net", ["auto", "mlp:5"])
+def test_the_loss_of_a_contractive_code_is_that_of_the_paper(net):
+    torch.manual_seed(0)
+    model = contractive_ae((3,), latent=4, weight=0.4, net=net, likelihood="squared").double().train()
+    batch = Batch(torch.randn(4, 3).double())
+    norms = [
+        torch.autograd.functional.jacobian(lambda x: model.encode(Batch(x[None])).z[0], row).square().sum()
+        for row in batch.x
+    ]
+    plain = (model.reconstruct(batch) - batch.x).square().sum(1).mean()
+    expected = float(plain + 0.4 * torch.stack(norms).mean())
+    found = torch.stack([model.loss(batch).total.detach() for _ in range(1 if net == "auto" else 3000)])
+    assert float(found.mean()) == pytest.approx(expected, rel=1e-9 if net == "auto" else 0.01)
+    if net == "auto":
+        weight = model.encoder.linear.weight
+        assert torch.allclose(model.decode(torch.eye(4).double()) - model.decoder.bias, weight)

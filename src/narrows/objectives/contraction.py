@@ -1,4 +1,4 @@
-"""The norm of a reconstruction's Jacobian."""
+"""Norms of the Jacobians of a reconstruction and of a code."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import number, refuse, whole
+from narrows.core.schedules import Schedule
 from narrows.objectives.jacobian import jacobian_norm
 
-__all__ = ["Contraction"]
+__all__ = ["CodeContraction", "Contraction"]
 
 
 class Contraction(Objective):
@@ -47,3 +48,33 @@ class Contraction(Objective):
             return found
 
         return {"contraction": jacobian_norm(reconstruct, passed.batch.x, probes=self.probes)}
+
+
+class CodeContraction(Objective):
+    r"""Distortion plus the squared norm of the code's Jacobian.
+
+    .. math:: E\Big[-\log p(x \mid g(h)) + \lambda \left\| \frac{\partial h(x)}{\partial x} \right\|_F^2 \Big]
+
+    It is exact for an encoder with a method `jacobian_norm`, and estimated with one random direction for others.
+
+    Args:
+        weight: lambda.
+
+    Reference:
+        Rifai et al., Contractive Auto-Encoders: Explicit Invariance During Feature Extraction, 2011.
+    """
+
+    def __init__(self, weight: Schedule = 0.1) -> None:
+        super().__init__(weights={"contraction": weight})
+
+    def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
+        """The squared norm of each example, (*samples, B)."""
+        exact = getattr(model.encoder, "jacobian_norm", None)
+        if exact is not None:
+            return {"contraction": exact(passed.code.z)}
+
+        def encode(x: Tensor) -> Tensor:
+            found: Tensor = model.encode(replace(passed.batch, x=x, target=None)).z
+            return found
+
+        return {"contraction": jacobian_norm(encode, passed.batch.x)}
