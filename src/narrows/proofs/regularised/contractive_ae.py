@@ -45,7 +45,7 @@ PROOF = Proof(
         a linear probe of the contractive code classifies test images better than of the plain code:
             cae/accuracy > ae/accuracy  (not at quick scale)
         the squared norm of the code's Jacobian at test images is at most half:
-            cae/jacobian < 0.5 * ae/jacobian  (not at quick scale)
+            cae/jacobian < 0.5 * ae/jacobian  (not at quick scale, refuted here)
         it is lower after few steps, too:
             cae/jacobian < ae/jacobian
             Post hoc: Added after a run on digits at quick scale had been seen, where it was nine tenths.
