@@ -49,7 +49,7 @@ def test_a_control_of_another_target_predicts_little_more_than_its_mean():
     target = torch.randn(300, 2, 4)
     found = random_dictionary(Batch(X, target), latents=40, l0=3)
     assert found.output.shape == target.shape
-    assert 0.9 < fvu(target, found.output) <= 1
+    assert 0.9 < fvu(target, found.output) <= 1 + 1e-9
     with pytest.raises(RequestError, match="real numbers"):
         random_dictionary(Batch(torch.ones(3, 4, dtype=torch.long)), 4, 1)
 
