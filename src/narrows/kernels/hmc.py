@@ -4,17 +4,29 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, TypeVar
 
 import torch
 from torch import Tensor
 
-__all__ = ["Chains", "hmc"]
+__all__ = ["JITTER", "Chains", "State", "hmc", "propose"]
 
 _DECAY = 0.6
 """The adaptation of the log step size decreases with this power of the number of transitions."""
-_JITTER = 0.2
+JITTER = 0.2
 """The largest relative change of the step size of one transition, at random, so that no orbit is closed."""
+
+
+class State(Protocol):
+    """Chains at positions z (..., Z), with what was computed there."""
+
+    @property
+    def z(self) -> Tensor:
+        """The positions."""
+        ...
+
+
+S = TypeVar("S", bound=State)
 
 
 class Chains(NamedTuple):
@@ -23,6 +35,39 @@ class Chains(NamedTuple):
     states: Tensor
     accepted: float
     step_size: float
+
+
+def propose(
+    at: Callable[[Tensor], S],
+    log_density: Callable[[S], Tensor],
+    slope: Callable[[S], Tensor],
+    state: S,
+    step_size: Tensor | float,
+    leapfrog: int,
+) -> tuple[S, Tensor]:
+    r"""Draw a momentum, and follow its orbit by leapfrog steps.
+
+    .. math:: H(z, v) = -\log p(z) + \tfrac12 \|v\|^2,\quad v \sim N(0, I)
+
+    Args:
+        at: the state at positions.
+        log_density: log p of a state up to a constant, of all axes of its positions but the trailing ones of a code.
+        slope: the gradient of log p, like the positions.
+        state: where the orbits begin.
+        step_size: a number, or one that is broadcast to the positions.
+        leapfrog: leapfrog steps.
+
+    Returns:
+        The end, and the logarithm H(z, v) - H(z', v') of the ratio with which it is accepted; NaN if it is not finite.
+    """
+    momentum, before, end = torch.randn_like(state.z), log_density(state), state
+    axes = before.dim()
+    start = before - 0.5 * momentum.flatten(axes).square().sum(-1)
+    momentum = momentum + 0.5 * step_size * slope(end)
+    for i in range(leapfrog):
+        end = at(end.z + step_size * momentum)
+        momentum = momentum + (1.0 if i < leapfrog - 1 else 0.5) * step_size * slope(end)
+    return end, log_density(end) - 0.5 * momentum.flatten(axes).square().sum(-1) - start
 
 
 def hmc(
@@ -61,36 +106,41 @@ def hmc(
     Reference:
         Neal, MCMC Using Hamiltonian Dynamics, 2011. arXiv:1206.1901
     """
-    energy, slope = _with_slope(log_density, states)
-    accepted, counted = 0.0, 0
+    state, accepted, counted = _with_slope(log_density, states), 0.0, 0
     for step in range(steps):
-        size = step_size * (1 + _JITTER * (2 * float(torch.rand(())) - 1))
-        momentum = torch.randn_like(states)
-        start = energy - 0.5 * momentum.square().sum(1)
-        z, rise, v = states, slope, momentum + 0.5 * size * slope
-        end = energy
-        for i in range(leapfrog):
-            z = z + size * v
-            end, rise = _with_slope(log_density, z)
-            v = v + (1.0 if i < leapfrog - 1 else 0.5) * size * rise
-        gain = end - 0.5 * v.square().sum(1) - start
+        size = step_size * (1 + JITTER * (2 * float(torch.rand(())) - 1))
+        end, gain = propose(
+            lambda z: _with_slope(log_density, z),
+            lambda point: point.value,
+            lambda point: point.slope,
+            state,
+            size,
+            leapfrog,
+        )
         # A state that is not finite is rejected: comparisons with NaN are false.
         taken = torch.rand_like(gain).log() < gain
-        states = torch.where(taken[:, None], z, states)
-        slope = torch.where(taken[:, None], rise, slope)
-        energy = torch.where(taken, end, energy)
+        z, slope = (
+            torch.where(taken[:, None], new, old) for new, old in ((end.z, state.z), (end.slope, state.slope))
+        )
+        state = _Point(z, torch.where(taken, end.value, state.value), slope)
         rate = float(taken.double().mean())
         if target is not None and step < steps // 2:
             step_size *= math.exp((rate - target) / max(target, 1 - target) / (step + 1) ** _DECAY)
         else:
             accepted, counted = accepted + rate, counted + 1
-    return Chains(states, accepted / max(1, counted), step_size)
+    return Chains(state.z, accepted / max(1, counted), step_size)
 
 
-def _with_slope(log_density: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:
+class _Point(NamedTuple):
+    z: Tensor
+    value: Tensor
+    slope: Tensor
+
+
+def _with_slope(log_density: Callable[[Tensor], Tensor], z: Tensor) -> _Point:
     """log p and its gradient."""
     with torch.enable_grad():
         z = z.detach().requires_grad_()
         value = log_density(z)
         (slope,) = torch.autograd.grad(value.sum(), z)
-    return value.detach(), slope
+    return _Point(z.detach(), value.detach(), slope)

@@ -21,6 +21,7 @@ from torch.distributions import Distribution, constraints
 from narrows.audit.metrics.importance import Importance
 from narrows.core import Autoencoder, Batch, Code, Pass, evaluation_mode, seeded
 from narrows.core.check import RequestError, refuse, whole
+from narrows.kernels.hmc import JITTER, propose
 
 __all__ = ["Annealed", "annealed", "bracket", "simulate", "temperatures_of"]
 
@@ -37,9 +38,6 @@ _PILOT = 5
 
 _STEER = 0.7
 """The change of a step size's logarithm for a difference of 1 in the share of accepted proposals."""
-
-_JITTER = 0.2
-"""Step sizes vary at random by this share, so that no trajectory is a period of its target."""
 
 
 @dataclass(frozen=True)
@@ -299,23 +297,14 @@ def _pilot(target: _Target, chains: int, temperatures: int, advance: Advance) ->
 
 def _move(target: _Target, state: _State, t: float, step: Tensor) -> tuple[_State, Tensor]:
     """One transition that leaves f_t invariant, and the mean acceptance of each example, (B,)."""
-    jitter = 1 + _JITTER * (2 * torch.rand_like(state.prior[:1]) - 1)
+    jitter = 1 + JITTER * (2 * torch.rand_like(state.prior[:1]) - 1)
     size = _wide((step * jitter[0]).expand_as(state.prior), state.z)
-    momentum = torch.randn_like(state.z)
-    energy = _kinetic(momentum) - state.log_density(t)
-    new = state
-    momentum = momentum + 0.5 * size * new.slope(t)
-    for number in range(_LEAPFROG):
-        new = target.at(new.z + size * momentum)
-        momentum = momentum + (1.0 if number < _LEAPFROG - 1 else 0.5) * size * new.slope(t)
-    change = energy - (_kinetic(momentum) - new.log_density(t))
+    new, change = propose(
+        target.at, lambda at: at.log_density(t), lambda at: at.slope(t), state, size, _LEAPFROG
+    )
     share = torch.where(change.isfinite(), change, -torch.inf).clamp_max(0).exp()
     moved = torch.rand_like(share) < share
     return state.where(moved, new), share.mean(0)
-
-
-def _kinetic(momentum: Tensor) -> Tensor:
-    return 0.5 * momentum.flatten(2).square().sum(-1)
 
 
 def _wide(t: Tensor, like: Tensor) -> Tensor:
