@@ -209,17 +209,22 @@ def methods_index() -> str:
             lines.append(
                 f"| [`{row.name}`]({row.name}.md) | [{row.title}]({row.url}), {row.year} | {row.claim} | {verdict} |"
             )
-        parts.append("\n".join(lines))
-    if TECHNIQUES:
-        parts.append(f"## {FAMILY.capitalize()}\n\nTechniques that examine and use trained models.")
-        lines = ["| technique | paper | claim | command | verdict |", "|---|---|---|---|---|"]
-        for one in TECHNIQUES.values():
+        parts += ["\n".join(lines), *techniques_table(family)]
+    parts.append(f"## {FAMILY.capitalize()}\n\nTechniques that examine and use trained models.")
+    parts += techniques_table(FAMILY)
+    return "\n\n".join(parts) + "\n"
+
+
+def techniques_table(family: str) -> list[str]:
+    """The table of a family's techniques in Markdown, if it has any."""
+    lines = ["| technique | paper | claim | command | verdict |", "|---|---|---|---|---|"]
+    for one in TECHNIQUES.values():
+        if one.family == family:
             result = proofs.read(one.name)
             verdict = proofs.badge(result["verdict"] if result else None)
             paper = f"[{one.title}]({one.url}), {one.year}"
             lines.append(f"| `{one.name}` | {paper} | {one.claim} | `{one.verb}` | {verdict} |")
-        parts.append("\n".join(lines))
-    return "\n\n".join(parts) + "\n"
+    return ["\n".join(lines)] if len(lines) > 2 else []
 
 
 def gallery() -> str:

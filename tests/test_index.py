@@ -159,6 +159,7 @@ def test_a_technique_is_complete_and_has_a_proof(row):
     assert row.title
     assert row.claim.endswith(".")
     assert row.verb.startswith("narrows ")
+    assert row.family in (FAMILY, *families())
     proof = load(row.name)
     assert proof.method == row.name
     assert {"quick", "default"} <= set(proof.scales)
@@ -176,9 +177,23 @@ def test_a_technique_is_not_fitted(monkeypatch):
     )
     monkeypatch.setitem(TECHNIQUES, row.name, row)
     assert entry("look-inside") is row
+    assert row.module == "interpret.look_inside"
     assert entries(FAMILY)[-1] is row
     with pytest.raises(RequestError, match=r"not a method to fit.*narrows audit RUN"):
         find("look-inside")
+
+
+def test_a_technique_may_belong_to_a_family_of_methods(monkeypatch):
+    row = Technique(
+        "look", "Looking", 2024, "2401.00001", "It looks.", 1, None, "narrows audit RUN", "variational"
+    )
+    monkeypatch.setitem(TECHNIQUES, row.name, row)
+    assert row.module == "variational.look"
+    assert entries("variational") == [
+        *in_family("variational"),
+        *(t for t in TECHNIQUES.values() if t.family == row.family),
+    ]
+    assert row not in entries(FAMILY)
 
 
 def test_no_proof_without_a_method():

@@ -111,8 +111,7 @@ def entries(family: str | None = None) -> list[Method | Technique]:
     Raises:
         RequestError: there is no such family; the message names the nearest one.
     """
-    if family == FAMILY:
-        return list(TECHNIQUES.values())
-    if family is not None and family not in families():
-        raise RequestError(f"There is no family `{family}`. {nearest(family, [*families(), FAMILY])}")
-    return [*in_family(family), *(TECHNIQUES.values() if family is None else ())]
+    known = [*families(), FAMILY]
+    if family is not None and family not in known:
+        raise RequestError(f"There is no family `{family}`. {nearest(family, known)}")
+    return [row for row in (*_ROWS, *TECHNIQUES.values()) if family in (None, row.family)]

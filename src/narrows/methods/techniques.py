@@ -12,7 +12,7 @@ from narrows.methods.row import url
 __all__ = ["FAMILY", "TECHNIQUES", "Technique"]
 
 FAMILY = "interpretation"
-"""The family of all techniques."""
+"""The family of techniques that belong to no family of methods."""
 
 
 class Technique(NamedTuple):
@@ -30,16 +30,14 @@ class Technique(NamedTuple):
     id: int | None
     verb: str
     """The command that uses it, such as ``narrows audit RUN --with absorption``."""
-
-    @property
-    def family(self) -> str:
-        """The family of all techniques."""
-        return FAMILY
+    family: str = FAMILY
+    """`FAMILY`, or the family of methods whose models it examines."""
 
     @property
     def module(self) -> str:
         """The module of its proof below `narrows.proofs`."""
-        return f"interpret.{self.name.replace('-', '_')}"
+        folder = "interpret" if self.family == FAMILY else self.family
+        return f"{folder}.{self.name.replace('-', '_')}"
 
     @property
     def url(self) -> str:
