@@ -14,8 +14,8 @@ from typing import Any, ClassVar, TypeAlias
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
 
+from narrows.bottlenecks.gaussian.diagonal import diagonal
 from narrows.core import Autoencoder, Batch, Spec, dense, seeded
 from narrows.core.check import RequestError, missing_extra, whole
 from narrows.data import Dataset, Scaling
@@ -158,9 +158,7 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
 
     def _log_likelihood(self, batch: Batch) -> Tensor:
         model, code = self.model_, self.model_.encode(batch)
-        if not (
-            code.p is not None and isinstance(code.q, Independent) and isinstance(code.q.base_dist, Normal)
-        ):
+        if code.p is None or not diagonal(code.q):
             explained = -model.likelihood.nll(model.decode(code.z), batch.target, code.weight)
             return explained if code.rate is None else explained - code.rate
         noise = torch.Generator().manual_seed(self.seed_)

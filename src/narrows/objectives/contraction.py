@@ -10,6 +10,7 @@ from torch import Tensor
 from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import number, refuse, whole
 from narrows.core.schedules import Schedule
+from narrows.nets.tied import SigmoidLayer
 from narrows.objectives.jacobian import jacobian_norm
 
 __all__ = ["CodeContraction", "Contraction"]
@@ -55,7 +56,7 @@ class CodeContraction(Objective):
 
     .. math:: E\Big[-\log p(x \mid g(h)) + \lambda \left\| \frac{\partial h(x)}{\partial x} \right\|_F^2 \Big]
 
-    It is exact for an encoder with a method `jacobian_norm`, and estimated with one random direction for others.
+    It is exact for one layer of sigmoids, and estimated with one random direction for others.
 
     Args:
         weight: lambda.
@@ -69,9 +70,8 @@ class CodeContraction(Objective):
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The squared norm of each example, (*samples, B)."""
-        exact = getattr(model.encoder, "jacobian_norm", None)
-        if exact is not None:
-            return {"contraction": exact(passed.code.z)}
+        if isinstance(model.encoder, SigmoidLayer):
+            return {"contraction": model.encoder.jacobian_norm(passed.code.z)}
 
         def encode(x: Tensor) -> Tensor:
             found: Tensor = model.encode(replace(passed.batch, x=x, target=None)).z

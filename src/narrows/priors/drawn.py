@@ -7,8 +7,9 @@ from typing import ClassVar
 
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
+from torch.distributions import Normal
 
+from narrows.bottlenecks.gaussian.diagonal import diagonal
 from narrows.core import Autoencoder, Batch, Code, Prior, Symbols
 
 __all__ = ["DrawnCodes"]
@@ -46,13 +47,7 @@ class DrawnCodes(Prior):
     def normal(self, code: Code) -> Normal | None:
         """The diagonal Gaussian posterior of a code, if it has one, over as many numbers as a code of this prior."""
         q = code.q
-        if (
-            isinstance(q, Independent)
-            and isinstance(q.base_dist, Normal)
-            and q.event_shape.numel() == self.size
-        ):
-            return q.base_dist
-        return None
+        return q.base_dist if diagonal(q) and q.event_shape.numel() == self.size else None
 
     def drawn(self, batch: Batch) -> Tensor:
         """The codes of a batch, flat, (B, Z); where it says how far they scatter, a draw."""

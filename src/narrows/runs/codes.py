@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping
 import numpy as np
 import torch
 from torch import Tensor
-from torch.distributions import Independent, Normal
 
+from narrows.bottlenecks.gaussian.diagonal import diagonal
 from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse, Tree, cat_padded
 from narrows.core.check import RequestError
@@ -31,7 +31,7 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
     mean = code.mean
     if mean is not None:
         named["mean"] = mean
-    if isinstance(code.q, Independent) and isinstance(code.q.base_dist, Normal):
+    if diagonal(code.q):
         named["scale"] = code.q.base_dist.scale
     named["features"] = model.features(batch)
     steps = ("mask", "times") if model.likelihood.any_length else ()

@@ -262,9 +262,7 @@ def _run(target: _Target, state: _State, t: Tensor, steps: Tensor, advance: Adva
     accepted = torch.zeros(state.prior.shape[1])
     position = torch.arange(len(t)).flip(0) if falling else torch.arange(len(t))
     for k in range(1, len(t)):
-        if (
-            falling
-        ):  # the weight of the reversed chain: log p(x | z) after the transition at the warmer temperature
+        if falling:  # the reversed chain weighs after its transition at the warmer temperature
             state, share = _move(target, state, float(t[k - 1]), steps[position[k - 1]])
         log_weight += float(t[k] - t[k - 1]) * state.likelihood.double().cpu()
         if not falling:

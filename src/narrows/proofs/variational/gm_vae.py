@@ -7,12 +7,10 @@ from collections.abc import Mapping
 import torch
 
 from narrows.audit.evidence.likelihood import importance_nll
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import Autoencoder, Batch
-from narrows.core.check import RequestError
 from narrows.methods.variational.gm_vae import gm_vae
 from narrows.methods.variational.vae import vae
-from narrows.proofs.clusters import accuracy
+from narrows.proofs.clusters import accuracy, grouped, labels_of
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.reduced import reduced
 
@@ -23,18 +21,16 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Train with ten components and with N(0, I); compare components with k-means on the VAE's means."""
     budget = trial.budget
     data = reduced(trial.data, rows=budget["rows"], tests=budget["tests"])
-    test, labels = data.test.all(), data.test.labels
-    if labels is None or data.train.labels is None:
-        raise RequestError(f"`{trial.data.name}` has no classes; the proof of gm-vae needs them.")
-    classes = int(data.train.labels.max()) + 1
+    test = data.test.all()
+    classes, labels = labels_of(data, trial.data.name, "gm-vae")
     options = {"spec": data.spec, "latent": 10, "net": "mlp:128", "beta": f"linear:0:1:{budget['warmup']}"}
     mixed = trial.fit(trial.build(gm_vae, components=classes, **options), data.train, lr=2e-3)
     plain = trial.fit(trial.build(vae, **options), data.train, lr=2e-3)
     with torch.no_grad():
         share = mixed.bottleneck.prior().responsibilities(mixed.features(test))  # type: ignore[operator]
-        centres, _ = kmeans(plain.features(data.train.all(budget["grouped"])), classes, 50)
-        found = {"gm": share.argmax(1), "kmeans": nearest(plain.features(test), centres)}
-    numbers = {f"{name}/accuracy": accuracy(clusters, labels) for name, clusters in found.items()}
+        clusters = grouped(plain, data, classes, budget["grouped"])
+    found = {"gm": share.argmax(1), "kmeans": clusters}
+    numbers = {f"{name}/accuracy": accuracy(chosen, labels) for name, chosen in found.items()}
     for name, model in (("gm", mixed), ("vae", plain)):
         numbers[f"{name}/nll"] = _nll(model, test, budget["importance"])
     return numbers

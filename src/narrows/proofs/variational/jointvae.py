@@ -6,13 +6,11 @@ from collections.abc import Mapping
 
 import torch
 
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import Autoencoder, Spec
-from narrows.core.check import RequestError
 from narrows.methods.variational.beta_vae import beta_vae
 from narrows.methods.variational.jointvae import jointvae
 from narrows.objectives.elbo import Elbo
-from narrows.proofs.clusters import accuracy
+from narrows.proofs.clusters import accuracy, grouped, labels_of
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.reduced import reduced
 
@@ -32,10 +30,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Train with capacities, with a weight instead, and a beta-VAE; compare classes with categories."""
     budget = trial.budget
     data = reduced(trial.data, rows=budget["rows"], tests=budget["tests"])
-    test, labels = data.test.all(), data.test.labels
-    if labels is None or data.train.labels is None:
-        raise RequestError(f"`{trial.data.name}` has no classes; the proof of jointvae needs them.")
-    classes = int(data.train.labels.max()) + 1
+    test = data.test.all()
+    classes, labels = labels_of(data, trial.data.name, "jointvae")
     options = {"spec": data.spec, "latent": 10, "net": "mlp:128"}
     grow = f"linear:0:5:{budget['growth']}"
     held = trial.build(jointvae, discrete=(classes,), capacity=grow, discrete_capacity=grow, **options)
@@ -45,11 +41,10 @@ def measure(trial: Trial) -> Mapping[str, float]:
         trial.fit(model, data.train, lr=2e-3)
     with torch.no_grad():
         codes, weak = held.encode(test), free.encode(test)
-        centres, _ = kmeans(plain.features(data.train.all(budget["grouped"])), classes, 50)
-        grouped = nearest(plain.features(test), centres)
+        clusters = grouped(plain, data, classes, budget["grouped"])
     return {
         "jointvae/accuracy": accuracy(codes.z[:, -classes:].argmax(1), labels),
-        "kmeans/accuracy": accuracy(grouped, labels),
+        "kmeans/accuracy": accuracy(clusters, labels),
         "jointvae/discrete-rate": float(codes.costs["kl/discrete"].mean()),
         "without-capacity/discrete-rate": float(weak.costs["kl/discrete"].mean()),
     }
