@@ -5,8 +5,12 @@ import math
 import pytest
 import torch
 
-from narrows.core import Batch, Pass
+from narrows.core import Batch, Pass, seeded
+from narrows.core.check import RequestError
+from narrows.kernels.pairs import pair_sums
 from narrows.methods.regularised.wae import wae
+from narrows.methods.variational.infovae import infovae
+from narrows.methods.variational.mmd_vae import mmd_vae
 from narrows.objectives.discrepancy import SCALES, Discrepancy, imq, mmd
 
 
@@ -29,6 +33,30 @@ def test_the_statistic_is_the_double_loop():
     a, b = torch.randn(7, 3, dtype=torch.float64), 2 + torch.randn(5, 3, dtype=torch.float64)
     got = mmd(a, b, lambda d: imq(d, 6.0))
     assert math.isclose(float(got), loops(a.tolist(), b.tolist(), 6.0), rel_tol=1e-10)
+
+
+def test_a_large_sample_is_compared_in_chunks():
+    torch.manual_seed(0)
+    a, b = torch.randn(50, 3, dtype=torch.float64), 1 + torch.randn(40, 3, dtype=torch.float64)
+    found = []
+    for chunk in (10**6, 90):
+        rows, others = a.clone().requires_grad_(), b.clone().requires_grad_()
+        sums = pair_sums(rows, others, lambda d: imq(d, 6.0), chunk)
+        weights = torch.arange(50.0, dtype=torch.float64)
+        found.append((sums, *torch.autograd.grad((weights * sums).sum(), (rows, others))))
+    for whole, chunked in zip(*found, strict=True):
+        assert torch.allclose(whole, chunked, rtol=1e-12)
+
+
+def test_memory_is_linear_in_the_batch():
+    """Of 4096 codes: the largest tensors that are kept for the backward pass are codes, not pairs of them."""
+    kept = []
+    z = torch.randn(4096, 10).requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: kept.append(t.nbytes) or t, lambda t: t):
+        found = mmd(z, torch.randn(4096, 10), lambda d: imq(d, 20.0))
+    found.backward()
+    assert z.grad.isfinite().all()
+    assert sum(kept) < 50e6  # one table of pairs has 67 MB, for each of seven scales
 
 
 def test_it_is_unbiased_zero_for_one_distribution_and_not_for_two():
@@ -91,3 +119,25 @@ def test_training_on_it_brings_codes_to_the_prior():
     assert sum(apart[-50:]) / 50 < 0.01 * apart[0]
     assert z.median(0).values.abs().max() < 0.25
     assert (z.std(0) - 1).abs().max() < 0.3
+
+
+def test_the_losses_of_infovae_and_mmd_vae():
+    torch.manual_seed(0)
+    options = {"latent": 3, "likelihood": "squared"}
+    batch = Batch(torch.randn(5, 6, dtype=torch.float64))
+    for model, alpha, weight in (
+        (infovae((6,), alpha=0.25, weight=2.0, **options), 0.25, 2.0),
+        (infovae((6,), alpha=-0.5, **options), -0.5, -0.5 + 6 - 1),
+        (mmd_vae((6,), **options), 1.0, 6.0),
+    ):
+        model.double().train()
+        with seeded(1):
+            loss = model.loss(batch)
+        with seeded(1):
+            code, prior = model.encode(batch), torch.randn(5, 3, dtype=torch.float64)
+        expected = (model.decode(code.z) - batch.x).square().sum(1).mean()
+        expected = expected + (1 - alpha) * code.costs["kl"].mean()
+        expected = expected + weight * loops(code.z.tolist(), prior.tolist(), 6.0)
+        assert torch.allclose(loss.total, expected)
+    with pytest.raises(RequestError, match="alpha"):
+        infovae((6,), alpha=1.5)

@@ -54,6 +54,10 @@ class Part(nn.Module):
     splits: ClassVar[tuple[str, ...]] = ()
     """Names of the parameters with one row per latent, which can be sharded over processes. Not inherited."""
 
+    least_batch: int = 1
+    """The smallest batch it can be trained on, for example as many examples as latents if it uses their
+    covariance."""
+
     def set_rows(self, rows: int) -> None:
         """Called before `prepare` with the number of training examples."""
 

@@ -9,6 +9,7 @@ from torch import Tensor
 from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import number
 from narrows.core.schedules import Schedule
+from narrows.kernels.pairs import pair_sums
 
 __all__ = ["Discrepancy", "imq", "mmd"]
 
@@ -57,38 +58,37 @@ def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
     Reference:
         Gretton et al., A Kernel Two-Sample Test, 2012, lemma 6.
     """
-    return _pairs(a, kernel) + _pairs(b, kernel) - 2 * kernel(_squared(a, b)).mean()
+    across = pair_sums(a, b, kernel).sum() / (len(a) * len(b))
+    return _within(a, kernel) + _within(b, kernel) - 2 * across
 
 
-def _pairs(a: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
+def _within(a: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
     """The mean of the kernel over pairs of different rows."""
     n = len(a)
-    gram = kernel(_squared(a, a))
-    return (gram.sum() - gram.diagonal().sum()) / max(1, n * (n - 1))
-
-
-def _squared(a: Tensor, b: Tensor) -> Tensor:
-    # Not `cdist`, whose gradient is not defined at distance 0.
-    return (a.square().sum(-1)[:, None] + b.square().sum(-1) - 2 * a @ b.T).clamp_min(0)
+    same = n * kernel(a.new_zeros(()))
+    return (pair_sums(a, a, kernel).sum() - same) / max(1, n * (n - 1))
 
 
 class Discrepancy(Objective):
     r"""Distortion plus lambda times the MMD between a batch of codes and as many draws from the prior.
 
-    .. math:: E[c(x, G(z))] + \lambda\, \mathrm{MMD}_k(q(z), p(z)),\qquad C = 2 Z \sigma^2
+    .. math:: E[c(x, G(z))] + r\, E_x \mathrm{KL}(q(z|x)\,\|\,p(z))
+              + \lambda\, \mathrm{MMD}_k(q(z), p(z)),\qquad C = 2 Z \sigma^2
 
-    The width C of the kernel is the mean squared distance of two draws from the prior.
+    The width C of the kernel is the mean squared distance of two draws from the prior. The MMD is one number for a
+    batch, whose weight is relative to the distortion of one example. Memory is linear in the batch.
 
     Args:
         weight: lambda.
         sigma: standard deviation of the prior.
+        rate: r, the weight of the KL divergence of a code that has one.
 
     Reference:
         Tolstikhin et al., Wasserstein Auto-Encoders, 2018, algorithm 2. arXiv:1711.01558
     """
 
-    def __init__(self, weight: Schedule = 10.0, sigma: float = 1.0) -> None:
-        super().__init__(weights={"mmd": weight})
+    def __init__(self, weight: Schedule = 10.0, sigma: float = 1.0, rate: Schedule = 1.0) -> None:
+        super().__init__(weights={"mmd": weight, "kl": rate})
         self.sigma = number("sigma", sigma)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:

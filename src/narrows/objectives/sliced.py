@@ -54,17 +54,19 @@ class SlicedWasserstein(Objective):
     Args:
         weight: lambda, for the batch as a whole.
         slices: number of directions, L.
+        least_batch: the smallest batch that is trained on, for example the width of the code: fewer points say
+            little of a distribution.
 
     Raises:
-        RequestError: `slices` below 1.
+        RequestError: `slices` or `least_batch` below 1.
 
     Reference:
         Kolouri et al., Sliced-Wasserstein Autoencoder, 2018. arXiv:1804.01947
     """
 
-    def __init__(self, weight: Schedule = 10.0, slices: int = 50) -> None:
+    def __init__(self, weight: Schedule = 10.0, slices: int = 50, least_batch: int = 1) -> None:
         super().__init__(weights={"sw": weight})
-        self.slices = whole("slices", slices)
+        self.slices, self.least_batch = whole("slices", slices), whole("least_batch", least_batch)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
         """The distance, a scalar."""

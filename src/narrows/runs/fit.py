@@ -48,6 +48,7 @@ from narrows.train import (
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
+from narrows.train.stages import least_batch
 
 __all__ = ["fit", "resume"]
 
@@ -194,7 +195,9 @@ def _prepare(
         torch.manual_seed(seed)
         model = build(source)
         recipe = Recipe(name, options, source.spec, source.describe(), {})
-    plan = Plan.of(len(source.train), {} if base is not None else model.default_plan, given)
+    published = {} if base is not None else model.default_plan
+    least = 1 if base is not None else least_batch(model)
+    plan = Plan.of(len(source.train), published, given, least)
     threads = threads_for(model, source.train, plan.batch_size or 1)
     recipe = replace(
         recipe, training=plan.to_json(), versions=versions(threads), fingerprint=fingerprint(source)

@@ -12,6 +12,7 @@ from narrows.train.engine import Engine
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
 from narrows.train.records import Store, read_metrics
+from narrows.train.stages import least_batch
 from narrows.train.stopping import too_short, validation_part
 
 __all__ = [
@@ -58,7 +59,8 @@ def optimise(
         The metrics records, each averaged over some steps.
     """
     shown = progress if isinstance(progress, Silent) else Progress() if progress else None
-    settled = Plan.of(len(examples), model.default_plan, {"device": device, **plan})
+    given = {"device": device, **plan}
+    settled = Plan.of(len(examples), model.default_plan, given, least_batch(model))
     if settled.patience is not None and held_out is None:
         examples, held_out = validation_part(examples, settled)
     assert settled.batch_size is not None

@@ -22,7 +22,7 @@ from narrows.train.loop import Step, train
 from narrows.train.plan import Plan
 from narrows.train.records import Store
 from narrows.train.stage_run import Setting, StageRun
-from narrows.train.stages import model_parts, own_parts, prepare
+from narrows.train.stages import least_batch, model_parts, own_parts, prepare
 from narrows.train.stopping import split_off
 from narrows.train.strategies import Strategy, strategy_of
 
@@ -69,7 +69,7 @@ class Engine:
             raise RequestError("There are no examples to train on.")
         self.model, self.finished = model, frozenset(finished)
         if not plan.batch_size:
-            plan = replace(plan, batch_size=plan.settled(len(examples)).batch_size)
+            plan = replace(plan, batch_size=plan.settled(len(examples), least_batch(model)).batch_size)
         self.plan = plan
         self.fabric = fabric or make_fabric(plan, len(model.players()) > 1)
         self.strategy = strategy_of(plan, self.fabric)

@@ -153,7 +153,7 @@ class Plan:
         return self.steps is None and self.epochs is None
 
     @classmethod
-    def of(cls, rows: int, default_plan: Mapping[str, Any], given: Mapping[str, Any]) -> Plan:
+    def of(cls, rows: int, default_plan: Mapping[str, Any], given: Mapping[str, Any], least: int = 1) -> Plan:
         """The settled plan for a number of training rows, from the user's fields and a method's defaults.
 
         Args:
@@ -162,6 +162,10 @@ class Plan:
                 held-out rows for early stopping: each field unless the user gave it, the budget unless the
                 user gave any.
             given: the user's fields; None is not given.
+            least: the smallest batch that the model can be trained on, see `narrows.core.Part.least_batch`.
+
+        Raises:
+            RequestError: a batch is smaller than `least`, or there are fewer rows.
 
         Example:
             >>> published = {"steps": 200, "lr": 0.01}
@@ -176,10 +180,13 @@ class Plan:
             default_plan = {}
         if given.keys() & set(_BUDGET):
             default_plan = {name: value for name, value in default_plan.items() if name not in _BUDGET}
-        return cls(**{**default_plan, **given}).settled(rows)
+        return cls(**{**default_plan, **given}).settled(rows, least)
 
-    def settled(self, rows: int) -> Plan:
+    def settled(self, rows: int, least: int = 1) -> Plan:
         """The plan for a number of training rows: batch size, patience and validation rows are numbers.
+
+        Raises:
+            RequestError: a batch is smaller than `least`, or there are fewer rows.
 
         Example:
             >>> plan = Plan().settled(160)
@@ -195,8 +202,19 @@ class Plan:
             validation = 0 if patience is None else min(_VALIDATION, wanted)
             patience = patience if validation else None  # test data are never used for early stopping
         left = max(1, rows - validation)
-        batch_size = self.batch_size or min(left, max(_SMALL_BATCH, min(_BATCH, left // 10)))
-        return replace(self, patience=patience, validation=validation, batch_size=batch_size)
+        batch_size = self.batch_size or min(
+            left, max(_SMALL_BATCH, least * self.devices, min(_BATCH, left // 10))
+        )
+        plan = replace(self, patience=patience, validation=validation, batch_size=batch_size)
+        size = min(left, plan.of_stage("autoencoder").batch_size or left)
+        if size // self.devices < least:
+            raise refuse(
+                "batch_size",
+                size,
+                f"at least {least * self.devices}: the loss compares moments or distances of a batch of codes",
+                "Use larger batches, a smaller ``latent``, or more data.",
+            )
+        return plan
 
     def evaluate_every(self, per_epoch: int) -> int:
         """Steps between two evaluations for early stopping, given the steps per epoch."""

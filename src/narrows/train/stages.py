@@ -12,7 +12,7 @@ from narrows.data.batches import BatchReader, some_rows
 from narrows.train.cpu import Examples
 from narrows.train.plan import Plan
 
-__all__ = ["StageBatches", "model_parts", "own_parts", "prepare", "total_steps"]
+__all__ = ["StageBatches", "least_batch", "model_parts", "own_parts", "prepare", "total_steps"]
 
 _CHUNK = 4096
 """The number of rows that a view is given at once."""
@@ -23,6 +23,11 @@ _CACHE_BYTES = 1 << 30
 def model_parts(model: Autoencoder) -> list[Part]:
     """The modules of a model that have hooks."""
     return [m for m in model.modules() if isinstance(m, Part)]
+
+
+def least_batch(model: Autoencoder) -> int:
+    """The smallest batch, on one device, that all parts of a model can be trained on."""
+    return max(part.least_batch for part in model_parts(model))
 
 
 def own_parts(stage: Stage, stages: Sequence[Stage]) -> list[Part]:

@@ -53,5 +53,5 @@ def swae(
         net=net,
         likelihood=likelihood,
         bottleneck=Shaped(latent, shape),
-        objective=SlicedWasserstein(weight, slices),
+        objective=SlicedWasserstein(weight, slices, least_batch=latent),
     )

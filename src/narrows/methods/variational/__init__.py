@@ -161,4 +161,15 @@ ROWS = (
         39,
         "variational.linear_hvae",
     ),
+    Method(
+        "dip-vae",
+        "Variational Inference of Disentangled Latent Concepts from Unlabeled Observations",
+        2018,
+        "1711.00848",
+        "variational",
+        "Codes with a covariance near the identity disentangle at less distortion than a larger weight on the rate.",
+        3,
+        175,
+        "variational.dip_vae",
+    ),
 )

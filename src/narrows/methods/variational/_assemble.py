@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 from torch import nn
@@ -10,11 +11,13 @@ from narrows import likelihoods
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.bottlenecks.gaussian.principal import PrincipalGaussian
 from narrows.core import Autoencoder, Likelihood, Objective, Part, Spec
-from narrows.core.check import refuse
+from narrows.core.check import number, refuse
+from narrows.core.schedules import Schedule
 from narrows.nets.build import code_width, net_for
 from narrows.nets.kinds import Net, Skip
+from narrows.objectives.discrepancy import Discrepancy
 
-__all__ = ["checked_vector", "gaussian_autoencoder"]
+__all__ = ["checked_vector", "gaussian_autoencoder", "matched_autoencoder"]
 
 
 def gaussian_autoencoder(
@@ -48,6 +51,35 @@ def gaussian_autoencoder(
     return Autoencoder(
         encoder, bottleneck, sides[1].decoder(latent, output.parameter_shape), output, objective
     )
+
+
+def matched_autoencoder(
+    spec: Spec,
+    alpha: float,
+    weight: Schedule,
+    *,
+    latent: int,
+    net: str | Net,
+    likelihood: str | Likelihood,
+) -> Autoencoder:
+    """An autoencoder with a diagonal Gaussian posterior, whose aggregate is matched to the prior by an MMD.
+
+    Args:
+        spec: description of the data.
+        alpha: 1 minus the weight of the KL divergence, at most 1.
+        weight: weight of the MMD; ``auto`` is alpha - 1 plus the number of elements of an example.
+        latent: width of the code, Z; a default for the data if 0.
+        net: the networks.
+        likelihood: p(x | z).
+
+    Raises:
+        RequestError: an argument out of range.
+    """
+    alpha = number("alpha", alpha, high=1)
+    if weight == "auto":
+        weight = alpha + math.prod(spec.output_shape) - 1
+    objective = Discrepancy(weight, rate=1 - alpha)
+    return gaussian_autoencoder(spec, objective, latent=latent, net=net, likelihood=likelihood)
 
 
 def checked_vector(spec: Spec, latent: int) -> tuple[Spec, int]:
