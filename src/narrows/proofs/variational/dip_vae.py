@@ -70,7 +70,7 @@ PROOF = Proof(
             dip/distortion < beta-vae/distortion  (not at quick scale)
         """),
     quick={"steps": 50, "batch_size": 32},
-    default={"steps": 2000, "batch_size": 64},
+    default={"steps": 1000, "batch_size": 64},
     full={"steps": 100_000},
     notes="""
         Squares whose factors are scale, x and y, 32 x 32 pixels; 6 latents, type ii with weight 20. Covariances are of
