@@ -65,7 +65,7 @@ PROOF = Proof(
         at the same distortion, the squared covariances of latents are at most a fifth of a beta-VAE's:
             dip/covariance < 0.2 * beta-vae/covariance-at-distortion
         and SAP is not lower:
-            dip/sap > beta-vae/sap-at-distortion  (not at quick scale)
+            dip/sap > beta-vae/sap-at-distortion  (not at quick scale, refuted here)
         the distortion is lower than with weight 4 on the KL divergence:
             dip/distortion < beta-vae/distortion  (not at quick scale)
         """),
