@@ -18,8 +18,8 @@ def test_a_batch_smaller_than_the_code_is_refused_by_fit(method, tmp_path):
         with pytest.raises(RequestError, match=r"`batch_size` must be at least 20.* but got 1\d"):
             fit(data, method, tmp_path / "run", batch_size=size, **OPTIONS)
         assert not (tmp_path / "run").exists()
+    stages = {"stages": {"autoencoder": {"batch_size": 12}}}
     with pytest.raises(RequestError, match="batch_size"):
-        stages = {"stages": {"autoencoder": {"batch_size": 12}}}
         fit(x, method, tmp_path / "run", training=stages, **OPTIONS)
 
 
