@@ -215,3 +215,18 @@ def test_captions_stand_above_what_they_name():
     assert (named[2:16, 2:50] == 235).all()
     assert (named[2:16, 52:100] < 100).any()
     assert np.array_equal(named[16:], plain[2:])
+
+
+def test_passive_latents_can_be_left_out(cli, refused, sparse, tmp_path):
+    run, codes, back = tmp_path / "run", tmp_path / "z.npz", tmp_path / "x.npz"
+    options = ("--latent", 3, "--steps", 150, "--lr", 0.01, "--beta", 1, "--net", "mlp:16", "--no-progress")
+    assert cli("fit", "digits", "--method", "beta-vae", "--out", run, *options)[0] == 0
+    assert cli("encode", run, "digits", "--drop", "passive", "--out", codes, "--limit", 9)[:2] == (0, "")
+    held = load(codes)
+    assert held["z"].shape == (9, len(held["kept"]))
+    assert 0 < len(held["kept"]) <= 3
+    assert cli("decode", run, codes, "--out", back)[0] == 0
+    assert load(back)["x"].shape == (9, 1, 8, 8)
+    assert "posterior" in refused(
+        "encode", sparse, "digits", "--drop", "passive", "--out", tmp_path / "s.npz"
+    )

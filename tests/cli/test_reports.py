@@ -198,3 +198,12 @@ def test_a_sweep_names_the_best_run_by_a_figure(cli, tmp_path):
     assert code == 2
     assert "cannot be chosen by 'l0'" in err
     assert not (tmp_path / "other").exists()
+
+
+def test_compare_can_measure_the_cost(cli, fitted, sparse, tmp_path):
+    page = tmp_path / "c.html"
+    assert cli("compare", fitted, sparse, "--cost", "--out", page)[0] == 0
+    text = page.read_text()
+    assert "Reconstructions: cost and quality" in text
+    assert "compute/reconstruct-flops" in text
+    assert "compute/reconstruct-flops" not in cli("compare", fitted, sparse, "--json")[1]

@@ -70,6 +70,12 @@ def encode(
     run: shared.Run,
     data: _DATA,
     out: _TABLE,
+    drop: Annotated[
+        str | None,
+        typer.Option(
+            help="Leave out latents: those that are passive on the training data.", metavar="passive"
+        ),
+    ] = None,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
@@ -78,12 +84,13 @@ def encode(
     """Encode data to codes.
 
     A .csv or .parquet file has a row for each example and a column for each latent. An .npz file has the arrays z
-    (or indices) and features, the input of a linear probe. `narrows decode` reads all of these formats.
+    (or indices) and features, the input of a linear probe. `narrows decode` reads all of these formats; codes without
+    some latents only as .npz.
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options)
     with only_json(json), show_progress() as progress:
-        arrays = opened.encode(examples, progress=progress)
+        arrays = opened.encode(examples, drop=drop, progress=progress)
     if path.suffix.lower() == ".npz":
         write_npz(path, arrays)
         content: Any = {name: list(array.shape) for name, array in arrays.items()}

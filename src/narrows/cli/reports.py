@@ -163,6 +163,13 @@ def compare(
             "--with", help="Also measure these evaluations, or all of them.", metavar="NAME[:OPTIONS],...|all"
         ),
     ] = None,
+    cost: Annotated[
+        bool,
+        typer.Option(
+            "--cost",
+            help="Also measure parameters, operations, CPU seconds and joules beside error and Frechet distance.",
+        ),
+    ] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
     json: Annotated[
         bool, typer.Option("--json", help="Print the comparison as a JSON document; write no page.")
@@ -179,7 +186,7 @@ def compare(
     from narrows.train import Progress
 
     with only_json(json), Progress() as progress:
-        found = comparison(runs, progress=progress, evaluations=evaluations or ())
+        found = comparison(runs, progress=progress, evaluations=evaluations or (), cost=cost)
     if page is None:
         print_json(found.to_json())
         return

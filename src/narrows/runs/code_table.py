@@ -28,17 +28,21 @@ _MOST = 1 << 20
 def to_columns(codes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """The result of `Run.encode` as columns, without `mean` and `features`.
 
+    Without some latents (`drop`), the columns of the others have their indices in the full code.
+
     Example:
         >>> list(to_columns({"z": np.zeros((5, 2)), "scale": np.ones((5, 2)), "features": np.zeros((5, 2))}))
         ['z0', 'z1', 'scale0', 'scale1']
     """
     columns: dict[str, np.ndarray] = {}
+    kept = codes.get("kept")
     conditions = {name: name for name in codes if name.startswith(_CONDITION)}
     for array, column in {**_COLUMN, **conditions}.items():
         if array not in codes or (array == "values" and "index0" in columns):
             continue
         for index in np.ndindex(codes[array].shape[1:]):
-            at = "_".join(map(str, index))
+            latent = index if kept is None or array not in ("z", "scale") else (kept[index[0]], *index[1:])
+            at = "_".join(map(str, latent))
             columns[f"{column}{at}"] = codes[array][(slice(None), *index)]
             if array == "indices" and "values" in codes:
                 columns[f"value{at}"] = codes["values"][(slice(None), *index)]

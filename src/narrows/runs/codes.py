@@ -17,6 +17,8 @@ __all__ = ["concatenated", "joined", "pack", "unpack"]
 
 _CHUNK = 512
 _CONDITION = "condition/"
+_LEFT_OUT = ("kept", "rest")
+"""Of codes without some latents: the indices of the others, and the values of all."""
 
 
 def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
@@ -67,7 +69,7 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
     arrays = {
         k: _numbers(k, np.asarray(v))
         for k, v in codes.items()
-        if k in ("indices", "values", "width", "z") or k.startswith(_CONDITION)
+        if k in ("indices", "values", "width", "z", *_LEFT_OUT) or k.startswith(_CONDITION)
     }
     key = next((k for k in ("indices", "z") if k in arrays), None)
     if key is None:
@@ -79,6 +81,9 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
             raise RequestError(
                 f"This model is conditioned on {name}: the codes need an array `{_CONDITION}{name}` (N, ...)."
             )
+    if any(name in arrays for name in _LEFT_OUT):
+        arrays["z"] = _complete(arrays)
+        arrays = {k: v for k, v in arrays.items() if k not in _LEFT_OUT}
     if key == "indices" and "values" in arrays:
         _check_sparse(model, arrays)
     lengths = {k: len(v) for k, v in arrays.items() if v.dim()}
@@ -97,6 +102,21 @@ def _numbers(name: str, array: np.ndarray) -> Tensor:
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         raise RequestError(f"The array `{name}` of the codes must hold finite numbers.")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
+
+
+def _complete(arrays: Mapping[str, Tensor]) -> Tensor:
+    """The codes with the latents that were left out, (N, Z)."""
+    z, kept, rest = (arrays.get(name) for name in ("z", *_LEFT_OUT))
+    if z is None or kept is None or rest is None or (z.dim(), kept.dim(), rest.dim()) != (2, 1, 1):
+        raise RequestError("Codes without some latents need the arrays z (N, K), kept (K,) and rest (Z,).")
+    indices = kept.long()
+    if len(indices) != z.shape[1] or (
+        len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(rest)
+    ):
+        raise RequestError(f"`kept` must be {z.shape[1]} indices of latents, from 0 to {len(rest) - 1}.")
+    whole_code = rest.to(z).expand(len(z), -1).clone()
+    whole_code[:, indices] = z
+    return whole_code
 
 
 def _check_sparse(model: Autoencoder, arrays: Mapping[str, Tensor]) -> None:

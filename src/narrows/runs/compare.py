@@ -14,6 +14,7 @@ from narrows.audit.report.report import Report
 from narrows.core import files
 from narrows.core.check import RequestError
 from narrows.runs.combinations import members
+from narrows.runs.cost import Costs
 from narrows.runs.run import Run, load
 
 __all__ = ["compare", "comparison", "opened"]
@@ -26,6 +27,7 @@ def compare(
     write: bool = False,
     evaluations: Evaluations = (),
     chosen: str = "",
+    cost: bool = False,
 ) -> Path:
     r"""Audit several runs and write one self-contained page that compares them.
 
@@ -45,6 +47,8 @@ def compare(
         evaluations: further figures, as for `narrows.audit.audit`. Those that ``audit.json`` of a run has already, of
             the same examples, are shown without measuring them again.
         chosen: which run was chosen, and by which figure (`narrows.runs.choose.Choice.says`); the page shows it.
+        cost: also measure what runs cost and how good they are (`narrows.runs.cost.Costs`), and draw one against the
+            other.
 
     Raises:
         RequestError: fewer than two runs, a run twice, or a folder that is not a run.
@@ -52,7 +56,7 @@ def compare(
     from narrows.audit.report.html import compare_page
 
     page = Path(out)
-    found = comparison(runs, progress, write, evaluations)
+    found = comparison(runs, progress, write, evaluations, cost)
     page.parent.mkdir(parents=True, exist_ok=True)
     files.write(page, compare_page(found, chosen).encode())
     return page
@@ -63,6 +67,7 @@ def comparison(
     progress: Any = None,
     write: bool = False,
     evaluations: Evaluations = (),
+    cost: bool = False,
 ) -> Comparison:
     """Audit several runs, group those that are equal but for the seed, and compare the groups.
 
@@ -71,16 +76,20 @@ def comparison(
         progress: as for `compare`.
         write: as for `compare`.
         evaluations: as for `compare`.
+        cost: as for `compare`.
 
     Raises:
         RequestError: as for `compare`.
     """
     groups: dict[tuple[Any, ...], list[Measured]] = {}
+    costs = Costs() if cost else None
     for run in opened(runs):
         recipe = json.loads((run.path / "recipe.json").read_text()) | {"run": str(run.path)}
         fresh = write and not (run.path / "audit.json").exists()
         how: dict[str, Any] = {"write": fresh, "features": False, "progress": progress}
         report = _with_kept(run, run.audit(evaluations=evaluations, **how))
+        if costs is not None:
+            report = replace(report, checks=(*report.checks, *costs(run)))
         groups.setdefault(_key(run, groups), []).append(Measured(recipe, run.metrics, report))
     return compared(list(groups.values()))
 

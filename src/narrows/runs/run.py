@@ -21,6 +21,7 @@ from narrows.data.views import in_units
 from narrows.runs.codes import concatenated, joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.runs.upgrade import renamed
+from narrows.runs.verbs.passive import without
 from narrows.runs.verbs.reconstruct import reconstruct
 from narrows.runs.verbs.sample import sample
 from narrows.runs.weights import check_weights, read_weights
@@ -133,11 +134,14 @@ class Run:
         found = write_features(self, None if data is None else self.dataset(data), out=page, **options)
         return None if found is None else page
 
-    def encode(self, data: Any = None, *, progress: Any = None) -> dict[str, np.ndarray]:
+    def encode(
+        self, data: Any = None, *, drop: str | None = None, progress: Any = None
+    ) -> dict[str, np.ndarray]:
         """The codes of data, as named arrays, from which `decode` reconstructs.
 
         Args:
             data: the data to encode; the test split of the run if None.
+            drop: ``passive``: without the latents that carry no information (`narrows.runs.verbs.passive.without`).
             progress: a `narrows.core.progress.Progress`, or None.
 
         Returns:
@@ -149,7 +153,8 @@ class Run:
         def one(batch: Batch) -> dict[str, Tensor]:
             return pack(self.model, batch)
 
-        return joined(self._over(data, one, progress, "Encoding"))
+        codes = joined(self._over(data, one, progress, "Encoding"))
+        return codes if drop is None else without(self, drop, codes)
 
     def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> Any:
         """Decode the codes that `encode` returned.

@@ -17,6 +17,7 @@ from narrows.audit.checks.dying import dying
 from narrows.audit.checks.error import reconstruction_error
 from narrows.audit.checks.factors import disentanglement
 from narrows.audit.checks.firing import firing
+from narrows.audit.checks.generated import generated_loss
 from narrows.audit.checks.graph import graph
 from narrows.audit.checks.holes import effective_width, prior_holes
 from narrows.audit.checks.layers import layers
@@ -28,6 +29,7 @@ from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
 from narrows.audit.checks.recovery import recovery
 from narrows.audit.checks.redundancy import redundancy
+from narrows.audit.checks.representations import mean_and_sampled
 from narrows.audit.checks.resolution import resolution
 from narrows.audit.checks.samples import samples
 from narrows.audit.checks.splice import splice
@@ -51,6 +53,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     modalities,
     likelihood,
     units,
+    mean_and_sampled,
     codebook_usage,
     firing,
     dying,
@@ -62,6 +65,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     table,
     aggregate_posterior,
     prior_holes,
+    generated_loss,
     effective_width,
     disentanglement,
     reconstructions,

@@ -10,6 +10,7 @@ from narrows.audit.evidence.effects import atoms
 from narrows.audit.evidence.reseeds import redrawn, reseed, spread
 from narrows.audit.evidence.streams import stretches
 from narrows.audit.evidence.view import View
+from narrows.audit.metrics.dependence import absolute_correlations, mean_correlation
 from narrows.audit.metrics.usage import unit_variance
 from narrows.audit.report.finding import Check, Finding, Verdict
 from narrows.kernels.metrics import coherence
@@ -34,7 +35,7 @@ def redundancy(view: View) -> Finding:
     if len(moving) < 2:
         return Finding()
     codes = view.dense[:, moving].double()
-    r = _absolute_r(codes)
+    r = absolute_correlations(codes)
     twins, highest = int((r > CORRELATED).any(0).sum()), float(r.max())
     share = twins / len(moving)
     generator = torch.Generator().manual_seed(view.seed)
@@ -53,30 +54,20 @@ def redundancy(view: View) -> Finding:
             ),
             Check(
                 "correlation",
-                _mean_r(codes),
+                mean_correlation(codes),
                 "",
                 "info",
                 "The mean |r| of two latents that vary; by chance, of the same values in another order.",
-                chance=_mean_r(codes.gather(0, order)),
-                spread=spread(lambda rows: _mean_r(codes[rows]), len(codes), view.seed),
+                chance=mean_correlation(codes.gather(0, order)),
+                spread=spread(lambda rows: mean_correlation(codes[rows]), len(codes), view.seed),
                 n=len(codes),
             ),
         )
     )
 
 
-def _absolute_r(codes: Tensor) -> Tensor:
-    """The absolute correlations of the columns of codes (N, Z), 0 on the diagonal, (Z, Z)."""
-    r = torch.corrcoef(codes.T).abs().nan_to_num()
-    return r.fill_diagonal_(0)
-
-
 def _twins(codes: Tensor) -> float:
-    return float((_absolute_r(codes) > CORRELATED).any(0).sum())
-
-
-def _mean_r(codes: Tensor) -> float:
-    return float(_absolute_r(codes).sum()) / (codes.shape[1] * (codes.shape[1] - 1))
+    return float((absolute_correlations(codes) > CORRELATED).any(0).sum())
 
 
 def _duplicates(view: View) -> Finding:

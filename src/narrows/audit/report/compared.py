@@ -46,6 +46,14 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "mdl/bits": "lower",
     "board/coverage": "higher",
     "board/reconstruction": "higher",
+    "compute/parameters": "lower",
+    **{
+        f"compute/{of}-{what}": "lower"
+        for of in ("reconstruct", "sample")
+        for what in ("flops", "seconds", "joules")
+    },
+    "quality/mse": "lower",
+    "quality/frechet": "lower",
 }
 """Checks for which a direction is better for every user; a rate or an L0 is a choice."""
 
@@ -148,12 +156,14 @@ class Comparison(NamedTuple):
         rows: checks.
         warnings: what is not comparable, or not known.
         mixed: whether data, examples or likelihoods differ.
+        same_data: whether the data are the same.
     """
 
     columns: Sequence[Column]
     rows: Sequence[Row]
     warnings: Sequence[str]
     mixed: bool = False
+    same_data: bool = True
 
     def to_json(self) -> dict[str, Any]:
         """Columns, rows, warnings and the rule as plain data."""
@@ -266,7 +276,7 @@ def compared(groups: Sequence[Sequence[Measured]]) -> Comparison:
             continue
         comparable = same_data and same_rows and (same_likelihood or name not in _LIKELIHOODS)
         rows.append(_row(name, columns, comparable))
-    return Comparison(columns, rows, warnings, not (same_data and same_rows and same_likelihood))
+    return Comparison(columns, rows, warnings, not (same_data and same_rows and same_likelihood), same_data)
 
 
 def _row(name: str, columns: Sequence[Column], comparable: bool) -> Row:

@@ -9,6 +9,7 @@ from narrows.audit.report.compared import RULE, Column, Comparison
 from narrows.audit.report.curves import over_runs, training_charts
 from narrows.audit.report.finding import NOT_MEASURED, Chart, Check, Figure, Gallery, Series
 from narrows.audit.report.galleries import shared_galleries
+from narrows.audit.report.pareto import pareto_charts
 from narrows.audit.report.pictures import Strip, render
 from narrows.audit.report.report import MARKS, Report, beside, shown, with_spread
 from narrows.audit.report.svg import draw
@@ -138,6 +139,7 @@ def compare_page(comparison: Comparison, chosen: str = "") -> str:
         cards={column.name: _cards(column.report)[:4] for column in held},
         curves=[drawn(chart) for chart in curves],
         plane=[] if comparison.mixed else [drawn(chart) for chart in _plane(held)],
+        pareto=[drawn(chart) for chart in pareto_charts(held)] if comparison.same_data else [],
         galleries=[drawn(gallery) for gallery in shared_galleries(held)],
         own=[(column, _own_charts(column)) for column in held],
         settings={column.name: _settings(column.recipe) for column in held},
