@@ -13,7 +13,7 @@ from narrows.audit import Report, audit
 from narrows.audit.report.compared import Measured, compared
 from narrows.audit.report.curves import over_runs, training_charts
 from narrows.audit.report.finding import Chart, Check, Gallery, Series, not_measured
-from narrows.audit.report.html import compare_page, run_page
+from narrows.audit.report.html import _plane, compare_page, run_page
 from narrows.audit.report.pictures import render
 from narrows.audit.report.svg import draw, ticks
 from narrows.core.check import RequestError
@@ -311,3 +311,33 @@ def test_densities_over_the_training_are_a_matrix():
     for row, series in enumerate(chart.series):
         assert series.y == tuple(float(10 - row == column) for column in range(11))
     assert len(training_charts(metrics * 3)[-1].columns) == 14
+
+
+def swept(betas, points):
+    runs = []
+    for beta, (rate, distortion) in zip(betas, points, strict=True):
+        checks = (Check("rate", rate, "nats"), Check("distortion", distortion, "nats"))
+        recipe = {"method": "vae", "arguments": {"latent": 3, "beta": beta}}
+        runs.append([Measured(recipe, [], Report("vae", "d", {}, checks))])
+    return {chart.name: chart for chart in _plane(compared(runs).columns)}
+
+
+def test_runs_that_differ_in_one_number_are_joined_in_its_order():
+    chart = swept((4.0, 0.5, 1.0), ((1.0, 30.0), (9.0, 10.0), (5.0, 20.0)))["plane"]
+    line, *dots = chart.series
+    assert (line.mark, line.x, line.y) == ("line", (9.0, 5.0, 1.0), (10.0, 20.0, 30.0))
+    assert [dot.x for dot in dots] == [(1.0,), (9.0,), (5.0,)]
+    assert "beta = 0.5 to 4" in chart.says
+    assert "<polyline" in draw(chart)
+
+
+def test_runs_that_differ_in_a_word_are_not_joined():
+    chart = swept(("linear:0:1:5", "linear:0:2:5"), ((1.0, 30.0), (9.0, 10.0)))["plane"]
+    assert [series.mark for series in chart.series] == ["", ""]
+
+
+def test_strokes_go_from_each_second_point_to_the_next():
+    ends = (0.0, 1.0, 0.0, 1.0)
+    for mark, strokes in (("segments", 2), ("arrows", 2 + 2 * 2)):
+        chart = Chart("c", "t", "s", "points", (Series("a", (0.0, 0.0, 1.0, 1.0), ends, mark=mark),))
+        assert draw(chart).count("M") == strokes

@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import suppress
 from operator import itemgetter
 
 import torch
 from torch import Tensor
-from torch.distributions import Distribution, kl_divergence
+from torch.distributions import Distribution, Independent, kl_divergence
 
-from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree, seeded, tree_map
+from narrows.core import (
+    NO_CONDITION,
+    Accumulator,
+    Autoencoder,
+    Bottleneck,
+    Code,
+    Condition,
+    Pass,
+    Tree,
+    seeded,
+    tree_map,
+)
 from narrows.core.check import whole
 
 __all__ = ["DRAWS", "Variational", "antithetic", "ratio"]
 
 DRAWS = 16
 """The number of fixed draws over which a KL divergence without closed form is averaged in `eval()`."""
+
+_RECORDED = 256
+"""The largest number of latents whose rates are recorded in training."""
 
 
 def ratio(z: Tensor, q: Distribution, p: Distribution) -> Tensor:
@@ -46,6 +62,39 @@ def antithetic(width: int, draws: int = DRAWS) -> Tensor:
     half = torch.randn(draws // 2, whole("width", width), generator=dice, device="cpu", dtype=torch.float64)
     half = half / half.square().mean(0).sqrt()
     return torch.cat([half, -half]).to(torch.get_default_dtype())
+
+
+class Rates:
+    """Sums of the rate of each latent over examples.
+
+    Args:
+        total: (Z,).
+        count: the number of examples.
+
+    Example:
+        >>> (Rates(torch.tensor([2.0, 0.0]), 2) + Rates(torch.tensor([4.0, 0.0]), 1)).read()
+        {'rates': [2.0, 0.0]}
+    """
+
+    def __init__(self, total: Tensor, count: int) -> None:
+        self.total, self.count = total, count
+
+    def __add__(self, other: Rates) -> Rates:
+        return Rates(self.total + other.total, self.count + other.count)
+
+    def read(self) -> dict[str, float | list[float]]:
+        """The mean rate of each latent in nats, as ``rates``."""
+        return {"rates": (self.total / self.count).tolist()}
+
+
+def each_rate(q: Distribution | None, p: Distribution | None) -> Tensor | None:
+    """KL(q || p) of each latent in closed form, (..., Z), if they are independent; else None."""
+    if not isinstance(q, Independent) or not isinstance(p, Independent):
+        return None
+    with suppress(NotImplementedError):
+        rate = kl_divergence(q.base_dist, p.base_dist)
+        return rate if q.base_dist.batch_shape == rate.shape else None
+    return None
 
 
 class Variational(Bottleneck):
@@ -128,6 +177,14 @@ class Variational(Bottleneck):
         """Draw n codes from the prior, (n, Z)."""
         p = self.prior()
         return Code(p.sample((n,)), p=p)
+
+    def metrics(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor | Accumulator]:
+        """The rate of each latent in nats, ``rates``, if it has a closed form and the latents are at most 256."""
+        rates = each_rate(passed.code.q, passed.code.p)
+        if rates is None or rates.ndim < 2 or rates.shape[-1] > _RECORDED:
+            return {}
+        flat = rates.detach().double().flatten(0, -2)
+        return {"rates": Rates(flat.sum(0), len(flat))}
 
     def features(self, code: Code) -> Tensor:
         """The centre of the posterior, (B, Z), for downstream probes."""

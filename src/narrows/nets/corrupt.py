@@ -74,6 +74,11 @@ class Corrupted(nn.Module):
         )
         self.low, self.high = low, high
 
+    @property
+    def input_noise(self) -> float:
+        """The standard deviation of the Gaussian noise on the input in training, which the audit reads; or 0."""
+        return self.level if self.kind == "gaussian" else 0.0
+
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tree:
         """Features of the corrupted input, or in `eval()` of the clean input."""
         if self.training:

@@ -100,6 +100,7 @@ class Run:
         """
         from narrows.audit import audit
         from narrows.runs.reports import name_of, write_report
+        from narrows.runs.samplers import with_samples
         from narrows.runs.verbs.texts import texts
 
         name = name_of(data if data is None else name or data)
@@ -114,6 +115,7 @@ class Run:
             text=(lambda tokens: texts(self, tokens.numpy())) if self.recipe.spec.kind == "tokens" else None,
             **options,
         )
+        report = with_samples(self, report) if data is None else report
         if write:
             shown: dict[str, Any] = {"progress": progress} if features else {}
             write_report(self, report, data, name, self.path if out is None else Path(out), **shown)

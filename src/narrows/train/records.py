@@ -17,6 +17,8 @@ from narrows.train.checkpoint import Checkpoint, newest, write_checkpoint
 __all__ = ["Store", "read_metrics"]
 
 _NAME = "metrics.jsonl"
+_LISTS = ("/density", "/rates")
+"""Endings of the names of metrics that are lists of numbers."""
 
 
 class Store:
@@ -85,7 +87,7 @@ def _record(form: Any) -> dict[str, Any]:
     return {
         k: v
         for k, v in form.items()
-        if k == "stage" or _is_histogram(k, v) or (_is_number(v) and not k.endswith("/density"))
+        if k == "stage" or _is_list(k, v) or (_is_number(v) and not k.endswith(_LISTS))
     }
 
 
@@ -93,9 +95,9 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _is_histogram(name: str, value: Any) -> bool:
-    """Whether it is a histogram."""
-    return name.endswith("/density") and isinstance(value, list) and all(_is_number(v) for v in value)
+def _is_list(name: str, value: Any) -> bool:
+    """Whether it is a histogram, or a number for each latent."""
+    return name.endswith(_LISTS) and isinstance(value, list) and all(_is_number(v) for v in value)
 
 
 def _not_finite(value: Any) -> bool:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 
 from narrows.audit.checks.aggregate import aggregate_posterior
 from narrows.audit.checks.budget import budget
+from narrows.audit.checks.closed_form import closed_form
 from narrows.audit.checks.codebook import codebook_usage
 from narrows.audit.checks.collapse import collapse
 from narrows.audit.checks.decoder import decoder
+from narrows.audit.checks.displacement import displacement
 from narrows.audit.checks.dying import dying
 from narrows.audit.checks.error import reconstruction_error
 from narrows.audit.checks.factors import disentanglement
@@ -49,6 +51,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     resolution,
     principal,
     rate_and_distortion,
+    closed_form,
     graph,
     modalities,
     likelihood,
@@ -67,6 +70,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     prior_holes,
     generated_loss,
     effective_width,
+    displacement,
     disentanglement,
     reconstructions,
     samples,

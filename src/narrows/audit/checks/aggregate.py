@@ -7,7 +7,7 @@ from torch import Tensor
 
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.metrics.geometry import mmd
-from narrows.audit.report.finding import Chart, Check, Finding, Series
+from narrows.audit.report.finding import Check, Finding
 from narrows.core.check import NarrowsError
 
 __all__ = ["aggregate_posterior", "codes_of", "prior_draws"]
@@ -49,7 +49,7 @@ def aggregate_posterior(view: View) -> Finding:
             "The median standard deviation of a latent.",
         ),
     )
-    return Finding(checks, (_chart(encoded, drawn),))
+    return Finding(checks)
 
 
 def codes_of(view: View) -> Tensor | None:
@@ -69,24 +69,3 @@ def prior_draws(view: View, n: int) -> Tensor | None:
     except NarrowsError:
         return None  # the method has no prior to compare with
     return z.cpu() if isinstance(z, Tensor) else None
-
-
-def _chart(encoded: Tensor, drawn: Tensor) -> Chart:
-    """A scatter plot of codes and of draws of the prior, on the two latents that vary most."""
-    a, b = (
-        encoded.var(0).argsort(descending=True, stable=True)[:2].tolist() if encoded.shape[1] > 1 else (0, 0)
-    )
-    few = 400
-    series = [
-        Series(name, tuple(t[:few, b].tolist()), tuple(t[:few, a].tolist()), tone)
-        for name, t, tone in (("prior", drawn, 0), ("codes of the data", encoded, 1))
-    ]
-    return Chart(
-        "aggregate",
-        "Codes and prior",
-        "The two latents that vary most. Where the two sets differ, samples do not look like data.",
-        "points",
-        tuple(series),
-        x_label=f"latent {a}",
-        y_label=f"latent {b}",
-    )

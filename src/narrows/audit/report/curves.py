@@ -15,6 +15,7 @@ Metrics = Sequence[Mapping[str, Any]]
 _MOST = 12
 _WIDE_RANGE = 50.0
 _EVALUATIONS = 14
+_COLOURED = 6
 _TITLES = {
     "loss": "Loss",
     "distortion": "Distortion",
@@ -54,7 +55,7 @@ def training_charts(metrics: Metrics) -> list[Chart]:
                 else "On the training data."
             )
             charts.append(_lines(f"curve/{stage}/{term}", title, says, series))
-    return [*charts, *_path(metrics), *_densities(metrics)]
+    return [*charts, *_rates(metrics), *_path(metrics), *_densities(metrics)]
 
 
 def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
@@ -138,6 +139,25 @@ def _lines(name: str, title: str, says: str, series: tuple[Series, ...]) -> Char
     return Chart(
         name, title, says, "lines", series, x_label="step", y_label="log scale" if log else "", log=log
     )
+
+
+def _rates(metrics: Metrics) -> list[Chart]:
+    """The rate of each latent at each evaluation on held-out data; those with the largest at the end in colour."""
+    recorded = [(float(r.get("at", i)), r.get("held_out/rates", ())) for i, r in enumerate(metrics)]
+    width = next((len(rates) for _, rates in recorded if len(rates)), 0)
+    evaluations = [(at, rates) for at, rates in recorded if width and len(rates) == width]
+    if len(evaluations) < 2:
+        return []
+    steps = tuple(at for at, _ in evaluations)
+    order = sorted(range(width), key=lambda latent: -evaluations[-1][1][latent])
+    series = []
+    for rank, latent in enumerate(order):
+        coloured = rank < _COLOURED
+        name, tone = (f"latent {latent}", rank + 1) if coloured else ("others", 0)
+        series.append(Series(name, tuple(rates[latent] for _, rates in evaluations), steps, tone))
+    says = "KL to the prior on data not trained on. Latents that stay at zero carry no information."
+    drawn = (*series[_COLOURED:], *series[:_COLOURED])  # the coloured ones on top
+    return [Chart("rates", "Rate of each latent", says, "lines", drawn, x_label="step", y_label="nats")]
 
 
 def _path(metrics: Metrics) -> list[Chart]:

@@ -104,12 +104,15 @@ class Series:
         y: the values; for a histogram, the counts.
         x: the coordinates; 0, 1, 2 ... if empty. For a histogram the edges, one more than counts.
         tone: 1 to 6, a colour of the palette, or 0 for grey.
+        mark: of a chart of points: a ``line`` through all points in order, or from each second point to the next
+            ``segments`` or ``arrows``; dots if empty.
     """
 
     name: str
     y: tuple[float, ...]
     x: tuple[float, ...] = ()
     tone: int = 1
+    mark: Literal["", "line", "segments", "arrows"] = ""
 
 
 @dataclass(frozen=True)

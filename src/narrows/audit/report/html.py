@@ -241,7 +241,7 @@ def drawn(figure: Figure) -> Drawn:
         )
         return Drawn(figure.name, figure.title, figure.says, "", strips, beside, [])
     legend = (
-        [(s.name, s.tone) for s in figure.series]
+        list(dict.fromkeys((s.name, s.tone) for s in figure.series))
         if len(figure.series) > 1 and figure.kind != "matrix"
         else []
     )
@@ -264,27 +264,50 @@ def _settings(recipe: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def _plane(held: Sequence[Column]) -> list[Chart]:
-    points = []
-    for tone, column in enumerate(held, start=1):
-        rate, distortion = column.report.get("rate"), column.report.get("distortion")
-        if rate is not None and distortion is not None and isinstance(rate.value, float):
-            points.append(
-                Series(column.name, (float(distortion.value or 0),), (rate.value,), (tone - 1) % 6 + 1)
-            )
+    """Rate and distortion of each column, the mean over its runs; joined in order if they differ in one number."""
+    points: dict[int, tuple[float, float]] = {}
+    for number, column in enumerate(held):
+        checks = [(run.report.get("rate"), run.report.get("distortion")) for run in column.runs]
+        known = [
+            (rate.value, lost.value)
+            for rate, lost in checks
+            if rate is not None and lost is not None
+            if isinstance(rate.value, float) and isinstance(lost.value, float)
+        ]
+        if known:
+            x, y = (sum(values) / len(known) for values in zip(*known, strict=True))
+            points[number] = (x, y)
     if len(points) < 2:
         return []
-    says = "Lower is better for both."
-    return [
-        Chart(
-            "plane",
-            "Rate and distortion",
-            says,
-            "points",
-            tuple(points),
-            x_label="rate, nats",
-            y_label="distortion",
-        )
+    varied = _varied([held[number] for number in points])
+    title, says, series = "Rate and distortion", "Lower is better for both.", []
+    if varied is not None:
+        name, values = varied
+        path = [
+            point for _, point in sorted(zip(values, points.values(), strict=True), key=lambda pair: pair[0])
+        ]
+        x, y = zip(*path, strict=True)
+        series.append(Series(f"over {name}", y, x, 0, "line"))
+        title = f"Rate and distortion over {name}"
+        says += f" The line joins the runs from {name} = {min(values):g} to {max(values):g}."
+    series += [Series(held[number].name, (y,), (x,), number % 6 + 1) for number, (x, y) in points.items()]
+    return [Chart("plane", title, says, "points", tuple(series), x_label="rate, nats", y_label="distortion")]
+
+
+def _varied(held: Sequence[Column]) -> tuple[str, list[float]] | None:
+    """The one argument in which columns differ, if it is a number with other values in each: its name and values."""
+    settings = [
+        {"method": column.recipe.get("method"), **(column.recipe.get("arguments") or {})} for column in held
     ]
+    names = {
+        name for one in settings for name in one if any(one[name] != other.get(name) for other in settings)
+    }
+    if len(names) != 1:
+        return None
+    (name,) = names
+    values = [one.get(name) for one in settings]
+    numbers = [float(v) for v in values if isinstance(v, (int, float)) and not isinstance(v, bool)]
+    return (name, numbers) if len(set(numbers)) == len(held) else None
 
 
 def _own_charts(column: Column) -> list[Drawn]:

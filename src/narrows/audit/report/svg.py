@@ -215,9 +215,37 @@ def _points(chart: Chart) -> str:
     frame = _plane(chart, 0.06)
     parts = [_axes(chart, frame)]
     for s in chart.series:
+        if s.mark:
+            parts.append(_strokes(frame, s))
+            continue
         radius = 2.2 if len(s.y) > 30 else 5.5
         parts.extend(_dot(frame, x, y, s, radius) for x, y in zip(_abscissae(s), s.y, strict=True))
     return "".join(parts)
+
+
+def _strokes(frame: Frame, series: Series) -> str:
+    """A line through all points, or a stroke from each second point to the next, with a head for an arrow."""
+    points = list(zip(_abscissae(series), series.y, strict=True))
+    if series.mark == "line":
+        x, y = zip(*points, strict=True)
+        return polyline(frame, x, y, f'class="line s{series.tone}"')
+    path = []
+    for tail, head in zip(points[::2], points[1::2], strict=True):
+        a, b = ((frame.horizontal(x), frame.vertical(y)) for x, y in (tail, head))
+        path.append(f"M{a[0]:.1f} {a[1]:.1f}L{b[0]:.1f} {b[1]:.1f}")
+        if series.mark == "arrows":
+            path.append(_head(a, b))
+    return f'<path d="{"".join(path)}" class="curve s{series.tone}"/>'
+
+
+def _head(a: tuple[float, float], b: tuple[float, float]) -> str:
+    """The two strokes of an arrow's head."""
+    along = math.atan2(b[1] - a[1], b[0] - a[0])
+    size = min(4.0, 0.5 * math.hypot(b[0] - a[0], b[1] - a[1]))
+    ends = [
+        (b[0] - size * math.cos(along + turn), b[1] - size * math.sin(along + turn)) for turn in (0.5, -0.5)
+    ]
+    return "".join(f"M{b[0]:.1f} {b[1]:.1f}L{x:.1f} {y:.1f}" for x, y in ends)
 
 
 def _dot(frame: Frame, x: float, y: float, series: Series, radius: float) -> str:

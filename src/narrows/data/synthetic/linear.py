@@ -32,6 +32,20 @@ class LinearTruth:
         """W W' + noise^2 I, (D, D)."""
         return self.weight @ self.weight.T + self.noise**2 * np.eye(len(self.bias))
 
+    def eigenvalues(self, given: int = 0) -> np.ndarray:
+        """Those of the covariance of an example, or of what follows its first `given` numbers given them, ascending.
+
+        Example:
+            >>> LinearTruth(np.ones((2, 1)), np.zeros(2), 1.0).eigenvalues(given=1).tolist()
+            [1.5]
+        """
+        left = self.covariance[given:, given:]
+        if given:
+            cross = self.covariance[given:, :given]
+            left = left - cross @ np.linalg.solve(self.covariance[:given, :given], cross.T)
+        values: np.ndarray = np.linalg.eigvalsh(left)
+        return values
+
     def log_likelihood(self, x: np.ndarray, observed: np.ndarray | None = None) -> np.ndarray:
         """Exact log p of x, or of what is observed of it, in nats, (B, D) -> (B,), in float64.
 

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 import numpy as np
 import torch
 
-from narrows.core import Spec
-from narrows.data.synthetic.linear import LinearTruth
 from narrows.methods.variational.linear_cvae import linear_cvae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.worlds import own_linear
@@ -25,7 +23,9 @@ USED, NEAR = 0.03, 0.2
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train one model for each weight and decoder variance; compare latents in use and rate with the closed form."""
     own = own_linear(trial)
-    values, test = residual_eigenvalues(own.data.truth, own.data.spec), own.data.test.all()
+    spec, test = own.data.spec, own.data.test.all()
+    assert spec.target is not None
+    values = own.data.truth.eigenvalues(given=spec.shape[0] - math.prod(spec.target))
     right, off, rates = [], [], []
     for beta in BETAS[:: own.budget["every"]]:
         for variance in VARIANCES[:: own.budget["every"]]:
@@ -48,17 +48,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "rate/off": sum(off) / len(off),
         "rate": sum(rates) / len(rates),
     }
-
-
-def residual_eigenvalues(truth: LinearTruth, spec: Spec) -> np.ndarray:
-    """The eigenvalues of the covariance of y given x, an example being x followed by y."""
-    assert spec.target is not None
-    given = spec.shape[0] - math.prod(spec.target)
-    covariance = truth.covariance
-    cross = covariance[given:, :given]
-    left = covariance[given:, given:] - cross @ np.linalg.solve(covariance[:given, :given], cross.T)
-    found: np.ndarray = np.linalg.eigvalsh(left)
-    return found
 
 
 PROOF = Proof(
