@@ -258,7 +258,7 @@ DATA_OPTIONS = (
         "scale",
         _text,
         "HOW",
-        "Scaling: auto, none, unit (from 0 to 1) or standard (mean 0, variance 1).",
+        "Scaling: auto, none, unit (from 0 to 1), standard (mean 0, variance 1) or counts (left as they are).",
         "auto",
     ),
     Option(

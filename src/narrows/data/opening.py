@@ -55,7 +55,8 @@ def open(
     Args:
         what: a name (see `names`), a path, an array (N, ...), a pair (x, y), a mapping with x_train, y_train,
             x_test ... or a `Source`.
-        scale: ``auto``, ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1); fitted on the
+        scale: ``auto``, ``none``, ``unit`` (from 0 to 1), ``standard`` (mean 0, variance 1) or ``counts`` (whole
+            numbers from 0, as they are, which likelihoods of counts need); fitted on the
             training set.
         split: the fraction of the test set, or the name of a key or column that marks its examples.
         limit: maximum number of examples in each part.

@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.core.check import RequestError, choice
+from narrows.core.check import RequestError, choice, refuse
 
 __all__ = ["KINDS", "Scaling", "Values", "exact", "fit_columns", "fit_scaling", "values_of"]
 
-Values: TypeAlias = Literal["binary", "unit", "real"]
-KINDS = ("auto", "none", "unit", "standard")
+Values: TypeAlias = Literal["binary", "unit", "real", "counts"]
+KINDS = ("auto", "none", "unit", "standard", "counts")
 _FULL = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _FAR = 1e3
 """If the shift exceeds the scale by this factor, numbers are scaled in float64."""
@@ -30,7 +30,8 @@ class Scaling:
     in float64 (see `far`), and `invert` returns them in float64.
 
     Args:
-        kind: ``none``, ``unit`` (from 0 to 1) or ``standard`` (mean 0, variance 1 on the training set).
+        kind: ``none``, ``unit`` (from 0 to 1), ``standard`` (mean 0, variance 1 on the training set) or ``counts``
+            (whole numbers from 0, as they are).
         shift: one number, or one per column (vectors, sequences) or channel (images).
         scale: the same; never zero.
         axis: the axis of an example that `shift` and `scale` apply to when they are lists: the ``first``
@@ -134,7 +135,7 @@ def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
 
     Args:
         x: examples as stored, (N, *shape).
-        kind: ``auto``, ``none``, ``unit`` or ``standard``.
+        kind: ``auto``, ``none``, ``unit``, ``standard`` or ``counts``.
         full: the largest value of the format, if it is known.
 
     Example:
@@ -144,8 +145,8 @@ def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
     choice("scale", kind, KINDS)
     top = full if full is not None else _FULL.get(x.dtype)
     low, high = (float(v) for v in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
-    if kind == "none":
-        return Scaling("none")
+    if kind in ("none", "counts"):
+        return Scaling(kind)
     if low >= 0 and high <= 1 and kind in ("auto", "unit"):
         return Scaling("unit")
     if kind == "auto":
@@ -168,6 +169,8 @@ def fit_columns(x: np.ndarray, numbers: Sequence[bool], kind: str) -> Scaling:
         (2.0, 1.0)
     """
     kind = "standard" if choice("scale", kind, KINDS) == "auto" else kind
+    if kind == "counts":
+        raise refuse("scale", kind, "auto, none, unit or standard for a mixed table")
     if kind == "none":
         return Scaling("none")
     shift, scale = [0.0] * len(numbers), [1.0] * len(numbers)
@@ -231,12 +234,20 @@ def exact(x: np.ndarray) -> Tensor:
 
 
 def values_of(x: Tensor, scaling: Scaling) -> Values:
-    """Whether scaled examples are ``binary``, ``unit`` or ``real``.
+    """Whether scaled examples are ``binary``, ``unit``, ``real``, or if the scaling says so ``counts``.
+
+    Raises:
+        RequestError: the scaling says counts, and the examples are not whole numbers from 0.
 
     Example:
         >>> values_of(torch.tensor([[0.0, 1.0]]), Scaling())
         'binary'
     """
+    if scaling.kind == "counts":
+        if x.numel() and (x.min() < 0 or bool((x % 1 != 0).any())):
+            fix = "Leave `--scale` out, or give the counts before any normalisation."
+            raise refuse("scale", "counts", "data that are whole numbers from 0", fix)
+        return "counts"
     if not x.numel():
         return "real"
     flat = (

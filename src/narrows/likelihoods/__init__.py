@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from narrows.likelihoods.absolute import Absolute as Absolute
     from narrows.likelihoods.bernoulli import Bernoulli as Bernoulli
     from narrows.likelihoods.categorical import Categorical as Categorical
+    from narrows.likelihoods.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
+    from narrows.likelihoods.counts import NegativeBinomial as NegativeBinomial
+    from narrows.likelihoods.counts import Poisson as Poisson
+    from narrows.likelihoods.counts import ZeroInflated as ZeroInflated
+    from narrows.likelihoods.laplace import Laplace as Laplace
     from narrows.likelihoods.logistic import LogisticMixture as LogisticMixture
     from narrows.likelihoods.normal import Gaussian as Gaussian
     from narrows.likelihoods.normal import Squared as Squared
@@ -28,6 +33,11 @@ _HOMES = {
     "Absolute": "absolute",
     "Bernoulli": "bernoulli",
     "Categorical": "categorical",
+    "ContinuousBernoulli": "continuous_bernoulli",
+    "NegativeBinomial": "counts",
+    "Poisson": "counts",
+    "ZeroInflated": "counts",
+    "Laplace": "laplace",
     "LogisticMixture": "logistic",
     "Gaussian": "normal",
     "Squared": "normal",
@@ -43,11 +53,16 @@ LIKELIHOODS: Table[Likelihood] = Table(
     {
         "bernoulli": "narrows.likelihoods.bernoulli:Bernoulli",
         "gaussian": "narrows.likelihoods.normal:Gaussian",
+        "laplace": "narrows.likelihoods.laplace:Laplace",
         "student-t": "narrows.likelihoods.student_t:StudentT",
         "squared": "narrows.likelihoods.normal:Squared",
         "absolute": "narrows.likelihoods.absolute:Absolute",
+        "continuous-bernoulli": "narrows.likelihoods.continuous_bernoulli:ContinuousBernoulli",
         "categorical": "narrows.likelihoods.categorical:Categorical",
         "logistic-mixture": "narrows.likelihoods.logistic:LogisticMixture",
+        "poisson": "narrows.likelihoods.counts:Poisson",
+        "negative-binomial": "narrows.likelihoods.counts:NegativeBinomial",
+        "zinb": "narrows.likelihoods.counts:ZeroInflated",
     },
     words={"auto": "chosen by the type of the values"},
     supplied=("shape", "scaled"),
@@ -55,16 +70,19 @@ LIKELIHOODS: Table[Likelihood] = Table(
 )
 """The likelihoods that a text can name; ``gaussian`` has one learned variance for all elements."""
 
+_OF_COUNTS = ("poisson", "negative-binomial", "zinb")
+_BOUNDED = ("bernoulli", "continuous-bernoulli", "categorical", "logistic-mixture")
+
 
 def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "unit") -> Likelihood:
     """Construct a likelihood for data of a shape.
 
     Args:
         name: a text of `LIKELIHOODS`, or the likelihood itself; ``auto`` is ``bernoulli`` for binary values
-            and for images and series from 0 to 1, else ``gaussian`` with one learned variance, so that
-            weights of the rate are comparable between data sets.
+            and for images and series from 0 to 1, ``negative-binomial`` for counts, else ``gaussian`` with one
+            learned variance, so that weights of the rate are comparable between data sets.
         shape: shape of one target.
-        values: ``binary``, ``unit`` or ``real``, as in `Spec`.
+        values: ``binary``, ``unit``, ``real`` or ``counts``, as in `Spec`.
 
     Raises:
         RequestError: an unknown name or option, or a likelihood that does not suit the values.
@@ -75,13 +93,16 @@ def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "un
     """
     if LIKELIHOODS.word(name):
         real = values == "real" or (values == "unit" and len(shape) == 1)
-        name = "gaussian" if real else "bernoulli"
+        name = "negative-binomial" if values == "counts" else "gaussian" if real else "bernoulli"
     if not isinstance(name, str):
         return LIKELIHOODS.checked(name)
     spelled = LIKELIHOODS.read(name)
-    if spelled.name in ("bernoulli", "categorical", "logistic-mixture") and values == "real":
+    if spelled.name in _BOUNDED and values in ("real", "counts"):
         fix = "Use `gaussian` or `squared`, or scale the data to lie between 0 and 1."
-        raise refuse("likelihood", name, "one for real values", fix)
+        raise refuse("likelihood", name, f"one for {'real values' if values == 'real' else values}", fix)
+    if spelled.name in _OF_COUNTS and values != "counts":
+        fix = 'Open whole numbers from 0 with `--scale counts` (`scale="counts"`), which leaves them as they are.'
+        raise refuse("likelihood", name, f"one for {values} values", fix)
     levels = 2 if values == "binary" else 256
     return spelled.make(shape=shape, classes=levels, levels=levels)
 

@@ -13,7 +13,7 @@ __all__ = ["KINDS", "SALT", "Corrupted", "corrupt"]
 KINDS = ("gaussian", "masking", "salt-and-pepper")
 """The kinds of corruption."""
 
-SALT = {"real": (-2.0, 2.0), "unit": (0.0, 1.0), "binary": (0.0, 1.0)}
+SALT = {"real": (-2.0, 2.0), "counts": (0.0, 2.0), "unit": (0.0, 1.0), "binary": (0.0, 1.0)}
 """Values of pepper and salt: the ends of the range, or two standard deviations of standardised values."""
 
 

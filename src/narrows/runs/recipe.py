@@ -343,7 +343,7 @@ def _check_forms(forms: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
 
 
 def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str) -> None:
-    choice("kind", form["kind"], ("none", "unit", "standard"))
+    choice("kind", form["kind"], ("none", "unit", "standard", "counts"))
     axis = choice("axis", form.get("axis", "last"), ("first", "last"))
     lengths = {len(form[name]) for name in ("shift", "scale") if isinstance(form[name], list)}
     if lengths - {spec[shape][0 if axis == "first" else -1] if spec.get(shape) else None}:

@@ -66,6 +66,6 @@ def mae(
         MaskedEncoder(patchify, visible, encoder_sizes, summary),
         bottleneck,
         ViTGridDecoder(encoder_sizes.width, spec.shape, patch, decoder_sizes, int(summary)),
-        PatchSquared(patchify, normalise, spec.values != "real"),
+        PatchSquared(patchify, normalise, spec.values not in ("real", "counts")),
         Objective(),
     )

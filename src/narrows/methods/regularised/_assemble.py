@@ -8,6 +8,7 @@ from narrows.bottlenecks.deterministic.principal import PrincipalIdentity
 from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Prior, Spec, Symbols
 from narrows.nets.build import net_for
 from narrows.nets.kinds import Net, Skip
+from narrows.nets.logarithm import reading
 from narrows.priors import make_prior
 
 __all__ = ["deterministic_autoencoder"]
@@ -38,11 +39,14 @@ def deterministic_autoencoder(
         prior: a density that is fitted to the codes in a second stage.
     """
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    vectors = "mlp" if spec.values == "counts" else vectors  # log-means are not linear in the data
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]
-    encoder = sides[0].encoder(spec.shape, latent)
+    encoder = reading(spec, sides[0].encoder(spec.shape, latent))
     decoder = sides[1].decoder(latent, output.parameter_shape)
     if bottleneck is None:
-        principal = all(isinstance(side, Skip) for side in sides) and spec.target is None
+        principal = (
+            all(isinstance(side, Skip) for side in sides) and spec.target is None and spec.values != "counts"
+        )
         bottleneck = PrincipalIdentity() if principal else Identity()
     second = make_prior(prior, Symbols((latent,)), spec.classes)
     return Autoencoder(encoder, bottleneck, decoder, output, objective or Objective(), prior=second)

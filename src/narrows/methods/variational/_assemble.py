@@ -15,6 +15,7 @@ from narrows.core.check import number, refuse
 from narrows.core.schedules import Schedule
 from narrows.nets.build import code_width, net_for
 from narrows.nets.kinds import Net, Skip
+from narrows.nets.logarithm import reading
 from narrows.objectives.discrepancy import Discrepancy
 
 __all__ = ["checked_vector", "gaussian_autoencoder", "matched_autoencoder"]
@@ -43,9 +44,12 @@ def gaussian_autoencoder(
     """
     latent = code_width(latent, spec.shape)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    vectors = "mlp" if spec.values == "counts" else vectors  # log-means are not linear in the data
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]
-    principal = all(isinstance(side, Skip) for side in sides) and spec.target is None
-    encoder = sides[0].encoder(spec.shape, 2 * latent)
+    principal = (
+        all(isinstance(side, Skip) for side in sides) and spec.target is None and spec.values != "counts"
+    )
+    encoder = reading(spec, sides[0].encoder(spec.shape, 2 * latent))
     learned = None if prior is None else prior(encoder, latent)
     bottleneck = PrincipalGaussian(latent, learned) if principal else Gaussian(latent, learned)
     return Autoencoder(
