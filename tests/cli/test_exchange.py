@@ -1,13 +1,17 @@
 """`convert`, and `audit` of a dictionary of another library."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import save_file
 
+import narrows
 from narrows.activations.models import load
+from narrows.core.check import RequestError
+from narrows.runs.harvesting.driver import harvest
 
 FIXTURES = Path(__file__).parents[1] / "fixtures" / "exchange"
 
@@ -62,6 +66,29 @@ def test_a_foreign_folder_is_encoded(cli, tmp_path):
     )
     assert code == 0
     assert (tmp_path / "codes.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    "verb", ["encode", "reconstruct", "interpolate", "score", "decode", "features", "match"]
+)
+def test_a_pickle_and_a_reading_are_options_of_each_verb(cli, refused, tmp_path, verb):
+    folder = FIXTURES / "dictionary_learning-topk"
+    torch.manual_seed(0)
+    width = json.loads((folder / "config.json").read_text())["trainer"]["activation_dim"]
+    x, codes = tmp_path / "x.safetensors", tmp_path / "codes.npz"
+    save_file({"x": torch.randn(300, width)}, x)
+    other = Path(shutil.copytree(folder, tmp_path / "other"))
+    if verb == "decode":
+        assert cli("encode", folder, x, "--out", codes, "--allow-pickle")[0] == 0
+    inputs = {"decode": [codes], "features": ["--data", x], "match": [other]}
+    suffix = {"features": "html", "match": "html", "score": "csv"}.get(verb, "npz")
+    words = (verb, folder, *inputs.get(verb, [x]), "--out", tmp_path / f"out.{suffix}")
+    said = refused(*words)
+    assert "--allow-pickle" in said
+    assert cli(*words, "--allow-pickle")[0] == 0
+    assert (tmp_path / f"out.{suffix}").is_file()
+    said = refused(*words, "--allow-pickle", "--as", "wrong", "--force")
+    assert "`--as` must be the name of a reading, but got 'wrong'" in said
 
 
 @pytest.fixture
@@ -190,6 +217,31 @@ def test_a_harvest_of_another_place_or_tokenizer(cli, refused, tmp_path, story_f
     assert "the tokenizer `sha256:0`" in said
     said = refused("audit", _sae(tmp_path / "m", model_name="gpt2"), "--data", tmp_path / "resid.2")
     assert "trained on the model `gpt2`" in said
+
+
+def test_a_harvest_is_compared_in_python_too(tmp_path, story_folder):
+    for place in ("resid.1", "resid.2"):
+        harvest(story_folder, "bundled", place, tmp_path / place, tokens=400)
+    run = narrows.load(_sae(tmp_path / "sae"))
+    with pytest.raises(RequestError, match=r"trained on the hook point `resid.2`.*not on `resid.1`"):
+        run.audit(tmp_path / "resid.1", write=False)
+    assert run.audit(tmp_path / "resid.1", write=False, force=True, limit=200).get("l0") is not None
+    assert run.audit(tmp_path / "resid.2", write=False, limit=200).get("l0") is not None
+
+
+def test_contexts_that_begin_otherwise_are_refused(tmp_path, story_folder):
+    for name, bos in (("plain", False), ("framed", True), ("usual", None)):
+        harvest(story_folder, "bundled", "resid.2", tmp_path / name, tokens=400, bos=bos)
+    begun = narrows.load(_sae(tmp_path / "begun", prepend_bos=True))
+    bare = narrows.load(_sae(tmp_path / "bare", prepend_bos=False))
+    with pytest.raises(RequestError, match=r"contexts that begin with a BOS token.*do not begin with one"):
+        begun.audit(tmp_path / "plain", write=False)
+    for name in ("framed", "usual"):
+        with pytest.raises(
+            RequestError, match=r"contexts that do not begin with a BOS token.*begin with one"
+        ):
+            bare.audit(tmp_path / name, write=False)
+        assert begun.audit(tmp_path / name, write=False, limit=200).get("l0") is not None
 
 
 def test_a_run_of_ours_states_its_model_place_and_tokenizer(

@@ -11,7 +11,7 @@ from torch import nn
 
 from narrows.core.check import UnknownNameError, nearest
 
-__all__ = ["HookPoint", "blocks", "resolve", "short_names"]
+__all__ = ["HookPoint", "blocks", "from_module_path", "resolve", "short_names"]
 
 _BODIES = {
     "mlp": (
@@ -232,3 +232,19 @@ def _heads(model: nn.Module, block: nn.Module, projection: str) -> int:
             if isinstance(heads, int) and heads > 0:
                 return heads
     return 0
+
+
+def from_module_path(path: str) -> str:
+    """Our name of a module whose output was read, from its path; empty if we have none.
+
+    Example:
+        >>> from_module_path("layers.3"), from_module_path("model.layers.3.mlp"), from_module_path("h.0.attn")
+        ('resid.3', 'mlp.3', 'attn.0')
+    """
+    found = re.fullmatch(r"(?:.+\.)?(?:layers|h|blocks|layer)\.(\d+)(?:\.(.+))?", path)
+    if found is None:
+        return ""
+    part = {None: "resid", "mlp": "mlp", "self_attn": "attn", "attn": "attn", "attention": "attn"}.get(
+        found[2]
+    )
+    return f"{part}.{found[1]}" if part else ""

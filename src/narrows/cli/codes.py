@@ -79,6 +79,7 @@ def encode(
     force: shared.Force = False,
     json: shared.Json = False,
     *,
+    how: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Encode data to codes.
@@ -88,7 +89,7 @@ def encode(
     some latents only as .npz.
     """
     path = destination(out, force, _TABLES)
-    opened, examples = open_run(run, data, data_options)
+    opened, examples = open_run(run, data, data_options, how)
     with only_json(json), show_progress() as progress:
         arrays = opened.encode(examples, drop=drop, progress=progress)
     if path.suffix.lower() == ".npz":
@@ -109,11 +110,13 @@ def decode(
     out: _FILE,
     force: shared.Force = False,
     json: shared.Json = False,
+    *,
+    how: shared.ReadingOptions,
 ) -> None:
     """Decode codes to examples."""
     path = destination(out, force, EXAMPLES)
     arrays = read_codes(codes)
-    opened = load_run(run)
+    opened = how.load(run)
     with only_json(json), show_progress() as progress:
         x = opened.decode(arrays, progress=progress)
     write_examples(path, opened, x, json)
@@ -132,18 +135,19 @@ def reconstruct(
     force: shared.Force = False,
     json: shared.Json = False,
     *,
+    how: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Encode and decode data.
 
     A .png file shows the first examples above their reconstructions. Texts are printed with their reconstructions.
     """
-    opened = load_run(run)
+    opened = how.load(run)
     if is_text(opened):
         _reconstruct_texts(opened, data, text_destination(out, force), json, data_options)
         return
     path = destination(needed(out), force, EXAMPLES)
-    opened, examples = open_run(run, needed(data, "DATA"), data_options)
+    opened, examples = open_run(run, needed(data, "DATA"), data_options, how)
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
     with only_json(json), show_progress() as progress:
@@ -176,11 +180,12 @@ def interpolate(
     force: shared.Force = False,
     json: shared.Json = False,
     *,
+    how: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Decode points on the line between the codes of two examples."""
     path = destination(out, force, EXAMPLES)
-    opened, examples = open_run(run, data, data_options)
+    opened, examples = open_run(run, data, data_options, how)
     points = opened.interpolate(examples, start, end, steps=steps)
     write_examples(path, opened, points, json, columns=steps)
 
@@ -224,14 +229,14 @@ def print_result(json: bool, path: Path, **facts: Any) -> None:
 
 def load_run(run: Path) -> Run:
     """The run in a folder."""
-    import narrows as nr
-
-    return nr.load(run)
+    return shared.ReadingOptions().load(run)
 
 
-def open_run(run: Path, data: str, options: dict[str, Any]) -> tuple[Run, Dataset]:
+def open_run(
+    run: Path, data: str, options: dict[str, Any], how: shared.ReadingOptions | None = None
+) -> tuple[Run, Dataset]:
     """A run, and data read with the options and the scaling of the run's own."""
-    opened = load_run(run)
+    opened = (how or shared.ReadingOptions()).load(run)
     from narrows.data import like
 
     return opened, like(opened.recipe.data, data, **options)

@@ -27,7 +27,7 @@ _PANEL = "Activations of a model"
 
 
 @dataclass(frozen=True)
-class ForeignOptions:
+class ForeignOptions(shared.ReadingOptions):
     """Options of `audit` for a dictionary that has no data of its own."""
 
     model: Annotated[
@@ -48,8 +48,6 @@ class ForeignOptions:
         str, typer.Option(help="Hook point that a transcoder predicts.", rich_help_panel=_PANEL)
     ] = ""
     tokens: Annotated[int, typer.Option(help="Largest number of tokens.", rich_help_panel=_PANEL)] = 20_000
-    reading: shared.Reading = ""
-    allow_pickle: shared.AllowPickle = False
     force: Annotated[
         bool,
         typer.Option("--force", help="Accept a model or a hook point that differs from the metadata."),
@@ -65,12 +63,12 @@ def opened(
     Raises:
         RequestError: options that do not go together, or data that do not fit the dictionary.
     """
-    import narrows as nr
     from narrows.data import like
-    from narrows.exchange.auditing import checked, harvested
+    from narrows.exchange.auditing import harvested
     from narrows.exchange.loading import Foreign
+    from narrows.runs.provenance import checked
 
-    run = nr.load(path, reading=how.reading, allow_pickle=how.allow_pickle)
+    run = how.load(path)
     if how.model is None:
         for name, value in (("--place", how.place), ("--target-place", how.target_place)):
             if value:
@@ -78,7 +76,7 @@ def opened(
         if data is None and data_options:
             raise refuse("--data", None, "given if there are data options")
         examples = None if data is None else like(run.recipe.data, data, **data_options)
-        checked(run, examples, how.force)
+        checked(run.recipe, examples, how.force)
         _check(run, examples) if isinstance(run, Foreign) else None
         yield run, examples
         return

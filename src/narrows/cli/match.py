@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from narrows.cli import shared
 from narrows.cli.errors import note
 from narrows.cli.output import destination, only_json, print_json
+
+if TYPE_CHECKING:
+    from narrows.runs.run import Run
 
 __all__ = ["match"]
 
@@ -35,20 +38,25 @@ def match(
     out: Annotated[Path | None, typer.Option(help="Write a page.", metavar="FILE.html")] = None,
     force: shared.Force = False,
     json: Annotated[bool, typer.Option("--json", help="Print the figures and all partners as JSON.")] = False,
+    *,
+    how: shared.ReadingOptions,
 ) -> None:
     """Match the latents of dictionaries: which do the runs share?
 
     Latents are matched by encoder and decoder rows, beside random dictionaries of the same shapes.
     """
     page = None if out is None else destination(out, force, (".html",))
-    import narrows as nr
     from narrows.audit.report.matched import match_page
     from narrows.core import files
     from narrows.runs.match import match as matched
     from narrows.train import Progress
 
+    def read(path: Path) -> Run:
+        """A run of this package has no other reading."""
+        return (shared.ReadingOptions() if (path / "recipe.json").is_file() else how).load(path)
+
     with only_json(json), Progress() as progress:
-        found = matched(runs, on or (), limit=limit, seed=seed, progress=progress, read=nr.load)
+        found = matched(runs, on or (), limit=limit, seed=seed, progress=progress, read=read)
     if page is not None:
         files.write(page, match_page(found).encode())
     if json:

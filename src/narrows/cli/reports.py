@@ -76,6 +76,7 @@ def audit(
             asked = {"limit": limit, "evaluations": evaluations, "budget": budget}
             how: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
             how |= {"write": write, "out": out, "features": features, "seed": seed}
+            how["force"] = True  # `opened` has compared the data
             report = audited.audit(examples, name=name, progress=progress, **how)
     print_json(report.document()) if json else report.show()
     if write:
@@ -112,6 +113,7 @@ def features(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     json: _JSON = False,
     *,
+    how: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Show single latents of a sparse code: features.html.
@@ -120,17 +122,16 @@ def features(
     """
     chosen = _numbers("--latents", latents)
     page = None if out is None else destination(out, force, (".html",))
-    import narrows as nr
     from narrows.core.progress import Progress
     from narrows.runs.features import PAGE, write_features
 
     with only_json(json):
-        opened = nr.load(run)
+        opened = how.load(run)
         dataset = _other(opened, data, data_options)
         page = run / PAGE if page is None else page
-        how: dict[str, Any] = {"count": count, "examples": examples, "latents": chosen, "seed": seed}
+        wanted: dict[str, Any] = {"count": count, "examples": examples, "latents": chosen, "seed": seed}
         with Progress() as progress:
-            found = write_features(opened, dataset, out=page, progress=progress, **how)
+            found = write_features(opened, dataset, out=page, progress=progress, **wanted)
     if found is None:
         raise refuse(
             "RUN", str(run), "a run whose code is sparse", f"`{opened.method}` has no sparse latents."

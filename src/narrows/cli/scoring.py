@@ -105,6 +105,7 @@ def score(
     json: _JSON = False,
     *,
     how: EstimatorOptions,
+    reading: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Compute a likelihood or an anomaly score for each example.
@@ -121,11 +122,11 @@ def score(
     path = None if out is None else destination(out, force, _TABLES)
     if how.estimator is None:
         how.check_plain()
-        _anomalies(run, data, path, how, json, data_options)
+        _anomalies(run, data, path, how, json, reading, data_options)
         return
     from narrows.core.progress import Progress
 
-    opened, examples = _opened(run, data, how.limit, data_options)
+    opened, examples = _opened(run, data, how.limit, reading, data_options)
     with only_json(json), Progress() as progress:
         found = opened.likelihood(examples, progress=progress, **vars(how))
     if path is not None:
@@ -142,13 +143,14 @@ def _anomalies(
     path: Path | None,
     how: EstimatorOptions,
     json: bool,
+    reading: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Write one score for each example."""
     if data is None or path is None:
         missing = "DATA: a name or a path" if data is None else "--out: give a file, such as --out scores.csv"
         raise RequestError(f"Missing {missing}. Only with --estimator it may be left out.")
-    opened, examples = open_run(run, data, _limited(data_options, how.limit))
+    opened, examples = open_run(run, data, _limited(data_options, how.limit), reading)
     from narrows.core.progress import Progress
 
     with only_json(json), Progress(brief=True) as progress:
@@ -163,16 +165,14 @@ def _anomalies(
 
 
 def _opened(
-    run: Path, data: str | None, limit: int | None, options: dict[str, Any]
+    run: Path, data: str | None, limit: int | None, reading: shared.ReadingOptions, options: dict[str, Any]
 ) -> tuple[Run, Dataset | None]:
     """The run, and the data if they are not its test split."""
-    import narrows as nr
-
     if data is not None:
-        return open_run(run, data, _limited(options, limit))
+        return open_run(run, data, _limited(options, limit), reading)
     if options:
         raise refuse("DATA", None, "given if there are data options")
-    return nr.load(run), None
+    return reading.load(run), None
 
 
 def _limited(options: dict[str, Any], limit: int | None) -> dict[str, Any]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeAlias
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
 from narrows.core.check import refuse
 from narrows.core.texts import number_or_schedule
+
+if TYPE_CHECKING:
+    from narrows.runs.run import Run as Opened
 
 __all__ = [
     "AllowPickle",
@@ -24,6 +27,7 @@ __all__ = [
     "Patience",
     "Precision",
     "Reading",
+    "ReadingOptions",
     "Run",
     "ShowProgress",
     "Steps",
@@ -46,6 +50,26 @@ Reading: TypeAlias = Annotated[
         metavar="READING",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class ReadingOptions:
+    """How a dictionary of another library is opened."""
+
+    reading: Reading = ""
+    allow_pickle: AllowPickle = False
+
+    def load(self, path: Path) -> Opened:
+        """The run in a folder, or the dictionary of another library.
+
+        Raises:
+            RequestError: neither is there, or an option is given for a run of this package.
+        """
+        import narrows as nr
+
+        return nr.load(path, reading=self.reading, allow_pickle=self.allow_pickle)
+
+
 Force: TypeAlias = Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")]
 Json: TypeAlias = Annotated[
     bool,

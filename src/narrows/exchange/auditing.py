@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,23 +13,16 @@ from narrows import data as nd
 from narrows.activations.capture import probe
 from narrows.activations.hook_points import HookPoint, resolve
 from narrows.activations.models import Model, load, load_tokenizer
-from narrows.activations.provenance import FACTS, Provenance
+from narrows.activations.provenance import FACTS
 from narrows.core.check import NarrowsError, RequestError
 from narrows.data import Dataset
-from narrows.exchange.places import from_module_path
-from narrows.exchange.runs import metadata_of
 from narrows.runs.harvesting.driver import harvest
+from narrows.runs.provenance import metadata_of, same, same_model
 from narrows.runs.run import Run
 
-__all__ = ["checked", "harvested"]
+__all__ = ["harvested"]
 
 _PER_CONTEXT = 128
-_TITLES = {
-    "model": "model",
-    "place": "hook point",
-    "target_place": "predicted hook point",
-    "tokenizer": "tokenizer",
-}
 
 
 def harvested(
@@ -67,12 +59,12 @@ def harvested(
     known = metadata_of(run.recipe)
     flat = len(run.recipe.spec.shape) == 1
     places = _places(run, known, place, target_place)
-    _same("model", known.get("model"), f"`{model}`", _same_model(known.get("model"), model), force)
+    same("model", known.get("model"), f"`{model}`", same_model(known.get("model"), model), force)
     language = load(model)
     points = {name: _points(language, value, flat) for name, value in places.items()}
     for name, value in places.items():
         fits = _same_points(language, known.get(name), points[name])
-        _same(name, known.get(name), f"`{value}`", fits, force)
+        same(name, known.get(name), f"`{value}`", fits, force)
     bos = _framed(known, language, model, force)
     _same_width(run, language, points, model)
     context = known.get("context")
@@ -113,61 +105,6 @@ def _places(run: Run, known: Mapping[str, Any], place: str, target_place: str) -
     return {"place": place, "target_place": target_place}
 
 
-def checked(run: Run, dataset: Any, force: bool = False) -> None:
-    """Compare activations at hand with the metadata of a dictionary.
-
-    Args:
-        run: the dictionary, or a run.
-        dataset: the data of its audit; only a harvest is compared.
-        force: accept what differs.
-
-    Raises:
-        RequestError: model, place or tokenizer differ.
-    """
-    provenance = getattr(dataset, "provenance", None)
-    if not isinstance(provenance, Provenance):
-        return
-    known, facts = metadata_of(run.recipe), provenance.facts()
-    stated = known.get("model")
-    _same("model", stated, f"`{facts['model']}`", _same_model(stated, facts["model"]), force)
-    layers = provenance.manifest.header["layers"]
-    for name, many in (("place", "places"), ("target_place", "target_places")):
-        given = facts.get(many, [])
-        names = [{one, _module(layers.get(one, {}))} for one in given]
-        each = str(known.get(name) or "").split(",")
-        fits = len(each) == len(names) and all(one in both for one, both in zip(each, names, strict=True))
-        if given:
-            _same(name, known.get(name), f"`{','.join(given)}`", fits, force)
-    stated, given = str(known.get("tokenizer") or ""), facts.get("tokenizer", "")
-    if stated.startswith("sha256:") and given:
-        _same("tokenizer", stated, f"`{given}`", stated == given, force)
-
-
-def _module(layer: Mapping[str, Any]) -> str:
-    """Our name of the module whose output a layer of a harvest is."""
-    return from_module_path(str(layer.get("module", ""))) if layer.get("side", "output") == "output" else ""
-
-
-def _same(what: str, stated: Any, given: str, fits: bool, force: bool) -> None:
-    """Refuse what differs from the metadata; what they do not state is accepted."""
-    if stated and not fits and not force:
-        raise RequestError(
-            f"This dictionary was trained on the {_TITLES[what]} `{stated}`, as its metadata say, not on {given}. "
-            "Audit it there all the same: ``force=True``"
-        )
-
-
-def _same_model(stated: Any, given: str) -> bool:
-    """Whether two names may mean the same model: one contains the other, apart from folders and punctuation.
-
-    Example:
-        >>> _same_model("gpt2-small", "/models/gpt2"), _same_model("google/gemma-2-2b", "pythia-70m")
-        (True, False)
-    """
-    one, two = (re.sub(r"[^a-z0-9]", "", Path(name).name.lower()) for name in (str(stated or ""), given))
-    return bool(one and two) and (one in two or two in one)
-
-
 def _points(language: Model, names: str, flat: bool) -> list[HookPoint]:
     """The hook points of names; `flat` joins the attention heads, as dictionaries of one vector read them."""
     found = resolve(language.module, names)
@@ -190,7 +127,7 @@ def _framed(known: Mapping[str, Any], language: Model, model: str, force: bool) 
     """
     stated = str(known.get("tokenizer") or "")
     if stated:
-        _same("tokenizer", stated, f"that of {model}", _same_tokenizer(stated, language), force)
+        same("tokenizer", stated, f"that of {model}", _same_tokenizer(stated, language), force)
     bos = known.get("bos")
     tokenizer = language.tokenizer
     missing = tokenizer is not None and tokenizer.bos_token_id is None and tokenizer.cls_token_id is None
@@ -213,7 +150,7 @@ def _same_tokenizer(stated: str, language: Model) -> bool:
         if found.tokens:
             return found.tokens == language.tokens
     names = (language.name, language.source, str(getattr(language.tokenizer, "name_or_path", "")))
-    return any(_same_model(stated, name) for name in names)
+    return any(same_model(stated, name) for name in names)
 
 
 @torch.no_grad()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-__all__ = ["from_module_path", "from_transformer_lens", "layer_of", "to_transformer_lens"]
+__all__ = ["from_transformer_lens", "layer_of", "to_transformer_lens"]
 
 _LENS = {
     "hook_resid_post": "resid",
@@ -47,22 +47,6 @@ def to_transformer_lens(place: str) -> str:
     kind, _, layer = place.partition(".")
     hook = next((hook for hook, ours in _LENS.items() if ours == kind), "")
     return f"blocks.{layer}.{hook}" if hook and layer.isdigit() else ""
-
-
-def from_module_path(path: str) -> str:
-    """Our name of a module whose output was read, from its path; empty if we have none.
-
-    Example:
-        >>> from_module_path("layers.3"), from_module_path("model.layers.3.mlp"), from_module_path("h.0.attn")
-        ('resid.3', 'mlp.3', 'attn.0')
-    """
-    found = re.fullmatch(r"(?:.+\.)?(?:layers|h|blocks|layer)\.(\d+)(?:\.(.+))?", path)
-    if found is None:
-        return ""
-    part = {None: "resid", "mlp": "mlp", "self_attn": "attn", "attn": "attn", "attention": "attn"}.get(
-        found[2]
-    )
-    return f"{part}.{found[1]}" if part else ""
 
 
 def layer_of(place: str) -> int | None:

@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from narrows.activations.manifest import Manifest
 from narrows.core import files
-from narrows.core.check import RequestError
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Scaling
 from narrows.exchange.description import Description, Losses
 from narrows.exchange.format import Format
 from narrows.exchange.model import arguments_of, build, describe, method_of, spec_of, weights_of
 from narrows.runs.card import write_card
+from narrows.runs.provenance import metadata_of
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.upgrade import renamed
 from narrows.runs.weights import check_weights, read_weights
 from narrows.train import Plan
 
-__all__ = ["Narrows", "metadata_of", "recipe_of"]
+__all__ = ["Narrows", "recipe_of"]
 
 
 def recipe_of(description: Description) -> Recipe:
@@ -88,24 +86,3 @@ class Narrows(Format):
         result = {"sha256": sha256, "steps": 0, "seconds": 0.0, "stages": {}}
         write_card(folder, recipe, model, result)
         files.write(folder / "result.json", (json.dumps(result, indent=2) + "\n").encode())
-
-
-def metadata_of(recipe: Recipe) -> dict[str, Any]:
-    """What a recipe says of the data: of its origin, or of the harvest that it was fitted to."""
-    if recipe.origin:
-        return dict(recipe.origin.get("metadata", {}))
-    known = recipe.data.get("spec", {})
-    found: dict[str, Any] = {name: known[name] for name in ("model", "tokenizer") if known.get(name)}
-    for name, many, option in (("place", "places", "at"), ("target_place", "target_places", "target")):
-        listed = known.get(many, recipe.data.get(option))
-        if listed:
-            found[name] = listed if isinstance(listed, str) else ",".join(map(str, listed))
-    if "place" not in found:
-        with suppress(RequestError):  # a harvest of one layer need not be asked for it by name
-            layers = list(Manifest.read(Path(str(recipe.data.get("what")))).shapes)
-            found |= {"place": layers[0]} if len(layers) == 1 else {}
-    for name in ("scaling", "target_scaling"):
-        form = recipe.data.get(name)
-        if form is not None and Scaling.of(form) != Scaling():
-            found[name] = dict(form)
-    return found

@@ -83,6 +83,7 @@ class Run:
         write: bool = True,
         out: str | Path | None = None,
         features: bool = True,
+        force: bool = False,
         progress: Any = None,
         **options: Any,
     ) -> Report:
@@ -95,18 +96,26 @@ class Run:
                 so on.
             out: the folder to write into; the run folder if None.
             features: for a sparse code also write ``features.html``.
+            force: accept a harvest of another model, hook point or tokenizer than the run's.
             progress: a `narrows.train.Progress`, or None.
             options: further arguments of `narrows.audit.audit`: `limit`, `seed`, `evaluations`, `budget`.
+
+        Raises:
+            RequestError: the data are a harvest of another model, hook point or tokenizer.
         """
         from narrows.audit import audit
+        from narrows.runs.provenance import checked
         from narrows.runs.reports import name_of, write_report
         from narrows.runs.samplers import with_samples
         from narrows.runs.verbs.texts import texts
 
         name = name_of(data if data is None else name or data)
+        dataset = self.dataset(data)
+        if data is not None:
+            checked(self.recipe, dataset, force)
         report = audit(
             self.model,
-            self.dataset(data),
+            dataset,
             method=self.method,
             data_name=name or self.recipe.data_name,
             progress=progress,

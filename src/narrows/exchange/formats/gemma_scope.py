@@ -13,12 +13,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from narrows.activations.hook_points import from_module_path
 from narrows.core.check import RequestError
 from narrows.exchange.cross_layer import from_targets, layers_of_files, targets
 from narrows.exchange.description import Description, Losses
 from narrows.exchange.files import Weights, damaged, flag, map_tensors, read_config
 from narrows.exchange.format import Files, Format
-from narrows.exchange.places import from_module_path
 
 __all__ = ["GemmaScope", "GemmaScope2"]
 

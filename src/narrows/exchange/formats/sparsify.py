@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from narrows.activations.hook_points import from_module_path
 from narrows.core import files
 from narrows.core.check import RequestError, whole
 from narrows.exchange.description import Description, Losses
 from narrows.exchange.files import Weights, flag, map_tensors, read_config
 from narrows.exchange.format import Files, Format
-from narrows.exchange.places import from_module_path
 
 __all__ = ["Sparsify"]
 
