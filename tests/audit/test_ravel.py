@@ -120,6 +120,7 @@ def test_latents_that_are_values_disentangle(world):
     assert found["ravel/score"].chance < 0.9
     assert "4 of 12 on average" in found["ravel/cause"].says
     assert found["ravel/rotation"].value > 0.5
+    assert found["ravel/rotation"].spread >= 0
 
 
 def test_a_random_dictionary_is_at_chance(world):

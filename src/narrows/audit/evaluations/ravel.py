@@ -59,7 +59,7 @@ class Ravel(Evaluation):
     Chance: a random dictionary of equal shape and L0 with masks of its own, trained in the same way. A mask that swaps
     nothing has a cause of 0 and isolates perfectly, one that swaps everything the reverse: both score 0.5.
 
-    Cost: seven times `steps` passes of the language model over `batch` prompts and back.
+    Cost: eleven times `steps` passes of the language model over `batch` prompts and back.
 
     Misleads when: the language model does not know the facts, or holds them elsewhere. Unless it answers 80 % of the
     prompts rightly, and 80 % with the other entity's value if the whole activation is replaced, nothing is reported. A
@@ -87,7 +87,7 @@ class Ravel(Evaluation):
         arXiv:2402.17700
     """
 
-    seconds: ClassVar[float] = 60
+    seconds: ClassVar[float] = 90
 
     def __init__(
         self,
@@ -140,8 +140,6 @@ class Ravel(Evaluation):
         found = reseed(lambda seed: self._latents(view, view.model, questions, seed), view.seed)
         first = view.seed * 1000
         chance = self._latents(view, view.control.model, questions, first)
-        flat = questions.written.flatten(1)
-        bound = self._fitted(RotatedSwap(len(questions.value), flat, first), questions, first)
         n = 2 * self.pairs * len(questions.value)
         swapped, width = found["swapped"].mean, view.control.z.width
         says = {
@@ -154,12 +152,21 @@ class Ravel(Evaluation):
             Check(f"ravel/{name}", found[name].mean, "", "info", text, chance[name], found[name].spread, n)
             for name, text in says.items()
         ]
+        return Finding((*premises, *checks, self._rotation(questions, view.seed, n)))
+
+    def _rotation(self, questions: Questions, seed: int, n: int) -> Check:
+        """The score of a trained rotation of the activations, with its spread over reseeds."""
+        flat = questions.written.flatten(1)
+        found = reseed(
+            lambda one: self._fitted(RotatedSwap(len(questions.value), flat, one), questions, one), seed
+        )
+        cause, isolate, swapped = (found[name].mean for name in ("cause", "isolate", "swapped"))
         text = (
             "The score of swapping coordinates in a trained orthonormal basis of the activations: cause "
-            f"{bound['cause']:.3f}, isolation {bound['isolate']:.3f}, with {bound['swapped']:.0f} of {flat.shape[1]} "
-            "coordinates."
+            f"{cause:.3f}, isolation {isolate:.3f}, with {swapped:.0f} of {flat.shape[1]} coordinates."
         )
-        return Finding((*premises, *checks, Check("ravel/rotation", bound["score"], "", "info", text, n=n)))
+        score = found["score"]
+        return Check("ravel/rotation", score.mean, "", "info", text, spread=score.spread, n=n)
 
     def _latents(
         self, view: View, model: Autoencoder, questions: Questions, seed: int
