@@ -71,13 +71,12 @@ def audit(
     with only_json(json), opened(run, data, data_options, foreign) as (audited, examples):
         out = out or (None if json else audit_folder(run))
         name = name_of(data or foreign.model)
-        with Progress() as progress:
+        with Progress() as progress:  # `opened` has compared the data: force
             write = not json or out is not None
             asked = {"limit": limit, "evaluations": evaluations, "budget": budget}
             how: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
             how |= {"write": write, "out": out, "features": features, "seed": seed}
-            how["force"] = True  # `opened` has compared the data
-            report = audited.audit(examples, name=name, progress=progress, **how)
+            report = audited.audit(examples, name=name, force=True, progress=progress, **how)
     print_json(report.document()) if json else report.show()
     if write:
         _wrote(out or run, name, features and report.get("l0") is not None)

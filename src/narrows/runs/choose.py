@@ -101,7 +101,7 @@ def choose(runs: Sequence[Run], by: str | Figure, *, progress: Any = None, write
         RequestError: an unknown figure, runs on different data, or a figure that no run has; the text says why.
     """
     wanted = figure(by) if isinstance(by, str) else by
-    options = {"evaluations": wanted.evaluation} if wanted.evaluation else {}
+    options: dict[str, Any] = {"evaluations": wanted.evaluation} if wanted.evaluation else {}
     reports = [run.audit(write=write, features=False, progress=progress, **options) for run in runs]
     if len({(r.data, str(r.parameters.get("shape"))) for r in reports}) > 1:
         raise RequestError("These runs used different data, so that none can be chosen by a figure.")
