@@ -13,7 +13,7 @@ from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse, Tree, cat_padded
 from narrows.core.check import RequestError
 
-__all__ = ["concatenated", "joined", "pack", "unpack"]
+__all__ = ["between", "concatenated", "joined", "pack", "unpack"]
 
 _CHUNK = 512
 _CONDITION = "condition/"
@@ -137,3 +137,11 @@ def _tree(model: Autoencoder, part: Mapping[str, Tensor], key: str) -> Tree:
         return Sparse(part["indices"].long(), part["values"].float(), int(part["width"]))
     symbols = part[key].long() if key == "indices" else part[key].float()
     return model.bottleneck.from_symbols(symbols).z
+
+
+def between(value: Tensor, t: Tensor) -> Tensor:
+    """Linear interpolation between two rows at weights t (steps, ...); integers are those of the first row."""
+    if not value.is_floating_point():
+        return value[:1].expand(len(t), *value.shape[1:])
+    weight = t.reshape(-1, *[1] * (value.dim() - 1))
+    return (1 - weight) * value[:1] + weight * value[1:]

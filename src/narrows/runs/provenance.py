@@ -6,16 +6,19 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from narrows.activations.hook_points import from_module_path
 from narrows.activations.manifest import Manifest
 from narrows.activations.provenance import Provenance
 from narrows.core.check import RequestError
-from narrows.data import Scaling
+from narrows.data import Dataset, Scaling
 from narrows.runs.recipe import Recipe
 
-__all__ = ["checked", "metadata_of", "same", "same_model"]
+if TYPE_CHECKING:
+    from narrows.runs.run import Run
+
+__all__ = ["checked", "compared", "metadata_of", "same", "same_model"]
 
 _TITLES = {
     "model": "model",
@@ -44,6 +47,14 @@ def metadata_of(recipe: Recipe) -> dict[str, Any]:
         if form is not None and Scaling.of(form) != Scaling():
             found[name] = dict(form)
     return found
+
+
+def compared(run: Run, data: Any, force: bool) -> Dataset:
+    """The data of an audit of a run, checked if they are not its own: see `checked`."""
+    dataset = run.dataset(data)
+    if data is not None:
+        checked(run.recipe, dataset, force)
+    return dataset
 
 
 def checked(recipe: Recipe, dataset: Any, force: bool = False) -> None:

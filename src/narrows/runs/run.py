@@ -18,7 +18,7 @@ from narrows.core.check import NarrowsError, RequestError, WorkError, whole
 from narrows.core.progress import with_progress
 from narrows.data import Dataset, Source
 from narrows.data.views import in_units
-from narrows.runs.codes import concatenated, joined, pack, unpack
+from narrows.runs.codes import between, concatenated, joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.runs.upgrade import renamed
 from narrows.runs.verbs.passive import without
@@ -104,18 +104,15 @@ class Run:
             RequestError: the data are a harvest of another model, hook point or tokenizer.
         """
         from narrows.audit import audit
-        from narrows.runs.provenance import checked
+        from narrows.runs.provenance import compared
         from narrows.runs.reports import name_of, write_report
         from narrows.runs.samplers import with_samples
         from narrows.runs.verbs.texts import texts
 
         name = name_of(data if data is None else name or data)
-        dataset = self.dataset(data)
-        if data is not None:
-            checked(self.recipe, dataset, force)
         report = audit(
             self.model,
-            dataset,
+            compared(self, data, force),
             method=self.method,
             data_name=name or self.recipe.data_name,
             progress=progress,
@@ -268,7 +265,7 @@ class Run:
         line: Any = (1 - t) * z[:1] + t * z[1:]
         if isinstance(code.z, Sparse):
             line = Sparse(torch.arange(line.shape[-1]).expand(line.shape).contiguous(), line, line.shape[-1])
-        condition = {name: _between(value, t) for name, value in batch.condition.items()}
+        condition = {name: between(value, t) for name, value in batch.condition.items()}
         return self._units(self.model.likelihood.mean(self.model.decode(line, condition)))
 
     def translate(
@@ -358,14 +355,6 @@ class Run:
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
         form = self.recipe.data.get(key)
         return (x if form is None else nd.Scaling.of(form).invert(x)).detach().numpy()
-
-
-def _between(value: Tensor, t: Tensor) -> Tensor:
-    """Linear interpolation between two rows at weights t (steps, ...); integers are those of the first row."""
-    if not value.is_floating_point():
-        return value[:1].expand(len(t), *value.shape[1:])
-    weight = t.reshape(-1, *[1] * (value.dim() - 1))
-    return (1 - weight) * value[:1] + weight * value[1:]
 
 
 def load(path: str | Path, *, method: Builder | Autoencoder | None = None, prior: Prior | None = None) -> Run:
