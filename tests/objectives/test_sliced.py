@@ -67,7 +67,7 @@ def test_the_priors_have_their_shapes(latent):
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(RequestError, match="one of `normal`, `ring`, `square`"):
-        swae((5,), shape="swiss-roll")
+    with pytest.raises(RequestError, match="one of `normal`, `ring`, `square`, `gaussians`, `swiss-roll`"):
+        swae((5,), shape="heart")
     with pytest.raises(RequestError, match="slices"):
         swae((5,), slices=0)

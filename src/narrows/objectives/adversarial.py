@@ -4,17 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.core import Autoencoder, Batch, Code, Loss, Objective, Pass, Player
-from narrows.core.check import at_least
+from narrows.core.check import at_least, refuse
 from narrows.core.schedules import Schedule
 from narrows.nets import build
+from narrows.nets.kinds import Perceptron
 
-__all__ = ["Adversary", "CodeAdversary"]
+__all__ = ["Adversary", "CodeAdversary", "code_critic"]
+
+
+def code_critic(latent: int, layers: tuple[int, ...] = (128, 128)) -> nn.Module:
+    """A perceptron that scores codes, (..., Z) -> (..., 1).
+
+    Args:
+        latent: width of the code, Z.
+        layers: widths of the hidden layers.
+
+    Raises:
+        RequestError: no layer, or a width below 1.
+    """
+    if not layers:
+        raise refuse("critic_layers", layers, "widths of at least one hidden layer", "Try 128,128.")
+    return build.encoder((latent,), 1, Perceptron(layers))
 
 
 class Adversary(Objective):
@@ -72,12 +89,11 @@ class CodeAdversary(Adversary):
 
     The autoencoder's term is the non-saturating loss. The last term of the critic is not in the paper;
     without it the training tends to oscillate. Subclasses may redefine the reference distribution (by default
-    the prior) and the autoencoder's loss given the scores: a total-correlation penalty permutes each latent
-    over the batch as the reference, and reads the score as a log density ratio.
+    the prior), the codes that are compared with it, and the autoencoder's loss given the scores.
 
     Args:
         latent: width of the code, Z.
-        weight: lambda, the weight of the term ``fool``.
+        weight: lambda, the weight of the term.
         critic: a net from codes (B, Z) to scores (B, 1), logits of D; an MLP with two hidden layers if None.
         critic_lr: the critic's learning rate; the trainer's if None.
         gradient_penalty: gamma.
@@ -88,6 +104,9 @@ class CodeAdversary(Adversary):
         Training Methods for GANs do actually Converge?, 2018. arXiv:1801.04406
     """
 
+    term: ClassVar[str] = "fool"
+    """The name of the adversarial term."""
+
     def __init__(
         self,
         latent: int,
@@ -97,14 +116,18 @@ class CodeAdversary(Adversary):
         gradient_penalty: float = 1.0,
     ) -> None:
         if critic is None:
-            critic = build.encoder((latent,), 1, "mlp:128,128")
-        super().__init__(critic, weights={"fool": weight}, critic_lr=critic_lr)
+            critic = code_critic(latent)
+        super().__init__(critic, weights={self.term: weight}, critic_lr=critic_lr)
         self.gradient_penalty = at_least("gradient_penalty", gradient_penalty, 0)
 
     def reference(self, model: Autoencoder, code: Code) -> Tensor:
         """Samples of the reference distribution, (B, Z): draws from the prior."""
         z: Tensor = model.bottleneck.sample(len(code.z)).z
         return z
+
+    def compared(self, model: Autoencoder, passed: Pass) -> tuple[Tensor, Tensor]:
+        """What the critic compares: samples of the reference distribution, and the codes, (*samples, B, Z)."""
+        return self.reference(model, passed.code), passed.code.z
 
     def fool(self, scores: Tensor) -> Tensor:
         """The autoencoder's loss given the scores of its codes: -log D."""
@@ -116,15 +139,15 @@ class CodeAdversary(Adversary):
         return scores
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
-        """The term ``fool``, (*samples, B)."""
-        return {"fool": self.fool(self.scores(passed.code.z))}
+        """The adversarial term, (*samples, B)."""
+        return {self.term: self.fool(self.scores(passed.code.z))}
 
     def judge(self, model: Autoencoder, passed: Pass, step: int = 0) -> Loss:
         """The critic's loss; codes are detached."""
         with torch.no_grad():
-            reference, made = self.reference(model, passed.code), passed.code.z.detach()
+            reference, made = self.compared(model, passed)
         reference = reference.detach().requires_grad_(bool(self.gradient_penalty))
-        real, fake = self.scores(reference), self.scores(made)
+        real, fake = self.scores(reference), self.scores(made.detach())
         terms = {"judge": F.softplus(-real).mean() + F.softplus(fake).mean()}
         if self.gradient_penalty:
             terms["penalty"] = 0.5 * self.gradient_penalty * self._squared_gradient(reference)

@@ -93,4 +93,15 @@ ROWS = (
         None,
         "regularised.contractive_ae",
     ),
+    Method(
+        "aae",
+        "Adversarial Autoencoders",
+        2016,
+        "1511.05644",
+        "regularised",
+        "A critic matches codes to any prior that can be sampled, and leaves fewer holes in it than a VAE does.",
+        3,
+        None,
+        "regularised.aae",
+    ),
 )

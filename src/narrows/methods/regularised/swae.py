@@ -28,7 +28,7 @@ def swae(
 
     Args:
         shape: the prior p: ``normal``, N(0, I); ``ring``, uniform between the spheres with radius 1/2 and 1;
-            ``square``, uniform on the cube from -1 to 1.
+            ``square``, uniform on the cube from -1 to 1; ``gaussians``, ten Gaussians on a circle; ``swiss-roll``.
         weight: lambda, a number or a schedule, relative to the cost of an example. ``auto`` is 0.1 times the number of
             elements of an example, since the cost grows with it.
         slices: number of random directions at each step, L.
