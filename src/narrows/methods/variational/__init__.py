@@ -172,4 +172,15 @@ ROWS = (
         175,
         "variational.dip_vae",
     ),
+    Method(
+        "factor-vae",
+        "Disentangling by Factorising",
+        2018,
+        "1802.05983",
+        "variational",
+        "Penalising total correlation by a critic disentangles known factors at less distortion than beta-VAE does.",
+        3,
+        None,
+        "variational.factor_vae",
+    ),
 )
