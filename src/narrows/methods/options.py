@@ -74,6 +74,7 @@ SHARED: Mapping[str, Mapping[str, str]] = {
 
 _TABLES = {
     "encoder": "narrows.nets.graph:GRAPH_NETS",
+    "flow": "narrows.bottlenecks.flows:FLOWS",
     "net": "narrows.nets:NETS",
     "decoder": "narrows.nets:NETS",
     "critic": "narrows.nets:CRITICS",

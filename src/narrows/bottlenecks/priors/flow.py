@@ -71,7 +71,9 @@ class FlowPrior(Part):
         super().__init__()
         if whole("latent", latent) < 2:
             raise refuse("latent", latent, "at least 2 latents for a flow", "Use a mixture of Gaussians.")
-        made = getattr(optional("zuko", "flows", "flows").flows, KINDS[choice("kind", kind, tuple(KINDS))])
+        made = getattr(
+            optional("zuko", "flows", "learn a flow").flows, KINDS[choice("kind", kind, tuple(KINDS))]
+        )
         hidden = (whole("width", width),) * 2
         self.flow: nn.Module = made(
             latent, transforms=whole("transforms", transforms), hidden_features=hidden

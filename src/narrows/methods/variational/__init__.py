@@ -183,4 +183,15 @@ ROWS = (
         None,
         "variational.factor_vae",
     ),
+    Method(
+        "flow-vae",
+        "Variational Inference with Normalizing Flows",
+        2015,
+        "1505.05770",
+        "variational",
+        "A posterior transformed by a sequence of invertible maps gives a better bound with every few maps.",
+        3,
+        189,
+        "variational.flow_vae",
+    ),
 )
