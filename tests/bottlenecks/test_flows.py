@@ -62,7 +62,7 @@ def test_the_density_is_that_of_the_draws_and_integrates_to_one(kind: str) -> No
     q = posterior(kind, 2, rows=1, size=0.4)[1]
     with torch.no_grad():
         drawn = q.rsample((20_000,))
-        side = torch.linspace(-10, 10, 501, dtype=torch.float64)
+        side = torch.linspace(-7, 7, 251, dtype=torch.float64)
         grid = torch.cartesian_prod(side, side)[:, None]
         density = q.log_prob(grid).exp() * (side[1] - side[0]) ** 2
     assert float(density.sum()) == pytest.approx(1, abs=0.01)
@@ -94,7 +94,7 @@ def test_planar_maps_are_invertible_whatever_the_encoder_puts_out() -> None:
     assert float(volume[0]) == 0
     kept = (w * u).sum(1) > 0
     constrained = one._constrained()[0][kept]
-    expected = (1 + (w * u).sum(1).double().exp()).log() - 1
+    expected = torch.logaddexp(torch.zeros(200), (w * u).sum(1)).double() - 1
     torch.testing.assert_close((constrained * w[kept]).sum(1), expected[kept], rtol=1e-5, atol=1e-5)
 
 
@@ -146,11 +146,11 @@ def test_a_planar_flow_comes_nearer_to_the_targets_than_a_gaussian() -> None:
     torch.manual_seed(0)
     bottleneck = Flow(2, Planar(2, length=6))
     h = torch.nn.Parameter(0.1 * torch.randn(4, bottleneck.inputs))
-    optimizer, losses = torch.optim.Adam([h], 0.03), []
-    for _ in range(300):
+    optimizer, constants, losses = torch.optim.Adam([h], 0.03), log_constants(), []
+    for _ in range(200):
         q = bottleneck.posterior(h)
         z = q.rsample((64,))
-        loss = (q.log_prob(z) + energies(z)).mean(0) + log_constants()
+        loss = (q.log_prob(z) + energies(z)).mean(0) + constants
         optimizer.zero_grad()
         loss.sum().backward()
         optimizer.step()
