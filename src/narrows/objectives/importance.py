@@ -1,4 +1,4 @@
-"""The importance-weighted bound, and three estimators of its gradient."""
+"""The importance-weighted bound, three estimators of its gradient, and its combinations with other bounds."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from torch.distributions import Independent, Normal
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, diagonal
 from narrows.bottlenecks.variational import ratio
 from narrows.core import Autoencoder, Code, Loss, Objective, Pass
-from narrows.core.check import RequestError, choice, whole
+from narrows.core.check import RequestError, choice, number, whole
 from narrows.core.schedules import Schedule
 
-__all__ = ["Importance", "importance_bound"]
+__all__ = ["Combined", "Importance", "Partial", "importance_bound"]
 
 
 def importance_bound(nats: Tensor) -> Tensor:
@@ -54,11 +54,12 @@ class Importance(Objective):
 
     Args:
         samples: K, at least 1.
+        estimates: M, bounds from K samples each, whose mean is the objective (MIWAE).
         gradient: the estimator: ``standard``, ``stl`` or ``dreg``.
         beta: weight of log q(z|x) - log p(z) in the log-weights; 1 is the bound.
 
     Raises:
-        RequestError: `samples` is below 1 or `gradient` unknown.
+        RequestError: `samples` or `estimates` is below 1 or `gradient` unknown.
 
     Reference:
         Burda, Grosse, Salakhutdinov, Importance Weighted Autoencoders, 2016. arXiv:1509.00519;
@@ -70,11 +71,13 @@ class Importance(Objective):
         self,
         samples: int = 5,
         *,
+        estimates: int = 1,
         gradient: str = "standard",
         beta: Schedule = 1.0,
     ) -> None:
-        draws = whole("samples", samples)
-        super().__init__(samples=(draws,), reduce=importance_bound, weights={"kl": beta})
+        draws, groups = whole("samples", samples), whole("estimates", estimates)
+        shape = (draws, groups) if groups > 1 else (draws,)
+        super().__init__(samples=shape, reduce=importance_bound, weights={"kl": beta})
         self.gradient = choice("gradient", gradient, ("standard", "stl", "dreg"))
 
     def terms(self, model: Autoencoder, passed: Pass) -> dict[str, Tensor]:
@@ -98,13 +101,103 @@ class Importance(Objective):
         return Loss(self.reduce(nats), {name: t.detach().mean() for name, t in terms.items()}, passed)
 
 
+class Combined(Importance):
+    r"""A mixture of the evidence lower bound and the importance-weighted bound, of the same samples (CIWAE).
+
+    .. math:: -\beta\, E\Big[\frac1K \sum_{k=1}^K \log w_k\Big]
+              - (1 - \beta)\, E\Big[\log \frac1K \sum_{k=1}^K w_k\Big]
+
+    Args:
+        samples: K, at least 1.
+        beta: the share of the evidence lower bound, from 0 to 1.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> nats = torch.tensor([[0.0], [1.0]])
+        >>> Combined(2, beta=1.0).reduce(nats), Combined(2, beta=0.0).reduce(nats) == importance_bound(nats)
+        (tensor(0.5000), tensor(True))
+
+    Reference:
+        Rainforth et al., Tighter Variational Bounds are Not Necessarily Better, 2018, section 6. arXiv:1802.04537
+    """
+
+    def __init__(self, samples: int = 5, *, beta: float = 0.5) -> None:
+        super().__init__(samples)
+        self.share = number("beta", beta, low=0, high=1)
+        self.reduce = self._mixture
+
+    def _mixture(self, nats: Tensor) -> Tensor:
+        return self.share * nats.mean() + (1 - self.share) * importance_bound(nats)
+
+
+class Partial(Importance):
+    r"""The bound of all M K samples for the decoder, the mean of M bounds of K samples for the encoder (PIWAE).
+
+    .. math:: \text{decoder: } -E\Big[\log \frac{1}{MK} \sum_{m,k} w_{mk}\Big],\qquad
+              \text{encoder: } -\frac1M \sum_m E\Big[\log \frac1K \sum_k w_{mk}\Big]
+
+    Both gradients come from one pass. That of the first bound for a log-weight is its share of the sum S of all
+    weights, that of the second is larger by the factor S / (M S_m), S_m the sum of group m. Gradients that reach the
+    encoder, through z and through the density of q, are multiplied by it. The value is that of the first bound.
+
+    Args:
+        samples: K, at least 1.
+        estimates: M, at least 1.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Reference:
+        Rainforth et al., Tighter Variational Bounds are Not Necessarily Better, 2018, section 6. arXiv:1802.04537
+    """
+
+    smooth = False
+
+    def __init__(self, samples: int = 5, *, estimates: int = 5) -> None:
+        super().__init__(samples, estimates=estimates)
+        self.reduce = _over_all
+
+    def of(self, model: Autoencoder, passed: Pass, step: int) -> Loss:
+        """The loss for a pass, with the encoder's gradients rescaled."""
+        terms, z, p = self.terms(model, passed), passed.code.z, passed.code.p
+        assert p is not None  # a bottleneck with a posterior has a prior
+        base = _gaussian(passed.code).base_dist
+        # A copy of q for each sample, so that its gradients can be rescaled before they are summed.
+        wide = [t.expand(z.shape) for t in (base.loc, base.scale)]
+        terms["kl"] = ratio(z, Independent(Normal(*wide, validate_args=False), 1, validate_args=False), p)
+        nats = self.weigh(terms, step)
+        if z.requires_grad and nats.dim() > 2:
+            groups = (-nats.detach()).logsumexp(0)
+            factor = (groups.logsumexp(0) - groups - math.log(len(groups))).exp()[None, ..., None]
+            for tensor in (z, *wide):
+                tensor.register_hook(lambda gradient: gradient * factor)
+        return Loss(self.reduce(nats), {name: t.detach().mean() for name, t in terms.items()}, passed)
+
+
+def _over_all(nats: Tensor) -> Tensor:
+    """The negative bound of all samples, of one axis or two."""
+    return importance_bound(nats.flatten(0, -2))
+
+
 def _constant(code: Code) -> Diagonal:
     """The posterior of a code with its parameters detached."""
-    if not diagonal(code.q):
-        raise RequestError(
-            "The gradients `stl` and `dreg` need one diagonal Gaussian posterior. Use ``gradient='standard'``."
-        )
-    base = code.q.base_dist
+    base = _gaussian(code).base_dist
     return Independent(
         Normal(base.loc.detach(), base.scale.detach(), validate_args=False), 1, validate_args=False
     )
+
+
+def _gaussian(code: Code) -> Diagonal:
+    """The posterior of a code, a diagonal Gaussian.
+
+    Raises:
+        RequestError: it is of another kind.
+    """
+    if not diagonal(code.q):
+        raise RequestError(
+            "Gradients `stl` and `dreg`, and those of `piwae`, need one diagonal Gaussian posterior. "
+            "Use ``gradient='standard'``."
+        )
+    return code.q

@@ -77,9 +77,8 @@ def divergences(length: int, steps: int, seed: int, constants: Tensor) -> Tensor
 def measure(trial: Trial) -> Mapping[str, float]:
     """Fit flows of several lengths to the densities, then train two VAEs."""
     budget, constants, numbers = trial.budget, log_constants(), {}
-    for length in (0, 2, 8, 32):
-        if length <= budget["longest"]:
-            found = divergences(length, budget["fit"], trial.seed, constants)
+    for length in (one for one in (0, 2, 8, 32) if one <= budget["longest"]):
+        found = divergences(length, budget["fit"], trial.seed, constants)
         numbers[f"maps-{length}/kl"] = float(found.mean())
         numbers |= {f"maps-{length}/{name}": float(kl) for name, kl in zip(TARGETS, found, strict=True)}
     data = reduced(trial.data, rows=budget["rows"], tests=budget["tests"])
