@@ -23,6 +23,7 @@ PRIORS: Table[Prior] = Table(
         "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
         "maskgit": "narrows.priors.maskgit:MaskGIT",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
+        "flow": "narrows.priors.flow:NormalisingFlow",
         "gmm": "narrows.priors.mixture:GaussianMixture",
         "riemannian": "narrows.priors.riemannian:Riemannian",
         "second-vae": "narrows.priors.second_vae:SecondVAE",

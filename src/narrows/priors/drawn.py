@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -11,8 +12,12 @@ from torch.distributions import Normal
 
 from narrows.bottlenecks.gaussian.diagonal import diagonal
 from narrows.core import Autoencoder, Batch, Code, Prior, Symbols
+from narrows.priors import require
 
-__all__ = ["DrawnCodes"]
+__all__ = ["DrawnCodes", "StandardCodes"]
+
+_LEAST = 1e-6
+"""Smallest standard deviation of a coordinate of the codes."""
 
 
 class DrawnCodes(Prior):
@@ -54,3 +59,42 @@ class DrawnCodes(Prior):
         mean, scale = batch.x, batch.condition.get("deviation")
         drawn: Tensor = mean if scale is None else mean + scale * torch.randn_like(mean)
         return drawn.flatten(1)
+
+
+class StandardCodes(DrawnCodes):
+    """Base class of priors over codes whose numbers are standardised first, each with its mean and deviation.
+
+    Args:
+        symbols: what the bottleneck stores of an example.
+        draws: of a code with a posterior, learn draws from it instead of its mean.
+
+    Raises:
+        RequestError: the symbols are not real numbers.
+    """
+
+    shift: Tensor
+    scale: Tensor
+
+    plan = MappingProxyType({"lr": 1e-3})
+
+    def __init__(self, symbols: Symbols, draws: bool = True) -> None:
+        super().__init__()
+        require(symbols, type(self))
+        self.symbols, self.draws = symbols, draws
+        self.register_buffer("shift", torch.zeros(self.size))
+        self.register_buffer("scale", torch.ones(self.size))
+
+    @torch.no_grad()
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Compute mean and standard deviation of the codes."""
+        rows = self.drawn(batch)
+        self.shift.copy_(rows.mean(0))
+        self.scale.copy_(rows.std(0, correction=0).clamp_min(_LEAST))
+
+    def standard(self, z: Tensor) -> Tensor:
+        """Standardised codes, of flat ones (n, Z)."""
+        return (z - self.shift) / self.scale
+
+    def own(self, z: Tensor) -> Tensor:
+        """Codes (n, *shape) in their own scale, of standardised ones (n, Z)."""
+        return (self.shift + self.scale * z).view(len(z), *self.symbols.shape)

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import math
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 
 from narrows.bottlenecks.gaussian.diagonal import kl, normal
 from narrows.bottlenecks.variational import ratio
-from narrows.core import NO_CONDITION, Autoencoder, Batch, Code, Condition, Loss, Pass, Symbols
+from narrows.core import NO_CONDITION, Batch, Code, Condition, Loss, Pass, Symbols
 from narrows.core.check import whole
 from narrows.nets.mlp import initialise
-from narrows.priors import require
-from narrows.priors.drawn import DrawnCodes
+from narrows.priors.drawn import StandardCodes
 
 __all__ = ["SecondVAE"]
 
@@ -22,8 +20,6 @@ _START = -1.0
 """The initial log standard deviation: at 0, that of the codes, all latents may stay unused."""
 _DRAWS = 64
 """Draws of the importance-weighted bound in evaluation."""
-_LEAST = 1e-6
-"""Smallest standard deviation of a coordinate of the codes."""
 
 
 class _Net(nn.Module):
@@ -42,7 +38,7 @@ class _Net(nn.Module):
         return self.out(torch.cat([self.hidden(x), x], -1))
 
 
-class SecondVAE(DrawnCodes):
+class SecondVAE(StandardCodes):
     r"""A VAE over codes, with as many latents as a code has numbers and a learned variance.
 
     .. math:: u \sim N(0, I),\quad z \sim N(g(u), \gamma^2 I),\qquad
@@ -69,43 +65,27 @@ class SecondVAE(DrawnCodes):
         Dai and Wipf, Diagnosing and Enhancing VAE Models, 2019. arXiv:1903.05789
     """
 
-    shift: Tensor
-    scale: Tensor
-
-    plan = MappingProxyType({"lr": 1e-3})
-
     def __init__(
         self, symbols: Symbols, *, latent: int = 0, width: int = 256, depth: int = 2, draws: bool = True
     ) -> None:
-        super().__init__()
-        require(symbols, type(self))
-        self.symbols, self.draws = symbols, draws
+        super().__init__(symbols, draws)
         self.latent = whole("latent", latent, low=0) or self.size
         whole("width", width), whole("depth", depth)
         self.encode = _Net(self.size, 2 * self.latent, width, depth)
         self.decode = _Net(self.latent, self.size, width, depth)
         self.log_scale = nn.Parameter(torch.tensor(_START))
-        self.register_buffer("shift", torch.zeros(self.size))
-        self.register_buffer("scale", torch.ones(self.size))
-
-    @torch.no_grad()
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Compute mean and standard deviation of the codes."""
-        rows = self.drawn(batch)
-        self.shift.copy_(rows.mean(0))
-        self.scale.copy_(rows.std(0, correction=0).clamp_min(_LEAST))
 
     def _distortion(self, z: Tensor, u: Tensor) -> Tensor:
         """-log p(z | u) of codes in their own scale, (*samples, n)."""
         log_scale = self.log_scale.clamp(-10, 10)
-        away = ((z - self.shift) / self.scale - self.decode(u)) / log_scale.exp()
+        away = (self.standard(z) - self.decode(u)) / log_scale.exp()
         squares = 0.5 * away.square().sum(-1)
         return squares + self.size * (log_scale + 0.5 * math.log(2 * math.pi)) + self.scale.log().sum()
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The negative evidence lower bound of draws of the codes."""
         z = self.drawn(batch)
-        q = normal(self.encode((z - self.shift) / self.scale))
+        q = normal(self.encode(self.standard(z)))
         distortion, rate = self._distortion(z, q.rsample()).mean(), kl(q).mean()
         total = distortion + rate
         terms = {"nll": total.detach(), "distortion": distortion.detach(), "kl": rate.detach()}
@@ -114,7 +94,7 @@ class SecondVAE(DrawnCodes):
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """An upper bound of -log p of codes (n, *shape), in nats, (n,): importance-weighted with 64 draws."""
         z = symbols.flatten(1)
-        q = normal(self.encode((z - self.shift) / self.scale))
+        q = normal(self.encode(self.standard(z)))
         u, one = q.rsample((_DRAWS,)), torch.ones_like(q.base_dist.loc)
         p = type(q)(torch.distributions.Normal(torch.zeros_like(one), one, validate_args=False), 1)
         return math.log(_DRAWS) - (-self._distortion(z, u) - ratio(u, q, p)).logsumexp(0)
@@ -125,4 +105,4 @@ class SecondVAE(DrawnCodes):
         u = torch.randn(n, self.latent, dtype=self.shift.dtype, device=self.shift.device)
         mean = self.decode(u)
         z = mean + self.log_scale.clamp(-10, 10).exp() * torch.randn_like(mean)
-        return (self.shift + self.scale * z).view(n, *self.symbols.shape)
+        return self.own(z)
