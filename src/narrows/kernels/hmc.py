@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, TypeVar
 import torch
 from torch import Tensor
 
-__all__ = ["JITTER", "Chains", "State", "hmc", "propose"]
+__all__ = ["JITTER", "Chains", "State", "hmc", "leapfrog_steps", "propose"]
 
 _DECAY = 0.6
 """The adaptation of the log step size decreases with this power of the number of transitions."""
@@ -37,6 +37,44 @@ class Chains(NamedTuple):
     step_size: float
 
 
+def leapfrog_steps(
+    at: Callable[[Tensor], S],
+    slope: Callable[[S], Tensor],
+    state: S,
+    momentum: Tensor,
+    step_size: Tensor | float,
+    steps: int,
+) -> tuple[S, Tensor]:
+    r"""Leapfrog steps, which preserve volume and are undone by the same steps with the opposite momentum.
+
+    .. math:: v_{1/2} = v + \tfrac{\epsilon}{2} \nabla \log p(z),\quad z' = z + \epsilon v_{1/2},\quad
+              v' = v_{1/2} + \tfrac{\epsilon}{2} \nabla \log p(z')
+
+    Args:
+        at: the state at positions.
+        slope: the gradient of log p at a state, like the positions.
+        state: where the orbits begin.
+        momentum: v, like the positions.
+        step_size: epsilon, a number, or one that is broadcast to the positions.
+        steps: their number.
+
+    Returns:
+        The state and the momentum at the end.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> point = lambda z: SimpleNamespace(z=z)
+        >>> end, momentum = leapfrog_steps(point, lambda s: -s.z, point(torch.ones(1)), torch.zeros(1), 0.1, 31)
+        >>> round(float(end.z), 2)  # half a turn of a harmonic oscillator
+        -1.0
+    """
+    momentum = momentum + 0.5 * step_size * slope(state)
+    for i in range(steps):
+        state = at(state.z + step_size * momentum)
+        momentum = momentum + (1.0 if i < steps - 1 else 0.5) * step_size * slope(state)
+    return state, momentum
+
+
 def propose(
     at: Callable[[Tensor], S],
     log_density: Callable[[S], Tensor],
@@ -60,13 +98,10 @@ def propose(
     Returns:
         The end, and the logarithm H(z, v) - H(z', v') of the ratio with which it is accepted; NaN if it is not finite.
     """
-    momentum, before, end = torch.randn_like(state.z), log_density(state), state
+    momentum, before = torch.randn_like(state.z), log_density(state)
     axes = before.dim()
     start = before - 0.5 * momentum.flatten(axes).square().sum(-1)
-    momentum = momentum + 0.5 * step_size * slope(end)
-    for i in range(leapfrog):
-        end = at(end.z + step_size * momentum)
-        momentum = momentum + (1.0 if i < leapfrog - 1 else 0.5) * step_size * slope(end)
+    end, momentum = leapfrog_steps(at, slope, state, momentum, step_size, leapfrog)
     return end, log_density(end) - 0.5 * momentum.flatten(axes).square().sum(-1) - start
 
 
