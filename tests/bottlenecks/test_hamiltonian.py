@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from tests.objectives.test_importance import D, Z, data, linear_model, log_likelihood
 from torch import Tensor
 
 from narrows.bottlenecks.flows.hamiltonian import TEMPERINGS, Dynamics, HamiltonianAutoencoder
@@ -10,6 +9,7 @@ from narrows.core import Batch, Spec, seeded
 from narrows.core.check import RequestError
 from narrows.likelihoods import Gaussian
 from narrows.methods.variational.hvae import hvae
+from objectives.test_importance import D, Z, data, linear_model, log_likelihood
 
 
 def linear(exact: bool, **options: object) -> HamiltonianAutoencoder:
