@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import replace
-from typing import NamedTuple
+from functools import partial
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -15,11 +17,9 @@ from narrows.core import Autoencoder, Batch, Code, Likelihood, Objective, Part, 
 from narrows.core.check import choice, number, refuse, whole
 from narrows.kernels.hmc import leapfrog_steps
 
-__all__ = ["TEMPERINGS", "Dynamics", "HamiltonianAutoencoder", "Start"]
+__all__ = ["TEMPERINGS", "Dynamics", "Geometry", "HamiltonianAutoencoder", "Orbit", "Start"]
 
 TEMPERINGS = ("free", "fixed", "none")
-_LARGEST = 0.5
-"""Step sizes lie between 0 and this number."""
 _COOLED = 0.9
 """The factor of the momentum after each step with which free tempering begins."""
 _HEATED = 0.3
@@ -37,7 +37,8 @@ class Dynamics(Part):
     Args:
         latent: Z.
         leapfrog: number of steps, K.
-        step_size: the initial step size of each latent, below 0.5.
+        step_size: the initial step size of each latent.
+        largest: what step sizes stay below.
         tempering: ``free``, each factor learned; ``fixed``, :math:`\beta_k^{-1/2}` quadratic in k with a learned
             :math:`\beta_0`; ``none``, all 1.
 
@@ -46,11 +47,18 @@ class Dynamics(Part):
     """
 
     def __init__(
-        self, latent: int, *, leapfrog: int = 3, step_size: float = 0.1, tempering: str = "free"
+        self,
+        latent: int,
+        *,
+        leapfrog: int = 3,
+        step_size: float = 0.1,
+        largest: float = 0.5,
+        tempering: str = "free",
     ) -> None:
         super().__init__()
         self.leapfrog = whole("leapfrog", leapfrog)
-        share = number("step_size", step_size, low=1e-4, high=0.99 * _LARGEST) / _LARGEST
+        share = number("step_size", step_size, low=1e-4, high=0.99 * largest) / largest
+        self.largest = largest
         self.raw = nn.Parameter(torch.full((whole("latent", latent),), math.log(share / (1 - share))))
         self.tempering = choice("tempering", tempering, TEMPERINGS)
         start, count = (_COOLED, self.leapfrog) if tempering == "free" else (_HEATED, 1)
@@ -60,7 +68,7 @@ class Dynamics(Part):
     @property
     def step_size(self) -> Tensor:
         """The step size of each latent, (Z,)."""
-        return _LARGEST * torch.sigmoid(self.raw)
+        return self.largest * torch.sigmoid(self.raw)
 
     def factors(self) -> tuple[Tensor, Tensor]:
         """sqrt(1 / beta_0), and the factors of the momentum after each step, (K,), whose product is its inverse."""
@@ -96,10 +104,49 @@ class Orbit(NamedTuple):
     slope: Tensor
 
 
+class Geometry(Protocol):
+    r"""The metric G(z) of the space of codes, with momenta of the distribution N(0, G(z))."""
+
+    def momentum(self, z: Tensor, gamma: Tensor) -> Tensor:
+        """The momentum at a code from standard normal numbers, both (*samples, B, Z)."""
+        ...
+
+    def kinetic(self, z: Tensor, momentum: Tensor) -> Tensor:
+        """-log N(momentum; 0, G(z)) up to a constant, (*samples, B)."""
+        ...
+
+    def step(
+        self, at: Callable[[Tensor], Orbit], orbit: Orbit, momentum: Tensor, size: Tensor
+    ) -> tuple[Orbit, Tensor]:
+        """A leapfrog step, which preserves volume."""
+        ...
+
+
+class Flat:
+    """The Euclidean metric, G = I."""
+
+    def momentum(self, z: Tensor, gamma: Tensor) -> Tensor:
+        """The numbers themselves."""
+        return gamma
+
+    def kinetic(self, z: Tensor, momentum: Tensor) -> Tensor:
+        """Half the squared length."""
+        return 0.5 * momentum.square().sum(-1)
+
+    def step(
+        self, at: Callable[[Tensor], Orbit], orbit: Orbit, momentum: Tensor, size: Tensor
+    ) -> tuple[Orbit, Tensor]:
+        """An explicit leapfrog step."""
+        return leapfrog_steps(at, lambda one: one.slope, orbit, momentum, size, 1)
+
+
 class HamiltonianAutoencoder(Autoencoder):
     r"""An autoencoder whose codes move by Hamiltonian dynamics, with momentum, in log p(x, z).
 
     .. math:: \mathrm{kl} = \log q(z_0|x) - \log p(z_K) + \tfrac12 \|\rho_K\|^2 - \tfrac12 \|\gamma\|^2
+
+    In another metric G (`geometry`) the momenta are distributed as N(0, G(z)), and the squares become
+    :math:`\rho^T G^{-1} \rho + \log\det G`.
 
     With it -log p(x | z_K) is the negative logarithm of an unbiased estimate of p(x). In `eval()` without samples the
     orbit starts at the mean, without momentum, and the cost is the mean over fixed antithetic draws of z_0 and gamma.
@@ -140,41 +187,49 @@ class HamiltonianAutoencoder(Autoencoder):
         found = Orbit(z, output, value, slope)
         return found if graph else Orbit(*(each.detach() for each in found))
 
-    def move(self, batch: Batch, prior: Diagonal, start: Tensor, gamma: Tensor) -> tuple[Orbit, Tensor]:
-        """The end of orbits from codes with momenta gamma before heating, and the momentum there."""
-        orbit, step = self.at(batch, prior, start), self.dynamics.step_size
+    def geometry(self) -> Geometry:
+        """The metric of the space of codes."""
+        return Flat()
+
+    def move(
+        self, batch: Batch, code: Code, start: Tensor, gamma: Tensor, geometry: Geometry
+    ) -> tuple[Orbit, Tensor]:
+        """The end of orbits from codes with momenta from gamma before heating, and the momentum there."""
+        assert diagonal(code.p)
+        at = partial(self.at, batch, code.p)
+        orbit, step = at(start), self.dynamics.step_size
         heat, factors = self.dynamics.factors()
-        momentum = heat * gamma
+        momentum = heat * geometry.momentum(start, gamma)
         for factor in factors:
-            orbit, momentum = leapfrog_steps(
-                lambda z: self.at(batch, prior, z), lambda one: one.slope, orbit, momentum, step, 1
-            )
+            orbit, momentum = geometry.step(at, orbit, momentum, step)
             momentum = factor * momentum
         return orbit, momentum
 
     def _cost(
-        self, q: Diagonal, prior: Diagonal, start: Tensor, gamma: Tensor, end: Orbit, rho: Tensor
-    ) -> Tensor:
-        kinetic = 0.5 * (rho.square() - gamma.square()).sum(-1)
-        return q.log_prob(start) - prior.log_prob(end.z) + kinetic
+        self, batch: Batch, code: Code, start: Tensor, gamma: Tensor, geometry: Geometry
+    ) -> tuple[Orbit, Tensor]:
+        """The end of orbits, and what they cost."""
+        assert code.q is not None
+        assert code.p is not None
+        end, rho = self.move(batch, code, start, gamma, geometry)
+        before = geometry.kinetic(start, geometry.momentum(start, gamma))
+        cost = code.q.log_prob(start) - code.p.log_prob(end.z) + geometry.kinetic(end.z, rho) - before
+        return end, cost
 
     def forward(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
         """Encode, move the codes, and decode them where they end."""
         batch = batch.visible()
         features = self.encoder(batch.x, batch.condition)
         code = self.bottleneck(features, samples)
-        q, prior = code.q, code.p
-        assert diagonal(q)
-        assert diagonal(prior)
+        geometry, q = self.geometry(), code.q
         if self.training or samples:
-            gamma = torch.randn_like(code.z)
-            end, rho = self.move(batch, prior, code.z, gamma)
-            cost = self._cost(q, prior, code.z, gamma, end, rho)
+            end, cost = self._cost(batch, code, code.z, torch.randn_like(code.z), geometry)
         else:
-            end, _ = self.move(batch, prior, code.z, torch.zeros_like(code.z))
+            assert diagonal(q)
+            end, _ = self.move(batch, code, code.z, torch.zeros_like(code.z), geometry)
             noise, gamma = self.bottleneck.pairs[:, None].expand(-1, len(batch), -1).chunk(2, -1)
             start = q.base_dist.loc + q.base_dist.scale * noise
-            cost = self._cost(q, prior, start, gamma, *self.move(batch, prior, start, gamma)).mean(0)
+            cost = self._cost(batch, code, start, gamma, geometry)[1].mean(0)
         moved = replace(code, z=end.z, costs={"kl": cost}, q=None)
         return Pass(batch, moved, end.output, features)
 

@@ -238,4 +238,15 @@ ROWS = (
         None,
         "variational.hvae",
     ),
+    Method(
+        "rhvae",
+        "Geometry-Aware Hamiltonian Variational Auto-Encoder",
+        2020,
+        "2010.11518",
+        "variational",
+        "With momenta of a learned metric, Hamiltonian codes suit small data sets, whose codes the metric marks.",
+        2,
+        None,
+        "variational.rhvae",
+    ),
 )

@@ -107,7 +107,7 @@ PROOF = Proof(
         32 come nearer than eight:
             maps-32/kl < maps-8/kl  (not at quick scale)
         ten in a VAE lower the negative bound by 0.3 nats:
-            flow/bound < gaussian/bound - 0.3  (not at quick scale)
+            flow/bound < gaussian/bound - 0.3  (not at quick scale, refuted here)
         and do not worsen it by a twentieth:
             flow/bound < 1.05 * gaussian/bound  (not at quick scale)
         """),
