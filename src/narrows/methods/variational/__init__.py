@@ -205,4 +205,15 @@ ROWS = (
         79,
         "variational.piwae",
     ),
+    Method(
+        "hvae",
+        "Hamiltonian Variational Auto-Encoder",
+        2018,
+        "1805.11328",
+        "variational",
+        "Codes that move by tempered Hamiltonian dynamics, guided by the decoder, tighten the bound.",
+        2,
+        None,
+        "variational.hvae",
+    ),
 )
