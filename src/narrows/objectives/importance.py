@@ -165,13 +165,14 @@ class Partial(Importance):
         assert p is not None  # a bottleneck with a posterior has a prior
         base = _gaussian(passed.code).base_dist
         # A copy of q for each sample, so that its gradients can be rescaled before they are summed.
-        wide = [t.expand(z.shape) for t in (base.loc, base.scale)]
-        terms["kl"] = ratio(z, Independent(Normal(*wide, validate_args=False), 1, validate_args=False), p)
+        loc, scale = (t.expand(z.shape) for t in (base.loc, base.scale))
+        q = Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
+        terms["kl"] = ratio(z, q, p)
         nats = self.weigh(terms, step)
         if z.requires_grad and nats.dim() > 2:
             groups = (-nats.detach()).logsumexp(0)
             factor = (groups.logsumexp(0) - groups - math.log(len(groups))).exp()[None, ..., None]
-            for tensor in (z, *wide):
+            for tensor in (z, loc, scale):
                 tensor.register_hook(lambda gradient: gradient * factor)
         return Loss(self.reduce(nats), {name: t.detach().mean() for name, t in terms.items()}, passed)
 

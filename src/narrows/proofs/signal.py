@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -46,7 +47,8 @@ def linear_model(seed: int, points: int) -> tuple[Autoencoder, Batch]:
     weight, bias = (torch.as_tensor(each, dtype=torch.float32) for each in (truth.weight, truth.bias))
     variance = 1 / (1 + weight.square().sum(0) / truth.noise**2)  # exact, the columns being orthogonal
     inverse = variance[:, None] * weight.T / truth.noise**2
-    encoder, decoder = model.encoder.layers[-1], model.decoder.layers[-1]
+    sides: Any = model
+    encoder, decoder = sides.encoder.layers[-1], sides.decoder.layers[-1]
     with torch.no_grad():
         encoder.weight.copy_(torch.cat([inverse, torch.zeros_like(inverse)]))
         encoder.bias.copy_(

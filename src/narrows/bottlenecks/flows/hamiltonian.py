@@ -86,6 +86,8 @@ class Dynamics(Part):
 class Start(Gaussian):
     """The Gaussian from which the dynamics start; features are the codes where they end."""
 
+    pairs: Tensor
+
     def __init__(self, latent: int) -> None:
         super().__init__(latent)
         self.register_buffer("pairs", antithetic(2 * self.latent))
