@@ -18,15 +18,16 @@ __all__ = ["Elbo"]
 class Elbo(Objective):
     r"""The negative evidence lower bound, its KL divergence weighted by beta, with free bits.
 
-    .. math:: -E_{q(z|x)}[\log p(x|z)] + \beta \sum_j \max(\lambda, E_x \mathrm{KL}_j)
+    .. math:: -\alpha E_{q(z|x)}[\log p(x|z)] + \beta \sum_j \max(\lambda, E_x \mathrm{KL}_j)
 
-    With ``free_bits=0`` this is the ELBO (beta = 1) or the objective of the beta-VAE. The difference to
+    With ``free_bits=0`` and alpha = 1 this is the ELBO (beta = 1) or the objective of the beta-VAE. The difference to
     lambda is a separate term, ``free_bits``, so that ``kl`` remains the cost of the bottleneck.
 
     Args:
         beta: weight of the KL divergence, a schedule: a warm-up is ``"linear:0:1:2000"``.
         free_bits: lambda, nats of each latent that are not penalised: of each group of a ladder, and of the whole code
             if posterior or prior is no diagonal Gaussian.
+        alpha: weight of the distortion, a schedule.
 
     Raises:
         RequestError: `free_bits` is negative, or `beta` is not a schedule.
@@ -40,8 +41,8 @@ class Elbo(Objective):
         Autoregressive Flow, 2016, appendix C.8 (free bits). arXiv:1606.04934
     """
 
-    def __init__(self, *, beta: Schedule = 1.0, free_bits: float = 0.0) -> None:
-        super().__init__(weights={"kl": beta, "free_bits": beta})
+    def __init__(self, *, beta: Schedule = 1.0, free_bits: float = 0.0, alpha: Schedule = 1.0) -> None:
+        super().__init__(weights={"distortion": alpha, "kl": beta, "free_bits": beta})
         self.free_bits = at_least("free_bits", free_bits, 0)
 
     def extra(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:

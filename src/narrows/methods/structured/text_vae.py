@@ -6,12 +6,10 @@ arXiv:1511.06349
 
 from __future__ import annotations
 
-from narrows.bottlenecks.gaussian.diagonal import Gaussian
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Spec
 from narrows.core.schedules import Schedule
-from narrows.likelihoods.tokens import Tokens
-from narrows.nets import RNNS, build
-from narrows.nets.sequence import RNN, TokenEncoder
+from narrows.methods._texts import text_autoencoder
+from narrows.nets.sequence import RNN
 from narrows.objectives.elbo import Elbo
 
 __all__ = ["text_vae"]
@@ -55,16 +53,7 @@ def text_vae(
     Reference:
         Bowman et al., Generating Sentences from a Continuous Space, 2016. arXiv:1511.06349
     """
-    spec, kind = as_spec(spec, "tokens"), RNNS.make(rnn)
-    latent = build.code_width(latent, spec.shape)
-    vocabulary = len(spec.vocabulary)
-    output = Tokens(
-        spec.output_shape, vocabulary, latent, kind, embedding=embedding, word_dropout=word_dropout
-    )
-    return Autoencoder(
-        TokenEncoder(vocabulary, 2 * latent, kind, embedding=embedding),
-        Gaussian(latent),
-        build.decoder(latent, output.parameter_shape, net="linear"),
-        output,
-        Elbo(beta=beta, free_bits=free_bits),
+    objective = Elbo(beta=beta, free_bits=free_bits)
+    return text_autoencoder(
+        spec, objective, latent=latent, rnn=rnn, embedding=embedding, word_dropout=word_dropout
     )

@@ -28,6 +28,18 @@ ROWS = (
         "variational.iwae",
     ),
     Method(
+        "autogen",
+        "Improving latent variable descriptiveness with AutoGen",
+        2018,
+        "1806.04480",
+        "variational",
+        "Weighing the distortion by 1 + m keeps the code of an autoregressive decoder in use.",
+        2,
+        211,
+        "variational.autogen",
+        reads=("tokens",),
+    ),
+    Method(
         "beta-tcvae",
         "Isolating Sources of Disentanglement in Variational Autoencoders",
         2018,
