@@ -232,3 +232,14 @@ def test_the_weight_has_the_axes_of_the_target():
     assert batch.weight.shape == batch.x.shape
     texts = nd.open("grammar").train.batch(slice(0, 5))
     assert texts.weight.shape == texts.x.shape
+
+
+def test_symbols_that_no_training_text_has_are_refused_in_other_texts(tmp_path):
+    first, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("ab\nba\nabz\n" * 9)
+    other.write_text("ab\nbéa\n")
+    with pytest.raises(RequestError, match="Text 1 of `b` has 'é', which is in no training text"):
+        nd.like(nd.open(first), other)
+    rare = nd.open(first, least=20)  # z is unknown in training
+    assert rare.spec.vocabulary[4:] == ("a", "b")
+    assert nd.like(rare, other).all().x.tolist() == [[4, 5, 2, 0], [5, 3, 4, 2]]

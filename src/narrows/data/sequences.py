@@ -15,7 +15,7 @@ from torch import Tensor
 
 from narrows.core import Spec
 from narrows.core.check import RequestError
-from narrows.core.vocabulary import symbols_of, text_to_indices
+from narrows.core.vocabulary import UNKNOWN, split_text, symbols_of, text_to_indices
 from narrows.data.assemble import class_names, numbered
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw, RawTexts
@@ -103,10 +103,14 @@ def texts_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int |
     """Other texts, tokenised with the described vocabulary; texts that are too long raise an error.
 
     Raises:
-        RequestError: a text is longer than the longest described one.
+        RequestError: a text is longer than the longest described one, or has a symbol that no training text has, where
+            a model has not seen the unknown token.
     """
     part, spec = limited(raw if raw.test is None else raw.test, limit), description["spec"]
-    store = _tokens(part, tuple(spec["vocabulary"]), description.get("tokens", "characters"))
+    unit = description.get("tokens", "characters")
+    store = _tokens(part, tuple(spec["vocabulary"]), unit)
+    if description.get("least", 1) == 1:
+        _all_known(part.x, store, spec["vocabulary"], unit, name)
     longest = int(spec["shape"][0])
     if store.shape[1] > longest:
         row = int(store.lengths.argmax())
@@ -115,6 +119,18 @@ def texts_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int |
             f"{longest - 1}. Leave out longer ones: ``longest={longest - 1}``."
         )
     return _text_part(part, store, longest, _known_classes(part, spec), name)
+
+
+def _all_known(texts: Sequence[str], store: Ragged, vocabulary: Sequence[str], unit: str, name: str) -> None:
+    """Raise an error if a text has a symbol outside the vocabulary."""
+    unknown = (store.values == UNKNOWN).nonzero()
+    if len(unknown):
+        row = int(torch.searchsorted(store.ends, unknown[0, 0], right=True))
+        symbol = next(s for s in split_text(texts[row], unit) if s not in vocabulary)
+        raise RequestError(
+            f"Text {row} of `{name}` has {symbol!r}, which is in no training text. Leave such texts out, or fit with "
+            f"``least=2``: {unit} that occur once are then read as unknown, and so are new ones."
+        )
 
 
 def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto") -> Source:

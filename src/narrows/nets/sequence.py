@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import Autoencoder, Batch, Part, Tree
-from narrows.core.check import choice, whole
+from narrows.core.check import choice, refuse, whole
 from narrows.nets.mlp import dense_layers
 
 __all__ = [
@@ -316,6 +316,9 @@ class TokenEncoder(nn.Module):
         embedding: width of the embeddings.
         both: bidirectional.
 
+    Raises:
+        RequestError: in `forward`, a token outside the vocabulary.
+
     Example:
         >>> mask = torch.tensor([[True, True, True, False]])
         >>> TokenEncoder(30, 8, RNN("lstm", 16))(torch.tensor([[4, 5, 2, 0]]), {"mask": mask}).shape
@@ -341,6 +344,13 @@ class TokenEncoder(nn.Module):
         mask = (condition or {}).get("mask")
         if mask is not None:
             x = torch.where(mask, x, 0)
+        largest = self.embed.num_embeddings - 1
+        outside = x[(x < 0) | (x > largest)]
+        if len(outside):
+            fix = "Tokenise texts with the vocabulary of the training data."
+            raise refuse(
+                "tokens", int(outside[0]), f"from 0 to {largest}, the indices of the vocabulary", fix
+            )
         return self.head(self.net(self.embed(x), mask)[1])
 
 
