@@ -79,6 +79,7 @@ _ROWS = (
         "Decode points on the line between the codes of two examples.",
     ),
     Command("translate", "Use a run", "translate:translate", "Predict some modalities from others."),
+    Command("predict", "Use a run", "predict:predict", "Predict labels, or another target, from data."),
     Command(
         "score", "Use a run", "scoring:score", "Compute a likelihood or an anomaly score for each example."
     ),

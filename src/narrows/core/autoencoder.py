@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,6 +55,9 @@ class Autoencoder(Part):
     default_plan: Mapping[str, Any] = {}
     """Fields of the training plan that apply if the user does not set them, such as a published budget."""
 
+    predicts: ClassVar[bool] = False
+    """Whether it models p(y | x) of a target alone (see `Predictor`), so that x has no likelihood."""
+
     def __init__(
         self,
         encoder: nn.Module,
@@ -73,6 +76,11 @@ class Autoencoder(Part):
         self.prior: Prior | None = None
         self.set_prior(prior)
 
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Names of the conditions that encoder or decoder reads."""
+        return self.conditions
+
     def set_prior(self, prior: Prior | None) -> None:
         """Set or replace the second-stage prior over the code's symbols."""
         self.prior = prior
@@ -81,6 +89,10 @@ class Autoencoder(Part):
                 *self.conditions,
                 *(name for name in prior.conditions if name not in self.conditions),
             )
+
+    def targeted(self, batch: Batch) -> Batch:
+        """The batch with the target of the loss, if that is not the one of the data."""
+        return batch
 
     def forward(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
         """Encode and decode a batch, once."""

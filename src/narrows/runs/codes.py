@@ -37,7 +37,7 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
         named["scale"] = code.q.base_dist.scale
     named["features"] = model.features(batch)
     steps = ("mask", "times") if model.likelihood.any_length else ()
-    names = (*model.conditions, *(name for name in steps if name in batch.condition))
+    names = (*model.inputs, *(name for name in steps if name in batch.condition))
     named |= {f"{_CONDITION}{name}": batch.condition[name] for name in names}
     return {k: v.detach().cpu() for k, v in named.items()}
 
@@ -76,7 +76,7 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
         raise RequestError(
             f"Codes need an array `z` or `indices`, but there are {sorted(codes)}. Make them with: narrows encode"
         )
-    for name in model.conditions:
+    for name in model.inputs:
         if _CONDITION + name not in arrays:
             raise RequestError(
                 f"This model is conditioned on {name}: the codes need an array `{_CONDITION}{name}` (N, ...)."

@@ -12,15 +12,16 @@ import torch
 from torch import Tensor
 
 from narrows import data as nd
-from narrows.audit.evidence.likelihood import importance_nll
-from narrows.core import Autoencoder, Batch, Prior, Sparse, Tree, dense
+from narrows.audit.evidence.likelihood import importance_nll, predictive_nll
+from narrows.core import Autoencoder, Batch, Prior, Tree
 from narrows.core.check import NarrowsError, RequestError, WorkError, whole
 from narrows.core.progress import with_progress
 from narrows.data import Dataset, Source
 from narrows.data.views import in_units
-from narrows.runs.codes import between, concatenated, joined, pack, unpack
+from narrows.runs.codes import concatenated, joined, pack, unpack
 from narrows.runs.recipe import Builder, Recipe
 from narrows.runs.upgrade import renamed
+from narrows.runs.verbs.interpolate import interpolate
 from narrows.runs.verbs.passive import without
 from narrows.runs.verbs.reconstruct import reconstruct
 from narrows.runs.verbs.sample import sample
@@ -161,7 +162,7 @@ class Run:
         def one(batch: Batch) -> dict[str, Tensor]:
             return pack(self.model, batch)
 
-        codes = joined(self._over(data, one, progress, "Encoding"))
+        codes = joined(self._over(data, one, progress, "Encoding", conditions=self.model.inputs))
         return codes if drop is None else without(self, drop, codes)
 
     def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> Any:
@@ -252,21 +253,9 @@ class Run:
             return prior_run(self, prior).sample(n, progress=progress, **how, **options)
         return sample(self, n, progress=progress, **how, **options)
 
-    @torch.no_grad()
     def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> Any:
         """Decode points on the line between the codes of examples i and j, (steps, *shape)."""
-        dataset = self.dataset(data)
-        for name, row in (("from", i), ("to", j)):
-            whole(name, row, low=0, high=len(dataset) - 1, fix="It is the index of a row.")
-        batch = dataset.batch(torch.tensor([i, j]), self.model.conditions)
-        code = self.model.encode(batch)
-        z = dense(code.z)
-        t = torch.linspace(0, 1, whole("steps", steps, low=2)).view(-1, *[1] * (z.dim() - 1))
-        line: Any = (1 - t) * z[:1] + t * z[1:]
-        if isinstance(code.z, Sparse):
-            line = Sparse(torch.arange(line.shape[-1]).expand(line.shape).contiguous(), line, line.shape[-1])
-        condition = {name: between(value, t) for name, value in batch.condition.items()}
-        return self._units(self.model.likelihood.mean(self.model.decode(line, condition)))
+        return interpolate(self, data, i, j, steps)
 
     def translate(
         self,
@@ -280,13 +269,20 @@ class Run:
 
         return translate(self, data, source=source, to=to, **how)
 
+    def predict(self, data: Any = None, *, draws: int = 0, seed: int = 0, progress: Any = None) -> Any:
+        """What a method such as `vib` predicts from x: see `narrows.runs.verbs.predict.predict`."""
+        from narrows.runs.verbs.predict import predict
+
+        return predict(self, data, draws=draws, seed=seed, progress=progress)
+
     def score(
         self, data: Any = None, *, samples: int = 64, seed: int = 0, progress: Any = None
     ) -> np.ndarray:
         """Anomaly score of each example, (N,), higher for more unusual ones; `score_unit` names the quantity.
 
         With a posterior the importance-weighted -log p(x) in nats, otherwise the distortion: -log p(x | z), or the
-        squared error if the likelihood has no other terms. Computed on scaled data; deterministic for a given seed.
+        squared error if the likelihood has no other terms. Of a method that predicts a target, the mean of p(y | z)
+        over the posterior gives -log p(y | x). Computed on scaled data; deterministic for a given seed.
 
         Args:
             data: the data to score; the test split of the run if None.
@@ -297,6 +293,8 @@ class Run:
         whole("samples", samples)
 
         def one(batch: Batch) -> Tensor:
+            if self.model.predicts:
+                return predictive_nll(self.model, batch, samples=samples, seed=seed)
             if self.model.encode(batch).rate is not None:
                 return importance_nll(self.model, batch, samples=samples, seed=seed)
             return self.model.likelihood.pass_nll(self.model(batch))
@@ -334,17 +332,22 @@ class Run:
         return data if isinstance(data, Dataset) else nd.like(self.recipe.data, data)
 
     def _over(
-        self, data: Any, function: Callable[[Batch], Any], progress: Any, title: str, chunk: int = _CHUNK
+        self,
+        data: Any,
+        function: Callable[[Batch], Any],
+        progress: Any,
+        title: str,
+        chunk: int = _CHUNK,
+        conditions: tuple[str, ...] | None = None,
     ) -> Iterator[Any]:
         """The results of a function for all chunks of the data, which are always the same."""
         dataset = self.dataset(data)
+        names = self.model.conditions if conditions is None else conditions
 
         def results() -> Iterator[Any]:
             for first in range(0, len(dataset), chunk):
                 with torch.no_grad():
-                    yield function(
-                        dataset.batch(slice(first, min(first + chunk, len(dataset))), self.model.conditions)
-                    )
+                    yield function(dataset.batch(slice(first, min(first + chunk, len(dataset))), names))
 
         return with_progress(results(), len(dataset), progress, title, chunk)
 

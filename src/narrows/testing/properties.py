@@ -45,7 +45,8 @@ def shapes(case: Case) -> None:
         case.require(fits, shapes, f"cost `{name}` has shape {tuple(cost.shape)}, not (*samples, {BATCH}).")
     back = model.reconstruct(batch)
     plain = case.spec.kind not in ("graph", "tokens")  # edges and lengths are the model's own
-    wanted, got = ([tuple(t.shape) for t in _values(tree)] for tree in (batch.target, back))
+    target = model.targeted(batch).target
+    wanted, got = ([tuple(t.shape) for t in _values(tree)] for tree in (target, back))
     case.require(not plain or got == wanted, shapes, f"a reconstruction has shape {got}, not {wanted}.")
     features = model.features(batch)
     flat = features.ndim == 2 and len(features) == BATCH

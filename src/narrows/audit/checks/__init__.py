@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from narrows.audit.checks.aggregate import aggregate_posterior
 from narrows.audit.checks.budget import budget
+from narrows.audit.checks.calibration import calibration
 from narrows.audit.checks.closed_form import closed_form
 from narrows.audit.checks.codebook import codebook_usage
 from narrows.audit.checks.collapse import collapse
@@ -47,6 +48,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     budget,
     collapse,
     reconstruction_error,
+    calibration,
     decoder,
     resolution,
     principal,

@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
-from narrows.core import Autoencoder, Batch, Pass, seeded
+from narrows.core import Autoencoder, Batch, Pass, evaluation_mode, seeded
 from narrows.core.check import RequestError, whole
 
-__all__ = ["importance_nll", "importance_weights", "rate_of"]
+__all__ = ["importance_nll", "importance_weights", "predictive_nll", "rate_of"]
 
 
 def importance_nll(
@@ -38,6 +38,27 @@ def importance_nll(
     """
     weights = importance_weights(model, batch, samples, seed, chunk)
     return math.log(samples) - weights.logsumexp(0)
+
+
+@torch.no_grad()
+def predictive_nll(model: Autoencoder, batch: Batch, samples: int = 100, seed: int = 0) -> Tensor:
+    r"""-log p(y | x) of a model that predicts a target, over draws of its code.
+
+    .. math:: -\log \frac{1}{K} \sum_k p(y \mid z_k), \quad z_k \sim q(z \mid x)
+
+    Args:
+        model: a `Predictor`; its mode is restored afterwards.
+        batch: B examples.
+        samples: K, the number of codes drawn for each example.
+        seed: of the draws.
+
+    Returns:
+        Nats, (B,), on the model's device.
+    """
+    samples = whole("samples", samples)
+    with evaluation_mode(model), seeded(seed):
+        nll = model.likelihood.pass_nll(model(batch, (samples,)))
+    return math.log(samples) - (-nll).logsumexp(0)
 
 
 @torch.no_grad()

@@ -248,7 +248,7 @@ def _passed(
     parts: list[dict[str, Any]] = []
     for done, chunk in enumerate(chunks):
         batch = examples.batch(chunk, conditions=model.conditions, device=device_of(model))
-        _check_batch(model, batch)
+        _check_batch(model, model.targeted(batch))
         parts.append(_evaluate(model, batch))
         advance(done + 1, len(chunks))
     same = ("codes", "elements", "latents")
@@ -258,7 +258,7 @@ def _passed(
 
 def _importance(model: Autoencoder, found: Mapping[str, Any], seed: int) -> Importance | None:
     """The importance weights of the first rows, of fewer if they are large."""
-    if found["rate"] is None:
+    if found["rate"] is None or model.predicts:
         return None
     size = max(1, _numbers(found["output"]))
     count = min(NLL_ROWS, max(NLL_ROWS // 8, 2 * ELEMENTS // (NLL_SAMPLES * size)))

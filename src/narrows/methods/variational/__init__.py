@@ -28,6 +28,17 @@ ROWS = (
         "variational.iwae",
     ),
     Method(
+        "vib",
+        "VIB is Half Bayes",
+        2020,
+        "2011.08711",
+        "variational",
+        "From few and noisy labels, a code of limited rate predicts with less overconfidence than maximum likelihood.",
+        2,
+        202,
+        "variational.vib",
+    ),
+    Method(
         "autogen",
         "Improving latent variable descriptiveness with AutoGen",
         2018,

@@ -16,6 +16,7 @@ from narrows.core import Batch, Likelihood
 from narrows.core.check import RequestError, choice, refuse, whole
 from narrows.core.progress import Silent
 from narrows.data import Dataset
+from narrows.runs.verbs.reconstruct import check_decodes
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -125,6 +126,7 @@ def likelihood(
         RequestError: the model has no likelihood, or no prior that the estimator needs; an option of another estimator.
     """
     choice("estimator", estimator, ("iwae", "ais"))
+    check_decodes(run)
     check_density(run.model.likelihood)
     own = {"samples": "iwae", "temperatures": "ais", "chains": "ais", "simulated": "ais"}
     given = {

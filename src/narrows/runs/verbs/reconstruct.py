@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.runs.codes import concatenated
 from narrows.runs.verbs.grid import queries
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["reconstruct"]
+__all__ = ["check_decodes", "reconstruct"]
 
 
 def reconstruct(run: Run, data: Any = None, *, resolution: float | None, progress: Any) -> Any:
@@ -28,8 +29,9 @@ def reconstruct(run: Run, data: Any = None, *, resolution: float | None, progres
         progress: a `narrows.core.progress.Progress`, or None.
 
     Raises:
-        RequestError: a resolution for data that are not fields.
+        RequestError: a resolution for data that are not fields, or a run that decodes no examples.
     """
+    check_decodes(run)
     points = queries(run, resolution)
 
     def one(batch: Batch) -> Any:
@@ -42,3 +44,13 @@ def reconstruct(run: Run, data: Any = None, *, resolution: float | None, progres
         return output if mask is None else torch.where(mask[..., None], output, torch.nan)
 
     return run._units(concatenated(run._over(data, one, progress, "Reconstructing"), torch.nan))
+
+
+def check_decodes(run: Run) -> None:
+    """Raise an error if the model decodes no examples.
+
+    Raises:
+        RequestError: it predicts a target.
+    """
+    if run.model.predicts:
+        raise RequestError(f"`{run.method}` predicts a target and decodes no examples. Use: narrows predict")
