@@ -27,14 +27,14 @@ def vib(
 
     .. math:: \min \; E_{q(z|x)}[-\log q(y|z)] + \beta\, \mathrm{KL}(q(z|x)\,\|\,r(z)), \qquad r = N(0, I)
 
-    In nats of the label. The decoder is linear, with the softmax of its output for labels, and a Gaussian of one
-    learned variance if the data have a target. From a finite sample of labels it predicts with less overconfidence
-    than maximum likelihood does. ``narrows predict`` writes the probabilities of the classes.
+    In nats of the label. The net is that of the encoder. The decoder is linear, with the softmax of its output for
+    labels, and a Gaussian of one learned variance if the data have a target. From a finite sample of labels it
+    predicts with less overconfidence than maximum likelihood does. ``narrows predict`` writes the probabilities of
+    the classes.
 
     Args:
         spec: description of the data, which must have label classes or a target.
         beta: weight of the KL divergence, a number or a schedule; 0 is maximum likelihood with a noisy code.
-        net: the encoder.
 
     Raises:
         RequestError: data without labels and target, or an argument out of range.
