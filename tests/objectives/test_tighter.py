@@ -9,6 +9,7 @@ from torch import Tensor
 from narrows.core import Autoencoder, Batch, Objective
 from narrows.core.check import RequestError
 from narrows.methods.variational.iwae import iwae
+from narrows.methods.variational.miwae import miwae
 from narrows.methods.variational.piwae import piwae
 from narrows.objectives.importance import Combined, Importance, Partial, importance_bound
 
@@ -48,6 +49,7 @@ def test_m_and_k_are_told_apart() -> None:
     assert objective.samples == (K, M)
     assert float(objective.reduce(nats)) == pytest.approx(value)
     assert abs(float(importance_bound(nats.transpose(0, 1))) - value) > 0.1
+    assert miwae((D,), samples=K, estimates=M).objective.samples == (K, M)
     assert piwae((D,), samples=K, estimates=M).objective.samples == (K, M)
 
 
@@ -102,7 +104,7 @@ def test_of_one_estimate_all_are_the_iwae() -> None:
 
 def test_bad_arguments_are_refused() -> None:
     with pytest.raises(RequestError, match="estimates"):
-        Importance(K, estimates=0)
+        miwae((D,), estimates=0)
     with pytest.raises(RequestError, match="beta"):
         Combined(K, beta=1.5)
     with pytest.raises(RequestError, match="samples"):

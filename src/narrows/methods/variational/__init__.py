@@ -239,4 +239,15 @@ ROWS = (
         None,
         "variational.hvae",
     ),
+    Method(
+        "miwae",
+        "Tighter Variational Bounds are Not Necessarily Better",
+        2018,
+        "1802.04537",
+        "variational",
+        "The mean of several bounds has a less noisy gradient for the encoder than one bound of as many samples.",
+        2,
+        79,
+        "variational.miwae",
+    ),
 )
