@@ -45,7 +45,7 @@ _HOMES = {
     "StudentT": "student_t",
 }
 
-__all__ = [*_HOMES, "LIKELIHOODS", "likelihood"]
+__all__ = [*_HOMES, "LIKELIHOODS", "likelihood", "pixels"]
 
 LIKELIHOODS: Table[Likelihood] = Table(
     "likelihood",
@@ -105,6 +105,16 @@ def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "un
         raise refuse("likelihood", name, f"one for {values} values", fix)
     levels = 2 if values == "binary" else 256
     return spelled.make(shape=shape, classes=levels, levels=levels)
+
+
+def pixels(values: str) -> str:
+    """The squared error of methods whose loss is another one; its means are from 0 to 1 where the values are.
+
+    Example:
+        >>> pixels("unit"), pixels("real")
+        ('squared:sigmoid=yes', 'squared')
+    """
+    return "squared" if values == "real" else "squared:sigmoid=yes"
 
 
 __getattr__ = lazily(__name__, _HOMES)

@@ -37,26 +37,34 @@ class Squared(Likelihood):
 
     Args:
         shape: shape of one target.
+        sigmoid: the means m are the sigmoid of the parameters, for values from 0 to 1.
 
     Example:
         >>> Squared((2,)).nll(torch.zeros(1, 2), torch.tensor([[3.0, 4.0]]))
         tensor([25.])
+        >>> Squared((2,), sigmoid=True).mean(torch.zeros(1, 2))
+        tensor([[0.5000, 0.5000]])
     """
 
     splits = ()
     unit = "squared error"
 
+    def __init__(self, shape: tuple[int, ...], sigmoid: bool = False) -> None:
+        super().__init__(shape)
+        self.sigmoid = sigmoid
+
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """The sum of squared differences, (*samples, B)."""
-        return self.sum((x - parameters).square(), weight)
+        return self.sum((x - self.mean(parameters)).square(), weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
-        """The parameters themselves."""
-        return parameters
+        """The parameters themselves, or their sigmoid."""
+        return parameters.sigmoid() if self.sigmoid else parameters
 
     def sample(self, parameters: Tensor) -> Tensor:
-        """A draw from a Gaussian of variance 1/2 around the parameters."""
-        return parameters + math.sqrt(0.5) * torch.randn_like(parameters)
+        """A draw from a Gaussian of variance 1/2 around the mean."""
+        mean = self.mean(parameters)
+        return mean + math.sqrt(0.5) * torch.randn_like(mean)
 
 
 class Gaussian(Likelihood):

@@ -11,7 +11,7 @@ from narrows.nets.axes import over_leading
 from narrows.nets.mlp import dense_layers
 from narrows.nets.resnet import group_norm
 
-__all__ = ["PatchCritic", "critic"]
+__all__ = ["PatchCritic", "WholeCritic", "critic"]
 
 _SLOPE = 0.2
 
@@ -57,13 +57,26 @@ class PatchCritic(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.normal_(module.weight, std=0.02)
 
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer: (*samples, B, C, H, W) -> (*samples, B, F)."""
+        return over_leading(lambda images: self.net[:-1](images).flatten(1), x, 3)
+
     def forward(self, x: Tensor) -> Tensor:
         """(*samples, B, C, H, W) -> scores (*samples, B, P)."""
         return over_leading(lambda images: self.net(images).flatten(1), x, 3)
 
 
-class _WholeCritic(nn.Module):
-    """A perceptron that computes one score per example."""
+class WholeCritic(nn.Module):
+    """A perceptron that computes one score per example; its last layer has no bias.
+
+    Args:
+        shape: shape of one example.
+        hidden: widths of the hidden layers.
+
+    Example:
+        >>> WholeCritic((3,), (8,))(torch.zeros(2, 3)).shape
+        torch.Size([2, 1])
+    """
 
     def __init__(self, shape: tuple[int, ...], hidden: tuple[int, ...]) -> None:
         super().__init__()
@@ -71,6 +84,11 @@ class _WholeCritic(nn.Module):
         self.net = nn.Sequential(
             dense_layers((math.prod(shape), *hidden)), nn.SiLU(), nn.Linear(hidden[-1], 1, bias=False)
         )
+
+    def features(self, x: Tensor) -> Tensor:
+        """The last hidden layer: (*samples, B, *shape) -> (*samples, B, F)."""
+        hidden: Tensor = self.net[:-1](x.flatten(-self.axes))
+        return hidden
 
     def forward(self, x: Tensor) -> Tensor:
         """(*samples, B, *shape) -> (*samples, B, 1)."""
@@ -96,4 +114,4 @@ def critic(shape: tuple[int, ...], channels: int = 32, levels: int = 3) -> nn.Mo
     """
     if len(shape) == 3 and min(shape[1:]) >= 6:
         return PatchCritic(shape, channels, levels)
-    return _WholeCritic(shape, (4 * channels, 4 * channels))
+    return WholeCritic(shape, (4 * channels, 4 * channels))

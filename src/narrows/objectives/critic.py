@@ -12,7 +12,7 @@ from narrows.core import Autoencoder, Loss, Pass, all_sum
 from narrows.core.check import at_least, whole
 from narrows.core.schedules import Schedule
 from narrows.objectives.adversarial import Adversary
-from narrows.objectives.perceptual import PerceptualDistance
+from narrows.objectives.perceptual import PerceptualDistance, compared
 
 __all__ = ["OutputAdversary", "gradient_ratio", "last_weight"]
 
@@ -110,10 +110,7 @@ class OutputAdversary(Adversary):
 
     def compared(self, model: Autoencoder, passed: Pass) -> tuple[Tensor, Tensor]:
         """The examples (B, ...) and their reconstructions (*samples, B, ...); zeros where the weight is 0."""
-        made: Tensor = model.likelihood.mean(passed.output)
-        if passed.batch.weight is not None:
-            made = torch.where(passed.batch.weight != 0, made, made.new_zeros(()))
-        return passed.batch.target, made
+        return compared(model, passed)
 
     def scores(self, x: Tensor) -> Tensor:
         """The critic's scores of examples (*samples, B, ...), (*samples, B, P): positive if rated real."""

@@ -250,4 +250,15 @@ ROWS = (
         79,
         "variational.miwae",
     ),
+    Method(
+        "vae-gan",
+        "Autoencoding beyond pixels using a learned similarity metric",
+        2016,
+        "1512.09300",
+        "variational",
+        "A distance in a layer of a critic, instead of pixels, gives samples that are nearer to the data than a VAE's.",
+        3,
+        None,
+        "variational.vae_gan",
+    ),
 )
