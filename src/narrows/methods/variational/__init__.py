@@ -261,4 +261,15 @@ ROWS = (
         None,
         "variational.vae_gan",
     ),
+    Method(
+        "msssim-vae",
+        "Learning to Generate Images with Perceptual Similarity Metrics",
+        2017,
+        "1511.06409",
+        "variational",
+        "Trained on structural similarity, reconstructions keep more of what is seen than those trained on pixels.",
+        2,
+        None,
+        "variational.msssim_vae",
+    ),
 )
