@@ -54,6 +54,8 @@ class Autoencoder(Part):
 
     default_plan: Mapping[str, Any] = {}
     """Fields of the training plan that apply if the user does not set them, such as a published budget."""
+    prepared_on: int = Stage.rows
+    """Number of training examples that `Part.prepare` gets at most."""
 
     predicts: ClassVar[bool] = False
     """Whether it models p(y | x) of a target alone (see `Predictor`), so that x has no likelihood."""
@@ -159,7 +161,7 @@ class Autoencoder(Part):
 
     def stages(self) -> list[Stage]:
         """The stages of training in order: the autoencoder, then the prior over its symbols."""
-        first = [Stage("autoencoder", self)]
+        first = [Stage("autoencoder", self, rows=self.prepared_on)]
         prior = self.prior
         return (
             first

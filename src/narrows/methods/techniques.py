@@ -151,6 +151,17 @@ _ROWS: tuple[Technique, ...] = (
         149,
         "narrows audit RUN --with board",
     ),
+    Technique(
+        "wae-bounds",
+        "Concurrent Density Estimation with Wasserstein Autoencoders: Some Statistical Insights",
+        2023,
+        "2312.06591",
+        "The distance of a WAE's samples from the data is bounded by its errors of reconstruction and of codes.",
+        2,
+        7,
+        "narrows fit manifold --method wae",
+        "regularised",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
