@@ -162,6 +162,29 @@ _ROWS: tuple[Technique, ...] = (
         "narrows fit manifold --method wae",
         "regularised",
     ),
+    Technique(
+        "mean-vs-sampled",
+        "Be More Active! Understanding the Differences between Mean and Sampled Representations of Variational "
+        "Autoencoders",
+        2023,
+        "2109.12679",
+        "Passive latents make posterior means correlated while draws are not; without them the gap is gone.",
+        3,
+        179,
+        "narrows encode RUN DATA --drop passive",
+        "variational",
+    ),
+    Technique(
+        "green-ai",
+        "A survey on Variational Autoencoders from a GreenAI perspective",
+        2021,
+        "2103.01071",
+        "A second stage, or a mixture over the codes of an RAE, samples better than a VAE at hardly more operations.",
+        2,
+        44,
+        "narrows compare RUN RUN --cost",
+        "variational",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
