@@ -272,4 +272,15 @@ ROWS = (
         None,
         "variational.msssim_vae",
     ),
+    Method(
+        "coupled-vae",
+        "Coupled Variational Autoencoder",
+        2023,
+        "2306.02565",
+        "variational",
+        "Transport with both marginals fixed, instead of a divergence for each example, leaves no holes in the prior.",
+        3,
+        9,
+        "variational.coupled_vae",
+    ),
 )
