@@ -5,10 +5,12 @@ import torch
 from torch import Tensor
 
 from narrows.bottlenecks.flows.hamiltonian import TEMPERINGS, Dynamics, HamiltonianAutoencoder
+from narrows.bottlenecks.flows.riemannian import RiemannianAutoencoder
 from narrows.core import Batch, Code, Spec, seeded
 from narrows.core.check import RequestError
 from narrows.likelihoods import Gaussian
 from narrows.methods.variational.hvae import hvae
+from narrows.methods.variational.rhvae import rhvae
 from objectives.test_importance import D, Z, data, linear_model, log_likelihood
 
 
@@ -94,7 +96,7 @@ def test_the_cost_in_eval_is_that_of_draws() -> None:
     torch.testing.assert_close(code.costs["kl"], model.encode(Batch(x)).costs["kl"], atol=0, rtol=0)
     torch.testing.assert_close(code.costs["kl"][1:3], model.encode(Batch(x[1:3])).costs["kl"])
     with seeded(0):
-        many = model.encode(Batch(x), (8_000,)).costs["kl"]
+        many = model.encode(Batch(x), (6_000,)).costs["kl"]
     # Costs are quadratic in the noise, whose mean and mean square are exact in the fixed draws.
     assert ((code.costs["kl"] - many.mean(0)).abs() < 0.35 * many.std(0)).all()
 
@@ -111,3 +113,100 @@ def test_bad_arguments_are_refused() -> None:
     with pytest.raises(RequestError, match="latent"):
         Dynamics(0)
     assert isinstance(hvae((D,)).likelihood, Gaussian)
+
+
+def riemannian(**options: object) -> tuple[RiemannianAutoencoder, Batch]:
+    """A small model with a metric that varies over the codes, and data."""
+    torch.manual_seed(0)
+    model = rhvae((3,), latent=2, net="mlp:6", centroids=4, **options).double()  # type: ignore[arg-type]
+    assert isinstance(model, RiemannianAutoencoder)
+    for parameter in model.parameters():
+        parameter.data.add_(0.2 * torch.randn_like(parameter))
+    model.metric.prepare(model, Batch(2 * torch.randn(30, 3).double()))
+    return model, Batch(torch.randn(4, 3).double())
+
+
+def test_the_inverse_metric_is_a_sum_over_centroids() -> None:
+    model, _ = riemannian(temperature=0.7, regularisation=0.3)
+    field, z = model.metric(), torch.randn(2, dtype=torch.float64)
+    expected = 0.3 * torch.eye(2).double()
+    for centre, factor in zip(field.centres, field.factors, strict=True):
+        assert factor[0, 1] == 0
+        expected = expected + factor @ factor.T * torch.exp(-((z - centre) ** 2).sum() / 0.7**2)
+    local = field.local(z)
+    torch.testing.assert_close(local.factor @ local.factor.T, expected)
+    torch.testing.assert_close(field.log_det(z), -torch.linalg.slogdet(expected)[1])
+    torch.testing.assert_close(local.velocity(torch.ones(2).double()), expected @ torch.ones(2).double())
+
+
+def test_momenta_have_the_metric_as_covariance_and_its_energy() -> None:
+    model, _ = riemannian()
+    field, z = model.metric(), torch.randn(2, dtype=torch.float64)
+    inverse = field.local(z).factor @ field.local(z).factor.T
+    with seeded(0):
+        gamma = torch.randn(60_000, 2, dtype=torch.float64)
+    momenta = field.momentum(z.expand_as(gamma), gamma)
+    torch.testing.assert_close(torch.cov(momenta.T), torch.linalg.inv(inverse), rtol=0.05, atol=0.05)
+    gaussian = torch.distributions.MultivariateNormal(torch.zeros(2).double(), precision_matrix=inverse)
+    constant = torch.log(torch.tensor(2 * torch.pi)).double()
+    torch.testing.assert_close(field.kinetic(z, momenta[0]), -gaussian.log_prob(momenta[0]) - constant)
+
+
+def test_forces_are_gradients_of_the_kinetic_energy() -> None:
+    model, _ = riemannian()
+    field = model.metric()
+    z, momentum = (torch.randn(5, 2, dtype=torch.float64) for _ in range(2))
+    z.requires_grad_()
+    (slope,) = torch.autograd.grad(field.kinetic(z, momentum).sum(), z)
+    torch.testing.assert_close(field.force(field.local(z), momentum), -slope)
+
+
+def test_steps_in_a_metric_preserve_volume_and_nearly_the_energy() -> None:
+    model, batch = riemannian(step_size=0.05, tempering="none", iterations=12, leapfrog=2)
+    one = Batch(batch.x[:1])
+    code, field = Code(None, p=model.bottleneck.standard()), model.geometry()
+
+    def flow(both: Tensor) -> Tensor:
+        start, rho = both[None].chunk(2, -1)
+        # The factor of the metric at the start turns a momentum into the numbers from which it is made.
+        gamma = (field.local(start).factor.mT @ rho[..., None]).squeeze(-1)  # type: ignore[attr-defined]
+        end, momentum = model.move(one, code, start, gamma, field)
+        return torch.cat([end.z, momentum], -1)[0]
+
+    for _ in range(3):
+        z = torch.randn(1, 2).double()
+        start = torch.cat([z, field.momentum(z, torch.randn(1, 2).double())], -1)[0].detach()
+        jacobian = torch.autograd.functional.jacobian(flow, start)
+        assert float(torch.linalg.det(jacobian)) == pytest.approx(1, abs=1e-5)
+
+        def energy(both: Tensor) -> float:
+            z, rho = both[None].chunk(2, -1)
+            return float(field.kinetic(z, rho) - model.at(one, code.p, z).value)  # type: ignore[arg-type]
+
+        assert energy(flow(start).detach()) == pytest.approx(energy(start), abs=0.05)
+
+
+@torch.no_grad()
+def test_weights_in_a_metric_are_unbiased_estimates_of_the_likelihood() -> None:
+    torch.manual_seed(0)
+    source = linear_model()
+    model = rhvae(
+        (D,), latent=Z, net="linear", likelihood="gaussian", step_size=0.05, iterations=8, regularisation=0.5
+    )
+    model = model.double()
+    for name in ("encoder", "decoder", "likelihood"):
+        getattr(model, name).load_state_dict(getattr(source, name).state_dict())
+    assert isinstance(model, RiemannianAutoencoder)
+    model.metric.prepare(model, Batch(data(30, seed=2)))
+    x = data(3)
+    with seeded(0):
+        passed = model(Batch(x), (6_000,))
+        weights = -(model.likelihood.pass_nll(passed) + passed.code.costs["kl"])
+    found = weights.logsumexp(0) - torch.tensor(6_000.0).log()
+    torch.testing.assert_close(found, log_likelihood(linear_model(), x), atol=0.08, rtol=0)
+
+
+def test_bad_metrics_are_refused() -> None:
+    for options in ({"centroids": 0}, {"temperature": 0.0}, {"regularisation": -1.0}, {"iterations": 0}):
+        with pytest.raises(RequestError, match=next(iter(options))):
+            rhvae((D,), **options)  # type: ignore[arg-type]

@@ -283,4 +283,15 @@ ROWS = (
         9,
         "variational.coupled_vae",
     ),
+    Method(
+        "rhvae",
+        "Geometry-Aware Hamiltonian Variational Auto-Encoder",
+        2020,
+        "2010.11518",
+        "variational",
+        "With momenta of a learned metric, Hamiltonian codes suit small data sets, whose codes the metric marks.",
+        2,
+        None,
+        "variational.rhvae",
+    ),
 )
