@@ -8,6 +8,7 @@ from torch import Tensor
 
 from narrows.core import Autoencoder, Batch, Objective
 from narrows.core.check import RequestError
+from narrows.methods.variational.ciwae import ciwae
 from narrows.methods.variational.iwae import iwae
 from narrows.methods.variational.miwae import miwae
 from narrows.methods.variational.piwae import piwae
@@ -106,6 +107,6 @@ def test_bad_arguments_are_refused() -> None:
     with pytest.raises(RequestError, match="estimates"):
         miwae((D,), estimates=0)
     with pytest.raises(RequestError, match="beta"):
-        Combined(K, beta=1.5)
+        ciwae((D,), beta=1.5)
     with pytest.raises(RequestError, match="samples"):
         piwae((D,), samples=0)

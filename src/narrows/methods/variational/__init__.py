@@ -294,4 +294,15 @@ ROWS = (
         None,
         "variational.rhvae",
     ),
+    Method(
+        "ciwae",
+        "Tighter Variational Bounds are Not Necessarily Better",
+        2018,
+        "1802.04537",
+        "variational",
+        "Mixed with the evidence lower bound, the importance-weighted bound keeps a useful gradient for the encoder.",
+        2,
+        79,
+        "variational.ciwae",
+    ),
 )
