@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from narrows.core import Objective
 from narrows.methods.variational.ciwae import ciwae
 from narrows.methods.variational.iwae import iwae
 from narrows.objectives.importance import Combined, Importance
@@ -19,8 +20,12 @@ SAMPLES = (4, 8, 16, 32, 64)
 def measure(trial: Trial) -> Mapping[str, float]:
     """Signal-to-noise ratios over K, then two models with 64 samples each."""
     model, points = linear_model(trial.seed, trial.budget["points"])
+    objectives: dict[str, Callable[[int], Objective]] = {
+        "iwae": Importance,
+        "ciwae": partial(Combined, beta=0.5),
+    }
     numbers: dict[str, float] = {}
-    for name, objective in {"iwae": Importance, "ciwae": partial(Combined, beta=0.5)}.items():
+    for name, objective in objectives.items():
         ratios = [signal_to_noise(objective(k), model, points, trial.budget["repeats"]) for k in SAMPLES]
         numbers[f"{name}/encoder-slope"] = slope(SAMPLES, [encoder for encoder, _ in ratios])
         numbers[f"{name}/encoder"], numbers[f"{name}/decoder"] = ratios[-1]
