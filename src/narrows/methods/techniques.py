@@ -185,6 +185,17 @@ _ROWS: tuple[Technique, ...] = (
         "narrows compare RUN RUN --cost",
         "variational",
     ),
+    Technique(
+        "generated-loss",
+        "Generated Loss and Augmented Training of MNIST VAE",
+        2019,
+        "1904.10937",
+        "Repeated encoding and decoding makes images more typical of their class; the loss of samples may rank models.",
+        2,
+        41,
+        "narrows audit RUN",
+        "variational",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}

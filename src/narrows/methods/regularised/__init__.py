@@ -104,4 +104,15 @@ ROWS = (
         None,
         "regularised.aae",
     ),
+    Method(
+        "daef",
+        "Fast Deep Autoencoder for Federated learning",
+        2022,
+        "2206.05136",
+        "regularised",
+        "Layers solved in closed form detect anomalies as well as trained ones, from parts of the data as from all.",
+        2,
+        65,
+        "regularised.daef",
+    ),
 )
