@@ -305,4 +305,15 @@ ROWS = (
         79,
         "variational.ciwae",
     ),
+    Method(
+        "dfc-vae",
+        "Deep Feature Consistent Variational Autoencoder",
+        2017,
+        "1610.00291",
+        "variational",
+        "A distance of features instead of pixels keeps the class and the edges of pictures in reconstructions.",
+        3,
+        34,
+        "variational.dfc_vae",
+    ),
 )
