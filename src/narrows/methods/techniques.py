@@ -196,6 +196,17 @@ _ROWS: tuple[Technique, ...] = (
         "narrows audit RUN",
         "variational",
     ),
+    Technique(
+        "wae-rates",
+        "A Statistical Analysis of Wasserstein Autoencoders for Intrinsically Low-dimensional Data",
+        2024,
+        "2402.15710",
+        "The error of a WAE falls with the number of examples at a rate of the data's dimension, not of the space's.",
+        2,
+        21,
+        "narrows fit manifold --method wae",
+        "regularised",
+    ),
 )
 
 TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
