@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, draw, kl
-from narrows.bottlenecks.variational import ratio
+from narrows.bottlenecks.variational import antithetic, ratio
 from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
 from narrows.core.check import refuse, whole
 from narrows.nets.mlp import MLP
@@ -85,8 +85,8 @@ class Hierarchy(Bottleneck):
 
     .. math:: p(z) = p(z_L) \prod_{i<L} p(z_i | z_{i+1})
 
-    Group i has the cost ``kl/i``, numbered from the bottom: ``kl/0`` is that of z_1. It is the closed form
-    given the draws of the other groups; with samples, the log-ratio at the draw.
+    Group i has the cost ``kl/i``, numbered from the bottom: ``kl/0`` is that of z_1. With samples it is the log-ratio
+    at the draw.
 
     The code concatenates all groups, z_1 first: its first ``widths[0]`` entries are all that a decoder p(x |
     z_1) needs. ``q`` and ``p`` are the groups' conditional distributions given the draws.
@@ -137,7 +137,7 @@ class Ladder(Hierarchy):
     .. math:: q(z|x) = q(z_L|x) \prod_{i<L} q(z_i | z_{i+1}, x)
 
     The top q is the bottom-up estimate; each lower q is the product (`combine`) of its estimate and p(z_i |
-    z_{i+1}).
+    z_{i+1}). Without samples the costs are closed forms given the draws of the groups above.
 
     Args:
         widths: latents of each group, from the bottom up.
@@ -184,6 +184,9 @@ class Chain(Hierarchy):
 
     .. math:: q(z|x) = q(z_1|x) \prod_{i>1} q(z_i | z_{i-1})
 
+    Without samples the costs are estimates at the draws, in closed form where one group is averaged alone; in `eval()`
+    means over fixed antithetic draws.
+
     Args:
         widths: latents of each group, from the bottom up.
         features: width of the encoder's features.
@@ -201,8 +204,11 @@ class Chain(Hierarchy):
         Sonderby et al., Ladder Variational Autoencoders, 2016, section 2.1 (there: VAE). arXiv:1602.02282
     """
 
+    noise: Tensor
+
     def __init__(self, widths: Sequence[int], features: int, hidden: int = 128) -> None:
         super().__init__(widths, hidden)
+        self.register_buffer("noise", antithetic(sum(self.widths)), persistent=False)
         self.first = nn.Linear(features, 2 * self.widths[0])
         self.ups = nn.ModuleList(
             MLP((below,), (2 * above,), (hidden,)) for below, above in itertools.pairwise(self.widths)
@@ -210,11 +216,39 @@ class Chain(Hierarchy):
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Infer z bottom-up from features (B, F)."""
-        mean = not self.training and not samples
+        if samples:
+            found = self._upwards(h, lambda i, q: draw(q, () if i else samples))
+            return self.code(*found, True)
+        if self.training:
+            z, q, p = self._upwards(h, lambda i, q: q.rsample())
+            return Code(torch.cat(z, -1), _expected(z, q, p), joined(q), joined(p))
+        noise = self.noise[:, None].split(self.widths, -1)
+        drawn = self._upwards(h, lambda i, q: q.base_dist.loc + q.base_dist.scale * noise[i])
+        costs = {name: cost.mean(0) for name, cost in _expected(*drawn).items()}
+        z, q, p = self._upwards(h, lambda i, q: q.mean)
+        return Code(torch.cat(z, -1), costs, joined(q), joined(p))
+
+    def _upwards(
+        self, h: Tensor, pick: Callable[[int, Diagonal], Tensor]
+    ) -> tuple[list[Tensor], list[Diagonal], list[Diagonal]]:
+        """The codes of all groups, each picked from its q given the one below, with q and p."""
         q = [softplus_normal(self.first(h))]
-        z = [draw(q[0], samples, mean)]
-        for up in self.ups:
+        z = [pick(0, q[0])]
+        for i, up in enumerate(self.ups, 1):
             q.append(softplus_normal(up(z[-1])))
-            z.append(draw(q[-1], (), mean))
-        p = [self.prior(i, above) for i, above in enumerate([*z[1:], None])]
-        return self.code(z, q, p, bool(samples))
+            z.append(pick(i, q[-1]))
+        return z, q, [self.prior(i, above) for i, above in enumerate([*z[1:], None])]
+
+
+def _expected(z: list[Tensor], q: list[Diagonal], p: list[Diagonal]) -> dict[str, Tensor]:
+    """Estimates of E[log q - log p] of each group at draws, with the closed form of what can be averaged.
+
+    That is log q of a group given the one below it, and at the top log p. The other log p are those of the draws: z_i
+    and z_{i+1} depend on each other, and KL(q(z_i | z_{i-1}) || p(z_i | z_{i+1})) at a draw of z_{i+1} would be that
+    of an independent z_i.
+    """
+    costs = {
+        f"kl/{i}": -one.entropy() - below.log_prob(at)
+        for i, (at, one, below) in enumerate(zip(z[:-1], q[:-1], p[:-1], strict=True))
+    }
+    return {**costs, f"kl/{len(z) - 1}": kl(q[-1], p[-1])}

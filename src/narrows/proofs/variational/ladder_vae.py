@@ -59,6 +59,9 @@ PROOF = Proof(
         Images are averaged to 14 x 14 and binarised; three stochastic layers of 16, 8 and 4 latents, both with the
         same warm-up. Normalised over features, where the paper normalises over the batch. With variances that are
         exponentials, not softplus as in the paper, single draws cost the bottom-up chain thousands of nats in two of
-        three seeds: an earlier run was inconclusive for that.
+        three seeds: an earlier run was inconclusive for that. In a later run, whose verdict was `reproduced post hoc`
+        (bounds of 32.1 and 32.7), the chain was trained on a divergence that took each group as independent of the one
+        above it, which is not that of its posterior; it was measured again once that was mended, with nothing else
+        changed.
         """,
 )
