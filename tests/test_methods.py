@@ -9,7 +9,16 @@ from narrows.methods.index import METHODS, builder
 from narrows.testing import KINDS, SPECS, STACKED, Case, check_method
 
 # Small sizes, where a builder has such an argument: the properties do not depend on them.
-SMALL = {"latent": 4, "latents": 48, "k": 4, "codes": 16, "samples": 3, "estimates": 2, "leapfrog": 1, "iterations": 3}
+SMALL = {
+    "latent": 4,
+    "latents": 48,
+    "k": 4,
+    "codes": 16,
+    "samples": 3,
+    "estimates": 2,
+    "leapfrog": 1,
+    "iterations": 3,
+}
 
 
 def small(name: str) -> dict[str, int]:
