@@ -35,7 +35,7 @@ def trained(
     source: nd.Source, method: str, seed: int, arguments: argparse.Namespace
 ) -> tuple[Autoencoder, float]:
     """A method at defaults, and the CPU seconds of its training."""
-    counted = method in ("topk-sae", "batchtopk-sae")
+    counted = method in ("topk-sae", "batchtopk-sae", "matryoshka-sae")
     wanted: dict[str, Any] = {"k": arguments.l0} if counted else {"price_target": f"l0={arguments.l0}"}
     torch.manual_seed(seed)
     model = builder(method)(source.spec, latents=arguments.latents, **wanted)

@@ -162,7 +162,7 @@ def collect(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                     continue
                 value = 0.0 if weight is None else weight.of(l0)
                 sizes = (arguments.latents, arguments.steps, arguments.batch, arguments.seed)
-                request = Request(architecture, l0, value, *sizes, arguments.own_rates)
+                request = Request(architecture, l0, value, *sizes, arguments.rate)
                 assert process.stdin is not None
                 assert process.stdout is not None
                 process.stdin.write(json.dumps(asdict(request)) + "\n")
@@ -224,7 +224,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, help="a .json for all rows")
     parser.add_argument("--l0", default="8,16,32,64,128")
     parser.add_argument("--architectures", default=",".join(ARCHITECTURES))
-    parser.add_argument("--own-rates", action="store_true", help="the other libraries' own learning rates")
+    parser.add_argument(
+        "--rate", type=float, default=1e-3, help="learning rate of the other libraries; 0 for their own"
+    )
     for option, default in {"latents": 512, "steps": 1500, "batch": 512, "seed": 0}.items():
         parser.add_argument(f"--{option}", type=int, default=default)
     parser.add_argument("--serve", help=argparse.SUPPRESS)

@@ -2,8 +2,8 @@
 
 Settings are the libraries' defaults, except for what a short training needs, always in their favour:
 
-- learning rate 1e-3, which is ours too, where their default is made for many more steps (SAELens 3e-4; the gated and
-  JumpReLU trainers of dictionary_learning 5e-5 and 7e-5), unless `own_rates` is set;
+- learning rate 1e-3 where their default is made for many more steps (SAELens 3e-4; the gated and JumpReLU trainers of
+  dictionary_learning 5e-5 and 7e-5), or `rate`: 0 for their own;
 - dictionary_learning's warm-ups (1,000 steps of the learning rate, 2,000 of the penalty, which it refuses in a
   training of fewer steps) last a tenth and a fifth of the steps; its BatchTopK threshold is averaged from half of the
   steps on. As its demonstration does, inputs are divided by the root of their mean squared norm.
@@ -41,7 +41,7 @@ class Request:
     steps: int
     batch: int
     seed: int
-    own_rates: bool
+    rate: float
 
 
 @dataclass(frozen=True)
@@ -89,7 +89,7 @@ def sae_lens(request: Request, batch: Callable[[int], Tensor], width: int) -> Tr
     kind, form, options = kinds[request.architecture]
     torch.manual_seed(request.seed)
     sae = kind(form(d_in=width, d_sae=request.latents, **options))
-    rate = {} if request.own_rates else {"lr": 1e-3}
+    rate = {"lr": request.rate} if request.rate else {}
     config = SAETrainerConfig(
         total_training_samples=request.steps * request.batch,
         train_batch_size_samples=request.batch,
@@ -121,7 +121,7 @@ def dictionary_learning(request: Request, batch: Callable[[int], Tensor], width:
     batched = {**counted, "threshold_start_step": steps // 2}
     ends = groups(request.latents)
     fractions = [(b - a) / request.latents for a, b in zip([0, *ends], ends, strict=False)]
-    rate = {} if request.own_rates else {"lr": 1e-3}
+    rate = {"lr": request.rate} if request.rate else {}
     priced = {"l1_penalty": request.weight, "sparsity_warmup_steps": steps // 5}
     firm = {"target_l0": float(request.l0), "sparsity_warmup_steps": steps // 5, **rate}
     kinds: Mapping[str, tuple[Any, dict[str, Any]]] = {

@@ -198,7 +198,7 @@ class AutoencoderEstimator(_Estimator):
         batch_size: rows per step; 128 if None, less for fewer than 1280 rows.
         patience: evaluations without improvement of the validation loss after which training ends; 10 if `steps` is
             None, else no early stopping unless this is given.
-        lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``; 1e-3 if None.
+        lr: learning rate, or a schedule such as ``cosine:1e-2:0:1000``; the method's default if None.
         standardise: scale every column to mean 0 and variance 1.
         random_state: an int for reproducible fits.
         verbose: show progress.

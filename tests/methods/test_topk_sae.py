@@ -144,3 +144,14 @@ def test_data_with_a_target_belong_to_a_transcoder():
 
 def test_properties_while_latents_are_dead():
     check_method(topk_sae, (12,), latents=40, k=5, dead="auxk:dead_after=3")
+
+
+@pytest.mark.parametrize(("width", "rate"), [(16, 0.004), (64, 0.004), (384, 0.032 / 384**0.5)])
+def test_the_learning_rate_goes_with_the_width_unless_it_is_given(width, rate):
+    default_plan = topk_sae((width,), latents=8, k=2).default_plan
+    for rows in (1, 1000):
+        assert train.Plan.of(rows, default_plan, {"steps": 5}).lr == rate
+        assert train.Plan.of(rows, default_plan, {"steps": 5, "lr": 1e-3}).lr == 1e-3
+    assert topk_sae((width,), latents=8, k=2, unit_norm=False).default_plan == {}
+    dying = topk_sae((width,), latents=8, k=2, dead="none").default_plan["lr"]
+    assert dying == (rate if width < 96 else 0.001)

@@ -53,7 +53,8 @@ class Autoencoder(Part):
     """
 
     default_plan: Mapping[str, Any] = {}
-    """Fields of the training plan that apply if the user does not set them, such as a published budget."""
+    """Fields of the training plan that apply if the user does not set them, such as a learning rate or a published
+    budget: see `narrows.train.Plan.of`."""
     prepared_on: int = Stage.rows
     """Number of training examples that `Part.prepare` gets at most."""
 

@@ -158,9 +158,9 @@ class Plan:
 
         Args:
             rows: number of training rows.
-            default_plan: the method's own fields, such as a published budget. They apply if there are no
-                held-out rows for early stopping: each field unless the user gave it, the budget unless the
-                user gave any.
+            default_plan: the method's own fields, each unless the user gave it. With a budget (steps or epochs)
+                among them, such as a published one, they apply only if there are no held-out rows for early
+                stopping, and the budget only if the user gave none.
             given: the user's fields; None is not given.
             least: the smallest batch that the model can be trained on, see `narrows.core.Part.least_batch`.
 
@@ -174,9 +174,11 @@ class Plan:
             (200, 0.001)
             >>> Plan.of(500, published, {}).steps is None
             True
+            >>> Plan.of(500, {"lr": 0.004}, {}).lr, Plan.of(500, {"lr": 0.004}, {"lr": 0.001}).lr
+            (0.004, 0.001)
         """
         given = {name: value for name, value in given.items() if value is not None}
-        if rows > 1 and given.get("validation") != 0:
+        if default_plan.keys() & set(_BUDGET) and rows > 1 and given.get("validation") != 0:
             default_plan = {}
         if given.keys() & set(_BUDGET):
             default_plan = {name: value for name, value in default_plan.items() if name not in _BUDGET}

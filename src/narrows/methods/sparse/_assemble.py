@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, cast
 
 from torch import nn
@@ -21,6 +22,7 @@ __all__ = [
     "assemble",
     "dead_latents",
     "default_latents",
+    "learning_rate",
     "penalised_terms",
     "penalty_terms",
     "sparse_autoencoder",
@@ -165,10 +167,12 @@ def sparse_autoencoder(
     centre: bool = True,
     token_norm: str = "none",
     by_norm: bool = False,
+    rate: float | None = None,
 ) -> Autoencoder:
     """An autoencoder of a linear encoder, a sparse bottleneck and a dictionary.
 
-    Encoder and dictionary are initialised as transposes of each other and share a centre.
+    Encoder and dictionary are initialised as transposes of each other and share a centre. With atoms of length 1 the
+    learning rate goes with their width, unless the user gives one.
 
     Args:
         spec: description of the data.
@@ -182,6 +186,7 @@ def sparse_autoencoder(
         centre: subtract the decoder's bias from the input.
         token_norm: the norm of each example, of `TOKEN_NORMS`.
         by_norm: pre-activations and codes are in units of the atoms' norms.
+        rate: the default learning rate, for atoms of length 1; `learning_rate` of their width if None.
 
     Raises:
         RequestError: an unknown norm, or a treatment of dead latents with one.
@@ -201,4 +206,33 @@ def sparse_autoencoder(
         norms_of=dictionary if by_norm else None,
         **common,
     )
-    return assemble(spec, encoder, bottleneck, dictionary, objective, conditions=conditions)
+    model = assemble(spec, encoder, bottleneck, dictionary, objective, conditions=conditions)
+    if unit_norm:
+        revived = getattr(objective, "dead", None) is not None
+        own = learning_rate(math.prod(shape), revived=revived) if rate is None else rate
+        model.default_plan = {"lr": own}
+    return model
+
+
+def learning_rate(width: int, *, fastest: float = 0.004, revived: bool = True) -> float:
+    r"""The default learning rate of a dictionary with atoms of length 1 in D dimensions.
+
+    .. math:: \min(r, 0.032 / \sqrt{D}), \qquad \min(r, 0.384 / D) \text{ if dead latents are not revived}
+
+    A step of Adam changes each number by about the learning rate, and the numbers of an atom of length 1 are near
+    :math:`1/\sqrt{D}`: so an atom turns by about the same angle in each step, whatever D is. Where dead latents are not
+    revived, that angle falls with the width, since more of them die. The factors were chosen on activations of 64 and
+    of 384 numbers.
+
+    Args:
+        width: numbers of an atom, D.
+        fastest: the largest rate, r.
+        revived: whether dead latents are revived, or none die.
+
+    Example:
+        >>> learning_rate(64), round(learning_rate(384), 5), round(learning_rate(4096), 5)
+        (0.004, 0.00163, 0.0005)
+        >>> learning_rate(64, revived=False), learning_rate(384, revived=False)
+        (0.004, 0.001)
+    """
+    return min(fastest, 0.032 / math.sqrt(width) if revived else 0.384 / width)

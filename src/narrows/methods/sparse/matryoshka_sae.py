@@ -5,7 +5,7 @@ from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.bottlenecks.sparse.topk import TopK
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import choice, refuse, whole
-from narrows.methods.sparse._assemble import dead_latents, sparse_autoencoder, spec_and_latents
+from narrows.methods.sparse._assemble import dead_latents, learning_rate, sparse_autoencoder, spec_and_latents
 from narrows.objectives.dead_latents import DeadLatents
 from narrows.objectives.nested import Nested, Prefixes, Ranks
 
@@ -78,7 +78,11 @@ def matryoshka_sae(
         objective = Prefixes(ends, alpha=alpha, dead=revived)
     topk = activation == "topk"
     bottleneck: SparseBottleneck = TopK(latents, k) if topk else BatchTopK(latents, k, decay=threshold_decay)
-    return sparse_autoencoder(spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise)
+    # At twice this rate most latents die where as many are on as the data have numbers.
+    rate = learning_rate(spec.size, fastest=0.002)
+    return sparse_autoencoder(
+        spec, bottleneck, objective, unit_norm=unit_norm, normalise=normalise, rate=rate
+    )
 
 
 def _fixed(latents: int, widths: tuple[int, ...], revived: DeadLatents | None) -> Prefixes:

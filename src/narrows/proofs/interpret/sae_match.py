@@ -77,7 +77,7 @@ def _layers(trial: Trial) -> dict[str, float]:
         x = train[:, :, at].flatten(0, 1)
         options = {"latents": trial.budget["latents"], "price_target": f"l0={trial.budget['l0']}"}
         model: Any = trial.build(jumprelu_sae, spec=(x.shape[1],), **options)
-        trial.fit(model, rows_data(x))
+        trial.fit(model, rows_data(x), lr=1e-3)
         z = torch.cat(
             [some if isinstance(some, Tensor) else some.dense() for some in codes(model, test[:, at])]
         )

@@ -70,7 +70,7 @@ def _dictionary(trial: Trial, space: Space, offset: int) -> tuple[Rows, Any]:
     own = replace(trial, seed=trial.seed + offset)
     shape = tuple(train.shape[1:])
     model: Any = own.build(topk_sae, spec=shape, latents=trial.budget["latents"], k=trial.budget["k"])
-    own.fit(model, rows_data(train))
+    own.fit(model, rows_data(train), lr=1e-3)
     return Rows(model.decoder.atoms.detach()), csr(codes(model, test))
 
 
