@@ -24,11 +24,23 @@ LATENT = 8
 
 
 def from_volume(model: RiemannianAutoencoder, n: int, steps: int) -> Tensor:
-    """Draws of the density that is proportional to sqrt(det G^-1), from chains that begin at the centroids, (n, Z)."""
+    """Draws of the density that is proportional to sqrt(det G^-1) in a ball, from chains that begin at the centroids.
+
+    The metric is constant far from all centroids, so that without the ball the density could not be normalised. Its
+    radius is that of the farthest centroid, and one temperature more.
+
+    Returns:
+        (n, Z).
+    """
     with torch.no_grad():
         field = model.metric()
+    reach = float(field.centres.norm(dim=1).max()) + field.temperature
+
+    def log_density(z: Tensor) -> Tensor:
+        return torch.where(z.norm(dim=1) < reach, -0.5 * field.log_det(z), -torch.inf)
+
     start = field.centres[torch.randint(len(field.centres), (n,))]
-    return hmc(lambda z: -0.5 * field.log_det(z), start, steps=steps, step_size=0.3).states
+    return hmc(log_density, start, steps=steps, step_size=0.3).states
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
@@ -67,13 +79,17 @@ PROOF = Proof(
     claims=Claim.read("""
         draws of the volume of the metric are nearer to the codes of the data than draws of N(0, I):
             volume/from-codes < normal/from-codes  (not at quick scale)
+            Post hoc: [ball]
         decoded, they are nearer to test images than draws of the VAE's prior:
             volume/frechet < vae/frechet  (not at quick scale)
+            Post hoc: [ball]
         trained on 300 images, -log p(x) of others is lower than the VAE's:
             rhvae/nll < vae/nll  (not at quick scale)
         and not above 1.1 times it:
             rhvae/nll < 1.1 * vae/nll
+        [ball] The density was not restricted to a ball on seeds 0 to 2, and some chains left all codes behind.
         """),
+    seeds=(100, 101, 102),
     quick={
         "steps": 4,
         "rows": 100,
@@ -99,7 +115,7 @@ PROOF = Proof(
     full={"steps": 20_000, "rows": 300, "judged": 60_000, "test": 10_000, "scored": 1000, "importance": 1000},
     notes="""
         Binary MNIST at 14 x 14, 300 images, codes of width 8, perceptrons, 20 centroids. The volume is
-        sqrt(det G^-1), whose draws are made by Hamiltonian Monte Carlo from the centroids; -log p(x) is
+        sqrt(det G^-1) in a ball, whose draws are made by Hamiltonian Monte Carlo from the centroids; -log p(x) is
         importance-weighted with 100 draws of the whole orbit. Frechet distances are of 32 features of a small
         classifier.
         """,
