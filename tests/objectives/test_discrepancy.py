@@ -5,9 +5,12 @@ import math
 import pytest
 import torch
 
-from narrows.core import Batch, Pass
+from narrows.core import Batch, Pass, seeded
+from narrows.core.check import RequestError
 from narrows.kernels.pairs import pair_sums
 from narrows.methods.regularised.wae import wae
+from narrows.methods.variational.infovae import infovae
+from narrows.methods.variational.mmd_vae import mmd_vae
 from narrows.objectives.discrepancy import SCALES, Discrepancy, imq, mmd
 
 
@@ -116,3 +119,25 @@ def test_training_on_it_brings_codes_to_the_prior():
     assert sum(apart[-50:]) / 50 < 0.01 * apart[0]
     assert z.median(0).values.abs().max() < 0.25
     assert (z.std(0) - 1).abs().max() < 0.3
+
+
+def test_the_losses_of_infovae_and_mmd_vae():
+    torch.manual_seed(0)
+    options = {"latent": 3, "likelihood": "squared"}
+    batch = Batch(torch.randn(5, 6, dtype=torch.float64))
+    for model, alpha, weight in (
+        (infovae((6,), alpha=0.25, weight=2.0, **options), 0.25, 2.0),
+        (infovae((6,), alpha=-0.5, **options), -0.5, -0.5 + 6 - 1),
+        (mmd_vae((6,), **options), 1.0, 6.0),
+    ):
+        model.double().train()
+        with seeded(1):
+            loss = model.loss(batch)
+        with seeded(1):
+            code, prior = model.encode(batch), torch.randn(5, 3, dtype=torch.float64)
+        expected = (model.decode(code.z) - batch.x).square().sum(1).mean()
+        expected = expected + (1 - alpha) * code.costs["kl"].mean()
+        expected = expected + weight * loops(code.z.tolist(), prior.tolist(), 6.0)
+        assert torch.allclose(loss.total, expected)
+    with pytest.raises(RequestError, match="alpha"):
+        infovae((6,), alpha=1.5)
