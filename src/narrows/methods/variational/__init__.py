@@ -338,4 +338,15 @@ ROWS = (
         115,
         "variational.mmd_vae",
     ),
+    Method(
+        "gamix-vae",
+        "How to train your VAE",
+        2023,
+        "2309.13160",
+        "variational",
+        "Matching only the moments of a batch of codes reconstructs better than a VAE, no farther from the prior.",
+        2,
+        71,
+        "variational.gamix_vae",
+    ),
 )
