@@ -349,4 +349,15 @@ ROWS = (
         71,
         "variational.gamix_vae",
     ),
+    Method(
+        "uae",
+        "Unscented Autoencoder",
+        2023,
+        "2306.05256",
+        "variational",
+        "Decoding sigma points of the posterior in place of random draws gives less error and steadier gradients.",
+        2,
+        14,
+        "variational.uae",
+    ),
 )
