@@ -41,7 +41,7 @@ def test_a_large_sample_is_compared_in_chunks():
     found = []
     for chunk in (10**6, 90):
         rows, others = a.clone().requires_grad_(), b.clone().requires_grad_()
-        sums = pair_sums(rows, others, lambda d: imq(d, 6.0), chunk)
+        sums = pair_sums((rows, others, lambda d: imq(d, 6.0)), chunk=chunk)
         weights = torch.arange(50.0, dtype=torch.float64)
         found.append((sums, *torch.autograd.grad((weights * sums).sum(), (rows, others))))
     for whole, chunked in zip(*found, strict=True):

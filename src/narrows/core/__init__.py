@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from narrows.core.code import target_weight as target_weight
     from narrows.core.evidence import Evidence as Evidence
     from narrows.core.objective import Objective as Objective
+    from narrows.core.objective import Penalty as Penalty
     from narrows.core.parts import Accumulator as Accumulator
     from narrows.core.parts import Bottleneck as Bottleneck
     from narrows.core.parts import Likelihood as Likelihood
@@ -54,6 +55,7 @@ _HOMES = {
     "target_weight": "code",
     "Evidence": "evidence",
     "Objective": "objective",
+    "Penalty": "objective",
     "Accumulator": "parts",
     "Bottleneck": "parts",
     "Likelihood": "parts",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows.core.autoencoder import Autoencoder
 from narrows.core.code import Loss, Pass
@@ -14,7 +14,23 @@ from narrows.core.schedules import Schedule, at, constant_from, schedule
 from narrows.core.stages import Player
 from narrows.core.values import Batch
 
-__all__ = ["Objective"]
+__all__ = ["Objective", "Penalty"]
+
+
+class Penalty(Part):
+    """Terms that can be added to any objective, by `Objective.add`.
+
+    Args:
+        weights: weights or schedules, of its own terms or of others.
+    """
+
+    def __init__(self, weights: Mapping[str, Schedule]) -> None:
+        super().__init__()
+        self.weights = {name: schedule(value, name) for name, value in weights.items()}
+
+    def forward(self, model: Autoencoder, passed: Pass) -> Mapping[str, Tensor]:
+        """The terms, each (*samples, B) or a scalar."""
+        raise NotImplementedError(f"{type(self).__name__} must define forward")
 
 
 class Objective(Part):
@@ -45,6 +61,13 @@ class Objective(Part):
         self.samples, self.lr = tuple(samples), lr
         self.reduce = torch.mean if reduce is None else reduce
         self.weights = {name: schedule(value, name) for name, value in (weights or {}).items()}
+        self.penalties = nn.ModuleList()
+
+    def add(self, penalty: Penalty) -> None:
+        """Add a penalty's terms, and set its weights."""
+        self.penalties.append(penalty)
+        self.weights |= penalty.weights
+        self.least_batch = max(self.least_batch, penalty.least_batch)
 
     def players(self, model: Autoencoder) -> list[Player]:
         """The autoencoder, trained on this objective; a subclass adds its adversaries."""
@@ -79,12 +102,15 @@ class Objective(Part):
         return {}
 
     def terms(self, model: Autoencoder, passed: Pass) -> dict[str, Tensor]:
-        """All unweighted terms by name: the distortion, the code's costs and the extra terms."""
-        return {
+        """All unweighted terms by name: the distortion, the code's costs, the extra terms and those of penalties."""
+        found = {
             "distortion": self.distortion(model, passed),
             **passed.code.costs,
             **self.extra(model, passed),
         }
+        for penalty in self.penalties:
+            found |= penalty(model, passed)
+        return found
 
     def weigh(self, terms: Mapping[str, Tensor], step: int) -> Tensor:
         """The weighted sum of the terms, (*samples, B)."""

@@ -85,6 +85,7 @@ _TABLES = {
     "prior": "narrows.priors:PRIORS",
     "dead": "narrows.objectives:DEAD",
     "price_target": "narrows.objectives:TARGETS",
+    "penalty": "narrows.objectives:PENALTIES",
 }
 """Arguments that select a component -> the table of its choices."""
 

@@ -1,7 +1,7 @@
 """Objectives: distortions, weighted costs, adversaries, and the control of sparsity and of dead latents.
 
-`DEAD` and `TARGETS` are the tables of ``dead="auxk:k=8"`` and ``price_target="l0=16"``; importing them loads
-no objective.
+`DEAD`, `TARGETS` and `PENALTIES` are the tables of ``dead="auxk:k=8"``, ``price_target="l0=16"`` and
+``penalty="vne"``; importing them loads no objective.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 from narrows.core.spelling import Table
 
 if TYPE_CHECKING:
+    from narrows.core import Autoencoder, Penalty
     from narrows.objectives.dead_latents import DeadLatents
     from narrows.objectives.target import Target
 
-__all__ = ["DEAD", "TARGETS"]
+__all__ = ["DEAD", "PENALTIES", "TARGETS", "with_penalty"]
 
 DEAD: Table[DeadLatents] = Table(
     "dead",
@@ -40,3 +41,26 @@ TARGETS: Table[Target] = Table(
     supplied=("cost", "rows"),
 )
 """The targets that the weight of a penalty is adapted to, by name."""
+
+PENALTIES: Table[Penalty] = Table(
+    "penalty",
+    "narrows.core.objective:Penalty",
+    {
+        "vne": "narrows.objectives.entropy:CodeEntropy",
+        "cs-ib": "narrows.objectives.cauchy_schwarz:CauchySchwarz",
+    },
+    words={"none": "no further terms"},
+)
+"""Terms that can be added to an objective, by name."""
+
+
+def with_penalty(model: Autoencoder, penalty: str | Penalty) -> Autoencoder:
+    """The model, with a penalty of `PENALTIES` added to its objective.
+
+    Args:
+        model: the model, which is changed.
+        penalty: the penalty, or its text such as ``vne:alpha=0.1``.
+    """
+    if PENALTIES.word(penalty) != "none":
+        model.objective.add(PENALTIES.make(penalty))
+    return model

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor
 
 from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import number
 from narrows.core.schedules import Schedule
-from narrows.kernels.pairs import pair_sums
+from narrows.kernels.pairs import Kernel, pair_sums
 
 __all__ = ["Discrepancy", "imq", "mmd"]
 
@@ -34,7 +34,7 @@ def imq(squared: Tensor, width: float, scales: Sequence[float] = SCALES) -> Tens
     return (widths / (widths + squared)).sum(0)
 
 
-def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
+def mmd(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
     r"""The squared maximum mean discrepancy of two samples, the unbiased estimate.
 
     .. math:: \frac{1}{n(n-1)} \sum_{i \ne j} k(a_i, a_j) + \frac{1}{m(m-1)} \sum_{i \ne j} k(b_i, b_j)
@@ -58,15 +58,15 @@ def mmd(a: Tensor, b: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
     Reference:
         Gretton et al., A Kernel Two-Sample Test, 2012, lemma 6.
     """
-    across = pair_sums(a, b, kernel).sum() / (len(a) * len(b))
+    across = pair_sums((a, b, kernel)).sum() / (len(a) * len(b))
     return _within(a, kernel) + _within(b, kernel) - 2 * across
 
 
-def _within(a: Tensor, kernel: Callable[[Tensor], Tensor]) -> Tensor:
+def _within(a: Tensor, kernel: Kernel) -> Tensor:
     """The mean of the kernel over pairs of different rows."""
     n = len(a)
     same = n * kernel(a.new_zeros(()))
-    return (pair_sums(a, a, kernel).sum() - same) / max(1, n * (n - 1))
+    return (pair_sums((a, a, kernel)).sum() - same) / max(1, n * (n - 1))
 
 
 class Discrepancy(Objective):

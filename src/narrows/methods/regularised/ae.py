@@ -1,15 +1,17 @@
 """The autoencoder."""
 
-from narrows.core import Autoencoder, Likelihood, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Penalty, Spec, as_spec
 from narrows.methods.regularised._assemble import deterministic_autoencoder
 from narrows.nets.build import code_width
 from narrows.nets.kinds import Net
+from narrows.objectives import with_penalty
 
 
 def ae(
     spec: Spec | tuple[int, ...],
     *,
     latent: int = 0,
+    penalty: str | Penalty = "none",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
@@ -27,6 +29,10 @@ def ae(
     MLPs with zero. All parameters are trained further. With early stopping, which keeps the best weights, the
     fit is about as good as PCA if there are few rows, and better if there are enough.
 
+    Args:
+        penalty: further terms of the loss: ``vne``, the von Neumann entropy of the codes; ``cs-ib``, an information
+            bottleneck by Cauchy-Schwarz divergences.
+
     Raises:
         RequestError: an argument out of range.
 
@@ -41,4 +47,6 @@ def ae(
     """
     spec = as_spec(spec)
     width = code_width(latent, spec.shape)
-    return deterministic_autoencoder(spec, width, net=net, likelihood=likelihood, vectors="skip")
+    return with_penalty(
+        deterministic_autoencoder(spec, width, net=net, likelihood=likelihood, vectors="skip"), penalty
+    )

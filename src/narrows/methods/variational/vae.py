@@ -1,9 +1,10 @@
 """The variational autoencoder."""
 
-from narrows.core import Autoencoder, Likelihood, Spec, as_spec
+from narrows.core import Autoencoder, Likelihood, Penalty, Spec, as_spec
 from narrows.core.schedules import Schedule
 from narrows.methods.variational._assemble import gaussian_autoencoder
 from narrows.nets.kinds import Net
+from narrows.objectives import with_penalty
 from narrows.objectives.elbo import Elbo
 
 
@@ -13,6 +14,7 @@ def vae(
     latent: int = 0,
     beta: Schedule = 1.0,
     free_bits: float = 0.0,
+    penalty: str | Penalty = "none",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
@@ -28,6 +30,8 @@ def vae(
     Args:
         beta: weight of the KL divergence, a number or a schedule; 1 is the ELBO, larger values are the
             beta-VAE.
+        penalty: further terms of the loss: ``vne``, the von Neumann entropy of the codes; ``cs-ib``, an information
+            bottleneck by Cauchy-Schwarz divergences.
 
     Raises:
         RequestError: an argument out of range.
@@ -41,6 +45,7 @@ def vae(
         Kingma and Welling, Auto-Encoding Variational Bayes, 2014. arXiv:1312.6114
     """
     spec, objective = as_spec(spec), Elbo(beta=beta, free_bits=free_bits)
-    return gaussian_autoencoder(
+    model = gaussian_autoencoder(
         spec, objective, latent=latent, net=net, likelihood=likelihood, vectors="skip"
     )
+    return with_penalty(model, penalty)
