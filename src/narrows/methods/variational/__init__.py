@@ -360,4 +360,15 @@ ROWS = (
         14,
         "variational.uae",
     ),
+    Method(
+        "multiscale-vae",
+        "Generated Loss, Augmented Training, and Multiscale VAE",
+        2019,
+        "1904.10446",
+        "variational",
+        "Training with several weights of the rate at once, or on decoded examples, makes samples obey hard rules.",
+        2,
+        33,
+        "variational.multiscale_vae",
+    ),
 )

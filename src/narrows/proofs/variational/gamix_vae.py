@@ -53,7 +53,7 @@ PROOF = Proof(
         the error on unseen images is lower than a VAE's:
             gamix/mse < vae/mse  (not at quick scale)
         codes are no farther from the prior:
-            gamix/kl < vae/kl  (not at quick scale)
+            gamix/kl < vae/kl  (not at quick scale, refuted here)
         without the third term the log-variance of posteriors is lower by 2, on average:
             bare/log-variance < gamix/log-variance - 2  (not at quick scale)
         it is lower after few steps too:
