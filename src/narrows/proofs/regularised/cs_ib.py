@@ -55,7 +55,7 @@ PROOF = Proof(
     data_options={"n": 300, "d": 20, "latent": 4, "noise": 0.5, "given": 16, "tests": 1000},
     claims=Claim.read("""
         the error on unseen examples is at most 2 % above that of a regression on the squared error:
-            cs-ib/rmse < 1.02 * mse/rmse  (not at quick scale)
+            cs-ib/rmse < 1.02 * mse/rmse  (not at quick scale, refuted here)
         it is lower if inputs are changed against the model:
             cs-ib/attacked < mse/attacked  (not at quick scale)
         the code has at most 0.9 of the information on the input:
