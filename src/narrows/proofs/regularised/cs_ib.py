@@ -25,7 +25,9 @@ FORMS = {"mse": "none", "fit": "cs-ib:beta=0", "cs-ib": "cs-ib:beta=0.1"}
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a regression on the squared error, on the divergence alone, and with compression."""
     source = own_linear(trial).data
-    train, test = (replace(part, x=part.x[:, :GIVEN], shape=(GIVEN,)) for part in (source.train, source.test))
+    train, test = (
+        replace(part, x=part.all().x[:, :GIVEN], shape=(GIVEN,)) for part in (source.train, source.test)
+    )
     spec = replace(source.spec, shape=(GIVEN,))
     options = {"spec": spec, "latent": 8, "net": "mlp:64", "likelihood": "squared"}
     numbers: dict[str, float] = {}

@@ -33,7 +33,7 @@ PROOF = Proof(
         so is their MMD from the prior:
             mmd-vae/mmd < 0.5 * vae/mmd
         the distortion of training images is lower:
-            mmd-vae/train < vae/train  (not at quick scale)
+            mmd-vae/train < vae/train  (not at quick scale, refuted here)
         """),
     quick={"steps": 100, "rows": 500, "test": 300, "batch_size": 64},
     default={"steps": 3000, "rows": 500, "test": 2000, "latent": 2, "batch_size": 64},

@@ -69,7 +69,7 @@ PROOF = Proof(
         more samples obey the rules than those of the best of five VAEs, each with another weight of the rate:
             multiscale/rules > best/rules  (not at quick scale)
         the loss of its samples is lower than that of those of this VAE:
-            multiscale/generated < best/generated  (not at quick scale)
+            multiscale/generated < best/generated  (not at quick scale, refuted here)
         at most 5 points fewer test examples are reconstructed without error:
             multiscale/exact > best/exact - 0.05  (not at quick scale)
         with augmented training, more samples obey the rules than a VAE's:
