@@ -28,6 +28,17 @@ ROWS = (
         "variational.iwae",
     ),
     Method(
+        "vlae",
+        "Variational Lossy Autoencoder",
+        2017,
+        "1611.02731",
+        "variational",
+        "A decoder that sees a small window of earlier pixels leaves what is not local to the code, at no loss.",
+        3,
+        2,
+        "variational.vlae",
+    ),
+    Method(
         "vib",
         "VIB is Half Bayes",
         2020,
