@@ -21,7 +21,7 @@ def vlae(
     *,
     latent: int = 16,
     window: int = 5,
-    levels: int = 0,
+    grey_levels: int = 0,
     features: int = 32,
     depth: int = 2,
     prior: str = "flow",
@@ -41,7 +41,7 @@ def vlae(
 
     Args:
         window: side of the square of which the decoder sees the earlier pixels, odd; 0 for all earlier pixels.
-        levels: number of values of a pixel from 0 to 1; 0 for 2 if the data are binary, and else 256.
+        grey_levels: number of values of a pixel from 0 to 1; 0 for 2 if the data are binary, and else 256.
         features: width of the pixel net, and channels of the decoder's map.
         depth: number of layers of the pixel net after the first, which do not widen the window.
         prior: ``flow``, or ``normal`` for N(0, I).
@@ -64,7 +64,7 @@ def vlae(
         fix = "Scale the data to lie between 0 and 1, or fit `vae` with a Gaussian likelihood."
         found = f"{spec.values} values of shape {spec.shape}"
         raise refuse("spec", found, "images with values from 0 to 1, whose levels are predicted", fix)
-    levels = whole("levels", levels, low=0) or (2 if spec.values == "binary" else 256)
+    levels = whole("grey_levels", grey_levels, low=0) or (2 if spec.values == "binary" else 256)
     output = Pixels(spec.output_shape, levels, window, features, depth)
     flow = choice("prior", prior, ("flow", "normal")) == "flow"
 
