@@ -115,4 +115,15 @@ ROWS = (
         65,
         "regularised.daef",
     ),
+    Method(
+        "alae",
+        "Adversarial Latent Autoencoders",
+        2020,
+        "2004.04467",
+        "regularised",
+        "An encoder that agrees with a generator on codes alone keeps what images show, without errors of pixels.",
+        3,
+        8,
+        "regularised.alae",
+    ),
 )
