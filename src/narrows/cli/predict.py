@@ -33,7 +33,9 @@ def predict(
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Predict labels, or another target, from data, which need no labels.
+    """Predict labels, or another target, from data.
+
+    The data need no labels.
 
     Of labels, the file has the most probable class of each row, and the probabilities of all classes.
     """
