@@ -382,4 +382,15 @@ ROWS = (
         33,
         "variational.multiscale_vae",
     ),
+    Method(
+        "s-vae",
+        "Hyperspherical Variational Auto-Encoders",
+        2018,
+        "1804.00891",
+        "variational",
+        "A code on a sphere with a uniform prior is better than a Gaussian one in few dimensions.",
+        3,
+        None,
+        "variational.s_vae",
+    ),
 )

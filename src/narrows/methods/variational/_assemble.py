@@ -10,15 +10,16 @@ from torch import nn
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.bottlenecks.gaussian.principal import PrincipalGaussian
+from narrows.bottlenecks.variational import Variational
 from narrows.core import Autoencoder, Likelihood, Objective, Part, Spec
 from narrows.core.check import number, refuse
 from narrows.core.schedules import Schedule
-from narrows.nets.build import code_width, net_for
+from narrows.nets.build import code_width, decoder, encoder, net_for
 from narrows.nets.kinds import Net, Skip
 from narrows.nets.logarithm import reading
 from narrows.objectives.discrepancy import Discrepancy
 
-__all__ = ["checked_vector", "gaussian_autoencoder", "matched_autoencoder"]
+__all__ = ["checked_vector", "gaussian_autoencoder", "matched_autoencoder", "variational_autoencoder"]
 
 
 def gaussian_autoencoder(
@@ -84,6 +85,31 @@ def matched_autoencoder(
         weight = alpha + math.prod(spec.output_shape) - 1
     objective = Discrepancy(weight, rate=1 - alpha)
     return gaussian_autoencoder(spec, objective, latent=latent, net=net, likelihood=likelihood)
+
+
+def variational_autoencoder(
+    spec: Spec,
+    bottleneck: Variational,
+    objective: Objective,
+    *,
+    widths: tuple[int, int],
+    net: str | Net,
+    likelihood: str | Likelihood,
+) -> Autoencoder:
+    """An autoencoder with a posterior and a prior of any kind.
+
+    Args:
+        spec: description of the data.
+        bottleneck: posterior and prior.
+        objective: the objective.
+        widths: of the encoder's output, and of the decoder's input.
+        net: the networks.
+        likelihood: p(x | z).
+    """
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    reads = reading(spec, encoder(spec.shape, widths[0], net))
+    writes = decoder(widths[1], output.parameter_shape, net)
+    return Autoencoder(reads, bottleneck, writes, output, objective)
 
 
 def checked_vector(spec: Spec, latent: int) -> tuple[Spec, int]:

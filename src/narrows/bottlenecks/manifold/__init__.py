@@ -1,0 +1,1 @@
+"""Codes on spheres and other manifolds, in the Poincaré ball, and on the simplex."""
