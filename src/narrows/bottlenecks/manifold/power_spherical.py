@@ -23,7 +23,8 @@ class PowerSpherical(Directional):
               \Gamma(\alpha) / \Gamma(\alpha + \beta)},\quad
               \beta = \tfrac{Z - 1}{2},\; \alpha = \beta + \kappa,\qquad \tfrac{1 + t}{2} \sim \mathrm{Beta}(\alpha, \beta)
 
-    Entropy and draws need no Bessel functions and no rejection.
+    Entropy and draws need no Bessel functions and no rejection. Opposite to mu the density is 0, so that importance
+    weights have a large variance if the true posterior is wider.
 
     Args:
         direction: mu, unit vectors (B, Z).
