@@ -131,7 +131,7 @@ class Diffusion(Variational):
 
     like: Tensor
 
-    def __init__(self, manifold: str = "sphere", latent: int = 0, time: float = 0.0, walk: int = 10) -> None:
+    def __init__(self, manifold: str = "torus", latent: int = 0, time: float = 0.0, walk: int = 10) -> None:
         super().__init__()
         self.space = SPACES[choice("manifold", manifold, tuple(SPACES))]
         if latent not in (0, self.space.latent):

@@ -393,4 +393,15 @@ ROWS = (
         None,
         "variational.s_vae",
     ),
+    Method(
+        "diffusion-vae",
+        "Diffusion Variational Autoencoders",
+        2019,
+        "1901.08991",
+        "variational",
+        "A code on a torus reconstructs data that are a torus better than one in the plane, and keeps their loops.",
+        3,
+        255,
+        "variational.diffusion_vae",
+    ),
 )

@@ -11,7 +11,7 @@ from narrows.objectives.elbo import Elbo
 def diffusion_vae(
     spec: Spec | tuple[int, ...],
     *,
-    manifold: str = "sphere",
+    manifold: str = "torus",
     latent: int = 0,
     time: float = 0.0,
     walk: int = 10,

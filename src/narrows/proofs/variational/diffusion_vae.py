@@ -38,7 +38,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
         trial.fit(model, lr=2e-3)
         numbers[f"{name}/mse"] = error(model, trial.data.test.all())
     numbers["torus/wound"] = float(abs(round(np.linalg.det(winding(models["torus"], truth)))) == 1)
-    numbers["torus/rate"] = float(models["torus"].encode(trial.data.test.all()).costs["kl"].mean())
+    with torch.no_grad():
+        numbers["torus/rate"] = float(models["torus"].encode(trial.data.test.all()).costs["kl"].mean())
     return numbers
 
 
