@@ -1,0 +1,130 @@
+"""A code in hyperbolic space: wrapped normal distributions in the Poincaré ball."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.distributions import Distribution, Normal, constraints
+
+from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE
+from narrows.bottlenecks.manifold import ball
+from narrows.bottlenecks.variational import Variational, antithetic
+from narrows.core import Code, Tree
+from narrows.core.check import number, refuse, whole
+
+__all__ = ["Poincare", "WrappedNormal"]
+
+
+class WrappedNormal(Distribution):
+    r"""The end of a geodesic from mu along a Gaussian tangent vector, in the Poincaré ball of curvature -c.
+
+    .. math:: z = \exp_\mu(v / \lambda_\mu),\; v \sim N(0, \mathrm{diag}\, \sigma^2),\qquad
+              \log p(z) = \log N(v; 0, \mathrm{diag}\, \sigma^2) -
+              (Z - 1) \log \frac{\sinh(\sqrt c\, |v|)}{\sqrt c\, |v|}
+
+    with respect to the volume of hyperbolic space; lambda is the factor by which lengths in it exceed those in R^Z,
+    so that the length of v is the distance of z from mu.
+
+    Args:
+        centre: mu, points of the ball, (..., Z).
+        scale: sigma, (..., Z).
+        c: minus the curvature.
+
+    Reference:
+        Mathieu, Le Lan, Maddison, Tomioka, Teh, Continuous Hierarchical Representations with Poincaré Variational
+        Auto-Encoders, 2019. arXiv:1901.06033
+    """
+
+    arg_constraints: ClassVar[dict[str, constraints.Constraint]] = {}
+    has_rsample = True
+
+    def __init__(self, centre: Tensor, scale: Tensor, c: float) -> None:
+        self.centre, self.scale, self.c = centre, scale, c
+        super().__init__(centre.shape[:-1], centre.shape[-1:], validate_args=False)
+
+    def at(self, noise: Tensor) -> Tensor:
+        """The points that standard normal vectors (..., Z) lead to."""
+        return ball.exponential(self.centre, self.scale * noise, self.c)
+
+    def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
+        """Draw points, (*samples, ..., Z)."""
+        shape = *sample_shape, *self.centre.shape
+        return self.at(torch.randn(shape, dtype=self.centre.dtype, device=self.centre.device))
+
+    def log_prob(self, value: Tensor) -> Tensor:
+        """The log density at points (..., Z), computed in float64."""
+        centre, scale, value_ = self.centre.double(), self.scale.double(), value.double()
+        v = ball.logarithm(centre, value_, self.c)
+        flat = Normal(0.0, scale, validate_args=False).log_prob(v).sum(-1)
+        spread = ball.log_sinhc(self.c**0.5 * ball.distance(centre, value_, self.c))
+        return (flat - (value.shape[-1] - 1) * spread).to(value)
+
+
+class Poincare(Variational):
+    r"""q(z | x) and p(z) are wrapped normal distributions in the Poincaré ball.
+
+    .. math:: q(z|x) = N_W(z; \mu, \mathrm{diag}\, \sigma^2),\quad p(z) = N_W(z; 0, s^2 I),\qquad
+              \mathrm{kl} = E_q[\log q(z|x) - \log p(z)]
+
+    The divergence has no closed form: in training it is the log-ratio at the draw, in `eval()` its mean over fixed
+    antithetic draws. Features are a tangent vector at the origin, whose length is the distance of mu from it, and
+    log-variances, (B, 2Z). In `eval()` and without samples, z is mu.
+
+    Args:
+        latent: the width of the code, Z.
+        curvature: c; the curvature of the space is -c, and the radius of the ball 1 / sqrt(c).
+        spread: the prior's standard deviation, s.
+
+    Raises:
+        RequestError: an argument out of range.
+
+    Example:
+        >>> code = Poincare(2)(torch.randn(5, 4), samples=(3,))
+        >>> code.z.shape, bool((code.z.norm(dim=-1) < 1).all())
+        (torch.Size([3, 5, 2]), True)
+
+    Reference:
+        Mathieu, Le Lan, Maddison, Tomioka, Teh, Continuous Hierarchical Representations with Poincaré Variational
+        Auto-Encoders, 2019. arXiv:1901.06033
+    """
+
+    origin: Tensor
+    noise: Tensor
+
+    def __init__(self, latent: int, curvature: float = 1.0, spread: float = 1.0) -> None:
+        super().__init__()
+        self.latent = whole("latent", latent)
+        for name, value in (("curvature", curvature), ("spread", spread)):
+            if not 0 < number(name, value, high=100.0):
+                fix = f"Try {name}=1.0." + (" For a flat space fit `vae`." if name == "curvature" else "")
+                raise refuse(name, value, "more than 0 and at most 100", fix)
+        self.curvature, self.spread = curvature, spread
+        self.register_buffer("origin", torch.zeros(self.latent), persistent=False)
+        self.register_buffer("noise", antithetic(self.latent))
+
+    def posterior(self, h: Tree) -> WrappedNormal:
+        """The posterior that the features describe."""
+        tangent, log_variance = h.chunk(2, -1)
+        centre = ball.inside(ball.from_origin(tangent, self.curvature), self.curvature)
+        return WrappedNormal(centre, (0.5 * log_variance.clamp(*LOG_VARIANCE)).exp(), self.curvature)
+
+    def prior(self) -> WrappedNormal:
+        """The wrapped normal distribution around the origin."""
+        return WrappedNormal(self.origin, torch.full_like(self.origin, self.spread), self.curvature)
+
+    def centre(self, q: Distribution) -> Tensor:
+        """The point around which the posterior lies."""
+        assert isinstance(q, WrappedNormal)
+        return q.centre
+
+    def fixed_draws(self, q: Distribution, h: Tree) -> Tensor:
+        """The points that fixed noise leads to, (K, B, Z)."""
+        assert isinstance(q, WrappedNormal)
+        return q.at(self.noise[:, None])
+
+    def from_symbols(self, symbols: Tensor) -> Code:
+        """The point of the ball nearest to a vector."""
+        return Code(ball.inside(symbols, self.curvature))
