@@ -404,4 +404,15 @@ ROWS = (
         255,
         "variational.diffusion_vae",
     ),
+    Method(
+        "poincare-vae",
+        "Continuous Hierarchical Representations with Poincaré Variational Auto-Encoders",
+        2019,
+        "1901.06033",
+        "variational",
+        "For data with a hierarchy, few latents in hyperbolic space are better than as many in a flat one.",
+        3,
+        None,
+        "variational.poincare_vae",
+    ),
 )
