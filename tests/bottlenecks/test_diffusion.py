@@ -61,12 +61,15 @@ def test_kernels_are_densities_whose_mean_decays(manifold, decay, t):
 
 
 @pytest.mark.parametrize(
-    ("manifold", "t", "off"), [("circle", 1.0, 5e-3), ("sphere", 0.2, 6e-4), ("sphere", 0.8, 1.4e-2), ("so3", 0.5, 1e-3)]
+    ("manifold", "t", "off"),
+    [("circle", 1.0, 5e-3), ("sphere", 0.2, 6e-4), ("sphere", 0.8, 1.4e-2), ("so3", 0.5, 1e-3)],
 )
 def test_the_divergence_is_the_expansion_of_the_exact_one(manifold, t, off):
     logs, volume = on_a_grid(manifold, t)
     exact = float((logs.exp() * volume * (logs + SPACES[manifold].log_volume)).sum())
-    found = float(kl_divergence(motion(manifold, t), Uniform(SPACES[manifold], torch.zeros((), dtype=DOUBLE))))
+    found = float(
+        kl_divergence(motion(manifold, t), Uniform(SPACES[manifold], torch.zeros((), dtype=DOUBLE)))
+    )
     assert abs(found - exact) < 1.1 * off
 
 
@@ -113,7 +116,9 @@ def test_codes_lie_on_the_manifold(manifold):
             torch.testing.assert_close(matrix @ matrix.mT, torch.eye(3, dtype=DOUBLE).expand_as(matrix))
             torch.testing.assert_close(torch.linalg.det(matrix), torch.ones_like(z[..., 0]))
         if manifold == "rp2":
-            torch.testing.assert_close(z.unflatten(-1, (3, 3)) @ z.unflatten(-1, (3, 3)), z.unflatten(-1, (3, 3)))
+            torch.testing.assert_close(
+                z.unflatten(-1, (3, 3)) @ z.unflatten(-1, (3, 3)), z.unflatten(-1, (3, 3))
+            )
 
 
 @pytest.mark.parametrize("manifold", SPACES)
@@ -153,7 +158,9 @@ def test_the_exponential_is_that_of_matrices():
     omega = torch.tensor([[0.3, -0.2, 0.9], [0.0, 0.0, 0.0]], dtype=DOUBLE)
     x, y, z = omega[0]
     cross = torch.tensor([[0, -z, y], [z, 0, -x], [-y, x, 0]], dtype=DOUBLE)
-    torch.testing.assert_close(exponential(omega), torch.stack([torch.matrix_exp(cross), torch.eye(3).double()]))
+    torch.testing.assert_close(
+        exponential(omega), torch.stack([torch.matrix_exp(cross), torch.eye(3).double()])
+    )
 
 
 @pytest.mark.parametrize("manifold", ["circle", "sphere", "so3", "rp2"])
@@ -172,7 +179,10 @@ def test_log_ratios_are_those_of_the_exact_kernel():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"manifold": "so3", "latent": 3}, "`latent` must be 9, the width of a code on `manifold='so3'`, but got 3"),
+        (
+            {"manifold": "so3", "latent": 3},
+            "`latent` must be 9, the width of a code on `manifold='so3'`, but got 3",
+        ),
         ({"manifold": "klein"}, "`manifold` must be one of `circle`, `sphere`"),
         ({"time": 2.3}, "`time` must be more than 1e-05 and at most 1 on torus, or 0, but got 2.3"),
         ({"time": -1.0}, "`time` must be more than 1e-05"),

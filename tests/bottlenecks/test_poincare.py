@@ -69,12 +69,16 @@ def test_without_curvature_it_is_the_normal_distribution():
     q = WrappedNormal(ball.from_origin(mean, 1e-8), scale, 1e-8)
     z = q.sample((4,))
     flat = Independent(Normal(mean, scale), 1)
-    torch.testing.assert_close(q.log_prob(z), flat.log_prob(2 * z), atol=1e-5, rtol=1e-5)  # a code is half of v
+    torch.testing.assert_close(
+        q.log_prob(z), flat.log_prob(2 * z), atol=1e-5, rtol=1e-5
+    )  # a code is half of v
 
 
 def test_single_precision_is_enough_far_from_the_origin():
     bottleneck = Poincare(2)
-    h = torch.tensor([[9.0, 0.0, -4.0, -4.0], [0.0, 60.0, 3.0, 3.0], [0.0, 0.0, -20.0, -20.0]], requires_grad=True)
+    h = torch.tensor(
+        [[9.0, 0.0, -4.0, -4.0], [0.0, 60.0, 3.0, 3.0], [0.0, 0.0, -20.0, -20.0]], requires_grad=True
+    )
     code = bottleneck(h, samples=(200,))
     assert (code.z.norm(dim=-1) < 1).all()
     assert code.costs["kl"].isfinite().all()
@@ -141,7 +145,10 @@ def test_codes_are_returned_to_the_ball():
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        ({"curvature": 0.0}, "`curvature` must be more than 0 and at most 100, but got 0.0. Try curvature=1.0. For a flat"),
+        (
+            {"curvature": 0.0},
+            "`curvature` must be more than 0 and at most 100, but got 0.0. Try curvature=1.0. For a flat",
+        ),
         ({"curvature": -1.0}, "`curvature` must be more than 0"),
         ({"curvature": 1e3}, "`curvature` must be a finite number of at most 100"),
         ({"spread": 0.0}, "`spread` must be more than 0"),

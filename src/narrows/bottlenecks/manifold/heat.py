@@ -42,9 +42,7 @@ def sphere(angle: Tensor, t: Tensor) -> Tensor:
     The integral has no cancellation at small times, where the series needs many terms. It is computed by
     quadrature over :math:`u^2 = (\varphi^2 - \theta^2) / 2t`, for t up to about 2.
     """
-    nodes, weights = (
-        torch.from_numpy(x).to(angle) for x in np.polynomial.legendre.leggauss(_NODES)
-    )
+    nodes, weights = (torch.from_numpy(x).to(angle) for x in np.polynomial.legendre.leggauss(_NODES))
     angle = angle.clamp(1e-9, math.pi - _NEAR)[..., None]
     t = t[..., None]
     reach = ((math.pi**2 - angle.square()) / (2 * t)).sqrt().clamp(max=_REACH)

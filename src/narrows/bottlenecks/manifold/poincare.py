@@ -98,7 +98,7 @@ class Poincare(Variational):
         super().__init__()
         self.latent = whole("latent", latent)
         for name, value in (("curvature", curvature), ("spread", spread)):
-            if not 0 < number(name, value, high=100.0):
+            if not number(name, value, high=100.0) > 0:
                 fix = f"Try {name}=1.0." + (" For a flat space fit `vae`." if name == "curvature" else "")
                 raise refuse(name, value, "more than 0 and at most 100", fix)
         self.curvature, self.spread = curvature, spread

@@ -21,7 +21,8 @@ class PowerSpherical(Directional):
 
     .. math:: p(z) = \frac{(1 + \mu^\top z)^\kappa}{2^{\alpha + \beta}\, \pi^\beta\,
               \Gamma(\alpha) / \Gamma(\alpha + \beta)},\quad
-              \beta = \tfrac{Z - 1}{2},\; \alpha = \beta + \kappa,\qquad \tfrac{1 + t}{2} \sim \mathrm{Beta}(\alpha, \beta)
+              \beta = \tfrac{Z - 1}{2},\; \alpha = \beta + \kappa,\qquad
+              \tfrac{1 + t}{2} \sim \mathrm{Beta}(\alpha, \beta)
 
     Entropy and draws need no Bessel functions and no rejection. Opposite to mu the density is 0, so that importance
     weights have a large variance if the true posterior is wider.

@@ -28,7 +28,9 @@ class Space:
     time = 1.0
     """The largest time at which the expansion of the KL divergence for small times is used."""
 
-    def __init__(self, latent: int, dimension: int, log_volume: float, curvature: float, decay: float) -> None:
+    def __init__(
+        self, latent: int, dimension: int, log_volume: float, curvature: float, decay: float
+    ) -> None:
         self.latent, self.dimension, self.log_volume = latent, dimension, log_volume
         self.curvature, self.decay = curvature, decay
 

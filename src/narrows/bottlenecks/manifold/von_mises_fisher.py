@@ -21,9 +21,7 @@ _WIDTHS = 12.0
 
 @lru_cache
 def _legendre(device: torch.device) -> tuple[Tensor, Tensor]:
-    nodes, weights = (
-        torch.from_numpy(x).to(device) for x in np.polynomial.legendre.leggauss(_NODES)
-    )
+    nodes, weights = (torch.from_numpy(x).to(device) for x in np.polynomial.legendre.leggauss(_NODES))
     return (nodes + 1) / 2, weights / 2
 
 

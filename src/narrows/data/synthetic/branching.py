@@ -91,4 +91,6 @@ def branching(
     factors = np.stack([truth.depths[chosen], chosen], 1)
     test = Raw(x[n:], factors=factors[n:], layout="vector")
     names = ("depth", "node")
-    return Raw(x[:n], factors=factors[:n], factor_names=names, test=test, layout="vector", scale="none", truth=truth)
+    return Raw(
+        x[:n], factors=factors[:n], factor_names=names, test=test, layout="vector", scale="none", truth=truth
+    )

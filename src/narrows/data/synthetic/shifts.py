@@ -73,11 +73,15 @@ def shifts(
         ((1, 16, 16), ('down', 'across'))
     """
     counts = whole("n", n) + whole("tests", tests)
-    truth = ShiftsTruth(_pattern(pattern), whole("size", size, low=2 * _WAVES + 1), whole("positions", positions, low=2))
+    truth = ShiftsTruth(
+        _pattern(pattern), whole("size", size, low=2 * _WAVES + 1), whole("positions", positions, low=2)
+    )
     factors = np.random.default_rng((seed, 13)).integers(0, positions, (counts, 2))
     x = np.rint(255 * truth.render(truth.angles(factors))).astype(np.uint8)
     test = Raw(x[n:], factors=factors[n:], layout="chw")
-    return Raw(x[:n], factors=factors[:n], factor_names=("down", "across"), test=test, layout="chw", truth=truth)
+    return Raw(
+        x[:n], factors=factors[:n], factor_names=("down", "across"), test=test, layout="chw", truth=truth
+    )
 
 
 def _pattern(seed: int) -> np.ndarray:

@@ -74,7 +74,7 @@ PROOF = Proof(
         the code on a torus carries more than 1 nat:
             torus/rate > 1
         """),
-    quick={"steps": 60},
+    quick={"steps": 40},
     default={"steps": 2000, "batch_size": 100},
     full={"steps": 50_000},
     seeds=5,
