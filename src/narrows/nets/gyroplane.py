@@ -1,13 +1,11 @@
-"""Affine functions on hyperbolic space: signed distances to gyroplanes, in front of a net."""
+"""Affine functions on hyperbolic space: signed distances to gyroplanes."""
 
 from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
 
-from narrows.core import NO_CONDITION, Condition
-
-__all__ = ["AfterGyroplanes", "Gyroplanes"]
+__all__ = ["Gyroplanes"]
 
 
 class Gyroplanes(nn.Module):
@@ -48,21 +46,3 @@ class Gyroplanes(nn.Module):
         across = first * (minus * self.normals).sum(-1) + (1 - own) * (z @ self.normals.T)
         room = ((1 - own) * (1 - square)).clamp_min(1e-9)
         return along / root * (2 * root * across / (room * along)).asinh()
-
-
-class AfterGyroplanes(nn.Module):
-    """A net that reads distances to gyroplanes in place of the coordinates of a point.
-
-    Args:
-        planes: from points to distances.
-        net: from those, (z, condition), to anything.
-    """
-
-    def __init__(self, planes: Gyroplanes, net: nn.Module) -> None:
-        super().__init__()
-        self.planes, self.net = planes, net
-
-    def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """The net's output for points (..., Z)."""
-        found: Tensor = self.net(self.planes(z), condition)
-        return found

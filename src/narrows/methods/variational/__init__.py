@@ -415,4 +415,15 @@ ROWS = (
         None,
         "variational.poincare_vae",
     ),
+    Method(
+        "dirichlet-vae",
+        "Dirichlet Variational Autoencoder",
+        2019,
+        "1901.02739",
+        "variational",
+        "With a Dirichlet prior, codes of shares are better than the softmax of Gaussian codes, and all are used.",
+        2,
+        None,
+        "variational.dirichlet_vae",
+    ),
 )

@@ -4,6 +4,7 @@ from narrows.bottlenecks.manifold.simplex import Simplex
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.schedules import Schedule
 from narrows.methods.variational._assemble import variational_autoencoder
+from narrows.nets.after import After, Scale
 from narrows.nets.build import code_width
 from narrows.nets.kinds import Net
 from narrows.objectives.elbo import Elbo
@@ -24,7 +25,8 @@ def dirichlet_vae(
     .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(\mathrm{Dir}(\alpha(x)) \,\|\, \mathrm{Dir}(a))
 
     With a below 1 the prior has a mode at every corner, so that few shares are large, as in topic models. The paper
-    draws by an approximate inverse of the Gamma distribution function; here gradients of draws are implicit.
+    draws by an approximate inverse of the Gamma distribution function; here gradients of draws are implicit. The
+    decoder reads K z, whose mean is 1.
 
     Args:
         latent: the number of shares, K, at least 2; with 0 it is 16, or half of an example's numbers if that is less.
@@ -46,4 +48,8 @@ def dirichlet_vae(
     spec = as_spec(spec)
     bottleneck = Simplex(latent or max(2, code_width(0, spec.shape)), concentration)
     objective, widths = Elbo(beta=beta, free_bits=free_bits), (bottleneck.latent, bottleneck.latent)
-    return variational_autoencoder(spec, bottleneck, objective, widths=widths, net=net, likelihood=likelihood)
+    model = variational_autoencoder(
+        spec, bottleneck, objective, widths=widths, net=net, likelihood=likelihood
+    )
+    model.decoder = After(Scale(bottleneck.latent), model.decoder)
+    return model

@@ -5,8 +5,9 @@ from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.check import whole
 from narrows.core.schedules import Schedule
 from narrows.methods.variational._assemble import variational_autoencoder
+from narrows.nets.after import After
 from narrows.nets.build import code_width
-from narrows.nets.gyroplane import AfterGyroplanes, Gyroplanes
+from narrows.nets.gyroplane import Gyroplanes
 from narrows.nets.kinds import Net
 from narrows.objectives.elbo import Elbo
 
@@ -61,5 +62,5 @@ def poincare_vae(
         likelihood=likelihood,
     )
     if planes:
-        model.decoder = AfterGyroplanes(Gyroplanes(z, planes, curvature), model.decoder)
+        model.decoder = After(Gyroplanes(z, planes, curvature), model.decoder)
     return model
