@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from narrows.core.spec import as_spec as as_spec
     from narrows.core.stages import Player as Player
     from narrows.core.stages import Stage as Stage
+    from narrows.core.surface import Surface as Surface
     from narrows.core.symbols import Symbols as Symbols
     from narrows.core.values import NO_CONDITION as NO_CONDITION
     from narrows.core.values import NO_WIDTHS as NO_WIDTHS
@@ -65,6 +66,7 @@ _HOMES = {
     "as_spec": "spec",
     "Player": "stages",
     "Stage": "stages",
+    "Surface": "surface",
     "Symbols": "symbols",
     "NO_CONDITION": "values",
     "NO_WIDTHS": "values",

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from narrows.core.check import RequestError, refuse
 from narrows.core.code import Code, Completion, Loss, Pass
 from narrows.core.stages import Player
+from narrows.core.surface import Surface
 from narrows.core.symbols import Symbols
 from narrows.core.values import NO_CONDITION, Batch, Condition, Tree, dense
 
@@ -144,6 +145,10 @@ class Bottleneck(Part):
         """
         what = type(self).__name__
         raise refuse("label_temperature", temperature, f"0: `{what}` does not sample its codes")
+
+    def surface(self, z: Tensor) -> Surface | None:
+        """Codes (B, Z) as points of the plane, if they lie on a curve or a surface; otherwise None."""
+        return None
 
     def features(self, code: Code) -> Tensor:
         """Features for downstream probes, (B, F): the posterior mean if it is known, else z."""

@@ -36,6 +36,7 @@ from narrows.audit.checks.representations import mean_and_sampled
 from narrows.audit.checks.resolution import resolution
 from narrows.audit.checks.samples import samples
 from narrows.audit.checks.splice import splice
+from narrows.audit.checks.surface import surface
 from narrows.audit.checks.table import table
 from narrows.audit.checks.traversals import traversals
 from narrows.audit.checks.units import units
@@ -73,6 +74,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     generated_loss,
     effective_width,
     displacement,
+    surface,
     disentanglement,
     reconstructions,
     samples,

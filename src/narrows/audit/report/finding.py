@@ -103,7 +103,8 @@ class Series:
         name: for the legend.
         y: the values; for a histogram, the counts.
         x: the coordinates; 0, 1, 2 ... if empty. For a histogram the edges, one more than counts.
-        tone: 1 to 6, a colour of the palette, or 0 for grey.
+        tone: 1 to 6, a colour of the palette; 0 for grey; 11 to 22, the hues of the colour circle, for classes or for
+            the values of a factor.
         mark: of a chart of points: a ``line`` through all points in order, or from each second point to the next
             ``segments`` or ``arrows``; dots if empty.
     """
@@ -129,6 +130,8 @@ class Chart:
         y_label: of the vertical axis.
         columns: names of a matrix's columns.
         log: whether the vertical axis is logarithmic.
+        outline: of points on a map, a closed line around them, (x, y) each; the axes then have equal scales and no
+            ticks.
     """
 
     name: str
@@ -140,6 +143,7 @@ class Chart:
     y_label: str = ""
     columns: tuple[str, ...] = ()
     log: bool = False
+    outline: tuple[tuple[float, float], ...] = ()
 
 
 @dataclass(frozen=True)

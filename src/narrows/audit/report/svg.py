@@ -212,8 +212,8 @@ def _lines(chart: Chart) -> str:
 
 
 def _points(chart: Chart) -> str:
-    frame = _plane(chart, 0.06)
-    parts = [_axes(chart, frame)]
+    frame = _map(chart) if chart.outline else _plane(chart, 0.06)
+    parts = [_around(chart, frame) if chart.outline else _axes(chart, frame)]
     for s in chart.series:
         if s.mark:
             parts.append(_strokes(frame, s))
@@ -246,6 +246,20 @@ def _head(a: tuple[float, float], b: tuple[float, float]) -> str:
         (b[0] - size * math.cos(along + turn), b[1] - size * math.sin(along + turn)) for turn in (0.5, -0.5)
     ]
     return "".join(f"M{b[0]:.1f} {b[1]:.1f}L{x:.1f} {y:.1f}" for x, y in ends)
+
+
+def _map(chart: Chart) -> Frame:
+    """A frame around the outline with the same scale along both axes."""
+    (left, right), (bottom, top) = (_span(values) for values in zip(*chart.outline, strict=True))
+    scale = min((WIDTH - 2 * _RIGHT) / (right - left), (HEIGHT - 2 * _RIGHT) / (top - bottom))
+    wide, high = 0.5 * scale * (right - left), 0.5 * scale * (top - bottom)
+    x, y = WIDTH / 2, HEIGHT / 2
+    return Frame((left, right), (bottom, top), False, x - wide, x + wide, y - high, y + high)
+
+
+def _around(chart: Chart, frame: Frame) -> str:
+    xs, ys = zip(*(*chart.outline, chart.outline[0]), strict=True)
+    return polyline(frame, xs, ys, 'class="axis" fill="none"')
 
 
 def _dot(frame: Frame, x: float, y: float, series: Series, radius: float) -> str:

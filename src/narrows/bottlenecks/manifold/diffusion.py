@@ -3,22 +3,29 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
+from narrows.bottlenecks.manifold import maps
 from narrows.bottlenecks.manifold.spaces import SPACES, Space
 from narrows.bottlenecks.variational import Variational
-from narrows.core import Code, Tree
+from narrows.core import Code, Surface, Tree
 from narrows.core.check import choice, number, refuse, whole
 
 __all__ = ["Brownian", "Diffusion", "Uniform"]
 
 _LEAST = 1e-5
 """The smallest time, a standard deviation of 0.003."""
+_MAPS: dict[str, Callable[[Tensor], Surface]] = {
+    "circle": maps.circle,
+    "sphere": maps.sphere,
+    "torus": maps.torus,
+    "rp2": maps.lines,
+}
 _EARLY = 3.0
 """Training begins near a twentieth of the largest time, sigmoid(-3)."""
 
@@ -134,6 +141,7 @@ class Diffusion(Variational):
     def __init__(self, manifold: str = "torus", latent: int = 0, time: float = 0.0, walk: int = 10) -> None:
         super().__init__()
         self.space = SPACES[choice("manifold", manifold, tuple(SPACES))]
+        self.map = _MAPS.get(manifold)
         if latent not in (0, self.space.latent):
             expected = f"{self.space.latent}, the width of a code on ``manifold={manifold!r}``"
             raise refuse("latent", latent, expected, "Leave it out.")
@@ -166,3 +174,7 @@ class Diffusion(Variational):
     def from_symbols(self, symbols: Tensor) -> Code:
         """The code of the manifold nearest to a vector."""
         return Code(self.space.nearest(symbols))
+
+    def surface(self, z: Tensor) -> Surface | None:
+        """A map of the manifold, if it has one or two dimensions."""
+        return None if self.map is None else self.map(z)

@@ -10,9 +10,9 @@ from torch import Tensor
 from torch.distributions import Distribution, Normal, constraints
 
 from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE
-from narrows.bottlenecks.manifold import ball
+from narrows.bottlenecks.manifold import ball, maps
 from narrows.bottlenecks.variational import Variational, antithetic
-from narrows.core import Code, Tree
+from narrows.core import Code, Surface, Tree
 from narrows.core.check import number, refuse, whole
 
 __all__ = ["Poincare", "WrappedNormal"]
@@ -128,3 +128,7 @@ class Poincare(Variational):
     def from_symbols(self, symbols: Tensor) -> Code:
         """The point of the ball nearest to a vector."""
         return Code(ball.inside(symbols, self.curvature))
+
+    def surface(self, z: Tensor) -> Surface | None:
+        """The Poincaré disc, if there are two latents."""
+        return maps.disc(z, self.curvature**-0.5) if self.latent == 2 else None

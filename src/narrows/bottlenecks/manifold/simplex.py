@@ -8,8 +8,9 @@ import torch
 from torch import Tensor
 from torch.distributions import Dirichlet, Distribution, kl_divergence
 
+from narrows.bottlenecks.manifold import maps
 from narrows.bottlenecks.variational import Variational
-from narrows.core import Code, Tree
+from narrows.core import Code, Surface, Tree
 from narrows.core.check import number, refuse, whole
 
 __all__ = ["Shares", "Simplex"]
@@ -99,3 +100,7 @@ class Simplex(Variational):
         """A vector's positive part, divided by its sum."""
         positive = symbols.clamp_min(torch.finfo(symbols.dtype).tiny)
         return Code(positive / positive.sum(-1, keepdim=True))
+
+    def surface(self, z: Tensor) -> Surface | None:
+        """A triangle, if there are three shares."""
+        return maps.triangle(z) if self.latent == 3 else None

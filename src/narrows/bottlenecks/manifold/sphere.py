@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution
 
+from narrows.bottlenecks.manifold import maps
 from narrows.bottlenecks.manifold.directional import Directional, UniformSphere, unit
 from narrows.bottlenecks.manifold.power_spherical import PowerSpherical
 from narrows.bottlenecks.manifold.von_mises_fisher import VonMisesFisher
 from narrows.bottlenecks.variational import Variational
-from narrows.core import Code, Tree
+from narrows.core import Code, Surface, Tree
 from narrows.core.check import choice, number, whole
 
 __all__ = ["MOST", "Sphere"]
@@ -91,3 +92,8 @@ class Sphere(Variational):
     def from_symbols(self, symbols: Tensor) -> Code:
         """The point of the sphere nearest to a vector."""
         return Code(unit(symbols))
+
+    def surface(self, z: Tensor) -> Surface | None:
+        """The circle, or a map of the sphere in three dimensions."""
+        drawn = {2: maps.circle, 3: maps.sphere}.get(self.latent)
+        return None if drawn is None else drawn(z)
