@@ -11,8 +11,8 @@ __all__ = ["Gyroplanes"]
 class Gyroplanes(nn.Module):
     r"""Signed distances of points of the Poincaré ball to W gyroplanes, times the lengths of their normals.
 
-    .. math:: f_k(z) = \frac{|a_k|}{\sqrt c}\, \mathrm{arsinh}
-              \frac{2 \sqrt c\, \langle -p_k \oplus z,\, a_k\rangle}{(1 - c\,|-p_k \oplus z|^2)\, |a_k|}
+    .. math:: f_k(z) = \frac{|a_k|}{\sqrt{c}}\, \mathrm{arsinh}
+              \frac{2 \sqrt{c}\, \langle -p_k \oplus z,\, a_k\rangle}{(1 - c\,|-p_k \oplus z|^2)\, |a_k|}
 
     A gyroplane is the union of the geodesics through p that are orthogonal to a. For small c this is the affine
     function 2 <a, z - p>.

@@ -36,7 +36,7 @@ def add(x: Tensor, y: Tensor, c: float) -> Tensor:
 def exponential(x: Tensor, v: Tensor, c: float) -> Tensor:
     r"""The end of the geodesic from x along v, tangent vectors whose norm is the length: (..., Z).
 
-    .. math:: x \oplus \tanh(\tfrac12 \sqrt c\, |v|) \frac{v}{\sqrt c\, |v|}
+    .. math:: x \oplus \tanh(\tfrac12 \sqrt{c}\, |v|) \frac{v}{\sqrt{c}\, |v|}
 
     The norm of v is that of hyperbolic space, which is :math:`2 / (1 - c |x|^2)` times that of R^Z.
 
@@ -67,7 +67,7 @@ def to_origin(y: Tensor, c: float) -> Tensor:
 def distance(x: Tensor, y: Tensor, c: float) -> Tensor:
     r"""The hyperbolic distance of points, (...).
 
-    .. math:: \frac{2}{\sqrt c}\, \mathrm{arsinh} \frac{\sqrt c\, |x - y|}{\sqrt{(1 - c|x|^2)(1 - c|y|^2)}}
+    .. math:: \frac{2}{\sqrt{c}}\, \mathrm{arsinh} \frac{\sqrt{c}\, |x - y|}{\sqrt{(1 - c|x|^2)(1 - c|y|^2)}}
 
     Example:
         >>> distance(torch.zeros(1), torch.tensor([0.5]), 1.0).exp()  # (1 + 1/2) / (1 - 1/2)

@@ -97,12 +97,14 @@ class Brownian(Distribution):
         return self.space.log_kernel(self.position, value, self.t).to(value)
 
 
-@register_kl(Brownian, Uniform)
 def _kl(q: Brownian, p: Uniform) -> Tensor:
     r"""KL(q || uniform) to the first order in t."""
     d = q.space.dimension
     flat = -0.5 * d * (2 * math.pi * q.t).log() - 0.5 * d + q.space.log_volume
     return flat + 0.25 * q.space.curvature * q.t
+
+
+register_kl(Brownian, Uniform)(_kl)
 
 
 class Diffusion(Variational):

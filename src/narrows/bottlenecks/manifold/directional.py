@@ -141,7 +141,9 @@ class Directional(Distribution):
         return self.log_density(cosine.clamp(-1, 1)).to(value)
 
 
-@register_kl(Directional, UniformSphere)
 def _kl(q: Directional, p: UniformSphere) -> Tensor:
     """KL(q || uniform), in closed form: minus the entropy of q plus the log of the area."""
     return (q.negentropy() + log_area(q.width)).to(q.direction)
+
+
+register_kl(Directional, UniformSphere)(_kl)

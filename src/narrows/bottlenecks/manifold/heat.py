@@ -36,7 +36,7 @@ def sphere(angle: Tensor, t: Tensor) -> Tensor:
     r"""log density on the unit sphere in R^3 after time t, at an angle from the start.
 
     .. math:: k_t(\theta) = \sum_l \frac{2l + 1}{4\pi} e^{-l(l+1)t/2} P_l(\cos\theta)
-              = \frac{\sqrt2\, e^{t/8}}{(2\pi t)^{3/2}} \int_\theta^\pi \sum_n (-1)^n (\varphi + 2\pi n)
+              = \frac{\sqrt{2}\, e^{t/8}}{(2\pi t)^{3/2}} \int_\theta^\pi \sum_n (-1)^n (\varphi + 2\pi n)
               \frac{e^{-(\varphi + 2\pi n)^2 / 2t}}{\sqrt{\cos\theta - \cos\varphi}}\, d\varphi
 
     The integral has no cancellation at small times, where the series needs many terms. It is computed by
@@ -64,15 +64,15 @@ def sphere(angle: Tensor, t: Tensor) -> Tensor:
 def rotations(angle: Tensor, t: Tensor) -> Tensor:
     r"""log density on SO(3) after time t, at a rotation by an angle from the start.
 
-    SO(3) has the metric of matrices in R^9: half of a sphere in R^4 of radius :math:`\rho = 2 \sqrt2`, with
+    SO(3) has the metric of matrices in R^9: half of a sphere in R^4 of radius :math:`\rho = 2 \sqrt{2}`, with
 
     .. math:: k_t = \frac{e^{\tau/2}}{\rho^3 (2\pi\tau)^{3/2}} \sum_n (-1)^n \frac{\psi + \pi n}{\sin\psi}
-              e^{-(\psi + \pi n)^2 / 2\tau},\qquad \tau = t / \rho^2,\quad \psi = \text{angle} / 2
+              e^{-(\psi + \pi n)^2 / 2\tau},\qquad \tau = t / \rho^2,\quad \psi = \mathrm{angle} / 2
     """
     tau, psi = t / 8, (angle / 2).clamp_min(1e-6)
-    turns = sum(
-        (-1) ** n * (1 + math.pi * n / psi) * (-math.pi * n * (math.pi * n + 2 * psi) / (2 * tau)).exp()
-        for n in (-2, -1, 0, 1, 2)
-    )
+    turns = torch.ones_like(psi)
+    for n in (-2, -1, 1, 2):
+        away = math.pi * n * (math.pi * n + 2 * psi) / (2 * tau)
+        turns = turns + (-1) ** n * (1 + math.pi * n / psi) * (-away).exp()
     shape = psi.log() - psi.sin().log() - psi.square() / (2 * tau) + turns.log()
     return shape + tau / 2 - 1.5 * (2 * math.pi * tau).log() - 1.5 * math.log(8)

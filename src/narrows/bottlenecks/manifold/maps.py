@@ -20,8 +20,8 @@ def circle(z: Tensor) -> Surface:
 def sphere(z: Tensor) -> Surface:
     r"""Codes of the unit sphere, (B, 3), by the equal-area map of Hammer.
 
-    .. math:: x = \frac{2 \sqrt2 \cos\theta \sin(\varphi / 2)}{\sqrt{1 + \cos\theta \cos(\varphi / 2)}},\quad
-              y = \frac{\sqrt2 \sin\theta}{\sqrt{1 + \cos\theta \cos(\varphi / 2)}}
+    .. math:: x = \frac{2 \sqrt{2} \cos\theta \sin(\varphi / 2)}{\sqrt{1 + \cos\theta \cos(\varphi / 2)}},\quad
+              y = \frac{\sqrt{2} \sin\theta}{\sqrt{1 + \cos\theta \cos(\varphi / 2)}}
 
     Example:
         >>> sphere(torch.eye(3)).points.round(decimals=3).abs()

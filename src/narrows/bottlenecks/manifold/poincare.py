@@ -23,7 +23,7 @@ class WrappedNormal(Distribution):
 
     .. math:: z = \exp_\mu(v / \lambda_\mu),\; v \sim N(0, \mathrm{diag}\, \sigma^2),\qquad
               \log p(z) = \log N(v; 0, \mathrm{diag}\, \sigma^2) -
-              (Z - 1) \log \frac{\sinh(\sqrt c\, |v|)}{\sqrt c\, |v|}
+              (Z - 1) \log \frac{\sinh(\sqrt{c}\, |v|)}{\sqrt{c}\, |v|}
 
     with respect to the volume of hyperbolic space; lambda is the factor by which lengths in it exceed those in R^Z,
     so that the length of v is the distance of z from mu.

@@ -130,7 +130,7 @@ class Lines(Space):
 
 
 class Rotations(Space):
-    r"""The rotations of space, SO(3), as matrices in R^9: length is :math:`\sqrt2` times the angle."""
+    r"""The rotations of space, SO(3), as matrices in R^9: length is :math:`\sqrt{2}` times the angle."""
 
     def __init__(self) -> None:
         super().__init__(9, 3, math.log(16 * math.sqrt(2) * math.pi**2), 0.75, 0.5)

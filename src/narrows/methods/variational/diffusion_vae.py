@@ -26,12 +26,12 @@ def diffusion_vae(
               z_{s+1} = P\big(z_s + \sqrt{t / S}\; \epsilon_s\big)
 
     For data with such a shape, such as images under rotations or cyclic shifts, the code can be continuous without
-    folds. The encoder puts out the start of the motion and its time t.
+    folds. The encoder puts out the start of the motion and its time t. The width of the code follows from the
+    manifold: 2 for ``circle``, 3 for ``sphere``, 4 for ``torus``, 9 for ``so3`` and ``rp2``.
 
     Args:
         manifold: ``circle``, ``sphere``, ``torus`` (of two circles), ``so3`` (rotations of space, as matrices), or
             ``rp2`` (the projective plane, as projections onto lines).
-        latent: Z, which follows from the manifold: 2, 3, 4, 9 and 9; or 0.
         time: the largest t; with 0 the largest for which the formula of the KL divergence is used, 1, and 0.4 on
             ``rp2``.
         walk: steps of the random walk, S.

@@ -24,12 +24,11 @@ def dirichlet_vae(
 
     .. math:: \log p(x) \ge E_{q(z|x)}[\log p(x|z)] - \mathrm{KL}(\mathrm{Dir}(\alpha(x)) \,\|\, \mathrm{Dir}(a))
 
-    With a below 1 the prior has a mode at every corner, so that few shares are large, as in topic models. The paper
-    draws by an approximate inverse of the Gamma distribution function; here gradients of draws are implicit. The
-    decoder reads K z, whose mean is 1.
+    The width of the code is the number of shares, K, at least 2. With a below 1 the prior has a mode at every corner,
+    so that few shares are large, as in topic models. The paper draws by an approximate inverse of the Gamma
+    distribution function; here gradients of draws are implicit. The decoder reads K z, whose mean is 1.
 
     Args:
-        latent: the number of shares, K, at least 2; with 0 it is 16, or half of an example's numbers if that is less.
         concentration: a; 1 - 1 / K if 0.
         beta: weight of the KL divergence, a number or a schedule.
 

@@ -24,10 +24,10 @@ def s_vae(
 
     .. math:: \log p(x) \ge E_{q(z|\mu(x), \kappa(x))}[\log p(x|z)] - \mathrm{KL}(q \,\|\, U(S^{Z-1})),\qquad \|z\| = 1
 
-    The uniform prior has no centre to which codes are drawn. The sphere in R^Z has Z - 1 dimensions.
+    The uniform prior has no centre to which codes are drawn. The sphere in R^Z has Z - 1 dimensions, so that
+    Z is at least 2.
 
     Args:
-        latent: width of the code, Z, at least 2; with 0 it is 16, or half of an example's numbers if that is less.
         distribution: ``power``, the power spherical distribution, or ``vmf``, von Mises-Fisher's, as in the paper.
         kappa: one concentration for all examples, which fixes the KL divergence; learned for each example if 0.
         beta: weight of the KL divergence, a number or a schedule.
