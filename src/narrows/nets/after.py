@@ -18,7 +18,7 @@ class After(nn.Module):
 
     Example:
         >>> from narrows.nets.mlp import MLP
-        >>> After(nn.Softmax(-1), MLP((3,), (5,)))(torch.zeros(2, 3)).shape
+        >>> After(nn.Softmax(-1), MLP((3,), (5,), ()))(torch.zeros(2, 3)).shape
         torch.Size([2, 5])
     """
 

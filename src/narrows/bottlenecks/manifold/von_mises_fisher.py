@@ -49,9 +49,9 @@ class VonMisesFisher(Directional):
         concentration: kappa, (B,).
 
     Example:
-        >>> q = VonMisesFisher(torch.eye(3), torch.tensor([0.0, 1.0, 100.0]))
+        >>> q = VonMisesFisher(torch.eye(3), torch.tensor([0.1, 1.0, 100.0]))
         >>> q.mean.diagonal()  # coth(kappa) - 1 / kappa
-        tensor([0.0000, 0.3130, 0.9900])
+        tensor([0.0333, 0.3130, 0.9900])
 
     Reference:
         Davidson, Falorsi, De Cao, Kipf, Tomczak, Hyperspherical Variational Auto-Encoders, 2018. arXiv:1804.00891

@@ -70,7 +70,7 @@ PROOF = Proof(
         and better than a code on a sphere:
             torus/mse < sphere/mse  (not at quick scale)
         it goes around each circle once: loops of images and of codes are matched one to one in most seeds:
-            torus/wound > 0.5  (not at quick scale)
+            torus/wound > 0.5  (not at quick scale, refuted here)
         the code on a torus carries more than 1 nat:
             torus/rate > 1
         """),

@@ -69,7 +69,7 @@ PROOF = Proof(
         -log p(x) is lower than that of a VAE whose decoder reads the softmax of a Gaussian code:
             dirichlet/nll < softmax/nll  (not at quick scale)
         and than that of the VAE:
-            dirichlet/nll < vae/nll  (not at quick scale)
+            dirichlet/nll < vae/nll  (not at quick scale, refuted here)
         a linear probe of the code finds the class more often than in the VAE's:
             dirichlet/probe > vae/probe  (not at quick scale)
         shares do not collapse: of 20, more than 10 are in use (the exponential of the mean code's entropy):
