@@ -136,7 +136,7 @@ def test_data_list_and_info(cli):
         (["list", "--famly", "x"], "--famly"),
         (["list", "extra"], "extra"),
         (["paper"], "NAME"),
-        (["paper", "vea"], "Did you mean `vae`"),
+        (["paper", "vaee"], "Did you mean `vae`"),
         (["data", "info", "mnst"], "Did you mean `mnist`"),
         (["data", "get", "mnst"], "Did you mean `mnist`"),
     ],

@@ -121,7 +121,7 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
         ("compare nowhere --out x.html", "at least two"),
         ("compare nowhere nothing --out x.html", "not a run"),
         ("prove", "No proof is chosen"),
-        ("prove vea", "Did you mean `vae`"),
+        ("prove vaee", "Did you mean `vae`"),
         ("prove vae --scale huge", "scale"),
         ("prove vae --seeds some", "`--seeds` must be"),
     ],

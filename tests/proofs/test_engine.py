@@ -213,7 +213,7 @@ def test_an_unknown_scale_or_method_is_refused():
     with pytest.raises(RequestError, match="`quick`, `default`"):
         prove(proof(), data=X, scale="full")
     with pytest.raises(UnknownNameError, match="Did you mean"):
-        prove("vea")
+        prove("vaee")
 
 
 class Linear(nn.Linear):
@@ -280,7 +280,7 @@ def test_what_to_prove_must_be_said():
     with pytest.raises(RequestError, match="not both"):
         many.chosen(["vae"], every=True)
     with pytest.raises(UnknownNameError):
-        many.chosen(["vea"])
+        many.chosen(["vaee"])
     with pytest.raises(RequestError, match="no family"):
         many.chosen(family="nope")
 
