@@ -18,7 +18,6 @@ SMALL = {
     "estimates": 2,
     "leapfrog": 1,
     "iterations": 3,
-    "features": 4,
     "grey_levels": 4,
 }
 
