@@ -205,6 +205,7 @@ _ROWS: tuple[Technique, ...] = (
         2,
         21,
         "narrows fit manifold --method wae",
+        "regularised",
     ),
     Technique(
         "vne",
