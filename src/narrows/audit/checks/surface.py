@@ -59,7 +59,7 @@ def _chart(found: Surface, of: str, values: Tensor) -> Chart:
         low, high = (f"{float(held[i]):g}" for i in (0, -1))
         tone = _FIRST + hue * _HUES // count if of else 1
         series.append(Series(low if low == high else f"{low} to {high}", tuple(y), tuple(x), tone))
-    coloured = f" The colour is the {of}." if of else ""
+    coloured = f" Coloured by {of}." if of else ""
     return Chart(
         f"surface/{of}" if of else "surface",
         f"Codes on the {found.name}" + (f", by {of}" if of else ""),

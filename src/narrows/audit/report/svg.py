@@ -218,7 +218,7 @@ def _points(chart: Chart) -> str:
         if s.mark:
             parts.append(_strokes(frame, s))
             continue
-        radius = 2.2 if len(s.y) > 30 else 5.5
+        radius = 2.2 if len(s.y) > 30 or chart.outline else 5.5
         parts.extend(_dot(frame, x, y, s, radius) for x, y in zip(_abscissae(s), s.y, strict=True))
     return "".join(parts)
 
