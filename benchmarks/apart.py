@@ -34,15 +34,22 @@ class Measured:
     peak: float = 0.0
 
 
-def measure(module: str, names: Sequence[str], argv: Sequence[str], rounds: int) -> dict[str, Measured]:
+def measure(
+    module: str,
+    names: Sequence[str],
+    argv: Sequence[str],
+    rounds: int,
+    elsewhere: Mapping[str, tuple[str, str]] | None = None,
+) -> dict[str, Measured]:
     """Run `python -m module ... --only NAME` for each name, side by side, a round each in turn.
 
-    One round before the others is not timed (its loss is kept). A variant that cannot start is left out, and its
-    last words are printed.
+    Those in `elsewhere` run by another interpreter and another module. One round before the others is not timed
+    (its loss is kept). A variant that cannot start is left out, and its last words are printed.
     """
     running: dict[str, subprocess.Popen[str]] = {}
     for name in names:
-        command = [sys.executable, "-m", module, *argv, "--only", name]
+        python, own = (elsewhere or {}).get(name, (sys.executable, module))
+        command = [python, "-m", own, *argv, "--only", name]
         pipe = subprocess.PIPE
         running[name] = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, text=True, env={**os.environ, "PYTHONWARNINGS": "ignore"}

@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent, Normal
 
-from narrows.bottlenecks.gaussian.diagonal import Gaussian
+from narrows.bottlenecks.gaussian.diagonal import Gaussian, normal
 from narrows.core import Batch
 from narrows.core.check import RequestError
 from narrows.methods.variational.beta_tcvae import beta_tcvae
+from narrows.objectives import total_correlation
 from narrows.objectives.total_correlation import decompose, log_weights
 
 PRIOR = Gaussian(3).double().prior()
@@ -134,3 +135,19 @@ def test_size_of_the_data_is_set_once_and_saved() -> None:
     model.objective.set_rows(600)  # it is known
     other.load_state_dict(model.state_dict())
     assert int(other.objective.size) == 500
+
+
+def test_a_batch_in_pieces_has_the_same_terms_and_gradients(monkeypatch):
+    torch.manual_seed(0)
+    found = []
+    features, noise = torch.randn(12, 6, dtype=torch.double), torch.randn(2, 12, 3, dtype=torch.double)
+    for numbers in (1 << 21, 2 * 12 * 3 * 5):
+        monkeypatch.setattr(total_correlation, "_NUMBERS", numbers)
+        h = features.clone().requires_grad_()
+        q = normal(h)
+        z = q.mean + q.stddev * noise
+        terms = decompose(z, q, normal(torch.zeros(1, 6, dtype=torch.double)), 100)
+        (terms["tc"].sum() + 2 * terms["mi"].sum()).backward()
+        found.append((*terms.values(), h.grad))
+    for whole, pieces in zip(*found, strict=True):
+        assert torch.allclose(whole, pieces, rtol=1e-12)

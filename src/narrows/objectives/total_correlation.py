@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution
 
-from narrows.bottlenecks.gaussian.diagonal import Diagonal, diagonal
+from narrows.bottlenecks.gaussian.diagonal import Diagonal, diagonal, log_densities
 from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import RequestError, choice, whole
 from narrows.core.schedules import Schedule
@@ -16,6 +18,8 @@ from narrows.core.schedules import Schedule
 __all__ = ["TotalCorrelation", "decompose", "log_weights"]
 
 SAMPLINGS = ("stratified", "weighted")
+_NUMBERS = 1 << 21
+"""The number of densities that are in memory at a time."""
 
 
 def log_weights(batch: int, size: int | Tensor, sampling: str = "stratified") -> Tensor:
@@ -60,6 +64,9 @@ def decompose(
               \underbrace{\log\frac{q(z)}{\prod_j q(z_j)}}_{\text{tc}} +
               \underbrace{\sum_j\log\frac{q(z_j)}{p(z_j)}}_{\text{dimwise}}
 
+    The densities of all pairs of codes and posteriors are computed for some codes at a time, and again in the
+    backward pass, so that memory grows with B^2, not with B^2 Z.
+
     Args:
         z: a draw from each posterior, (*samples, B, Z).
         q: the posteriors of the batch, (B, Z).
@@ -72,12 +79,65 @@ def decompose(
     """
     batch = z.shape[-2]
     weights = log_weights(batch, torch.as_tensor(size).clamp(min=batch), sampling).to(z)
-    # log q(z_i | x_j) of every latent: (*samples, B, B, Z)
-    pairs = q.base_dist.log_prob(z.unsqueeze(-2))
+    joint, marginals = _aggregate(z, q, weights)
     own = q.log_prob(z)
-    joint = (pairs.sum(-1) + weights).logsumexp(-1)
-    marginals = (pairs + weights.unsqueeze(-1)).logsumexp(-2).sum(-1)
     return {"mi": own - joint, "tc": joint - marginals, "dimwise": marginals - p.log_prob(z)}
+
+
+def _aggregate(z: Tensor, q: Diagonal, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """log q(z) and log prod_j q(z_j) of codes (*samples, B, Z) under the mixture of posteriors, (*samples, B) each."""
+    rows = z.flatten(0, -2)
+    found = _Mixed.apply(rows, q.base_dist.loc, q.base_dist.scale, weights)
+    joint, marginals = cast(tuple[Tensor, Tensor], found)
+    return joint.view(z.shape[:-1]), marginals.sum(-1).view(z.shape[:-1])
+
+
+class _Mixed(torch.autograd.Function):
+    """The log-densities of codes (R, Z) under a mixture of Gaussians (B, Z), of codes (R,) and latents (R, Z).
+
+    Row r of the codes has the weights of row r modulo B. All pairs are computed for some rows at a time, and again in
+    the backward pass.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, loc: Tensor, scale: Tensor, weights: Tensor) -> tuple[Tensor, Tensor]:
+        joint, marginals = z.new_empty(len(z)), torch.empty_like(z)
+        for rows, w in _pieces(z, weights):
+            pairs = log_densities(z[rows], loc, scale)
+            joint[rows] = (pairs.sum(-1) + w).logsumexp(-1)
+            marginals[rows] = pairs.add_(w.unsqueeze(-1)).logsumexp(-2)
+        ctx.save_for_backward(z, loc, scale, weights, joint, marginals)
+        return joint, marginals
+
+    @staticmethod
+    @once_differentiable  # type: ignore[untyped-decorator]
+    def backward(ctx: Any, to_joint: Tensor, to_marginals: Tensor) -> tuple[Tensor | None, ...]:
+        z, loc, scale, weights, joint, marginals = ctx.saved_tensors
+        to_z, to_loc, to_scale = torch.empty_like(z), torch.zeros_like(loc), torch.zeros_like(scale)
+        for rows, w in _pieces(z, weights):
+            pairs = log_densities(z[rows], loc, scale)
+            # The gradient of log sum exp is the softmax.
+            share = (pairs.sum(-1) + w - joint[rows, None]).exp_() * to_joint[rows, None]
+            each = (
+                pairs.add_(w.unsqueeze(-1)).sub_(marginals[rows, None]).exp_().mul_(to_marginals[rows, None])
+            )
+            each.add_(share.unsqueeze(-1))
+            away = (z[rows, None] - loc) / scale
+            pulled = each * away
+            to_z[rows] = -(pulled / scale).sum(1)
+            to_loc += pulled.sum(0) / scale
+            to_scale += (pulled.mul_(away).sub_(each)).sum(0) / scale
+        return to_z, to_loc, to_scale, None
+
+
+def _pieces(z: Tensor, weights: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Rows of the codes with their weights, so many that their pairs fit into a part of the memory."""
+    batch = len(weights)
+    size = max(1, _NUMBERS // (batch * z.shape[-1]))
+    for first in range(0, len(z), batch):
+        for start in range(0, batch, size):
+            stop = min(start + size, batch)
+            yield slice(first + start, first + stop), weights[start:stop]
 
 
 class TotalCorrelation(Objective):
