@@ -22,7 +22,6 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
@@ -33,7 +32,7 @@ from torch.nn import functional as F
 
 import narrows.data
 from benchmarks import apart
-from benchmarks.trainer import epochs, ours
+from benchmarks.trainer import BATCH, epochs, ours
 from narrows.core import Autoencoder, Batch, Spec
 from narrows.methods import index
 from narrows.train import training_mode
@@ -194,33 +193,30 @@ def bare(name: str, store: Tensor, steps: int) -> Iterator[float]:
 
 
 def factor_loop(store: Tensor, steps: int) -> Iterator[float]:
-    """FactorVAE: the VAE on a batch with the critic's logit, the critic on the codes and their permutations."""
+    """FactorVAE: the VAE on a batch with the critic's logit; the critic on its halves, the second one permuted."""
     model = build("factor-vae")
-    widths = (LATENT, 256, 256, 2)
-    layers = [m for a, b in pairwise(widths) for m in (nn.Linear(a, b), nn.LeakyReLU(0.2))]
-    critic = nn.Sequential(*layers[:-1])
+    critic = nn.Sequential(
+        nn.Linear(LATENT, 256), nn.SiLU(), nn.Linear(256, 256), nn.SiLU(), nn.Linear(256, 1)
+    )
     nets = [*model.encoder.parameters(), *model.decoder.parameters()]
     first, second = (torch.optim.Adam(p, lr=1e-3, fused=True) for p in (nets, critic.parameters()))
-    generator = torch.Generator().manual_seed(0)
+    generator, half = torch.Generator().manual_seed(0), BATCH // 2
     while True:
         with training_mode():
             for rows in epochs(len(store), steps, generator):
-                one, two = store[rows].float().div_(255).chunk(2)
-                mean, log_var, z = draw(model, one)
-                logit = critic(z)
-                loss = distortion(model, z, one) + rate(mean, log_var) + 35 * (logit[:, 0] - logit[:, 1])
+                x = store[rows].float().div_(255)
+                mean, log_var, z = draw(model, x)
+                loss = (distortion(model, z, x) + rate(mean, log_var) - 35 * critic(z)[:, 0]).mean()
                 first.zero_grad()
-                loss.mean().backward()
+                loss.backward()
                 first.step()
-                with torch.no_grad():
-                    other = draw(model, two)[2]
-                    permuted = torch.stack([c[torch.randperm(len(c))] for c in other.T], 1)
-                both = critic(torch.cat([z.detach(), permuted]))
-                right = torch.cat([torch.zeros(len(z)), torch.ones(len(permuted))]).long()
+                z = z.detach()
+                permuted = z[half:].gather(0, torch.rand(half, LATENT).argsort(0))
                 second.zero_grad()
-                F.cross_entropy(both, right).backward()
+                wrong = F.softplus(critic(z[:half])) + F.softplus(-critic(permuted))
+                wrong.mean().backward()
                 second.step()
-        yield float(loss.mean().detach())
+        yield float(loss.detach())
 
 
 def variants(name: str, steps: int) -> dict[str, apart.Variant]:

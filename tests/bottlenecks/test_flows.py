@@ -93,7 +93,7 @@ def test_planar_maps_are_invertible_whatever_the_encoder_puts_out() -> None:
     assert volume.isfinite().all()
     assert float(volume[0]) == 0
     kept = (w * u).sum(1) > 0
-    constrained = one._constrained()[0][kept]
+    constrained = one.constrained()[0][kept]
     expected = torch.logaddexp(torch.zeros(200), (w * u).sum(1)).double() - 1
     torch.testing.assert_close((constrained * w[kept]).sum(1), expected[kept], rtol=1e-5, atol=1e-5)
 

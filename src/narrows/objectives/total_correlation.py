@@ -110,7 +110,7 @@ class _Mixed(torch.autograd.Function):
         return joint, marginals
 
     @staticmethod
-    @once_differentiable  # type: ignore[untyped-decorator]
+    @once_differentiable
     def backward(ctx: Any, to_joint: Tensor, to_marginals: Tensor) -> tuple[Tensor | None, ...]:
         z, loc, scale, weights, joint, marginals = ctx.saved_tensors
         to_z, to_loc, to_scale = torch.empty_like(z), torch.zeros_like(loc), torch.zeros_like(scale)

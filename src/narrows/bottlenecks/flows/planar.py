@@ -35,14 +35,18 @@ class PlanarMap(NamedTuple):
         u: (..., Z), unconstrained.
         w: (..., Z).
         b: (...).
+        known: the constrained u, and 1 + its product with w, if they are known.
     """
 
     u: Tensor
     w: Tensor
     b: Tensor
+    known: tuple[Tensor, Tensor] | None = None
 
-    def _constrained(self) -> tuple[Tensor, Tensor]:
+    def constrained(self) -> tuple[Tensor, Tensor]:
         """The constrained u, and 1 + its product with w."""
+        if self.known is not None:
+            return self.known
         square, product = self.w.square().sum(-1), (self.w * self.u).sum(-1)
         away = F.softplus(product) - 1 - product
         share = away / square.clamp_min(_TINY)
@@ -52,13 +56,13 @@ class PlanarMap(NamedTuple):
 
     def forward(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The image, and log |det|."""
-        u, slope = self._constrained()
+        u, slope = self.constrained()
         bent = torch.tanh((self.w * z).sum(-1) + self.b)
         return z + u * bent[..., None], _log_slope(slope, bent)
 
     def inverse(self, z: Tensor) -> tuple[Tensor, Tensor]:
         """The origin, with gradients, and log |det| there."""
-        u, slope = self._constrained()
+        u, slope = self.constrained()
         target = (self.w * z).sum(-1) + self.b
         with torch.no_grad():
             reach = (slope - 1).abs().expand_as(target) + _TINY
@@ -149,7 +153,11 @@ class Planar(Amortised):
         """The maps for features (B, inputs)."""
         u, w, b = h.unflatten(-1, (self.length, -1)).split((self.latent, self.latent, 1), -1)
         u, w, b = u + _AT_REST * self.normals, w + self.normals, b.squeeze(-1)
-        return [PlanarMap(u[..., k, :], w[..., k, :], b[..., k]) for k in range(self.length)]
+        constrained, slope = PlanarMap(u, w, b).constrained()  # of all maps at once
+        each = zip(
+            u.unbind(-2), w.unbind(-2), b.unbind(-1), constrained.unbind(-2), slope.unbind(-1), strict=True
+        )
+        return [PlanarMap(u, w, b, (fixed, by)) for u, w, b, fixed, by in each]
 
 
 class Radial(Amortised):

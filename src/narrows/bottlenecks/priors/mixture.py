@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, constraints
 
-from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Diagonal
+from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Diagonal, log_densities
 from narrows.core import Part
 from narrows.core.check import number, refuse, whole
 
@@ -49,17 +51,21 @@ class Mixture(MixtureSameFamily):
         """log p of codes (..., Z), in nats, (...)."""
         rows = value.reshape(-1, value.shape[-1])
         if torch.is_grad_enabled():
-            found: Tensor = super().log_prob(rows)
+            found = self._joint(rows).logsumexp(-1)
         else:
             size = max(1, _NUMBERS // (self.component_distribution.batch_shape[0] * value.shape[-1]))
-            found = torch.cat([super(Mixture, self).log_prob(some) for some in rows.split(size)])
+            found = torch.cat([self._joint(some).logsumexp(-1) for some in rows.split(size)])
         return found.view(value.shape[:-1])
+
+    def _joint(self, rows: Tensor) -> Tensor:
+        """log p(component, z) of codes (N, Z), (N, K)."""
+        base = cast(Diagonal, self.component_distribution).base_dist
+        each: Tensor = log_densities(rows, base.loc, base.scale).sum(-1)
+        return each + self.mixture_distribution.logits
 
     def responsibilities(self, z: Tensor) -> Tensor:
         """p(component | z) of codes (B, Z), (B, K)."""
-        joint = self.component_distribution.log_prob(z.unsqueeze(-2)) + self.mixture_distribution.logits
-        share: Tensor = joint.softmax(-1)
-        return share
+        return self._joint(z).softmax(-1)
 
 
 class GaussianMixture(Part):
