@@ -86,6 +86,10 @@ def decompose(
 
 def _aggregate(z: Tensor, q: Diagonal, weights: Tensor) -> tuple[Tensor, Tensor]:
     """log q(z) and log prod_j q(z_j) of codes (*samples, B, Z) under the mixture of posteriors, (*samples, B) each."""
+    if z.numel() * len(weights) <= _NUMBERS:
+        pairs = log_densities(z, q.base_dist.loc, q.base_dist.scale)
+        whole = (pairs.sum(-1) + weights).logsumexp(-1)
+        return whole, (pairs + weights.unsqueeze(-1)).logsumexp(-2).sum(-1)
     rows = z.flatten(0, -2)
     found = _Mixed.apply(rows, q.base_dist.loc, q.base_dist.scale, weights)
     joint, marginals = cast(tuple[Tensor, Tensor], found)
