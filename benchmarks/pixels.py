@@ -13,7 +13,7 @@ import time
 import torch
 
 from narrows.core import seeded
-from narrows.likelihoods.pixels import Pixels
+from narrows.likelihoods.masked_pixels import Pixels
 
 CASES = (("14 x 14, window 5", 14, 5), ("28 x 28, window 5", 28, 5), ("28 x 28, all earlier pixels", 28, 0))
 

@@ -8,7 +8,7 @@ from narrows.bottlenecks.priors.flow import FlowPrior
 from narrows.core import Autoencoder, Part, Spec, as_spec
 from narrows.core.check import choice, refuse, whole
 from narrows.core.schedules import Schedule
-from narrows.likelihoods.pixels import Pixels
+from narrows.likelihoods.masked_pixels import Pixels
 from narrows.methods.variational._assemble import gaussian_autoencoder
 from narrows.nets.kinds import Net
 from narrows.objectives.elbo import Elbo

@@ -9,7 +9,7 @@ import torch
 
 from narrows.core import seeded
 from narrows.core.check import RequestError
-from narrows.likelihoods.pixels import Pixels
+from narrows.likelihoods.masked_pixels import Pixels
 from narrows.nets.pixels import PixelNet
 
 SHAPES = [(1, 5, 4), (3, 3, 4)]
