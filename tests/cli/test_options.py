@@ -73,7 +73,7 @@ def test_the_options_of_a_method_read_their_own_defaults(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_no_option_of_a_method_hides_one_of_the_command(name):
-    own = set(inspect.signature(complete(fit, [])).parameters) | {option.name for option in DATA_OPTIONS}
+    own = set(inspect.signature(complete(fit, [])).parameters)  # one of the data gives way
     shared = {"prior"}  # the command hands it to the method
     assert not (own - shared) & {option.name for option in method_options(name)}
 
@@ -117,3 +117,9 @@ def test_a_command_that_asks_for_nothing_stays_as_it_is():
         """Do."""
 
     assert complete(command, []) is command
+
+
+def test_an_option_of_the_method_goes_before_one_of_the_data_with_its_name():
+    for method, owner in {"uae": "options", "vae": "data_options"}.items():
+        asked = inspect.signature(complete(fit, ["fit", "digits", "--method", method])).parameters
+        assert [name for name in asked if name.endswith("__points")] == [f"{owner}__points"]

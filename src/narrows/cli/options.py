@@ -34,7 +34,8 @@ def complete(function: Callable[..., Any], words: Sequence[str]) -> Callable[...
         method = _after("--method", words)
         groups["options"] = method_options(method) if method is not None else ()
     if "data_options" in parameters:
-        groups["data_options"] = DATA_OPTIONS
+        taken = {option.name for option in groups.get("options", ())}  # the method's, where both have a name
+        groups["data_options"] = [option for option in DATA_OPTIONS if option.name not in taken]
     if "sampling" in parameters:
         from narrows.cli.sampling import sampling_options
 
