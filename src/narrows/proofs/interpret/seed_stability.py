@@ -114,7 +114,7 @@ PROOF = Proof(
             planted/wider/shared < planted/true/shared - 0.1  (not at quick scale)
             Post hoc: [rate]
         on a language model they share fewer at four times the width, by a tenth of the share:
-            topk/wide/shared < 0.9 * topk/narrow/shared  (not at quick scale)
+            topk/wide/shared < 0.9 * topk/narrow/shared  (not at quick scale, refuted here)
         ReLU with L1 shares a tenth more than TopK (mean of two widths):
             relu/shared > 1.1 * topk/shared  (not at quick scale)
         at as many latents on, to a tenth (not fewer):
