@@ -20,8 +20,8 @@ def absolute_correlations(codes: Tensor) -> Tensor:
         codes: (N, Z), N >= 2.
 
     Example:
-        >>> absolute_correlations(torch.tensor([[0.0, 1.0, 3.0], [1.0, -1.0, 3.0]]))[0]
-        tensor([0., 1., 0.])
+        >>> absolute_correlations(torch.tensor([[0.0, 1.0, 3.0], [1.0, -1.0, 3.0]]))[0].round().tolist()
+        [0.0, 1.0, 0.0]
     """
     return _correlations(codes).abs().fill_diagonal_(0)
 
