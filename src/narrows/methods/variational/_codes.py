@@ -72,6 +72,17 @@ ROWS = (
         "variational.delta_vae",
     ),
     Method(
+        "il-lidvae",
+        "Controlling Posterior Collapse by an Inverse Lipschitz Constraint on the Decoder Network",
+        2023,
+        "2304.12770",
+        "variational",
+        "A decoder that keeps codes apart by at least a given factor controls how much of the code is in use.",
+        3,
+        42,
+        "variational.il_lidvae",
+    ),
+    Method(
         "jointvae",
         "Learning Disentangled Joint Continuous and Discrete Representations",
         2018,
