@@ -94,7 +94,7 @@ class ConvexGradient(nn.Module):
 class InverseLipschitz(nn.Module):
     r"""A decoder whose outputs are at least L^2 times as far from each other as the codes.
 
-    .. math:: f(z) = g_2(B\, g_1(z)),\quad B = \begin{pmatrix} I \\ 0 \end{pmatrix},\qquad
+    .. math:: f(z) = g_2(B\, g_1(z)),\quad B^T = [I, 0],\qquad
               \|f(z) - f(z')\| \ge L^2\, \|z - z'\|
 
     Each g is a `ConvexGradient`; B appends zeros to a vector of Z numbers.

@@ -28,17 +28,16 @@ def il_lidvae(
     .. math:: f(z) = \nabla\varphi_2(B\, \nabla\varphi_1(z)),\qquad
               \|f(z) - f(z')\| \ge L^2\, \|z - z'\|
 
-    Both functions phi are input-convex networks plus L |u|^2 / 2, and B appends zeros. f gives the parameters of the
-    likelihood, such as means or logits, of which there are at least as many as latents. If the first Z of them hardly
-    vary in the data, such as pixels in an empty corner, the bound is met there and the code need not tell more of the
-    data: put first what varies most, such as principal components.
+    Both functions phi are input-convex networks plus L |u|^2 / 2, and B appends zeros; ``net`` is the encoder. f gives
+    the parameters of the likelihood, such as means or logits, of which there are at least as many as latents. If the
+    first Z of them hardly vary in the data, such as pixels in an empty corner, the bound is met there and the code need
+    not tell more of the data: put first what varies most, such as principal components.
 
     Args:
         convexity: L; with a larger one the code is more informative. With 0 there is no bound.
         hidden: width of each hidden layer of both convex networks.
         layers: number of hidden layers of each convex network.
         beta: weight of the KL divergence, a number or a schedule.
-        net: the encoder; auto is chosen by the shape of the data.
 
     Raises:
         RequestError: an argument out of range.
