@@ -46,8 +46,11 @@ def principal(data: Reduced) -> Reduced:
     x = data.train.all().x.flatten(1)
     mean = x.mean(0)
     axes = torch.linalg.eigh((x - mean).T.cov()).eigenvectors.flip(1)
-    parts = (replace(p, x=(p.all().x.flatten(1) - mean) @ axes, shape=mean.shape) for p in data[:2])
-    return Reduced(*parts, replace(data.spec, shape=tuple(mean.shape), values="real"))
+    train, test = (
+        replace(part, x=(part.all().x.flatten(1) - mean) @ axes, shape=tuple(mean.shape))
+        for part in (data.train, data.test)
+    )
+    return Reduced(train, test, replace(data.spec, shape=tuple(mean.shape), values="real"))
 
 
 @torch.no_grad()
