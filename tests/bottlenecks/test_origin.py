@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.cost import flops
 from narrows.bottlenecks.deterministic.origin import GradientOrigin
 from narrows.core import Autoencoder, Batch, Spec
 from narrows.core.check import RequestError
@@ -122,6 +123,12 @@ def test_codes_are_the_same_without_gradients(builder: type) -> None:
         without = model.encode(batch).z
     assert not without.requires_grad
     torch.testing.assert_close(without, model.encode(batch).z)
+
+
+@torch.no_grad()
+def test_a_reconstruction_decodes_twice_and_differentiates_once() -> None:
+    (model, _, _), x = linear(), data()
+    assert flops(lambda: model.reconstruct(Batch(x))) == 3 * 2 * N * D * Z
 
 
 @pytest.mark.parametrize("builder", [gon, vgon])

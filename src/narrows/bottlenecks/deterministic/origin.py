@@ -57,6 +57,9 @@ class GradientOrigin(Autoencoder):
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             z = self.zero.repeat(len(batch), 1).requires_grad_()
+            z = (
+                z.clone()
+            )  # no leaf: torch's counter of operations refuses gradients for leaves that a module reads
             output = self.decode(z, batch.condition)
             distortion = self.likelihood.pass_nll(Pass(batch, Code(z), output))
             (slope,) = torch.autograd.grad(distortion.sum(), z, create_graph=graph)

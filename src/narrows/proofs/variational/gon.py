@@ -61,7 +61,7 @@ PROOF = Proof(
         it is less than half that of the mean image:
             gon/train < 0.5 * mean/train
         """),
-    quick={"steps": 100, "rows": 1438, "tests": 300, "width": 64},
+    quick={"steps": 80, "rows": 1438, "tests": 300, "width": 64},
     default={"steps": 1500, "batch_size": 64, "rows": 20_000, "tests": 5000, "width": 256},
     full={"steps": 50_000, "rows": 60_000, "tests": 10_000},
     notes="""
