@@ -82,7 +82,7 @@ PROOF = Proof(
         MNIST averaged to 14 x 14 and binarised, 48 latents, perceptrons with one hidden layer, as many steps for both
         at the same learning rate. The two heads of the VGON are linear. Frechet distances are of 32 features of a small
         classifier, and of draws of pixels, not of their means. The paper has convolutional nets with batch
-        normalisation at 32 x 32, and compares bounds on test images. The last claim was asked at quick scale too, until it did
-        not hold there after 150 steps; nothing had been measured at default scale.
+        normalisation at 32 x 32, and compares bounds on test images. The last claim was asked at quick scale too, until
+        it did not hold there after 150 steps; nothing had been measured at default scale.
         """,
 )
