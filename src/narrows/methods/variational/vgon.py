@@ -1,5 +1,7 @@
 """The variational gradient origin network."""
 
+from torch import nn
+
 from narrows import likelihoods
 from narrows.bottlenecks.deterministic.origin import GradientOrigin, checked
 from narrows.bottlenecks.gaussian.diagonal import Gaussian

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -27,7 +27,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
     seen, unseen = data.train.all(budget["tests"]), data.test.all()
     options = {"spec": data.spec, "latent": 48, "net": f"mlp:{budget['width']}", "likelihood": "bernoulli"}
     numbers = {"mean/train": float((seen.x - seen.x.mean(0)).square().mean())}
-    for name, builder in {"gon": gon, "ae": ae}.items():
+    builders: Mapping[str, Callable[..., Autoencoder]] = {"gon": gon, "ae": ae}
+    for name, builder in builders.items():
         early = trial.build(builder, **options)
         trial.fit(early, data.train, lr=1e-3, steps=budget["steps"] // EARLY)
         model = trial.build(builder, **options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import torch
 
@@ -29,7 +29,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
         "independent/nll": independent_nll(data.train.all().x, unseen.x, data.spec),
         "independent/frechet": distance(look, pixels, unseen),
     }
-    for name, builder in {"vgon": vgon, "vae": vae}.items():
+    builders: Mapping[str, Callable[..., Autoencoder]] = {"vgon": vgon, "vae": vae}
+    for name, builder in builders.items():
         model = trial.build(builder, **options)
         trial.fit(model, data.train, lr=1e-3)
         with seeded(trial.seed), torch.no_grad():
