@@ -49,9 +49,9 @@ def vgon(
     latent = code_width(latent, spec.shape)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     heads = MLP((latent,), (2 * latent,), ())
-    heads.layers[-1].weight.data[
-        latent:
-    ].zero_()  # so that large gradients are no large variances to begin with
+    last = heads.layers[-1]
+    assert isinstance(last, nn.Linear)
+    last.weight.data[latent:].zero_()  # so that large gradients are no large variances to begin with
     return GradientOrigin(
         heads,
         Gaussian(latent),
