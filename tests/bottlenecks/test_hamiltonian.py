@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.cost import flops
 from narrows.bottlenecks.flows.hamiltonian import TEMPERINGS, Dynamics, HamiltonianAutoencoder
 from narrows.bottlenecks.flows.riemannian import RiemannianAutoencoder
 from narrows.core import Batch, Code, Spec, seeded
@@ -210,3 +211,11 @@ def test_bad_metrics_are_refused() -> None:
     for options in ({"centroids": 0}, {"temperature": 0.0}, {"regularisation": -1.0}, {"iterations": 0}):
         with pytest.raises(RequestError, match=next(iter(options))):
             rhvae((D,), **options)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("build", [hvae, rhvae])
+def test_its_operations_can_be_counted(build):
+    model = build((6,), latent=2, net="mlp:8").eval()
+    batch = Batch(torch.randn(4, 6))
+    with torch.no_grad():
+        assert flops(lambda: model(batch)) > flops(lambda: model.decoder(torch.zeros(4, 2)))

@@ -183,6 +183,7 @@ class HamiltonianAutoencoder(Autoencoder):
         graph = torch.is_grad_enabled()
         with torch.enable_grad():
             z = z if graph and z.requires_grad else z.detach().requires_grad_()
+            z = z.clone()  # counters of operations cannot differentiate by a leaf
             output = self.decode(z, batch.condition)
             value = prior.log_prob(z) - self.likelihood.pass_nll(Pass(batch, Code(z), output))
             (slope,) = torch.autograd.grad(value.sum(), z, create_graph=graph)
