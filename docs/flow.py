@@ -77,10 +77,10 @@ def _trace(model: Autoencoder, batch: Batch) -> dict[str, Any]:
         warnings.simplefilter("ignore")
         loss = model.loss(batch)
         players = {p.name: list(p.loss(batch, 0, loss.passed).terms) for p in model.players()}
+        passed = loss.passed or model(batch)  # a generator's loss starts from codes, and has no pass
     for handle in handles:
         handle.remove()
-    assert loss.passed is not None
-    code = loss.passed.code
+    code = passed.code
     found["z"] = _shape(code.z)
     found["kind"] = (
         f"{code.z.indices.shape[-1]} of {code.z.width} latents" if isinstance(code.z, Sparse) else ""

@@ -48,6 +48,13 @@ def test_the_site_has_all_methods_and_the_readme_counts_them(docs):
     assert sum(map(int, counts)) == len(METHODS)
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_has_its_page_with_a_drawing_of_its_parts(docs, name):
+    page = docs["generate"].method_page(METHODS[name])
+    for role in ("encoder", "bottleneck", "decoder", "objective"):
+        assert f"flow-{role}" in page
+
+
 def test_the_drawing_of_imports_is_that_of_the_code(docs):
     found = docs["imports"].imports()
     assert found["cli", "runs"] >= 3
