@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "destination",
+    "one_a_row",
     "only_json",
     "print_json",
     "read_codes",
@@ -115,6 +116,24 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **dict(arrays))
     _write(path, buffer.getvalue())
+
+
+def one_a_row(found: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Arrays of one number a row, such as (N, 1), as the columns of a table, (N,).
+
+    Raises:
+        RequestError: one has several numbers a row.
+    """
+    columns = {name: x.reshape(-1) if math.prod(x.shape[1:]) == 1 else x for name, x in found.items()}
+    wide = [name for name, x in columns.items() if x.ndim > 1]
+    if wide:
+        raise refuse(
+            "--out",
+            f"a table of `{wide[0]}`, {list(found[wide[0]].shape[1:])} for each row",
+            "an .npz file for what is more than one class or number a row",
+            "Try --out x.npz.",
+        )
+    return columns
 
 
 def write_table(path: Path, columns: Mapping[str, Any]) -> None:

@@ -9,8 +9,7 @@ import typer
 
 from narrows.cli import shared
 from narrows.cli.codes import open_run, print_result, show_progress
-from narrows.cli.output import destination, only_json, write_npz, write_table
-from narrows.core.check import refuse
+from narrows.cli.output import destination, one_a_row, only_json, write_npz, write_table
 
 __all__ = ["predict"]
 
@@ -46,10 +45,6 @@ def predict(
     if path.suffix.lower() == ".npz":
         write_npz(path, found)
     else:
-        wide = [x for x in found.values() if x.ndim > 1 and x[0].size > 1]
-        if wide:
-            several = f"a table of {list(wide[0].shape[1:])} numbers for each row"
-            raise refuse("--out", several, "an .npz file", "Try --out x.npz.")
-        write_table(path, {name: x.reshape(len(x)) for name, x in found.items()})
+        write_table(path, one_a_row(found))
     holds = {name: list(x.shape) for name, x in found.items()}
     print_result(json, path, rows=len(examples), holds=holds)

@@ -10,8 +10,7 @@ import typer
 
 from narrows.cli import shared
 from narrows.cli.codes import open_run, print_result, show_progress, write_examples
-from narrows.cli.output import destination, only_json, write_npz, write_table
-from narrows.core.check import refuse
+from narrows.cli.output import destination, one_a_row, only_json, write_npz, write_table
 
 if TYPE_CHECKING:
     import numpy as np
@@ -86,15 +85,7 @@ def _columns(found: Mapping[str, np.ndarray], empty: bool) -> dict[str, np.ndarr
     """Translations as the columns of a table; where `empty`, what is absent is the empty text."""
     import numpy as np
 
-    columns = {name: x[:, 0] if x.ndim == 2 and x.shape[1] == 1 else x for name, x in found.items()}
-    wide = [name for name, x in columns.items() if x.ndim > 1]
-    if wide:
-        raise refuse(
-            "--out",
-            f"a table of `{wide[0]}`, {list(found[wide[0]].shape[1:])} for each row",
-            "an .npz file for what is more than one class or number a row",
-            "Try --out x.npz.",
-        )
+    columns = one_a_row(found)
     for name in [name for name in columns if f"{name}_present" in columns] if empty else ():
         columns[name] = np.where(columns[f"{name}_present"], columns[name].astype(np.str_), "")
     return columns

@@ -16,7 +16,7 @@ from narrows.audit.report.finding import Chart, Series
 __all__ = ["Frame", "draw", "polyline", "ticks"]
 
 WIDTH, HEIGHT = 420, 236
-_LEFT, _RIGHT, _TOP, _BOTTOM = 48, 16, 10, 40
+_LEFT, _RIGHT, _TOP, _BOTTOM = 58, 16, 10, 40
 _MOST_POINTS = 300
 
 

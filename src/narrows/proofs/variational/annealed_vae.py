@@ -12,6 +12,7 @@ from narrows.core.schedules import at, schedule
 from narrows.methods.variational.annealed_vae import annealed_vae
 from narrows.methods.variational.vae import vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.squares import SQUARES
 
 __all__ = ["PROOF"]
 
@@ -74,7 +75,7 @@ def examined(model: Autoencoder, trial: Trial) -> tuple[float, float]:
 
 PROOF = Proof(
     data="sprites",
-    data_options={"n": 3000, "tests": 1000, "size": 32, "shapes": 1, "rotations": 1, "positions": 16},
+    data_options=SQUARES,
     claims=Claim.read("""
         in the second half of training the rate of a batch is within 1 nat of the capacity, on average:
             annealed/off < 1

@@ -10,6 +10,7 @@ from narrows.bottlenecks.priors.ard import leading, relevance
 from narrows.core import Autoencoder, Batch
 from narrows.methods.variational.ard_vae import ard_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.squares import SQUARES
 
 __all__ = ["PROOF"]
 
@@ -49,7 +50,7 @@ def examined(model: Autoencoder, test: Batch) -> tuple[float, float, float]:
 
 PROOF = Proof(
     data="sprites",
-    data_options={"n": 3000, "tests": 1000, "size": 32, "shapes": 1, "rotations": 1, "positions": 16},
+    data_options=SQUARES,
     claims=Claim.read("""
         the numbers of relevant latents of codes of width 16 and 32 differ by less than 3:
             difference < 3  (not at quick scale)

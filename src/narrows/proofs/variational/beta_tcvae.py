@@ -6,42 +6,42 @@ from collections.abc import Mapping
 from typing import cast
 
 import torch
+from torch import Tensor
 
 from narrows.audit.metrics.disentanglement import mig
 from narrows.bottlenecks.gaussian.diagonal import Diagonal
-from narrows.core import Autoencoder, seeded
-from narrows.core.check import RequestError
+from narrows.core import Autoencoder, Batch, seeded
 from narrows.methods.variational.beta_tcvae import beta_tcvae
 from narrows.methods.variational.vae import vae
 from narrows.objectives.total_correlation import decompose
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.squares import SQUARES, judged
 
 __all__ = ["PROOF"]
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train with a weight on the total correlation, and with one on all of the divergence."""
-    if trial.data.test.factors is None:
-        raise RequestError(f"`{trial.data.name}` has no known factors; the proof of beta-tcvae needs them.")
+    test, factors = judged(trial)
     options = {"latent": 6, "net": "mlp:128"}
     numbers: dict[str, float] = {}
     for name, builder, beta in (("tcvae", beta_tcvae, 6.0), ("beta-vae", vae, 4.0)):
         model = trial.fit(trial.build(builder, beta=beta, **options), lr=3e-3)
-        numbers.update({f"{name}/{what}": value for what, value in examined(model, trial).items()})
+        numbers.update(
+            {f"{name}/{what}": value for what, value in examined(model, test, factors, trial.seed).items()}
+        )
     return numbers
 
 
 @torch.no_grad()
-def examined(model: Autoencoder, trial: Trial) -> Mapping[str, float]:
+def examined(model: Autoencoder, test: Batch, factors: Tensor, seed: int) -> Mapping[str, float]:
     """The mutual information gap, the total correlation and the distortion on the test part."""
-    test, factors = trial.data.test.all(limit=1000), trial.data.test.factors
-    assert factors is not None
-    with seeded(trial.seed):
+    with seeded(seed):
         code = model.encode(test, (1,))
     assert code.p is not None
     q = cast(Diagonal, code.q)
     return {
-        "mig": mig(q.mean.numpy(), factors[:1000].numpy()),
+        "mig": mig(q.mean.numpy(), factors.numpy()),
         "tc": float(decompose(code.z, q, code.p)["tc"].mean()),
         "distortion": float(model.likelihood.nll(model.decode(code.z), test.target).mean()),
     }
@@ -49,7 +49,7 @@ def examined(model: Autoencoder, trial: Trial) -> Mapping[str, float]:
 
 PROOF = Proof(
     data="sprites",
-    data_options={"n": 3000, "tests": 1000, "size": 32, "shapes": 1, "rotations": 1, "positions": 16},
+    data_options=SQUARES,
     claims=Claim.read("""
         the mutual information gap is larger than the beta-VAE's:
             tcvae/mig > beta-vae/mig  (not at quick scale)

@@ -5,36 +5,34 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from narrows.audit.metrics.disentanglement import mig
-from narrows.core import Autoencoder
-from narrows.core.check import RequestError
+from narrows.core import Autoencoder, Batch
 from narrows.methods.variational.beta_vae import beta_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.squares import SQUARES, judged
 
 __all__ = ["PROOF"]
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train with weights 4 and 1, all else being equal."""
-    if trial.data.test.factors is None:
-        raise RequestError(f"`{trial.data.name}` has no known factors; the proof of beta-vae needs them.")
+    test, factors = judged(trial)
     numbers: dict[str, float] = {}
     for name, beta in (("beta-vae", 4.0), ("vae", 1.0)):
         model = trial.fit(trial.build(beta_vae, beta=beta, latent=6, net="mlp:128"), lr=3e-3)
-        numbers.update({f"{name}/{what}": value for what, value in examined(model, trial).items()})
+        numbers.update({f"{name}/{what}": value for what, value in examined(model, test, factors).items()})
     return numbers
 
 
 @torch.no_grad()
-def examined(model: Autoencoder, trial: Trial) -> Mapping[str, float]:
+def examined(model: Autoencoder, test: Batch, factors: Tensor) -> Mapping[str, float]:
     """The mutual information gap, the rate and the distortion on the test part."""
-    test, factors = trial.data.test.all(limit=1000), trial.data.test.factors
-    assert factors is not None
     passed = model(test)
     assert passed.code.mean is not None
     return {
-        "mig": mig(passed.code.mean.numpy(), factors[:1000].numpy()),
+        "mig": mig(passed.code.mean.numpy(), factors.numpy()),
         "rate": float(passed.code.costs["kl"].mean()),
         "distortion": float(model.likelihood.nll(passed.output, test.target).mean()),
     }
@@ -42,7 +40,7 @@ def examined(model: Autoencoder, trial: Trial) -> Mapping[str, float]:
 
 PROOF = Proof(
     data="sprites",
-    data_options={"n": 3000, "tests": 1000, "size": 32, "shapes": 1, "rotations": 1, "positions": 16},
+    data_options=SQUARES,
     claims=Claim.read("""
         the mutual information gap is larger than the VAE's:
             beta-vae/mig > vae/mig  (not at quick scale)

@@ -8,14 +8,15 @@ from operator import itemgetter
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from narrows.audit.metrics.disentanglement import sap
-from narrows.core import Autoencoder
-from narrows.core.check import RequestError
+from narrows.core import Autoencoder, Batch
 from narrows.methods.variational.beta_vae import beta_vae
 from narrows.methods.variational.dip_vae import dip_vae
 from narrows.objectives.moments import covariance
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.squares import SQUARES, judged
 
 __all__ = ["PROOF"]
 
@@ -24,12 +25,13 @@ BETAS = (1.0, 2.0, 4.0)
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a DIP-VAE and beta-VAEs; compare it with beta-VAEs at its distortion."""
-    if trial.data.test.factors is None:
-        raise RequestError(f"`{trial.data.name}` has no known factors; the proof of dip-vae needs them.")
+    test, factors = judged(trial)
     options = {"latent": 6, "net": "mlp:128"}
     build = {"dip": partial(trial.build, dip_vae, type="ii", weight=20.0)}
     build |= {f"beta-{beta:g}": partial(trial.build, beta_vae, beta=beta) for beta in BETAS}
-    found = {name: examined(trial.fit(make(**options), lr=3e-3), trial) for name, make in build.items()}
+    found = {
+        name: examined(trial.fit(make(**options), lr=3e-3), test, factors) for name, make in build.items()
+    }
     dip = found.pop("dip")
     numbers = {f"dip/{name}": value for name, value in dip.items()}
     rivals = sorted(found.values(), key=itemgetter("distortion"))
@@ -42,10 +44,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 @torch.no_grad()
-def examined(model: Autoencoder, trial: Trial) -> dict[str, float]:
+def examined(model: Autoencoder, test: Batch, factors: Tensor) -> dict[str, float]:
     """The mean squared covariance of two latents, SAP, and the distortion at the mean, of the test part."""
-    test, factors = trial.data.test.all(limit=1000), trial.data.test.factors
-    assert factors is not None
     passed = model(test)
     q = passed.code.q
     assert q is not None
@@ -53,14 +53,14 @@ def examined(model: Autoencoder, trial: Trial) -> dict[str, float]:
     rest = found - found.diagonal().diag()
     return {
         "covariance": float(rest.square().sum()) / (len(rest) * (len(rest) - 1)),
-        "sap": sap(q.mean.numpy(), factors[:1000].numpy()),
+        "sap": sap(q.mean.numpy(), factors.numpy()),
         "distortion": float(model.likelihood.nll(passed.output, test.target).mean()),
     }
 
 
 PROOF = Proof(
     data="sprites",
-    data_options={"n": 3000, "tests": 1000, "size": 32, "shapes": 1, "rotations": 1, "positions": 16},
+    data_options=SQUARES,
     claims=Claim.read("""
         at the same distortion, the squared covariances of latents are at most a fifth of a beta-VAE's:
             dip/covariance < 0.2 * beta-vae/covariance-at-distortion

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
+from torch import Tensor
 
 from narrows.audit.metrics.disentanglement import mig
-from narrows.core import Autoencoder, seeded
-from narrows.core.check import RequestError
+from narrows.core import Autoencoder, Batch, seeded
 from narrows.methods.variational.beta_vae import beta_vae
 from narrows.methods.variational.factor_vae import factor_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.squares import SQUARES, judged
 
 __all__ = ["PROOF"]
 
@@ -20,8 +21,7 @@ GAMMA = 10.0
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train with a penalty on the total correlation, and with weights 4 and 1 on all of the divergence."""
-    if trial.data.test.factors is None:
-        raise RequestError(f"`{trial.data.name}` has no known factors; the proof of factor-vae needs them.")
+    test, factors = judged(trial)
     options = {"latent": 6, "net": "mlp:128"}
     models = {
         "factor-vae": trial.build(factor_vae, gamma=GAMMA, **options),
@@ -30,21 +30,19 @@ def measure(trial: Trial) -> Mapping[str, float]:
     }
     numbers: dict[str, float] = {}
     for name, model in models.items():
-        found = examined(trial.fit(model, lr=3e-3), trial)
+        found = examined(trial.fit(model, lr=3e-3), test, factors, trial.seed)
         numbers.update({f"{name}/{what}": value for what, value in found.items()})
     return numbers
 
 
 @torch.no_grad()
-def examined(model: Autoencoder, trial: Trial) -> Mapping[str, float]:
+def examined(model: Autoencoder, test: Batch, factors: Tensor, seed: int) -> Mapping[str, float]:
     """The mutual information gap, the total correlation of a Gaussian and the distortion on the test part."""
-    test, factors = trial.data.test.all(limit=1000), trial.data.test.factors
-    assert factors is not None
-    with seeded(trial.seed):
+    with seeded(seed):
         code = model.encode(test, (1,))
     assert code.mean is not None
     return {
-        "mig": mig(code.mean.numpy(), factors[:1000].numpy()),
+        "mig": mig(code.mean.numpy(), factors.numpy()),
         "tc": -0.5 * float(torch.corrcoef(code.z[0].double().T).logdet()),
         "distortion": float(model.likelihood.nll(model.decode(code.z), test.target).mean()),
     }
@@ -52,7 +50,7 @@ def examined(model: Autoencoder, trial: Trial) -> Mapping[str, float]:
 
 PROOF = Proof(
     data="sprites",
-    data_options={"n": 3000, "tests": 1000, "size": 32, "shapes": 1, "rotations": 1, "positions": 16},
+    data_options=SQUARES,
     claims=Claim.read("""
         the mutual information gap is larger than the beta-VAE's:
             factor-vae/mig > beta-vae/mig  (not at quick scale)

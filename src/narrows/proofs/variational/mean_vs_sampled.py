@@ -11,10 +11,10 @@ from torch import Tensor
 from narrows.audit.evidence.posterior import posterior_of
 from narrows.audit.metrics.dependence import gaussian_total_correlation, mean_correlation
 from narrows.audit.metrics.usage import PASSIVE, regimes
-from narrows.core import Autoencoder, seeded
-from narrows.core.check import RequestError
+from narrows.core import Autoencoder, Batch, seeded
 from narrows.methods.variational.beta_vae import beta_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.squares import SQUARES, judged
 
 __all__ = ["PROOF"]
 
@@ -25,12 +25,11 @@ _MEASURES = {"correlation": mean_correlation, "tc": gaussian_total_correlation}
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train with four weights; compare the means and the draws of each, with and without passive latents."""
-    if trial.data.test.factors is None:
-        raise RequestError(f"`{trial.data.name}` has no known factors; this proof predicts them from codes.")
+    test, factors = judged(trial)
     found = []
     for beta in BETAS:
         model = trial.fit(trial.build(beta_vae, beta=beta, latent=LATENT, net="mlp:128"), lr=2e-3)
-        found.append(examined(model, trial))
+        found.append(examined(model, test, factors, trial.seed))
     numbers = {
         f"{name}/beta-{beta:g}": one[name] for beta, one in zip(BETAS, found, strict=True) for name in one
     }
@@ -43,23 +42,21 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 
 @torch.no_grad()
-def examined(model: Autoencoder, trial: Trial) -> dict[str, float]:
+def examined(model: Autoencoder, test: Batch, factors: Tensor, seed: int) -> dict[str, float]:
     """The passive latents, the gaps between means and draws with and without them, and how codes predict factors."""
-    test, factors = trial.data.test.all(limit=1000), trial.data.test.factors
-    assert factors is not None
     code = model.encode(test)
     found = posterior_of(code)
     assert found is not None
     assert found.ratio is not None
-    with seeded(trial.seed):
+    with seeded(seed):
         drawn = model.encode(test, (1,)).z[0]
     used = regimes(found.ratio) != PASSIVE
     numbers = {"passive": float((~used).sum())}
     for name, of in _MEASURES.items():
         numbers[f"{name}-gap"] = of(found.mean) - of(drawn)
         numbers[f"{name}-gap-used"] = abs(of(found.mean[:, used]) - of(drawn[:, used]))
-    numbers["predicted"] = _predicted(found.mean, factors[:1000])
-    numbers["predicted-used"] = _predicted(found.mean[:, used], factors[:1000])
+    numbers["predicted"] = _predicted(found.mean, factors)
+    numbers["predicted-used"] = _predicted(found.mean[:, used], factors)
     return numbers
 
 
@@ -84,7 +81,7 @@ def _agreement(a: list[float], b: list[float]) -> float:
 
 PROOF = Proof(
     data="sprites",
-    data_options={"n": 3000, "tests": 1000, "size": 32, "shapes": 1, "rotations": 1, "positions": 16},
+    data_options=SQUARES,
     claims=Claim.read("""
         the gap of mean absolute correlations rises with the number of passive latents:
             correlation-gap/rises > 0.5  (not at quick scale)
