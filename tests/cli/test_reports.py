@@ -151,7 +151,7 @@ def test_what_prove_is_asked_for_arrives(cli, monkeypatch):
     assert list(asked["names"]) == ["vae", "iwae"]
     assert (asked["scale"], asked["seeds"], asked["data"]) == ("quick", [0, 2], "linear")
     assert asked["data_options"] == {"limit": 50}
-    assert (asked["strict"], asked["as_json"], asked["every"], asked["family"]) == (True, True, False, None)
+    assert (asked["strict"], asked["as_json"], asked["every"], asked["families"]) == (True, True, False, ())
 
 
 def test_prove_all_of_a_family(cli, monkeypatch):
@@ -159,8 +159,8 @@ def test_prove_all_of_a_family(cli, monkeypatch):
     monkeypatch.setattr(proofs_run, "run", lambda names, **options: asked.update(options, names=names) or 0)
     assert cli("prove", "--all", "--seeds", "2")[0] == 0
     assert (list(asked["names"]), asked["every"], asked["seeds"]) == ([], True, 2)
-    assert cli("prove", "--family", "sparse")[0] == 0
-    assert asked["family"] == "sparse"
+    assert cli("prove", "--family", "sparse", "--family", "masked")[0] == 0
+    assert asked["families"] == ["sparse", "masked"]
 
 
 @pytest.mark.parametrize("words", [["prove", "vae", "--all"], ["prove", "--family", "spars"]])

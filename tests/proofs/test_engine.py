@@ -2,6 +2,8 @@
 
 import json
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from torch import nn
 
 from narrows.core import Autoencoder, Bottleneck, Code, Likelihood, Objective
 from narrows.core.check import RequestError, UnknownNameError, WorkError
+from narrows.proofs import plan
 from narrows.proofs import run as many
 from narrows.proofs.engine import Claim, Proof, Trial, prove
 from narrows.proofs.verdict import interval, t95, worst
@@ -274,6 +277,52 @@ def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
     assert many.run(["iwae"], strict=True, **how) == 1
 
 
+def test_an_interrupted_run_of_several_goes_on_where_it_was(monkeypatch, tmp_path):
+    measured, broken = [], [True]
+
+    def first(trial):
+        measured.append(trial.seed)
+        return {"a": 1.0, "b": 2.0}
+
+    def second(trial):
+        if broken:
+            raise KeyboardInterrupt
+        return {"a": 1.0, "b": 2.0}
+
+    proofs = {"vae": proof(first), "iwae": proof(second)}
+    monkeypatch.setattr(many, "load", proofs.__getitem__)
+    monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
+    monkeypatch.setattr(many, "announce", lambda *how: None)
+    how = {"data": X, "progress": False, "out": tmp_path}
+    with pytest.raises(WorkError, match="Interrupted"):
+        many.run(["vae", "iwae"], **how)
+    broken.clear()
+    assert many.run(["vae", "iwae"], **how) == 0
+    assert measured == [0, 1, 2]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["iwae.json", "vae.json"]
+    assert many.run(["vae"], data=X, progress=False, out=tmp_path / "vae.json") == 0
+    assert measured == [0, 1, 2] * 2  # a finished run is measured again
+
+
+def test_the_time_of_proofs_is_told_beforehand(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    budgets = {"default": {"steps": 10, "batch_size": 8}, "full": {"steps": 500, "batch_size": 16}}
+    done = replace(proof(), **budgets)
+    assert plan.seconds(done, "full") is None  # nothing was measured yet
+    prove(done, data=X, out="proofs/results/vae.json")
+    document = json.loads(Path("proofs/results/vae.json").read_text())
+    document["environment"]["cpu_seconds"] = 36.0
+    Path("proofs/results/vae.json").write_text(json.dumps(document))
+    assert plan.seconds(done, "default") == pytest.approx(36.0)
+    assert plan.seconds(done, "full") == pytest.approx(36.0 * 50 * 2)
+    assert plan.seconds(done, "full", seeds=6) == pytest.approx(36.0 * 50 * 2 * 2)
+    monkeypatch.setattr(plan, "load", {"vae": done, "iwae": replace(done, method="iwae")}.__getitem__)
+    plan.announce(["vae", "iwae"], "full")
+    said = capsys.readouterr().err
+    assert "2 proofs at full scale: about 1.0 hours" in said
+    assert "1 have no result there" in said
+
+
 def test_what_to_prove_must_be_said():
     with pytest.raises(RequestError, match="No proof is chosen"):
         many.chosen()
@@ -282,7 +331,8 @@ def test_what_to_prove_must_be_said():
     with pytest.raises(UnknownNameError):
         many.chosen(["vaee"])
     with pytest.raises(RequestError, match="no family"):
-        many.chosen(family="nope")
+        many.chosen(families=["vae", "nope"])
+    assert {"vae", "rae", "vne"} <= set(many.chosen(families=["variational", "regularised"]))
 
 
 def test_what_is_printed_says_it_all(capsys):

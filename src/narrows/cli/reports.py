@@ -198,7 +198,9 @@ def compare(
 def prove(
     names: Annotated[list[str] | None, typer.Argument(help="Names of methods.", metavar="NAME...")] = None,
     every: Annotated[bool, typer.Option("--all", help="All methods with a proof.")] = False,
-    family: Annotated[str | None, typer.Option(help="All methods of a family.")] = None,
+    family: Annotated[
+        list[str] | None, typer.Option(help="All methods of a family; may be given several times.")
+    ] = None,
     scale: Annotated[
         str, typer.Option(help="Size of the experiment: quick (seconds), default (minutes) or full (hours).")
     ] = "default",
@@ -224,7 +226,7 @@ def prove(
     return run(
         names or (),
         every=every,
-        family=family,
+        families=family or (),
         as_json=json,
         strict=strict,
         out=out,

@@ -166,6 +166,7 @@ def prove(
     device: str = "cpu",
     out: str | Path | None = None,
     progress: bool | None = None,
+    unfinished: list[Path] | None = None,
 ) -> Result:
     """Run a proof: measure, and test its claims.
 
@@ -182,6 +183,8 @@ def prove(
         out: output file; if None ``proofs/results/NAME.json`` (with scale, data and seeds in the name if they are not
             the default ones), and no file at ``quick`` scale.
         progress: show progress on stderr; if None, only if stderr is a terminal.
+        unfinished: where this proof is one of several, the file of its seeds is appended here instead of deleted, for
+            the case that a later proof is interrupted.
 
     Raises:
         RequestError: an unknown method, scale or data set, or invalid seeds.
@@ -214,7 +217,7 @@ def prove(
     )
     if path is not None:
         result.save(path)
-        kept.forget()
+        kept.forget(unfinished)
     return result
 
 
@@ -251,8 +254,10 @@ class _Kept:
             seeds = {s: {"numbers": n, "seconds": self.seconds[s]} for s, n in self.numbers.items()}
             write_json(self.path, {"key": self.key, "seeds": seeds})
 
-    def forget(self) -> None:
-        if self.path is not None:
+    def forget(self, later: list[Path] | None) -> None:
+        if self.path is not None and later is not None:
+            later.append(self.path)
+        elif self.path is not None:
             self.path.unlink(missing_ok=True)
 
 

@@ -16,25 +16,27 @@ from narrows.core.check import RequestError, WorkError
 from narrows.methods.index import METHODS, entries
 from narrows.methods.techniques import TECHNIQUES
 from narrows.proofs.engine import load, prove
+from narrows.proofs.plan import announce
 from narrows.proofs.result import COLOURS, Result
 
 __all__ = ["chosen", "run"]
 
 
-def chosen(names: Sequence[str] = (), *, every: bool = False, family: str | None = None) -> list[str]:
+def chosen(names: Sequence[str] = (), *, every: bool = False, families: Sequence[str] = ()) -> list[str]:
     """The chosen methods, without duplicates.
 
     Raises:
         UnknownNameError: an unknown method.
         RequestError: nothing was asked for, names and `every` both were, an unknown family, or no proof.
     """
-    if names and (every or family is not None):
+    if names and (every or families):
         raise RequestError("Give names of methods, or --all or --family, not both.")
-    if not names and not every and family is None:
+    if not names and not every and not families:
         raise RequestError(
             "No proof is chosen: give names of methods (see: narrows list), or --all or --family."
         )
-    wanted = list(dict.fromkeys(names)) or [row.name for row in entries(family)]
+    rows = [row.name for family in families or (None,) for row in entries(family)]
+    wanted = list(dict.fromkeys(names or rows))
     for name in wanted:
         load(name)  # refuse before the first one runs, not after an hour
     return wanted
@@ -44,7 +46,7 @@ def run(
     names: Sequence[str] = (),
     *,
     every: bool = False,
-    family: str | None = None,
+    families: Sequence[str] = (),
     as_json: bool = False,
     strict: bool = False,
     out: str | Path | None = None,
@@ -52,10 +54,12 @@ def run(
 ) -> int:
     """Run proofs, print the results, and return the exit code.
 
+    Of several, the expected time is printed first, and a run that was interrupted goes on where it was.
+
     Args:
         names: methods.
         every: all methods that have a proof.
-        family: all of a family.
+        families: all of these families.
         as_json: print one JSON array on stdout, and nothing else.
         strict: return 1 where a claim is `unexpected`.
         out: a file for one proof, a folder for several.
@@ -65,12 +69,15 @@ def run(
         RequestError: see `chosen`.
         WorkError: a proof could not be measured; the ones before it are printed and written.
     """
-    wanted = chosen(names, every=every, family=family)
+    wanted = chosen(names, every=every, families=families)
+    if len(wanted) > 1 or how.get("scale") == "full":
+        announce(wanted, how.get("scale", "default"), _count(how.get("seeds")))
     results: list[Result] = []
+    unfinished: list[Path] = []
     try:
         for name in wanted:
             target = out if out is None or len(wanted) == 1 else Path(out) / f"{name}.json"
-            results.append(prove(name, out=target, **how))
+            results.append(prove(name, out=target, unfinished=unfinished, **how))
             if not as_json:
                 results[-1].show()
     except KeyboardInterrupt:
@@ -80,9 +87,15 @@ def run(
     finally:
         if as_json:
             print(json.dumps([result.as_dict() for result in results], indent=2))
+    for file in unfinished:
+        file.unlink(missing_ok=True)
     if not as_json and len(results) > 1:
         _summary(results)
     return 1 if strict and any(map(unexpected, wanted, results)) else 0
+
+
+def _count(seeds: int | Sequence[int] | None) -> int | None:
+    return seeds if seeds is None or isinstance(seeds, int) else len(seeds)
 
 
 def unexpected(name: str, result: Result) -> set[str]:
