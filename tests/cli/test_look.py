@@ -80,6 +80,14 @@ def test_list_json_is_the_promised_array(cli):
     assert next(row for row in rows if row["name"] == "iwae")["arxiv"] == "1509.00519"
 
 
+def test_the_list_names_paper_and_claim(cli):
+    _, out, _ = cli("list", "--family", "regularised")
+    wae = METHODS["wae"]
+    assert f"  wae             {wae.year}  {wae.arxiv}  {wae.claim[:20]}" in out
+    assert "  ae              2006 " in out  # a paper without an arXiv number
+    assert "doi:" not in out
+
+
 def test_list_of_a_family(cli):
     _, out, _ = cli("list", "--family", "sparse", "--json")
     assert {row["name"] for row in json.loads(out)} == {n for n, m in METHODS.items() if m.family == "sparse"}

@@ -29,9 +29,14 @@ def list_methods(family: str | None = None, json: bool = False) -> None:
     first = max((len(row.name) for row in rows), default=0)
     for kind in dict.fromkeys(row.family for row in rows):
         heading(kind)
-        table([(row.name, str(row.year), row.claim) for row in rows if row.family == kind], first)
+        table([(row.name, _paper(row), row.claim) for row in rows if row.family == kind], first)
         print()
     print("Next: narrows paper NAME, or narrows fit DATA --method NAME --help")
+
+
+def _paper(row: Method | Technique) -> str:
+    """The year, and the arXiv number if there is one."""
+    return f"{row.year}" if ":" in row.arxiv else f"{row.year}  {row.arxiv}"
 
 
 def paper(name: str, json: bool = False) -> None:
