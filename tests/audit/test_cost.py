@@ -9,6 +9,7 @@ from narrows.audit.report.compared import Column, Measured
 from narrows.audit.report.finding import Check
 from narrows.audit.report.pareto import front, pareto_charts
 from narrows.audit.report.report import Report
+from narrows.core.check import RequestError
 
 
 def test_an_mlp_costs_two_operations_for_each_weight():
@@ -103,3 +104,24 @@ def test_what_has_no_prior_is_not_sampled(tmp_path):
     assert "cannot be sampled" in found["compute/sample-flops"].says
     assert "quality/frechet" not in found
     assert found["quality/mse"].value > 0
+
+
+def test_data_of_one_name_and_shape_are_told_apart_by_their_examples(tmp_path):
+    from narrows.runs.choose import choose
+    from narrows.runs.compare import comparison
+    from narrows.runs.cost import Costs
+
+    how = {"latent": 2, "net": "mlp:8", "steps": 3, "progress": False}
+    small = {"n": 200, "tests": 40, "size": 8}
+    runs = [
+        nr.fit("shifts", "vae", tmp_path / f"{pattern}", data_options={**small, "pattern": pattern}, **how)
+        for pattern in (0, 3)
+    ]
+    found = comparison(runs, cost=True)
+    assert "different examples" in found.warnings[0]
+    assert not found.same_data
+    (alone,) = (check.value for check in Costs()(runs[1]) if check.name == "quality/frechet")
+    cells = next(row.cells for row in found.rows if row.name == "quality/frechet")
+    assert cells[1].estimate.mean == alone
+    with pytest.raises(RequestError, match="different data"):
+        choose(runs, "quality/mse", write=False)

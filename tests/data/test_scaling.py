@@ -163,3 +163,15 @@ class TestFarFromZero:
 
     def test_others_stay_in_float32(self):
         assert nd.open(np.random.default_rng(0).normal(size=(50, 2)) + 100).train.x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("wrong", [0.5, -1.0])
+def test_data_that_are_no_counts_are_refused_also_where_a_run_on_counts_reads_them(wrong):
+    x = np.random.default_rng(0).poisson(3, (40, 4)).astype(np.float32)
+    source, other = nd.open(x, scale="counts"), x.copy()
+    other[3, 2] = wrong
+    assert nd.like(source, x).all().x.shape == (40, 4)
+    with pytest.raises(RequestError, match="whole numbers from 0"):
+        nd.like(source, other)
+    with pytest.raises(RequestError, match="whole numbers from 0"):
+        nd.open({"x_train": x, "x_test": other}, scale="counts")

@@ -243,3 +243,14 @@ def test_symbols_that_no_training_text_has_are_refused_in_other_texts(tmp_path):
     rare = nd.open(first, least=20)  # z is unknown in training
     assert rare.spec.vocabulary[4:] == ("a", "b")
     assert nd.like(rare, other).all().x.tolist() == [[4, 5, 2, 0], [5, 3, 4, 2]]
+
+
+def test_a_word_that_is_spelled_like_a_special_symbol_is_unknown(tmp_path):
+    first, other = tmp_path / "a.txt", tmp_path / "b.txt"
+    first.write_text("the cat\nthe dog\n" * 9)
+    for special in SPECIAL:
+        other.write_text(f"the cat\nthe {special}\n")
+        with pytest.raises(RequestError, match=f"Text 1 of `b` has '{special}'"):
+            nd.like(nd.open(first, tokens="words"), other)
+        ids = text_to_indices(f"the {special}", (*SPECIAL, "the"), "words")
+        assert ids == [4, SPECIAL.index("<unknown>"), SPECIAL.index("<end>")]

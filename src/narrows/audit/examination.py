@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+
+import torch
+from torch import Tensor
 
 from narrows.audit.checks import CHECKS
 from narrows.audit.evaluations.requests import Evaluations, Request, read_budget, requested
@@ -14,7 +18,7 @@ from narrows.audit.evidence.passing import COUNTED, SEARCHED, Streamed, stream
 from narrows.audit.evidence.view import NLL_SAMPLES, View, as_examples, examine
 from narrows.audit.report.finding import Check, Figure, Texts
 from narrows.audit.report.report import Report
-from narrows.core import Autoencoder, Sparse, evaluation_mode, seeded
+from narrows.core import Autoencoder, Batch, Sparse, evaluation_mode, seeded, tree_map
 from narrows.core.check import refuse, whole
 from narrows.core.progress import Silent
 
@@ -133,6 +137,7 @@ def _parameters(view: View, limit: int, requests: Sequence[Request]) -> dict[str
     likelihood = view.model.likelihood
     found: dict[str, Any] = {"examples": len(view), "limit": limit, "seed": view.seed}
     found |= {"likelihood": type(likelihood).__name__, "shape": list(likelihood.shape)}
+    found["sha256"] = _digest(view.batch)
     if view.counts is not None:
         found["counted"] = view.counted
     if view.importance is not None:
@@ -140,6 +145,20 @@ def _parameters(view: View, limit: int, requests: Sequence[Request]) -> dict[str
     if requests:
         found["evaluations"] = [request.text for request in requests]
     return found
+
+
+def _digest(batch: Batch) -> str:
+    """A hash of inputs and targets, by which audits of the same examples are recognised."""
+    digest = hashlib.sha256()
+
+    def add(value: Tensor) -> Tensor:
+        digest.update(f"{value.dtype}{tuple(value.shape)}".encode())
+        digest.update(value.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+        return value
+
+    tree_map(add, batch.x)
+    tree_map(add, batch.target)
+    return digest.hexdigest()
 
 
 class _AuditProgress:

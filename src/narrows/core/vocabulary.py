@@ -57,12 +57,15 @@ def text_to_indices(
 ) -> list[int]:
     """The symbol indices of a text, with `END` appended; `UNKNOWN` for symbols outside the vocabulary.
 
+    A word that is spelled like a special symbol is no such symbol, but unknown.
+
     Example:
         >>> text_to_indices("ax", (*SPECIAL, "a"))
         [4, 3, 2]
     """
     known = vocabulary if isinstance(vocabulary, dict) else {s: i for i, s in enumerate(vocabulary)}
-    return [*(known.get(symbol, UNKNOWN) for symbol in split_text(text, unit)), END]
+    symbols = split_text(text, unit)
+    return [*(UNKNOWN if s in SPECIAL else known.get(s, UNKNOWN) for s in symbols), END]
 
 
 def indices_to_text(numbers: Iterable[int], vocabulary: Sequence[str], unit: str = "characters") -> str:

@@ -19,7 +19,7 @@ from narrows.data.domain import Domain
 from narrows.data.fields import as_fields
 from narrows.data.mapped import exactly, on_disk, spread
 from narrows.data.raw import Raw
-from narrows.data.scaling import Scaling, exact, fit_columns, fit_scaling, values_of
+from narrows.data.scaling import Scaling, check_counts, exact, fit_columns, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
 from narrows.data.split import Split, limited, train_and_test
 from narrows.data.stores import Once, Ragged, Store
@@ -254,6 +254,8 @@ def _dataset(
         names = isinstance(x, np.ndarray) and not on_disk(x) and x.dtype == np.int64
         return torch.from_numpy(x) if names else _kept(x, Scaling())
 
+    if scaling.kind == "counts":
+        check_counts(_sample(raw.x))
     x = _kept(raw.x, scaling)
     columns = {**raw.stores} if raw.codes is None else {**raw.stores, "codes": raw.codes}
     if isinstance(x, Tensor) and layout in ("image", "hwc"):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from narrows.core.check import RequestError, choice, refuse
 
-__all__ = ["KINDS", "Scaling", "Values", "exact", "fit_columns", "fit_scaling", "values_of"]
+__all__ = ["KINDS", "Scaling", "Values", "check_counts", "exact", "fit_columns", "fit_scaling", "values_of"]
 
 Values: TypeAlias = Literal["binary", "unit", "real", "counts"]
 KINDS = ("auto", "none", "unit", "standard", "counts")
@@ -233,20 +233,25 @@ def exact(x: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
-def values_of(x: Tensor, scaling: Scaling) -> Values:
-    """Whether scaled examples are ``binary``, ``unit``, ``real``, or if the scaling says so ``counts``.
+def check_counts(x: Tensor) -> None:
+    """Check examples that are said to be counts; missing values are NaN.
 
     Raises:
-        RequestError: the scaling says counts, and the examples are not whole numbers from 0.
+        RequestError: they are not whole numbers from 0.
+    """
+    if bool(((x < 0) | ((x % 1 != 0) & ~x.isnan())).any()):
+        fix = "Leave `--scale` out, or give the counts before any normalisation."
+        raise refuse("scale", "counts", "data that are whole numbers from 0", fix)
+
+
+def values_of(x: Tensor, scaling: Scaling) -> Values:
+    """Whether scaled examples are ``binary``, ``unit``, ``real``, or if the scaling says so ``counts``.
 
     Example:
         >>> values_of(torch.tensor([[0.0, 1.0]]), Scaling())
         'binary'
     """
     if scaling.kind == "counts":
-        if x.numel() and (x.min() < 0 or bool((x % 1 != 0).any())):
-            fix = "Leave `--scale` out, or give the counts before any normalisation."
-            raise refuse("scale", "counts", "data that are whole numbers from 0", fix)
         return "counts"
     if not x.numel():
         return "real"

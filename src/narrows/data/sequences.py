@@ -15,11 +15,11 @@ from torch import Tensor
 
 from narrows.core import Spec
 from narrows.core.check import RequestError
-from narrows.core.vocabulary import UNKNOWN, split_text, symbols_of, text_to_indices
+from narrows.core.vocabulary import SPECIAL, UNKNOWN, split_text, symbols_of, text_to_indices
 from narrows.data.assemble import class_names, numbered
 from narrows.data.dataset import Dataset, Source
 from narrows.data.raw import Raw, RawTexts
-from narrows.data.scaling import Scaling, fit_scaling, values_of
+from narrows.data.scaling import Scaling, check_counts, fit_scaling, values_of
 from narrows.data.split import Split, limited, train_and_test
 from narrows.data.stores import Ragged
 
@@ -126,7 +126,8 @@ def _all_known(texts: Sequence[str], store: Ragged, vocabulary: Sequence[str], u
     unknown = (store.values == UNKNOWN).nonzero()
     if len(unknown):
         row = int(torch.searchsorted(store.ends, unknown[0, 0], right=True))
-        symbol = next(s for s in split_text(texts[row], unit) if s not in vocabulary)
+        known = set(vocabulary) - set(SPECIAL)
+        symbol = next(s for s in split_text(texts[row], unit) if s not in known)
         raise RequestError(
             f"Text {row} of `{name}` has {symbol!r}, which is in no training text. Leave such texts out, or fit with "
             f"``least=2``: {unit} that occur once are then read as unknown, and so are new ones."
@@ -232,6 +233,8 @@ def _fitted(part: Raw, scale: str, name: str) -> Scaling:
 def _series_part(part: Raw, scaling: Scaling, longest: int, classes: tuple[str, ...], name: str) -> Dataset:
     ends = torch.from_numpy(np.cumsum([len(row) for row in part.x], dtype=np.int64))
     values = np.concatenate(list(part.x)).astype(np.float32)
+    if scaling.kind == "counts":
+        check_counts(torch.from_numpy(values))
     times = part.stores.get("times")
     columns = {}
     if times is not None:

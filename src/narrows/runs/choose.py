@@ -103,7 +103,7 @@ def choose(runs: Sequence[Run], by: str | Figure, *, progress: Any = None, write
     wanted = figure(by) if isinstance(by, str) else by
     options: dict[str, Any] = {"evaluations": wanted.evaluation} if wanted.evaluation else {}
     reports = [run.audit(write=write, features=False, progress=progress, **options) for run in runs]
-    if len({(r.data, str(r.parameters.get("shape"))) for r in reports}) > 1:
+    if len({tuple(str(r.parameters.get(k)) for k in ("shape", "sha256")) for r in reports}) > 1:
         raise RequestError("These runs used different data, so that none can be chosen by a figure.")
     checks = tuple(report.get(wanted.name) for report in reports)
     values = [

@@ -103,8 +103,8 @@ def _with_kept(run: Run, report: Report) -> Report:
         kept = Report.from_json(files.read_json(path))
     except (OSError, ValueError, RequestError):
         return report  # none, or damaged
-    same = ("examples", "seed", "shape")
-    if any(kept.parameters.get(name) != report.parameters.get(name) for name in same):
+    same = {name: report.parameters.get(name) for name in ("examples", "seed", "shape", "sha256")}
+    if any(kept.parameters.get(name, value) != value for name, value in same.items()):
         return report
     names = {request.partition(":")[0] for request in kept.parameters.get("evaluations", ())}
     known = {check.name for check in report.checks}

@@ -29,7 +29,7 @@ class Costs:
     """Measures the cost and the quality of runs; runs on the same data share the features of the Frechet distance."""
 
     def __init__(self) -> None:
-        self._features: dict[tuple[str, tuple[int, ...]], Features] = {}
+        self._features: dict[tuple[str, str], Features] = {}
 
     @torch.no_grad()
     def __call__(self, run: Run) -> tuple[Check, ...]:
@@ -71,7 +71,7 @@ class Costs:
         )
 
     def _look(self, run: Run) -> Features:
-        key = run.recipe.data_name, tuple(run.recipe.spec.shape)
+        key = run.recipe.fingerprint, json.dumps(run.recipe.data, sort_keys=True)
         if key not in self._features:
             train = run.data.train
             rows = min(_TRAIN, len(train))

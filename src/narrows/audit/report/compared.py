@@ -156,7 +156,7 @@ class Comparison(NamedTuple):
         rows: checks.
         warnings: what is not comparable, or not known.
         mixed: whether data, examples or likelihoods differ.
-        same_data: whether the data are the same.
+        same_data: whether data and examples are the same.
     """
 
     columns: Sequence[Column]
@@ -252,7 +252,8 @@ def compared(groups: Sequence[Sequence[Measured]]) -> Comparison:
     columns = _columns(groups)
     reports = [run.report for column in columns for run in column.runs]
     same_data = len({(r.data, str(r.parameters.get("shape"))) for r in reports}) == 1
-    same_rows = len({(str(r.parameters.get(k)), k) for r in reports for k in ("examples", "seed")}) == 2
+    rows = {tuple(str(r.parameters.get(k)) for k in ("examples", "seed", "sha256")) for r in reports}
+    same_rows = len(rows) == 1
     same_likelihood = len({r.parameters.get("likelihood") for r in reports}) == 1
     warnings = []
     if not same_data:
@@ -270,13 +271,14 @@ def compared(groups: Sequence[Sequence[Measured]]) -> Comparison:
             f"{which} one run each, so their training spread is unknown; a difference that is told apart is one of "
             "these models, not of their methods. Make groups with: narrows fit ... --seeds 3"
         )
-    rows = []
+    found = []
     for name in dict.fromkeys(check.name for report in reports for check in report.checks):
         if name.startswith("latent/"):
             continue
         comparable = same_data and same_rows and (same_likelihood or name not in _LIKELIHOODS)
-        rows.append(_row(name, columns, comparable))
-    return Comparison(columns, rows, warnings, not (same_data and same_rows and same_likelihood), same_data)
+        found.append(_row(name, columns, comparable))
+    same = same_data and same_rows
+    return Comparison(columns, found, warnings, not (same and same_likelihood), same)
 
 
 def _row(name: str, columns: Sequence[Column], comparable: bool) -> Row:
