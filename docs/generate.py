@@ -85,7 +85,7 @@ def method_page(row: Method) -> str:
         f"# {row.name}",
         f'<p class="paper"><a href="{row.url}">{row.title}</a>, {row.year}. {row.reference}. '
         f"Family: {row.family}.</p>",
-        f'!!! quote "The claim"\n    {row.claim} {proofs.badge(result["verdict"] if result else None)}',
+        f'!!! quote "The claim"\n    {row.claim} {proofs.verdict(result)}',
         lead,
         "## Use",
         f"```\nnarrows fit {data} --method {row.name} --out runs/{row.name}\nnarrows audit runs/{row.name}\n```",
@@ -205,7 +205,7 @@ def methods_index() -> str:
         lines = ["| method | paper | claim | verdict |", "|---|---|---|---|"]
         for row in rows:
             result = proofs.read(row.name)
-            verdict = proofs.badge(result["verdict"] if result else None)
+            verdict = proofs.verdict(result)
             lines.append(
                 f"| [`{row.name}`]({row.name}.md) | [{row.title}]({row.url}), {row.year} | {row.claim} | {verdict} |"
             )
@@ -221,7 +221,7 @@ def techniques_table(family: str) -> list[str]:
     for one in TECHNIQUES.values():
         if one.family == family:
             result = proofs.read(one.name)
-            verdict = proofs.badge(result["verdict"] if result else None)
+            verdict = proofs.verdict(result)
             paper = f"[{one.title}]({one.url}), {one.year}"
             lines.append(f"| `{one.name}` | {paper} | {one.claim} | `{one.verb}` | {verdict} |")
     return ["\n".join(lines)] if len(lines) > 2 else []

@@ -31,6 +31,21 @@ def badge(verdict: str | None) -> str:
     return f'<span class="verdict verdict-{BADGES[verdict]}">{verdict}</span>'
 
 
+def verdict(result: dict[str, Any] | None) -> str:
+    """The verdict of a result as coloured text, and how many of its claims hold where not all do."""
+    if result is None:
+        return badge(None)
+    held, asked = _held(result)
+    said = "" if held == asked else f' <span class="held-claims">{held} of {asked} claims hold</span>'
+    return badge(result["verdict"]) + said
+
+
+def _held(result: dict[str, Any]) -> tuple[int, int]:
+    """The number of claims that hold, and of all."""
+    verdicts = [claim["verdict"] for claim in result["claims"]]
+    return sum(one.startswith("reproduced") for one in verdicts), len(verdicts)
+
+
 def summary(names: Collection[str]) -> str:
     """The number of methods with each verdict, and their names."""
     found: dict[str | None, list[str]] = {}
@@ -38,12 +53,17 @@ def summary(names: Collection[str]) -> str:
         result = read(name)
         found.setdefault(None if result is None else result["verdict"], []).append(name)
     rows = ["| verdict | | methods |", "|---|--:|---|"]
-    for verdict in (*BADGES, None):
-        if verdict in found:
-            links = ", ".join(f"[{name}](#{name})" for name in found[verdict])
-            rows.append(f"| {badge(verdict)} | {len(found[verdict])} | {links} |")
-    cpu = sum(result["environment"].get("cpu_seconds", 0.0) for result in map(read, names) if result) / 60
-    return "\n".join(rows) + f"\n\nAll proofs, `narrows prove --all`, take {cpu:.0f} minutes of CPU time.\n"
+    for one in (*BADGES, None):
+        if one in found:
+            links = ", ".join(f"[{name}](#{name})" for name in found[one])
+            rows.append(f"| {badge(one)} | {len(found[one])} | {links} |")
+    results = [result for result in map(read, names) if result]
+    cpu = sum(result["environment"].get("cpu_seconds", 0.0) for result in results) / 60
+    held, asked = map(sum, zip(*map(_held, results), strict=True))
+    return (
+        "\n".join(rows) + "\n\nThe verdict of a proof is that of its worst claim. "
+        f"Of all {asked} claims {held} hold. All proofs, `narrows prove --all`, take {cpu:.0f} minutes of CPU time.\n"
+    )
 
 
 def picture(slack: dict[str, Any]) -> str:
@@ -120,9 +140,8 @@ def conditions(result: dict[str, Any]) -> str:
 
 def card(name: str, title: str, claim: str, result: dict[str, Any] | None, page: str) -> str:
     """A method or a prior in the gallery, with a link to its page."""
-    verdict = None if result is None else result["verdict"]
     body = "" if result is None else claims_table(result)
     return (
-        f'<div class="proof-card" id="{name}"><h3><a href="{page}">{name}</a> {badge(verdict)}</h3>'
+        f'<div class="proof-card" id="{name}"><h3><a href="{page}">{name}</a> {verdict(result)}</h3>'
         f'<p class="proof-title">{escape(title)}</p><p>{escape(claim)}</p>{body}</div>'
     )

@@ -95,6 +95,15 @@ def test_the_gallery_shows_every_committed_result(docs):
         assert f'id="{path.stem}"' in shown
 
 
+def test_a_verdict_says_how_many_claims_hold(docs):
+    claims = [{"verdict": v} for v in ("reproduced", "reproduced post hoc", "refuted here")]
+    said = docs["proofs"].verdict({"verdict": "refuted here", "claims": claims})
+    assert "refuted here" in said
+    assert "2 of 3 claims hold" in said
+    assert "hold" not in docs["proofs"].verdict({"verdict": "reproduced", "claims": claims[:1]})
+    assert "not measured" in docs["proofs"].verdict(None)
+
+
 def test_a_result_is_pictured(docs):
     slack = {"seeds": [0.5, 1.0, 1.5], "mean": 1.0, "low": 0.2, "high": 1.8}
     drawn = docs["proofs"].picture(slack)

@@ -265,7 +265,9 @@ def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
     how = {"data": X, "scale": "quick", "progress": False}
     assert many.run(["vae"], strict=True, **how) == 0
     assert many.run(["vae", "iwae"], **how) == 0
-    assert "refuted here" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "refuted here" in printed
+    assert "0 of 1 claims" in printed
     assert many.run(["vae", "iwae"], strict=True, as_json=True, **how) == 1
     printed = json.loads(capsys.readouterr().out)
     assert [p["verdict"] for p in printed] == ["reproduced", "refuted here"]

@@ -60,6 +60,11 @@ class Result:
         """The worst of the claims' verdicts."""
         return worst([j.verdict for j in self.judgements])
 
+    @property
+    def held(self) -> str:
+        """How many of the claims hold, such as ``3 of 5 claims``."""
+        return f"{sum(j.holds for j in self.judgements)} of {len(self.judgements)} claims"
+
     def as_dict(self) -> dict[str, Any]:
         """The result as a JSON object."""
         return {
@@ -120,7 +125,7 @@ class Result:
         colour = COLOURS[self.verdict]
         yield (
             f"[bold {colour}]{self.verdict}[/bold {colour}]  "
-            f"[dim]{escape(str(source))}, seeds {', '.join(map(str, self.seeds))}, "
+            f"[dim]{self.held} hold; {escape(str(source))}, seeds {', '.join(map(str, self.seeds))}, "
             f"{self.scale} scale, {seconds:.0f} s[/dim]\n"
         )
 

@@ -117,14 +117,13 @@ def _summary(results: Sequence[Result]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0))
-    for heading in ("method", "verdict", "family"):
+    for heading in ("method", "verdict", "hold", "family"):
         table.add_column(heading, header_style="dim")
     for result in results:
         colour = COLOURS[result.verdict]
         row = METHODS.get(result.name) or TECHNIQUES.get(result.name)
-        table.add_row(
-            result.name, f"[{colour}]{result.verdict}[/{colour}]", "" if row is None else row.family
-        )
+        verdict = f"[{colour}]{result.verdict}[/{colour}]"
+        table.add_row(result.name, verdict, result.held, "" if row is None else row.family)
     clock, cpu = (sum(r.environment.get(of, 0.0) for r in results) / 60 for of in ("seconds", "cpu_seconds"))
     Console().print(table)
     Console().print(f"[dim]{len(results)} proofs: {clock:.1f} minutes, {cpu:.1f} of the processor[/dim]")
