@@ -177,7 +177,7 @@ def test_weights_are_compared_with_the_recipe_before_memory_is_taken(run):
         lambda recipe: recipe["arguments"].update(net="mlp:20000,20000"),
         sealed=False,
     )
-    code = "import sys, resource, narrows as nr; from narrows.runs import run\n"
+    code = "import sys, resource, narrows as nr; from narrows.runs import loading\n"
     code += "from narrows.core.check import RequestError\n"
     code += "import narrows.nets.build, narrows.methods.variational.vae, torch._meta_registrations\n"
     code += "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"

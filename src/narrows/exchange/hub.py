@@ -12,7 +12,7 @@ from typing import Any
 from narrows.core import files
 from narrows.core.check import NarrowsError, RequestError, WorkError, optional
 from narrows.exchange.files import vacant, write_folder
-from narrows.runs.run import load
+from narrows.runs.loading import load
 
 __all__ = ["FILES", "pull", "push", "repository"]
 

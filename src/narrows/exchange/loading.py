@@ -16,7 +16,7 @@ from narrows.exchange.formats import recognise
 from narrows.exchange.model import build
 from narrows.exchange.runs import recipe_of
 from narrows.exchange.sanity import Sanity, sanity
-from narrows.runs import run as runs
+from narrows.runs import loading as runs
 from narrows.runs.recipe import Builder
 from narrows.runs.run import Run
 

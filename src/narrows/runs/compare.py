@@ -15,7 +15,8 @@ from narrows.core import files
 from narrows.core.check import RequestError
 from narrows.runs.combinations import members
 from narrows.runs.cost import Costs
-from narrows.runs.run import Run, load
+from narrows.runs.loading import load
+from narrows.runs.run import Run
 
 __all__ = ["compare", "comparison", "opened"]
 

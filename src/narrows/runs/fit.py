@@ -22,9 +22,10 @@ from narrows.runs.fingerprint import fingerprint, same_data
 from narrows.runs.finish import finish
 from narrows.runs.folder import create_folder
 from narrows.runs.group import fit_group
+from narrows.runs.loading import load
 from narrows.runs.observe import Spliced
 from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
-from narrows.runs.run import Run, load
+from narrows.runs.run import Run
 from narrows.runs.second_stage import (
     FINISHED,
     base_of,

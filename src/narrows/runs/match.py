@@ -21,7 +21,8 @@ from narrows.core.evidence import Latents
 from narrows.core.progress import with_progress
 from narrows.nets.dictionaries.dictionary import AffineEncoder, Dictionary
 from narrows.runs.compare import opened
-from narrows.runs.run import Run, load
+from narrows.runs.loading import load
+from narrows.runs.run import Run
 
 __all__ = ["match", "rows_of"]
 

@@ -12,27 +12,25 @@ import torch
 from torch import Tensor
 
 from narrows import data as nd
-from narrows.audit.evidence.likelihood import importance_nll, predictive_nll
-from narrows.core import Autoencoder, Batch, Prior, Tree
-from narrows.core.check import NarrowsError, RequestError, WorkError, whole
+from narrows.core import Autoencoder, Batch, Tree
+from narrows.core.check import NarrowsError, RequestError
 from narrows.core.progress import with_progress
 from narrows.data import Dataset, Source
 from narrows.data.views import in_units
 from narrows.runs.codes import concatenated, joined, pack, unpack
-from narrows.runs.recipe import Builder, Recipe
-from narrows.runs.upgrade import renamed
+from narrows.runs.recipe import Recipe
 from narrows.runs.verbs.interpolate import interpolate
 from narrows.runs.verbs.passive import without
 from narrows.runs.verbs.reconstruct import reconstruct
 from narrows.runs.verbs.sample import sample
-from narrows.runs.weights import check_weights, read_weights
+from narrows.runs.verbs.score import score, score_unit
 from narrows.train import read_metrics
 
 if TYPE_CHECKING:
     from narrows.audit import Report
     from narrows.runs.verbs.likelihood import Estimated
 
-__all__ = ["Run", "load"]
+__all__ = ["Run"]
 
 _CHUNK = 512
 
@@ -104,29 +102,10 @@ class Run:
         Raises:
             RequestError: the data are a harvest of another model, hook point or tokenizer.
         """
-        from narrows.audit import audit
-        from narrows.runs.provenance import compared
-        from narrows.runs.reports import name_of, write_report
-        from narrows.runs.samplers import with_samples
-        from narrows.runs.verbs.texts import texts
+        from narrows.runs.verbs.audit import audit
 
-        name = name_of(data if data is None else name or data)
-        report = audit(
-            self.model,
-            compared(self, data, force),
-            method=self.method,
-            data_name=name or self.recipe.data_name,
-            progress=progress,
-            history=self.metrics,
-            train=self.data.train if data is None else None,
-            text=(lambda tokens: texts(self, tokens.numpy())) if self.recipe.spec.kind == "tokens" else None,
-            **options,
-        )
-        report = with_samples(self, report) if data is None else report
-        if write:
-            shown: dict[str, Any] = {"progress": progress} if features else {}
-            write_report(self, report, data, name, self.path if out is None else Path(out), **shown)
-        return report
+        where: dict[str, Any] = {"write": write, "out": out, "features": features}
+        return audit(self, data, name=name, force=force, progress=progress, **where, **options)
 
     def features(self, data: Any = None, *, out: str | Path | None = None, **options: Any) -> Path | None:
         """Write a page on single latents of a sparse code; None if the code is not sparse.
@@ -290,16 +269,7 @@ class Run:
             seed: seed of the draws.
             progress: a `narrows.core.progress.Progress`, or None.
         """
-        whole("samples", samples)
-
-        def one(batch: Batch) -> Tensor:
-            if self.model.predicts:
-                return predictive_nll(self.model, batch, samples=samples, seed=seed)
-            if self.model.encode(batch).rate is not None:
-                return importance_nll(self.model, batch, samples=samples, seed=seed)
-            return self.model.likelihood.pass_nll(self.model(batch))
-
-        return torch.cat(list(self._over(data, one, progress, "Scoring", chunk=128))).double().numpy()
+        return score(self, data, samples=samples, seed=seed, progress=progress)
 
     def score_unit(self, data: Any = None) -> str:
         """The quantity that `score` returns: ``nll_nats``, ``squared_error`` or ``nll_nats_without_constant``.
@@ -307,11 +277,7 @@ class Run:
         For a code with a posterior and the squared error as likelihood, the score is -log p(x) up to an additive
         constant: ``nll_nats_without_constant``.
         """
-        if self.model.likelihood.unit == "nats":
-            return "nll_nats"
-        first = self.dataset(data).batch(slice(0, 1), self.model.conditions)
-        with torch.no_grad():
-            return "squared_error" if self.model.encode(first).rate is None else "nll_nats_without_constant"
+        return score_unit(self, data)
 
     def likelihood(self, data: Any = None, **how: Any) -> Estimated:
         """-log p(x) in nats with its errors: see `narrows.runs.verbs.likelihood.likelihood`.
@@ -358,42 +324,3 @@ class Run:
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
         form = self.recipe.data.get(key)
         return (x if form is None else nd.Scaling.of(form).invert(x)).detach().numpy()
-
-
-def load(path: str | Path, *, method: Builder | Autoencoder | None = None, prior: Prior | None = None) -> Run:
-    """Open a run folder; if the run was interrupted, with the model of its last valid checkpoint.
-
-    Args:
-        path: the run folder.
-        method: the builder, or a model for the weights, of a run whose method has no name.
-        prior: a prior for the weights, of a run that was given a `Prior`.
-
-    Raises:
-        RequestError: the folder is not a run, the recipe is damaged, or the weights do not match recipe or checksum.
-
-    Example:
-        >>> load("nowhere")
-        Traceback (most recent call last):
-        narrows.core.check.RequestError: nowhere is not a run: it has no recipe.json. Make one with: narrows fit
-    """
-    folder = Path(path)
-    recipe = Recipe.read(folder)
-    weights = renamed(read_weights(folder))
-    if isinstance(method, Autoencoder):
-        model = recipe.put_prior(method, prior)
-    else:
-        # before memory is allocated
-        check_weights(folder, weights, _on_meta_device(recipe, method, prior))
-        model = recipe.build(method, prior)
-    check_weights(folder, weights, model)
-    model.load_state_dict(weights)
-    return Run(folder, recipe, model.eval())
-
-
-def _on_meta_device(recipe: Recipe, method: Builder | None, prior: Prior | None) -> Autoencoder | None:
-    """The model without values; None if the builder needs values."""
-    try:
-        with torch.device("meta"):
-            return recipe.build(method, prior)
-    except (RequestError, WorkError):
-        return None  # the error is raised when the model is built with values

@@ -16,8 +16,9 @@ from narrows.core.check import RequestError, refuse
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Source, names
 from narrows.priors import PRIORS
+from narrows.runs.loading import load
 from narrows.runs.recipe import CUSTOM, Builder, Recipe
-from narrows.runs.run import Run, load
+from narrows.runs.run import Run
 
 __all__ = [
     "FINISHED",

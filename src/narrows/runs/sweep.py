@@ -26,8 +26,9 @@ from narrows.runs.combinations import Combination, combinations, request
 from narrows.runs.compare import compare
 from narrows.runs.fingerprint import fingerprint
 from narrows.runs.finish import finish
+from narrows.runs.loading import load
 from narrows.runs.recipe import Recipe, versions
-from narrows.runs.run import Run, load
+from narrows.runs.run import Run
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
