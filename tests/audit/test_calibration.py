@@ -43,3 +43,32 @@ def test_the_audit_reports_predicted_labels():
     others = {check.name for check in audit(vae(spec, latent=2, net="mlp:8"), data).checks}
     assert "nll" in others
     assert "label/nll" not in others
+
+
+@pytest.mark.parametrize(
+    ("sharpness", "advice"), [(50.0, "too high: a larger beta"), (0.0, "too low: train")]
+)
+def test_the_advice_depends_on_the_side_of_the_error(sharpness, advice):
+    """The true class has logit 1 on two of three examples; the others favour a wrong one."""
+    torch.manual_seed(0)
+    spec = Spec((6,), classes=3)
+    data, model = examples(spec, 300), vib(spec, latent=2, net="mlp:8").eval()
+    said = torch.where(torch.arange(len(data)) % 3 > 0, data.labels, (data.labels + 1) % 3)
+
+    def predict(batch, draws=0):
+        return (sharpness * torch.eye(3)[said] + 0.1 * torch.eye(3)[said]).softmax(1)
+
+    model.predict = predict
+    (check,) = (c for c in audit(model, data).checks if c.name == "label/calibration")
+    assert check.verdict == "warn"
+    assert advice in check.says
+
+
+def test_a_predicted_label_is_no_picture():
+    spec = Spec((6,), classes=3)
+    names = {
+        figure.name for figure in audit(vib(spec, latent=2, net="mlp:8").eval(), examples(spec, 40)).figures
+    }
+    assert names.isdisjoint({"reconstructions", "worst", "traversals"})
+    plain = audit(vae(spec, latent=2, net="mlp:8").eval(), examples(spec, 40)).figures
+    assert {"reconstructions", "worst", "traversals"} <= {figure.name for figure in plain}

@@ -1,5 +1,7 @@
 """The displacement of a reconstruction against exact scores."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -88,3 +90,14 @@ def test_nothing_is_said_of_a_model_with_a_posterior():
     report = audit(vae(world.spec, latent=2, net="mlp:8").eval(), world.test)
     assert not found(report)
     assert not [f for f in report.figures if f.name == "displacement"]
+
+
+def test_a_prediction_of_another_target_is_no_displacement():
+    world = nd.open("densities2d", n=100, tests=200)
+    other = replace(world.test, target=world.test.x.flip(1))
+    names = [
+        {figure.name for figure in audit(model(world.truth, 0.1), data).figures}
+        for data in (world.test, other)
+    ]
+    assert "displacement" in names[0] - names[1]
+    assert not found(audit(model(world.truth, 0.1), other))

@@ -56,6 +56,9 @@ def test_damaged_codes_are_refused(run):
     codes = run.encode(drop="passive")
     with pytest.raises(RequestError, match="kept"):
         run.decode({**codes, "kept": np.array([0, 9])})
+    for wrong in ([1, 1], [0.5, 1], [-1, 0], [0]):
+        with pytest.raises(RequestError, match="different indices"):
+            run.decode({**codes, "kept": np.array(wrong)})
     with pytest.raises(RequestError, match="need the arrays"):
         run.decode({"z": codes["z"], "kept": codes["kept"]})
 
@@ -87,3 +90,11 @@ def test_a_table_names_the_latents_that_are_left(run):
     codes = run.encode(drop="passive")
     a, b = codes["kept"]
     assert list(to_columns(codes)) == [f"z{a}", f"z{b}", f"scale{a}", f"scale{b}"]
+
+
+def test_a_table_without_some_latents_says_how_to_decode_them(run):
+    from narrows.runs.code_table import from_columns, to_columns
+
+    columns = {name: values for name, values in to_columns(run.encode()).items() if name != "z1"}
+    with pytest.raises(RequestError, match="npz"):
+        from_columns(columns)

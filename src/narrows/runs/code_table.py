@@ -85,7 +85,8 @@ def _stacked(column: str, parts: Mapping[tuple[int, ...], np.ndarray]) -> np.nda
     expected = int(np.prod([min(n, _MOST) for n in shape], dtype=np.float64)) if shape else -1
     if expected != len(parts):
         raise RequestError(
-            f"Some of the columns `{column}...` of the codes are missing: {len(parts)} were found."
+            f"Some of the columns `{column}...` of the codes are missing: {len(parts)} were found. Codes without some "
+            "latents (``drop``) are decoded from an .npz file."
         )
     table = np.stack([parts[at] for at in np.ndindex(shape)], axis=1)
     return table.reshape(len(table), *shape)

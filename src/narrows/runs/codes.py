@@ -110,10 +110,11 @@ def _complete(arrays: Mapping[str, Tensor]) -> Tensor:
     if z is None or kept is None or rest is None or (z.dim(), kept.dim(), rest.dim()) != (2, 1, 1):
         raise RequestError("Codes without some latents need the arrays z (N, K), kept (K,) and rest (Z,).")
     indices = kept.long()
-    if len(indices) != z.shape[1] or (
-        len(indices) and not 0 <= int(indices.min()) <= int(indices.max()) < len(rest)
-    ):
-        raise RequestError(f"`kept` must be {z.shape[1]} indices of latents, from 0 to {len(rest) - 1}.")
+    known = torch.isin(indices, torch.arange(len(rest))).all() and bool((indices == kept).all())
+    if not (len(indices) == len(indices.unique()) == z.shape[1] and known):
+        raise RequestError(
+            f"`kept` must be {z.shape[1]} different indices of latents, from 0 to {len(rest) - 1}."
+        )
     whole_code = rest.to(z).expand(len(z), -1).clone()
     whole_code[:, indices] = z
     return whole_code

@@ -21,7 +21,7 @@ from narrows.runs.codes import concatenated, joined, pack, unpack
 from narrows.runs.recipe import Recipe
 from narrows.runs.verbs.interpolate import interpolate
 from narrows.runs.verbs.passive import without
-from narrows.runs.verbs.reconstruct import reconstruct
+from narrows.runs.verbs.reconstruct import check_decodes, reconstruct
 from narrows.runs.verbs.sample import sample
 from narrows.runs.verbs.score import score, score_unit
 from narrows.train import read_metrics
@@ -155,8 +155,10 @@ class Run:
             Examples (N, *shape) in the units of the data; for several modalities a dict by name.
 
         Raises:
-            RequestError: the arrays or their shapes are not those of this model's codes.
+            RequestError: the arrays or their shapes are not those of this model's codes, or the run decodes no
+                examples.
         """
+        check_decodes(self)
         read = unpack(self.model, codes)
         rows = max((len(v) for v in codes.values() if np.ndim(v)), default=0)
         parts = (self.model.likelihood.mean(self.model.decode(z, condition)) for z, condition in read)

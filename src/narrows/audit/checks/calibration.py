@@ -12,7 +12,8 @@ from narrows.core.predictor import Predictor
 
 __all__ = ["calibration"]
 
-_OVERCONFIDENT = 0.1
+_FAR = 0.1
+"""A calibration error that asks for attention."""
 
 
 def calibration(view: View) -> Finding:
@@ -31,8 +32,10 @@ def calibration(view: View) -> Finding:
     nll = -p.gather(1, labels[:, None]).squeeze(1).clamp_min(1e-300).log()
     ece = calibration_error(p, labels)
     says = "The mean distance of the probability of the predicted class from the share of right predictions."
-    if ece > _OVERCONFIDENT:
-        says += " The probabilities cannot be taken at their word. A larger beta lowers their confidence."
+    if ece > _FAR:
+        over = float(p.max(1).values.mean()) > float(right.mean())
+        fix = "high: a larger beta lowers them" if over else "low: train longer, or with a smaller beta"
+        says += f" The probabilities are too {fix}."
     return Finding(
         (
             Check(
@@ -54,7 +57,7 @@ def calibration(view: View) -> Finding:
                 "label/calibration",
                 ece,
                 "",
-                "warn" if ece > _OVERCONFIDENT else "ok",
+                "warn" if ece > _FAR else "ok",
                 says,
                 spread=spread(lambda rows: calibration_error(p[rows], labels[rows]), n, seed),
                 n=n,

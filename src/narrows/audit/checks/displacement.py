@@ -33,6 +33,8 @@ class _Scored(Protocol):
 def displacement(view: View) -> Finding:
     """Cosine of r(x) - x with the score, the noise that its length says, and in the plane a picture of it."""
     x, shape = view.batch.x, view.model.likelihood.shape
+    if view.batch.target is not x:
+        return Finding()  # of a model that predicts something else, r(x) - x means nothing
     if view.rate is not None or not isinstance(x, Tensor) or x.ndim != 2 or view.weight is not None:
         return Finding()
     if view.model.conditions or tuple(shape) != tuple(x.shape[1:]) or not x.is_floating_point():

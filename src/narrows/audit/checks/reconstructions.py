@@ -22,6 +22,8 @@ def reconstructions(view: View) -> Finding:
         return Finding()
     if target.shape != view.output.shape and view.text is None:
         return Finding()
+    if target[0].numel() < 2:
+        return Finding()  # one number, such as a predicted label, is no picture
     step = max(1, len(view) // _SHOWN)
     typical = torch.arange(0, len(view), step)[:_SHOWN]
     errors = per_example(view) if view.text is None else view.distortion

@@ -27,7 +27,8 @@ def traversals(view: View) -> Finding:
     if view.indices is not None:
         return _entries(view)
     z = view.z
-    if isinstance(z, Tensor) and z.ndim == 2 and len(view) > 1 and not view.mixed:
+    single = isinstance(view.output, Tensor) and view.output[0].numel() < 2  # such as a label: no picture
+    if isinstance(z, Tensor) and z.ndim == 2 and len(view) > 1 and not view.mixed and not single:
         return _traversals(view, z)
     return Finding()
 
