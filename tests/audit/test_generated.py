@@ -67,3 +67,15 @@ def test_other_examples_keep_the_conditions_of_the_rows():
 def test_without_a_posterior_nothing_is_said():
     x = torch.randn(100, 6)
     assert not [check for check in audit(plain_model(), x).checks if check.name.startswith("generated/")]
+
+
+def test_the_weights_are_those_of_the_last_step_of_the_autoencoder():
+    model, x = linear_model(), torch.randn(300, 2, generator=torch.Generator().manual_seed(0))
+    model.objective = Elbo(beta="linear:0:4:100")
+    trained = [{"at": 50, "stage": "autoencoder", "step": 50}]
+    prior = [{"at": 1050, "stage": "prior", "step": 1000}]
+    once, more, longer = (
+        audit(model, x, history=history).get("generated/loss").value
+        for history in (trained, trained + prior, [{**trained[0], "step": 100}])
+    )
+    assert once == more < longer

@@ -17,7 +17,7 @@ from narrows.core import Batch
 from narrows.data.dataset import Dataset, Examples
 from narrows.train.plan import AT_MOST, Plan
 
-__all__ = ["Stopper", "Subset", "Weights", "split_off", "too_short", "validation_part"]
+__all__ = ["Stopper", "Subset", "Weights", "last_step", "split_off", "too_short", "validation_part"]
 
 FLOOR = 500
 """Steps before which no training is stopped early."""
@@ -157,6 +157,16 @@ class Subset:
         return self.examples.batch(chosen, conditions, device)
 
 
+def last_step(history: Sequence[Mapping[str, Any]]) -> int:
+    """The last recorded step of the autoencoder's stage; 0 if there is none.
+
+    Example:
+        >>> last_step([{"stage": "autoencoder", "step": 9}, {"stage": "prior", "step": 50}])
+        9
+    """
+    return max((int(r["step"]) for r in history if r.get("stage") == "autoencoder"), default=0)
+
+
 def too_short(history: Sequence[Mapping[str, Any]], published: int = 0) -> str:
     """A sentence if a training was too short, else an empty text.
 
@@ -175,7 +185,7 @@ def too_short(history: Sequence[Mapping[str, Any]], published: int = 0) -> str:
         ''
     """
     records = [r for r in history if r.get("stage") == "autoencoder"]
-    last = max((int(r["step"]) for r in records), default=0)
+    last = last_step(records)
     if not last or last >= published > 0:
         return ""
     default = (

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Check, Finding
-from narrows.train.stopping import too_short
+from narrows.train.stopping import last_step, too_short
 
 __all__ = ["budget"]
 
 
 def budget(view: View) -> Finding:
     """The number of training steps, and whether the loss was still falling at the end."""
-    steps = [int(r["step"]) for r in view.history if r.get("stage") == "autoencoder"]
+    steps = last_step(view.history)
     if not steps:
         return Finding()
     published = int(view.model.default_plan.get("steps", 0))
     short = too_short(view.history, published)
-    complete = f"Training made the {published:,} steps of the paper." if max(steps) >= published > 0 else ""
+    complete = f"Training made the {published:,} steps of the paper." if steps >= published > 0 else ""
     says = short or complete or "The loss had converged when training ended."
-    return Finding((Check("steps", float(max(steps)), "steps", "warn" if short else "ok", says),))
+    return Finding((Check("steps", float(steps), "steps", "warn" if short else "ok", says),))

@@ -11,6 +11,7 @@ from narrows.audit.report.finding import Chart, Check, Finding, Series
 from narrows.core import evaluation_mode, seeded
 from narrows.data.synthetic.linear import LinearTruth
 from narrows.likelihoods.normal import Gaussian
+from narrows.train.stopping import last_step
 
 __all__ = ["closed_form", "linear_optimum"]
 
@@ -76,7 +77,7 @@ def _noise(view: View) -> float | None:
     likelihood, objective = view.model.likelihood, view.model.objective
     if not isinstance(likelihood, Gaussian) or likelihood.variance == "learned" or view.weight is not None:
         return None
-    step = max((int(record.get("step", 0)) for record in view.history), default=0)
+    step = last_step(view.history)
     few = view.batch[slice(0, _PAIRS)].to(device_of(view.model))
     with torch.no_grad(), evaluation_mode(view.model), seeded(view.seed):
         loss = objective(view.model, few, step)

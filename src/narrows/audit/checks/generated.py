@@ -9,6 +9,7 @@ from narrows.audit.evidence.generated import of_examples, reencoded, weighted_lo
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Check, Finding
 from narrows.core.check import NarrowsError
+from narrows.train.stopping import last_step
 
 __all__ = ["generated_loss"]
 
@@ -30,7 +31,7 @@ def generated_loss(view: View) -> Finding:
         made = view.model.sample(len(few), few.condition)
     except NarrowsError:
         return Finding(drift)  # no prior
-    step = max((int(record.get("step", 0)) for record in view.history), default=0)
+    step = last_step(view.history)
     generated = float(weighted_loss(view.model, of_examples(few, made), step).double().mean())
     real = float(weighted_loss(view.model, few, step).double().mean())
     unit = view.model.likelihood.unit
