@@ -29,3 +29,11 @@ def test_a_default_batch_is_as_large_as_the_code():
     assert Plan.of(100, {}, {"steps": 1}, 20).batch_size == 20
     assert Plan.of(100, {}, {"steps": 1, "devices": 2}, 20).batch_size == 40
     assert builder("dip-vae")((6,), latent=20).objective.least_batch == 20
+
+
+def test_every_device_gets_an_example():
+    with pytest.raises(RequestError, match=r"at least 4: one example for each device.*fewer `devices`"):
+        Plan(batch_size=3, devices=4).settled(100)
+    assert Plan(batch_size=3, devices=4, strategy="tensor").settled(100).batch_size == 3  # all get the batch
+    with pytest.raises(RequestError, match="at least 20: the loss compares"):
+        Plan(batch_size=19, devices=4, strategy="tensor").settled(100, 20)

@@ -204,18 +204,16 @@ class Plan:
             validation = 0 if patience is None else min(_VALIDATION, wanted)
             patience = patience if validation else None  # test data are never used for early stopping
         left = max(1, rows - validation)
-        batch_size = self.batch_size or min(
-            left, max(_SMALL_BATCH, least * self.devices, min(_BATCH, left // 10))
-        )
+        shares = 1 if self.strategy == "tensor" else self.devices  # the parts of a batch
+        batch_size = self.batch_size or min(left, max(_SMALL_BATCH, least * shares, min(_BATCH, left // 10)))
         plan = replace(self, patience=patience, validation=validation, batch_size=batch_size)
         size = min(left, plan.of_stage("autoencoder").batch_size or left)
-        if size // self.devices < least:
-            raise refuse(
-                "batch_size",
-                size,
-                f"at least {least * self.devices}: the loss compares moments or distances of a batch of codes",
-                "Use larger batches, a smaller ``latent``, or more data.",
-            )
+        if size // shares < least:
+            why, fewer = "the loss compares moments or distances of a batch of codes", "a smaller ``latent``"
+            if least == 1:
+                why, fewer = "one example for each device", "fewer ``devices``"
+            fix = f"Use larger batches, {fewer}, or more data."
+            raise refuse("batch_size", size, f"at least {least * shares}: {why}", fix)
         return plan
 
     def evaluate_every(self, per_epoch: int) -> int:
