@@ -276,17 +276,19 @@ def main() -> None:
     parser.add_argument("--step-at", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--only", default="", help=argparse.SUPPRESS)
     given = parser.parse_args()
-    chosen = [name for name in METHODS if name in (given.method or index.METHODS) and name in index.METHODS]
+    chosen = [name for name in METHODS if name in (given.method or METHODS)]
     if given.step_at:
         step_at(given.method[0], given.step_at)
         return
     if given.memory:
-        memory([name for name in PAIRED if name in index.METHODS])
+        memory(PAIRED)
         return
     if given.only:
         (name,) = chosen
         apart.serve(variants(name, given.steps), given.only)
         return
+    if not chosen:
+        parser.error(f"only the memory of {', '.join(given.method)} is measured: --memory")
     with tempfile.TemporaryDirectory() as folder:
         data = Path(folder) / "mnist.npy"
         np.save(data, narrows.data.open("mnist").train.x.reshape(-1, 1, 28, 28).numpy())

@@ -341,3 +341,14 @@ def test_strokes_go_from_each_second_point_to_the_next():
     for mark, strokes in (("segments", 2), ("arrows", 2 + 2 * 2)):
         chart = Chart("c", "t", "s", "points", (Series("a", (0.0, 0.0, 1.0, 1.0), ends, mark=mark),))
         assert draw(chart).count("M") == strokes
+
+
+def test_no_column_of_a_comparison_is_squeezed_to_single_letters():
+    """Text may break anywhere on the page, but not in the cells of this table, whose widths follow from it."""
+    found = compared([[Measured(RECIPE, [], report_of(fvu=v))] for v in (0.1, 0.2, 0.3)])
+    page = compare_page(found)
+    for cell in ("td.told", ".compare td.number"):
+        rule = re.search(rf"\n{re.escape(cell)} {{([^}}]*)}}", page)
+        assert rule is not None
+        assert re.search(r"overflow-wrap: (normal|break-word)", rule[1])
+    assert '<span class="figure">0.1' in page

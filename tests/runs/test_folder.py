@@ -299,3 +299,9 @@ def test_numbers_that_are_not_finite_are_kept_as_null(tmp_path):
     (line,) = (tmp_path / "metrics.jsonl").read_text().splitlines()
     assert json.loads(line, parse_constant=pytest.fail)["x"] is None
     assert read_metrics(tmp_path) == [{"at": 1, "stage": "a", "step": 1, "y": 2.0}]
+
+
+def test_a_file_is_said_to_be_no_run(tmp_path):
+    (tmp_path / "compare.html").write_text("<html>")
+    with pytest.raises(RequestError, match=r"compare.html is not a run: it is a file"):
+        nr.load(tmp_path / "compare.html")

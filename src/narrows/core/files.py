@@ -204,6 +204,8 @@ def read_json(path: Path, most: int = 64 << 20) -> Any:
         return parse_json(path.read_bytes().decode())
     except FileNotFoundError:
         raise
+    except NotADirectoryError as error:
+        raise FileNotFoundError(error.errno, error.strerror, str(path)) from error
     except OSError as error:
         raise ValueError(f"it cannot be read: {error.strerror or error}") from error
 

@@ -224,10 +224,9 @@ class Recipe:
             ):  # the user removes the checksum to edit a recipe
                 content = files.without_checksum(content)
             recipe = cls(**_checked(content))
-        except (FileNotFoundError, NotADirectoryError):
-            raise RequestError(
-                f"{folder} is not a run: it has no recipe.json. Make one with: narrows fit"
-            ) from None
+        except FileNotFoundError:
+            why = "it is a file" if folder.is_file() else "it has no recipe.json"
+            raise RequestError(f"{folder} is not a run: {why}. Make one with: narrows fit") from None
         except _ERRORS as error:
             fix = (
                 "If you edited it on purpose, remove its entry `sha256`." if "checksum" in str(error) else ""

@@ -19,10 +19,11 @@ _WAVES = 2
 class ShiftsTruth:
     r"""The pattern, as a Fourier series, and the image of any two shifts.
 
-    .. math:: x(i, j) = \tfrac12 + a \sum_{k, l} \mathrm{Re}\; c_{kl}\, e^{2 \pi i (k (i - s) + l (j - t))}
+    .. math:: x(a, b) = \tfrac12 + \mathrm{Re} \sum_{k, l = -2}^{2} c_{kl}\, e^{i (k (a - s) + l (b - t))}
 
     Args:
-        amplitudes: c, (W, W) complex, for waves -2 .. 2, scaled so that the pattern lies between 0 and 1.
+        amplitudes: c, (5, 5) complex, scaled so that the pattern lies between 0 and 1. Places a, b and shifts s, t
+            are angles; 2 pi are a side.
         size: pixels a side.
         positions: the number of values of each shift, which go once around.
     """
