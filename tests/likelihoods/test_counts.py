@@ -19,6 +19,7 @@ from narrows.likelihoods import (
     ZeroInflated,
     likelihood,
 )
+from narrows.methods.index import builder
 from narrows.methods.variational.vae import vae
 from narrows.nets.logarithm import Logarithm
 
@@ -158,3 +159,34 @@ def test_encoders_of_counts_read_their_logarithm():
     model = vae(Spec((5,), "counts"), net="skip")
     assert isinstance(model.encoder, Logarithm)
     assert isinstance(model.likelihood, NegativeBinomial)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "flow-vae",
+        "hvae",
+        "rhvae",
+        "uae",
+        "multiscale-vae",
+        "ladder-vae",
+        "vib",
+        "contractive-ae",
+        "factor-vae",
+    ],
+)
+def test_encoders_of_counts_read_their_logarithm_in_other_methods(name):
+    model = builder(name)(Spec((5,), "counts", classes=3), latent=2).eval()
+    x = torch.tensor([[0.0, 1.0, 10.0, 100.0, 10000.0]])
+    seen, logarithms = [], [part for part in model.encoder.modules() if isinstance(part, Logarithm)]
+    assert len(logarithms) == 1
+    logarithms[0].net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    model.encoder(x, {})
+    assert torch.equal(seen[0], x.log1p())
+
+
+@pytest.mark.parametrize("name", ["alae", "vae-gan", "dfc-vae", "msssim-vae"])
+def test_methods_that_compare_pixels_refuse_counts(name):
+    """Their outputs would lie between 0 and 1."""
+    with pytest.raises(RequestError, match=r"`spec` must be values from 0 to 1.*Scale the data"):
+        builder(name)(Spec((1, 8, 8), "counts"), latent=2)

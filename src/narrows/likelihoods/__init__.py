@@ -110,10 +110,16 @@ def likelihood(name: str | Likelihood, shape: tuple[int, ...], values: str = "un
 def pixels(values: str) -> str:
     """The squared error of methods whose loss is another one; its means are from 0 to 1 where the values are.
 
+    Raises:
+        RequestError: the values are counts, which differ by orders of magnitude.
+
     Example:
         >>> pixels("unit"), pixels("real")
         ('squared:sigmoid=yes', 'squared')
     """
+    if values == "counts":
+        fix = "Scale the data to lie between 0 and 1, or use `vae`, which has likelihoods of counts."
+        raise refuse("spec", "counts", "values from 0 to 1 or real values", fix)
     return "squared" if values == "real" else "squared:sigmoid=yes"
 
 

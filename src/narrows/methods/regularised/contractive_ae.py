@@ -8,6 +8,7 @@ from narrows.likelihoods import likelihood as make_likelihood
 from narrows.methods.regularised._assemble import deterministic_autoencoder
 from narrows.nets import NETS
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.nets.tied import SigmoidLayer, TiedDecoder
 from narrows.objectives.contraction import CodeContraction
 
@@ -49,4 +50,6 @@ def contractive_ae(
         return deterministic_autoencoder(spec, latent, net=net, likelihood=likelihood, objective=objective)
     output = make_likelihood(likelihood, spec.output_shape, spec.values)
     layer = SigmoidLayer(spec.shape, latent)
-    return Autoencoder(layer, Identity(), TiedDecoder(layer, output.parameter_shape), output, objective)
+    return Autoencoder(
+        reading(spec, layer), Identity(), TiedDecoder(layer, output.parameter_shape), output, objective
+    )

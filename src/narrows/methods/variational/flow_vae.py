@@ -1,11 +1,11 @@
 """The VAE with a normalising flow as its posterior."""
 
-from narrows import likelihoods
 from narrows.bottlenecks.flows import FLOWS
 from narrows.bottlenecks.flows.posterior import Amortised, Flow
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.schedules import Schedule
-from narrows.nets.build import code_width, decoder, encoder
+from narrows.methods.variational._assemble import variational_autoencoder
+from narrows.nets.build import code_width
 from narrows.nets.kinds import Net
 from narrows.objectives.elbo import Elbo
 
@@ -46,11 +46,5 @@ def flow_vae(
     spec = as_spec(spec)
     latent = code_width(latent, spec.shape)
     bottleneck = Flow(latent, FLOWS.make(flow, latent=latent))
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
-    return Autoencoder(
-        encoder(spec.shape, bottleneck.inputs, net),
-        bottleneck,
-        decoder(latent, output.parameter_shape, net),
-        output,
-        Elbo(beta=beta, free_bits=free_bits),
-    )
+    objective, widths = Elbo(beta=beta, free_bits=free_bits), (bottleneck.inputs, latent)
+    return variational_autoencoder(spec, bottleneck, objective, widths=widths, net=net, likelihood=likelihood)

@@ -5,6 +5,7 @@ from narrows.bottlenecks.flows.hamiltonian import Dynamics, HamiltonianAutoencod
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.nets.build import code_width, decoder, encoder
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.elbo import Elbo
 
 
@@ -50,7 +51,7 @@ def hvae(
     start = Start(latent)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     return HamiltonianAutoencoder(
-        encoder(spec.shape, 2 * latent, net),
+        reading(spec, encoder(spec.shape, 2 * latent, net)),
         start,
         decoder(latent, output.parameter_shape, net),
         output,

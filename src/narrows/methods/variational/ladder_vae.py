@@ -8,6 +8,7 @@ from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.nets.bottom_up import BottomUp, Lowest, Normalised
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.elbo import Elbo
 
 
@@ -52,7 +53,7 @@ def ladder_vae(
     spec, width = as_spec(spec), whole("width", width)
     latents = halved(build.code_width(latent, spec.shape), layers)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
-    first = build.encoder(spec.shape, width, net)
+    first = reading(spec, build.encoder(spec.shape, width, net))
     decoder = Lowest(build.decoder(latents[0], output.parameter_shape, net), latents[0])
     objective = Elbo(beta=beta, free_bits=free_bits)
     if choice("inference", inference, ("top-down", "bottom-up")) == "bottom-up":

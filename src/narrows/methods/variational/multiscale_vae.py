@@ -8,6 +8,7 @@ from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.check import refuse
 from narrows.nets.build import code_width, net_for
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.multiscale import Multiscale
 
 
@@ -55,7 +56,7 @@ def multiscale_vae(
     encoder, decoder = (net_for(net, shape) for shape in (spec.shape, output.parameter_shape))
     own = min(range(len(betas)), key=lambda s: abs(math.log(max(betas[s], 1e-9))))
     return Autoencoder(
-        encoder.encoder(spec.shape, (1 + len(betas)) * latent),
+        reading(spec, encoder.encoder(spec.shape, (1 + len(betas)) * latent)),
         MultiscaleGaussian(latent, len(betas), own),
         decoder.decoder(latent, output.parameter_shape),
         output,

@@ -6,6 +6,7 @@ from narrows.bottlenecks.flows.riemannian import Metric, RiemannianAutoencoder
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.nets.build import code_width, decoder, encoder
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.elbo import Elbo
 
 
@@ -60,7 +61,7 @@ def rhvae(
     latent = code_width(latent, spec.shape)
     start = Start(latent)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
-    encode = encoder(spec.shape, 2 * latent, net)
+    encode = reading(spec, encoder(spec.shape, 2 * latent, net))
     model = RiemannianAutoencoder(
         encode,
         start,
@@ -71,7 +72,7 @@ def rhvae(
     )
     model.set_metric(
         Metric(
-            encoder(spec.shape, latent * (latent + 1) // 2, net),
+            reading(spec, encoder(spec.shape, latent * (latent + 1) // 2, net)),
             encode,
             spec.shape,
             latent,

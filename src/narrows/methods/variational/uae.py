@@ -8,6 +8,7 @@ from narrows.core.check import choice, whole
 from narrows.core.schedules import Schedule
 from narrows.nets.build import code_width, net_for
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.unscented import Unscented
 from narrows.priors import make_prior
 
@@ -65,7 +66,7 @@ def uae(
     sides = [net_for(net, shape) for shape in (spec.shape, output.parameter_shape)]
     width = FullGaussian.features_of(latent) if full else most
     return Autoencoder(
-        sides[0].encoder(spec.shape, width),
+        reading(spec, sides[0].encoder(spec.shape, width)),
         FullGaussian(latent) if full else Gaussian(latent),
         sides[1].decoder(latent, output.parameter_shape),
         output,

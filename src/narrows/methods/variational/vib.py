@@ -11,6 +11,7 @@ from narrows.core.schedules import Schedule
 from narrows.likelihoods.categorical import Categorical
 from narrows.nets import build
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.elbo import Elbo
 
 __all__ = ["vib"]
@@ -60,6 +61,6 @@ def vib(
         else likelihoods.likelihood("auto", spec.output_shape, spec.values)
     )
     latent = build.code_width(latent, spec.shape)
-    encoder = build.encoder(spec.shape, 2 * latent, net)
+    encoder = reading(spec, build.encoder(spec.shape, 2 * latent, net))
     decoder = build.decoder(latent, output.parameter_shape, "linear")
     return Predictor(encoder, Gaussian(latent), decoder, output, Elbo(beta=beta), labels=labels)
