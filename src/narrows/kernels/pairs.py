@@ -30,6 +30,8 @@ def squared_distances(a: Tensor, b: Tensor) -> Tensor:
         >>> squared_distances(torch.tensor([[0.0]]), torch.tensor([[1.0], [-3.0]]))
         tensor([[1., 9.]])
     """
+    centre = b.detach().mean(0)  # far from 0, the squares below would lose the digits of the distances
+    a, b = a - centre, b - centre
     # Not `cdist`, whose gradient is not defined at distance 0.
     return (a.square().sum(-1)[:, None] + b.square().sum(-1) - 2 * a @ b.T).clamp_min(0)
 

@@ -13,6 +13,7 @@ from narrows.core import Autoencoder, Loss, Pass
 from narrows.core.check import RequestError, whole
 from narrows.core.schedules import Schedule
 from narrows.objectives.adversarial import Adversary
+from narrows.objectives.perceptual import compared
 
 __all__ = ["BatchMoments", "moments_kl"]
 
@@ -85,20 +86,13 @@ class BatchMoments(Adversary):
         return {
             "moments": moments_kl(q.mean),
             "variance": (variance - 1 - variance.log()).sum(-1),
-            "fool": F.softplus(-self.critic(self.compared(model, passed)[1])).mean(-1),
+            "fool": F.softplus(-self.critic(compared(model, passed)[1])).mean(-1),
         }
-
-    def compared(self, model: Autoencoder, passed: Pass) -> tuple[Tensor, Tensor]:
-        """The examples and their reconstructions, (B, ...); zeros where the weight is 0."""
-        made: Tensor = model.likelihood.mean(passed.output)
-        if passed.batch.weight is not None:
-            made = torch.where(passed.batch.weight != 0, made, made.new_zeros(()))
-        return passed.batch.target, made
 
     def judge(self, model: Autoencoder, passed: Pass, step: int = 0) -> Loss:
         """The critic's cross-entropy; reconstructions are detached."""
         with torch.no_grad():
-            target, made = self.compared(model, passed)
+            target, made = compared(model, passed)
         real, fake = self.critic(target.detach()), self.critic(made.detach())
         total = F.softplus(-real).mean() + F.softplus(fake).mean()
         accuracy = 0.5 * ((real > 0).float().mean() + (fake < 0).float().mean())

@@ -45,8 +45,7 @@ class Importance(Objective):
 
     - ``standard``: the reparameterised gradient of the bound, whose signal-to-noise ratio falls with K;
     - ``stl``: without the score of q, sum_k v_k dlog w_k/dz_k dz_k/dphi ("sticking the landing"): less
-    variance,
-      unbiased for K = 1, biased for K > 1;
+      variance, unbiased for K = 1, biased for K > 1;
     - ``dreg``: doubly reparameterised, sum_k v_k^2 dlog w_k/dz_k dz_k/dphi: less variance, unbiased.
 
     The decoder's gradient and the value are the same for all three. A weight beta other than 1 changes the

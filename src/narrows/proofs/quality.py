@@ -10,7 +10,16 @@ from narrows.core import Autoencoder, Batch
 from narrows.data import Dataset
 from narrows.proofs.engine import Trial
 
-__all__ = ["decoded", "distance", "error", "features", "independent", "reconstructed"]
+__all__ = [
+    "decoded",
+    "distance",
+    "edges",
+    "error",
+    "features",
+    "independent",
+    "rank_correlation",
+    "reconstructed",
+]
 
 
 def features(trial: Trial, steps: int = 400, train: Dataset | None = None) -> Features:
@@ -53,3 +62,34 @@ def decoded(model: Autoencoder, z: Tensor) -> Tensor:
 def reconstructed(model: Autoencoder, test: Batch) -> Tensor:
     """Reconstructions of the test examples in another order, so that none is compared with itself."""
     return model.reconstruct(test).flip(0)
+
+
+def edges(made: Tensor, test: Batch) -> float:
+    """The mean squared difference of neighbouring pixels (B, C, H, W), as a share of that of the test examples.
+
+    Example:
+        >>> x = torch.eye(4)[None, None]
+        >>> edges(0.5 * x, Batch(x))
+        0.25
+    """
+    return _differences(made) / _differences(test.x)
+
+
+def _differences(x: Tensor) -> float:
+    return float((x.diff(dim=-1).square().mean() + x.diff(dim=-2).square().mean()) / 2)
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> float:
+    """Spearman's rank correlation, with mean ranks of equal values.
+
+    Example:
+        >>> round(rank_correlation(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([0.0, 3.0, 4.0])), 6)
+        1.0
+    """
+    return float(torch.corrcoef(torch.stack([_ranks(a), _ranks(b)]))[0, 1])
+
+
+def _ranks(values: Tensor) -> Tensor:
+    below = (values[None] < values[:, None]).sum(1)
+    same = (values[None] == values[:, None]).sum(1)
+    return below.double() + (same - 1) / 2

@@ -14,7 +14,7 @@ from narrows.methods.variational.dfc_vae import dfc_vae
 from narrows.methods.variational.vae import vae
 from narrows.nets.features import Frozen, ResNetFeatures, read_weights
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.quality import error
+from narrows.proofs.quality import edges, error
 
 __all__ = ["PROOF"]
 
@@ -42,15 +42,10 @@ def measure(trial: Trial) -> Mapping[str, float]:
         with torch.no_grad():
             made = model.reconstruct(test).clamp(0, 1)
             found[f"{name}/features"] = float(_split(apart, test.x, made).mean())
-        found[f"{name}/edges"] = _edges(made) / _edges(test.x)
+        found[f"{name}/edges"] = edges(made, test)
         found[f"{name}/error"] = error(model, test)
         found[f"{name}/class"] = 0.0 if judge is None else _share(judge, made, test)
     return found
-
-
-def _edges(x: Tensor) -> float:
-    """The mean squared difference of neighbouring pixels."""
-    return float((x.diff(dim=-1).square().mean() + x.diff(dim=-2).square().mean()) / 2)
 
 
 def _judge(path: str) -> Callable[[Tensor], Tensor]:

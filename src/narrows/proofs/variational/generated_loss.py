@@ -14,7 +14,7 @@ from narrows.core import Autoencoder, Batch, seeded
 from narrows.core.check import RequestError, optional
 from narrows.methods.variational.beta_vae import beta_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.quality import distance, features
+from narrows.proofs.quality import distance, features, rank_correlation
 from narrows.proofs.reduced import Reduced, reduced
 
 __all__ = ["PROOF"]
@@ -48,7 +48,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         if beta == 1:
             numbers |= _typical("mlp", model, test, judge)
     numbers |= _typical("conv", _fitted(trial, data, "conv", 1.0), test, judge)
-    return {**numbers, "rank-correlation": float(np.corrcoef(_ranks(loss), _ranks(frechet))[0, 1])}
+    return {**numbers, "rank-correlation": rank_correlation(torch.tensor(loss), torch.tensor(frechet))}
 
 
 def _fitted(trial: Trial, data: Reduced, net: str, beta: float) -> Autoencoder:
@@ -95,10 +95,6 @@ def _judge(look: Features, data: Reduced) -> Judge:
         return found
 
     return judge
-
-
-def _ranks(values: list[float]) -> np.ndarray:
-    return np.argsort(np.argsort(values))
 
 
 PROOF = Proof(

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from narrows.methods.variational.msssim_vae import msssim_vae
 from narrows.methods.variational.vae import vae
 from narrows.objectives.similarity import MSSSIM
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.quality import distance, error, features, reconstructed
+from narrows.proofs.quality import distance, edges, error, features, reconstructed
 from narrows.proofs.reduced import reduced
 
 __all__ = ["PROOF"]
@@ -34,14 +33,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
             made = model.reconstruct(test).clamp(0, 1)
             found[f"{name}/similarity"] = 1 - float(apart(test.x, made).mean())
             found[f"{name}/frechet"] = distance(look, reconstructed(model, test).clamp(0, 1), test)
-        found[f"{name}/edges"] = _edges(made) / _edges(test.x)
+        found[f"{name}/edges"] = edges(made, test)
         found[f"{name}/error"] = error(model, test)
     return found
-
-
-def _edges(x: Tensor) -> float:
-    """The mean squared difference of neighbouring pixels."""
-    return float((x.diff(dim=-1).square().mean() + x.diff(dim=-2).square().mean()) / 2)
 
 
 PROOF = Proof(

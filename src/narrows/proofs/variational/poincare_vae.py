@@ -11,6 +11,7 @@ from narrows.core import Autoencoder
 from narrows.core.check import RequestError
 from narrows.methods.variational.poincare_vae import poincare_vae
 from narrows.proofs.engine import Claim, Proof, Trial
+from narrows.proofs.quality import rank_correlation
 from narrows.proofs.reduced import independent_nll
 
 __all__ = ["PROOF"]
@@ -39,23 +40,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
             radius = model.encode(test).z.norm(dim=1)
         numbers[f"{name}/depth"] = rank_correlation(radius, trial.data.test.factors[: len(test), 0].float())
     return numbers
-
-
-def rank_correlation(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Spearman's rank correlation, with mean ranks of equal values.
-
-    Example:
-        >>> round(rank_correlation(torch.tensor([1.0, 2.0, 9.0]), torch.tensor([0.0, 3.0, 4.0])), 6)
-        1.0
-    """
-    ranks = torch.stack([_ranks(a), _ranks(b)])
-    return float(torch.corrcoef(ranks)[0, 1])
-
-
-def _ranks(values: torch.Tensor) -> torch.Tensor:
-    below = (values[None] < values[:, None]).sum(1)
-    same = (values[None] == values[:, None]).sum(1)
-    return below.double() + (same - 1) / 2
 
 
 PROOF = Proof(

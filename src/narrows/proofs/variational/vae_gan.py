@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor
 
 from narrows.methods.variational.vae import vae
 from narrows.methods.variational.vae_gan import vae_gan
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.quality import distance, error, features, reconstructed
+from narrows.proofs.quality import distance, edges, error, features, reconstructed
 from narrows.proofs.reduced import reduced
 
 __all__ = ["PROOF"]
@@ -33,14 +32,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
             drawn, made = model.sample(len(test)).clamp(0, 1), reconstructed(model, test).clamp(0, 1)
         found[f"{name}/samples/frechet"] = distance(look, drawn, test)
         found[f"{name}/reconstructions/frechet"] = distance(look, made, test)
-        found[f"{name}/edges"] = _edges(drawn) / _edges(test.x)
+        found[f"{name}/edges"] = edges(drawn, test)
         found[f"{name}/error"] = error(model, test)
     return found
-
-
-def _edges(x: Tensor) -> float:
-    """The mean squared difference of neighbouring pixels."""
-    return float((x.diff(dim=-1).square().mean() + x.diff(dim=-2).square().mean()) / 2)
 
 
 PROOF = Proof(
