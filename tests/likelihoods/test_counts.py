@@ -91,7 +91,7 @@ def test_extreme_parameters_and_counts_have_finite_gradients(name):
     assert parameters.grad.isfinite().all()
 
 
-@pytest.mark.parametrize("logit", [-6.0, -0.3, 0.0, 1e-3, 2.0, 9.0])
+@pytest.mark.parametrize("logit", [-40.0, -6.0, -0.6, -0.3, 0.0, 1e-3, 2.0, 9.0, 25.0])
 def test_the_continuous_bernoulli_is_a_density_with_its_mean(logit):
     model = ContinuousBernoulli((1,)).double()
 
@@ -105,8 +105,18 @@ def test_the_continuous_bernoulli_is_a_density_with_its_mean(logit):
 
 def test_the_continuous_bernoulli_draws_at_its_mean():
     torch.manual_seed(0)
-    model, logits = ContinuousBernoulli((3,)), torch.tensor([-3.0, 0.0, 1.0]).expand(20000, 3)
-    torch.testing.assert_close(model.sample(logits).mean(0), model.mean(logits)[0], atol=0.01, rtol=0)
+    model, logits = ContinuousBernoulli((4,)), torch.tensor([-3.0, 0.0, 1.0, 30.0]).expand(20000, 4)
+    drawn = model.sample(logits)
+    torch.testing.assert_close(drawn.mean(0), model.mean(logits)[0], atol=0.01, rtol=0)
+    second = stats.truncexpon(b=3.0, scale=1 / 3).moment(2)  # of the logit -3
+    assert float(drawn[:, 0].square().mean()) == pytest.approx(second, abs=0.01)
+
+
+def test_the_continuous_bernoulli_has_finite_gradients_at_all_logits():
+    logits = torch.tensor([[-1e4, -0.5, 0.0, 1e-8, 0.5, 1e12]], requires_grad=True)
+    model = ContinuousBernoulli((6,))
+    (model.nll(logits, torch.rand(1, 6)).sum() + model.mean(logits).sum()).backward()
+    assert logits.grad.isfinite().all()
 
 
 def test_laplace_is_that_of_torch_and_learns_the_mean_deviation():

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
-from torch.distributions import ContinuousBernoulli as Distribution
 
 from narrows.core import Likelihood
+from narrows.kernels.sinh import log_sinhc
 
 __all__ = ["ContinuousBernoulli"]
+
+_SMALL = 0.5
+"""Below, the mean is a series in the logit, since the difference of large numbers loses digits."""
+_LEAST = 1e-6
+"""The smallest logit of a draw, which is uniform at 0."""
 
 
 class ContinuousBernoulli(Likelihood):
@@ -15,7 +21,8 @@ class ContinuousBernoulli(Likelihood):
 
     .. math:: p(x \mid l) = \frac{l}{e^l - 1}\, e^{l x}
 
-    The binary cross-entropy with the constant that it lacks as a density of real values.
+    The binary cross-entropy with the constant that it lacks as a density of real values. It is exact for all logits,
+    where `torch.distributions.ContinuousBernoulli` stops at 16.
 
     Args:
         shape: shape of one target.
@@ -31,16 +38,18 @@ class ContinuousBernoulli(Likelihood):
 
     def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
         """-log p of the target, (*samples, B)."""
-        return self.sum(-self._over(parameters).log_prob(x), weight)
+        return self.sum(log_sinhc(0.5 * parameters.abs()) - parameters * (x - 0.5), weight)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The means, 1 / (1 - e^-l) - 1 / l."""
-        return self._over(parameters).mean
+        near = parameters.clamp(-_SMALL, _SMALL)
+        square, small = near.square(), parameters.abs() < _SMALL
+        series = near * (1 / 12 - square * (1 / 720 - square / 30240))
+        large = torch.where(small, _SMALL, parameters)
+        return 0.5 + torch.where(small, series, 0.5 / (0.5 * large).tanh() - 1 / large)
 
     def sample(self, parameters: Tensor) -> Tensor:
-        """A draw."""
-        return self._over(parameters).sample()
-
-    @staticmethod
-    def _over(logits: Tensor) -> Distribution:
-        return Distribution(logits=logits, validate_args=False)
+        """A draw, by the inverse of the distribution function of -|l|."""
+        rate = parameters.abs().clamp_min(_LEAST)
+        drawn = -torch.log1p(torch.rand_like(rate) * torch.expm1(-rate)) / rate
+        return torch.where(parameters > 0, 1 - drawn, drawn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 
 __all__ = ["add", "distance", "exponential", "from_origin", "inside", "logarithm", "to_origin"]
@@ -75,12 +74,3 @@ def distance(x: Tensor, y: Tensor, c: float) -> Tensor:
     """
     room = (1 - c * x.square().sum(-1)) * (1 - c * y.square().sum(-1))
     return 2 / c**0.5 * (c**0.5 * (x - y).norm(dim=-1) / room.sqrt()).asinh()
-
-
-def log_sinhc(x: Tensor) -> Tensor:
-    """log(sinh(x) / x) for x of at least 0, without overflow."""
-    small = x.clamp(max=0.05).square()
-    series = small / 6 - small.square() / 180
-    large = x.clamp_min(0.05)
-    exact = large + torch.log(-torch.expm1(-2 * large)) - (2 * large).log()
-    return torch.where(x < 0.05, series, exact)

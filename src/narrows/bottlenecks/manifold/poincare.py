@@ -14,6 +14,7 @@ from narrows.bottlenecks.manifold import ball, maps
 from narrows.bottlenecks.variational import Variational, antithetic
 from narrows.core import Code, Surface, Tree
 from narrows.core.check import number, refuse, whole
+from narrows.kernels.sinh import log_sinhc
 
 __all__ = ["Poincare", "WrappedNormal"]
 
@@ -59,7 +60,7 @@ class WrappedNormal(Distribution):
         centre, scale, value_ = self.centre.double(), self.scale.double(), value.double()
         v = ball.logarithm(centre, value_, self.c)
         flat = Normal(0.0, scale, validate_args=False).log_prob(v).sum(-1)
-        spread = ball.log_sinhc(self.c**0.5 * ball.distance(centre, value_, self.c))
+        spread = log_sinhc(self.c**0.5 * ball.distance(centre, value_, self.c))
         return (flat - (value.shape[-1] - 1) * spread).to(value)
 
 
