@@ -18,13 +18,18 @@ __all__ = ["SHARED", "explained", "part_tables", "table"]
 SHARED: Mapping[str, Mapping[str, str]] = {
     "": {
         "spec": "description of the data, or the shape of one example.",
-        "latent": "width of the code, Z; with 0 it is 16, or half of an example's numbers if that is less.",
+        "latent": (
+            "width of the code, Z; with 0 it is 16, or half of an example's numbers if that is less (of "
+            "``diffusion-vae``, that of the manifold)."
+        ),
         "net": "the networks; auto is chosen by the shape of the data.",
         "likelihood": (
-            "p(x | z); auto is Bernoulli for binary values and for images and series from 0 to 1, else Gaussian."
+            "p(x | z); auto is Bernoulli for binary values and for images and series from 0 to 1, negative binomial "
+            "for counts, else Gaussian."
         ),
         "free_bits": (
-            "nats of each latent (of a ladder each layer) that are not penalised, against posterior collapse."
+            "nats of each latent (of a ladder each layer, of a code that is not Gaussian the whole) that are not "
+            "penalised, against posterior collapse."
         ),
     },
     "quantised": {

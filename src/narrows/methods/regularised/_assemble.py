@@ -6,7 +6,7 @@ from narrows import likelihoods
 from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.bottlenecks.deterministic.principal import PrincipalIdentity
 from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Prior, Spec, Symbols
-from narrows.nets.build import net_for
+from narrows.nets.build import code_width, net_for
 from narrows.nets.kinds import Net, Skip
 from narrows.nets.logarithm import reading
 from narrows.priors import make_prior
@@ -29,7 +29,7 @@ def deterministic_autoencoder(
 
     Args:
         spec: description of the data.
-        latent: width of the code, Z.
+        latent: width of the code, Z; a default for the data if 0.
         net: the networks.
         likelihood: p(x | z).
         vectors: the meaning of ``net="auto"`` for vectors.
@@ -38,6 +38,7 @@ def deterministic_autoencoder(
         objective: the objective; the distortion if None.
         prior: a density that is fitted to the codes in a second stage.
     """
+    latent = code_width(latent, spec.shape)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
     vectors = "mlp" if spec.values == "counts" else vectors  # log-means are not linear in the data
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]

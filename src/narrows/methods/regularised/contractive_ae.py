@@ -2,11 +2,11 @@
 
 from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
-from narrows.core.check import whole
 from narrows.core.schedules import Schedule
 from narrows.likelihoods import likelihood as make_likelihood
 from narrows.methods.regularised._assemble import deterministic_autoencoder
 from narrows.nets import NETS
+from narrows.nets.build import code_width
 from narrows.nets.kinds import Net
 from narrows.nets.logarithm import reading
 from narrows.nets.tied import SigmoidLayer, TiedDecoder
@@ -45,7 +45,7 @@ def contractive_ae(
         https://icml.cc/2011/papers/455_icmlpaper.pdf
     """
     spec, objective = as_spec(spec), CodeContraction(weight)
-    whole("latent", latent)
+    latent = code_width(latent, spec.shape)
     if not NETS.word(net) or spec.target is not None:
         return deterministic_autoencoder(spec, latent, net=net, likelihood=likelihood, objective=objective)
     output = make_likelihood(likelihood, spec.output_shape, spec.values)

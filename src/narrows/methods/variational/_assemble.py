@@ -112,12 +112,23 @@ def variational_autoencoder(
     return Autoencoder(reads, bottleneck, writes, output, objective)
 
 
-def checked_vector(spec: Spec, latent: int) -> tuple[Spec, int]:
+def checked_vector(spec: Spec, latent: int, variance: float, **encoder: float) -> tuple[Spec, int]:
     """The spec and the width of the code of a linear model, which reads vectors of real numbers.
 
+    Args:
+        spec: description of the data.
+        latent: width of the code, Z; a default for the data if 0.
+        variance: of the decoder.
+        encoder: variances of the encoder, 0 where they are learned.
+
     Raises:
-        RequestError: other data.
+        RequestError: other data, or a variance out of range.
     """
+    if not number("variance", variance) > 0:
+        raise refuse("variance", variance, "a variance above 0")
+    for name, value in encoder.items():
+        if number(name, value) < 0:
+            raise refuse(name, value, "a variance above 0, or 0 to learn it")
     if len(spec.shape) != 1 or spec.values != "real":
         found = f"{spec.values} values of shape {spec.shape}"
         raise refuse("spec", found, "vectors of real numbers", "The likelihood is Gaussian; try `vae`.")

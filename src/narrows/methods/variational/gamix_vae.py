@@ -5,6 +5,7 @@ import math
 from torch import nn
 
 from narrows.core import Autoencoder, Likelihood, Spec, as_spec
+from narrows.core.check import at_least
 from narrows.core.schedules import Schedule
 from narrows.methods.variational._assemble import gaussian_autoencoder
 from narrows.nets import CRITICS
@@ -57,7 +58,7 @@ def gamix_vae(
     latent = code_width(latent, spec.shape)
     objective = BatchMoments(
         CRITICS.make(critic, shape=spec.output_shape),
-        distortion=reconstruction / math.prod(spec.output_shape),
+        distortion=at_least("reconstruction", reconstruction, 0) / math.prod(spec.output_shape),
         variance=variance,
         adversary=adversary,
         least_batch=_BATCH * latent,

@@ -48,7 +48,7 @@ def linear_cvae(
     Reference:
         Dang, Tran, Nguyen, Ho, Beyond Vanilla Variational Autoencoders, 2023. arXiv:2306.05023
     """
-    spec, latent = checked_vector(as_spec(spec), latent)
+    spec, latent = checked_vector(as_spec(spec), latent, variance, encoder_variance=encoder_variance)
     given = 0 if spec.target is None else spec.shape[0] - math.prod(spec.target)
     if spec.target is not None and given < 1:
         expected = f"shorter than the example, {spec.shape[0]} numbers, which begin with what is given"

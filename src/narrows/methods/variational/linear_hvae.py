@@ -3,7 +3,7 @@
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.linear import LinearChain
 from narrows.core import Autoencoder, Spec, as_spec
-from narrows.core.check import refuse
+from narrows.core.check import refuse, whole
 from narrows.core.schedules import Schedule
 from narrows.methods.variational._assemble import checked_vector
 from narrows.nets.linear import LinearEncoder
@@ -46,10 +46,12 @@ def linear_hvae(
     Reference:
         Dang, Tran, Nguyen, Ho, Beyond Vanilla Variational Autoencoders, 2023. arXiv:2306.05023
     """
-    spec, latent = checked_vector(as_spec(spec), latent)
+    variances = {"encoder_variance": encoder_variance, "upper_variance": upper_variance}
+    spec, latent = checked_vector(as_spec(spec), latent, variance, **variances)
+    above = whole("upper", upper, low=0) or max(1, latent // 2)
     if spec.target is not None:
         raise refuse("spec", f"a target of shape {spec.target}", "no target", "With one, fit `linear-cvae`.")
     output = likelihoods.Gaussian(spec.output_shape, "fixed", variance)
-    chain = LinearChain((latent, upper or max(1, latent // 2)), (encoder_variance, upper_variance))
+    chain = LinearChain((latent, above), (encoder_variance, upper_variance))
     decoder = MLP((latent,), output.parameter_shape, ())
     return Autoencoder(LinearEncoder(spec.shape, latent), chain, decoder, output, Elbo(beta=beta))

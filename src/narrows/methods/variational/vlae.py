@@ -64,7 +64,7 @@ def vlae(
         fix = "Scale the data to lie between 0 and 1, or fit `vae` with a Gaussian likelihood."
         found = f"{spec.values} values of shape {spec.shape}"
         raise refuse("spec", found, "images with values from 0 to 1, whose levels are predicted", fix)
-    levels = whole("grey_levels", grey_levels, low=0) or (2 if spec.values == "binary" else 256)
+    levels = whole("grey_levels", grey_levels or (2 if spec.values == "binary" else 256), low=2)
     output = Pixels(spec.output_shape, levels, window, features, depth)
     flow = choice("prior", prior, ("flow", "normal")) == "flow"
 
