@@ -10,12 +10,14 @@ from text_models import harvest
 
 import narrows.data as nd
 from narrows.audit import audit
+from narrows.audit.checks.collapse import _codebook
 from narrows.audit.evidence import splicing
 from narrows.audit.evidence.control import random_dictionary
-from narrows.audit.evidence.reseeds import RESEEDS, redrawn
+from narrows.audit.evidence.reseeds import RESEEDS, redrawn, spread_of_parts
 from narrows.audit.evidence.splicing import Splicer
 from narrows.audit.evidence.view import examine
 from narrows.audit.metrics.matching import f1, match, on
+from narrows.audit.report import html
 from narrows.core import Batch, seeded
 from narrows.kernels.metrics import coherence, cosine, fvu
 
@@ -39,12 +41,81 @@ def test_fvu_and_cosine_stand_beside_those_of_a_random_dictionary():
     errors = (control.output - x).double().square().mean(1)
     assert report["error/median"].chance == pytest.approx(float(errors.quantile(0.5)))
     assert report["error/p99"].chance == pytest.approx(float(errors.quantile(0.99)))
+    assert report["error/worst"].chance == pytest.approx(float(errors.max()))
+    assert report["error/tail"].chance == pytest.approx(
+        float(errors.quantile(0.99) / errors.median()), rel=0.01
+    )
     assert report["distortion"].chance is None  # a likelihood with constants
     assert report["fvu"].n == report["cosine"].n == 300
     by_hand = deviation(lambda rows: fvu(x[rows], view.output[rows]), 300)
     assert report["fvu"].spread == pytest.approx(by_hand, rel=0.2)  # the mean of the data is that of all rows
     cosines = cosine(x, view.output)
     assert report["cosine"].spread == pytest.approx(deviation(lambda rows: float(cosines[rows].mean()), 300))
+
+
+def test_the_spread_of_the_worst_error_is_that_over_parts_of_the_examples():
+    model = trained(sparse_model(), X)
+    report, view = audit(model, X), examine(model, X, 400, 0)
+    errors = (view.output - view.batch.x).double().square().mean(1)
+    order = torch.randperm(400, generator=torch.Generator().manual_seed(0))
+    worst = [float(errors[order[80 * i : 80 * (i + 1)]].max()) for i in range(RESEEDS)]
+    assert report["error/worst"].spread == pytest.approx(statistics.stdev(worst))
+    few = audit(model, X[:9])["error/worst"]
+    assert few.spread is None
+
+
+def test_the_spread_of_a_maximum_does_not_depend_on_the_number_of_rows():
+    drawn = -torch.rand(50, 2000, generator=torch.Generator().manual_seed(1)).log()  # exponential
+    found = [
+        spread_of_parts(lambda rows, x=x: float(x[rows].max()), len(x), seed) ** 2
+        for seed, x in enumerate(drawn)
+    ]
+    assert statistics.fmean(found) == pytest.approx(torch.pi**2 / 6, rel=0.25)
+    assert float(drawn.amax(1).var()) == pytest.approx(torch.pi**2 / 6, rel=0.4)
+
+
+def test_used_capacity_has_a_spread_for_every_kind_of_code():
+    dense, posterior = plain_model(), gaussian_model()
+    view = examine(posterior, X, 400, 0)
+
+    def active(rows):
+        variance = view.posterior.mean[rows].double().var(0, correction=0)
+        ratio = view.posterior.ratio[rows].double()
+        passive = (ratio.var(0, correction=0) < 0.1) & ((ratio.mean(0) - 1).abs() <= 0.1)
+        return float(((variance > 0.01) & ~passive).double().mean())
+
+    check = audit(posterior, X)["capacity-used"]
+    assert check.value == active(torch.arange(400))
+    assert check.spread == pytest.approx(deviation(active, 400))
+    assert audit(dense, X)["capacity-used"].spread == 0
+    codes = torch.arange(400) % 7 * (torch.arange(400) < 350)
+    use = _codebook(SimpleNamespace(indices=codes, codes=16))
+    rows = redrawn(400, 3)
+    p = torch.bincount(codes[rows]).double() / 400
+    assert use.again(rows) == pytest.approx(float(torch.special.entr(p).sum().exp()))
+    report = audit(sparse_model(latents=64, k=1), X)
+    assert report["capacity-used"].value == 1 - report["latents/dead"].value / 64
+    assert report["capacity-used"].spread == pytest.approx(report["latents/dead"].spread / 64)
+    assert report["latents/dead"].spread > 0
+
+
+def test_each_number_of_a_sparse_code_has_chance_and_spread_or_says_why_not(monkeypatch):
+    lm, data = harvest()
+    language = SimpleNamespace(module=lm, vocabulary=17, device=torch.device("cpu"))
+    monkeypatch.setattr(splicing, "language_model", lambda *told: language)
+    history = [{"stage": "autoencoder", "step": step, "autoencoder/loss": 1.0} for step in (1, 2)]
+    report = audit(sparse_model(latents=12, k=2), data, history=history, evaluations="splice")
+    measured = [check for check in report.checks if check.value is not None]
+    assert {"steps", "collapse", "capacity-used", "error/worst", "splice/error-kept"} <= {
+        check.name for check in measured
+    }
+    for check in measured:
+        assert check.chance is not None or check.no_chance, check.name
+        assert check.spread is not None or check.no_spread, check.name
+        assert check.n or check.name == "steps"
+    page = html.page(report)
+    assert "no spread: a setting of the training, the same for all examples" in page
+    assert "no chance level: the random dictionary has this L0" in page
 
 
 def test_the_squared_error_stands_beside_that_of_a_random_dictionary():

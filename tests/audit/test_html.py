@@ -222,13 +222,15 @@ def test_a_comparison_of_kept_audits_has_no_pictures_but_all_numbers(reports):
 
 
 def test_curves_follow_stages_and_held_out_data():
-    second = [{"at": 40, "stage": "prior", "step": 1, "prior/loss": 3.0}]
+    second = [{"at": 40 + s, "stage": "prior", "step": s, "prior/loss": 3.0 / s} for s in (1, 2)]
+    second[1]["held_out/nll"] = 7.0  # one measurement is no curve
     charts = {chart.name: chart for chart in training_charts([*METRICS, *second])}
     loss = charts["curve/autoencoder/loss"]
     assert [series.name for series in loss.series] == ["trained on", "not trained on"]
     assert loss.series[0].x[:2] == (1.0, 2.0)
     assert loss.series[0].y[1] == 4.5
-    assert charts["curve/prior/loss"].series[0].y == (3.0,)
+    assert charts["curve/prior/loss"].series[0].y == (3.0, 1.5)
+    assert "curve/prior/nll" not in charts
     assert charts["path"].series[0].y[-1] == pytest.approx(8 / 29)
     assert training_charts([]) == []
 

@@ -18,4 +18,13 @@ def budget(view: View) -> Finding:
     short = too_short(view.history, published)
     complete = f"Training made the {published:,} steps of the paper." if steps >= published > 0 else ""
     says = short or complete or "The loss had converged when training ended."
-    return Finding((Check("steps", float(steps), "steps", "warn" if short else "ok", says),))
+    found = Check(
+        "steps",
+        float(steps),
+        "steps",
+        "warn" if short else "ok",
+        says,
+        no_chance="a setting of the training",
+        no_spread="a setting of the training, the same for all examples",
+    )
+    return Finding((found,))

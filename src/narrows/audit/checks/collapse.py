@@ -10,7 +10,9 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import PASSIVE, perplexity, regimes, unit_variance
 from narrows.audit.report.finding import Check, Finding, Verdict
@@ -27,6 +29,11 @@ class Use(NamedTuple):
     partial: float
     """A smaller share is a partial collapse."""
     remedy: str
+    n: int
+    """The number of codes."""
+    parts: int
+    again: Callable[[Tensor], float]
+    """What is used in some of the parts of the data, from their numbers."""
 
 
 def collapse(view: View) -> Finding:
@@ -45,10 +52,29 @@ def collapse(view: View) -> Finding:
         advice = "Warm up the rate's weight slowly, or use free bits, so that the upper levels are learned."
     if silent:
         evidence += f" Silent levels: {', '.join(silent)}."
+    says, full = " ".join(filter(None, (evidence, advice))), "a code without information may use all of it"
     return Finding(
         (
-            Check("collapse", word, "", verdict, " ".join(filter(None, (evidence, advice)))),
-            Check("capacity-used", share, "", "info", "The used share of the code's capacity."),
+            Check(
+                "collapse",
+                word,
+                "",
+                verdict,
+                says,
+                n=use.n,
+                no_chance=full,
+                no_spread="a word; see capacity-used",
+            ),
+            Check(
+                "capacity-used",
+                share,
+                "",
+                "info",
+                "The used share of the code's capacity.",
+                spread=spread(lambda rows: use.again(rows) / use.total, use.parts, view.seed),
+                n=use.n,
+                no_chance=full,
+            ),
         )
     )
 
@@ -62,46 +88,73 @@ def _judge(share: float, use: Use) -> tuple[str, Verdict, str]:
 
 
 def _codebook(view: View) -> Use | None:
-    if view.indices is None:
+    indices = view.indices
+    if indices is None:
         return None
     remedy = (
         "Restart dead entries earlier, use an EMA codebook or fewer codes, or a fixed grid (the method fsq)."
     )
-    effective = perplexity(view.indices, view.codes)
     # Each position uses one entry: fewer positions than entries cannot use them all.
-    total = min(view.codes, view.indices.numel())
-    return Use(effective, total, "entries of the codebook are in effective use", 0.25, remedy)
+    total, what = min(view.codes, indices.numel()), "entries of the codebook are in effective use"
+
+    def again(rows: Tensor) -> float:
+        return perplexity(indices[rows], view.codes)
+
+    used = perplexity(indices, view.codes)
+    return Use(used, total, what, 0.25, remedy, len(indices), len(indices), again)
 
 
 def _sparse(view: View) -> Use | None:
-    if view.density is None:
+    found = view.stretches
+    if view.density is None or found is None:
         return None
+    fires = found[0]
     total, alive = len(view.density), float((view.density > 0).sum())
     remedy = "Dead latents: raise the auxiliary loss, count latents as dead sooner, warm up the penalty, or use fewer."
-    return Use(alive, total, "latents ever fire", 0.5, remedy)
+
+    def again(rows: Tensor) -> float:
+        return float((fires[rows].sum(0) > 0).sum())
+
+    return Use(alive, total, "latents ever fire", 0.5, remedy, view.counted, len(fires), again)
 
 
 def _posterior(view: View) -> Use | None:
-    if view.posterior is None:
+    posterior = view.posterior
+    if posterior is None:
         return None
     remedy = (
         "Posterior collapse: lower or warm up beta (for example 'linear:0:1:2000'), use free bits or a weaker "
         "decoder; if the rate is as intended, use fewer latents."
     )
-    # In a hierarchy a mean may only follow the level above: an active unit must also differ from its prior.
-    active = unit_variance(view.posterior.mean) > 0.01
-    if view.posterior.ratio is not None:
-        active &= regimes(view.posterior.ratio) != PASSIVE
-    return Use(float(active.sum()), len(active), "latents carry information", 0.5, remedy)
+    mean, ratio = posterior.mean, posterior.ratio
+
+    def again(rows: Tensor) -> float:
+        # In a hierarchy a mean may only follow the level above: an active unit must also differ from its prior.
+        active = unit_variance(mean[rows]) > 0.01
+        if ratio is not None:
+            active &= regimes(ratio[rows]) != PASSIVE
+        return float(active.sum())
+
+    used, total = again(torch.arange(len(mean))), mean[0].numel()
+    return Use(used, total, "latents carry information", 0.5, remedy, len(mean), len(mean), again)
 
 
 def _plain(view: View) -> Use | None:
-    if view.dense is None:
+    dense = view.dense
+    if dense is None:
         return None
-    variance = unit_variance(view.dense)
-    moving = float((variance > 1e-4 * variance.max().clamp_min(1e-12)).sum())
     remedy = "Most of the code is constant: use a narrower code, or regularise less."
-    return Use(moving, len(variance), "coordinates of the code vary with the data", 0.5, remedy)
+
+    def again(rows: Tensor) -> float:
+        variance = unit_variance(dense[rows])
+        return float((variance > 1e-4 * variance.max().clamp_min(1e-12)).sum())
+
+    used, total, what = (
+        again(torch.arange(len(dense))),
+        dense[0].numel(),
+        "coordinates of the code vary with the data",
+    )
+    return Use(used, total, what, 0.5, remedy, len(dense), len(dense), again)
 
 
 _KINDS: tuple[Callable[[View], Use | None], ...] = (_codebook, _sparse, _posterior, _plain)

@@ -39,7 +39,21 @@ def dying(view: View) -> Finding:
     sentences += [*_revive_advice(view, z), found.remedy]
     verdict: Verdict = "warn" if count > _MANY * total else "info"
     says = " ".join(sentence for sentence in sentences if sentence)
-    return Finding((Check("latents/dead-cause", found.main, "", verdict, says, n=view.counted),))
+    why = "a word, the most frequent of the causes"
+    return Finding(
+        (
+            Check(
+                "latents/dead-cause",
+                found.main,
+                "",
+                verdict,
+                says,
+                n=view.counted,
+                no_chance=why,
+                no_spread=why,
+            ),
+        )
+    )
 
 
 @dataclass(frozen=True)

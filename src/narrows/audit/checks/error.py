@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.reseeds import spread
+from narrows.audit.evidence.reseeds import spread, spread_of_parts
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Check, Finding, distribution
 from narrows.kernels.metrics import cosine, fvu
@@ -15,6 +17,8 @@ from narrows.kernels.metrics import cosine, fvu
 __all__ = ["per_example", "reconstruction_error"]
 
 _TAIL = 10.0
+
+_Spread: TypeAlias = Callable[[Callable[[Tensor], float], int, int], float | None]
 
 
 def reconstruction_error(view: View) -> Finding:
@@ -27,38 +31,6 @@ def reconstruction_error(view: View) -> Finding:
     if view.model.likelihood.discrete:
         return Finding(() if view.forced is not None else (_accuracy(view),))
     error = per_example(view)
-    median, high, worst = (float(error.quantile(q)) for q in (0.5, 0.99, 1.0))
-    random = None if view.control is None else per_example(view, view.control.output)
-    checks = (
-        _unexplained(view),
-        _cosine(view),
-        Check(
-            "error/median",
-            median,
-            "mean square",
-            says="The squared error of half the examples is less.",
-            chance=None if random is None else float(random.quantile(0.5)),
-            spread=spread(lambda rows: float(error[rows].median()), len(view), view.seed),
-            n=len(view),
-        ),
-        Check(
-            "error/p99",
-            high,
-            "mean square",
-            says="One example in a hundred is reconstructed worse than this.",
-            chance=None if random is None else float(random.quantile(0.99)),
-            spread=spread(lambda rows: float(error[rows].quantile(0.99)), len(view), view.seed),
-            n=len(view),
-        ),
-        Check(
-            "error/worst", worst, "mean square", says="The example that is reconstructed worst.", n=len(view)
-        ),
-        replace(
-            _tail(high, median),
-            spread=spread(lambda rows: _ratio(error[rows]), len(view), view.seed),
-            n=len(view),
-        ),
-    )
     chart = distribution(
         "error",
         "Error of each example",
@@ -67,7 +39,42 @@ def reconstruction_error(view: View) -> Finding:
         error,
         "mean squared error",
     )
-    return Finding(checks, (chart,))
+    return Finding((_unexplained(view), _cosine(view), *_tails(view, error)), (chart,))
+
+
+def _tails(view: View, error: Tensor) -> tuple[Check, ...]:
+    """Quantiles of the error over the examples, its maximum, and how long its tail is."""
+    random = None if view.control is None else per_example(view, view.control.output)
+    median, high = (float(error.quantile(q)) for q in (0.5, 0.99))
+    seed = view.seed
+
+    def found(check: Check, figure: Callable[[Tensor], float], over: _Spread = spread) -> Check:
+        """The check with the figure of the random dictionary, its spread and the number of examples."""
+        chance = None if random is None else figure(random)
+        return replace(
+            check, chance=chance, spread=over(lambda r: figure(error[r]), len(error), seed), n=len(error)
+        )
+
+    def at(quantile: float) -> Callable[[Tensor], float]:
+        return lambda each: float(each.quantile(quantile))
+
+    unit = "mean square"
+    return (
+        found(
+            Check("error/median", median, unit, says="The squared error of half the examples is less."),
+            at(0.5),
+        ),
+        found(
+            Check("error/p99", high, unit, says="One example in a hundred is reconstructed worse than this."),
+            at(0.99),
+        ),
+        found(
+            Check("error/worst", float(error.max()), unit, says="The example that is reconstructed worst."),
+            lambda each: float(each.max()),
+            spread_of_parts,
+        ),
+        found(_tail(high, median), _ratio),
+    )
 
 
 def per_example(view: View, output: Tensor | None = None) -> Tensor:

@@ -15,6 +15,9 @@ from narrows.kernels.metrics import dense_above
 __all__ = ["firing"]
 
 
+_SAME, _SILENT = "the random dictionary has this L0", "how often random latents are on says nothing of these"
+
+
 def firing(view: View) -> Finding:
     """L0, dead and dense latents, for sparse codes."""
     share = view.density
@@ -22,7 +25,7 @@ def firing(view: View) -> Finding:
         return Finding()
     fires = share[share > 0]
     over = _spreads(view)
-    checks = _counts(share, view.counted, over)
+    checks = _counts(view, share, over)
     if not len(fires):
         return Finding(checks)
     median = Check(
@@ -33,6 +36,7 @@ def firing(view: View) -> Finding:
         "The median firing density of the latents that are not dead.",
         spread=over.get("density/median"),
         n=view.counted,
+        no_chance=_SILENT,
     )
     chart = distribution(
         "density",
@@ -58,7 +62,7 @@ def _spreads(view: View) -> dict[str, float]:
         share = fires[rows].sum(0).double() / codes[rows].sum()
         on = share[share > 0]
         return {
-            "l0": float(share.sum()),
+            "l0": _l0(fires[rows], codes[rows]),
             "latents/dead": float((share == 0).sum()),
             "latents/dense": float((share > dense_above(share)).sum()),
             "density/median": float(on.median()) if len(on) else 0.0,
@@ -67,20 +71,27 @@ def _spreads(view: View) -> dict[str, float]:
     return {name: figure.spread for name, figure in reseed(again, view.seed).items()}
 
 
-def _counts(share: Tensor, codes: int, over: Mapping[str, float]) -> tuple[Check, ...]:
+def _l0(fires: Tensor, codes: Tensor) -> float:
+    """The mean number of latents that are on in a code, from whole numbers: exact where all codes have as many."""
+    return int(fires.sum()) / max(1, int(codes.sum()))
+
+
+def _counts(view: View, share: Tensor, over: Mapping[str, float]) -> tuple[Check, ...]:
     """How many latents are on in a code, never on, and on too often."""
-    total, often = len(share), dense_above(share)
+    total, often, codes = len(share), dense_above(share), view.counted
+    assert view.stretches is not None
     dead, dense = int((share == 0).sum()), int((share > often).sum())
     unit, never = f"of {total}", f"Never on in {codes:,} codes."
     return (
         Check(
             "l0",
-            float(share.sum()),
+            _l0(*view.stretches),
             "latents",
             "info",
             f"Mean number of latents that are on in a code, of {total}.",
             spread=over.get("l0"),
             n=codes,
+            no_chance=_SAME,
         ),
         Check(
             "latents/dead",
@@ -90,6 +101,7 @@ def _counts(share: Tensor, codes: int, over: Mapping[str, float]) -> tuple[Check
             never,
             spread=over.get("latents/dead"),
             n=codes,
+            no_chance=_SILENT,
         ),
         Check(
             "latents/dense",
@@ -99,5 +111,6 @@ def _counts(share: Tensor, codes: int, over: Mapping[str, float]) -> tuple[Check
             f"On in more than {often:.0%} of the codes.",
             spread=over.get("latents/dense"),
             n=codes,
+            no_chance=_SILENT,
         ),
     )

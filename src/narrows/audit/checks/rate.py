@@ -29,7 +29,9 @@ def rate_and_distortion(view: View) -> Finding:
     if unit == "squared error":
         lost = "The squared error of an example, summed over its elements, on average."
     each = view.distortion.double() if view.rate is None else (view.distortion + view.rate).double()
-    checks = [replace(_mean("distortion", view.distortion, unit, lost, view), chance=_chance(view, unit))]
+    chance = _chance(view, unit)
+    why = "the random dictionary has no density" if chance is None and view.control is not None else ""
+    checks = [replace(_mean("distortion", view.distortion, unit, lost, view), chance=chance, no_chance=why)]
     if view.rate is not None:
         rate = float(view.rate.double().mean())
         checks.append(_mean("rate", view.rate, "nats", f"KL(q || p): {rate / math.log(2):.3g} bits.", view))

@@ -11,7 +11,7 @@ from torch import Tensor
 from narrows.audit.evaluations.evaluation import Evaluation
 from narrows.audit.evidence.drawn import passed, vectors
 from narrows.audit.evidence.games import Games
-from narrows.audit.evidence.reseeds import Reseeded, reseed
+from narrows.audit.evidence.reseeds import Reseeded, reseed, spread
 from narrows.audit.evidence.splicing import language_of
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.board import Board, Probe, board_figures, probe_figures, properties
@@ -38,7 +38,7 @@ class BoardGame(Evaluation):
     latents of high precision: a latent stands for every property that is true in 95% of the training positions where
     it is on, at least ten. Upper and lower bounds are linear probes and the dimensions of the activations.
 
-    Chance: a random dictionary of equal shape and L0.
+    Chance: a random dictionary of equal shape and L0; of the probes, probes of boards in another order.
 
     Cost: five draws of games; for each threshold, products of the codes and the properties of all positions.
 
@@ -89,6 +89,7 @@ class BoardGame(Evaluation):
                 "",
                 "info",
                 "Mean F1 of boards that linear probes read off the activations: what a dictionary can reach.",
+                chance=found["shuffled/reconstruction"].mean,
                 spread=probe.spread,
                 n=count,
             )
@@ -99,7 +100,7 @@ class BoardGame(Evaluation):
                 (*checks, *(not_measured(f"board/{name}", reason, count) for name in Board._fields))
             )
         checks += [_check(name, found, count) for name in (*Board._fields, *_with_empty())]
-        legal = _legal_moves(games)
+        legal = _legal_moves(games, view.seed)
         return Finding((*checks, *(() if legal is None else (legal,))))
 
     def _measure(self, view: View, games: Games, seed: int) -> Mapping[str, float]:
@@ -115,7 +116,9 @@ class BoardGame(Evaluation):
         }
         latents["neurons"] = [torch.cat([each - centre, centre - each], 1).relu() for each in (x, far)]
         probe = Probe.fit(x, board)
-        found: dict[str, float] = {"positions": float(len(far))}
+        order = torch.randperm(len(x), generator=torch.Generator().manual_seed(seed))
+        blind = probe_figures(Probe.fit(x, board[order]), x, board, far, truth)
+        found = {"positions": float(len(far)), "shuffled/reconstruction": blind.reconstruction}
         for empty, suffix in ((False, ""), (True, "-with-empty")):
             seen, real = properties(board, empty), properties(truth, empty)
             figures = {name: board_figures(each[0], seen, each[1], real) for name, each in latents.items()}
@@ -156,14 +159,21 @@ def _check(name: str, found: Mapping[str, Reseeded], count: int) -> Check:
     )
 
 
-def _legal_moves(games: Games) -> Check | None:
-    """How often the most probable move of the language model is legal; None if the model is not here."""
+def _legal_moves(games: Games, seed: int) -> Check | None:
+    """How often the most probable move of the language model is legal; None if the model is not here.
+
+    The spread is over redraws of the games, whose moves depend on each other.
+    """
     try:
         language = language_of(games.provenance)
     except NarrowsError:
         return None
-    legal, chance = games.legal_moves(language.module, language.device)
+    legal, chance, game = games.legal_moves(language.module, language.device)
+    right, moves = (
+        torch.bincount(game, weights) for weights in (legal.double(), torch.ones(len(game)).double())
+    )
+    over = spread(lambda rows: float(right[rows].sum() / moves[rows].sum()), len(moves), seed)
     says = "The share of positions in which the most probable move of the language model is legal."
     return Check(
-        "board/legal-moves", float(legal.mean()), "", "info", says, float(chance.mean()), n=len(legal)
+        "board/legal-moves", float(legal.mean()), "", "info", says, float(chance.mean()), over, len(legal)
     )

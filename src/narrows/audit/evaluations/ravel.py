@@ -36,6 +36,9 @@ KNOWN, CARRIED = 0.8, 0.8
 """The gate: the least share of prompts that the language model answers rightly, and of those that it answers with the
 source's value if the whole activation is replaced by the source's."""
 
+_NOTHING = 0.5
+"""The score of swapping nothing, or everything."""
+
 _FEWEST, _POOL, _CHUNK, _TRIES = 10, 2000, 1024, 100
 
 
@@ -146,7 +149,7 @@ class Ravel(Evaluation):
             "cause": "The share of prompts for an attribute that get the value of another entity when the attribute's "
             f"latents, {swapped:.0f} of {width} on average, are swapped for that entity's.",
             "isolate": "The share of prompts for other attributes that keep their answer then.",
-            "score": "The mean of cause and isolation. Swapping nothing, or everything, has 0.5.",
+            "score": f"The mean of cause and isolation. Swapping nothing, or everything, has {_NOTHING:g}.",
         }
         checks = [
             Check(f"ravel/{name}", found[name].mean, "", "info", text, chance[name], found[name].spread, n)
@@ -166,7 +169,7 @@ class Ravel(Evaluation):
             f"{cause:.3f}, isolation {isolate:.3f}, with {swapped:.0f} of {flat.shape[1]} coordinates."
         )
         score = found["score"]
-        return Check("ravel/rotation", score.mean, "", "info", text, spread=score.spread, n=n)
+        return Check("ravel/rotation", score.mean, "", "info", text, _NOTHING, score.spread, n)
 
     def _latents(
         self, view: View, model: Autoencoder, questions: Questions, seed: int

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from narrows.activations.splice import Costs
 from narrows.audit.evaluations.evaluation import Evaluation
-from narrows.audit.evidence.reseeds import redrawn, reseed
+from narrows.audit.evidence.reseeds import redrawn, reseed, spread_of_parts
 from narrows.audit.evidence.splicing import Splicer, language_of, spliceable
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Check, Finding, not_measured
@@ -23,9 +23,6 @@ _POSITIONS = {"first": (0, 1), "2-8": (1, 8), "9-64": (8, 64), "later": (64, Non
 """Positions of the token that predicts, counted from 0."""
 
 _SEQUENCES, _WORST = 100, 0.01
-
-_SPREAD_FROM = 3
-"""The fewest worst sequences with a spread: redraws hardly change a maximum."""
 
 _ROUNDING = 1e-4
 """Largest KL in nats that rounding explains if nothing is changed."""
@@ -43,7 +40,8 @@ class Splice(Evaluation):
     nothing: it tests hook point and units. A random error of equal length, x + ‖x − x̂‖ u with u uniform on the
     sphere, shows how much of the KL is due to the length of the error alone.
 
-    Chance: a random dictionary of equal shape and L0, spliced in.
+    Chance: a random dictionary of equal shape and L0, spliced in. The spread of the worst sequences is that over five
+    parts of the sequences.
 
     Cost: four passes of the language model over the tokens, and three for the losses without reconstructions.
 
@@ -132,8 +130,6 @@ def _parts(view: View, splicer: Splicer, costs: Costs, control: Costs | None) ->
         few = max(1, int(_WORST * count))
         says[key], numbers[key] = f"{word}, the mean of the worst 1 % of sequences ({few}).", count
     spreads = _spreads(figures, costs, view.seed)
-    if int(_WORST * len(costs.kl)) < _SPREAD_FROM:
-        spreads = {key: value for key, value in spreads.items() if not key.endswith("/worst")}
     return [
         Check(
             key,
@@ -155,15 +151,28 @@ def _tokens(name: str) -> str:
     )
 
 
-def _spreads(figures: Mapping[str, Callable[[Costs], float]], costs: Costs, seed: int) -> dict[str, float]:
-    if len(costs.kl) < 2:
+def _spreads(
+    figures: Mapping[str, Callable[[Costs], float]], costs: Costs, seed: int
+) -> dict[str, float | None]:
+    """Over redraws of the contexts; of the worst ones over parts of the contexts."""
+    count = len(costs.kl)
+    if count < 2:
         return {}
+    means = {name: figure for name, figure in figures.items() if not name.endswith("/worst")}
 
     def one(seed: int) -> dict[str, float]:
-        drawn = costs[redrawn(len(costs.kl), seed)]
-        return {name: figure(drawn) for name, figure in figures.items()}
+        drawn = costs[redrawn(count, seed)]
+        return {name: figure(drawn) for name, figure in means.items()}
 
-    return {name: found.spread for name, found in reseed(one, seed).items()}
+    found: dict[str, float | None] = {name: each.spread for name, each in reseed(one, seed).items()}
+    for name, figure in figures.items():
+        if name not in means:
+            found[name] = spread_of_parts(partial(_figure_of, figure, costs), count, seed)
+    return found
+
+
+def _figure_of(figure: Callable[[Costs], float], costs: Costs, rows: Tensor) -> float:
+    return figure(costs[rows])
 
 
 def _errors(view: View, splicer: Splicer, costs: Costs) -> list[Check]:
@@ -184,7 +193,7 @@ def _errors(view: View, splicer: Splicer, costs: Costs) -> list[Check]:
         if broken
         else ""
     )
-    spread = _spreads({"": lambda c: _mean(c, "kl")}, random, view.seed)
+    figure = {"": lambda c: _mean(c, "kl")}
     count = int((costs.weight > 0).sum())
     return [
         Check(
@@ -193,7 +202,9 @@ def _errors(view: View, splicer: Splicer, costs: Costs) -> list[Check]:
             "nats",
             "bad" if broken else "ok",
             f"KL with reconstruction and error in place of the activation; it must be 0.{fix}",
+            spread=_spreads(figure, kept, view.seed).get(""),
             n=count,
+            no_chance="it is 0 for any dictionary",
         ),
         Check(
             "splice/random-error",
@@ -202,7 +213,8 @@ def _errors(view: View, splicer: Splicer, costs: Costs) -> list[Check]:
             "info",
             f"KL with a random error as long as that of each reconstruction; that of the reconstructions is {own:.3g}, "
             f"{own / max(other, 1e-12):.2g} times as much.",
-            spread=spread.get(""),
+            spread=_spreads(figure, random, view.seed).get(""),
             n=count,
+            no_chance="it is a control itself",
         ),
     ]

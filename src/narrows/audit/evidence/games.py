@@ -70,7 +70,9 @@ class Games:
         return torch.from_numpy(replay.board()[game, index]), torch.from_numpy(valid)
 
     @torch.no_grad()
-    def legal_moves(self, module: Any, device: torch.device, games: int = 64) -> tuple[Tensor, Tensor]:
+    def legal_moves(
+        self, module: Any, device: torch.device, games: int = 64
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Whether the most probable next token of a language model is a legal move, at each move of some games.
 
         Args:
@@ -79,10 +81,10 @@ class Games:
             games: largest number of games.
 
         Returns:
-            (moves,) of 0 and 1, and the share of legal squares at each.
+            (moves,) of 0 and 1, the share of legal squares at each, and the number of its game.
         """
-        found, shares = [], []
-        for context in self.context.unique()[:games].tolist():
+        found, shares, numbers = [], [], []
+        for number, context in enumerate(self.context.unique()[:games].tolist()):
             moves, index, ids = self._moves(int((self.context == context).nonzero()[0]))
             top = module(input_ids=ids[None].to(device)).logits[0].argmax(-1).tolist()
             replay = othello.replay(moves[None])
@@ -92,7 +94,8 @@ class Games:
                     square = self.square.get(token)
                     found.append(square is not None and bool(legal[move, square]))
                     shares.append(float(legal[move].mean()))
-        return torch.tensor(found).float(), torch.tensor(shares)
+                    numbers.append(number)
+        return torch.tensor(found).float(), torch.tensor(shares), torch.tensor(numbers, dtype=torch.long)
 
     def _moves(self, row: int) -> tuple[np.ndarray, np.ndarray, Tensor]:
         """The moves of a row's context (60,), the number of the last move at each of its positions, and its tokens."""

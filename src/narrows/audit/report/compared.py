@@ -109,6 +109,7 @@ class Cell(NamedTuple):
         chance: the mean over the runs of the figure of a control without information.
         n: number of examples of each run that it rests on.
         says: why nothing was measured.
+        no_spread: why one run has no evaluation spread.
     """
 
     text: str
@@ -119,6 +120,7 @@ class Cell(NamedTuple):
     chance: float | None
     n: int | None
     says: str = ""
+    no_spread: str = ""
 
     @property
     def deviation(self) -> str:
@@ -266,10 +268,12 @@ def compared(groups: Sequence[Sequence[Measured]]) -> Comparison:
         )
     single = [column.name for column in columns if len(column.runs) == 1]
     if single and len(columns) > 1:
-        which = "All columns are" if len(single) == len(columns) else f"{', '.join(single)}:"
+        every = len(single) == len(columns)
+        which = "All columns are" if every else f"{', '.join(single)} {'is' if len(single) == 1 else 'are'}"
+        one = "one run, so its" if len(single) == 1 else "one run each, so their"
         warnings.append(
-            f"{which} one run each, so their training spread is unknown; a difference that is told apart is one of "
-            "these models, not of their methods. Make groups with: narrows fit ... --seeds 3"
+            f"{which} {one} training spread is unknown; a difference that is told apart is one of these models, not "
+            "of their methods. Make groups with: narrows fit ... --seeds 3"
         )
     found = []
     for name in dict.fromkeys(check.name for report in reports for check in report.checks):
@@ -294,7 +298,8 @@ def _row(name: str, columns: Sequence[Column], comparable: bool) -> Row:
     unknown = [i for i in numeric if held[i].spread is None]
     marked = _leaders(held, told, better)
     cells = [None if cell is None else cell._replace(best=i in marked) for i, cell in enumerate(cells)]
-    return Row(name, better, cells, alike, unknown, _told(numeric, alike, unknown, columns))
+    why = next((cell.no_spread for i in unknown if (cell := cells[i]) is not None and cell.no_spread), "")
+    return Row(name, better, cells, alike, unknown, _told(numeric, alike, unknown, columns, why))
 
 
 def _leaders(
@@ -316,12 +321,16 @@ def _told(
     alike: Sequence[tuple[int, int]],
     unknown: Sequence[int],
     columns: Sequence[Column],
+    why: str,
 ) -> str:
     """What is told apart, in words."""
     if len(unknown) == len(numeric):
+        if why:
+            return f"{_NO_SPREAD}: {why}"
         single = all(len(columns[i].runs) == 1 for i in unknown)
         return f"{_NO_SPREAD}: one run each" if single else _NO_SPREAD
-    parts = [f"{_NO_SPREAD} of {', '.join(str(i + 1) for i in unknown)}"] if unknown else []
+    without = f"{_NO_SPREAD} of {', '.join(str(i + 1) for i in unknown)}"
+    parts = [f"{without}: {why}" if why else without] if unknown else []
     known = len(numeric) - len(unknown)
     pairs = known * (known - 1) // 2
     if alike:
@@ -347,7 +356,9 @@ def _cell(checks: Sequence[Check | None]) -> Cell | None:
         words = dict.fromkeys(shown(c.value) for c in found)
         return Cell(", ".join(words), unit, verdict, False, None, chance, found[0].n, found[0].says)
     estimate = Estimate(tuple(values), tuple(c.spread for c in found if c.spread is not None))
-    return Cell(shown(estimate.mean), unit, verdict, False, estimate, chance, found[0].n)
+    return Cell(
+        shown(estimate.mean), unit, verdict, False, estimate, chance, found[0].n, "", found[0].no_spread
+    )
 
 
 def _columns(groups: Sequence[Sequence[Measured]]) -> list[Column]:

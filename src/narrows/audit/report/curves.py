@@ -44,8 +44,8 @@ def training_charts(metrics: Metrics) -> list[Chart]:
         records = [record for record in metrics if str(record.get("stage", "autoencoder")) == stage]
         for term in _terms(records)[:_MOST]:
             series = _both(records, term)
-            if not series:
-                continue
+            if all(len(one.y) < 2 for one in series):
+                continue  # one measurement is no curve
             title = f"{_plain(term)}, {stage}" if stage != "autoencoder" else _plain(term)
             says = (
                 "On the training data, and on data not trained on."
@@ -67,7 +67,7 @@ def over_runs(runs: Sequence[tuple[str, Metrics]], term: str) -> Chart | None:
             records, f"autoencoder/{term}", name, tone
         )
         series.extend(found)
-    if len(series) < 2:
+    if len(series) < 2 or all(len(one.y) < 2 for one in series):
         return None
     return _lines(
         f"curve/{term}",

@@ -50,6 +50,8 @@ class Check:
         spread: standard deviation of the figure over repeated evaluations of the same model, each with other tokens
             and splits.
         n: number of examples (tokens, sequences) that the figure rests on.
+        no_chance: why there is no chance level: no control has another value, or the figure is one itself.
+        no_spread: why there is no spread: the figure does not depend on the examples, or is a word.
     """
 
     name: str
@@ -60,9 +62,11 @@ class Check:
     chance: float | None = None
     spread: float | None = None
     n: int | None = None
+    no_chance: str = ""
+    no_spread: str = ""
 
     def to_json(self) -> dict[str, Any]:
-        """All fields, without an unknown `chance`, `spread` or `n`; a number that is not finite becomes None.
+        """All fields, without unknown or empty ones after `says`; a number that is not finite becomes None.
 
         Example:
             >>> Check("fvu", 0.12, chance=0.9, spread=float("nan")).to_json()
@@ -72,7 +76,7 @@ class Check:
         return {
             name: value
             for name, value in fields.items()
-            if value is not None or name not in ("chance", "spread", "n")
+            if value not in (None, "") or name not in ("chance", "spread", "n", "no_chance", "no_spread")
         }
 
 

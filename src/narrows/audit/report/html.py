@@ -11,7 +11,7 @@ from narrows.audit.report.finding import NOT_MEASURED, Chart, Check, Figure, Gal
 from narrows.audit.report.galleries import shared_galleries
 from narrows.audit.report.pareto import pareto_charts
 from narrows.audit.report.pictures import Strip, render
-from narrows.audit.report.report import MARKS, Report, beside, shown, with_spread
+from narrows.audit.report.report import MARKS, Report, beside, lacking, shown, with_spread
 from narrows.audit.report.svg import draw
 from narrows.core.check import optional
 
@@ -168,7 +168,7 @@ def page_of(template: str, **values: Any) -> str:
         lstrip_blocks=True,
         undefined=jinja.StrictUndefined,
     )
-    environment.filters.update(shown=shown, with_spread=with_spread, beside=beside)
+    environment.filters.update(shown=shown, with_spread=with_spread, beside=beside, lacking=lacking)
     environment.globals.update(
         marks=MARKS, words={"ok": "ok", "warn": "warning", "bad": "bad", "info": "info"}
     )

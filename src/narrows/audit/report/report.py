@@ -11,7 +11,7 @@ from typing import Any
 from narrows.audit.report.finding import Check, Figure, Verdict
 from narrows.core.check import RequestError, printable
 
-__all__ = ["MARKS", "Check", "Report", "beside", "shown", "with_spread", "worst"]
+__all__ = ["MARKS", "Check", "Report", "beside", "lacking", "shown", "with_spread", "worst"]
 
 _ORDER: tuple[Verdict, ...] = ("bad", "warn", "ok", "info")
 MARKS: Mapping[Verdict, str] = {"ok": "✓", "warn": "!", "bad": "✗", "info": "·"}
@@ -184,6 +184,20 @@ def beside(check: Check) -> str:
     """
     parts = [] if check.chance is None else [f"chance {shown(check.chance)}"]
     return " · ".join(parts if check.n is None else [*parts, f"n {check.n:,}"])
+
+
+def lacking(check: Check) -> str:
+    """Why a check has no chance level or no spread.
+
+    Example:
+        >>> lacking(Check("steps", 600.0, no_chance="a count", no_spread="one training"))
+        'no chance level: a count · no spread: one training'
+    """
+    chance = check.no_chance if check.chance is None else ""
+    spread = check.no_spread if check.spread is None else ""
+    return " · ".join(
+        f"no {what}: {why}" for what, why in (("chance level", chance), ("spread", spread)) if why
+    )
 
 
 def _bracketed(text: str) -> str:
