@@ -26,8 +26,7 @@ from narrows.core.texts import shown
 from narrows.methods.index import METHODS, Method, builder, families, in_family
 from narrows.methods.options import explained, part_tables
 from narrows.methods.options import table as part_table
-from narrows.methods.techniques import FAMILY, TECHNIQUES
-from narrows.priors import PRIORS
+from narrows.methods.techniques import FAMILY, PRIOR, TECHNIQUES
 from narrows.proofs.engine import load
 
 PACKAGE = Path(__file__).parents[1] / "src" / "narrows"
@@ -210,6 +209,8 @@ def methods_index() -> str:
                 f"| [`{row.name}`]({row.name}.md) | [{row.title}]({row.url}), {row.year} | {row.claim} | {verdict} |"
             )
         parts += ["\n".join(lines), *techniques_table(family)]
+    parts.append("## Priors\n\nModels of the codes of a trained autoencoder: see [priors](../priors.md).")
+    parts += techniques_table(PRIOR)
     parts.append(f"## {FAMILY.capitalize()}\n\nTechniques that examine and use trained models.")
     parts += techniques_table(FAMILY)
     return "\n\n".join(parts) + "\n"
@@ -220,8 +221,8 @@ def techniques_table(family: str) -> list[str]:
     lines = ["| technique | paper | claim | command | verdict |", "|---|---|---|---|---|"]
     for one in TECHNIQUES.values():
         if one.family == family:
-            result = proofs.read(one.name)
-            verdict = proofs.verdict(result)
+            result = proofs.read(one.proved_by or one.name)
+            verdict = proofs.verdict(result) + (f" of `{one.proved_by}`" if one.proved_by else "")
             paper = f"[{one.title}]({one.url}), {one.year}"
             lines.append(f"| `{one.name}` | {paper} | {one.claim} | `{one.verb}` | {verdict} |")
     return ["\n".join(lines)] if len(lines) > 2 else []
@@ -233,17 +234,20 @@ def gallery() -> str:
         proofs.card(row.name, row.title, row.claim, proofs.read(row.name), f"../methods/{row.name}/")
         for row in METHODS.values()
     ]
+    proved = [row for row in TECHNIQUES.values() if not row.proved_by]
     cards += [
-        proofs.card(row.name, row.title, row.claim, proofs.read(row.name), "../methods/")
-        for row in TECHNIQUES.values()
+        proofs.card(
+            row.name,
+            row.title,
+            row.claim,
+            proofs.read(row.name),
+            "../priors/" if row.family == PRIOR else "../methods/",
+        )
+        for row in proved
     ]
-    priors = [name for name in PRIORS.parts if proofs.read(name)]
-    for name in priors:
-        title = (inspect.getdoc(PRIORS.constructor(name)) or "").split("\n\n")[0]
-        cards.append(proofs.card(name, f"Prior: {title}", "", proofs.read(name), "../priors/"))
     return (
         "---\nhide: [toc]\n---\n\n# Gallery of proofs\n\n"
-        f"{proofs.summary([*METHODS, *TECHNIQUES, *priors])}\n\n"
+        f"{proofs.summary([*METHODS, *(row.name for row in proved)])}\n\n"
         "Dots are seeds, the bar is the 90 % interval of the mean, and the claim holds on the shaded side. "
         "See [proofs](essays/proofs.md) for the definition of verdicts. "
         "`narrows prove NAME` repeats a proof; `--data` and `--seeds` change its data and seeds.\n\n"

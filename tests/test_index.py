@@ -16,7 +16,7 @@ from narrows.core.check import RequestError, UnknownNameError
 from narrows.core.texts import docstring_args
 from narrows.methods.index import _ROWS, builder, entries, entry, families, find, in_family
 from narrows.methods.options import SHARED
-from narrows.methods.techniques import FAMILY, TECHNIQUES, Technique
+from narrows.methods.techniques import FAMILY, PRIOR, TECHNIQUES, Technique
 from narrows.priors import PRIORS
 
 METHODS_FOLDER = Path(narrows.methods.__file__).parent
@@ -159,9 +159,9 @@ def test_a_technique_is_complete_and_has_a_proof(row):
     assert row.title
     assert row.claim.endswith(".")
     assert row.verb.startswith("narrows ")
-    assert row.family in (FAMILY, *families())
+    assert row.family in (FAMILY, PRIOR, *families())
     proof = load(row.name)
-    assert proof.method == row.name
+    assert proof.method == (row.proved_by or row.name)
     assert {"quick", "default"} <= set(proof.scales)
     assert any(claim.quick for claim in proof.claims)
 
@@ -198,8 +198,15 @@ def test_a_technique_may_belong_to_a_family_of_methods(monkeypatch):
 
 def test_no_proof_without_a_method():
     files = {f"{f.parent.name}.{f.stem}" for f in PROOFS_FOLDER.glob("*/*.py") if not f.stem.startswith("_")}
-    second = {f"priors.{name.replace('-', '_')}" for name in PRIORS.parts}
-    assert files <= {row.module for row in (*_ROWS, *TECHNIQUES.values())} | second
+    assert files <= {row.module for row in (*_ROWS, *TECHNIQUES.values())}
+
+
+def test_every_prior_has_a_row():
+    rows = {
+        row.name for row in TECHNIQUES.values() if row.verb.partition("--prior ")[2].split()[:1] == [row.name]
+    }
+    assert rows == set(PRIORS.parts)
+    assert {row.name for row in entries(PRIOR)} <= rows
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():

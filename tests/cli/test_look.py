@@ -125,6 +125,17 @@ def test_paper(cli):
     assert json.loads(out)["options"][0]["name"] == "latent"
 
 
+def test_priors_are_listed_and_have_papers(cli):
+    _, out, _ = cli("list", "--family", "prior")
+    assert "  maskgit         2022  2202.04200  A few passes" in out
+    code, out, _ = cli("paper", "gmm")
+    assert code == 0
+    assert "narrows fit RUN --prior gmm --out NEW" in out
+    assert "narrows prove rae" in out  # whose proof measures it
+    _, out, _ = cli("list", "--family", "variational")
+    assert "riemannian" in out
+
+
 def test_data_list_and_info(cli):
     rows = json.loads(cli("data", "list", "--json")[1])
     assert {"digits", "sprites", "mnist"} <= {row["name"] for row in rows}

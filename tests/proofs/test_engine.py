@@ -260,7 +260,7 @@ def test_a_trial_builds_and_fits_by_its_seed():
 
 def test_many_and_their_exit_codes(monkeypatch, capsys, tmp_path):
     proofs = {"vae": proof(), "iwae": proof(claims=[Claim("wrong", "b < a")])}
-    monkeypatch.setattr(many, "load", proofs.__getitem__)
+    monkeypatch.setattr(many, "load", lambda name: replace(proofs[name], method=name))
     monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
     how = {"data": X, "scale": "quick", "progress": False}
     assert many.run(["vae"], strict=True, **how) == 0
@@ -292,7 +292,7 @@ def test_an_interrupted_run_of_several_goes_on_where_it_was(monkeypatch, tmp_pat
         return {"a": 1.0, "b": 2.0}
 
     proofs = {"vae": proof(first), "iwae": proof(second)}
-    monkeypatch.setattr(many, "load", proofs.__getitem__)
+    monkeypatch.setattr(many, "load", lambda name: replace(proofs[name], method=name))
     monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
     monkeypatch.setattr(many, "announce", lambda *how: None)
     how = {"data": X, "progress": False, "out": tmp_path}
@@ -335,6 +335,7 @@ def test_what_to_prove_must_be_said():
     with pytest.raises(RequestError, match="no family"):
         many.chosen(families=["vae", "nope"])
     assert {"vae", "rae", "vne"} <= set(many.chosen(families=["variational", "regularised"]))
+    assert many.chosen(["gmm", "rae"]) == ["rae"]  # one proof measures both
 
 
 def test_what_is_printed_says_it_all(capsys):
@@ -376,7 +377,7 @@ def test_quick_scale_asks_what_stands_there_and_holds_all_of_it(monkeypatch, tmp
         "vae": proof(claims=claims),
         "iwae": proof(lambda t: {"c": (-1.0) ** t.seed}, noisy),
     }
-    monkeypatch.setattr(many, "load", proofs.__getitem__)
+    monkeypatch.setattr(many, "load", lambda name: replace(proofs[name], method=name))
     monkeypatch.setattr(many, "prove", lambda name, **how: prove(proofs[name], **how))
     how = {"data": X, "progress": False, "strict": True}
     assert [j.claim.says for j in prove(proofs["vae"], data=X, scale="quick").judgements] == ["here too"]

@@ -31,7 +31,8 @@ def list_methods(family: str | None = None, json: bool = False) -> None:
         heading(kind)
         table([(row.name, _paper(row), row.claim) for row in rows if row.family == kind], first)
         print()
-    print("Next: narrows paper NAME, or narrows fit DATA --method NAME --help")
+    fits = any(isinstance(row, Method) for row in rows)
+    print("Next: narrows paper NAME" + (", or narrows fit DATA --method NAME --help" if fits else ""))
 
 
 def _paper(row: Method | Technique) -> str:
@@ -71,7 +72,7 @@ def _technique(row: Technique, json: bool) -> None:
     print(f"{row.url}\n")
     print(textwrap.fill(f"Claim: {row.claim}", width, subsequent_indent="       "))
     print(f"\nUse:       {row.verb}")
-    print(f"Proof:     narrows prove {row.name}")
+    print(f"Proof:     narrows prove {row.proved_by or row.name}")
 
 
 def data_list(json: bool = False) -> None:

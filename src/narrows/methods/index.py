@@ -22,7 +22,7 @@ from narrows.methods import (
     variational,
 )
 from narrows.methods.row import Method
-from narrows.methods.techniques import FAMILY, TECHNIQUES, Technique
+from narrows.methods.techniques import FAMILY, PRIOR, TECHNIQUES, Technique
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +111,7 @@ def entries(family: str | None = None) -> list[Method | Technique]:
     Raises:
         RequestError: there is no such family; the message names the nearest one.
     """
-    known = [*families(), FAMILY]
+    known = [*families(), PRIOR, FAMILY]
     if family is not None and family not in known:
         raise RequestError(f"There is no family `{family}`. {nearest(family, known)}")
     return [row for row in (*_ROWS, *TECHNIQUES.values()) if family in (None, row.family)]

@@ -1,10 +1,10 @@
-"""One row of the table of methods. This module does not import torch, so that `narrows list` is fast."""
+"""One row of the tables of methods and of techniques. It does not import torch, so that `narrows list` is fast."""
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["Method", "url"]
+__all__ = ["FAMILY", "PRIOR", "Method", "Technique", "url"]
 
 
 def url(arxiv: str) -> str:
@@ -59,3 +59,43 @@ class Method(NamedTuple):
         return (
             self.arxiv if self.url == self.arxiv or self.arxiv.startswith("doi:") else f"arXiv:{self.arxiv}"
         )
+
+
+FAMILY = "interpretation"
+"""The family of techniques that belong to no family of methods."""
+
+
+PRIOR = "prior"
+"""The family of priors over the codes of any autoencoder."""
+
+
+class Technique(NamedTuple):
+    """A published technique: its name, its paper, its claim, and the command that uses it."""
+
+    name: str
+    title: str
+    year: int
+    arxiv: str
+    """arXiv number; a ``doi:`` or an address if there is none."""
+    claim: str
+    """What the proof measures, in one sentence."""
+    centrality: int
+    """3: known by name; 2: a variant or extension; 1 and 0: related work."""
+    id: int | None
+    verb: str
+    """The command that uses it, such as ``narrows audit RUN --with absorption``."""
+    family: str = FAMILY
+    """`FAMILY`, `PRIOR`, or the family of methods whose models it examines."""
+    proved_by: str = ""
+    """The method whose proof measures the claim, if it has no proof of its own."""
+
+    @property
+    def module(self) -> str:
+        """The module of its proof below `narrows.proofs`."""
+        folder = {FAMILY: "interpret", PRIOR: "priors"}.get(self.family, self.family)
+        return f"{folder}.{self.name.replace('-', '_')}"
+
+    @property
+    def url(self) -> str:
+        """The address of the paper."""
+        return url(self.arxiv)

@@ -5,45 +5,10 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from narrows.methods.priors import ROWS as PRIORS
+from narrows.methods.row import FAMILY, PRIOR, Technique
 
-from narrows.methods.row import url
-
-__all__ = ["FAMILY", "TECHNIQUES", "Technique"]
-
-FAMILY = "interpretation"
-"""The family of techniques that belong to no family of methods."""
-
-
-class Technique(NamedTuple):
-    """A published technique: its name, its paper, its claim, and the command that uses it."""
-
-    name: str
-    title: str
-    year: int
-    arxiv: str
-    """arXiv number; a ``doi:`` or an address if there is none."""
-    claim: str
-    """What the proof measures, in one sentence."""
-    centrality: int
-    """3: known by name; 2: a variant or extension; 1 and 0: related work."""
-    id: int | None
-    verb: str
-    """The command that uses it, such as ``narrows audit RUN --with absorption``."""
-    family: str = FAMILY
-    """`FAMILY`, or the family of methods whose models it examines."""
-
-    @property
-    def module(self) -> str:
-        """The module of its proof below `narrows.proofs`."""
-        folder = "interpret" if self.family == FAMILY else self.family
-        return f"{folder}.{self.name.replace('-', '_')}"
-
-    @property
-    def url(self) -> str:
-        """The address of the paper."""
-        return url(self.arxiv)
-
+__all__ = ["FAMILY", "PRIOR", "TECHNIQUES", "Technique"]
 
 _ROWS: tuple[Technique, ...] = (
     Technique(
@@ -231,4 +196,4 @@ _ROWS: tuple[Technique, ...] = (
     ),
 )
 
-TECHNIQUES: dict[str, Technique] = {row.name: row for row in _ROWS}
+TECHNIQUES: dict[str, Technique] = {row.name: row for row in (*_ROWS, *PRIORS)}

@@ -21,8 +21,7 @@ from typing import TYPE_CHECKING, Any
 from narrows.core.check import RequestError, WorkError, choice, refuse, whole
 from narrows.core.progress import Part, Progress, Silent
 from narrows.methods.index import METHODS, entry
-from narrows.methods.techniques import TECHNIQUES
-from narrows.priors import PRIORS
+from narrows.methods.techniques import TECHNIQUES, Technique
 from narrows.proofs.result import Result, environment, write_json
 from narrows.proofs.verdict import Claim
 
@@ -138,14 +137,16 @@ class Proof:
 
 
 def load(name: str) -> Proof:
-    """The proof of a method, a technique or a prior.
+    """The proof of a method or a technique, such as a prior.
 
     Raises:
         UnknownNameError: the method does not exist.
         RequestError: it has no proof yet.
     """
-    home = f"priors.{name.replace('-', '_')}" if name in PRIORS.parts else entry(name).module
-    module = f"narrows.proofs.{home}"
+    row = entry(name)
+    if isinstance(row, Technique) and row.proved_by:
+        return load(row.proved_by)
+    module = f"narrows.proofs.{row.module}"
     try:
         found = import_module(module)
     except ModuleNotFoundError as error:
@@ -222,7 +223,7 @@ def prove(
 
 
 def _claim(name: str) -> str:
-    """What the paper claims, of a method or a technique; empty for priors and proofs of one's own."""
+    """What the paper claims, of a method or a technique; empty for proofs of one's own."""
     return entry(name).claim if name in METHODS or name in TECHNIQUES else ""
 
 
