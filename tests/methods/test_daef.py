@@ -81,3 +81,14 @@ def test_what_has_no_inverse_is_refused():
     model = daef((7,), latent=5)
     with pytest.raises(RequestError, match="number of training examples"):
         model.decoder.prepare(model, Batch(torch.zeros(3, 7)))
+
+
+def test_without_ridge_directions_without_variance_have_no_weight(tmp_path):
+    """Columns that are equal, and one that is constant: the solution of least norm, and finite reconstructions."""
+    x = np.random.default_rng(0).standard_normal((60, 3))
+    x = np.concatenate([x, x[:, :1], np.zeros((60, 1))], 1)
+    target = x @ np.random.default_rng(1).standard_normal((5, 2))
+    found = solve(statistics(torch.from_numpy(x), torch.from_numpy(target), ACTIVATIONS["linear"]), 0.0)
+    assert np.allclose(found.T, np.linalg.pinv(x) @ target, atol=1e-6)
+    run = nr.fit(x.astype(np.float32), "daef", tmp_path / "run", latent=2, ridge=0.0, progress=False)
+    assert np.abs(run.reconstruct()).max() < 10 * np.abs(x).max()

@@ -125,13 +125,17 @@ def solve(found: Statistics, ridge: float) -> Tensor:
 
     .. math:: w = V (S^2 + \lambda I)^{-1} V^T m,\qquad R = Q S V^T
 
+    Directions in which the inputs do not vary, up to rounding in float32, have weight 0: without lambda it is the
+    solution of least norm.
+
     Args:
         found: the statistics of all data.
         ridge: lambda.
     """
     _, values, axes = torch.linalg.svd(found.factor, full_matrices=False)
-    scaled = (axes @ found.moment[..., None]) / (values.square() + ridge)[..., None]
-    return (axes.mT @ scaled).squeeze(-1)
+    least = torch.finfo(torch.float32).eps * values.shape[-1] * values[..., :1]
+    inverse = torch.where(values > least, 1 / (values.square() + ridge), 0)
+    return (axes.mT @ (inverse[..., None] * (axes @ found.moment[..., None]))).squeeze(-1)
 
 
 def leading(found: Statistics, count: int) -> Tensor:
