@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import narrows as nr
-from narrows.core.check import RequestError
+from narrows.core.check import RequestError, WorkError
 from narrows.core.lock import Lock
 from narrows.runs.priors import prior_folder, prior_run, split_priors
 
@@ -100,3 +100,20 @@ def test_a_method_and_a_fitted_prior_in_one_go(tmp_path):
     with pytest.raises(RequestError, match="at most the number of codes"):
         nr.fit("digits", "ae", tmp_path / "no", prior="gmm:components=9999", steps=5, progress=False)
     assert not (tmp_path / "no").exists()
+
+
+@pytest.mark.parametrize("name", ["priors", "priors/gmm"])
+def test_a_folder_of_priors_that_is_a_link_is_not_followed(base, tmp_path, name):
+    from narrows.runs.samplers import stored_priors
+
+    base.sample(2, prior="gmm")
+    assert list(stored_priors(base)) == ["gmm"]
+    other, folder = tmp_path / "other", base.path / name
+    shutil.move(folder, other)
+    folder.symlink_to(other)
+    before = {path: path.stat().st_mtime_ns for path in other.rglob("*")}
+    assert stored_priors(base) == {}
+    for prior in ("gmm", "gmm:components=2") if name == "priors" else ("gmm",):
+        with pytest.raises(WorkError, match="is a link, which is not followed"):
+            base.sample(2, prior=prior)
+    assert {path: path.stat().st_mtime_ns for path in other.rglob("*")} == before

@@ -30,6 +30,7 @@ except ImportError:  # Windows
 __all__ = [
     "LOCKS",
     "append",
+    "check_no_link",
     "is_temporary",
     "lock",
     "parse_json",
@@ -114,6 +115,16 @@ def append(path: Path, content: bytes, advice: str = _ELSEWHERE) -> None:
             file.write(content)
     except OSError as error:
         raise _not_written(path, error, advice) from error
+
+
+def check_no_link(folder: Path) -> None:
+    """Raise an error if a folder that is written to is a link.
+
+    Raises:
+        WorkError: it is one.
+    """
+    if folder.is_symlink():
+        raise WorkError(f"{folder} is a link, which is not followed. Replace it by the folder itself.")
 
 
 def lock(number: int) -> bool:

@@ -74,6 +74,7 @@ def prior_run(run: Run, prior: str, *, progress: bool | Silent = True) -> Run:
     Raises:
         RequestError: the prior does not exist or cannot model these codes, the run is not finished, or the stored
             prior was fitted to other weights.
+        WorkError: the folder of the prior is a link.
     """
     if PRIORS.word(prior):
         model = deepcopy(run.model)
@@ -82,6 +83,8 @@ def prior_run(run: Run, prior: str, *, progress: bool | Silent = True) -> Run:
     import narrows as nr  # whose `fit` itself needs runs
 
     text, folder = prior_folder(run, prior)
+    for path in (folder.parent, folder):
+        files.check_no_link(path)
     if not all(
         (path / name).is_file() for path, name in ((folder, "recipe.json"), (run.path, "result.json"))
     ):

@@ -31,7 +31,9 @@ def stored_priors(run: Run) -> dict[str, Run]:
     found: dict[str, Run] = {}
     weights = run.path / "result.json"
     for folder in sorted((run.path / PRIORS_FOLDER).glob("*/")) if weights.is_file() else ():
-        with suppress(NarrowsError, OSError):  # a damaged folder is reported when it is opened
+        with suppress(NarrowsError, OSError):  # a damaged folder, or a link, is reported when it is opened
+            for path in (folder.parent, folder):
+                files.check_no_link(path)
             recipe, text = Recipe.read(folder), ""
             if (folder / "result.json").is_file():
                 text = recipe.prior.get("text") or ""

@@ -45,8 +45,7 @@ def write_checkpoint(
     Raises:
         WorkError: no disk space left, or the folder cannot be written; earlier checkpoints are kept.
     """
-    if folder.is_symlink():
-        raise WorkError(f"{folder} is a link, which is not followed. Replace it by the folder itself.")
+    files.check_no_link(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
