@@ -45,7 +45,6 @@ class Adversary(Objective):
         lr: the autoencoder's learning rate; the trainer's if None.
         critic_lr: the critic's learning rate; the trainer's if None.
         optimizer: optimizer of both players, see `narrows.core.Player`; the trainer's if None.
-        samples: number of samples per example, as leading axes.
     """
 
     def __init__(
@@ -56,9 +55,8 @@ class Adversary(Objective):
         lr: Schedule | None = None,
         critic_lr: Schedule | None = None,
         optimizer: str | None = None,
-        samples: tuple[int, ...] = (),
     ) -> None:
-        super().__init__(samples=samples, lr=lr, weights=weights)
+        super().__init__(lr=lr, weights=weights)
         self.critic, self.critic_lr, self.optimizer = critic, critic_lr, optimizer
 
     def judge(self, model: Autoencoder, passed: Pass, step: int = 0) -> Loss:

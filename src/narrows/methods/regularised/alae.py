@@ -41,7 +41,7 @@ def alae(
         optimizer: optimizer of both players.
 
     Raises:
-        RequestError: an argument out of range, or data with a target other than themselves.
+        RequestError: an argument out of range, or data that are counts or have a target other than themselves.
 
     Example:
         >>> model = alae((8,), latent=2)

@@ -42,7 +42,7 @@ def dfc_vae(
         beta: weight of the KL divergence.
 
     Raises:
-        RequestError: no feature net, its file cannot be read, or it is for other images.
+        RequestError: no feature net, its file cannot be read, or it is for other images; or data that are counts.
 
     Example:
         >>> model = dfc_vae((1, 8, 8), latent=4)

@@ -34,7 +34,7 @@ def msssim_vae(
         beta: weight of the KL divergence.
 
     Raises:
-        RequestError: data that are no images, images of less than 4 pixels a side, or an even `window`.
+        RequestError: data that are no images or are counts, images of less than 4 pixels a side, or an even `window`.
 
     Example:
         >>> model = msssim_vae((1, 8, 8), latent=4)

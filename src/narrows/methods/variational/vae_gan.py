@@ -39,7 +39,7 @@ def vae_gan(
         optimizer: optimizer of both players.
 
     Raises:
-        RequestError: an argument out of range.
+        RequestError: an argument out of range, or data that are counts.
 
     Example:
         >>> model = vae_gan((1, 8, 8), latent=4)
