@@ -13,6 +13,8 @@ from narrows.core.check import RequestError, UnknownNameError, WorkError
 from narrows.data.named import fetch, registry
 from narrows.data.named import unpacked as store
 from narrows.data.named.registry import File, Set
+from narrows.likelihoods.counts import NegativeBinomial
+from narrows.methods.variational.vae import vae
 
 BODY = bytes(range(256)) * 5000
 
@@ -266,6 +268,13 @@ class TestReal:
         assert x.shape == (724, 2956)
         assert x.sum() == np.load(real / "singlecell" / "pbmc68k_724x2956_counts.npz")["data"].sum()
         assert np.array_equal(x, x.round())
+
+    @pytest.mark.parametrize("name", ["pbmc68k", "tenx"])
+    def test_counts_have_a_likelihood_of_counts_without_an_option(self, real, name):
+        source = nd.open(name)
+        assert source.spec.values == "counts"
+        assert isinstance(vae(source.spec).likelihood, NegativeBinomial)
+        assert nd.open(name, scale="standard").spec.values == "real"
 
     def test_tables_have_indicators(self, real):
         source = nd.open("german-credit", scale="none")

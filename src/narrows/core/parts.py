@@ -150,6 +150,29 @@ class Bottleneck(Part):
         """Codes (B, Z) as points of the plane, if they lie on a curve or a surface; otherwise None."""
         return None
 
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """Codes on the way from one code to another, (S, ...): the straight line, or on a manifold the geodesic.
+
+        Args:
+            start: (1, ...), at t = 0.
+            end: (1, ...), at t = 1.
+            t: (S, 1, ...).
+        """
+        return (1 - t) * start + t * end
+
+    def paths(self, z: Tensor, low: Tensor, high: Tensor, steps: int) -> Mapping[str, Tensor]:
+        """The paths of traversals through a code (Z,) of a manifold by name, (steps, Z) each.
+
+        None if codes are all vectors: then traversals change one latent at a time.
+
+        Args:
+            z: the code.
+            low: the smallest value of each latent, (Z,).
+            high: the largest value of each latent, (Z,).
+            steps: the number of points, S.
+        """
+        return {}
+
     def features(self, code: Code) -> Tensor:
         """Features for downstream probes, (B, F): the posterior mean if it is known, else z."""
         mean = code.mean

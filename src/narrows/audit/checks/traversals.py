@@ -39,29 +39,42 @@ def _traversals(view: View, z: Tensor) -> Finding:
     low, high = z.quantile(torch.tensor([0.01, 0.99]), 0)
     grid = grid_of(view)
 
-    def traverse(latent: int, steps: int) -> Mapping[str, Tensor]:
-        codes = z[start].repeat(steps, 1)
-        codes[:, latent] = torch.linspace(float(low[latent]), float(high[latent]), steps)
-        rows = torch.full((steps,), start)
+    def decoded(codes: Tensor) -> Mapping[str, Tensor]:
+        rows = torch.full((len(codes),), start)
         if grid is not None:
-            return {"": grid.shaped(view.decode(codes, rows, queries=grid.queries(steps)))}
+            return {"": grid.shaped(view.decode(codes, rows, queries=grid.queries(len(codes))))}
         return _pictures(view.decode(codes, rows))
 
-    moving = unit_variance(z).argsort(descending=True, stable=True)[:_CANDIDATES].tolist()
-    ends = {latent: traverse(latent, 2) for latent in moving}
-    change = {
-        latent: sum(float((x[0].double() - x[1].double()).square().sum()) for x in both.values())
-        for latent, both in ends.items()
-    }
-    chosen = sorted(moving, key=lambda latent: -change[latent])[:_LATENTS]
-    rows = [(f"latent {latent}", traverse(latent, _STEPS)) for latent in chosen]
-    says = "A typical example; one latent a row, from its 1st to its 99th percentile."
+    def line(latent: int, steps: int) -> Tensor:
+        codes = z[start].repeat(steps, 1)
+        codes[:, latent] = torch.linspace(float(low[latent]), float(high[latent]), steps)
+        return codes
+
+    curves = view.model.bottleneck.paths(z[start], low, high, _STEPS)
+    if curves:
+        paths = {name: curves[name] for name in list(curves)[:_CANDIDATES]}
+        says = "A typical example; each row is a path on the manifold of codes."
+    else:
+        moving = unit_variance(z).argsort(descending=True, stable=True)[:_CANDIDATES].tolist()
+        paths = {f"latent {latent}": line(latent, _STEPS) for latent in moving}
+        says = "A typical example; one latent a row, from its 1st to its 99th percentile."
+    chosen = list(paths)
+    if len(paths) > _LATENTS or not curves:
+        # A path that ends where it begins is one of few.
+        change = {name: _change(decoded(codes[[0, -1]])) for name, codes in paths.items()}
+        chosen = sorted(paths, key=lambda name: -change[name])[:_LATENTS]
+    rows = [(name, decoded(paths[name])) for name in chosen]
     galleries = []
-    for name in next(iter(ends.values())):
+    for name in rows[0][1]:
         shown = tuple((label, traversed[name]) for label, traversed in rows)
         called, of = (f"traversals/{name}", f" of {name}") if name else ("traversals", "")
         galleries.append(Gallery(called, f"Traversals{of}", says, shown, panels="row", text=view.text))
     return Finding(figures=tuple(galleries))
+
+
+def _change(ends: Mapping[str, Tensor]) -> float:
+    """The squared distance of the outputs at both ends of a path."""
+    return sum(float((x[0].double() - x[1].double()).square().sum()) for x in ends.values())
 
 
 def _pictures(x: Any) -> Mapping[str, Tensor]:

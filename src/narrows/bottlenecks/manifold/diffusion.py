@@ -177,6 +177,14 @@ class Diffusion(Variational):
         """The code of the manifold nearest to a vector."""
         return Code(self.space.nearest(symbols))
 
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """Along a shortest geodesic."""
+        return self.space.between(start, end, t)
+
+    def paths(self, z: Tensor, low: Tensor, high: Tensor, steps: int) -> dict[str, Tensor]:
+        """Full turns of each circle, or about each axis of space; both ends are the code itself."""
+        return self.space.turns(z, torch.linspace(0, 2 * math.pi, steps).to(z))
+
     def surface(self, z: Tensor) -> Surface | None:
         """A map of the manifold, if it has one or two dimensions."""
         return None if self.map is None else self.map(z)

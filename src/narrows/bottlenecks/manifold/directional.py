@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Distribution, constraints, register_kl
 
-__all__ = ["Directional", "UniformSphere", "log_area", "unit"]
+__all__ = ["Directional", "UniformSphere", "angle_of", "great_circle", "log_area", "unit"]
 
 _TINY = 1e-30
 """Below squared sines that occur, so that the gradient of their root is finite at 0."""
@@ -38,6 +38,33 @@ def unit(x: Tensor) -> Tensor:
     first = torch.zeros_like(x[..., :1]).add(1)
     axis = torch.cat([first, torch.zeros_like(x[..., 1:])], -1)
     return torch.where(length > 0, x / length.clamp_min(torch.finfo(x.dtype).tiny), axis)
+
+
+def angle_of(a: Tensor, b: Tensor) -> Tensor:
+    """The angle between unit vectors (..., Z) in radians, (...), exact where they coincide or are opposite."""
+    return 2 * torch.atan2((a - b).norm(dim=-1), (a + b).norm(dim=-1))
+
+
+def great_circle(a: Tensor, b: Tensor, t: Tensor) -> Tensor:
+    r"""Points of the shortest arc between unit vectors (..., Z), at shares t (..., 1) of its length.
+
+    .. math:: \cos(t \theta)\, a + \sin(t \theta)\, \frac{b - \langle a, b\rangle a}{\sin\theta},\quad
+              \cos\theta = \langle a, b\rangle
+
+    Between opposite points there are many; one of them is taken.
+
+    Example:
+        >>> x, y = torch.eye(2)
+        >>> great_circle(x, y, torch.tensor([[1 / 3]]))
+        tensor([[0.8660, 0.5000]])
+    """
+    a, b = torch.broadcast_tensors(a, b)
+    aside = b - (a * b).sum(-1, keepdim=True) * a
+    axis = torch.zeros_like(a).scatter(-1, a.abs().argmin(-1, keepdim=True), 1.0)
+    other = axis - (a * axis).sum(-1, keepdim=True) * a
+    opposite = aside.norm(dim=-1, keepdim=True) < torch.finfo(a.dtype).eps
+    turn = t * angle_of(a, b)[..., None]
+    return unit(turn.cos() * a + turn.sin() * unit(torch.where(opposite, other, aside)))
 
 
 class UniformSphere(Distribution):

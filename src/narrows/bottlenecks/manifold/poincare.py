@@ -130,6 +130,23 @@ class Poincare(Variational):
         """The point of the ball nearest to a vector."""
         return Code(ball.inside(symbols, self.curvature))
 
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """Along the geodesic, a part of a circle that is perpendicular to the edge of the ball."""
+        a, b = start.double(), end.double()
+        tangent = ball.logarithm(a, b, self.curvature)
+        return ball.exponential(a, t * tangent, self.curvature).to(start)
+
+    def paths(self, z: Tensor, low: Tensor, high: Tensor, steps: int) -> dict[str, Tensor]:
+        """For each latent the geodesic from its smallest to its largest value, the others unchanged."""
+        t = torch.linspace(0, 1, steps).to(z)[:, None]
+        found = {}
+        for j in range(self.latent):
+            ends = z.repeat(2, 1)
+            ends[:, j] = torch.stack([low[j], high[j]])
+            ends = ball.inside(ends, self.curvature)
+            found[f"latent {j}"] = self.between(ends[:1], ends[1:], t)
+        return found
+
     def surface(self, z: Tensor) -> Surface | None:
         """The Poincaré disc, if there are two latents."""
         return maps.disc(z, self.curvature**-0.5) if self.latent == 2 else None

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["exponential", "leading", "rotation"]
+__all__ = ["exponential", "leading", "logarithm", "rotation"]
 
 _LEAST = 1e-6
 """The smallest divisor of a gradient, near matrices that have no nearest rotation or line."""
@@ -67,6 +67,31 @@ def exponential(omega: Tensor) -> Tensor:
     eye = torch.eye(3, dtype=omega.dtype, device=omega.device)
     half = (0.5 * angle).sin()
     return eye + angle.sin() / angle * axis + 2 * half.square() / squared * (axis @ axis)
+
+
+def logarithm(r: Tensor) -> Tensor:
+    r"""The axis of a rotation (..., 3, 3), whose length is the angle, at most pi: the inverse of `exponential`.
+
+    By the unit quaternion q = (w, v) of the rotation, exact at a half turn too: q q' is a linear function of R.
+
+    Example:
+        >>> logarithm(torch.diag(torch.tensor([-1.0, 1.0, -1.0]))).abs()
+        tensor([0.0000, 3.1416, 0.0000])
+    """
+    trace = r.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None]
+    skew = torch.stack(
+        [r[..., 2, 1] - r[..., 1, 2], r[..., 0, 2] - r[..., 2, 0], r[..., 1, 0] - r[..., 0, 1]], -1
+    )
+    eye = torch.eye(3, dtype=r.dtype, device=r.device)
+    # Four times q q', less the identity.
+    top = torch.cat([trace, skew[..., None, :]], -1)
+    below = torch.cat([skew[..., None], r + r.mT - trace * eye], -1)
+    q = torch.linalg.eigh(torch.cat([top, below], -2)).eigenvectors[..., 3]
+    w, v = q[..., :1], q[..., 1:]
+    v = torch.where(w < 0, -v, v)
+    sine = v.norm(dim=-1, keepdim=True)
+    tiny = torch.finfo(r.dtype).tiny
+    return v * torch.where(sine > tiny, 2 * torch.atan2(sine, w.abs()) / sine.clamp_min(tiny), 2.0)
 
 
 def _cross(omega: Tensor) -> Tensor:

@@ -101,6 +101,17 @@ class Simplex(Variational):
         positive = symbols.clamp_min(torch.finfo(symbols.dtype).tiny)
         return Code(positive / positive.sum(-1, keepdim=True))
 
+    def paths(self, z: Tensor, low: Tensor, high: Tensor, steps: int) -> dict[str, Tensor]:
+        """Each share from its smallest to its largest value; the others keep their ratios."""
+        found = {}
+        for j in range(self.latent):
+            share = torch.linspace(float(low[j]), float(high[j]), steps).to(z).clamp(0, 1)
+            others = self.from_symbols(z.index_fill(0, torch.tensor(j, device=z.device), 0.0)).z
+            moved = (1 - share)[:, None] * others
+            moved[:, j] = share
+            found[f"share {j}"] = self.from_symbols(moved).z
+        return found
+
     def surface(self, z: Tensor) -> Surface | None:
         """A triangle, if there are three shares."""
         return maps.triangle(z) if self.latent == 3 else None

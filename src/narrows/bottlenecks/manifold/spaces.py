@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from narrows.bottlenecks.manifold import heat
-from narrows.bottlenecks.manifold.directional import log_area, unit
-from narrows.bottlenecks.manifold.projections import exponential, leading, rotation
+from narrows.bottlenecks.manifold.directional import angle_of, great_circle, log_area, unit
+from narrows.bottlenecks.manifold.projections import exponential, leading, logarithm, rotation
 
 __all__ = ["SPACES", "Lines", "Rotations", "Space", "Spheres"]
 
@@ -59,6 +59,14 @@ class Space:
         """The code nearest to a vector."""
         return self.code(self.position(z))
 
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """Codes on a shortest geodesic between codes (1, Z), at shares t (S, 1) of its length."""
+        raise NotImplementedError(f"{type(self).__name__} must define between")
+
+    def turns(self, z: Tensor, angles: Tensor) -> dict[str, Tensor]:
+        """A code (Z,) turned by angles (S,), (S, Z), by the name of each circle or axis."""
+        raise NotImplementedError(f"{type(self).__name__} must define turns")
+
     def middle(self, like: Tensor) -> Tensor:
         """The mean code of the uniform distribution, (Z,)."""
         return torch.zeros(self.latent, dtype=like.dtype, device=like.device)
@@ -84,9 +92,27 @@ class Spheres(Space):
     def log_kernel(self, u: Tensor, z: Tensor, t: Tensor) -> Tensor:
         """The sum over the spheres."""
         u, z = (x.double().unflatten(-1, self.each) for x in torch.broadcast_tensors(u, z))
-        angle = _angle((u - z).norm(dim=-1), (u + z).norm(dim=-1))
+        angle = angle_of(u, z)
         kernel = heat.circle if self.each[1] == 2 else heat.sphere
         return kernel(angle, t.double()[..., None].expand(angle.shape)).sum(-1)
+
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """Along a great circle of each sphere."""
+        a, b = (x.unflatten(-1, self.each) for x in (start, end))
+        return great_circle(a, b, t[..., None]).flatten(-2)
+
+    def turns(self, z: Tensor, angles: Tensor) -> dict[str, Tensor]:
+        """Each circle turned, or the sphere about three axes."""
+        if self.each[1] == 3:
+            return {name: z @ turn.mT for name, turn in _axes(angles).items()}
+        found = {}
+        for i in range(self.each[0]):
+            x, y = z.unflatten(-1, self.each)[i]
+            moved = z.unflatten(-1, self.each).repeat(len(angles), 1, 1)
+            cosine, sine = angles.cos(), angles.sin()
+            moved[:, i] = torch.stack([cosine * x - sine * y, sine * x + cosine * y], -1)
+            found[f"angle {i}"] = moved.flatten(-2)
+        return found
 
 
 class Lines(Space):
@@ -116,9 +142,20 @@ class Lines(Space):
         """The sphere's at both points of the line."""
         line = leading(z.double().unflatten(-1, (3, 3)))
         u, line = torch.broadcast_tensors(u.double(), line)
-        near, far = (u - line).norm(dim=-1), (u + line).norm(dim=-1)
+        near, far = angle_of(u, line), angle_of(u, -line)
         t = t.double().expand(near.shape)
-        return torch.logaddexp(heat.sphere(_angle(near, far), t), heat.sphere(_angle(far, near), t))
+        return torch.logaddexp(heat.sphere(near, t), heat.sphere(far, t))
+
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """Along the great circle on the side of which the lines are at most a right angle apart."""
+        a, b = self.position(start), self.position(end)
+        b = torch.where((a * b).sum(-1, keepdim=True) < 0, -b, b)
+        return self.code(great_circle(a, b, t))
+
+    def turns(self, z: Tensor, angles: Tensor) -> dict[str, Tensor]:
+        """The line turned about three axes."""
+        line = self.position(z)
+        return {name: self.code(line @ turn.mT) for name, turn in _axes(angles).items()}
 
     def uniform(self, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """Codes of uniform points of the sphere."""
@@ -150,6 +187,15 @@ class Rotations(Space):
         angle = 2 * apart.clamp(0, 1).asin()
         return heat.rotations(angle, t.double().expand(angle.shape))
 
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """By a rotation about one axis."""
+        a, b = (x.unflatten(-1, (3, 3)) for x in (start, end))
+        return (a @ exponential(t * logarithm(a.mT @ b))).flatten(-2)
+
+    def turns(self, z: Tensor, angles: Tensor) -> dict[str, Tensor]:
+        """A rotation about each axis before the rotation itself."""
+        return {name: (z.unflatten(-1, (3, 3)) @ turn).flatten(-2) for name, turn in _axes(angles).items()}
+
 
 SPACES: dict[str, Space] = {
     "circle": Spheres(1, 1),
@@ -160,6 +206,7 @@ SPACES: dict[str, Space] = {
 }
 
 
-def _angle(near: Tensor, far: Tensor) -> Tensor:
-    """The angle between unit vectors from the lengths of difference and sum, exact at both ends."""
-    return 2 * torch.atan2(near, far)
+def _axes(angles: Tensor) -> dict[str, Tensor]:
+    """The rotations about the three axes by angles (S,), (S, 3, 3)."""
+    eye = torch.eye(3, dtype=angles.dtype, device=angles.device)
+    return {f"turn about axis {i}": exponential(angles[:, None] * eye[i]) for i in range(3)}

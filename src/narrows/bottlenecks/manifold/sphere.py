@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.distributions import Distribution
 
 from narrows.bottlenecks.manifold import maps
-from narrows.bottlenecks.manifold.directional import Directional, UniformSphere, unit
+from narrows.bottlenecks.manifold.directional import Directional, UniformSphere, great_circle, unit
 from narrows.bottlenecks.manifold.power_spherical import PowerSpherical
 from narrows.bottlenecks.manifold.von_mises_fisher import VonMisesFisher
 from narrows.bottlenecks.variational import Variational
@@ -93,7 +93,25 @@ class Sphere(Variational):
         """The point of the sphere nearest to a vector."""
         return Code(unit(symbols))
 
+    def between(self, start: Tensor, end: Tensor, t: Tensor) -> Tensor:
+        """Along a great circle."""
+        return great_circle(start, end, t)
+
+    def paths(self, z: Tensor, low: Tensor, high: Tensor, steps: int) -> dict[str, Tensor]:
+        """For each latent the great circle through its axis, from its smallest to its largest value."""
+        t = torch.linspace(0, 1, steps).to(z)[:, None]
+        ends = [(_at(z, j, low[j]), _at(z, j, high[j])) for j in range(self.latent)]
+        return {f"latent {j}": self.between(start, end, t) for j, (start, end) in enumerate(ends)}
+
     def surface(self, z: Tensor) -> Surface | None:
         """The circle, or a map of the sphere in three dimensions."""
         drawn = {2: maps.circle, 3: maps.sphere}.get(self.latent)
         return None if drawn is None else drawn(z)
+
+
+def _at(z: Tensor, latent: int, value: Tensor) -> Tensor:
+    """A point of the sphere (Z,) with one coordinate at a value, the others scaled."""
+    others = z.index_fill(0, torch.tensor(latent, device=z.device), 0.0)
+    moved = unit(others) * (1 - value.square()).clamp_min(0).sqrt()
+    moved[latent] = value
+    return unit(moved)

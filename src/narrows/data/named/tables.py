@@ -42,4 +42,4 @@ def counts(row: Set) -> Raw:
     x = np.zeros(tuple(shape), np.float32)
     x[np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices] = data
     labels = arrays(row, "cell_type")[0] if row.name == "pbmc68k" else None
-    return Raw(x, labels, layout="vector", scale="none", split=0.2)
+    return Raw(x, labels, layout="vector", scale="counts", split=0.2)

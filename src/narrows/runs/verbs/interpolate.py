@@ -1,4 +1,4 @@
-"""`interpolate`: the line between the codes of two examples."""
+"""`interpolate`: the path between the codes of two examples."""
 
 from __future__ import annotations
 
@@ -21,6 +21,8 @@ __all__ = ["interpolate"]
 def interpolate(run: Run, data: Any, i: int, j: int, steps: int) -> Any:
     """Decode points on the line between the codes of examples i and j, (steps, *shape).
 
+    Where codes lie on a manifold, the line is the geodesic (`narrows.core.Bottleneck.between`).
+
     Raises:
         RequestError: an index that is no row, fewer than two steps, or a run that decodes no examples.
     """
@@ -32,7 +34,7 @@ def interpolate(run: Run, data: Any, i: int, j: int, steps: int) -> Any:
     code = run.model.encode(batch)
     z = dense(code.z)
     t = torch.linspace(0, 1, whole("steps", steps, low=2)).view(-1, *[1] * (z.dim() - 1))
-    line: Any = (1 - t) * z[:1] + t * z[1:]
+    line: Any = run.model.bottleneck.between(z[:1], z[1:], t)
     if isinstance(code.z, Sparse):
         line = Sparse(torch.arange(line.shape[-1]).expand(line.shape).contiguous(), line, line.shape[-1])
     condition = {name: between(value, t) for name, value in batch.condition.items()}
