@@ -35,6 +35,11 @@ def test_the_statistic_is_the_double_loop():
     assert math.isclose(float(got), loops(a.tolist(), b.tolist(), 6.0), rel_tol=1e-10)
 
 
+def test_the_gradient_of_the_kernel_is_that_of_finite_differences():
+    squared = torch.tensor([0.0, 0.3, 5.0, 200.0], dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradcheck(lambda d: imq(d, 6.0), squared)
+
+
 def test_a_large_sample_is_compared_in_chunks():
     torch.manual_seed(0)
     a, b = torch.randn(50, 3, dtype=torch.float64), 1 + torch.randn(40, 3, dtype=torch.float64)

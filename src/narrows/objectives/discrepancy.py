@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from narrows.core import Autoencoder, Objective, Pass
 from narrows.core.check import number
@@ -30,8 +33,27 @@ def imq(squared: Tensor, width: float, scales: Sequence[float] = SCALES) -> Tens
         >>> imq(torch.tensor([0.0, 2.0]), 2.0, (1.0,))
         tensor([1.0000, 0.5000])
     """
-    widths = width * squared.new_tensor(scales).view(-1, *[1] * squared.dim())
-    return (widths / (widths + squared)).sum(0)
+    found: Tensor = _InverseMultiquadratic.apply(squared, [scale * width for scale in scales])
+    return found
+
+
+class _InverseMultiquadratic(torch.autograd.Function):
+    """The sum over widths w of w / (w + x): one table of values and one of slopes, for any number of widths."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, widths: Sequence[float]) -> Tensor:
+        values, slopes = torch.zeros_like(x), torch.zeros_like(x)
+        for width in widths:
+            inverse = (x + width).reciprocal_()
+            values.add_(inverse, alpha=width)
+            slopes.addcmul_(inverse, inverse, value=-width)
+        ctx.save_for_backward(slopes)
+        return values
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return gradient * ctx.saved_tensors[0], None
 
 
 def mmd(a: Tensor, b: Tensor, kernel: Kernel) -> Tensor:
