@@ -100,6 +100,7 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
             "fit digits --method vae --out x --latnt 3",
             "There is no option `--latnt`. Did you mean `--latent`",
         ),
+        ("fit digits --method vib --out x --penalty vne", "There is no option `--penalty`. See: narrows fit"),
         ("fit digits --method vae --out x --latent three", "`--latent` must be a whole number"),
         ("fit digits --method vae --out x --latent=-1", "`--latent` must be"),
         ("fit digits --method vae --out x --beta lin:1", "`--beta` must be"),

@@ -86,8 +86,9 @@ def _usage(error: Any) -> str:
     context = getattr(error, "ctx", None)
     hint = f" See: {getattr(context, 'command_path', 'narrows')} --help"
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
-        matches = get_close_matches(error.option_name, sorted(error.possibilities or ()), n=2)
-        nearest = " or ".join(f"`{name}`" for name in matches)
+        known = {name.lstrip("-"): name for name in sorted(error.possibilities or ())}
+        matches = get_close_matches(error.option_name.lstrip("-"), known, n=2)  # all begin with dashes
+        nearest = " or ".join(f"`{known[name]}`" for name in matches)
         said = f"There is no option `{error.option_name}`."
         if getattr(context, "command_path", "").endswith(" fit") and _draws(error.option_name):
             return f"{said} It is one of `narrows sample`: a prior is fitted once, and draws in many ways."
