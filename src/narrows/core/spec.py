@@ -47,6 +47,7 @@ class Spec:
         conditions: the available conditions: the shape of one row by name.
         parts: the specs of the modalities, or of the columns of a mixed table, in order.
         rows: the number of training rows; 0 if it is unknown.
+        target_values: the type of the target's values, if it is another than that of the input's.
     """
 
     shape: tuple[int, ...]
@@ -58,6 +59,7 @@ class Spec:
     conditions: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     parts: Mapping[str, Spec] = field(default_factory=dict)
     rows: int = 0
+    target_values: Values | None = None
 
     def __hash__(self) -> int:
         return hash((self.shape, self.values, self.classes, self.target, self.kind, self.vocabulary))
@@ -72,6 +74,11 @@ class Spec:
     def output_shape(self) -> tuple[int, ...]:
         """The shape of the decoder's target."""
         return self.shape if self.target is None else self.target
+
+    @property
+    def output_values(self) -> Values:
+        """The type of the values of the decoder's target."""
+        return self.target_values or self.values
 
     @property
     def size(self) -> int:
@@ -91,6 +98,8 @@ class Spec:
                 form[name] = getattr(self, name)
         if self.target is not None:
             form["target"] = list(self.target)
+        if self.target_values is not None:
+            form["target_values"] = self.target_values
         if self.vocabulary:
             form["vocabulary"] = list(self.vocabulary)
         if self.conditions:
@@ -114,7 +123,7 @@ class Spec:
         if not isinstance(form, Mapping) or not set(form) <= known or "shape" not in form:
             raise refuse("spec", form, f"entries of {', '.join(sorted(known))}, with a shape")
         try:
-            target = form.get("target")
+            target, of_target = form.get("target"), form.get("target_values")
             return cls(
                 _shape(form["shape"], form.get("kind") == "graph"),
                 choice("values", form.get("values", "real"), get_args(Values)),
@@ -125,6 +134,7 @@ class Spec:
                 {str(name): _shape(shape) for name, shape in form.get("conditions", {}).items()},
                 {str(name): cls.from_json(part) for name, part in form.get("parts", {}).items()},
                 _count(form.get("rows", 0)),
+                None if of_target is None else choice("target_values", of_target, get_args(Values)),
             )
         except (TypeError, ValueError, AttributeError) as error:
             if isinstance(error, RequestError):

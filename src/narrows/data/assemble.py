@@ -19,7 +19,7 @@ from narrows.data.domain import Domain
 from narrows.data.fields import as_fields
 from narrows.data.mapped import exactly, on_disk, spread
 from narrows.data.raw import Raw
-from narrows.data.scaling import Scaling, check_counts, exact, fit_columns, fit_scaling, values_of
+from narrows.data.scaling import Scaling, are_counts, check_counts, exact, fit_columns, fit_scaling, values_of
 from narrows.data.shapes import infer_layout, model_shape
 from narrows.data.split import Split, limited, train_and_test
 from narrows.data.stores import Once, Ragged, Store
@@ -56,7 +56,9 @@ def assemble(
     fitted = Scaling.of(scaling) if scaling else _fitted(train, layout, scale)
     goal = Scaling()
     if train.target is not None:
-        goal = Scaling.of(target_scaling) if target_scaling else fit_scaling(_sample(train.target), scale)
+        seen = _sample(train.target)
+        own = "auto" if scale == "counts" and not are_counts(seen) else scale
+        goal = Scaling.of(target_scaling) if target_scaling else fit_scaling(seen, own)
     box = raw.domain if domain is None else Domain.of(domain)
     parts = [_dataset(part, layout, shape, fitted, goal, classes, name, box) for part in (train, test)]
     found = _spec(parts[0], classes, raw)
@@ -293,8 +295,13 @@ def _spec(train: Dataset, classes: tuple[str, ...], raw: Raw) -> Spec:
     sample = _sample(train.x) if train.mapped else train.x
     assert isinstance(sample, Tensor)
     ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
-    target = None if train.target is None else tuple(train.target.shape[1:])
-    return Spec(train.shape, values_of(ready, train.scaling), len(classes), target)
+    values = values_of(ready, train.scaling)
+    if train.target is None:
+        return Spec(train.shape, values, len(classes))
+    target = train.target if isinstance(train.target, Tensor) else _sample(train.target)
+    goal = values_of(target, train.target_scaling)
+    other = None if goal == values else goal
+    return Spec(train.shape, values, len(classes), tuple(train.target.shape[1:]), target_values=other)
 
 
 def _expected(found: Spec, rows: list[int], spec: Mapping[str, Any], name: str) -> Spec:

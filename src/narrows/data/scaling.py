@@ -13,7 +13,17 @@ from torch import Tensor
 
 from narrows.core.check import RequestError, choice, refuse
 
-__all__ = ["KINDS", "Scaling", "Values", "check_counts", "exact", "fit_columns", "fit_scaling", "values_of"]
+__all__ = [
+    "KINDS",
+    "Scaling",
+    "Values",
+    "are_counts",
+    "check_counts",
+    "exact",
+    "fit_columns",
+    "fit_scaling",
+    "values_of",
+]
 
 Values: TypeAlias = Literal["binary", "unit", "real", "counts"]
 KINDS = ("auto", "none", "unit", "standard", "counts")
@@ -233,13 +243,23 @@ def exact(x: np.ndarray) -> Tensor:
     return torch.from_numpy(array if array.flags.writeable else array.copy())
 
 
+def are_counts(x: Tensor) -> bool:
+    """Whether numbers are whole, from 0; missing values are NaN.
+
+    Example:
+        >>> are_counts(torch.tensor([3.0, torch.nan])), are_counts(torch.tensor([0.5]))
+        (True, False)
+    """
+    return not bool(((x < 0) | ((x % 1 != 0) & ~x.isnan())).any())
+
+
 def check_counts(x: Tensor) -> None:
-    """Check examples that are said to be counts; missing values are NaN.
+    """Check examples that are said to be counts.
 
     Raises:
         RequestError: they are not whole numbers from 0.
     """
-    if bool(((x < 0) | ((x % 1 != 0) & ~x.isnan())).any()):
+    if not are_counts(x):
         fix = "Leave `--scale` out, or give the counts before any normalisation."
         raise refuse("scale", "counts", "data that are whole numbers from 0", fix)
 

@@ -50,7 +50,7 @@ def cvae(
     condition = {"labels": spec.classes}
     latent = build.code_width(latent, spec.shape)
     bottleneck = Conditional(latent, condition, learned_prior)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     encoder = build.encoder(spec.shape, 2 * latent, net, condition)
     decoder = build.decoder(latent, output.parameter_shape, net, condition)
     objective = Elbo(beta=beta, free_bits=free_bits)

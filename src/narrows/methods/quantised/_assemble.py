@@ -41,7 +41,7 @@ def token_autoencoder(
     Raises:
         RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
     """
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     encoder = build.grid_encoder(spec.shape, width, downsample, net)
     decoder = build.grid_decoder(width, output.parameter_shape, downsample, net)
     rows, columns = build.grid_of(spec.shape, downsample, net)

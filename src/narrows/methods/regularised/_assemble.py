@@ -39,7 +39,7 @@ def deterministic_autoencoder(
         prior: a density that is fitted to the codes in a second stage.
     """
     latent = code_width(latent, spec.shape)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     vectors = "mlp" if spec.values == "counts" else vectors  # log-means are not linear in the data
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]
     encoder = reading(spec, sides[0].encoder(spec.shape, latent))

@@ -71,7 +71,7 @@ def alae(
         spec,
         latent,
         net=net,
-        likelihood=pixels(spec.values),
+        likelihood=pixels(spec.output_values),
         bottleneck=Mapped(latent, build.encoder((latent,), latent, Perceptron(mapping_layers))),
         objective=objective,
     )

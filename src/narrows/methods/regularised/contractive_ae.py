@@ -48,7 +48,7 @@ def contractive_ae(
     latent = code_width(latent, spec.shape)
     if not NETS.word(net) or spec.target is not None:
         return deterministic_autoencoder(spec, latent, net=net, likelihood=likelihood, objective=objective)
-    output = make_likelihood(likelihood, spec.output_shape, spec.values)
+    output = make_likelihood(likelihood, spec.output_shape, spec.output_values)
     layer = SigmoidLayer(spec.shape, latent)
     return Autoencoder(
         reading(spec, layer), Identity(), TiedDecoder(layer, output.parameter_shape), output, objective

@@ -44,7 +44,7 @@ def gaussian_autoencoder(
         prior: makes the prior from the encoder and Z; N(0, I) if None.
     """
     latent = code_width(latent, spec.shape)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     vectors = "mlp" if spec.values == "counts" else vectors  # log-means are not linear in the data
     sides = [net_for(net, shape, vectors=vectors) for shape in (spec.shape, output.parameter_shape)]
     principal = (
@@ -106,7 +106,7 @@ def variational_autoencoder(
         net: the networks.
         likelihood: p(x | z).
     """
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     reads = reading(spec, encoder(spec.shape, widths[0], net))
     writes = decoder(widths[1], output.parameter_shape, net)
     return Autoencoder(reads, bottleneck, writes, output, objective)

@@ -67,4 +67,6 @@ def dfc_vae(
     if weight == "auto":
         weight = 0.5 * math.prod(shape)
     objective = FeatureDistortion(FeatureDistance(features), weight=weight, beta=beta)
-    return gaussian_autoencoder(spec, objective, latent=latent, net=net, likelihood=pixels(spec.values))
+    return gaussian_autoencoder(
+        spec, objective, latent=latent, net=net, likelihood=pixels(spec.output_values)
+    )

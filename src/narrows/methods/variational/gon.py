@@ -43,7 +43,7 @@ def gon(
     """
     spec = checked(as_spec(spec))
     latent = code_width(latent, spec.shape)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     back = decoder(latent, output.parameter_shape, net)
     return GradientOrigin(
         nn.Identity(), Identity(), back, output, Objective(), latent=latent, scale=step_size

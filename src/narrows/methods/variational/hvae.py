@@ -49,7 +49,7 @@ def hvae(
     refuse_targets(spec.target)
     latent = code_width(latent, spec.shape)
     start = Start(latent)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     return HamiltonianAutoencoder(
         reading(spec, encoder(spec.shape, 2 * latent, net)),
         start,

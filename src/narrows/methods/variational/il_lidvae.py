@@ -54,7 +54,7 @@ def il_lidvae(
     """
     spec = as_spec(spec)
     latent = code_width(latent, spec.shape)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     reads = reading(spec, encoder(spec.shape, 2 * latent, net))
     writes = InverseLipschitz(latent, output.parameter_shape, convexity, hidden, layers)
     return Autoencoder(reads, Gaussian(latent), writes, output, Elbo(beta=beta, free_bits=free_bits))

@@ -51,7 +51,7 @@ def jointvae(
     """
     spec = as_spec(spec)
     bottleneck = GaussianCategorical(build.code_width(latent, spec.shape), discrete, temperature)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     goal = schedule(discrete_capacity, "discrete_capacity")
     most = sum(math.log(count) for count in bottleneck.categories)
     goals: dict[str, Schedule] = {

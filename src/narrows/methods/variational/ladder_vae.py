@@ -52,7 +52,7 @@ def ladder_vae(
     """
     spec, width = as_spec(spec), whole("width", width)
     latents = halved(build.code_width(latent, spec.shape), layers)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     first = reading(spec, build.encoder(spec.shape, width, net))
     decoder = Lowest(build.decoder(latents[0], output.parameter_shape, net), latents[0])
     objective = Elbo(beta=beta, free_bits=free_bits)

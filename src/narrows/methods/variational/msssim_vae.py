@@ -49,4 +49,6 @@ def msssim_vae(
     if weight == "auto":
         weight = 0.5 * math.prod(spec.output_shape)
     objective = FeatureDistortion(distance, weight=weight, beta=beta)
-    return gaussian_autoencoder(spec, objective, latent=latent, net=net, likelihood=pixels(spec.values))
+    return gaussian_autoencoder(
+        spec, objective, latent=latent, net=net, likelihood=pixels(spec.output_values)
+    )

@@ -52,7 +52,7 @@ def multiscale_vae(
     objective = Multiscale(betas, augment)
     if augment and spec.target is not None:
         raise refuse("augment", augment, "0 for data with targets", "Decoded examples have none.")
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     encoder, decoder = (net_for(net, shape) for shape in (spec.shape, output.parameter_shape))
     own = min(range(len(betas)), key=lambda s: abs(math.log(max(betas[s], 1e-9))))
     return Autoencoder(

@@ -60,7 +60,7 @@ def rhvae(
     refuse_targets(spec.target)
     latent = code_width(latent, spec.shape)
     start = Start(latent)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     encode = reading(spec, encoder(spec.shape, 2 * latent, net))
     model = RiemannianAutoencoder(
         encode,

@@ -62,7 +62,7 @@ def uae(
     fix = f"A code of width {latent} has {most} sigma points; use fewer ``points`` or a larger ``latent``."
     points = whole("points", points, low=0, high=most, fix=fix) or min(_POINTS, most)
     full = choice("covariance", covariance, ("diagonal", "full")) == "full"
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     sides = [net_for(net, shape) for shape in (spec.shape, output.parameter_shape)]
     width = FullGaussian.features_of(latent) if full else most
     return Autoencoder(

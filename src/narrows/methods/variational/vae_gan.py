@@ -56,4 +56,6 @@ def vae_gan(
     objective = LearnedSimilarity(
         CRITICS.make(critic, shape=shape), adversary, beta=beta, optimizer=optimizer
     )
-    return gaussian_autoencoder(spec, objective, latent=latent, net=net, likelihood=pixels(spec.values))
+    return gaussian_autoencoder(
+        spec, objective, latent=latent, net=net, likelihood=pixels(spec.output_values)
+    )

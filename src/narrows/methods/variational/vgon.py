@@ -47,7 +47,7 @@ def vgon(
     """
     spec = checked(as_spec(spec))
     latent = code_width(latent, spec.shape)
-    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.values)
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     heads = MLP((latent,), (2 * latent,), ())
     last = heads.layers[-1]
     assert isinstance(last, nn.Linear)

@@ -58,7 +58,7 @@ def vib(
     output: Likelihood = (
         Categorical((1,), spec.classes, scaled=False)
         if labels
-        else likelihoods.likelihood("auto", spec.output_shape, spec.values)
+        else likelihoods.likelihood("auto", spec.output_shape, spec.output_values)
     )
     latent = build.code_width(latent, spec.shape)
     encoder = reading(spec, build.encoder(spec.shape, 2 * latent, net))
