@@ -10,7 +10,7 @@ from narrows.core.texts import shown
 
 __all__ = ["PARTS", "evaluations", "parts_of"]
 
-PARTS = ("Chance", "Cost", "Misleads when")
+PARTS = ("Figures", "Chance", "Cost", "Misleads when")
 """The paragraphs that the docstring of an evaluation has after its equation."""
 
 

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
+
 from torch import Tensor
 
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import code_counts, perplexity
 from narrows.audit.report.finding import Chart, Check, Finding, Series
@@ -15,26 +19,43 @@ _BARS = 128
 
 def codebook_usage(view: View) -> Finding:
     """Entries used and perplexity, for codes of indices."""
-    if view.indices is None:
+    indices = view.indices
+    if indices is None:
         return Finding()
-    counts = code_counts(view.indices, view.codes)
-    tokens, used = int(counts.sum()), int((counts > 0).sum())
-    effective = perplexity(view.indices, view.codes)
-    unit = f"of {view.codes}"
-    checks = (
+    counts = code_counts(indices, view.codes)
+    tokens = int(counts.sum())
+
+    def used(some: Tensor) -> float:
+        return float((code_counts(some, view.codes) > 0).sum())
+
+    says = {
+        "used": f"Entries used at least once at {tokens:,} positions.",
+        "unused": "Entries never used there.",
+        "perplexity": "Effective number of entries: exp of the entropy of their use.",
+    }
+    figures: dict[str, Callable[[Tensor], float]] = {
+        "used": used,
+        "unused": lambda some: view.codes - used(some),
+        "perplexity": lambda some: perplexity(some, view.codes),
+    }
+    checks = tuple(
         Check(
-            "codebook/used", float(used), unit, "info", f"Entries used at least once at {tokens:,} positions."
-        ),
-        Check("codebook/unused", float(view.codes - used), unit, "info", "Entries never used there."),
-        Check(
-            "codebook/perplexity",
-            effective,
-            unit,
+            f"codebook/{name}",
+            figure(indices),
+            f"of {view.codes}",
             "info",
-            "Effective number of entries: exp of the entropy of their use.",
-        ),
+            says[name],
+            spread=spread(partial(_of_rows, figure, indices), len(indices), view.seed),
+            n=tokens,
+            no_chance="random codes use all entries",
+        )
+        for name, figure in figures.items()
     )
     return Finding(checks, (_chart(counts.double() / tokens),))
+
+
+def _of_rows(figure: Callable[[Tensor], float], indices: Tensor, rows: Tensor) -> float:
+    return figure(indices[rows])
 
 
 def _chart(share: Tensor) -> Chart:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.report.finding import Check, Finding
 from narrows.kernels.metrics import fvu
@@ -26,16 +27,17 @@ def decoder(view: View) -> Finding:
 
 def _gain(view: View) -> Check:
     assert view.swapped is not None
-    own, other = float(view.distortion.double().mean()), float(view.swapped.double().mean())
-    gain = other - own
+    own, each = float(view.distortion.double().mean()), (view.swapped - view.distortion).double()
+    gain = float(each.mean())
+    over, n = spread(lambda rows: float(each[rows].mean()), len(each), view.seed), len(each)
     says = "What -log p(x | z) loses when each example is decoded from the code of another one."
     if gain < _IGNORED * abs(own):
         says += (
             " The decoder ignores the code and predicts each element from those before it: posterior collapse. "
             "Hide more of them (a larger word_dropout), warm up beta more slowly, or use free bits or a weaker decoder."
         )
-        return Check("decoder/gain", gain, "nats", "bad", says)
-    return Check("decoder/gain", gain, "nats", "ok", says)
+        return Check("decoder/gain", gain, "nats", "bad", says, 0.0, over, n)
+    return Check("decoder/gain", gain, "nats", "ok", says, 0.0, over, n)
 
 
 def _both(view: View, target: Tensor, free: Tensor, forced: Tensor) -> list[Check]:

@@ -122,20 +122,24 @@ def _links(balanced: Links, full: Links, graphs: list[_Graph]) -> tuple[Check, .
     ratio = max(1, round(full.negatives / max(1, count)))
     says = f"The chance that one of {count:,} {links} scores above a pair without an edge. {poor}".strip()
     return (
-        Check("links/auc", balanced.auc, "", "warn" if poor else "ok", says),
+        Check("links/auc", balanced.auc, "", "warn" if poor else "ok", says, 0.5),
         Check(
             "links/average-precision",
             balanced.average_precision,
             says=f"Average precision of the {links} against as many pairs without an edge.",
+            chance=0.5,
         ),
         Check(
-            "links/auc-all", full.auc, says=f"The same against all {full.negatives:,} pairs without an edge."
+            "links/auc-all",
+            full.auc,
+            says=f"The same against all {full.negatives:,} pairs without an edge.",
+            chance=0.5,
         ),
         Check(
             "links/average-precision-all",
             full.average_precision,
-            says=f"The same at the true ratio, {ratio:,} pairs without an edge to each link; at random it would "
-            f"be {1 / (1 + ratio):.2g}.",
+            says=f"The same at the true ratio, {ratio:,} pairs without an edge to each link.",
+            chance=1 / (1 + ratio),
         ),
     )
 

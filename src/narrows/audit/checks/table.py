@@ -75,7 +75,11 @@ def _imputed(view: View, likelihood: MixedTable, means: ColumnMeans, missing: Te
     if not math.isnan(errors.mean_rmse):
         checks += [
             _judged(
-                "rmse", errors.mean_rmse, errors.mean_rmse < baseline.mean_rmse, f"Of hidden numbers; {note}"
+                "rmse",
+                errors.mean_rmse,
+                baseline.mean_rmse,
+                errors.mean_rmse < baseline.mean_rmse,
+                f"Of hidden numbers; {note}",
             ),
             Check(
                 "imputation/mean",
@@ -88,19 +92,25 @@ def _imputed(view: View, likelihood: MixedTable, means: ColumnMeans, missing: Te
         better = errors.mean_accuracy > baseline.mean_accuracy
         most = "The accuracy of the column's most frequent category."
         checks += [
-            _judged("accuracy", errors.mean_accuracy, better, f"Of hidden categories; {note}"),
+            _judged(
+                "accuracy",
+                errors.mean_accuracy,
+                baseline.mean_accuracy,
+                better,
+                f"Of hidden categories; {note}",
+            ),
             Check("imputation/most-frequent", baseline.mean_accuracy, "", says=most),
         ]
     return checks + _by_column(likelihood, errors, baseline)
 
 
-def _judged(name: str, value: float, better: bool, says: str) -> Check:
+def _judged(name: str, value: float, chance: float, better: bool, says: str) -> Check:
     worse = (
         ""
         if better
         else " That is no better than the column's mean or mode: train longer, or use fewer columns."
     )
-    return Check(f"imputation/{name}", value, "", "ok" if better else "bad", says + worse)
+    return Check(f"imputation/{name}", value, "", "ok" if better else "bad", says + worse, chance)
 
 
 def _by_column(likelihood: MixedTable, errors: Errors, baseline: Errors) -> list[Check]:
@@ -122,6 +132,7 @@ def _by_column(likelihood: MixedTable, errors: Errors, baseline: Errors) -> list
             float(o),
             "",
             says=f"With the column's {reference}: {float(m):.3g}.",
+            chance=None if m.isnan() else float(m),
         )
         for p, kind, reference, o, m in listed
         if not o.isnan()

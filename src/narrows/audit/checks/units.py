@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import ACTIVE, MIXED, PASSIVE, active_units, regimes
 from narrows.audit.report.finding import Chart, Check, Finding, Series, not_measured
@@ -29,6 +32,8 @@ def units(view: View) -> Finding:
             f"of {total}",
             "ok" if active else "bad",
             "Units whose posterior mean varies by more than 0.01 over the data (Burda et al. 2015).",
+            spread=spread(lambda rows: float(active_units(posterior.mean[rows])), view.rows, view.seed),
+            n=view.rows,
         )
     ]
     if posterior.ratio is None:
@@ -42,7 +47,10 @@ def units(view: View) -> Finding:
     }
     for which, (name, _) in _NAMES.items():
         count = float((regime == which).sum())
-        checks.append(Check(f"latents/{name}", count, f"of {total}", "info", says[which]))
+        over = spread(partial(_count, posterior.ratio, which), view.rows, view.seed)
+        checks.append(
+            Check(f"latents/{name}", count, f"of {total}", "info", says[which], spread=over, n=view.rows)
+        )
     if posterior.kl is None:
         reason = "With this posterior and prior it has no closed form for a single latent."
         return Finding((*checks, not_measured("latent/kl", reason)))
@@ -53,6 +61,11 @@ def units(view: View) -> Finding:
             for i, value in enumerate(kl.tolist())
         )
     return Finding(tuple(checks), (_chart(kl, regime),))
+
+
+def _count(ratio: Tensor, which: int, rows: Tensor) -> float:
+    """The number of latents of one regime, on some rows."""
+    return float((regimes(ratio[rows]) == which).sum())
 
 
 def _chart(kl: Tensor, regime: Tensor) -> Chart:

@@ -53,6 +53,8 @@ class Absorption(Evaluation):
     the activation, *causal* is the variant of the paper: the largest effect of a latent on the correct letter's logit
     less the mean of the others (integrated gradients, 6 steps) exceeds the second largest by 1 or more.
 
+    Figures: `absorption/full`, `absorption/fraction`, `absorption/splits`, and `absorption/causal` if it is measured.
+
     Chance: the same figures of a random dictionary of equal shape and L0 on the same examples.
 
     Cost: codes of `rows` examples, and six times a regression of all concepts on them.

@@ -38,6 +38,9 @@ class BoardGame(Evaluation):
     latents of high precision: a latent stands for every property that is true in 95% of the training positions where
     it is on, at least ten. Upper and lower bounds are linear probes and the dimensions of the activations.
 
+    Figures: `board/coverage` and `board/reconstruction`, with empty squares `board/coverage-with-empty` and
+    `board/reconstruction-with-empty`, and the premises `board/probe` and `board/legal-moves`.
+
     Chance: a random dictionary of equal shape and L0; of the probes, probes of boards in another order.
 
     Cost: five draws of games; for each threshold, products of the codes and the properties of all positions.

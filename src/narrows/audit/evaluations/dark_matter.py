@@ -37,6 +37,8 @@ class DarkMatter(Evaluation):
     error after one step of gradient pursuit: the atom nearest to the error is added, and all coefficients that are on
     move along their gradient.
 
+    Figures: `dark-matter/error`, `dark-matter/norm`, `dark-matter/nonlinear-fvu`, `dark-matter/pursuit`.
+
     Chance: the error of each token beside the input of another, drawn at random. Of the step of pursuit: a random atom
     is added instead of the nearest one.
 

@@ -33,6 +33,8 @@ class MDL(Evaluation):
     more to say which: of several models, the one with the fewest bits balances the two
     (``narrows sweep ... --choose mdl``). The dictionary itself is not counted.
 
+    Figures: `mdl/bits`.
+
     Chance: the input without a dictionary, each of its dimensions less its mean rounded to a grid of the same error.
 
     Cost: the pass of the model over five draws of the rows, and about seventeen decodings of each.

@@ -74,6 +74,8 @@ class TPP(_Ablation):
     on it are set to 0, the error of the reconstruction is kept, and :math:`\Delta_{c', c}` is the accuracy that the
     probe of c' loses. The penalty of a probe is chosen on validation examples, never on the test examples.
 
+    Figures: `tpp/nN` for each number N of latents.
+
     Chance: the latents of a random dictionary of equal shape and L0, chosen in the same way.
 
     Cost: that of the texts; ablations of a linear probe need no second pass.
@@ -170,6 +172,8 @@ class SCR(_Ablation):
     A clean probe of one concept is trained on examples in which the other is as often there as not, and both are judged
     on such examples. The n latents with the largest effects e on the probe of the other concept are ablated, the error
     of the reconstruction is kept. The sums are over the two concepts.
+
+    Figures: `scr/nN` for each number N of latents.
 
     Chance: the latents of a random dictionary of equal shape and L0, chosen in the same way.
 

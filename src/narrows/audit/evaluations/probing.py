@@ -30,6 +30,8 @@ class Probing(OnLabels):
     figure is the AUC on test examples, the mean over concepts; as many examples have the concept as have it not. F1 and
     accuracy stand beside it, and the same for the best dimensions of the activations and their principal components.
 
+    Figures: `probing/auc-kK` for each number K of latents, `probing/auc-all`, and `probing/activations`.
+
     Chance: the latents of a random dictionary of equal shape and L0, chosen and probed in the same way. It is far above
     0.5: random directions of activations that hold a concept hold some of it.
 

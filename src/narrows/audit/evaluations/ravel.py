@@ -59,6 +59,9 @@ class Ravel(Evaluation):
     those of a file. As a bound, *rotation* is the score of swapping coordinates of x in an orthonormal basis that is
     trained with the mask.
 
+    Figures: `ravel/cause`, `ravel/isolate`, `ravel/score`, that of a rotation `ravel/rotation`, and the premises
+    `ravel/known` and `ravel/carried`.
+
     Chance: a random dictionary of equal shape and L0 with masks of its own, trained in the same way. A mask that swaps
     nothing has a cause of 0 and isolates perfectly, one that swaps everything the reverse: both score 0.5.
 

@@ -40,6 +40,10 @@ class Splice(Evaluation):
     nothing: it tests hook point and units. A random error of equal length, x + ‖x − x̂‖ u with u uniform on the
     sphere, shows how much of the KL is due to the length of the error alone.
 
+    Figures: `splice/kl/first`, `splice/kl/2-8`, `splice/kl/9-64`, `splice/kl/later` and `splice/kl/worst`, the same of
+    the cross-entropy as `splice/ce/first`, `splice/ce/2-8`, `splice/ce/9-64`, `splice/ce/later` and `splice/ce/worst`,
+    `splice/error-kept`, `splice/random-error`.
+
     Chance: a random dictionary of equal shape and L0, spliced in. The spread of the worst sequences is that over five
     parts of the sequences.
 
