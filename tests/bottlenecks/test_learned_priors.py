@@ -10,8 +10,9 @@ from torch.distributions import Normal
 from narrows.bottlenecks.gaussian.diagonal import Gaussian, normal
 from narrows.bottlenecks.priors.mixture import GaussianMixture
 from narrows.bottlenecks.priors.vamp import Vamp
-from narrows.core import Batch
+from narrows.core import Batch, Spec
 from narrows.core.check import RequestError
+from narrows.methods.variational.vamp_vae import vamp_vae
 
 
 def by_hand(z: torch.Tensor, weights: list[float], means: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
@@ -74,6 +75,19 @@ def test_pseudo_inputs_start_at_examples_in_the_range_of_the_data() -> None:
     with torch.no_grad():
         prior.raw.fill_(50.0)
     assert float(prior.inputs.max()) <= 1
+
+
+def test_pseudo_inputs_of_counts_are_not_negative() -> None:
+    """The encoder reads log(1 + u), which is not defined below -1."""
+    prior = vamp_vae(Spec((2,), "counts"), latent=1, pseudo=2).bottleneck.learned
+    prior.prepare(None, Batch(torch.tensor([[0.0, 3.0], [1000.0, 1.0]])))
+    torch.testing.assert_close(
+        prior.inputs, torch.tensor([[math.expm1(0.05), 3.0], [1000.0, 1.0]]), rtol=1e-4, atol=1e-5
+    )
+    with torch.no_grad():
+        prior.raw.fill_(-50.0)
+    assert float(prior.inputs.min()) >= 0
+    assert prior().log_prob(torch.zeros(1, 1)).isfinite().all()
 
 
 def test_draws_have_the_moments_of_the_mixture() -> None:

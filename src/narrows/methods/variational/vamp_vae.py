@@ -43,7 +43,7 @@ def vamp_vae(
         Tomczak and Welling, VAE with a VampPrior, 2018. arXiv:1705.07120
     """
     spec, count = as_spec(spec), whole("pseudo", pseudo)
-    values = "unit" if spec.values in ("unit", "binary") else "real"
+    values = spec.values if spec.values in ("unit", "binary", "counts") else "real"
 
     def prior(encoder: nn.Module, latent: int) -> Part:
         return Vamp(encoder, spec.shape, count, values)
