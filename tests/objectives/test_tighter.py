@@ -94,6 +94,23 @@ def test_piwae_has_the_gradients_of_two_passes() -> None:
     assert any(not torch.allclose(a, b, rtol=0.01) for a, b in zip(wide[1], mean[1], strict=True))
 
 
+def test_piwae_has_the_encoder_s_gradients_where_one_group_has_all_the_weight() -> None:
+    """Log-weights of groups that differ by hundreds of nats: in single precision the share of one is 0."""
+    built, batch = model()
+    built = built.float()
+    batch = Batch(40 * batch.x.float())
+    torch.manual_seed(7)
+    nats = -built.likelihood.pass_nll(built(batch, (K, M))).logsumexp(0)
+    assert float((nats[0] - nats[1]).abs().max()) > 200
+    both = gradients(Partial(K, estimates=M), built, batch)
+    wide = gradients(Importance(M * K), built, batch)
+    mean = gradients(Importance(K, estimates=M), built, batch)
+    for found, expected in ((both[1], mean[1]), (both[2], wide[2])):
+        for got, one in zip(found, expected, strict=True):
+            assert got.isfinite().all()
+            torch.testing.assert_close(got, one, rtol=1e-3, atol=1e-3 * float(one.abs().max()))
+
+
 def test_of_one_estimate_all_are_the_iwae() -> None:
     built, batch = model()
     expected = gradients(Importance(K), built, batch)

@@ -15,6 +15,9 @@ from narrows.core.schedules import Schedule
 
 __all__ = ["Combined", "Importance", "Partial", "importance_bound"]
 
+_LEAST_SHARE = -50.0
+"""The least log-share of a group in the sum of all weights: gradients are multiplied by its inverse."""
+
 
 def importance_bound(nats: Tensor) -> Tensor:
     r"""The negative importance-weighted bound, from the negative log-weights of the samples.
@@ -139,7 +142,8 @@ class Partial(Importance):
 
     Both gradients come from one pass. That of the first bound for a log-weight is its share of the sum S of all
     weights, that of the second is larger by the factor S / (M S_m), S_m the sum of group m. Gradients that reach the
-    encoder, through z and through the density of q, are multiplied by it. The value is that of the first bound.
+    encoder, through z and through the density of q, are multiplied by it. The share S_m / S is taken as e^-50 at
+    least, which the decoder does not notice, so that no product overflows. The value is that of the first bound.
 
     Args:
         samples: K, at least 1.
@@ -168,12 +172,17 @@ class Partial(Importance):
         q = Independent(Normal(loc, scale, validate_args=False), 1, validate_args=False)
         terms["kl"] = ratio(z, q, p)
         nats = self.weigh(terms, step)
+        total = self.reduce(nats)
         if z.requires_grad and nats.dim() > 2:
-            groups = (-nats.detach()).logsumexp(0)
-            factor = (groups.logsumexp(0) - groups - math.log(len(groups))).exp()[None, ..., None]
+            known = -nats.detach()
+            groups = known.logsumexp(0)
+            share = (groups - groups.logsumexp(0)).clamp_min(_LEAST_SHARE).exp()
+            surrogate = (known.softmax(0) * share * nats).sum((0, 1)).mean()
+            total = total.detach() + surrogate - surrogate.detach()  # the value of the bound, these gradients
+            factor = (1 / (len(groups) * share))[None, ..., None]
             for tensor in (z, loc, scale):
                 tensor.register_hook(lambda gradient: gradient * factor)
-        return Loss(self.reduce(nats), {name: t.detach().mean() for name, t in terms.items()}, passed)
+        return Loss(total, {name: t.detach().mean() for name, t in terms.items()}, passed)
 
 
 def _over_all(nats: Tensor) -> Tensor:
