@@ -158,3 +158,14 @@ def test_codes_are_returned_to_the_ball():
 def test_bad_arguments_are_refused(options, says):
     with pytest.raises(RequestError, match=says):
         poincare_vae((5,), **options)
+
+
+def test_the_divergence_of_a_narrow_posterior_at_the_edge_is_not_lost_in_rounding():
+    """In single precision points there are farther apart than the posterior is wide."""
+    torch.manual_seed(0)
+    direction = torch.nn.functional.normalize(torch.randn(200, 6), dim=1)
+    h = torch.cat([13 * direction, torch.full((200, 6), -20.0)], 1)
+    bottleneck = Poincare(6).eval()
+    found = bottleneck(h).costs["kl"].detach()
+    exact = bottleneck.double()(h.double()).costs["kl"].detach()
+    torch.testing.assert_close(found.double(), exact, rtol=0.05, atol=0.0)

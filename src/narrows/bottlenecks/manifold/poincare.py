@@ -29,6 +29,9 @@ class WrappedNormal(Distribution):
     with respect to the volume of hyperbolic space; lambda is the factor by which lengths in it exceed those in R^Z,
     so that the length of v is the distance of z from mu.
 
+    The log-density of its last draw is known from drawing it. Near the edge of the ball, where points are rounded to
+    each other, it is the larger one of that and of the density at the rounded point.
+
     Args:
         centre: mu, points of the ball, (..., Z).
         scale: sigma, (..., Z).
@@ -44,11 +47,15 @@ class WrappedNormal(Distribution):
 
     def __init__(self, centre: Tensor, scale: Tensor, c: float) -> None:
         self.centre, self.scale, self.c = centre, scale, c
+        self._last: tuple[Tensor, Tensor] | None = None
         super().__init__(centre.shape[:-1], centre.shape[-1:], validate_args=False)
 
     def at(self, noise: Tensor) -> Tensor:
         """The points that standard normal vectors (..., Z) lead to."""
-        return ball.exponential(self.centre, self.scale * noise, self.c)
+        v = self.scale * noise
+        z = ball.exponential(self.centre, v, self.c)
+        self._last = (z, v)
+        return z
 
     def rsample(self, sample_shape: Sequence[int] = ()) -> Tensor:
         """Draw points, (*samples, ..., Z)."""
@@ -57,11 +64,17 @@ class WrappedNormal(Distribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """The log density at points (..., Z), computed in float64."""
-        centre, scale, value_ = self.centre.double(), self.scale.double(), value.double()
-        v = ball.logarithm(centre, value_, self.c)
-        flat = Normal(0.0, scale, validate_args=False).log_prob(v).sum(-1)
-        spread = log_sinhc(self.c**0.5 * ball.distance(centre, value_, self.c))
-        return (flat - (value.shape[-1] - 1) * spread).to(value)
+        centre, wide = self.centre.double(), value.double()
+        found = self._at(ball.logarithm(centre, wide, self.c), ball.distance(centre, wide, self.c))
+        if self._last is not None and self._last[0] is value:
+            v = self._last[1].double()
+            found = torch.maximum(found, self._at(v, v.norm(dim=-1)))
+        return found.to(value)
+
+    def _at(self, v: Tensor, length: Tensor) -> Tensor:
+        """The log density where tangent vectors (..., Z) of a length (...) lead to."""
+        flat = Normal(0.0, self.scale.double(), validate_args=False).log_prob(v).sum(-1)
+        return flat - (v.shape[-1] - 1) * log_sinhc(self.c**0.5 * length)
 
 
 class Poincare(Variational):
