@@ -260,8 +260,10 @@ def check_counts(x: Tensor) -> None:
         RequestError: they are not whole numbers from 0.
     """
     if not are_counts(x):
-        fix = "Leave `--scale` out, or give the counts before any normalisation."
-        raise refuse("scale", "counts", "data that are whole numbers from 0", fix)
+        raise RequestError(
+            "Counts are whole numbers from 0, and these data have others. Give the counts before any normalisation, or "
+            "fit without ``scale``."
+        )
 
 
 def values_of(x: Tensor, scaling: Scaling) -> Values:
