@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import Independent, Normal, kl_divergence
 
-from narrows.bottlenecks.gaussian.diagonal import Gaussian, draw, kl, normal
+from narrows.bottlenecks.gaussian.diagonal import Gaussian, draw, joint_log_densities, kl, normal
 from narrows.bottlenecks.variational import ratio
 from narrows.core.check import RequestError
 
@@ -96,3 +96,21 @@ def test_gradient_in_float64() -> None:
 def test_bad_width_is_refused(latent: float) -> None:
     with pytest.raises(RequestError, match="latent"):
         Gaussian(latent)  # type: ignore[arg-type]
+
+
+def test_the_joint_density_of_all_pairs_is_the_sum_over_latents_with_the_same_gradients():
+    torch.manual_seed(0)
+    given = [torch.randn(4, 3), torch.randn(5, 3), torch.rand(5, 3) + 0.1]
+    weights, found = torch.randn(2, 4, 5, dtype=torch.double), []
+    for densities in (
+        joint_log_densities,
+        lambda z, loc, scale: torch.stack(
+            [torch.distributions.Normal(m, s).log_prob(z).sum(-1) for m, s in zip(loc, scale, strict=True)],
+            -1,
+        ),
+    ):
+        z, loc, scale = (x.double().requires_grad_() for x in given)
+        values = densities(torch.stack([z, 2 * z]), loc, scale)
+        found.append((values, *torch.autograd.grad((weights * values).sum(), (z, loc, scale))))
+    for ours, expected in zip(*found, strict=True):
+        assert torch.allclose(ours, expected, rtol=1e-10)

@@ -13,7 +13,17 @@ from narrows.bottlenecks.variational import Variational, antithetic
 from narrows.core import Part, Tree
 from narrows.core.check import whole
 
-__all__ = ["LOG_VARIANCE", "Diagonal", "Gaussian", "diagonal", "draw", "kl", "log_densities", "normal"]
+__all__ = [
+    "LOG_VARIANCE",
+    "Diagonal",
+    "Gaussian",
+    "diagonal",
+    "draw",
+    "joint_log_densities",
+    "kl",
+    "log_densities",
+    "normal",
+]
 
 Diagonal: TypeAlias = "Independent[Normal]"
 
@@ -81,9 +91,21 @@ def log_densities(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
         tensor([[-0.9189, -1.4189],
                 [-0.9189, -1.4189]])
     """
-    away = (z.unsqueeze(-2) - loc) / scale
-    # Three passes over all pairs, where Normal.log_prob has six.
-    return torch.addcmul(-scale.log() - 0.5 * math.log(2 * math.pi), away, away, value=-0.5)
+    # Seven passes over all pairs, with the backward pass: quotients and factors of whole tables take more.
+    away = (z.unsqueeze(-2) - loc) * (math.sqrt(0.5) * scale.reciprocal())
+    return -(scale.log() + 0.5 * math.log(2 * math.pi)) - away.square()
+
+
+def joint_log_densities(z: Tensor, loc: Tensor, scale: Tensor) -> Tensor:
+    """The sum of `log_densities` over the latents, in half of the time: nats, (..., n, m).
+
+    Example:
+        >>> joint_log_densities(torch.zeros(2, 3), torch.tensor([[0.0] * 3, [1.0] * 3]), torch.ones(2, 3))
+        tensor([[-2.7568, -4.2568],
+                [-2.7568, -4.2568]])
+    """
+    away = (z.unsqueeze(-2) - loc) * (math.sqrt(0.5) * scale.reciprocal())
+    return -(scale.log() + 0.5 * math.log(2 * math.pi)).sum(-1) - away.square().sum(-1)
 
 
 def diagonal(distribution: Distribution | None) -> TypeGuard[Diagonal]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Categorical, Independent, MixtureSameFamily, Normal, constraints
 
-from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Diagonal, log_densities
+from narrows.bottlenecks.gaussian.diagonal import LOG_VARIANCE, Diagonal, joint_log_densities
 from narrows.core import Part
 from narrows.core.check import number, refuse, whole
 
@@ -60,7 +60,7 @@ class Mixture(MixtureSameFamily):
     def _joint(self, rows: Tensor) -> Tensor:
         """log p(component, z) of codes (N, Z), (N, K)."""
         base = cast(Diagonal, self.component_distribution).base_dist
-        each: Tensor = log_densities(rows, base.loc, base.scale).sum(-1)
+        each: Tensor = joint_log_densities(rows, base.loc, base.scale)
         return each + self.mixture_distribution.logits
 
     def responsibilities(self, z: Tensor) -> Tensor:
