@@ -16,10 +16,11 @@ figures: 256 atoms in 64 dimensions, each on with probability 0.02, 256 latents,
 learning rate 1e-3.
 
     python -m benchmarks.truth [--worlds plain,hierarchical] [--steps 400] [--seeds 3] [--methods topk-sae,relu-sae]
-    python -m benchmarks.truth --toy
+    python -m benchmarks.truth --toy [--lr cosine:1e-3:0:3000] [--options dead=auxk]
 """
 
 import argparse
+import ast
 import inspect
 import math
 import statistics
@@ -188,19 +189,27 @@ def ranked(of: str, methods: dict[str, dict[str, object]], seeds: int, plan: dic
         print(line, flush=True)
 
 
-def toy(names: list[str], steps: int) -> None:
+def toy(names: list[str], steps: int, lr: float | str, more: dict[str, object]) -> None:
     """Print our mean max cosine on the toy world beside the other libraries'."""
-    plan = {"steps": steps, "batch_size": TOY_BATCH, "lr": TOY_LR}
+    plan = {"steps": steps, "batch_size": TOY_BATCH, "lr": lr}
     print("\n| method | ours | dead | L0 | best of the others | others |\n|---|---|---|---|---|---|")
     for name in names:
         told = options(name, TOY_LATENTS, TOY_K, steps)
         if name == "relu-sae":
             told = {"latents": TOY_LATENTS, "l1": TOY_PRICE}
-        run = measured(name, told, "toy", 0, plan)
+        run = measured(name, told | more, "toy", 0, plan)
         theirs = OTHERS[name]
         listed = ", ".join(f"{library} {value:.3f}" for library, value in theirs.items())
         ours = f"{run['mean max cosine']:.3f} | {run['dead']:.0f} | {run['L0']:.2f}"
         print(f"| `{name}` | {ours} | {max(theirs.values()):.3f} | {listed} |", flush=True)
+
+
+def told(text: str) -> object:
+    """An option's value: a number or truth value where the text is one."""
+    try:
+        return ast.literal_eval(text)
+    except (SyntaxError, ValueError):
+        return text
 
 
 def main() -> None:
@@ -211,10 +220,17 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", default="")
+    parser.add_argument("--lr", help="learning rate or schedule of --toy")
+    parser.add_argument(
+        "--options", default="", help="further options of the methods of --toy: name=text,..."
+    )
     args = parser.parse_args()
     chosen = args.methods.split(",") if args.methods else []
     if args.toy:
-        return toy(chosen or list(OTHERS), args.steps or TOY_STEPS)
+        more = {
+            name: told(text) for name, text in (one.split("=", 1) for one in args.options.split(",") if one)
+        }
+        return toy(chosen or list(OTHERS), args.steps or TOY_STEPS, args.lr or TOY_LR, more)
     steps = args.steps or 400
     methods = contenders(chosen or [m.name for m in index.in_family("sparse")], LATENTS, K, steps)
     for of in args.worlds.split(","):

@@ -96,7 +96,7 @@ def test_defaults_follow_the_sizes():
     model = topk_sae((2, 5))
     assert model.bottleneck.width == 80
     assert model.objective.dead.k == 5
-    assert model.objective.dead.dead_after == 100 * 5
+    assert model.objective.dead.dead_after == 2500 * 5  # at least as many active latents, 16, as numbers, 10
     assert topk_sae((6,), dead="auxk:weight=0").loss(Batch(torch.randn(3, 6))).terms.keys() == {"distortion"}
 
 
@@ -155,3 +155,8 @@ def test_the_learning_rate_goes_with_the_width_unless_it_is_given(width, rate):
     assert topk_sae((width,), latents=8, k=2, unit_norm=False).default_plan == {}
     dying = topk_sae((width,), latents=8, k=2, dead="none").default_plan["lr"]
     assert dying == (rate if width < 96 else 0.001)
+
+
+def test_the_learning_rate_is_higher_where_as_many_latents_are_active_as_an_example_has_numbers():
+    rates = [topk_sae((64,), latents=128, k=k).default_plan["lr"] for k in (63, 64, 128)]
+    assert rates == [0.004, 0.006, 0.006]

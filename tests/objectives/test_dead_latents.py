@@ -175,6 +175,8 @@ def test_the_helper_has_defaults_that_suit_the_sizes():
     assert dead_latents("auxk:k=2", 48, 4, 6).k == 2
     assert dead_latents("resample", 48, 4, 6).dead_after == 12_000
     assert dead_latents("resample", 48, 4, 6, gaps=100).dead_after == 1200
+    full = [dead_latents("auxk", 48, budget, 6).dead_after for budget in (5, 6, 12)]
+    assert full == [1000, 20_000, 10_000]  # as many active latents as numbers: 2500 intervals of 8 and 4
     assert isinstance(dead_latents("ghost", 48, 4, 6), Ghost)
     assert isinstance(dead_latents("preact", 48, 4, 6), PreAct)
     assert dead_latents("none", 48, 4, 6) is dead_latents("auxk:weight=0", 48, 4, 6) is None

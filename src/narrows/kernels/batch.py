@@ -129,7 +129,7 @@ def exceeding(pre: Tensor | LazyLinear, bound: Tensor, share: float) -> Sparse |
     h = pre.dense() if isinstance(pre, LazyLinear) else pre
     with torch.no_grad():
         more = (h <= bound).logical_not_()  # NaN is above, so that the loss shows it
-        if int(more.sum()) > share * h.numel():
+        if int(torch.count_nonzero(more)) > share * h.numel():  # a sum would first copy it as integers
             return h
         rows, latents = more.nonzero(as_tuple=True)
         found = padded(rows, latents, h[rows, latents], (len(h), h.shape[1]), fill=-1e30)

@@ -33,6 +33,11 @@ __all__ = [
 
 _DEFAULT_L0 = 16
 
+_UNHURRIED = 2500
+"""The least default of `dead_after`, in mean intervals between activations, if a code has as many active latents as
+an example has numbers. The error is small there, and terms that are relative to it are large: they would take over
+latents that are rare, not dead."""
+
 
 def without_target(spec: Spec | tuple[int, ...], method: str) -> Spec:
     """The spec of data, checked to have no separate target.
@@ -83,7 +88,7 @@ def dead_latents(
         numbers: numbers of an example (of a layer of it); half as many dead latents predict the residual.
         auto: the meaning of ``auto`` for this method.
         gaps: `dead_after` in units of the mean interval between activations of a latent, N / budget; the
-            default of the treatment if 0.
+            default of the treatment if 0, and at least 2500 if the budget is not below `numbers`.
         suited: defaults of the method for further options of the treatment.
 
     Raises:
@@ -96,7 +101,8 @@ def dead_latents(
         return None
     gap = -(-latents // max(budget, 1e-3))
     kind = cast("type[DeadLatents]", DEAD.constructor(spelled.name))
-    after = int((gaps or kind.gaps) * gap)
+    least = _UNHURRIED if budget >= numbers else 0
+    after = int((gaps or max(kind.gaps, least)) * gap)
     sizes = {"latents": latents, "budget": budget, "k": max(1, numbers // 2)}
     made = spelled.make(**sizes, dead_after=after, window=after, **suited)
     return None if made.weight == 0 else made
@@ -209,12 +215,13 @@ def sparse_autoencoder(
     model = assemble(spec, encoder, bottleneck, dictionary, objective, conditions=conditions)
     if unit_norm:
         revived = getattr(objective, "dead", None) is not None
-        own = learning_rate(math.prod(shape), revived=revived) if rate is None else rate
+        full = getattr(bottleneck, "k", 0) >= math.prod(shape)
+        own = learning_rate(math.prod(shape), revived=revived, full=full) if rate is None else rate
         model.default_plan = {"lr": own}
     return model
 
 
-def learning_rate(width: int, *, fastest: float = 0.004, revived: bool = True) -> float:
+def learning_rate(width: int, *, fastest: float = 0.004, revived: bool = True, full: bool = False) -> float:
     r"""The default learning rate of a dictionary with atoms of length 1 in D dimensions.
 
     .. math:: \min(r, 0.032 / \sqrt{D}), \qquad \min(r, 0.384 / D) \text{ if dead latents are not revived}
@@ -228,11 +235,13 @@ def learning_rate(width: int, *, fastest: float = 0.004, revived: bool = True) -
         width: numbers of an atom, D.
         fastest: the largest rate, r.
         revived: whether dead latents are revived, or none die.
+        full: whether an example has at least D active latents; then the rate is 1.5 times as high.
 
     Example:
         >>> learning_rate(64), round(learning_rate(384), 5), round(learning_rate(4096), 5)
         (0.004, 0.00163, 0.0005)
-        >>> learning_rate(64, revived=False), learning_rate(384, revived=False)
-        (0.004, 0.001)
+        >>> learning_rate(64, revived=False), learning_rate(384, revived=False), learning_rate(64, full=True)
+        (0.004, 0.001, 0.006)
     """
-    return min(fastest, 0.032 / math.sqrt(width) if revived else 0.384 / width)
+    rate = min(fastest, 0.032 / math.sqrt(width) if revived else 0.384 / width)
+    return 1.5 * rate if full else rate
