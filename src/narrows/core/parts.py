@@ -59,6 +59,9 @@ class Part(nn.Module):
     """The smallest batch it can be trained on, for example as many examples as latents if it uses their
     covariance."""
 
+    def check_rows(self, rows: int) -> None:
+        """Raise, before anything is written, if it cannot be trained on this number of training examples."""
+
     def set_rows(self, rows: int) -> None:
         """Called before `prepare` with the number of training examples."""
 

@@ -100,6 +100,15 @@ class SolvedDecoder(Part):
             z = self.of.of(z @ getattr(self, f"weight{layer}").T)
         return z
 
+    def check_rows(self, rows: int) -> None:
+        """Raise if there are fewer examples than latents.
+
+        Raises:
+            RequestError: there are.
+        """
+        if rows < self.widths[0]:
+            raise refuse("latent", self.widths[0], f"at most {rows}, the number of training examples")
+
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Solve all layers from the training examples."""
         encoder = model.encoder
@@ -122,11 +131,9 @@ class SolvedDecoder(Part):
             for xs, ys in shards
             for x, y in zip(xs.split(_ROWS), ys.split(_ROWS), strict=True)
         ]
-        count, latent = sum(len(x) for x, _ in rows), self.widths[0]
-        if count < latent:
-            raise refuse("latent", latent, f"at most {count}, the number of training examples")
+        self.check_rows(sum(len(x) for x, _ in rows))
         found = merge(statistics(x, x[:, :1], self.linear) for x, _ in rows)
-        encoder.weight.copy_(leading(found, latent))
+        encoder.weight.copy_(leading(found, self.widths[0]))
         codes = [self.of.of(x @ encoder.weight.double().T) for x, _ in rows]
         for layer in range(len(self.widths) - 1):
             random = getattr(self, f"random{layer}").double()

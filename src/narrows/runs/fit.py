@@ -49,7 +49,7 @@ from narrows.train import (
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
-from narrows.train.stages import least_batch
+from narrows.train.stages import plan_for
 
 __all__ = ["fit", "resume"]
 
@@ -196,9 +196,8 @@ def _prepare(
         torch.manual_seed(seed)
         model = build(source)
         recipe = Recipe(name, options, source.spec, source.describe(), {})
-    published = {} if base is not None else model.default_plan
-    least = 1 if base is not None else least_batch(model)
-    plan = Plan.of(len(source.train), published, given, least)
+    rows = len(source.train)
+    plan = plan_for(model, rows, given) if base is None else Plan.of(rows, {}, given)
     threads = threads_for(model, source.train, plan.batch_size or 1)
     recipe = replace(
         recipe, training=plan.to_json(), versions=versions(threads), fingerprint=fingerprint(source)

@@ -32,7 +32,7 @@ from narrows.runs.run import Run
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
-from narrows.train.stages import least_batch, total_steps
+from narrows.train.stages import plan_for, total_steps
 
 __all__ = ["results", "sweep", "together"]
 
@@ -332,7 +332,7 @@ class _Sweep:
         source = self._source({"kinds": reads, **combination.data})
         torch.manual_seed(combination.plan.seed)
         model = index.builder(combination.method)(source.spec, **combination.options)
-        plan = Plan.of(len(source.train), model.default_plan, combination.given, least_batch(model))
+        plan = plan_for(model, len(source.train), combination.given)
         recipe = Recipe(
             combination.method,
             combination.options,

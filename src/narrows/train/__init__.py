@@ -12,7 +12,7 @@ from narrows.train.engine import Engine
 from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
 from narrows.train.records import Store, read_metrics
-from narrows.train.stages import least_batch
+from narrows.train.stages import plan_for
 from narrows.train.stopping import too_short, validation_part
 
 __all__ = [
@@ -60,7 +60,7 @@ def optimise(
     """
     shown = progress if isinstance(progress, Silent) else Progress() if progress else None
     given = {"device": device, **plan}
-    settled = Plan.of(len(examples), model.default_plan, given, least_batch(model))
+    settled = plan_for(model, len(examples), given)
     if settled.patience is not None and held_out is None:
         examples, held_out = validation_part(examples, settled)
     assert settled.batch_size is not None

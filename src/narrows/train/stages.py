@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,7 +13,7 @@ from narrows.data.batches import BatchReader, some_rows
 from narrows.train.cpu import Examples
 from narrows.train.plan import Plan
 
-__all__ = ["StageBatches", "least_batch", "model_parts", "own_parts", "prepare", "total_steps"]
+__all__ = ["StageBatches", "least_batch", "model_parts", "own_parts", "plan_for", "prepare", "total_steps"]
 
 _CHUNK = 4096
 """The number of rows that a view is given at once."""
@@ -28,6 +29,23 @@ def model_parts(model: Autoencoder) -> list[Part]:
 def least_batch(model: Autoencoder) -> int:
     """The smallest batch, on one device, that all parts of a model can be trained on."""
     return max(part.least_batch for part in model_parts(model))
+
+
+def plan_for(model: Autoencoder, rows: int, given: Mapping[str, Any]) -> Plan:
+    """The settled plan of a model, checked before anything is trained or written.
+
+    Args:
+        model: the untrained model.
+        rows: number of training rows.
+        given: the user's fields of `Plan`; None is not given.
+
+    Raises:
+        RequestError: a field is out of range, batches are too small, or a part needs more rows.
+    """
+    plan = Plan.of(rows, model.default_plan, given, least_batch(model))
+    for part in model_parts(model):
+        part.check_rows(rows - (plan.validation or 0))
+    return plan
 
 
 def own_parts(stage: Stage, stages: Sequence[Stage]) -> list[Part]:

@@ -33,7 +33,7 @@ class Relevance(Part):
         share: of the training examples that are held back, at most 10,000 of them.
 
     Raises:
-        RequestError: an argument out of range; at the start of training, too few examples are held back.
+        RequestError: an argument out of range; before training, too few examples would be held back.
 
     Example:
         >>> Relevance(nn.Linear(3, 4), 2)().variance
@@ -74,6 +74,10 @@ class Relevance(Part):
                 "Give more examples, a larger share or fewer latents.",
             )
         return count
+
+    def check_rows(self, rows: int) -> None:
+        """Raise if too few examples would be held back."""
+        self.held_back(rows)
 
     def keep(self, batch: Batch) -> None:
         """Hold the examples from whose codes the variances are computed."""
