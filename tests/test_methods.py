@@ -19,6 +19,9 @@ SMALL = {
     "leapfrog": 1,
     "iterations": 3,
     "grey_levels": 4,
+    "sets": 2,
+    "thin": 1,
+    "burn_in": 0,
 }
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
+from types import ModuleType
+
 import torch
 from torch import Tensor
 
 from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Code, Condition, Symbols
-from narrows.core.check import choice, refuse, whole
+from narrows.core.check import choice, number, optional, refuse, whole
 from narrows.kernels.mixture import Mixture, fit_mixture
 from narrows.priors import require
 from narrows.priors.drawn import DrawnCodes
@@ -16,6 +19,8 @@ __all__ = ["GaussianMixture"]
 
 _MOST = 1024
 """The largest number of latents with full covariances, whose size grows with its square."""
+_ITERATIONS = 200
+"""The maximum number of iterations of variational inference."""
 _LEAST = 1e-6
 """What is added to each variance, relative to the mean variance of the codes."""
 
@@ -26,15 +31,18 @@ class GaussianMixture(DrawnCodes):
     .. math:: p(z) = \sum_{k=1}^K \pi_k\, N(z \mid m_k, S_k)
 
     It has no training steps. It is initialised by k-means. With one component it is the Gaussian with mean and
-    covariance of the codes.
+    covariance of the codes. With a `concentration` it is a Dirichlet-process mixture, fitted by variational inference
+    in scikit-learn: the data decide how many of the K components have weight.
 
     Args:
         components: number of Gaussians, K.
         covariance: ``full`` or ``diagonal``.
         draws: of a code with a posterior, fit it to draws from it instead of means.
+        concentration: of the Dirichlet process; small values leave fewer components. With 0 there is none.
 
     Raises:
         RequestError: the symbols are not real numbers, or an option is out of range.
+        WorkError: a concentration is given and scikit-learn is not installed.
 
     Example:
         >>> prior = GaussianMixture(Symbols((2,)), components=3)
@@ -43,7 +51,8 @@ class GaussianMixture(DrawnCodes):
         (torch.Size([4, 2]), torch.Size([5]))
 
     Reference:
-        Ghosh et al., From Variational to Deterministic Autoencoders, 2020, section 4. arXiv:1903.12436
+        Ghosh et al., From Variational to Deterministic Autoencoders, 2020, section 4. arXiv:1903.12436;
+        Blei and Jordan, Variational Inference for Dirichlet Process Mixtures, 2006. doi:10.1214/06-BA104
     """
 
     fitted = True
@@ -54,7 +63,13 @@ class GaussianMixture(DrawnCodes):
     factors: Tensor
 
     def __init__(
-        self, symbols: Symbols, *, components: int = 10, covariance: str = "full", draws: bool = True
+        self,
+        symbols: Symbols,
+        *,
+        components: int = 10,
+        covariance: str = "full",
+        draws: bool = True,
+        concentration: float = 0.0,
     ) -> None:
         super().__init__()
         require(symbols, type(self))
@@ -64,6 +79,9 @@ class GaussianMixture(DrawnCodes):
         if size > _MOST and not self.diagonal:
             fix = "Use gmm:covariance=diagonal."
             raise refuse("covariance", covariance, f"diagonal for codes of more than {_MOST} numbers", fix)
+        self.concentration = number("concentration", concentration, low=0)
+        if self.concentration:
+            _scikit_learn()
         self.register_buffer("weights", torch.full((count,), 1 / count))
         self.register_buffer("means", torch.zeros(count, size))
         scales = torch.ones(count, size) if self.diagonal else torch.eye(size).repeat(count, 1, 1)
@@ -90,13 +108,37 @@ class GaussianMixture(DrawnCodes):
         """Fit the mixture to the codes of a batch."""
         codes = self.drawn(batch)
         self.check(Code(codes), len(codes))
-        centres, _ = kmeans(codes, len(self.weights))
-        chances = torch.nn.functional.one_hot(nearest(codes, centres), len(self.weights))
         least = max(_LEAST * float(codes.var(0, correction=0).mean()), 1e-12)
-        found = fit_mixture(codes, chances, diagonal=self.diagonal, least=least)
+        found = self._process(codes, least) if self.concentration else self._likeliest(codes, least)
         self.weights.copy_(found.weights)
         self.means.copy_(found.means)
         self.factors.copy_(found.factors.diagonal(dim1=1, dim2=2) if self.diagonal else found.factors)
+
+    def _likeliest(self, codes: Tensor, least: float) -> Mixture:
+        """The mixture of maximum likelihood."""
+        centres, _ = kmeans(codes, len(self.weights))
+        chances = torch.nn.functional.one_hot(nearest(codes, centres), len(self.weights))
+        return fit_mixture(codes, chances, diagonal=self.diagonal, least=least)
+
+    def _process(self, codes: Tensor, least: float) -> Mixture:
+        """The posterior means of a Dirichlet-process mixture."""
+        peer = _scikit_learn().BayesianGaussianMixture(
+            n_components=len(self.weights),
+            covariance_type="diag" if self.diagonal else "full",
+            weight_concentration_prior=self.concentration,
+            reg_covar=least,
+            max_iter=_ITERATIONS,
+            random_state=int(torch.randint(1 << 31, ())),
+        )
+        with warnings.catch_warnings():  # a fit that still improves a little after the last iteration
+            warnings.simplefilter("ignore")
+            peer.fit(codes.double().cpu().numpy())
+        covariances = torch.from_numpy(peer.covariances_).to(codes.device)
+        return Mixture(
+            torch.from_numpy(peer.weights_).to(codes.device),
+            torch.from_numpy(peer.means_).to(codes.device),
+            torch.diag_embed(covariances.sqrt()) if self.diagonal else torch.linalg.cholesky(covariances),
+        )
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of codes (n, *shape), in nats, (n,)."""
@@ -106,3 +148,7 @@ class GaussianMixture(DrawnCodes):
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Tensor:
         """n codes (n, *shape)."""
         return self.mixture.sample(n).to(self.means.dtype).view(n, *self.symbols.shape)
+
+
+def _scikit_learn() -> ModuleType:
+    return optional("sklearn.mixture", "sklearn", "fit a Dirichlet-process mixture")

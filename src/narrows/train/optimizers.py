@@ -21,7 +21,10 @@ Maker = Callable[[list[nn.Parameter]], Optimizer]
 OPTIMIZERS: Table[Optimizer] = Table(
     "optimizer",
     "torch.optim:Optimizer",
-    {name: f"narrows.train.optimizers:{name}" for name in ("adam", "adamw", "sgd", "rmsprop")},
+    {
+        **{name: f"narrows.train.optimizers:{name}" for name in ("adam", "adamw", "sgd", "rmsprop")},
+        "sghmc": "narrows.train.sghmc:sghmc",
+    },
     supplied=("params", "lr"),
 )
 """The optimizers that a text can name."""

@@ -55,7 +55,7 @@ class Plan:
         lr: learning rate or schedule of players without their own.
         seed: seed of initialisation, order and noise.
         order_seed: seed of the order of the examples, by default `seed`; the runs of a sweep share it.
-        optimizer: ``adam``, ``adamw``, ``sgd`` or ``rmsprop``, with options after a colon:
+        optimizer: ``adam``, ``adamw``, ``sgd``, ``rmsprop`` or ``sghmc``, with options after a colon:
             ``adam:betas=0.5/0.9``.
         weight_decay: weight decay of an optimizer without its own.
         ema: decay of an exponential moving average of the weights, such as 0.999, or None. The averaged
@@ -160,7 +160,8 @@ class Plan:
             rows: number of training rows.
             default_plan: the method's own fields, each unless the user gave it. With a budget (steps or epochs)
                 among them, such as a published one, they apply only if there are no held-out rows for early
-                stopping, and the budget only if the user gave none.
+                stopping, and the budget only if the user gave none. With ``validation`` 0 among them, the method
+                has no early stopping.
             given: the user's fields; None is not given.
             least: the smallest batch that the model can be trained on, see `narrows.core.Part.least_batch`.
 
@@ -172,13 +173,14 @@ class Plan:
             >>> plan = Plan.of(1, published, {"lr": 1e-3, "epochs": None})
             >>> plan.steps, plan.lr
             (200, 0.001)
-            >>> Plan.of(500, published, {}).steps is None
-            True
+            >>> Plan.of(500, published, {}).steps is None, Plan.of(500, {**published, "validation": 0}, {}).steps
+            (True, 200)
             >>> Plan.of(500, {"lr": 0.004}, {}).lr, Plan.of(500, {"lr": 0.004}, {"lr": 0.001}).lr
             (0.004, 0.001)
         """
         given = {name: value for name, value in given.items() if value is not None}
-        if default_plan.keys() & set(_BUDGET) and rows > 1 and given.get("validation") != 0:
+        validation = {**default_plan, **given}.get("validation")
+        if default_plan.keys() & set(_BUDGET) and rows > 1 and validation != 0:
             default_plan = {}
         if given.keys() & set(_BUDGET):
             default_plan = {name: value for name, value in default_plan.items() if name not in _BUDGET}

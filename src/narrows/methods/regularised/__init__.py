@@ -126,4 +126,15 @@ ROWS = (
         8,
         "regularised.alae",
     ),
+    Method(
+        "bae",
+        "Model Selection for Bayesian Autoencoders",
+        2021,
+        "2106.06245",
+        "regularised",
+        "With few images, a prior of weights that is matched to the data predicts unseen ones better than N(0, 1).",
+        3,
+        113,
+        "regularised.bae",
+    ),
 )
