@@ -80,13 +80,13 @@ PROOF = Proof(
             optimised/dswd < 0.5 * standard/dswd  (not at quick scale)
         """),
     quick={
-        "steps": 100,
+        "steps": 150,
         "rows": 60,
         "test": 200,
         "iterations": 3,
-        "sets": 5,
+        "sets": 8,
         "thin": 10,
-        "burn_in": 50,
+        "burn_in": 70,
         "batch_size": 50,
     },
     default={
