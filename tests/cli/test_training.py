@@ -45,4 +45,4 @@ def test_the_published_budget_of_one_graph_is_long_enough(cli, tmp_path):
 
 def test_fewer_steps_than_published_are_said_to_be_few(cli, tmp_path):
     _, short = fitted(cli, tmp_path, "--steps", 20)
-    assert "with neither, training makes the 200 steps of the paper" in short
+    assert "with neither, training makes 200 steps" in short

@@ -58,4 +58,4 @@ def test_a_published_budget_that_was_made_whole_is_not_short():
         in too_short(falling)
     )
     assert too_short(falling, published=200) == ""
-    assert "with neither, training makes the 300 steps of the paper" in too_short(falling, published=300)
+    assert "with neither, training makes 300 steps" in too_short(falling, published=300)

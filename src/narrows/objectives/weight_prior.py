@@ -25,9 +25,9 @@ class WeightPrior(Penalty):
     .. math:: p(w) = \prod_l N(w_l;\, m_l, s_l^2 I),\qquad
               (m, s) = \arg\min\; DSW_2\big(f(g(x; w); w),\, x\big),\quad w \sim p
 
-    Before training, means and scales are optimised by Adam on the distributional sliced Wasserstein distance between
-    outputs under weights of the prior and the data: model selection that needs no posterior. Its term is -log p(w)
-    divided by the number N of training examples, without constants.
+    Before training, means and scales are optimised by Adam, with a rate that falls to 0, on the distributional sliced
+    Wasserstein distance between outputs under weights of the prior and the data: model selection that needs no
+    posterior. Its term is -log p(w) divided by the number N of training examples, without constants.
 
     Args:
         modules: encoder, decoder and likelihood, whose parameters have the prior.
@@ -83,7 +83,8 @@ class WeightPrior(Penalty):
         scales = self.scales.log().requires_grad_()
         optimizer = Adam([means, scales], _RATE)
         slicer = Slicer(batch.target[0].numel()).to(self.means)
-        for _ in range(self.iterations):
+        for step in range(self.iterations):
+            optimizer.param_groups[0]["lr"] = _RATE * (1 - step / self.iterations)
             some = batch[torch.randint(len(batch), (min(_ROWS, len(batch)),), device=self.means.device)]
             made = torch.cat(
                 [model.mean_under(self.draw(means, scales.exp()), some).flatten(1) for _ in range(_DRAWS)]

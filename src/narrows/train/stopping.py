@@ -188,9 +188,7 @@ def too_short(history: Sequence[Mapping[str, Any]], published: int = 0) -> str:
     last = last_step(records)
     if not last or last >= published > 0:
         return ""
-    default = (
-        f"makes the {published:,} steps of the paper" if published else f"ends by early stopping, {AT_MOST}"
-    )
+    default = f"makes {published:,} steps" if published else f"ends by early stopping, {AT_MOST}"
     mend = f"Give more steps or epochs; with neither, training {default}."
     if last < FEWEST:
         return f"This fit was short: {last} steps say little about the method. {mend}"

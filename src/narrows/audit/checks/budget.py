@@ -16,7 +16,8 @@ def budget(view: View) -> Finding:
         return Finding()
     published = int(view.model.default_plan.get("steps", 0))
     short = too_short(view.history, published)
-    complete = f"Training made the {published:,} steps of the paper." if steps >= published > 0 else ""
+    made = f"Training made the {published:,} steps that the method makes by default."
+    complete = made if steps >= published > 0 else ""
     says = short or complete or "The loss had converged when training ended."
     found = Check(
         "steps",

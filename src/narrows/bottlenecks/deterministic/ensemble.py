@@ -14,7 +14,7 @@ from narrows.nets.ensemble import DecoderSets, EncoderSets, WeightSets
 
 __all__ = ["EnsembleAutoencoder"]
 
-_RATE = 0.01
+_RATE = 0.004
 """Learning rate by default, of a chain with adapted scales."""
 
 

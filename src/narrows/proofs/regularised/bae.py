@@ -19,6 +19,7 @@ __all__ = ["PROOF"]
 
 _DRAWS, _ROWS = 8, 200
 """Draws of the prior, and test images that each is compared with."""
+_REVISED = "Steps and rates of chain and prior were changed after a look at seeds 0 to 2."
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
@@ -36,7 +37,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     }
     numbers: dict[str, float] = {}
     for name, model in models.items():
-        own = {} if name in ("ae", "vae") else {"lr": 1e-2}
+        own = {} if name in ("ae", "vae") else {"lr": 4e-3}
         trial.fit(model, data.train, **own)
         numbers[f"{name}/nll"] = nll(model, test)
         numbers[f"{name}/train"] = nll(model, data.train.all())
@@ -65,19 +66,25 @@ def apart(model: Any, batch: Batch, seed: int) -> float:
 PROOF = Proof(
     data="mnist",
     quick_data="digits",
-    claims=Claim.read("""
+    claims=Claim.read(f"""
         from 200 images, an optimised prior predicts unseen images better than N(0, 1) for all weights:
             optimised/nll < standard/nll  (not at quick scale)
+            Post hoc: {_REVISED}
         N(0, 1) predicts them better than an autoencoder without a prior:
             standard/nll < ae/nll  (not at quick scale)
+            Post hoc: {_REVISED}
         the optimised prior predicts them better than a VAE reconstructs them:
             optimised/nll < vae/nll  (not at quick scale)
+            Post hoc: {_REVISED}
         the mean over draws of the weights predicts better than the last draw alone:
             optimised/nll < optimised/last  (not at quick scale)
+            Post hoc: {_REVISED}
         so does that over draws under N(0, 1):
             standard/nll < standard/last
+            Post hoc: {_REVISED}
         before anything is learned, the optimised prior's outputs are at most half as far from the data as N(0, 1)'s:
             optimised/dswd < 0.5 * standard/dswd  (not at quick scale)
+            Post hoc: {_REVISED}
         """),
     quick={
         "steps": 150,
@@ -89,14 +96,15 @@ PROOF = Proof(
         "burn_in": 70,
         "batch_size": 50,
     },
+    seeds=(100, 101, 102),
     default={
-        "steps": 1500,
+        "steps": 2000,
         "rows": 200,
         "test": 2000,
         "iterations": 150,
         "sets": 32,
-        "thin": 25,
-        "burn_in": 700,
+        "thin": 30,
+        "burn_in": 1000,
         "batch_size": 50,
     },
     full={"steps": 38_000, "iterations": 2000, "thin": 1000, "burn_in": 6000, "test": 10_000},
@@ -104,9 +112,12 @@ PROOF = Proof(
         Binary MNIST at 14 x 14, 200 training images, codes of width 16, perceptrons with layers of 64 and 32, equal
         steps. `nll` is -log p(x | code of x) of unseen images, in nats; for Bayesian autoencoders -log of the mean
         over 32 sets of weights, each with its own code. `last` are the weights of the last step alone. `dswd` is the
-        distance of outputs under draws of the prior from test images. The learning rate of the chains, 0.01, was
-        chosen on another data set (fashion-mnist, seed 900), where the order of the arms was that of the claims; AE
-        and VAE have Adam's usual 0.001. The paper has convolutional nets, one mean and one variance for each weight,
+        distance of outputs under draws of the prior from test images. The learning rate of the chains, 0.004, was
+        chosen on another data set (fashion-mnist, seeds 900 and 901), where the order of the arms was that of the
+        claims; AE and VAE have Adam's usual 0.001. A first run on seeds 0 to 2 had 1,500 steps of 0.01 and a constant
+        rate of the prior's optimisation: 37.1, 43.2, 111.5 and 32.0 nats for the optimised prior, N(0, 1), AE and
+        VAE; over three seeds the first of them was ahead of the second, but inconclusive (slack 6.1, from -0.8 to
+        13). On fashion-mnist, chains of rate 0.03 were worse, as too large steps heat a chain. The paper has convolutional nets, one mean and one variance for each weight,
         means that start at those of a trained autoencoder, and 38,000 steps; here a tensor of weights has one mean
         and one scale. The claim on draws under N(0, 1) was added after looks at quick scale on digits, before any
         measurement on MNIST.
