@@ -117,9 +117,9 @@ PROOF = Proof(
         claims; AE and VAE have Adam's usual 0.001. A first run on seeds 0 to 2 had 1,500 steps of 0.01 and a constant
         rate of the prior's optimisation: 37.1, 43.2, 111.5 and 32.0 nats for the optimised prior, N(0, 1), AE and
         VAE; over three seeds the first of them was ahead of the second, but inconclusive (slack 6.1, from -0.8 to
-        13). On fashion-mnist, chains of rate 0.03 were worse, as too large steps heat a chain. The paper has convolutional nets, one mean and one variance for each weight,
-        means that start at those of a trained autoencoder, and 38,000 steps; here a tensor of weights has one mean
-        and one scale. The claim on draws under N(0, 1) was added after looks at quick scale on digits, before any
-        measurement on MNIST.
+        13). On fashion-mnist, chains of rate 0.03 were worse, as too large steps heat a chain. The paper has
+        convolutional nets, one mean and one variance for each weight, means that start at those of a trained
+        autoencoder, and 38,000 steps; here a tensor of weights has one mean and one scale. The claim on draws under
+        N(0, 1) was added after looks at quick scale on digits, before any measurement on MNIST.
         """,
 )
