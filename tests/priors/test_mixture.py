@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.mixture import BayesianGaussianMixture
 from sklearn.mixture import GaussianMixture as Sklearn
 from torch.distributions import Independent, MultivariateNormal, Normal
 
@@ -112,3 +113,39 @@ def test_what_cannot_be_is_said_in_a_sentence():
     GaussianMixture(Symbols((3000,)), covariance="diagonal")
     with pytest.raises(RequestError, match="covariance"):
         GaussianMixture(Symbols((3,)), covariance="spherical")
+
+
+@pytest.mark.parametrize(("covariance", "kind"), [("full", "full"), ("diagonal", "diag")])
+def test_a_dirichlet_process_is_that_of_scikit_learn(covariance, kind):
+    rows = clouds()
+    prior = fitted(rows, components=8, concentration=0.01, covariance=covariance)
+    with seeded(0):
+        state = int(torch.randint(1 << 31, ()))
+    peer = BayesianGaussianMixture(
+        n_components=8,
+        covariance_type=kind,
+        weight_concentration_prior=0.01,
+        reg_covar=1e-6 * float(rows.var(0, correction=0).mean()),
+        max_iter=200,
+        random_state=state,
+    ).fit(rows.double().numpy())
+    np.testing.assert_allclose(prior.weights, peer.weights_, atol=1e-5)
+    np.testing.assert_allclose(prior.means, peer.means_, atol=1e-4)
+    parts = [
+        MultivariateNormal(m, torch.diag(c) if kind == "diag" else c)
+        for m, c in zip(torch.tensor(peer.means_), torch.tensor(peer.covariances_), strict=True)
+    ]
+    joint = (
+        torch.stack([part.log_prob(rows.double()) for part in parts], 1) + torch.tensor(peer.weights_).log()
+    )
+    torch.testing.assert_close(prior.nll(rows).double(), -joint.logsumexp(1), atol=1e-3, rtol=1e-3)
+
+
+def test_a_dirichlet_process_leaves_the_components_that_the_data_need():
+    """Three clouds: of eight components three keep weight, where the maximum of the likelihood uses all."""
+    process = fitted(clouds(), components=8, concentration=0.01)
+    likeliest = fitted(clouds(), components=8)
+    assert int((process.weights > 0.02).sum()) == 3
+    assert int((likeliest.weights > 0.02).sum()) > 5
+    with pytest.raises(RequestError, match="concentration"):
+        GaussianMixture(Symbols((2,)), concentration=-1.0)
