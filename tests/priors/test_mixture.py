@@ -149,3 +149,15 @@ def test_a_dirichlet_process_leaves_the_components_that_the_data_need():
     assert int((likeliest.weights > 0.02).sum()) > 5
     with pytest.raises(RequestError, match="concentration"):
         GaussianMixture(Symbols((2,)), concentration=-1.0)
+
+
+def test_a_dirichlet_process_has_no_more_components_than_codes():
+    rows = clouds(6)
+    prior = fitted(rows, components=20, concentration=0.05)
+    same = fitted(rows, components=6, concentration=0.05)
+    assert torch.equal(prior.weights[:6], same.weights)
+    assert not prior.weights[6:].any()
+    torch.testing.assert_close(prior.nll(rows), same.nll(rows))
+    assert prior.sample(5).isfinite().all()
+    with pytest.raises(RequestError, match="single code"):
+        prior.check(Code(rows), 1)

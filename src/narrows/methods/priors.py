@@ -65,7 +65,6 @@ ROWS: tuple[Technique, ...] = (
         None,
         _FIT.format("flow"),
         PRIOR,
-        proved_by="flow-matching",
     ),
     Technique(
         "gmm",

@@ -94,12 +94,14 @@ class GaussianMixture(DrawnCodes):
         return Mixture(self.weights.double(), self.means.double(), factors.double())
 
     def check(self, code: Code, rows: int) -> None:
-        """Raise if there are fewer codes than components.
+        """Raise if there are fewer codes than components; a Dirichlet process has no more of them than codes.
 
         Raises:
             RequestError: there are.
         """
-        if len(self.weights) > rows:
+        if self.concentration and rows < 2:
+            raise refuse("concentration", self.concentration, "0 for a single code", "Give more examples.")
+        if len(self.weights) > rows and not self.concentration:
             fix = f"Use gmm:components={max(1, rows // 10)}."
             raise refuse("components", len(self.weights), f"at most the number of codes, {rows}", fix)
 
@@ -110,9 +112,10 @@ class GaussianMixture(DrawnCodes):
         self.check(Code(codes), len(codes))
         least = max(_LEAST * float(codes.var(0, correction=0).mean()), 1e-12)
         found = self._process(codes, least) if self.concentration else self._likeliest(codes, least)
-        self.weights.copy_(found.weights)
-        self.means.copy_(found.means)
-        self.factors.copy_(found.factors.diagonal(dim1=1, dim2=2) if self.diagonal else found.factors)
+        count = len(found.weights)
+        self.weights.zero_()[:count] = found.weights
+        self.means[:count] = found.means
+        self.factors[:count] = found.factors.diagonal(dim1=1, dim2=2) if self.diagonal else found.factors
 
     def _likeliest(self, codes: Tensor, least: float) -> Mixture:
         """The mixture of maximum likelihood."""
@@ -123,7 +126,7 @@ class GaussianMixture(DrawnCodes):
     def _process(self, codes: Tensor, least: float) -> Mixture:
         """The posterior means of a Dirichlet-process mixture."""
         peer = _scikit_learn().BayesianGaussianMixture(
-            n_components=len(self.weights),
+            n_components=min(len(self.weights), len(codes)),
             covariance_type="diag" if self.diagonal else "full",
             weight_concentration_prior=self.concentration,
             reg_covar=least,
