@@ -37,7 +37,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     }
     numbers: dict[str, float] = {}
     for name, model in models.items():
-        own = {} if name in ("ae", "vae") else {"lr": 4e-3}
+        own = {} if name in ("ae", "vae") else {"lr": budget.get("rate", 40) * 1e-4}
         trial.fit(model, data.train, **own)
         numbers[f"{name}/nll"] = nll(model, test)
         numbers[f"{name}/train"] = nll(model, data.train.all())
@@ -94,6 +94,7 @@ PROOF = Proof(
         "sets": 8,
         "thin": 10,
         "burn_in": 70,
+        "rate": 100,
         "batch_size": 50,
     },
     seeds=(100, 101, 102),
