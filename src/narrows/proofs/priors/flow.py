@@ -31,6 +31,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     drawn = {"standard": torch.randn(len(test), LATENT), "codes": held_out.flip(0)}
     numbers: dict[str, float] = {}
     for name in ("nsf", "maf", "gaussian"):
+        prior: GaussianMixture | NormalisingFlow
         with seeded(trial.seed):
             if name == "gaussian":
                 prior = GaussianMixture(symbols, components=1)
