@@ -69,6 +69,8 @@ class EnsembleAutoencoder(Autoencoder):
 
     def forward(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
         """Encode and decode a batch with each set."""
+        if self.encoder.members() == [None]:
+            return super().forward(batch, samples)
         batch = batch.visible()
         features, outputs = [], []
         for first, second in zip(self.encoder.members(), self.decoder.members(), strict=True):
