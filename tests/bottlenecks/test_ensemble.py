@@ -3,6 +3,7 @@
 import copy
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.distributions import Bernoulli, Normal
@@ -10,6 +11,8 @@ from torch.distributions import Bernoulli, Normal
 from narrows.core import Batch, Spec, seeded
 from narrows.core.check import RequestError
 from narrows.methods.regularised.bae import bae
+from narrows.runs.fit import fit, resume
+from narrows.runs.loading import load
 from narrows.testing import examples
 from narrows.train import Plan, optimise
 
@@ -109,3 +112,17 @@ def test_a_likelihood_that_is_no_density_is_refused():
     for bad in ({"sets": 0}, {"thin": 0}, {"burn_in": -1}, {"friction": 0.0}, {"prior_scale": -1.0}):
         with pytest.raises(RequestError, match=next(iter(bad))):
             bae((6,), prior="none", **bad)
+
+
+def test_a_run_that_goes_on_ends_in_the_same_bits(tmp_path):
+    """Chain, prior of weights and sets are in the checkpoint."""
+    x = (torch.rand(40, 6, generator=torch.Generator().manual_seed(0)) > 0.5).float().numpy()
+    how = {**SIZES, "sets": 3, "thin": 2, "burn_in": 2, "batch_size": 10, "progress": False}
+    direct = fit(x, "bae", tmp_path / "direct", steps=9, **how)
+    fit(x, "bae", tmp_path / "short", steps=5, **how)
+    later = resume(tmp_path / "short", steps=9, data=x, progress=False)
+    assert int(later.model.encoder.stored) == 3
+    first, second = direct.model.state_dict(), later.model.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    np.testing.assert_array_equal(direct.score(x), load(tmp_path / "short").score(x))
+    assert direct.score_unit(x) == "nll_nats"
