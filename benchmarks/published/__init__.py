@@ -1,0 +1,1 @@
+"""Published numbers of variational autoencoders, measured again: see `benchmarks.published.__main__`."""
