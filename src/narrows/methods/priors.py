@@ -45,6 +45,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "masked-diffusion",
+        "Simplified and Generalized Masked Diffusion for Discrete Data",
+        2024,
+        "2406.04329",
+        "A weighted mean of cross-entropies of masked codes bounds the likelihood, nearly as well as a causal model.",
+        1,
+        236,
+        _FIT.format("masked-diffusion"),
+        PRIOR,
+    ),
+    Technique(
         "flow-matching",
         "Flow Matching for Generative Modeling",
         2022,

@@ -22,6 +22,7 @@ PRIORS: Table[Prior] = Table(
         "ar": "narrows.priors.autoregressive:Autoregressive",
         "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
         "maskgit": "narrows.priors.maskgit:MaskGIT",
+        "masked-diffusion": "narrows.priors.masked_diffusion:MaskedDiffusion",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
         "flow": "narrows.priors.flow:NormalisingFlow",
         "gmm": "narrows.priors.mixture:GaussianMixture",

@@ -5,39 +5,26 @@ from __future__ import annotations
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 
 from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols, all_sum
 from narrows.core.check import number, whole
-from narrows.nets.vit import TransformerBlocks
-from narrows.priors.indices import IndexPrior
-from narrows.priors.labels import guided, labels_of
+from narrows.priors.labels import guided
+from narrows.priors.masked import MaskedPrior
 from narrows.priors.samplers.ancestral import sharpened
 from narrows.priors.samplers.confidence import unmask
 
 __all__ = ["MaskGIT"]
 
-_PASSES = 8
-"""Forward passes in an estimate of the likelihood."""
 
-
-class MaskGIT(IndexPrior):
+class MaskGIT(MaskedPrior):
     r"""A prior that predicts masked indices from the others.
 
     .. math:: \min \frac{1}{E|M|} E_{x, M} \Big[ -\sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big],\qquad
               |M| = \lceil \cos(\tfrac{\pi}{2} r) L \rceil,\quad r \sim U(0, 1)
 
-    M is a random set of |M| of the L positions. Several indices per position are flattened into one sequence.
-
-    Indices can be generated one after another in any order s, and each order defines a distribution:
-
-    .. math:: p_s(x) = \prod_l p(x_{s_l} \mid x_{s_1} \ldots x_{s_{l-1}})
-
-    `ordered_nll` is -log p_s. `nll` is its mean over orders, an upper bound of -log of their mixture's probability:
-
-    .. math:: E_s[-\log p_s(x)] =
-              \sum_{m=1}^{L} E_{|M| = m} \Big[ -\frac1m \sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big]
+    M is a random set of |M| of the L positions. Likelihoods are those of `MaskedPrior`.
 
     Args:
         smoothing: label smoothing in training: the share of the target that is spread over all codes.
@@ -51,8 +38,7 @@ class MaskGIT(IndexPrior):
         (torch.Size([2, 9]), torch.Size([3]))
 
     Reference:
-        Chang et al., MaskGIT: Masked Generative Image Transformer, 2022. arXiv:2202.04200. The bound over orders:
-        Uria, Murray, Larochelle, A Deep and Tractable Density Estimator, 2014. arXiv:1310.1757
+        Chang et al., MaskGIT: Masked Generative Image Transformer, 2022. arXiv:2202.04200
     """
 
     def __init__(
@@ -67,23 +53,8 @@ class MaskGIT(IndexPrior):
         heads: int = 4,
     ) -> None:
         smoothing = number("smoothing", smoothing, low=0, high=1)
-        super().__init__(symbols, classes, labels, width)
+        super().__init__(symbols, classes, labels, width, depth, heads)
         self.smoothing = smoothing
-        self.embed = nn.Embedding(self.codes, width)
-        self.mask = nn.Parameter(torch.empty(width))
-        self.place = nn.Parameter(torch.empty(self.tokens, width))
-        self.blocks = TransformerBlocks(width, depth, heads)
-        self.head = nn.Linear(width, self.codes)
-        self.initialise(self.embed.weight, self.mask, self.place, self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        self.embed.requires_grad_(self.tokens > 1)  # a single index is always masked
-
-    def forward(self, indices: Tensor, masked: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits of every place: indices (B, L), where they are masked (B, L), labels -> (B, L, K)."""
-        h = torch.where(masked[..., None], self.mask, self.embed(indices)) + self.place
-        if self.tell is not None and labels is not None:
-            h = h + self.tell(labels.to(h.dtype))[:, None]
-        return self.head(self.blocks(h))
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The cross-entropy of a masked index, smoothed; and without smoothing, in nats."""
@@ -102,45 +73,6 @@ class MaskGIT(IndexPrior):
         ratio = torch.rand(len(indices), 1, device=indices.device)
         count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
         return torch.rand(indices.shape, device=indices.device).argsort(-1).argsort(-1) < count
-
-    def ordered_nll(self, symbols: Tensor, order: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """-log p of symbols (B, *shape) generated one by one, in nats, (B,).
-
-        Args:
-            symbols: indices.
-            order: the places in the order of generation, (L,) for all or (B, L) for each.
-            condition: ``labels``, where the prior is told them.
-        """
-        indices = symbols.flatten(1)
-        order = order.to(indices.device).expand(indices.shape)
-        labels = labels_of(condition, len(indices), self.classes)
-        when = order.argsort(-1)
-        total = torch.zeros((), device=indices.device)
-        for turn in range(self.tokens):
-            terms = self._terms(indices, when >= turn, labels)
-            total = total + terms.gather(-1, order[:, turn : turn + 1])[:, 0]
-        return total
-
-    def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """An upper bound of -log p, in nats, (B,): a fixed estimate of the mean over all orders.
-
-        With up to 8 places it is `ordered_nll` of one order, else a sum over 8 random sets M whose sizes are spread
-        from 1 to L. The sets are the same each time, and for all rows.
-        """
-        indices = symbols.flatten(1)
-        labels = labels_of(condition, len(indices), self.classes)
-        dice = torch.Generator().manual_seed(0)
-        if self.tokens <= _PASSES:
-            return self.ordered_nll(symbols, torch.randperm(self.tokens, generator=dice), condition)
-        total = torch.zeros((), device=indices.device)
-        for k in range(_PASSES):
-            low, high = (self.tokens * end // _PASSES for end in (k, k + 1))
-            size = int(torch.randint(low, high, (), generator=dice)) + 1
-            chosen = torch.randperm(self.tokens, generator=dice)[:size].to(indices.device)
-            masked = torch.zeros_like(indices, dtype=torch.bool).index_fill(1, chosen, True)
-            terms = self._terms(indices, masked, labels)[:, chosen]
-            total = total + (high - low) * terms.mean(-1)
-        return total
 
     @torch.no_grad()
     def sample(
@@ -173,8 +105,3 @@ class MaskGIT(IndexPrior):
         noise = number("noise", noise, low=0)
         rows = unmask(predict, n, self.tokens, whole("steps", steps), noise, self.mask.device)
         return rows.view(n, *self.symbols.shape)
-
-    def _terms(self, indices: Tensor, masked: Tensor, labels: Tensor | None) -> Tensor:
-        """-log p of every index given those that are not masked, (B, L)."""
-        logits = self(indices, masked, labels).transpose(1, 2)
-        return F.cross_entropy(logits, indices, reduction="none")
