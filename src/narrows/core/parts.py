@@ -166,7 +166,7 @@ class Bottleneck(Part):
     def paths(self, z: Tensor, low: Tensor, high: Tensor, steps: int) -> Mapping[str, Tensor]:
         """The paths of traversals through a code (Z,) of a manifold by name, (steps, Z) each.
 
-        None if codes are all vectors: then traversals change one latent at a time.
+        Empty where every vector is a code: then traversals change one latent at a time.
 
         Args:
             z: the code.
