@@ -183,6 +183,7 @@ def test_encoders_of_counts_read_their_logarithm():
         "vib",
         "contractive-ae",
         "factor-vae",
+        "jointvae",
     ],
 )
 def test_encoders_of_counts_read_their_logarithm_in_other_methods(name):
@@ -193,6 +194,12 @@ def test_encoders_of_counts_read_their_logarithm_in_other_methods(name):
     logarithms[0].net.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     model.encoder(x, {})
     assert torch.equal(seen[0], x.log1p())
+
+
+@pytest.mark.parametrize("name", ["cvae", "vq-vae", "fsq", "rq-vae", "vqgan"])
+def test_encoders_of_grids_and_of_pairs_read_the_logarithm_too(name):
+    model = builder(name)(Spec((1, 8, 8), "counts", classes=3))
+    assert len([part for part in model.encoder.modules() if isinstance(part, Logarithm)]) == 1
 
 
 @pytest.mark.parametrize("name", ["alae", "vae-gan", "dfc-vae", "msssim-vae"])

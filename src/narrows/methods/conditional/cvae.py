@@ -7,6 +7,7 @@ from narrows.core.check import RequestError
 from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.elbo import Elbo
 
 
@@ -51,7 +52,7 @@ def cvae(
     latent = build.code_width(latent, spec.shape)
     bottleneck = Conditional(latent, condition, learned_prior)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
-    encoder = build.encoder(spec.shape, 2 * latent, net, condition)
+    encoder = reading(spec, build.encoder(spec.shape, 2 * latent, net, condition))
     decoder = build.decoder(latent, output.parameter_shape, net, condition)
     objective = Elbo(beta=beta, free_bits=free_bits)
     encoder = ConditionedEncoder(encoder, condition)

@@ -10,6 +10,7 @@ from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec
 from narrows.core.check import refuse
 from narrows.nets import build
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.priors import make_prior
 
 __all__ = ["token_autoencoder"]
@@ -42,7 +43,7 @@ def token_autoencoder(
         RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
     """
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
-    encoder = build.grid_encoder(spec.shape, width, downsample, net)
+    encoder = reading(spec, build.grid_encoder(spec.shape, width, downsample, net))
     decoder = build.grid_decoder(width, output.parameter_shape, downsample, net)
     rows, columns = build.grid_of(spec.shape, downsample, net)
     if (rows, columns) != build.grid_of(output.parameter_shape, downsample, net):

@@ -8,6 +8,7 @@ from narrows.core import Autoencoder, Likelihood, Spec, as_spec
 from narrows.core.schedules import Schedule, at, schedule
 from narrows.nets import build
 from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
 from narrows.objectives.capacity import Capacity
 
 
@@ -60,6 +61,6 @@ def jointvae(
         "kl/continuous": schedule(capacity, "capacity"),
         "kl/discrete": lambda step: min(at(goal, step), most),
     }
-    encoder = build.encoder(spec.shape, bottleneck.width + bottleneck.continuous.latent, net)
+    encoder = reading(spec, build.encoder(spec.shape, bottleneck.width + bottleneck.continuous.latent, net))
     decoder = build.decoder(bottleneck.width, output.parameter_shape, net)
     return Autoencoder(encoder, bottleneck, decoder, output, Capacity(goals, gamma=gamma))
