@@ -87,7 +87,7 @@ PROOF = Proof(
         and the other way round:
             cosine/bound < 1.02 * linear/bound  (not at quick scale)
         the bound is at most 5 % above the likelihood of a causal prior, in nats:
-            linear/bound < 1.05 * ar/nll  (not at quick scale)
+            linear/bound < 1.05 * ar/nll  (not at quick scale, refuted here)
         and below that of MaskGIT, whose masks are not weighted so:
             masked-diffusion/nll < maskgit/nll  (not at quick scale)
         and below that of uniform codes:
@@ -96,7 +96,7 @@ PROOF = Proof(
             linear/bound < 0.8 * positions/nll  (not at quick scale)
         in 16 passes the Frechet distance of samples is at most 15 % above that of a causal prior's, which takes a pass
         for each of 49 tokens:
-            masked-diffusion/frechet < 1.15 * ar/frechet  (not at quick scale)
+            masked-diffusion/frechet < 1.15 * ar/frechet  (not at quick scale, refuted here)
         """),
     quick={"steps": 30, "prior_steps": 30, "rows": 500, "test": 100, "look": 5, "draws": 1, "batch_size": 32},
     default={
