@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -47,7 +48,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         model.load_state_dict(base.state_dict(), strict=False)
         trial.fit(model, data.train, finished=("autoencoder",), steps=budget["prior_steps"], lr=RATE)
         numbers |= _measured(name, model, codes, budget["draws"])
-        steps = {"steps": STEPS} if name != "ar" else {}
+        steps: dict[str, Any] = {"steps": STEPS} if name != "ar" else {}
         numbers[f"{name}/frechet"] = distance(look, model.sample(len(test.x), **steps), test)
     return numbers
 
