@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
 from functools import lru_cache
 
 import torch
@@ -99,18 +98,12 @@ def lines(found: Results) -> list[str]:
     return said
 
 
-def steps(arm: str, budget: Mapping[str, float]) -> int:
-    """Alike for all arms."""
-    return int(budget["steps"])
-
-
 TABLE = Table(
     title="Rank correlation of disentanglement metrics on sprites",
     budgets={
         "reduced": {"steps": 1500, "lr": 1e-3, "size": 32, "rows": 20_000, "codes": 2000, "conv": 0},
         "full": {"steps": STEPS, "lr": 1e-4, "size": 64, "rows": 737_280, "codes": 15_000, "conv": 1},
     },
-    steps=steps,
     published=lambda arm: STEPS,
     arms=arms,
     measure=measure,

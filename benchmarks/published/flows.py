@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import torch
 
 from benchmarks.published import nets
@@ -78,18 +76,12 @@ def lines(found: Results) -> list[str]:
     return said
 
 
-def steps(arm: str, budget: Mapping[str, float]) -> int:
-    """Alike for all arms."""
-    return int(budget["steps"])
-
-
 TABLE = Table(
     title="VAE with planar maps on MNIST with one binary draw of each image: nats",
     budgets={
         "reduced": {"steps": 3000, "lr": 1e-3, "rmsprop": 0, "warm-up": 0.02, "tests": 1000, "samples": 200},
         "full": {"steps": STEPS, "lr": 1e-5, "rmsprop": 1, "warm-up": 0.02, "tests": 10_000, "samples": 200},
     },
-    steps=steps,
     published=lambda arm: STEPS,
     arms=arms,
     measure=measure,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
@@ -106,18 +105,12 @@ def lines(found: Results) -> list[str]:
     return said
 
 
-def steps(arm: str, budget: Mapping[str, float]) -> int:
-    """Of the one arm."""
-    return int(budget["steps"])
-
-
 TABLE = Table(
     title="JointVAE on MNIST, 32 x 32 pixels: the categorical latent against the digit",
     budgets={
         "reduced": {"steps": 3000, "growth": 6250, "lr": 2e-3},  # four times faster, at four times the rate
         "full": {"steps": EPOCHS * PER_EPOCH, "growth": 25_000, "lr": 5e-4},
     },
-    steps=steps,
     published=lambda arm: EPOCHS * PER_EPOCH,
     arms=lambda scale: ["JointVAE"],
     measure=measure,

@@ -14,7 +14,7 @@ import narrows.data as nd
 from narrows.core import NO_CONDITION, NO_WIDTHS, Batch, Condition, Spec, Widths
 from narrows.nets.kinds import Net
 
-__all__ = ["BINARY", "Binarised", "Dense", "Layers", "Maxout", "digits"]
+__all__ = ["BINARY", "Binarised", "Dense", "Images", "Layers", "Maxout", "digits"]
 
 BINARY = Spec((1, 28, 28), "binary")
 
@@ -86,22 +86,6 @@ class Layers(Net):
         return Dense((z, *self.hidden[::-1], math.prod(shape)), self.activation, shape_out=shape)
 
 
-class Binarised:
-    """Images from 0 to 1 whose pixels are drawn anew each time they are read ("dynamic binarisation")."""
-
-    def __init__(self, x: Tensor) -> None:
-        self.x = x
-
-    def __len__(self) -> int:
-        return len(self.x)
-
-    def batch(
-        self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
-    ) -> Batch:
-        """Some examples, binarised by the global generator, which checkpoints keep."""
-        return Batch(torch.bernoulli(self.x[rows]).to(device))
-
-
 class Images:
     """Images as they are."""
 
@@ -115,7 +99,19 @@ class Images:
         self, rows: Tensor | slice, conditions: tuple[str, ...] = (), device: str | torch.device = "cpu"
     ) -> Batch:
         """Some examples."""
-        return Batch(self.x[rows].to(device))
+        return Batch(self.read(rows).to(device))
+
+    def read(self, rows: Tensor | slice) -> Tensor:
+        """The pixels of some examples."""
+        return self.x[rows]
+
+
+class Binarised(Images):
+    """Images from 0 to 1 whose pixels are drawn anew each time they are read ("dynamic binarisation")."""
+
+    def read(self, rows: Tensor | slice) -> Tensor:
+        """Drawn by the global generator, which checkpoints keep."""
+        return torch.bernoulli(self.x[rows])
 
 
 @lru_cache(1)

@@ -42,6 +42,11 @@ class Request:
     folder: Path | None = None
 
 
+def _steps(arm: str, budget: Mapping[str, float]) -> int:
+    """Alike for all arms."""
+    return int(budget["steps"])
+
+
 @dataclass(frozen=True)
 class Table:
     """A published table.
@@ -49,22 +54,22 @@ class Table:
     Args:
         title: a line above the table.
         budgets: numbers by scale; what an arm trains is `steps` of them.
-        steps: steps of an arm at a budget.
         published: steps of an arm in the publication.
         arms: names of the arms at a scale.
         measure: train an arm and measure it; has ``seconds`` a step among its numbers.
         lines: the rows of the printed table, from all results.
         needs_peer: whether arms run in the peer's environment.
+        steps: steps of an arm at a budget; by default the budget's ``steps``.
     """
 
     title: str
     budgets: Mapping[str, Mapping[str, float]]
-    steps: Callable[[str, Mapping[str, float]], int]
     published: Callable[[str], float]
     arms: Callable[[str], Sequence[str]]
     measure: Callable[[Request], dict[str, float]]
     lines: Callable[[Results], list[str]]
     needs_peer: bool = False
+    steps: Callable[[str, Mapping[str, float]], int] = _steps
 
 
 @dataclass

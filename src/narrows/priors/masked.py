@@ -9,7 +9,9 @@ from torch.nn import functional as F
 from narrows.core import NO_CONDITION, Condition, Symbols
 from narrows.nets.vit import TransformerBlocks
 from narrows.priors.indices import IndexPrior
-from narrows.priors.labels import labels_of
+from narrows.priors.labels import guided, labels_of
+from narrows.priors.samplers.ancestral import sharpened
+from narrows.priors.samplers.confidence import Predict
 
 __all__ = ["MaskedPrior"]
 
@@ -100,6 +102,19 @@ class MaskedPrior(IndexPrior):
             terms = self.terms(indices, masked, labels)[:, chosen]
             total = total + (high - low) * terms.mean(-1)
         return total
+
+    def predictor(
+        self, n: int, condition: Condition, guidance: float, temperature: float, top_k: int, top_p: float
+    ) -> Predict:
+        """The logits of `forward` with the options of `sample`: see `narrows.priors.SAMPLING`."""
+        labels = self.asked(condition, n, guidance, self.mask.device)
+        copies = 1 if guidance == 1 else 2
+
+        def predict(indices: Tensor, masked: Tensor) -> Tensor:
+            both = self(indices.repeat(copies, 1), masked.repeat(copies, 1), labels)
+            return sharpened(guided(both, guidance), temperature, top_k, top_p)
+
+        return predict
 
     def terms(self, indices: Tensor, masked: Tensor, labels: Tensor | None) -> Tensor:
         """-log p of every index given those that are not masked, (B, L)."""

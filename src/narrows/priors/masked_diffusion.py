@@ -11,9 +11,7 @@ from torch import Tensor
 
 from narrows.core import NO_CONDITION, Batch, Code, Condition, Loss, Pass, Symbols
 from narrows.core.check import choice, whole
-from narrows.priors.labels import guided
 from narrows.priors.masked import MaskedPrior
-from narrows.priors.samplers.ancestral import sharpened
 from narrows.priors.samplers.reveal import reveal
 
 __all__ = ["SURVIVAL", "MaskedDiffusion"]
@@ -113,13 +111,7 @@ class MaskedDiffusion(MaskedPrior):
             condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
             steps: passes of the transformer, whose times are the cosines of evenly spaced angles.
         """
-        labels = self.asked(condition, n, guidance, self.mask.device)
-        copies = 1 if guidance == 1 else 2
-
-        def predict(indices: Tensor, masked: Tensor) -> Tensor:
-            both = self(indices.repeat(copies, 1), masked.repeat(copies, 1), labels)
-            return sharpened(guided(both, guidance), temperature, top_k, top_p)
-
+        predict = self.predictor(n, condition, guidance, temperature, top_k, top_p)
         times = torch.cos(0.5 * math.pi * torch.linspace(0, 1, whole("steps", steps) + 1))
         times[-1] = 0.0
         survival = SURVIVAL[self.schedule][0](times).tolist()

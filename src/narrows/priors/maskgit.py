@@ -10,9 +10,7 @@ from torch.nn import functional as F
 
 from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols, all_sum
 from narrows.core.check import number, whole
-from narrows.priors.labels import guided
 from narrows.priors.masked import MaskedPrior
-from narrows.priors.samplers.ancestral import sharpened
 from narrows.priors.samplers.confidence import unmask
 
 __all__ = ["MaskGIT"]
@@ -95,13 +93,7 @@ class MaskGIT(MaskedPrior):
             steps: passes of the transformer, T; with as many as there are indices, one is generated in each.
             noise: on the confidence by which drawn indices are kept, fading to 0; with 0 the most confident are kept.
         """
-        labels = self.asked(condition, n, guidance, self.mask.device)
-        copies = 1 if guidance == 1 else 2
-
-        def predict(indices: Tensor, masked: Tensor) -> Tensor:
-            both = self(indices.repeat(copies, 1), masked.repeat(copies, 1), labels)
-            return sharpened(guided(both, guidance), temperature, top_k, top_p)
-
+        predict = self.predictor(n, condition, guidance, temperature, top_k, top_p)
         noise = number("noise", noise, low=0)
         rows = unmask(predict, n, self.tokens, whole("steps", steps), noise, self.mask.device)
         return rows.view(n, *self.symbols.shape)
