@@ -23,7 +23,7 @@ OPTIMIZERS: Table[Optimizer] = Table(
     "torch.optim:Optimizer",
     {
         **{name: f"narrows.train.optimizers:{name}" for name in ("adam", "adamw", "sgd", "rmsprop")},
-        "sghmc": "narrows.train.sghmc:sghmc",
+        "sghmc": "narrows.train.sghmc:SGHMC",
     },
     supplied=("params", "lr"),
 )

@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from narrows.core.check import number, refuse, whole
 
-__all__ = ["SGHMC", "sghmc"]
+__all__ = ["SGHMC"]
 
 _DECAY = 0.99
 """Of the running mean of squared gradients."""
@@ -137,26 +137,3 @@ class SGHMC(Optimizer):
         )
         parts = drawn.split([p.numel() for p in parameters])
         return [part.view_as(p) for part, p in zip(parts, parameters, strict=True)]
-
-
-def sghmc(
-    params: Iterable[nn.Parameter],
-    lr: float,
-    rows: int = 1,
-    friction: float = 0.05,
-    adapt: int = 0,
-    weight_decay: float = 0.0,
-    seed: int = 0,
-) -> SGHMC:
-    """Stochastic gradient Hamiltonian Monte Carlo: draws of the posterior of the weights instead of an optimum.
-
-    Args:
-        params: the weights.
-        lr: learning rate.
-        rows: number of training examples.
-        friction: a; the momentum is 1 - a.
-        adapt: steps in which each tensor's step is adapted to the size of its gradients; 0 for none.
-        weight_decay: factor of the weights that is added to the gradient: a Gaussian prior of the weights.
-        seed: of the noise.
-    """
-    return SGHMC(params, lr, rows=rows, friction=friction, adapt=adapt, weight_decay=weight_decay, seed=seed)
