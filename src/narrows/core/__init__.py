@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from narrows.core.stages import Stage as Stage
     from narrows.core.surface import Surface as Surface
     from narrows.core.symbols import Symbols as Symbols
+    from narrows.core.symbols import TokenLayout as TokenLayout
     from narrows.core.values import NO_CONDITION as NO_CONDITION
     from narrows.core.values import NO_WIDTHS as NO_WIDTHS
     from narrows.core.values import Batch as Batch
@@ -68,6 +69,7 @@ _HOMES = {
     "Stage": "stages",
     "Surface": "surface",
     "Symbols": "symbols",
+    "TokenLayout": "symbols",
     "NO_CONDITION": "values",
     "NO_WIDTHS": "values",
     "Batch": "values",

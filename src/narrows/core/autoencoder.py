@@ -193,4 +193,5 @@ class Autoencoder(Part):
         if not isinstance(found, Tensor):
             raise RequestError("This method's code is not an array of numbers, so no prior can model it.")
         indices = None if found.is_floating_point() else code.find(Indices)
-        return Symbols(tuple(found.shape[1:]), 0 if indices is None else indices.codes)
+        codes = 0 if indices is None else indices.codes
+        return Symbols(tuple(found.shape[1:]), codes, self.bottleneck.layout)

@@ -24,7 +24,7 @@ from narrows.core.check import RequestError, refuse
 from narrows.core.code import Code, Completion, Loss, Pass
 from narrows.core.stages import Player
 from narrows.core.surface import Surface
-from narrows.core.symbols import Symbols
+from narrows.core.symbols import Symbols, TokenLayout
 from narrows.core.values import NO_CONDITION, Batch, Condition, Tree, dense
 
 if TYPE_CHECKING:
@@ -116,6 +116,9 @@ class Bottleneck(Part):
 
     In `eval()` without samples it is deterministic: a posterior returns its mean.
     """
+
+    layout: TokenLayout | None = None
+    """The positions of the tokens of its symbols; None for a sequence."""
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """The code of features (B, ...); with `samples`, draws of shape ``(*samples, B, ...)``."""

@@ -134,7 +134,7 @@ class Recipe:
         if prior is not None and not custom:
             raise refuse("prior", type(prior).__name__, "left out: this run's prior is not an object")
         if self.prior:
-            symbols = Symbols(tuple(self.prior["shape"]), self.prior["codes"])
+            symbols = Symbols(tuple(self.prior["shape"]), self.prior["codes"], model.bottleneck.layout)
             with seeded(self.training["seed"]):
                 model.set_prior(make_prior(prior or self.prior["text"], symbols, self.spec.classes))
         return model

@@ -146,7 +146,7 @@ class Quantizer(Bottleneck):
     @property
     def symbols(self) -> Symbols:
         """The shape and range of the indices, one for each token."""
-        return Symbols((self.tokens,), self.codes)
+        return Symbols((self.tokens,), self.codes, self.layout)
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes with independent, uniform indices, for models without a learned prior."""

@@ -81,7 +81,7 @@ class ResidualQuantizer(Quantizer):
     @property
     def symbols(self) -> Symbols:
         """The shape and range of the indices, D for each token."""
-        return Symbols((self.tokens, self.depth), self.codes)
+        return Symbols((self.tokens, self.depth), self.codes, self.layout)
 
     def book(self, level: int) -> LearnedCodebook:
         """The codebook of a depth, counting from 0."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.quantizer import Quantizer
-from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec
+from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, TokenLayout
 from narrows.core.check import refuse
 from narrows.nets import build
 from narrows.nets.kinds import Net
@@ -51,5 +51,7 @@ def token_autoencoder(
             "likelihood", likelihood, "one with a single parameter per element for data of this shape"
         )
     bottleneck = quantizer(rows * columns)
+    if bottleneck.layout is None:
+        bottleneck.layout = TokenLayout(((rows, columns),))
     second = make_prior(prior, bottleneck.symbols, spec.classes)
     return Autoencoder(encoder, bottleneck, decoder, output, objective, prior=second)
