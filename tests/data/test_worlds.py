@@ -8,7 +8,7 @@ from narrows.core.check import RequestError
 from narrows.data.synthetic.sprites import render
 
 
-@pytest.mark.parametrize("name", ["linear", "dictionary", "hierarchy", "sines", "sprites"])
+@pytest.mark.parametrize("name", ["linear", "dictionary", "hierarchy", "sines", "sprites", "textures"])
 def test_seeds_decide_everything(name):
     options = {"n": 20, "tests": 10}
     one, same, other = (nd.open(name, seed=s, **options) for s in (0, 0, 1))

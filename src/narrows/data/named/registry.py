@@ -16,6 +16,7 @@ __all__ = ["SYNTHETIC", "File", "Set", "expand", "find", "info", "names", "sets"
 
 SYNTHETIC: dict[str, str] = {
     "sprites": "Drawn shapes with known factors: shape, scale, rotation, x, y and colour",
+    "textures": "Colour textures with known power spectrum and palettes",
     "dictionary": "Sparse combinations of known atoms, with chosen L0, correlation and noise",
     "hierarchy": "Sparse combinations of parents and children that come only with them, or independently: absorption",
     "linear": "Linear-Gaussian data with known exact likelihood",
