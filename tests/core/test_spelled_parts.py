@@ -158,3 +158,17 @@ def test_naming_the_parts_imports_none():
     lazy = Table("net", "no_such_module:Part", {"mlp": "no_such_module:MLP"})
     assert list(lazy) == ["mlp"]
     assert "mlp" in lazy
+
+
+def test_an_alias_is_read_as_its_part_and_shown_once():
+    module = f"{__name__}:"
+    table = Table("part", f"{module}Part", {"widths": f"{module}Widths"}, aliases={"layers": "widths"})
+    read = table.read("layers:3,4")
+    assert (read.name, dict(read.options)) == ("widths", dict(table.read("widths:3,4").options))
+    assert type(read.make()) is Widths
+    assert "layers" in table
+    assert list(table) == ["widths"]
+    assert table.usage("widths").startswith("widths|layers[:")
+    assert table.help().count("layers") == 1
+    with pytest.raises(RequestError, match="Did you mean `layers`"):
+        table.read("layer")

@@ -69,5 +69,5 @@ def test_what_cannot_be_is_refused() -> None:
         make_prior("flow", Symbols((1,)))
     with pytest.raises(RequestError, match="kind"):
         make_prior("flow:kind=realnvp", Symbols((3,)))
-    with pytest.raises(RequestError, match="These do: ar"):
+    with pytest.raises(RequestError, match="These do: autoregressive"):
         make_prior("flow", Symbols((4,), codes=8))

@@ -42,15 +42,27 @@ def test_the_logits_are_those_of_the_papers_sums_place_by_place():
     prior, x = tiny((3, 2)), torch.randint(3, (3, 2))
     found = prior(x[None])[0]
     for place in range(3):
-        u = [prior.start + prior.place[0]]
+        u = [prior.net.start + prior.net.place[0]]
         for before in range(place):
-            u.append(prior.place[before + 1] + sum(prior.embed[d, x[before, d]] for d in range(2)))
-        h = prior.body(torch.stack(u)[None])[0, -1]
-        v = [prior.level[0] + h]
+            u.append(
+                prior.net.place[before + 1] + sum(prior.net.embed.weight[d, x[before, d]] for d in range(2))
+            )
+        h = prior.net.blocks(torch.stack(u)[None])[0, -1]
+        v = [prior.head.level[0] + h]
         for d in range(2):
-            out = prior.head(torch.stack(v)[None])[0, -1]
-            assert torch.allclose(found[place, d], out @ prior.classify[d] + prior.bias[d])
-            v.append(prior.level[min(d + 1, 1)] + sum(prior.embed[i, x[place, i]] for i in range(d + 1)))
+            out = prior.head.blocks(torch.stack(v)[None])[0, -1]
+            assert torch.allclose(found[place, d], out @ prior.head.classify[d] + prior.head.bias[d])
+            v.append(
+                prior.head.level[min(d + 1, 1)]
+                + sum(prior.net.embed.weight[i, x[place, i]] for i in range(d + 1))
+            )
+
+
+def test_the_likelihood_is_that_of_the_flattened_indices():
+    """nll of the depth head is the sum over the flattened indices, one softmax for each, of the logits of `forward`."""
+    prior, x = tiny((3, 2)), torch.randint(3, (4, 3, 2))
+    flat = prior(x).log_softmax(-1).flatten(1, 2).gather(-1, x.flatten(1)[..., None])
+    assert torch.allclose(prior.nll(x), -flat.sum((1, 2)))
 
 
 @pytest.mark.parametrize("classes", [0, 2])
@@ -104,7 +116,7 @@ def test_training_reaches_the_entropy_of_known_stacks():
 
 
 def test_wrong_symbols_are_refused():
-    with pytest.raises(RequestError, match="These do: ar, maskgit"):
+    with pytest.raises(RequestError, match="These do: autoregressive, maskgit"):
         RQTransformer(Symbols((4,), 5))
     with pytest.raises(RequestError, match="flow-matching"):
         RQTransformer(Symbols((4, 2)))
@@ -155,7 +167,7 @@ def test_codes_are_drawn_as_often_as_their_shares_say_and_cold_ones_are_the_near
 def test_the_soft_loss_is_the_cross_entropy_of_shares_over_every_code():
     model, batch = stacked(True, prior=f"rq-transformer:width=8,depth=1,heads=2,label_temperature={TAU}")
     prior = model.prior
-    torch.nn.init.normal_(prior.classify, std=1.0)
+    torch.nn.init.normal_(prior.head.classify, std=1.0)
     seen = prior.view(model, batch)
     shares, log_p = seen.condition["soft_labels"], prior(seen.x).log_softmax(-1)
     n, places, depth, codes = shares.shape

@@ -69,5 +69,5 @@ def test_it_learns_two_clouds_that_one_gaussian_does_not():
 def test_what_cannot_be_is_refused():
     with pytest.raises(RequestError, match="width"):
         SecondVAE(Symbols((2,)), width=0)
-    with pytest.raises(RequestError, match="These do: ar"):
+    with pytest.raises(RequestError, match="These do: autoregressive"):
         SecondVAE(Symbols((4,), codes=8))

@@ -29,6 +29,10 @@ def content(folder):
     return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
 
 
+def test_an_alias_is_a_name_in_a_list_of_priors():
+    assert split_priors("none,ar:width=8,depth=1,gmm") == ["none", "ar:width=8,depth=1", "gmm"]
+
+
 def test_a_prior_is_fitted_to_the_training_codes_once_and_found_again(base):
     before = content(base.path)
     first = base.sample(5, prior="gmm:components=4", seed=1)
@@ -70,7 +74,7 @@ def test_options_that_are_the_defaults_are_no_other_prior(base):
 def test_what_cannot_be_is_said_in_a_sentence(base):
     with pytest.raises(RequestError, match=r"`components` must be at most the number of codes"):
         base.sample(3, prior="gmm:components=5000")
-    with pytest.raises(RequestError, match="one of `none`, `ar`"):
+    with pytest.raises(RequestError, match="one of `none`, `autoregressive`"):
         base.sample(3, prior="gaussians")
     with pytest.raises(RequestError, match=r"nothing to set|without options"):
         base.sample(3, prior="gmm", steps=5)

@@ -171,10 +171,10 @@ def test_more_steps_train_the_prior_further(vae, tmp_path):
 def test_what_cannot_be_is_said_in_a_sentence(vae, tokens, tmp_path):
     out = tmp_path / "no"
     for wrong, data, match in (
-        ({}, vae, "Choose the prior to fit to its codes with --prior, one of ar, rq-transformer"),
+        ({}, vae, "Choose the prior to fit to its codes with --prior, one of autoregressive, rq-transformer"),
         ({"prior": "none"}, vae, "Choose the prior"),
         ({"prior": "maskgit"}, vae, "These do: flow-matching"),
-        ({"prior": "flow-matching"}, tokens, "These do: ar, maskgit"),
+        ({"prior": "flow-matching"}, tokens, "These do: autoregressive, maskgit"),
         ({"prior": "flow-matching:wide=3"}, vae, "no option `wide`"),
         ({"prior": "flow-matching", "method": "vae"}, vae, "left out"),
         ({"prior": "flow-matching", "latent": 3}, vae, "trained already"),
@@ -247,7 +247,7 @@ def test_an_object_takes_the_place_of_a_methods_own_prior(tokens, tmp_path):
 
 def test_an_object_that_is_no_prior_of_these_codes_is_refused(vae, tokens, tmp_path):
     for data, wrong, match in (
-        (vae, 5, "a text such as 'ar', or a Prior"),
+        (vae, 5, "a text such as 'autoregressive', or a Prior"),
         (tokens, Diagonal(3), "one that reads .* indices of 16 codes"),
         (tokens, MaskGIT(Symbols((3,), codes=16), width=8), "This one is for 3 indices of 16 codes"),
     ):

@@ -32,9 +32,10 @@ def now(method, arguments, spec=None):
         ("wae", {"likelihood": "gaussian-fixed"}, {"likelihood": "gaussian:fixed"}),
         ("cvae", {"prior": "learned"}, {"learned_prior": True}),
         ("vq-vae", {"channels": 32}, {"net": "conv:width=32"}),
-        ("fsq", {"prior": "autoregressive"}, {"prior": "ar"}),
+        ("fsq", {"prior": "autoregressive"}, {"prior": "autoregressive"}),
         ("fsq", {"prior": "none", "prior_width": 64}, {"prior": "none"}),
-        ("vq-vae", {"prior_width": 64, "prior_labels": False, "temperature": 0.5}, {"prior": "ar:width=64"}),
+        ("vq-vae", {"prior_width": 64, "temperature": 0.5}, {"prior": "autoregressive:width=64"}),
+        ("vq-vae", {"prior_width": 64, "prior_labels": False}, {"prior": "autoregressive:width=64"}),
         ("mae", {"width": 32, "heads": 2}, {"net": "vit:depth=4,width=32,heads=2"}),
         ("mae", {"depth": 2, "decoder_depth": 3}, {"net": "vit:depth=2", "decoder": "vit:width=32,depth=3"}),
         ("topk-sae", {"aux_k": 8, "dead_after": 100}, {"dead": "auxk:k=8,dead_after=100"}),
@@ -85,3 +86,43 @@ def test_weights_of_an_earlier_release_have_todays_names():
     }
     assert "bottleneck.codebook" in weights
     quantised.load_state_dict(renamed(weights))
+
+
+OLD = {
+    "autoregressive": {
+        "prior.net.": "prior.",
+    },
+    "rq-transformer": {
+        "prior.net.embed.weight": "prior.embed",
+        "prior.net.blocks.": "prior.body.",
+        "prior.net.": "prior.",
+        "prior.head.blocks.": "prior.head.",
+        "prior.head.": "prior.",
+    },
+}
+
+
+@pytest.mark.parametrize("name", OLD)
+def test_weights_of_priors_whose_parts_moved_load(name):
+    model = builder("rq-vae")((1, 8, 8), codes=4, depth=2, width=4, prior=f"{name}:width=8,depth=1,labels=no")
+    weights = model.state_dict()
+
+    def old(now):
+        found = next((part for part in OLD[name] if now.startswith(part)), None)
+        return now if found is None else OLD[name][found] + now.removeprefix(found)
+
+    before = {old(now): value for now, value in weights.items()}
+    assert len(before) == len(weights)
+    assert {"prior.start", "prior.place"} < set(before)
+    assert list(renamed(before)) == list(weights)
+    assert list(renamed(weights)) == list(weights)
+
+
+def test_a_recipe_with_the_alias_of_a_prior_loads(tmp_path):
+    run = nr.fit(
+        "digits", "vq-vae", tmp_path / "run", steps=2, codes=4, width=4, prior="ar:width=8", progress=False
+    )
+    assert run.recipe.arguments["prior"] == "ar:width=8"
+    again = nr.load(run.path)
+    assert type(again.model.prior).__name__ == "Autoregressive"
+    assert again.sample(2, temperature=0.5).shape == (2, 1, 8, 8)

@@ -51,9 +51,10 @@ def _prior(recipe: Recipe | None) -> str:
 
 def _names(text: str) -> set[str]:
     """The names of the priors that a text lists."""
+    from narrows.priors import PRIORS
     from narrows.runs.priors import split_priors
 
-    return {one.partition(":")[0] for one in split_priors(text)}
+    return {PRIORS.canonical(one.partition(":")[0]) for one in split_priors(text)}
 
 
 def sampling_options(words: Sequence[str], prior: str | None = None) -> list[Option]:

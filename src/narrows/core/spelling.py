@@ -124,6 +124,7 @@ class Table(Generic[T]):
         supplied: constructor arguments that only the builder sets.
         suited: options whose default the builder derives from the data.
         shared: descriptions of options that several parts share, for parts whose docstring lacks one.
+        aliases: other names of parts, and their name in `parts`.
 
     Example:
         >>> optimizers = Table("optimizer", "torch.optim:Optimizer", {"adam": "torch.optim:Adam"}, supplied=["params"])
@@ -141,21 +142,26 @@ class Table(Generic[T]):
         supplied: Sequence[str] = (),
         suited: Sequence[str] = (),
         shared: Mapping[str, str] | None = None,
+        aliases: Mapping[str, str] | None = None,
     ) -> None:
         self.argument, self.kind, self.parts = argument, kind, dict(parts)
         self.words, self.supplied, self.suited = dict(words or {}), tuple(supplied), tuple(suited)
-        self.shared = dict(shared or {})
+        self.shared, self.aliases = dict(shared or {}), dict(aliases or {})
 
     def __iter__(self) -> Iterator[str]:
-        """The names, words first."""
+        """The names, words first, without aliases."""
         return iter((*self.words, *self.parts))
 
     def __contains__(self, name: str) -> bool:
-        return name in self.words or name in self.parts
+        return name in self.words or name in self.parts or name in self.aliases
+
+    def canonical(self, name: str) -> str:
+        """The name of which another is an alias; other names unchanged."""
+        return self.aliases.get(name, name)
 
     def constructor(self, name: str) -> Callable[..., T]:
         """The class or function behind a name."""
-        return cast("Callable[..., T]", _load(self.parts[name]))
+        return cast("Callable[..., T]", _load(self.parts[self.canonical(name)]))
 
     def parameters(self, name: str) -> Mapping[str, inspect.Parameter]:
         """The parameters of a part's constructor."""
@@ -173,7 +179,10 @@ class Table(Generic[T]):
         }
 
     def usage(self, name: str) -> str:
-        """How a part is spelled: ``auxk[:k=INT,weight=NUMBER|SCHEDULE]``, ``l0=NUMBER[,rate=NUMBER]``."""
+        """How a part is spelled: ``auxk[:k=INT,weight=NUMBER|SCHEDULE]``, ``l0=NUMBER[,rate=NUMBER]``.
+
+        Aliases follow the name: ``autoregressive|ar[:width=INT]``.
+        """
         required, free = list[str](), list[str]()
         for option in self.options(name).values():
             must = option.default is inspect.Parameter.empty and option.name not in self.suited
@@ -184,7 +193,8 @@ class Table(Generic[T]):
             required[0] = required[0].rpartition("=")[2]  # positional
         head = f"={','.join(required)}" if required else ""
         tail = f"[{',' if required else ':'}{','.join(free)}]" if free else ""
-        return name + head + tail
+        same = [alias for alias, known in self.aliases.items() if known == name]
+        return "|".join([name, *same]) + head + tail
 
     def help(self) -> str:
         """The usage of all parts, in one line."""
@@ -197,13 +207,13 @@ class Table(Generic[T]):
             RequestError: an unknown part or option, or a value of another type.
         """
         name, mark, rest = re.fullmatch(r"([^:=]*)([:=]?)(.*)", text.strip(), re.DOTALL).groups()  # type: ignore[union-attr]
-        name = name.strip()
+        name = self.canonical(name.strip())
         if name not in self:
             raise refuse(
                 self.argument,
                 text,
                 "one of " + ", ".join(f"`{known}`" for known in self),
-                nearest(name, list(self)),
+                nearest(name, [*self, *self.aliases]),
             )
         pieces = [piece.strip() for piece in rest.split(",")] if rest.strip() else []
         if mark == "=" and not pieces:

@@ -10,14 +10,14 @@ _FIT = "narrows fit RUN --prior {} --out NEW"
 
 ROWS: tuple[Technique, ...] = (
     Technique(
-        "ar",
+        "autoregressive",
         "Neural Discrete Representation Learning",
         2017,
         "1711.00937",
         "A causal model of a tokenizer's indices draws samples that are nearer to the data than independent codes are.",
         3,
         None,
-        _FIT.format("ar"),
+        _FIT.format("autoregressive"),
         PRIOR,
         proved_by="vq-vae",
     ),

@@ -19,7 +19,7 @@ PRIORS: Table[Prior] = Table(
     "prior",
     "narrows.core:Prior",
     {
-        "ar": "narrows.priors.autoregressive:Autoregressive",
+        "autoregressive": "narrows.priors.autoregressive:Autoregressive",
         "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
         "maskgit": "narrows.priors.maskgit:MaskGIT",
         "masked-diffusion": "narrows.priors.masked_diffusion:MaskedDiffusion",
@@ -29,6 +29,7 @@ PRIORS: Table[Prior] = Table(
         "riemannian": "narrows.priors.riemannian:Riemannian",
         "second-vae": "narrows.priors.second_vae:SecondVAE",
     },
+    aliases={"ar": "autoregressive"},
     words={"none": "no prior"},
     supplied=("symbols", "classes"),
     shared={
@@ -54,7 +55,7 @@ def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior 
     """The prior of a text, or None.
 
     Args:
-        prior: ``ar:width=128`` and the like, ``none``, or a prior.
+        prior: ``autoregressive:width=128`` and the like, ``none``, or a prior.
         symbols: what the bottleneck stores of an example.
         classes: how many labels the data have.
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 
-import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from narrows.core import NO_CONDITION, Condition, Symbols
-from narrows.nets.vit import TransformerBlocks
-from narrows.priors.indices import CausalPrior
+from narrows.core import Symbols
+from narrows.priors.heads.softmax import Softmax
+from narrows.priors.samplers.ancestral import Choose
+from narrows.priors.sequence import IndexSequence
 
 __all__ = ["Autoregressive"]
 
 
-class Autoregressive(CausalPrior):
+class Autoregressive(IndexSequence):
     r"""An autoregressive prior over indices, optionally conditioned on labels.
 
     .. math:: p(k_1 \ldots k_L) = \prod_l p(k_l \mid k_1 \ldots k_{l-1}),\quad
@@ -37,6 +36,8 @@ class Autoregressive(CausalPrior):
         arXiv:1711.00937. With a transformer: Esser et al., Taming Transformers, 2021. arXiv:2012.09841
     """
 
+    head: Softmax
+
     def __init__(
         self,
         symbols: Symbols,
@@ -47,33 +48,27 @@ class Autoregressive(CausalPrior):
         depth: int = 3,
         heads: int = 4,
     ) -> None:
-        super().__init__(symbols, classes, labels, width)
-        self.embed = nn.Embedding(self.codes, width)
-        self.place = nn.Parameter(torch.empty(self.tokens, width))
-        self.blocks = TransformerBlocks(width, depth, heads, causal=True)
-        self.head = nn.Linear(width, self.codes)
-        self.initialise(self.embed.weight, self.start, self.place, self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        self.embed.requires_grad_(self.tokens > 1)  # nothing follows a single index
+        codes = symbols.codes
+        super().__init__(
+            symbols,
+            classes,
+            labels,
+            tokens=math.prod(symbols.shape),
+            embed=lambda: nn.Embedding(codes, width),
+            head=lambda: Softmax(width, codes),
+            width=width,
+            depth=depth,
+            heads=heads,
+        )
+
+    def arrange(self, symbols: Tensor) -> Tensor:
+        """Indices (B, *shape) as one sequence (B, L)."""
+        return symbols.flatten(1)
 
     def forward(self, indices: Tensor, labels: Tensor | None = None) -> Tensor:
         """The logits of each index given the previous ones: (B, L) -> (B, L, K)."""
-        start = self.first(len(indices), labels)[:, None]
-        inputs = torch.cat([start, self.embed(indices[:, :-1])], 1) + self.place
-        return self.head(self.blocks(inputs))
+        return self.head(self.net(indices, labels))
 
-    def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """-log p of indices (B, *shape), in nats, (B,)."""
-        indices = symbols.flatten(1)
-        logits = self(indices, self.told(condition, len(symbols))).transpose(1, 2)
-        return F.cross_entropy(logits, indices, reduction="none").sum(-1)
-
-    def generate(self, start: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """Indices (R, *shape) from R start tokens (R, width)."""
-        inputs, found = start, list[Tensor]()
-        cache: list[list[Tensor]] = [[] for _ in self.blocks.blocks]
-        for place in self.place:
-            h = self.blocks((inputs + place)[:, None], cache)[:, 0]
-            found.append(choose(self.head(h)))
-            inputs = self.embed(found[-1])
-        return torch.stack(found, 1).view(-1, *self.symbols.shape)
+    def draw(self, h: Tensor, choose: Choose) -> Tensor:
+        """An index for each row of h (R, W)."""
+        return self.head.draw(h, choose)

@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import cast
 
-import torch
-from torch import Tensor, nn
-from torch.nn import functional as F
+from torch import Tensor
 
-from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Loss, Pass, Symbols
+from narrows.core import Autoencoder, Batch, Loss, Pass, Symbols
 from narrows.core.check import number
-from narrows.nets.vit import TransformerBlocks
-from narrows.priors.indices import CausalPrior
+from narrows.priors import require
+from narrows.priors.heads.depth import Depth, StackEmbedding
+from narrows.priors.samplers.ancestral import Choose
+from narrows.priors.sequence import IndexSequence
 
 __all__ = ["RQTransformer"]
 
 
-class RQTransformer(CausalPrior):
+class RQTransformer(IndexSequence):
     r"""An autoregressive prior over stacks of D codes at L positions.
 
     .. math:: p(k) = \prod_{l=1}^{L} \prod_{d=1}^{D} p(k_{ld} \mid k_{<l}, k_{l,<d})
@@ -58,6 +58,7 @@ class RQTransformer(CausalPrior):
     """
 
     reads = ("stacks",)
+    head: Depth
 
     def __init__(
         self,
@@ -71,19 +72,22 @@ class RQTransformer(CausalPrior):
         head_depth: int = 1,
         heads: int = 4,
     ) -> None:
-        super().__init__(symbols, classes, labels, width)
+        require(symbols, type(self))
+        places, stack = symbols.shape
+        super().__init__(
+            symbols,
+            classes,
+            labels,
+            tokens=places,
+            embed=lambda: StackEmbedding(stack, symbols.codes, width),
+            head=lambda: Depth(stack, symbols.codes, width, head_depth, heads),
+            width=width,
+            depth=depth,
+            heads=heads,
+        )
+        self.net.embed.requires_grad_(places * stack > 1)  # nothing follows a single index
         self.label_temperature = number("label_temperature", label_temperature, low=0)
         self.deterministic = self.label_temperature == 0
-        self.places, self.stack = symbols.shape
-        self.embed = nn.Parameter(torch.empty(self.stack, self.codes, width))
-        self.place = nn.Parameter(torch.empty(self.places, width))
-        self.level = nn.Parameter(torch.empty(self.stack, width))
-        self.body = TransformerBlocks(width, depth, heads, causal=True)
-        self.head = TransformerBlocks(width, head_depth, heads, causal=True)
-        self.classify = nn.Parameter(torch.empty(self.stack, width, self.codes))
-        self.bias = nn.Parameter(torch.zeros(self.stack, self.codes))
-        self.initialise(self.embed, self.start, self.place, self.level, self.classify)
-        self.embed.requires_grad_(self.tokens > 1)  # nothing follows a single index
 
     def view(self, model: Autoencoder, batch: Batch) -> Batch:
         """The stacks of a batch; with `label_temperature` stochastic ones, with ``soft_labels``."""
@@ -96,12 +100,7 @@ class RQTransformer(CausalPrior):
 
     def forward(self, symbols: Tensor, labels: Tensor | None = None) -> Tensor:
         """Logits of each code given the previous ones: (B, L, D) -> (B, L, D, K)."""
-        sums = self._embedded(symbols).cumsum(-2)
-        inputs = torch.cat([self.first(len(symbols), labels)[:, None], sums[:, :-1, -1]], 1) + self.place
-        h = self.body(inputs)
-        stacks = torch.cat([h[..., None, :], sums[..., :-1, :]], -2) + self.level
-        out = self.head(stacks.flatten(0, 1)).view_as(stacks)
-        return torch.einsum("bldw,dwk->bldk", out, self.classify) + self.bias
+        return self.head(self.net(symbols, labels), symbols, self.net.embed)
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean nll of stacks; with ``soft_labels`` their cross-entropy."""
@@ -113,28 +112,6 @@ class RQTransformer(CausalPrior):
         nll = -log_p.detach().gather(-1, batch.x[..., None]).sum((1, 2, 3)).mean()
         return Loss(total, {"soft_cross_entropy": total.detach(), "nll_of_drawn": nll})
 
-    def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """-log p of indices (B, L, D), in nats, (B,)."""
-        logits = self(symbols, self.told(condition, len(symbols))).movedim(-1, 1)
-        return F.cross_entropy(logits, symbols, reduction="none").sum((-2, -1))
-
-    def generate(self, start: Tensor, choose: Callable[[Tensor], Tensor]) -> Tensor:
-        """Stacks (R, L, D) from R start tokens (R, width); both transformers cache keys and values."""
-        inputs, places = start, list[Tensor]()
-        cache: list[list[Tensor]] = [[] for _ in self.body.blocks]
-        for place in self.place:
-            h = self.body((inputs + place)[:, None], cache)[:, 0]
-            inputs = torch.zeros_like(h)
-            stack: list[Tensor] = []
-            above: list[list[Tensor]] = [[] for _ in self.head.blocks]
-            for d, level in enumerate(self.level):
-                out = self.head(((inputs if d else h) + level)[:, None], above)[:, 0]
-                stack.append(choose(out @ self.classify[d] + self.bias[d]))
-                inputs = inputs + F.embedding(stack[-1], self.embed[d])
-            places.append(torch.stack(stack, 1))
-        return torch.stack(places, 1)
-
-    def _embedded(self, symbols: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D, width)."""
-        levels = [F.embedding(symbols[..., d], table) for d, table in enumerate(self.embed)]
-        return torch.stack(levels, -2)
+    def draw(self, h: Tensor, choose: Choose) -> Tensor:
+        """A stack for each row of h (R, W)."""
+        return self.head.draw(h, choose, cast(StackEmbedding, self.net.embed))

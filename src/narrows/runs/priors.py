@@ -30,7 +30,7 @@ def split_priors(text: str) -> list[str]:
         >>> split_priors("none,gmm:components=5,covariance=diagonal,flow-matching")
         ['none', 'gmm:components=5,covariance=diagonal', 'flow-matching']
     """
-    names = "|".join(map(re.escape, sorted(PRIORS, key=len, reverse=True)))
+    names = "|".join(map(re.escape, sorted([*PRIORS, *PRIORS.aliases], key=len, reverse=True)))
     found = re.split(rf",(?=\s*(?:{names})\s*(?:[:=,]|$))", text)
     return list(dict.fromkeys(one.strip() for one in found))
 

@@ -1,4 +1,4 @@
-"""Conversion of recipes and weights of version 0.1: renamed options, and options that became part of a text."""
+"""Conversion of recipes and weights of earlier versions: renamed options and parts, options that moved into a text."""
 
 from __future__ import annotations
 
@@ -29,6 +29,15 @@ _NETS = (
     ),
 )
 _WEIGHTS = {f"bottleneck.{name}": f"bottleneck.book.{name}" for name in ("codebook", "counts", "sums")}
+_CAUSAL = {part: f"net.{part}" for part in ("start", "place", "tell", "embed", "blocks")}
+_STACKED = {
+    **{part: f"net.{part}" for part in ("start", "place", "tell")},
+    **{part: f"head.{part}" for part in ("level", "classify", "bias")},
+    "embed": "net.embed.weight",
+    "body": "net.blocks",
+    "head": "head.blocks",
+}
+"""Parts of causal priors over indices, and over stacks of them: old name and present one."""
 _LIKELIHOODS = {"gaussian-fixed": "gaussian:fixed", "gaussian-learned": "gaussian:learned"}
 
 
@@ -75,15 +84,24 @@ def upgraded(
 
 
 def renamed(weights: Mapping[str, T]) -> dict[str, T]:
-    """Weights of version 0.1 under current names.
+    """Weights of earlier versions under current names.
 
     Example:
         >>> renamed({"objective.revival.variance": 1.0, "decoder.bias": 0.0})
         {'objective.dead.variance': 1.0, 'decoder.bias': 0.0}
     """
-    return {
-        _WEIGHTS.get(n, n.replace("objective.revival.", "objective.dead.")): w for n, w in weights.items()
-    }
+    new = {_WEIGHTS.get(n, n.replace("objective.revival.", "objective.dead.")): w for n, w in weights.items()}
+    if "prior.start" not in new:
+        return new
+    parts = _STACKED if "prior.classify" in new else _CAUSAL
+    return {_moved(name, parts): w for name, w in new.items()}
+
+
+def _moved(name: str, parts: Mapping[str, str]) -> str:
+    """The name of a prior's weight, whose part may have moved: ``prior.PART.REST``."""
+    owner, _, rest = name.partition(".")
+    part, dot, rest = rest.partition(".")
+    return f"{owner}.{parts[part]}{dot}{rest}" if owner == "prior" and part in parts else name
 
 
 def _net(new: dict[str, Any], method: str, spec: Spec) -> None:
@@ -118,7 +136,7 @@ def _prior(new: dict[str, Any]) -> None:
     given = {"labels": "yes" if labels else "", "width": width, "depth": depth}
     options = {name: value for name, value in given.items() if value}
     if new.get("prior", "autoregressive") == "autoregressive" and (options or "prior" in new):
-        new["prior"] = _text("ar", {}, options)
+        new["prior"] = _text("autoregressive", {}, options)
 
 
 def _dead(new: dict[str, Any], default: str) -> None:

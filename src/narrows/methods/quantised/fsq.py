@@ -14,7 +14,7 @@ def fsq(
     levels: tuple[int, ...] = (),
     variant: str = "paper",
     downsample: int = 4,
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

@@ -22,7 +22,7 @@ def vq_vae(
     gradient: str = "straight-through",
     restart: float = 0.03,
     start: str = "kmeans",
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

@@ -27,7 +27,7 @@ def vqgan(
     adversary: Schedule = 0.8,
     critic_from: int = 0,
     optimizer: str = "adam:betas=0.5/0.9",
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "absolute",
 ) -> Autoencoder:

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 from torch import Tensor
 
 from narrows.core.check import number, refuse, whole
+from narrows.priors.labels import guided
 
-__all__ = ["draw", "keep_nucleus", "keep_top", "sharpened"]
+__all__ = ["Choose", "chooser", "draw", "keep_nucleus", "keep_top", "sharpened"]
+
+Choose: TypeAlias = Callable[[Tensor], Tensor]
+"""Draws an index for each row of logits, (R, K) -> (R,)."""
 
 
 def keep_top(logits: Tensor, k: int) -> Tensor:
@@ -59,3 +66,17 @@ def draw(logits: Tensor) -> Tensor:
     """One index a row of logits: (..., K) -> (...)."""
     shares = logits.softmax(-1)
     return torch.multinomial(shares.flatten(0, -2), 1).view(logits.shape[:-1])
+
+
+def chooser(guidance: float = 1.0, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose:
+    """The draw of an index from logits with the options of `narrows.priors.SAMPLING`.
+
+    With guidance, the rows of logits are those with labels, then those without, (2n, K), and the drawn indices are
+    returned for both, (2n,).
+    """
+    copies = 1 if guidance == 1 else 2
+
+    def choose(logits: Tensor) -> Tensor:
+        return draw(sharpened(guided(logits, guidance), temperature, top_k, top_p)).repeat(copies)
+
+    return choose
