@@ -43,6 +43,7 @@ def test_layout_has_as_many_tokens_as_the_symbols() -> None:
 
 def test_symbols_of_a_grid_have_its_sides() -> None:
     model = rq_vae((1, 28, 16), codes=8, width=4, depth=2)
-    assert model.prior is not None and model.prior.symbols is not None
+    assert model.prior is not None
+    assert model.prior.symbols is not None
     assert model.prior.symbols.layout.grid == (7, 4)
     assert model.bottleneck.symbols.layout.grid == (7, 4)  # type: ignore[attr-defined]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 import typer
 
-from narrows.core.check import refuse
+from narrows.core.check import refuse, whole
 from narrows.core.texts import number_or_schedule
 
 if TYPE_CHECKING:
@@ -33,6 +34,7 @@ __all__ = [
     "Steps",
     "TrainingOptions",
     "seeds",
+    "steps",
 ]
 
 Run: TypeAlias = Annotated[Path, typer.Argument(help="The run folder.", metavar="RUN")]
@@ -87,7 +89,13 @@ Epochs: TypeAlias = Annotated[
     float | None,
     typer.Option(help="Passes over the training data; without --epochs and --steps, early stopping."),
 ]
-Steps: TypeAlias = Annotated[int | None, typer.Option(help="Number of optimizer steps, instead of epochs.")]
+Steps: TypeAlias = Annotated[
+    list[str] | None,
+    typer.Option(
+        help="Number of optimizer steps, instead of epochs; or of a stage, once for each: tokenizer=2000, prior=3000.",
+        metavar="N|STAGE=N",
+    ),
+]
 Patience: TypeAlias = Annotated[
     int | None,
     typer.Option(
@@ -125,7 +133,39 @@ class TrainingOptions:
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `fit` and `sweep` in Python."""
         lr = None if self.lr is None else number_or_schedule("--lr", self.lr)
-        return {**vars(self), "lr": lr}
+        return {**vars(self), "lr": lr, "steps": steps(self.steps)}
+
+
+def steps(texts: Sequence[str] | None) -> int | dict[str, int] | None:
+    """A number of steps, or numbers by stage.
+
+    Example:
+        >>> steps(["200"]), steps(["tokenizer=200", "prior=300"])
+        (200, {'tokenizer': 200, 'prior': 300})
+
+    Raises:
+        RequestError: a text of another form, or a stage named twice.
+    """
+    if not texts:
+        return None
+    if len(texts) == 1 and "=" not in texts[0]:
+        return whole("--steps", _integer(texts[0]))
+    counts: dict[str, int] = {}
+    for text in texts:
+        stage, _, count = text.rpartition("=")
+        stage = stage or "tokenizer"
+        if stage in counts:
+            raise refuse("--steps", " ".join(texts), "STAGE=N once for each stage")
+        counts[stage] = whole("--steps", _integer(count))
+    return counts
+
+
+def _integer(text: str) -> Any:
+    """The integer that a text spells, else the text."""
+    try:
+        return int(text)
+    except ValueError:
+        return text
 
 
 def seeds(text: str | None) -> int | list[int] | None:

@@ -49,7 +49,8 @@ from narrows.train import (
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
-from narrows.train.stages import plan_for
+from narrows.train.plan import split_steps
+from narrows.train.stages import check_stages, plan_for
 
 __all__ = ["fit", "resume"]
 
@@ -83,7 +84,7 @@ def fit(
     *,
     prior: str | Prior | None = None,
     epochs: float | None = None,
-    steps: int | None = None,
+    steps: int | Mapping[str, int] | None = None,
     prior_steps: int | None = None,
     batch_size: int | None = None,
     patience: int | None = None,
@@ -113,7 +114,7 @@ def fit(
         epochs: passes over the training data. If neither this nor `steps` is given, a tenth of the training rows is
             a validation set, training ends by early stopping on its loss, and the best weights are kept: see
             `narrows.train.Plan`. The test split is not used.
-        steps: optimizer steps.
+        steps: optimizer steps; or a number for each stage, such as ``{"tokenizer": 2000, "prior": 3000}``.
         prior_steps: optimizer steps of the second stage, if there is one.
         batch_size: examples per step, over all devices; 128 if None, less for fewer than 1280 examples.
         patience: evaluations without improvement of the validation loss after which training ends; 10 if neither
@@ -180,7 +181,7 @@ def _prepare(
 ) -> tuple[Recipe, Autoencoder, Source]:
     """The recipe, the untrained model and the data of a new run."""
     given = {name: value for name, value in given.items() if value is not None}
-    seed = Plan(**given).seed  # a field out of range is refused before data are opened
+    seed = Plan(**split_steps(given)).seed  # a field out of range is refused before data are opened
     if not isinstance(prior, str | None):
         PRIORS.checked(prior)
     base = base_of(data, prior)
@@ -188,8 +189,10 @@ def _prepare(
         for argument, value in {"method": method, **data_options}.items():
             if value is not None:
                 raise refuse(argument, value, f"left out: the run {base.path} has its method and its data")
+        given = split_steps(given, ("prior",))
         recipe, model, source = on_a_run(base, options)
     else:
+        given = split_steps(given)
         name, build = _resolve(method or "vae", options, prior)
         kinds = index.METHODS[name].reads if name in index.METHODS else ()
         source = nd.open(data, **{"kinds": kinds, **data_options})
@@ -205,6 +208,7 @@ def _prepare(
     if prior is not None and options.get("prior") is not prior:
         recipe = with_prior(recipe, model, prior, source)
     check_prior(model, source)
+    check_stages(model, plan)
     return recipe, model, source
 
 

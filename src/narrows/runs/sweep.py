@@ -32,6 +32,7 @@ from narrows.runs.run import Run
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
+from narrows.train.plan import split_steps
 from narrows.train.stages import plan_for, total_steps
 
 __all__ = ["results", "sweep", "together"]
@@ -44,7 +45,7 @@ def sweep(
     out: str | Path = "runs/sweep",
     *,
     epochs: float | None = None,
-    steps: int | None = None,
+    steps: int | Mapping[str, int] | None = None,
     batch_size: int | None = None,
     patience: int | None = None,
     lr: float | str | None = None,
@@ -99,6 +100,7 @@ def sweep(
     common = {"epochs": epochs, "steps": steps, "batch_size": batch_size, "lr": lr, "seed": seed}
     common |= {"patience": patience}
     settings = {**common, "device": device, "precision": precision, "order_seed": seed, **(training or {})}
+    settings = split_steps(settings)
     if settings.get("devices", 1) != 1:
         raise refuse("devices", settings["devices"], "1: a sweep trains on one device")
     planned = combinations(method, over or {}, settings, dict(data_options or {}), options)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
@@ -10,7 +10,7 @@ from narrows.core.check import at_least, builtin, choice, fraction, number, refu
 from narrows.core.schedules import Schedule, schedule
 from narrows.train.optimizers import check_optimizer
 
-__all__ = ["AT_MOST", "PATIENCE", "Plan"]
+__all__ = ["AT_MOST", "PATIENCE", "Plan", "split_steps"]
 
 PATIENCE = 10
 """Evaluations without improvement after which training ends, if neither steps nor epochs are given."""
@@ -27,6 +27,8 @@ _OF_A_STAGE = (
     *("log_every", "measure_every"),
 )
 _BUDGET = ("steps", "epochs")
+_FIRST = ("tokenizer", "autoencoder")
+"""The names of the first stage in a number of steps by stage."""
 _PRECISIONS = ("32", "bf16")
 _STRATEGIES = ("auto", "ddp", "fsdp", "tensor")
 _SEEDS = 2**63 - 1
@@ -276,3 +278,32 @@ class Plan:
             if name not in known:
                 raise refuse("recipe.training", name, "an entry that this version knows", "Was it edited?")
         return cls(**form)
+
+
+def split_steps(given: Mapping[str, Any], first: Collection[str] = _FIRST) -> dict[str, Any]:
+    """The fields of a plan, with ``steps`` by stage divided into ``steps`` and ``stages``.
+
+    Args:
+        given: fields of `Plan`; ``steps`` may be a mapping from the names of stages to numbers.
+        first: the names of the first stage that is trained.
+
+    Raises:
+        RequestError: a number of steps that is not an integer of at least 1, or both names of the first stage.
+
+    Example:
+        >>> split_steps({"steps": {"tokenizer": 2000, "prior": 3000}})
+        {'steps': 2000, 'stages': {'prior': {'steps': 3000}}}
+        >>> split_steps({"steps": 10})
+        {'steps': 10}
+    """
+    by_stage = given.get("steps")
+    if not isinstance(by_stage, Mapping):
+        return dict(given)
+    if len(set(first) & set(by_stage)) > 1:
+        raise refuse("steps", dict(by_stage), "one number for the first stage", "These are two names of it.")
+    counts = {str(name): whole("steps", count) for name, count in by_stage.items()}
+    steps = [counts.pop(name) for name in first if name in counts]
+    stages = {name: dict(fields) for name, fields in (given.get("stages") or {}).items()}
+    for name, count in counts.items():
+        stages.setdefault(name, {})["steps"] = count
+    return {**given, "steps": steps[0] if steps else None, "stages": stages}

@@ -9,11 +9,21 @@ import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder, Batch, Part, Stage, seeded
+from narrows.core.check import refuse
 from narrows.data.batches import BatchReader, some_rows
 from narrows.train.cpu import Examples
 from narrows.train.plan import Plan
 
-__all__ = ["StageBatches", "least_batch", "model_parts", "own_parts", "plan_for", "prepare", "total_steps"]
+__all__ = [
+    "StageBatches",
+    "check_stages",
+    "least_batch",
+    "model_parts",
+    "own_parts",
+    "plan_for",
+    "prepare",
+    "total_steps",
+]
 
 _CHUNK = 4096
 """The number of rows that a view is given at once."""
@@ -46,6 +56,19 @@ def plan_for(model: Autoencoder, rows: int, given: Mapping[str, Any]) -> Plan:
     for part in model_parts(model):
         part.check_rows(rows - (plan.validation or 0))
     return plan
+
+
+def check_stages(model: Autoencoder, plan: Plan) -> None:
+    """Raise if the plan has fields for a stage that the model does not have.
+
+    Raises:
+        RequestError: it has no stage of that name.
+    """
+    names = [stage.name for stage in model.stages()]
+    for name in plan.stages:
+        if name not in names:
+            fix = "A second stage is a prior: ``--prior NAME``." if name == "prior" else ""
+            raise refuse("steps", name, f"a stage of this model: {', '.join(names)}", fix)
 
 
 def own_parts(stage: Stage, stages: Sequence[Stage]) -> list[Part]:
