@@ -303,6 +303,9 @@ class Prior(Part):
     rows: int = 4096
     """The number of training rows that `prepare` gets at most."""
 
+    exact: ClassVar[bool] = True
+    """Whether `nll`, if there is one, is that of the draws; False for an upper bound of it, or an estimate."""
+
     def check(self, code: Code, rows: int) -> None:
         """Raise, before anything is trained, if it cannot model such codes.
 

@@ -44,6 +44,8 @@ class MaskedPrior(IndexPrior):
         The bound over orders: Uria, Murray, Larochelle, A Deep and Tractable Density Estimator, 2014. arXiv:1310.1757
     """
 
+    exact = False
+
     def __init__(
         self, symbols: Symbols, classes: int, labels: bool, width: int, depth: int, heads: int
     ) -> None:

@@ -65,6 +65,8 @@ class SecondVAE(StandardCodes):
         Dai and Wipf, Diagnosing and Enhancing VAE Models, 2019. arXiv:1903.05789
     """
 
+    exact = False
+
     def __init__(
         self, symbols: Symbols, *, latent: int = 0, width: int = 256, depth: int = 2, draws: bool = True
     ) -> None:

@@ -1,32 +1,40 @@
-"""`check_method`: the properties that every method must have, built-in or not.
+"""`check_method` and `check_prior`: the properties that every method and every prior must have, built-in or not.
 
-from narrows.testing import check_method
+from narrows.testing import check_method, check_prior
 
 def test_mine():
     check_method(my_method, latent=4)
+    check_prior(MyPrior, width=8)
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
-from narrows.core import Autoencoder, Spec, as_spec
+from narrows.core import Autoencoder, Prior, Spec, Symbols, as_spec
+from narrows.core.check import RequestError
 from narrows.core.vocabulary import SPECIAL
 from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.facts import facts_lm
+from narrows.testing.prior_case import PriorCase
+from narrows.testing.prior_properties import PRIOR_PROPERTIES
 from narrows.testing.properties import PROPERTIES
 from narrows.testing.speller import speller
 from narrows.testing.tiny_lm import tiny_lm
 
 __all__ = [
     "KINDS",
+    "PRIOR_PROPERTIES",
     "PROPERTIES",
     "SPECS",
     "STACKED",
+    "SYMBOLS",
     "Case",
     "MethodError",
     "check_method",
+    "check_prior",
     "examples",
     "facts_lm",
     "speller",
@@ -62,6 +70,14 @@ KINDS = (
     Spec((), kind="views", parts={"a": Spec((6,)), "b": Spec((1, 8, 8), "unit"), "c": Spec((3,), "binary")}),
 )
 """Specs for methods that read no arrays: one per kind, with missing values and unequal lengths."""
+
+SYMBOLS = (
+    Symbols((4,), codes=3),
+    Symbols((2, 2), codes=3),
+    Symbols((2,)),
+    Symbols((2, 1)),
+)
+"""The default symbols of `check_prior`, by kind: few enough to sum over all cases, or over a plane."""
 
 
 def check_method(
@@ -104,3 +120,52 @@ def check_method(
 
 def _any(spec: Spec | tuple[int, ...]) -> Spec:
     return spec if isinstance(spec, Spec) else as_spec(spec)
+
+
+def check_prior(
+    builder: Callable[..., Prior],
+    symbols: Symbols | None = None,
+    *,
+    model: Any = None,
+    sampling: Mapping[str, Any] = MappingProxyType({}),
+    **options: Any,
+) -> list[str]:
+    """Check the properties that every prior must have.
+
+    The properties, each a function of this module: see `PRIOR_PROPERTIES`. The prior is trained for a few steps on
+    synthetic codes. Draws are compared with `Prior.nll`, if that is `Prior.exact`, by a chi-square statistic.
+
+    Args:
+        builder: ``builder(symbols, **options) -> Prior``, such as the class. If it has the arguments ``labels`` and
+            ``classes``, the prior is also tested with labels.
+        symbols: the codes; if None, those of `SYMBOLS` that the prior reads.
+        model: the autoencoder for `Prior.prepare`, if the prior reads it.
+        sampling: options of `sample` for all draws, for example few steps of a slow sampler.
+        options: arguments of the builder, for example small sizes.
+
+    Returns:
+        The names of the properties that hold; those that apply to no codes are left out.
+
+    Raises:
+        MethodError: a property does not hold, or the prior reads none of the symbols.
+
+    Example:
+        >>> from narrows.priors.mixture import GaussianMixture
+        >>> check_prior(GaussianMixture, components=2)[:3]
+        ['unknown_options', 'symbols', 'gradients']
+    """
+    name = getattr(builder, "__name__", str(builder))
+    cases: list[PriorCase] = []
+    for one in SYMBOLS if symbols is None else (symbols,):
+        case = PriorCase(name, builder, one, model, options, sampling)
+        try:
+            reads = case.build().reads
+        except RequestError:
+            if symbols is not None:
+                raise
+        else:
+            cases += [case] if one.kind in reads else []
+    if not cases:
+        raise MethodError(f"`{name}` reads none of the codes that it was tried on. Give `symbols`.")
+    held = {check.__name__: [case.hold(check) for case in cases] for check in PRIOR_PROPERTIES}
+    return [check for check, applied in held.items() if any(applied)]
