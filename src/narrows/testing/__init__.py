@@ -15,6 +15,7 @@ from typing import Any
 
 from narrows.core import Autoencoder, Prior, Spec, Symbols, as_spec
 from narrows.core.check import RequestError
+from narrows.core.symbols import TokenLayout
 from narrows.core.vocabulary import SPECIAL
 from narrows.testing.case import Case, MethodError, examples
 from narrows.testing.facts import facts_lm
@@ -72,7 +73,7 @@ KINDS = (
 """Specs for methods that read no arrays: one per kind, with missing values and unequal lengths."""
 
 SYMBOLS = (
-    Symbols((4,), codes=3),
+    Symbols((4,), codes=3, placed=TokenLayout(((2, 2),))),
     Symbols((2, 2), codes=3),
     Symbols((2,)),
     Symbols((2, 1)),
