@@ -33,7 +33,7 @@ def test_fit_on_a_run_and_sample(cli, fitted, tmp_path):
 def test_the_options_are_those_of_the_runs_prior(cli, flow, tmp_path):
     assert prior_of(["sample", str(flow)]) == "flow-matching"
     shown = {option.name for option in sampling_options([str(flow)]) if not option.hidden}
-    assert shown == {"steps", "sampler", "guidance"}
+    assert shown == {"steps", "sampler", "guidance", "guidance_interval"}
     code, _, said = cli("sample", flow, "--top-k", 5, "--out", tmp_path / "g.png")
     assert code == 2
     assert "It has `--steps`, `--sampler`, `--guidance`" in said

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from narrows.core.check import RequestError
+from narrows.diffusion.ode import SOLVERS, solve
 from narrows.priors.samplers.ancestral import draw, keep_nucleus, keep_top, sharpened
 from narrows.priors.samplers.confidence import masked_after, unmask
-from narrows.priors.samplers.ode import SOLVERS, solve
 
 WEIGHTS = torch.tensor([0.3, 0.7], dtype=torch.float64)
 MEANS = torch.tensor([[-1.5, 0.5], [1.0, -0.5]], dtype=torch.float64)

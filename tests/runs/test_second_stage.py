@@ -260,7 +260,7 @@ def test_options_that_a_prior_does_not_draw_with_are_refused_with_the_list(vae, 
     run = second(vae, tmp_path / "f", steps=2)
     with pytest.raises(RequestError, match="It has `steps`, `sampler`, `guidance`"):
         run.sample(3, temperature=0.5)
-    with pytest.raises(RequestError, match="one of `euler`, `heun`, `rk4`"):
+    with pytest.raises(RequestError, match="one of `euler`, `heun`, `ab2`, `rk4`"):
         run.sample(3, sampler="ddim")
     with pytest.raises(RequestError, match="nothing to set"):
         nr.load(vae).sample(3, steps=5)

@@ -7,15 +7,18 @@ import math
 import torch
 from torch import Tensor, nn
 
+from narrows.core import Symbols
 from narrows.core.check import refuse, whole
 from narrows.nets.mlp import initialise
-from narrows.nets.vit import TransformerBlocks
+from narrows.nets.vit import Attention
 
-__all__ = ["TimeFeatures", "TokenDenoiser", "VectorDenoiser"]
+__all__ = ["ArrayDenoiser", "TimeFeatures", "TokenDenoiser", "VectorDenoiser", "denoiser"]
 
 _FREQUENCIES = 32
 _FASTEST = 30.0
 """Highest angular frequency; the lowest is 1."""
+_GATE = 0.1
+"""Initial scale of what the blocks of a transformer add."""
 
 
 class TimeFeatures(nn.Module):
@@ -102,8 +105,35 @@ class VectorDenoiser(nn.Module):
         return self.out(self.norm(h))
 
 
+class _TokenBlock(nn.Module):
+    """A transformer block whose normalised inputs are scaled and shifted, and its outputs scaled, by the time."""
+
+    def __init__(self, width: int, heads: int) -> None:
+        super().__init__()
+        self.norms = nn.ModuleList(nn.LayerNorm(width, elementwise_affine=False) for _ in range(2))
+        self.attention = Attention(width, heads, causal=False)
+        self.mlp = nn.Sequential(nn.Linear(width, 4 * width), nn.GELU(), nn.Linear(4 * width, width))
+        self.modulate = nn.Linear(width, 6 * width)
+        for module in (*self.attention.modules(), *self.mlp):
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+        nn.init.zeros_(self.modulate.weight)
+        with (
+            torch.no_grad()
+        ):  # both outputs start at a small scale, not at 0, so that all weights have gradients
+            self.modulate.bias.zero_().view(6, width)[[2, 5]] = _GATE
+
+    def forward(self, h: Tensor, time: Tensor) -> Tensor:
+        scale, shift, gate, scale2, shift2, gate2 = self.modulate(time)[:, None].chunk(6, -1)
+        h = h + gate * self.attention(self.norms[0](h) * (1 + scale) + shift)
+        out: Tensor = h + gate2 * self.mlp(self.norms[1](h) * (1 + scale2) + shift2)
+        return out
+
+
 class TokenDenoiser(nn.Module):
-    """A transformer over tokens, with the time embedding added to every token.
+    """A transformer over tokens (DiT), with the time embedding as input of every block.
 
     Args:
         tokens: number of tokens, L.
@@ -113,10 +143,16 @@ class TokenDenoiser(nn.Module):
         heads: number of heads, a divisor of `width`.
         condition: width G of the condition, 0 for none.
 
+    Raises:
+        RequestError: `heads` does not divide `width`.
+
     Example:
         >>> net = TokenDenoiser(5, 3, width=8, depth=1, heads=2)
         >>> net(torch.zeros(2, 5, 3), torch.zeros(2)).shape
         torch.Size([2, 5, 3])
+
+    Reference:
+        Peebles and Xie, Scalable Diffusion Models with Transformers, 2022. arXiv:2212.09748
     """
 
     def __init__(
@@ -128,12 +164,51 @@ class TokenDenoiser(nn.Module):
         self.time = TimeFeatures(width, condition)
         self.lead = initialise(nn.Linear(channels, width))
         self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
-        self.blocks = TransformerBlocks(width, whole("depth", depth), heads)
+        self.blocks = nn.ModuleList(_TokenBlock(width, heads) for _ in range(whole("depth", depth)))
+        self.norm = nn.LayerNorm(width)
         self.out = nn.Linear(width, channels)
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(width))
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """States (B, L, C) at times (B,) -> (B, L, C)."""
-        h = self.lead(x) + self.place + self.time(t, condition)[:, None]
-        return self.out(self.blocks(h))
+        time = self.time(t, condition)
+        h = self.lead(x) + self.place
+        for block in self.blocks:
+            h = block(h, time)
+        return self.out(self.norm(h))
+
+
+class ArrayDenoiser(TokenDenoiser):
+    """A `TokenDenoiser` over arrays (C, ...), with a token for each place.
+
+    Example:
+        >>> net = ArrayDenoiser((3, 4, 4), width=8, depth=1, heads=2)
+        >>> net(torch.zeros(2, 3, 4, 4), torch.zeros(2)).shape
+        torch.Size([2, 3, 4, 4])
+    """
+
+    def __init__(
+        self, shape: tuple[int, ...], width: int, depth: int, heads: int = 4, condition: int = 0
+    ) -> None:
+        super().__init__(math.prod(shape[1:]), shape[0], width, depth, heads, condition)
+
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+        """States (B, C, ...) at times (B,) -> (B, C, ...)."""
+        tokens = super().forward(x.flatten(2).transpose(1, 2), t, condition)
+        return tokens.transpose(1, 2).reshape(x.shape)
+
+
+def denoiser(symbols: Symbols, width: int, depth: int, heads: int, condition: int = 0) -> nn.Module:
+    """The net for codes of a shape: a perceptron for vectors, a transformer for tokens and arrays.
+
+    Example:
+        >>> type(denoiser(Symbols((4,)), 8, 1, 2)).__name__
+        'VectorDenoiser'
+    """
+    if symbols.kind == "vector":
+        return VectorDenoiser(symbols.shape[0], width, depth, condition)
+    if symbols.kind == "tokens":
+        tokens, channels = symbols.shape
+        return TokenDenoiser(tokens, channels, width, depth, heads, condition)
+    return ArrayDenoiser(symbols.shape, width, depth, heads, condition)

@@ -38,12 +38,14 @@ PRIORS: Table[Prior] = Table(
         "depth": "number of blocks.",
         "draws": "of a code with a posterior, learn draws from it instead of its mean.",
         "heads": "number of attention heads, a divisor of width.",
+        "elementwise": "standardise each number of tokens and arrays, not each channel.",
     },
 )
 """The priors that a text can name."""
 
 SAMPLING: Mapping[str, str] = {
     "guidance": "scale of classifier-free guidance; 1 for none.",
+    "guidance_interval": "the times with guidance, from 0 (codes) to 1 (noise), such as 0.2/0.8.",
     "temperature": "softmax temperature; below 1 likely codes are drawn more often.",
     "top_k": "draw only from this number of most likely codes; 0 for all.",
     "top_p": "draw only from the most likely codes with this total probability.",
@@ -95,7 +97,7 @@ def sampling_options(part: type[Prior | Likelihood]) -> dict[str, Option]:
     Example:
         >>> from narrows.priors.flow_matching import FlowMatching
         >>> list(sampling_options(FlowMatching))
-        ['steps', 'sampler', 'guidance']
+        ['steps', 'sampler', 'guidance', 'guidance_interval']
     """
     says = {**SAMPLING, **docstring_args(inspect.getdoc(part.sample) or "")}
     parameters = inspect.signature(part.sample, eval_str=True).parameters.values()

@@ -12,7 +12,7 @@ from torch.distributions import Normal
 
 from narrows.bottlenecks.gaussian.diagonal import diagonal
 from narrows.core import Autoencoder, Batch, Code, Prior, Symbols
-from narrows.priors import require
+from narrows.priors.labels import LabelledPrior
 
 __all__ = ["DrawnCodes", "StandardCodes"]
 
@@ -61,15 +61,21 @@ class DrawnCodes(Prior):
         return drawn.flatten(1)
 
 
-class StandardCodes(DrawnCodes):
-    """Base class of priors over codes whose numbers are standardised first, each with its mean and deviation.
+class StandardCodes(DrawnCodes, LabelledPrior):
+    """Base class of priors over codes that are standardised first.
+
+    Each number of a vector has a mean and a deviation of its own; tokens and arrays have them by channel, the last
+    axis of tokens (L, C) and the first of arrays (C, ...).
 
     Args:
         symbols: what the bottleneck stores of an example.
         draws: of a code with a posterior, learn draws from it instead of its mean.
+        elementwise: a mean and a deviation for each number of tokens and arrays, too.
+        classes: how many labels the data have.
+        labels: whether the prior is told them.
 
     Raises:
-        RequestError: the symbols are not real numbers.
+        RequestError: the symbols are not real numbers, or the data have no labels.
     """
 
     shift: Tensor
@@ -77,19 +83,29 @@ class StandardCodes(DrawnCodes):
 
     plan = MappingProxyType({"lr": 1e-3})
 
-    def __init__(self, symbols: Symbols, draws: bool = True) -> None:
-        super().__init__()
-        require(symbols, type(self))
-        self.symbols, self.draws = symbols, draws
+    def __init__(
+        self,
+        symbols: Symbols,
+        draws: bool = True,
+        *,
+        elementwise: bool = False,
+        classes: int = 0,
+        labels: bool = False,
+    ) -> None:
+        super().__init__(symbols, classes, labels)
+        self.draws, self.elementwise = draws, elementwise
         self.register_buffer("shift", torch.zeros(self.size))
         self.register_buffer("scale", torch.ones(self.size))
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Compute mean and standard deviation of the codes."""
-        rows = self.drawn(batch)
-        self.shift.copy_(rows.mean(0))
-        self.scale.copy_(rows.std(0, correction=0).clamp_min(_LEAST))
+        rows = self.drawn(batch).view(-1, *self.symbols.shape)
+        channel = {"vector": 1, "tokens": rows.dim() - 1}.get(self.symbols.kind, 1)
+        over = [axis for axis in range(rows.dim()) if axis != channel and not (self.elementwise and axis)]
+        mean, scale = rows.mean(over, keepdim=True), rows.std(over, correction=0, keepdim=True)
+        self.shift.copy_(mean.expand_as(rows[:1]).flatten())
+        self.scale.copy_(scale.clamp_min(_LEAST).expand_as(rows[:1]).flatten())
 
     def standard(self, z: Tensor) -> Tensor:
         """Standardised codes, of flat ones (n, Z)."""

@@ -18,6 +18,7 @@ from narrows.core.check import RequestError
 from narrows.core.symbols import TokenLayout
 from narrows.core.vocabulary import SPECIAL
 from narrows.testing.case import Case, MethodError, examples
+from narrows.testing.diffusion import check_diffusion
 from narrows.testing.facts import facts_lm
 from narrows.testing.prior_case import PriorCase
 from narrows.testing.prior_properties import PRIOR_PROPERTIES
@@ -34,6 +35,7 @@ __all__ = [
     "SYMBOLS",
     "Case",
     "MethodError",
+    "check_diffusion",
     "check_method",
     "check_prior",
     "examples",

@@ -1,1 +1,1 @@
-"""Sampling algorithms of priors: ODE solvers, categorical draws, unmasking by confidence."""
+"""Sampling algorithms of priors: categorical draws, unmasking by confidence."""
