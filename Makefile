@@ -1,5 +1,5 @@
 # make demo: see it work.   make test: the whole check.   Both work on a fresh clone.
-# make test-interop: files exchanged with other libraries (installs them).
+# make test-interop: files exchanged with other libraries, and their quantisers examined (installs them).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -42,7 +42,7 @@ arrows: $(VENV)/.developers
 tests: $(VENV)/.developers
 	$(TESTENV) $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal $(SKIPS)
 
-# Our files in the libraries themselves, and theirs in ours. Environments are made below PEERS, or named by variables:
+# Our files in the libraries themselves, and theirs in ours; the doctor on their quantisers. Environments are made below PEERS, or named by variables:
 # NARROWS_PEER_SAELENS=python make test-interop. LIBRARIES=saelens,sparsify: only these.
 PEERS ?= $(HOME)/.cache/narrows-peers
 test-interop: $(VENV)/.developers

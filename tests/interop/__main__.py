@@ -1,9 +1,10 @@
-"""``python -m interop``: 1 if a library reads or writes other numbers than we do."""
+"""``python -m interop``: 1 if a library reads or writes other numbers than we do, or its quantisers other faults."""
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -15,7 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from interop.environments import LIBRARIES, interpreter
+from interop.environments import LIBRARIES, QUANTISERS, interpreter
+from interop.quantisers import differences
 from narrows.core.check import NarrowsError
 from narrows.exchange.convert import convert, members
 
@@ -71,12 +73,17 @@ def main() -> int:
     faults: list[str] = []
     with tempfile.TemporaryDirectory(prefix="narrows-interop-") as name:
         folder = Path(name)
+        examined = [library for library in chosen if library in QUANTISERS]
+        for library in examined:
+            faults += _examined(library)
+        chosen = [library for library in chosen if library not in QUANTISERS]
         for library in chosen:
             faults += _anew(library, folder / "anew" / library)
         jobs = [job for job in _jobs(folder) if job.library in chosen]
         for library in chosen:
             faults += _open([job for job in jobs if job.library == library], library, folder)
-    print("\n".join(faults) or f"{len(jobs)} folders opened, no difference", flush=True)
+    done = f"{len(jobs)} folders opened, quantisers of {len(examined)} libraries examined, no difference"
+    print("\n".join(faults) or done, flush=True)
     return 1 if faults else 0
 
 
@@ -87,6 +94,25 @@ def _run(library: str, *arguments: str) -> str:
     if done.returncode:
         raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
     return done.stdout.strip()
+
+
+def _examined(library: str) -> list[str]:
+    """Let the doctor examine the quantisers of a library, and compare with its known faults."""
+    tests = Path(__file__).parents[1]
+    command = [interpreter(library), "-W", "ignore", "-m", "interop.quantisers", library]
+    paths = {**os.environ, "PYTHONPATH": f"{tests.parent / 'src'}{os.pathsep}{tests}"}
+    done = subprocess.run(command, env=paths, capture_output=True, text=True)
+    if done.returncode:
+        raise SystemExit(f"{' '.join(map(str, command))} failed:\n{done.stderr}")
+    said = json.loads(done.stdout.strip().splitlines()[-1])
+    for name, checks in said["found"].items():
+        failed = ", ".join(f"{one['name']} {_short(one['value'])}" for one in checks if one["ok"] is False)
+        print(f"{library} {said['version']}, {name}: {failed or 'no fault'}", flush=True)
+    return list(differences(library, said["found"]))
+
+
+def _short(value: float | str | None) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _anew(library: str, out: Path) -> Iterator[str]:

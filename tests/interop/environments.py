@@ -11,7 +11,9 @@ from pathlib import Path
 
 import torch
 
-__all__ = ["LIBRARIES", "interpreter"]
+__all__ = ["LIBRARIES", "QUANTISERS", "interpreter"]
+
+_OWN = ("lightning-fabric", "typer", "rich", "safetensors")
 
 LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "saelens": ("sae-lens==6.54.12",),
@@ -19,12 +21,17 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "dictionary_learning": ("dictionary-learning==0.1.0",),
     "circuit_tracer": ("circuit-tracer==0.5.0",),
     "llamascopium": ("llamascopium==2.0.0b34", "transformer-lens==3.9.0"),
+    "vector_quantize_pytorch": ("vector-quantize-pytorch==1.32.0", *_OWN),
+    "encodec": ("encodec==0.1.1", *_OWN),
     "published": (),
 }
-"""The packages of each environment."""
+"""The packages of each environment; our own modules run in some, and need theirs."""
 
-_BROKEN = ("torchvision",)
-"""Dependencies that are removed again: torchvision from PyPI does not fit torch's build for CPU."""
+QUANTISERS = ("vector_quantize_pytorch", "encodec")
+"""Libraries whose modules are examined, instead of files."""
+
+_BROKEN = ("torchvision", "torchaudio")
+"""Dependencies that are removed again: their builds on PyPI do not fit torch's build for CPU."""
 
 
 def interpreter(library: str) -> str:

@@ -104,6 +104,12 @@ _ROWS = (
     Command(
         "match", "Evaluate", "match:match", "Match the latents of dictionaries: which do the runs share?"
     ),
+    Command(
+        "doctor",
+        "Evaluate",
+        "doctor:doctor",
+        "Check a quantiser, of a run or another library: gradients, dead codes, averages.",
+    ),
     Command("prove", "Evaluate", "reports:prove", "Test a paper's claim on data, with several seeds."),
 )
 

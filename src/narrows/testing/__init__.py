@@ -1,4 +1,4 @@
-"""`check_method` and `check_prior`: the properties that every method and every prior must have, built-in or not.
+"""`check_method`, `check_prior`, `check_quantizer`: the properties that every method, prior or quantiser must have.
 
 from narrows.testing import check_method, check_prior
 
@@ -23,6 +23,7 @@ from narrows.testing.facts import facts_lm
 from narrows.testing.prior_case import PriorCase
 from narrows.testing.prior_properties import PRIOR_PROPERTIES
 from narrows.testing.properties import PROPERTIES
+from narrows.testing.quantizers import QuantizerCheck, check_quantizer
 from narrows.testing.speller import speller
 from narrows.testing.tiny_lm import tiny_lm
 
@@ -35,9 +36,11 @@ __all__ = [
     "SYMBOLS",
     "Case",
     "MethodError",
+    "QuantizerCheck",
     "check_diffusion",
     "check_method",
     "check_prior",
+    "check_quantizer",
     "examples",
     "facts_lm",
     "speller",

@@ -114,6 +114,10 @@ class FiniteScalarQuantizer(Quantizer):
         rounded = straight_through(bounded, places)
         return Quantised(self.scale(rounded), indices, {})
 
+    def unrounded(self, tokens: Tensor) -> Tensor:
+        """The bounded channels, scaled as the codes are."""
+        return self.scale(self.bound(tokens))
+
     def bound(self, tokens: Tensor) -> Tensor:
         """Real channels to level positions between 0 and L_i - 1, not rounded, (..., d)."""
         top = (self.levels - 1).to(tokens.dtype)

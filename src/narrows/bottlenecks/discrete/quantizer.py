@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,9 @@ class Quantizer(Bottleneck):
 
     smooth = False
 
+    relaxed: ClassVar[bool] = False
+    """Whether the vectors of training are mixtures of codes, not those of the indices."""
+
     def __init__(self, features: int, width: int, codes: int, tokens: int) -> None:
         super().__init__()
         features, self.width = whole("features", features), whole("width", width)
@@ -126,6 +129,14 @@ class Quantizer(Bottleneck):
     def vectors(self, indices: Tensor) -> Tensor:
         """The codes of indices, (...) -> (..., d)."""
         raise NotImplementedError(f"{type(self).__name__} must define vectors")
+
+    def unrounded(self, tokens: Tensor) -> Tensor:
+        """The map of tokens (B, L, d) without quantisation, whose gradient the quantizer passes on."""
+        return tokens
+
+    def partial(self, indices: Tensor) -> list[Tensor]:
+        """The approximations of which the commitment is the distance, coarse to fine; of one code only `vectors`."""
+        return [self.vectors(indices)]
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Quantise tokens (B, L, features); the code is deterministic, so samples are copies."""

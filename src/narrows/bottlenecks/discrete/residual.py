@@ -102,10 +102,14 @@ class ResidualQuantizer(Quantizer):
 
     def vectors(self, indices: Tensor) -> Tensor:
         """The sums of the codes of indices, (..., D) -> (..., d)."""
-        total = self.book(0).vectors(indices[..., 0])
+        return self.partial(indices)[-1]
+
+    def partial(self, indices: Tensor) -> list[Tensor]:
+        """The sums of the first 1, ..., D codes of indices."""
+        sums = [self.book(0).vectors(indices[..., 0])]
         for level in range(1, self.depth):
-            total = total + self.book(level).vectors(indices[..., level])
-        return total
+            sums.append(sums[-1] + self.book(level).vectors(indices[..., level]))
+        return sums
 
     @torch.no_grad()
     def sample_symbols(self, code: Code, temperature: float) -> tuple[Tensor, Tensor]:
