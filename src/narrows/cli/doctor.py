@@ -31,7 +31,7 @@ def doctor(
     ],
     json: Annotated[bool, typer.Option("--json", help="Print a JSON document on stdout.")] = False,
 ) -> int:
-    """Check a quantiser: round trip, gradients, loss, averages, several processes, dead codes.
+    """Check a quantiser, of a run or another library: gradients, dead codes, averages.
 
     The exit code is 1 if a value is not as expected. Modules are also searched in the current folder.
     """
