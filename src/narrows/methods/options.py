@@ -78,6 +78,7 @@ SHARED: Mapping[str, Mapping[str, str]] = {
 """Options of all families, then of each family: option -> description."""
 
 _TABLES = {
+    "codebook": "narrows.bottlenecks.discrete.codebooks:CODEBOOKS",
     "encoder": "narrows.nets.graph:GRAPH_NETS",
     "flow": "narrows.bottlenecks.flows:FLOWS",
     "net": "narrows.nets:NETS",

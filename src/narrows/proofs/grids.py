@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from narrows.core import Spec
+from collections.abc import Mapping
+from typing import Any
 
-__all__ = ["BUDGET", "FULL", "QUICK", "RATE", "stride"]
+import torch
+
+from narrows.audit.metrics.usage import code_counts
+from narrows.core import Autoencoder, Batch, Spec
+from narrows.core.evidence import Indices
+
+__all__ = ["BUDGET", "FULL", "PLAIN", "QUICK", "RATE", "mistakes", "small_grid", "stride", "used"]
 
 BUDGET = {"steps": 500, "prior_steps": 500, "test": 2000, "look": 400, "batch_size": 64}
 """Steps of both stages, examples to measure with, and steps of the classifier that looks at them."""
@@ -16,7 +23,36 @@ QUICK = {"steps": 80, "test": 200, "look": 10, "batch_size": 32}
 RATE = 3e-3
 """Learning rate of all: budgets are small."""
 
+PLAIN: Mapping[str, Any] = {"codebook": "gradient", "start": "normal", "restart": 0.0}
+"""The plain VQ-VAE of the papers' comparisons: codes learned by gradient descent, none started or restarted at tokens.
+"""
+
 
 def stride(spec: Spec) -> int:
     """Pixels a token along each side: 4, and 2 where an image is small."""
     return 4 if len(spec.shape) < 3 or min(spec.shape[1:]) >= 16 else 2
+
+
+def small_grid(spec: Spec) -> dict[str, Any]:
+    """Options of quantised methods whose codebooks are compared: small networks, tokens of width 8, and no prior."""
+    return {
+        "width": 8,
+        "downsample": stride(spec),
+        "net": "conv:width=16",
+        "likelihood": "squared",
+        "prior": "none",
+    }
+
+
+@torch.no_grad()
+def used(model: Autoencoder, test: Batch) -> float:
+    """The share of the codes that some token of the test examples has."""
+    found = model.encode(test)[Indices]
+    return float((code_counts(found.indices, found.codes) > 0).double().mean())
+
+
+@torch.no_grad()
+def mistakes(model: Autoencoder, test: Batch) -> float:
+    """How many numbers of the test examples' codes do not come back from their indices."""
+    code = model.encode(test)
+    return float((model.bottleneck.from_symbols(model.bottleneck.to_symbols(code)).z != code.z).sum())

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest, scatter_sum, spread
-from narrows.core.check import fraction, number, whole
+from narrows.bottlenecks.discrete.codebook import kmeans, scatter_sum, spread
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
+from narrows.core.check import fraction, number
 
-__all__ = ["LearnedCodebook"]
+__all__ = ["GradientCodebook", "LearnedCodebook"]
 
 _SMOOTHING = 1e-5
 _ROWS_A_CENTRE = 64
@@ -17,7 +19,7 @@ _LEAST_SHARE = 1.0
 """The minimum initial count of a k-means centre in units of N / K, so that it is not restarted at once."""
 
 
-class LearnedCodebook(nn.Module):
+class LearnedCodebook(Codebook):
     r"""K codes of width d, with EMA statistics and restarts of dead codes.
 
     With c_k the number and s_k the sum of the rows of a global batch that are assigned to code k,
@@ -52,8 +54,8 @@ class LearnedCodebook(nn.Module):
     def __init__(
         self, codes: int, width: int, *, ema: bool = True, decay: float = 0.99, restart: float = 0.03
     ) -> None:
-        super().__init__()
-        self.codes, self.width, self.ema = whole("codes", codes), whole("width", width), ema
+        super().__init__(codes, width)
+        self.ema = ema
         self.decay = fraction("decay", decay)
         self.restart = number("restart", restart, low=0, high=0.5)
         normal = torch.randn(self.codes, self.width) * self.width**-0.5
@@ -65,13 +67,10 @@ class LearnedCodebook(nn.Module):
         # Counts of 1 and sums of code times count: the moving average starts at the codebook.
         self.register_buffer("counts", torch.ones(self.codes))
 
-    def nearest(self, rows: Tensor) -> Tensor:
-        """The nearest code of every row, (..., d) -> (...)."""
-        return nearest(rows, self.codebook)
-
-    def vectors(self, indices: Tensor) -> Tensor:
-        """The codes of indices, (...) -> (..., d)."""
-        return F.embedding(indices, self.codebook)
+    def costs(self, tokens: Tensor, q: Tensor) -> Mapping[str, Tensor]:
+        """The commitment, and the cost of the codes if they are learned by gradient descent, each (B,)."""
+        costs = super().costs(tokens, q)
+        return {name: cost for name, cost in costs.items() if name != "codebook" or not self.ema}
 
     @torch.no_grad()
     def begin(self, rows: Tensor, where: slice = slice(None)) -> None:
@@ -117,3 +116,20 @@ class LearnedCodebook(nn.Module):
         self.counts[where] = counts
         if self.ema:
             self.sums[where] = codes * counts[:, None]
+
+
+class GradientCodebook(LearnedCodebook):
+    """A `LearnedCodebook` whose codes are a parameter, with averaged counts for the restarts.
+
+    Args:
+        codes: the number of codes, K.
+        width: of a code, d.
+        decay: decay of the counts.
+        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
+
+    Raises:
+        RequestError: an argument out of range.
+    """
+
+    def __init__(self, codes: int, width: int, *, decay: float = 0.99, restart: float = 0.03) -> None:
+        super().__init__(codes, width, ema=False, decay=decay, restart=restart)

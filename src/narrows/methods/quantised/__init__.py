@@ -49,4 +49,15 @@ ROWS = (
         106,
         "quantised.rq_vae",
     ),
+    Method(
+        "simvq",
+        "Addressing Representation Collapse in Vector Quantized Models with One Linear Layer",
+        2024,
+        "2411.02038",
+        "quantised",
+        "Codes that are one learned linear map of fixed vectors stay in use as the codebook grows.",
+        3,
+        199,
+        "quantised.simvq",
+    ),
 )

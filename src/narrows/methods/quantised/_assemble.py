@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.quantizer import Quantizer
-from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, TokenLayout
+from narrows.bottlenecks.discrete.vq import VectorQuantizer
+from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, TokenLayout, as_spec
 from narrows.core.check import refuse
 from narrows.nets import build
 from narrows.nets.kinds import Net
 from narrows.nets.logarithm import reading
 from narrows.priors import make_prior
 
-__all__ = ["token_autoencoder"]
+__all__ = ["token_autoencoder", "vq_autoencoder"]
 
 
 def token_autoencoder(
@@ -55,3 +57,40 @@ def token_autoencoder(
         bottleneck.layout = TokenLayout(((rows, columns),))
     second = make_prior(prior, bottleneck.symbols, spec.classes)
     return Autoencoder(encoder, bottleneck, decoder, output, objective, prior=second)
+
+
+def vq_autoencoder(
+    spec: Spec | tuple[int, ...],
+    objective: Objective,
+    *,
+    codes: int,
+    width: int,
+    downsample: int,
+    prior: str | Prior,
+    net: str | Net,
+    likelihood: str | Likelihood,
+    **learned: Any,
+) -> Autoencoder:
+    """A `token_autoencoder` with a `VectorQuantizer`, to which the further arguments go.
+
+    Args:
+        spec: description of the data, or the shape of one example.
+        objective: the objective of the first stage.
+        codes: size of the codebook, K.
+        width: width of a code, d.
+        downsample: pixels per token, along each side.
+        prior: the second stage.
+        net: the networks.
+        likelihood: p(x | z).
+        learned: the codebook, the gradient estimator and so on.
+
+    Raises:
+        RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
+    """
+
+    def quantizer(tokens: int) -> Quantizer:
+        return VectorQuantizer(width, codes=codes, tokens=tokens, **learned)
+
+    return token_autoencoder(
+        as_spec(spec), quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood
+    )

@@ -1,12 +1,9 @@
 """The vector-quantised autoencoder."""
 
-from typing import Any
-
-from narrows.bottlenecks.discrete.quantizer import Quantizer
-from narrows.bottlenecks.discrete.vq import VectorQuantizer
-from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
+from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec
 from narrows.core.schedules import Schedule
-from narrows.methods.quantised._assemble import token_autoencoder
+from narrows.methods.quantised._assemble import vq_autoencoder
 from narrows.nets.kinds import Net
 
 
@@ -16,7 +13,7 @@ def vq_vae(
     codes: int = 512,
     width: int = 32,
     downsample: int = 4,
-    codebook: str = "ema",
+    codebook: str | Codebook = "ema",
     beta: Schedule = 0.25,
     decay: float = 0.99,
     gradient: str = "straight-through",
@@ -30,12 +27,14 @@ def vq_vae(
 
     .. math:: -\log p(x \mid z_q) + \|\mathrm{sg}(z_e) - e\|^2 + \beta \|z_e - \mathrm{sg}(e)\|^2
 
-    The middle term is used with ``codebook="gradient"``; with ``"ema"`` codes are moving averages instead.
+    The middle term is used with ``codebook="gradient"`` and others that learn by gradient descent; with ``"ema"``
+    codes are moving averages instead.
 
     Args:
         codes: size of the codebook, K.
         width: width of a code, d.
-        codebook: how the codes are learned, ``ema`` or ``gradient``.
+        codebook: how the codes are learned: ``ema``, ``gradient``, or a kind of codebook that another method has
+            been published with.
         beta: weight of the commitment loss, a number or a schedule.
         decay: decay of the codebook's EMA.
         gradient: the gradient estimator, ``straight-through`` or ``rotation``.
@@ -53,12 +52,18 @@ def vq_vae(
     Reference:
         Van den Oord et al., Neural Discrete Representation Learning, 2017. arXiv:1711.00937
     """
-    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
-
-    def quantizer(tokens: int) -> Quantizer:
-        return VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook, **learned)
-
-    spec, objective = as_spec(spec), Objective(weights={"commitment": beta})
-    return token_autoencoder(
-        spec, quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood
+    return vq_autoencoder(
+        spec,
+        Objective(weights={"commitment": beta}),
+        codes=codes,
+        width=width,
+        downsample=downsample,
+        codebook=codebook,
+        decay=decay,
+        gradient=gradient,
+        restart=restart,
+        start=start,
+        prior=prior,
+        net=net,
+        likelihood=likelihood,
     )

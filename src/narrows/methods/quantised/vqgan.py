@@ -2,11 +2,10 @@
 
 from torch import nn
 
-from narrows.bottlenecks.discrete.quantizer import Quantizer
-from narrows.bottlenecks.discrete.vq import VectorQuantizer
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.core import Autoencoder, Likelihood, Prior, Spec, as_spec
 from narrows.core.schedules import Schedule
-from narrows.methods.quantised._assemble import token_autoencoder
+from narrows.methods.quantised._assemble import vq_autoencoder
 from narrows.nets import CRITICS, FEATURES
 from narrows.nets.kinds import Net
 from narrows.objectives.critic import OutputAdversary
@@ -19,7 +18,7 @@ def vqgan(
     codes: int = 512,
     width: int = 32,
     downsample: int = 4,
-    codebook: str = "gradient",
+    codebook: str | Codebook = "gradient",
     beta: Schedule = 0.25,
     perceptual: str | nn.Module = "random",
     perceptual_weight: Schedule = 1.0,
@@ -66,9 +65,6 @@ def vqgan(
         Esser, Rombach, Ommer, Taming Transformers for High-Resolution Image Synthesis, 2021. arXiv:2012.09841
     """
 
-    def quantizer(tokens: int) -> Quantizer:
-        return VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook)
-
     spec = as_spec(spec)
     shape = spec.output_shape
     features = None if FEATURES.word(perceptual) == "none" else FEATURES.make(perceptual, shape=shape)
@@ -81,6 +77,14 @@ def vqgan(
         weights={"commitment": beta},
         optimizer=optimizer,
     )
-    return token_autoencoder(
-        spec, quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood
+    return vq_autoencoder(
+        spec,
+        objective,
+        codes=codes,
+        width=width,
+        downsample=downsample,
+        codebook=codebook,
+        prior=prior,
+        net=net,
+        likelihood=likelihood,
     )

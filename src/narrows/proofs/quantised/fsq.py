@@ -7,14 +7,12 @@ from collections.abc import Mapping
 
 import torch
 
-from narrows.audit.metrics.usage import code_counts
 from narrows.bottlenecks.discrete.fsq import levels_for
-from narrows.core import Autoencoder, Batch
-from narrows.core.evidence import Indices
+from narrows.core import Autoencoder
 from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import RATE, stride
+from narrows.proofs.grids import RATE, mistakes, stride, used
 from narrows.proofs.quality import error
 
 __all__ = ["PROOF"]
@@ -43,25 +41,15 @@ def measure(trial: Trial) -> Mapping[str, float]:
             trial.fit(model, lr=RATE)
             numbers[f"{name}/used"] = used(model, test)
             numbers[f"{name}/mse"] = error(model, test)
-        numbers[f"fsq-{size}/mistakes"] = mistakes(finite, test)
+        numbers[f"fsq-{size}/mistakes"] = mistakes(finite, test) + equal_codes(finite, codes)
     return numbers
 
 
 @torch.no_grad()
-def used(model: Autoencoder, test: Batch) -> float:
-    """The share of the codes that some token of the test examples has."""
-    found = model.encode(test)[Indices]
-    return float((code_counts(found.indices, found.codes) > 0).double().mean())
-
-
-@torch.no_grad()
-def mistakes(model: Autoencoder, test: Batch) -> float:
-    """How many numbers of the test examples' codes do not come back from their indices, and equal codes."""
-    code = model.encode(test)
-    lost = (model.bottleneck.from_symbols(model.bottleneck.to_symbols(code)).z != code.z).sum()
-    codes = code[Indices].codes
+def equal_codes(model: Autoencoder, codes: int) -> float:
+    """How many of all codes are equal to another."""
     grid = model.bottleneck.from_symbols(torch.arange(codes).view(-1, 1)).z
-    return float(lost) + codes - len(grid.unique(dim=0))
+    return float(codes - len(grid.unique(dim=0)))
 
 
 PROOF = Proof(

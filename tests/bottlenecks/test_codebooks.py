@@ -1,0 +1,83 @@
+"""Codebooks against their equations: a linear map of fixed vectors; how a text or an object is chosen."""
+
+import pytest
+import torch
+
+from narrows.bottlenecks.discrete.codebooks import CODEBOOKS
+from narrows.bottlenecks.discrete.codebooks.linear import LinearCodebook
+from narrows.bottlenecks.discrete.vq import VectorQuantizer
+from narrows.core import Pass
+from narrows.core.check import RequestError
+from narrows.core.evidence import Indices
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_codes_of_a_linear_codebook_are_the_map_of_fixed_vectors(bias):
+    """Lookup, decoding from indices and `codebook` are of W c + b, against loops; c never changes."""
+    torch.manual_seed(0)
+    vq = VectorQuantizer(3, codes=20, tokens=5, codebook=LinearCodebook(20, 3, bias=bias)).double()
+    w, c = vq.book.linear.weight, vq.book.basis
+    b = vq.book.linear.bias if bias else torch.zeros(3)
+    e = [[float(sum(w[i, j] * c[k, j] for j in range(3)) + b[i]) for i in range(3)] for k in range(20)]
+    table = torch.tensor(e, dtype=torch.float64)
+    assert torch.allclose(vq.book.codebook, table)
+    x = torch.randn(4, 5, 3, dtype=torch.float64)
+    indices = vq(x)[Indices].indices
+    assert torch.equal(indices, torch.cdist(x, table).argmin(-1))
+    assert torch.allclose(vq.from_symbols(indices).z, table[indices])
+    assert torch.equal(vq.from_symbols(indices).z, vq(x).z)
+    assert (table[indices] - c[indices]).norm() > 0.1 * c[indices].norm()  # c itself would be wrong
+    fixed = c.clone()
+    vq.after_step(Pass(None, vq(x)))
+    assert torch.equal(vq.book.basis, fixed)
+    assert "basis" not in dict(vq.book.named_parameters())
+
+
+def test_the_basis_is_normal_with_variance_one_over_d():
+    torch.manual_seed(0)
+    basis = LinearCodebook(20_000, 4).basis
+    assert torch.allclose(basis.T @ basis / 20_000, torch.eye(4) / 4, atol=0.01)
+
+
+def test_one_chosen_code_moves_all_codes_of_a_linear_codebook_and_one_of_a_plain_one():
+    torch.manual_seed(0)
+    x = torch.randn(1, 1, 3)
+    moved = {}
+    for name in ("linear", "gradient"):
+        vq = VectorQuantizer(3, codes=16, tokens=1, codebook=name)
+        before = vq.book.codebook.detach().clone()
+        step = torch.optim.SGD(vq.parameters(), lr=0.1)
+        vq(x).costs["codebook"].sum().backward()
+        step.step()
+        moved[name] = int(((vq.book.codebook - before).abs().amax(1) > 0).sum())
+    assert moved == {"linear": 16, "gradient": 1}
+
+
+def test_the_gradient_of_the_map_is_that_of_the_written_cost():
+    """d/dW sum_l ||x_l - W c_l - b||^2 = -2 sum_l (x_l - e_l) c_l^T, and the commitment moves no code."""
+    torch.manual_seed(0)
+    vq = VectorQuantizer(3, codes=8, tokens=6, codebook="linear").double()
+    x = torch.randn(2, 6, 3, dtype=torch.float64)
+    code = vq(x)
+    (code.costs["codebook"] + 7 * code.costs["commitment"]).sum().backward()
+    c = vq.book.basis[code[Indices].indices].flatten(0, 1)
+    left = (x - code.z).detach().flatten(0, 1)
+    assert torch.allclose(vq.book.linear.weight.grad, -2 * left.T @ c)
+    assert torch.allclose(vq.book.linear.bias.grad, -2 * left.sum(0))
+
+
+def test_options_of_the_quantizer_and_of_the_text():
+    """The text has the last word; a codebook without restarts ignores the quantizer's."""
+    vq = VectorQuantizer(3, codes=8, tokens=2, codebook="ema:decay=0.5", decay=0.9, restart=0.1)
+    assert (vq.book.decay, vq.book.restart, vq.book.ema) == (0.5, 0.1, True)
+    assert not VectorQuantizer(3, codes=8, tokens=2, codebook="gradient").book.ema
+    assert VectorQuantizer(3, codes=8, tokens=2, codebook="linear:bias=no").book.linear.bias is None
+    assert set(CODEBOOKS.options("ema")) == {"decay", "restart"}
+
+
+@pytest.mark.parametrize(
+    "wrong", ["linear:decay=0.5", "lines", LinearCodebook(9, 3), LinearCodebook(8, 4), torch.nn.Linear(2, 2)]
+)
+def test_other_codebooks_are_refused(wrong):
+    with pytest.raises(RequestError, match="codebook"):
+        VectorQuantizer(3, codes=8, tokens=2, codebook=wrong)
