@@ -34,9 +34,9 @@ def stride(spec: Spec) -> int:
 
 
 def small_grid(spec: Spec) -> dict[str, Any]:
-    """Options of quantised methods whose codebooks are compared: small networks, tokens of width 8, and no prior."""
+    """Options of quantised methods whose codebooks are compared: small networks, tokens of width 32, and no prior."""
     return {
-        "width": 8,
+        "width": 32,
         "downsample": stride(spec),
         "net": "conv:width=16",
         "likelihood": "squared",

@@ -75,9 +75,7 @@ class VectorQuantizer(Quantizer):
         super().__init__(features, features if width is None else width, codes, tokens)
         self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
         self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
-        self.book = CODEBOOKS.make(
-            codebook, codes=self.codes, width=self.width, decay=decay, restart=restart
-        )
+        self.book = CODEBOOKS.make(codebook, codes=self.codes, width=self.width, decay=decay, restart=restart)
         if (self.book.codes, self.book.width) != (self.codes, self.width):
             found = f"{self.book.codes} codes of width {self.book.width}"
             raise refuse("codebook", found, f"{self.codes} codes of width {self.width}")

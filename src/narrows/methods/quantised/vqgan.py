@@ -64,7 +64,6 @@ def vqgan(
     Reference:
         Esser, Rombach, Ommer, Taming Transformers for High-Resolution Image Synthesis, 2021. arXiv:2012.09841
     """
-
     spec = as_spec(spec)
     shape = spec.output_shape
     features = None if FEATURES.word(perceptual) == "none" else FEATURES.make(perceptual, shape=shape)
