@@ -1,9 +1,12 @@
-"""Codebooks against their equations: a linear map of fixed vectors; how a text or an object is chosen."""
+"""Codebooks against their equations: a linear map of fixed vectors, unused codes that move to tokens; how a text or an object is chosen."""
+
+import math
 
 import pytest
 import torch
 
 from narrows.bottlenecks.discrete.codebooks import CODEBOOKS
+from narrows.bottlenecks.discrete.codebooks.clustered import ClusteredCodebook
 from narrows.bottlenecks.discrete.codebooks.linear import LinearCodebook
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Pass
@@ -81,3 +84,71 @@ def test_options_of_the_quantizer_and_of_the_text():
 def test_other_codebooks_are_refused(wrong):
     with pytest.raises(RequestError, match="codebook"):
         VectorQuantizer(3, codes=8, tokens=2, codebook=wrong)
+
+
+def clustered(codebook, **options):
+    """A codebook of given codes (K, d)."""
+    book = ClusteredCodebook(*codebook.shape, **options).to(codebook.dtype)
+    with torch.no_grad():
+        book.codebook.copy_(codebook)
+    return book
+
+
+def test_unused_codes_move_to_their_anchors_by_the_written_rule():
+    """p <- g p + (1-g) c/N, a = exp(-10 K p / (1-g) - 1e-3), e <- (1-a) e + a x, by loops, nearest tokens as anchors."""
+    torch.manual_seed(0)
+    codes, rows, decay = 6, 40, 0.9
+    e = torch.randn(codes, 2, dtype=torch.float64)
+    e[4:] += 50  # unused
+    book = clustered(e, decay=decay, anchor="nearest")
+    p = [0.0] * codes
+    for _ in range(4):
+        x = torch.randn(rows, 2, dtype=torch.float64)
+        indices = book.nearest(x)
+        expected = book.codebook.detach().clone()
+        for k in range(codes):
+            p[k] = decay * p[k] + (1 - decay) * int((indices == k).sum()) / rows
+            a = math.exp(-10 * codes * p[k] / (1 - decay) - 1e-3)
+            anchor = x[(x - expected[k]).square().sum(1).argmin()]
+            expected[k] = (1 - a) * expected[k] + a * anchor
+        book.learn(x.view(4, 10, 2), indices.view(4, 10))
+        assert torch.allclose(book.codebook, expected, atol=1e-5)
+        assert torch.allclose(book.shares, torch.tensor(p, dtype=torch.float64))
+
+
+def test_a_code_in_use_does_not_move():
+    """Above a 200th of an even share, the paper's example of a busy code, nothing changes to seven digits."""
+    torch.manual_seed(0)
+    book = clustered(torch.randn(4, 3))
+    book.shares.fill_(1 / 50 / 4)
+    before = book.codebook.detach().clone()
+    book.learn(torch.randn(8, 3), torch.tensor([0, 1, 2, 3] * 2))
+    assert torch.equal(book.codebook, before)
+
+
+@pytest.mark.parametrize("anchor", ["probabilistic", "nearest", "random"])
+def test_anchors_are_drawn_from_the_tokens_as_their_name_says(anchor):
+    torch.manual_seed(0)
+    x = torch.tensor([[0.0], [1.0], [2.0]])
+    weights = {
+        "probabilistic": [math.exp(-d) for d in (1.0, 0.0, 1.0)],  # the code lies at 1
+        "nearest": [0.0, 1.0, 0.0],
+        "random": [1.0, 1.0, 1.0],
+    }[anchor]
+    book = clustered(torch.ones(30_000, 1), anchor=anchor)
+    book.learn(x, torch.zeros(3, dtype=torch.long))
+    landed = (book.codebook[1:] - x.T).abs().argmin(1)
+    share = landed.bincount(minlength=3) / len(landed)
+    assert torch.allclose(share, torch.tensor(weights) / sum(weights), atol=0.012)
+
+
+def test_lookup_moves_no_code_and_the_hook_does():
+    torch.manual_seed(0)
+    vq = VectorQuantizer(3, codes=64, tokens=5, codebook="clustered").train()
+    before = vq.book.codebook.detach().clone()
+    code = vq(torch.randn(2, 5, 3))
+    assert torch.equal(vq.book.codebook, before)
+    vq.after_step(Pass(None, code))
+    moved = (vq.book.codebook != before).any(1)
+    assert moved.sum() == 64 - len(code[Indices].indices.unique())
+    assert len(vq(code[Indices].tokens)[Indices].indices.unique()) >= 7

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from narrows.core import all_sum
 
-__all__ = ["kmeans", "nearest", "scatter_sum", "spread"]
+__all__ = ["divided", "kmeans", "nearest", "scatter_sum", "spread"]
 
 _BLOCK = 64
 _SCORES = 1 << 19
@@ -99,10 +99,20 @@ def spread(rows: Tensor, n: int, distance: Tensor | None = None) -> Tensor:
     # Exponential races: the n smallest of noise / weight are a draw without replacement by weight.
     race = noise if distance is None else noise / distance.to(noise.dtype).clamp_min(1e-20)
     order = race.argsort()[:n]
-    chosen = rows[order[torch.arange(n, device=rows.device) % len(order)]]
+    return divided(rows[order[torch.arange(n, device=rows.device) % len(order)]])
+
+
+def divided(chosen: Tensor) -> Tensor:
+    """Rows that each process has chosen from its own, (n, d): process r decides on rows r, r + world, ...
+
+    Example:
+        >>> divided(torch.ones(2, 1))
+        tensor([[1.],
+                [1.]])
+    """
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         rank, world = torch.distributed.get_rank(), torch.distributed.get_world_size()
-        mine = torch.arange(n, device=rows.device) % world == rank
+        mine = torch.arange(len(chosen), device=chosen.device) % world == rank
         chosen = all_sum(torch.where(mine[:, None], chosen, torch.zeros_like(chosen)))
     return chosen
 

@@ -18,6 +18,7 @@ CODEBOOKS: Table[Codebook] = Table(
         "ema": "narrows.bottlenecks.discrete.learned:LearnedCodebook",
         "gradient": "narrows.bottlenecks.discrete.learned:GradientCodebook",
         "linear": "narrows.bottlenecks.discrete.codebooks.linear:LinearCodebook",
+        "clustered": "narrows.bottlenecks.discrete.codebooks.clustered:ClusteredCodebook",
     },
     supplied=("codes", "width", "ema"),
 )
