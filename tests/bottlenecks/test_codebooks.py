@@ -1,4 +1,4 @@
-"""Codebooks against their equations: a linear map of fixed vectors, unused codes that move to tokens; how a text or an object is chosen."""
+"""Codebooks against their equations, and how they are chosen."""
 
 import math
 
@@ -95,7 +95,7 @@ def clustered(codebook, **options):
 
 
 def test_unused_codes_move_to_their_anchors_by_the_written_rule():
-    """p <- g p + (1-g) c/N, a = exp(-10 K p / (1-g) - 1e-3), e <- (1-a) e + a x, by loops, nearest tokens as anchors."""
+    """p <- g p + (1-g) c/N, a = exp(-10 K p / (1-g) - 1e-3), e <- (1-a) e + a x, by loops; the nearest tokens."""
     torch.manual_seed(0)
     codes, rows, decay = 6, 40, 0.9
     e = torch.randn(codes, 2, dtype=torch.float64)

@@ -62,8 +62,8 @@ PROOF = Proof(
     default={"steps": 700, "test": 5000, "small": 1024, "large": 4096, "batch_size": 32},
     full={"steps": 40_000, "test": 10_000, "large": 65_536, "batch_size": 64},
     notes="""
-        A grid of 7 x 7 tokens of width 32, convolutional networks of 16 channels, squared error. The plain VQ learns its
-        codes by gradient descent from normal draws, and never restarts a code. SimVQ's linear map has a bias, as in
+        A grid of 7 x 7 tokens of width 32, convolutional networks of 16 channels, squared error. The plain VQ learns
+        its codes by gradient descent from normal draws, and never restarts a code. SimVQ's linear map has a bias, as in
         the authors' code. The paper's sizes are ImageNet's, with perceptual and adversarial losses. `mistakes` counts
         the numbers of test codes that do not come back from their indices. With tokens of width 8 (seeds 0 to 2) SimVQ
         used 99.6 % and 95.6 % of the two codebooks, and its errors were those of the plain VQ: few dimensions keep a

@@ -82,9 +82,7 @@ class ClusteredCodebook(Codebook):
     codebook: Tensor
     shares: Tensor
 
-    def __init__(
-        self, codes: int, width: int, *, decay: float = 0.99, anchor: str = "probabilistic"
-    ) -> None:
+    def __init__(self, codes: int, width: int, *, decay: float = 0.99, anchor: str = "probabilistic") -> None:
         super().__init__(codes, width)
         self.decay = fraction("decay", decay)
         self.anchor = choice("anchor", anchor, tuple(ANCHORS))
