@@ -61,7 +61,8 @@ def test_the_surprise_of_draws_of_a_large_grid_is_the_entropy():
     source = nd.open("markov-codes", n=4000, tests=100)
     truth, x = source.truth, source.train.all().x.numpy()
     surprise = -truth.log_likelihood(truth.tokens(x))
-    assert source.spec.shape == (1, 7, 7) and source.spec.values == "unit"
+    assert source.spec.shape == (1, 7, 7)
+    assert source.spec.values == "unit"
     assert surprise.mean() == pytest.approx(truth.entropy, abs=4 * surprise.std() / math.sqrt(4000))
     np.testing.assert_array_equal(truth.images(truth.tokens(x)), x)
     assert truth.bits < 1.2  # far below log2 4

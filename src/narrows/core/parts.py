@@ -322,6 +322,10 @@ class Prior(Part):
         """-log p of each row of symbols (or a bound of it), in nats, (B,)."""
         raise NotImplementedError(f"{type(self).__name__} must define nll")
 
+    def token_nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor | None:
+        """The terms of `nll` by token, in the order in which tokens are drawn, (B, T); None if it has no such terms."""
+        return None
+
     @property
     def has_nll(self) -> bool:
         """Whether `nll` is defined."""

@@ -147,8 +147,12 @@ class Sequence(LabelledPrior):
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of symbols (B, *shape), in nats, (B,)."""
+        return self.token_nll(symbols, condition).sum(-1)
+
+    def token_nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """-log p of each token, or of its parts, given those before it, (B, T)."""
         tokens, labels = self.arrange(symbols), self.told(condition, len(symbols))
-        return self.head.nll(self.net(tokens, labels), tokens, self.net.embed).flatten(1).sum(-1)
+        return self.head.nll(self.net(tokens, labels), tokens, self.net.embed).flatten(1)
 
     def generate(
         self, n: int, condition: Condition, guidance: float, draw: Callable[[Tensor], Tensor]

@@ -28,6 +28,7 @@ from narrows.audit.checks.likelihood import likelihood
 from narrows.audit.checks.modalities import modalities
 from narrows.audit.checks.orthogonality import quasi_orthogonality
 from narrows.audit.checks.principal import principal
+from narrows.audit.checks.prior_bits import prior_bits
 from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
 from narrows.audit.checks.recovery import recovery
@@ -69,6 +70,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     recovery,
     splice,
     table,
+    prior_bits,
     aggregate_posterior,
     prior_holes,
     generated_loss,

@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from narrows.core import seeded
 from narrows.core.check import refuse, whole
 
-__all__ = ["Features", "classifier_features", "frechet", "principal_features"]
+__all__ = ["Features", "classifier", "classifier_features", "frechet", "principal_features"]
 
 Features = Callable[[Tensor], Tensor]
 """From examples (N, ...) to features (N, F)."""
@@ -56,7 +56,21 @@ def frechet(a: Tensor, b: Tensor) -> float:
 def classifier_features(
     x: Tensor, labels: Tensor, *, width: int = 32, steps: int = 400, batch_size: int = 128, seed: int = 0
 ) -> Features:
-    """Train a small classifier, and return its last hidden layer as features.
+    """Train a small classifier, and return its last hidden layer as features. Arguments are those of `classifier`.
+
+    Example:
+        >>> x = torch.randn(64, 1, 4, 4)
+        >>> classifier_features(x, x.flatten(1)[:, 0] > 0, steps=2)(x).shape
+        torch.Size([64, 32])
+    """
+    body: nn.Module = classifier(x, labels, width=width, steps=steps, batch_size=batch_size, seed=seed)[0]
+    return body
+
+
+def classifier(
+    x: Tensor, labels: Tensor, *, width: int = 32, steps: int = 400, batch_size: int = 128, seed: int = 0
+) -> nn.Sequential:
+    """Train a small classifier: its features, and the map from them to logits.
 
     Args:
         x: examples (N, ...).
@@ -71,8 +85,8 @@ def classifier_features(
 
     Example:
         >>> x = torch.randn(64, 1, 4, 4)
-        >>> classifier_features(x, x.flatten(1)[:, 0] > 0, steps=2)(x).shape
-        torch.Size([64, 32])
+        >>> classifier(x, x.flatten(1)[:, 0] > 0, steps=2)(x).shape
+        torch.Size([64, 2])
     """
     if len(labels) != len(x):
         raise refuse("labels", f"{len(labels)} labels", f"one for each of the {len(x)} examples")
@@ -88,8 +102,7 @@ def classifier_features(
             optimizer.zero_grad()
             F.cross_entropy(net(x[rows]), labels[rows]).backward()
             optimizer.step()
-    body.requires_grad_(False)
-    return body
+    return net.requires_grad_(False)
 
 
 def principal_features(x: Tensor, *, width: int = 32) -> Features:

@@ -112,13 +112,12 @@ class MarkovCodesTruth:
         log_scale: complex = 0.0
         messages = [message]
         for place in range(1, self.rows * self.columns):
-            wide = message.reshape(-1, self.codes)[:, :, None] * single  # (..., left, new)
+            flat: np.ndarray = message.reshape(-1, self.codes)[:, :, None] * single  # (..., left, new)
             if place % self.columns:
-                wide = wide * pair
-            flat = wide.reshape(-1, self.codes)
+                flat = flat * pair
+            flat = flat.reshape(-1, self.codes)
             if place >= self.columns:  # the first token of the state is the one above the new one
-                flat = flat.reshape(self.codes, -1, self.codes)
-                flat = np.einsum("asn,an->sn", flat, pair)
+                flat = np.einsum("asn,an->sn", flat.reshape(self.codes, -1, self.codes), pair)
             total = flat.sum().real
             message, log_scale = flat.reshape(-1) / total, log_scale + math.log(total)
             messages = [*messages, message] if keep else [message]
@@ -138,7 +137,8 @@ def markov_codes(
     """Draw grids of tokens from a Potts field of known entropy, as images with a shade of grey for each token.
 
     A tokenizer that reconstructs every token has codes of the same entropy, whatever they are: a lower bound of the
-    bits of any prior (`narrows fit markov-codes --method vq-vae --codes 4 --downsample 1`).
+    bits of any prior. The audit compares `prior/bits` with it. A prior over indices can also be fitted to
+    `truth.tokens` directly, without a tokenizer.
 
     Args:
         n: training examples.
@@ -165,7 +165,9 @@ def markov_codes(
     whole("rows", rows), whole("columns", columns), whole("codes", codes, low=2)
     if codes**columns > _MOST:
         fix = "Take fewer columns, or fewer codes; rows are free."
-        raise refuse("columns", columns, f"so few that codes to the power of columns is at most {_MOST:,}", fix)
+        raise refuse(
+            "columns", columns, f"so few that codes to the power of columns is at most {_MOST:,}", fix
+        )
     truth = MarkovCodesTruth(rows, columns, codes, number("coupling", coupling), number("slope", slope))
     x = truth.images(truth.draw(np.random.default_rng((seed, 23)), whole("n", n) + whole("tests", tests)))
     return Raw(x[:n], test=Raw(x[n:], layout="chw"), layout="chw", scale="none", truth=truth)
