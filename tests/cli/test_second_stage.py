@@ -24,7 +24,10 @@ def test_fit_on_a_run_and_sample(cli, fitted, tmp_path):
     out, sheet = tmp_path / "f", tmp_path / "g.png"
     code = cli("fit", fitted, "--prior", "flow-matching:width=8,depth=1", "--steps", 4, "--out", out)[0]
     assert code == 0
-    assert json.loads((out / "recipe.json").read_text())["prior"]["text"] == "flow-matching:width=8,depth=1"
+    assert (
+        json.loads((out / "recipe.json").read_text())["prior"]["text"]
+        == "flow-matching:width=8,depth=1,labels=yes"
+    )
     assert cli("sample", out, "--steps", 3, "--sampler", "euler", "-n", 4, "--out", sheet)[0] == 0
     with Image.open(sheet) as picture:
         assert picture.size[0] > 16

@@ -62,7 +62,7 @@ def test_a_prior_told_labels_draws_the_class_asked_for():
     torch.manual_seed(0)
     spec = Spec((1, 8, 8), "unit", classes=3)
     model = vq_vae(spec, codes=16, width=4, prior="ar:width=8,depth=1,labels=yes")
-    assert model.conditions == ("labels",)
+    assert (model.conditions, model.all_conditions) == ((), ("labels",))
     assert model.sample(4, {"labels": torch.eye(3)[[0, 1, 2, 0]]}).shape == (4, 1, 8, 8)
     assert model.sample(4).shape == (4, 1, 8, 8)
     with pytest.raises(RequestError, match="labels"):

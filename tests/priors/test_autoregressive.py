@@ -64,8 +64,11 @@ def test_a_label_changes_what_is_drawn():
         drawn = (prior.sample(10_000, {"labels": label.expand(10_000, -1)}) * places).sum(-1)
         assert (drawn.bincount(minlength=81) / 10_000 - p).abs().sum() < 0.08
     assert prior.sample(5).shape == (5, 4)
+    none = {"labels": torch.zeros(81, 2)}
+    assert torch.equal(prior.nll(sequences), prior.nll(sequences, none))
     with pytest.raises(RequestError, match="labels"):
-        prior.nll(sequences)
+        prior.train().nll(sequences)
+    prior.eval()
     with pytest.raises(RequestError, match="labels"):
         prior.sample(3, {"labels": torch.eye(2)})
 

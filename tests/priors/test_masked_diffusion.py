@@ -112,8 +112,11 @@ def test_labels_tell_and_wrong_options_are_refused():
     one, other = ({"labels": torch.eye(2)[[i] * 4]} for i in (0, 1))
     assert not torch.allclose(prior.nll(rows, one), prior.nll(rows, other))
     assert prior.sample(3, {"labels": torch.eye(2)[[0, 1, 0]]}, guidance=2.0).shape == (3, 2, 2)
+    none = {"labels": torch.zeros(4, 2)}
+    assert torch.equal(prior.nll(rows), prior.nll(rows, none))
     with pytest.raises(RequestError, match="labels"):
-        prior.nll(rows)
+        prior.train().nll(rows)
+    prior.eval()
     with pytest.raises(RequestError, match="schedule"):
         tiny(schedule="sudden")
     with pytest.raises(RequestError, match="steps"):

@@ -152,8 +152,11 @@ def test_stacks_are_one_long_row_and_labels_tell():
     assert prior.sample(5).shape == (5, 2, 3)
     assert not torch.allclose(prior.nll(rows, one), prior.nll(rows, other))
     assert prior.sample(3, {"labels": torch.eye(2)[[0, 1, 0]]}, guidance=2.0).shape == (3, 2, 3)
+    none = {"labels": torch.zeros(4, 2)}
+    assert torch.equal(prior.nll(rows), prior.nll(rows, none))
     with pytest.raises(RequestError, match="labels"):
-        prior.nll(rows)
+        prior.train().nll(rows)
+    prior.eval()
 
 
 def test_wrong_symbols_and_options_are_refused():

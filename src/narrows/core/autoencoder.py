@@ -84,14 +84,15 @@ class Autoencoder(Part):
         """Names of the conditions that encoder or decoder reads."""
         return self.conditions
 
+    @property
+    def all_conditions(self) -> tuple[str, ...]:
+        """Names of the conditions of the autoencoder and of its prior, which training and sampling read."""
+        more = () if self.prior is None else self.prior.conditions
+        return (*self.conditions, *(name for name in more if name not in self.conditions))
+
     def set_prior(self, prior: Prior | None) -> None:
         """Set or replace the second-stage prior over the code's symbols."""
         self.prior = prior
-        if prior is not None:
-            self.conditions = (
-                *self.conditions,
-                *(name for name in prior.conditions if name not in self.conditions),
-            )
 
     def targeted(self, batch: Batch) -> Batch:
         """The batch with the target of the loss, if that is not the one of the data."""

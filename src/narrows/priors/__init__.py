@@ -13,7 +13,7 @@ from narrows.core.texts import docstring_args
 if TYPE_CHECKING:
     from narrows.core import Likelihood, Prior, Symbols
 
-__all__ = ["PRIORS", "SAMPLING", "check_sampling", "make_prior", "require", "sampling_options"]
+__all__ = ["PRIORS", "SAMPLING", "check_sampling", "make_prior", "require", "sampling_options", "with_labels"]
 
 PRIORS: Table[Prior] = Table(
     "prior",
@@ -76,6 +76,21 @@ def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior 
     if made.symbols not in (None, symbols):
         raise refuse("prior", type(made).__name__, f"one for {symbols}", f"This one is for {made.symbols}.")
     return made
+
+
+def with_labels(prior: str, classes: int) -> str:
+    """The text of a prior that is told the labels of labelled data, unless it says ``labels=no`` or takes none.
+
+    Example:
+        >>> with_labels("maskgit:width=8", 10), with_labels("maskgit:labels=no", 10), with_labels("gmm", 10)
+        ('maskgit:width=8,labels=yes', 'maskgit:labels=no', 'gmm')
+    """
+    if not classes or PRIORS.word(prior):
+        return prior
+    spelled = PRIORS.read(prior)
+    if "labels" in spelled.options or "labels" not in PRIORS.parameters(spelled.name):
+        return prior
+    return f"{prior}{',' if ':' in prior else ':'}labels=yes"
 
 
 def require(symbols: Symbols, prior: type[Prior]) -> None:

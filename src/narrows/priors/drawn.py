@@ -99,7 +99,8 @@ class StandardCodes(DrawnCodes, LabelledPrior):
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Compute mean and standard deviation of the codes."""
+        """Compute mean and standard deviation of the codes, and the shares of the labels."""
+        super().prepare(model, batch)
         rows = self.drawn(batch).view(-1, *self.symbols.shape)
         channel = {"vector": 1, "tokens": rows.dim() - 1}.get(self.symbols.kind, 1)
         over = [axis for axis in range(rows.dim()) if axis != channel and not (self.elementwise and axis)]

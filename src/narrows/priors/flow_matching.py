@@ -12,7 +12,6 @@ from narrows.core.check import choice, whole
 from narrows.diffusion.ode import SOLVERS, solve
 from narrows.diffusion.paths import Linear
 from narrows.priors.denoising import DenoisingPrior, interval
-from narrows.priors.labels import labels_of
 
 __all__ = ["FlowMatching"]
 
@@ -102,7 +101,7 @@ class FlowMatching(DenoisingPrior):
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of codes (n, *shape), in nats, (n,): by 32 steps of Heun's method."""
-        labels = labels_of(condition, len(symbols), self.classes)
+        labels = self.known(condition, len(symbols))
         z = self.standard(symbols.flatten(1))
 
         def change(state: Tensor, t: Tensor) -> Tensor:
@@ -129,7 +128,7 @@ class FlowMatching(DenoisingPrior):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
+            condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
             steps: steps of the solver, T.
             sampler: the solver: ``euler`` or ``ab2`` (one evaluation of the net a step), ``heun`` (two) or ``rk4``
                 (four).

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.core import Condition, Prior, Symbols
+from narrows.core import Autoencoder, Batch, Condition, Prior, Symbols
 from narrows.core.check import number, refuse, whole
 from narrows.priors import require
 
@@ -14,7 +14,6 @@ __all__ = [
     "DROP",
     "LabelledPrior",
     "classes_told",
-    "drawn",
     "dropped",
     "guided",
     "labels_of",
@@ -38,6 +37,7 @@ class LabelledPrior(Prior):
     """
 
     symbols: Symbols
+    shares: Tensor
 
     def __init__(self, symbols: Symbols, classes: int, labels: bool) -> None:
         super().__init__()
@@ -45,14 +45,40 @@ class LabelledPrior(Prior):
         self.symbols = symbols
         self.classes = classes_told(labels, classes)
         self.conditions = ("labels",) if labels else ()
+        if self.classes:
+            self.register_buffer("shares", torch.full((self.classes,), 1 / self.classes))
+
+    @torch.no_grad()
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Count how often each label is in the training data, of which labels are drawn."""
+        if self.classes:
+            labels = self.known(batch.condition, len(batch.x))
+            assert labels is not None
+            self.shares.copy_(labels.float().mean(0))
+
+    def known(self, condition: Condition, n: int) -> Tensor | None:
+        """The labels of n rows, (n, G); None for an unconditional prior.
+
+        Without labels None too, except in training: the prior then models all classes together (see `DROP`).
+
+        Raises:
+            RequestError: in training there are no labels.
+        """
+        labels = labels_of(condition, n, self.classes)
+        if labels is None and self.classes and self.training:
+            raise refuse("labels", None, f"one-hot labels of shape {(n, self.classes)}")
+        return labels
 
     def told(self, condition: Condition, n: int) -> Tensor | None:
-        """The labels of n rows, (n, G), with dropout in training; None for an unconditional prior."""
-        return dropped(labels_of(condition, n, self.classes), self.training)
+        """As `known`, with dropout in training."""
+        return dropped(self.known(condition, n), self.training)
 
     def asked(self, condition: Condition, n: int, guidance: float, device: torch.device) -> Tensor | None:
-        """The labels of n draws, given or drawn evenly; with guidance the same rows without labels follow, (2n, G)."""
-        return with_unlabelled(drawn(condition, n, self.classes, device), guidance)
+        """The labels of n draws, given or drawn; with guidance the same rows without labels follow, (2n, G)."""
+        if self.classes and "labels" not in condition:
+            rows = torch.multinomial(self.shares, n, replacement=True)
+            condition = {"labels": F.one_hot(rows, self.classes).to(device)}
+        return with_unlabelled(labels_of(condition, n, self.classes), guidance)
 
 
 def classes_told(labels: bool, classes: int) -> int:
@@ -71,7 +97,9 @@ def classes_told(labels: bool, classes: int) -> int:
 
 
 def labels_of(condition: Condition, n: int, classes: int) -> Tensor | None:
-    """The one-hot labels (n, G) of a condition; None for an unconditional prior.
+    """The one-hot labels (n, G) of a condition; None for an unconditional prior, or if there are no labels.
+
+    Without labels, a prior that is told some models all classes together: see `DROP`.
 
     Args:
         condition: by name; ``labels`` is read.
@@ -79,22 +107,12 @@ def labels_of(condition: Condition, n: int, classes: int) -> Tensor | None:
         classes: G, 0 for a prior that is told none.
 
     Raises:
-        RequestError: the labels are missing or have another shape.
+        RequestError: the labels have another shape.
     """
-    if not classes:
-        return None
-    labels = condition.get("labels")
-    if labels is None or tuple(labels.shape) != (n, classes):
-        shape = None if labels is None else tuple(labels.shape)
-        raise refuse("labels", shape, f"one-hot labels of shape {(n, classes)}")
+    labels = condition.get("labels") if classes else None
+    if labels is not None and tuple(labels.shape) != (n, classes):
+        raise refuse("labels", tuple(labels.shape), f"one-hot labels of shape {(n, classes)}")
     return labels
-
-
-def drawn(condition: Condition, n: int, classes: int, device: torch.device) -> Tensor | None:
-    """The labels for sampling: the given ones, else uniform ones; None for an unconditional prior."""
-    if classes and "labels" not in condition:
-        return F.one_hot(torch.randint(classes, (n,), device=device), classes)
-    return labels_of(condition, n, classes)
 
 
 def dropped(labels: Tensor | None, training: bool) -> Tensor | None:

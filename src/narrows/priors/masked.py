@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from narrows.core import NO_CONDITION, Condition, Symbols
 from narrows.nets.vit import TransformerBlocks
 from narrows.priors.indices import IndexPrior
-from narrows.priors.labels import guided, labels_of
+from narrows.priors.labels import guided
 from narrows.priors.samplers.ancestral import sharpened
 from narrows.priors.samplers.confidence import Predict
 
@@ -76,7 +76,7 @@ class MaskedPrior(IndexPrior):
         """
         indices = symbols.flatten(1)
         order = order.to(indices.device).expand(indices.shape)
-        labels = labels_of(condition, len(indices), self.classes)
+        labels = self.known(condition, len(indices))
         when = order.argsort(-1)
         total = torch.zeros((), device=indices.device)
         for turn in range(self.tokens):
@@ -91,7 +91,7 @@ class MaskedPrior(IndexPrior):
         from 1 to L. The sets are the same each time, and for all rows.
         """
         indices = symbols.flatten(1)
-        labels = labels_of(condition, len(indices), self.classes)
+        labels = self.known(condition, len(indices))
         dice = torch.Generator().manual_seed(0)
         if self.tokens <= _PASSES:
             return self.ordered_nll(symbols, torch.randperm(self.tokens, generator=dice), condition)

@@ -108,7 +108,7 @@ class MaskedDiffusion(MaskedPrior):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
+            condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
             steps: passes of the transformer, whose times are the cosines of evenly spaced angles.
         """
         predict = self.predictor(n, condition, guidance, temperature, top_k, top_p)

@@ -89,7 +89,7 @@ class MaskGIT(MaskedPrior):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
+            condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
             steps: passes of the transformer, T; with as many as there are indices, one is generated in each.
             noise: on the confidence by which drawn indices are kept, fading to 0; with 0 the most confident are kept.
         """

@@ -161,7 +161,7 @@ class Sequence(LabelledPrior):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
+            condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
             guidance: w.
             draw: draws a token for each of n rows from h (n, W); with guidance, from h (2n, W) with and without
                 labels, the same tokens twice.
@@ -193,8 +193,7 @@ class IndexSequence(Sequence):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are
-                given.
+            condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
         """
         choose = chooser(guidance, temperature, top_k, top_p)
         return self.generate(n, condition, guidance, lambda h: self.draw(h, choose))

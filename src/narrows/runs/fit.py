@@ -33,6 +33,7 @@ from narrows.runs.second_stage import (
     belongs_to,
     check_prior,
     on_a_run,
+    tell_labels,
     with_prior,
     write_begin,
 )
@@ -373,8 +374,13 @@ def _resolve(
         raise refuse("method", method, "a name such as 'vae', a builder function or an Autoencoder")
     if prior is not None and belongs_to(prior, builder):
         options["prior"] = prior
-    arguments = check_options(builder, options, name)
-    return name, lambda source: builder(source.spec, **arguments)
+    check_options(builder, options, name)
+
+    def build(source: Source) -> Autoencoder:
+        options.update(tell_labels(options, builder, source.spec.classes))
+        return builder(source.spec, **check_options(builder, options, name))
+
+    return name, build
 
 
 def _same(row: index.Method, builder: Builder) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from narrows.core import files
 from narrows.core.check import RequestError
 from narrows.core.progress import Silent
-from narrows.priors import PRIORS
+from narrows.priors import PRIORS, with_labels
 from narrows.runs.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -91,7 +91,8 @@ def prior_run(run: Run, prior: str, *, progress: bool | Silent = True) -> Run:
         return nr.fit(run, prior=text, out=folder, seed=run.recipe.training["seed"], progress=progress)
     recipe = Recipe.read(folder)
     same = recipe.base.get("sha256") == files.read_json(run.path / "result.json")["sha256"]
-    if not same or recipe.prior.get("text") != text:
+    texts = (text, with_labels(text, run.recipe.spec.classes))
+    if not same or recipe.prior.get("text") not in texts:
         what = "other weights of this run" if not same else f"another text, {recipe.prior.get('text')!r}"
         raise RequestError(
             f"The prior in {folder} belongs to {what}. Remove that folder, or fit the prior in a new one: "

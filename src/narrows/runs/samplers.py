@@ -44,7 +44,7 @@ def stored_priors(run: Run) -> dict[str, Run]:
 
 def with_samples(run: Run, report: Report) -> Report:
     """The report with samples of the run's own prior and of those that are stored below it, a row for each."""
-    stored = {} if run.model.conditions else stored_priors(run)
+    stored = {} if run.model.all_conditions else stored_priors(run)
     at = next((i for i, figure in enumerate(report.figures) if figure.name == "samples"), None)
     if not stored or at is None:
         return report

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from narrows.core import Autoencoder, Prior, files, seeded
 from narrows.core.check import RequestError, refuse
 from narrows.core.tensorfile import write_tensors
 from narrows.data import Source, names
-from narrows.priors import PRIORS
+from narrows.priors import PRIORS, with_labels
 from narrows.runs.loading import load
 from narrows.runs.recipe import CUSTOM, Builder, Recipe
 from narrows.runs.run import Run
@@ -27,6 +28,7 @@ __all__ = [
     "belongs_to",
     "check_prior",
     "on_a_run",
+    "tell_labels",
     "with_prior",
     "write_begin",
 ]
@@ -75,6 +77,24 @@ def belongs_to(prior: str | Prior, builder: Builder) -> bool:
     return default in PRIORS or name not in PRIORS
 
 
+def tell_labels(options: Mapping[str, Any], builder: Builder, classes: int) -> dict[str, Any]:
+    """The options of a method whose second-stage prior is told the labels of labelled data.
+
+    The text of the prior that is written into the recipe says so: ``maskgit:labels=yes``.
+
+    Args:
+        options: the given options, to which the builder's default prior may be added.
+        builder: the method's builder.
+        classes: the number of classes of the data, 0 without labels.
+    """
+    known = inspect.signature(builder).parameters
+    prior = options.get("prior", known["prior"].default) if "prior" in known else None
+    if not isinstance(prior, str) or PRIORS.canonical(prior.partition(":")[0]) not in PRIORS.parts:
+        return dict(options)
+    told = with_labels(prior, classes) if belongs_to(prior, builder) else prior
+    return dict(options) if told == prior else {**options, "prior": told}
+
+
 def with_prior(recipe: Recipe, model: Autoencoder, prior: str | Prior, source: Source) -> Recipe:
     """Set a second-stage prior on a model, and write it into the recipe.
 
@@ -84,9 +104,12 @@ def with_prior(recipe: Recipe, model: Autoencoder, prior: str | Prior, source: S
         prior: text such as ``flow-matching:width=128``, or a prior.
         source: the data, from which the shape of the codes is found.
     """
-    batch = source.train.batch(slice(0, min(2, len(source.train))), model.conditions)
+    batch = source.train.batch(slice(0, min(2, len(source.train))), model.all_conditions)
     symbols = model.symbols_of(batch)
-    text, custom = (prior, None) if isinstance(prior, str) else (CUSTOM, prior)
+    if isinstance(prior, str):
+        text, custom = with_labels(prior, source.spec.classes), None
+    else:
+        text, custom = CUSTOM, prior
     description = {"text": text, "shape": list(symbols.shape), "codes": symbols.codes}
     recipe = replace(recipe, prior=description)
     recipe.put_prior(model, custom)
@@ -100,7 +123,7 @@ def check_prior(model: Autoencoder, source: Source) -> None:
         RequestError: the prior needs a posterior, or more codes than there are.
     """
     if model.prior is not None:
-        batch = source.train.batch(slice(0, min(2, len(source.train))), model.conditions)
+        batch = source.train.batch(slice(0, min(2, len(source.train))), model.all_conditions)
         with seeded(0):
             model.prior.check(model.encode_fixed(batch), len(source.train))
 

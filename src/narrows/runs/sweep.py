@@ -29,6 +29,7 @@ from narrows.runs.finish import finish
 from narrows.runs.loading import load
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.run import Run
+from narrows.runs.second_stage import tell_labels
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
@@ -333,11 +334,13 @@ class _Sweep:
         reads = index.METHODS[combination.method].reads
         source = self._source({"kinds": reads, **combination.data})
         torch.manual_seed(combination.plan.seed)
-        model = index.builder(combination.method)(source.spec, **combination.options)
+        builder = index.builder(combination.method)
+        options = tell_labels(combination.options, builder, source.spec.classes)
+        model = builder(source.spec, **options)
         plan = plan_for(model, len(source.train), combination.given)
         recipe = Recipe(
             combination.method,
-            combination.options,
+            options,
             source.spec,
             source.describe(),
             plan.to_json(),

@@ -61,7 +61,7 @@ class Case:
 
     def batch(self, model: Autoencoder, n: int = BATCH, seed: int = 0) -> Batch:
         """A batch of synthetic examples."""
-        return examples(self.spec, n, seed).all(conditions=model.conditions)
+        return examples(self.spec, n, seed).all(conditions=model.all_conditions)
 
     def prepared(self) -> tuple[Autoencoder, Batch]:
         """A model prepared with a batch, as before the first training step."""

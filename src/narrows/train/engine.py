@@ -108,7 +108,7 @@ class Engine:
             self.ends = list(resumed.metadata.get("ends", []))
             self.finished_steps = int(resumed.metadata["at"]) - int(resumed.metadata["step"])
         if self.kept is not None:
-            batch = self.kept.batch(slice(0, len(self.kept)), self.model.conditions, self.fabric.device)
+            batch = self.kept.batch(slice(0, len(self.kept)), self.model.all_conditions, self.fabric.device)
             for part in model_parts(self.model):
                 part.keep(batch.visible())
         begun = False

@@ -43,7 +43,7 @@ def evaluate(
     accumulators: dict[str, Accumulator] = {}
     with seeded(0):
         for chunk in rows.split(max(1, batch_size)):
-            batch = examples.batch(chunk, model.conditions, device)
+            batch = examples.batch(chunk, model.all_conditions, device)
             batch = batch if stage.view is None else stage.view(batch)
             loss = stage.part.players()[0].loss(batch, step, None)
             values: dict[str, Any] = {"loss": loss.total, **loss.terms}

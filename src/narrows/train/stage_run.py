@@ -64,7 +64,7 @@ class StageRun:
             setting.examples,
             plan.batch_size,
             plan.order + number,
-            conditions=model.conditions,
+            conditions=model.all_conditions,
             device=setting.device,
             rank=strategy.rank,
             world_size=strategy.world_size,

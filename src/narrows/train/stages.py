@@ -103,7 +103,7 @@ def prepare(
     rows = some_rows(examples, stage.rows, plan.order)
     model.train()
     with seeded(plan.seed):
-        chunks = (examples.batch(chunk, model.conditions, device) for chunk in rows.split(_CHUNK))
+        chunks = (examples.batch(chunk, model.all_conditions, device) for chunk in rows.split(_CHUNK))
         batch = _joined([chunk.visible() if stage.view is None else stage.view(chunk) for chunk in chunks])
         for part in own_parts(stage, model.stages()):
             part.set_rows(len(examples))

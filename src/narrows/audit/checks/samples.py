@@ -21,11 +21,12 @@ _ROWS, _COLUMNS = 4, 10
 def samples(view: View) -> Finding:
     """Decoded draws of the prior, by class if labels are a condition; empty without a prior."""
     count = _ROWS * _COLUMNS
-    if view.mixed or view.elements or not set(view.model.inputs) <= {"labels"}:
+    told = {*view.model.inputs, *(view.model.all_conditions if view.model.prior is not None else ())}
+    if view.mixed or view.elements or not told <= {"labels"}:
         return Finding()  # rows of a table are not pictures, and the prior does not generate conditions
     labels: list[str] = [""] * _ROWS
     requested: dict[str, Tensor] = {}
-    if view.model.inputs:
+    if told and "labels" in view.batch.condition:
         classes = view.batch.condition["labels"].shape[1]
         requested["labels"] = torch.eye(classes)[torch.arange(classes).repeat_interleave(_COLUMNS)]
         count, labels = len(requested["labels"]), [f"class {c}" for c in range(classes)]

@@ -41,7 +41,8 @@ def sample(
         run: the run.
         n: number of examples.
         seed: random seed.
-        label: class of all examples, for a model conditioned on labels; all classes in turn if None.
+        label: class of all examples, for a model conditioned on labels. If None, all classes in turn, or, if only the
+            prior is told labels, as often as in its training data.
         draw: draw from the likelihood instead of taking its mean.
         resolution: for fields: number of points along each coordinate, as a multiple of that of the training data.
         progress: a `narrows.core.progress.Progress`, or None.
@@ -67,12 +68,12 @@ def sample(
 
 def labels(run: Run, n: int, label: int | None) -> dict[str, Tensor]:
     """The labels of n samples, one-hot; empty if the model is not conditioned on labels."""
-    conditions = run.model.conditions
+    conditions = run.model.all_conditions
     if label is not None and "labels" not in conditions:
         fix = "Use the method cvae, or a prior with labels: --prior maskgit:labels=yes."
         raise refuse("label", label, f"left out: `{run.method}` is not conditioned on labels", fix)
-    if not conditions:
-        return {}
+    if not conditions or (label is None and not run.model.conditions):
+        return {}  # a prior that is told labels draws them, as often as they are in its training data
     if conditions != ("labels",):
         raise RequestError(
             f"`{run.method}` is conditioned on the {', '.join(conditions)} of each example, which has no prior, "
