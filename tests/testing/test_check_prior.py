@@ -10,7 +10,6 @@ from narrows.core import Prior, Symbols
 from narrows.core.check import RequestError
 from narrows.priors import PRIORS
 from narrows.priors.autoregressive import Autoregressive
-from narrows.priors.labels import drawn, with_unlabelled
 from narrows.priors.rq_transformer import RQTransformer
 from narrows.testing import PRIOR_PROPERTIES, MethodError, check_prior
 
@@ -128,8 +127,9 @@ class OtherScale(Autoregressive):
     """Guidance from 0: another convention than the house's."""
 
     def asked(self, condition, n, guidance, device):
-        labels = drawn(condition, n, self.classes, device)
-        return with_unlabelled(labels, guidance) if guidance == 1 or not self.classes else labels.repeat(2, 1)
+        if guidance == 1 or not self.classes:
+            return super().asked(condition, n, guidance, device)
+        return super().asked(condition, n, 1.0, device).repeat(2, 1)
 
 
 BROKEN = {

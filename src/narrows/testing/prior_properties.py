@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 
-from narrows.core import Prior, seeded
+from narrows.core import Batch, Prior, seeded
 from narrows.core.check import RequestError
 from narrows.testing.case import some
 from narrows.testing.prior_case import (
@@ -208,7 +208,11 @@ def labels(case: PriorCase) -> bool:
     case.refused(labels, f"labels of {CLASSES + 1} classes", lambda: told.sample(2, wrong))
     if told.has_nll:
         rows = case.draw(told, 2)
-        case.refused(labels, "a likelihood without labels", lambda: told.nll(rows))
+        none = {"labels": torch.zeros(2, CLASSES)}
+        same = torch.equal(told.nll(rows), told.nll(rows, none))
+        case.require(same, labels, "the likelihood without labels is not that of rows of zeros.")
+        batch = Batch(rows)
+        case.refused(labels, "training without labels", lambda: told.train().loss(batch))
     return True
 
 
