@@ -44,6 +44,7 @@ EVALUATIONS: Table[Evaluation] = Table(
         "absorption": "narrows.audit.evaluations.absorption:Absorption",
         "dark-matter": "narrows.audit.evaluations.dark_matter:DarkMatter",
         "board": "narrows.audit.evaluations.board:BoardGame",
+        "generation": "narrows.audit.evaluations.generation:Generation",
         "mdl": "narrows.audit.evaluations.mdl:MDL",
         "splice": "narrows.audit.evaluations.splice:Splice",
         "probing": "narrows.audit.evaluations.probing:Probing",

@@ -54,6 +54,11 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     },
     "quality/mse": "lower",
     "quality/frechet": "lower",
+    "prior/bits": "lower",
+    **dict.fromkeys((f"generation/{name}" for name in ("frechet", "kid")), "lower"),
+    **dict.fromkeys(
+        (f"generation/{name}" for name in ("precision", "recall", "coverage", "agreement")), "higher"
+    ),
 }
 """Checks for which a direction is better for every user; a rate or an L0 is a choice."""
 
@@ -291,7 +296,10 @@ def _row(name: str, columns: Sequence[Column], comparable: bool) -> Row:
     numeric = [i for i, cell in enumerate(cells) if cell is not None and cell.estimate is not None]
     units = {cell.unit for cell in cells if cell is not None}
     if not comparable or len(numeric) < 2 or len(units) > 1:
-        return Row(name, better, cells, (), (), "")
+        why = (
+            "not ranked: other units, judges or numbers of examples" if comparable and len(units) > 1 else ""
+        )
+        return Row(name, better, cells, (), (), why)
     held = {i: cell.estimate for i in numeric if (cell := cells[i]) is not None and cell.estimate is not None}
     told = {pair: apart(held[pair[0]], held[pair[1]]) for pair in combinations(numeric, 2)}
     alike = [pair for pair, answer in told.items() if answer is False]
