@@ -23,7 +23,7 @@ __all__ = ["CLASSES", "DRAWS", "PriorCase", "cells_of", "edges_of", "far_from", 
 CLASSES = 2
 DRAWS = 1000
 """How many draws are compared with probabilities."""
-_POINTS = 31
+_POINTS = 51
 """Points along each axis of the grid on which a density is summed."""
 _ROWS, _BATCH, _STEPS, _LR = 512, 128, 40, 1e-2
 _MOST_CELLS = 256
