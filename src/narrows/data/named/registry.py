@@ -25,6 +25,7 @@ SYNTHETIC: dict[str, str] = {
     "addresses": "Addresses whose state, city and zip prefix obey hard rules, with exact probabilities",
     "shifts": "A pattern under two cyclic shifts, which form a torus",
     "branching": "Noisy observations of the nodes of a tree that branches by diffusion, with known exact likelihood",
+    "tree": "A hierarchical mixture of Gaussians, whose branches at each level are known, with exact likelihood",
     "gaussian-views": "Several views of one Gaussian code, with exact joint, subset and conditional likelihood",
     "sines": "Sequences of sinusoids with random frequency and phase",
     "grf": "Gaussian random fields with known eigenfunctions and eigenvalues, at any resolution",

@@ -10,7 +10,7 @@ import numpy as np
 from narrows.core.check import number, refuse, whole
 from narrows.data.raw import Raw
 
-__all__ = ["BranchingTruth", "branching"]
+__all__ = ["BranchingTruth", "branching", "even_mixture"]
 
 _MOST = 16
 """The largest depth: 2^16 nodes."""
@@ -36,13 +36,23 @@ class BranchingTruth:
 
     def log_likelihood(self, x: np.ndarray) -> np.ndarray:
         """Exact log p(x) of observations (N, D), in nats, (N,): a mixture of one Gaussian a node."""
-        x = np.asarray(x, np.float64)
-        squares = (x**2).sum(1)[:, None] - 2 * x @ self.nodes.T + (self.nodes**2).sum(1)
-        logs = -0.5 * squares / self.noise**2 - math.log(len(self.nodes))
-        top = logs.max(1)
-        constant = 0.5 * x.shape[1] * math.log(2 * math.pi * self.noise**2)
-        found: np.ndarray = top + np.log(np.exp(logs - top[:, None]).sum(1)) - constant
-        return found
+        return even_mixture(x, self.nodes, self.noise)
+
+
+def even_mixture(x: np.ndarray, centres: np.ndarray, noise: float) -> np.ndarray:
+    """log p(x) of an even mixture of Gaussians N(centre, noise^2 I), in nats: (N, D) and (M, D) -> (N,).
+
+    Example:
+        >>> even_mixture(np.zeros((1, 2)), np.zeros((3, 2)), 1.0).round(4)
+        array([-1.8379])
+    """
+    x = np.asarray(x, np.float64)
+    squares = (x**2).sum(1)[:, None] - 2 * x @ centres.T + (centres**2).sum(1)
+    logs = -0.5 * squares / noise**2 - math.log(len(centres))
+    top = logs.max(1)
+    constant = 0.5 * x.shape[1] * math.log(2 * math.pi * noise**2)
+    found: np.ndarray = top + np.log(np.exp(logs - top[:, None]).sum(1)) - constant
+    return found
 
 
 def branching(
