@@ -47,6 +47,22 @@ def test_a_latent_that_hardly_moves_is_not_active():
     assert infomec(noise, FACTORS).modularity == pytest.approx(infomec(FACTORS, FACTORS).modularity, abs=0.01)
 
 
+def test_infomec_of_discrete_latents_is_counted():
+    """Every combination of factors once: ideal scores are exact, and a code of both factors shares its information."""
+    grid = np.stack(np.meshgrid(range(4), range(4), range(3), indexing="ij"), -1).reshape(-1, 3).repeat(20, 0)
+    ideal = infomec(grid * 0.1 - 0.5, grid)
+    assert (ideal.modularity, ideal.compactness) == pytest.approx((1, 1))
+    twice = infomec(np.concatenate([grid, grid, np.ones((len(grid), 2))], 1), grid)
+    assert twice.modularity == pytest.approx(1)
+    assert twice.compactness == pytest.approx((1 / 2 - 1 / 6) / (1 - 1 / 6))
+    small = np.concatenate(
+        [grid[:, 1:], 0.01 * grid[:, :1]], 1
+    )  # a small range is active where values are counted
+    assert infomec(small, grid)[::2] == pytest.approx((1, 1))
+    both = infomec(np.stack([4 * grid[:, 0] + grid[:, 1], grid[:, 2]], 1), grid)
+    assert both.modularity == pytest.approx(((1 / 2 + 1) / 2 - 1 / 3) / (1 - 1 / 3))
+
+
 def test_explicitness_is_half_without_information():
     assert explicitness(FACTORS, FACTORS) >= 0.98
     assert explicitness(np.ones((2000, 2)), FACTORS) == pytest.approx(0.5)

@@ -20,6 +20,9 @@ _NEIGHBOURS = 10
 _ACTIVE = 1 / 20
 """A latent is active if its range is more than this share of the largest range."""
 
+_FEW = 16
+"""Latents of at most this number of values are discrete."""
+
 
 class InfoMEC(NamedTuple):
     """Modularity, explicitness and compactness, each from 0 to 1."""
@@ -98,9 +101,10 @@ def infomec(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> InfoMEC:
     .. math:: \mathrm{NMI}_{jk} = \frac{I(z_j; v_k)}{H(v_k)}, \qquad
               \mathrm{InfoE} = \frac{1}{F} \sum_k \frac{H(v_k) - H_{\mathrm{linear}}(v_k \mid z)}{H(v_k)}
 
-    I is estimated from ten nearest neighbours; H_linear is the cross-entropy of a logistic regression. Unlike in the
-    authors' code it is measured on held-out examples, whose marginal is the first term, and a negative difference
-    counts as 0. Latents whose range is a twentieth of the largest or less are not active and left out of the other two.
+    I is estimated from ten nearest neighbours, or counted where no latent takes more than 16 values; H_linear is the
+    cross-entropy of a logistic regression. Unlike in the authors' code it is measured on held-out examples, whose
+    marginal is the first term, and a negative difference counts as 0. Latents whose range is a twentieth of the largest
+    or less (if counted: that are constant) are not active and left out of the other two.
 
     Args:
         codes: (N, Z).
@@ -114,11 +118,18 @@ def infomec(codes: ArrayLike, factors: ArrayLike, seed: int = 0) -> InfoMEC:
         Hsu, Dorrell, Whittington, Wu, Finn, Disentanglement via Latent Quantization (2023), arXiv 2305.18378.
     """
     z, v = paired(codes, factors)
-    width = np.ptp(z, 0)
-    active = width > width.max() * _ACTIVE
+    width, values = np.ptp(z, 0), [np.unique(column, return_inverse=True)[1] for column in z.T]
+    counted = max(int(column.max()) for column in values) < _FEW
+    active = width > (0 if counted else width.max() * _ACTIVE)
     if not active.any():
         return InfoMEC(0.0, 0.0, 0.0)
-    found = _neighbour_information(z[:, active], v, seed)
+    if counted:  # as many bins as values: each bin is one value
+        kept = [column.reshape(-1) for column, moves in zip(values, active, strict=True) if moves]
+        found = np.concatenate(
+            [mutual_information(column[:, None], v, int(column.max()) + 1)[0] for column in kept]
+        )
+    else:
+        found = _neighbour_information(z[:, active], v, seed)
     entropy = np.array([_cross_entropy(np.bincount(f) / len(f), f) for f in v.T])
     modular, compact = infomec_scores(found / entropy)
     explicit = []

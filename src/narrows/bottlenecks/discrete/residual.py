@@ -8,15 +8,16 @@ from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.codebook import nearest
 from narrows.bottlenecks.discrete.learned import LearnedCodebook
-from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Code, Pass, Symbols
-from narrows.core.check import choice, whole
+from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised
+from narrows.bottlenecks.discrete.stacks import StackQuantizer
+from narrows.core import Autoencoder, Batch, Code, Pass
+from narrows.core.check import choice
 from narrows.core.evidence import Indices
 
 __all__ = ["ResidualQuantizer"]
 
 
-class ResidualQuantizer(Quantizer):
+class ResidualQuantizer(StackQuantizer):
     r"""Each token is approximated by the sum of D codes.
 
     .. math:: r_0 = z,\quad k_d = \arg\min_k \|r_{d-1} - e_k\|^2,\quad r_d = r_{d-1} - e_{k_d},\qquad
@@ -26,7 +27,8 @@ class ResidualQuantizer(Quantizer):
 
     The decoder reads the sum of all D codes, with one gradient estimator for the sum. Codes are EMAs of the
     residuals assigned to them, and dead codes are restarted at residuals of the batch: see `LearnedCodebook`.
-    A shared codebook is updated with the residuals of all depths. Codes are initialised by k-means of a first
+    A shared codebook is updated once a step, with the residuals of all depths; the commitment is the paper's, a sum
+    over depths, where the authors' code takes the mean. Codes are initialised by k-means of a first
     batch, depth by depth; in a shared codebook each depth initialises an equal part.
 
     Args:
@@ -69,19 +71,14 @@ class ResidualQuantizer(Quantizer):
         restart: float = 0.03,
         start: str = "kmeans",
     ) -> None:
-        super().__init__(features, features if width is None else width, codes, tokens)
-        self.depth, self.shared = whole("depth", depth), shared
+        super().__init__(features, features if width is None else width, codes, tokens, depth)
+        self.shared = shared
         self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
         self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
         self.books = nn.ModuleList(
             LearnedCodebook(self.codes, self.width, decay=decay, restart=restart)
             for _ in range(1 if shared else self.depth)
         )
-
-    @property
-    def symbols(self) -> Symbols:
-        """The shape and range of the indices, D for each token."""
-        return Symbols((self.tokens, self.depth), self.codes, self.layout)
 
     def book(self, level: int) -> LearnedCodebook:
         """The codebook of a depth, counting from 0."""
@@ -100,16 +97,9 @@ class ResidualQuantizer(Quantizer):
         cost = torch.stack(costs).sum(0)
         return Quantised(self.passes(tokens, total), torch.stack(indices, -1), {"commitment": cost})
 
-    def vectors(self, indices: Tensor) -> Tensor:
-        """The sums of the codes of indices, (..., D) -> (..., d)."""
-        return self.partial(indices)[-1]
-
-    def partial(self, indices: Tensor) -> list[Tensor]:
-        """The sums of the first 1, ..., D codes of indices."""
-        sums = [self.book(0).vectors(indices[..., 0])]
-        for level in range(1, self.depth):
-            sums.append(sums[-1] + self.book(level).vectors(indices[..., level]))
-        return sums
+    def codes_at(self, level: int, indices: Tensor) -> Tensor:
+        """The vectors of indices of one depth, counting from 0: (...) -> (..., d)."""
+        return self.book(level).vectors(indices)
 
     @torch.no_grad()
     def sample_symbols(self, code: Code, temperature: float) -> tuple[Tensor, Tensor]:

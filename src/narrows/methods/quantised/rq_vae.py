@@ -35,7 +35,8 @@ def rq_vae(
               \hat z^{(d)} = \sum_{i \le d} e_{k_i},\quad k_d = \arg\min_k \|z - \hat z^{(d-1)} - e_k\|^2
 
     The paper adds a perceptual and an adversarial loss to the first term, and trains its prior on soft
-    labels.
+    labels. The second term is a sum over depths as in the paper's equation; the authors' code takes the mean, which is
+    this with a D-th of the weight.
 
     Args:
         codes: size of a codebook, K.

@@ -6,16 +6,14 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 import torch
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from narrows.bottlenecks.discrete.residual import ResidualQuantizer
-from narrows.core import Autoencoder, Batch, Prior
+from narrows.core import Prior
 from narrows.methods.quantised.rq_vae import rq_vae
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.nets.vit import TransformerBlocks
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import BUDGET, FULL, QUICK, RATE
+from narrows.proofs.grids import BUDGET, FULL, QUICK, RATE, partial_sums
 from narrows.proofs.quality import decoded, distance, error, features, independent
 from narrows.proofs.reduced import reduced
 
@@ -51,7 +49,10 @@ def measure(trial: Trial) -> Mapping[str, float]:
     numbers["positions/frechet"] = distance(
         look, decoded(stacked, stacked.bottleneck.from_symbols(drawn).z), test
     )
-    for name, spelled in {"rq": "rq-transformer:depth=3,head_depth=1", "flat": "ar:depth=4"}.items():
+    for name, spelled in {
+        "rq": "rq-transformer:depth=3,head_depth=1",
+        "flat": "autoregressive:depth=4",
+    }.items():
         model = trial.build(rq_vae, codes=codes, depth=DEPTH, prior=f"{spelled},width=64", **options)
         model.load_state_dict(stacked.state_dict(), strict=False)
         trial.fit(model, train, finished=("autoencoder",), steps=budget["prior_steps"], lr=RATE)
@@ -61,18 +62,6 @@ def measure(trial: Trial) -> Mapping[str, float]:
             numbers[f"{name}/frechet"] = distance(look, model.sample(len(test)), test)
         numbers[f"{name}/operations"], numbers[f"{name}/passes"] = work(model.prior)
     return numbers
-
-
-@torch.no_grad()
-def partial_sums(model: Autoencoder, test: Batch) -> list[Tensor]:
-    """Reconstructions from the first code of every stack, from the first two, and so on."""
-    quantizer = model.bottleneck
-    assert isinstance(quantizer, ResidualQuantizer)
-    indices, total, found = model.as_symbols(test).x, torch.zeros(()), []
-    for level in range(quantizer.depth):
-        total = total + quantizer.book(level).vectors(indices[..., level])
-        found.append(decoded(model, quantizer.outward(total)))
-    return found
 
 
 def work(prior: Prior) -> tuple[float, float]:

@@ -1,0 +1,72 @@
+"""Latent quantisation: every number of the code is one of a few scalars of its own."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor, nn
+
+from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer, straight_through
+from narrows.core import Code, Tree
+from narrows.core.check import whole
+
+__all__ = ["LatentQuantizer"]
+
+
+class LatentQuantizer(Quantizer):
+    r"""Each latent is replaced by the nearest of its own V learned scalars.
+
+    .. math:: \hat z_j = \arg\min_{v \in V_j} |z_j - v|,\qquad
+              \mathrm{quantise} = \frac1Z \|\mathrm{sg}(z) - \hat z\|^2,\quad
+              \mathrm{commit} = \frac1Z \|z - \mathrm{sg}(\hat z)\|^2
+
+    The scalars start evenly from -1/2 to 1/2. The first cost moves them, the second the encoder; the gradient of the
+    rounding is straight-through.
+
+    Args:
+        latent: the number of latents, Z.
+        values: the number of scalars of each latent, V.
+
+    Raises:
+        RequestError: a size that is not an integer of at least 1 (values: 2).
+
+    Example:
+        >>> quantizer = LatentQuantizer(3, values=5)
+        >>> code = quantizer(torch.tensor([[0.3, -2.0, 0.1]]))
+        >>> code.z, quantizer.to_symbols(code)
+        (tensor([[ 0.2500, -0.5000,  0.0000]], grad_fn=<SqueezeBackward1>), tensor([[3, 0, 2]]))
+
+    Reference:
+        Hsu, Dorrell, Whittington, Wu, Finn, Disentanglement via Latent Quantization, 2023, section 3. arXiv:2305.18378
+    """
+
+    def __init__(self, latent: int, values: int = 10) -> None:
+        super().__init__(1, 1, whole("values", values, low=2), latent)
+        self.values = nn.Parameter(torch.linspace(-0.5, 0.5, self.codes).repeat(self.tokens, 1))
+
+    def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
+        """Quantise features (B, Z); the code is deterministic, so samples are copies."""
+        return self._flat(super().forward(h[..., None], samples))
+
+    def quantize(self, tokens: Tensor) -> Quantised:
+        """Replace latents (B, Z, 1) by their nearest scalars."""
+        indices = (tokens - self.values).abs().argmin(-1)
+        q = self.vectors(indices)
+        costs = {
+            "quantise": (tokens.detach() - q).square().mean((-2, -1)),
+            "commit": (tokens - q.detach()).square().mean((-2, -1)),
+        }
+        return Quantised(straight_through(tokens, q), indices, costs)
+
+    def vectors(self, indices: Tensor) -> Tensor:
+        """The scalars of indices, (..., Z) -> (..., Z, 1)."""
+        return self.values[torch.arange(self.tokens, device=indices.device), indices][..., None]
+
+    def from_symbols(self, symbols: Tensor) -> Code:
+        """The code of indices (B, Z), equal to that of the encoder."""
+        return self._flat(super().from_symbols(symbols))
+
+    @staticmethod
+    def _flat(code: Code) -> Code:
+        return replace(code, z=code.z.squeeze(-1))
