@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-<<<<<<< HEAD
 from collections.abc import Mapping
 from typing import Any
 
 import torch
-
-from narrows.audit.metrics.usage import code_counts
-from narrows.core import Autoencoder, Batch, Spec
-from narrows.core.evidence import Indices
-
-__all__ = ["BUDGET", "FULL", "PLAIN", "QUICK", "RATE", "mistakes", "small_grid", "stride", "used"]
-=======
-import torch
 from torch import Tensor
 
+from narrows.audit.metrics.usage import code_counts
 from narrows.bottlenecks.discrete.stacks import StackQuantizer
 from narrows.core import Autoencoder, Batch, Spec
+from narrows.core.evidence import Indices
 from narrows.proofs.quality import decoded
 
-__all__ = ["BUDGET", "FULL", "QUICK", "RATE", "partial_sums", "stride"]
->>>>>>> 7ca5ba4f (Quantisers of stacks: hierarchical, product, residual FSQ, and of scalars; InfoMEC of discrete latents; result of rq-vae: 7 of 8 claims hold)
+__all__ = ["BUDGET", "FULL", "PLAIN", "QUICK", "RATE", "mistakes", "partial_sums", "small_grid", "stride", "used"]
 
 BUDGET = {"steps": 500, "prior_steps": 500, "test": 2000, "look": 400, "batch_size": 64}
 """Steps of both stages, examples to measure with, and steps of the classifier that looks at them."""
@@ -44,7 +36,6 @@ def stride(spec: Spec) -> int:
     return 4 if len(spec.shape) < 3 or min(spec.shape[1:]) >= 16 else 2
 
 
-<<<<<<< HEAD
 def small_grid(spec: Spec) -> dict[str, Any]:
     """Options of quantised methods whose codebooks are compared: small networks, tokens of width 32, and no prior."""
     return {
@@ -68,7 +59,8 @@ def mistakes(model: Autoencoder, test: Batch) -> float:
     """How many numbers of the test examples' codes do not come back from their indices."""
     code = model.encode(test)
     return float((model.bottleneck.from_symbols(model.bottleneck.to_symbols(code)).z != code.z).sum())
-=======
+
+
 @torch.no_grad()
 def partial_sums(model: Autoencoder, test: Batch) -> list[Tensor]:
     """Reconstructions from the first code of every stack, from the first two, and so on."""
@@ -77,4 +69,3 @@ def partial_sums(model: Autoencoder, test: Batch) -> list[Tensor]:
     indices = model.as_symbols(test).x
     depths = range(1, quantizer.depth + 1)
     return [decoded(model, quantizer.truncated(indices, depth)) for depth in depths]
->>>>>>> 7ca5ba4f (Quantisers of stacks: hierarchical, product, residual FSQ, and of scalars; InfoMEC of discrete latents; result of rq-vae: 7 of 8 claims hold)
