@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from narrows.audit.metrics.usage import perplexity
+from narrows.core.evidence import Indices
 from narrows.methods.quantised.product_vq import product_vq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
@@ -40,9 +41,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
     for name, model in models.items():
         trial.fit(model, train, lr=RATE)
         numbers[f"{name}/unexplained"] = error(model, test) / variance
-        symbols, found = model.bottleneck.symbols, model.as_symbols(test).x
-        stacks = found if found.ndim == 3 else found[..., None]
-        uses = [perplexity(one, symbols.codes) / symbols.codes for one in stacks.unbind(-1)]
+        found = model.encode_fixed(test)[Indices]
+        stacks = found.indices if found.indices.ndim == 3 else found.indices[..., None]
+        uses = [perplexity(one, found.codes) / found.codes for one in stacks.unbind(-1)]
         numbers[f"{name}/use"] = sum(uses) / len(uses)
     return numbers
 

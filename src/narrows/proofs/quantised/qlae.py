@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -26,7 +27,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     test, factors = judged(trial)
     numbers = {"mean/mse": float(test.x.var(0, correction=0).mean())}
     vq = {"codes": 32, "width": 2, "downsample": 16, "prior": "none"}  # 4 tokens of 5 bits, for 6 of log2(10)
-    arms = {
+    arms: Mapping[str, tuple[Callable[..., Autoencoder], Mapping[str, Any], Mapping[str, Any]]] = {
         "qlae": (qlae, {"latent": LATENT, "prior": "none"}, {}),
         "undecayed": (qlae, {"latent": LATENT, "prior": "none"}, {"weight_decay": 0.0}),
         "ae": (ae, {"latent": LATENT}, {}),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from narrows.audit.metrics.usage import perplexity
+from narrows.bottlenecks.discrete.residual_fsq import ResidualFSQ
 from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.residual_fsq import residual_fsq
 from narrows.proofs.engine import Claim, Proof, Trial
@@ -34,8 +35,10 @@ def measure(trial: Trial) -> Mapping[str, float]:
     numbers: dict[str, float] = {}
     for name, scale in {"scaled": "levels", "plain": "none"}.items():
         model = trial.fit(trial.build(residual_fsq, depth=DEPTH, scale=scale, **options), train, lr=RATE)
+        quantizer = model.bottleneck
+        assert isinstance(quantizer, ResidualFSQ)
         last = model.as_symbols(test).x[..., -1]
-        numbers[f"{name}/last-perplexity"] = perplexity(last, model.bottleneck.symbols.codes)
+        numbers[f"{name}/last-perplexity"] = perplexity(last, quantizer.codes)
         numbers[f"{name}/unexplained"] = error(model, test) / variance
         if name == "scaled":
             partial = [float((x - test.x).square().mean()) / variance for x in partial_sums(model, test)]
