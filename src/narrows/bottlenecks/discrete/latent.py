@@ -21,12 +21,14 @@ class LatentQuantizer(Quantizer):
               \mathrm{quantise} = \frac1Z \|\mathrm{sg}(z) - \hat z\|^2,\quad
               \mathrm{commit} = \frac1Z \|z - \mathrm{sg}(\hat z)\|^2
 
-    The scalars start evenly from -1/2 to 1/2. The first cost moves them, the second the encoder; the gradient of the
-    rounding is straight-through.
+    The scalars start evenly from -1/2 to 1/2. The first cost moves them, the second the encoder. The gradient of the
+    rounding is straight-through, but not beyond the outermost scalars: there a latent can move outwards for ever without
+    a change of the code, and would. The paper does not clip it.
 
     Args:
         latent: the number of latents, Z.
         values: the number of scalars of each latent, V.
+        clip: pass no gradient of the reconstruction to a latent beyond its outermost scalars.
 
     Raises:
         RequestError: a size that is not an integer of at least 1 (values: 2).
@@ -34,15 +36,16 @@ class LatentQuantizer(Quantizer):
     Example:
         >>> quantizer = LatentQuantizer(3, values=5)
         >>> code = quantizer(torch.tensor([[0.3, -2.0, 0.1]]))
-        >>> code.z, quantizer.to_symbols(code)
-        (tensor([[ 0.2500, -0.5000,  0.0000]], grad_fn=<SqueezeBackward1>), tensor([[3, 0, 2]]))
+        >>> code.z.tolist(), quantizer.to_symbols(code).tolist()
+        ([[0.25, -0.5, 0.0]], [[3, 0, 2]])
 
     Reference:
         Hsu, Dorrell, Whittington, Wu, Finn, Disentanglement via Latent Quantization, 2023, section 3. arXiv:2305.18378
     """
 
-    def __init__(self, latent: int, values: int = 10) -> None:
+    def __init__(self, latent: int, values: int = 10, clip: bool = True) -> None:
         super().__init__(1, 1, whole("values", values, low=2), latent)
+        self.clip = clip
         self.values = nn.Parameter(torch.linspace(-0.5, 0.5, self.codes).repeat(self.tokens, 1))
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
@@ -57,7 +60,9 @@ class LatentQuantizer(Quantizer):
             "quantise": (tokens.detach() - q).square().mean((-2, -1)),
             "commit": (tokens - q.detach()).square().mean((-2, -1)),
         }
-        return Quantised(straight_through(tokens, q), indices, costs)
+        low, high = self.values.detach().aminmax(dim=-1, keepdim=True)
+        passing = tokens.clamp(low, high) if self.clip else tokens
+        return Quantised(straight_through(passing, q), indices, costs)
 
     def vectors(self, indices: Tensor) -> Tensor:
         """The scalars of indices, (..., Z) -> (..., Z, 1)."""

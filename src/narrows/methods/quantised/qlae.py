@@ -18,6 +18,7 @@ def qlae(
     values: int = 10,
     quantise: float = 0.01,
     commit: float = 0.01,
+    clip: bool = True,
     prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -35,6 +36,7 @@ def qlae(
         values: number of scalars of each latent.
         quantise: alpha, the weight of the cost that moves the scalars, relative to the distortion of one element.
         commit: beta, the weight of the cost that moves the encoder, likewise.
+        clip: pass no gradient of the reconstruction to a latent beyond its outermost scalars; the paper does.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -52,7 +54,7 @@ def qlae(
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     encoder = reading(spec, build.encoder(spec.shape, latent, net))
     decoder = build.decoder(latent, output.parameter_shape, net)
-    bottleneck, elements = LatentQuantizer(latent, values), math.prod(spec.output_shape)
+    bottleneck, elements = LatentQuantizer(latent, values, clip), math.prod(spec.output_shape)
     objective = Objective(weights={"quantise": quantise * elements, "commit": commit * elements})
     second = make_prior(prior, bottleneck.symbols, spec.classes)
     model = Autoencoder(encoder, bottleneck, decoder, output, objective, prior=second)
