@@ -14,7 +14,18 @@ from narrows.core import Autoencoder, Batch, Spec
 from narrows.core.evidence import Indices
 from narrows.proofs.quality import decoded
 
-__all__ = ["BUDGET", "FULL", "PLAIN", "QUICK", "RATE", "mistakes", "partial_sums", "small_grid", "stride", "used"]
+__all__ = [
+    "BUDGET",
+    "FULL",
+    "PLAIN",
+    "QUICK",
+    "RATE",
+    "mistakes",
+    "partial_sums",
+    "small_grid",
+    "stride",
+    "used",
+]
 
 BUDGET = {"steps": 500, "prior_steps": 500, "test": 2000, "look": 400, "batch_size": 64}
 """Steps of both stages, examples to measure with, and steps of the classifier that looks at them."""

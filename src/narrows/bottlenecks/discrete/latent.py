@@ -22,8 +22,8 @@ class LatentQuantizer(Quantizer):
               \mathrm{commit} = \frac1Z \|z - \mathrm{sg}(\hat z)\|^2
 
     The scalars start evenly from -1/2 to 1/2. The first cost moves them, the second the encoder. The gradient of the
-    rounding is straight-through, but not beyond the outermost scalars: there a latent can move outwards for ever without
-    a change of the code, and would. The paper does not clip it.
+    rounding is straight-through, but not beyond the outermost scalars: there a latent can move outwards for ever
+    without a change of the code, and would. The paper does not clip it.
 
     Args:
         latent: the number of latents, Z.
