@@ -95,8 +95,9 @@ class Generation(Evaluation):
             return "Reconstructions are not of the shape of the examples."
         if view.train is None:
             return "The judge is trained on the training examples, which are not given."
-        if not set(view.model.inputs) <= {"labels"}:
-            return f"Samples need conditions other than labels: {', '.join(view.model.inputs)}."
+        told = {*view.model.inputs, *view.model.all_conditions}
+        if not told <= {"labels"}:
+            return f"Samples need conditions other than labels: {', '.join(sorted(told))}."
         if min(self.examples, len(view)) < 2 * (self.k + 1):
             return f"There are too few held-out examples, {len(view)}."
         try:
@@ -144,7 +145,7 @@ class Generation(Evaluation):
             least = nearest_distances(held_out, train)[0].quantile(_CLOSE)
             found[name] = float((nearest_distances(samples, train)[0] < least).double().mean())
         labels = _labels(view)
-        if judge.classes is not None and labels is not None and "labels" in view.model.conditions:
+        if judge.classes is not None and labels is not None and "labels" in view.model.all_conditions:
             for name, rows, asked in (
                 ("agreement", made, labels[one]),
                 ("accuracy", x[other], labels[other]),

@@ -245,21 +245,17 @@ def _passed(
 ) -> dict[str, Any]:
     """The fields of `View` that passing the rows through the model gives, chunk by chunk."""
     chunks = list(rows.split(CHUNK))
+    labelled = known_of(examples).labels is not None  # a prior that is told labels is not if there are none
+    told = model.all_conditions if labelled else model.conditions
     parts: list[dict[str, Any]] = []
     for done, chunk in enumerate(chunks):
-        batch = examples.batch(chunk, conditions=_conditions(model, examples), device=device_of(model))
+        batch = examples.batch(chunk, conditions=told, device=device_of(model))
         _check_batch(model, model.targeted(batch))
         parts.append(_evaluate(model, batch))
         advance(done + 1, len(chunks))
     same = ("codes", "elements", "latents")
     joined = {name: join([part[name] for part in parts]) for name in parts[0] if name not in same}
     return joined | {name: parts[0][name] for name in same}
-
-
-def _conditions(model: Autoencoder, examples: Examples) -> tuple[str, ...]:
-    """The conditions of the autoencoder, and the labels if its prior is told them and the data have them."""
-    labelled = known_of(examples).labels is not None
-    return model.all_conditions if labelled else model.conditions
 
 
 def _importance(model: Autoencoder, found: Mapping[str, Any], seed: int) -> Importance | None:
