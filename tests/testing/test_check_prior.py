@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from narrows.core import Prior, Symbols
+from narrows.core import Prior, Symbols, TokenLayout
 from narrows.core.check import RequestError
 from narrows.priors import PRIORS
 from narrows.priors.autoregressive import Autoregressive
@@ -18,6 +18,9 @@ SMALL = {"width": 8, "depth": 1, "heads": 2, "components": 3, "centroids": 20}
 
 SAMPLING = {"riemannian": {"steps": 4, "leapfrog": 2}, "flow-matching": {"steps": 10}}
 """Cheaper draws."""
+
+SEVERAL_GRIDS = {"next-scale": Symbols((5,), 3, TokenLayout(((1, 1), (2, 2))))}
+"""Symbols for priors that read none of the default ones."""
 
 ALWAYS = {check.__name__ for check in PRIOR_PROPERTIES} - {
     "total_probability",
@@ -35,8 +38,8 @@ def small(name):
 def test_every_prior_has_the_properties(name):
     if name == "flow":
         pytest.importorskip("zuko")
-    held = set(check_prior(PRIORS.constructor(name), sampling=SAMPLING.get(name, {}), **small(name)))
-    constructor = PRIORS.constructor(name)
+    constructor, symbols = PRIORS.constructor(name), SEVERAL_GRIDS.get(name)
+    held = set(check_prior(constructor, symbols, sampling=SAMPLING.get(name, {}), **small(name)))
     assert held >= ALWAYS
     assert ("total_probability" in held) == constructor.has_nll.fget(object.__new__(constructor))
     exact = "total_probability" in held and constructor.exact

@@ -189,6 +189,9 @@ class Autoencoder(Part):
         Raises:
             RequestError: the symbols are not an array of numbers.
         """
+        known = self.bottleneck.symbols
+        if known is not None:
+            return known
         code = self.encode_fixed(batch)
         found: Any = self.bottleneck.to_symbols(code)
         if not isinstance(found, Tensor):

@@ -13,6 +13,7 @@ __all__ = [
     "EnsembleCodes",
     "Evidence",
     "Experts",
+    "FineCells",
     "Gate",
     "Hidden",
     "Indices",
@@ -39,6 +40,17 @@ class Indices(Evidence):
     indices: Tensor
     codes: int
     tokens: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class FineCells(Evidence):
+    """The cells of an image that have several codes.
+
+    Args:
+        gates: 1 for such a cell, else 0, (B, C); in training not detached.
+    """
+
+    gates: Tensor
 
 
 @dataclass(frozen=True)

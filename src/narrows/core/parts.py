@@ -135,6 +135,15 @@ class Bottleneck(Part):
             "Fit a method with a prior (such as `vae`), or a second stage over the codes."
         )
 
+    @property
+    def symbols(self) -> Symbols | None:
+        """What `to_symbols` returns of every example, if that is known without one."""
+        return None
+
+    def lengths(self, code: Code) -> Tensor | None:
+        """The number of codes of each example, (B,), if examples have unequal numbers; otherwise None."""
+        return None
+
     def to_symbols(self, code: Code) -> Tensor:
         """The symbols that a second-stage prior models: indices (B, L), or the code (B, ...)."""
         return dense(code.z)

@@ -17,7 +17,16 @@ from narrows.nets.axes import as_image, from_image, join, join_planes, over_lead
 from narrows.nets.mlp import dense_layers, initialise
 from narrows.nets.resnet import ResidualBlock
 
-__all__ = ["ConvDecoder", "ConvEncoder", "ConvGridDecoder", "ConvGridEncoder", "Down", "Up", "halvings"]
+__all__ = [
+    "ConvDecoder",
+    "ConvEncoder",
+    "ConvGridDecoder",
+    "ConvGridEncoder",
+    "Down",
+    "Up",
+    "grid_widths",
+    "halvings",
+]
 
 HEAD = 256
 """Width of the dense layer between the last feature map and the code."""
@@ -157,8 +166,13 @@ class ConvDecoder(nn.Module):
         return self.up(self.stem(z).unflatten(-1, self.coarse))
 
 
-def _grid_widths(width: int, levels: int) -> list[int]:
-    """Channels after each level: half of `width` at the first of several levels, whose map is the largest."""
+def grid_widths(width: int, levels: int) -> list[int]:
+    """Channels after each level: half of `width` at the first of several levels, whose map is the largest.
+
+    Example:
+        >>> grid_widths(64, 2)
+        [32, 64]
+    """
     return [max(8, width // 2)] * (levels > 1) + [width] * (levels - (levels > 1))
 
 
@@ -178,7 +192,7 @@ class ConvGridEncoder(nn.Module):
         self.shape = tuple(shape)
         image, height, across = as_image(shape)
         self.grid = halvings(height, across, levels)[-1]
-        widths = _grid_widths(width, levels) or [width]
+        widths = grid_widths(width, levels) or [width]
         down = Down(image, widths, stride=2 if levels else 1)
         refine = [ResidualBlock(widths[-1]) for _ in range(blocks)]
         self.net = nn.Sequential(down, *refine, nn.SiLU(), nn.Conv2d(widths[-1], channels, 1))
@@ -207,7 +221,7 @@ class ConvGridDecoder(nn.Module):
         sizes = halvings(height, across, levels)[::-1]
         self.grid = sizes[0]
         refine = [ResidualBlock(width) for _ in range(blocks)]
-        last: nn.Module = Up((*_grid_widths(width, levels)[::-1], image), sizes[1:])
+        last: nn.Module = Up((*grid_widths(width, levels)[::-1], image), sizes[1:])
         if not levels:
             last = nn.Sequential(nn.SiLU(), nn.Conv2d(width, image, 3, padding=1))
         self.net = nn.Sequential(nn.Conv2d(channels, width, 3, padding=1), *refine, last)

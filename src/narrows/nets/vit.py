@@ -133,14 +133,15 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(width, 3 * width, bias=False)  # softmax is invariant to a bias of the keys
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, before: list[Tensor] | None = None) -> Tensor:
-        """(B, L, width) -> (B, L, width); `before` is an optional cache of keys and values."""
+    def forward(self, x: Tensor, before: list[Tensor] | None = None, mask: Tensor | None = None) -> Tensor:
+        """(B, L, width) -> (B, L, width); `before` is an optional cache of keys and values, `mask` (L, L) bool."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if before is not None:
             if before:
                 k, v = torch.cat([before[0], k], -2), torch.cat([before[1], v], -2)
             before[:] = [k, v]
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=self.causal and x.shape[-2] > 1)
+        causal = self.causal and x.shape[-2] > 1
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
         return self.out(y.transpose(1, 2).flatten(-2))
 
 
@@ -153,9 +154,9 @@ class Block(nn.Module):
         self.attention = Attention(width, heads, causal)
         self.mlp = nn.Sequential(nn.Linear(width, ratio * width), nn.GELU(), nn.Linear(ratio * width, width))
 
-    def forward(self, x: Tensor, before: list[Tensor] | None = None) -> Tensor:
+    def forward(self, x: Tensor, before: list[Tensor] | None = None, mask: Tensor | None = None) -> Tensor:
         """(B, L, width) -> (B, L, width)."""
-        x = x + self.attention(self.norm1(x), before)
+        x = x + self.attention(self.norm1(x), before, mask)
         return x + self.mlp(self.norm2(x))
 
 
@@ -194,16 +195,19 @@ class TransformerBlocks(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
-    def forward(self, x: Tensor, before: list[list[Tensor]] | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, before: list[list[Tensor]] | None = None, mask: Tensor | None = None
+    ) -> Tensor:
         """(B, L, width) -> (B, L, width).
 
         Args:
             x: tokens.
             before: cache of keys and values for causal decoding one token at a time: initially an empty list
                 per block, updated in place.
+            mask: which tokens (columns) a token (row) attends to, (L, L) bool; all or those before it if None.
         """
         for i, block in enumerate(self.blocks):
-            x = block(x, None if before is None else before[i])
+            x = block(x, None if before is None else before[i], mask)
         return self.norm(x)
 
 

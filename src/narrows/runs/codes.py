@@ -30,6 +30,8 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
     else:
         symbols = model.bottleneck.to_symbols(code)
         named |= {"z": symbols} if symbols.is_floating_point() else {"indices": symbols}
+        lengths = model.bottleneck.lengths(code)
+        named |= {} if lengths is None else {"lengths": lengths}
     mean = code.mean
     if mean is not None:
         named["mean"] = mean

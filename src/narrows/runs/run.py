@@ -133,9 +133,10 @@ class Run:
             progress: a `narrows.core.progress.Progress`, or None.
 
         Returns:
-            ``indices`` (N, L) of a quantised code; ``indices``, ``values`` (N, k) and ``width`` of a sparse one;
-            else ``z`` (N, ...), with ``mean`` and ``scale`` of a Gaussian posterior. Also ``features`` (N, F), the
-            input of a linear probe, and ``condition/NAME`` (N, ...) for each condition of the model.
+            ``indices`` (N, L) of a quantised code, with ``lengths`` (N,) if examples have unequal numbers of codes;
+            ``indices``, ``values`` (N, k) and ``width`` of a sparse one; else ``z`` (N, ...), with ``mean`` and
+            ``scale`` of a Gaussian posterior. Also ``features`` (N, F), the input of a linear probe,
+            and ``condition/NAME`` (N, ...) for each condition of the model.
         """
 
         def one(batch: Batch) -> dict[str, Tensor]:

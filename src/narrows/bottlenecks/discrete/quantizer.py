@@ -91,6 +91,8 @@ class Quantised(NamedTuple):
     """Their codebook indices, (B, L)."""
     costs: Mapping[str, Tensor]
     """The costs by name, each (B,)."""
+    inputs: Tensor | None = None
+    """The vectors that the codes replace, (B, L, d), if they are not the tokens themselves."""
 
 
 class Quantizer(Bottleneck):
@@ -143,12 +145,13 @@ class Quantizer(Bottleneck):
         tokens = self.inward(h)
         if tokens.dtype in (torch.bfloat16, torch.float16):  # too coarse to tell near codes apart
             tokens = tokens.float()
-        vectors, indices, costs = self.quantize(tokens)
+        vectors, indices, costs, inputs = self.quantize(tokens)
         z = self.outward(vectors)
         if samples:
             z = z.expand(*samples, *z.shape)
             costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
-        return Code(z, costs, evidence=(self.evidence(indices, tokens.detach()),))
+        replaced = tokens if inputs is None else inputs
+        return Code(z, costs, evidence=(self.evidence(indices, replaced.detach()),))
 
     def evidence(self, indices: Tensor, tokens: Tensor | None = None) -> Indices:
         """The evidence for the audit and for EMA updates."""

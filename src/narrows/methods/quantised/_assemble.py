@@ -5,17 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from torch import nn
+
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, TokenLayout, as_spec
 from narrows.core.check import refuse
 from narrows.nets import build
-from narrows.nets.kinds import Net
+from narrows.nets.kinds import Convolutional, Net
 from narrows.nets.logarithm import reading
 from narrows.priors import make_prior
 
-__all__ = ["token_autoencoder", "vq_autoencoder"]
+__all__ = ["convolutional", "images", "token_autoencoder", "vq_autoencoder", "with_prior"]
 
 
 def token_autoencoder(
@@ -28,6 +30,7 @@ def token_autoencoder(
     prior: str | Prior,
     net: str | Net,
     likelihood: str | Likelihood,
+    decoder: Callable[[tuple[int, ...]], nn.Module] | None = None,
 ) -> Autoencoder:
     """An autoencoder whose code is a grid of indices, and a prior over them.
 
@@ -40,23 +43,42 @@ def token_autoencoder(
         prior: the second stage.
         net: the networks.
         likelihood: p(x | z).
+        decoder: makes the decoder of the grid, given the shape of its output; that of the net if None.
 
     Raises:
         RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
     """
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     encoder = reading(spec, build.grid_encoder(spec.shape, width, downsample, net))
-    decoder = build.grid_decoder(width, output.parameter_shape, downsample, net)
+    shape = output.parameter_shape
+    decodes = build.grid_decoder(width, shape, downsample, net) if decoder is None else decoder(shape)
     rows, columns = build.grid_of(spec.shape, downsample, net)
-    if (rows, columns) != build.grid_of(output.parameter_shape, downsample, net):
+    if (rows, columns) != build.grid_of(shape, downsample, net):
         raise refuse(
             "likelihood", likelihood, "one with a single parameter per element for data of this shape"
         )
     bottleneck = quantizer(rows * columns)
     if bottleneck.layout is None:
         bottleneck.layout = TokenLayout(((rows, columns),))
+    return with_prior(spec, encoder, bottleneck, decodes, output, objective, prior)
+
+
+def with_prior(
+    spec: Spec,
+    encoder: nn.Module,
+    bottleneck: Quantizer,
+    decoder: nn.Module,
+    likelihood: Likelihood,
+    objective: Objective,
+    prior: str | Prior,
+) -> Autoencoder:
+    """An autoencoder of these parts, and a prior over its indices.
+
+    Raises:
+        RequestError: the prior does not model these indices, or needs labels that the data do not have.
+    """
     second = make_prior(prior, bottleneck.symbols, spec.classes)
-    return Autoencoder(encoder, bottleneck, decoder, output, objective, prior=second)
+    return Autoencoder(encoder, bottleneck, decoder, likelihood, objective, prior=second)
 
 
 def vq_autoencoder(
@@ -94,3 +116,27 @@ def vq_autoencoder(
     return token_autoencoder(
         as_spec(spec), quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood
     )
+
+
+def convolutional(net: str | Net, shape: tuple[int, ...], downsample: int) -> tuple[Convolutional, int]:
+    """The convolutional net that a text spells, and its number of halvings, for decoders of its own.
+
+    Raises:
+        RequestError: another net, or `downsample` is not a power of two.
+    """
+    made = build.net_for(net, shape, grid=True)
+    if not isinstance(made, Convolutional):
+        raise refuse("net", net, "a convolutional net", "Try ``--net conv:width=32``.")
+    made.grid(shape, downsample)
+    return made, downsample.bit_length() - 1
+
+
+def images(spec: Spec) -> Spec:
+    """The description of images, unchanged.
+
+    Raises:
+        RequestError: the data are not images.
+    """
+    if len(spec.shape) != 3:
+        raise refuse("shape", spec.shape, "that of an image (C, H, W)", "`vq-vae` takes other data.")
+    return spec

@@ -65,7 +65,7 @@ PROOF = Proof(
         a second, coarser grid of codes leaves at most 0.9 of the variance that the finer alone leaves:
             two/unexplained < 0.9 * one/unexplained  (not at quick scale)
         both are needed: the coarse codes of another example at least double it:
-            top-exchanged/unexplained > 2 * two/unexplained  (not at quick scale)
+            top-exchanged/unexplained > 2 * two/unexplained  (not at quick scale, refuted here)
         and add to it:
             top-exchanged/unexplained > two/unexplained
         a prior that draws coarse codes first takes at least half off the Frechet distance of codes with the
