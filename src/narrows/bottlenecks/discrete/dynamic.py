@@ -56,6 +56,8 @@ class DynamicQuantizer(Quantizer):
         Quantization, 2023. arXiv:2305.11718
     """
 
+    separate = False
+
     first: Tensor
     sizes: Tensor
     pattern: Tensor

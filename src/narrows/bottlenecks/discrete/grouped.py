@@ -20,8 +20,9 @@ class GroupedQuantizer(Quantizer):
     .. math:: x_l = (x_{l1}, \ldots, x_{lG}),\qquad k_{lg} = \arg\min_k \|x_{lg} - e^{b(l,g)}_k\|^2,\qquad
               \mathrm{commitment} = \sum_{l,g} \|x_{lg} - \mathrm{sg}(e_{k_{lg}})\|^2
 
-    b(l, g) is the codebook: one for all groups of all tokens, or one per token. For one per group see `ProductQuantizer`. Codes are EMAs of the vectors
-    assigned to them, initialised by k-means of a first batch, with restarts of dead codes: see `LearnedCodebook`.
+    b(l, g) is the codebook: one for all groups of all tokens, or one per token. For one per group see
+    `ProductQuantizer`. Codes are EMAs of the vectors assigned to them, initialised by k-means of a first batch, with
+    restarts of dead codes: see `LearnedCodebook`.
 
     Args:
         features: width of the encoder's tokens.
@@ -68,6 +69,7 @@ class GroupedQuantizer(Quantizer):
         if self.width % self.groups:
             raise refuse("groups", groups, f"a divisor of the width {self.width}")
         count = {"one": 1, "token": self.tokens}
+        self.separate = books != "token"
         self.shared_by = choice("books", books, tuple(count))
         self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
         self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"

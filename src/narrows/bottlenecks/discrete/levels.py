@@ -50,6 +50,8 @@ class LevelQuantizer(Quantizer):
         arXiv:1906.00446
     """
 
+    separate = False
+
     def __init__(
         self,
         features: int,

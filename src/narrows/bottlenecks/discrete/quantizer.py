@@ -113,6 +113,9 @@ class Quantizer(Bottleneck):
 
     smooth = False
 
+    separate: bool = True
+    """Whether each token is quantised on its own, wherever it is and whatever the others are."""
+
     relaxed: ClassVar[bool] = False
     """Whether the vectors of training are mixtures of codes, not those of the indices."""
 

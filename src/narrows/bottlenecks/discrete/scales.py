@@ -55,6 +55,8 @@ class ScaleQuantizer(Quantizer):
         algorithms 1 and 2. arXiv:2404.02905
     """
 
+    separate = False
+
     def __init__(
         self,
         features: int,

@@ -29,7 +29,7 @@ def known(module: nn.Module) -> Subject:
     if isinstance(module, Autoencoder):
         if not _quantises(module.bottleneck):
             what = type(module.bottleneck).__name__
-            raise refuse("module", what, "a quantiser, or a model whose bottleneck is one")
+            raise refuse("module", what, "a quantiser of single tokens, or a model whose bottleneck is one")
         weights = {name: at(module.objective.weights.get(name, 1.0), 0) for name in _TERMS}
         return _ours(module.bottleneck, weights)
     if _quantises(module):
@@ -52,8 +52,12 @@ def known(module: nn.Module) -> Subject:
 
 
 def _quantises(module: nn.Module) -> bool:
-    """Whether this is a `narrows.bottlenecks.discrete.quantizer.Quantizer`, which this package does not import."""
-    return isinstance(module, Bottleneck) and all(hasattr(module, name) for name in ("quantize", "unrounded"))
+    """Whether this is a `narrows.bottlenecks.discrete.quantizer.Quantizer` of single tokens.
+
+    This package does not import it.
+    """
+    ours = isinstance(module, Bottleneck) and all(hasattr(module, name) for name in ("quantize", "unrounded"))
+    return ours and bool(getattr(module, "separate", True))
 
 
 def _ours(module: Any, weights: Mapping[str, float] | None) -> Subject:
