@@ -73,6 +73,8 @@ class HierarchicalQuantizer(StackQuantizer):
         arXiv:2203.03463
     """
 
+    relaxed = True
+
     def __init__(
         self,
         features: int,

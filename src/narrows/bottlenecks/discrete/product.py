@@ -92,6 +92,10 @@ class ProductQuantizer(StackQuantizer):
         size = self.width // self.depth
         return nn.functional.pad(part, (level * size, self.width - (level + 1) * size))
 
+    def partial(self, indices: Tensor) -> list[Tensor]:
+        """The whole token alone: the commitment is to all groups at once."""
+        return [self.vectors(indices)]
+
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Initialise each codebook by k-means of its channels of a batch's tokens."""

@@ -73,7 +73,7 @@ class ResidualFSQ(StackQuantizer):
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Bound and round tokens (B, L, d); indices are (B, L, D)."""
-        bounded = torch.tanh(tokens)
+        bounded = self.unrounded(tokens)
         left, total, indices = bounded.detach(), torch.zeros_like(tokens), list[Tensor]()
         top = self.grid.levels - 1
         for level in range(self.depth):
@@ -82,6 +82,10 @@ class ResidualFSQ(StackQuantizer):
             found = self.codes_at(level, indices[-1])
             left, total = left - found, total + found
         return Quantised(straight_through(bounded, total), torch.stack(indices, -1), {})
+
+    def unrounded(self, tokens: Tensor) -> Tensor:
+        """The bounded tokens, (..., d)."""
+        return torch.tanh(tokens)
 
     def codes_at(self, level: int, indices: Tensor) -> Tensor:
         """The vectors of indices of one depth, counting from 0: (...) -> (..., d)."""

@@ -43,10 +43,13 @@ class StackQuantizer(Quantizer):
 
     def vectors(self, indices: Tensor) -> Tensor:
         """The sums of the codes of indices, (..., D) or only the first of each stack, -> (..., d)."""
-        return self.partial(indices)[-1]
+        return self._sums(indices)[-1]
 
     def partial(self, indices: Tensor) -> list[Tensor]:
         """The sums of the first 1, ..., D codes of indices."""
+        return self._sums(indices)
+
+    def _sums(self, indices: Tensor) -> list[Tensor]:
         sums = [self.codes_at(0, indices[..., 0])]
         for level in range(1, indices.shape[-1]):
             sums.append(sums[-1] + self.codes_at(level, indices[..., level]))
