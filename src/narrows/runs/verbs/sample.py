@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import seeded
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.progress import with_progress
 from narrows.priors import check_sampling
+from narrows.priors.samplers.lantern import Draft, neighbours
 from narrows.runs.codes import concatenated
 from narrows.runs.verbs.grid import queries as fields_grid
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["sample"]
+__all__ = ["draft_of", "sample"]
 
 _CHUNK = 512
 
@@ -55,6 +58,8 @@ def sample(
     """
     n = whole("n", n)
     check_sampling(run.model.prior, run.model.likelihood, options)
+    if options.get("draft"):
+        options["draft"] = draft_of(run, options["draft"])
     condition, grid = labels(run, n, label), fields_grid(run, resolution)
 
     def part(first: int) -> Tensor:
@@ -64,6 +69,33 @@ def sample(
     with seeded(seed):
         parts = with_progress((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")
         return run._units(concatenated(parts))
+
+
+def draft_of(run: Run, draft: str | Path | Run) -> Draft:
+    """The prior of another run, to propose indices for this one.
+
+    Args:
+        run: whose prior draws.
+        draft: the other run or its folder.
+
+    Raises:
+        RequestError: the other run has no prior over indices, or another codebook.
+    """
+    import narrows as nr  # whose `load` itself needs runs
+
+    other = nr.load(draft) if isinstance(draft, (str, Path)) else draft
+    books = [one.model.bottleneck for one in (run, other)]
+    if not all(isinstance(book, Quantizer) and book.symbols.kind == "indices" for book in books):
+        raise refuse("draft", str(other.path), "a run whose code is one index a token, as that of the run")
+    vectors = [book.vectors(torch.arange(book.codes)) for book in books if isinstance(book, Quantizer)]
+    same = books[0].symbols == books[1].symbols and torch.equal(*vectors)
+    if not same or other.model.prior is None:
+        what = "no prior" if same else "another codebook"
+        fix = "Fit both priors to the same finished run: narrows fit BASE --prior autoregressive:depth=1 --out DRAFT"
+        raise refuse(
+            "draft", f"{other.path}, which has {what}", "a run with a prior on the same codebook", fix
+        )
+    return Draft(other.model.prior, neighbours(vectors[0]))
 
 
 def labels(run: Run, n: int, label: int | None) -> dict[str, Tensor]:
