@@ -1,100 +1,151 @@
-"""Our VQ step against the usual one with one-hot vectors, interleaved in one run.
+r"""Our quantisers against vector-quantize-pytorch, EnCodec and DAC, and a VQ step with one-hot vectors.
 
-Both do the same maths: nearest codes, straight-through gradient, commitment, one EMA update. The usual step builds
-the N x K distances, finds the codes with argmin, and counts and sums with an N x K one-hot matrix.
+    OMP_NUM_THREADS=1 python -m benchmarks.quantised --peers DIR [--case lfq-8192] [--rounds 3]
 
-    python -m benchmarks.quantised [--threads 1] [--repeats 7]
+16 x 1024 tokens of width 64, forward and backward, with the update of the codebook, straight-through, no restarts;
+of `encode-8x1024`, the residual codes of a second of sound, 75 frames of width 128. DIR is a virtual environment with
+the peers (`pip install torch==2.13.0 vector-quantize-pytorch==1.32.0`, and without their dependencies
+`encodec==0.1.1` and `descript-audio-codec==1.0.0`); `benchmarks/quantised_peers.py` says what of them is called. Each
+variant is a process of its own with one thread, and rounds are interleaved. CPU time is that of the process; memory
+its peak beyond that before the first step. `one-hot` is the VQ step as it is usually written, with an N x K table of
+distances and one of one-hot vectors.
 """
+
+from __future__ import annotations
 
 import argparse
 import statistics
-import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
+from benchmarks import apart
+from benchmarks.quantised_peers import BITS, CODES, DEPTH, FRAMES, ROUNDS, SOUND, WIDTH, repeated, tokens
+from narrows.bottlenecks.discrete.binary import BinaryQuantizer
+from narrows.bottlenecks.discrete.quantizer import Quantizer
+from narrows.bottlenecks.discrete.residual import ResidualQuantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Pass
 
-CASES = ((8192, 64, 512), (8192, 64, 1024), (4096, 64, 8192))
-"""Tokens N, width d, codes K."""
+PEER = "vector-quantize-pytorch"
+CASES = {
+    "vq-1024": (PEER, "one-hot"),
+    "vq-8192": (PEER, "one-hot"),
+    "rvq-8x1024": (PEER,),
+    "lfq-8192": (PEER,),
+    "simvq-8192": (PEER,),
+    "encode-8x1024": ("encodec", "dac"),
+}
+"""The rivals of each case."""
 
 
-class OneHot:
-    """The step as it is usually written."""
+def trained(module: Quantizer, x: Tensor) -> Callable[[], None]:
+    """A training step of ours."""
+    module.train()
 
-    def __init__(self, codebook, decay=0.99, eps=1e-5):
-        self.codebook, self.decay, self.eps = codebook.clone(), decay, eps
-        self.counts, self.sums = torch.ones(len(codebook)), codebook.clone()
+    def step() -> None:
+        leaf = x.clone().requires_grad_()
+        code = module(leaf)
+        loss = code.z.sum() + 0.25 * sum(cost.sum() for cost in code.costs.values())
+        if isinstance(module, BinaryQuantizer):
+            loss = loss + module.diversity(leaf)
+        loss.backward()
+        with torch.no_grad():
+            module.after_step(Pass(None, code))
 
-    def forward(self, x):
-        """Quantise tokens (N, d): the straight-through codes, and the commitment."""
-        e = self.codebook
-        distance = x.detach().square().sum(1, keepdim=True) - 2 * x.detach() @ e.T + e.square().sum(1)
-        self.hot = torch.nn.functional.one_hot(distance.argmin(1), len(e)).to(x.dtype)
-        q = self.hot @ e
-        return x + (q - x).detach(), (x - q.detach()).square().sum()
-
-    @torch.no_grad()
-    def update(self, x):
-        """Move the codebook one step."""
-        self.counts.lerp_(self.hot.sum(0), 1 - self.decay)
-        self.sums.lerp_(self.hot.T @ x, 1 - self.decay)
-        total = self.counts.sum()
-        smooth = total * (self.counts + self.eps) / (total + len(self.counts) * self.eps)
-        self.codebook = self.sums / smooth[:, None]
+    return step
 
 
-def ours(vq, x):
-    code = vq(x[None])
-    (code.z.sum() + 0.25 * code.costs["commitment"].sum()).backward()
-    with torch.no_grad():
-        vq.after_step(Pass(None, code))
+def ours(case: str) -> Iterator[float]:
+    """Our quantiser of a case."""
+    x = tokens(BITS if case == "lfq-8192" else WIDTH)
+    length, more = x.shape[1], {"restart": 0.0, "start": "normal"}
+    if case.startswith("vq"):
+        vq = VectorQuantizer(WIDTH, codes=int(case.split("-")[1]), tokens=length, **more)
+        vq.book.codebook.copy_(x.flatten(0, 1)[: vq.codes])
+        vq.book.sums.copy_(vq.book.codebook)
+        return repeated(case, trained(vq, x))
+    if case == "rvq-8x1024":
+        rq = ResidualQuantizer(WIDTH, codes=CODES, tokens=length, depth=DEPTH, shared=False, **more)
+        return repeated(case, trained(rq, x))
+    if case == "lfq-8192":
+        return repeated(case, trained(BinaryQuantizer(BITS, bits=BITS, tokens=length), x))
+    if case == "simvq-8192":
+        return repeated(
+            case, trained(VectorQuantizer(WIDTH, codes=2**BITS, tokens=length, codebook=SIMVQ, **more), x)
+        )
+    sound = ResidualQuantizer(
+        SOUND, codes=CODES, tokens=FRAMES, depth=DEPTH, shared=False, start="normal"
+    ).eval()
+    frames = torch.randn(1, FRAMES, SOUND)
+    return repeated(case, torch.no_grad()(lambda: sound.to_symbols(sound(frames))))
 
 
-def usual(vq, x):
-    z, commitment = vq.forward(x)
-    (z.sum() + 0.25 * commitment).backward()
-    vq.update(x)
+SIMVQ = "linear:bias=no"
+"""The kind of codebook of SimVQ."""
 
 
-def timed(step, vq, x):
-    x = x.clone().requires_grad_()
-    start = time.process_time()
-    step(vq, x)
-    return time.process_time() - start
+def one_hot(case: str, decay: float = 0.99, eps: float = 1e-5) -> Iterator[float]:
+    """A VQ step with one-hot vectors."""
+    x = tokens().flatten(0, 1)
+    codes = int(case.split("-")[1])
+    state = {"e": x[:codes].clone(), "counts": torch.ones(codes), "sums": x[:codes].clone()}
+
+    def step() -> None:
+        leaf, e = x.clone().requires_grad_(), state["e"]
+        away = leaf.detach().square().sum(1, keepdim=True) - 2 * leaf.detach() @ e.T + e.square().sum(1)
+        hot = torch.nn.functional.one_hot(away.argmin(1), codes).to(x.dtype)
+        q = hot @ e
+        ((leaf + (q - leaf).detach()).sum() + 0.25 * (leaf - q).square().sum()).backward()
+        state["counts"].lerp_(hot.sum(0), 1 - decay)
+        state["sums"].lerp_(hot.T @ x, 1 - decay)
+        total = state["counts"].sum()
+        state["e"] = state["sums"] / (total * (state["counts"] + eps) / (total + codes * eps))[:, None]
+
+    return repeated(case, step)
 
 
-def main():
+def table(case: str, measured: dict[str, apart.Measured]) -> list[str]:
+    """A row for each variant."""
+    steps = ROUNDS.get(case, 1)
+    base = measured["narrows"]
+    return [
+        f"| {case} | {name} | {statistics.median(m.cpu) / steps * 1e3:.2f} | {apart.ratio(m.cpu, base.cpu)} | "
+        f"{m.loss[-1]:.0f} |"
+        for name, m in measured.items()
+    ]
+
+
+def main() -> None:
+    """Run and print."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--repeats", type=int, default=7)
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    print(
-        f"torch {torch.__version__}, {options.threads} thread(s), medians of CPU time, {options.repeats} repeats"
-    )
-    print(f"{'N':>6} {'d':>4} {'K':>6} {'ours ms':>9} {'one-hot ms':>11} {'ratio':>7}")
-    for tokens, width, codes in CASES:
+    parser.add_argument("--peers", type=Path, help="virtual environment with the peers")
+    parser.add_argument("--case", action="append", choices=sorted(CASES))
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--only", default="", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    chosen = [case for case in CASES if case in (given.case or CASES)]
+    if given.only:
+        torch.set_num_threads(1)
         torch.manual_seed(0)
-        x = torch.randn(tokens, width)
-        mine = VectorQuantizer(width, codes=codes, tokens=tokens, restart=0.0).train()
-        mine.book.codebook.copy_(
-            x[torch.randperm(tokens)[:codes]] if codes <= tokens else torch.randn(codes, width)
-        )
-        mine.book.sums.copy_(mine.book.codebook)
-        theirs = OneHot(mine.book.codebook)
-        times = {ours: [], usual: []}
-        for step, vq in ((ours, mine), (usual, theirs)):
-            timed(step, vq, x)
-        assert torch.allclose(mine.book.codebook, theirs.codebook, atol=1e-4), "the two steps disagree"
-        for _ in range(options.repeats):
-            for step, vq in ((ours, mine), (usual, theirs)):
-                times[step].append(1e3 * timed(step, vq, x))
-        a, b = statistics.median(times[ours]), statistics.median(times[usual])
-        ratio = statistics.median(p / q for p, q in zip(times[ours], times[usual], strict=True))
-        print(f"{tokens:>6} {width:>4} {codes:>6} {a:>9.1f} {b:>11.1f} {ratio:>7.2f}")
+        (case,) = chosen
+        apart.serve({"narrows": lambda: ours(case), "one-hot": lambda: one_hot(case)}, given.only)
+        return
+    print("| case | variant | CPU ms | x `narrows` (range) | memory, MB |", "|---|---|---|---|---|", sep="\n")
+    for case in chosen:
+        rivals = [name for name in CASES[case] if given.peers or name == "one-hot"]
+        elsewhere = {
+            name: (str(given.peers / "bin" / "python"), "benchmarks.quantised_peers")
+            for name in rivals
+            if name != "one-hot"
+        }
+        names, argv = ["narrows", *rivals], ["--case", case]
+        measured = apart.measure("benchmarks.quantised", names, argv, given.rounds, elsewhere)
+        print("\n".join(table(case, measured)), flush=True)
 
 
 if __name__ == "__main__":

@@ -35,11 +35,13 @@ class Indices(Evidence):
         indices: integers below `codes`, (B, ...).
         codes: size of the codebook, N.
         tokens: the quantised encoder outputs, (B, L, d), detached, for codebooks that learn by EMA.
+        vectors: the codes in their place, (B, L, d), detached.
     """
 
     indices: Tensor
     codes: int
     tokens: Tensor | None = None
+    vectors: Tensor | None = None
 
 
 @dataclass(frozen=True)

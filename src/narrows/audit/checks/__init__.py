@@ -29,6 +29,7 @@ from narrows.audit.checks.modalities import modalities
 from narrows.audit.checks.orthogonality import quasi_orthogonality
 from narrows.audit.checks.principal import principal
 from narrows.audit.checks.prior_bits import prior_bits
+from narrows.audit.checks.quantisation import quantisation
 from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
 from narrows.audit.checks.recovery import recovery
@@ -62,6 +63,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     units,
     mean_and_sampled,
     codebook_usage,
+    quantisation,
     firing,
     dying,
     redundancy,

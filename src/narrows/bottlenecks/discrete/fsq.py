@@ -11,6 +11,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer, straight_through
 from narrows.core.check import choice, refuse, whole
+from narrows.core.evidence import Indices
 
 __all__ = ["FiniteScalarQuantizer", "levels_for"]
 
@@ -117,6 +118,10 @@ class FiniteScalarQuantizer(Quantizer):
     def unrounded(self, tokens: Tensor) -> Tensor:
         """The bounded channels, scaled as the codes are."""
         return self.scale(self.bound(tokens))
+
+    def evidence(self, indices: Tensor, tokens: Tensor | None = None) -> Indices:
+        """The evidence for the audit, with tokens bounded as the codes are."""
+        return super().evidence(indices, None if tokens is None else self.unrounded(tokens))
 
     def bound(self, tokens: Tensor) -> Tensor:
         """Real channels to level positions between 0 and L_i - 1, not rounded, (..., d)."""

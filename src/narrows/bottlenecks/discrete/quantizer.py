@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -154,7 +155,8 @@ class Quantizer(Bottleneck):
             z = z.expand(*samples, *z.shape)
             costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
         replaced = tokens if inputs is None else inputs
-        return Code(z, costs, evidence=(self.evidence(indices, replaced.detach()),))
+        found = replace(self.evidence(indices, replaced.detach()), vectors=vectors.detach())
+        return Code(z, costs, evidence=(found,))
 
     def evidence(self, indices: Tensor, tokens: Tensor | None = None) -> Indices:
         """The evidence for the audit and for EMA updates."""
