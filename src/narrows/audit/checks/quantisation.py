@@ -85,10 +85,11 @@ def _gain(view: View) -> tuple[Check, ...]:
             return ()
         output = model.decode(code.z, batch.condition)
         distortion = model.likelihood.nll(output, batch.target).sum()
-        pair = torch.autograd.grad(distortion, (h, code.z), allow_unused=True)
-    if pair[0] is None or pair[1] is None:
+        pair: tuple[Tensor | None, ...] = torch.autograd.grad(distortion, (h, code.z), allow_unused=True)
+    both = [g.flatten(1).double().square().sum(1).cpu() for g in pair if g is not None]
+    if len(both) < 2:
         return ()
-    at_encoder, at_decoder = (g.flatten(1).double().square().sum(1).cpu() for g in pair)
+    at_encoder, at_decoder = both
 
     def figure(rows: Tensor) -> float:
         return math.sqrt(float(at_encoder[rows].sum() / at_decoder[rows].sum().clamp_min(1e-60)))
