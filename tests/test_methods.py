@@ -21,6 +21,7 @@ SMALL = {
     "grey_levels": 4,
     "sets": 2,
     "thin": 1,
+    "rounds": 3,
     "burn_in": 0,
 }
 

@@ -315,3 +315,40 @@ def test_two_processes_move_the_codebook_as_one_does(codebook, monkeypatch):
     half.after_step(Pass(None, batch_of(half, x[:3])))
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, half.state_dict()[name], atol=1e-6)
+
+
+def explicit_rotation(x, q):
+    """sg[|q| / |x| R] x with R written as a matrix, for each row; sg[q - x] + x where that is not defined."""
+    rows = []
+    for token, code in zip(x, q, strict=True):
+        with torch.no_grad():
+            ratio = code.norm() / token.norm()
+            start, end = token / token.norm(), code / code.norm()
+            middle = (start + end) / (start + end).norm()
+            r = torch.eye(len(token)).to(token) - 2 * middle[:, None] * middle + 2 * end[:, None] * start
+        rows.append((ratio * r) @ token if ratio <= 100 else token + (code - token).detach())
+    return torch.stack(rows)
+
+
+def test_the_gradient_of_a_rotation_is_that_of_the_explicit_matrix():
+    """Through a loss that is no linear function, for rows at all angles, one of them stretched too far."""
+    torch.manual_seed(0)
+    start, q = torch.randn(6, 4, dtype=torch.float64), torch.randn(6, 4, dtype=torch.float64)
+    start[0] *= 1e-3  # stretched more than a hundredfold
+    start[1] = q[1] * 3  # the same direction
+    gradients = []
+    for passes in (rotation, explicit_rotation):
+        x = start.clone().requires_grad_()
+        y = passes(x, q)
+        assert torch.allclose(y, q)
+        (y.sin() * torch.arange(4)).square().sum().backward()
+        gradients.append(x.grad)
+    assert torch.allclose(gradients[0], gradients[1])
+    assert torch.allclose(gradients[0][1].norm(), _slope(q)[1].norm() / 3)  # scaled by |q| / |x|
+    assert torch.allclose(gradients[0][0], _slope(q)[0])  # copied
+
+
+def _slope(q):
+    y = q.clone().requires_grad_()
+    (y.sin() * torch.arange(4)).square().sum().backward()
+    return y.grad

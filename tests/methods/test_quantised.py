@@ -5,9 +5,13 @@ import torch
 
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError
+from narrows.methods.quantised.cvq_vae import cvq_vae
 from narrows.methods.quantised.fsq import fsq
+from narrows.methods.quantised.rotation_trick import rotation_trick
 from narrows.methods.quantised.rq_vae import rq_vae
+from narrows.methods.quantised.simvq import simvq
 from narrows.methods.quantised.vq_vae import vq_vae
+from narrows.methods.quantised.vq_wae import vq_wae
 
 SMALL = {"width": 4, "prior": "ar:width=8,depth=1"}
 
@@ -41,6 +45,31 @@ def test_the_loss_is_distortion_and_beta_times_commitment():
     distance = (h - q).square().sum((1, 2)).mean()
     distortion = (model.decode(q) - batch.x).square().sum(1).mean()
     assert torch.allclose(loss.total, distortion + 0.3 * distance + distance, rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("builder", "own"), [(simvq, {}), (cvq_vae, {}), (rotation_trick, {"codebook": "gradient"})]
+)
+def test_other_codebooks_and_gradients_have_the_loss_of_a_vq_vae(builder, own):
+    torch.manual_seed(0)
+    model = builder((6,), codes=8, beta=0.3, likelihood="squared", net="mlp:8", **SMALL, **own)
+    batch = Batch(torch.randn(5, 6))
+    h, e = model.encoder(batch.x), model.bottleneck.book.codebook
+    q = e[torch.cdist(h, e).argmin(-1)]
+    distance = (h - q).square().sum((1, 2)).mean()
+    distortion = (model.decode(q) - batch.x).square().sum(1).mean()
+    assert torch.allclose(model.loss(batch).total, distortion + 1.3 * distance, rtol=1e-4)
+
+
+@pytest.mark.parametrize("builder", [simvq, cvq_vae, vq_wae, rotation_trick])
+def test_vectors_that_are_looked_up_are_those_of_their_indices(builder):
+    torch.manual_seed(0)
+    model = builder((1, 8, 8), codes=25, net="mlp:8", **SMALL).eval()
+    batch = Batch(torch.rand(5, 1, 8, 8))
+    code = model.encode(batch)
+    indices = model.bottleneck.to_symbols(code)
+    assert torch.equal(model.bottleneck.from_symbols(indices).z, code.z)
+    assert torch.equal(model.bottleneck.book.codebook[indices], code.z)
 
 
 def test_the_second_stage_sees_indices_and_leaves_the_first_alone():
