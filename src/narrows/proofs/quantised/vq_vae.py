@@ -84,10 +84,10 @@ PROOF = Proof(
         autoencoder to compare with is the same but for its quantiser: its code is 392 real numbers where the VQ-VAE
         has 343 bits. The prior is a causal transformer, the paper's a PixelCNN. Frechet distances are of 32 features
         of a small classifier. Uniform codes are an easy rival; `positions` draws every token on its own, with the
-        frequencies that its place has in training images. The last claims are the paper's third
-        finding: codes stay in use beside a decoder that is itself autoregressive, where a VAE's posterior collapses.
-        The images there are 12 x 12 binary pixels of a Potts field, which depend on their neighbours alone: the
-        decoder, of one masked convolution over all earlier pixels, can do without a code. Both codes have 3 x 3 tokens
-        of width 8, from the same networks. The VAE's likelihood is of one draw of the code.
+        frequencies that its place has in training images. The last claims are the paper's third finding: codes stay in
+        use beside a decoder that is itself autoregressive, where a VAE's posterior collapses. The images there are 12
+        x 12 binary pixels of a Potts field, which depend on their neighbours alone: the decoder, of one masked
+        convolution over all earlier pixels, can do without a code. Both codes have 3 x 3 tokens of width 8, from the
+        same networks. The VAE's likelihood is of one draw of the code.
         """,
 )
