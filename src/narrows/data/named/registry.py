@@ -32,6 +32,7 @@ SYNTHETIC: dict[str, str] = {
     "sbm": "A graph of a stochastic block model: communities that are known, and data of the nodes",
     "lds": "Series of a linear dynamical system, with holes and irregular times, with known exact likelihood",
     "grammar": "Texts of a small grammar, with known exact probability",
+    "tones": "Sounds of chords with harmonics and bursts of noise, which are known factors",
     "markov-codes": "Grids of tokens from a Potts field of known entropy, a lower bound of the bits of any prior",
 }
 
