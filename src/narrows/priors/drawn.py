@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -42,11 +42,12 @@ class DrawnCodes(Prior):
         code = model.encode_fixed(batch)
         symbols, condition = model.bottleneck.to_symbols(code), dict(batch.condition)
         normal = self.normal(code)
-        if self.draws and code.q is not None and code.q.event_shape == symbols.shape[1:]:
+        if self.draws and code.q is not None and code.q.event_shape.numel() == self.size:
             if normal is None:
-                symbols = code.q.sample()
+                symbols = code.q.sample().view_as(symbols)
             else:
-                symbols, condition["deviation"] = normal.loc, normal.scale
+                symbols = normal.loc.view_as(symbols)
+                condition["deviation"] = normal.scale.view_as(symbols)
         return Batch(symbols, condition=condition)
 
     def normal(self, code: Code) -> Normal | None:
@@ -73,6 +74,7 @@ class StandardCodes(DrawnCodes, LabelledPrior):
         elementwise: a mean and a deviation for each number of tokens and arrays, too.
         classes: how many labels the data have.
         labels: whether the prior is told them.
+        more: arguments of a further base class.
 
     Raises:
         RequestError: the symbols are not real numbers, or the data have no labels.
@@ -91,8 +93,9 @@ class StandardCodes(DrawnCodes, LabelledPrior):
         elementwise: bool = False,
         classes: int = 0,
         labels: bool = False,
+        **more: Any,
     ) -> None:
-        super().__init__(symbols, classes, labels)
+        super().__init__(symbols, classes, labels, **more)
         self.draws, self.elementwise = draws, elementwise
         self.register_buffer("shift", torch.zeros(self.size))
         self.register_buffer("scale", torch.ones(self.size))

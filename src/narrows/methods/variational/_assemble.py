@@ -9,17 +9,28 @@ from torch import nn
 
 from narrows import likelihoods
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
+from narrows.bottlenecks.gaussian.grid import GridGaussian
 from narrows.bottlenecks.gaussian.principal import PrincipalGaussian
 from narrows.bottlenecks.variational import Variational
-from narrows.core import Autoencoder, Likelihood, Objective, Part, Spec
+from narrows.core import Autoencoder, Likelihood, Objective, Part, Spec, TokenLayout
 from narrows.core.check import number, refuse
 from narrows.core.schedules import Schedule
-from narrows.nets.build import code_width, decoder, encoder, net_for
+from narrows.nets.after import After
+from narrows.nets.build import code_width, decoder, encoder, grid_decoder, grid_encoder, grid_of, net_for
 from narrows.nets.kinds import Net, Skip
 from narrows.nets.logarithm import reading
 from narrows.objectives.discrepancy import Discrepancy
 
-__all__ = ["checked_vector", "gaussian_autoencoder", "matched_autoencoder", "variational_autoencoder"]
+__all__ = [
+    "checked_vector",
+    "gaussian_autoencoder",
+    "grid_autoencoder",
+    "matched_autoencoder",
+    "variational_autoencoder",
+]
+
+_CHANNELS = 4
+"""Numbers of a token by default."""
 
 
 def gaussian_autoencoder(
@@ -56,6 +67,44 @@ def gaussian_autoencoder(
     return Autoencoder(
         encoder, bottleneck, sides[1].decoder(latent, output.parameter_shape), output, objective
     )
+
+
+def grid_autoencoder(
+    spec: Spec,
+    objective: Objective,
+    *,
+    latent: int,
+    downsample: int,
+    net: str | Net,
+    likelihood: str | Likelihood,
+) -> Autoencoder:
+    """An autoencoder whose code is a grid of tokens with a diagonal Gaussian posterior.
+
+    Args:
+        spec: description of the data.
+        objective: the objective.
+        latent: numbers of a token, C; 4 if 0.
+        downsample: pixels per token, along each side.
+        net: the networks.
+        likelihood: p(x | z).
+
+    Raises:
+        RequestError: the likelihood has several parameters per element, which change the shape of the grid.
+    """
+    width = latent or _CHANNELS
+    output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
+    grid, back = (grid_of(shape, downsample, net) for shape in (spec.shape, output.parameter_shape))
+    if grid != back:
+        fix = "Use one with a single parameter per element, such as ``likelihood='gaussian:shared'``."
+        raise refuse(
+            "likelihood", likelihood, f"one whose output has a grid of {grid[0]} x {grid[1]} tokens", fix
+        )
+    bottleneck = GridGaussian(math.prod(grid), width)
+    bottleneck.layout = TokenLayout((grid,))
+    encoder = reading(spec, grid_encoder(spec.shape, 2 * width, downsample, net))
+    writes = grid_decoder(width, output.parameter_shape, downsample, net)
+    tokens = nn.Unflatten(-1, bottleneck.grid)
+    return Autoencoder(encoder, bottleneck, After(tokens, writes), output, objective)
 
 
 def matched_autoencoder(
