@@ -126,4 +126,15 @@ ROWS = (
         222,
         "quantised.cvq_vae",
     ),
+    Method(
+        "qg-vae",
+        "Quantised Global Autoencoder: A Holistic Approach to Representing Visual Data",
+        2024,
+        "2407.11913",
+        "quantised",
+        "Tokens that each describe the whole image reconstruct more at low rates than tokens of patches.",
+        3,
+        31,
+        "quantised.qg_vae",
+    ),
 )

@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 from narrows.core import Autoencoder, Batch
 from narrows.data import Dataset
-from narrows.data.scaling import Scaling
 from narrows.methods.quantised.qg_vae import qg_vae
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.grids import RATE
 from narrows.proofs.quality import error
+from narrows.proofs.reduced import reduced
 
 __all__ = ["PROOF"]
 
@@ -27,10 +27,9 @@ TOKENS = 16
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train global tokens, with and without an order, and tokens of patches; swap tokens and leave some out."""
     budget, side = trial.budget, trial.budget["side"]
-    train, test = (
-        _on_canvas(part, n, side) for part, n in zip(_parts(trial), (budget["rows"], budget["test"]))
-    )
-    spec = replace(trial.data.spec, shape=(1, side, side))
+    data = reduced(trial.data, rows=budget["rows"], tests=budget["test"], pool=budget["pool"], binary=False)
+    train, test = (_on_canvas(part, side) for part in (data.train, data.test))
+    spec = replace(data.spec, shape=(1, side, side))
     shared = {"spec": spec, "codes": budget["codes"], "width": 32, "prior": "none", "likelihood": "squared"}
     channels = budget["channels"]
     models = {
@@ -50,19 +49,12 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers
 
 
-def _parts(trial: Trial) -> tuple[Dataset, Dataset]:
-    return trial.data.train, trial.data.test
-
-
-def _on_canvas(part: Dataset, rows: int, side: int) -> Dataset:
-    """The first examples, in the middle of an empty canvas."""
-    part = replace(
-        part, x=part.all(rows).x, scaling=Scaling(), labels=None, factors=None, channels_last=False
-    )
-    height = part.x.shape[-1]
-    before = (side - height) // 2
-    after = side - height - before
-    return replace(part, x=F.pad(part.x, (before, after, before, after)), shape=(1, side, side))
+def _on_canvas(part: Dataset, side: int) -> Dataset:
+    """Every example in the middle of an empty canvas."""
+    before = (side - part.shape[-1]) // 2
+    after = side - part.shape[-1] - before
+    x = F.pad(part.all(len(part)).x, (before, after, before, after))
+    return replace(part, x=x, shape=(1, side, side))
 
 
 @torch.no_grad()
@@ -98,28 +90,37 @@ PROOF = Proof(
     quick_data="digits",
     claims=Claim.read("""
         at 16 tokens of 256 codes, reconstructions have a PSNR at least 0.5 dB above that of patches:
-            global/psnr > local/psnr + 0.5  (not at quick scale)
+            global/psnr > local/psnr + 0.5  (not at quick scale, refuted here)
+            Post hoc: [smaller]
         swapping one token changes at least four times as many pixels:
-            global/area > 4 * local/area  (not at quick scale)
+            global/area > 4 * local/area  (not at quick scale, refuted here)
+            Post hoc: [smaller]
         and more than one of a patch:
             global/area > local/area
+            Post hoc: [smaller]
         trained to be ordered, the first half of the tokens leaves at most half of the error that it leaves otherwise:
-            ordered/half < 0.5 * global/half  (not at quick scale)
+            ordered/half < 0.5 * global/half  (not at quick scale, refuted here)
+            Post hoc: [smaller]
+        [smaller] Seed 0 had a canvas of 32 x 32 pixels and 250 steps, too few: 17.1 dB against 17.9 of patches, areas
+            of 109 and 90 pixels. After 800 steps on this canvas (seed 7, U-Nets of 16 channels) it was 22.3 dB against
+            22.2, and areas of 21 pixels for both.
         """),
-    quick={"steps": 8, "rows": 500, "test": 100, "side": 16, "codes": 16, "channels": 4},
+    seeds=(100, 101, 102),
+    quick={"steps": 8, "rows": 500, "test": 100, "codes": 16, "channels": 4},
     default={
-        "steps": 250,
+        "steps": 350,
         "rows": 10_000,
         "test": 1000,
-        "side": 32,
+        "pool": 2,
+        "side": 16,
         "codes": 256,
         "channels": 8,
         "batch_size": 32,
     },
-    full={"steps": 20_000, "rows": 60_000, "test": 10_000, "side": 64, "channels": 16, "batch_size": 64},
+    full={"steps": 20_000, "rows": 60_000, "test": 10_000, "pool": 1, "side": 64, "channels": 16},
     notes="""
-        Digits in the middle of an empty canvas of 32 x 32 pixels (full scale: 64 x 64), 128 bits an image. Patches are
-        those of a VQ-VAE with convolutional networks of 32 channels, 4 x 4 tokens of 8 x 8 pixels and one codebook;
+        Digits of 14 x 14 pixels in the middle of a canvas of 16 x 16 (full scale: 28 x 28 on 64 x 64), 128 bits an
+        image. Patches are those of a VQ-VAE with convolutional networks of 32 channels, 4 x 4 tokens and one codebook;
         global tokens have a codebook each, and U-Nets of 8 channels. The area of a token are the pixels that hold 90 %
         of the squared change of the reconstruction when it is replaced by the token of another example.
         """,
