@@ -9,8 +9,9 @@ from torch import Tensor
 
 from narrows.core import Batch, Loss, Pass, Symbols
 from narrows.core.check import RequestError, number, refuse
-from narrows.diffusion.paths import Level, Path
+from narrows.diffusion.paths import Level, Levels, Path
 from narrows.diffusion.predictions import Denoised, check_prediction, express, gaussian, read
+from narrows.diffusion.samplers import Denoise
 from narrows.diffusion.times import draw_times
 from narrows.nets.denoiser import denoiser
 from narrows.priors.drawn import StandardCodes
@@ -24,8 +25,9 @@ _TERMS = {"x": "data", "e": "noise", "v": "velocity"}
 class DenoisingPrior(StandardCodes):
     """Base class of priors with a net that separates codes from noise.
 
-    The net learns what the prediction is beyond that for N(0, I): before training the prior is a Gaussian with the
-    mean and the deviation of the codes. Weights are averaged.
+    The net learns what the prediction is beyond that for N(0, I), in units of the standard deviation of what N(0, I)
+    leaves open: before training the prior is a Gaussian with the mean and the deviation of the codes. Weights are
+    averaged.
 
     Args:
         symbols: what the bottleneck stores of an example.
@@ -75,11 +77,18 @@ class DenoisingPrior(StandardCodes):
         )  # refuses an unknown law before anything is trained
         self.net = denoiser(symbols, width, depth, heads, self.classes)
 
+    def _units(self, level: Level) -> tuple[Tensor, Tensor, Tensor]:
+        """The prediction is plain * state + scale * net(norm * state): norm, plain and scale, like the level's."""
+        norm = level.power.rsqrt()
+        plain = express(self.prediction, gaussian(torch.ones_like(norm), level), level, self.path)
+        # what is left has variance 1 where codes are N(0, I): data and noise that add up to the state 0
+        rest = Denoised(-level.sigma * norm, level.alpha * norm)
+        return norm, plain, express(self.prediction, rest, level, self.path)
+
     def predict(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The prediction at standardised states (n, *shape) and times (n,), or one time for all, (1,)."""
-        level = self.path.level(t).like(x)
-        plain = express(self.prediction, gaussian(torch.ones_like(level.alpha), level), level, self.path)
-        return plain * x + self.net(x * level.power.rsqrt(), t.expand(len(x)), labels)
+        norm, plain, scale = self._units(self.path.level(t).like(x))
+        return plain * x + scale * self.net(x * norm, t, labels)
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean squared error of the prediction, a number of the code."""
@@ -102,23 +111,48 @@ class DenoisingPrior(StandardCodes):
     def guided(
         self, x: Tensor, t: Tensor, labels: Tensor | None, guidance: float, within: tuple[float, float]
     ) -> Tensor:
-        """The prediction at states (n, *shape) and a scalar time, with guidance inside of an interval of times.
+        """The net's output at states (n, *shape) and a scalar time, with guidance inside of an interval of times.
 
         Args:
-            x: standardised states.
+            x: standardised states, times `norm`.
             t: the time.
             labels: with guidance, labels of the n states and n rows of zeros; else of the states.
             guidance: the scale; 1 is none.
             within: the first and the last time with guidance.
         """
         if guidance == 1 or not within[0] <= float(t) <= within[1]:
-            return self.predict(x, t.view(1), None if labels is None else labels[: len(x)])
-        return guided(self.predict(torch.cat([x, x]), t.view(1), labels), guidance)
+            return self.net(x, t.view(1), None if labels is None else labels[: len(x)])
+        return guided(self.net(torch.cat([x, x]), t.view(1), labels), guidance)
 
-    def separated(self, prediction: Tensor, x: Tensor, t: Tensor) -> Denoised:
-        """Data and noise of states (n, *shape) at times, scalar or (n,)."""
-        level = self.path.level(t)
-        return read(self.prediction, prediction, x, level.like(x) if t.dim() else Level(*level), self.path)
+    def _table(self, times: Tensor) -> dict[float, list[float]]:
+        """By time: norm, and the coefficients of state and net in the data, and in the noise, that are found."""
+        level = self.path.level(times.double())
+        norm, plain, scale = self._units(level)
+        own = read(self.prediction, plain, torch.ones_like(plain), level, self.path)
+        learned = read(self.prediction, scale, torch.zeros_like(plain), level, self.path)
+        rows = torch.stack([norm, own.x, learned.x, own.e, learned.e], 1).tolist()
+        return dict(zip(times.tolist(), rows, strict=True))
+
+    def separator(
+        self, levels: Levels, labels: Tensor | None, guidance: float, within: tuple[float, float]
+    ) -> Denoise:
+        """A function of states (n, *shape) and a scalar time that finds data and noise, see `guided`.
+
+        What depends on the time alone is computed once, for all levels that a sampler passes.
+        """
+        known = self._table(levels.times[:-1].to(self.shift.dtype))
+
+        def denoise(x: Tensor, t: Tensor) -> Denoised:
+            time = float(t)
+            if time not in known:
+                known.update(self._table(t.view(1).cpu()))
+            norm, own, learned, own_noise, learned_noise = known[time]
+            found = self.guided(norm * x, t, labels, guidance, within)
+            return Denoised(
+                torch.add(own * x, found, alpha=learned), torch.add(own_noise * x, found, alpha=learned_noise)
+            )
+
+        return denoise
 
     def noise(self, n: int) -> Tensor:
         """Draws of N(0, I), (n, *shape)."""

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from narrows.core import NO_CONDITION, Condition, Symbols
-from narrows.core.check import choice, whole
+from narrows.core.check import choice, number, whole
 from narrows.diffusion.ode import SOLVERS, solve
 from narrows.diffusion.paths import Linear
+from narrows.priors.couplings import COUPLINGS, gibbs_weights, transported
 from narrows.priors.denoising import DenoisingPrior, interval
 
 __all__ = ["FlowMatching"]
@@ -40,7 +41,13 @@ class FlowMatching(DenoisingPrior):
 
     It is summed exactly for codes of up to 64 numbers, and for wider ones estimated with 8 fixed random directions.
 
+    Noise and codes are drawn independently, or coupled, so that paths cross less and fewer steps suffice (`couplings`):
+    ``ot`` exchanges the noise of a batch, within a class where the prior is told labels, so that the sum of squared
+    distances is smallest; ``gibbs`` weights the loss of each pair by exp(-||z - e||^2 / (eps Z)).
+
     Args:
+        coupling: ``independent``, ``ot`` or ``gibbs``.
+        eps: of the weights of ``gibbs``. The smaller it is, the more codes far from their mean are neglected.
         draws: where codes have a Gaussian posterior, learn from draws of it, which is what the decoder was trained on;
             else from its mean.
         elementwise: standardise each number of tokens and arrays, not each channel.
@@ -68,6 +75,8 @@ class FlowMatching(DenoisingPrior):
         symbols: Symbols,
         *,
         classes: int = 0,
+        coupling: str = "independent",
+        eps: float = 4.0,
         times: str = "uniform",
         shift: float = 1.0,
         draws: bool = True,
@@ -91,6 +100,8 @@ class FlowMatching(DenoisingPrior):
             depth=depth,
             heads=heads,
         )
+        self.coupling = choice("coupling", coupling, COUPLINGS)
+        self.eps = number("eps", eps, low=1e-6)
         probes = torch.eye(self.size)
         if (
             self.size > _EXACT
@@ -98,6 +109,15 @@ class FlowMatching(DenoisingPrior):
             dice = torch.Generator("cpu").manual_seed(0)
             probes = torch.randn(_PROBES, self.size, generator=dice, device="cpu").sign() / math.sqrt(_PROBES)
         self.register_buffer("probes", probes, persistent=False)
+
+    def error(self, z: Tensor, noise: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        """The squared error of the velocity at standardised codes (n, *shape), with the coupling."""
+        if self.coupling == "ot":
+            noise = transported(z, noise, labels)
+        error = super().error(z, noise, t, labels)
+        if self.coupling == "gibbs":
+            error = error * gibbs_weights(z, noise, self.eps).view(-1, *[1] * (z.dim() - 1))
+        return error
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of codes (n, *shape), in nats, (n,): by 32 steps of Heun's method."""
@@ -137,7 +157,8 @@ class FlowMatching(DenoisingPrior):
         labels, within = self.asked(condition, n, guidance, self.shift.device), interval(guidance_interval)
 
         def velocity(x: Tensor, t: Tensor) -> Tensor:
-            return self.guided(x, t, labels, guidance, within)
+            norm, plain, scale = self._units(self.path.level(t))
+            return plain * x + scale * self.guided(norm * x, t, labels, guidance, within)
 
         z = solve(velocity, self.noise(n), whole("steps", steps), solver=sampler)
         return self.own(z.flatten(1))
