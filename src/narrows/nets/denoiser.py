@@ -173,7 +173,7 @@ class TokenDenoiser(nn.Module):
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """States (B, L, C) at times (B,) -> (B, L, C)."""
         time = self.time(t, condition)
-        h = self.lead(x) + self.place
+        h = self.lead(x) + self.place + time[:, None]  # away from 0, as in `VectorDenoiser`
         for block in self.blocks:
             h = block(h, time)
         return self.out(self.norm(h))

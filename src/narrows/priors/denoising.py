@@ -88,7 +88,11 @@ class DenoisingPrior(StandardCodes):
     def predict(self, x: Tensor, t: Tensor, labels: Tensor | None = None) -> Tensor:
         """The prediction at standardised states (n, *shape) and times (n,), or one time for all, (1,)."""
         norm, plain, scale = self._units(self.path.level(t).like(x))
-        return plain * x + scale * self.net(x * norm, t, labels)
+        return plain * x + scale * self._net(x * norm, t, labels)
+
+    def _net(self, x: Tensor, t: Tensor, labels: Tensor | None) -> Tensor:
+        """The net's output; one time for all rows is embedded once, unless labels are added to it."""
+        return self.net(x, t.expand(len(x)) if self.classes else t, labels)
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean squared error of the prediction, a number of the code."""
@@ -121,8 +125,8 @@ class DenoisingPrior(StandardCodes):
             within: the first and the last time with guidance.
         """
         if guidance == 1 or not within[0] <= float(t) <= within[1]:
-            return self.net(x, t.view(1), None if labels is None else labels[: len(x)])
-        return guided(self.net(torch.cat([x, x]), t.view(1), labels), guidance)
+            return self._net(x, t.view(1), None if labels is None else labels[: len(x)])
+        return guided(self._net(torch.cat([x, x]), t.view(1), labels), guidance)
 
     def _table(self, times: Tensor) -> dict[float, list[float]]:
         """By time: norm, and the coefficients of state and net in the data, and in the noise, that are found."""

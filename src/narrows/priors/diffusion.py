@@ -5,14 +5,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.core import NO_CONDITION, Condition, Symbols
+from narrows.core import NO_CONDITION, Condition, Symbols, seeded
 from narrows.core.check import refuse
 from narrows.diffusion.bound import bound
 from narrows.diffusion.paths import make_path
 from narrows.diffusion.predictions import Denoised, read
 from narrows.diffusion.samplers import draw
 from narrows.priors.denoising import DenoisingPrior, interval
-from narrows.priors.labels import labels_of
 
 __all__ = ["Diffusion"]
 
@@ -86,15 +85,16 @@ class Diffusion(DenoisingPrior):
         )
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """A bound of -log p of codes (n, *shape), in nats, (n,), estimated at 64 levels of noise."""
-        labels = labels_of(condition, len(symbols), self.classes)
+        """A bound of -log p of codes (n, *shape), in nats, (n,), estimated at 64 levels with fixed noise."""
+        labels = self.known(condition, len(symbols))
 
         def denoise(x: Tensor, t: Tensor) -> Denoised:
             level = self.path.level(t).like(x)
             return read(self.prediction, self.predict(x, t, labels), x, level, self.path)
 
         z = self.standard(symbols.flatten(1)).view(-1, *self.symbols.shape)
-        return bound(denoise, z, self.path) + self.scale.log().sum()
+        with seeded(0):
+            return bound(denoise, z, self.path) + self.scale.log().sum()
 
     @torch.no_grad()
     def sample(
@@ -112,7 +112,7 @@ class Diffusion(DenoisingPrior):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
+            condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
             steps: levels of noise that are passed, T; on the path ``ddpm`` at most its 1000.
             sampler: ``ddpm``, ancestral sampling, which needs many steps; ``ddim``; or a solver of the differential
                 equation: ``euler``, ``ab2`` (one evaluation of the net a step), ``heun`` (two) or ``rk4`` (four).
