@@ -7,8 +7,10 @@ import torch
 from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.binary import BinaryQuantizer
+from narrows.core import Batch
 from narrows.core.check import RequestError
 from narrows.core.evidence import Indices
+from narrows.methods.quantised.bsq import bsq
 
 
 def all_codes(bits, size=1.0):
@@ -119,3 +121,15 @@ def test_memory_does_not_grow_with_tokens_times_codes():
 def test_refusals(bad):
     with pytest.raises(RequestError):
         BinaryQuantizer(3, tokens=1, **bad)
+
+
+def test_the_loss_of_bsq_is_the_sum_of_its_terms():
+    torch.manual_seed(0)
+    model = bsq((1, 8, 8), bits=4, entropy=0.3, diversity=0.2, prior="none", likelihood="squared")
+    batch = Batch(torch.rand(5, 1, 8, 8))
+    u = F.normalize(model.encoder(batch.x), dim=-1)
+    p = (2 * u @ all_codes(4, 0.5).T / 0.1).softmax(-1)
+    entropy, mean = torch.special.entr(p).sum((1, 2)).mean(), torch.special.entr(p.mean((0, 1))).sum()
+    expected = (model.decode(u.sign() / 2) - batch.x).square().sum((1, 2, 3)).mean()
+    expected = expected + 0.3 * entropy - 0.2 * u.shape[1] * mean
+    assert torch.allclose(model.loss(batch).total, expected, rtol=1e-4)

@@ -137,4 +137,15 @@ ROWS = (
         31,
         "quantised.qg_vae",
     ),
+    Method(
+        "bsq",
+        "Image and Video Tokenization with Binary Spherical Quantization",
+        2024,
+        "2406.07548",
+        "quantised",
+        "Signs of a unit vector are the code, so that the quantisation error is bounded and few codes stay unused.",
+        2,
+        None,
+        "quantised.bsq",
+    ),
 )

@@ -8,16 +8,26 @@ from typing import Any
 from torch import nn
 
 from narrows import likelihoods
+from narrows.bottlenecks.discrete.binary import BinaryQuantizer
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, TokenLayout, as_spec
 from narrows.core.check import refuse
+from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.nets.kinds import Convolutional, Net
 from narrows.nets.logarithm import reading
+from narrows.objectives.diversity import CodeDiversity
 from narrows.priors import make_prior
 
-__all__ = ["convolutional", "images", "token_autoencoder", "vq_autoencoder", "with_prior"]
+__all__ = [
+    "binary_autoencoder",
+    "convolutional",
+    "images",
+    "token_autoencoder",
+    "vq_autoencoder",
+    "with_prior",
+]
 
 
 def token_autoencoder(
@@ -140,3 +150,45 @@ def images(spec: Spec) -> Spec:
     if len(spec.shape) != 3:
         raise refuse("shape", spec.shape, "that of an image (C, H, W)", "`vq-vae` takes other data.")
     return spec
+
+
+def binary_autoencoder(
+    spec: Spec | tuple[int, ...],
+    *,
+    bits: int,
+    spherical: bool,
+    weights: dict[str, Schedule],
+    temperature: float,
+    joint: int,
+    downsample: int,
+    prior: str | Prior,
+    net: str | Net,
+    likelihood: str | Likelihood,
+) -> Autoencoder:
+    """A `token_autoencoder` with a `BinaryQuantizer`.
+
+    Args:
+        spec: description of the data, or the shape of one example.
+        bits: number of channels of a token.
+        spherical: whether tokens are projected to the sphere.
+        weights: of the commitment, the entropy and the diversity.
+        temperature: of the entropies.
+        joint: largest number of channels whose joint distribution is computed.
+        downsample: pixels per token, along each side.
+        prior: the second stage.
+        net: the networks.
+        likelihood: p(x | z).
+
+    Raises:
+        RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
+    """
+
+    def quantizer(tokens: int) -> Quantizer:
+        options: dict[str, Any] = {"temperature": temperature, "joint": joint}
+        return BinaryQuantizer(bits, bits=bits, tokens=tokens, spherical=spherical, **options)
+
+    objective = Objective(weights={name: w for name, w in weights.items() if name != "diversity"})
+    objective.add(CodeDiversity(weights["diversity"]))
+    return token_autoencoder(
+        as_spec(spec), quantizer, objective, bits, downsample, prior=prior, net=net, likelihood=likelihood
+    )
