@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from narrows.bottlenecks.discrete.binary import BinaryQuantizer
 from narrows.core import Autoencoder
@@ -13,7 +14,7 @@ from narrows.proofs.quality import error
 
 __all__ = ["NOTES", "SCALES", "two_sizes"]
 
-SCALES = {
+SCALES: dict[str, Any] = {
     "quick": {"steps": 15, "test": 100, "small": 4, "large": 8},
     "default": {"steps": 500, "test": 1000, "small": 5, "large": 10, "batch_size": 32},
     "full": {"steps": 40_000, "test": 10_000, "batch_size": 64},
