@@ -76,7 +76,7 @@ def test_a_run_is_no_data_without_a_prior(cli, fitted, tmp_path):
     assert f"with --prior, one of {', '.join(PRIORS.parts)}" in " ".join(said.split())
     code, _, said = cli("fit", fitted, "--prior", "maskgit", "--out", tmp_path / "no")
     assert code == 2
-    assert "These do: flow-matching" in said
+    assert "These do: givt" in said
 
 
 @pytest.fixture

@@ -143,7 +143,7 @@ def test_training_reaches_the_entropy_of_a_known_chain():
 def test_bad_arguments_are_refused():
     with pytest.raises(RequestError, match="heads"):
         Autoregressive(Symbols((3,), codes=4), width=8, heads=3)
-    with pytest.raises(RequestError, match="These do: flow-matching"):
+    with pytest.raises(RequestError, match="These do: givt"):
         Autoregressive(Symbols((3,)))
     with pytest.raises(RequestError, match="no labels"):
         Autoregressive(Symbols((3,), codes=4), labels=True)

@@ -174,7 +174,7 @@ def test_what_cannot_be_is_said_in_a_sentence(vae, tokens, tmp_path):
     for wrong, data, match in (
         ({}, vae, "Choose the prior to fit to its codes with --prior, one of autoregressive, rq-transformer"),
         ({"prior": "none"}, vae, "Choose the prior"),
-        ({"prior": "maskgit"}, vae, "These do: flow-matching"),
+        ({"prior": "maskgit"}, vae, "These do: givt"),
         ({"prior": "flow-matching"}, tokens, "These do: autoregressive, maskgit"),
         ({"prior": "flow-matching:wide=3"}, vae, "no option `wide`"),
         ({"prior": "flow-matching", "method": "vae"}, vae, "left out"),

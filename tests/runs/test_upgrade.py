@@ -122,7 +122,7 @@ def test_a_recipe_with_the_alias_of_a_prior_loads(tmp_path):
     run = nr.fit(
         "digits", "vq-vae", tmp_path / "run", steps=2, codes=4, width=4, prior="ar:width=8", progress=False
     )
-    assert run.recipe.arguments["prior"] == "ar:width=8"
+    assert run.recipe.arguments["prior"] == "ar:width=8,labels=yes"  # digits have labels
     again = nr.load(run.path)
     assert type(again.model.prior).__name__ == "Autoregressive"
     assert again.sample(2, temperature=0.5).shape == (2, 1, 8, 8)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,8 +12,11 @@ from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Condition, Symbols
 from narrows.core.check import choice, refuse
+from narrows.priors import require
+from narrows.priors.heads.parallel import Parallel, PresentEmbedding
 from narrows.priors.heads.softmax import Softmax
 from narrows.priors.labels import guided, with_unlabelled
+from narrows.priors.pattern import arranged, pattern_of, restored
 from narrows.priors.samplers.ancestral import Choose, sharpened
 from narrows.priors.samplers.lantern import Draft, Drawn, checked, speculative
 from narrows.priors.sequence import IndexSequence
@@ -26,7 +31,12 @@ class Autoregressive(IndexSequence):
               p(k_l \mid \cdot) = \mathrm{softmax}(W h_l)
 
     h_l is the transformer's output for a start token, which encodes the label, and k_1 to k_{l-1}. Several indices per
-    position are flattened into one sequence.
+    position are flattened into one sequence, or drawn in the steps of a pattern, several at once, each by a classifier
+    for its depth; the indices of a step are independent given the earlier steps.
+
+    Args:
+        pattern: order of the indices of stacks: ``flat``, ``parallel`` (a stack in each step), ``delay`` (index d of a
+            stack d steps later) or ``stack-delay`` (several stacks at once, of each one index after another).
 
     Raises:
         RequestError: the symbols are not indices, or an option is out of range.
@@ -38,40 +48,61 @@ class Autoregressive(IndexSequence):
 
     Reference:
         Van den Oord et al., Neural Discrete Representation Learning, 2017, section 3.3 (with a PixelCNN).
-        arXiv:1711.00937. With a transformer: Esser et al., Taming Transformers, 2021. arXiv:2012.09841
+        arXiv:1711.00937. With a transformer: Esser et al., Taming Transformers, 2021. arXiv:2012.09841. Patterns: Le
+        Lan et al., Stack-and-Delay, 2023. arXiv:2309.08804
     """
 
-    head: Softmax
+    head: Softmax | Parallel
+    order: Tensor | None
 
     def __init__(
         self,
         symbols: Symbols,
         *,
         classes: int = 0,
+        pattern: Literal["flat", "parallel", "delay", "stack-delay"] = "flat",
         labels: bool = False,
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
     ) -> None:
-        codes = symbols.codes
+        require(symbols, type(self))
+        codes, stack, order = symbols.codes, symbols.shape[-1], pattern_of(symbols, pattern)
+        flat = order is None
         super().__init__(
             symbols,
             classes,
             labels,
-            tokens=math.prod(symbols.shape),
-            embed=lambda: nn.Embedding(codes, width),
-            head=lambda: Softmax(width, codes),
+            tokens=math.prod(symbols.shape) if order is None else len(order),
+            embed=partial(nn.Embedding, codes, width)
+            if flat
+            else partial(PresentEmbedding, stack, codes, width),
+            head=partial(Softmax, width, codes) if flat else partial(Parallel, width, codes, stack),
             width=width,
             depth=depth,
             heads=heads,
         )
+        self.register_buffer("order", order, persistent=False)
 
     def arrange(self, symbols: Tensor) -> Tensor:
-        """Indices (B, *shape) as one sequence (B, L)."""
-        return symbols.flatten(1)
+        """Indices (B, *shape) as one sequence (B, L), or by the steps of a pattern (B, S, D)."""
+        return symbols.flatten(1) if self.order is None else arranged(symbols, self.order)
+
+    def restore(self, tokens: Tensor) -> Tensor:
+        """The inverse of `arrange`."""
+        return super().restore(tokens) if self.order is None else restored(tokens, self.order)
+
+    def generate(
+        self, n: int, condition: Condition, guidance: float, draw: Callable[[Tensor], Tensor]
+    ) -> Tensor:
+        """n rows of symbols, (n, *shape), as `Sequence.generate`; absent indices of a step are -1."""
+        if self.order is None:
+            return super().generate(n, condition, guidance, draw)
+        absent = iter(self.order < 0)
+        return super().generate(n, condition, guidance, lambda h: draw(h).masked_fill(next(absent), -1))
 
     def forward(self, indices: Tensor, labels: Tensor | None = None) -> Tensor:
-        """The logits of each index given the previous ones: (B, L) -> (B, L, K)."""
+        """The logits of each index given the previous ones: (B, L) -> (B, L, K); of steps (B, S, D) -> (B, S, D, K)."""
         return self.head(self.net(indices, labels))
 
     @torch.no_grad()
@@ -123,6 +154,8 @@ class Autoregressive(IndexSequence):
         Raises:
             RequestError: the draft is not a causal prior over such indices, or is told labels and this one is not.
         """
+        if self.order is not None:
+            raise refuse("sampler", "lantern", "cached for a prior with a pattern")
         other = draft.prior
         if not isinstance(other, Autoregressive) or other.symbols != self.symbols:
             expected = f"the run of a prior `autoregressive` over {self.symbols}"

@@ -14,7 +14,7 @@ from narrows.priors.labels import guided
 __all__ = ["Choose", "chooser", "draw", "keep_nucleus", "keep_top", "sharpened"]
 
 Choose: TypeAlias = Callable[[Tensor], Tensor]
-"""Draws an index for each row of logits, (R, K) -> (R,)."""
+"""Draws an index for each row of logits, (R, ..., K) -> (R, ...)."""
 
 
 def keep_top(logits: Tensor, k: int) -> Tensor:
@@ -71,12 +71,12 @@ def draw(logits: Tensor) -> Tensor:
 def chooser(guidance: float = 1.0, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose:
     """The draw of an index from logits with the options of `narrows.priors.SAMPLING`.
 
-    With guidance, the rows of logits are those with labels, then those without, (2n, K), and the drawn indices are
-    returned for both, (2n,).
+    With guidance, the rows of logits are those with labels, then those without, (2n, ..., K), and the drawn indices
+    are returned for both, (2n, ...).
     """
     copies = 1 if guidance == 1 else 2
 
     def choose(logits: Tensor) -> Tensor:
-        return draw(sharpened(guided(logits, guidance), temperature, top_k, top_p)).repeat(copies)
+        return torch.cat([draw(sharpened(guided(logits, guidance), temperature, top_k, top_p))] * copies)
 
     return choose
