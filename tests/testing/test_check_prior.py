@@ -16,7 +16,11 @@ from narrows.testing import PRIOR_PROPERTIES, MethodError, check_prior
 SMALL = {"width": 8, "depth": 1, "heads": 2, "components": 3, "centroids": 20}
 """Small sizes for the priors that have these options."""
 
-SAMPLING = {"riemannian": {"steps": 4, "leapfrog": 2}, "flow-matching": {"steps": 10}}
+SAMPLING = {
+    "riemannian": {"steps": 4, "leapfrog": 2},
+    "flow-matching": {"steps": 10},
+    "diffusion": {"steps": 10},
+}
 """Cheaper draws."""
 
 SEVERAL_GRIDS = {"next-scale": Symbols((5,), 3, TokenLayout(((1, 1), (2, 2))))}

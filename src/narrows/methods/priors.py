@@ -90,6 +90,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "diffusion",
+        "Denoising Diffusion Probabilistic Models",
+        2020,
+        "2006.11239",
+        "A chain that removes noise step by step draws codes that are nearer to the data than Gaussians are.",
+        1,
+        204,
+        _FIT.format("diffusion"),
+        PRIOR,
+    ),
+    Technique(
         "flow-matching",
         "Flow Matching for Generative Modeling",
         2022,

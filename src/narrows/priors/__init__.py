@@ -27,6 +27,7 @@ PRIORS: Table[Prior] = Table(
         "tarflow": "narrows.priors.tarflow:TARFlow",
         "starflow": "narrows.priors.tarflow:STARFlow",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
+        "diffusion": "narrows.priors.diffusion:Diffusion",
         "flow": "narrows.priors.flow:NormalisingFlow",
         "gmm": "narrows.priors.mixture:GaussianMixture",
         "riemannian": "narrows.priors.riemannian:Riemannian",

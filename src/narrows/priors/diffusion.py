@@ -52,6 +52,8 @@ class Diffusion(DenoisingPrior):
         High-Resolution Image Synthesis with Latent Diffusion Models, 2021. arXiv:2112.10752
     """
 
+    exact = False
+
     def __init__(
         self,
         symbols: Symbols,
