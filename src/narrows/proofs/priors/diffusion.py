@@ -69,9 +69,9 @@ PROOF = Proof(
         samples of 20 steps of ddim have at most 0.9 of the Frechet distance of decoded draws from N(0, I):
             diffusion/frechet < 0.9 * standard/frechet  (not at quick scale)
         and at most half of that of draws from one Gaussian with the codes' covariance:
-            diffusion/frechet < 0.5 * gaussian/frechet  (not at quick scale)
+            diffusion/frechet < 0.5 * gaussian/frechet  (not at quick scale, refuted here)
         and less than that of draws from a mixture of ten:
-            diffusion/frechet < gmm/frechet  (not at quick scale)
+            diffusion/frechet < gmm/frechet  (not at quick scale, refuted here)
         and at most 1.1 of that of flow matching with a net of the same size, and as many steps of training:
             diffusion/frechet < 1.1 * flow-matching/frechet  (not at quick scale)
         and at most 1.1 of that of ancestral sampling in 200 steps:
