@@ -101,6 +101,18 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "next-scale",
+        "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction",
+        2024,
+        "2404.02905",
+        "Grids of codes are drawn from coarse to fine, each in one pass, nearly as well as one code after another.",
+        3,
+        None,
+        _FIT.format("next-scale"),
+        PRIOR,
+        proved_by="var-tokenizer",
+    ),
+    Technique(
         "flow-matching",
         "Flow Matching for Generative Modeling",
         2022,

@@ -26,6 +26,7 @@ PRIORS: Table[Prior] = Table(
         "givt": "narrows.priors.givt:GIVT",
         "tarflow": "narrows.priors.tarflow:TARFlow",
         "starflow": "narrows.priors.tarflow:STARFlow",
+        "next-scale": "narrows.priors.next_scale:NextScale",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
         "diffusion": "narrows.priors.diffusion:Diffusion",
         "flow": "narrows.priors.flow:NormalisingFlow",

@@ -85,10 +85,14 @@ class NextScale(LabelledPrior):
         """The logits of each index given the coarser grids: (B, L) -> (B, L, K)."""
         return torch.cat([net(indices, labels) for net in self.nets], 1)
 
+    def token_nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """-log p of each index given the coarser grids, in nats, (B, L)."""
+        logits = self(symbols, self.told(condition, len(symbols))).transpose(1, 2)
+        return F.cross_entropy(logits, symbols, reduction="none")
+
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of indices (B, L), in nats, (B,)."""
-        logits = self(symbols, self.told(condition, len(symbols))).transpose(1, 2)
-        return F.cross_entropy(logits, symbols, reduction="none").sum(-1)
+        return self.token_nll(symbols, condition).sum(-1)
 
     @torch.no_grad()
     def sample(

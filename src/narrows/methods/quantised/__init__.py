@@ -148,4 +148,15 @@ ROWS = (
         None,
         "quantised.bsq",
     ),
+    Method(
+        "var-tokenizer",
+        "Visual Autoregressive Modeling: Scalable Image Generation via Next-Scale Prediction",
+        2024,
+        "2404.02905",
+        "quantised",
+        "A grid of tokens is a sum of grids of codes, from coarse to fine, of which a prior draws one at a time.",
+        3,
+        None,
+        "quantised.var_tokenizer",
+    ),
 )
