@@ -13,6 +13,7 @@ from narrows.audit import audit
 from narrows.audit.checks.prior_bits import lossy_floor
 from narrows.core import Autoencoder, Bottleneck, Code, Objective, Prior, Symbols
 from narrows.core.evidence import Indices
+from narrows.methods.quantised.dq_vae import dq_vae
 from narrows.priors.autoregressive import Autoregressive
 
 
@@ -142,3 +143,16 @@ def test_numbers_have_a_density():
     assert bits.value == pytest.approx(entropy, abs=0.05)
     assert bits.chance == pytest.approx(entropy, abs=0.05)
     assert bits.unit == "bits a number"
+
+
+def test_symbols_may_have_more_values_than_the_codebook():
+    """Of a dynamic quantizer, whose further symbol stands for no code."""
+    torch.manual_seed(0)
+    x = torch.rand(300, 1, 8, 8)
+    model = dq_vae(
+        (1, 8, 8), codes=4, width=4, downsample=2, net="conv:width=8", prior="autoregressive:width=8"
+    )
+    report = audit(model.eval(), x[:100], train=x[100:])
+    checks = {c.name: c for c in report.checks}
+    assert checks["prior/uniform"].value == pytest.approx(math.log2(5))
+    assert checks["prior/bits"].value > 0

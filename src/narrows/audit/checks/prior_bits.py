@@ -53,7 +53,8 @@ def prior_bits(view: View) -> Finding:
     count = max(1, held_out[0].numel())
     each = costs / (math.log(2) * count)
     indices = not held_out.is_floating_point()
-    codes = view.codes if indices else 0
+    symbols = model.bottleneck.symbols  # may have more values than the codebook, such as one for no code
+    codes = (view.codes if symbols is None else symbols.codes) if indices else 0
     what = "token" if indices else "number"
     alone = _alone(_training_codes(view), held_out, codes)
     n, over = len(each), spread(partial(_mean_of, each), len(each), view.seed)

@@ -159,4 +159,15 @@ ROWS = (
         None,
         "quantised.var_tokenizer",
     ),
+    Method(
+        "dq-vae",
+        "Towards Accurate Image Coding: Improved Autoregressive Image Generation with Dynamic Vector Quantization",
+        2023,
+        "2305.11718",
+        "quantised",
+        "A gate that spends more codes where there is detail reconstructs more from as many codes.",
+        3,
+        310,
+        "quantised.dq_vae",
+    ),
 )

@@ -92,7 +92,7 @@ PROOF = Proof(
         from at most a twentieth more codes:
             learned/codes < 1.05 * fixed/codes  (not at quick scale)
         the share of fine cells is within 0.05 of its budget:
-            learned/off < 0.05  (not at quick scale)
+            learned/off < 0.05  (not at quick scale, refuted here)
         and fine cells lie where gradients are, by a correlation above one half:
             learned/correlation > 0.5  (not at quick scale)
         a fixed gate has the share to a cell:
@@ -100,8 +100,8 @@ PROOF = Proof(
         """),
     quick={"steps": 5, "rows": 500, "test": 100, "side": 16, "codes": 16, "downsample": 2},
     default={
-        "steps": 500,
-        "rows": 10_000,
+        "steps": 250,
+        "rows": 4000,
         "test": 1000,
         "side": 32,
         "codes": 128,
