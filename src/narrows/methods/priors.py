@@ -34,6 +34,17 @@ ROWS: tuple[Technique, ...] = (
         proved_by="rq-vae",
     ),
     Technique(
+        "lantern",
+        "LANTERN: Accelerating Visual Autoregressive Models with Relaxed Speculative Decoding",
+        2024,
+        "2410.03355",
+        "A causal prior accepts more indices of a smaller one in a pass if near codes stand for each other.",
+        2,
+        208,
+        "narrows sample RUN --sampler lantern --draft RUN2 --delta 0.3",
+        PRIOR,
+    ),
+    Technique(
         "maskgit",
         "MaskGIT: Masked Generative Image Transformer",
         2022,
