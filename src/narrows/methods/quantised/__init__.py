@@ -170,4 +170,15 @@ ROWS = (
         310,
         "quantised.dq_vae",
     ),
+    Method(
+        "qlae",
+        "Disentanglement via Latent Quantization",
+        2023,
+        "2305.18378",
+        "quantised",
+        "Latents that are a few scalars each, with strong weight decay, are modular and explicit.",
+        3,
+        151,
+        "quantised.qlae",
+    ),
 )
