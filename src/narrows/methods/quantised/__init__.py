@@ -181,4 +181,15 @@ ROWS = (
         151,
         "quantised.qlae",
     ),
+    Method(
+        "residual-fsq",
+        "Robust Residual Finite Scalar Quantization for Neural Compression",
+        2025,
+        "2508.15860",
+        "quantised",
+        "Residuals of finite scalar quantisation must be scaled, or later codes of a stack say little.",
+        2,
+        None,
+        "quantised.residual_fsq",
+    ),
 )
