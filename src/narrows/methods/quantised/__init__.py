@@ -192,4 +192,15 @@ ROWS = (
         None,
         "quantised.residual_fsq",
     ),
+    Method(
+        "product-vq",
+        "Product Quantization for Nearest Neighbor Search",
+        2011,
+        "doi:10.1109/TPAMI.2010.57",
+        "quantised",
+        "Codebooks of groups of channels reach the error of one of as many bits, with a fraction of its memory.",
+        2,
+        None,
+        "quantised.product_vq",
+    ),
 )
