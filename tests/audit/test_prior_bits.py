@@ -14,6 +14,8 @@ from narrows.audit.checks.prior_bits import lossy_floor
 from narrows.core import Autoencoder, Bottleneck, Code, Objective, Prior, Symbols
 from narrows.core.evidence import Indices
 from narrows.methods.quantised.dq_vae import dq_vae
+from narrows.methods.quantised.vq_vae import vq_vae
+from narrows.priors import make_prior
 from narrows.priors.autoregressive import Autoregressive
 
 
@@ -142,7 +144,7 @@ def test_numbers_have_a_density():
     entropy = math.log2(2 * math.sqrt(2 * math.pi * math.e))
     assert bits.value == pytest.approx(entropy, abs=0.05)
     assert bits.chance == pytest.approx(entropy, abs=0.05)
-    assert bits.unit == "bits a number"
+    assert bits.unit.startswith("bits a number, codes ")
 
 
 def test_symbols_may_have_more_values_than_the_codebook():
@@ -156,3 +158,18 @@ def test_symbols_may_have_more_values_than_the_codebook():
     checks = {c.name: c for c in report.checks}
     assert checks["prior/uniform"].value == pytest.approx(math.log2(5))
     assert checks["prior/bits"].value > 0
+
+
+def test_bits_of_other_codes_have_another_unit_so_that_they_are_not_ranked():
+    """The unit names the tokenizer: two priors of one have the same, a prior of other weights has not."""
+    x = torch.rand(60, 1, 8, 8)
+
+    def unit(seed, prior):
+        torch.manual_seed(seed)
+        model = vq_vae((1, 8, 8), codes=4, width=4, net="conv:width=8", prior="none").eval()
+        model.set_prior(make_prior(prior, model.bottleneck.symbols))
+        return {c.name: c.unit for c in audit(model.eval(), x[:30], train=x[30:]).checks}["prior/bits"]
+
+    same = unit(0, "autoregressive:width=8"), unit(0, "maskgit:width=8")
+    assert same[0] == same[1]
+    assert unit(1, "maskgit:width=8") != same[0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from functools import partial
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Chart, Check, Finding, Series
-from narrows.core import Batch
+from narrows.core import Autoencoder, Batch
 from narrows.data.synthetic.markov_codes import MarkovCodesTruth
 
 __all__ = ["lossy_floor", "prior_bits"]
@@ -60,11 +61,12 @@ def prior_bits(view: View) -> Finding:
     n, over = len(each), spread(partial(_mean_of, each), len(each), view.seed)
     found = float(each.mean())
     bound = "" if prior.exact else " It is an upper bound."
+    of_codes = f"codes {_tokenizer(model)}"
     checks = [
         Check(
             "prior/bits",
             found,
-            f"bits a {what}",
+            f"bits a {what}, {of_codes}",
             "info" if alone is None else "ok" if found < alone else "warn",
             _says(found, alone, codes, what) + bound,
             chance=alone,
@@ -74,7 +76,7 @@ def prior_bits(view: View) -> Finding:
         Check(
             "prior/bits-example",
             count * found,
-            "bits",
+            f"bits, {of_codes}",
             says=f"The same for an example of {count} {what}s; standard deviation of single examples: "
             f"{count * float(each.std()) if n > 1 else 0:.3g}.",
             chance=None if alone is None else count * alone,
@@ -92,6 +94,16 @@ def prior_bits(view: View) -> Finding:
         checks.append(_floor_check(floor, found, n))
     chart = _chart(by_place, codes) if by_place is not None else ()
     return Finding(tuple(checks), chart)
+
+
+def _tokenizer(model: Autoencoder) -> str:
+    """A short checksum of all weights but the prior's: bits of other codes are not ranked."""
+    found = hashlib.sha256()
+    for name, value in sorted(model.state_dict().items()):
+        if not name.startswith("prior."):
+            found.update(name.encode())
+            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+    return found.hexdigest()[:6]
 
 
 def _costs(view: View) -> tuple[Tensor, Tensor, Tensor | None]:
