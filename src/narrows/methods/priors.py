@@ -78,6 +78,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "denoiser-head",
+        "Multimodal Latent Language Modeling with Next-Token Diffusion",
+        2024,
+        "2412.08635",
+        "A causal model whose tokens a small denoiser draws in few steps needs no codebook and no shape of density.",
+        2,
+        None,
+        _FIT.format("denoiser-head"),
+        PRIOR,
+    ),
+    Technique(
         "tarflow",
         "Normalizing Flows are Capable Generative Models",
         2024,

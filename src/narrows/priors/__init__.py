@@ -24,6 +24,7 @@ PRIORS: Table[Prior] = Table(
         "maskgit": "narrows.priors.maskgit:MaskGIT",
         "masked-diffusion": "narrows.priors.masked_diffusion:MaskedDiffusion",
         "givt": "narrows.priors.givt:GIVT",
+        "denoiser-head": "narrows.priors.denoiser_head:DenoiserHead",
         "tarflow": "narrows.priors.tarflow:TARFlow",
         "starflow": "narrows.priors.tarflow:STARFlow",
         "next-scale": "narrows.priors.next_scale:NextScale",
