@@ -11,6 +11,7 @@ from narrows.core import Batch
 from narrows.core.check import RequestError
 from narrows.core.evidence import Indices
 from narrows.methods.quantised.bsq import bsq
+from narrows.methods.quantised.lfq import lfq
 
 
 def all_codes(bits, size=1.0):
@@ -133,3 +134,19 @@ def test_the_loss_of_bsq_is_the_sum_of_its_terms():
     expected = (model.decode(u.sign() / 2) - batch.x).square().sum((1, 2, 3)).mean()
     expected = expected + 0.3 * entropy - 0.2 * u.shape[1] * mean
     assert torch.allclose(model.loss(batch).total, expected, rtol=1e-4)
+
+
+def test_the_loss_of_lfq_is_the_sum_of_its_terms():
+    torch.manual_seed(0)
+    options = {"entropy": 0.3, "diversity": 0.2, "prior": "none", "likelihood": "squared"}
+    model = lfq((1, 8, 8), bits=4, beta=0.5, **options)
+    batch = Batch(torch.rand(5, 1, 8, 8))
+    z = model.encoder(batch.x)
+    q = z.sign()
+    p = (2 * z @ all_codes(4).T / 0.1).softmax(-1)
+    entropy, mean = torch.special.entr(p).sum((1, 2)).mean(), torch.special.entr(p.mean((0, 1))).sum()
+    expected = (model.decode(q) - batch.x).square().sum((1, 2, 3)).mean()
+    expected = expected + 0.5 * (z - q).square().sum((1, 2)).mean() + 0.3 * entropy - 0.2 * z.shape[1] * mean
+    assert torch.allclose(model.loss(batch).total, expected, rtol=1e-4)
+    spherical = bsq((1, 8, 8), bits=4, **options).loss(batch)
+    assert spherical.terms.keys() == {"distortion", "entropy", "diversity"}

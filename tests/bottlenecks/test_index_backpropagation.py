@@ -5,7 +5,9 @@ from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete import index
 from narrows.bottlenecks.discrete.index import IndexQuantizer
+from narrows.core import Batch
 from narrows.core.evidence import Indices
+from narrows.methods.quantised.ibq import ibq
 
 
 def by_definition(tokens, codebook):
@@ -31,3 +33,21 @@ def test_value_and_gradients_are_those_of_the_definition(monkeypatch):
     for a, b in zip(found, wanted, strict=True):
         assert torch.allclose(a, b)
     assert bool((found[1].norm(dim=-1) > 0).all()), "every code has a gradient"
+
+
+def test_the_loss_is_the_double_quantisation_loss():
+    torch.manual_seed(0)
+    entropies = {"entropy": 0.2, "diversity": 0.1, "temperature": 0.5}
+    model = ibq((6,), codes=8, width=4, beta=0.3, index=0.7, prior="none", likelihood="squared", **entropies)
+    batch = Batch(torch.randn(5, 6))
+    z = model.encoder(batch.x)
+    q, indices = by_definition(z, model.bottleneck.codebook)
+    e = model.bottleneck.codebook[indices]
+    expected = (model.decode(q) - batch.x).square().sum(1).mean()
+    p = (z @ model.bottleneck.codebook.T / 0.5).softmax(-1)
+    expected = expected + 0.2 * torch.special.entr(p).sum((1, 2)).mean()
+    expected = expected - 0.1 * z.shape[1] * torch.special.entr(p.mean((0, 1))).sum()
+    expected = (
+        expected + (1 + 0.3) * (z - e).square().sum((1, 2)).mean() + 0.7 * (q - z).square().sum((1, 2)).mean()
+    )
+    assert torch.allclose(model.loss(batch).total, expected, rtol=1e-4)
