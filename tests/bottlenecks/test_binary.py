@@ -124,6 +124,12 @@ def test_refusals(bad):
         BinaryQuantizer(3, tokens=1, **bad)
 
 
+@pytest.mark.parametrize("bits", [0, 2.5, 32])
+def test_bsq_refuses_bits_before_it_makes_networks(bits):
+    with pytest.raises(RequestError, match="`bits` must be a whole number from 1 to 31"):
+        bsq((1, 8, 8), bits=bits)
+
+
 def test_the_loss_of_bsq_is_the_sum_of_its_terms():
     torch.manual_seed(0)
     model = bsq((1, 8, 8), bits=4, entropy=0.3, diversity=0.2, prior="none", likelihood="squared")

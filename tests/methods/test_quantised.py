@@ -1,5 +1,6 @@
 """VQ-VAE and FSQ, whole: two stages, vectors and images, round trips."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,6 +13,7 @@ from narrows.methods.quantised.rq_vae import rq_vae
 from narrows.methods.quantised.simvq import simvq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.methods.quantised.vq_wae import vq_wae
+from narrows.runs.codes import unpack
 
 SMALL = {"width": 4, "prior": "ar:width=8,depth=1"}
 
@@ -140,3 +142,17 @@ def test_training_a_vq_vae_uses_its_codes_and_learns_a_prior():
     drawn = model.sample(50)
     nearest = torch.cdist(drawn, x.unique(dim=0)).amin(1)
     assert (nearest < 0.3 * x.std() * 6**0.5).float().mean() > 0.8
+
+
+@pytest.mark.parametrize("method", [vq_vae, rq_vae, simvq])
+def test_a_token_of_no_channels_is_refused(method):
+    with pytest.raises(RequestError, match="`width` must be a whole number of at least 1"):
+        method((1, 8, 8), width=0)
+
+
+def test_indices_between_two_codes_are_refused():
+    model = vq_vae((1, 8, 8), codes=4, prior="none")
+    whole = np.ones((3, 4), dtype=np.float32)
+    assert len(list(unpack(model, {"indices": whole}))) == 1
+    with pytest.raises(RequestError, match="`indices` of the codes must hold whole numbers"):
+        list(unpack(model, {"indices": whole + 0.5}))

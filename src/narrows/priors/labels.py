@@ -132,7 +132,7 @@ def with_unlabelled(labels: Tensor | None, guidance: float) -> Tensor | None:
     if number("guidance", guidance, low=0) == 1:
         return labels
     if labels is None:
-        fix = "Fit one that is: ``--prior NAME:labels=yes``."
+        fix = "Fit one that is: --prior NAME:labels=yes."
         raise refuse("guidance", guidance, "1 where a prior is told no labels", fix)
     return torch.cat([labels, torch.zeros_like(labels)])
 

@@ -103,6 +103,8 @@ def unpack(model: Autoencoder, codes: Mapping[str, np.ndarray]) -> Iterator[tupl
 def _numbers(name: str, array: np.ndarray) -> Tensor:
     if array.dtype.kind not in "biuf" or not np.isfinite(array).all():
         raise RequestError(f"The array `{name}` of the codes must hold finite numbers.")
+    if name == "indices" and (array != np.floor(array)).any():
+        raise RequestError("The array `indices` of the codes must hold whole numbers.")
     return torch.from_numpy(array.astype(array.dtype.newbyteorder("="), order="C"))
 
 

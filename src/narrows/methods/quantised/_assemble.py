@@ -12,7 +12,7 @@ from narrows.bottlenecks.discrete.binary import BinaryQuantizer
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, TokenLayout, as_spec
-from narrows.core.check import refuse
+from narrows.core.check import refuse, whole
 from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.nets.kinds import Convolutional, Net
@@ -58,6 +58,7 @@ def token_autoencoder(
     Raises:
         RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
     """
+    width = whole("width", width)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     encoder = reading(spec, build.grid_encoder(spec.shape, width, downsample, net))
     shape = output.parameter_shape
@@ -182,6 +183,7 @@ def binary_autoencoder(
     Raises:
         RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
     """
+    bits = whole("bits", bits, high=31)
 
     def quantizer(tokens: int) -> Quantizer:
         options: dict[str, Any] = {"temperature": temperature, "joint": joint}
