@@ -8,6 +8,7 @@ from typing import Any, Literal, NamedTuple
 
 from narrows.audit.metrics.spread import Estimate, apart
 from narrows.audit.report.finding import Check
+from narrows.audit.report.names import distinct_names
 from narrows.audit.report.report import Report, shown, worst
 from narrows.core.check import printable, refuse
 
@@ -371,26 +372,10 @@ def _cell(checks: Sequence[Check | None]) -> Cell | None:
 
 def _columns(groups: Sequence[Sequence[Measured]]) -> list[Column]:
     """The groups with distinct names: the method, then what differs in the recipes, the data or a number."""
-    first = [group[0] for group in groups]
-    names = [run.report.method or "model" for run in first]
-    if len(set(names)) < len(names):
-        names = [_with_differences(i, [run.recipe for run in first], name) for i, name in enumerate(names)]
-    if len(set(names)) < len(names):
-        names = [f"{name} on {run.report.data}" for name, run in zip(names, first, strict=True)]
-    if len(set(names)) < len(names):
-        names = [f"{number}. {name}" for number, name in enumerate(names, start=1)]
-    return [Column(name, group) for name, group in zip(names, groups, strict=True)]
-
-
-def _with_differences(which: int, recipes: Sequence[Mapping[str, Any]], name: str) -> str:
-    """The method's name with the arguments, and the fields of the plan, in which the runs differ."""
-    settings = [{**(recipe.get("arguments") or {}), **(recipe.get("training") or {})} for recipe in recipes]
-    keys = dict.fromkeys(
-        key for held in settings for key in held if key not in ("seed", "device", "log_every")
+    names = distinct_names(
+        [(run.report.method or "model", run.recipe, run.report.data) for run, *_ in groups]
     )
-    differ = [key for key in keys if len({str(held.get(key)) for held in settings}) > 1]
-    differences = [f"{key} {settings[which][key]}" for key in differ if key in settings[which]]
-    return f"{name}, {', '.join(differences)}" if differences else name
+    return [Column(name, group) for name, group in zip(names, groups, strict=True)]
 
 
 def _short(number: float) -> str:
