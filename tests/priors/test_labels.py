@@ -9,14 +9,14 @@ import pytest
 import torch
 
 import narrows as nr
-from narrows.core import Batch, Symbols
+from narrows.core import Batch, Symbols, TokenLayout
 from narrows.core.check import RequestError
 from narrows.priors import PRIORS, with_labels
 from narrows.priors.labels import LabelledPrior
 
 LABELLED = [name for name in PRIORS.parts if "labels" in PRIORS.parameters(name)]
 SYMBOLS = {
-    "indices": Symbols((4,), codes=5),
+    "indices": Symbols((5,), codes=5, placed=TokenLayout(((1, 1), (2, 2)))),
     "stacks": Symbols((4, 2), codes=5),
     "tokens": Symbols((4, 3)),
     "vector": Symbols((6,)),

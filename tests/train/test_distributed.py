@@ -62,7 +62,7 @@ def run(folder, script, *arguments):
     [
         ("ae", {"latent": 4, "net": "mlp:32"}),
         ("topk-sae", {"latents": 64, "k": 4}),
-        ("vq-vae", {"codes": 8, "prior": "ar:width=16,depth=1"}),
+        ("vq-vae", {"codes": 8, "prior": "ar:width=16,depth=1,labels=no"}),
     ],
 )
 def test_two_processes_equal_one(tmp_path, method, options):

@@ -22,7 +22,7 @@ class CodeDiversity(Penalty):
         weight: a weight or schedule.
 
     Example:
-        >>> CodeDiversity(0.1).weights["diversity"](0)
+        >>> CodeDiversity(0.1).weights["diversity"]
         0.1
     """
 

@@ -15,14 +15,14 @@ def bsq(
     temperature: float = 0.1,
     joint: int = 16,
     downsample: int = 4,
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
     r"""A grid of tokens on the unit sphere, whose code is the nearest corner of a cube inside it.
 
-    .. math:: u = \frac{z}{\|z\|},\qquad q = \frac{1}{\sqrt d} \mathrm{sign}(u),\qquad
-              \|u - q\|^2 \le 2 - \frac{2}{\sqrt d}
+    .. math:: u = \frac{z}{\|z\|},\qquad q = \frac{1}{\sqrt{d}} \mathrm{sign}(u),\qquad
+              \|u - q\|^2 \le 2 - \frac{2}{\sqrt{d}}
 
     The loss is that of lookup-free quantisation without a commitment, since the error is bounded.
 

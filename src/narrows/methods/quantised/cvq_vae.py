@@ -17,7 +17,7 @@ def cvq_vae(
     decay: float = 0.99,
     beta: Schedule = 0.25,
     gradient: str = "straight-through",
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

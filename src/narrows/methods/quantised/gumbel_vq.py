@@ -16,7 +16,7 @@ def gumbel_vq(
     downsample: int = 4,
     temperature: Schedule = "cosine:1:0.0625:2000",
     kl: Schedule = 0.1,
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

@@ -20,7 +20,7 @@ def ibq(
     entropy: Schedule = 0.1,
     diversity: Schedule = 0.1,
     temperature: float = 1.0,
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

@@ -16,7 +16,7 @@ def lfq(
     temperature: float = 0.1,
     joint: int = 16,
     downsample: int = 4,
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

@@ -17,7 +17,7 @@ def rotation_trick(
     beta: Schedule = 0.25,
     restart: float = 0.03,
     start: str = "kmeans",
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

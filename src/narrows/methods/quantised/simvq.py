@@ -16,7 +16,7 @@ def simvq(
     bias: bool = True,
     beta: Schedule = 0.25,
     gradient: str = "straight-through",
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:

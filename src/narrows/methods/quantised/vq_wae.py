@@ -20,7 +20,7 @@ def vq_wae(
     rounds: int = 30,
     tokens: int = 512,
     gradient: str = "straight-through",
-    prior: str | Prior = "ar",
+    prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
