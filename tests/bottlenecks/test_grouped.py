@@ -11,6 +11,7 @@ from narrows.core.evidence import Indices
 
 BOOK = {
     "one": lambda place, group: 0,
+    "group": lambda place, group: group,
     "token": lambda place, group: place,
 }
 
@@ -68,6 +69,40 @@ def test_one_group_of_one_codebook_is_a_vector_quantizer():
     assert torch.equal(pq(x).z, vq(x).z)
     assert torch.equal(pq.to_symbols(pq(x)), vq.to_symbols(vq(x)))
     assert pq.symbols == vq.symbols
+
+
+def test_product_quantisation_is_vector_quantisation_of_each_group():
+    """Indices, codes, cost, gradient and codebooks after steps are those of quantizers of the halves."""
+    torch.manual_seed(0)
+    product = GroupedQuantizer(6, codes=7, tokens=4, groups=2, books="group")
+    parts = [VectorQuantizer(3, codes=7, tokens=4) for _ in range(2)]
+    for book, part in zip(product.books, parts):
+        part.book.load_state_dict(book.state_dict())
+    for _ in range(3):
+        x = torch.randn(5, 4, 6, requires_grad=True)
+        code, others = product(x), [part(half) for part, half in zip(parts, x.chunk(2, -1))]
+        assert torch.equal(code.z, torch.cat([one.z for one in others], -1))
+        assert torch.equal(code[Indices].indices, torch.stack([one[Indices].indices for one in others], -1))
+        assert torch.allclose(code.costs["commitment"], sum(one.costs["commitment"] for one in others))
+        (slope,) = torch.autograd.grad(code.z.sum(), x)
+        assert torch.equal(slope, torch.ones_like(x))
+        product.after_step(Pass(Batch(x), code))
+        for part, one, half in zip(parts, others, x.chunk(2, -1)):
+            part.after_step(Pass(Batch(half), one))
+    for book, part in zip(product.books, parts):
+        assert torch.allclose(book.counts, part.book.counts)
+
+
+def test_the_codebook_of_each_group_starts_from_the_clusters_of_its_channels():
+    class Model:
+        encoder = staticmethod(lambda x, condition: x)
+
+    torch.manual_seed(0)
+    values = torch.tensor([-9.0, -3.0, 3.0, 9.0])
+    x = values[torch.randint(4, (20, 5, 2))]
+    product = GroupedQuantizer(2, codes=4, tokens=5, groups=2, books="group")
+    product.prepare(Model(), Batch(x))
+    assert torch.allclose(product(x).z, x)
 
 
 def test_groups_must_divide_the_width():

@@ -1,20 +1,16 @@
-"""Product quantisation and residual FSQ against loops over every token, and what stacks of indices share."""
+"""Residual FSQ against loops over every token, and what stacks of indices share."""
 
 import pytest
 import torch
 
 from narrows.bottlenecks.discrete.hierarchical import HierarchicalQuantizer
-from narrows.bottlenecks.discrete.product import ProductQuantizer
 from narrows.bottlenecks.discrete.residual import ResidualQuantizer
 from narrows.bottlenecks.discrete.residual_fsq import ResidualFSQ
-from narrows.bottlenecks.discrete.vq import VectorQuantizer
-from narrows.core import Batch, Pass
 from narrows.core.check import RequestError
 from narrows.core.evidence import Indices
 
 MADE = {
     "hierarchical": lambda: HierarchicalQuantizer(6, codes=5, tokens=4, depth=3, width=4),
-    "product": lambda: ProductQuantizer(6, codes=5, tokens=4, groups=2, width=4),
     "residual": lambda: ResidualQuantizer(6, codes=5, tokens=4, depth=3, width=4),
     "residual-fsq": lambda: ResidualFSQ(6, levels=(5, 4), tokens=4, depth=3),
 }
@@ -72,43 +68,7 @@ def test_the_gradient_of_residual_fsq_is_that_of_the_bound_once():
     assert torch.allclose(x.grad, 1 - x.detach().tanh().square())
 
 
-def test_product_quantisation_is_vector_quantisation_of_each_group():
-    """Indices, codes, cost, gradient and codebooks after steps are those of quantizers of the halves."""
-    torch.manual_seed(0)
-    product = ProductQuantizer(6, codes=7, tokens=4, groups=2)
-    parts = [VectorQuantizer(3, codes=7, tokens=4) for _ in range(2)]
-    for book, part in zip(product.books, parts):
-        part.book.load_state_dict(book.state_dict())
-    for _ in range(3):
-        x = torch.randn(5, 4, 6, requires_grad=True)
-        code, others = product(x), [part(half) for part, half in zip(parts, x.chunk(2, -1))]
-        assert torch.equal(code.z, torch.cat([one.z for one in others], -1))
-        assert torch.equal(code[Indices].indices, torch.stack([one[Indices].indices for one in others], -1))
-        assert torch.allclose(code.costs["commitment"], sum(one.costs["commitment"] for one in others))
-        (slope,) = torch.autograd.grad(code.z.sum(), x)
-        assert torch.equal(slope, torch.ones_like(x))
-        product.after_step(Pass(Batch(x), code))
-        for part, one, half in zip(parts, others, x.chunk(2, -1)):
-            part.after_step(Pass(Batch(half), one))
-    for book, part in zip(product.books, parts):
-        assert torch.allclose(book.counts, part.book.counts)
-
-
-def test_each_codebook_starts_from_the_clusters_of_its_channels():
-    class Model:
-        encoder = staticmethod(lambda x, condition: x)
-
-    torch.manual_seed(0)
-    values = torch.tensor([-9.0, -3.0, 3.0, 9.0])
-    x = values[torch.randint(4, (20, 5, 2))]
-    product = ProductQuantizer(2, codes=4, tokens=5, groups=2)
-    product.prepare(Model(), Batch(x))
-    assert torch.allclose(product(x).z, x)
-
-
 def test_bad_arguments_are_refused():
-    with pytest.raises(RequestError, match="divisor of the width of a token, 6"):
-        ProductQuantizer(6, codes=5, tokens=4, groups=4)
     with pytest.raises(RequestError, match="at least 3 each"):
         ResidualFSQ(2, levels=(2, 5), tokens=4)
     for wrong in ({"scale": "learned"}, {"depth": 0}):

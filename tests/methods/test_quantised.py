@@ -1,5 +1,7 @@
 """VQ-VAE and FSQ, whole: two stages, vectors and images, round trips."""
 
+import inspect
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,17 @@ import torch
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError
 from narrows.methods.quantised.cvq_vae import cvq_vae
+from narrows.methods.quantised.dq_vae import dq_vae
 from narrows.methods.quantised.fsq import fsq
+from narrows.methods.quantised.movq import movq
+from narrows.methods.quantised.product_vq import product_vq
+from narrows.methods.quantised.qg_vae import qg_vae
 from narrows.methods.quantised.rotation_trick import rotation_trick
 from narrows.methods.quantised.rq_vae import rq_vae
 from narrows.methods.quantised.simvq import simvq
+from narrows.methods.quantised.var_tokenizer import var_tokenizer
 from narrows.methods.quantised.vq_vae import vq_vae
+from narrows.methods.quantised.vq_vae_2 import vq_vae_2
 from narrows.methods.quantised.vq_wae import vq_wae
 from narrows.runs.codes import unpack
 
@@ -144,10 +152,14 @@ def test_training_a_vq_vae_uses_its_codes_and_learns_a_prior():
     assert (nearest < 0.3 * x.std() * 6**0.5).float().mean() > 0.8
 
 
-@pytest.mark.parametrize("method", [vq_vae, rq_vae, simvq])
-def test_a_token_of_no_channels_is_refused(method):
-    with pytest.raises(RequestError, match="`width` must be a whole number of at least 1"):
-        method((1, 8, 8), width=0)
+@pytest.mark.parametrize("option", ["width", "downsample"])
+@pytest.mark.parametrize(
+    "method", [vq_vae, rq_vae, simvq, vq_vae_2, dq_vae, product_vq, movq, qg_vae, var_tokenizer]
+)
+def test_a_size_of_zero_is_refused(method, option):
+    if option in inspect.signature(method).parameters:
+        with pytest.raises(RequestError, match=f"`{option}` must be a whole number of at least 1"):
+            method((1, 8, 8), **{option: 0})
 
 
 def test_indices_between_two_codes_are_refused():

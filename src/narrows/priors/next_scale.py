@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from narrows.core import NO_CONDITION, Condition, Symbols, TokenLayout
 from narrows.core.check import choice, refuse, whole
 from narrows.nets.vit import TransformerBlocks
-from narrows.priors.labels import LabelledPrior, guided
-from narrows.priors.samplers.ancestral import draw, sharpened
+from narrows.priors.labels import LabelledPrior
+from narrows.priors.samplers.ancestral import chooser
 
 __all__ = ["NextScale"]
 
@@ -111,13 +111,13 @@ class NextScale(LabelledPrior):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are
-                given.
+            condition: their ``labels``, one-hot (n, G); where the prior is told labels and none are given, drawn as
+                often as in training.
         """
         device = next(self.parameters()).device
         labels = self.asked(condition, n, guidance, device)
-        copies = 1 if guidance == 1 else 2
-        found = torch.zeros(copies * n, 0, dtype=torch.long, device=device)
+        choose = chooser(guidance, temperature, top_k, top_p)
+        found = torch.zeros(n if guidance == 1 else 2 * n, 0, dtype=torch.long, device=device)
         for net in self.nets:
             assert isinstance(net, _Scales)
             cache: list[list[Tensor]] = [[] for _ in net.blocks.blocks]
@@ -126,8 +126,7 @@ class NextScale(LabelledPrior):
                     continue  # nothing attends to it
                 h = net.level(found, level, labels, cache)
                 if level in net.levels:
-                    logits = sharpened(guided(net.head(h), guidance), temperature, top_k, top_p)
-                    found = torch.cat([found, draw(logits).repeat(copies, 1)], 1)
+                    found = torch.cat([found, choose(net.head(h))], 1)
         return found[:n]
 
 

@@ -105,7 +105,8 @@ class TokenFlow(RealTokens):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
+            condition: their ``labels``, one-hot (n, G); where the prior is told labels and none are given, drawn as
+                often as in training.
             temperature: deviation of the noise from which codes are made; below 1 likely codes are drawn more often.
         """
         if not number("temperature", temperature, low=0) > 0:

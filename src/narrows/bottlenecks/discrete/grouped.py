@@ -1,6 +1,8 @@
-"""Quantisation of groups of a token's channels by one codebook, or by one for each place."""
+"""Quantisation of groups of a token's channels by one codebook, or by one for each group or place."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +15,9 @@ from narrows.core.evidence import Indices
 
 __all__ = ["GroupedQuantizer"]
 
+_AXIS = {"one": None, "group": 2, "token": 1}
+"""The axis of (B, L, G, *) along which there are several codebooks."""
+
 
 class GroupedQuantizer(Quantizer):
     r"""Each of G groups of a token's channels is replaced by the nearest code of its codebook.
@@ -20,16 +25,16 @@ class GroupedQuantizer(Quantizer):
     .. math:: x_l = (x_{l1}, \ldots, x_{lG}),\qquad k_{lg} = \arg\min_k \|x_{lg} - e^{b(l,g)}_k\|^2,\qquad
               \mathrm{commitment} = \sum_{l,g} \|x_{lg} - \mathrm{sg}(e_{k_{lg}})\|^2
 
-    b(l, g) is the codebook: one for all groups of all tokens, or one per token. For one per group see
-    `ProductQuantizer`. Codes are EMAs of the vectors assigned to them, initialised by k-means of a first batch, with
-    restarts of dead codes: see `LearnedCodebook`.
+    b(l, g) is the codebook: one for all groups of all tokens, one per group (product quantisation: G codebooks of K
+    codes describe K^G vectors with the memory of K), or one per token. Codes are EMAs of the vectors assigned to them,
+    initialised by k-means of a first batch, with restarts of dead codes: see `LearnedCodebook`.
 
     Args:
         features: width of the encoder's tokens.
         codes: size of a codebook, K.
         tokens: the number of tokens of an example, L.
         groups: the number of groups of a token, G; with 1 the symbols are indices (L,), else stacks (L, G).
-        books: ``one`` codebook for all, or one per ``token``.
+        books: ``one`` codebook for all, or one per ``group`` or per ``token``.
         width: width of all groups together, a multiple of G; that of the tokens if None.
         decay: decay of the EMA.
         gradient: the gradient estimator: ``straight-through`` or ``rotation``.
@@ -46,7 +51,8 @@ class GroupedQuantizer(Quantizer):
         (torch.Size([2, 9, 4]), True)
 
     Reference:
-        One codebook for all groups: Zheng et al., MoVQ, 2022. arXiv:2209.09002. One per token: Elsner et al.,
+        One codebook for all groups: Zheng et al., MoVQ, 2022. arXiv:2209.09002. One per group: Jegou, Douze, Schmid,
+        Product Quantization for Nearest Neighbor Search, 2011. doi:10.1109/TPAMI.2010.57. One per token: Elsner et al.,
         Quantised Global Autoencoder, 2024. arXiv:2407.11913
     """
 
@@ -68,7 +74,7 @@ class GroupedQuantizer(Quantizer):
         self.groups = whole("groups", groups)
         if self.width % self.groups:
             raise refuse("groups", groups, f"a divisor of the width {self.width}")
-        count = {"one": 1, "token": self.tokens}
+        count = {"one": 1, "group": self.groups, "token": self.tokens}
         self.separate = books != "token"
         self.shared_by = choice("books", books, tuple(count))
         self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
@@ -85,16 +91,20 @@ class GroupedQuantizer(Quantizer):
         return Symbols(shape, self.codes, self.layout)
 
     def parts(self, of: Tensor) -> list[tuple[LearnedCodebook, Tensor]]:
-        """Every codebook with its part, a view, of an array (..., L, G, *) with B leading: see `books`."""
-        whole_part = [of] if self.shared_by == "one" else of.unbind(1)
-        return list(zip(self.books, whole_part, strict=True))  # type: ignore[arg-type]
+        """Every codebook with its part of an array (B, L, G, *): see `books`."""
+        axis = _AXIS[self.shared_by]
+        parts = (of,) if axis is None else of.unbind(axis)
+        return list(zip(self.books, parts, strict=True))  # type: ignore[arg-type]
+
+    def joined(self, parts: Sequence[Tensor]) -> Tensor:
+        """The array (B, L, G, *) of which these are the parts."""
+        axis = _AXIS[self.shared_by]
+        return parts[0] if axis is None else torch.stack(list(parts), axis)
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Replace the groups of tokens (B, L, d) by their nearest codes."""
         rows = tokens.unflatten(-1, (self.groups, -1))
-        indices = torch.empty(rows.shape[:-1], dtype=torch.long, device=rows.device)
-        for (book, part), (_, into) in zip(self.parts(rows), self.parts(indices), strict=True):
-            into.copy_(book.nearest(part))
+        indices = self.joined([book.nearest(part) for book, part in self.parts(rows)])
         indices = indices.flatten(2) if self.groups > 1 else indices.squeeze(2)
         vectors = self.vectors(indices).to(tokens)
         cost = (tokens - vectors).square().sum((-2, -1))
@@ -103,12 +113,7 @@ class GroupedQuantizer(Quantizer):
     def vectors(self, indices: Tensor) -> Tensor:
         """The codes of indices, (B, L) or (B, L, G) -> (B, L, d)."""
         indices = indices.reshape(*indices.shape[:2], self.groups)
-        codes = self.books[0].codebook
-        assert isinstance(codes, Tensor)
-        found = codes.new_empty(*indices.shape, self.width // self.groups)
-        for (book, part), (_, into) in zip(self.parts(indices), self.parts(found), strict=True):
-            into.copy_(book.vectors(part))
-        return found.flatten(2)
+        return self.joined([book.vectors(part) for book, part in self.parts(indices)]).flatten(2)
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

@@ -138,7 +138,7 @@ def convolutional(net: str | Net, shape: tuple[int, ...], downsample: int) -> tu
     made = build.net_for(net, shape, grid=True)
     if not isinstance(made, Convolutional):
         raise refuse("net", net, "a convolutional net", "Try ``--net conv:width=32``.")
-    made.grid(shape, downsample)
+    made.grid(shape, whole("downsample", downsample))
     return made, downsample.bit_length() - 1
 
 

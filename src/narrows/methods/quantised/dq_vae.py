@@ -7,7 +7,7 @@ from typing import Any
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.dynamic import DynamicQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
-from narrows.core.check import choice
+from narrows.core.check import choice, whole
 from narrows.core.schedules import Schedule
 from narrows.methods.quantised._assemble import convolutional, images, with_prior
 from narrows.nets import build
@@ -71,7 +71,7 @@ def dq_vae(
         Huang et al., Towards Accurate Image Coding: Improved Autoregressive Image Generation with Dynamic Vector
         Quantization, 2023. arXiv:2305.11718
     """
-    spec = images(as_spec(spec))
+    spec, width = images(as_spec(spec)), whole("width", width)
     conv, halved = convolutional(net, spec.shape, downsample)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     learned = choice("gate", gate, ("learned", "fixed")) == "learned"

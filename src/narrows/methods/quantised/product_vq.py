@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from narrows.bottlenecks.discrete.product import ProductQuantizer
+from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
 from narrows.core.schedules import Schedule
@@ -59,7 +59,7 @@ def product_vq(
     learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
 
     def quantizer(tokens: int) -> Quantizer:
-        return ProductQuantizer(width, codes=codes, tokens=tokens, groups=groups, **learned)
+        return GroupedQuantizer(width, codes=codes, tokens=tokens, groups=groups, books="group", **learned)
 
     spec, objective = as_spec(spec), Objective(weights={"commitment": beta})
     return token_autoencoder(

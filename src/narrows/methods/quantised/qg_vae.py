@@ -7,6 +7,7 @@ from typing import Any
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
+from narrows.core.check import whole
 from narrows.core.schedules import Schedule
 from narrows.methods.quantised._assemble import images, with_prior
 from narrows.nets.logarithm import reading
@@ -64,7 +65,7 @@ def qg_vae(
         Elsner et al., Quantised Global Autoencoder: A Holistic Approach to Representing Visual Data, 2024.
         arXiv:2407.11913
     """
-    spec = images(as_spec(spec))
+    spec, width = images(as_spec(spec)), whole("width", width)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
     objective = Objective(weights={"commitment": beta})

@@ -62,7 +62,7 @@ def vq_vae_2(
     Reference:
         Razavi, van den Oord, Vinyals, Generating Diverse High-Fidelity Images with VQ-VAE-2, 2019. arXiv:1906.00446
     """
-    spec = images(as_spec(spec))
+    spec, width = images(as_spec(spec)), whole("width", width)
     conv, halved = convolutional(net, spec.shape, downsample)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     sizes = {"halved": halved, "width": conv.width, "blocks": 1 + conv.blocks}
