@@ -4,43 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-
-from narrows.methods.variational.vae import vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import QUICK, RATE
-from narrows.proofs.quality import decoded, distance, features
-from narrows.proofs.second import drawn_symbols, fit_prior
+from narrows.proofs.grids import QUICK
+from narrows.proofs.second import real_grid
 
 __all__ = ["PROOF"]
 
-CHANNELS = 4
-BETA = 0.02
 STEPS = 10
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VAE over a grid, and causal priors with two heads over draws of its codes; compare their samples."""
-    budget = trial.budget
-    test = trial.data.test.all(budget["test"])
-    look = features(trial, budget["look"])
-    options = {"downsample": budget["downsample"], "net": "conv:width=16", "likelihood": "squared"}
-    model = trial.fit(trial.build(vae, latent=CHANNELS, beta=BETA, **options), lr=RATE)
-    held_out = drawn_symbols(model, test)
-    normal = torch.randn(held_out.shape)
-    numbers = {
-        "normal/frechet": distance(look, decoded(model, normal.flatten(1)), test),
-        "codes/frechet": distance(look, decoded(model, held_out.flatten(1)).flip(0), test),
-    }
-    fit_prior(trial, model, "givt:components=1,width=64,depth=2")
-    with torch.no_grad():
-        numbers["gaussian/frechet"] = distance(look, model.sample(len(test)), test)
-    fit_prior(trial, model, "denoiser-head:width=64,depth=2")
-    with torch.no_grad():
-        for name, steps in {"denoiser": STEPS, "slow": 5 * STEPS}.items():
-            numbers[f"{name}/frechet"] = distance(look, model.sample(len(test), steps=steps), test)
-        one = model.sample(len(test), steps=1, sampler="euler")
-        numbers["one-step/frechet"] = distance(look, one, test)
+    first = real_grid(trial)
+    numbers = first.floors()
+    first.fit("givt:components=1,width=64,depth=2")
+    numbers["gaussian/frechet"] = first.sampled()
+    first.fit("denoiser-head:width=64,depth=2")
+    for name, steps in {"denoiser": STEPS, "slow": 5 * STEPS}.items():
+        numbers[f"{name}/frechet"] = first.sampled(steps=steps)
+    numbers["one-step/frechet"] = first.sampled(steps=1, sampler="euler")
     return numbers
 
 

@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
-from narrows.core import Prior, seeded
-from narrows.methods.variational.vae import vae
-from narrows.priors.diffusion import Diffusion
-from narrows.priors.flow_matching import FlowMatching
-from narrows.priors.mixture import GaussianMixture
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.quality import decoded, distance, features
-from narrows.proofs.reduced import reduced
+from narrows.proofs.second import real_vector
 
 __all__ = ["PROOF"]
 
 LATENT = 16
+PRIORS = {
+    "gaussian": "gmm:components=1",
+    "gmm": "gmm:components=10",
+    "diffusion": "diffusion:width=128,depth=3",
+    "flow-matching": "flow-matching:width=128,depth=3",
+}
 DRAWS: Mapping[str, Mapping[str, Any]] = {
     "diffusion": {"steps": 20, "sampler": "ddim"},
     "ancestral": {"steps": 200, "sampler": "ddpm"},
@@ -30,35 +28,15 @@ DRAWS: Mapping[str, Mapping[str, Any]] = {
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VAE, then both priors on its codes; compare densities of test codes, and samples."""
-    data = reduced(trial.data, rows=trial.budget["rows"], tests=trial.budget["test"])
-    train, test = data.train.all(), data.test.all()
-    look = features(trial, trial.budget["look"], data.train)
-    model = trial.fit(trial.build(vae, spec=data.spec, latent=LATENT, net="mlp:128"), data.train)
-    symbols = model.symbols_of(test[:2])
-    with torch.no_grad(), seeded(trial.seed):
-        held_out = model.encode(test, (1,)).z[0]
-    drawn = {"standard": torch.randn(len(test), LATENT), "codes": held_out.flip(0)}
-    numbers: dict[str, float] = {}
-    rivals = {"gaussian": 1, "gmm": 10, "diffusion": 0, "flow-matching": 0}
-    for name, components in rivals.items():
-        prior: Prior
-        with seeded(trial.seed):
-            if components:
-                prior = GaussianMixture(symbols, components=components)
-                prior.prepare(model, prior.view(model, train))
-            else:
-                prior = (Diffusion if name == "diffusion" else FlowMatching)(symbols, width=128, depth=3)
-                model.set_prior(prior)
-                trial.fit(
-                    model, data.train, finished=("autoencoder",), steps=trial.budget["prior_steps"], lr=2e-3
-                )
-            with torch.no_grad():
-                if name != "flow-matching":
-                    numbers[f"{name}/nll"] = float(prior.nll(held_out).mean())
-                for said, how in (DRAWS if name == "diffusion" else {name: {}}).items():
-                    drawn[said] = prior.sample(len(test), **how)
-    for name, z in drawn.items():
-        numbers[f"{name}/frechet"] = distance(look, decoded(model, z), test)
+    first = real_vector(trial, LATENT)
+    floors = first.floors()
+    numbers = {"standard/frechet": floors["normal/frechet"], "codes/frechet": floors["codes/frechet"]}
+    for name, text in PRIORS.items():
+        prior = first.fit(text, lr=2e-3)
+        if name != "flow-matching":
+            numbers[f"{name}/nll"] = first.nll(prior)
+        for said, how in (DRAWS if name == "diffusion" else {name: {}}).items():
+            numbers[f"{said}/frechet"] = first.sampled(**how)
     return numbers
 
 

@@ -4,48 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-
-from narrows.core import seeded
-from narrows.methods.variational.vae import vae
-from narrows.priors.flow import NormalisingFlow
-from narrows.priors.mixture import GaussianMixture
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.quality import decoded, distance, features
-from narrows.proofs.reduced import reduced
+from narrows.proofs.second import real_vector
 
 __all__ = ["PROOF"]
 
 LATENT = 8
+PRIORS = {
+    "nsf": "flow:kind=nsf,width=64,transforms=2",
+    "maf": "flow:kind=maf,width=64,transforms=2",
+    "gaussian": "gmm:components=1",
+}
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VAE, then both flows on its codes; compare densities of test codes, and samples."""
-    data = reduced(trial.data, rows=trial.budget["rows"], tests=trial.budget["test"])
-    train, test = data.train.all(), data.test.all()
-    look = features(trial, trial.budget["look"], data.train)
-    model = trial.fit(trial.build(vae, spec=data.spec, latent=LATENT, net="mlp:128"), data.train)
-    symbols = model.symbols_of(test[:2])
-    with torch.no_grad(), seeded(trial.seed):
-        held_out = model.encode(test, (1,)).z[0]
-    drawn = {"standard": torch.randn(len(test), LATENT), "codes": held_out.flip(0)}
-    numbers: dict[str, float] = {}
-    for name in ("nsf", "maf", "gaussian"):
-        prior: GaussianMixture | NormalisingFlow
-        with seeded(trial.seed):
-            if name == "gaussian":
-                prior = GaussianMixture(symbols, components=1)
-                prior.prepare(model, prior.view(model, train))
-            else:
-                prior = NormalisingFlow(symbols, kind=name, width=64, transforms=2)
-                model.set_prior(prior)
-                steps = trial.budget["prior_steps"]
-                trial.fit(model, data.train, finished=("autoencoder",), steps=steps, lr=2e-3)
-            with torch.no_grad():
-                numbers[f"{name}/nll"] = float(prior.nll(held_out).mean())
-                drawn[name] = prior.sample(len(test))
-    for name, z in drawn.items():
-        numbers[f"{name}/frechet"] = distance(look, decoded(model, z), test)
+    first = real_vector(trial, LATENT)
+    floors = first.floors()
+    numbers = {"standard/frechet": floors["normal/frechet"], "codes/frechet": floors["codes/frechet"]}
+    for name, text in PRIORS.items():
+        numbers[f"{name}/nll"] = first.nll(first.fit(text, lr=2e-3))
+        numbers[f"{name}/frechet"] = first.sampled()
     return numbers
 
 

@@ -3,50 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-import torch
-from torch.distributions import Normal
+from dataclasses import replace
 
 from narrows.methods.quantised.vq_vae import vq_vae
-from narrows.methods.variational.vae import vae
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.grids import QUICK, RATE
-from narrows.proofs.quality import decoded, distance, features
-from narrows.proofs.second import drawn_symbols, fit_prior
+from narrows.proofs.second import FirstStage, fit_prior, grid_options, real_grid
 
 __all__ = ["PROOF"]
 
-CHANNELS = 4
-BETA = 0.02
 TEMPERATURE = 0.9
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VAE and a VQ-VAE over the same grid, and priors over both; compare densities and samples."""
-    budget = trial.budget
-    test = trial.data.test.all(budget["test"])
-    look = features(trial, budget["look"])
-    options = {"downsample": budget["downsample"], "net": "conv:width=16", "likelihood": "squared"}
-    model = trial.fit(trial.build(vae, latent=CHANNELS, beta=BETA, **options), lr=RATE)
-    held_out = drawn_symbols(model, test)
-    normal = torch.randn(held_out.shape)
-    numbers = {
-        "normal/nll": float(-Normal(0.0, 1.0).log_prob(held_out).flatten(1).sum(1).mean()),
-        "normal/frechet": distance(look, decoded(model, normal.flatten(1)), test),
-        "codes/frechet": distance(look, decoded(model, held_out.flatten(1)).flip(0), test),
-    }
+    first = real_grid(trial)
+    numbers = first.floors()
     for name, components in {"mixture": 8, "gaussian": 1}.items():
-        prior = fit_prior(trial, model, f"givt:components={components},width=64,depth=2")
-        with torch.no_grad():
-            numbers[f"{name}/nll"] = float(prior.nll(held_out).mean())
-            numbers[f"{name}/frechet"] = distance(
-                look, model.sample(len(test), temperature=TEMPERATURE), test
-            )
-    tokens = trial.fit(trial.build(vq_vae, codes=budget["codes"], width=8, prior="none", **options), lr=RATE)
-    fit_prior(trial, tokens, "autoregressive:width=64,depth=2")
-    with torch.no_grad():
-        numbers["softmax/frechet"] = distance(look, tokens.sample(len(test)), test)
+        prior = first.fit(f"givt:components={components},width=64,depth=2")
+        numbers[f"{name}/nll"] = first.nll(prior)
+        numbers[f"{name}/frechet"] = first.sampled(temperature=TEMPERATURE)
+    numbers["softmax/frechet"] = _with_codebook(trial, first)
     return numbers
+
+
+def _with_codebook(trial: Trial, first: FirstStage) -> float:
+    """The Frechet distance of samples of an equal causal prior over the indices of a VQ-VAE."""
+    codes = trial.budget["codes"]
+    model = trial.build(vq_vae, codes=codes, width=8, prior="none", **grid_options(trial))
+    trial.fit(model, lr=RATE)
+    fit_prior(trial, model, "autoregressive:width=64,depth=2")
+    return replace(first, model=model).sampled()
 
 
 PROOF = Proof(

@@ -4,19 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import torch
-from torch.distributions import Normal
-
-from narrows.methods.variational.vae import vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import QUICK, RATE
-from narrows.proofs.quality import decoded, distance, features
-from narrows.proofs.second import drawn_symbols, fit_prior
+from narrows.proofs.grids import QUICK
+from narrows.proofs.second import real_grid
 
 __all__ = ["PROOF"]
-
-CHANNELS = 4
-BETA = 0.02
 
 PRIORS = {
     "deep": "starflow:blocks=4,depth=3,shallow=1,width=48",
@@ -29,24 +21,12 @@ PRIORS = {
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VAE over a grid, and priors over draws of its codes; compare densities of test codes and samples."""
-    budget = trial.budget
-    test = trial.data.test.all(budget["test"])
-    look = features(trial, budget["look"])
-    options = {"downsample": budget["downsample"], "net": "conv:width=16", "likelihood": "squared"}
-    model = trial.fit(trial.build(vae, latent=CHANNELS, beta=BETA, **options), lr=RATE)
-    held_out = drawn_symbols(model, test)
-    normal = torch.randn(held_out.shape)
-    numbers = {
-        "normal/nll": float(-Normal(0.0, 1.0).log_prob(held_out).flatten(1).sum(1).mean()),
-        "normal/frechet": distance(look, decoded(model, normal.flatten(1)), test),
-        "codes/frechet": distance(look, decoded(model, held_out.flatten(1)).flip(0), test),
-    }
+    first = real_grid(trial)
+    numbers = first.floors()
     for name, text in PRIORS.items():
-        prior = fit_prior(trial, model, text)
-        with torch.no_grad():
-            numbers[f"{name}/nll"] = float(prior.nll(held_out).mean())
-            if name in ("deep", "gaussian"):
-                numbers[f"{name}/frechet"] = distance(look, model.sample(len(test)), test)
+        numbers[f"{name}/nll"] = first.nll(first.fit(text))
+        if name in ("deep", "gaussian"):
+            numbers[f"{name}/frechet"] = first.sampled()
     return numbers
 
 
