@@ -17,6 +17,7 @@ from narrows.core.check import WorkError
 from narrows.core.texts import docstring_args, shown
 from narrows.methods.index import METHODS, builder
 from narrows.methods.techniques import TECHNIQUES
+from narrows.priors import PRIORS, sampling_options
 
 QUICK = [
     ["--help"],
@@ -24,6 +25,7 @@ QUICK = [
     ["list", "--json"],
     ["list", "--help"],
     ["paper", "vae"],
+    ["paper", "maskgit"],
     ["data", "list"],
     ["data", "info", "sprites"],
     ["data", "info", "mnist"],
@@ -135,6 +137,24 @@ def test_priors_are_listed_and_have_papers(cli):
     assert "narrows prove rae" in out  # whose proof measures it
     _, out, _ = cli("list", "--family", "variational")
     assert "riemannian" in out
+
+
+@pytest.mark.parametrize("name", PRIORS.parts)
+def test_the_paper_of_a_prior_has_its_options_as_the_class_has_them(cli, name):
+    found = json.loads(cli("paper", name, "--json")[1])
+    assert [one["name"] for one in found["options"]] == list(PRIORS.options(name))
+    known = sampling_options(PRIORS.constructor(name))
+    assert {one["name"]: one["default"] for one in found["sampling"]} == {
+        option.name: shown(option.default) for option in known.values()
+    }
+    assert all(one["says"] for one in (*found["options"], *found["sampling"]))
+
+
+def test_the_paper_of_a_prior_shows_how_it_draws(cli):
+    out = cli("paper", "maskgit")[1]
+    assert re.search(r"^  --steps +8 +passes of the transformer", out, re.MULTILINE)
+    assert "such as maskgit:smoothing=0.1" in out
+    assert "Options" not in cli("paper", "lantern")[1]
 
 
 def test_data_list_and_info(cli):

@@ -85,15 +85,19 @@ def encode(
     """Encode data to codes.
 
     A .csv or .parquet file has a row for each example and a column for each latent. An .npz file has the arrays z
-    (or indices) and features, the input of a linear probe. `narrows decode` reads all of these formats; codes without
-    some latents only as .npz.
+    (or indices), features, the input of a linear probe, and tokenizer, the hash of the model, with which `narrows
+    decode` tells codes of another run. It reads all of these formats; codes without some latents only as .npz.
     """
     path = destination(out, force, _TABLES)
     opened, examples = open_run(run, data, data_options, how)
     with only_json(json), show_progress() as progress:
         arrays = opened.encode(examples, drop=drop, progress=progress)
     if path.suffix.lower() == ".npz":
-        write_npz(path, arrays)
+        import numpy as np
+
+        from narrows.runs.codes import TOKENIZER
+
+        write_npz(path, {**arrays, TOKENIZER: np.array(opened.model.tokenizer_hash())})
         content: Any = {name: list(array.shape) for name, array in arrays.items()}
     else:
         from narrows.runs.code_table import to_columns

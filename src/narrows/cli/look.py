@@ -6,16 +6,17 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from narrows import methods
-from narrows.cli.docstrings import signature
+from narrows.cli.docstrings import signature, signature_of
 from narrows.cli.output import print_json
 from narrows.methods.index import entries, entry
 from narrows.methods.row import Method
 from narrows.methods.techniques import Technique
+from narrows.priors import PRIORS, SAMPLING
 
 __all__ = ["data_get", "data_info", "data_list", "list_methods", "paper"]
 
@@ -63,16 +64,38 @@ def paper(name: str, json: bool = False) -> None:
 
 
 def _technique(row: Technique, json: bool) -> None:
-    """The paper behind a technique, its claim, and the command that uses it."""
+    """The paper behind a technique, its claim, and the command that uses it; of a prior its options."""
+    fitting, sampling = _options_of_prior(row.name)
     if json:
-        print_json({**_facts(row), "verb": row.verb})
+        more = {"options": fitting, "sampling": sampling} if row.name in PRIORS.parts else {}
+        print_json({**_facts(row), "verb": row.verb, **more})
         return
     width = min(shutil.get_terminal_size((100, 24)).columns, 100)
     heading(f"{row.title} ({row.year})")
     print(f"{row.url}\n")
     print(textwrap.fill(f"Claim: {row.claim}", width, subsequent_indent="       "))
+    if fitting:
+        print(f"\nOptions of --prior {row.name}, such as {row.name}:{_example(fitting)}:")
+        table([(o["name"], o["default"], o["says"]) for o in fitting])
+    if sampling:
+        print("\nOptions of narrows sample:")
+        table([("--" + o["name"].replace("_", "-"), o["default"], o["says"]) for o in sampling])
     print(f"\nUse:       {row.verb}")
     print(f"Proof:     narrows prove {row.proved_by or row.name}")
+
+
+def _options_of_prior(name: str) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+    """The options of a prior's text, and those of its sampling; none of another technique."""
+    if name not in PRIORS.parts:
+        return [], []
+    part = PRIORS.parts[name]
+    fitting = signature_of(part, "__init__", PRIORS.shared, PRIORS.supplied)
+    return fitting, signature_of(part, "sample", SAMPLING, ("n", "condition"))
+
+
+def _example(options: Sequence[Mapping[str, str]]) -> str:
+    """The first option that has a default, with it."""
+    return next(f"{one['name']}={one['default']}" for one in options if one["default"])
 
 
 def data_list(json: bool = False) -> None:

@@ -17,6 +17,7 @@ from narrows.core.evidence import Indices
 from narrows.core.parts import Bottleneck, Likelihood, Part, Prior
 from narrows.core.stages import Player, Stage
 from narrows.core.symbols import Symbols
+from narrows.core.tensorfile import hash_of
 from narrows.core.values import NO_CONDITION, Batch, Condition, Tree
 
 if TYPE_CHECKING:
@@ -173,6 +174,10 @@ class Autoencoder(Part):
                 Stage("prior", prior, partial(prior.view, self), prior.plan, prior.deterministic, prior.rows),
             ]
         )
+
+    def tokenizer_hash(self) -> str:
+        """The SHA-256 of all weights but the prior's: models with the same one have the same codes."""
+        return hash_of(value for name, value in self.state_dict().items() if not name.startswith("prior."))
 
     def encode_fixed(self, batch: Batch) -> Code:
         """The code of a batch in `eval()` mode, whatever the current mode."""

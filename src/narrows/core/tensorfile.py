@@ -25,7 +25,7 @@ from narrows.core.files import replacing
 if TYPE_CHECKING:
     from typing_extensions import Buffer
 
-__all__ = ["DTYPES", "Entry", "dtype_named", "read_table", "read_tensors", "write_tensors"]
+__all__ = ["DTYPES", "Entry", "dtype_named", "hash_of", "read_table", "read_tensors", "write_tensors"]
 
 DTYPES: dict[str, torch.dtype] = {
     "F64": torch.float64,
@@ -155,6 +155,25 @@ def read_table(path: Path) -> dict[str, Entry]:
     if end != size:
         raise ValueError(f"{path.name} has {size - end} bytes that belong to no tensor")
     return entries
+
+
+def hash_of(tensors: Iterable[Tensor]) -> str:
+    """The SHA-256 of the numbers and shapes of some tensors, in any order and whatever their names are.
+
+    Args:
+        tensors: the tensors, on any device.
+
+    Example:
+        >>> a, b = torch.zeros(2), torch.ones(3)
+        >>> hash_of([a, b]) == hash_of([b, a]), hash_of([a, b]) == hash_of([a, b + 1])
+        (True, False)
+    """
+    each = []
+    for tensor in tensors:
+        digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        each.append(digest.digest())
+    return hashlib.sha256(b"".join(sorted(each))).hexdigest()
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from narrows.core.check import RequestError, nearest, refuse
@@ -13,7 +14,16 @@ from narrows.core.texts import docstring_args
 if TYPE_CHECKING:
     from narrows.core import Likelihood, Prior, Symbols
 
-__all__ = ["PRIORS", "SAMPLING", "check_sampling", "make_prior", "require", "sampling_options", "with_labels"]
+__all__ = [
+    "PRIORS",
+    "SAMPLING",
+    "check_sampling",
+    "make_prior",
+    "require",
+    "sampling_options",
+    "spelled_as",
+    "with_labels",
+]
 
 PRIORS: Table[Prior] = Table(
     "prior",
@@ -97,6 +107,21 @@ def with_labels(prior: str, classes: int) -> str:
     if "labels" in spelled.options or "labels" not in PRIORS.parameters(spelled.name):
         return prior
     return f"{prior}{',' if ':' in prior else ':'}labels=yes"
+
+
+@contextmanager
+def spelled_as(given: str, told: str) -> Iterator[None]:
+    """Errors inside the context show the text of a prior as it was given, without the labels that `with_labels` added.
+
+    Args:
+        given: the text of the user.
+        told: the text with the labels.
+    """
+    try:
+        yield
+    except RequestError as error:
+        error.args = tuple(one.replace(repr(told), repr(given)) for one in error.args)
+        raise
 
 
 def require(symbols: Symbols, prior: type[Prior]) -> None:

@@ -126,7 +126,7 @@ class Autoregressive(IndexSequence):
             n: how many.
             condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
             sampler: ``cached`` draws one index a pass, with cached keys and values; with ``lantern`` a smaller prior
-                proposes several for each pass: `narrows.priors.samplers.lantern.speculative`.
+                proposes several, of which each pass accepts some.
             draft: for ``lantern``, the run of the smaller prior, which was fitted to codes of the same codebook.
             delta: for ``lantern``, probability of neighbouring codes that counts for a proposal, from 0 to 1; with 0
                 samples have the distribution of ``cached``.

@@ -13,7 +13,10 @@ from narrows.bottlenecks.sparse.latents import SparseBottleneck
 from narrows.core import Autoencoder, Batch, Sparse, Tree, cat_padded
 from narrows.core.check import RequestError
 
-__all__ = ["between", "concatenated", "joined", "pack", "unpack"]
+__all__ = ["TOKENIZER", "between", "check_origin", "concatenated", "joined", "pack", "unpack"]
+
+TOKENIZER = "tokenizer"
+"""The name under which a file of codes has the hash of the model that made them."""
 
 _CHUNK = 512
 _CONDITION = "condition/"
@@ -59,6 +62,28 @@ def concatenated(parts: Iterable[Tree], fill: float = 0) -> Tree:
     if isinstance(chunks[0], Mapping):
         return {name: cat_padded([chunk[name] for chunk in chunks], fill) for name in chunks[0]}
     return cat_padded(chunks, fill)
+
+
+def check_origin(model: Autoencoder, codes: Mapping[str, np.ndarray], run: str) -> None:
+    """Raise if codes have the hash of another model than this one. Codes without a hash are not checked.
+
+    Args:
+        model: the model that would decode them.
+        codes: the arrays of a file.
+        run: the run of the model, for the message.
+
+    Raises:
+        RequestError: the hashes differ.
+    """
+    if TOKENIZER not in codes:
+        return
+    made, own = str(np.asarray(codes[TOKENIZER])), model.tokenizer_hash()
+    if made != own:
+        raise RequestError(
+            f"These codes were made by another run, or before {run} was trained further: their `{TOKENIZER}` is "
+            f"{made[:8]}..., that of {run} {own[:8]}.... Decode them with the run that made them, or encode the data "
+            f"again: narrows encode {run} DATA"
+        )
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from narrows.core.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core.lock import Lock
 from narrows.data import Source
 from narrows.methods import index
-from narrows.priors import PRIORS
+from narrows.priors import PRIORS, spelled_as
 from narrows.runs.card import WARNINGS
 from narrows.runs.fingerprint import fingerprint, same_data
 from narrows.runs.finish import finish
@@ -209,7 +209,7 @@ def _prepare(
     if prior is not None and options.get("prior") is not prior:
         recipe = with_prior(recipe, model, prior, source)
     check_prior(model, source)
-    check_stages(model, plan)
+    check_stages(model, plan, FINISHED if base is not None else ())
     return recipe, model, source
 
 
@@ -275,7 +275,7 @@ def resume(
         )
         checkpoint = found[0] if found else Store(folder).restore(compatible_with(model), trim=False)[0]
         if checkpoint is None and recipe.base:
-            begin_with(folder, model)
+            begin_with(folder, model, recipe.base.get("tokenizer", ""))
         return _train(Run(folder, new_recipe, model, source), plan, fabric, checkpoint, progress, logger)
 
 
@@ -377,8 +377,10 @@ def _resolve(
     check_options(builder, options, name)
 
     def build(source: Source) -> Autoencoder:
+        given = str(options.get("prior", ""))
         options.update(tell_labels(options, builder, source.spec.classes))
-        return builder(source.spec, **check_options(builder, options, name))
+        with spelled_as(given, str(options.get("prior", ""))):
+            return builder(source.spec, **check_options(builder, options, name))
 
     return name, build
 

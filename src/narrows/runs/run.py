@@ -17,7 +17,7 @@ from narrows.core.check import NarrowsError, RequestError
 from narrows.core.progress import with_progress
 from narrows.data import Dataset, Source
 from narrows.data.views import in_units
-from narrows.runs.codes import concatenated, joined, pack, unpack
+from narrows.runs.codes import check_origin, concatenated, joined, pack, unpack
 from narrows.runs.recipe import Recipe
 from narrows.runs.verbs.interpolate import interpolate
 from narrows.runs.verbs.passive import without
@@ -156,10 +156,11 @@ class Run:
             Examples (N, *shape) in the units of the data; for several modalities a dict by name.
 
         Raises:
-            RequestError: the arrays or their shapes are not those of this model's codes, or the run decodes no
-                examples.
+            RequestError: the codes were made by another run, the arrays or their shapes are not those of this model's
+                codes, or the run decodes no examples.
         """
         check_decodes(self)
+        check_origin(self.model, codes, str(self.path))
         read = unpack(self.model, codes)
         rows = max((len(v) for v in codes.values() if np.ndim(v)), default=0)
         parts = (self.model.likelihood.mean(self.model.decode(z, condition)) for z, condition in read)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
+from torch import Tensor
 
-from narrows.core import Autoencoder, Prior, files, seeded
+from narrows.core import Autoencoder, Prior, Tree, dense, files, seeded
+from narrows.core.autoencoder import evaluation_mode
 from narrows.core.check import RequestError, refuse
-from narrows.core.tensorfile import write_tensors
+from narrows.core.tensorfile import hash_of, write_tensors
 from narrows.data import Source, names
-from narrows.priors import PRIORS, with_labels
+from narrows.priors import PRIORS, spelled_as, with_labels
 from narrows.runs.loading import load
 from narrows.runs.recipe import CUSTOM, Builder, Recipe
 from narrows.runs.run import Run
@@ -37,6 +40,8 @@ FINISHED = ("autoencoder",)
 """The stages that are not trained again."""
 
 _WEIGHTS = "model.safetensors"
+_ROWS = 256
+"""Number of training examples whose codes are looked at before a prior is fitted."""
 
 
 def base_of(data: Any, prior: str | Prior | None) -> Run | None:
@@ -112,7 +117,8 @@ def with_prior(recipe: Recipe, model: Autoencoder, prior: str | Prior, source: S
         text, custom = CUSTOM, prior
     description = {"text": text, "shape": list(symbols.shape), "codes": symbols.codes}
     recipe = replace(recipe, prior=description)
-    recipe.put_prior(model, custom)
+    with spelled_as(prior if isinstance(prior, str) else text, text):
+        recipe.put_prior(model, custom)
     return recipe
 
 
@@ -141,8 +147,46 @@ def on_a_run(base: Run, options: Any) -> tuple[Recipe, Autoencoder, Source]:
     if options:
         raise refuse("options", sorted(options), "none: the run's method is trained already")
     result = files.read_json(base.path / "result.json")
-    base_entry = {"run": str(base.path), "sha256": result["sha256"], "recipe": base.recipe.form()}
+    _check_codes(base)
+    base_entry = {
+        "run": str(base.path),
+        "sha256": result["sha256"],
+        "tokenizer": base.model.tokenizer_hash(),
+        "recipe": base.recipe.form(),
+    }
     return replace(base.recipe, prior={}, base=base_entry), deepcopy(base.model), base.data
+
+
+def _check_codes(base: Run) -> None:
+    """Raise, before anything is written, if codes of the training data are not finite.
+
+    Raises:
+        RequestError: there are NaN or infinite numbers in them.
+    """
+    model, train = base.model, base.data.train
+    some = train.batch(slice(0, min(_ROWS, len(train))), model.all_conditions)
+    with evaluation_mode(model), seeded(0):
+        passed = model(some)
+    wrong = torch.zeros(len(some), dtype=torch.bool)
+    for numbers in _tensors((passed.features, dense(passed.code.z))):
+        if len(numbers) == len(wrong):
+            wrong |= ~numbers.reshape(len(wrong), -1).isfinite().all(1)
+    bad = int(wrong.sum())
+    if bad:
+        raise RequestError(
+            f"There are NaN or infinite numbers in the codes of {bad} of the first {len(wrong)} training examples "
+            f"of {base.path}, so that no prior can be fitted to them. Fit that run again, with a lower learning rate "
+            "or gradient clipping, and look for extreme values in the data."
+        )
+
+
+def _tensors(tree: Tree) -> Iterator[Tensor]:
+    """The tensors of what an encoder returns."""
+    if isinstance(tree, Tensor):
+        yield tree
+    elif isinstance(tree, (Mapping, tuple, list)):
+        for one in tree.values() if isinstance(tree, Mapping) else tree:
+            yield from _tensors(one)
 
 
 def write_begin(folder: Path, model: Autoencoder) -> None:
@@ -155,8 +199,13 @@ def write_begin(folder: Path, model: Autoencoder) -> None:
     write_tensors(folder / _WEIGHTS, tensors, fix, {"format": "pt"})
 
 
-def begin_with(folder: Path, model: Autoencoder) -> None:
+def begin_with(folder: Path, model: Autoencoder, tokenizer: str = "") -> None:
     """Load the weights of the finished run into a model.
+
+    Args:
+        folder: the folder of the second stage, which has a copy of them.
+        model: the model.
+        tokenizer: the hash of those weights, as the recipe has it.
 
     Raises:
         RequestError: the weights are missing, damaged, or not this model's.
@@ -167,6 +216,8 @@ def begin_with(folder: Path, model: Autoencoder) -> None:
         expected = {n: t.shape for n, t in model.state_dict().items() if not n.startswith("prior.")}
         if {n: t.shape for n, t in found.items() if not n.startswith("prior.")} != expected:
             raise SafetensorError("its weights are not those of the model")
+        if tokenizer and hash_of(t for n, t in found.items() if n in expected) != tokenizer:
+            raise SafetensorError("its weights are not those that the recipe was written for")
     except (OSError, SafetensorError) as error:
         reason = str(error).split("\n")[0]
         raise RequestError(f"{path} is damaged: {reason}. Fit the prior again in a new folder.") from error

@@ -10,7 +10,7 @@ from narrows.core.check import at_least, builtin, choice, fraction, number, refu
 from narrows.core.schedules import Schedule, schedule
 from narrows.train.optimizers import check_optimizer
 
-__all__ = ["AT_MOST", "PATIENCE", "Plan", "split_steps"]
+__all__ = ["AT_MOST", "FIRST", "PATIENCE", "Plan", "split_steps"]
 
 PATIENCE = 10
 """Evaluations without improvement after which training ends, if neither steps nor epochs are given."""
@@ -27,7 +27,7 @@ _OF_A_STAGE = (
     *("log_every", "measure_every"),
 )
 _BUDGET = ("steps", "epochs")
-_FIRST = ("tokenizer", "autoencoder")
+FIRST = ("tokenizer", "autoencoder")
 """The names of the first stage in a number of steps by stage."""
 _PRECISIONS = ("32", "bf16")
 _STRATEGIES = ("auto", "ddp", "fsdp", "tensor")
@@ -280,7 +280,7 @@ class Plan:
         return cls(**form)
 
 
-def split_steps(given: Mapping[str, Any], first: Collection[str] = _FIRST) -> dict[str, Any]:
+def split_steps(given: Mapping[str, Any], first: Collection[str] = FIRST) -> dict[str, Any]:
     """The fields of a plan, with ``steps`` by stage divided into ``steps`` and ``stages``.
 
     Args:

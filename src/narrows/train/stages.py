@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from narrows.core import Autoencoder, Batch, Part, Stage, seeded
-from narrows.core.check import refuse
+from narrows.core.check import nearest, refuse
 from narrows.data.batches import BatchReader, some_rows
 from narrows.train.cpu import Examples
-from narrows.train.plan import Plan
+from narrows.train.plan import FIRST, Plan
 
 __all__ = [
     "StageBatches",
@@ -58,17 +58,32 @@ def plan_for(model: Autoencoder, rows: int, given: Mapping[str, Any]) -> Plan:
     return plan
 
 
-def check_stages(model: Autoencoder, plan: Plan) -> None:
-    """Raise if the plan has fields for a stage that the model does not have.
+def check_stages(model: Autoencoder, plan: Plan, done: Collection[str] = ()) -> None:
+    """Raise if the plan has fields for a stage that is not trained.
+
+    Args:
+        model: the model.
+        plan: the plan.
+        done: the stages that are not trained again.
 
     Raises:
-        RequestError: it has no stage of that name.
+        RequestError: the model has no stage of that name, or it is trained already.
     """
     names = [stage.name for stage in model.stages()]
+    first = FIRST[0] if names[0] in FIRST else ""
     for name in plan.stages:
-        if name not in names:
-            fix = "A second stage is a prior: ``--prior NAME``." if name == "prior" else ""
-            raise refuse("steps", name, f"a stage of this model: {', '.join(names)}", fix)
+        if name in names:
+            continue
+        if done and name in (*done, *FIRST):
+            fix = "Its autoencoder is trained already: resume that run to train it further."
+            raise refuse("steps", name, "`prior`, the only stage that is trained on a finished run", fix)
+        listed = ", ".join(f"{one} (also {first})" if one in FIRST and first else one for one in names)
+        fix = (
+            "A second stage is a prior: ``--prior NAME``."
+            if name == "prior"
+            else nearest(name, {*names, *FIRST})
+        )
+        raise refuse("steps", name, f"a stage of this model: {listed}", fix)
 
 
 def own_parts(stage: Stage, stages: Sequence[Stage]) -> list[Part]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from functools import partial
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.report.finding import Chart, Check, Finding, Series
-from narrows.core import Autoencoder, Batch
+from narrows.core import Batch
 from narrows.data.synthetic.markov_codes import MarkovCodesTruth
 
 __all__ = ["lossy_floor", "prior_bits"]
@@ -61,7 +60,7 @@ def prior_bits(view: View) -> Finding:
     n, over = len(each), spread(partial(_mean_of, each), len(each), view.seed)
     found = float(each.mean())
     bound = "" if prior.exact else " It is an upper bound."
-    of_codes = f"codes {_tokenizer(model)}"
+    of_codes = f"codes {model.tokenizer_hash()[:6]}"
     checks = [
         Check(
             "prior/bits",
@@ -94,16 +93,6 @@ def prior_bits(view: View) -> Finding:
         checks.append(_floor_check(floor, found, n))
     chart = _chart(by_place, codes) if by_place is not None else ()
     return Finding(tuple(checks), chart)
-
-
-def _tokenizer(model: Autoencoder) -> str:
-    """A short checksum of all weights but the prior's: bits of other codes are not ranked."""
-    found = hashlib.sha256()
-    for name, value in sorted(model.state_dict().items()):
-        if not name.startswith("prior."):
-            found.update(name.encode())
-            found.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
-    return found.hexdigest()[:6]
 
 
 def _costs(view: View) -> tuple[Tensor, Tensor, Tensor | None]:

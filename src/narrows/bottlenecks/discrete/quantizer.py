@@ -20,6 +20,9 @@ _LONGEST = 1e2
 """
 
 
+_ONE = "A single code carries no information."
+
+
 def straight_through(x: Tensor, q: Tensor) -> Tensor:
     r"""The value of q with the gradient of x: x + sg(q - x).
 
@@ -109,7 +112,7 @@ class Quantizer(Bottleneck):
         tokens: the number of tokens of an example, L.
 
     Raises:
-        RequestError: a size that is not an integer of at least 1.
+        RequestError: a size that is not an integer of at least 1, or fewer than two codes.
     """
 
     smooth = False
@@ -123,7 +126,7 @@ class Quantizer(Bottleneck):
     def __init__(self, features: int, width: int, codes: int, tokens: int) -> None:
         super().__init__()
         features, self.width = whole("features", features), whole("width", width)
-        self.codes, self.tokens = whole("codes", codes), whole("tokens", tokens)
+        self.codes, self.tokens = whole("codes", codes, low=2, fix=_ONE), whole("tokens", tokens)
         same = features == self.width
         self.inward = nn.Identity() if same else nn.Linear(features, self.width)
         self.outward = nn.Identity() if same else nn.Linear(self.width, features)
@@ -184,5 +187,8 @@ class Quantizer(Bottleneck):
         """
         low, high = (int(symbols.min()), int(symbols.max())) if symbols.numel() else (0, 0)
         if symbols.is_floating_point() or low < 0 or high >= self.codes:
-            raise RequestError(f"Codebook indices must be integers from 0 to {self.codes - 1}.")
+            raise RequestError(
+                f"Codebook indices must be integers from 0 to {self.codes - 1}, but these are from {low} to {high}. "
+                "They may be those of another run."
+            )
         return Code(self.outward(self.vectors(symbols)), evidence=(self.evidence(symbols),))

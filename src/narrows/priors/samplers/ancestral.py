@@ -56,8 +56,8 @@ def sharpened(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: f
     """
     if not number("temperature", temperature, low=0) > 0:
         raise refuse("temperature", temperature, "above 0", "The likeliest code alone: top_k=1.")
-    if not number("top_p", top_p, low=0, high=1) > 0:
-        raise refuse("top_p", top_p, "above 0, at most 1")
+    if not 0 < number("top_p", top_p) <= 1:
+        raise refuse("top_p", top_p, "above 0 and at most 1", "1 draws from all codes.")
     logits = keep_top(logits / temperature, whole("top_k", top_k, low=0))
     return keep_nucleus(logits, top_p)
 
