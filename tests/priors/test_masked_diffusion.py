@@ -69,9 +69,9 @@ def test_the_loss_is_the_bound_and_leaves_the_likelihood_of_the_mixture_below():
 def test_with_many_steps_draws_follow_the_mixture_over_orders():
     prior, rows = tiny(), everything()
     p = by_orders(prior, rows).neg().exp().mean(0).detach()
-    drawn = prior.sample(30_000, steps=60)
+    drawn = prior.sample(10_000, steps=60)
     share = (drawn * torch.tensor([9, 3, 1])).sum(-1).bincount(minlength=27) / len(drawn)
-    assert (share - p).abs().sum() < 0.06
+    assert (share - p).abs().sum() < 0.08
     assert p.max() > 2 / 27
 
 

@@ -95,17 +95,17 @@ def test_a_step_a_place_without_noise_is_the_samplers_own_chain():
     """With as many steps as places the sampler settles one place a step. The order in which it did and what it drew
     give the likelihood of its own chain, once from the logits it saw and once from `ordered_nll`."""
     prior, seen = tiny((5,)), []
-    inner = prior.forward
+    inner = prior.hidden
 
     def watched(indices, masked, labels=None):
-        logits = inner(indices, masked, labels)
-        seen.append((masked.clone(), logits))
-        return logits
+        h = inner(indices, masked, labels)
+        seen.append((masked.clone(), prior.head(h)))
+        return h
 
-    prior.forward = watched
+    prior.hidden = watched
     torch.manual_seed(1)
     rows = prior.sample(40, steps=5, noise=0.0)
-    prior.forward = inner
+    prior.hidden = inner
     masks = torch.stack([m for m, _ in seen] + [torch.zeros_like(seen[0][0])])
     assert masks.sum(-1).tolist() == [[left] * 40 for left in (5, 4, 3, 2, 1, 0)]
     order = (masks[:-1] & ~masks[1:]).long().argmax(-1).T
@@ -145,7 +145,34 @@ def test_training_finds_the_sure_and_leaves_the_rest_uniform():
     assert (drawn[:, ::2] == drawn[:, 1::2]).float().mean() > 0.97
 
 
-def test_stacks_are_one_long_row_and_labels_tell():
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_stacks_are_drawn_place_by_place_and_sum_to_one(order):
+    """All 81 pairs of stacks; each is a chain over its indices, which a loop over prefixes repeats."""
+    prior, rows = tiny((2, 2)), everything().view(-1, 2, 2)
+    found = prior.ordered_nll(rows, torch.tensor(order)).detach()
+    assert float(found.neg().exp().sum()) == pytest.approx(1, abs=1e-10)
+    for row, wanted in zip(rows[::20], found[::20], strict=True):
+        masked, total = torch.ones(1, 2, dtype=torch.bool), 0.0
+        for place in order:
+            for d in range(2):  # an index sees the first ones of its stack, and no index of a masked place
+                other = torch.where(masked[..., None], 2, row[None])
+                other[0, place, :d] = row[place, :d]
+                log_p = prior(other, masked)[0, place, d].log_softmax(-1)
+                total -= float(log_p[row[place, d]].detach())
+            masked[0, place] = False
+        assert total == pytest.approx(float(wanted))
+
+
+def test_draws_of_stacks_have_the_probabilities_of_their_chain():
+    prior, rows = tiny((2, 2)), everything().view(-1, 2, 2)
+    orders = torch.stack([prior.ordered_nll(rows, torch.tensor(o)) for o in ((0, 1), (1, 0))])
+    p = orders.neg().exp().mean(0).detach()
+    drawn = prior.sample(30_000, steps=2, noise=1e6).flatten(1)
+    share = (drawn * torch.tensor([27, 9, 3, 1])).sum(-1).bincount(minlength=81) / 30_000
+    assert (share - p).abs().sum() < 0.06
+
+
+def test_stacks_are_masked_as_a_whole_and_labels_tell():
     prior = tiny((2, 3), labels=True, classes=2)
     rows = torch.randint(3, (4, 2, 3))
     one, other = ({"labels": torch.eye(2)[[i] * 4]} for i in (0, 1))

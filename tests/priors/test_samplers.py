@@ -109,12 +109,14 @@ def test_without_noise_the_surest_draws_stay_and_what_is_settled_never_changes()
     table = torch.randn(6, 9, 4)  # logits that change with what is settled, by a table of hashes
     seen = []
 
-    def predict(indices, hidden):
+    def propose(indices, hidden):
         seen.append((indices.clone(), hidden.clone()))
         known = torch.where(hidden, 0, indices + 1).sum(-1) % 6
-        return table[known]
+        drawn = torch.where(hidden, draw(table[known]), indices)
+        sure = table[known].log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
+        return drawn, sure.masked_fill(~hidden, torch.inf)
 
-    rows = unmask(predict, 50, 9, 4, 0.0, torch.device("cpu"))
+    rows = unmask(propose, 50, (9,), 4, 0.0, torch.device("cpu"))
     assert len(seen) == 4
     for (before, hidden), (after, still) in itertools.pairwise(seen):
         assert torch.equal(before[~hidden], after[~hidden])

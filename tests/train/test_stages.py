@@ -125,6 +125,16 @@ def test_a_stage_has_a_plan_of_its_own_and_the_user_has_the_last_word():
         Plan(stages={"prior": {"device": "cuda"}})
 
 
+def test_a_budget_of_a_stage_counts_where_the_user_gives_none():
+    for given, steps in (({}, 6), ({"steps": 4}, 4), ({"prior_steps": 9}, 9)):
+        plan = Plan(batch_size=10, **given)
+        engine = Engine(
+            two_stages(own={"steps": 6}), replace(plan, stages={"autoencoder": {"steps": 2}}), rows()
+        )
+        engine.run()
+        assert [(end["stage"], end["step"]) for end in engine.ends] == [("autoencoder", 2), ("prior", steps)]
+
+
 @pytest.mark.parametrize("n", [50, 53])
 def test_codes_that_are_kept_and_codes_that_are_made_anew_give_the_same_numbers(n, monkeypatch):
     found = []

@@ -301,7 +301,10 @@ class Prior(Part):
     """The symbols it was built for, or None if it models those of any shape."""
 
     plan: Mapping[str, Any] = MappingProxyType({})
-    """Default fields of its training plan: lr, ema ...; the user's fields for that stage take precedence."""
+    """Default fields of its training plan: lr, ema ...; the user's fields for that stage take precedence.
+
+    Its steps or epochs are the most it is trained for if the user gave neither.
+    """
 
     deterministic: bool = True
     """Whether `view` is deterministic, so that its result can be cached; False if it samples."""

@@ -50,7 +50,8 @@ class Stage:
         name: name in metrics and checkpoints.
         part: an autoencoder, or a prior over its codes.
         view: maps a batch of data to the batch of this stage (a prior is trained on codes), or None.
-        plan: fields of the training plan for this stage: steps, lr, batch_size, ema ...
+        plan: fields of the training plan for this stage: lr, batch_size, ema ...; steps or epochs among them are
+            the most it is trained for if the user gave neither.
         deterministic: whether the view is deterministic, so that its result can be cached; False if it
             samples.
         rows: number of training examples that `prepare` gets at most.

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+from types import MappingProxyType
+from typing import cast
+
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from narrows.core import NO_CONDITION, Condition, Symbols
 from narrows.nets.vit import TransformerBlocks
-from narrows.priors.indices import IndexPrior
+from narrows.priors.heads.depth import Depth, StackEmbedding
+from narrows.priors.heads.softmax import Softmax
+from narrows.priors.indices import BUDGET, IndexPrior
 from narrows.priors.labels import guided
-from narrows.priors.samplers.ancestral import sharpened
-from narrows.priors.samplers.confidence import Predict
+from narrows.priors.samplers.ancestral import draw, sharpened
+from narrows.priors.samplers.confidence import Propose
 
 __all__ = ["MaskedPrior"]
 
@@ -20,10 +25,9 @@ _PASSES = 8
 
 
 class MaskedPrior(IndexPrior):
-    r"""A bidirectional transformer of indices, some of which are masked. A subclass defines `loss` and `sample`.
+    r"""A bidirectional transformer over L places, some of which are masked. A subclass defines `loss` and `sample`.
 
-    Several indices per position are flattened into one sequence of L. Indices can be generated one after another in any
-    order s, and each order defines a distribution:
+    Places can be generated one after another in any order s, and each order defines a distribution:
 
     .. math:: p_s(x) = \prod_l p(x_{s_l} \mid x_{s_1} \ldots x_{s_{l-1}})
 
@@ -31,6 +35,11 @@ class MaskedPrior(IndexPrior):
 
     .. math:: E_s[-\log p_s(x)] =
               \sum_{m=1}^{L} E_{|M| = m} \Big[ -\frac1m \sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big]
+
+    A place has one index or a stack of D, which is masked and revealed as a whole. The transformer reads the sum of the
+    embeddings of a stack, and a small causal transformer, the head of the RQ-Transformer, draws its indices in turn:
+
+    .. math:: p(x_l \mid x_{\bar M}) = \prod_{d=1}^{D} p(k_{ld} \mid k_{l,<d},\, x_{\bar M})
 
     Args:
         symbols: what a code is.
@@ -41,46 +50,65 @@ class MaskedPrior(IndexPrior):
         heads: its attention heads.
 
     Reference:
-        The bound over orders: Uria, Murray, Larochelle, A Deep and Tractable Density Estimator, 2014. arXiv:1310.1757
+        The bound over orders: Uria, Murray, Larochelle, A Deep and Tractable Density Estimator, 2014. arXiv:1310.1757.
+        The head: Lee et al., Autoregressive Image Generation using Residual Quantization, 2022. arXiv:2203.01941
     """
 
     exact = False
+    plan = MappingProxyType({"steps": BUDGET})
+    embed: nn.Embedding | StackEmbedding
+    head: Softmax | Depth
 
     def __init__(
         self, symbols: Symbols, classes: int, labels: bool, width: int, depth: int, heads: int
     ) -> None:
         super().__init__(symbols, classes, labels, width)
-        self.embed = nn.Embedding(self.codes, width)
+        stacks = symbols.kind == "stacks"
+        self.embed = (
+            StackEmbedding(symbols.shape[1], self.codes, width) if stacks else nn.Embedding(self.codes, width)
+        )
         self.mask = nn.Parameter(torch.empty(width))
         self.place = nn.Parameter(torch.empty(self.tokens, width))
         self.blocks = TransformerBlocks(width, depth, heads)
-        self.head = nn.Linear(width, self.codes)
-        self.initialise(self.embed.weight, self.mask, self.place, self.head.weight)
-        nn.init.zeros_(self.head.bias)
-        self.embed.requires_grad_(self.tokens > 1)  # a single index is always masked
+        self.head = (
+            Depth(symbols.shape[1], self.codes, width, 1, heads) if stacks else Softmax(width, self.codes)
+        )
+        self.initialise(self.embed.weight, self.mask, self.place, *self.head.weights())
+        self.embed.requires_grad_(math.prod(symbols.shape) > 1)  # a single index is always masked
 
-    def forward(self, indices: Tensor, masked: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Logits of every place: indices (B, L), where they are masked (B, L), labels -> (B, L, K)."""
-        h = torch.where(masked[..., None], self.mask, self.embed(indices)) + self.place
-        if self.tell is not None and labels is not None:
-            h = h + self.tell(labels.to(h.dtype))[:, None]
-        return self.head(self.blocks(h))
+    def hidden(self, symbols: Tensor, masked: Tensor, labels: Tensor | None = None) -> Tensor:
+        """What is known of every place: symbols (B, L) or (B, L, D), where masked (B, L), labels -> (B, L, W)."""
+        h = torch.where(masked[..., None], self.mask, self.embed(symbols)) + self.place
+        return self.blocks(self.with_labels(h, labels))
+
+    def with_labels(self, h: Tensor, labels: Tensor | None) -> Tensor:
+        """Inputs of the transformer (B, L, W) with the embedding of labels (B, G) added, if there are any."""
+        if self.tell is None or labels is None:
+            return h
+        return h + self.tell(labels.to(h.dtype))[:, None]
+
+    def logits(self, h: Tensor, symbols: Tensor) -> Tensor:
+        """The logits of each index, in a stack given those before it: h (B, L, W), symbols -> (*symbols, K)."""
+        return self.head(h) if isinstance(self.head, Softmax) else self.head(h, symbols, self.embed)
+
+    def forward(self, symbols: Tensor, masked: Tensor, labels: Tensor | None = None) -> Tensor:
+        """Logits of every index: symbols (B, L) or (B, L, D), where masked (B, L), labels -> (*symbols, K)."""
+        return self.logits(self.hidden(symbols, masked, labels), symbols)
 
     def ordered_nll(self, symbols: Tensor, order: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
-        """-log p of symbols (B, *shape) generated one by one, in nats, (B,).
+        """-log p of symbols (B, *shape) generated place by place, in nats, (B,).
 
         Args:
             symbols: indices.
             order: the places in the order of generation, (L,) for all or (B, L) for each.
             condition: ``labels``, where the prior is told them.
         """
-        indices = symbols.flatten(1)
-        order = order.to(indices.device).expand(indices.shape)
-        labels = self.known(condition, len(indices))
+        order = order.to(symbols.device).expand(symbols.shape[:2])
+        labels = self.known(condition, len(symbols))
         when = order.argsort(-1)
-        total = torch.zeros((), device=indices.device)
+        total = torch.zeros((), device=symbols.device)
         for turn in range(self.tokens):
-            terms = self.terms(indices, when >= turn, labels)
+            terms = self.terms(symbols, when >= turn, labels)
             total = total + terms.gather(-1, order[:, turn : turn + 1])[:, 0]
         return total
 
@@ -90,35 +118,67 @@ class MaskedPrior(IndexPrior):
         With up to 8 places it is `ordered_nll` of one order, else a sum over 8 random sets M whose sizes are spread
         from 1 to L. The sets are the same each time, and for all rows.
         """
-        indices = symbols.flatten(1)
-        labels = self.known(condition, len(indices))
+        labels = self.known(condition, len(symbols))
         dice = torch.Generator().manual_seed(0)
         if self.tokens <= _PASSES:
             return self.ordered_nll(symbols, torch.randperm(self.tokens, generator=dice), condition)
-        total = torch.zeros((), device=indices.device)
+        total = torch.zeros((), device=symbols.device)
         for k in range(_PASSES):
             low, high = (self.tokens * end // _PASSES for end in (k, k + 1))
             size = int(torch.randint(low, high, (), generator=dice)) + 1
-            chosen = torch.randperm(self.tokens, generator=dice)[:size].to(indices.device)
-            masked = torch.zeros_like(indices, dtype=torch.bool).index_fill(1, chosen, True)
-            terms = self.terms(indices, masked, labels)[:, chosen]
+            chosen = torch.randperm(self.tokens, generator=dice)[:size].to(symbols.device)
+            masked = torch.zeros(symbols.shape[:2], dtype=torch.bool, device=symbols.device)
+            terms = self.terms(symbols, masked.index_fill(1, chosen, True), labels)[:, chosen]
             total = total + (high - low) * terms.mean(-1)
         return total
 
-    def predictor(
+    def proposer(
         self, n: int, condition: Condition, guidance: float, temperature: float, top_k: int, top_p: float
-    ) -> Predict:
-        """The logits of `forward` with the options of `sample`: see `narrows.priors.SAMPLING`."""
+    ) -> Propose:
+        """Draws of masked places with the options of `sample`: see `narrows.priors.SAMPLING`."""
         labels = self.asked(condition, n, guidance, self.mask.device)
         copies = 1 if guidance == 1 else 2
 
-        def predict(indices: Tensor, masked: Tensor) -> Tensor:
-            both = self(indices.repeat(copies, 1), masked.repeat(copies, 1), labels)
-            return sharpened(guided(both, guidance), temperature, top_k, top_p)
+        def propose(symbols: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+            where = masked.repeat(copies, 1)
+            h = self.hidden(symbols.repeat(copies, *[1] * (symbols.dim() - 1)), where, labels)
+            return self.drawn(h[where], symbols, masked, guidance, (temperature, top_k, top_p))
 
-        return predict
+        return propose
 
-    def terms(self, indices: Tensor, masked: Tensor, labels: Tensor | None) -> Tensor:
-        """-log p of every index given those that are not masked, (B, L)."""
-        logits = self(indices, masked, labels).transpose(1, 2)
-        return F.cross_entropy(logits, indices, reduction="none")
+    def drawn(
+        self, h: Tensor, symbols: Tensor, masked: Tensor, guidance: float, options: tuple[float, int, float]
+    ) -> tuple[Tensor, Tensor]:
+        """Symbols whose masked places are drawn, and the log probabilities (n, L) of these; infinity of the others.
+
+        Args:
+            h: what is known of the masked places of all rows, (R, W); with guidance, with and without labels (2R, W).
+            symbols: (n, L, ...).
+            masked: where they are masked, (n, L).
+            guidance: w.
+            options: of `sharpened`.
+        """
+        sure = list[Tensor]()
+        copies = 1 if guidance == 1 else 2
+
+        def choose(logits: Tensor) -> Tensor:
+            log_p = sharpened(guided(logits, guidance), *options).log_softmax(-1)
+            found = draw(log_p)
+            sure.append(log_p.gather(-1, found[..., None])[..., 0])
+            return found.repeat(copies)
+
+        head, embed = self.head, cast(StackEmbedding, self.embed)
+        found = head.draw(h, choose) if isinstance(head, Softmax) else head.draw(h, choose, embed)
+        filled = symbols.clone()
+        filled[masked] = found[: len(sure[0])]
+        log_p = sure[0].new_full(masked.shape, torch.inf)
+        log_p[masked] = torch.stack(sure).sum(0)
+        return filled, log_p
+
+    def terms(self, symbols: Tensor, masked: Tensor, labels: Tensor | None) -> Tensor:
+        """-log p of every masked place given those that are not masked, (B, L); 0 of the others."""
+        h, found = self.hidden(symbols, masked, labels)[masked], symbols[masked]
+        nll = self.head.nll(h[None], found[None], self.embed)[0]
+        return h.new_zeros(masked.shape).masked_scatter(
+            masked, nll.flatten(1).sum(1) if nll.dim() > 1 else nll
+        )

@@ -73,18 +73,17 @@ class MaskedDiffusion(MaskedPrior):
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The bound at one random time per row, in nats, its mean over rows."""
-        indices = batch.x.flatten(1)
-        bound = self.bound(indices, self.told(batch.condition, len(indices))).mean()
+        bound = self.bound(batch.x, self.told(batch.condition, len(batch.x))).mean()
         return Loss(bound, {"nll": bound.detach()}, Pass(batch, Code(batch.x)))
 
-    def bound(self, indices: Tensor, labels: Tensor | None = None) -> Tensor:
-        """An unbiased estimate of the bound of each row of indices (B, L), in nats, (B,)."""
-        rows = torch.arange(len(indices), device=indices.device)
-        t = (torch.rand((), device=indices.device) + rows / len(indices)) % 1
+    def bound(self, symbols: Tensor, labels: Tensor | None = None) -> Tensor:
+        """An unbiased estimate of the bound of each row of symbols (B, L, ...), in nats, (B,)."""
+        rows = torch.arange(len(symbols), device=symbols.device)
+        t = (torch.rand((), device=symbols.device) + rows / len(symbols)) % 1
         hidden, weight = self.corruption(t)
-        masked = torch.rand(indices.shape, device=indices.device) < hidden[:, None]
-        terms = self.terms(indices, masked, labels) * masked
-        return weight * terms.sum(-1) + self.tokens * _LEAST * math.log(self.codes)
+        masked = torch.rand(symbols.shape[:2], device=symbols.device) < hidden[:, None]
+        terms = self.terms(symbols, masked, labels).sum(-1)
+        return weight * terms + math.prod(self.symbols.shape) * _LEAST * math.log(self.codes)
 
     def corruption(self, t: Tensor) -> tuple[Tensor, Tensor]:
         """At times t: the probability to be masked, 1 - alpha, and the weight -alpha' / (1 - alpha)."""
@@ -111,9 +110,8 @@ class MaskedDiffusion(MaskedPrior):
             condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
             steps: passes of the transformer, whose times are the cosines of evenly spaced angles.
         """
-        predict = self.predictor(n, condition, guidance, temperature, top_k, top_p)
+        propose = self.proposer(n, condition, guidance, temperature, top_k, top_p)
         times = torch.cos(0.5 * math.pi * torch.linspace(0, 1, whole("steps", steps) + 1))
         times[-1] = 0.0
         survival = SURVIVAL[self.schedule][0](times).tolist()
-        rows = reveal(predict, n, self.tokens, [0.0, *survival[1:-1], 1.0], self.mask.device)
-        return rows.view(n, *self.symbols.shape)
+        return reveal(propose, n, self.symbols.shape, [0.0, *survival[1:-1], 1.0], self.mask.device)

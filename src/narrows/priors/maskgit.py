@@ -22,7 +22,9 @@ class MaskGIT(MaskedPrior):
     .. math:: \min \frac{1}{E|M|} E_{x, M} \Big[ -\sum_{l \in M} \log p(x_l \mid x_{\bar M}) \Big],\qquad
               |M| = \lceil \cos(\tfrac{\pi}{2} r) L \rceil,\quad r \sim U(0, 1)
 
-    M is a random set of |M| of the L positions. Likelihoods are those of `MaskedPrior`.
+    M is a random set of |M| of the L positions. A position has one index or a stack of them, which is masked, drawn and
+    kept as one: its log probability, the sum over its indices, is its confidence. Likelihoods are those of
+    `MaskedPrior`.
 
     Args:
         smoothing: label smoothing in training: the share of the target that is spread over all codes.
@@ -56,21 +58,23 @@ class MaskGIT(MaskedPrior):
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The cross-entropy of a masked index, smoothed; and without smoothing, in nats."""
-        indices = batch.x.flatten(1)
-        labels = self.told(batch.condition, len(indices))
-        masked = self.masks(indices)
-        logits, truth = self(indices, masked, labels)[masked], indices[masked]
-        here = torch.tensor([len(truth), 1.0], device=indices.device)
+        symbols = batch.x
+        labels = self.told(batch.condition, len(symbols))
+        masked = self.masks(symbols)
+        h, truth = self.hidden(symbols, masked, labels)[masked], symbols[masked]
+        logits = self.logits(h[None], truth[None])[0].movedim(-1, 1)
+        here = torch.tensor([len(truth), 1.0], device=symbols.device)
         masks, processes = all_sum(here)  # a mean over the masks of all processes, not of their means
         weight = len(truth) * processes / masks
         total = weight * F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
         return Loss(total, {"nll_of_masked": weight * F.cross_entropy(logits.detach(), truth)})
 
-    def masks(self, indices: Tensor) -> Tensor:
-        """Random sets M of the places of rows of indices (B, L), as booleans (B, L)."""
-        ratio = torch.rand(len(indices), 1, device=indices.device)
+    def masks(self, symbols: Tensor) -> Tensor:
+        """Random sets M of the places of symbols (B, L, ...), as booleans (B, L)."""
+        rows, device = len(symbols), symbols.device
+        ratio = torch.rand(rows, 1, device=device)
         count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
-        return torch.rand(indices.shape, device=indices.device).argsort(-1).argsort(-1) < count
+        return torch.rand(rows, self.tokens, device=device).argsort(-1).argsort(-1) < count
 
     @torch.no_grad()
     def sample(
@@ -90,10 +94,9 @@ class MaskGIT(MaskedPrior):
         Args:
             n: how many.
             condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
-            steps: passes of the transformer, T; with as many as there are indices, one is generated in each.
+            steps: passes of the transformer, T; with as many as there are places, one is generated in each.
             noise: on the confidence by which drawn indices are kept, fading to 0; with 0 the most confident are kept.
         """
-        predict = self.predictor(n, condition, guidance, temperature, top_k, top_p)
+        propose = self.proposer(n, condition, guidance, temperature, top_k, top_p)
         noise = number("noise", noise, low=0)
-        rows = unmask(predict, n, self.tokens, whole("steps", steps), noise, self.mask.device)
-        return rows.view(n, *self.symbols.shape)
+        return unmask(propose, n, self.symbols.shape, whole("steps", steps), noise, self.mask.device)

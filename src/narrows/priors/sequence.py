@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import MappingProxyType
 from typing import ClassVar
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Condition, Symbols
 from narrows.nets.vit import TransformerBlocks
+from narrows.priors.indices import BUDGET
 from narrows.priors.labels import LabelledPrior
 from narrows.priors.samplers.ancestral import Choose, chooser
 
@@ -175,6 +177,7 @@ class IndexSequence(Sequence):
     """A prior over indices that draws one token after another. Arguments are those of `Sequence`."""
 
     reads: ClassVar[tuple[str, ...]] = ("indices", "stacks")
+    plan = MappingProxyType({"steps": BUDGET})
 
     @torch.no_grad()
     def sample(

@@ -229,7 +229,8 @@ class Plan:
 
         Args:
             name: the stage's name.
-            own: the stage's own fields, see `narrows.core.Stage`.
+            own: the stage's own fields, see `narrows.core.Stage`. Its budget, steps or epochs, is the most it is
+                trained for if this plan has none, and has no effect otherwise.
 
         Raises:
             RequestError: a field that is the same for all stages, or an unknown one.
@@ -238,13 +239,18 @@ class Plan:
             >>> plan = Plan(epochs=3, prior_steps=9).of_stage("prior", {"lr": 3e-4, "steps": 5})
             >>> plan.steps, plan.epochs, plan.lr
             (9, None, 0.0003)
+            >>> open_ended = Plan(patience=4).of_stage("prior", {"steps": 5})
+            >>> open_ended.steps, open_ended.patience, Plan(steps=7).of_stage("prior", {"steps": 5}).steps
+            (5, 4, 7)
         """
+        given = dict(self.stages.get(name, {}))
+        if name == "prior" and self.prior_steps is not None and "epochs" not in given:
+            given = {"steps": self.prior_steps, "epochs": None, **given}
         changes = dict(own or {})
-        if name == "prior" and self.prior_steps is not None:
-            changes = {**changes, "steps": self.prior_steps, "epochs": None}
-        given = self.stages.get(name, {})
-        if "epochs" in given:
-            changes.pop("steps", None)
+        if not self.open_ended or given.keys() & set(_BUDGET):
+            changes = {field: value for field, value in changes.items() if field not in _BUDGET}
+        elif changes.keys() & set(_BUDGET):
+            changes = {"patience": self.patience, **changes}
         changes |= given
         for field_name in changes:
             if field_name not in _OF_A_STAGE:

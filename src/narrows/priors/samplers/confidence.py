@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
 
-from narrows.priors.samplers.ancestral import draw
+__all__ = ["Propose", "masked_after", "unmask"]
 
-__all__ = ["Predict", "masked_after", "unmask"]
-
-Predict: TypeAlias = Callable[[Tensor, Tensor], Tensor]
-"""Logits (n, L, K) from indices (n, L) and where they are masked, (n, L) of bool."""
+Propose: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+"""Draws of the masked places, and their log probabilities (n, L), from symbols (n, L, ...) and where they are masked,
+(n, L) of bool. What is not masked comes back as it was, with a log probability of infinity."""
 
 
 def masked_after(step: int, steps: int, tokens: int, masked: int) -> int:
@@ -37,43 +36,43 @@ def masked_after(step: int, steps: int, tokens: int, masked: int) -> int:
     return max(0, min(math.floor(math.cos(math.pi * step / (2 * steps)) * tokens), masked - 1))
 
 
-def unmask(predict: Predict, n: int, tokens: int, steps: int, noise: float, device: torch.device) -> Tensor:
+def unmask(
+    propose: Propose, n: int, shape: Sequence[int], steps: int, noise: float, device: torch.device
+) -> Tensor:
     r"""Begin with everything masked, and settle the most confident draws step by step.
 
     In step k every masked place is drawn; its confidence is
 
     .. math:: \log p(x_l) + \tau\,(1 - k/T)\, g_l,\qquad g_l \sim \mathrm{Gumbel}(0, 1)
 
-    The `masked_after` least confident of those just drawn are masked again; what is settled stays.
+    The `masked_after` least confident of those just drawn are masked again; what is settled stays. Where a place has a
+    stack of indices, p(x_l) is that of the stack.
 
     Args:
-        predict: logits of all places, given those that are not masked.
+        propose: draws of all masked places, given those that are not.
         n: how many rows.
-        tokens: L.
+        shape: of a row: places L, and further axes of a place.
         steps: T; not more than L of them do anything.
         noise: tau; 0 settles the likeliest draws.
         device: where to draw.
 
     Returns:
-        Indices (n, L).
+        Symbols (n, *shape).
 
     Reference:
         Chang et al., MaskGIT: Masked Generative Image Transformer, 2022, section 3.2. arXiv:2202.04200
     """
-    indices = torch.zeros(n, tokens, dtype=torch.long, device=device)
+    tokens = shape[0]
+    symbols = torch.zeros(n, *shape, dtype=torch.long, device=device)
     hidden = torch.ones(n, tokens, dtype=torch.bool, device=device)
     masked, steps = tokens, min(steps, tokens)
     for step in range(1, steps + 1):
-        logits = predict(indices, hidden)
-        drawn = draw(logits)
-        indices = torch.where(hidden, drawn, indices)
+        symbols, sure = propose(symbols, hidden)
         masked = masked_after(step, steps, tokens, masked)
         if not masked:
             break
-        sure = logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0]
         gumbel = -torch.empty_like(sure).exponential_().clamp_min(1e-20).log()
         sure = sure + noise * (1 - step / steps) * gumbel
-        sure = sure.masked_fill(~hidden, torch.inf)
         again = sure.topk(masked, -1, largest=False).indices
         hidden = torch.zeros_like(hidden).scatter(-1, again, True)
-    return indices
+    return symbols
