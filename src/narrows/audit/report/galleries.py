@@ -27,11 +27,13 @@ def shared_galleries(compared: Sequence[Column]) -> list[Gallery]:
             gallery = next(
                 (f for f in column.report.figures if isinstance(f, Gallery) and f.name == name), None
             )
-            text = text if gallery is None else gallery.text
-            for label, shown_rows in gallery.rows[:3] if gallery is not None else ():
-                if name == "samples":
-                    rows.append((column.name, shown_rows))
-                    break
+            if gallery is None:
+                continue
+            text = gallery.text
+            if name == "samples":
+                rows.append((column.name, _of_each(gallery)))
+                continue
+            for label, shown_rows in gallery.rows[:3]:
                 known = any(_same(old, shown_rows) for _, old in rows)
                 if not known:
                     mine = (
@@ -42,6 +44,12 @@ def shared_galleries(compared: Sequence[Column]) -> list[Gallery]:
                     rows.append((column.name if label == "reconstruction" else mine, shown_rows))
         made.extend(_by_shape(Gallery(name, title, says, tuple(rows), text=text)))
     return made
+
+
+def _of_each(gallery: Gallery) -> torch.Tensor:
+    """As many examples as a row has, from the rows in turn, so that each class is among them."""
+    rows = [shown for _, shown in gallery.rows]
+    return torch.stack([rows[j % len(rows)][j] for j in range(len(rows[0]))])
 
 
 def _same(old: torch.Tensor, new: torch.Tensor) -> bool:
