@@ -61,23 +61,23 @@ def trained(module: Quantizer, x: Tensor) -> Callable[[], None]:
 def ours(case: str) -> Iterator[float]:
     """Our quantiser of a case."""
     x = tokens(BITS if case == "lfq-8192" else WIDTH)
-    length, more = x.shape[1], {"restart": 0.0, "start": "normal"}
+    length, ema = x.shape[1], "ema:restart=0,start=normal"
     if case.startswith("vq"):
-        vq = VectorQuantizer(WIDTH, codes=int(case.split("-")[1]), tokens=length, **more)
+        vq = VectorQuantizer(WIDTH, codes=int(case.split("-")[1]), tokens=length, codebook=ema)
         vq.book.codebook.copy_(x.flatten(0, 1)[: vq.codes])
         vq.book.sums.copy_(vq.book.codebook)
         return repeated(case, trained(vq, x))
     if case == "rvq-8x1024":
-        rq = ResidualQuantizer(WIDTH, codes=CODES, tokens=length, depth=DEPTH, shared=False, **more)
+        rq = ResidualQuantizer(WIDTH, codes=CODES, tokens=length, depth=DEPTH, shared=False, codebook=ema)
         return repeated(case, trained(rq, x))
     if case == "lfq-8192":
         return repeated(case, trained(BinaryQuantizer(BITS, bits=BITS, tokens=length), x))
     if case == "simvq-8192":
         return repeated(
-            case, trained(VectorQuantizer(WIDTH, codes=2**BITS, tokens=length, codebook=SIMVQ, **more), x)
+            case, trained(VectorQuantizer(WIDTH, codes=2**BITS, tokens=length, codebook=SIMVQ), x)
         )
     sound = ResidualQuantizer(
-        SOUND, codes=CODES, tokens=FRAMES, depth=DEPTH, shared=False, start="normal"
+        SOUND, codes=CODES, tokens=FRAMES, depth=DEPTH, shared=False, codebook="ema:start=normal"
     ).eval()
     frames = torch.randn(1, FRAMES, SOUND)
     return repeated(case, torch.no_grad()(lambda: sound.to_symbols(sound(frames))))

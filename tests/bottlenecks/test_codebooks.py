@@ -8,10 +8,28 @@ import torch
 from narrows.bottlenecks.discrete.codebooks import CODEBOOKS
 from narrows.bottlenecks.discrete.codebooks.clustered import ClusteredCodebook
 from narrows.bottlenecks.discrete.codebooks.linear import LinearCodebook
+from narrows.bottlenecks.discrete.dynamic import DynamicQuantizer
+from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
+from narrows.bottlenecks.discrete.levels import LevelQuantizer
+from narrows.bottlenecks.discrete.residual import ResidualQuantizer
+from narrows.bottlenecks.discrete.scales import ScaleQuantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
-from narrows.core import Pass
+from narrows.core import Batch, Pass
 from narrows.core.check import RequestError
 from narrows.core.evidence import Indices
+
+GRIDS = ((1, 1), (2, 2))
+QUANTIZERS = {
+    "vector": lambda book: VectorQuantizer(4, codes=8, tokens=4, codebook=book),
+    "groups": lambda book: GroupedQuantizer(4, codes=8, tokens=4, groups=2, codebook=book),
+    "products": lambda book: GroupedQuantizer(4, codes=8, tokens=4, groups=2, books="group", codebook=book),
+    "places": lambda book: GroupedQuantizer(4, codes=8, tokens=4, groups=1, books="token", codebook=book),
+    "residual": lambda book: ResidualQuantizer(4, codes=8, tokens=4, depth=2, codebook=book),
+    "levels": lambda book: LevelQuantizer(4, codes=8, grids=GRIDS, codebook=book),
+    "scales": lambda book: ScaleQuantizer(4, codes=8, grids=GRIDS, codebook=book),
+    "dynamic": lambda book: DynamicQuantizer(4, codes=8, grids=GRIDS, codebook=book),
+}
+"""The quantizers with codebooks, given the text of these."""
 
 
 @pytest.mark.parametrize("bias", [True, False])
@@ -69,13 +87,12 @@ def test_the_gradient_of_the_map_is_that_of_the_written_cost():
     assert torch.allclose(vq.book.linear.bias.grad, -2 * left.sum(0))
 
 
-def test_options_of_the_quantizer_and_of_the_text():
-    """The text has the last word; a codebook without restarts ignores the quantizer's."""
-    vq = VectorQuantizer(3, codes=8, tokens=2, codebook="ema:decay=0.5", decay=0.9, restart=0.1)
-    assert (vq.book.decay, vq.book.restart, vq.book.ema) == (0.5, 0.1, True)
+def test_options_of_the_text():
+    vq = VectorQuantizer(3, codes=8, tokens=2, codebook="ema:decay=0.5,restart=0.1,start=normal")
+    assert (vq.book.decay, vq.book.restart, vq.book.begins, vq.book.ema) == (0.5, 0.1, False, True)
     assert not VectorQuantizer(3, codes=8, tokens=2, codebook="gradient").book.ema
     assert VectorQuantizer(3, codes=8, tokens=2, codebook="linear:bias=no").book.linear.bias is None
-    assert set(CODEBOOKS.options("ema")) == {"decay", "restart"}
+    assert set(CODEBOOKS.options("ema")) == {"decay", "restart", "start"}
 
 
 @pytest.mark.parametrize(
@@ -84,6 +101,33 @@ def test_options_of_the_quantizer_and_of_the_text():
 def test_other_codebooks_are_refused(wrong):
     with pytest.raises(RequestError, match="codebook"):
         VectorQuantizer(3, codes=8, tokens=2, codebook=wrong)
+
+
+@pytest.mark.parametrize("codebook", ["gradient", "clustered", "linear"])
+@pytest.mark.parametrize("make", QUANTIZERS.values(), ids=QUANTIZERS)
+def test_any_quantizer_has_any_codebook(make, codebook):
+    """Codes that are learned by gradient descent have a cost, which moves them and not the tokens."""
+    torch.manual_seed(0)
+    quantizer = make(codebook)
+    x = torch.randn(
+        3, 4 if isinstance(quantizer, ScaleQuantizer) else quantizer.tokens, 4, requires_grad=True
+    )
+    quantizer.begin(torch.randn(x.shape))
+    code = quantizer(x)
+    assert set(code.costs) == {"commitment", "codebook"}
+    assert torch.allclose(code.costs["commitment"], code.costs["codebook"])
+    moved = [p for book in quantizer.codebooks for p in book.parameters()]
+    slopes = torch.autograd.grad(code.costs["codebook"].sum(), moved, retain_graph=True, allow_unused=True)
+    assert any(slope is not None and slope.any() for slope in slopes)
+    assert not torch.autograd.grad(code.costs["codebook"].sum(), x, allow_unused=True, retain_graph=True)[0]
+    quantizer.after_step(Pass(Batch(x), code))
+    assert all(torch.isfinite(book.codebook).all() for book in quantizer.codebooks)
+
+
+def test_a_codebook_of_several_is_refused():
+    with pytest.raises(RequestError, match="a text, for 3 codebooks"):
+        ResidualQuantizer(4, codes=8, tokens=2, depth=3, shared=False, codebook=LinearCodebook(8, 4))
+    assert ResidualQuantizer(4, codes=8, tokens=2, depth=3, codebook=LinearCodebook(8, 4)).shared
 
 
 def clustered(codebook, **options):

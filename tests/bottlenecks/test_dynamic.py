@@ -65,7 +65,7 @@ def test_the_gate_learns_by_straight_through_gumbel_draws():
 
 
 def test_a_coarse_cell_counts_once_for_its_code():
-    vq, x = made(fixed=0.5, restart=0.0, decay=0.001)
+    vq, x = made(fixed=0.5, codebook="ema:decay=0.001,restart=0")
     vq.train().after_step(Pass(Batch(x), code := vq(x)))
     there = vq.present(code[FineCells].gates)
     counts = torch.bincount(code[Indices].indices[there], minlength=7)

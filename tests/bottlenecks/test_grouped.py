@@ -41,7 +41,9 @@ def test_every_group_is_the_nearest_code_of_its_codebook(books):
 @pytest.mark.parametrize("books", BOOK)
 def test_a_codebook_learns_from_its_own_vectors_only(books):
     torch.manual_seed(0)
-    pq = GroupedQuantizer(4, codes=3, tokens=2, groups=2, books=books, decay=0.5, restart=0.0).train()
+    pq = GroupedQuantizer(
+        4, codes=3, tokens=2, groups=2, books=books, codebook="ema:decay=0.5,restart=0"
+    ).train()
     rows = torch.randn(6, 2, 4)
     before = [(b.sums.clone(), b.counts.clone()) for b in pq.books]
     passed = Pass(Batch(rows), pq(rows))

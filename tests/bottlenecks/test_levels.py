@@ -60,7 +60,7 @@ def test_one_grid_is_a_vector_quantizer_also_when_it_learns():
 
 def test_codebooks_learn_from_what_they_replace_not_from_the_encoder():
     torch.manual_seed(0)
-    vq = LevelQuantizer(3, codes=5, grids=((1, 1), (2, 2)), decay=0.0001, restart=0.0)
+    vq = LevelQuantizer(3, codes=5, grids=((1, 1), (2, 2)), codebook="ema:decay=0.0001,restart=0")
     x = torch.randn(7, 5, 3)
     code = vq.train()(x)
     inputs = vq.conditioned(split(x, vq.grids)[1], split(code.z, vq.grids)[0], 1)

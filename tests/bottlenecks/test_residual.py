@@ -88,7 +88,9 @@ def test_the_gradient_passes_once_whatever_the_depth():
 def test_the_codebooks_follow_the_residuals_that_chose_them(shared):
     """One step of the recurrence, its counts and sums gathered row by row."""
     torch.manual_seed(0)
-    rq = ResidualQuantizer(2, codes=4, tokens=3, depth=2, shared=shared, decay=0.9, restart=0.0).double()
+    rq = ResidualQuantizer(
+        2, codes=4, tokens=3, depth=2, shared=shared, codebook="ema:decay=0.9,restart=0"
+    ).double()
     x = torch.randn(5, 3, 2, dtype=torch.float64)
     books = [book.codebook.clone() for book in rq.books]
     counts = [torch.zeros(4, dtype=torch.float64) for _ in books]
@@ -122,7 +124,7 @@ def test_codes_begin_where_each_depth_needs_them(shared):
     rq = ResidualQuantizer(2, codes=8 if shared else 4, tokens=10, depth=2, shared=shared)
     rq.prepare(Model(), Batch(x))
     assert (rq(x).z - x).abs().max() < 0.3  # k-means sees a part of the rows; a missed cluster is 2 away
-    plain = ResidualQuantizer(2, codes=4, tokens=10, depth=2, shared=shared, start="normal")
+    plain = ResidualQuantizer(2, codes=4, tokens=10, depth=2, shared=shared, codebook="ema:start=normal")
     before = plain.books[0].codebook.clone()
     plain.prepare(Model(), Batch(x))
     assert torch.equal(plain.books[0].codebook, before)
@@ -140,7 +142,9 @@ def test_more_depths_than_codes_and_more_codes_than_tokens_stay_finite():
     assert torch.isfinite(rq.books[0].codebook).all()
 
 
-@pytest.mark.parametrize("wrong", [{"codes": 0}, {"depth": 0}, {"gradient": "none"}, {"decay": 1.0}])
+@pytest.mark.parametrize(
+    "wrong", [{"codes": 0}, {"depth": 0}, {"gradient": "none"}, {"codebook": "ema:decay=1"}]
+)
 def test_bad_arguments_are_refused(wrong):
     with pytest.raises(RequestError, match=next(iter(wrong))):
         ResidualQuantizer(4, **{"codes": 8, "tokens": 3, **wrong})

@@ -6,7 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from narrows.bottlenecks.discrete.codebook import kmeans, nearest, scatter_sum, spread
+from narrows.bottlenecks.discrete.dynamic import DynamicQuantizer
+from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
+from narrows.bottlenecks.discrete.levels import LevelQuantizer
 from narrows.bottlenecks.discrete.quantizer import rotation, straight_through
+from narrows.bottlenecks.discrete.residual import ResidualQuantizer
+from narrows.bottlenecks.discrete.scales import ScaleQuantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Batch, Code, Pass
 from narrows.core.check import RequestError
@@ -78,7 +83,7 @@ def test_the_ema_codebook_follows_the_written_recurrence(decay):
     """n <- g n + (1-g) c, S <- g S + (1-g) s, e = S / (N (n + eps) / (N + K eps)), token by token in Python."""
     torch.manual_seed(0)
     codes, width, eps = 5, 3, 1e-5
-    vq = VectorQuantizer(width, codes=codes, tokens=4, decay=decay, restart=0.0).double()
+    vq = VectorQuantizer(width, codes=codes, tokens=4, codebook=f"ema:decay={decay},restart=0").double()
     n = [1.0] * codes
     s = [[float(v) for v in row] for row in vq.book.codebook]
     e = [row[:] for row in s]
@@ -112,7 +117,7 @@ def test_a_lookup_moves_no_buffer():
 @pytest.mark.parametrize("codebook", ["ema", "gradient"])
 def test_dead_codes_are_replaced_whole_and_the_living_stay(codebook):
     torch.manual_seed(0)
-    vq = VectorQuantizer(2, codes=3, tokens=50, codebook=codebook, decay=0.9, restart=0.1)
+    vq = VectorQuantizer(2, codes=3, tokens=50, codebook=f"{codebook}:decay=0.9,restart=0.1")
     with torch.no_grad():
         vq.book.codebook.copy_(torch.tensor([[0.0, 0.0], [9.0, 9.0], [99.0, 99.0]]))
     if codebook == "ema":
@@ -137,7 +142,7 @@ def test_dead_codes_are_replaced_whole_and_the_living_stay(codebook):
 def test_a_restarted_code_is_used():
     """The order matters: replaced before the EMA, a code would be overwritten at once, and stay dead."""
     torch.manual_seed(0)
-    vq = VectorQuantizer(8, codes=64, tokens=256, decay=0.9, restart=0.05)
+    vq = VectorQuantizer(8, codes=64, tokens=256, codebook="ema:decay=0.9,restart=0.05")
     vq.book.codebook.mul_(0).add_(50)  # all on one spot far away: one code gets every token
     vq.book.sums.copy_(vq.book.codebook)
     x = torch.randn(4, 256, 8)
@@ -148,7 +153,7 @@ def test_a_restarted_code_is_used():
 
 def test_no_restart_where_none_is_wanted():
     torch.manual_seed(0)
-    vq = VectorQuantizer(2, codes=2, tokens=5, decay=0.5, restart=0.0)
+    vq = VectorQuantizer(2, codes=2, tokens=5, codebook="ema:decay=0.5,restart=0")
     vq.book.codebook.copy_(torch.tensor([[0.0, 0.0], [99.0, 99.0]]))
     vq.book.sums.copy_(vq.book.codebook)
     for _ in range(5):
@@ -234,7 +239,7 @@ def test_codes_start_at_the_centres_of_the_data():
     vq.prepare(Model(), Batch(x))
     assert torch.cdist(centres, vq.book.codebook).amin(1).max() < 0.01
     assert torch.allclose(vq.book.sums, vq.book.codebook * vq.book.counts[:, None])
-    plain = VectorQuantizer(2, codes=4, tokens=10, start="normal")
+    plain = VectorQuantizer(2, codes=4, tokens=10, codebook="ema:start=normal")
     before = plain.book.codebook.clone()
     plain.prepare(Model(), Batch(x))
     assert torch.equal(plain.book.codebook, before)
@@ -251,6 +256,25 @@ def test_more_codes_than_tokens_stay_finite():
         vq.after_step(Pass(None, batch_of(vq, x)))
     assert torch.isfinite(vq.book.codebook).all()
     assert vq(x).costs["commitment"].max() < 1e-6
+
+
+def test_more_codes_than_the_first_batch_has_tokens_are_refused():
+    """Where k-means starts them: 4096 examples at most, and of a part of a codebook, or of a place, fewer tokens."""
+    VectorQuantizer(2, codes=30, tokens=3).check_rows(10)
+    for quantizer, rows, most in (
+        (VectorQuantizer(2, codes=31, tokens=3), 10, 30),
+        (VectorQuantizer(2, codes=5000, tokens=1), 10_000, 4096),
+        (ResidualQuantizer(2, codes=61, tokens=3, depth=2), 10, 59),
+        (ResidualQuantizer(2, codes=31, tokens=3, depth=2, shared=False), 10, 30),
+        (GroupedQuantizer(2, codes=11, tokens=3, groups=1, books="token"), 10, 10),
+        (LevelQuantizer(2, codes=11, grids=((1, 1), (2, 2))), 10, 10),
+        (ScaleQuantizer(2, codes=21, grids=((1, 1), (2, 2))), 10, 19),
+        (DynamicQuantizer(2, codes=51, grids=((1, 1), (2, 2))), 10, 50),
+    ):
+        with pytest.raises(RequestError, match=f"`codes` must be at most {most}: k-means"):
+            quantizer.check_rows(rows)
+    for codebook in ("ema:start=normal", "linear", "clustered"):
+        VectorQuantizer(2, codes=31, tokens=3, codebook=codebook).check_rows(10)
 
 
 def test_narrow_codes_are_joined_to_wide_tokens():
@@ -274,9 +298,9 @@ def test_without_a_prior_every_code_is_as_likely():
         {"codes": 0},
         {"codebook": "mean"},
         {"gradient": "none"},
-        {"decay": 1.0},
-        {"restart": 0.9},
-        {"start": "zero"},
+        {"codebook": "ema:decay=1"},
+        {"codebook": "ema:restart=0.9"},
+        {"codebook": "gradient:start=zero"},
     ],
 )
 def test_bad_arguments_are_refused(wrong):
@@ -304,8 +328,8 @@ def test_mixed_precision_looks_up_in_full():
 def test_two_processes_move_the_codebook_as_one_does(codebook, monkeypatch):
     """The counts and sums of the halves of a batch, added where processes are, give the step of the whole."""
     torch.manual_seed(0)
-    whole = VectorQuantizer(3, codes=8, tokens=5, codebook=codebook, restart=0.0)
-    half = VectorQuantizer(3, codes=8, tokens=5, codebook=codebook, restart=0.0)
+    whole = VectorQuantizer(3, codes=8, tokens=5, codebook=f"{codebook}:restart=0")
+    half = VectorQuantizer(3, codes=8, tokens=5, codebook=f"{codebook}:restart=0")
     half.load_state_dict(whole.state_dict())
     x = torch.randn(6, 5, 3)
     rest = torch.cat([x[3:].flatten(0, 1), torch.ones(15, 1)], 1)

@@ -13,7 +13,7 @@ def healthy():
     return VectorQuantizer(4, codes=16, tokens=64)
 
 def without_restarts():
-    return VectorQuantizer(4, codes=16, tokens=64, restart=0.0)
+    return VectorQuantizer(4, codes=16, tokens=64, codebook="ema:restart=0")
 
 def text():
     return "a quantiser"

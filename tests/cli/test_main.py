@@ -100,6 +100,10 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
             "fit digits --method vae --out x --latnt 3",
             "There is no option `--latnt`. Did you mean `--latent`",
         ),
+        (
+            "fit digits --method rq-vae --restart 0.1",
+            "There is no option `--restart`. It is an option of the codebook: `--codebook ema:restart=NUMBER`.",
+        ),
         ("fit digits --method vib --out x --penalty vne", "There is no option `--penalty`. See: narrows fit"),
         ("fit digits --method vae --out x --latent three", "`--latent` must be a whole number"),
         ("fit digits --method vae --out x --latent=-1", "`--latent` must be"),

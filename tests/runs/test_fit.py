@@ -93,6 +93,14 @@ def test_unknown_names_and_options_name_the_nearest(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_option_of_a_part_and_more_codes_than_tokens_are_refused_before_anything_is_written(tmp_path):
+    with pytest.raises(UnknownOptionError, match=r"codebook: `codebook='ema:restart=0\.1'`"):
+        nr.fit("digits", method="rq-vae", restart=0.1, out=tmp_path / "a", progress=False)
+    with pytest.raises(RequestError, match="`codes` must be at most 5176: k-means starts them"):
+        nr.fit("digits", method="vq-vae", codes=10_000, out=tmp_path / "a", progress=False)
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_damaged_weights_are_not_believed(tmp_path):
     run = nr.fit("digits", method="ae", out=tmp_path / "run", **SMALL)
     path = run.path / "model.safetensors"

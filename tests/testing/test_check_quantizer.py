@@ -139,7 +139,7 @@ def test_faults_of_masks(fault, expected):
 
 def test_restarts_that_are_off_are_found():
     with seeded(0):
-        found = check_quantizer(VectorQuantizer(8, codes=64, tokens=64, restart=0.0))
+        found = check_quantizer(VectorQuantizer(8, codes=64, tokens=64, codebook="ema:restart=0"))
     assert failed(found) == {"restart"}
 
 

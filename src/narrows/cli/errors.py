@@ -92,9 +92,29 @@ def _usage(error: Any) -> str:
         said = f"There is no option `{error.option_name}`."
         if getattr(context, "command_path", "").endswith(" fit") and _draws(error.option_name):
             return f"{said} It is one of `narrows sample`: a prior is fitted once, and draws in many ways."
+        where = _part_of(context, error.option_name)
+        if where:
+            return f"{said} {where}"
         return said + (f" Did you mean {nearest}?" if nearest else "") + hint
     text = " ".join(str(error.format_message()).split())
     return (text if text.endswith((".", "?", ")")) else f"{text}.") + hint
+
+
+def _part_of(context: Any, option: str) -> str:
+    """How an option is given that is one of a part of the method; empty if it is not."""
+    panels = {getattr(known, "rich_help_panel", None) or "" for known in context.command.params}
+    for method in (panel.removeprefix("Options of ") for panel in panels if panel.startswith("Options of ")):
+        from narrows.methods import index
+        from narrows.methods.options import option_of_a_part
+
+        if method in index.METHODS:
+            name = option.removeprefix("--").replace("-", "_")
+            found = option_of_a_part(index.builder(method), name)
+            if found is not None:
+                argument, text = found
+                flag = "--" + argument.replace("_", "-")
+                return f"It is an option of the {argument}: `{flag} {text}`."
+    return ""
 
 
 def _draws(option: str) -> bool:

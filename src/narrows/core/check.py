@@ -31,6 +31,7 @@ __all__ = [
     "nearest",
     "number",
     "optional",
+    "positive",
     "printable",
     "refuse",
     "spelled",
@@ -168,6 +169,18 @@ def number(argument: str, value: Any, *, low: float = -math.inf, high: float = m
     """Return `value` as a finite float inside [low, high], or refuse it."""
     if not _real(value) or not math.isfinite(value) or not low <= value <= high:
         raise refuse(argument, value, f"a finite number{_range(low, high)}")
+    return float(value)
+
+
+def positive(argument: str, value: Any, fix: str = "") -> float:
+    """Return `value` as a finite float above 0, or refuse it.
+
+    Example:
+        >>> positive("temperature", 0.5)
+        0.5
+    """
+    if not _real(value) or not 0 < value < math.inf:
+        raise refuse(argument, value, "a finite number above 0", fix)
     return float(value)
 
 

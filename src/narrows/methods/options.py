@@ -6,14 +6,15 @@ module does not import torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import inspect
+from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
 from narrows.core.spelling import Table
 from narrows.core.texts import docstring_args
 
-__all__ = ["SHARED", "explained", "part_tables", "table"]
+__all__ = ["SHARED", "explained", "option_of_a_part", "part_tables", "table"]
 
 SHARED: Mapping[str, Mapping[str, str]] = {
     "": {
@@ -37,6 +38,13 @@ SHARED: Mapping[str, Mapping[str, str]] = {
             "pixels per token, along each side; a vector has one token for the square of that many numbers."
         ),
         "prior": "the second stage over the code; with none, codes are drawn uniformly.",
+        "beta": "weight of the commitment loss, a number or a schedule.",
+        "codebook": (
+            "how codes are learned, by moving averages (``ema``) or otherwise, from which start, the k-means centres "
+            "of a first batch or ``normal`` draws, and which are restarted, those used less than a share "
+            "``restart`` of the mean (0 for none)."
+        ),
+        "gradient": "the gradient estimator, ``straight-through`` or ``rotation``.",
     },
     "structured": {
         "latent": "width of the code, Z; of a graph, of each node.",
@@ -123,6 +131,25 @@ def table(argument: str, hint: Any) -> Table[Any] | None:
     module, _, name = _TABLES[argument].partition(":")
     found: Table[Any] = getattr(import_module(module), name)
     return found
+
+
+def option_of_a_part(builder: Callable[..., Any], name: str, value: Any = None) -> tuple[str, str] | None:
+    """Of an option of one of a builder's parts, the argument that takes the part, and the text to give; else None.
+
+    Args:
+        builder: of a method that has no such option itself.
+        name: of the option.
+        value: its value, if it is known.
+    """
+    for argument, parameter in inspect.signature(builder, eval_str=True).parameters.items():
+        parts = table(argument, parameter.annotation)
+        if parts is None or not isinstance(parameter.default, str):
+            continue
+        part = parts.canonical(parameter.default.partition(":")[0])
+        option = parts.options(part).get(name) if part in parts else None
+        if option is not None:
+            return argument, f"{part}:{name}={option.metavar if value is None else value}"
+    return None
 
 
 def part_tables() -> list[Table[Any]]:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Condition, Symbols
-from narrows.core.check import number, refuse
+from narrows.core.check import positive
 from narrows.priors.heads.mixture import Mixture
 from narrows.priors.real import RealTokens
 from narrows.priors.sequence import Sequence
@@ -92,8 +92,7 @@ class GIVT(RealTokens, Sequence):
                 often as in training.
             temperature: factor of the deviations of the Gaussians; below 1 likely codes are drawn more often.
         """
-        if not number("temperature", temperature, low=0) > 0:
-            raise refuse("temperature", temperature, "above 0")
+        positive("temperature", temperature)
         return self.generate(
             n,
             condition,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols
-from narrows.core.check import at_least, number, refuse
+from narrows.core.check import at_least, positive, refuse
 from narrows.priors.heads.affine import AffineFlow
 from narrows.priors.real import RealTokens
 from narrows.priors.sequence import Causal
@@ -109,8 +109,7 @@ class TokenFlow(RealTokens):
                 often as in training.
             temperature: deviation of the noise from which codes are made; below 1 likely codes are drawn more often.
         """
-        if not number("temperature", temperature, low=0) > 0:
-            raise refuse("temperature", temperature, "above 0")
+        positive("temperature", temperature)
         labels = self.asked(condition, n, guidance, self.shift.device)
         x = temperature * torch.randn(n, *self.shape, dtype=self.shift.dtype, device=self.shift.device)
         for flow in reversed(self.flows):

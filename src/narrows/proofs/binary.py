@@ -9,7 +9,7 @@ from narrows.bottlenecks.discrete.binary import BinaryQuantizer
 from narrows.core import Autoencoder
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Trial
-from narrows.proofs.grids import RATE, small_grid, used
+from narrows.proofs.grids import AVERAGED, RATE, small_grid, used
 from narrows.proofs.quality import error
 
 __all__ = ["NOTES", "SCALES", "two_sizes"]
@@ -45,7 +45,7 @@ def two_sizes(
     models = {
         f"{name}-small": trial.build(build, bits=trial.budget["small"], **options),
         f"{name}-large": trial.build(build, bits=large, **options),
-        "vq-large": trial.build(vq_vae, codes=2**large, width=width, start="normal", restart=0.0, **options),
+        "vq-large": trial.build(vq_vae, codes=2**large, width=width, codebook=AVERAGED, **options),
     }
     numbers: dict[str, float] = {}
     for one, model in models.items():

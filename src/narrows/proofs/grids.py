@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,6 +14,7 @@ from narrows.core.evidence import Indices
 from narrows.proofs.quality import decoded
 
 __all__ = [
+    "AVERAGED",
     "BUDGET",
     "FULL",
     "PLAIN",
@@ -37,9 +37,10 @@ QUICK = {"steps": 80, "test": 200, "look": 10, "batch_size": 32}
 RATE = 3e-3
 """Learning rate of all: budgets are small."""
 
-PLAIN: Mapping[str, Any] = {"codebook": "gradient", "start": "normal", "restart": 0.0}
-"""The plain VQ-VAE of the papers' comparisons: codes learned by gradient descent, none started or restarted at tokens.
-"""
+PLAIN = "gradient:start=normal,restart=0"
+"""The plain codebook of papers' comparisons: codes learned by gradient descent, none started or restarted at tokens."""
+AVERAGED = "ema:start=normal,restart=0"
+"""The same with moving averages."""
 
 
 def stride(spec: Spec) -> int:

@@ -27,6 +27,7 @@ from narrows.core.check import (
 )
 from narrows.data import Source
 from narrows.methods import index
+from narrows.methods.options import option_of_a_part
 from narrows.priors import PRIORS, make_prior
 from narrows.runs.upgrade import upgraded
 from narrows.train import Plan
@@ -373,8 +374,11 @@ def check_options(builder: Builder, options: Mapping[str, Any], method: str) -> 
     known = [p.name for p in list(inspect.signature(builder).parameters.values())[1:]]
     for name, value in options.items():
         if name not in known:
+            found, fix = option_of_a_part(builder, name, value), nearest(name, known, "``")
+            if found is not None:
+                fix = f"It is an option of the {found[0]}: ``{found[0]}={found[1]!r}``."
             raise UnknownOptionError(
-                f"`{method}` has no option ``{name}`` (given {value!r}). {nearest(name, known, '``')} "
+                f"`{method}` has no option ``{name}`` (given {value!r}). {fix} "
                 f"See: narrows fit --method {method} --help"
             )
         if isinstance(value, bytes) or (callable(value) and not isinstance(value, type)):

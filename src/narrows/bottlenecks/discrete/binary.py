@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer, straight_through
-from narrows.core.check import refuse, whole
+from narrows.core.check import positive, whole
 from narrows.core.evidence import Indices
 
 __all__ = ["BinaryQuantizer"]
@@ -73,9 +73,7 @@ class BinaryQuantizer(Quantizer):
     ) -> None:
         bits = whole("bits", bits, low=1, high=31)
         super().__init__(features, bits, 2**bits, tokens)
-        if not temperature > 0:
-            raise refuse("temperature", temperature, "a number above 0", "Try temperature=0.1.")
-        self.spherical, self.temperature = spherical, float(temperature)
+        self.spherical, self.temperature = spherical, positive("temperature", temperature, "Try 0.1.")
         self.joint = whole("joint", joint, low=1, high=24)
         self.size = bits**-0.5 if spherical else 1.0
         self.register_buffer("steps", 2 ** torch.arange(bits), persistent=False)

@@ -6,17 +6,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.bottlenecks.discrete.learned import LearnedCodebook
-from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Code, Pass, Symbols, TokenLayout, Tree
-from narrows.core.check import RequestError, choice, number, refuse
+from narrows.bottlenecks.discrete.books import CodebookQuantizer
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
+from narrows.bottlenecks.discrete.quantizer import Quantised
+from narrows.core import Code, Pass, Symbols, TokenLayout, Tree
+from narrows.core.check import RequestError, number, positive, refuse
 from narrows.core.evidence import FineCells, Indices
 from narrows.nets.pyramid import joined, resized, split
 
 __all__ = ["DynamicQuantizer"]
 
 
-class DynamicQuantizer(Quantizer):
+class DynamicQuantizer(CodebookQuantizer):
     r"""A coarse grid of cells, each with one code, or with one for each of its finer tokens.
 
     .. math:: g = \mathrm{softmax}(W [h^c, \mathrm{pool}(h^f)]) \text{ made hard},\quad
@@ -26,7 +27,7 @@ class DynamicQuantizer(Quantizer):
               w_l = 1 \text{ in a fine cell, else } 1 / (\text{tokens of the cell})
 
     In training the gate draws by Gumbel-softmax, with straight-through gradients; in `eval()` the likelier choice is
-    made. Codes are EMAs of the vectors that they replace, where a coarse cell counts once; see `LearnedCodebook`.
+    made. The codebook learns from the vectors that its codes replace, where a coarse cell counts once.
 
     The symbols are the gate of each cell (1 for fine), then one index per fine token; a coarse cell has an index at its
     first token, and K, which stands for none, at its others. A drawn index that lacks counts as code 0.
@@ -37,10 +38,8 @@ class DynamicQuantizer(Quantizer):
         grids: rows and columns of the coarse and of the fine grid, which has twice as many, or one less.
         temperature: temperature of the Gumbel-softmax.
         fixed: if set, the gate is not learned: this share of the cells, evenly spread, is fine.
-        decay: decay of the EMA.
+        codebook: ``ema``, another name, with options, or a codebook of K codes.
         gradient: the gradient estimator: ``straight-through`` or ``rotation``.
-        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
-        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -70,10 +69,8 @@ class DynamicQuantizer(Quantizer):
         grids: tuple[tuple[int, int], tuple[int, int]],
         temperature: float = 1.0,
         fixed: float | None = None,
-        decay: float = 0.99,
+        codebook: str | Codebook = "ema",
         gradient: str = "straight-through",
-        restart: float = 0.03,
-        start: str = "kmeans",
     ) -> None:
         layout = TokenLayout(grids)
         super().__init__(features, features, codes, layout.tokens)
@@ -81,11 +78,9 @@ class DynamicQuantizer(Quantizer):
         if any(-(-f // 2) != c for c, f in zip(coarse, fine, strict=True)):
             raise refuse("grids", grids, "a coarse grid, and a fine one with twice as many rows and columns")
         self.layout, self.coarse, self.fine = layout, coarse, fine
-        self.temperature = number("temperature", temperature, low=0)
-        self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
-        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
+        self.temperature = positive("temperature", temperature, "Try 1.")
         self.gate = nn.Linear(2 * features, 2) if fixed is None else None
-        self.book = LearnedCodebook(self.codes, features, decay=decay, restart=restart)
+        (self.book,) = self.make_books(codebook, gradient, self.width)
         first = torch.zeros(fine, dtype=torch.bool)
         first[::2, ::2] = True
         self.register_buffer("first", first.flatten(), persistent=False)
@@ -128,12 +123,13 @@ class DynamicQuantizer(Quantizer):
         indices = self.book.nearest(rows)
         vectors = self.book.vectors(indices).to(rows)
         weight = torch.where(at > 0.5, torch.ones_like(at), 1 / self.sizes.to(at)).detach()
-        cost = (weight * (rows - vectors).square().sum(-1)).sum(-1)
+        costs = self.book.costs(rows, vectors, weight)
         z = self.passes(rows, vectors)
         if samples:
-            z, cost = z.expand(*samples, *z.shape), cost.expand(*samples, *cost.shape)
+            z = z.expand(*samples, *z.shape)
+            costs = {name: cost.expand(*samples, *cost.shape) for name, cost in costs.items()}
         evidence = (Indices(indices, self.codes, rows.detach()), FineCells(gates))
-        return Code(z, {"commitment": cost}, evidence=evidence)
+        return Code(z, costs, evidence=evidence)
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """The quantisation of tokens (B, C + F, d), as `forward` computes it."""
@@ -175,11 +171,9 @@ class DynamicQuantizer(Quantizer):
         indices = torch.where(self.spread(fine.unflatten(-1, (1, *self.coarse))) > 0.5, indices, ones)
         return Code(self.vectors(indices), evidence=(Indices(indices, self.codes), FineCells(fine)))
 
-    @torch.no_grad()
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Initialise the codes with the k-means centres of a batch's tokens, coarse and fine."""
-        if self.kmeans:
-            self.book.begin(model.encoder(batch.x, batch.condition))
+    def begin(self, tokens: Tensor) -> None:
+        """Start the codes from the tokens of a first batch, coarse and fine."""
+        self.book.begin(tokens)
 
     @torch.no_grad()
     def after_step(self, passed: Pass) -> None:

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.discrete.learned import LearnedCodebook
-from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Pass, Symbols
+from narrows.bottlenecks.discrete.books import CodebookQuantizer, added
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
+from narrows.bottlenecks.discrete.quantizer import Quantised
+from narrows.core import Pass, Symbols
 from narrows.core.check import choice, refuse, whole
 from narrows.core.evidence import Indices
 
@@ -19,15 +20,14 @@ _AXIS = {"one": None, "group": 2, "token": 1}
 """The axis of (B, L, G, *) along which there are several codebooks."""
 
 
-class GroupedQuantizer(Quantizer):
+class GroupedQuantizer(CodebookQuantizer):
     r"""Each of G groups of a token's channels is replaced by the nearest code of its codebook.
 
     .. math:: x_l = (x_{l1}, \ldots, x_{lG}),\qquad k_{lg} = \arg\min_k \|x_{lg} - e^{b(l,g)}_k\|^2,\qquad
               \mathrm{commitment} = \sum_{l,g} \|x_{lg} - \mathrm{sg}(e_{k_{lg}})\|^2
 
     b(l, g) is the codebook: one for all groups of all tokens, one per group (product quantisation: G codebooks of K
-    codes describe K^G vectors with the memory of K), or one per token. Codes are EMAs of the vectors assigned to them,
-    initialised by k-means of a first batch, with restarts of dead codes: see `LearnedCodebook`.
+    codes describe K^G vectors with the memory of K), or one per token.
 
     Args:
         features: width of the encoder's tokens.
@@ -36,10 +36,9 @@ class GroupedQuantizer(Quantizer):
         groups: the number of groups of a token, G; with 1 the symbols are indices (L,), else stacks (L, G).
         books: ``one`` codebook for all, or one per ``group`` or per ``token``.
         width: width of all groups together, a multiple of G; that of the tokens if None.
-        decay: decay of the EMA.
+        codebook: the text of each codebook, such as ``ema`` or ``gradient:restart=0``; or a codebook, if there is
+            one.
         gradient: the gradient estimator: ``straight-through`` or ``rotation``.
-        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
-        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -65,10 +64,8 @@ class GroupedQuantizer(Quantizer):
         groups: int = 4,
         books: str = "one",
         width: int | None = None,
-        decay: float = 0.99,
+        codebook: str | Codebook = "ema",
         gradient: str = "straight-through",
-        restart: float = 0.03,
-        start: str = "kmeans",
     ) -> None:
         super().__init__(features, features if width is None else width, codes, tokens)
         self.groups = whole("groups", groups)
@@ -77,11 +74,8 @@ class GroupedQuantizer(Quantizer):
         count = {"one": 1, "group": self.groups, "token": self.tokens}
         self.separate = books != "token"
         self.shared_by = choice("books", books, tuple(count))
-        self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
-        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
         self.books = nn.ModuleList(
-            LearnedCodebook(self.codes, self.width // self.groups, decay=decay, restart=restart)
-            for _ in range(count[books])
+            self.make_books(codebook, gradient, self.width // self.groups, count[books])
         )
 
     @property
@@ -90,7 +84,11 @@ class GroupedQuantizer(Quantizer):
         shape = (self.tokens,) if self.groups == 1 else (self.tokens, self.groups)
         return Symbols(shape, self.codes, self.layout)
 
-    def parts(self, of: Tensor) -> list[tuple[LearnedCodebook, Tensor]]:
+    def starts(self) -> Sequence[tuple[int, int]]:
+        """The number of codes that each k-means starts, and of the vectors that an example gives it."""
+        return [(self.codes, self.tokens * self.groups // len(self.books))]
+
+    def parts(self, of: Tensor) -> list[tuple[Codebook, Tensor]]:
         """Every codebook with its part of an array (B, L, G, *): see `books`."""
         axis = _AXIS[self.shared_by]
         parts = (of,) if axis is None else of.unbind(axis)
@@ -107,21 +105,20 @@ class GroupedQuantizer(Quantizer):
         indices = self.joined([book.nearest(part) for book, part in self.parts(rows)])
         indices = indices.flatten(2) if self.groups > 1 else indices.squeeze(2)
         vectors = self.vectors(indices).to(tokens)
-        cost = (tokens - vectors).square().sum((-2, -1))
-        return Quantised(self.passes(tokens, vectors), indices, {"commitment": cost})
+        codes = vectors.unflatten(-1, (self.groups, -1))
+        both = zip(self.parts(rows), self.parts(codes), strict=True)
+        costs = added(book.costs(part.flatten(1, -2), q.flatten(1, -2)) for (book, part), (_, q) in both)
+        return Quantised(self.passes(tokens, vectors), indices, costs)
 
     def vectors(self, indices: Tensor) -> Tensor:
         """The codes of indices, (B, L) or (B, L, G) -> (B, L, d)."""
         indices = indices.reshape(*indices.shape[:2], self.groups)
         return self.joined([book.vectors(part) for book, part in self.parts(indices)]).flatten(2)
 
-    @torch.no_grad()
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Initialise every codebook with the k-means centres of its part of a batch's tokens."""
-        if self.kmeans:
-            rows = self.inward(model.encoder(batch.x, batch.condition)).unflatten(-1, (self.groups, -1))
-            for book, part in self.parts(rows):
-                book.begin(part)
+    def begin(self, tokens: Tensor) -> None:
+        """Start every codebook from its part of the tokens (B, L, d) of a first batch."""
+        for book, part in self.parts(tokens.unflatten(-1, (self.groups, -1))):
+            book.begin(part)
 
     @torch.no_grad()
     def after_step(self, passed: Pass) -> None:

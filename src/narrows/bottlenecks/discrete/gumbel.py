@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer
+from narrows.core.check import positive
 from narrows.core.schedules import Schedule, at, schedule
 
 __all__ = ["GumbelQuantizer"]
@@ -62,7 +63,7 @@ class GumbelQuantizer(Quantizer):
         self.logits = nn.Linear(features, self.codes)
         self.codebook = nn.Parameter(torch.randn(self.codes, self.width) * self.width**-0.5)
         self.schedule = schedule(temperature, "temperature")
-        self.temperature = at(self.schedule, 0)
+        self.temperature = positive("temperature", at(self.schedule, 0))
 
     def before_step(self, step: int) -> None:
         """Set the temperature of the step."""

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.quantizer import Quantised
 from narrows.bottlenecks.discrete.stacks import StackQuantizer
-from narrows.core.check import number, refuse
+from narrows.core.check import number, positive
 
 __all__ = ["HierarchicalQuantizer", "annealed"]
 
@@ -94,9 +94,12 @@ class HierarchicalQuantizer(StackQuantizer):
         super().__init__(features, features if width is None else width, codes, tokens, depth)
         self.kept, self.first = number("kept", kept, low=0, high=1), first
         scale = number("shrink", shrink, low=0) ** torch.arange(self.depth)
-        if not number("temperature", temperature) > 0 or not number("over", over) > 0:
-            raise refuse("temperature", (temperature, over), "with `over` above 0", "Try 2 and 1e4.")
-        self.fall = (temperature, number("least", least, low=1e-3, high=1), over)
+        least = number("least", least, low=1e-3, high=1)
+        self.fall = (
+            positive("temperature", temperature, "Try 2."),
+            least,
+            positive("over", over, "Try 1e4."),
+        )
         self.tau = annealed(0, *self.fall)
         self.books = nn.Parameter(torch.randn(self.depth, self.codes, self.width) * scale[:, None, None])
         self.prior = nn.Parameter(torch.zeros(self.depth, self.codes)) if kl else None

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer
-from narrows.core.check import refuse
+from narrows.core.check import positive
 
 __all__ = ["IndexQuantizer"]
 
@@ -58,9 +58,7 @@ class IndexQuantizer(Quantizer):
         self, features: int, *, codes: int, tokens: int, width: int | None = None, temperature: float = 1.0
     ) -> None:
         super().__init__(features, features if width is None else width, codes, tokens)
-        if not temperature > 0:
-            raise refuse("temperature", temperature, "a number above 0", "Try temperature=1.")
-        self.temperature = float(temperature)
+        self.temperature = positive("temperature", temperature, "Try 1.")
         self.codebook = nn.Parameter(torch.randn(self.codes, self.width) * self.width**-0.5)
 
     def quantize(self, tokens: Tensor) -> Quantised:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
 from narrows.bottlenecks.discrete.codebook import kmeans, scatter_sum, spread
 from narrows.bottlenecks.discrete.codebooks.base import Codebook
-from narrows.core.check import fraction, number
+from narrows.core.check import choice, fraction, number
 
 __all__ = ["GradientCodebook", "LearnedCodebook"]
 
@@ -20,7 +21,7 @@ _LEAST_SHARE = 1.0
 
 
 class LearnedCodebook(Codebook):
-    r"""K codes of width d, with EMA statistics and restarts of dead codes.
+    r"""K codes that are moving averages (EMA) of what is assigned to them, with restarts of dead codes.
 
     With c_k the number and s_k the sum of the rows of a global batch that are assigned to code k,
 
@@ -34,9 +35,9 @@ class LearnedCodebook(Codebook):
     Args:
         codes: the number of codes, K.
         width: of a code, d.
-        ema: update the codes by EMA; else they are a parameter, and only the counts are averaged.
         decay: gamma.
         restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
+        start: ``kmeans``, the centres of a first batch, or ``normal``, draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -45,21 +46,28 @@ class LearnedCodebook(Codebook):
         >>> book = LearnedCodebook(16, 4)
         >>> book.vectors(book.nearest(torch.randn(2, 9, 4))).shape
         torch.Size([2, 9, 4])
+
+    Reference:
+        Van den Oord, Vinyals, Kavukcuoglu, Neural Discrete Representation Learning, 2017, appendix A.
+        arXiv:1711.00937. Restarts: Dhariwal et al., Jukebox, 2020, section 3.1. arXiv:2005.00341
     """
+
+    ema: ClassVar[bool] = True
+    """Whether codes are moving averages, else parameters, with averages of the counts alone."""
 
     codebook: Tensor
     sums: Tensor
     counts: Tensor
 
     def __init__(
-        self, codes: int, width: int, *, ema: bool = True, decay: float = 0.99, restart: float = 0.03
+        self, codes: int, width: int, *, decay: float = 0.99, restart: float = 0.03, start: str = "kmeans"
     ) -> None:
         super().__init__(codes, width)
-        self.ema = ema
+        self.begins = choice("start", start, ("kmeans", "normal")) == "kmeans"
         self.decay = fraction("decay", decay)
         self.restart = number("restart", restart, low=0, high=0.5)
         normal = torch.randn(self.codes, self.width) * self.width**-0.5
-        if ema:
+        if self.ema:
             self.register_buffer("codebook", normal)
             self.register_buffer("sums", normal.clone())
         else:
@@ -67,19 +75,21 @@ class LearnedCodebook(Codebook):
         # Counts of 1 and sums of code times count: the moving average starts at the codebook.
         self.register_buffer("counts", torch.ones(self.codes))
 
-    def costs(self, tokens: Tensor, q: Tensor) -> Mapping[str, Tensor]:
+    def costs(self, tokens: Tensor, q: Tensor, weight: Tensor | None = None) -> Mapping[str, Tensor]:
         """The commitment, and the cost of the codes if they are learned by gradient descent, each (B,)."""
-        costs = super().costs(tokens, q)
+        costs = super().costs(tokens, q, weight)
         return {name: cost for name, cost in costs.items() if name != "codebook" or not self.ema}
 
     @torch.no_grad()
     def begin(self, rows: Tensor, where: slice = slice(None)) -> None:
-        """Initialise codes by k-means of rows (..., d), with counts in proportion to the clusters' sizes.
+        """Initialise codes by k-means, with counts in proportion to the clusters' sizes, unless they start as draws.
 
         Args:
-            rows: the vectors to cluster.
+            rows: the vectors to cluster, (..., d).
             where: the codes to initialise, by default all.
         """
+        if not self.begins:
+            return
         places = torch.arange(self.codes, device=rows.device)[where]
         rows = rows.flatten(0, -2).to(self.codebook)
         some = rows[torch.randperm(len(rows))[: _ROWS_A_CENTRE * len(places)]]
@@ -119,17 +129,17 @@ class LearnedCodebook(Codebook):
 
 
 class GradientCodebook(LearnedCodebook):
-    """A `LearnedCodebook` whose codes are a parameter, with averaged counts for the restarts.
+    """A `LearnedCodebook` whose codes are learned by gradient descent, with averaged counts for the restarts.
 
     Args:
         codes: the number of codes, K.
         width: of a code, d.
         decay: decay of the counts.
         restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
+        start: ``kmeans``, the centres of a first batch, or ``normal``, draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
     """
 
-    def __init__(self, codes: int, width: int, *, decay: float = 0.99, restart: float = 0.03) -> None:
-        super().__init__(codes, width, ema=False, decay=decay, restart=restart)
+    ema = False

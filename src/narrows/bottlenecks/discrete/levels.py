@@ -7,17 +7,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.discrete.learned import LearnedCodebook
-from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Pass, TokenLayout
-from narrows.core.check import choice
+from narrows.bottlenecks.discrete.books import CodebookQuantizer, added
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
+from narrows.bottlenecks.discrete.quantizer import Quantised
+from narrows.core import Pass, TokenLayout
 from narrows.core.evidence import Indices
 from narrows.nets.pyramid import joined, resized, split
 
 __all__ = ["LevelQuantizer"]
 
 
-class LevelQuantizer(Quantizer):
+class LevelQuantizer(CodebookQuantizer):
     r"""Grids of tokens, from coarse to fine, each quantised by its own codebook given the coarser codes.
 
     .. math:: u_1 = h_1,\quad u_s = h_s + C_s * [h_s, \mathrm{up}(q_{s-1})],\quad
@@ -25,17 +25,14 @@ class LevelQuantizer(Quantizer):
               \mathrm{commitment} = \sum_s \|u_s - \mathrm{sg}(q_s)\|^2
 
     C_s is a convolution of 3 x 3, up resizes to the finer grid by nearest values. The code is that of all grids, one
-    after the other. Codes are EMAs of the tokens assigned to them, with restarts: see `LearnedCodebook`. They are
-    initialised by k-means of a first batch, level by level.
+    after the other. Codes that start from data do so level by level.
 
     Args:
         features: width of the encoder's tokens.
         codes: size of each codebook, K.
         grids: rows and columns of each grid, from coarse to fine.
-        decay: decay of the EMA.
+        codebook: the text of each grid's codebook, such as ``ema`` or ``gradient:restart=0``.
         gradient: the gradient estimator: ``straight-through`` or ``rotation``.
-        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
-        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -58,26 +55,24 @@ class LevelQuantizer(Quantizer):
         *,
         codes: int,
         grids: Sequence[tuple[int, int]],
-        decay: float = 0.99,
+        codebook: str | Codebook = "ema",
         gradient: str = "straight-through",
-        restart: float = 0.03,
-        start: str = "kmeans",
     ) -> None:
         layout = TokenLayout(tuple(grids))
         super().__init__(features, features, codes, layout.tokens)
         self.layout = layout
-        self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
-        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
         self.merge = nn.ModuleList(nn.Conv2d(2 * features, features, 3, padding=1) for _ in grids[1:])
-        self.books = nn.ModuleList(
-            LearnedCodebook(self.codes, features, decay=decay, restart=restart) for _ in grids
-        )
+        self.books = nn.ModuleList(self.make_books(codebook, gradient, self.width, len(grids)))
 
-    def book(self, level: int) -> LearnedCodebook:
+    def book(self, level: int) -> Codebook:
         """The codebook of a grid, counting from 0."""
         found = self.books[level]
-        assert isinstance(found, LearnedCodebook)
+        assert isinstance(found, Codebook)
         return found
+
+    def starts(self) -> Sequence[tuple[int, int]]:
+        """The number of codes that each k-means starts, and of the vectors that an example gives it."""
+        return [(self.codes, rows * columns) for rows, columns in self.grids]
 
     @property
     def grids(self) -> tuple[tuple[int, ...], ...]:
@@ -91,15 +86,14 @@ class LevelQuantizer(Quantizer):
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Replace the tokens of all grids (B, L, d) by codes, from coarse to fine."""
-        codes, indices, inputs = list[Tensor](), list[Tensor](), list[Tensor]()
-        cost = torch.zeros((), device=tokens.device)
+        codes, indices, inputs, costs = list[Tensor](), list[Tensor](), list[Tensor](), []
         for level, h in enumerate(split(tokens, self.grids)):
             inputs.append(joined([self.conditioned(h, codes[-1], level) if level else h]))
             indices.append(self.book(level).nearest(inputs[-1]))
             vectors = self.book(level).vectors(indices[-1]).to(tokens)
-            cost = cost + (inputs[-1] - vectors).square().sum((-2, -1))
+            costs.append(self.book(level).costs(inputs[-1], vectors))
             codes.append(split(self.passes(inputs[-1], vectors), (self.grids[level],))[0])
-        return Quantised(joined(codes), torch.cat(indices, 1), {"commitment": cost}, torch.cat(inputs, 1))
+        return Quantised(joined(codes), torch.cat(indices, 1), added(costs), torch.cat(inputs, 1))
 
     def vectors(self, indices: Tensor) -> Tensor:
         """The codes of indices of all grids, (B, L) -> (B, L, d)."""
@@ -107,13 +101,10 @@ class LevelQuantizer(Quantizer):
         parts = [indices[:, part] for part in self.layout.slices()]
         return torch.cat([self.book(i).vectors(part) for i, part in enumerate(parts)], 1)
 
-    @torch.no_grad()
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Initialise the codes by k-means of a batch's tokens, level by level."""
-        if not self.kmeans:
-            return
+    def begin(self, tokens: Tensor) -> None:
+        """Start the codes from the tokens of all grids (B, L, d) of a first batch, level by level."""
         coarser = torch.empty(0)
-        for level, h in enumerate(split(model.encoder(batch.x, batch.condition), self.grids)):
+        for level, h in enumerate(split(tokens, self.grids)):
             rows = joined([self.conditioned(h, coarser, level) if level else h])
             self.book(level).begin(rows)
             codes = self.book(level).vectors(self.book(level).nearest(rows)).to(h)

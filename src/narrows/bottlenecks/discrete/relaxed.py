@@ -13,7 +13,7 @@ from torch.distributions import Distribution, constraints
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, Gaussian, kl, normal
 from narrows.bottlenecks.variational import Variational, ratio
 from narrows.core import Code, Tree
-from narrows.core.check import number, refuse, whole
+from narrows.core.check import positive, refuse, whole
 
 __all__ = ["GaussianCategorical", "Joint"]
 
@@ -109,9 +109,8 @@ class GaussianCategorical(Variational):
         if not categories:
             raise refuse("categories", tuple(categories), "a number of categories", "Try (10,).")
         self.categories = tuple(whole("categories", count, low=2) for count in categories)
-        if not number("temperature", temperature) > 0:
-            raise refuse("temperature", temperature, "a number above 0", "Try temperature=0.67.")
-        self.continuous, self.temperature = Gaussian(latent), temperature
+        self.continuous = Gaussian(latent)
+        self.temperature = positive("temperature", temperature, "Try 0.67.")
 
     @property
     def width(self) -> int:

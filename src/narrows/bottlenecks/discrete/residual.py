@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from narrows.bottlenecks.discrete.books import CodebookQuantizer, added
 from narrows.bottlenecks.discrete.codebook import nearest
-from narrows.bottlenecks.discrete.learned import LearnedCodebook
-from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
+from narrows.bottlenecks.discrete.quantizer import Quantised
 from narrows.bottlenecks.discrete.stacks import StackQuantizer
-from narrows.core import Autoencoder, Batch, Code, Pass
-from narrows.core.check import choice
+from narrows.core import Code, Pass
 from narrows.core.evidence import Indices
 
 __all__ = ["ResidualQuantizer"]
 
 
-class ResidualQuantizer(StackQuantizer):
+class ResidualQuantizer(CodebookQuantizer, StackQuantizer):
     r"""Each token is approximated by the sum of D codes.
 
     .. math:: r_0 = z,\quad k_d = \arg\min_k \|r_{d-1} - e_k\|^2,\quad r_d = r_{d-1} - e_{k_d},\qquad
@@ -25,11 +27,11 @@ class ResidualQuantizer(StackQuantizer):
 
     .. math:: \mathrm{commitment} = \sum_{d=1}^{D} \|z - \mathrm{sg}(\hat z^{(d)})\|^2
 
-    The decoder reads the sum of all D codes, with one gradient estimator for the sum. Codes are EMAs of the
-    residuals assigned to them, and dead codes are restarted at residuals of the batch: see `LearnedCodebook`.
-    A shared codebook is updated once a step, with the residuals of all depths; the commitment is the paper's, a sum
-    over depths, where the authors' code takes the mean. Codes are initialised by k-means of a first
-    batch, depth by depth; in a shared codebook each depth initialises an equal part.
+    The decoder reads the sum of all D codes, with one gradient estimator for the sum. The codebook learns from
+    the residuals assigned to its codes; a shared one is updated once a step, with the residuals of all depths. The
+    commitment is the paper's, a sum over depths, where the authors' code takes the mean; where codes are learned by
+    gradient descent, the cost ``codebook`` is the same sum with sg on z. Codes that start from data do so depth by
+    depth; in a shared codebook each depth starts an equal part.
 
     Args:
         features: width of the encoder's tokens.
@@ -38,10 +40,9 @@ class ResidualQuantizer(StackQuantizer):
         depth: the number of codes of a token, D.
         shared: use one codebook for all depths, as in the paper, else one per depth.
         width: width of a code, d; that of the tokens if None.
-        decay: decay of the EMA.
+        codebook: the text of each codebook, such as ``ema`` or ``gradient:restart=0``; or a codebook, if it is
+            shared.
         gradient: the gradient estimator: ``straight-through`` or ``rotation``.
-        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
-        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -66,25 +67,23 @@ class ResidualQuantizer(StackQuantizer):
         depth: int = 4,
         shared: bool = True,
         width: int | None = None,
-        decay: float = 0.99,
+        codebook: str | Codebook = "ema",
         gradient: str = "straight-through",
-        restart: float = 0.03,
-        start: str = "kmeans",
     ) -> None:
         super().__init__(features, features if width is None else width, codes, tokens, depth)
         self.shared = shared
-        self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
-        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
-        self.books = nn.ModuleList(
-            LearnedCodebook(self.codes, self.width, decay=decay, restart=restart)
-            for _ in range(1 if shared else self.depth)
-        )
+        count = 1 if shared else self.depth
+        self.books = nn.ModuleList(self.make_books(codebook, gradient, self.width, count))
 
-    def book(self, level: int) -> LearnedCodebook:
+    def book(self, level: int) -> Codebook:
         """The codebook of a depth, counting from 0."""
         found = self.books[0 if self.shared else level]
-        assert isinstance(found, LearnedCodebook)
+        assert isinstance(found, Codebook)
         return found
+
+    def starts(self) -> Sequence[tuple[int, int]]:
+        """The number of codes that each k-means starts, and of the vectors that an example gives it."""
+        return [(-(-self.codes // self.depth) if self.shared else self.codes, self.tokens)]
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Replace tokens (B, L, d) by sums of codes; their indices are (B, L, D)."""
@@ -93,9 +92,8 @@ class ResidualQuantizer(StackQuantizer):
         for level in range(self.depth):
             indices.append(self.book(level).nearest(start - total))
             total = total + self.book(level).vectors(indices[-1])
-            costs.append((tokens - total).square().sum((-2, -1)))
-        cost = torch.stack(costs).sum(0)
-        return Quantised(self.passes(tokens, total), torch.stack(indices, -1), {"commitment": cost})
+            costs.append(self.book(level).costs(tokens, total))
+        return Quantised(self.passes(tokens, total), torch.stack(indices, -1), added(costs))
 
     def codes_at(self, level: int, indices: Tensor) -> Tensor:
         """The vectors of indices of one depth, counting from 0: (...) -> (..., d)."""
@@ -125,12 +123,9 @@ class ResidualQuantizer(StackQuantizer):
             left = left - self.book(level).vectors(indices[-1])
         return torch.stack(indices, -1), torch.stack(probabilities, -2)
 
-    @torch.no_grad()
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Initialise the codes by k-means of a batch's tokens, then of the residuals of each depth."""
-        if not self.kmeans:
-            return
-        left = self.inward(model.encoder(batch.x, batch.condition)).to(self.book(0).codebook)
+    def begin(self, tokens: Tensor) -> None:
+        """Start the codes from the tokens (B, L, d) of a first batch, then from the residuals of each depth."""
+        left = tokens.to(self.book(0).codebook)
         for level in range(self.depth):
             ends = (level * self.codes // self.depth, (level + 1) * self.codes // self.depth)
             part = slice(*ends) if self.shared else slice(None)

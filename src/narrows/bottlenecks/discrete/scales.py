@@ -8,18 +8,19 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from narrows.bottlenecks.discrete.books import CodebookQuantizer
 from narrows.bottlenecks.discrete.codebook import nearest
-from narrows.bottlenecks.discrete.learned import LearnedCodebook
-from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Pass, TokenLayout
-from narrows.core.check import choice, refuse
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
+from narrows.bottlenecks.discrete.quantizer import Quantised
+from narrows.core import Pass, TokenLayout
+from narrows.core.check import refuse
 from narrows.core.evidence import Indices
 from narrows.nets.pyramid import joined, split
 
 __all__ = ["ScaleQuantizer"]
 
 
-class ScaleQuantizer(Quantizer):
+class ScaleQuantizer(CodebookQuantizer):
     r"""A map of tokens as the sum of maps of codes on several grids, each the nearest to what is left.
 
     .. math:: r_0 = z,\quad k_s = \mathrm{nearest}(\mathrm{down}_s(r_{s-1})),\quad
@@ -29,17 +30,15 @@ class ScaleQuantizer(Quantizer):
               \mathrm{codebook} = \sum_s \|\mathrm{sg}(z) - \hat z^{(s)}\|^2
 
     down averages over the cells of grid s, up is bicubic, phi_s(u) = u + C_s * u a convolution of 3 x 3 that starts at
-    0. One codebook for all grids, learned by gradient together with phi, and initialised by k-means of a first batch,
-    an equal part by each grid. Dead codes are restarted: see `LearnedCodebook`.
+    0. One codebook for all grids, learned by gradient together with phi unless told otherwise; codes that start from
+    data do so an equal part by each grid.
 
     Args:
         features: width of the encoder's tokens.
         codes: size of the codebook, K.
         grids: rows and columns of each grid, from coarse to fine; the last is that of the encoder's tokens.
-        decay: decay of the counts of codes, for restarts.
+        codebook: ``gradient``, another name, with options, or a codebook of K codes.
         gradient: the gradient estimator: ``straight-through`` or ``rotation``.
-        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5.
-        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d).
 
     Raises:
         RequestError: an argument out of range.
@@ -63,22 +62,23 @@ class ScaleQuantizer(Quantizer):
         *,
         codes: int,
         grids: Sequence[tuple[int, int]],
-        decay: float = 0.99,
+        codebook: str | Codebook = "gradient",
         gradient: str = "straight-through",
-        restart: float = 0.03,
-        start: str = "kmeans",
     ) -> None:
         layout = TokenLayout(tuple(grids))
         super().__init__(features, features, codes, layout.tokens)
         if any(a > b for grid in grids for a, b in zip(grid, grids[-1], strict=True)):
             raise refuse("grids", tuple(grids), "grids from coarse to fine")
         self.layout, self.grids = layout, layout.grids
-        self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
-        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
         self.phi = nn.ModuleList(nn.Conv2d(features, features, 3, padding=1) for _ in grids)
         for conv in self.phi.parameters():
             nn.init.zeros_(conv)
-        self.book = LearnedCodebook(self.codes, features, ema=False, decay=decay, restart=restart)
+        (self.book,) = self.make_books(codebook, gradient, self.width)
+
+    def starts(self) -> Sequence[tuple[int, int]]:
+        """The number of codes that each k-means starts, and of the vectors that an example gives it."""
+        part = -(-self.codes // len(self.grids))
+        return [(part, rows * columns) for rows, columns in self.grids]
 
     def down(self, x: Tensor, level: int) -> Tensor:
         """The mean of a map (B, d, H, W) over each cell of a grid, (B, d, h, w)."""
@@ -119,12 +119,9 @@ class ScaleQuantizer(Quantizer):
             found.append(joined([total]))
         return found
 
-    @torch.no_grad()
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Initialise parts of the codebook by k-means of a batch's tokens, then of what is left on finer grids."""
-        if not self.kmeans:
-            return
-        left = split(model.encoder(batch.x, batch.condition), self.grids[-1:])[0].to(self.book.codebook)
+    def begin(self, tokens: Tensor) -> None:
+        """Start parts of the codebook from the tokens of a first batch, then from what is left on finer grids."""
+        left = split(tokens, self.grids[-1:])[0].to(self.book.codebook)
         count = len(self.grids)
         for level in range(count):
             part = slice(level * self.codes // count, (level + 1) * self.codes // count)

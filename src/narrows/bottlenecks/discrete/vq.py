@@ -5,45 +5,37 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.discrete.codebooks import CODEBOOKS
+from narrows.bottlenecks.discrete.books import CodebookQuantizer
 from narrows.bottlenecks.discrete.codebooks.base import Codebook
-from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantised, Quantizer
-from narrows.core import Autoencoder, Batch, Pass
-from narrows.core.check import choice, refuse
+from narrows.bottlenecks.discrete.quantizer import Quantised
+from narrows.core import Pass
 from narrows.core.evidence import Indices
 
 __all__ = ["VectorQuantizer"]
 
 
-class VectorQuantizer(Quantizer):
+class VectorQuantizer(CodebookQuantizer):
     r"""The nearest of K learned codes.
 
     .. math:: k_l = \arg\min_k \|x_l - e_k\|^2,\qquad
               \mathrm{commitment} = \sum_l \|x_l - \mathrm{sg}(e_{k_l})\|^2,\qquad
               \mathrm{codebook} = \sum_l \|\mathrm{sg}(x_l) - e_{k_l}\|^2
 
-    The codebook decides how codes are learned. The cost ``codebook`` exists only where they are learned by
-    gradient descent. With ``codebook="ema"`` they are EMAs of the tokens assigned to them; for the update and
-    the restarts see `LearnedCodebook`. Further codebooks are in `narrows.bottlenecks.discrete.codebooks`.
+    The codebook decides how codes are learned, started and restarted: see `narrows.bottlenecks.discrete.codebooks`.
+    With ``ema`` they are moving averages of the tokens assigned to them, started from k-means centres of a first
+    batch, see `LearnedCodebook`. The cost ``codebook`` exists only where they are learned by gradient descent.
 
     The costs are sums over the L tokens, as the distortion is a sum over pixels, so that their weight does
     not depend on the size of the grid; the paper takes the mean.
-
-    The codebook is initialised with the k-means centres of a first batch.
 
     Args:
         features: width of the encoder's tokens.
         codes: size of the codebook, K.
         tokens: the number of tokens of an example, L.
         width: width of a code, d; that of the tokens if None.
-        codebook: ``ema``, ``gradient``, another name with options (``linear:bias=no``), or a codebook of K
-            codes of width d.
-        decay: gamma, of codebooks with EMAs.
+        codebook: ``ema``, ``gradient``, another name, with options (``ema:decay=0.9,start=normal``), or a codebook
+            of K codes of width d.
         gradient: the gradient estimator: ``straight-through`` or ``rotation``.
-        restart: the threshold of dead codes as a share of the mean count, from 0 (never restart) to 0.5, of
-            codebooks with restarts.
-        start: initialisation of the codes: ``kmeans``, or ``normal``: draws from N(0, 1/d). A codebook that
-            has no free codes starts in its own way.
 
     Raises:
         RequestError: an argument out of range.
@@ -55,8 +47,7 @@ class VectorQuantizer(Quantizer):
         (torch.Size([2, 9]), True)
 
     Reference:
-        van den Oord, Vinyals, Kavukcuoglu, Neural Discrete Representation Learning, 2017, section 3 and
-        appendix A. arXiv:1711.00937. Restarts: Dhariwal et al., Jukebox, 2020, section 3.1. arXiv:2005.00341
+        van den Oord, Vinyals, Kavukcuoglu, Neural Discrete Representation Learning, 2017, section 3. arXiv:1711.00937
     """
 
     def __init__(
@@ -67,18 +58,10 @@ class VectorQuantizer(Quantizer):
         tokens: int,
         width: int | None = None,
         codebook: str | Codebook = "ema",
-        decay: float = 0.99,
         gradient: str = "straight-through",
-        restart: float = 0.03,
-        start: str = "kmeans",
     ) -> None:
         super().__init__(features, features if width is None else width, codes, tokens)
-        self.passes = GRADIENTS[choice("gradient", gradient, tuple(GRADIENTS))]
-        self.kmeans = choice("start", start, ("kmeans", "normal")) == "kmeans"
-        self.book = CODEBOOKS.make(codebook, codes=self.codes, width=self.width, decay=decay, restart=restart)
-        if (self.book.codes, self.book.width) != (self.codes, self.width):
-            found = f"{self.book.codes} codes of width {self.book.width}"
-            raise refuse("codebook", found, f"{self.codes} codes of width {self.width}")
+        (self.book,) = self.make_books(codebook, gradient, self.width)
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Replace tokens (B, L, d) by their nearest codes, and compute the costs."""
@@ -90,11 +73,9 @@ class VectorQuantizer(Quantizer):
         """The codes of indices, (...) -> (..., d)."""
         return self.book.vectors(indices)
 
-    @torch.no_grad()
-    def prepare(self, model: Autoencoder, batch: Batch) -> None:
-        """Initialise the codes with the k-means centres of a batch's tokens."""
-        if self.kmeans:
-            self.book.begin(self.inward(model.encoder(batch.x, batch.condition)))
+    def begin(self, tokens: Tensor) -> None:
+        """Start the codes from the tokens (B, L, d) of a first batch."""
+        self.book.begin(tokens)
 
     @torch.no_grad()
     def after_step(self, passed: Pass) -> None:

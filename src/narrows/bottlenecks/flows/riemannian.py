@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from narrows.bottlenecks.flows.hamiltonian import Geometry, HamiltonianAutoencoder, Orbit
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Part
-from narrows.core.check import number, refuse, whole
+from narrows.core.check import positive, whole
 from narrows.core.reference import ModuleReference
 
 __all__ = ["Field", "Metric", "RiemannianAutoencoder"]
@@ -159,8 +159,7 @@ class Metric(Part):
     ) -> None:
         super().__init__()
         for name, value in (("temperature", temperature), ("regularisation", regularisation)):
-            if not number(name, value) > 0:
-                raise refuse(name, value, "more than 0", "The metric needs it to be invertible and smooth.")
+            positive(name, value, "The metric needs it to be invertible and smooth.")
         self.net, self.encoder, self.latent = net, ModuleReference(encoder), latent
         self.register_buffer("examples", torch.zeros(whole("centroids", centroids), *shape))
         self.temperature, self.regularisation = float(temperature), float(regularisation)

@@ -9,6 +9,7 @@ from torch import nn
 
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.binary import BinaryQuantizer
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, TokenLayout, as_spec
@@ -102,9 +103,10 @@ def vq_autoencoder(
     prior: str | Prior,
     net: str | Net,
     likelihood: str | Likelihood,
-    **learned: Any,
+    codebook: str | Codebook = "ema",
+    gradient: str = "straight-through",
 ) -> Autoencoder:
-    """A `token_autoencoder` with a `VectorQuantizer`, to which the further arguments go.
+    """A `token_autoencoder` with a `VectorQuantizer`.
 
     Args:
         spec: description of the data, or the shape of one example.
@@ -115,14 +117,15 @@ def vq_autoencoder(
         prior: the second stage.
         net: the networks.
         likelihood: p(x | z).
-        learned: the codebook, the gradient estimator and so on.
+        codebook: how the codes are learned, started and restarted.
+        gradient: the gradient estimator.
 
     Raises:
         RequestError: an argument out of range, or a prior conditioned on labels that the data do not have.
     """
 
     def quantizer(tokens: int) -> Quantizer:
-        return VectorQuantizer(width, codes=codes, tokens=tokens, **learned)
+        return VectorQuantizer(width, codes=codes, tokens=tokens, codebook=codebook, gradient=gradient)
 
     return token_autoencoder(
         as_spec(spec), quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood

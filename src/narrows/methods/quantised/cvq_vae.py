@@ -36,8 +36,6 @@ def cvq_vae(
         anchor: the token that an unused code moves to: ``probabilistic``, drawn by the softmax of the negative
             squared distances, ``nearest`` or ``random``.
         decay: gamma, of the averages of the codes' use.
-        beta: weight of the commitment loss, a number or a schedule.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from narrows import likelihoods
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.dynamic import DynamicQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
 from narrows.core.check import choice, whole
@@ -28,10 +27,8 @@ def dq_vae(
     width: int = 32,
     downsample: int = 4,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
+    codebook: str | Codebook = "ema",
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -52,11 +49,6 @@ def dq_vae(
         gate: ``learned``, or ``fixed``: the same cells for all examples, evenly spread.
         temperature: temperature of the gate's Gumbel-softmax in training.
         width: width of a code, d.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebook's EMA.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, data that are not images, a net that is not convolutional, or a prior
@@ -75,7 +67,6 @@ def dq_vae(
     conv, halved = convolutional(net, spec.shape, downsample)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     learned = choice("gate", gate, ("learned", "fixed")) == "learned"
-    options: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
     objective = Objective(weights={"commitment": beta})
     if learned:
         objective.add(CellBudget(budget, share))
@@ -85,7 +76,13 @@ def dq_vae(
         spec,
         reading(spec, PyramidEncoder(spec.shape, width, halved, 2, conv.width, 1 + conv.blocks)),
         DynamicQuantizer(
-            width, codes=codes, grids=(coarse, fine), temperature=temperature, fixed=fixed, **options
+            width,
+            codes=codes,
+            grids=(coarse, fine),
+            temperature=temperature,
+            fixed=fixed,
+            codebook=codebook,
+            gradient=gradient,
         ),
         build.grid_decoder(width, output.parameter_shape, downsample, conv),
         output,

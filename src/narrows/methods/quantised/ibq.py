@@ -37,7 +37,6 @@ def ibq(
     Args:
         codes: size of the codebook, K.
         width: width of a code, d.
-        beta: weight of the commitment loss, a number or a schedule.
         index: w, weight of the distance of the mean code, a number or a schedule.
         entropy: weight of the entropy of the tokens' codes, a number or a schedule.
         diversity: weight of the entropy of their mean, a number or a schedule.

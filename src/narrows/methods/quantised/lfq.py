@@ -30,7 +30,6 @@ def lfq(
 
     Args:
         bits: number of channels of a token, d.
-        beta: weight of the commitment loss, a number or a schedule.
         entropy: w, weight of the entropy of the tokens' codes, a number or a schedule.
         diversity: v, weight of the entropy of their mean, a number or a schedule.
         temperature: tau of the entropies; published code has 0.01.

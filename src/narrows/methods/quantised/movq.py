@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
@@ -22,10 +21,8 @@ def movq(
     width: int = 32,
     downsample: int = 4,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
+    codebook: str | Codebook = "ema",
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "maskgit",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -44,11 +41,6 @@ def movq(
         groups: number of groups of channels, G.
         modulated: modulate the decoder's norms, else they are plain group norms.
         width: width of a token, a multiple of G.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebook's EMA.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, a net that is not convolutional, or a prior on labels that the data do
@@ -64,10 +56,11 @@ def movq(
     """
     spec, objective = images(as_spec(spec)), Objective(weights={"commitment": beta})
     conv, levels = convolutional(net, spec.shape, downsample)
-    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
 
     def quantizer(tokens: int) -> Quantizer:
-        return GroupedQuantizer(width, codes=codes, tokens=tokens, groups=groups, **learned)
+        return GroupedQuantizer(
+            width, codes=codes, tokens=tokens, groups=groups, codebook=codebook, gradient=gradient
+        )
 
     def decoder(shape: tuple[int, ...]) -> ModulatedGridDecoder:
         return ModulatedGridDecoder(width, shape, levels, conv.width, 1 + conv.blocks, modulated)

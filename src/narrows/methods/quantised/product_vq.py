@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
@@ -20,10 +19,8 @@ def product_vq(
     width: int = 32,
     downsample: int = 4,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
+    codebook: str | Codebook = "ema",
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "rq-transformer",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -39,11 +36,6 @@ def product_vq(
         codes: size of each codebook, K.
         groups: number of codebooks, C; a divisor of `width`.
         width: width of a quantised token, d.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebooks' EMA.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -56,10 +48,17 @@ def product_vq(
     Reference:
         Jegou, Douze, Schmid, Product Quantization for Nearest Neighbor Search, 2011. doi:10.1109/TPAMI.2010.57
     """
-    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
 
     def quantizer(tokens: int) -> Quantizer:
-        return GroupedQuantizer(width, codes=codes, tokens=tokens, groups=groups, books="group", **learned)
+        return GroupedQuantizer(
+            width,
+            codes=codes,
+            tokens=tokens,
+            groups=groups,
+            books="group",
+            codebook=codebook,
+            gradient=gradient,
+        )
 
     spec, objective = as_spec(spec), Objective(weights={"commitment": beta})
     return token_autoencoder(

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from narrows import likelihoods
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
 from narrows.core.check import whole
@@ -25,10 +24,8 @@ def qg_vae(
     levels: int = 2,
     ordered: Schedule = 0.0,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
+    codebook: str | Codebook = "ema",
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "autoregressive",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
@@ -47,11 +44,6 @@ def qg_vae(
         channels: channels of the U-Nets at full size.
         levels: halvings of the U-Nets.
         ordered: weight of the reconstructions from the first tokens, a number or a schedule; 0 for none.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebook's EMA.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, data that are not images, or labels that the data lack.
@@ -67,14 +59,15 @@ def qg_vae(
     """
     spec, width = images(as_spec(spec)), whole("width", width)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
-    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
     objective = Objective(weights={"commitment": beta})
     if ordered != 0:
         objective.add(OrderedTokens(ordered))
     return with_prior(
         spec,
         reading(spec, GlobalEncoder(spec.shape, tokens, width, channels, levels)),
-        GroupedQuantizer(width, codes=codes, tokens=tokens, groups=1, books="token", **learned),
+        GroupedQuantizer(
+            width, codes=codes, tokens=tokens, groups=1, books="token", codebook=codebook, gradient=gradient
+        ),
         GlobalDecoder(output.parameter_shape, tokens, width, channels, levels),
         output,
         objective,

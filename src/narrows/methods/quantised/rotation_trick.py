@@ -15,8 +15,6 @@ def rotation_trick(
     downsample: int = 4,
     codebook: str | Codebook = "ema",
     beta: Schedule = 0.25,
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -34,10 +32,6 @@ def rotation_trick(
     Args:
         codes: size of the codebook, K.
         width: width of a code, d.
-        codebook: how the codes are learned, ``ema``, ``gradient`` or another codebook of `vq-vae`.
-        beta: weight of the commitment loss, a number or a schedule.
-        restart: codes used less than this share of the mean are restarted; 0 for never, as in the paper.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -58,8 +52,6 @@ def rotation_trick(
         downsample=downsample,
         codebook=codebook,
         gradient="rotation",
-        restart=restart,
-        start=start,
         prior=prior,
         net=net,
         likelihood=likelihood,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.residual import ResidualQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
@@ -21,10 +20,8 @@ def rq_vae(
     width: int = 32,
     downsample: int = 4,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
+    codebook: str | Codebook = "ema",
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "rq-transformer",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -43,11 +40,6 @@ def rq_vae(
         depth: number of codes of a token, D.
         shared: use one codebook for all depths, else one per depth.
         width: width of a code, d.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebook's EMA.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -60,10 +52,17 @@ def rq_vae(
     Reference:
         Lee et al., Autoregressive Image Generation using Residual Quantization, 2022. arXiv:2203.01941
     """
-    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
 
     def quantizer(tokens: int) -> Quantizer:
-        return ResidualQuantizer(width, codes=codes, tokens=tokens, depth=depth, shared=shared, **learned)
+        return ResidualQuantizer(
+            width,
+            codes=codes,
+            tokens=tokens,
+            depth=depth,
+            shared=shared,
+            codebook=codebook,
+            gradient=gradient,
+        )
 
     spec, objective = as_spec(spec), Objective(weights={"commitment": beta})
     return token_autoencoder(

@@ -32,8 +32,6 @@ def simvq(
         codes: size of the codebook, K.
         width: width of a code, d.
         bias: learn b, as the authors' code does; without, b is 0, as in the paper's equation.
-        beta: weight of the commitment loss, a number or a schedule.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.

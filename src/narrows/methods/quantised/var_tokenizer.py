@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
-
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.scales import ScaleQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
@@ -23,10 +22,8 @@ def var_tokenizer(
     width: int = 32,
     downsample: int = 4,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
+    codebook: str | Codebook = "gradient",
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "next-scale",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -44,11 +41,6 @@ def var_tokenizer(
         codes: size of the codebook, which all grids share, K.
         scales: number of grids, S; each has half the rows and columns of the next.
         width: width of a code, d.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the counts of codes, for restarts.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -63,11 +55,10 @@ def var_tokenizer(
         arXiv:2404.02905
     """
     spec, objective = as_spec(spec), Objective(weights={"commitment": beta})
-    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
     grids = halvings(*build.grid_of(spec.shape, downsample, net), whole("scales", scales) - 1)[::-1]
 
     def quantizer(tokens: int) -> Quantizer:
-        return ScaleQuantizer(width, codes=codes, grids=grids, **learned)
+        return ScaleQuantizer(width, codes=codes, grids=grids, codebook=codebook, gradient=gradient)
 
     return token_autoencoder(
         spec, quantizer, objective, width, downsample, prior=prior, net=net, likelihood=likelihood

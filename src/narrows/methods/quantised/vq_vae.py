@@ -15,10 +15,7 @@ def vq_vae(
     downsample: int = 4,
     codebook: str | Codebook = "ema",
     beta: Schedule = 0.25,
-    decay: float = 0.99,
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -33,13 +30,6 @@ def vq_vae(
     Args:
         codes: size of the codebook, K.
         width: width of a code, d.
-        codebook: how the codes are learned: ``ema``, ``gradient``, or a kind of codebook that another method has
-            been published with.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebook's EMA.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -59,10 +49,7 @@ def vq_vae(
         width=width,
         downsample=downsample,
         codebook=codebook,
-        decay=decay,
         gradient=gradient,
-        restart=restart,
-        start=start,
         prior=prior,
         net=net,
         likelihood=likelihood,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from narrows import likelihoods
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.levels import LevelQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
 from narrows.core.check import whole
@@ -23,10 +22,8 @@ def vq_vae_2(
     width: int = 32,
     downsample: int = 4,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
+    codebook: str | Codebook = "ema",
     gradient: str = "straight-through",
-    restart: float = 0.03,
-    start: str = "kmeans",
     prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -44,11 +41,6 @@ def vq_vae_2(
         codes: size of the codebook of each grid, K.
         levels: number of grids, S; 1 is a VQ-VAE.
         width: width of a code, d.
-        beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebooks' EMA.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
-        start: initialisation of the codes, ``kmeans`` of the first batch or ``normal`` draws.
 
     Raises:
         RequestError: an argument out of range, data that are not images, a net that is not convolutional, or a prior
@@ -66,12 +58,11 @@ def vq_vae_2(
     conv, halved = convolutional(net, spec.shape, downsample)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     sizes = {"halved": halved, "width": conv.width, "blocks": 1 + conv.blocks}
-    learned: dict[str, Any] = {"decay": decay, "gradient": gradient, "restart": restart, "start": start}
     grids = grids_of(spec.shape, halved, whole("levels", levels))
     return with_prior(
         spec,
         reading(spec, PyramidEncoder(spec.shape, width, levels=levels, **sizes)),
-        LevelQuantizer(width, codes=codes, grids=grids, **learned),
+        LevelQuantizer(width, codes=codes, grids=grids, codebook=codebook, gradient=gradient),
         PyramidDecoder(width, output.parameter_shape, grids=grids, **sizes),
         output,
         Objective(weights={"commitment": beta}),

@@ -43,7 +43,6 @@ def vq_wae(
         smoothing: entropy of the transport, as a share of the mean squared distance.
         rounds: rounds of Sinkhorn's iterations.
         tokens: at most so many tokens of a batch are transported, chosen at random; all if 0.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.

@@ -43,8 +43,6 @@ def vqgan(
     Args:
         codes: size of the codebook, K.
         width: width of a code, d.
-        codebook: how the codes are learned, ``gradient`` or ``ema``.
-        beta: weight of the commitment loss, a number or a schedule.
         perceptual: the network of the distance: random convolutions, or an image network with weights from a
             file.
         perceptual_weight: p, the weight of the distance relative to the distortion of one element.

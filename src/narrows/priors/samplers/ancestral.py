@@ -8,7 +8,7 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-from narrows.core.check import number, refuse, whole
+from narrows.core.check import number, positive, refuse, whole
 from narrows.priors.labels import guided
 
 __all__ = ["Choose", "chooser", "draw", "keep_nucleus", "keep_top", "sharpened"]
@@ -54,8 +54,7 @@ def sharpened(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: f
     Raises:
         RequestError: a temperature that is not above 0, a negative `top_k`, a `top_p` outside (0, 1].
     """
-    if not number("temperature", temperature, low=0) > 0:
-        raise refuse("temperature", temperature, "above 0", "The likeliest code alone: top_k=1.")
+    positive("temperature", temperature, "The likeliest code alone: ``top_k=1``.")
     if not 0 < number("top_p", top_p) <= 1:
         raise refuse("top_p", top_p, "above 0 and at most 1", "1 draws from all codes.")
     logits = keep_top(logits / temperature, whole("top_k", top_k, low=0))

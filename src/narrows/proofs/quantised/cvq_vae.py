@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from narrows.methods.quantised.cvq_vae import cvq_vae
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import PLAIN, RATE, small_grid, used
+from narrows.proofs.grids import AVERAGED, PLAIN, RATE, small_grid, used
 from narrows.proofs.quality import error
 
 __all__ = ["PROOF"]
@@ -22,8 +22,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
         codes = trial.budget[size]
         models = {
             "cvq": trial.build(cvq_vae, codes=codes, **options),
-            "gradient": trial.build(vq_vae, codes=codes, **PLAIN, **options),
-            "ema": trial.build(vq_vae, codes=codes, **{**PLAIN, "codebook": "ema"}, **options),
+            "gradient": trial.build(vq_vae, codes=codes, codebook=PLAIN, **options),
+            "ema": trial.build(vq_vae, codes=codes, codebook=AVERAGED, **options),
         }
         for name, model in models.items():
             trial.fit(model, lr=RATE)

@@ -12,7 +12,7 @@ from narrows.core import Autoencoder
 from narrows.methods.quantised.fsq import fsq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import RATE, mistakes, stride, used
+from narrows.proofs.grids import AVERAGED, RATE, mistakes, stride, used
 from narrows.proofs.quality import error
 
 __all__ = ["PROOF"]
@@ -33,7 +33,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         codes = math.prod(levels_for(trial.budget[size]))
         models = {
             f"fsq-{size}": finite,
-            f"vq-{size}": trial.build(vq_vae, codes=codes, start="normal", restart=0.0, **options),
+            f"vq-{size}": trial.build(vq_vae, codes=codes, codebook=AVERAGED, **options),
         }
         if size == "small" and trial.budget["restarted"]:  # today's remedies; no claim is about them
             models["vq-restarted"] = trial.build(vq_vae, codes=codes, **options)

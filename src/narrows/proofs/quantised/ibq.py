@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from narrows.methods.quantised.ibq import ibq
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import RATE, mistakes, small_grid, used
+from narrows.proofs.grids import PLAIN, RATE, mistakes, small_grid, used
 from narrows.proofs.quality import error
 
 __all__ = ["PROOF"]
@@ -19,7 +19,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     options = {**small_grid(trial.data.spec), "codes": trial.budget["codes"]}
     models = {
         "ibq": trial.build(ibq, **options),
-        "vq": trial.build(vq_vae, codebook="gradient", start="normal", restart=0.0, **options),
+        "vq": trial.build(vq_vae, codebook=PLAIN, **options),
     }
     numbers: dict[str, float] = {}
     for name, model in models.items():

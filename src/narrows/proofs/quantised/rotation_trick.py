@@ -12,7 +12,7 @@ from narrows.core.evidence import Indices
 from narrows.methods.quantised.rotation_trick import rotation_trick
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import RATE, small_grid, used
+from narrows.proofs.grids import AVERAGED, RATE, small_grid, used
 from narrows.proofs.quality import error
 
 __all__ = ["PROOF"]
@@ -21,7 +21,7 @@ __all__ = ["PROOF"]
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train two VQ-VAEs that differ in the gradient estimator alone; compare use and errors on test examples."""
     test, codes = trial.data.test.all(trial.budget["test"]), trial.budget["codes"]
-    options = {"codes": codes, "start": "normal", "restart": 0.0, **small_grid(trial.data.spec)}
+    options = {"codes": codes, "codebook": AVERAGED, **small_grid(trial.data.spec)}
     models = {"rotation": trial.build(rotation_trick, **options), "copied": trial.build(vq_vae, **options)}
     numbers: dict[str, float] = {}
     for name, model in models.items():

@@ -21,7 +21,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     for size in ("small", "large"):
         codes = trial.budget[size]
         linear = trial.build(simvq, codes=codes, **options)
-        models = {"simvq": linear, "vq": trial.build(vq_vae, codes=codes, **PLAIN, **options)}
+        models = {"simvq": linear, "vq": trial.build(vq_vae, codes=codes, codebook=PLAIN, **options)}
         for name, model in models.items():
             trial.fit(model, lr=RATE)
             numbers[f"{name}-{size}/used"] = used(model, test)

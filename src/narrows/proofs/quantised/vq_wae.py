@@ -21,7 +21,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VQ-WAE and a VQ-VAE whose codes are learned by gradient descent; compare use and errors."""
     test, codes = trial.data.test.all(trial.budget["test"]), trial.budget["codes"]
     options = {"codes": codes, **small_grid(trial.data.spec)}
-    models = {"wae": trial.build(vq_wae, **options), "vq": trial.build(vq_vae, **PLAIN, **options)}
+    models = {"wae": trial.build(vq_wae, **options), "vq": trial.build(vq_vae, codebook=PLAIN, **options)}
     numbers: dict[str, float] = {}
     for name, model in models.items():
         trial.fit(model, lr=RATE)

@@ -20,6 +20,6 @@ CODEBOOKS: Table[Codebook] = Table(
         "linear": "narrows.bottlenecks.discrete.codebooks.linear:LinearCodebook",
         "clustered": "narrows.bottlenecks.discrete.codebooks.clustered:ClusteredCodebook",
     },
-    supplied=("codes", "width", "ema"),
+    supplied=("codes", "width"),
 )
-"""The codebooks that a text can name."""
+"""The codebooks that a text can name: how codes are learned, started and restarted."""

@@ -15,9 +15,17 @@ from narrows.core.check import whole
 __all__ = ["Codebook", "distance"]
 
 
-def distance(a: Tensor, b: Tensor) -> Tensor:
-    """The squared distance, summed over the tokens of an example: (B, L, d) -> (B,)."""
-    return (a - b).square().sum((-2, -1))
+def distance(a: Tensor, b: Tensor, weight: Tensor | None = None) -> Tensor:
+    """The squared distance, summed over the tokens of an example: (B, L, d) -> (B,).
+
+    Args:
+        a: some vectors.
+        b: others.
+        weight: of each token, (B, L); 1 if None.
+    """
+    if weight is None:
+        return (a - b).square().sum((-2, -1))
+    return (weight * (a - b).square().sum(-1)).sum(-1)
 
 
 class Codebook(nn.Module):
@@ -36,6 +44,9 @@ class Codebook(nn.Module):
     Raises:
         RequestError: a size that is not an integer of at least 1.
     """
+
+    begins: bool = False
+    """Whether `begin` reads the rows that it is given."""
 
     if TYPE_CHECKING:
 
@@ -56,13 +67,25 @@ class Codebook(nn.Module):
         """The codes of indices, (...) -> (..., d)."""
         return F.embedding(indices, self.codebook)
 
-    def costs(self, tokens: Tensor, q: Tensor) -> Mapping[str, Tensor]:
-        """The costs by name, each (B,), of tokens (B, L, d) and their codes (B, L, d), neither detached."""
-        return {"commitment": distance(tokens, q.detach()), "codebook": distance(q, tokens.detach())}
+    def costs(self, tokens: Tensor, q: Tensor, weight: Tensor | None = None) -> Mapping[str, Tensor]:
+        """The costs by name, each (B,), of tokens (B, L, d) and their codes (B, L, d), neither detached.
+
+        Args:
+            tokens: what is quantised.
+            q: the codes.
+            weight: of each token, (B, L); 1 if None.
+        """
+        commitment, codebook = (tokens, q.detach(), weight), (q, tokens.detach(), weight)
+        return {"commitment": distance(*commitment), "codebook": distance(*codebook)}
 
     @torch.no_grad()
-    def begin(self, rows: Tensor) -> None:
-        """Initialise the codes from rows (..., d) of a first batch, where that is possible."""
+    def begin(self, rows: Tensor, where: slice = slice(None)) -> None:
+        """Initialise codes from rows of a first batch, if the codebook `begins`.
+
+        Args:
+            rows: (..., d).
+            where: the codes to initialise, by default all.
+        """
 
     @torch.no_grad()
     def learn(self, rows: Tensor, indices: Tensor) -> None:

@@ -43,6 +43,6 @@ class WeightedCodebook(Codebook):
         """The masses pi of the codes, (K,)."""
         return self.scores.softmax(0)
 
-    def costs(self, tokens: Tensor, q: Tensor) -> Mapping[str, Tensor]:
+    def costs(self, tokens: Tensor, q: Tensor, weight: Tensor | None = None) -> Mapping[str, Tensor]:
         """None: the objective has the transport."""
         return {}
