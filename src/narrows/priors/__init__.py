@@ -54,6 +54,7 @@ PRIORS: Table[Prior] = Table(
         "depth": "number of blocks.",
         "draws": "of a code with a posterior, learn draws from it instead of its mean.",
         "heads": "number of attention heads, a divisor of width.",
+        "net": "auto, a perceptron for vectors and a transformer for tokens; or unet, for a grid with two sides.",
         "elementwise": "standardise each number of tokens and arrays, not each channel.",
     },
 )

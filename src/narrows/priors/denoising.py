@@ -5,15 +5,16 @@ from __future__ import annotations
 from types import MappingProxyType
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from narrows.core import Batch, Loss, Pass, Symbols
-from narrows.core.check import RequestError, number, refuse
+from narrows.core.check import RequestError, choice, number, refuse
 from narrows.diffusion.paths import Level, Levels, Path
 from narrows.diffusion.predictions import Denoised, check_prediction, express, gaussian, read
 from narrows.diffusion.samplers import Denoise
 from narrows.diffusion.times import draw_times
 from narrows.nets.denoiser import denoiser
+from narrows.nets.unet_denoiser import unet_denoiser
 from narrows.priors.drawn import StandardCodes
 from narrows.priors.labels import guided
 
@@ -42,6 +43,7 @@ class DenoisingPrior(StandardCodes):
         width: width of the net.
         depth: number of blocks.
         heads: number of attention heads, for tokens and arrays.
+        net: ``auto``, a perceptron for vectors and a transformer for tokens and arrays; or ``unet``.
 
     Raises:
         RequestError: the symbols are indices, or an option is out of range.
@@ -66,6 +68,7 @@ class DenoisingPrior(StandardCodes):
         width: int,
         depth: int,
         heads: int,
+        net: str = "auto",
     ) -> None:
         super().__init__(symbols, draws, elementwise=elementwise, classes=classes, labels=labels)
         if prediction not in _TERMS:
@@ -75,7 +78,10 @@ class DenoisingPrior(StandardCodes):
         draw_times(
             times, 1, path, torch.zeros(()), shift
         )  # refuses an unknown law before anything is trained
-        self.net = denoiser(symbols, width, depth, heads, self.classes)
+        if choice("net", net, ("auto", "unet")) == "unet":
+            self.net: nn.Module = unet_denoiser(symbols, width, depth, self.classes)
+        else:
+            self.net = denoiser(symbols, width, depth, heads, self.classes)
 
     def _units(self, level: Level) -> tuple[Tensor, Tensor, Tensor]:
         """The prediction is plain * state + scale * net(norm * state): norm, plain and scale, like the level's."""

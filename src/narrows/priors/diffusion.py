@@ -68,6 +68,7 @@ class Diffusion(DenoisingPrior):
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
+        net: str = "auto",
     ) -> None:
         if times == "auto":
             times = "lognormal" if path == "edm" else "uniform"
@@ -84,6 +85,7 @@ class Diffusion(DenoisingPrior):
             width=width,
             depth=depth,
             heads=heads,
+            net=net,
         )
 
     def nll(self, symbols: Tensor, condition: Condition = NO_CONDITION) -> Tensor:

@@ -85,6 +85,7 @@ class FlowMatching(DenoisingPrior):
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
+        net: str = "auto",
     ) -> None:
         super().__init__(
             symbols,
@@ -99,6 +100,7 @@ class FlowMatching(DenoisingPrior):
             width=width,
             depth=depth,
             heads=heads,
+            net=net,
         )
         self.coupling = choice("coupling", coupling, COUPLINGS)
         self.eps = number("eps", eps, low=1e-6)
