@@ -95,7 +95,7 @@ class UNetDenoiser(nn.Module):
         self.norm = nn.GroupNorm(math.gcd(_GROUPS, width), width)
         self.out = nn.Conv2d(width, channels, 1)
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(width))
-        nn.init.zeros_(self.out.bias)
+        nn.init.zeros_(self.out.bias)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
         """States at times (B,), or at one time for all, (1,): like the states."""
