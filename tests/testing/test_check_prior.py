@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Prior, Symbols, TokenLayout
 from narrows.core.check import RequestError
 from narrows.priors import PRIORS
@@ -26,6 +27,14 @@ SAMPLING = {
 SEVERAL_GRIDS = {"next-scale": Symbols((5,), 3, TokenLayout(((1, 1), (2, 2))))}
 """Symbols for priors that read none of the default ones."""
 
+
+class Tokenizer:
+    """A model whose bottleneck has a codebook of three codes."""
+
+    def __init__(self):
+        self.bottleneck = VectorQuantizer(1, codes=3, tokens=4)
+
+
 ALWAYS = {check.__name__ for check in PRIOR_PROPERTIES} - {
     "total_probability",
     "draws_follow_the_likelihood",
@@ -43,7 +52,8 @@ def test_every_prior_has_the_properties(name):
     if name == "flow":
         pytest.importorskip("zuko")
     constructor, symbols = PRIORS.constructor(name), SEVERAL_GRIDS.get(name)
-    held = set(check_prior(constructor, symbols, sampling=SAMPLING.get(name, {}), **small(name)))
+    sampling, model = SAMPLING.get(name, {}), Tokenizer() if name == "ctf" else None
+    held = set(check_prior(constructor, symbols, model=model, sampling=sampling, **small(name)))
     assert held >= ALWAYS
     assert ("total_probability" in held) == constructor.has_nll.fget(object.__new__(constructor))
     exact = "total_probability" in held and constructor.exact

@@ -140,6 +140,10 @@ class Bottleneck(Part):
         """What `to_symbols` returns of every example, if that is known without one."""
         return None
 
+    def code_vectors(self) -> Tensor | None:
+        """The vectors of all codes of its codebook, (K, d); None if a code has none of its own."""
+        return None
+
     def lengths(self, code: Code) -> Tensor | None:
         """The number of codes of each example, (B,), if examples have unequal numbers; otherwise None."""
         return None

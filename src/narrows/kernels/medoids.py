@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["k_medoids"]
+__all__ = ["k_medoids", "nearest_centre", "start_rows"]
 
 _CHUNK = 1 << 24
 """Largest number of distances that are computed at once."""
@@ -34,9 +34,9 @@ def k_medoids(x: Tensor, count: int, iterations: int = 20) -> Tensor:
     Reference:
         Park and Jun, A Simple and Fast Algorithm for K-Medoids Clustering, 2009.
     """
-    chosen = _start(x, count)
+    chosen = start_rows(x, count)
     for _ in range(iterations):
-        labels = _nearest(x, x[chosen])
+        labels = nearest_centre(x, x[chosen])
         labels[chosen] = torch.arange(count, device=x.device)  # rows may be equal
         new = chosen.clone()
         for k in range(count):
@@ -48,7 +48,7 @@ def k_medoids(x: Tensor, count: int, iterations: int = 20) -> Tensor:
     return chosen
 
 
-def _start(x: Tensor, count: int) -> Tensor:
+def start_rows(x: Tensor, count: int) -> Tensor:
     """Rows drawn one after the other, with chances by the squared distance from those drawn."""
     chosen = torch.randint(len(x), (1,), device=x.device)
     squared = x.new_full((len(x),), torch.inf)
@@ -61,7 +61,8 @@ def _start(x: Tensor, count: int) -> Tensor:
     return chosen
 
 
-def _nearest(x: Tensor, centres: Tensor) -> Tensor:
+def nearest_centre(x: Tensor, centres: Tensor) -> Tensor:
+    """The index of the nearest of K centres for each row, (N,)."""
     rows = max(1, _CHUNK // len(centres))
     return torch.cat([torch.cdist(part, centres).argmin(1) for part in x.split(rows)])
 

@@ -22,6 +22,17 @@ ROWS: tuple[Technique, ...] = (
         proved_by="vq-vae",
     ),
     Technique(
+        "ctf",
+        "Improving Autoregressive Image Generation through Coarse-to-Fine Token Prediction",
+        2025,
+        "2503.16194",
+        "A causal model of clusters of codes, then all codes at once, samples better than a causal model of the codes.",
+        2,
+        326,
+        _FIT.format("ctf"),
+        PRIOR,
+    ),
+    Technique(
         "rq-transformer",
         "Autoregressive Image Generation using Residual Quantization",
         2022,

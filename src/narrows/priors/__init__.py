@@ -30,6 +30,7 @@ PRIORS: Table[Prior] = Table(
     "narrows.core:Prior",
     {
         "autoregressive": "narrows.priors.autoregressive:Autoregressive",
+        "ctf": "narrows.priors.ctf:CTF",
         "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
         "maskgit": "narrows.priors.maskgit:MaskGIT",
         "masked-diffusion": "narrows.priors.masked_diffusion:MaskedDiffusion",

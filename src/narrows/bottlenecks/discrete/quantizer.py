@@ -170,10 +170,19 @@ class Quantizer(Bottleneck):
         """The shape and range of the indices, one for each token."""
         return Symbols((self.tokens,), self.codes, self.layout)
 
+    def code_vectors(self) -> Tensor | None:
+        """The vectors of all codes, (K, d); None for stacks, several grids, and codes that depend on the position."""
+        if self.symbols.kind != "indices" or not self.separate:
+            return None
+        return self.vectors(torch.arange(self.codes, device=self._device)[None])[0]
+
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes with independent, uniform indices, for models without a learned prior."""
-        device = next((t.device for t in (*self.parameters(), *self.buffers())), None)
-        return self.from_symbols(torch.randint(self.codes, (n, *self.symbols.shape), device=device))
+        return self.from_symbols(torch.randint(self.codes, (n, *self.symbols.shape), device=self._device))
+
+    @property
+    def _device(self) -> torch.device | None:
+        return next((t.device for t in (*self.parameters(), *self.buffers())), None)
 
     def to_symbols(self, code: Code) -> Tensor:
         """The indices, (B, L) or as in `symbols`."""
