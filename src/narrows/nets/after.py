@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Condition
 
-__all__ = ["After", "Scale"]
+__all__ = ["After", "Scale", "Scaled"]
 
 
 class After(nn.Module):
@@ -50,3 +50,26 @@ class Scale(nn.Module):
     def forward(self, z: Tensor) -> Tensor:
         """The product."""
         return self.factor * z
+
+
+class Scaled(nn.Module):
+    """A net whose output is multiplied by a number.
+
+    Args:
+        net: from examples, with conditions, to (..., Z).
+        factor: the number.
+
+    Example:
+        >>> from narrows.nets.mlp import MLP
+        >>> Scaled(MLP((3,), (5,), ()), 2.0)(torch.zeros(2, 3)).shape
+        torch.Size([2, 5])
+    """
+
+    def __init__(self, net: nn.Module, factor: float) -> None:
+        super().__init__()
+        self.net, self.factor = net, factor
+
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """The product."""
+        found: Tensor = self.net(x, condition)
+        return self.factor * found

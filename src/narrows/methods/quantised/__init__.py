@@ -236,4 +236,15 @@ ROWS = (
         None,
         "quantised.ibq",
     ),
+    Method(
+        "lq-vae",
+        "Variational Inference with Latent Space Quantization for Adversarial Resilience",
+        2019,
+        "1903.09940",
+        "quantised",
+        "Cells of a grid behind a Lipschitz encoder absorb perturbations that would deceive a classifier.",
+        2,
+        206,
+        "quantised.lq_vae",
+    ),
 )

@@ -9,13 +9,11 @@ import torch
 from torch import Tensor
 
 from narrows.audit.metrics.calibration import calibration_error
-from narrows.bottlenecks.deterministic.identity import Identity
-from narrows.core import Autoencoder, Objective, Spec
+from narrows.core import Autoencoder
 from narrows.core.predictor import Predictor
 from narrows.data import Dataset
-from narrows.likelihoods.categorical import Categorical
 from narrows.methods.variational.vib import vib
-from narrows.nets import build
+from narrows.proofs.classifier import classifier
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.reduced import reduced
 
@@ -48,20 +46,14 @@ def measure(trial: Trial) -> Mapping[str, float]:
     numbers |= {f"vib/{what}": numbers[f"beta={best}/{what}"] for what in ("nll", "ece", "error")}
     nets = []
     for member in range(trial.budget["nets"]):
-        model = replace(trial, seed=trial.seed + 1000 * member).build(_classifier, spec=data.spec)
+        model = replace(trial, seed=trial.seed + 1000 * member).build(
+            classifier, spec=data.spec, width=LATENT, net=NET
+        )
         trial.fit(model, train, lr=1e-3)
         nets.append(_probabilities(model, test, trial.seed))
     for name, p in (("ml", nets[0]), ("ensemble", torch.stack(nets).mean(0))):
         numbers |= {f"{name}/{what}": value for what, value in _judged(p, test).items()}
     return numbers
-
-
-def _classifier(spec: Spec) -> Autoencoder:
-    """The nets of the VIB without noise and prior."""
-    output = Categorical((1,), spec.classes, scaled=False)
-    encoder = build.encoder(spec.shape, LATENT, NET)
-    decoder = build.decoder(LATENT, output.parameter_shape, "linear")
-    return Predictor(encoder, Identity(), decoder, output, Objective(), labels=True)
 
 
 def _with_errors(part: Dataset, classes: int, seed: int) -> Dataset:
