@@ -37,7 +37,7 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         "downsample": (
             "pixels per token, along each side; a vector has one token for the square of that many numbers."
         ),
-        "prior": "the second stage over the code; with none, codes are drawn uniformly.",
+        "prior": "the second stage over the code; with none, codes are drawn uniformly, of ``lq-vae`` from N(0, I).",
         "beta": "weight of the commitment loss, a number or a schedule.",
         "codebook": (
             "how codes are learned, by moving averages (``ema``) or otherwise, from which start, the k-means centres "

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer, straight_through
 from narrows.core import NO_CONDITION, Code, Condition, Tree
-from narrows.core.check import number, refuse, whole
+from narrows.core.check import positive, whole
 
 __all__ = ["CellQuantizer"]
 
@@ -53,10 +53,8 @@ class CellQuantizer(Quantizer):
 
     def __init__(self, latent: int, levels: int = 9, step: float = 0.5, noise: float = 0.25) -> None:
         super().__init__(1, 1, whole("levels", levels, low=2), latent)
-        for name, value in (("step", step), ("noise", noise)):
-            if not number(name, value) > 0:
-                raise refuse(name, value, "a width above 0", f"Try {name}=0.5.")
-        self.step, self.noise = float(step), float(noise)
+        self.step = positive("step", step, "Try step=0.5.")
+        self.noise = positive("noise", noise, "Try noise=0.25.")
         # A buffer that only holds the module's floating-point dtype and device.
         self.register_buffer("precise", torch.empty(0), persistent=False)
 

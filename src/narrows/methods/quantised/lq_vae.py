@@ -5,7 +5,7 @@ from torch import nn
 from narrows import likelihoods
 from narrows.bottlenecks.discrete.cells import CellQuantizer
 from narrows.core import Autoencoder, Likelihood, Prior, Spec, as_spec
-from narrows.core.check import number, refuse
+from narrows.core.check import positive
 from narrows.core.schedules import Schedule
 from narrows.nets import build
 from narrows.nets.after import Scaled
@@ -24,7 +24,7 @@ def lq_vae(
     step: float = 0.5,
     noise: float = 0.25,
     lipschitz: float = 10.0,
-    beta: Schedule = 1.0,
+    kl: Schedule = 1.0,
     prior: str | Prior = "none",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -48,8 +48,7 @@ def lq_vae(
             code; the encoder learns to keep a margin to the faces of a cell.
         lipschitz: the factor of the normalised encoder f: for linear layers at most about how far the code moves when
             x moves by 1.
-        beta: weight of the KL divergence, a number or a schedule.
-        prior: the second stage over the code; with none, codes are drawn from N(0, I).
+        kl: beta, weight of the KL divergence, a number or a schedule.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -64,8 +63,7 @@ def lq_vae(
         Resilience, 2019. arXiv:1903.09940
     """
     spec = as_spec(spec)
-    if not number("lipschitz", lipschitz) > 0:
-        raise refuse("lipschitz", lipschitz, "a number above 0", "Try lipschitz=10.")
+    lipschitz = positive("lipschitz", lipschitz, "Try lipschitz=10.")
     latent = build.code_width(latent, spec.shape)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
     plain: nn.Module = spectral_norm(build.encoder(spec.shape, latent, net))
@@ -73,4 +71,4 @@ def lq_vae(
     decoder = build.decoder(latent, output.parameter_shape, net)
     bottleneck = CellQuantizer(latent, levels, step, noise)
     second = make_prior(prior, bottleneck.symbols, spec.classes)
-    return Autoencoder(encoder, bottleneck, decoder, output, Elbo(beta=beta), prior=second)
+    return Autoencoder(encoder, bottleneck, decoder, output, Elbo(beta=kl), prior=second)

@@ -17,7 +17,7 @@ from narrows.proofs.engine import Claim, Proof, Trial
 __all__ = ["PROOF"]
 
 NET, LATENT = "mlp:512,256", 64
-CELLS = {"levels": 2, "step": 1.0, "beta": 0.1}
+CELLS = {"levels": 2, "step": 1.0, "kl": 0.1}
 """As the authors, 64 latents of two cells."""
 EPSILON = 0.2
 """The largest change of a pixel."""
@@ -107,7 +107,7 @@ PROOF = Proof(
         under PGD computed on the classifier alone, the accuracy is at least 40 points higher behind the filter:
             lq-vae/pgd > bare/pgd + 0.4  (not at quick scale)
         at a loss of at most 3 points on clean examples:
-            lq-vae/clean > bare/clean - 0.03  (not at quick scale)
+            lq-vae/clean > bare/clean - 0.03  (not at quick scale, refuted here)
         and higher than behind an autoencoder of the same nets:
             lq-vae/pgd > ae/pgd  (not at quick scale)
         PGD deceives the classifier more than half the time:
@@ -118,9 +118,9 @@ PROOF = Proof(
     full={"steps": 50_000, "classifier": 10_000, "attack": 100, "test": 10_000, "batch_size": 100},
     notes="""
         Pixels are changed by at most 0.2: by PGD, 10 steps of 0.05 from a random point (quick: 5 of 0.1), and by one
-        step (`fgsm`). The classifier is a small convolutional net; the filters are perceptrons with 64 latents, as the
-        authors' of two cells each, trained without labels and attacks, with the same steps. `white` is PGD on classifier
-        and filter together, through the rounding by its straight-through gradient, which the paper also reports; no
-        claim. Cells, weights and nets were chosen by five runs on seed 1000, a fifth shorter.
+        step (`fgsm`). The classifier is a small convolutional net; the filters are perceptrons with 64 latents, as
+        the authors' of two cells each, trained without labels and attacks, with the same steps. `white` is PGD on
+        classifier and filter together, through the rounding by its straight-through gradient, which the paper also
+        reports; no claim. Cells, weights and nets were chosen by five runs on seed 1000, a fifth shorter.
         """,
 )
