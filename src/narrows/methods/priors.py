@@ -146,6 +146,17 @@ ROWS: tuple[Technique, ...] = (
         proved_by="var-tokenizer",
     ),
     Technique(
+        "flowar",
+        "FlowAR: Scale-wise Autoregressive Image Generation Meets Flow Matching",
+        2024,
+        "2412.15205",
+        "Means of areas of a code, drawn from coarse to fine by flow matching, need no tokenizer of several scales.",
+        2,
+        66,
+        _FIT.format("flowar"),
+        PRIOR,
+    ),
+    Technique(
         "flow-matching",
         "Flow Matching for Generative Modeling",
         2022,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,7 @@ _FASTEST = 30.0
 """Highest angular frequency; the lowest is 1."""
 _GATE = 0.1
 """Initial scale of what the blocks of a transformer add."""
+_ALL = slice(None)
 
 
 class TimeFeatures(nn.Module):
@@ -44,8 +46,8 @@ class TimeFeatures(nn.Module):
         self.tell = nn.Linear(condition, width, bias=False) if condition else None
 
     def forward(self, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        """(B,) -> (B, width)."""
-        angles = t[:, None] * self.rates
+        """(...,) -> (..., width), with a condition (..., G)."""
+        angles = t[..., None] * self.rates
         features: Tensor = self.net(torch.cat([angles.sin(), angles.cos()], -1))
         return (
             features
@@ -125,9 +127,9 @@ class _TokenBlock(nn.Module):
         ):  # both outputs start at a small scale, not at 0, so that all weights have gradients
             self.modulate.bias.zero_().view(6, width)[[2, 5]] = _GATE
 
-    def forward(self, h: Tensor, time: Tensor) -> Tensor:
-        scale, shift, gate, scale2, shift2, gate2 = self.modulate(time)[:, None].chunk(6, -1)
-        h = h + gate * self.attention(self.norms[0](h) * (1 + scale) + shift)
+    def forward(self, h: Tensor, time: Tensor, mask: Tensor | None = None) -> Tensor:
+        scale, shift, gate, scale2, shift2, gate2 = self.modulate(time).chunk(6, -1)
+        h = h + gate * self.attention(self.norms[0](h) * (1 + scale) + shift, mask=mask)
         out: Tensor = h + gate2 * self.mlp(self.norms[1](h) * (1 + scale2) + shift2)
         return out
 
@@ -170,12 +172,29 @@ class TokenDenoiser(nn.Module):
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(width))
         nn.init.zeros_(self.out.bias)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        """States (B, L, C) at times (B,) -> (B, L, C)."""
+    def forward(
+        self,
+        x: Tensor,
+        t: Tensor,
+        condition: Tensor | None = None,
+        *,
+        mask: Tensor | None = None,
+        places: slice = _ALL,
+    ) -> Tensor:
+        """States (B, L, C) at times (B,) -> (B, L, C).
+
+        Args:
+            x: the states.
+            t: the times, of each row (B,), or of each token (B, L).
+            condition: of each row (B, G), or of each token (B, L, G), like the times.
+            mask: which tokens (columns) a token (row) attends to, (L, L) bool; all if None.
+            places: which of the tokens these are, if not all.
+        """
         time = self.time(t, condition)
-        h = self.lead(x) + self.place + time[:, None]  # away from 0, as in `VectorDenoiser`
+        time = time if t.dim() == 2 else time[:, None]
+        h = self.lead(x) + self.place[places] + time  # away from 0, as in `VectorDenoiser`
         for block in self.blocks:
-            h = block(h, time)
+            h = block(h, time, mask)
         return self.out(self.norm(h))
 
 
@@ -193,9 +212,9 @@ class ArrayDenoiser(TokenDenoiser):
     ) -> None:
         super().__init__(math.prod(shape[1:]), shape[0], width, depth, heads, condition)
 
-    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, **options: Any) -> Tensor:
         """States (B, C, ...) at times (B,) -> (B, C, ...)."""
-        tokens = super().forward(x.flatten(2).transpose(1, 2), t, condition)
+        tokens = super().forward(x.flatten(2).transpose(1, 2), t, condition, **options)
         return tokens.transpose(1, 2).reshape(x.shape)
 
 

@@ -39,6 +39,7 @@ PRIORS: Table[Prior] = Table(
         "tarflow": "narrows.priors.tarflow:TARFlow",
         "starflow": "narrows.priors.tarflow:STARFlow",
         "next-scale": "narrows.priors.next_scale:NextScale",
+        "flowar": "narrows.priors.flowar:FlowAR",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
         "diffusion": "narrows.priors.diffusion:Diffusion",
         "flow": "narrows.priors.flow:NormalisingFlow",
