@@ -145,9 +145,7 @@ def test_with_the_exact_velocities_draws_have_the_distribution_of_gaussian_codes
         t, mean = t[..., None], h[..., :1] * coarse / fine
         variance = torch.full((2, 1), 1.0)
         if places.start:
-            variance = (
-                torch.tensor([[1e-6], [0.5 * 2 / 5 / fine**2]]) * 2
-            )  # of sum and difference, over sqrt(2)
+            variance = torch.tensor([[1e-6], [0.2 / fine**2]])  # of sum and difference, over sqrt(2)
             turn = torch.tensor([[1.0, 1.0], [1.0, -1.0]]) / 2**0.5
             x, mean = turn @ x, turn @ mean
         rest = (x - (1 - t) * mean) / ((1 - t) ** 2 * variance[: x.shape[1]] + t**2)

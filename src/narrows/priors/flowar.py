@@ -49,25 +49,26 @@ def doubled(grid: tuple[int, ...], scales: int = 0) -> TokenLayout:
 
 
 class FlowAR(RealTokens):
-    r"""A prior over a grid of real tokens that draws means of its areas, from coarse to fine, each grid by flow matching.
+    r"""A prior over a grid of real tokens: means of its areas, from coarse to fine, each grid by flow matching.
 
     .. math:: s_k = \mathrm{area}_k(z),\quad s_S = z,\qquad
               h_k = \mathrm{Blocks}(\mathrm{up}(s_1) \ldots \mathrm{up}(s_{k-1})),\qquad
               \min_v E \sum_k \|v((1 - t)\, s_k + t \epsilon,\, t \mid h_k) - (\epsilon - s_k)\|^2
 
-    The sides of the grids double from one token on: 1, 2, 4, 7 for 7 x 7 tokens. So any grid of tokens is read, and no
-    tokenizer of several scales is needed. h has a value at each place of grid k, that says what is known of it from the
-    coarser grids, resized to the grid by nearest values; a place attends to all of its grid and of the coarser ones. v is
-    a transformer over the places of one grid, whose norms are modulated at each place by h and t. It learns what v is
-    beyond that of N(0, I). The loss is a mean over all places of all grids, and no likelihood.
+    The sides of the grids double from one token on: 1, 2, 4, 7 for 7 x 7 tokens. So any grid of tokens is read, and
+    no tokenizer of several scales is needed. h has a value at each place of grid k, that says what is known of it
+    from the coarser grids, resized to the grid by nearest values; a place attends to all of its grid and of the
+    coarser ones. v is a transformer over the places of one grid, whose norms are modulated at each place by h and t.
+    It learns what v is beyond that of N(0, I). The loss is a mean over all places of all grids, and no likelihood.
 
-    Tokens are standardised with mean and deviation of each channel, and the channels of each grid once more. Weights are
-    averaged.
+    Tokens are standardised with mean and deviation of each channel, and the channels of each grid once more. Weights
+    are averaged.
 
     Args:
         scales: how many of the finest grids to draw; all if 0. With 1 it is flow matching in a single scale.
         head_depth: blocks of the transformer v.
-        noise: deviation of the noise on coarser grids where finer ones are learned, since in sampling they are not exact.
+        noise: deviation of the noise on coarser grids, from which finer ones are learned, as they are not exact in
+            sampling.
 
     Raises:
         RequestError: the symbols are not one grid of tokens, or an option is out of range.

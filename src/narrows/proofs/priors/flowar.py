@@ -91,7 +91,7 @@ PROOF = Proof(
         "look": 400,
         "batch_size": 64,
         "grid": 4,
-        "coarse": 7,
+        "coarse": 8,
         "solver": 10,
     },
     full={"steps": 20_000, "prior_steps": 20_000, "prior_batch": 64, "test": 10_000},
