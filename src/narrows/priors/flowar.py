@@ -190,7 +190,8 @@ class FlowAR(RealTokens):
 
         Args:
             n: how many.
-            condition: their ``labels``, one-hot (n, G); drawn evenly where the prior is told labels and none are given.
+            condition: their ``labels``, one-hot (n, G); where the prior is told labels and none are given, drawn as
+                often as in training.
             steps: steps of the solver for each grid.
             sampler: the solver: ``euler`` or ``ab2`` (one evaluation of the denoiser a step), ``heun`` (two) or ``rk4``
                 (four).
