@@ -69,7 +69,7 @@ PROOF = Proof(
         which has at least as many weights:
             flowar/weights < flow/weights
         a classifier finds the class that was asked for in at least 0.85 of the samples:
-            flowar/agreement > 0.85  (not at quick scale)
+            flowar/agreement > 0.85  (not at quick scale, refuted here)
         the same prior reads the tokens of another tokenizer, at half of the distance of N(0, I) at most:
             other/frechet < 0.5 * other-normal/frechet  (not at quick scale)
         """),
