@@ -14,6 +14,7 @@ from narrows.cli.output import destination, only_json, print_json
 from narrows.core.check import refuse
 
 if TYPE_CHECKING:
+    from narrows.audit import Report
     from narrows.data import Dataset
     from narrows.runs.run import Run
 
@@ -79,16 +80,21 @@ def audit(
             report = audited.audit(examples, name=name, force=True, progress=progress, **how)
     print_json(report.document()) if json else report.show()
     if write:
-        _wrote(out or run, name, features and report.get("l0") is not None)
+        _wrote(out or run, name, features, report, audited)
 
 
-def _wrote(folder: Path, name: str, latents: bool) -> None:
-    """Say which files were written."""
+def _wrote(folder: Path, name: str, features: bool, report: Report, audited: Run) -> None:
+    """Say which files were written, and how a remedy can be tried if one is known."""
     from narrows.runs.reports import file_name
+    from narrows.runs.rescue import proposed
 
+    latents = features and report.get("l0") is not None
     names = ["audit.json", "report.html", *(["features.html"] if latents else [])]
     files = [folder / file_name(one, name) for one in names]
     note(f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser.")
+    run = audited.path
+    if not name and (run / "result.json").is_file() and proposed(report, audited.recipe) is not None:
+        note(f"To try a remedy in a second run: narrows fit {run} --rescue --out {run}-rescued")
 
 
 def features(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,10 +48,18 @@ class _Fitting(shared.TrainingOptions):
     measure_every: Annotated[
         int | None, typer.Option(help="Evaluate on held-out data every this many steps; 0 for each epoch.")
     ] = None
+    rescue: Annotated[
+        bool,
+        typer.Option(
+            "--rescue",
+            help="DATA is a finished run: fit it again with a remedy that its audit names, and show both audits.",
+        ),
+    ] = False
 
     def arguments(self) -> dict[str, Any]:
         """The keyword arguments of `narrows.fit`, those of its `training` that were typed in one dict."""
         given = super().arguments()
+        del given["rescue"]
         training = {name: given.pop(name) for name in ("clip", "ema", "strategy")}
         given["seeds"] = shared.seeds(self.seeds)
         return {**given, "training": {k: v for k, v in training.items() if v not in (None, "auto")} or None}
@@ -83,6 +91,9 @@ def fit(
     `narrows fit DATA --method NAME --help` also shows the options of the method. With --prior, DATA may be a
     finished run: the prior is trained on its codes, and the new run has both.
     """
+    if how.rescue:
+        _rescue(Path(data), out, how, (method, prior, prior_steps, data_options, options))
+        return
     if method is None and prior is None and not (Path(data) / "recipe.json").is_file():
         raise RequestError("No method is given: use --method NAME. To list the names: narrows list")
     import narrows as nr
@@ -95,6 +106,21 @@ def fit(
         _finished_group(made)
     else:
         note(f"The run in {made.path} is finished. Next: narrows audit {made.path}")
+
+
+def _rescue(run: Path, out: Path | None, how: _Fitting, others: Sequence[Any]) -> None:
+    """Fit a run again with a remedy, and print what was wrong before and after."""
+    if any(others) or replace(how, progress=True) != _Fitting(rescue=True):
+        raise refuse("rescue", True, "given with DATA, --out and --progress alone", "The run has all else.")
+    if not (run / "recipe.json").is_file():
+        raise refuse("--rescue", str(run), "given with a finished run as DATA")
+    from narrows.runs.rescue import rescue
+
+    with _resumable(out):
+        tried = rescue(run, out, progress=how.progress)
+    print(printable(text_table(tried.rows)))
+    print(printable(tried.says))
+    note(f"The run in {tried.run.path} is finished. Next: narrows compare {run} {tried.run.path}")
 
 
 def _finished_group(runs: list[Any]) -> None:

@@ -9,6 +9,7 @@ from statistics import fmean
 import torch
 from torch import Tensor
 
+from narrows.audit.checks.collapse import CODEBOOK_REMEDIES
 from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import code_counts, perplexity
@@ -106,6 +107,7 @@ def _by_depth(view: View, indices: Tensor) -> tuple[Check, ...]:
             spread=spread(partial(_of_rows, _perplexity_of(view.codes), level), len(level), view.seed),
             n=level.numel(),
             no_chance="random codes use all entries",
+            remedies=({"shared": False}, *CODEBOOK_REMEDIES) if poor else (),
         )
         found.append(check)
     return tuple(found)

@@ -6,8 +6,8 @@ directions without variance.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +17,14 @@ from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import PASSIVE, perplexity, regimes, unit_variance
 from narrows.audit.report.finding import Check, Finding, Verdict
 
-__all__ = ["collapse"]
+__all__ = ["CODEBOOK_REMEDIES", "collapse"]
+
+CODEBOOK_REMEDIES: tuple[Mapping[str, Any], ...] = (
+    {"codebook": "ema:restart=0.03,start=kmeans"},
+    {"codebook": "clustered"},
+    {"gradient": "rotation"},
+)
+"""Remedies of entries that are not used, the usual one first."""
 
 
 class Use(NamedTuple):
@@ -34,6 +41,8 @@ class Use(NamedTuple):
     parts: int
     again: Callable[[Tensor], float]
     """What is used in some of the parts of the data, from their numbers."""
+    remedies: tuple[Mapping[str, Any], ...] = ()
+    """As of `Check`."""
 
 
 def collapse(view: View) -> Finding:
@@ -64,6 +73,7 @@ def collapse(view: View) -> Finding:
                 n=use.n,
                 no_chance=full,
                 no_spread="a word; see capacity-used",
+                remedies=() if verdict == "ok" else use.remedies,
             ),
             Check(
                 "capacity-used",
@@ -101,7 +111,7 @@ def _codebook(view: View) -> Use | None:
         return perplexity(indices[rows], view.codes)
 
     used = perplexity(indices, view.codes)
-    return Use(used, total, what, 0.25, remedy, len(indices), len(indices), again)
+    return Use(used, total, what, 0.25, remedy, len(indices), len(indices), again, CODEBOOK_REMEDIES)
 
 
 def _sparse(view: View) -> Use | None:
@@ -115,7 +125,8 @@ def _sparse(view: View) -> Use | None:
     def again(rows: Tensor) -> float:
         return float((fires[rows].sum(0) > 0).sum())
 
-    return Use(alive, total, "latents ever fire", 0.5, remedy, view.counted, len(fires), again)
+    remedies = ({"dead": "auxk"}, {"dead": "resample"})
+    return Use(alive, total, "latents ever fire", 0.5, remedy, view.counted, len(fires), again, remedies)
 
 
 def _posterior(view: View) -> Use | None:
@@ -136,7 +147,8 @@ def _posterior(view: View) -> Use | None:
         return float(active.sum())
 
     used, total = again(torch.arange(len(mean))), mean[0].numel()
-    return Use(used, total, "latents carry information", 0.5, remedy, len(mean), len(mean), again)
+    remedies = ({"beta": "linear:0:1:2000"}, {"free_bits": 0.25})
+    return Use(used, total, "latents carry information", 0.5, remedy, len(mean), len(mean), again, remedies)
 
 
 def _plain(view: View) -> Use | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
@@ -52,6 +52,8 @@ class Check:
         n: number of examples (tokens, sequences) that the figure rests on.
         no_chance: why there is no chance level: no control has another value, or the figure is one itself.
         no_spread: why there is no spread: the figure does not depend on the examples, or is a word.
+        remedies: changed arguments of a fit, each of which may mend what is wrong, the first to be tried first.
+            `narrows.runs.rescue` fits a second run with the first that the method has.
     """
 
     name: str
@@ -64,6 +66,10 @@ class Check:
     n: int | None = None
     no_chance: str = ""
     no_spread: str = ""
+    remedies: tuple[Mapping[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "remedies", tuple(self.remedies))
 
     def to_json(self) -> dict[str, Any]:
         """All fields, without unknown or empty ones after `says`; a number that is not finite becomes None.
@@ -76,7 +82,7 @@ class Check:
         return {
             name: value
             for name, value in fields.items()
-            if value not in (None, "") or name not in ("chance", "spread", "n", "no_chance", "no_spread")
+            if value not in (None, "", ()) or name in ("name", "value", "unit", "verdict", "says")
         }
 
 
