@@ -17,6 +17,9 @@ from narrows.testing import PRIOR_PROPERTIES, MethodError, check_prior
 SMALL = {"width": 8, "depth": 1, "heads": 2, "components": 3, "centroids": 20}
 """Small sizes for the priors that have these options."""
 
+LARGER = {"enat": {"width": 32, "encoder_depth": 1}}
+"""Sizes for a prior that learns too little of labels in the few steps of these checks."""
+
 SAMPLING = {
     "riemannian": {"steps": 4, "leapfrog": 2},
     "flow-matching": {"steps": 10},
@@ -44,7 +47,7 @@ ALWAYS = {check.__name__ for check in PRIOR_PROPERTIES} - {
 
 def small(name):
     known = inspect.signature(PRIORS.constructor(name)).parameters
-    return {option: value for option, value in SMALL.items() if option in known}
+    return {**{option: value for option, value in SMALL.items() if option in known}, **LARGER.get(name, {})}
 
 
 @pytest.mark.parametrize("name", list(PRIORS.parts))

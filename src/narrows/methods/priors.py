@@ -67,6 +67,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "enat",
+        "ENAT: Rethinking Spatial-temporal Interactions in Token-based Image Synthesis",
+        2024,
+        "2411.06959",
+        "Masked prediction whose revealed codes are encoded once, among themselves, saves a third of the operations.",
+        2,
+        372,
+        _FIT.format("enat"),
+        PRIOR,
+    ),
+    Technique(
         "masked-diffusion",
         "Simplified and Generalized Masked Diffusion for Discrete Data",
         2024,

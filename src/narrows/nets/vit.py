@@ -134,7 +134,7 @@ class Attention(nn.Module):
         self.out = nn.Linear(width, width)
 
     def forward(self, x: Tensor, before: list[Tensor] | None = None, mask: Tensor | None = None) -> Tensor:
-        """(B, L, width) -> (B, L, width); `before` is an optional cache of keys and values, `mask` (L, L) bool."""
+        """(B, L, width) -> (B, L, width); `before` is an optional cache of keys and values, `mask` (..., L, L) bool."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if before is not None:
             if before:
@@ -143,6 +143,12 @@ class Attention(nn.Module):
         causal = self.causal and x.shape[-2] > 1
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
         return self.out(y.transpose(1, 2).flatten(-2))
+
+    def keys_and_values(self, x: Tensor) -> list[Tensor]:
+        """The keys and values of tokens (B, L, width), each (B, heads, L, width / heads), as a cache has them."""
+        width = x.shape[-1]
+        pair = F.linear(x, self.qkv.weight[width:]).unflatten(-1, (2, self.heads, -1))
+        return list(pair.permute(2, 0, 3, 1, 4))
 
 
 class Block(nn.Module):
@@ -158,6 +164,10 @@ class Block(nn.Module):
         """(B, L, width) -> (B, L, width)."""
         x = x + self.attention(self.norm1(x), before, mask)
         return x + self.mlp(self.norm2(x))
+
+    def keys_and_values(self, x: Tensor) -> list[Tensor]:
+        """The keys and values of tokens (B, L, width) in this block."""
+        return self.attention.keys_and_values(self.norm1(x))
 
 
 class TransformerBlocks(nn.Module):

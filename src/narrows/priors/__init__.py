@@ -33,6 +33,7 @@ PRIORS: Table[Prior] = Table(
         "ctf": "narrows.priors.ctf:CTF",
         "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
         "maskgit": "narrows.priors.maskgit:MaskGIT",
+        "enat": "narrows.priors.enat:ENAT",
         "masked-diffusion": "narrows.priors.masked_diffusion:MaskedDiffusion",
         "givt": "narrows.priors.givt:GIVT",
         "denoiser-head": "narrows.priors.denoiser_head:DenoiserHead",

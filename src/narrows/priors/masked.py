@@ -76,10 +76,23 @@ class MaskedPrior(IndexPrior):
         self.initialise(self.embed.weight, self.mask, self.place, *self.head.weights())
         self.embed.requires_grad_(math.prod(symbols.shape) > 1)  # a single index is always masked
 
-    def hidden(self, symbols: Tensor, masked: Tensor, labels: Tensor | None = None) -> Tensor:
-        """What is known of every place: symbols (B, L) or (B, L, D), where masked (B, L), labels -> (B, L, W)."""
+    def hidden(
+        self, symbols: Tensor, masked: Tensor, labels: Tensor | None = None, step: Tensor | None = None
+    ) -> Tensor:
+        """What is known of the masked places: (B, L, W), of which the rows of other places are not used.
+
+        Args:
+            symbols: (B, L) or (B, L, D).
+            masked: where they are masked, (B, L).
+            labels: one-hot, (B, G).
+            step: the step in which each place was revealed, (B, L), for a prior to which that makes a difference.
+        """
+        return self.blocks(self.inputs(symbols, masked, labels))
+
+    def inputs(self, symbols: Tensor, masked: Tensor, labels: Tensor | None) -> Tensor:
+        """The inputs of the transformer, (B, L, W)."""
         h = torch.where(masked[..., None], self.mask, self.embed(symbols)) + self.place
-        return self.blocks(self.with_labels(h, labels))
+        return self.with_labels(h, labels)
 
     def with_labels(self, h: Tensor, labels: Tensor | None) -> Tensor:
         """Inputs of the transformer (B, L, W) with the embedding of labels (B, G) added, if there are any."""
@@ -108,7 +121,7 @@ class MaskedPrior(IndexPrior):
         when = order.argsort(-1)
         total = torch.zeros((), device=symbols.device)
         for turn in range(self.tokens):
-            terms = self.terms(symbols, when >= turn, labels)
+            terms = self.terms(symbols, when >= turn, labels, when)
             total = total + terms.gather(-1, order[:, turn : turn + 1])[:, 0]
         return total
 
@@ -126,9 +139,10 @@ class MaskedPrior(IndexPrior):
         for k in range(_PASSES):
             low, high = (self.tokens * end // _PASSES for end in (k, k + 1))
             size = int(torch.randint(low, high, (), generator=dice)) + 1
-            chosen = torch.randperm(self.tokens, generator=dice)[:size].to(symbols.device)
+            order = torch.randperm(self.tokens, generator=dice).to(symbols.device)
+            chosen, when = order[:size], order.argsort().expand(symbols.shape[:2])
             masked = torch.zeros(symbols.shape[:2], dtype=torch.bool, device=symbols.device)
-            terms = self.terms(symbols, masked.index_fill(1, chosen, True), labels)[:, chosen]
+            terms = self.terms(symbols, masked.index_fill(1, chosen, True), labels, when)[:, chosen]
             total = total + (high - low) * terms.mean(-1)
         return total
 
@@ -175,9 +189,11 @@ class MaskedPrior(IndexPrior):
         log_p[masked] = torch.stack(sure).sum(0)
         return filled, log_p
 
-    def terms(self, symbols: Tensor, masked: Tensor, labels: Tensor | None) -> Tensor:
-        """-log p of every masked place given those that are not masked, (B, L); 0 of the others."""
-        h, found = self.hidden(symbols, masked, labels)[masked], symbols[masked]
+    def terms(
+        self, symbols: Tensor, masked: Tensor, labels: Tensor | None, step: Tensor | None = None
+    ) -> Tensor:
+        """-log p of every masked place given those that are not masked, (B, L); 0 of the others. See `hidden`."""
+        h, found = self.hidden(symbols, masked, labels, step)[masked], symbols[masked]
         nll = self.head.nll(h[None], found[None], self.embed)[0]
         return h.new_zeros(masked.shape).masked_scatter(
             masked, nll.flatten(1).sum(1) if nll.dim() > 1 else nll

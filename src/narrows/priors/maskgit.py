@@ -61,7 +61,7 @@ class MaskGIT(MaskedPrior):
         symbols = batch.x
         labels = self.told(batch.condition, len(symbols))
         masked = self.masks(symbols)
-        h, truth = self.hidden(symbols, masked, labels)[masked], symbols[masked]
+        h, truth = self.hidden(symbols, masked, labels, self.steps(masked))[masked], symbols[masked]
         logits = self.logits(h[None], truth[None])[0].movedim(-1, 1)
         here = torch.tensor([len(truth), 1.0], device=symbols.device)
         masks, processes = all_sum(here)  # a mean over the masks of all processes, not of their means
@@ -75,6 +75,10 @@ class MaskGIT(MaskedPrior):
         ratio = torch.rand(rows, 1, device=device)
         count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
         return torch.rand(rows, self.tokens, device=device).argsort(-1).argsort(-1) < count
+
+    def steps(self, masked: Tensor) -> Tensor | None:
+        """Steps in which places that are not masked (B, L) were revealed, in training; None where they do not count."""
+        return None
 
     @torch.no_grad()
     def sample(
