@@ -247,4 +247,15 @@ ROWS = (
         206,
         "quantised.lq_vae",
     ),
+    Method(
+        "memory-vq",
+        "MEMORY-VQ: Compression for Tractable Internet-Scale Memory",
+        2023,
+        "2308.14903",
+        "quantised",
+        "Vectors kept as codes of groups of their numbers, in a sixteenth of the space, are nearly as useful.",
+        2,
+        293,
+        "quantised.memory_vq",
+    ),
 )
