@@ -258,4 +258,15 @@ ROWS = (
         293,
         "quantised.memory_vq",
     ),
+    Method(
+        "beast",
+        "BEAST: Efficient Tokenization of B-Splines Encoded Action Sequences for Imitation Learning",
+        2025,
+        "2506.06072",
+        "quantised",
+        "Control points of splines describe motions with fewer tokens than their steps, smoothly and without jumps.",
+        2,
+        379,
+        "quantised.beast",
+    ),
 )
