@@ -49,7 +49,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 def divided(trial: Trial) -> tuple[Tensor, Tensor, int]:
     """All rows (N, D) and their classes in an order of this seed, and how many are for training."""
-    parts = trial.data.train.all(), trial.data.test.all()
+    parts = [part.all(conditions=("labels",)) for part in (trial.data.train, trial.data.test)]
     rows = torch.cat([part.x for part in parts]).flatten(1)
     labels = torch.cat([part.condition["labels"] for part in parts]).argmax(1)
     with seeded(trial.seed):
