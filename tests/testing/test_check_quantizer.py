@@ -66,7 +66,10 @@ def test_the_quantiser_of_every_method_has_no_fault(row):
     with seeded(0):
         build = index.builder(row)
         few = {"codes": 64} if "codes" in signature(build).parameters else {}
-        model = build(Spec((1, 8, 8), "unit"), **few)
+        try:
+            model = build(Spec((1, 8, 8), "unit"), **few)
+        except RequestError:
+            pytest.skip("it does not read images")
     if not isinstance(model.bottleneck, Quantizer):
         pytest.skip("its bottleneck has several quantisers")
     if not model.bottleneck.separate:
