@@ -23,7 +23,9 @@ def test_bins_lie_between_the_percentiles_of_the_control_points():
     indices = np.clip(np.round((c - low) / (high - low) * 15), 0, 15).astype(int)
     code = model.encode(Batch(x))
     assert (model.bottleneck.to_symbols(code).numpy() == indices).mean() > 0.999  # float32 at the edges
-    np.testing.assert_allclose(code.z[..., 0], low + indices / 15 * (high - low), atol=0.2 * (high - low).max() / 15)
+    np.testing.assert_allclose(
+        code.z[..., 0], low + indices / 15 * (high - low), atol=0.2 * (high - low).max() / 15
+    )
     assert torch.equal(model.bottleneck.from_symbols(model.bottleneck.to_symbols(code)).z, code.z)
 
 

@@ -64,7 +64,11 @@ def test_constants_are_one_everywhere():
 
 @pytest.mark.parametrize(
     ("options", "named"),
-    [({"points": 4}, "points"), ({"points": 6, "chunks": 20}, "chunks"), ({"points": 6, "degree": 0}, "degree")],
+    [
+        ({"points": 4}, "points"),
+        ({"points": 6, "chunks": 20}, "chunks"),
+        ({"points": 6, "degree": 0}, "degree"),
+    ],
 )
 def test_impossible_splines_are_refused(options, named):
     with pytest.raises(RequestError, match=named):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from narrows import likelihoods
-from narrows.bottlenecks.discrete.product import ProductQuantizer
+from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
 from narrows.core.check import at_least, whole
 from narrows.core.schedules import Schedule
@@ -25,8 +25,6 @@ def memory_vq(
     codes: int = 256,
     maps: bool = True,
     beta: Schedule = 0.25,
-    decay: float = 0.99,
-    restart: float = 0.03,
     prior: str | Prior = "none",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
@@ -38,7 +36,7 @@ def memory_vq(
 
     Each of G groups of numbers of the vector is replaced by the nearest code of its own codebook, so that r times
     fewer bits are stored than with 32 for each of D numbers. Codebooks start by k-means and are moving averages of
-    what is assigned to them. W and W' start as the identity, so that training starts at plain product quantisation
+    what is assigned to them, see `GroupedQuantizer`. W and W' start as the identity, so that training starts at plain product quantisation
     and adapts the groups and the codes to what is read. With ``maps=False`` the vectors themselves are quantised, as
     in the paper. If the data have a target, such as another model's output, that is what the codes reconstruct.
 
@@ -50,8 +48,6 @@ def memory_vq(
         codes: size of each codebook, K; with 256 a group is one byte.
         maps: learn W and W'.
         beta: weight of the commitment loss, a number or a schedule.
-        decay: decay of the codebooks' EMA.
-        restart: codes used less than this share of the mean are restarted; 0 for never.
 
     Raises:
         RequestError: an argument out of range, or a prior on labels that the data do not have.
@@ -70,7 +66,7 @@ def memory_vq(
     groups = max(1, min(size, int(bits / math.log2(codes) + 1e-9)))
     width = groups * math.ceil(size / groups)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
-    quantizer = ProductQuantizer(width, codes=codes, tokens=1, groups=groups, decay=decay, restart=restart)
+    quantizer = GroupedQuantizer(width, codes=codes, tokens=1, groups=groups, books="group")
     encoder = reading(spec, FromIdentity(spec.shape, (1, width), maps))
     decoder = FromIdentity((1, width), output.parameter_shape, maps)
     objective = Objective(weights={"commitment": beta})
