@@ -36,9 +36,10 @@ def memory_vq(
 
     Each of G groups of numbers of the vector is replaced by the nearest code of its own codebook, so that r times
     fewer bits are stored than with 32 for each of D numbers. Codebooks start by k-means and are moving averages of
-    what is assigned to them, see `GroupedQuantizer`. W and W' start as the identity, so that training starts at plain product quantisation
-    and adapts the groups and the codes to what is read. With ``maps=False`` the vectors themselves are quantised, as
-    in the paper. If the data have a target, such as another model's output, that is what the codes reconstruct.
+    what is assigned to them: see `GroupedQuantizer`. W and W' start as the identity, so that training starts at plain
+    product quantisation and adapts the groups and the codes to what is read. With ``maps=False`` the vectors
+    themselves are quantised, as in the paper. If the data have a target, such as another model's output, that is what
+    the codes reconstruct.
 
     Codebooks and maps are stored once, for all vectors. ``narrows encode`` writes the codes, ``narrows decode`` reads
     them.

@@ -50,11 +50,17 @@ def _world(trial: Trial, clean: Tensor, noisy: Tensor) -> dict[str, float]:
     half = len(clean) // 2
     train, test, truth = noisy[half:], noisy[:half], clean[:half]
     model = _spline(trial, train)
-    numbers = {"beast/tokens": _tokens(model), "steps/tokens": float(train[0].numel())}
+    tokens = _tokens(model)
+    numbers = {"beast/tokens": tokens, "beast/bits": 8 * tokens, "steps/tokens": float(train[0].numel())}
     numbers |= _scores("beast", model.reconstruct(Batch(test)), truth)
     numbers |= _scores("steps", binned(train, test, STEPS), truth)
     numbers |= _scores("fewer", binned(train, test, 2 * POINTS - 1), truth)
     numbers["beast/jump"] = jump(model, test, trial.seed)
+    return numbers | (_learned(trial, train, test, truth) if trial.budget["steps"] else {})
+
+
+def _learned(trial: Trial, train: Tensor, test: Tensor, truth: Tensor) -> dict[str, float]:
+    """The scores of an RQ-VAE that is trained on chunks, each of which it codes alone."""
     chunks = train.unflatten(1, (2, CHUNK)).flatten(0, 1)
     learned = trial.build(
         rq_vae, spec=chunks.shape[1:], codes=BINS, depth=5, width=32, net="conv:width=32", prior="none"
@@ -62,11 +68,10 @@ def _world(trial: Trial, clean: Tensor, noisy: Tensor) -> dict[str, float]:
     trial.fit(learned, Dataset(chunks, Scaling(), tuple(chunks.shape[1:])), lr=1e-3)
     symbols = learned.bottleneck.symbols
     assert symbols is not None
-    numbers["rq/bits"] = 2 * 8.0 * int(np.prod(symbols.shape))
-    numbers["beast/bits"] = 8 * numbers["beast/tokens"]
     with torch.no_grad():
         read = learned.reconstruct(Batch(test.unflatten(1, (2, CHUNK)).flatten(0, 1)))
-    return numbers | _scores("rq", read.unflatten(0, (-1, 2)).flatten(1, 2), truth)
+    scores = _scores("rq", read.unflatten(0, (-1, 2)).flatten(1, 2), truth)
+    return {**scores, "rq/bits": 16.0 * int(np.prod(symbols.shape))}
 
 
 def _spline(trial: Trial, train: Tensor) -> Autoencoder:
@@ -165,14 +170,14 @@ PROOF = Proof(
             beast/unexplained < 0.5 * fewer/unexplained
         the decoded curve has no jump between chunks, of encoded and of random tokens:
             beast/jump < 1e-9
-        an RQ-VAE of chunks, with as many bits and trained for minutes, has at least the error:
+        an RQ-VAE of chunks, with as many bits and 600 steps of training, has a larger error:
             beast/unexplained < rq/unexplained  (not at quick scale)
-        and twice the error of the step from one chunk to the next:
+        and at least twice that of the step from one chunk to the next:
             beast/boundary < 0.5 * rq/boundary  (not at quick scale)
         of recorded motion a fifth of the tokens explains 99 %:
-            motion-beast/unexplained < 0.01  (not at quick scale)
+            motion-beast/unexplained < 0.01  (not at quick scale, refuted here)
         and more than as many binned steps:
-            motion-beast/unexplained < motion-fewer/unexplained  (not at quick scale)
+            motion-beast/unexplained < motion-fewer/unexplained  (not at quick scale, refuted here)
         with less jerk than binning of each step:
             motion-beast/jerk < motion-steps/jerk  (not at quick scale)
         of drawn strokes a fifth of the tokens explains 99 %:
@@ -182,14 +187,17 @@ PROOF = Proof(
         with less jerk than binning of each step:
             strokes-beast/jerk < strokes-steps/jerk  (not at quick scale)
         """),
-    quick={"steps": 2, "rows": 600, "real": 0},
+    quick={"steps": 0, "rows": 600, "real": 0},
     default={"steps": 600, "batch_size": 64, "rows": 4000, "real": 1},
     full={"steps": 20_000},
     notes="""
         Sequences of 100 steps in two chunks of 10 control points for each channel, one of them shared, in 256 bins. The
         synthetic ones have 7 channels with three sinusoids each and noise of 0.02, a tenth of their deviation. The
         RQ-VAE has 13 tokens of 5 codes a chunk, 1040 bits where BEAST has 1064. Recorded motion: joint angles of three
-        clips, 100 frames at 120 Hz; windows overlap, so that training and test windows are alike. Percentiles clip a
-        50th of the control points. The paper's claims of success on robots and of time are not measured here.
+        clips, 100 frames at 120 Hz; windows overlap, so that training and test windows are alike. There, two thirds of
+        BEAST's error come from its percentiles: of 245 correlated windows they clip what two in a hundred do. With
+        ``tail=0`` 0.8 % are unexplained where 1.3 % are (seed 0), without bins 0.4 %. The words of the claims on the
+        RQ-VAE were made exact after the first run, not the inequalities. The paper's claims of success on robots and of
+        time are not measured here.
         """,
 )
