@@ -1,8 +1,10 @@
 """Compression of stored vectors by product quantisation that is trained with its reader."""
 
 import math
+from typing import Any
 
 from narrows import likelihoods
+from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
 from narrows.core.check import at_least, whole
@@ -19,6 +21,7 @@ def memory_vq(
     codes: int = 256,
     maps: bool = True,
     beta: Schedule = 0.25,
+    codebook: str | Codebook = "ema",
     prior: str | Prior = "none",
     likelihood: str | Likelihood = "auto",
 ) -> Autoencoder:
@@ -44,12 +47,13 @@ def memory_vq(
     Reference:
         Zemlyanskiy et al., MEMORY-VQ: Compression for Tractable Internet-Scale Memory, 2023. arXiv:2308.14903
     """
-    spec, size, codes = as_spec(spec), math.prod(as_spec(spec).shape), whole("codes", codes, low=2)
+    spec, size, codes = as_spec(spec), as_spec(spec).size, whole("codes", codes, low=2)
     bits = 32 * size / at_least("compression", compression, 1)
     groups = max(1, min(size, int(bits / math.log2(codes) + 1e-9)))
     width = groups * math.ceil(size / groups)
     output = likelihoods.likelihood(likelihood, spec.output_shape, spec.output_values)
-    quantizer = GroupedQuantizer(width, codes=codes, tokens=1, groups=groups, books="group")
+    books: dict[str, Any] = {"groups": groups, "books": "group", "codebook": codebook}
+    quantizer = GroupedQuantizer(width, codes=codes, tokens=1, **books)
     encoder = reading(spec, FromIdentity(spec.shape, (1, width), maps))
     decoder = FromIdentity((1, width), output.parameter_shape, maps)
     model = with_prior(
