@@ -38,7 +38,6 @@ def memory_vq(
         compression: r.
         codes: size of each codebook, K; with 256 a group is one byte.
         maps: learn W and W'; without, the vectors themselves are quantised, as in the paper.
-        beta: weight of the commitment loss, a number or a schedule.
 
     Example:
         >>> memory_vq((384,)).bottleneck.symbols.shape
