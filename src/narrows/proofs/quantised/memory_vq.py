@@ -106,8 +106,7 @@ PROOF = Proof(
         Embeddings of 10,000 sentences, 384 numbers of 32 bits in 96 bytes; 8,000 train, 2,000 are a store in which each
         exact embedding looks for its neighbours. Product quantisation has the same groups and 25 rounds of k-means of
         all training rows; principal components are rounded to a byte each. Classes are told by logistic regression
-        trained on what is read back of the training rows. Learned maps lower the squared error by a fifth, and yet find
-        fewer neighbours than plain product quantisation does. The paper compresses tokens of passages for a reader of 3
+        trained on what is read back of the training rows. The paper compresses tokens of passages for a reader of 3
         billion parameters and measures answers (KILT); neither fits here.
         """,
 )
