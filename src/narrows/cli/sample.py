@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -21,6 +22,38 @@ __all__ = ["sample"]
 
 _COLUMNS = 16
 """Columns of a picture of several priors."""
+_SHOWN, _BESIDE = 32, 4
+"""Mixtures in a picture, and in a row of it."""
+
+_PANEL = "Separation of mixtures"
+
+
+@dataclass(frozen=True)
+class _Separating:
+    separate: Annotated[
+        str | None,
+        typer.Option(
+            help="Data whose examples are each the mean of two: draw the two, instead of new examples.",
+            metavar="DATA",
+            rich_help_panel=_PANEL,
+        ),
+    ] = None
+    pairs: Annotated[
+        int,
+        typer.Option(
+            help="Pairs of training examples, in whose mean codes are counted.", rich_help_panel=_PANEL
+        ),
+    ] = 20_000
+    candidates: Annotated[
+        int,
+        typer.Option(
+            help="Pairs of sources, of which the one is kept whose mean is nearest to the mixture.",
+            rich_help_panel=_PANEL,
+        ),
+    ] = 8
+    search: Annotated[str, typer.Option(help="ancestral draws, or beam search.", rich_help_panel=_PANEL)] = (
+        "ancestral"
+    )
 
 
 def sample(
@@ -47,14 +80,26 @@ def sample(
     force: shared.Force = False,
     json: shared.Json = False,
     *,
+    separating: _Separating,
     sampling: dict[str, Any],
 ) -> None:
-    """Draw new examples.
+    """Draw new examples, or the two sources of mixtures.
 
     `narrows sample RUN --help` also shows the options of the run's prior, or of that of --prior, if it is a learned
-    one.
+    one. With --separate, the run's prior is `autoregressive`, and an .npz file has the sources (N, 2, ...) as x.
     """
     opened = codes.load_run(run)
+    if separating.separate is not None:
+        _write_sources(
+            opened,
+            prior,
+            separating,
+            sampling,
+            seed,
+            destination(codes.needed(out), force, codes.EXAMPLES),
+            json,
+        )
+        return
     texts = is_text(opened)
     path = text_destination(out, force) if texts else destination(codes.needed(out), force, codes.EXAMPLES)
     resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
@@ -72,6 +117,39 @@ def sample(
         write_texts(opened, x, path, json)
     elif path is not None:
         codes.write_examples(path, opened, x, json)
+
+
+def _write_sources(
+    run: Run,
+    prior: str | None,
+    how: _Separating,
+    sampling: Mapping[str, Any],
+    seed: int,
+    path: Path,
+    json: bool,
+) -> None:
+    """Write the sources of mixtures; a picture has each mixture and its two sources."""
+    import numpy as np
+
+    from narrows.data import like
+
+    for name, value in sampling.items():
+        raise refuse(name, value, "left out with --separate")
+    if prior is not None:
+        from narrows.runs.priors import prior_run
+
+        run = prior_run(run, prior)
+    mixtures = like(run.recipe.data, how.separate)
+    options = {name: value for name, value in vars(how).items() if name != "separate"}
+    with only_json(json), codes.show_progress() as progress:
+        found = run.separate(mixtures, seed=seed, progress=progress, **options)
+    if path.suffix.lower() == ".npz":
+        write_npz(path, {"x": found})
+    else:
+        mixed = np.asarray(run._units(mixtures.all().x))[:, None]
+        rows = np.concatenate([mixed, found], 1)[:_SHOWN]
+        write_png(path, codes.drawing(run, rows.reshape(-1, *rows.shape[2:]), 3 * _BESIDE))
+    codes.print_result(json, path, rows=len(found), holds={"x": list(found.shape)})
 
 
 def _with_priors(run: Run, text: str) -> dict[str, Run]:

@@ -56,6 +56,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "lass",
+        "Latent Autoregressive Source Separation",
+        2023,
+        "2301.08562",
+        "A causal prior of single sources and counts of mixed codes separate two sources without training for it.",
+        2,
+        95,
+        "narrows sample RUN --separate MIX.npz --out parts.npz",
+        PRIOR,
+    ),
+    Technique(
         "maskgit",
         "MaskGIT: Masked Generative Image Transformer",
         2022,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Condition, Symbols
-from narrows.core.check import choice, refuse
+from narrows.core.check import choice, refuse, whole
 from narrows.priors import require
 from narrows.priors.heads.parallel import Parallel, PresentEmbedding
 from narrows.priors.heads.softmax import Softmax
@@ -19,6 +19,7 @@ from narrows.priors.labels import guided, with_unlabelled
 from narrows.priors.pattern import arranged, pattern_of, restored
 from narrows.priors.samplers.ancestral import Choose, sharpened
 from narrows.priors.samplers.lantern import Draft, Drawn, checked, speculative
+from narrows.priors.samplers.separation import Mixtures, beam_search, drawn_pairs
 from narrows.priors.sequence import IndexSequence
 
 __all__ = ["Autoregressive"]
@@ -185,6 +186,40 @@ class Autoregressive(IndexSequence):
             proposals=proposals,
             device=device,
         )
+
+    @torch.no_grad()
+    def separate(
+        self, mixed: Tensor, table: Mixtures, candidates: int = 8, search: str = "ancestral"
+    ) -> Tensor:
+        """Codes of two sources, of each of which this is the prior, given those of their mixture.
+
+        Args:
+            mixed: the indices of mixtures, (n, L).
+            table: p(m | a, b), see `narrows.priors.samplers.separation.counted`.
+            candidates: number of pairs for each mixture, C.
+            search: ``ancestral``: draws, place by place; or ``beam``: the most likely pairs that a search finds.
+
+        Returns:
+            Indices (n, C, 2, L).
+
+        Raises:
+            RequestError: there are several indices per position, or an option is out of range.
+
+        Reference:
+            Postolache et al., Latent Autoregressive Source Separation, 2023. arXiv:2301.08562
+        """
+        if self.order is not None or self.symbols.kind != "indices":
+            raise refuse("prior", str(self.symbols), "one over a single index per position")
+        count, mixed = whole("candidates", candidates), table.known(mixed)
+        if choice("search", search, ("ancestral", "beam")) == "beam":
+            return beam_search(self, mixed, table, count)
+        rows = mixed.repeat_interleave(count, 0)
+        places = iter(rows.T)
+        found = self.net.generate(
+            self.net.first(2 * len(rows), None),
+            lambda h: drawn_pairs(self.head(h), next(places), table),
+        )
+        return found.view(2, len(mixed), count, -1).permute(1, 2, 0, 3)
 
     def draw(self, h: Tensor, choose: Choose) -> Tensor:
         """An index for each row of h (R, W)."""

@@ -236,6 +236,17 @@ class Run:
             return prior_run(self, prior).sample(n, progress=progress, **how, **options)
         return sample(self, n, progress=progress, **how, **options)
 
+    def separate(self, data: Any, **how: Any) -> np.ndarray:
+        """The two sources of each mixture in the data, (N, 2, *shape): see `narrows.runs.verbs.separate.separate`.
+
+        Args:
+            data: the mixtures, means of two examples.
+            how: `pairs`, `candidates`, `search` (``ancestral`` or ``beam``), `seed` and `progress`.
+        """
+        from narrows.runs.verbs.separate import separate
+
+        return separate(self, data, **how)
+
     def interpolate(self, data: Any = None, i: int = 0, j: int = 1, *, steps: int = 8) -> Any:
         """Decode points on the line between the codes of examples i and j, (steps, *shape)."""
         return interpolate(self, data, i, j, steps)
