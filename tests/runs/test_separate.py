@@ -47,7 +47,7 @@ def test_the_command_writes_arrays_and_pictures(folder, stripes, capsys):
     words = ["sample", str(folder / "run"), "--separate", str(folder / "mix.npz"), "--pairs", "200", "--out"]
     assert narrows([*words, str(folder / "parts.npz")]) == 0
     with np.load(folder / "parts.npz") as found:
-        assert found["x"].shape == (3, 2, 4, 4)
+        assert found["x"].shape == (3, 2, 1, 4, 4)
     assert narrows([*words, str(folder / "parts.png")]) == 0
     with Image.open(folder / "parts.png") as picture:
         assert picture.size[0] > 3 * picture.size[1]

@@ -342,6 +342,13 @@ class Prior(Part):
         """The terms of `nll` by token, in the order in which tokens are drawn, (B, T); None if it has no such terms."""
         return None
 
+    def layers(self, symbols: Tensor) -> list[Tensor] | None:
+        """The features of its net after each block, of whole rows of symbols, each (B, L, W); None without blocks.
+
+        A prior that is told labels is told none.
+        """
+        return None
+
     @property
     def has_nll(self) -> bool:
         """Whether `nll` is defined."""

@@ -220,6 +220,14 @@ class TransformerBlocks(nn.Module):
             x = block(x, None if before is None else before[i], mask)
         return self.norm(x)
 
+    def layers(self, x: Tensor) -> list[Tensor]:
+        """Tokens (B, L, width) after each block, the last normalised as `forward` returns them."""
+        found = []
+        for block in self.blocks:
+            x = block(x, None, None)
+            found.append(x)
+        return [*found[:-1], self.norm(x)]
+
 
 class ViTGridEncoder(nn.Module):
     """A transformer over patches, with one output token per patch.

@@ -108,6 +108,10 @@ class MaskedPrior(IndexPrior):
         """Logits of every index: symbols (B, L) or (B, L, D), where masked (B, L), labels -> (*symbols, K)."""
         return self.logits(self.hidden(symbols, masked, labels), symbols)
 
+    def layers(self, symbols: Tensor) -> list[Tensor]:
+        """The features after each block of the transformer, of whole rows without masks, (B, L, W) each."""
+        return self.blocks.layers(self.embed(symbols) + self.place)
+
     def ordered_nll(self, symbols: Tensor, order: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
         """-log p of symbols (B, *shape) generated place by place, in nats, (B,).
 

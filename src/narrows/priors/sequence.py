@@ -58,10 +58,14 @@ class Causal(nn.Module):
         start = self.start.expand(n, -1)
         return start if self.tell is None or labels is None else start + self.tell(labels.to(start.dtype))
 
+    def inputs(self, tokens: Tensor, labels: Tensor | None = None) -> Tensor:
+        """What the blocks read: the start token and all tokens but the last, (B, L, ...) -> (B, L, W)."""
+        start = self.first(len(tokens), labels)[:, None]
+        return torch.cat([start, self.embed(tokens[:, :-1])], 1) + self.place
+
     def forward(self, tokens: Tensor, labels: Tensor | None = None) -> Tensor:
         """What is known of each token from those before it: (B, L, ...) -> (B, L, W)."""
-        start = self.first(len(tokens), labels)[:, None]
-        return self.blocks(torch.cat([start, self.embed(tokens[:, :-1])], 1) + self.place)
+        return self.blocks(self.inputs(tokens, labels))
 
     def generate(self, first: Tensor, draw: Callable[[Tensor], Tensor]) -> Tensor:
         """Tokens (R, L, ...) one after another, with cached keys and values.
@@ -155,6 +159,10 @@ class Sequence(LabelledPrior):
         """-log p of each token, or of its parts, given those before it, (B, T)."""
         tokens, labels = self.arrange(symbols), self.told(condition, len(symbols))
         return self.head.nll(self.net(tokens, labels), tokens, self.net.embed).flatten(1)
+
+    def layers(self, symbols: Tensor) -> list[Tensor]:
+        """The features after each block of the transformer, (B, L, W) each: at place l of the tokens before l."""
+        return self.net.blocks.layers(self.net.inputs(self.arrange(symbols)))
 
     def generate(
         self, n: int, condition: Condition, guidance: float, draw: Callable[[Tensor], Tensor]

@@ -29,6 +29,7 @@ from narrows.audit.checks.modalities import modalities
 from narrows.audit.checks.orthogonality import quasi_orthogonality
 from narrows.audit.checks.principal import principal
 from narrows.audit.checks.prior_bits import prior_bits
+from narrows.audit.checks.prior_probe import prior_probe
 from narrows.audit.checks.quantisation import quantisation
 from narrows.audit.checks.rate import rate_and_distortion
 from narrows.audit.checks.reconstructions import reconstructions
@@ -73,6 +74,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     splice,
     table,
     prior_bits,
+    prior_probe,
     aggregate_posterior,
     prior_holes,
     generated_loss,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import numpy as np
@@ -90,7 +91,9 @@ def factorised(train: Dataset, mixed: Tensor, classes: Tensor, seed: int) -> Ten
     parts = {}
     for label in labels.unique().tolist():
         model = decomposition.NMF(PARTS, init="nndsvda", tol=1e-3, max_iter=400, random_state=seed)
-        parts[label] = model.fit(x[labels.numpy() == label][:500]).components_
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the last digits of the parts do not matter
+            parts[label] = model.fit(x[labels.numpy() == label][:500]).components_
     made = []
     for one, (first, second) in zip(mixed.flatten(1).double().numpy(), classes.tolist(), strict=True):
         weights = nnls(np.concatenate([parts[first], parts[second]]).T, one)[0]
@@ -124,8 +127,8 @@ PROOF = Proof(
     notes="""
         Images of 14 x 14 pixels (digits: 8 x 8), a grid of 7 x 7 tokens, 128 codes. Pairs are of any two test images,
         in equal shares; each mixture counts in its better order. Of 8 ancestral draws that is taken whose mean is
-        nearest to the mixture. NMF is told the classes of both sources, the prior is not. The paper separates images of 28 x 28
-        pixels and music by larger priors; its comparison of times with a search by gradients is not repeated here. In
-        passes of a net: one for each of 49 tokens, with cached keys, for all candidates together.
+        nearest to the mixture. NMF is told the classes of both sources, the prior is not. The paper separates images of
+        28 x 28 pixels and music by larger priors; its comparison of times with a search by gradients is not repeated
+        here. In passes of a net: one for each of 49 tokens, with cached keys, for all candidates together.
         """,
 )
