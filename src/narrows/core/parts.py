@@ -349,6 +349,22 @@ class Prior(Part):
         """
         return None
 
+    def states(
+        self, n: int, condition: Condition = NO_CONDITION, *, steps: int = 8
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """The states of n draws from step to step, for a prior that draws all symbols in steps; else none.
+
+        Args:
+            n: how many.
+            condition: as for `sample`.
+            steps: number of steps.
+
+        Returns:
+            For each step, and for the end: symbols as `sample` draws them, and which of their places are still masked,
+            (n, L), or None where a state is the estimate of all symbols.
+        """
+        return []
+
     @property
     def has_nll(self) -> bool:
         """Whether `nll` is defined."""

@@ -7,11 +7,11 @@ from types import MappingProxyType
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Batch, Loss, Pass, Symbols
+from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols
 from narrows.core.check import RequestError, choice, number, refuse
 from narrows.diffusion.paths import Level, Levels, Path
 from narrows.diffusion.predictions import Denoised, check_prediction, express, gaussian, read
-from narrows.diffusion.samplers import Denoise
+from narrows.diffusion.samplers import Denoise, draw
 from narrows.diffusion.times import draw_times
 from narrows.nets.denoiser import denoiser
 from narrows.nets.unet_denoiser import unet_denoiser
@@ -163,6 +163,22 @@ class DenoisingPrior(StandardCodes):
             )
 
         return denoise
+
+    @torch.no_grad()
+    def states(
+        self, n: int, condition: Condition = NO_CONDITION, *, steps: int = 8
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """The estimates of n codes at each level of noise, by ``ddim``; see `Prior.states`."""
+        levels, found = self.path.levels(steps), list[Tensor]()
+        denoise = self.separator(levels, self.asked(condition, n, 1.0, self.shift.device), 1.0, (0.0, 1.0))
+
+        def seen(x: Tensor, t: Tensor) -> Denoised:
+            both = denoise(x, t)
+            found.append(both.x)
+            return both
+
+        draw(seen, self.noise(n), self.path, levels)  # ends with the last estimate
+        return [(self.own(z.flatten(1)), None) for z in found]
 
     def noise(self, n: int) -> Tensor:
         """Draws of N(0, I), (n, *shape)."""

@@ -55,6 +55,8 @@ class MaskedPrior(IndexPrior):
     """
 
     exact = False
+    seen: list[tuple[Tensor, Tensor | None]] | None = None
+    """What `states` records of the passes of a draw."""
     plan = MappingProxyType({"steps": BUDGET})
     embed: nn.Embedding | StackEmbedding
     head: Softmax | Depth
@@ -158,6 +160,8 @@ class MaskedPrior(IndexPrior):
         copies = 1 if guidance == 1 else 2
 
         def propose(symbols: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
+            if self.seen is not None:
+                self.seen.append((symbols, masked))
             where = masked.repeat(copies, 1)
             h = self.hidden(symbols.repeat(copies, *[1] * (symbols.dim() - 1)), where, labels)
             return self.drawn(h[where], symbols, masked, guidance, (temperature, top_k, top_p))
@@ -192,6 +196,17 @@ class MaskedPrior(IndexPrior):
         log_p = sure[0].new_full(masked.shape, torch.inf)
         log_p[masked] = torch.stack(sure).sum(0)
         return filled, log_p
+
+    def states(
+        self, n: int, condition: Condition = NO_CONDITION, *, steps: int = 8
+    ) -> list[tuple[Tensor, Tensor | None]]:
+        """Symbols and where they are masked, before each pass and at the end; see `Prior.states`."""
+        self.seen = seen = list[tuple[Tensor, Tensor | None]]()
+        try:
+            symbols = self.sample(n, condition, steps=steps)
+        finally:
+            self.seen = None
+        return [*seen, (symbols, symbols.new_zeros(n, self.tokens, dtype=torch.bool))] if seen else []
 
     def terms(
         self, symbols: Tensor, masked: Tensor, labels: Tensor | None, step: Tensor | None = None

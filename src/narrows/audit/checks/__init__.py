@@ -39,8 +39,10 @@ from narrows.audit.checks.representations import mean_and_sampled
 from narrows.audit.checks.resolution import resolution
 from narrows.audit.checks.samples import samples
 from narrows.audit.checks.splice import splice
+from narrows.audit.checks.strips import strips
 from narrows.audit.checks.surface import surface
 from narrows.audit.checks.table import table
+from narrows.audit.checks.token_influence import token_influence
 from narrows.audit.checks.traversals import traversals
 from narrows.audit.checks.units import units
 from narrows.audit.evidence.view import View
@@ -84,6 +86,8 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     disentanglement,
     reconstructions,
     samples,
+    strips,
+    token_influence,
     traversals,
 )
 """All checks, in the order of the report."""

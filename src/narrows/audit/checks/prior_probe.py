@@ -78,7 +78,8 @@ def prior_probe(view: View) -> Finding:
         spread=spread(partial(_mean_of, codes.right.double()), len(right), view.seed),
         n=len(right),
     )
-    return Finding((check, alone), (_chart([one.accuracy for one in layers], codes.accuracy),))
+    figures = (_chart([one.accuracy for one in layers], codes.accuracy),) if len(layers) > 1 else ()
+    return Finding((check, alone), figures)
 
 
 @torch.no_grad()
@@ -132,8 +133,9 @@ def _mean_of(each: Tensor, rows: Tensor) -> float:
 
 def _chart(layers: list[float], codes: float) -> Chart:
     says = "Accuracy of linear probes of classes: of the codes, and of the prior's net after each block."
+    blocks = tuple(range(1, len(layers) + 1))
     series = (
-        Series("the prior", tuple(layers)),
-        Series("codes alone", (codes,) * len(layers), tone=0),
+        Series("the prior", tuple(layers), blocks),
+        Series("codes alone", (codes,) * len(layers), blocks, tone=0),
     )
     return Chart("prior-probe", "Classes in the prior's net", says, "lines", series, "block", "accuracy")

@@ -66,7 +66,8 @@ _GROUPS = (
     ("Redundancy and disentanglement", ("correlation", "atoms/", "layers/", "quasi-", *_FACTORS)),
     ("The true dictionary", ("recovery/",)),
     ("In the language model", ("splice/",)),
-    ("Codes and prior", ("prior/",)),
+    ("Codes and prior", ("prior/", "probe/prior", "probe/codes")),
+    ("Quantisation", ("quantisation/", "tokens/")),
     ("Single latents", ("latent/",)),
 )
 _FOLDED = ("Single latents",)
