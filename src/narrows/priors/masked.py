@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from types import MappingProxyType
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -202,8 +202,9 @@ class MaskedPrior(IndexPrior):
     ) -> list[tuple[Tensor, Tensor | None]]:
         """Symbols and where they are masked, before each pass and at the end; see `Prior.states`."""
         self.seen = seen = list[tuple[Tensor, Tensor | None]]()
+        sample: Any = self.sample  # every masked prior draws in steps
         try:
-            symbols = self.sample(n, condition, steps=steps)
+            symbols = sample(n, condition, steps=steps)
         finally:
             self.seen = None
         return [*seen, (symbols, symbols.new_zeros(n, self.tokens, dtype=torch.bool))] if seen else []

@@ -35,8 +35,6 @@ def token_influence(view: View) -> Finding:
         return Finding()
     places = _places(grid)
     maps = influence(model, few, places.flatten())
-    if maps is None:
-        return Finding()
     total = maps.flatten(1).sum(1)
     half = _effective(maps)
     shape = maps.shape[1:]
@@ -79,7 +77,7 @@ def _places(grid: tuple[int, ...]) -> Tensor:
 
 
 @torch.no_grad()
-def influence(model: Autoencoder, batch: Batch, places: Tensor) -> Tensor | None:
+def influence(model: Autoencoder, batch: Batch, places: Tensor) -> Tensor:
     r"""The mean absolute change of the output if a token is exchanged for that of another example.
 
     .. math:: I_l = \frac1n \sum_i |\hat x(c_i) - \hat x(c_i \text{ with token } l \text{ of } c_{i + 1})|
@@ -92,7 +90,7 @@ def influence(model: Autoencoder, batch: Batch, places: Tensor) -> Tensor | None
         places: tokens, (P,).
 
     Returns:
-        (P, \*shape), or None if the output is not a tensor.
+        (P, \*shape).
     """
     symbols = model.as_symbols(batch).x
     conditions = {name: batch.condition[name] for name in model.inputs}
@@ -101,8 +99,6 @@ def influence(model: Autoencoder, batch: Batch, places: Tensor) -> Tensor | None
         return model.likelihood.mean(model.decode(model.bottleneck.from_symbols(some).z, conditions))
 
     own, other = output(symbols), symbols.roll(1, 0)
-    if not isinstance(own, Tensor):
-        return None
     maps = []
     for place in places.tolist():
         changed = symbols.clone()
