@@ -28,6 +28,16 @@ _SHOWN, _BESIDE = 32, 4
 _PANEL = "Separation of mixtures"
 
 
+_PRIOR = Annotated[
+    str | None,
+    typer.Option(
+        help="Draw from this prior instead of the run's own: it is fitted to the codes of the training data, and "
+        "stored in RUN/priors. Several, separated by commas, are drawn side by side; none is the method's own.",
+        metavar="NAME[:OPTIONS]",
+    ),
+]
+
+
 @dataclass(frozen=True)
 class _Separating:
     separate: Annotated[
@@ -60,14 +70,7 @@ def sample(
     run: shared.Run,
     out: codes.OPTIONAL_FILE = None,
     n: Annotated[int, typer.Option("-n", "--n", help="Number of examples.")] = 64,
-    prior: Annotated[
-        str | None,
-        typer.Option(
-            help="Draw from this prior instead of the run's own: it is fitted to the codes of the training data, and "
-            "stored in RUN/priors. Several, separated by commas, are drawn side by side; none is the method's own.",
-            metavar="NAME[:OPTIONS]",
-        ),
-    ] = None,
+    prior: _PRIOR = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     label: Annotated[
         int | None,
