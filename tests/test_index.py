@@ -207,7 +207,7 @@ def test_every_prior_has_a_row():
     }
     assert rows == set(PRIORS.parts)
     samplers = {row.name for row in entries(PRIOR) if f"--sampler {row.name} " in row.verb}
-    uses = {"lass", "harmon"}  # of any prior of a kind: separation, and a check of the audit
+    uses = {"lass"}  # of another prior
     assert {row.name for row in entries(PRIOR)} <= rows | samplers | uses
 
 
