@@ -106,9 +106,9 @@ PROOF = Proof(
     quick_data="digits",
     claims=Claim.read("""
         sources of the mean of two images have a PSNR at least 3 dB above that of the mean itself:
-            lass/psnr > mixture/psnr + 3  (not at quick scale)
+            lass/psnr > mixture/psnr + 3  (not at quick scale, refuted here)
         and at least 3 dB above that of NMF:
-            lass/psnr > nmf/psnr + 3  (not at quick scale)
+            lass/psnr > nmf/psnr + 3  (not at quick scale, refuted here)
         and no higher than that of the reconstructions of the sources themselves:
             lass/psnr < codes/psnr
         """),
