@@ -19,7 +19,7 @@ def run(tmp_path_factory):
     return nr.fit(base, prior="maskgit:width=8,depth=1,heads=2", out=folder / "b", steps=2, progress=False)
 
 
-@pytest.mark.parametrize("text", ["maskgit", "masked-diffusion"])
+@pytest.mark.parametrize("text", ["maskgit", "masked-diffusion", "enat"])
 def test_states_of_a_masked_prior_are_those_of_a_draw(text):
     torch.manual_seed(0)
     prior = make_prior(f"{text}:width=8,depth=1,heads=2", Symbols((16,), codes=5)).eval()

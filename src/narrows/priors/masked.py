@@ -160,8 +160,6 @@ class MaskedPrior(IndexPrior):
         copies = 1 if guidance == 1 else 2
 
         def propose(symbols: Tensor, masked: Tensor) -> tuple[Tensor, Tensor]:
-            if self.seen is not None:
-                self.seen.append((symbols, masked))
             where = masked.repeat(copies, 1)
             h = self.hidden(symbols.repeat(copies, *[1] * (symbols.dim() - 1)), where, labels)
             return self.drawn(h[where], symbols, masked, guidance, (temperature, top_k, top_p))
@@ -180,6 +178,8 @@ class MaskedPrior(IndexPrior):
             guidance: w.
             options: of `sharpened`.
         """
+        if self.seen is not None:
+            self.seen.append((symbols, masked))
         sure = list[Tensor]()
         copies = 1 if guidance == 1 else 2
 
