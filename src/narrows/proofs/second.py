@@ -12,14 +12,24 @@ from torch.distributions import Normal
 from narrows.audit.metrics.frechet import Features
 from narrows.core import Autoencoder, Batch, Prior, seeded
 from narrows.data import Dataset
+from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.methods.variational.vae import vae
 from narrows.priors import make_prior
 from narrows.proofs.engine import Trial
 from narrows.proofs.grids import RATE
-from narrows.proofs.quality import decoded, distance, features
+from narrows.proofs.quality import decoded, distance, features, independent
 from narrows.proofs.reduced import reduced
 
-__all__ = ["CHANNELS", "FirstStage", "drawn_symbols", "fit_prior", "grid_options", "real_grid", "real_vector"]
+__all__ = [
+    "CHANNELS",
+    "FirstStage",
+    "drawn_symbols",
+    "fit_prior",
+    "grid_options",
+    "index_grid",
+    "real_grid",
+    "real_vector",
+]
 
 CHANNELS = 4
 """Numbers of a token of `real_grid`."""
@@ -64,6 +74,16 @@ class FirstStage:
         """The Frechet distance of decoded symbols (B, *shape)."""
         return distance(self.look, decoded(self.model, symbols.flatten(1)), self.test)
 
+    @torch.no_grad()
+    def shuffled(self) -> float:
+        """The Frechet distance of indices that are drawn alone, with the frequencies of their places."""
+        known = self.model.as_symbols(self.train.all(len(self.test))).x
+        symbols = self.model.bottleneck.symbols
+        assert symbols is not None
+        drawn = independent(known, symbols.codes, len(self.test))
+        made = decoded(self.model, self.model.bottleneck.from_symbols(drawn).z)
+        return distance(self.look, made, self.test)
+
     def floors(self) -> dict[str, float]:
         """N(0, I), the prior that a VAE has without training, and the held-out codes, the floor of every prior.
 
@@ -89,6 +109,25 @@ def real_grid(trial: Trial) -> FirstStage:
     model = trial.build(vae, latent=CHANNELS, beta=0.02, **grid_options(trial))
     trial.fit(model, lr=RATE)
     return FirstStage(trial, model, trial.data.train, test, look, drawn_symbols(model, test))
+
+
+def index_grid(trial: Trial) -> FirstStage:
+    """A VQ-VAE over images at half the size, with a token of 8 numbers for 2 x 2 pixels; symbols are its indices."""
+    budget = trial.budget
+    data = reduced(trial.data, rows=budget["rows"], tests=budget["test"], binary=False)
+    model = trial.build(
+        vq_vae,
+        spec=data.spec,
+        codes=budget["codes"],
+        width=8,
+        downsample=2,
+        net="conv:width=16",
+        likelihood="squared",
+        prior="none",
+    )
+    trial.fit(model, data.train, lr=RATE)
+    test, look = data.test.all(), features(trial, budget["look"], data.train)
+    return FirstStage(trial, model, data.train, test, look, model.as_symbols(test).x)
 
 
 def real_vector(trial: Trial, latent: int) -> FirstStage:

@@ -9,54 +9,35 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from narrows.core import Autoencoder
-from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.priors.ctf import CTF
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import RATE
-from narrows.proofs.quality import decoded, distance, features, independent
-from narrows.proofs.reduced import reduced
-from narrows.proofs.second import fit_prior
+from narrows.proofs.quality import decoded
+from narrows.proofs.second import index_grid
 
 __all__ = ["PROOF"]
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VQ-VAE with many codes, and two priors over its indices; exchange codes within and across clusters."""
-    budget = trial.budget
-    data = reduced(trial.data, rows=budget["rows"], tests=budget["test"], binary=False)
-    base = trial.build(
-        vq_vae,
-        spec=data.spec,
-        codes=budget["codes"],
-        width=8,
-        downsample=2,
-        net="conv:width=16",
-        likelihood="squared",
-        prior="none",
-    )
-    trial.fit(base, data.train, lr=RATE)
-    test, look = data.test.all(), features(trial, budget["look"], data.train)
-    indices = base.as_symbols(test).x
-    known = base.as_symbols(data.train.all(budget["test"])).x
-    drawn = base.bottleneck.from_symbols(independent(known, budget["codes"], len(test))).z
-    numbers = {"positions/frechet": distance(look, decoded(base, drawn), test)}
-    clusters = f"clusters={budget['clusters']}"
-    for name, text in {
-        "ctf": f"ctf:width=64,depth=2,fine_depth=2,{clusters}",
+    first = index_grid(trial)
+    base = first.model
+    numbers = {"positions/frechet": first.shuffled()}
+    arms = {
+        "ctf": f"ctf:width=64,depth=2,fine_depth=2,clusters={trial.budget['clusters']}",
         "flat": "ar:width=64,depth=4",
-    }.items():
-        prior = fit_prior(trial, base, text, train=data.train)
-        with torch.no_grad():
-            numbers[f"{name}/nll"] = float(prior.nll(indices).mean())
-            numbers[f"{name}/frechet"] = distance(look, base.sample(len(test)), test)
-            with FlopCounterMode(display=False) as counter:
-                prior.sample(1)
+    }
+    for name, text in arms.items():
+        prior = first.fit(text)
+        numbers[f"{name}/nll"] = first.nll(prior)
+        numbers[f"{name}/frechet"] = first.sampled()
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            prior.sample(1)
         numbers[f"{name}/operations"] = float(counter.get_total_flops())
         numbers[f"{name}/weights"] = float(sum(p.numel() for p in prior.parameters()))
         if isinstance(prior, CTF):
             torch.manual_seed(trial.seed)
-            numbers["swap/cluster"] = swapped(base, indices, prior.cluster)
-            numbers["swap/any"] = swapped(base, indices, torch.zeros_like(prior.cluster))
+            numbers["swap/cluster"] = swapped(base, first.held_out, prior.cluster)
+            numbers["swap/any"] = swapped(base, first.held_out, torch.zeros_like(prior.cluster))
     return numbers
 
 

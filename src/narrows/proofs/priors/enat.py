@@ -9,12 +9,9 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.proofs.engine import Claim, Proof, Trial
-from narrows.proofs.grids import RATE
-from narrows.proofs.quality import distance, features, reconstructed
-from narrows.proofs.reduced import reduced
-from narrows.proofs.second import fit_prior
+from narrows.proofs.quality import distance, reconstructed
+from narrows.proofs.second import index_grid
 
 __all__ = ["PROOF"]
 
@@ -23,38 +20,24 @@ PASSES = 8
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train a VQ-VAE, MaskGIT and ENAT over its indices; compare bits, samples of eight passes, and operations."""
-    budget = trial.budget
-    data = reduced(trial.data, rows=budget["rows"], tests=budget["test"], binary=False)
-    base = trial.build(
-        vq_vae,
-        spec=data.spec,
-        codes=budget["codes"],
-        width=8,
-        downsample=2,
-        net="conv:width=16",
-        likelihood="squared",
-        prior="none",
-    )
-    trial.fit(base, data.train, lr=RATE)
-    test, look = data.test.all(), features(trial, budget["look"], data.train)
-    indices = base.as_symbols(test).x
-    numbers = {"reconstructions/frechet": distance(look, reconstructed(base, test), test)}
+    first = index_grid(trial)
+    numbers = {
+        "reconstructions/frechet": distance(first.look, reconstructed(first.model, first.test), first.test)
+    }
     arms: dict[str, tuple[str, dict[str, dict[str, Any]]]] = {
         "maskgit": ("maskgit:depth=4,width=64", {"maskgit": {}, "one-pass": {"steps": 1}}),
         "enat": ("enat:depth=2,encoder_depth=2,width=64", {"enat": {}, "again": {"reuse": False}}),
     }
     for name, (text, draws) in arms.items():
-        prior = fit_prior(trial, base, text, train=data.train)
-        with torch.no_grad():
-            numbers[f"{name}/bits"] = float(prior.nll(indices).mean()) / math.log(2) / indices.shape[1]
+        prior = first.fit(text)
+        numbers[f"{name}/bits"] = first.nll(prior) / math.log(2) / first.held_out.shape[1]
         numbers[f"{name}/weights"] = float(sum(p.numel() for p in prior.parameters()))
         for said, options in draws.items():
             options = {"steps": PASSES, **options}
             torch.manual_seed(trial.seed)
-            with torch.no_grad():
-                numbers[f"{said}/frechet"] = distance(look, base.sample(len(test), **options), test)
-                with FlopCounterMode(display=False) as counter:
-                    prior.sample(1, **options)
+            numbers[f"{said}/frechet"] = first.sampled(**options)
+            with torch.no_grad(), FlopCounterMode(display=False) as counter:
+                prior.sample(1, **options)
             numbers[f"{said}/operations"] = float(counter.get_total_flops())
     return numbers
 
