@@ -89,7 +89,8 @@ def sample(
     """Draw new examples.
 
     `narrows sample RUN --help` also shows the options of the run's prior, or of that of --prior, if it is a learned
-    one. With --separate, the two sources of mixtures are drawn: the run's prior is `autoregressive`, and an .npz file has the sources (N, 2, ...) as x.
+    one. With --separate, the two sources of mixtures are drawn: the run's prior is `autoregressive`, and an .npz file
+    has the sources (N, 2, ...) as x.
     """
     opened = codes.load_run(run)
     if separating.separate is not None:

@@ -32,6 +32,7 @@ class ENAT(MaskGIT):
     over all tokens.
 
     Args:
+        smoothing: label smoothing in training: the share of the target that is spread over all codes.
         depth: number of blocks of masked tokens.
         encoder_depth: number of blocks of revealed tokens.
 
