@@ -162,6 +162,11 @@ def test_a_size_of_zero_is_refused(method, option):
             method((1, 8, 8), **{option: 0})
 
 
+def test_product_quantisation_of_one_group_is_refused():
+    with pytest.raises(RequestError, match="the method vq-vae"):
+        product_vq((1, 8, 8), groups=1)
+
+
 def test_indices_between_two_codes_are_refused():
     model = vq_vae((1, 8, 8), codes=4, prior="none")
     whole = np.ones((3, 4), dtype=np.float32)

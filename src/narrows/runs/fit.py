@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -377,7 +378,8 @@ def _resolve(
     check_options(builder, options, name)
 
     def build(source: Source) -> Autoencoder:
-        given = str(options.get("prior", ""))
+        known = inspect.signature(builder).parameters
+        given = str(options.get("prior", known["prior"].default if "prior" in known else ""))
         options.update(tell_labels(options, builder, source.spec.classes))
         with spelled_as(given, str(options.get("prior", ""))):
             return builder(source.spec, **check_options(builder, options, name))

@@ -6,6 +6,7 @@ from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
+from narrows.core.check import refuse
 from narrows.core.schedules import Schedule
 from narrows.methods.quantised._assemble import token_autoencoder
 from narrows.nets.kinds import Net
@@ -34,7 +35,7 @@ def product_vq(
 
     Args:
         codes: size of each codebook, K.
-        groups: number of codebooks, C; a divisor of `width`.
+        groups: number of codebooks, C, at least 2; a divisor of `width`.
         width: width of a quantised token, d.
 
     Raises:
@@ -48,6 +49,8 @@ def product_vq(
     Reference:
         Jegou, Douze, Schmid, Product Quantization for Nearest Neighbor Search, 2011. doi:10.1109/TPAMI.2010.57
     """
+    if groups == 1:
+        raise refuse("groups", groups, "at least 2", "With a single codebook it is the method vq-vae.")
 
     def quantizer(tokens: int) -> Quantizer:
         return GroupedQuantizer(
