@@ -269,4 +269,15 @@ ROWS = (
         379,
         "quantised.beast",
     ),
+    Method(
+        "gflownet-em",
+        "GFlowNet-EM for learning compositional latent variable models",
+        2023,
+        "2302.06576",
+        "quantised",
+        "A policy that builds the code bit by bit comes closer to its posterior than an encoder of independent bits.",
+        2,
+        249,
+        "quantised.gflownet_em",
+    ),
 )
