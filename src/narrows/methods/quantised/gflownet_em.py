@@ -33,7 +33,6 @@ def gflownet_em(
     over the draws of an example, which minimises the loss, where the paper learns it; see `TrajectoryBalance`.
 
     Args:
-        latent: number of bits, Z.
         width: width of the policy's net.
         draws: codes drawn of an example for the encoder's loss.
         temperature: T, a number or a schedule that ends at 1.

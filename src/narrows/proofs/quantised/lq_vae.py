@@ -121,6 +121,6 @@ PROOF = Proof(
         step (`fgsm`). The classifier is a small convolutional net; the filters are perceptrons with 64 latents, as
         the authors' of two cells each, trained without labels and attacks, with the same steps. `white` is PGD on
         classifier and filter together, through the rounding by its straight-through gradient, which the paper also
-        reports; no claim. Cells, weights and nets were chosen by five runs on seed 1000, a fifth shorter.
+        reports; no claim. Cells, weights and nets were chosen among twelve by shorter runs on seed 1000.
         """,
 )
