@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -49,6 +50,7 @@ class CellQuantizer(Quantizer):
         Resilience, 2019. arXiv:1903.09940
     """
 
+    relaxed: ClassVar[bool] = True
     precise: Tensor
 
     def __init__(self, latent: int, levels: int = 9, step: float = 0.5, noise: float = 0.25) -> None:

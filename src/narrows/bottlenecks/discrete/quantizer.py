@@ -121,7 +121,7 @@ class Quantizer(Bottleneck):
     """Whether each token is quantised on its own, wherever it is and whatever the others are."""
 
     relaxed: ClassVar[bool] = False
-    """Whether the vectors of training are mixtures of codes, not those of the indices."""
+    """Whether the vectors of training are mixtures of codes, or draws, not those of the indices."""
 
     def __init__(self, features: int, width: int, codes: int, tokens: int) -> None:
         super().__init__()
