@@ -120,14 +120,15 @@ def _binary_entropy(logits: Tensor) -> Tensor:
 
 def _joint_entropy(p: Tensor) -> Tensor:
     """The entropy of the mean over N rows of products of bits with probabilities (N, d)."""
-    half = math.ceil(p.shape[1] / 2)
-    table = _products(p[:, :half]).t() @ _products(p[:, half:]) / len(p)
+    p = p.t().contiguous()  # products of long rows are fast
+    half = math.ceil(len(p) / 2)
+    table = _products(p[:half]) @ _products(p[half:]).t() / p.shape[1]
     return torch.special.entr(table.clamp_min(_TINY)).sum()
 
 
 def _products(p: Tensor) -> Tensor:
-    """The probabilities of all values of independent bits, (N, d) -> (N, 2^d)."""
-    table = p.new_ones(len(p), 1)
-    for one in p.unbind(-1):
-        table = torch.cat([table * (1 - one[:, None]), table * one[:, None]], -1)
-    return table
+    """The probabilities of all values of independent bits, (d, N) -> (2^d, N); of no bits, 1."""
+    if len(p) < 2:
+        return torch.cat([1 - p, p]) if len(p) else p.new_ones(1, p.shape[1])
+    half = len(p) // 2
+    return (_products(p[:half])[:, None] * _products(p[half:])).flatten(0, 1)
