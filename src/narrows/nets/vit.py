@@ -137,9 +137,7 @@ class Attention(nn.Module):
         """(B, L, width) -> (B, L, width); `before` is an optional cache of keys and values, `mask` (..., L, L) bool."""
         q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
         if before is not None:
-            if before:
-                k, v = torch.cat([before[0], k], -2), torch.cat([before[1], v], -2)
-            before[:] = [k, v]
+            k, v = _appended(before, k, v)
         causal = self.causal and x.shape[-2] > 1
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal and mask is None)
         return self.out(y.transpose(1, 2).flatten(-2))
@@ -149,6 +147,28 @@ class Attention(nn.Module):
         width = x.shape[-1]
         pair = F.linear(x, self.qkv.weight[width:]).unflatten(-1, (2, self.heads, -1))
         return list(pair.permute(2, 0, 3, 1, 4))
+
+
+def _appended(before: list[Tensor], k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """All keys and values so far, (B, heads, L, width / heads) each, which the cache `before` keeps.
+
+    It also keeps longer arrays of which they are parts, so that a step does not copy what was there; with gradients,
+    which would not allow that, it does.
+    """
+    length = before[0].shape[-2] if before else 0
+    end = length + k.shape[-2]
+    if torch.is_grad_enabled():
+        before[:] = [torch.cat([old, new], -2) for old, new in zip(before, (k, v), strict=True)] if before else [k, v]
+        return before[0], before[1]
+    rooms = before[2:]
+    if not rooms or end > rooms[0].shape[-2]:
+        rooms = [new.new_empty(*new.shape[:-2], 2 * end, new.shape[-1]) for new in (k, v)]
+        for room, old in zip(rooms, before[:2], strict=False):
+            room[..., :length, :] = old
+    for room, new in zip(rooms, (k, v), strict=True):
+        room[..., length:end, :] = new
+    before[:] = [*(room[..., :end, :] for room in rooms), *rooms]
+    return before[0], before[1]
 
 
 class Block(nn.Module):
