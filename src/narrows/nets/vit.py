@@ -158,7 +158,9 @@ def _appended(before: list[Tensor], k: Tensor, v: Tensor) -> tuple[Tensor, Tenso
     length = before[0].shape[-2] if before else 0
     end = length + k.shape[-2]
     if torch.is_grad_enabled():
-        before[:] = [torch.cat([old, new], -2) for old, new in zip(before, (k, v), strict=True)] if before else [k, v]
+        before[:] = (
+            [torch.cat([old, new], -2) for old, new in zip(before, (k, v), strict=True)] if before else [k, v]
+        )
         return before[0], before[1]
     rooms = before[2:]
     if not rooms or end > rooms[0].shape[-2]:

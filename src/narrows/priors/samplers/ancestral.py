@@ -66,7 +66,9 @@ def draw(logits: Tensor) -> Tensor:
     shares = logits.double().softmax(-1).cumsum(-1)
     total = shares[..., -1:]
     at = torch.minimum(torch.rand_like(total) * total, total.nextafter(torch.zeros_like(total)))
-    return torch.searchsorted(shares, at, right=True).squeeze(-1)  # right: codes of probability 0 are passed over
+    return torch.searchsorted(shares, at, right=True).squeeze(
+        -1
+    )  # right: codes of probability 0 are passed over
 
 
 def chooser(guidance: float = 1.0, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose:
