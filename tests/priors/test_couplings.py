@@ -42,7 +42,7 @@ def test_weights_are_gibbs_and_have_mean_one():
     torch.manual_seed(0)
     z, noise = torch.randn(2, 6, 3, dtype=torch.float64)
     raw = [
-        math.exp(-sum((float(a) - float(b)) ** 2 for a, b in zip(*pair)) / (0.7 * 3))
+        math.exp(-math.sqrt(sum((float(a) - float(b)) ** 2 for a, b in zip(*pair))) / 0.7)
         for pair in zip(z, noise)
     ]
     expected = [6 * one / sum(raw) for one in raw]

@@ -190,6 +190,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "w-cfm",
+        "Weighted Conditional Flow Matching",
+        2025,
+        "2507.22270",
+        "Pairs of noise and code that weigh more the nearer they are give straighter paths, without optimal transport.",
+        1,
+        311,
+        _FIT.format("flow-matching:coupling=gibbs"),
+        PRIOR,
+    ),
+    Technique(
         "flow",
         "Masked Autoregressive Flow for Density Estimation",
         2017,

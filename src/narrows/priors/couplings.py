@@ -54,13 +54,16 @@ def transported(z: Tensor, noise: Tensor, labels: Tensor | None = None) -> Tenso
 def gibbs_weights(z: Tensor, noise: Tensor, eps: float) -> Tensor:
     r"""Weights of pairs of codes and noise, (n,), with mean 1: large where they are near.
 
-    .. math:: w_i \propto \exp\left(-\frac{\|z_i - \epsilon_i\|^2}{\varepsilon Z}\right)
+    .. math:: w_i \propto \exp\left(-\frac{\|z_i - \epsilon_i\|}{\varepsilon}\right)
+
+    Independent pairs with these weights are distributed as the coupling of entropic optimal transport with the distance
+    as cost, but for its marginals: codes and noise far from all others count less.
 
     Args:
-        z: standardised codes, (n, ...), of Z numbers each.
+        z: standardised codes, (n, ...).
         noise: a draw of N(0, I) for each, (n, ...).
-        eps: epsilon, for each number of a code. The smaller, the nearer to optimal transport, but the more codes far
-            from 0 are neglected.
+        eps: epsilon, in units of the standardised codes. The smaller, the nearer to optimal transport, and the more do
+            the marginals change.
 
     Example:
         >>> gibbs_weights(torch.zeros(2, 1), torch.tensor([[0.0], [1.0]]), 1.0)
@@ -69,5 +72,4 @@ def gibbs_weights(z: Tensor, noise: Tensor, eps: float) -> Tensor:
     Reference:
         Calvo-Ordonez et al., Weighted Conditional Flow Matching, 2025. arXiv:2507.22270
     """
-    cost = (z - noise).square().flatten(1).mean(1)
-    return (-cost / eps).softmax(0) * len(z)
+    return (-(z - noise).flatten(1).norm(dim=1) / eps).softmax(0) * len(z)

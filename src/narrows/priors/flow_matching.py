@@ -43,11 +43,12 @@ class FlowMatching(DenoisingPrior):
 
     Noise and codes are drawn independently, or coupled, so that paths cross less and fewer steps suffice (`couplings`):
     ``ot`` exchanges the noise of a batch, within a class where the prior is told labels, so that the sum of squared
-    distances is smallest; ``gibbs`` weights the loss of each pair by exp(-||z - e||^2 / (eps Z)).
+    distances is smallest; ``gibbs`` weights the loss of each pair by exp(-||z - e|| / eps).
 
     Args:
         coupling: ``independent``, ``ot`` or ``gibbs``.
-        eps: of the weights of ``gibbs``. The smaller it is, the more codes far from their mean are neglected.
+        eps: of the weights of ``gibbs``, in units of the standardised codes. The smaller it is, the straighter are the
+            paths, and the more are codes far from their mean neglected.
         draws: where codes have a Gaussian posterior, learn from draws of it, which is what the decoder was trained on;
             else from its mean.
         elementwise: standardise each number of tokens and arrays, not each channel.
@@ -76,7 +77,7 @@ class FlowMatching(DenoisingPrior):
         *,
         classes: int = 0,
         coupling: str = "independent",
-        eps: float = 4.0,
+        eps: float = 1.0,
         times: str = "uniform",
         shift: float = 1.0,
         draws: bool = True,
