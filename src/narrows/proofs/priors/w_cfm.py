@@ -14,7 +14,7 @@ from narrows.core import Autoencoder, seeded
 from narrows.data import Dataset
 from narrows.data import open as open_data
 from narrows.methods.regularised.ae import ae
-from narrows.priors.denoising import DenoisingPrior
+from narrows.priors.flow_matching import FlowMatching
 from narrows.proofs.direct import apart, data_as_codes
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.second import fit_prior
@@ -52,7 +52,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
 
 def _on_digits(trial: Trial) -> dict[str, float]:
     """The same measures on codes of an autoencoder of digits."""
-    source, numbers = open_data("digits"), {}
+    source = open_data("digits")
+    numbers: dict[str, float] = {}
     model = trial.build(ae, spec=source.spec, latent=LATENT, net="mlp:128")
     trial.fit(model, source.train)
     with torch.no_grad():
@@ -63,12 +64,12 @@ def _on_digits(trial: Trial) -> dict[str, float]:
     return numbers
 
 
-def _fitted(trial: Trial, model: Autoencoder, coupling: str, train: Dataset | None = None) -> DenoisingPrior:
+def _fitted(trial: Trial, model: Autoencoder, coupling: str, train: Dataset | None = None) -> FlowMatching:
     text = f"flow-matching:width=64,depth=2,coupling={coupling}"
-    return cast(DenoisingPrior, fit_prior(trial, model, text, RATE, train))
+    return cast(FlowMatching, fit_prior(trial, model, text, RATE, train))
 
 
-def _judged(trial: Trial, prior: DenoisingPrior, codes: Tensor, name: str) -> dict[str, float]:
+def _judged(trial: Trial, prior: FlowMatching, codes: Tensor, name: str) -> dict[str, float]:
     """The curvature of the paths, and the distances of draws of few steps from codes."""
     found = {f"{name}/curvature": _curvature(trial, prior)}
     for what, steps in FEW.items():
@@ -79,7 +80,7 @@ def _judged(trial: Trial, prior: DenoisingPrior, codes: Tensor, name: str) -> di
 
 
 @torch.no_grad()
-def _curvature(trial: Trial, prior: DenoisingPrior) -> float:
+def _curvature(trial: Trial, prior: FlowMatching) -> float:
     """The mean squared difference of the velocity along a path from that of the straight line between its ends.
 
     It is divided by the mean squared length of these lines: 0 if all paths are straight.
@@ -137,8 +138,8 @@ PROOF = Proof(
     seeds=(100, 101, 102),
     quick={"steps": 20, "prior_steps": 60, "paths": 300},
     default={
-        "steps": 800,
-        "prior_steps": 1200,
+        "steps": 600,
+        "prior_steps": 1000,
         "paths": 2000,
         "batch_size": 128,
         "prior_batch": 128,
