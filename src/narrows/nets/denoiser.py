@@ -82,24 +82,25 @@ class VectorDenoiser(nn.Module):
         width: width of the hidden layers.
         depth: number of blocks.
         condition: width G of the condition, 0 for none.
+        outputs: vectors that are put out, one after the other.
 
     Example:
         >>> VectorDenoiser(3, width=8, depth=1)(torch.zeros(2, 3), torch.zeros(2)).shape
         torch.Size([2, 3])
     """
 
-    def __init__(self, size: int, width: int, depth: int, condition: int = 0) -> None:
+    def __init__(self, size: int, width: int, depth: int, condition: int = 0, outputs: int = 1) -> None:
         super().__init__()
         self.time = TimeFeatures(whole("width", width), condition)
         self.lead = initialise(nn.Linear(size, width))
         self.blocks = nn.ModuleList(_Block(width) for _ in range(whole("depth", depth)))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, size)
+        self.out = nn.Linear(width, outputs * size)
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(width))
         nn.init.zeros_(self.out.bias)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None) -> Tensor:
-        """States (B, Z) at times (B,) -> (B, Z)."""
+        """States (B, Z) at times (B,) -> (B, outputs * Z)."""
         time = self.time(t, condition)
         h = self.lead(x) + time  # keeps the norm away from 0, where layer normalisation is ill-conditioned
         for block in self.blocks:
@@ -144,6 +145,7 @@ class TokenDenoiser(nn.Module):
         depth: number of blocks.
         heads: number of heads, a divisor of `width`.
         condition: width G of the condition, 0 for none.
+        outputs: vectors that are put out for each token, one after the other.
 
     Raises:
         RequestError: `heads` does not divide `width`.
@@ -158,7 +160,14 @@ class TokenDenoiser(nn.Module):
     """
 
     def __init__(
-        self, tokens: int, channels: int, width: int, depth: int, heads: int = 4, condition: int = 0
+        self,
+        tokens: int,
+        channels: int,
+        width: int,
+        depth: int,
+        heads: int = 4,
+        condition: int = 0,
+        outputs: int = 1,
     ) -> None:
         super().__init__()
         if whole("width", width) % whole("heads", heads):
@@ -168,7 +177,7 @@ class TokenDenoiser(nn.Module):
         self.place = nn.Parameter(0.02 * torch.randn(tokens, width))
         self.blocks = nn.ModuleList(_TokenBlock(width, heads) for _ in range(whole("depth", depth)))
         self.norm = nn.LayerNorm(width)
-        self.out = nn.Linear(width, channels)
+        self.out = nn.Linear(width, outputs * channels)
         nn.init.normal_(self.out.weight, std=0.02 / math.sqrt(width))
         nn.init.zeros_(self.out.bias)
 
@@ -181,7 +190,7 @@ class TokenDenoiser(nn.Module):
         mask: Tensor | None = None,
         places: slice = _ALL,
     ) -> Tensor:
-        """States (B, L, C) at times (B,) -> (B, L, C).
+        """States (B, L, C) at times (B,) -> (B, L, outputs * C).
 
         Args:
             x: the states.
@@ -208,26 +217,36 @@ class ArrayDenoiser(TokenDenoiser):
     """
 
     def __init__(
-        self, shape: tuple[int, ...], width: int, depth: int, heads: int = 4, condition: int = 0
+        self,
+        shape: tuple[int, ...],
+        width: int,
+        depth: int,
+        heads: int = 4,
+        condition: int = 0,
+        outputs: int = 1,
     ) -> None:
-        super().__init__(math.prod(shape[1:]), shape[0], width, depth, heads, condition)
+        super().__init__(math.prod(shape[1:]), shape[0], width, depth, heads, condition, outputs)
 
     def forward(self, x: Tensor, t: Tensor, condition: Tensor | None = None, **options: Any) -> Tensor:
-        """States (B, C, ...) at times (B,) -> (B, C, ...)."""
+        """States (B, C, ...) at times (B,) -> (B, outputs * C, ...)."""
         tokens = super().forward(x.flatten(2).transpose(1, 2), t, condition, **options)
-        return tokens.transpose(1, 2).reshape(x.shape)
+        return tokens.transpose(1, 2).reshape(len(x), -1, *x.shape[2:])
 
 
-def denoiser(symbols: Symbols, width: int, depth: int, heads: int, condition: int = 0) -> nn.Module:
+def denoiser(
+    symbols: Symbols, width: int, depth: int, heads: int, condition: int = 0, outputs: int = 1
+) -> nn.Module:
     """The net for codes of a shape: a perceptron for vectors, a transformer for tokens and arrays.
+
+    With several outputs, these stand one after the other along the channels (of a vector, its numbers).
 
     Example:
         >>> type(denoiser(Symbols((4,)), 8, 1, 2)).__name__
         'VectorDenoiser'
     """
     if symbols.kind == "vector":
-        return VectorDenoiser(symbols.shape[0], width, depth, condition)
+        return VectorDenoiser(symbols.shape[0], width, depth, condition, outputs)
     if symbols.kind == "tokens":
         tokens, channels = symbols.shape
-        return TokenDenoiser(tokens, channels, width, depth, heads, condition)
-    return ArrayDenoiser(symbols.shape, width, depth, heads, condition)
+        return TokenDenoiser(tokens, channels, width, depth, heads, condition, outputs)
+    return ArrayDenoiser(symbols.shape, width, depth, heads, condition, outputs)

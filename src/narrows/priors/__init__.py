@@ -43,6 +43,8 @@ PRIORS: Table[Prior] = Table(
         "flowar": "narrows.priors.flowar:FlowAR",
         "flow-matching": "narrows.priors.flow_matching:FlowMatching",
         "diffusion": "narrows.priors.diffusion:Diffusion",
+        "consistency": "narrows.priors.consistency:Consistency",
+        "vct": "narrows.priors.vct:VCT",
         "flow": "narrows.priors.flow:NormalisingFlow",
         "gmm": "narrows.priors.mixture:GaussianMixture",
         "riemannian": "narrows.priors.riemannian:Riemannian",
@@ -59,6 +61,10 @@ PRIORS: Table[Prior] = Table(
         "heads": "number of attention heads, a divisor of width.",
         "net": "auto, a perceptron for vectors and a transformer for tokens; or unet, for a grid with two sides.",
         "elementwise": "standardise each number of tokens and arrays, not each channel.",
+        "largest": "standard deviation of noise at the end of the path, T, in units of the standardised codes.",
+        "stages": "how often the gap of two times is halved, S.",
+        "stage_steps": "steps of training of each stage but the last, which takes the others.",
+        "huber": "errors above c, this number times the square root of a code's size, count by size, not by square.",
     },
 )
 """The priors that a text can name."""
