@@ -74,8 +74,8 @@ class Trial:
         """
         from narrows.train import optimise
 
-        if "epochs" not in training:
-            training.setdefault("steps", self.budget["steps"])
+        if not {"epochs", "steps"} & set(training):
+            training["steps"] = self.budget["steps"]
         if "batch_size" in self.budget:
             training.setdefault("batch_size", self.budget["batch_size"])
         training.setdefault("seed", self.seed)

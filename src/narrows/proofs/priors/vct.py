@@ -29,19 +29,22 @@ ARMS: Mapping[str, tuple[str, int]] = {
     "finer": ("consistency", 6),
 }
 """Priors and their stages."""
-RATE, ROWS, DRAWS = 2e-3, 500, 64
+RATE = 2e-3
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train both consistency models on points of the plane and on digits, and flow matching on the points."""
-    digits, test = open_data("digits"), trial.data.test.all().x
+    test = trial.data.test.all(trial.budget["points"]).x
     numbers = _compared(trial, trial.data, test, "")
     flow = cast(FlowMatching, fit_prior(trial, data_as_codes(trial.data.spec), f"flow-matching:{SIZE}", RATE))
     for what, steps in {"one": 1, "two": 2}.items():
         with seeded(trial.seed), torch.no_grad():
             drawn = flow.sample(len(test), steps=steps, sampler="euler")
         numbers[f"flow/{what}"] = apart(trial, drawn, test)
-    return numbers | _compared(trial, digits, digits.train.all().x, "digits-")
+    if not trial.budget["digits"]:  # at quick scale
+        return numbers
+    digits = open_data("digits")
+    return numbers | _compared(trial, digits, digits.train.all(trial.budget["digits"]).x, "digits-")
 
 
 def _compared(trial: Trial, source: Source, data: Tensor, world: str) -> dict[str, float]:
@@ -56,25 +59,25 @@ def _compared(trial: Trial, source: Source, data: Tensor, world: str) -> dict[st
             for what, passes in {"one": 1, "two": 2}.items():
                 drawn = prior.sample(len(data), steps=passes)
                 numbers[f"{name}/{world}{what}"] = apart(trial, drawn, data)
-            numbers[f"{name}/{world}variance"] = _variance(prior, z[:ROWS])
+            numbers[f"{name}/{world}variance"] = _variance(trial, prior, z)
             if isinstance(prior, VCT):
-                numbers[f"{name}/{world}aggregate"] = _aggregate(prior, z)
+                numbers[f"{name}/{world}aggregate"] = _aggregate(trial, prior, z)
     return numbers
 
 
-def _variance(prior: Consistency, z: Tensor) -> float:
+def _variance(trial: Trial, prior: Consistency, z: Tensor) -> float:
     """The variance of the loss of a standardised example over draws of times and noise, at the last stage."""
-    drawn = []
-    for _ in range(DRAWS):
+    z, drawn = z[: trial.budget["rows"]], []
+    for _ in range(trial.budget["draws"]):
         t = torch.rand(len(z)).clamp_min(0.01)
         drawn.append(prior.difference(z, prior.noise_for(z, None), t, None, prior.stages * prior.stage_steps))
     return float(torch.stack(drawn).var(0).mean())
 
 
-def _aggregate(prior: VCT, z: Tensor) -> float:
+def _aggregate(trial: Trial, prior: VCT, z: Tensor) -> float:
     """KL(E_z q(e | z) || N(0, I)) of the noise of all examples, nats a dimension."""
     q = prior.coupling(z).base_dist
-    e = q.sample()[:ROWS]
+    e = q.sample()[: trial.budget["rows"]]
     mixture = torch.stack([Normal(q.loc, q.scale).log_prob(row).sum(1).logsumexp(0) for row in e])
     mixture = mixture - math.log(len(z))
     normal = Normal(0.0, 1.0).log_prob(e).sum(1)
@@ -85,7 +88,7 @@ PROOF = Proof(
     data="densities2d",
     claims=Claim.read("""
         one step of a consistency model draws nearer points than one of flow matching, by a factor of five:
-            consistency/one < 0.2 * flow/one
+            consistency/one < 0.2 * flow/one  (not at quick scale)
             Post hoc: [look]
         and nearer ones than two of flow matching:
             consistency/one < flow/two  (not at quick scale)
@@ -99,7 +102,7 @@ PROOF = Proof(
         the loss varies less:
             vct/variance < consistency/variance  (not at quick scale)
         the noise of all examples together is N(0, I), up to 0.05 nats a dimension:
-            vct/aggregate < 0.05  (not at quick scale)
+            vct/aggregate < 0.05
             Post hoc: [look]
         on digits, too, one step draws nearer images:
             vct/digits-one < consistency/digits-one  (not at quick scale)
@@ -112,8 +115,15 @@ PROOF = Proof(
         [look] The stages, c and the weight of the KL divergence were chosen after looks at seed 7.
         """),
     seeds=(100, 101, 102),
-    quick={"prior_steps": 60},
-    default={"prior_steps": 1000, "prior_batch": 256},
+    quick={"prior_steps": 12, "points": 100, "rows": 20, "draws": 3, "prior_batch": 64, "digits": 0},
+    default={
+        "prior_steps": 1000,
+        "prior_batch": 256,
+        "points": 2000,
+        "digits": 2000,
+        "rows": 400,
+        "draws": 32,
+    },
     full={"prior_steps": 40_000, "prior_batch": 512},
     notes="""
         Points of eight Gaussians in the plane, and the digits, 8 x 8 pixels; both priors model the data themselves,

@@ -35,7 +35,7 @@ RATE, PATH_STEPS, MODES, LATENT = 2e-3, 40, 8, 8
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train each coupling on eight Gaussians and on codes of digits; draw in few steps, and measure the paths."""
     numbers: dict[str, float] = {}
-    plane, points = data_as_codes(trial.data.spec), trial.data.test.all().x
+    plane, points = data_as_codes(trial.data.spec), trial.data.test.all(trial.budget["points"]).x
     for name, coupling in ARMS.items():
         prior = _fitted(trial, plane, coupling)
         numbers |= _judged(trial, prior, points, name)
@@ -43,6 +43,8 @@ def measure(trial: Trial) -> Mapping[str, float]:
             drawn = prior.sample(len(points))
         numbers[f"{name}/many"] = apart(trial, drawn, points)
         numbers[f"{name}/tilt"] = _tilt(drawn)
+    if not trial.budget["few"]:  # at quick scale
+        return numbers
     few = replace(trial, budget={**trial.budget, "prior_batch": trial.budget["few"]})
     for name in ("ot", "gibbs"):
         prior = _fitted(few, plane, ARMS[name])
@@ -57,7 +59,7 @@ def _on_digits(trial: Trial) -> dict[str, float]:
     model = trial.build(ae, spec=source.spec, latent=LATENT, net="mlp:128")
     trial.fit(model, source.train)
     with torch.no_grad():
-        codes = model.encode(source.train.all()).z
+        codes = model.encode(source.train.all(trial.budget["points"])).z
     for name in ("independent", "gibbs"):
         prior = _fitted(trial, model, ARMS[name], source.train)
         numbers |= _judged(trial, prior, codes, f"{name}/digits")
@@ -86,7 +88,7 @@ def _curvature(trial: Trial, prior: FlowMatching) -> float:
     It is divided by the mean squared length of these lines: 0 if all paths are straight.
     """
     with seeded(trial.seed):
-        x = start = prior.noise(trial.budget["paths"])
+        x = start = prior.noise(trial.budget["points"])
     velocities = []
     for i in range(PATH_STEPS):
         velocities.append(prior.predict(x, x.new_full((1,), 1 - i / PATH_STEPS)))
@@ -107,13 +109,13 @@ PROOF = Proof(
     data="densities2d",
     claims=Claim.read("""
         paths are straighter than with independent pairs, by two fifths of their curvature:
-            gibbs/curvature < 0.6 * independent/curvature
+            gibbs/curvature < 0.6 * independent/curvature  (not at quick scale)
             Post hoc: [look]
         draws of two steps are at half the distance from the data:
             gibbs/two < 0.5 * independent/two  (not at quick scale)
             Post hoc: [look]
         and those of four steps at four fifths at most:
-            gibbs/four < 0.8 * independent/four  (not at quick scale)
+            gibbs/four < 0.8 * independent/four
             Post hoc: [look]
         draws of four steps are as near as those of optimal transport, which pays for an assignment:
             gibbs/four < ot/four + 0.01  (not at quick scale)
@@ -136,11 +138,11 @@ PROOF = Proof(
         [look] Epsilon was chosen after a look at seed 7, with a batch of 256.
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 20, "prior_steps": 60, "paths": 300},
+    quick={"steps": 10, "prior_steps": 25, "points": 100, "few": 0},
     default={
         "steps": 600,
         "prior_steps": 1000,
-        "paths": 2000,
+        "points": 2000,
         "batch_size": 128,
         "prior_batch": 128,
         "few": 16,
