@@ -141,7 +141,7 @@ PROOF = Proof(
     quick={"steps": 10, "prior_steps": 25, "points": 100, "few": 0},
     default={
         "steps": 600,
-        "prior_steps": 1000,
+        "prior_steps": 700,
         "points": 2000,
         "batch_size": 128,
         "prior_batch": 128,
