@@ -7,7 +7,6 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 __all__ = ["Average"]
 
@@ -36,7 +35,8 @@ class Average:
     """
 
     def __init__(self, parameters: Sequence[nn.Parameter], decay: float) -> None:
-        self.parameters, self.decay = list(parameters), decay
+        self.parameters: list[Tensor] = list(parameters)
+        self.decay = decay
         self.values = [p.detach().clone() for p in self.parameters]
 
     @torch.no_grad()
@@ -44,7 +44,7 @@ class Average:
         """Update the average after step `step`, counting from 0."""
         if self.values:
             decay = min(self.decay, (1 + step) / (10 + step))
-            get_ema_multi_avg_fn(decay)(self.values, [p.detach() for p in self.parameters], step)
+            torch._foreach_lerp_(self.values, self.parameters, 1 - decay)
 
     @torch.no_grad()
     def copy_to_parameters(self) -> None:
