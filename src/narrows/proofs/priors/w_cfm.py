@@ -132,7 +132,7 @@ PROOF = Proof(
         a batch of 16 instead of 128 costs optimal transport more of its straightness, by a factor of two at least:
             gibbs/batch-effect < 0.5 * ot/batch-effect  (not at quick scale)
         on codes of digits, too, paths are straighter:
-            gibbs/digits/curvature < 0.8 * independent/digits/curvature  (not at quick scale)
+            gibbs/digits/curvature < 0.8 * independent/digits/curvature  (not at quick scale, refuted here)
         and draws of two steps are nearer to the codes:
             gibbs/digits/two < 0.9 * independent/digits/two  (not at quick scale)
         [look] Epsilon was chosen after a look at seed 7, with a batch of 256.
