@@ -124,7 +124,7 @@ class Consistency(DenoisingPrior):
         t, noise = super().times_and_noise(z)
         return t.clamp_min(_LEAST), noise
 
-    def states(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
+    def learned_from(self, batch: Batch) -> tuple[Tensor, Tensor | None]:
         """Draws of the codes of a batch, standardised (B, *shape), and their labels."""
         z = self.standard(self.drawn(batch)).view(-1, *self.symbols.shape)
         return z, self.told(batch.condition, len(z))
@@ -143,7 +143,7 @@ class Consistency(DenoisingPrior):
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean weighted difference of a batch of codes."""
-        z, labels = self.states(batch)
+        z, labels = self.learned_from(batch)
         t, noise = self.times_and_noise(z)
         error = self.difference(z, noise, t, labels, step).mean()
         return Loss(error, {"consistency": error.detach()})

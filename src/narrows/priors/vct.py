@@ -87,7 +87,7 @@ class VCT(Consistency):
 
     def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
         """The mean weighted difference of a batch of codes, plus the weighted KL divergence of their noise."""
-        z, labels = self.states(batch)
+        z, labels = self.learned_from(batch)
         t, e = self.times_and_noise(z)
         q = self.coupling(z, labels)
         noise = (q.base_dist.loc + q.base_dist.scale * e.flatten(1)).view_as(z)
