@@ -54,6 +54,7 @@ def token_influence(view: View) -> Finding:
         "1 is all of it, equally.",
         n=int((total > 0).sum()),
         no_chance="a control would be another decoder",
+        no_spread="it rests on the same few examples",
     )
     labels = [f"row {int(i) + 1}" for i in _chosen(grid[0])] if len(rows) > 1 else [""]
     gallery = Gallery(
