@@ -111,6 +111,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "masked-givt",
+        "GIVT: Generative Infinite-Vocabulary Transformers",
+        2023,
+        "2312.02116",
+        "Masked real tokens, drawn several at once from mixtures of Gaussians, sample as well as masked indices.",
+        2,
+        None,
+        _FIT.format("masked-givt"),
+        PRIOR,
+    ),
+    Technique(
         "denoiser-head",
         "Multimodal Latent Language Modeling with Next-Token Diffusion",
         2024,

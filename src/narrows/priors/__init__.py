@@ -36,6 +36,7 @@ PRIORS: Table[Prior] = Table(
         "enat": "narrows.priors.enat:ENAT",
         "masked-diffusion": "narrows.priors.masked_diffusion:MaskedDiffusion",
         "givt": "narrows.priors.givt:GIVT",
+        "masked-givt": "narrows.priors.masked_givt:MaskedGIVT",
         "denoiser-head": "narrows.priors.denoiser_head:DenoiserHead",
         "tarflow": "narrows.priors.tarflow:TARFlow",
         "starflow": "narrows.priors.tarflow:STARFlow",

@@ -65,18 +65,26 @@ class MaskedPrior(IndexPrior):
         self, symbols: Symbols, classes: int, labels: bool, width: int, depth: int, heads: int
     ) -> None:
         super().__init__(symbols, classes, labels, width)
-        stacks = symbols.kind == "stacks"
-        self.embed = (
-            StackEmbedding(symbols.shape[1], self.codes, width) if stacks else nn.Embedding(self.codes, width)
-        )
+        self.embed, self.head = self.made(symbols, width, heads)
         self.mask = nn.Parameter(torch.empty(width))
         self.place = nn.Parameter(torch.empty(self.tokens, width))
         self.blocks = TransformerBlocks(width, depth, heads)
-        self.head = (
-            Depth(symbols.shape[1], self.codes, width, 1, heads) if stacks else Softmax(width, self.codes)
-        )
         self.initialise(self.embed.weight, self.mask, self.place, *self.head.weights())
         self.embed.requires_grad_(math.prod(symbols.shape) > 1)  # a single index is always masked
+
+    def made(self, symbols: Symbols, width: int, heads: int) -> tuple[Any, Any]:
+        """The map of a place's symbols to (..., width), and the head that draws them."""
+        if symbols.kind == "stacks":
+            depth = symbols.shape[1]
+            return StackEmbedding(depth, self.codes, width), Depth(depth, self.codes, width, 1, heads)
+        return nn.Embedding(self.codes, width), Softmax(width, self.codes)
+
+    def masks(self, symbols: Tensor) -> Tensor:
+        """Random sets M of the places of symbols (B, L, ...), as booleans (B, L), with |M| on the cosine schedule."""
+        rows, device = len(symbols), symbols.device
+        ratio = torch.rand(rows, 1, device=device)
+        count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
+        return torch.rand(rows, self.tokens, device=device).argsort(-1).argsort(-1) < count
 
     def hidden(
         self, symbols: Tensor, masked: Tensor, labels: Tensor | None = None, step: Tensor | None = None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -68,13 +66,6 @@ class MaskGIT(MaskedPrior):
         weight = len(truth) * processes / masks
         total = weight * F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
         return Loss(total, {"nll_of_masked": weight * F.cross_entropy(logits.detach(), truth)})
-
-    def masks(self, symbols: Tensor) -> Tensor:
-        """Random sets M of the places of symbols (B, L, ...), as booleans (B, L)."""
-        rows, device = len(symbols), symbols.device
-        ratio = torch.rand(rows, 1, device=device)
-        count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
-        return torch.rand(rows, self.tokens, device=device).argsort(-1).argsort(-1) < count
 
     def steps(self, masked: Tensor) -> Tensor | None:
         """Steps in which places that are not masked (B, L) were revealed, in training; None where they do not count."""

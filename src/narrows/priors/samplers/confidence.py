@@ -37,7 +37,13 @@ def masked_after(step: int, steps: int, tokens: int, masked: int) -> int:
 
 
 def unmask(
-    propose: Propose, n: int, shape: Sequence[int], steps: int, noise: float, device: torch.device
+    propose: Propose,
+    n: int,
+    shape: Sequence[int],
+    steps: int,
+    noise: float,
+    device: torch.device,
+    dtype: torch.dtype = torch.long,
 ) -> Tensor:
     r"""Begin with everything masked, and settle the most confident draws step by step.
 
@@ -55,6 +61,7 @@ def unmask(
         steps: T; not more than L of them do anything.
         noise: tau; 0 settles the likeliest draws.
         device: where to draw.
+        dtype: of the symbols, by default indices.
 
     Returns:
         Symbols (n, *shape).
@@ -63,7 +70,7 @@ def unmask(
         Chang et al., MaskGIT: Masked Generative Image Transformer, 2022, section 3.2. arXiv:2202.04200
     """
     tokens = shape[0]
-    symbols = torch.zeros(n, *shape, dtype=torch.long, device=device)
+    symbols = torch.zeros(n, *shape, dtype=dtype, device=device)
     hidden = torch.ones(n, tokens, dtype=torch.bool, device=device)
     masked, steps = tokens, min(steps, tokens)
     for step in range(1, steps + 1):
