@@ -280,4 +280,15 @@ ROWS = (
         249,
         "quantised.gflownet_em",
     ),
+    Method(
+        "dkvb",
+        "Discrete Key-Value Bottleneck",
+        2022,
+        "2207.11240",
+        "quantised",
+        "Values of fixed keys, learned where they are fetched, keep earlier classes while later ones are learned.",
+        2,
+        234,
+        "quantised.dkvb",
+    ),
 )

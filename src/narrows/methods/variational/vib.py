@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from narrows import likelihoods
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
-from narrows.core import Autoencoder, Likelihood, Spec, as_spec
-from narrows.core.check import RequestError
+from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.predictor import Predictor
 from narrows.core.schedules import Schedule
-from narrows.likelihoods.categorical import Categorical
+from narrows.methods._prediction import predicted
 from narrows.nets import build
 from narrows.nets.kinds import Net
 from narrows.nets.logarithm import reading
@@ -50,17 +48,8 @@ def vib(
         Fischer, Dillon, VIB is Half Bayes, 2020. arXiv:2011.08711
     """
     spec = as_spec(spec)
-    if spec.target is None and spec.classes < 2:
-        raise RequestError(
-            "`vib` predicts a label, and these data have none. Name them with ``labels`` or ``target``, or fit `vae`."
-        )
-    labels = spec.target is None
-    output: Likelihood = (
-        Categorical((1,), spec.classes, scaled=False)
-        if labels
-        else likelihoods.likelihood("auto", spec.output_shape, spec.output_values)
-    )
+    output = predicted(spec, "vib", "vae")
     latent = build.code_width(latent, spec.shape)
     encoder = reading(spec, build.encoder(spec.shape, 2 * latent, net))
     decoder = build.decoder(latent, output.parameter_shape, "linear")
-    return Predictor(encoder, Gaussian(latent), decoder, output, Elbo(beta=beta), labels=labels)
+    return Predictor(encoder, Gaussian(latent), decoder, output, Elbo(beta=beta), labels=spec.target is None)
