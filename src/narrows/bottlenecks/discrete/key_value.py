@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from narrows.bottlenecks.discrete.learned import LearnedCodebook
 from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer
 from narrows.core import Autoencoder, Batch, Code, Tree
-from narrows.core.check import whole
+from narrows.core.check import refuse, whole
 
 __all__ = ["KeyValue"]
 
@@ -102,6 +102,15 @@ class KeyValue(Quantizer):
     def vectors(self, indices: Tensor) -> Tensor:
         """The values of indices, (..., C) -> (..., C, V)."""
         return self.values[torch.arange(self.tokens, device=indices.device), indices]
+
+    def check_rows(self, rows: int) -> None:
+        """Raise if there are more keys than examples to fit them to.
+
+        Raises:
+            RequestError: there are.
+        """
+        if self.codes > rows and not self.ready:
+            raise refuse("codes", self.codes, f"at most {rows}, the number of training examples")
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
