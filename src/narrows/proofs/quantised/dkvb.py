@@ -102,10 +102,10 @@ PROOF = Proof(
     notes="""
         The features are 64 codes of an autoencoder that was trained without labels, and is frozen; 32 heads of 256
         keys (quick: 8 of 32) of width 8, fitted to 10,000 examples of all classes without labels. Pairs of classes
-        come in the order of their numbers, each for as many steps, without examples of earlier ones and without a
-        sign that the classes change. `dkvb-joint` has all classes at once, with as many steps in all. `forgotten` is
-        the loss of accuracy on the first two classes, among all classes, from the end of their turn to the end. The
-        rivals are trained with Adam, as the paper's; its encoders are large ones trained on other images, its
-        bottlenecks have 256 heads of 4096 keys.
+        come in the order of their numbers, each for as many steps, without examples of earlier ones; optimizers begin
+        anew with each pair. `dkvb-joint` has all classes at once, with as many steps in all. `forgotten` is the loss
+        of accuracy on the first two classes, among all classes, from the end of their turn to the end. The rivals are
+        trained with Adam, as the paper's; its encoders are large ones trained on other images, its bottlenecks have
+        256 heads of 4096 keys.
         """,
 )
