@@ -79,7 +79,7 @@ PROOF = Proof(
         and of a perceptron of the same features:
             dkvb/accuracy > mlp/accuracy + 0.25  (not at quick scale)
         and at most 10 points below that of the same model trained on all classes at once:
-            dkvb/accuracy > dkvb-joint/accuracy - 0.1  (not at quick scale)
+            dkvb/accuracy > dkvb-joint/accuracy - 0.1  (not at quick scale, refuted here)
         """),
     quick={"features": 40, "steps": 20, "rows": 500, "test": 300, "heads": 8, "keys": 32, "batch_size": 50},
     default={
