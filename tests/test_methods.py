@@ -23,6 +23,7 @@ SMALL = {
     "thin": 1,
     "rounds": 3,
     "burn_in": 0,
+    "couplings": 1,
 }
 
 

@@ -105,6 +105,17 @@ ROWS = (
         "variational.flow_vae",
     ),
     Method(
+        "jetformer",
+        "JetFormer: An Autoregressive Generative Model of Raw Images and Text",
+        2024,
+        "2411.19722",
+        "variational",
+        "An invertible encoder and a causal transformer, trained together by likelihood, need fewer bits than each.",
+        1,
+        56,
+        "variational.jetformer",
+    ),
+    Method(
         "hvae",
         "Hamiltonian Variational Auto-Encoder",
         2018,
