@@ -291,4 +291,15 @@ ROWS = (
         234,
         "quantised.dkvb",
     ),
+    Method(
+        "unicode-vq",
+        "UniCode: Learning a Unified Codebook for Multimodal Large Language Models",
+        2024,
+        "2403.09072",
+        "quantised",
+        "Images are stacks of a language model's own tokens, which it reads without a projection.",
+        2,
+        284,
+        "quantised.unicode_vq",
+    ),
 )

@@ -19,6 +19,7 @@ CODEBOOKS: Table[Codebook] = Table(
         "gradient": "narrows.bottlenecks.discrete.learned:GradientCodebook",
         "linear": "narrows.bottlenecks.discrete.codebooks.linear:LinearCodebook",
         "clustered": "narrows.bottlenecks.discrete.codebooks.clustered:ClusteredCodebook",
+        "table": "narrows.bottlenecks.discrete.codebooks.table:TableCodebook",
     },
     supplied=("codes", "width"),
 )
