@@ -22,7 +22,6 @@ def unicode_vq(
     width: int = 32,
     downsample: int = 4,
     beta: Schedule = 0.25,
-    gradient: str = "straight-through",
     prior: str | Prior = "rq-transformer",
     net: str | Net = "auto",
     likelihood: str | Likelihood = "auto",
@@ -44,7 +43,6 @@ def unicode_vq(
         decay: lambda.
         width: width of the networks' tokens, which linear maps take to the embeddings and back.
         beta: weight of the commitment loss, a number or a schedule.
-        gradient: the gradient estimator, ``straight-through`` or ``rotation``.
 
     Example:
         >>> unicode_vq((1, 8, 8), codes=16, embedding=6, depth=3).bottleneck.symbols.shape
@@ -54,11 +52,10 @@ def unicode_vq(
         Zheng et al., UniCode: Learning a Unified Codebook for Multimodal Large Language Models, 2024. arXiv:2403.09072
     """
     spec, book = as_spec(spec), TableCodebook(codes, embedding, model=model, decay=decay)
-    stacks: dict[str, Any] = {"depth": depth, "codebook": book, "gradient": gradient}
+    stacks: dict[str, Any] = {"codes": codes, "depth": depth, "width": embedding, "codebook": book}
 
     def quantizer(tokens: int) -> Quantizer:
-        return ResidualQuantizer(width, codes=codes, tokens=tokens, width=embedding, **stacks)
+        return ResidualQuantizer(width, tokens=tokens, **stacks)
 
-    rest: dict[str, Any] = {"prior": prior, "net": net, "likelihood": likelihood}
-    objective = Objective(weights={"commitment": beta})
-    return token_autoencoder(spec, quantizer, objective, width, downsample, **rest)
+    made = (spec, quantizer, Objective(weights={"commitment": beta}), width, downsample)
+    return token_autoencoder(*made, prior=prior, net=net, likelihood=likelihood)
