@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -121,7 +121,8 @@ class TableCodebook(Codebook, Part):
 @lru_cache(maxsize=2)
 def _table(name: str) -> Tensor:
     """The embeddings of a model's tokens, (K, d)."""
-    found = load(name, "cpu").module.get_input_embeddings()
+    module: Any = load(name, "cpu").module
+    found = module.get_input_embeddings()
     if not isinstance(found, nn.Embedding):
         raise refuse("model", name, "a language model, which has a table of tokens")
     return found.weight.detach().float().clone()
