@@ -42,7 +42,6 @@ def unicode_vq(
         depth: number of codes of a token, D.
         decay: lambda.
         width: width of the networks' tokens, which linear maps take to the embeddings and back.
-        beta: weight of the commitment loss, a number or a schedule.
 
     Example:
         >>> unicode_vq((1, 8, 8), codes=16, embedding=6, depth=3).bottleneck.symbols.shape
