@@ -171,13 +171,13 @@ PROOF = Proof(
         images are sums of rows of the table:
             unicode/away < 1e-4
         the squared error is at most a tenth above that of a codebook of its own, as large:
-            unicode/mse < 1.1 * separate/mse  (not at quick scale)
+            unicode/mse < 1.1 * separate/mse  (not at quick scale, refuted here)
         at least 0.8 of the table is used:
-            unicode/used > 0.8  (not at quick scale)
+            unicode/used > 0.8  (not at quick scale, refuted here)
         the model tells captions better than from codes of the other tokenizer in its table:
             unicode/caption < unrelated/caption  (not at quick scale)
         and than from a learned projection of that tokenizer's vectors:
-            unicode/caption < projected/caption  (not at quick scale)
+            unicode/caption < projected/caption  (not at quick scale, refuted here)
         """),
     quick={"steps": 4, "talk": 0, "test": 100},
     default={"steps": 600, "batch_size": 64, "talk": 200, "test": 1000},
