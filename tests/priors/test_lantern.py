@@ -9,7 +9,8 @@ import narrows as nr
 from narrows.core import Symbols
 from narrows.core.check import RequestError
 from narrows.priors.autoregressive import Autoregressive
-from narrows.priors.samplers.lantern import Draft, neighbours, relaxed
+from narrows.priors.rq_transformer import RQTransformer
+from narrows.priors.samplers.lantern import Draft, neighbours, relaxed, speculative
 
 
 def prior(seed, depth=1, codes=3, **options):
@@ -69,7 +70,7 @@ def test_relaxed_probabilities_are_those_of_the_definition():
     p, order = torch.randn(50, 6).softmax(-1).double(), neighbours(torch.randn(6, 2))
     x = torch.randint(6, (50,))
     for delta in (0.0, 0.2, 0.5, 1.0):
-        found = relaxed(p, x, order, delta)
+        found = relaxed(p, x, order[x], delta)
         for row in range(50):
             expected, total = p[row].clone(), 0.0
             for k in order[x[row]]:
@@ -79,7 +80,7 @@ def test_relaxed_probabilities_are_those_of_the_definition():
                 expected[k] = 0
             expected[x[row]] += total
             torch.testing.assert_close(found[row], expected, atol=1e-12, rtol=0)
-    assert torch.equal(relaxed(p, x, order, 0.0), p)
+    assert torch.equal(relaxed(p, x, order[x], 0.0), p)
 
 
 def test_labels_and_guidance_reach_the_target():
@@ -131,3 +132,43 @@ def test_runs_with_one_codebook_draft_for_each_other_and_others_do_not(tmp_path)
         run.sample(5, sampler="lantern", draft=str(tmp_path / "other"))
     with pytest.raises(RequestError, match="no prior"):
         run.sample(5, sampler="lantern", draft=str(tmp_path / "base0"))
+
+
+@pytest.mark.parametrize("made", [Autoregressive, RQTransformer])
+def test_stacks_are_drawn_exactly_too(made):
+    def stacked(kind, seed):
+        torch.manual_seed(seed)
+        one = kind(Symbols((2, 2), codes=3), width=8, depth=1, heads=2)
+        for p in one.parameters():
+            torch.nn.init.normal_(p, std=0.6)
+        return one.eval()
+
+    target, draft = stacked(RQTransformer, 0), stacked(made, 5)
+    tables = neighbours(torch.tensor([[[0.0], [1.0], [4.0]], [[0.0], [-3.0], [1.0]]]))
+    assert tables[1, 0].tolist() == [2, 1]
+    rows = torch.tensor(list(itertools.product(range(3), repeat=4)))
+    p = (-target.nll(rows.view(-1, 2, 2))).exp().detach()
+    torch.manual_seed(1)
+    drawn = target.sample(20_000, sampler="lantern", draft=Draft(draft, tables), proposals=3)
+    assert extreme(counts(drawn.flatten(1)), p) < 5
+
+
+def test_codes_of_a_depth_have_their_own_neighbours():
+    """Logits that prefer a code of which only the neighbour at that depth is proposed."""
+    near = neighbours(torch.tensor([[[0.0], [1.0], [9.0]], [[0.0], [9.0], [1.0]]]))
+    p = torch.tensor([[[0.0, 0.9, 0.1], [0.1, 0.0, 0.9]]]).clamp_min(1e-9).log()
+    q = torch.tensor([[[1.0, 0.0, 0.0], [1.0, 0.0, 0.0]]]).clamp_min(1e-9).log()
+    drawn = speculative(
+        lambda x: p.expand(len(x), -1, -1), lambda x: q.expand(len(x), -1, -1), near, 200, 2, delta=0.95
+    )
+    assert float((drawn.indices == 0).double().mean()) > 0.85  # each depth's near code lends its mass
+
+
+def test_runs_over_stacks_draft_for_each_other(tmp_path):
+    plan = {"steps": 2, "progress": False}
+    small = {"codes": 8, "depth": 2, "width": 4, "downsample": 4, "net": "conv:width=4"}
+    base = nr.fit("digits", "rq-vae", tmp_path / "base", prior="none", **small, **plan)
+    nr.fit(base, prior="rq-transformer:width=8,heads=2,depth=2", out=tmp_path / "q", **plan)
+    nr.fit(base, prior="autoregressive:width=8,heads=2,depth=1", out=tmp_path / "d", **plan)
+    drawn = nr.load(tmp_path / "q").sample(5, sampler="lantern", draft=str(tmp_path / "d"), delta=0.1)
+    assert drawn.shape == (5, 1, 8, 8)

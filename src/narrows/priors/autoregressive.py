@@ -5,27 +5,25 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from narrows.core import NO_CONDITION, Condition, Symbols
+from narrows.core import Condition, Symbols
 from narrows.core.check import choice, refuse, whole
 from narrows.priors import require
 from narrows.priors.heads.parallel import Parallel, PresentEmbedding
 from narrows.priors.heads.softmax import Softmax
-from narrows.priors.labels import guided, with_unlabelled
 from narrows.priors.pattern import arranged, pattern_of, restored
-from narrows.priors.samplers.ancestral import Choose, sharpened
-from narrows.priors.samplers.lantern import Draft, Drawn, checked, speculative
+from narrows.priors.samplers.ancestral import Choose
 from narrows.priors.samplers.separation import Mixtures, beam_search, drawn_pairs
-from narrows.priors.sequence import IndexSequence
+from narrows.priors.speculative import SpeculativeSequence
 
 __all__ = ["Autoregressive"]
 
 
-class Autoregressive(IndexSequence):
+class Autoregressive(SpeculativeSequence):
     r"""An autoregressive prior over indices, optionally conditioned on labels.
 
     .. math:: p(k_1 \ldots k_L) = \prod_l p(k_l \mid k_1 \ldots k_{l-1}),\quad
@@ -106,86 +104,10 @@ class Autoregressive(IndexSequence):
         """The logits of each index given the previous ones: (B, L) -> (B, L, K); of steps (B, S, D) -> (B, S, D, K)."""
         return self.head(self.net(indices, labels))
 
-    @torch.no_grad()
-    def sample(
-        self,
-        n: int,
-        condition: Condition = NO_CONDITION,
-        *,
-        temperature: float = 1.0,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        guidance: float = 1.0,
-        sampler: Literal["cached", "lantern"] = "cached",
-        draft: str | Draft = "",
-        delta: float = 0.0,
-        proposals: int = 4,
-    ) -> Tensor:
-        """n rows of indices, (n, *shape). See `narrows.priors.SAMPLING` for the other options.
-
-        Args:
-            n: how many.
-            condition: their ``labels``, one-hot (n, G). A prior that is told labels draws them if none are given.
-            sampler: ``cached`` draws one index a pass, with cached keys and values; with ``lantern`` a smaller prior
-                proposes several, of which each pass accepts some.
-            draft: for ``lantern``, the run of the smaller prior, which was fitted to codes of the same codebook.
-            delta: for ``lantern``, probability of neighbouring codes that counts for a proposal, from 0 to 1; with 0
-                samples have the distribution of ``cached``.
-            proposals: for ``lantern``, indices that the draft proposes for a pass.
-        """
-        options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
-        if choice("sampler", sampler, ("cached", "lantern")) == "cached":
-            return super().sample(n, condition, guidance=guidance, **options)  # type: ignore[arg-type]
-        return self.speculate(
-            n, condition, guidance, checked(draft), delta, proposals, **options
-        ).indices.view(n, *self.symbols.shape)
-
-    def speculate(
-        self,
-        n: int,
-        condition: Condition,
-        guidance: float,
-        draft: Draft,
-        delta: float,
-        proposals: int,
-        **options: Any,
-    ) -> Drawn:
-        """n rows of indices (n, L) by speculative decoding, and how many passes each took. Options are of `sharpened`.
-
-        Raises:
-            RequestError: the draft is not a causal prior over such indices, or is told labels and this one is not.
-        """
-        if self.order is not None:
-            raise refuse("sampler", "lantern", "cached for a prior with a pattern")
-        other = draft.prior
-        if not isinstance(other, Autoregressive) or other.symbols != self.symbols:
-            expected = f"the run of a prior `autoregressive` over {self.symbols}"
-            raise refuse("draft", f"{type(other).__name__} over {other.symbols}", expected)
-        if other.classes not in (0, self.classes):
-            fix = "Fit it with --prior autoregressive:labels=no."
-            raise refuse("draft", "a prior that is told labels", "one that is told none, as this one", fix)
-        device = self.net.start.device
-        alone = self.asked(condition, n, 1.0, device)
-        both = with_unlabelled(alone, guidance)
-        copies = 1 if guidance == 1 else 2
-
-        def target(indices: Tensor) -> Tensor:
-            return sharpened(guided(self(indices.repeat(copies, 1), both), guidance), **options)
-
-        def proposal(indices: Tensor) -> Tensor:
-            return sharpened(other(indices, alone if other.classes else None), **options)
-
-        near = draft.neighbours.to(device)
-        return speculative(
-            target,
-            proposal,
-            near,
-            n,
-            math.prod(self.symbols.shape),
-            delta=delta,
-            proposals=proposals,
-            device=device,
-        )
+    @property
+    def ordered(self) -> bool:
+        """Whether each index has a probability given all those before it: without a pattern."""
+        return self.order is None
 
     @torch.no_grad()
     def separate(

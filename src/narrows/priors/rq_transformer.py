@@ -11,12 +11,12 @@ from narrows.core.check import number
 from narrows.priors import require
 from narrows.priors.heads.depth import Depth, StackEmbedding
 from narrows.priors.samplers.ancestral import Choose
-from narrows.priors.sequence import IndexSequence
+from narrows.priors.speculative import SpeculativeSequence
 
 __all__ = ["RQTransformer"]
 
 
-class RQTransformer(IndexSequence):
+class RQTransformer(SpeculativeSequence):
     r"""An autoregressive prior over stacks of D codes at L positions.
 
     .. math:: p(k) = \prod_{l=1}^{L} \prod_{d=1}^{D} p(k_{ld} \mid k_{<l}, k_{l,<d})

@@ -25,7 +25,7 @@ class Draft:
 
     Args:
         prior: a causal prior over the same indices.
-        neighbours: the other codes of each code, nearest first, (K, K - 1).
+        neighbours: the other codes of each code, nearest first, (K, K - 1); of stacks at each depth, (D, K, K - 1).
     """
 
     prior: Prior
@@ -42,7 +42,7 @@ class Drawn(NamedTuple):
 
 
 def neighbours(vectors: Tensor) -> Tensor:
-    """The other codes of each code by Euclidean distance, nearest first: (K, d) -> (K, K - 1).
+    """The other codes of each code by Euclidean distance, nearest first: (*, K, d) -> (*, K, K - 1).
 
     Example:
         >>> neighbours(torch.tensor([[0.0], [1.0], [5.0]]))
@@ -50,11 +50,12 @@ def neighbours(vectors: Tensor) -> Tensor:
                 [0, 2],
                 [1, 0]])
     """
-    away = torch.cdist(vectors.double(), vectors.double()).fill_diagonal_(-1)
-    return away.sort(dim=1, stable=True).indices[:, 1:]
+    away = torch.cdist(vectors.double(), vectors.double())
+    away.diagonal(dim1=-2, dim2=-1).fill_(-1)
+    return away.sort(dim=-1, stable=True).indices[..., 1:]
 
 
-def relaxed(p: Tensor, x: Tensor, near: Tensor, delta: float) -> Tensor:
+def relaxed(p: Tensor, x: Tensor, order: Tensor, delta: float) -> Tensor:
     r"""Probabilities with the mass of x's nearest codes moved onto x.
 
     .. math:: p'(x) = p(x) + \sum_{k \in A(x)} p(k),\qquad p'(k) = 0 \text{ for } k \in A(x)
@@ -64,17 +65,16 @@ def relaxed(p: Tensor, x: Tensor, near: Tensor, delta: float) -> Tensor:
     Args:
         p: probabilities (n, K).
         x: the proposed codes (n,).
-        near: `neighbours` of all codes.
+        order: the other codes, nearest to x first (n, K - 1).
         delta: the largest mass that is moved; with 0 probabilities stay as they are.
 
     Example:
-        >>> near = neighbours(torch.tensor([[0.0], [1.0], [5.0]]))
-        >>> relaxed(torch.tensor([[0.5, 0.3, 0.2]]), torch.tensor([1]), near, 0.5)
+        >>> near, x = neighbours(torch.tensor([[0.0], [1.0], [5.0]])), torch.tensor([1])
+        >>> relaxed(torch.tensor([[0.5, 0.3, 0.2]]), x, near[x], 0.5)
         tensor([[0.0000, 0.8000, 0.2000]])
     """
     if delta == 0:
         return p
-    order = near[x]
     mass = p.gather(1, order)
     moved = mass * (mass.cumsum(1) <= delta)
     return p.scatter_add(1, order, -moved).clamp_min(0).scatter_add(1, x[:, None], moved.sum(1, keepdim=True))
@@ -104,9 +104,9 @@ def speculative(
     Args:
         target: logits of the target.
         draft: logits of the draft.
-        near: `neighbours` of the codes.
+        near: `neighbours` of the codes; of stacks at each depth.
         n: how many rows.
-        tokens: L.
+        tokens: number of indices of a row, L; of stacks those of all depths.
         delta: the largest mass of neighbours that counts for a code, from 0 to 1.
         proposals: indices that the draft proposes for each pass of the target.
         device: where to draw.
@@ -121,6 +121,7 @@ def speculative(
     """
     number("delta", delta, low=0, high=1)
     count = whole("proposals", proposals)
+    near = near.view(-1, *near.shape[-2:])
     rows = torch.arange(n, device=device)
     indices = torch.zeros(n, tokens, dtype=torch.long, device=device)
     done, calls = (
@@ -147,7 +148,7 @@ def speculative(
                 new = torch.multinomial(truth, 1)[:, 0]
                 accepted = torch.zeros_like(going)
             else:
-                q, wide = proposed[step], relaxed(truth, x, near, delta)
+                q, wide = proposed[step], relaxed(truth, x, near[place % len(near), x], delta)
                 ratio = wide.gather(1, x[:, None])[:, 0] / q.gather(1, x[:, None])[:, 0]
                 accepted = going & (torch.rand(n, device=device) < ratio)
                 rest = (wide - q).clamp_min(0)

@@ -85,9 +85,9 @@ def draft_of(run: Run, draft: str | Path | Run) -> Draft:
 
     other = nr.load(draft) if isinstance(draft, (str, Path)) else draft
     books = [one.model.bottleneck for one in (run, other)]
-    if not all(isinstance(book, Quantizer) and book.symbols.kind == "indices" for book in books):
-        raise refuse("draft", str(other.path), "a run whose code is one index a token, as that of the run")
-    vectors = [book.vectors(torch.arange(book.codes)) for book in books if isinstance(book, Quantizer)]
+    if not all(isinstance(book, Quantizer) for book in books):
+        raise refuse("draft", str(other.path), "a run with a codebook, as that of the run")
+    vectors = [code_table(book) for book in books if isinstance(book, Quantizer)]
     same = books[0].symbols == books[1].symbols and torch.equal(*vectors)
     if not same or other.model.prior is None:
         what = "no prior" if same else "another codebook"
@@ -96,6 +96,20 @@ def draft_of(run: Run, draft: str | Path | Run) -> Draft:
             "draft", f"{other.path}, which has {what}", "a run with a prior on the same codebook", fix
         )
     return Draft(other.model.prior, neighbours(vectors[0]))
+
+
+def code_table(book: Quantizer) -> Tensor:
+    """The vectors of all codes, (K, d); of stacks those of a token whose other indices are 0, (D, K, d)."""
+    codes = torch.arange(book.codes)
+    if book.symbols.kind == "indices":
+        return book.vectors(codes)
+    places, depth = book.symbols.shape
+    table = []
+    for level in range(depth):
+        stacks = torch.zeros(book.codes, places, depth, dtype=torch.long)
+        stacks[..., level] = codes[:, None]
+        table.append(book.vectors(stacks)[:, 0])
+    return torch.stack(table)
 
 
 def labels(run: Run, n: int, label: int | None) -> dict[str, Tensor]:
