@@ -140,7 +140,7 @@ def test_guidance_draws_away_from_what_the_untold_net_says():
 
 
 def test_wrong_symbols_and_options_are_refused():
-    with pytest.raises(RequestError, match="These do: autoregressive, maskgit"):
+    with pytest.raises(RequestError, match="These do: autoregressive"):
         FlowMatching(Symbols((4,), codes=8))
     for wrong in ({"steps": 0}, {"sampler": "ddim"}):
         with pytest.raises(RequestError, match=next(iter(wrong))):

@@ -106,7 +106,7 @@ def test_codes_without_variance_and_codes_of_several_axes():
 def test_what_cannot_be_is_said_in_a_sentence():
     with pytest.raises(RequestError, match="at most the number of codes, 5, but got 8"):
         fitted(torch.randn(5, 2), components=8)
-    with pytest.raises(RequestError, match="These do: autoregressive, maskgit"):
+    with pytest.raises(RequestError, match="These do: autoregressive"):
         GaussianMixture(Symbols((4,), codes=8))
     with pytest.raises(RequestError, match="covariance=diagonal"):
         GaussianMixture(Symbols((3000,)))

@@ -116,7 +116,7 @@ def test_training_reaches_the_entropy_of_known_stacks():
 
 
 def test_wrong_symbols_are_refused():
-    with pytest.raises(RequestError, match="These do: autoregressive, maskgit"):
+    with pytest.raises(RequestError, match="These do: autoregressive"):
         RQTransformer(Symbols((4,), 5))
     with pytest.raises(RequestError, match="flow-matching"):
         RQTransformer(Symbols((4, 2)))

@@ -62,13 +62,16 @@ def sharpened(logits: Tensor, temperature: float = 1.0, top_k: int = 0, top_p: f
 
 
 def draw(logits: Tensor) -> Tensor:
-    """One index a row of logits: (..., K) -> (...), by inversion, with one random number a row."""
-    shares = logits.double().softmax(-1).cumsum(-1)
+    """One index a row of logits: (..., K) -> (...), by inversion, with one random number a row.
+
+    Sums are in float64, on Apple's GPUs, which have none, in float32.
+    """
+    precise = torch.float32 if logits.device.type == "mps" else torch.float64
+    shares = logits.to(precise).softmax(-1).cumsum(-1)
     total = shares[..., -1:]
     at = torch.minimum(torch.rand_like(total) * total, total.nextafter(torch.zeros_like(total)))
-    return torch.searchsorted(shares, at, right=True).squeeze(
-        -1
-    )  # right: codes of probability 0 are passed over
+    found = torch.searchsorted(shares, at, right=True)  # right: codes of probability 0 are passed over
+    return found.squeeze(-1)
 
 
 def chooser(guidance: float = 1.0, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose:
