@@ -31,6 +31,7 @@ PRIORS: Table[Prior] = Table(
     {
         "autoregressive": "narrows.priors.autoregressive:Autoregressive",
         "ctf": "narrows.priors.ctf:CTF",
+        "token-shuffle": "narrows.priors.token_shuffle:TokenShuffle",
         "rq-transformer": "narrows.priors.rq_transformer:RQTransformer",
         "maskgit": "narrows.priors.maskgit:MaskGIT",
         "enat": "narrows.priors.enat:ENAT",
