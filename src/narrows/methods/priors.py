@@ -22,6 +22,17 @@ ROWS: tuple[Technique, ...] = (
         proved_by="vq-vae",
     ),
     Technique(
+        "stack-delay",
+        "Stack-and-Delay: a new codebook pattern for music generation",
+        2023,
+        "2309.08804",
+        "Several stacks of codes at once, of each one code after another, keep the bits of one sequence in few steps.",
+        2,
+        269,
+        _FIT.format("autoregressive:pattern=stack-delay"),
+        PRIOR,
+    ),
+    Technique(
         "ctf",
         "Improving Autoregressive Image Generation through Coarse-to-Fine Token Prediction",
         2025,
