@@ -57,9 +57,9 @@ PROOF = Proof(
         and no more than delay:
             stack-delay/steps < delay/steps + 0.5
         stack-delay has fewer bits than delay:
-            stack-delay/bits < delay/bits  (not at quick scale)
+            stack-delay/bits < delay/bits  (not at quick scale, refuted here)
         which has fewer bits than stacks whose codes are drawn at once:
-            delay/bits < parallel/bits  (not at quick scale)
+            delay/bits < parallel/bits  (not at quick scale, refuted here)
         """),
     quick={"steps": 6, "prior_steps": 2, "codes": 32, "test": 50, "batch_size": 32},
     default={"steps": 300, "prior_steps": 300, "codes": 64, "test": 1000, "batch_size": 32},
