@@ -145,6 +145,15 @@ def test_one_example_is_enough_for_an_audit(models):
         assert audit(model, X[:1])["distortion"].value is not None
 
 
+def test_exact_reconstructions_have_no_tail():
+    model = plain_model()
+    model.encoder.forward = model.decoder.forward = lambda x, condition=(): x
+    report = audit(model.eval(), X[:50])
+    assert report["error/worst"].value == 0
+    assert all(check.name != "error/tail" for check in report.checks)
+    assert not any(check.value != check.value for check in report.checks)  # NaN
+
+
 def test_the_evidence_is_what_the_model_does(models):
     model = models["gaussian"].eval()
     view = examine(model, X, limit=50, seed=3)

@@ -43,7 +43,7 @@ def reconstruction_error(view: View) -> Finding:
 
 
 def _tails(view: View, error: Tensor) -> tuple[Check, ...]:
-    """Quantiles of the error over the examples, its maximum, and how long its tail is."""
+    """Quantiles of the error over the examples, its maximum, and how long its tail is, if anything is wrong."""
     random = None if view.control is None else per_example(view, view.control.output)
     median, high = (float(error.quantile(q)) for q in (0.5, 0.99))
     seed = view.seed
@@ -73,7 +73,7 @@ def _tails(view: View, error: Tensor) -> tuple[Check, ...]:
             lambda each: float(each.max()),
             spread_of_parts,
         ),
-        found(_tail(high, median), _ratio),
+        *([found(_tail(high, median), _ratio)] if high > 0 else []),
     )
 
 
@@ -153,7 +153,7 @@ def _ratio(error: Tensor) -> float:
 
 
 def _tail(high: float, median: float) -> Check:
-    ratio = high / median if median > 0 else float("inf" if high > 0 else "nan")
+    ratio = high / median if median > 0 else float("inf")
     if ratio > _TAIL:
         says = "A few examples are reconstructed far worse than the rest. Look at the worst cases."
         return Check("error/tail", ratio, "times", "warn", says)
