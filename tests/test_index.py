@@ -207,7 +207,7 @@ def test_every_prior_has_a_row():
     }
     assert rows == set(PRIORS.parts)
     samplers = {row.name for row in entries(PRIOR) if f"--sampler {row.name} " in row.verb}
-    uses = {"lass"}  # of another prior
+    uses = {"lass", "harmon"}  # of another prior
     options = {row.name for row in entries(PRIOR) if any(f"--prior {name}:" in row.verb for name in rows)}
     assert {row.name for row in entries(PRIOR)} <= rows | samplers | uses | options
 

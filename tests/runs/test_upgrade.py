@@ -8,7 +8,8 @@ import pytest
 
 import narrows as nr
 from narrows.core import Spec, files
-from narrows.methods.index import builder
+from narrows.core.check import RequestError
+from narrows.methods.index import METHODS, builder
 from narrows.runs.upgrade import renamed, upgraded
 
 SPECS = {
@@ -86,6 +87,20 @@ def test_weights_of_an_earlier_release_have_todays_names():
     }
     assert "bottleneck.codebook" in weights
     quantised.load_state_dict(renamed(weights))
+
+
+@pytest.mark.parametrize("name", [m.name for m in METHODS.values() if m.family == "quantised"])
+def test_weights_of_today_keep_their_names(name):
+    spec = next(s for s in (Spec((1, 16, 16), "unit", 3), Spec((12,), classes=3)) if _reads(name, s))
+    weights = builder(name)(spec).state_dict()
+    assert list(renamed(weights)) == list(weights)
+
+
+def _reads(name, spec):
+    try:
+        return builder(name)(spec) is not None
+    except RequestError:
+        return False
 
 
 OLD = {

@@ -78,6 +78,17 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "harmon",
+        "Harmonizing Visual Representations for Unified Multimodal Understanding and Generation",
+        2025,
+        "2503.21979",
+        "The net of a masked prior over codes tells classes apart better than the codes do: probe/prior of the audit.",
+        1,
+        342,
+        "narrows audit RUN",
+        PRIOR,
+    ),
+    Technique(
         "lass",
         "Latent Autoregressive Source Separation",
         2023,

@@ -29,6 +29,7 @@ _NETS = (
     ),
 )
 _WEIGHTS = {f"bottleneck.{name}": f"bottleneck.book.{name}" for name in ("codebook", "counts", "sums")}
+"""Parts of a vector quantizer: old name and present one."""
 _CAUSAL = {part: f"net.{part}" for part in ("start", "place", "tell", "embed", "blocks")}
 _STACKED = {
     **{part: f"net.{part}" for part in ("start", "place", "tell")},
@@ -90,7 +91,8 @@ def renamed(weights: Mapping[str, T]) -> dict[str, T]:
         >>> renamed({"objective.revival.variance": 1.0, "decoder.bias": 0.0})
         {'objective.dead.variance': 1.0, 'decoder.bias': 0.0}
     """
-    new = {_WEIGHTS.get(n, n.replace("objective.revival.", "objective.dead.")): w for n, w in weights.items()}
+    moved = _WEIGHTS if "bottleneck.counts" in weights else {}
+    new = {moved.get(n, n.replace("objective.revival.", "objective.dead.")): w for n, w in weights.items()}
     if "prior.start" not in new:
         return new
     parts = _STACKED if "prior.classify" in new else _CAUSAL
