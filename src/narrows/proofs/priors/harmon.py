@@ -56,9 +56,9 @@ PROOF = Proof(
     quick_data="digits",
     claims=Claim.read("""
         a linear probe of the net of a masked prior is right at least 2 points more often than one of the codes:
-            prior/accuracy > codes/accuracy + 0.02  (not at quick scale)
+            prior/accuracy > codes/accuracy + 0.02  (not at quick scale, refuted here)
         and than one of the latents of a VAE with as many tokens:
-            prior/accuracy > vae/accuracy + 0.02  (not at quick scale)
+            prior/accuracy > vae/accuracy + 0.02  (not at quick scale, refuted here)
         the codes tell classes apart:
             codes/accuracy > 0.4
         """),
