@@ -55,6 +55,18 @@ ROWS: tuple[Technique, ...] = (
         PRIOR,
     ),
     Technique(
+        "arra",
+        "Unleashing the Potential of Large Language Models for Text-to-Image Generation through Autoregressive "
+        "Representation Alignment",
+        2025,
+        "2503.07334",
+        "A causal prior whose hidden states are aligned with a frozen net's features of the image samples better.",
+        1,
+        103,
+        _FIT.format("autoregressive:align=resnet:FILE"),
+        PRIOR,
+    ),
+    Technique(
         "rq-transformer",
         "Autoregressive Image Generation using Residual Quantization",
         2022,

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from narrows.nets.kinds import Net
     from narrows.nets.sequence import RNN
 
-__all__ = ["CRITICS", "FEATURES", "NETS", "RNNS"]
+__all__ = ["CRITICS", "FEATURES", "NETS", "RNNS", "TEACHERS"]
 
 NETS: Table[Net] = Table(
     "net",
@@ -49,6 +49,11 @@ FEATURES: Table[nn.Module] = Table(
     supplied=("shape",),
 )
 """The feature nets that a text can name."""
+
+TEACHERS: Table[nn.Module] = Table(
+    "align", "torch.nn:Module", FEATURES.parts, words={"none": "no alignment"}, supplied=("shape",)
+)
+"""The same nets, as those that hidden states are aligned with."""
 
 RNNS: Table[RNN] = Table(
     "rnn",

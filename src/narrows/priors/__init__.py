@@ -54,7 +54,7 @@ PRIORS: Table[Prior] = Table(
     },
     aliases={"ar": "autoregressive"},
     words={"none": "no prior"},
-    supplied=("symbols", "classes"),
+    supplied=("symbols", "classes", "shape"),
     shared={
         "labels": "whether the prior is conditioned on the labels of the data, to draw samples of a class.",
         "width": "width of the transformer, or of the network for vectors.",
@@ -81,13 +81,16 @@ SAMPLING: Mapping[str, str] = {
 """Descriptions of options of `sample` that several priors share."""
 
 
-def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior | None:
+def make_prior(
+    prior: str | Prior, symbols: Symbols, classes: int = 0, shape: tuple[int, ...] = ()
+) -> Prior | None:
     """The prior of a text, or None.
 
     Args:
         prior: ``autoregressive:width=128`` and the like, ``none``, or a prior.
         symbols: what the bottleneck stores of an example.
         classes: how many labels the data have.
+        shape: shape of an example, for priors that read examples in training too.
 
     Raises:
         RequestError: the prior or option does not exist, or the prior does not support these symbols.
@@ -99,7 +102,7 @@ def make_prior(prior: str | Prior, symbols: Symbols, classes: int = 0) -> Prior 
     """
     if PRIORS.word(prior):
         return None
-    made = PRIORS.make(prior, symbols=symbols, classes=classes)
+    made = PRIORS.make(prior, symbols=symbols, classes=classes, shape=shape)
     require(symbols, type(made))
     if made.symbols not in (None, symbols):
         raise refuse("prior", type(made).__name__, f"one for {symbols}", f"This one is for {made.symbols}.")

@@ -10,8 +10,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Condition, Symbols
-from narrows.core.check import choice, refuse, whole
+from narrows.core import Autoencoder, Batch, Code, Condition, Loss, Pass, Symbols
+from narrows.core.check import choice, number, refuse, whole
+from narrows.nets import TEACHERS
+from narrows.objectives.alignment import Alignment
 from narrows.priors import require
 from narrows.priors.heads.parallel import Parallel, PresentEmbedding
 from narrows.priors.heads.softmax import Softmax
@@ -21,6 +23,9 @@ from narrows.priors.samplers.separation import Mixtures, beam_search, drawn_pair
 from narrows.priors.speculative import SpeculativeSequence
 
 __all__ = ["Autoregressive"]
+
+_TARGETS = "align/features"
+"""The condition of training batches that has the features of the examples."""
 
 
 class Autoregressive(SpeculativeSequence):
@@ -33,9 +38,21 @@ class Autoregressive(SpeculativeSequence):
     position are flattened into one sequence, or drawn in the steps of a pattern, several at once, each by a classifier
     for its depth; the indices of a step are independent given the earlier steps.
 
+    With `align`, each hidden state is told in training what the whole example is: the loss is
+
+    .. math:: -\log p(k_1 \ldots k_L) + \lambda \sum_l \big(1 - \cos(A(h_l^i), f(x))\big)
+
+    where f are features of a frozen net, A a small perceptron and h^i the output of block i.
+
     Args:
         pattern: order of the indices of stacks: ``flat``, ``parallel`` (a stack in each step), ``delay`` (index d of a
             stack d steps later) or ``stack-delay`` (several stacks at once, of each one index after another).
+
+        align: a frozen net, whose features of the example the hidden states are aligned with in training: ``random``,
+            ``resnet:FILE`` or ``vgg:FILE``; in Python also a module, see `Alignment`. Sampling does not use it.
+        align_weight: lambda.
+        align_layer: i, the block whose output is aligned, 1 the first.
+        shape: shape of an example, which the frozen net reads.
 
     Raises:
         RequestError: the symbols are not indices, or an option is out of range.
@@ -48,7 +65,9 @@ class Autoregressive(SpeculativeSequence):
     Reference:
         Van den Oord et al., Neural Discrete Representation Learning, 2017, section 3.3 (with a PixelCNN).
         arXiv:1711.00937. With a transformer: Esser et al., Taming Transformers, 2021. arXiv:2012.09841. Patterns: Le
-        Lan et al., Stack-and-Delay, 2023. arXiv:2309.08804
+        Lan et al., Stack-and-Delay, 2023. arXiv:2309.08804. Alignment: Xie et al., Unleashing the Potential of Large
+        Language Models for Text-to-Image Generation through Autoregressive Representation Alignment, 2025.
+        arXiv:2503.07334
     """
 
     head: Softmax | Parallel
@@ -64,6 +83,10 @@ class Autoregressive(SpeculativeSequence):
         width: int = 128,
         depth: int = 3,
         heads: int = 4,
+        align: str | nn.Module = "none",
+        align_weight: float = 1.0,
+        align_layer: int = 1,
+        shape: tuple[int, ...] = (),
     ) -> None:
         require(symbols, type(self))
         codes, stack, order = symbols.codes, symbols.shape[-1], pattern_of(symbols, pattern)
@@ -82,6 +105,11 @@ class Autoregressive(SpeculativeSequence):
             heads=heads,
         )
         self.register_buffer("order", order, persistent=False)
+        self.align_weight, self.align_layer = number("align_weight", align_weight, low=0), align_layer
+        self.alignment = None
+        if not TEACHERS.word(align):
+            self.align_layer = whole("align_layer", align_layer, high=depth)
+            self.alignment = _alignment(align, shape, width)
 
     def arrange(self, symbols: Tensor) -> Tensor:
         """Indices (B, *shape) as one sequence (B, L), or by the steps of a pattern (B, S, D)."""
@@ -90,6 +118,25 @@ class Autoregressive(SpeculativeSequence):
     def restore(self, tokens: Tensor) -> Tensor:
         """The inverse of `arrange`."""
         return super().restore(tokens) if self.order is None else restored(tokens, self.order)
+
+    def view(self, model: Autoencoder, batch: Batch) -> Batch:
+        """The symbols of a batch of data, and the frozen features to align with."""
+        symbols = super().view(model, batch)
+        if self.alignment is None:
+            return symbols
+        targets = self.alignment.targets(batch.visible().x)
+        return Batch(symbols.x, condition={**symbols.condition, _TARGETS: targets})
+
+    def loss(self, batch: Batch, step: int = 0, passed: Pass | None = None) -> Loss:
+        """The mean nll of a batch of symbols, plus the weighted sum over tokens of one minus the cosine."""
+        if self.alignment is None:
+            return super().loss(batch, step, passed)
+        tokens, labels = self.arrange(batch.x), self.told(batch.condition, len(batch.x))
+        layers = self.net.blocks.layers(self.net.inputs(tokens, labels))
+        nll = self.head.nll(layers[-1], tokens, self.net.embed).flatten(1).sum(1).mean()
+        away = self.alignment(layers[self.align_layer - 1], batch.condition[_TARGETS]).mean(0)
+        terms = {"nll": nll.detach(), "align": away.detach().mean()}
+        return Loss(nll + self.align_weight * away.sum(), terms, Pass(batch, Code(batch.x)))
 
     def generate(
         self, n: int, condition: Condition, guidance: float, draw: Callable[[Tensor], Tensor]
@@ -146,3 +193,15 @@ class Autoregressive(SpeculativeSequence):
     def draw(self, h: Tensor, choose: Choose) -> Tensor:
         """An index for each row of h (R, W)."""
         return self.head.draw(h, choose)
+
+
+def _alignment(align: str | nn.Module, shape: tuple[int, ...], width: int) -> Alignment:
+    """The term of a frozen net, or of its text.
+
+    Raises:
+        RequestError: there is no such net, or it does not read examples of this shape.
+    """
+    if not shape:
+        fix = "In Python, give the shape of an example too: ``shape=(1, 28, 28)``."
+        raise refuse("align", align, "none where the shape of an example is not known", fix)
+    return Alignment(TEACHERS.make(align, shape=shape), shape, width)

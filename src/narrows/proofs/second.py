@@ -55,7 +55,7 @@ class FirstStage:
     look: Features
     held_out: Tensor
 
-    def fit(self, text: str, lr: float = RATE) -> Prior:
+    def fit(self, text: str | Prior, lr: float = RATE) -> Prior:
         """Set a prior on the model and train it; see `fit_prior`."""
         return fit_prior(self.trial, self.model, text, lr, self.train)
 
@@ -143,14 +143,14 @@ def real_vector(trial: Trial, latent: int) -> FirstStage:
 
 
 def fit_prior(
-    trial: Trial, model: Autoencoder, text: str, lr: float = RATE, train: Dataset | None = None
+    trial: Trial, model: Autoencoder, text: str | Prior, lr: float = RATE, train: Dataset | None = None
 ) -> Prior:
     """Set a prior on a finished model and train it for ``prior_steps`` with batches of ``prior_batch``.
 
     Args:
         trial: the trial.
         model: the model, whose own stage is not trained again.
-        text: what the prior is, such as ``givt:width=64``.
+        text: what the prior is, such as ``givt:width=64``, or the prior.
         lr: its learning rate.
         train: the training data; those of the trial if None.
     """

@@ -137,7 +137,8 @@ class Recipe:
         if self.prior:
             symbols = Symbols(tuple(self.prior["shape"]), self.prior["codes"], model.bottleneck.layout)
             with seeded(self.training["seed"]):
-                model.set_prior(make_prior(prior or self.prior["text"], symbols, self.spec.classes))
+                text = prior or self.prior["text"]
+                model.set_prior(make_prior(text, symbols, self.spec.classes, self.spec.shape))
         return model
 
     def open(self, data: Any = None) -> Source:

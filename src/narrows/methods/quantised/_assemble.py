@@ -89,7 +89,7 @@ def with_prior(
     Raises:
         RequestError: the prior does not model these indices, or needs labels that the data do not have.
     """
-    second = make_prior(prior, bottleneck.symbols, spec.classes)
+    second = make_prior(prior, bottleneck.symbols, spec.classes, spec.shape)
     return Autoencoder(encoder, bottleneck, decoder, likelihood, objective, prior=second)
 
 

@@ -70,5 +70,5 @@ def lq_vae(
     encoder = reading(spec, Scaled(plain, lipschitz))
     decoder = build.decoder(latent, output.parameter_shape, net)
     bottleneck = CellQuantizer(latent, levels, step, noise)
-    second = make_prior(prior, bottleneck.symbols, spec.classes)
+    second = make_prior(prior, bottleneck.symbols, spec.classes, spec.shape)
     return Autoencoder(encoder, bottleneck, decoder, output, Elbo(beta=kl), prior=second)

@@ -56,7 +56,7 @@ def qlae(
     decoder = build.decoder(latent, output.parameter_shape, net)
     bottleneck, elements = LatentQuantizer(latent, values, bounded), math.prod(spec.output_shape)
     objective = Objective(weights={"quantise": quantise * elements, "commit": commit * elements})
-    second = make_prior(prior, bottleneck.symbols, spec.classes)
+    second = make_prior(prior, bottleneck.symbols, spec.classes, spec.shape)
     model = Autoencoder(encoder, bottleneck, decoder, output, objective, prior=second)
     model.default_plan = {"optimizer": "adamw", "weight_decay": 0.1}
     return model
