@@ -43,8 +43,15 @@ def measure(trial: Trial) -> Mapping[str, float]:
     numbers = {"uniform/nll": symbols.shape[0] * math.log(symbols.codes)}
     for name, teacher in teachers.items():
         with seeded(trial.seed):
-            options = {"labels": True, "classes": classes, "width": 64, "depth": 3, "shape": test.shape}
-            prior = Autoregressive(symbols, align=teacher, **options)
+            prior = Autoregressive(
+                symbols,
+                labels=True,
+                classes=classes,
+                width=64,
+                depth=3,
+                align=teacher,
+                shape=tuple(first.test.x.shape[1:]),
+            )
         first.fit(prior)
         numbers |= _judged(name, first, prior, judge, test.labels, classes)
         if prior.alignment is not None:
@@ -98,12 +105,12 @@ PROOF = Proof(
             aligned/nll < uniform/nll
         """),
     quick={
-        "steps": 20,
-        "prior_steps": 20,
+        "steps": 4,
+        "prior_steps": 10,
         "codes": 32,
-        "rows": 200,
-        "test": 40,
-        "look": 10,
+        "rows": 100,
+        "test": 20,
+        "look": 5,
         "batch_size": 32,
     },
     default={
