@@ -80,6 +80,7 @@ def _trace(model: Autoencoder, batch: Batch) -> dict[str, Any]:
         passed = loss.passed or model(batch)  # a generator's loss starts from codes, and has no pass
     for handle in handles:
         handle.remove()
+    found.setdefault("decoder", _shape(passed.output))  # in training an inverse need not be evaluated
     code = passed.code
     found["z"] = _shape(code.z)
     found["kind"] = (
