@@ -58,7 +58,7 @@ def test_what_decodes_examples_is_refused(refused, predictor, tmp_path, words):
 
 
 def test_other_methods_predict_nothing(refused, fitted, tmp_path):
-    assert "Fit `vib`" in refused("predict", fitted, "digits", "--out", tmp_path / "x.csv")
+    assert "Fit `vib` or `dkvb`" in refused("predict", fitted, "digits", "--out", tmp_path / "x.csv")
 
 
 def test_a_code_is_not_decoded_to_an_example(cli, refused, predictor, tmp_path):

@@ -74,7 +74,9 @@ def sample(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     label: Annotated[
         int | None,
-        typer.Option(help="Class of the examples, for a conditional model; all classes in turn by default."),
+        typer.Option(
+            help="Class of the examples. By default all in turn; if only a prior is told labels, as often as in training."
+        ),
     ] = None,
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw from p(x | z) instead of taking its mean.")

@@ -216,7 +216,8 @@ class Run:
         Args:
             n: number of examples.
             seed: random seed.
-            label: class of all examples of a conditional model; all classes in turn if None.
+            label: class of all examples. If None, all classes in turn; if only the prior is told labels, as often as in
+                its training data.
             draw: draw from the likelihood instead of taking its mean.
             resolution: for fields, as for `reconstruct`.
             prior: instead of the run's own, a prior such as ``gmm:components=20`` that is fitted to the codes of its
