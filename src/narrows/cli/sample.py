@@ -75,7 +75,7 @@ def sample(
     label: Annotated[
         int | None,
         typer.Option(
-            help="Class of the examples. By default all in turn; if only a prior is told labels, as often as in training."
+            help="Class of the examples. By default all in turn; if only a prior is told labels, as in training."
         ),
     ] = None,
     draw: Annotated[

@@ -39,8 +39,8 @@ def predict(
     model = run.model
     if not isinstance(model, Predictor):
         raise RequestError(
-            f"`{run.method}` does not predict labels. Fit `vib` or `dkvb`; `narrows translate` predicts modalities, and "
-            "`narrows reconstruct` writes what other methods decode."
+            f"`{run.method}` does not predict labels. Fit `vib` or `dkvb`; `narrows translate` predicts modalities, "
+            "and `narrows reconstruct` writes what other methods decode."
         )
     whole("draws", draws, low=0)
 
