@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from narrows.bottlenecks.discrete.codebooks.table import TOY, TableCodebook
+from narrows.bottlenecks.discrete.codebooks.table import TableCodebook
 from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.bottlenecks.discrete.residual import ResidualQuantizer
 from narrows.core import Autoencoder, Likelihood, Objective, Prior, Spec, as_spec
@@ -14,7 +14,7 @@ from narrows.nets.kinds import Net
 def unicode_vq(
     spec: Spec | tuple[int, ...],
     *,
-    model: str = TOY,
+    model: str = "toy",
     codes: int = 512,
     embedding: int = 64,
     depth: int = 4,
