@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from narrows.priors.labels import LabelledPrior
 
 LABELLED = [name for name in PRIORS.parts if "labels" in PRIORS.parameters(name)]
 SYMBOLS = {
-    "indices": Symbols((5,), codes=5, placed=TokenLayout(((1, 1), (2, 2)))),
+    "indices": Symbols((4,), codes=5, placed=TokenLayout(((2, 2),))),
     "stacks": Symbols((4, 2), codes=5),
     "tokens": Symbols((4, 3)),
     "vector": Symbols((6,)),
@@ -27,12 +28,15 @@ SYMBOLS = {
 @pytest.mark.parametrize("name", LABELLED)
 def test_labels_are_drawn_as_often_as_in_training(name: str) -> None:
     symbols = SYMBOLS[PRIORS.constructor(name).reads[0]]  # type: ignore[attr-defined]
+    if name == "next-scale":
+        symbols = Symbols((5,), codes=5, placed=TokenLayout(((1, 1), (2, 2))))
     prior = PRIORS.make(f"{name}:labels=yes", symbols=symbols, classes=3)
     assert isinstance(prior, LabelledPrior)
     rows = torch.tensor([0, 2, 2, 2])
     codes = torch.randint(5, (4, *symbols.shape)) if symbols.codes else torch.randn(4, *symbols.shape)
     batch = Batch(codes, condition={"labels": torch.eye(3)[rows]})
-    prior.prepare(None, batch)  # type: ignore[arg-type]
+    code = SimpleNamespace(code_vectors=lambda: torch.randn(5, 4))
+    prior.prepare(SimpleNamespace(bottleneck=code), batch)  # type: ignore[arg-type]
     assert prior.shares.tolist() == [0.25, 0, 0.75]
     torch.manual_seed(0)
     drawn = prior.asked({}, 4000, 1.0, torch.device("cpu"))
