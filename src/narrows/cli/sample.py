@@ -74,9 +74,7 @@ def sample(
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     label: Annotated[
         int | None,
-        typer.Option(
-            help="Class of the examples. By default all in turn; if only a prior is told labels, as in training."
-        ),
+        typer.Option(help="Class of the examples; by default all in turn, or as often as in training."),
     ] = None,
     draw: Annotated[
         bool, typer.Option("--draw", help="Draw from p(x | z) instead of taking its mean.")
