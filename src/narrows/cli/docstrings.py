@@ -39,7 +39,7 @@ def signature(path: Path, function: str, family: str | None = None) -> tuple[str
 def signature_of(
     part: str, method: str, shared: Mapping[str, str], without: Collection[str] = ()
 ) -> list[dict[str, str]]:
-    """The keyword-only options of a method of a class, its own or inherited, parsed from the sources.
+    """The options of a method of a class, its own or inherited, parsed from the sources: arguments with a default.
 
     Args:
         part: ``module:Class``.
@@ -54,7 +54,8 @@ def signature_of(
         WorkError: neither the class nor one of its bases defines the method.
 
     Example:
-        >>> [o["name"] for o in signature_of("narrows.priors.maskgit:MaskGIT", "sample", {})][:2]
+        >>> found = signature_of("narrows.priors.maskgit:MaskGIT", "sample", {}, without=("condition",))
+        >>> [option["name"] for option in found][:2]
         ['steps', 'noise']
     """
     module, name = part.split(":")
