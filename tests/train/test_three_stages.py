@@ -108,7 +108,7 @@ def test_fit_with_steps_by_stage(tmp_path):
     assert [(end["stage"], end["step"]) for end in ends] == [("autoencoder", 4), ("prior", 6)]
     second = nr.fit(run, prior="ar:width=8,depth=1", out=tmp_path / "c", steps={"prior": 3}, progress=False)
     assert second.recipe.training["steps"] == 3
-    with pytest.raises(RequestError, match="autoencoder .also tokenizer., prior"):
+    with pytest.raises(RequestError, match=r"autoencoder \(also tokenizer\), prior"):
         nr.fit("digits", "vq-vae", tmp_path / "b", steps={"tokeniser": 4}, **options)
     with pytest.raises(RequestError, match="--prior NAME"):
         nr.fit("digits", "ae", tmp_path / "b", steps={"prior": 4}, progress=False)
