@@ -25,6 +25,14 @@ def test_a_codebook_that_collapsed_is_fitted_again_with_the_rest_unchanged(tmp_p
     assert not (tmp_path / "a" / "audit.json").exists()
 
 
+def test_a_posterior_that_collapsed_is_fitted_again_with_a_warm_up_that_ends(tmp_path):
+    options = {"net": "mlp:8", "latent": 4, "beta": 50.0, "steps": 40, "progress": False}
+    tried = rescue(nr.fit("digits", "vae", tmp_path / "a", **options), tmp_path / "b", progress=False)
+    assert dict(tried.changed) == {"beta": "linear:0:50:20"}
+    weight = tried.run.model.objective.weights["kl"]
+    assert (weight(0), weight(10), weight(20), weight(39)) == (0, 25, 50, 50)
+
+
 def test_what_cannot_be_rescued_is_refused(tmp_path, cli):
     code, _, said = cli("fit", "digits", "--rescue")
     assert (code, "a finished run as DATA" in said) == (2, True)

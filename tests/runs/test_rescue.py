@@ -2,7 +2,7 @@
 
 import pytest
 
-from narrows.audit.checks.collapse import CODEBOOK_REMEDIES
+from narrows.audit.checks.collapse import CODEBOOK_REMEDIES, POSTERIOR_REMEDIES
 from narrows.audit.report.report import Check, Report
 from narrows.core import Spec
 from narrows.runs.recipe import Recipe
@@ -36,9 +36,25 @@ def report(verdict, remedies=(), **figures):
 )
 def test_the_first_remedy_that_the_method_has_and_the_run_had_not(method, arguments, changed):
     recipe = Recipe(method, arguments, Spec((1, 8, 8)), {}, {})
-    found = proposed(report("warn", CODEBOOK_REMEDIES), recipe)
+    found = proposed(report("warn", CODEBOOK_REMEDIES), recipe, 100)
     assert (found and found[1]) == changed
-    assert proposed(report("ok", CODEBOOK_REMEDIES), recipe) is None
+    assert proposed(report("ok", CODEBOOK_REMEDIES), recipe, 100) is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "steps", "changed"),
+    [
+        ({}, 300, {"beta": "linear:0:1:150"}),
+        ({"beta": 4.0}, 2001, {"beta": "linear:0:4:1000"}),
+        ({"beta": "0.5"}, 1, {"beta": "linear:0:0.5:1"}),
+        ({"beta": 0.0}, 300, {"free_bits": 0.25}),
+        ({"beta": "linear:0:1:50"}, 300, {"free_bits": 0.25}),
+        ({"beta": "linear:0:1:50", "free_bits": 0.25}, 300, None),
+    ],
+)
+def test_a_warm_up_takes_half_of_the_steps_and_ends_at_the_weight_of_the_run(arguments, steps, changed):
+    found = proposed(report("bad", POSTERIOR_REMEDIES), Recipe("vae", arguments, Spec((5,)), {}, {}), steps)
+    assert (found and found[1]) == changed
 
 
 def test_remedies_are_kept_in_the_file_of_an_audit():

@@ -87,13 +87,16 @@ def _wrote(folder: Path, name: str, features: bool, report: Report, audited: Run
     """Say which files were written, and how a remedy can be tried if one is known."""
     from narrows.runs.reports import file_name
     from narrows.runs.rescue import proposed
+    from narrows.train.stopping import last_step
 
     latents = features and report.get("l0") is not None
     names = ["audit.json", "report.html", *(["features.html"] if latents else [])]
     files = [folder / file_name(one, name) for one in names]
     note(f"Wrote {' and '.join(str(file) for file in files if file.exists())}: open the page in a browser.")
     run = audited.path
-    if not name and (run / "result.json").is_file() and proposed(report, audited.recipe) is not None:
+    if name or not (run / "result.json").is_file():
+        return
+    if proposed(report, audited.recipe, last_step(audited.metrics)) is not None:
         note(f"To try a remedy in a second run: narrows fit {run} --rescue --out {run}-rescued")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from narrows.audit.report.report import Check, Report, with_spread
 from narrows.core.check import RequestError
+from narrows.core.schedules import schedule
 from narrows.core.spelling import Table
 from narrows.methods import index
 from narrows.methods.options import table
@@ -17,6 +18,7 @@ from narrows.runs.fingerprint import same_data
 from narrows.runs.fit import fit
 from narrows.runs.loading import load
 from narrows.runs.recipe import CUSTOM, Builder, Recipe
+from narrows.train.stopping import last_step
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -121,7 +123,7 @@ def rescue(run: str | Path | Run, out: str | Path | None = None, *, progress: An
         )
     same_data(recipe.fingerprint, first.data)
     before = first.audit(write=False, features=False)
-    found = proposed(before, recipe)
+    found = proposed(before, recipe, last_step(first.metrics))
     if found is None:
         wrong = "; ".join(f"{check.name}: {check.says}" for check in before.concerns) or "nothing is wrong"
         raise RequestError(
@@ -134,25 +136,28 @@ def rescue(run: str | Path | Run, out: str | Path | None = None, *, progress: An
     return Rescue(check.name, changed, before, second.audit(write=True, features=False), second)
 
 
-def proposed(report: Report, recipe: Recipe) -> tuple[Check, dict[str, Any]] | None:
+def proposed(report: Report, recipe: Recipe, steps: int) -> tuple[Check, dict[str, Any]] | None:
     """The first remedy of a check that asks for attention which the method has and the run did not; None without one.
 
     Args:
         report: the audit of the run.
         recipe: its recipe.
+        steps: the number of steps of its first stage.
     """
     if recipe.method not in index.METHODS:
         return None
     builder = index.builder(recipe.method)
     for check in report.concerns:
         for remedy in check.remedies:
-            changed = _changes(remedy, builder, recipe.arguments)
+            changed = _changes(remedy, builder, recipe.arguments, steps)
             if changed:
                 return check, changed
     return None
 
 
-def _changes(remedy: Mapping[str, Any], builder: Builder, arguments: Mapping[str, Any]) -> dict[str, Any]:
+def _changes(
+    remedy: Mapping[str, Any], builder: Builder, arguments: Mapping[str, Any], steps: int
+) -> dict[str, Any]:
     """What a remedy changes; empty if the method lacks an argument of it, or the run had it."""
     known = inspect.signature(builder, eval_str=True).parameters
     if not remedy.keys() <= known.keys():
@@ -160,6 +165,11 @@ def _changes(remedy: Mapping[str, Any], builder: Builder, arguments: Mapping[str
     changed = {}
     for name, value in remedy.items():
         current, parts = arguments.get(name, known[name].default), table(name, known[name].annotation)
+        if isinstance(value, str) and "{" in value:
+            now = schedule(current, name)
+            if callable(now) or not now:
+                return {}
+            value = value.format(now=f"{now:.12g}", half=max(1, steps // 2))
         if parts is not None and isinstance(current, str):
             value = _text(parts, current, value)
         if value != current:

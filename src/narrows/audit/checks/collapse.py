@@ -17,7 +17,7 @@ from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import PASSIVE, perplexity, regimes, unit_variance
 from narrows.audit.report.finding import Check, Finding, Verdict
 
-__all__ = ["CODEBOOK_REMEDIES", "collapse"]
+__all__ = ["CODEBOOK_REMEDIES", "POSTERIOR_REMEDIES", "collapse"]
 
 CODEBOOK_REMEDIES: tuple[Mapping[str, Any], ...] = (
     {"codebook": "ema:restart=0.03,start=kmeans"},
@@ -25,6 +25,9 @@ CODEBOOK_REMEDIES: tuple[Mapping[str, Any], ...] = (
     {"gradient": "rotation"},
 )
 """Remedies of entries that are not used, the usual one first."""
+
+POSTERIOR_REMEDIES: tuple[Mapping[str, Any], ...] = ({"beta": "linear:0:{now}:{half}"}, {"free_bits": 0.25})
+"""Remedies of latents without information."""
 
 
 class Use(NamedTuple):
@@ -134,8 +137,8 @@ def _posterior(view: View) -> Use | None:
     if posterior is None:
         return None
     remedy = (
-        "Posterior collapse: lower or warm up beta (for example 'linear:0:1:2000'), use free bits or a weaker "
-        "decoder; if the rate is as intended, use fewer latents."
+        "Posterior collapse: warm up beta over half of the steps (of 4,000: 'linear:0:1:2000') or lower it, use free "
+        "bits or a weaker decoder; if the rate is as intended, use fewer latents."
     )
     mean, ratio = posterior.mean, posterior.ratio
 
@@ -147,8 +150,8 @@ def _posterior(view: View) -> Use | None:
         return float(active.sum())
 
     used, total = again(torch.arange(len(mean))), mean[0].numel()
-    remedies = ({"beta": "linear:0:1:2000"}, {"free_bits": 0.25})
-    return Use(used, total, "latents carry information", 0.5, remedy, len(mean), len(mean), again, remedies)
+    what = "latents carry information"
+    return Use(used, total, what, 0.5, remedy, len(mean), len(mean), again, POSTERIOR_REMEDIES)
 
 
 def _plain(view: View) -> Use | None:

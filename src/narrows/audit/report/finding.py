@@ -53,7 +53,8 @@ class Check:
         no_chance: why there is no chance level: no control has another value, or the figure is one itself.
         no_spread: why there is no spread: the figure does not depend on the examples, or is a word.
         remedies: changed arguments of a fit, each of which may mend what is wrong, the first to be tried first.
-            `narrows.runs.rescue` fits a second run with the first that the method has.
+            `narrows.runs.rescue` fits a second run with the first that the method has. In a text, ``{now}`` is the
+            argument's number in the run, and ``{half}`` is half of the steps of its first stage.
     """
 
     name: str
