@@ -38,6 +38,26 @@ def test_every_group_is_the_nearest_code_of_its_codebook(books):
     assert pq.sample(2).z.shape == (2, 4, 6)
 
 
+@pytest.mark.parametrize("books", ["one", "group"])
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_code_has_the_code_vectors_of_its_groups_side_by_side(books, groups):
+    torch.manual_seed(0)
+    pq = GroupedQuantizer(6, codes=7, tokens=4, groups=groups, books=books)
+    codes = pq.code_vectors()
+    assert codes.shape == ((7, 6) if groups == 1 else (3, 7, 2))
+    indices = torch.randint(7, (5, *pq.symbols.shape))
+    for row in range(5):
+        for place in range(4):
+            chosen = indices[row, place].view(groups)
+            expected = torch.cat([codes.view(groups, 7, -1)[group, k] for group, k in enumerate(chosen)])
+            assert torch.equal(pq.vectors(indices)[row, place], expected)
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_a_codebook_for_each_token_has_no_code_vectors(groups):
+    assert GroupedQuantizer(6, codes=7, tokens=7, groups=groups, books="token").code_vectors() is None
+
+
 @pytest.mark.parametrize("books", BOOK)
 def test_a_codebook_learns_from_its_own_vectors_only(books):
     torch.manual_seed(0)

@@ -31,6 +31,19 @@ def test_indices_give_the_code_back_and_a_cut_stack_is_the_sum_of_its_first_code
         quantizer.truncated(symbols, quantizer.depth + 1)
 
 
+@pytest.mark.parametrize("make", MADE.values(), ids=MADE)
+def test_the_code_of_a_stack_is_the_sum_of_the_code_vectors_of_its_indices(make):
+    torch.manual_seed(0)
+    quantizer = make().eval()
+    codes = quantizer.code_vectors()
+    assert codes.shape == (3, quantizer.codes, quantizer.width)
+    stacks = torch.randint(quantizer.codes, (5, 4, 3))
+    for row in range(5):
+        for place in range(4):
+            expected = sum(codes[depth, k] for depth, k in enumerate(stacks[row, place]))
+            assert torch.allclose(quantizer.vectors(stacks)[row, place], expected)
+
+
 @pytest.mark.parametrize("levels", [(3,), (5, 8), (4, 3, 7)])
 def test_residual_fsq_is_that_of_a_loop_over_channels(levels):
     """In Python, one channel at a time: the nearest of L points of a grid L - 1 times finer at each depth."""

@@ -132,6 +132,13 @@ def test_runs_with_one_codebook_draft_for_each_other_and_others_do_not(tmp_path)
         run.sample(5, sampler="lantern", draft=str(tmp_path / "other"))
     with pytest.raises(RequestError, match="no prior"):
         run.sample(5, sampler="lantern", draft=str(tmp_path / "base0"))
+    places = nr.fit(
+        "digits", "qg-vae", tmp_path / "places", tokens=4, codes=8, prior="ar:width=8,heads=2", **plan
+    )
+    with pytest.raises(RequestError, match="GroupedQuantizer has no codebook for all positions"):
+        places.sample(5, sampler="lantern", draft=str(tmp_path / "d"))
+    with pytest.raises(RequestError, match="another codebook"):
+        run.sample(5, sampler="lantern", draft=places)
 
 
 @pytest.mark.parametrize("made", [Autoregressive, RQTransformer])

@@ -141,7 +141,7 @@ class Bottleneck(Part):
         return None
 
     def code_vectors(self) -> Tensor | None:
-        """The vectors of all codes of its codebook, (K, d); None if a code has none of its own."""
+        """The vectors of all codes, (K, d), of stacks those of each depth, (D, K, d); None if codes have none."""
         return None
 
     def lengths(self, code: Code) -> Tensor | None:

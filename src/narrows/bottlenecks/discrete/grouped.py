@@ -115,6 +115,13 @@ class GroupedQuantizer(CodebookQuantizer):
         indices = indices.reshape(*indices.shape[:2], self.groups)
         return self.joined([book.vectors(part) for book, part in self.parts(indices)]).flatten(2)
 
+    def code_vectors(self) -> Tensor | None:
+        """The vectors of all codes, (K, d), or of several groups, (G, K, d / G); None with one codebook per token."""
+        if self.groups == 1 or not self.separate:
+            return super().code_vectors()
+        every = self._every[:, None].expand(1, -1, self.groups)
+        return self.vectors(every)[0].unflatten(-1, (self.groups, -1)).transpose(0, 1)
+
     def begin(self, tokens: Tensor) -> None:
         """Start every codebook from its part of the tokens (B, L, d) of a first batch."""
         for book, part in self.parts(tokens.unflatten(-1, (self.groups, -1))):

@@ -171,14 +171,20 @@ class Quantizer(Bottleneck):
         return Symbols((self.tokens,), self.codes, self.layout)
 
     def code_vectors(self) -> Tensor | None:
-        """The vectors of all codes, (K, d); None for stacks, several grids, and codes that depend on the position."""
-        if self.symbols.kind != "indices" or not self.separate:
-            return None
-        return self.vectors(torch.arange(self.codes, device=self._device)[None])[0]
+        """The vectors of all codes, (K, d); of stacks those of each depth, (D, K, d).
+
+        None for several grids, and for codes that depend on the position or on coarser codes.
+        """
+        return self.vectors(self._every[None])[0] if self.separate else None
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes with independent, uniform indices, for models without a learned prior."""
         return self.from_symbols(torch.randint(self.codes, (n, *self.symbols.shape), device=self._device))
+
+    @property
+    def _every(self) -> Tensor:
+        """All indices, (K,)."""
+        return torch.arange(self.codes, device=self._device)
 
     @property
     def _device(self) -> torch.device | None:

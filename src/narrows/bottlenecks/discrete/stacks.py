@@ -41,6 +41,10 @@ class StackQuantizer(Quantizer):
         """The vectors of indices of one depth, counting from 0: (...) -> (..., d)."""
         raise NotImplementedError(f"{type(self).__name__} must define codes_at")
 
+    def code_vectors(self) -> Tensor | None:
+        """The vectors of all codes of each depth, (D, K, d)."""
+        return torch.stack([self.codes_at(level, self._every) for level in range(self.depth)])
+
     def vectors(self, indices: Tensor) -> Tensor:
         """The sums of the codes of indices, (..., D) or only the first of each stack, -> (..., d)."""
         return self._sums(indices)[-1]

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.discrete.quantizer import Quantizer
-from narrows.core import Bottleneck, seeded
+from narrows.core import seeded
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.progress import with_progress
 from narrows.priors import check_sampling
@@ -79,40 +78,24 @@ def draft_of(run: Run, draft: str | Path | Run) -> Draft:
         draft: the other run or its folder.
 
     Raises:
-        RequestError: the other run has no prior over indices, or another codebook.
+        RequestError: the run has no codebook for all positions, or the other has no prior, or another codebook.
     """
     import narrows as nr  # whose `load` itself needs runs
 
     other = nr.load(draft) if isinstance(draft, (str, Path)) else draft
-    books = [one.model.bottleneck for one in (run, other)]
-    tables = [code_table(book) for book in books]
-    if any(table is None for table in tables):
-        raise refuse("draft", str(other.path), "a run with a codebook for all positions, as that of the run")
-    same = books[0].symbols == books[1].symbols and torch.equal(*(one for one in tables if one is not None))
+    books = run.model.bottleneck, other.model.bottleneck
+    own, theirs = (book.code_vectors() for book in books)
+    if own is None:
+        what = type(books[0]).__name__
+        raise refuse("draft", str(other.path), f"left out: {what} has no codebook for all positions")
+    same = theirs is not None and books[0].symbols == books[1].symbols and torch.equal(own, theirs)
     if not same or other.model.prior is None:
         what = "no prior" if same else "another codebook"
         fix = "Fit both priors to the same finished run: narrows fit BASE --prior autoregressive:depth=1 --out DRAFT"
         raise refuse(
             "draft", f"{other.path}, which has {what}", "a run with a prior on the same codebook", fix
         )
-    assert tables[0] is not None
-    return Draft(other.model.prior, neighbours(tables[0]))
-
-
-def code_table(code: Bottleneck) -> Tensor | None:
-    """The vectors of all codes, (K, d); of stacks those of a token whose other indices are 0, (D, K, d).
-
-    None for several grids, and codes that depend on the position.
-    """
-    if not isinstance(code, Quantizer) or code.symbols.kind != "stacks" or not code.separate:
-        return code.code_vectors()
-    places, depth = code.symbols.shape
-    indices, table = torch.arange(code.codes), []
-    for level in range(depth):
-        stacks = torch.zeros(code.codes, places, depth, dtype=torch.long)
-        stacks[..., level] = indices[:, None]
-        table.append(code.vectors(stacks)[:, 0])
-    return torch.stack(table)
+    return Draft(other.model.prior, neighbours(own))
 
 
 def labels(run: Run, n: int, label: int | None) -> dict[str, Tensor]:
