@@ -7,6 +7,8 @@ from PIL import Image
 import narrows as nr
 from narrows.cli.main import run as narrows
 from narrows.core.check import RequestError
+from narrows.methods import index
+from narrows.runs.verbs.separate import mixture_table
 
 
 @pytest.fixture(scope="module")
@@ -66,3 +68,10 @@ def test_a_code_that_is_not_of_indices_is_refused(tmp_path):
     run = nr.fit("digits", "ae", tmp_path / "ae", latent=2, steps=1, progress=False)
     with pytest.raises(RequestError, match="one index per position"):
         run.separate(np.zeros((1, 1, 8, 8)))
+
+
+@pytest.mark.parametrize("method", ["var-tokenizer", "vq-vae-2", "qg-vae", "rq-vae"])
+def test_codes_without_one_codebook_for_all_positions_are_refused(method):
+    model = index.builder(method)((1, 8, 8), codes=5, prior="ar:width=8,heads=2")
+    with pytest.raises(RequestError, match="one codebook for all positions"):
+        mixture_table(model, None, 10)

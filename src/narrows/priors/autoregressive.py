@@ -19,7 +19,7 @@ from narrows.priors.heads.parallel import Parallel, PresentEmbedding
 from narrows.priors.heads.softmax import Softmax
 from narrows.priors.pattern import arranged, pattern_of, restored
 from narrows.priors.samplers.ancestral import Choose
-from narrows.priors.samplers.separation import Mixtures, beam_search, drawn_pairs
+from narrows.priors.samplers.separation import SEARCHES, Mixtures, beam_search, drawn_pairs
 from narrows.priors.speculative import SpeculativeSequence
 
 __all__ = ["Autoregressive"]
@@ -180,7 +180,7 @@ class Autoregressive(SpeculativeSequence):
         if self.order is not None or self.symbols.kind != "indices":
             raise refuse("prior", str(self.symbols), "one over a single index per position")
         count, mixed = whole("candidates", candidates), table.known(mixed)
-        if choice("search", search, ("ancestral", "beam")) == "beam":
+        if choice("search", search, SEARCHES) == "beam":
             return beam_search(self, mixed, table, count)
         rows = mixed.repeat_interleave(count, 0)
         places = iter(rows.T)

@@ -9,10 +9,13 @@ from typing import TypeAlias
 import torch
 from torch import Tensor
 
-__all__ = ["Logits", "Mixtures", "beam_search", "counted", "drawn_pairs"]
+__all__ = ["SEARCHES", "Logits", "Mixtures", "beam_search", "counted", "drawn_pairs"]
 
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """Logits (n, L, K) of each index given the previous ones, from indices (n, L)."""
+
+SEARCHES = ("ancestral", "beam")
+"""How codes of the sources are found: by draws, or the most likely ones."""
 
 
 @dataclass(frozen=True)

@@ -9,13 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.discrete.quantizer import Quantizer
 from narrows.core import Autoencoder, Batch, seeded
-from narrows.core.check import refuse, whole
+from narrows.core.check import choice, refuse, whole
 from narrows.core.progress import with_progress
 from narrows.data import Dataset
 from narrows.priors.autoregressive import Autoregressive
-from narrows.priors.samplers.separation import Mixtures, counted
+from narrows.priors.samplers.separation import SEARCHES, Mixtures, counted
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -32,7 +31,7 @@ def mixture_table(model: Autoencoder, train: Dataset, pairs: int, seed: int = 0)
     """The table p(m | a, b) of pairs of training examples and their means.
 
     Args:
-        model: the model, whose code is one index per position.
+        model: the model, whose code is one index per position, of one codebook, with a prior `autoregressive`.
         train: the training examples.
         pairs: number of pairs.
         seed: seed of the pairs.
@@ -40,7 +39,7 @@ def mixture_table(model: Autoencoder, train: Dataset, pairs: int, seed: int = 0)
     Raises:
         RequestError: the code is of another kind, or `pairs` is not a whole number of at least 1.
     """
-    book, _ = _parts(model)
+    vectors, _ = _parts(model)
     generator = torch.Generator().manual_seed(seed)
     rows = torch.randint(len(train), (2, whole("pairs", pairs)), generator=generator)
     codes: list[list[Tensor]] = [[], [], []]
@@ -49,7 +48,7 @@ def mixture_table(model: Autoencoder, train: Dataset, pairs: int, seed: int = 0)
         for found, x in zip(codes, (one, two, (one + two) / 2), strict=True):
             found.append(_indices(model, x))
     first, second, mixed = (torch.cat(parts) for parts in codes)
-    return counted(first, second, mixed, book.vectors(torch.arange(book.codes)))
+    return counted(first, second, mixed, vectors)
 
 
 @torch.no_grad()
@@ -66,9 +65,9 @@ def separated(model: Autoencoder, table: Mixtures, x: Tensor, candidates: int, s
     Raises:
         RequestError: the model has no prior `autoregressive` over single indices.
     """
-    book, prior = _parts(model)
+    _, prior = _parts(model)
     found = prior.separate(_indices(model, x), table, candidates, search)
-    z = book.from_symbols(found.flatten(0, 2)).z
+    z = model.bottleneck.from_symbols(found.flatten(0, 2)).z
     made = model.likelihood.mean(model.decode(z)).view(*found.shape[:3], *x.shape[1:])
     error = (made.mean(2) - x[:, None]).square().flatten(2).sum(2)
     return made[torch.arange(len(x)), error.argmin(1)]
@@ -111,9 +110,10 @@ def separate(
     """
     model = run.model
     _parts(model)
+    size = max(1, _ROWS // whole("candidates", candidates))
+    choice("search", search, SEARCHES)
     mixtures = run.dataset(data)
     table = mixture_table(model, run.data.train, pairs, seed)
-    size = max(1, _ROWS // whole("candidates", candidates))
 
     def parts() -> Iterator[Tensor]:
         for first in range(0, len(mixtures), size):
@@ -126,21 +126,23 @@ def separate(
     return np.asarray(run._units(found.flatten(0, 1))).reshape(shape)
 
 
-def _parts(model: Autoencoder) -> tuple[Quantizer, Autoregressive]:
-    """The quantizer and the prior of a model.
+def _parts(model: Autoencoder) -> tuple[Tensor, Autoregressive]:
+    """The codebook of a model, (K, d), and its prior.
 
     Raises:
-        RequestError: the code is not one index per position, or the prior is another than `autoregressive`.
+        RequestError: the code is not one index per position of one codebook, or the prior is not `autoregressive`.
     """
-    book, prior = model.bottleneck, model.prior
-    if not isinstance(book, Quantizer) or book.symbols.kind != "indices" or model.conditions:
+    vectors, prior = model.bottleneck.code_vectors(), model.prior
+    if vectors is None or vectors.dim() != 2 or model.conditions:
         fix = "Fit one: narrows fit DATA --method vq-vae"
-        expected = "used on an unconditioned model whose code is one index per position"
-        raise refuse("separate", type(book).__name__, expected, fix)
+        expected = (
+            "used on an unconditioned model with one index per position, of one codebook for all positions"
+        )
+        raise refuse("separate", type(model.bottleneck).__name__, expected, fix)
     if not isinstance(prior, Autoregressive):
         fix = "Fit one to the codes of the run: narrows fit RUN --prior autoregressive --out NEW"
         raise refuse("prior", None if prior is None else type(prior).__name__, "`autoregressive`", fix)
-    return book, prior
+    return vectors, prior
 
 
 def _indices(model: Autoencoder, x: Tensor) -> Tensor:
