@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from narrows.core import NO_CONDITION, Condition, Symbols
+from narrows.core import NO_CONDITION, Condition, Symbols, all_sum
 from narrows.nets.vit import TransformerBlocks
 from narrows.priors.heads.depth import Depth, StackEmbedding
 from narrows.priors.heads.softmax import Softmax
@@ -85,6 +85,16 @@ class MaskedPrior(IndexPrior):
         ratio = torch.rand(rows, 1, device=device)
         count = (torch.cos(0.5 * math.pi * ratio) * self.tokens).ceil().clamp(1, self.tokens)
         return torch.rand(rows, self.tokens, device=device).argsort(-1).argsort(-1) < count
+
+    @staticmethod
+    def share(masked: Tensor) -> Tensor:
+        """The weight of this process's mean over its masked places (B, L) in that over those of all processes.
+
+        Gradients are averaged over processes, so that the weights of P processes sum to P.
+        """
+        here = torch.stack([masked.sum(), masked.new_ones((), dtype=torch.long)])
+        places, processes = all_sum(here)
+        return here[0] * processes / places
 
     def hidden(
         self, symbols: Tensor, masked: Tensor, labels: Tensor | None = None, step: Tensor | None = None

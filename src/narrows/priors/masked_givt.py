@@ -77,7 +77,7 @@ class MaskedGIVT(RealTokens, MaskedPrior):  # type: ignore[misc]  # `drawn` is t
         tokens, labels = self.arrange(z), self.told(batch.condition, len(z))
         masked = self.masks(tokens)
         h = self.hidden(tokens, masked, labels)[masked]
-        nll = self.head.nll(h, tokens[masked], self.embed).mean()
+        nll = self.head.nll(h, tokens[masked], self.embed).mean() * self.share(masked)
         codes = z.view(-1, *self.symbols.shape)
         return Loss(nll, {"nll_of_masked": nll.detach()}, Pass(batch, Code(codes)))
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols, all_sum
+from narrows.core import NO_CONDITION, Batch, Condition, Loss, Pass, Symbols
 from narrows.core.check import number, whole
 from narrows.priors.masked import MaskedPrior
 from narrows.priors.samplers.confidence import unmask
@@ -61,9 +61,7 @@ class MaskGIT(MaskedPrior):
         masked = self.masks(symbols)
         h, truth = self.hidden(symbols, masked, labels, self.steps(masked))[masked], symbols[masked]
         logits = self.logits(h[None], truth[None])[0].movedim(-1, 1)
-        here = torch.tensor([len(truth), 1.0], device=symbols.device)
-        masks, processes = all_sum(here)  # a mean over the masks of all processes, not of their means
-        weight = len(truth) * processes / masks
+        weight = self.share(masked)
         total = weight * F.cross_entropy(logits, truth, label_smoothing=self.smoothing)
         return Loss(total, {"nll_of_masked": weight * F.cross_entropy(logits.detach(), truth)})
 
