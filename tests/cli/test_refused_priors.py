@@ -95,6 +95,16 @@ def test_a_sentence_and_nothing_is_written(refused, tokens, tmp_path, words, say
     assert not out.exists()
 
 
+def test_codes_without_one_codebook_have_no_clusters(refused, tmp_path):
+    base, small = tmp_path / "base", {"tokens": 4, "codes": 8}
+    nr.fit("digits", "qg-vae", base, prior="none", steps=1, progress=False, **small)
+    for words in (("fit", base), ("fit", "digits", "--method", "qg-vae", "--tokens", 4)):
+        said = refused(*words, "--prior", f"ctf:{SMALL}", "--out", tmp_path / "new")
+        assert "one that needs no codebook for all positions, as GroupedQuantizer has none" in said
+        assert "Try `autoregressive`" in said
+        assert not (tmp_path / "new").exists()
+
+
 def test_the_chain_of_ddpm_has_no_more_steps_than_it_was_trained_with(refused, fitted, tmp_path):
     nr.fit(fitted, prior="diffusion:width=8,depth=1", out=tmp_path / "d", steps=2, progress=False)
     said = refused(

@@ -160,4 +160,4 @@ def test_a_dirichlet_process_has_no_more_components_than_codes():
     torch.testing.assert_close(prior.nll(rows), same.nll(rows))
     assert prior.sample(5).isfinite().all()
     with pytest.raises(RequestError, match="single code"):
-        prior.check(Code(rows), 1)
+        prior.check(None, Code(rows), 1)

@@ -98,7 +98,7 @@ def test_what_cannot_be_is_said_in_a_sentence():
     with pytest.raises(RequestError, match="Gaussian posterior, such as `vae`"):
         Riemannian(Symbols((2,)), centroids=3).prepare(None, Batch(codes))
     with pytest.raises(RequestError, match="Gaussian posterior, such as `vae`"):
-        Riemannian(Symbols((2,))).check(Code(codes), 500)
+        Riemannian(Symbols((2,))).check(None, Code(codes), 500)
     with pytest.raises(RequestError, match="at most the number of codes, 9, but got 10"):
         Riemannian(Symbols((2,)), centroids=10).prepare(
             None, Batch(codes, condition={"deviation": torch.ones(9, 2)})

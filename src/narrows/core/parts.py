@@ -322,10 +322,11 @@ class Prior(Part):
     exact: ClassVar[bool] = True
     """Whether `nll`, if there is one, is that of the draws; False for an upper bound of it, or an estimate."""
 
-    def check(self, code: Code, rows: int) -> None:
+    def check(self, model: Autoencoder, code: Code, rows: int) -> None:
         """Raise, before anything is trained, if it cannot model such codes.
 
         Args:
+            model: the autoencoder.
             code: the code of a few examples.
             rows: number of training examples.
         """

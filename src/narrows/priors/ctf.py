@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Symbols
+from narrows.core import NO_CONDITION, Autoencoder, Batch, Code, Condition, Symbols
 from narrows.core.check import refuse, whole
 from narrows.kernels.partition import partition
 from narrows.nets.vit import TransformerBlocks
@@ -95,6 +95,14 @@ class CTF(IndexSequence):
         for weight in (self.place, self.embed.weight, *self.fine.weights()):
             nn.init.normal_(weight, std=0.02)
 
+    def check(self, model: Autoencoder, code: Code, rows: int) -> None:
+        """Raise if the codes have no vectors of their own.
+
+        Raises:
+            RequestError: they have none.
+        """
+        self._vectors(model)
+
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Divide the codes into clusters by k-means of their vectors.
@@ -103,12 +111,18 @@ class CTF(IndexSequence):
             RequestError: the codes have no vectors of their own.
         """
         super().prepare(model, batch)
+        self.cluster.copy_(partition(self._vectors(model).float(), self.clusters))
+
+    @staticmethod
+    def _vectors(model: Autoencoder) -> Tensor:
         vectors = model.bottleneck.code_vectors()
-        if vectors is None or len(vectors) != len(self.cluster):
+        if vectors is None:
             what = type(model.bottleneck).__name__
             fix = "Try `autoregressive`, or a method with one codebook, such as `vq-vae`."
-            raise refuse("prior", "ctf", f"one that needs no codebook, which {what} does not have", fix)
-        self.cluster.copy_(partition(vectors.float(), self.clusters))
+            raise refuse(
+                "prior", "ctf", f"one that needs no codebook for all positions, as {what} has none", fix
+            )
+        return vectors
 
     def arrange(self, symbols: Tensor) -> Tensor:
         """The clusters of indices (B, L)."""

@@ -93,7 +93,7 @@ class GaussianMixture(DrawnCodes):
         factors = torch.diag_embed(self.factors) if self.diagonal else self.factors
         return Mixture(self.weights.double(), self.means.double(), factors.double())
 
-    def check(self, code: Code, rows: int) -> None:
+    def check(self, model: Autoencoder, code: Code, rows: int) -> None:
         """Raise if there are fewer codes than components; a Dirichlet process has no more of them than codes.
 
         Raises:
@@ -109,7 +109,7 @@ class GaussianMixture(DrawnCodes):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Fit the mixture to the codes of a batch."""
         codes = self.drawn(batch)
-        self.check(Code(codes), len(codes))
+        self.check(model, Code(codes), len(codes))
         least = max(_LEAST * float(codes.var(0, correction=0).mean()), 1e-12)
         found = self._process(codes, least) if self.concentration else self._likeliest(codes, least)
         count = len(found.weights)

@@ -76,7 +76,7 @@ class Riemannian(DrawnCodes):
         self.register_buffer("variances", torch.ones(shape))
         self.register_buffer("rho", torch.ones(()))
 
-    def check(self, code: Code, rows: int) -> None:
+    def check(self, model: Autoencoder, code: Code, rows: int) -> None:
         """Raise if the codes have no Gaussian posterior, or if there are fewer of them than centroids.
 
         Raises:

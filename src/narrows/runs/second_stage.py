@@ -126,12 +126,12 @@ def check_prior(model: Autoencoder, source: Source) -> None:
     """Raise, before anything is trained, if the model's second-stage prior cannot model its codes.
 
     Raises:
-        RequestError: the prior needs a posterior, or more codes than there are.
+        RequestError: the prior needs a posterior, one codebook, or more codes than there are.
     """
     if model.prior is not None:
         batch = source.train.batch(slice(0, min(2, len(source.train))), model.all_conditions)
         with seeded(0):
-            model.prior.check(model.encode_fixed(batch), len(source.train))
+            model.prior.check(model, model.encode_fixed(batch), len(source.train))
 
 
 def on_a_run(base: Run, options: Any) -> tuple[Recipe, Autoencoder, Source]:
