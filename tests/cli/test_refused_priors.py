@@ -78,6 +78,9 @@ def test_codes_of_another_run_are_told_by_their_hash(cli, refused, tokens, tmp_p
         ),
         ("fit digits --method vq-vae --steps tokenizr=9 --out {o}", "Did you mean `tokenizer`"),
         ("fit {t}/a --prior ar --steps tokenizer=9 --out {o}", "`prior`, the only stage that is trained"),
+        ("fit {t}/moved --prior ar --out {o}", "There is no file or folder"),
+        ("fit {t}/moved --prior ar --out {o}", "moved to fit `--prior ar` to"),
+        ("fit vq-run --prior ar --out {o}", "There is no finished run vq-run to fit `--prior ar` to"),
         ("fit {t}/a --prior givt --out {o}", "`--prior givt`: `prior` must be one that reads 4 indices"),
         (
             "fit {t}/a --prior maskgit:width=9 --out {o}",
@@ -93,6 +96,12 @@ def test_a_sentence_and_nothing_is_written(refused, tokens, tmp_path, words, say
     out = tmp_path / ("new" if words.startswith("fit") else "x.npz")
     assert says in refused(*words.format(t=tokens, o=out).split())
     assert not out.exists()
+
+
+def test_data_that_do_not_exist_are_no_run_where_a_method_is_given(refused, tmp_path):
+    said = refused("fit", "nowhere", "--method", "vq-vae", "--prior", "ar", "--out", tmp_path / "new")
+    assert "There is no data set, file or folder `nowhere`" in said
+    assert "finished run" not in said
 
 
 def test_codes_without_one_codebook_have_no_clusters(refused, tmp_path):

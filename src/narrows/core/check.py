@@ -1,8 +1,7 @@
 """Errors for bad input: a sentence with the argument, its value, what was expected and how to correct it.
 
-A message marks an argument, alone or with a value, by double backticks: ``labels`` or ``labels='kind'``. The
-    reader
-of the message sees it as they would type it: `labels='kind'` in Python, `--labels kind` on the command line.
+A message marks an argument, alone or with a value, by double backticks: ``labels`` or ``labels='kind'``. The reader of
+the message sees it as they would type it: `labels='kind'` in Python, `--labels kind` on the command line.
 """
 
 from __future__ import annotations
@@ -102,7 +101,7 @@ class RequestError(NarrowsError, ValueError):
 
 
 class UnknownNameError(RequestError, KeyError):
-    """A method, data set or proof that does not exist; the message lists the nearest names."""
+    """A method, data set, file or proof that does not exist; the message lists the nearest names."""
 
 
 class UnknownOptionError(RequestError, TypeError):

@@ -34,6 +34,7 @@ from narrows.runs.second_stage import (
     belongs_to,
     check_prior,
     on_a_run,
+    or_a_run,
     tell_labels,
     with_prior,
     write_begin,
@@ -197,7 +198,8 @@ def _prepare(
         given = split_steps(given)
         name, build = _resolve(method or "vae", options, prior)
         kinds = index.METHODS[name].reads if name in index.METHODS else ()
-        source = nd.open(data, **{"kinds": kinds, **data_options})
+        with or_a_run(data, prior, method):
+            source = nd.open(data, **{"kinds": kinds, **data_options})
         torch.manual_seed(seed)
         model = build(source)
         recipe = Recipe(name, options, source.spec, source.describe(), {})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from narrows.core import Autoencoder, Prior, Tree, dense, files, seeded
 from narrows.core.autoencoder import evaluation_mode
-from narrows.core.check import RequestError, refuse
+from narrows.core.check import RequestError, UnknownNameError, refuse
 from narrows.core.tensorfile import hash_of, write_tensors
 from narrows.data import Source, names
 from narrows.priors import PRIORS, spelled_as, with_labels
@@ -31,6 +32,7 @@ __all__ = [
     "belongs_to",
     "check_prior",
     "on_a_run",
+    "or_a_run",
     "tell_labels",
     "with_prior",
     "write_begin",
@@ -65,6 +67,26 @@ def base_of(data: Any, prior: str | Prior | None) -> Run | None:
             f"The run {data.path} is not finished. Finish it first: narrows resume {data.path}"
         )
     return data
+
+
+@contextmanager
+def or_a_run(data: Any, prior: str | Prior | None, method: object) -> Iterator[None]:
+    """Within the context, the error for data that do not exist also says that no finished run is there.
+
+    It does so if a prior is given without a method, as for a second stage on a finished run.
+
+    Args:
+        data: the given name or path.
+        prior: the given prior, or None.
+        method: the given method, or None.
+    """
+    try:
+        yield
+    except UnknownNameError as error:
+        if prior is None or method is not None:
+            raise
+        given = f"``prior={prior!r}``" if isinstance(prior, str) else "the prior"
+        raise UnknownNameError(f"There is no finished run {data} to fit {given} to. {error}") from None
 
 
 def belongs_to(prior: str | Prior, builder: Builder) -> bool:

@@ -16,7 +16,7 @@ import torch
 
 from narrows.activations.harvest import is_harvest
 from narrows.core import tensorfile
-from narrows.core.check import RequestError, nearest, refuse
+from narrows.core.check import RequestError, UnknownNameError, nearest, refuse
 from narrows.data.memory import make_room
 from narrows.data.raw import Raw
 from narrows.data.readers import npy
@@ -49,7 +49,7 @@ def reader_of(path: Path, kinds: Sequence[str] = ()) -> Callable[..., Any]:
     """
     if not path.exists():
         beside = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        raise RequestError(
+        raise UnknownNameError(
             f"There is no file or folder {path}. {nearest(path.name, beside) if beside else ''}".strip()
         )
     if path.is_dir():
