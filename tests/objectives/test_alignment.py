@@ -105,13 +105,14 @@ def test_of_feature_maps_the_mean_of_the_last_is_read():
         ("ar:align=resnet", (1, 8, 8), "weights"),
         ("ar:align=random,align_layer=9", (1, 8, 8), "align_layer"),
         ("ar:align=random,align_weight=-1", (1, 8, 8), "align_weight"),
+        ("ar:align_weight=2", (1, 8, 8), "`align_weight` must be left out without `align`, but got 2"),
+        ("ar:align=none,align_layer=2", (1, 8, 8), "`align_layer` must be left out without `align`"),
         ("ar:shape=3", (1, 8, 8), "no option `shape`"),
     ],
 )
 def test_bad_texts(text, shape, message):
-    with pytest.raises(RequestError, match=message) as caught:
+    with pytest.raises(RequestError, match=message):
         make_prior(text, Symbols((4,), codes=3), 0, shape)
-    print(caught.value)
 
 
 def test_a_net_that_does_not_read_the_examples():

@@ -110,6 +110,10 @@ class Autoregressive(SpeculativeSequence):
         if not TEACHERS.word(align):
             self.align_layer = whole("align_layer", align_layer, high=depth)
             self.alignment = _alignment(align, shape, width)
+            return
+        for name, value in {"align_weight": align_weight, "align_layer": align_layer}.items():
+            if value != 1:
+                raise refuse(name, value, "left out without ``align``", "Name a net, such as align=random.")
 
     def arrange(self, symbols: Tensor) -> Tensor:
         """Indices (B, *shape) as one sequence (B, L), or by the steps of a pattern (B, S, D)."""
