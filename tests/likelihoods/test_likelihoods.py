@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.distributions import Normal
 
+from narrows.core import Likelihood
 from narrows.core.check import RequestError
 from narrows.likelihoods import (
     LIKELIHOODS,
@@ -260,3 +261,40 @@ def test_auto_depends_on_the_values():
 def test_refusals(bad, says):
     with pytest.raises(RequestError, match=says):
         bad()
+
+
+@pytest.mark.parametrize(
+    "p",
+    [
+        Bernoulli(SHAPE),
+        Gaussian(SHAPE, "fixed", 0.3),
+        Gaussian(SHAPE, "learned"),
+        Squared(SHAPE),
+        StudentT(SHAPE),
+        Categorical(SHAPE, 2),
+        LogisticMixture((4,), components=2),
+        *(likelihood(name, SHAPE, "counts") for name in ("laplace", "absolute", "poisson", "zinb")),
+    ],
+    ids=lambda p: type(p).__name__,
+)
+def test_the_terms_of_elements_are_what_each_adds_to_the_sum(p):
+    generator = torch.Generator().manual_seed(1)
+    parameters = torch.randn(2, 5, *p.parameter_shape, generator=generator)
+    x = (torch.rand(5, *p.shape, generator=generator) > 0.5).float()
+    terms = p.elements_nll(parameters, x)
+    assert terms.shape == (2, 5, *p.shape)
+    torch.testing.assert_close(terms.flatten(2).sum(2), p.nll(parameters, x), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(terms, Likelihood.elements_nll(p, parameters, x), rtol=1e-4, atol=1e-4)
+
+
+def test_a_pixel_of_the_logistic_mixture_divides_its_term_among_its_channels():
+    p = LogisticMixture((3, 2, 2), components=2)
+    generator = torch.Generator().manual_seed(1)
+    parameters = torch.randn(5, *p.parameter_shape, generator=generator)
+    x = torch.randint(256, (5, 3, 2, 2), generator=generator) / 255
+    terms = p.elements_nll(parameters, x)
+    assert (terms == terms[:, :1]).all()
+    torch.testing.assert_close(terms.flatten(1).sum(1), p.nll(parameters, x))
+    one = torch.zeros(5, 3, 2, 2)
+    one[..., 1, 0] = 1
+    torch.testing.assert_close(terms[..., 1, 0].sum(1), p.nll(parameters, x, one))

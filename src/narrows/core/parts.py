@@ -12,6 +12,7 @@ axes come before the batch axis: ``(*samples, B, ...)``.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from types import MappingProxyType
@@ -234,7 +235,20 @@ class Likelihood(Part):
 
     def nll(self, parameters: Tree, x: Tree, weight: Tensor | None = None) -> Tensor:
         """-log p(x | parameters) summed over each example's elements with `weight`, (*samples, B)."""
-        raise NotImplementedError(f"{type(self).__name__} must define nll")
+        return self.sum(self.elements_nll(parameters, x), weight)
+
+    def elements_nll(self, parameters: Tree, x: Tree) -> Tensor:
+        """The terms of `nll` by element, (*samples, B, *shape).
+
+        A subclass defines this, or `nll`; then each term is the `nll` of which only the weight of its element is 1.
+        """
+        if type(self).nll is Likelihood.nll or not isinstance(x, Tensor):
+            raise NotImplementedError(f"{type(self).__name__} must define nll or elements_nll")
+        ones = torch.eye(math.prod(self.shape), dtype=torch.float32, device=x.device)
+        terms = [
+            self.nll(parameters, x, one.view(1, *self.shape).expand(len(x), *self.shape)) for one in ones
+        ]
+        return torch.stack(terms, -1).unflatten(-1, self.shape)
 
     def pass_nll(self, passed: Pass) -> Tensor:
         """`nll` of the target of a forward pass, (*samples, B); a subclass may reuse what the pass computed."""

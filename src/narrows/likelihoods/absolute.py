@@ -26,9 +26,9 @@ class Absolute(Likelihood):
 
     unit = "absolute error"
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The sum of absolute differences, (*samples, B)."""
-        return self.sum((x - parameters).abs(), weight)
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """The absolute differences, (*samples, B, *shape)."""
+        return (x - parameters).abs()
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The parameters, which are the median too."""

@@ -45,11 +45,11 @@ class Categorical(Likelihood):
         """The class index of each element of a target."""
         return (x * (self.classes - 1)).round().long() if self.scaled else x.long()
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The negative log-probability of the target's classes, (*samples, B)."""
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """The negative log-probabilities of the target's classes, (*samples, B, *shape)."""
         logits = self.logits(parameters)
         index = self.index(x).expand(logits.shape[:-1]).unsqueeze(-1)
-        return self.sum(-logits.gather(-1, index).squeeze(-1), weight)
+        return -logits.gather(-1, index).squeeze(-1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The expected grey level if `scaled`, else the most probable class."""

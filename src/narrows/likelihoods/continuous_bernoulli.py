@@ -36,9 +36,9 @@ class ContinuousBernoulli(Likelihood):
         Autoencoders, 2019. arXiv:1907.06845
     """
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the target, (*samples, B)."""
-        return self.sum(log_sinhc(0.5 * parameters.abs()) - parameters * (x - 0.5), weight)
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p of each element, (*samples, B, *shape)."""
+        return log_sinhc(0.5 * parameters.abs()) - parameters * (x - 0.5)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The means, 1 / (1 - e^-l) - 1 / l."""

@@ -26,10 +26,10 @@ class Poisson(Likelihood):
         tensor([2.])
     """
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the counts, (*samples, B)."""
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p of each count, (*samples, B, *shape)."""
         log_mean = bounded(parameters)
-        return self.sum(log_mean.exp() - x * log_mean + (x + 1).lgamma(), weight)
+        return log_mean.exp() - x * log_mean + (x + 1).lgamma()
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The means."""
@@ -63,9 +63,9 @@ class NegativeBinomial(Likelihood):
         super().__init__(shape)
         self.log_dispersion = nn.Parameter(torch.zeros(self.shape))
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the counts, (*samples, B)."""
-        return self.sum(self._terms(bounded(parameters), x), weight)
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p of each count, (*samples, B, *shape)."""
+        return self._terms(bounded(parameters), x)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The means."""
@@ -103,12 +103,12 @@ class ZeroInflated(NegativeBinomial):
 
     channels = 2
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the counts, (*samples, B)."""
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p of each count, (*samples, B, *shape)."""
         log_mean, logit = self._split(parameters)
         drawn = -F.softplus(logit) - self._terms(log_mean, x)
         zero = torch.logaddexp(-F.softplus(-logit), drawn)
-        return self.sum(-torch.where(x == 0, zero, drawn), weight)
+        return -torch.where(x == 0, zero, drawn)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """(1 - pi) m."""

@@ -37,10 +37,10 @@ class Laplace(Likelihood):
         super().__init__(shape)
         self.log_scale = nn.Parameter(torch.tensor(math.log(number("scale", scale, low=1e-12))))
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the target, (*samples, B)."""
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p of each element, (*samples, B, *shape)."""
         log_scale = bounded(self.log_scale)
-        return self.sum((x - parameters).abs() * (-log_scale).exp() + log_scale + math.log(2), weight)
+        return (x - parameters).abs() * (-log_scale).exp() + log_scale + math.log(2)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The location, which is the median too."""

@@ -89,16 +89,29 @@ class LogisticMixture(Likelihood):
 
         A weight must be the same for all channels of a pixel, since they share their component.
         """
+        terms = self._pixels_nll(parameters, x)
+        if weight is not None:
+            one = weight.expand(*weight.shape[: weight.dim() - len(self.shape)], *self.shape)
+            terms = terms * (one.select(-len(self.rest) - 1, 0) if len(self.shape) == 3 else one)
+        return terms.flatten(-len(self.rest)).sum(-1)
+
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """That of each pixel in equal parts for its channels, (*samples, B, *shape)."""
+        terms = self._pixels_nll(parameters, x)
+        if len(self.shape) < 3:
+            return terms
+        axis = -len(self.rest)
+        parts = (terms / self.shape[0]).unsqueeze(axis - 1)
+        return parts.expand(*terms.shape[:axis], *self.shape)
+
+    def _pixels_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """The negative log-probability of each pixel, (*samples, B, *rest)."""
         log_weights, means, log_scales, couplings = self.split(parameters)
         axis = -len(self.rest) - 1
         y = (2 * x - 1).reshape(*x.shape[: x.dim() - len(self.shape)], 1, self.coupled, *self.rest)
         centres = torch.stack(self.centres(means, couplings, list(y.unbind(axis))), axis)
         logs = self._log_bins(y, centres, log_scales).sum(axis)
-        terms = -torch.logsumexp(log_weights + logs, axis)
-        if weight is not None:
-            one = weight.expand(*weight.shape[: weight.dim() - len(self.shape)], *self.shape)
-            terms = terms * (one.select(axis, 0) if len(self.shape) == 3 else one)
-        return terms.flatten(-len(self.rest)).sum(-1)
+        return -torch.logsumexp(log_weights + logs, axis)
 
     def _log_bins(self, y: Tensor, centres: Tensor, log_scales: Tensor) -> Tensor:
         """The log-probability of each level under each component, stable in both tails."""

@@ -53,9 +53,9 @@ class Squared(Likelihood):
         super().__init__(shape)
         self.sigmoid = sigmoid
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The sum of squared differences, (*samples, B)."""
-        return self.sum((x - self.mean(parameters)).square(), weight)
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """The squared differences, (*samples, B, *shape)."""
+        return (x - self.mean(parameters)).square()
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The parameters themselves, or their sigmoid."""
@@ -124,8 +124,12 @@ class Gaussian(Likelihood):
             return 0.5 * (
                 squares * (-log_variance).exp() + self._size * (log_variance + math.log(2 * math.pi))
             )
-        terms = (x - mean).square() * (-log_variance).exp() + log_variance + math.log(2 * math.pi)
-        return self.sum(0.5 * terms, weight)
+        return super().nll(parameters, x, weight)
+
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log N(x_d; mean, variance), (*samples, B, *shape)."""
+        mean, log_variance = self.split(parameters)
+        return 0.5 * ((x - mean).square() * (-log_variance).exp() + log_variance + math.log(2 * math.pi))
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The mean."""

@@ -36,10 +36,10 @@ class Rounded(Likelihood):
         """w."""
         return 1 / (self.levels - 1) if self.levels else 0.0
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """The distance beyond half a step, (*samples, B); 0 for exact codes."""
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """The distances beyond half a step, (*samples, B, *shape); 0 for exact codes."""
         beyond = ((x - parameters).abs() - (0.5 + 1e-3) * self.step).relu()
-        return self.sum(beyond / (self.step or 1.0), weight)
+        return beyond / (self.step or 1.0)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The nearest levels."""

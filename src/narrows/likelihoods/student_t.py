@@ -46,12 +46,12 @@ class StudentT(Likelihood):
             math.lgamma(self.df / 2) - math.lgamma((self.df + 1) / 2) + 0.5 * math.log(self.df * math.pi)
         )
 
-    def nll(self, parameters: Tensor, x: Tensor, weight: Tensor | None = None) -> Tensor:
-        """-log p of the target, (*samples, B)."""
+    def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p of each element, (*samples, B, *shape)."""
         log_scale = bounded(self.log_scale)
         squared = ((x - parameters) * (-log_scale).exp()).square()
         tails = 0.5 * (self.df + 1) * torch.log1p(squared / self.df)
-        return self.sum(tails + log_scale + self.constant, weight)
+        return tails + log_scale + self.constant
 
     def mean(self, parameters: Tensor) -> Tensor:
         """The location: the mean, or the median if `df` is at most 1."""
