@@ -125,4 +125,4 @@ def test_a_run_that_goes_on_ends_in_the_same_bits(tmp_path):
     first, second = direct.model.state_dict(), later.model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     np.testing.assert_array_equal(direct.score(x), load(tmp_path / "short").score(x))
-    assert direct.score_unit(x) == "nll_nats"
+    assert direct.score_unit(x) == "distortion_nats"

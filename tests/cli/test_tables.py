@@ -68,7 +68,7 @@ def test_a_table_has_a_named_column_for_each_latent(cli, runs, tmp_path, method)
 
 
 @pytest.mark.parametrize(
-    ("method", "unit"), [("vae", "nll_nats"), ("fsq", "nll_nats"), ("ae", "squared_error")]
+    ("method", "unit"), [("vae", "nll_nats"), ("fsq", "distortion_nats"), ("ae", "squared_error")]
 )
 def test_the_column_of_a_score_says_what_it_is(cli, runs, tmp_path, method, unit):
     text, packed, arrays = (tmp_path / f"score{ending}" for ending in (".csv", ".parquet", ".npz"))

@@ -75,6 +75,64 @@ _SIMULATED = Annotated[
 
 
 @dataclass(frozen=True)
+class AnomalyOptions:
+    """The options of anomaly scores."""
+
+    kind: Annotated[
+        str | None,
+        typer.Option(
+            help="The score: nll, -log p(x); distortion, -log p(x | z) or an error; rate, KL(q(z | x) || p(z)); "
+            "typicality, the distance of the nll from its mean.",
+            metavar="nll|distortion|rate|typicality",
+            show_default="nll with a posterior, else distortion",
+        ),
+    ] = None
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            help="Flag rows with a conformal p-value of at most this: on average the largest share of normal rows that "
+            "is flagged."
+        ),
+    ] = None
+    fdr: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead of --alpha: the largest share of normal rows among the flagged ones, on average "
+            "(Benjamini-Hochberg)."
+        ),
+    ] = None
+    contamination: Annotated[
+        float | None,
+        typer.Option(
+            help="Instead of --alpha: flag rows with a score above the 1 - c quantile of the calibration."
+        ),
+    ] = None
+    calibration: Annotated[
+        str | None,
+        typer.Option(
+            help="Data that the model was not fitted to, for --alpha, --fdr, --contamination and --kind typicality; by "
+            "default the rows that `fit --calibration` kept, else the test split of the run.",
+            metavar="DATA",
+        ),
+    ] = None
+
+    @property
+    def flags(self) -> bool:
+        """Whether rows are flagged."""
+        return any(level is not None for level in (self.alpha, self.fdr, self.contamination))
+
+    def check_absent(self) -> None:
+        """Check that no option is given, as another estimator is asked for.
+
+        Raises:
+            RequestError: there is one.
+        """
+        for name, value in vars(self).items():
+            if value is not None:
+                raise refuse(f"--{name}", value, "left out with --estimator")
+
+
+@dataclass(frozen=True)
 class EstimatorOptions:
     """The options of an estimator of -log p(x)."""
 
@@ -104,6 +162,7 @@ def score(
     force: shared.Force = False,
     json: _JSON = False,
     *,
+    odd: AnomalyOptions,
     how: EstimatorOptions,
     reading: shared.ReadingOptions,
     data_options: dict[str, Any],
@@ -111,7 +170,8 @@ def score(
     """Compute a likelihood or an anomaly score for each example.
 
     Without --estimator the name of the column is the quantity: `nll_nats`, -log p(x) for a code with a posterior, else
-    -log p(x | z); or `squared_error`.
+    `distortion_nats`, -log p(x | z), or `squared_error`; another with --kind. With --alpha, --fdr or --contamination a
+    column `flag` is 1 for anomalies, and `p_value` (and `q_value`) are conformal p-values: see the page on anomalies.
 
     With --estimator the columns are -log p(x) in nats, its standard error, the effective sample size and Pareto k, and
     the mean is printed. On two cores, 100 examples of MNIST take about a second by iwae and minutes by ais; less with
@@ -122,8 +182,9 @@ def score(
     path = None if out is None else destination(out, force, _TABLES)
     if how.estimator is None:
         how.check_plain()
-        _anomalies(run, data, path, how, json, reading, data_options)
+        _anomalies(run, data, path, (odd, how), json, reading, data_options)
         return
+    odd.check_absent()
     from narrows.core.progress import Progress
 
     opened, examples = _opened(run, data, how.limit, reading, data_options)
@@ -141,27 +202,40 @@ def _anomalies(
     run: Path,
     data: str | None,
     path: Path | None,
-    how: EstimatorOptions,
+    options: tuple[AnomalyOptions, EstimatorOptions],
     json: bool,
     reading: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
-    """Write one score for each example."""
+    """Write one score for each example, and which are anomalies."""
+    odd, how = options
     if data is None or path is None:
         missing = "DATA: a name or a path" if data is None else "--out: give a file, such as --out scores.csv"
         raise RequestError(f"Missing {missing}. Only with --estimator it may be left out.")
+    if odd.flags and (how.samples, how.seed) != (None, 0):
+        raise refuse("--samples", how.samples, "left out, and --seed: they are those of the calibration")
     opened, examples = open_run(run, data, _limited(data_options, how.limit), reading)
     from narrows.core.progress import Progress
+    from narrows.runs.verbs.detect import Detected
 
     with only_json(json), Progress(brief=True) as progress:
-        samples = _SAMPLES if how.samples is None else how.samples
-        scores = opened.score(examples, samples=samples, seed=how.seed, progress=progress)
-    unit = opened.score_unit(examples)
+        if odd.flags:
+            found = opened.detect(examples, **vars(odd), progress=progress)
+        else:
+            samples = _SAMPLES if how.samples is None else how.samples
+            named: dict[str, Any] = {"kind": odd.kind, "samples": samples, "seed": how.seed}
+            scores = opened.score(examples, calibration=odd.calibration, **named, progress=progress)
+            found = Detected(opened.score_unit(examples, odd.kind), scores)
+    columns = found.columns()
     if path.suffix.lower() == ".npz":
-        write_npz(path, {unit: scores})
+        write_npz(path, columns)
     else:
-        write_table(path, {"row": range(len(scores)), unit: scores})
-    print_result(json, path, rows=len(scores), holds=[unit], mean=float(scores.mean()))
+        write_table(path, {"row": range(len(found)), **columns})
+    facts = {"rows": len(found), "holds": list(columns), "mean": float(found.scores.mean())}
+    if found.flag is not None:
+        facts |= {"flagged": int(found.flag.sum()), "calibration": {"rows": found.rows, "n": found.n}}
+        note(found.says)
+    print_result(json, path, **facts)
 
 
 def _opened(

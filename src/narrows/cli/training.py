@@ -48,6 +48,20 @@ class _Fitting(shared.TrainingOptions):
     measure_every: Annotated[
         int | None, typer.Option(help="Evaluate on held-out data every this many steps; 0 for each epoch.")
     ] = None
+    calibration: Annotated[
+        float | None,
+        typer.Option(
+            help="Fraction of the training rows that are kept from training to calibrate anomaly scores, such as 0.1; "
+            "for `score --alpha`."
+        ),
+    ] = None
+    bag: Annotated[
+        float | None,
+        typer.Option(
+            help="Fraction of the training rows that is trained on, drawn with the seed: with --seeds 5, each run has "
+            "its own rows, and `score` of the group is their mean."
+        ),
+    ] = None
     rescue: Annotated[
         bool,
         typer.Option(
@@ -60,7 +74,7 @@ class _Fitting(shared.TrainingOptions):
         """The keyword arguments of `narrows.fit`, those of its `training` that were typed in one dict."""
         given = super().arguments()
         del given["rescue"]
-        training = {name: given.pop(name) for name in ("clip", "ema", "strategy")}
+        training = {name: given.pop(name) for name in ("clip", "ema", "strategy", "calibration", "bag")}
         given["seeds"] = shared.seeds(self.seeds)
         return {**given, "training": {k: v for k, v in training.items() if v not in (None, "auto")} or None}
 

@@ -10,6 +10,7 @@ from narrows.core import files
 from narrows.core.tensorfile import write_tensors
 from narrows.runs.card import write_card
 from narrows.runs.run import Run
+from narrows.runs.verbs.calibration import calibrate
 from narrows.train import Engine, too_short
 
 __all__ = ["finish"]
@@ -35,6 +36,9 @@ def finish(run: Run, engine: Engine) -> dict[str, Any]:
         result["short"] = short
     if behind := _behind_pca(run):
         result["behind"] = behind
+    if run.recipe.training.get("calibration"):
+        run.model.eval()
+        calibrate(run)
     write_card(run.path, run.recipe, run.model, result)
     files.write(run.path / "result.json", (json.dumps(result, indent=2) + "\n").encode(), fix)
     return result

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from narrows.core import Autoencoder, Batch, Tree
 from narrows.core.check import NarrowsError, RequestError
 from narrows.core.progress import with_progress
 from narrows.data import Dataset, Source
+from narrows.data.dataset import Examples
 from narrows.data.views import in_units
 from narrows.runs.codes import check_origin, concatenated, joined, pack, unpack
 from narrows.runs.recipe import Recipe
@@ -23,11 +24,13 @@ from narrows.runs.verbs.interpolate import interpolate
 from narrows.runs.verbs.passive import without
 from narrows.runs.verbs.reconstruct import check_decodes, reconstruct
 from narrows.runs.verbs.sample import sample
-from narrows.runs.verbs.score import score, score_unit
+from narrows.runs.verbs.score import kind_of, quantity, score
 from narrows.train import read_metrics
 
 if TYPE_CHECKING:
     from narrows.audit import Report
+    from narrows.runs.verbs.calibration import Calibration
+    from narrows.runs.verbs.detect import Detected
     from narrows.runs.verbs.likelihood import Estimated
 
 __all__ = ["Run"]
@@ -271,29 +274,67 @@ class Run:
         return predict(self, data, draws=draws, seed=seed, progress=progress)
 
     def score(
-        self, data: Any = None, *, samples: int = 64, seed: int = 0, progress: Any = None
+        self,
+        data: Any = None,
+        *,
+        kind: str | None = None,
+        samples: int = 64,
+        seed: int = 0,
+        calibration: Any = None,
+        progress: Any = None,
     ) -> np.ndarray:
         """Anomaly score of each example, (N,), higher for more unusual ones; `score_unit` names the quantity.
 
-        With a posterior the importance-weighted -log p(x) in nats, otherwise the distortion: -log p(x | z), or the
-        squared error if the likelihood has no other terms. Of a method that predicts a target, the mean of p(y | z)
-        over the posterior gives -log p(y | x). Computed on scaled data; deterministic for a given seed.
+        Computed on scaled data. All examples have the same draws: the score of one does not depend on the others.
 
         Args:
             data: the data to score; the test split of the run if None.
+            kind: ``nll``, the importance-weighted -log p(x) in nats, the default if there is a posterior;
+                ``distortion``, the mean of -log p(x | z) over the posterior (of a code without one at the code, the
+                default for these), or of an error if the likelihood is one; ``rate``, KL(q(z | x) || p(z)) in nats;
+                ``typicality``, the distance of the nll from its mean over calibration rows, which finds rows that
+                are too probable too. Of a method that predicts a target, ``nll`` is -log p(y | x).
             samples: number of codes drawn for each example, if there is a posterior.
             seed: seed of the draws.
+            calibration: for ``typicality`` the calibration rows, as for `calibration`.
             progress: a `narrows.core.progress.Progress`, or None.
+
+        Raises:
+            RequestError: a kind that the method does not have.
         """
-        return score(self, data, samples=samples, seed=seed, progress=progress)
+        how: dict[str, Any] = {"samples": samples, "seed": seed, "progress": progress}
+        return score(self, data, kind, calibration, **how)
 
-    def score_unit(self, data: Any = None) -> str:
-        """The quantity that `score` returns: ``nll_nats``, ``squared_error`` or ``nll_nats_without_constant``.
+    def score_unit(self, data: Any = None, kind: str | None = None) -> str:
+        """The quantity that `score` returns: ``nll_nats``, ``distortion_nats``, ``squared_error``, ``rate_nats`` ...
 
-        For a code with a posterior and the squared error as likelihood, the score is -log p(x) up to an additive
+        For a code with a posterior and the squared error as likelihood, the nll is -log p(x) up to an additive
         constant: ``nll_nats_without_constant``.
         """
-        return score_unit(self, data)
+        return quantity(self, kind_of(self, data, kind))
+
+    def calibration(self, data: Any = None, *, progress: Any = None) -> Calibration:
+        """The scores of rows that the model was not fitted to, for p-values and thresholds.
+
+        Args:
+            data: the rows. If None, those that the run kept from training (``calibration`` of `narrows.train.Plan`),
+                or else its test split; their scores are stored in ``calibration.json`` of the run.
+            progress: a `narrows.core.progress.Progress`, or None.
+        """
+        from narrows.runs.verbs.calibration import calibrate
+
+        return calibrate(self, data, progress=progress)
+
+    def detect(self, data: Any = None, **how: Any) -> Detected:
+        """The anomalies among rows, by conformal p-values: see `narrows.runs.verbs.detect.detect`.
+
+        Args:
+            data: the rows; the test split of the run if None.
+            how: one of `alpha`, `fdr` and `contamination`; `kind`, `calibration` and `progress`.
+        """
+        from narrows.runs.verbs.detect import detect
+
+        return detect(self, data, **how)
 
     def likelihood(self, data: Any = None, **how: Any) -> Estimated:
         """-log p(x) in nats with its errors: see `narrows.runs.verbs.likelihood.likelihood`.
@@ -311,7 +352,7 @@ class Run:
         """Data as the model sees them: scaled as in the fit; the test split of the run if None."""
         if data is None:
             return self.data.test
-        return data if isinstance(data, Dataset) else nd.like(self.recipe.data, data)
+        return cast(Dataset, data) if isinstance(data, Examples) else nd.like(self.recipe.data, data)
 
     def _over(
         self,

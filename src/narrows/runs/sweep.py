@@ -203,7 +203,7 @@ class _Parts:
         self.cache: dict[tuple[Any, ...], tuple[Any, Any]] = {}
 
     def __call__(self, source: Source, plan: Plan) -> tuple[Any, Any]:
-        key = (id(source), plan.order, plan.validation)
+        key = (id(source), plan.order, plan.validation, plan.calibration, plan.bag, plan.seed)
         if key not in self.cache:
             train, validation = validation_part(source.train, plan)
             self.cache[key] = (train, source.test if validation is None else validation)

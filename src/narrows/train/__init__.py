@@ -13,7 +13,7 @@ from narrows.train.loop import Step, Training, train
 from narrows.train.plan import Plan
 from narrows.train.records import Store, read_metrics
 from narrows.train.stages import plan_for
-from narrows.train.stopping import too_short, validation_part
+from narrows.train.stopping import calibration_part, too_short, validation_part
 
 __all__ = [
     "Engine",
@@ -23,6 +23,7 @@ __all__ = [
     "Step",
     "Store",
     "Training",
+    "calibration_part",
     "optimise",
     "read_metrics",
     "threads_for",
@@ -61,7 +62,7 @@ def optimise(
     shown = progress if isinstance(progress, Silent) else Progress() if progress else None
     given = {"device": device, **plan}
     settled = plan_for(model, len(examples), given)
-    if settled.patience is not None and held_out is None:
+    if held_out is None and (settled.patience is not None or settled.calibration or settled.bag < 1):
         examples, held_out = validation_part(examples, settled)
     assert settled.batch_size is not None
     with training_mode(threads_for(model, examples, settled.batch_size)):

@@ -52,6 +52,10 @@ class Plan:
             `epochs` is given, else None: no early stopping.
         validation: number of training rows held out for early stopping; if None and there is a `patience`, a
             tenth, at least 10 (at most a third) and at most 2048.
+        calibration: fraction of the training rows that no step and no early stopping sees, with which anomaly
+            scores are calibrated (`narrows.runs.run.Run.detect`); the same rows for all seeds. 0 for none.
+        bag: fraction of the remaining training rows that is trained on, drawn with the seed; 1 for all. The runs of
+            a group (``seeds``) then are trained on different rows.
         batch_size: examples per step, over all devices; if None, 128, or fewer if an epoch would have fewer
             than ten steps, but at least 8.
         lr: learning rate or schedule of players without their own.
@@ -83,6 +87,8 @@ class Plan:
     stages: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     patience: int | None = None
     validation: int | None = None
+    calibration: float = 0.0
+    bag: float = 1.0
     batch_size: int | None = None
     lr: Schedule = 1e-3
     seed: int = 0
@@ -115,6 +121,10 @@ class Plan:
         if self.validation is not None:
             whole("validation", self.validation, low=0)
         whole("measure_every", self.measure_every, low=0)
+        if self.calibration:
+            fraction("calibration", self.calibration)
+        if not number("bag", self.bag, low=0, high=1) > 0:
+            raise refuse("bag", self.bag, "a fraction above 0, at most 1")
         whole("seed", self.seed, low=0, high=_SEEDS)
         whole("order_seed", self.order, low=0, high=_SEEDS)
         rate = schedule(self.lr, "lr")
@@ -201,13 +211,14 @@ class Plan:
             >>> Plan(steps=100).settled(10_000).batch_size
             128
         """
+        rows -= self.calibration_rows(rows)
         patience = self.patience or (PATIENCE if self.open_ended and self.validation != 0 else None)
         validation = self.validation
         if validation is None:
             wanted = max(round(0.1 * rows), min(10, max(rows // 3, min(1, rows - 1))))
             validation = 0 if patience is None else min(_VALIDATION, wanted)
             patience = patience if validation else None  # test data are never used for early stopping
-        left = max(1, rows - validation)
+        left = max(1, round(self.bag * max(1, rows - validation)))
         shares = 1 if self.strategy == "tensor" else self.devices  # the parts of a batch
         batch_size = self.batch_size or min(left, max(_SMALL_BATCH, least * shares, min(_BATCH, left // 10)))
         plan = replace(self, patience=patience, validation=validation, batch_size=batch_size)
@@ -219,6 +230,15 @@ class Plan:
             fix = f"Use larger batches, {fewer}, or more data."
             raise refuse("batch_size", size, f"at least {least * shares}: {why}", fix)
         return plan
+
+    def calibration_rows(self, rows: int) -> int:
+        """The number of rows that are kept for calibration, of a number of training rows.
+
+        Example:
+            >>> Plan(calibration=0.1).calibration_rows(250), Plan().calibration_rows(250)
+            (25, 0)
+        """
+        return min(max(1, round(self.calibration * rows)), rows - 1) if self.calibration else 0
 
     def evaluate_every(self, per_epoch: int) -> int:
         """Steps between two evaluations for early stopping, given the steps per epoch."""

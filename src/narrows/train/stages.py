@@ -54,7 +54,7 @@ def plan_for(model: Autoencoder, rows: int, given: Mapping[str, Any]) -> Plan:
     """
     plan = Plan.of(rows, model.default_plan, given, least_batch(model))
     for part in model_parts(model):
-        part.check_rows(rows - (plan.validation or 0))
+        part.check_rows(rows - plan.calibration_rows(rows) - (plan.validation or 0))
     return plan
 
 

@@ -17,7 +17,19 @@ from narrows.core import Batch
 from narrows.data.dataset import Dataset, Examples
 from narrows.train.plan import AT_MOST, Plan
 
-__all__ = ["Stopper", "Subset", "Weights", "last_step", "split_off", "too_short", "validation_part"]
+__all__ = [
+    "Stopper",
+    "Subset",
+    "Weights",
+    "calibration_part",
+    "last_step",
+    "split_off",
+    "too_short",
+    "validation_part",
+]
+
+_CALIBRATION = 12
+"""Seed of the calibration rows, which are the same for all seeds of a training, so that their models are comparable."""
 
 FLOOR = 500
 """Steps before which no training is stopped early."""
@@ -112,13 +124,23 @@ def _tensors(module: nn.Module) -> dict[str, Tensor]:
 def validation_part(examples: Examples, plan: Plan) -> tuple[Any, Any]:
     """The rows to train on, and the rows held out for early stopping (or None).
 
-    They are drawn with the order's seed; of data on disk they are the last rows.
+    They are drawn with the order's seed; of data on disk they are the last rows. Calibration rows are in neither, and
+    with ``bag`` only a part of the others is trained on.
 
     Args:
         examples: the training data.
         plan: a settled plan, with the number of rows.
     """
-    return split_off(examples, plan.validation or 0, plan.order)
+    examples, _ = split_off(examples, plan.calibration_rows(len(examples)), _CALIBRATION)
+    train, validation = split_off(examples, plan.validation or 0, plan.order)
+    if plan.bag < 1:
+        train, _ = split_off(train, len(train) - max(1, round(plan.bag * len(train))), plan.seed + 1)
+    return train, validation
+
+
+def calibration_part(examples: Examples, plan: Plan) -> Any:
+    """The training rows that are kept from training for a calibration, or None."""
+    return split_off(examples, plan.calibration_rows(len(examples)), _CALIBRATION)[1]
 
 
 def split_off(examples: Examples, count: int, seed: int) -> tuple[Any, Any]:

@@ -8,40 +8,77 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.likelihood import importance_nll, predictive_nll
+from narrows.audit.evidence.scores import score_terms
 from narrows.core import Batch
-from narrows.core.check import whole
+from narrows.core.check import RequestError, choice, whole
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["score", "score_unit"]
+__all__ = ["KINDS", "kind_of", "quantity", "score", "terms"]
+
+KINDS = ("nll", "distortion", "rate", "typicality")
+"""The kinds of scores."""
 
 _CHUNK = 128
 
 
-def score(run: Run, data: Any, *, samples: int, seed: int, progress: Any) -> np.ndarray:
-    """Anomaly score of each example, (N,): see `narrows.runs.run.Run.score`.
+def score(
+    run: Run, data: Any, kind: str | None, calibration: Any, *, samples: int, seed: int, progress: Any
+) -> np.ndarray:
+    """Anomaly score of each example, (N,): see `narrows.runs.run.Run.score`."""
+    kind = kind_of(run, data, kind)
+    if kind == "typicality":
+        centre = run.calibration(calibration, progress=progress).centre
+        return np.abs(terms(run, data, samples=samples, seed=seed, progress=progress)["nll"] - centre)
+    return terms(run, data, samples=samples, seed=seed, progress=progress)[kind]
+
+
+def terms(
+    run: Run, data: Any, *, samples: int, seed: int, progress: Any = None, elements: bool = False
+) -> dict[str, np.ndarray]:
+    """The terms of the scores of all examples, float64: see `narrows.audit.evidence.scores.score_terms`.
 
     Raises:
         RequestError: fewer than one sample.
     """
     whole("samples", samples)
 
-    def one(batch: Batch) -> Tensor:
-        if run.model.predicts:
-            return predictive_nll(run.model, batch, samples=samples, seed=seed)
-        if run.model.encode(batch).rate is not None:
-            return importance_nll(run.model, batch, samples=samples, seed=seed)
-        return run.model.likelihood.pass_nll(run.model(batch))
+    def one(batch: Batch) -> dict[str, Tensor]:
+        return score_terms(run.model, batch, samples, seed, elements)
 
-    return torch.cat(list(run._over(data, one, progress, "Scoring", chunk=_CHUNK))).double().numpy()
+    parts = list(run._over(data, one, progress, "Scoring", chunk=_CHUNK))
+    return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]}
 
 
-def score_unit(run: Run, data: Any) -> str:
-    """The quantity that `score` returns: see `narrows.runs.run.Run.score_unit`."""
-    if run.model.likelihood.unit == "nats":
-        return "nll_nats"
-    first = run.dataset(data).batch(slice(0, 1), run.model.conditions)
-    with torch.no_grad():
-        return "squared_error" if run.model.encode(first).rate is None else "nll_nats_without_constant"
+def kind_of(run: Run, data: Any, kind: str | None) -> str:
+    """The kind of score: the given one, or ``nll`` with a posterior and else ``distortion``.
+
+    Raises:
+        RequestError: an unknown kind, or one that the model does not have.
+    """
+    if kind is not None:
+        choice("kind", kind, KINDS)
+    if run.model.predicts:
+        has: tuple[str, ...] = ("nll", "typicality")
+    else:
+        first = run.dataset(data).batch(slice(0, 1), run.model.conditions)
+        with torch.no_grad():
+            has = ("distortion",) if run.model.encode(first).rate is None else KINDS
+    if kind is not None and kind not in has:
+        why = (
+            "it predicts a target from x" if run.model.predicts else "its code has no posterior and no prior"
+        )
+        raise RequestError(
+            f"``kind={kind!r}`` is not defined for `{run.method}`: {why}. Use ``kind={has[0]!r}``, or fit a method "
+            "with a posterior, such as `vae`."
+        )
+    return kind or has[0]
+
+
+def quantity(run: Run, kind: str) -> str:
+    """The name of a score's column, with its unit: see `narrows.runs.run.Run.score_unit`."""
+    unit = run.model.likelihood.unit
+    if kind in ("rate", "typicality") or unit == "nats":
+        return f"{kind}_nats"
+    return unit.replace(" ", "_") if kind == "distortion" else "nll_nats_without_constant"
