@@ -67,6 +67,7 @@ def test_codes_of_another_run_are_told_by_their_hash(cli, refused, tokens, tmp_p
         ("sample {t}/told --sampler lantern --out {o}", "`--draft` must be the run of a smaller prior"),
         ("sample {t}/told --sampler lantern --draft {t}/b --out {o}", "which has another codebook"),
         ("sample {t}/told --sampler lantern --draft {t}/a --out {o}", "which has no prior"),
+        ("sample {t}/told --delta 0.1 --out {o}", "`--delta` must be left out without `--sampler lantern`"),
         (
             "sample {t}/told --sampler lantern --draft {t}/plain --out {o}",
             "the run of a prior `autoregressive`",

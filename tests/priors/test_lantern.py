@@ -102,6 +102,8 @@ def test_what_does_not_fit_is_refused():
     target = prior(0)
     with pytest.raises(RequestError, match="--draft"):
         target.sample(2, sampler="lantern")
+    with pytest.raises(RequestError, match="`draft` must be left out without `sampler='lantern'`"):
+        target.sample(2, draft=Draft(target, near()))
     with pytest.raises(RequestError, match="3 codes"):
         target.sample(2, sampler="lantern", draft=Draft(prior(0, codes=4), near(4)))
     with pytest.raises(RequestError, match="delta"):

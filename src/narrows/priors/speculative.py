@@ -54,6 +54,9 @@ class SpeculativeSequence(IndexSequence):
         """
         options = {"temperature": temperature, "top_k": top_k, "top_p": top_p}
         if choice("sampler", sampler, ("cached", "lantern")) == "cached":
+            for name, value in {"draft": "a draft" if draft else "", "delta": delta}.items():
+                if value:
+                    raise refuse(name, value, "left out without ``sampler='lantern'``")
             return super().sample(n, condition, guidance=guidance, **options)  # type: ignore[arg-type]
         drawn = self.speculate(n, condition, guidance, checked(draft), delta, proposals, **options)
         return drawn.indices.view(n, *self.symbols.shape)
