@@ -55,12 +55,17 @@ def test_the_command_writes_arrays_and_pictures(folder, stripes, capsys):
         assert picture.size[0] > 3 * picture.size[1]
     for more, says in (
         (["--top-k", "3"], "`--top-k` must be left out with --separate"),
+        (["--label", "1"], "`--label` must be left out with --separate"),
+        (["--draw"], "`--draw` must be left out with --separate"),
+        (["-n", "3"], "must be left out with --separate"),
         (["--candidates", "0"], "`--candidates` must be"),
         (["--search", "greedy"], "one of `ancestral`, `beam`"),
         (["--prior", "none"], "`--prior` must be `autoregressive`"),
     ):
         assert narrows([*words, str(folder / "no.npz"), *more]) == 2
         assert says in capsys.readouterr().err
+    assert narrows(["sample", str(folder / "run"), "--candidates", "3", "--out", str(folder / "no.npz")]) == 2
+    assert "`--candidates` must be left out without --separate" in capsys.readouterr().err
     assert not (folder / "no.npz").exists()
 
 

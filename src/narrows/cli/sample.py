@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["sample"]
 
+_NUMBER = 64
+"""Number of examples by default."""
 _COLUMNS = 16
 """Columns of a picture of several priors."""
 _SHOWN, _BESIDE = 32, 4
@@ -69,7 +71,7 @@ class _Separating:
 def sample(
     run: shared.Run,
     out: codes.OPTIONAL_FILE = None,
-    n: Annotated[int, typer.Option("-n", "--n", help="Number of examples.")] = 64,
+    n: Annotated[int, typer.Option("-n", "--n", help="Number of examples.")] = _NUMBER,
     prior: _PRIOR = None,
     seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     label: Annotated[
@@ -93,16 +95,16 @@ def sample(
     has the sources (N, 2, ...) as x.
     """
     opened = codes.load_run(run)
+    drawing = {
+        "n": None if n == _NUMBER else n,
+        "label": label,
+        "draw": draw or None,
+        "resolution": resolution,
+    }
+    _check_separating(separating, {**drawing, **sampling})
     if separating.separate is not None:
-        _write_sources(
-            opened,
-            prior,
-            separating,
-            sampling,
-            seed,
-            destination(codes.needed(out), force, codes.EXAMPLES),
-            json,
-        )
+        sources = destination(codes.needed(out), force, codes.EXAMPLES)
+        _write_sources(opened, prior, separating, seed, sources, json)
         return
     texts = is_text(opened)
     path = text_destination(out, force) if texts else destination(codes.needed(out), force, codes.EXAMPLES)
@@ -123,22 +125,30 @@ def sample(
         codes.write_examples(path, opened, x, json)
 
 
-def _write_sources(
-    run: Run,
-    prior: str | None,
-    how: _Separating,
-    sampling: Mapping[str, Any],
-    seed: int,
-    path: Path,
-    json: bool,
-) -> None:
+def _check_separating(how: _Separating, drawing: Mapping[str, Any]) -> None:
+    """Raise for options of new examples with --separate, and for those of --separate without it.
+
+    Args:
+        how: the options of --separate.
+        drawing: the options of new examples, None where they are not given.
+
+    Raises:
+        RequestError: there is such an option.
+    """
+    default = vars(_Separating())
+    own = {name: None if value == default[name] else value for name, value in vars(how).items()}
+    word, others = ("without", own) if how.separate is None else ("with", drawing)
+    for name, value in others.items():
+        if value is not None:
+            raise refuse(name, value, f"left out {word} --separate")
+
+
+def _write_sources(run: Run, prior: str | None, how: _Separating, seed: int, path: Path, json: bool) -> None:
     """Write the sources of mixtures; a picture has each mixture and its two sources."""
     import numpy as np
 
     from narrows.data import like
 
-    for name, value in sampling.items():
-        raise refuse(name, value, "left out with --separate")
     if prior is not None:
         from narrows.runs.priors import prior_run
 
