@@ -14,6 +14,9 @@ __all__ = ["SEARCHES", "Logits", "Mixtures", "beam_search", "counted", "drawn_pa
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """Logits (n, L, K) of each index given the previous ones, from indices (n, L)."""
 
+_ROWS = 1024
+"""Number of codes whose distances from all others are computed at once."""
+
 SEARCHES = ("ancestral", "beam")
 """How codes of the sources are found: by draws, or the most likely ones."""
 
@@ -73,12 +76,15 @@ def counted(first: Tensor, second: Tensor, mixed: Tensor, vectors: Tensor) -> Mi
     triples = torch.cat([(m * codes + a) * codes + b, (m * codes + b) * codes + a])
     triple, count = triples.unique(return_counts=True)
     pair = triple % codes**2
-    totals = torch.zeros(codes**2, device=a.device).index_add_(0, pair, count.float())
+    _, which = pair.unique(return_inverse=True)
+    totals = torch.zeros(len(pair), device=a.device).index_add_(0, which, count.float())[which]
     of_m = (triple // codes**2).bincount(minlength=codes)
     starts = torch.cat([of_m.new_zeros(1), of_m.cumsum(0)])
-    away = torch.cdist(vectors.double(), vectors.double()).masked_fill(of_m == 0, torch.inf).fill_diagonal_(0)
-    away[:, of_m == 0] = torch.inf
-    return Mixtures(pair // codes, pair % codes, (count / totals[pair]).log(), starts, away.argmin(1))
+    seen, nearest = of_m.nonzero()[:, 0], torch.arange(codes, device=a.device)
+    for others in (of_m == 0).nonzero()[:, 0].split(_ROWS):
+        away = torch.cdist(vectors[others].double(), vectors[seen].double())
+        nearest[others] = seen[away.argmin(1)]
+    return Mixtures(pair // codes, pair % codes, (count / totals).log(), starts, nearest)
 
 
 def _together(one: Tensor, two: Tensor, seen: tuple[Tensor, Tensor, Tensor]) -> Tensor:
