@@ -106,6 +106,8 @@ def test_what_does_not_fit_is_refused():
         target.sample(2, draft=Draft(target, near()))
     with pytest.raises(RequestError, match="3 codes"):
         target.sample(2, sampler="lantern", draft=Draft(prior(0, codes=4), near(4)))
+    with pytest.raises(RequestError, match="more than 16,384 codes, but got 'one over 20,000 codes'"):
+        neighbours(torch.zeros(20_000, 1))
     with pytest.raises(RequestError, match="delta"):
         target.sample(2, sampler="lantern", draft=Draft(target, near()), delta=1.5)
     with pytest.raises(RequestError, match="proposals"):

@@ -18,6 +18,9 @@ __all__ = ["Draft", "Drawn", "Logits", "checked", "neighbours", "relaxed", "spec
 Logits: TypeAlias = Callable[[Tensor], Tensor]
 """Logits (n, L, K) of each index given the previous ones, from indices (n, L)."""
 
+_MOST = 2**14
+"""Number of codes whose distances from each other are computed, 2 GiB."""
+
 
 @dataclass(frozen=True)
 class Draft:
@@ -44,12 +47,18 @@ class Drawn(NamedTuple):
 def neighbours(vectors: Tensor) -> Tensor:
     """The other codes of each code by Euclidean distance, nearest first: (*, K, d) -> (*, K, K - 1).
 
+    Raises:
+        RequestError: there are more than 16,384 codes.
+
     Example:
         >>> neighbours(torch.tensor([[0.0], [1.0], [5.0]]))
         tensor([[1, 2],
                 [0, 2],
                 [1, 0]])
     """
+    if vectors.shape[-2] > _MOST:
+        expected = f"left out for codebooks of more than {_MOST:,} codes"
+        raise refuse("draft", f"one over {vectors.shape[-2]:,} codes", expected, "Use --sampler cached.")
     away = torch.cdist(vectors.double(), vectors.double())
     away.diagonal(dim1=-2, dim2=-1).fill_(-1)
     return away.sort(dim=-1, stable=True).indices[..., 1:]
