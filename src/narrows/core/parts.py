@@ -245,9 +245,7 @@ class Likelihood(Part):
         if type(self).nll is Likelihood.nll or not isinstance(x, Tensor):
             raise NotImplementedError(f"{type(self).__name__} must define nll or elements_nll")
         ones = torch.eye(math.prod(self.shape), dtype=torch.float32, device=x.device)
-        terms = [
-            self.nll(parameters, x, one.view(1, *self.shape).expand(len(x), *self.shape)) for one in ones
-        ]
+        terms = [self.nll(parameters, x, one.view(self.shape).expand(len(x), *self.shape)) for one in ones]
         return torch.stack(terms, -1).unflatten(-1, self.shape)
 
     def pass_nll(self, passed: Pass) -> Tensor:
