@@ -20,6 +20,7 @@ from narrows.core import Autoencoder, Batch, Spec, dense, seeded
 from narrows.core.check import RequestError, missing_extra, whole
 from narrows.data import Dataset, Scaling
 from narrows.methods.index import builder
+from narrows.runs.building import sized
 from narrows.runs.recipe import check_options
 from narrows.train import optimise
 
@@ -70,16 +71,17 @@ class _Estimator(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimato
         self.recipe_ = self._method()
         x = torch.from_numpy(self.scaler_.transform(X)).float()
         batch_size = None if self.batch_size is None else min(whole("batch_size", self.batch_size), len(x))
+        plan: dict[str, Any] = {
+            "steps": self.steps,
+            "batch_size": batch_size,
+            "patience": self.patience,
+            "lr": self.lr,
+            "seed": self.seed_,
+        }
         with seeded(self.seed_):
-            model = self._build()
+            method, options = self.recipe_
+            model = sized(self._build, builder(method), options, len(x), plan)
             table = Dataset(x, Scaling(), (x.shape[1],))
-            plan: dict[str, Any] = {
-                "steps": self.steps,
-                "batch_size": batch_size,
-                "patience": self.patience,
-                "lr": self.lr,
-                "seed": self.seed_,
-            }
             self.records_ = optimise(model, table, progress=bool(self.verbose), **plan)
         self.model_ = model.double().eval()
         self.n_iter_ = int(self.records_[-1]["at"])

@@ -30,11 +30,9 @@ def test_a_spec_with_a_target_is_read_from_its_json(other):
     assert ("target_values" in spec.to_json()) == (other is not None)
 
 
-@pytest.mark.parametrize(
-    ("method", "options"), [("vae", {}), ("ae", {}), ("vib", {}), ("vq-vae", {"codes": 8})]
-)
-def test_the_likelihood_is_one_of_the_target(tmp_path, method, options):
-    how = {"net": "mlp:8", "steps": 2, "progress": False, **options}
+@pytest.mark.parametrize("method", ["vae", "ae", "vib", "vq-vae"])
+def test_the_likelihood_is_one_of_the_target(tmp_path, method):
+    how = {"net": "mlp:8", "steps": 2, "progress": False}
     run = nr.fit(nd.open(BITS, target=REAL), method, tmp_path / "run", **how)
     assert not isinstance(run.model.likelihood, Bernoulli)
     again = nr.load(tmp_path / "run")

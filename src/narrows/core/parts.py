@@ -57,11 +57,14 @@ class Part(nn.Module):
     """Names of the parameters with one row per latent, which can be sharded over processes. Not inherited."""
 
     least_batch: int = 1
-    """The smallest batch it can be trained on, for example as many examples as latents if it uses their
-    covariance."""
+    """The smallest batch it can be trained on, such as one of as many examples as latents for their covariance."""
 
     def check_rows(self, rows: int) -> None:
         """Raise, before anything is written, if it cannot be trained on this number of training examples."""
+
+    def suited(self, rows: int) -> Mapping[str, int]:
+        """Smaller sizes, by the builder's argument, for so few training examples; empty if there are enough."""
+        return {}
 
     def set_rows(self, rows: int) -> None:
         """Called before `prepare` with the number of training examples."""
@@ -86,17 +89,13 @@ class Part(nn.Module):
         """Called after all optimizer steps, without gradients: EMA codebooks, thresholds, unit norms."""
 
     def reinitialise_rows(self, model: Autoencoder, passed: Pass) -> list[tuple[nn.Parameter, Tensor]]:
-        """Called after `after_step`: assign new values to rows, and return (parameter, row indices).
-
-        The optimizer state of these rows is reset.
-        """
+        """Called after `after_step`: assign new values to rows; the optimizer state of the returned rows is reset."""
         return []
 
     def settled(self, step: int) -> bool:
         """Whether held-out losses are comparable from this step on: schedules have ended.
 
-        Early stopping compares only such losses; if they never become comparable, training uses its whole
-        budget.
+        Early stopping compares only such losses; without any, training uses its whole budget.
         """
         return True
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
@@ -17,7 +16,8 @@ from narrows.core.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core.lock import Lock
 from narrows.data import Source
 from narrows.methods import index
-from narrows.priors import PRIORS, spelled_as
+from narrows.priors import PRIORS
+from narrows.runs.building import resolve
 from narrows.runs.card import WARNINGS
 from narrows.runs.fingerprint import fingerprint, same_data
 from narrows.runs.finish import finish
@@ -25,17 +25,15 @@ from narrows.runs.folder import create_folder
 from narrows.runs.group import fit_group
 from narrows.runs.loading import load
 from narrows.runs.observe import Spliced
-from narrows.runs.recipe import CUSTOM, Builder, Recipe, check_options, versions
+from narrows.runs.recipe import Builder, Recipe, versions
 from narrows.runs.run import Run
 from narrows.runs.second_stage import (
     FINISHED,
     base_of,
     begin_with,
-    belongs_to,
     check_prior,
     on_a_run,
     or_a_run,
-    tell_labels,
     with_prior,
     write_begin,
 )
@@ -163,7 +161,8 @@ def fit(
         how: dict[str, Any] = {"prior": prior, "progress": progress, "logger": logger}
         how |= {"data_options": data_options, "options": options}
         return fit_group(data, method or "vae", out, seeds, fields, **how)
-    recipe, model, source = _prepare(data, method, prior, fields, data_options or {}, options)
+    shown = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
+    recipe, model, source = _prepare(data, method, prior, fields, data_options or {}, options, shown)
     plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
     name = f"{source.name}-{recipe.method}"
@@ -171,7 +170,7 @@ def fit(
         folder = _on_rank_zero(
             fabric, lambda: create_folder(out, name, held, lambda folder: _write_start(folder, recipe, model))
         )
-        return _train(Run(folder, recipe, model, source), plan, fabric, None, progress, logger)
+        return _train(Run(folder, recipe, model, source), plan, fabric, None, shown, logger)
 
 
 def _prepare(
@@ -181,6 +180,7 @@ def _prepare(
     given: Mapping[str, Any],
     data_options: Mapping[str, Any],
     options: dict[str, Any],
+    shown: Silent,
 ) -> tuple[Recipe, Autoencoder, Source]:
     """The recipe, the untrained model and the data of a new run."""
     given = {name: value for name, value in given.items() if value is not None}
@@ -196,12 +196,17 @@ def _prepare(
         recipe, model, source = on_a_run(base, options)
     else:
         given = split_steps(given)
-        name, build = _resolve(method or "vae", options, prior)
+        name, build = resolve(method or "vae", options, prior)
         kinds = index.METHODS[name].reads if name in index.METHODS else ()
         with or_a_run(data, prior, method):
             source = nd.open(data, **{"kinds": kinds, **data_options})
         torch.manual_seed(seed)
-        model = build(source)
+        asked = {*options, "prior"}
+        model = build(source, given)
+        for option in options.keys() - asked:
+            shown.say(
+                f"`{option}` is {options[option]} by default for {len(source.train)} training examples."
+            )
         recipe = Recipe(name, options, source.spec, source.describe(), {})
     rows = len(source.train)
     plan = plan_for(model, rows, given) if base is None else Plan.of(rows, {}, given)
@@ -358,39 +363,6 @@ def _train(
                 progress_bar.say(warning)
     run.model.to("cpu")
     return run
-
-
-def _resolve(
-    method: str | Builder | Autoencoder, options: dict[str, Any], prior: str | Prior | None
-) -> tuple[str, Callable[[Source], Autoencoder]]:
-    """The name of a method for the recipe, and a function that builds it for given data."""
-    if isinstance(method, Autoencoder):
-        if options:
-            raise refuse("options", sorted(options), "no options with an Autoencoder")
-        return CUSTOM, lambda source: method
-    if isinstance(method, str):
-        builder, name = index.builder(method), method
-    elif callable(method):
-        builder = method
-        name = next((m.name for m in index.METHODS.values() if _same(m, method)), CUSTOM)
-    else:
-        raise refuse("method", method, "a name such as 'vae', a builder function or an Autoencoder")
-    if prior is not None and belongs_to(prior, builder):
-        options["prior"] = prior
-    check_options(builder, options, name)
-
-    def build(source: Source) -> Autoencoder:
-        known = inspect.signature(builder).parameters
-        given = str(options.get("prior", known["prior"].default if "prior" in known else ""))
-        options.update(tell_labels(options, builder, source.spec.classes))
-        with spelled_as(given, str(options.get("prior", ""))):
-            return builder(source.spec, **check_options(builder, options, name))
-
-    return name, build
-
-
-def _same(row: index.Method, builder: Builder) -> bool:
-    return builder.__module__ == f"narrows.methods.{row.module}" and builder.__name__ == row.function
 
 
 def _longer(recipe: Recipe, epochs: float | None, steps: int | None) -> Recipe:

@@ -22,6 +22,7 @@ from narrows.core.lock import Lock, is_empty
 from narrows.core.progress import Progress, Silent
 from narrows.data import BatchReader, Source
 from narrows.methods import index
+from narrows.runs.building import resolve
 from narrows.runs.combinations import Combination, combinations, request
 from narrows.runs.compare import compare
 from narrows.runs.fingerprint import fingerprint
@@ -29,7 +30,6 @@ from narrows.runs.finish import finish
 from narrows.runs.loading import load
 from narrows.runs.recipe import Recipe, versions
 from narrows.runs.run import Run
-from narrows.runs.second_stage import tell_labels
 from narrows.train import Engine, Plan, Store, threads_for, training_mode, validation_part
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
@@ -334,9 +334,8 @@ class _Sweep:
         reads = index.METHODS[combination.method].reads
         source = self._source({"kinds": reads, **combination.data})
         torch.manual_seed(combination.plan.seed)
-        builder = index.builder(combination.method)
-        options = tell_labels(combination.options, builder, source.spec.classes)
-        model = builder(source.spec, **options)
+        options = dict(combination.options)
+        model = resolve(combination.method, options)[1](source, combination.given)
         plan = plan_for(model, len(source.train), combination.given)
         recipe = Recipe(
             combination.method,

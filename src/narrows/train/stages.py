@@ -22,6 +22,7 @@ __all__ = [
     "own_parts",
     "plan_for",
     "prepare",
+    "suited",
     "total_steps",
 ]
 
@@ -56,6 +57,25 @@ def plan_for(model: Autoencoder, rows: int, given: Mapping[str, Any]) -> Plan:
     for part in model_parts(model):
         part.check_rows(rows - plan.calibration_rows(rows) - (plan.validation or 0))
     return plan
+
+
+def suited(model: Autoencoder, rows: int, given: Mapping[str, Any]) -> dict[str, int]:
+    """Smaller sizes of a model for few training rows, by the builder's argument; empty if there are enough.
+
+    Args:
+        model: the untrained model.
+        rows: number of training rows.
+        given: the user's fields of `Plan`; None is not given.
+
+    Raises:
+        RequestError: a field is out of range, or batches are too small.
+    """
+    plan = Plan.of(rows, model.default_plan, given, least_batch(model))
+    smaller = dict[str, int]()
+    for part in model_parts(model):
+        for name, size in part.suited(rows - (plan.validation or 0)).items():
+            smaller[name] = min(size, smaller.get(name, size))
+    return smaller
 
 
 def check_stages(model: Autoencoder, plan: Plan, done: Collection[str] = ()) -> None:

@@ -13,7 +13,10 @@ from narrows.bottlenecks.discrete.quantizer import GRADIENTS, Quantizer
 from narrows.core import Autoencoder, Batch, Stage
 from narrows.core.check import choice, refuse
 
-__all__ = ["CodebookQuantizer", "added"]
+__all__ = ["CodebookQuantizer", "added", "fewer_codes"]
+
+_VECTORS = 2
+"""The number of vectors for each code that a default number of codes leaves."""
 
 
 class CodebookQuantizer(Quantizer):
@@ -62,18 +65,25 @@ class CodebookQuantizer(Quantizer):
         Raises:
             RequestError: it would.
         """
-        if not any(book.begins for book in self.codebooks):
-            return
         first = min(rows, Stage.rows)
-        for codes, vectors in self.starts():
-            if codes > first * vectors:
-                most = first * vectors * self.codes // codes
-                raise refuse(
-                    "codes",
-                    self.codes,
-                    f"at most {most}: k-means starts them from the tokens of {first} examples",
-                    "Or start from draws: ``codebook='ema:start=normal'``.",
-                )
+        most = self._most(first)
+        if self.codes > most:
+            raise refuse(
+                "codes",
+                self.codes,
+                f"at most {most}: k-means starts them from the tokens of {first} examples",
+                "Or start from draws: ``codebook='ema:start=normal'``.",
+            )
+
+    def suited(self, rows: int) -> Mapping[str, int]:
+        """Fewer codes, if k-means would start them from fewer than two vectors each."""
+        return fewer_codes(self.codes, self._most(min(rows, Stage.rows)))
+
+    def _most(self, rows: int) -> int:
+        """The number of codes that k-means can start from a first batch; enough if there is no k-means."""
+        starts = self.starts() if any(book.begins for book in self.codebooks) else ()
+        most = (rows * vectors * self.codes // codes for codes, vectors in starts)
+        return min(most, default=self.codes * _VECTORS)
 
     def begin(self, tokens: Tensor) -> None:
         """Start the codebooks from the tokens (B, L, d) of a first batch."""
@@ -97,3 +107,14 @@ def added(costs: Iterable[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     for one in costs:
         total = {name: total[name] + cost if name in total else cost for name, cost in one.items()}
     return total
+
+
+def fewer_codes(codes: int, vectors: int) -> dict[str, int]:
+    """A number of codes with two vectors of a first batch for each, at least 2; empty if there are enough.
+
+    Example:
+        >>> fewer_codes(512, 90), fewer_codes(16, 90)
+        ({'codes': 45}, {})
+    """
+    most = max(2, vectors // _VECTORS)
+    return {"codes": most} if most < codes else {}

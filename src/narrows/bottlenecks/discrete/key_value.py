@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import torch
 from torch import Tensor, nn
 
+from narrows.bottlenecks.discrete.books import fewer_codes
 from narrows.bottlenecks.discrete.learned import LearnedCodebook
 from narrows.bottlenecks.discrete.quantizer import Quantised, Quantizer
 from narrows.core import Autoencoder, Batch, Code, Tree
@@ -111,6 +113,10 @@ class KeyValue(Quantizer):
         """
         if self.codes > rows and not self.ready:
             raise refuse("codes", self.codes, f"at most {rows}, the number of training examples")
+
+    def suited(self, rows: int) -> Mapping[str, int]:
+        """Fewer keys, if there are fewer than two examples for each."""
+        return {} if self.ready else fewer_codes(self.codes, rows)
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
