@@ -36,7 +36,8 @@ def unicode_vq(
     model to ``bottleneck.book(0).follow(table)`` and fit again; if the model does not learn, C does not change.
 
     Args:
-        model: the language model, a name or a folder; ``toy`` is a table of random draws, for tests.
+        model: the language model, a name or a folder, such as ``stories260k``. The default ``toy`` is no language model
+            but a table of draws from N(0, 1/d): its tokens mean nothing, and it is for tests.
         codes: number of the model's tokens, K.
         embedding: width of its embeddings.
         depth: number of codes of a token, D.
