@@ -241,7 +241,9 @@ class Likelihood(Part):
 
         A subclass defines this, or `nll`; then each term is the `nll` of which only the weight of its element is 1.
         """
-        if type(self).nll is Likelihood.nll or not isinstance(x, Tensor):
+        own = type(self)
+        neither = own.nll is Likelihood.nll and own.elements_nll is Likelihood.elements_nll
+        if neither or not isinstance(x, Tensor):
             raise NotImplementedError(f"{type(self).__name__} must define nll or elements_nll")
         ones = torch.eye(math.prod(self.shape), dtype=torch.float32, device=x.device)
         terms = [self.nll(parameters, x, one.view(self.shape).expand(len(x), *self.shape)) for one in ones]
