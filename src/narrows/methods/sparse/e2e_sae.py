@@ -47,8 +47,8 @@ def e2e_sae(
 
     Args:
         spec: description of the data, (positions, width).
-        model: the language model of the activations, a name or a folder, such as ``stories260k``. The default ``toy`` is
-            an untrained network of the data's width: its predictions mean nothing, and it is for tests.
+        model: the language model of the activations, a name or a folder, such as ``stories260k``. The default ``toy``
+            is an untrained network of the data's width: its predictions mean nothing, and it is for tests.
         place: the hook point of the activations.
         layers: later hook points whose activations are compared, names and globs, or "".
         activation: ``relu`` (the paper's) or ``topk``.

@@ -186,9 +186,9 @@ PROOF = Proof(
         Sprites of 16 x 16 pixels with captions such as "A small red heart at the top left."; 16 tokens of 4 codes. The
         language model is stories260K, 512 tokens of width 64, all of whose weights learn to continue an image with its
         caption. Half of the tokenizer's training comes before the first 200 steps of the model, half behind them with
-        the model's new table, then 200 more steps. At quick scale there is no language model: the table is one of random
-        draws (``toy``, the default of the method). The rivals' tokenizer learns a codebook of 512 codes of width 64, and
-        the model as many steps from its codes. Image decompression, the paper's pre-training task, generation of
-        images by the model, and questions about images are not measured.
+        the model's new table, then 200 more steps. At quick scale there is no language model: the table is one of
+        random draws (``toy``, the default of the method). The rivals' tokenizer learns a codebook of 512 codes of width
+        64, and the model as many steps from its codes. Image decompression, the paper's pre-training task, generation
+        of images by the model, and questions about images are not measured.
         """,
 )
