@@ -7,22 +7,20 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.core.check import refuse, whole
+from narrows.kernels.similarity import WINDOW, compared
 from narrows.nets.axes import over_leading
 
 __all__ = ["MSSSIM", "windows"]
 
 _WEIGHTS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 """Exponents of the scales, from fine to coarse, as they were fitted to human judgements."""
-_WINDOW, _SIGMA = 11, 1.5
-_BRIGHT, _CONTRAST = 0.01**2, 0.03**2
-"""The constants C1 and C2 for pixels from 0 to 1."""
 _LEAST_SIDE = 4
 """Pixels of the shorter side at the coarsest scale, at least."""
 _LOW = 0.1
 """Means of a scale below this are continued by an exponential; see `_positive`."""
 
 
-def windows(side: int, window: int = _WINDOW) -> tuple[int, ...]:
+def windows(side: int, window: int = WINDOW) -> tuple[int, ...]:
     """The widths of the windows, one for each scale, for images whose shorter side has some pixels.
 
     Each scale halves the image, up to five scales, as long as at least 4 pixels are left. A window has 11 pixels, or
@@ -79,7 +77,7 @@ class MSSSIM(nn.Module):
         Learning to Generate Images with Perceptual Similarity Metrics, 2017. arXiv:1511.06409
     """
 
-    def __init__(self, shape: tuple[int, ...], window: int = _WINDOW) -> None:
+    def __init__(self, shape: tuple[int, ...], window: int = WINDOW) -> None:
         super().__init__()
         if len(shape) != 3:
             raise refuse("shape", shape, "images, (C, H, W)", "Try `vae`.")
@@ -99,7 +97,7 @@ class MSSSIM(nn.Module):
         for scale, (window, weight) in enumerate(zip(self.windows, self.weights, strict=True)):
             if scale:
                 x, y = F.avg_pool2d(x, 2), F.avg_pool2d(y, 2)
-            bright, contrast = _compared(x, y, window)
+            bright, contrast = compared(x, y, window)
             last = scale + 1 == len(self.windows)
             mean = (bright * contrast if last else contrast).mean((-1, -2))
             product = product * _positive(mean) ** weight
@@ -109,22 +107,3 @@ class MSSSIM(nn.Module):
 def _positive(mean: Tensor) -> Tensor:
     """The mean where it is above 0.1, continued below by an exponential of the same slope."""
     return torch.where(mean > _LOW, mean, _LOW * (mean.clamp(max=_LOW) / _LOW - 1).exp())
-
-
-def _compared(x: Tensor, y: Tensor, window: int) -> tuple[Tensor, Tensor]:
-    """Luminance and contrast at each position of a window, from images (B, C, H, W)."""
-    moments = _blurred(torch.stack([x, y, x * x, y * y, x * y]), window)
-    mx, my, xx, yy, xy = moments.unbind(0)
-    bright = (2 * mx * my + _BRIGHT) / (mx.square() + my.square() + _BRIGHT)
-    contrast = (2 * (xy - mx * my) + _CONTRAST) / (xx - mx.square() + yy - my.square() + _CONTRAST)
-    return bright, contrast
-
-
-def _blurred(x: Tensor, window: int) -> Tensor:
-    """Means under a Gaussian window, at positions where it fits: (..., H, W) -> (..., H', W')."""
-    steps = torch.arange(window, device=x.device, dtype=x.dtype) - window // 2
-    kernel = (-0.5 * (steps / (_SIGMA * window / _WINDOW)).square()).exp()
-    kernel = kernel / kernel.sum()
-    flat = x.reshape(-1, 1, *x.shape[-2:])
-    flat = F.conv2d(F.conv2d(flat, kernel[None, None, :, None]), kernel[None, None, None, :])
-    return flat.reshape(*x.shape[:-2], *flat.shape[-2:])

@@ -25,6 +25,7 @@ from narrows.audit.checks.graph import graph
 from narrows.audit.checks.holes import effective_width, prior_holes
 from narrows.audit.checks.layers import layers
 from narrows.audit.checks.likelihood import likelihood
+from narrows.audit.checks.likeness import likeness
 from narrows.audit.checks.modalities import modalities
 from narrows.audit.checks.orthogonality import quasi_orthogonality
 from narrows.audit.checks.principal import principal
@@ -67,6 +68,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     mean_and_sampled,
     codebook_usage,
     quantisation,
+    likeness,
     firing,
     dying,
     redundancy,
