@@ -113,3 +113,21 @@ def test_fit_with_steps_by_stage(tmp_path):
     with pytest.raises(RequestError, match="--prior NAME"):
         nr.fit("digits", "ae", tmp_path / "b", steps={"prior": 4}, progress=False)
     assert not (tmp_path / "b").exists()
+
+
+def test_resume_with_steps_by_stage(tmp_path):
+    options = {"codes": 8, "width": 4, "prior": "ar:width=8,depth=1", "progress": False}
+    run = nr.fit("digits", "vq-vae", tmp_path / "a", steps={"tokenizer": 4, "prior": 6}, **options)
+    whole = nr.fit("digits", "vq-vae", tmp_path / "b", steps={"tokenizer": 4, "prior": 9}, **options)
+    longer = nr.resume(run, steps={"prior": 9}, progress=False)
+    assert [end["step"] for end in json.loads((run.path / "result.json").read_text())["stages"]] == [4, 9]
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, longer.model.state_dict()[name]), name
+    recipe = (run.path / "recipe.json").read_text()
+    with pytest.raises(RequestError, match="not over: prior"):
+        nr.resume(run, steps={"tokenizer": 9}, progress=False)
+    with pytest.raises(RequestError, match="a stage of this model"):
+        nr.resume(run, steps={"decoder": 9}, progress=False)
+    assert (run.path / "recipe.json").read_text() == recipe
+    second = nr.fit(run, prior="ar:width=8,depth=1", out=tmp_path / "c", steps={"prior": 3}, progress=False)
+    assert nr.resume(second, steps={"prior": 5}, progress=False).recipe.training["steps"] == 5

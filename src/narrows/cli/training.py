@@ -158,7 +158,10 @@ def _finished_group(runs: list[Any]) -> None:
 def resume(
     run: shared.Run,
     epochs: Annotated[float | None, typer.Option(help="Total number of epochs.")] = None,
-    steps: Annotated[int | None, typer.Option(help="Total number of steps.")] = None,
+    steps: Annotated[
+        list[str] | None,
+        typer.Option(help="Total number of steps; or of a stage: prior=3000.", metavar="N|STAGE=N"),
+    ] = None,
     progress: shared.ShowProgress = True,
 ) -> None:
     """Continue an interrupted run.
@@ -171,16 +174,15 @@ def resume(
         from narrows.runs.several import resume_all
 
         if epochs is not None or steps is not None:
-            raise refuse(
-                "--steps", steps or epochs, "left out for several runs", "Resume each run by itself."
-            )
+            argument, value = ("--steps", " ".join(steps)) if steps else ("--epochs", epochs)
+            raise refuse(argument, value, "left out for several runs", "Resume each run by itself.")
         with _resumable(run):
             resumed = resume_all(run, progress=progress)
         note(f"The {len(resumed)} runs in {run} are finished.")
         return
     finished = epochs is None and steps is None and (run / "result.json").is_file()
     with _resumable(run):
-        nr.resume(run, epochs=epochs, steps=steps, progress=progress)
+        nr.resume(run, epochs=epochs, steps=shared.steps(steps), progress=progress)
     state = "was already finished; use --steps N to train it further" if finished else "is finished"
     note(f"The run in {run} {state}. Next: narrows audit {run}")
 

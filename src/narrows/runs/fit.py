@@ -50,7 +50,7 @@ from narrows.train import (
 from narrows.train.checkpoint import Checkpoint, compatible_with
 from narrows.train.devices import make_fabric
 from narrows.train.loggers import make_logger
-from narrows.train.plan import split_steps
+from narrows.train.plan import FIRST, split_steps
 from narrows.train.stages import check_stages, plan_for
 
 __all__ = ["fit", "resume"]
@@ -232,7 +232,7 @@ def resume(
     run: str | Path | Run,
     *,
     epochs: float | None = None,
-    steps: int | None = None,
+    steps: int | Mapping[str, int] | None = None,
     method: Builder | Autoencoder | None = None,
     prior: Prior | None = None,
     data: Any = None,
@@ -246,7 +246,7 @@ def resume(
     Args:
         run: the run folder, or the run.
         epochs: total number of epochs, instead of that of the recipe.
-        steps: total number of steps.
+        steps: total number of steps; or of a stage, such as ``{"prior": 3000}``.
         method: the builder or model of a run whose method has no name.
         prior: a `Prior` as it was before training, of a run that was given one.
         data: the data, if the recipe cannot open them (arrays in memory).
@@ -254,7 +254,7 @@ def resume(
         logger: as for `fit`.
 
     Raises:
-        RequestError: the folder is not a run, or has no valid checkpoint.
+        RequestError: the folder is not a run, or has no valid checkpoint; steps of a stage that is over.
     """
     folder = run.path if isinstance(run, Run) else Path(run)
     recipe = Recipe.read(folder)
@@ -269,6 +269,7 @@ def resume(
         model = recipe.put_prior(method, prior)
     else:
         model = recipe.build(method, prior)
+    check_stages(model, plan, FINISHED if recipe.base else ())
     fabric = make_fabric(plan, len(model.players()) > 1)
     progress_bar = progress if isinstance(progress, Silent) else Progress()
     found: list[Checkpoint | None] = []
@@ -276,9 +277,7 @@ def resume(
         _on_rank_zero(
             fabric,
             lambda: found.append(
-                _last_checkpoint(
-                    recipe, new_recipe, Run(folder, new_recipe, model, source), progress_bar, held
-                )
+                _last_checkpoint(recipe, steps, Run(folder, new_recipe, model, source), progress_bar, held)
             ),
         )
         checkpoint = found[0] if found else Store(folder).restore(compatible_with(model), trim=False)[0]
@@ -288,9 +287,17 @@ def resume(
 
 
 def _last_checkpoint(
-    recipe: Recipe, new_recipe: Recipe, run: Run, progress_bar: Silent, held: ExitStack
+    recipe: Recipe, steps: int | Mapping[str, int] | None, run: Run, progress_bar: Silent, held: ExitStack
 ) -> Checkpoint | None:
-    """Lock a run, check that run and data are unchanged, and read its last valid checkpoint."""
+    """Lock a run, check that run and data are unchanged, and read its last valid checkpoint.
+
+    Args:
+        recipe: as the run was.
+        steps: the new budget, if there is one.
+        run: the run with its new recipe.
+        progress_bar: for warnings.
+        held: the context of the lock.
+    """
     held.enter_context(Lock(run.path))
     if Recipe.read(run.path) != recipe:
         raise RequestError(f"{run.path} was changed by another process. Try again.")
@@ -303,9 +310,11 @@ def _last_checkpoint(
         progress_bar.say(warning)
     if checkpoint is None and warnings:
         raise RequestError(f"Every checkpoint of {run.path} is damaged. Fit it again in a new folder.")
-    if new_recipe != recipe:  # if interrupted from here on, the run is an unfinished one
+    if checkpoint is not None:
+        _check_not_over(run.model, checkpoint, steps)
+    if run.recipe != recipe:  # if interrupted from here on, the run is an unfinished one
         (run.path / "result.json").unlink(missing_ok=True)
-        new_recipe.write(run.path)
+        run.recipe.write(run.path)
     return checkpoint
 
 
@@ -365,6 +374,26 @@ def _train(
     return run
 
 
-def _longer(recipe: Recipe, epochs: float | None, steps: int | None) -> Recipe:
-    training = {**recipe.training, "epochs": epochs, "steps": steps, "patience": None}
-    return Recipe(**{**vars(recipe), "training": training})
+def _longer(recipe: Recipe, epochs: float | None, steps: int | Mapping[str, int] | None) -> Recipe:
+    """The recipe with another budget, of all stages or of those that are named."""
+    budget: dict[str, Any] = {"epochs": epochs, "steps": steps, "patience": None}
+    if isinstance(steps, Mapping):
+        given = {"steps": steps, "stages": recipe.training.get("stages")}
+        budget |= split_steps(given, ("prior",) if recipe.base else FIRST)
+        if budget["steps"] is None and epochs is None:
+            budget = {"stages": budget["stages"]}
+    return replace(recipe, training={**recipe.training, **budget})
+
+
+def _check_not_over(
+    model: Autoencoder, checkpoint: Checkpoint, steps: int | Mapping[str, int] | None
+) -> None:
+    """Check that no stage is to be trained further after which another one has begun."""
+    names = [stage.name for stage in model.stages()]
+    over = names[: int(checkpoint.metadata["stage"])]
+    for name in steps if isinstance(steps, Mapping) else ():
+        if name in over or (name in FIRST and over):
+            left = ", ".join(names[len(over) :])
+            raise refuse(
+                "steps", name, f"a stage that is not over: {left}", "Fit a new run to train it longer."
+            )
