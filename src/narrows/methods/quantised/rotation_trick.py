@@ -13,7 +13,7 @@ def rotation_trick(
     codes: int = 1024,
     width: int = 32,
     downsample: int = 4,
-    codebook: str | Codebook = "ema",
+    codebook: str | Codebook = "ema:decay=0.8",
     beta: Schedule = 0.25,
     prior: str | Prior = "autoregressive",
     net: str | Net = "auto",
@@ -26,8 +26,10 @@ def rotation_trick(
               w = \frac{\hat z_e + \hat q}{\|\hat z_e + \hat q\|}
 
     The decoder reads the code q; the gradient of the token is that of the constant map which takes the token to the
-    code. It therefore depends on where in its cell a token lies. Loss and codebook are a VQ-VAE's. A gradient that
-    would be stretched more than a hundredfold is copied: see `narrows.bottlenecks.discrete.quantizer.rotation`.
+    code. It therefore depends on where in its cell a token lies. Loss and codebook are a VQ-VAE's, with the decay of
+    0.8 of the authors' code: tokens whose gradients are rotated move away from codes that follow slowly. A gradient
+    that would be stretched more than a hundredfold is copied: see
+    `narrows.bottlenecks.discrete.quantizer.rotation`.
 
     Args:
         codes: size of the codebook, K.
