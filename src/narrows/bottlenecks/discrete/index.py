@@ -18,6 +18,8 @@ _SCORES = 1 << 22
 """The number of probabilities that are held at once, 16 MB of float32."""
 _TINY = 1e-30
 """Probabilities below it have no gradient; that of -p log p is infinite at 0."""
+_LEAST = -60.0
+"""Scores further below the largest count as this: smaller exponentials are subnormal numbers, which are slow."""
 
 
 class IndexQuantizer(Quantizer):
@@ -33,6 +35,10 @@ class IndexQuantizer(Quantizer):
 
     The cost ``entropy`` is that of the probabilities softmax(E z / tau), summed over tokens; `diversity` is minus the
     entropy of their mean. Both are computed some tokens at a time too.
+
+    The gradient of z is that of q times the covariance of the codes under p. Codes start as draws from N(0, I), where
+    it is about the identity; with draws from N(0, I/d) it would be d times smaller, and the encoder would learn little
+    but to approach a single code.
 
     Args:
         features: width of the encoder's tokens.
@@ -55,11 +61,11 @@ class IndexQuantizer(Quantizer):
     """
 
     def __init__(
-        self, features: int, *, codes: int, tokens: int, width: int | None = None, temperature: float = 1.0
+        self, features: int, *, codes: int, tokens: int, width: int | None = None, temperature: float = 0.01
     ) -> None:
         super().__init__(features, features if width is None else width, codes, tokens)
-        self.temperature = positive("temperature", temperature, "Try 1.")
-        self.codebook = nn.Parameter(torch.randn(self.codes, self.width) * self.width**-0.5)
+        self.temperature = positive("temperature", temperature, "Try 0.01.")
+        self.codebook = nn.Parameter(torch.randn(self.codes, self.width))
 
     def quantize(self, tokens: Tensor) -> Quantised:
         """Replace tokens (B, L, d) by their codes, and compute the costs."""
@@ -88,7 +94,8 @@ class IndexQuantizer(Quantizer):
         """The entropy of each row's probabilities, (N,), and the mean of the probabilities, (K,)."""
 
         def part(some: Tensor, codebook: Tensor) -> tuple[Tensor, Tensor]:
-            log_p = (some @ codebook.T / self.temperature).log_softmax(-1)
+            scores = some @ codebook.T / self.temperature
+            log_p = (scores - scores.detach().amax(-1, keepdim=True)).clamp_min(_LEAST).log_softmax(-1)
             p = log_p.exp()
             return -(p * log_p).sum(-1), p.sum(0)
 
