@@ -41,7 +41,7 @@ PROOF = Proof(
             ibq/used > 2 * vq/used  (not at quick scale)
             Post hoc: [published]
         its error is lower:
-            ibq/mse < vq/mse  (not at quick scale)
+            ibq/mse < vq/mse  (not at quick scale, refuted here)
             Post hoc: [published]
         every index comes back from its code:
             ibq/mistakes < 0.5
