@@ -46,10 +46,10 @@ class Decoder(nn.Module):
 def exact_model():
     """The world itself; its encoder proposes from a wide Gaussian, so that the weights have all the work."""
     truth, spec = world(), Spec((D,))
-    likelihood = MixedTable(spec)
+    likelihood = MixedTable(spec, "gaussian")
     encoder = TableEncoder(spec, lambda width: nn.Linear(width, 2 * Z))
     with torch.no_grad():
-        likelihood.tenth_log_variance.fill_(math.log(truth.noise**2 - 1e-4) / 10)
+        likelihood.heads[0].tenth_log_variance.fill_(math.log(truth.noise**2 - 1e-4) / 10)
         encoder.net.weight.zero_()
         encoder.net.bias.copy_(torch.tensor([0.3, -0.2, 0.4, 0.4]))
     return Autoencoder(encoder, Gaussian(Z), Decoder(), likelihood, Importance(20))

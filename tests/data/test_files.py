@@ -15,8 +15,8 @@ from safetensors.torch import save_file as save_torch
 
 import narrows.data as nd
 from narrows.core.check import RequestError
+from narrows.data.readers import columns
 from narrows.data.readers import formats as files
-from narrows.data.readers import tables
 
 RNG = np.random.default_rng(0)
 X = RNG.normal(size=(20, 3)).astype(np.float32)
@@ -172,9 +172,9 @@ class TestTables:
             "long text": ["y" * 50_000 if i == 30 else f"{i}" for i in range(50)],
         }[column]
         path = write(tmp_path / "t.csv", "x,c\n" + "".join(f"{i},{c}\n" for i, c in enumerate(cells)))
-        monkeypatch.setattr(tables, "_CELLS", 14)  # seven rows at a time
+        monkeypatch.setattr(columns, "_CELLS", 14)  # seven rows at a time
         with path.open() as file:
-            got = tables.parse_csv(file, "t")
+            got = columns.parse_csv(file, "t")
         assert got["x"].tolist() == list(range(50))
         if column in ("number", "late empty"):
             want = np.array([float(c or "nan") for c in cells])
@@ -183,7 +183,7 @@ class TestTables:
             assert got["c"].tolist() == ([float(c == "true") for c in cells] if column == "truth" else cells)
 
     def test_a_line_without_end_is_refused(self, tmp_path, monkeypatch):
-        monkeypatch.setattr(tables, "_LONGEST_LINE", 1000)
+        monkeypatch.setattr(columns, "_LONGEST_LINE", 1000)
         with pytest.raises(RequestError, match=r"cannot be read as a table.*more than 1000 characters"):
             nd.open(write(tmp_path / "t.csv", "a,b\n1,2\n" + "3" * 2000))
 

@@ -221,6 +221,13 @@ DATA_OPTIONS = (
         "A,B,...",
         "Columns of a table whose numbers are categories, such as postal codes.",
     ),
+    Option(
+        "types",
+        _text,
+        "A=KIND,...",
+        "Types of columns of a table: binary, categorical, ordinal:low<mid<high, integer, count, real, positive, "
+        "datetime, or id to leave one out.",
+    ),
     Option("missing_values", _names, "A,B,...", "Markers of missing cells of a table, such as ? or -999."),
     Option(
         "missing",

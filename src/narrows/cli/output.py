@@ -180,7 +180,7 @@ def read_codes(path: Path) -> dict[str, np.ndarray]:
         return read_npz(path)
     if not path.is_file():
         raise refuse("CODES", str(path), "a file that exists", "Write one with: narrows encode")
-    from narrows.data.readers.tables import read_columns
+    from narrows.data.readers.columns import read_columns
     from narrows.runs.code_table import from_columns
 
     return from_columns(read_columns(path))

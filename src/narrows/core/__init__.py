@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from narrows.core.code import Loss as Loss
     from narrows.core.code import Pass as Pass
     from narrows.core.code import target_weight as target_weight
+    from narrows.core.column import Column as Column
     from narrows.core.evidence import Evidence as Evidence
     from narrows.core.objective import Objective as Objective
     from narrows.core.objective import Penalty as Penalty
@@ -55,6 +56,7 @@ _HOMES = {
     "Completion": "code",
     "Pass": "code",
     "target_weight": "code",
+    "Column": "column",
     "Evidence": "evidence",
     "Objective": "objective",
     "Penalty": "objective",

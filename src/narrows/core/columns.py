@@ -1,18 +1,24 @@
-"""The columns of a mixed table by type: real, binary or categorical."""
+"""The columns of a mixed table: numbers, binary columns and columns of levels, in one expanded vector."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from narrows.core.check import refuse
 from narrows.core.spec import Spec
 
-__all__ = ["Columns", "select_columns"]
+__all__ = ["LEVELS", "NUMBERS", "Columns", "columns_of", "select_columns"]
+
+NUMBERS = ("real", "unit", "integer", "positive", "datetime", "counts")
+"""The types of columns of numbers."""
+
+LEVELS = ("categories", "ordinal")
+"""The types of columns of levels, of which a cell holds the index."""
 
 
 def select_columns(x: Tensor, indices: Sequence[int]) -> Tensor:
@@ -20,17 +26,22 @@ def select_columns(x: Tensor, indices: Sequence[int]) -> Tensor:
     return x.index_select(-1, torch.tensor(indices, dtype=torch.long, device=x.device))
 
 
+def columns_of(spec: Spec) -> dict[str, Spec]:
+    """The columns of a table by name; those of a spec without parts have the spec's own type."""
+    return dict(spec.parts) or {f"c{i}": spec for i in range(spec.shape[0])}
+
+
 @dataclass(frozen=True)
 class Columns:
-    """The layout of a table's columns in one expanded vector, with categories one-hot.
+    """The layout of a table's columns in one expanded vector, with levels one-hot.
 
-    The real columns come first, then the binary ones, with one entry each; then the categorical ones, with
-    one entry per class. Encoders read this layout, and decoders output the parameters of a likelihood in it.
+    The columns of numbers come first, then the binary ones, with one entry each; then those of levels, with one
+    entry per level. Encoders read this layout.
 
     Args:
-        real: indices of the real columns in the table.
+        real: indices of the columns of numbers in the table.
         binary: indices of the binary columns.
-        categories: pairs of index and number of classes of the categorical columns.
+        categories: pairs of index and number of levels of the other columns, categorical or ordinal.
 
     Example:
         >>> columns = Columns.of(Spec((2,), parts={"a": Spec(()), "b": Spec((), "categories", classes=3)}))
@@ -47,24 +58,23 @@ class Columns:
         """The layout of a spec with named parts; without parts all columns have the spec's own type.
 
         Raises:
-            RequestError: a column is neither real, nor binary, nor categorical.
+            RequestError: a column has neither numbers, nor two values, nor levels.
         """
-        kinds = list(spec.parts.values()) or [spec] * spec.shape[0]
         found: dict[str, list[int]] = {"real": [], "binary": []}
         categories = []
-        for index, column in enumerate(kinds):
-            if column.values == "categories":
+        for index, column in enumerate(columns_of(spec).values()):
+            if column.values in LEVELS:
                 categories.append((index, column.classes))
-            elif column.values in ("real", "unit", "binary"):
+            elif column.values == "binary" or column.values in NUMBERS:
                 found["binary" if column.values == "binary" else "real"].append(index)
             else:
-                raise refuse("spec", column.values, "columns of numbers, of 0 and 1, or of categories")
+                raise refuse("spec", column.values, "columns of numbers, of two values, or of levels")
         return cls(tuple(found["real"]), tuple(found["binary"]), tuple(categories))
 
     def __len__(self) -> int:
         return len(self.order)
 
-    @property
+    @cached_property
     def order(self) -> tuple[int, ...]:
         """The table's column indices in the order of the expanded vector."""
         return (*self.real, *self.binary, *(index for index, _ in self.categories))
@@ -76,7 +86,7 @@ class Columns:
 
     @property
     def sizes(self) -> list[int]:
-        """The number of entries of the real columns, of the binary ones, and of each categorical one."""
+        """The number of entries of the columns of numbers, of the binary ones, and of each other one."""
         return [len(self.real), len(self.binary), *(classes for _, classes in self.categories)]
 
     @property
@@ -86,16 +96,22 @@ class Columns:
         return (*self.real, *self.binary, *many)
 
     def expand(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
-        """Expand cells (..., D) to (..., width): numbers unchanged, categories one-hot.
+        """Expand cells (..., D) to (..., width): numbers unchanged, levels one-hot.
 
         Args:
-            x: the cells; categories as class indices.
+            x: the cells; levels as indices.
             observed: mask of the observed cells, (..., D); a missing cell is zero in all of its entries.
         """
         if observed is not None:
             x = torch.where(observed, x, 0)
-        parts = [select_columns(x, self.real + self.binary)]
-        for index, classes in self.categories:
-            one = F.one_hot(x[..., index].long(), classes).to(x.dtype)
-            parts.append(one if observed is None else torch.where(observed[..., index, None], one, 0))
-        return torch.cat(parts, -1)
+        plain = select_columns(x, self.real + self.binary)
+        if not self.categories:
+            return plain
+        places, classes = zip(*self.categories, strict=True)
+        starts = torch.tensor([0, *classes[:-1]], device=x.device).cumsum(0)
+        entries = starts + select_columns(x, places).long()
+        ones = (
+            torch.ones_like(x[..., :1]) if observed is None else select_columns(observed, places).to(x.dtype)
+        )
+        hot = x.new_zeros(*x.shape[:-1], sum(classes))
+        return torch.cat([plain, hot.scatter(-1, entries, ones.expand(entries.shape))], -1)

@@ -10,11 +10,14 @@ from typing import Any, Literal, TypeAlias, get_args
 import torch
 
 from narrows.core.check import RequestError, choice, refuse
+from narrows.core.column import Column
 
 __all__ = ["KINDS", "Kind", "Spec", "Values", "as_spec"]
 
 Kind: TypeAlias = Literal["array", "series", "tokens", "graph", "field", "table", "views"]
-Values: TypeAlias = Literal["binary", "unit", "real", "categories", "counts", "tokens"]
+Values: TypeAlias = Literal[
+    "binary", "unit", "real", "integer", "positive", "datetime", "categories", "ordinal", "counts", "tokens"
+]
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
@@ -39,15 +42,18 @@ class Spec:
             field, with the largest length if lengths differ; ``()`` for several modalities, which `parts`
             describes.
         values: ``binary`` (0 or 1), ``unit`` (from 0 to 1), ``real``, ``categories`` (class indices),
-            ``counts`` or ``tokens``.
-        classes: the number of label classes, 0 without labels; for ``categories``, the number of values.
+            ``counts`` or ``tokens``; of a column of a table also ``integer``, ``positive`` (from 0), ``datetime``
+            (seconds since 1970) or ``ordinal`` (class indices in their order).
+        classes: the number of label classes, 0 without labels; for ``categories`` and ``ordinal``, the number of
+            values.
         target: shape of the target, if it is not the input itself.
         kind: the kind of data.
-        vocabulary: the symbols of tokens, in order.
+        vocabulary: the symbols of tokens, or the levels of a column, in order.
         conditions: the available conditions: the shape of one row by name.
         parts: the specs of the modalities, or of the columns of a mixed table, in order.
         rows: the number of training rows; 0 if it is unknown.
         target_values: the type of the target's values, if it is another than that of the input's.
+        column: of a column of a user's table, how its cells are written, and their range.
     """
 
     shape: tuple[int, ...]
@@ -60,6 +66,7 @@ class Spec:
     parts: Mapping[str, Spec] = field(default_factory=dict)
     rows: int = 0
     target_values: Values | None = None
+    column: Column | None = None
 
     def __hash__(self) -> int:
         return hash((self.shape, self.values, self.classes, self.target, self.kind, self.vocabulary))
@@ -100,6 +107,8 @@ class Spec:
             form["target"] = list(self.target)
         if self.target_values is not None:
             form["target_values"] = self.target_values
+        if self.column is not None:
+            form["column"] = self.column.to_json()
         if self.vocabulary:
             form["vocabulary"] = list(self.vocabulary)
         if self.conditions:
@@ -135,6 +144,7 @@ class Spec:
                 {str(name): cls.from_json(part) for name, part in form.get("parts", {}).items()},
                 _count(form.get("rows", 0)),
                 None if of_target is None else choice("target_values", of_target, get_args(Values)),
+                Column.from_json(form["column"]) if form.get("column") is not None else None,
             )
         except (TypeError, ValueError, AttributeError) as error:
             if isinstance(error, RequestError):

@@ -20,6 +20,7 @@ from narrows.data.fields import as_fields
 from narrows.data.mapped import exactly, on_disk, spread
 from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, are_counts, check_counts, exact, fit_columns, fit_scaling, values_of
+from narrows.data.schema.written import scaled
 from narrows.data.shapes import infer_layout, model_shape
 from narrows.data.split import Split, limited, train_and_test
 from narrows.data.stores import Once, Ragged, Store
@@ -65,15 +66,14 @@ def assemble(
     if spec:
         found = _expected(found, [len(p) for p in parts], spec, name)
     train_part, test_part = (replace(part, truth=raw.truth) for part in parts)
-    return Source(name, train_part, test_part, found, dict(how), raw.truth)
+    return Source(name, train_part, test_part, found, dict(how), raw.truth, raw.left_out)
 
 
 def _fitted(train: Raw, layout: str, scale: str) -> Scaling:
     """The scaling of a training set; in a mixed table only numeric columns are scaled."""
     if train.kind == "table":
-        return fit_columns(
-            train.x, [part.values not in ("binary", "categories") for part in train.parts.values()], scale
-        )
+        numbers = [part.values in ("real", "unit", "integer", "datetime") for part in train.parts.values()]
+        return fit_columns(train.x, numbers, scale)
     return fit_scaling(_known(_oriented(_sample(train.x), layout)), scale, train.full)
 
 
@@ -235,6 +235,13 @@ def _kept(x: Any, scaling: Scaling) -> Store:
     return exact(np.asarray(x, dtype=np.float32))
 
 
+def _cells(x: np.ndarray, scaling: Scaling) -> Tensor:
+    """The cells of a table, as float64 if float32 would round whole numbers, such as dates and large integers."""
+    rounded = x.astype(np.float32)
+    lost = (rounded != x) & (x == np.rint(x))
+    return exact(x if scaling.far or lost.any() else rounded)
+
+
 def _oriented(x: Tensor, layout: str) -> Tensor:
     """Stored examples as (B, C, H, W), (B, T, D) or (B, D), so that the scaling has the right axis."""
     if layout == "image":
@@ -258,7 +265,7 @@ def _dataset(
 
     if scaling.kind == "counts":
         check_counts(_sample(raw.x))
-    x = _kept(raw.x, scaling)
+    x = _kept(raw.x, scaling) if raw.kind != "table" else _cells(raw.x, scaling)
     columns = {**raw.stores} if raw.codes is None else {**raw.stores, "codes": raw.codes}
     if isinstance(x, Tensor) and layout in ("image", "hwc"):
         x = _oriented(x, layout).contiguous()
@@ -285,7 +292,7 @@ def _dataset(
 def _spec(train: Dataset, classes: tuple[str, ...], raw: Raw) -> Spec:
     kind = raw.kind
     if kind == "table":
-        return Spec(train.shape, classes=len(classes), kind=kind, parts=raw.parts)
+        return Spec(train.shape, classes=len(classes), kind=kind, parts=scaled(raw.parts, train.scaling))
     if kind != "array":
         told = {name: tuple(train.columns[name].shape[1:]) for name in train.always if name == "positions"}
         values = values_of(

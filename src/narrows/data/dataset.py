@@ -275,6 +275,7 @@ class Source:
         spec: description of the data for builders of methods.
         how: the arguments of `open` that open the same data again.
         truth: for synthetic data, the generating process (atoms, exact likelihood ...).
+        left_out: the columns of a table that no model reads, and why.
 
     Example:
         >>> import narrows.data
@@ -291,6 +292,7 @@ class Source:
     spec: Spec
     how: Mapping[str, Any] = field(default_factory=dict)
     truth: Any = None
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def describe(self) -> dict[str, Any]:
         """JSON-serialisable arguments of `open` for the same data, split and scaling.

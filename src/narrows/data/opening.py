@@ -19,6 +19,7 @@ from narrows.data.holes import with_holes
 from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
 from narrows.data.raw import Raw
 from narrows.data.readers.fields import fields_of_images
+from narrows.data.readers.frames import is_frame
 from narrows.data.readers.mixed import as_table
 from narrows.data.sequences import SEQUENCES, sequence_source, sequences_like
 from narrows.data.split import Split
@@ -53,8 +54,8 @@ def open(
     """Open data.
 
     Args:
-        what: a name (see `names`), a path, an array (N, ...), a pair (x, y), a mapping with x_train, y_train,
-            x_test ... or a `Source`.
+        what: a name (see `names`), a path, an array (N, ...), a data frame (of pandas, polars or Arrow), a pair
+            (x, y), a mapping with x_train, y_train, x_test ... or a `Source`.
         scale: ``auto``, ``none``, ``unit`` (from 0 to 1), ``standard`` (mean 0, variance 1) or ``counts`` (whole
             numbers from 0, as they are, which likelihoods of counts need); fitted on the
             training set.
@@ -259,6 +260,8 @@ def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
             what,
             _bound(getattr(import_module(f"narrows.data.named.{module}"), function), row),
         )
+    if is_frame(what):
+        return "frame", _ARRAYS, _bound(import_module("narrows.data.readers.tables").read_table, what)
     return "arrays", _ARRAYS, _bound(import_module("narrows.data.readers.arrays").from_memory, what)
 
 

@@ -47,6 +47,7 @@ class Raw:
         always: names of the stores that are included in every batch.
         domain: for fields, their domain (`narrows.data.domain.Domain`).
         parts: the columns of a table.
+        left_out: the columns of a table that no model reads, and why.
     """
 
     x: Any
@@ -73,6 +74,7 @@ class Raw:
     always: tuple[str, ...] = ()
     domain: Domain | None = None
     parts: Mapping[str, Spec] = field(default_factory=dict)
+    left_out: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.test is not None:

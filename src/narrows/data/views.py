@@ -154,7 +154,7 @@ def assemble_views(
     )
     specs = {called: Spec.from_json(_bare(form["spec"])) for called, form in forms.items()}
     spec = Spec((), kind="views", parts=specs, rows=len(train))
-    return ViewsSource(name, train, test, spec, dict(how), raw.truth, forms)
+    return ViewsSource(name, train, test, spec, dict(how), raw.truth, forms=forms)
 
 
 @dataclass(frozen=True, eq=False)

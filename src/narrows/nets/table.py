@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Spec
-from narrows.core.columns import Columns
+from narrows.core import Batch, Part, Spec
+from narrows.core.columns import Columns, columns_of, select_columns
 
-__all__ = ["TableEncoder"]
+if TYPE_CHECKING:
+    from narrows.core import Autoencoder
+
+__all__ = ["Cycles", "TableEncoder"]
+
+_PERIODS = (86400.0, 7 * 86400.0, 365.2425 * 86400.0)
+"""A day, a week and a year, in seconds."""
 
 
-class TableEncoder(nn.Module):
+class TableEncoder(Part):
     r"""Encodes rows of a mixed table with missing cells: :math:`h = f(\iota(s \odot x),\ s)`.
 
-    The input of the net are the cells, with categories one-hot, and the mask s of observed cells. A missing
-    cell is zero ("zero imputation"), which is the mean of a standardised column.
+    The input of the net are the cells, with levels one-hot, and the mask s of observed cells. A missing cell is zero
+    ("zero imputation"), which is the mean of a standardised column. Positive numbers and counts are standardised
+    after log(1 + x); dates also have their place in the day, the week and the year, where they span several.
 
     Args:
         spec: the spec of the table.
@@ -33,17 +42,91 @@ class TableEncoder(nn.Module):
         Mattei and Frellsen, MIWAE, 2019. arXiv:1812.02633
     """
 
+    mean: Tensor
+    deviation: Tensor
+
     def __init__(self, spec: Spec, net: Callable[[int], nn.Module], indicators: bool = True) -> None:
         super().__init__()
         self.columns, self.indicators = Columns.of(spec), indicators
-        self.net = net(self.columns.width + indicators * len(self.columns))
+        columns = list(columns_of(spec).values())
+        self.logs = tuple(i for i, c in enumerate(columns) if c.values in ("positive", "counts"))
+        if self.logs:
+            self.register_buffer("mean", torch.zeros(len(columns)))
+            self.register_buffer("deviation", torch.ones(len(columns)))
+        self.cycles = Cycles(columns)
+        self.net = net(self.columns.width + self.cycles.width + indicators * len(self.columns))
+
+    @torch.no_grad()
+    def prepare(self, model: Autoencoder, batch: Batch) -> None:
+        """Mean and deviation of the logarithms of positive numbers and counts."""
+        if not self.logs:
+            return
+        observed = batch.condition.get("observed", torch.ones_like(batch.x, dtype=torch.bool))
+        places = list(self.logs)
+        seen, count = observed[:, places], observed[:, places].sum(0).clamp_min(1)
+        y = torch.where(seen, batch.x[:, places].clamp_min(0).log1p(), 0)
+        mean = y.sum(0) / count
+        variance = torch.where(seen, y - mean, 0).square().sum(0) / count
+        self.mean[places] = mean
+        self.deviation[places] = torch.where(variance > 0, variance.sqrt(), 1.0)
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Cells (B, D), with the mask ``observed`` in the condition if any are missing -> features (B, F)."""
         observed = condition.get("observed")
-        wide = self.columns.expand(x, observed)
+        x = x if observed is None else torch.where(observed, x, 0)
+        parts = [self.columns.expand(self._standardised(x), observed)]
+        if self.cycles.width:
+            parts.append(self.cycles(x, observed))
         if self.indicators:
-            mask = torch.ones_like(x) if observed is None else observed.to(x.dtype)
-            wide = torch.cat([wide, mask], -1)
-        out: Tensor = self.net(wide)
+            parts.append(torch.ones_like(x) if observed is None else observed.to(x.dtype))
+        out: Tensor = self.net(torch.cat(parts, -1))
         return out
+
+    def _standardised(self, x: Tensor) -> Tensor:
+        """The cells, with standardised logarithms of positive numbers and counts."""
+        if not self.logs:
+            return x
+        log = torch.zeros(x.shape[-1], dtype=torch.bool, device=x.device)
+        log[list(self.logs)] = True
+        return torch.where(log, (x.clamp_min(0).log1p() - self.mean) / self.deviation, x)
+
+
+class Cycles(nn.Module):
+    """Sine and cosine of the time of day, of the week and of the year of dates.
+
+    A column has a period if its dates span two of them, and are finer than half of it.
+
+    Args:
+        columns: the specs of the columns.
+
+    Example:
+        >>> from narrows.core import Column
+        >>> dates = Spec((), "datetime", column=Column("date32[day]", 86400.0, 0.0, 8e7, 4e7, 2e7))
+        >>> Cycles([Spec(()), dates]).width  # of the week and the year
+        4
+    """
+
+    frequency: Tensor
+    phase: Tensor
+
+    def __init__(self, columns: Sequence[Spec]) -> None:
+        super().__init__()
+        found = [
+            (index, 2 * math.pi * column.scale / period, 2 * math.pi * (column.shift % period) / period)
+            for index, spec in enumerate(columns)
+            if spec.values == "datetime" and (column := spec.column) is not None
+            for period in _PERIODS
+            if column.high - column.low >= 2 * period and column.resolution < period / 2
+        ]
+        self.places = tuple(index for index, _, _ in found)
+        self.width = 2 * len(found)
+        self.register_buffer("frequency", torch.tensor([f for _, f, _ in found]), persistent=False)
+        self.register_buffer("phase", torch.tensor([p for _, _, p in found]), persistent=False)
+
+    def forward(self, x: Tensor, observed: Tensor | None = None) -> Tensor:
+        """Features (..., width) of cells (..., D), 0 for missing ones."""
+        angle = select_columns(x, self.places) * self.frequency + self.phase
+        waves = torch.cat([angle.sin(), angle.cos()], -1)
+        if observed is None:
+            return waves
+        return torch.where(select_columns(observed, self.places * 2), waves, 0)

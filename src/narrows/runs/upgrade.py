@@ -30,6 +30,8 @@ _NETS = (
 )
 _WEIGHTS = {f"bottleneck.{name}": f"bottleneck.book.{name}" for name in ("codebook", "counts", "sums")}
 """Parts of a vector quantizer: old name and present one."""
+_MOVED = {"likelihood.tenth_log_variance": "likelihood.heads.0.tenth_log_variance"}
+"""Parts of a likelihood of tables: old name and present one."""
 _CAUSAL = {part: f"net.{part}" for part in ("start", "place", "tell", "embed", "blocks")}
 _STACKED = {
     **{part: f"net.{part}" for part in ("start", "place", "tell")},
@@ -79,6 +81,8 @@ def upgraded(
         new["learned_prior"] = new.pop("prior") == "learned"
     if method in ("vq-vae", "fsq"):
         _prior(new)
+    if method == "missing-iwae" and all(part.column is None for part in spec.parts.values()):
+        new.setdefault("numbers", "gaussian")
     if new.get("likelihood") in _LIKELIHOODS:
         new["likelihood"] = _LIKELIHOODS[new["likelihood"]]
     return new
@@ -91,7 +95,7 @@ def renamed(weights: Mapping[str, T]) -> dict[str, T]:
         >>> renamed({"objective.revival.variance": 1.0, "decoder.bias": 0.0})
         {'objective.dead.variance': 1.0, 'decoder.bias': 0.0}
     """
-    moved = _WEIGHTS if "bottleneck.counts" in weights else {}
+    moved = {**_MOVED, **(_WEIGHTS if "bottleneck.counts" in weights else {})}
     new = {moved.get(n, n.replace("objective.revival.", "objective.dead.")): w for n, w in weights.items()}
     if "prior.start" not in new:
         return new

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 
-from narrows.core import Autoencoder, Prior, Spec, Symbols, as_spec
+from narrows.core import Autoencoder, Column, Prior, Spec, Symbols, as_spec
 from narrows.core.check import RequestError
 from narrows.core.symbols import TokenLayout
 from narrows.core.vocabulary import SPECIAL
@@ -59,14 +59,17 @@ STACKED = (Spec((3, 6)), Spec((3, 6), target=(3, 6)), Spec((2, 6)))
 
 KINDS = (
     Spec(
-        (5,),
+        (8,),
         kind="table",
         parts={
-            "age": Spec(()),
+            "age": Spec((), "integer", column=Column("int64", 1.0, -9.0, 9.0)),
             "height": Spec(()),
             "member": Spec((), "binary"),
             "city": Spec((), "categories", 4),
-            "grade": Spec((), "categories", 3),
+            "grade": Spec((), "ordinal", 3),
+            "income": Spec((), "positive", column=Column("double", 0.1, 0.0, 9.0)),
+            "visits": Spec((), "counts"),
+            "joined": Spec((), "datetime", column=Column("date32[day]", 86400.0, 0.0, 9e7, 4e7, 2e7)),
         },
     ),
     Spec((10, 2), kind="series"),

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from narrows.core import Batch, Spec, Views
 from narrows.core.check import RequestError
+from narrows.core.columns import LEVELS
 from narrows.core.vocabulary import END, SPECIAL
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
@@ -93,7 +94,11 @@ class _World:
             return (wide > 0).float()
         if spec.values == "counts":
             return wide.exp().clamp(max=50).round()
-        if spec.values == "categories":
+        if spec.values == "integer":
+            return wide.round()
+        if spec.values == "positive":
+            return wide.exp().clamp(max=50)
+        if spec.values in LEVELS:
             return (wide.sigmoid() * spec.classes).floor().clamp(max=spec.classes - 1)
         return wide
 

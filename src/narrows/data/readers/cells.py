@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from narrows.core.check import optional
-from narrows.data.readers.tables import read_arrow, read_texts
+from narrows.data.readers.columns import Table, array_of, read_arrow, read_texts
+from narrows.data.readers.frames import arrow_columns, framed
 
 __all__ = ["Cells", "encoded"]
 
@@ -21,8 +22,9 @@ class Cells:
     """The columns of a table by name, as in a file or in memory.
 
     Args:
-        columns: each a list of texts (of a .csv), a column of Arrow (of a .parquet), or a NumPy array.
+        columns: each a list of texts (of a .csv), a column of Arrow (of a .parquet or a frame), or a NumPy array.
         missing: texts that mean a missing cell, in addition to empty ones, NaN and null.
+        frame: the frame that the columns are of, or None.
 
     Example:
         >>> cells = Cells({"age": ["39", "", "41"], "job": ["clerk", "?", "nurse"]}, missing=("?",))
@@ -34,8 +36,8 @@ class Cells:
         {'age': ['39', '39', '41'], 'job': ['clerk', 'clerk', 'nurse']}
     """
 
-    def __init__(self, columns: Mapping[str, Any], missing: Sequence[str] = ()) -> None:
-        self.columns, self.missing = dict(columns), tuple(missing)
+    def __init__(self, columns: Mapping[str, Any], missing: Sequence[str] = (), frame: Any = None) -> None:
+        self.columns, self.missing, self.frame = dict(columns), tuple(missing), frame
 
     @classmethod
     def read(cls, path: Path, missing: Sequence[str] = ()) -> Cells:
@@ -45,6 +47,23 @@ class Cells:
             RequestError: the file does not exist or cannot be read.
         """
         return cls(read_arrow(path) if path.suffix.lower() == ".parquet" else read_texts(path), missing)
+
+    @classmethod
+    def of_frame(cls, frame: Any, missing: Sequence[str] = ()) -> Cells:
+        """The cells of a data frame.
+
+        Raises:
+            RequestError: it has a column with cells of several types, or two columns of one name.
+        """
+        return cls(arrow_columns(frame), missing, frame)
+
+    def framed(self) -> Any:
+        """The columns as a frame of the kind that they came from."""
+        return framed(self.columns, self.frame)
+
+    def plain(self) -> Table:
+        """The columns as arrays of numbers or text."""
+        return {name: array_of(column, name) for name, column in self.columns.items()}
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values())))
@@ -71,8 +90,10 @@ class Cells:
         Args:
             name: the column.
             rows: row indices, (R,).
-            values: R numbers, texts or timestamps (datetime64).
+            values: R numbers, texts or timestamps (datetime64); None leaves a cell as it is.
         """
+        there = np.array([value is not None for value in values], dtype=bool)
+        rows, values = rows[there], [value for value in values if value is not None]
         if len(rows):
             column, order = self.columns[name], np.argsort(rows)
             rows, values = rows[order], [values[place] for place in order]
@@ -117,7 +138,7 @@ class Cells:
             else column.take(_arrow("array")(rows))
             for name, column in self.columns.items()
         }
-        return Cells(columns, self.missing)
+        return Cells(columns, self.missing, self.frame)
 
     def repeated(self, times: int) -> Cells:
         """The rows repeated, with a first column `draw` that numbers the repeats."""
@@ -130,7 +151,7 @@ class Cells:
                 columns[name] = np.concatenate([column] * times)
             else:
                 columns[name] = _arrow("chunked_array")([column] * times, type=column.type)
-        return Cells(columns, self.missing)
+        return Cells(columns, self.missing, self.frame)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """The columns as NumPy arrays: numbers if all cells are, else text."""

@@ -9,7 +9,8 @@ import numpy as np
 from narrows.activations.texts import read
 from narrows.core.check import RequestError, nearest, refuse
 from narrows.data.labelled import Labelled, of_classes
-from narrows.data.readers.tables import read_texts, test_part
+from narrows.data.readers.columns import read_texts
+from narrows.data.readers.tables import test_part
 
 __all__ = ["read_labelled"]
 

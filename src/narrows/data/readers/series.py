@@ -12,8 +12,8 @@ import numpy as np
 from narrows.core.check import RequestError, nearest, refuse, whole
 from narrows.core.texts import names_of
 from narrows.data.raw import Raw
+from narrows.data.readers.columns import read_columns
 from narrows.data.readers.npy import read_npz
-from narrows.data.readers.tables import read_columns
 from narrows.data.sequences import listed
 
 __all__ = [

@@ -8,8 +8,8 @@ import numpy as np
 
 from narrows.core.check import RequestError
 from narrows.data.readers import npy
+from narrows.data.readers.columns import read_columns
 from narrows.data.readers.image_folder import read_folder
-from narrows.data.readers.tables import read_columns
 from narrows.data.readers.views import few
 
 __all__ = ["is_views_folder", "read_views_folder"]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Autoencoder, Spec, as_spec
-from narrows.likelihoods.table import NOISES, MixedTable, Noise
+from narrows.likelihoods.columns.head import Head
+from narrows.likelihoods.table import MixedTable
 from narrows.nets import build
 from narrows.nets.kinds import Net
 from narrows.nets.table import TableEncoder
@@ -19,7 +20,8 @@ def missing_iwae(
     latent: int = 0,
     samples: int = 20,
     gradient: str = "standard",
-    numbers: str | Noise = "gaussian",
+    numbers: str | Head = "logistic",
+    counts: str | Head = "negative-binomial",
     indicators: bool = True,
     net: str | Net = "auto",
 ) -> Autoencoder:
@@ -28,7 +30,7 @@ def missing_iwae(
     .. math:: \log p(x^o) \ge E\left[\log \frac1K \sum_{k=1}^K \frac{p(x^o|z_k)\,p(z_k)}{q(z_k|x^o)}\right],\quad
               z_k \sim q(z|x^o)
 
-    It reads a table with continuous and categorical columns and missing cells. If cells are missing at random
+    It reads a table with columns of any types and missing cells. If cells are missing at random
     (possibly depending on observed ones), this is a bound on the likelihood of the observed cells;
     `narrows impute` fills the others.
 
@@ -36,7 +38,8 @@ def missing_iwae(
         samples: number of codes drawn for each row, K.
         gradient: ``standard``, ``stl`` or ``dreg``; the signal-to-noise ratio of the last does not fall with
             K.
-        numbers: p(x | z) of continuous columns; a Student-t is robust to outliers.
+        numbers: p(x | z) of real numbers, integers and dates: probabilities on the grid of each column, or densities.
+        counts: p(x | z) of columns of counts.
         indicators: give the encoder the mask of missing cells; else they are imputed with 0 (as in the
             paper).
 
@@ -52,8 +55,11 @@ def missing_iwae(
         Mattei and Frellsen, MIWAE, 2019. arXiv:1812.02633
     """
     spec = as_spec(spec, "table")
-    likelihood, objective = MixedTable(spec, NOISES.make(numbers)), Importance(samples, gradient=gradient)
+    likelihood, objective = MixedTable(spec, numbers, counts), Importance(samples, gradient=gradient)
     shape = likelihood.parameter_shape
-    width, net = build.code_width(latent, shape), build.net_for(net, shape, vectors="skip")
+    width, net = (
+        build.code_width(latent, (likelihood.columns.width,)),
+        build.net_for(net, shape, vectors="skip"),
+    )
     encoder = TableEncoder(spec, lambda inputs: net.encoder((inputs,), 2 * width), indicators)
     return Autoencoder(encoder, Gaussian(width), net.decoder(width, shape), likelihood, objective)

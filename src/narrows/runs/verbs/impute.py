@@ -13,9 +13,12 @@ from torch import Tensor
 from narrows import data as nd
 from narrows.core import Spec
 from narrows.core.check import RequestError, refuse, whole
+from narrows.core.texts import names_of
 from narrows.data import Dataset
 from narrows.data.opening import raw_like
 from narrows.data.readers.cells import Cells
+from narrows.data.readers.frames import is_frame
+from narrows.data.schema.written import cells_of, in_units, written
 from narrows.runs.verbs.impute_series import impute_series
 from narrows.runs.verbs.imputed import How, Imputed, completions, is_table
 
@@ -82,7 +85,7 @@ def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
     filled = cells.repeated(draws) if draws else cells
     for index, name in enumerate(names):
         imputed = values[:, missing[rows, index], index]
-        filled.fill(name, _named(imputed.ravel(), spec.parts[name]))
+        filled.fill(name, written(imputed.ravel(), spec.parts[name]))
     return Imputed(
         filled,
         {n: int(missing[:, i].sum()) for i, n in enumerate(names) if missing[:, i].any()},
@@ -90,7 +93,7 @@ def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
         tuple(n for n in cells.columns if n not in names and cells.holes(n).any()),
         ess,
         draws,
-        packed=None if is_table(data) or form.get("columns") else _one_array,
+        packed=None if is_table(data) or is_frame(data) or form.get("columns") else _one_array,
     )
 
 
@@ -105,14 +108,15 @@ def _opened(run: Run, data: Any, options: Mapping[str, Any]) -> tuple[Dataset, C
     spec, form = run.recipe.spec, run.recipe.data
     if data is None or isinstance(data, Dataset):
         dataset = run.data.test if data is None else data
-        return dataset, Cells(_named_columns(_store(dataset).numpy(), spec))
+        return dataset, _stored_cells(_store(dataset).numpy(), spec)
     dataset = nd.like(form, data, **options)
+    missing_values = names_of(options.get("missing_values", form.get("missing_values")))
     if is_table(data):
-        markers = options.get("missing_values", form.get("missing_values") or ())
-        missing_values = markers.split(",") if isinstance(markers, str) else markers
-        return dataset, Cells.read(Path(data), [text.strip() for text in missing_values])
+        return dataset, Cells.read(Path(data), missing_values)
+    if is_frame(data):
+        return dataset, Cells.of_frame(data, missing_values)
     raw = data if isinstance(data, np.ndarray) else raw_like(form, data, **options).x
-    return dataset, Cells(_named_columns(np.asarray(raw), spec))
+    return dataset, _stored_cells(np.asarray(raw), spec)
 
 
 def _store(dataset: Dataset) -> Tensor:
@@ -121,15 +125,13 @@ def _store(dataset: Dataset) -> Tensor:
     return dataset.x
 
 
-def _named_columns(x: np.ndarray, spec: Spec) -> dict[str, Any]:
-    """The columns (N, D) by name, with names of categories, empty if missing."""
-    columns: dict[str, Any] = {}
-    for index, (name, part) in enumerate(spec.parts.items()):
-        columns[name] = values = x[:, index]
-        if part.values == "categories":
-            levels = np.array([*part.vocabulary, ""], dtype=object)
-            columns[name] = levels[np.where(np.isnan(values), -1, values).astype(int)]
-    return columns
+def _stored_cells(x: np.ndarray, spec: Spec) -> Cells:
+    """Stored cells (N, D), NaN if missing, as the columns of the user's table."""
+    missing = np.isnan(x)
+    cells = Cells(cells_of(np.where(missing, 0, x), spec.parts))
+    for index, name in enumerate(spec.parts):
+        cells.blank(name, np.flatnonzero(missing[:, index]))
+    return cells
 
 
 def _values(run: Run, dataset: Dataset, rows: np.ndarray, how: How) -> tuple[np.ndarray, np.ndarray]:
@@ -138,12 +140,8 @@ def _values(run: Run, dataset: Dataset, rows: np.ndarray, how: How) -> tuple[np.
     if not chunks:
         return np.empty((max(how.draws, 1), 0, dataset.shape[0])), np.empty(0)
     cells = torch.cat([found.draws if how.draws else found.cells[None] for found in chunks], 1)
-    units = dataset.scaling.invert(cells.flatten(0, 1)).unflatten(0, cells.shape[:2])
-    return units.double().numpy(), torch.cat([found.ess for found in chunks]).numpy()
-
-
-def _named(values: np.ndarray, column: Spec) -> list[Any]:
-    """Values in the form of the column: categories by name, binary values as 0 and 1."""
-    if column.values == "categories":
-        return [column.vocabulary[int(number)] for number in values]
-    return list((np.rint(values) if column.values == "binary" else values).tolist())
+    if any(part.column is None for part in run.recipe.spec.parts.values()):  # a run of an earlier version
+        units = dataset.scaling.invert(cells.flatten(0, 1)).unflatten(0, cells.shape[:2]).double().numpy()
+    else:
+        units = in_units(cells.numpy(), run.recipe.spec.parts)
+    return units, torch.cat([found.ess for found in chunks]).numpy()

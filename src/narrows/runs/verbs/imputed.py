@@ -51,8 +51,13 @@ class Imputed:
     appended: int = 0
     packed: Callable[[Mapping[str, np.ndarray], int], Any] | None = None
 
-    def result(self) -> dict[str, np.ndarray] | np.ndarray:
-        """The columns by name, (N,) each, or (M N,) with a column `draw`; for an array (N, ...), or (M, N, ...)."""
+    def result(self) -> Any:
+        """The columns by name, (N,) each, or (M N,) with a column `draw`; for an array (N, ...), or (M, N, ...).
+
+        For a data frame, a frame of the same kind.
+        """
+        if self.cells.frame is not None:
+            return self.cells.framed()
         columns = self.cells.arrays()
         if self.packed is None:
             return columns

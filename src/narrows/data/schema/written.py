@@ -1,0 +1,166 @@
+"""Numbers of a model as cells of the user's table: levels, dates with their time zone, whole numbers."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from narrows.core import Spec
+from narrows.core.check import optional
+from narrows.core.columns import LEVELS
+from narrows.data.scaling import Scaling
+from narrows.data.schema.dates import text_of
+from narrows.data.schema.typed import TEXT
+
+__all__ = ["cells_of", "in_units", "scaled", "written"]
+
+_WHOLE = ("integer", "counts")
+_SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
+
+
+def scaled(parts: Mapping[str, Spec], scaling: Scaling) -> dict[str, Spec]:
+    """The columns, with the scaling of each."""
+    shift, scale = (
+        each if isinstance(each, tuple) else (each,) * len(parts) for each in (scaling.shift, scaling.scale)
+    )
+    return {
+        name: part
+        if part.column is None
+        else replace(part, column=replace(part.column, shift=one, scale=other))
+        for (name, part), one, other in zip(parts.items(), shift, scale, strict=True)
+    }
+
+
+def in_units(x: np.ndarray, parts: Mapping[str, Spec]) -> np.ndarray:
+    """Values of a model (..., D) in the units of the table, as float64.
+
+    Args:
+        x: values of a model.
+        parts: the columns, with their scaling.
+    """
+    columns = [part.column for part in parts.values()]
+    shift = np.array([0.0 if column is None else column.shift for column in columns])
+    scale = np.array([1.0 if column is None else column.scale for column in columns])
+    found: np.ndarray = x.astype(np.float64) * scale + shift
+    return found
+
+
+def written(values: np.ndarray, spec: Spec) -> list[Any]:
+    """Numbers of a column, in the units of the table, as cells: texts, numbers or dates (datetime64).
+
+    A level that stands for all rare ones is None in a column that is not text. Numbers are not negative where no
+    training cell is.
+
+    Args:
+        values: (N,), finite.
+        spec: the column.
+
+    Example:
+        >>> written(np.array([1.0, 0.0]), Spec((), "categories", 2, vocabulary=("clerk", "nurse")))
+        ['nurse', 'clerk']
+    """
+    column = spec.column
+    if spec.values in LEVELS:
+        names: list[str | None] = list(spec.vocabulary)
+        if column is not None and column.other and not _is_text(column.dtype):
+            names[-1] = None
+        return [names[int(number)] for number in values]
+    if spec.values == "binary":
+        ones = np.rint(values).clip(0, 1)
+        return [spec.vocabulary[int(one)] for one in ones] if spec.vocabulary else list(ones.tolist())
+    if column is not None and spec.values != "datetime" and column.low >= 0:
+        values = values.clip(0, None)
+    if spec.values == "datetime":
+        if column is not None and column.form:
+            return [text_of(seconds, column.form) for seconds in values.tolist()]
+        unit = _unit("" if column is None else column.dtype)
+        return list((np.rint(values / unit) * unit * 1e6).round().astype("datetime64[us]"))
+    return list((np.rint(values) if spec.values in _WHOLE else values).tolist())
+
+
+def cells_of(units: np.ndarray, parts: Mapping[str, Spec]) -> dict[str, Any]:
+    """Rows as columns by name: texts for columns of a CSV file, else columns of Arrow, or arrays.
+
+    Args:
+        units: values in the units of the table, (N, D), finite.
+        parts: the columns.
+    """
+    return {name: _column(written(units[:, i], part), part) for i, (name, part) in enumerate(parts.items())}
+
+
+def _column(values: list[Any], spec: Spec) -> Any:
+    """Cells as a column of the type of the training data."""
+    dtype = "" if spec.column is None else spec.column.dtype
+    if dtype == TEXT:
+        if spec.values == "binary" and not spec.vocabulary:
+            return [str(int(value)) for value in values]
+        return [_text(value, spec.values in _WHOLE) for value in values]
+    if not dtype or dtype in ("object", "bool") or re.fullmatch(r"(u?int|float)\d+|<U\d+", dtype):
+        array = np.array(values)
+        return array.astype(dtype) if dtype and array.dtype.kind in "fiub" and dtype != "object" else array
+    return _arrow(values, dtype)
+
+
+def _text(value: Any, whole: bool) -> str:
+    if isinstance(value, str):
+        return value
+    return str(int(value)) if whole else str(np.float32(value))
+
+
+def _arrow(values: list[Any], dtype: str) -> Any:
+    """Cells as an Arrow array of a type."""
+    pyarrow = optional("pyarrow", "tables", "make Parquet columns")
+    inner = re.fullmatch(r"dictionary<values=([^,]+), indices=(\w+), ordered=(\d)>", dtype)
+    if inner:
+        made = _arrow(values, inner[1]).dictionary_encode()
+        kind = pyarrow.dictionary(_type(inner[2]), _type(inner[1]), ordered=inner[3] == "1")
+        return made.cast(kind) if made.type != kind else made
+    kind = _type(dtype)
+    if dtype == "bool":
+        return pyarrow.array([None if v is None else v in (1.0, "true") for v in values], kind)
+    if dtype.startswith(("int", "uint")):
+        return pyarrow.array([None if v is None else round(float(v)) for v in values], kind)
+    if dtype.startswith(("timestamp", "date")) and values and isinstance(values[0], np.datetime64):
+        moments = pyarrow.array(np.array(values, "datetime64[us]").astype(np.int64))
+        zone = re.search(r"tz=([^\]]+)", dtype)
+        moments = moments.cast(pyarrow.timestamp("us", tz=zone[1] if zone else None))
+        return moments.cast(kind)
+    if dtype.startswith("decimal"):
+        from decimal import Decimal
+
+        places = int(re.findall(r"-?\d+", dtype)[-1])
+        return pyarrow.array(
+            [None if v is None else Decimal(f"{float(v):.{max(places, 0)}f}") for v in values], kind
+        )
+    if "string" in dtype:
+        return pyarrow.array([None if v is None else str(v) for v in values], kind)
+    return pyarrow.array([None if v is None else float(v) for v in values], kind)
+
+
+def _type(dtype: str) -> Any:
+    """The type of Arrow of a text such as ``timestamp[us, tz=UTC]`` or ``decimal128(9, 2)``."""
+    pyarrow = optional("pyarrow", "tables", "make Parquet columns")
+    stamp = re.fullmatch(r"timestamp\[(\w+)(?:, tz=(.+))?\]", dtype)
+    if stamp:
+        return pyarrow.timestamp(stamp[1], tz=stamp[2])
+    decimal = re.fullmatch(r"(decimal\d+)\((\d+), (-?\d+)\)", dtype)
+    if decimal:
+        return getattr(pyarrow, decimal[1])(int(decimal[2]), int(decimal[3]))
+    return pyarrow.type_for_alias({"halffloat": "float16"}.get(dtype, dtype))
+
+
+def _unit(dtype: str) -> float:
+    """The seconds of the unit of a type of dates."""
+    if dtype.startswith("date"):
+        return 86400.0
+    unit = re.match(r"timestamp\[(\w+)", dtype)
+    return _SECONDS.get(unit[1], 1e-6) if unit else 1e-6
+
+
+def _is_text(dtype: str) -> bool:
+    """Whether the cells of a type are texts, among which a new one can be written."""
+    return dtype in (TEXT, "", "object") or "string" in dtype

@@ -1,0 +1,60 @@
+"""`Head`: p(x | z) of several columns of a table that are modelled alike."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from narrows.core import Spec
+
+__all__ = ["Head", "column_mean"]
+
+
+class Head(nn.Module):
+    """p(x | z) of C columns of a table that are modelled alike, from the entries of the decoder's output for them.
+
+    A subclass sets `width`, and is added to the table of its columns in `narrows.likelihoods.columns`. All columns
+    are computed together. Shapes: P parameters (`width`), E statistics, C columns; leading axes ``(*samples, B)``.
+
+    Args:
+        columns: the specs of the columns, in order.
+    """
+
+    width: int
+    """The number of parameters of all columns together, P."""
+
+    def __init__(self, columns: Sequence[Spec]) -> None:
+        super().__init__()
+        self.columns = tuple(columns)
+
+    def prepare(self, x: Tensor, observed: Tensor) -> Tensor:
+        """Initialise from training data: the parameters (P,) of the columns by themselves.
+
+        Args:
+            x: cells (N, C), 0 where they are missing.
+            observed: mask of the observed cells, (N, C).
+        """
+        raise NotImplementedError(f"{type(self).__name__} must define prepare")
+
+    def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
+        """-log p of each cell, (..., C), in nats; a missing cell holds any finite number."""
+        raise NotImplementedError(f"{type(self).__name__} must define nll")
+
+    def expected(self, parameters: Tensor) -> Tensor:
+        """Statistics (..., E) from which `estimate` is made; those of a mixture are the mean of its components'."""
+        raise NotImplementedError(f"{type(self).__name__} must define expected")
+
+    def estimate(self, expected: Tensor) -> Tensor:
+        """Point estimates (..., C): means of numbers, probabilities of 1, most probable levels."""
+        return expected
+
+    def sample(self, parameters: Tensor) -> Tensor:
+        """A draw of each cell, (..., C)."""
+        raise NotImplementedError(f"{type(self).__name__} must define sample")
+
+
+def column_mean(x: Tensor, observed: Tensor) -> Tensor:
+    """The mean of the observed cells of each column, (C,); 0 for a column without any."""
+    return torch.where(observed, x, 0).sum(0) / observed.sum(0).clamp_min(1)
