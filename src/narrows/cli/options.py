@@ -266,7 +266,8 @@ DATA_OPTIONS = (
         "scale",
         _text,
         "HOW",
-        "Scaling: auto, none, unit (from 0 to 1), standard (mean 0, variance 1) or counts (left as they are).",
+        "Scaling: auto, none, unit (from 0 to 1), standard (mean 0, variance 1), rank (each column "
+        "by ranks to a normal distribution) or counts (left as they are).",
         "auto",
     ),
     Option(

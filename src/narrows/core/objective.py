@@ -32,6 +32,10 @@ class Penalty(Part):
         """The terms, each (*samples, B) or a scalar."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
+    def reduced(self, reduce: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+        """The map from losses (*samples, B) to a scalar, given that of the objective."""
+        return reduce
+
 
 class Objective(Part):
     r"""Distortion plus weighted costs, computed per sample and example and reduced to one number.
@@ -65,6 +69,7 @@ class Objective(Part):
 
     def add(self, penalty: Penalty) -> None:
         """Add a penalty's terms, and set its weights."""
+        self.reduce = penalty.reduced(self.reduce)
         self.penalties.append(penalty)
         self.weights |= penalty.weights
         self.least_batch = max(self.least_batch, penalty.least_batch)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from narrows.core.check import RequestError, choice, refuse
+from narrows.data.ranks import Knots, fit_knots, read_knots, through
 
 __all__ = [
     "KINDS",
@@ -26,7 +27,7 @@ __all__ = [
 ]
 
 Values: TypeAlias = Literal["binary", "unit", "real", "counts"]
-KINDS = ("auto", "none", "unit", "standard", "counts")
+KINDS = ("auto", "none", "unit", "standard", "rank", "counts")
 _FULL = {torch.uint8: 255.0, torch.uint16: 65535.0}
 _FAR = 1e3
 """If the shift exceeds the scale by this factor, numbers are scaled in float64."""
@@ -40,12 +41,13 @@ class Scaling:
     in float64 (see `far`), and `invert` returns them in float64.
 
     Args:
-        kind: ``none``, ``unit`` (from 0 to 1), ``standard`` (mean 0, variance 1 on the training set) or ``counts``
-            (whole numbers from 0, as they are).
+        kind: ``none``, ``unit`` (from 0 to 1), ``standard`` (mean 0, variance 1 on the training set), ``rank`` (each
+            column by its ranks to a standard normal) or ``counts`` (whole numbers from 0, as they are).
         shift: one number, or one per column (vectors, sequences) or channel (images).
         scale: the same; never zero.
         axis: the axis of an example that `shift` and `scale` apply to when they are lists: the ``first``
             (channels) or the ``last`` (columns).
+        knots: for ``rank``, the map of each column (`narrows.data.ranks`).
 
     Example:
         >>> scaling = Scaling("standard", (1.0, 0.0), (2.0, 1.0))
@@ -59,6 +61,7 @@ class Scaling:
     shift: float | tuple[float, ...] = 0.0
     scale: float | tuple[float, ...] = 1.0
     axis: Literal["first", "last"] = "last"
+    knots: Knots = ()
     _seen: dict[tuple[torch.device, int, torch.dtype], tuple[Tensor, Tensor]] = field(
         default_factory=dict, init=False, repr=False, compare=False
     )
@@ -71,6 +74,8 @@ class Scaling:
 
     def apply(self, x: Tensor) -> Tensor:
         """Scale stored examples (B, ...), to a new float32 tensor unless the scaling is the identity."""
+        if self.knots:
+            return through(x, self.knots).to(torch.float32)
         if self.far:
             shift, scale = self._tensors(x, torch.float64)
             return (x.to(torch.float64) - shift).div_(scale).to(torch.float32)
@@ -94,6 +99,8 @@ class Scaling:
 
     def invert(self, x: Tensor) -> Tensor:
         """From the inputs or outputs of the model back to the units of the data."""
+        if self.knots:
+            return through(x, self.knots, back=True).to(x.dtype)
         if self.far:
             shift, scale = self._tensors(x, torch.float64)
             return x.to(torch.float64) * scale + shift
@@ -110,7 +117,10 @@ class Scaling:
             "scale": self.scale,
             "axis": self.axis,
         }
-        return {key: list(value) if isinstance(value, tuple) else value for key, value in form.items()}
+        found = {key: list(value) if isinstance(value, tuple) else value for key, value in form.items()}
+        return found | (
+            {"knots": [[list(side) for side in pair] for pair in self.knots]} if self.knots else {}
+        )
 
     @classmethod
     def of(cls, form: Scaling | Mapping[str, Any]) -> Scaling:
@@ -121,7 +131,9 @@ class Scaling:
             shift, scale = (
                 tuple(v) if isinstance(v, list) else float(v) for v in (form["shift"], form["scale"])
             )
-            return cls(str(form["kind"]), shift, scale, form.get("axis", "last"))
+            return cls(
+                str(form["kind"]), shift, scale, form.get("axis", "last"), read_knots(form.get("knots", ()))
+            )
         except (KeyError, TypeError, ValueError) as error:
             raise RequestError(
                 f"`scaling` must be from `Source.describe()`, but got {form!r}. Leave it out to fit one."
@@ -145,7 +157,7 @@ def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
 
     Args:
         x: examples as stored, (N, *shape).
-        kind: ``auto``, ``none``, ``unit``, ``standard`` or ``counts``.
+        kind: ``auto``, ``none``, ``unit``, ``standard``, ``rank`` (of vectors) or ``counts``.
         full: the largest value of the format, if it is known.
 
     Example:
@@ -157,6 +169,11 @@ def fit_scaling(x: Tensor, kind: str, full: float | None = None) -> Scaling:
     low, high = (float(v) for v in torch.aminmax(x)) if x.numel() else (0.0, 0.0)
     if kind in ("none", "counts"):
         return Scaling(kind)
+    if kind == "rank":
+        if x.ndim != 2:
+            raise refuse("scale", kind, "auto, none, unit or standard, except for vectors")
+        none = (0.0,) * x.shape[1], (1.0,) * x.shape[1]
+        return Scaling(kind, *none, knots=fit_knots(x.numpy()))
     if low >= 0 and high <= 1 and kind in ("auto", "unit"):
         return Scaling("unit")
     if kind == "auto":
@@ -179,7 +196,7 @@ def fit_columns(x: np.ndarray, numbers: Sequence[bool], kind: str) -> Scaling:
         (2.0, 1.0)
     """
     kind = "standard" if choice("scale", kind, KINDS) == "auto" else kind
-    if kind == "counts":
+    if kind in ("counts", "rank"):
         raise refuse("scale", kind, "auto, none, unit or standard for a mixed table")
     if kind == "none":
         return Scaling("none")

@@ -48,10 +48,11 @@ PENALTIES: Table[Penalty] = Table(
     {
         "vne": "narrows.objectives.entropy:CodeEntropy",
         "cs-ib": "narrows.objectives.cauchy_schwarz:CauchySchwarz",
+        "trim": "narrows.objectives.trimmed:Trimmed",
     },
     words={"none": "no further terms"},
 )
-"""Terms that can be added to an objective, by name."""
+"""Terms that can be added to an objective, and ``trim``, a mean without the largest losses, by name."""
 
 
 def with_penalty(model: Autoencoder, penalty: str | Penalty) -> Autoencoder:

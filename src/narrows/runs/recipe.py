@@ -26,6 +26,7 @@ from narrows.core.check import (
     whole,
 )
 from narrows.data import Source
+from narrows.data.ranks import read_knots
 from narrows.methods import index
 from narrows.methods.options import option_of_a_part
 from narrows.priors import PRIORS, make_prior
@@ -344,11 +345,13 @@ def _check_forms(forms: Mapping[str, Any], parts: Mapping[str, Any]) -> None:
 
 
 def _check_scaling(form: Mapping[str, Any], spec: Mapping[str, Any], shape: str) -> None:
-    choice("kind", form["kind"], ("none", "unit", "standard", "counts"))
+    choice("kind", form["kind"], ("none", "unit", "standard", "rank", "counts"))
     axis = choice("axis", form.get("axis", "last"), ("first", "last"))
     lengths = {len(form[name]) for name in ("shift", "scale") if isinstance(form[name], list)}
     if lengths - {spec[shape][0 if axis == "first" else -1] if spec.get(shape) else None}:
         raise ValueError("the scaling of the data does not have one number per column")
+    if len(read_knots(form.get("knots", ()))) != (len(form["shift"]) if form["kind"] == "rank" else 0):
+        raise ValueError("the scaling of the data does not have one list of knots per column")
     for name in ("shift", "scale"):
         for value in form[name] if isinstance(form[name], list) else [form[name]]:
             if number(name, value) == 0 and name == "scale":

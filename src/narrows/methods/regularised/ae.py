@@ -31,7 +31,8 @@ def ae(
 
     Args:
         penalty: further terms of the loss: ``vne``, the von Neumann entropy of the codes; ``cs-ib``, an information
-            bottleneck by Cauchy-Schwarz divergences.
+            bottleneck by Cauchy-Schwarz divergences; or ``trim``, the mean without the largest losses of a batch,
+            for training rows with anomalies among them.
 
     Raises:
         RequestError: an argument out of range.

@@ -1,0 +1,230 @@
+"""Anomalies in tables under the protocol of ADBench: ours beside scikit-learn's and pyod's, in one run.
+
+    OMP_NUM_THREADS=1 python -m benchmarks.anomaly [--sets glass,wbc] [--seeds 1,2,3] [--steps 1000]
+                                  [--protocols contaminated,clean] [--arms vae,ours] [--peers DIR] [--json FILE]
+
+The 36 sets of ADBench that NARROWS_DATA has (InternetAds is left out). As published: sets of fewer than 1000
+rows are drawn again to 1000, with replacement; of more than 10,000 rows 10,000 are drawn; 70 % of the rows are
+for training, 30 % for the test, stratified; columns are scaled from 0 to 1 by the training rows. `contaminated`
+trains on all training rows, without labels, `clean` on the normal ones. Of each set the figures are ROC-AUC and
+average precision on the test rows; nothing is chosen by them. Ranks are of the mean over the seeds.
+
+Ours are variational autoencoders, whose score is -log p(x); `ours` has all that the others add one by one.
+`--peers` names a virtual environment with pyod (`pip install pyod torch`), whose AutoEncoder, VAE and DeepSVDD
+have their default settings, but for as many steps of training as ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+import narrows.data as nd
+from narrows.audit.evidence.scores import score_terms
+from narrows.data.named.reading import arrays
+from narrows.data.named.registry import expand
+from narrows.methods.variational.vae import vae
+from narrows.train import optimise
+
+LEFT_OUT = ("internetads",)
+PEERS = ("AutoEncoder", "VAE", "DeepSVDD")
+BAGS = 5
+
+Detector = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
+"""From training rows, test rows and a seed to the scores of the test rows, higher for more unusual ones."""
+
+
+def forest(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """scikit-learn's isolation forest at its defaults."""
+    from sklearn.ensemble import IsolationForest
+
+    return -IsolationForest(random_state=seed).fit(train).score_samples(test)
+
+
+def mahalanobis(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """The Mahalanobis distance from the mean."""
+    away = test - train.mean(0)
+    return np.einsum("nd,de,ne->n", away, np.linalg.pinv(np.cov(train.T).reshape(away.shape[1], -1)), away)
+
+
+def pca(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """The squared error of reconstructions by the principal components with 90 % of the variance."""
+    from sklearn.decomposition import PCA
+
+    model = PCA(0.9, svd_solver="full").fit(train)
+    return np.square(test - model.inverse_transform(model.transform(test))).sum(1)
+
+
+def lof(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+    """scikit-learn's local outlier factor of 20 neighbours."""
+    from sklearn.neighbors import LocalOutlierFactor
+
+    return -LocalOutlierFactor(20, novelty=True).fit(train).score_samples(test)
+
+
+def ours(steps: int, *, scale: str = "auto", stop: bool = False, bags: int = 1, **options: Any) -> Detector:
+    """The mean -log p(x) of variational autoencoders.
+
+    Args:
+        steps: of the optimizer, at most.
+        scale: the scaling of columns.
+        stop: early stopping on a tenth of the training rows.
+        bags: number of models, each with a seed and 60 % of the rows of its own.
+        options: of the method.
+    """
+
+    def detector(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        source = nd.open({"x_train": train, "x_test": test}, scale=scale)
+        found = []
+        for bag in range(bags):
+            own = 1000 * seed + bag
+            torch.manual_seed(own)
+            model = vae(source.spec, **options)
+            how = {"steps": steps, "seed": own, "bag": 0.6 if bags > 1 else None}
+            optimise(
+                model, source.train, **how, patience=10 if stop else None, validation=None if stop else 0
+            )
+            parts = torch.arange(len(source.test)).split(512)
+            found.append(torch.cat([score_terms(model, source.test.batch(rows))["nll"] for rows in parts]))
+        return torch.stack(found).mean(0).double().numpy()
+
+    return detector
+
+
+def detectors(steps: int) -> dict[str, Detector]:
+    """All arms by name."""
+    trim = {"penalty": "trim:share=0.1"}
+    return {
+        "isolation forest": forest,
+        "Mahalanobis": mahalanobis,
+        "PCA": pca,
+        "LOF": lof,
+        "vae": ours(steps),
+        "vae, early stopping": ours(steps, stop=True),
+        "vae, rank": ours(steps, scale="rank"),
+        "vae, trim": ours(steps, **trim),
+        "vae, bagging": ours(steps, bags=BAGS),
+        "ours": ours(steps, stop=True, scale="rank", bags=BAGS, **trim),
+    }
+
+
+def split(x: np.ndarray, y: np.ndarray, seed: int, clean: bool) -> tuple[np.ndarray, ...]:
+    """Training rows, test rows and labels of the test rows, by the protocol."""
+    from sklearn.model_selection import train_test_split
+
+    rng, n = np.random.default_rng(seed), len(x)
+    if n < 1000:
+        rows = rng.choice(n, 1000, replace=True)
+        x, y = x[rows], y[rows]
+    elif n > 10_000:
+        rows = rng.choice(n, 10_000, replace=False)
+        x, y = x[rows], y[rows]
+    train, test, of_train, of_test = train_test_split(x, y, test_size=0.3, stratify=y, random_state=seed)
+    train = train[of_train == 0] if clean else train
+    low, high = train.min(0), train.max(0)
+    width = np.where(high > low, high - low, 1)
+    return (train - low) / width, (test - low) / width, of_test
+
+
+def by_peer(python: Path, name: str, steps: int) -> Detector:
+    """A detector of pyod, in its own environment."""
+
+    def detector(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
+        with tempfile.TemporaryDirectory() as folder:
+            data, out = Path(folder) / "data.npz", Path(folder) / "scores.npy"
+            np.savez(data, train=train.astype(np.float32), test=test.astype(np.float32))
+            words = [str(python), "-W", "ignore", str(Path(__file__).with_name("anomaly_peers.py")), name]
+            subprocess.run(
+                [*words, str(data), str(out), str(seed), str(steps)], check=True, capture_output=True
+            )
+            return np.load(out)
+
+    return detector
+
+
+def run(given: argparse.Namespace, protocol: str) -> list[dict[str, Any]]:
+    """The figures of all sets, seeds and arms, interleaved."""
+    from sklearn.metrics import average_precision_score, roc_auc_score
+
+    arms: Mapping[str, Detector] = detectors(given.steps)
+    if given.arms:
+        arms = {name: arms[name] for name in given.arms.split("; ")}
+    if given.peers:
+        python = given.peers / "bin" / "python"
+        arms = {**arms, **{f"pyod {name}": by_peer(python, name, given.steps) for name in PEERS}}
+    found = []
+    for name in given.sets:
+        row = expand(f"adbench-{name}")
+        x, y = arrays(row, f"X_{row.part}", f"y_{row.part}")
+        for seed in given.seeds:
+            train, test, labels = split(x.astype(np.float64), y, seed, protocol == "clean")
+            for arm, detector in arms.items():
+                began = time.process_time()
+                scores = detector(train, test, seed)
+                one = {"protocol": protocol, "set": name, "seed": seed, "arm": arm}
+                one |= {"roc": float(roc_auc_score(labels, scores))}
+                one |= {"ap": float(average_precision_score(labels, scores))}
+                found.append(one | {"cpu": time.process_time() - began})
+                if given.json:
+                    with given.json.open("a") as file:
+                        file.write(json.dumps(found[-1]) + "\n")
+    return found
+
+
+def table(found: list[dict[str, Any]]) -> str:
+    """Mean and spread over seeds, and the mean rank over sets."""
+    arms, sets = (list(dict.fromkeys(one[key] for one in found)) for key in ("arm", "set"))
+    seeds = sorted({one["seed"] for one in found})
+    roc, ap = (
+        np.array([[[_of(found, a, s, seed, key) for seed in seeds] for s in sets] for a in arms])
+        for key in ("roc", "ap")
+    )
+    places = np.argsort(np.argsort(-roc.mean(2), axis=0), axis=0) + 1
+    lines = ["| | ROC-AUC | AP | mean rank | CPU s |", "|---|---|---|---|---|"]
+    for i in np.argsort(places.mean(1), kind="stable"):
+        cells = [
+            f"{values[i].mean():.3f} ± {values[i].mean(0).std(ddof=1) if len(seeds) > 1 else 0:.3f}"
+            for values in (roc, ap)
+        ]
+        cpu = np.mean([one["cpu"] for one in found if one["arm"] == arms[i]])
+        lines.append(f"| {arms[i]} | {cells[0]} | {cells[1]} | {places[i].mean():.2f} | {cpu:.1f} |")
+    return "\n".join(lines)
+
+
+def _of(found: list[dict[str, Any]], arm: str, name: str, seed: int, key: str) -> float:
+    return next(o[key] for o in found if (o["arm"], o["set"], o["seed"]) == (arm, name, seed))
+
+
+def main() -> None:
+    """Run and print."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    known = [
+        n.removeprefix("adbench-") for n in nd.names() if n.startswith("adbench-") and "features" not in n
+    ]
+    known = [name for name in known if name not in LEFT_OUT]
+    parser.add_argument("--sets", default=known, type=lambda text: text.split(","))
+    parser.add_argument("--seeds", default=[1, 2, 3], type=lambda text: [int(s) for s in text.split(",")])
+    parser.add_argument("--protocols", default="contaminated,clean")
+    parser.add_argument("--arms", default="", help="names of arms, separated by '; '")
+    parser.add_argument("--steps", type=int, default=1000)
+    parser.add_argument("--peers", type=Path, help="virtual environment with pyod")
+    parser.add_argument("--json", type=Path, help="append each figure to this file")
+    given = parser.parse_args()
+    for protocol in given.protocols.split(","):
+        print(f"\n{protocol} training, {len(given.sets)} sets, seeds {given.seeds}\n")
+        print(table(run(given, protocol)), flush=True)
+
+
+if __name__ == "__main__":
+    main()
