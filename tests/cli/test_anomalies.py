@@ -60,6 +60,18 @@ def test_the_columns_name_kind_and_unit(cli, table_run, tmp_path):
         assert list(read(path)[0])[1] == f"{kind}_nats"
 
 
+def test_the_columns_that_make_a_row_odd_are_named(cli, table_run, tmp_path):
+    x = rows(20)
+    x[7, 3] += 5
+    new = write(tmp_path / "new.csv", x)
+    for level in ([], ["--alpha", ".02"]):
+        path = tmp_path / f"s{len(level)}.csv"
+        assert cli("score", table_run, new, *level, "--explain", "fast", "--out", path)[0] == 0
+        found = read(path)
+        assert list(found[0])[-6:] == [f"why_{k}{end}" for k in (1, 2, 3) for end in ("", "_nats")]
+        assert found[7]["why_1"] == "d"
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [
@@ -67,6 +79,8 @@ def test_the_columns_name_kind_and_unit(cli, table_run, tmp_path):
         ("--alpha .0001", "--alpha 0.0001` needs at least 9,999 calibration rows"),
         ("--alpha .1 --contamination .1", "the only level"),
         ("--alpha .1 --samples 3", "those of the calibration"),
+        ("--explain exact", "reads complete rows"),
+        ("--explain slow", "one of `fast`"),
         ("--kind rates", "`--kind` must be one of"),
         ("--estimator iwae --alpha .1", "left out with --estimator"),
     ],

@@ -107,6 +107,14 @@ class AnomalyOptions:
             help="Instead of --alpha: flag rows with a score above the 1 - c quantile of the calibration."
         ),
     ] = None
+    explain: Annotated[
+        str | None,
+        typer.Option(
+            help="Name the columns (of series the stretch) that make a row odd: fast, by their terms; exact, by "
+            "-log p of each cell given the others, for methods that read missing cells.",
+            metavar="fast|exact",
+        ),
+    ] = None
     calibration: Annotated[
         str | None,
         typer.Option(
@@ -216,7 +224,7 @@ def _anomalies(
         raise refuse("--samples", how.samples, "left out, and --seed: they are those of the calibration")
     opened, examples = open_run(run, data, _limited(data_options, how.limit), reading)
     from narrows.core.progress import Progress
-    from narrows.runs.verbs.detect import Detected
+    from narrows.runs.verbs.detect import Detected, explained
 
     with only_json(json), Progress(brief=True) as progress:
         if odd.flags:
@@ -226,6 +234,8 @@ def _anomalies(
             named: dict[str, Any] = {"kind": odd.kind, "samples": samples, "seed": how.seed}
             scores = opened.score(examples, calibration=odd.calibration, **named, progress=progress)
             found = Detected(opened.score_unit(examples, odd.kind), scores)
+            if odd.explain is not None:
+                found = explained(found, opened, examples, odd.explain, odd.calibration, progress)
     columns = found.columns()
     if path.suffix.lower() == ".npz":
         write_npz(path, columns)

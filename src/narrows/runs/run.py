@@ -330,7 +330,7 @@ class Run:
 
         Args:
             data: the rows; the test split of the run if None.
-            how: one of `alpha`, `fdr` and `contamination`; `kind`, `calibration` and `progress`.
+            how: one of `alpha`, `fdr` and `contamination`; `kind`, `explain`, `calibration` and `progress`.
         """
         from narrows.runs.verbs.detect import detect
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy as np
 from narrows.audit.metrics.conformal import check_rows, discoveries, threshold
 from narrows.core.check import fraction, refuse
 from narrows.runs.verbs.calibration import SAMPLES
+from narrows.runs.verbs.explain import explain as explain_rows
 from narrows.runs.verbs.score import kind_of, quantity, terms
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["Detected", "detect"]
+__all__ = ["Detected", "detect", "explained"]
 
 _ROWS = {
     "kept": "calibration rows, which the run kept from training",
@@ -35,6 +37,7 @@ class Detected:
         p: conformal p-values, (N,); None without ``alpha`` or ``fdr``.
         q: Benjamini-Hochberg q-values, (N,); None without ``fdr``.
         threshold: the score above which rows are flagged, with ``contamination``.
+        why: columns that name what made rows odd, with ``explain``.
         rows: the calibration rows: ``kept``, ``test`` or ``given``; empty without a level.
         n: their number.
     """
@@ -45,6 +48,7 @@ class Detected:
     p: np.ndarray | None = None
     q: np.ndarray | None = None
     threshold: float | None = None
+    why: Mapping[str, np.ndarray] = field(default_factory=dict)
     rows: str = ""
     n: int = 0
 
@@ -61,7 +65,8 @@ class Detected:
         """One column a figure, by name."""
         found = {self.quantity: self.scores, "p_value": self.p, "q_value": self.q}
         flag = None if self.flag is None else self.flag.astype(np.int64)
-        return {name: values for name, values in (found | {"flag": flag}).items() if values is not None}
+        given = {name: values for name, values in (found | {"flag": flag}).items() if values is not None}
+        return given | dict(self.why)
 
 
 def detect(
@@ -72,6 +77,7 @@ def detect(
     alpha: float | None = None,
     fdr: float | None = None,
     contamination: float | None = None,
+    explain: str | None = None,
     calibration: Any = None,
     progress: Any = None,
 ) -> Detected:
@@ -86,6 +92,8 @@ def detect(
         fdr: instead, flag rows with a Benjamini-Hochberg q-value of at most this: of the flagged rows, a share of at
             most `fdr` is expected to be normal. The q-values depend on all rows of the data.
         contamination: instead, flag rows with a score above the 1 - c quantile of the calibration scores.
+        explain: name the columns that make rows odd, ``fast`` or for flagged rows ``exact``: see
+            `narrows.runs.verbs.explain.explain`.
         calibration: as for `Run.calibration`: the calibration rows, by default those of the run.
         progress: a `narrows.core.progress.Progress`, or None.
 
@@ -109,8 +117,19 @@ def detect(
     made = Detected(quantity(run, kind), scores, rows=known.rows, n=len(known))
     if name == "contamination":
         most = threshold(known.of(kind), level)
-        return replace(made, flag=scores > most, threshold=most)
-    return _tested(made, known.p_values(kind, found), level, name == "fdr")
+        made = replace(made, flag=scores > most, threshold=most)
+    else:
+        made = _tested(made, known.p_values(kind, found), level, name == "fdr")
+    return made if explain is None else explained(made, run, data, explain, calibration, progress)
+
+
+def explained(
+    made: Detected, run: Run, data: Any, how: str, calibration: Any = None, progress: Any = None
+) -> Detected:
+    """The scores with what makes rows odd; exact terms of flagged rows alone, if there are flags."""
+    rows = made.flag if how == "exact" else None
+    found = explain_rows(run, data, how, rows=rows, calibration=calibration, progress=progress)
+    return replace(made, why=found.columns(rows))
 
 
 def _tested(made: Detected, p: np.ndarray, level: float, several: bool) -> Detected:
