@@ -185,7 +185,7 @@ def score(
     the mean is printed. On two cores, 100 examples of MNIST take about a second by iwae and minutes by ais; less with
     fewer --temperatures, --chains or a smaller --limit.
 
-    All are computed on scaled data.
+    All are computed on scaled data. Of a group of runs (`fit --seeds`) scores are means over the runs.
     """
     path = None if out is None else destination(out, force, _TABLES)
     if how.estimator is None:
@@ -222,7 +222,7 @@ def _anomalies(
         raise RequestError(f"Missing {missing}. Only with --estimator it may be left out.")
     if odd.flags and (how.samples, how.seed) != (None, 0):
         raise refuse("--samples", how.samples, "left out, and --seed: they are those of the calibration")
-    opened, examples = open_run(run, data, _limited(data_options, how.limit), reading)
+    opened, examples = _run_or_group(run, data, _limited(data_options, how.limit), reading)
     from narrows.core.progress import Progress
     from narrows.runs.verbs.detect import Detected, explained
 
@@ -246,6 +246,19 @@ def _anomalies(
         facts |= {"flagged": int(found.flag.sum()), "calibration": {"rows": found.rows, "n": found.n}}
         note(found.says)
     print_result(json, path, **facts)
+
+
+def _run_or_group(
+    run: Path, data: str, options: dict[str, Any], reading: shared.ReadingOptions
+) -> tuple[Run, Dataset]:
+    """A run, or the runs of a group as one scorer, and the data."""
+    if not (run / "sweep.json").is_file():
+        return open_run(run, data, options, reading)
+    from narrows.data import like
+    from narrows.runs.ensemble import load_group
+
+    group = load_group(run)
+    return group, like(group.recipe.data, data, **options)
 
 
 def _opened(

@@ -68,6 +68,11 @@ class Run:
         return self._source if self._source is not None else self.recipe.open()
 
     @property
+    def members(self) -> tuple[Run, ...]:
+        """The runs whose scores are averaged: this one; of a group (`narrows.runs.ensemble`) all of them."""
+        return (self,)
+
+    @property
     def metrics(self) -> list[dict[str, Any]]:
         """The records of ``metrics.jsonl``."""
         return read_metrics(self.path)

@@ -108,7 +108,7 @@ def calibrate(run: Run, data: Any = None, *, progress: Any = None) -> Calibratio
     """The calibration of a run; see `narrows.runs.run.Run.calibration`."""
     if data is not None:
         return _scored(run, run.dataset(data), "given", progress)
-    path, model = run.path / FILE, run.model.tokenizer_hash()
+    path, model = run.path / FILE, "-".join(member.model.tokenizer_hash() for member in run.members)
     found = Calibration.read(path, model)
     if found is None:
         kept = kept_rows(run)

@@ -135,7 +135,7 @@ def _exact(run: Run, data: Any, rows: np.ndarray | None, progress: Any) -> np.nd
         )
 
     def one(batch: Batch) -> Any:
-        return hidden_terms(run.model, batch, SAMPLES)
+        return torch.stack([hidden_terms(each.model, batch, SAMPLES) for each in run.members]).mean(0)
 
     dataset = run.dataset(data)
     chosen = np.arange(len(dataset)) if rows is None else np.flatnonzero(rows)

@@ -37,7 +37,9 @@ def score(
 def terms(
     run: Run, data: Any, *, samples: int, seed: int, progress: Any = None, elements: bool = False
 ) -> dict[str, np.ndarray]:
-    """The terms of the scores of all examples, float64: see `narrows.audit.evidence.scores.score_terms`.
+    """The terms of the scores of all examples, float64, means over the runs of a group.
+
+    See `narrows.audit.evidence.scores.score_terms`.
 
     Raises:
         RequestError: fewer than one sample.
@@ -45,7 +47,8 @@ def terms(
     whole("samples", samples)
 
     def one(batch: Batch) -> dict[str, Tensor]:
-        return score_terms(run.model, batch, samples, seed, elements)
+        each = [score_terms(member.model, batch, samples, seed, elements) for member in run.members]
+        return {name: torch.stack([found[name] for found in each]).mean(0) for name in each[0]}
 
     parts = list(run._over(data, one, progress, "Scoring", chunk=_CHUNK))
     return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]}
