@@ -11,6 +11,7 @@ import typer
 from narrows.cli import shared
 from narrows.cli.codes import open_run, print_result
 from narrows.cli.errors import note
+from narrows.cli.maps import MapOptions
 from narrows.cli.output import destination, only_json, print_json, write_npz, write_table
 from narrows.core.check import RequestError, refuse
 
@@ -171,6 +172,7 @@ def score(
     json: _JSON = False,
     *,
     odd: AnomalyOptions,
+    maps: MapOptions,
     how: EstimatorOptions,
     reading: shared.ReadingOptions,
     data_options: dict[str, Any],
@@ -190,7 +192,7 @@ def score(
     path = None if out is None else destination(out, force, _TABLES)
     if how.estimator is None:
         how.check_plain()
-        _anomalies(run, data, path, (odd, how), json, reading, data_options)
+        _anomalies(run, data, (path, maps.path(force)), (odd, maps, how), json, reading, data_options)
         return
     odd.check_absent()
     from narrows.core.progress import Progress
@@ -209,14 +211,14 @@ def score(
 def _anomalies(
     run: Path,
     data: str | None,
-    path: Path | None,
-    options: tuple[AnomalyOptions, EstimatorOptions],
+    paths: tuple[Path | None, Path | None],
+    options: tuple[AnomalyOptions, MapOptions, EstimatorOptions],
     json: bool,
     reading: shared.ReadingOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Write one score for each example, and which are anomalies."""
-    odd, how = options
+    (path, map_path), (odd, maps, how) = paths, options
     if data is None or path is None:
         missing = "DATA: a name or a path" if data is None else "--out: give a file, such as --out scores.csv"
         raise RequestError(f"Missing {missing}. Only with --estimator it may be left out.")
@@ -236,6 +238,7 @@ def _anomalies(
             found = Detected(opened.score_unit(examples, odd.kind), scores)
             if odd.explain is not None:
                 found = explained(found, opened, examples, odd.explain, odd.calibration, progress)
+        mapped = None if map_path is None else maps.scored(opened, examples, odd.calibration, progress)
     columns = found.columns()
     if path.suffix.lower() == ".npz":
         write_npz(path, columns)
@@ -245,6 +248,8 @@ def _anomalies(
     if found.flag is not None:
         facts |= {"flagged": int(found.flag.sum()), "calibration": {"rows": found.rows, "n": found.n}}
         note(found.says)
+    if mapped is not None and map_path is not None:
+        facts |= maps.write(map_path, mapped, examples)
     print_result(json, path, **facts)
 
 

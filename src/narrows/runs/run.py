@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from narrows.runs.verbs.calibration import Calibration
     from narrows.runs.verbs.detect import Detected
     from narrows.runs.verbs.likelihood import Estimated
+    from narrows.runs.verbs.score_map import Mapped
 
 __all__ = ["Run"]
 
@@ -340,6 +341,17 @@ class Run:
         from narrows.runs.verbs.detect import detect
 
         return detect(self, data, **how)
+
+    def score_map(self, data: Any = None, **how: Any) -> Mapped:
+        """Anomaly scores of the pixels of images: see `narrows.runs.verbs.score_map.score_map`.
+
+        Args:
+            data: the images; the test split of the run if None.
+            how: `mask`, `truth`, `calibration` and `progress`.
+        """
+        from narrows.runs.verbs.score_map import score_map
+
+        return score_map(self, data, **how)
 
     def likelihood(self, data: Any = None, **how: Any) -> Estimated:
         """-log p(x) in nats with its errors: see `narrows.runs.verbs.likelihood.likelihood`.
