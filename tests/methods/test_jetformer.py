@@ -11,6 +11,7 @@ from narrows.core.check import RequestError
 from narrows.likelihoods.rounded import Rounded
 from narrows.methods.variational.jetformer import jetformer
 from narrows.nets.coupling import Couplings
+from narrows.priors.heads.mixture import rejected
 
 
 def tiny(spec, **options):
@@ -103,6 +104,41 @@ def test_cached_draws_are_those_of_full_passes():
     batch = Batch(torch.rand(3, 1, 4, 4).double(), condition={"labels": labels})
     other = Batch(batch.x, condition={"labels": labels.flip(1)})
     assert not torch.allclose(model.encode(batch).costs["kl"], model.encode(other).costs["kl"])
+
+
+def test_guided_draws_are_rejected_draws_with_and_without_labels():
+    model = tiny(Spec((1, 4, 4), classes=2), patch=2, labels=True)
+    labels = torch.eye(2, dtype=torch.double)[[0, 1, 1]]
+    code = model.bottleneck
+    torch.manual_seed(5)
+    found = code.sample(3, {"labels": labels}, guidance=2.0).z
+    torch.manual_seed(5)
+    soft = torch.zeros(3, 4, 4, dtype=torch.double)
+    for place in range(4):
+        told, untold = (code.head(code.net(soft, who)[:, place]) for who in (labels, None))
+        soft[:, place] = rejected(told, untold, 2.0)
+    assert torch.allclose(found, soft.flatten(1), atol=1e-9)
+    torch.manual_seed(5)
+    one = code.sample(3, {"labels": labels}).z
+    torch.manual_seed(5)
+    assert torch.equal(code.sample(3, {"labels": labels}, guidance=1.0).z, one)
+    with pytest.raises(RequestError, match=r"`guidance` must be 1 where a prior is told no labels.*`labels`"):
+        tiny((4,), patch=2).bottleneck.sample(2, guidance=2.0)
+
+
+def test_a_tenth_of_the_rows_has_no_labels_in_training():
+    """Without their noise, costs of equal rows are those with the label or those without."""
+    model = tiny(Spec((4,), classes=2), patch=2, labels=True)
+    labels = torch.tensor([[0.0, 1.0]], dtype=torch.double).expand(4000, 2)
+    seen = model.encoder(torch.full((4000, 4), 0.4, dtype=torch.double), {"labels": labels})
+    told, untold = (
+        seen["log_q"][0] - model.bottleneck.log_prob(seen["tokens"][:1], who)[0] for who in (labels[:1], None)
+    )
+    costs = model.bottleneck.train()(seen).costs["kl"]
+    bare = torch.isclose(costs, untold)
+    assert float(bare.double().mean()) == pytest.approx(0.1, abs=0.02)
+    assert torch.allclose(costs[~bare], told)
+    assert torch.allclose(model.bottleneck.eval()(seen).costs["kl"], told)
 
 
 def test_noise_follows_its_schedule_in_training_alone():

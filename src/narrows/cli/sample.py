@@ -185,10 +185,7 @@ def _write_several(
     from narrows import priors
 
     drawn: dict[str, Any] = {}
-    owned = {
-        name: priors.sampling_options(type(run.model.prior)) if run.model.prior is not None else {}
-        for name, run in runs.items()
-    }
+    owned = {name: priors.sampling_options(type(run.model.drawn_from)) for name, run in runs.items()}
     with only_json(json), codes.show_progress() as progress:
         for name, run in runs.items():
             own = {

@@ -58,7 +58,7 @@ def _names(text: str) -> set[str]:
 
 
 def sampling_options(words: Sequence[str], prior: str | None = None) -> list[Option]:
-    """The sampling options of all priors and of texts; the help shows those of the run.
+    """The sampling options of all priors, of `jetformer` and of texts; the help shows those of the run.
 
     The others are parsed too, so that the error message can list the valid ones.
 
@@ -68,6 +68,7 @@ def sampling_options(words: Sequence[str], prior: str | None = None) -> list[Opt
     """
     from narrows import priors
     from narrows.likelihoods.tokens import Tokens
+    from narrows.priors.soft_tokens import SoftTokens
 
     recipe = _recipe(words)
     own = {_prior(recipe)} if prior is None else _names(prior)
@@ -76,6 +77,8 @@ def sampling_options(words: Sequence[str], prior: str | None = None) -> list[Opt
         (f"Sampling options of {name}", name in own, priors.PRIORS.constructor(name))
         for name in priors.PRIORS.parts
     ]
+    joint = recipe is not None and recipe.method == "jetformer" and own == {""}
+    parts.append(("Sampling options of jetformer", joint, SoftTokens))
     parts.append(("Sampling options of texts", texts, Tokens))
     found: dict[str, Option] = {}
     for panel, shows, part in sorted(parts, key=lambda part: not part[1]):

@@ -123,6 +123,11 @@ class Autoencoder(Part):
         """Features of a batch for downstream probes, (B, F)."""
         return self.bottleneck.features(self.encode(batch))
 
+    @property
+    def drawn_from(self) -> Bottleneck | Prior:
+        """What new codes are drawn from: the second-stage prior, or the bottleneck without one."""
+        return self.bottleneck if self.prior is None else self.prior
+
     def sample(
         self, n: int, condition: Condition = NO_CONDITION, draw: bool = False, **options: Any
     ) -> Tensor:
@@ -132,17 +137,17 @@ class Autoencoder(Part):
             n: the number of examples.
             condition: n rows of each of the model's conditions, by name.
             draw: draw from the likelihood instead of taking its mean.
-            options: keyword arguments of the second-stage prior's `sample`; those that it does not have go to the
-                likelihood's `sample`, which then draws.
+            options: keyword arguments of `sample` of the second-stage prior, or of the bottleneck without one; those
+                that it does not have go to the likelihood's `sample`, which then draws.
 
         Raises:
             RequestError: neither the bottleneck nor a second stage has a prior.
         """
-        known = () if self.prior is None else inspect.signature(self.prior.sample).parameters
+        known = inspect.signature(self.drawn_from.sample).parameters
         first = {name: value for name, value in options.items() if name in known}
         drawing = {name: value for name, value in options.items() if name not in known}
         if self.prior is None:
-            code = self.bottleneck.sample(n, condition)
+            code = self.bottleneck.sample(n, condition, **first)
         else:
             code = self.bottleneck.from_symbols(self.prior.sample(n, condition, **first))
         parameters = self.decode(code.z, condition)

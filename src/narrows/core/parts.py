@@ -125,7 +125,7 @@ class Bottleneck(Part):
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
-        """Draw n codes from the prior, given n rows of each condition.
+        """Draw n codes from the prior, given n rows of each condition. A subclass may have options, all by keyword.
 
         Raises:
             RequestError: this bottleneck has no prior.

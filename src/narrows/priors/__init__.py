@@ -12,7 +12,7 @@ from narrows.core.spelling import Option, Table
 from narrows.core.texts import docstring_args
 
 if TYPE_CHECKING:
-    from narrows.core import Likelihood, Prior, Symbols
+    from narrows.core import Autoencoder, Bottleneck, Likelihood, Prior, Symbols
 
 __all__ = [
     "PRIORS",
@@ -152,8 +152,8 @@ def require(symbols: Symbols, prior: type[Prior]) -> None:
     raise refuse("prior", named, f"one that reads {symbols}", f"These do: {', '.join(fit)}.")
 
 
-def sampling_options(part: type[Prior | Likelihood]) -> dict[str, Option]:
-    """The options of `sample` of a prior or a likelihood, by name.
+def sampling_options(part: type[Bottleneck | Prior | Likelihood]) -> dict[str, Option]:
+    """The options of `sample` of a prior, a bottleneck or a likelihood, by name.
 
     Example:
         >>> from narrows.priors.flow_matching import FlowMatching
@@ -169,20 +169,20 @@ def sampling_options(part: type[Prior | Likelihood]) -> dict[str, Option]:
     }
 
 
-def check_sampling(prior: Prior | None, likelihood: Likelihood, options: Mapping[str, Any]) -> None:
-    """Raise for options that `sample` of neither the prior nor the likelihood has.
+def check_sampling(model: Autoencoder, options: Mapping[str, Any]) -> None:
+    """Raise for options that `sample` of neither the prior (without one the bottleneck) nor the likelihood has.
 
     Raises:
         RequestError: the option does not exist.
     """
-    parts = [type(part) for part in (prior, likelihood) if part is not None]
-    known = {name: option for part in parts for name, option in sampling_options(part).items()}
+    parts = model.drawn_from, model.likelihood
+    known = {name: option for part in parts for name, option in sampling_options(type(part)).items()}
     for name, value in options.items():
         if name not in known:
             if not known:
                 why = (
                     "No second stage draws these codes"
-                    if prior is None
+                    if model.prior is None
                     else "This prior draws without options"
                 )
                 raise refuse(name, value, "left out", f"{why}, so that there is nothing to set.")

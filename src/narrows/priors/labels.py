@@ -123,8 +123,15 @@ def dropped(labels: Tensor | None, training: bool) -> Tensor | None:
     return labels * kept
 
 
-def with_unlabelled(labels: Tensor | None, guidance: float) -> Tensor | None:
+def with_unlabelled(
+    labels: Tensor | None, guidance: float, fix: str = "Fit one that is: --prior NAME:labels=yes."
+) -> Tensor | None:
     """With guidance, the labels followed by the same number of rows of zeros; otherwise the labels.
+
+    Args:
+        labels: one-hot, (n, G); None for an unconditional prior.
+        guidance: w.
+        fix: what to do where there are none.
 
     Raises:
         RequestError: guidance for an unconditional prior.
@@ -132,7 +139,6 @@ def with_unlabelled(labels: Tensor | None, guidance: float) -> Tensor | None:
     if number("guidance", guidance, low=0) == 1:
         return labels
     if labels is None:
-        fix = "Fit one that is: --prior NAME:labels=yes."
         raise refuse("guidance", guidance, "1 where a prior is told no labels", fix)
     return torch.cat([labels, torch.zeros_like(labels)])
 

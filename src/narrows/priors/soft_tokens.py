@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, TokenLayout
 from narrows.core.check import refuse, whole
 from narrows.priors.heads.mixture import Mixture
+from narrows.priors.labels import dropped, with_unlabelled
 from narrows.priors.sequence import Causal
 
 __all__ = ["SoftTokens"]
@@ -25,7 +27,7 @@ class SoftTokens(Bottleneck):
 
     h_l is the output of a causal transformer over earlier tokens, without their noise. The cost ``kl`` is
     log q(z | x) - log p(z): -log p(x) where z is a function of x, and a bound of it with uniform noise on rounded
-    numbers, both in nats.
+    numbers, both in nats. In training a tenth of the rows has no labels, for guidance (see `DROP`).
 
     Args:
         layout: the grid of the tokens.
@@ -73,7 +75,7 @@ class SoftTokens(Bottleneck):
 
     def forward(self, h: Mapping[str, Tensor], samples: tuple[int, ...] = ()) -> Code:
         """The tokens of a `FlowEncoder` as code, which has nothing to draw."""
-        cost = h["log_q"] - self.log_prob(h["tokens"], h.get("labels"))
+        cost = h["log_q"] - self.log_prob(h["tokens"], dropped(h.get("labels"), self.training))
         z = h["tokens"].flatten(1)
         return Code(z.expand(*samples, *z.shape), {"kl": cost.expand(*samples, *cost.shape)})
 
@@ -85,15 +87,22 @@ class SoftTokens(Bottleneck):
             found = found - self.head.nll(self.net(soft, labels), soft, self.net.embed).sum(1)
         return found
 
-    def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
-        """Draw n codes, token by token with cached keys and values; labels are drawn evenly if none are given."""
+    def sample(self, n: int, condition: Condition = NO_CONDITION, *, guidance: float = 1.0) -> Code:
+        """Draw n codes, token by token with cached keys and values. `narrows.priors.SAMPLING` explains guidance.
+
+        Args:
+            n: how many.
+            condition: their ``labels``, one-hot (n, G), drawn evenly if none are given.
+        """
         noise = torch.randn(n, self.tokens, self.channels - self.kept, device=self.where.device)
+        labels = condition.get("labels") if self.net is not None and self.classes else None
+        if self.net is not None and self.classes and labels is None:
+            labels = F.one_hot(torch.randint(self.classes, (n,), device=noise.device), self.classes)
+        both = with_unlabelled(labels, guidance, "Fit the method with its option ``labels``.")
         if self.net is None or self.head is None:
             return Code(noise.flatten(1))
-        labels = condition.get("labels") if self.classes else None
-        if self.classes and labels is None:
-            labels = F.one_hot(torch.randint(self.classes, (n,), device=noise.device), self.classes)
-        soft = self.net.generate(self.net.first(n, labels), self.head.draw)
+        draw = partial(self.head.draw, guidance=guidance)
+        soft = self.net.generate(self.net.first(n if guidance == 1 else 2 * n, both), draw)[:n]
         return Code(torch.cat([soft, noise], -1).flatten(1))
 
     def to_symbols(self, code: Code) -> Tensor:

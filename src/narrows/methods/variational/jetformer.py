@@ -63,7 +63,8 @@ def jetformer(
         heads: attention heads of all transformers.
         levels: number of levels of the data, equally spaced from 0 to 1; with 0 it is 256 for values from 0 to 1, 2 for
             binary ones, and real numbers get no noise.
-        labels: whether the transformer is told the labels of the data, in its first token.
+        labels: whether the transformer is told the labels of the data, in its first token, but for a tenth of the rows
+            in training, so that samples can be guided.
         noise: deviation of Gaussian noise on the data in training, a schedule that falls to 0, such as
             ``cosine:0.25:0:2000``.
 

@@ -56,7 +56,7 @@ def sample(
             or the label does not exist.
     """
     n = whole("n", n)
-    check_sampling(run.model.prior, run.model.likelihood, options)
+    check_sampling(run.model, options)
     if options.get("draft"):
         options["draft"] = draft_of(run, options["draft"])
     condition, grid = labels(run, n, label), fields_grid(run, resolution)
