@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import narrows as nr
 from narrows.cli.sampling import prior_of, sampling_options
 from narrows.priors import PRIORS
 
@@ -113,3 +114,19 @@ def test_a_prior_that_cannot_be_is_a_sentence(cli, run, tmp_path):
     assert code == 2
     assert "at most the number of codes" in said
     assert not (run / "priors").exists() or not any((run / "priors").iterdir())
+
+
+def test_jetformer_is_guided_without_a_second_stage(cli, refused, tmp_path):
+    small = {"width": 8, "depth": 1, "heads": 2, "couplings": 1, "patch": 4, "steps": 1, "progress": False}
+    told, untold = tmp_path / "told", tmp_path / "untold"
+    nr.fit("digits", "jetformer", told, labels=True, **small)
+    nr.fit("digits", "jetformer", untold, **small)
+    shown = {option.name for option in sampling_options([str(told)]) if not option.hidden}
+    assert shown == {"guidance"}
+    out = tmp_path / "x.npz"
+    assert cli("sample", told, "--label", 3, "--guidance", 2, "-n", 2, "--out", out)[0] == 0
+    said = refused("sample", untold, "--guidance", 2, "--out", tmp_path / "no.npz")
+    assert "`--guidance` must be 1 where a prior is told no labels" in said
+    assert "Fit the method with its option `labels`" in said
+    assert "It has `--guidance`" in refused("sample", told, "--top-k", 2, "--out", tmp_path / "no.npz")
+    assert not (tmp_path / "no.npz").exists()
