@@ -6,7 +6,7 @@ import pytest
 
 from narrows.core.check import RequestError
 from narrows.methods.index import METHODS, builder
-from narrows.testing import KINDS, SPECS, STACKED, Case, check_method
+from narrows.testing import COUNTS, KINDS, SPECS, STACKED, Case, check_method
 
 # Small sizes, where a builder has such an argument: the properties do not depend on them.
 SMALL = {
@@ -42,9 +42,9 @@ def test_the_matrix(name, spec):
     check_method(builder(name), spec, **small(name))
 
 
-@pytest.mark.parametrize("spec", STACKED, ids=["layers", "layers-target", "pair"])
+@pytest.mark.parametrize("spec", [*STACKED, *COUNTS], ids=["layers", "layers-target", "pair", "counts"])
 @pytest.mark.parametrize("name", METHODS)
-def test_the_matrix_of_methods_for_several_layers(name, spec):
+def test_the_matrix_of_methods_for_several_layers_or_for_counts(name, spec):
     """Of the others, which see just one more shape here, the vector and the image are enough."""
     accepted = {s: Case(name, builder(name), s, small(name)).accepted() for s in (*SPECS, spec)}
     if accepted[spec] and not any(accepted[s] for s in SPECS):
@@ -63,5 +63,5 @@ def test_the_matrix_of_data_with_missing_values(name, spec):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_takes_some_kind_of_data(name):
-    specs = (*SPECS, *STACKED, *KINDS)
+    specs = (*SPECS, *STACKED, *COUNTS, *KINDS)
     assert any(Case(name, builder(name), s, small(name)).accepted() for s in specs)

@@ -303,8 +303,9 @@ def _spec(train: Dataset, classes: tuple[str, ...], raw: Raw) -> Spec:
     assert isinstance(sample, Tensor)
     ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
     values = values_of(ready, train.scaling)
+    told = {name: tuple(train.columns[name].shape[1:]) for name in train.columns if name == "batch"}
     if train.target is None:
-        return Spec(train.shape, values, len(classes))
+        return Spec(train.shape, values, len(classes), conditions=told)
     target = train.target if isinstance(train.target, Tensor) else _sample(train.target)
     goal = values_of(target, train.target_scaling)
     other = None if goal == values else goal

@@ -216,6 +216,7 @@ def _prepare(
     )
     if prior is not None and options.get("prior") is not prior:
         recipe = with_prior(recipe, model, prior, source)
+    model.check_examples(source.train)
     check_prior(model, source)
     check_stages(model, plan, FINISHED if base is not None else ())
     return recipe, model, source

@@ -28,6 +28,7 @@ from narrows.testing.speller import speller
 from narrows.testing.tiny_lm import tiny_lm
 
 __all__ = [
+    "COUNTS",
     "KINDS",
     "PRIOR_PROPERTIES",
     "PROPERTIES",
@@ -56,6 +57,9 @@ SPECS = (
 
 STACKED = (Spec((3, 6)), Spec((3, 6), target=(3, 6)), Spec((2, 6)))
 """Specs for methods that refuse those: activations of several layers, of a pair of them, of two models."""
+
+COUNTS = (Spec((12,), "counts", classes=3, conditions={"batch": (3,)}),)
+"""Specs for methods that read counts only."""
 
 KINDS = (
     Spec(
@@ -100,7 +104,7 @@ def check_method(
     Args:
         builder: ``builder(spec, **options) -> Autoencoder``.
         spec: description of the data; if None, all of `SPECS` that the builder does not refuse, or if it
-            refuses all, of `STACKED` or `KINDS`.
+            refuses all, of `STACKED`, `COUNTS` or `KINDS`.
         options: arguments of the builder, for example small sizes.
 
     Returns:
@@ -116,7 +120,7 @@ def check_method(
     """
     name = getattr(builder, "__name__", str(builder))
     cases: list[Case] = []
-    for group in (SPECS, STACKED, KINDS) if spec is None else ((_any(spec),),):
+    for group in (SPECS, STACKED, COUNTS, KINDS) if spec is None else ((_any(spec),),):
         tried = [Case(name, builder, s, options) for s in group]
         cases = cases or [case for case in tried if spec is not None or case.accepted()]
     if not cases:

@@ -117,6 +117,8 @@ def _array(spec: Spec, world: _World) -> Dataset:
     labels = world.hidden[:, 0].argsort().argsort() % spec.classes if spec.classes else None
     x = world.values(spec, spec.shape)
     columns = {"gradients": torch.randn(x.shape, generator=torch.Generator().manual_seed(world.seed + 1))}
+    for name, (levels,) in spec.conditions.items():
+        columns[name] = torch.nn.functional.one_hot(torch.arange(world.n) % levels, levels).float()
     if len(spec.shape) == 2:
         columns["tokens"] = (world.hidden.argsort(1)[:, :1] + torch.arange(spec.shape[0])) % 3
     return Dataset(

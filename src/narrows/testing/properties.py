@@ -62,7 +62,8 @@ def shapes(case: Case) -> None:
 def finite(case: Case) -> None:
     """Losses and reconstructions are finite, for constant data too."""
     model, batch = case.prepared()
-    for x in (batch.x, tree_map(torch.zeros_like, batch.x), tree_map(torch.ones_like, batch.x)):
+    constant = [torch.ones_like] if case.spec.values == "counts" else [torch.zeros_like, torch.ones_like]
+    for x in (batch.x, *(tree_map(fill, batch.x) for fill in constant)):
         for mode in (True, False):
             model.train(mode)
             tried = Batch(x, batch.target, batch.condition, batch.weight)

@@ -24,6 +24,7 @@ SYNTHETIC: dict[str, str] = {
     "manifold": "Points on a curved manifold of known dimension in a space of any dimension, with outliers",
     "addresses": "Addresses whose state, city and zip prefix obey hard rules, with exact probabilities",
     "shifts": "A pattern under two cyclic shifts, which form a torus",
+    "cells": "Counts of cells of several types, in batches, with known means",
     "branching": "Noisy observations of the nodes of a tree that branches by diffusion, with known exact likelihood",
     "tree": "A hierarchical mixture of Gaussians, whose branches at each level are known, with exact likelihood",
     "gaussian-views": "Several views of one Gaussian code, with exact joint, subset and conditional likelihood",

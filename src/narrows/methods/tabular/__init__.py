@@ -1,4 +1,4 @@
-"""Autoencoders of tables: continuous and categorical columns, with missing cells."""
+"""Autoencoders of tables: continuous and categorical columns with missing cells, and rows of counts."""
 
 from narrows.methods.row import Method
 
@@ -16,5 +16,27 @@ ROWS = (
         None,
         "tabular.missing_iwae",
         ("table",),
+    ),
+    Method(
+        "scvi",
+        "Deep generative modeling for single-cell transcriptomics",
+        2018,
+        "doi:10.1038/s41592-018-0229-2",
+        "tabular",
+        "Given its total, a VAE of counts explains a new cell better than factor analysis of the logarithms of counts.",
+        3,
+        None,
+        "tabular.scvi",
+    ),
+    Method(
+        "dca",
+        "Single-cell RNA-seq denoising using a deep count autoencoder",
+        2019,
+        "doi:10.1038/s41467-018-07931-2",
+        "tabular",
+        "An autoencoder with a likelihood of counts estimates means that dropped counts hide, better than by PCA.",
+        3,
+        None,
+        "tabular.dca",
     ),
 )

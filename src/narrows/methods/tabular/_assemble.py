@@ -1,0 +1,66 @@
+"""The model of counts given their total, which several methods share."""
+
+from __future__ import annotations
+
+from narrows import likelihoods
+from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Spec, as_spec
+from narrows.core.check import number, refuse
+from narrows.likelihoods.counts import GivenTotal
+from narrows.nets.build import net_for
+from narrows.nets.corrupt import Corrupted
+from narrows.nets.kinds import Net
+from narrows.nets.logarithm import reading
+from narrows.nets.totals import CountAutoencoder, ShareDecoder
+
+__all__ = ["count_autoencoder", "counted"]
+
+
+def counted(spec: Spec | tuple[int, ...]) -> Spec:
+    """The spec of rows of counts.
+
+    Raises:
+        RequestError: other data.
+    """
+    spec = as_spec(spec)
+    if spec.values != "counts" or len(spec.shape) != 1 or spec.target is not None:
+        fix = 'Open whole numbers from 0, a row for each cell, with `--scale counts` (`scale="counts"`).'
+        raise refuse("spec", f"{spec.values} values of shape {spec.shape}", "rows of counts", fix)
+    return spec
+
+
+def count_autoencoder(
+    spec: Spec,
+    bottleneck: Bottleneck,
+    widths: tuple[int, int],
+    objective: Objective,
+    *,
+    dropout: float,
+    net: str | Net,
+    likelihood: str | Likelihood,
+) -> Autoencoder:
+    """An autoencoder of counts given their total, with a batch condition of the decoder where the data have one.
+
+    Args:
+        spec: description of the data, from `counted`.
+        bottleneck: the bottleneck.
+        widths: of the encoder's output, and of the code.
+        objective: the objective.
+        dropout: share of the inputs that are 0 in training.
+        net: the networks.
+        likelihood: the distribution of a count.
+    """
+    output = GivenTotal(likelihoods.likelihood(likelihood, spec.shape, spec.values))
+    nets = net_for(net, spec.shape)
+    encoder = nets.encoder(spec.shape, widths[0])
+    if number("dropout", dropout, low=0, high=1):
+        encoder = Corrupted(encoder, "masking", dropout)
+    told = {name: sizes[0] for name, sizes in spec.conditions.items() if name == "batch"}
+    decoder = nets.decoder(widths[1], output.counts.parameter_shape, told)
+    return CountAutoencoder(
+        reading(spec, encoder),
+        bottleneck,
+        ShareDecoder(decoder, spec.shape[0]),
+        output,
+        objective,
+        conditions=tuple(told),
+    )
