@@ -22,6 +22,7 @@ from narrows.data.raw import Raw
 from narrows.data.scaling import Scaling, are_counts, check_counts, exact, fit_columns, fit_scaling, values_of
 from narrows.data.schema.written import scaled
 from narrows.data.shapes import infer_layout, model_shape
+from narrows.data.sparse_rows import SparseRows
 from narrows.data.split import Split, limited, train_and_test
 from narrows.data.stores import Once, Ragged, Store
 
@@ -50,6 +51,7 @@ def assemble(
     _check(raw, name)
     _same_model(raw, spec, name)
     scale = raw.scale if scale == "auto" else scale
+    raw = _dense(raw, scale)
     layout: str = infer_layout(raw.x, raw.layout) if raw.kind == "array" else raw.kind
     train, test = train_and_test(raw, name, split)
     classes = tuple(spec.get("class_names", ())) if spec else class_names(train, test)
@@ -82,6 +84,7 @@ def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | N
     raw = limited(raw if raw.test is None else raw.test, limit)
     _check(raw, name)
     spec = description["spec"]
+    raw = _dense(raw, description["scaling"]["kind"])
     _same_model(raw, spec, name)
     shape = tuple(spec["shape"])
     layout = _same_layout(raw, shape, name) if raw.kind == "array" else str(raw.kind)
@@ -110,6 +113,13 @@ def rescaled(dataset: Dataset, description: Mapping[str, Any]) -> Dataset:
     if dataset.shape != shape:
         raise _other_shape("the data", dataset.shape, shape)
     return replace(dataset, scaling=Scaling.of(description["scaling"]))
+
+
+def _dense(raw: Raw, scale: str) -> Raw:
+    """Rows of counts as an array, if they are scaled; else they stay compressed."""
+    if scale == "counts" or not isinstance(raw.x, SparseRows):
+        return raw
+    return replace(raw, x=raw.x.read(slice(None)).numpy())
 
 
 def _check(raw: Raw, name: str) -> None:
@@ -213,6 +223,8 @@ def _sample(x: Any) -> Tensor:
     """The examples to fit a scaling on: all of them, or segments spread over a mapped file."""
     if isinstance(x, Ragged):
         return x.values
+    if isinstance(x, SparseRows):
+        return exact(x.values)
     return spread(cast(ActivationRows, exactly(x)), _SAMPLE) if on_disk(x) else exact(x)
 
 
@@ -226,7 +238,7 @@ def _known(x: Tensor) -> Tensor:
 
 def _kept(x: Any, scaling: Scaling) -> Store:
     """Numbers as they are stored: bytes stay bytes, others are float32 unless the scaling needs float64."""
-    if isinstance(x, (Tensor, Ragged, Once)):
+    if isinstance(x, (Tensor, Ragged, Once, SparseRows)):
         return x
     if on_disk(x):
         return exactly(x) if scaling.far else cast(Store, x)
@@ -299,11 +311,13 @@ def _spec(train: Dataset, classes: tuple[str, ...], raw: Raw) -> Spec:
             _known(train.x if isinstance(train.x, Tensor) else _sample(train.x)), train.scaling
         )
         return Spec(train.shape, values, len(classes), kind=kind, conditions=told)
+    told = {name: tuple(train.columns[name].shape[1:]) for name in train.columns if name == "batch"}
+    if isinstance(train.x, SparseRows):
+        return Spec(train.shape, "counts", len(classes), conditions=told)
     sample = _sample(train.x) if train.mapped else train.x
     assert isinstance(sample, Tensor)
     ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
     values = values_of(ready, train.scaling)
-    told = {name: tuple(train.columns[name].shape[1:]) for name in train.columns if name == "batch"}
     if train.target is None:
         return Spec(train.shape, values, len(classes), conditions=told)
     target = train.target if isinstance(train.target, Tensor) else _sample(train.target)

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from narrows.activations.rows import ActivationRows
 from narrows.core.check import WorkError
+from narrows.data.sparse_rows import SparseRows
 
 __all__ = [
     "Exact",
@@ -24,8 +25,8 @@ __all__ = [
     "spread",
 ]
 
-Rows: TypeAlias = "Tensor | np.ndarray | ActivationRows"
-"""A tensor, a memory-mapped array, or rows of activations."""
+Rows: TypeAlias = "Tensor | np.ndarray | ActivationRows | SparseRows"
+"""A tensor, a memory-mapped array, rows of activations, or rows of counts that are mostly 0."""
 
 _GRAIN = mmap.ALLOCATIONGRANULARITY
 _AT_ONCE = 256
@@ -98,7 +99,7 @@ def read_rows(x: Rows, rows: Tensor | slice) -> Tensor:
     """
     if isinstance(x, Tensor):
         return x[rows] if isinstance(rows, slice) else x.index_select(0, rows.to(x.device))
-    if isinstance(x, ActivationRows):
+    if isinstance(x, (ActivationRows, SparseRows)):
         return x.read(rows)
     if not isinstance(rows, slice):
         few = rows.cpu().split(

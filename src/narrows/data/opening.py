@@ -327,6 +327,7 @@ def _supported(known: Mapping[str, inspect.Parameter], common: Mapping[str, Any]
 def _chosen(raw: Raw, known: Mapping[str, Any]) -> dict[str, Any]:
     """The columns and the kind that a reader selected, with which other data are read too."""
     columns = {"columns": raw.columns} if raw.columns and "columns" in known else {}
+    columns |= {"batches": raw.batches} if raw.batches and "batches" in known else {}
     return columns | ({"kind": raw.kind} if raw.kind != "array" else {})
 
 

@@ -48,6 +48,7 @@ class Raw:
         domain: for fields, their domain (`narrows.data.domain.Domain`).
         parts: the columns of a table.
         left_out: the columns of a table that no model reads, and why.
+        batches: names of the columns of the store ``batch``.
     """
 
     x: Any
@@ -75,6 +76,7 @@ class Raw:
     domain: Domain | None = None
     parts: Mapping[str, Spec] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
+    batches: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.test is not None:

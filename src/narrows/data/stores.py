@@ -10,6 +10,7 @@ from torch import Tensor
 
 from narrows.core.check import refuse
 from narrows.data.mapped import Rows, on_disk, read_rows
+from narrows.data.sparse_rows import SparseRows
 
 __all__ = ["Once", "Ragged", "Store", "move", "read_store"]
 
@@ -146,7 +147,9 @@ def read_store(store: Store, rows: Tensor | slice) -> tuple[Tensor, Tensor | Non
 
 
 def move(store: Store, device: str | torch.device) -> Store:
-    """A store on a device; a memory-mapped one stays in its file."""
+    """A store on a device; a memory-mapped one stays in its file, and counts in compressed form in memory."""
+    if isinstance(store, SparseRows):
+        return store
     if isinstance(store, (Tensor, Ragged, Once)):
         return store.to(device)
     assert on_disk(store)

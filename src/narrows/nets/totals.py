@@ -16,6 +16,7 @@ __all__ = ["TOTAL", "CountAutoencoder", "ShareDecoder"]
 TOTAL = "log_total"
 """The condition that tells the decoder the log-total of each example, (B, 1)."""
 
+_LOGIT = -3.0
 _SHOWN = 8
 _CHUNK = 4096
 
@@ -25,6 +26,7 @@ class ShareDecoder(Part):
 
     .. math:: s = \mathrm{net}(z) + \log \bar\rho
 
+    Logits of additional zeros start near -3, a probability of 0.05.
     Without the condition ``log_total`` the total is the median of the training data.
 
     Args:
@@ -58,7 +60,7 @@ class ShareDecoder(Part):
         output: Tensor = self.net(z, condition)
         genes = len(self.log_share)
         total = condition.get(TOTAL, self.log_total).expand(*output.shape[:-1], 1)
-        return torch.cat([output[..., :genes] + self.log_share, output[..., genes:], total], -1)
+        return torch.cat([output[..., :genes] + self.log_share, output[..., genes:] + _LOGIT, total], -1)
 
 
 class CountAutoencoder(Autoencoder):

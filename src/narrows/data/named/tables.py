@@ -11,12 +11,18 @@ from narrows.core import Spec
 from narrows.data.named.reading import arrays, verified
 from narrows.data.named.registry import Set
 from narrows.data.raw import Raw
+from narrows.data.readers.counts import cells
 from narrows.data.readers.tables import read_table
+from narrows.data.sparse_rows import SparseRows
 
 __all__ = ["adbench", "counts", "mixed"]
 
 _CLASS = {"adult": "income-per-year", "german-credit": "credit"}
 """The column of the class of each mixed table: for German credit 1 is good and 2 is bad."""
+
+
+_OF_CELLS = {"pbmc68k": ("cell_type", "louvain")}
+"""What is known of each cell; the first is the label."""
 
 
 def adbench(row: Set) -> Raw:
@@ -36,10 +42,25 @@ def mixed(
     return read_table(verified(row), labels=label, columns=columns, one_hot=True, kind=kind, parts=parts)
 
 
-def counts(row: Set) -> Raw:
-    """Gene counts of single cells as a dense array, not scaled. The label is the cell type if it is known."""
-    data, indices, indptr, shape = arrays(row, "data", "indices", "indptr", "shape")
-    x = np.zeros(tuple(shape), np.float32)
-    x[np.repeat(np.arange(len(indptr) - 1), np.diff(indptr)), indices] = data
-    labels = arrays(row, "cell_type")[0] if row.name == "pbmc68k" else None
-    return Raw(x, labels, layout="vector", scale="counts", split=0.2)
+def counts(
+    row: Set,
+    labels: str | None = None,
+    batch_key: str | None = None,
+    batches: list[str] | None = None,
+    min_counts: int = 0,
+) -> Raw:
+    """Gene counts of single cells, not scaled. The label is the cell type if it is known."""
+    known = dict(
+        zip(
+            ("data", "indices", "indptr", "shape"),
+            arrays(row, "data", "indices", "indptr", "shape"),
+            strict=True,
+        )
+    )
+    x = SparseRows.of(known["data"], known["indices"], known["indptr"], int(known["shape"][1]))
+    named = _OF_CELLS.get(row.name, ())
+    told = dict(zip(named, arrays(row, *named), strict=True)) if named else {}
+    labels = named[0] if labels is None and named else labels
+    return cells(
+        x, row.name, told, labels=labels, batch_key=batch_key, batches=batches, min_counts=min_counts
+    )

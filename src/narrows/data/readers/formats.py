@@ -21,6 +21,7 @@ from narrows.data.memory import make_room
 from narrows.data.raw import Raw
 from narrows.data.readers import npy
 from narrows.data.readers.arrays import from_mapping
+from narrows.data.readers.counts import is_matrix, is_tenx, read_h5ad, read_matrix, read_tenx
 from narrows.data.readers.fields import as_raw, read_fields
 from narrows.data.readers.graph import read_graphs
 from narrows.data.readers.harvest import read_harvest
@@ -53,7 +54,7 @@ def reader_of(path: Path, kinds: Sequence[str] = ()) -> Callable[..., Any]:
             f"There is no file or folder {path}. {nearest(path.name, beside) if beside else ''}".strip()
         )
     if path.is_dir():
-        return read_harvest if is_harvest(path) else read_folder
+        return read_harvest if is_harvest(path) else read_tenx if is_tenx(path) else read_folder
     if not path.is_file():
         raise RequestError(f"{path} is neither a file nor a folder.")
     suffixes = [s.lower() for s in path.suffixes]
@@ -77,6 +78,8 @@ def reader_of(path: Path, kinds: Sequence[str] = ()) -> Callable[..., Any]:
             break
         if suffix in _OF_A_KIND.get(kind, {}):
             return _OF_A_KIND[kind][suffix]
+    if suffix == ".npz" and is_matrix(npy.names(path)):
+        return read_matrix
     return READERS[suffix]
 
 
@@ -237,6 +240,7 @@ READERS: dict[str, Callable[..., Raw]] = {
     ".tsv.gz": read_table,
     ".parquet": read_table,
     ".safetensors": read_keyed,
+    ".h5ad": read_h5ad,
 }
 
 _OF_A_KIND: dict[str, dict[str, Callable[..., Any]]] = {

@@ -20,7 +20,7 @@ import numpy as np
 from narrows.core.check import RequestError
 from narrows.data.memory import make_room
 
-__all__ = ["read_npy", "read_npz", "room_for"]
+__all__ = ["names", "read_npy", "read_npz", "room_for"]
 
 _MAGIC = b"\x93NUMPY"
 _LENGTHS = {(1, 0): "<H", (2, 0): "<I", (3, 0): "<I"}
@@ -134,6 +134,15 @@ def read_npz(
     except _DAMAGED as error:
         raise _unreadable(path, ".npz", error) from error
     return list(members), arrays
+
+
+def names(path: Path) -> list[str]:
+    """The names of the arrays of a .npz file; none if it is damaged, which reading it says."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return list(_members(archive))
+    except _DAMAGED:
+        return []
 
 
 def _members(archive: zipfile.ZipFile) -> dict[str, zipfile.ZipInfo]:
