@@ -54,7 +54,7 @@ FAMILIES = {
     "masked": "Reconstruction of hidden parts of the input.",
     "structured": "Graphs, series, texts and fields.",
     "multimodal": "A shared code of several modalities, any of which may be missing.",
-    "tabular": "Mixed tables with missing values.",
+    "tabular": "Mixed tables with missing values, and counts.",
 }
 
 

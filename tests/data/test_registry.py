@@ -264,7 +264,7 @@ class TestReal:
 
     def test_counts_are_dense_and_whole(self, real):
         source = nd.open("pbmc68k")
-        x = np.concatenate([source.train.x, source.test.x])
+        x = np.concatenate([source.train.all().x, source.test.all().x])
         assert x.shape == (724, 2956)
         assert x.sum() == np.load(real / "singlecell" / "pbmc68k_724x2956_counts.npz")["data"].sum()
         assert np.array_equal(x, x.round())

@@ -52,8 +52,8 @@ def cells(
         raise refuse("min_counts", min_counts, f"at most the largest total, {x.totals.max(initial=0)}")
 
     def column(argument: str, key: str) -> np.ndarray:
-        if key not in known or len(known[key]) != len(x):
-            columns = [one for one, values in known.items() if len(values) == len(x)]
+        if key not in known or np.shape(known[key]) != (len(x),):
+            columns = [one for one, values in known.items() if np.shape(values) == (len(x),)]
             raise refuse(argument, key, f"a column of the cells of {name}", nearest(key, columns))
         return np.asarray(known[key])[kept]
 

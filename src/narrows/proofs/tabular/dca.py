@@ -7,8 +7,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
+from narrows.core import Autoencoder, Batch
 from narrows.data import Dataset
 from narrows.data import open as open_data
+from narrows.likelihoods.counts import GivenTotal
 from narrows.methods.tabular.dca import dca
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.tabular._counts import logs
@@ -29,9 +31,14 @@ def measure(trial: Trial) -> Mapping[str, float]:
     for likelihood in ("zinb", "poisson"):
         model = trial.fit(trial.build(dca, spec=source.spec, likelihood=likelihood), source.train, **how)
         with torch.no_grad():
-            numbers[f"{likelihood}/error"] = _error(model.likelihood.rates(model(test).output), truth)
+            numbers[f"{likelihood}/error"] = _error(_denoised(model, test), truth)
     errors = [_error(_projected(logs(train), logs(test.x), rank), truth) for rank in RANKS]
     return numbers | {"pca/error": min(errors)}
+
+
+def _denoised(model: Autoencoder, batch: Batch) -> Tensor:
+    assert isinstance(model.likelihood, GivenTotal)
+    return model.likelihood.rates(model(batch).output)
 
 
 def _means(part: Dataset) -> Tensor:

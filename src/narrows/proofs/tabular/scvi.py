@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,7 +26,7 @@ LATENT = 10
 def measure(trial: Trial) -> Mapping[str, float]:
     """Held-out likelihood and types of real cells, and batches of synthetic ones."""
     steps = trial.budget["steps"]
-    how = {"lr": f"cosine:5e-3:0:{steps}"}
+    how: dict[str, Any] = {"lr": f"cosine:5e-3:0:{steps}"}
     warm = {"latent": LATENT, "beta": f"linear:0:1:{steps // 2}"}
     numbers: dict[str, float] = {}
     model = trial.fit(trial.build(scvi, **warm), **how)
@@ -44,7 +45,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers | (_batches(trial, how, warm) if trial.budget["cells"] else {})
 
 
-def _batches(trial: Trial, how: Mapping[str, str], warm: Mapping[str, object]) -> dict[str, float]:
+def _batches(trial: Trial, how: Mapping[str, Any], warm: Mapping[str, Any]) -> dict[str, float]:
     """Whether neighbours in the code are of one batch, with and without the batch as a condition; and their types."""
     source = open_data("cells", n=trial.budget["cells"], batches=3)
     numbers: dict[str, float] = {}
