@@ -42,6 +42,7 @@ EVALUATIONS: Table[Evaluation] = Table(
     "narrows.audit.evaluations.evaluation:Evaluation",
     {
         "absorption": "narrows.audit.evaluations.absorption:Absorption",
+        "classes": "narrows.audit.evaluations.classes:Classes",
         "dark-matter": "narrows.audit.evaluations.dark_matter:DarkMatter",
         "board": "narrows.audit.evaluations.board:BoardGame",
         "generation": "narrows.audit.evaluations.generation:Generation",

@@ -51,8 +51,8 @@ def mutual_information(clusters: Tensor, labels: Tensor) -> float:
     return 1.0 if one + other == 0 else float(2 * (one + other - joint) / (one + other))
 
 
-def neighbour_accuracy(train: Tensor, labels: Tensor, test: Tensor, answers: Tensor, k: int = 15) -> float:
-    """The share of test examples whose class is the most frequent one among the k nearest training examples.
+def neighbour_accuracy(train: Tensor, labels: Tensor, test: Tensor, answers: Tensor, k: int = 15) -> Tensor:
+    """Which test examples are of the most frequent class of their k nearest training examples, (M,) bool.
 
     Args:
         train: codes, (N, F).
@@ -64,14 +64,14 @@ def neighbour_accuracy(train: Tensor, labels: Tensor, test: Tensor, answers: Ten
     Example:
         >>> x = torch.tensor([[0.0], [0.1], [1.0], [1.1]])
         >>> neighbour_accuracy(x, torch.tensor([0, 0, 1, 1]), x + 0.01, torch.tensor([0, 0, 1, 0]), k=2)
-        0.75
+        tensor([ True,  True,  True, False])
     """
-    classes, right = int(torch.cat([labels, answers]).max()) + 1, 0
-    for some, wanted in zip(test.split(_CHUNK), answers.split(_CHUNK), strict=True):
+    classes = int(torch.cat([labels, answers]).max()) + 1
+    predicted = []
+    for some in test.split(_CHUNK):
         near = torch.cdist(some, train).topk(min(k, len(train)), largest=False).indices
-        votes = torch.nn.functional.one_hot(labels[near], classes).sum(1)
-        right += int((votes.argmax(1) == wanted).sum())
-    return right / len(test)
+        predicted.append(torch.nn.functional.one_hot(labels[near], classes).sum(1).argmax(1))
+    return torch.cat(predicted) == answers
 
 
 def _table(clusters: Tensor, labels: Tensor) -> Tensor:

@@ -23,7 +23,7 @@ ROWS = (
         2018,
         "doi:10.1038/s41592-018-0229-2",
         "tabular",
-        "Given its total, a VAE of counts explains a new cell better than factor analysis of the logarithms of counts.",
+        "A VAE of counts given their total describes new cells, and its code their types, without normalisation.",
         3,
         None,
         "tabular.scvi",

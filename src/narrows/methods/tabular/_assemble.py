@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from torch import nn
+
 from narrows import likelihoods
 from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Spec, as_spec
 from narrows.core.check import number, refuse
@@ -56,6 +58,9 @@ def count_autoencoder(
         encoder = Corrupted(encoder, "masking", dropout)
     told = {name: sizes[0] for name, sizes in spec.conditions.items() if name == "batch"}
     decoder = nets.decoder(widths[1], output.counts.parameter_shape, told)
+    for layer in (*encoder.modules(), *decoder.modules()):
+        if isinstance(layer, nn.Linear):
+            layer.reset_parameters()  # with larger weights a few hundred cells are soon learned by heart
     return CountAutoencoder(
         reading(spec, encoder),
         bottleneck,

@@ -35,7 +35,9 @@ def measure(trial: Trial) -> Mapping[str, float]:
     )  # its code says nothing, so that shares are the same for all cells
     models = {"scvi": model, "shares": trial.fit(empty, **how)}
     if trial.budget["cells"]:
-        models["linear"] = trial.fit(trial.build(scvi, net="linear", **warm), lr=f"cosine:1e-2:0:{steps}")
+        models["linear"] = trial.fit(
+            trial.build(scvi, net="linear", **warm), steps=2 * steps, lr=f"cosine:1e-2:0:{2 * steps}"
+        )
     test = trial.data.test.all()
     for name, each in models.items():
         numbers[f"{name}/nll"] = float(importance_nll(each, test, trial.budget["samples"]).mean())
@@ -65,7 +67,8 @@ def _neighbours(model: Autoencoder, source: Source) -> dict[str, float]:
         labels = [
             part.condition(slice(None), ("batch",))["batch"].argmax(1) for part in (source.train, source.test)
         ]
-        numbers["batches"] = neighbour_accuracy(train, labels[0], test, labels[1])
+        right = neighbour_accuracy(train, labels[0], test, labels[1])
+        numbers["batches"] = float(right.double().mean())
     return numbers
 
 
@@ -73,7 +76,7 @@ def _accuracy(source: Source, train: Tensor, test: Tensor) -> float:
     known, answers = source.train.labels, source.test.labels
     assert known is not None
     assert answers is not None
-    return neighbour_accuracy(train, known, test, answers)
+    return float(neighbour_accuracy(train, known, test, answers).double().mean())
 
 
 PROOF = Proof(
@@ -84,29 +87,32 @@ PROOF = Proof(
             scvi/nll < shares/nll
         ... by 20 nats:
             scvi/nll < shares/nll - 20  (not at quick scale)
-            Post hoc: [quick]
-        ... and not above a linear decoder of the code:
+            Post hoc: [start]
+        ... and not less than by a linear encoder and decoder:
             scvi/nll < linear/nll  (not at quick scale)
+            Post hoc: [start]
         Types of held-out cells, by 15 neighbours in the code: at most 0.03 below principal components of log counts:
             scvi/types > pca/types - 0.03  (not at quick scale)
         With the batch as a condition of the decoder, neighbours in the code tell it little better than chance, a third:
-            told/batches < 0.45  (not at quick scale)
-            Post hoc: [quick]
+            told/batches < 0.45  (not at quick scale, refuted here)
+            Post hoc: [start]
         ... and otherwise in most cases:
             untold/batches > 0.7  (not at quick scale)
         Types are told as often with the condition as without:
             told/types > untold/types - 0.02  (not at quick scale)
-        [quick] At first asked at quick scale too, 200 steps on synthetic cells of seeds 0 to 2, which had shown 12 nats
-            and 0.93. Then logits of additional zeros got their start near -3, and learning rates were raised.
+        [start] Two claims were asked at quick scale too, where seeds 0 to 2 had shown 12 nats and 0.93. On seeds 100 to
+            102, with twice the steps, scvi was 21 nats below equal shares and 53 above the linear one, since it learned
+            the training cells by heart, and batches were told in 0.81 of cases; then weights got a smaller start.
         """),
-    seeds=(100, 101, 102),
+    seeds=(200, 201, 202),
     quick={"steps": 100, "samples": 10, "cells": 0, "batch_size": 64},
-    default={"steps": 400, "samples": 50, "cells": 2000},
+    default={"steps": 200, "samples": 50, "cells": 2000},
     full={"steps": 20_000, "samples": 1000, "cells": 20_000},
     notes="""
         pbmc68k: 579 cells for training and 145 held out, 2956 genes, 10 types, of which some are hard to tell apart
         (subsets of T cells). The paper has tens of thousands of cells, and compares with factor analysis of log counts,
         whose nats are not those of counts: here the rivals have the same likelihood, equal shares of all cells or a
-        linear decoder. Batches are those of the synthetic cells, where each changes the log-shares of all genes.
+        linear encoder and decoder, which get twice the steps. Batches are those of the synthetic cells, where each
+        changes the log-shares of all genes.
         """,
 )
