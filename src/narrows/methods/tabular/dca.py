@@ -24,14 +24,13 @@ def dca(
     .. math:: \min_{f, g, \theta} \; -\sum_d \log \mathrm{ZINB}\big(x_d \mid e^l \rho_d, \theta_d, \pi_d\big),\quad
               (\log \rho, \pi) = g(f(\log(1 + x))),\quad l = \log \sum_d x_d
 
-    ``narrows reconstruct`` writes the means, in which counts that were lost are estimated from the cell's others. Here
-    means are shares of the cell's total (a softmax) where the paper has a size factor times an exponential, and the
-    dispersion is a parameter of each gene, one of the paper's options.
+    ``narrows reconstruct`` writes the means, in which counts that were lost are estimated from the cell's others. The
+    likelihood is ``zinb``, ``negative-binomial`` or ``poisson``. Here means are shares of the cell's total (a softmax)
+    where the paper has a size factor times an exponential, and the dispersion is a parameter of each gene, one of the
+    paper's options.
 
     Args:
-        spec: description of the data, rows of counts.
         dropout: share of the encoder's inputs that are set to 0 in training.
-        likelihood: ``zinb``, ``negative-binomial`` or ``poisson``.
 
     Raises:
         RequestError: data that are not rows of counts, a cell without counts, or an argument out of range.

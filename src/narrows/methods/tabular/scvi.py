@@ -28,16 +28,15 @@ def scvi(
               x_d \sim \pi_d(z, b)\, \delta_0 + (1 - \pi_d(z, b))\, \mathrm{NB}(e^l \rho_d, \theta_d),\quad
               l = \log \sum_d x_d
 
-    The encoder reads log(1 + x). The total e^l is observed, so that the likelihood of cells is comparable only
-    between models to which the total is given. The dispersion theta is a parameter of each gene. If the data have a
-    batch of each cell (``batch_key``), the decoder is told it, but not the encoder, so that z need not describe
-    it. Decoded codes and samples have the median total of the training data; reconstructions that of the cell.
+    The encoder reads log(1 + x); the likelihood is ``zinb``, ``negative-binomial`` or ``poisson``. The total e^l is
+    observed, so that the likelihood of cells is comparable only between models to which the total is given. The
+    dispersion theta is a parameter of each gene. If the data have a batch of each cell (``batch_key``), the decoder is
+    told it, but not the encoder, so that z need not describe it. Decoded codes and samples have the median total of the
+    training data; reconstructions that of the cell.
 
     Args:
-        spec: description of the data, rows of counts.
         beta: weight of the KL divergence, a schedule: it rises from 0 in 1000 steps.
         dropout: share of the encoder's inputs that are set to 0 in training.
-        likelihood: ``zinb``, ``negative-binomial`` or ``poisson``.
 
     Raises:
         RequestError: data that are not rows of counts, a cell without counts, or an argument out of range.

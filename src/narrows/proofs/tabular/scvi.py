@@ -89,7 +89,7 @@ PROOF = Proof(
             scvi/nll < shares/nll - 20  (not at quick scale)
             Post hoc: [start]
         ... and not less than by a linear encoder and decoder:
-            scvi/nll < linear/nll  (not at quick scale)
+            scvi/nll < linear/nll  (not at quick scale, refuted here)
             Post hoc: [start]
         Types of held-out cells, by 15 neighbours in the code: at most 0.03 below principal components of log counts:
             scvi/types > pca/types - 0.03  (not at quick scale)
