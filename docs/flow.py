@@ -22,6 +22,7 @@ _DESCRIPTIONS = {
     Spec((3, 64)): "activations of 3 layers, 64 numbers each",
     Spec((3, 64), target=(3, 64)): "inputs and outputs of 3 layers, 64 numbers each",
     Spec((2, 64)): "pairs of vectors of 64 numbers",
+    Spec((200,), "counts"): "counts of 200 genes",
 } | {spec: f"small data of kind `{spec.kind}`" for spec in KINDS}
 SPECS = tuple(_DESCRIPTIONS)
 
