@@ -11,6 +11,7 @@ from torch.distributions import Normal
 
 from narrows.audit.metrics.frechet import Features
 from narrows.core import Autoencoder, Batch, Prior, seeded
+from narrows.core.schedules import Schedule
 from narrows.data import Dataset
 from narrows.methods.quantised.vq_vae import vq_vae
 from narrows.methods.variational.vae import vae
@@ -143,7 +144,7 @@ def real_vector(trial: Trial, latent: int) -> FirstStage:
 
 
 def fit_prior(
-    trial: Trial, model: Autoencoder, text: str | Prior, lr: float = RATE, train: Dataset | None = None
+    trial: Trial, model: Autoencoder, text: str | Prior, lr: Schedule = RATE, train: Dataset | None = None
 ) -> Prior:
     """Set a prior on a finished model and train it for ``prior_steps`` with batches of ``prior_batch``.
 
@@ -151,7 +152,7 @@ def fit_prior(
         trial: the trial.
         model: the model, whose own stage is not trained again.
         text: what the prior is, such as ``givt:width=64``, or the prior.
-        lr: its learning rate.
+        lr: its learning rate, or a schedule of it.
         train: the training data; those of the trial if None.
     """
     torch.manual_seed(trial.seed)

@@ -29,14 +29,19 @@ ARMS: Mapping[str, tuple[str, int]] = {
     "finer": ("consistency", 6),
 }
 """Priors and their stages."""
-RATE = 2e-3
+
+
+def _rate(trial: Trial) -> str:
+    """The learning rate of all arms: half a cosine over their steps."""
+    return f"cosine:2e-3:2e-5:{trial.budget['prior_steps']}"
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Train both consistency models on points of the plane and on digits, and flow matching on the points."""
     test = trial.data.test.all(trial.budget["points"]).x
     numbers = _compared(trial, trial.data, test, "")
-    flow = cast(FlowMatching, fit_prior(trial, data_as_codes(trial.data.spec), f"flow-matching:{SIZE}", RATE))
+    points = data_as_codes(trial.data.spec)
+    flow = cast(FlowMatching, fit_prior(trial, points, f"flow-matching:{SIZE}", _rate(trial)))
     for what, steps in {"one": 1, "two": 2}.items():
         with seeded(trial.seed), torch.no_grad():
             drawn = flow.sample(len(test), steps=steps, sampler="euler")
@@ -53,7 +58,7 @@ def _compared(trial: Trial, source: Source, data: Tensor, world: str) -> dict[st
     model, steps = data_as_codes(source.spec), trial.budget["prior_steps"]
     for name, (kind, stages) in ARMS.items():
         text = f"{kind}:{SIZE},stages={stages},stage_steps={steps // stages}"
-        prior = cast(Consistency, fit_prior(trial, model, text, RATE, source.train))
+        prior = cast(Consistency, fit_prior(trial, model, text, _rate(trial), source.train))
         z = prior.standard(data.flatten(1))
         with seeded(trial.seed), torch.no_grad():
             for what, passes in {"one": 1, "two": 2}.items():
@@ -89,32 +94,41 @@ PROOF = Proof(
     claims=Claim.read("""
         one step of a consistency model draws nearer points than one of flow matching, by a factor of five:
             consistency/one < 0.2 * flow/one  (not at quick scale)
-            Post hoc: [look]
+            Post hoc: [look] [rate]
         and nearer ones than two of flow matching:
             consistency/one < flow/two  (not at quick scale)
-            Post hoc: [look]
+            Post hoc: [look] [rate]
         with drawn noise, points of one step are nearer by a fifth:
             vct/one < 0.8 * consistency/one  (not at quick scale)
-            Post hoc: [look]
+            Post hoc: [look] [rate]
         and also than without, where the gap of times is halved six times instead of four:
             vct/one < finer/one  (not at quick scale)
-            Post hoc: [look]
+            Post hoc: [look] [rate]
         the loss varies less:
             vct/variance < consistency/variance  (not at quick scale)
+            Post hoc: [rate]
         the noise of all examples together is N(0, I), up to 0.05 nats a dimension:
             vct/aggregate < 0.05
-            Post hoc: [look]
+            Post hoc: [look] [rate]
         on digits, too, one step draws nearer images:
             vct/digits-one < consistency/digits-one  (not at quick scale)
+            Post hoc: [rate]
         and also than those with smaller gaps:
             vct/digits-one < finer/digits-one  (not at quick scale)
+            Post hoc: [rate]
         their loss varies less:
             vct/digits-variance < consistency/digits-variance  (not at quick scale)
+            Post hoc: [rate]
         and so is their noise N(0, I) up to 0.05 nats a dimension:
             vct/digits-aggregate < 0.05  (not at quick scale)
+            Post hoc: [rate]
         [look] The stages, c and the weight of the KL divergence were chosen after looks at seed 7.
+        [rate] With a constant rate of 0.002, seeds 100 to 102 left the claims undecided, but for those of the variances
+            and of the digits' noise, which they reproduced: distances of one step were 0.16 to 0.33, and 0.04 to 0.99
+            with drawn noise. The cosine was chosen after a look at them and at seeds 7 and 8, whose distances were 0.08
+            and 0.13, and 0.04 and 0.15 with drawn noise. Claims and margins are as before.
         """),
-    seeds=(100, 101, 102),
+    seeds=(300, 301, 302),
     quick={"prior_steps": 12, "points": 100, "rows": 20, "draws": 3, "prior_batch": 64, "digits": 0},
     default={
         "prior_steps": 1000,
@@ -128,8 +142,9 @@ PROOF = Proof(
     notes="""
         Points of eight Gaussians in the plane, and the digits, 8 x 8 pixels; both priors model the data themselves,
         with equal nets f, of width 64 with two blocks, and as many steps; `vct` has an encoder of this size besides.
-        Steps of flow matching are Euler's. Distances are squared sliced Wasserstein distances, from held-out points,
-        and from the training images of digits. The variance is that of the loss of an example over times and noise, at
-        the smallest gap. The paper's images, and its Frechet distances on CIFAR-10 and ImageNet, are not shown here.
+        The learning rate of all falls from 0.002 to 0.00002 by half a cosine. Steps of flow matching are Euler's.
+        Distances are squared sliced Wasserstein distances, from held-out points, and from the training images of
+        digits. The variance is that of the loss of an example over times and noise, at the smallest gap. The paper's
+        images, and its Frechet distances on CIFAR-10 and ImageNet, are not shown here.
         """,
 )
