@@ -26,7 +26,7 @@ def grid(head, points, parameters):
 
 def mixture(head, parameters):
     """Weights, means and scales of one column in float64."""
-    log_weights, means, log_scales = (part[0].double().numpy() for part in head.split(parameters))
+    log_weights, means, log_scales = (part[:, 0].double().numpy() for part in head.split(parameters))
     return np.exp(log_weights), means, np.exp(log_scales)
 
 
@@ -116,6 +116,15 @@ def test_gradients_are_finite_far_from_the_data():
     assert torch.isfinite(raw.grad).all()
 
 
+@pytest.mark.parametrize("kind", [Logistic, LogLogistic])
+def test_the_gradient_is_that_of_finite_differences(kind):
+    torch.manual_seed(0)
+    head = kind([number(step=0.5), number(step=2.0)]).double()
+    parameters = torch.randn(2, 3, head.width, dtype=torch.float64, requires_grad=True)
+    x = torch.tensor([[0.0, 2.0], [1.5, 40.0], [3.0, 0.0]], dtype=torch.float64)
+    assert torch.autograd.gradcheck(lambda p: head.nll(p, x), parameters)
+
+
 def test_means_and_draws_of_mixtures_agree_and_draws_lie_on_the_grid():
     torch.manual_seed(0)
     for head in (Logistic([number(step=0.25, low=0.1)]), LogLogistic([number("positive", step=0.5)])):
@@ -140,7 +149,7 @@ def test_a_start_from_data_is_near_the_entropy_of_its_columns():
 
 
 def levels(kind, sizes):
-    return kind([Spec((), "categories", classes=size) for size in sizes])
+    return kind([Spec((), "categories", classes=size, column=Column("text")) for size in sizes])
 
 
 @pytest.mark.parametrize("kind", [CategoricalHead, OrdinalHead])
@@ -148,7 +157,8 @@ def test_probabilities_of_levels_sum_to_one_and_draws_follow_them(kind):
     torch.manual_seed(0)
     head = levels(kind, [2, 3, 3, 5])
     raw = torch.randn(head.width)
-    shares = head.expected(raw[None])[0].split([2, 3, 3, 5])
+    one, two, three = head.expected(raw[None])[0].split([2, 6, 5])
+    shares = [one, *two.unflatten(0, (3, 2)).unbind(1), three]
     x = head.sample(raw.expand(20_000, -1))
     assert x.shape == (20_000, 4)
     for column, share in enumerate(shares):
@@ -159,7 +169,9 @@ def test_probabilities_of_levels_sum_to_one_and_draws_follow_them(kind):
             [head.nll(raw[None], torch.full((1, 4), float(r)).clamp(max=1))[0, column] for r in (0, 1)]
         )
         assert torch.allclose((-nll).exp(), share[:2], atol=1e-5)
-    assert head.estimate(torch.cat(shares)[None]).tolist() == [[float(share.argmax()) for share in shares]]
+    assert head.estimate(torch.cat([one, two, three])[None]).tolist() == [
+        [float(share.argmax()) for share in shares]
+    ]
 
 
 def test_ordinal_probabilities_are_differences_of_sigmoids_of_thresholds():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from itertools import groupby
 
 import torch
@@ -55,7 +55,8 @@ class BernoulliHead(Head):
 class CategoricalHead(Head):
     """Columns of categories, from a logit per level.
 
-    Columns with equal numbers of levels that follow each other are computed together.
+    Columns with equal numbers of levels that follow each other are computed together: their parameters are ordered by
+    levels, then by columns.
 
     Args:
         columns: the specs of the columns.
@@ -72,13 +73,15 @@ class CategoricalHead(Head):
     def __init__(self, columns: Sequence[Spec]) -> None:
         super().__init__(columns)
         sizes = [spec.classes for spec in self.columns]
-        self.groups = [(size, len(list(same))) for size, same in groupby(sizes)]
+        # columns of runs of earlier versions have no `column`, and are computed one by one
+        alike = [(spec.classes, -1 if spec.column is not None else i) for i, spec in enumerate(self.columns)]
+        self.groups = [(size, len(list(same))) for (size, _), same in groupby(alike)]
         self.width = sum(sizes) - self.fewer * len(sizes)
         self.counts = [count for _, count in self.groups]
 
     def log_shares(self, parameters: Tensor) -> Tensor:
-        """The log-probabilities of the levels (..., C, levels), from (..., C, levels - fewer)."""
-        return parameters.log_softmax(-1)
+        """The log-probabilities of the levels (..., levels, C), from (..., levels - fewer, C)."""
+        return parameters.log_softmax(-2)  # many times as fast as along the last axis
 
     def start(self, share: Tensor) -> Tensor:
         """The parameters of the given probabilities (levels,)."""
@@ -93,44 +96,46 @@ class CategoricalHead(Head):
         for cells, there, spec in zip(x.T, observed.T, self.columns, strict=True):
             votes = torch.bincount(cells[there].long(), minlength=spec.classes).to(x.dtype) + 0.5
             starts.append(self.start(votes / (there.sum() + 1)))
-        return torch.cat(starts)
+        parts, first = [], 0
+        for count in self.counts:
+            parts.append(torch.stack(starts[first : first + count], 1).flatten())
+            first += count
+        return torch.cat(parts)
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """-log p of each cell, (..., C)."""
-        found = [
-            log_shares.gather(-1, cells[..., None].long().expand(*log_shares.shape[:-1], 1)).squeeze(-1)
-            for log_shares, cells in zip(
-                self._each(parameters, self.log_shares), x.split(self.counts, -1), strict=True
-            )
-        ]
+        found = []
+        for log_shares, cells in zip(self._each(parameters), x.split(self.counts, -1), strict=True):
+            index = cells[..., None, :].long().expand(*log_shares.shape[:-2], 1, -1)
+            found.append(log_shares.gather(-2, index).squeeze(-2))
         return -torch.cat(found, -1)
 
     def expected(self, parameters: Tensor) -> Tensor:
         """The probabilities of all levels of all columns, (..., E)."""
-        return torch.cat([part.exp().flatten(-2) for part in self._each(parameters, self.log_shares)], -1)
+        return torch.cat([part.exp().flatten(-2) for part in self._each(parameters)], -1)
 
     def estimate(self, expected: Tensor) -> Tensor:
         """The most probable level of each column."""
         parts = expected.split([size * count for size, count in self.groups], -1)
         both = zip(parts, self.groups, strict=True)
-        return torch.cat([p.unflatten(-1, (count, size)).argmax(-1) for p, (size, count) in both], -1).to(
-            expected
-        )
+        return torch.cat([p.unflatten(-1, group).argmax(-2) for p, group in both], -1).to(expected)
 
     def sample(self, parameters: Tensor) -> Tensor:
         """A draw."""
         drawn = []
-        for log_shares in self._each(parameters, self.log_shares):
+        for log_shares in self._each(parameters):
             gumbel = -torch.empty_like(log_shares).exponential_().log()
-            drawn.append((log_shares + gumbel).argmax(-1))
+            drawn.append((log_shares + gumbel).argmax(-2))
         return torch.cat(drawn, -1).to(parameters.dtype)
 
-    def _each(self, parameters: Tensor, function: Callable[[Tensor], Tensor]) -> list[Tensor]:
-        """A function of the parameters of each group of columns, (..., columns, parameters)."""
+    def _each(self, parameters: Tensor) -> list[Tensor]:
+        """The log-probabilities of each group of columns, (..., levels, columns)."""
         # the gradient of `split` is one copy, that of slices several
         parts = parameters.split([(size - self.fewer) * count for size, count in self.groups], -1)
         both = zip(parts, self.groups, strict=True)
-        return [function(part.unflatten(-1, (count, size - self.fewer))) for part, (size, count) in both]
+        return [
+            self.log_shares(part.unflatten(-1, (size - self.fewer, count))) for part, (size, count) in both
+        ]
 
 
 class OrdinalHead(CategoricalHead):
@@ -156,14 +161,14 @@ class OrdinalHead(CategoricalHead):
     fewer = 1
 
     def log_shares(self, parameters: Tensor) -> Tensor:
-        """The log-probabilities of the levels (..., C, levels), from (..., C, levels - 1)."""
-        first, rest = parameters[..., :1], F.softplus(parameters[..., 1:]) + 1e-6
-        thresholds = torch.cat([first, rest], -1).cumsum(-1)
+        """The log-probabilities of the levels (..., levels, C), from (..., levels - 1, C)."""
+        if not parameters.shape[-2]:
+            return parameters.new_zeros(*parameters.shape[:-2], 1, parameters.shape[-1])
+        first, rest = parameters[..., :1, :], F.softplus(parameters[..., 1:, :]) + 1e-6
+        thresholds = torch.cat([first, rest], -2).cumsum(-2)
         end = torch.full_like(first, _FAR)
-        if not parameters.shape[-1]:
-            return parameters.new_zeros(*parameters.shape[:-1], 1)
-        high, low = torch.cat([thresholds, end], -1), torch.cat([-end, thresholds], -1)
-        return log_interval(high, low, torch.cat([end, rest, end], -1))
+        high, low = torch.cat([thresholds, end], -2), torch.cat([-end, thresholds], -2)
+        return log_interval(high, low, torch.cat([end, rest, end], -2))
 
     def start(self, share: Tensor) -> Tensor:
         """The parameters of the given probabilities (levels,)."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 from narrows.core import Spec
 from narrows.core.check import whole
@@ -98,11 +100,11 @@ class Logistic(Head):
         return self.step / _SHARPEST
 
     def split(self, parameters: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-weights, means and log-scales, each (..., C, components)."""
-        shape = (*parameters.shape[:-1], 3, len(self.columns), self.components)
+        """Log-weights, means and log-scales, each (..., components, C)."""
+        shape = (*parameters.shape[:-1], 3, self.components, len(self.columns))
         logits, means, raw = parameters.reshape(shape).unbind(-3)
-        lowest = self.floor().log()[:, None]
-        return logits.log_softmax(-1), means, lowest + F.softplus(raw - lowest)
+        lowest = self.floor().log()
+        return logits.log_softmax(-2), means, lowest + F.softplus(raw - lowest)
 
     @torch.no_grad()
     def prepare(self, x: Tensor, observed: Tensor) -> Tensor:
@@ -114,31 +116,30 @@ class Logistic(Head):
             means.append(some.quantile(share))
             deviation = some.std(correction=0) / math.sqrt(self.components)
             scales.append(torch.maximum(math.sqrt(3) / math.pi * deviation, floor))
-        centre, scale = torch.stack(means), torch.stack(scales)[:, None].expand(-1, self.components)
-        lowest = self.floor().log()[:, None]
+        centre, scale = torch.stack(means, 1), torch.stack(scales).expand(self.components, -1)
+        lowest = self.floor().log()
         excess = scale.log() - lowest
         raw = lowest + torch.where(excess > 0, excess + torch.log(-torch.expm1(-excess)), -10.0)
         return torch.stack([torch.zeros_like(centre), centre, raw]).flatten()
 
     def nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """-log of the probability of the cell of each value, (..., C)."""
-        log_weights, means, log_scales = self.split(parameters)
-        edge, width = (part.unsqueeze(-1) for part in self.edges(x))
-        inverse = (-log_scales).exp()
-        high, wide = (edge - means) * inverse, width * inverse
-        return -torch.logsumexp(log_weights + log_interval(high, high - wide, wide), -1)
+        shape = (*parameters.shape[:-1], 3, self.components, len(self.columns))
+        edge, width = (part.unsqueeze(-2) for part in self.edges(x))
+        found: Tensor = _Cells.apply(parameters.reshape(shape), edge, width, self.floor().log())
+        return found
 
     def expected(self, parameters: Tensor) -> Tensor:
         """The mean of the mixture."""
         log_weights, means, _ = self.split(parameters)
-        return (log_weights.exp() * means).sum(-1)
+        return (log_weights.exp() * means).sum(-2)
 
     def sample(self, parameters: Tensor) -> Tensor:
         """A draw, on the grid of the column."""
         log_weights, means, log_scales = self.split(parameters)
         gumbel = -torch.empty_like(log_weights).exponential_().log()
-        chosen = (log_weights + gumbel).argmax(-1, keepdim=True)
-        mean, log_scale = (part.gather(-1, chosen).squeeze(-1) for part in (means, log_scales))
+        chosen = (log_weights + gumbel).argmax(-2, keepdim=True)
+        mean, log_scale = (part.gather(-2, chosen).squeeze(-2) for part in (means, log_scales))
         u = torch.rand_like(mean).clamp(1e-6, 1 - 1e-6)
         drawn = self.unseen(mean + log_scale.exp() * u.logit())
         return self.origin + ((drawn - self.origin) / self.step).round() * self.step
@@ -188,4 +189,36 @@ class LogLogistic(Logistic):
         log_weights, means, log_scales = self.split(parameters)
         turn = math.pi * log_scales.exp().clamp(max=0.5)
         mean = means.clamp(max=80).exp() * turn / turn.sin() - 1
-        return (log_weights.exp() * mean).sum(-1).clamp_min(0)
+        return (log_weights.exp() * mean).sum(-2).clamp_min(0)
+
+
+class _Cells(torch.autograd.Function):
+    """-log of the mixture's probability of a cell, with its gradient; several times as fast as by single operations."""
+
+    @staticmethod
+    def forward(ctx: Any, parameters: Tensor, edge: Tensor, width: Tensor, lowest: Tensor) -> Tensor:
+        """From (..., 3, components, C), and upper edges and widths (..., 1, C), to (..., C)."""
+        logits, means, raw = parameters.unbind(-3)
+        inverse = (lowest + F.softplus(raw - lowest)).neg_().exp_()
+        high, wide = (edge - means) * inverse, width * inverse
+        log_weights = logits.log_softmax(-2)
+        logs = log_interval(high, high - wide, wide) + log_weights
+        nll = -logs.logsumexp(-2)
+        ctx.save_for_backward(raw - lowest, inverse, high, wide, log_weights, logs, nll)
+        return nll
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        """The gradient of the parameters."""
+        excess, inverse, high, wide, log_weights, logs, nll = ctx.saved_tensors
+        gradient, below = gradient.unsqueeze(-2), torch.sigmoid(high - wide)
+        share = (
+            (logs + nll.unsqueeze(-2)).exp_().mul_(gradient)
+        )  # of each component in the probability of the cell
+        slope = torch.sigmoid(-high).sub_(below)
+        of_means = share * slope * inverse
+        of_scales = (
+            (high * slope).add_(wide * (below + 1 / torch.expm1(wide))).mul_(share).mul_(excess.sigmoid())
+        )
+        return torch.stack([log_weights.exp() * gradient - share, of_means, of_scales], -3), None, None, None

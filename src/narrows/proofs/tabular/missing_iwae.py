@@ -40,9 +40,8 @@ def _errors(trial: Trial, source: Source, steps: int, chained_rows: int = 0) -> 
     """The errors of all ways to fill the hidden cells of the test part, by arm."""
     parts = [hide(part, SHARE, seed=2 * trial.seed + i) for i, part in enumerate((source.train, source.test))]
     train, test = (part.all() for part in parts)
-    model = trial.fit(
-        trial.build(missing_iwae, spec=source.spec), parts[0], steps=steps, lr=f"cosine:2e-3:0:{steps}"
-    )
+    how: dict[str, Any] = {"steps": steps, "lr": f"cosine:2e-3:0:{steps}"}
+    model = trial.fit(trial.build(missing_iwae, spec=source.spec), parts[0], **how)
     columns = Columns.of(source.spec)
     means = ColumnMeans.of(train.x, train.condition["observed"], columns)
     trial.log("filling the test rows")
@@ -56,6 +55,8 @@ def _errors(trial: Trial, source: Source, steps: int, chained_rows: int = 0) -> 
         exact = source.truth.conditional(test.x.numpy(), observed.numpy())[0]
         arms["exact"] = torch.from_numpy(exact).float()
     if chained_rows:
+        dense = trial.fit(trial.build(missing_iwae, spec=source.spec, numbers="gaussian"), parts[0], **how)
+        arms["gaussian"] = impute(dense, test, trial.budget["samples"], seed=trial.seed).cells
         for name, options in (("chained", {}), ("chained-30", {"n_nearest_features": 30})):
             arms[name] = _chained(train[:chained_rows], test, columns, trial.seed, **options)
     truth = hidden_truth(parts[1])
@@ -118,10 +119,14 @@ PROOF = Proof(
             the learning rate was constant.
         Importance weights matter: the error is a twentieth below that of a single code:
             missing-iwae/rmse < 0.95 * one draw/rmse
+        Numbers as probabilities on their grid, not as Gaussian densities: categories are right more often by 0.005,
+            missing-iwae/accuracy > gaussian/accuracy + 0.005  (not at quick scale)
+        ... and the error of numbers is not larger by more than 0.01:
+            missing-iwae/rmse < gaussian/rmse + 0.01  (not at quick scale)
         [rival] On seeds 100 to 102 the regressions had 3000 rows and no bounds, and diverged (RMSE up to
             144): now they have 6000 and stay within the training rows' least and greatest values.
         """),
-    seeds=(103, 104, 105),
+    seeds=(106, 107, 108),
     quick={"steps": 300, "samples": 100, "chained_rows": 0, "batch_size": 64},
     default={"steps": 2000, "linear_steps": 1000, "samples": 500, "chained_rows": 6000},
     full={"steps": 20_000, "linear_steps": 5000, "samples": 10_000, "chained_rows": 30_000},
@@ -132,6 +137,7 @@ PROOF = Proof(
         has its default settings, but for bounds, and reads an indicator for each category; there each indicator is
         one minus the others of its category, which are missing with it, so that it mostly gives back the most
         frequent one: the second arm regresses on the 30 nearest columns only. Claims and margins were fixed after a
-        prototype was seen on seed 0.
+        prototype was seen on seed 0. All were asked again on fresh seeds when numbers became probabilities on their
+        grid; the last two were fixed after both likelihoods were seen on seeds 200 and 201.
         """,
 )
