@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from narrows.cli import shared
+from narrows.cli.errors import note
 from narrows.cli.fields import field_arrays, field_pairs, field_picture, needs_grid
 from narrows.cli.output import (
     destination,
@@ -20,6 +21,7 @@ from narrows.cli.output import (
     write_table,
 )
 from narrows.cli.texts import is_text, text_destination, write_texts
+from narrows.core import files
 from narrows.core.check import RequestError
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 
     from narrows.core import Batch
     from narrows.data import Dataset
+    from narrows.data.readers.cells import Cells
     from narrows.runs.run import Run
 
 __all__ = [
@@ -44,15 +47,18 @@ __all__ = [
     "print_result",
     "reconstruct",
     "show_progress",
+    "suffixes",
     "write_examples",
 ]
 
 _DATA = Annotated[str, typer.Argument(help="The data: a name or a path, as for `fit`.", metavar="DATA")]
 _TABLE = Annotated[Path, typer.Option(help="Output file: .csv, .parquet or .npz.")]
-_FILE = Annotated[Path, typer.Option(help="Output file: .npz or .png.")]
+_FILE = Annotated[Path, typer.Option(help="Output file: .npz or .png; for tables .csv, .parquet or .npz.")]
 OPTIONAL_FILE = Annotated[
     Path | None,
-    typer.Option(help="Output file: .npz or .png; for texts .txt, by default the terminal."),
+    typer.Option(
+        help="Output file: .npz or .png; for tables .csv, .parquet or .npz; for texts .txt, by default the terminal."
+    ),
 ]
 RESOLUTION = Annotated[
     float | None,
@@ -118,9 +124,9 @@ def decode(
     how: shared.ReadingOptions,
 ) -> None:
     """Decode codes to examples."""
-    path = destination(out, force, EXAMPLES)
-    arrays = read_codes(codes)
     opened = how.load(run)
+    path = destination(out, force, suffixes(opened))
+    arrays = read_codes(codes)
     with only_json(json), show_progress() as progress:
         x = opened.decode(arrays, progress=progress)
     write_examples(path, opened, x, json)
@@ -150,7 +156,7 @@ def reconstruct(
     if is_text(opened):
         _reconstruct_texts(opened, data, text_destination(out, force), json, data_options)
         return
-    path = destination(needed(out), force, EXAMPLES)
+    path = destination(needed(out), force, suffixes(opened))
     opened, examples = open_run(run, needed(data, "DATA"), data_options, how)
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
@@ -188,10 +194,15 @@ def interpolate(
     data_options: dict[str, Any],
 ) -> None:
     """Decode points on the line between the codes of two examples."""
-    path = destination(out, force, EXAMPLES)
+    path = destination(out, force, suffixes(how.load(run)))
     opened, examples = open_run(run, data, data_options, how)
     points = opened.interpolate(examples, start, end, steps=steps)
     write_examples(path, opened, points, json, columns=steps)
+
+
+def suffixes(run: Run) -> tuple[str, ...]:
+    """The suffixes of files with examples of a run: those of tables if its examples are rows of one."""
+    return _TABLES if run.recipe.spec.kind == "table" else EXAMPLES
 
 
 def needed(value: Any, name: str = "--out") -> Any:
@@ -260,6 +271,14 @@ def write_examples(
     Of several modalities all are written; a picture shows the first that is an image or a series, each example under
     its caption, where there are captions.
     """
+    if path.suffix.lower() in (".csv", ".parquet"):
+        from narrows.data.readers.cells import Arrays
+
+        cells = x.cells if isinstance(x, Arrays) else _columns(run, x)
+        files.write(path, cells.encoded(path.suffix.lower()))
+        note(f"Wrote {path}")
+        print_result(json, path, rows=len(cells), holds=list(cells.columns))
+        return
     field, views = run.recipe.spec.kind == "field", isinstance(x, Mapping)
     arrays = x if views else field_arrays(run, x, examples) if field else {"x": x}
     if path.suffix.lower() == ".npz":
@@ -268,6 +287,13 @@ def write_examples(
         write_png(path, drawing(run, x, columns, captions))
     rows = len(next(iter(arrays.values()))) if views else len(x)
     print_result(json, path, rows=rows, holds={name: list(array.shape) for name, array in arrays.items()})
+
+
+def _columns(run: Run, x: np.ndarray) -> Cells:
+    """Rows of a table that was given as an array."""
+    from narrows.data.readers.cells import Cells
+
+    return Cells({name: x[:, i] for i, name in enumerate(run.recipe.spec.parts)})
 
 
 def drawing(

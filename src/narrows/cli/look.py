@@ -18,6 +18,9 @@ from narrows.methods.row import Method
 from narrows.methods.techniques import Technique
 from narrows.priors import PRIORS, SAMPLING
 
+_TABLES = (".csv", ".tsv", ".gz", ".parquet")
+"""Suffixes of files with tables."""
+
 __all__ = ["data_get", "data_info", "data_list", "list_methods", "paper"]
 
 
@@ -117,9 +120,15 @@ def data_list(json: bool = False) -> None:
 
 
 def data_info(name: str, json: bool = False) -> None:
-    """Show content, source and licence of a data set."""
+    """Show content, source and licence of a data set, or the columns of a file with a table.
+
+    The columns of a file are those that `narrows fit FILE --method missing-iwae` reads, with their types.
+    """
     from narrows import data
 
+    if Path(name).suffix.lower() in _TABLES:
+        _columns(name, json)
+        return
     facts = data.info(name)
     options = _data_options(name)
     if json:
@@ -133,6 +142,21 @@ def data_info(name: str, json: bool = False) -> None:
         table([(o["name"], o["default"], o["says"]) for o in options])
     if facts["opens"]:
         print(f"\nFit:  narrows fit {name} --method vae --out runs/{name}-vae")
+
+
+def _columns(path: str, json: bool) -> None:
+    """Show the columns of a file."""
+    from narrows import data
+    from narrows.runs.column_table import column_lines, column_table
+
+    source = data.open(path, kinds=("table",))
+    rows = column_table(source)
+    if json:
+        print_json({"rows": len(source.train) + len(source.test), "columns": rows})
+        return
+    print(f"{path}: {len(source.train) + len(source.test):,} rows")
+    print("\n".join(column_lines(rows)))
+    print(f"\nOther types: narrows fit {path} --method missing-iwae --types NAME=KIND")
 
 
 def data_get(name: str) -> None:

@@ -22,7 +22,7 @@ class Column:
         high: the largest value.
         shift: a model sees (x - shift) / scale.
         scale: see `shift`.
-        form: the format of dates that are text.
+        form: the format of dates that are text; ``bool`` for true and false as text.
         other: whether the last level stands for all rare levels.
         reason: why the column has its kind.
 

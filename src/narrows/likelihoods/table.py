@@ -77,7 +77,7 @@ class MixedTable(Likelihood):
         x = torch.where(observed, batch.target, 0)
         starts = [
             head.prepare(select_columns(x, places), select_columns(observed, places))
-            for head, places in self._heads()
+            for head, places in self.by_head()
         ]
         self.offset.copy_(torch.cat(starts))
 
@@ -104,7 +104,7 @@ class MixedTable(Likelihood):
         """A draw of every column, (*samples, B, D)."""
         return self._in_place(torch.cat([head.sample(part) for head, part in self._split(parameters)], -1))
 
-    def _heads(self) -> list[tuple[Head, tuple[int, ...]]]:
+    def by_head(self) -> list[tuple[Head, tuple[int, ...]]]:
         """The heads, and the columns of each."""
         return list(zip(self.heads, self.places, strict=True))  # type: ignore[arg-type]
 
@@ -120,7 +120,7 @@ class MixedTable(Likelihood):
 
     def _estimate(self, expected: list[Tensor]) -> Tensor:
         """Point estimates (..., D) from the statistics of the heads."""
-        both = zip(self._heads(), expected, strict=True)
+        both = zip(self.by_head(), expected, strict=True)
         return self._in_place(torch.cat([head.estimate(one) for (head, _), one in both], -1))
 
     def _in_place(self, cells: Tensor) -> Tensor:

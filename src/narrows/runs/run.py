@@ -17,6 +17,9 @@ from narrows.core.check import NarrowsError, RequestError
 from narrows.core.progress import with_progress
 from narrows.data import Dataset, Source
 from narrows.data.dataset import Examples
+from narrows.data.readers.cells import Cells
+from narrows.data.schema.written import cells_of
+from narrows.data.schema.written import in_units as table_units
 from narrows.data.views import in_units
 from narrows.runs.codes import check_origin, concatenated, joined, pack, unpack
 from narrows.runs.recipe import Recipe
@@ -220,14 +223,14 @@ class Run:
         progress: Any = None,
         **options: Any,
     ) -> np.ndarray:
-        """New examples from the prior, (n, *shape).
+        """New examples from the prior, (n, *shape); the columns of a table by name.
 
         Args:
             n: number of examples.
             seed: random seed.
             label: class of all examples. If None, all classes in turn; if only the prior is told labels, as often as in
                 its training data.
-            draw: draw from the likelihood instead of taking its mean.
+            draw: draw from the likelihood instead of taking its mean; rows of a table always are.
             resolution: for fields, as for `reconstruct`.
             prior: instead of the run's own, a prior such as ``gmm:components=20`` that is fitted to the codes of its
                 training data and stored in ``priors`` of its folder; ``none`` for the method's own.
@@ -392,9 +395,12 @@ class Run:
         return with_progress(results(), len(dataset), progress, title, chunk)
 
     def _units(self, x: Tree) -> Any:
-        """Values of the model in the units of the data; several modalities by name."""
+        """Values of the model in the units of the data; several modalities, and columns of a table, by name."""
         if isinstance(x, Mapping):
             return in_units(self.recipe.data["forms"], x)
+        spec = self.recipe.spec
+        if spec.kind == "table" and self.recipe.data.get("columns"):
+            return Cells(cells_of(table_units(x.detach().numpy(), spec.parts), spec.parts)).arrays()
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
         form = self.recipe.data.get(key)
         return (x if form is None else nd.Scaling.of(form).invert(x)).detach().numpy()

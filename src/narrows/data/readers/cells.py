@@ -6,6 +6,7 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,20 @@ from narrows.core.check import optional
 from narrows.data.readers.columns import Table, array_of, read_arrow, read_texts
 from narrows.data.readers.frames import arrow_columns, framed
 
-__all__ = ["Cells", "encoded"]
+__all__ = ["Arrays", "Cells", "encoded"]
+
+
+class Arrays(dict[str, np.ndarray]):
+    """The columns of a table as arrays by name.
+
+    Args:
+        arrays: by name, (N,) each.
+        cells: the columns in the types of the user's table.
+    """
+
+    def __init__(self, arrays: Mapping[str, np.ndarray], cells: Cells) -> None:
+        super().__init__(arrays)
+        self.cells = cells
 
 
 class Cells:
@@ -153,9 +167,9 @@ class Cells:
                 columns[name] = _arrow("chunked_array")([column] * times, type=column.type)
         return Cells(columns, self.missing, self.frame)
 
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> Arrays:
         """The columns as NumPy arrays: numbers if all cells are, else text."""
-        return {name: _as_array(column) for name, column in self.columns.items()}
+        return Arrays({name: _as_array(column) for name, column in self.columns.items()}, self)
 
     def encoded(self, kind: str) -> bytes:
         """The content of a file: ``.csv``, ``.parquet`` or ``.npz``."""
@@ -226,6 +240,8 @@ def _fill_arrow(column: Any, holes: np.ndarray, values: list[Any]) -> Any:
         made = [round(float(v)) for v in values]
     elif types.is_temporal(inner):
         made = _arrow("array")(np.array(values, "datetime64[us]")).cast(inner).to_pylist()
+    elif types.is_decimal(inner):
+        made = [Decimal(f"{float(v):.{max(inner.scale, 0)}f}") for v in values]
     elif types.is_floating(inner):
         made = [float(v) for v in (np.rint(values) if _all_whole(others) else values)]
     else:

@@ -185,7 +185,10 @@ def _number(cells: Typed, kind: str, reason: str) -> Found:
 def _binary(cells: Typed, where: str, reason: str) -> Found:
     """A column of two values."""
     if cells.type in ("number", "truth") and set(np.unique(cells.seen).tolist()) <= {0.0, 1.0}:
-        return Found("binary", reason, Spec((), "binary", column=Column(cells.dtype, reason=reason)))
+        form = "bool" if cells.type == "truth" and cells.dtype == TEXT else ""
+        return Found(
+            "binary", reason, Spec((), "binary", column=Column(cells.dtype, form=form, reason=reason))
+        )
     levels = tuple(sorted(set(as_texts(cells).tolist()) - {""}))
     if len(levels) != 2:
         raise RequestError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -79,7 +80,12 @@ def written(values: np.ndarray, spec: Spec) -> list[Any]:
             return [text_of(seconds, column.form) for seconds in values.tolist()]
         unit = _unit("" if column is None else column.dtype)
         return list((np.rint(values / unit) * unit * 1e6).round().astype("datetime64[us]"))
-    return list((np.rint(values) if spec.values in _WHOLE else values).tolist())
+    if spec.values in _WHOLE:
+        return list(np.rint(values).tolist())
+    digits = (
+        0 if column is None or column.resolution <= 0 else max(0, math.ceil(-math.log10(column.resolution)))
+    )
+    return list((values.round(digits) if digits else values).tolist())
 
 
 def cells_of(units: np.ndarray, parts: Mapping[str, Spec]) -> dict[str, Any]:
@@ -97,7 +103,8 @@ def _column(values: list[Any], spec: Spec) -> Any:
     dtype = "" if spec.column is None else spec.column.dtype
     if dtype == TEXT:
         if spec.values == "binary" and not spec.vocabulary:
-            return [str(int(value)) for value in values]
+            texts = ("false", "true") if spec.column is not None and spec.column.form else ("0", "1")
+            return [texts[int(value)] for value in values]
         return [_text(value, spec.values in _WHOLE) for value in values]
     if not dtype or dtype in ("object", "bool") or re.fullmatch(r"(u?int|float)\d+|<U\d+", dtype):
         array = np.array(values)
@@ -108,7 +115,7 @@ def _column(values: list[Any], spec: Spec) -> Any:
 def _text(value: Any, whole: bool) -> str:
     if isinstance(value, str):
         return value
-    return str(int(value)) if whole else str(np.float32(value))
+    return str(int(value)) if whole else repr(value)
 
 
 def _arrow(values: list[Any], dtype: str) -> Any:

@@ -14,6 +14,9 @@ from narrows.likelihoods.counts import NegativeBinomial, Poisson, ZeroInflated
 __all__ = ["CountHead", "negative_binomial", "poisson", "zero_inflated"]
 
 
+_TITLES = {Poisson: "Poisson", NegativeBinomial: "negative binomial", ZeroInflated: "zero-inflated"}
+
+
 class CountHead(Head):
     """Columns of counts with a likelihood of counts.
 
@@ -29,6 +32,7 @@ class CountHead(Head):
     def __init__(self, columns: Sequence[Spec], inner: Poisson | NegativeBinomial) -> None:
         super().__init__(columns)
         self.inner = inner
+        self.title = _TITLES[type(inner)]
         (self.width,) = inner.parameter_shape
 
     @torch.no_grad()

@@ -39,6 +39,8 @@ class GaussianDensity(Head):
         tensor([[1.4189]])
     """
 
+    title = "Gaussian"
+
     def __init__(self, columns: Sequence[Spec]) -> None:
         super().__init__(columns)
         self.width = len(self.columns)
@@ -85,6 +87,8 @@ class StudentTDensity(GaussianDensity):
         >>> StudentTDensity([Spec(())], df=3).nll(torch.zeros(1), torch.zeros(1, 1)).detach()
         tensor([[1.0009]])
     """
+
+    title = "Student-t"
 
     def __init__(self, columns: Sequence[Spec], df: float = 4.0) -> None:
         super().__init__(columns)

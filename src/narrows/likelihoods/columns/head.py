@@ -15,12 +15,16 @@ __all__ = ["Head", "column_mean"]
 class Head(nn.Module):
     """p(x | z) of C columns of a table that are modelled alike, from the entries of the decoder's output for them.
 
-    A subclass sets `width`, and is added to the table of its columns in `narrows.likelihoods.columns`. All columns
-    are computed together. Shapes: P parameters (`width`), E statistics, C columns; leading axes ``(*samples, B)``.
+    A subclass sets `title` and `width`, and is added to the table of its columns in `narrows.likelihoods.columns`. All
+    columns are computed together. Shapes: P parameters (`width`), E statistics, C columns; leading axes
+    ``(*samples, B)``.
 
     Args:
         columns: the specs of the columns, in order.
     """
+
+    title: str
+    """Its name in tables of columns."""
 
     width: int
     """The number of parameters of all columns together, P."""

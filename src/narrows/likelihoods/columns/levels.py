@@ -30,6 +30,8 @@ class BernoulliHead(Head):
         tensor([[0.6931]])
     """
 
+    title = "Bernoulli"
+
     def __init__(self, columns: Sequence[Spec]) -> None:
         super().__init__(columns)
         self.width = len(self.columns)
@@ -66,6 +68,8 @@ class CategoricalHead(Head):
         >>> head.nll(torch.zeros(4), torch.tensor([[3.0]])).exp()
         tensor([[4.]])
     """
+
+    title = "categorical"
 
     fewer = 0
     """The number of parameters of a column that are fewer than its levels."""
@@ -158,6 +162,7 @@ class OrdinalHead(CategoricalHead):
         Nazabal et al., Handling Incomplete Heterogeneous Data using VAEs, 2020. arXiv:1807.03653
     """
 
+    title = "ordinal"
     fewer = 1
 
     def log_shares(self, parameters: Tensor) -> Tensor:

@@ -70,6 +70,8 @@ class Logistic(Head):
         Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
     """
 
+    title = "logistic mixture"
+
     step: Tensor
     origin: Tensor
 
@@ -162,6 +164,8 @@ class LogLogistic(Logistic):
         >>> LogLogistic([Spec((), "positive", column=Column("double", 1.0))]).width
         9
     """
+
+    title = "log-logistic mixture"
 
     def edges(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """The upper edge of the cell of each value and its width, as the mixture sees them, (..., C)."""

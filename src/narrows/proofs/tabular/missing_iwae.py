@@ -119,7 +119,7 @@ PROOF = Proof(
             the learning rate was constant.
         Importance weights matter: the error is a twentieth below that of a single code:
             missing-iwae/rmse < 0.95 * one draw/rmse
-        Numbers as probabilities on their grid, not as Gaussian densities: categories are right more often by 0.005,
+        Categories are right more often by 0.005 than with Gaussian densities of numbers:
             missing-iwae/accuracy > gaussian/accuracy + 0.005  (not at quick scale)
         ... and the error of numbers is not larger by more than 0.01:
             missing-iwae/rmse < gaussian/rmse + 0.01  (not at quick scale)

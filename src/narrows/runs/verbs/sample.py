@@ -63,7 +63,8 @@ def sample(
 
     def part(first: int) -> Tensor:
         part_condition = {k: v[first : first + _CHUNK] for k, v in condition.items()}
-        return run.model.sample(min(_CHUNK, n - first), {**part_condition, **grid}, draw, **options)
+        drawn = draw or run.recipe.spec.kind == "table"  # means of columns are no rows
+        return run.model.sample(min(_CHUNK, n - first), {**part_condition, **grid}, drawn, **options)
 
     with seeded(seed):
         parts = with_progress((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")

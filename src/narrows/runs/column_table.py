@@ -1,0 +1,96 @@
+"""The columns of a table as a model reads them, one row each: type, likelihood, levels or range, and why."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from narrows.core import Spec
+from narrows.core.columns import LEVELS
+from narrows.data import Source
+from narrows.data.holes import HIDDEN
+from narrows.data.schema.declared import KINDS
+from narrows.data.schema.written import written
+from narrows.likelihoods.table import MixedTable
+
+__all__ = ["column_lines", "column_table", "has_columns"]
+
+_MOST = 60
+"""The largest number of columns that are printed."""
+_SHOWN = 3
+"""The number of levels that are printed."""
+
+
+def has_columns(source: Source) -> bool:
+    """Whether data are a table whose columns have names."""
+    return source.spec.kind == "table" and bool(source.how.get("columns"))
+
+
+def column_table(source: Source, likelihood: MixedTable | None = None) -> list[dict[str, str]]:
+    """The columns of a table, then those that are left out.
+
+    Args:
+        source: the table.
+        likelihood: that of the model; if None, the default one.
+    """
+    likelihood = MixedTable(source.spec) if likelihood is None else likelihood
+    heads = {i: head.title for head, places in likelihood.by_head() for i in places}
+    absent = _missing(source)
+    rows = [
+        {
+            "column": name,
+            "type": next((kind for kind, values in KINDS.items() if values == part.values), part.values),
+            "likelihood": heads[index],
+            "values": _values(part),
+            "missing": f"{100 * share:.3g} %" if share else "",
+            "why": "" if part.column is None else part.column.reason,
+        }
+        for index, ((name, part), share) in enumerate(zip(source.spec.parts.items(), absent, strict=True))
+    ]
+    for name, why in source.left_out.items():
+        kind, _, reason = why.partition(": ")
+        rows.append(
+            {
+                "column": name,
+                "type": kind,
+                "likelihood": "left out",
+                "values": "",
+                "missing": "",
+                "why": reason,
+            }
+        )
+    return rows
+
+
+def column_lines(rows: list[dict[str, str]]) -> list[str]:
+    """The table of columns as lines of text."""
+    names = list(rows[0])
+    cells = [names, *(list(row.values()) for row in rows[:_MOST])]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return lines if len(rows) <= _MOST else [*lines, f"and {len(rows) - _MOST} more columns"]
+
+
+def _missing(source: Source) -> list[float]:
+    """The share of missing cells of each column, before any were hidden."""
+    stores = [part.columns.get(HIDDEN, part.x) for part in (source.train, source.test)]
+    gone = [store.isnan().double().sum(0) for store in stores if isinstance(store, Tensor)]
+    rows = len(source.train) + len(source.test)
+    return [float(count) / rows for count in sum(gone[1:], gone[0])]
+
+
+def _values(part: Spec) -> str:
+    """The levels or the range of a column."""
+    if part.vocabulary:
+        levels = part.vocabulary
+        mark = " < " if part.values == "ordinal" else ", "
+        shown = mark.join(levels[:_SHOWN])
+        return shown if len(levels) <= _SHOWN else f"{shown} ... ({len(levels)})"
+    if part.column is None or part.values in (*LEVELS, "binary"):
+        return ""
+    low, high = (_text(value) for value in written(np.array([part.column.low, part.column.high]), part))
+    return f"{low} to {high}"
+
+
+def _text(value: object) -> str:
+    return f"{value:g}" if isinstance(value, float) and abs(value) < 1e5 else str(value).removesuffix(".0")
