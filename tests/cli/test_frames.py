@@ -142,7 +142,7 @@ def test_bad_frames_are_refused():
         arrow_columns(twice)
     with pytest.raises(RequestError, match="no rows"):
         arrow_columns(pa.table({"a": pa.array([], pa.int64())}))
-    with pytest.raises(RequestError, match="was integer .*and is dates .* now"):
+    with pytest.raises(RequestError, match=r"was integer .*and is dates .* now"):
         run_kind_changed()
 
 
@@ -170,7 +170,8 @@ def test_pandas_frames_keep_their_index_and_types(fitted):
     full = run.impute(frame, samples=5)
     assert isinstance(full, pandas.DataFrame)
     assert full.index.equals(frame.index)
-    assert (full.dtypes == frame.dtypes).all()
+    changed = [name for name in frame if full[name].dtype != frame[name].dtype]
+    assert changed == ["member"]  # objects because of its holes, and bool without them
 
 
 def test_polars_frames_keep_their_types(fitted):

@@ -141,3 +141,26 @@ def test_a_recipe_with_the_alias_of_a_prior_loads(tmp_path):
     again = nr.load(run.path)
     assert type(again.model.prior).__name__ == "Autoregressive"
     assert again.sample(2, temperature=0.5).shape == (2, 1, 8, 8)
+
+
+def test_tables_of_before_keep_their_gaussian_columns_and_their_weights():
+    parts = {
+        "a": Spec(()),
+        "b": Spec((), "categories", 3, vocabulary=("x", "y", "z")),
+        "c": Spec((), "binary"),
+        "d": Spec((), "categories", 2, vocabulary=("u", "v")),
+        "e": Spec((), "categories", 2, vocabulary=("u", "v")),
+    }
+    spec = Spec((5,), kind="table", parts=parts)
+    arguments = now("missing-iwae", {}, spec)
+    assert arguments == {"numbers": "gaussian"}
+    assert now("missing-iwae", {"numbers": "student-t"}, spec) == {"numbers": "student-t"}
+    model = builder("missing-iwae")(spec, **arguments)
+    names = set(model.state_dict())
+    old = [name for name in names if not name.startswith("likelihood.")]
+    found = renamed(dict.fromkeys((*old, "likelihood.offset", "likelihood.tenth_log_variance"), 0))
+    assert set(found) == names
+    likelihood = model.likelihood  # the parameters lie as before: a, c, b (3), d (2), e (2)
+    assert likelihood.parameter_shape == (9,)
+    assert likelihood.order == (0, 2, 1, 3, 4)
+    assert likelihood.heads[2].groups == [(3, 1), (2, 1), (2, 1)]

@@ -38,7 +38,25 @@ def arrow_columns(frame: Any) -> dict[str, Any]:
         raise RequestError(f"The data frame has two columns named `{twice}`. Rename one.")
     if not table.num_rows:
         raise RequestError("The data frame has no rows.")
-    return {n: table.column(i) for i, n in enumerate(names) if not n.startswith(_INDEX)}
+    return {n: _known(table.column(i)) for i, n in enumerate(names) if not n.startswith(_INDEX)}
+
+
+def _known(column: Any) -> Any:
+    """A column with large strings in place of string views (of polars), for which Arrow lacks functions."""
+    pyarrow, kind = optional("pyarrow", "tables", "read data frames"), column.type
+    if str(kind) == "string_view":
+        return column.cast(pyarrow.large_string())
+    if "dictionary<values=string_view" not in str(kind):
+        return column
+    made = [
+        pyarrow.DictionaryArray.from_arrays(
+            chunk.indices, chunk.dictionary.cast(pyarrow.large_string()), ordered=kind.ordered
+        )
+        for chunk in column.chunks
+    ]
+    return pyarrow.chunked_array(
+        made, pyarrow.dictionary(kind.index_type, pyarrow.large_string(), kind.ordered)
+    )
 
 
 def framed(columns: Mapping[str, Any], like: Any) -> Any:
