@@ -44,10 +44,10 @@ __all__ = [
     "load_run",
     "needed",
     "open_run",
+    "place",
     "print_result",
     "reconstruct",
     "show_progress",
-    "suffixes",
     "write_examples",
 ]
 
@@ -125,7 +125,7 @@ def decode(
 ) -> None:
     """Decode codes to examples."""
     opened = how.load(run)
-    path = destination(out, force, suffixes(opened))
+    path = place(opened, out, force)
     arrays = read_codes(codes)
     with only_json(json), show_progress() as progress:
         x = opened.decode(arrays, progress=progress)
@@ -156,7 +156,7 @@ def reconstruct(
     if is_text(opened):
         _reconstruct_texts(opened, data, text_destination(out, force), json, data_options)
         return
-    path = destination(needed(out), force, suffixes(opened))
+    path = place(opened, out, force)
     opened, examples = open_run(run, needed(data, "DATA"), data_options, how)
     picture = path.suffix.lower() == ".png"
     shown = examples.take(min(_SHOWN, len(examples))) if picture else examples
@@ -194,10 +194,15 @@ def interpolate(
     data_options: dict[str, Any],
 ) -> None:
     """Decode points on the line between the codes of two examples."""
-    path = destination(out, force, suffixes(how.load(run)))
+    path = place(how.load(run), out, force)
     opened, examples = open_run(run, data, data_options, how)
     points = opened.interpolate(examples, start, end, steps=steps)
     write_examples(path, opened, points, json, columns=steps)
+
+
+def place(run: Run, out: Path | None, force: bool) -> Path:
+    """Where to write examples of a run."""
+    return destination(needed(out), force, suffixes(run))
 
 
 def suffixes(run: Run) -> tuple[str, ...]:

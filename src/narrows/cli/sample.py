@@ -107,11 +107,7 @@ def sample(
         _write_sources(opened, prior, separating, seed, sources, json)
         return
     texts = is_text(opened)
-    path = (
-        text_destination(out, force)
-        if texts
-        else destination(codes.needed(out), force, codes.suffixes(opened))
-    )
+    path = text_destination(out, force) if texts else codes.place(opened, out, force)
     resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
     how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
     runs = {"": opened} if prior is None else _with_priors(opened, prior)

@@ -5,15 +5,16 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from narrows.core import Spec
+from narrows.core import Likelihood, Spec
 from narrows.core.columns import LEVELS
+from narrows.core.progress import Progress, Silent
 from narrows.data import Source
 from narrows.data.holes import HIDDEN
 from narrows.data.schema.declared import KINDS
 from narrows.data.schema.written import written
 from narrows.likelihoods.table import MixedTable
 
-__all__ = ["column_lines", "column_table", "has_columns"]
+__all__ = ["column_lines", "column_table", "say_columns"]
 
 _MOST = 60
 """The largest number of columns that are printed."""
@@ -21,9 +22,12 @@ _SHOWN = 3
 """The number of levels that are printed."""
 
 
-def has_columns(source: Source) -> bool:
-    """Whether data are a table whose columns have names."""
-    return source.spec.kind == "table" and bool(source.how.get("columns"))
+def say_columns(source: Source, likelihood: Likelihood, progress: bool | Silent) -> None:
+    """Print the columns of a table with named columns, before a model is trained on it."""
+    if progress and isinstance(likelihood, MixedTable) and source.how.get("columns"):
+        shown = progress if isinstance(progress, Silent) else Progress()
+        for line in column_lines(column_table(source, likelihood)):
+            shown.say(line)
 
 
 def column_table(source: Source, likelihood: MixedTable | None = None) -> list[dict[str, str]]:

@@ -15,12 +15,11 @@ from narrows.core import Autoencoder, Prior, files
 from narrows.core.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core.lock import Lock
 from narrows.data import Source
-from narrows.likelihoods.table import MixedTable
 from narrows.methods import index
 from narrows.priors import PRIORS
 from narrows.runs.building import resolve
 from narrows.runs.card import WARNINGS
-from narrows.runs.column_table import column_lines, column_table, has_columns
+from narrows.runs.column_table import say_columns
 from narrows.runs.fingerprint import fingerprint, same_data
 from narrows.runs.finish import finish
 from narrows.runs.folder import create_folder
@@ -168,10 +167,7 @@ def fit(
     plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
     name = f"{source.name}-{recipe.method}"
-    shown = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
-    if fabric.is_global_zero and isinstance(model.likelihood, MixedTable) and has_columns(source):
-        for line in column_lines(column_table(source, model.likelihood)):
-            shown.say(line)
+    say_columns(source, model.likelihood, fabric.is_global_zero and progress)
     with ExitStack() as held:
         folder = _on_rank_zero(
             fabric, lambda: create_folder(out, name, held, lambda folder: _write_start(folder, recipe, model))
@@ -358,14 +354,13 @@ def _train(
         train, validation = validation_part(source.train, plan)
         held_out = source.test if validation is None else validation
         spliced = Spliced(held_out, plan.measure_every > 0, progress_bar.say)
-        store = Store(run.path, loggers)
         finished = FINISHED if run.recipe.base else ()
         engine = Engine(
             run.model,
             plan,
             train,
             held_out,
-            store,
+            Store(run.path, loggers),
             progress_bar,
             fabric=fabric,
             observe=spliced,

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from narrows import data as nd
 from narrows.core import Autoencoder, Batch, Tree
@@ -18,8 +17,6 @@ from narrows.core.progress import with_progress
 from narrows.data import Dataset, Source
 from narrows.data.dataset import Examples
 from narrows.data.readers.cells import Cells
-from narrows.data.schema.written import cells_of
-from narrows.data.schema.written import in_units as table_units
 from narrows.data.views import in_units
 from narrows.runs.codes import check_origin, concatenated, joined, pack, unpack
 from narrows.runs.recipe import Recipe
@@ -150,11 +147,9 @@ class Run:
             ``scale`` of a Gaussian posterior. Also ``features`` (N, F), the input of a linear probe,
             and ``condition/NAME`` (N, ...) for each condition of the model.
         """
-
-        def one(batch: Batch) -> dict[str, Tensor]:
-            return pack(self.model, batch)
-
-        codes = joined(self._over(data, one, progress, "Encoding", conditions=self.model.inputs))
+        codes = joined(
+            self._over(data, partial(pack, self.model), progress, "Encoding", conditions=self.model.inputs)
+        )
         return codes if drop is None else without(self, drop, codes)
 
     def decode(self, codes: Mapping[str, np.ndarray], *, progress: Any = None) -> Any:
@@ -398,9 +393,8 @@ class Run:
         """Values of the model in the units of the data; several modalities, and columns of a table, by name."""
         if isinstance(x, Mapping):
             return in_units(self.recipe.data["forms"], x)
-        spec = self.recipe.spec
-        if spec.kind == "table" and self.recipe.data.get("columns"):
-            return Cells(cells_of(table_units(x.detach().numpy(), spec.parts), spec.parts)).arrays()
+        if self.recipe.spec.kind == "table" and self.recipe.data.get("columns"):
+            return Cells.of_rows(x.detach().numpy(), self.recipe.spec.parts).arrays()
         key = "target_scaling" if self.recipe.spec.target is not None else "scaling"
         form = self.recipe.data.get(key)
         return (x if form is None else nd.Scaling.of(form).invert(x)).detach().numpy()

@@ -12,9 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from narrows.core import Spec
 from narrows.core.check import optional
 from narrows.data.readers.columns import Table, array_of, read_arrow, read_texts
 from narrows.data.readers.frames import arrow_columns, framed
+from narrows.data.schema.written import cells_of, in_units
 
 __all__ = ["Arrays", "Cells", "encoded"]
 
@@ -70,6 +72,11 @@ class Cells:
             RequestError: it has a column with cells of several types, or two columns of one name.
         """
         return cls(arrow_columns(frame), missing, frame)
+
+    @classmethod
+    def of_rows(cls, x: np.ndarray, parts: Mapping[str, Spec]) -> Cells:
+        """The values of a model, (N, D), as cells in the types of the columns that it was trained on."""
+        return cls(cells_of(in_units(x, parts), parts))
 
     def framed(self) -> Any:
         """The columns as a frame of the kind that they came from."""
