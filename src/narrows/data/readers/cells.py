@@ -76,7 +76,7 @@ class Cells:
     @classmethod
     def of_rows(cls, x: np.ndarray, parts: Mapping[str, Spec]) -> Cells:
         """The values of a model, (N, D), as cells in the types of the columns that it was trained on."""
-        return cls(cells_of(in_units(x, parts), parts))
+        return cls(cells_of(in_units(x, parts), parts, new=True))
 
     def framed(self) -> Any:
         """The columns as a frame of the kind that they came from."""

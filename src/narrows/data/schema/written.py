@@ -82,20 +82,29 @@ def written(values: np.ndarray, spec: Spec) -> list[Any]:
         return list((np.rint(values / unit) * unit * 1e6).round().astype("datetime64[us]"))
     if spec.values in _WHOLE:
         return list(np.rint(values).tolist())
-    digits = (
-        0 if column is None or column.resolution <= 0 else max(0, math.ceil(-math.log10(column.resolution)))
-    )
-    return list((values.round(digits) if digits else values).tolist())
+    return list(values.tolist())
 
 
-def cells_of(units: np.ndarray, parts: Mapping[str, Spec]) -> dict[str, Any]:
+def cells_of(units: np.ndarray, parts: Mapping[str, Spec], new: bool = False) -> dict[str, Any]:
     """Rows as columns by name: texts for columns of a CSV file, else columns of Arrow, or arrays.
 
     Args:
         units: values in the units of the table, (N, D), finite.
         parts: the columns.
+        new: whether the rows are those of a model, whose numbers are rounded to the digits of the column.
     """
-    return {name: _column(written(units[:, i], part), part) for i, (name, part) in enumerate(parts.items())}
+    columns = {}
+    for place, (name, part) in enumerate(parts.items()):
+        values = units[:, place]
+        if (
+            new
+            and part.column is not None
+            and part.column.resolution > 0
+            and part.values in ("real", "positive")
+        ):
+            values = values.round(max(0, math.ceil(-math.log10(part.column.resolution))))
+        columns[name] = _column(written(values, part), part)
+    return columns
 
 
 def _column(values: list[Any], spec: Spec) -> Any:
@@ -115,7 +124,7 @@ def _column(values: list[Any], spec: Spec) -> Any:
 def _text(value: Any, whole: bool) -> str:
     if isinstance(value, str):
         return value
-    return str(int(value)) if whole else repr(value)
+    return str(int(value)) if whole else repr(float(value))
 
 
 def _arrow(values: list[Any], dtype: str) -> Any:
