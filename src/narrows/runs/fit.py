@@ -349,8 +349,7 @@ def _train(
     source = run.data
     loggers = (make_logger(logger, run.path),) if logger is not None and fabric.is_global_zero else ()
     progress_bar = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
-    threads = run.recipe.versions.get("threads")
-    with training_mode(threads):
+    with training_mode(run.recipe.versions.get("threads")):
         train, validation = validation_part(source.train, plan)
         held_out = source.test if validation is None else validation
         spliced = Spliced(held_out, plan.measure_every > 0, progress_bar.say)
