@@ -60,7 +60,7 @@ def everything():
     return torch.tensor(list(itertools.product(range(3), repeat=4))).view(-1, 2, 2)
 
 
-@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("name", PATTERNS)
 def test_the_likelihood_of_all_stacks_sums_to_one_and_draws_follow_it(name):
     prior = tiny(name)
     p = (-prior.nll(everything())).exp().detach()
