@@ -61,7 +61,7 @@ PROOF = Proof(
         and no more than delay:
             stack-delay/steps < delay/steps + 0.5
         stack-delay has fewer bits than delay:
-            stack-delay/bits < delay/bits  (not at quick scale)
+            stack-delay/bits < delay/bits  (not at quick scale, refuted here)
             Post hoc: [look]
         which has fewer bits than stacks whose codes are drawn at once:
             delay/bits < parallel/bits  (not at quick scale)
