@@ -6,7 +6,7 @@ import pytest
 
 from narrows.core.check import RequestError
 from narrows.methods.index import METHODS, builder
-from narrows.testing import COUNTS, KINDS, SPECS, STACKED, Case, check_method
+from narrows.testing import COUNTS, KINDS, PROPERTIES, SPECS, STACKED, Case, check_method
 
 # Small sizes, where a builder has such an argument: the properties do not depend on them.
 SMALL = {
@@ -57,7 +57,12 @@ def test_the_matrix_of_data_with_missing_values(name, spec):
     """The row of a method says which kinds it reads, and those it must take."""
     takes = Case(name, builder(name), spec, small(name)).accepted()
     assert takes == (spec.kind in METHODS[name].reads)
-    if takes:
+    if takes and METHODS[name].reads[0] == "array" and name not in ("ae", "vae"):
+        case = Case(name, builder(name), spec, small(name))  # its nets have the other properties with vectors
+        of_holes = ("shapes", "finite", "missing_values_are_not_read", "a_hole_equals_removal")
+        for check in (check for check in PROPERTIES if check.__name__ in of_holes):
+            case.hold(check)
+    elif takes:
         check_method(builder(name), spec, **small(name))
 
 

@@ -74,18 +74,22 @@ def impute(
 
 def _counted(done: Imputed) -> dict[str, Any]:
     """What was done, in numbers."""
+    from numpy import isnan
+
     return {
         "rows": len(done.cells),
         "filled": dict(done.filled),
         "appended": done.appended,
         "unknown": dict(done.unknown),
         "unread": list(done.unread),
-        "median_ess": float(median(done.ess)) if len(done.ess) else None,
+        "median_ess": float(median(done.ess)) if len(done.ess) and not isnan(done.ess).all() else None,
     }
 
 
 def _messages(done: Imputed) -> list[str]:
     """Messages about the imputed table."""
+    from numpy import isnan
+
     if not done.filled and not done.appended:
         messages = ["No cells are missing in the columns that the model reads: nothing was imputed."]
     else:
@@ -93,6 +97,11 @@ def _messages(done: Imputed) -> list[str]:
         messages = [f"Appended {done.appended} forecast steps."] if done.appended else []
         if done.filled:
             messages.append(f"Imputed {cells} cells in {columns} column{'s' * (columns > 1)}.")
+    if len(done.ess) and isnan(done.ess).all():
+        messages.append(
+            "This method has no posterior: the values are decoded from the one code of each row, without importance "
+            "weights, and draws do not vary with the code."
+        )
     few = int((done.ess < _FEW).sum())
     if few > len(done.ess) // 20:
         messages.append(

@@ -10,12 +10,15 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
 from narrows.core.spec import Kind, Spec
 from narrows.data.as_views import as_views
 from narrows.data.assemble import assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
 from narrows.data.holes import with_holes
+from narrows.data.mapped import on_disk
 from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
 from narrows.data.raw import Raw
 from narrows.data.readers.fields import fields_of_images
@@ -94,7 +97,7 @@ def open(
     known = inspect.signature(reader).parameters
     if isinstance(split, str) and "split" not in known:
         raise refuse("split", split, "the fraction of the test set, between 0 and 1")
-    if "kind" not in options and (kind := _kind(reader, kinds)):
+    if "kind" not in options and (kind := _kind(reader, kinds, bool(missing))):
         options["kind"] = kind
     common = {"scale": scale, "split": split, "limit": limit, "missing": missing}
     options = _supported(known, common) | options
@@ -109,8 +112,8 @@ def open(
         how = _how({"what": key, **options})
         return _as_described(replace(raw, name=raw.name or name, how=how), spec)
     assert isinstance(raw, Raw)
-    options |= _chosen(raw, known)
-    if "table" in kinds or (spec or {}).get("kind") == "table":
+    options = {k: v for k, v in options.items() if (k, v) != ("kind", "either")} | _chosen(raw, known)
+    if _wants_table(raw, kinds, bool(missing)) or (spec or {}).get("kind") == "table":
         raw = as_table(raw, name, _parts(spec))
     how = _how({"what": key, **common, "missing": missing or None, **options})
     described = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
@@ -211,9 +214,19 @@ def _views(reader: Reader) -> bool:
     return inspect.signature(reader).return_annotation == "RawViews"
 
 
-def _kind(reader: Reader, kinds: Sequence[Kind]) -> str | None:
+def _wants_table(raw: Raw, kinds: Sequence[str], missing: bool) -> bool:
+    """Whether vectors become a table: if the method prefers tables, or reads them and cells are missing."""
+    if "table" not in kinds or "array" not in kinds:
+        return "table" in kinds
+    vectors = getattr(raw.x, "ndim", 0) == 2 and not on_disk(raw.x) and raw.x.dtype.kind == "f"
+    return missing or (vectors and bool(np.isnan(raw.x).any()))
+
+
+def _kind(reader: Reader, kinds: Sequence[str], missing: bool) -> str | None:
     """The kind to request from a reader: its default (None) if supported, else the first supported one."""
     parameter = inspect.signature(reader).parameters.get("kind")
+    if parameter is not None and {"array", "table"} <= {*kinds} and "either" in str(parameter.annotation):
+        return "table" if missing else "either"
     if parameter is None or not kinds or parameter.default in kinds:
         return None
     makes = str(parameter.annotation)

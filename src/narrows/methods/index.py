@@ -71,11 +71,14 @@ def find(name: str) -> Method:
 
 
 def builder(name: str) -> Callable[..., Autoencoder]:
-    """Import the builder function of a method (this imports torch)."""
+    """Import the builder function of a method (this imports torch); one that reads tables, if its row says so."""
     row = find(name)
     function: Callable[..., Autoencoder] = getattr(
         import_module(f"narrows.methods.{row.module}"), row.function
     )
+    if {"array", "table"} <= {*row.reads}:
+        tables = import_module("narrows.methods.tabular._mixed")
+        function = tables.reading_tables(function)
     return function
 
 

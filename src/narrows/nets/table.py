@@ -54,7 +54,8 @@ class TableEncoder(Part):
             self.register_buffer("mean", torch.zeros(len(columns)))
             self.register_buffer("deviation", torch.ones(len(columns)))
         self.cycles = Cycles(columns)
-        self.net = net(self.columns.width + self.cycles.width + indicators * len(self.columns))
+        self.width = self.columns.width + self.cycles.width + indicators * len(self.columns)
+        self.net = net(self.width)
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

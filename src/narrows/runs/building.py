@@ -43,8 +43,8 @@ def resolve(
     if isinstance(method, str):
         builder, name = index.builder(method), method
     elif callable(method):
-        builder = method
         name = next((m.name for m in index.METHODS.values() if _same(m, method)), CUSTOM)
+        builder = method if name == CUSTOM else index.builder(name)
     else:
         raise refuse("method", method, "a name such as 'vae', a builder function or an Autoencoder")
     if prior is not None and belongs_to(prior, builder):

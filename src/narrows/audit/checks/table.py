@@ -59,7 +59,7 @@ def _means(view: View, likelihood: MixedTable, observed: Tensor) -> ColumnMeans:
 
 def _imputed(view: View, likelihood: MixedTable, means: ColumnMeans, missing: Tensor) -> list[Check]:
     """The error of imputed cells, and of imputation by column means."""
-    if view.hidden is None or view.rate is None:
+    if view.hidden is None:
         return []
     rows = slice(0, _ROWS)
     truth = view.hidden[rows]
@@ -71,6 +71,8 @@ def _imputed(view: View, likelihood: MixedTable, means: ColumnMeans, missing: Te
     errors = imputation_errors(found.cells.cpu(), truth, evaluated, columns, deviation)
     baseline = imputation_errors(means.cells.expand_as(truth), truth, evaluated, columns, deviation)
     note = f"{_SAMPLES} codes a row, with a median effective sample size of {float(found.ess.median()):.0f}."
+    if found.ess.isnan().all():
+        note = "the decoded mean of one code a row, since the code has no posterior."
     checks = []
     if not math.isnan(errors.mean_rmse):
         checks += [

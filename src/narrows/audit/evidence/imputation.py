@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -25,7 +25,8 @@ class Imputation:
     Args:
         cells: a point estimate for every cell, (B, *shape): means of numbers, most probable categories.
         draws: M draws of every cell from p(missing | observed), (M, B, *shape).
-        ess: effective sample size of each row, (B,), between 1 and the number of samples.
+        ess: effective sample size of each row, (B,), between 1 and the number of samples; NaN for a code without a
+            posterior.
     """
 
     cells: Tensor
@@ -42,17 +43,15 @@ def impute(
     .. math:: E[x^m \mid x^o] \approx \sum_{l=1}^L v_l\, E[x^m \mid z_l],\quad
               v_l \propto \frac{p(x^o \mid z_l)\, p(z_l)}{q(z_l \mid x^o)},\quad z_l \sim q(z \mid x^o)
 
-    A draw picks l by v_l, then x^m from p(. | z_l): sampling importance resampling.
+    A draw picks l by v_l, then x^m from p(. | z_l): sampling importance resampling. A code without a posterior has no
+    such weights: then :math:`E[x^m \mid z]` and draws from p(. | z) of the one code of a row.
 
     Args:
-        model: an autoencoder whose code has a posterior and a prior; its mode is restored afterwards.
+        model: an autoencoder; its mode is restored afterwards.
         batch: B rows; observed cells have `weight` 1, and the condition ``observed`` if the encoder needs it.
         samples: L, codes drawn for each row.
         draws: M, the number of draws in addition to the point estimate.
         seed: of the codes and the draws.
-
-    Raises:
-        RequestError: the code has no rate.
 
     Reference:
         Mattei and Frellsen, MIWAE, 2019, sections 2.3 and 2.4. arXiv:1812.02633
@@ -63,9 +62,11 @@ def impute(
     model.eval()
     try:
         with seeded(seed):
+            rated = model(batch[:1], (1,)).code.rate is not None
+        with seeded(seed):
             parts = [
-                _some(model, batch[first : first + rows], samples, draws)
-                for first in range(0, len(batch), rows)
+                _some(model, some, samples, draws) if rated else _decoded(model, some, draws)
+                for some in (batch[first : first + rows] for first in range(0, len(batch), rows))
             ]
     finally:
         model.train(training)
@@ -85,3 +86,13 @@ def _some(model: Autoencoder, batch: Batch, samples: int, draws: int) -> tuple[T
     else:
         drawn = cells.new_empty(0, *cells.shape)
     return cells, drawn, 1 / weights.square().sum(0)
+
+
+def _decoded(model: Autoencoder, batch: Batch, draws: int) -> tuple[Tensor, Tensor, Tensor]:
+    """The same from the one code of each row: the decoded mean, draws given the code, and no sample size."""
+    passed = model(batch)
+    completion = model.likelihood.complete(replace(passed, output=passed.output[None]))
+    cells = completion.estimate(completion.nll.new_ones(completion.nll.shape))
+    same = torch.zeros(draws, len(batch), dtype=torch.long, device=cells.device)
+    drawn = completion.draw(same) if draws else cells.new_empty(0, *cells.shape)
+    return cells, drawn, cells.new_full((len(batch),), math.nan)

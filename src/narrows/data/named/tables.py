@@ -34,12 +34,12 @@ def adbench(row: Set) -> Raw:
 def mixed(
     row: Set,
     columns: list[str] | None = None,
-    kind: Literal["array", "table"] = "array",
+    kind: Literal["array", "table", "either"] = "array",
     parts: Mapping[str, Spec] | None = None,
 ) -> Raw:
     """A mixed table, or numbers and an indicator for each value; the label is the class that its papers predict."""
-    label = _CLASS[row.name]
-    return read_table(verified(row), labels=label, columns=columns, one_hot=True, kind=kind, parts=parts)
+    label, one_hot = _CLASS[row.name], kind == "array"
+    return read_table(verified(row), labels=label, columns=columns, one_hot=one_hot, kind=kind, parts=parts)
 
 
 def counts(

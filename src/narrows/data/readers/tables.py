@@ -19,7 +19,7 @@ from narrows.data.schema.declared import Types, declared_types
 
 __all__ = ["read_table", "test_part"]
 
-_HOLES = "Or fit a method for mixed tables with text and missing cells: `missing-iwae`."
+_HOLES = "Or fit a method that reads text and missing cells, such as `vae`, `missing-iwae` or `ae`."
 _LABELS = ("label", "labels", "class", "y")
 _MOST_VALUES = 1000
 
@@ -32,7 +32,7 @@ def read_table(
     split: str | None = None,
     one_hot: bool = False,
     layout: str = "auto",
-    kind: Literal["array", "table"] = "array",
+    kind: Literal["array", "table", "either"] = "array",
     categories: str | Sequence[str] | None = None,
     types: str | Sequence[str] | Mapping[str, str] | None = None,
     missing_values: str | Sequence[str] | None = None,
@@ -50,7 +50,8 @@ def read_table(
         split: the column that marks the rows of the test set.
         one_hot: use text columns too, with an indicator for each value.
         layout: the memory layout of an example in a column of lists, see `narrows.data.shapes`.
-        kind: ``array``: complete numbers, (N, D); ``table``: columns of any types, with missing cells.
+        kind: ``array``: complete numbers, (N, D); ``table``: columns of any types, with missing cells;
+            ``either``: an array if all columns are complete numbers or `one_hot` is given, else a table.
         categories: numeric columns of a table that are categorical.
         types: types of columns of a table, see `narrows.data.schema.declared`.
         missing_values: texts that mean a missing cell of a table, in addition to empty ones.
@@ -61,6 +62,13 @@ def read_table(
             raise refuse(argument, given, "left out: this method needs complete numbers", _HOLES)
     name = what.name if isinstance(what, Path) else "the data frame"
     goals, markers = names_of(target), names_of(missing_values)
+    table = None
+    if kind == "either":
+        table = _plain(what)
+        aside = {_label_column(table, labels), split, *goals}
+        read = names_of(columns) or [column for column in table if column not in aside]
+        numbers = one_hot or goals or _complete(table, read)
+        kind = "array" if numbers and not (types or categories or markers) else "table"
     if kind == "table" and not goals:
         cells = Cells.read(what, markers) if isinstance(what, Path) else Cells.of_frame(what, markers)
         label = _label_column(cells.columns, labels)
@@ -69,7 +77,7 @@ def read_table(
             return _mixed(
                 cells, chosen, name, label, split, _Types(types, names_of(categories)), parts, bool(columns)
             )
-    table = read_columns(what) if isinstance(what, Path) else Cells.of_frame(what).plain()
+    table = _plain(what) if table is None else table
     label = _label_column(table, labels)
     chosen = names_of(columns) or _all_columns(table, {label, split, *goals}, one_hot, name)
     x = _stacked(table, chosen, name, "columns")
@@ -81,6 +89,17 @@ def read_table(
         columns=tuple(chosen),
         layout=layout if x.ndim > 2 else "vector",
     )
+
+
+def _plain(what: Any) -> Table:
+    """The columns of a file or a frame as arrays."""
+    return read_columns(what) if isinstance(what, Path) else Cells.of_frame(what).plain()
+
+
+def _complete(table: Table, columns: Sequence[str]) -> bool:
+    """Whether columns have numbers only, and none is missing."""
+    found = [table[name] for name in columns if name in table]
+    return not any(values.dtype == object or np.isnan(values).any() for values in found)
 
 
 class _Types(NamedTuple):

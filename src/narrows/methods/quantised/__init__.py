@@ -180,6 +180,7 @@ ROWS = (
         3,
         151,
         "quantised.qlae",
+        ("array", "table"),
     ),
     Method(
         "residual-fsq",
@@ -246,6 +247,7 @@ ROWS = (
         2,
         206,
         "quantised.lq_vae",
+        ("array", "table"),
     ),
     Method(
         "memory-vq",
@@ -257,6 +259,7 @@ ROWS = (
         2,
         293,
         "quantised.memory_vq",
+        ("array", "table"),
     ),
     Method(
         "beast",

@@ -15,6 +15,7 @@ ROWS = (
         3,
         None,
         "regularised.ae",
+        ("array", "table"),
     ),
     Method(
         "denoising-ae",
@@ -26,6 +27,7 @@ ROWS = (
         3,
         None,
         "regularised.denoising_ae",
+        ("array", "table"),
     ),
     Method(
         "wae",
@@ -37,6 +39,7 @@ ROWS = (
         3,
         47,
         "regularised.wae",
+        ("array", "table"),
     ),
     Method(
         "rae",
@@ -48,6 +51,7 @@ ROWS = (
         2,
         None,
         "regularised.rae",
+        ("array", "table"),
     ),
     Method(
         "swae",
@@ -59,6 +63,7 @@ ROWS = (
         3,
         241,
         "regularised.swae",
+        ("array", "table"),
     ),
     Method(
         "lorae",
@@ -70,6 +75,7 @@ ROWS = (
         3,
         20,
         "regularised.lorae",
+        ("array", "table"),
     ),
     Method(
         "rcae",
@@ -81,6 +87,7 @@ ROWS = (
         3,
         62,
         "regularised.rcae",
+        ("array", "table"),
     ),
     Method(
         "contractive-ae",
@@ -92,6 +99,7 @@ ROWS = (
         3,
         None,
         "regularised.contractive_ae",
+        ("array", "table"),
     ),
     Method(
         "aae",
@@ -103,6 +111,7 @@ ROWS = (
         3,
         None,
         "regularised.aae",
+        ("array", "table"),
     ),
     Method(
         "daef",

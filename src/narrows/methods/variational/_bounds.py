@@ -15,6 +15,7 @@ ROWS = (
         3,
         186,
         "variational.vae",
+        ("array", "table"),
     ),
     Method(
         "iwae",
@@ -26,6 +27,7 @@ ROWS = (
         3,
         3,
         "variational.iwae",
+        ("array", "table"),
     ),
     Method(
         "miwae",
@@ -37,6 +39,7 @@ ROWS = (
         2,
         79,
         "variational.miwae",
+        ("array", "table"),
     ),
     Method(
         "piwae",
@@ -48,6 +51,7 @@ ROWS = (
         2,
         79,
         "variational.piwae",
+        ("array", "table"),
     ),
     Method(
         "ciwae",
@@ -59,6 +63,7 @@ ROWS = (
         2,
         79,
         "variational.ciwae",
+        ("array", "table"),
     ),
     Method(
         "vlae",
@@ -104,6 +109,7 @@ ROWS = (
         2,
         14,
         "variational.uae",
+        ("array", "table"),
     ),
     Method(
         "multiscale-vae",
@@ -115,6 +121,7 @@ ROWS = (
         2,
         33,
         "variational.multiscale_vae",
+        ("array", "table"),
     ),
     Method(
         "linear-cvae",

@@ -15,6 +15,7 @@ ROWS = (
         3,
         None,
         "variational.ladder_vae",
+        ("array", "table"),
     ),
     Method(
         "two-stage-vae",
@@ -26,6 +27,7 @@ ROWS = (
         2,
         None,
         "variational.two_stage_vae",
+        ("array", "table"),
     ),
     Method(
         "vamp-vae",
@@ -48,6 +50,7 @@ ROWS = (
         3,
         None,
         "variational.gm_vae",
+        ("array", "table"),
     ),
     Method(
         "ard-vae",
@@ -70,6 +73,7 @@ ROWS = (
         2,
         None,
         "variational.delta_vae",
+        ("array", "table"),
     ),
     Method(
         "il-lidvae",
@@ -81,6 +85,7 @@ ROWS = (
         3,
         42,
         "variational.il_lidvae",
+        ("array", "table"),
     ),
     Method(
         "jointvae",
@@ -92,6 +97,7 @@ ROWS = (
         3,
         219,
         "variational.jointvae",
+        ("array", "table"),
     ),
     Method(
         "flow-vae",
@@ -103,6 +109,7 @@ ROWS = (
         3,
         189,
         "variational.flow_vae",
+        ("array", "table"),
     ),
     Method(
         "jetformer",
@@ -147,6 +154,7 @@ ROWS = (
         3,
         None,
         "variational.s_vae",
+        ("array", "table"),
     ),
     Method(
         "diffusion-vae",
@@ -158,6 +166,7 @@ ROWS = (
         3,
         255,
         "variational.diffusion_vae",
+        ("array", "table"),
     ),
     Method(
         "poincare-vae",
@@ -169,6 +178,7 @@ ROWS = (
         3,
         None,
         "variational.poincare_vae",
+        ("array", "table"),
     ),
     Method(
         "dirichlet-vae",
@@ -180,6 +190,7 @@ ROWS = (
         2,
         None,
         "variational.dirichlet_vae",
+        ("array", "table"),
     ),
     Method(
         "gon",

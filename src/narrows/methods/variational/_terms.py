@@ -15,6 +15,7 @@ ROWS = (
         3,
         None,
         "variational.beta_vae",
+        ("array", "table"),
     ),
     Method(
         "beta-tcvae",
@@ -26,6 +27,7 @@ ROWS = (
         3,
         228,
         "variational.beta_tcvae",
+        ("array", "table"),
     ),
     Method(
         "annealed-vae",
@@ -37,6 +39,7 @@ ROWS = (
         3,
         85,
         "variational.annealed_vae",
+        ("array", "table"),
     ),
     Method(
         "factor-vae",
@@ -48,6 +51,7 @@ ROWS = (
         3,
         None,
         "variational.factor_vae",
+        ("array", "table"),
     ),
     Method(
         "dip-vae",
@@ -59,6 +63,7 @@ ROWS = (
         3,
         175,
         "variational.dip_vae",
+        ("array", "table"),
     ),
     Method(
         "infovae",
@@ -70,6 +75,7 @@ ROWS = (
         3,
         115,
         "variational.infovae",
+        ("array", "table"),
     ),
     Method(
         "mmd-vae",
@@ -81,6 +87,7 @@ ROWS = (
         3,
         115,
         "variational.mmd_vae",
+        ("array", "table"),
     ),
     Method(
         "gamix-vae",
@@ -92,6 +99,7 @@ ROWS = (
         2,
         71,
         "variational.gamix_vae",
+        ("array", "table"),
     ),
     Method(
         "vae-gan",
@@ -136,5 +144,6 @@ ROWS = (
         3,
         9,
         "variational.coupled_vae",
+        ("array", "table"),
     ),
 )

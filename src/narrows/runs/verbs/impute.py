@@ -64,7 +64,8 @@ def impute(
     if run.recipe.spec.kind != "table":
         raise RequestError(
             f"`{run.method}` was fitted on complete examples, so it cannot impute missing cells. "
-            "Fit a table with: narrows fit FILE --method missing-iwae, or series with: --method vrnn"
+            "Fit a table with missing cells with: narrows fit FILE --method missing-iwae (or vae, ae), "
+            "or series with: --method vrnn"
         )
     if horizon:
         raise refuse(

@@ -37,6 +37,7 @@ class Imputed:
             and the model treats them as missing.
         unread: columns that the model does not read and that have missing cells.
         ess: effective sample size of each row or series with missing cells; below about 10 its values are unreliable.
+            NaN for a method without a posterior, whose values are decoded from one code.
         draws: number of copies of the table in multiple imputation; 0 for single imputation.
         appended: number of steps appended, over all series.
         packed: function from columns by name and `draws` to arrays, if the data are arrays.
