@@ -141,7 +141,7 @@ def test_a_column_that_is_gone_is_refused(refused, fitted, tmp_path):
 
 def test_array_methods_say_what_to_do_about_holes(refused, fitted, tmp_path):
     _, table, _, _ = fitted
-    said = refused("fit", table, "--method", "vae", "--out", tmp_path / "v", "--columns", "age,pay")
+    said = refused("fit", table, "--method", "topk-sae", "--out", tmp_path / "v", "--columns", "age,pay")
     assert "missing-iwae" in said
 
 
