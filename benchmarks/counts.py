@@ -28,10 +28,10 @@ import torch
 
 from narrows.audit.evidence.likelihood import importance_nll
 from narrows.audit.metrics.neighbours import adjusted_rand, mutual_information, neighbour_accuracy
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import seeded
 from narrows.data import Source
 from narrows.data import open as open_data
+from narrows.kernels.kmeans import kmeans, nearest
 from narrows.methods.tabular.scvi import scvi
 from narrows.train import optimise
 

@@ -5,7 +5,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest, scatter_sum, spread
 from narrows.bottlenecks.discrete.dynamic import DynamicQuantizer
 from narrows.bottlenecks.discrete.grouped import GroupedQuantizer
 from narrows.bottlenecks.discrete.levels import LevelQuantizer
@@ -16,6 +15,7 @@ from narrows.bottlenecks.discrete.vq import VectorQuantizer
 from narrows.core import Batch, Code, Pass
 from narrows.core.check import RequestError
 from narrows.core.evidence import Indices
+from narrows.kernels.kmeans import kmeans, nearest, scatter_sum, spread
 
 
 def batch_of(vq, tokens):
@@ -335,7 +335,7 @@ def test_two_processes_move_the_codebook_as_one_does(codebook, monkeypatch):
     rest = torch.cat([x[3:].flatten(0, 1), torch.ones(15, 1)], 1)
     table = torch.zeros(8, 4).index_add_(0, half(x[3:])[Indices].indices.flatten(), rest)
     whole.after_step(Pass(None, batch_of(whole, x)))
-    monkeypatch.setattr("narrows.bottlenecks.discrete.codebook.all_sum", lambda mine: mine + table)
+    monkeypatch.setattr("narrows.kernels.kmeans.all_sum", lambda mine: mine + table)
     half.after_step(Pass(None, batch_of(half, x[:3])))
     for name, value in whole.state_dict().items():
         assert torch.allclose(value, half.state_dict()[name], atol=1e-6)

@@ -8,9 +8,9 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Code, Condition, Symbols
 from narrows.core.check import choice, number, optional, refuse, whole
+from narrows.kernels.kmeans import kmeans, nearest
 from narrows.kernels.mixture import Mixture, fit_mixture
 from narrows.priors import require
 from narrows.priors.drawn import DrawnCodes

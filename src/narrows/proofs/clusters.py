@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from narrows.audit.metrics.matching import Match
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import Autoencoder
 from narrows.core.check import RequestError
+from narrows.kernels.kmeans import kmeans, nearest
 from narrows.proofs.reduced import Reduced
 
 __all__ = ["accuracy", "grouped", "labels_of"]

@@ -13,10 +13,10 @@ from narrows.audit.evidence.reseeds import Reseeded, spread
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.metrics.neighbours import adjusted_rand, mutual_information, neighbour_accuracy
 from narrows.audit.report.finding import Check, Finding
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import seeded
 from narrows.core.check import whole
 from narrows.data.dataset import known_of
+from narrows.kernels.kmeans import kmeans, nearest
 
 __all__ = ["Classes"]
 

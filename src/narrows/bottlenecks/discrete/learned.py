@@ -8,9 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.discrete.codebook import kmeans, scatter_sum, spread
 from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.core.check import choice, fraction, number
+from narrows.kernels.kmeans import kmeans, scatter_sum, spread
 
 __all__ = ["GradientCodebook", "LearnedCodebook"]
 

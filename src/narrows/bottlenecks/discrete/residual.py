@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.books import CodebookQuantizer, added
-from narrows.bottlenecks.discrete.codebook import nearest
 from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.quantizer import Quantised
 from narrows.bottlenecks.discrete.stacks import StackQuantizer
 from narrows.core import Code, Pass
 from narrows.core.evidence import Indices
+from narrows.kernels.kmeans import nearest
 
 __all__ = ["ResidualQuantizer"]
 

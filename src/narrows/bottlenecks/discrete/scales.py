@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from narrows.bottlenecks.discrete.books import CodebookQuantizer
-from narrows.bottlenecks.discrete.codebook import nearest
 from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.bottlenecks.discrete.quantizer import Quantised
 from narrows.core import Pass, TokenLayout
 from narrows.core.check import refuse
 from narrows.core.evidence import Indices
+from narrows.kernels.kmeans import nearest
 from narrows.nets.pyramid import joined, split
 
 __all__ = ["ScaleQuantizer"]

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from narrows.bottlenecks.discrete.codebook import kmeans, nearest
 from narrows.core import Batch, seeded
 from narrows.data.dataset import Dataset
 from narrows.data.scaling import Scaling
+from narrows.kernels.kmeans import kmeans, nearest
 from narrows.methods.quantised.memory_vq import memory_vq
 from narrows.proofs.engine import Claim, Proof, Trial
 from narrows.proofs.probe import probe

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from narrows.bottlenecks.discrete.codebook import nearest
 from narrows.core.check import whole
+from narrows.kernels.kmeans import nearest
 
 __all__ = ["Codebook", "distance"]
 

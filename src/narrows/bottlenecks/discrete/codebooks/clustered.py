@@ -8,9 +8,9 @@ from math import log
 import torch
 from torch import Tensor, nn
 
-from narrows.bottlenecks.discrete.codebook import divided, scatter_sum
 from narrows.bottlenecks.discrete.codebooks.base import Codebook
 from narrows.core.check import choice, fraction
+from narrows.kernels.kmeans import divided, scatter_sum
 
 __all__ = ["ANCHORS", "ClusteredCodebook"]
 
