@@ -97,5 +97,5 @@ def test_a_table_has_the_likelihoods_of_its_columns():
 
 def test_a_method_that_reads_vectors_only_names_some_that_read_tables(tmp_path):
     (tmp_path / "people.csv").write_text(CSV)
-    with pytest.raises(RequestError, match="`vae`, `missing-iwae` or `ae`"):
+    with pytest.raises(RequestError, match="`missing-iwae`, `iwae` or `vae`"):
         nr.data.open(tmp_path / "people.csv", kinds=METHODS["topk-sae"].reads)

@@ -59,6 +59,6 @@ def with_holes(source: Source, share: float) -> Source:
             "missing",
             share,
             "left out: this method does not support missing values",
-            "Fit a method for tables with missing cells, such as `vae`, `missing-iwae` or `ae`.",
+            "Fit a method for tables with missing cells, such as `missing-iwae`, `iwae` or `vae`.",
         )
     return replace(source, train=hide(source.train, share, 0), test=hide(source.test, share, 1))

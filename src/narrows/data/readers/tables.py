@@ -19,7 +19,7 @@ from narrows.data.schema.declared import Types, declared_types
 
 __all__ = ["read_table", "test_part"]
 
-_HOLES = "Or fit a method that reads text and missing cells, such as `vae`, `missing-iwae` or `ae`."
+_HOLES = "Or fit a method that reads text and missing cells, such as `missing-iwae`, `iwae` or `vae`."
 _LABELS = ("label", "labels", "class", "y")
 _MOST_VALUES = 1000
 
