@@ -5,6 +5,7 @@ import pytest
 import torch
 
 import narrows as nr
+from narrows import data as nd
 from narrows.audit.evidence.imputation import impute
 from narrows.core import Batch, Spec
 from narrows.core.check import RequestError
@@ -75,18 +76,16 @@ def test_a_file_with_text_and_missing_cells_is_a_table(tmp_path):
 
 def test_a_file_of_complete_numbers_is_vectors(tmp_path):
     (tmp_path / "n.csv").write_text("a,b\n" + "".join(f"{i},{i % 7}\n" for i in range(40)))
-    assert nr.data.open(tmp_path / "n.csv", kinds=("array", "table")).spec.kind == "array"
-    assert nr.data.open(tmp_path / "n.csv", kinds=("array", "table"), missing=0.2).spec.kind == "table"
-    assert (
-        nr.data.open(tmp_path / "n.csv", kinds=("array", "table"), types="b=categorical").spec.kind == "table"
-    )
+    assert nd.open(tmp_path / "n.csv", kinds=("array", "table")).spec.kind == "array"
+    assert nd.open(tmp_path / "n.csv", kinds=("array", "table"), missing=0.2).spec.kind == "table"
+    assert nd.open(tmp_path / "n.csv", kinds=("array", "table"), types="b=categorical").spec.kind == "table"
 
 
 def test_an_array_with_missing_cells_is_a_table():
     x = np.random.default_rng(0).normal(size=(40, 3))
-    assert nr.data.open(x, kinds=("array", "table")).spec.kind == "array"
+    assert nd.open(x, kinds=("array", "table")).spec.kind == "array"
     x[3, 1] = np.nan
-    assert nr.data.open(x, kinds=("array", "table")).spec.kind == "table"
+    assert nd.open(x, kinds=("array", "table")).spec.kind == "table"
 
 
 def test_a_table_has_the_likelihoods_of_its_columns():
@@ -98,4 +97,4 @@ def test_a_table_has_the_likelihoods_of_its_columns():
 def test_a_method_that_reads_vectors_only_names_some_that_read_tables(tmp_path):
     (tmp_path / "people.csv").write_text(CSV)
     with pytest.raises(RequestError, match="`missing-iwae`, `iwae` or `vae`"):
-        nr.data.open(tmp_path / "people.csv", kinds=METHODS["topk-sae"].reads)
+        nd.open(tmp_path / "people.csv", kinds=METHODS["topk-sae"].reads)
