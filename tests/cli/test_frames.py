@@ -172,6 +172,7 @@ def test_pandas_frames_keep_their_index_and_types(fitted):
     assert full.index.equals(frame.index)
     changed = [name for name in frame if full[name].dtype != frame[name].dtype]
     assert changed == ["member"]  # objects because of its holes, and bool without them
+    assert list(full["grade"].cat.categories) == list(frame["grade"].cat.categories)
 
 
 def test_polars_frames_keep_their_types(fitted):

@@ -259,7 +259,17 @@ def _fill_arrow(column: Any, holes: np.ndarray, values: list[Any]) -> Any:
     plain = plain.combine_chunks() if hasattr(plain, "chunks") else plain
     compute = optional("pyarrow.compute", "tables", "fill Parquet columns")
     filled = compute.replace_with_mask(plain, mask, _arrow("array")(made, type=inner))
-    return filled.dictionary_encode().cast(kind) if types.is_dictionary(kind) else filled
+    return _coded(filled, column, made) if types.is_dictionary(kind) else filled
+
+
+def _coded(filled: Any, column: Any, imputed: list[Any]) -> Any:
+    """Values as codes of the dictionary of a column, whose levels keep their order; new ones are appended."""
+    whole = column.unify_dictionaries().combine_chunks() if hasattr(column, "chunks") else column
+    levels = list(dict.fromkeys([*whole.dictionary.to_pylist(), *imputed]))
+    known = _arrow("array")(levels, type=column.type.value_type)
+    codes = optional("pyarrow.compute", "tables", "fill Parquet columns").index_in(filled, value_set=known)
+    array = _arrow("DictionaryArray")
+    return array.from_arrays(codes.cast(column.type.index_type), known, ordered=column.type.ordered)
 
 
 def _as_array(column: Any) -> np.ndarray:
