@@ -54,11 +54,14 @@ def files(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        ("fit text.csv --method ae --out x", "`--labels kind`"),
-        ("fit text.csv --method ae --out x", "`--one-hot`"),
-        ("fit text.csv --method ae --out x", "`--columns`"),
+        ("fit text.csv --method topk-sae --out x", "`--labels kind`"),
+        ("fit text.csv --method topk-sae --out x", "`--one-hot`"),
+        ("fit text.csv --method topk-sae --out x", "`--columns`"),
         ("fit two.csv --method ae --out x", "`--labels y`"),
-        ("fit hole.csv --method ae --out x", "Column `size` of hole.csv"),  # a name of theirs stays as it is
+        (
+            "fit hole.csv --method topk-sae --out x",
+            "Column `size` of hole.csv",
+        ),  # a name of theirs stays as it is
         ("fit several.npz --method ae --out x", "`--key acts`"),
         ("fit several.npz --method ae --out x --key no", "`--key` must be"),
         ("fit either.npy --method ae --out x", "`--layout chw`"),
@@ -76,7 +79,7 @@ def files(tmp_path, monkeypatch):
         ("fit dictionary --method topk-sae --out x --data-option l0=900", "`--data-option l0` must be"),
         ("sweep flat.npy --method topk-sae --over k=0,2 --steps 3 --out x", "`--over k` must be"),
         ("sweep flat.npy --over k=1,2 --steps 3 --out x", "`--method`"),
-        ("resume x --steps 0", "x is not a run"),
+        ("resume x --steps 2", "x is not a run"),
         ("compare x", "`RUN RUN` must be at least two runs"),
     ],
 )
@@ -120,7 +123,7 @@ def test_a_wrong_modality_is_named_by_the_option_that_was_typed(refused, views, 
 
 def test_in_python_the_same_messages_speak_python(files):
     with pytest.raises(RequestError, match=r"\(`labels='kind'`\).*\(`one_hot=True`\).*\(`columns`\)"):
-        nr.fit("text.csv", "ae", "x")
+        nr.fit("text.csv", "topk-sae", "x")
     with pytest.raises(RequestError, match="`latent` must be"):
         nr.fit("flat.npy", "ae", "x", latent=-1)
 

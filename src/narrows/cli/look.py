@@ -120,7 +120,7 @@ def data_list(json: bool = False) -> None:
 
 
 def data_info(name: str, json: bool = False) -> None:
-    """Show content, source and licence of a data set, or the columns of a file with a table.
+    """Show content and licence of a data set, or the columns of a table.
 
     The columns of a file are those that `narrows fit FILE --method missing-iwae` reads, with their types.
     """

@@ -41,7 +41,12 @@ _ROWS = (
         "paper", "Start here", "look:paper", "Show the paper behind a method, its claim and its options."
     ),
     Command("data list", "Data", "look:data_list", "List the data sets that can be opened by name."),
-    Command("data info", "Data", "look:data_info", "Show content, source and licence of a data set."),
+    Command(
+        "data info",
+        "Data",
+        "look:data_info",
+        "Show content and licence of a data set, or the columns of a table.",
+    ),
     Command("data get", "Data", "look:data_get", "Download or generate a data set."),
     Command(
         "harvest",

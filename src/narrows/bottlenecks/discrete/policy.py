@@ -103,8 +103,8 @@ class BitPolicy(Variational):
         >>> code = policy(torch.randn(5, 8))
         >>> code.z.shape, bool(((code.z == 0) | (code.z == 1)).all())
         (torch.Size([5, 3]), True)
-        >>> code.q.enumerated().exp().sum(1)
-        tensor([1.0000, 1.0000, 1.0000, 1.0000, 1.0000], grad_fn=<SumBackward1>)
+        >>> bool(torch.allclose(code.q.enumerated().exp().sum(1), torch.ones(5)))
+        True
 
     Reference:
         Hu, Malkin, Jain, Everett, Graikos, Bengio, GFlowNet-EM for Learning Compositional Latent Variable Models, 2023,

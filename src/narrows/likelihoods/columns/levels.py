@@ -65,7 +65,7 @@ class CategoricalHead(Head):
 
     Example:
         >>> head = CategoricalHead([Spec((), "categories", classes=4)])
-        >>> head.nll(torch.zeros(4), torch.tensor([[3.0]])).exp()
+        >>> head.nll(torch.zeros(1, 4), torch.tensor([[3.0]])).exp()
         tensor([[4.]])
     """
 
@@ -155,7 +155,7 @@ class OrdinalHead(CategoricalHead):
 
     Example:
         >>> head = OrdinalHead([Spec((), "ordinal", classes=2)])
-        >>> head.nll(torch.zeros(1), torch.tensor([[1.0]])).exp()
+        >>> head.nll(torch.zeros(1, 1), torch.tensor([[1.0]])).exp()
         tensor([[2.]])
 
     Reference:

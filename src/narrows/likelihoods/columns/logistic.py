@@ -63,8 +63,9 @@ class Logistic(Head):
     Example:
         >>> from narrows.core import Column
         >>> head = Logistic([Spec((), "integer", column=Column("int64", 1.0))], components=1)
-        >>> head.nll(torch.tensor([0.0, 2.0, 0.0]), torch.tensor([[2.0]])).exp()  # sigmoid(1/2) - sigmoid(-1/2)
-        tensor([[4.0830]])
+        >>> cell = torch.tensor([[2.0]])
+        >>> head.nll(torch.tensor([[0.0, 2.0, 0.0]]), cell).exp()  # 1 / tanh(1 / 4s), s a little above 1
+        tensor([[4.2055]])
 
     Reference:
         Salimans et al., PixelCNN++, 2017. arXiv:1701.05517
