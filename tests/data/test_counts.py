@@ -165,8 +165,7 @@ def test_h5ad_is_read_through_anndata(dense, form, monkeypatch, tmp_path):
         nd.open(file, layer="count")
 
 
-@pytest.mark.data
-def test_counts_stay_compressed_in_memory_and_are_dense_when_scaled():
+def test_counts_stay_compressed_in_memory_and_are_dense_when_scaled(real):
     source = nd.open("tenx")
     stored = source.train.x
     assert isinstance(stored, SparseRows)
