@@ -12,6 +12,7 @@ import narrows as nr
 from narrows.core.check import RequestError
 from narrows.data import open as open_data
 from narrows.data.readers.frames import arrow_columns, framed
+from narrows.data.schema.written import cells_of
 
 ROWS = 60
 ZONE = "Europe/Berlin"
@@ -182,6 +183,15 @@ def test_polars_frames_keep_their_types(fitted):
     full = run.impute(frame, samples=5)
     assert isinstance(full, polars.DataFrame)
     assert full.schema == frame.schema
+
+
+def test_drawn_levels_keep_the_order_of_an_ordered_column(fitted):
+    run, table = fitted
+    kind = table.schema.field("grade").type
+    drawn = cells_of(np.full((3, 1), 2.0), {"grade": run.recipe.spec.parts["grade"]})["grade"]
+    assert drawn.type == kind
+    assert drawn.dictionary.to_pylist() == ["low", "mid", "high"]
+    assert drawn.to_pylist() == ["high"] * 3
 
 
 def test_a_column_of_arrow_has_its_place_in_a_frame():

@@ -43,7 +43,6 @@ def test_rows_are_those_of_the_dense_matrix(dense, rows):
 def test_unsorted_and_repeated_entries_are_added():
     rows = SparseRows.of(np.array([2, 3, 4, 0]), np.array([2, 0, 2, 1]), np.array([0, 3, 4]), 3)
     assert rows.read(slice(None)).tolist() == [[3, 0, 6], [0, 0, 0]]
-    assert rows.empty_columns.tolist() == [1]
     assert SparseRows.of(np.array([70_000]), np.array([0]), np.array([0, 1]), 2).values.dtype == np.int32
 
 
@@ -163,6 +162,16 @@ def test_h5ad_is_read_through_anndata(dense, form, monkeypatch, tmp_path):
         nd.open(file)
     with pytest.raises(RequestError, match=r"`layer` must be a layer of cells\.h5ad"):
         nd.open(file, layer="count")
+
+
+def test_other_data_keep_the_rows_that_training_data_leave_out(tmp_path):
+    counts = np.random.default_rng(0).poisson(2.0, (60, 5)).astype(np.float32)
+    counts[:20] = [1, 0, 0, 0, 0]
+    sparse.save_npz(tmp_path / "x.npz", sparse.csr_matrix(counts))
+    source = nd.open(tmp_path / "x.npz", min_counts=3)
+    assert len(source.train) + len(source.test) < 45
+    assert len(nd.like(source, tmp_path / "x.npz")) == 60
+    assert len(nd.like(source, tmp_path / "x.npz", min_counts=3)) < 45
 
 
 def test_counts_stay_compressed_in_memory_and_are_dense_when_scaled(real):

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import narrows.data as nd
 from narrows.core.check import RequestError
 from narrows.data.readers.cells import Cells
 from narrows.data.readers.mixed import mixed
@@ -191,3 +192,12 @@ def test_a_changed_type_is_named_as_it_was_and_as_it_is():
     counts = read({"a": ["5", "6"]}, types="a=count").parts
     with pytest.raises(RequestError, match=r"is 1.5 in row 0, which a column that was count"):
         read({"a": ["1.5"]}, known=counts)
+
+
+def test_integers_beyond_any_float_are_texts(tmp_path):
+    long = ["9" * 390 + str(i % 3) for i in range(40)]
+    (tmp_path / "long.csv").write_text(
+        "a,b\n" + "".join(f"{text},{i % 5}.5\n" for i, text in enumerate(long))
+    )
+    part = nd.open(tmp_path / "long.csv", kinds=("table",)).spec.parts["a"]
+    assert part.vocabulary == tuple(sorted(set(long)))

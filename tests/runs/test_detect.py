@@ -7,7 +7,7 @@ import pytest
 
 import narrows as nr
 from narrows.core.check import RequestError
-from narrows.runs.verbs.calibration import FILE, kept_rows
+from narrows.runs.verbs.calibration import FILE, own_rows
 
 RNG = np.random.default_rng(0)
 LOADINGS = RNG.normal(size=(2, 6))
@@ -34,17 +34,17 @@ def test_calibration_rows_are_kept_from_training_and_stopping(tmp_path):
     from narrows.train import Plan, validation_part
 
     plan = Plan.from_json(dict(first.recipe.training))
-    parts = [*validation_part(first.data.train, plan), kept_rows(first)]
+    parts = [*validation_part(first.data.train, plan), own_rows(first)[0]]
     assert sum(len(part) for part in parts) == len(first.data.train)
     stored = np.concatenate([part.x.numpy() for part in parts])
     assert len(np.unique(stored, axis=0)) == len(stored)
     assert len(parts[2]) == round(0.2 * len(first.data.train))
-    np.testing.assert_array_equal(kept_rows(first).x, kept_rows(second).x)  # the same for all seeds
+    np.testing.assert_array_equal(own_rows(first)[0].x, own_rows(second)[0].x)  # the same for all seeds
 
 
 def test_the_file_has_the_sorted_scores_of_the_kept_rows(run):
     form = json.loads((run.path / FILE).read_text())
-    known, kept = run.calibration(), kept_rows(run)
+    known, kept = run.calibration(), own_rows(run)[0]
     assert (form["rows"], form["n"]) == (known.rows, len(known)) == ("kept", len(kept))
     for kind in ("nll", "distortion", "rate"):
         np.testing.assert_allclose(known.of(kind), np.sort(run.score(kept, kind=kind)), rtol=1e-6)

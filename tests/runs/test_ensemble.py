@@ -29,9 +29,9 @@ def test_each_run_has_rows_of_its_own_and_all_the_same_calibration_rows(group):
     assert [len(part) for part in parts] == [round(0.5 * left)] * 3
     stored = [{row.tobytes() for row in part.x.numpy()} for part in parts]
     assert stored[0] != stored[1] != stored[2] != stored[0]
-    from narrows.runs.verbs.calibration import kept_rows
+    from narrows.runs.verbs.calibration import own_rows
 
-    kept = {row.tobytes() for row in kept_rows(runs[0]).x.numpy()}
+    kept = {row.tobytes() for row in own_rows(runs[0])[0].x.numpy()}
     assert not kept & (stored[0] | stored[1] | stored[2])
 
 

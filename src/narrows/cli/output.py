@@ -26,7 +26,6 @@ __all__ = [
     "print_json",
     "read_codes",
     "read_npz",
-    "text_table",
     "write_npz",
     "write_png",
     "write_table",
@@ -54,27 +53,6 @@ def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
-
-
-def text_table(rows: list[dict[str, Any]]) -> str:
-    """The final metrics of runs, or other rows, as a table.
-
-    Example:
-        >>> print(text_table([{"run": "k=2", "loss": 1.5}, {"run": "k=16", "loss": 0.25}]))
-        run   loss
-        k=2   1.5
-        k=16  0.25
-    """
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    cells = [names] + [[_shown(row.get(name, "")) for name in names] for row in rows]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    return "\n".join(
-        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
-    )
-
-
-def _shown(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 @contextmanager

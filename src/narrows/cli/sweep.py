@@ -10,8 +10,9 @@ import typer
 from narrows.cli import shared
 from narrows.cli.errors import Interrupted, note
 from narrows.cli.options import literal, method_options
-from narrows.cli.output import only_json, print_json, text_table
+from narrows.cli.output import only_json, print_json
 from narrows.core.check import printable, refuse
+from narrows.core.texts import text_table
 
 if TYPE_CHECKING:
     from narrows.runs.choose import Choice, Figure

@@ -12,8 +12,8 @@ import typer
 
 from narrows.cli import shared
 from narrows.cli.errors import Interrupted, note
-from narrows.cli.output import text_table
 from narrows.core.check import RequestError, printable, refuse
+from narrows.core.texts import text_table
 
 __all__ = ["fit", "resume"]
 

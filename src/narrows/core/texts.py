@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import re
 import types
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, Union, get_args, get_origin
 
 from narrows.core.check import RequestError, choice, refuse
 from narrows.core.schedules import schedule
 
-__all__ = ["Read", "docstring_args", "names_of", "number_or_schedule", "readable", "reader", "shown", "yes"]
+__all__ = [
+    "Read",
+    "docstring_args",
+    "names_of",
+    "number_or_schedule",
+    "readable",
+    "reader",
+    "shown",
+    "text_table",
+    "yes",
+]
 
 Read = Callable[[str, str], Any]
 """Parses an option's text: ``(option, text) -> value``; raises RequestError if the text is invalid."""
@@ -191,3 +201,24 @@ def names_of(names: str | Sequence[str] | None) -> list[str]:
     if names is None:
         return []
     return [n.strip() for n in names.split(",")] if isinstance(names, str) else list(names)
+
+
+def text_table(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Rows with named cells as an aligned table; floats to four digits.
+
+    Example:
+        >>> print(text_table([{"run": "k=2", "loss": 1.5}, {"run": "k=16", "loss": 0.25}]))
+        run   loss
+        k=2   1.5
+        k=16  0.25
+    """
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    cells = [names] + [[_cell(row.get(name, "")) for name in names] for row in rows]
+    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
+    return "\n".join(
+        "  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells
+    )
+
+
+def _cell(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -38,6 +38,8 @@ parameter `like`, the description of training data, all examples of other data b
 _ARRAYS = "arrays in memory"
 _PATHS = ("second",)
 _COMMON = ("scale", "split", "limit", "missing", "scaling", "target_scaling", "domain", "spec")
+_NOT_OF_OTHERS = (*_COMMON, "what", "min_counts")
+"""Options with which other data are not read: all their rows are."""
 
 
 def open(
@@ -148,7 +150,7 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
     if kind == "views" or _views(reader):
         reader = as_views(what, name, reader)
     known = inspect.signature(reader).parameters
-    recorded = {k: v for k, v in description.items() if k in known and k not in _COMMON and k != "what"}
+    recorded = {k: v for k, v in description.items() if k in known and k not in _NOT_OF_OTHERS}
     all_options = {**recorded, **options}
     if "like" in known:
         found = _call(reader, name, {**all_options, "like": description})
@@ -171,7 +173,7 @@ def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
     name, _, reader = _find(what, kinds)
     known = inspect.signature(reader).parameters
     accepted = {*known, "points"} if kinds == ("field",) else {*known}
-    described = {k: v for k, v in description.items() if k in accepted and k not in _COMMON and k != "what"}
+    described = {k: v for k, v in description.items() if k in accepted and k not in _NOT_OF_OTHERS}
     described |= _columns(known, spec)
     options.pop("limit", None)
     try:

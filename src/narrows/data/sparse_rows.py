@@ -12,8 +12,6 @@ from narrows.core.check import RequestError
 
 __all__ = ["SparseRows"]
 
-_SHOWN = 8
-
 
 @dataclass(frozen=True, eq=False)
 class SparseRows:
@@ -108,11 +106,6 @@ class SparseRows:
         """The total of each row, (N,)."""
         sums = np.concatenate([[0], np.cumsum(self.values, dtype=np.int64)])
         return np.diff(sums[self.ends], prepend=0)
-
-    @property
-    def empty_columns(self) -> np.ndarray:
-        """The columns without any count."""
-        return np.setdiff1d(np.arange(self.width), self.columns)
 
     def read(self, rows: Tensor | slice) -> Tensor:
         """Some rows, (B, D) float32."""

@@ -8,6 +8,7 @@ from torch import Tensor
 from narrows.core import Likelihood, Spec
 from narrows.core.columns import LEVELS
 from narrows.core.progress import Progress, Silent
+from narrows.core.texts import text_table
 from narrows.data import Source
 from narrows.data.holes import HIDDEN
 from narrows.data.schema.declared import KINDS
@@ -68,10 +69,7 @@ def column_table(source: Source, likelihood: MixedTable | None = None) -> list[d
 
 def column_lines(rows: list[dict[str, str]]) -> list[str]:
     """The table of columns as lines of text."""
-    names = list(rows[0])
-    cells = [names, *(list(row.values()) for row in rows[:_MOST])]
-    widths = [max(len(line[i]) for line in cells) for i in range(len(names))]
-    lines = ["  ".join(c.ljust(w) for c, w in zip(line, widths, strict=True)).rstrip() for line in cells]
+    lines = text_table(rows[:_MOST]).splitlines()
     return lines if len(rows) <= _MOST else [*lines, f"and {len(rows) - _MOST} more columns"]
 
 

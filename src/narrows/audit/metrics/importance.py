@@ -115,8 +115,10 @@ def pareto_k(log_weights: Tensor) -> Tensor:
         k of each example; NaN with fewer than 25 weights, and where all weights of the tail are equal.
 
     Example:
-        >>> weights = torch.distributions.Pareto(1.0, 2.0).sample((20_000, 1))  # k = 1/2
-        >>> bool((pareto_k(weights.log()) - 0.5).abs() < 0.35)
+        >>> from narrows.core import seeded
+        >>> with seeded(0):
+        ...     weights = torch.distributions.Pareto(1.0, 2.0).sample((20_000, 1))  # k = 1/2
+        >>> bool((pareto_k(weights.log()) - 0.5).abs() < 0.1)
         True
 
     Reference:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from narrows.core.check import RequestError, number, optional, refuse, whole
 from narrows.core.spelling import Table
@@ -39,18 +36,10 @@ def smoothed(maps: np.ndarray, sigma: float) -> np.ndarray:
     """
     if number("smooth", sigma, low=0) == 0:
         return maps
-    reach = max(1, math.ceil(4 * sigma))
-    kernel = torch.exp(-0.5 * (torch.arange(-reach, reach + 1, dtype=torch.float64) / sigma).square())
-
-    def along(x: Tensor) -> Tensor:
-        """The filter along the last axis."""
-        return torch.nn.functional.conv1d(
-            x.flatten(0, -2)[:, None], kernel.view(1, 1, -1), padding=reach
-        ).view(x.shape)
-
-    x = torch.from_numpy(np.asarray(maps, np.float64))
-    sums = along(along(torch.ones_like(x[:1])).mT.contiguous()).mT
-    return np.asarray((along(along(x).mT.contiguous()).mT / sums).numpy())
+    ndimage = optional("scipy.ndimage", "sklearn", "smooth maps")
+    maps = np.asarray(maps, np.float64)
+    weights = ndimage.gaussian_filter(np.ones(maps.shape[1:]), sigma, mode="constant")
+    return np.asarray(ndimage.gaussian_filter(maps, (0, sigma, sigma), mode="constant") / weights)
 
 
 def otsu(values: np.ndarray) -> float:

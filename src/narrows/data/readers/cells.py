@@ -16,7 +16,7 @@ from narrows.core import Spec
 from narrows.core.check import optional
 from narrows.data.readers.columns import Table, array_of, read_arrow, read_texts
 from narrows.data.readers.frames import arrow_columns, framed
-from narrows.data.schema.written import cells_of, in_units
+from narrows.data.schema.written import as_dictionary, cells_of, in_units
 
 __all__ = ["Arrays", "Cells", "encoded"]
 
@@ -259,17 +259,10 @@ def _fill_arrow(column: Any, holes: np.ndarray, values: list[Any]) -> Any:
     plain = plain.combine_chunks() if hasattr(plain, "chunks") else plain
     compute = optional("pyarrow.compute", "tables", "fill Parquet columns")
     filled = compute.replace_with_mask(plain, mask, _arrow("array")(made, type=inner))
-    return _coded(filled, column, made) if types.is_dictionary(kind) else filled
-
-
-def _coded(filled: Any, column: Any, imputed: list[Any]) -> Any:
-    """Values as codes of the dictionary of a column, whose levels keep their order; new ones are appended."""
-    whole = column.unify_dictionaries().combine_chunks() if hasattr(column, "chunks") else column
-    levels = list(dict.fromkeys([*whole.dictionary.to_pylist(), *imputed]))
-    known = _arrow("array")(levels, type=column.type.value_type)
-    codes = optional("pyarrow.compute", "tables", "fill Parquet columns").index_in(filled, value_set=known)
-    array = _arrow("DictionaryArray")
-    return array.from_arrays(codes.cast(column.type.index_type), known, ordered=column.type.ordered)
+    if not types.is_dictionary(kind):
+        return filled
+    known = column.unify_dictionaries().combine_chunks() if hasattr(column, "chunks") else column
+    return as_dictionary(filled, known.dictionary.to_pylist(), kind)
 
 
 def _as_array(column: Any) -> np.ndarray:

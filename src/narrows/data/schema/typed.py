@@ -19,6 +19,8 @@ TEXT = "text"
 
 _EXACT = 1 << 53
 """Integers beyond this have no exact float64."""
+_LONGEST = 300
+"""Integers of more digits are beyond float64."""
 _CODE = re.compile(r"[+-]?0\d")
 """Texts that begin like this are codes, such as 01234, not numbers."""
 
@@ -222,8 +224,9 @@ def _number(text: str) -> float | None:
 
 
 def _loses(levels: Mapping[str, Any]) -> bool:
-    """Whether float64 rounds one of the integers."""
-    return any(level.lstrip("+-").isdecimal() and int(float(level)) != int(level) for level in levels)
+    """Whether float64 rounds one of the integers, or cannot hold it."""
+    whole = (level for level in levels if level.lstrip("+-").isdecimal())
+    return any(len(level) > _LONGEST or int(float(level)) != int(level) for level in whole)
 
 
 def _truth(text: str) -> float:

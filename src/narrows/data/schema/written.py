@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from narrows.data.scaling import Scaling
 from narrows.data.schema.dates import text_of
 from narrows.data.schema.typed import TEXT
 
-__all__ = ["cells_of", "in_units", "scaled", "written"]
+__all__ = ["as_dictionary", "cells_of", "in_units", "scaled", "written"]
 
 _WHOLE = ("integer", "counts")
 _SECONDS = {"s": 1.0, "ms": 1e-3, "us": 1e-6, "ns": 1e-9}
@@ -66,9 +66,7 @@ def written(values: np.ndarray, spec: Spec) -> list[Any]:
     """
     column = spec.column
     if spec.values in LEVELS:
-        names: list[str | None] = list(spec.vocabulary)
-        if column is not None and column.other and not _is_text(column.dtype):
-            names[-1] = None
+        names = _names(spec)
         return [names[int(number)] for number in values]
     if spec.values == "binary":
         ones = np.rint(values).clip(0, 1)
@@ -118,7 +116,7 @@ def _column(values: list[Any], spec: Spec) -> Any:
     if not dtype or dtype in ("object", "bool") or re.fullmatch(r"(u?int|float)\d+|<U\d+", dtype):
         array = np.array(values)
         return array.astype(dtype) if dtype and array.dtype.kind in "fiub" and dtype != "object" else array
-    return _arrow(values, dtype)
+    return _arrow(values, dtype, [name for name in _names(spec) if name is not None])
 
 
 def _text(value: Any, whole: bool) -> str:
@@ -127,14 +125,44 @@ def _text(value: Any, whole: bool) -> str:
     return str(int(value)) if whole else repr(float(value))
 
 
-def _arrow(values: list[Any], dtype: str) -> Any:
-    """Cells as an Arrow array of a type."""
+def _names(spec: Spec) -> list[str | None]:
+    """The levels of a column as its cells; None for that of all rare ones where its name cannot be a cell."""
+    names: list[str | None] = list(spec.vocabulary)
+    if spec.column is not None and spec.column.other and not _is_text(spec.column.dtype):
+        names[-1] = None
+    return names
+
+
+def as_dictionary(values: Any, levels: Iterable[Any], kind: Any) -> Any:
+    """An array of Arrow as codes of levels.
+
+    Args:
+        values: the array.
+        levels: the levels in order; others of the values are appended.
+        kind: a type of dictionaries.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> made = as_dictionary(pa.array(["b", "a"]), ["a", "b"], pa.dictionary(pa.int8(), pa.string()))
+        >>> made.dictionary.to_pylist(), made.indices.to_pylist()
+        (['a', 'b'], [1, 0])
+    """
+    pyarrow = optional("pyarrow", "tables", "make Parquet columns")
+    compute = optional("pyarrow.compute", "tables", "make Parquet columns")
+    known = dict.fromkeys([*levels, *compute.unique(values).to_pylist()])
+    known.pop(None, None)
+    table = pyarrow.array(list(known), type=kind.value_type)
+    codes = compute.index_in(values, value_set=table).cast(kind.index_type)
+    return pyarrow.DictionaryArray.from_arrays(codes, table, ordered=kind.ordered)
+
+
+def _arrow(values: list[Any], dtype: str, levels: Sequence[str] = ()) -> Any:
+    """Cells as an Arrow array of a type; dictionaries have the levels in their order."""
     pyarrow = optional("pyarrow", "tables", "make Parquet columns")
     inner = re.fullmatch(r"dictionary<values=([^,]+), indices=(\w+), ordered=(\d)>", dtype)
     if inner:
-        made = _arrow(values, inner[1]).dictionary_encode()
         kind = pyarrow.dictionary(_type(inner[2]), _type(inner[1]), ordered=inner[3] == "1")
-        return made.cast(kind) if made.type != kind else made
+        return as_dictionary(_arrow(values, inner[1]), _arrow(list(levels), inner[1]).to_pylist(), kind)
     kind = _type(dtype)
     if dtype == "bool":
         return pyarrow.array([None if v is None else v in (1.0, "true") for v in values], kind)

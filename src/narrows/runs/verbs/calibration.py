@@ -21,7 +21,7 @@ from narrows.train import Plan, calibration_part
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["FILE", "SAMPLES", "Calibration", "calibrate", "kept_rows"]
+__all__ = ["FILE", "SAMPLES", "Calibration", "calibrate", "own_rows"]
 
 FILE = "calibration.json"
 SAMPLES = 64
@@ -111,18 +111,16 @@ def calibrate(run: Run, data: Any = None, *, progress: Any = None) -> Calibratio
     path, model = run.path / FILE, "-".join(member.model.tokenizer_hash() for member in run.members)
     found = Calibration.read(path, model)
     if found is None:
-        kept = kept_rows(run)
-        rows, name = (run.data.test, "test") if kept is None else (kept, "kept")
-        found = _scored(run, rows, name, progress)
+        found = _scored(run, *own_rows(run), progress)
         with suppress(WorkError):  # a folder that cannot be written to: it is computed again
             found.write(path, model)
     return found
 
 
-def kept_rows(run: Run) -> Any:
-    """The rows that a run kept from training for its calibration, or None."""
+def own_rows(run: Run) -> tuple[Any, str]:
+    """The calibration rows of a run, and what they are: ``kept`` from training, or else its ``test`` split."""
     plan = Plan.from_json(dict(run.recipe.training))
-    return calibration_part(run.data.train, plan) if plan.calibration else None
+    return (calibration_part(run.data.train, plan), "kept") if plan.calibration else (run.data.test, "test")
 
 
 def _scored(run: Run, rows: Any, name: str, progress: Any) -> Calibration:

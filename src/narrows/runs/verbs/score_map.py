@@ -9,7 +9,7 @@ import numpy as np
 
 from narrows.audit.metrics.maps import MASKS, Agreement, Mask, agreement
 from narrows.core.check import RequestError
-from narrows.runs.verbs.calibration import kept_rows
+from narrows.runs.verbs.calibration import own_rows
 from narrows.runs.verbs.explain import excess
 
 if TYPE_CHECKING:
@@ -65,8 +65,7 @@ def score_map(
             "columns that make a row odd, use ``explain``."
         )
     chosen = MASKS.make(mask)
-    kept = kept_rows(run)
-    rows = calibration if calibration is not None else run.data.test if kept is None else kept
+    rows = own_rows(run)[0] if calibration is None else calibration
     maps, healthy = (
         np.nansum(excess(run, images, calibration, progress), 1)
         for images in (run.dataset(data), run.dataset(rows))
