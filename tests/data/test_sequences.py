@@ -150,10 +150,18 @@ def test_a_table_in_long_form_is_series(tmp_path):
         (
             LONG.replace("00:01:00", "00:00:10"),
             {"series": "patient", "time": "when"},
-            "must increase.*series 0, step 2",
+            r"Rows 0 and 4 of long.csv .*the same `when`, 2024-01-01T00:00:10",
         ),
         (LONG.replace("130,ill", "130,well"), {"series": "patient", "time": "when"}, "one class per series"),
         (LONG, {"series": "patiant"}, "patient"),
+        (LONG, {"series": "patient", "time": "wen"}, "`time`.*a column of the table.*when"),
+        (LONG.replace("2024-01-03", ""), {"series": "patient", "time": "when"}, "no time in 1 rows.*row 3"),
+        (
+            LONG,
+            {"series": "patient", "time": "when", "window": 4},
+            "at most 3, the steps of the longest series",
+        ),
+        (LONG, {"series": "patient", "time": "when", "stride": 4}, "left out without `window`"),
         (LONG, {"series": "patient", "time": "class"}, "numbers or dates"),
         (LONG, {"series": "patient", "time": "when", "columns": "class"}, "one number per row"),
         ("a,b\n1,2\n3,4\n", {}, "is one series.*window=64"),
@@ -186,9 +194,12 @@ def test_arrays_of_unequal_and_of_equal_length_are_series():
 
 
 def test_windows_of_one_series_are_in_order():
-    one = SeriesRows(np.zeros((9, 1), np.float32), np.array([9]))
-    assert one.windows(4).ordered
-    assert one.windows(4).ends.tolist() == [4, 8, 9]
+    x = np.arange(9, dtype=np.float32)
+    one = SeriesRows(x[:, None], np.array([9])).windows(4)
+    assert one.ends.tolist() == [4, 8, 9]
+    source = series_source(one.raw(), "a", scale="none")
+    assert source.train.x.values.flatten().tolist() == x[:8].tolist()
+    assert source.test.x.values.flatten().tolist() == [8]
 
 
 def test_no_series_lies_in_both_parts():

@@ -246,6 +246,9 @@ DATA_OPTIONS = (
     Option("series", _text, "NAME", "Column of a table in long form with the name of the series."),
     Option("time", _text, "NAME", "Column with the times of the steps, numbers or dates."),
     Option("window", _whole, "STEPS", "Cut long series into examples of at most this many steps."),
+    Option(
+        "stride", _whole, "STEPS", "Steps from one window of a series to the next; by default the window."
+    ),
     Option("tokens", _text, "UNIT", "Tokens of a text: characters or words.", "characters"),
     Option(
         "least", _whole, "N", "Minimum frequency of a token in the training texts; rarer ones are unknown."
@@ -279,7 +282,10 @@ DATA_OPTIONS = (
         "auto",
     ),
     Option(
-        "split", _split, "FRACTION|NAME", "Fraction of rows in the test split, or the column that marks them."
+        "split",
+        _split,
+        "FRACTION|NAME",
+        "Fraction of rows in the test split, or the column that marks them; of windows of series, time or series.",
     ),
     Option("limit", _whole, "N", "Largest number of examples in each split."),
     Option(

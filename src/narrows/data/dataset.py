@@ -275,7 +275,7 @@ class Source:
         spec: description of the data for builders of methods.
         how: the arguments of `open` that open the same data again.
         truth: for synthetic data, the generating process (atoms, exact likelihood ...).
-        left_out: the columns of a table that no model reads, and why.
+        left_out: what no model reads, such as columns of a table, and why.
 
     Example:
         >>> import narrows.data

@@ -24,7 +24,7 @@ from narrows.data.raw import Raw
 from narrows.data.readers.fields import fields_of_images
 from narrows.data.readers.frames import is_frame
 from narrows.data.readers.mixed import as_table
-from narrows.data.sequences import SEQUENCES, sequence_source, sequences_like
+from narrows.data.sequences import SEQUENCES, as_series, sequence_source, sequences_like
 from narrows.data.split import Split
 
 __all__ = ["like", "open", "raw_like"]
@@ -64,7 +64,8 @@ def open(
         scale: ``auto``, ``none``, ``unit`` (from 0 to 1), ``standard`` (mean 0, variance 1) or ``counts`` (whole
             numbers from 0, as they are, which likelihoods of counts need); fitted on the
             training set.
-        split: the fraction of the test set, or the name of a key or column that marks its examples.
+        split: the fraction of the test set, or the name of a key or column that marks its examples; of windows of
+            series, ``time`` (the end of each is test data) or ``series`` (some series are), also ``time:0.2``.
         limit: maximum number of examples in each part.
         scaling: a scaling from `Source.describe`, instead of a new one.
         target_scaling: the same for the target.
@@ -91,19 +92,19 @@ def open(
             return what
         raise refuse("what", what.name, "a name, a path or arrays if options are given", "Open it again.")
     kinds = (options["kind"],) if "kind" in options else kinds
-    kinds = kinds or ((spec.get("kind", "array"),) if spec else ())
-    name, key, reader = _find(what, kinds)
+    kinds = _of_series(what, kinds or ((spec.get("kind", "array"),) if spec else ()), options)
+    name, key, reader = _find(what, kinds, steps=kinds[:1] == ("series",))
     if [*kinds][:1] == ["views"] or _views(reader):
         reader, options = as_views(what, name, reader), {**options, "kind": "views"}
     split = _share(split)
     known = inspect.signature(reader).parameters
-    if isinstance(split, str) and "split" not in known:
+    plan = Split.of(split, limit)
+    if isinstance(split, str) and "split" not in known and plan.by is None:
         raise refuse("split", split, "the fraction of the test set, between 0 and 1")
     if "kind" not in options and (kind := _kind(reader, kinds, bool(missing))):
         options["kind"] = kind
     common = {"scale": scale, "split": split, "limit": limit, "missing": missing}
     options = _supported(known, common) | options
-    plan = Split(split if isinstance(split, float) else None, limit)
     raw = _read(reader, name, options | _columns(known, spec), kinds)
     if isinstance(raw, Raw) and raw.kind in SEQUENCES:
         options |= {"scale": scale, "split": split, "limit": limit}
@@ -146,7 +147,7 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
     if isinstance(what, (Source, Dataset)):
         return rescaled(what.test if isinstance(what, Source) else what, description)
     kind = description["spec"].get("kind", "array")
-    name, _, reader = _find(what, (kind,))
+    name, _, reader = _find(what, (kind,), kind == "series")
     if kind == "views" or _views(reader):
         reader = as_views(what, name, reader)
     known = inspect.signature(reader).parameters
@@ -170,7 +171,7 @@ def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
     """Other data before split and scaling, read like described ones; see `like`."""
     spec = description["spec"]
     kinds = (spec.get("kind", "array"),)
-    name, _, reader = _find(what, kinds)
+    name, _, reader = _find(what, kinds, kinds == ("series",))
     known = inspect.signature(reader).parameters
     accepted = {*known, "points"} if kinds == ("field",) else {*known}
     described = {k: v for k, v in description.items() if k in accepted and k not in _NOT_OF_OTHERS}
@@ -198,17 +199,33 @@ def _parts(spec: Mapping[str, Any] | None) -> dict[str, Spec] | None:
 
 
 def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence[str]) -> Any:
-    """The output of a reader; images become fields, if fields are supported and arrays are not."""
+    """The output of a reader; images become fields, if fields are supported and arrays are not.
+
+    Sequences with missing values become series, if these are supported.
+    """
     if "kind" in options:
         kinds = (options["kind"],)
     if "field" not in kinds or "array" in kinds:
-        return _call(reader, name, options)
+        found = _call(reader, name, options)
+        return as_series(found) if isinstance(found, Raw) and "series" in kinds else found
     known = inspect.signature(reader).parameters
     own = {k: v for k, v in options.items() if k in known or k not in ("kind", "points")}
     raw = _call(reader, name, own)
     if not isinstance(raw, Raw) or raw.kind != "array":
         return raw
     return fields_of_images(raw, options.get("points", 1.0))
+
+
+def _of_series(what: Any, kinds: Sequence[Kind], options: Mapping[str, Any]) -> tuple[Kind, ...]:
+    """The kinds, series first if an option is about windows or steps of series, or if they are steps in memory."""
+    given = any(options.get(name) is not None for name in ("series", "time", "window", "stride"))
+    steps = tuple(kinds[:1]) == ("series",) and (
+        is_frame(what) or (isinstance(what, Mapping) and "ends" in what)
+    )
+    if ("series" in kinds or not kinds) and (given or steps):
+        return "series", *kinds
+    arrays = not isinstance(what, (str, Path)) or str(what).endswith(".npy")
+    return ("array", *kinds) if tuple(kinds[:1]) == ("series",) and arrays else tuple(kinds)
 
 
 def _views(reader: Reader) -> bool:
@@ -247,8 +264,8 @@ def _as_described(source: Source, spec: Mapping[str, Any] | None) -> Source:
     return source
 
 
-def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
-    """The short name, the key to open it again, and the reader, for the supported kinds."""
+def _find(what: Any, kinds: Sequence[Kind] = (), steps: bool = False) -> tuple[str, str, Reader]:
+    """The short name, the key to open it again, and the reader, by kinds; `steps` if it has those of series."""
     if isinstance(what, Path) or (isinstance(what, str) and not _is_name(what)):
         if what == _ARRAYS:
             raise RequestError(
@@ -275,6 +292,9 @@ def _find(what: Any, kinds: Sequence[Kind] = ()) -> tuple[str, str, Reader]:
             what,
             _bound(getattr(import_module(f"narrows.data.named.{module}"), function), row),
         )
+    if steps:
+        memory = import_module("narrows.data.readers.series").series_in_memory
+        return "frame" if is_frame(what) else "arrays", _ARRAYS, _bound(memory, what)
     if is_frame(what):
         return "frame", _ARRAYS, _bound(import_module("narrows.data.readers.tables").read_table, what)
     return "arrays", _ARRAYS, _bound(import_module("narrows.data.readers.arrays").from_memory, what)

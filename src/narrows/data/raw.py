@@ -36,6 +36,7 @@ class Raw:
         ordered: whether consecutive rows are correlated (one long series), so that the last rows are the test
             set.
         groups: the group of each example, (N,), if all examples of a group must be in the same part.
+        spans: of windows, the first step in their series and the one after the last, (N, 2); parts share no step.
         split: the default fraction of the test set.
         scale: the default scaling.
         truth: for synthetic data, the generating process.
@@ -47,7 +48,7 @@ class Raw:
         always: names of the stores that are included in every batch.
         domain: for fields, their domain (`narrows.data.domain.Domain`).
         parts: the columns of a table.
-        left_out: the columns of a table that no model reads, and why.
+        left_out: what no model reads, such as columns of a table, and why.
         batches: names of the columns of the store ``batch``.
     """
 
@@ -64,6 +65,7 @@ class Raw:
     full: float | None = None
     ordered: bool = False
     groups: np.ndarray | None = None
+    spans: np.ndarray | None = None
     split: float = 0.1
     scale: str = "auto"
     truth: Any = None
@@ -92,7 +94,7 @@ class Raw:
 
     def rows(self, rows: np.ndarray | slice) -> Self:
         """Some of the examples (without the test part)."""
-        names = ("x", "labels", "target", "factors", "codes", "provenance", "groups")
+        names = ("x", "labels", "target", "factors", "codes", "provenance", "groups", "spans")
         cut = {name: getattr(self, name) for name in names}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         stores = {name: v[rows] for name, v in self.stores.items()}

@@ -18,13 +18,16 @@ from narrows.core.check import RequestError
 from narrows.core.vocabulary import SPECIAL, UNKNOWN, split_text, symbols_of, text_to_indices
 from narrows.data.assemble import class_names, numbered
 from narrows.data.dataset import Dataset, Source
+from narrows.data.mapped import on_disk
 from narrows.data.raw import Raw, RawTexts
 from narrows.data.scaling import Scaling, check_counts, fit_scaling, values_of
+from narrows.data.shapes import infer_layout
 from narrows.data.split import Split, limited, train_and_test
-from narrows.data.stores import Ragged
+from narrows.data.stores import Ragged, Store
 
 __all__ = [
     "SEQUENCES",
+    "as_series",
     "listed",
     "sequence_source",
     "sequences_like",
@@ -52,6 +55,28 @@ def listed(rows: Sequence[Any]) -> np.ndarray:
     for i, row in enumerate(rows):
         array[i] = row
     return array
+
+
+def as_series(raw: Raw) -> Raw:
+    """Sequences of equal length (N, T, C) with missing values as series; other data as they are.
+
+    Example:
+        >>> as_series(Raw(np.full((2, 3, 1), np.nan))).kind
+        'series'
+    """
+    x = raw.x
+    if (
+        raw.kind != "array"
+        or not isinstance(x, np.ndarray)
+        or x.ndim != 3
+        or x.dtype.kind != "f"
+        or on_disk(x)
+    ):
+        return raw
+    if not np.isnan(x).any() or infer_layout(x, raw.layout) != "sequence":
+        return raw
+    test = None if raw.test is None else replace(raw.test, x=listed(list(raw.test.x)), kind="series")
+    return replace(raw, x=listed(list(x)), kind="series", test=test)
 
 
 def sequence_source(raw: Raw, name: str, split: Split, scale: str) -> Source:
@@ -138,8 +163,8 @@ def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto"
     """Split and scale series.
 
     Args:
-        raw: series whose x are arrays (T, C) with NaN for missing values; an optional column ``times`` has the
-            times of each, (T,).
+        raw: series whose x are arrays (T, C) with NaN for missing values; an optional store ``times`` has the
+            times of each, (T,). Other stores become columns, which no model reads.
         name: name for messages.
         split: how examples are divided.
         scale: as in `narrows.data.open`; fitted on the observed values of the training set.
@@ -160,7 +185,7 @@ def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto"
     spec = Spec(shape, values, len(classes), kind="series", conditions=conditions, rows=len(train))
     holes = "observed" in conditions
     train, test = (replace(part, shape=shape, holes=holes, truth=raw.truth) for part in (train, test))
-    return Source("", train, test, spec, truth=raw.truth)
+    return Source("", train, test, spec, truth=raw.truth, left_out=raw.left_out)
 
 
 def series_like(raw: Raw, name: str, description: Mapping[str, Any], limit: int | None = None) -> Dataset:
@@ -235,10 +260,12 @@ def _series_part(part: Raw, scaling: Scaling, longest: int, classes: tuple[str, 
     values = np.concatenate(list(part.x)).astype(np.float32)
     if scaling.kind == "counts":
         check_counts(torch.from_numpy(values))
-    times = part.stores.get("times")
-    columns = {}
-    if times is not None:
-        columns["times"] = Ragged(torch.from_numpy(np.concatenate(list(times)).astype(np.float32)), ends)
+    columns: dict[str, Store] = {}
+    for called, column in part.stores.items():
+        if column.dtype == object:  # of each step
+            columns[called] = Ragged(torch.from_numpy(np.concatenate(list(column)).astype(np.float32)), ends)
+        else:
+            columns[called] = torch.from_numpy(column)
     store = Ragged(torch.from_numpy(values), ends)
     labels = _labels(part, classes, name)
     return Dataset(
@@ -249,5 +276,5 @@ def _series_part(part: Raw, scaling: Scaling, longest: int, classes: tuple[str, 
         class_names=classes if labels is not None else (),
         columns=columns,
         holes=bool(np.isnan(values).any()),
-        always=tuple(columns),
+        always=("times",) if "times" in columns else (),
     )

@@ -9,15 +9,45 @@ import numpy as np
 
 from narrows.core.check import RequestError, fraction, refuse, whole
 
-__all__ = ["Divisible", "Split", "divide", "limited", "train_and_test"]
+__all__ = ["BY", "Divisible", "Split", "divide", "limited", "train_and_test"]
+
+
+BY = ("time", "series")
+"""How windows of series are divided."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """How examples are divided: the fraction of the test set, and a limit for both parts."""
+    """How examples are divided.
+
+    Args:
+        share: fraction of the test set.
+        limit: largest number of examples in each part.
+        by: of windows of series: ``series``, whole series are test data, or ``time``, the end of each series; None for
+            ``time`` if there is one series.
+    """
 
     share: float | None = None
     limit: int | None = None
+    by: str | None = None
+
+    @classmethod
+    def of(cls, text: float | str | None, limit: int | None = None) -> Split:
+        """The plan that the option ``split`` describes; other texts, as names of columns, are left to readers.
+
+        Example:
+            >>> Split.of("time:0.3")
+            Split(share=0.3, limit=None, by='time')
+        """
+        if not isinstance(text, str):
+            return cls(text, limit)
+        by, _, share = text.partition(":")
+        if by not in BY:
+            return cls(None, limit)
+        try:
+            return cls(float(share) if share else None, limit, by)
+        except ValueError:
+            raise refuse("split", text, f"{by}, or with the fraction of the test set {by}:0.2") from None
 
 
 class Divisible(Protocol):
@@ -33,6 +63,10 @@ class Divisible(Protocol):
     @property
     def groups(self) -> np.ndarray | None:
         """The group of each example, (N,), if all examples of a group are in the same part."""
+
+    @property
+    def spans(self) -> np.ndarray | None:
+        """Of windows, the steps of their series that they cover, (N, 2)."""
 
     def __len__(self) -> int: ...
 
@@ -71,7 +105,7 @@ def train_and_test(raw: T, name: str, split: Split) -> tuple[T, T]:
 def divide(raw: T, split: Split) -> tuple[T, T]:
     """The training and the test set: official, by a column, at random (with a fixed seed), or the last rows.
 
-    Segments of one series, or other rows of one group, are never in both.
+    Rows of one group are never in both, nor a step of a series: windows that overlap the test windows are left out.
 
     Raises:
         RequestError: a share of the test set for data with an official one, or a single example.
@@ -88,6 +122,15 @@ def divide(raw: T, split: Split) -> tuple[T, T]:
     tests = min(max(1, round(n * share)), n - 1)
     if n < 2:
         raise RequestError(f"There is {n} example, too few for a training and a test set. Give at least 2.")
+    if split.by == "time" and raw.spans is None:
+        raise refuse(
+            "split", "time", "left out: these data are not windows of series", "Cut them: ``window=64``."
+        )
+    if raw.spans is not None and raw.groups is not None:
+        by = split.by or ("time" if len(np.unique(raw.groups)) == 1 else "series")
+        if by == "time":
+            held, kept = _ends(raw.groups, raw.spans, share)
+            return raw.rows(np.flatnonzero(kept)), raw.rows(np.flatnonzero(held))
     if raw.in_order:
         return raw.rows(slice(0, n - tests)), raw.rows(slice(n - tests, n))
     if raw.groups is not None:
@@ -95,6 +138,19 @@ def divide(raw: T, split: Split) -> tuple[T, T]:
         return raw.rows(np.flatnonzero(~held)), raw.rows(np.flatnonzero(held))
     shuffled = np.random.default_rng(n).permutation(n)
     return raw.rows(np.sort(shuffled[tests:])), raw.rows(np.sort(shuffled[:tests]))
+
+
+def _ends(groups: np.ndarray, spans: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
+    """The last windows of each series, and the earlier ones that share no step with them, as masks (N,)."""
+    held, kept = np.zeros(len(groups), bool), np.zeros(len(groups), bool)
+    for group in np.unique(groups):
+        rows = np.flatnonzero(groups == group)
+        rows = rows[np.argsort(spans[rows, 0], kind="stable")]
+        count = min(max(1, round(len(rows) * share)), len(rows) - 1)
+        first = spans[rows[-count], 0] if count else np.inf
+        held[rows[len(rows) - count :]] = True
+        kept[rows[: len(rows) - count][spans[rows[: len(rows) - count], 1] <= first]] = True
+    return held, kept
 
 
 def _held_out(groups: np.ndarray, tests: int) -> np.ndarray:

@@ -247,6 +247,7 @@ _OF_A_KIND: dict[str, dict[str, Callable[..., Any]]] = {
     "graph": dict.fromkeys((".npz", ".csv", ".tsv", ".csv.gz", ".tsv.gz"), read_graphs),
     "series": {
         ".npz": read_series_arrays,
+        ".npy": read_series_arrays,
         **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".parquet"), read_series_table),
     },
 }

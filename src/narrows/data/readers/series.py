@@ -1,123 +1,51 @@
-"""Series of unequal length with times and missing values: from tables in long form and from arrays."""
+"""Series of unequal length with times and missing values: from tables in long form, data frames and arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from narrows.core.check import RequestError, nearest, refuse, whole
+from narrows.core.check import RequestError, nearest, refuse
 from narrows.core.texts import names_of
 from narrows.data.raw import Raw
+from narrows.data.readers.cells import Cells
 from narrows.data.readers.columns import read_columns
-from narrows.data.readers.npy import read_npz
-from narrows.data.sequences import listed
+from narrows.data.readers.frames import is_frame
+from narrows.data.readers.npy import read_npy, read_npz
+from narrows.data.readers.series_rows import SeriesRows, cut, from_first
 
 __all__ = [
     "LongForm",
     "SeriesRows",
     "from_arrays",
-    "from_first",
     "long_form",
     "read_series_arrays",
     "read_series_table",
+    "series_in_memory",
 ]
 
 _SERIES = ("series", "series_id", "id", "unit", "subject")
 _TIMES = ("time", "t", "times", "timestamp", "date", "datetime")
 _LABELS = ("label", "labels", "class", "y")
-_LONGEST = 10_000
-"""Number of steps above which a series must be cut into windows."""
-
-
-@dataclass(frozen=True, eq=False)
-class SeriesRows:
-    """Concatenated series.
-
-    Args:
-        values: all steps, (total, C) float32; NaN for missing values.
-        ends: the end of each series, (N,) int64.
-        times: the time of each step, (total,) float32, relative to the first step of its series; None if steps
-            have distance one.
-        labels: class of each series, (N,), or None.
-        columns: the names of the C columns, if they have names.
-        ordered: whether consecutive rows are windows of one series.
-        groups: the index of the series of each window, (N,); None if series were not cut.
-    """
-
-    values: np.ndarray
-    ends: np.ndarray
-    times: np.ndarray | None = None
-    labels: np.ndarray | None = None
-    columns: tuple[str, ...] = ()
-    ordered: bool = False
-    groups: np.ndarray | None = None
-
-    def __len__(self) -> int:
-        return len(self.ends)
-
-    @property
-    def starts(self) -> np.ndarray:
-        """The start of each series, (N,)."""
-        return np.concatenate([[0], self.ends[:-1]]).astype(np.int64)
-
-    def rows(self, rows: np.ndarray) -> SeriesRows:
-        """Some of the series."""
-        spans = [np.arange(a, b) for a, b in zip(self.starts[rows], self.ends[rows], strict=True)]
-        steps = np.concatenate(spans) if spans else np.empty(0, np.int64)
-        return replace(
-            self,
-            values=self.values[steps],
-            ends=np.cumsum([len(s) for s in spans], dtype=np.int64),
-            times=None if self.times is None else self.times[steps],
-            labels=None if self.labels is None else self.labels[rows],
-            groups=None if self.groups is None else self.groups[rows],
-        )
-
-    def raw(self) -> Raw:
-        """The series as examples."""
-        cuts = self.ends[:-1]
-        stores = {} if self.times is None else {"times": listed(np.split(self.times, cuts))}
-        x = listed(np.split(self.values, cuts))
-        return Raw(x, self.labels, stores=stores, ordered=self.ordered, groups=self.groups, kind="series")
-
-    def windows(self, length: int) -> SeriesRows:
-        """Every series cut into windows of at most `length` steps; all windows of a series are in the same part.
-
-        Example:
-            >>> SeriesRows(np.zeros((7, 1)), np.array([5, 7])).windows(2).ends.tolist()
-            [2, 4, 5, 7]
-        """
-        cuts = [
-            np.arange(a, b, whole("window", length))[1:] for a, b in zip(self.starts, self.ends, strict=True)
-        ]
-        pieces = [len(c) + 1 for c in cuts]
-        ends = np.concatenate([np.append(c, e) for c, e in zip(cuts, self.ends, strict=True)]).astype(
-            np.int64
-        )
-        labels = None if self.labels is None else np.repeat(self.labels, pieces)
-        times = None if self.times is None else from_first(self.times, ends)
-        ordered = self.ordered or len(self) == 1
-        groups = np.arange(len(self)) if self.groups is None else self.groups
-        kept = None if ordered or max(pieces, default=1) == 1 else np.repeat(groups, pieces)
-        return replace(self, ends=ends, labels=labels, times=times, ordered=ordered, groups=kept)
 
 
 def read_series_table(
-    path: Path,
+    what: Any,
     series: str | None = None,
     time: str | None = None,
     columns: str | Sequence[str] | None = None,
     labels: str | None = None,
     window: int | None = None,
+    stride: int | None = None,
 ) -> Raw:
     """Read series from a table with one step per row: the name of its series, its time and its values.
 
     Args:
-        path: a .csv, .tsv or .parquet file. Empty cells are missing values.
+        what: the path of a .csv, .tsv or .parquet file, or a data frame. Empty cells are missing values.
         series: the column with the name of the series; when None, a column named series, series_id, id, unit or
             subject. Without one, the table is one series, which ``window`` cuts.
         time: the column of the times, numbers or dates; when None, a column named time, t, times, timestamp, date
@@ -126,23 +54,70 @@ def read_series_table(
         labels: the column with the class of each series, the same in all its rows; when None, a column named
             label, labels, class or y; ``"none"`` for none.
         window: cut the series into windows of at most this many steps.
+        stride: steps from one window to the next, see `SeriesRows.windows`.
 
     Raises:
         RequestError: columns that do not exist, are not numeric or are inconsistent within a series; repeated
-            times.
+            times; a window longer than all series.
     """
-    form = long_form(path, series, time, columns, labels)
-    return cut(form.rows, window, path.name).raw()
+    form = long_form(what, series, time, columns, labels)
+    return cut(form.rows, window, _name(what), stride).raw()
 
 
-def read_series_arrays(path: Path, window: int | None = None) -> Raw:
-    """Read series from an .npz file: x (total, C) with ends (N,), or x (N, T, C); times likewise; y (N,).
+def read_series_arrays(path: Path, window: int | None = None, stride: int | None = None) -> Raw:
+    """Read series from arrays: x (total, C) with ends (N,), (N, T, C), or with a window (T, C); times likewise; y (N,).
 
     Args:
-        path: the file.
+        path: an .npz file of arrays by name, or an .npy file with x.
         window: cut the series into windows of at most this many steps.
+        stride: steps from one window to the next, see `SeriesRows.windows`.
     """
-    return from_arrays(read_npz(path, None)[1], path.name, window).raw()
+    arrays = read_npz(path, None)[1] if path.suffix.lower() == ".npz" else {"x": read_npy(path)}
+    return from_arrays(arrays, path.name, window, stride).raw()
+
+
+def series_in_memory(
+    what: Any,
+    series: str | None = None,
+    time: str | None = None,
+    columns: str | Sequence[str] | None = None,
+    labels: str | None = None,
+    window: int | None = None,
+    stride: int | None = None,
+) -> Raw:
+    """Read series from a data frame, as `read_series_table`, or from arrays, as `read_series_arrays`.
+
+    Args:
+        what: a frame, an array x, or a mapping of arrays.
+        series: of a frame, the column with the name of the series.
+        time: of a frame, the column of the times.
+        columns: of a frame, the columns of values.
+        labels: of a frame, the column with the class of each series.
+        window: cut the series into windows of at most this many steps.
+        stride: steps from one window to the next.
+
+    Raises:
+        RequestError: names of columns for arrays, or as for files.
+
+    Example:
+        >>> len(series_in_memory(np.zeros((100, 2)), window=20, stride=10))
+        9
+    """
+    named = {"series": series, "time": time, "columns": columns, "labels": labels}
+    if is_frame(what):
+        return read_series_table(what, **named, window=window, stride=stride)  # type: ignore[arg-type]
+    for argument, value in named.items():
+        if value is not None:
+            raise refuse(
+                argument, value, "left out for arrays", "Columns have names in a data frame or a file."
+            )
+    arrays = what if isinstance(what, Mapping) else {"x": what}
+    return from_arrays({k: np.asarray(v) for k, v in arrays.items()}, "arrays", window, stride).raw()
+
+
+def _name(what: Any) -> str:
+    """The name of a file or a frame, for messages."""
+    return what.name if isinstance(what, Path) else "the data frame"
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +142,15 @@ class LongForm:
 
 
 def long_form(
-    path: Path,
+    what: Any,
     series: str | None = None,
     time: str | None = None,
     columns: str | Sequence[str] | None = None,
     labels: str | None = None,
 ) -> LongForm:
     """Read a table in long form without cutting its series; see `read_series_table`."""
-    table, name = read_columns(path), path.name
+    name = _name(what)
+    table = read_columns(what) if isinstance(what, Path) else Cells.of_frame(what).plain()
     which, when = _found(table, series, _SERIES, "series"), _found(table, time, _TIMES, "time")
     classes = None if labels == "none" else _found(table, labels, _LABELS, "labels")
     chosen = names_of(columns) or [
@@ -196,18 +172,23 @@ def long_form(
         tuple(chosen),
     )
     if when is not None:
-        _rising(made, when, name)
+        _once(moments[order], order, groups[order], table[when], (when, name))
     dates = when is not None and table[when].dtype == object
     return LongForm(made, order, None if when is None else moments[order], which, when, dates)
 
 
-def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None = None) -> SeriesRows:
+def from_arrays(
+    arrays: Mapping[str, np.ndarray], name: str, window: int | None = None, stride: int | None = None
+) -> SeriesRows:
     """Read ``x`` (total, C) or (total,) with ``ends`` (N,), or ``x`` (N, T, C); ``times`` likewise; ``y`` (N,).
+
+    With a window, ``x`` (T, C) or (T,) without ``ends`` is one series.
 
     Args:
         arrays: arrays by name; NaN in x is a missing value.
         name: name of the data, for messages.
         window: cut the series into windows of at most this many steps.
+        stride: steps from one window to the next, see `SeriesRows.windows`.
 
     Raises:
         RequestError: no x, or inconsistent lengths.
@@ -217,6 +198,8 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None 
         >>> made.values.shape, len(made)
         ((5, 1), 2)
     """
+    if window is not None and "ends" not in arrays and "x" in arrays and arrays["x"].ndim < 3:
+        arrays = {**arrays, "ends": np.array([len(arrays["x"])])}
     steps, labels = step_arrays(arrays, name), arrays.get("y")
     ends = steps.ends
     if labels is not None and len(labels) != len(ends):
@@ -226,7 +209,7 @@ def from_arrays(arrays: Mapping[str, np.ndarray], name: str, window: int | None 
     made = SeriesRows(steps.x.astype(np.float32), ends, times, labels)
     if times is not None:
         _rising(made, "times", name)
-    return cut(made, window, name)
+    return cut(made, window, name, stride)
 
 
 class StepArrays(NamedTuple):
@@ -277,30 +260,6 @@ def step_arrays(arrays: Mapping[str, np.ndarray], name: str) -> StepArrays:
     return StepArrays(x, ends, times, equal)
 
 
-def cut(rows: SeriesRows, window: int | None, name: str) -> SeriesRows:
-    """The series cut into windows, if `window` is given.
-
-    Raises:
-        RequestError: a single series, or one that is too long, without a window; an infinite number.
-    """
-    if np.isinf(rows.values).any():
-        where = np.argwhere(np.isinf(rows.values))[0]
-        raise RequestError(f"`{name}` has an infinite number, in step {where[0]}, column {where[1]}.")
-    if window is not None:
-        return rows.windows(window)
-    longest = int(np.diff(rows.ends, prepend=0).max())
-    if len(rows) == 1 or longest > _LONGEST:
-        reason = "is one series" if len(rows) == 1 else f"has a series of {longest} steps"
-        raise RequestError(f"`{name}` {reason}. Give the number of steps of an example: ``window=64``.")
-    return rows
-
-
-def from_first(moments: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Times relative to the first step of each series, which float32 can represent."""
-    lengths = np.diff(ends, prepend=0)
-    return (moments - np.repeat(moments[ends - lengths], lengths)).astype(np.float32)
-
-
 def _rising(rows: SeriesRows, when: str, name: str) -> None:
     """Raise an error for times that are not strictly increasing."""
     assert rows.times is not None
@@ -312,6 +271,20 @@ def _rising(rows: SeriesRows, when: str, name: str) -> None:
         raise RequestError(
             f"`{when}` of `{name}` must increase within a series, but does not in series {which}, step "
             f"{at + 1 - int(rows.starts[which])}. Sort the steps and drop duplicates."
+        )
+
+
+def _once(
+    moments: np.ndarray, order: np.ndarray, groups: np.ndarray, texts: np.ndarray, where: tuple[str, str]
+) -> None:
+    """Raise an error if a series has two steps of one time; steps are sorted, by series and time."""
+    twice = np.flatnonzero((np.diff(moments) == 0) & (np.diff(groups) == 0))
+    if len(twice):
+        column, name = where
+        first, second = sorted(int(order[twice[0] + i]) for i in (0, 1))
+        raise RequestError(
+            f"Rows {first} and {second} of {name} (counted from 0) are steps of one series with the same `{column}`, "
+            f"{texts[second]}. Drop one of them, or name the column of the series: ``series``."
         )
 
 
@@ -356,9 +329,11 @@ def _moments(values: np.ndarray, column: str, name: str) -> np.ndarray:
         except ValueError as error:
             fix = "The format of dates is 2024-03-31 or 2024-03-31T12:00:00."
             raise refuse("time", column, f"a column of {name} with numbers or dates", fix) from error
-    if not np.isfinite(numbers).all():
+    absent = np.flatnonzero(~np.isfinite(numbers))
+    if len(absent):
         raise RequestError(
-            f"Column `{column}` of {name} has no time in {int((~np.isfinite(numbers)).sum())} rows."
+            f"Column `{column}` of {name} has no time in {len(absent)} rows, the first of them row {absent[0]} "
+            "(counted from 0). Fill them in, or leave these rows out."
         )
     return numbers
 

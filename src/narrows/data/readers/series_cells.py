@@ -11,7 +11,8 @@ import numpy as np
 
 from narrows.core.check import RequestError
 from narrows.data.readers.cells import Cells
-from narrows.data.readers.series import SeriesRows, from_first, long_form, step_arrays
+from narrows.data.readers.series import long_form, step_arrays
+from narrows.data.readers.series_rows import SeriesRows, from_first
 
 __all__ = ["SeriesCells", "cells_of_arrays", "cells_of_table"]
 

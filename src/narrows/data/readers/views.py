@@ -42,6 +42,7 @@ class RawViews:
 
     in_order: ClassVar[bool] = False
     groups: ClassVar[None] = None
+    spans: ClassVar[None] = None
 
     def __len__(self) -> int:
         return len(self.present)

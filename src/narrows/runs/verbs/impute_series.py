@@ -13,8 +13,8 @@ from torch import Tensor
 from narrows import data as nd
 from narrows.data import Dataset
 from narrows.data.readers.npy import read_npz
-from narrows.data.readers.series import SeriesRows
 from narrows.data.readers.series_cells import SeriesCells, cells_of_arrays, cells_of_table
+from narrows.data.readers.series_rows import SeriesRows
 from narrows.data.sequences import series_like
 from narrows.data.stores import Ragged
 from narrows.runs.verbs.imputed import How, Imputed, completions, is_table
