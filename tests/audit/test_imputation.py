@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from narrows.audit.evidence.imputation import impute
+from narrows.audit.evidence.scores import score_terms
 from narrows.audit.metrics.imputation import ColumnMeans, imputation_errors
 from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Autoencoder, Batch, Spec
@@ -144,3 +145,26 @@ def test_column_means_are_of_the_cells_that_are_there():
     means = ColumnMeans.of(x, seen, Columns((0,), (1,), ((2, 3),)))
     assert means.cells.tolist() == [2.0, 1.0, 2.0]
     assert means.deviation[0] == 1.0
+
+
+def test_intervals_are_those_of_the_exact_conditional():
+    data = batch(40)
+    found = impute(exact_model(), data, samples=4000, interval=0.9)
+    mean, variance = world().conditional(data.x.numpy(), data.weight.numpy())
+    holes = ~data.weight.numpy()
+    normal = torch.distributions.Normal(
+        torch.from_numpy(mean)[holes], torch.from_numpy(variance)[holes].sqrt()
+    )
+    low, high = (normal.cdf(end[holes].double()) for end in found.bounds)
+    error = (0.05 * 0.95 * (1 / 1000 + 1 / found.ess.mean())).sqrt()  # of one quantile
+    assert float(low.mean()) == pytest.approx(0.05, abs=5 * float(error / holes.sum() ** 0.5))
+    assert float(high.mean()) == pytest.approx(0.95, abs=5 * float(error / holes.sum() ** 0.5))
+    assert float((low - 0.05).abs().max()) < 6 * float(error)
+
+
+def test_the_score_of_a_row_is_the_exact_likelihood_of_what_is_observed():
+    data = batch(20)
+    exact = -world().log_likelihood(data.x.numpy(), data.weight.numpy())
+    found = score_terms(exact_model(), data, 20_000)["nll"].numpy()
+    assert np.abs(found - exact).max() < 0.1
+    assert np.abs(found - exact).mean() < 0.03

@@ -137,6 +137,10 @@ def test_arrays_come_back_as_they_were_given(tmp_path):
     assert np.isfinite(full).all()
     assert run.impute(x, samples=10, horizon=5).shape == (30, 14, 1)
     assert run.impute(x, samples=10, horizon=5, draws=3).shape == (3, 30, 14, 1)
+    found = run.impute(holed, samples=10, intervals=0.8)
+    assert found["lower"].shape == x.shape
+    assert np.array_equal(np.isnan(found["lower"]), ~np.isnan(holed))
+    assert (found["lower"][:, 4] < found["upper"][:, 4]).all()
     ragged = {"x": x[:3].reshape(-1, 1)[:20], "ends": np.array([9, 18, 20])}
     found = run.impute(ragged, samples=10, horizon=2)
     assert found["ends"].tolist() == [11, 22, 26]

@@ -151,6 +151,7 @@ def reconstruct(
     """Encode and decode data.
 
     A .png file shows the first examples above their reconstructions. Texts are printed with their reconstructions.
+    With --impute, observed values are kept and only missing ones are replaced: see `narrows impute --help`.
     """
     opened = how.load(run)
     if is_text(opened):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any
@@ -21,38 +22,57 @@ _FEW = 10
 """Below this effective sample size, an imputed value is unreliable."""
 
 
+@dataclass(frozen=True)
+class ImputationOptions:
+    """How missing values are imputed."""
+
+    samples: Annotated[
+        int | None,
+        typer.Option(
+            help="Number of codes drawn for each row or series.", show_default="1000 per row, 200 per series"
+        ),
+    ] = None
+    draws: Annotated[
+        int,
+        typer.Option(
+            help="Multiple imputation: number of copies of the table, each with a draw for the missing values."
+        ),
+    ] = 0
+    intervals: Annotated[
+        float,
+        typer.Option(
+            help="Add columns NAME_lower and NAME_upper: an interval of this probability for each imputed number.",
+            metavar="P",
+            show_default="none",
+        ),
+    ] = 0.0
+    ess: Annotated[
+        bool,
+        typer.Option("--ess", help="Add a column with the effective sample size of each row of a table."),
+    ] = False
+    horizon: Annotated[
+        int, typer.Option(help="Number of steps to forecast, which are appended to each series.")
+    ] = 0
+    seed: Annotated[int, typer.Option(help="Random seed.")] = 0
+
+
 def impute(
     run: shared.Run,
     data: Annotated[
         str, typer.Argument(help="Data with missing cells or steps: a file or a name.", metavar="FILE")
     ],
     out: Annotated[Path, typer.Option(help="Output file: .csv, .parquet or .npz.")],
-    samples: Annotated[
-        int | None,
-        typer.Option(
-            help="Number of codes drawn for each row or series.", show_default="1000 per row, 200 per series"
-        ),
-    ] = None,
-    draws: Annotated[
-        int,
-        typer.Option(
-            help="Multiple imputation: number of copies of the table, each with a draw for the missing values."
-        ),
-    ] = 0,
-    horizon: Annotated[
-        int, typer.Option(help="Number of steps to forecast, which are appended to each series.")
-    ] = 0,
-    seed: Annotated[int, typer.Option(help="Random seed.")] = 0,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
+    how: ImputationOptions,
     data_options: dict[str, Any],
 ) -> None:
     """Impute missing values of tables and series, and forecast series.
 
     Observed cells are not changed. A missing number becomes its mean given the rest of the row or series, a missing
     category its most probable value. The output has the columns and units of the file. Forecasts of series:
-    --horizon 12, or rows with future times and empty cells.
+    --horizon 12, or rows with future times and empty cells. `narrows reconstruct RUN FILE --impute` is the same.
     """
     path = destination(out, force, (".csv", ".parquet", ".npz"))
     import narrows as nr
@@ -62,8 +82,7 @@ def impute(
 
     opened = nr.load(run)
     with only_json(json), Progress(brief=True) as progress:
-        how: dict[str, Any] = {"samples": samples, "draws": draws, "seed": seed, "horizon": horizon}
-        done = fill(opened, data, progress=progress, **how, **data_options)
+        done = fill(opened, data, progress=progress, **vars(how), **data_options)
     files.write(path, done.encoded(path.suffix.lower()))
     for message in _messages(done):
         note(message)
@@ -82,8 +101,14 @@ def _counted(done: Imputed) -> dict[str, Any]:
         "appended": done.appended,
         "unknown": dict(done.unknown),
         "unread": list(done.unread),
+        "low_ess": _few(done),
         "median_ess": float(median(done.ess)) if len(done.ess) and not isnan(done.ess).all() else None,
     }
+
+
+def _few(done: Imputed) -> int:
+    """The number of rows or series whose effective sample size is too small."""
+    return int((done.ess < _FEW).sum())
 
 
 def _messages(done: Imputed) -> list[str]:
@@ -102,11 +127,10 @@ def _messages(done: Imputed) -> list[str]:
             "This method has no posterior: the values are decoded from the one code of each row, without importance "
             "weights, and draws do not vary with the code."
         )
-    few = int((done.ess < _FEW).sum())
-    if few > len(done.ess) // 20:
+    if few := _few(done):
         messages.append(
-            f"{few} of the {len(done.ess)} examples with missing values have an effective sample size below {_FEW}: "
-            "try a larger --samples."
+            f"{few} of the {len(done.ess)} examples with missing values have an effective sample size below {_FEW}, so "
+            "their values are uncertain: try a larger --samples."
         )
     for name, count in done.unknown.items():
         messages.append(

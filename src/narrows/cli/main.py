@@ -174,6 +174,8 @@ def _dispatch(words: list[str]) -> int:
             print(overview(group))
             return 0
         name, rest = f"{name} {rest[0]}", rest[1:]
+    if name == "reconstruct" and "--impute" in rest:  # another spelling of `impute`
+        name, rest = "impute", [word for word in rest if word != "--impute"]
     if name not in COMMANDS:
         raise UnknownNameError(f"There is no command `{name}`. {nearest(name, COMMANDS)} See: narrows --help")
     return _call(COMMANDS[name], rest)

@@ -199,7 +199,7 @@ class Run:
 
         Args:
             data: a file, an array, or None for the test split of the run.
-            how: `samples`, `draws`, `seed`, `horizon` (for series, number of steps to forecast) and `progress` of
+            how: `samples`, `draws`, `intervals`, `ess`, `seed`, `horizon` (steps to forecast) and `progress` of
                 `narrows.runs.verbs.impute.impute`.
         """
         from narrows.runs.verbs.impute import impute

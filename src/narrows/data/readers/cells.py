@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from narrows.core import Spec
-from narrows.core.check import optional
+from narrows.core.check import RequestError, optional
 from narrows.data.readers.columns import Table, array_of, read_arrow, read_texts
 from narrows.data.readers.frames import arrow_columns, framed
 from narrows.data.schema.written import as_dictionary, cells_of, in_units
@@ -41,6 +41,7 @@ class Cells:
         columns: each a list of texts (of a .csv), a column of Arrow (of a .parquet or a frame), or a NumPy array.
         missing: texts that mean a missing cell, in addition to empty ones, NaN and null.
         frame: the frame that the columns are of, or None.
+        metadata: those of the schema of a .parquet file, such as the index of pandas.
 
     Example:
         >>> cells = Cells({"age": ["39", "", "41"], "job": ["clerk", "?", "nurse"]}, missing=("?",))
@@ -52,8 +53,14 @@ class Cells:
         {'age': ['39', '39', '41'], 'job': ['clerk', 'clerk', 'nurse']}
     """
 
-    def __init__(self, columns: Mapping[str, Any], missing: Sequence[str] = (), frame: Any = None) -> None:
-        self.columns, self.missing, self.frame = dict(columns), tuple(missing), frame
+    def __init__(
+        self,
+        columns: Mapping[str, Any],
+        missing: Sequence[str] = (),
+        frame: Any = None,
+        metadata: Mapping[bytes, bytes] | None = None,
+    ) -> None:
+        self.columns, self.missing, self.frame, self.metadata = dict(columns), tuple(missing), frame, metadata
 
     @classmethod
     def read(cls, path: Path, missing: Sequence[str] = ()) -> Cells:
@@ -62,7 +69,10 @@ class Cells:
         Raises:
             RequestError: the file does not exist or cannot be read.
         """
-        return cls(read_arrow(path) if path.suffix.lower() == ".parquet" else read_texts(path), missing)
+        if path.suffix.lower() != ".parquet":
+            return cls(read_texts(path), missing)
+        columns, parquet = read_arrow(path), optional("pyarrow.parquet", "tables", "read Parquet files")
+        return cls(columns, missing, metadata=parquet.read_schema(path).metadata)
 
     @classmethod
     def of_frame(cls, frame: Any, missing: Sequence[str] = ()) -> Cells:
@@ -144,6 +154,37 @@ class Cells:
             compute = optional("pyarrow.compute", "tables", "fill Parquet columns")
             self.columns[name] = compute.if_else(_arrow("array")(there), column, none)
 
+    def add(self, name: str, like: Any, rows: np.ndarray, values: Sequence[Any]) -> None:
+        """Add a column in the format of another: values at some rows, the other cells empty.
+
+        Args:
+            name: the column.
+            like: the other column.
+            rows: row indices, (R,).
+            values: R numbers, texts or timestamps.
+
+        Raises:
+            RequestError: there is a column of this name.
+
+        Example:
+            >>> cells = Cells({"age": ["39", "40", "41"]})
+            >>> cells.add("age_lower", cells.columns["age"], np.array([1]), [36.2])
+            >>> cells.columns["age_lower"]
+            ['', '36', '']
+        """
+        made = Cells({name: like}, self.missing)
+        made.put(name, rows, values)
+        made.blank(name, np.delete(np.arange(len(self)), rows))
+        self._new(name)
+        self.columns[name] = made.columns[name]
+
+    def _new(self, name: str) -> None:
+        """Check that a column can be added."""
+        if name in self.columns:
+            raise RequestError(
+                f"The table has a column `{name}`, which is the name of a column to be added. Rename it."
+            )
+
     def take(self, rows: np.ndarray) -> Cells:
         """Rows by index, (R,), which may repeat.
 
@@ -159,10 +200,15 @@ class Cells:
             else column.take(_arrow("array")(rows))
             for name, column in self.columns.items()
         }
-        return Cells(columns, self.missing, self.frame)
+        return Cells(columns, self.missing, self.frame, self.metadata)
 
     def repeated(self, times: int) -> Cells:
-        """The rows repeated, with a first column `draw` that numbers the repeats."""
+        """The rows repeated, with a first column `draw` that numbers the repeats.
+
+        Raises:
+            RequestError: there is a column of this name.
+        """
+        self._new("draw")
         rows = len(self)
         columns: dict[str, Any] = {"draw": np.repeat(np.arange(times), rows)}
         for name, column in self.columns.items():
@@ -171,8 +217,9 @@ class Cells:
             elif isinstance(column, np.ndarray):
                 columns[name] = np.concatenate([column] * times)
             else:
-                columns[name] = _arrow("chunked_array")([column] * times, type=column.type)
-        return Cells(columns, self.missing, self.frame)
+                chunks = getattr(column, "chunks", [column])
+                columns[name] = _arrow("chunked_array")(chunks * times, type=column.type)
+        return Cells(columns, self.missing, self.frame, self.metadata)
 
     def arrays(self) -> Arrays:
         """The columns as NumPy arrays: numbers if all cells are, else text."""
@@ -180,11 +227,16 @@ class Cells:
 
     def encoded(self, kind: str) -> bytes:
         """The content of a file: ``.csv``, ``.parquet`` or ``.npz``."""
-        return encoded(self.columns, kind)
+        return encoded(self.columns, kind, self.metadata)
 
 
-def encoded(columns: Mapping[str, Any], kind: str) -> bytes:
+def encoded(columns: Mapping[str, Any], kind: str, metadata: Mapping[bytes, bytes] | None = None) -> bytes:
     r"""Columns of `Cells`, or arrays (N, ...), as the content of a .csv, .parquet or .npz file.
+
+    Args:
+        columns: by name.
+        kind: the suffix.
+        metadata: those of the schema of a .parquet file.
 
     Example:
         >>> encoded({"a": ["1", ""], "b": np.array([0.5, 2.0])}, ".csv")
@@ -197,7 +249,7 @@ def encoded(columns: Mapping[str, Any], kind: str) -> bytes:
     if kind == ".parquet":
         parquet, buffer = optional("pyarrow.parquet", "tables", "write Parquet files"), io.BytesIO()
         table = {n: _as_array(c) if isinstance(c, list) else c for n, c in columns.items()}
-        parquet.write_table(_arrow("table")(table), buffer)
+        parquet.write_table(_arrow("table")(table).replace_schema_metadata(metadata), buffer)
         return buffer.getvalue()
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,8 @@ from torch import Tensor
 
 from narrows import data as nd
 from narrows.core import Spec
-from narrows.core.check import RequestError, refuse, whole
+from narrows.core.check import RequestError, number, refuse, whole
+from narrows.core.columns import LEVELS
 from narrows.core.texts import names_of
 from narrows.data import Dataset
 from narrows.data.opening import raw_like
@@ -20,7 +22,7 @@ from narrows.data.readers.cells import Cells
 from narrows.data.readers.frames import is_frame
 from narrows.data.schema.written import cells_of, in_units, written
 from narrows.runs.verbs.impute_series import impute_series
-from narrows.runs.verbs.imputed import How, Imputed, completions, is_table
+from narrows.runs.verbs.imputed import How, Imputed, completions, fill, is_table
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["impute"]
 
 _SAMPLES = 1000
+_NOT_NUMBERS = ("binary", *LEVELS)
 
 
 def impute(
@@ -38,6 +41,8 @@ def impute(
     draws: int = 0,
     seed: int = 0,
     horizon: int = 0,
+    intervals: float = 0.0,
+    ess: bool = False,
     progress: Any = None,
     **options: Any,
 ) -> Imputed:
@@ -51,15 +56,26 @@ def impute(
             multiple imputation: M copies of the data, each with a draw from the conditional distribution.
         seed: random seed.
         horizon: for series: number of steps to forecast, which are appended to each.
+        intervals: probability of an interval for each imputed number, such as 0.9, in two additional columns
+            ``NAME_lower`` and ``NAME_upper``; 0 for none. It lies between quantiles of 1000 draws.
+        ess: add a column ``ess`` with the effective sample size of each row of a table with missing cells.
         progress: a `narrows.core.progress.Progress`, or None.
         **options: options of `narrows.data.open` for reading the file.
 
     Raises:
-        RequestError: the method does not read missing values, or the data differ in kind from those of the fit.
+        RequestError: the method does not read missing values, or the data differ in kind from those of the fit; an
+            argument out of range; intervals of draws; the table has a column with the name of an added one.
     """
     samples = None if samples is None else whole("samples", samples)
-    how = How(samples, whole("draws", draws, low=0), seed, whole("horizon", horizon, low=0), progress)
+    if not 0 <= number("intervals", intervals) < 1:
+        raise refuse("intervals", intervals, "a probability below 1, such as 0.9")
+    if draws and (intervals or ess):
+        raise refuse("draws", draws, "left out with intervals and effective sample sizes", "Impute twice.")
+    draws, horizon = whole("draws", draws, low=0), whole("horizon", horizon, low=0)
+    how = How(samples, draws, seed, horizon, progress, intervals, ess)
     if run.model.likelihood.any_length:
+        if ess:
+            raise refuse("ess", ess, "left out for series")
         return impute_series(run, data, how, options)
     if run.recipe.spec.kind != "table":
         raise RequestError(
@@ -77,6 +93,8 @@ def impute(
 def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> Imputed:
     """Impute the missing cells of a table."""
     spec, form, draws = run.recipe.spec, run.recipe.data, how.draws
+    if how.interval and all(part.values in _NOT_NUMBERS for part in spec.parts.values()):
+        raise refuse("intervals", how.interval, "left out: the table has no column of numbers")
     dataset, cells = _opened(run, data, options)
     names = list(spec.parts)
     missing = np.stack([cells.holes(name) for name in names], 1)
@@ -85,8 +103,14 @@ def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
     values, ess = _values(run, dataset, rows, how)
     filled = cells.repeated(draws) if draws else cells
     for index, name in enumerate(names):
-        imputed = values[:, missing[rows, index], index]
-        filled.fill(name, written(imputed.ravel(), spec.parts[name]))
+        imputed, part = values[:, missing[rows, index], index], spec.parts[name]
+        if draws:
+            imputed = imputed.reshape(1, -1)
+        elif part.values in _NOT_NUMBERS or not missing[:, index].any():
+            imputed = imputed[:1]
+        fill(filled, name, [written(plane, part) for plane in imputed])
+    if how.ess:
+        filled.add("ess", np.full(len(filled), np.nan), rows, ess.tolist())
     return Imputed(
         filled,
         {n: int(missing[:, i].sum()) for i, n in enumerate(names) if missing[:, i].any()},
@@ -94,13 +118,16 @@ def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
         tuple(n for n in cells.columns if n not in names and cells.holes(n).any()),
         ess,
         draws,
-        packed=None if is_table(data) or is_frame(data) or form.get("columns") else _one_array,
+        packed=None
+        if is_table(data) or is_frame(data) or form.get("columns")
+        else partial(_one_array, names),
+        read=tuple(names),
     )
 
 
-def _one_array(columns: Mapping[str, np.ndarray], draws: int) -> np.ndarray:
-    """The columns as one array, (N, D), or (M, N, D)."""
-    x = np.stack(list(columns.values()), 1)
+def _one_array(names: Sequence[str], columns: Mapping[str, np.ndarray], draws: int) -> np.ndarray:
+    """The columns of the model as one array, (N, D), or (M, N, D)."""
+    x = np.stack([columns[name] for name in names], 1)
     return x.reshape(draws, -1, x.shape[1]) if draws else x
 
 
@@ -136,11 +163,11 @@ def _stored_cells(x: np.ndarray, spec: Spec) -> Cells:
 
 
 def _values(run: Run, dataset: Dataset, rows: np.ndarray, how: How) -> tuple[np.ndarray, np.ndarray]:
-    """Imputed values of rows, in the units of the data, (max(M, 1), R, D), and effective sample sizes."""
+    """Imputed values of rows, in the units of the data, (P, R, D), and effective sample sizes."""
     chunks = [found for _, found in completions(run, dataset, rows, how, _SAMPLES)]
     if not chunks:
-        return np.empty((max(how.draws, 1), 0, dataset.shape[0])), np.empty(0)
-    cells = torch.cat([found.draws if how.draws else found.cells[None] for found in chunks], 1)
+        return np.empty((how.height, 0, dataset.shape[0])), np.empty(0)
+    cells = torch.cat([how.planes(found) for found in chunks], 1)
     if any(part.column is None for part in run.recipe.spec.parts.values()):  # a run of an earlier version
         units = dataset.scaling.invert(cells.flatten(0, 1)).unflatten(0, cells.shape[:2]).double().numpy()
     else:

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from narrows import data as nd
+from narrows.core.check import refuse
 from narrows.data import Dataset
 from narrows.data.readers.npy import read_npz
 from narrows.data.readers.series_cells import SeriesCells, cells_of_arrays, cells_of_table
 from narrows.data.readers.series_rows import SeriesRows
 from narrows.data.sequences import series_like
 from narrows.data.stores import Ragged
-from narrows.runs.verbs.imputed import How, Imputed, completions, is_table
+from narrows.runs.verbs.imputed import How, Imputed, completions, fill, is_table
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
@@ -41,6 +42,8 @@ def impute_series(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
     Raises:
         RequestError: the series differ in kind from those of the fit.
     """
+    if how.interval and run.recipe.spec.values == "binary":
+        raise refuse("intervals", how.interval, "left out: the series are of zeros and ones")
     reading = {**run.recipe.data, **options}
     found = _opened(run, data, reading, options)
     holes = {name: found.cells.holes(name) for name in found.columns}
@@ -53,31 +56,34 @@ def impute_series(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
     values, ess = _values(run, dataset, rows, incomplete, how)
     if run.recipe.spec.values == "binary":
         values = np.rint(values)
+    unread = tuple(n for n in found.cells.columns if n not in found.columns and found.cells.holes(n).any())
     filled = found.cells.repeated(how.draws) if how.draws else found.cells
     for index, name in enumerate(found.columns):
         column = np.empty(values.shape[:2])
         column[:, found.order] = values[:, :, index]
-        filled.fill(name, column[:, found.cells.holes(name)].ravel().tolist())
+        planes = column[:, found.cells.holes(name)]
+        fill(filled, name, (planes.reshape(1, -1) if how.draws else planes).tolist())
     return Imputed(
         filled,
         {name: int(gaps.sum()) for name, gaps in holes.items() if gaps.any()},
         {},
-        tuple(n for n in filled.columns if n not in (*found.columns, "draw") and filled.holes(n).any()),
+        unread,
         ess,
         how.draws,
         how.horizon * len(found.ends),
         found.packed,
+        found.columns,
     )
 
 
 def _values(
     run: Run, dataset: Dataset, rows: SeriesRows, incomplete: np.ndarray, how: How
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Values of all steps, in the units of the data, (max(M, 1), total, C), and effective sample sizes."""
-    values = np.empty((max(how.draws, 1), *rows.values.shape))
+    """Values of all steps, in the units of the data, (P, total, C), and effective sample sizes."""
+    values = np.empty((how.height, *rows.values.shape))
     sizes = [np.empty(0)]
     for numbers, chunk in completions(run, dataset, incomplete, how, _SAMPLES):
-        cells = chunk.draws if how.draws else chunk.cells[None]
+        cells = how.planes(chunk)
         units = dataset.scaling.invert(cells.flatten(0, 1)).unflatten(0, cells.shape[:2]).double().numpy()
         for index, number in enumerate(numbers):
             first, end = rows.starts[number], rows.ends[number]
