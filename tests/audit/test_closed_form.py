@@ -6,7 +6,7 @@ import torch
 
 from narrows import data as nd
 from narrows.audit import audit
-from narrows.audit.checks.closed_form import linear_optimum
+from narrows.audit.metrics.linear_optimum import linear_optimum
 from narrows.methods.variational.linear_cvae import linear_cvae
 from narrows.methods.variational.vae import vae
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from narrows.core import Likelihood, Spec
 from narrows.core.columns import LEVELS
-from narrows.core.progress import Progress, Silent
+from narrows.core.progress import Silent
 from narrows.core.texts import text_table
 from narrows.data import Source
 from narrows.data.holes import HIDDEN
@@ -23,10 +23,9 @@ _SHOWN = 3
 """The number of levels that are printed."""
 
 
-def say_columns(source: Source, likelihood: Likelihood, progress: bool | Silent) -> None:
+def say_columns(source: Source, likelihood: Likelihood, shown: Silent) -> None:
     """Print the columns of a table with named columns, before a model is trained on it."""
-    if progress and isinstance(likelihood, MixedTable) and source.how.get("columns"):
-        shown = progress if isinstance(progress, Silent) else Progress()
+    if isinstance(likelihood, MixedTable) and source.how.get("columns"):
         for line in column_lines(column_table(source, likelihood)):
             shown.say(line)
 

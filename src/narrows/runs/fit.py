@@ -17,9 +17,9 @@ from narrows.core.lock import Lock
 from narrows.data import Source
 from narrows.methods import index
 from narrows.priors import PRIORS
+from narrows.runs.beforehand import say_beforehand
 from narrows.runs.building import resolve
 from narrows.runs.card import WARNINGS
-from narrows.runs.column_table import say_columns
 from narrows.runs.fingerprint import fingerprint, same_data
 from narrows.runs.finish import finish
 from narrows.runs.folder import create_folder
@@ -167,7 +167,7 @@ def fit(
     plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
     name = f"{source.name}-{recipe.method}"
-    say_columns(source, model.likelihood, fabric.is_global_zero and progress)
+    say_beforehand(source, model, plan, shown if fabric.is_global_zero else Silent())
     with ExitStack() as held:
         folder = _on_rank_zero(
             fabric, lambda: create_folder(out, name, held, lambda folder: _write_start(folder, recipe, model))

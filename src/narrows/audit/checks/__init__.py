@@ -11,7 +11,7 @@ from collections.abc import Callable
 from narrows.audit.checks.aggregate import aggregate_posterior
 from narrows.audit.checks.budget import budget
 from narrows.audit.checks.calibration import calibration
-from narrows.audit.checks.closed_form import closed_form
+from narrows.audit.checks.closed_form import closed_form, predicted
 from narrows.audit.checks.codebook import codebook_usage
 from narrows.audit.checks.collapse import collapse
 from narrows.audit.checks.decoder import decoder
@@ -61,6 +61,7 @@ CHECKS: tuple[Callable[[View], Finding], ...] = (
     principal,
     rate_and_distortion,
     closed_form,
+    predicted,
     graph,
     modalities,
     likelihood,

@@ -6,44 +6,22 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from narrows.audit.evidence.threshold import elbo_weight, linear_threshold
 from narrows.audit.evidence.view import View, device_of
+from narrows.audit.metrics.linear_optimum import linear_optimum
+from narrows.audit.metrics.usage import unit_variance
 from narrows.audit.report.finding import Chart, Check, Finding, Series
-from narrows.core import evaluation_mode, seeded
 from narrows.data.synthetic.linear import LinearTruth
 from narrows.likelihoods.normal import Gaussian
 from narrows.train.stopping import last_step
 
-__all__ = ["closed_form", "linear_optimum"]
+__all__ = ["closed_form", "predicted"]
 
 _USED = 0.03
 """Nats of a latent in use."""
 _NEAR = 0.05
 """The relative difference of the rate, plus `_USED` nats, beyond which training has not converged."""
-_PAIRS = 64
-
-
-def linear_optimum(values: np.ndarray, latent: int, noise: float) -> np.ndarray:
-    r"""The rates of the latents at the optimum of a linear VAE, largest first, (Z,).
-
-    .. math:: R_i = \max(0, \tfrac12 \log(l_i / \beta v))
-
-    Args:
-        values: l, the eigenvalues of the covariance of what is decoded, given what the decoder is told.
-        latent: Z.
-        noise: beta v, the weight of the divergence times the decoder's variance.
-
-    Example:
-        >>> linear_optimum(np.array([4.0, 1.0, 0.1]), 2, 1.0).round(3).tolist()
-        [0.693, 0.0]
-
-    Reference:
-        Lucas, Tucker, Grosse, Norouzi, Don't Blame the ELBO!, 2019. arXiv:1911.02469. Dang et al., Beyond Vanilla
-        Variational Autoencoders, 2023. arXiv:2306.05023
-    """
-    rates = np.zeros(latent)
-    largest = np.sort(values)[::-1][:latent]
-    rates[: len(largest)] = np.maximum(0, 0.5 * np.log(np.maximum(largest, 1e-300) / noise))
-    return rates
+_PAIRS, _ROWS, _ACTIVE = 64, 1000, 0.01
 
 
 def closed_form(view: View) -> Finding:
@@ -72,21 +50,44 @@ def closed_form(view: View) -> Finding:
     return Finding(checks, (_chart(kl, best),))
 
 
+def predicted(view: View) -> Finding:
+    """The latents that a linear VAE with the same loss would use on the training examples; empty without a theory."""
+    if view.posterior is None or view.train is None or isinstance(view.known.truth, LinearTruth):
+        return Finding()
+    rows = view.train.batch(slice(0, _ROWS), view.model.conditions).to(device_of(view.model))
+    found = linear_threshold(view.model, rows, last_step(view.history), view.seed)
+    if found is None:
+        return Finding()
+    here = int((unit_variance(view.posterior.mean) > _ACTIVE).sum())
+    says = (
+        f"A linear VAE with beta {found.beta:.3g} and decoder variance {found.variance:.3g} uses the latents whose "
+        f"variance in the data is above their product, all {found.latent} with beta below {found.critical:.3g}. "
+    )
+    if here >= found.active:
+        says += f"Here {here} are active: the loss has no use for the others."
+    else:
+        says += f"Here {here} are active: the loss would pay for more. Train longer, warm up beta, or use free bits."
+    none = "a property of the data and the loss"
+    check = Check(
+        "latents/predicted",
+        float(found.active),
+        f"of {found.latent}",
+        "info",
+        says,
+        no_chance=none,
+        no_spread=none,
+    )
+    return Finding((check,))
+
+
 def _noise(view: View) -> float | None:
     """Beta times the decoder's variance; None unless the loss is distortion + beta KL of a Gaussian of one variance."""
-    likelihood, objective = view.model.likelihood, view.model.objective
-    if not isinstance(likelihood, Gaussian) or likelihood.variance == "learned" or view.weight is not None:
+    if view.weight is not None:
         return None
-    step = last_step(view.history)
     few = view.batch[slice(0, _PAIRS)].to(device_of(view.model))
-    with torch.no_grad(), evaluation_mode(view.model), seeded(view.seed):
-        loss = objective(view.model, few, step)
-    beta = objective.weight("kl", step)
-    if set(loss.terms) != {"distortion", "kl"} or beta <= 0:
+    beta, likelihood = elbo_weight(view.model, few, last_step(view.history), view.seed), view.model.likelihood
+    if beta is None or not isinstance(likelihood, Gaussian):
         return None
-    whole = loss.terms["distortion"] + beta * loss.terms["kl"]
-    if not torch.isclose(loss.total, whole, rtol=1e-4):
-        return None  # of several samples, or weighed otherwise
     return beta * float(likelihood.split(few.target)[1].exp())
 
 
