@@ -218,7 +218,15 @@ def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence
 
 def _of_series(what: Any, kinds: Sequence[Kind], options: Mapping[str, Any]) -> tuple[Kind, ...]:
     """The kinds, series first if an option is about windows or steps of series, or if they are steps in memory."""
-    given = any(options.get(name) is not None for name in ("series", "time", "window", "stride"))
+    given = [name for name in ("window", "stride", "series", "time") if options.get(name) is not None]
+    if (
+        given
+        and "array" in kinds
+        and "series" not in kinds
+        and not (isinstance(what, str) and _is_name(what))
+    ):
+        fix = "Fit one that does, such as `vae`, `wae` or `vrnn`."
+        raise refuse(given[0], options[given[0]], "left out: this method reads no series", fix)
     steps = tuple(kinds[:1]) == ("series",) and (
         is_frame(what) or (isinstance(what, Mapping) and "ends" in what)
     )

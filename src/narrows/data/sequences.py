@@ -175,8 +175,9 @@ def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto"
     parts = train_and_test(raw, name, split)
     classes = class_names(*parts)
     scaling = _fitted(parts[0], raw.scale if scale == "auto" else scale, name)
-    train, test = (_series_part(part, scaling, 0, classes, name) for part in parts)
-    shape = (max(train.x.shape[1], test.x.shape[1]), train.x.shape[2])
+    longest = max(len(row) for part in parts for row in part.x)
+    train, test = (_series_part(part, scaling, longest, classes, name) for part in parts)
+    shape = train.shape
     conditions: dict[str, tuple[int, ...]] = {"times": shape[:1]} if "times" in raw.stores else {}
     if train.holes or test.holes:
         conditions["observed"] = shape
@@ -184,7 +185,7 @@ def series_source(raw: Raw, name: str, split: Split = _EVEN, scale: str = "auto"
     values = values_of(seen[~seen.isnan().any(1)].unsqueeze(0), scaling)
     spec = Spec(shape, values, len(classes), kind="series", conditions=conditions, rows=len(train))
     holes = "observed" in conditions
-    train, test = (replace(part, shape=shape, holes=holes, truth=raw.truth) for part in (train, test))
+    train, test = (replace(part, holes=holes, truth=raw.truth) for part in (train, test))
     return Source("", train, test, spec, truth=raw.truth, left_out=raw.left_out)
 
 
@@ -257,24 +258,26 @@ def _fitted(part: Raw, scale: str, name: str) -> Scaling:
 
 def _series_part(part: Raw, scaling: Scaling, longest: int, classes: tuple[str, ...], name: str) -> Dataset:
     ends = torch.from_numpy(np.cumsum([len(row) for row in part.x], dtype=np.int64))
-    values = np.concatenate(list(part.x)).astype(np.float32)
+    longest = max(longest, *(len(row) for row in part.x))
+
+    def steps(rows: Any) -> Ragged:
+        return Ragged(torch.from_numpy(np.concatenate(list(rows)).astype(np.float32)), ends, longest)
+
+    store = steps(part.x)
     if scaling.kind == "counts":
-        check_counts(torch.from_numpy(values))
-    columns: dict[str, Store] = {}
-    for called, column in part.stores.items():
-        if column.dtype == object:  # of each step
-            columns[called] = Ragged(torch.from_numpy(np.concatenate(list(column)).astype(np.float32)), ends)
-        else:
-            columns[called] = torch.from_numpy(column)
-    store = Ragged(torch.from_numpy(values), ends)
+        check_counts(store.values)
+    columns: dict[str, Store] = {  # of each step, or of each series
+        called: steps(column) if column.dtype == object else torch.from_numpy(column)
+        for called, column in part.stores.items()
+    }
     labels = _labels(part, classes, name)
     return Dataset(
         store,
         scaling,
-        (max(longest, store.shape[1]), values.shape[1]),
+        (longest, store.values.shape[1]),
         labels=labels,
         class_names=classes if labels is not None else (),
         columns=columns,
-        holes=bool(np.isnan(values).any()),
+        holes=bool(store.values.isnan().any()),
         always=("times",) if "times" in columns else (),
     )

@@ -22,6 +22,7 @@ class Ragged:
     Args:
         values: all elements, (total, ...).
         ends: the end of each row, (N,) int64, ascending.
+        least: the smallest length of a batch, to which its rows are padded.
 
     Raises:
         RequestError: ends that are not ascending from 0 to the number of values.
@@ -36,6 +37,7 @@ class Ragged:
 
     values: Tensor
     ends: Tensor
+    least: int = 0
 
     def __post_init__(self) -> None:
         lengths = torch.diff(self.ends, prepend=self.ends.new_zeros(1))
@@ -62,13 +64,13 @@ class Ragged:
         """Bytes in memory."""
         return int(self.values.nbytes + self.ends.nbytes)
 
-    def padded(self, rows: Tensor | slice, length: int = 0) -> tuple[Tensor, Tensor]:
-        """Some rows as (B, L, ...), and the mask of elements, (B, L) bool; L is at least `length` and 1."""
+    def padded(self, rows: Tensor | slice) -> tuple[Tensor, Tensor]:
+        """Some rows as (B, L, ...), and the mask of elements, (B, L) bool; L is at least `least` and 1."""
         if isinstance(rows, slice):
             rows = torch.arange(len(self), device=self.ends.device)[rows]
         rows = rows.to(self.ends.device)
         lengths = self.lengths[rows]
-        longest = max(int(lengths.max()) if len(rows) else 0, length, 1)
+        longest = max(int(lengths.max()) if len(rows) else 0, self.least, 1)
         place = torch.arange(longest, device=self.ends.device)
         there = place < lengths[:, None]
         index = torch.where(there, (self.ends[rows] - lengths)[:, None] + place, 0)
@@ -84,11 +86,11 @@ class Ragged:
         starts = self.ends[rows] - lengths
         ends = lengths.cumsum(0)
         inside = torch.arange(int(ends[-1]) if len(ends) else 0) - (ends - lengths).repeat_interleave(lengths)
-        return Ragged(self.values[starts.repeat_interleave(lengths) + inside], ends)
+        return Ragged(self.values[starts.repeat_interleave(lengths) + inside], ends, self.least)
 
     def to(self, device: str | torch.device) -> Ragged:
         """The same rows on a device."""
-        return Ragged(self.values.to(device), self.ends.to(device))
+        return Ragged(self.values.to(device), self.ends.to(device), self.least)
 
 
 @dataclass(frozen=True, eq=False)

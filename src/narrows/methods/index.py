@@ -71,7 +71,7 @@ def find(name: str) -> Method:
 
 
 def builder(name: str) -> Callable[..., Autoencoder]:
-    """Import the builder function of a method (this imports torch); one that reads tables, if its row says so."""
+    """Import the builder function of a method (this imports torch), for all kinds of data that its row names."""
     row = find(name)
     function: Callable[..., Autoencoder] = getattr(
         import_module(f"narrows.methods.{row.module}"), row.function
@@ -79,6 +79,8 @@ def builder(name: str) -> Callable[..., Autoencoder]:
     if {"array", "table"} <= {*row.reads}:
         tables = import_module("narrows.methods.tabular._mixed")
         function = tables.reading_tables(function)
+    if {"array", "series"} <= {*row.reads}:
+        function = import_module("narrows.methods.structured._windows").reading_series(function)
     return function
 
 

@@ -36,7 +36,7 @@ def a_hole_equals_removal(case: Case) -> None:
         return
     model, batch = case.prepared()
     model.eval()
-    if case.spec.kind in _PADDED:
+    if case.spec.kind in _PADDED and (case.spec.kind != "series" or model.likelihood.any_length):
         short, long = (_losses(model, b) for b in (batch, _longer(batch, case.spec.kind)))
         for name, value in short.items():
             close = torch.allclose(value, long[name], rtol=1e-5, atol=1e-5)

@@ -15,7 +15,7 @@ ROWS = (
         3,
         None,
         "regularised.ae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "denoising-ae",
@@ -27,7 +27,7 @@ ROWS = (
         3,
         None,
         "regularised.denoising_ae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "wae",
@@ -39,7 +39,7 @@ ROWS = (
         3,
         47,
         "regularised.wae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "rae",
@@ -51,7 +51,7 @@ ROWS = (
         2,
         None,
         "regularised.rae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "swae",
@@ -63,7 +63,7 @@ ROWS = (
         3,
         241,
         "regularised.swae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "lorae",
@@ -75,7 +75,7 @@ ROWS = (
         3,
         20,
         "regularised.lorae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "rcae",
@@ -87,7 +87,7 @@ ROWS = (
         3,
         62,
         "regularised.rcae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "contractive-ae",
@@ -99,7 +99,7 @@ ROWS = (
         3,
         None,
         "regularised.contractive_ae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "aae",
@@ -111,7 +111,7 @@ ROWS = (
         3,
         None,
         "regularised.aae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "daef",

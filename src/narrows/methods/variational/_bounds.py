@@ -15,7 +15,7 @@ ROWS = (
         3,
         186,
         "variational.vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "iwae",
@@ -27,7 +27,7 @@ ROWS = (
         3,
         3,
         "variational.iwae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "miwae",
@@ -39,7 +39,7 @@ ROWS = (
         2,
         79,
         "variational.miwae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "piwae",
@@ -51,7 +51,7 @@ ROWS = (
         2,
         79,
         "variational.piwae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "ciwae",
@@ -63,7 +63,7 @@ ROWS = (
         2,
         79,
         "variational.ciwae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "vlae",
@@ -109,7 +109,7 @@ ROWS = (
         2,
         14,
         "variational.uae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "multiscale-vae",
@@ -121,7 +121,7 @@ ROWS = (
         2,
         33,
         "variational.multiscale_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "linear-cvae",

@@ -15,7 +15,7 @@ ROWS = (
         3,
         None,
         "variational.ladder_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "two-stage-vae",
@@ -27,7 +27,7 @@ ROWS = (
         2,
         None,
         "variational.two_stage_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "vamp-vae",
@@ -50,7 +50,7 @@ ROWS = (
         3,
         None,
         "variational.gm_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "ard-vae",
@@ -62,6 +62,7 @@ ROWS = (
         3,
         302,
         "variational.ard_vae",
+        ("array", "series"),
     ),
     Method(
         "delta-vae",
@@ -73,7 +74,7 @@ ROWS = (
         2,
         None,
         "variational.delta_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "il-lidvae",
@@ -85,7 +86,7 @@ ROWS = (
         3,
         42,
         "variational.il_lidvae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "jointvae",
@@ -97,7 +98,7 @@ ROWS = (
         3,
         219,
         "variational.jointvae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "flow-vae",
@@ -109,7 +110,7 @@ ROWS = (
         3,
         189,
         "variational.flow_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "jetformer",
@@ -154,7 +155,7 @@ ROWS = (
         3,
         None,
         "variational.s_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "diffusion-vae",
@@ -166,7 +167,7 @@ ROWS = (
         3,
         255,
         "variational.diffusion_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "poincare-vae",
@@ -178,7 +179,7 @@ ROWS = (
         3,
         None,
         "variational.poincare_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "dirichlet-vae",
@@ -190,7 +191,7 @@ ROWS = (
         2,
         None,
         "variational.dirichlet_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "gon",

@@ -15,7 +15,7 @@ ROWS = (
         3,
         None,
         "variational.beta_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "beta-tcvae",
@@ -27,7 +27,7 @@ ROWS = (
         3,
         228,
         "variational.beta_tcvae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "annealed-vae",
@@ -39,7 +39,7 @@ ROWS = (
         3,
         85,
         "variational.annealed_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "factor-vae",
@@ -51,7 +51,7 @@ ROWS = (
         3,
         None,
         "variational.factor_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "dip-vae",
@@ -63,7 +63,7 @@ ROWS = (
         3,
         175,
         "variational.dip_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "infovae",
@@ -75,7 +75,7 @@ ROWS = (
         3,
         115,
         "variational.infovae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "mmd-vae",
@@ -87,7 +87,7 @@ ROWS = (
         3,
         115,
         "variational.mmd_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "gamix-vae",
@@ -99,7 +99,7 @@ ROWS = (
         2,
         71,
         "variational.gamix_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "vae-gan",
@@ -111,6 +111,7 @@ ROWS = (
         3,
         None,
         "variational.vae_gan",
+        ("array", "series"),
     ),
     Method(
         "dfc-vae",
@@ -122,6 +123,7 @@ ROWS = (
         3,
         34,
         "variational.dfc_vae",
+        ("array", "series"),
     ),
     Method(
         "msssim-vae",
@@ -144,6 +146,6 @@ ROWS = (
         3,
         9,
         "variational.coupled_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
 )

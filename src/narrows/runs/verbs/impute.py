@@ -73,7 +73,7 @@ def impute(
         raise refuse("draws", draws, "left out with intervals and effective sample sizes", "Impute twice.")
     draws, horizon = whole("draws", draws, low=0), whole("horizon", horizon, low=0)
     how = How(samples, draws, seed, horizon, progress, intervals, ess)
-    if run.model.likelihood.any_length:
+    if run.model.likelihood.any_length or run.recipe.spec.kind == "series":
         if ess:
             raise refuse("ess", ess, "left out for series")
         return impute_series(run, data, how, options)

@@ -34,7 +34,7 @@ def impute_series(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
     """Impute missing values of series, and append a forecast of `how.horizon` steps.
 
     Args:
-        run: a run of a method for series of any length.
+        run: a run of a method for series.
         data: a table in long form, arrays, or None for the test split of the run.
         how: the arguments of `impute`.
         options: options of `narrows.data.open` for reading the file.
@@ -49,7 +49,7 @@ def impute_series(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
     holes = {name: found.cells.holes(name) for name in found.columns}
     if how.horizon:
         found = found.extended(how.horizon)
-    rows = found.rows(None if isinstance(data, Dataset) or data is None else reading.get("window"))
+    rows = found.rows(_window(run, data, how.horizon, reading.get("window")))
     dataset = series_like(rows.raw(), run.recipe.data_name, run.recipe.data)
     missing = np.isnan(rows.values)
     incomplete = np.flatnonzero(np.add.reduceat(missing.any(1), rows.starts))
@@ -74,6 +74,21 @@ def impute_series(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
         found.packed,
         found.columns,
     )
+
+
+def _window(run: Run, data: Any, horizon: int, window: int | None) -> int | None:
+    """The largest number of steps of a window without those appended, or None for whole series.
+
+    Raises:
+        RequestError: a model of windows of fixed length is asked for a forecast that is longer.
+    """
+    if run.model.likelihood.any_length:
+        return None if isinstance(data, Dataset) or data is None else window
+    steps = int(run.recipe.spec.shape[0])
+    if horizon >= steps:
+        fix = "Fit longer windows, or `vrnn`, which reads series of any length."
+        raise refuse("horizon", horizon, f"below {steps}, the steps of a window of this model", fix)
+    return steps - horizon
 
 
 def _values(
