@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from narrows.core.check import RequestError
-from narrows.sklearn import VAE, AutoencoderEstimator, DenoisingAutoencoder, SparseAutoencoder
+from narrows.sklearn import VAE, AutoencoderEstimator, DenoisingAutoencoder, Imputer, SparseAutoencoder
 
 X, Y = load_iris(return_X_y=True)
 QUICK = {"steps": 10, "random_state": 0}
@@ -19,10 +19,11 @@ QUICK = {"steps": 10, "random_state": 0}
 
 @parametrize_with_checks(
     [
-        VAE(latent=2, **QUICK),
+        VAE(latent=2, contamination=0.3, calibration=0.3, **QUICK),
         DenoisingAutoencoder(latent=2, **QUICK),
         SparseAutoencoder(latents=16, k=3, **QUICK),
         AutoencoderEstimator("wae", {"latent": 2}, **QUICK),
+        Imputer("vae", {"latent": 2}, samples=20, **QUICK),
     ]
 )
 def test_scikit_learns_own_checks(estimator, check):
@@ -160,10 +161,10 @@ def test_defaults_are_those_of_fit_and_no_worse_than_pca():
     assert model.transform(test).shape == (20, 6)
 
     def error(back):
-        return np.mean(((back - test) / model.scaler_.scale_) ** 2)
+        return np.mean(((back - test) / model.rows_.scaler.scale_) ** 2)
 
     own = error(model.inverse_transform(model.transform(test)))
-    standard = model.scaler_.transform(test)
+    standard = model.rows_.scaler.transform(test)
     rival = np.mean((pca.inverse_transform(pca.transform(standard)) - standard) ** 2)
     assert own <= 1.05 * rival
     looks = [r["step"] for r in model.records_ if "held_out/loss" in r]

@@ -9,9 +9,6 @@ from narrows.core.check import RequestError, optional
 
 __all__ = ["arrow_columns", "framed", "is_frame"]
 
-_INDEX = "__index_level_"
-"""Columns of Arrow in which pandas stores an index."""
-
 
 def is_frame(what: Any) -> bool:
     """Whether data are a frame: columns by name that Arrow can read."""
@@ -25,6 +22,10 @@ def arrow_columns(frame: Any) -> dict[str, Any]:
         RequestError: a column with cells of several types, two columns of one name, or no rows.
     """
     pyarrow = optional("pyarrow", "tables", "read data frames")
+    names = [str(name) for name in getattr(frame, "column_names", frame.columns)]
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise RequestError(f"The data frame has two columns named `{twice}`. Rename one.")
     try:
         table = pyarrow.table(frame)
     except (pyarrow.ArrowException, TypeError, ValueError) as error:
@@ -32,13 +33,14 @@ def arrow_columns(frame: Any) -> dict[str, Any]:
             f"The data frame cannot be read by Arrow: {str(error).rstrip('.')}. All cells of a column must have one "
             "type."
         ) from error
-    names = [str(name) for name in table.column_names]
-    if len(set(names)) < len(names):
-        twice = next(name for name in names if names.count(name) > 1)
-        raise RequestError(f"The data frame has two columns named `{twice}`. Rename one.")
     if not table.num_rows:
         raise RequestError("The data frame has no rows.")
-    return {n: _known(table.column(i)) for i, n in enumerate(names) if not n.startswith(_INDEX)}
+    # further columns are the index of pandas
+    return {n: _known(table.column(i)) for i, n in enumerate(names)}
+
+
+def _of_pandas(frame: Any) -> bool:
+    return type(frame).__module__.partition(".")[0] == "pandas"
 
 
 def _known(column: Any) -> Any:
@@ -72,7 +74,7 @@ def framed(columns: Mapping[str, Any], like: Any) -> Any:
     )
     if isinstance(like, pyarrow.Table):
         return table
-    if type(like).__module__.partition(".")[0] != "pandas":
+    if not _of_pandas(like):
         return type(like)(table)  # as of polars
     frame = table.replace_schema_metadata(pyarrow.table(like).schema.metadata).to_pandas()
     if len(frame) == len(like):
