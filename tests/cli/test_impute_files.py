@@ -157,3 +157,53 @@ def test_intervals_out_of_range_or_of_draws_are_refused(refused, fitted, tmp_pat
         assert "--intervals" in refused(*words, f"--intervals={value}")
     assert "--draws" in refused(*words, "--intervals", 0.9, "--draws", 3)
     assert not (tmp_path / "x.parquet").exists()
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory):
+    """Images of one of two patterns with noise, a fifth of their pixels missing, and a run of them."""
+    rng, folder = np.random.default_rng(0), tmp_path_factory.mktemp("images")
+    patterns = rng.random((2, 6, 6, 1)) > 0.5
+    full = (0.8 * patterns[rng.integers(2, size=500)] + 0.2 * rng.random((500, 6, 6, 1))).astype(np.float32)
+    x = np.where(rng.random(full.shape) < 0.2, np.nan, full)
+    np.save(folder / "x.npy", x)
+    run = nr.fit(folder / "x.npy", "iwae", folder / "run", steps=150, latent=2, net="mlp:32", progress=False)
+    return run, folder / "x.npy", x, full
+
+
+def test_images_with_missing_pixels_are_fitted_scored_audited_and_imputed(cli, images, tmp_path):
+    run, path, x, full = images
+    assert run.recipe.spec.shape == (1, 6, 6)
+    assert cli("impute", run.path, path, "--out", tmp_path / "full.npz", "--intervals", 0.9)[0] == 0
+    found = np.load(tmp_path / "full.npz")
+    holes = np.isnan(x)
+    assert found["x"].dtype == x.dtype
+    assert np.array_equal(found["x"][~holes].view(np.int32), x[~holes].view(np.int32))
+    error = np.square(found["x"] - full)[holes].mean()
+    assert error < 0.3 * np.square(np.nanmean(x, 0) - full)[holes].mean()
+    assert np.array_equal(np.isnan(found["lower"]), ~holes)
+    assert (found["lower"] <= found["upper"])[holes].all()
+    assert np.isfinite(run.score(path)).all()
+    assert nr.load(run.path).encode(path)["z"].shape == (500, 2)
+    assert run.impute(x[:3], draws=4, samples=5).shape == (4, 3, 6, 6, 1)
+    assert np.isfinite(run.score(full[:5])).all()
+    longer = nr.resume(run.path, steps=160, progress=False)
+    assert {check.name for check in longer.audit(write=False).checks} >= {"nll", "rate"}
+
+
+def test_arrays_are_written_as_arrays(refused, images, tmp_path):
+    run, path, _, _ = images
+    assert ".npz" in refused("impute", run.path, path, "--out", tmp_path / "x.csv")
+
+
+def test_hidden_pixels_are_judged_by_the_audit(tmp_path):
+    how = {"steps": 150, "progress": False, "data_options": {"missing": 0.2}}
+    run = nr.fit("digits", "ae", tmp_path / "r", latent=8, **how)
+    (found,) = (check for check in run.audit(write=False).checks if check.name == "imputation/rmse")
+    full = nr.data.open("digits").test.all().x
+    batch = run.data.test.all()
+    hidden = batch.weight == 0
+    cells = run.model.reconstruct(batch)
+    assert found.value == pytest.approx(float((cells - full)[hidden].square().mean().sqrt()), rel=1e-4)
+    assert found.value < found.chance
+    assert found.verdict == "ok"

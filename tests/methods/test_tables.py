@@ -1,5 +1,7 @@
 """Methods for vectors on mixed tables with missing cells."""
 
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
@@ -11,6 +13,7 @@ from narrows.core import Batch, Spec
 from narrows.core.check import RequestError
 from narrows.likelihoods.table import MixedTable
 from narrows.methods.index import METHODS, builder
+from narrows.testing import PROPERTIES, Case
 
 SPEC = Spec(
     (3,), kind="table", parts={"a": Spec(()), "b": Spec((), "binary"), "c": Spec((), "categories", 3)}
@@ -92,6 +95,62 @@ def test_a_table_has_the_likelihoods_of_its_columns():
     assert isinstance(builder("wae")(SPEC).likelihood, MixedTable)
     with pytest.raises(RequestError, match="left out for a table"):
         builder("vae")(SPEC, likelihood="gaussian")
+
+
+READS = [name for name, row in METHODS.items() if {"array", "table"} <= {*row.reads}]
+OF_HOLES = ("shapes", "finite", "missing_values_are_not_read", "a_hole_equals_removal", "gradients", "purity")
+
+
+@pytest.mark.parametrize("name", READS)
+def test_arrays_with_missing_values_have_the_properties_of_missing_values(name):
+    shape = (1, 8, 8)
+    options = {
+        key: value for key, value in {"samples": 3}.items() if key in signature(builder(name)).parameters
+    }
+    case = Case(name, builder(name), Spec(shape, "unit", conditions={"observed": shape}), options)
+    if not case.accepted():
+        pytest.skip("reads no images")
+    for check in (check for check in PROPERTIES if check.__name__ in OF_HOLES):
+        case.hold(check)
+
+
+def test_an_encoder_reads_the_mask_beside_images_and_series():
+    for shape, axis in (((3, 4, 4), 1), ((5, 2), -1)):
+        model = builder("ae")(Spec(shape, conditions={"observed": shape}), latent=2, net="mlp:8").eval()
+        x, observed = torch.randn(6, *shape), torch.rand(6, *shape) < 0.5
+        found = model.encode(Batch(x, None, {"observed": observed}, observed.float())).z
+        both = torch.cat([torch.where(observed, x, 0), observed.float()], axis)
+        assert torch.equal(found, model.encoder.net(both))
+        assert model.likelihood.shape == shape
+
+
+def test_observed_values_are_hidden_from_a_code_without_a_posterior_in_training():
+    hiding, plain = builder("ae")(SPEC, latent=2), builder("ae")(SPEC, latent=2, withhold=0)
+    assert (hiding.encoder.withhold, plain.encoder.withhold, builder("vae")(SPEC).encoder.withhold) == (
+        0.5,
+        0,
+        0,
+    )
+    observed = torch.rand(20_000, 3) < 0.8
+    torch.manual_seed(0)
+    x, seen = hiding.encoder.seen(torch.ones(20_000, 3), {"observed": observed})
+    assert torch.equal(x, seen.float())
+    assert not (seen & ~observed).any()
+    share = 1 - seen[observed].float().mean()  # uniform between 0 and one half
+    assert float(share) == pytest.approx(0.25, abs=5 * (0.25 * 0.75 / 48_000) ** 0.5)
+    of_rows = seen.sum(1)[observed.all(1)].double() / 3  # a share of each row, and so rows differ more
+    assert float(of_rows.var()) == pytest.approx(0.25 * 0.75 / 3 + (1 / 48) * 2 / 3, rel=0.05)
+    for model in (hiding.eval(), plain):
+        assert torch.equal(model.encoder.seen(x, {"observed": observed})[1], observed)
+    torch.manual_seed(0)
+    assert torch.equal(hiding.train().loss(BATCH).passed.batch.weight, BATCH.weight)
+
+
+def test_nothing_is_hidden_of_complete_arrays():
+    with pytest.raises(RequestError, match="withhold"):
+        builder("ae")((6,), withhold=0.5)
+    with pytest.raises(RequestError, match="withhold"):
+        builder("ae")(SPEC, withhold=1.5)
 
 
 def test_a_method_that_reads_vectors_only_names_some_that_read_tables(tmp_path):

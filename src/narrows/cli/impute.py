@@ -29,7 +29,8 @@ class ImputationOptions:
     samples: Annotated[
         int | None,
         typer.Option(
-            help="Number of codes drawn for each row or series.", show_default="1000 per row, 200 per series"
+            help="Number of codes drawn for each row or series.",
+            show_default="1000 per row, 200 per series or image",
         ),
     ] = None
     draws: Annotated[
@@ -68,7 +69,7 @@ def impute(
     how: ImputationOptions,
     data_options: dict[str, Any],
 ) -> None:
-    """Impute missing values of tables and series, and forecast series.
+    """Impute missing values of tables, images and series, and forecast series.
 
     Observed cells are not changed. A missing number becomes its mean given the rest of the row or series, a missing
     category its most probable value. The output has the columns and units of the file. Forecasts of series:
@@ -77,10 +78,17 @@ def impute(
     path = destination(out, force, (".csv", ".parquet", ".npz"))
     import narrows as nr
     from narrows.core import files
+    from narrows.core.check import refuse
     from narrows.core.progress import Progress
     from narrows.runs.verbs.impute import impute as fill
 
     opened = nr.load(run)
+    if (
+        opened.recipe.spec.kind == "array"
+        and len(opened.recipe.spec.shape) > 1
+        and path.suffix.lower() != ".npz"
+    ):
+        raise refuse("--out", str(path), "an .npz file for images and other arrays")
     with only_json(json), Progress(brief=True) as progress:
         done = fill(opened, data, progress=progress, **vars(how), **data_options)
     files.write(path, done.encoded(path.suffix.lower()))

@@ -69,7 +69,7 @@ _ROWS = (
         "impute",
         "Use a run",
         "impute:impute",
-        "Impute missing values of tables and series, and forecast series.",
+        "Impute missing values of tables, images and series, and forecast series.",
     ),
     Command(
         "sample",

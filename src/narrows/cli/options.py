@@ -170,15 +170,8 @@ def _names(flag: str, text: str) -> str | list[str]:
     return names[0] if len(names) == 1 else names
 
 
-def _fraction(flag: str, text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        raise refuse(flag, text, "a fraction, such as 0.2") from None
-
-
-def _split(flag: str, text: str) -> float | str:
-    """A fraction, or the name of a column or key that marks the test rows."""
+def _or_text(flag: str, text: str) -> float | str:
+    """A fraction, or a text: the name of a column or key that marks the test rows, or why values are missing."""
     try:
         return float(text)
     except ValueError:
@@ -231,9 +224,10 @@ DATA_OPTIONS = (
     Option("missing_values", _names, "A,B,...", "Markers of missing cells of a table, such as ? or -999."),
     Option(
         "missing",
-        _fraction,
+        _or_text,
         "FRACTION",
-        "Hide this fraction of the cells of a table, or of the modalities of rows, to evaluate imputation.",
+        "Hide this fraction of the values of a table or an array, or of the modalities of rows, to evaluate "
+        "imputation; also other:FRACTION, by another column, and self:FRACTION, larger values more often.",
     ),
     Option(
         "batch_key",
@@ -283,7 +277,7 @@ DATA_OPTIONS = (
     ),
     Option(
         "split",
-        _split,
+        _or_text,
         "FRACTION|NAME",
         "Fraction of rows in the test split, or the column that marks them; of windows of series, time or series.",
     ),

@@ -104,7 +104,8 @@ def _as_it_comes(x: Any, scaling: Scaling) -> Scaling:
         return scaling
     if x.dtype.kind != "f":
         return scaling
-    return Scaling("unit") if x.min() >= 0 and x.max() <= 1 else scaling
+    known = x[~np.isnan(x)]
+    return Scaling("unit") if len(known) and known.min() >= 0 and known.max() <= 1 else scaling
 
 
 def rescaled(dataset: Dataset, description: Mapping[str, Any]) -> Dataset:
@@ -169,8 +170,8 @@ def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -
     more = " of those checked" if on_disk(x) else ""
     raise RequestError(
         f"`{called}` of `{name}` must hold finite numbers, but {int(bad.sum())} of them{more} are NaN or infinite; "
-        f"the first is at {place}. Drop or fill those rows first, or fit a method for tables with missing cells: "
-        "`missing-iwae`."
+        f"the first is at {place}. Drop or fill those rows first, or fit a method that reads missing values, such as "
+        "`missing-iwae` or `vae`."
     )
 
 
@@ -229,11 +230,22 @@ def _sample(x: Any) -> Tensor:
 
 
 def _known(x: Tensor) -> Tensor:
-    """The rows of numbers (..., C) without missing values, if there are any."""
+    """Numbers (..., C), or images (N, C, H, W); with missing values, equally many observed ones of each column, (n, C).
+
+    Raises:
+        RequestError: a column without any.
+    """
     if not x.is_floating_point() or not bool(x.isnan().any()):
         return x
-    rows = x.reshape(-1, x.shape[-1])
-    return rows[~rows.isnan().any(1)]
+    images = x.ndim == 4
+    rows = (x.movedim(1, -1) if images else x).reshape(-1, x.shape[1 if images else -1])
+    columns = [column[~column.isnan()] for column in rows.T]
+    count = min(map(len, columns))
+    if not count:
+        empty = next(i for i, column in enumerate(columns) if not len(column))
+        raise RequestError(f"All values of column {empty} are missing. Leave it out.")
+    known = torch.stack([column[:count] for column in columns], 1)
+    return known[:, :, None, None] if images else known
 
 
 def _kept(x: Any, scaling: Scaling) -> Store:
@@ -312,12 +324,13 @@ def _spec(train: Dataset, classes: tuple[str, ...], raw: Raw) -> Spec:
         )
         return Spec(train.shape, values, len(classes), kind=kind, conditions=told)
     told = {name: tuple(train.columns[name].shape[1:]) for name in train.columns if name == "batch"}
+    told |= {"observed": train.shape} if train.holes else {}
     if isinstance(train.x, SparseRows):
         return Spec(train.shape, "counts", len(classes), conditions=told)
     sample = _sample(train.x) if train.mapped else train.x
     assert isinstance(sample, Tensor)
     ready = sample.movedim(-1, 1) if train.channels_last else sample.reshape(len(sample), *train.shape)
-    values = values_of(ready, train.scaling)
+    values = values_of(_known(ready), train.scaling)
     if train.target is None:
         return Spec(train.shape, values, len(classes), conditions=told)
     target = train.target if isinstance(train.target, Tensor) else _sample(train.target)

@@ -17,7 +17,7 @@ from narrows.core.spec import Kind, Spec
 from narrows.data.as_views import as_views
 from narrows.data.assemble import assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
-from narrows.data.holes import with_holes
+from narrows.data.holes import with_holes, with_missing
 from narrows.data.mapped import on_disk
 from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
 from narrows.data.raw import Raw
@@ -53,7 +53,7 @@ def open(
     domain: Mapping[str, Any] | None = None,
     spec: Mapping[str, Any] | None = None,
     kinds: Sequence[Kind] = (),
-    missing: float = 0.0,
+    missing: float | str = 0.0,
     **options: Any,
 ) -> Source:
     """Open data.
@@ -73,8 +73,10 @@ def open(
         spec: the spec from `Source.describe`, which the data must match.
         kinds: the kinds of data that a method supports, if the data can be read as several: an image as an
             array or a field, a table with text as a mixed table or as indicators.
-        missing: hide this fraction of the cells of a table, or of the modalities of all rows, at random with a
-            fixed seed, to evaluate imputation; only the audit uses their true values.
+        missing: hide this fraction of the values of a table or an array, or of the modalities of all rows, at random
+            with a fixed seed, to evaluate imputation; only the audit uses their true values. Of tables and arrays
+            also ``"other:0.2"``, by another column, and ``"self:0.2"``, larger values more often: see
+            `narrows.data.holes.hide`.
         **options: options of the reader of this kind of data: `key`, `labels`, `target`, `columns`, `layout`,
             `size` for files; the options of a synthetic data set.
 
@@ -118,10 +120,11 @@ def open(
     options = {k: v for k, v in options.items() if (k, v) != ("kind", "either")} | _chosen(raw, known)
     if _wants_table(raw, kinds, bool(missing)) or (spec or {}).get("kind") == "table":
         raw = as_table(raw, name, _parts(spec))
+    raw, arrays = with_missing(raw, kinds, spec)
     how = _how({"what": key, **common, "missing": missing or None, **options})
     described = {"scaling": scaling, "target_scaling": target_scaling, "domain": domain, "spec": spec}
     source = assemble(raw, name, plan, scale, how, **described)
-    return with_holes(source, missing) if missing else source
+    return with_holes(source, missing, arrays) if missing else source
 
 
 def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Dataset:
@@ -185,7 +188,9 @@ def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
             raise
         raw = _read(reader, name, {**without, **options}, kinds)  # new data often come without labels
     assert isinstance(raw, Raw)
-    return as_table(raw, name, _parts(spec)) if spec.get("kind") == "table" else raw
+    if spec.get("kind") == "table":
+        return as_table(raw, name, _parts(spec))
+    return with_missing(raw, kinds, spec)[0]
 
 
 def _columns(known: Mapping[str, Any], spec: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -245,8 +250,9 @@ def _wants_table(raw: Raw, kinds: Sequence[str], missing: bool) -> bool:
     """Whether vectors become a table: if the method prefers tables, or reads them and cells are missing."""
     if "table" not in kinds or "array" not in kinds:
         return "table" in kinds
-    vectors = getattr(raw.x, "ndim", 0) == 2 and not on_disk(raw.x) and raw.x.dtype.kind == "f"
-    return missing or (vectors and bool(np.isnan(raw.x).any()))
+    if getattr(raw.x, "ndim", 0) != 2:
+        return False
+    return missing or (not on_disk(raw.x) and raw.x.dtype.kind == "f" and bool(np.isnan(raw.x).any()))
 
 
 def _kind(reader: Reader, kinds: Sequence[str], missing: bool) -> str | None:

@@ -28,6 +28,10 @@ SHARED: Mapping[str, Mapping[str, str]] = {
             "p(x | z); auto is Bernoulli for binary values and for images and series from 0 to 1, negative binomial "
             "for counts, else Gaussian."
         ),
+        "withhold": (
+            "for tables and arrays with missing values: the largest share of the observed values of an example that "
+            "are withheld from the encoder in training, drawn anew for each; 0.5 for codes without a posterior, else 0."
+        ),
         "free_bits": (
             "nats of each latent (of a ladder each layer, of a code that is not Gaussian the whole) that are not "
             "penalised, against posterior collapse."

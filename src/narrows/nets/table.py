@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Batch, Part, Spec
+from narrows.core import Batch, Spec
 from narrows.core.columns import Columns, columns_of, select_columns
+from narrows.nets.observed import MaskEncoder
 
 if TYPE_CHECKING:
     from narrows.core import Autoencoder
@@ -21,7 +22,7 @@ _PERIODS = (86400.0, 7 * 86400.0, 365.2425 * 86400.0)
 """A day, a week and a year, in seconds."""
 
 
-class TableEncoder(Part):
+class TableEncoder(MaskEncoder):
     r"""Encodes rows of a mixed table with missing cells: :math:`h = f(\iota(s \odot x),\ s)`.
 
     The input of the net are the cells, with levels one-hot, and the mask s of observed cells. A missing cell is zero
@@ -73,8 +74,7 @@ class TableEncoder(Part):
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Cells (B, D), with the mask ``observed`` in the condition if any are missing -> features (B, F)."""
-        observed = condition.get("observed")
-        x = x if observed is None else torch.where(observed, x, 0)
+        x, observed = self.seen(x, condition)
         parts = [self.columns.expand(self._standardised(x), observed)]
         if self.cycles.width:
             parts.append(self.cycles(x, observed))

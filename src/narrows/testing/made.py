@@ -113,7 +113,11 @@ class _World:
         return torch.arange(longest) < count[:, None]
 
 
-def _array(spec: Spec, world: _World) -> Dataset:
+def _array(spec: Spec, world: _World) -> Dataset | Made:
+    if "observed" in spec.conditions:
+        observed = world.present(spec.shape)
+        x = torch.where(observed, world.values(spec, spec.shape), 0.0)
+        return Made(Batch(x, None, {"observed": observed}, observed.float()))
     labels = world.hidden[:, 0].argsort().argsort() % spec.classes if spec.classes else None
     x = world.values(spec, spec.shape)
     columns = {"gradients": torch.randn(x.shape, generator=torch.Generator().manual_seed(world.seed + 1))}

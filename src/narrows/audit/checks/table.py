@@ -1,4 +1,4 @@
-"""Tables with missing cells: the errors of reconstructed and of imputed cells."""
+"""Tables and arrays with missing values: the errors of reconstructed and of imputed values."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ _COLUMNS = 40
 
 
 def table(view: View) -> Finding:
-    """The error of reconstructed cells, and of imputed cells if their true values are known."""
+    """The error of reconstructed cells of tables, and of imputed values if the true ones are known."""
     likelihood, x = view.model.likelihood, view.batch.target
     if not isinstance(likelihood, MixedTable):
-        return Finding()
+        return _of_arrays(view)
     observed = (
         torch.ones_like(x, dtype=torch.bool) if view.weight is None else (view.weight != 0).expand_as(x)
     )
@@ -45,6 +45,26 @@ def table(view: View) -> Finding:
         if not math.isnan(value)
     ]
     return Finding((*checks, *_imputed(view, likelihood, means, ~observed)))
+
+
+def _of_arrays(view: View) -> Finding:
+    """The error of imputed values of arrays, beside that of the mean of each element."""
+    rows = slice(0, _ROWS // 4)
+    if view.hidden is None or view.weight is None:
+        return Finding()
+    truth, observed = view.hidden[rows], (view.weight != 0).expand_as(view.batch.target)
+    hidden = ~observed[rows] & ~truth.isnan()
+    if not hidden.any():
+        return Finding()
+    count = observed.sum(0).clamp_min(1)
+    means = torch.where(observed, view.batch.target, 0).sum(0) / count
+    found = impute(view.model, view.batch[rows].to(device_of(view.model)), _SAMPLES, seed=view.seed)
+    error, chance = (
+        float((cells - truth)[hidden].square().mean().sqrt())
+        for cells in (found.cells.cpu(), means.expand_as(truth))
+    )
+    says = f"Of hidden values of scaled data; that of the mean of each element of an example: {chance:.3g}."
+    return Finding((_judged("rmse", error, chance, error < chance, says),))
 
 
 def _means(view: View, likelihood: MixedTable, observed: Tensor) -> ColumnMeans:
@@ -107,11 +127,7 @@ def _imputed(view: View, likelihood: MixedTable, means: ColumnMeans, missing: Te
 
 
 def _judged(name: str, value: float, chance: float, better: bool, says: str) -> Check:
-    worse = (
-        ""
-        if better
-        else " That is no better than the column's mean or mode: train longer, or use fewer columns."
-    )
+    worse = "" if better else " That is no better than a mean or mode: train longer, or use fewer columns."
     return Check(f"imputation/{name}", value, "", "ok" if better else "bad", says + worse, chance)
 
 

@@ -1,4 +1,4 @@
-"""Mixed tables for methods that read vectors: the encoder and the likelihood of a table around their parts."""
+"""Tables and arrays with missing values for methods that read vectors and arrays: encoders that read the mask."""
 
 from __future__ import annotations
 
@@ -9,22 +9,28 @@ from typing import Any
 
 from torch import nn
 
+from narrows.bottlenecks.deterministic.identity import Identity
 from narrows.core import Autoencoder, Spec
 from narrows.core.check import refuse
 from narrows.likelihoods.table import MixedTable
 from narrows.nets.build import code_width
+from narrows.nets.observed import WithMask
 from narrows.nets.table import TableEncoder
 
 __all__ = ["reading_tables"]
 
+_WITHHOLD = 0.5
+"""The largest share of an example's values that are withheld from a code without a posterior, in training."""
+
 
 def reading_tables(builder: Callable[..., Autoencoder]) -> Callable[..., Autoencoder]:
-    r"""The builder of a method for vectors, which then builds models of mixed tables with missing cells too.
+    r"""The builder of a method for arrays, which then builds models of tables and arrays with missing values too.
 
     .. math:: h = f(\iota(s \odot x),\ s), \qquad -\log p(x \mid z) = -\sum_d s_d \log p_d(x_d \mid z)
 
-    The nets read one vector, of the expanded cells and the mask s of observed ones, which `TableEncoder` makes; the
-    decoder's output are the parameters of a `MixedTable`. Other data are passed on.
+    Of a table the nets read one vector, of the expanded cells and the mask s of observed ones, which `TableEncoder`
+    makes; the decoder's output are the parameters of a `MixedTable`. Of an array the mask is read as further channels.
+    Complete data are passed on.
 
     Args:
         builder: has the arguments `net` and `likelihood`; the latter is `auto` for a table.
@@ -34,6 +40,9 @@ def reading_tables(builder: Callable[..., Autoencoder]) -> Callable[..., Autoenc
         >>> model = reading_tables(vae)(Spec((2,), kind="table", parts={"a": Spec(()), "b": Spec((), "binary")}))
         >>> model.sample(5).shape
         torch.Size([5, 2])
+        >>> model = reading_tables(vae)(Spec((1, 8, 8), conditions={"observed": (1, 8, 8)}))
+        >>> model.sample(5).shape
+        torch.Size([5, 1, 8, 8])
 
     Reference:
         Mattei and Frellsen, MIWAE, 2019. arXiv:1812.02633;
@@ -41,12 +50,43 @@ def reading_tables(builder: Callable[..., Autoencoder]) -> Callable[..., Autoenc
     """
 
     @wraps(builder)
-    def build(spec: Any, **options: Any) -> Autoencoder:
-        if isinstance(spec, Spec) and spec.kind == "table":
-            return _of_table(builder, spec, options)
-        return builder(spec, **options)
+    def build(spec: Any, *, withhold: float | None = None, **options: Any) -> Autoencoder:
+        table = isinstance(spec, Spec) and spec.kind == "table"
+        if not table and not (isinstance(spec, Spec) and "observed" in spec.conditions):
+            if withhold is not None:
+                raise refuse("withhold", withhold, "left out for data without missing values")
+            return builder(spec, **options)
+        model = (_of_table if table else _of_array)(builder, spec, options)
+        default = _WITHHOLD if isinstance(model.bottleneck, Identity) else 0.0
+        model.encoder.set_withhold(default if withhold is None else withhold)  # type: ignore[operator]
+        return model
 
+    known = inspect.signature(builder)
+    more = inspect.Parameter(
+        "withhold", inspect.Parameter.KEYWORD_ONLY, default=None, annotation="float | None"
+    )
+    build.__signature__ = known.replace(parameters=[*known.parameters.values(), more])  # type: ignore[attr-defined]
+    build.__annotations__ = {**builder.__annotations__, "withhold": float | None}
     return build
+
+
+def _of_array(builder: Callable[..., Autoencoder], spec: Spec, options: dict[str, Any]) -> Autoencoder:
+    """The model of arrays with missing values, (C, H, W) or (T, C)."""
+    if spec.target is not None:
+        raise refuse("target", spec.target, "left out: data with missing values are reconstructed")
+    images, (first, *rest) = len(spec.shape) == 3, spec.shape
+    wide = (2 * first, *rest) if images else (*spec.shape[:-1], 2 * spec.shape[-1])
+    inner = Spec(
+        wide,
+        spec.values,
+        spec.classes,
+        target=spec.shape,
+        rows=spec.rows,
+        conditions={name: shape for name, shape in spec.conditions.items() if name != "observed"},
+    )
+    model = builder(inner, **options)
+    model.encoder = WithMask(model.encoder, 1 if images else -1)
+    return model
 
 
 def _of_table(builder: Callable[..., Autoencoder], spec: Spec, options: dict[str, Any]) -> Autoencoder:

@@ -21,6 +21,7 @@ from narrows.data.opening import raw_like
 from narrows.data.readers.cells import Cells
 from narrows.data.readers.frames import is_frame
 from narrows.data.schema.written import cells_of, in_units, written
+from narrows.runs.verbs.impute_array import impute_array
 from narrows.runs.verbs.impute_series import impute_series
 from narrows.runs.verbs.imputed import How, Imputed, completions, fill, is_table
 
@@ -46,12 +47,12 @@ def impute(
     progress: Any = None,
     **options: Any,
 ) -> Imputed:
-    """Impute missing values, given the observed ones.
+    """Impute missing values of tables, arrays and series, given the observed ones.
 
     Args:
         run: a run of a method for tables with missing cells, or for series.
         data: a file, an array, or None for the test split of the run.
-        samples: number of codes drawn for each row, by default 1000; for each series by default 200.
+        samples: number of codes drawn for each row, by default 1000; for each series or array by default 200.
         draws: 0 for single imputation: the conditional mean of numbers, the most probable category. M > 0 for
             multiple imputation: M copies of the data, each with a draw from the conditional distribution.
         seed: random seed.
@@ -77,17 +78,18 @@ def impute(
         if ess:
             raise refuse("ess", ess, "left out for series")
         return impute_series(run, data, how, options)
-    if run.recipe.spec.kind != "table":
+    arrays = "observed" in run.recipe.spec.conditions
+    if run.recipe.spec.kind != "table" and not arrays:
         raise RequestError(
-            f"`{run.method}` was fitted on complete examples, so it cannot impute missing cells. "
-            "Fit a table with missing cells with: narrows fit FILE --method missing-iwae (or vae, ae), "
+            f"`{run.method}` was fitted on complete examples, so it cannot impute missing values. "
+            "Fit a table or an array with missing values with: narrows fit FILE --method missing-iwae (or vae, ae), "
             "or series with: --method vrnn"
         )
     if horizon:
         raise refuse(
             "horizon", horizon, "left out: only series can be forecast", "Fit series with: --method vrnn."
         )
-    return _impute_table(run, data, how, options)
+    return (impute_array if arrays else _impute_table)(run, data, how, options)
 
 
 def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> Imputed:
