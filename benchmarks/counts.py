@@ -44,7 +44,7 @@ def ours(source: Source, out: str, seed: int, epochs: int, samples: int) -> dict
     torch.manual_seed(seed)
     model = scvi(source.spec, beta=f"linear:0:1:{max(1, steps // 2)}")
     wall, cpu = time.perf_counter(), time.process_time()
-    optimise(model, source.train, steps=steps, seed=seed, batch_size=128, lr=f"cosine:5e-3:0:{steps}")
+    optimise(model, source.train, steps=steps, seed=seed, batch_size=128, lr=f"cosine:2e-3:0:{steps}")
     wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
     model.eval()
     nll = float(importance_nll(model, source.test.all(), samples, seed, chunk=10).mean())

@@ -90,6 +90,7 @@ class Perceptron(Net):
     Args:
         hidden: widths of the hidden layers, starting at the data. When empty, two layers: the next power of
             two above the size of the data, between 64 and 512, and half of it.
+        batch_norm: normalise the hidden layers over the batch, and in `eval()` by running moments.
 
     Example:
         >>> Perceptron().widths((1, 28, 28)), Perceptron((32,)).widths((8,))
@@ -98,8 +99,8 @@ class Perceptron(Net):
 
     layers: type[MLP] = MLP
 
-    def __init__(self, hidden: tuple[int, ...] = ()) -> None:
-        self.hidden = tuple(whole("hidden", n) for n in hidden)
+    def __init__(self, hidden: tuple[int, ...] = (), batch_norm: bool = False) -> None:
+        self.hidden, self.batch_norm = tuple(whole("hidden", n) for n in hidden), batch_norm
 
     def widths(self, shape: Shape) -> Shape:
         """The widths of the hidden layers for data of a shape, starting at the data."""
@@ -108,11 +109,11 @@ class Perceptron(Net):
 
     def encoder(self, shape: Shape, out: int, condition: Widths = NO_WIDTHS) -> nn.Module:
         """(x, condition) -> (B, out)."""
-        return self.layers(shape, (out,), self.widths(shape), condition)
+        return self.layers(shape, (out,), self.widths(shape), condition, self.batch_norm)
 
     def decoder(self, z: int, shape: Shape, condition: Widths = NO_WIDTHS) -> nn.Module:
         """(z, condition) -> (*samples, B, *shape)."""
-        return self.layers((z,), shape, self.widths(shape)[::-1], condition)
+        return self.layers((z,), shape, self.widths(shape)[::-1], condition, self.batch_norm)
 
     def grid(self, shape: Shape, downsample: int) -> tuple[int, int]:
         """Rows and columns of the grid of tokens."""
@@ -123,12 +124,12 @@ class Perceptron(Net):
     def grid_encoder(self, shape: Shape, channels: int, downsample: int) -> nn.Module:
         """(x, condition) -> (B, L, channels)."""
         grid = self.grid(shape, downsample)
-        return GridMLP(shape, (grid[0] * grid[1], channels), self.widths(shape), grid)
+        return GridMLP(shape, (grid[0] * grid[1], channels), self.widths(shape), grid, self.batch_norm)
 
     def grid_decoder(self, channels: int, shape: Shape, downsample: int) -> nn.Module:
         """(z, condition) -> (*samples, B, *shape)."""
         grid = self.grid(shape, downsample)
-        return GridMLP((grid[0] * grid[1], channels), shape, self.widths(shape)[::-1], grid)
+        return GridMLP((grid[0] * grid[1], channels), shape, self.widths(shape)[::-1], grid, self.batch_norm)
 
 
 class Linear(Perceptron):
@@ -147,6 +148,7 @@ class Skip(Perceptron):
 
     Args:
         hidden: widths of the hidden layers, starting at the data; as for ``mlp`` when empty.
+        batch_norm: as for ``mlp``.
     """
 
     layers = SkipMLP
@@ -269,12 +271,18 @@ class GridMLP(MLP):
         shape_out: shape of one output.
         hidden: widths of the hidden layers.
         grid: rows and columns of the tokens.
+        batch_norm: normalise the hidden layers.
     """
 
     def __init__(
-        self, shape_in: Shape, shape_out: Shape, hidden: Sequence[int], grid: tuple[int, int]
+        self,
+        shape_in: Shape,
+        shape_out: Shape,
+        hidden: Sequence[int],
+        grid: tuple[int, int],
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__(shape_in, shape_out, hidden)
+        super().__init__(shape_in, shape_out, hidden, batch_norm=batch_norm)
         self.grid = grid
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, NO_WIDTHS, Condition, Widths
 from narrows.nets.axes import join
+from narrows.nets.batch_norm import BatchNorm
 
 __all__ = ["MLP", "dense_layers", "initialise"]
 
@@ -32,8 +33,12 @@ def initialise(module: nn.Module) -> nn.Module:
     return module
 
 
-def dense_layers(widths: Sequence[int]) -> nn.Sequential:
+def dense_layers(widths: Sequence[int], batch_norm: bool = False) -> nn.Sequential:
     """Linear layers with SiLU between them, from ``widths[0]`` to ``widths[-1]``.
+
+    Args:
+        widths: of the input, the hidden layers and the output.
+        batch_norm: normalise the hidden layers before SiLU.
 
     Example:
         >>> len(dense_layers((4, 8, 2)))
@@ -41,7 +46,7 @@ def dense_layers(widths: Sequence[int]) -> nn.Sequential:
     """
     layers: list[nn.Module] = []
     for i, (a, b) in enumerate(itertools.pairwise(widths)):
-        layers += [nn.SiLU()] * (i > 0) + [nn.Linear(a, b)]
+        layers += [BatchNorm(a)] * (batch_norm and i > 0) + [nn.SiLU()] * (i > 0) + [nn.Linear(a, b)]
     net = nn.Sequential(*layers)
     initialise(net)
     return net
@@ -55,6 +60,7 @@ class MLP(nn.Module):
         shape_out: shape of one output.
         hidden: widths of the hidden layers; ``()`` is one linear map.
         condition: widths of the conditions by name, appended to the input.
+        batch_norm: normalise the hidden layers.
 
     Example:
         >>> MLP((4,), (1, 3, 3), (8,))(torch.ones(5, 2, 4)).shape
@@ -67,11 +73,12 @@ class MLP(nn.Module):
         shape_out: tuple[int, ...],
         hidden: Sequence[int],
         condition: Widths = NO_WIDTHS,
+        batch_norm: bool = False,
     ) -> None:
         super().__init__()
         self.shape_in, self.shape_out, self.condition = tuple(shape_in), tuple(shape_out), dict(condition)
         self.layers = dense_layers(
-            (math.prod(shape_in) + sum(condition.values()), *hidden, math.prod(shape_out))
+            (math.prod(shape_in) + sum(condition.values()), *hidden, math.prod(shape_out)), batch_norm
         )
 
     def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:

@@ -22,6 +22,7 @@ class SkipMLP(MLP):
         shape_out: shape of one output.
         hidden: widths of the perceptron's hidden layers.
         condition: widths of the conditions by name, appended to the input.
+        batch_norm: normalise the hidden layers.
 
     Example:
         >>> net = SkipMLP((4,), (2,), (8,))
@@ -36,8 +37,9 @@ class SkipMLP(MLP):
         shape_out: tuple[int, ...],
         hidden: Sequence[int],
         condition: Widths = NO_WIDTHS,
+        batch_norm: bool = False,
     ) -> None:
-        super().__init__(shape_in, shape_out, hidden, condition)
+        super().__init__(shape_in, shape_out, hidden, condition, batch_norm)
         last = self.layers[-1]
         assert isinstance(last, nn.Linear)
         nn.init.zeros_(last.weight)

@@ -13,6 +13,7 @@ from narrows.data import Source
 from narrows.data.holes import HIDDEN
 from narrows.data.schema.declared import KINDS
 from narrows.data.schema.written import written
+from narrows.data.sparse_rows import SparseRows
 from narrows.likelihoods.table import MixedTable
 
 __all__ = ["column_lines", "column_table", "say_columns"]
@@ -24,7 +25,13 @@ _SHOWN = 3
 
 
 def say_columns(source: Source, likelihood: Likelihood, shown: Silent) -> None:
-    """Print the columns of a table with named columns, before a model is trained on it."""
+    """Print the columns of a table with named columns before a model is trained on it, and which counts are all 0."""
+    if source.spec.values == "counts" and (zero := _zero(source)):
+        some = ", ".join(map(str, zero[:_SHOWN])) + (", ..." if len(zero) > _SHOWN else "")
+        shown.say(
+            f"{len(zero)} of {source.spec.shape[0]} columns of counts are 0 in all training rows (from 0: {some}). "
+            "The model expects almost none there."
+        )
     if isinstance(likelihood, MixedTable) and source.how.get("columns"):
         for line in column_lines(column_table(source, likelihood)):
             shown.say(line)
@@ -70,6 +77,16 @@ def column_lines(rows: list[dict[str, str]]) -> list[str]:
     """The table of columns as lines of text."""
     lines = text_table(rows[:_MOST]).splitlines()
     return lines if len(rows) <= _MOST else [*lines, f"and {len(rows) - _MOST} more columns"]
+
+
+def _zero(source: Source) -> list[int]:
+    """The columns of counts that are 0 in all training rows."""
+    x, width = source.train.x, source.spec.shape[0]
+    if isinstance(x, SparseRows):
+        seen = np.bincount(x.columns[x.values > 0], minlength=width)
+    else:
+        seen = np.asarray(source.train.all().x.reshape(len(source.train), width).sum(0))
+    return [int(column) for column in np.flatnonzero(seen == 0)]
 
 
 def _missing(source: Source) -> list[float]:

@@ -16,7 +16,7 @@ def dca(
     *,
     latent: int = 32,
     dropout: float = 0.1,
-    net: str | Net = "mlp:64",
+    net: str | Net = "mlp:64,batch_norm=yes",
     likelihood: str | Likelihood = "zinb",
 ) -> Autoencoder:
     r"""DCA: a deep count autoencoder, whose means are denoised counts.

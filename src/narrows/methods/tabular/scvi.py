@@ -19,7 +19,7 @@ def scvi(
     latent: int = 10,
     beta: Schedule = "linear:0:1:1000",
     dropout: float = 0.1,
-    net: str | Net = "mlp:128",
+    net: str | Net = "mlp:128,batch_norm=yes",
     likelihood: str | Likelihood = "zinb",
 ) -> Autoencoder:
     r"""scVI: a VAE of the gene counts of single cells, given the total count of each cell.

@@ -102,9 +102,12 @@ PROOF = Proof(
             told/types > untold/types - 0.02  (not at quick scale)
         [start] Two claims were asked at quick scale too, where seeds 0 to 2 had shown 12 nats and 0.93. On seeds 100 to
             102, with twice the steps, scvi was 21 nats below equal shares and 53 above the linear one, since it learned
-            the training cells by heart, and batches were told in 0.81 of cases; then weights got a smaller start.
+            the training cells by heart, and batches were told in 0.81 of cases; then weights got a smaller start. On
+            seeds 200 to 202 it was 69 nats below equal shares and 12 above the linear one, and batches were told in
+            0.97 of cases; then hidden layers were batch-normalised, as in the published code, which a part of the
+            training cells had shown to be better.
         """),
-    seeds=(200, 201, 202),
+    seeds=(300, 301, 302),
     quick={"steps": 100, "samples": 10, "cells": 0, "batch_size": 64},
     default={"steps": 200, "samples": 50, "cells": 2000},
     full={"steps": 20_000, "samples": 1000, "cells": 20_000},
