@@ -107,7 +107,7 @@ def test_training_on_counts_of_0_and_65535_stays_finite(likelihood):
     x[:, 0] = 1.0
     data = open_data(x.numpy(), scale="counts").train
     torch.manual_seed(0)
-    model = scvi(Spec((10,), "counts"), latent=2, net="mlp:16", likelihood=likelihood)
+    model = scvi(Spec((10,), "counts"), latent=2, net="mlp:16,batch_norm=yes", likelihood=likelihood)
     optimise(model, data, steps=60, lr=0.03)
     assert all(bool(p.isfinite().all()) for p in model.parameters())
     assert bool(importance_nll(model.eval(), data.all(), 3).isfinite().all())
