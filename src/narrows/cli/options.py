@@ -139,6 +139,8 @@ def method_options(method: str) -> list[Option]:
         else:
             metavar, read, help = parts.argument.upper(), _part(parts), f"{help} One of: {parts.help()}."
         read = read and _or_default(read, parameter.default)
+        if name == "latent" and read is not None:
+            read, help = _or_auto(read), f"{help} With ``auto`` it is measured in a short training before."
         options.append(Option(name, read, metavar, help, shown(parameter.default), f"Options of {method}"))
     return options
 
@@ -151,6 +153,11 @@ def _part(parts: Table[Any]) -> Read:
 def _or_default(read: Read, default: Any) -> Read:
     """Accept the default as the help shows it, even if it has another type (``auto`` for a schedule)."""
     return lambda flag, text: default if text == shown(default) else read(flag, text)
+
+
+def _or_auto(read: Read) -> Read:
+    """Accept ``auto`` for a width, which `narrows.fit` measures."""
+    return lambda flag, text: text if text == "auto" else read(flag, text)
 
 
 def _after(option: str, words: Sequence[str]) -> str | None:

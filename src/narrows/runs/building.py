@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 
@@ -15,14 +15,17 @@ from narrows.methods import index
 from narrows.priors import spelled_as
 from narrows.runs.recipe import CUSTOM, Builder, check_options
 from narrows.runs.second_stage import belongs_to, tell_labels
+from narrows.runs.width import AUTO, measured_width
 from narrows.train.stages import suited
 
 __all__ = ["resolve", "sized"]
 
+Build: TypeAlias = Callable[[Source, Mapping[str, Any], Callable[[str], None]], Autoencoder]
+
 
 def resolve(
     method: str | Builder | Autoencoder, options: dict[str, Any], prior: str | Prior | None = None
-) -> tuple[str, Callable[[Source, Mapping[str, Any]], Autoencoder]]:
+) -> tuple[str, Build]:
     """The name of a method for the recipe, and a function that builds its untrained model.
 
     Args:
@@ -31,7 +34,8 @@ def resolve(
         prior: a prior that may be an option of the builder.
 
     Returns:
-        The name, and a function of the data and of the user's fields of `narrows.train.Plan`.
+        The name, and a function of the data, of the user's fields of `narrows.train.Plan`, and of what prints a
+        sentence on each option that depends on the data.
 
     Raises:
         RequestError: an unknown method or option.
@@ -39,7 +43,7 @@ def resolve(
     if isinstance(method, Autoencoder):
         if options:
             raise refuse("options", sorted(options), "no options with an Autoencoder")
-        return CUSTOM, lambda source, given: method
+        return CUSTOM, lambda source, given, say: method
     if isinstance(method, str):
         builder, name = index.builder(method), method
     elif callable(method):
@@ -52,7 +56,13 @@ def resolve(
     check_options(builder, options, name)
     known = inspect.signature(builder).parameters
 
-    def build(source: Source, given: Mapping[str, Any]) -> Autoencoder:
+    def build(source: Source, given: Mapping[str, Any], say: Callable[[str], None]) -> Autoencoder:
+        if options.get("latent") == AUTO:
+            _check_costs(name)
+            width = measured_width(source, options, given.get("steps"))
+            options["latent"] = width.latent
+            say(width.says)
+        before, rows = {*options, "prior"}, len(source.train)
         asked = str(options.get("prior", known["prior"].default if "prior" in known else ""))
         options.update(tell_labels(options, builder, source.spec.classes))
 
@@ -60,7 +70,10 @@ def resolve(
             return builder(source.spec, **check_options(builder, options, name))
 
         with spelled_as(asked, str(options.get("prior", ""))):
-            return sized(made, builder, options, len(source.train), given)
+            model = sized(made, builder, options, rows, given)
+        for option in options.keys() - before:
+            say(f"`{option}` is {options[option]} by default for {rows} training examples.")
+        return model
 
     return name, build
 
@@ -94,6 +107,14 @@ def sized(
     options.update(smaller)
     torch.set_rng_state(before)
     return build()
+
+
+def _check_costs(method: str) -> None:
+    """Raise if wider codes of a method cost nothing, so that its loss has no best width."""
+    row = index.METHODS.get(method)
+    if row is not None and row.family not in ("variational", "tabular", "conditional"):
+        fix = "Give a number, or compare several with `narrows sweep`."
+        raise refuse("latent", AUTO, f"a number for `{method}`, whose loss is lower for any wider code", fix)
 
 
 def _same(row: index.Method, builder: Builder) -> bool:

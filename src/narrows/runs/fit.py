@@ -203,12 +203,7 @@ def _prepare(
         with or_a_run(data, prior, method):
             source = nd.open(data, **{"kinds": kinds, **data_options})
         torch.manual_seed(seed)
-        asked = {*options, "prior"}
-        model = build(source, given)
-        for option in options.keys() - asked:
-            shown.say(
-                f"`{option}` is {options[option]} by default for {len(source.train)} training examples."
-            )
+        model = build(source, given, shown.say)
         recipe = Recipe(name, options, source.spec, source.describe(), {})
     rows = len(source.train)
     plan = plan_for(model, rows, given) if base is None else Plan.of(rows, {}, given)
