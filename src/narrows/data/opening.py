@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from narrows.core.check import RequestError, UnknownNameError, UnknownOptionError, nearest, refuse
+from narrows.core.check import RequestError, refuse
 from narrows.core.spec import Kind, Spec
 from narrows.data.as_views import as_views
 from narrows.data.assemble import assemble, one_part, rescaled
 from narrows.data.dataset import Dataset, Source
+from narrows.data.finding import COMMON, Reader, call_reader, find_reader, is_name
 from narrows.data.holes import with_holes, with_missing
 from narrows.data.mapped import on_disk
-from narrows.data.named.registry import SYNTHETIC, expand, find, names, why_not
+from narrows.data.named.registry import SYNTHETIC
 from narrows.data.raw import Raw
 from narrows.data.readers.fields import fields_of_images
 from narrows.data.readers.frames import is_frame
@@ -29,16 +29,8 @@ from narrows.data.split import Split
 
 __all__ = ["like", "open", "raw_like"]
 
-Reader = Callable[..., "Raw | Source | Dataset"]
-"""A function that reads data: arrays to be split and scaled (`Raw`), or a complete `Source`.
-
-A parameter `kind`, whose annotation lists the supported kinds, selects the kind that a method needs. With a
-parameter `like`, the description of training data, all examples of other data become one data set.
-"""
-_ARRAYS = "arrays in memory"
 _PATHS = ("second",)
-_COMMON = ("scale", "split", "limit", "missing", "scaling", "target_scaling", "domain", "spec")
-_NOT_OF_OTHERS = (*_COMMON, "what", "min_counts")
+_NOT_OF_OTHERS = (*COMMON, "what", "min_counts")
 """Options with which other data are not read: all their rows are."""
 
 
@@ -95,7 +87,7 @@ def open(
         raise refuse("what", what.name, "a name, a path or arrays if options are given", "Open it again.")
     kinds = (options["kind"],) if "kind" in options else kinds
     kinds = _of_series(what, kinds or ((spec.get("kind", "array"),) if spec else ()), options)
-    name, key, reader = _find(what, kinds, steps=kinds[:1] == ("series",))
+    name, key, reader = find_reader(what, kinds, steps=kinds[:1] == ("series",))
     if [*kinds][:1] == ["views"] or _views(reader):
         reader, options = as_views(what, name, reader), {**options, "kind": "views"}
     split = _share(split)
@@ -150,18 +142,18 @@ def like(described: Source | Mapping[str, Any], what: Any, **options: Any) -> Da
     if isinstance(what, (Source, Dataset)):
         return rescaled(what.test if isinstance(what, Source) else what, description)
     kind = description["spec"].get("kind", "array")
-    name, _, reader = _find(what, (kind,), kind == "series")
+    name, _, reader = find_reader(what, (kind,), kind == "series")
     if kind == "views" or _views(reader):
         reader = as_views(what, name, reader)
     known = inspect.signature(reader).parameters
     recorded = {k: v for k, v in description.items() if k in known and k not in _NOT_OF_OTHERS}
     all_options = {**recorded, **options}
     if "like" in known:
-        found = _call(reader, name, {**all_options, "like": description})
+        found = call_reader(reader, name, {**all_options, "like": description})
         assert not isinstance(found, Raw | Source)
         return found
     if isinstance(what, str) and what in SYNTHETIC:
-        generated = _call(reader, name, all_options)
+        generated = call_reader(reader, name, all_options)
         if isinstance(generated, Source):
             return rescaled(generated.test, description)
     raw = raw_like(description, what, **options)
@@ -174,7 +166,7 @@ def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
     """Other data before split and scaling, read like described ones; see `like`."""
     spec = description["spec"]
     kinds = (spec.get("kind", "array"),)
-    name, _, reader = _find(what, kinds, kinds == ("series",))
+    name, _, reader = find_reader(what, kinds, kinds == ("series",))
     known = inspect.signature(reader).parameters
     accepted = {*known, "points"} if kinds == ("field",) else {*known}
     described = {k: v for k, v in description.items() if k in accepted and k not in _NOT_OF_OTHERS}
@@ -211,11 +203,11 @@ def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence
     if "kind" in options:
         kinds = (options["kind"],)
     if "field" not in kinds or "array" in kinds:
-        found = _call(reader, name, options)
+        found = call_reader(reader, name, options)
         return as_series(found) if isinstance(found, Raw) and "series" in kinds else found
     known = inspect.signature(reader).parameters
     own = {k: v for k, v in options.items() if k in known or k not in ("kind", "points")}
-    raw = _call(reader, name, own)
+    raw = call_reader(reader, name, own)
     if not isinstance(raw, Raw) or raw.kind != "array":
         return raw
     return fields_of_images(raw, options.get("points", 1.0))
@@ -224,12 +216,7 @@ def _read(reader: Reader, name: str, options: Mapping[str, Any], kinds: Sequence
 def _of_series(what: Any, kinds: Sequence[Kind], options: Mapping[str, Any]) -> tuple[Kind, ...]:
     """The kinds, series first if an option is about windows or steps of series, or if they are steps in memory."""
     given = [name for name in ("window", "stride", "series", "time") if options.get(name) is not None]
-    if (
-        given
-        and "array" in kinds
-        and "series" not in kinds
-        and not (isinstance(what, str) and _is_name(what))
-    ):
+    if given and "array" in kinds and "series" not in kinds and not (isinstance(what, str) and is_name(what)):
         fix = "Fit one that does, such as `vae`, `wae` or `vrnn`."
         raise refuse(given[0], options[given[0]], "left out: this method reads no series", fix)
     steps = tuple(kinds[:1]) == ("series",) and (
@@ -276,82 +263,6 @@ def _as_described(source: Source, spec: Mapping[str, Any] | None) -> Source:
             f"The data `{source.name}` changed since they were described. Restore them, or fit a new model."
         )
     return source
-
-
-def _find(what: Any, kinds: Sequence[Kind] = (), steps: bool = False) -> tuple[str, str, Reader]:
-    """The short name, the key to open it again, and the reader, by kinds; `steps` if it has those of series."""
-    if isinstance(what, Path) or (isinstance(what, str) and not _is_name(what)):
-        if what == _ARRAYS:
-            raise RequestError(
-                "These data were arrays in memory, which are not saved. Pass the arrays again."
-            )
-        path = Path(what).expanduser()
-        return (
-            path.stem,
-            str(path.resolve()),
-            _bound(import_module("narrows.data.readers.formats").reader_of(path, kinds), path),
-        )
-    if isinstance(what, str):
-        if what in SYNTHETIC:
-            return what, what, _synthetic(what)
-        row = expand(what)
-        if not row.reader or row.parts:
-            raise RequestError(
-                f"`{what}` cannot be read as arrays: {why_not(row)}. "
-                f"Its files: {', '.join(f.path for f in row.files[:2])}."
-            )
-        module, _, function = row.reader.partition(":")
-        return (
-            what,
-            what,
-            _bound(getattr(import_module(f"narrows.data.named.{module}"), function), row),
-        )
-    if steps:
-        memory = import_module("narrows.data.readers.series").series_in_memory
-        return "frame" if is_frame(what) else "arrays", _ARRAYS, _bound(memory, what)
-    if is_frame(what):
-        return "frame", _ARRAYS, _bound(import_module("narrows.data.readers.tables").read_table, what)
-    return "arrays", _ARRAYS, _bound(import_module("narrows.data.readers.arrays").from_memory, what)
-
-
-def _synthetic(name: str) -> Reader:
-    """The generator of a synthetic data set: the function and module of the same name."""
-    called = name.replace("-", "_")
-    found: Reader = getattr(import_module(f"narrows.data.synthetic.{called}"), called)
-    return found
-
-
-def _is_name(what: str) -> bool:
-    """Whether a text is the name of a data set, not a path."""
-    if what in SYNTHETIC or find(what) is not None:
-        return True
-    if what == _ARRAYS or any(c in what for c in "/\\.") or Path(what).exists():
-        return False
-    raise UnknownNameError(
-        f"There is no data set, file or folder `{what}`. {nearest(what, names())} See: narrows data list"
-    )
-
-
-def _bound(reader: Reader, first: Any) -> Reader:
-    """The reader with its first argument bound, and the signature of the others."""
-
-    def bound(**options: Any) -> Raw | Source | Dataset:
-        return reader(first, **options)
-
-    parameters = list(inspect.signature(reader).parameters.values())[1:]
-    bound.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    return bound
-
-
-def _call(reader: Reader, name: str, options: Mapping[str, Any]) -> Raw | Source | Dataset:
-    known = list(inspect.signature(reader).parameters)
-    for option in options:
-        if option not in known:
-            takes = {*known, *_COMMON} - {"scaling", "target_scaling", "spec", "like", "kind", "parts"}
-            raise UnknownOptionError(
-                f"The data `{name}` have no option ``{option}``. {nearest(option, takes, '``')}"
-            )
-    return reader(**options)
 
 
 def _share(split: float | str | None) -> float | str | None:

@@ -335,7 +335,7 @@ class _Sweep:
         source = self._source({"kinds": reads, **combination.data})
         torch.manual_seed(combination.plan.seed)
         options = dict(combination.options)
-        model = resolve(combination.method, options)[1](source, combination.given)
+        model = resolve(combination.method, options)[1](source, combination.given, Silent().say)
         plan = plan_for(model, len(source.train), combination.given)
         recipe = Recipe(
             combination.method,
