@@ -32,6 +32,9 @@ class Penalty(Part):
         """The terms, each (*samples, B) or a scalar."""
         raise NotImplementedError(f"{type(self).__name__} must define forward")
 
+    def check(self, model: Autoencoder) -> None:
+        """Raise if the model has no such terms."""
+
     def reduced(self, reduce: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
         """The map from losses (*samples, B) to a scalar, given that of the objective."""
         return reduce

@@ -284,7 +284,14 @@ def seeded(seed: int) -> Iterator[None]:
         ...     bool(torch.rand(1) == a)
         True
     """
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
-    with _GENERATOR_LOCK, torch.random.fork_rng(devices=list(devices)):
+    with _GENERATOR_LOCK, kept_generators():
         torch.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def kept_generators() -> Iterator[None]:
+    """Restore the state of torch's random generators after the context, or after a function that this decorates."""
+    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=list(devices)):
         yield

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from narrows.likelihoods.absolute import Absolute as Absolute
     from narrows.likelihoods.bernoulli import Bernoulli as Bernoulli
     from narrows.likelihoods.categorical import Categorical as Categorical
+    from narrows.likelihoods.composite import Composite as Composite
     from narrows.likelihoods.continuous_bernoulli import ContinuousBernoulli as ContinuousBernoulli
     from narrows.likelihoods.counts import NegativeBinomial as NegativeBinomial
     from narrows.likelihoods.counts import Poisson as Poisson
@@ -33,6 +34,7 @@ _HOMES = {
     "Absolute": "absolute",
     "Bernoulli": "bernoulli",
     "Categorical": "categorical",
+    "Composite": "composite",
     "ContinuousBernoulli": "continuous_bernoulli",
     "NegativeBinomial": "counts",
     "Poisson": "counts",
@@ -55,6 +57,7 @@ LIKELIHOODS: Table[Likelihood] = Table(
         "gaussian": "narrows.likelihoods.normal:Gaussian",
         "laplace": "narrows.likelihoods.laplace:Laplace",
         "student-t": "narrows.likelihoods.student_t:StudentT",
+        "composite": "narrows.likelihoods.composite:Composite",
         "squared": "narrows.likelihoods.normal:Squared",
         "absolute": "narrows.likelihoods.absolute:Absolute",
         "continuous-bernoulli": "narrows.likelihoods.continuous_bernoulli:ContinuousBernoulli",

@@ -49,10 +49,12 @@ PENALTIES: Table[Penalty] = Table(
         "vne": "narrows.objectives.entropy:CodeEntropy",
         "cs-ib": "narrows.objectives.cauchy_schwarz:CauchySchwarz",
         "trim": "narrows.objectives.trimmed:Trimmed",
+        "beta-divergence": "narrows.objectives.beta_divergence:BetaDivergence",
     },
     words={"none": "no further terms"},
 )
-"""Terms that can be added to an objective, and ``trim``, a mean without the largest losses, by name."""
+"""Terms that can be added to an objective, by name. ``trim`` is a mean without the largest losses, and
+``beta-divergence`` a distortion in which they count little."""
 
 
 def with_penalty(model: Autoencoder, penalty: str | Penalty) -> Autoencoder:
@@ -63,5 +65,7 @@ def with_penalty(model: Autoencoder, penalty: str | Penalty) -> Autoencoder:
         penalty: the penalty, or its text such as ``vne:alpha=0.1``.
     """
     if PENALTIES.word(penalty) != "none":
-        model.objective.add(PENALTIES.make(penalty))
+        made = PENALTIES.make(penalty)
+        made.check(model)
+        model.objective.add(made)
     return model

@@ -14,6 +14,7 @@ from narrows import data as nd
 from narrows.core import Autoencoder, Prior, files
 from narrows.core.check import NarrowsError, RequestError, builtin, refuse
 from narrows.core.lock import Lock
+from narrows.core.values import kept_generators
 from narrows.data import Source
 from narrows.methods import index
 from narrows.priors import PRIORS
@@ -79,6 +80,7 @@ def fit(
 ) -> list[Run]: ...
 
 
+@kept_generators()
 def fit(
     data: Any,
     method: str | Builder | Autoencoder | None = None,
@@ -226,6 +228,7 @@ def _write_start(folder: Path, recipe: Recipe, model: Autoencoder) -> None:
     recipe.write(folder)
 
 
+@kept_generators()
 def resume(
     run: str | Path | Run,
     *,
@@ -263,10 +266,7 @@ def resume(
     plan = Plan.from_json(dict(new_recipe.training))
     source = recipe.open(data)
     torch.manual_seed(plan.seed)
-    if isinstance(method, Autoencoder):
-        model = recipe.put_prior(method, prior)
-    else:
-        model = recipe.build(method, prior)
+    model = recipe.put_prior(method, prior) if isinstance(method, Autoencoder) else recipe.build(method, prior)
     check_stages(model, plan, FINISHED if recipe.base else ())
     fabric = make_fabric(plan, len(model.players()) > 1)
     progress_bar = progress if isinstance(progress, Silent) else Progress()

@@ -29,7 +29,8 @@ class PrincipalGaussian(Gaussian):
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Initialise the linear maps of encoder and decoder, and the shared variance, from a batch."""
         encoder, decoder, output = model.encoder, model.decoder, model.likelihood
-        if not isinstance(output, likelihoods.Gaussian) or output.variance != "shared":
+        gaussian = isinstance(output, likelihoods.Gaussian) and output.variance == "shared"
+        if not gaussian and not isinstance(output, likelihoods.Composite):
             return
         assert isinstance(encoder, SkipMLP)
         assert isinstance(decoder, SkipMLP)
@@ -42,4 +43,5 @@ class PrincipalGaussian(Gaussian):
         encoder.linear.bias.copy_(torch.cat([-ahead @ found.mean, (left / variances).log()]))
         decoder.linear.weight.copy_((found.axes * scale[:, None]).T)
         decoder.linear.bias.copy_(found.mean)
-        output.log_variance.copy_(torch.tensor(left).log())
+        if isinstance(output, likelihoods.Gaussian):
+            output.log_variance.copy_(torch.tensor(left).log())

@@ -31,8 +31,8 @@ def ae(
 
     Args:
         penalty: further terms of the loss: ``vne``, the von Neumann entropy of the codes; ``cs-ib``, an information
-            bottleneck by Cauchy-Schwarz divergences; or ``trim``, the mean without the largest losses of a batch,
-            for training rows with anomalies among them.
+            bottleneck by Cauchy-Schwarz divergences; or, for training rows with anomalies among them, ``trim``, the
+            mean without the largest losses of a batch, or ``beta-divergence`` in place of the distortion.
 
     Raises:
         RequestError: an argument out of range.

@@ -38,8 +38,8 @@ def vae(
         beta: weight of the KL divergence, a number or a schedule; 1 is the ELBO, larger values are the
             beta-VAE.
         penalty: further terms of the loss: ``vne``, the von Neumann entropy of the codes; ``cs-ib``, an information
-            bottleneck by Cauchy-Schwarz divergences; or ``trim``, the mean without the largest losses of a batch,
-            for training rows with anomalies among them.
+            bottleneck by Cauchy-Schwarz divergences; or, for training rows with anomalies among them, ``trim``, the
+            mean without the largest losses of a batch, or ``beta-divergence`` in place of the distortion.
 
     Raises:
         RequestError: an argument out of range.

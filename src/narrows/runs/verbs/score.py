@@ -82,6 +82,8 @@ def kind_of(run: Run, data: Any, kind: str | None) -> str:
 def quantity(run: Run, kind: str) -> str:
     """The name of a score's column, with its unit: see `narrows.runs.run.Run.score_unit`."""
     unit = run.model.likelihood.unit
+    if unit.endswith(" nats") and kind != "rate":
+        return f"{kind}_{unit.replace(' ', '_')}"
     if kind in ("rate", "typicality") or unit == "nats":
         return f"{kind}_nats"
     return unit.replace(" ", "_") if kind == "distortion" else "nll_nats_without_constant"
