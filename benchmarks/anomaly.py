@@ -2,7 +2,7 @@
 
     OMP_NUM_THREADS=1 python -m benchmarks anomaly [--sets glass,wbc|development|held-out] [--seeds 1,2,3]
                                   [--protocol adbench|clean] [--arms "vae; ours"] [--steps 300]
-                                  [--peers PYTHON] [--json FILE] [--speed]
+                                  [--peers PYTHON] [--json FILE]
 
 The 36 sets of ADBench that NARROWS_DATA has (InternetAds is left out). As published: sets of fewer than 1000
 rows are drawn again to 1000, with replacement; of more than 10,000 rows 10,000 are drawn; 70 % of the rows are
@@ -16,7 +16,7 @@ other 24 sets, `held-out`, judge it.
 
 `--json` keeps each result in a file by protocol, set, seed and arm: a run that was stopped goes on. `--peers` names
 the interpreter of an environment with pyod (`pip install pyod torch`), whose AutoEncoder, VAE and DeepSVDD have
-their default settings, but for as many steps of training as ours. `--speed` compares times of scoring a row.
+their default settings, but for as many steps of training as ours.
 """
 
 from __future__ import annotations
@@ -156,9 +156,8 @@ def by_peer(python: Path, name: str, steps: int) -> Detector:
             data, out = Path(folder) / "data.npz", Path(folder) / "scores.npy"
             np.savez(data, train=train.astype(np.float32), test=test.astype(np.float32))
             words = [str(python), "-W", "ignore", str(Path(__file__).with_name("anomaly_peers.py")), name]
-            subprocess.run(
-                [*words, str(data), str(out), str(seed), str(steps)], check=True, capture_output=True
-            )
+            told: dict[str, Any] = {"check": True, "capture_output": True, "stdin": subprocess.DEVNULL}
+            subprocess.run([*words, str(data), str(out), str(seed), str(steps)], **told)
             return np.load(out)
 
     return detector

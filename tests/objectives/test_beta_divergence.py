@@ -43,7 +43,9 @@ def test_it_replaces_the_distortion_and_keeps_the_rate():
     model = built(0.1)
     batch = Batch(torch.randn(4, 3, generator=torch.Generator().manual_seed(1)))
     loss = model.objective(model, batch)
-    assert float(loss.total) == pytest.approx(float(loss.terms["beta_divergence"] + loss.terms["kl"]), rel=1e-5)
+    assert float(loss.total) == pytest.approx(
+        float(loss.terms["beta_divergence"] + loss.terms["kl"]), rel=1e-5
+    )
 
 
 def test_for_small_beta_it_is_the_nll_plus_one_for_each_element():
@@ -71,7 +73,9 @@ def test_outliers_move_the_mean_less():
     centres = {}
     for penalty in ("none", "beta-divergence:beta=0.5"):
         torch.manual_seed(0)
-        model = vae(source.spec, latent=1, net="linear", likelihood="gaussian:fixed,1", beta=100.0, penalty=penalty)
+        model = vae(
+            source.spec, latent=1, net="linear", likelihood="gaussian:fixed,1", beta=100.0, penalty=penalty
+        )
         optimise(model, source.train, steps=400, lr=0.02, seed=0, validation=0)
         with torch.no_grad():
             centres[penalty] = float(model.decoder(torch.zeros(1, 1)).mean())

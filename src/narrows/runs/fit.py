@@ -266,7 +266,9 @@ def resume(
     plan = Plan.from_json(dict(new_recipe.training))
     source = recipe.open(data)
     torch.manual_seed(plan.seed)
-    model = recipe.put_prior(method, prior) if isinstance(method, Autoencoder) else recipe.build(method, prior)
+    model = (
+        recipe.put_prior(method, prior) if isinstance(method, Autoencoder) else recipe.build(method, prior)
+    )
     check_stages(model, plan, FINISHED if recipe.base else ())
     fabric = make_fabric(plan, len(model.players()) > 1)
     progress_bar = progress if isinstance(progress, Silent) else Progress()

@@ -20,7 +20,8 @@ __all__ = ["KINDS", "kind_of", "quantity", "score", "terms"]
 KINDS = ("nll", "distortion", "rate", "typicality")
 """The kinds of scores."""
 
-_CHUNK = 128
+_CHUNK, _WIDE = 128, 1024
+"""Rows that are scored at once, and those of tables with few columns."""
 
 
 def score(
@@ -50,7 +51,9 @@ def terms(
         each = [score_terms(member.model, batch, samples, seed, elements) for member in run.members]
         return {name: torch.stack([found[name] for found in each]).mean(0) for name in each[0]}
 
-    parts = list(run._over(data, one, progress, "Scoring", chunk=_CHUNK))
+    shape = run.recipe.spec.shape
+    chunk = _WIDE if len(shape) == 1 and shape[0] <= 64 else _CHUNK
+    parts = list(run._over(data, one, progress, "Scoring", chunk=chunk))
     return {name: torch.cat([part[name] for part in parts]).double().numpy() for name in parts[0]}
 
 
