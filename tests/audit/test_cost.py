@@ -107,7 +107,7 @@ def test_what_has_no_prior_is_not_sampled(tmp_path):
 
 
 def test_data_of_one_name_and_shape_are_told_apart_by_their_examples(tmp_path):
-    from narrows.runs.choose import choose
+    from narrows.runs.best import best_of
     from narrows.runs.compare import comparison
     from narrows.runs.cost import Costs
 
@@ -124,4 +124,4 @@ def test_data_of_one_name_and_shape_are_told_apart_by_their_examples(tmp_path):
     cells = next(row.cells for row in found.rows if row.name == "quality/frechet")
     assert cells[1].estimate.mean == alone
     with pytest.raises(RequestError, match="different data"):
-        choose(runs, "quality/mse", write=False)
+        best_of(runs, "quality/mse", write=False)

@@ -61,6 +61,12 @@ _ROWS = (
         "sweep:sweep",
         "Fit every combination of some options on the same batches.",
     ),
+    Command(
+        "choose",
+        "Train",
+        "choose:choose",
+        "Choose a method, its size and preprocessing by a tournament within a budget of time.",
+    ),
     Command("resume", "Train", "training:resume", "Continue an interrupted run."),
     Command("encode", "Use a run", "codes:encode", "Encode data to codes."),
     Command("decode", "Use a run", "codes:decode", "Decode codes to examples."),

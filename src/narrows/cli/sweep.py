@@ -15,7 +15,7 @@ from narrows.core.check import printable, refuse
 from narrows.core.texts import text_table
 
 if TYPE_CHECKING:
-    from narrows.runs.choose import Choice, Figure
+    from narrows.runs.best import Best, Figure
     from narrows.runs.run import Run
 
 __all__ = ["sweep"]
@@ -76,25 +76,25 @@ def sweep(
 
 def _figure(text: str | None) -> Figure | None:
     """The figure of --choose, refused before anything is trained."""
-    from narrows.runs.choose import figure
+    from narrows.runs.best import figure
 
     return None if text is None else figure(text)
 
 
-def _choice(runs: list[Run], by: Figure, page: Path | None) -> Choice:
+def _choice(runs: list[Run], by: Figure, page: Path | None) -> Best:
     """The best run by a figure; the page that compares the runs has the figure and the choice."""
     from narrows.core.progress import Progress
-    from narrows.runs.choose import choose
+    from narrows.runs.best import best_of
     from narrows.runs.compare import compare
 
     with Progress() as progress:
-        found = choose(runs, by, progress=progress)
+        found = best_of(runs, by, progress=progress)
         if page is not None and len(runs) > 1:
             compare(runs, page, progress=progress, chosen=found.says)
     return found
 
 
-def _print(runs: list[Run], choice: Choice | None, json: bool) -> None:
+def _print(runs: list[Run], choice: Best | None, json: bool) -> None:
     """The final metrics of the runs, with the figure by which one was chosen."""
     from narrows.runs.sweep import results
 
@@ -107,7 +107,7 @@ def _print(runs: list[Run], choice: Choice | None, json: bool) -> None:
         print(printable(text_table([{k: "-" if v is None else v for k, v in row.items()} for row in rows])))
 
 
-def _with_choice(rows: list[dict[str, Any]], choice: Choice) -> list[dict[str, Any]]:
+def _with_choice(rows: list[dict[str, Any]], choice: Best) -> list[dict[str, Any]]:
     """The rows with the figure of each run, and which one is chosen."""
     values = [None if check is None else check.value for check in choice.checks]
     return [

@@ -47,7 +47,7 @@ def compare(
         write: also write audit and report into the folder of each run without one.
         evaluations: further figures, as for `narrows.audit.audit`. Those that ``audit.json`` of a run has already, of
             the same examples, are shown without measuring them again.
-        chosen: which run was chosen, and by which figure (`narrows.runs.choose.Choice.says`); the page shows it.
+        chosen: which run was chosen, and by which figure (`narrows.runs.best.Best.says`); the page shows it.
         cost: also measure what runs cost and how good they are (`narrows.runs.cost.Costs`), and draw one against the
             other.
 

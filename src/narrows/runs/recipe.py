@@ -143,11 +143,13 @@ class Recipe:
         return model
 
     def open(self, data: Any = None) -> Source:
-        """Open the data of the recipe, or other data with the same options.
+        """Open the data of the recipe, or other data with the same options; a `Source` is open already.
 
         Raises:
             RequestError: the data cannot be opened.
         """
+        if isinstance(data, Source):
+            return data
         if self.origin and data is None:
             raise RequestError(
                 f"This model was read from a file of {self.origin.get('format', 'another library')}, without its data. "

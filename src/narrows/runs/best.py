@@ -1,4 +1,4 @@
-"""`choose`: the best of several runs by one figure of the audit."""
+"""`best_of`: the best of several runs by one figure of the audit."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from narrows.audit.report.report import shown
 from narrows.core.check import RequestError
 from narrows.runs.run import Run
 
-__all__ = ["Choice", "Figure", "choose", "figure"]
+__all__ = ["Best", "Figure", "best_of", "figure"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Figure:
 
 
 @dataclass(frozen=True)
-class Choice:
+class Best:
     """The best of several runs.
 
     Args:
@@ -88,7 +88,7 @@ def figure(text: str) -> Figure:
     return Figure(name, BETTER[name], evaluation)
 
 
-def choose(runs: Sequence[Run], by: str | Figure, *, progress: Any = None, write: bool = True) -> Choice:
+def best_of(runs: Sequence[Run], by: str | Figure, *, progress: Any = None, write: bool = True) -> Best:
     """Audit several runs and choose the best by one figure.
 
     Args:
@@ -117,7 +117,7 @@ def choose(runs: Sequence[Run], by: str | Figure, *, progress: Any = None, write
         raise RequestError(f"No run has the figure {wanted.name}. {' '.join(sorted(reasons))}".strip())
     best = (min if wanted.better == "lower" else max)(values, key=lambda each: each[0])
     level = tuple(run.path.name for _, run, check in values if run is not best[1] and _level(check, best[2]))
-    return Choice(wanted, best[1], best[2], checks, level)
+    return Best(wanted, best[1], best[2], checks, level)
 
 
 def _level(a: Check, b: Check) -> bool:

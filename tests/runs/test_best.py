@@ -6,7 +6,7 @@ import pytest
 
 import narrows as nr
 from narrows.core.check import RequestError
-from narrows.runs.choose import choose, figure
+from narrows.runs.best import best_of, figure
 
 
 @pytest.fixture(scope="module")
@@ -24,15 +24,15 @@ def runs(tmp_path_factory):
 
 
 def test_the_run_with_the_smallest_or_largest_figure_is_chosen(runs):
-    found = choose(runs, "fvu")
+    found = best_of(runs, "fvu")
     values = [check.value for check in found.checks]
     assert found.run is runs[values.index(min(values))]
-    assert choose(runs, "cosine").run is runs[1]
+    assert best_of(runs, "cosine").run is runs[1]
     assert f"best run is {found.run.path}" in found.says
 
 
 def test_an_evaluation_is_measured_with_its_options_and_written(runs):
-    found = choose(runs, "mdl:fvu=0.9,rows=400")
+    found = best_of(runs, "mdl:fvu=0.9,rows=400")
     assert found.figure.name == "mdl/bits"
     values = [check.value for check in found.checks]
     assert found.run is runs[values.index(min(values))]
@@ -46,6 +46,6 @@ def test_a_figure_without_a_better_or_without_values_is_refused(runs):
         with pytest.raises(RequestError):
             figure(wrong)
     with pytest.raises(RequestError, match="Not measured: The model's own error"):
-        choose(runs, "mdl:fvu=0.01")
+        best_of(runs, "mdl:fvu=0.01")
     with pytest.raises(RequestError, match="No run has the figure recovery/mcc"):
-        choose(runs, "recovery/mcc")
+        best_of(runs, "recovery/mcc")

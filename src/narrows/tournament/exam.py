@@ -1,0 +1,149 @@
+"""The rows on which candidates are judged, in the units of the data, and as vectors of numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+import torch
+from torch import Tensor
+
+from narrows.audit.metrics.imputation import ColumnMeans
+from narrows.core.columns import Columns
+from narrows.data import Dataset, Source
+
+if TYPE_CHECKING:
+    from narrows.runs.run import Run
+
+__all__ = ["Exam", "Kind", "Space", "cells", "kind_of"]
+
+Kind: TypeAlias = Literal["table", "vector", "image"]
+"""The kinds of data that a tournament reads."""
+
+
+def kind_of(source: Source) -> Kind | None:
+    """The kind of some data; None if a tournament does not read them."""
+    spec = source.spec
+    if spec.kind == "table":
+        return "table"
+    if spec.kind != "array" or spec.target is not None:
+        return None
+    return {1: "vector", 3: "image"}.get(len(spec.shape))  # type: ignore[return-value]
+
+
+def cells(data: Dataset) -> Tensor:
+    """Examples in the units of the data, (N, *shape) float64; missing cells are NaN."""
+    if data.holes:
+        assert isinstance(data.x, Tensor)  # tables are read whole
+        return data.x.double()
+    return data.scaling.invert(data.all().x.double()).double()
+
+
+@dataclass(frozen=True, eq=False)
+class Exam:
+    """Rows that candidates are judged on, and those that they were trained on.
+
+    Args:
+        source: the data with their default scaling.
+        train: the training rows.
+        rows: the rows to judge on.
+        seed: of draws and planted anomalies.
+        width: dimensions of the codes, where all candidates have the same.
+    """
+
+    source: Source
+    train: Dataset
+    rows: Dataset
+    seed: int = 0
+    width: int = 0
+
+    @property
+    def kind(self) -> Kind:
+        """The kind of the data."""
+        kind = kind_of(self.source)
+        assert kind is not None  # refused before
+        return kind
+
+    @cached_property
+    def known(self) -> Tensor:
+        """The rows in the units of the data, (N, *shape)."""
+        return cells(self.rows)
+
+    @cached_property
+    def learned(self) -> Tensor:
+        """The training rows in the units of the data."""
+        return cells(self.train)
+
+    @cached_property
+    def space(self) -> Space:
+        """The examples as vectors."""
+        return Space.of(self)
+
+    def seen_by(self, run: Run) -> Dataset:
+        """The rows as a run reads them, with its own scaling."""
+        return replace(run.data.test, x=self.rows.x, labels=None, factors=None, columns={}, weight=None)
+
+    def units(self, run: Run, x: Tensor) -> Tensor:
+        """Values of a run's model in the units of the data."""
+        return run.data.train.scaling.invert(x.double()).double()
+
+
+@dataclass(frozen=True)
+class Space:
+    """Examples as vectors: numbers standardised by the training rows, levels one-hot.
+
+    Pixels of images share one mean and one deviation.
+
+    Args:
+        columns: the columns of a table; None for arrays.
+        mean: of each element in the units of the data, (D,); 0 for columns of two values and of levels.
+        deviation: likewise; 1 for these, and for constant elements.
+    """
+
+    columns: Columns | None
+    mean: Tensor
+    deviation: Tensor
+
+    @classmethod
+    def of(cls, exam: Exam) -> Space:
+        """The space of the training rows."""
+        x = exam.learned.flatten(1)
+        columns = Columns.of(exam.source.spec) if exam.kind == "table" else None
+        if columns is not None:
+            found = ColumnMeans.of(x, ~x.isnan(), columns)
+            mean, deviation = torch.zeros_like(x[0]), torch.ones_like(x[0])
+            numbers = list(columns.real)
+            mean[numbers], deviation[numbers] = (
+                found.cells.double()[numbers],
+                found.deviation.double()[numbers],
+            )
+            return cls(columns, mean, deviation)
+        if exam.kind == "image":
+            return cls(
+                None, x.mean().expand(x.shape[1]), x.std(correction=0).clamp_min(1e-12).expand(x.shape[1])
+            )
+        deviation = x.std(0, correction=0)
+        return cls(None, x.mean(0), torch.where(deviation > 0, deviation, 1.0))
+
+    def vectors(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """From examples (N, *shape) to vectors (N, W) and which of their entries are observed; others are 0."""
+        x = x.flatten(1)
+        there = ~x.isnan()
+        scaled = torch.where(there, (x - self.mean) / self.deviation, 0)
+        if self.columns is None:
+            return scaled, there
+        owner = torch.tensor(self.columns.owner)
+        return self.columns.expand(scaled, there), there[:, owner]
+
+    def examples(self, vectors: Tensor, shape: tuple[int, ...]) -> Tensor:
+        """From vectors (N, W) to examples (N, *shape): the level with the largest entry, the nearer of two values."""
+        if self.columns is None:
+            return (vectors * self.deviation + self.mean).reshape(len(vectors), *shape)
+        parts = vectors.split(self.columns.sizes, -1)
+        found = vectors.new_zeros(len(vectors), len(self.columns))
+        found[:, list(self.columns.real)] = parts[0]
+        found[:, list(self.columns.binary)] = (parts[1] > 0.5).to(vectors.dtype)
+        for (column, _), entries in zip(self.columns.categories, parts[2:], strict=True):
+            found[:, column] = entries.argmax(-1).to(vectors.dtype)
+        return found * self.deviation + self.mean

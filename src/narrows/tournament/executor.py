@@ -1,0 +1,60 @@
+"""`Executor`: does jobs, several at once; `drive`: gives it those that are ready until none is left."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from types import TracebackType
+from typing import Any, Protocol, Self
+
+from narrows.tournament.work import Job
+
+__all__ = ["Executor", "drive"]
+
+
+class Executor(Protocol):
+    """Something that does jobs in other processes. A context manager: at its end, what still runs is stopped."""
+
+    workers: int
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None: ...
+
+    def submit(self, key: Hashable, job: Job) -> None:
+        """Begin a job; at most `workers` at once."""
+        ...
+
+    def wait(self) -> tuple[Any, dict[str, Any]]:
+        """The key and the result of the next job that ends.
+
+        Raises:
+            WorkError: a worker ended without a result.
+        """
+        ...
+
+
+def drive(
+    executor: Executor,
+    ready: Callable[[], Mapping[Any, Job]],
+    record: Callable[[Any, dict[str, Any]], None],
+) -> None:
+    """Do jobs until none is ready.
+
+    Args:
+        executor: does them.
+        ready: the jobs without a result that need none of another, by key, the first to be begun first.
+        record: keeps a result; called once for each job, in the order in which they end.
+    """
+    running: set[Any] = set()
+    while True:
+        for key, job in ready().items():
+            if key not in running and len(running) < executor.workers:
+                executor.submit(key, job)
+                running.add(key)
+        if not running:
+            return
+        key, result = executor.wait()
+        running.discard(key)
+        record(key, result)
