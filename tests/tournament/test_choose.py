@@ -237,6 +237,7 @@ def test_a_budget_too_small_for_one_rung_says_which_would_do(table, tmp_path, mo
         RequestError, match=r"too small for one rung: the smallest .* is about (\d+)s"
     ) as error:
         tournament._plan(2)
+    assert not list((tmp_path / "out").iterdir())
     needed = int(str(error.value).split("about ")[1].split("s")[0])
     assert 0.05 * 800 / 2 / 0.8 < needed < 0.05 * 800 / 0.8 * 1.5
     enough = checked(table, "impute", needed, tmp_path / "out", 0, None, {})

@@ -44,7 +44,7 @@ ROWS = (
         "missing-iwae",
         ("impute", "compress"),
         ("table",),
-        {"latent": _LATENT, "samples": (20, 5), "net": ("auto", "mlp:128")},
+        {"latent": _LATENT, "samples": (5, 20), "net": ("auto", "mlp:128")},
     ),
     Row("iwae", ("impute", "generate", "detect", "compress"), _FLAT, {"latent": _LATENT, "samples": (5, 10)}),
     Row("iwae", ("generate",), ("image",), {"latent": _LATENT, "samples": (5, 10)}),

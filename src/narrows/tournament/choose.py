@@ -232,6 +232,7 @@ class Tournament:
             needed = max(
                 (self.elapsed + _SAFETY * least) / (1 - _KEPT), self.elapsed + _SAFETY * least + kept
             )
+            self.journal.discard()
             raise refused_budget(budget, needed)
         self.journal.add(
             "plan",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,12 @@ class Journal:
         record = json.loads(json.dumps({"event": event, **fields}))
         files.append(self.path, (json.dumps(record) + "\n").encode())
         self.records.append(record)
+
+    def discard(self) -> None:
+        """Remove all that the tournament has written, which has no plan."""
+        for name in (_REQUEST, _LINES, "workers.log", "data.npy", "data.parquet"):
+            (self.folder / name).unlink(missing_ok=True)
+        shutil.rmtree(self.folder / "runs", ignore_errors=True)
 
     def of(self, event: str) -> list[dict[str, Any]]:
         """The records of an event, in their order."""
