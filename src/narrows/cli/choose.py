@@ -35,12 +35,9 @@ def choose(
             show_default="runs/choose-DATA-GOAL",
         ),
     ] = None,
-    workers: Annotated[
-        int, typer.Option(help="Candidates that are trained at once, with one thread each.")
-    ] = 2,
+    workers: Annotated[int, typer.Option(help="Candidates trained at once, with one thread each.")] = 2,
     ray: Annotated[
-        str | None,
-        typer.Option(help="Train on a Ray cluster, whose machines share the folder.", metavar="ADDRESS"),
+        str | None, typer.Option(help="A Ray cluster whose machines share the folder.", metavar="ADDRESS")
     ] = None,
     latent: Annotated[
         int | None, typer.Option(help="For reconstruct: dimensions of all codes.", show_default="at most 16")
@@ -71,6 +68,10 @@ def choose(
             found = nr.choose(data, goal, budget, out, data_options=data_options, **how)
     except KeyboardInterrupt:
         raise Interrupted("Interrupted. Run the same command to continue.") from None
+    _print(found, json)
+
+
+def _print(found: Chosen, json: bool) -> None:
     if json:
         print_json(_form(found))
     else:
