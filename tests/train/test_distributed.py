@@ -16,7 +16,7 @@ FIT = """
 import sys, json, narrows as nr
 if __name__ == "__main__":
     nr.fit("digits", method=sys.argv[2], out=sys.argv[1], steps=12, batch_size=64, seed=1, progress=False,
-           device="cpu", devices=int(sys.argv[3]), training={"log_every": 1, "ema": 0.8}, **json.loads(sys.argv[4]))
+           device="cpu", devices=2, training={"log_every": 1, "ema": 0.8}, **json.loads(sys.argv[3]))
 """
 
 
@@ -68,9 +68,11 @@ def run(folder, script, *arguments):
 def test_two_processes_equal_one(tmp_path, method, options):
     script = tmp_path / "fit.py"
     script.write_text(FIT)
-    said = json.dumps(options)
-    one = run(tmp_path / "one", script, tmp_path / "one", method, 1, said)
-    two = run(tmp_path / "two", script, tmp_path / "two", method, 2, said)
+    how = {"log_every": 1, "ema": 0.8}
+    plan = {"steps": 12, "batch_size": 64, "seed": 1, "device": "cpu", "progress": False, "training": how}
+    nr.fit("digits", method, tmp_path / "one", **plan, **options)
+    one = read_metrics(tmp_path / "one")
+    two = run(tmp_path / "two", script, tmp_path / "two", method, json.dumps(options))
     assert len(one) == len(two) >= 12
     for a, b in zip(one, two, strict=True):
         assert a[f"{a['stage']}/loss"] == pytest.approx(b[f"{a['stage']}/loss"], rel=2e-4)

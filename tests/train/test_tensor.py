@@ -21,19 +21,18 @@ from narrows.train.strategies.tensor_parallel import shard_model
 RUN = """
 import sys, json, narrows as nr
 if __name__ == "__main__":
-    what, folder, devices, steps, options = sys.argv[1:]
+    what, folder, steps, options = sys.argv[1:]
     if what == "resume":
         nr.resume(folder, steps=int(steps), progress=False)
     else:
-        strategy = "tensor" if devices == "2" else "auto"
         nr.fit("digits", method="topk-sae", out=folder, steps=int(steps), batch_size=64, seed=1, progress=False,
-               device="cpu", devices=int(devices), training={"log_every": 1, "strategy": strategy, "ema": 0.9},
+               device="cpu", devices=2, training={"log_every": 1, "strategy": "tensor", "ema": 0.9},
                **json.loads(options))
 """
 
 
-def run(what, folder, script, devices, steps, options):
-    command = [sys.executable, str(script), what, str(folder), str(devices), str(steps), json.dumps(options)]
+def run(what, folder, script, steps, options):
+    command = [sys.executable, str(script), what, str(folder), str(steps), json.dumps(options)]
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=240, check=False)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -49,9 +48,12 @@ def test_two_processes_equal_one_also_after_a_resume(tmp_path):
         "k": 4,
         "dead": "auxk:k=8,dead_after=100",
     }  # some are dead: the auxiliary term is on
-    one = run("fit", tmp_path / "one", script, 1, 14, options)
-    run("fit", tmp_path / "two", script, 2, 8, options)
-    two = run("resume", tmp_path / "two", script, 2, 14, options)
+    how = {"log_every": 1, "ema": 0.9}
+    plan = {"steps": 14, "batch_size": 64, "seed": 1, "device": "cpu", "progress": False, "training": how}
+    nr.fit("digits", "topk-sae", tmp_path / "one", **plan, **options)
+    one = read_metrics(tmp_path / "one")
+    run("fit", tmp_path / "two", script, 8, options)
+    two = run("resume", tmp_path / "two", script, 14, options)
     ours = {r["step"]: r for r in two}
     assert any(r["autoencoder/auxk"] > 0 for r in one)
     for record in one:

@@ -220,7 +220,7 @@ PROOF = Proof(
             parents that are independent, in the control too (one seed, at quick scale).
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 300, "hand": 1000, "shares": 1, "arms": 0, "spelling_steps": 0},
+    quick={"steps": 150, "hand": 500, "shares": 1, "arms": 0, "spelling_steps": 0},
     default={"steps": 600, "batch_size": 256, "hand": 8000, "shares": 4, "arms": 1, "spelling_steps": 500},
     notes="""
         Families are 16 orthonormal parents, each on in 5 % of the examples, with 5 children of which one comes with

@@ -62,7 +62,7 @@ PROOF = Proof(
             diffusion/frechet < one-step/frechet
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 150, "prior_steps": 60, "rows": 1000, "test": 200, "look": 30, "batch_size": 64},
+    quick={"steps": 80, "prior_steps": 40, "rows": 1000, "test": 200, "look": 30, "batch_size": 64},
     default={
         "steps": 1500,
         "prior_steps": 2000,

@@ -66,7 +66,7 @@ PROOF = Proof(
             Post hoc: Added after a run on digits at quick scale had been seen, which the second claim did not settle.
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 150, "prior_steps": 150, "test": 300, "codes": 1000, "look": 30, "batch_size": 64},
+    quick={"steps": 80, "prior_steps": 80, "test": 200, "codes": 1000, "look": 30, "batch_size": 64},
     default={
         "steps": 2000,
         "prior_steps": 2000,

@@ -120,7 +120,7 @@ PROOF = Proof(
             (digits), and on pictures put back after seeds 100 to 102 of the default scale, of which one overshot.
         """),
     seeds=(200, 201, 202),
-    quick={"steps": 100, "prior_steps": 5, "test": 200, "codes": 64, "downsample": 4},
+    quick={"steps": 50, "prior_steps": 5, "test": 200, "codes": 64, "downsample": 4},
     default={"steps": 400, "prior_steps": 300, "test": 1000, "codes": 256, "downsample": 8, "batch_size": 32},
     full={**FULL, "batch_size": 64},
     notes="""

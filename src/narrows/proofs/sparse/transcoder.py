@@ -102,7 +102,7 @@ PROOF = Proof(
             32 were taken after one seed had shown 0.91 against 0.68 of the units there.
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 400, "batch_size": 128, "width": 16},
+    quick={"steps": 200, "batch_size": 128, "width": 16},
     default={"steps": 3000, "batch_size": 256, "active": 4, "width": 32},
     full={"steps": 20_000, "batch_size": 1024, "width": 64},
     notes="""

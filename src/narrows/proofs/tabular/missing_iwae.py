@@ -127,7 +127,7 @@ PROOF = Proof(
             144): now they have 6000 and stay within the training rows' least and greatest values.
         """),
     seeds=(106, 107, 108),
-    quick={"steps": 150, "samples": 100, "chained_rows": 0, "batch_size": 64},
+    quick={"steps": 80, "samples": 50, "chained_rows": 0, "batch_size": 64},
     default={"steps": 2000, "linear_steps": 1000, "samples": 500, "chained_rows": 6000},
     full={"steps": 20_000, "linear_steps": 5000, "samples": 10_000, "chained_rows": 30_000},
     notes="""
