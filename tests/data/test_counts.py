@@ -114,7 +114,7 @@ def test_cells_with_few_counts_are_left_out_when_asked(dense, tmp_path):
     with pytest.raises(RequestError, match="`min_counts` must be at most the largest total"):
         nd.open(tmp_path / "x.npz", min_counts=10**9)
     with pytest.raises(
-        RequestError, match=r"All counts are 0 in 2 of the rows of the training data .*min_counts=1"
+        RequestError, match=r"All counts are 0 in 2 of the rows of the training part .*min_counts=1"
     ):
         nr.fit(tmp_path / "x.npz", "dca", steps=1, out=tmp_path / "run", data_options={"split": 0.02})
 

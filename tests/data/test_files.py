@@ -198,12 +198,12 @@ class TestTables:
             (
                 "a,b\n1,2\n3,\n,nan\n",
                 {},
-                r"Column `a` of t.csv is empty, NaN or infinite in 1 rows; the first is row 2",
+                r"Column `a` of t.csv is empty or NaN in 1 rows; the first is row 2",
             ),
             (
                 "a,b\n1,2\n3,inf\n",
                 {},
-                r"Column `b` of t.csv is empty, NaN or infinite in 1 rows; the first is row 1",
+                r"Column `b` of t.csv is infinite in 1 rows; the first is row 1",
             ),
             ("a,b\n1,2\n3,4\n", {"labels": "c"}, r"`labels` must be a column of the table, but got 'c'"),
             ("a,b\n1,2\n3,4\n", {"columns": "a,d"}, r"`columns` must be a column of the table, but got 'd'"),

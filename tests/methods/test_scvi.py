@@ -138,7 +138,7 @@ def test_cells_without_counts_are_refused_before_anything_is_written(tmp_path):
     x = np.random.default_rng(0).poisson(1.0, (50, 6))
     x[[3, 7, 8]] = 0
     with pytest.raises(
-        RequestError, match=r"All counts are 0 in \d of the rows of the training data .*min_counts"
+        RequestError, match=r"All counts are 0 in \d of the rows of the training part .*min_counts"
     ):
         nr.fit(x, "scvi", steps=2, out=tmp_path / "run", data_options={"scale": "counts"})
     assert not (tmp_path / "run").exists()

@@ -258,9 +258,19 @@ def open_run(
 ) -> tuple[Run, Dataset]:
     """A run, and data read with the options and the scaling of the run's own."""
     opened = (how or shared.ReadingOptions()).load(run)
+    return opened, open_like(opened, data, options)
+
+
+def open_like(run: Run, data: str, options: dict[str, Any]) -> Dataset:
+    """Data read with the options and the scaling of a run's own; levels that it does not know are said."""
     from narrows.data import like
 
-    return opened, like(opened.recipe.data, data, **options)
+    examples = like(run.recipe.data, data, **options)
+    for name, count in getattr(examples, "unknown", {}).items():
+        note(
+            f"Column `{name}`: {count} cells have levels that the training data do not have. They are read as missing."
+        )
+    return examples
 
 
 def write_examples(

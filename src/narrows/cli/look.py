@@ -13,6 +13,7 @@ from typing import Any
 from narrows import methods
 from narrows.cli.docstrings import signature, signature_of
 from narrows.cli.output import print_json
+from narrows.core.check import refuse
 from narrows.methods.index import entries, entry
 from narrows.methods.row import Method
 from narrows.methods.techniques import Technique
@@ -119,16 +120,22 @@ def data_list(json: bool = False) -> None:
     print("Next: narrows data info NAME, or narrows fit NAME --method vae --out runs/NAME")
 
 
-def data_info(name: str, json: bool = False) -> None:
+def data_info(
+    name: str, types: str | None = None, missing_values: str | None = None, json: bool = False
+) -> None:
     """Show content and licence of a data set, or the columns of a table.
 
-    The columns of a file are those that `narrows fit FILE --method missing-iwae` reads, with their types.
+    The columns of a file are those that `narrows fit FILE --method missing-iwae` reads, with their types. The options
+    are those of `fit`: --types "grade=ordinal:low<mid<high,zip=categorical" and --missing-values "?,NA".
     """
     from narrows import data
 
     if Path(name).suffix.lower() in _TABLES:
-        _columns(name, json)
+        _columns(name, json, types=types, missing_values=missing_values)
         return
+    for option, value in (("types", types), ("missing_values", missing_values)):
+        if value is not None:
+            raise refuse(option, value, "left out: it is an option of a file with a table")
     facts = data.info(name)
     options = _data_options(name)
     if json:
@@ -144,12 +151,12 @@ def data_info(name: str, json: bool = False) -> None:
         print(f"\nFit:  narrows fit {name} --method vae --out runs/{name}-vae")
 
 
-def _columns(path: str, json: bool) -> None:
+def _columns(path: str, json: bool, **options: Any) -> None:
     """Show the columns of a file."""
     from narrows import data
     from narrows.runs.column_table import column_lines, column_table
 
-    source = data.open(path, kinds=("table",))
+    source = data.open(path, kinds=("table",), **options)
     rows = column_table(source)
     if json:
         print_json({"rows": len(source.train) + len(source.test), "columns": rows})

@@ -53,5 +53,7 @@ def call(function: Callable[..., Any], name: str, words: Sequence[str]) -> None:
 _HELP = {
     "family": "show only the methods of one family",
     "json": "print a JSON document",
+    "missing_values": "texts of a file that mean a missing cell, besides empty ones",
     "name": "a name from the list of methods or data sets",
+    "types": "types of columns of a file, NAME=KIND, with commas between",
 }

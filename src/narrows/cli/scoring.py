@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from narrows.cli import shared
-from narrows.cli.codes import open_run, print_result
+from narrows.cli.codes import open_like, open_run, print_result
 from narrows.cli.errors import note
 from narrows.cli.maps import MapOptions
 from narrows.cli.output import destination, only_json, print_json, write_npz, write_table
@@ -259,11 +259,10 @@ def _run_or_group(
     """A run, or the runs of a group as one scorer, and the data."""
     if not (run / "sweep.json").is_file():
         return open_run(run, data, options, reading)
-    from narrows.data import like
     from narrows.runs.ensemble import load_group
 
     group = load_group(run)
-    return group, like(group.recipe.data, data, **options)
+    return group, open_like(group, data, options)
 
 
 def _opened(

@@ -95,8 +95,8 @@ class Autoencoder(Part):
         """Set or replace the second-stage prior over the code's symbols."""
         self.prior = prior
 
-    def check_examples(self, examples: Any) -> None:
-        """Raise, before anything is written, if it cannot be trained on these examples (`narrows.data.Examples`)."""
+    def check_examples(self, examples: Any, where: str = "the training part") -> None:
+        """Raise, before anything is written, if it cannot read these examples (`narrows.data.Examples`)."""
 
     def targeted(self, batch: Batch) -> Batch:
         """The batch with the target of the loss, if that is not the one of the data."""

@@ -52,6 +52,7 @@ def assemble(
     _same_model(raw, spec, name)
     scale = raw.scale if scale == "auto" else scale
     raw = _dense(raw, scale)
+    _check_counts(raw, scale)
     layout: str = infer_layout(raw.x, raw.layout) if raw.kind == "array" else raw.kind
     train, test = train_and_test(raw, name, split)
     classes = tuple(spec.get("class_names", ())) if spec else class_names(train, test)
@@ -85,6 +86,7 @@ def one_part(raw: Raw, name: str, description: Mapping[str, Any], limit: int | N
     _check(raw, name)
     spec = description["spec"]
     raw = _dense(raw, description["scaling"]["kind"])
+    _check_counts(raw, description["scaling"]["kind"])
     _same_model(raw, spec, name)
     shape = tuple(spec["shape"])
     layout = _same_layout(raw, shape, name) if raw.kind == "array" else str(raw.kind)
@@ -145,6 +147,15 @@ def _check(raw: Raw, name: str) -> None:
                     f"examples of shape {shapes[0]} and {shapes[1]}",
                     "of the same shape in both parts",
                 )
+
+
+def _check_counts(raw: Raw, scale: str) -> None:
+    """Raise an error for data that are said to be counts, and are not."""
+    for part in (raw, raw.test):
+        if scale == "counts" and part is not None:
+            check_counts(
+                _sample(part.x), rows=not isinstance(part.x, (Ragged, SparseRows)) and not on_disk(part.x)
+            )
 
 
 def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -> None:
@@ -287,8 +298,6 @@ def _dataset(
         names = isinstance(x, np.ndarray) and not on_disk(x) and x.dtype == np.int64
         return torch.from_numpy(x) if names else _kept(x, Scaling())
 
-    if scaling.kind == "counts":
-        check_counts(_sample(raw.x))
     x = _kept(raw.x, scaling) if raw.kind != "table" else _cells(raw.x, scaling)
     columns = {**raw.stores} if raw.codes is None else {**raw.stores, "codes": raw.codes}
     if isinstance(x, Tensor) and layout in ("image", "hwc"):
@@ -309,6 +318,7 @@ def _dataset(
         provenance=raw.provenance,
         holes=raw.holes,
         always=raw.always,
+        unknown=raw.unknown,
     )
     return dataset if domain is None else as_fields(dataset, domain)
 

@@ -102,6 +102,8 @@ class Dataset:
         holes: NaN in x is a missing value: a batch has 0 there, ``observed`` in its condition, and weight 0.
         always: columns included in every batch, such as ``times`` and ``positions``.
         domain: for fields, the domain of their positions, and its grid (`narrows.data.domain.Domain`).
+        unknown: number of cells by column of a table with a level that the training data do not have; they are missing
+            values.
 
     Example:
         >>> ds = Dataset(torch.arange(6, dtype=torch.uint8).reshape(3, 2), Scaling("unit", 0.0, 5.0), (2,))
@@ -129,6 +131,7 @@ class Dataset:
     holes: bool = False
     always: tuple[str, ...] = ()
     domain: Domain | None = None
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.x)

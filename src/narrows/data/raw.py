@@ -50,6 +50,7 @@ class Raw:
         parts: the columns of a table.
         left_out: what no model reads, such as columns of a table, and why.
         batches: names of the columns of the store ``batch``.
+        unknown: number of cells by column of a table with a level that the training data do not have.
     """
 
     x: Any
@@ -79,6 +80,7 @@ class Raw:
     parts: Mapping[str, Spec] = field(default_factory=dict)
     left_out: Mapping[str, str] = field(default_factory=dict)
     batches: tuple[str, ...] = ()
+    unknown: Mapping[str, int] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.test is not None:

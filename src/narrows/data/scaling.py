@@ -270,16 +270,23 @@ def are_counts(x: Tensor) -> bool:
     return not bool(((x < 0) | ((x % 1 != 0) & ~x.isnan())).any())
 
 
-def check_counts(x: Tensor) -> None:
+def check_counts(x: Tensor, rows: bool = False) -> None:
     """Check examples that are said to be counts.
+
+    Args:
+        x: the examples.
+        rows: whether the first axis is that of the rows, to name the first that is wrong.
 
     Raises:
         RequestError: they are not whole numbers from 0.
     """
     if not are_counts(x):
+        at = ((x < 0) | ((x % 1 != 0) & ~x.isnan())).nonzero()[0].tolist()
+        column = f", column {', '.join(map(str, at[1:]))}" if len(at) > 1 else ""
         raise RequestError(
-            "Counts are whole numbers from 0, and these data have others. Give the counts before any normalisation, or "
-            "fit without ``scale``."
+            f"Counts are whole numbers from 0, and these data have {float(x[tuple(at)]):g}"
+            f"{f' in row {at[0]}{column}' if rows else ''}. Give the counts before any normalisation, or fit without "
+            "``scale``."
         )
 
 

@@ -77,17 +77,17 @@ class CountAutoencoder(Autoencoder):
         if TOTAL not in batch.condition:
             total = batch.visible().x.sum(-1, keepdim=True)
             if not self.training:  # training examples are checked before training
-                _refuse(_empty(total.flatten()), "of a batch")
+                _refuse(_empty(total.flatten()), "a batch")
             batch = replace(batch, condition={**batch.condition, TOTAL: total.log()})
         return super().forward(batch, samples)
 
-    def check_examples(self, examples: Any) -> None:
-        """Raise for training examples without any count."""
+    def check_examples(self, examples: Any, where: str = "the training part") -> None:
+        """Raise for examples without any count."""
         empty = []
         for first in range(0, len(examples), _CHUNK):
             rows = slice(first, min(first + _CHUNK, len(examples)))
             empty += [first + i for i in _empty(examples.batch(rows).x.sum(-1))]
-        _refuse(empty, "of the training data")
+        _refuse(empty, where)
 
 
 def _empty(total: Tensor) -> list[int]:
@@ -98,6 +98,6 @@ def _refuse(rows: list[int], where: str) -> None:
     if rows:
         some = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
         raise RequestError(
-            f"All counts are 0 in {len(rows)} of the rows {where} ({some}), which have no total. Leave such rows out, "
-            "in files of cells by ``min_counts=1``."
+            f"All counts are 0 in {len(rows)} of the rows of {where} ({some}), which have no total. Leave such rows "
+            "out, in files of cells by ``min_counts=1``."
         )

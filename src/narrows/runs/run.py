@@ -379,8 +379,8 @@ class Run:
         conditions: tuple[str, ...] | None = None,
     ) -> Iterator[Any]:
         """The results of a function for all chunks of the data, which are always the same."""
-        dataset = self.dataset(data)
-        names = self.model.conditions if conditions is None else conditions
+        dataset, names = self.dataset(data), self.model.conditions if conditions is None else conditions
+        self.model.check_examples(dataset, "the data")
 
         def results() -> Iterator[Any]:
             for first in range(0, len(dataset), chunk):

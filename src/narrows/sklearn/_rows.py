@@ -104,16 +104,14 @@ class Tables:
         Raises:
             RequestError: a column that is gone or has another type.
         """
-        x = mixed(cells, self.names, _NAME, known=self.spec.parts).x
-        for index, name in enumerate(self.names):
-            unknown = int((np.isnan(x[:, index]) & ~cells.holes(name)).sum())
-            if unknown:
-                warnings.warn(
-                    f"Column `{name}`: {unknown} cells have levels that it did not have when the model was fitted. "
-                    "They are read as missing.",
-                    stacklevel=4,
-                )
-        return Dataset(exact(x), self.scaling, self.spec.shape, holes=bool(np.isnan(x).any()))
+        found = mixed(cells, self.names, _NAME, known=self.spec.parts)
+        for name, count in found.unknown.items():
+            warnings.warn(
+                f"Column `{name}`: {count} cells have levels that it did not have when the model was fitted. They are "
+                "read as missing.",
+                stacklevel=4,
+            )
+        return Dataset(exact(found.x), self.scaling, self.spec.shape, holes=bool(np.isnan(found.x).any()))
 
     def units(self, x: Array) -> Array:
         """Values of a model (N, D) in the units of the columns; levels are indices."""

@@ -28,11 +28,13 @@ class Mixed:
         x: cells as numbers (N, D), NaN for missing ones.
         parts: the columns, in order.
         left_out: the columns that are left out, and why.
+        unknown: number of cells by column with a level that the training data do not have, which are NaN in `x`.
     """
 
     x: np.ndarray
     parts: Mapping[str, Spec]
     left_out: Mapping[str, str]
+    unknown: Mapping[str, int]
 
 
 def mixed(
@@ -62,7 +64,7 @@ def mixed(
         >>> found.x.tolist(), found.parts["job"].vocabulary
         ([[39.0, nan], [nan, 0.0]], ('clerk',))
     """
-    made, parts, left_out = [], {}, {}
+    made, parts, left_out, unknown = [], {}, {}, {}
     for column in columns:
         if column not in cells.columns:
             raise RequestError(
@@ -79,10 +81,12 @@ def mixed(
             spec = found.spec
         parts[column] = spec
         made.append(coded(values, spec, column, name))
+        if unseen := int((np.isnan(made[-1]) & ~values.missing).sum()):
+            unknown[column] = unseen
     if not made:
         listed = "; ".join(f"`{column}` ({why})" for column, why in left_out.items())
         raise RequestError(f"{name} has no column that a model can read: {listed}. Declare one: ``types``.")
-    return Mixed(np.stack(made, 1), parts, left_out)
+    return Mixed(np.stack(made, 1), parts, left_out, unknown)
 
 
 def as_table(raw: Raw, name: str, known: Mapping[str, Spec] | None = None) -> Raw:
@@ -102,7 +106,16 @@ def as_table(raw: Raw, name: str, known: Mapping[str, Spec] | None = None) -> Ra
     found = mixed(cells, names, name, known=known, keep=True)
     test = None if raw.test is None else as_table(raw.test, name, found.parts)
     holes = bool(np.isnan(found.x).any())
-    return replace(raw, x=found.x, kind="table", parts=found.parts, test=test, layout="vector", holes=holes)
+    return replace(
+        raw,
+        x=found.x,
+        kind="table",
+        parts=found.parts,
+        test=test,
+        layout="vector",
+        holes=holes,
+        unknown=found.unknown,
+    )
 
 
 def _typed(cells: Cells, column: str, name: str) -> Typed:

@@ -134,6 +134,7 @@ def _mixed(
         holes=bool(np.isnan(found.x).any()),
         parts=found.parts,
         left_out=found.left_out,
+        unknown=found.unknown,
     )
 
 
@@ -206,10 +207,15 @@ def _stacked(table: Table, columns: Sequence[str], name: str, argument: str) -> 
         values = _picked(table, column, argument)
         if values.dtype == object or values.ndim > 1:
             raise refuse(argument, column, "columns of one number per row", "For text write `column=value`.")
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
+        infinite, gone = np.flatnonzero(np.isinf(values)), np.flatnonzero(np.isnan(values))
+        if len(infinite):
             raise RequestError(
-                f"Column `{column}` of {name} is empty, NaN or infinite in {len(bad)} rows; the first is row {bad[0]}. "
+                f"Column `{column}` of {name} is infinite in {len(infinite)} rows; the first is row {infinite[0]}. "
+                "Correct or empty those cells."
+            )
+        if len(gone):
+            raise RequestError(
+                f"Column `{column}` of {name} is empty or NaN in {len(gone)} rows; the first is row {gone[0]}. "
                 f"Drop or fill those rows first. {_HOLES}"
             )
         parts.append(values)

@@ -36,6 +36,11 @@ def coded(cells: Typed, spec: Spec, name: str, table: str) -> np.ndarray:
             f"Column `{name}` of {table} was {was} in the training data, and is {cells.dtype} now. Give it as it was."
         )
     if spec.values in LEVELS or spec.vocabulary:
+        if cells.type in ("number", "date") and _others(cells, spec):
+            raise RequestError(
+                f"Column `{name}` of {table} was {was} in the training data, with levels such as "
+                f"{spec.vocabulary[0]!r}, and is {_is(cells)} now. Give it as it was."
+            )
         return _levels(cells, spec)
     if spec.values == "binary" and cells.type == "text":
         return np.array([_BITS.get(text.lower(), np.nan) for text in cells.values.tolist()])
@@ -73,6 +78,20 @@ def _levels(cells: Typed, spec: Spec) -> np.ndarray:
     rest = float(len(place) - 1) if spec.column is not None and spec.column.other else np.nan
     place[""] = np.nan
     return np.array([place.get(text, rest) for text in as_texts(cells).tolist()])
+
+
+def _others(cells: Typed, spec: Spec) -> bool:
+    """Whether no cell is one of the levels, of which some are no numbers."""
+    levels = set(spec.vocabulary)
+    return levels.isdisjoint(as_texts(cells).tolist()) and any(map(_is_word, levels))
+
+
+def _is_word(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return True
+    return False
 
 
 def _was(spec: Spec) -> str:
