@@ -15,8 +15,8 @@ try:
 except ImportError as error:
     raise missing_extra("scikit-learn", "sklearn", "make estimators") from error
 
-from narrows.sklearn._estimators import VAE, AutoencoderEstimator, DenoisingAutoencoder, SparseAutoencoder
-from narrows.sklearn._imputer import Imputer
+from narrows.sklearn.estimators import VAE, AutoencoderEstimator, DenoisingAutoencoder, SparseAutoencoder
+from narrows.sklearn.imputer import Imputer
 
 __all__ = ["VAE", "AutoencoderEstimator", "DenoisingAutoencoder", "Imputer", "SparseAutoencoder"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from sklearn.base import OneToOneFeatureMixin
 
-from narrows.sklearn._base import Estimator
+from narrows.sklearn.base import Estimator
 
 __all__ = ["Imputer"]
 

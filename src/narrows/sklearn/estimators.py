@@ -18,8 +18,8 @@ from sklearn.utils.validation import check_is_fitted
 from narrows.audit.metrics.conformal import threshold
 from narrows.core.check import RequestError, fraction
 from narrows.data import Dataset
-from narrows.sklearn._base import Estimator
-from narrows.sklearn._rows import Array
+from narrows.sklearn.base import Estimator
+from narrows.sklearn.rows import Array
 from narrows.train import Plan, calibration_part
 
 __all__ = ["VAE", "AutoencoderEstimator", "DenoisingAutoencoder", "SparseAutoencoder"]

@@ -26,7 +26,7 @@ from narrows.data.schema.declared import declared_types
 from narrows.methods.index import METHODS, builder
 from narrows.runs.building import sized
 from narrows.runs.recipe import check_options
-from narrows.sklearn._rows import Array, Tables, Vectors, complete, refuse_text
+from narrows.sklearn.rows import Array, Tables, Vectors, complete, refuse_text
 from narrows.train import optimise
 
 __all__ = ["Estimator"]

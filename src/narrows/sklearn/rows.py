@@ -23,7 +23,7 @@ from narrows.data.schema.declared import Declared
 from narrows.data.schema.written import cells_of, in_units, written
 from narrows.data.split import Split
 
-__all__ = ["Array", "Tables", "Vectors"]
+__all__ = ["Array", "Tables", "Vectors", "complete", "refuse_text"]
 
 Array: TypeAlias = "np.ndarray[Any, np.dtype[np.float64]]"
 
