@@ -72,6 +72,10 @@ class GaussianDensity(Head):
         """A draw."""
         return parameters + self.variance.sqrt() * torch.randn_like(parameters)
 
+    def rsample(self, parameters: Tensor) -> Tensor:
+        """A draw with its gradient."""
+        return self.sample(parameters)
+
 
 class StudentTDensity(GaussianDensity):
     """Student-t noise with a learned scale per column, which is robust to outliers.

@@ -58,6 +58,25 @@ class Head(nn.Module):
         """A draw of each cell, (..., C)."""
         raise NotImplementedError(f"{type(self).__name__} must define sample")
 
+    @property
+    def owner(self) -> tuple[int, ...]:
+        """The column of each statistic, E indices."""
+        return tuple(range(len(self.columns)))
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """Cells (..., C) in the form of `expected`, (..., E): of cells that are certain."""
+        return x
+
+    def rsample(self, parameters: Tensor) -> Tensor:
+        """A draw in the form of `expected`, (..., E), with a gradient.
+
+        Where a draw has no derivative, the gradient is that of `expected` (straight-through), which is biased.
+        """
+        expected = self.expected(parameters)
+        with torch.no_grad():
+            away = self.statistics(self.sample(parameters)) - expected
+        return expected + away
+
 
 def column_mean(x: Tensor, observed: Tensor) -> Tensor:
     """The mean of the observed cells of each column, (C,); 0 for a column without any."""

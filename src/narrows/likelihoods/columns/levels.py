@@ -118,6 +118,21 @@ class CategoricalHead(Head):
         """The probabilities of all levels of all columns, (..., E)."""
         return torch.cat([part.exp().flatten(-2) for part in self._each(parameters)], -1)
 
+    @property
+    def owner(self) -> tuple[int, ...]:
+        """The column of each probability."""
+        found, first = [], 0
+        for size, count in self.groups:
+            found += [first + i for i in range(count)] * size
+            first += count
+        return tuple(found)
+
+    def statistics(self, x: Tensor) -> Tensor:
+        """One-hot levels, (..., E)."""
+        both = zip(x.split(self.counts, -1), self.groups, strict=True)
+        hot = [F.one_hot(cells.long(), size).movedim(-1, -2).flatten(-2) for cells, (size, _) in both]
+        return torch.cat(hot, -1).to(x.dtype)
+
     def estimate(self, expected: Tensor) -> Tensor:
         """The most probable level of each column."""
         parts = expected.split([size * count for size, count in self.groups], -1)

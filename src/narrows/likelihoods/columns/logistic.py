@@ -139,13 +139,29 @@ class Logistic(Head):
 
     def sample(self, parameters: Tensor) -> Tensor:
         """A draw, on the grid of the column."""
+        drawn = self.unseen(self._drawn(parameters))
+        return self.origin + ((drawn - self.origin) / self.step).round() * self.step
+
+    def rsample(self, parameters: Tensor) -> Tensor:
+        r"""A draw before it is rounded, with its gradient :math:`-\partial_\theta F_\theta(x) / p_\theta(x)`."""
+        log_weights, means, log_scales = self.split(parameters)
+        with torch.no_grad():
+            y = self._drawn(parameters)
+        weights, inverse = log_weights.exp(), (-log_scales).exp()
+        below = ((y.unsqueeze(-2) - means) * inverse).sigmoid()
+        with torch.no_grad():
+            density = (weights * below * (1 - below) * inverse).sum(-2).clamp_min(1e-12)
+        share = (weights * below).sum(-2)
+        return self.unseen(y - (share - share.detach()) / density)
+
+    def _drawn(self, parameters: Tensor) -> Tensor:
+        """A draw from the mixture, (..., C)."""
         log_weights, means, log_scales = self.split(parameters)
         gumbel = -torch.empty_like(log_weights).exponential_().log()
         chosen = (log_weights + gumbel).argmax(-2, keepdim=True)
         mean, log_scale = (part.gather(-2, chosen).squeeze(-2) for part in (means, log_scales))
         u = torch.rand_like(mean).clamp(1e-6, 1 - 1e-6)
-        drawn = self.unseen(mean + log_scale.exp() * u.logit())
-        return self.origin + ((drawn - self.origin) / self.step).round() * self.step
+        return mean + log_scale.exp() * u.logit()
 
 
 class LogLogistic(Logistic):

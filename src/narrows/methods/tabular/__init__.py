@@ -18,6 +18,18 @@ ROWS = (
         ("table",),
     ),
     Method(
+        "not-miwae",
+        "not-MIWAE: Deep Generative Modelling with Missing not at Random Data",
+        2021,
+        "2006.12871",
+        "tabular",
+        "A model of which cells are missing corrects imputed values where large ones are missing more often.",
+        3,
+        None,
+        "tabular.not_miwae",
+        ("table",),
+    ),
+    Method(
         "scvi",
         "Deep generative modeling for single-cell transcriptomics",
         2018,

@@ -1,6 +1,8 @@
-"""The model of counts given their total, which several methods share."""
+"""Models of tables with missing cells, and of counts given their total, which several methods share."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 from torch import nn
 
@@ -8,13 +10,42 @@ from narrows import likelihoods
 from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Spec, as_spec
 from narrows.core.check import number, refuse
 from narrows.likelihoods.counts import GivenTotal
-from narrows.nets.build import net_for
+from narrows.likelihoods.table import MixedTable
+from narrows.nets.build import code_width, net_for
 from narrows.nets.corrupt import Corrupted
 from narrows.nets.kinds import Net
 from narrows.nets.logarithm import reading
+from narrows.nets.table import TableEncoder
 from narrows.nets.totals import CountAutoencoder, ShareDecoder
 
-__all__ = ["count_autoencoder", "counted"]
+__all__ = ["count_autoencoder", "counted", "table_autoencoder"]
+
+
+def table_autoencoder(
+    spec: Spec,
+    bottleneck: Callable[[int], Bottleneck],
+    likelihood: MixedTable,
+    objective: Objective,
+    *,
+    latent: int,
+    indicators: bool,
+    net: str | Net,
+) -> Autoencoder:
+    """An autoencoder of tables with missing cells, whose encoder describes a diagonal Gaussian.
+
+    Args:
+        spec: description of the table.
+        bottleneck: makes the bottleneck from the width of the code, Z.
+        likelihood: of the cells.
+        objective: the objective.
+        latent: width of the code, Z; a default for the table if 0.
+        indicators: give the encoder the mask of observed cells.
+        net: the networks.
+    """
+    shape = likelihood.parameter_shape
+    width, nets = code_width(latent, (likelihood.columns.width,)), net_for(net, shape, vectors="skip")
+    encoder = TableEncoder(spec, lambda inputs: nets.encoder((inputs,), 2 * width), indicators)
+    return Autoencoder(encoder, bottleneck(width), nets.decoder(width, shape), likelihood, objective)
 
 
 def counted(spec: Spec | tuple[int, ...]) -> Spec:

@@ -6,9 +6,8 @@ from narrows.bottlenecks.gaussian.diagonal import Gaussian
 from narrows.core import Autoencoder, Spec, as_spec
 from narrows.likelihoods.columns.head import Head
 from narrows.likelihoods.table import MixedTable
-from narrows.nets import build
+from narrows.methods.tabular._assemble import table_autoencoder
 from narrows.nets.kinds import Net
-from narrows.nets.table import TableEncoder
 from narrows.objectives.importance import Importance
 
 __all__ = ["missing_iwae"]
@@ -56,10 +55,6 @@ def missing_iwae(
     """
     spec = as_spec(spec, "table")
     likelihood, objective = MixedTable(spec, numbers, counts), Importance(samples, gradient=gradient)
-    shape = likelihood.parameter_shape
-    width, net = (
-        build.code_width(latent, (likelihood.columns.width,)),
-        build.net_for(net, shape, vectors="skip"),
+    return table_autoencoder(
+        spec, Gaussian, likelihood, objective, latent=latent, indicators=indicators, net=net
     )
-    encoder = TableEncoder(spec, lambda inputs: net.encoder((inputs,), 2 * width), indicators)
-    return Autoencoder(encoder, Gaussian(width), net.decoder(width, shape), likelihood, objective)

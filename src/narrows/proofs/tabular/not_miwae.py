@@ -1,0 +1,111 @@
+"""not-MIWAE: values that are missing because they are large are imputed with less error and less bias."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from narrows.audit.evidence.imputation import impute
+from narrows.core import Autoencoder
+from narrows.data import Dataset
+from narrows.data.holes import HIDDEN
+from narrows.methods.tabular.missing_iwae import missing_iwae
+from narrows.methods.tabular.not_miwae import not_miwae
+from narrows.proofs.engine import Claim, Proof, Trial
+
+__all__ = ["PROOF"]
+
+STEEP = 4.0
+"""How fast the probability that a cell is missing rises, per standard deviation."""
+
+WORLDS = {"own": ("known", "linear"), "other": ("linear", "flexible")}
+"""The arms of each world, besides `missing-iwae`."""
+
+ARMS: Mapping[str, Mapping[str, str]] = {
+    "known": {"mechanism": "self-known"},
+    "linear": {"mechanism": "linear"},
+    "flexible": {"mechanism": "linear", "net": "auto"},
+}
+
+
+def measure(trial: Trial) -> Mapping[str, float]:
+    """Hide half of the columns' cells by their own values, or by other columns; fit, and impute the test rows."""
+    numbers = {}
+    for world, names in WORLDS.items():
+        both = enumerate((trial.data.train, trial.data.test))
+        train, test = (_hidden(part, world, 2 * trial.seed + i) for i, part in both)
+        models = {"missing-iwae": _fitted(trial, missing_iwae, train)}
+        models |= {name: _fitted(trial, not_miwae, train, **ARMS[name]) for name in names}
+        truth, seen = test.columns[HIDDEN], ~test.x.isnan()
+        means = torch.where(seen, truth, 0).sum(0) / seen.sum(0)
+        cells = {"mean": means.expand_as(truth)}
+        for name, model in models.items():
+            cells[name] = impute(model, test.all(), trial.budget["samples"], seed=trial.seed).cells
+        for name, found in cells.items():
+            numbers |= {f"{world}/{name}/{k}": v for k, v in _compared(found, truth, ~seen).items()}
+    return numbers
+
+
+def _fitted(trial: Trial, builder: Callable[..., Autoencoder], train: Dataset, **options: str) -> Autoencoder:
+    steps, spec = trial.budget["steps"], replace(trial.data.spec, kind="table")
+    model = trial.build(builder, spec=spec, **{"numbers": "gaussian", "net": "linear", **options}, latent=2)
+    return trial.fit(model, train, lr=f"cosine:5e-3:0:{steps}")
+
+
+def _hidden(data: Dataset, world: str, seed: int) -> Dataset:
+    """Cells of the first half of the columns are missing: by their own value, or by that of a column that is not."""
+    x = data.x
+    assert isinstance(x, Tensor)
+    half = x.shape[1] // 2
+    score = (x - x.mean(0)) / x.std(0)
+    by = score[:, :half] if world == "own" else score[:, half : 2 * half]
+    draws = torch.rand(by.shape, generator=torch.Generator().manual_seed(seed))
+    gone = torch.zeros_like(x, dtype=torch.bool)
+    gone[:, :half] = draws < (STEEP * by).sigmoid()
+    return replace(data, x=torch.where(gone, torch.nan, x), columns={**data.columns, HIDDEN: x}, holes=True)
+
+
+def _compared(cells: Tensor, truth: Tensor, hidden: Tensor) -> dict[str, float]:
+    """The RMSE of hidden cells, and the error of the columns' means after imputation, in standard deviations."""
+    columns = hidden.any(0)
+    away = (torch.where(hidden, cells - truth, 0) / truth.std(0))[:, columns]
+    count = hidden[:, columns].sum(0)
+    return {
+        "rmse": float((away.square().sum(0) / count).sqrt().mean()),
+        "bias": float(away.mean(0).abs().mean()),
+    }
+
+
+PROOF = Proof(
+    data="linear",
+    data_options={"n": 4000, "d": 8, "latent": 2, "tests": 1000},
+    claims=Claim.read("""
+        Where large values are missing more often, and that is known, the error of imputed values is a fifth below that
+        of a model that ignores why they are missing:
+            own/known/rmse < 0.8 * own/missing-iwae/rmse
+        ... and the error of the columns' means after imputation is less than six tenths:
+            own/known/bias < 0.6 * own/missing-iwae/bias
+        Column means are worse:
+            own/known/rmse < 0.6 * own/mean/rmse
+        If all that is known is that it depends on the row, the error is below, too:
+            own/linear/rmse < own/missing-iwae/rmse  (not at quick scale)
+        Where other columns decide, the error is not larger by more than a twentieth:
+            other/linear/rmse < 1.05 * other/missing-iwae/rmse  (not at quick scale)
+        """),
+    seeds=(100, 101, 102),
+    quick={"steps": 200, "samples": 100, "batch_size": 64},
+    default={"steps": 600, "samples": 500},
+    full={"steps": 10_000, "samples": 10_000},
+    notes="""
+        Linear data of two hidden numbers and 8 columns. In the first world a cell of four of the columns is missing
+        with probability sigmoid(4 t), t its own value in standard deviations from the mean; in the second t is of
+        another column, which is always observed. The paper hides values above the mean, in UCI tables. All models
+        have Gaussian densities, linear nets (one of the paper's models) and equal budgets; the rival is MIWAE with
+        the same nets. The arm `flexible` has the default nets; there is no claim about it: in the second world a
+        decoder that is not linear may put the missing values anywhere. Claims were fixed after a prototype was seen
+        on seed 900.
+        """,
+)
