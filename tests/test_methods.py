@@ -24,6 +24,7 @@ SMALL = {
     "rounds": 3,
     "burn_in": 0,
     "couplings": 1,
+    "clusters": 3,
 }
 
 

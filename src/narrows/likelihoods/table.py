@@ -32,6 +32,7 @@ class MixedTable(Likelihood):
         spec: the table, whose `parts` are its columns; a vector without parts has columns of real numbers.
         numbers: p(x | z) of real numbers, integers and dates.
         counts: p(x | z) of counts.
+        positives: p(x | z) of numbers from 0 with a long tail.
 
     Raises:
         RequestError: a column of another type, or a target other than the table itself.
@@ -51,14 +52,18 @@ class MixedTable(Likelihood):
     offset: Tensor
 
     def __init__(
-        self, spec: Spec, numbers: str | Head = "logistic", counts: str | Head = "negative-binomial"
+        self,
+        spec: Spec,
+        numbers: str | Head = "logistic",
+        counts: str | Head = "negative-binomial",
+        positives: str | Head = "log-logistic",
     ) -> None:
         super().__init__(spec.shape)
         if spec.target is not None:
             raise refuse("target", spec.target, "omitted: the cells of a table are predicted from the others")
         columns = columns_of(spec)
         self.names, self.columns = tuple(columns), Columns.of(spec)
-        heads = heads_of(list(columns.values()), numbers, counts)
+        heads = heads_of(list(columns.values()), numbers, counts, positives)
         self.heads = nn.ModuleList(head for head, _ in heads)
         self.places = [places for _, places in heads]
         self.order = tuple(index for places in self.places for index in places)
@@ -69,6 +74,11 @@ class MixedTable(Likelihood):
     def parameter_shape(self) -> tuple[int, ...]:
         """The parameters of all columns."""
         return (sum(self.widths),)
+
+    @property
+    def parameter_owner(self) -> tuple[int, ...]:
+        """The index of the column of each parameter."""
+        return tuple(places[index] for head, places in self.by_head() for index in head.parameter_owner)
 
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:

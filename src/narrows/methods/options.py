@@ -101,6 +101,7 @@ _TABLES = {
     "likelihood": "narrows.likelihoods:LIKELIHOODS",
     "numbers": "narrows.likelihoods.columns:NUMBERS",
     "counts": "narrows.likelihoods.columns:COUNTS",
+    "positives": "narrows.likelihoods.columns:POSITIVES",
     "mechanism": "narrows.likelihoods.mechanisms:MECHANISMS",
     "prior": "narrows.priors:PRIORS",
     "dead": "narrows.objectives:DEAD",

@@ -1,7 +1,7 @@
 """Likelihoods of the columns of a table: a `Head` per type of column.
 
-`NUMBERS` is the table of ``numbers="logistic:components=5"``, `COUNTS` that of ``counts="poisson"``; the other types
-have one head each. A type of `Spec.values` has its row in `heads_of`.
+`NUMBERS` is the table of ``numbers="logistic:components=5"``, `POSITIVES` that of ``positives="log-normal"``, `COUNTS`
+that of ``counts="poisson"``; the other types have one head each. A type of `Spec.values` has its row in `heads_of`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from narrows.core import Spec
     from narrows.likelihoods.columns.head import Head
 
-__all__ = ["COUNTS", "NUMBERS", "heads_of"]
+__all__ = ["COUNTS", "NUMBERS", "POSITIVES", "heads_of"]
 
 _HERE = __name__
 
@@ -28,10 +28,22 @@ NUMBERS: Table[Head] = Table(
         "logistic": f"{_HERE}.logistic:Logistic",
         "gaussian": f"{_HERE}.density:GaussianDensity",
         "student-t": f"{_HERE}.density:StudentTDensity",
+        "normal": f"{_HERE}.density:NormalDensity",
     },
     supplied=("columns",),
 )
 """p(x | z) of columns of numbers, by name."""
+
+POSITIVES: Table[Head] = Table(
+    "positives",
+    f"{_HERE}.head:Head",
+    {
+        "log-logistic": f"{_HERE}.logistic:LogLogistic",
+        "log-normal": f"{_HERE}.density:LogNormalDensity",
+    },
+    supplied=("columns",),
+)
+"""p(x | z) of columns of numbers from 0 with a long tail, by name."""
 
 COUNTS: Table[Head] = Table(
     "counts",
@@ -47,7 +59,10 @@ COUNTS: Table[Head] = Table(
 
 
 def heads_of(
-    columns: Sequence[Spec], numbers: str | Head = "logistic", counts: str | Head = "negative-binomial"
+    columns: Sequence[Spec],
+    numbers: str | Head = "logistic",
+    counts: str | Head = "negative-binomial",
+    positives: str | Head = "log-logistic",
 ) -> list[tuple[Head, tuple[int, ...]]]:
     """The heads of a table's columns, each with the indices of its columns.
 
@@ -55,6 +70,7 @@ def heads_of(
         columns: the specs of all columns.
         numbers: p(x | z) of real numbers, integers and dates.
         counts: p(x | z) of counts.
+        positives: p(x | z) of numbers from 0 with a long tail.
 
     Raises:
         RequestError: a column of a type that has no head.
@@ -64,11 +80,10 @@ def heads_of(
         [('Logistic', (1, 2)), ('BernoulliHead', (0,))]
     """
     from narrows.likelihoods.columns.levels import BernoulliHead, CategoricalHead, OrdinalHead
-    from narrows.likelihoods.columns.logistic import LogLogistic
 
     kinds: Mapping[tuple[str, ...], Callable[[Sequence[Spec]], Head]] = {
         ("real", "unit", "integer", "datetime"): lambda some: NUMBERS.make(numbers, columns=some),
-        ("positive",): LogLogistic,
+        ("positive",): lambda some: POSITIVES.make(positives, columns=some),
         ("counts",): lambda some: COUNTS.make(counts, columns=some),
         ("binary",): BernoulliHead,
         ("categories",): CategoricalHead,

@@ -59,6 +59,12 @@ class Head(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define sample")
 
     @property
+    def parameter_owner(self) -> tuple[int, ...]:
+        """The column of each parameter, P indices."""
+        columns = len(self.columns)
+        return tuple(range(columns)) * (self.width // columns)
+
+    @property
     def owner(self) -> tuple[int, ...]:
         """The column of each statistic, E indices."""
         return tuple(range(len(self.columns)))

@@ -119,11 +119,19 @@ class CategoricalHead(Head):
         return torch.cat([part.exp().flatten(-2) for part in self._each(parameters)], -1)
 
     @property
+    def parameter_owner(self) -> tuple[int, ...]:
+        """The column of each parameter."""
+        return self._owned(self.fewer)
+
+    @property
     def owner(self) -> tuple[int, ...]:
         """The column of each probability."""
+        return self._owned(0)
+
+    def _owned(self, fewer: int) -> tuple[int, ...]:
         found, first = [], 0
         for size, count in self.groups:
-            found += [first + i for i in range(count)] * size
+            found += list(range(first, first + count)) * (size - fewer)
             first += count
         return tuple(found)
 

@@ -30,6 +30,18 @@ ROWS = (
         ("table",),
     ),
     Method(
+        "hi-vae",
+        "Handling Incomplete Heterogeneous Data using VAEs",
+        2020,
+        "1807.03653",
+        "tabular",
+        "A distribution by the type of each column, and codes in clusters, impute levels better than regressions do.",
+        3,
+        None,
+        "tabular.hi_vae",
+        ("table",),
+    ),
+    Method(
         "scvi",
         "Deep generative modeling for single-cell transcriptomics",
         2018,

@@ -20,7 +20,7 @@ def not_miwae(
     latent: int = 0,
     samples: int = 20,
     gradient: str = "standard",
-    mechanism: str | Mechanism = "linear",
+    mechanism: str | Mechanism = "self-known",
     numbers: str | Head = "gaussian",
     counts: str | Head = "negative-binomial",
     indicators: bool = True,
@@ -33,12 +33,12 @@ def not_miwae(
               z_k \sim q(z|x^o),\ x^m_k \sim p(x^m|z_k)
 
     For tables in which a cell may be missing because of its own value, such as large incomes: `missing-iwae` is then
-    biased. p(s | x), the mechanism, is learned too: ``linear`` or ``nonlinear:hidden=32`` (by all cells of the row),
-    ``self`` (by the cell's own value), or ``self-known`` (the same, and large values are missing more often).
+    biased. p(s | x), the mechanism, is learned too: ``self-known`` (a cell is missing because of its own value, large
+    ones more often), ``self`` (large or small ones), ``linear`` or ``nonlinear:hidden=32`` (by all cells of the row).
 
-    The data do not show the missing values, so that the result rests on the forms of p(x | z) and p(s | x). Hence
-    ``numbers`` is Gaussian by default, as in the paper. If the cause is in other columns, ``self`` is wrong, and a
-    decoder that is not linear may move missing values far away: compare with ``net="linear"`` and with `missing-iwae`.
+    The data do not show the missing values, so that the result rests on the forms of p(x | z) and p(s | x): ``numbers``
+    is Gaussian by default, as in the paper. If the mechanism is wrong, or as general as ``linear``, missing values may
+    be moved far away, the more with a decoder that is not linear (``net="linear"``): compare with `missing-iwae`.
     `narrows impute` and `narrows score` have p(s | x) in their weights.
 
     Args:
