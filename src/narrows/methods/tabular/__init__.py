@@ -35,7 +35,7 @@ ROWS = (
         2020,
         "1807.03653",
         "tabular",
-        "A distribution by the type of each column, and codes in clusters, impute levels better than regressions do.",
+        "Distributions by the type of each column impute levels better than normal distributions of all columns do.",
         3,
         None,
         "tabular.hi_vae",
