@@ -10,7 +10,6 @@ from torch import Tensor
 
 from narrows.core import Batch, Completion, Pass, Spec
 from narrows.core.columns import select_columns
-from narrows.likelihoods.columns.density import GaussianDensity
 from narrows.likelihoods.columns.head import Head
 from narrows.likelihoods.mechanisms import MECHANISMS, Mechanism
 from narrows.likelihoods.table import MixedTable
@@ -51,6 +50,8 @@ class NotAtRandom(MixedTable):
         Ipsen, Mattei and Frellsen, not-MIWAE, 2021. arXiv:2006.12871
     """
 
+    smooth = False
+
     centre: Tensor
     scale: Tensor
 
@@ -67,7 +68,6 @@ class NotAtRandom(MixedTable):
             first = max(self.owner, default=-1) + 1
             self.owner += [first + index for index in head.owner]
         self.mechanism = MECHANISMS.make(mechanism, owner=self.owner)
-        self.smooth = all(isinstance(head, GaussianDensity) for head in self.heads)
         self.register_buffer("centre", torch.zeros(len(self.owner)))
         self.register_buffer("scale", torch.ones(len(self.owner)))
 

@@ -52,7 +52,6 @@ def hi_vae(
         counts: p(x | z) of columns of counts.
         indicators: give the encoder the mask of missing cells; else they are imputed with 0 (as in the
             paper).
-        net: the encoder.
 
     Raises:
         RequestError: an argument out of range, or data that are not a table.

@@ -33,13 +33,16 @@ ARMS: Mapping[str, Mapping[str, str]] = {
 
 def measure(trial: Trial) -> Mapping[str, float]:
     """Hide half of the columns' cells by their own values, or by other columns; fit, and impute the test rows."""
-    numbers = {}
+    numbers: dict[str, float] = {}
     for world, names in WORLDS.items():
         both = enumerate((trial.data.train, trial.data.test))
         train, test = (_hidden(part, world, 2 * trial.seed + i) for i, part in both)
         models = {"missing-iwae": _fitted(trial, missing_iwae, train)}
         models |= {name: _fitted(trial, not_miwae, train, **ARMS[name]) for name in names}
-        truth, seen = test.columns[HIDDEN], ~test.x.isnan()
+        truth, x = test.columns[HIDDEN], test.x
+        assert isinstance(truth, Tensor)
+        assert isinstance(x, Tensor)
+        seen = ~x.isnan()
         means = torch.where(seen, truth, 0).sum(0) / seen.sum(0)
         cells = {"mean": means.expand_as(truth)}
         for name, model in models.items():
