@@ -37,6 +37,16 @@ SHARED: Mapping[str, Mapping[str, str]] = {
             "penalised, against posterior collapse."
         ),
     },
+    "tabular": {
+        "numbers": (
+            "p(x | z) of real numbers, integers and dates: probabilities on the grid of each column, or densities."
+        ),
+        "positives": "p(x | z) of positive numbers with a long tail.",
+        "counts": "p(x | z) of columns of counts.",
+        "indicators": (
+            "give the encoder the mask of missing cells; else it cannot tell them from the mean (as in most papers)."
+        ),
+    },
     "quantised": {
         "downsample": (
             "pixels per token, along each side; a vector has one token for the square of that many numbers."

@@ -47,11 +47,6 @@ def hi_vae(
         width: number of features of each column, y_d.
         temperature: of the relaxed c in training, a schedule.
         beta: weight of the KL divergences, a number or a schedule.
-        numbers: p(x | z) of real numbers, integers and dates: densities, or probabilities on the grid of each column.
-        positives: p(x | z) of positive numbers.
-        counts: p(x | z) of columns of counts.
-        indicators: give the encoder the mask of missing cells; else they are imputed with 0 (as in the
-            paper).
 
     Raises:
         RequestError: an argument out of range, or data that are not a table.

@@ -21,6 +21,7 @@ def missing_iwae(
     gradient: str = "standard",
     numbers: str | Head = "logistic",
     counts: str | Head = "negative-binomial",
+    positives: str | Head = "log-logistic",
     indicators: bool = True,
     net: str | Net = "auto",
 ) -> Autoencoder:
@@ -35,12 +36,7 @@ def missing_iwae(
 
     Args:
         samples: number of codes drawn for each row, K.
-        gradient: ``standard``, ``stl`` or ``dreg``; the signal-to-noise ratio of the last does not fall with
-            K.
-        numbers: p(x | z) of real numbers, integers and dates: probabilities on the grid of each column, or densities.
-        counts: p(x | z) of columns of counts.
-        indicators: give the encoder the mask of missing cells; else they are imputed with 0 (as in the
-            paper).
+        gradient: ``standard``, ``stl`` or ``dreg``; the signal-to-noise ratio of the last does not fall with K.
 
     Raises:
         RequestError: an argument out of range, or data that are not a table.
@@ -54,7 +50,10 @@ def missing_iwae(
         Mattei and Frellsen, MIWAE, 2019. arXiv:1812.02633
     """
     spec = as_spec(spec, "table")
-    likelihood, objective = MixedTable(spec, numbers, counts), Importance(samples, gradient=gradient)
+    likelihood, objective = (
+        MixedTable(spec, numbers, counts, positives),
+        Importance(samples, gradient=gradient),
+    )
     return table_autoencoder(
         spec, Gaussian, likelihood, objective, latent=latent, indicators=indicators, net=net
     )

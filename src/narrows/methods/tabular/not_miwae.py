@@ -43,13 +43,8 @@ def not_miwae(
 
     Args:
         samples: number of codes drawn for each row, K, each with a draw of the missing cells.
-        gradient: ``standard``, ``stl`` or ``dreg``; the signal-to-noise ratio of the last does not fall with
-            K.
+        gradient: ``standard``, ``stl`` or ``dreg``; the signal-to-noise ratio of the last does not fall with K.
         mechanism: p(s | x), the probability that cells are observed.
-        numbers: p(x | z) of real numbers, integers and dates: densities, or probabilities on the grid of each column.
-        counts: p(x | z) of columns of counts.
-        indicators: give the encoder the mask of missing cells; else they are imputed with 0 (as in the
-            paper).
 
     Raises:
         RequestError: an argument out of range, or data that are not a table.
