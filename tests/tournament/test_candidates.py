@@ -7,7 +7,6 @@ import pytest
 
 import narrows.data as nd
 from narrows.methods import index
-from narrows.runs.building import resolve
 from narrows.tournament.candidates import PREPROCESSING, ROWS, candidates
 from narrows.tournament.goals import GOALS
 
@@ -30,7 +29,7 @@ def test_a_row_is_of_known_goals_and_options_and_trains_in_one_stage(row):
         source = nd.open(DATA[kind], kinds=("table" if kind == "table" else "array",))
         for pick in (0, -1):
             options = {name: values[pick] for name, values in row.options.items()} | {"latent": 2}
-            model = resolve(row.method, options)[1](source, {"steps": 3})
+            model = index.builder(row.method)(source.spec, **options)
             assert len(model.stages()) == 1
 
 

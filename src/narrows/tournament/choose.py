@@ -118,13 +118,13 @@ def choose(
         with Lock(folder):
             files.remove_temporary_files(folder)
             Journal.check(folder)
-            request = checked(data, goal, budget, folder, seed, latent, dict(data_options or {}))
-            journal = Journal(folder, request.to_json())
             executor: Executor = Processes(workers, folder / "workers.log")
             if ray is not None:
                 from narrows.tournament.on_ray import OnRay
 
                 executor = OnRay(ray, workers)
+            request = checked(data, goal, budget, folder, seed, latent, dict(data_options or {}))
+            journal = Journal(folder, request.to_json())
             tournament = Tournament(folder, request, journal, began, shown)
             with shown:
                 return tournament.run(executor)

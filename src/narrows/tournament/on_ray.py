@@ -32,10 +32,10 @@ class OnRay:
 
     def __init__(self, address: str, workers: int) -> None:
         self.address, self.workers = address, workers
-        self._ray: Any = optional("ray", "ray", "train on a cluster")
-        self._running: dict[Any, Hashable] = {}
         if address != "local":
             _check_answers(address)
+        self._ray: Any = optional("ray", "ray", "train on a cluster")
+        self._running: dict[Any, Hashable] = {}
 
     def __enter__(self) -> Self:
         variables = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ}

@@ -42,11 +42,18 @@ def answer(goal: Goal, data: str, entries: Sequence[Entry], verdict: Verdict) ->
         told += (
             f" `{best.name}` has {_with_spread(best)}, which these rows do not tell apart, and costs more."
         )
+    runs = [e for e in entries if e.role != "baseline"]
+    if winner.role == "baseline" and runs[0] is not best:
+        told += f" The best run, `{runs[0].name}`, {runs[0].says}, has {_with_spread(runs[0])}."
     baselines = [e for e in entries if e.role == "baseline" and e is not winner]
     if baselines:
-        told += " Without training: " + ", ".join(f"{e.name} {shown(e.value)}" for e in baselines) + "."
+        told += " Baselines: " + ", ".join(f"{e.name} {shown(e.value)}" for e in baselines) + "."
     searched = [e for e in entries if e.role == "random search"]
-    if searched and winner.role != "random search":
+    if (
+        searched
+        and winner.role != "random search"
+        and not (runs[0] in searched and winner.role == "baseline")
+    ):
         told += f" Random search at equal cost: {shown(min(e.value for e in searched))}."
     return told
 
@@ -70,12 +77,12 @@ def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdic
     journal, goal, source = tournament.journal, tournament.goal, tournament.request.source
     plan, end = journal.plan or {}, next(iter(journal.of("end")), {})
     schedule, winner = journal.schedule, verdict.winner
-    run = f"{tournament.folder}/runs/{winner.name}"
+    run = winner if winner.role != "baseline" else next(e for e in entries if e.role != "baseline")
     page = tournament.folder / "choose.html"
     content = page_of(
         "choose.html",
         title=f"A method to {goal.name} {source.name}",
-        says=says,
+        says=says.split("`"),
         goal=goal,
         cards=_cards(goal, entries, verdict, tournament.request.budget, end),
         charts=[drawn(chart) for chart in (_pareto(goal, entries), _climb(tournament)) if chart],
@@ -85,7 +92,7 @@ def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdic
         rungs=[(rung, _places(tournament, k)) for k, rung in enumerate(schedule.rungs)],
         searched=_searched(tournament),
         failed=_failed(tournament),
-        use="" if winner.role == "baseline" else goal.use.format(run=run),
+        use=goal.use.format(run=f"{tournament.folder}/runs/{run.name}"),
         facts=_facts(tournament, plan, end),
     )
     files.write(page, content.encode())
@@ -96,8 +103,12 @@ def _cards(
     goal: Goal, entries: Sequence[Entry], verdict: Verdict, budget: float, end: dict[str, Any]
 ) -> list[Card]:
     held = [("Chosen", verdict.winner)]
-    for label, role in (("Best baseline", "baseline"), ("Random search", "random search")):
-        found = [entry for entry in entries if entry.role == role]
+    for label, role in (
+        ("Tournament", "tournament"),
+        ("Random search", "random search"),
+        ("Baseline", "baseline"),
+    ):
+        found = [entry for entry in entries if entry.role == role and entry is not verdict.winner]
         held += [(label, found[0])] if found else []
     cards = [
         Card(f"{label}: {entry.name}", shown(entry.value), f"± {entry.spread:.2g}", "info")
@@ -131,7 +142,8 @@ def _pareto(goal: Goal, entries: Sequence[Entry]) -> Chart | None:
     best = front([(entry.cost, entry.value) for entry in entries])
     best.append((1.05 * max(entry.cost for entry in entries), best[-1][1]))
     series = [Series("Pareto front", tuple(y for _, y in best), tuple(x for x, _ in best), 0)]
-    series += [Series(e.name, (e.value,), (e.cost,), n % 6 + 1) for n, e in enumerate(entries)]
+    for tone, role in enumerate(("tournament", "random search", "baseline"), 1):
+        series += [Series(role, (e.value,), (e.cost,), tone) for e in entries if e.role == role]
     says = "On rows that the tournament never saw. Lower is better for both; none beats those on the line in both."
     return Chart(
         "pareto", "Quality against cost", says, "lines", tuple(series), "seconds of training", goal.figure
