@@ -120,7 +120,7 @@ def test_arrays_with_nan_from_0_to_1_stay_so():
 def test_methods_that_do_not_read_missing_values_refuse_them():
     x = np.full((20, 4, 4), 0.5)
     x[3, 2, 1] = np.nan
-    with pytest.raises(RequestError, match=r"row 3, column 2, 1.*`missing-iwae` or `vae`"):
+    with pytest.raises(RequestError, match=r"row 3, column 2, 1.*`missing-iwae`, `vae`"):
         nd.open(x)
     with pytest.raises(RequestError, match="does not support missing values"):
         nd.open(np.nan_to_num(x), missing=0.2)

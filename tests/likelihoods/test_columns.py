@@ -116,6 +116,22 @@ def test_gradients_are_finite_far_from_the_data():
     assert torch.isfinite(raw.grad).all()
 
 
+@pytest.mark.parametrize("head", [Logistic, LogLogistic])
+def test_scales_of_any_size_have_a_finite_nll_and_gradient_that_make_them_smaller(head):
+    one = head([Spec(())])
+    for raw in (30.0, 85.0, 500.0):
+        parameters = torch.zeros(1, 9)
+        parameters[:, 6:] = raw
+        parameters.requires_grad_()
+        nll = one.nll(parameters, torch.tensor([[40.0]]))
+        nll.sum().backward()
+        assert float(nll) < 60
+        assert parameters.grad.isfinite().all()
+        assert (
+            parameters.grad[:, 6:] > 0.3
+        ).all()  # a third each: -log p rises with the logarithm of the scale
+
+
 @pytest.mark.parametrize("kind", [Logistic, LogLogistic])
 def test_the_gradient_is_that_of_finite_differences(kind):
     torch.manual_seed(0)

@@ -171,19 +171,22 @@ def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -
     sample = np.nan_to_num(sample, nan=0.0, posinf=np.inf, neginf=-np.inf) if holes else sample
     if np.isfinite(sample).all():
         if sample.dtype.itemsize > 4 and max(sample.max(), -sample.min()) > np.finfo(np.float32).max:
-            raise refuse(
-                called, "numbers beyond 3.4e38", "numbers that fit into float32", "Rescale or clip them."
-            )
+            found = f"numbers beyond 3.4e38, the first at {_place(np.abs(sample) > np.finfo(np.float32).max)}"
+            raise refuse(called, found, "numbers that fit into float32", "Rescale or clip them.")
         return
     bad = ~np.isfinite(sample)
-    where = np.argwhere(bad)[0]
-    place = f"row {where[0]}" + (f", column {', '.join(map(str, where[1:]))}" if len(where) > 1 else "")
     more = " of those checked" if on_disk(x) else ""
     raise RequestError(
         f"`{called}` of `{name}` must hold finite numbers, but {int(bad.sum())} of them{more} are NaN or infinite; "
-        f"the first is at {place}. Drop or fill those rows first, or fit a method that reads missing values, such as "
-        "`missing-iwae` or `vae`."
+        f"the first is at {_place(bad)}. Drop or fill those rows first, or fit a method that reads missing values: "
+        "`missing-iwae`, `vae`."
     )
+
+
+def _place(bad: np.ndarray) -> str:
+    """The row and column of the first true entry."""
+    row, *others = np.argwhere(bad)[0].tolist()
+    return f"row {row}" + (f", column {', '.join(map(str, others))}" if others else "")
 
 
 def class_names(train: Raw, test: Raw) -> tuple[str, ...]:

@@ -14,7 +14,7 @@ from narrows.core.check import number, refuse, whole
 
 __all__ = ["Imputation", "impute"]
 
-_NUMBERS = 1 << 22
+_NUMBERS = 1 << 20
 """Largest number of the decoder's outputs that are held in memory at a time."""
 _BETWEEN = 1000
 """Number of draws of each cell, of which the ends of an interval are quantiles."""

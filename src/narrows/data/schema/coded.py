@@ -58,7 +58,7 @@ def coded(cells: Typed, spec: Spec, name: str, table: str) -> np.ndarray:
             f"Column `{name}` of {table} was {was} in the training data, and is {_is(cells)} now. Give it as it was."
         )
     values = found.values
-    bad = np.isinf(values)
+    bad = np.abs(values) > np.finfo(np.float32).max
     if spec.values in ("positive", "counts"):
         bad |= values < 0
     if spec.values == "counts":

@@ -259,7 +259,9 @@ def _is_id(seen: np.ndarray, rows: int) -> bool:
 
 
 def _check_finite(cells: Typed, where: str) -> None:
-    """Refuse infinite numbers."""
-    bad = np.flatnonzero(np.isinf(cells.values))
+    """Refuse infinite numbers, and those that float32 does not have."""
+    bad = np.flatnonzero(np.abs(cells.values) > np.finfo(np.float32).max)
     if len(bad):
-        raise RequestError(f"{where} is infinite in row {bad[0]}. Correct or empty that cell.")
+        raise RequestError(
+            f"{where} is {cells.values[bad[0]]:g} in row {bad[0]}: infinite or too large. Correct or empty that cell."
+        )

@@ -23,6 +23,9 @@ _FINEST = 1e-4
 _SHARPEST = 32.0
 """The smallest scale is this fraction of the resolution; the nll of a constant is then 2e-7."""
 
+_WIDEST = 30.0
+"""The largest logarithm of a scale, for data of standard deviation 1: the inverse of larger ones would vanish."""
+
 _FAR = 1e6
 """The width of the first cell of columns that have no negative numbers."""
 
@@ -107,7 +110,7 @@ class Logistic(Head):
         shape = (*parameters.shape[:-1], 3, self.components, len(self.columns))
         logits, means, raw = parameters.reshape(shape).unbind(-3)
         lowest = self.floor().log()
-        return logits.log_softmax(-2), means, lowest + F.softplus(raw - lowest)
+        return logits.log_softmax(-2), means, (lowest + F.softplus(raw - lowest)).clamp(max=_WIDEST)
 
     @torch.no_grad()
     def prepare(self, x: Tensor, observed: Tensor) -> Tensor:
@@ -220,7 +223,7 @@ class _Cells(torch.autograd.Function):
     def forward(ctx: Any, parameters: Tensor, edge: Tensor, width: Tensor, lowest: Tensor) -> Tensor:
         """From (..., 3, components, C), and upper edges and widths (..., 1, C), to (..., C)."""
         logits, means, raw = parameters.unbind(-3)
-        inverse = (lowest + F.softplus(raw - lowest)).neg_().exp_()
+        inverse = (lowest + F.softplus(raw - lowest)).clamp_(max=_WIDEST).neg_().exp_()
         high, wide = (edge - means) * inverse, width * inverse
         log_weights = logits.log_softmax(-2)
         logs = log_interval(high, high - wide, wide) + log_weights
