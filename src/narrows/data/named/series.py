@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -61,7 +62,10 @@ def ecg(row: Set, length: int = 256) -> Raw:
 
 
 def sliding(train: np.ndarray, test: np.ndarray, length: int, step: int) -> Raw:
-    """Windows of two parts of a series, so that none lies in both, (steps, D) -> (N, length, D)."""
+    """Windows of two parts of a series, so that none lies in both, (steps, D) -> (N, length, D).
+
+    The stores ``series`` and ``step`` say where in its part each begins.
+    """
     if whole("length", length) > len(test):
         raise refuse("length", length, f"at most {len(test)}, the steps of the test part")
 
@@ -69,4 +73,9 @@ def sliding(train: np.ndarray, test: np.ndarray, length: int, step: int) -> Raw:
         views = np.lib.stride_tricks.sliding_window_view(series, length, axis=0)[::step]
         return np.ascontiguousarray(views.swapaxes(1, 2), dtype=np.float32)
 
-    return Raw(cut(train), test=Raw(cut(test), layout="sequence"), layout="sequence", ordered=True)
+    def raw(series: np.ndarray) -> Raw:
+        x = cut(series)
+        places = {"series": np.zeros(len(x), np.int64), "step": step * np.arange(len(x))}
+        return Raw(x, layout="sequence", ordered=True, stores=places)
+
+    return replace(raw(train), test=raw(test))

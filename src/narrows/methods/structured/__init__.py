@@ -65,4 +65,16 @@ ROWS = (
         "structured.vrnn",
         reads=("series",),
     ),
+    Method(
+        "timevae",
+        "TimeVAE: A Variational Auto-Encoder for Multivariate Time Series Generation",
+        2021,
+        "2111.08095",
+        "structured",
+        "A decoder that adds trend and seasons shows both, and windows it generates teach to predict real ones.",
+        2,
+        None,
+        "structured.timevae",
+        reads=("series",),
+    ),
 )
