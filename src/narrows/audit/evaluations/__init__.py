@@ -50,6 +50,7 @@ EVALUATIONS: Table[Evaluation] = Table(
         "splice": "narrows.audit.evaluations.splice:Splice",
         "probing": "narrows.audit.evaluations.probing:Probing",
         "ravel": "narrows.audit.evaluations.ravel:Ravel",
+        "series": "narrows.audit.evaluations.series:SeriesScores",
         "scr": "narrows.audit.evaluations.perturbation:SCR",
         "tpp": "narrows.audit.evaluations.perturbation:TPP",
     },

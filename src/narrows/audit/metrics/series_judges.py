@@ -83,17 +83,24 @@ def _trained(net: nn.Module, loss: Callable[[Tensor], Tensor], rows: int, steps:
         adam.step()
 
 
-def apart(places: Tensor, length: int, share: float = 0.2, seed: int = 0) -> tuple[Tensor, Tensor]:
+def apart(
+    places: Tensor, length: int, share: float = 0.2, seed: int = 0, blocks: int = _BLOCKS
+) -> tuple[Tensor, Tensor]:
     """Two parts of windows that share no step: the rows of each.
 
-    Windows in the order of their series and steps are cut into ten blocks; a fifth of the blocks, drawn with the seed,
-    is the second part. Windows of the first part that share a step with the second are left out.
+    Windows in the order of their series and steps are cut into blocks; a share of the blocks, drawn with the seed, is
+    the second part. Windows of the first part that share a step with the second are left out.
 
     Args:
         places: the series and the first step of each window, (N, 2) int64.
         length: steps of a window.
         share: fraction of blocks in the second part.
         seed: of the draw of blocks.
+        blocks: number of blocks. Of a series that drifts, more of them make the parts more alike, and leave out more
+            windows.
+
+    Raises:
+        RequestError: fewer windows than blocks.
 
     Example:
         >>> places = torch.stack([torch.zeros(20), torch.arange(20)], 1).long()
@@ -101,15 +108,15 @@ def apart(places: Tensor, length: int, share: float = 0.2, seed: int = 0) -> tup
         >>> len(second), bool((first[:, None] - second).abs().min() >= 3)
         (4, True)
     """
-    if len(places) < _BLOCKS:
-        raise refuse("places", len(places), f"at least {_BLOCKS} windows")
+    if len(places) < whole("blocks", blocks, low=2):
+        raise refuse("places", len(places), f"at least {blocks} windows")
     span = int(places[:, 1].max()) + length + 1
     order = (places[:, 0] * span + places[:, 1]).argsort(stable=True)
-    blocks = order.tensor_split(_BLOCKS)
-    count = min(max(1, round(fraction("share", share) * _BLOCKS)), _BLOCKS - 1)
-    drawn = torch.randperm(_BLOCKS, generator=torch.Generator().manual_seed(seed))
-    second = torch.cat([blocks[i] for i in drawn[:count].tolist()])
-    rest = torch.cat([blocks[i] for i in drawn[count:].tolist()])
+    cut = order.tensor_split(blocks)
+    count = min(max(1, round(fraction("share", share) * blocks)), blocks - 1)
+    drawn = torch.randperm(blocks, generator=torch.Generator().manual_seed(seed))
+    second = torch.cat([cut[i] for i in drawn[:count].tolist()])
+    rest = torch.cat([cut[i] for i in drawn[count:].tolist()])
     starts = (places[second, 0] * span + places[second, 1]).sort().values
     begin = places[rest, 0] * span + places[rest, 1]
     after = starts[torch.searchsorted(starts, begin).clamp(max=len(starts) - 1)]

@@ -57,6 +57,10 @@ BETTER: Mapping[str, Literal["lower", "higher"]] = {
     "quality/frechet": "lower",
     "prior/bits": "lower",
     **dict.fromkeys((f"generation/{name}" for name in ("frechet", "kid")), "lower"),
+    **dict.fromkeys((f"series/{name}" for name in ("discriminative", "predictive")), "lower"),
+    **dict.fromkeys(
+        (f"series/{name}" for name in ("autocorrelation", "spectrum", "correlation", "wasserstein")), "lower"
+    ),
     **dict.fromkeys(
         (f"generation/{name}" for name in ("precision", "recall", "coverage", "agreement")), "higher"
     ),
