@@ -43,7 +43,7 @@ class TimeDecoder(nn.Module):
     r"""Decodes a code to a window (T, C), as a sum of parts.
 
     .. math:: \hat x_{tc} = \ell_c(z) + \sum_{p=1}^P a_{pc}(z)\, (t/T)^p
-              + \sum_j s^{(j)}_{\lfloor t / d_j \rfloor \bmod m_j,\, c}(z) + r_{tc}(z)
+              + \sum_j s^{(j)}_{\lfloor t / d_j \rfloor \;\mathrm{mod}\; m_j,\, c}(z) + r_{tc}(z)
 
     A level, a trend of degree P, seasons :math:`s^{(j)}` with :math:`m_j` values of :math:`d_j` steps each, and the
     residual r of a net. Level and trend have a hidden layer, seasons are linear.

@@ -169,9 +169,9 @@ def _complete(examples: Examples, most: int) -> tuple[Tensor, Tensor | None]:
     rows = torch.arange(0, len(examples), -(-len(examples) // most))
     batch = examples.batch(rows)
     kept = _whole_rows(batch)
-    columns = known_of(examples).columns
-    stores = [columns[name] for name in ("series", "step") if isinstance(columns.get(name), Tensor)]
-    places = torch.stack([s[rows][kept].long() for s in stores], 1) if len(stores) == 2 else None  # type: ignore[index]
+    columns = [known_of(examples).columns.get(name) for name in ("series", "step")]
+    stores = [store[rows][kept].long() for store in columns if isinstance(store, Tensor)]
+    places = torch.stack(stores, 1) if len(stores) == 2 else None
     assert isinstance(batch.x, Tensor)
     return batch.x[kept].cpu().float(), places
 

@@ -48,7 +48,6 @@ def timevae(
         residual: whether a net adds what trend and seasons leave.
         weight: w, the weight of both errors.
         beta: weight of the KL divergence, a number or a schedule.
-        net: the networks of the encoder and of the residual.
 
     Raises:
         RequestError: data that are not series, or an argument out of range.

@@ -25,8 +25,7 @@ def il_lidvae(
 ) -> Autoencoder:
     r"""An IL-LIDVAE: a VAE whose decoder keeps codes apart, against posterior collapse.
 
-    .. math:: f(z) = \nabla\varphi_2(B\, \nabla\varphi_1(z)),\qquad
-              \|f(z) - f(z')\| \ge L^2\, \|z - z'\|
+    .. math:: f(z) = \nabla\varphi_2(B\, \nabla\varphi_1(z)),\qquad \|f(z) - f(z')\| \ge L^2\, \|z - z'\|
 
     Both functions phi are input-convex networks plus L |u|^2 / 2, and B appends zeros; ``net`` is the encoder. f gives
     the parameters of the likelihood, such as means or logits, of which there are at least as many as latents. If the
