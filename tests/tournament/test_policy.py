@@ -103,23 +103,30 @@ def test_more_workers_take_no_more_time_and_no_less_than_their_share():
     assert one / 2 <= two < one
 
 
-def test_the_plan_is_the_largest_that_ends_in_time():
+@pytest.mark.parametrize("seconds", [10.0, 20.0, 60.0, 200.0, 1000.0, 5000.0])
+def test_the_plan_has_the_most_candidates_that_leave_a_long_last_rung(seconds):
     prices, drawn = (
         [Price(0.01 * (1 + n % 3), 0.2) for n in range(27)],
         random.Random(0).sample(range(27), 27),
     )
-    for seconds in (20.0, 60.0, 200.0, 1000.0):
-        schedule, least = plan(prices, drawn, seconds, 2)
 
-        def needed(n, first):
-            some = Schedule(n, first)
-            return makespan(some, with_search(some, prices, drawn), 2)
+    def needed(n, first):
+        some = Schedule(n, first)
+        return makespan(some, with_search(some, prices, drawn), 2)
 
-        assert needed(schedule.candidates, schedule.first) <= seconds
-        assert needed(schedule.candidates, math.ceil(1.1 * schedule.first) + 1) > seconds
-        larger = [n for n in (27, 18, 12, 9, 6) if n > schedule.candidates]
-        assert all(needed(n, 100) > seconds for n in larger)
-        assert least == needed(3, 100)
+    def longest(n):  # the steps of the last rung, by trying all numbers of two digits
+        fitting = [
+            r for k in range(5) for r in range(10 * 10**k, 100 * 10**k, 10**k) if needed(n, r) <= seconds
+        ]
+        first = max(fitting, default=0)
+        return Schedule(n, first).rungs[-1].steps if first >= 100 else None
+
+    held = {n: steps for n in (27, 12, 9, 3) if (steps := longest(n))}
+    chosen = next((n for long in (5000, 1000, 0) for n, steps in held.items() if steps >= long), None)
+    schedule, least = plan(prices, drawn, seconds, 2)
+    assert least == needed(3, 100)
+    assert (schedule and schedule.candidates) == chosen
+    assert schedule is None or schedule.rungs[-1].steps == held[chosen]
 
 
 def test_too_little_time_has_no_plan():

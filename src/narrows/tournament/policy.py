@@ -32,11 +32,16 @@ T = TypeVar("T")
 ETA = 3
 """Of the candidates of a rung, one in `ETA` is promoted, and trained `ETA` times as long."""
 
+_MOST = 10**7
+
 LEAST = 100
 """Steps of the first rung at least; fewer say little about a method."""
 
-SIZES = (27, 18, 12, 9, 6, 3)
-"""Numbers of candidates, which leave one or two in the last rung."""
+SIZES = (27, 12, 9, 3)
+"""Numbers of candidates, which leave one in the last rung."""
+
+LONG = (5000, 1000, 0)
+"""Steps of the last rung: as many candidates as leave the first of these, in less time the second, then any number."""
 
 
 class Task(NamedTuple):
@@ -195,7 +200,10 @@ def makespan(schedule: Schedule, prices: Sequence[Price], workers: int) -> float
 def plan(
     prices: Sequence[Price], drawn: Sequence[int], seconds: float, workers: int, least: int = LEAST
 ) -> tuple[Schedule | None, float]:
-    """The schedule with the most candidates, then the most steps, that ends in time; and the least time for any.
+    """The schedule with the most candidates that leaves a long last rung and ends in time; and the least time for any.
+
+    With several numbers of candidates, the largest is taken whose last rung has 5000 steps, the default length of a
+    training; if none has, the largest with 1000; else the largest at all.
 
     Args:
         prices: of the candidates in their order; the first n of them take part.
@@ -210,6 +218,8 @@ def plan(
     Example:
         >>> plan([Price(0.01, 0.0)] * 9, range(9), 60.0, 1)[0]
         Schedule(candidates=9, first=150, eta=3)
+        >>> plan([Price(0.01, 0.0)] * 9, range(9), 150.0, 1)[0]
+        Schedule(candidates=3, first=1800, eta=3)
         >>> plan([Price(0.01, 0.0)] * 3, range(3), 1.0, 1)
         (None, 8.0)
     """
@@ -218,18 +228,22 @@ def plan(
         schedule = Schedule(n, first)
         return makespan(schedule, with_search(schedule, prices, drawn), workers)
 
-    known = [n for n in SIZES if n <= len(prices)]
-    for n in known:
+    def longest(n: int) -> int:
+        """The most steps of the first rung in this time; 0 if it is fewer than `least`."""
         if needed(n, least) > seconds:
-            continue
+            return 0
         low, high = least, 2 * least
-        while needed(n, high) <= seconds and high < 10**7:
+        while needed(n, high) <= seconds and high < _MOST:
             low, high = high, 2 * high
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if needed(n, middle) <= seconds else (low, middle)
-        return Schedule(n, max(least, _two_digits(low))), needed(known[-1], least)
-    return None, needed(known[-1], least)
+        return max(least, _two_digits(low))
+
+    known = [n for n in SIZES if n <= len(prices)]
+    found = [Schedule(n, first) for n in known if (first := longest(n))]
+    chosen = (one for steps in LONG for one in found if one.rungs[-1].steps >= steps)
+    return next(chosen, None), needed(known[-1], least)
 
 
 def with_search(schedule: Schedule, held: Sequence[T], drawn: Sequence[int]) -> list[T]:
