@@ -114,6 +114,10 @@ class Autoencoder(Part):
         batch = batch.visible()
         return self.bottleneck(self.encoder(batch.x, batch.condition), samples)
 
+    def given(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
+        """A pass whose codes are drawn given the observed values, to impute the others; by default `forward`."""
+        return self(batch, samples)
+
     def decode(self, z: Tree, condition: Condition = NO_CONDITION) -> Tensor:
         """The likelihood's parameters for z."""
         return self.decoder(z, condition)

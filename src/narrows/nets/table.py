@@ -58,6 +58,12 @@ class TableEncoder(MaskEncoder):
         self.width = self.columns.width + self.cycles.width + indicators * len(self.columns)
         self.net = net(self.width)
 
+    @property
+    def owner(self) -> tuple[int, ...]:
+        """The index of the column of each number that the net reads."""
+        masks = range(len(self.columns)) if self.indicators else ()
+        return (*self.columns.owner, *self.cycles.places * 2, *masks)
+
     @torch.no_grad()
     def prepare(self, model: Autoencoder, batch: Batch) -> None:
         """Mean and deviation of the logarithms of positive numbers and counts."""

@@ -99,7 +99,7 @@ def _some(
     With 0 samples from the one code of each row, which has no effective sample size.
     """
     if samples:
-        passed = model(batch, (samples,))
+        passed = model.given(batch, (samples,))
         rate = rate_of(passed)
         completion = model.likelihood.complete(passed)
         weights = (-(completion.nll + rate)).softmax(0)

@@ -42,6 +42,18 @@ ROWS = (
         ("table",),
     ),
     Method(
+        "vaeac",
+        "Variational Autoencoder with Arbitrary Conditioning",
+        2019,
+        "1806.02382",
+        "tabular",
+        "A prior given the observed cells imputes any others, near the exact mean and with intervals that hold.",
+        3,
+        None,
+        "tabular.vaeac",
+        ("table",),
+    ),
+    Method(
         "scvi",
         "Deep generative modeling for single-cell transcriptomics",
         2018,

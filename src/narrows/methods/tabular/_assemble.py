@@ -7,7 +7,8 @@ from collections.abc import Callable
 from torch import nn
 
 from narrows import likelihoods
-from narrows.core import Autoencoder, Bottleneck, Likelihood, Objective, Spec, as_spec
+from narrows.bottlenecks.masked.any_conditional import AnyConditional
+from narrows.core import Autoencoder, Batch, Bottleneck, Likelihood, Objective, Pass, Spec, as_spec
 from narrows.core.check import number, refuse
 from narrows.likelihoods.counts import GivenTotal
 from narrows.likelihoods.table import MixedTable
@@ -18,7 +19,19 @@ from narrows.nets.logarithm import reading
 from narrows.nets.table import TableEncoder
 from narrows.nets.totals import CountAutoencoder, ShareDecoder
 
-__all__ = ["count_autoencoder", "counted", "table_autoencoder"]
+__all__ = ["AnyConditionalAutoencoder", "count_autoencoder", "counted", "table_autoencoder"]
+
+
+class AnyConditionalAutoencoder(Autoencoder):
+    """An autoencoder whose bottleneck has codes given the observed cells, for imputation."""
+
+    def given(self, batch: Batch, samples: tuple[int, ...] = ()) -> Pass:
+        """A pass with codes from the prior given the observed cells."""
+        assert isinstance(self.bottleneck, AnyConditional)
+        batch = batch.visible()
+        features = self.encoder(batch.x, batch.condition)
+        code = self.bottleneck.given(features, samples)
+        return Pass(batch, code, self.decode(code.z, batch.condition), features)
 
 
 def table_autoencoder(
