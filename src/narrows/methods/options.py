@@ -43,6 +43,10 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         ),
         "positives": "p(x | z) of positive numbers with a long tail.",
         "counts": "p(x | z) of columns of counts.",
+        "encoder": (
+            "``vector``, a net of the whole row, zero where cells are missing; or ``set``, a sum over observed cells "
+            "of a net of the cell and its column (p-VAE, arXiv:1809.11142), for tables with many missing cells."
+        ),
         "indicators": (
             "give the encoder the mask of missing cells; else it cannot tell them from the mean (as in most papers)."
         ),

@@ -10,13 +10,14 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import Batch, Spec
+from narrows.core.check import whole
 from narrows.core.columns import Columns, columns_of, select_columns
 from narrows.nets.observed import MaskEncoder
 
 if TYPE_CHECKING:
     from narrows.core import Autoencoder
 
-__all__ = ["Cycles", "TableEncoder"]
+__all__ = ["Cycles", "SetEncoder", "TableEncoder"]
 
 _PERIODS = (86400.0, 7 * 86400.0, 365.2425 * 86400.0)
 """A day, a week and a year, in seconds."""
@@ -81,13 +82,16 @@ class TableEncoder(MaskEncoder):
     def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Cells (B, D), with the mask ``observed`` in the condition if any are missing -> features (B, F)."""
         x, observed = self.seen(x, condition)
-        parts = [self.columns.expand(self._standardised(x), observed)]
-        if self.cycles.width:
-            parts.append(self.cycles(x, observed))
+        parts = self._cells(x, observed)
         if self.indicators:
             parts.append(torch.ones_like(x) if observed is None else observed.to(x.dtype))
         out: Tensor = self.net(torch.cat(parts, -1))
         return out
+
+    def _cells(self, x: Tensor, observed: Tensor | None) -> list[Tensor]:
+        """The expanded cells, and the places of dates in their periods."""
+        parts = [self.columns.expand(self._standardised(x), observed)]
+        return [*parts, self.cycles(x, observed)] if self.cycles.width else parts
 
     def _standardised(self, x: Tensor) -> Tensor:
         """The cells, with standardised logarithms of positive numbers and counts."""
@@ -96,6 +100,52 @@ class TableEncoder(MaskEncoder):
         log = torch.zeros(x.shape[-1], dtype=torch.bool, device=x.device)
         log[list(self.logs)] = True
         return torch.where(log, (x.clamp_min(0).log1p() - self.mean) / self.deviation, x)
+
+
+class SetEncoder(TableEncoder):
+    r"""Encodes rows as the set of their observed cells: :math:`h = f\left(\sum_d s_d\, g(e_d, x_d)\right)`.
+
+    Each column has an embedding e_d, and the net g is that of all columns, so that a missing cell is no input at all. A
+    cell is described by its numbers times vectors of the column, of a level by the vector of the level.
+
+    Args:
+        spec: the spec of the table.
+        net: makes the net f from the width of its input.
+        width: width of the embeddings, and of what is summed.
+
+    Raises:
+        RequestError: a width below 1.
+
+    Example:
+        >>> encoder = SetEncoder(Spec((3,)), lambda width: nn.Linear(width, 2))
+        >>> encoder(torch.ones(5, 3), {}).shape
+        torch.Size([5, 2])
+
+    Reference:
+        Ma et al., EDDI: Efficient Dynamic Discovery of High-Value Information with Partial VAE, 2019. arXiv:1809.11142
+    """
+
+    entry: Tensor
+
+    def __init__(self, spec: Spec, net: Callable[[int], nn.Module], width: int = 32) -> None:
+        size = whole("width", width)
+        super().__init__(spec, lambda _: net(size), indicators=False)
+        self.register_buffer("entry", torch.tensor(self.owner), persistent=False)
+        self.embedding = nn.Parameter(torch.randn(len(self.columns), size) * size**-0.5)
+        self.vectors = nn.Parameter(torch.randn(self.width, size) * size**-0.5)
+        self.cell = nn.Sequential(nn.Linear(2 * size, size), nn.SiLU(), nn.Linear(size, size))
+
+    def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
+        """Cells (B, D), with the mask ``observed`` in the condition if any are missing -> features (B, F)."""
+        observed = condition.get("observed")
+        x = x if observed is None else torch.where(observed, x, 0)
+        cells = torch.cat(self._cells(x, observed), -1).unsqueeze(-1) * self.vectors
+        values = cells.new_zeros(*x.shape, cells.shape[-1]).index_add(-2, self.entry, cells)
+        each = self.cell(torch.cat([self.embedding.expand_as(values), values], -1))
+        if observed is not None:
+            each = torch.where(observed.unsqueeze(-1), each, 0)
+        out: Tensor = self.net(each.sum(-2))
+        return out
 
 
 class Cycles(nn.Module):

@@ -9,17 +9,17 @@ from torch import nn
 from narrows import likelihoods
 from narrows.bottlenecks.masked.any_conditional import AnyConditional
 from narrows.core import Autoencoder, Batch, Bottleneck, Likelihood, Objective, Pass, Spec, as_spec
-from narrows.core.check import number, refuse
+from narrows.core.check import choice, number, refuse
 from narrows.likelihoods.counts import GivenTotal
 from narrows.likelihoods.table import MixedTable
 from narrows.nets.build import code_width, net_for
 from narrows.nets.corrupt import Corrupted
 from narrows.nets.kinds import Net
 from narrows.nets.logarithm import reading
-from narrows.nets.table import TableEncoder
+from narrows.nets.table import SetEncoder, TableEncoder
 from narrows.nets.totals import CountAutoencoder, ShareDecoder
 
-__all__ = ["AnyConditionalAutoencoder", "count_autoencoder", "counted", "table_autoencoder"]
+__all__ = ["AnyConditionalAutoencoder", "count_autoencoder", "counted", "table_autoencoder", "table_encoder"]
 
 
 class AnyConditionalAutoencoder(Autoencoder):
@@ -42,6 +42,7 @@ def table_autoencoder(
     *,
     latent: int,
     indicators: bool,
+    encoder: str,
     net: str | Net,
 ) -> Autoencoder:
     """An autoencoder of tables with missing cells, whose encoder describes a diagonal Gaussian.
@@ -53,12 +54,32 @@ def table_autoencoder(
         objective: the objective.
         latent: width of the code, Z; a default for the table if 0.
         indicators: give the encoder the mask of observed cells.
+        encoder: ``vector`` or ``set``.
         net: the networks.
     """
     shape = likelihood.parameter_shape
     width, nets = code_width(latent, (likelihood.columns.width,)), net_for(net, shape, vectors="skip")
-    encoder = TableEncoder(spec, lambda inputs: nets.encoder((inputs,), 2 * width), indicators)
-    return Autoencoder(encoder, bottleneck(width), nets.decoder(width, shape), likelihood, objective)
+    reads = table_encoder(encoder, spec, lambda inputs: nets.encoder((inputs,), 2 * width), indicators)
+    return Autoencoder(reads, bottleneck(width), nets.decoder(width, shape), likelihood, objective)
+
+
+def table_encoder(
+    encoder: str, spec: Spec, net: Callable[[int], nn.Module], indicators: bool
+) -> TableEncoder:
+    """The encoder of a table, which reads rows as vectors or as sets of their observed cells.
+
+    Args:
+        encoder: ``vector`` or ``set``.
+        spec: description of the table.
+        net: makes the inner net from the width of its input.
+        indicators: give it the mask of observed cells; a set tells them by itself.
+
+    Raises:
+        RequestError: another encoder.
+    """
+    if choice("encoder", encoder, ("vector", "set")) == "set":
+        return SetEncoder(spec, net)
+    return TableEncoder(spec, net, indicators)
 
 
 def counted(spec: Spec | tuple[int, ...]) -> Spec:

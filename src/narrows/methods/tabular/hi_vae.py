@@ -7,10 +7,10 @@ from narrows.core import Autoencoder, Spec, as_spec
 from narrows.core.schedules import Schedule
 from narrows.likelihoods.columns.head import Head
 from narrows.likelihoods.table import MixedTable
+from narrows.methods.tabular._assemble import table_encoder
 from narrows.nets import build
 from narrows.nets.columns import ColumnDecoder
 from narrows.nets.kinds import Net
-from narrows.nets.table import TableEncoder
 from narrows.objectives.elbo import Elbo
 
 __all__ = ["hi_vae"]
@@ -28,6 +28,7 @@ def hi_vae(
     positives: str | Head = "log-normal",
     counts: str | Head = "poisson",
     indicators: bool = True,
+    encoder: str = "vector",
     net: str | Net = "auto",
 ) -> Autoencoder:
     r"""HI-VAE: a VAE of the observed cells of columns of several types, with a mixture of Gaussians as the prior.
@@ -65,7 +66,6 @@ def hi_vae(
     bottleneck = GaussianClusters(size, clusters, temperature)
     decoder = ColumnDecoder(size, bottleneck.clusters, likelihood.parameter_owner, width)
     nets = build.net_for(net, likelihood.parameter_shape)
-    encoder = TableEncoder(
-        spec, lambda inputs: nets.encoder((inputs,), 2 * size + bottleneck.clusters), indicators
-    )
-    return Autoencoder(encoder, bottleneck, decoder, likelihood, Elbo(beta=beta))
+    heads = 2 * size + bottleneck.clusters
+    reads = table_encoder(encoder, spec, lambda inputs: nets.encoder((inputs,), heads), indicators)
+    return Autoencoder(reads, bottleneck, decoder, likelihood, Elbo(beta=beta))

@@ -23,6 +23,7 @@ def missing_iwae(
     counts: str | Head = "negative-binomial",
     positives: str | Head = "log-logistic",
     indicators: bool = True,
+    encoder: str = "vector",
     net: str | Net = "auto",
 ) -> Autoencoder:
     r"""MIWAE: a latent variable model of the observed cells.
@@ -55,5 +56,5 @@ def missing_iwae(
         Importance(samples, gradient=gradient),
     )
     return table_autoencoder(
-        spec, Gaussian, likelihood, objective, latent=latent, indicators=indicators, net=net
+        spec, Gaussian, likelihood, objective, latent=latent, indicators=indicators, encoder=encoder, net=net
     )

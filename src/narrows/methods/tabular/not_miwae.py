@@ -24,6 +24,7 @@ def not_miwae(
     numbers: str | Head = "gaussian",
     counts: str | Head = "negative-binomial",
     indicators: bool = True,
+    encoder: str = "vector",
     net: str | Net = "auto",
 ) -> Autoencoder:
     r"""not-MIWAE: a latent variable model of the observed cells and of which cells are missing.
@@ -62,5 +63,5 @@ def not_miwae(
     likelihood = NotAtRandom(spec, numbers, counts, mechanism)
     objective = Importance(samples, gradient=gradient)
     return table_autoencoder(
-        spec, Gaussian, likelihood, objective, latent=latent, indicators=indicators, net=net
+        spec, Gaussian, likelihood, objective, latent=latent, indicators=indicators, encoder=encoder, net=net
     )
