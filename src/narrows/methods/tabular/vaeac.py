@@ -1,5 +1,7 @@
 """VAEAC: a VAE of any cells of a row given any others."""
 
+from functools import partial
+
 from torch import nn
 
 from narrows.bottlenecks.masked.any_conditional import AnyConditional
@@ -22,7 +24,6 @@ def vaeac(
     high: float = 1.0,
     numbers: str | Head = "logistic",
     counts: str | Head = "negative-binomial",
-    positives: str | Head = "log-logistic",
     net: str | Net = "auto",
 ) -> Autoencoder:
     r"""VAEAC: a VAE of hidden cells x_b given the others, for any b.
@@ -30,8 +31,8 @@ def vaeac(
     .. math:: \log p(x_b | x_{1-b}, b) \ge E_{q(z|x,b)}[\log p(x_b | z, x_{1-b}, b)]
               - \mathrm{KL}(q(z|x,b) \,\|\, p(z|x_{1-b},b))
 
-    Its prior is conditioned on the cells that are there, so that `narrows impute` draws codes from it without
-    importance weights. `narrows score` and the audit hide all cells: log p(x), as of a VAE.
+    `narrows impute` draws codes from the prior given the observed cells, without importance weights. `narrows score`
+    and the audit hide all cells: log p(x), as of a VAE.
 
     Args:
         skip: width of the prior's hidden layer, which the decoder reads, too.
@@ -49,15 +50,10 @@ def vaeac(
         Ivanov, Figurnov and Vetrov, Variational Autoencoder with Arbitrary Conditioning, 2019. arXiv:1806.02382
     """
     spec = as_spec(spec, "table")
-    likelihood, encoder = (
-        MixedTable(spec, numbers, counts, positives),
-        TableEncoder(spec, lambda _: nn.Identity()),
-    )
+    likelihood, encoder = MixedTable(spec, numbers, counts), TableEncoder(spec, lambda _: nn.Identity())
     shape, nets = likelihood.parameter_shape, net_for(net, likelihood.parameter_shape)
     width = code_width(latent, (likelihood.columns.width,))
-    bottleneck = AnyConditional(
-        width, encoder.owner, lambda n, out: nets.encoder((n,), out), skip=skip, low=low, high=high
-    )
-    return AnyConditionalAutoencoder(
-        encoder, bottleneck, nets.decoder(bottleneck.width, shape), likelihood, Elbo()
-    )
+    inner = partial(AnyConditional, skip=skip, low=low, high=high)
+    bottleneck = inner(width, encoder.owner, lambda n, out: nets.encoder((n,), out))
+    decoder = nets.decoder(bottleneck.width, shape)
+    return AnyConditionalAutoencoder(encoder, bottleneck, decoder, likelihood, Elbo())

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -27,12 +27,11 @@ def measure(trial: Trial) -> Mapping[str, float]:
     """Hide cells of linear data at random, fit, and impute the test rows, of which few or many cells are hidden."""
     train, steps = hide(trial.data.train, TRAIN, seed=2 * trial.seed), trial.budget["steps"]
     spec = replace(trial.data.spec, kind="table")
-    models = {
-        name: trial.fit(
-            trial.build(builder, spec=spec, numbers="gaussian"), train, lr=f"cosine:{3 / steps}:0:{steps}"
-        )
-        for name, builder in [("vaeac", vaeac), ("missing-iwae", missing_iwae)][: trial.budget.get("arms", 2)]
-    }
+    builders: dict[str, Callable[..., Autoencoder]] = {"vaeac": vaeac, "missing-iwae": missing_iwae}
+    models = {}
+    for name in [*builders][: trial.budget.get("arms", 2)]:
+        model = trial.build(builders[name], spec=spec, numbers="gaussian")
+        models[name] = trial.fit(model, train, lr=f"cosine:{3 / steps}:0:{steps}")
     numbers: dict[str, float] = {}
     for world, share in TEST.items():
         test = hide(trial.data.test, share, seed=2 * trial.seed + 1)
