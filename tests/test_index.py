@@ -213,5 +213,5 @@ def test_every_prior_has_a_row():
 
 
 def test_an_unknown_method_is_answered_with_the_nearest():
-    with pytest.raises(UnknownNameError, match="Did you mean .*`vae`"):
+    with pytest.raises(UnknownNameError, match=r"Did you mean .*`vae`"):
         find("vea")

@@ -87,7 +87,7 @@ def test_a_method_without_a_prior_cannot_sample():
 @pytest.mark.parametrize(
     ("estimator", "says"),
     [
-        (AutoencoderEstimator("vea"), "Did you mean `vae`"),
+        (AutoencoderEstimator("vaee"), "Did you mean `vae`"),
         (AutoencoderEstimator("vae", {"latnt": 3}), "Did you mean `latent`"),
         (VAE(latent=-1), "`latent` must be"),
         (VAE(steps=0), "`steps` must be"),

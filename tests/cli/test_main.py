@@ -94,7 +94,7 @@ def test_what_fit_is_asked_for_arrives(monkeypatch, cli, tmp_path):
     [
         ("fit digits --out x", "--method NAME"),
         ("fit --method vae --out x", "DATA"),
-        ("fit digits --method vea --out x", "Did you mean `vae`"),
+        ("fit digits --method vaee --out x", "Did you mean `vae`"),
         ("fit digts --method vae --out x", "Did you mean `digits`"),
         (
             "fit digits --method vae --out x --latnt 3",

@@ -31,7 +31,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     models = {}
     for name in [*builders][: trial.budget.get("arms", 2)]:
         model = trial.build(builders[name], spec=spec, numbers="gaussian")
-        models[name] = trial.fit(model, train, lr=f"cosine:{3 / steps}:0:{steps}")
+        models[name] = trial.fit(model, train, lr=f"cosine:{min(3 / steps, 0.01)}:0:{steps}")
     numbers: dict[str, float] = {}
     for world, share in TEST.items():
         test = hide(trial.data.test, share, seed=2 * trial.seed + 1)
@@ -82,7 +82,7 @@ PROOF = Proof(
             many/vaeac/coverage < 0.95  (not at quick scale)
         """),
     seeds=(100, 101, 102),
-    quick={"steps": 60, "samples": 20, "batch_size": 64, "arms": 1},
+    quick={"steps": 160, "samples": 20, "batch_size": 64, "arms": 1},
     default={"steps": 1000, "samples": 200},
     full={"steps": 10_000, "samples": 1000},
     notes="""
