@@ -52,6 +52,7 @@ EVALUATIONS: Table[Evaluation] = Table(
         "ravel": "narrows.audit.evaluations.ravel:Ravel",
         "series": "narrows.audit.evaluations.series:SeriesScores",
         "scr": "narrows.audit.evaluations.perturbation:SCR",
+        "stretches": "narrows.audit.evaluations.stretches:Stretches",
         "tpp": "narrows.audit.evaluations.perturbation:TPP",
     },
     words={"all": "every evaluation that this model and these data admit"},
