@@ -78,7 +78,11 @@ DAYS = [f"2024-01-{i % 28 + 1:02d}" for i in range(ROWS)]
             [],
             "Column `pay` of t.csv has numbers, but 'high' in row 5",
         ),
-        (columns(pay=with_cell(PAY, 5, "inf")), [], "Column `pay` of t.csv is inf in row 5: infinite or too large"),
+        (
+            columns(pay=with_cell(PAY, 5, "inf")),
+            [],
+            "Column `pay` of t.csv is inf in row 5: infinite or too large",
+        ),
         (
             {"age": ["1", "2"], "pay": ["1", "inf"]},
             [],
