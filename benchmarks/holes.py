@@ -1,6 +1,6 @@
 """What missing values cost: a masked training step over an unmasked one, and the imputation of a large table.
 
-    OMP_NUM_THREADS=2 python -m benchmarks holes [--rounds 15] [--rows 100000] [--codes 100]
+    OMP_NUM_THREADS=1 python -m benchmarks holes [--rounds 15] [--rows 100000] [--codes 100]
 
 Processor milliseconds of a training step of 128 examples, of which a fifth of the values is missing, and of one with
 the same model and no mask: medians of rounds of ten steps of each, and of their ratio. Then the wall seconds of

@@ -1,7 +1,7 @@
 """Imputation of hidden cells in three worlds of missing values: ours beside scikit-learn's, in one run.
 
     OMP_NUM_THREADS=1 python -m benchmarks imputation [--sets german-credit,adult] [--worlds random,other,self]
-                                  [--arms missing-iwae,vae,ae] [--seeds 0,1,2] [--share 0.2] [--json FILE]
+                                  [--arms missing-iwae,vae] [--seeds 0,1,2] [--share 0.2] [--json FILE]
 
 A fifth of the cells is hidden in training and test rows: completely at random; by another column, which is complete;
 or by their own value, larger ones more often (`narrows.data.holes.hide`). Each method is fitted to the training rows
@@ -11,10 +11,10 @@ column's standard deviation, of levels the share that is right, both averaged ov
 true numbers inside intervals of 90 %, averaged over columns with at least 20 different values: intervals of fewer
 values hold more than was asked.
 
-Ours have their defaults, but for 500 steps with a learning rate that falls by a cosine from 0.003. scikit-learn's read
-levels as indicators, of which the largest is the imputed level: IterativeImputer on the 30 nearest columns between the
-least and largest training value, KNNImputer with 5 neighbours. The two larger
-sets have one seed.
+Ours, of which any method that reads tables can be an arm, have their defaults, but for 500 steps with a learning rate
+that falls by a cosine from 0.003. scikit-learn's read levels as indicators, of which the largest is the imputed level:
+IterativeImputer on the 30 nearest columns between the least and largest training value, KNNImputer with 5 neighbours.
+The two larger sets have one seed.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from narrows.train import optimise
 SETS = ("german-credit", "adbench-breastw", "adbench-pageblocks", "adult")
 ONCE = ("adbench-pageblocks", "adult")
 """Sets with one seed."""
-OURS = ("missing-iwae", "vae", "ae")
+OURS = ("missing-iwae",)
 LARGE, TRAIN, TEST = 4000, 2000, 500
 FEW = 20
 """Columns of fewer different values have no intervals of 90 %."""
@@ -115,7 +115,7 @@ def chained(rows: np.ndarray, seed: int) -> Any:
     )
 
 
-ARMS: dict[str, Imputer] = {name: ours(name) for name in OURS} | {
+RIVALS: dict[str, Imputer] = {
     "mean or most frequent": means,
     "IterativeImputer": of_sklearn(chained),
     "KNNImputer": of_sklearn(nearest),
@@ -140,7 +140,7 @@ def measured(source: Source, arm: str, seed: int) -> dict[str, float]:
     assert truth is not None
     hidden = ~test.condition["observed"] & ~truth.isnan()
     began = time.process_time()
-    cells, bounds = ARMS[arm](source, train, test, seed)
+    cells, bounds = (RIVALS.get(arm) or ours(arm))(source, train, test, seed)
     seconds = time.process_time() - began
     unit = ColumnMeans.of(train.x, train.condition["observed"], columns).deviation
     errors = imputation_errors(cells, torch.where(hidden, truth, 0), hidden, columns, unit)
@@ -179,7 +179,7 @@ def main() -> None:
     names = lambda text: text.split(",")  # noqa: E731
     parser.add_argument("--sets", default=SETS, type=names)
     parser.add_argument("--worlds", default=WORLDS, type=names)
-    parser.add_argument("--arms", default=[arm for arm in ARMS if arm not in OURS[1:]], type=names)
+    parser.add_argument("--arms", default=[*OURS, *RIVALS], type=names)
     parser.add_argument("--seeds", default=[0, 1, 2], type=lambda text: [int(s) for s in text.split(",")])
     parser.add_argument("--share", type=float, default=0.2)
     parser.add_argument("--json", type=Path, help="append each figure to this file")
