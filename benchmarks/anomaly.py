@@ -81,7 +81,9 @@ def lof(train: np.ndarray, test: np.ndarray, seed: int) -> np.ndarray:
     return -LocalOutlierFactor(20, novelty=True).fit(train).score_samples(test)
 
 
-def ours(steps: int, *, scale: str = "auto", stop: bool = False, bags: int = 1, **options: Any) -> Detector:
+def ours(
+    steps: int, *, scale: str = "auto", stop: bool = False, bags: int = 1, codes: int = 64, **options: Any
+) -> Detector:
     """The mean -log p(x) of variational autoencoders.
 
     Args:
@@ -89,6 +91,7 @@ def ours(steps: int, *, scale: str = "auto", stop: bool = False, bags: int = 1, 
         scale: the scaling of columns.
         stop: early stopping on a tenth of the training rows.
         bags: number of models, each with a seed and 60 % of the rows of its own.
+        codes: drawn for the score of a row.
         options: of the method.
     """
 
@@ -104,7 +107,8 @@ def ours(steps: int, *, scale: str = "auto", stop: bool = False, bags: int = 1, 
                 model, source.train, **how, patience=10 if stop else None, validation=None if stop else 0
             )
             parts = torch.arange(len(source.test)).split(512)
-            found.append(torch.cat([score_terms(model, source.test.batch(rows))["nll"] for rows in parts]))
+            scored = [score_terms(model, source.test.batch(rows), codes)["nll"] for rows in parts]
+            found.append(torch.cat(scored))
         return torch.stack(found).mean(0).double().numpy()
 
     return detector

@@ -41,6 +41,12 @@ ROWS = (
     Row("vae", _RATED, _FLAT, {"latent": _LATENT, "net": _NETS, "beta": (1.0, 0.5)}),
     Row("vae", ("reconstruct", "generate"), ("image",), {"latent": _LATENT, "beta": (1.0, 0.5, 0.1)}),
     Row(
+        "vae",
+        ("detect",),
+        ("vector",),
+        {"latent": (4, 2, 8, 16), "likelihood": ("composite", "student-t:df=2")},
+    ),
+    Row(
         "missing-iwae",
         ("impute", "compress"),
         ("table",),
