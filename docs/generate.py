@@ -40,7 +40,7 @@ REFERENCE = {
         "priors",
         "kernels",
     ),
-    "Work": ("data", "train", "runs", "audit", "activations", "proofs", "testing", "sklearn"),
+    "Work": ("data", "train", "runs", "tournament", "audit", "activations", "proofs", "testing", "sklearn"),
 }
 UNSHOWN = {"__init__.py", "checks", "named", "readers", "strategies", "harvesting"}
 """Internal files and folders, which are not in the reference."""
