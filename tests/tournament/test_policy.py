@@ -103,7 +103,7 @@ def test_more_workers_take_no_more_time_and_no_less_than_their_share():
     assert one / 2 <= two < one
 
 
-@pytest.mark.parametrize("seconds", [10.0, 20.0, 60.0, 200.0, 1000.0, 5000.0])
+@pytest.mark.parametrize("seconds", [10.0, 20.0, 200.0, 1000.0])
 def test_the_plan_has_the_most_candidates_that_leave_a_long_last_rung(seconds):
     prices, drawn = (
         [Price(0.01 * (1 + n % 3), 0.2) for n in range(27)],
@@ -115,11 +115,9 @@ def test_the_plan_has_the_most_candidates_that_leave_a_long_last_rung(seconds):
         return makespan(some, with_search(some, prices, drawn), 2)
 
     def longest(n):  # the steps of the last rung, by trying all numbers of two digits
-        fitting = [
-            r for k in range(5) for r in range(10 * 10**k, 100 * 10**k, 10**k) if needed(n, r) <= seconds
-        ]
-        first = max(fitting, default=0)
-        return Schedule(n, first).rungs[-1].steps if first >= 100 else None
+        numbers = (r for k in (1, 2, 3) for r in range(10 * 10**k, 100 * 10**k, 10**k))
+        fitting = list(itertools.takewhile(lambda r: needed(n, r) <= seconds, numbers))
+        return Schedule(n, fitting[-1]).rungs[-1].steps if fitting else None
 
     held = {n: steps for n in (27, 12, 9, 3) if (steps := longest(n))}
     chosen = next((n for long in (5000, 1000, 0) for n, steps in held.items() if steps >= long), None)
