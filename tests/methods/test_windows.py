@@ -129,3 +129,13 @@ def test_a_method_without_series_says_which_read_them(steps):
     with pytest.raises(RequestError, match=r"this method reads no series.*`vae`, `wae` or `vrnn`"):
         nr.data.open(steps, kinds=METHODS["topk-sae"].reads, series="pump", window=12)
     assert {"series"} <= {*METHODS["vae"].reads} & {*METHODS["wae"].reads} & {*METHODS["vrnn"].reads}
+
+
+def test_series_that_are_shorter_than_a_window_are_left_out_and_said(tmp_path, capsys):
+    lines = [f"{s},{t},{(t % 5) / 5}" for s, n in (("a", 40), ("b", 30), ("c", 6)) for t in range(n)]
+    (tmp_path / "s.csv").write_text("unit,t,x\n" + "\n".join(lines))
+    run = nr.fit(
+        tmp_path / "s.csv", "vae", steps=1, data_options={"window": 10, "stride": 5}, out=tmp_path / "r"
+    )
+    assert "Left out: 1 series, shorter than the window." in capsys.readouterr().err
+    assert len(run.data.train) + len(run.data.test) == 7 + 5

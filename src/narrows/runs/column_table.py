@@ -25,7 +25,10 @@ _SHOWN = 3
 
 
 def say_columns(source: Source, likelihood: Likelihood, shown: Silent) -> None:
-    """Print the columns of a table with named columns before a model is trained on it, and which counts are all 0."""
+    """Print the columns of a table with named columns, which counts are all 0, and which series are left out."""
+    if source.spec.kind == "series":
+        for what, why in source.left_out.items():
+            shown.say(f"Left out: {what}, {why}.")
     if source.spec.values == "counts" and (zero := _zero(source)):
         some = ", ".join(map(str, zero[:_SHOWN])) + (", ..." if len(zero) > _SHOWN else "")
         shown.say(
