@@ -14,7 +14,7 @@ from torch import Tensor
 from narrows import data as nd
 from narrows.core import Spec
 from narrows.core.check import RequestError, number, refuse, whole
-from narrows.core.columns import LEVELS
+from narrows.core.columns import NUMBERS
 from narrows.core.texts import names_of
 from narrows.data import Dataset
 from narrows.data.opening import raw_like
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 __all__ = ["impute"]
 
 _SAMPLES = 1000
-_NOT_NUMBERS = ("binary", *LEVELS)
 
 
 def impute(
@@ -50,7 +49,7 @@ def impute(
     """Impute missing values of tables, arrays and series, given the observed ones.
 
     Args:
-        run: a run of a method for tables with missing cells, or for series.
+        run: a run that was fitted on a table, on arrays with missing values, or on series.
         data: a file, an array, or None for the test split of the run.
         samples: number of codes drawn for each row, by default 1000; for each series or array by default 200.
         draws: 0 for single imputation: the conditional mean of numbers, the most probable category. M > 0 for
@@ -95,7 +94,7 @@ def impute(
 def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> Imputed:
     """Impute the missing cells of a table."""
     spec, form, draws = run.recipe.spec, run.recipe.data, how.draws
-    if how.interval and all(part.values in _NOT_NUMBERS for part in spec.parts.values()):
+    if how.interval and all(part.values not in NUMBERS for part in spec.parts.values()):
         raise refuse("intervals", how.interval, "left out: the table has no column of numbers")
     dataset, cells = _opened(run, data, options)
     names = list(spec.parts)
@@ -108,7 +107,7 @@ def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
         imputed, part = values[:, missing[rows, index], index], spec.parts[name]
         if draws:
             imputed = imputed.reshape(1, -1)
-        elif part.values in _NOT_NUMBERS or not missing[:, index].any():
+        elif part.values not in NUMBERS or not missing[:, index].any():
             imputed = imputed[:1]
         fill(filled, name, [written(plane, part) for plane in imputed])
     if how.ess:
