@@ -65,6 +65,7 @@ ROWS = (
     Row("denoising-ae", ("reconstruct",), ("image",), {"latent": _LATENT, "level": (0.3, 0.1)}),
     Row("wae", ("reconstruct", "generate"), _ANY, {"latent": _LATENT}),
     Row("gm-vae", ("impute", "generate", "compress"), _FLAT, {"latent": _LATENT, "components": (10, 5, 20)}),
+    Row("vaeac", ("impute",), ("table",), {"latent": _LATENT, "net": ("auto", "mlp:128")}),
     Row("hi-vae", ("impute",), ("table",), {"latent": (10, 5, 20), "clusters": (10, 5)}),
     Row("gm-vae", ("generate",), ("image",), {"latent": _LATENT, "components": (10, 20)}),
     Row("flow-vae", ("generate", "detect", "compress"), _FLAT, {"latent": _LATENT}),
