@@ -25,6 +25,7 @@ SMALL = {
     "burn_in": 0,
     "couplings": 1,
     "clusters": 3,
+    "modes": 3,
 }
 
 

@@ -65,6 +65,8 @@ class MixedTable(Likelihood):
         self.names, self.columns = tuple(columns), Columns.of(spec)
         heads = heads_of(list(columns.values()), numbers, counts, positives)
         self.heads = nn.ModuleList(head for head, _ in heads)
+        if any(head.transformed for head, _ in heads):
+            self.unit = "nats of transformed cells"
         self.places = [places for _, places in heads]
         self.order = tuple(index for places in self.places for index in places)
         self.widths = [head.width for head, _ in heads]
@@ -113,6 +115,15 @@ class MixedTable(Likelihood):
     def sample(self, parameters: Tensor) -> Tensor:
         """A draw of every column, (*samples, B, D)."""
         return self._in_place(torch.cat([head.sample(part) for head, part in self._split(parameters)], -1))
+
+    @property
+    def encoded_owner(self) -> tuple[int, ...]:
+        """The index of the column of each number of `encoded`."""
+        return tuple(places[index] for head, places in self.by_head() for index in head.encoded_owner)
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """Cells (B, D) as an encoder reads them that shares the transformations of the heads."""
+        return torch.cat([head.encoded(select_columns(x, places)) for head, places in self.by_head()], -1)
 
     def by_head(self) -> list[tuple[Head, tuple[int, ...]]]:
         """The heads, and the columns of each."""

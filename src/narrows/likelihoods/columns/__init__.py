@@ -29,6 +29,7 @@ NUMBERS: Table[Head] = Table(
         "gaussian": f"{_HERE}.density:GaussianDensity",
         "student-t": f"{_HERE}.density:StudentTDensity",
         "normal": f"{_HERE}.density:NormalDensity",
+        "modes": f"{_HERE}.modes:ModeHead",
     },
     supplied=("columns",),
 )
@@ -40,6 +41,7 @@ POSITIVES: Table[Head] = Table(
     {
         "log-logistic": f"{_HERE}.logistic:LogLogistic",
         "log-normal": f"{_HERE}.density:LogNormalDensity",
+        "modes": f"{_HERE}.modes:ModeHead",
     },
     supplied=("columns",),
 )
@@ -52,6 +54,7 @@ COUNTS: Table[Head] = Table(
         "negative-binomial": f"{_HERE}.count:negative_binomial",
         "poisson": f"{_HERE}.count:poisson",
         "zinb": f"{_HERE}.count:zero_inflated",
+        "modes": f"{_HERE}.modes:ModeHead",
     },
     supplied=("columns",),
 )

@@ -26,6 +26,9 @@ class Head(nn.Module):
     title: str
     """Its name in tables of columns."""
 
+    transformed = False
+    """Whether its nats are those of transformed cells, which are not comparable with others."""
+
     width: int
     """The number of parameters of all columns together, P."""
 
@@ -72,6 +75,15 @@ class Head(nn.Module):
     def statistics(self, x: Tensor) -> Tensor:
         """Cells (..., C) in the form of `expected`, (..., E): of cells that are certain."""
         return x
+
+    @property
+    def encoded_owner(self) -> tuple[int, ...]:
+        """The column of each number of `encoded`."""
+        return self.owner
+
+    def encoded(self, x: Tensor) -> Tensor:
+        """Cells (..., C) as an encoder reads them that shares the transformation of the head."""
+        return self.statistics(x)
 
     def rsample(self, parameters: Tensor) -> Tensor:
         """A draw in the form of `expected`, (..., E), with a gradient.

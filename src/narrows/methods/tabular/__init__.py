@@ -54,6 +54,18 @@ ROWS = (
         ("table",),
     ),
     Method(
+        "tvae",
+        "Modeling Tabular Data using Conditional GAN",
+        2019,
+        "1907.00503",
+        "tabular",
+        "Numbers as modes of their columns give samples whose columns are distributed more like the data's.",
+        3,
+        None,
+        "tabular.tvae",
+        ("table",),
+    ),
+    Method(
         "scvi",
         "Deep generative modeling for single-cell transcriptomics",
         2018,

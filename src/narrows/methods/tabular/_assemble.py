@@ -4,12 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from narrows import likelihoods
 from narrows.bottlenecks.masked.any_conditional import AnyConditional
-from narrows.core import Autoencoder, Batch, Bottleneck, Likelihood, Objective, Pass, Spec, as_spec
+from narrows.core import (
+    NO_CONDITION,
+    Autoencoder,
+    Batch,
+    Bottleneck,
+    Condition,
+    Likelihood,
+    Objective,
+    Pass,
+    Spec,
+    as_spec,
+)
 from narrows.core.check import choice, number, refuse
+from narrows.core.columns import select_columns
+from narrows.core.reference import ModuleReference
 from narrows.likelihoods.counts import GivenTotal
 from narrows.likelihoods.table import MixedTable
 from narrows.nets.build import code_width, net_for
@@ -19,7 +33,36 @@ from narrows.nets.logarithm import reading
 from narrows.nets.table import SetEncoder, TableEncoder
 from narrows.nets.totals import CountAutoencoder, ShareDecoder
 
-__all__ = ["AnyConditionalAutoencoder", "count_autoencoder", "counted", "table_autoencoder", "table_encoder"]
+__all__ = [
+    "AnyConditionalAutoencoder",
+    "TransformedEncoder",
+    "count_autoencoder",
+    "counted",
+    "table_autoencoder",
+    "table_encoder",
+]
+
+
+class TransformedEncoder(nn.Module):
+    """Encodes rows as their likelihood transforms them, with the mask of observed cells.
+
+    Args:
+        likelihood: the likelihood.
+        net: makes the inner net from the width of its input.
+    """
+
+    def __init__(self, likelihood: MixedTable, net: Callable[[int], nn.Module]) -> None:
+        super().__init__()
+        self.likelihood, self.owner = ModuleReference(likelihood), likelihood.encoded_owner
+        self.net = net(len(self.owner) + likelihood.shape[0])
+
+    def forward(self, x: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """Cells (B, D), with the mask ``observed`` in the condition if any are missing -> features (B, F)."""
+        observed = condition.get("observed", torch.ones_like(x, dtype=torch.bool))
+        cells = self.likelihood.module.encoded(torch.where(observed, x, 0))
+        cells = torch.where(select_columns(observed, self.owner), cells, 0)
+        found: Tensor = self.net(torch.cat([cells, observed.to(x.dtype)], -1))
+        return found
 
 
 class AnyConditionalAutoencoder(Autoencoder):
