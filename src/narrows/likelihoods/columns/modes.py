@@ -48,7 +48,8 @@ def fit_modes(x: Tensor, modes: int = 10) -> tuple[Tensor, Tensor, Tensor]:
     cells = x if len(x) else x.new_zeros(1)
     spread = cells.std(correction=0)
     floor = torch.where(spread > 0, _NARROW * spread, 1.0)
-    means = cells.quantile((torch.arange(modes, device=x.device, dtype=x.dtype) + 0.5) / modes)
+    places = (torch.arange(modes, device=x.device, dtype=x.dtype) + 0.5) / modes
+    means = cells.unique().quantile(places)  # of distinct values: equal modes would stay equal
     deviations = (spread / math.sqrt(modes)).clamp_min(floor).expand(modes)
     counts = x.new_full((modes,), len(cells) / modes)
     for _ in range(_ROUNDS):

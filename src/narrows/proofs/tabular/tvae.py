@@ -58,12 +58,18 @@ PROOF = Proof(
     claims=Claim.read("""
         Columns of numbers of new rows are half as far from those of test rows as with Gaussian numbers:
             tvae/numbers < 0.5 * gaussian/numbers  (not at quick scale)
+            Post hoc: [start]
         ... and at most a fifth of a deviation:
             tvae/numbers < 0.2
+            Post hoc: [start]
         The levels are not further away by more than 0.05 (total variation):
             tvae/levels < gaussian/levels + 0.05  (not at quick scale)
+            Post hoc: [start]
+        [start] On seeds 100 to 102 modes started at quantiles of all cells, so that most modes of a column with one
+            frequent value were equal and stayed so: distances of 0.14 (0.35 of the rival), 0.08 to 0.18 by seed. They
+            start at quantiles of the distinct values now. Claims and budget are the same.
         """),
-    seeds=(100, 101, 102),
+    seeds=(200, 201, 202),
     quick={"steps": 60, "rows": 500, "batch_size": 64, "arms": 1},
     default={"steps": 800, "rows": 5000},
     full={"steps": 20_000, "rows": 15_000},
