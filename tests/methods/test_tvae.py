@@ -81,4 +81,4 @@ def test_draws_have_the_modes_of_the_column():
 
 
 def test_nats_are_said_to_be_of_transformed_cells():
-    assert tvae(SPEC, latent=2).likelihood.unit == "nats of transformed cells"
+    assert tvae(SPEC, latent=2).likelihood.unit == "transformed nats"

@@ -66,7 +66,7 @@ class MixedTable(Likelihood):
         heads = heads_of(list(columns.values()), numbers, counts, positives)
         self.heads = nn.ModuleList(head for head, _ in heads)
         if any(head.transformed for head, _ in heads):
-            self.unit = "nats of transformed cells"
+            self.unit = "transformed nats"
         self.places = [places for _, places in heads]
         self.order = tuple(index for places in self.places for index in places)
         self.widths = [head.width for head, _ in heads]

@@ -16,6 +16,9 @@ from narrows.likelihoods.columns.head import Head
 __all__ = ["ModeHead", "fit_modes"]
 
 _ROUNDS = 100
+"""The largest number of rounds."""
+_SETTLED = 1e-3
+"""The rounds end when no weight changes by more."""
 _CONCENTRATION = 1e-3
 """Of the Dirichlet prior on the weights: so small that modes without need are left empty."""
 _LEAST = 0.005
@@ -54,7 +57,9 @@ def fit_modes(x: Tensor, modes: int = 10) -> tuple[Tensor, Tensor, Tensor]:
     counts = x.new_full((modes,), len(cells) / modes)
     for _ in range(_ROUNDS):
         share = _log_joint(cells, torch.digamma(_CONCENTRATION + counts), means, deviations).softmax(-1)
-        counts = share.sum(0)
+        before, counts = counts, share.sum(0)
+        if float((counts - before).abs().max()) < _SETTLED * len(cells):
+            break
         held = counts.clamp_min(1e-6)
         means = torch.where(counts > 1e-6, (share * cells[:, None]).sum(0) / held, means)
         variances = (share * (cells[:, None] - means).square()).sum(0) / held

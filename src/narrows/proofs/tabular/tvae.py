@@ -26,7 +26,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
     models = {"tvae": trial.build(tvae, spec=spec), "gaussian": trial.build(missing_iwae, spec=spec, **RIVAL)}
     numbers = {}
     for name in [*models][: trial.budget.get("arms", 2)]:
-        model = trial.fit(models[name], lr=f"cosine:2e-3:0:{steps}")
+        model = trial.fit(models[name], lr=f"cosine:{min(1.6 / steps, 0.01)}:0:{steps}")
         for key, value in _distances(_drawn(model, len(test), trial.seed), test, columns).items():
             numbers[f"{name}/{key}"] = value
     train = trial.data.train.all().x
@@ -70,7 +70,7 @@ PROOF = Proof(
             start at quantiles of the distinct values now. Claims and budget are the same.
         """),
     seeds=(200, 201, 202),
-    quick={"steps": 60, "rows": 500, "batch_size": 64, "arms": 1},
+    quick={"steps": 120, "rows": 500, "batch_size": 64, "arms": 1},
     default={"steps": 800, "rows": 5000},
     full={"steps": 20_000, "rows": 15_000},
     notes="""
