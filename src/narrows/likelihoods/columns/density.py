@@ -184,7 +184,7 @@ class LogNormalDensity(NormalDensity):
         columns: the specs of the columns.
 
     Example:
-        >>> LogNormalDensity([Spec((), "positive")]).expected(torch.tensor([0.0, -20.0])).round(decimals=4)
+        >>> LogNormalDensity([Spec((), "positive")]).expected(torch.tensor([0.0, -20.0])).round(decimals=3)
         tensor([0.])
 
     Reference:
