@@ -11,7 +11,7 @@ import pytest
 
 from narrows import __version__
 from narrows.cli.docstrings import signature
-from narrows.cli.look import source_path
+from narrows.cli.look import of_method
 from narrows.cli.main import COMMANDS
 from narrows.core.check import WorkError
 from narrows.core.texts import docstring_args, shown
@@ -103,7 +103,7 @@ def test_list_of_a_family(cli):
 def test_paper_reads_from_the_source_what_the_builder_has(name):
     """The source is read without importing it; what Python finds on import must be the same."""
     row = METHODS[name]
-    says, options = signature(source_path(row), row.function, row.family)
+    says, options = of_method(row)
     function = builder(name)
     assert inspect.getdoc(function).startswith(says.split(".")[0].split("\n")[0][:40])
     known = [p for p in inspect.signature(function).parameters.values() if p.kind is p.KEYWORD_ONLY]

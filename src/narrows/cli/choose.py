@@ -48,7 +48,7 @@ def choose(
     *,
     data_options: dict[str, Any],
 ) -> None:
-    """Choose a method, its size and the preprocessing by a tournament within a budget of time.
+    """Choose a method, its size and preprocessing by a tournament within a budget of time.
 
     Many candidates are trained briefly, the best third longer, and so on; random search at equal cost and simple
     baselines take part. The best are scored again on fresh rows, and compared on one page. The same command continues

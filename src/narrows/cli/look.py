@@ -14,7 +14,9 @@ from narrows import methods
 from narrows.cli.docstrings import signature, signature_of
 from narrows.cli.output import print_json
 from narrows.core.check import refuse
+from narrows.core.texts import shown
 from narrows.methods.index import entries, entry
+from narrows.methods.options import SHARED
 from narrows.methods.row import Method
 from narrows.methods.techniques import Technique
 from narrows.priors import PRIORS, SAMPLING
@@ -22,7 +24,7 @@ from narrows.priors import PRIORS, SAMPLING
 _TABLES = (".csv", ".tsv", ".gz", ".parquet")
 """Suffixes of files with tables."""
 
-__all__ = ["data_get", "data_info", "data_list", "list_methods", "paper"]
+__all__ = ["data_get", "data_info", "data_list", "list_methods", "of_method", "paper"]
 
 
 def list_methods(family: str | None = None, json: bool = False) -> None:
@@ -51,7 +53,7 @@ def paper(name: str, json: bool = False) -> None:
     if isinstance(row, Technique):
         _technique(row, json)
         return
-    says, options = signature(source_path(row), row.function, row.family)
+    says, options = of_method(row)
     if json:
         print_json({**_facts(row), "summary": says, "options": options})
         return
@@ -200,6 +202,17 @@ def _facts(row: Method | Technique) -> dict[str, Any]:
 def heading(text: str) -> None:
     """Print a line, bold on a terminal."""
     print(f"\033[1m{text}\033[0m" if sys.stdout.isatty() and "NO_COLOR" not in os.environ else text)
+
+
+def of_method(row: Method) -> tuple[str, list[dict[str, str]]]:
+    """The summary of a method and its options, read from the sources.
+
+    A method for arrays and tables has the option of the encoder for missing values too (`methods/tabular/_mixed.py`).
+    """
+    says, options = signature(source_path(row), row.function, row.family)
+    if {"array", "table"} <= {*row.reads}:
+        options.append({"name": "withhold", "default": shown(None), "says": SHARED[""]["withhold"]})
+    return says, options
 
 
 def source_path(row: Method) -> Path:
