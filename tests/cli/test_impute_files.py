@@ -104,6 +104,7 @@ def test_intervals_are_columns_of_the_types_of_the_numbers(cli, fitted, tmp_path
     assert code == 0
     assert "effective sample size below 10" in err
     before, after = parquet.read_table(path), parquet.read_table(out)
+    assert "_lower" not in err, "the columns that were added have no empty cells to speak of"
     assert after.column_names[: before.num_columns] == before.column_names
     for name in ("int8", "uint64", "float32", "decimal", "stamp_us", "date32"):
         low, high, value = (after[f"{name}{end}"] for end in ("_lower", "_upper", ""))

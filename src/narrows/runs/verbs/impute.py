@@ -100,6 +100,7 @@ def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
     names = list(spec.parts)
     missing = np.stack([cells.holes(name) for name in names], 1)
     unread_cells = _store(dataset).isnan().numpy()
+    unread = tuple(n for n in cells.columns if n not in names and cells.holes(n).any())
     rows = np.flatnonzero(missing.any(1))
     values, ess = _values(run, dataset, rows, how)
     filled = cells.repeated(draws) if draws else cells
@@ -116,7 +117,7 @@ def _impute_table(run: Run, data: Any, how: How, options: Mapping[str, Any]) -> 
         filled,
         {n: int(missing[:, i].sum()) for i, n in enumerate(names) if missing[:, i].any()},
         {n: int(k) for i, n in enumerate(names) if (k := (unread_cells & ~missing)[:, i].sum())},
-        tuple(n for n in cells.columns if n not in names and cells.holes(n).any()),
+        unread,
         ess,
         draws,
         packed=None
