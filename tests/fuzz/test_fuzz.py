@@ -177,11 +177,11 @@ def test_digests_tell_values_types_and_shapes_apart():
 
 
 def test_no_damaged_file_of_any_format_ends_in_a_fault():
-    done = alone("-m", "fuzz", "--cases", "300", "--seed", "20", "--json")
+    done = alone("-m", "fuzz", "--cases", "200", "--seed", "20", "--json")
     found = json.loads(done.stdout)
     assert found["faults"] == [], "make fuzz SEED=20 CASE=format:number repeats a case"
     assert done.returncode == 0, done.stderr
-    assert sum(sum(kinds.values()) for kinds in found["counts"].values()) >= 290
+    assert sum(sum(kinds.values()) for kinds in found["counts"].values()) >= 190
     assert all(kinds for kinds in found["counts"].values())
 
 

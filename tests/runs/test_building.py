@@ -10,6 +10,7 @@ import torch
 import narrows as nr
 from narrows.core import Spec
 from narrows.core.check import RequestError
+from narrows.core.progress import Silent
 from narrows.methods import index
 from narrows.runs.building import resolve
 from narrows.sklearn import AutoencoderEstimator
@@ -26,7 +27,7 @@ def built(name, rows, **options):
     for spec in SPECS:
         source = SimpleNamespace(spec=spec, train=range(rows))
         try:
-            model = resolve(name, options)[1](source, {})
+            model = resolve(name, options)[1](source, {}, Silent().say)
         except RequestError:
             continue
         plan_for(model, rows, {})
