@@ -10,6 +10,20 @@ from narrows.core import Autoencoder, Batch, Bottleneck, Code, Likelihood, Objec
 from narrows.core.evidence import Indices, Latents
 
 
+class Identity(nn.Module):
+    """A net that passes its input on."""
+
+    def forward(self, x, condition=()):
+        return x
+
+
+class Plain(Bottleneck):
+    """A code without a cost."""
+
+    def forward(self, h, samples=()):
+        return Code(h)
+
+
 class Flat(nn.Module):
     """A linear map of the flattened input; told classes are ignored."""
 

@@ -4,25 +4,14 @@ from dataclasses import replace
 
 import pytest
 import torch
-from audit_models import UnitGaussian
-from torch import nn
+from audit_models import Identity, Plain, UnitGaussian
 
 from narrows import data as nd
 from narrows.audit import audit
 from narrows.audit.evaluations.generation import Generation
 from narrows.audit.report.compared import Measured, compared
-from narrows.core import Autoencoder, Bottleneck, Code, Objective, Prior
+from narrows.core import Autoencoder, Objective, Prior
 from narrows.core.check import RequestError
-
-
-class Identity(nn.Module):
-    def forward(self, x, condition=()):
-        return x
-
-
-class Plain(Bottleneck):
-    def forward(self, h, samples=()):
-        return Code(h)
 
 
 class Drawn(Prior):

@@ -5,8 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from audit_models import UnitGaussian
-from torch import nn
+from audit_models import Identity, Plain, UnitGaussian
 
 from narrows import data as nd
 from narrows.audit import audit
@@ -38,11 +37,6 @@ class Shades(Bottleneck):
         if self.wrong:
             z[: int(self.wrong * len(z))] = 1 - z[: int(self.wrong * len(z))].round()
         return Code(z, evidence=(Indices(symbols, self.codes),))
-
-
-class Identity(nn.Module):
-    def forward(self, x, condition=()):
-        return x
 
 
 class Field(Prior):
@@ -130,10 +124,6 @@ def test_numbers_have_a_density():
 
         def sample(self, n, condition=()):
             return 2 * torch.randn(n, 2)
-
-    class Plain(Bottleneck):
-        def forward(self, h, samples=()):
-            return Code(h)
 
     torch.manual_seed(0)
     x = 2 * torch.randn(4000, 2)

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.threshold import elbo_weight, linear_threshold
+from narrows.audit.evidence.threshold import ROWS, elbo_weight, linear_threshold
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.metrics.linear_optimum import linear_optimum
-from narrows.audit.metrics.usage import unit_variance
+from narrows.audit.metrics.usage import active_units
 from narrows.audit.report.finding import Chart, Check, Finding, Series
 from narrows.data.synthetic.linear import LinearTruth
 from narrows.likelihoods.normal import Gaussian
@@ -21,7 +21,7 @@ _USED = 0.03
 """Nats of a latent in use."""
 _NEAR = 0.05
 """The relative difference of the rate, plus `_USED` nats, beyond which training has not converged."""
-_PAIRS, _ROWS, _ACTIVE = 64, 1000, 0.01
+_PAIRS = 64
 
 
 def closed_form(view: View) -> Finding:
@@ -54,11 +54,11 @@ def predicted(view: View) -> Finding:
     """The latents that a linear VAE with the same loss would use on the training examples; empty without a theory."""
     if view.posterior is None or view.train is None or isinstance(view.known.truth, LinearTruth):
         return Finding()
-    rows = view.train.batch(slice(0, _ROWS), view.model.conditions).to(device_of(view.model))
+    rows = view.train.batch(slice(0, ROWS), view.model.conditions).to(device_of(view.model))
     found = linear_threshold(view.model, rows, last_step(view.history), view.seed)
     if found is None:
         return Finding()
-    here = int((unit_variance(view.posterior.mean) > _ACTIVE).sum())
+    here = active_units(view.posterior.mean)
     says = (
         f"A linear VAE with beta {found.beta:.3g} and decoder variance {found.variance:.3g} uses the latents whose "
         f"variance in the data is above their product, all {found.latent} with beta below {found.critical:.3g}. "
