@@ -292,3 +292,10 @@ def test_budgets(budget):
     else:
         with pytest.raises(RequestError, match="budget"):
             seconds_of(budget)
+
+
+def test_refused_requests_leave_no_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(RequestError, match="must be a time such as 90s"):
+        nr.choose("digits", "reconstruct", "tenminutes")
+    assert not list(tmp_path.iterdir())

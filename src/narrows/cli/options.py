@@ -9,7 +9,7 @@ from itertools import zip_longest
 from typing import Any, get_type_hints
 
 from narrows.cli.option import Option
-from narrows.core.check import refuse
+from narrows.core.check import RequestError, refuse
 from narrows.core.spelling import Table
 from narrows.core.texts import Read, reader, shown
 
@@ -157,7 +157,16 @@ def _or_default(read: Read, default: Any) -> Read:
 
 def _or_auto(read: Read) -> Read:
     """Accept ``auto`` for a width, which `narrows.fit` measures."""
-    return lambda flag, text: text if text == "auto" else read(flag, text)
+
+    def width(flag: str, text: str) -> Any:
+        if text == "auto":
+            return text
+        try:
+            return read(flag, text)
+        except RequestError:
+            raise refuse(flag, text, "a whole number, or auto") from None
+
+    return width
 
 
 def _after(option: str, words: Sequence[str]) -> str | None:

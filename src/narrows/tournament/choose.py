@@ -109,7 +109,7 @@ def choose(
     whole("workers", workers, high=1024)
     shown = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
     folder = folder_of(data, goal, out)
-    made = not folder.is_dir()
+    made = [path for path in (folder, *folder.parents) if not path.is_dir()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -129,9 +129,9 @@ def choose(
             with shown:
                 return tournament.run(executor)
     finally:
-        if made:
-            with suppress(OSError):  # only if nothing was written
-                folder.rmdir()
+        with suppress(OSError):  # only if nothing was written
+            for path in made:
+                path.rmdir()
 
 
 class Tournament:
