@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +15,16 @@ from safetensors import safe_open
 from torch import nn
 
 from narrows.activations.folders import FOREIGN, KNOWN, Folder, config_of, folder_of, weights_of
-from narrows.core.check import NarrowsError, RequestError, WorkError, choice, nearest, optional, refuse
+from narrows.core.check import (
+    NarrowsError,
+    RequestError,
+    WorkError,
+    choice,
+    closest,
+    nearest,
+    optional,
+    refuse,
+)
 
 __all__ = ["DTYPES", "Model", "load", "load_tokenizer", "model_source", "quietly", "resolve_device", "wrap"]
 
@@ -315,6 +323,5 @@ def _readable(name: str) -> Iterator[None]:
             raise RequestError(FOREIGN.format(name)) from error
         first = (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
         kind = WorkError if isinstance(error, (ConnectionError, TimeoutError)) else RequestError
-        close = difflib.get_close_matches(name, KNOWN)
-        fix = nearest(name, KNOWN) if close else "Give a folder or a name on the hub."
+        fix = nearest(name, KNOWN) if closest(name, KNOWN) else "Give a folder or a name on the hub."
         raise kind(f"The model {name!r} cannot be loaded: {first} {fix}") from error

@@ -5,10 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import sys
-from difflib import get_close_matches
 from typing import Any
 
-from narrows.core.check import NarrowsError, printable
+from narrows.core.check import NarrowsError, closest, printable
 
 __all__ = ["Interrupted", "note", "report"]
 
@@ -87,7 +86,7 @@ def _usage(error: Any) -> str:
     hint = f" See: {getattr(context, 'command_path', 'narrows')} --help"
     if hasattr(error, "option_name") and hasattr(error, "possibilities"):
         known = {name.lstrip("-"): name for name in sorted(error.possibilities or ())}
-        matches = get_close_matches(error.option_name.lstrip("-"), known, n=2)  # all begin with dashes
+        matches = closest(error.option_name.lstrip("-"), known, 2, alike=0.6)  # all begin with dashes
         nearest = " or ".join(f"`{known[name]}`" for name in matches)
         said = f"There is no option `{error.option_name}`."
         if getattr(context, "command_path", "").endswith(" fit") and _draws(error.option_name):

@@ -25,6 +25,7 @@ __all__ = [
     "at_least",
     "builtin",
     "choice",
+    "closest",
     "fraction",
     "missing_extra",
     "nearest",
@@ -157,11 +158,44 @@ def nearest(name: str, names: Iterable[str], mark: str = "`") -> str:
         'Did you mean `vae`?'
     """
     known = sorted(names)
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    if close:
+    if close := closest(name, known):
         return "Did you mean " + " or ".join(f"{mark}{c}{mark}" for c in close) + "?"
     few = ", ".join(f"{mark}{k}{mark}" for k in known[:12])
     return f"Known: {few}{', ...' if len(known) > 12 else ''}."
+
+
+def closest(name: str, names: Iterable[str], count: int = 3, alike: float = 0.5) -> list[str]:
+    """Up to `count` known names that resemble an unknown one, those with the fewest typing errors first.
+
+    Names resemble each other if the share `alike` of their letters match, capital or not. A letter that is missing,
+    too many or another one is an error, as are two that changed places. Among names with as many errors, those with
+    the same letters are first.
+
+    Example:
+        >>> closest("vea", ["vaeac", "vq-vae", "vae"])
+        ['vae', 'vaeac']
+    """
+    typed = name.lower()
+
+    def order(known: str) -> tuple[int, bool, float, str]:
+        return _errors(typed, known.lower()), set(typed) != set(known.lower()), -ratios[known], known
+
+    ratios = {known: difflib.SequenceMatcher(None, known.lower(), typed).ratio() for known in names}
+    return sorted((known for known, ratio in ratios.items() if ratio >= alike), key=order)[:count]
+
+
+def _errors(a: str, b: str) -> int:
+    """The fewest errors between two words (optimal string alignment)."""
+    rows = [list(range(len(b) + 1))]
+    for i, letter in enumerate(a, 1):
+        row = [i]
+        for j, other in enumerate(b, 1):
+            fewest = min(rows[-1][j] + 1, row[-1] + 1, rows[-1][j - 1] + (letter != other))
+            if i > 1 and j > 1 and a[i - 2 : i] == b[j - 1] + b[j - 2]:
+                fewest = min(fewest, rows[-2][j - 2] + 1)
+            row.append(fewest)
+        rows.append(row)
+    return rows[-1][-1]
 
 
 def number(argument: str, value: Any, *, low: float = -math.inf, high: float = math.inf) -> float:
