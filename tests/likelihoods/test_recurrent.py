@@ -106,6 +106,25 @@ def test_holes_and_forecasts_are_the_exact_conditionals_of_a_linear_system():
         assert np.abs(np.cov(draws.T) - spread).max() < 0.25 * spread.max()  # steps together, not each alone
 
 
+def test_draws_of_a_forecast_from_one_code_have_the_spread_of_later_latents():
+    x, times, truth = draw_lds(np.random.default_rng(1), 2, T, D, Z, NOISE, 0.2, True)
+    begin, count = 3, 4000
+    observed = torch.arange(T)[None, :, None].expand(2, T, D) < begin
+    told = {"observed": observed, "times": torch.from_numpy(times).float()}
+    batch = Batch(torch.from_numpy(x).float() * observed, None, told, observed.float())
+    found = impute(model(Exact(truth)), batch, 1, count, seed=0)
+    for b in range(2):
+        # Given the state of the last observed step: the covariance given that step, seen without noise.
+        after, gaps = times[b, begin:], times[b, begin:] - times[b, begin - 1]
+        turns = truth.transition(gaps)
+        prior = truth.covariance(after) - truth.noise**2 * np.eye(len(after) * D)
+        known = np.einsum("iz,szy,tqy,jq->sitj", truth.weight, turns, turns, truth.weight)
+        exact = prior - known.reshape(prior.shape) + truth.noise**2 * np.eye(len(prior))
+        drawn = found.draws[:, b, begin:].numpy().reshape(count, -1)
+        error = np.sqrt((np.outer(np.diag(exact), np.diag(exact)) + exact**2) / count)
+        assert (np.abs(np.cov(drawn.T) - exact) < 4.5 * error).all()
+
+
 def test_a_forecast_reads_what_it_has_drawn():
     core, horizon = Regression(), 4
     x = torch.tensor([[2.0, -1.0]]).expand(1, 2, D)

@@ -287,7 +287,8 @@ class Recurrent(Likelihood):
         """Missing values of series (B, T, C), and of steps after the last observation.
 
         A missing value is input as in `nll`, so that the importance weights are valid. Steps after the last
-        observation are drawn one after the other, as in `sample`, since no observation depends on them.
+        observation are drawn one after the other, as in `sample`, since no observation depends on them; each draw
+        has its own latents there, however few codes the weights leave.
         """
         u, steps = self._unpacked(passed.output)
         x, emission = torch.where(steps.observed, passed.batch.target, 0.0), self.core.emission
@@ -302,7 +303,14 @@ class Recurrent(Likelihood):
 
         def draw(codes: Tensor) -> Tensor:
             rows = codes, torch.arange(len(x), device=codes.device)
-            drawn = torch.where(forecast.unsqueeze(-1), path.x[rows], emission.sample(made[rows]))
+            drawn = emission.sample(made[rows])
+            if bool(forecast.any()):
+                fresh = torch.where(forecast.unsqueeze(-1), torch.randn_like(u[rows]), u[rows])
+                before = Path(*(part[rows] for part in path))
+                ahead = self.core.unroll(
+                    _by_noise(fresh), steps, codes.shape, x, forecast=forecast, prefix=before
+                )
+                drawn = torch.where(forecast.unsqueeze(-1), ahead.x, drawn)
             return torch.where(steps.observed, x, drawn)
 
         return Completion(

@@ -39,8 +39,8 @@ class Stretches(Evaluation):
 
     Cost: one imputation for each length, place and seed.
 
-    Misleads when: codes drawn for each example are too few for importance weights, as of long series: intervals are
-    then too narrow. A method without a posterior draws from p(x | z) of one code.
+    Misleads when: codes drawn for each example are too few for importance weights, as of long series: intervals inside
+    series, and of windows, are then too narrow. A method without a posterior draws from p(x | z) of one code.
 
     Args:
         examples: largest number of examples.
