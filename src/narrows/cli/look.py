@@ -207,11 +207,12 @@ def heading(text: str) -> None:
 def of_method(row: Method) -> tuple[str, list[dict[str, str]]]:
     """The summary of a method and its options, read from the sources.
 
-    A method for arrays and tables has the option of the encoder for missing values too (`methods/tabular/_mixed.py`).
+    A method for arrays and tables has the options of the encoder for missing values too (`methods/tabular/_mixed.py`).
     """
     says, options = signature(source_path(row), row.function, row.family)
     if {"array", "table"} <= {*row.reads}:
-        options.append({"name": "withhold", "default": shown(None), "says": SHARED[""]["withhold"]})
+        for option, default in (("withhold", None), ("encoder", "vector")):
+            options.append({"name": option, "default": shown(default), "says": SHARED[""][option]})
     return says, options
 
 

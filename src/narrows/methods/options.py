@@ -21,7 +21,7 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         "spec": "description of the data, or the shape of one example.",
         "latent": (
             "width of the code, Z; with 0 it is 16, or half of an example's numbers if that is less (of "
-            "``diffusion-vae``, that of the manifold)."
+            "``diffusion-vae``, left out, that of the manifold)."
         ),
         "net": "the networks; auto is chosen by the shape of the data.",
         "likelihood": (
@@ -31,6 +31,11 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         "withhold": (
             "for tables and arrays with missing values: the largest share of the observed values of an example that "
             "are withheld from the encoder in training, drawn anew for each; 0.5 for codes without a posterior, else 0."
+        ),
+        "encoder": (
+            "of tables: ``vector``, a net of the whole row, zero where cells are missing; or ``set``, a sum over "
+            "observed cells of a net of the cell and its column (p-VAE, arXiv:1809.11142), for many missing "
+            "cells."
         ),
         "free_bits": (
             "nats of each latent (of a ladder each layer, of a code that is not Gaussian the whole) that are not "
@@ -43,10 +48,6 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         ),
         "positives": "p(x | z) of positive numbers with a long tail.",
         "counts": "p(x | z) of columns of counts.",
-        "encoder": (
-            "``vector``, a net of the whole row, zero where cells are missing; or ``set``, a sum over observed cells "
-            "of a net of the cell and its column (p-VAE, arXiv:1809.11142), for tables with many missing cells."
-        ),
         "indicators": (
             "give the encoder the mask of missing cells; else it cannot tell them from the mean (as in most papers)."
         ),

@@ -57,6 +57,8 @@ class TableEncoder(MaskEncoder):
             self.register_buffer("deviation", torch.ones(len(columns)))
         self.cycles = Cycles(columns)
         self.width = self.columns.width + self.cycles.width + indicators * len(self.columns)
+        self.inputs = self.width
+        """The width of the input of the net."""
         self.net = net(self.width)
 
     @property
@@ -130,6 +132,7 @@ class SetEncoder(TableEncoder):
     def __init__(self, spec: Spec, net: Callable[[int], nn.Module], width: int = 32) -> None:
         size = whole("width", width)
         super().__init__(spec, lambda _: net(size), indicators=False)
+        self.inputs = size
         self.register_buffer("entry", torch.tensor(self.owner), persistent=False)
         self.embedding = nn.Parameter(torch.randn(len(self.columns), size) * size**-0.5)
         self.vectors = nn.Parameter(torch.randn(self.width, size) * size**-0.5)
@@ -137,8 +140,7 @@ class SetEncoder(TableEncoder):
 
     def forward(self, x: Tensor, condition: Mapping[str, Tensor]) -> Tensor:
         """Cells (B, D), with the mask ``observed`` in the condition if any are missing -> features (B, F)."""
-        observed = condition.get("observed")
-        x = x if observed is None else torch.where(observed, x, 0)
+        x, observed = self.seen(x, condition)
         cells = torch.cat(self._cells(x, observed), -1).unsqueeze(-1) * self.vectors
         values = cells.new_zeros(*x.shape, cells.shape[-1]).index_add(-2, self.entry, cells)
         each = self.cell(torch.cat([self.embedding.expand_as(values), values], -1))

@@ -12,7 +12,7 @@ def diffusion_vae(
     spec: Spec | tuple[int, ...],
     *,
     manifold: str = "torus",
-    latent: int = 0,
+    latent: int | None = None,
     time: float = 0.0,
     walk: int = 10,
     beta: Schedule = 1.0,
@@ -48,6 +48,6 @@ def diffusion_vae(
     Reference:
         Perez Rey, Menkovski, Portegies, Diffusion Variational Autoencoders, 2019. arXiv:1901.08991
     """
-    spec, bottleneck = as_spec(spec), Diffusion(manifold, latent, time, walk)
+    spec, bottleneck = as_spec(spec), Diffusion(manifold, latent or 0, time, walk)
     objective, widths = Elbo(beta=beta, free_bits=free_bits), (bottleneck.latent + 1, bottleneck.latent)
     return variational_autoencoder(spec, bottleneck, objective, widths=widths, net=net, likelihood=likelihood)
