@@ -13,6 +13,7 @@ from narrows.data.named.long_series import whole_series
 from narrows.data.readers.series_rows import SeriesRows
 from narrows.data.sequences import series_source
 from narrows.data.split import Split
+from narrows.train import Plan, calibration_part, validation_part
 
 
 def rows_of(lengths: list[int]) -> SeriesRows:
@@ -44,6 +45,51 @@ def test_no_observed_step_lies_in_both_parts(lengths, window, stride, by, share)
         for first, end in zip(np.cumsum([0, *lengths[:-1]]), np.cumsum(lengths), strict=True):
             early, late = ({s for s in part if first <= s < end} for part in (train, test))
             assert not early or not late or max(early) < min(late)
+
+
+@given(
+    lengths=st.lists(st.integers(6, 90), min_size=1, max_size=4),
+    window=st.integers(1, 6),
+    stride=st.one_of(st.none(), st.integers(1, 7)),
+    calibration=st.sampled_from([0.1, 0.3]),
+    validation=st.integers(0, 12),
+    seed=st.integers(0, 9),
+)
+def test_no_step_is_in_two_of_training_validation_and_calibration(
+    lengths, window, stride, calibration, validation, seed
+):
+    made = rows_of(lengths).windows(window, stride)
+    if len(made) < 8:
+        return
+    data = series_source(
+        made.raw(), "a", Split(0.2, by="series" if len(lengths) > 1 else "time"), "none"
+    ).train
+    plan = Plan(calibration=calibration, validation=validation, patience=1, seed=seed)
+    try:
+        train, held_out = validation_part(data, plan)
+    except RequestError:  # all others overlap them
+        return
+    kept = calibration_part(data, plan)
+    wanted = min(plan.calibration_rows(len(data)), len(data) - 1)
+    assert len(kept) == wanted
+    assert len(train) > 0
+    parts = [set(part.x.values.flatten().tolist()) for part in (train, held_out, kept) if part is not None]
+    assert sum(map(len, parts)) == len(set.union(*parts))
+    if stride is None or stride >= window:  # nothing is left out, and rows are drawn as of other data
+        assert sum(len(part) for part in (train, held_out, kept) if part is not None) == len(data)
+    again = calibration_part(data, Plan(calibration=calibration, seed=seed + 1))
+    assert again.x.values.tolist() == kept.x.values.tolist()
+
+
+def test_windows_in_blocks_leave_out_few():
+    made = rows_of([2000, 1000]).windows(20, 1)
+    data = series_source(made.raw(), "a", Split(0.1, by="time"), "none").train
+    train, _ = validation_part(data, Plan(calibration=0.1))
+    assert len(train) > 0.75 * len(data)
+    one = rows_of([24, 24]).windows(20, 1)
+    few = series_source(one.raw(), "a", Split(0.1, by="series"), "none").train
+    with pytest.raises(RequestError, match="All 4 other windows share steps with the 1 that are kept"):
+        validation_part(few, Plan(calibration=0.2))
 
 
 def test_windows_with_a_stride_are_whole_and_shorter_series_are_left_out():

@@ -9,11 +9,14 @@ import numpy as np
 
 from narrows.core.check import RequestError, fraction, refuse, whole
 
-__all__ = ["BY", "Divisible", "Split", "divide", "limited", "train_and_test"]
+__all__ = ["BY", "Divisible", "Split", "apart", "divide", "limited", "train_and_test"]
 
 
 BY = ("time", "series")
 """How windows of series are divided."""
+
+_BLOCKS = 8
+"""Consecutive windows that overlap are held out in about so many blocks."""
 
 
 @dataclass(frozen=True)
@@ -151,6 +154,44 @@ def _ends(groups: np.ndarray, spans: np.ndarray, share: float) -> tuple[np.ndarr
         held[rows[len(rows) - count :]] = True
         kept[rows[: len(rows) - count][spans[rows[: len(rows) - count], 1] <= first]] = True
     return held, kept
+
+
+def apart(
+    groups: np.ndarray, spans: np.ndarray, count: int, seed: int | tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Some windows of series in blocks, drawn with a seed, and the windows that share no step with them.
+
+    Windows at the ends of a block, which are in neither part, are fewest if blocks are long.
+
+    Args:
+        groups: the series of each window, (N,).
+        spans: the steps that it covers, from the first to the end, (N, 2).
+        count: the number of windows to hold out.
+        seed: seed of the draw.
+
+    Returns:
+        The indices of the others and of those held out, ascending; None if no windows overlap.
+
+    Example:
+        >>> first = np.arange(12)
+        >>> [part.tolist() for part in apart(0 * first, np.stack([first, first + 3], 1), 3, 0)]
+        [[0, 1, 2, 3, 11], [6, 7, 8]]
+    """
+    places = np.unique(groups, return_inverse=True)[1] * (int(spans.max()) + 1)
+    first, end = places + spans[:, 0], places + spans[:, 1]
+    order = np.argsort(first, kind="stable")
+    reach = np.searchsorted(first[order], end[order], "left") - np.arange(len(order))
+    if reach.max() <= 1:
+        return None
+    size = max(int(reach.max()), -(-count // _BLOCKS))
+    blocks = np.array_split(order, max(1, len(order) // size))
+    drawn = np.random.default_rng(seed).permutation(len(blocks))
+    held = np.concatenate([blocks[block] for block in drawn])[:count]
+    begun = np.searchsorted(
+        np.sort(first[held]), end, "left"
+    )  # held windows that begin before a window's end
+    over = np.searchsorted(np.sort(end[held]), first, "right")  # and those that end before it begins
+    return np.flatnonzero(begun == over), np.sort(held)
 
 
 def _held_out(groups: np.ndarray, tests: int) -> np.ndarray:

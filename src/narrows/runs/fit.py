@@ -149,14 +149,10 @@ def fit(
         RequestError: an argument is invalid.
         WorkError: the training failed; the run folder has the last valid checkpoint.
     """
-    fields: dict[str, Any] = {
-        "steps": steps,
-        "epochs": epochs,
-        "prior_steps": prior_steps,
-        "batch_size": batch_size,
-    }
-    fields |= {"patience": patience, "lr": lr, "seed": seed, "device": device, "precision": precision}
-    fields |= {"devices": devices, "measure_every": measure_every, **(training or {})}
+    fields: dict[str, Any] = {"steps": steps, "epochs": epochs, "prior_steps": prior_steps}
+    fields |= {"batch_size": batch_size, "patience": patience, "lr": lr, "seed": seed, "device": device}
+    fields |= {"precision": precision, "devices": devices, "measure_every": measure_every}
+    fields |= training or {}
     options = {key: builtin(value) for key, value in options.items()}
     if seeds is not None:
         if base_of(data, prior) is not None:
@@ -169,12 +165,13 @@ def fit(
     plan = Plan.from_json(dict(recipe.training))
     fabric = make_fabric(plan, len(model.players()) > 1)
     name = f"{source.name}-{recipe.method}"
+    parts = validation_part(source.train, plan)
     say_beforehand(source, model, plan, shown if fabric.is_global_zero else Silent())
     with ExitStack() as held:
         folder = _on_rank_zero(
             fabric, lambda: create_folder(out, name, held, lambda folder: _write_start(folder, recipe, model))
         )
-        return _train(Run(folder, recipe, model, source), plan, fabric, None, shown, logger)
+        return _train(Run(folder, recipe, model, source), plan, parts, fabric, None, shown, logger)
 
 
 def _prepare(
@@ -283,7 +280,10 @@ def resume(
         checkpoint = found[0] if found else Store(folder).restore(compatible_with(model), trim=False)[0]
         if checkpoint is None and recipe.base:
             begin_with(folder, model, recipe.base.get("tokenizer", ""))
-        return _train(Run(folder, new_recipe, model, source), plan, fabric, checkpoint, progress, logger)
+        parts = validation_part(source.train, plan)
+        return _train(
+            Run(folder, new_recipe, model, source), plan, parts, fabric, checkpoint, progress, logger
+        )
 
 
 def _last_checkpoint(
@@ -338,17 +338,16 @@ def _on_rank_zero(fabric: Any, work: Callable[[], Any]) -> Any:
 def _train(
     run: Run,
     plan: Plan,
+    parts: tuple[Any, Any],
     fabric: Any,
     checkpoint: Checkpoint | None,
     progress: bool | Silent,
     logger: str | None,
 ) -> Run:
-    source = run.data
     loggers = (make_logger(logger, run.path),) if logger is not None and fabric.is_global_zero else ()
     progress_bar = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
+    train, held_out = parts[0], run.data.test if parts[1] is None else parts[1]
     with training_mode(run.recipe.versions.get("threads")):
-        train, validation = validation_part(source.train, plan)
-        held_out = source.test if validation is None else validation
         spliced = Spliced(held_out, plan.measure_every > 0, progress_bar.say)
         finished = FINISHED if run.recipe.base else ()
         engine = Engine(

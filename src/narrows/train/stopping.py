@@ -14,7 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from narrows.core import Batch
+from narrows.core.check import RequestError
 from narrows.data.dataset import Dataset, Examples
+from narrows.data.split import apart
+from narrows.data.stores import Ragged
 from narrows.train.plan import AT_MOST, Plan
 
 __all__ = [
@@ -134,7 +137,8 @@ def validation_part(examples: Examples, plan: Plan) -> tuple[Any, Any]:
     examples, _ = split_off(examples, plan.calibration_rows(len(examples)), _CALIBRATION)
     train, validation = split_off(examples, plan.validation or 0, plan.order)
     if plan.bag < 1:
-        train, _ = split_off(train, len(train) - max(1, round(plan.bag * len(train))), plan.seed + 1)
+        left = len(train) - max(1, round(plan.bag * len(train)))
+        train, _ = split_off(train, left, plan.seed + 1, disjoint=False)
     return train, validation
 
 
@@ -143,18 +147,53 @@ def calibration_part(examples: Examples, plan: Plan) -> Any:
     return split_off(examples, plan.calibration_rows(len(examples)), _CALIBRATION)[1]
 
 
-def split_off(examples: Examples, count: int, seed: int) -> tuple[Any, Any]:
-    """Examples without `count` of them, and those (or None): drawn with a seed; of data on disk the last rows."""
+def split_off(examples: Examples, count: int, seed: int, disjoint: bool = True) -> tuple[Any, Any]:
+    """Examples without `count` of them, and those (or None): drawn with a seed; of data on disk the last rows.
+
+    Of windows of series that overlap, blocks are drawn, and windows that share a step with them are in neither part.
+
+    Args:
+        examples: the examples.
+        count: how many are split off.
+        seed: seed of the draw.
+        disjoint: whether windows in different parts must not share steps.
+
+    Raises:
+        RequestError: all other windows share a step with those.
+    """
     n = len(examples)
     if not 0 < count < n:
         return examples, None
-    if isinstance(examples, Dataset) and examples.mapped:
+    if not isinstance(examples, Dataset):
+        parts = _drawn(n, count, seed)
+        return Subset(examples, parts[0]), Subset(examples, parts[1])
+    if examples.mapped:
         return examples.rows(slice(0, n - count)), examples.rows(slice(n - count, n))
+    parts = (_windows(examples, count, seed) if disjoint else None) or _drawn(n, count, seed)
+    return examples.rows(parts[0]), examples.rows(parts[1])
+
+
+def _drawn(n: int, count: int, seed: int) -> tuple[Tensor, Tensor]:
+    """The indices of n examples without `count` of them, and of these, ascending."""
     drawn = torch.from_numpy(np.random.default_rng((seed, n)).permutation(n))
-    parts = drawn[count:].sort().values, drawn[:count].sort().values
-    if isinstance(examples, Dataset):
-        return examples.rows(parts[0]), examples.rows(parts[1])
-    return Subset(examples, parts[0]), Subset(examples, parts[1])
+    return drawn[count:].sort().values, drawn[:count].sort().values
+
+
+def _windows(data: Dataset, count: int, seed: int) -> tuple[Tensor, Tensor] | None:
+    """The same for windows of series that overlap; None for other data."""
+    series, step = (data.columns.get(name) for name in ("series", "step"))
+    if not isinstance(data.x, Ragged) or not isinstance(series, Tensor) or not isinstance(step, Tensor):
+        return None
+    spans = torch.stack([step, step + data.x.lengths], 1)
+    parts = apart(series.numpy(), spans.numpy(), count, (seed, len(data)))
+    if parts is None:
+        return None
+    if not len(parts[0]):
+        raise RequestError(
+            f"All {len(data) - count} other windows share steps with the {count} that are kept from training. "
+            "Give longer series, shorter windows, or a larger ``stride``."
+        )
+    return torch.from_numpy(parts[0]), torch.from_numpy(parts[1])
 
 
 class Subset:
