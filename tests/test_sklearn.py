@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 from sklearn.datasets import load_iris, load_wine
 from sklearn.decomposition import PCA
 from sklearn.linear_model import LogisticRegression
@@ -177,3 +178,17 @@ def test_steps_are_made_exactly_unless_patience_ends_them():
     shorter = AutoencoderEstimator("ae", steps=3000, patience=1, lr=0.1, random_state=0).fit(X)
     assert shorter.n_iter_ < 3000
     assert shorter.n_iter_ == shorter.records_[-1]["step"]
+
+
+def test_a_measured_width_is_that_of_the_number():
+    rng = np.random.default_rng(0)
+    rows = np.tanh(rng.normal(size=(300, 2)) @ rng.normal(size=(2, 10))) + 0.05 * rng.normal(size=(300, 10))
+    model = clone(VAE(latent="auto", steps=60, random_state=3)).fit(rows)
+    assert model.get_params()["latent"] == "auto"
+    assert f"`latent` is {model.width_.latent}: of 5 latents of `ard-vae`" in model.width_.says
+    assert model.transform(rows).shape == (300, model.width_.latent)
+    same = VAE(latent=model.width_.latent, steps=60, random_state=3).fit(rows)
+    np.testing.assert_array_equal(model.transform(rows), same.transform(rows))
+    assert same.width_ is None
+    with pytest.raises(RequestError, match="whose loss is lower for any wider code"):
+        DenoisingAutoencoder(latent="auto", steps=5).fit(rows)

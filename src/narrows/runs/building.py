@@ -15,10 +15,10 @@ from narrows.methods import index
 from narrows.priors import spelled_as
 from narrows.runs.recipe import CUSTOM, Builder, check_options
 from narrows.runs.second_stage import belongs_to, tell_labels
-from narrows.runs.width import AUTO, measured_width
+from narrows.runs.width import AUTO, Width, measured_width
 from narrows.train.stages import suited
 
-__all__ = ["resolve", "sized"]
+__all__ = ["resolve", "sized", "with_measured_width"]
 
 Build: TypeAlias = Callable[[Source, Mapping[str, Any], Callable[[str], None]], Autoencoder]
 
@@ -57,10 +57,7 @@ def resolve(
     known = inspect.signature(builder).parameters
 
     def build(source: Source, given: Mapping[str, Any], say: Callable[[str], None]) -> Autoencoder:
-        if options.get("latent") == AUTO:
-            _check_costs(name)
-            width = measured_width(source, options, given.get("steps"))
-            options["latent"] = width.latent
+        if width := with_measured_width(name, source, options, given):
             say(width.says)
         before, rows = {*options, "prior"}, len(source.train)
         asked = str(options.get("prior", known["prior"].default if "prior" in known else ""))
@@ -109,12 +106,32 @@ def sized(
     return build()
 
 
-def _check_costs(method: str) -> None:
-    """Raise if wider codes of a method cost nothing, so that its loss has no best width."""
+def with_measured_width(
+    method: str, source: Source, options: dict[str, Any], given: Mapping[str, Any]
+) -> Width | None:
+    """Measure the width of the code if the option ``latent`` is ``auto``, and set it.
+
+    Args:
+        method: the name of a method.
+        source: the data.
+        options: of the method.
+        given: the user's fields of `narrows.train.Plan`.
+
+    Returns:
+        The width and the evidence for it; None if the option is another.
+
+    Raises:
+        RequestError: wider codes of the method cost nothing, so that its loss has no best width, or data without one.
+    """
+    if options.get("latent") != AUTO:
+        return None
     row = index.METHODS.get(method)
     if row is not None and row.family not in ("variational", "tabular", "conditional"):
         fix = "Give a number, or compare several with `narrows sweep`."
         raise refuse("latent", AUTO, f"a number for `{method}`, whose loss is lower for any wider code", fix)
+    width = measured_width(source, options, given.get("steps"))
+    options["latent"] = width.latent
+    return width
 
 
 def _same(row: index.Method, builder: Builder) -> bool:

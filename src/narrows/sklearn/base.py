@@ -19,12 +19,12 @@ from narrows.audit.evidence.scores import score_terms
 from narrows.core import Autoencoder, Batch, dense, seeded
 from narrows.core.check import RequestError, whole
 from narrows.core.texts import names_of
-from narrows.data import Dataset
+from narrows.data import Dataset, Source
 from narrows.data.readers.cells import Cells
 from narrows.data.readers.frames import framed, is_frame
 from narrows.data.schema.declared import declared_types
 from narrows.methods.index import METHODS, builder
-from narrows.runs.building import sized
+from narrows.runs.building import sized, with_measured_width
 from narrows.runs.recipe import check_options
 from narrows.sklearn.rows import Array, Tables, Vectors, complete, refuse_text
 from narrows.train import optimise
@@ -95,6 +95,8 @@ class Estimator(TransformerMixin, BaseEstimator):
         }
         with seeded(self.seed_):
             method, options = self.recipe_
+            source = Source("X", data, data, self.rows_.spec)
+            self.width_ = with_measured_width(method, source, options, plan)
             model = sized(self._build, builder(method), options, len(data), plan)
             self.records_ = optimise(model, data, progress=bool(self.verbose), **plan)
         self.model_ = model.double().eval()

@@ -150,11 +150,15 @@ class VAE(_Named):
     """A variational autoencoder.
 
     Args:
-        latent: width of the code; if 0, half the number of columns and at most 16.
+        latent: width of the code; if 0, half the number of columns and at most 16. With ``auto`` it is measured before
+            the training, as by ``narrows fit --latent auto``.
         beta: weight of the KL divergence, a number or a schedule; 1 for the evidence lower bound.
         net: encoder and decoder, such as ``mlp:256,128``; ``auto`` chooses by the shape of the data.
 
     The other arguments are those of `AutoencoderEstimator`.
+
+    Attributes:
+        width_: with ``latent="auto"`` the width (`width_.latent`) and its reason (`width_.says`); else None.
 
     Example:
         >>> X = np.random.default_rng(0).normal(size=(64, 3))
@@ -164,7 +168,7 @@ class VAE(_Named):
     """
 
     _name: ClassVar[str] = "vae"
-    latent: int = 0
+    latent: int | str = 0
     beta: float | str = 1.0
     net: str = "auto"
 
