@@ -66,6 +66,11 @@ def test_tables_that_cannot_be_fitted(refused, tmp_path, table, says):
             "Column `age` of t.csv was integer in the training data, but has the cell 'old' in row 3",
         ),
         (
+            with_cell("age", "39.5"),
+            "Column `age` of t.csv was integer in the training data, but has 39.5 in row 3. Round or empty it, or fit "
+            "again with `--types age=real`.",
+        ),
+        (
             {name: cells for name, cells in columns().items() if name != "job"},
             "no column `job`, which the model needs",
         ),

@@ -117,6 +117,10 @@ def test_cells_with_few_counts_are_left_out_when_asked(dense, tmp_path):
         RequestError, match=r"All counts are 0 in 2 of the rows of the training part .*min_counts=1"
     ):
         nr.fit(tmp_path / "x.npz", "dca", steps=1, out=tmp_path / "run", data_options={"split": 0.02})
+    x[0, 0], x[1] = 1, 0  # left out by min_counts, and so are 4 and 9: rows keep their numbers in the file
+    sparse.save_npz(tmp_path / "x.npz", sparse.csr_matrix(x))
+    opened = nd.open(tmp_path / "x.npz", min_counts=1)
+    assert sorted([*opened.train.origin, *opened.test.origin]) == [i for i in range(60) if i not in (1, 4, 9)]
 
 
 @pytest.mark.parametrize("packed", [False, True])

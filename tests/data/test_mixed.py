@@ -192,6 +192,12 @@ def test_a_changed_type_is_named_as_it_was_and_as_it_is():
     counts = read({"a": ["5", "6"]}, types="a=count").parts
     with pytest.raises(RequestError, match=r"is 1.5 in row 0, which a column that was count"):
         read({"a": ["1.5"]}, known=counts)
+    with pytest.raises(RequestError, match=r"was integer in the training data, but has 1.5 in row 1\. Round"):
+        read({"a": ["5", "1.5"]}, known=read({"a": ["5", "6"]}).parts)
+    floats = read(
+        {"a": np.array([5.0, 6.0, np.nan])}
+    ).parts  # by chance whole numbers, as in a small part of an array
+    assert read({"a": np.array([1.5, np.nan])}, known=floats).x[0, 0] == 1.5
 
 
 def test_integers_beyond_any_float_are_texts(tmp_path):

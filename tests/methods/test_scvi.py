@@ -137,10 +137,16 @@ def test_the_decoder_starts_at_the_shares_and_the_median_total_of_the_data():
 def test_cells_without_counts_are_refused_before_anything_is_written(tmp_path):
     x = np.random.default_rng(0).poisson(1.0, (50, 6))
     x[[3, 7, 8]] = 0
-    with pytest.raises(
-        RequestError, match=r"All counts are 0 in \d of the rows of the training part .*min_counts"
-    ):
+    some = (
+        r"All counts are 0 in 3 of the rows of the training part \(3, 7, 8\).*as they were given.*min_counts"
+    )
+    with pytest.raises(RequestError, match=some):
         nr.fit(x, "scvi", steps=2, out=tmp_path / "run", data_options={"scale": "counts"})
+    x[[3, 7, 8]] = 1
+    for row, part in ((45, "training"), (35, "test")):  # as rows of the array, not of the part
+        x[[45, 35]], x[row] = 1, 0
+        with pytest.raises(RequestError, match=rf"of the rows of the {part} part \({row}\)"):
+            nr.fit(x, "scvi", steps=2, out=tmp_path / "run", data_options={"scale": "counts"})
     assert not (tmp_path / "run").exists()
     with pytest.raises(RequestError, match=r"All counts are 0 in 1 of the rows of a batch \(1\)"):
         scvi(Spec((3,), "counts")).eval()(Batch(torch.tensor([[1.0, 0.0, 2.0], [0.0, 0.0, 0.0]])))

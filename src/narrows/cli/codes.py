@@ -142,6 +142,13 @@ def reconstruct(
     ] = None,
     out: OPTIONAL_FILE = None,
     resolution: RESOLUTION = None,
+    impute: Annotated[
+        bool,
+        typer.Option(
+            "--impute",
+            help="Keep observed values, and replace missing ones only: the same as `narrows impute`, with its options.",
+        ),
+    ] = False,
     force: shared.Force = False,
     json: shared.Json = False,
     *,
@@ -151,8 +158,8 @@ def reconstruct(
     """Encode and decode data.
 
     A .png file shows the first examples above their reconstructions. Texts are printed with their reconstructions.
-    With --impute, observed values are kept and only missing ones are replaced: see `narrows impute --help`.
     """
+    assert not impute, "main.py calls `narrows impute` then"
     opened = how.load(run)
     if is_text(opened):
         _reconstruct_texts(opened, data, text_destination(out, force), json, data_options)

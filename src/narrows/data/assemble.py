@@ -119,9 +119,9 @@ def rescaled(dataset: Dataset, description: Mapping[str, Any]) -> Dataset:
 
 
 def _dense(raw: Raw, scale: str) -> Raw:
-    """Rows of counts as an array, if they are scaled; else they stay compressed."""
+    """Rows of counts as an array, if they are scaled; else they stay compressed, and have their row numbers."""
     if scale == "counts" or not isinstance(raw.x, SparseRows):
-        return raw
+        return raw.numbered() if scale == "counts" else raw
     return replace(raw, x=raw.x.read(slice(None)).numpy())
 
 
@@ -153,9 +153,8 @@ def _check_counts(raw: Raw, scale: str) -> None:
     """Raise an error for data that are said to be counts, and are not."""
     for part in (raw, raw.test):
         if scale == "counts" and part is not None:
-            check_counts(
-                _sample(part.x), rows=not isinstance(part.x, (Ragged, SparseRows)) and not on_disk(part.x)
-            )
+            whole = not isinstance(part.x, (Ragged, SparseRows)) and not on_disk(part.x)
+            check_counts(_sample(part.x), rows=whole)
 
 
 def _check_numbers(called: str, x: np.ndarray, name: str, holes: bool = False) -> None:
@@ -319,6 +318,7 @@ def _dataset(
         channels_last=layout == "hwc" and not isinstance(x, Tensor),
         columns={called: column(store) for called, store in columns.items()},
         provenance=raw.provenance,
+        origin=raw.origin,
         holes=raw.holes,
         always=raw.always,
         unknown=raw.unknown,

@@ -96,6 +96,7 @@ class Dataset:
         columns: further stores by name, (N, ...) each, that may be conditions of a method: gradients, tokens ...
         provenance: for activations, the text and token of each row
             (`narrows.activations.provenance.Provenance`).
+        origin: for counts, the number of each row in the file or array that they are from, for messages.
         truth: for synthetic data, the generating process; the coefficients of the examples are the column
             ``codes``.
         weight: weights of the target, (N, ...); 1 everywhere when None.
@@ -126,6 +127,7 @@ class Dataset:
     channels_last: bool = False
     columns: Mapping[str, Store] = field(default_factory=dict)
     provenance: Provenance | None = None
+    origin: np.ndarray | None = None
     truth: Any = None
     weight: Store | None = None
     holes: bool = False
@@ -246,7 +248,7 @@ class Dataset:
         """Some examples as a data set; memory-mapped data can only be indexed by a slice."""
         if self.mapped and not isinstance(rows, slice):
             raise refuse("rows", rows, "a slice, as the data are mapped from a file")
-        names = ("x", "labels", "factors", "target", "provenance", "weight")
+        names = ("x", "labels", "factors", "target", "provenance", "origin", "weight")
         cut = {name: getattr(self, name) for name in names}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         return replace(self, **kept, columns={name: v[rows] for name, v in self.columns.items()})

@@ -43,6 +43,7 @@ class Raw:
         codes: for a synthetic dictionary, the coefficients of each example, (N, atoms).
         stores: further columns by name, (N, ...) each, see `Dataset.columns`.
         provenance: the origin of each row, see `Dataset.provenance`.
+        origin: the number of each row in the file, see `Dataset.origin`.
         kind: the kind of an example, see `Spec.kind`; all kinds except arrays keep their stored shape.
         holes: whether NaN in `x` is a missing value.
         always: names of the stores that are included in every batch.
@@ -73,6 +74,7 @@ class Raw:
     codes: np.ndarray | None = None
     stores: Mapping[str, Any] = field(default_factory=dict)
     provenance: Any = None
+    origin: np.ndarray | None = None
     kind: Kind = "array"
     holes: bool = False
     always: tuple[str, ...] = ()
@@ -94,9 +96,13 @@ class Raw:
         """Whether parts are consecutive rows: rows are correlated, or stay in a file."""
         return self.ordered or on_disk(self.x)
 
+    def numbered(self) -> Self:
+        """The same examples with their row numbers, unless they have them."""
+        return self if self.origin is not None else replace(self, origin=np.arange(len(self)))
+
     def rows(self, rows: np.ndarray | slice) -> Self:
         """Some of the examples (without the test part)."""
-        names = ("x", "labels", "target", "factors", "codes", "provenance", "groups", "spans")
+        names = ("x", "labels", "target", "factors", "codes", "provenance", "origin", "groups", "spans")
         cut = {name: getattr(self, name) for name in names}
         kept: dict[str, Any] = {name: None if v is None else v[rows] for name, v in cut.items()}
         stores = {name: v[rows] for name, v in self.stores.items()}

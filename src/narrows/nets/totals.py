@@ -87,7 +87,8 @@ class CountAutoencoder(Autoencoder):
         for first in range(0, len(examples), _CHUNK):
             rows = slice(first, min(first + _CHUNK, len(examples)))
             empty += [first + i for i in _empty(examples.batch(rows).x.sum(-1))]
-        _refuse(empty, where)
+        origin = getattr(examples, "origin", None)
+        _refuse(empty if origin is None else [int(origin[row]) for row in empty], where)
 
 
 def _empty(total: Tensor) -> list[int]:
@@ -98,6 +99,6 @@ def _refuse(rows: list[int], where: str) -> None:
     if rows:
         some = ", ".join(map(str, rows[:_SHOWN])) + (", ..." if len(rows) > _SHOWN else "")
         raise RequestError(
-            f"All counts are 0 in {len(rows)} of the rows of {where} ({some}), which have no total. Leave such rows "
-            "out, in files of cells by ``min_counts=1``."
+            f"All counts are 0 in {len(rows)} of the rows of {where} ({some}), which have no total. Rows are numbered "
+            "from 0, as they were given. Leave such rows out, in files of cells by ``min_counts=1``."
         )

@@ -213,6 +213,7 @@ def _prepare(
     if prior is not None and options.get("prior") is not prior:
         recipe = with_prior(recipe, model, prior, source)
     model.check_examples(source.train)
+    model.check_examples(source.test, "the test part")
     check_prior(model, source)
     check_stages(model, plan, FINISHED if base is not None else ())
     return recipe, model, source

@@ -57,7 +57,7 @@ def cells(
             raise refuse(argument, key, f"a column of the cells of {name}", nearest(key, columns))
         return np.asarray(known[key])[kept]
 
-    raw = Raw(x[kept], layout="vector", scale="counts", split=0.2)
+    raw = Raw(x[kept], layout="vector", scale="counts", split=0.2, origin=kept)
     if labels is not None and labels != "none":
         raw.labels = column("labels", labels)
     if split is not None:

@@ -69,7 +69,22 @@ def coded(cells: Typed, spec: Spec, name: str, table: str) -> np.ndarray:
             f"Column `{name}` of {table} is {values[row]:g} in row {row}, which a column that was {was} in the "
             "training data cannot hold. Correct or empty it."
         )
+    parts = (values != np.rint(values)) & ~np.isnan(values) if _is_whole(spec) else np.zeros(0, bool)
+    if parts.any():
+        row = int(np.flatnonzero(parts)[0])
+        raise RequestError(
+            f"Column `{name}` of {table} was {was} in the training data, but has {values[row]:g} in row {row}. "
+            f"Round or empty it, or fit again with ``types={name}=real``."
+        )
     return np.where(np.isin(values, (0.0, 1.0)), values, np.nan) if spec.values == "binary" else values
+
+
+def _is_whole(spec: Spec) -> bool:
+    """Whether a column was whole numbers by its type in the file or as declared, not just by its values."""
+    column = spec.column
+    if spec.values != "integer" or column is None:
+        return False
+    return column.dtype == TEXT or "int" in column.dtype or column.reason == "declared"
 
 
 def _levels(cells: Typed, spec: Spec) -> np.ndarray:
