@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from narrows.runs.harvesting.driver import harvest as harvest
     from narrows.runs.run import Run as Run
     from narrows.runs.sweep import sweep as sweep
-    from narrows.tournament.choose import choose as choose
 
 _HOMES = {
     "Autoencoder": "core",
@@ -42,7 +41,6 @@ _HOMES = {
     "Run": "runs.run",
     "load": "exchange.loading",
     "sweep": "runs.sweep",
-    "choose": "tournament.choose",
 }
 
 __all__ = [*_HOMES, "__version__"]

@@ -14,7 +14,7 @@ from narrows.core.check import printable
 from narrows.core.texts import text_table
 
 if TYPE_CHECKING:
-    from narrows.tournament.choose import Chosen
+    from narrows.tournament import Chosen
 
 __all__ = ["choose"]
 
@@ -54,7 +54,7 @@ def choose(
     baselines take part. The best are scored again on fresh rows, and compared on one page. The same command continues
     an interrupted tournament.
     """
-    import narrows as nr
+    from narrows.tournament import choose as chosen
 
     how: dict[str, Any] = {
         "workers": workers,
@@ -65,7 +65,7 @@ def choose(
     }
     try:
         with only_json(json):
-            found = nr.choose(data, goal, budget, out, data_options=data_options, **how)
+            found = chosen(data, goal, budget, out, data_options=data_options, **how)
     except KeyboardInterrupt:
         raise Interrupted("Interrupted. Run the same command to continue.") from None
     _print(found, json)
@@ -85,7 +85,7 @@ def _rows(found: Chosen) -> list[dict[str, Any]]:
         {
             "name": entry.name,
             "part": entry.role,
-            "score": f"{entry.value:.4g} ± {entry.spread:.2g}",
+            "score": f"{entry.value:.4g} ± {found.verdict.spread(entry):.2g}",
             "training": f"{entry.cost:.3g} s",
             "": "chosen" if entry is found.verdict.winner else "",
         }
@@ -108,7 +108,8 @@ def _form(found: Chosen) -> dict[str, Any]:
                 "method": entry.says,
                 "part": entry.role,
                 "value": entry.value,
-                "spread": entry.spread,
+                "spread": found.verdict.spread(entry),
+                "seeds": list(entry.seeds),
                 "training_seconds": entry.cost,
                 "steps": entry.steps,
                 **entry.details,

@@ -26,12 +26,16 @@ class Executor(Protocol):
         """Begin a job; at most `workers` at once."""
         ...
 
-    def wait(self) -> tuple[Any, dict[str, Any]]:
-        """The key and the result of the next job that ends.
+    def wait(self, seconds: float | None = None) -> tuple[Any, dict[str, Any]] | None:
+        """The key and the result of the next job that ends; None if none does within these seconds.
 
         Raises:
             WorkError: a worker ended without a result.
         """
+        ...
+
+    def stop(self) -> None:
+        """Stop all jobs that run, and forget them."""
         ...
 
 
@@ -39,22 +43,33 @@ def drive(
     executor: Executor,
     ready: Callable[[], Mapping[Any, Job]],
     record: Callable[[Any, dict[str, Any]], None],
-) -> None:
-    """Do jobs until none is ready.
+    left: Callable[[], float] | None = None,
+) -> set[Any]:
+    """Do jobs until none is ready, or the time is over; then all that still run are stopped.
 
     Args:
         executor: does them.
         ready: the jobs without a result that need none of another, by key, the first to be begun first.
         record: keeps a result; called once for each job, in the order in which they end.
+        left: the seconds that are left; without end if None.
+
+    Returns:
+        The keys of the jobs that were stopped.
     """
     running: set[Any] = set()
     while True:
-        for key, job in ready().items():
-            if key not in running and len(running) < executor.workers:
-                executor.submit(key, job)
-                running.add(key)
+        seconds = None if left is None else left()
+        if seconds is None or seconds > 0:
+            for key, job in ready().items():
+                if key not in running and len(running) < executor.workers:
+                    executor.submit(key, job)
+                    running.add(key)
         if not running:
-            return
-        key, result = executor.wait()
+            return set()
+        found = executor.wait(None if seconds is None else max(0.0, seconds))
+        if found is None:
+            executor.stop()
+            return running
+        key, result = found
         running.discard(key)
         record(key, result)

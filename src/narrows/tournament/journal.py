@@ -11,7 +11,8 @@ from typing import Any
 from narrows.core import files
 from narrows.core.check import RequestError
 from narrows.core.lock import is_empty
-from narrows.tournament.policy import Price, Schedule, Scores, Task
+from narrows.tournament.planning import Measured, Price
+from narrows.tournament.policy import Schedule, Scores, Task, sources
 
 __all__ = ["Journal"]
 
@@ -92,24 +93,47 @@ class Journal:
         return [record for record in self.records if record["event"] == event]
 
     @property
+    def spent(self) -> float:
+        """Seconds of the budget at the last record."""
+        return float(self.records[-1]["at"]) if self.records else 0.0
+
+    @property
     def prices(self) -> dict[int, Price]:
-        """The price of each candidate that could be priced."""
+        """The price of each candidate of the pool that could be priced, from a first short training."""
         held = self.of("price")
         return {r["candidate"]: Price(r["step"], r["task"]) for r in held if "failed" not in r}
 
     @property
-    def plan(self) -> dict[str, Any] | None:
-        """The recorded plan."""
-        return next(iter(self.of("plan")), None)
+    def field(self) -> dict[str, Any] | None:
+        """What was recorded when the prices were known: the pool's numbers of the candidates, and the order drawn."""
+        return next(iter(self.of("field")), None)
 
     @property
     def schedule(self) -> Schedule:
-        """The schedule of the recorded plan."""
-        plan = self.plan
-        assert plan is not None
-        return Schedule(plan["candidates"], plan["first"])
+        """The schedule as far as it is planned."""
+        plan = self.of("plan")[-1]
+        return Schedule(plan["candidates"], tuple(plan["steps"]), plan["repeats"])
 
     @property
     def scores(self) -> Scores:
         """The scores of the rungs; infinite for a training that failed."""
         return {Task(r["candidate"], r["rung"]): float(r.get("value", "inf")) for r in self.of("score")}
+
+    @property
+    def stopped(self) -> list[int]:
+        """The candidates whose training was stopped at the end of its time."""
+        return [record["candidate"] for record in self.of("stopped")]
+
+    @property
+    def measured(self) -> list[Measured]:
+        """The prices of the candidates, as first trainings and rungs have shown them."""
+        field, schedule = self.field, self.schedule
+        assert field is not None
+        prices = self.prices
+        found = [Measured(n, 0, prices[field["order"][n]]) for n in range(schedule.candidates)]
+        owner = sources(schedule, self.scores, field["drawn"])
+        for record in self.of("score"):
+            if "failed" not in record:
+                price = Price(record["step"], record["task"])
+                found.append(Measured(owner[record["candidate"]], record["timed"], price))
+        return found

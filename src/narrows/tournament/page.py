@@ -5,19 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from narrows.audit.report.finding import Chart, Series
-from narrows.audit.report.html import Card, drawn, page_of
-from narrows.audit.report.pareto import front
+from narrows.audit.report.html import Card, Drawn, page_of
 from narrows.audit.report.report import shown
 from narrows.core import files
-from narrows.tournament.goals import Goal
+from narrows.tournament import drawings
+from narrows.tournament.drawings import told_seconds
 from narrows.tournament.policy import Task, members
 from narrows.tournament.verdict import Entry, Verdict
 
 if TYPE_CHECKING:
-    from narrows.tournament.choose import Tournament
+    from narrows.tournament.tournament import Tournament
 
 __all__ = ["answer", "write_page"]
 
@@ -31,20 +30,22 @@ class Place(NamedTuple):
     promoted: bool
 
 
-def answer(goal: Goal, data: str, entries: Sequence[Entry], verdict: Verdict) -> str:
+def answer(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict) -> str:
     """The answer in a few sentences."""
+    goal, data = tournament.goal, tournament.request.source.name
     winner, best = verdict.winner, verdict.best
-    what = "baseline" if winner.role == "baseline" else "run"
-    told = f"To {goal.name} {data}: the {what} `{winner.name}`"
-    told += "" if winner.role == "baseline" else f", {winner.says}"
-    told += f". Its {goal.figure} is {_with_spread(winner)}."
+    runs = [e for e in entries if e.role != "baseline"]
+    named = f"the baseline `{winner.name}`"
+    if winner.role != "baseline":
+        named = f"`{winner.name}`, {winner.says}"
+    told = f"To {goal.name} {data}, choose {named}. Its {goal.figure} is {_with_spread(winner, verdict)}."
     if winner is not best:
         told += (
-            f" `{best.name}` has {_with_spread(best)}, which these rows do not tell apart, and costs more."
+            f" `{best.name}` has {_with_spread(best, verdict)}: the difference is within the spread, and it costs "
+            f"{told_seconds(best.cost)} of training instead of {told_seconds(winner.cost)}."
         )
-    runs = [e for e in entries if e.role != "baseline"]
     if winner.role == "baseline" and runs[0] is not best:
-        told += f" The best run, `{runs[0].name}`, {runs[0].says}, has {_with_spread(runs[0])}."
+        told += f" The best run, `{runs[0].name}`, {runs[0].says}, has {_with_spread(runs[0], verdict)}."
     baselines = [e for e in entries if e.role == "baseline" and e is not winner]
     if baselines:
         told += " Baselines: " + ", ".join(f"{e.name} {shown(e.value)}" for e in baselines) + "."
@@ -58,8 +59,9 @@ def answer(goal: Goal, data: str, entries: Sequence[Entry], verdict: Verdict) ->
     return told
 
 
-def _with_spread(entry: Entry) -> str:
-    return f"{shown(entry.value)} ± {entry.spread:.2g}"
+def _with_spread(entry: Entry, verdict: Verdict) -> str:
+    spread = verdict.spread(entry)
+    return f"{shown(entry.value)} ± {spread:.2g}" if spread else shown(entry.value)
 
 
 def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict, says: str) -> Path:
@@ -75,7 +77,6 @@ def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdic
         WorkError: Jinja2 is not installed.
     """
     journal, goal, source = tournament.journal, tournament.goal, tournament.request.source
-    plan, end = journal.plan or {}, next(iter(journal.of("end")), {})
     schedule, winner = journal.schedule, verdict.winner
     run = winner if winner.role != "baseline" else next(e for e in entries if e.role != "baseline")
     page = tournament.folder / "choose.html"
@@ -84,24 +85,28 @@ def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdic
         title=f"A method to {goal.name} {source.name}",
         says=says.split("`"),
         goal=goal,
-        cards=_cards(goal, entries, verdict, tournament.request.budget, end),
-        charts=[drawn(chart) for chart in (_pareto(goal, entries), _climb(tournament)) if chart],
-        entries=[(entry, _mark(entry, verdict), _with_spread(entry)) for entry in entries],
+        cards=_cards(tournament, entries, verdict),
+        charts=[
+            chart
+            for chart in (drawings.drawn_cost(goal.figure, entries, verdict), _climb(tournament))
+            if chart
+        ],
+        entries=[(entry, _mark(entry, verdict), _with_spread(entry, verdict)) for entry in entries],
         details=list(dict.fromkeys(name for entry in entries for name in entry.details)),
-        seconds=_seconds,
-        rungs=[(rung, _places(tournament, k)) for k, rung in enumerate(schedule.rungs)],
+        seconds=told_seconds,
+        seed_spread=None if verdict.seed_variance is None else math.sqrt(verdict.seed_variance),
+        rungs=[(steps, _places(tournament, k)) for k, steps in enumerate(schedule.steps)],
         searched=_searched(tournament),
         failed=_failed(tournament),
+        stopped=[tournament.all[n].name for n in journal.stopped],
         use=goal.use.format(run=f"{tournament.folder}/runs/{run.name}"),
-        facts=_facts(tournament, plan, end),
+        facts=_facts(tournament),
     )
     files.write(page, content.encode())
     return page
 
 
-def _cards(
-    goal: Goal, entries: Sequence[Entry], verdict: Verdict, budget: float, end: dict[str, Any]
-) -> list[Card]:
+def _cards(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict) -> list[Card]:
     held = [("Chosen", verdict.winner)]
     for label, role in (
         ("Tournament", "tournament"),
@@ -111,10 +116,14 @@ def _cards(
         found = [entry for entry in entries if entry.role == role and entry is not verdict.winner]
         held += [(label, found[0])] if found else []
     cards = [
-        Card(f"{label}: {entry.name}", shown(entry.value), f"± {entry.spread:.2g}", "info")
+        Card(f"{label}: {entry.name}", shown(entry.value), f"± {verdict.spread(entry):.2g}", "info")
         for label, entry in held
     ]
-    return [*cards, Card("Time", _seconds(end.get("seconds", math.nan)), f"of {_seconds(budget)}", "info")]
+    budget = tournament.request.budget
+    return [
+        *cards,
+        Card("Time", told_seconds(tournament.journal.spent), f"of {told_seconds(budget)}", "info"),
+    ]
 
 
 def _mark(entry: Entry, verdict: Verdict) -> str:
@@ -123,64 +132,29 @@ def _mark(entry: Entry, verdict: Verdict) -> str:
     return "not told apart from the best" if entry.name in verdict.level else ""
 
 
-def _seconds(seconds: float) -> str:
-    """A time as it is said.
-
-    Example:
-        >>> _seconds(0.042), _seconds(12.3), _seconds(600)
-        ('0.042 s', '12 s', '10 min')
-    """
-    if math.isnan(seconds):
-        return "unknown"
-    if seconds < 10:
-        return f"{seconds:.2g} s"
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.3g} min"
-
-
-def _pareto(goal: Goal, entries: Sequence[Entry]) -> Chart | None:
-    """Score against the seconds of training, with the front."""
-    best = front([(entry.cost, entry.value) for entry in entries])
-    best.append((1.05 * max(entry.cost for entry in entries), best[-1][1]))
-    series = [Series("Pareto front", tuple(y for _, y in best), tuple(x for x, _ in best), 0)]
-    for tone, role in enumerate(("tournament", "random search", "baseline"), 1):
-        series += [Series(role, (e.value,), (e.cost,), tone) for e in entries if e.role == role]
-    says = "On rows that the tournament never saw. Lower is better for both; none beats those on the line in both."
-    return Chart(
-        "pareto", "Quality against cost", says, "lines", tuple(series), "seconds of training", goal.figure
-    )
-
-
-def _climb(tournament: Tournament) -> Chart | None:
+def _climb(tournament: Tournament) -> Drawn | None:
     """The scores over the rungs."""
     schedule, scores = tournament.journal.schedule, tournament.journal.scores
-    series = []
-    for n in range(schedule.candidates):
-        path = [
-            (schedule.steps(k), scores[Task(n, k)])
-            for k in range(len(schedule.rungs))
-            if Task(n, k) in scores
-        ]
-        path = [(x, y) for x, y in path if math.isfinite(y)]
-        if path:
-            tone, name = (
-                (n % 6 + 1, tournament.all[n].name) if len(path) == len(schedule.rungs) else (0, "stopped")
-            )
-            series.append(Series(name, tuple(y for _, y in path), tuple(float(x) for x, _ in path), tone))
-    if not series:
-        return None
-    says = "Candidates of the tournament, on the rows that judge the rungs. A line ends where a candidate was stopped."
-    series.sort(key=lambda one: one.tone)
-    return Chart(
-        "rungs", "Scores over the rungs", says, "lines", tuple(series), "steps", tournament.goal.figure
-    )
+    names = [one.name for one in tournament.all]
+    paths: dict[int, list[tuple[int, float]]] = {}
+    for task, score in sorted(scores.items()):
+        if math.isfinite(score):
+            paths.setdefault(task.candidate, []).append((schedule.steps[task.rung], score))
+    top = len(schedule.steps) - 1
+    drawn = [
+        drawings.Path(names[n] if Task(n, top) in scores else "", *zip(*path, strict=True))
+        for n, path in paths.items()
+    ]
+    n = sum(number < schedule.candidates for number in paths)
+    return drawings.drawn_steps(tournament.goal.figure, drawn[:n], drawn[n:])
 
 
 def _places(tournament: Tournament, rung: int) -> list[Place]:
     """The candidates of a rung by their scores."""
     schedule, scores = tournament.journal.schedule, tournament.journal.scores
     held = members(schedule, scores, rung) or ()
-    last = rung == schedule.last
-    after = () if last else members(schedule, scores, rung + 1) or ()
+    after = members(schedule, scores, rung + 1) or () if rung + 1 < len(schedule.steps) else ()
+    held = tuple(n for n in held if Task(n, rung) in scores)
     order = sorted(held, key=lambda n: (scores[Task(n, rung)], n))
     return [
         Place(tournament.all[n].name, tournament.all[n].says, _score(scores[Task(n, rung)]), n in after)
@@ -189,10 +163,11 @@ def _places(tournament: Tournament, rung: int) -> list[Place]:
 
 
 def _searched(tournament: Tournament) -> list[Place]:
-    """The candidates of random search."""
+    """Random search, and trainings with other seeds."""
     schedule, scores = tournament.journal.schedule, tournament.journal.scores
     drawn = enumerate(tournament.all[schedule.candidates :], schedule.candidates)
-    return [Place(one.name, one.says, _score(scores[Task(n, schedule.last)]), False) for n, one in drawn]
+    tasks = [(Task(n, schedule.last), one) for n, one in drawn]
+    return [Place(one.name, one.says, _score(scores[task]), False) for task, one in tasks if task in scores]
 
 
 def _score(value: float) -> str:
@@ -210,25 +185,29 @@ def _failed(tournament: Tournament) -> list[tuple[str, str]]:
     return found
 
 
-def _facts(tournament: Tournament, plan: dict[str, Any], end: dict[str, Any]) -> list[tuple[str, str]]:
+def _facts(tournament: Tournament) -> list[tuple[str, str]]:
     """How the tournament was made, as pairs."""
     journal, setting = tournament.journal, tournament.request.setting
-    schedule = journal.schedule
+    schedule, plans = journal.schedule, journal.of("plan")
     facts = [
         ("data", str(setting["data"])),
         ("options of the data", ", ".join(f"{k}={v}" for k, v in setting["options"].items()) or "none"),
         ("candidates", str(schedule.candidates)),
-        ("steps of the first rung", f"{schedule.first:,}"),
+        ("steps of the rungs", ", ".join(f"{steps:,}" for steps in schedule.steps)),
         ("one in how many is promoted", str(schedule.eta)),
-        ("steps of all rungs", f"{schedule.cost:,}"),
-        ("runs of random search", f"{schedule.searched} of {schedule.rungs[-1].steps:,} steps"),
-        ("workers", str(plan.get("workers"))),
+        ("steps of all rungs together", f"{schedule.cost:,}"),
+        (
+            "random search",
+            f"{schedule.searched} runs of {schedule.steps[-1]:,} steps" if schedule.complete else "none",
+        ),
+        ("trainings with other seeds", str(schedule.repeats)),
+        ("workers", str(plans[-1]["workers"])),
         ("candidates whose price was measured", str(len(journal.prices))),
-        ("seconds until the plan", f"{plan.get('spent', 0):g}"),
+        ("time until the first rung", told_seconds(plans[0]["at"])),
         ("seed", str(setting["seed"])),
     ]
     if setting["width"]:
         facts.append(("dimensions of all codes", str(setting["width"])))
-    if end.get("continued"):
-        facts.append(("interrupted", "yes: the time is that of the last command"))
+    if any(record["continued"] for record in journal.of("end")):
+        facts.append(("interrupted", "yes: the time is that of all its commands"))
     return facts

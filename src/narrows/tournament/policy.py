@@ -1,47 +1,28 @@
-"""Successive halving as a pure function of recorded scores: what is trained next, and how far.
+"""Successive halving as a pure function of recorded scores: which trainings are ready.
 
 Nothing here reads a clock, a file or a random number. The same scores give the same decisions, in whatever order they
-arrive and whatever trains the candidates.
+arrive and whatever trains the candidates. How many steps a rung has is planned by `narrows.tournament.planning`.
 """
 
 from __future__ import annotations
 
-import heapq
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias, TypeVar
+from functools import cached_property
+from typing import NamedTuple, TypeAlias
 
-from narrows.core.check import whole
+from narrows.core.check import refuse, whole
 
-__all__ = [
-    "Price",
-    "Rung",
-    "Schedule",
-    "Scores",
-    "Task",
-    "makespan",
-    "members",
-    "plan",
-    "ready",
-    "with_search",
-]
-
-T = TypeVar("T")
+__all__ = ["MOST", "Schedule", "Scores", "Task", "finalists", "members", "ready", "repeated", "sources"]
 
 ETA = 3
-"""Of the candidates of a rung, one in `ETA` is promoted, and trained `ETA` times as long."""
+"""Of the candidates of a rung, one in `ETA` is promoted."""
 
-_MOST = 10**7
+_TWICE, _THRICE = 3, 2
 
-LEAST = 100
-"""Steps of the first rung at least; fewer say little about a method."""
-
-SIZES = (27, 12, 9, 3)
-"""Numbers of candidates, which leave one in the last rung."""
-
-LONG = (5000, 1000, 0)
-"""Steps of the last rung: as many candidates as leave the first of these, in less time the second, then any number."""
+MOST = _TWICE * _THRICE
+"""Trainings with other seeds at most: two of each of the three best."""
 
 
 class Task(NamedTuple):
@@ -55,39 +36,28 @@ Scores: TypeAlias = Mapping[Task, float]
 """The recorded scores; lower is better, infinite for a training that failed."""
 
 
-class Rung(NamedTuple):
-    """How many candidates are trained for how many steps in total."""
-
-    size: int
-    steps: int
-
-
-class Price(NamedTuple):
-    """The seconds of a step, and those of a task besides its steps."""
-
-    step: float
-    task: float
-
-
 @dataclass(frozen=True)
 class Schedule:
-    r"""Successive halving of n candidates, beside random search at equal cost.
+    r"""Successive halving of n candidates, beside random search at equal cost, as far as it is planned.
 
-    Rung k has :math:`\lfloor n / \eta^k \rfloor` candidates, which are trained for :math:`r \eta^k` steps in total.
-    Random search draws some of the n candidates without looking at scores, and trains each as long as the last rung, in
-    a run of its own. Their numbers are n, n + 1 ...
+    Rung k has :math:`\lfloor n / \eta^k \rfloor` candidates, which are trained for :math:`r_k` steps in total. Random
+    search draws some of the n candidates without looking at scores, and trains each as long as the last rung, in a run
+    of its own. Their numbers are n, n + 1 ... The numbers that follow are the best of both, trained again with other
+    seeds.
 
     Args:
         candidates: n.
-        first: r, the steps of the first rung.
-        eta: the factor.
+        steps: :math:`r_0, r_1 ...` of the rungs that are planned.
+        repeats: how many trainings with other seeds are planned.
+        eta: :math:`\eta`.
+
+    Raises:
+        RequestError: steps do not increase, or are those of more rungs than there are.
 
     Example:
-        >>> schedule = Schedule(9, 100)
-        >>> schedule.rungs
-        (Rung(size=9, steps=100), Rung(size=3, steps=300), Rung(size=1, steps=900))
-        >>> schedule.cost, schedule.searched
-        (2100, 2)
+        >>> schedule = Schedule(9, (100, 300, 900))
+        >>> schedule.sizes, schedule.cost, schedule.searched
+        ((9, 3, 1), 2100, 2)
 
     Reference:
         Jamieson and Talwalkar, Non-stochastic Best Arm Identification and Hyperparameter Optimization, 2016.
@@ -95,40 +65,59 @@ class Schedule:
     """
 
     candidates: int
-    first: int
+    steps: tuple[int, ...]
+    repeats: int = 0
     eta: int = ETA
 
     def __post_init__(self) -> None:
         whole("candidates", self.candidates)
-        whole("first", self.first)
         whole("eta", self.eta, low=2)
+        rising = all(a < b for a, b in zip((0, *self.steps), self.steps))
+        if not rising or len(self.steps) > len(self.sizes):
+            raise refuse("steps", self.steps, f"at most {len(self.sizes)} increasing numbers")
 
-    @property
-    def rungs(self) -> tuple[Rung, ...]:
-        """The rungs, from the first."""
-        found = [Rung(self.candidates, self.first)]
-        while found[-1].size >= self.eta:
-            found.append(Rung(found[-1].size // self.eta, found[-1].steps * self.eta))
+    @cached_property
+    def sizes(self) -> tuple[int, ...]:
+        """The number of candidates of each rung, to the last one."""
+        found = [self.candidates]
+        while found[-1] >= self.eta:
+            found.append(found[-1] // self.eta)
         return tuple(found)
-
-    def steps(self, rung: int) -> int:
-        """Steps in total of a candidate that is trained as far as a rung; none below the first."""
-        return 0 if rung < 0 else self.rungs[rung].steps
-
-    @property
-    def cost(self) -> int:
-        """Steps of all rungs together; each continues the training of the one before."""
-        return sum(rung.size * (rung.steps - self.steps(k - 1)) for k, rung in enumerate(self.rungs))
-
-    @property
-    def searched(self) -> int:
-        """The number of candidates of random search, whose steps together are at most `cost`."""
-        return self.cost // self.rungs[-1].steps
 
     @property
     def last(self) -> int:
         """The number of the last rung."""
-        return len(self.rungs) - 1
+        return len(self.sizes) - 1
+
+    @property
+    def complete(self) -> bool:
+        """Whether the last rung is planned."""
+        return len(self.steps) > self.last
+
+    def more(self, task: Task) -> int:
+        """The steps that a task adds to those of the rung before."""
+        continued = task.candidate < self.candidates and task.rung > 0
+        return self.steps[task.rung] - (self.steps[task.rung - 1] if continued else 0)
+
+    @cached_property
+    def cost(self) -> int:
+        """Steps of all planned rungs together; each continues the training of the one before."""
+        return sum(self.sizes[k] * self.more(Task(0, k)) for k in range(len(self.steps)))
+
+    @property
+    def searched(self) -> int:
+        """The number of candidates of random search, whose steps together are at most `cost`."""
+        return self.cost // self.steps[-1] if self.complete else 0
+
+    @property
+    def trained(self) -> range:
+        """The numbers of random search."""
+        return range(self.candidates, self.candidates + self.searched)
+
+    @property
+    def again(self) -> range:
+        """The numbers of the trainings with other seeds."""
+        return range(self.trained.stop, self.trained.stop + self.repeats)
 
 
 def members(schedule: Schedule, scores: Scores, rung: int) -> tuple[int, ...] | None:
@@ -137,131 +126,87 @@ def members(schedule: Schedule, scores: Scores, rung: int) -> tuple[int, ...] | 
     Of equal scores the candidate with the smaller number is first.
 
     Example:
-        >>> members(Schedule(3, 10), {Task(0, 0): 0.5, Task(1, 0): 0.2, Task(2, 0): 0.9}, 1)
+        >>> members(Schedule(3, (10,)), {Task(0, 0): 0.5, Task(1, 0): 0.2, Task(2, 0): 0.9}, 1)
         (1,)
     """
     if rung == 0:
         return tuple(range(schedule.candidates))
     before = members(schedule, scores, rung - 1)
-    if before is None or any(Task(one, rung - 1) not in scores for one in before):
+    if before is None:
         return None
-    order = sorted(before, key=lambda one: (_rank(scores[Task(one, rung - 1)]), one))
-    alive = [one for one in order if _rank(scores[Task(one, rung - 1)]) < math.inf]
-    return tuple(alive[: schedule.rungs[rung].size])
+    ranked = _ranked(scores, [Task(one, rung - 1) for one in before])
+    return None if ranked is None else ranked[: schedule.sizes[rung]]
+
+
+def finalists(schedule: Schedule, scores: Scores) -> tuple[int, ...] | None:
+    """All that were trained to the end of a complete schedule, the best first; None if one has no score yet.
+
+    Example:
+        >>> scores = {Task(0, 0): 0.5, Task(1, 0): 0.2, Task(2, 0): 0.9, Task(1, 1): 0.2, Task(3, 1): 0.1}
+        >>> finalists(Schedule(3, (10, 30)), scores)
+        (3, 1)
+    """
+    held = members(schedule, scores, schedule.last) if schedule.complete else None
+    return (
+        None
+        if held is None
+        else _ranked(scores, [Task(n, schedule.last) for n in (*held, *schedule.trained)])
+    )
+
+
+def repeated(schedule: Schedule, scores: Scores) -> tuple[int, ...]:
+    """Which of the finalists is trained again, for each number of `Schedule.again`.
+
+    The two best, each twice, then the third, twice.
+
+    Example:
+        >>> scores = {Task(0, 0): 0.5, Task(1, 0): 0.2, Task(2, 0): 0.9, Task(1, 1): 0.2, Task(3, 1): 0.1}
+        >>> repeated(Schedule(3, (10, 30), repeats=3), scores)
+        (3, 1, 3)
+    """
+    best = (finalists(schedule, scores) or ())[:_TWICE]
+    return (best[:2] * _THRICE + best[2:] * _THRICE)[: schedule.repeats]
+
+
+def sources(schedule: Schedule, scores: Scores, drawn: Sequence[int]) -> tuple[int, ...]:
+    """The candidate with the same options, for each number.
+
+    Args:
+        schedule: as far as it is planned.
+        scores: recorded ones.
+        drawn: the order in which random search draws candidates; those from n on are passed over.
+    """
+    n = schedule.candidates
+    chosen = [one for one in drawn if one < n][: schedule.searched]
+    found = (*range(n), *chosen)
+    return (*found, *(found[one] for one in repeated(schedule, scores)))
 
 
 def ready(schedule: Schedule, scores: Scores) -> tuple[Task, ...]:
     """The tasks that have no score yet and need none of another; random search first, whose tasks are the longest.
 
     Example:
-        >>> ready(Schedule(3, 10), {Task(0, 0): 0.5, Task(1, 0): 0.2})
-        (Task(candidate=3, rung=1), Task(candidate=2, rung=0))
+        >>> ready(Schedule(3, (10, 30)), {Task(0, 0): 0.5, Task(1, 0): 0.2, Task(2, 0): 0.9})
+        (Task(candidate=3, rung=1), Task(candidate=1, rung=1))
     """
-    drawn = range(schedule.candidates, schedule.candidates + schedule.searched)
-    found = [Task(one, schedule.last) for one in drawn]
-    for rung in range(len(schedule.rungs)):
+    found: list[Task] = []
+    for rung in range(len(schedule.steps)):
         held = members(schedule, scores, rung)
         if held is None:
             break
-        found += [Task(one, rung) for one in sorted(held)]
+        drawn = schedule.trained if rung == schedule.last else ()
+        found += [Task(one, rung) for one in (*drawn, *sorted(held))]
+    known = repeated(schedule, scores)
+    found += [Task(one, schedule.last) for one, _ in zip(schedule.again, known)]
     return tuple(task for task in found if task not in scores)
 
 
-def makespan(schedule: Schedule, prices: Sequence[Price], workers: int) -> float:
-    """The seconds that some workers need at most: if the dearest candidates are promoted.
-
-    Args:
-        schedule: the schedule.
-        prices: of each candidate, with those of random search.
-        workers: how many tasks run at once.
-
-    Example:
-        >>> makespan(Schedule(3, 10), [Price(1.0, 0.0)] * 4, 1)
-        80.0
-    """
-    scores: dict[Task, float] = {}
-    running: list[tuple[float, Task]] = []
-    now = 0.0
-    while True:
-        held = {task for _, task in running}
-        for task in ready(schedule, scores):
-            if task not in held and len(running) < workers:
-                more = schedule.steps(task.rung)
-                if task.candidate < schedule.candidates:
-                    more -= schedule.steps(task.rung - 1)
-                price = prices[task.candidate]
-                heapq.heappush(running, (now + price.task + more * price.step, task))
-        if not running:
-            return now
-        now, task = heapq.heappop(running)
-        scores[task] = -prices[task.candidate].step
-
-
-def plan(
-    prices: Sequence[Price], drawn: Sequence[int], seconds: float, workers: int, least: int = LEAST
-) -> tuple[Schedule | None, float]:
-    """The schedule with the most candidates that leaves a long last rung and ends in time; and the least time for any.
-
-    With several numbers of candidates, the largest is taken whose last rung has 5000 steps, the default length of a
-    training; if none has, the largest with 1000; else the largest at all.
-
-    Args:
-        prices: of the candidates in their order; the first n of them take part.
-        drawn: the order in which random search draws candidates.
-        seconds: the time.
-        workers: how many tasks run at once.
-        least: the fewest steps of the first rung.
-
-    Returns:
-        The schedule, None if none ends in time, and the seconds of the smallest one.
-
-    Example:
-        >>> plan([Price(0.01, 0.0)] * 9, range(9), 60.0, 1)[0]
-        Schedule(candidates=9, first=150, eta=3)
-        >>> plan([Price(0.01, 0.0)] * 9, range(9), 150.0, 1)[0]
-        Schedule(candidates=3, first=1800, eta=3)
-        >>> plan([Price(0.01, 0.0)] * 3, range(3), 1.0, 1)
-        (None, 8.0)
-    """
-
-    def needed(n: int, first: int) -> float:
-        schedule = Schedule(n, first)
-        return makespan(schedule, with_search(schedule, prices, drawn), workers)
-
-    def longest(n: int) -> int:
-        """The most steps of the first rung in this time; 0 if it is fewer than `least`."""
-        if needed(n, least) > seconds:
-            return 0
-        low, high = least, 2 * least
-        while needed(n, high) <= seconds and high < _MOST:
-            low, high = high, 2 * high
-        while high - low > 1:
-            middle = (low + high) // 2
-            low, high = (middle, high) if needed(n, middle) <= seconds else (low, middle)
-        return max(least, _two_digits(low))
-
-    known = [n for n in SIZES if n <= len(prices)]
-    found = [Schedule(n, first) for n in known if (first := longest(n))]
-    chosen = (one for steps in LONG for one in found if one.rungs[-1].steps >= steps)
-    return next(chosen, None), needed(known[-1], least)
-
-
-def with_search(schedule: Schedule, held: Sequence[T], drawn: Sequence[int]) -> list[T]:
-    """What belongs to each candidate, followed by that of the candidates of random search.
-
-    Args:
-        schedule: the schedule.
-        held: by candidate, at least n of them.
-        drawn: the order in which random search draws candidates; those from n on are passed over.
-    """
-    chosen = [one for one in drawn if one < schedule.candidates]
-    return [*held[: schedule.candidates], *(held[one] for one in chosen[: schedule.searched])]
-
-
-def _two_digits(number: int) -> int:
-    """A number rounded down to two digits."""
-    unit = 10 ** max(0, len(str(number)) - 2)
-    return number // unit * unit
+def _ranked(scores: Scores, tasks: Sequence[Task]) -> tuple[int, ...] | None:
+    """The candidates of some tasks by their scores, without those that failed; None if one has no score yet."""
+    if any(task not in scores for task in tasks):
+        return None
+    values = sorted((_rank(scores[task]), task.candidate) for task in tasks)
+    return tuple(one for value, one in values if value < math.inf)
 
 
 def _rank(score: float) -> float:

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Hashable
 from pathlib import Path
-from queue import Queue
+from queue import Empty, Queue
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,6 +18,8 @@ from narrows.core.check import WorkError
 from narrows.tournament.work import Job
 
 __all__ = ["Processes"]
+
+_COMMAND = [sys.executable, "-m", "narrows.tournament.worker"]
 
 
 class Processes:
@@ -35,24 +37,27 @@ class Processes:
         self._results: Queue[tuple[Any, subprocess.Popen[str], str]] = Queue()
 
     def __enter__(self) -> Self:
+        self.log.write_bytes(b"")
+        self._idle = [self._worker() for _ in range(self.workers)]
+        return self
+
+    def _worker(self) -> subprocess.Popen[str]:
         root = str(Path(narrows.__file__).parent.parent)
         paths = os.pathsep.join(p for p in (root, os.environ.get("PYTHONPATH", "")) if p)
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "PYTHONPATH": paths}
-        with self.log.open("w") as log:
-            for _ in range(self.workers):
-                worker = subprocess.Popen(
-                    [sys.executable, "-m", "narrows.tournament.worker"],
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=log,
-                    text=True,
-                    encoding="utf-8",
-                    env=environment,
-                    start_new_session=True,  # Ctrl-C reaches this process only, which then ends its workers
-                )
-                self._all.append(worker)
-        self._idle = list(self._all)
-        return self
+        with self.log.open("a") as log:
+            worker = subprocess.Popen(
+                _COMMAND,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                env=environment,
+                start_new_session=True,  # Ctrl-C reaches this process only, which then ends its workers
+            )
+        self._all.append(worker)
+        return worker
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -60,13 +65,17 @@ class Processes:
         for worker in self._all:
             worker.kill()
         for worker in self._all:
-            worker.wait()
-            for stream in (worker.stdin, worker.stdout):
-                if stream is not None:
-                    try:
-                        stream.close()
-                    except OSError:
-                        continue
+            _close(worker)
+
+    def stop(self) -> None:
+        """End the processes that are not idle, and start others in their place."""
+        busy = [worker for worker in self._all if worker not in self._idle]
+        self._all = list(self._idle)
+        self._results = Queue()  # what their threads still report is not read
+        for worker in busy:
+            worker.kill()
+            _close(worker)
+            self._idle.insert(0, self._worker())  # used last, since it has nothing in memory
 
     def submit(self, key: Hashable, job: Job) -> None:
         """Begin a job in an idle process."""
@@ -77,19 +86,14 @@ class Processes:
             worker.stdin.flush()
         except OSError as error:
             raise self._ended(worker) from error
-        threading.Thread(target=self._read, args=(key, worker), daemon=True).start()
+        threading.Thread(target=_read, args=(key, worker, self._results), daemon=True).start()
 
-    def _read(self, key: Any, worker: subprocess.Popen[str]) -> None:
-        assert worker.stdout is not None
+    def wait(self, seconds: float | None = None) -> tuple[Any, dict[str, Any]] | None:
+        """The key and the result of the next job that ends; None if none does within these seconds."""
         try:
-            line = worker.stdout.readline()
-        except (OSError, ValueError):  # closed meanwhile
-            line = ""
-        self._results.put((key, worker, line))
-
-    def wait(self) -> tuple[Any, dict[str, Any]]:
-        """The key and the result of the next job that ends."""
-        key, worker, line = self._results.get()
+            key, worker, line = self._results.get(timeout=seconds)
+        except Empty:
+            return None
         if not line:
             raise self._ended(worker)
         self._idle.append(worker)
@@ -101,3 +105,24 @@ class Processes:
             f"A worker process ended with code {code}: see {self.log}. If memory was short, use fewer ``workers``. The "
             "same command goes on."
         )
+
+
+def _read(
+    key: Any, worker: subprocess.Popen[str], results: Queue[tuple[Any, subprocess.Popen[str], str]]
+) -> None:
+    assert worker.stdout is not None
+    try:
+        line = worker.stdout.readline()
+    except (OSError, ValueError):  # closed meanwhile
+        line = ""
+    results.put((key, worker, line))
+
+
+def _close(worker: subprocess.Popen[str]) -> None:
+    worker.wait()
+    for stream in (worker.stdin, worker.stdout):
+        if stream is not None:
+            try:
+                stream.close()
+            except OSError:
+                continue

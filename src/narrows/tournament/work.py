@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,7 +16,8 @@ import torch
 
 from narrows import data as nd
 from narrows.core import files
-from narrows.core.check import NarrowsError
+from narrows.core.check import NarrowsError, WorkError
+from narrows.core.progress import Silent
 from narrows.data import Dataset, Source
 from narrows.runs.fit import fit, resume
 from narrows.runs.loading import load
@@ -24,15 +27,39 @@ from narrows.tournament.goals import GOALS
 from narrows.tournament.goals.detect import judged_rows
 from narrows.tournament.goals.goal import REDRAWS, Judged
 from narrows.train import Plan, validation_part
+from narrows.train.checkpoint import newest
 
 __all__ = ["Job", "exam", "judging_rows", "perform", "source_of"]
 
 Job = Mapping[str, Any]
-"""What is to be done: ``do``, the tournament's ``setting``, and a candidate with its folder and steps."""
+"""What is to be done: ``do``, the tournament's ``setting``, and a candidate with its folder, its steps and the seconds
+after which its training is stopped."""
+
+SEEDS = 3
+"""Seeds of a baseline that draws random numbers."""
 
 _JUDGED, _FRESH, _LEARNED = 1000, 2000, 20_000
 _WARM, _TIMED = 10, 30
 """Steps before a step is timed, and those that are timed."""
+
+_CHECKPOINT, _EVERY = 5.0, 10
+"""Seconds between two checkpoints, the last of which is judged if a training is stopped; steps between two looks at the
+clock."""
+
+
+class _TimeIsOver(Exception):
+    """The time of a training is over."""
+
+
+class _Until(Silent):
+    """A progress display that shows nothing, and ends a training when its time is over."""
+
+    def __init__(self, seconds: float) -> None:
+        self.end = time.monotonic() + seconds
+
+    def advance(self, done: int, metrics: Mapping[str, float] | None = None) -> None:
+        if time.monotonic() > self.end:
+            raise _TimeIsOver
 
 
 def perform(job: Job) -> dict[str, Any]:
@@ -40,6 +67,8 @@ def perform(job: Job) -> dict[str, Any]:
     started = time.monotonic()
     try:
         found = _DOES[job["do"]](job)
+    except _TimeIsOver:
+        found = {"stopped": True}
     except NarrowsError as error:
         found = {"failed": str(error)}
     except Exception as error:  # one candidate of many: the tournament goes on without it
@@ -105,10 +134,11 @@ def _trained(job: Job, steps: int) -> Run:
     """The run of a candidate, trained for a number of steps in total; continued from its last checkpoint."""
     folder, one = Path(job["folder"]), job["candidate"]
     source = source_of(job["setting"], one["data"])
+    progress = _Until(job.get("limit", math.inf))
     if (folder / "recipe.json").is_file():
         if _steps(folder) == steps and (folder / "result.json").is_file():
             return _loaded(folder, source)
-        return resume(folder, steps=steps, data=source, progress=False)
+        return resume(folder, steps=steps, data=source, progress=progress)
     return fit(
         source,
         one["method"],
@@ -116,8 +146,13 @@ def _trained(job: Job, steps: int) -> Run:
         steps=steps,
         seed=job["seed"],
         device="cpu",
-        progress=False,
-        training={**_split(job["setting"], len(source.train)), **one["training"]},
+        progress=progress,
+        training={
+            **_split(job["setting"], len(source.train)),
+            **one["training"],
+            "checkpoint_seconds": _CHECKPOINT,
+            "log_every": _EVERY,
+        },
         **one["options"],
     )
 
@@ -160,26 +195,57 @@ def _price(job: Job) -> dict[str, Any]:
 
 
 def _seconds(folder: Path) -> float:
-    return float(files.read_json(folder / "result.json")["seconds"])
+    try:
+        return float(files.read_json(folder / "result.json")["seconds"])
+    except FileNotFoundError:
+        return 0.0
 
 
 def _train(job: Job) -> dict[str, Any]:
+    """The score after some steps, and the price that they have shown."""
+    folder = Path(job["folder"])
+    before, started = _seconds(folder), time.monotonic()
     run = _trained(job, job["steps"])
-    return {"value": _judged(job, run, "judging").value}
+    trained, judging = max(0.0, _seconds(folder) - before), time.monotonic()
+    value = _judged(job, run, "judging").value
+    ended = time.monotonic()
+    return {
+        "value": value,
+        "timed": job["more"],
+        "step": round(max(1e-6, trained / job["more"]), 7),
+        "task": round(max(0.0, ended - started - trained), 4),
+        "judging": round(ended - judging, 4),
+    }
 
 
 def _final(job: Job) -> dict[str, Any]:
     """The score on fresh rows, with its spread and all details."""
-    run = _loaded(Path(job["folder"]), source_of(job["setting"], job["candidate"]["data"]))
-    return _form(_judged(job, run, "fresh", REDRAWS))
+    folder = Path(job["folder"])
+    finished = (folder / "result.json").is_file()
+    checkpoint = None if finished else newest(folder / "state")[0]
+    steps = _steps(folder) if finished else checkpoint and int(checkpoint.metadata["at"])
+    if not steps:
+        raise WorkError("Its training was stopped before its first checkpoint: the budget was over.")
+    run = _loaded(folder, source_of(job["setting"], job["candidate"]["data"]))
+    return _form(_judged(job, run, "fresh", REDRAWS)) | {"steps": steps}
 
 
 def _baseline(job: Job) -> dict[str, Any]:
+    """The score of a baseline on fresh rows, of one that draws random numbers with several seeds."""
     goal, rows = GOALS[job["setting"]["goal"]], exam(job["setting"], "fresh")
-    started = time.monotonic()
-    answer = goal.baselines[job["name"]](rows)
-    cost = time.monotonic() - started
-    return _form(goal.judge(rows, answer, REDRAWS)) | {"cost": round(cost, 3)}
+    found, cost, started = [], 0.0, time.monotonic()
+    for k in range(SEEDS if job["name"] in goal.drawn else 1):
+        before = time.monotonic()
+        answer = goal.baselines[job["name"]](replace(rows, seed=rows.seed + k))
+        cost = max(cost, time.monotonic() - before)
+        found.append(goal.judge(rows, answer, REDRAWS))
+    judging = (time.monotonic() - started) / len(found) - cost
+    return {
+        **_form(found[0]),
+        "again": [_form(one) for one in found[1:]],
+        "cost": round(cost, 3),
+        "judging": round(max(0.0, judging), 4),
+    }
 
 
 def _form(found: Judged) -> dict[str, Any]:

@@ -172,4 +172,5 @@ DETECT = Goal(
     _details,
     {"Mahalanobis distance": _mahalanobis, "isolation forest": _forest},
     "narrows score {run} DATA --alpha .01 --out scores.csv",
+    ("isolation forest",),
 )

@@ -101,4 +101,5 @@ GENERATE = Goal(
     _details,
     {"independent columns": _columns, "normal distribution": _normal},
     "narrows sample {run} --n 1000 --out samples.npz",
+    ("independent columns", "normal distribution"),
 )

@@ -50,6 +50,7 @@ class Goal:
         details: further figures of an answer.
         baselines: trivial methods by name, each from an exam to an answer.
         use: the command that uses the winner, with ``{run}`` for its folder.
+        drawn: the names of the baselines that depend on the seed.
     """
 
     name: str
@@ -61,6 +62,7 @@ class Goal:
     details: Callable[[Exam, Tensor], Mapping[str, float]]
     baselines: Mapping[str, Callable[[Exam], Tensor]]
     use: str
+    drawn: tuple[str, ...] = ()
 
     def judge(self, exam: Exam, answer: Tensor, redraws: int = 0) -> Judged:
         """The score of an answer.
