@@ -5,8 +5,10 @@ import torch
 from audit_models import gaussian_model, plain_model
 from torch.distributions import MultivariateNormal
 
+from narrows.audit.evidence import scores
 from narrows.audit.evidence.scores import each_alone, score_terms
-from narrows.core import Batch
+from narrows.core import Batch, Column, Spec
+from narrows.methods.tabular.missing_iwae import missing_iwae
 
 X = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
 
@@ -43,6 +45,31 @@ def test_what_cannot_be_vectorised_has_the_same_draws(model):
     one, other = each_alone(readable, Batch(X), 3), each_alone(opaque, Batch(X), 3)
     for name in one:
         same(one[name], other[name])
+
+
+MIXED = {
+    "real": Spec((), "real", column=Column("double", 0.1)),
+    "positive": Spec((), "positive", column=Column("double", 0.1)),
+    "counts": Spec((), "counts", column=Column("int64", 1.0)),
+    "flag": Spec((), "binary", column=Column("bool")),
+    "kind": Spec((), "categories", classes=3, column=Column("string")),
+    "grade": Spec((), "ordinal", classes=3, column=Column("string")),
+}
+
+
+@pytest.mark.parametrize("counts", ["negative-binomial", "poisson", "zinb"])
+def test_rows_of_a_mixed_table_are_scored_together_as_if_alone(monkeypatch, counts):
+    torch.manual_seed(0)
+    model = missing_iwae(Spec((6,), kind="table", parts=MIXED), latent=2, net="mlp:8", counts=counts)
+    seen = torch.rand(5, 6) < 0.7
+    x = torch.cat([torch.randn(5, 1), 3 * torch.rand(5, 1), torch.randint(0, 2, (5, 4))], 1)
+    batch = Batch(torch.where(seen, x, 0), condition={"observed": seen}, weight=seen.float())
+    one_by_one = [score_terms(model, batch[slice(i, i + 1)], 20, elements=True) for i in range(5)]
+    monkeypatch.setattr(scores, "_alone", None)  # rows one after the other
+    for name, values in score_terms(model, batch, 20, elements=True).items():
+        torch.testing.assert_close(
+            values, torch.cat([each[name] for each in one_by_one]), rtol=1e-5, atol=1e-5, equal_nan=True
+        )
 
 
 def test_nll_is_the_marginal_of_a_linear_gaussian_model(model):

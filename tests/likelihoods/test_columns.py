@@ -141,6 +141,29 @@ def test_the_gradient_is_that_of_finite_differences(kind):
     assert torch.autograd.gradcheck(lambda p: head.nll(p, x), parameters)
 
 
+@pytest.mark.parametrize("spread", [1.0, 10.0, 80.0])
+def test_nll_and_gradient_are_those_of_a_sum_in_float64_far_into_the_tails(spread):
+    torch.manual_seed(3)
+    head = Logistic([number(step=0.5)] * 2)
+    x, wide = 0.5 * torch.randint(-9, 9, (50, 2)), torch.tensor([spread] * 12 + [5.0] * 6)
+    raw = wide * torch.randn(50, head.width)  # of scales up to e^15
+
+    def plain(parameters):
+        log_weights, means, log_scales = head.split(parameters)
+        high = (x.double().unsqueeze(-2) + 0.25 - means) / log_scales.exp()
+        width = 0.5 / log_scales.exp()
+        return -(log_weights + log_interval(high, high - width, width)).logsumexp(-2)
+
+    exact, found = raw.double().requires_grad_(), raw.clone().requires_grad_()
+    wanted, nll = plain(exact), head.nll(found, x)
+    torch.testing.assert_close(nll.double(), wanted, rtol=1e-5, atol=1e-5)
+    wanted.sum().backward()
+    nll.sum().backward()
+    torch.testing.assert_close(found.grad.double(), exact.grad, rtol=1e-3, atol=1e-4)
+    with torch.no_grad():
+        torch.testing.assert_close(head.nll(raw, x), nll, rtol=0, atol=0)
+
+
 def test_means_and_draws_of_mixtures_agree_and_draws_lie_on_the_grid():
     torch.manual_seed(0)
     for head in (Logistic([number(step=0.25, low=0.1)]), LogLogistic([number("positive", step=0.5)])):

@@ -29,14 +29,15 @@ __all__ = ["Autoencoder", "evaluation_mode"]
 @contextmanager
 def evaluation_mode(model: nn.Module) -> Iterator[None]:
     """`eval()` and no gradients inside the context; the mode of every module is restored afterwards."""
-    modes = [(module, module.training) for module in model.modules()]
-    model.eval()
+    training = [module for module in model.modules() if module.training]
+    if training:
+        model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        for module, mode in modes:
-            module.training = mode
+        for module in training:
+            module.training = True
 
 
 class Autoencoder(Part):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeAlias
@@ -268,6 +269,30 @@ def same_batch() -> Iterator[None]:
         _SAME.pop()
 
 
+_VECTORISED: ContextVar[bool] = ContextVar("vectorised", default=False)
+
+
+@contextmanager
+def vectorised() -> Iterator[None]:
+    """Within the context examples are computed by `torch.func.vmap`: no value is read, no shape depends on one.
+
+    Example:
+        >>> with vectorised():
+        ...     is_vectorised()
+        True
+    """
+    before = _VECTORISED.set(True)
+    try:
+        yield
+    finally:
+        _VECTORISED.reset(before)
+
+
+def is_vectorised() -> bool:
+    """Whether this is inside `vectorised`."""
+    return _VECTORISED.get()
+
+
 _GENERATOR_LOCK = threading.RLock()
 
 
@@ -285,8 +310,15 @@ def seeded(seed: int) -> Iterator[None]:
         True
     """
     with _GENERATOR_LOCK, kept_generators():
-        torch.manual_seed(seed)
+        _seed_generators(seed)
         yield
+
+
+def _seed_generators(seed: int) -> None:
+    if torch.accelerator.is_available():
+        torch.manual_seed(seed)
+    else:  # `torch.manual_seed` would note the whole call stack, for devices that may appear later
+        torch.default_generator.manual_seed(seed)
 
 
 @contextmanager

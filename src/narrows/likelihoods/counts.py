@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Poisson as PoissonDistribution
 
 from narrows.core import Likelihood
+from narrows.core.values import is_vectorised
 from narrows.likelihoods.normal import bounded
 
 __all__ = ["GivenTotal", "NegativeBinomial", "Poisson", "ZeroInflated"]
@@ -103,6 +104,8 @@ class NegativeBinomial(Likelihood):
 
     def _counted(self, x: Tensor, t: Tensor) -> Tensor:
         """log x! Gamma(t) / Gamma(x + t): 0 where x is 0, which most counts are, so that only others are computed."""
+        if is_vectorised():
+            return (x + 1).lgamma() - _log_rising(x, t)
         there = x > 0
         some, dispersion = x[there], t.expand_as(x)[there]
         return torch.zeros_like(x, dtype=dispersion.dtype).masked_scatter(

@@ -131,8 +131,10 @@ class MixedTable(Likelihood):
 
     def _split(self, parameters: Tensor) -> list[tuple[Head, Tensor]]:
         """The heads, and the parameters of each."""
+        whole = parameters + self.offset
         # the gradient of `split` is one copy, that of slices several
-        return list(zip(self.heads, (parameters + self.offset).split(self.widths, -1), strict=True))  # type: ignore[arg-type]
+        parts = whole.split(self.widths, -1) if len(self.widths) > 1 else (whole,)
+        return list(zip(self.heads, parts, strict=True))  # type: ignore[arg-type]
 
     def _terms(self, parameters: Tensor, x: Tensor) -> Tensor:
         """-log p of each cell, (*samples, B, D), by heads."""

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from narrows.core import NO_CONDITION, Autoencoder, Batch, Condition, Part, Pass
 from narrows.core.check import RequestError
+from narrows.core.values import is_vectorised
 
 __all__ = ["TOTAL", "CountAutoencoder", "ShareDecoder"]
 
@@ -76,7 +77,7 @@ class CountAutoencoder(Autoencoder):
         """Encode and decode a batch, once."""
         if TOTAL not in batch.condition:
             total = batch.visible().x.sum(-1, keepdim=True)
-            if not self.training:  # training examples are checked before training
+            if not self.training and not is_vectorised():  # all examples of a data set are checked before
                 _refuse(_empty(total.flatten()), "a batch")
             batch = replace(batch, condition={**batch.condition, TOTAL: total.log()})
         return super().forward(batch, samples)

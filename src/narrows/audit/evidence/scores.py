@@ -11,6 +11,7 @@ from torch import Tensor
 from narrows.audit.evidence.likelihood import predictive_nll, rate_of
 from narrows.core import Autoencoder, Batch, evaluation_mode, seeded
 from narrows.core.check import NarrowsError, RequestError, whole
+from narrows.core.values import vectorised
 
 __all__ = ["each_alone", "score_terms"]
 
@@ -95,7 +96,7 @@ def each_alone(
         return {name: value.squeeze(0) for name, value in found.items()}
 
     try:
-        with seeded(seed):
+        with seeded(seed), vectorised():
             return dict(torch.func.vmap(one, randomness="same")(*tensors))
     except NarrowsError:
         raise
