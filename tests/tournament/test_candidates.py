@@ -15,6 +15,7 @@ DATA = {
         np.arange(600).reshape(150, 4) % 11 == 0, np.nan, np.random.default_rng(0).normal(size=(150, 4))
     ),
     "vector": np.random.default_rng(0).normal(size=(150, 6)).astype(np.float32),
+    "series": np.random.default_rng(0).normal(size=(150, 6, 2)).astype(np.float32),
     "image": np.random.default_rng(0).integers(0, 256, (150, 1, 8, 8)).astype(np.uint8),
 }
 

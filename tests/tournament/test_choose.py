@@ -162,6 +162,17 @@ def test_what_would_overrun_is_stopped_and_the_page_has_what_is_there(whole, tmp
     assert "before its first checkpoint" in page
 
 
+def test_an_interrupted_tournament_whose_time_is_over_is_judged(whole, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        planned(tmp_path / "out", whole[0]).run(Here(3))
+    late = planned(tmp_path / "out", whole[0], clock=lambda: 100.0)
+    late.run(Here())
+    assert len(late.journal.scores) == 3  # no training was begun
+    found = outcome(late)
+    assert sum(e.role == "tournament" for e in found.entries) == 3
+    assert "2 min" in found.page.read_text() or "101 s" in found.page.read_text()
+
+
 def test_what_hangs_is_ended(whole, tmp_path):
     hung = planned(tmp_path / "out", whole[0])
     executor = Here(hangs={Task(3, 1)})
@@ -359,7 +370,8 @@ def test_a_budget_too_small_for_one_rung_says_which_would_do(table, tmp_path):
         ("digits", ["--for", "generate", "--budget", "soon"], "--budget"),
         ("digits", ["--for", "generate", "--latent", "3"], "--latent"),
         ("digits", ["--for", "generate", "--workers", "0"], "--workers"),
-        ("sines", ["--for", "reconstruct"], "of another kind"),
+        ("digits", ["--for", "compress"], "of another kind"),
+        ("sbm", ["--for", "reconstruct"], "does not know graphs yet"),
         ("nowhere", ["--for", "reconstruct"], "nowhere"),
     ],
 )
@@ -402,3 +414,13 @@ def test_refused_requests_leave_no_folder(tmp_path, monkeypatch):
     with pytest.raises(RequestError, match="must be a time such as 90s"):
         choose("digits", "reconstruct", "tenminutes")
     assert not list(tmp_path.iterdir())
+
+
+def test_windows_of_several_lengths_are_refused(tmp_path):
+    np.save(tmp_path / "series.npy", np.random.default_rng(0).normal(size=(150, 8, 2)).astype(np.float32))
+    path = tmp_path / "series.npy"
+    with pytest.raises(RequestError, match=r"several lengths.*`window` and `stride`, such as 5 and 1"):
+        checked(path, "generate", 9, tmp_path, 0, None, {"window": 5})
+    assert (
+        checked(path, "detect", 9, tmp_path, 0, None, {"window": 5, "stride": 3}).setting["reads"] == "series"
+    )

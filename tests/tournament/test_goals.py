@@ -13,6 +13,7 @@ from narrows.data.holes import HIDDEN
 from narrows.tournament.exam import Exam
 from narrows.tournament.goals import GOALS
 from narrows.tournament.goals.detect import PLANTED, judged_rows, plant
+from narrows.tournament.normal import Normal
 
 IMPUTE, RECONSTRUCT, GENERATE = GOALS["impute"], GOALS["reconstruct"], GOALS["generate"]
 COMPRESS, DETECT = GOALS["compress"], GOALS["detect"]
@@ -165,3 +166,68 @@ def test_planted_anomalies_are_of_four_kinds(exam_of):
         1 - np.mean([found.details[f"ROC-AUC of {k} anomalies"] for k in PLANTED])
     )
     assert found.value < 0.25
+
+
+def waves(n=200, steps=12):
+    """Series of two channels: a sine of random phase, and ten times its cosine."""
+    phases = np.random.default_rng(7).uniform(0, 6, (n, 1)) + np.arange(steps) / 2
+    noise = np.random.default_rng(8).normal(0, 0.05, (n, steps, 2))
+    return (np.stack([np.sin(phases), 10 * np.cos(phases)], 2) + noise).astype(np.float32)
+
+
+def windows(tmp_path, **options):
+    """The same series, cut into windows."""
+    np.save(tmp_path / "waves.npy", waves())
+    options = {"window": 6, "stride": 3, **options}
+    return options, tmp_path / "waves.npy"
+
+
+def test_series_are_standardised_by_channel(exam_of, tmp_path):
+    options, path = windows(tmp_path)
+    for exam in (exam_of(waves(), kinds=("array",)), exam_of(path, kinds=("series",), **options)):
+        assert exam.kind == "series"
+        train, test = exam.learned.numpy(), exam.known.numpy()
+        assert train.shape[2] == test.shape[2] == 2
+        vectors, there = exam.space.vectors(exam.known)
+        expected = (test - train.mean((0, 1))) / train.std((0, 1))
+        assert np.allclose(vectors.numpy(), expected.reshape(len(test), -1), atol=1e-5)
+        assert bool(there.all())
+        assert torch.allclose(exam.space.examples(vectors, exam.known.shape[1:]), exam.known, atol=1e-5)
+        axes = np.linalg.svd(exam.space.vectors(exam.learned)[0].numpy(), full_matrices=False)[2][:2]
+        z = expected.reshape(len(test), -1)
+        lost = (z - z @ axes.T @ axes) ** 2
+        spread = ((test - train.mean(0)) / train.std((0, 1))) ** 2
+        value = RECONSTRUCT.score(exam, RECONSTRUCT.baselines["PCA"](exam), all_rows(exam))
+        assert value == pytest.approx(lost.sum() / spread.sum(), rel=0.05)
+        assert GENERATE.score(exam, exam.known, all_rows(exam)) == pytest.approx(0, abs=1e-5)
+
+
+def test_a_missing_step_has_no_part_in_the_score(exam_of, tmp_path):
+    x = waves()
+    x[:, 4] = np.nan
+    np.save(tmp_path / "gaps.npy", x)
+    exam = exam_of(tmp_path / "gaps.npy", kinds=("series",), window=12, stride=12)
+    assert bool(exam.known[:, 4].isnan().all())
+    assert int(exam.known.isnan().sum()) == 2 * len(exam.known)
+    answer = exam.known.nan_to_num(1e6)
+    assert RECONSTRUCT.score(exam, answer, all_rows(exam)) == 0
+    assert RECONSTRUCT.score(exam, answer + 1, all_rows(exam)) > 0
+
+
+def test_anomalies_are_planted_among_series(exam_of, tmp_path):
+    options, path = windows(tmp_path)
+    for exam in (exam_of(waves(), kinds=("array",)), exam_of(path, kinds=("series",), **options)):
+        judged = judged_rows(exam)
+        n = len(exam.known)
+        assert judged.known.shape == (n + 4 * (n // 4), *exam.known.shape[1:])
+        assert torch.allclose(judged.known[:n], exam.known, atol=1e-4)
+        assert DETECT.judge(judged, DETECT.baselines["Mahalanobis distance"](judged)).value < 0.3
+
+
+def test_distances_of_complete_rows_are_those_of_rows_with_missing_entries():
+    x = torch.from_numpy(np.random.default_rng(9).normal(size=(50, 4)))
+    normal = Normal.of(x, torch.ones_like(x, dtype=torch.bool))
+    there = torch.ones_like(x, dtype=torch.bool)
+    there[0, 0] = False
+    all_there = normal.distances(x, torch.ones_like(there))
+    assert torch.allclose(all_there[1:], normal.distances(x, there)[1:])

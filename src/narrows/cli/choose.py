@@ -37,7 +37,10 @@ def choose(
     ] = None,
     workers: Annotated[int, typer.Option(help="Candidates trained at once, with one thread each.")] = 2,
     ray: Annotated[
-        str | None, typer.Option(help="A Ray cluster whose machines share the folder.", metavar="ADDRESS")
+        str | None,
+        typer.Option(
+            help="HOST:PORT of a Ray cluster whose machines share the folder; local.", metavar="ADDRESS"
+        ),
     ] = None,
     latent: Annotated[
         int | None, typer.Option(help="For reconstruct: dimensions of all codes.", show_default="at most 16")
@@ -51,8 +54,8 @@ def choose(
     """Choose a method, its size and preprocessing by a tournament within a budget of time.
 
     Many candidates are trained briefly, the best third longer, and so on; random search at equal cost and simple
-    baselines take part. The best are scored again on fresh rows, and compared on one page. The same command continues
-    an interrupted tournament.
+    baselines take part. The best are trained again with other seeds, scored on fresh rows, and compared on one page.
+    The same command continues an interrupted tournament.
     """
     from narrows.tournament import choose as chosen
 

@@ -33,6 +33,7 @@ class Row:
 
 _ANY: tuple[Kind, ...] = ("table", "vector", "image")
 _FLAT: tuple[Kind, ...] = ("table", "vector")
+_SERIES: tuple[Kind, ...] = ("series",)
 _LATENT = (16, 4, 8, 32, 64)
 _NETS = ("auto", "mlp:128", "mlp:256,256", "skip:256,256")
 _RATED = ("reconstruct", "impute", "generate", "detect", "compress")
@@ -69,6 +70,14 @@ ROWS = (
     Row("hi-vae", ("impute",), ("table",), {"latent": (10, 5, 20), "clusters": (10, 5)}),
     Row("gm-vae", ("generate",), ("image",), {"latent": _LATENT, "components": (10, 20)}),
     Row("flow-vae", ("generate", "detect", "compress"), _FLAT, {"latent": _LATENT}),
+    Row("vae", ("reconstruct", "generate", "detect"), _SERIES, {"latent": _LATENT, "beta": (1.0, 0.5, 0.1)}),
+    Row("iwae", ("generate", "detect"), _SERIES, {"latent": _LATENT, "samples": (5, 10)}),
+    Row("denoising-ae", ("reconstruct", "detect"), _SERIES, {"latent": _LATENT, "level": (0.3, 0.1)}),
+    Row("ae", ("reconstruct", "detect"), _SERIES, {"latent": _LATENT}),
+    Row("wae", ("reconstruct", "generate"), _SERIES, {"latent": _LATENT}),
+    Row("gm-vae", ("generate", "detect"), _SERIES, {"latent": _LATENT, "components": (10, 5)}),
+    Row("flow-vae", ("generate", "detect"), _SERIES, {"latent": _LATENT}),
+    Row("timevae", ("reconstruct", "generate"), _SERIES, {"latent": (8, 4, 16)}),
     Row("contractive-ae", ("reconstruct",), ("vector",), {"latent": _LATENT}),
 )
 """The table of candidates: a new method costs a row."""
@@ -77,6 +86,7 @@ PREPROCESSING: Mapping[Kind, Mapping[str, tuple[Any, ...]]] = {
     "table": {"scale": ("auto", "unit")},
     "vector": {"scale": ("auto", "standard", "rank")},
     "image": {},
+    "series": {},
 }
 """Options of the data that are varied."""
 

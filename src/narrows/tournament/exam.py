@@ -12,32 +12,36 @@ from torch import Tensor
 from narrows.audit.metrics.imputation import ColumnMeans
 from narrows.core.columns import Columns
 from narrows.data import Dataset, Source
+from narrows.data.stores import Ragged
 
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
 __all__ = ["Exam", "Kind", "Space", "cells", "kind_of"]
 
-Kind: TypeAlias = Literal["table", "vector", "image"]
+Kind: TypeAlias = Literal["table", "vector", "image", "series"]
 """The kinds of data that a tournament reads."""
 
 
 def kind_of(source: Source) -> Kind | None:
     """The kind of some data; None if a tournament does not read them."""
-    spec = source.spec
+    spec, x = source.spec, source.train.x
     if spec.kind == "table":
         return "table"
+    if spec.kind == "series" and isinstance(x, Ragged) and len(x.lengths.unique()) == 1:
+        return "series"
     if spec.kind != "array" or spec.target is not None:
         return None
-    return {1: "vector", 3: "image"}.get(len(spec.shape))  # type: ignore[return-value]
+    return {1: "vector", 2: "series", 3: "image"}.get(len(spec.shape))  # type: ignore[return-value]
 
 
 def cells(data: Dataset) -> Tensor:
     """Examples in the units of the data, (N, *shape) float64; missing cells are NaN."""
-    if data.holes:
-        assert isinstance(data.x, Tensor)  # tables are read whole
+    if data.holes and isinstance(data.x, Tensor):
         return data.x.double()
-    return data.scaling.invert(data.all().x.double()).double()
+    batch = data.all()
+    x = data.scaling.invert(batch.x.double()).double()
+    return x if batch.weight is None else torch.where(batch.weight.expand_as(x) > 0, x, torch.nan)
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,7 +86,8 @@ class Exam:
 
     def seen_by(self, run: Run) -> Dataset:
         """The rows as a run reads them, with its own scaling."""
-        return replace(run.data.test, x=self.rows.x, labels=None, factors=None, columns={}, weight=None)
+        told = {name: self.rows.columns[name] for name in self.rows.always}
+        return replace(run.data.test, x=self.rows.x, labels=None, factors=None, columns=told, weight=None)
 
     def units(self, run: Run, x: Tensor) -> Tensor:
         """Values of a run's model in the units of the data."""
@@ -93,7 +98,7 @@ class Exam:
 class Space:
     """Examples as vectors: numbers standardised by the training rows, levels one-hot.
 
-    Pixels of images share one mean and one deviation.
+    Pixels of images share one mean and one deviation, and so do the steps of each channel of series.
 
     Args:
         columns: the columns of a table; None for arrays.
@@ -119,12 +124,13 @@ class Space:
                 found.deviation.double()[numbers],
             )
             return cls(columns, mean, deviation)
-        if exam.kind == "image":
-            return cls(
-                None, x.mean().expand(x.shape[1]), x.std(correction=0).clamp_min(1e-12).expand(x.shape[1])
-            )
-        deviation = x.std(0, correction=0)
-        return cls(None, x.mean(0), torch.where(deviation > 0, deviation, 1.0))
+        together = {"image": x.reshape(-1, 1), "series": x.reshape(-1, exam.learned.shape[-1])}.get(
+            exam.kind, x
+        )
+        mean = together.nanmean(0)
+        deviation = (together - mean).square().nanmean(0).sqrt()
+        times = x.shape[1] // together.shape[1]
+        return cls(None, mean.repeat(times), torch.where(deviation > 0, deviation, 1.0).repeat(times))
 
     def vectors(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """From examples (N, *shape) to vectors (N, W) and which of their entries are observed; others are 0."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -115,14 +115,15 @@ def checked(
         options = {"missing": _HIDDEN, **options}
         fraction("missing", options["missing"])
     what = _stored(data, folder)
-    reads: tuple[Kind, ...] = ("table",) if goal in ("impute", "compress") else ("array", "table")
+    reads: tuple[Kind, ...] = ("array", "table", "series") if "series" in kinds else ("table",)
     source = nd.open(what, kinds=reads, **{name: v for name, v in options.items() if name != "missing"})
     kind = kind_of(source)
     if kind not in kinds:
-        reading = " or ".join(f"{one}s" for one in kinds)
+        raise _another_kind(goal, kinds, source)
+    if goal == "detect" and source.test.always and source.spec.classes != 2:
         raise RequestError(
-            f"``goal={goal!r}`` is for {reading}, and the examples of `{source.name}` are of another kind "
-            f"({source.spec.kind}, of shape {tuple(source.spec.shape)}). Compare methods for them by: narrows sweep."
+            f"The windows of `{source.name}` come with {' and '.join(source.test.always)}, and among such no anomalies "
+            "are planted: ``detect`` needs labels of two classes (``labels``)."
         )
     rows = len(source.train) - judging_rows(len(source.train))
     if rows < _LEAST:
@@ -142,6 +143,26 @@ def checked(
         "width": width,
     }
     return Request(source, setting, seconds)
+
+
+def _another_kind(goal: str, kinds: Sequence[str], source: Source) -> RequestError:
+    """The error for data that a goal is not for."""
+    spec = source.spec
+    if spec.kind == "graph":
+        return RequestError(
+            f"`{source.name}` is a graph, and ``choose`` does not know graphs yet. Compare methods by: narrows sweep."
+        )
+    if spec.kind == "series" and "series" in kinds:
+        window = min(64, spec.shape[0])
+        return RequestError(
+            f"The series of `{source.name}` have several lengths, and ``choose`` reads windows of one length. Cut them "
+            f"with ``window`` and ``stride``, such as {window} and {max(1, window // 4)}."
+        )
+    reading = " or ".join("series" if one == "series" else f"{one}s" for one in kinds)
+    return RequestError(
+        f"``goal={goal!r}`` is for {reading}, and the examples of `{source.name}` are of another kind "
+        f"({spec.kind}, of shape {tuple(spec.shape)}). Compare methods for them by: narrows sweep."
+    )
 
 
 def _stored(data: Any, folder: Path) -> str:

@@ -83,7 +83,10 @@ class Tournament:
                 if not self._over():
                     self._continue()
             self.shown.note("Scoring on fresh rows")
-            drive(executor, self._to_judge, self._record, partial(self._left, self._end))
+            # what was interrupted is judged even if its time is over
+            drive(
+                executor, self._to_judge, self._record, None if continued else partial(self._left, self._end)
+            )
         self._add("end", continued=continued)
 
     # time

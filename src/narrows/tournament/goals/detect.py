@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -14,6 +14,7 @@ from narrows.audit.metrics.probing import auc
 from narrows.core import seeded
 from narrows.core.check import optional
 from narrows.core.columns import Columns
+from narrows.data.stores import Ragged
 from narrows.kernels.kmeans import kmeans
 from narrows.tournament.exam import Exam
 from narrows.tournament.goals.goal import Goal
@@ -46,14 +47,24 @@ def judged_rows(exam: Exam) -> Exam:
     each = max(1, len(exam.rows) // len(PLANTED))
     made = torch.cat([plant(kind, exam, each) for kind in PLANTED])
     kinds = torch.arange(2, 2 + len(PLANTED)).repeat_interleave(each)
-    assert isinstance(exam.rows.x, Tensor)
-    x = torch.cat([exam.rows.x.double(), made]).to(exam.rows.x.dtype)
+    x = _with_rows(exam.rows.x, made)
     marks = torch.cat([torch.zeros(len(exam.rows), dtype=torch.long), kinds])
     return replace(exam, rows=replace(exam.rows, x=x, labels=marks, columns={}, factors=None, weight=None))
 
 
+def _with_rows(x: Any, made: Tensor) -> Any:
+    """Stored rows, followed by others."""
+    if isinstance(x, Ragged):
+        values = torch.cat([x.values, made.flatten(0, 1).to(x.values.dtype)])
+        return Ragged(
+            values, torch.cat([x.ends, x.ends[-1] + made.shape[1] * torch.arange(1, len(made) + 1)])
+        )
+    assert isinstance(x, Tensor)
+    return torch.cat([x.double(), made]).to(x.dtype)
+
+
 def plant(kind: str, exam: Exam, n: int) -> Tensor:
-    r"""Anomalies of a kind, (n, D) in the units of the data, made from the training rows.
+    r"""Anomalies of a kind, (n, *shape) in the units of the data, made from the training rows.
 
     ``local``: from a mixture of normal distributions fitted to the standardised numbers, with five times its
     covariances; ``cluster``: with five times its means. ``global``: each column uniformly over its range and a tenth
@@ -69,7 +80,7 @@ def plant(kind: str, exam: Exam, n: int) -> Tensor:
         Han et al., ADBench, 2022, section 3.2. arXiv:2206.09426
     """
     generator = torch.Generator().manual_seed(exam.seed + 1000 * (1 + PLANTED.index(kind)))
-    x = exam.learned
+    x = exam.learned.flatten(1)
     base = x[torch.randint(len(x), (n,), generator=generator)].clone()
     numbers = _numbers(exam)
     if kind == "dependency":
@@ -86,12 +97,12 @@ def plant(kind: str, exam: Exam, n: int) -> Tensor:
     else:
         factors = (1.0, _FAR) if kind == "local" else (_FAR, 1.0)
         base[:, numbers] = _mixture(exam, n, numbers, generator, *factors)
-    return base
+    return base.reshape(n, *exam.learned.shape[1:])
 
 
 def _numbers(exam: Exam) -> list[int]:
     if exam.kind != "table":
-        return list(range(exam.learned.shape[1]))
+        return list(range(exam.learned[0].numel()))
     return list(Columns.of(exam.source.spec).real)
 
 
@@ -99,7 +110,7 @@ def _mixture(
     exam: Exam, n: int, numbers: list[int], generator: torch.Generator, means: float, covariances: float
 ) -> Tensor:
     """Draws from a mixture of normal distributions whose means and covariances are multiplied, (n, len(numbers))."""
-    x = exam.learned[:_FIT, numbers]
+    x = exam.learned.flatten(1)[:_FIT, numbers]
     mean, deviation = exam.space.mean[numbers], exam.space.deviation[numbers]
     z = torch.where(x.isnan(), 0, (x - mean) / deviation)
     with seeded(exam.seed):
@@ -166,7 +177,7 @@ DETECT = Goal(
     "One minus the area under the ROC curve of the anomaly scores of held-out rows, by the labels if there are two "
     "classes. Otherwise anomalies of four kinds are planted among them, and the score is a proxy: what is good at "
     "these need not be good at yours.",
-    ("table", "vector"),
+    ("table", "vector", "series"),
     _scores,
     _score,
     _details,

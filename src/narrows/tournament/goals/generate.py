@@ -75,7 +75,7 @@ def _details(exam: Exam, answer: Tensor) -> Mapping[str, float]:
 
 def _normal(exam: Exam) -> Tensor:
     drawn = Normal.of(*exam.space.vectors(exam.learned)).draw(len(exam.rows), exam.seed)
-    return exam.space.examples(drawn, exam.rows.shape)
+    return exam.space.examples(drawn, exam.known.shape[1:])
 
 
 def _columns(exam: Exam) -> Tensor:
@@ -86,7 +86,7 @@ def _columns(exam: Exam) -> Tensor:
     for column in x.T:
         known = column[~column.isnan()]
         drawn.append(known[torch.randint(len(known), (len(exam.rows),), generator=generator)])
-    return torch.stack(drawn, 1).reshape(len(exam.rows), *exam.rows.shape)
+    return torch.stack(drawn, 1).reshape(len(exam.rows), *exam.known.shape[1:])
 
 
 GENERATE = Goal(
@@ -95,7 +95,7 @@ GENERATE = Goal(
     "The Frechet distance of samples from held-out rows, on features of a small classifier if the data are images with "
     "labels, else on principal components. Also, of samples: precision, recall, and the share that is nearer to a "
     "training row than 95 % of held-out rows are, 0.05 without leakage.",
-    ("table", "vector", "image"),
+    ("table", "vector", "image", "series"),
     _samples,
     _score,
     _details,

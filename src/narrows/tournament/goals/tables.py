@@ -102,9 +102,9 @@ def _reconstruct_score(exam: Exam, answer: Tensor, rows: Tensor) -> float:
     if exam.kind == "table":
         return _mean(_errors(exam, answer, exam.known, ~exam.known.isnan(), rows))
     space, x = exam.space, exam.known.flatten(1)[rows]
-    lost = ((answer.flatten(1)[rows] - x) / space.deviation).square().sum()
-    centre = exam.learned.flatten(1).mean(0)
-    return float(lost / ((x - centre) / space.deviation).square().sum())
+    lost = ((answer.flatten(1)[rows] - x) / space.deviation).square().nansum()
+    centre = exam.learned.flatten(1).nanmean(0)
+    return float(lost / ((x - centre) / space.deviation).square().nansum())
 
 
 def _reconstruct_details(exam: Exam, answer: Tensor) -> Mapping[str, float]:
@@ -122,7 +122,7 @@ def _pca(exam: Exam) -> Tensor:
         mean = (vectors.sum(0) / there.sum(0).clamp_min(1)) if mean is None else mean
         filled.append(torch.where(there, vectors, mean))
     back = principal(filled[0], exam.width).project(filled[1])
-    return exam.space.examples(back, exam.rows.shape)
+    return exam.space.examples(back, exam.known.shape[1:])
 
 
 def _means(exam: Exam) -> Tensor:
@@ -131,7 +131,7 @@ def _means(exam: Exam) -> Tensor:
         x = exam.learned
         found = ColumnMeans.of(x, ~x.isnan(), Columns.of(exam.source.spec)).cells.double()
     else:
-        found = exam.learned.mean(0)
+        found = exam.learned.nanmean(0)
     return found.expand(exam.known.shape)
 
 
@@ -140,7 +140,7 @@ RECONSTRUCT = Goal(
     "error of reconstructions",
     "From codes of equal width: of arrays the fraction of variance unexplained, numbers in standard deviations; of "
     "tables the mean over columns of the error of numbers in deviations and of the share of wrong levels.",
-    ("table", "vector", "image"),
+    ("table", "vector", "image", "series"),
     _reconstructed,
     _reconstruct_score,
     _reconstruct_details,
