@@ -84,11 +84,13 @@ def _print(found: Chosen, json: bool) -> None:
 
 
 def _rows(found: Chosen) -> list[dict[str, Any]]:
+    from narrows.tournament.page import told_score
+
     return [
         {
             "name": entry.name,
             "part": entry.role,
-            "score": f"{entry.value:.4g} ± {found.verdict.spread(entry):.2g}",
+            "score": told_score(entry, found.verdict),
             "training": f"{entry.cost:.3g} s",
             "": "chosen" if entry is found.verdict.winner else "",
         }

@@ -191,8 +191,8 @@ def _placed(labels: Sequence[_Label]) -> str:
             if abs(y - other) < _LINE and label.x < x + width and x < label.x + wide:
                 y = other + _LINE
         taken.append((label.x, y, wide))
-        weight = ' font-weight="700"' if label.bold else ""
+        weight = "; font-weight: 700" if label.bold else ""
         parts.append(
-            f'<text class="tick" x="{label.x:.1f}" y="{y:.1f}"{weight} style="{_HALO}">{escape(label.text)}</text>'
+            f'<text class="tick" x="{label.x:.1f}" y="{y:.1f}" style="{_HALO}{weight}">{escape(label.text)}</text>'
         )
     return "".join(parts)

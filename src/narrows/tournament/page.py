@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from narrows.audit.report.finding import Check
 from narrows.audit.report.html import Card, Drawn, page_of
-from narrows.audit.report.report import shown
+from narrows.audit.report.report import shown, with_spread
 from narrows.core import files
 from narrows.tournament import drawings
 from narrows.tournament.drawings import told_seconds
@@ -18,7 +19,7 @@ from narrows.tournament.verdict import Entry, Verdict
 if TYPE_CHECKING:
     from narrows.tournament.tournament import Tournament
 
-__all__ = ["answer", "write_page"]
+__all__ = ["answer", "told_score", "write_page"]
 
 
 class Place(NamedTuple):
@@ -38,30 +39,26 @@ def answer(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict) -
     named = f"the baseline `{winner.name}`"
     if winner.role != "baseline":
         named = f"`{winner.name}`, {winner.says}"
-    told = f"To {goal.name} {data}, choose {named}. Its {goal.figure} is {_with_spread(winner, verdict)}."
+    told = f"To {goal.name} {data}, choose {named}. Its {goal.figure} is {told_score(winner, verdict)}."
     if winner is not best:
         told += (
-            f" `{best.name}` has {_with_spread(best, verdict)}: the difference is within the spread, and it costs "
-            f"{told_seconds(best.cost)} of training instead of {told_seconds(winner.cost)}."
+            f" `{best.name}` has {told_score(best, verdict)}: the difference is within the spread, and its "
+            f"training takes {told_seconds(best.cost)} instead of {told_seconds(winner.cost)}."
         )
     if winner.role == "baseline" and runs[0] is not best:
-        told += f" The best run, `{runs[0].name}`, {runs[0].says}, has {_with_spread(runs[0], verdict)}."
+        told += f" The best run, `{runs[0].name}`, {runs[0].says}, has {told_score(runs[0], verdict)}."
     baselines = [e for e in entries if e.role == "baseline" and e is not winner]
     if baselines:
-        told += " Baselines: " + ", ".join(f"{e.name} {shown(e.value)}" for e in baselines) + "."
+        told += " Baselines: " + ", ".join(f"{e.name} {told_score(e, verdict)}" for e in baselines) + "."
     searched = [e for e in entries if e.role == "random search"]
-    if (
-        searched
-        and winner.role != "random search"
-        and not (runs[0] in searched and winner.role == "baseline")
-    ):
-        told += f" Random search at equal cost: {shown(min(e.value for e in searched))}."
+    if searched and winner is not searched[0] and best is not searched[0] and runs[0] is not searched[0]:
+        told += f" Random search at equal cost: {told_score(searched[0], verdict)}."
     return told
 
 
-def _with_spread(entry: Entry, verdict: Verdict) -> str:
-    spread = verdict.spread(entry)
-    return f"{shown(entry.value)} ± {spread:.2g}" if spread else shown(entry.value)
+def told_score(entry: Entry, verdict: Verdict) -> str:
+    """A score with its spread, rounded to the size of the spread."""
+    return with_spread(Check("", entry.value, spread=verdict.spread(entry)))
 
 
 def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict, says: str) -> Path:
@@ -91,7 +88,7 @@ def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdic
             for chart in (drawings.drawn_cost(goal.figure, entries, verdict), _climb(tournament))
             if chart
         ],
-        entries=[(entry, _mark(entry, verdict), _with_spread(entry, verdict)) for entry in entries],
+        entries=[(entry, _mark(entry, verdict), told_score(entry, verdict)) for entry in entries],
         details=list(dict.fromkeys(name for entry in entries for name in entry.details)),
         seconds=told_seconds,
         seed_spread=None if verdict.seed_variance is None else math.sqrt(verdict.seed_variance),
@@ -115,10 +112,10 @@ def _cards(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict) -
     ):
         found = [entry for entry in entries if entry.role == role and entry is not verdict.winner]
         held += [(label, found[0])] if found else []
-    cards = [
-        Card(f"{label}: {entry.name}", shown(entry.value), f"± {verdict.spread(entry):.2g}", "info")
-        for label, entry in held
-    ]
+    cards = []
+    for label, entry in held:
+        value, _, spread = told_score(entry, verdict).partition(" ± ")
+        cards.append(Card(f"{label}: {entry.name}", value, f"± {spread}" if spread else "", "info"))
     budget = tournament.request.budget
     return [
         *cards,
