@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from narrows.core.parts import Bottleneck as Bottleneck
     from narrows.core.parts import Likelihood as Likelihood
     from narrows.core.parts import Part as Part
-    from narrows.core.parts import Prior as Prior
+    from narrows.core.prior import Prior as Prior
     from narrows.core.spec import Spec as Spec
     from narrows.core.spec import as_spec as as_spec
     from narrows.core.stages import Player as Player
@@ -64,7 +64,7 @@ _HOMES = {
     "Bottleneck": "parts",
     "Likelihood": "parts",
     "Part": "parts",
-    "Prior": "parts",
+    "Prior": "prior",
     "Spec": "spec",
     "as_spec": "spec",
     "Player": "stages",

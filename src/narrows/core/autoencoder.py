@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from narrows.core.check import RequestError
 from narrows.core.code import Code, Loss, Pass
 from narrows.core.evidence import Indices
-from narrows.core.parts import Bottleneck, Likelihood, Part, Prior
+from narrows.core.parts import Bottleneck, Likelihood, Part
+from narrows.core.prior import Prior
 from narrows.core.stages import Player, Stage
 from narrows.core.symbols import Symbols
 from narrows.core.tensorfile import hash_of

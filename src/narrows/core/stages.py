@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch.optim import Optimizer
 
     from narrows.core.autoencoder import Autoencoder
-    from narrows.core.parts import Prior
+    from narrows.core.prior import Prior
 
 __all__ = ["Player", "Stage"]
 
