@@ -84,7 +84,23 @@ def steps(tmp_path_factory):
     return path
 
 
-@pytest.mark.parametrize("method", ["vae", "ae", "wae"])
+def test_tokens_of_a_quantised_method_are_stretches_in_order():
+    model = builder("vq-vae")(
+        Spec((16, 2), kind="series", conditions={"times": (16,)}), width=4, codes=8
+    ).eval()
+    times = torch.rand(5, 16, generator=torch.Generator().manual_seed(0)).cumsum(1)
+    told = {"times": times, "mask": torch.ones(5, 16, dtype=torch.bool)}
+    x = torch.randn(5, 16, 2, generator=torch.Generator().manual_seed(1))
+    found = model.encoder(x, told)
+    assert found.shape[1] == 4
+    assert model(Batch(x, None, told)).output.shape == x.shape
+    later = x.clone()
+    later[:, 14:] += 1  # the last steps do not reach the first token
+    changed = (model.encoder(later, told) - found).abs().sum((0, 2)) > 1e-6
+    assert changed.tolist()[::3] == [False, True]
+
+
+@pytest.mark.parametrize("method", ["vae", "ae", "wae", "vq-vae"])
 def test_a_file_of_steps_is_fitted_scored_imputed_and_sampled(steps, method, tmp_path):
     run = nr.fit(
         steps,

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from narrows.core.check import refuse, whole
 from narrows.nets.kinds import Net
 from narrows.nets.mlp import dense_layers
+from narrows.nets.windows import Waves, WindowDecoder
 
 __all__ = ["TimeDecoder", "seasons_of"]
 
@@ -46,7 +47,8 @@ class TimeDecoder(nn.Module):
               + \sum_j s^{(j)}_{\lfloor t / d_j \rfloor \;\mathrm{mod}\; m_j,\, c}(z) + r_{tc}(z)
 
     A level, a trend of degree P, seasons :math:`s^{(j)}` with :math:`m_j` values of :math:`d_j` steps each, and the
-    residual r of a net. Level and trend have a hidden layer, seasons are linear.
+    residual r of a net. Level and trend have a hidden layer, seasons are linear. With times, t is the place of a step
+    in time (`Waves`), for seasons the nearest equal step.
 
     Args:
         latent: width of the code, Z.
@@ -54,6 +56,7 @@ class TimeDecoder(nn.Module):
         trend: degree of the trend, P; 0 for none.
         seasons: pairs (m, d).
         residual: the net of the residual; None for none.
+        timed: whether the data have times.
 
     Raises:
         RequestError: a negative degree.
@@ -64,8 +67,6 @@ class TimeDecoder(nn.Module):
         {'level': (4, 1, 3), 'trend': (4, 6, 3), 'season-3x1': (4, 6, 3)}
     """
 
-    powers: Tensor
-
     def __init__(
         self,
         latent: int,
@@ -73,6 +74,7 @@ class TimeDecoder(nn.Module):
         trend: int = 0,
         seasons: Sequence[tuple[int, int]] = (),
         residual: Net | None = None,
+        timed: bool = False,
     ) -> None:
         super().__init__()
         length, channels = shape
@@ -82,27 +84,31 @@ class TimeDecoder(nn.Module):
         width = channels * degree
         self.trend = dense_layers((latent, width, width)) if degree else None
         self.season = nn.ModuleList(nn.Linear(latent, count * channels) for count, _ in self.seasons)
-        self.residual = None if residual is None else residual.decoder(latent, shape)
-        t = torch.arange(length)
-        self.register_buffer(
-            "powers",
-            torch.stack([(t / length) ** p for p in range(1, degree + 1)], 1)
-            if degree
-            else torch.zeros(length, 0),
-        )
-        self.places = [(t // steps) % count for count, steps in self.seasons]
+        self.degree, self.waves = degree, Waves(length) if timed else None
+        self.residual: nn.Module | None = None
+        if residual is not None:
+            net = residual.decoder(latent, shape)
+            self.residual = WindowDecoder(net, length) if timed else net
 
     def parts(self, z: Tensor, condition: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
         """The parts by name for codes (*samples, B, Z), each (*samples, B, T, C); the level has one step."""
-        channels = self.shape[1]
+        length, channels = self.shape
+        condition = condition or {}
+        places = torch.arange(length, device=z.device).to(z)  # (T,), or (B, T)
+        if self.waves is not None and "times" in condition:
+            places = self.waves.places(condition).to(z)
         found = {"level": self.level(z).unsqueeze(-2)}
         if self.trend is not None:
-            found["trend"] = self.powers @ self.trend(z).unflatten(-1, (-1, channels))
-        for (count, steps), net, places in zip(self.seasons, self.season, self.places, strict=True):
+            powers = torch.stack([(places / length) ** p for p in range(1, self.degree + 1)], -1)
+            found["trend"] = powers @ self.trend(z).unflatten(-1, (-1, channels))
+        for (count, steps), net in zip(self.seasons, self.season, strict=True):
             values = net(z).unflatten(-1, (count, channels))
-            found[f"season-{count}x{steps}"] = values.index_select(-2, places.to(z.device))
+            index = (places.round().long() // steps % count).unsqueeze(-1)
+            found[f"season-{count}x{steps}"] = values.gather(
+                -2, index.expand(*values.shape[:-2], length, channels)
+            )
         if self.residual is not None:
-            found["residual"] = self.residual(z, condition or {})
+            found["residual"] = self.residual(z, condition)
         return found
 
     def forward(self, z: Tensor, condition: Mapping[str, Tensor] | None = None) -> Tensor:

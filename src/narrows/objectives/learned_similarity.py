@@ -75,7 +75,8 @@ class LearnedSimilarity(Adversary):
         """What is decoded from detached codes, and from as many draws of the prior, each (B, ...)."""
         code = passed.code.z.detach()
         drawn = model.bottleneck.sample(len(code)).z.detach()
-        output = model.decode(torch.cat([code, drawn]))
+        told = {name: torch.cat([rows, rows]) for name, rows in passed.batch.condition.items()}
+        output = model.decode(torch.cat([code, drawn]), told)
         mine, others = (
             compared(model, Pass(passed.batch, passed.code, output[: len(code)]))[1],
             output[len(code) :],

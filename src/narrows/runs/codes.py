@@ -41,7 +41,7 @@ def pack(model: Autoencoder, batch: Batch) -> dict[str, Tensor]:
     if diagonal(code.q):
         named["scale"] = code.q.base_dist.scale
     named["features"] = model.features(batch)
-    steps = ("mask", "times") if model.likelihood.any_length else ()
+    steps = ("mask", "times") if model.likelihood.any_length or "times" in batch.condition else ()
     names = (*model.inputs, *(name for name in steps if name in batch.condition))
     named |= {f"{_CONDITION}{name}": batch.condition[name] for name in names}
     return {k: v.detach().cpu() for k, v in named.items()}

@@ -76,7 +76,7 @@ KINDS = (
             "joined": Spec((), "datetime", column=Column("date32[day]", 86400.0, 0.0, 9e7, 4e7, 2e7)),
         },
     ),
-    Spec((10, 2), kind="series"),
+    Spec((10, 2), kind="series", conditions={"times": (10,), "observed": (10, 2)}),
     Spec((9,), "tokens", kind="tokens", vocabulary=(*SPECIAL, *"abcdef")),
     Spec((8, 5), kind="graph"),
     Spec((16, 1), kind="field", conditions={"positions": (1,)}),

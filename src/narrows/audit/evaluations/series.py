@@ -111,10 +111,10 @@ class SeriesScores(Evaluation):
     def __call__(self, view: View) -> Finding:
         """All figures, each a mean over seeds."""
         assert view.train is not None
-        real, places = _complete(view.train, self.examples)
+        real, places, times = _complete(view.train, self.examples)
         fresh, known = _whole(view.batch), _complete(view.train, _KNOWN)[0]
         found = reseed(
-            lambda seed: self._measure(view, (real, known, fresh), places, seed), view.seed, self.seeds
+            lambda seed: self._measure(view, (real, known, fresh), places, times, seed), view.seed, self.seeds
         )
         unit = f"N {len(real)}" + (", published" if self.judge.halved else "")
         checks = []
@@ -129,11 +129,16 @@ class SeriesScores(Evaluation):
         return Finding((*checks, *_copies(found, len(fresh))))
 
     def _measure(
-        self, view: View, windows: tuple[Tensor, Tensor, Tensor], places: Tensor | None, seed: int
+        self,
+        view: View,
+        windows: tuple[Tensor, Tensor, Tensor],
+        places: Tensor | None,
+        times: Tensor | None,
+        seed: int,
     ) -> Mapping[str, float]:
         """The figures, from the real windows that are compared, all training windows, and held-out ones."""
         real, known, fresh = windows
-        made = self._sample(view, len(real), real.shape[1])
+        made = self._sample(view, len(real), real.shape[1], times)
         if places is None:
             order = torch.randperm(len(real))
             first, second = order.tensor_split(2)
@@ -150,13 +155,15 @@ class SeriesScores(Evaluation):
         return found
 
     @torch.no_grad()
-    def _sample(self, view: View, n: int, length: int) -> Tensor:
-        """n windows (n, T, C)."""
+    def _sample(self, view: View, n: int, length: int, times: Tensor | None = None) -> Tensor:
+        """n windows (n, T, C), at the times of real ones if there are any."""
         model, made = view.model, []
         for first in range(0, n, _CHUNK):
             count = min(_CHUNK, n - first)
             mask = torch.ones(count, length, dtype=torch.bool, device=device_of(model))
             told = {"mask": mask} if model.likelihood.any_length else {}
+            if times is not None:
+                told["times"] = times[first : first + count].to(mask.device)
             drawn: Any = model.sample(count, told, draw=self.draw or model.likelihood.autoregressive)
             if not isinstance(drawn, Tensor):
                 raise refuse("model", type(model).__name__, "a model whose samples are arrays")
@@ -164,8 +171,8 @@ class SeriesScores(Evaluation):
         return torch.cat(made)
 
 
-def _complete(examples: Examples, most: int) -> tuple[Tensor, Tensor | None]:
-    """Complete windows, evenly spaced, and the series and first step of each, if they are known."""
+def _complete(examples: Examples, most: int) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """Complete windows, evenly spaced; the series and first step of each, and its times, if they are known."""
     rows = torch.arange(0, len(examples), -(-len(examples) // most))
     batch = examples.batch(rows)
     kept = _whole_rows(batch)
@@ -173,7 +180,8 @@ def _complete(examples: Examples, most: int) -> tuple[Tensor, Tensor | None]:
     stores = [store[rows][kept].long() for store in columns if isinstance(store, Tensor)]
     places = torch.stack(stores, 1) if len(stores) == 2 else None
     assert isinstance(batch.x, Tensor)
-    return batch.x[kept].cpu().float(), places
+    times = batch.condition["times"][kept].cpu() if "times" in batch.condition else None
+    return batch.x[kept].cpu().float(), places, times
 
 
 def _whole(batch: Batch) -> Tensor:

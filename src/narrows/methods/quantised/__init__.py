@@ -15,6 +15,7 @@ ROWS = (
         3,
         38,
         "quantised.vq_vae",
+        ("array", "series"),
     ),
     Method(
         "vqgan",
@@ -26,6 +27,7 @@ ROWS = (
         3,
         None,
         "quantised.vqgan",
+        ("array", "series"),
     ),
     Method(
         "fsq",
@@ -37,6 +39,7 @@ ROWS = (
         3,
         294,
         "quantised.fsq",
+        ("array", "series"),
     ),
     Method(
         "rq-vae",
@@ -48,6 +51,7 @@ ROWS = (
         3,
         106,
         "quantised.rq_vae",
+        ("array", "series"),
     ),
     Method(
         "simvq",
@@ -59,6 +63,7 @@ ROWS = (
         3,
         199,
         "quantised.simvq",
+        ("array", "series"),
     ),
     Method(
         "hrq-vae",
@@ -70,6 +75,7 @@ ROWS = (
         3,
         90,
         "quantised.hrq_vae",
+        ("array", "series"),
     ),
     Method(
         "movq",
@@ -103,6 +109,7 @@ ROWS = (
         3,
         162,
         "quantised.vq_wae",
+        ("array", "series"),
     ),
     Method(
         "rotation-trick",
@@ -114,6 +121,7 @@ ROWS = (
         3,
         50,
         "quantised.rotation_trick",
+        ("array", "series"),
     ),
     Method(
         "cvq-vae",
@@ -125,6 +133,7 @@ ROWS = (
         3,
         222,
         "quantised.cvq_vae",
+        ("array", "series"),
     ),
     Method(
         "qg-vae",
@@ -147,6 +156,7 @@ ROWS = (
         2,
         None,
         "quantised.bsq",
+        ("array", "series"),
     ),
     Method(
         "var-tokenizer",
@@ -158,6 +168,7 @@ ROWS = (
         3,
         None,
         "quantised.var_tokenizer",
+        ("array", "series"),
     ),
     Method(
         "dq-vae",
@@ -180,7 +191,7 @@ ROWS = (
         3,
         151,
         "quantised.qlae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "residual-fsq",
@@ -192,6 +203,7 @@ ROWS = (
         2,
         None,
         "quantised.residual_fsq",
+        ("array", "series"),
     ),
     Method(
         "product-vq",
@@ -203,6 +215,7 @@ ROWS = (
         2,
         None,
         "quantised.product_vq",
+        ("array", "series"),
     ),
     Method(
         "gumbel-vq",
@@ -214,6 +227,7 @@ ROWS = (
         2,
         None,
         "quantised.gumbel_vq",
+        ("array", "series"),
     ),
     Method(
         "lfq",
@@ -225,6 +239,7 @@ ROWS = (
         2,
         None,
         "quantised.lfq",
+        ("array", "series"),
     ),
     Method(
         "ibq",
@@ -236,6 +251,7 @@ ROWS = (
         2,
         None,
         "quantised.ibq",
+        ("array", "series"),
     ),
     Method(
         "lq-vae",
@@ -247,7 +263,7 @@ ROWS = (
         2,
         206,
         "quantised.lq_vae",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "memory-vq",
@@ -259,7 +275,7 @@ ROWS = (
         2,
         293,
         "quantised.memory_vq",
-        ("array", "table"),
+        ("array", "table", "series"),
     ),
     Method(
         "beast",
@@ -304,5 +320,6 @@ ROWS = (
         2,
         284,
         "quantised.unicode_vq",
+        ("array", "series"),
     ),
 )

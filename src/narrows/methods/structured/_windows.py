@@ -9,7 +9,7 @@ from typing import Any
 
 from narrows.core import Autoencoder, Spec
 from narrows.nets.build import code_width
-from narrows.nets.windows import WindowEncoder
+from narrows.nets.windows import WindowDecoder, WindowEncoder
 
 __all__ = ["reading_series"]
 
@@ -20,8 +20,8 @@ def reading_series(builder: Callable[..., Autoencoder]) -> Callable[..., Autoenc
     .. math:: h = f(s \odot x,\ s,\ \delta), \qquad -\log p(x \mid z) = -\sum_{t, c} s_{tc} \log p(x_{tc} \mid z)
 
     The nets read arrays (T, F) of values, masks s of observed ones and, with times, gaps between steps, which
-    `WindowEncoder` makes. The decoder writes all T steps of a window; missing ones have no part in the loss. It is not
-    told the times. Other data are passed on.
+    `WindowEncoder` makes. The decoder writes all T steps of a window; missing ones have no part in the loss. With times
+    both sides know them: see `WindowDecoder`. Other data are passed on.
 
     Args:
         builder: the builder of a method for arrays.
@@ -37,14 +37,15 @@ def reading_series(builder: Callable[..., Autoencoder]) -> Callable[..., Autoenc
         if not isinstance(spec, Spec) or spec.kind != "series":
             return builder(spec, **options)
         length, channels = spec.shape
-        encoder = WindowEncoder(
-            (length, channels), holes="observed" in spec.conditions, timed="times" in spec.conditions
-        )
+        timed = "times" in spec.conditions
+        encoder = WindowEncoder((length, channels), holes="observed" in spec.conditions, timed=timed)
         if "latent" in options and options["latent"] == 0:
             options["latent"] = code_width(0, spec.shape)
         array = replace(spec, shape=encoder.shape, target=spec.shape, kind="array", conditions={})
         model = builder(array, **options)
         encoder.net, model.encoder = model.encoder, encoder
+        if timed:
+            model.decoder = WindowDecoder(model.decoder, length)
         return model
 
     return build

@@ -38,7 +38,8 @@ def timevae(
 
     :math:`\bar x_t` is the mean over the channels of a step. The first sum is, up to a constant, -log p(x | z) of a
     Gaussian with variance 1 / (2 w), so that scores are in nats. ``model.decoder.parts(z)`` are the parts of windows by
-    name. Missing values have no part in the loss.
+    name. With irregular times, trend and seasons are those of the times of the steps. Missing values have no part in
+    the loss.
 
     Args:
         trend: degree of the trend, a polynomial in t / T; 0 for none.
@@ -68,15 +69,16 @@ def timevae(
         raise refuse("weight", weight, "a number above 0")
     length, channels = spec.shape
     latent = build.code_width(latent, spec.shape)
-    encoder = WindowEncoder(
-        (length, channels), holes="observed" in spec.conditions, timed="times" in spec.conditions
-    )
+    timed = "times" in spec.conditions
+    encoder = WindowEncoder((length, channels), holes="observed" in spec.conditions, timed=timed)
     nets = build.net_for(net, encoder.shape)
     encoder.net = nets.encoder(encoder.shape, 2 * latent)
     return Autoencoder(
         encoder,
         Gaussian(latent),
-        TimeDecoder(latent, (length, channels), trend, seasons_of(seasons), nets if residual else None),
+        TimeDecoder(
+            latent, (length, channels), trend, seasons_of(seasons), nets if residual else None, timed
+        ),
         GaussianLikelihood((length, channels), "fixed", 1 / (2 * weight)),
         ChannelMeans(weight, beta=beta),
     )
