@@ -97,7 +97,7 @@ def test_a_table_has_the_likelihoods_of_its_columns():
         builder("vae")(SPEC, likelihood="gaussian")
 
 
-READS = [name for name, row in METHODS.items() if {"array", "table"} <= {*row.reads}]
+READS = [name for name, row in METHODS.items() if row.becomes_tabular]
 OF_HOLES = ("shapes", "finite", "missing_values_are_not_read", "a_hole_equals_removal", "gradients", "purity")
 
 

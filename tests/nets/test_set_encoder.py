@@ -58,7 +58,7 @@ def test_an_unknown_encoder_is_refused(name):
         builder(name)(SPEC, encoder="sets")
 
 
-READS = [name for name, row in METHODS.items() if {"array", "table"} <= {*row.reads}]
+READS = [name for name, row in METHODS.items() if row.becomes_tabular]
 
 
 def of_columns(model: Autoencoder, build: Callable[..., Autoencoder], names: tuple[str, ...]) -> Autoencoder:

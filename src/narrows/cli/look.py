@@ -210,7 +210,7 @@ def of_method(row: Method) -> tuple[str, list[dict[str, str]]]:
     A method for arrays and tables has the options of the encoder for missing values too (`methods/tabular/_mixed.py`).
     """
     says, options = signature(source_path(row), row.function, row.family)
-    if {"array", "table"} <= {*row.reads}:
+    if row.becomes_tabular:
         for option, default in (("withhold", None), ("encoder", "vector")):
             options.append({"name": option, "default": shown(default), "says": SHARED[""][option]})
     return says, options

@@ -158,7 +158,8 @@ def with_missing(raw: Raw, kinds: Sequence[str], spec: Mapping[str, Any] | None 
 
     Args:
         raw: data.
-        kinds: the kinds that the method reads: arrays with missing values, if both arrays and tables.
+        kinds: the kinds that the method reads: arrays with missing values, if both arrays and tables, and complete
+            ones as such too if tables are first.
         spec: of the training data, if these are others: those with missing values may have none here.
     """
     spec = spec or {}
@@ -167,6 +168,7 @@ def with_missing(raw: Raw, kinds: Sequence[str], spec: Mapping[str, Any] | None 
     parts = [raw] if raw.test is None else [raw, raw.test]
     if not reads or raw.kind != "array" or getattr(raw.x, "ndim", 0) < 3 or on_disk(raw.x):
         return raw, reads
+    always = always or kinds[0] == "table"
     if not always and not any(part.x.dtype.kind == "f" and np.isnan(part.x).any() for part in parts):
         return raw, reads
     test = None if raw.test is None else replace(raw.test, holes=True)

@@ -235,7 +235,7 @@ def _views(reader: Reader) -> bool:
 
 def _wants_table(raw: Raw, kinds: Sequence[str], missing: bool) -> bool:
     """Whether vectors become a table: if the method prefers tables, or reads them and cells are missing."""
-    if "table" not in kinds or "array" not in kinds:
+    if [*kinds][:1] == ["table"] or not {"array", "table"} <= {*kinds}:
         return "table" in kinds
     if getattr(raw.x, "ndim", 0) != 2:
         return False
@@ -246,7 +246,7 @@ def _kind(reader: Reader, kinds: Sequence[str], missing: bool) -> str | None:
     """The kind to request from a reader: its default (None) if supported, else the first supported one."""
     parameter = inspect.signature(reader).parameters.get("kind")
     if parameter is not None and {"array", "table"} <= {*kinds} and "either" in str(parameter.annotation):
-        return "table" if missing else "either"
+        return "table" if missing or kinds[0] == "table" else "either"
     if parameter is None or not kinds or parameter.default in kinds:
         return None
     makes = str(parameter.annotation)

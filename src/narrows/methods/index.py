@@ -76,7 +76,7 @@ def builder(name: str) -> Callable[..., Autoencoder]:
     function: Callable[..., Autoencoder] = getattr(
         import_module(f"narrows.methods.{row.module}"), row.function
     )
-    if {"array", "table"} <= {*row.reads}:
+    if row.becomes_tabular:
         tables = import_module("narrows.methods.tabular._mixed")
         function = tables.reading_tables(function)
     if {"array", "series"} <= {*row.reads}:

@@ -117,6 +117,7 @@ _TABLES = {
     "numbers": "narrows.likelihoods.columns:NUMBERS",
     "counts": "narrows.likelihoods.columns:COUNTS",
     "positives": "narrows.likelihoods.columns:POSITIVES",
+    "hide": "narrows.bottlenecks.masked:HIDING",
     "mechanism": "narrows.likelihoods.mechanisms:MECHANISMS",
     "prior": "narrows.priors:PRIORS",
     "dead": "narrows.objectives:DEAD",

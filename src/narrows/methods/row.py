@@ -39,6 +39,11 @@ class Method(NamedTuple):
     """The kinds of data it reads, the default one first."""
 
     @property
+    def becomes_tabular(self) -> bool:
+        """Whether its builder is for arrays, and `reading_tables` makes it one for tables too."""
+        return self.reads[0] == "array" and "table" in self.reads
+
+    @property
     def function(self) -> str:
         """The builder's name."""
         return self.name.replace("-", "_")

@@ -1,16 +1,22 @@
-"""Encoders that read which values are missing."""
+"""Encoders that read which values are missing, and decoders that read what is visible."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from narrows.core import Part
+from narrows.core import NO_CONDITION, Condition, Part
 from narrows.core.check import number
+from narrows.nets.axes import over_leading
+from narrows.nets.unet import UNet
 
-__all__ = ["MaskEncoder", "WithMask"]
+__all__ = ["BesideVisible", "MaskEncoder", "WithMask"]
+
+_HALVED = 12
+"""Images of at least this height and width are halved twice."""
 
 
 class MaskEncoder(Part):
@@ -71,3 +77,38 @@ class WithMask(MaskEncoder):
         mask = torch.ones_like(x) if observed is None else observed.to(x.dtype)
         out: Tensor = self.net(torch.cat([x, mask], self.axis))
         return out
+
+
+class BesideVisible(nn.Module):
+    r"""Decodes a code beside what is visible of an image: :math:`y = u([d(z),\ v])`, u a U-Net.
+
+    Args:
+        decoder: d, a net from z to maps (M, H, W).
+        maps: number of maps, M.
+        visible: shape of v, (V, H, W).
+        outputs: channels of y.
+        width: channels of the U-Net at full size.
+
+    Example:
+        >>> maps = nn.Sequential(nn.Linear(3, 64), nn.Unflatten(-1, (1, 8, 8)))
+        >>> BesideVisible(maps, 1, (2, 8, 8), 5, width=4)(torch.zeros(7, 2, 3 + 128)).shape
+        torch.Size([7, 2, 5, 8, 8])
+
+    Reference:
+        Ivanov, Figurnov and Vetrov, Variational Autoencoder with Arbitrary Conditioning, 2019. arXiv:1806.02382
+    """
+
+    def __init__(
+        self, decoder: nn.Module, maps: int, visible: tuple[int, int, int], outputs: int, width: int = 16
+    ) -> None:
+        super().__init__()
+        self.decoder, self.visible = decoder, visible
+        _, height, across = visible
+        levels = 2 if min(height, across) >= _HALVED else 1
+        self.net = UNet(maps + visible[0], outputs, (height, across), width, levels)
+
+    def forward(self, z: Tensor, condition: Condition = NO_CONDITION) -> Tensor:
+        """Codes beside what is visible, flattened, (*samples, B, Z + V H W) -> (*samples, B, outputs, H, W)."""
+        width = z.shape[-1] - math.prod(self.visible)
+        maps, visible = self.decoder(z[..., :width]), z[..., width:].unflatten(-1, self.visible)
+        return over_leading(self.net, torch.cat([maps, visible], -3), 3)

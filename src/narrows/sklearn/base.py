@@ -178,7 +178,10 @@ class Estimator(TransformerMixin, BaseEstimator):
 
     def _fitted_rows(self, X: Any) -> Dataset:
         """Decide how rows are read, and read those of the fit."""
-        tables, vectors = ("table" in self._reads()), ("array" in self._reads())
+        tables, vectors = (
+            ("table" in self._reads()),
+            ("array" in self._reads() and self._reads()[0] != "table"),
+        )
         x, cells = self._read(X, reset=True)
         if len(cells) < 2:
             raise RequestError(f"X has n_samples={len(cells)} row, but a model is fitted to at least 2.")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -10,9 +11,10 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from narrows.bottlenecks.gaussian.diagonal import Diagonal, kl
+from narrows.bottlenecks.masked.hiding import Cells, Hiding
 from narrows.bottlenecks.variational import ratio
 from narrows.core import NO_CONDITION, Bottleneck, Code, Condition, Tree
-from narrows.core.check import number, refuse, whole
+from narrows.core.check import whole
 from narrows.core.columns import select_columns
 
 __all__ = ["AnyConditional"]
@@ -29,27 +31,29 @@ class AnyConditional(Bottleneck):
     .. math:: \mathrm{kl} = \mathrm{KL}(q(z|x,b)\,\|\,p(z|x_{1-b},b)),\qquad
               \mathrm{hyper} = \sum_j \frac{\mu_j^2}{2 \cdot 10^8} - 10^{-4} (\log \sigma_j - \sigma_j)
 
-    In training b is drawn anew for each batch: in each row a share u ~ U(low, high) of the cells, at random. Cells
-    that are missing are never seen, and have no part in the loss. `Code.weight` is b: only hidden cells are
-    reconstructed. The decoder reads z beside the hidden layer of the prior's net, (B, Z + F), a skip connection. The
+    In training b is drawn anew for each example, by `hide`. Values that are missing are never seen, and have no part
+    in the loss. `Code.weight` is b: only hidden values are reconstructed. The decoder reads z beside the hidden layer
+    of the prior's net, (B, Z + F), a skip connection; of images also beside what the prior sees of h, flattened. The
     cost ``hyper`` is a weak prior on mean mu and deviation sigma of p(z | x outside b, b).
 
-    In `eval()` all cells are hidden from the prior, so that costs and likelihood are those of the whole row. `given` is
-    the code for imputation, in which nothing is hidden that is there.
+    In `eval()` everything is hidden from the prior, so that costs and likelihood are those of the whole example.
+    `given` is the code for imputation, in which nothing is hidden that is there.
 
     Args:
         latent: width of z, Z.
-        owner: the column of each of the W features; masks of observed cells are among them.
-        net: makes a net from its numbers of inputs and outputs.
+        posterior: makes 2 Z numbers of h (B, ...) and which of it the prior sees, joined.
+        trunk: makes F numbers of what the prior sees of h.
+        features: shape of h: ``(W,)`` of a table, or ``(2 C, H, W)`` of images, with a mask of observed values for each
+            channel.
+        owner: of a table the column of each of the W features; masks of observed cells are among them.
         skip: width of the hidden layer of the prior, F.
-        low: the least share of hidden cells.
-        high: the largest.
+        hide: draws b in training.
 
     Raises:
         RequestError: an argument out of range.
 
     Example:
-        >>> bottleneck = AnyConditional(2, (0, 1, 0, 1), nn.Linear, skip=3)
+        >>> bottleneck = AnyConditional(2, nn.Linear(6, 4), nn.Linear(4, 3), (4,), (0, 1, 0, 1), skip=3)
         >>> code = bottleneck(torch.ones(5, 4))
         >>> code.z.shape, code.weight.shape, sorted(code.costs)
         (torch.Size([5, 5]), torch.Size([5, 2]), ['hyper', 'kl'])
@@ -61,50 +65,50 @@ class AnyConditional(Bottleneck):
     def __init__(
         self,
         latent: int,
-        owner: Sequence[int],
-        net: Callable[[int, int], nn.Module],
+        posterior: nn.Module,
+        trunk: nn.Module,
+        features: tuple[int, ...],
+        owner: Sequence[int] = (),
         *,
         skip: int = 64,
-        low: float = 0.2,
-        high: float = 1.0,
+        hide: Hiding | None = None,
     ) -> None:
         super().__init__()
-        self.latent, self.owner, self.skip = whole("latent", latent), tuple(owner), whole("skip", skip)
-        self.low, self.high = number("low", low, low=0, high=1), number("high", high, low=0, high=1)
-        if not self.low <= self.high or not self.high:
-            raise refuse("high", high, f"at least the least share, {low:g}, and above 0", "Try high=1.")
-        self.columns = max(owner) + 1
-        self.posterior = net(len(owner) + self.columns, 2 * self.latent)
-        self.trunk = net(len(owner), self.skip)
+        self.latent, self.skip, self.hide = whole("latent", latent), whole("skip", skip), hide or Cells()
+        self.shape, self.owner = tuple(features), tuple(owner)
+        self.masks = (max(owner) + 1,) if owner else (1, *features[1:])
+        self.posterior, self.trunk = posterior, trunk
         self.head = nn.Linear(self.skip, 2 * self.latent)
 
     @property
     def width(self) -> int:
-        """The width of the decoder's input, Z + F."""
-        return self.latent + self.skip
+        """The width of the decoder's input: Z + F, and of images the numbers of h."""
+        return self.latent + self.skip + (0 if self.owner else math.prod(self.shape))
 
     def forward(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
-        """Draw z from the posterior, given features (B, W)."""
-        seen = self._seen(h)
-        q = _gaussian(self.posterior(torch.cat([h, seen], -1)))
+        """Draw z from the posterior, given features (B, *features)."""
+        hidden = self.hide.draw(len(h), self.masks, h) if self.training else h.new_ones(len(h), *self.masks)
+        seen = 1 - hidden.to(h.dtype)
+        q = _gaussian(self.posterior(torch.cat([h, seen], -len(self.masks))))
         p, skip = self._given(h, seen)
         z = q.rsample(samples) if self.training or samples else q.mean
         prior: Normal = p.base_dist
         weak = prior.loc.square() / (2 * _MEANS**2) - _DEVIATIONS * (prior.scale.log() - prior.scale)
         nats = {"kl": ratio(z, q, p) if samples else kl(q, p), "hyper": weak.sum(-1).expand(z.shape[:-1])}
-        return Code(_beside(z, skip), nats, q, p, weight=1 - seen)
+        return Code(_beside(z, skip), nats, q, p, weight=self._weight(seen))
 
     def given(self, h: Tree, samples: tuple[int, ...] = ()) -> Code:
         """Draw z from the prior given all that is observed; nothing is reconstructed, so that costs are 0."""
-        seen = torch.ones(len(h), self.columns, dtype=h.dtype, device=h.device)
+        seen = h.new_ones(len(h), *self.masks)
         p, skip = self._given(h, seen)
         z = p.rsample(samples) if samples else p.mean
-        return Code(_beside(z, skip), {"kl": torch.zeros_like(z[..., 0])}, p, p, weight=1 - seen)
+        costs = {"kl": torch.zeros_like(z[..., 0])}
+        return Code(_beside(z, skip), costs, p, p, weight=self._weight(seen))
 
     def sample(self, n: int, condition: Condition = NO_CONDITION) -> Code:
         """Draw n codes from the prior given nothing, (n, Z + F)."""
-        h = self.head.weight.new_zeros(n, len(self.owner))
-        p, skip = self._given(h, h.new_zeros(n, self.columns))
+        h = self.head.weight.new_zeros(n, *self.shape)
+        p, skip = self._given(h, h.new_zeros(n, *self.masks))
         return Code(_beside(p.sample(), skip), p=p)
 
     def features(self, code: Code) -> Tensor:
@@ -113,18 +117,16 @@ class AnyConditional(Bottleneck):
         mean: Tensor = code.q.mean
         return mean
 
-    def _seen(self, h: Tensor) -> Tensor:
-        """1 for the cells that the prior sees, (B, D)."""
-        if not self.training:
-            return h.new_zeros(len(h), self.columns)
-        share = self.low + (self.high - self.low) * torch.rand(len(h), 1, dtype=h.dtype, device=h.device)
-        draws = torch.rand(len(h), self.columns, dtype=h.dtype, device=h.device)
-        return (draws >= share).to(h.dtype)
-
     def _given(self, h: Tensor, seen: Tensor) -> tuple[Diagonal, Tensor]:
-        """p(z | seen cells), and the hidden layer of its net, (B, F)."""
-        skip = F.silu(self.trunk(h * select_columns(seen, self.owner)))
-        return _gaussian(self.head(skip)), skip
+        """p(z | what is seen), and what the decoder reads beside z, (B, F) or (B, F + numbers of h)."""
+        visible = h * (select_columns(seen, self.owner) if self.owner else seen)
+        skip = F.silu(self.trunk(visible))
+        p = _gaussian(self.head(skip))
+        return p, skip if self.owner else torch.cat([skip, visible.flatten(1)], -1)
+
+    def _weight(self, seen: Tensor) -> Tensor:
+        """1 for what is reconstructed, (B, D) or (B, C, H, W)."""
+        return 1 - seen if self.owner else (1 - seen).expand(-1, self.shape[0] // 2, -1, -1)
 
 
 def _gaussian(features: Tensor) -> Diagonal:

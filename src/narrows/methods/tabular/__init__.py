@@ -51,7 +51,7 @@ ROWS = (
         3,
         None,
         "tabular.vaeac",
-        ("table",),
+        ("table", "array"),
     ),
     Method(
         "tvae",
