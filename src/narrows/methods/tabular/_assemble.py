@@ -8,7 +8,9 @@ import torch
 from torch import Tensor, nn
 
 from narrows import likelihoods
+from narrows.bottlenecks.masked import HIDING
 from narrows.bottlenecks.masked.any_conditional import AnyConditional
+from narrows.bottlenecks.masked.hiding import Hiding
 from narrows.core import (
     NO_CONDITION,
     Autoencoder,
@@ -21,26 +23,34 @@ from narrows.core import (
     Spec,
     as_spec,
 )
-from narrows.core.check import choice, number, refuse
+from narrows.core.check import choice, number, refuse, whole
 from narrows.core.columns import select_columns
 from narrows.core.reference import ModuleReference
+from narrows.likelihoods.columns.head import Head
 from narrows.likelihoods.counts import GivenTotal
 from narrows.likelihoods.table import MixedTable
 from narrows.nets.build import code_width, net_for
 from narrows.nets.corrupt import Corrupted
 from narrows.nets.kinds import Net
 from narrows.nets.logarithm import reading
+from narrows.nets.observed import BesideVisible, WithMask
 from narrows.nets.table import SetEncoder, TableEncoder
 from narrows.nets.totals import CountAutoencoder, ShareDecoder
+from narrows.objectives.elbo import Elbo
 
 __all__ = [
     "AnyConditionalAutoencoder",
     "TransformedEncoder",
+    "any_conditional_images",
+    "any_conditional_table",
     "count_autoencoder",
     "counted",
     "table_autoencoder",
     "table_encoder",
 ]
+
+_MAPS = 8
+"""Maps that are made of the code, beside the visible image."""
 
 
 class TransformedEncoder(nn.Module):
@@ -75,6 +85,68 @@ class AnyConditionalAutoencoder(Autoencoder):
         features = self.encoder(batch.x, batch.condition)
         code = self.bottleneck.given(features, samples)
         return Pass(batch, code, self.decode(code.z, batch.condition), features)
+
+
+def any_conditional_table(
+    spec: Spec,
+    latent: int,
+    skip: int,
+    hide: str | Hiding,
+    numbers: str | Head,
+    counts: str | Head,
+    net: str | Net,
+) -> AnyConditionalAutoencoder:
+    """An autoencoder of tables that is trained to predict any cells from the others.
+
+    Args:
+        spec: description of the table.
+        latent: width of the code, Z; a default for the table if 0.
+        skip: width of the hidden layer of the prior, F.
+        hide: what is hidden in training; with ``auto`` cells.
+        numbers: the likelihood of numbers.
+        counts: the likelihood of counts.
+        net: the networks.
+    """
+    likelihood, encoder = MixedTable(spec, numbers, counts), TableEncoder(spec, lambda _: nn.Identity())
+    shape, nets = likelihood.parameter_shape, net_for(net, likelihood.parameter_shape)
+    width, owner = code_width(latent, (likelihood.columns.width,)), encoder.owner
+    posterior = nets.encoder((len(owner) + len(likelihood.columns),), 2 * width)
+    trunk, hiding = nets.encoder((len(owner),), whole("skip", skip)), _hiding(hide, "cells")
+    bottleneck = AnyConditional(width, posterior, trunk, (len(owner),), owner, skip=skip, hide=hiding)
+    decoder = nets.decoder(bottleneck.width, shape)
+    return AnyConditionalAutoencoder(encoder, bottleneck, decoder, likelihood, Elbo())
+
+
+def any_conditional_images(
+    spec: Spec, latent: int, skip: int, hide: str | Hiding, net: str | Net
+) -> AnyConditionalAutoencoder:
+    """An autoencoder of images that is trained to predict any pixels from the others, by a U-Net.
+
+    Args:
+        spec: description of the images, (C, H, W).
+        latent: width of the code, Z; a default for the images if 0.
+        skip: width of the hidden layer of the prior, F.
+        hide: what is hidden in training; with ``auto`` rectangles.
+        net: the networks.
+
+    Raises:
+        RequestError: data with another target.
+    """
+    if spec.output_shape != spec.shape:
+        raise refuse("spec", spec, "without another target", "The pixels of an image are predicted.")
+    likelihood, nets = likelihoods.likelihood("auto", spec.shape, spec.values), net_for(net, spec.shape)
+    (channels, *size), width = spec.shape, code_width(latent, spec.shape)
+    features = (2 * channels, size[0], size[1])
+    posterior = nets.encoder((2 * channels + 1, *size), 2 * width)
+    trunk, hiding = nets.encoder(features, whole("skip", skip)), _hiding(hide, "rectangles")
+    bottleneck = AnyConditional(width, posterior, trunk, features, skip=skip, hide=hiding)
+    maps = nets.decoder(width + skip, (_MAPS, *size))
+    decoder = BesideVisible(maps, _MAPS, features, likelihood.parameter_shape[0])
+    return AnyConditionalAutoencoder(WithMask(nn.Identity(), 1), bottleneck, decoder, likelihood, Elbo())
+
+
+def _hiding(hide: str | Hiding, usual: str) -> Hiding:
+    return HIDING.make(usual if HIDING.word(hide) else hide)
 
 
 def table_autoencoder(
