@@ -139,6 +139,24 @@ def test_errors_by_hand():
     assert math.isnan(none.mean_rmse)
 
 
+def test_the_displacement_of_ordinal_columns_by_hand():
+    parts = {"a": Spec((), "categories", 3), "b": Spec((), "ordinal", 4), "c": Spec((), "ordinal", 5)}
+    columns = Columns.of(Spec((3,), kind="table", parts=parts))
+    assert columns.ordered == (1, 2)
+    truth = torch.tensor([[0.0, 3.0, 2.0], [2.0, 1.0, 4.0], [1.0, 0.0, 0.0]])
+    cells = torch.tensor([[2.0, 0.0, 2.0], [2.0, 1.0, 0.0], [0.0, 2.0, 1.0]])
+    hidden = torch.tensor([[True, True, True], [True, True, False], [True, False, True]])
+    errors = imputation_errors(cells, truth, hidden, columns, torch.ones(3))
+    assert errors.displacement.tolist() == pytest.approx([(3 + 0) / 2 / 4, (0 + 1) / 2 / 5])
+    assert errors.mean_displacement == pytest.approx((0.375 + 0.1) / 2)
+    assert errors.accuracy.tolist() == pytest.approx([1 / 3, 0.5, 0.5])
+    assert math.isnan(
+        imputation_errors(
+            cells, truth, hidden, Columns((0, 1), (), ((2, 5),)), torch.ones(3)
+        ).mean_displacement
+    )
+
+
 def test_column_means_are_of_the_cells_that_are_there():
     x = torch.tensor([[1.0, 1.0, 2.0], [3.0, 0.0, 2.0], [100.0, 1.0, 0.0]])
     seen = torch.tensor([[True, True, True], [True, True, True], [False, True, False]])

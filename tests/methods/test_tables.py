@@ -1,5 +1,6 @@
 """Methods for vectors on mixed tables with missing cells."""
 
+import math
 from inspect import signature
 
 import numpy as np
@@ -144,6 +145,26 @@ def test_observed_values_are_hidden_from_a_code_without_a_posterior_in_training(
         assert torch.equal(model.encoder.seen(x, {"observed": observed})[1], observed)
     torch.manual_seed(0)
     assert torch.equal(hiding.train().loss(BATCH).passed.batch.weight, BATCH.weight)
+
+
+@pytest.mark.parametrize("encoder", ["vector", "set"])
+def test_the_bound_is_of_all_observed_cells_where_some_are_withheld_from_the_encoder(encoder):
+    assert builder("missing-iwae")(SPEC, encoder=encoder).encoder.withhold == 0.5
+    model = builder("missing-iwae")(SPEC, latent=2, encoder=encoder, withhold=1.0)
+    observed = BATCH.condition["observed"]
+    torch.manual_seed(1)
+    loss = model.loss(BATCH)
+    torch.manual_seed(1)
+    _, seen = model.encoder.seen(BATCH.x, {"observed": observed})
+    assert bool((observed & ~seen).any())
+    fewer = Batch(BATCH.x, None, {"observed": seen}, seen.float())
+    q = model.eval().encode(fewer).q  # of the cells that are left
+    assert torch.allclose(loss.passed.code.q.mean, q.mean, atol=1e-6)
+    z = loss.passed.code.z
+    weights = -model.likelihood.nll(model.decode(z), BATCH.x, BATCH.weight)
+    weights = weights + torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(-1) - q.log_prob(z)
+    bound = weights.logsumexp(0) - math.log(len(z))
+    assert float(loss.total.detach()) == pytest.approx(float(-bound.mean().detach()), rel=1e-5)
 
 
 def test_nothing_is_hidden_of_complete_arrays():

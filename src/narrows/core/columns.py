@@ -42,6 +42,7 @@ class Columns:
         real: indices of the columns of numbers in the table.
         binary: indices of the binary columns.
         categories: pairs of index and number of levels of the other columns, categorical or ordinal.
+        ordered: indices of the ordinal ones among them.
 
     Example:
         >>> columns = Columns.of(Spec((2,), parts={"a": Spec(()), "b": Spec((), "categories", classes=3)}))
@@ -52,6 +53,7 @@ class Columns:
     real: tuple[int, ...]
     binary: tuple[int, ...]
     categories: tuple[tuple[int, int], ...]
+    ordered: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, spec: Spec) -> Columns:
@@ -61,15 +63,17 @@ class Columns:
             RequestError: a column has neither numbers, nor two values, nor levels.
         """
         found: dict[str, list[int]] = {"real": [], "binary": []}
-        categories = []
+        categories, ordered = [], []
         for index, column in enumerate(columns_of(spec).values()):
             if column.values in LEVELS:
                 categories.append((index, column.classes))
+                if column.values == "ordinal":
+                    ordered.append(index)
             elif column.values == "binary" or column.values in NUMBERS:
                 found["binary" if column.values == "binary" else "real"].append(index)
             else:
                 raise refuse("spec", column.values, "columns of numbers, of two values, or of levels")
-        return cls(tuple(found["real"]), tuple(found["binary"]), tuple(categories))
+        return cls(tuple(found["real"]), tuple(found["binary"]), tuple(categories), tuple(ordered))
 
     def __len__(self) -> int:
         return len(self.order)

@@ -30,7 +30,8 @@ SHARED: Mapping[str, Mapping[str, str]] = {
         ),
         "withhold": (
             "for tables and arrays with missing values: the largest share of the observed values of an example that "
-            "are withheld from the encoder in training, drawn anew for each; 0.5 for codes without a posterior, else 0."
+            "are withheld from the encoder in training, drawn anew for each; 0.5 for codes without a posterior and for "
+            "`missing-iwae`, else 0."
         ),
         "encoder": (
             "of tables: ``vector``, a net of the whole row, zero where cells are missing; or ``set``, a sum over "

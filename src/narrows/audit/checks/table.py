@@ -22,6 +22,19 @@ _COLUMNS = 40
 """Errors are listed by column for tables of at most this many columns."""
 
 
+_COMPARED = (
+    ("rmse", "Of hidden numbers", "mean", "The error of imputation by the column's mean."),
+    (
+        "accuracy",
+        "Of hidden categories",
+        "most-frequent",
+        "The accuracy of the column's most frequent category.",
+    ),
+    ("displacement", "Of hidden ordinal cells, distance of levels over their number", "", ""),
+)
+"""The measures of imputed cells, with those of imputation by means and modes."""
+
+
 def table(view: View) -> Finding:
     """The error of reconstructed cells of tables, and of imputed values if the true ones are known."""
     likelihood, x = view.model.likelihood, view.batch.target
@@ -94,35 +107,14 @@ def _imputed(view: View, likelihood: MixedTable, means: ColumnMeans, missing: Te
     if found.ess.isnan().all():
         note = "the decoded mean of one code a row, since the code has no posterior."
     checks = []
-    if not math.isnan(errors.mean_rmse):
-        checks += [
-            _judged(
-                "rmse",
-                errors.mean_rmse,
-                baseline.mean_rmse,
-                errors.mean_rmse < baseline.mean_rmse,
-                f"Of hidden numbers; {note}",
-            ),
-            Check(
-                "imputation/mean",
-                baseline.mean_rmse,
-                "",
-                says="The error of imputation by the column's mean.",
-            ),
-        ]
-    if not math.isnan(errors.mean_accuracy):
-        better = errors.mean_accuracy > baseline.mean_accuracy
-        most = "The accuracy of the column's most frequent category."
-        checks += [
-            _judged(
-                "accuracy",
-                errors.mean_accuracy,
-                baseline.mean_accuracy,
-                better,
-                f"Of hidden categories; {note}",
-            ),
-            Check("imputation/most-frequent", baseline.mean_accuracy, "", says=most),
-        ]
+    for name, says, rival, of_rival in _COMPARED:
+        value, chance = (float(getattr(one, f"mean_{name}")) for one in (errors, baseline))
+        if math.isnan(value):
+            continue
+        better = value > chance if name == "accuracy" else value < chance
+        checks.append(_judged(name, value, chance, better, f"{says}; {note}"))
+        if rival:
+            checks.append(Check(f"imputation/{rival}", chance, "", says=of_rival))
     return checks + _by_column(likelihood, errors, baseline)
 
 

@@ -18,11 +18,17 @@ class Errors:
 
     Args:
         rmse: root mean square error of each column of numbers, over the column's standard deviation.
-        accuracy: share of correct cells of each column of two values or categories.
+        accuracy: share of correct cells of each column of two values or levels.
+        displacement: mean distance between the imputed and the true level, over the number of levels, of each ordinal
+            column.
+
+    Reference:
+        Nazabal et al., Handling Incomplete Heterogeneous Data using VAEs, 2020. arXiv:1807.03653
     """
 
     rmse: Tensor
     accuracy: Tensor
+    displacement: Tensor
 
     @property
     def mean_rmse(self) -> float:
@@ -33,6 +39,11 @@ class Errors:
     def mean_accuracy(self) -> float:
         """The mean over the columns of two values or categories; NaN if there is none."""
         return float(self.accuracy.nanmean())
+
+    @property
+    def mean_displacement(self) -> float:
+        """The mean over the ordinal columns; NaN if there is none."""
+        return float(self.displacement.nanmean())
 
 
 @dataclass(frozen=True)
@@ -80,10 +91,14 @@ def imputation_errors(
         deviation: the standard deviation of each column, (D,).
     """
     count = hidden.sum(0).double()
-    square = torch.where(hidden, (cells - truth) / deviation, 0).double().square().sum(0)
+    away = torch.where(hidden, cells - truth, 0).double()
+    square = (away / deviation).square().sum(0)
     binary = list(columns.binary)
     guess = cells.clone()
     guess[:, binary] = (cells[:, binary] > 0.5).to(cells.dtype)
     right = (hidden & (guess == truth)).sum(0).double()
     others = [*binary, *(column for column, _ in columns.categories)]
-    return Errors((square / count).sqrt()[list(columns.real)], (right / count)[others])
+    levels = dict(columns.categories)
+    each = torch.tensor([levels[column] for column in columns.ordered], dtype=torch.double)
+    displacement = (away.abs().sum(0) / count)[list(columns.ordered)] / each
+    return Errors((square / count).sqrt()[list(columns.real)], (right / count)[others], displacement)

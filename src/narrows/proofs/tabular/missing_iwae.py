@@ -41,7 +41,9 @@ def _errors(trial: Trial, source: Source, steps: int, chained_rows: int = 0) -> 
     parts = [hide(part, SHARE, seed=2 * trial.seed + i) for i, part in enumerate((source.train, source.test))]
     train, test = (part.all() for part in parts)
     how: dict[str, Any] = {"steps": steps, "lr": f"cosine:2e-3:0:{steps}"}
-    model = trial.fit(trial.build(missing_iwae, spec=source.spec), parts[0], **how)
+    # As in the paper, the encoder sees all observed cells.
+    plain: dict[str, Any] = {"spec": source.spec, "withhold": 0.0}
+    model = trial.fit(trial.build(missing_iwae, **plain), parts[0], **how)
     columns = Columns.of(source.spec)
     means = ColumnMeans.of(train.x, train.condition["observed"], columns)
     trial.log("filling the test rows")
@@ -55,7 +57,7 @@ def _errors(trial: Trial, source: Source, steps: int, chained_rows: int = 0) -> 
         exact = source.truth.conditional(test.x.numpy(), observed.numpy())[0]
         arms["exact"] = torch.from_numpy(exact).float()
     if chained_rows:
-        dense = trial.fit(trial.build(missing_iwae, spec=source.spec, numbers="gaussian"), parts[0], **how)
+        dense = trial.fit(trial.build(missing_iwae, **plain, numbers="gaussian"), parts[0], **how)
         arms["gaussian"] = impute(dense, test, trial.budget["samples"], seed=trial.seed).cells
         for name, options in (("chained", {}), ("chained-30", {"n_nearest_features": 30})):
             arms[name] = _chained(train[:chained_rows], test, columns, trial.seed, **options)

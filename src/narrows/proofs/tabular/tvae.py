@@ -16,7 +16,7 @@ from narrows.proofs.engine import Claim, Proof, Trial
 
 __all__ = ["PROOF"]
 
-RIVAL = {"numbers": "gaussian", "samples": 1, "latent": 128, "net": "mlp:128,128"}
+RIVAL = {"numbers": "gaussian", "samples": 1, "withhold": 0.0, "latent": 128, "net": "mlp:128,128"}
 
 
 def measure(trial: Trial) -> Mapping[str, float]:
