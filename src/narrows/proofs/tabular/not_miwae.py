@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,7 +40,7 @@ def measure(trial: Trial) -> Mapping[str, float]:
         train, test = (_hidden(part, world, 2 * trial.seed + i) for i, part in both)
         models = {name: _fitted(trial, not_miwae, train, **ARMS[name]) for name in names}
         if len(names) > 1:
-            models["missing-iwae"] = _fitted(trial, missing_iwae, train)
+            models["missing-iwae"] = _fitted(trial, missing_iwae, train, withhold=0.0)
         truth, x = test.columns[HIDDEN], test.x
         assert isinstance(truth, Tensor)
         assert isinstance(x, Tensor)
@@ -53,10 +54,10 @@ def measure(trial: Trial) -> Mapping[str, float]:
     return numbers
 
 
-def _fitted(trial: Trial, builder: Callable[..., Autoencoder], train: Dataset, **options: str) -> Autoencoder:
+def _fitted(trial: Trial, builder: Callable[..., Autoencoder], train: Dataset, **options: Any) -> Autoencoder:
     steps, spec = trial.budget["steps"], replace(trial.data.spec, kind="table")
     model = trial.build(builder, spec=spec, **{"numbers": "gaussian", "net": "linear", **options}, latent=2)
-    return trial.fit(model, train, lr=f"cosine:{3 / steps}:0:{steps}")
+    return trial.fit(model, train, lr=f"cosine:{max(3 / steps, 0.005)}:0:{steps}")
 
 
 def _hidden(data: Dataset, world: str, seed: int) -> Dataset:
@@ -96,12 +97,17 @@ PROOF = Proof(
             own/known/rmse < 0.6 * own/mean/rmse
         If all that is known is that it depends on the row, the error is below, too:
             own/linear/rmse < own/missing-iwae/rmse  (not at quick scale)
+            Post hoc: [steps]
         Where other columns decide, the error is not larger by more than a twentieth:
             other/linear/rmse < 1.05 * other/missing-iwae/rmse  (not at quick scale)
+            Post hoc: [steps]
+        [steps] With 600 steps, on seeds 100 to 102, it did not hold. On seed 901 a linear mechanism then had 0.3 nats
+            less likelihood than the solution of the known one, which it can represent, and none less after 2400 steps;
+            errors were also seen on seed 902. All claims are asked again on fresh seeds, with 2400 steps of all arms.
         """),
-    seeds=(100, 101, 102),
+    seeds=(103, 104, 105),
     quick={"steps": 120, "samples": 50, "batch_size": 64, "worlds": 1},
-    default={"steps": 600, "samples": 500},
+    default={"steps": 2400, "samples": 500},
     full={"steps": 10_000, "samples": 10_000},
     notes="""
         Linear data of two hidden numbers and 8 columns. In the first world a cell of four of the columns is missing
@@ -110,6 +116,6 @@ PROOF = Proof(
         have Gaussian densities, linear nets (one of the paper's models) and equal budgets; the rival is MIWAE with
         the same nets. The arm `flexible` has the default nets; there is no claim about it: in the second world a
         decoder that is not linear may put the missing values anywhere. Claims were fixed after a prototype was seen
-        on seed 900.
+        on seed 900. All encoders see all observed cells.
         """,
 )
