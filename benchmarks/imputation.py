@@ -1,7 +1,8 @@
 """Imputation of hidden cells in three worlds of missing values: ours beside scikit-learn's, in one run.
 
     OMP_NUM_THREADS=1 python -m benchmarks imputation [--sets german-credit,adult] [--worlds random,other,self]
-                                  [--arms missing-iwae,hi-vae] [--seeds 0,1,2] [--share 0.2] [--json FILE]
+                                  [--arms "missing-iwae,missing-iwae:withhold=0;samples=5,hi-vae"]
+                                  [--seeds 0,1,2] [--share 0.2] [--json FILE]
     OMP_NUM_THREADS=1 python -m benchmarks imputation --sets mnist --worlds random --arms vae,mean,KNNImputer
 
 A fifth of the cells is hidden in training and test rows: completely at random; by another column, which is complete;
@@ -15,10 +16,10 @@ images the root mean square error of hidden pixels, from 0 to 1.
 values. An interval holds its ends, and so more than was asked where values repeat; `without ties` is the share of
 true numbers whose rank among draws is in the central 90 %, ranks among equal draws being drawn.
 
-Ours, of which any method that reads the data can be an arm, have their defaults and 1000 codes for each row, as
-`narrows impute` has, but for 1000 steps with a learning rate that falls by a cosine from 0.003. scikit-learn's read
-levels as indicators, of which the largest is the imputed level: IterativeImputer on the 30 nearest columns between the
-least and largest training value, KNNImputer with 5 neighbours.
+Ours, of which any method that reads the data can be an arm, have their defaults, or the options after a colon, and
+1000 codes for each row, as `narrows impute` has, but for 1000 steps with a learning rate that falls by a cosine from
+0.003. scikit-learn's read levels as indicators, of which the largest is the imputed level: IterativeImputer on the 30
+nearest columns between the least and largest training value, KNNImputer with 5 neighbours.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import argparse
 import json
 import time
 import warnings
+from ast import literal_eval
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -58,12 +60,15 @@ Imputer = Callable[[Source, Batch, Batch, int], "tuple[Tensor, Imputation | None
 """From data with holes, their training and test rows and a seed to imputed test rows, with intervals and draws."""
 
 
-def ours(method: str) -> Imputer:
-    """A method of this package at its defaults."""
+def ours(arm: str) -> Imputer:
+    """A method of this package, with the options that follow it."""
+    method, _, given = arm.partition(":")
+    pairs = (pair.split("=", 1) for pair in given.split(";") if pair)
+    options: dict[str, Any] = {name: literal_eval(value) for name, value in pairs}
 
     def imputer(source: Source, train: Batch, test: Batch, seed: int) -> tuple[Tensor, Imputation]:
         torch.manual_seed(seed)
-        model = builder(method)(source.spec)
+        model = builder(method)(source.spec, **options)
         optimise(model, source.train, seed=seed, steps=STEPS, lr=f"cosine:3e-3:0:{STEPS}")
         if source.spec.kind != "table":
             return (found := impute(model, test, DRAWS, seed=seed)).cells, found

@@ -38,8 +38,9 @@ def not_miwae(
     ones more often), ``self`` (large or small ones), ``linear`` or ``nonlinear:hidden=32`` (by all cells of the row).
 
     The data do not show the missing values, so that the result rests on the forms of p(x | z) and p(s | x): ``numbers``
-    is Gaussian by default, as in the paper. If the mechanism is wrong, or as general as ``linear``, missing values may
-    be moved far away, the more with a decoder that is not linear (``net="linear"``): compare with `missing-iwae`.
+    is Gaussian by default, as in the paper. If the mechanism is wrong, or as general as ``linear`` and trained for too
+    few steps, missing values may be moved far away, the more with a decoder that is not linear (``net="linear"`` is):
+    compare with `missing-iwae`.
     `narrows impute` and `narrows score` have p(s | x) in their weights.
 
     Args:
