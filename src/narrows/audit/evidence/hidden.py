@@ -15,7 +15,7 @@ from narrows.core.check import whole
 
 __all__ = ["hidden_terms"]
 
-_DRAWN = 16
+_DRAWN = 64
 """Codes of each example that are held in memory at once."""
 
 
