@@ -4,7 +4,7 @@
 
 Each model is trained once, under the protocol of ADBench, and scores the test rows with 1 to 64 codes. The figures are
 means over sets and their standard deviation over seeds, and the rank correlation with the score by 512 codes. The
-default, 16, was chosen by the first six of the development sets; `--sets HELD_OUT` names six that did not choose.
+default, 16, was chosen by the first six of the development sets, the default of `--sets`; `HELD_OUT` names six others.
 """
 
 from __future__ import annotations

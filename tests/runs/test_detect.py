@@ -1,6 +1,7 @@
 """Calibration rows, and the anomalies that they name."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -50,6 +51,15 @@ def test_the_file_has_the_sorted_scores_of_the_kept_rows(run):
         np.testing.assert_allclose(known.of(kind), np.sort(run.score(kept, kind=kind)), rtol=1e-6)
     assert known.centre == pytest.approx(run.score(kept).mean())
     np.testing.assert_allclose(known.of("typicality"), np.sort(run.score(kept, kind="typicality")), rtol=1e-5)
+
+
+def test_rows_are_scored_by_as_many_codes_as_the_calibration(run, monkeypatch):
+    of_64 = {"samples": 64, "scores": {"nll": np.sort(run.score(own_rows(run)[0], samples=64))}}
+    older = replace(run.calibration(), **of_64)
+    monkeypatch.setattr(run, "calibration", lambda *given, **how: older)
+    np.testing.assert_allclose(run.detect(ODD, alpha=0.05).scores, run.score(ODD, samples=64), rtol=1e-6)
+    far = np.abs(run.score(ODD, samples=64) - older.centre)
+    np.testing.assert_allclose(run.score(ODD, kind="typicality"), far, rtol=1e-6)
 
 
 def test_a_run_without_kept_rows_uses_its_test_rows_and_says_so(tmp_path):

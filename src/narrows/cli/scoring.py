@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 __all__ = ["EstimatorOptions", "score"]
 
 _TABLES = (".csv", ".parquet", ".npz")
-_SAMPLES = 64
+_SAMPLES = 16
 
 
 _DATA = Annotated[
@@ -232,8 +232,7 @@ def _anomalies(
         if odd.flags:
             found = opened.detect(examples, **vars(odd), progress=progress)
         else:
-            samples = _SAMPLES if how.samples is None else how.samples
-            named: dict[str, Any] = {"kind": odd.kind, "samples": samples, "seed": how.seed}
+            named: dict[str, Any] = {"kind": odd.kind, "samples": how.samples, "seed": how.seed}
             scores = opened.score(examples, calibration=odd.calibration, **named, progress=progress)
             found = Detected(opened.score_unit(examples, odd.kind), scores)
             if odd.explain is not None:

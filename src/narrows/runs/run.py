@@ -247,7 +247,7 @@ class Run(Fitted):
         data: Any = None,
         *,
         kind: str | None = None,
-        samples: int = 64,
+        samples: int | None = None,
         seed: int = 0,
         calibration: Any = None,
         progress: Any = None,
@@ -263,7 +263,8 @@ class Run(Fitted):
                 default for these), or of an error if the likelihood is one; ``rate``, KL(q(z | x) || p(z)) in nats;
                 ``typicality``, the distance of the nll from its mean over calibration rows, which finds rows that
                 are too probable too. Of a method that predicts a target, ``nll`` is -log p(y | x).
-            samples: number of codes drawn for each example, if there is a posterior.
+            samples: number of codes drawn for each example, if there is a posterior; by default 16, for
+                ``typicality`` those of the calibration.
             seed: seed of the draws.
             calibration: for ``typicality`` the calibration rows, as for `calibration`.
             progress: a `narrows.core.progress.Progress`, or None.

@@ -13,14 +13,17 @@ from narrows.core import Autoencoder, Batch, evaluation_mode, seeded
 from narrows.core.check import NarrowsError, RequestError, whole
 from narrows.core.values import vectorised
 
-__all__ = ["each_alone", "score_terms"]
+__all__ = ["SAMPLES", "each_alone", "score_terms"]
+
+SAMPLES = 16
+"""Codes drawn for the score of an example; the page on speed compares numbers of them."""
 
 _DRAWN = 16
 """Codes of each example that are held in memory at once."""
 
 
 def score_terms(
-    model: Autoencoder, batch: Batch, samples: int = 64, seed: int = 0, elements: bool = False
+    model: Autoencoder, batch: Batch, samples: int = SAMPLES, seed: int = 0, elements: bool = False
 ) -> dict[str, Tensor]:
     r"""The terms of which anomaly scores are made, by name.
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from narrows.audit.evidence.scores import SAMPLES
 from narrows.audit.metrics.conformal import p_values, typical_p_values
 from narrows.core import files
 from narrows.core.check import RequestError, WorkError
@@ -21,11 +22,9 @@ from narrows.train import Plan, calibration_part
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["FILE", "SAMPLES", "Calibration", "calibrate", "own_rows"]
+__all__ = ["FILE", "Calibration", "calibrate", "own_rows"]
 
 FILE = "calibration.json"
-SAMPLES = 64
-"""Codes drawn for each row."""
 
 _MOST = 1 << 24
 """The largest number of elements, over all rows, of which medians are computed."""

@@ -10,7 +10,6 @@ import numpy as np
 
 from narrows.audit.metrics.conformal import check_rows, discoveries, threshold
 from narrows.core.check import fraction, refuse
-from narrows.runs.verbs.calibration import SAMPLES
 from narrows.runs.verbs.explain import explain as explain_rows
 from narrows.runs.verbs.score import kind_of, quantity, terms
 
@@ -112,7 +111,7 @@ def detect(
     known = run.calibration(calibration, progress=progress)
     if name != "contamination":
         check_rows(name, level, len(known))
-    found = terms(run, data, samples=SAMPLES, seed=known.seed, progress=progress)
+    found = terms(run, data, samples=known.samples, seed=known.seed, progress=progress)
     scores = np.abs(found["nll"] - known.centre) if kind == "typicality" else found[kind]
     made = Detected(quantity(run, kind), scores, rows=known.rows, n=len(known))
     if name == "contamination":

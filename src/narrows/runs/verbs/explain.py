@@ -12,7 +12,6 @@ import torch
 from narrows.audit.evidence.hidden import hidden_terms
 from narrows.core import Batch
 from narrows.core.check import RequestError, choice, refuse
-from narrows.runs.verbs.calibration import SAMPLES
 from narrows.runs.verbs.score import terms
 
 if TYPE_CHECKING:
@@ -135,7 +134,7 @@ def _exact(run: Run, data: Any, rows: np.ndarray | None, progress: Any) -> np.nd
         )
 
     def one(batch: Batch) -> Any:
-        return torch.stack([hidden_terms(each.model, batch, SAMPLES) for each in run.members]).mean(0)
+        return torch.stack([hidden_terms(each.model, batch) for each in run.members]).mean(0)
 
     dataset = run.dataset(data)
     chosen = np.arange(len(dataset)) if rows is None else np.flatnonzero(rows)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.scores import score_terms
+from narrows.audit.evidence.scores import SAMPLES, score_terms
 from narrows.core import Batch
 from narrows.core.check import RequestError, choice, whole
 
@@ -25,13 +25,23 @@ _CHUNK, _WIDE = 128, 1024
 
 
 def score(
-    run: Run, data: Any, kind: str | None, calibration: Any, *, samples: int, seed: int, progress: Any
+    run: Run,
+    data: Any,
+    kind: str | None,
+    calibration: Any,
+    *,
+    samples: int | None,
+    seed: int,
+    progress: Any,
 ) -> np.ndarray:
     """Anomaly score of each example, (N,): see `narrows.runs.run.Run.score`."""
     kind = kind_of(run, data, kind)
     if kind == "typicality":
-        centre = run.calibration(calibration, progress=progress).centre
-        return np.abs(terms(run, data, samples=samples, seed=seed, progress=progress)["nll"] - centre)
+        known = run.calibration(calibration, progress=progress)
+        samples = known.samples if samples is None else samples
+        found = terms(run, data, samples=samples, seed=seed, progress=progress)
+        return np.abs(found["nll"] - known.centre)
+    samples = SAMPLES if samples is None else samples
     return terms(run, data, samples=samples, seed=seed, progress=progress)[kind]
 
 
