@@ -102,6 +102,11 @@ def test_a_file_of_draws_has_the_types_and_the_time_zone(cli, fitted, tmp_path):
     columns = run.sample(7)
     assert list(columns) == new.column_names
     assert set(columns["grade"]) <= {"low", "mid", "high"}
+    frame = columns.frame(table)
+    assert [frame.schema.field(name).type for name in frame.column_names] == new.schema.types
+    assert all(
+        moment.second == moment.microsecond == 0 for moment in frame["seen"].to_pylist()
+    )  # hours in training
     again = run.decode(run.encode(table))
     assert len(again["town"]) == ROWS
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
 import numpy as np
 from torch import Tensor
 
@@ -109,9 +114,23 @@ def _values(part: Spec) -> str:
         return shown if len(levels) <= _SHOWN else f"{shown} ... ({len(levels)})"
     if part.column is None or part.values in (*LEVELS, "binary"):
         return ""
-    low, high = (_text(value) for value in written(np.array([part.column.low, part.column.high]), part))
+    ends = written(np.array([part.column.low, part.column.high]), part)
+    low, high = (_text(value, part.column.dtype) for value in ends)
     return f"{low} to {high}"
 
 
-def _text(value: object) -> str:
+def _text(value: object, dtype: str) -> str:
+    if isinstance(value, np.datetime64):
+        return _moment(value.astype("datetime64[us]").item(), dtype)
     return f"{value:g}" if isinstance(value, float) and abs(value) < 1e5 else str(value).removesuffix(".0")
+
+
+def _moment(moment: datetime, dtype: str) -> str:
+    """A moment in UTC as a date, or in the time zone of its column."""
+    if dtype.startswith("date"):
+        return moment.date().isoformat()
+    if zone := re.search(r"tz=([^\]]+)", dtype):
+        moment = moment.replace(tzinfo=UTC)
+        with suppress(ZoneInfoNotFoundError, ValueError):  # an offset, or no table of time zones
+            moment = moment.astimezone(ZoneInfo(zone[1]))
+    return moment.isoformat(" ", "auto" if moment.second or moment.microsecond else "minutes")

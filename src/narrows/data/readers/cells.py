@@ -33,6 +33,10 @@ class Arrays(dict[str, np.ndarray]):
         super().__init__(arrays)
         self.cells = cells
 
+    def frame(self, like: Any) -> Any:
+        """A data frame of the kind of another (pandas, polars or Arrow), with its types, levels and time zones."""
+        return framed(self.cells.columns, like)
+
 
 class Cells:
     """The columns of a table by name, as in a file or in memory.

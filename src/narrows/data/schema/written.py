@@ -89,20 +89,22 @@ def cells_of(units: np.ndarray, parts: Mapping[str, Spec], new: bool = False) ->
     Args:
         units: values in the units of the table, (N, D), finite.
         parts: the columns.
-        new: whether the rows are those of a model, whose numbers are rounded to the digits of the column.
+        new: whether the rows are those of a model, whose numbers and dates are rounded as those of the column.
     """
     columns = {}
     for place, (name, part) in enumerate(parts.items()):
-        values = units[:, place]
-        if (
-            new
-            and part.column is not None
-            and part.column.resolution > 0
-            and part.values in ("real", "positive")
-        ):
-            values = values.round(max(0, math.ceil(-math.log10(part.column.resolution))))
+        values = _rounded(units[:, place], part) if new else units[:, place]
         columns[name] = _column(written(values, part), part)
     return columns
+
+
+def _rounded(values: np.ndarray, spec: Spec) -> np.ndarray:
+    """Numbers with the digits of their column, and dates in minutes or seconds if it is no finer."""
+    resolution = 0.0 if spec.column is None else spec.column.resolution
+    if spec.values in ("real", "positive") and resolution > 0:
+        return values.round(max(0, math.ceil(-math.log10(resolution))))
+    unit = next((unit for unit in (60.0, 1.0) if unit <= resolution), 0.0)
+    return np.rint(values / unit) * unit if spec.values == "datetime" and unit else values
 
 
 def _column(values: list[Any], spec: Spec) -> Any:
