@@ -192,6 +192,8 @@ def test_a_changed_type_is_named_as_it_was_and_as_it_is():
     counts = read({"a": ["5", "6"]}, types="a=count").parts
     with pytest.raises(RequestError, match=r"is 1.5 in row 0, which a column that was count"):
         read({"a": ["1.5"]}, known=counts)
+    constant = read({"day": ["2024-05-17 06:30"] * 4, "n": ["1", "2", "3", "2"]}, keep=False)
+    assert constant.left_out["day"] == "constant: one value: 2024-05-17 06:30"
     with pytest.raises(RequestError, match=r"was integer in the training data, but has 1.5 in row 1\. Round"):
         read({"a": ["5", "1.5"]}, known=read({"a": ["5", "6"]}).parts)
     floats = read(

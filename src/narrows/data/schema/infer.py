@@ -10,6 +10,7 @@ import numpy as np
 
 from narrows.core import Column, Spec
 from narrows.core.check import RequestError
+from narrows.data.schema.dates import text_of
 from narrows.data.schema.declared import KINDS, Declared
 from narrows.data.schema.typed import TEXT, Typed, as_dates, as_numbers, as_texts
 
@@ -80,7 +81,8 @@ def infer(cells: Typed, name: str, table: str, declared: Declared | None = None,
     found = _declared(cells, where, name, declared) if declared else _inferred(cells, where, name, keep)
     if found.spec is None or keep or declared is not None or len(np.unique(cells.seen)) > 1:
         return found
-    return Found("constant", f"one value: {as_texts(cells)[~cells.missing][0]}")
+    text = text_of(cells.seen[0], cells.form) if cells.form else as_texts(cells)[~cells.missing][0]
+    return Found("constant", f"one value: {text}")
 
 
 def _inferred(cells: Typed, where: str, name: str, keep: bool) -> Found:
