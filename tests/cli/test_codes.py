@@ -170,6 +170,18 @@ def test_series_are_drawn_and_tables_are_not():
         picture(np.zeros((3, 7)))
 
 
+def test_missing_steps_are_gaps_in_a_picture():
+    x = np.tile([0.0, 1.0], 20)[None, :, None]
+    holed = x.copy()
+    holed[0, 10:30] = np.nan
+    whole, gap = (np.asarray(picture(each)) for each in (x, holed))
+    middle = slice(50, 100)
+    drawn = [int((sheet[4:-4, middle] != 255).any(-1).sum()) for sheet in (whole, gap)]
+    assert drawn[0] > 100
+    assert drawn[1] == 0
+    assert np.array_equal(gap[4:-4, 4:30], whole[4:-4, 4:30])
+
+
 def test_translations_to_classes_are_a_table(cli, views, tmp_path):
     table, arrays = tmp_path / "label.csv", tmp_path / "label.npz"
     words = ("translate", views, "digits", "--from", "image", "--to", "label", "--limit", 20, "--out")

@@ -7,8 +7,10 @@ import csv
 import numpy as np
 import pyarrow.parquet as parquet
 import pytest
+import torch
 
 import narrows as nr
+from narrows.core import seeded
 from narrows.core.check import RequestError
 
 
@@ -195,3 +197,32 @@ def test_chunks_of_series_may_differ_in_their_longest(tmp_path):
     np.savez(tmp_path / "few.npz", x=arrays["x"][: lengths[:2].sum()], ends=np.cumsum(lengths[:2]))
     few = run.reconstruct(tmp_path / "few.npz")
     assert np.allclose(few[0, : lengths[0]], made[0, : lengths[0]], atol=1e-5)
+
+
+def test_samples_are_a_table_in_long_form_at_the_usual_gap(cli, fitted, tmp_path):
+    run, _ = fitted
+    code, _, err = cli("sample", run.path, "-n", 3, "--out", tmp_path / "new.csv")
+    assert code == 0, err
+    rows, length = read(tmp_path / "new.csv"), run.recipe.spec.shape[0]
+    assert list(rows[0]) == ["patient", "time", "pulse", "pressure"]
+    assert [row["patient"] for row in rows] == [str(i) for i in range(3) for _ in range(length)]
+    assert [float(row["time"]) for row in rows[:3]] == pytest.approx([0, 5400, 10800], rel=1e-4)
+    with seeded(0):
+        times = 5400 * torch.arange(length).float().expand(3, -1)
+        mean = run.model.sample(3, {"times": times})
+    expected = run.data.train.scaling.invert(mean).flatten(0, 1)
+    found = torch.tensor([[float(row[name]) for name in ("pulse", "pressure")] for row in rows])
+    assert torch.allclose(found, expected, rtol=1e-3)
+
+
+def test_scores_of_windows_say_where_they_begin(cli, tmp_path):
+    lines = [f"{s},{t},{(t % 5) / 5}" for s in "ab" for t in range(40)]
+    (tmp_path / "s.csv").write_text("unit,t,x\n" + "\n".join(lines))
+    reading = {"window": 10, "stride": 5}
+    run = nr.fit(tmp_path / "s.csv", "vae", steps=2, data_options=reading, out=tmp_path / "r", progress=False)
+    code, _, err = cli("score", run.path, tmp_path / "s.csv", "--out", tmp_path / "scores.csv")
+    assert code == 0, err
+    found = read(tmp_path / "scores.csv")
+    assert [(row["series"], row["step"]) for row in found] == [
+        (str(s), str(t)) for s in range(2) for t in range(0, 31, 5)
+    ]

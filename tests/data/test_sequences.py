@@ -162,8 +162,28 @@ def test_a_table_in_long_form_is_series(tmp_path):
             "at most 3, the steps of the longest series",
         ),
         (LONG, {"series": "patient", "time": "when", "stride": 4}, "left out without `window`"),
-        (LONG, {"series": "patient", "time": "class"}, "numbers or dates"),
-        (LONG, {"series": "patient", "time": "when", "columns": "class"}, "one number per row"),
+        (LONG, {"series": "patient", "time": "class"}, "`class` of long.csv has 'ill' in row 0 .*no date"),
+        (
+            LONG.replace("2024-01-03", "2024-02-30"),
+            {"series": "patient", "time": "when"},
+            "'2024-02-30' in row 3 .*no date",
+        ),
+        (
+            LONG,
+            {"series": "patient", "time": "when", "columns": "class"},
+            "'ill' in row 0 .*numbers are read",
+        ),
+        (
+            LONG.replace("71,130", "high,130"),
+            {"series": "patient", "time": "when"},
+            "`pulse` of long.csv has the text 'high' in row 2",
+        ),
+        (
+            LONG,
+            {"series": "patient", "columns": "puls"},
+            "has no column `puls`. It has: patient, when, pulse",
+        ),
+        (LONG.replace("71,130", "inf,130"), {"series": "patient"}, "infinite number, in step .*`pulse`"),
         ("a,b\n1,2\n3,4\n", {}, "is one series.*window=64"),
     ],
 )
@@ -172,6 +192,27 @@ def test_what_is_wrong_with_a_table_is_said(tmp_path, text, options, said):
     path.write_text(text)
     with pytest.raises(RequestError, match=said):
         read_series_table(path, **options)
+
+
+def test_other_files_are_read_by_the_names_of_the_columns(tmp_path):
+    lines = [f"{t},{t},{t + 100}" for t in range(40)]
+    (tmp_path / "a.csv").write_text("time,flow,heat\n" + "\n".join(lines))
+    (tmp_path / "b.csv").write_text(
+        "heat,more,time,flow\n" + "\n".join(f"{t + 100},9,{t},{t}" for t in range(40))
+    )
+    (tmp_path / "c.csv").write_text("time,flow,heating\n" + "\n".join(lines))
+    source = nd.open(tmp_path / "a.csv", kinds=("series",), window=10, scale="none")
+    assert source.describe()["columns"] == ["flow", "heat"]
+    turned = nd.like(source, tmp_path / "b.csv").all().x
+    assert turned.shape == (4, 10, 2)
+    assert turned[0, :3].tolist() == [[0, 100], [1, 101], [2, 102]]
+    with pytest.raises(RequestError, match=r"has no column `heat`. It has: time, flow, heating"):
+        nd.like(source, tmp_path / "c.csv")
+    again = nd.like(source, {"x": np.zeros((10, 2)), "times": np.arange(10.0)})  # arrays have no names
+    assert len(again) == 1
+    (tmp_path / "d.csv").write_text("time,flow,heat\n" + "\n".join(f"{t},,1" for t in range(40)))
+    with pytest.raises(RequestError, match=r"Column `flow` of .* has no observed values"):
+        nd.open(tmp_path / "d.csv", kinds=("series",), window=10)
 
 
 def test_arrays_of_unequal_and_of_equal_length_are_series():

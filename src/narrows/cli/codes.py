@@ -297,7 +297,8 @@ def write_examples(
     if path.suffix.lower() in (".csv", ".parquet"):
         from narrows.data.readers.cells import Arrays
 
-        cells = x.cells if isinstance(x, Arrays) else _columns(run, x)
+        of_steps = run.recipe.spec.kind == "series"
+        cells = x.cells if isinstance(x, Arrays) else _long(run, x) if of_steps else _columns(run, x)
         files.write(path, cells.encoded(path.suffix.lower()))
         note(f"Wrote {path}")
         print_result(json, path, rows=len(cells), holds=list(cells.columns))
@@ -317,6 +318,24 @@ def _columns(run: Run, x: np.ndarray) -> Cells:
     from narrows.data.readers.cells import Cells
 
     return Cells({name: x[:, i] for i, name in enumerate(run.recipe.spec.parts)})
+
+
+def _long(run: Run, x: np.ndarray) -> Cells:
+    """Series (N, T, C) as a table with a row for each step, at equal times if the run was fitted to times.
+
+    Times count from the first step of a series, in the units of the data, seconds for dates.
+    """
+    import numpy as np
+
+    from narrows.data.readers.cells import Cells
+    from narrows.runs.verbs.sample import usual_gap
+
+    reading = run.recipe.data
+    columns = {reading.get("series") or "series": np.repeat(np.arange(len(x)), x.shape[1])}
+    if "times" in run.recipe.spec.conditions:
+        columns[reading.get("time") or "time"] = np.tile(usual_gap(run.model) * np.arange(x.shape[1]), len(x))
+    names = reading.get("columns") or [f"x{i}" for i in range(x.shape[2])]
+    return Cells({**columns, **{name: x[..., i].reshape(-1) for i, name in enumerate(names)}})
 
 
 def drawing(

@@ -127,7 +127,9 @@ def _plots(series: np.ndarray) -> np.ndarray:
         tile = image.new("RGB", (width, height), "white")
         pen = draw.Draw(tile)
         for line, ink in zip(lines.T, _INK, strict=False):
-            points = [(a, b) for a, b in zip(x.tolist(), line.tolist(), strict=True) if math.isfinite(b)]
-            pen.line(points, fill=ink, width=1)  # shorter series end in NaN
+            for stretch in np.ma.clump_unmasked(np.ma.masked_invalid(line)):  # missing steps are gaps
+                points = list(zip(x[stretch].tolist(), line[stretch].tolist(), strict=True))
+                pen.line(points, fill=ink, width=1)
+                pen.point(points, fill=ink)  # also a value between two gaps
         tiles.append(np.asarray(tile))
     return np.stack(tiles)

@@ -107,7 +107,7 @@ def sample(
         _write_sources(opened, prior, separating, seed, sources, json)
         return
     texts = is_text(opened)
-    path = text_destination(out, force) if texts else codes.place(opened, out, force)
+    path = text_destination(out, force) if texts else _place(opened, out, prior, force)
     resolution = 1.0 if resolution is None and needs_grid(opened) else resolution
     how: dict[str, Any] = {"seed": seed, "label": label, "draw": draw, "resolution": resolution}
     runs = {"": opened} if prior is None else _with_priors(opened, prior)
@@ -123,6 +123,12 @@ def sample(
         write_texts(opened, x, path, json)
     elif path is not None:
         codes.write_examples(path, opened, x, json)
+
+
+def _place(run: Run, out: Path | None, prior: str | None, force: bool) -> Path:
+    """Where to write samples; those of series, from one prior, may be a table."""
+    tables = (".csv", ".parquet") if run.recipe.spec.kind == "series" and prior is None else ()
+    return destination(codes.needed(out), force, (*codes.suffixes(run), *tables))
 
 
 def _check_separating(how: _Separating, drawing: Mapping[str, Any]) -> None:

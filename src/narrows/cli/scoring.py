@@ -242,7 +242,7 @@ def _anomalies(
     if path.suffix.lower() == ".npz":
         write_npz(path, columns)
     else:
-        write_table(path, {"row": range(len(found)), **columns})
+        write_table(path, {"row": range(len(found)), **_places(examples), **columns})
     facts = {"rows": len(found), "holds": list(columns), "mean": float(found.scores.mean())}
     if found.flag is not None:
         facts |= {"flagged": int(found.flag.sum()), "calibration": {"rows": found.rows, "n": found.n}}
@@ -250,6 +250,15 @@ def _anomalies(
     if mapped is not None and map_path is not None:
         facts |= maps.write(map_path, mapped, examples)
     print_result(json, path, **facts)
+
+
+def _places(examples: Dataset) -> dict[str, list[int]]:
+    """Of windows of series, the series and its step at which each begins, counted from 0."""
+    from torch import Tensor
+
+    stores = [(name, examples.columns.get(name)) for name in ("series", "step")]
+    found = {name: store.tolist() for name, store in stores if isinstance(store, Tensor) and store.dim() == 1}
+    return found if len(found) == len(stores) else {}
 
 
 def _run_or_group(

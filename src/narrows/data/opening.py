@@ -101,7 +101,7 @@ def open(
     options = _supported(known, common) | options
     raw = _read(reader, name, options | _columns(known, spec), kinds)
     if isinstance(raw, Raw) and raw.kind in SEQUENCES:
-        options |= {"scale": scale, "split": split, "limit": limit}
+        options |= {"scale": scale, "split": split, "limit": limit, **_chosen(raw, known, kind=False)}
         raw = sequence_source(raw, name, plan, scale)
     if isinstance(raw, Source):
         if missing and "missing" not in known:
@@ -171,6 +171,8 @@ def raw_like(description: Mapping[str, Any], what: Any, **options: Any) -> Raw:
     accepted = {*known, "points"} if kinds == ("field",) else {*known}
     described = {k: v for k, v in description.items() if k in accepted and k not in _NOT_OF_OTHERS}
     described |= _columns(known, spec)
+    if not isinstance(what, (str, Path)) and not is_frame(what):
+        described.pop("columns", None)  # arrays have no names
     options.pop("limit", None)
     try:
         raw = _read(reader, name, {**described, **options}, kinds)
@@ -284,11 +286,11 @@ def _supported(known: Mapping[str, inspect.Parameter], common: Mapping[str, Any]
     }
 
 
-def _chosen(raw: Raw, known: Mapping[str, Any]) -> dict[str, Any]:
-    """The columns and the kind that a reader selected, with which other data are read too."""
+def _chosen(raw: Raw, known: Mapping[str, Any], kind: bool = True) -> dict[str, Any]:
+    """The columns, and the kind, that a reader selected, with which other data are read too."""
     columns = {"columns": raw.columns} if raw.columns and "columns" in known else {}
     columns |= {"batches": raw.batches} if raw.batches and "batches" in known else {}
-    return columns | ({"kind": raw.kind} if raw.kind != "array" else {})
+    return columns | ({"kind": raw.kind} if kind and raw.kind != "array" else {})
 
 
 def _how(options: Mapping[str, Any]) -> dict[str, Any]:

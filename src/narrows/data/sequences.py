@@ -246,7 +246,8 @@ def _fitted(part: Raw, scale: str, name: str) -> Scaling:
     values = np.concatenate(list(part.x)).astype(np.float64)
     empty = np.flatnonzero(np.isnan(values).all(0))
     if len(empty):
-        raise RequestError(f"Column {empty[0]} of `{name}` has no observed values. Leave it out.")
+        column = f"`{part.columns[empty[0]]}`" if part.columns else empty[0]
+        raise RequestError(f"Column {column} of `{name}` has no observed values. Leave it out.")
     # From each column as many numbers as the column with the most has, evenly spaced.
     most = int((~np.isnan(values)).sum(0).max())
     columns = []

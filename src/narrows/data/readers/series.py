@@ -153,9 +153,8 @@ def long_form(
     table = read_columns(what) if isinstance(what, Path) else Cells.of_frame(what).plain()
     which, when = _found(table, series, _SERIES, "series"), _found(table, time, _TIMES, "time")
     classes = None if labels == "none" else _found(table, labels, _LABELS, "labels")
-    chosen = names_of(columns) or [
-        c for c, v in table.items() if c not in (which, when, classes) and v.dtype != object and v.ndim == 1
-    ]
+    others = {c: v for c, v in table.items() if c not in (which, when, classes) and v.ndim == 1}
+    chosen = names_of(columns) or [c for c, v in others.items() if v.dtype != object or _mostly_numbers(v)]
     if not chosen:
         raise RequestError(f"{name} has no numeric column left for the values.")
     values = np.stack([_numbers(table, column, name) for column in chosen], 1)
@@ -300,11 +299,32 @@ def _found(
 
 def _numbers(table: Mapping[str, np.ndarray], column: str, name: str) -> np.ndarray:
     if column not in table:
-        raise refuse("columns", column, "a column of the table", nearest(column, table))
+        raise RequestError(f"{name} has no column `{column}`. It has: {', '.join(table)}.")
     values = table[column]
-    if values.dtype == object or values.ndim > 1:
+    if values.ndim > 1:
         raise refuse("columns", column, f"columns of {name} with one number per row")
+    if values.dtype == object:
+        row = next((row for row, value in enumerate(values) if not _is_number(value)), 0)
+        raise RequestError(
+            f"Column `{column}` of {name} has the text {str(values[row])!r} in row {row} (counted from 0), where "
+            "numbers are read. Correct it or empty the cell, or name the columns to read: ``columns``."
+        )
     return values
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a cell is empty or a number."""
+    try:
+        float(value or 0)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _mostly_numbers(values: np.ndarray) -> bool:
+    """Whether more than half of the cells with a content are numbers, so that the others are mistakes."""
+    known = [value for value in values if value not in ("", None)]
+    return 2 * sum(map(_is_number, known)) > len(known)
 
 
 def _grouped(names: np.ndarray, name: str) -> tuple[np.ndarray, np.ndarray]:
@@ -323,12 +343,16 @@ def _moments(values: np.ndarray, column: str, name: str) -> np.ndarray:
     if values.dtype != object:
         numbers = values.astype(np.float64)
     else:
+        texts = [str(v).replace("Z", "") for v in values]
         try:
-            dates = np.array([str(v).replace("Z", "") for v in values], dtype="datetime64[us]")
-            numbers = np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)
+            dates = np.array(texts, dtype="datetime64[us]")
         except ValueError as error:
-            fix = "The format of dates is 2024-03-31 or 2024-03-31T12:00:00."
-            raise refuse("time", column, f"a column of {name} with numbers or dates", fix) from error
+            row = next((row for row, text in enumerate(texts) if not _is_date(text)), 0)
+            raise RequestError(
+                f"Column `{column}` of {name} has {str(values[row])!r} in row {row} (counted from 0), which is no "
+                "date. The format of dates is 2024-03-31 or 2024-03-31T12:00:00; times may also be numbers."
+            ) from error
+        numbers = np.where(np.isnat(dates), np.nan, dates.astype(np.int64) / 1e6)
     absent = np.flatnonzero(~np.isfinite(numbers))
     if len(absent):
         raise RequestError(
@@ -336,6 +360,14 @@ def _moments(values: np.ndarray, column: str, name: str) -> np.ndarray:
             "(counted from 0). Fill them in, or leave these rows out."
         )
     return numbers
+
+
+def _is_date(text: str) -> bool:
+    try:
+        np.datetime64(text, "us")
+    except ValueError:
+        return False
+    return True
 
 
 def _one_each(

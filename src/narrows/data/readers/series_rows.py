@@ -85,7 +85,13 @@ class SeriesRows:
         stores = {name: listed(np.split(values, cuts)) for name, values in self.marks.items()}
         if self.times is not None:
             stores["times"] = listed(np.split(self.times, cuts))
-        raw = Raw(listed(np.split(self.values, cuts)), self.labels, stores=stores, kind="series")
+        raw = Raw(
+            listed(np.split(self.values, cuts)),
+            self.labels,
+            stores=stores,
+            kind="series",
+            columns=self.columns,
+        )
         if self.left_out:
             raw.left_out = {f"{self.left_out} series": "shorter than the window"}
         if self.groups is None or self.firsts is None:
@@ -133,7 +139,8 @@ def cut(rows: SeriesRows, window: int | None, name: str, stride: int | None = No
     """
     if np.isinf(rows.values).any():
         where = np.argwhere(np.isinf(rows.values))[0]
-        raise RequestError(f"`{name}` has an infinite number, in step {where[0]}, column {where[1]}.")
+        column = f"`{rows.columns[where[1]]}`" if rows.columns else where[1]
+        raise RequestError(f"`{name}` has an infinite number, in step {where[0]}, column {column}.")
     if window is not None:
         return rows.windows(window, stride)
     if stride is not None:

@@ -9,9 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.core import seeded
+from narrows.core import Autoencoder, seeded
 from narrows.core.check import RequestError, refuse, whole
 from narrows.core.progress import with_progress
+from narrows.nets.sequence import Clock
+from narrows.nets.windows import Waves
 from narrows.priors import check_sampling
 from narrows.priors.samplers.lantern import Draft, neighbours
 from narrows.runs.codes import concatenated
@@ -20,7 +22,7 @@ from narrows.runs.verbs.grid import queries as fields_grid
 if TYPE_CHECKING:
     from narrows.runs.run import Run
 
-__all__ = ["draft_of", "sample"]
+__all__ = ["draft_of", "sample", "usual_gap"]
 
 _CHUNK = 512
 
@@ -59,7 +61,7 @@ def sample(
     check_sampling(run.model, options)
     if options.get("draft"):
         options["draft"] = draft_of(run, options["draft"])
-    condition, grid = labels(run, n, label), fields_grid(run, resolution)
+    condition, grid = labels(run, n, label) | _times(run, n), fields_grid(run, resolution)
 
     def part(first: int) -> Tensor:
         part_condition = {k: v[first : first + _CHUNK] for k, v in condition.items()}
@@ -69,6 +71,22 @@ def sample(
     with seeded(seed):
         parts = with_progress((part(first) for first in range(0, n, _CHUNK)), n, progress, "Sampling")
         return run._units(concatenated(parts))
+
+
+def usual_gap(model: Autoencoder) -> float:
+    """The usual gap between steps of a model's training data, in their units; 1 if it was told no times."""
+    parts = list(model.modules())
+    medians = [float(part.gap) for part in parts if isinstance(part, Waves)]
+    means = [float(part.pace) for part in parts if isinstance(part, Clock)]
+    return next(iter([*medians, *means]), 1.0)
+
+
+def _times(run: Run, n: int) -> dict[str, Tensor]:
+    """Equal steps at the usual gap, of a model that reads series of any length and their times; else none."""
+    spec, model = run.recipe.spec, run.model
+    if not (model.likelihood.any_length and "times" in spec.conditions and model.prior is None):
+        return {}
+    return {"times": usual_gap(model) * torch.arange(spec.shape[0]).float().expand(n, -1)}
 
 
 def draft_of(run: Run, draft: str | Path | Run) -> Draft:
