@@ -15,6 +15,7 @@ from narrows.core import Batch, Part
 from narrows.core.schedules import schedule
 from narrows.methods.regularised.ae import ae
 from narrows.methods.sparse.topk_sae import topk_sae
+from narrows.runs.verbs.calibration import own_rows
 from narrows.train import Engine, Plan, Store, optimise, too_short, validation_part
 from narrows.train.stopping import Stopper, Weights
 
@@ -81,7 +82,8 @@ def test_an_explicit_budget_and_batch_are_obeyed():
     assert Plan(steps=7, patience=3).settled(142).validation == 14
 
 
-def test_rows_kept_apart_are_never_trained_on_and_never_tested_on(tmp_path, monkeypatch):
+@pytest.mark.parametrize("calibration", [0.0, 0.2])
+def test_rows_kept_apart_are_never_trained_on_and_never_tested_on(tmp_path, monkeypatch, calibration):
     marked = np.column_stack([np.arange(300), np.arange(300) % 7, np.arange(300) % 5]).astype(np.float64)
     seen = {"trained": set(), "looked": set()}
     begin = Engine.__init__
@@ -93,14 +95,20 @@ def test_rows_kept_apart_are_never_trained_on_and_never_tested_on(tmp_path, monk
 
     monkeypatch.setattr(Engine, "__init__", watch)
     source = nd.open(marked)
-    nr.fit(source, "ae", tmp_path / "run", progress=False, training={"steps": 3, "patience": 1})
+    how = {"steps": 3, "patience": 1, "calibration": calibration}
+    run = nr.fit(source, "ae", tmp_path / "run", progress=False, training=how)
     tested = set(source.test.x[:, 0].round().long().tolist())
-    assert len(seen["looked"]) == 27
+    kept = own_rows(run)[0].x[:, 0].round().long().tolist() if calibration else []
+    assert len(kept) == calibration * 270
+    tested |= set(kept)  # no step and no early stopping sees the calibration rows either
+    assert len(seen["looked"]) == (22 if calibration else 27)
     assert not seen["looked"] & seen["trained"]
     assert not (seen["looked"] | seen["trained"]) & tested
     assert seen["looked"] | seen["trained"] | tested == set(range(300))
-    again = validation_part(source.train, Plan(seed=0).settled(270))[1]
-    other = validation_part(source.train, Plan(seed=1).settled(270))[1]
+    again, other = (
+        validation_part(source.train, Plan(seed=seed, calibration=calibration).settled(270))[1]
+        for seed in (0, 1)
+    )
     assert set(again.x[:, 0].tolist()) == seen["looked"] != set(other.x[:, 0].tolist())
 
 

@@ -14,22 +14,25 @@ from narrows.core.check import number, refuse
 if TYPE_CHECKING:
     from narrows.core import Autoencoder
 
-__all__ = ["Composite", "student_t_fit"]
+__all__ = ["Composite", "quantiles", "student_t_scale"]
 
+CENTRES = 32
 _ITERATIONS = 100
 _LARGEST = 14.0  # of the logarithm of a scale
 
 
 class Composite(Likelihood):
-    r"""The likelihood of the elements given the code, times that of each element by itself; both Student's t.
+    r"""The likelihood of the elements given the code, times that of each element by itself.
 
-    .. math:: -\sum_d \big[ \log t_\nu(x_d; m_d(z), s_d) + \log t_\nu(x_d; \mu_d, \tau_d) \big]
+    .. math:: -\sum_d \Big[ \log t_\nu(x_d; m_d(z), s_d) + \log \frac1C \sum_{c=1}^C t_\nu(x_d; q_{cd}, h_d) \Big],\quad
+              h_d = 0.9\, \min(\sigma_d, \mathrm{IQR}_d / 1.34)\, n^{-1/5}
 
     An autoencoder also explains anomalies whose elements deviate together, as a common cause does. The second part,
     the likelihood of independent elements, does not: a row is unusual if an element is, or if elements do not fit each
-    other. It does not depend on the code, and is fitted once, by maximum likelihood on the training rows; of the first
-    part the means m are the output of the decoder, and the scales s are learned. With few degrees of freedom, outliers
-    among the training rows have little weight in both.
+    other. It does not depend on the code, and is fitted once, to the training rows: a kernel density at C = 32
+    quantiles q of each element, with the bandwidth h of Silverman's rule. Of the first part the means m are the output
+    of the decoder, and the scales s are learned. The t are Student's: with few degrees of freedom, outliers among the
+    training rows have little weight.
 
     Values are no -log of one density, and not comparable with those of other likelihoods. Draws and means are those of
     the first part.
@@ -37,8 +40,8 @@ class Composite(Likelihood):
     Args:
         shape: shape of one target.
         df: degrees of freedom, nu; the smaller, the heavier the tails.
-        floor: the least scale of an element, relative to its standard deviation. Without it, the density of a column
-            with many equal values has no bound.
+        floor: the least scale s and bandwidth h of an element, relative to its standard deviation. Without it, the
+            density of a column with many equal values has no bound.
 
     Raises:
         RequestError: a number not above 0.
@@ -50,24 +53,25 @@ class Composite(Likelihood):
 
     Reference:
         Varin, Reid, Firth, An Overview of Composite Likelihood Methods, 2011. Takahashi et al., Student-t Variational
-        Autoencoder for Robust Density Estimation, 2018.
+        Autoencoder for Robust Density Estimation, 2018. Silverman, Density Estimation for Statistics and Data
+        Analysis, 1986.
     """
 
     unit = "composite nats"
 
-    location: Tensor
-    scale: Tensor
+    centres: Tensor
+    bandwidth: Tensor
     deviation: Tensor
 
-    def __init__(self, shape: tuple[int, ...], df: float = 2.0, floor: float = 0.1) -> None:
+    def __init__(self, shape: tuple[int, ...], df: float = 2.0, floor: float = 0.02) -> None:
         super().__init__(shape)
         self.df = number("df", df, low=1e-3)
         if not number("floor", floor) > 0:
             raise refuse("floor", floor, "a scale above 0")
         self.floor = float(floor)
         self.log_scale = nn.Parameter(torch.full(shape, math.log(0.5)))
-        self.register_buffer("location", torch.zeros(shape))
-        self.register_buffer("scale", torch.ones(shape))
+        self.register_buffer("centres", torch.zeros(CENTRES, *shape))
+        self.register_buffer("bandwidth", torch.ones(shape))
         self.register_buffer("deviation", torch.ones(shape))
         self.constant = (
             math.lgamma(self.df / 2) - math.lgamma((self.df + 1) / 2) + 0.5 * math.log(self.df * math.pi)
@@ -84,16 +88,19 @@ class Composite(Likelihood):
         variance = torch.where(seen != 0, (x - mean).square(), 0).sum(0) / count
         self.deviation.copy_(torch.where(variance > 1e-12, variance.sqrt(), 1.0))
         least = self.floor * self.deviation
-        location, scale = student_t_fit(torch.where(seen != 0, x, 0), seen, self.df, least)
-        self.location.copy_(location)
-        self.scale.copy_(scale)
+        low, high = quantiles(x, seen, [0.25, 0.75])
+        spread = torch.where(high > low, (high - low) / 1.34, self.deviation).minimum(self.deviation)
+        self.bandwidth.copy_((0.9 * spread * count**-0.2).maximum(least))
+        self.centres.copy_(quantiles(x, seen, [(c + 0.5) / CENTRES for c in range(CENTRES)]))
         left = torch.where(seen != 0, x - passed.output, 0)
-        _, scale = student_t_fit(left, seen, self.df, 1.1 * least, centred=True)
+        scale = student_t_scale(left, seen, self.df, 1.1 * least)
         self.log_scale.copy_((scale / self.deviation - self.floor).log())
 
     def elements_nll(self, parameters: Tensor, x: Tensor) -> Tensor:
         """The two terms of each element, (*samples, B, *shape)."""
-        return self._t(x - parameters, self.given_code) + self._t(x - self.location, self.scale)
+        kernels = -self._t(x - self.centres.unsqueeze(1), self.bandwidth)
+        alone = math.log(CENTRES) - kernels.logsumexp(0)
+        return self._t(x - parameters, self.given_code) + alone
 
     @property
     def given_code(self) -> Tensor:
@@ -114,39 +121,54 @@ class Composite(Likelihood):
         return tails + scale.log() + self.constant
 
 
-def student_t_fit(
-    x: Tensor, seen: Tensor, df: float, least: Tensor, centred: bool = False
-) -> tuple[Tensor, Tensor]:
-    r"""Location and scale of Student's t of each column, by maximum likelihood: 100 steps of EM.
+def quantiles(x: Tensor, seen: Tensor, levels: list[float]) -> Tensor:
+    """Quantiles of the observed values of each element, each one of the values; 0 without any.
 
-    .. math:: w_i = \frac{\nu + 1}{\nu + (x_i - \mu)^2 / \tau^2},\quad
-              \mu = \frac{\sum_i w_i x_i}{\sum_i w_i},\quad \tau^2 = \frac1n \sum_i w_i (x_i - \mu)^2
+    Args:
+        x: rows, (B, ...).
+        seen: 1 where a cell is observed and 0 elsewhere, (B, ...).
+        levels: from 0 to 1.
+
+    Returns:
+        A row for each level, (levels, ...).
+
+    Example:
+        >>> x = torch.tensor([[3.0], [1.0], [2.0], [9.0]])
+        >>> quantiles(x, torch.tensor([[1.0], [1.0], [1.0], [0.0]]), [0.0, 0.5, 1.0])[:, 0]
+        tensor([1., 2., 3.])
+    """
+    ordered = torch.where(seen != 0, x, math.inf).sort(0).values
+    count = seen.sum(0)
+    places = torch.stack([(level * count).long().minimum(count.long() - 1).clamp_min(0) for level in levels])
+    return torch.where(count > 0, ordered.gather(0, places), 0.0)
+
+
+def student_t_scale(x: Tensor, seen: Tensor, df: float, least: Tensor) -> Tensor:
+    r"""The scale of Student's t around 0 of each column, by maximum likelihood: 100 steps of EM.
+
+    .. math:: w_i = \frac{\nu + 1}{\nu + x_i^2 / \tau^2},\quad \tau^2 = \frac1n \sum_i w_i x_i^2
 
     Args:
         x: rows, (B, ...).
         seen: 1 where a cell is observed and 0 elsewhere, (B, ...).
         df: degrees of freedom.
         least: the smallest scale of each column, (...).
-        centred: the location is 0.
 
     Returns:
-        Location and scale, (...).
+        Scales, (...).
 
     Example:
         >>> x = torch.tensor([[-1.0], [0.0], [1.0]])
-        >>> location, scale = student_t_fit(x, torch.ones(3, 1), 1e6, torch.tensor([0.1]))
-        >>> bool(location.abs() < 1e-6), bool((scale - (2 / 3) ** 0.5).abs() < 1e-4)
-        (True, True)
+        >>> scale = student_t_scale(x, torch.ones(3, 1), 1e6, torch.tensor([0.1]))
+        >>> bool((scale - (2 / 3) ** 0.5).abs() < 1e-4)
+        True
 
     Reference:
         Lange, Little, Taylor, Robust Statistical Modeling Using the t Distribution, 1989.
     """
     count = seen.sum(0).clamp_min(1)
-    location = torch.zeros_like(least) if centred else (seen * x).sum(0) / count
-    scale = ((seen * (x - location).square()).sum(0) / count).sqrt().maximum(least)
+    scale = ((seen * x.square()).sum(0) / count).sqrt().maximum(least)
     for _ in range(_ITERATIONS):
-        w = seen * (df + 1) / (df + ((x - location) / scale).square())
-        if not centred:
-            location = (w * x).sum(0) / w.sum(0).clamp_min(1e-12)
-        scale = ((w * (x - location).square()).sum(0) / count).sqrt().maximum(least)
-    return location, scale
+        w = seen * (df + 1) / (df + (x / scale).square())
+        scale = ((w * x.square()).sum(0) / count).sqrt().maximum(least)
+    return scale
