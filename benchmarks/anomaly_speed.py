@@ -9,8 +9,6 @@
 from __future__ import annotations
 
 import argparse
-import subprocess
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +18,7 @@ import numpy as np
 import torch
 
 import narrows.data as nd
-from benchmarks.anomaly import split
+from benchmarks.anomaly import Peer, PeerDetector, split
 from narrows.audit.evidence.scores import score_terms
 from narrows.data.named.reading import arrays
 from narrows.data.named.registry import expand
@@ -34,22 +32,10 @@ CODES = {"nll, 16 codes": 16, "nll, 64 codes": 64, "nll, 1 code": 1}
 @contextmanager
 def peer(python: Path, train: np.ndarray, test: np.ndarray) -> Iterator[Callable[[], float]]:
     """A process with pyod's VAE, asked for the seconds of one scoring of the test rows."""
-    with tempfile.TemporaryDirectory() as folder:
-        data, out = Path(folder) / "data.npz", Path(folder) / "scores.npy"
-        np.savez(data, train=train.astype(np.float32), test=test.astype(np.float32))
-        script = Path(__file__).with_name("anomaly_peers.py")
-        words = [str(word) for word in (python, "-W", "ignore", script, "VAE", data, out, 0, 50)]
-        with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-            to, back = process.stdin, process.stdout
-            assert to is not None
-            assert back is not None
-
-            def seconds() -> float:
-                print("again", file=to, flush=True)
-                return next(float(line.split()[1]) for line in back if line.startswith("seconds"))
-
-            yield seconds
-            to.close()
+    process = Peer(python)
+    PeerDetector(process, "VAE", 50)(train, test, 0)
+    yield process.ask
+    process.close()
 
 
 def main() -> None:
