@@ -46,7 +46,7 @@ def same_weights(a, b):
     ("method", "options", "steps"),
     [
         ("vae", {"latent": 4, "net": "mlp:32"}, 400),
-        ("vq-vae", {"codes": 16}, 120),
+        ("vq-vae", {"codes": 16}, 60),
         ("wae", {"latent": 4, "penalty": "gan"}, 300),
         ("topk-sae", {"latents": 64, "k": 4}, 400),
     ],
