@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from html import escape
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 from narrows.audit.report.html import Drawn
 from narrows.audit.report.pareto import front
@@ -17,7 +17,7 @@ __all__ = ["Path", "drawn_cost", "drawn_steps", "told_seconds"]
 _WIDTH, _HEIGHT = 880, 400
 _LEFT, _RIGHT, _TOP, _BOTTOM = 72, 190, 16, 52
 _LINE = 15.0
-"""The distance of two labels."""
+"""The height of a label."""
 
 _HALO = "paint-order: stroke; stroke: var(--sheet); stroke-width: 4px"
 """Around a label, so that a line behind it does not cross its letters."""
@@ -34,7 +34,13 @@ class Path(NamedTuple):
     scores: tuple[float, ...]
 
 
+_Box: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right, bottom."""
+
+
 class _Label(NamedTuple):
+    """A text beside a point."""
+
     x: float
     y: float
     text: str
@@ -82,7 +88,7 @@ def drawn_cost(figure: str, entries: Sequence[Entry], verdict: Verdict) -> Drawn
         )
         parts.append(f'<circle class="t{tone}" cx="{x:.1f}" cy="{y:.1f}" r="5.5"/>')
         chosen = entry is verdict.winner
-        labels.append(_Label(x + 10, y + 4, entry.name + (", chosen" if chosen else ""), chosen))
+        labels.append(_Label(x, y, entry.name + (", chosen" if chosen else ""), chosen))
     parts.append(_placed(labels))
     says = (
         "On rows that the tournament never saw; lower is better for both. Bars are one standard deviation. None is "
@@ -116,7 +122,7 @@ def drawn_steps(figure: str, paths: Sequence[Path], searched: Sequence[Path]) ->
         radius = 5 if path.label else 3
         parts += [f'<circle class="t{tone}" cx="{x:.1f}" cy="{y:.1f}" r="{radius}"/>' for x, y in places]
         if path.label:
-            labels.append(_Label(places[-1][0] + 10, places[-1][1] + 4, path.label))
+            labels.append(_Label(*places[-1], path.label))
     parts.append(_placed(labels))
     says = "On the rows that judge the rungs; lower is better. A grey line ends where a candidate was not promoted."
     legend = [("tournament", 1), ("random search and other seeds", 2), ("not promoted", 0)]
@@ -182,17 +188,35 @@ def _line(frame: Frame, points: Sequence[tuple[float, float]], tone: int) -> str
 
 
 def _placed(labels: Sequence[_Label]) -> str:
-    """Labels beside their points, moved down where one would cover another."""
+    """Labels beside their points, at the first place where they cover no other label and no point."""
     parts: list[str] = []
-    taken: list[tuple[float, float, float]] = []
-    for label in sorted(labels, key=lambda label: (label.y, label.x)):
-        y, wide = label.y, 7.2 * len(label.text)
-        for x, other, width in sorted(taken, key=lambda one: one[1]):
-            if abs(y - other) < _LINE and label.x < x + width and x < label.x + wide:
-                y = other + _LINE
-        taken.append((label.x, y, wide))
+    taken = [(one.x - 6, one.y - 6, one.x + 6, one.y + 6) for one in labels]
+    for label in sorted(labels, key=lambda label: (-label.x, label.y)):
+        box = min(_boxes(label), key=lambda box: _covered(box, taken))
+        taken.append(box)
         weight = "; font-weight: 700" if label.bold else ""
         parts.append(
-            f'<text class="tick" x="{label.x:.1f}" y="{y:.1f}" style="{_HALO}{weight}">{escape(label.text)}</text>'
+            f'<text class="tick" x="{box[0]:.1f}" y="{box[3] - 4:.1f}" style="{_HALO}{weight}">'
+            f"{escape(label.text)}</text>"
         )
     return "".join(parts)
+
+
+def _boxes(label: _Label) -> list[_Box]:
+    """Places of a label, the best first: on the right of its point, on the left, then a line lower or higher."""
+    wide = 6.6 * len(label.text)
+    found = []
+    for shift in (0, 1, -1, 2, -2, 3, -3, 4, -4):
+        top = label.y - _LINE / 2 + shift * _LINE
+        for left in (label.x + 9, label.x - 9 - wide):
+            found.append((left, top, left + wide, top + _LINE))
+    return found
+
+
+def _covered(box: _Box, taken: Sequence[_Box]) -> float:
+    """The area of a place that is taken."""
+    return sum(
+        max(0.0, min(box[2], other[2]) - max(box[0], other[0]))
+        * max(0.0, min(box[3], other[3]) - max(box[1], other[1]))
+        for other in taken
+    )

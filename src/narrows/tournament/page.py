@@ -39,7 +39,7 @@ def answer(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict) -
     named = f"the baseline `{winner.name}`"
     if winner.role != "baseline":
         named = f"`{winner.name}`, {winner.says}"
-    told = f"To {goal.name} {data}, choose {named}. Its {goal.figure} is {told_score(winner, verdict)}."
+    told = f"To {goal.name} {data}, choose {named}: {goal.figure} {told_score(winner, verdict)}."
     if winner is not best:
         told += (
             f" `{best.name}` has {told_score(best, verdict)}: the difference is within the spread, and its "
@@ -58,7 +58,8 @@ def answer(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict) -
 
 def told_score(entry: Entry, verdict: Verdict) -> str:
     """A score with its spread, rounded to the size of the spread."""
-    return with_spread(Check("", entry.value, spread=verdict.spread(entry)))
+    spread = verdict.spread(entry)
+    return with_spread(Check("", entry.value, spread=spread if spread > 1e-12 else None))
 
 
 def write_page(tournament: Tournament, entries: Sequence[Entry], verdict: Verdict, says: str) -> Path:

@@ -9,7 +9,18 @@ from typing import NamedTuple
 
 from narrows.tournament.policy import ETA, MOST, Schedule, Scores, Task, members, ready, repeated, sources
 
-__all__ = ["LEAST", "SIZES", "Field", "Measured", "Price", "first_rung", "following", "needed", "prices_of"]
+__all__ = [
+    "LEAST",
+    "SIZES",
+    "Field",
+    "Measured",
+    "Price",
+    "first_rung",
+    "following",
+    "longest_first",
+    "needed",
+    "prices_of",
+]
 
 LEAST = 100
 """Steps of the first rung at least; fewer say little about a method."""
@@ -89,14 +100,34 @@ def needed(schedule: Schedule, scores: Scores, prices: Mapping[int, Price], fiel
     while True:
         held = {task for _, task in running}
         owner = sources(schedule, known, field.drawn)
-        for task in ready(schedule, known):
+        for task, seconds in longest_first(schedule, known, prices, field).items():
             if task not in held and len(running) < field.workers:
-                price = prices[owner[task.candidate]]
-                heapq.heappush(running, (now + price.task + schedule.more(task) * price.step, task))
+                heapq.heappush(running, (now + seconds, task))
         if not running:
             return now
         now, task = heapq.heappop(running)
         known[task] = -prices[owner[task.candidate]].step
+
+
+def longest_first(
+    schedule: Schedule, scores: Scores, prices: Mapping[int, Price], field: Field
+) -> dict[Task, float]:
+    """The tasks that are ready, the longest first, with their seconds.
+
+    Args:
+        schedule: as far as it is planned.
+        scores: recorded ones.
+        prices: by candidate.
+        field: of the tournament.
+
+    Example:
+        >>> longest_first(Schedule(3, (10,)), {Task(0, 0): 0.5}, {1: Price(1, 0), 2: Price(2, 0)}, Field((), 1))
+        {Task(candidate=2, rung=0): 20, Task(candidate=1, rung=0): 10}
+    """
+    owner = sources(schedule, scores, field.drawn)
+    held = [(task, prices[owner[task.candidate]]) for task in ready(schedule, scores)]
+    timed = [(task, price.task + schedule.more(task) * price.step) for task, price in held]
+    return dict(sorted(timed, key=lambda one: -one[1]))
 
 
 def first_rung(

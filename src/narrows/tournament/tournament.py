@@ -16,8 +16,8 @@ from narrows.tournament.exam import kind_of
 from narrows.tournament.executor import Executor, drive
 from narrows.tournament.goals import GOALS
 from narrows.tournament.journal import Journal
-from narrows.tournament.planning import SIZES, Field, Price, first_rung, following, prices_of
-from narrows.tournament.policy import Schedule, members, ready, repeated, sources
+from narrows.tournament.planning import SIZES, Field, Price, first_rung, following, longest_first, prices_of
+from narrows.tournament.policy import Schedule, members, repeated, sources
 from narrows.tournament.request import Request
 from narrows.tournament.verdict import Entry, Role, Verdict, decide
 from narrows.tournament.work import Job
@@ -209,19 +209,18 @@ class Tournament:
     def _continue(self) -> None:
         """Record the next rung, or more trainings with other seeds, or that nothing more ends in time."""
         journal, seconds = self.journal, self._left(self._training_end) / _SAFETY
-        field = journal.field
-        assert field is not None
-        found = following(
-            journal.schedule,
-            journal.scores,
-            prices_of(journal.measured),
-            Field(field["drawn"], self.workers),
-            round(seconds, 2),
-        )
+        prices = prices_of(journal.measured)
+        found = following(journal.schedule, journal.scores, prices, self._field, round(seconds, 2))
         if found is None:
             self._add("trained", seconds=round(seconds, 2))
         else:
             self._plan(found, round(seconds, 2))
+
+    @property
+    def _field(self) -> Field:
+        recorded = self.journal.field
+        assert recorded is not None
+        return Field(recorded["drawn"], self.workers)
 
     def _over(self) -> bool:
         return bool(self.journal.stopped or self.journal.of("trained"))
@@ -259,7 +258,7 @@ class Tournament:
                 more=schedule.more(task),
                 limit=round(max(0.0, self._left(self._training_end)), 2),
             )
-            for task in ready(schedule, scores)
+            for task in longest_first(schedule, scores, prices_of(self.journal.measured), self._field)
         }
 
     def _trained(self, key: Any, result: Mapping[str, Any]) -> None:
