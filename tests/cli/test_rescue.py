@@ -38,7 +38,7 @@ def test_what_cannot_be_rescued_is_refused(tmp_path, cli):
     assert (code, "a finished run as DATA" in said) == (2, True)
     run = nr.fit("digits", "ae", tmp_path / "a", steps=2, net="mlp:8", progress=False)
     code, _, said = cli("fit", run.path, "--rescue", "--steps", "3")
-    assert (code, "`--rescue` must be given with DATA, --out and --progress alone" in said) == (2, True)
+    assert (code, "given with a finished run as DATA, --out and --progress alone" in said) == (2, True)
     with pytest.raises(RequestError, match="names no remedy that `ae` can take"):
         rescue(run, tmp_path / "b")
     (run.path / "result.json").unlink()

@@ -125,7 +125,10 @@ def fit(
 def _rescue(run: Path, out: Path | None, how: _Fitting, others: Sequence[Any]) -> None:
     """Fit a run again with a remedy, and print what was wrong before and after."""
     if any(others) or replace(how, progress=True) != _Fitting(rescue=True):
-        raise refuse("rescue", True, "given with DATA, --out and --progress alone", "The run has all else.")
+        fix = (
+            "Method, data and options are those of the run: narrows fit runs/vae --rescue --out runs/better."
+        )
+        raise refuse("rescue", True, "given with a finished run as DATA, --out and --progress alone", fix)
     if not (run / "recipe.json").is_file():
         raise refuse("--rescue", str(run), "given with a finished run as DATA")
     from narrows.runs.rescue import rescue

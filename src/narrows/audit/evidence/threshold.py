@@ -45,9 +45,9 @@ class Threshold:
         used = "none" if self.active == 0 else f"{self.active}"
         fix = f"All are used with beta below {self.critical:.3g}" if self.critical > 0 else "Fewer latents do"
         return (
-            f"Expect posterior collapse: with beta {self.beta:.3g} and decoder variance {self.variance:.3g} a "
-            f"linear VAE uses {used} of {self.latent} latents on these data, those with a variance above their "
-            f"product. {fix}; nonlinear nets may use a few more."
+            f"Expect posterior collapse: with beta {self.beta:.3g} a linear VAE uses {used} of {self.latent} latents "
+            f"on these data. It uses a direction whose variance is above beta times the decoder's, {self.beta:.3g} x "
+            f"{self.variance:.3g}. {fix}; nonlinear nets may use a few more."
         )
 
 
