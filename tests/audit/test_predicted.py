@@ -11,6 +11,7 @@ from narrows.audit.metrics.linear_optimum import critical_beta, linear_optimum, 
 from narrows.core import Batch
 from narrows.core.progress import Silent
 from narrows.methods.index import builder
+from narrows.runs.rescue import rescue
 
 VALUES = np.array([9.0, 4.0, 2.0, 0.5, 0.3, 0.2])
 
@@ -109,3 +110,15 @@ def test_fit_says_it_and_the_audit_compares(rows, tmp_path):
     check = run.audit()["latents/predicted"]
     assert check.value == 1
     assert "active" in check.says
+
+
+def test_a_rescue_lowers_a_beta_that_is_too_large(rows, tmp_path):
+    data = nd.open(rows.numpy(), scale="none")
+    options = {"latent": 3, "likelihood": "gaussian:fixed", "progress": False}
+    large = fit(data, "vae", tmp_path / "large", beta=20.0, steps=200, **options)
+    check = large.audit()["collapse"]
+    assert check.value in ("partial", "total")
+    assert "Lower beta below 1.95" in check.says
+    found = rescue(large, tmp_path / "mended", progress=False)
+    assert found.changed == {"beta": pytest.approx(1.95 / 2, rel=0.02)}
+    assert found.helped

@@ -57,6 +57,7 @@ def choose(
     baselines take part. The best are trained again with other seeds, scored on fresh rows, and compared on one page.
     The same command continues an interrupted tournament.
     """
+    from narrows.cli import BEGAN
     from narrows.tournament import choose as chosen
 
     how: dict[str, Any] = {
@@ -65,6 +66,7 @@ def choose(
         "latent": latent,
         "seed": seed,
         "progress": progress,
+        "began": BEGAN,
     }
     try:
         with only_json(json):

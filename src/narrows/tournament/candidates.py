@@ -45,7 +45,11 @@ ROWS = (
         "vae",
         ("detect",),
         ("vector",),
-        {"latent": (4, 2, 8, 16), "likelihood": ("composite", "student-t:df=2")},
+        {
+            "latent": (4, 2, 8, 16),
+            "likelihood": ("composite", "student-t:df=2"),
+            "penalty": ("trim:share=0.1", "none"),
+        },
     ),
     Row(
         "missing-iwae",
@@ -125,7 +129,7 @@ class Candidate:
             'vae (latent 16)'
         """
         shown = {**self.options, **self.data, **self.training}
-        usual = {"scale": "auto", "lr": TRAINING["lr"][0], "net": "auto"}
+        usual = {"scale": "auto", "lr": TRAINING["lr"][0], "net": "auto", "penalty": "none"}
         told = ", ".join(f"{name} {value}" for name, value in shown.items() if usual.get(name) != value)
         return f"{self.method} ({told})" if told else self.method
 

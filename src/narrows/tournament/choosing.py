@@ -66,6 +66,7 @@ def choose(
     latent: int | None = None,
     progress: bool | Silent = True,
     data_options: Mapping[str, Any] | None = None,
+    began: float | None = None,
 ) -> Chosen:
     r"""Choose a method, its size and the preprocessing by a tournament; continue an interrupted one.
 
@@ -89,6 +90,7 @@ def choose(
         progress: show a progress bar on stderr.
         data_options: as for `narrows.fit`; with ``missing`` the share of cells that is hidden to judge imputation,
             0.2 by default.
+        began: the `time.monotonic` from which the budget is counted; that of the call if None.
 
     Returns:
         The outcome.
@@ -97,7 +99,7 @@ def choose(
         RequestError: an argument is invalid, the budget is too small for one rung, or `out` holds something else.
         WorkError: a worker ended, or every candidate failed.
     """
-    began = time.monotonic()
+    start = time.monotonic() if began is None else began
     choice("goal", goal, tuple(GOALS))
     whole("workers", workers, high=1024)
     shown = progress if isinstance(progress, Silent) else Progress() if progress else Silent()
@@ -118,7 +120,7 @@ def choose(
                 executor = OnRay(ray, workers)
             request = checked(data, goal, budget, folder, seed, latent, dict(data_options or {}))
             journal = Journal(folder, request.to_json())
-            tournament = Tournament(folder, request, journal, lambda: time.monotonic() - began, shown)
+            tournament = Tournament(folder, request, journal, lambda: time.monotonic() - start, shown)
             with shown:
                 tournament.run(executor)
             return outcome(tournament)

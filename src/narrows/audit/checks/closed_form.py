@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from narrows.audit.evidence.threshold import ROWS, elbo_weight, linear_threshold
+from narrows.audit.evidence.threshold import ROWS, Threshold, elbo_weight, linear_threshold
 from narrows.audit.evidence.view import View, device_of
 from narrows.audit.metrics.linear_optimum import linear_optimum
 from narrows.audit.metrics.usage import active_units
@@ -15,7 +15,7 @@ from narrows.data.synthetic.linear import LinearTruth
 from narrows.likelihoods.normal import Gaussian
 from narrows.train.stopping import last_step
 
-__all__ = ["closed_form", "predicted"]
+__all__ = ["closed_form", "predicted", "threshold"]
 
 _USED = 0.03
 """Nats of a latent in use."""
@@ -50,12 +50,19 @@ def closed_form(view: View) -> Finding:
     return Finding(checks, (_chart(kl, best),))
 
 
+def threshold(view: View) -> Threshold | None:
+    """What a linear VAE with the same loss does on the training examples; None without a theory, or without them."""
+    if view.train is None:
+        return None
+    rows = view.train.batch(slice(0, ROWS), view.model.conditions).to(device_of(view.model))
+    return linear_threshold(view.model, rows, last_step(view.history), view.seed)
+
+
 def predicted(view: View) -> Finding:
     """The latents that a linear VAE with the same loss would use on the training examples; empty without a theory."""
-    if view.posterior is None or view.train is None or isinstance(view.known.truth, LinearTruth):
+    if view.posterior is None or isinstance(view.known.truth, LinearTruth):
         return Finding()
-    rows = view.train.batch(slice(0, ROWS), view.model.conditions).to(device_of(view.model))
-    found = linear_threshold(view.model, rows, last_step(view.history), view.seed)
+    found = threshold(view)
     if found is None:
         return Finding()
     here = active_units(view.posterior.mean)

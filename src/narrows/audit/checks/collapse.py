@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from narrows.audit.checks.closed_form import threshold
 from narrows.audit.evidence.reseeds import spread
 from narrows.audit.evidence.view import View
 from narrows.audit.metrics.usage import PASSIVE, perplexity, regimes, unit_variance
@@ -150,8 +151,14 @@ def _posterior(view: View) -> Use | None:
         return float(active.sum())
 
     used, total = again(torch.arange(len(mean))), mean[0].numel()
-    what = "latents carry information"
-    return Use(used, total, what, 0.5, remedy, len(mean), len(mean), again, POSTERIOR_REMEDIES)
+    what, remedies, theory = "latents carry information", POSTERIOR_REMEDIES, threshold(view)
+    if theory is not None and theory.active <= used < total and theory.critical > 0:
+        remedy = (
+            f"Posterior collapse by the loss: with beta {theory.beta:.3g} it has no use for more latents. Lower beta "
+            f"below {theory.critical:.3g}; if the rate is as intended, use fewer latents."
+        )
+        remedies = ({"beta": float(f"{theory.critical / 2:.2g}")}, *POSTERIOR_REMEDIES[1:])
+    return Use(used, total, what, 0.5, remedy, len(mean), len(mean), again, remedies)
 
 
 def _plain(view: View) -> Use | None:
