@@ -169,16 +169,20 @@ def closest(name: str, names: Iterable[str], count: int = 3, alike: float = 0.5)
 
     Names resemble each other if the share `alike` of their letters match, capital or not. A letter that is missing,
     too many or another one is an error, as are two that changed places. Among names with as many errors, those with
-    the same letters are first.
+    the same letters are first, then those with near numbers.
 
     Example:
         >>> closest("vea", ["vaeac", "vq-vae", "vae"])
         ['vae', 'vaeac']
+        >>> closest("resid.7", ["resid.0", "resid.1", "resid.2"], count=2)
+        ['resid.2', 'resid.1']
     """
     typed = name.lower()
 
-    def order(known: str) -> tuple[int, bool, float, str]:
-        return _errors(typed, known.lower()), set(typed) != set(known.lower()), -ratios[known], known
+    def order(known: str) -> tuple[int, bool, float, int, str]:
+        other = known.lower()
+        away = sum(abs(ord(a) - ord(b)) for a, b in zip(typed, other))
+        return _errors(typed, other), set(typed) != set(other), -ratios[known], away, known
 
     ratios = {known: difflib.SequenceMatcher(None, known.lower(), typed).ratio() for known in names}
     return sorted((known for known, ratio in ratios.items() if ratio >= alike), key=order)[:count]
