@@ -64,3 +64,14 @@ def test_a_baseline_has_the_spread_of_its_own_seeds():
     assert found.winner is drawn
     assert found.seed_variance is None
     assert math.isclose(found.spread(drawn), 0.01)
+
+
+def test_a_noisy_score_is_not_chosen_before_a_better_one_that_is_told_apart():
+    best = entry("best", 0.92, 29.0, [0.92, 0.92, 0.92])
+    near = entry("near", 1.0, 18.0, [0.8, 1.0, 1.2])
+    sure = entry("sure", 1.65, 0.1, [1.64, 1.65, 1.66])
+    noisy = entry("noisy", 1.82, 12.0, [1.0, 1.8, 2.6])
+    assert decide([best, near, noisy]).winner is noisy
+    found = decide([best, near, sure, noisy])
+    assert found.winner is near
+    assert set(found.level) == {"best", "near"}

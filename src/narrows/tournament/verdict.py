@@ -111,8 +111,8 @@ def decide(entries: Sequence[Entry]) -> Verdict | None:
         s_i - s_{best} \le 2 \sqrt{\mathrm{var}_b (s_i^{(b)} - s_{best}^{(b)}) + v / J_i + v / J_{best}}
 
     The superscript is a redraw of the rows, and scores are means over :math:`J_i` seeds. The variance v between seeds
-    is pooled over all runs with several seeds, and 0 if there is none; a baseline has its own. Entries of equal cost
-    are ordered by score.
+    is pooled over all runs with several seeds, and 0 if there is none; a baseline has its own. An entry counts
+    as told apart if a better one is. Entries of equal cost are ordered by score.
 
     Args:
         entries: those with a score.
@@ -133,6 +133,9 @@ def decide(entries: Sequence[Entry]) -> Verdict | None:
     variance = _seed_variance([entry for entry in held if entry.role != "baseline"])
     best = min(held, key=lambda entry: (entry.value, entry.cost, entry.name))
     level = [entry for entry in held if entry is best or _level(entry, best, variance)]
+    # a noisy score is hard to tell from the best; it is no reason to pass over a better one
+    apart = min((entry.value for entry in held if entry not in level), default=math.inf)
+    level = [entry for entry in level if entry.value <= apart]
     winner = min(level, key=lambda entry: (entry.cost, entry.value, entry.name))
     return Verdict(best, winner, tuple(entry.name for entry in level), variance)
 
